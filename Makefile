@@ -1,0 +1,69 @@
+# Every task in one word; the work is done in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
+	test-isolation test-client test-property test-dump test-docs lint fmt bench package clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing: PostgreSQL, libclang, cargo-pgrx
+	@scripts/setup.sh
+
+demo: setup ## show what the wallet does, in a server of this checkout's own
+	@scripts/demo.sh
+
+psql: setup ## psql in a database with the extension
+	@scripts/psql.sh
+
+start: setup ## start the server of this checkout, with the extension installed
+	@scripts/build.sh
+	@scripts/server.sh start
+	@scripts/server.sh status
+
+stop: ## stop it
+	@scripts/server.sh stop
+
+build: setup ## build the release extension and install it into the private PostgreSQL
+	@scripts/build.sh
+
+test: setup ## lint and every kind of test
+	@scripts/test.sh
+
+test-unit: setup ## unit and property tests inside the extension, without a server
+	@scripts/test-unit.sh
+
+test-pg: setup ## tests that run inside a server (#[pg_test])
+	@scripts/test-pg.sh
+
+test-regress: setup ## SQL scripts and what they must print (pg_regress)
+	@scripts/regress.sh
+
+test-isolation: setup ## interleaved sessions and what they must print (pg_isolation_regress)
+	@scripts/isolation.sh
+
+test-client: setup ## tests over real connections
+	@scripts/client.sh client
+
+test-property: setup ## random operations against a model, over real connections
+	@scripts/client.sh property
+
+test-dump: setup ## dump, restore and compare
+	@scripts/client.sh dump
+
+test-docs: setup ## the documents' examples
+	@scripts/client.sh docs
+
+lint: setup ## formatting, clippy, the shell scripts
+	@scripts/lint.sh
+
+fmt: ## format the Rust sources
+	@scripts/fmt.sh
+
+bench: setup ## measure
+	@scripts/bench.sh
+
+package: setup ## the files that an installation needs, into target/package
+	@scripts/package.sh
+
+clean: ## stop the server, remove the sandbox and every build
+	@scripts/clean.sh

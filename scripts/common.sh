@@ -1,0 +1,58 @@
+# shellcheck shell=bash
+# What every script shares and what works before anything is installed.
+# Sourced, never run.
+
+# What is made here must be readable by the server's user whatever umask the
+# caller has; what must be private gets its own mode.
+umask 022
+
+WALLET_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+export WALLET_ROOT
+cd "$WALLET_ROOT"
+
+# A rustup installation that no login shell has put into PATH yet.
+CARGO_BIN=${CARGO_HOME:-${HOME:-/}/.cargo}/bin
+if ! command -v cargo >/dev/null && [ -x "$CARGO_BIN/cargo" ]; then
+    PATH=$CARGO_BIN:$PATH
+fi
+
+say() { printf '%s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# A digest of standard input, by whichever tool the system has.
+digest() {
+    if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-64
+}
+
+# The system's pg_config: $PG_CONFIG, else the newest supported version that
+# has server headers. Debian keeps one below each version's own directory;
+# its /usr/bin/pg_config may belong to a version without headers.
+find_pg_config() {
+    local candidate
+    for candidate in ${PG_CONFIG:+"$PG_CONFIG"} \
+        /usr/lib/postgresql/{18,17,16,15}/bin/pg_config \
+        /usr/pgsql-{18,17,16,15}/bin/pg_config \
+        "$(command -v pg_config || true)"; do
+        if usable_pg_config "$candidate"; then
+            printf '%s\n' "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# The major version that a pg_config belongs to.
+pg_major_of() {
+    "$1" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/'
+}
+
+# Whether a pg_config belongs to a supported server with headers.
+usable_pg_config() {
+    local major bin
+    [ -n "$1" ] && [ -x "$1" ] || return 1
+    major=$(pg_major_of "$1")
+    [[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 15 ] && [ "$major" -le 18 ] || return 1
+    bin=$("$1" --bindir)
+    [ -x "$bin/postgres" ] && [ -x "$bin/initdb" ] &&
+        [ -f "$("$1" --includedir-server)/postgres.h" ]
+}

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# start | stop | restart | status of this checkout's own server. It listens on
+# a socket of its own and nowhere else; other servers are left alone.
+set -euo pipefail
+# shellcheck source=scripts/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+# The process that the pid file names, if it still is a server on this data
+# directory: after a crash or a reboot the number may be somebody else's.
+running() {
+    local pid
+    pid=$(as_server head -n 1 "$PGDATA/postmaster.pid" 2>/dev/null) || return 1
+    kill -0 "$pid" 2>/dev/null || [ -d "/proc/$pid" ] || return 1
+    if [ -d /proc/self ]; then
+        [ "$(as_server readlink "/proc/$pid/cwd" 2>/dev/null)" = "$PGDATA" ]
+    else
+        ps -o command= -p "$pid" | grep -q postgres
+    fi
+}
+
+# Directories that the server's user must own.
+prepare_directories() {
+    mkdir -p "$SANDBOX/server"
+    case $SOCKET_DIR in
+        /tmp/*) [ -d "$SOCKET_DIR" ] || mkdir -m 0700 "$SOCKET_DIR" ;;
+        *) mkdir -p "$SOCKET_DIR" ;;
+    esac
+    if [ "$(id -un)" != "$SERVER_USER" ]; then
+        chown "$SERVER_USER" "$SANDBOX/server" "$SOCKET_DIR"
+    fi
+    # Trust reaches as far as this directory lets somebody in.
+    as_server chmod 0700 "$SOCKET_DIR" || die "$SOCKET_DIR belongs to somebody else; remove it"
+}
+
+initialize() {
+    say "Initializing a database cluster in $PGDATA."
+    as_server "$PG_BIN/initdb" -D "$PGDATA" -U postgres --no-locale -E UTF8 -A trust \
+        >"$SANDBOX/initdb.log" 2>&1 || { cat "$SANDBOX/initdb.log" >&2; die "initdb failed"; }
+}
+
+# Written at every start, so that a change here reaches an existing cluster.
+configure() {
+    as_server tee "$PGDATA/postgresql.conf" >/dev/null <<CONF
+listen_addresses = ''
+port = $SERVER_PORT
+unix_socket_directories = '$SOCKET_DIR'
+max_connections = 200
+shared_buffers = 256MB
+# Durability is part of what is measured.
+fsync = on
+synchronous_commit = on
+wal_level = logical
+max_prepared_transactions = 10
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] %q%a %u@%d '
+log_lock_waits = on
+CONF
+    as_server tee "$PGDATA/pg_hba.conf" >/dev/null <<CONF
+local all all trust
+local replication all trust
+CONF
+}
+
+start() {
+    "$WALLET_ROOT/scripts/pg-tree.sh"
+    if running; then return 0; fi
+    prepare_directories
+    as_server test -f "$PGDATA/PG_VERSION" || initialize
+    as_server rm -f "$PGDATA/postmaster.pid"
+    configure
+    # From /: the server's user may not be able to read where we stand. Its
+    # streams go to the log, so that nobody waits for the server to close ours.
+    (cd / && as_server "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
+        </dev/null >/dev/null 2>&1) || {
+        as_server tail -n 30 "$SERVER_LOG" >&2
+        die "the server did not start; its log is $SERVER_LOG"
+    }
+}
+
+stop() {
+    if running; then
+        (cd / && as_server "$PG_BIN/pg_ctl" stop -D "$PGDATA" -w -t 60 -s -m fast)
+    fi
+}
+
+case ${1:-} in
+    start) start ;;
+    stop) stop ;;
+    restart) stop; start ;;
+    status)
+        if running; then
+            echo "running: psql -h $SOCKET_DIR -p $SERVER_PORT -U postgres, log $SERVER_LOG"
+        else
+            echo "not running"
+            exit 3
+        fi
+        ;;
+    *) die "usage: server.sh start|stop|restart|status" ;;
+esac

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Installs what is missing to build and test the extension, and nothing that is
+# there. Where it can't, it says all that is missing and how to get it.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+PGRX_VERSION=0.17.0
+RUST_MINIMUM=85 # of 1.x, as in Cargo.toml
+
+# What is missing, as the packages that Debian has for it, and as words.
+packages=() words=()
+need() {
+    packages+=("$1")
+    words+=("$2")
+}
+
+# bindgen loads libclang when pgrx is built.
+have_libclang() {
+    local found
+    [ -z "${LIBCLANG_PATH:-}" ] || return 0
+    for found in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* \
+        /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
+        /Library/Developer/CommandLineTools/usr/lib/libclang.dylib; do
+        if [ -e "$found" ]; then return 0; fi
+    done
+    return 1
+}
+
+# Debian's packages of PostgreSQL: for a server that is installed without
+# headers its headers, else the distribution's default version.
+debian_postgresql() {
+    local major
+    for major in 18 17 16 15; do
+        if [ -x "/usr/lib/postgresql/$major/bin/postgres" ]; then
+            echo "postgresql-$major postgresql-server-dev-$major"
+            return 0
+        fi
+    done
+    major=$(apt-cache show postgresql 2>/dev/null | sed -nE 's/^Version: ([0-9]+).*/\1/p' | sort -rn | head -n 1)
+    if [ -z "$major" ] || [ "$major" -lt 15 ] || [ "$major" -gt 18 ]; then return 1; fi
+    echo "postgresql-$major postgresql-server-dev-$major"
+}
+
+pgrx_version() {
+    command -v cargo-pgrx >/dev/null || return 0
+    cargo pgrx --version 2>/dev/null | sed -E 's/.* //'
+}
+
+rust_is_missing() {
+    local minor
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return 0
+    minor=$(rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
+    [ -z "$minor" ] || [ "$minor" -lt "$RUST_MINIMUM" ]
+}
+
+look() {
+    packages=() words=() postgresql=''
+    for tool in cc make; do
+        command -v "$tool" >/dev/null || {
+            need build-essential 'a C toolchain (cc, make)'
+            break
+        }
+    done
+    have_libclang || need libclang-dev 'libclang (LLVM), which the bindings to PostgreSQL are made with'
+    if ! pg_config=$(find_pg_config); then
+        postgresql=missing
+    elif [ ! -x "$("$pg_config" --pkglibdir)/pgxs/src/test/isolation/pg_isolation_regress" ]; then
+        postgresql=missing
+    fi
+    if [ -n "$postgresql" ]; then
+        words+=('PostgreSQL 15, 16, 17 or 18: the server, its clients, and the headers with pg_regress and pg_isolation_regress (postgresql-server-dev-NN on Debian and Ubuntu, postgresqlNN-devel on Fedora and RHEL, postgresql@NN with brew)')
+    fi
+}
+
+look
+rust=''
+if rust_is_missing; then rust="Rust 1.$RUST_MINIMUM or newer with clippy and rustfmt (https://rustup.rs)"; fi
+
+# How to become root, if at all. Only a person can answer sudo's question.
+as_root=(false)
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=()
+elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+    as_root=(sudo)
+fi
+can_install() {
+    command -v apt-get >/dev/null && [ "${as_root[*]-}" != false ]
+}
+
+give_up() {
+    {
+        echo "To build and test the wallet this is missing, and can't be installed from here:"
+        printf '  - %s\n' "$@"
+        if command -v apt-get >/dev/null; then
+            echo "As root: apt-get install build-essential libclang-dev postgresql postgresql-server-dev-all"
+        fi
+        echo "Then run this again; it installs cargo-pgrx $PGRX_VERSION by itself."
+    } >&2
+    exit 1
+}
+
+if [ -n "$rust" ]; then
+    if can_install; then words=(); fi
+    give_up "$rust" ${words[@]+"${words[@]}"}
+fi
+
+install() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null
+}
+
+# A server package that is installed for the first time makes and starts a
+# cluster on port 5432, which nobody asked for here. The tree of a version that
+# is there already is never touched.
+without_cluster() {
+    local drop_in=/etc/postgresql-common/createcluster.d/wallet-setup.conf
+    if compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+        "$@"
+        return
+    fi
+    "${as_root[@]}" mkdir -p "${drop_in%/*}"
+    echo 'create_main_cluster = false' | "${as_root[@]}" tee "$drop_in" >/dev/null
+    local status=0
+    "$@" || status=$?
+    # Only this installation: what the owner installs later is theirs to set.
+    "${as_root[@]}" rm -f "$drop_in"
+    return "$status"
+}
+
+if [ ${#words[@]} -gt 0 ]; then
+    can_install || give_up "${words[@]}"
+    say 'Installing with apt-get (about 1 to 3 minutes):'
+    for word in "${words[@]}"; do say "  - $word"; done
+    # Lists that are missing or too old for what the archive has.
+    "${as_root[@]}" apt-get update -q </dev/null || say 'apt-get update failed; going on with the lists that are there.'
+    if [ -n "$postgresql" ]; then
+        read -r -a server <<<"$(debian_postgresql)" || true
+        [ ${#server[@]} -gt 0 ] ||
+            give_up "PostgreSQL 15, 16, 17 or 18 with headers: this distribution's default is another version; add the PostgreSQL project's archive (https://wiki.postgresql.org/wiki/Apt)"
+        packages+=("${server[@]}")
+    fi
+    without_cluster install "${packages[@]}"
+    look
+    [ ${#words[@]} -eq 0 ] || give_up "${words[@]}"
+fi
+
+version=$(pgrx_version)
+if [ "$version" != "$PGRX_VERSION" ]; then
+    say "Installing cargo-pgrx $PGRX_VERSION with cargo install (about 2 to 5 minutes)${version:+, in place of $version}."
+    cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked </dev/null
+fi

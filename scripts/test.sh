@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Lint and every kind of test, one after the other, to the end even if one
+# fails; then a table, and on the last line how many tests passed and failed.
+set -uo pipefail
+# shellcheck source=scripts/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+logs=$WALLET_ROOT/target/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0 failed=0 table='' worst=0
+
+# count LOG PATTERN: the sum of the numbers that the pattern's group matches.
+sum() { sed -nE "s/$2/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
+# lines LOG PATTERN: how many lines match.
+lines() { grep -cE "$2" "$1" || true; }
+
+# stage NAME COMMAND...: runs it, shows and keeps its output, counts its tests
+# in the words of cargo test and of pg_regress, before version 16 and since.
+stage() {
+    local name=$1 log=$logs/$1.log begun=$SECONDS status=0 good bad took
+    shift
+    printf '\n=== %s\n' "$name"
+    "$@" 2>&1 </dev/null | tee "$log" || status=1
+    took=$((SECONDS - begun))
+    good=$(($(sum "$log" '^test result: .* ([0-9]+) passed;.*') + $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. ok +[0-9]') + $(lines "$log" '^ok [0-9]+ ')))
+    bad=$(($(sum "$log" '^test result: .* ([0-9]+) failed;.*') + $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. FAILED +[0-9]') + $(lines "$log" '^not ok [0-9]+ ')))
+    # What failed without saying which test (a build, lint) counts as one.
+    if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+    if [ "$status" -ne 0 ] || [ "$bad" -ne 0 ]; then worst=1; fi
+    passed=$((passed + good)) failed=$((failed + bad))
+    table+=$(printf '%-12s %6d s %6d passed %6d failed' "$name" "$took" "$good" "$bad")$'\n'
+}
+
+stage lint scripts/lint.sh
+stage build scripts/build.sh
+stage unit scripts/test-unit.sh
+stage pg scripts/test-pg.sh
+stage regress scripts/regress.sh
+stage isolation scripts/isolation.sh
+# Every test over real connections that there is.
+while IFS= read -r name; do
+    stage "$name" scripts/client.sh "$name"
+done < <(awk '/^\[/ { test = $0 == "[[test]]" } test && /^name *=/ { gsub(/.*= *"|".*/, ""); print }' tests/Cargo.toml)
+
+printf '\n%s\n' "$table"
+echo "$passed passed, $failed failed"
+exit "$worst"
