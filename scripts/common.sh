@@ -8,7 +8,7 @@ umask 022
 
 WALLET_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 export WALLET_ROOT
-cd "$WALLET_ROOT"
+cd "$WALLET_ROOT" || exit 1
 
 # A rustup installation that no login shell has put into PATH yet.
 CARGO_BIN=${CARGO_HOME:-${HOME:-/}/.cargo}/bin

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The paths and names that the scripts share once everything is installed.
 # Sourced, never run.
+# shellcheck disable=SC2034 # most of what is set here is used where it is sourced
 #
 # Everything the scripts make lies below target/, or, where the server's user
 # cannot reach the checkout, in a directory of its own below /var/tmp.
@@ -41,8 +42,8 @@ as_server() {
 # Makes a directory in a place that everyone can write to; refuses one that
 # somebody else has put there first.
 claim_directory() {
-    mkdir -p -m "$2" "$1"
-    [ -O "$1" ] && [ ! -L "$1" ] || die "$1 belongs to somebody else; remove it"
+    [ -d "$1" ] || mkdir -m "$2" "$1"
+    if [ ! -O "$1" ] || [ -L "$1" ]; then die "$1 belongs to somebody else; remove it"; fi
 }
 
 CHECKOUT_ID=$(printf '%s' "$WALLET_ROOT" | digest | cut -c1-12)
@@ -72,7 +73,8 @@ PG_TEST_TREE=$SANDBOX/pg-test
 # below the prefix that all its directories share. PostgreSQL finds its files
 # relative to the running executable, so a moved tree works as a whole.
 pg_prefix() {
-    local prefix=$("$SYSTEM_PG_CONFIG" --bindir)/ dir
+    local prefix dir
+    prefix=$("$SYSTEM_PG_CONFIG" --bindir)/
     for dir in "$("$SYSTEM_PG_CONFIG" --pkglibdir)" "$("$SYSTEM_PG_CONFIG" --sharedir)"; do
         while [ "${dir#"$prefix"}" = "$dir" ]; do
             prefix=${prefix%/}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test-pg.sh [FILTER]: cargo pgrx test, which runs #[pg_test]s in a server of
-# their own and #[test]s in this process. Without a filter: the #[pg_test]s.
+# their own and #[test]s in this process. Without a filter: the #[pg_test]s,
+# which pgrx wants in modules named tests and whose names it prefixes with pg_.
 #
 # It installs a debug build with the tests inside. That goes into a private
 # PostgreSQL of its own, so the release build that all else uses stays.
@@ -51,5 +52,5 @@ fi
 export USER=${USER:-$(id -un)} # pgrx connects as this user; not every CI sets it
 unset PGHOST PGPORT PGUSER PGDATABASE PGDATA
 
-cargo pgrx test "pg$PG_MAJOR" "${1:-::pg_}" --no-default-features \
+cargo pgrx test "pg$PG_MAJOR" "${1:-tests::pg_}" --no-default-features \
     --pgdata "$data" ${as_user[@]+"${as_user[@]}"}
