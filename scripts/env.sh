@@ -26,8 +26,10 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 export SERVER_USER
 
-# Runs a command as the server's user.
-as_server() {
+# Runs a command as the server's user, from / because that user may not be
+# able to read where we stand.
+as_server() (
+    cd /
     if [ "$(id -un)" = "$SERVER_USER" ]; then
         "$@"
     elif command -v runuser >/dev/null; then
@@ -37,7 +39,7 @@ as_server() {
     else
         su -s /bin/sh "$SERVER_USER" -c "$(printf '%q ' "$@")"
     fi
-}
+)
 
 # Makes a directory in a place that everyone can write to; refuses one that
 # somebody else has put there first.
@@ -62,7 +64,7 @@ export SANDBOX
 # pgrx's own settings, so that a ~/.pgrx stays as it is. The build scripts
 # watch config.toml there: it stays in the checkout, where .cargo/config.toml
 # points to it too, and is written only when it changes.
-export PGRX_HOME=$WALLET_ROOT/target/sandbox/pgrx
+export PGRX_HOME=$WALLET_ROOT/target/pgrx
 
 # The private installations: the release build that one works with, and one
 # for cargo pgrx test, which installs a debug build with the tests inside.

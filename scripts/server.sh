@@ -69,10 +69,9 @@ start() {
     as_server test -f "$PGDATA/PG_VERSION" || initialize
     as_server rm -f "$PGDATA/postmaster.pid"
     configure
-    # From /: the server's user may not be able to read where we stand. Its
-    # streams go to the log, so that nobody waits for the server to close ours.
-    (cd / && as_server "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
-        </dev/null >/dev/null 2>&1) || {
+    # Its streams go to the log, so that nobody waits for it to close ours.
+    as_server "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
+        </dev/null >/dev/null 2>&1 || {
         as_server tail -n 30 "$SERVER_LOG" >&2
         die "the server did not start; its log is $SERVER_LOG"
     }
@@ -80,7 +79,7 @@ start() {
 
 stop() {
     if running; then
-        (cd / && as_server "$PG_BIN/pg_ctl" stop -D "$PGDATA" -w -t 60 -s -m fast)
+        as_server "$PG_BIN/pg_ctl" stop -D "$PGDATA" -w -t 60 -s -m fast
     fi
 }
 

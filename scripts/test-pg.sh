@@ -18,7 +18,7 @@ if [ "${#data}" -gt 80 ]; then data=/tmp/wallet-test-$(id -u)-$CHECKOUT_ID; fi
 # A run that was killed may have left its server.
 stop_server() {
     if as_server test -f "$data/$PG_MAJOR/postmaster.pid"; then
-        (cd / && as_server "$PG_TEST_BIN/pg_ctl" stop -D "$data/$PG_MAJOR" -s -m immediate) || true
+        as_server "$PG_TEST_BIN/pg_ctl" stop -D "$data/$PG_MAJOR" -s -m immediate || true
     fi
 }
 stop_server
