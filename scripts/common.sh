@@ -24,15 +24,16 @@ digest() {
     if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-64
 }
 
-# The system's pg_config: $PG_CONFIG, else the newest supported version that
-# has server headers. Debian keeps one below each version's own directory;
-# its /usr/bin/pg_config may belong to a version without headers.
+# The system's pg_config: $PG_CONFIG if that is set, else the newest supported
+# version that has server headers. Debian keeps one below each version's own
+# directory; its /usr/bin/pg_config may belong to a version without headers.
 find_pg_config() {
-    local candidate
-    for candidate in ${PG_CONFIG:+"$PG_CONFIG"} \
-        /usr/lib/postgresql/{18,17,16,15}/bin/pg_config \
-        /usr/pgsql-{18,17,16,15}/bin/pg_config \
-        "$(command -v pg_config || true)"; do
+    local candidate candidates=("${PG_CONFIG:-}")
+    if [ -z "${PG_CONFIG:-}" ]; then
+        candidates=(/usr/lib/postgresql/{18,17,16,15}/bin/pg_config
+            /usr/pgsql-{18,17,16,15}/bin/pg_config "$(command -v pg_config || true)")
+    fi
+    for candidate in "${candidates[@]}"; do
         if usable_pg_config "$candidate"; then
             printf '%s\n' "$candidate"
             return 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# start | stop | restart | status of this checkout's own server. It listens on
+# start | stop | restart | crash | status of this checkout's own server. It listens on
 # a socket of its own and nowhere else; other servers are left alone.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
@@ -38,6 +38,23 @@ initialize() {
         >"$SANDBOX/initdb.log" 2>&1 || { cat "$SANDBOX/initdb.log" >&2; die "initdb failed"; }
 }
 
+# PostgreSQL clears up after a server that died, unless its number belongs to
+# another process by now (after a reboot, or because nobody has collected the
+# dead one). Then its lock files go, once none of its processes is left: all of
+# them stand in the data directory.
+forget_dead_server() {
+    [ -d /proc/self ] && as_server test -f "$PGDATA/postmaster.pid" || return 0
+    for _ in {1..20}; do
+        if [ -z "$(as_server find /proc -maxdepth 2 -name cwd -lname "$PGDATA" 2>/dev/null)" ]; then
+            as_server rm -f "$PGDATA/postmaster.pid" "$SOCKET_DIR/.s.PGSQL.$SERVER_PORT" \
+                "$SOCKET_DIR/.s.PGSQL.$SERVER_PORT.lock"
+            return 0
+        fi
+        sleep 0.5
+    done
+    say "Processes of a server that died are still there."
+}
+
 # Written at every start, so that a change here reaches an existing cluster.
 configure() {
     as_server tee "$PGDATA/postgresql.conf" >/dev/null <<CONF
@@ -67,7 +84,7 @@ start() {
     if running; then return 0; fi
     prepare_directories
     as_server test -f "$PGDATA/PG_VERSION" || initialize
-    as_server rm -f "$PGDATA/postmaster.pid"
+    forget_dead_server
     configure
     # Its streams go to the log, so that nobody waits for it to close ours.
     as_server "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
@@ -77,9 +94,10 @@ start() {
     }
 }
 
+# stop [MODE]: as pg_ctl has them; immediate is what a crash looks like.
 stop() {
     if running; then
-        as_server "$PG_BIN/pg_ctl" stop -D "$PGDATA" -w -t 60 -s -m fast
+        as_server "$PG_BIN/pg_ctl" stop -D "$PGDATA" -w -t 60 -s -m "${1:-fast}"
     fi
 }
 
@@ -87,6 +105,7 @@ case ${1:-} in
     start) start ;;
     stop) stop ;;
     restart) stop; start ;;
+    crash) stop immediate; start ;;
     status)
         if running; then
             echo "running: psql -h $SOCKET_DIR -p $SERVER_PORT -U postgres, log $SERVER_LOG"
@@ -95,5 +114,5 @@ case ${1:-} in
             exit 3
         fi
         ;;
-    *) die "usage: server.sh start|stop|restart|status" ;;
+    *) die "usage: server.sh start|stop|restart|crash|status" ;;
 esac
