@@ -18,6 +18,7 @@ need() {
 # bindgen loads libclang when pgrx is built.
 have_libclang() {
     local found
+    # The owner's word, as bindgen takes it.
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
     for found in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* \
         /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
@@ -68,6 +69,12 @@ look() {
     elif [ ! -x "$("$pg_config" --pkglibdir)/pgxs/src/test/isolation/pg_isolation_regress" ]; then
         postgresql=missing
     fi
+    # cargo-pgrx itself is built against OpenSSL, which macOS does without.
+    if [ "$(pgrx_version)" != "$PGRX_VERSION" ] && [ "$(uname)" != Darwin ] &&
+        ! pkg-config --exists openssl 2>/dev/null; then
+        need pkg-config 'pkg-config'
+        need libssl-dev "the headers of OpenSSL (libssl-dev, openssl-devel)"
+    fi
     if [ -n "$postgresql" ]; then
         words+=('PostgreSQL 15, 16, 17 or 18: the server, its clients, and the headers with pg_regress and pg_isolation_regress (postgresql-server-dev-NN on Debian and Ubuntu, postgresqlNN-devel on Fedora and RHEL, postgresql@NN with brew)')
     fi
@@ -93,7 +100,7 @@ give_up() {
         echo "To build and test the wallet this is missing, and can't be installed from here:"
         printf '  - %s\n' "$@"
         if command -v apt-get >/dev/null; then
-            echo "As root: apt-get install build-essential libclang-dev postgresql postgresql-server-dev-all"
+            echo "As root: apt-get install build-essential pkg-config libssl-dev libclang-dev postgresql postgresql-server-dev-all"
         fi
         echo "Then run this again; it installs cargo-pgrx $PGRX_VERSION by itself."
     } >&2
