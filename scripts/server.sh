@@ -20,16 +20,19 @@ running() {
 
 # Directories that the server's user must own.
 prepare_directories() {
-    mkdir -p "$SANDBOX/server"
-    case $SOCKET_DIR in
-        /tmp/*) [ -d "$SOCKET_DIR" ] || mkdir -m 0700 "$SOCKET_DIR" ;;
-        *) mkdir -p "$SOCKET_DIR" ;;
-    esac
-    if [ "$(id -un)" != "$SERVER_USER" ]; then
-        chown "$SERVER_USER" "$SANDBOX/server" "$SOCKET_DIR"
-    fi
+    local directory
+    for directory in "$SANDBOX/server" "$SOCKET_DIR"; do
+        if [ ! -e "$directory" ] && [ ! -L "$directory" ]; then
+            mkdir "$directory"
+            [ "$(id -un)" = "$SERVER_USER" ] || chown "$SERVER_USER" "$directory"
+        fi
+        # In /tmp anybody may have put something there first.
+        if [ -L "$directory" ] || ! as_server test -O "$directory"; then
+            die "$directory belongs to somebody else; remove it"
+        fi
+    done
     # Trust reaches as far as this directory lets somebody in.
-    as_server chmod 0700 "$SOCKET_DIR" || die "$SOCKET_DIR belongs to somebody else; remove it"
+    as_server chmod 0700 "$SOCKET_DIR"
 }
 
 initialize() {
