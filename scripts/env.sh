@@ -121,3 +121,12 @@ write_if_changed() {
         printf '%s\n' "$content" >"$1"
     fi
 }
+
+# one_at_a_time NAME: of several tasks at once the later ones wait here. The
+# lock is on descriptor 9 until the script ends.
+one_at_a_time() {
+    if command -v flock >/dev/null; then
+        exec 9>"$SANDBOX/.lock-$1"
+        flock 9
+    fi
+}

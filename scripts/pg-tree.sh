@@ -78,6 +78,7 @@ Set PG_CONFIG to the pg_config of a PostgreSQL where that is so." ;;
         die "a copy of PostgreSQL ($bindir) does not find the server headers"
 }
 
+one_at_a_time pg-tree
 if [ "$(cat "$PG_TREE/.system" 2>/dev/null)" != "$stamp" ]; then
     say "Copying PostgreSQL $PG_MAJOR to $PG_TREE."
     "$WALLET_ROOT/scripts/server.sh" stop

@@ -84,14 +84,16 @@ CONF
 
 start() {
     "$WALLET_ROOT/scripts/pg-tree.sh"
+    one_at_a_time start
     if running; then return 0; fi
     prepare_directories
     as_server test -f "$PGDATA/PG_VERSION" || initialize
     forget_dead_server
     configure
-    # Its streams go to the log, so that nobody waits for it to close ours.
+    # Its streams go to the log and the lock stays here, so that nobody waits
+    # for it to close ours.
     as_server "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
-        </dev/null >/dev/null 2>&1 || {
+        </dev/null >/dev/null 2>&1 9>&- || {
         as_server tail -n 30 "$SERVER_LOG" >&2
         die "the server did not start; its log is $SERVER_LOG"
     }
