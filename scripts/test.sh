@@ -10,7 +10,7 @@ rm -rf "$logs"
 mkdir -p "$logs"
 passed=0 failed=0 table='' worst=0
 
-# count LOG PATTERN: the sum of the numbers that the pattern's group matches.
+# sum LOG PATTERN: the sum of the numbers that the pattern's group matches.
 sum() { sed -nE "s/$2/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
 # lines LOG PATTERN: how many lines match.
 lines() { grep -cE "$2" "$1" || true; }
@@ -23,8 +23,12 @@ stage() {
     printf '\n=== %s\n' "$name"
     "$@" 2>&1 </dev/null | tee "$log" || status=1
     took=$((SECONDS - begun))
-    good=$(($(sum "$log" '^test result: .* ([0-9]+) passed;.*') + $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. ok +[0-9]') + $(lines "$log" '^ok [0-9]+ ')))
-    bad=$(($(sum "$log" '^test result: .* ([0-9]+) failed;.*') + $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. FAILED +[0-9]') + $(lines "$log" '^not ok [0-9]+ ')))
+    good=$(($(sum "$log" '^test result: .* ([0-9]+) passed;.*') +
+        $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. ok +[0-9]+ ms') +
+        $(lines "$log" '^ok [0-9]+ ')))
+    bad=$(($(sum "$log" '^test result: .* ([0-9]+) failed;.*') +
+        $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. FAILED( \(.*\))? +[0-9]+ ms') +
+        $(lines "$log" '^not ok [0-9]+ ')))
     # What failed without saying which test (a build, lint) counts as one.
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     if [ "$status" -ne 0 ] || [ "$bad" -ne 0 ]; then worst=1; fi
