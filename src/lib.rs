@@ -1,13 +1,99 @@
 //! `wallet`: a prepaid, pay-per-use wallet for AI services inside PostgreSQL.
+//!
+//! Charge, price, limits, ledger line and alert commit in one transaction, together with the
+//! application's own rows. Layers, each using only those below it: `ledger`, `limits` and
+//! `pricing`, `allowance`, `access`, `storage`, and `money` and `error` at the bottom.
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
+
 use pgrx::prelude::*;
+
+mod access;
+mod allowance;
+mod args;
+mod error;
+mod ledger;
+mod limits;
+mod money;
+mod pricing;
+mod storage;
+
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
 
 ::pgrx::pg_module_magic!();
 
-extension_sql!("CREATE SCHEMA wallet;", name = "bootstrap", bootstrap);
+/// Tells pgrx the schema of the functions. Its `CREATE SCHEMA IF NOT EXISTS` comes after the plain
+/// one of `bootstrap.sql`, which fails when somebody else has made the schema.
+#[pg_schema]
+mod wallet {}
 
+// The order of the installation script. Functions come where what they return exists.
+extension_sql_file!("../sql/schema/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!(
+    "../sql/schema/wallets.sql",
+    name = "wallets",
+    requires = ["bootstrap"]
+);
+extension_sql_file!(
+    "../sql/schema/ledger.sql",
+    name = "ledger",
+    requires = ["wallets"]
+);
+extension_sql_file!(
+    "../sql/schema/prices.sql",
+    name = "prices",
+    requires = ["ledger"]
+);
+extension_sql_file!(
+    "../sql/schema/limits.sql",
+    name = "limits",
+    requires = ["prices"]
+);
+extension_sql_file!(
+    "../sql/schema/results.sql",
+    name = "results",
+    requires = ["limits"]
+);
+extension_sql_file!(
+    "../sql/schema/access.sql",
+    name = "access",
+    requires = ["results"]
+);
+extension_sql_file!(
+    "../sql/schema/views.sql",
+    name = "views",
+    requires = ["access", ledger::api::entry_lines, ledger::api::entry_usage]
+);
+extension_sql_file!(
+    "../sql/schema/triggers.sql",
+    name = "triggers",
+    requires = ["views"]
+);
+extension_sql_file!(
+    "../sql/schema/security.sql",
+    name = "security",
+    requires = ["triggers", access::api::readable_wallets]
+);
+extension_sql_file!(
+    "../sql/schema/dump.sql",
+    name = "dump",
+    requires = ["security"]
+);
+extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
+
+/// Called when a backend loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    storage::invalidation::register();
+}
+
+/// Hooks of the `#[pg_test]` framework.
 #[cfg(test)]
 pub mod pg_test {
+    /// Runs once before the tests.
     pub fn setup(_options: Vec<&str>) {}
+
+    /// Settings of the test server.
     pub fn postgresql_conf_options() -> Vec<&'static str> {
         vec![]
     }

@@ -1,0 +1,88 @@
+CREATE TABLE wallet.access_grants (
+    wallet_id    text NOT NULL,
+    db_role      text NOT NULL,
+    level        text NOT NULL CHECK (level IN ('reader', 'charger', 'billing', 'admin')),
+    created_at   timestamptz NOT NULL,
+    PRIMARY KEY (wallet_id, db_role, level)
+);
+COMMENT ON TABLE wallet.access_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets.';
+
+-- Which functions and relations each level opens. A level has what its base has, and more.
+CREATE FUNCTION wallet.privileges(OUT level text, OUT object_kind text, OUT object text)
+RETURNS SETOF record
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    SELECT l.level, o.kind, o.object
+      FROM (VALUES
+            ('reader',  'FUNCTION', 'price_usage'),
+            ('reader',  'FUNCTION', 'check_limits'),
+            ('reader',  'FUNCTION', 'usage_headers'),
+            ('reader',  'FUNCTION', 'entry_lines'),
+            ('reader',  'FUNCTION', 'entry_usage'),
+            ('reader',  'FUNCTION', 'readable_wallets'),
+            ('reader',  'FUNCTION', 'error_codes'),
+            ('reader',  'TABLE',    'balances'),
+            ('reader',  'TABLE',    'entries'),
+            ('reader',  'TABLE',    'fundings'),
+            ('reader',  'TABLE',    'events'),
+            ('reader',  'TABLE',    'wallets'),
+            ('reader',  'TABLE',    'allowances'),
+            ('reader',  'TABLE',    'ledger'),
+            ('reader',  'TABLE',    'funding_requests'),
+            ('reader',  'TABLE',    'outbox'),
+            ('reader',  'TABLE',    'limits'),
+            ('reader',  'TABLE',    'prices'),
+            ('charger', 'FUNCTION', 'charge'),
+            ('billing', 'FUNCTION', 'fund'),
+            ('admin',   'FUNCTION', 'create_wallet'),
+            ('admin',   'FUNCTION', 'update_wallet'),
+            ('admin',   'FUNCTION', 'freeze_wallet'),
+            ('admin',   'FUNCTION', 'unfreeze_wallet'),
+            ('admin',   'FUNCTION', 'close_wallet'),
+            ('admin',   'FUNCTION', 'set_lanes'),
+            ('admin',   'FUNCTION', 'set_price'),
+            ('admin',   'FUNCTION', 'set_limit'),
+            ('admin',   'FUNCTION', 'grant_access'),
+            ('admin',   'FUNCTION', 'revoke_access'),
+            ('admin',   'TABLE',    'access_grants')
+           ) AS o (base, kind, object)
+      JOIN (VALUES
+            ('reader', 'reader'),
+            ('charger', 'reader'), ('charger', 'charger'),
+            ('billing', 'reader'), ('billing', 'billing'),
+            ('admin', 'reader'), ('admin', 'charger'), ('admin', 'billing'), ('admin', 'admin')
+           ) AS l (level, base) ON l.base = o.base
+$$;
+COMMENT ON FUNCTION wallet.privileges IS 'The functions and relations that each level opens.';
+
+-- Brings the privileges of a database role in line with its grants, on any wallet. Which wallets
+-- it then reaches is decided by row-level security and by the functions themselves.
+CREATE FUNCTION wallet.apply_privileges(db_role text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    privilege record;
+    wanted boolean := EXISTS (SELECT FROM wallet.access_grants g WHERE g.db_role = apply_privileges.db_role);
+BEGIN
+    EXECUTE format('REVOKE ALL ON SCHEMA wallet FROM %I', db_role);
+    IF wanted THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA wallet TO %I', db_role);
+    END IF;
+    FOR privilege IN
+        SELECT p.object_kind, p.object,
+               bool_or(EXISTS (SELECT FROM wallet.access_grants g
+                                WHERE g.db_role = apply_privileges.db_role AND g.level = p.level)) AS granted
+          FROM wallet.privileges() p
+         GROUP BY p.object_kind, p.object
+    LOOP
+        EXECUTE format(
+            CASE WHEN privilege.granted THEN 'GRANT %s ON %s wallet.%I TO %I'
+                 ELSE 'REVOKE %s ON %s wallet.%I FROM %I' END,
+            CASE privilege.object_kind WHEN 'FUNCTION' THEN 'EXECUTE' ELSE 'SELECT' END,
+            privilege.object_kind, privilege.object, db_role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION wallet.apply_privileges IS 'Brings the privileges of a database role in line with its grants; grant_access() and revoke_access() call it.';

@@ -1,0 +1,77 @@
+-- Fixed-width columns first, and codes of one byte: a hot ledger is mostly headers and padding.
+CREATE TABLE wallet.ledger (
+    entry_id          uuid NOT NULL,
+    created_at        timestamptz NOT NULL,
+    event_at          timestamptz,
+    seq               bigint NOT NULL,
+    fingerprint       uuid,
+    related_id        uuid,
+    key_id            uuid,
+    lane              smallint NOT NULL,
+    kind              "char" NOT NULL,
+    call              "char" NOT NULL,
+    wallet_id         text NOT NULL,
+    amount            numeric(28,12) NOT NULL CHECK (amount <> 'NaN'),
+    lane_balance      numeric(28,12) NOT NULL,
+    balance           numeric(28,12),
+    hash              bytea NOT NULL,
+    idempotency_key   text,
+    user_id           text,
+    team              text,
+    provider          text,
+    model             text,
+    service           text,
+    region            text,
+    service_tier      text,
+    lines             bytea,
+    usage             jsonb,
+    tags              jsonb,
+    contra            text,
+    reference         text,
+    reason            text,
+    actor             text,
+    metadata          jsonb,
+    PRIMARY KEY (wallet_id, entry_id),
+    CONSTRAINT ledger_idempotency UNIQUE (wallet_id, idempotency_key, call)
+);
+COMMENT ON TABLE wallet.ledger IS 'The ledger behind the view entries: one immutable row an entry, never updated, never deleted.';
+COMMENT ON COLUMN wallet.ledger.entry_id IS 'UUIDv7: ordered by the time of booking.';
+COMMENT ON COLUMN wallet.ledger.event_at IS 'When the use happened, if the caller said so; NULL stands for created_at.';
+COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, from 1 without gaps.';
+COMMENT ON COLUMN wallet.ledger.fingerprint IS 'Half of a SHA-256 over what the request asked, to tell a replay from another request.';
+COMMENT ON COLUMN wallet.ledger.kind IS 'f funding, c charge, r refund, a adjustment, x expiry, t transfer, b chargeback.';
+COMMENT ON COLUMN wallet.ledger.call IS 'The call whose idempotency key this is: f fund, c charge.';
+COMMENT ON COLUMN wallet.ledger.amount IS 'Signed: money in is positive.';
+COMMENT ON COLUMN wallet.ledger.lane_balance IS 'Running total of the lane''s entries, this one included.';
+COMMENT ON COLUMN wallet.ledger.balance IS 'The wallet''s balance that the call returned; NULL where it equals lane_balance.';
+COMMENT ON COLUMN wallet.ledger.hash IS 'SHA-256 over the previous hash of the lane and this row in canonical form (docs/ledger.md).';
+COMMENT ON COLUMN wallet.ledger.lines IS 'Price lines in a compact form (docs/ledger.md); entry_lines() spells them out.';
+COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as it came; NULL where model and lines say all of it.';
+COMMENT ON COLUMN wallet.ledger.contra IS 'The other side of the entry; NULL for usage, where provider and model name it.';
+
+CREATE TABLE wallet.funding_requests (
+    wallet_id         text NOT NULL REFERENCES wallet.wallets,
+    entry_id          uuid NOT NULL,
+    amount            numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    method            text NOT NULL,
+    reference         text,
+    status            text NOT NULL CHECK (status IN ('settled')),
+    created_at        timestamptz NOT NULL,
+    PRIMARY KEY (wallet_id, entry_id),
+    CONSTRAINT funding_reference UNIQUE (wallet_id, method, reference)
+);
+COMMENT ON TABLE wallet.funding_requests IS 'Fundings by method and the payment provider''s reference, so that no payment is credited twice.';
+
+CREATE TABLE wallet.outbox (
+    wallet_id    text NOT NULL,
+    event_id     uuid NOT NULL,
+    event        text NOT NULL,
+    threshold    numeric,
+    payload      jsonb NOT NULL DEFAULT '{}',
+    created_at   timestamptz NOT NULL,
+    claimed_at   timestamptz,
+    done_at      timestamptz,
+    attempts     integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (wallet_id, event_id)
+);
+COMMENT ON TABLE wallet.outbox IS 'Events, written in the transaction that caused them. The view events shows them.';

@@ -1,0 +1,28 @@
+-- Append-only: a new price is a new row, so that a charge's price_id always says what it was priced
+-- with. Of rows for the same thing and time the one recorded last (the greatest UUIDv7) holds.
+CREATE TABLE wallet.prices (
+    price_id             uuid PRIMARY KEY,
+    price_list           text NOT NULL,
+    model                text NOT NULL,
+    meter                text NOT NULL,
+    unit_price           numeric CHECK (unit_price >= 0 AND unit_price <> 'NaN'),
+    per                  numeric NOT NULL CHECK (per > 0 AND per <> 'NaN'),
+    provider             text,
+    service              text,
+    region               text,
+    service_tier         text,
+    above_input_tokens   bigint CHECK (above_input_tokens >= 0),
+    conditions           jsonb NOT NULL DEFAULT '{}',
+    effective_from       timestamptz NOT NULL,
+    created_at           timestamptz NOT NULL,
+    actor                text,
+    metadata             jsonb
+);
+CREATE INDEX prices_model ON wallet.prices (price_list, model, meter, effective_from);
+CREATE INDEX prices_pattern ON wallet.prices (price_list, model) WHERE model LIKE '%*%';
+COMMENT ON TABLE wallet.prices IS 'Unit prices: one row a model, meter and condition from a date on. A NULL unit_price ends the price.';
+COMMENT ON COLUMN wallet.prices.model IS 'Exact name, provider/model, or a pattern with *.';
+COMMENT ON COLUMN wallet.prices.unit_price IS 'Price of `per` units of the meter; NULL: no price from then on.';
+COMMENT ON COLUMN wallet.prices.per IS 'The unit in which the price was quoted, such as 1000000 tokens or 3600 seconds.';
+COMMENT ON COLUMN wallet.prices.above_input_tokens IS 'Holds for requests with more input tokens than this; the whole request is priced so.';
+COMMENT ON COLUMN wallet.prices.conditions IS 'Keys that the usage must have with equal values, such as {"size": "1024x1024"}.';

@@ -1,0 +1,34 @@
+-- A database role sees the wallets that were granted to it. The sub-selects are asked once a query.
+ALTER TABLE wallet.wallets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.allowances ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.thresholds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.requests ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.ledger ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.funding_requests ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.limits ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.access_grants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.wallets FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.allowances FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.thresholds FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.requests FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.ledger FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.funding_requests FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.outbox FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.limits FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.access_grants FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY granted_wallets ON wallet.wallets FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.allowances FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.ledger FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.funding_requests FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.outbox FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.limits FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.access_grants FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));

@@ -1,0 +1,94 @@
+-- Views run with the rights of whoever asks (security_invoker), and row-level security below lets
+-- through the wallets that were granted. Amounts show two decimals at least, all that are needed.
+
+CREATE VIEW wallet.balances WITH (security_invoker = true) AS
+SELECT w.wallet_id AS wallet,
+       w.currency,
+       round(b.balance, greatest(min_scale(b.balance), 2)) AS balance,
+       round(b.held, greatest(min_scale(b.held), 2)) AS held,
+       round(b.balance - b.held, greatest(min_scale(b.balance - b.held), 2)) AS available,
+       round(w.credit_limit, greatest(min_scale(w.credit_limit), 2)) AS credit_limit,
+       round(w.debt, greatest(min_scale(w.debt), 2)) AS debt,
+       w.status,
+       w.lanes::integer AS lanes,
+       w.low_balance,
+       w.created_at
+  FROM wallet.wallets w
+ CROSS JOIN LATERAL (
+        SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
+               coalesce(sum(a.held), 0) AS held
+          FROM wallet.allowances a
+         WHERE a.wallet_id = w.wallet_id
+           AND a.allowance_id = '00000000-0000-0000-0000-000000000000'
+       ) b;
+COMMENT ON VIEW wallet.balances IS 'One row a wallet: what it has, what is held, what can be spent without credit.';
+COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never below minus credit_limit.';
+COMMENT ON COLUMN wallet.balances.held IS 'Set aside by open holds.';
+COMMENT ON COLUMN wallet.balances.available IS 'balance minus held; alert thresholds look at it.';
+
+CREATE VIEW wallet.entries WITH (security_invoker = true) AS
+SELECT l.wallet_id AS wallet,
+       l.entry_id,
+       CASE l.kind
+           WHEN 'f' THEN 'funding' WHEN 'c' THEN 'charge' WHEN 'r' THEN 'refund'
+           WHEN 'a' THEN 'adjustment' WHEN 'x' THEN 'expiry' WHEN 't' THEN 'transfer'
+           WHEN 'b' THEN 'chargeback'
+       END AS kind,
+       round(l.amount, greatest(min_scale(l.amount), 2)) AS amount,
+       CASE WHEN l.contra IS NOT NULL THEN l.contra
+            ELSE 'usage:' || concat_ws('/', l.provider, coalesce(l.model, l.service, 'other'))
+       END AS contra,
+       l.user_id,
+       l.team,
+       l.model,
+       l.service,
+       CASE WHEN l.usage IS NULL AND l.lines IS NOT NULL THEN wallet.entry_usage(l.model, l.lines)
+            ELSE l.usage
+       END AS usage,
+       wallet.entry_lines(l.lines) AS lines,
+       l.tags,
+       l.reference,
+       l.reason,
+       l.actor,
+       coalesce(l.event_at, l.created_at) AS event_at,
+       l.created_at,
+       l.lane::integer AS lane,
+       l.seq,
+       round(l.lane_balance, greatest(min_scale(l.lane_balance), 2)) AS lane_balance,
+       l.hash,
+       l.provider,
+       l.region,
+       l.service_tier,
+       l.idempotency_key,
+       l.metadata
+  FROM wallet.ledger l;
+COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
+COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
+COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
+COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
+
+CREATE VIEW wallet.fundings WITH (security_invoker = true) AS
+SELECT f.wallet_id AS wallet,
+       f.entry_id,
+       round(f.amount, greatest(min_scale(f.amount), 2)) AS amount,
+       w.currency,
+       f.method,
+       f.reference,
+       f.status,
+       f.created_at
+  FROM wallet.funding_requests f
+  JOIN wallet.wallets w ON w.wallet_id = f.wallet_id;
+COMMENT ON VIEW wallet.fundings IS 'Fundings with their method, reference and status.';
+
+CREATE VIEW wallet.events WITH (security_invoker = true) AS
+SELECT o.event_id AS id,
+       o.wallet_id AS wallet,
+       o.event,
+       trim_scale(o.threshold) AS threshold,
+       o.payload,
+       o.created_at,
+       o.claimed_at,
+       o.done_at,
+       o.attempts
+  FROM wallet.outbox o;
+COMMENT ON VIEW wallet.events IS 'What happened to wallets that somebody should know: one row an event, written with what caused it.';

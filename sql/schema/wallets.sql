@@ -1,0 +1,90 @@
+CREATE TABLE wallet.wallets (
+    wallet_id              text PRIMARY KEY,
+    currency               text NOT NULL,
+    credit_limit           numeric(28,12) NOT NULL CHECK (credit_limit >= 0 AND credit_limit <> 'NaN'),
+    low_balance            numeric[] NOT NULL DEFAULT '{}',
+    debt                   numeric(28,12) NOT NULL DEFAULT 0 CHECK (debt >= 0 AND debt <> 'NaN'),
+    status                 text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'frozen', 'closed')),
+    status_reason          text,
+    time_zone              text NOT NULL,
+    lanes                  smallint NOT NULL CHECK (lanes BETWEEN 1 AND 256),
+    price_list             text NOT NULL DEFAULT 'default',
+    unknown_price          text NOT NULL DEFAULT 'reject',
+    members_only           boolean NOT NULL DEFAULT false,
+    freeze_on_chargeback   boolean NOT NULL DEFAULT false,
+    funding_min            numeric(28,12),
+    funding_max            numeric(28,12),
+    metadata               jsonb NOT NULL DEFAULT '{}',
+    created_at             timestamptz NOT NULL
+);
+COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
+COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
+COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may go below zero.';
+COMMENT ON COLUMN wallet.wallets.debt IS 'What a late failure of a funding left unpaid; it stands beside the balance.';
+COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
+
+-- The one mechanism behind balance and limits: a bounded counter in lanes.
+--
+-- The balance has the nil uuid as its id. With one lane it is lane 0, locked as a row; with n it
+-- is lanes 1..n, each locked by a lock of its own; all other lanes are spares without room, where
+-- a funding may put money while every active lane is busy.
+--
+-- A limit's window has a row of its own, whose id is computed from the limit, the subject and the
+-- start of the window.
+--
+-- There is no foreign key on purpose: it would lock the wallet's row at every charge.
+CREATE TABLE wallet.allowances (
+    wallet_id      text NOT NULL,
+    allowance_id   uuid NOT NULL,
+    lane           smallint NOT NULL,
+    version        bigint NOT NULL DEFAULT 0,
+    epoch          bigint NOT NULL DEFAULT 0,
+    seq            bigint NOT NULL DEFAULT 0,
+    allotted       numeric(28,12),
+    spent          numeric(28,12) NOT NULL DEFAULT 0,
+    held           numeric(28,12) NOT NULL DEFAULT 0,
+    watermark      numeric(28,12) NOT NULL DEFAULT 0,
+    booked         numeric(28,12) NOT NULL DEFAULT 0,
+    hash           bytea NOT NULL DEFAULT '',
+    limit_id       uuid,
+    subject        text,
+    window_start   timestamptz,
+    window_end     timestamptz,
+    PRIMARY KEY (wallet_id, allowance_id, lane),
+    -- One CHECK: PostgreSQL parses each of them again for every statement.
+    CONSTRAINT allowance_not_overdrawn CHECK (
+        (allotted IS NULL OR allotted <> 'NaN' AND spent + held <= allotted)
+        AND spent >= 0 AND held >= 0
+    )
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE wallet.allowances IS 'Bounded counters: the balance and every limit, in lanes. spent + held never exceeds allotted.';
+COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for the balance; for a limit''s window computed from limit, subject and start.';
+COMMENT ON COLUMN wallet.allowances.version IS 'Counts changes, so that a write can see that the lane is what was read.';
+COMMENT ON COLUMN wallet.allowances.epoch IS 'Version of the wallet''s rules; a charge that knows another version reads them again.';
+COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
+COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
+COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold.';
+COMMENT ON COLUMN wallet.allowances.booked IS 'Running total of the lane''s entries; the lanes'' totals add up to balance minus debt.';
+COMMENT ON COLUMN wallet.allowances.hash IS 'Hash of the lane''s last entry: the head of its chain.';
+
+-- Alert thresholds and whether each is armed. Written only under a lock on an active lane.
+CREATE TABLE wallet.thresholds (
+    wallet_id   text NOT NULL REFERENCES wallet.wallets,
+    kind        text NOT NULL CHECK (kind IN ('low', 'depleted')),
+    threshold   numeric(28,12) NOT NULL CHECK (threshold <> 'NaN'),
+    state       text NOT NULL CHECK (state IN ('new', 'armed', 'fired')),
+    PRIMARY KEY (wallet_id, kind, threshold)
+);
+COMMENT ON TABLE wallet.thresholds IS 'Alert thresholds of a wallet. new: never reached; armed: available is at or above; fired: it fell below and has not recovered.';
+
+-- First answers of the calls that write no ledger entry, for their replay.
+CREATE TABLE wallet.requests (
+    wallet_id         text NOT NULL,
+    call              text NOT NULL,
+    idempotency_key   text NOT NULL,
+    fingerprint       uuid NOT NULL,
+    result            jsonb,
+    created_at        timestamptz NOT NULL,
+    PRIMARY KEY (wallet_id, call, idempotency_key)
+);
+COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. An empty wallet_id stands for calls on no wallet.';

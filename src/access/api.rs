@@ -1,0 +1,177 @@
+//! SQL functions on database roles.
+
+use pgrx::default;
+use pgrx::prelude::*;
+
+use crate::access::rights::{ALL_WALLETS, Level, enter, readable_by};
+use crate::args;
+use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::statement;
+use crate::storage::clock;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+use crate::storage::session::as_owner;
+
+statement!(
+    ROLE_EXISTS,
+    [TEXTOID],
+    "SELECT 1 FROM pg_roles WHERE rolname = $1"
+);
+statement!(
+    WALLET_EXISTS,
+    [TEXTOID],
+    "SELECT 1 FROM wallet.wallets WHERE wallet_id = $1"
+);
+statement!(
+    GRANT,
+    [TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.access_grants (wallet_id, db_role, level, created_at)
+     VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+);
+statement!(
+    REVOKE,
+    [TEXTOID, TEXTOID, TEXTOID],
+    "DELETE FROM wallet.access_grants
+      WHERE db_role = $2 AND wallet_id = $1 AND level = $3"
+);
+statement!(APPLY, [TEXTOID], "SELECT wallet.apply_privileges($1)");
+
+/// A grant or its withdrawal.
+struct Change<'a> {
+    role: &'a str,
+    level: Level,
+    wallet: &'a str,
+}
+
+fn change<'a>(
+    db_role: Option<&'a str>,
+    level: Option<&str>,
+    wallet: Option<&'a str>,
+    actor: Option<&str>,
+) -> Result<Change<'a>> {
+    args::name("actor", actor)?;
+    let role = args::required("db_role", db_role)?;
+    if role == "public" {
+        return Err(Error::argument("db_role cannot be public")
+            .detail("Rights on money are never granted to everybody.")
+            .hint("Grant to a role and make its users members of it."));
+    }
+    Ok(Change {
+        role,
+        level: args::word("level", level, Level::ALL, Level::as_str)?,
+        wallet: args::required("wallet", wallet)?,
+    })
+}
+
+fn require_role(role: &str) -> Result<()> {
+    if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("role {} does not exist", quoted(role)),
+        )
+        .detail("Rights are granted to database roles.")
+        .hint("Create it with CREATE ROLE."));
+    }
+    Ok(())
+}
+
+/// Gives a database role a level on a wallet, or on all.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn grant_access(
+    db_role: Option<&str>,
+    level: Option<&str>,
+    wallet: default!(Option<&str>, "'*'"),
+    #[allow(unused)] idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) {
+    let work = || {
+        let Change {
+            role,
+            level,
+            wallet,
+        } = change(db_role, level, wallet, actor)?;
+        enter(Level::Admin, wallet, |_| {
+            require_role(role)?;
+            if wallet != ALL_WALLETS && WALLET_EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
+                return Err(Error::wallet_not_found(wallet));
+            }
+            GRANT.run(&[
+                Value::Text(wallet),
+                Value::Text(role),
+                Value::Text(level.as_str()),
+                Value::Time(clock::now()),
+            ])?;
+            APPLY.run(&[Value::Text(role)]).map(drop)
+        })
+    };
+    work().or_raise();
+}
+
+/// Takes a level on a wallet, or on all, back from a database role.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn revoke_access(
+    db_role: Option<&str>,
+    level: Option<&str>,
+    wallet: default!(Option<&str>, "'*'"),
+    #[allow(unused)] idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) {
+    let work = || {
+        let Change {
+            role,
+            level,
+            wallet,
+        } = change(db_role, level, wallet, actor)?;
+        enter(Level::Admin, wallet, |_| {
+            let values = [
+                Value::Text(wallet),
+                Value::Text(role),
+                Value::Text(level.as_str()),
+            ];
+            if REVOKE.run(&values)?.is_empty() {
+                return Err(Error::new(
+                    Code::ObjectNotFound,
+                    format!("role {} has no such grant", quoted(role)),
+                )
+                .detail(format!("It does not have {} on {wallet}.", level.as_str()))
+                .hint("See wallet.access_grants for what was granted."));
+            }
+            if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
+                return Ok(());
+            }
+            APPLY.run(&[Value::Text(role)]).map(drop)
+        })
+    };
+    work().or_raise();
+}
+
+/// Wallets that the current role may read; `*` is all. Row-level security asks it once a query.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn readable_wallets() -> Vec<String> {
+    as_owner(|session| readable_by(session.caller)).or_raise()
+}
+
+/// Every SQLSTATE that the extension raises.
+#[pg_extern(schema = "wallet", immutable, parallel_safe)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn error_codes() -> TableIterator<
+    'static,
+    (
+        name!(sqlstate, String),
+        name!(name, String),
+        name!(meaning, String),
+    ),
+> {
+    TableIterator::new(Code::ALL.iter().map(|code| {
+        (
+            code.sqlstate().to_owned(),
+            code.name().to_owned(),
+            code.meaning().to_owned(),
+        )
+    }))
+}

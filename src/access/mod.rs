@@ -1,0 +1,4 @@
+//! Who may do what.
+
+pub mod api;
+pub mod rights;

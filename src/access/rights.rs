@@ -1,0 +1,202 @@
+//! Which database role may call what on which wallet.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::statement;
+use crate::storage::invalidation;
+use crate::storage::plan::{Run, Value};
+use crate::storage::row::c_name;
+use crate::storage::session::{Session, as_owner};
+
+/// What a database role was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// Views and reports, pricing, checking.
+    Reader,
+    /// Reader, and spending.
+    Charger,
+    /// Reader, and money in and back.
+    Billing,
+    /// Everything.
+    Admin,
+}
+
+impl Level {
+    /// All levels.
+    pub const ALL: &'static [Level] =
+        &[Level::Reader, Level::Charger, Level::Billing, Level::Admin];
+
+    /// Its name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Reader => "reader",
+            Level::Charger => "charger",
+            Level::Billing => "billing",
+            Level::Admin => "admin",
+        }
+    }
+
+    /// True when a role with this level may do what needs the other.
+    fn covers(self, needed: Level) -> bool {
+        self == Level::Admin || self == needed || needed == Level::Reader
+    }
+}
+
+/// Stands for all wallets in a grant.
+pub const ALL_WALLETS: &str = "*";
+
+/// Decisions that a backend keeps; beyond, it starts anew.
+const MAX_DECISIONS: usize = 4096;
+
+statement!(
+    GRANTS,
+    [TEXTOID],
+    "SELECT db_role, level FROM wallet.access_grants WHERE wallet_id IN ($1, '*')"
+);
+
+statement!(
+    ANY_GRANTS,
+    [],
+    "SELECT DISTINCT db_role, level FROM wallet.access_grants"
+);
+
+type Decisions = HashMap<(pg_sys::Oid, Level), HashMap<String, bool>>;
+
+thread_local! {
+    static DECISIONS: RefCell<(u64, usize, Decisions)> = RefCell::default();
+}
+
+/// Runs `work` as the owner after checking that the caller has the level on the wallet.
+pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+    as_owner(|session| {
+        require(session, level, wallet)?;
+        work(session)
+    })
+}
+
+/// Runs `work` as the owner after checking that the caller may read any wallet at all.
+pub fn enter_any<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+    as_owner(|session| {
+        require(session, Level::Reader, "")?;
+        work(session)
+    })
+}
+
+/// 42501 unless the caller has the level on the wallet; an empty wallet stands for any.
+pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
+    // SAFETY: a catalog look-up.
+    if session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) } {
+        return Ok(());
+    }
+    if allowed(session.caller, level, wallet)? {
+        return Ok(());
+    }
+    let role = role_name(session.caller);
+    let on = match wallet {
+        "" => "any wallet".to_owned(),
+        ALL_WALLETS => "all wallets".to_owned(),
+        wallet => format!("wallet {}", quoted(wallet)),
+    };
+    Err(Error::new(
+        Code::InsufficientPrivilege,
+        format!("permission denied for {on}"),
+    )
+    .detail(format!(
+        "Role {} needs the level {} on {on}.",
+        quoted(&role),
+        level.as_str()
+    ))
+    .hint(format!(
+        "An administrator can call wallet.grant_access({role:?}, '{}', …).",
+        level.as_str()
+    )))
+}
+
+fn allowed(caller: pg_sys::Oid, level: Level, wallet: &str) -> Result<bool> {
+    let generation = invalidation::generation();
+    let known = DECISIONS.with_borrow_mut(|(seen, count, decisions)| {
+        if *seen != generation || *count > MAX_DECISIONS {
+            (*seen, *count) = (generation, 0);
+            decisions.clear();
+        }
+        decisions
+            .get(&(caller, level))
+            .and_then(|wallets| wallets.get(wallet))
+            .copied()
+    });
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let rows = if wallet.is_empty() {
+        ANY_GRANTS.run(&[])?
+    } else {
+        GRANTS.run(&[Value::Text(wallet)])?
+    };
+    let mut allowed = false;
+    for row in 0..rows.len() {
+        let (role, granted): (String, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
+        let granted = Level::ALL.iter().find(|level| level.as_str() == granted);
+        allowed |= granted.is_some_and(|granted| granted.covers(level)) && is_member(caller, &role);
+    }
+    invalidation::note_caching();
+    DECISIONS.with_borrow_mut(|(seen, count, decisions)| {
+        if *seen == generation && invalidation::generation() == generation {
+            *count += 1;
+            decisions
+                .entry((caller, level))
+                .or_default()
+                .insert(wallet.to_owned(), allowed);
+        }
+    });
+    Ok(allowed)
+}
+
+/// Wallets that the role may read; `*` is all of them.
+pub fn readable_by(caller: pg_sys::Oid) -> Result<Vec<String>> {
+    statement!(
+        WALLETS,
+        [],
+        "SELECT wallet_id, db_role FROM wallet.access_grants ORDER BY wallet_id"
+    );
+    let rows = WALLETS.run(&[])?;
+    let mut wallets = Vec::new();
+    for row in 0..rows.len() {
+        let role: String = rows.need(row, 1)?;
+        if is_member(caller, &role) {
+            wallets.push(rows.need(row, 0)?);
+        }
+    }
+    wallets.dedup();
+    Ok(wallets)
+}
+
+/// True when the role of that name exists and the caller has its privileges.
+fn is_member(caller: pg_sys::Oid, role: &str) -> bool {
+    let Some(name) = c_name(role) else {
+        return false;
+    };
+    // SAFETY: catalog look-ups; a role that does not exist is answered with InvalidOid.
+    unsafe {
+        let role = pg_sys::get_role_oid(name.as_ptr(), true);
+        role != pg_sys::InvalidOid && pg_sys::has_privs_of_role(caller, role)
+    }
+}
+
+/// The role's name, or its number when it was dropped meanwhile.
+fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: the name is palloc'ed and copied; noerr gives NULL for an unknown role.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() {
+            role.to_u32().to_string()
+        } else {
+            std::ffi::CStr::from_ptr(name)
+                .to_string_lossy()
+                .into_owned()
+        }
+    }
+}

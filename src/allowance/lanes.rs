@@ -1,0 +1,217 @@
+//! The fast path: one lane that can pay alone.
+
+use std::cell::Cell;
+
+use crate::allowance::cut::{active, can_pay, slack};
+use crate::error::{Code, Error, Result};
+use crate::money::Amount;
+use crate::storage::lock::{self, Attempt};
+use crate::storage::rows::Lane;
+use crate::storage::{clock, spi};
+
+thread_local! {
+    /// The lane that the last call of this transaction used, so that a second one takes it again
+    /// instead of a second lane.
+    static LAST: Cell<Option<(u32, i16)>> = const { Cell::new(None) };
+}
+
+/// What the caller knows of the wallet.
+#[derive(Clone, Copy, Debug)]
+pub struct Cutting<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// Its number of lanes.
+    pub lanes: i16,
+    /// Version of its rules.
+    pub epoch: i64,
+}
+
+/// A lane that can pay alone.
+#[derive(Debug)]
+pub struct Payer {
+    /// The lane before it pays.
+    pub lane: Lane,
+    /// Balance and credit in all other lanes, as last committed.
+    pub others: Amount,
+}
+
+/// What the fast path found.
+#[derive(Debug)]
+pub enum Found {
+    /// A lane that can pay.
+    Payer(Payer),
+    /// The rules are not what the caller knows: read them again.
+    Stale,
+    /// No lane can pay alone: lock them all.
+    None,
+}
+
+/// Finds a lane that can pay without going below its watermark. `again` says that an earlier try
+/// of this call lost a race, so that the row is locked before it is read.
+pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
+    let found = if cutting.lanes == 1 {
+        find_single(cutting, amount, again)?
+    } else {
+        find_among(cutting, amount)?
+    };
+    if let Found::Payer(payer) = &found {
+        LAST.set(Some((clock::transaction(), payer.lane.lane)));
+    }
+    Ok(found)
+}
+
+fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
+    let read = if again {
+        spi::lock_lane
+    } else {
+        spi::read_lane
+    };
+    let lane = read(cutting.wallet, 0)?.ok_or_else(|| missing(cutting.wallet, 0))?;
+    if lane.epoch != cutting.epoch {
+        return Ok(Found::Stale);
+    }
+    if !can_pay(&lane, amount) {
+        return Ok(Found::None);
+    }
+    // Spare lanes hold nothing here: a funding that uses one has the rules read again, and the
+    // rules then say so.
+    Ok(Found::Payer(Payer {
+        lane,
+        others: Amount::ZERO,
+    }))
+}
+
+fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
+    let Cutting { wallet, .. } = cutting;
+    let mut poor = Vec::new();
+    let mut busy = Vec::new();
+    for lane in preference(cutting.lanes) {
+        if lock::attempt(wallet, lane) == Attempt::Busy {
+            busy.push(lane);
+            continue;
+        }
+        let row = spi::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
+        if row.epoch != cutting.epoch {
+            lock::release(wallet, lane);
+            release_all(wallet, &poor);
+            return Ok(Found::Stale);
+        }
+        if can_pay(&row, amount) {
+            release_all(wallet, &poor);
+            return payer(wallet, row);
+        }
+        poor.push(row);
+    }
+    if let Some(row) = combine(wallet, amount, &poor)? {
+        return payer(wallet, row);
+    }
+    release_all(wallet, &poor);
+    // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
+    // rather than for all.
+    let rich = |lane: &i16| -> Result<bool> {
+        Ok(spi::read_lane(wallet, *lane)?.is_some_and(|row| can_pay(&row, amount)))
+    };
+    for lane in busy {
+        if rich(&lane)? {
+            lock::wait(wallet, lane);
+            let row = spi::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
+            if row.epoch == cutting.epoch && can_pay(&row, amount) {
+                return payer(wallet, row);
+            }
+            lock::release(wallet, lane);
+            return Ok(if row.epoch == cutting.epoch {
+                Found::None
+            } else {
+                Found::Stale
+            });
+        }
+    }
+    Ok(Found::None)
+}
+
+fn payer(wallet: &str, lane: Lane) -> Result<Found> {
+    let others = spi::others_credited(wallet, lane.lane)?;
+    Ok(Found::Payer(Payer { lane, others }))
+}
+
+/// Moves room between free lanes, none below its watermark, until one of them can pay.
+fn combine(wallet: &str, amount: Amount, poor: &[Lane]) -> Result<Option<Lane>> {
+    let Some((first, rest)) = poor.split_first() else {
+        return Ok(None);
+    };
+    let spare = poor.iter().map(|lane| slack(lane).units()).sum::<i128>();
+    if spare < amount.units() {
+        return Ok(None);
+    }
+    let mut payer = first.clone();
+    let mut donors = Vec::new();
+    for lane in rest {
+        let missing = amount.units() - slack(&payer).units();
+        let given = Amount::from_units(slack(lane).units().min(missing)).map_err(range)?;
+        if missing <= 0 || given.is_zero() {
+            continue;
+        }
+        let mut donor = lane.clone();
+        donor.allotted = donor.allotted.minus(given).map_err(range)?;
+        payer.allotted = payer.allotted.plus(given).map_err(range)?;
+        donors.push(donor);
+    }
+    for donor in &donors {
+        if !spi::write_lane(wallet, donor)? {
+            return Err(changed_underneath(wallet));
+        }
+    }
+    for lane in rest {
+        if donors.iter().all(|donor| donor.lane != lane.lane) {
+            lock::release(wallet, lane.lane);
+        }
+    }
+    Ok(Some(payer))
+}
+
+fn release_all(wallet: &str, lanes: &[Lane]) {
+    for lane in lanes {
+        lock::release(wallet, lane.lane);
+    }
+}
+
+/// The active lanes in the order in which this backend tries them: the one that this transaction
+/// used before, then its own, which differs from backend to backend, then the others.
+fn preference(lanes: i16) -> impl Iterator<Item = i16> {
+    let last = LAST
+        .get()
+        .filter(|(transaction, lane)| {
+            *transaction == clock::transaction() && active(lanes).contains(lane)
+        })
+        .map(|(_, lane)| lane);
+    let count = lanes.unsigned_abs();
+    let home = (clock::backend() % u32::from(count)) as u16;
+    let others = (0..count).map(move |step| ((home + step) % count).cast_signed() + 1);
+    last.into_iter()
+        .chain(others.filter(move |lane| Some(*lane) != last))
+}
+
+/// A lane that the wallet's rules name does not exist.
+pub fn missing(wallet: &str, lane: i16) -> Error {
+    Error::internal(format!("wallet {wallet:?} has no lane {lane}"))
+}
+
+/// A sum of lanes left the range of an amount.
+pub fn range(_: crate::money::NotAnAmount) -> Error {
+    Error::new(Code::InvalidAmount, "balance is out of range")
+        .detail("The balance would not fit 16 digits before the decimal point.")
+        .hint("Keep larger sums in more than one wallet.")
+}
+
+/// A row that was locked by our protocol changed all the same: somebody wrote to the table.
+pub fn changed_underneath(wallet: &str) -> Error {
+    Error::new(
+        Code::SerializationFailure,
+        format!(
+            "could not serialize access to wallet {}",
+            crate::error::quoted(wallet)
+        ),
+    )
+    .detail("A lane of its balance changed while it was locked.")
+    .hint("Run the transaction again.")
+}

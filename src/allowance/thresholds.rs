@@ -1,0 +1,236 @@
+//! Alert thresholds: which events a change of the available amount causes. Pure.
+
+use crate::money::Amount;
+
+/// What a threshold watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Available falls from at or above the threshold to strictly below it.
+    Low,
+    /// Nothing is left to spend, credit included.
+    Depleted,
+}
+
+impl Kind {
+    /// As the table keeps it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Low => "low",
+            Kind::Depleted => "depleted",
+        }
+    }
+}
+
+/// Whether a threshold can fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Available has never been at or above it.
+    New,
+    /// Available is at or above it.
+    Armed,
+    /// It has fired and available has not recovered since.
+    Fired,
+}
+
+impl State {
+    /// As the table keeps it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::New => "new",
+            State::Armed => "armed",
+            State::Fired => "fired",
+        }
+    }
+
+    /// As read from the table.
+    pub fn parse(text: &str) -> Option<State> {
+        [State::New, State::Armed, State::Fired]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+    }
+}
+
+/// A threshold and its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Threshold {
+    /// What it watches.
+    pub kind: Kind,
+    /// The available amount at which it stands.
+    pub at: Amount,
+    /// Whether it can fire.
+    pub state: State,
+}
+
+/// An event that a crossing causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crossing {
+    /// `wallet_balance_low`
+    Low(Amount),
+    /// `wallet_balance_recovered`
+    Recovered(Amount),
+    /// `wallet_depleted`
+    Depleted,
+}
+
+impl Threshold {
+    /// True when `available` is on the upper side.
+    fn holds(&self, available: Amount) -> bool {
+        match self.kind {
+            Kind::Low => available >= self.at,
+            Kind::Depleted => available > self.at,
+        }
+    }
+
+    fn arm(&mut self, crossings: &mut Vec<Crossing>) {
+        if self.state == State::Fired && self.kind == Kind::Low {
+            crossings.push(Crossing::Recovered(self.at));
+        }
+        self.state = State::Armed;
+    }
+
+    fn fire(&mut self, crossings: &mut Vec<Crossing>) {
+        crossings.push(match self.kind {
+            Kind::Low => Crossing::Low(self.at),
+            Kind::Depleted => Crossing::Depleted,
+        });
+        self.state = State::Fired;
+    }
+}
+
+/// Moves every threshold for a change of the available amount and gives the events in the order
+/// in which they happened: rising through the lowest first, falling through the highest first.
+///
+/// `before` may be higher than what the thresholds saw last, when a funding could not look at all
+/// lanes; they catch up with it first.
+pub fn cross(thresholds: &mut [Threshold], before: Amount, after: Amount) -> Vec<Crossing> {
+    let mut crossings = Vec::new();
+    // Depleted stands below every low threshold, or at it.
+    thresholds.sort_by_key(|t| (t.at, t.kind == Kind::Low));
+    for threshold in thresholds.iter_mut() {
+        let reached = threshold.holds(before) || threshold.holds(after);
+        if threshold.state != State::Armed && reached {
+            threshold.arm(&mut crossings);
+        }
+    }
+    for threshold in thresholds.iter_mut().rev() {
+        if threshold.state == State::Armed && !threshold.holds(after) {
+            threshold.fire(&mut crossings);
+        }
+    }
+    crossings
+}
+
+/// The highest armed threshold: while available is at or above it, nothing can cross.
+pub fn highest_armed(thresholds: &[Threshold]) -> Option<Amount> {
+    thresholds
+        .iter()
+        .filter(|t| t.state == State::Armed)
+        .map(|t| t.at)
+        .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn amount(value: i128) -> Amount {
+        Amount::from_units(value).unwrap()
+    }
+
+    fn all(at: &[i128]) -> Vec<Threshold> {
+        let low = at.iter().map(|at| (Kind::Low, *at));
+        std::iter::once((Kind::Depleted, 0))
+            .chain(low)
+            .map(|(kind, at)| Threshold {
+                kind,
+                at: amount(at),
+                state: State::New,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_new_wallet_is_not_low() {
+        let mut thresholds = all(&[50, 20]);
+        assert_eq!(cross(&mut thresholds, amount(0), amount(30)), []);
+        assert_eq!(
+            cross(&mut thresholds, amount(30), amount(10)),
+            [Crossing::Low(amount(20))],
+            "50 was never reached"
+        );
+    }
+
+    #[test]
+    fn one_charge_may_cross_all() {
+        let mut thresholds = all(&[20, 50]);
+        cross(&mut thresholds, amount(0), amount(100));
+        assert_eq!(
+            cross(&mut thresholds, amount(100), amount(0)),
+            [
+                Crossing::Low(amount(50)),
+                Crossing::Low(amount(20)),
+                Crossing::Depleted
+            ]
+        );
+        assert_eq!(
+            cross(&mut thresholds, amount(0), amount(50)),
+            [
+                Crossing::Recovered(amount(20)),
+                Crossing::Recovered(amount(50))
+            ]
+        );
+    }
+
+    #[test]
+    fn exactly_at_the_threshold_is_not_low() {
+        let mut thresholds = all(&[50]);
+        cross(&mut thresholds, amount(0), amount(60));
+        assert_eq!(cross(&mut thresholds, amount(60), amount(50)), []);
+        assert_eq!(
+            cross(&mut thresholds, amount(50), amount(49)),
+            [Crossing::Low(amount(50))]
+        );
+    }
+
+    #[test]
+    fn catches_up_with_a_funding_that_could_not_look() {
+        let mut thresholds = all(&[50]);
+        cross(&mut thresholds, amount(0), amount(60));
+        cross(&mut thresholds, amount(60), amount(40));
+        assert_eq!(
+            cross(&mut thresholds, amount(55), amount(45)),
+            [Crossing::Recovered(amount(50)), Crossing::Low(amount(50))]
+        );
+    }
+
+    proptest! {
+        /// A threshold's events alternate: low, recovered, low, …, beginning with low.
+        #[test]
+        fn events_alternate(steps in prop::collection::vec(0_i128..100, 1..60)) {
+            let mut thresholds = all(&[50, 20]);
+            let (mut at, mut events) = (amount(0), Vec::new());
+            for step in steps {
+                events.extend(cross(&mut thresholds, at, amount(step)));
+                at = amount(step);
+            }
+            for threshold in [50, 20].map(amount) {
+                let mut low_next = true;
+                for event in &events {
+                    match event {
+                        Crossing::Low(t) if *t == threshold => {
+                            prop_assert!(low_next);
+                            low_next = false;
+                        }
+                        Crossing::Recovered(t) if *t == threshold => {
+                            prop_assert!(!low_next);
+                            low_next = true;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The slow path: all lanes of a wallet under lock, the exact total, the thresholds.
+//!
+//! Lock order: lane 0 (its row), then lanes 1, 2, … (their locks), ascending; limits come after.
+
+use crate::allowance::cut::{active, recut, total_room};
+use crate::allowance::lanes::{changed_underneath, range};
+use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, cross, highest_armed};
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::lock::{self, Attempt};
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::Lane;
+use crate::storage::spi;
+
+statement!(
+    THRESHOLDS,
+    [TEXTOID],
+    "SELECT kind, threshold, state FROM wallet.thresholds WHERE wallet_id = $1"
+);
+
+statement!(
+    SET_THRESHOLD,
+    [TEXTOID, TEXTOID, NUMERICOID, TEXTOID],
+    "INSERT INTO wallet.thresholds (wallet_id, kind, threshold, state) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (wallet_id, kind, threshold) DO UPDATE SET state = excluded.state"
+);
+
+statement!(
+    DROP_THRESHOLDS,
+    [TEXTOID, NUMERICARRAYOID],
+    "DELETE FROM wallet.thresholds
+      WHERE wallet_id = $1 AND kind = 'low' AND threshold <> ALL ($2)"
+);
+
+/// Lanes of a balance that are all locked by this transaction, with their thresholds.
+pub struct Whole<'a> {
+    wallet: &'a str,
+    /// The lanes as they were read.
+    read: Vec<Lane>,
+    /// The lanes as they will be written.
+    pub lanes: Vec<Lane>,
+    /// The thresholds as they will be written.
+    pub thresholds: Vec<Threshold>,
+    stored: Vec<Threshold>,
+}
+
+/// Locks all lanes, waiting for charges that hold them, and reads them.
+pub fn lock_all(wallet: &str) -> Result<Vec<Lane>> {
+    let mut locked: Vec<i16> = Vec::new();
+    loop {
+        // A funding may add a lane, and a re-cut more, until we hold all that are there.
+        let lanes = spi::read_lanes(wallet)?;
+        let news: Vec<i16> = lanes
+            .iter()
+            .map(|lane| lane.lane)
+            .filter(|lane| !locked.contains(lane))
+            .collect();
+        if news.is_empty() {
+            return Ok(lanes);
+        }
+        for lane in news {
+            if lane == 0 {
+                spi::lock_lane(wallet, 0)?;
+            } else {
+                lock::wait(wallet, lane);
+            }
+            locked.push(lane);
+        }
+    }
+}
+
+/// The lanes that nobody else has locked at the moment, now locked by us, and the numbers of all.
+pub fn lock_free(wallet: &str) -> Result<(Vec<Lane>, Vec<Lane>)> {
+    let all = spi::read_lanes(wallet)?;
+    let mut free = Vec::new();
+    for lane in &all {
+        let locked = if lane.lane == 0 {
+            spi::try_lane(wallet, 0)?.is_some()
+        } else {
+            lock::attempt(wallet, lane.lane) == Attempt::Acquired
+        };
+        if locked {
+            free.push(lane.lane);
+        }
+    }
+    // Read again: a lane may have changed between the first look and its lock.
+    let all = spi::read_lanes(wallet)?;
+    let mine = all
+        .iter()
+        .filter(|lane| free.contains(&lane.lane))
+        .cloned()
+        .collect();
+    Ok((mine, all))
+}
+
+/// Reads the thresholds of a wallet, in terms of what is available; depletion stands at minus
+/// the credit limit.
+pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Threshold>> {
+    let rows = THRESHOLDS.run(&[Value::Text(wallet)])?;
+    (0..rows.len())
+        .map(|row| {
+            let kind: String = rows.need(row, 0)?;
+            let state: String = rows.need(row, 2)?;
+            let state = State::parse(&state)
+                .ok_or_else(|| Error::internal(format!("unknown threshold state {state:?}")))?;
+            Ok(if kind == Kind::Depleted.as_str() {
+                Threshold {
+                    kind: Kind::Depleted,
+                    at: credit_limit.negated(),
+                    state,
+                }
+            } else {
+                Threshold {
+                    kind: Kind::Low,
+                    at: rows.amount(row, 1)?,
+                    state,
+                }
+            })
+        })
+        .collect()
+}
+
+/// Writes the thresholds whose state is not what is stored.
+pub fn write_thresholds(wallet: &str, stored: &[Threshold], now: &[Threshold]) -> Result<()> {
+    for threshold in now.iter().filter(|threshold| !stored.contains(threshold)) {
+        let at = match threshold.kind {
+            Kind::Low => threshold.at,
+            Kind::Depleted => Amount::ZERO,
+        };
+        SET_THRESHOLD.run(&[
+            Value::Text(wallet),
+            Value::Text(threshold.kind.as_str()),
+            Value::Amount(at),
+            Value::Text(threshold.state.as_str()),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Removes the low thresholds that are not among those.
+pub fn keep_low_thresholds(wallet: &str, keep: &[Amount]) -> Result<()> {
+    DROP_THRESHOLDS
+        .run(&[Value::Text(wallet), Value::Amounts(keep)])
+        .map(drop)
+}
+
+/// What the lanes' watermarks must add up to: the room at the highest armed threshold.
+pub fn watermark_for(thresholds: &[Threshold], credit_limit: Amount) -> Result<Amount> {
+    let armed = highest_armed(thresholds).unwrap_or(credit_limit.negated());
+    Ok(armed.plus(credit_limit).map_err(range)?.max(Amount::ZERO))
+}
+
+impl<'a> Whole<'a> {
+    /// Takes lanes that are all locked, and reads the thresholds.
+    pub fn new(wallet: &'a str, lanes: Vec<Lane>, credit_limit: Amount) -> Result<Whole<'a>> {
+        let thresholds = read_thresholds(wallet, credit_limit)?;
+        Ok(Whole {
+            wallet,
+            read: lanes.clone(),
+            lanes,
+            stored: thresholds.clone(),
+            thresholds,
+        })
+    }
+
+    /// What can still be spent, credit included.
+    pub fn room(&self) -> Result<Amount> {
+        total_room(&self.lanes).map_err(range)
+    }
+
+    /// The wallet's balance.
+    pub fn balance(&self, credit_limit: Amount) -> Result<Amount> {
+        self.lanes
+            .iter()
+            .try_fold(Amount::ZERO, |sum, lane| sum.plus(lane.credited()))
+            .and_then(|sum| sum.minus(credit_limit))
+            .map_err(range)
+    }
+
+    /// The lane that books an entry of a call that holds all lanes.
+    pub fn booking_lane(&mut self, count: i16) -> Result<&mut Lane> {
+        let first = *active(count).start();
+        self.lanes
+            .iter_mut()
+            .find(|lane| lane.lane == first)
+            .ok_or_else(|| crate::allowance::lanes::missing(self.wallet, first))
+    }
+
+    /// Moves the thresholds for a room that changes from `before` to what the lanes have now,
+    /// cuts the lanes anew, and gives the events to emit.
+    pub fn settle(
+        &mut self,
+        before: Amount,
+        credit_limit: Amount,
+        count: i16,
+        epoch: i64,
+    ) -> Result<Vec<Crossing>> {
+        let after = self.room()?;
+        let available = |room: Amount| room.minus(credit_limit).map_err(range);
+        let crossings = cross(&mut self.thresholds, available(before)?, available(after)?);
+        let watermark = watermark_for(&self.thresholds, credit_limit)?;
+        recut(&mut self.lanes, count, after, watermark).map_err(range)?;
+        for lane in &mut self.lanes {
+            lane.epoch = epoch;
+        }
+        Ok(crossings)
+    }
+
+    /// Writes what changed.
+    pub fn write(&self) -> Result<()> {
+        for (old, new) in self.read.iter().zip(&self.lanes) {
+            if old != new && !spi::write_lane(self.wallet, new)? {
+                return Err(changed_underneath(self.wallet));
+            }
+        }
+        write_thresholds(self.wallet, &self.stored, &self.thresholds)
+    }
+}

@@ -1,0 +1,158 @@
+//! Arguments of SQL functions: present, within bounds, of the right form.
+
+use pgrx::AnyNumeric;
+use pgrx::datum::{FromDatum, IntoDatum, TimestampWithTimeZone};
+
+use crate::error::{Code, Error, Result};
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::numeric::Number;
+use crate::storage::rows::Document;
+
+/// Longest name: wallet, user, model, key, …. An index entry holds less than 2,700 bytes.
+pub const MAX_NAME: usize = 255;
+/// Longest free text.
+pub const MAX_TEXT: usize = 2_000;
+/// Largest `metadata` and `tags`, in bytes of `jsonb`.
+pub const MAX_DOCUMENT_BYTES: usize = 1 << 16;
+
+/// A name that may be left out.
+pub fn name<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str>> {
+    bounded(argument, value, MAX_NAME)
+}
+
+/// A name that must be given.
+pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
+    name(argument, value)?.ok_or_else(|| {
+        Error::argument(format!("{argument} is missing"))
+            .detail(format!("The argument {argument} is NULL or was not given."))
+            .hint(format!("Give a {argument}."))
+    })
+}
+
+/// A free text that may be left out.
+pub fn text<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str>> {
+    bounded(argument, value, MAX_TEXT)
+}
+
+fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Option<&'a str>> {
+    match value {
+        Some("") => Err(Error::argument(format!("{argument} is empty"))
+            .detail(format!("The argument {argument} has no character."))
+            .hint(format!(
+                "Give a {argument}, or leave it out where that is allowed."
+            ))),
+        Some(text) if text.chars().count() > max => {
+            Err(Error::argument(format!("{argument} is too long"))
+                .detail(format!(
+                    "It has {} characters; at most {max} are allowed.",
+                    text.chars().count()
+                ))
+                .hint("Keep long texts in a table of your own."))
+        }
+        value => Ok(value),
+    }
+}
+
+/// One of a few words.
+pub fn word<T: Copy>(
+    argument: &str,
+    value: Option<&str>,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<T> {
+    let value = required(argument, value)?;
+    all.iter()
+        .copied()
+        .find(|one| name(*one) == value)
+        .ok_or_else(|| {
+            let known: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+            Error::argument(format!(
+                "{argument} {} is not known",
+                crate::error::quoted(value)
+            ))
+            .detail(format!("Known are: {}.", known.join(", ")))
+            .hint(format!("Give one of these as {argument}."))
+        })
+}
+
+/// A point in time that may be left out.
+pub fn time(argument: &str, value: Option<TimestampWithTimeZone>) -> Result<Option<Timestamp>> {
+    match value.map(Timestamp::from) {
+        Some(time) if !time.is_finite() => Err(Error::argument(format!("{argument} is infinite"))
+            .detail(format!("The argument {argument} must be a point in time."))
+            .hint("Leave it out for the present time.")),
+        time => Ok(time),
+    }
+}
+
+/// An amount that must be given and not be negative.
+pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
+    let Some(number) = value else {
+        return Err(
+            Error::new(Code::InvalidAmount, format!("{argument} is missing"))
+                .detail(format!("The argument {argument} is NULL or was not given."))
+                .hint(format!("Give a {argument} of zero or more.")),
+        );
+    };
+    let amount = number.amount(argument)?;
+    if amount.is_negative() {
+        return Err(
+            Error::new(Code::InvalidAmount, format!("{argument} is negative"))
+                .detail(format!("It is {amount}."))
+                .hint(format!("Give a {argument} of zero or more.")),
+        );
+    }
+    Ok(amount)
+}
+
+/// An amount that must be given and be above zero.
+pub fn positive_amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
+    let amount = amount(argument, value)?;
+    if amount.is_zero() {
+        return Err(
+            Error::new(Code::InvalidAmount, format!("{argument} is zero"))
+                .detail("Nothing would be booked.")
+                .hint(format!("Give a {argument} above zero.")),
+        );
+    }
+    Ok(amount)
+}
+
+/// The elements of a `numeric[]` as amounts that are not negative.
+pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amount>> {
+    values
+        .iter()
+        .map(|value| {
+            let number = value
+                .clone()
+                .and_then(IntoDatum::into_datum)
+                .and_then(|datum| {
+                    // SAFETY: the datum is the numeric that pgrx has just made of the element.
+                    unsafe { Number::from_datum(datum, false) }
+                });
+            amount(argument, number.as_ref())
+        })
+        .collect()
+}
+
+/// A JSON object that the caller wants kept, with its text.
+pub fn document(argument: &str, value: Option<Jsonb>) -> Result<Option<Document>> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match value.read(argument, MAX_DOCUMENT_BYTES)? {
+        Json::Object(_) => Ok(Some(Document {
+            value,
+            text: value.to_text(),
+        })),
+        _ => Err(Error::argument(format!("{argument} is not a JSON object"))
+            .detail(format!(
+                "The argument {argument} must be an object, such as {{\"a\": 1}}."
+            ))
+            .hint(format!(
+                "Wrap the value into an object, or leave {argument} out."
+            ))),
+    }
+}

@@ -1,0 +1,214 @@
+//! Every error that a caller can cause, and the only place that raises one.
+//!
+//! Functions return [`Result`]; the boundary to SQL calls [`Error::raise`] once. A code is an
+//! entry of [`Code`], whose table in the README is tested against it.
+
+use std::fmt::Display;
+
+/// What a function of the extension returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+macro_rules! codes {
+    ($($variant:ident $sqlstate:literal $name:literal $meaning:literal;)*) => {
+        /// The SQLSTATEs that the extension raises, in the order of the documentation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The five characters that the client sees.
+            pub const fn sqlstate(self) -> &'static str {
+                match self { $(Code::$variant => $sqlstate,)* }
+            }
+
+            /// The condition's name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name,)* }
+            }
+
+            /// What it means, as the documentation says it.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InsufficientFunds "WL001" "insufficient_funds" "the balance and the credit limit do not cover the amount";
+    LimitExceeded "WL002" "limit_exceeded" "one limit, named with its period and its reset, does not allow the amount";
+    WalletNotFound "WL003" "wallet_not_found" "there is no wallet of that name";
+    WalletNotActive "WL004" "wallet_not_active" "the wallet is frozen or closed";
+    PriceNotFound "WL005" "price_not_found" "a meter of the model has no price at that time";
+    IdempotencyConflict "WL006" "idempotency_conflict" "the idempotency key was used for another request; the message names what differs";
+    InvalidUsage "WL007" "invalid_usage" "the usage object cannot be understood or contradicts itself";
+    HoldNotOpen "WL008" "hold_not_open" "the hold was settled, voided or has expired";
+    NotPermitted "WL009" "not_permitted" "role, model, key, address or device is not allowed to do that";
+    ImmutableLedger "WL010" "immutable_ledger" "ledger entries are never changed and never deleted";
+    CardDataRefused "WL011" "card_data_refused" "an argument looks like card data";
+    InvalidAmount "WL012" "invalid_amount" "an amount, rate, price or limit is NULL, NaN, infinite, negative, too large or too precise";
+    FeatureNotSupported "0A000" "feature_not_supported" "an argument asks for what this version cannot do";
+    InvalidParameter "22023" "invalid_parameter_value" "another argument is missing or out of range";
+    UniqueViolation "23505" "unique_violation" "a wallet of that name exists";
+    SerializationFailure "40001" "serialization_failure" "another transaction came first; run this one again";
+    InsufficientPrivilege "42501" "insufficient_privilege" "the database role was not granted the level for that wallet";
+    ObjectNotFound "42704" "undefined_object" "there is no such limit, role or other object";
+    InternalError "XX000" "internal_error" "a state that must not exist; please report it";
+}
+
+/// An error with all that PostgreSQL can carry to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The SQLSTATE.
+    pub code: Code,
+    /// One line: lower case, no final period, names in double quotes.
+    pub message: String,
+    /// The numbers behind it, in full sentences.
+    pub detail: Option<String>,
+    /// What the caller can do, in full sentences.
+    pub hint: Option<String>,
+    /// The table whose rule was broken.
+    pub table: Option<&'static str>,
+    /// The rule that was broken.
+    pub constraint: Option<String>,
+}
+
+impl Error {
+    /// An error with a message; the rest is added by the other methods.
+    pub fn new(code: Code, message: impl Into<String>) -> Error {
+        Error {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            table: None,
+            constraint: None,
+        }
+    }
+
+    /// 22023: an argument that is missing or out of range.
+    pub fn argument(message: impl Into<String>) -> Error {
+        Error::new(Code::InvalidParameter, message)
+    }
+
+    /// WL003.
+    pub fn wallet_not_found(wallet: &str) -> Error {
+        Error::new(
+            Code::WalletNotFound,
+            format!("wallet {} does not exist", quoted(wallet)),
+        )
+        .detail("No wallet of that name was created.")
+        .hint("Create it with create_wallet(), or check the name.")
+    }
+
+    /// XX000: a state that only a defect or a change behind the extension's back can cause.
+    pub fn internal(message: impl Into<String>) -> Error {
+        Error::new(Code::InternalError, message)
+            .hint("Please report this; verify the ledger before going on.")
+    }
+
+    /// Adds the DETAIL.
+    pub fn detail(mut self, detail: impl Into<String>) -> Error {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the HINT.
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the table and the rule that was broken.
+    pub fn rule(mut self, table: &'static str, constraint: impl Into<String>) -> Error {
+        self.table = Some(table);
+        self.constraint = Some(constraint.into());
+        self
+    }
+
+    /// Ends the statement with this error. The only place of the extension that raises.
+    pub fn raise(self) -> ! {
+        crate::storage::report::throw(
+            pack_sqlstate(self.code.sqlstate()),
+            &self.message,
+            self.detail.as_deref(),
+            self.hint.as_deref(),
+            self.table,
+            self.constraint.as_deref(),
+        )
+    }
+}
+
+/// Ends the statement with the error, or gives the value.
+pub trait OrRaise<T> {
+    /// The value, or never returns.
+    fn or_raise(self) -> T;
+}
+
+impl<T> OrRaise<T> for Result<T> {
+    fn or_raise(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => error.raise(),
+        }
+    }
+}
+
+/// A SQLSTATE as `MAKE_SQLSTATE` packs it: six bits a character, the first lowest.
+fn pack_sqlstate(sqlstate: &str) -> i32 {
+    sqlstate.bytes().rev().fold(0, |packed, byte| {
+        (packed << 6) | i32::from((byte.wrapping_sub(b'0')) & 0x3f)
+    })
+}
+
+/// A name as messages show it: in double quotes and no longer than a line.
+pub fn quoted(name: impl Display) -> String {
+    let name = name.to_string();
+    match name.char_indices().nth(80) {
+        Some((end, _)) => format!("\"{}…\"", &name[..end]),
+        None => format!("\"{name}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_as_postgres_does() {
+        // From errcodes.h: ERRCODE_UNIQUE_VIOLATION is MAKE_SQLSTATE('2','3','5','0','5').
+        assert_eq!(pack_sqlstate("23505"), 2 | 3 << 6 | 5 << 12 | 5 << 24);
+        assert_eq!(pack_sqlstate("00000"), 0);
+    }
+
+    #[test]
+    fn the_readme_lists_every_code() {
+        let readme = include_str!("../README.md");
+        for code in Code::ALL {
+            let row = format!(
+                "| `{}` | {} | {} |",
+                code.sqlstate(),
+                code.name(),
+                code.meaning()
+            );
+            assert!(readme.contains(&row), "README.md lacks the row\n{row}");
+        }
+        let listed = readme.lines().filter(|line| {
+            line.starts_with("| `WL") || line.starts_with("| `2") || line.starts_with("| `4")
+        });
+        let known = Code::ALL
+            .iter()
+            .filter(|c| !["0A000", "XX000"].contains(&c.sqlstate()));
+        assert_eq!(listed.count(), known.count());
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        assert_eq!(quoted("acme"), "\"acme\"");
+        assert_eq!(quoted("é".repeat(10_000)).chars().count(), 83);
+    }
+}

@@ -1,0 +1,518 @@
+//! SQL functions on wallets and money.
+
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{AnyNumeric, Inet, Uuid, default};
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::composite;
+use crate::error::{Code, Error, OrRaise, Result};
+use crate::ledger::charge;
+use crate::ledger::funding::{self, Funding};
+use crate::ledger::once::Once;
+use crate::ledger::replay::Charged;
+use crate::ledger::request::{ChargeArgs, Fingerprint, Request, canonical};
+use crate::ledger::wallets::{self, BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
+use crate::money::Amount;
+use crate::pricing::stored;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::row::{BalanceRow, text};
+
+composite!(
+    /// What `charge` returns.
+    ChargeRow,
+    "wallet.charge_result"
+);
+composite!(
+    /// What `fund` returns.
+    FundRow,
+    "wallet.fund_result"
+);
+
+/// Collects the fingerprint of a call that writes no entry.
+fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
+    let mut fingerprint = Fingerprint::new(0);
+    for (name, value) in fields {
+        fingerprint.field(name, value.as_deref());
+    }
+    fingerprint.finish()
+}
+
+fn owned(value: Option<&str>) -> Option<String> {
+    value.map(str::to_owned)
+}
+
+fn list(amounts: &[Amount]) -> String {
+    amounts
+        .iter()
+        .map(|amount| amount.to_fixed())
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn row(result: Result<BalanceDatum>) -> BalanceRow {
+    BalanceRow(result.or_raise().0)
+}
+
+fn lanes(value: Option<i32>) -> Result<i16> {
+    match value {
+        Some(lanes @ 1..=MAX_LANES) => Ok(lanes as i16),
+        other => {
+            let given = other.map_or("NULL".to_owned(), |lanes| lanes.to_string());
+            Err(Error::argument("lanes is out of range")
+                .detail(format!("It is {given}; 1 to {MAX_LANES} are allowed."))
+                .hint("About half as many lanes as connections that spend at once are enough."))
+        }
+    }
+}
+
+fn currency(value: Option<&str>) -> Result<&str> {
+    let currency = args::required("currency", value)?;
+    let mut letters = currency.chars();
+    let fits = letters.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && currency.len() <= 16;
+    if fits {
+        return Ok(currency);
+    }
+    Err(Error::argument("currency is not a currency's name")
+        .detail(format!("It is {}.", crate::error::quoted(currency)))
+        .hint("Use an ISO 4217 code such as USD, or a unit of your own such as credits."))
+}
+
+fn low_balance(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Option<Vec<Amount>>> {
+    let Some(values) = values else {
+        return Ok(None);
+    };
+    let mut amounts = args::amounts("low_balance", &values)?;
+    amounts.sort_unstable();
+    amounts.dedup();
+    amounts.reverse();
+    if amounts.len() > 32 {
+        return Err(Error::argument("low_balance has too many thresholds")
+            .detail(format!("It has {}; at most 32 are allowed.", amounts.len()))
+            .hint("Alert at a few amounts that somebody acts on."));
+    }
+    Ok(Some(amounts))
+}
+
+/// Makes a wallet with an empty balance and returns its row of `balances`.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn create_wallet(
+    wallet: Option<&str>,
+    currency: default!(Option<&str>, "'USD'"),
+    credit_limit: default!(Option<Number>, "0"),
+    low_balance: default!(Option<Vec<Option<AnyNumeric>>>, "'{}'"),
+    time_zone: default!(Option<&str>, "'UTC'"),
+    lanes: default!(Option<i32>, "1"),
+    metadata: default!(Option<Jsonb>, "'{}'"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+) -> BalanceRow {
+    let work = || {
+        let name = args::required("wallet", wallet)?;
+        if name == crate::access::rights::ALL_WALLETS {
+            return Err(Error::argument("wallet cannot be named \"*\"")
+                .detail("The star stands for all wallets in grant_access().")
+                .hint("Choose another name."));
+        }
+        args::name("actor", actor)?;
+        let new = NewWallet {
+            wallet: name,
+            currency: self::currency(currency)?,
+            credit_limit: args::amount("credit_limit", credit_limit.as_ref())?,
+            low_balance: self::low_balance(low_balance)?.unwrap_or_default(),
+            time_zone: args::required("time_zone", time_zone)?,
+            lanes: self::lanes(lanes)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        let call = Once {
+            wallet: name,
+            call: "create_wallet",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("currency", owned(currency)),
+                ("credit_limit", Some(new.credit_limit.to_fixed())),
+                ("low_balance", Some(list(&new.low_balance))),
+                ("time_zone", owned(time_zone)),
+                ("lanes", Some(new.lanes.to_string())),
+            ]),
+        };
+        enter(Level::Admin, name, |_| wallets::create(&new, call))
+    };
+    row(work())
+}
+
+/// Changes what is given of a wallet and returns its row of `balances`.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn update_wallet(
+    wallet: Option<&str>,
+    credit_limit: default!(Option<Number>, "NULL"),
+    low_balance: default!(Option<Vec<Option<AnyNumeric>>>, "NULL"),
+    time_zone: default!(Option<&str>, "NULL"),
+    unknown_price: default!(Option<&str>, "NULL"),
+    members_only: default!(Option<bool>, "NULL"),
+    freeze_on_chargeback: default!(Option<bool>, "NULL"),
+    funding_min: default!(Option<Number>, "NULL"),
+    funding_max: default!(Option<Number>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+) -> BalanceRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        args::name("actor", actor)?;
+        let amount = |name: &str, value: Option<Number>| {
+            value
+                .map(|number| args::amount(name, Some(&number)))
+                .transpose()
+        };
+        match unknown_price {
+            None | Some("reject") => {}
+            Some(policy) => {
+                return Err(Error::new(
+                    Code::FeatureNotSupported,
+                    format!(
+                        "unknown_price {} is not supported",
+                        crate::error::quoted(policy)
+                    ),
+                )
+                .detail("This version knows the policy reject.")
+                .hint("Add a price with set_price() instead."));
+            }
+        }
+        if members_only == Some(true) || freeze_on_chargeback == Some(true) {
+            return Err(Error::new(
+                Code::FeatureNotSupported,
+                "members_only and freeze_on_chargeback are not supported",
+            )
+            .detail("This version has neither members nor chargebacks.")
+            .hint("Leave them out."));
+        }
+        let changes = Changes {
+            credit_limit: amount("credit_limit", credit_limit)?,
+            low_balance: self::low_balance(low_balance)?,
+            time_zone: args::name("time_zone", time_zone)?,
+            unknown_price,
+            members_only,
+            freeze_on_chargeback,
+            funding_min: amount("funding_min", funding_min)?,
+            funding_max: amount("funding_max", funding_max)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        let fixed = |amount: Option<Amount>| amount.map(Amount::to_fixed);
+        let call = Once {
+            wallet,
+            call: "update_wallet",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("credit_limit", fixed(changes.credit_limit)),
+                ("low_balance", changes.low_balance.as_deref().map(list)),
+                ("time_zone", owned(time_zone)),
+                ("unknown_price", owned(unknown_price)),
+                ("funding_min", fixed(changes.funding_min)),
+                ("funding_max", fixed(changes.funding_max)),
+                (
+                    "metadata",
+                    changes.metadata.as_ref().and_then(|m| canonical(m.value)),
+                ),
+            ]),
+        };
+        enter(Level::Admin, wallet, |_| {
+            wallets::update(wallet, &changes, call)
+        })
+    };
+    row(work())
+}
+
+fn turn(
+    wallet: Option<&str>,
+    turn: Turn,
+    call: &'static str,
+    reason: Option<&str>,
+    idempotency_key: Option<&str>,
+    actor: Option<&str>,
+) -> BalanceRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        args::name("actor", actor)?;
+        let reason = args::text("reason", reason)?;
+        let key = args::name("idempotency_key", idempotency_key)?;
+        let fingerprint = fingerprint(&[("reason", owned(reason))]);
+        let call = Once {
+            wallet,
+            call,
+            key,
+            fingerprint,
+        };
+        enter(Level::Admin, wallet, |_| {
+            wallets::turn(wallet, turn, reason, call)
+        })
+    };
+    row(work())
+}
+
+/// Stops charges and holds on a wallet; funding stays allowed.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn freeze_wallet(
+    wallet: Option<&str>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) -> BalanceRow {
+    turn(
+        wallet,
+        Turn::Freeze,
+        "freeze_wallet",
+        reason,
+        idempotency_key,
+        actor,
+    )
+}
+
+/// Allows charges again.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn unfreeze_wallet(
+    wallet: Option<&str>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) -> BalanceRow {
+    turn(
+        wallet,
+        Turn::Unfreeze,
+        "unfreeze_wallet",
+        None,
+        idempotency_key,
+        actor,
+    )
+}
+
+/// Closes a wallet whose balance is zero, for good.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn close_wallet(
+    wallet: Option<&str>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) -> BalanceRow {
+    turn(
+        wallet,
+        Turn::Close,
+        "close_wallet",
+        reason,
+        idempotency_key,
+        actor,
+    )
+}
+
+/// Cuts the balance into lanes, so that as many transactions can spend from it at once.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn set_lanes(
+    wallet: Option<&str>,
+    lanes: Option<i32>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) -> BalanceRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        args::name("actor", actor)?;
+        let lanes = self::lanes(lanes)?;
+        let key = args::name("idempotency_key", idempotency_key)?;
+        let fingerprint = fingerprint(&[("lanes", Some(lanes.to_string()))]);
+        let call = Once {
+            wallet,
+            call: "set_lanes",
+            key,
+            fingerprint,
+        };
+        enter(Level::Admin, wallet, |_| {
+            wallets::set_lanes(wallet, lanes, call)
+        })
+    };
+    row(work())
+}
+
+/// Refuses what this version cannot do rather than to ignore it.
+fn unsupported(argument: &str, given: bool, what: &str) -> Result<()> {
+    if !given {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::FeatureNotSupported,
+        format!("{argument} is not supported"),
+    )
+    .detail(format!("This version has no {what}."))
+    .hint(format!("Leave {argument} out.")))
+}
+
+/// Credits a wallet and returns the entry and the balance after it.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn fund(
+    wallet: Option<&str>,
+    amount: Option<Number>,
+    method: default!(Option<&str>, "'card'"),
+    reference: default!(Option<&str>, "NULL"),
+    currency: default!(Option<&str>, "NULL"),
+    rate: default!(Option<Number>, "NULL"),
+    status: default!(Option<&str>, "'settled'"),
+    expires_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    priority: default!(Option<i32>, "100"),
+    promotional: default!(Option<bool>, "false"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> FundRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        args::word("status", status, &["settled"], |word| word)?;
+        unsupported("rate", rate.is_some(), "funding in another currency")?;
+        unsupported("expires_at", expires_at.is_some(), "grants")?;
+        unsupported("priority", priority != Some(100), "grants")?;
+        unsupported("promotional", promotional != Some(false), "grants")?;
+        let funding = Funding {
+            wallet,
+            amount: args::positive_amount("amount", amount.as_ref())?,
+            method: args::required("method", method)?,
+            reference: args::name("reference", reference)?,
+            currency: currency
+                .map(|value| self::currency(Some(value)))
+                .transpose()?,
+            key: args::name("idempotency_key", idempotency_key)?,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        enter(Level::Billing, wallet, |_| funding::fund(&funding))
+    };
+    let funded = work().or_raise();
+    FundRow(vec![
+        Uuid::from_bytes(funded.entry_id).into_datum(),
+        funded.amount.into_datum(),
+        text(&funded.currency),
+        funded.balance.into_datum(),
+        text("settled"),
+        funded.replayed.into_datum(),
+    ])
+}
+
+/// Takes the cost of a usage, or an amount, from a wallet and returns the entry and the balance
+/// after it.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[allow(clippy::too_many_arguments)]
+fn charge(
+    wallet: Option<&str>,
+    usage: default!(Option<Jsonb>, "NULL"),
+    amount: default!(Option<Number>, "NULL"),
+    user_id: default!(Option<&str>, "NULL"),
+    team: default!(Option<&str>, "NULL"),
+    model: default!(Option<&str>, "NULL"),
+    service: default!(Option<&str>, "NULL"),
+    region: default!(Option<&str>, "NULL"),
+    service_tier: default!(Option<&str>, "NULL"),
+    tags: default!(Option<Jsonb>, "NULL"),
+    event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    key: default!(Option<&str>, "NULL"),
+    #[allow(unused)] client_ip: default!(Option<Inet>, "NULL"),
+    device: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> ChargeRow {
+    let args = ChargeArgs {
+        wallet,
+        usage,
+        amount,
+        user_id,
+        team,
+        model,
+        service,
+        region,
+        service_tier,
+        tags,
+        event_at,
+        key,
+        device,
+        idempotency_key,
+        actor,
+        metadata,
+    };
+    let work = || {
+        let request = Request::check(args)?;
+        enter(Level::Charger, request.wallet, |_| charge::charge(&request))
+    };
+    charge_row(work().or_raise())
+}
+
+fn charge_row(charged: Charged) -> ChargeRow {
+    ChargeRow(vec![
+        Uuid::from_bytes(charged.entry_id).into_datum(),
+        charged.cost.into_datum(),
+        text(&charged.currency),
+        charged.balance.into_datum(),
+        charged.model.as_deref().and_then(text),
+        charged.total_tokens.and_then(IntoDatum::into_datum),
+        charged
+            .lines
+            .map(|lines| stored::to_jsonb(&lines))
+            .and_then(IntoDatum::into_datum),
+        charged.replayed.into_datum(),
+    ])
+}
+
+/// The price lines of an entry, spelled out from their compact form.
+#[pg_extern(schema = "wallet", stable, strict, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn entry_lines(lines: &[u8]) -> Jsonb {
+    let lines = crate::access::rights::enter_any(|_| stored::read(lines)).or_raise();
+    stored::to_jsonb(&lines)
+}
+
+/// The usage object of an entry that did not store it, from its model and lines.
+#[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
+    let damaged = || Error::internal("the lines of an entry are damaged");
+    let lines = crate::pricing::lines::decode(lines)
+        .ok_or_else(damaged)
+        .or_raise();
+    let mut json = crate::storage::jsonb::Builder::default();
+    json.begin_object();
+    json.text("model", Some(model));
+    for line in &lines {
+        json.decimal(&line.meter, line.quantity);
+    }
+    json.finish_object()
+}
+
+/// What an HTTP response can say about a charge: one row a header.
+#[pg_extern(schema = "wallet", stable)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn usage_headers(
+    wallet: Option<&str>,
+    entry_id: Option<Uuid>,
+) -> TableIterator<'static, (name!(name, String), name!(value, String))> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let entry_id = entry_id
+            .ok_or_else(|| Error::argument("entry_id is missing").hint("Give an entry_id."))?;
+        enter(Level::Reader, wallet, |_| {
+            crate::ledger::headers::headers(wallet, *entry_id.as_bytes())
+        })
+    };
+    TableIterator::new(work().or_raise())
+}

@@ -1,0 +1,305 @@
+//! `charge`: price, limits, balance, ledger line and alert in one step.
+//!
+//! The happy path reads one lane, prices, writes the lane, takes from each limit's window and
+//! appends the entry. Everything else is a way back: rules that changed meanwhile are read again,
+//! a lane that another call changed is read again, a key that was used before puts back what this
+//! call took, and a lane that cannot pay alone leads to the slow path.
+
+use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
+use crate::allowance::outbox;
+use crate::allowance::whole::{Whole, lock_all};
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::replay::{self, Charged};
+use crate::ledger::request::{Asked, Request};
+use crate::ledger::rules::{self, Rules};
+use crate::limits::limit::{Applied, applicable};
+use crate::limits::window::{self, Taken};
+use crate::money::Amount;
+use crate::pricing::lines::{Line, encode};
+use crate::pricing::rate::{Priced, rate};
+use crate::pricing::usage::Usage;
+use crate::storage::jsonb::Json;
+use crate::storage::rows::{Call, Document, Entry, Kind, Lane, link};
+use crate::storage::{clock, spi};
+
+/// Races that a call may lose before it gives up: each one lost is one that another call won.
+const MAX_TRIES: usize = 50;
+
+/// What became of an attempt to book.
+enum Attempt {
+    Booked(Charged),
+    KeyTaken,
+    Again,
+}
+
+/// Charges, or replays.
+pub fn charge(request: &Request<'_>) -> Result<Charged> {
+    let mut rules = rules::known(request.wallet)?;
+    match book(request, &mut rules) {
+        Ok(Some(charged)) => Ok(charged),
+        Ok(None) => replay::charge(request, &rules.currency)?
+            .ok_or_else(|| changed_underneath(request.wallet)),
+        // Whatever refuses the request now, a first one may have gone through before.
+        Err(refused) => match replay::charge(request, &rules.currency)? {
+            Some(charged) => Ok(charged),
+            None => Err(refused),
+        },
+    }
+}
+
+/// Books the charge; nothing when its key is taken.
+fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<Charged>> {
+    for attempt in 0..MAX_TRIES {
+        let job = Job::new(request, rules)?;
+        let outcome = if rules.attention {
+            job.pay_from_all()?
+        } else {
+            let cutting = rules.cutting(request.wallet);
+            match lanes::find(cutting, job.cost, attempt > 0)? {
+                Found::Payer(payer) => job.pay_from(payer)?,
+                Found::None => job.pay_from_all()?,
+                Found::Stale => Attempt::Again,
+            }
+        };
+        match outcome {
+            Attempt::Booked(charged) => return Ok(Some(charged)),
+            Attempt::KeyTaken => return Ok(None),
+            Attempt::Again => *rules = rules::read(request.wallet)?,
+        }
+    }
+    Err(changed_underneath(request.wallet))
+}
+
+/// A request under one state of the rules.
+struct Job<'a> {
+    request: &'a Request<'a>,
+    rules: &'a Rules,
+    cost: Amount,
+    priced: Option<Priced>,
+    lines: Option<Vec<u8>>,
+    applied: Vec<Applied<'a>>,
+}
+
+impl<'a> Job<'a> {
+    fn new(request: &'a Request<'a>, rules: &'a Rules) -> Result<Job<'a>> {
+        rules.require_active(request.wallet)?;
+        let now = clock::now();
+        let priced = match &request.asked {
+            Asked::Amount(_) => None,
+            Asked::Usage(usage, _, _) => Some(rate(
+                usage,
+                usage.model.as_deref().ok_or_else(no_model)?,
+                &rules.price_list,
+                request.event_at.unwrap_or(now),
+            )?),
+        };
+        let cost = match (&request.asked, &priced) {
+            (Asked::Amount(amount), _) => *amount,
+            (_, Some(priced)) => priced.cost,
+            (_, None) => Amount::ZERO,
+        };
+        let lines = priced.as_ref().map(|priced| encode(&priced.lines));
+        let applied = applicable(&rules.limits, request.user_id, now)?;
+        Ok(Job {
+            request,
+            rules,
+            cost,
+            priced,
+            lines,
+            applied,
+        })
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        let request = self.request;
+        let priced = self.priced.as_ref();
+        let usage = match &request.asked {
+            Asked::Usage(usage, object, _)
+                if !says_it_all(usage, priced.map_or(&[], |p| &p.lines)) =>
+            {
+                Some(Document {
+                    value: *object,
+                    text: object.to_text(),
+                })
+            }
+            _ => None,
+        };
+        Entry {
+            entry_id: uuid::Uuid::now_v7().into_bytes(),
+            created_at: clock::now(),
+            event_at: request.event_at,
+            wallet: request.wallet,
+            kind: Kind::Charge,
+            call: Call::Charge,
+            amount: self.cost.negated(),
+            key: request.key,
+            fingerprint: request.key.map(|_| request.fingerprint()),
+            user_id: request.user_id,
+            team: request.team,
+            provider: priced.and_then(|priced| priced.provider.as_deref()),
+            model: request.model.as_deref(),
+            service: request
+                .service
+                .or(priced.and_then(|priced| priced.service.as_deref())),
+            region: request.region.as_deref(),
+            service_tier: request.service_tier.as_deref(),
+            lines: self.lines.as_deref(),
+            usage,
+            tags: request.tags.clone(),
+            contra: None,
+            reference: None,
+            reason: None,
+            actor: request.actor,
+            metadata: request.metadata.clone(),
+        }
+    }
+
+    fn charged(&self, entry_id: [u8; 16], balance: Amount) -> Charged {
+        Charged {
+            entry_id,
+            cost: self.cost,
+            currency: self.rules.currency.clone(),
+            balance,
+            model: self.request.model.clone(),
+            total_tokens: self.priced.as_ref().map(|priced| priced.total_tokens),
+            lines: self.priced.as_ref().map(|priced| priced.lines.clone()),
+            replayed: false,
+        }
+    }
+
+    /// Writes the entry behind the lane's last one; gives the lane after it and the link.
+    fn chain(
+        &self,
+        entry: &Entry<'_>,
+        lane: &Lane,
+        balance: Amount,
+    ) -> Result<(Lane, crate::storage::rows::Link)> {
+        let booked = lane.booked.minus(self.cost).map_err(range)?;
+        let link = link(entry, lane, booked, balance);
+        let after = Lane {
+            spent: lane.spent.plus(self.cost).map_err(range)?,
+            seq: link.seq,
+            booked,
+            hash: Some(link.hash),
+            ..lane.clone()
+        };
+        Ok((after, link))
+    }
+
+    /// One lane pays alone: lane, then limits, then entry.
+    fn pay_from(&self, Payer { lane, others }: Payer) -> Result<Attempt> {
+        let wallet = self.request.wallet;
+        let entry = self.entry();
+        let balance = lane
+            .credited()
+            .plus(others)
+            .and_then(|sum| sum.minus(self.cost))
+            .and_then(|sum| sum.minus(self.rules.credit_limit))
+            .map_err(range)?;
+        let (after, link) = self.chain(&entry, &lane, balance)?;
+        if !spi::write_lane(wallet, &after)? {
+            return Ok(Attempt::Again);
+        }
+        let taken = match window::take(wallet, &self.applied, self.cost)? {
+            Taken::All if spi::append(&entry, &link)? => {
+                return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
+            }
+            Taken::All => &self.applied[..],
+            Taken::Refused { taken, error } => {
+                // An error undoes everything; a replay is no error.
+                if replay::by_key(wallet, self.request.key, Call::Charge)?.is_none() {
+                    return Err(error);
+                }
+                &self.applied[..taken]
+            }
+        };
+        let before = Lane {
+            version: lane.version + 1,
+            ..lane
+        };
+        if !spi::write_lane(wallet, &before)? {
+            return Err(changed_underneath(wallet));
+        }
+        window::give_back(wallet, taken, self.cost)?;
+        Ok(Attempt::KeyTaken)
+    }
+
+    /// All lanes are locked: the exact total decides.
+    fn pay_from_all(&self) -> Result<Attempt> {
+        let wallet = self.request.wallet;
+        let lanes = lock_all(wallet)?;
+        // Nobody can change a rule while we hold the lanes, nor book with our key.
+        let rules = rules::read(wallet)?;
+        if replay::by_key(wallet, self.request.key, Call::Charge)?.is_some() {
+            return Ok(Attempt::KeyTaken);
+        }
+        let job = Job::new(self.request, &rules)?;
+        let credit = rules.credit_limit;
+        let mut whole = Whole::new(wallet, lanes, credit)?;
+        let room = whole.room()?;
+        if room < job.cost {
+            return Err(job.insufficient(&whole, room)?);
+        }
+        if let Taken::Refused { error, .. } = window::take(wallet, &job.applied, job.cost)? {
+            return Err(error);
+        }
+        let entry = job.entry();
+        let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
+        let payer = whole.booking_lane(rules.lanes)?;
+        let (after, link) = job.chain(&entry, payer, balance)?;
+        *payer = after;
+        // The paying lane may be overdrawn for a moment: the re-cut makes up for it.
+        let epoch = if rules.attention {
+            rules::new_epoch()
+        } else {
+            rules.epoch
+        };
+        let crossings = whole.settle(room, credit, rules.lanes, epoch)?;
+        whole.write()?;
+        if !spi::append(&entry, &link)? {
+            return Err(changed_underneath(wallet));
+        }
+        outbox::emit(wallet, &crossings)?;
+        Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
+    }
+
+    fn insufficient(&self, whole: &Whole<'_>, room: Amount) -> Result<Error> {
+        let currency = &self.rules.currency;
+        let balance = whole.balance(self.rules.credit_limit)?;
+        let missing = self.cost.minus(room).map_err(range)?;
+        Ok(Error::new(
+            Code::InsufficientFunds,
+            format!("insufficient funds in wallet {}", quoted(self.request.wallet)),
+        )
+        .detail(format!(
+            "The charge asks for {} {currency}; {room} {currency} can be spent: balance {balance}, credit limit {}.",
+            self.cost, self.rules.credit_limit,
+        ))
+        .hint(format!(
+            "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."
+        ))
+        .rule("allowances", "allowance_not_overdrawn"))
+    }
+}
+
+/// WL007: which model?
+pub fn no_model() -> Error {
+    crate::pricing::usage::invalid("usage names no model")
+        .detail("Neither the usage object nor the argument model says which model was used.")
+        .hint("Add \"model\" to the usage object, or pass model => …")
+}
+
+/// True when model and lines say everything that the usage object says, so that it need not be
+/// stored a second time.
+fn says_it_all(usage: &Usage, lines: &[Line]) -> bool {
+    let in_lines = |(key, value): &(String, Json)| {
+        matches!(value, Json::Number(_)) && lines.iter().any(|line| line.meter == *key)
+    };
+    usage.object.iter().any(|(key, _)| key == "model")
+        && usage.object.len() == lines.len() + 1
+        && usage
+            .object
+            .iter()
+            .filter(|(key, _)| key != "model")
+            .all(in_lines)
+}

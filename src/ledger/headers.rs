@@ -1,0 +1,64 @@
+//! The usage headers of an entry.
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::rules;
+use crate::limits::limit::applicable;
+use crate::limits::window::status;
+use crate::money::Amount;
+use crate::pricing::{lines, stored};
+use crate::statement;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::uuid_text;
+use crate::storage::{clock, spi};
+
+statement!(
+    ENTRY,
+    [TEXTOID, UUIDOID],
+    "SELECT amount, model, lines, user_id FROM wallet.ledger
+      WHERE wallet_id = $1 AND entry_id = $2"
+);
+
+/// Cost, tokens and model of the entry; balance and the tightest limit of its user as they are
+/// now. A header without a value is left out.
+pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>> {
+    let rules = rules::read(wallet)?;
+    let rows = ENTRY.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
+    if rows.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such entry", quoted(wallet)),
+        )
+        .detail(format!("There is no entry {}.", uuid_text(entry_id)))
+        .hint("Pass the entry_id that charge() returned."));
+    }
+    let mut headers = vec![("X-Usage-Cost", rows.amount(0, 0)?.negated().to_string())];
+    if let Some(bytes) = rows.get::<Vec<u8>>(0, 2) {
+        let lines = stored::read(&bytes)?;
+        let total = lines::total_tokens(
+            lines
+                .iter()
+                .map(|line| (line.meter.as_str(), line.quantity)),
+        );
+        headers.push(("X-Total-Tokens", total.to_string()));
+    }
+    if let Some(model) = rows.get::<String>(0, 1) {
+        headers.push(("X-Model", model));
+    }
+    let balance = spi::others_credited(wallet, i16::MIN)?
+        .minus(rules.credit_limit)
+        .map_err(crate::allowance::lanes::range)?;
+    headers.push(("X-Wallet-Balance", balance.to_string()));
+    let user: Option<String> = rows.get(0, 3);
+    let mut remaining: Option<Amount> = None;
+    for applied in applicable(&rules.limits, user.as_deref(), clock::now())? {
+        let left = status(wallet, applied)?.remaining();
+        remaining = Some(remaining.map_or(left, |least| least.min(left)));
+    }
+    if let Some(remaining) = remaining {
+        headers.push(("X-Limit-Remaining", remaining.to_string()));
+    }
+    Ok(headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
+}

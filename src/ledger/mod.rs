@@ -1,0 +1,14 @@
+//! Wallets, money in, charges, the ledger and its chain.
+
+pub mod api;
+pub mod charge;
+pub mod funding;
+pub mod headers;
+pub mod limits;
+pub mod limits_api;
+pub mod once;
+pub mod replay;
+pub mod request;
+pub mod rules;
+pub mod triggers;
+pub mod wallets;

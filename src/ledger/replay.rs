@@ -1,0 +1,138 @@
+//! Exactly once: a key that was used before answers with the first result, or refuses.
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::request::{Asked, Request, canonical};
+use crate::money::Amount;
+use crate::pricing::stored;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::Call;
+
+statement!(
+    BY_KEY,
+    [TEXTOID, TEXTOID, CHAROID],
+    "SELECT entry_id, fingerprint, amount, coalesce(balance, lane_balance), model, lines,
+            user_id, team, service, region, service_tier, tags, event_at
+       FROM wallet.ledger
+      WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
+);
+
+/// The entry that a key has made, if it has.
+pub fn by_key(wallet: &str, key: Option<&str>, call: Call) -> Result<Option<Rows>> {
+    let Some(key) = key else {
+        return Ok(None);
+    };
+    let rows = BY_KEY.run(&[
+        Value::Text(wallet),
+        Value::Text(key),
+        Value::Char(call as u8),
+    ])?;
+    Ok((!rows.is_empty()).then_some(rows))
+}
+
+/// WL006 that names what differs.
+pub fn conflict(key: &str, field: &str) -> Error {
+    Error::new(
+        Code::IdempotencyConflict,
+        format!(
+            "idempotency key {} was used for another request",
+            quoted(key)
+        ),
+    )
+    .detail(format!("The first request differs in {field}."))
+    .hint("Use a new key for a new request, and the same arguments for a retry.")
+}
+
+/// What `charge` returns.
+pub struct Charged {
+    /// The entry.
+    pub entry_id: [u8; 16],
+    /// What it cost.
+    pub cost: Amount,
+    /// The wallet's currency.
+    pub currency: String,
+    /// The wallet's balance after it.
+    pub balance: Amount,
+    /// The model.
+    pub model: Option<String>,
+    /// Tokens of all kinds, where usage was priced.
+    pub total_tokens: Option<i64>,
+    /// The priced lines, where usage was priced.
+    pub lines: Option<Vec<crate::pricing::lines::Line>>,
+    /// True when an earlier call made the entry.
+    pub replayed: bool,
+}
+
+/// The first answer to a charge with this key, if there was one.
+pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> {
+    let Some(rows) = by_key(request.wallet, request.key, Call::Charge)? else {
+        return Ok(None);
+    };
+    if rows.need::<[u8; 16]>(0, 1)? != request.fingerprint() {
+        let key = request.key.unwrap_or_default();
+        return Err(conflict(key, differing_field(request, &rows)?));
+    }
+    let lines = match rows.get::<Vec<u8>>(0, 5) {
+        Some(bytes) => Some(stored::read(&bytes)?),
+        None => None,
+    };
+    let total_tokens = lines.as_ref().map(|lines| {
+        crate::pricing::lines::total_tokens(
+            lines
+                .iter()
+                .map(|line| (line.meter.as_str(), line.quantity)),
+        )
+    });
+    Ok(Some(Charged {
+        entry_id: rows.need(0, 0)?,
+        cost: rows.amount(0, 2)?.negated(),
+        currency: currency.to_owned(),
+        balance: rows.amount(0, 3)?,
+        model: rows.get(0, 4),
+        total_tokens,
+        lines,
+        replayed: true,
+    }))
+}
+
+fn differing_field(request: &Request<'_>, rows: &Rows) -> Result<&'static str> {
+    let priced = rows.datum(0, 5).is_some();
+    match &request.asked {
+        Asked::Amount(amount) if priced || rows.amount(0, 2)?.negated() != *amount => {
+            return Ok("amount");
+        }
+        Asked::Usage(..) if !priced => return Ok("usage"),
+        _ => {}
+    }
+    let text = |column: i32| rows.get::<String>(0, column);
+    let same = |column: i32, value: Option<&str>| text(column).as_deref() == value;
+    if !same(6, request.user_id) {
+        return Ok("user_id");
+    }
+    if !same(7, request.team) {
+        return Ok("team");
+    }
+    if !same(4, request.model.as_deref()) {
+        return Ok("model");
+    }
+    if !same(9, request.region.as_deref()) {
+        return Ok("region");
+    }
+    if !same(10, request.service_tier.as_deref()) {
+        return Ok("service_tier");
+    }
+    if rows.get::<Timestamp>(0, 12) != request.event_at {
+        return Ok("event_at");
+    }
+    let stored_tags = rows.datum(0, 11).and_then(|datum| canonical(Jsonb(datum)));
+    if stored_tags != request.tags.as_ref().and_then(|tags| canonical(tags.value)) {
+        return Ok("tags");
+    }
+    // A service that was not given may stand in the entry because the price names one.
+    if request.service.is_some() && !same(8, request.service) {
+        return Ok("service");
+    }
+    Ok(if priced { "usage" } else { "service" })
+}

@@ -1,0 +1,219 @@
+//! What a charge asks for, and its fingerprint.
+
+use pgrx::datum::TimestampWithTimeZone;
+use sha2::{Digest, Sha256};
+
+use crate::args;
+use crate::error::{Code, Error, Result};
+use crate::money::Amount;
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, one_of};
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::numeric::Number;
+use crate::storage::rows::{Call, Document};
+
+/// The arguments of `charge` as they came.
+#[derive(Default)]
+pub struct ChargeArgs<'a> {
+    /// The wallet.
+    pub wallet: Option<&'a str>,
+    /// Usage to be priced.
+    pub usage: Option<Jsonb>,
+    /// Or the amount itself.
+    pub amount: Option<Number>,
+    /// Who used it.
+    pub user_id: Option<&'a str>,
+    /// The user's team.
+    pub team: Option<&'a str>,
+    /// Model.
+    pub model: Option<&'a str>,
+    /// Service.
+    pub service: Option<&'a str>,
+    /// Region.
+    pub region: Option<&'a str>,
+    /// Service tier.
+    pub service_tier: Option<&'a str>,
+    /// Tags.
+    pub tags: Option<Jsonb>,
+    /// When the use happened.
+    pub event_at: Option<TimestampWithTimeZone>,
+    /// API key.
+    pub key: Option<&'a str>,
+    /// Device.
+    pub device: Option<&'a str>,
+    /// Idempotency key.
+    pub idempotency_key: Option<&'a str>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Jsonb>,
+}
+
+/// What is to be paid for.
+pub enum Asked {
+    /// A given amount.
+    Amount(Amount),
+    /// Usage, the object and its canonical form.
+    Usage(Box<Usage>, Jsonb, String),
+}
+
+/// A checked request.
+pub struct Request<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// What is to be paid for.
+    pub asked: Asked,
+    /// Model, from argument or usage.
+    pub model: Option<String>,
+    /// Who used it.
+    pub user_id: Option<&'a str>,
+    /// The user's team.
+    pub team: Option<&'a str>,
+    /// Service.
+    pub service: Option<&'a str>,
+    /// Region, from argument or usage.
+    pub region: Option<String>,
+    /// Service tier, from argument or usage.
+    pub service_tier: Option<String>,
+    /// Tags.
+    pub tags: Option<Document>,
+    /// When the use happened.
+    pub event_at: Option<Timestamp>,
+    /// Idempotency key.
+    pub key: Option<&'a str>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+impl<'a> Request<'a> {
+    /// Checks the arguments, before anything is read.
+    pub fn check(args: ChargeArgs<'a>) -> Result<Request<'a>> {
+        let wallet = args::required("wallet", args.wallet)?;
+        if args.key.is_some() {
+            return Err(
+                Error::new(Code::NotPermitted, "key is not a key of the wallet")
+                    .detail("The wallet has no key that this could be.")
+                    .hint("Leave the key out, or pass one that the wallet has."),
+            );
+        }
+        args::name("device", args.device)?;
+        let model = args::name("model", args.model)?;
+        let region = args::name("region", args.region)?;
+        let service_tier = args::name("service_tier", args.service_tier)?;
+        let (asked, model, region, service_tier) = match (args.usage, args.amount) {
+            (Some(_), Some(_)) => {
+                return Err(Error::argument("both amount and usage are given")
+                    .detail("The cost is either given or computed from the usage.")
+                    .hint("Leave one of them out."));
+            }
+            (None, None) => {
+                return Err(Error::argument("neither amount nor usage is given")
+                    .detail("Both arguments are NULL or were not given.")
+                    .hint("Give usage to be priced, or the amount itself."));
+            }
+            (None, Some(number)) => (
+                Asked::Amount(args::amount("amount", Some(&number))?),
+                model.map(str::to_owned),
+                region.map(str::to_owned),
+                service_tier.map(str::to_owned),
+            ),
+            (Some(object), None) => {
+                let json = object.read("usage", MAX_USAGE_BYTES)?;
+                let mut canonical = String::with_capacity(128);
+                json.write_canonical(&mut canonical);
+                let mut usage = Usage::read(json)?;
+                usage.model = one_of("model", model, usage.model)?;
+                usage.region = one_of("region", region, usage.region)?;
+                usage.service_tier = one_of("service_tier", service_tier, usage.service_tier)?;
+                for (name, value) in [
+                    ("model", &usage.model),
+                    ("provider", &usage.provider),
+                    ("region", &usage.region),
+                    ("service_tier", &usage.service_tier),
+                ] {
+                    args::name(name, value.as_deref())?;
+                }
+                let attributes = (
+                    usage.model.clone(),
+                    usage.region.clone(),
+                    usage.service_tier.clone(),
+                );
+                let asked = Asked::Usage(Box::new(usage), object, canonical);
+                (asked, attributes.0, attributes.1, attributes.2)
+            }
+        };
+        Ok(Request {
+            wallet,
+            asked,
+            model,
+            user_id: args::name("user_id", args.user_id)?,
+            team: args::name("team", args.team)?,
+            service: args::name("service", args.service)?,
+            region,
+            service_tier,
+            tags: args::document("tags", args.tags)?,
+            event_at: args::time("event_at", args.event_at)?,
+            key: args::name("idempotency_key", args.idempotency_key)?,
+            actor: args::name("actor", args.actor)?,
+            metadata: args::document("metadata", args.metadata)?,
+        })
+    }
+
+    /// Half of a SHA-256 over everything that changes money or attribution. Two requests with the
+    /// same fingerprint are the same request.
+    pub fn fingerprint(&self) -> [u8; 16] {
+        let mut fingerprint = Fingerprint::new(Call::Charge as u8);
+        match &self.asked {
+            Asked::Amount(amount) => fingerprint.field("amount", Some(&amount.to_fixed())),
+            Asked::Usage(_, _, canonical) => fingerprint.field("usage", Some(canonical)),
+        }
+        fingerprint.field("user_id", self.user_id);
+        fingerprint.field("team", self.team);
+        fingerprint.field("model", self.model.as_deref());
+        fingerprint.field("service", self.service);
+        fingerprint.field("region", self.region.as_deref());
+        fingerprint.field("service_tier", self.service_tier.as_deref());
+        let tags = self.tags.as_ref().and_then(|tags| canonical(tags.value));
+        fingerprint.field("tags", tags.as_deref());
+        let event_at = self.event_at.map(|at| at.0.to_string());
+        fingerprint.field("event_at", event_at.as_deref());
+        fingerprint.finish()
+    }
+}
+
+/// The canonical form of a document that was checked before.
+pub fn canonical(value: Jsonb) -> Option<String> {
+    let json: Json = value.read("document", usize::MAX).ok()?;
+    let mut out = String::new();
+    json.write_canonical(&mut out);
+    Some(out)
+}
+
+/// Collects the fields of a request.
+pub struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    /// The fingerprint of a call of that kind.
+    pub fn new(call: u8) -> Fingerprint {
+        Fingerprint(Sha256::new().chain_update([call]))
+    }
+
+    /// Adds a field; an absent one differs from every value.
+    pub fn field(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.update(name);
+            self.0.update((value.len() as u64).to_be_bytes());
+            self.0.update(value);
+        }
+    }
+
+    /// Sixteen bytes of it.
+    pub fn finish(self) -> [u8; 16] {
+        let digest = self.0.finalize();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        half
+    }
+}

@@ -1,0 +1,103 @@
+//! Triggers: they only validate or refuse, so that a dump restores in any order and no effect
+//! happens twice. Their WHEN clauses keep them from being called where nothing is violated.
+//! `sql/schema/triggers.sql` declares them.
+
+use pgrx::datum::{FromDatum, IntoDatum, UnboxDatum};
+use pgrx::prelude::*;
+
+use crate::error::{Code, Error, quoted};
+use crate::money::Amount;
+use crate::storage::invalidation;
+use crate::storage::rows::{BALANCE, uuid_text};
+
+type NewRow<'a> = Option<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>;
+
+fn column<T: FromDatum + IntoDatum + 'static>(row: &NewRow<'_>, name: &str) -> Option<T>
+where
+    for<'a> T: UnboxDatum<As<'a> = T>,
+{
+    row.as_ref()
+        .and_then(|row| row.get_by_name::<T>(name).ok().flatten())
+}
+
+fn shown(row: &NewRow<'_>, name: &str) -> String {
+    column::<pgrx::AnyNumeric>(row, name).map_or("NULL".to_owned(), |value| {
+        rust_decimal::Decimal::from_str_exact(&value.to_string())
+            .ok()
+            .and_then(|value| Amount::from_decimal(value).ok())
+            .map_or(value.to_string(), |amount| amount.to_string())
+    })
+}
+
+/// Refuses an allowance that would be overdrawn, whoever writes it: WL001 for a balance, WL002
+/// for a limit.
+#[pg_trigger(sql = false)]
+fn refuse_overdraft<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
+    let row = trigger.new();
+    let wallet: String = column(&row, "wallet_id").unwrap_or_default();
+    let id = column::<pgrx::Uuid>(&row, "allowance_id").map(|id| *id.as_bytes());
+    let numbers = format!(
+        "Allotted are {}; spent would be {} and held {}.",
+        shown(&row, "allotted"),
+        shown(&row, "spent"),
+        shown(&row, "held")
+    );
+    let error = if id == Some(BALANCE) {
+        Error::new(
+            Code::InsufficientFunds,
+            format!("balance of wallet {} would be overdrawn", quoted(&wallet)),
+        )
+        .hint("Write with fund() and charge(), which keep balance, limits and ledger together.")
+    } else {
+        let subject: String = column(&row, "subject").unwrap_or_default();
+        Error::new(
+            Code::LimitExceeded,
+            format!(
+                "limit of {} in wallet {} would be exceeded",
+                quoted(subject),
+                quoted(&wallet)
+            ),
+        )
+        .hint("Write with charge(), and change limits with set_limit().")
+    };
+    error
+        .detail(numbers)
+        .rule("allowances", "allowance_not_overdrawn")
+        .raise()
+}
+
+/// Refuses every change of the ledger.
+#[pg_trigger(sql = false)]
+fn refuse_change<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
+    let row = trigger.old();
+    let id = column::<pgrx::Uuid>(&row, "entry_id").map(|id| uuid_text(*id.as_bytes()));
+    let what = match id {
+        Some(id) => format!("The entry is {id}."),
+        None => "The statement would remove all entries.".to_owned(),
+    };
+    Error::new(
+        Code::ImmutableLedger,
+        "ledger entries cannot be changed or deleted",
+    )
+    .detail(what)
+    .hint("Book a correction: a new entry that takes back what the old one did.")
+    .rule("ledger", "ledger_is_immutable")
+    .raise()
+}
+
+/// Has every backend drop what it cached of the table, when the change commits.
+#[pg_trigger(sql = false)]
+fn announce_change<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
+    let is_prices = trigger.table_name().is_ok_and(|name| name == "prices");
+    match trigger.relid() {
+        Ok(relation) if is_prices => invalidation::announce(relation),
+        _ => invalidation::announce_wallets(),
+    }
+    Ok(None)
+}

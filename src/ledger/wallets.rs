@@ -1,0 +1,371 @@
+//! Wallets and their rules. Every change of a rule holds all lanes, so that a charge either comes
+//! before it or knows it.
+
+use jiff::tz::TimeZone;
+use pgrx::pg_sys;
+
+use crate::allowance::cut::active;
+use crate::allowance::lanes::range;
+use crate::allowance::outbox;
+use crate::allowance::thresholds::{Kind, State, Threshold};
+use crate::allowance::whole::{Whole, keep_low_thresholds, lock_all, write_thresholds};
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::funding::lock_wallet;
+use crate::ledger::once::Once;
+use crate::ledger::rules::{self, Rules, Status};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::Document;
+use crate::storage::session::to_caller;
+use crate::storage::{clock, lock, spi};
+
+/// Most lanes that a wallet may have.
+pub const MAX_LANES: i32 = 256;
+
+statement!(
+    CREATE,
+    [
+        TEXTOID,
+        TEXTOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TEXTOID,
+        INT2OID,
+        JSONBOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.wallets
+        (wallet_id, currency, credit_limit, low_balance, time_zone, lanes, metadata, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8)
+     ON CONFLICT DO NOTHING"
+);
+
+statement!(
+    UPDATE,
+    [
+        TEXTOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TEXTOID,
+        TEXTOID,
+        BOOLOID,
+        BOOLOID,
+        NUMERICOID,
+        NUMERICOID,
+        JSONBOID
+    ],
+    "UPDATE wallet.wallets
+        SET credit_limit = coalesce($2, credit_limit),
+            low_balance = coalesce($3, low_balance),
+            time_zone = coalesce($4, time_zone),
+            unknown_price = coalesce($5, unknown_price),
+            members_only = coalesce($6, members_only),
+            freeze_on_chargeback = coalesce($7, freeze_on_chargeback),
+            funding_min = coalesce($8, funding_min),
+            funding_max = coalesce($9, funding_max),
+            metadata = coalesce($10, metadata)
+      WHERE wallet_id = $1"
+);
+
+statement!(
+    SET_STATUS,
+    [TEXTOID, TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets SET status = $2, status_reason = $3 WHERE wallet_id = $1"
+);
+
+statement!(
+    SET_LANES,
+    [TEXTOID, INT2OID],
+    "UPDATE wallet.wallets SET lanes = $2 WHERE wallet_id = $1"
+);
+
+statement!(
+    BALANCE_ROW,
+    [TEXTOID],
+    "SELECT b, to_jsonb(b) FROM wallet.balances b WHERE b.wallet = $1"
+);
+
+statement!(
+    ROW_FROM_JSON,
+    [JSONBOID],
+    "SELECT jsonb_populate_record(NULL::wallet.balances, $1)"
+);
+
+statement!(
+    KNOWN_ZONE,
+    [TEXTOID, TIMESTAMPTZOID],
+    "SELECT timezone($1, $2)"
+);
+
+/// A row of `balances`, in the caller's memory.
+pub struct BalanceDatum(pub pg_sys::Datum);
+
+/// 22023 unless both PostgreSQL and the period arithmetic know the zone.
+pub fn check_time_zone(zone: &str) -> Result<()> {
+    if TimeZone::get(zone).is_err() {
+        return Err(
+            Error::argument(format!("time zone {} is not known", quoted(zone)))
+                .detail("Time zones are named as in the IANA database.")
+                .hint("Use a name such as UTC, Europe/Berlin or America/New_York."),
+        );
+    }
+    KNOWN_ZONE
+        .run(&[Value::Text(zone), Value::Time(clock::now())])
+        .map(drop)
+}
+
+/// The first answer if the key was used, else what `work` makes, remembered.
+fn once(once: Once<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatum> {
+    if let Some(answer) = once.answered()?
+        && let Some(result) = answer.result()
+    {
+        let rows = ROW_FROM_JSON.run(&[Value::Jsonb(result)])?;
+        let row = rows
+            .datum(0, 0)
+            .ok_or_else(|| Error::internal("an answer was not kept"))?;
+        return Ok(BalanceDatum(to_caller(row)));
+    }
+    work()?;
+    let rows = BALANCE_ROW.run(&[Value::Text(once.wallet)])?;
+    let row = rows
+        .datum(0, 0)
+        .ok_or_else(|| Error::wallet_not_found(once.wallet))?;
+    once.remember(rows.datum(0, 1).map(Jsonb))?;
+    Ok(BalanceDatum(to_caller(row)))
+}
+
+/// What `create_wallet` was asked for.
+pub struct NewWallet<'a> {
+    /// Its name.
+    pub wallet: &'a str,
+    /// Its currency.
+    pub currency: &'a str,
+    /// How far it may go below zero.
+    pub credit_limit: Amount,
+    /// Alert thresholds.
+    pub low_balance: Vec<Amount>,
+    /// Its time zone.
+    pub time_zone: &'a str,
+    /// Number of lanes.
+    pub lanes: i16,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// Makes a wallet with an empty balance.
+pub fn create(new: &NewWallet<'_>, call: Once<'_>) -> Result<BalanceDatum> {
+    check_time_zone(new.time_zone)?;
+    once(call, || {
+        let rows = CREATE.run(&[
+            Value::Text(new.wallet),
+            Value::Text(new.currency),
+            Value::Amount(new.credit_limit),
+            Value::Amounts(&new.low_balance),
+            Value::Text(new.time_zone),
+            Value::Int2(new.lanes),
+            Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+            Value::Time(clock::now()),
+        ])?;
+        if rows.is_empty() {
+            return Err(Error::new(
+                Code::UniqueViolation,
+                format!("wallet {} exists already", quoted(new.wallet)),
+            )
+            .detail("Wallet names are unique in a database.")
+            .hint("Choose another name, or change the wallet with update_wallet().")
+            .rule("wallets", "wallets_pkey"));
+        }
+        let epoch = rules::new_epoch();
+        spi::new_lane(new.wallet, 0, epoch)?;
+        if new.lanes > 1 {
+            active(new.lanes).try_for_each(|lane| spi::new_lane(new.wallet, lane, epoch))?;
+        }
+        write_thresholds(
+            new.wallet,
+            &[],
+            &thresholds(&new.low_balance, new.credit_limit),
+        )?;
+        recut_under(new.wallet, Amount::ZERO)
+    })
+}
+
+/// The thresholds of a wallet that has not been funded yet.
+fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
+    let low = low_balance.iter().map(|at| (Kind::Low, *at));
+    std::iter::once((Kind::Depleted, credit_limit.negated()))
+        .chain(low)
+        .map(|(kind, at)| Threshold {
+            kind,
+            at,
+            state: State::New,
+        })
+        .collect()
+}
+
+/// Brings lanes and thresholds in line with the wallet's row, under all lanes' locks. The credit
+/// limit was `old_credit` when the lanes were cut last.
+fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
+    let lanes = lock_all(wallet)?;
+    let rules = rules::read(wallet)?;
+    let credit = rules.credit_limit;
+    let mut whole = Whole::new(wallet, lanes, credit)?;
+    let added = credit.minus(old_credit).map_err(range)?;
+    let before = whole.room()?.plus(added).map_err(range)?;
+    if before.is_negative() {
+        return Err(Error::new(
+            Code::InsufficientFunds,
+            format!("wallet {} uses more credit than that", quoted(wallet)),
+        )
+        .detail(format!(
+            "A credit limit of {credit} would leave {before} to spend."
+        ))
+        .hint("Fund the wallet first, or lower the credit limit by less."));
+    }
+    let lane = whole.booking_lane(rules.lanes)?;
+    lane.allotted = lane.allotted.plus(added).map_err(range)?;
+    let crossings = whole.settle(before, credit, rules.lanes, rules::new_epoch())?;
+    whole.write()?;
+    outbox::emit(wallet, &crossings)
+}
+
+/// What `update_wallet` was asked to change.
+#[derive(Default)]
+pub struct Changes<'a> {
+    /// How far the balance may go below zero.
+    pub credit_limit: Option<Amount>,
+    /// Alert thresholds.
+    pub low_balance: Option<Vec<Amount>>,
+    /// Time zone.
+    pub time_zone: Option<&'a str>,
+    /// What to do with a model without a price.
+    pub unknown_price: Option<&'a str>,
+    /// Whether only members may spend.
+    pub members_only: Option<bool>,
+    /// Whether a chargeback freezes the wallet.
+    pub freeze_on_chargeback: Option<bool>,
+    /// Least amount of a funding.
+    pub funding_min: Option<Amount>,
+    /// Greatest amount of a funding.
+    pub funding_max: Option<Amount>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// Changes what is given.
+pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<BalanceDatum> {
+    if let Some(zone) = changes.time_zone {
+        check_time_zone(zone)?;
+    }
+    once(call, || {
+        lock_wallet(wallet)?;
+        lock_all(wallet)?;
+        let before = rules::read(wallet)?;
+        let low_balance = changes.low_balance.as_deref();
+        let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
+        UPDATE.run(&[
+            Value::Text(wallet),
+            Value::OptAmount(changes.credit_limit),
+            low_balance.map_or(Value::Null, Value::Amounts),
+            Value::OptText(changes.time_zone),
+            Value::OptText(changes.unknown_price),
+            flag(changes.members_only),
+            flag(changes.freeze_on_chargeback),
+            Value::OptAmount(changes.funding_min),
+            Value::OptAmount(changes.funding_max),
+            Value::OptJsonb(changes.metadata.as_ref().map(|document| document.value)),
+        ])?;
+        if let Some(low_balance) = low_balance {
+            let credit = changes.credit_limit.unwrap_or(before.credit_limit);
+            let stored = crate::allowance::whole::read_thresholds(wallet, credit)?;
+            keep_low_thresholds(wallet, low_balance)?;
+            let new: Vec<Threshold> = thresholds(low_balance, credit)
+                .into_iter()
+                .filter(|new| {
+                    stored
+                        .iter()
+                        .all(|old| (old.kind, old.at) != (new.kind, new.at))
+                })
+                .collect();
+            write_thresholds(wallet, &stored, &new)?;
+        }
+        recut_under(wallet, before.credit_limit)
+    })
+}
+
+/// Cuts the balance into that many lanes.
+pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatum> {
+    once(call, || {
+        lock_wallet(wallet)?;
+        let present = lock_all(wallet)?;
+        let rules = rules::read(wallet)?;
+        for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
+            lock::wait(wallet, lane);
+            spi::new_lane(wallet, lane, rules.epoch)?;
+        }
+        SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
+        recut_under(wallet, rules.credit_limit)
+    })
+}
+
+/// A change of status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// No more charges.
+    Freeze,
+    /// Charges again.
+    Unfreeze,
+    /// Nothing any more.
+    Close,
+}
+
+/// Freezes, unfreezes or closes a wallet.
+pub fn turn(
+    wallet: &str,
+    turn: Turn,
+    reason: Option<&str>,
+    call: Once<'_>,
+) -> Result<BalanceDatum> {
+    once(call, || {
+        lock_wallet(wallet)?;
+        let lanes = lock_all(wallet)?;
+        let rules = rules::read(wallet)?;
+        if rules.status == Status::Closed {
+            rules.require_active(wallet)?;
+        }
+        if turn == Turn::Close {
+            require_empty(wallet, lanes, &rules)?;
+        }
+        let status = match turn {
+            Turn::Freeze => "frozen",
+            Turn::Unfreeze => "active",
+            Turn::Close => "closed",
+        };
+        SET_STATUS.run(&[
+            Value::Text(wallet),
+            Value::Text(status),
+            Value::OptText(reason),
+        ])?;
+        recut_under(wallet, rules.credit_limit)
+    })
+}
+
+fn require_empty(
+    wallet: &str,
+    lanes: Vec<crate::storage::rows::Lane>,
+    rules: &Rules,
+) -> Result<()> {
+    let held: bool = lanes.iter().any(|lane| !lane.held.is_zero());
+    let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
+    let balance = whole.balance(rules.credit_limit)?;
+    if balance.is_zero() && !held {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::WalletNotActive,
+        format!("wallet {} is not empty", quoted(wallet)),
+    )
+    .detail(format!("Its balance is {balance} {}.", rules.currency))
+    .hint("Only a wallet with a zero balance and no open hold can be closed."))
+}

@@ -1,0 +1,337 @@
+//! Exact amounts of money: pure arithmetic that knows nothing of PostgreSQL.
+//!
+//! An [`Amount`] counts units of 10⁻¹² of the currency in an `i128`, which is what a
+//! `numeric(28,12)` column can hold, so sums and comparisons are integer operations and
+//! nothing ever rounds behind the caller's back. Prices and quantities are [`Decimal`]s; their
+//! product is exact because their digits are bounded ([`PRICE_DIGITS`], [`QUANTITY_DIGITS`])
+//! and is rounded once, half to even, by [`line_amount`].
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+
+/// Decimals that an amount carries.
+pub const AMOUNT_SCALE: u32 = 12;
+/// Significant digits that a unit price may have.
+pub const PRICE_DIGITS: u32 = 15;
+/// Significant digits that a quantity may have.
+pub const QUANTITY_DIGITS: u32 = 12;
+
+const UNITS_PER_ONE: i128 = 1_000_000_000_000;
+/// The first number of units that no longer fits `numeric(28,12)`.
+const LIMIT: i128 = 10_i128.pow(28);
+
+/// An exact amount in the wallet's currency, in units of 10⁻¹².
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(i128);
+
+/// Why a number is no amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAnAmount {
+    /// It does not fit 28 digits of which 12 are decimals.
+    OutOfRange,
+    /// It has a digit that is not zero beyond the twelfth decimal.
+    TooPrecise,
+    /// It is NaN or infinite.
+    NotFinite,
+}
+
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Amount = Amount(0);
+
+    /// The amount of that many units of 10⁻¹², if it fits `numeric(28,12)`.
+    pub fn from_units(units: i128) -> Result<Amount, NotAnAmount> {
+        if units.unsigned_abs() < LIMIT.unsigned_abs() {
+            Ok(Amount(units))
+        } else {
+            Err(NotAnAmount::OutOfRange)
+        }
+    }
+
+    /// The number of units of 10⁻¹².
+    pub fn units(self) -> i128 {
+        self.0
+    }
+
+    /// The same number as an amount, refused when that would lose a digit.
+    pub fn from_decimal(value: Decimal) -> Result<Amount, NotAnAmount> {
+        let value = value.normalize();
+        if value.scale() > AMOUNT_SCALE {
+            return Err(NotAnAmount::TooPrecise);
+        }
+        value
+            .mantissa()
+            .checked_mul(10_i128.pow(AMOUNT_SCALE - value.scale()))
+            .ok_or(NotAnAmount::OutOfRange)
+            .and_then(Amount::from_units)
+    }
+
+    /// Sum, refused when it leaves the range of an amount.
+    pub fn plus(self, other: Amount) -> Result<Amount, NotAnAmount> {
+        // Both operands are below 10^28, so the i128 itself cannot overflow.
+        Amount::from_units(self.0 + other.0)
+    }
+
+    /// Difference, refused when it leaves the range of an amount.
+    pub fn minus(self, other: Amount) -> Result<Amount, NotAnAmount> {
+        Amount::from_units(self.0 - other.0)
+    }
+
+    /// The amount with its sign turned.
+    pub fn negated(self) -> Amount {
+        Amount(-self.0)
+    }
+
+    /// True for amounts below zero.
+    pub fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// True for zero.
+    pub fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Cuts a non-negative amount into `n` shares that differ by at most one unit and add up to
+    /// it, the larger shares first.
+    pub fn shares(self, n: usize) -> Vec<Amount> {
+        let parts = n as i128;
+        let (share, rest) = (self.0.div_euclid(parts), self.0.rem_euclid(parts));
+        (0..parts)
+            .map(|i| Amount(share + i128::from(i < rest)))
+            .collect()
+    }
+
+    /// All twelve decimals: the form that enters the hash chain.
+    pub fn to_fixed(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let units = self.0.unsigned_abs();
+        let one = UNITS_PER_ONE.unsigned_abs();
+        format!("{sign}{}.{:012}", units / one, units % one)
+    }
+}
+
+/// Two decimals at least, all that are needed: `5.00`, `0.0125`.
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fixed = self.to_fixed();
+        let trimmed = fixed.trim_end_matches('0');
+        let decimals = trimmed.len() - trimmed.find('.').map_or(trimmed.len(), |dot| dot + 1);
+        f.write_str(&fixed[..trimmed.len() + 2_usize.saturating_sub(decimals)])
+    }
+}
+
+/// Significant digits of a number, leading and trailing zeros not counted.
+pub fn significant_digits(value: Decimal) -> u32 {
+    match value.normalize().mantissa().unsigned_abs() {
+        0 => 0,
+        mantissa => mantissa.ilog10() + 1,
+    }
+}
+
+/// The price of `quantity` at `unit_price` for every `per`, rounded once, half to even, at the
+/// twelfth decimal. `per` is above zero and no operand is negative: callers check that where
+/// they read them.
+pub fn line_amount(
+    quantity: Decimal,
+    unit_price: Decimal,
+    per: Decimal,
+) -> Result<Amount, NotAnAmount> {
+    let (quantity, unit_price, per) = (
+        quantity.normalize(),
+        unit_price.normalize(),
+        per.normalize(),
+    );
+    // 12 + 15 digits at most: the product fits the 38 digits of an i128.
+    let product = quantity
+        .mantissa()
+        .checked_mul(unit_price.mantissa())
+        .ok_or(NotAnAmount::OutOfRange)?;
+    if product == 0 {
+        return Ok(Amount::ZERO);
+    }
+    // units = product × 10^exponent / per.mantissa
+    let exponent = i64::from(AMOUNT_SCALE) + i64::from(per.scale())
+        - i64::from(quantity.scale())
+        - i64::from(unit_price.scale());
+    let power = |exponent: i64| {
+        u32::try_from(exponent)
+            .ok()
+            .and_then(|exponent| 10_i128.checked_pow(exponent))
+    };
+    let (numerator, denominator) = if exponent >= 0 {
+        let numerator = power(exponent).and_then(|p| product.checked_mul(p));
+        (numerator.ok_or(NotAnAmount::OutOfRange)?, per.mantissa())
+    } else {
+        match power(-exponent).and_then(|p| per.mantissa().checked_mul(p)) {
+            Some(denominator) => (product, denominator),
+            // The divisor is beyond 10^38 and the product below 10^27: nothing but zero is near.
+            None => return Ok(Amount::ZERO),
+        }
+    };
+    Amount::from_units(divide_half_even(numerator, denominator))
+}
+
+/// Quotient of two non-negative integers, halves rounded to the even neighbour.
+fn divide_half_even(numerator: i128, denominator: i128) -> i128 {
+    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    // Compare with the distance to the next integer: doubling the rest could overflow.
+    let up = match rest.cmp(&(denominator - rest)) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => quotient % 2 == 1,
+        std::cmp::Ordering::Less => false,
+    };
+    quotient + i128::from(up)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn amount(text: &str) -> Amount {
+        Amount::from_decimal(Decimal::from_str(text).unwrap()).unwrap()
+    }
+
+    fn decimal(text: &str) -> Decimal {
+        Decimal::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn shows_two_decimals_at_least() {
+        for (given, shown) in [
+            ("5", "5.00"),
+            ("0", "0.00"),
+            ("0.0125", "0.0125"),
+            ("-12.5", "-12.50"),
+            ("0.000000000001", "0.000000000001"),
+        ] {
+            assert_eq!(amount(given).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn refuses_what_a_numeric_28_12_cannot_hold() {
+        let max = decimal("9999999999999999.999999999999");
+        assert!(Amount::from_decimal(max).is_ok());
+        let over = Amount::from_decimal(decimal("10000000000000000"));
+        assert_eq!(over, Err(NotAnAmount::OutOfRange));
+        let precise = Amount::from_decimal(decimal("0.0000000000001"));
+        assert_eq!(precise, Err(NotAnAmount::TooPrecise));
+        assert!(Amount::from_decimal(decimal("1.0000000000000000")).is_ok());
+        let max = Amount::from_decimal(max).unwrap();
+        assert_eq!(
+            max.plus(amount("0.000000000001")),
+            Err(NotAnAmount::OutOfRange)
+        );
+    }
+
+    #[test]
+    fn rounds_once_and_half_to_even() {
+        let per = Decimal::ONE;
+        for (price, expected) in [
+            ("0.0000000000005", "0"),
+            ("0.0000000000015", "0.000000000002"),
+            ("0.0000000000025", "0.000000000002"),
+            ("0.00000000000250001", "0.000000000003"),
+        ] {
+            assert_eq!(
+                line_amount(Decimal::ONE, decimal(price), per),
+                Ok(amount(expected))
+            );
+        }
+    }
+
+    #[test]
+    fn prices_by_the_million_and_by_the_hour() {
+        assert_eq!(
+            line_amount(decimal("1450"), decimal("2.50"), decimal("1000000")),
+            Ok(amount("0.003625"))
+        );
+        assert_eq!(
+            line_amount(decimal("5400"), decimal("25"), decimal("3600")),
+            Ok(amount("37.5"))
+        );
+    }
+
+    /// The reference: numerator and denominator in decimal digits, divided by long division.
+    fn long_division(quantity: Decimal, price: Decimal, per: Decimal) -> i128 {
+        let text = (quantity.mantissa() * price.mantissa()).to_string();
+        let scale = quantity.scale() + price.scale();
+        let shift = AMOUNT_SCALE as i64 + per.scale() as i64 - scale as i64;
+        let mut digits = text;
+        let mut divisor = per.mantissa();
+        if shift >= 0 {
+            digits.push_str(&"0".repeat(shift as usize));
+        } else {
+            divisor *= 10_i128.pow(shift.unsigned_abs() as u32);
+        }
+        let (mut quotient, mut rest) = (0_i128, 0_i128);
+        for digit in digits.bytes() {
+            rest = rest * 10 + i128::from(digit - b'0');
+            quotient = quotient * 10 + rest / divisor;
+            rest %= divisor;
+        }
+        let twice = rest * 2;
+        quotient + i128::from(twice > divisor || (twice == divisor && quotient % 2 == 1))
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_equals_long_division(
+            quantity in 0_i64..1_000_000_000_000, quantity_scale in 0_u32..4,
+            price in 0_i64..1_000_000_000_000_000, price_scale in 6_u32..16,
+            per in prop::sample::select(vec![1_i64, 1000, 1_000_000, 60, 3600, 7]),
+        ) {
+            let quantity = Decimal::new(quantity, quantity_scale).normalize();
+            let price = Decimal::new(price, price_scale).normalize();
+            let per = Decimal::from(per).normalize();
+            let got = line_amount(quantity, price, per);
+            match got {
+                Ok(got) => prop_assert_eq!(got.units(), long_division(quantity, price, per)),
+                Err(e) => prop_assert_eq!(e, NotAnAmount::OutOfRange),
+            }
+        }
+
+        #[test]
+        fn more_never_costs_less(
+            a in 0_i64..1_000_000_000, b in 0_i64..1_000_000_000,
+            price in 0_i64..1_000_000_000, scale in 0_u32..12,
+        ) {
+            let (less, more) = (a.min(b), a.max(b));
+            let price = Decimal::new(price, scale);
+            let cost = |q: i64| line_amount(Decimal::from(q), price, Decimal::ONE).unwrap();
+            prop_assert!(cost(less) <= cost(more));
+        }
+
+        #[test]
+        fn shares_add_up_and_differ_by_one_unit(units in 0_i128..LIMIT, n in 1_usize..200) {
+            let shares = Amount(units).shares(n);
+            prop_assert_eq!(shares.len(), n);
+            prop_assert_eq!(shares.iter().map(|s| s.0).sum::<i128>(), units);
+            prop_assert!(shares[0].0 - shares[n - 1].0 <= 1);
+            prop_assert!(shares.iter().all(|s| s.0 >= 0));
+        }
+
+        #[test]
+        fn display_and_fixed_read_back(units in -LIMIT + 1..LIMIT) {
+            let amount = Amount(units);
+            for text in [amount.to_string(), amount.to_fixed()] {
+                let read = Decimal::from_str_exact(&text).unwrap();
+                prop_assert_eq!(Amount::from_decimal(read), Ok(amount));
+            }
+        }
+
+        #[test]
+        fn sums_are_exact(a in -LIMIT + 1..LIMIT, b in -LIMIT + 1..LIMIT) {
+            match Amount(a).plus(Amount(b)) {
+                Ok(sum) => prop_assert_eq!(sum.minus(Amount(b)), Ok(Amount(a))),
+                Err(_) => prop_assert!((a + b).abs() >= LIMIT),
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! SQL functions on prices.
+
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+
+use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
+use crate::args;
+use crate::composite;
+use crate::error::{Code, Error, OrRaise, Result};
+use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
+use crate::pricing::book::DEFAULT_LIST;
+use crate::pricing::rate::rate;
+use crate::pricing::stored;
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid, one_of};
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::invalidation;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::plan::{Run, Value};
+use crate::storage::row::text;
+
+composite!(
+    /// What `price_usage` returns.
+    PriceRow,
+    "wallet.price_result"
+);
+
+statement!(
+    SAME_PRICE,
+    [
+        TEXTOID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+        INT8OID, JSONBOID, TIMESTAMPTZOID
+    ],
+    "SELECT price_id, unit_price IS NOT DISTINCT FROM $4 AND per = $5 AND service IS NOT DISTINCT FROM $7
+       FROM wallet.prices
+      WHERE price_list = $1 AND model = $2 AND meter = $3
+        AND provider IS NOT DISTINCT FROM $6
+        AND region IS NOT DISTINCT FROM $8
+        AND service_tier IS NOT DISTINCT FROM $9
+        AND above_input_tokens IS NOT DISTINCT FROM $10
+        AND conditions = $11
+        AND effective_from = $12
+      ORDER BY price_id DESC
+      LIMIT 1"
+);
+
+statement!(
+    ADD_PRICE,
+    [
+        UUIDOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        NUMERICOID,
+        NUMERICOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        INT8OID,
+        JSONBOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.prices
+        (price_id, price_list, model, meter, unit_price, per, provider, service, region,
+         service_tier, above_input_tokens, conditions, effective_from, created_at, actor, metadata)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+);
+
+statement!(
+    WALLET_PRICING,
+    [TEXTOID],
+    "SELECT price_list, currency FROM wallet.wallets WHERE wallet_id = $1"
+);
+
+/// Largest `conditions` object, in bytes of `jsonb`.
+const MAX_CONDITIONS_BYTES: usize = 2048;
+
+/// Currency of prices that are asked for without a wallet.
+const PRICE_CURRENCY: &str = "USD";
+
+fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
+    let bad = |message: String| Error::new(Code::InvalidAmount, message);
+    let Some(value) = number.to_decimal() else {
+        return Err(match number {
+            Number::Finite { .. } => bad(format!("{argument} is out of range"))
+                .detail("It has more than 28 digits.")
+                .hint(format!("Give at most {digits} significant digits.")),
+            _ => bad(format!("{argument} is not a number"))
+                .detail(format!("The {argument} is NaN or infinite."))
+                .hint("Give a finite number."),
+        });
+    };
+    if value.is_sign_negative() && !value.is_zero() {
+        return Err(bad(format!("{argument} is negative"))
+            .detail(format!("It is {value}."))
+            .hint(format!("Give a {argument} of zero or more.")));
+    }
+    if significant_digits(value) > digits {
+        return Err(bad(format!("{argument} has too many digits"))
+            .detail(format!(
+                "It has {} significant digits; at most {digits} are exact.",
+                significant_digits(value)
+            ))
+            .hint("Round it yourself, so that no digit is lost silently."));
+    }
+    Ok(value.normalize())
+}
+
+/// Adds a price from a date on and returns its id. A NULL unit_price ends the price.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn set_price(
+    model: Option<&str>,
+    meter: Option<&str>,
+    unit_price: Option<Number>,
+    per: default!(Option<Number>, "1"),
+    provider: default!(Option<&str>, "NULL"),
+    service: default!(Option<&str>, "NULL"),
+    region: default!(Option<&str>, "NULL"),
+    service_tier: default!(Option<&str>, "NULL"),
+    above_input_tokens: default!(Option<i64>, "NULL"),
+    conditions: default!(Option<Jsonb>, "'{}'"),
+    effective_from: default!(Option<TimestampWithTimeZone>, "now()"),
+    price_list: default!(Option<&str>, "'default'"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> Uuid {
+    let work = || {
+        let model = args::required("model", model)?;
+        let meter = args::required("meter", meter)?;
+        let unit_price = unit_price
+            .map(|number| price_number("unit_price", &number, PRICE_DIGITS))
+            .transpose()?;
+        let per = per.ok_or_else(|| {
+            Error::new(Code::InvalidAmount, "per is missing")
+                .detail("The argument per is NULL.")
+                .hint("Give the number of units that the price is for, such as 1000000.")
+        })?;
+        let per = price_number("per", &per, QUANTITY_DIGITS)?;
+        if per.is_zero() {
+            return Err(Error::new(Code::InvalidAmount, "per is zero")
+                .detail("A price is for some number of units.")
+                .hint("Give the number of units that the price is for, such as 1000000."));
+        }
+        if above_input_tokens.is_some_and(|tokens| tokens < 0) {
+            return Err(Error::argument("above_input_tokens is negative")
+                .detail("It is a number of input tokens.")
+                .hint("Give zero or more, or leave it out."));
+        }
+        let conditions = match conditions {
+            Some(value) => value,
+            None => crate::storage::jsonb::empty_object(),
+        };
+        if conditions
+            .read("conditions", MAX_CONDITIONS_BYTES)?
+            .as_object()
+            .is_none()
+        {
+            return Err(Error::argument("conditions is not a JSON object")
+                .detail("It names keys of the usage object and the values they must have.")
+                .hint("Pass an object such as {\"size\": \"1024x1024\"}."));
+        }
+        let effective_from = args::time("effective_from", effective_from)?.ok_or_else(|| {
+            Error::argument("effective_from is missing")
+                .detail("The argument effective_from is NULL.")
+                .hint("Leave it out for the present time.")
+        })?;
+        let list = args::required("price_list", price_list)?;
+        let provider = args::name("provider", provider)?;
+        let service = args::name("service", service)?;
+        let region = args::name("region", region)?;
+        let service_tier = args::name("service_tier", service_tier)?;
+        // The price itself is the key: setting the same one again changes nothing.
+        args::name("idempotency_key", idempotency_key)?;
+        let actor = args::name("actor", actor)?;
+        let metadata = args::document("metadata", metadata)?;
+        enter(Level::Admin, ALL_WALLETS, |_| {
+            let unit_price = unit_price.map_or(Value::Null, Value::Decimal);
+            let same = SAME_PRICE.run(&[
+                Value::Text(list),
+                Value::Text(model),
+                Value::Text(meter),
+                unit_price,
+                Value::Decimal(per),
+                Value::OptText(provider),
+                Value::OptText(service),
+                Value::OptText(region),
+                Value::OptText(service_tier),
+                Value::OptInt8(above_input_tokens),
+                Value::Jsonb(conditions),
+                Value::Time(effective_from),
+            ])?;
+            if same.get(0, 1) == Some(true) {
+                return same.need(0, 0);
+            }
+            let id = uuid::Uuid::now_v7().into_bytes();
+            ADD_PRICE.run(&[
+                Value::Uuid(id),
+                Value::Text(list),
+                Value::Text(model),
+                Value::Text(meter),
+                unit_price,
+                Value::Decimal(per),
+                Value::OptText(provider),
+                Value::OptText(service),
+                Value::OptText(region),
+                Value::OptText(service_tier),
+                Value::OptInt8(above_input_tokens),
+                Value::Jsonb(conditions),
+                Value::Time(effective_from),
+                Value::Time(clock::now()),
+                Value::OptText(actor),
+                Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
+            ])?;
+            Ok(id)
+        })
+    };
+    Uuid::from_bytes(work().or_raise())
+}
+
+/// Prices a usage object and books nothing.
+#[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["results"])]
+#[allow(clippy::too_many_arguments)]
+fn price_usage(
+    usage: Option<Jsonb>,
+    wallet: default!(Option<&str>, "NULL"),
+    model: default!(Option<&str>, "NULL"),
+    region: default!(Option<&str>, "NULL"),
+    service_tier: default!(Option<&str>, "NULL"),
+    at: default!(Option<TimestampWithTimeZone>, "now()"),
+) -> PriceRow {
+    let work = || {
+        let object = usage.ok_or_else(|| {
+            Error::argument("usage is missing")
+                .detail("The argument usage is NULL or was not given.")
+                .hint("Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000}.")
+        })?;
+        let wallet = args::name("wallet", wallet)?;
+        let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
+        usage.model = one_of("model", args::name("model", model)?, usage.model)?;
+        usage.region = one_of("region", args::name("region", region)?, usage.region)?;
+        usage.service_tier = one_of(
+            "service_tier",
+            args::name("service_tier", service_tier)?,
+            usage.service_tier,
+        )?;
+        let at: Timestamp = args::time("at", at)?.unwrap_or_else(clock::now);
+        let model = usage.model.clone().ok_or_else(|| {
+            invalid("usage names no model")
+                .detail(
+                    "Neither the usage object nor the argument model says which model was used.",
+                )
+                .hint("Add \"model\" to the usage object, or pass model => …")
+        })?;
+        args::required("model", Some(&model))?;
+        let priced = |list: &str, currency: String| {
+            Ok((rate(&usage, &model, list, at)?, currency, model.clone()))
+        };
+        match wallet {
+            None => enter_any(|_| {
+                invalidation::catch_up();
+                priced(DEFAULT_LIST, PRICE_CURRENCY.to_owned())
+            }),
+            Some(wallet) => enter(Level::Reader, wallet, |_| {
+                let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
+                if rows.is_empty() {
+                    return Err(Error::wallet_not_found(wallet));
+                }
+                priced(&rows.need::<String>(0, 0)?, rows.need(0, 1)?)
+            }),
+        }
+    };
+    let (priced, currency, model) = work().or_raise();
+    PriceRow(vec![
+        priced.cost.into_datum(),
+        text(&currency),
+        text(&model),
+        priced.total_tokens.into_datum(),
+        stored::to_jsonb(&priced.lines).into_datum(),
+    ])
+}

@@ -1,0 +1,246 @@
+//! The priced lines of a charge and their compact form in the ledger. Pure.
+//!
+//! Two lines spelled out as JSON take more room than the rest of an entry. The compact form keeps
+//! what cannot be found elsewhere (meter, quantity, amount, price id) and leaves unit price and
+//! unit to the price row, which never changes. `docs/ledger.md` describes it.
+
+use rust_decimal::Decimal;
+
+use crate::money::Amount;
+
+/// One priced meter of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The meter.
+    pub meter: String,
+    /// How much of it was used.
+    pub quantity: Decimal,
+    /// Price of `per` units.
+    pub unit_price: Decimal,
+    /// The unit in which the price was quoted.
+    pub per: Decimal,
+    /// What it costs, rounded once.
+    pub amount: Amount,
+    /// The price row.
+    pub price_id: [u8; 16],
+}
+
+/// A line as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLine {
+    /// The meter.
+    pub meter: String,
+    /// How much of it was used.
+    pub quantity: Decimal,
+    /// What it cost.
+    pub amount: Amount,
+    /// The price row.
+    pub price_id: [u8; 16],
+}
+
+/// First byte: the version of the form.
+const VERSION: u8 = 1;
+
+/// Meters that take one byte. Only ever append: the position is what the ledger keeps, from 1.
+const METERS: &[&str] = &[
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_read_audio_tokens",
+    "cache_write_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "input_video_tokens",
+    "output_video_tokens",
+    "citation_tokens",
+    "input_images",
+    "images",
+    "input_pixels",
+    "output_pixels",
+    "audio_seconds",
+    "output_audio_seconds",
+    "input_video_seconds",
+    "video_seconds",
+    "input_characters",
+    "output_characters",
+    "pages",
+    "annotated_pages",
+    "queries",
+    "sessions",
+    "requests",
+    "gpu_seconds",
+    "credits",
+];
+
+/// True for a meter that the extension knows, whether or not it has a price.
+pub fn is_known_meter(name: &str) -> bool {
+    METERS.contains(&name)
+}
+
+/// True for a meter that is counted in whole numbers.
+pub fn is_countable(name: &str) -> bool {
+    is_known_meter(name) && !name.ends_with("_seconds") && name != "credits"
+}
+
+/// Writes an unsigned integer seven bits a byte, the lowest first.
+fn push_varint(out: &mut Vec<u8>, mut value: u128) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn read_varint(bytes: &mut &[u8]) -> Option<u128> {
+    let mut value: u128 = 0;
+    for shift in (0..128).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u128::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn read_bytes<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+/// The compact form. Quantities and amounts are not negative.
+pub fn encode(lines: &[Line]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    for line in lines {
+        match METERS.iter().position(|meter| *meter == line.meter) {
+            Some(index) => push_varint(&mut out, index as u128 + 1),
+            None => {
+                out.push(0);
+                push_varint(&mut out, line.meter.len() as u128);
+                out.extend_from_slice(line.meter.as_bytes());
+            }
+        }
+        out.push(line.quantity.scale() as u8);
+        push_varint(&mut out, line.quantity.mantissa().unsigned_abs());
+        push_varint(&mut out, line.amount.units().unsigned_abs());
+        out.extend_from_slice(&line.price_id);
+    }
+    out
+}
+
+/// The lines of a compact form, or nothing when it is damaged.
+pub fn decode(mut bytes: &[u8]) -> Option<Vec<StoredLine>> {
+    let bytes = &mut bytes;
+    if read_bytes(bytes, 1)? != [VERSION] {
+        return None;
+    }
+    let mut lines = Vec::new();
+    while !bytes.is_empty() {
+        let meter = match usize::try_from(read_varint(bytes)?).ok()? {
+            0 => {
+                let length = usize::try_from(read_varint(bytes)?).ok()?;
+                std::str::from_utf8(read_bytes(bytes, length)?)
+                    .ok()?
+                    .to_owned()
+            }
+            index => (*METERS.get(index - 1)?).to_owned(),
+        };
+        let scale = u32::from(*read_bytes(bytes, 1)?.first()?);
+        let mantissa = i128::try_from(read_varint(bytes)?).ok()?;
+        let quantity = Decimal::try_from_i128_with_scale(mantissa, scale).ok()?;
+        let amount = Amount::from_units(i128::try_from(read_varint(bytes)?).ok()?).ok()?;
+        let price_id = read_bytes(bytes, 16)?.try_into().ok()?;
+        lines.push(StoredLine {
+            meter,
+            quantity,
+            amount,
+            price_id,
+        });
+    }
+    Some(lines)
+}
+
+/// Tokens of all kinds.
+pub fn total_tokens<'a>(meters: impl Iterator<Item = (&'a str, Decimal)>) -> i64 {
+    let tokens: Decimal = meters
+        .filter(|(meter, _)| meter.ends_with("_tokens"))
+        .map(|(_, quantity)| quantity)
+        .sum();
+    i64::try_from(tokens.trunc().mantissa()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_compact_form_reads_back(
+            lines in prop::collection::vec(
+                (
+                    prop_oneof![
+                        prop::sample::select(METERS).prop_map(str::to_owned),
+                        "[a-zé_]{1,40}".prop_map(|s| s),
+                    ],
+                    0_i64..999_999_999_999, 0_u32..6,
+                    0_i128..10_i128.pow(28),
+                    any::<[u8; 16]>(),
+                ),
+                0..6,
+            )
+        ) {
+            let lines: Vec<Line> = lines.into_iter().map(|(meter, q, scale, units, price_id)| Line {
+                meter,
+                quantity: Decimal::new(q, scale),
+                unit_price: Decimal::ONE,
+                per: Decimal::ONE,
+                amount: Amount::from_units(units).unwrap(),
+                price_id,
+            }).collect();
+            let bytes = encode(&lines);
+            let read = decode(&bytes).unwrap();
+            prop_assert_eq!(read.len(), lines.len());
+            for (read, line) in read.iter().zip(&lines) {
+                prop_assert_eq!(&read.meter, &line.meter);
+                prop_assert_eq!(read.quantity, line.quantity);
+                prop_assert_eq!(read.quantity.scale(), line.quantity.scale());
+                prop_assert_eq!(read.amount, line.amount);
+                prop_assert_eq!(read.price_id, line.price_id);
+            }
+        }
+
+        #[test]
+        fn damage_is_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn two_lines_of_tokens_are_small() {
+        let line = |meter: &str, quantity: i64| Line {
+            meter: meter.to_owned(),
+            quantity: Decimal::from(quantity),
+            unit_price: Decimal::ONE,
+            per: Decimal::ONE,
+            amount: Amount::from_units(2_500_000_000).unwrap(),
+            price_id: [7; 16],
+        };
+        assert!(encode(&[line("input_tokens", 1000), line("output_tokens", 450)]).len() <= 52);
+    }
+
+    #[test]
+    fn seconds_may_be_fractions_and_tokens_may_not() {
+        assert!(is_countable("input_tokens") && is_countable("images"));
+        assert!(!is_countable("audio_seconds") && !is_countable("gpu_seconds"));
+        assert!(!is_countable("my_own_meter"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Usage and prices to lines.
+
+use rust_decimal::Decimal;
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::money::{Amount, line_amount};
+use crate::pricing::book::Shelf;
+use crate::pricing::lines::{Line, is_known_meter, total_tokens};
+use crate::pricing::select::{Price, Situation};
+use crate::pricing::usage::{Usage, invalid};
+use crate::storage::clock::Timestamp;
+use crate::storage::numeric::not_an_amount;
+
+/// A priced request.
+#[derive(Debug)]
+pub struct Priced {
+    /// Sum of the lines.
+    pub cost: Amount,
+    /// One line a meter.
+    pub lines: Vec<Line>,
+    /// Tokens of all kinds.
+    pub total_tokens: i64,
+    /// Provider: the usage's, or the one that the price names.
+    pub provider: Option<String>,
+    /// Service that the price names.
+    pub service: Option<String>,
+}
+
+/// The meter whose price stands in for a meter without a price of its own.
+fn stand_in(meter: &str) -> Option<&'static str> {
+    let tokens = meter.ends_with("_tokens");
+    match meter {
+        "input_tokens" | "output_tokens" => None,
+        "reasoning_tokens" => Some("output_tokens"),
+        _ if tokens && meter.starts_with("output_") => Some("output_tokens"),
+        _ if tokens && (meter.starts_with("input_") || meter.starts_with("cache_")) => {
+            Some("input_tokens")
+        }
+        _ => None,
+    }
+}
+
+/// Prices a request from one state of the price book.
+pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Priced> {
+    let provider = usage.provider.as_deref();
+    let shelf = Shelf::of(list, model, provider)?;
+    let situation = Situation {
+        provider,
+        region: usage.region.as_deref(),
+        service_tier: usage.service_tier.as_deref(),
+        input_tokens: usage.input_tokens(),
+        object: &usage.object,
+        at,
+    };
+    let mut lines = Vec::with_capacity(usage.numbers.len());
+    let mut cost = Amount::ZERO;
+    let mut metered = false;
+    let (mut price_provider, mut service) = (None, None);
+    for (meter, quantity) in &usage.numbers {
+        let price = shelf
+            .price(meter, &situation)
+            .or_else(|| stand_in(meter).and_then(|meter| shelf.price(meter, &situation)));
+        let known = is_known_meter(meter);
+        metered |= known || price.is_some();
+        let quantity = match quantity {
+            Ok(quantity) => *quantity,
+            Err(error) if price.is_some() => return Err(error.clone()),
+            Err(_) => continue,
+        };
+        match price {
+            Some(price) if !quantity.is_zero() => {
+                let line = line(meter, quantity, price)?;
+                cost = cost
+                    .plus(line.amount)
+                    .map_err(|e| not_an_amount("cost", e))?;
+                price_provider = price_provider.or(price.provider.clone());
+                service = service.or(price.service.clone());
+                lines.push(line);
+            }
+            None if known && !quantity.is_zero() => return Err(not_found(model, meter, &shelf)),
+            _ => {}
+        }
+    }
+    if !metered {
+        return Err(if shelf.is_empty() {
+            not_found(model, "", &shelf)
+        } else {
+            invalid("usage contains no meter")
+                .detail(format!("None of its keys with a number has a price for model {}.", quoted(model)))
+                .hint("Name meters such as input_tokens, output_tokens, images, audio_seconds or gpu_seconds.")
+        });
+    }
+    let total_tokens = total_tokens(
+        lines
+            .iter()
+            .map(|line| (line.meter.as_str(), line.quantity)),
+    );
+    let provider = usage.provider.clone().or(price_provider);
+    Ok(Priced {
+        cost,
+        lines,
+        total_tokens,
+        provider,
+        service,
+    })
+}
+
+fn line(meter: &str, quantity: Decimal, price: &Price) -> Result<Line> {
+    let unit_price = price.unit_price.unwrap_or_default();
+    let amount =
+        line_amount(quantity, unit_price, price.per).map_err(|e| not_an_amount("cost", e))?;
+    Ok(Line {
+        meter: meter.to_owned(),
+        quantity,
+        unit_price,
+        per: price.per,
+        amount,
+        price_id: price.id,
+    })
+}
+
+/// WL005: unknown is not free.
+fn not_found(model: &str, meter: &str, shelf: &Shelf) -> Error {
+    if shelf.is_empty() {
+        return Error::new(
+            Code::PriceNotFound,
+            format!("no price for model {}", quoted(model)),
+        )
+        .detail("No price list of the wallet has this model or a pattern for it.")
+        .hint("Add its prices with set_price() or import_prices(), or check the model's name.");
+    }
+    Error::new(
+        Code::PriceNotFound,
+        format!(
+            "no price for meter {} of model {}",
+            quoted(meter),
+            quoted(model)
+        ),
+    )
+    .detail("The model has prices, but none for this meter in this situation at the time of use.")
+    .hint("Add the price with set_price(); a unit_price of 0 makes the meter free.")
+}

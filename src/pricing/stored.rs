@@ -1,0 +1,85 @@
+//! The lines of entries, spelled out again with the unit prices that they were priced with.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use rust_decimal::Decimal;
+
+use crate::error::{Error, Result};
+use crate::pricing::lines::{Line, decode};
+use crate::statement;
+use crate::storage::jsonb::{Builder, Jsonb};
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::uuid_text;
+
+statement!(
+    PRICE_BY_ID,
+    [UUIDOID],
+    "SELECT unit_price, per FROM wallet.prices WHERE price_id = $1"
+);
+
+/// Prices that a backend keeps; beyond, it starts anew. Rows never change, so they are never
+/// stale; a row of a transaction that was rolled back is never asked for again.
+const MAX_PRICES: usize = 4096;
+
+thread_local! {
+    static PRICES: RefCell<HashMap<[u8; 16], (Decimal, Decimal)>> = RefCell::default();
+}
+
+fn price(id: [u8; 16]) -> Result<(Decimal, Decimal)> {
+    if let Some(known) = PRICES.with_borrow(|prices| prices.get(&id).copied()) {
+        return Ok(known);
+    }
+    let rows = PRICE_BY_ID.run(&[Value::Uuid(id)])?;
+    if rows.is_empty() {
+        return Err(Error::internal(format!(
+            "price {} does not exist",
+            uuid_text(id)
+        )));
+    }
+    let found = (rows.decimal(0, 0)?, rows.decimal(0, 1)?);
+    PRICES.with_borrow_mut(|prices| {
+        if prices.len() >= MAX_PRICES {
+            prices.clear();
+        }
+        prices.insert(id, found);
+    });
+    Ok(found)
+}
+
+/// The lines of a compact form.
+pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
+    let lines =
+        decode(bytes).ok_or_else(|| Error::internal("the lines of an entry are damaged"))?;
+    lines
+        .into_iter()
+        .map(|line| {
+            let (unit_price, per) = price(line.price_id)?;
+            Ok(Line {
+                meter: line.meter,
+                quantity: line.quantity,
+                unit_price,
+                per,
+                amount: line.amount,
+                price_id: line.price_id,
+            })
+        })
+        .collect()
+}
+
+/// The lines as functions return them: an array of objects.
+pub fn to_jsonb(lines: &[Line]) -> Jsonb {
+    let mut json = Builder::default();
+    json.begin_array();
+    for line in lines {
+        json.begin_object();
+        json.text("meter", Some(&line.meter));
+        json.decimal("quantity", line.quantity);
+        json.decimal("unit_price", line.unit_price);
+        json.decimal("per", line.per);
+        json.amount("amount", line.amount);
+        json.text("price_id", Some(&uuid_text(line.price_id)));
+        json.end_object();
+    }
+    json.finish_array()
+}

@@ -1,0 +1,78 @@
+//! Locks on the lanes of a hot wallet.
+//!
+//! A row lock cannot be given back before the transaction ends, so a call that locked a lane and
+//! then found it too poor could only go on holding it, and two such calls would deadlock. Lanes
+//! of a wallet with several are therefore locked by a heavyweight lock of their own, which can be
+//! tried, waited for and released, lives as long as the (sub)transaction, and is seen by the
+//! deadlock detector. `pg_locks` shows it as an advisory lock with `objsubid` 22337, which no SQL
+//! function can take.
+
+use pgrx::pg_sys;
+use sha2::{Digest, Sha256};
+
+/// Keeps the locks apart from the application's advisory locks, which have 1 or 2 here ("WA").
+const CLASS: u16 = 0x5741;
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Ours until the transaction ends or [`release`] is called.
+    Acquired,
+    /// Another transaction has it.
+    Busy,
+}
+
+fn tag(wallet: &str, lane: i16) -> pg_sys::LOCKTAG {
+    let digest = Sha256::new()
+        .chain_update(wallet)
+        .chain_update(lane.to_be_bytes())
+        .finalize();
+    let word = |at: usize| {
+        u32::from_be_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]])
+    };
+    pg_sys::LOCKTAG {
+        // SAFETY: set once when the backend connects to its database.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: word(0),
+        locktag_field3: word(4),
+        locktag_field4: CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+fn acquire(wallet: &str, lane: i16, dont_wait: bool) -> Attempt {
+    let tag = tag(wallet, lane);
+    // SAFETY: the tag lives across the call; a transaction lock needs no resource of ours.
+    let result = unsafe {
+        pg_sys::LockAcquire(
+            &tag,
+            pg_sys::ExclusiveLock as pg_sys::LOCKMODE,
+            false,
+            dont_wait,
+        )
+    };
+    if result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+        Attempt::Busy
+    } else {
+        Attempt::Acquired
+    }
+}
+
+/// Takes the lane's lock if nobody else has it.
+pub fn attempt(wallet: &str, lane: i16) -> Attempt {
+    acquire(wallet, lane, true)
+}
+
+/// Takes the lane's lock, waiting for it in the order of arrival.
+pub fn wait(wallet: &str, lane: i16) {
+    acquire(wallet, lane, false);
+}
+
+/// Gives back a lock that one [`attempt`] or [`wait`] of this call took. A lane that an earlier
+/// call of the transaction locked as well stays locked.
+pub fn release(wallet: &str, lane: i16) {
+    let tag = tag(wallet, lane);
+    // SAFETY: releases one count of a lock that this backend holds; the tag lives across it.
+    unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false) };
+}

@@ -1,0 +1,13 @@
+//! Thin safe wrappers around PostgreSQL; nearly all unsafe code of the extension is here.
+
+pub mod clock;
+pub mod invalidation;
+pub mod jsonb;
+pub mod lock;
+pub mod numeric;
+pub mod plan;
+pub mod report;
+pub mod row;
+pub mod rows;
+pub mod session;
+pub mod spi;

@@ -1,0 +1,331 @@
+//! Statements that are planned once in a backend and kept.
+//!
+//! `SPI_keepplan` moves a plan into memory that lives as long as the backend; PostgreSQL itself
+//! replans it when a table changes. The SQL is a constant, and values travel as parameters only.
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::marker::PhantomData;
+use std::ptr;
+
+use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::{PgBuiltInOids, pg_sys};
+use rust_decimal::Decimal;
+
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::{Number, decimal_datum};
+
+/// One statement of the extension. Make it with [`statement!`](crate::statement).
+pub struct Statement {
+    sql: &'static str,
+    types: &'static [PgBuiltInOids],
+    plan: Cell<pg_sys::SPIPlanPtr>,
+}
+
+/// Declares a statement with the types of its parameters, kept for the backend's life.
+#[macro_export]
+macro_rules! statement {
+    ($(#[$doc:meta])* $name:ident, [$($type:ident),*], $sql:expr) => {
+        thread_local! {
+            $(#[$doc])*
+            static $name: $crate::storage::plan::Statement = const {
+                $crate::storage::plan::Statement::new($sql, &[$(pgrx::PgBuiltInOids::$type),*])
+            };
+        }
+    };
+}
+
+impl Statement {
+    /// A statement that is planned at its first use.
+    pub const fn new(sql: &'static str, types: &'static [PgBuiltInOids]) -> Statement {
+        Statement {
+            sql,
+            types,
+            plan: Cell::new(ptr::null_mut()),
+        }
+    }
+
+    fn prepared(&self) -> Result<pg_sys::SPIPlanPtr> {
+        if self.plan.get().is_null() {
+            let sql = CString::new(self.sql)
+                .map_err(|_| Error::internal("a statement contains a NUL byte"))?;
+            let mut types: Vec<pg_sys::Oid> = self.types.iter().map(|t| t.oid().value()).collect();
+            let count = i32::try_from(types.len()).unwrap_or(i32::MAX);
+            // SAFETY: called between SPI_connect and SPI_finish (a `Session` exists); the plan is
+            // kept before it is stored, so that it outlives SPI_finish.
+            unsafe {
+                let plan = pg_sys::SPI_prepare(sql.as_ptr(), count, types.as_mut_ptr());
+                if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+                    return Err(Error::internal(format!("could not plan: {}", self.sql)));
+                }
+                self.plan.set(plan);
+            }
+        }
+        Ok(self.plan.get())
+    }
+
+    fn execute(&self, values: &[Value<'_>]) -> Result<Rows> {
+        assert_eq!(values.len(), self.types.len(), "parameters of {}", self.sql);
+        let plan = self.prepared()?;
+        let mut datums = Vec::with_capacity(values.len());
+        let mut nulls = Vec::with_capacity(values.len());
+        for value in values {
+            let datum = value.datum();
+            nulls.push(if datum.is_some() { b' ' } else { b'n' }.cast_signed());
+            datums.push(datum.unwrap_or(pg_sys::Datum::null()));
+        }
+        // SAFETY: as many datums and null flags as the plan has parameters, of its types; they
+        // outlive the call. SPI is connected.
+        let code = unsafe {
+            pg_sys::SPI_execute_plan(plan, datums.as_mut_ptr(), nulls.as_ptr(), false, 0)
+        };
+        if code < 0 {
+            return Err(Error::internal(format!(
+                "SPI error {code} in: {}",
+                self.sql
+            )));
+        }
+        // SAFETY: SPI_execute_plan has just set both globals.
+        let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
+        Ok(Rows {
+            table,
+            processed: processed as usize,
+            single_thread: PhantomData,
+        })
+    }
+}
+
+/// Runs a [`statement!`](crate::statement).
+pub trait Run {
+    /// Runs it with a fresh snapshot (under READ COMMITTED).
+    fn run(&'static self, values: &[Value<'_>]) -> Result<Rows>;
+}
+
+impl Run for std::thread::LocalKey<Statement> {
+    fn run(&'static self, values: &[Value<'_>]) -> Result<Rows> {
+        self.with(|statement| statement.execute(values))
+    }
+}
+
+/// A parameter.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// NULL of any type.
+    Null,
+    /// `text`
+    Text(&'a str),
+    /// `text` or NULL
+    OptText(Option<&'a str>),
+    /// `boolean`
+    Bool(bool),
+    /// `smallint`
+    Int2(i16),
+    /// `bigint`
+    Int8(i64),
+    /// `bigint` or NULL
+    OptInt8(Option<i64>),
+    /// `numeric`
+    Amount(Amount),
+    /// `numeric` or NULL
+    OptAmount(Option<Amount>),
+    /// `numeric[]`
+    Amounts(&'a [Amount]),
+    /// `numeric`
+    Decimal(Decimal),
+    /// `uuid`
+    Uuid([u8; 16]),
+    /// `uuid` or NULL
+    OptUuid(Option<[u8; 16]>),
+    /// `bytea`
+    Bytes(&'a [u8]),
+    /// `bytea` or NULL
+    OptBytes(Option<&'a [u8]>),
+    /// `timestamptz`
+    Time(Timestamp),
+    /// `timestamptz` or NULL
+    OptTime(Option<Timestamp>),
+    /// `jsonb`
+    Jsonb(Jsonb),
+    /// `jsonb` or NULL
+    OptJsonb(Option<Jsonb>),
+    /// `"char"`
+    Char(u8),
+}
+
+impl Value<'_> {
+    fn datum(&self) -> Option<pg_sys::Datum> {
+        match *self {
+            Value::Null => None,
+            Value::Text(text) => text.into_datum(),
+            Value::OptText(text) => text.and_then(IntoDatum::into_datum),
+            Value::Bool(value) => value.into_datum(),
+            Value::Int2(value) => value.into_datum(),
+            Value::Int8(value) => value.into_datum(),
+            Value::OptInt8(value) => value.and_then(IntoDatum::into_datum),
+            Value::Amount(value) => value.into_datum(),
+            Value::OptAmount(value) => value.and_then(IntoDatum::into_datum),
+            Value::Amounts(values) => values.to_vec().into_datum(),
+            Value::Decimal(value) => Some(decimal_datum(value)),
+            Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
+            Value::OptUuid(bytes) => {
+                bytes.and_then(|bytes| pgrx::Uuid::from_bytes(bytes).into_datum())
+            }
+            Value::Bytes(bytes) => bytes.into_datum(),
+            Value::OptBytes(bytes) => bytes.and_then(IntoDatum::into_datum),
+            Value::Time(time) => Some(pg_sys::Datum::from(time.0)),
+            Value::OptTime(time) => time.map(|time| pg_sys::Datum::from(time.0)),
+            Value::Jsonb(jsonb) => jsonb.into_datum(),
+            Value::OptJsonb(jsonb) => jsonb.and_then(IntoDatum::into_datum),
+            Value::Char(byte) => Some(pg_sys::Datum::from(byte)),
+        }
+    }
+}
+
+/// What a statement returned. Values that are read are copied out of it.
+pub struct Rows {
+    table: *mut pg_sys::SPITupleTable,
+    processed: usize,
+    single_thread: PhantomData<*const ()>,
+}
+
+impl Rows {
+    /// Rows returned, or rows changed by a statement without RETURNING.
+    pub fn len(&self) -> usize {
+        self.processed
+    }
+
+    /// True when nothing was returned or changed.
+    pub fn is_empty(&self) -> bool {
+        self.processed == 0
+    }
+
+    /// A column of a row, both counted from zero; `None` for NULL.
+    pub fn get<T: Column>(&self, row: usize, column: i32) -> Option<T> {
+        if self.table.is_null() || row >= self.processed {
+            return None;
+        }
+        let mut is_null = false;
+        // SAFETY: the row exists, the tuple table lives until drop, and SPI_getbinval answers
+        // NULL with SPI_result set for a column that does not exist.
+        unsafe {
+            let tuple = *(*self.table).vals.add(row);
+            let datum =
+                pg_sys::SPI_getbinval(tuple, (*self.table).tupdesc, column + 1, &mut is_null);
+            if is_null {
+                None
+            } else {
+                Some(T::from_column(datum))
+            }
+        }
+    }
+
+    /// A column that cannot be NULL.
+    pub fn need<T: Column>(&self, row: usize, column: i32) -> Result<T> {
+        self.get(row, column).ok_or_else(|| {
+            Error::internal(format!(
+                "column {column} of an internal query is NULL or missing"
+            ))
+        })
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        // While a PostgreSQL error unwinds, the abort frees the memory; touching SPI is not safe.
+        if !self.table.is_null() && !std::thread::panicking() {
+            // SAFETY: the table came from this connection's SPI_execute_plan and is freed once.
+            unsafe { pg_sys::SPI_freetuptable(self.table) };
+        }
+    }
+}
+
+/// A value that can be copied out of a row.
+pub trait Column {
+    /// Copies the datum of the matching type.
+    ///
+    /// # Safety
+    /// The datum is not NULL and of the type that the implementation reads.
+    unsafe fn from_column(datum: pg_sys::Datum) -> Self;
+}
+
+macro_rules! columns {
+    ($($type:ty),*) => {$(
+        impl Column for $type {
+            unsafe fn from_column(datum: pg_sys::Datum) -> Self {
+                // SAFETY: the caller guarantees a datum of this type that is not NULL.
+                unsafe { <$type as FromDatum>::from_datum(datum, false) }.unwrap_or_default()
+            }
+        }
+    )*};
+}
+columns!(String, bool, i16, i32, i64, Vec<String>, Vec<u8>);
+
+impl Column for Number {
+    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
+        // SAFETY: the caller guarantees a numeric that is not NULL.
+        unsafe { Number::from_datum(datum, false) }.unwrap_or(Number::NaN)
+    }
+}
+
+impl Column for pg_sys::Oid {
+    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
+        // SAFETY: the caller guarantees an oid that is not NULL.
+        unsafe { pg_sys::Oid::from_datum(datum, false) }.unwrap_or(pg_sys::InvalidOid)
+    }
+}
+
+impl Column for Timestamp {
+    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
+        Timestamp(datum.value() as i64)
+    }
+}
+
+impl Column for [u8; 16] {
+    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
+        // SAFETY: a uuid datum points to 16 bytes.
+        unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }
+    }
+}
+
+impl Rows {
+    /// A numeric column as an amount.
+    pub fn amount(&self, row: usize, column: i32) -> Result<Amount> {
+        let number: Number = self.need(row, column)?;
+        number
+            .to_amount()
+            .map_err(|reason| Error::internal(format!("column {column}: {reason:?}")))
+    }
+
+    /// A numeric column as an amount, or NULL.
+    pub fn opt_amount(&self, row: usize, column: i32) -> Result<Option<Amount>> {
+        match self.get::<Number>(row, column) {
+            None => Ok(None),
+            Some(_) => self.amount(row, column).map(Some),
+        }
+    }
+
+    /// A numeric column as a decimal.
+    pub fn decimal(&self, row: usize, column: i32) -> Result<Decimal> {
+        let number: Number = self.need(row, column)?;
+        number
+            .to_decimal()
+            .ok_or_else(|| Error::internal(format!("column {column} has more than 28 digits")))
+    }
+
+    /// The datum of a column, valid as long as the rows are.
+    pub fn datum(&self, row: usize, column: i32) -> Option<pg_sys::Datum> {
+        self.get::<Raw>(row, column).map(|raw| raw.0)
+    }
+}
+
+/// A datum as it stands in the row.
+struct Raw(pg_sys::Datum);
+
+impl Column for Raw {
+    unsafe fn from_column(datum: pg_sys::Datum) -> Self {
+        Raw(datum)
+    }
+}

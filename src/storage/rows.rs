@@ -1,0 +1,272 @@
+//! The rows of the hot tables as Rust sees them.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+
+/// Id of an allowance; the balance is [`BALANCE`].
+pub type AllowanceId = [u8; 16];
+
+/// The allowance id of every wallet's balance.
+pub const BALANCE: AllowanceId = [0; 16];
+
+/// Head of a chain: empty before the first entry.
+pub type Hash = Option<[u8; 32]>;
+
+/// A lane of a wallet's balance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Its number: 0 alone, or 1..n.
+    pub lane: i16,
+    /// Counts its changes.
+    pub version: i64,
+    /// Version of the wallet's rules when it was last cut.
+    pub epoch: i64,
+    /// Number of its last entry.
+    pub seq: i64,
+    /// What may be spent in all.
+    pub allotted: Amount,
+    /// What has been spent.
+    pub spent: Amount,
+    /// What is set aside by holds.
+    pub held: Amount,
+    /// Below this room a charge must look at all lanes.
+    pub watermark: Amount,
+    /// Running total of its entries.
+    pub booked: Amount,
+    /// Hash of its last entry.
+    pub hash: Hash,
+}
+
+impl Lane {
+    /// What can still be spent from this lane alone. The table's CHECK keeps it non-negative and
+    /// within range.
+    pub fn room(&self) -> Amount {
+        let units = self.allotted.units() - self.spent.units() - self.held.units();
+        Amount::from_units(units).unwrap_or_default()
+    }
+
+    /// The part of the balance that stands in this lane, credit included: room and holds.
+    pub fn credited(&self) -> Amount {
+        Amount::from_units(self.allotted.units() - self.spent.units()).unwrap_or_default()
+    }
+}
+
+/// One window of a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Maximum for the window.
+    pub allotted: Amount,
+    /// Charged in it.
+    pub spent: Amount,
+    /// Held in it.
+    pub held: Amount,
+}
+
+/// What kind of entry it is, as the ledger's `kind` column keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Money in.
+    Funding = b'f' as isize,
+    /// Use.
+    Charge = b'c' as isize,
+}
+
+/// The call that made it, as the ledger's `call` column keeps it: idempotency keys are unique
+/// within one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `fund`
+    Fund = b'f' as isize,
+    /// `charge`
+    Charge = b'c' as isize,
+}
+
+/// A line of the ledger before it is chained.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// UUIDv7.
+    pub entry_id: [u8; 16],
+    /// When it is booked.
+    pub created_at: Timestamp,
+    /// When the use happened, if that was said.
+    pub event_at: Option<Timestamp>,
+    /// The wallet.
+    pub wallet: &'a str,
+    /// Funding, charge, ….
+    pub kind: Kind,
+    /// The call that the key belongs to.
+    pub call: Call,
+    /// Signed amount.
+    pub amount: Amount,
+    /// Idempotency key of the call.
+    pub key: Option<&'a str>,
+    /// Fingerprint of the request, where there is a key.
+    pub fingerprint: Option<[u8; 16]>,
+    /// Who used it.
+    pub user_id: Option<&'a str>,
+    /// The user's team.
+    pub team: Option<&'a str>,
+    /// Provider of the model.
+    pub provider: Option<&'a str>,
+    /// Model.
+    pub model: Option<&'a str>,
+    /// Service.
+    pub service: Option<&'a str>,
+    /// Region.
+    pub region: Option<&'a str>,
+    /// Service tier.
+    pub service_tier: Option<&'a str>,
+    /// Price lines in their compact form.
+    pub lines: Option<&'a [u8]>,
+    /// The usage object and its text.
+    pub usage: Option<Document>,
+    /// Tags and their text.
+    pub tags: Option<Document>,
+    /// The other side.
+    pub contra: Option<&'a str>,
+    /// The payment provider's reference.
+    pub reference: Option<&'a str>,
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// Who acted.
+    pub actor: Option<&'a str>,
+    /// The caller's own data and its text.
+    pub metadata: Option<Document>,
+}
+
+/// A `jsonb` value and the text that PostgreSQL prints for it.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The datum.
+    pub value: crate::storage::jsonb::Jsonb,
+    /// `value::text`
+    pub text: String,
+}
+
+/// Where an entry stands in its lane's chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The lane.
+    pub lane: i16,
+    /// Position in the lane, from 1.
+    pub seq: i64,
+    /// The lane's running total.
+    pub lane_balance: Amount,
+    /// The wallet's balance that the call returns.
+    pub balance: Amount,
+    /// Hash over the previous hash and the row.
+    pub hash: [u8; 32],
+}
+
+/// Where the entry comes to stand after the lane's last one.
+pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amount) -> Link {
+    let mut link = Link {
+        lane: lane.lane,
+        seq: lane.seq + 1,
+        lane_balance,
+        balance,
+        hash: [0; 32],
+    };
+    link.hash = Sha256::digest(canonical(entry, &link, lane.hash)).into();
+    link
+}
+
+/// The canonical form of `docs/ledger.md`: what `jsonb_build_array(…)::text` prints in SQL.
+fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> String {
+    let mut out = String::with_capacity(512);
+    out.push('[');
+    let mut field = |value: Option<&str>| {
+        if out.len() > 1 {
+            out.push_str(", ");
+        }
+        match value {
+            None => out.push_str("null"),
+            Some(text) => push_json_string(&mut out, text),
+        }
+    };
+    let balance = (link.balance != link.lane_balance).then(|| link.balance.to_fixed());
+    field(Some(&previous.map_or_else(String::new, |hash| hex(&hash))));
+    field(Some(entry.wallet));
+    field(Some(&link.lane.to_string()));
+    field(Some(&link.seq.to_string()));
+    field(Some(&uuid_text(entry.entry_id)));
+    field(Some(char::from(entry.kind as u8).encode_utf8(&mut [0; 4])));
+    field(Some(char::from(entry.call as u8).encode_utf8(&mut [0; 4])));
+    field(Some(&entry.amount.to_fixed()));
+    field(Some(&link.lane_balance.to_fixed()));
+    field(balance.as_deref());
+    field(Some(&entry.created_at.unix_micros().to_string()));
+    field(
+        entry
+            .event_at
+            .map(|at| at.unix_micros().to_string())
+            .as_deref(),
+    );
+    field(entry.key);
+    field(entry.fingerprint.map(uuid_text).as_deref());
+    // related_id and key_id
+    field(None);
+    field(None);
+    field(entry.user_id);
+    field(entry.team);
+    field(entry.provider);
+    field(entry.model);
+    field(entry.service);
+    field(entry.region);
+    field(entry.service_tier);
+    field(entry.lines.map(hex).as_deref());
+    field(entry.usage.as_ref().map(|document| document.text.as_str()));
+    field(entry.tags.as_ref().map(|document| document.text.as_str()));
+    field(entry.contra);
+    field(entry.reference);
+    field(entry.reason);
+    field(entry.actor);
+    field(
+        entry
+            .metadata
+            .as_ref()
+            .map(|document| document.text.as_str()),
+    );
+    out.push(']');
+    out
+}
+
+/// A string as `jsonb` prints it.
+fn push_json_string(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Writing to a String cannot fail.
+            c if u32::from(c) < 0x20 => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    out
+}
+
+/// A uuid as PostgreSQL prints it.
+pub fn uuid_text(bytes: [u8; 16]) -> String {
+    uuid::Uuid::from_bytes(bytes).hyphenated().to_string()
+}

@@ -1,0 +1,123 @@
+//! The one place where the extension acts as its owner.
+//!
+//! The attack it stops: a caller puts a schema of its own with `=`, `+` or a table named like one
+//! of ours in front of `search_path`, or relies on its own rights to reach rows of other wallets.
+//! Inside a session the user is the owner of the tables, forced row-level security is off (the
+//! functions check rights themselves, see `access`), and the search path is pinned, so that a
+//! kept plan never means something else. Everything is put back at the end; after an error the
+//! (sub)transaction's abort puts it back, and nothing of ours runs in between.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::storage::invalidation;
+
+const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
+
+thread_local! {
+    /// Owner of the extension's tables, asked once and again after an invalidation.
+    static OWNER: Cell<Option<(u64, pg_sys::Oid)>> = const { Cell::new(None) };
+}
+
+/// Proof that SPI is connected, the user is the owner and the path is pinned.
+pub struct Session {
+    /// The database role that called.
+    pub caller: pg_sys::Oid,
+    /// The owner of the extension's tables.
+    pub owner: pg_sys::Oid,
+}
+
+/// Runs `work` as the owner of the extension. Values that it returns are Rust's own: what SPI
+/// allocated is gone afterwards.
+pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+    let owner = owner()?;
+    let (mut caller, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: out parameters on the stack; setting a user id needs no resource, and both ways
+    // out of a failure (return below, abort of the (sub)transaction) restore it.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut caller, &mut context);
+        let inside =
+            context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
+        pg_sys::SetUserIdAndSecContext(owner, inside);
+    }
+    let nesting = pin_search_path();
+    // SAFETY: paired with SPI_finish below; an error in between is cleaned up by the abort.
+    let result = unsafe {
+        let code = pg_sys::SPI_connect();
+        let result = if code == pg_sys::SPI_OK_CONNECT as i32 {
+            let result = work(&Session { caller, owner });
+            pg_sys::SPI_finish();
+            result
+        } else {
+            Err(Error::internal(format!("SPI_connect failed with {code}")))
+        };
+        if let Some(nesting) = nesting {
+            pg_sys::AtEOXact_GUC(false, nesting);
+        }
+        pg_sys::SetUserIdAndSecContext(caller, context);
+        result
+    };
+    result
+}
+
+/// Sets the search path for the session unless it is pinned already.
+fn pin_search_path() -> Option<i32> {
+    // SAFETY: the variable is a NUL-terminated string once the backend runs; set_config_option
+    // with GUC_ACTION_SAVE is undone by AtEOXact_GUC of the same nesting level, also at abort.
+    unsafe {
+        if CStr::from_ptr(pg_sys::namespace_search_path) == SEARCH_PATH {
+            return None;
+        }
+        let nesting = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            SEARCH_PATH.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        Some(nesting)
+    }
+}
+
+/// The owner of `wallet.wallets`, who owns everything.
+fn owner() -> Result<pg_sys::Oid> {
+    let generation = invalidation::catch_up();
+    if let Some((seen, owner)) = OWNER.get()
+        && seen == generation
+    {
+        return Ok(owner);
+    }
+    // SAFETY: catalog look-ups; the syscache entry is released before returning.
+    let owner = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(c"wallets".as_ptr(), schema);
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(table),
+        );
+        if tuple.is_null() {
+            None
+        } else {
+            let class = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+            let owner = (*class).relowner;
+            pg_sys::ReleaseSysCache(tuple);
+            Some(owner)
+        }
+    };
+    let owner = owner.ok_or_else(|| Error::internal("the table wallet.wallets does not exist"))?;
+    OWNER.set(Some((generation, owner)));
+    Ok(owner)
+}
+
+/// Copies a varlena datum into the memory of the function's caller, where it outlives the session.
+pub fn to_caller(datum: pg_sys::Datum) -> pg_sys::Datum {
+    // SAFETY: called inside a session; the datum is a varlena (a composite or jsonb).
+    unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) }
+}

@@ -1,0 +1,335 @@
+//! The hot tables through SPI: every statement that touches a lane, a window or the ledger.
+//!
+//! Writes to a lane carry the version that was read. When another transaction came first the
+//! write changes nothing and says so, and the caller reads again: no answer rests on a row that
+//! was not locked when it was changed.
+
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{AllowanceId, Entry, Hash, Lane, Link, Window};
+
+macro_rules! lane_query {
+    ($($clause:literal)*) => {
+        concat!(
+            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash
+               FROM wallet.allowances
+              WHERE wallet_id = $1
+                AND allowance_id = '00000000-0000-0000-0000-000000000000'",
+            $($clause),*
+        )
+    };
+}
+
+statement!(READ_LANE, [TEXTOID, INT2OID], lane_query!(" AND lane = $2"));
+statement!(
+    LOCK_LANE,
+    [TEXTOID, INT2OID],
+    lane_query!(" AND lane = $2 FOR NO KEY UPDATE")
+);
+statement!(
+    TRY_LANE,
+    [TEXTOID, INT2OID],
+    lane_query!(" AND lane = $2 FOR NO KEY UPDATE SKIP LOCKED")
+);
+statement!(READ_LANES, [TEXTOID], lane_query!(" ORDER BY lane"));
+
+statement!(
+    OTHERS_CREDITED,
+    [TEXTOID, INT2OID],
+    "SELECT coalesce(sum(allotted - spent), 0)
+       FROM wallet.allowances
+      WHERE wallet_id = $1
+        AND allowance_id = '00000000-0000-0000-0000-000000000000'
+        AND lane <> $2"
+);
+
+statement!(
+    WRITE_LANE,
+    [
+        TEXTOID, INT2OID, INT8OID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, INT8OID,
+        INT8OID, NUMERICOID, BYTEAOID
+    ],
+    "UPDATE wallet.allowances
+        SET allotted = $4, spent = $5, held = $6, watermark = $7,
+            epoch = $8, seq = $9, booked = $10, hash = $11, version = version + 1
+      WHERE wallet_id = $1
+        AND allowance_id = '00000000-0000-0000-0000-000000000000'
+        AND lane = $2 AND version = $3"
+);
+
+statement!(
+    NEW_LANE,
+    [TEXTOID, INT2OID, INT8OID],
+    "INSERT INTO wallet.allowances (wallet_id, allowance_id, lane, epoch, allotted)
+     VALUES ($1, '00000000-0000-0000-0000-000000000000', $2, $3, 0)"
+);
+
+statement!(
+    TAKE,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.allowances
+        SET spent = spent + $3, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0
+        AND spent + held + $3 <= allotted"
+);
+
+statement!(
+    GIVE_BACK,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.allowances
+        SET spent = spent - $3, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
+);
+
+statement!(
+    READ_WINDOW,
+    [TEXTOID, UUIDOID],
+    "SELECT allotted, spent, held
+       FROM wallet.allowances
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
+);
+
+statement!(
+    OPEN_WINDOW,
+    [TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.allowances
+        (wallet_id, allowance_id, lane, allotted, spent, limit_id, subject, window_start, window_end)
+     VALUES ($1, $2, 0, greatest($3, $4), $4, $5, $6, $7, $8)
+     ON CONFLICT DO NOTHING"
+);
+
+statement!(
+    APPEND,
+    [
+        TEXTOID,
+        UUIDOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        INT2OID,
+        INT8OID,
+        CHAROID,
+        CHAROID,
+        NUMERICOID,
+        NUMERICOID,
+        NUMERICOID,
+        BYTEAOID,
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        BYTEAOID,
+        JSONBOID,
+        JSONBOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.ledger
+        (wallet_id, entry_id, created_at, event_at, lane, seq, kind, call,
+         amount, lane_balance, balance, hash, idempotency_key, fingerprint, user_id, team, provider,
+         model, service, region, service_tier, lines, usage, tags, contra, reference,
+         reason, actor, metadata)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+     ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
+);
+
+fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
+    let hash: Vec<u8> = rows.need(row, 9)?;
+    let hash: Hash = if hash.is_empty() {
+        None
+    } else {
+        Some(
+            hash.try_into()
+                .map_err(|_| Error::internal("a lane's hash is not 32 bytes long"))?,
+        )
+    };
+    Ok(Lane {
+        lane: rows.need(row, 0)?,
+        version: rows.need(row, 1)?,
+        epoch: rows.need(row, 2)?,
+        seq: rows.need(row, 3)?,
+        allotted: rows.amount(row, 4)?,
+        spent: rows.amount(row, 5)?,
+        held: rows.amount(row, 6)?,
+        watermark: rows.amount(row, 7)?,
+        booked: rows.amount(row, 8)?,
+        hash,
+    })
+}
+
+fn one_lane(rows: Rows) -> Result<Option<Lane>> {
+    if rows.is_empty() {
+        Ok(None)
+    } else {
+        lane_of(&rows, 0).map(Some)
+    }
+}
+
+/// The lane as it was last committed (or changed by this transaction), without a lock.
+pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
+    one_lane(READ_LANE.run(&[Value::Text(wallet), Value::Int2(lane)])?)
+}
+
+/// The lane with its row locked, waiting for whoever has it.
+pub fn lock_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
+    one_lane(LOCK_LANE.run(&[Value::Text(wallet), Value::Int2(lane)])?)
+}
+
+/// The lane with its row locked, or nothing when another transaction has it.
+pub fn try_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
+    one_lane(TRY_LANE.run(&[Value::Text(wallet), Value::Int2(lane)])?)
+}
+
+/// All lanes of the balance in ascending order, without a lock.
+pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
+    let rows = READ_LANES.run(&[Value::Text(wallet)])?;
+    (0..rows.len()).map(|row| lane_of(&rows, row)).collect()
+}
+
+/// Balance and credit that stand in all lanes but one, as last committed.
+pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
+    OTHERS_CREDITED
+        .run(&[Value::Text(wallet), Value::Int2(lane)])?
+        .amount(0, 0)
+}
+
+/// Writes a lane if it still has the version that was read; false when another came first.
+pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
+    let rows = WRITE_LANE.run(&[
+        Value::Text(wallet),
+        Value::Int2(lane.lane),
+        Value::Int8(lane.version),
+        Value::Amount(lane.allotted),
+        Value::Amount(lane.spent),
+        Value::Amount(lane.held),
+        Value::Amount(lane.watermark),
+        Value::Int8(lane.epoch),
+        Value::Int8(lane.seq),
+        Value::Amount(lane.booked),
+        Value::Bytes(lane.hash.as_ref().map_or(&[], |hash| hash.as_slice())),
+    ])?;
+    Ok(!rows.is_empty())
+}
+
+/// Adds an empty lane.
+pub fn new_lane(wallet: &str, lane: i16, epoch: i64) -> Result<()> {
+    NEW_LANE
+        .run(&[Value::Text(wallet), Value::Int2(lane), Value::Int8(epoch)])
+        .map(drop)
+}
+
+/// Takes an amount from a window; false when it is not there or has not that much left.
+pub fn take(wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
+    let values = [
+        Value::Text(wallet),
+        Value::Uuid(window),
+        Value::Amount(amount),
+    ];
+    Ok(!TAKE.run(&values)?.is_empty())
+}
+
+/// Puts back what [`take`] took in this transaction.
+pub fn give_back(wallet: &str, window: AllowanceId, amount: Amount) -> Result<()> {
+    GIVE_BACK
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(window),
+            Value::Amount(amount),
+        ])
+        .map(drop)
+}
+
+/// A window as it was last committed.
+pub fn read_window(wallet: &str, window: AllowanceId) -> Result<Option<Window>> {
+    let rows = READ_WINDOW.run(&[Value::Text(wallet), Value::Uuid(window)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Window {
+        allotted: rows.amount(0, 0)?,
+        spent: rows.amount(0, 1)?,
+        held: rows.amount(0, 2)?,
+    }))
+}
+
+/// What a window is made with.
+pub struct NewWindow<'a> {
+    /// Its id.
+    pub id: AllowanceId,
+    /// The limit's maximum.
+    pub max: Amount,
+    /// What was spent in it before the limit was there.
+    pub spent: Amount,
+    /// The limit.
+    pub limit_id: [u8; 16],
+    /// The subject.
+    pub subject: &'a str,
+    /// Its first moment, if it has one.
+    pub start: Option<Timestamp>,
+    /// The first moment after it, if it has one.
+    pub end: Option<Timestamp>,
+}
+
+/// Makes a window unless another transaction made it first.
+pub fn open_window(wallet: &str, window: &NewWindow<'_>) -> Result<()> {
+    OPEN_WINDOW
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(window.id),
+            Value::Amount(window.max),
+            Value::Amount(window.spent),
+            Value::Uuid(window.limit_id),
+            Value::Text(window.subject),
+            Value::OptTime(window.start),
+            Value::OptTime(window.end),
+        ])
+        .map(drop)
+}
+
+/// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
+/// using the same key.
+pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
+    let rows = APPEND.run(&[
+        Value::Text(entry.wallet),
+        Value::Uuid(entry.entry_id),
+        Value::Time(entry.created_at),
+        Value::OptTime(entry.event_at),
+        Value::Int2(link.lane),
+        Value::Int8(link.seq),
+        Value::Char(entry.kind as u8),
+        Value::Char(entry.call as u8),
+        Value::Amount(entry.amount),
+        Value::Amount(link.lane_balance),
+        Value::OptAmount((link.balance != link.lane_balance).then_some(link.balance)),
+        Value::Bytes(&link.hash),
+        Value::OptText(entry.key),
+        Value::OptUuid(entry.fingerprint),
+        Value::OptText(entry.user_id),
+        Value::OptText(entry.team),
+        Value::OptText(entry.provider),
+        Value::OptText(entry.model),
+        Value::OptText(entry.service),
+        Value::OptText(entry.region),
+        Value::OptText(entry.service_tier),
+        Value::OptBytes(entry.lines),
+        Value::OptJsonb(entry.usage.as_ref().map(|document| document.value)),
+        Value::OptJsonb(entry.tags.as_ref().map(|document| document.value)),
+        Value::OptText(entry.contra),
+        Value::OptText(entry.reference),
+        Value::OptText(entry.reason),
+        Value::OptText(entry.actor),
+        Value::OptJsonb(entry.metadata.as_ref().map(|document| document.value)),
+    ])?;
+    Ok(!rows.is_empty())
+}
