@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
-# Runs the programs in bench/, in order of their names, against the release
-# build. The server's durability settings are the ones of production.
+# The extension beside SQL written by hand, against the private server.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 "$WALLET_ROOT/scripts/build.sh"
-for program in bench/*.sh; do
-    [ -e "$program" ] || die "there is no bench/*.sh yet"
-    "$WALLET_ROOT/scripts/with-server.sh" "$program"
-done
+cargo build --quiet --release --package wallet-tests --bin bench
+exec "$WALLET_ROOT/scripts/with-server.sh" "$CARGO_TARGET_DIR/release/bench"

@@ -1,0 +1,186 @@
+//! `make bench`: the extension beside SQL written by hand for the same durable work, alternating in
+//! one run, because machines differ and are noisy: the ratio is what counts.
+//!
+//! `WALLET_BENCH_ROUNDS` (5) and `WALLET_BENCH_SECONDS` (4) set how long it takes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use postgres::{Client, NoTls};
+
+/// A workload: its name, clients, and the two scripts.
+struct Workload {
+    name: &'static str,
+    clients: u32,
+    hand: &'static str,
+    ours: &'static str,
+}
+
+const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "charge, 10,000 wallets, 1 client",
+        clients: 1,
+        hand: "hand_many",
+        ours: "charge_many",
+    },
+    Workload {
+        name: "charge, 10,000 wallets, 32 clients",
+        clients: 32,
+        hand: "hand_many",
+        ours: "charge_many",
+    },
+    Workload {
+        name: "one wallet, 16 lanes, 32 clients",
+        clients: 32,
+        hand: "hand_hot",
+        ours: "charge_hot",
+    },
+    Workload {
+        name: "the same with 5 ms inside the transaction",
+        clients: 32,
+        hand: "hand_hot_work",
+        ours: "charge_hot_work",
+    },
+];
+
+/// Statements that run in a loop inside the server: name, SQL of one statement, calls in it.
+const LOOPS: &[(&str, &str, u32)] = &[
+    (
+        "price_usage of a cached model",
+        "SELECT sum((wallet.price_usage(
+                '{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}')).cost)
+           FROM generate_series(1, 20000)",
+        20_000,
+    ),
+    (
+        "charge",
+        "SELECT sum((wallet.charge('w' || 1 + n % 10000,
+                '{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}',
+                user_id => 'u1', idempotency_key => gen_random_uuid()::text)).cost)
+           FROM generate_series(1, 20000) n",
+        20_000,
+    ),
+    (
+        "charge in SQL by hand",
+        "DO $$ BEGIN FOR n IN 1..20000 LOOP
+            WITH b AS (
+                UPDATE hand.balances SET balance = balance - 0.007
+                 WHERE wallet_id = 'w' || 1 + n % 10000 AND balance >= 0.007
+                RETURNING wallet_id, balance
+            ), l AS (
+                UPDATE hand.limits SET used = used + 0.007
+                 WHERE wallet_id = 'w' || 1 + n % 10000 AND user_id = 'u1'
+                   AND day = current_date AND used + 0.007 <= max
+                RETURNING user_id
+            )
+            INSERT INTO hand.entries (wallet_id, call, amount, balance, idempotency_key, user_id,
+                                      provider, model, usage)
+            SELECT b.wallet_id, 'c', -0.007, b.balance, gen_random_uuid()::text, l.user_id,
+                   'openai', 'gpt-4o',
+                   '{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}'
+              FROM b, l;
+         END LOOP; END $$",
+        20_000,
+    ),
+];
+
+const DATABASE: &str = "wallet_bench";
+
+fn setting(name: &str, default: u32) -> u32 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+fn connect(database: &str) -> Client {
+    let host = std::env::var("PGHOST").expect("PGHOST: run this by scripts/bench.sh");
+    let port = std::env::var("PGPORT").expect("PGPORT");
+    let config = format!("host={host} port={port} user=postgres dbname={database}");
+    Client::connect(&config, NoTls).expect("the private server answers")
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("bench")
+}
+
+/// Transactions per second of one pgbench run.
+fn pgbench(script: &str, clients: u32, seconds: u32) -> f64 {
+    let output = Command::new("pgbench")
+        .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
+        .args(["--client", &clients.to_string(), "--time", &seconds.to_string()])
+        .arg("--file")
+        .arg(scripts().join(format!("{script}.pgbench")))
+        .arg(DATABASE)
+        .output()
+        .expect("pgbench runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")).expect("a tps line");
+    tps.split(' ').next().and_then(|tps| tps.parse().ok()).expect("a number")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let rounds = setting("WALLET_BENCH_ROUNDS", 5);
+    let seconds = setting("WALLET_BENCH_SECONDS", 4);
+    let mut admin = connect("postgres");
+    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE}")).expect("drop");
+    admin.batch_execute(&format!("CREATE DATABASE {DATABASE}")).expect("create");
+    println!("Making 10,000 wallets …");
+    let setup = Command::new("psql")
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-d", DATABASE, "-f"])
+        .arg(scripts().join("setup.sql"))
+        .status()
+        .expect("psql runs");
+    assert!(setup.success(), "setup.sql failed");
+    let mut client = connect(DATABASE);
+
+    println!("{rounds} rounds of {seconds} s a side, alternating; medians, transactions a second.\n");
+    println!("{:<44} {:>9} {:>9} {:>7}  of each round", "workload", "by hand", "wallet", "ratio");
+    for workload in WORKLOADS {
+        let (mut hand, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            client.batch_execute("CHECKPOINT").expect("checkpoint");
+            hand.push(pgbench(workload.hand, workload.clients, seconds));
+            ours.push(pgbench(workload.ours, workload.clients, seconds));
+            ratios.push(ours[ours.len() - 1] / hand[hand.len() - 1]);
+        }
+        let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+        println!(
+            "{:<44} {:>9.0} {:>9.0} {:>7.2}  {}",
+            workload.name,
+            median(hand),
+            median(ours),
+            median(ratios),
+            each.join(" ")
+        );
+    }
+
+    println!("\n{:<44} {:>9}", "in a loop inside the server", "µs a call");
+    for (name, sql, calls) in LOOPS {
+        client.batch_execute(sql).expect("warm up");
+        let times = (0..rounds)
+            .map(|_| {
+                let begun = Instant::now();
+                client.batch_execute(sql).expect("loop");
+                begun.elapsed().as_secs_f64() * 1e6 / f64::from(*calls)
+            })
+            .collect();
+        println!("{name:<44} {:>9.1}", median(times));
+    }
+
+    let row = client
+        .query_one(
+            "SELECT pg_total_relation_size('wallet.ledger')::float8 / count(*),
+                    pg_total_relation_size('hand.entries')::float8
+                        / (SELECT count(*) FROM hand.entries)
+               FROM wallet.ledger",
+            &[],
+        )
+        .expect("sizes");
+    let (ours, hand): (f64, f64) = (row.get(0), row.get(1));
+    println!("\nbytes an entry with its indexes: wallet {ours:.0}, by hand {hand:.0}");
+}

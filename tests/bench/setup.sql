@@ -1,0 +1,51 @@
+-- Two ways to the same durable work: the extension's, and SQL that an application would write by
+-- hand, with the same keys and indexes.
+CREATE EXTENSION wallet;
+
+SELECT wallet.set_price('gpt-4o', 'input_tokens', 2.50, 1000000, provider => 'openai', effective_from => '2024-01-01');
+SELECT wallet.set_price('gpt-4o', 'output_tokens', 10.00, 1000000, provider => 'openai', effective_from => '2024-01-01');
+
+SELECT count(wallet.create_wallet('w' || n)) FROM generate_series(1, 10000) n;
+SELECT count(wallet.fund('w' || n, 100000)) FROM generate_series(1, 10000) n;
+SELECT count(wallet.set_limit('w' || n, 100000, 'day', 'user')) FROM generate_series(1, 10000) n;
+SELECT wallet.create_wallet('hot', lanes => 16, low_balance => '{50,20}');
+SELECT wallet.fund('hot', 10000000);
+SELECT wallet.set_limit('hot', 100000, 'day', 'user');
+
+CREATE SCHEMA hand;
+CREATE TABLE hand.balances (
+    wallet_id   text PRIMARY KEY,
+    balance     numeric(28,12) NOT NULL CHECK (balance >= 0)
+) WITH (fillfactor = 50);
+CREATE TABLE hand.limits (
+    wallet_id   text NOT NULL,
+    user_id     text NOT NULL,
+    day         date NOT NULL,
+    used        numeric(28,12) NOT NULL,
+    max         numeric(28,12) NOT NULL,
+    CHECK (used <= max),
+    PRIMARY KEY (wallet_id, user_id, day)
+) WITH (fillfactor = 50);
+CREATE TABLE hand.entries (
+    entry_id          uuid NOT NULL DEFAULT gen_random_uuid(),
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    wallet_id         text NOT NULL,
+    call              "char" NOT NULL,
+    amount            numeric(28,12) NOT NULL,
+    balance           numeric(28,12) NOT NULL,
+    idempotency_key   text,
+    user_id           text,
+    provider          text,
+    model             text,
+    usage             jsonb,
+    PRIMARY KEY (wallet_id, entry_id),
+    UNIQUE (wallet_id, idempotency_key, call)
+);
+INSERT INTO hand.balances SELECT 'w' || n, 100000 FROM generate_series(1, 10000) n;
+INSERT INTO hand.balances VALUES ('hot', 10000000);
+INSERT INTO hand.limits
+SELECT b.wallet_id, u.user_id, current_date, 0, 100000
+  FROM hand.balances b, (VALUES ('u1'), ('u2'), ('u3'), ('u4')) u (user_id);
+INSERT INTO hand.limits
+SELECT 'hot', 'h' || n, current_date, 0, 100000 FROM generate_series(1, 64) n;
+VACUUM ANALYZE;
