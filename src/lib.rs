@@ -85,6 +85,7 @@ extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     storage::invalidation::register();
+    storage::store::register();
 }
 
 /// Hooks of the `#[pg_test]` framework.

@@ -76,6 +76,7 @@ mod tests {
             watermark: Amount::ZERO,
             booked: Amount::ZERO,
             hash: None,
+            place: None,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::money::Amount;
 use crate::storage::lock::{self, Attempt};
 use crate::storage::rows::Lane;
-use crate::storage::{clock, spi};
+use crate::storage::{clock, store};
 
 thread_local! {
     /// The lane that the last call of this transaction used, so that a second one takes it again
@@ -62,9 +62,9 @@ pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> 
 
 fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
     let read = if again {
-        spi::lock_lane
+        store::lock_lane
     } else {
-        spi::read_lane
+        store::read_lane
     };
     let lane = read(cutting.wallet, 0)?.ok_or_else(|| missing(cutting.wallet, 0))?;
     if lane.epoch != cutting.epoch {
@@ -90,7 +90,7 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             busy.push(lane);
             continue;
         }
-        let row = spi::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
+        let row = store::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
         if row.epoch != cutting.epoch {
             lock::release(wallet, lane);
             release_all(wallet, &poor);
@@ -109,12 +109,12 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
     // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
     // rather than for all.
     let rich = |lane: &i16| -> Result<bool> {
-        Ok(spi::read_lane(wallet, *lane)?.is_some_and(|row| can_pay(&row, amount)))
+        Ok(store::read_lane(wallet, *lane)?.is_some_and(|row| can_pay(&row, amount)))
     };
     for lane in busy {
         if rich(&lane)? {
             lock::wait(wallet, lane);
-            let row = spi::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
+            let row = store::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
             if row.epoch == cutting.epoch && can_pay(&row, amount) {
                 return payer(wallet, row);
             }
@@ -130,7 +130,7 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
 }
 
 fn payer(wallet: &str, lane: Lane) -> Result<Found> {
-    let others = spi::others_credited(wallet, lane.lane)?;
+    let others = store::others_credited(wallet, lane.lane)?;
     Ok(Found::Payer(Payer { lane, others }))
 }
 
@@ -157,7 +157,7 @@ fn combine(wallet: &str, amount: Amount, poor: &[Lane]) -> Result<Option<Lane>> 
         donors.push(donor);
     }
     for donor in &donors {
-        if !spi::write_lane(wallet, donor)? {
+        if !store::write_lane(wallet, donor)? {
             return Err(changed_underneath(wallet));
         }
     }

@@ -11,7 +11,7 @@ use crate::statement;
 use crate::storage::lock::{self, Attempt};
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::Lane;
-use crate::storage::spi;
+use crate::storage::store;
 
 statement!(
     THRESHOLDS,
@@ -50,7 +50,7 @@ pub fn lock_all(wallet: &str) -> Result<Vec<Lane>> {
     let mut locked: Vec<i16> = Vec::new();
     loop {
         // A funding may add a lane, and a re-cut more, until we hold all that are there.
-        let lanes = spi::read_lanes(wallet)?;
+        let lanes = store::read_lanes(wallet)?;
         let news: Vec<i16> = lanes
             .iter()
             .map(|lane| lane.lane)
@@ -61,7 +61,7 @@ pub fn lock_all(wallet: &str) -> Result<Vec<Lane>> {
         }
         for lane in news {
             if lane == 0 {
-                spi::lock_lane(wallet, 0)?;
+                store::lock_lane(wallet, 0)?;
             } else {
                 lock::wait(wallet, lane);
             }
@@ -72,11 +72,11 @@ pub fn lock_all(wallet: &str) -> Result<Vec<Lane>> {
 
 /// The lanes that nobody else has locked at the moment, now locked by us, and the numbers of all.
 pub fn lock_free(wallet: &str) -> Result<(Vec<Lane>, Vec<Lane>)> {
-    let all = spi::read_lanes(wallet)?;
+    let all = store::read_lanes(wallet)?;
     let mut free = Vec::new();
     for lane in &all {
         let locked = if lane.lane == 0 {
-            spi::try_lane(wallet, 0)?.is_some()
+            store::try_lane(wallet, 0)?.is_some()
         } else {
             lock::attempt(wallet, lane.lane) == Attempt::Acquired
         };
@@ -85,7 +85,7 @@ pub fn lock_free(wallet: &str) -> Result<(Vec<Lane>, Vec<Lane>)> {
         }
     }
     // Read again: a lane may have changed between the first look and its lock.
-    let all = spi::read_lanes(wallet)?;
+    let all = store::read_lanes(wallet)?;
     let mine = all
         .iter()
         .filter(|lane| free.contains(&lane.lane))
@@ -210,7 +210,7 @@ impl<'a> Whole<'a> {
     /// Writes what changed.
     pub fn write(&self) -> Result<()> {
         for (old, new) in self.read.iter().zip(&self.lanes) {
-            if old != new && !spi::write_lane(self.wallet, new)? {
+            if old != new && !store::write_lane(self.wallet, new)? {
                 return Err(changed_underneath(self.wallet));
             }
         }

@@ -20,7 +20,7 @@ use crate::pricing::rate::{Priced, rate};
 use crate::pricing::usage::Usage;
 use crate::storage::jsonb::Json;
 use crate::storage::rows::{Call, Document, Entry, Kind, Lane, link};
-use crate::storage::{clock, spi};
+use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
 const MAX_TRIES: usize = 50;
@@ -197,11 +197,11 @@ impl<'a> Job<'a> {
             .and_then(|sum| sum.minus(self.rules.credit_limit))
             .map_err(range)?;
         let (after, link) = self.chain(&entry, &lane, balance)?;
-        if !spi::write_lane(wallet, &after)? {
+        if !store::write_lane(wallet, &after)? {
             return Ok(Attempt::Again);
         }
         let taken = match window::take(wallet, &self.applied, self.cost)? {
-            Taken::All if spi::append(&entry, &link)? => {
+            Taken::All if store::append(&entry, &link)? => {
                 return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
             }
             Taken::All => &self.applied[..],
@@ -215,9 +215,10 @@ impl<'a> Job<'a> {
         };
         let before = Lane {
             version: lane.version + 1,
+            place: None,
             ..lane
         };
-        if !spi::write_lane(wallet, &before)? {
+        if !store::write_lane(wallet, &before)? {
             return Err(changed_underneath(wallet));
         }
         window::give_back(wallet, taken, self.cost)?;
@@ -256,7 +257,7 @@ impl<'a> Job<'a> {
         };
         let crossings = whole.settle(room, credit, rules.lanes, epoch)?;
         whole.write()?;
-        if !spi::append(&entry, &link)? {
+        if !store::append(&entry, &link)? {
             return Err(changed_underneath(wallet));
         }
         outbox::emit(wallet, &crossings)?;

@@ -21,7 +21,7 @@ use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind as EntryKind, Lane, link};
-use crate::storage::{invalidation, lock, spi};
+use crate::storage::{invalidation, lock, store};
 
 statement!(
     LOCK_WALLET,
@@ -262,10 +262,10 @@ fn check(funding: &Funding<'_>, rules: &Rules) -> Result<()> {
 fn free_active_lane(wallet: &str, rules: &Rules) -> Result<Option<Lane>> {
     for lane in active(rules.lanes) {
         if lane == 0 {
-            return spi::try_lane(wallet, 0);
+            return store::try_lane(wallet, 0);
         }
         if lock::attempt(wallet, lane) == lock::Attempt::Acquired {
-            return spi::read_lane(wallet, lane);
+            return store::read_lane(wallet, lane);
         }
     }
     Ok(None)
@@ -275,7 +275,7 @@ type Outcome = ([u8; 16], Amount, Timestamp);
 
 /// The wallet's balance with this funding, busy lanes as last committed.
 fn balance_after(funding: &Funding<'_>, rules: &Rules) -> Result<Amount> {
-    spi::others_credited(funding.wallet, i16::MIN)?
+    store::others_credited(funding.wallet, i16::MIN)?
         .minus(rules.credit_limit)
         .and_then(|balance| balance.plus(funding.amount))
         .map_err(range)
@@ -321,14 +321,14 @@ fn book(funding: &Funding<'_>, lane: &mut Lane, balance: Amount) -> Result<Outco
     lane.seq = link.seq;
     lane.hash = Some(link.hash);
     // Fundings of the wallet queue on its row, where the key was looked up.
-    if !spi::append(&entry, &link)? {
+    if !store::append(&entry, &link)? {
         return Err(changed_underneath(funding.wallet));
     }
     Ok((entry.entry_id, balance, entry.created_at))
 }
 
 fn write(wallet: &str, lane: &Lane) -> Result<()> {
-    if spi::write_lane(wallet, lane)? {
+    if store::write_lane(wallet, lane)? {
         Ok(())
     } else {
         Err(changed_underneath(wallet))
@@ -447,7 +447,7 @@ fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing>
 fn into_spare(funding: &Funding<'_>, rules: &Rules) -> Result<Outcome> {
     let wallet = funding.wallet;
     let balance = balance_after(funding, rules)?;
-    let all = spi::read_lanes(wallet)?;
+    let all = store::read_lanes(wallet)?;
     let is_spare = |lane: &&Lane| lane.lane != 0 && !active(rules.lanes).contains(&lane.lane);
     let free = all
         .iter()
@@ -460,11 +460,11 @@ fn into_spare(funding: &Funding<'_>, rules: &Rules) -> Result<Outcome> {
             let last = all.iter().map(|lane| lane.lane).max().unwrap_or(0);
             let number = last.max(rules.lanes) + 1;
             lock::wait(wallet, number);
-            spi::new_lane(wallet, number, rules.epoch)?;
+            store::new_lane(wallet, number, rules.epoch)?;
             number
         }
     };
-    let mut lane = spi::read_lane(wallet, number)?.ok_or_else(|| changed_underneath(wallet))?;
+    let mut lane = store::read_lane(wallet, number)?.ok_or_else(|| changed_underneath(wallet))?;
     let outcome = book(funding, &mut lane, balance)?;
     write(wallet, &lane)?;
     invalidation::announce_wallets();

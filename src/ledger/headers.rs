@@ -9,7 +9,7 @@ use crate::pricing::{lines, stored};
 use crate::statement;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
-use crate::storage::{clock, spi};
+use crate::storage::{clock, store};
 
 statement!(
     ENTRY,
@@ -44,7 +44,7 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     if let Some(model) = rows.get::<String>(0, 1) {
         headers.push(("X-Model", model));
     }
-    let balance = spi::others_credited(wallet, i16::MIN)?
+    let balance = store::others_credited(wallet, i16::MIN)?
         .minus(rules.credit_limit)
         .map_err(crate::allowance::lanes::range)?;
     headers.push(("X-Wallet-Balance", balance.to_string()));

@@ -16,7 +16,7 @@ use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::{Builder, Json};
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
-use crate::storage::spi;
+use crate::storage::store;
 
 statement!(
     FIND,
@@ -257,7 +257,7 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
             crate::pricing::rate::rate(usage, model, &rules.price_list, clock::now())?.cost
         }
     };
-    let lanes = spi::read_lanes(wallet)?;
+    let lanes = store::read_lanes(wallet)?;
     let held = lanes.iter().map(|lane| lane.held.units()).sum();
     let remaining = lanes.iter().map(|lane| lane.room().units()).sum();
     let range = crate::allowance::lanes::range;

@@ -19,7 +19,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::Document;
 use crate::storage::session::to_caller;
-use crate::storage::{clock, lock, spi};
+use crate::storage::{clock, lock, store};
 
 /// Most lanes that a wallet may have.
 pub const MAX_LANES: i32 = 256;
@@ -178,9 +178,9 @@ pub fn create(new: &NewWallet<'_>, call: Once<'_>) -> Result<BalanceDatum> {
             .rule("wallets", "wallets_pkey"));
         }
         let epoch = rules::new_epoch();
-        spi::new_lane(new.wallet, 0, epoch)?;
+        store::new_lane(new.wallet, 0, epoch)?;
         if new.lanes > 1 {
-            active(new.lanes).try_for_each(|lane| spi::new_lane(new.wallet, lane, epoch))?;
+            active(new.lanes).try_for_each(|lane| store::new_lane(new.wallet, lane, epoch))?;
         }
         write_thresholds(
             new.wallet,
@@ -302,7 +302,7 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatu
         let rules = rules::read(wallet)?;
         for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
             lock::wait(wallet, lane);
-            spi::new_lane(wallet, lane, rules.epoch)?;
+            store::new_lane(wallet, lane, rules.epoch)?;
         }
         SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
         recut_under(wallet, rules.credit_limit)

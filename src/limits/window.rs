@@ -6,7 +6,7 @@ use crate::money::Amount;
 use crate::statement;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::Window;
-use crate::storage::spi::{self, NewWindow};
+use crate::storage::store::{self, NewWindow};
 
 statement!(
     TIME_TEXT,
@@ -41,7 +41,7 @@ impl Status<'_> {
 
 /// The window as it stands, or as it would be made.
 pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
-    let window = match spi::read_window(wallet, applied.window_id)? {
+    let window = match store::read_window(wallet, applied.window_id)? {
         Some(window) => window,
         None => Window {
             allotted: applied.limit.max,
@@ -55,7 +55,7 @@ pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
 /// Makes the window's row if it is not there. A window that is missing is one in which nothing
 /// was spent: `set_limit` makes the rows of the running windows of a new limit.
 pub fn open(wallet: &str, applied: &Applied<'_>, spent: Amount) -> Result<()> {
-    spi::open_window(
+    store::open_window(
         wallet,
         &NewWindow {
             id: applied.window_id,
@@ -85,12 +85,12 @@ pub enum Taken {
 /// Takes the amount from every window, in the order of their ids, until one refuses.
 pub fn take(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Result<Taken> {
     for (taken, one) in applied.iter().enumerate() {
-        if spi::take(wallet, one.window_id, amount)? {
+        if store::take(wallet, one.window_id, amount)? {
             continue;
         }
-        if spi::read_window(wallet, one.window_id)?.is_none() {
+        if store::read_window(wallet, one.window_id)?.is_none() {
             open(wallet, one, Amount::ZERO)?;
-            if spi::take(wallet, one.window_id, amount)? {
+            if store::take(wallet, one.window_id, amount)? {
                 continue;
             }
         }
@@ -106,7 +106,7 @@ pub fn take(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Result<Tak
 pub fn give_back(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Result<()> {
     applied
         .iter()
-        .try_for_each(|one| spi::give_back(wallet, one.window_id, amount))
+        .try_for_each(|one| store::give_back(wallet, one.window_id, amount))
 }
 
 /// WL002 that names one limit: of those that refuse the one that frees last.

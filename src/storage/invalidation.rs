@@ -12,12 +12,14 @@ use pgrx::prelude::*;
 use crate::storage::clock;
 
 thread_local! {
+    /// Counts invalidations of the hot tables.
+    static TABLES: Cell<u64> = const { Cell::new(1) };
     /// Counts invalidations of any relation of the extension.
     static GENERATION: Cell<u64> = const { Cell::new(1) };
     /// Transaction in which something was cached under a snapshot older than the newest commit.
     static OLD_SNAPSHOT: Cell<Option<u32>> = const { Cell::new(None) };
     /// Relations whose changes count; empty until the first look.
-    static WATCHED: Cell<Option<[pg_sys::Oid; 2]>> = const { Cell::new(None) };
+    static WATCHED: Cell<Option<[pg_sys::Oid; 4]>> = const { Cell::new(None) };
 }
 
 /// Registers the callback; called once, when the library is loaded.
@@ -31,13 +33,20 @@ pub fn register() {
 
 #[pg_guard]
 extern "C-unwind" fn on_relcache(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
-    let counts = match WATCHED.get() {
-        Some(watched) => relation == pg_sys::InvalidOid || watched.contains(&relation),
-        None => true,
+    let all = relation == pg_sys::InvalidOid;
+    let (cached, hot) = match WATCHED.get() {
+        Some([prices, wallets, allowances, ledger]) => (
+            all || relation == prices || relation == wallets,
+            all || relation == allowances || relation == ledger,
+        ),
+        None => (true, true),
     };
-    if counts {
+    if cached {
         GENERATION.set(GENERATION.get() + 1);
         WATCHED.set(None);
+    }
+    if hot {
+        TABLES.set(TABLES.get() + 1);
     }
 }
 
@@ -64,6 +73,11 @@ pub fn generation() -> u64 {
     GENERATION.get()
 }
 
+/// Counts changes of the hot tables' definitions.
+pub fn tables() -> u64 {
+    TABLES.get()
+}
+
 /// Says that something is being cached now. Under REPEATABLE READ it is what the transaction's
 /// snapshot saw, so it must not outlive the transaction.
 pub fn note_caching() {
@@ -73,11 +87,12 @@ pub fn note_caching() {
 }
 
 /// The relations whose changes the caches must hear of.
-fn relations() -> [pg_sys::Oid; 2] {
+fn relations() -> [pg_sys::Oid; 4] {
     // SAFETY: catalog look-ups by name that answer InvalidOid when there is none.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
-        [c"prices", c"wallets"].map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
+        [c"prices", c"wallets", c"allowances", c"ledger"]
+            .map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
     }
 }
 
@@ -89,6 +104,6 @@ pub fn announce(relation: pg_sys::Oid) {
 
 /// Has every backend read the wallets' rules again when this transaction commits.
 pub fn announce_wallets() {
-    let [_, wallets] = relations();
+    let [_, wallets, _, _] = relations();
     announce(wallets);
 }

@@ -1,6 +1,7 @@
 //! Thin safe wrappers around PostgreSQL; nearly all unsafe code of the extension is here.
 
 pub mod clock;
+pub mod direct;
 pub mod invalidation;
 pub mod jsonb;
 pub mod lock;
@@ -11,3 +12,4 @@ pub mod row;
 pub mod rows;
 pub mod session;
 pub mod spi;
+pub mod store;

@@ -269,6 +269,18 @@ unsafe impl BoxRet for Amount {
     }
 }
 
+/// An amount as a `numeric(28,12)` column keeps it.
+pub fn fixed_datum(amount: Amount) -> pg_sys::Datum {
+    to_datum(amount.units(), AMOUNT_SCALE, AMOUNT_SCALE)
+}
+
+/// A total of the database itself left the range of an amount.
+pub fn overflow(_: NotAnAmount) -> Error {
+    Error::new(Code::InvalidAmount, "total is out of range")
+        .detail("It would not fit 16 digits before the decimal point.")
+        .hint("Keep larger sums in more than one wallet.")
+}
+
 /// A decimal as a `numeric` datum with the decimals it has.
 pub fn decimal_datum(value: Decimal) -> pg_sys::Datum {
     to_datum(value.mantissa(), value.scale(), value.scale())

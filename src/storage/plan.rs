@@ -17,6 +17,7 @@ use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Number, decimal_datum};
+use crate::storage::session;
 
 /// One statement of the extension. Make it with [`statement!`](crate::statement).
 pub struct Statement {
@@ -69,6 +70,7 @@ impl Statement {
 
     fn execute(&self, values: &[Value<'_>]) -> Result<Rows> {
         assert_eq!(values.len(), self.types.len(), "parameters of {}", self.sql);
+        session::prepare_for_statements()?;
         let plan = self.prepared()?;
         let mut datums = Vec::with_capacity(values.len());
         let mut nulls = Vec::with_capacity(values.len());

@@ -39,6 +39,8 @@ pub struct Lane {
     pub booked: Amount,
     /// Hash of its last entry.
     pub hash: Hash,
+    /// Where the row stood when it was read directly.
+    pub place: Option<(u16, u16, u16)>,
 }
 
 impl Lane {

@@ -18,11 +18,21 @@ use crate::storage::invalidation;
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
 thread_local! {
+    /// What the running session has set up for statements, and must put back.
+    static STATEMENTS: Cell<Option<Setup>> = const { Cell::new(None) };
     /// Owner of the extension's tables, asked once and again after an invalidation.
     static OWNER: Cell<Option<(u64, pg_sys::Oid)>> = const { Cell::new(None) };
 }
 
-/// Proof that SPI is connected, the user is the owner and the path is pinned.
+/// What [`prepare_for_statements`] did.
+#[derive(Clone, Copy)]
+struct Setup {
+    /// Nesting level of the settings, where the search path had to be pinned.
+    nesting: Option<i32>,
+}
+
+/// Proof that the user is the owner. The first statement connects SPI and pins the path: a call
+/// that reads and writes rows directly pays for neither.
 pub struct Session {
     /// The database role that called.
     pub caller: pg_sys::Oid,
@@ -43,24 +53,36 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
             context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
         pg_sys::SetUserIdAndSecContext(owner, inside);
     }
-    let nesting = pin_search_path();
-    // SAFETY: paired with SPI_finish below; an error in between is cleaned up by the abort.
-    let result = unsafe {
-        let code = pg_sys::SPI_connect();
-        let result = if code == pg_sys::SPI_OK_CONNECT as i32 {
-            let result = work(&Session { caller, owner });
+    // What an outer session has set up (this one may run in a trigger of its statement) is put
+    // back at the end; what a session that ended in an error has left behind means nothing.
+    let outer = STATEMENTS.replace(None);
+    let result = work(&Session { caller, owner });
+    // SAFETY: undoes what prepare_for_statements did in this session, in reverse order.
+    unsafe {
+        if let Some(setup) = STATEMENTS.replace(outer) {
             pg_sys::SPI_finish();
-            result
-        } else {
-            Err(Error::internal(format!("SPI_connect failed with {code}")))
-        };
-        if let Some(nesting) = nesting {
-            pg_sys::AtEOXact_GUC(false, nesting);
+            if let Some(nesting) = setup.nesting {
+                pg_sys::AtEOXact_GUC(false, nesting);
+            }
         }
         pg_sys::SetUserIdAndSecContext(caller, context);
-        result
-    };
+    }
     result
+}
+
+/// Connects SPI and pins the search path, once in a session.
+pub fn prepare_for_statements() -> Result<()> {
+    if STATEMENTS.get().is_some() {
+        return Ok(());
+    }
+    let nesting = pin_search_path();
+    // SAFETY: `as_owner` finishes it; an error in between is cleaned up by the abort.
+    let code = unsafe { pg_sys::SPI_connect() };
+    if code != pg_sys::SPI_OK_CONNECT as i32 {
+        return Err(Error::internal(format!("SPI_connect failed with {code}")));
+    }
+    STATEMENTS.set(Some(Setup { nesting }));
+    Ok(())
 }
 
 /// Sets the search path for the session unless it is pinned already.

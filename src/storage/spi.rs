@@ -165,6 +165,7 @@ fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
         watermark: rows.amount(row, 7)?,
         booked: rows.amount(row, 8)?,
         hash,
+        place: None,
     })
 }
 

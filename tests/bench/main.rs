@@ -88,7 +88,10 @@ const LOOPS: &[(&str, &str, u32)] = &[
 const DATABASE: &str = "wallet_bench";
 
 fn setting(name: &str, default: u32) -> u32 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 fn connect(database: &str) -> Client {
@@ -106,16 +109,31 @@ fn scripts() -> PathBuf {
 fn pgbench(script: &str, clients: u32, seconds: u32) -> f64 {
     let output = Command::new("pgbench")
         .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
-        .args(["--client", &clients.to_string(), "--time", &seconds.to_string()])
+        .args([
+            "--client",
+            &clients.to_string(),
+            "--time",
+            &seconds.to_string(),
+        ])
         .arg("--file")
         .arg(scripts().join(format!("{script}.pgbench")))
         .arg(DATABASE)
         .output()
         .expect("pgbench runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")).expect("a tps line");
-    tps.split(' ').next().and_then(|tps| tps.parse().ok()).expect("a number")
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tps = text
+        .lines()
+        .find_map(|line| line.strip_prefix("tps = "))
+        .expect("a tps line");
+    tps.split(' ')
+        .next()
+        .and_then(|tps| tps.parse().ok())
+        .expect("a number")
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -127,19 +145,38 @@ fn main() {
     let rounds = setting("WALLET_BENCH_ROUNDS", 5);
     let seconds = setting("WALLET_BENCH_SECONDS", 4);
     let mut admin = connect("postgres");
-    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE}")).expect("drop");
-    admin.batch_execute(&format!("CREATE DATABASE {DATABASE}")).expect("create");
+    admin
+        .batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE}"))
+        .expect("drop");
+    admin
+        .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
+        .expect("create");
     println!("Making 10,000 wallets …");
     let setup = Command::new("psql")
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-d", DATABASE, "-f"])
+        .args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-o",
+            "/dev/null",
+            "-d",
+            DATABASE,
+            "-f",
+        ])
         .arg(scripts().join("setup.sql"))
         .status()
         .expect("psql runs");
     assert!(setup.success(), "setup.sql failed");
     let mut client = connect(DATABASE);
 
-    println!("{rounds} rounds of {seconds} s a side, alternating; medians, transactions a second.\n");
-    println!("{:<44} {:>9} {:>9} {:>7}  of each round", "workload", "by hand", "wallet", "ratio");
+    println!(
+        "{rounds} rounds of {seconds} s a side, alternating; medians, transactions a second.\n"
+    );
+    println!(
+        "{:<44} {:>9} {:>9} {:>7}  of each round",
+        "workload", "by hand", "wallet", "ratio"
+    );
     for workload in WORKLOADS {
         let (mut hand, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {

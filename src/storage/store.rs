@@ -1,0 +1,104 @@
+//! The hot tables: the narrow seam between money and rows.
+//!
+//! Two ways stand behind it and answer the same: `direct`, without the executor, and `spi`. The
+//! direct way is taken where it is right, which is looked at once and again after a table changed;
+//! `wallet.storage = spi` forces the other.
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::error::Result;
+use crate::money::Amount;
+use crate::storage::direct::{self, Access, Table, Which};
+use crate::storage::rows::{AllowanceId, Entry, Lane, Link};
+use crate::storage::spi;
+pub use crate::storage::spi::{
+    NewWindow, give_back, lock_lane, new_lane, open_window, read_window, try_lane,
+};
+
+/// `wallet.storage`
+static STORAGE: GucSetting<Storage> = GucSetting::<Storage>::new(Storage::Auto);
+
+/// Ways to the hot tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, pgrx::PostgresGucEnum)]
+pub enum Storage {
+    /// The direct way where it is right.
+    Auto,
+    /// SPI always.
+    Spi,
+}
+
+/// Defines the setting; called once, when the library is loaded.
+pub fn register() {
+    GucRegistry::define_enum_guc(
+        c"wallet.storage",
+        c"How the wallet reaches its hot tables.",
+        c"auto goes without the executor where that is right; spi never does.",
+        &STORAGE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+fn direct(which: Which, access: Access) -> Option<Table> {
+    if STORAGE.get() == Storage::Spi {
+        None
+    } else {
+        Table::open(which, access)
+    }
+}
+
+/// The lane as it was last committed (or changed by this transaction), without a lock.
+pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
+    match direct(Which::Allowances, Access::Read) {
+        Some(table) => direct::read_lane(&table, wallet, lane),
+        None => spi::read_lane(wallet, lane),
+    }
+}
+
+/// All lanes of the balance in ascending order, without a lock.
+pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
+    match direct(Which::Allowances, Access::Read) {
+        Some(table) => direct::read_lanes(&table, wallet),
+        None => spi::read_lanes(wallet),
+    }
+}
+
+/// Balance and credit that stand in all lanes but one, as last committed.
+pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
+    match direct(Which::Allowances, Access::Read) {
+        Some(table) => {
+            let units = direct::read_lanes(&table, wallet)?
+                .iter()
+                .filter(|row| row.lane != lane)
+                .map(|row| row.credited().units())
+                .sum();
+            Amount::from_units(units).map_err(crate::storage::numeric::overflow)
+        }
+        None => spi::others_credited(wallet, lane),
+    }
+}
+
+/// Writes a lane if nobody has changed it since it was read; false when another came first.
+pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => direct::write_lane(&table, wallet, lane),
+        None => spi::write_lane(wallet, lane),
+    }
+}
+
+/// Takes an amount from a window; false when it is not there or has not that much left.
+pub fn take(wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => direct::take(&table, wallet, window, amount),
+        None => spi::take(wallet, window, amount),
+    }
+}
+
+/// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
+/// using the same key.
+pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
+    match direct(Which::Ledger, Access::Write) {
+        Some(table) => direct::append(&table, entry, link),
+        None => spi::append(entry, link),
+    }
+}
