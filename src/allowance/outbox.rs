@@ -19,7 +19,8 @@ statement!(
     NOTIFY,
     [TEXTOID, UUIDOID, TEXTOID, NUMERICOID],
     "SELECT pg_notify('wallet_events',
-            json_build_object('id', $2, 'event', $3, 'wallet', $1, 'threshold', trim_scale($4))::text)"
+            format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":%s}',
+                   to_json($2), to_json($3), to_json($1), to_json(trim_scale($4))))"
 );
 
 /// Writes the events of a change, in their order.

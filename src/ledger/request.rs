@@ -91,13 +91,6 @@ impl<'a> Request<'a> {
     /// Checks the arguments, before anything is read.
     pub fn check(args: ChargeArgs<'a>) -> Result<Request<'a>> {
         let wallet = args::required("wallet", args.wallet)?;
-        if args.key.is_some() {
-            return Err(
-                Error::new(Code::NotPermitted, "key is not a key of the wallet")
-                    .detail("The wallet has no key that this could be.")
-                    .hint("Leave the key out, or pass one that the wallet has."),
-            );
-        }
         args::name("device", args.device)?;
         let model = args::name("model", args.model)?;
         let region = args::name("region", args.region)?;
@@ -144,7 +137,7 @@ impl<'a> Request<'a> {
                 (asked, attributes.0, attributes.1, attributes.2)
             }
         };
-        Ok(Request {
+        let request = Request {
             wallet,
             asked,
             model,
@@ -158,7 +151,15 @@ impl<'a> Request<'a> {
             key: args::name("idempotency_key", args.idempotency_key)?,
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?,
-        })
+        };
+        if args.key.is_some() {
+            return Err(
+                Error::new(Code::NotPermitted, "key is not a key of the wallet")
+                    .detail("The wallet has no key that this could be.")
+                    .hint("Leave the key out, or pass one that the wallet has."),
+            );
+        }
+        Ok(request)
     }
 
     /// Half of a SHA-256 over everything that changes money or attribution. Two requests with the

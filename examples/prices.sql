@@ -1,0 +1,30 @@
+-- List prices in USD, from the public price feed of LiteLLM (August 2026) and the providers' price
+-- pages. Each keeps the unit in which it is quoted. Run it in psql: \i examples/prices.sql
+SELECT count(wallet.set_price(
+           model, meter, unit_price, per, provider => provider, service => service,
+           conditions => conditions, effective_from => '2026-01-01', actor => 'examples/prices.sql'
+       )) AS prices
+  FROM (VALUES
+    -- text, per million tokens
+    ('gpt-4o',                 'input_tokens',      2.50,  1000000, 'openai',    'text',        '{}'::jsonb),
+    ('gpt-4o',                 'cache_read_tokens', 1.25,  1000000, 'openai',    'text',        '{}'),
+    ('gpt-4o',                 'output_tokens',     10.00, 1000000, 'openai',    'text',        '{}'),
+    ('gpt-4o-mini',            'input_tokens',      0.15,  1000000, 'openai',    'text',        '{}'),
+    ('gpt-4o-mini',            'cache_read_tokens', 0.075, 1000000, 'openai',    'text',        '{}'),
+    ('gpt-4o-mini',            'output_tokens',     0.60,  1000000, 'openai',    'text',        '{}'),
+    ('claude-3-haiku',         'input_tokens',      0.25,  1000000, 'anthropic', 'text',        '{}'),
+    ('claude-3-haiku',         'cache_read_tokens', 0.03,  1000000, 'anthropic', 'text',        '{}'),
+    ('claude-3-haiku',         'cache_write_tokens', 0.30, 1000000, 'anthropic', 'text',        '{}'),
+    ('claude-3-haiku',         'output_tokens',     1.25,  1000000, 'anthropic', 'text',        '{}'),
+    -- embeddings, per million tokens
+    ('text-embedding-3-small', 'input_tokens',      0.02,  1000000, 'openai',    'embedding',   '{}'),
+    -- images, each, by size and quality
+    ('dall-e-3',               'images',            0.04,  1,       'openai',    'image',       '{"size": "1024x1024"}'),
+    ('dall-e-3',               'images',            0.08,  1,       'openai',    'image',       '{"size": "1024x1024", "quality": "hd"}'),
+    ('dall-e-3',               'images',            0.08,  1,       'openai',    'image',       '{"size": "1792x1024"}'),
+    ('dall-e-3',               'images',            0.12,  1,       'openai',    'image',       '{"size": "1792x1024", "quality": "hd"}'),
+    -- speech to text, per minute of audio
+    ('whisper-1',              'audio_seconds',     0.006, 60,      'openai',    'speech',      '{}'),
+    -- fine-tuning, per hour of GPU time: an operator's own price
+    ('ft:gpt-4o',              'gpu_seconds',       3.00,  3600,    'openai',    'fine-tuning', '{}')
+  ) AS p (model, meter, unit_price, per, provider, service, conditions);
