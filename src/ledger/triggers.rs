@@ -12,9 +12,9 @@ use crate::storage::rows::{BALANCE, uuid_text};
 
 type NewRow<'a> = Option<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>;
 
-fn column<T: FromDatum + IntoDatum + 'static>(row: &NewRow<'_>, name: &str) -> Option<T>
+fn column<T>(row: &NewRow<'_>, name: &str) -> Option<T>
 where
-    for<'a> T: UnboxDatum<As<'a> = T>,
+    for<'a> T: FromDatum + IntoDatum + UnboxDatum<As<'a> = T> + 'static,
 {
     row.as_ref()
         .and_then(|row| row.get_by_name::<T>(name).ok().flatten())
