@@ -15,12 +15,14 @@ CREATE TABLE wallet.wallets (
     funding_min            numeric(28,12),
     funding_max            numeric(28,12),
     metadata               jsonb NOT NULL DEFAULT '{}',
-    created_at             timestamptz NOT NULL
+    created_at             timestamptz NOT NULL,
+    attention              bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
 COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may go below zero.';
 COMMENT ON COLUMN wallet.wallets.debt IS 'What a late failure of a funding left unpaid; it stands beside the balance.';
+COMMENT ON COLUMN wallet.wallets.attention IS 'Counts fundings that could not look at all lanes; the next charge does, and notes the count in the lanes.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
 
 -- The one mechanism behind balance and limits: a bounded counter in lanes.
@@ -50,6 +52,7 @@ CREATE TABLE wallet.allowances (
     subject        text,
     window_start   timestamptz,
     window_end     timestamptz,
+    attended       bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (wallet_id, allowance_id, lane),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT allowance_not_overdrawn CHECK (
@@ -61,6 +64,7 @@ COMMENT ON TABLE wallet.allowances IS 'Bounded counters: the balance and every l
 COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for the balance; for a limit''s window computed from limit, subject and start.';
 COMMENT ON COLUMN wallet.allowances.version IS 'Counts changes, so that a write can see that the lane is what was read.';
 COMMENT ON COLUMN wallet.allowances.epoch IS 'Version of the wallet''s rules; a charge that knows another version reads them again.';
+COMMENT ON COLUMN wallet.allowances.attended IS 'The wallet''s count of attention when all its lanes were looked at last.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
 COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold.';

@@ -76,6 +76,7 @@ mod tests {
             watermark: Amount::ZERO,
             booked: Amount::ZERO,
             hash: None,
+            attended: 0,
             place: None,
         }
     }

@@ -33,6 +33,19 @@ statement!(
       WHERE wallet_id = $1 AND kind = 'low' AND threshold <> ALL ($2)"
 );
 
+/// How lanes are to be cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// How far the balance may go below zero.
+    pub credit_limit: Amount,
+    /// Number of lanes.
+    pub lanes: i16,
+    /// Version of the rules.
+    pub epoch: i64,
+    /// The wallet's count of attention, which this look at all lanes answers.
+    pub attention: i64,
+}
+
 /// Lanes of a balance that are all locked by this transaction, with their thresholds.
 pub struct Whole<'a> {
     wallet: &'a str,
@@ -189,20 +202,15 @@ impl<'a> Whole<'a> {
 
     /// Moves the thresholds for a room that changes from `before` to what the lanes have now,
     /// cuts the lanes anew, and gives the events to emit.
-    pub fn settle(
-        &mut self,
-        before: Amount,
-        credit_limit: Amount,
-        count: i16,
-        epoch: i64,
-    ) -> Result<Vec<Crossing>> {
+    pub fn settle(&mut self, before: Amount, cut: Cut) -> Result<Vec<Crossing>> {
         let after = self.room()?;
-        let available = |room: Amount| room.minus(credit_limit).map_err(range);
+        let available = |room: Amount| room.minus(cut.credit_limit).map_err(range);
         let crossings = cross(&mut self.thresholds, available(before)?, available(after)?);
-        let watermark = watermark_for(&self.thresholds, credit_limit)?;
-        recut(&mut self.lanes, count, after, watermark).map_err(range)?;
+        let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
+        recut(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
         for lane in &mut self.lanes {
-            lane.epoch = epoch;
+            lane.epoch = cut.epoch;
+            lane.attended = cut.attention;
         }
         Ok(crossings)
     }

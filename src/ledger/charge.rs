@@ -51,7 +51,7 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
 fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<Charged>> {
     for attempt in 0..MAX_TRIES {
         let job = Job::new(request, rules)?;
-        let outcome = if rules.attention {
+        let outcome = if rules.needs_attention() {
             job.pay_from_all()?
         } else {
             let cutting = rules.cutting(request.wallet);
@@ -250,12 +250,7 @@ impl<'a> Job<'a> {
         let (after, link) = job.chain(&entry, payer, balance)?;
         *payer = after;
         // The paying lane may be overdrawn for a moment: the re-cut makes up for it.
-        let epoch = if rules.attention {
-            rules::new_epoch()
-        } else {
-            rules.epoch
-        };
-        let crossings = whole.settle(room, credit, rules.lanes, epoch)?;
+        let crossings = whole.settle(room, rules.cut())?;
         whole.write()?;
         if !store::append(&entry, &link)? {
             return Err(changed_underneath(wallet));

@@ -36,6 +36,12 @@ statement!(
 );
 
 statement!(
+    ATTENTION,
+    [TEXTOID],
+    "UPDATE wallet.wallets SET attention = attention + 1 WHERE wallet_id = $1"
+);
+
+statement!(
     BY_REFERENCE,
     [TEXTOID, TEXTOID, TEXTOID],
     "SELECT f.entry_id, f.amount, coalesce(l.balance, l.lane_balance)
@@ -350,12 +356,7 @@ fn into_all(funding: &Funding<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Ou
     let before = whole.room()?;
     let balance = whole.balance(credit)?.plus(funding.amount).map_err(range)?;
     let outcome = book(funding, whole.booking_lane(rules.lanes)?, balance)?;
-    let epoch = if rules.attention {
-        rules::new_epoch()
-    } else {
-        rules.epoch
-    };
-    let crossings = whole.settle(before, credit, rules.lanes, epoch)?;
+    let crossings = whole.settle(before, rules.cut())?;
     whole.write()?;
     outbox::emit(funding.wallet, &crossings)?;
     Ok(outcome)
@@ -416,9 +417,16 @@ fn into_some(
         .any(|threshold| threshold.state != State::Armed)
         || missing > 0
     {
-        invalidation::announce_wallets();
+        ask_for_attention(wallet)?;
     }
     Ok(outcome)
+}
+
+/// Has the next charge, of whatever backend, look at all lanes.
+fn ask_for_attention(wallet: &str) -> Result<()> {
+    ATTENTION.run(&[Value::Text(wallet)])?;
+    invalidation::announce_wallets();
+    Ok(())
 }
 
 /// Arms what an amount that is certainly available reaches, and fires nothing.
@@ -467,6 +475,6 @@ fn into_spare(funding: &Funding<'_>, rules: &Rules) -> Result<Outcome> {
     let mut lane = store::read_lane(wallet, number)?.ok_or_else(|| changed_underneath(wallet))?;
     let outcome = book(funding, &mut lane, balance)?;
     write(wallet, &lane)?;
-    invalidation::announce_wallets();
+    ask_for_attention(wallet)?;
     Ok(outcome)
 }

@@ -11,44 +11,16 @@ use std::rc::Rc;
 use jiff::tz::TimeZone;
 
 use crate::allowance::lanes::Cutting;
+use crate::allowance::whole::Cut;
 use crate::error::{Code, Error, Result, quoted};
 use crate::limits::limit::{Limit, Scope};
 use crate::limits::period::Period;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::invalidation;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
+use crate::storage::{invalidation, store};
 
 /// Wallets that a backend keeps; beyond, it starts anew.
 const MAX_WALLETS: usize = 20_000;
-
-// One statement, hence one snapshot: rules and epoch belong together.
-statement!(
-    RULES,
-    [TEXTOID],
-    "SELECT w.currency, w.credit_limit, w.status, w.lanes, w.price_list, l.epoch, l.attention,
-            w.status_reason,
-            r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone
-       FROM wallet.wallets w
-      CROSS JOIN LATERAL (
-            SELECT max(a.epoch) AS epoch,
-                   -- A funding could not look at all lanes: the next charge has to.
-                   bool_or(a.allotted > a.spent + a.held
-                           AND CASE WHEN w.lanes = 1 THEN a.lane <> 0
-                                    ELSE a.lane NOT BETWEEN 1 AND w.lanes END)
-                   OR EXISTS (
-                        SELECT FROM wallet.thresholds t
-                         WHERE t.wallet_id = w.wallet_id AND t.state <> 'armed'
-                           AND CASE t.kind
-                               WHEN 'low' THEN t.threshold + w.credit_limit <= sum(a.allotted - a.spent - a.held)
-                               ELSE sum(a.allotted - a.spent - a.held) > 0 END) AS attention
-              FROM wallet.allowances a
-             WHERE a.wallet_id = w.wallet_id
-               AND a.allowance_id = '00000000-0000-0000-0000-000000000000'
-            ) l
-       LEFT JOIN wallet.limits r ON r.wallet_id = w.wallet_id
-      WHERE w.wallet_id = $1"
-);
 
 /// Whether a wallet may be spent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +61,10 @@ pub struct Rules {
     pub price_list: String,
     /// Version of the rules.
     pub epoch: i64,
-    /// The next charge has to look at all lanes.
-    pub attention: bool,
+    /// Counts fundings that could not look at all lanes.
+    pub attention: i64,
+    /// The count when all lanes were looked at last.
+    pub attended: i64,
     /// Its limits.
     pub limits: Vec<Limit>,
 }
@@ -102,6 +76,28 @@ impl Rules {
             wallet,
             lanes: self.lanes,
             epoch: self.epoch,
+        }
+    }
+
+    /// True when the next charge has to look at all lanes.
+    pub fn needs_attention(&self) -> bool {
+        self.attention != self.attended
+    }
+
+    /// How a call that has looked at all lanes cuts them.
+    pub fn cut(&self) -> Cut {
+        // Backends that know the rules must hear that the attention was paid.
+        let epoch = if self.needs_attention() {
+            new_epoch()
+        } else {
+            self.epoch
+        };
+        let (credit_limit, lanes) = (self.credit_limit, self.lanes);
+        Cut {
+            credit_limit,
+            lanes,
+            epoch,
+            attention: self.attention,
         }
     }
 
@@ -165,11 +161,8 @@ pub fn known(wallet: &str) -> Result<Rc<Rules>> {
 /// The rules as they are committed now.
 pub fn read(wallet: &str) -> Result<Rc<Rules>> {
     let generation = invalidation::generation();
-    let rows = RULES.run(&[Value::Text(wallet)])?;
-    if rows.is_empty() {
-        return Err(Error::wallet_not_found(wallet));
-    }
-    let rules = Rc::new(rules_of(&rows)?);
+    let rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
+    let rules = Rc::new(rules_of(rows)?);
     invalidation::note_caching();
     CACHE.with_borrow_mut(|cache| {
         if cache.generation == generation && invalidation::generation() == generation {
@@ -179,36 +172,43 @@ pub fn read(wallet: &str) -> Result<Rc<Rules>> {
     Ok(rules)
 }
 
-fn rules_of(rows: &Rows) -> Result<Rules> {
-    let status: String = rows.need(0, 2)?;
-    let has_limits = rows.get::<[u8; 16]>(0, 8).is_some();
-    let limits = if has_limits { rows.len() } else { 0 };
+fn rules_of(rows: RuleRows) -> Result<Rules> {
+    let WalletRow {
+        currency,
+        credit_limit,
+        status,
+        status_reason,
+        lanes,
+        price_list,
+        attention,
+    } = rows.wallet;
     Ok(Rules {
-        currency: rows.need(0, 0)?,
-        credit_limit: rows.amount(0, 1)?,
+        currency,
+        credit_limit,
         status: Status::parse(&status)
             .ok_or_else(|| Error::internal(format!("unknown wallet status {status:?}")))?,
-        lanes: rows.need(0, 3)?,
-        price_list: rows.need(0, 4)?,
-        epoch: rows.need(0, 5)?,
-        attention: rows.get(0, 6).unwrap_or(false),
-        status_reason: rows.get(0, 7),
-        limits: (0..limits)
-            .map(|row| limit_of(rows, row))
+        status_reason,
+        lanes,
+        price_list,
+        epoch: rows.epoch,
+        attention,
+        attended: rows.attended,
+        limits: rows
+            .limits
+            .into_iter()
+            .map(limit_of)
             .collect::<Result<_>>()?,
     })
 }
 
-fn limit_of(rows: &Rows, row: usize) -> Result<Limit> {
-    let (scope, period): (String, String) = (rows.need(row, 9)?, rows.need(row, 11)?);
-    let zone: String = rows.need(row, 13)?;
+fn limit_of(row: LimitRow) -> Result<Limit> {
     let unknown = |what: &str| Error::internal(format!("a limit has an unknown {what}"));
     Ok(Limit {
-        id: rows.need(row, 8)?,
-        scope: Scope::parse(&scope).ok_or_else(|| unknown("scope"))?,
-        subject: rows.need(row, 10)?,
-        period: Period::parse(&period).ok_or_else(|| unknown("period"))?,
-        max: rows.amount(row, 12)?,
-        zone: TimeZone::get(&zone).map_err(|_| unknown("time zone"))?,
+        id: row.id,
+        scope: Scope::parse(&row.scope).ok_or_else(|| unknown("scope"))?,
+        subject: row.subject,
+        period: Period::parse(&row.period).ok_or_else(|| unknown("period"))?,
+        max: row.max,
+        zone: TimeZone::get(&row.time_zone).map_err(|_| unknown("time zone"))?,
     })
 }

@@ -8,7 +8,7 @@ use crate::allowance::cut::active;
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
 use crate::allowance::thresholds::{Kind, State, Threshold};
-use crate::allowance::whole::{Whole, keep_low_thresholds, lock_all, write_thresholds};
+use crate::allowance::whole::{Cut, Whole, keep_low_thresholds, lock_all, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::once::Once;
@@ -225,7 +225,13 @@ fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     }
     let lane = whole.booking_lane(rules.lanes)?;
     lane.allotted = lane.allotted.plus(added).map_err(range)?;
-    let crossings = whole.settle(before, credit, rules.lanes, rules::new_epoch())?;
+    let crossings = whole.settle(
+        before,
+        Cut {
+            epoch: rules::new_epoch(),
+            ..rules.cut()
+        },
+    )?;
     whole.write()?;
     outbox::emit(wallet, &crossings)
 }

@@ -24,7 +24,9 @@ use crate::money::Amount;
 use crate::storage::clock::one_snapshot_for_all;
 use crate::storage::invalidation;
 use crate::storage::numeric::{Number, fixed_datum};
-use crate::storage::rows::{AllowanceId, BALANCE, Call, Entry, Lane, Link};
+use crate::storage::rows::{
+    AllowanceId, BALANCE, Call, Entry, Lane, LimitRow, Link, RuleRows, WalletRow,
+};
 
 /// A table that this way may be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub enum Which {
     Allowances,
     /// `wallet.ledger`
     Ledger,
+    /// `wallet.wallets`, read only
+    Wallets,
+    /// `wallet.limits`, read only
+    Limits,
 }
 
 impl Which {
@@ -40,21 +46,33 @@ impl Which {
         match self {
             Which::Allowances => c"allowances",
             Which::Ledger => c"ledger",
+            Which::Wallets => c"wallets",
+            Which::Limits => c"limits",
         }
     }
 
     /// Columns that the code below knows; another number is another version's table.
     fn columns(self) -> i32 {
         match self {
-            Which::Allowances => 16,
+            Which::Allowances => 17,
             Which::Ledger => 31,
+            Which::Wallets => 18,
+            Which::Limits => 10,
         }
+    }
+
+    /// True for a table to which rows are written without the executor: then every index and
+    /// trigger counts.
+    fn is_written(self) -> bool {
+        matches!(self, Which::Allowances | Which::Ledger)
     }
 
     fn indexes(self) -> &'static [&'static CStr] {
         match self {
             Which::Allowances => &[c"allowances_pkey"],
             Which::Ledger => &[c"ledger_pkey", c"ledger_idempotency"],
+            Which::Wallets => &[c"wallets_pkey"],
+            Which::Limits => &[c"limits_pkey"],
         }
     }
 }
@@ -88,7 +106,7 @@ struct Fit {
 type Verdict = Cell<Option<(u64, Option<Fit>)>>;
 
 thread_local! {
-    static VERDICTS: [Verdict; 2] = const { [Cell::new(None), Cell::new(None)] };
+    static VERDICTS: [Verdict; 4] = const { [const { Cell::new(None) }; 4] };
 }
 
 /// An open table that may be written without the executor.
@@ -181,7 +199,7 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
             && !(*class).relispartition
             && (*relation).rd_rules.is_null()
             && (*(*relation).rd_att).natts == which.columns()
-            && triggers_are_ours(relation, which)
+            && (!which.is_written() || triggers_are_ours(relation, which))
             // Where Citus is, a table may be distributed.
             && pg_sys::get_relname_relid(
                 c"pg_dist_partition".as_ptr(),
@@ -197,7 +215,7 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
                 return None;
             }
         }
-        let ours = usize::try_from(count) == Ok(which.indexes().len());
+        let ours = !which.is_written() || usize::try_from(count) == Ok(which.indexes().len());
         (plain && ours).then_some(Fit {
             table: (*relation).rd_id,
             indexes,
@@ -223,7 +241,7 @@ unsafe fn triggers_are_ours(relation: pg_sys::Relation, which: Which) -> bool {
                 pg_sys::TRIGGER_TYPE_UPDATE as i16,
                 c"refuse_overdraft_on_update",
             ),
-            Which::Ledger => (pg_sys::TRIGGER_TYPE_INSERT as i16, c""),
+            _ => (pg_sys::TRIGGER_TYPE_INSERT as i16, c""),
         };
         triggers
             .iter()
@@ -388,8 +406,25 @@ impl Fields {
         self.at(column).0.value() as i64
     }
 
+    fn uuid(&self, column: i16) -> [u8; 16] {
+        let (datum, _) = self.at(column);
+        // SAFETY: the column is a uuid that is never NULL: sixteen bytes.
+        unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }
+    }
+
     fn int2(&self, column: i16) -> i16 {
         self.at(column).0.value() as i16
+    }
+
+    fn text(&self, column: i16) -> Option<String> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a text; the bytes are copied.
+        unsafe { String::from_datum(datum, is_null) }
+    }
+
+    fn needed_text(&self, column: i16) -> Result<String> {
+        self.text(column)
+            .ok_or_else(|| Error::internal(format!("column {column} of a rule is NULL")))
     }
 
     fn amount(&self, column: i16) -> Result<Amount> {
@@ -398,7 +433,7 @@ impl Fields {
         let number = unsafe { Number::from_datum(datum, is_null) };
         number
             .and_then(|number| number.to_amount().ok())
-            .ok_or_else(|| Error::internal(format!("column {column} of a lane is no amount")))
+            .ok_or_else(|| Error::internal(format!("column {column} is no amount")))
     }
 
     /// The row as a tuple of the table.
@@ -428,6 +463,7 @@ mod allowance {
     pub const WATERMARK: i16 = 10;
     pub const BOOKED: i16 = 11;
     pub const HASH: i16 = 12;
+    pub const ATTENDED: i16 = 17;
 }
 
 fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
@@ -454,6 +490,7 @@ fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
         watermark: fields.amount(WATERMARK)?,
         booked: fields.amount(BOOKED)?,
         hash,
+        attended: fields.int8(ATTENDED),
         // SAFETY: a tuple that a scan returned knows where it stands.
         place: Some(unsafe { place_of(tuple) }),
     })
@@ -481,6 +518,119 @@ pub fn read_lane(table: &Table, wallet: &str, lane: i16) -> Result<Option<Lane>>
         Ok(false)
     })?;
     Ok(found)
+}
+
+/// Columns of `wallet.wallets`, by position.
+mod wallets {
+    pub const WALLET: i16 = 1;
+    pub const CURRENCY: i16 = 2;
+    pub const CREDIT_LIMIT: i16 = 3;
+    pub const STATUS: i16 = 6;
+    pub const STATUS_REASON: i16 = 7;
+    pub const LANES: i16 = 9;
+    pub const PRICE_LIST: i16 = 10;
+    pub const ATTENTION: i16 = 18;
+}
+
+/// Columns of `wallet.limits`, by position.
+mod limits {
+    pub const WALLET: i16 = 1;
+    pub const ID: i16 = 2;
+    pub const SCOPE: i16 = 3;
+    pub const SUBJECT: i16 = 4;
+    pub const PERIOD: i16 = 5;
+    pub const MAX: i16 = 8;
+    pub const TIME_ZONE: i16 = 9;
+}
+
+/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together.
+pub fn read_rules(
+    wallets: &Table,
+    allowances: &Table,
+    limits: &Table,
+    wallet: &str,
+) -> Result<Option<RuleRows>> {
+    // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
+    let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let rules = read_rules_under(snapshot, wallets, allowances, limits, wallet);
+    // SAFETY: registered above.
+    unsafe { pg_sys::UnregisterSnapshot(snapshot) };
+    rules
+}
+
+fn read_rules_under(
+    snapshot: pg_sys::Snapshot,
+    wallets: &Table,
+    allowances: &Table,
+    limits: &Table,
+    wallet: &str,
+) -> Result<Option<RuleRows>> {
+    let mut found = None;
+    scan(
+        wallets,
+        wallets.indexes[0],
+        snapshot,
+        &[text_key(wallets::WALLET, wallet)],
+        |tuple| {
+            let fields = Fields::of(wallets, tuple);
+            found = Some(WalletRow {
+                currency: fields.needed_text(wallets::CURRENCY)?,
+                credit_limit: fields.amount(wallets::CREDIT_LIMIT)?,
+                status: fields.needed_text(wallets::STATUS)?,
+                status_reason: fields.text(wallets::STATUS_REASON),
+                lanes: fields.int2(wallets::LANES),
+                price_list: fields.needed_text(wallets::PRICE_LIST)?,
+                attention: fields.int8(wallets::ATTENTION),
+            });
+            Ok(false)
+        },
+    )?;
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    let keys = [
+        text_key(allowance::WALLET, wallet),
+        uuid_key(allowance::ID, BALANCE),
+        int2_key(allowance::LANE, row.first_lane()),
+    ];
+    let mut lane = None;
+    scan(
+        allowances,
+        allowances.indexes[0],
+        snapshot,
+        &keys,
+        |tuple| {
+            lane = Some(lane_of(&Fields::of(allowances, tuple), tuple)?);
+            Ok(false)
+        },
+    )?;
+    let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
+    let mut rows = Vec::new();
+    scan(
+        limits,
+        limits.indexes[0],
+        snapshot,
+        &[text_key(limits::WALLET, wallet)],
+        |tuple| {
+            let fields = Fields::of(limits, tuple);
+            rows.push(LimitRow {
+                id: fields.uuid(limits::ID),
+                scope: fields.needed_text(limits::SCOPE)?,
+                subject: fields.needed_text(limits::SUBJECT)?,
+                period: fields.needed_text(limits::PERIOD)?,
+                max: fields.amount(limits::MAX)?,
+                time_zone: fields.needed_text(limits::TIME_ZONE)?,
+            });
+            Ok(true)
+        },
+    )?;
+    let (epoch, attended) = (lane.epoch, lane.attended);
+    Ok(Some(RuleRows {
+        wallet: row,
+        epoch,
+        attended,
+        limits: rows,
+    }))
 }
 
 /// All lanes of the balance in ascending order, without a lock.
@@ -672,6 +822,7 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     fields.set(BOOKED, Some(fixed_datum(lane.booked)));
     let hash: &[u8] = lane.hash.as_ref().map_or(&[], |hash| hash.as_slice());
     fields.set(HASH, hash.into_datum());
+    fields.set(ATTENDED, lane.attended.into_datum());
     if lane.room().is_negative() || lane.spent.is_negative() || lane.held.is_negative() {
         return Err(Error::internal("a lane would be overdrawn"));
     }

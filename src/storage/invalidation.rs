@@ -19,7 +19,7 @@ thread_local! {
     /// Transaction in which something was cached under a snapshot older than the newest commit.
     static OLD_SNAPSHOT: Cell<Option<u32>> = const { Cell::new(None) };
     /// Relations whose changes count; empty until the first look.
-    static WATCHED: Cell<Option<[pg_sys::Oid; 4]>> = const { Cell::new(None) };
+    static WATCHED: Cell<Option<[pg_sys::Oid; 5]>> = const { Cell::new(None) };
 }
 
 /// Registers the callback; called once, when the library is loaded.
@@ -35,9 +35,9 @@ pub fn register() {
 extern "C-unwind" fn on_relcache(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     let all = relation == pg_sys::InvalidOid;
     let (cached, hot) = match WATCHED.get() {
-        Some([prices, wallets, allowances, ledger]) => (
+        Some([prices, wallets, hot @ ..]) => (
             all || relation == prices || relation == wallets,
-            all || relation == allowances || relation == ledger,
+            all || relation == wallets || hot.contains(&relation),
         ),
         None => (true, true),
     };
@@ -87,11 +87,11 @@ pub fn note_caching() {
 }
 
 /// The relations whose changes the caches must hear of.
-fn relations() -> [pg_sys::Oid; 4] {
+fn relations() -> [pg_sys::Oid; 5] {
     // SAFETY: catalog look-ups by name that answer InvalidOid when there is none.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
-        [c"prices", c"wallets", c"allowances", c"ledger"]
+        [c"prices", c"wallets", c"allowances", c"ledger", c"limits"]
             .map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
     }
 }
@@ -104,6 +104,6 @@ pub fn announce(relation: pg_sys::Oid) {
 
 /// Has every backend read the wallets' rules again when this transaction commits.
 pub fn announce_wallets() {
-    let [_, wallets, _, _] = relations();
+    let [_, wallets, ..] = relations();
     announce(wallets);
 }

@@ -39,6 +39,8 @@ pub struct Lane {
     pub booked: Amount,
     /// Hash of its last entry.
     pub hash: Hash,
+    /// The wallet's count of attention when all lanes were looked at last.
+    pub attended: i64,
     /// Where the row stood when it was read directly.
     pub place: Option<(u16, u16, u16)>,
 }
@@ -66,6 +68,62 @@ pub struct Window {
     pub spent: Amount,
     /// Held in it.
     pub held: Amount,
+}
+
+/// What a charge must know of a wallet, read under one snapshot.
+#[derive(Clone, Debug)]
+pub struct RuleRows {
+    /// The wallet's row.
+    pub wallet: WalletRow,
+    /// Epoch of its first active lane, which all lanes have.
+    pub epoch: i64,
+    /// That lane's note of the attention that was paid.
+    pub attended: i64,
+    /// Its limits.
+    pub limits: Vec<LimitRow>,
+}
+
+/// A row of `wallet.wallets`, as far as charges look at it.
+#[derive(Clone, Debug)]
+pub struct WalletRow {
+    /// Currency.
+    pub currency: String,
+    /// How far the balance may go below zero.
+    pub credit_limit: Amount,
+    /// `active`, `frozen`, `closed`
+    pub status: String,
+    /// Why it is not active.
+    pub status_reason: Option<String>,
+    /// Number of lanes.
+    pub lanes: i16,
+    /// Price list.
+    pub price_list: String,
+    /// Counts fundings that could not look at all lanes.
+    pub attention: i64,
+}
+
+impl WalletRow {
+    /// The first of the lanes that pay: lane 0 alone, or 1 of 1..n.
+    pub fn first_lane(&self) -> i16 {
+        i16::from(self.lanes != 1)
+    }
+}
+
+/// A row of `wallet.limits`.
+#[derive(Clone, Debug)]
+pub struct LimitRow {
+    /// Its id.
+    pub id: [u8; 16],
+    /// Scope, by name.
+    pub scope: String,
+    /// Subject.
+    pub subject: String,
+    /// Period, by name.
+    pub period: String,
+    /// Maximum.
+    pub max: Amount,
+    /// Time zone, by name.
+    pub time_zone: String,
 }
 
 /// What kind of entry it is, as the ledger's `kind` column keeps it.

@@ -9,12 +9,14 @@ use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value};
-use crate::storage::rows::{AllowanceId, Entry, Hash, Lane, Link, Window};
+use crate::storage::rows::{
+    AllowanceId, Entry, Hash, Lane, LimitRow, Link, RuleRows, WalletRow, Window,
+};
 
 macro_rules! lane_query {
     ($($clause:literal)*) => {
         concat!(
-            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash
+            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, attended
                FROM wallet.allowances
               WHERE wallet_id = $1
                 AND allowance_id = '00000000-0000-0000-0000-000000000000'",
@@ -50,11 +52,11 @@ statement!(
     WRITE_LANE,
     [
         TEXTOID, INT2OID, INT8OID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, INT8OID,
-        INT8OID, NUMERICOID, BYTEAOID
+        INT8OID, NUMERICOID, BYTEAOID, INT8OID
     ],
     "UPDATE wallet.allowances
         SET allotted = $4, spent = $5, held = $6, watermark = $7,
-            epoch = $8, seq = $9, booked = $10, hash = $11, version = version + 1
+            epoch = $8, seq = $9, booked = $10, hash = $11, attended = $12, version = version + 1
       WHERE wallet_id = $1
         AND allowance_id = '00000000-0000-0000-0000-000000000000'
         AND lane = $2 AND version = $3"
@@ -144,6 +146,56 @@ statement!(
      ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
 );
 
+// One statement, hence one snapshot: rules and epoch belong together.
+statement!(
+    RULES,
+    [TEXTOID],
+    "SELECT w.currency, w.credit_limit, w.status, w.status_reason, w.lanes, w.price_list,
+            w.attention, l.epoch, l.attended,
+            r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone
+       FROM wallet.wallets w
+       JOIN wallet.allowances l
+         ON l.wallet_id = w.wallet_id
+        AND l.allowance_id = '00000000-0000-0000-0000-000000000000'
+        AND l.lane = CASE WHEN w.lanes = 1 THEN 0 ELSE 1 END
+       LEFT JOIN wallet.limits r ON r.wallet_id = w.wallet_id
+      WHERE w.wallet_id = $1"
+);
+
+/// What a charge must know of a wallet, or nothing when there is none of that name.
+pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
+    let rows = RULES.run(&[Value::Text(wallet)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let has_limits = rows.get::<[u8; 16]>(0, 9).is_some();
+    let limit = |row: usize| -> Result<LimitRow> {
+        Ok(LimitRow {
+            id: rows.need(row, 9)?,
+            scope: rows.need(row, 10)?,
+            subject: rows.need(row, 11)?,
+            period: rows.need(row, 12)?,
+            max: rows.amount(row, 13)?,
+            time_zone: rows.need(row, 14)?,
+        })
+    };
+    let limits = if has_limits { rows.len() } else { 0 };
+    Ok(Some(RuleRows {
+        wallet: WalletRow {
+            currency: rows.need(0, 0)?,
+            credit_limit: rows.amount(0, 1)?,
+            status: rows.need(0, 2)?,
+            status_reason: rows.get(0, 3),
+            lanes: rows.need(0, 4)?,
+            price_list: rows.need(0, 5)?,
+            attention: rows.need(0, 6)?,
+        },
+        epoch: rows.need(0, 7)?,
+        attended: rows.need(0, 8)?,
+        limits: (0..limits).map(limit).collect::<Result<_>>()?,
+    }))
+}
+
 fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
     let hash: Vec<u8> = rows.need(row, 9)?;
     let hash: Hash = if hash.is_empty() {
@@ -165,6 +217,7 @@ fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
         watermark: rows.amount(row, 7)?,
         booked: rows.amount(row, 8)?,
         hash,
+        attended: rows.need(row, 10)?,
         place: None,
     })
 }
@@ -219,6 +272,7 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
         Value::Int8(lane.seq),
         Value::Amount(lane.booked),
         Value::Bytes(lane.hash.as_ref().map_or(&[], |hash| hash.as_slice())),
+        Value::Int8(lane.attended),
     ])?;
     Ok(!rows.is_empty())
 }

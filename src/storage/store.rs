@@ -9,7 +9,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use crate::error::Result;
 use crate::money::Amount;
 use crate::storage::direct::{self, Access, Table, Which};
-use crate::storage::rows::{AllowanceId, Entry, Lane, Link};
+use crate::storage::rows::{AllowanceId, Entry, Lane, Link, RuleRows};
 use crate::storage::spi;
 pub use crate::storage::spi::{
     NewWindow, give_back, lock_lane, new_lane, open_window, read_window, try_lane,
@@ -52,6 +52,18 @@ pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     match direct(Which::Allowances, Access::Read) {
         Some(table) => direct::read_lane(&table, wallet, lane),
         None => spi::read_lane(wallet, lane),
+    }
+}
+
+/// What a charge must know of a wallet, or nothing when there is none of that name.
+pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
+    let tables =
+        [Which::Wallets, Which::Allowances, Which::Limits].map(|which| direct(which, Access::Read));
+    match tables {
+        [Some(wallets), Some(allowances), Some(limits)] => {
+            direct::read_rules(&wallets, &allowances, &limits, wallet)
+        }
+        _ => spi::read_rules(wallet),
     }
 }
 
