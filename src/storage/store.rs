@@ -8,7 +8,8 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::error::Result;
 use crate::money::Amount;
-use crate::storage::direct::{self, Access, Table, Which};
+use crate::storage::direct::table::{Access, Table, Which};
+use crate::storage::direct::{lanes, ledger, rules};
 use crate::storage::rows::{AllowanceId, Entry, Lane, Link, RuleRows};
 use crate::storage::spi;
 pub use crate::storage::spi::{
@@ -50,7 +51,7 @@ fn direct(which: Which, access: Access) -> Option<Table> {
 /// The lane as it was last committed (or changed by this transaction), without a lock.
 pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     match direct(Which::Allowances, Access::Read) {
-        Some(table) => direct::read_lane(&table, wallet, lane),
+        Some(table) => lanes::read_lane(&table, wallet, lane),
         None => spi::read_lane(wallet, lane),
     }
 }
@@ -61,7 +62,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
         [Which::Wallets, Which::Allowances, Which::Limits].map(|which| direct(which, Access::Read));
     match tables {
         [Some(wallets), Some(allowances), Some(limits)] => {
-            direct::read_rules(&wallets, &allowances, &limits, wallet)
+            rules::read_rules(&wallets, &allowances, &limits, wallet)
         }
         _ => spi::read_rules(wallet),
     }
@@ -70,7 +71,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
 /// All lanes of the balance in ascending order, without a lock.
 pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
     match direct(Which::Allowances, Access::Read) {
-        Some(table) => direct::read_lanes(&table, wallet),
+        Some(table) => lanes::read_lanes(&table, wallet),
         None => spi::read_lanes(wallet),
     }
 }
@@ -79,7 +80,7 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
 pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
     match direct(Which::Allowances, Access::Read) {
         Some(table) => {
-            let units = direct::read_lanes(&table, wallet)?
+            let units = lanes::read_lanes(&table, wallet)?
                 .iter()
                 .filter(|row| row.lane != lane)
                 .map(|row| row.credited().units())
@@ -93,7 +94,7 @@ pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
 /// Writes a lane if nobody has changed it since it was read; false when another came first.
 pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => direct::write_lane(&table, wallet, lane),
+        Some(table) => lanes::write_lane(&table, wallet, lane),
         None => spi::write_lane(wallet, lane),
     }
 }
@@ -101,7 +102,7 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
 /// Takes an amount from a window; false when it is not there or has not that much left.
 pub fn take(wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => direct::take(&table, wallet, window, amount),
+        Some(table) => lanes::take(&table, wallet, window, amount),
         None => spi::take(wallet, window, amount),
     }
 }
@@ -110,7 +111,7 @@ pub fn take(wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
 /// using the same key.
 pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
     match direct(Which::Ledger, Access::Write) {
-        Some(table) => direct::append(&table, entry, link),
+        Some(table) => ledger::append(&table, entry, link),
         None => spi::append(entry, link),
     }
 }

@@ -1,0 +1,159 @@
+//! Lanes and windows: `wallet.allowances`.
+
+use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_key};
+use crate::storage::direct::table::{Table, Which};
+use crate::storage::direct::write::{place_of, replace};
+use crate::storage::numeric::fixed_datum;
+use crate::storage::rows::{AllowanceId, BALANCE, Lane};
+
+/// Columns of `wallet.allowances`, by position.
+pub(super) mod allowance {
+    pub const WALLET: i16 = 1;
+    pub const ID: i16 = 2;
+    pub const LANE: i16 = 3;
+    pub const VERSION: i16 = 4;
+    pub const EPOCH: i16 = 5;
+    pub const SEQ: i16 = 6;
+    pub const ALLOTTED: i16 = 7;
+    pub const SPENT: i16 = 8;
+    pub const HELD: i16 = 9;
+    pub const WATERMARK: i16 = 10;
+    pub const BOOKED: i16 = 11;
+    pub const HASH: i16 = 12;
+    pub const ATTENDED: i16 = 17;
+}
+
+pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
+    use allowance::*;
+    let (datum, is_null) = fields.at(HASH);
+    // SAFETY: the column is a bytea; the bytes are copied.
+    let hash = unsafe { Vec::<u8>::from_datum(datum, is_null) }.unwrap_or_default();
+    let hash = if hash.is_empty() {
+        None
+    } else {
+        Some(
+            hash.try_into()
+                .map_err(|_| Error::internal("a lane's hash is not 32 bytes long"))?,
+        )
+    };
+    Ok(Lane {
+        lane: fields.int2(LANE),
+        version: fields.int8(VERSION),
+        epoch: fields.int8(EPOCH),
+        seq: fields.int8(SEQ),
+        allotted: fields.amount(ALLOTTED)?,
+        spent: fields.amount(SPENT)?,
+        held: fields.amount(HELD)?,
+        watermark: fields.amount(WATERMARK)?,
+        booked: fields.amount(BOOKED)?,
+        hash,
+        attended: fields.int8(ATTENDED),
+        // SAFETY: a tuple that a scan returned knows where it stands.
+        place: Some(unsafe { place_of(tuple) }),
+    })
+}
+
+/// The lane as it was last committed (or changed by this transaction), without a lock.
+pub fn read_lane(table: &Table, wallet: &str, lane: i16) -> Result<Option<Lane>> {
+    use allowance::*;
+    let keys = [
+        text_key(WALLET, wallet),
+        uuid_key(ID, BALANCE),
+        int2_key(LANE, lane),
+    ];
+    let mut found = None;
+    scan_now(table, &keys, |tuple| {
+        found = Some(lane_of(&Fields::of(table, tuple), tuple)?);
+        Ok(false)
+    })?;
+    Ok(found)
+}
+
+/// All lanes of the balance in ascending order, without a lock.
+pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
+    use allowance::*;
+    let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
+    let mut lanes = Vec::new();
+    scan_now(table, &keys, |tuple| {
+        lanes.push(lane_of(&Fields::of(table, tuple), tuple)?);
+        Ok(true)
+    })?;
+    Ok(lanes)
+}
+
+/// Writes a lane if nobody has changed it since it was read.
+pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
+    use allowance::*;
+    let place = match lane.place {
+        Some(place) => place,
+        // Read or written by the other way.
+        None => match read_lane(table, wallet, lane.lane)? {
+            Some(Lane {
+                version,
+                place: Some(place),
+                ..
+            }) if version == lane.version => place,
+            _ => return Ok(false),
+        },
+    };
+    let mut fields = Fields::empty(Which::Allowances.columns() as usize);
+    fields.set(WALLET, wallet.into_datum());
+    fields.set(ID, pgrx::Uuid::from_bytes(BALANCE).into_datum());
+    fields.set(LANE, lane.lane.into_datum());
+    fields.set(VERSION, (lane.version + 1).into_datum());
+    fields.set(EPOCH, lane.epoch.into_datum());
+    fields.set(SEQ, lane.seq.into_datum());
+    fields.set(ALLOTTED, Some(fixed_datum(lane.allotted)));
+    fields.set(SPENT, Some(fixed_datum(lane.spent)));
+    fields.set(HELD, Some(fixed_datum(lane.held)));
+    fields.set(WATERMARK, Some(fixed_datum(lane.watermark)));
+    fields.set(BOOKED, Some(fixed_datum(lane.booked)));
+    let hash: &[u8] = lane.hash.as_ref().map_or(&[], |hash| hash.as_slice());
+    fields.set(HASH, hash.into_datum());
+    fields.set(ATTENDED, lane.attended.into_datum());
+    if lane.room().is_negative() || lane.spent.is_negative() || lane.held.is_negative() {
+        return Err(Error::internal("a lane would be overdrawn"));
+    }
+    let row = fields.form(table);
+    replace(table, place, row)
+}
+
+/// Takes an amount from a window; false when it is not there or has not that much left.
+pub fn take(table: &Table, wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
+    use allowance::*;
+    let keys = [
+        text_key(WALLET, wallet),
+        uuid_key(ID, window),
+        int2_key(LANE, 0),
+    ];
+    loop {
+        let mut found = None;
+        scan_now(table, &keys, |tuple| {
+            let mut fields = Fields::of(table, tuple);
+            let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
+            let after = spent.units() + amount.units();
+            if after + held.units() > fields.amount(ALLOTTED)?.units() {
+                return Ok(false);
+            }
+            let after = Amount::from_units(after).map_err(crate::storage::numeric::overflow)?;
+            fields.set(SPENT, Some(fixed_datum(after)));
+            fields.set(VERSION, (fields.int8(VERSION) + 1).into_datum());
+            // Formed while the tuple that the other columns point into is pinned.
+            let row = fields.form(table);
+            // SAFETY: the scan's tuple.
+            found = Some((unsafe { place_of(tuple) }, row));
+            Ok(false)
+        })?;
+        match found {
+            None => return Ok(false),
+            Some((place, row)) if replace(table, place, row)? => return Ok(true),
+            // Another transaction came first: look again.
+            Some(_) => {}
+        }
+    }
+}

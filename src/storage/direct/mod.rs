@@ -1,0 +1,20 @@
+//! The hot tables without the executor.
+//!
+//! For every statement the executor parses CHECK and WHEN expressions from text, opens indexes and
+//! builds a plan state; that costs more than reading and writing the row. Here rows are found by
+//! the primary key's index and written with `heap_update` and `heap_insert`, as the executor does
+//! it underneath, with the same visibility, waiting, WAL and index entries. `store` takes this way
+//! only where it is right (see [`table`]) and the SPI way elsewhere; both answer the same.
+//!
+//! The rules that CHECK and triggers would enforce hold here because the callers check them before
+//! they write: what a lane or window spends and holds is never more than it was allotted.
+//!
+//! Memory is the caller's; relations, scans and snapshots are released on every return, and after
+//! an error by the (sub)transaction's abort.
+
+pub mod lanes;
+pub mod ledger;
+pub mod rules;
+mod scan;
+pub mod table;
+mod write;

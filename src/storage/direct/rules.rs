@@ -1,0 +1,122 @@
+//! The rules of a wallet: `wallet.wallets`, `wallet.limits` and the epoch of a lane.
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::storage::direct::lanes::{allowance, lane_of};
+use crate::storage::direct::scan::{Fields, int2_key, scan, text_key, uuid_key};
+use crate::storage::direct::table::Table;
+use crate::storage::rows::{BALANCE, LimitRow, RuleRows, WalletRow};
+
+/// Columns of `wallet.wallets`, by position.
+mod wallets {
+    pub const WALLET: i16 = 1;
+    pub const CURRENCY: i16 = 2;
+    pub const CREDIT_LIMIT: i16 = 3;
+    pub const STATUS: i16 = 6;
+    pub const STATUS_REASON: i16 = 7;
+    pub const LANES: i16 = 9;
+    pub const PRICE_LIST: i16 = 10;
+    pub const ATTENTION: i16 = 18;
+}
+
+/// Columns of `wallet.limits`, by position.
+mod limits {
+    pub const WALLET: i16 = 1;
+    pub const ID: i16 = 2;
+    pub const SCOPE: i16 = 3;
+    pub const SUBJECT: i16 = 4;
+    pub const PERIOD: i16 = 5;
+    pub const MAX: i16 = 8;
+    pub const TIME_ZONE: i16 = 9;
+}
+
+/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together.
+pub fn read_rules(
+    wallets: &Table,
+    allowances: &Table,
+    limits: &Table,
+    wallet: &str,
+) -> Result<Option<RuleRows>> {
+    // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
+    let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let rules = read_rules_under(snapshot, wallets, allowances, limits, wallet);
+    // SAFETY: registered above.
+    unsafe { pg_sys::UnregisterSnapshot(snapshot) };
+    rules
+}
+
+fn read_rules_under(
+    snapshot: pg_sys::Snapshot,
+    wallets: &Table,
+    allowances: &Table,
+    limits: &Table,
+    wallet: &str,
+) -> Result<Option<RuleRows>> {
+    let mut found = None;
+    scan(
+        wallets,
+        wallets.indexes[0],
+        snapshot,
+        &[text_key(wallets::WALLET, wallet)],
+        |tuple| {
+            let fields = Fields::of(wallets, tuple);
+            found = Some(WalletRow {
+                currency: fields.needed_text(wallets::CURRENCY)?,
+                credit_limit: fields.amount(wallets::CREDIT_LIMIT)?,
+                status: fields.needed_text(wallets::STATUS)?,
+                status_reason: fields.text(wallets::STATUS_REASON),
+                lanes: fields.int2(wallets::LANES),
+                price_list: fields.needed_text(wallets::PRICE_LIST)?,
+                attention: fields.int8(wallets::ATTENTION),
+            });
+            Ok(false)
+        },
+    )?;
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    let keys = [
+        text_key(allowance::WALLET, wallet),
+        uuid_key(allowance::ID, BALANCE),
+        int2_key(allowance::LANE, row.first_lane()),
+    ];
+    let mut lane = None;
+    scan(
+        allowances,
+        allowances.indexes[0],
+        snapshot,
+        &keys,
+        |tuple| {
+            lane = Some(lane_of(&Fields::of(allowances, tuple), tuple)?);
+            Ok(false)
+        },
+    )?;
+    let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
+    let mut rows = Vec::new();
+    scan(
+        limits,
+        limits.indexes[0],
+        snapshot,
+        &[text_key(limits::WALLET, wallet)],
+        |tuple| {
+            let fields = Fields::of(limits, tuple);
+            rows.push(LimitRow {
+                id: fields.uuid(limits::ID),
+                scope: fields.needed_text(limits::SCOPE)?,
+                subject: fields.needed_text(limits::SUBJECT)?,
+                period: fields.needed_text(limits::PERIOD)?,
+                max: fields.amount(limits::MAX)?,
+                time_zone: fields.needed_text(limits::TIME_ZONE)?,
+            });
+            Ok(true)
+        },
+    )?;
+    let (epoch, attended) = (lane.epoch, lane.attended);
+    Ok(Some(RuleRows {
+        wallet: row,
+        epoch,
+        attended,
+        limits: rows,
+    }))
+}

@@ -1,0 +1,208 @@
+//! Rows found by an index, and their columns.
+
+use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::storage::direct::table::Table;
+use crate::storage::numeric::Number;
+
+/// One key column of an index.
+pub(super) struct Key {
+    column: i16,
+    collation: pg_sys::Oid,
+    equal: u32,
+    value: pg_sys::Datum,
+}
+
+pub(super) fn text_key(column: i16, value: &str) -> Key {
+    Key {
+        column,
+        collation: pg_sys::DEFAULT_COLLATION_OID,
+        equal: pg_sys::F_TEXTEQ,
+        value: value.into_datum().unwrap_or(pg_sys::Datum::null()),
+    }
+}
+
+pub(super) fn uuid_key(column: i16, value: [u8; 16]) -> Key {
+    let value = pgrx::Uuid::from_bytes(value)
+        .into_datum()
+        .unwrap_or(pg_sys::Datum::null());
+    Key {
+        column,
+        collation: pg_sys::InvalidOid,
+        equal: pg_sys::F_UUID_EQ,
+        value,
+    }
+}
+
+pub(super) fn int2_key(column: i16, value: i16) -> Key {
+    let value = pg_sys::Datum::from(value);
+    Key {
+        column,
+        collation: pg_sys::InvalidOid,
+        equal: pg_sys::F_INT2EQ,
+        value,
+    }
+}
+
+pub(super) fn char_key(column: i16, value: u8) -> Key {
+    let value = pg_sys::Datum::from(value);
+    Key {
+        column,
+        collation: pg_sys::InvalidOid,
+        equal: pg_sys::F_CHAREQ,
+        value,
+    }
+}
+
+/// Calls `each` with the rows that the keys find, until it says stop.
+pub(super) fn scan(
+    table: &Table,
+    index: pg_sys::Oid,
+    snapshot: pg_sys::Snapshot,
+    keys: &[Key],
+    mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+) -> Result<()> {
+    let mut entries: Vec<pg_sys::ScanKeyData> = Vec::with_capacity(keys.len());
+    // SAFETY: the keys are those of the index's leading columns with the types' own equality; the
+    // scan is ended before the entries go, and tuples are only used inside `each`.
+    unsafe {
+        for key in keys {
+            let mut entry = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyEntryInitialize(
+                &mut entry,
+                0,
+                key.column,
+                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                pg_sys::InvalidOid,
+                key.collation,
+                pg_sys::Oid::from(key.equal),
+                key.value,
+            );
+            entries.push(entry);
+        }
+        let scan = pg_sys::systable_beginscan(
+            table.relation,
+            index,
+            true,
+            snapshot,
+            entries.len() as i32,
+            entries.as_mut_ptr(),
+        );
+        let mut result = Ok(true);
+        while matches!(result, Ok(true)) {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            result = each(tuple);
+        }
+        pg_sys::systable_endscan(scan);
+        result.map(drop)
+    }
+}
+
+/// Scans with what is committed now (under READ COMMITTED), one's own changes included.
+pub(super) fn scan_now(
+    table: &Table,
+    keys: &[Key],
+    each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+) -> Result<()> {
+    // SAFETY: registered for as long as the scan runs; an error leaves it to the abort.
+    unsafe {
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = scan(table, table.indexes[0], snapshot, keys, each);
+        pg_sys::UnregisterSnapshot(snapshot);
+        result
+    }
+}
+
+/// The columns of a row.
+pub(super) struct Fields {
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl Fields {
+    pub(super) fn empty(columns: usize) -> Fields {
+        Fields {
+            values: vec![pg_sys::Datum::null(); columns],
+            nulls: vec![true; columns],
+        }
+    }
+
+    /// Takes a row apart. By-reference values point into the tuple.
+    pub(super) fn of(table: &Table, tuple: pg_sys::HeapTuple) -> Fields {
+        // SAFETY: as many slots as the descriptor has attributes.
+        unsafe {
+            let descriptor = (*table.relation).rd_att;
+            let mut fields = Fields::empty(usize::try_from((*descriptor).natts).unwrap_or(0));
+            pg_sys::heap_deform_tuple(
+                tuple,
+                descriptor,
+                fields.values.as_mut_ptr(),
+                fields.nulls.as_mut_ptr(),
+            );
+            fields
+        }
+    }
+
+    pub(super) fn set(&mut self, column: i16, value: Option<pg_sys::Datum>) {
+        let index = usize::from(column.unsigned_abs()) - 1;
+        self.nulls[index] = value.is_none();
+        self.values[index] = value.unwrap_or(pg_sys::Datum::null());
+    }
+
+    pub(super) fn at(&self, column: i16) -> (pg_sys::Datum, bool) {
+        let index = usize::from(column.unsigned_abs()) - 1;
+        (self.values[index], self.nulls[index])
+    }
+
+    pub(super) fn int8(&self, column: i16) -> i64 {
+        self.at(column).0.value() as i64
+    }
+
+    pub(super) fn uuid(&self, column: i16) -> [u8; 16] {
+        let (datum, _) = self.at(column);
+        // SAFETY: the column is a uuid that is never NULL: sixteen bytes.
+        unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }
+    }
+
+    pub(super) fn int2(&self, column: i16) -> i16 {
+        self.at(column).0.value() as i16
+    }
+
+    pub(super) fn text(&self, column: i16) -> Option<String> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a text; the bytes are copied.
+        unsafe { String::from_datum(datum, is_null) }
+    }
+
+    pub(super) fn needed_text(&self, column: i16) -> Result<String> {
+        self.text(column)
+            .ok_or_else(|| Error::internal(format!("column {column} of a rule is NULL")))
+    }
+
+    pub(super) fn amount(&self, column: i16) -> Result<Amount> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a numeric.
+        let number = unsafe { Number::from_datum(datum, is_null) };
+        number
+            .and_then(|number| number.to_amount().ok())
+            .ok_or_else(|| Error::internal(format!("column {column} is no amount")))
+    }
+
+    /// The row as a tuple of the table.
+    pub(super) fn form(&mut self, table: &Table) -> pg_sys::HeapTuple {
+        // SAFETY: values and nulls match the descriptor in number and type.
+        unsafe {
+            pg_sys::heap_form_tuple(
+                (*table.relation).rd_att,
+                self.values.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            )
+        }
+    }
+}

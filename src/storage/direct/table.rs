@@ -1,0 +1,230 @@
+//! Opening a hot table, and judging whether the direct way is right for it.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::storage::invalidation;
+
+/// A table that this way may be taken on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// `wallet.allowances`
+    Allowances,
+    /// `wallet.ledger`
+    Ledger,
+    /// `wallet.wallets`, read only
+    Wallets,
+    /// `wallet.limits`, read only
+    Limits,
+}
+
+impl Which {
+    fn name(self) -> &'static CStr {
+        match self {
+            Which::Allowances => c"allowances",
+            Which::Ledger => c"ledger",
+            Which::Wallets => c"wallets",
+            Which::Limits => c"limits",
+        }
+    }
+
+    /// Columns that the code below knows; another number is another version's table.
+    pub(super) fn columns(self) -> i32 {
+        match self {
+            Which::Allowances => 17,
+            Which::Ledger => 31,
+            Which::Wallets => 18,
+            Which::Limits => 10,
+        }
+    }
+
+    /// True for a table to which rows are written without the executor: then every index and
+    /// trigger counts.
+    fn is_written(self) -> bool {
+        matches!(self, Which::Allowances | Which::Ledger)
+    }
+
+    fn indexes(self) -> &'static [&'static CStr] {
+        match self {
+            Which::Allowances => &[c"allowances_pkey"],
+            Which::Ledger => &[c"ledger_pkey", c"ledger_idempotency"],
+            Which::Wallets => &[c"wallets_pkey"],
+            Which::Limits => &[c"limits_pkey"],
+        }
+    }
+}
+
+/// What a table is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Also in a read-only transaction and on a standby.
+    Read,
+    /// Rows will be inserted or updated.
+    Write,
+}
+
+impl Access {
+    fn lock(self) -> pg_sys::LOCKMODE {
+        match self {
+            Access::Read => pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+            Access::Write => pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+        }
+    }
+}
+
+/// Oids of a table and its indexes, as found fit.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    table: pg_sys::Oid,
+    indexes: [pg_sys::Oid; 2],
+}
+
+/// What was found out about a table, and when.
+type Verdict = Cell<Option<(u64, Option<Fit>)>>;
+
+thread_local! {
+    static VERDICTS: [Verdict; 4] = const { [const { Cell::new(None) }; 4] };
+}
+
+/// An open table that may be written without the executor.
+pub struct Table {
+    pub(super) relation: pg_sys::Relation,
+    pub(super) indexes: [pg_sys::Oid; 2],
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // An error that unwinds leaves the release to the abort.
+        if !std::thread::panicking() {
+            // SAFETY: opened by `open`, closed once; the lock stays until the transaction ends.
+            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        }
+    }
+}
+
+impl Table {
+    /// Opens the table, or says that this way is not right for it: it must be a local heap table
+    /// with our columns and our indexes alone, without rules, and without triggers on what is done
+    /// here but our own, which only refuse what is never done here.
+    pub fn open(which: Which, access: Access) -> Option<Table> {
+        if access == Access::Write {
+            // The executor would refuse these for us.
+            // SAFETY: they look at the transaction's state and raise.
+            unsafe {
+                pg_sys::PreventCommandIfReadOnly(c"this wallet function".as_ptr());
+                pg_sys::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
+            }
+        }
+        let known = VERDICTS.with(|verdicts| verdicts[which as usize].get());
+        let fit = match known {
+            Some((generation, fit)) if generation == invalidation::tables() => fit,
+            _ => judge(which),
+        }?;
+        let lock = access.lock();
+        // SAFETY: the table existed when it was judged; table_open raises if it is gone.
+        let relation = unsafe { pg_sys::table_open(fit.table, lock) };
+        let table = Table {
+            relation,
+            indexes: fit.indexes,
+        };
+        // Locking takes in invalidations: what was judged may have changed just before.
+        let still = VERDICTS.with(|verdicts| verdicts[which as usize].get());
+        match still {
+            Some((generation, Some(_))) if generation == invalidation::tables() => Some(table),
+            _ => {
+                drop(table);
+                judge(which).map(|fit| {
+                    // SAFETY: as above, and the lock is held now.
+                    let relation = unsafe { pg_sys::table_open(fit.table, lock) };
+                    Table {
+                        relation,
+                        indexes: fit.indexes,
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Looks at the table and remembers the verdict until a relation changes.
+fn judge(which: Which) -> Option<Fit> {
+    let generation = invalidation::tables();
+    // SAFETY: catalog look-ups; the relation is closed before returning.
+    let fit = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
+        let oid = pg_sys::get_relname_relid(which.name().as_ptr(), schema);
+        if oid == pg_sys::InvalidOid {
+            return None;
+        }
+        let relation = pg_sys::table_open(oid, Access::Read.lock());
+        let fit = fits(relation, which, schema);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        fit
+    };
+    VERDICTS.with(|verdicts| verdicts[which as usize].set(Some((generation, fit))));
+    fit
+}
+
+/// # Safety
+/// The relation is open and locked.
+unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) -> Option<Fit> {
+    // SAFETY: an open relation has its descriptors; the index list is a palloc'ed list of oids.
+    unsafe {
+        let class = (*relation).rd_rel;
+        let plain = (*class).relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
+            && (*class).relam == pg_sys::HEAP_TABLE_AM_OID
+            && !(*class).relispartition
+            && (*relation).rd_rules.is_null()
+            && (*(*relation).rd_att).natts == which.columns()
+            && (!which.is_written() || triggers_are_ours(relation, which))
+            // Where Citus is, a table may be distributed.
+            && pg_sys::get_relname_relid(
+                c"pg_dist_partition".as_ptr(),
+                pg_sys::PG_CATALOG_NAMESPACE.into(),
+            ) == pg_sys::InvalidOid;
+        let list = pg_sys::RelationGetIndexList(relation);
+        let count = if list.is_null() { 0 } else { (*list).length };
+        pg_sys::list_free(list);
+        let mut indexes = [pg_sys::InvalidOid; 2];
+        for (index, name) in indexes.iter_mut().zip(which.indexes()) {
+            *index = pg_sys::get_relname_relid(name.as_ptr(), schema);
+            if *index == pg_sys::InvalidOid {
+                return None;
+            }
+        }
+        let ours = !which.is_written() || usize::try_from(count) == Ok(which.indexes().len());
+        (plain && ours).then_some(Fit {
+            table: (*relation).rd_id,
+            indexes,
+        })
+    }
+}
+
+/// # Safety
+/// The relation is open and locked.
+unsafe fn triggers_are_ours(relation: pg_sys::Relation, which: Which) -> bool {
+    // SAFETY: trigdesc is NULL or describes `numtriggers` triggers with NUL-terminated names.
+    unsafe {
+        let description = (*relation).trigdesc;
+        if description.is_null() {
+            return false;
+        }
+        let count = usize::try_from((*description).numtriggers).unwrap_or(0);
+        let triggers = std::slice::from_raw_parts((*description).triggers, count);
+        // Entries are only inserted, allowances only updated, so that others' triggers on other
+        // events do no harm, such as those of a foreign key that refers to an entry.
+        let (event, ours): (i16, &CStr) = match which {
+            Which::Allowances => (
+                pg_sys::TRIGGER_TYPE_UPDATE as i16,
+                c"refuse_overdraft_on_update",
+            ),
+            _ => (pg_sys::TRIGGER_TYPE_INSERT as i16, c""),
+        };
+        triggers
+            .iter()
+            .filter(|trigger| trigger.tgtype & event != 0)
+            .all(|trigger| CStr::from_ptr(trigger.tgname) == ours)
+    }
+}

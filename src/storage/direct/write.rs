@@ -1,0 +1,178 @@
+//! Rows written, as the executor does it underneath.
+
+use std::ptr;
+
+use pgrx::pg_sys;
+
+use crate::error::{Code, Error, Result};
+use crate::storage::clock::one_snapshot_for_all;
+use crate::storage::direct::table::Table;
+
+/// Block (high and low half) and offset of a row version.
+pub type Place = (u16, u16, u16);
+
+/// # Safety
+/// The tuple was read from a table.
+pub(super) unsafe fn place_of(tuple: pg_sys::HeapTuple) -> Place {
+    // SAFETY: t_self is set for tuples that were read.
+    let tid = unsafe { (*tuple).t_self };
+    (tid.ip_blkid.bi_hi, tid.ip_blkid.bi_lo, tid.ip_posid)
+}
+
+/// Replaces a row; false when another transaction changed it since it was read.
+pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Result<bool> {
+    let mut old = pg_sys::ItemPointerData {
+        ip_blkid: pg_sys::BlockIdData {
+            bi_hi: place.0,
+            bi_lo: place.1,
+        },
+        ip_posid: place.2,
+    };
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
+    // SAFETY: `old` was read under a snapshot that is not older than the statement's own active
+    // one, which keeps the version from being pruned and its place from being used again. The new
+    // row has the table's columns. heap_update waits for a transaction that is changing the row.
+    let result = unsafe {
+        let command = pg_sys::GetCurrentCommandId(true);
+        heap_update(
+            table.relation,
+            &mut old,
+            row,
+            command,
+            &mut failure,
+            &mut mode,
+        )
+    };
+    match result {
+        pg_sys::TM_Result::TM_Ok => {
+            // SAFETY: heap_update has set t_self; the row's key columns are those of the old one.
+            unsafe {
+                if !is_heap_only(row) {
+                    insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
+                }
+                pg_sys::CommandCounterIncrement();
+            }
+            Ok(true)
+        }
+        pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted if one_snapshot_for_all() => {
+            Err(Error::new(
+                Code::SerializationFailure,
+                "could not serialize access due to concurrent update",
+            )
+            .hint("Run the transaction again."))
+        }
+        pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Ok(false),
+        other => Err(Error::internal(format!(
+            "unexpected answer {other} of heap_update"
+        ))),
+    }
+}
+
+/// `heap_update` over the versions of PostgreSQL.
+///
+/// # Safety
+/// As for `heap_update`.
+unsafe fn heap_update(
+    relation: pg_sys::Relation,
+    old: &mut pg_sys::ItemPointerData,
+    row: pg_sys::HeapTuple,
+    command: pg_sys::CommandId,
+    failure: &mut pg_sys::TM_FailureData,
+    mode: &mut pg_sys::LockTupleMode::Type,
+) -> pg_sys::TM_Result::Type {
+    #[cfg(feature = "pg15")]
+    // SAFETY: the caller's guarantee.
+    unsafe {
+        pg_sys::heap_update(
+            relation,
+            old,
+            row,
+            command,
+            ptr::null_mut(),
+            true,
+            failure,
+            mode,
+        )
+    }
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: the caller's guarantee. Which indexes need an entry is read off the row.
+    unsafe {
+        let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
+        pg_sys::heap_update(
+            relation,
+            old,
+            row,
+            command,
+            ptr::null_mut(),
+            true,
+            failure,
+            mode,
+            &mut indexes,
+        )
+    }
+}
+
+/// # Safety
+/// The tuple was written by heap_update.
+unsafe fn is_heap_only(row: pg_sys::HeapTuple) -> bool {
+    // SAFETY: t_data is the tuple's header.
+    unsafe { u32::from((*(*row).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0 }
+}
+
+pub(super) const UNIQUE_YES: pg_sys::IndexUniqueCheck::Type =
+    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES;
+pub(super) const UNIQUE_PARTIAL: pg_sys::IndexUniqueCheck::Type =
+    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL;
+
+/// Adds the row to an index; false when a partial check found a possible conflict.
+///
+/// # Safety
+/// The row stands in the table, and the index is one of the table's without expressions or
+/// predicate.
+pub(super) unsafe fn insert_into_index(
+    table: &Table,
+    index: pg_sys::Oid,
+    row: pg_sys::HeapTuple,
+    check: pg_sys::IndexUniqueCheck::Type,
+) -> bool {
+    // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
+    // room for every key column.
+    unsafe {
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::index_open(index, lock);
+        let info = pg_sys::BuildIndexInfo(relation);
+        let mut values = [pg_sys::Datum::null(); 32];
+        let mut nulls = [false; 32];
+        let count = usize::try_from((*info).ii_NumIndexAttrs).unwrap_or(0);
+        for key in 0..count {
+            values[key] = pg_sys::heap_getattr(
+                row,
+                i32::from((*info).ii_IndexAttrNumbers[key]),
+                (*table.relation).rd_att,
+                &mut nulls[key],
+            );
+        }
+        let unique = pg_sys::index_insert(
+            relation,
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            &mut (*row).t_self,
+            table.relation,
+            check,
+            false,
+            info,
+        );
+        pg_sys::index_close(relation, lock);
+        unique
+    }
+}
+
+/// 40001, in PostgreSQL's own words.
+pub(super) fn changed_meanwhile() -> Error {
+    Error::new(
+        Code::SerializationFailure,
+        "could not serialize access due to concurrent update",
+    )
+    .hint("Run the transaction again.")
+}
