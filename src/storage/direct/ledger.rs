@@ -16,7 +16,7 @@ use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{Call, Entry, Link};
 
 /// Columns of `wallet.ledger` that are keys, by position.
-mod ledger {
+mod key {
     pub const CALL: i16 = 10;
     pub const WALLET: i16 = 11;
     pub const KEY: i16 = 16;
@@ -29,11 +29,11 @@ mod ledger {
 /// the key shows up while ours goes into the index, ours is taken out again.
 pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     let row = entry_row(table, entry, link);
-    if let Some(key) = entry.key {
+    if let Some(name) = entry.key {
         let keys = [
-            text_key(ledger::WALLET, entry.wallet),
-            text_key(ledger::KEY, key),
-            char_key(ledger::CALL, entry.call as u8),
+            text_key(key::WALLET, entry.wallet),
+            text_key(key::KEY, name),
+            char_key(key::CALL, entry.call as u8),
         ];
         loop {
             match wait_for_key(table, &keys)? {
