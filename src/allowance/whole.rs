@@ -1,6 +1,9 @@
 //! The slow path: all lanes of a wallet under lock, the exact total, the thresholds.
 //!
 //! Lock order: lane 0 (its row), then lanes 1, 2, … (their locks), ascending; limits come after.
+//!
+//! Who holds the wallet's row and every active lane is alone with all lanes: fundings hold the row,
+//! and charges an active lane.
 
 use crate::allowance::cut::{active, recut, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
@@ -58,21 +61,57 @@ pub struct Whole<'a> {
     stored: Vec<Threshold>,
 }
 
-/// Locks all lanes, waiting for charges that hold them, and reads them.
-pub fn lock_all(wallet: &str) -> Result<Vec<Lane>> {
+/// True for a lane that a look at the whole balance must hold: it pays for charges, or something
+/// stands in it. An empty spare lane is left to fundings, so that they need not make another one.
+fn counts(lane: &Lane, lanes: i16) -> bool {
+    active(lanes).contains(&lane.lane) || !lane.room().is_zero() || !lane.held.is_zero()
+}
+
+/// Which lanes to lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that count for the balance.
+    Counting,
+    /// Every one, for a change of the rules.
+    Every,
+}
+
+/// Locks the lanes of a balance in ascending order, waiting for charges that hold them, and reads
+/// them. `read` gives the rules and the number of lanes; it is called before each look at the
+/// lanes, so that what the rules say was funded is there.
+pub fn lock_all<R>(
+    wallet: &str,
+    extent: Extent,
+    read: impl Fn() -> Result<(R, i16)>,
+) -> Result<(R, Vec<Lane>)> {
     let mut locked: Vec<i16> = Vec::new();
     loop {
-        // A funding may add a lane, and a re-cut more, until we hold all that are there.
+        let (rules, count) = read()?;
         let lanes = store::read_lanes(wallet)?;
-        let news: Vec<i16> = lanes
-            .iter()
-            .map(|lane| lane.lane)
-            .filter(|lane| !locked.contains(lane))
-            .collect();
-        if news.is_empty() {
-            return Ok(lanes);
+        let wanted = |lane: &&Lane| extent == Extent::Every || counts(lane, count);
+        let wanted: Vec<i16> = lanes.iter().filter(wanted).map(|lane| lane.lane).collect();
+        let missing = |lane: &&i16| !locked.contains(*lane);
+        let Some(first) = wanted.iter().find(missing) else {
+            let held = lanes
+                .into_iter()
+                .filter(|lane| locked.contains(&lane.lane))
+                .collect();
+            return Ok((rules, held));
+        };
+        // A lane came to count while we waited. To wait for one below those that we hold could be
+        // a deadlock: give them back. Lane 0 is below all, so its row lock may stay.
+        if locked.iter().any(|lane| lane > first) {
+            locked.retain(|lane| {
+                if *lane != 0 {
+                    lock::release(wallet, *lane);
+                }
+                *lane == 0
+            });
         }
-        for lane in news {
+        for lane in wanted {
+            if locked.contains(&lane) {
+                continue;
+            }
             if lane == 0 {
                 store::lock_lane(wallet, 0)?;
             } else {
@@ -83,28 +122,43 @@ pub fn lock_all(wallet: &str) -> Result<Vec<Lane>> {
     }
 }
 
-/// The lanes that nobody else has locked at the moment, now locked by us, and the numbers of all.
-pub fn lock_free(wallet: &str) -> Result<(Vec<Lane>, Vec<Lane>)> {
-    let all = store::read_lanes(wallet)?;
-    let mut free = Vec::new();
-    for lane in &all {
-        let locked = if lane.lane == 0 {
+/// Lanes that a funding could lock without waiting, among all that there are.
+pub struct Free {
+    /// Those that are ours now.
+    pub ours: Vec<Lane>,
+    /// All of the wallet.
+    pub all: Vec<Lane>,
+    /// True when every lane that counts is ours: then nobody else can change any of them.
+    pub whole: bool,
+}
+
+/// Locks the lanes that nobody else has locked at the moment.
+pub fn lock_free(wallet: &str, lanes: i16) -> Result<Free> {
+    let mut locked = Vec::new();
+    for lane in store::read_lanes(wallet)?
+        .iter()
+        .filter(|lane| counts(lane, lanes))
+    {
+        let ours = if lane.lane == 0 {
             store::try_lane(wallet, 0)?.is_some()
         } else {
             lock::attempt(wallet, lane.lane) == Attempt::Acquired
         };
-        if locked {
-            free.push(lane.lane);
+        if ours {
+            locked.push(lane.lane);
         }
     }
     // Read again: a lane may have changed between the first look and its lock.
     let all = store::read_lanes(wallet)?;
-    let mine = all
+    let whole = all
         .iter()
-        .filter(|lane| free.contains(&lane.lane))
+        .all(|lane| !counts(lane, lanes) || locked.contains(&lane.lane));
+    let ours = all
+        .iter()
+        .filter(|lane| locked.contains(&lane.lane))
         .cloned()
         .collect();
-    Ok((mine, all))
+    Ok(Free { ours, all, whole })
 }
 
 /// Reads the thresholds of a wallet, in terms of what is available; depletion stands at minus

@@ -7,7 +7,7 @@
 
 use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
-use crate::allowance::whole::{Whole, lock_all};
+use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
@@ -228,9 +228,8 @@ impl<'a> Job<'a> {
     /// All lanes are locked: the exact total decides.
     fn pay_from_all(&self) -> Result<Attempt> {
         let wallet = self.request.wallet;
-        let lanes = lock_all(wallet)?;
         // Nobody can change a rule while we hold the lanes, nor book with our key.
-        let rules = rules::read(wallet)?;
+        let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;
         if replay::by_key(wallet, self.request.key, Call::Charge)?.is_some() {
             return Ok(Attempt::KeyTaken);
         }

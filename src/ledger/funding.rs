@@ -11,7 +11,9 @@ use crate::allowance::cut::active;
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, cross};
-use crate::allowance::whole::{Whole, lock_free, read_thresholds, watermark_for, write_thresholds};
+use crate::allowance::whole::{
+    Free, Whole, lock_free, read_thresholds, watermark_for, write_thresholds,
+};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
@@ -138,11 +140,11 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
             {
                 into_lane(funding, &rules, lane)?
             } else {
-                let (free, all) = lock_free(wallet)?;
-                if free.len() == all.len() {
-                    into_all(funding, &rules, free)?
+                let free = lock_free(wallet, rules.lanes)?;
+                if free.whole {
+                    into_all(funding, &rules, free.all)?
                 } else {
-                    into_some(funding, &rules, free, &all, thresholds)?
+                    into_some(funding, &rules, free, thresholds)?
                 }
             }
         }
@@ -366,13 +368,17 @@ fn into_all(funding: &Funding<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Ou
 fn into_some(
     funding: &Funding<'_>,
     rules: &Rules,
-    mut free: Vec<Lane>,
-    all: &[Lane],
+    free: Free,
     stored: Vec<Threshold>,
 ) -> Result<Outcome> {
     let wallet = funding.wallet;
     let credit = rules.credit_limit;
     let balance = balance_after(funding, rules)?;
+    let Free {
+        ours: mut free,
+        all,
+        ..
+    } = free;
     let payee = free
         .iter_mut()
         .find(|lane| active(rules.lanes).contains(&lane.lane))

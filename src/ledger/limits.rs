@@ -2,7 +2,7 @@
 //! windows have spent, which the ledger knows, and must hold all lanes while it does.
 
 use crate::access::rights::Level;
-use crate::allowance::whole::lock_all;
+use crate::allowance::whole::Extent;
 use crate::error::{Error, Result};
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::once::Once;
@@ -126,8 +126,7 @@ fn answer_id(result: Option<crate::storage::jsonb::Jsonb>) -> Result<[u8; 16]> {
 fn write(new: &NewLimit<'_>) -> Result<[u8; 16]> {
     let wallet = new.wallet;
     lock_wallet(wallet)?;
-    lock_all(wallet)?;
-    let rules = rules::read(wallet)?;
+    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
     if rules.status == Status::Closed {
         rules.require_active(wallet)?;
     }

@@ -11,12 +11,12 @@ use std::rc::Rc;
 use jiff::tz::TimeZone;
 
 use crate::allowance::lanes::Cutting;
-use crate::allowance::whole::Cut;
+use crate::allowance::whole::{Cut, Extent, lock_all};
 use crate::error::{Code, Error, Result, quoted};
 use crate::limits::limit::{Limit, Scope};
 use crate::limits::period::Period;
 use crate::money::Amount;
-use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
+use crate::storage::rows::{Lane, LimitRow, RuleRows, WalletRow};
 use crate::storage::{invalidation, store};
 
 /// Wallets that a backend keeps; beyond, it starts anew.
@@ -170,6 +170,15 @@ pub fn read(wallet: &str) -> Result<Rc<Rules>> {
         }
     });
     Ok(rules)
+}
+
+/// Locks the lanes of a wallet's balance, and reads its rules and the lanes.
+pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<Lane>)> {
+    lock_all(wallet, extent, || {
+        let rules = read(wallet)?;
+        let lanes = rules.lanes;
+        Ok((rules, lanes))
+    })
 }
 
 fn rules_of(rows: RuleRows) -> Result<Rules> {

@@ -8,7 +8,7 @@ use crate::allowance::cut::active;
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
 use crate::allowance::thresholds::{Kind, State, Threshold};
-use crate::allowance::whole::{Cut, Whole, keep_low_thresholds, lock_all, write_thresholds};
+use crate::allowance::whole::{Cut, Extent, Whole, keep_low_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::once::Once;
@@ -207,8 +207,8 @@ fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
 /// Brings lanes and thresholds in line with the wallet's row, under all lanes' locks. The credit
 /// limit was `old_credit` when the lanes were cut last.
 fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
-    let lanes = lock_all(wallet)?;
-    let rules = rules::read(wallet)?;
+    // Every lane, also those that do not count now: they may have been active before.
+    let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
     let credit = rules.credit_limit;
     let mut whole = Whole::new(wallet, lanes, credit)?;
     let added = credit.minus(old_credit).map_err(range)?;
@@ -266,8 +266,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
     }
     once(call, || {
         lock_wallet(wallet)?;
-        lock_all(wallet)?;
-        let before = rules::read(wallet)?;
+        let (before, _) = rules::read_with_lanes(wallet, Extent::Every)?;
         let low_balance = changes.low_balance.as_deref();
         let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
         UPDATE.run(&[
@@ -304,8 +303,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
 pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatum> {
     once(call, || {
         lock_wallet(wallet)?;
-        let present = lock_all(wallet)?;
-        let rules = rules::read(wallet)?;
+        let (rules, present) = rules::read_with_lanes(wallet, Extent::Every)?;
         for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
             lock::wait(wallet, lane);
             store::new_lane(wallet, lane, rules.epoch)?;
@@ -335,8 +333,7 @@ pub fn turn(
 ) -> Result<BalanceDatum> {
     once(call, || {
         lock_wallet(wallet)?;
-        let lanes = lock_all(wallet)?;
-        let rules = rules::read(wallet)?;
+        let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
         if rules.status == Status::Closed {
             rules.require_active(wallet)?;
         }
