@@ -1,0 +1,157 @@
+-- Which price holds, and that no digit is lost.
+SET datestyle = ISO;
+SELECT wallet FROM wallet.create_wallet('pr');
+SELECT balance FROM wallet.fund('pr', 1000);
+-- price_usage books nothing and says what it found.
+SELECT wallet.set_price('pr-a', 'input_tokens', 3, 1000000, effective_from => '2025-01-01') IS NOT NULL AS set;
+SELECT cost, currency, model, total_tokens, jsonb_array_length(lines) AS lines
+  FROM wallet.price_usage('{"model":"pr-a","input_tokens":1000}');
+SELECT l->>'meter' AS meter, l->'quantity' AS quantity, l->'unit_price' AS unit_price, l->'per' AS per, l->'amount' AS amount,
+       (SELECT p.model FROM wallet.prices p WHERE p.price_id = (l->>'price_id')::uuid) AS price_of
+  FROM wallet.price_usage('{"model":"pr-a","input_tokens":1000}', wallet => 'pr') p, jsonb_array_elements(p.lines) l;
+SELECT balance FROM wallet.balances WHERE wallet = 'pr';
+
+-- Exact digits. The reference is PostgreSQL's own arithmetic.
+CREATE FUNCTION regress.price(model text, usage jsonb) RETURNS numeric LANGUAGE sql AS
+    $$ SELECT cost FROM wallet.price_usage(usage, model => model) $$;
+SELECT count(wallet.set_price(m, 'input_tokens', price, per, effective_from => '2025-01-01'))
+  FROM (VALUES ('pr-exact', 0.0000000375, 1), ('pr-k', 0.0015, 1000), ('pr-m', 0.15, 1000000),
+               ('pr-min', 0.006, 60), ('pr-h', 2.80, 3600), ('pr-third', 1, 3), ('pr-digits', 2.99999123456789, 1)) AS p (m, price, per);
+SELECT regress.price('pr-exact', '{"input_tokens":123456789}') AS cost, 0.0000000375 * 123456789 AS expected;
+SELECT regress.price('pr-k', '{"input_tokens":1}') AS per_thousand, regress.price('pr-m', '{"input_tokens":1}') AS per_million,
+       regress.price('pr-min', '{"input_tokens":1}') AS per_minute, regress.price('pr-h', '{"input_tokens":1}') AS per_hour;
+SELECT regress.price('pr-digits', '{"input_tokens":999}') AS cost, 2.99999123456789 * 999 AS unrounded;
+-- Half-even at the twelfth decimal, once per line. 2.8 / 3600 = 0.000777…; 1/3, 2/3.
+SELECT regress.price('pr-third', '{"input_tokens":1}') AS third, regress.price('pr-third', '{"input_tokens":2}') AS two_thirds;
+SELECT count(wallet.set_price('pr-half', m, price, 1, effective_from => '2025-01-01'))
+  FROM (VALUES ('input_tokens', 0.0000000000005), ('output_tokens', 0.0000000000015), ('pages', 0.00000000000050001)) AS p (m, price);
+SELECT l->>'meter' AS meter, l->'unit_price' AS unit_price, l->'amount' AS amount
+  FROM wallet.price_usage('{"model":"pr-half","input_tokens":1,"output_tokens":1,"pages":1}') p, jsonb_array_elements(p.lines) l ORDER BY 1;
+-- Every quantity from 1 to 2000 against numeric arithmetic.
+SELECT count(*) AS wrong
+  FROM generate_series(1, 2000) n, wallet.price_usage(jsonb_build_object('model', 'pr-m', 'input_tokens', n)) p
+ WHERE p.cost <> round(0.15 * n / 1000000, 12);
+-- The most digits that a price and a quantity may have.
+SELECT wallet.set_price('pr-most', 'input_tokens', 0.999999999999999) IS NOT NULL AS set;
+SELECT regress.price('pr-most', '{"input_tokens":999999999999}') AS cost, round(0.999999999999999 * 999999999999, 12) AS expected;
+CALL regress.fails($$ SELECT wallet.set_price('pr-most', 'input_tokens', 0.9999999999999999) $$);
+SELECT regress.outcome($$ SELECT wallet.price_usage('{"model":"pr-most","input_tokens":1000000000000}') $$);
+SELECT wallet.set_price('pr-huge', 'input_tokens', 99999) IS NOT NULL AS set;
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-huge","input_tokens":999999999999}') $$);
+
+-- From a date on: each price holds until the next begins.
+SELECT count(wallet.set_price('pr-date', 'input_tokens', price, 1, effective_from => since))
+  FROM (VALUES (1, '2025-01-01Z'::timestamptz), (2, '2025-02-01Z'), (NULL, '2025-03-01Z'), (4, '2025-04-01Z'), (5, '2999-01-01Z')) AS p (price, since);
+SELECT at AT TIME ZONE 'UTC' AS at, regress.outcome(format('SELECT wallet.price_usage(%L, at => %L)', '{"model":"pr-date","input_tokens":1}', at)) AS outcome,
+       CASE WHEN at NOT BETWEEN '2025-03-01Z' AND '2025-03-31Z' AND at >= '2025-01-01Z'
+            THEN (SELECT cost FROM wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => at)) END AS cost
+  FROM (VALUES ('2024-12-31 23:59:59.999999Z'::timestamptz), ('2025-01-01Z'), ('2025-01-31 23:59:59.999999Z'), ('2025-02-01Z'),
+               ('2025-03-01Z'), ('2025-03-31Z'), ('2025-04-01Z'), ('2026-01-01Z')) AS t (at);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2024-12-31Z') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-03-15Z') $$);
+-- The same price again is no second row; a correction for the same date is one, and holds.
+SELECT wallet.set_price('pr-date', 'input_tokens', 2.0, 1, effective_from => '2025-02-01Z')
+     = wallet.set_price('pr-date', 'input_tokens', 2, 1, effective_from => '2025-02-01Z') AS same_id;
+SELECT count(*) FROM wallet.prices WHERE model = 'pr-date';
+SELECT wallet.set_price('pr-date', 'input_tokens', 2.5, 1, effective_from => '2025-02-01Z') IS NOT NULL AS corrected;
+SELECT cost FROM wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-02-02Z');
+-- In the transaction that sets it a price holds at once, and after a rollback no more.
+BEGIN;
+SELECT wallet.set_price('pr-date', 'input_tokens', 9, 1, effective_from => '2025-02-01Z') IS NOT NULL AS set;
+SELECT cost FROM wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-02-02Z');
+ROLLBACK;
+SELECT cost FROM wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-02-02Z');
+
+-- Conditions: the price with most of them, then region, service tier, conditions, threshold.
+SELECT count(wallet.set_price('pr-cond', 'input_tokens', price, 1, region => region, service_tier => tier,
+                              above_input_tokens => above, conditions => cond, effective_from => '2025-01-01'))
+  FROM (VALUES (1, NULL, NULL, NULL::bigint, '{}'::jsonb),
+               (2, NULL, NULL, 200000, '{}'),
+               (3, NULL, NULL, NULL, '{"mode":"fast"}'),
+               (4, NULL, 'batch', NULL, '{}'),
+               (5, 'eu', NULL, NULL, '{}'),
+               (6, NULL, 'batch', 200000, '{}'),
+               (7, 'eu', 'batch', NULL, '{}'),
+               (8, NULL, NULL, NULL, '{"mode":"fast","voice":true}'),
+               (9, NULL, NULL, 272000, '{}')) AS p (price, region, tier, above, cond);
+SELECT usage, l->'unit_price' AS unit_price
+  FROM (VALUES ('{"input_tokens":1}'::jsonb), ('{"input_tokens":200000}'), ('{"input_tokens":200001}'), ('{"input_tokens":300000}'),
+               ('{"input_tokens":1,"mode":"fast"}'), ('{"input_tokens":1,"mode":"slow"}'), ('{"input_tokens":1,"mode":"fast","voice":true}'),
+               ('{"input_tokens":1,"mode":"fast","voice":"true"}'),
+               ('{"input_tokens":1,"service_tier":"batch"}'), ('{"input_tokens":1,"service_tier":"batch","mode":"fast"}'),
+               ('{"input_tokens":1,"region":"eu","service_tier":"flex"}'), ('{"input_tokens":1,"region":"eu","service_tier":"batch"}'),
+               ('{"input_tokens":300000,"service_tier":"batch"}'), ('{"input_tokens":300000,"region":"eu"}')) AS u (usage),
+       wallet.price_usage(usage, model => 'pr-cond') p, jsonb_array_elements(p.lines) l;
+-- Region and tier also by argument, which must not contradict the usage.
+SELECT cost FROM wallet.price_usage('{"input_tokens":1}', model => 'pr-cond', region => 'eu', service_tier => 'batch');
+CALL regress.fails($$ SELECT wallet.price_usage('{"input_tokens":1,"region":"us"}', model => 'pr-cond', region => 'eu') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"input_tokens":1,"model":"x"}', model => 'pr-cond') $$);
+
+-- A threshold re-prices all of the request, output too, and counts cached input.
+SELECT count(wallet.set_price('pr-long', meter, price, 1, above_input_tokens => above, effective_from => '2025-01-01'))
+  FROM (VALUES ('input_tokens', 1, NULL::bigint), ('output_tokens', 10, NULL), ('input_tokens', 2, 1000), ('output_tokens', 15, 1000)) AS p (meter, price, above);
+SELECT usage, cost
+  FROM (VALUES ('{"input_tokens":1000,"output_tokens":1}'::jsonb), ('{"input_tokens":1001,"output_tokens":1}'),
+               ('{"input_tokens":600,"cache_read_tokens":401,"output_tokens":1}'), ('{"input_tokens":600,"output_tokens":5000}')) AS u (usage),
+       wallet.price_usage(usage, model => 'pr-long');
+
+-- Stand-ins: reasoning and output_* as output, cache_* and input_* as input, unless priced.
+SELECT usage, cost
+  FROM (VALUES ('{"reasoning_tokens":1}'::jsonb), ('{"output_audio_tokens":1}'), ('{"cache_read_tokens":1}'), ('{"cache_write_1h_tokens":1}'), ('{"input_image_tokens":1}')) AS u (usage),
+       wallet.price_usage(usage, model => 'pr-long');
+SELECT wallet.set_price('pr-long', 'cache_read_tokens', 0.1, effective_from => '2025-01-01') IS NOT NULL AS set;
+SELECT cost, total_tokens FROM wallet.price_usage('{"model":"pr-long","input_tokens":1,"cache_read_tokens":1,"reasoning_tokens":1}');
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-long","images":1}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-long","citation_tokens":1}') $$);
+-- A price of zero is a price.
+SELECT wallet.set_price('pr-long', 'citation_tokens', 0, effective_from => '2025-01-01') IS NOT NULL AS set;
+SELECT cost, jsonb_array_length(lines) AS lines FROM wallet.price_usage('{"model":"pr-long","citation_tokens":5}');
+-- A meter of one's own is one that has a price.
+SELECT wallet.set_price('pr-own', 'widgets', 0.5, effective_from => '2025-01-01') IS NOT NULL AS set;
+SELECT cost, total_tokens FROM wallet.price_usage('{"model":"pr-own","widgets":1.5,"gadgets":7}');
+
+-- The exact model before provider/model before patterns, the longest pattern first.
+SELECT count(wallet.set_price(m, 'requests', price, effective_from => '2025-01-01'))
+  FROM (VALUES ('pr-x-*', 1), ('pr-x-4*', 2), ('prov/pr-x-4o', 3), ('pr-x-4o-exact', 4), ('*pr-x-4o-mini*', 5)) AS p (m, price);
+SELECT model, provider, cost
+  FROM (VALUES ('pr-x-3', NULL), ('pr-x-4o', NULL), ('pr-x-4o', 'prov'), ('pr-x-4o', 'else'), ('pr-x-4o-exact', 'prov'), ('pr-x-4o-mini-2025', NULL), ('pr-x-', NULL)) AS m (model, provider),
+       LATERAL (SELECT cost FROM wallet.price_usage(jsonb_strip_nulls(jsonb_build_object('model', model, 'provider', provider, 'requests', 1)))) p;
+SELECT regress.outcome($$ SELECT wallet.price_usage('{"model":"pr-y","requests":1}') $$);
+-- A row of a provider holds for requests of that provider, or of none.
+SELECT count(wallet.set_price('pr-prov', 'requests', price, provider => prov, effective_from => '2025-01-01'))
+  FROM (VALUES (1, NULL), (2, 'azure')) AS p (price, prov);
+SELECT cost FROM wallet.price_usage('{"model":"pr-prov","provider":"azure","requests":1}');
+SELECT cost FROM wallet.price_usage('{"model":"pr-prov","provider":"aws","requests":1}');
+
+-- A wallet's own list before the default list.
+SELECT count(wallet.set_price(m, meter, price, price_list => list, effective_from => '2025-01-01'))
+  FROM (VALUES ('pr-list', 'requests', 10, 'default'), ('pr-list', 'requests', 8, 'gold'), ('pr-list2', 'requests', 20, 'default'), ('pr-list*', 'pages', 7, 'gold')) AS p (m, meter, price, list);
+UPDATE wallet.wallets SET price_list = 'gold' WHERE wallet_id = 'pr';
+SELECT cost FROM wallet.price_usage('{"model":"pr-list","requests":1}');
+SELECT cost FROM wallet.price_usage('{"model":"pr-list","requests":1}', wallet => 'pr');
+SELECT cost FROM wallet.price_usage('{"model":"pr-list2","requests":1}', wallet => 'pr');
+UPDATE wallet.wallets SET price_list = 'default' WHERE wallet_id = 'pr';
+
+-- What price_usage and set_price refuse.
+CALL regress.fails($$ SELECT wallet.price_usage(NULL) $$);
+SELECT regress.outcome($$ SELECT wallet.price_usage('[]') $$);
+SELECT regress.outcome($$ SELECT wallet.price_usage('{}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a"}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-none","input_tokens":1}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":-1}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":1.5}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":"7"}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":true}') $$);
+SELECT regress.outcome($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":1e400}') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":1}', wallet => 'pr_nobody') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-a","input_tokens":1}', at => 'infinity') $$);
+CALL regress.fails($$ SELECT wallet.set_price(NULL, 'requests', 1) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', NULL, 1) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', -1) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 'NaN') $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, per => 0) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, per => NULL) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, above_input_tokens => -1) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, conditions => '[]') $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, effective_from => NULL) $$);
+CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, effective_from => '-infinity') $$);
