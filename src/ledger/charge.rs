@@ -50,7 +50,18 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
 /// Books the charge; nothing when its key is taken.
 fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<Charged>> {
     for attempt in 0..MAX_TRIES {
-        let job = Job::new(request, rules)?;
+        let job = match Job::new(request, rules) {
+            Ok(job) => job,
+            Err(refused) => {
+                // What refuses may have changed since the rules were read.
+                let fresh = rules::read(request.wallet)?;
+                if fresh.epoch == rules.epoch {
+                    return Err(refused);
+                }
+                *rules = fresh;
+                continue;
+            }
+        };
         let outcome = if rules.needs_attention() {
             job.pay_from_all()?
         } else {

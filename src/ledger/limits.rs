@@ -101,6 +101,8 @@ pub const LEVEL: Level = Level::Admin;
 
 /// Sets the limit, or changes the one on the same scope, subject and period.
 pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
+    // A call with the same key waits here for the first one, and then finds its answer.
+    lock_wallet(new.wallet)?;
     if let Some(answer) = call.answered()? {
         return answer_id(answer.result());
     }
@@ -125,7 +127,6 @@ fn answer_id(result: Option<crate::storage::jsonb::Jsonb>) -> Result<[u8; 16]> {
 
 fn write(new: &NewLimit<'_>) -> Result<[u8; 16]> {
     let wallet = new.wallet;
-    lock_wallet(wallet)?;
     let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
     if rules.status == Status::Closed {
         rules.require_active(wallet)?;

@@ -118,16 +118,29 @@ pub fn check_time_zone(zone: &str) -> Result<()> {
 
 /// The first answer if the key was used, else what `work` makes, remembered.
 fn once(once: Once<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatum> {
-    if let Some(answer) = once.answered()?
-        && let Some(result) = answer.result()
-    {
-        let rows = ROW_FROM_JSON.run(&[Value::Jsonb(result)])?;
-        let row = rows
-            .datum(0, 0)
-            .ok_or_else(|| Error::internal("an answer was not kept"))?;
-        return Ok(BalanceDatum(to_caller(row)));
+    // A call with the same key waits here for the first one, and then finds its answer.
+    lock_wallet(once.wallet)?;
+    if let Some(row) = answered(once)? {
+        return Ok(row);
     }
     work()?;
+    remember(once)
+}
+
+/// The first answer to the call, if there was one.
+fn answered(once: Once<'_>) -> Result<Option<BalanceDatum>> {
+    let Some(answer) = once.answered()? else {
+        return Ok(None);
+    };
+    let lost = || Error::internal("an answer was not kept");
+    let rows = ROW_FROM_JSON.run(&[Value::Jsonb(answer.result().ok_or_else(lost)?)])?;
+    Ok(Some(BalanceDatum(to_caller(
+        rows.datum(0, 0).ok_or_else(lost)?,
+    ))))
+}
+
+/// The wallet's row of `balances`, kept as the answer to the call.
+fn remember(once: Once<'_>) -> Result<BalanceDatum> {
     let rows = BALANCE_ROW.run(&[Value::Text(once.wallet)])?;
     let row = rows
         .datum(0, 0)
@@ -157,38 +170,44 @@ pub struct NewWallet<'a> {
 /// Makes a wallet with an empty balance.
 pub fn create(new: &NewWallet<'_>, call: Once<'_>) -> Result<BalanceDatum> {
     check_time_zone(new.time_zone)?;
-    once(call, || {
-        let rows = CREATE.run(&[
-            Value::Text(new.wallet),
-            Value::Text(new.currency),
-            Value::Amount(new.credit_limit),
-            Value::Amounts(&new.low_balance),
-            Value::Text(new.time_zone),
-            Value::Int2(new.lanes),
-            Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
-            Value::Time(clock::now()),
-        ])?;
-        if rows.is_empty() {
-            return Err(Error::new(
-                Code::UniqueViolation,
-                format!("wallet {} exists already", quoted(new.wallet)),
-            )
-            .detail("Wallet names are unique in a database.")
-            .hint("Choose another name, or change the wallet with update_wallet().")
-            .rule("wallets", "wallets_pkey"));
-        }
-        let epoch = rules::new_epoch();
-        store::new_lane(new.wallet, 0, epoch)?;
-        if new.lanes > 1 {
-            active(new.lanes).try_for_each(|lane| store::new_lane(new.wallet, lane, epoch))?;
-        }
-        write_thresholds(
-            new.wallet,
-            &[],
-            &thresholds(&new.low_balance, new.credit_limit),
-        )?;
-        recut_under(new.wallet, Amount::ZERO)
-    })
+    let rows = CREATE.run(&[
+        Value::Text(new.wallet),
+        Value::Text(new.currency),
+        Value::Amount(new.credit_limit),
+        Value::Amounts(&new.low_balance),
+        Value::Text(new.time_zone),
+        Value::Int2(new.lanes),
+        Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+        Value::Time(clock::now()),
+    ])?;
+    if rows.is_empty() {
+        return match answered(call)? {
+            Some(row) => Ok(row),
+            None => Err(exists(new.wallet)),
+        };
+    }
+    let epoch = rules::new_epoch();
+    store::new_lane(new.wallet, 0, epoch)?;
+    if new.lanes > 1 {
+        active(new.lanes).try_for_each(|lane| store::new_lane(new.wallet, lane, epoch))?;
+    }
+    write_thresholds(
+        new.wallet,
+        &[],
+        &thresholds(&new.low_balance, new.credit_limit),
+    )?;
+    recut_under(new.wallet, Amount::ZERO)?;
+    remember(call)
+}
+
+fn exists(wallet: &str) -> Error {
+    Error::new(
+        Code::UniqueViolation,
+        format!("wallet {} exists already", quoted(wallet)),
+    )
+    .detail("Wallet names are unique in a database.")
+    .hint("Choose another name, or change the wallet with update_wallet().")
+    .rule("wallets", "wallets_pkey")
 }
 
 /// The thresholds of a wallet that has not been funded yet.
@@ -265,7 +284,6 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
         check_time_zone(zone)?;
     }
     once(call, || {
-        lock_wallet(wallet)?;
         let (before, _) = rules::read_with_lanes(wallet, Extent::Every)?;
         let low_balance = changes.low_balance.as_deref();
         let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
@@ -302,7 +320,6 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
 /// Cuts the balance into that many lanes.
 pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatum> {
     once(call, || {
-        lock_wallet(wallet)?;
         let (rules, present) = rules::read_with_lanes(wallet, Extent::Every)?;
         for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
             lock::wait(wallet, lane);
@@ -332,7 +349,6 @@ pub fn turn(
     call: Once<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
-        lock_wallet(wallet)?;
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
         if rules.status == Status::Closed {
             rules.require_active(wallet)?;
