@@ -49,20 +49,33 @@ fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Opt
                     "It has {} characters; at most {max} are allowed.",
                     text.chars().count()
                 ))
-                .hint("Keep long texts in a table of your own."))
+                .hint("Use a shorter one; long texts belong into a table of your own."))
         }
         value => Ok(value),
     }
 }
 
-/// One of a few words.
+/// One of a few words; of those that other versions know it says so.
 pub fn word<T: Copy>(
     argument: &str,
     value: Option<&str>,
     all: &[T],
     name: impl Fn(T) -> &'static str,
+    planned: &[&str],
 ) -> Result<T> {
     let value = required(argument, value)?;
+    if planned.iter().any(|planned| value.starts_with(planned)) {
+        let known: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+        return Err(Error::new(
+            Code::FeatureNotSupported,
+            format!(
+                "{argument} {} is not supported",
+                crate::error::quoted(value)
+            ),
+        )
+        .detail(format!("This version supports: {}.", known.join(", ")))
+        .hint(format!("Give one of these as {argument}.")));
+    }
     all.iter()
         .copied()
         .find(|one| name(*one) == value)
@@ -125,6 +138,14 @@ pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amou
     values
         .iter()
         .map(|value| {
+            if value.is_none() {
+                return Err(Error::new(
+                    Code::InvalidAmount,
+                    format!("{argument} has a NULL element"),
+                )
+                .detail("Every element must be an amount.")
+                .hint("Leave the element out."));
+            }
             let number = value
                 .clone()
                 .and_then(IntoDatum::into_datum)

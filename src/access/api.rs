@@ -29,6 +29,18 @@ statement!(
      VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 );
 statement!(
+    /// Grants to an earlier role of the same name. A role cannot be dropped while it has a privilege
+    /// on our schema, so one that has none now is another one than the grants were made to.
+    FORGET_NAMESAKE,
+    [TEXTOID],
+    "DELETE FROM wallet.access_grants g
+      USING pg_roles r
+      WHERE g.db_role = $1 AND r.rolname = $1
+        AND NOT EXISTS (
+            SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
+             WHERE n.nspname = 'wallet' AND a.grantee = r.oid AND a.privilege_type = 'USAGE')"
+);
+statement!(
     REVOKE,
     [TEXTOID, TEXTOID, TEXTOID],
     "DELETE FROM wallet.access_grants
@@ -58,7 +70,7 @@ fn change<'a>(
     }
     Ok(Change {
         role,
-        level: args::word("level", level, Level::ALL, Level::as_str)?,
+        level: args::word("level", level, Level::ALL, Level::as_str, &[])?,
         wallet: args::required("wallet", wallet)?,
     })
 }
@@ -97,6 +109,7 @@ fn grant_access(
             if wallet != ALL_WALLETS && WALLET_EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
                 return Err(Error::wallet_not_found(wallet));
             }
+            FORGET_NAMESAKE.run(&[Value::Text(role)])?;
             GRANT.run(&[
                 Value::Text(wallet),
                 Value::Text(role),

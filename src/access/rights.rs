@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 
@@ -13,7 +14,7 @@ use crate::storage::row::c_name;
 use crate::storage::session::{Session, as_owner};
 
 /// What a database role was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Views and reports, pricing, checking.
     Reader,
@@ -49,8 +50,8 @@ impl Level {
 /// Stands for all wallets in a grant.
 pub const ALL_WALLETS: &str = "*";
 
-/// Decisions that a backend keeps; beyond, it starts anew.
-const MAX_DECISIONS: usize = 4096;
+/// Wallets whose grants a backend keeps; beyond, it starts anew.
+const MAX_WALLETS: usize = 4096;
 
 statement!(
     GRANTS,
@@ -64,10 +65,13 @@ statement!(
     "SELECT DISTINCT db_role, level FROM wallet.access_grants"
 );
 
-type Decisions = HashMap<(pg_sys::Oid, Level), HashMap<String, bool>>;
+/// What was granted on a wallet: database role and level.
+type Grants = Rc<[(String, Level)]>;
 
 thread_local! {
-    static DECISIONS: RefCell<(u64, usize, Decisions)> = RefCell::default();
+    /// Grants by wallet, as of a generation. Whether the caller is a member of a role is asked
+    /// each time: PostgreSQL caches that itself, and forgets it when a membership changes.
+    static GRANTED: RefCell<(u64, HashMap<String, Grants>)> = RefCell::default();
 }
 
 /// Runs `work` as the owner after checking that the caller has the level on the wallet.
@@ -117,16 +121,21 @@ pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
 }
 
 fn allowed(caller: pg_sys::Oid, level: Level, wallet: &str) -> Result<bool> {
+    let grants = granted(wallet)?;
+    Ok(grants
+        .iter()
+        .any(|(role, granted)| granted.covers(level) && is_member(caller, role)))
+}
+
+/// The grants on a wallet and on all, or on any when the wallet is empty.
+fn granted(wallet: &str) -> Result<Grants> {
     let generation = invalidation::generation();
-    let known = DECISIONS.with_borrow_mut(|(seen, count, decisions)| {
-        if *seen != generation || *count > MAX_DECISIONS {
-            (*seen, *count) = (generation, 0);
-            decisions.clear();
+    let known = GRANTED.with_borrow_mut(|(seen, wallets)| {
+        if *seen != generation || wallets.len() > MAX_WALLETS {
+            *seen = generation;
+            wallets.clear();
         }
-        decisions
-            .get(&(caller, level))
-            .and_then(|wallets| wallets.get(wallet))
-            .copied()
+        wallets.get(wallet).cloned()
     });
     if let Some(known) = known {
         return Ok(known);
@@ -136,23 +145,21 @@ fn allowed(caller: pg_sys::Oid, level: Level, wallet: &str) -> Result<bool> {
     } else {
         GRANTS.run(&[Value::Text(wallet)])?
     };
-    let mut allowed = false;
+    let mut grants = Vec::new();
     for row in 0..rows.len() {
-        let (role, granted): (String, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
-        let granted = Level::ALL.iter().find(|level| level.as_str() == granted);
-        allowed |= granted.is_some_and(|granted| granted.covers(level)) && is_member(caller, &role);
+        let (role, level): (String, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
+        if let Some(level) = Level::ALL.iter().find(|known| known.as_str() == level) {
+            grants.push((role, *level));
+        }
     }
+    let grants: Grants = grants.into();
     invalidation::note_caching();
-    DECISIONS.with_borrow_mut(|(seen, count, decisions)| {
+    GRANTED.with_borrow_mut(|(seen, wallets)| {
         if *seen == generation && invalidation::generation() == generation {
-            *count += 1;
-            decisions
-                .entry((caller, level))
-                .or_default()
-                .insert(wallet.to_owned(), allowed);
+            wallets.insert(wallet.to_owned(), grants.clone());
         }
     });
-    Ok(allowed)
+    Ok(grants)
 }
 
 /// Wallets that the role may read; `*` is all of them.

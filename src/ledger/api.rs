@@ -187,14 +187,12 @@ fn update_wallet(
                 .hint("Add a price with set_price() instead."));
             }
         }
-        if members_only == Some(true) || freeze_on_chargeback == Some(true) {
-            return Err(Error::new(
-                Code::FeatureNotSupported,
-                "members_only and freeze_on_chargeback are not supported",
-            )
-            .detail("This version has neither members nor chargebacks.")
-            .hint("Leave them out."));
-        }
+        unsupported("members_only", members_only == Some(true), "members")?;
+        unsupported(
+            "freeze_on_chargeback",
+            freeze_on_chargeback == Some(true),
+            "chargebacks",
+        )?;
         let changes = Changes {
             credit_limit: amount("credit_limit", credit_limit)?,
             low_balance: self::low_balance(low_balance)?,
@@ -380,7 +378,7 @@ fn fund(
 ) -> FundRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::word("status", status, &["settled"], |word| word)?;
+        args::word("status", status, &["settled"], |word| word, &["pending"])?;
         unsupported("rate", rate.is_some(), "funding in another currency")?;
         unsupported("expires_at", expires_at.is_some(), "grants")?;
         unsupported("priority", priority != Some(100), "grants")?;

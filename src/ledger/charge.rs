@@ -292,7 +292,7 @@ impl<'a> Job<'a> {
 pub fn no_model() -> Error {
     crate::pricing::usage::invalid("usage names no model")
         .detail("Neither the usage object nor the argument model says which model was used.")
-        .hint("Add \"model\" to the usage object, or pass model => …")
+        .hint("Add \"model\" to the usage object, or pass the argument model.")
 }
 
 /// True when model and lines say everything that the usage object says, so that it need not be

@@ -15,9 +15,10 @@ use crate::allowance::whole::{
     Free, Whole, lock_free, read_thresholds, watermark_for, write_thresholds,
 };
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::once::Once;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
-use crate::ledger::rules::{self, Rules, Status};
+use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
@@ -196,6 +197,14 @@ fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
             rows.amount(0, 3)?,
         ));
     }
+    // A key that came with a payment credited before has no entry of its own.
+    let once = Once {
+        wallet: funding.wallet,
+        call: "fund",
+        key: funding.key,
+        fingerprint: funding.fingerprint(),
+    };
+    let answered = once.answered()?.is_some();
     let Some(reference) = funding.reference else {
         return Ok(None);
     };
@@ -220,13 +229,14 @@ fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
         .hint("Check the reference: every payment of a method has its own.")
         .rule("funding_requests", "funding_reference"));
     }
+    if !answered {
+        once.remember(None)?;
+    }
     Ok(funded(rows.need(0, 0)?, amount, rows.amount(0, 2)?))
 }
 
 fn check(funding: &Funding<'_>, rules: &Rules) -> Result<()> {
-    if rules.status == Status::Closed {
-        rules.require_active(funding.wallet)?;
-    }
+    rules.require_open(funding.wallet)?;
     if let Some(currency) = funding.currency
         && currency != rules.currency
     {

@@ -21,7 +21,7 @@ use crate::storage::store;
 statement!(
     FIND,
     [TEXTOID, TEXTOID, TEXTOID, TEXTOID],
-    "SELECT limit_id FROM wallet.limits
+    "SELECT limit_id, time_zone FROM wallet.limits
       WHERE wallet_id = $1 AND scope = $2 AND subject = $3 AND period = $4 AND metric = 'amount'"
 );
 
@@ -44,8 +44,8 @@ statement!(
 
 statement!(
     CHANGE,
-    [TEXTOID, UUIDOID, NUMERICOID],
-    "UPDATE wallet.limits SET max = $3 WHERE wallet_id = $1 AND limit_id = $2"
+    [TEXTOID, UUIDOID, NUMERICOID, TEXTOID],
+    "UPDATE wallet.limits SET max = $3, time_zone = $4 WHERE wallet_id = $1 AND limit_id = $2"
 );
 
 statement!(
@@ -128,9 +128,7 @@ fn answer_id(result: Option<crate::storage::jsonb::Jsonb>) -> Result<[u8; 16]> {
 fn write(new: &NewLimit<'_>) -> Result<[u8; 16]> {
     let wallet = new.wallet;
     let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
-    if rules.status == Status::Closed {
-        rules.require_active(wallet)?;
-    }
+    rules.require_open(wallet)?;
     let now = clock::now();
     let found = FIND.run(&[
         Value::Text(wallet),
@@ -142,7 +140,18 @@ fn write(new: &NewLimit<'_>) -> Result<[u8; 16]> {
         insert(new, now)?
     } else {
         let id: [u8; 16] = found.need(0, 0)?;
-        CHANGE.run(&[Value::Text(wallet), Value::Uuid(id), Value::Amount(new.max)])?;
+        let old_zone: String = found.need(0, 1)?;
+        let zone = new.time_zone.unwrap_or(&old_zone);
+        CHANGE.run(&[
+            Value::Text(wallet),
+            Value::Uuid(id),
+            Value::Amount(new.max),
+            Value::Text(zone),
+        ])?;
+        if zone != old_zone {
+            // Other days and months: their running windows are counted as for a new limit.
+            count_running(wallet, &limit(new, id, zone)?, now)?;
+        }
         let values = [
             Value::Text(wallet),
             Value::Uuid(id),
@@ -157,22 +166,26 @@ fn write(new: &NewLimit<'_>) -> Result<[u8; 16]> {
     Ok(id)
 }
 
-fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
-    let wallet = new.wallet;
-    let zone_name = match new.time_zone {
-        Some(zone) => zone.to_owned(),
-        None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
-    };
-    crate::ledger::wallets::check_time_zone(&zone_name)?;
-    let limit = Limit {
-        id: uuid::Uuid::now_v7().into_bytes(),
+fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
+    crate::ledger::wallets::check_time_zone(zone)?;
+    Ok(Limit {
+        id,
         scope: new.scope,
         subject: new.subject.to_owned(),
         period: new.period,
         max: new.max,
-        zone: jiff::tz::TimeZone::get(&zone_name)
+        zone: jiff::tz::TimeZone::get(zone)
             .map_err(|_| Error::argument("time zone is not known"))?,
+    })
+}
+
+fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
+    let wallet = new.wallet;
+    let zone = match new.time_zone {
+        Some(zone) => zone.to_owned(),
+        None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
     };
+    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone)?;
     INSERT.run(&[
         Value::Text(wallet),
         Value::Uuid(limit.id),
@@ -180,23 +193,28 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Text(new.subject),
         Value::Text(new.period.as_str()),
         Value::Amount(new.max),
-        Value::Text(&zone_name),
+        Value::Text(&zone),
         Value::Time(now),
     ])?;
-    // A new limit counts what its running windows already spent. From here on a window without a
-    // row is one in which nothing was spent.
+    count_running(wallet, &limit, now)?;
+    Ok(limit.id)
+}
+
+/// Has a limit count what its running windows already spent. From here on a window without a row
+/// is one in which nothing was spent.
+fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let start = limit.window("*".to_owned(), now)?.start;
     let spent = SPENT.run(&[
         Value::Text(wallet),
         Value::OptTime(start),
-        Value::Bool(new.scope == Scope::User),
-        Value::Text(new.subject),
+        Value::Bool(limit.scope == Scope::User),
+        Value::Text(&limit.subject),
     ])?;
     for row in 0..spent.len() {
         let applied = limit.window(spent.need(row, 0)?, now)?;
         window::open(wallet, &applied, spent.amount(row, 1)?)?;
     }
-    Ok(limit.id)
+    Ok(())
 }
 
 /// What `check_limits` was asked.

@@ -49,10 +49,34 @@ fn set_limit(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let max = args::amount("max", max.as_ref())?;
-        let period = args::word("period", period, Period::ALL, Period::as_str)?;
-        let scope = args::word("scope", scope, Scope::ALL, Scope::as_str)?;
-        args::word("metric", metric, &["amount"], |word| word)?;
-        args::word("mode", mode, &["hard"], |word| word)?;
+        let period = args::word(
+            "period",
+            period,
+            Period::ALL,
+            Period::as_str,
+            &["minute", "hour", "week", "quarter", "year", "rolling"],
+        )?;
+        let scope = args::word(
+            "scope",
+            scope,
+            Scope::ALL,
+            Scope::as_str,
+            &["team", "model", "service", "key", "tag:"],
+        )?;
+        args::word(
+            "metric",
+            metric,
+            &["amount"],
+            |word| word,
+            &[
+                "requests",
+                "tokens",
+                "input_tokens",
+                "output_tokens",
+                "images",
+            ],
+        )?;
+        args::word("mode", mode, &["hard"], |word| word, &["soft"])?;
         args::amounts("warn_at", &warn_at.unwrap_or_default())?;
         if anchor.is_some() {
             return Err(not_yet(

@@ -101,6 +101,15 @@ impl Rules {
         }
     }
 
+    /// WL004 when the wallet is closed.
+    pub fn require_open(&self, wallet: &str) -> Result<()> {
+        if self.status == Status::Closed {
+            self.require_active(wallet)
+        } else {
+            Ok(())
+        }
+    }
+
     /// WL004 unless the wallet may be spent from.
     pub fn require_active(&self, wallet: &str) -> Result<()> {
         let state = match self.status {
@@ -113,7 +122,7 @@ impl Rules {
             format!("wallet {} is {state}", quoted(wallet)),
         );
         let error = match &self.status_reason {
-            Some(reason) => error.detail(format!("The reason given is: {reason}.")),
+            Some(reason) => error.detail(format!("The reason given is {}.", quoted(reason))),
             None => error.detail("No reason was given."),
         };
         Err(match self.status {

@@ -39,7 +39,7 @@ fn refuse_overdraft<'a>(
     let wallet: String = column(&row, "wallet_id").unwrap_or_default();
     let id = column::<pgrx::Uuid>(&row, "allowance_id").map(|id| *id.as_bytes());
     let numbers = format!(
-        "Allotted are {}; spent would be {} and held {}.",
+        "Of {} allotted, {} would be spent and {} held.",
         shown(&row, "allotted"),
         shown(&row, "spent"),
         shown(&row, "held")
@@ -51,14 +51,14 @@ fn refuse_overdraft<'a>(
         )
         .hint("Write with fund() and charge(), which keep balance, limits and ledger together.")
     } else {
-        let subject: String = column(&row, "subject").unwrap_or_default();
+        let subject: Option<String> = column(&row, "subject");
+        let whose = match subject.filter(|subject| subject != "*") {
+            Some(user) => format!("user {} of wallet {}", quoted(user), quoted(&wallet)),
+            None => format!("wallet {}", quoted(&wallet)),
+        };
         Error::new(
             Code::LimitExceeded,
-            format!(
-                "limit of {} in wallet {} would be exceeded",
-                quoted(subject),
-                quoted(&wallet)
-            ),
+            format!("limit of {whose} would be exceeded"),
         )
         .hint("Write with charge(), and change limits with set_limit().")
     };

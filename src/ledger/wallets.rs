@@ -12,7 +12,7 @@ use crate::allowance::whole::{Cut, Extent, Whole, keep_low_thresholds, write_thr
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::once::Once;
-use crate::ledger::rules::{self, Rules, Status};
+use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
@@ -235,10 +235,10 @@ fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     if before.is_negative() {
         return Err(Error::new(
             Code::InsufficientFunds,
-            format!("wallet {} uses more credit than that", quoted(wallet)),
+            format!("credit_limit is below what wallet {} uses", quoted(wallet)),
         )
         .detail(format!(
-            "A credit limit of {credit} would leave {before} to spend."
+            "A credit limit of {credit} would leave {before} to spend; it must be zero or more."
         ))
         .hint("Fund the wallet first, or lower the credit limit by less."));
     }
@@ -285,6 +285,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
     }
     once(call, || {
         let (before, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+        before.require_open(wallet)?;
         let low_balance = changes.low_balance.as_deref();
         let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
         UPDATE.run(&[
@@ -321,6 +322,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
 pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, present) = rules::read_with_lanes(wallet, Extent::Every)?;
+        rules.require_open(wallet)?;
         for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
             lock::wait(wallet, lane);
             store::new_lane(wallet, lane, rules.epoch)?;
@@ -350,9 +352,7 @@ pub fn turn(
 ) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
-        if rules.status == Status::Closed {
-            rules.require_active(wallet)?;
-        }
+        rules.require_open(wallet)?;
         if turn == Turn::Close {
             require_empty(wallet, lanes, &rules)?;
         }

@@ -170,6 +170,9 @@ fn refusal(
             status.window.held,
             status.remaining(),
         ))
-        .hint("Wait for the reset, or raise the limit with set_limit().")
+        .hint(match status.applied.end {
+            Some(_) => "Wait for the reset, or raise the limit with set_limit().",
+            None => "Raise the limit with set_limit().",
+        })
         .rule("limits", crate::storage::rows::uuid_text(limit.id)))
 }

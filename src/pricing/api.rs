@@ -258,7 +258,7 @@ fn price_usage(
                 .detail(
                     "Neither the usage object nor the argument model says which model was used.",
                 )
-                .hint("Add \"model\" to the usage object, or pass model => …")
+                .hint("Add \"model\" to the usage object, or pass the argument model.")
         })?;
         args::required("model", Some(&model))?;
         let priced = |list: &str, currency: String| {

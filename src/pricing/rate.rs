@@ -68,13 +68,16 @@ pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Pri
             Err(_) => continue,
         };
         match price {
-            Some(price) if !quantity.is_zero() => {
+            Some(price) => {
+                price_provider = price_provider.or(price.provider.clone());
+                service = service.or(price.service.clone());
+                if quantity.is_zero() {
+                    continue;
+                }
                 let line = line(meter, quantity, price)?;
                 cost = cost
                     .plus(line.amount)
                     .map_err(|e| not_an_amount("cost", e))?;
-                price_provider = price_provider.or(price.provider.clone());
-                service = service.or(price.service.clone());
                 lines.push(line);
             }
             None if known && !quantity.is_zero() => return Err(not_found(model, meter, &shelf)),
@@ -127,7 +130,7 @@ fn not_found(model: &str, meter: &str, shelf: &Shelf) -> Error {
             format!("no price for model {}", quoted(model)),
         )
         .detail("No price list of the wallet has this model or a pattern for it.")
-        .hint("Add its prices with set_price() or import_prices(), or check the model's name.");
+        .hint("Add its prices with set_price(), or check the model's name.");
     }
     Error::new(
         Code::PriceNotFound,

@@ -39,30 +39,35 @@ impl Usage {
     /// Reads the flat form: attributes as strings, meters as numbers.
     pub fn read(json: Json) -> Result<Usage> {
         let Json::Object(object) = json else {
-            return Err(invalid("usage is not an object").hint(EXAMPLE));
+            return Err(invalid("usage is not an object")
+                .detail("A usage names a model and what was used of it.")
+                .hint(EXAMPLE));
         };
         let mut usage = Usage::default();
         for (key, value) in &object {
-            match value {
-                Json::Number(number) => {
+            let attribute = usage.attribute(key);
+            match (value, attribute) {
+                (Json::Null, _) => {}
+                (Json::String(text), Some(attribute)) => *attribute = Some(text.clone()),
+                (_, Some(_)) => {
+                    return Err(
+                        invalid(format!("usage key {} is not a string", quoted(key)))
+                            .detail("model, provider, region and service_tier are JSON strings.")
+                            .hint(EXAMPLE),
+                    );
+                }
+                (Json::Number(number), None) => {
                     let quantity = quantity(key, number);
                     if is_known_meter(key) {
                         quantity.clone()?;
                     }
                     usage.numbers.push((key.clone(), quantity));
                 }
-                Json::Null => {}
-                Json::String(text) => {
-                    if let Some(attribute) = usage.attribute(key) {
-                        *attribute = Some(text.clone());
-                    } else if is_known_meter(key) {
-                        return Err(not_a_number(key));
-                    }
-                }
-                _ if is_known_meter(key) => return Err(not_a_number(key)),
-                _ if usage.attribute(key).is_some() => {
+                _ if is_known_meter(key) => {
                     return Err(
-                        invalid(format!("usage key {} is not a string", quoted(key))).hint(EXAMPLE),
+                        invalid(format!("usage key {} is not a number", quoted(key)))
+                            .detail("Meters are JSON numbers.")
+                            .hint(EXAMPLE),
                     );
                 }
                 _ => {}
@@ -115,12 +120,6 @@ pub fn one_of(
     }
 }
 
-fn not_a_number(key: &str) -> Error {
-    invalid(format!("usage key {} is not a number", quoted(key)))
-        .detail("Meters are JSON numbers.")
-        .hint(EXAMPLE)
-}
-
 /// A number of the usage object as a quantity.
 fn quantity(key: &str, number: &Number) -> Result<Decimal> {
     let too_long = || {
@@ -134,7 +133,7 @@ fn quantity(key: &str, number: &Number) -> Result<Decimal> {
     if value.is_sign_negative() && !value.is_zero() {
         return Err(invalid(format!("usage key {} is negative", quoted(key)))
             .detail(format!("It is {value}."))
-            .hint("Use refund() to give money back."));
+            .hint("Quantities are zero or more."));
     }
     if is_countable(key) && !value.fract().is_zero() {
         return Err(
