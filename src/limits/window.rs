@@ -69,6 +69,9 @@ pub fn open(wallet: &str, applied: &Applied<'_>, spent: Amount) -> Result<()> {
     )
 }
 
+/// Looks at a window that is being made or given back to before a call gives up.
+const MAX_TRIES: usize = 50;
+
 /// What became of taking from several windows.
 pub enum Taken {
     /// All had enough.
@@ -85,21 +88,39 @@ pub enum Taken {
 /// Takes the amount from every window, in the order of their ids, until one refuses.
 pub fn take(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Result<Taken> {
     for (taken, one) in applied.iter().enumerate() {
+        if let Some(error) = take_from(wallet, applied, one, amount)? {
+            return Ok(Taken::Refused { taken, error });
+        }
+    }
+    Ok(Taken::All)
+}
+
+/// Takes the amount from one window, or gives the error that names the limit which refuses.
+fn take_from(
+    wallet: &str,
+    applied: &[Applied<'_>],
+    one: &Applied<'_>,
+    amount: Amount,
+) -> Result<Option<Error>> {
+    for _ in 0..MAX_TRIES {
         if store::take(wallet, one.window_id, amount)? {
-            continue;
+            return Ok(None);
         }
         if store::read_window(wallet, one.window_id)?.is_none() {
             open(wallet, one, Amount::ZERO)?;
-            if store::take(wallet, one.window_id, amount)? {
-                continue;
-            }
+        } else if let Some(refusal) = refusal(wallet, applied, amount, one)? {
+            return Ok(Some(refusal));
         }
-        return Ok(Taken::Refused {
-            taken,
-            error: refusal(wallet, applied, amount, one)?,
-        });
+        // Made by another transaction, or given back, since we looked: look again.
     }
-    Ok(Taken::All)
+    Ok(Some(
+        Error::new(
+            Code::SerializationFailure,
+            "a limit changed whenever it was checked",
+        )
+        .detail("Other transactions take from it and give back to it all the time.")
+        .hint("Run the transaction again."),
+    ))
 }
 
 /// Gives back what [`take`] took in this transaction.
@@ -109,13 +130,14 @@ pub fn give_back(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Resul
         .try_for_each(|one| store::give_back(wallet, one.window_id, amount))
 }
 
-/// WL002 that names one limit: of those that refuse the one that frees last.
+/// WL002 that names one limit: of those that refuse the one that frees last. Nothing when none
+/// refuses any more.
 fn refusal(
     wallet: &str,
     applied: &[Applied<'_>],
     amount: Amount,
     first: &Applied<'_>,
-) -> Result<Error> {
+) -> Result<Option<Error>> {
     let mut blocking: Option<Status<'_>> = None;
     // Windows that were taken from already do not block: they had enough.
     for one in applied
@@ -133,12 +155,7 @@ fn refusal(
         }
     }
     let Some(status) = blocking else {
-        // What refused has been given back meanwhile: the caller may try again.
-        return Ok(Error::new(
-            Code::SerializationFailure,
-            "a limit changed while it was checked",
-        )
-        .hint("Run the transaction again."));
+        return Ok(None);
     };
     let limit = status.applied.limit;
     let whose = match limit.scope {
@@ -162,7 +179,7 @@ fn refusal(
             format!("It resets at {text} {zone}.")
         }
     };
-    Ok(Error::new(Code::LimitExceeded, format!("{period} limit exceeded for {whose}"))
+    let error = Error::new(Code::LimitExceeded, format!("{period} limit exceeded for {whose}"))
         .detail(format!(
             "The request asks for {amount}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
             limit.max,
@@ -174,5 +191,6 @@ fn refusal(
             Some(_) => "Wait for the reset, or raise the limit with set_limit().",
             None => "Raise the limit with set_limit().",
         })
-        .rule("limits", crate::storage::rows::uuid_text(limit.id)))
+        .rule("limits", crate::storage::rows::uuid_text(limit.id));
+    Ok(Some(error))
 }

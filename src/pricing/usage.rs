@@ -123,9 +123,11 @@ pub fn one_of(
 /// A number of the usage object as a quantity.
 fn quantity(key: &str, number: &Number) -> Result<Decimal> {
     let too_long = || {
-        invalid(format!("usage key {} is out of range", quoted(key))).detail(format!(
-            "Quantities have at most {QUANTITY_DIGITS} significant digits."
-        ))
+        invalid(format!("usage key {} is out of range", quoted(key)))
+            .detail(format!(
+                "Quantities have at most {QUANTITY_DIGITS} significant digits."
+            ))
+            .hint("Split a larger use into several charges.")
     };
     let Some(value) = number.to_decimal() else {
         return Err(too_long());

@@ -1,1 +1,27 @@
 //! Support for the tests over real connections.
+
+mod audit;
+mod calls;
+mod crowd;
+mod database;
+mod errors;
+mod events;
+mod seed;
+mod zone;
+
+pub use audit::{audit, check_snapshot};
+pub use calls::{
+    Charge, Charged, Funded, balance, charge, create, entries, fund, limit, price, usage,
+};
+pub use crowd::{crowd, together};
+pub use database::Database;
+pub use errors::{detail, expect, sqlstate, state_of};
+pub use events::{Heard, Listener, alternating, recorded};
+pub use rust_decimal::Decimal;
+pub use seed::{Seed, scale};
+pub use zone::noon;
+
+/// A literal amount, as tests write it.
+pub fn dec(text: &str) -> Decimal {
+    text.parse().expect("a literal number")
+}

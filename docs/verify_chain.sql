@@ -1,0 +1,98 @@
+-- Recomputes the hash chain of a wallet in plain SQL: no function of the extension takes part.
+--
+--     psql -v wallet=acme -f docs/verify_chain.sql
+--
+-- One row a lane of the balance. "ok" is true when the lane's entries are numbered from 1 without
+-- gaps, every running total is the sum of the entries up to it, every hash is the SHA-256 of the
+-- previous hash and the entry, and the head that the lane keeps (seq, booked, hash) is its last
+-- entry. Otherwise "problem" says what is wrong first, and "at_seq" where.
+
+WITH chained AS (
+    -- Every entry beside the one before it in its lane.
+    SELECT l.*,
+           row_number() OVER lane_order AS expected_seq,
+           sum(l.amount) OVER lane_order AS expected_balance,
+           lag(l.hash) OVER lane_order AS previous_hash
+      FROM wallet.ledger l
+     WHERE l.wallet_id = :'wallet'
+    WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
+), hashed AS (
+    -- The canonical form: a JSON array of texts, in this order, as PostgreSQL prints it.
+    SELECT c.*,
+           sha256(convert_to(jsonb_build_array(
+               coalesce(encode(c.previous_hash, 'hex'), ''),
+               c.wallet_id,
+               c.lane::text,
+               c.seq::text,
+               c.entry_id::text,
+               c.kind::text,
+               c.call::text,
+               c.amount::text,             -- always 12 decimals
+               c.lane_balance::text,
+               c.balance::text,            -- NULL where it is the lane's
+               (extract(epoch FROM c.created_at) * 1000000)::bigint::text,
+               (extract(epoch FROM c.event_at) * 1000000)::bigint::text,
+               c.idempotency_key,
+               c.fingerprint::text,
+               c.related_id::text,
+               c.key_id::text,
+               c.user_id,
+               c.team,
+               c.provider,
+               c.model,
+               c.service,
+               c.region,
+               c.service_tier,
+               encode(c.lines, 'hex'),
+               c.usage::text,
+               c.tags::text,
+               c.contra,
+               c.reference,
+               c.reason,
+               c.actor,
+               c.metadata::text
+           )::text, 'UTF8')) AS expected_hash
+      FROM chained c
+), judged AS (
+    SELECT h.lane, h.seq,
+           CASE
+               WHEN h.seq <> h.expected_seq THEN 'an entry is missing before this one'
+               WHEN h.lane_balance <> h.expected_balance THEN 'the running total is not the sum'
+               WHEN h.hash <> h.expected_hash THEN 'the hash is not that of the entry'
+           END AS problem
+      FROM hashed h
+), first_problem AS (
+    SELECT DISTINCT ON (j.lane) j.lane, j.seq, j.problem
+      FROM judged j
+     WHERE j.problem IS NOT NULL
+     ORDER BY j.lane, j.seq
+), tail AS (
+    SELECT DISTINCT ON (c.lane) c.lane, c.seq, c.lane_balance, c.hash
+      FROM chained c
+     ORDER BY c.lane, c.seq DESC
+), lane AS (
+    SELECT a.lane, a.seq, a.booked, a.hash
+      FROM wallet.allowances a
+     WHERE a.wallet_id = :'wallet'
+       AND a.allowance_id = '00000000-0000-0000-0000-000000000000'
+), result AS (
+    SELECT coalesce(a.lane, t.lane) AS lane,
+           coalesce(t.seq, 0) AS entries,
+           coalesce(t.lane_balance, 0) AS lane_balance,
+           coalesce(
+               p.problem,
+               CASE
+                   WHEN a.lane IS NULL THEN 'the lane is missing'
+                   WHEN a.seq <> coalesce(t.seq, 0) THEN 'the lane''s seq is not the last entry''s'
+                   WHEN a.booked <> coalesce(t.lane_balance, 0) THEN 'the lane''s total is not the last entry''s'
+                   WHEN a.hash <> coalesce(t.hash, '') THEN 'the lane''s hash is not the last entry''s'
+               END
+           ) AS problem,
+           p.seq AS at_seq
+      FROM lane a
+      FULL JOIN tail t ON t.lane = a.lane
+      LEFT JOIN first_problem p ON p.lane = t.lane
+)
+SELECT lane::integer AS lane, entries, lane_balance, problem IS NULL AS ok, problem, at_seq
+  FROM result
+ ORDER BY lane;

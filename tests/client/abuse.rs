@@ -1,0 +1,174 @@
+//! Bad input is refused with a clear error, nothing is booked, and the backend lives on.
+
+use postgres::Client;
+use wallet_tests::{Database, balance, create, dec, entries, price, state_of};
+
+fn set_up() -> (Database, Client) {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("100"));
+    price(&mut client, "m", "input_tokens", dec("0.01"));
+    (database, client)
+}
+
+/// The statement must fail with an error of the caller's making, and change nothing.
+fn refused(client: &mut Client, sql: &str) {
+    let shown: String = sql.chars().take(200).collect();
+    let error = client.batch_execute(sql).expect_err(&shown);
+    let state = state_of(&error);
+    let clear = ["WL", "22", "42", "54", "23"]
+        .iter()
+        .any(|class| state.starts_with(class));
+    assert!(clear, "{shown}: {state} {error:?}");
+    let wordy = error
+        .as_db_error()
+        .is_some_and(|e| e.detail().is_some() && e.hint().is_some());
+    assert!(
+        wordy || !state.starts_with("WL"),
+        "{shown}: no DETAIL or no HINT in {error:?}"
+    );
+    assert_eq!(balance(client, "acme"), dec("100"), "{shown}");
+    assert_eq!(entries(client, "acme"), 1, "{shown}");
+}
+
+#[test]
+fn amounts() {
+    let (_database, mut client) = set_up();
+    for amount in [
+        "'NaN'",
+        "'Infinity'",
+        "'-Infinity'",
+        "-1",
+        "1e40",
+        "1e-13",
+        "NULL",
+        "10000000000000000",
+    ] {
+        for sql in [
+            format!("SELECT wallet.charge('acme', amount => {amount})"),
+            format!("SELECT wallet.fund('acme', {amount})"),
+            format!("SELECT wallet.set_limit('acme', {amount}, 'day')"),
+            format!("SELECT wallet.create_wallet('new', credit_limit => {amount})"),
+            format!(
+                "SELECT wallet.create_wallet('new', low_balance => ARRAY[{amount}]::numeric[])"
+            ),
+            format!("SELECT wallet.set_price('m', 'images', 1, per => {amount})")
+                .replace("1e-13", "-3")
+                .replace("10000000000000000", "0"),
+        ] {
+            if !sql.contains("set_price") || !sql.contains("1e40") {
+                refused(&mut client, &sql);
+            }
+        }
+    }
+    refused(&mut client, "SELECT wallet.fund('acme', 0)");
+    for price in ["'NaN'", "'Infinity'", "-1", "1.2345678901234567"] {
+        refused(
+            &mut client,
+            &format!("SELECT wallet.set_price('m', 'images', {price})"),
+        );
+    }
+}
+
+#[test]
+fn usage() {
+    let (_database, mut client) = set_up();
+    let big = format!(
+        "{{\"model\": \"m\", \"x\": \"{}\"}}",
+        "y".repeat(10_000_000)
+    );
+    let deep = format!(
+        "{{\"model\": \"m\", \"input_tokens\": 1, \"x\": {}{}}}",
+        "[".repeat(1000),
+        "]".repeat(1000)
+    );
+    let deeper = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    for usage in [
+        "{\"model\": \"m\", \"input_tokens\": -1}",
+        "{\"model\": \"m\", \"input_tokens\": 1.5}",
+        "{\"model\": \"m\", \"input_tokens\": \"many\"}",
+        "{\"model\": \"m\", \"input_tokens\": [1]}",
+        "{\"model\": \"m\", \"input_tokens\": 1e400}",
+        "{\"model\": \"m\", \"input_tokens\": 1e15}",
+        "{\"model\": \"m\", \"unknown_meter\": 5}",
+        "{\"model\": \"m\", \"images\": 5}",
+        "{\"model\": \"nobody-knows\", \"input_tokens\": 5}",
+        "{\"model\": \"m\"}",
+        "{\"model\": 7, \"input_tokens\": 1}",
+        "{\"model\": \"\", \"input_tokens\": 1}",
+        "{\"input_tokens\": 1}",
+        "{}",
+        "[]",
+        "7",
+        "null",
+        "\"text\"",
+        &big,
+        &deep,
+        &deeper,
+    ] {
+        refused(
+            &mut client,
+            &format!("SELECT wallet.charge('acme', '{usage}')"),
+        );
+        refused(
+            &mut client,
+            &format!("SELECT wallet.price_usage('{usage}')"),
+        );
+    }
+    refused(&mut client, "SELECT wallet.charge('acme')");
+    refused(&mut client, "SELECT wallet.charge('acme', '{}', 1)");
+    refused(&mut client, "SELECT wallet.price_usage(NULL)");
+    refused(
+        &mut client,
+        "SELECT wallet.charge('acme', amount => 1, tags => '[1]')",
+    );
+    refused(
+        &mut client,
+        "SELECT wallet.charge('acme', amount => 1, event_at => 'infinity')",
+    );
+    refused(
+        &mut client,
+        "SELECT wallet.charge('acme', amount => 1, key => 'another wallet''s')",
+    );
+}
+
+#[test]
+fn names() {
+    let (_database, mut client) = set_up();
+    let long = format!("'{}'", "w".repeat(10_000));
+    for name in ["''", "NULL", long.as_str()] {
+        for sql in [
+            format!("SELECT wallet.charge({name}, amount => 1)"),
+            format!("SELECT wallet.fund({name}, 1)"),
+            format!("SELECT wallet.create_wallet({name})"),
+            format!("SELECT wallet.freeze_wallet({name})"),
+            format!("SELECT wallet.set_lanes({name}, 2)"),
+            format!("SELECT wallet.set_limit({name}, 1, 'day')"),
+            format!("SELECT wallet.check_limits({name})"),
+            format!("SELECT wallet.set_price({name}, 'images', 1)"),
+            format!("SELECT wallet.usage_headers({name}, NULL)"),
+            format!("SELECT wallet.grant_access({name}, 'reader')"),
+        ] {
+            refused(&mut client, &sql);
+        }
+    }
+    for sql in [
+        format!("SELECT wallet.charge('acme', amount => 1, user_id => {long})"),
+        format!("SELECT wallet.charge('acme', amount => 1, idempotency_key => {long})"),
+        "SELECT wallet.charge('nobody', amount => 1)".to_owned(),
+        "SELECT wallet.set_lanes('acme', 0)".to_owned(),
+        "SELECT wallet.set_lanes('acme', 100000)".to_owned(),
+        "SELECT wallet.set_limit('acme', 1, 'fortnight')".to_owned(),
+        "SELECT wallet.create_wallet('new', time_zone => 'Mars/Olympus')".to_owned(),
+        "SELECT wallet.create_wallet('new', currency => 'US DOLLAR')".to_owned(),
+        "SELECT wallet.create_wallet('*')".to_owned(),
+    ] {
+        refused(&mut client, &sql);
+    }
+    client
+        .batch_execute("SELECT wallet.create_wallet('👛 ''; --')")
+        .unwrap();
+    client
+        .batch_execute("SELECT wallet.fund('👛 ''; --', 1)")
+        .unwrap();
+}

@@ -1,0 +1,106 @@
+//! What a backend remembers is never stale after a commit, and leaves no trace of what was rolled
+//! back.
+
+use postgres::Client;
+use wallet_tests::{Database, Decimal, charge, create, dec, expect, price};
+
+fn cost(client: &mut impl postgres::GenericClient) -> Decimal {
+    client
+        .query_one(
+            "SELECT cost FROM wallet.price_usage('{\"model\": \"m\", \"images\": 1}')",
+            &[],
+        )
+        .unwrap()
+        .get(0)
+}
+
+fn set_up() -> (Database, Client, Client) {
+    let database = Database::new();
+    let (mut one, mut two) = (database.connect(), database.connect());
+    create(&mut one, "acme", 1, &[], dec("100"));
+    price(&mut one, "m", "images", dec("1"));
+    assert_eq!(
+        (cost(&mut one), cost(&mut two)),
+        (dec("1"), dec("1")),
+        "both are warm"
+    );
+    charge(&mut two, "acme", dec("1")).unwrap();
+    (database, one, two)
+}
+
+#[test]
+fn another_backends_price_holds_at_once() {
+    let (_database, mut one, mut two) = set_up();
+    price(&mut one, "m", "images", dec("2"));
+    assert_eq!(cost(&mut two), dec("2"));
+    let mut transaction = one.transaction().unwrap();
+    price(&mut transaction, "m", "images", dec("3"));
+    assert_eq!(cost(&mut transaction), dec("3"), "its own change");
+    assert_eq!(cost(&mut two), dec("2"), "not committed");
+    transaction.commit().unwrap();
+    assert_eq!(cost(&mut two), dec("3"));
+}
+
+#[test]
+fn a_rolled_back_price_leaves_no_trace() {
+    let (_database, mut one, mut two) = set_up();
+    let mut transaction = one.transaction().unwrap();
+    price(&mut transaction, "m", "images", dec("2"));
+    assert_eq!(cost(&mut transaction), dec("2"));
+    transaction.rollback().unwrap();
+    assert_eq!((cost(&mut one), cost(&mut two)), (dec("1"), dec("1")));
+
+    let mut transaction = one.transaction().unwrap();
+    let mut savepoint = transaction.savepoint("s").unwrap();
+    price(&mut savepoint, "m", "images", dec("2"));
+    assert_eq!(cost(&mut savepoint), dec("2"));
+    savepoint.rollback().unwrap();
+    assert_eq!(cost(&mut transaction), dec("1"));
+    transaction.commit().unwrap();
+    assert_eq!(cost(&mut one), dec("1"));
+}
+
+#[test]
+fn an_old_snapshot_is_not_remembered() {
+    let (_database, mut one, mut two) = set_up();
+    two.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        .unwrap();
+    price(&mut one, "m", "images", dec("2"));
+    one.batch_execute("SELECT wallet.set_limit('acme', 1, 'day')")
+        .unwrap();
+    assert_eq!(cost(&mut two), dec("1"), "as its snapshot has it");
+    two.query("SELECT * FROM wallet.check_limits('acme')", &[])
+        .unwrap();
+    two.batch_execute("COMMIT").unwrap();
+    assert_eq!(cost(&mut two), dec("2"));
+    expect(charge(&mut two, "acme", dec("5")), "WL002");
+}
+
+#[test]
+fn changed_rules_hold_for_a_warm_backend() {
+    let (_database, mut one, mut two) = set_up();
+    one.batch_execute("SELECT wallet.freeze_wallet('acme')")
+        .unwrap();
+    expect(charge(&mut two, "acme", dec("1")), "WL004");
+    one.batch_execute("SELECT wallet.unfreeze_wallet('acme')")
+        .unwrap();
+    charge(&mut two, "acme", dec("1")).unwrap();
+    one.batch_execute("SELECT wallet.update_wallet('acme', credit_limit => 50)")
+        .unwrap();
+    charge(&mut two, "acme", dec("120")).unwrap();
+    one.batch_execute("SELECT wallet.set_limit('acme', 125, 'day')")
+        .unwrap();
+    expect(charge(&mut two, "acme", dec("5")), "WL002");
+    one.batch_execute("SELECT wallet.set_limit('acme', 1000, 'day')")
+        .unwrap();
+    charge(&mut two, "acme", dec("5")).unwrap();
+    // A change that is rolled back, with the rules read in between, is forgotten.
+    two.batch_execute("BEGIN; SELECT wallet.set_limit('acme', 1, 'month')")
+        .unwrap();
+    expect(charge(&mut two, "acme", dec("5")), "WL002");
+    two.batch_execute("ROLLBACK").unwrap();
+    charge(&mut two, "acme", dec("5")).unwrap();
+    one.batch_execute("SELECT wallet.set_lanes('acme', 8)")
+        .unwrap();
+    charge(&mut two, "acme", dec("5")).unwrap();
+}

@@ -1,0 +1,129 @@
+//! Notifications: exactly one per crossing, after commit, none after rollback.
+
+use serde_json::Value;
+use wallet_tests::{
+    Database, Heard, Listener, balance, charge, create, dec, expect, fund, recorded,
+};
+
+fn low(threshold: &str) -> Heard {
+    ("wallet_balance_low".to_owned(), dec(threshold))
+}
+
+fn recovered(threshold: &str) -> Heard {
+    ("wallet_balance_recovered".to_owned(), dec(threshold))
+}
+
+fn depleted() -> Heard {
+    ("wallet_depleted".to_owned(), dec("0"))
+}
+
+#[test]
+fn one_per_crossing_with_the_documented_payload() {
+    for lanes in [1, 4] {
+        let database = Database::new();
+        let (mut client, mut listener) = (database.connect(), Listener::new(&database));
+        create(&mut client, "acme", lanes, &[dec("20")], dec("100"));
+        charge(&mut client, "acme", dec("80")).unwrap();
+        assert_eq!(listener.heard(), [], "at the threshold is not below it");
+        charge(&mut client, "acme", dec("0.01")).unwrap();
+        let payloads = listener.payloads();
+        let [payload] = &payloads[..] else {
+            panic!("one notification: {payloads:?}");
+        };
+        let id: uuid::Uuid = client
+            .query_one("SELECT id FROM wallet.events", &[])
+            .unwrap()
+            .get(0);
+        let value: Value = serde_json::from_str(payload).unwrap();
+        let expected = serde_json::json!({
+            "id": id.to_string(), "event": "wallet_balance_low", "wallet": "acme", "threshold": 20
+        });
+        assert_eq!(value, expected, "the threshold is a JSON number");
+        charge(&mut client, "acme", dec("5")).unwrap();
+        assert_eq!(listener.heard(), [], "once per crossing");
+    }
+}
+
+#[test]
+fn after_commit_and_never_after_rollback() {
+    let database = Database::new();
+    let (mut client, mut listener) = (database.connect(), Listener::new(&database));
+    create(&mut client, "acme", 1, &[dec("20")], dec("100"));
+
+    let mut transaction = client.transaction().unwrap();
+    charge(&mut transaction, "acme", dec("90")).unwrap();
+    assert_eq!(listener.heard(), [], "not before the commit");
+    transaction.rollback().unwrap();
+    assert_eq!(listener.heard(), []);
+    assert_eq!(recorded(&mut client, "acme"), []);
+
+    let mut transaction = client.transaction().unwrap();
+    let mut savepoint = transaction.savepoint("s").unwrap();
+    charge(&mut savepoint, "acme", dec("90")).unwrap();
+    savepoint.rollback().unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(listener.heard(), []);
+    assert_eq!(recorded(&mut client, "acme"), []);
+
+    let mut transaction = client.transaction().unwrap();
+    charge(&mut transaction, "acme", dec("90")).unwrap();
+    assert_eq!(listener.heard(), []);
+    transaction.commit().unwrap();
+    assert_eq!(listener.heard(), [low("20")], "still armed, and heard now");
+}
+
+#[test]
+fn order_when_one_call_crosses_several() {
+    for lanes in [1, 4] {
+        let database = Database::new();
+        let (mut client, mut listener) = (database.connect(), Listener::new(&database));
+        create(
+            &mut client,
+            "acme",
+            lanes,
+            &[dec("20"), dec("50")],
+            dec("100"),
+        );
+        charge(&mut client, "acme", dec("95")).unwrap();
+        assert_eq!(listener.heard(), [low("50"), low("20")]);
+        fund(&mut client, "acme", dec("15")).unwrap();
+        assert_eq!(listener.heard(), [recovered("20")]);
+        fund(&mut client, "acme", dec("100")).unwrap();
+        assert_eq!(listener.heard(), [recovered("50")]);
+        charge(&mut client, "acme", dec("120")).unwrap();
+        assert_eq!(listener.heard(), [low("50"), low("20"), depleted()]);
+        fund(&mut client, "acme", dec("50")).unwrap();
+        assert_eq!(listener.heard(), [recovered("20"), recovered("50")]);
+        let all = recorded(&mut client, "acme");
+        assert_eq!(all.len(), 9, "{all:?}");
+    }
+}
+
+#[test]
+fn depleted_at_exactly_zero() {
+    let database = Database::new();
+    let (mut client, mut listener) = (database.connect(), Listener::new(&database));
+    create(&mut client, "acme", 4, &[], dec("10"));
+    charge(&mut client, "acme", dec("9.999999999999")).unwrap();
+    assert_eq!(listener.heard(), []);
+    charge(&mut client, "acme", dec("0.000000000001")).unwrap();
+    assert_eq!(listener.heard(), [depleted()]);
+    assert_eq!(balance(&mut client, "acme"), dec("0"));
+    expect(charge(&mut client, "acme", dec("0.01")), "WL001");
+    assert_eq!(listener.heard(), [], "a refusal is rolled back");
+}
+
+#[test]
+fn a_wallet_that_was_never_above_is_not_low() {
+    let database = Database::new();
+    let (mut client, mut listener) = (database.connect(), Listener::new(&database));
+    create(&mut client, "acme", 1, &[dec("50"), dec("20")], dec("30"));
+    charge(&mut client, "acme", dec("5")).unwrap();
+    assert_eq!(listener.heard(), [], "50 was never reached");
+    charge(&mut client, "acme", dec("10")).unwrap();
+    assert_eq!(listener.heard(), [low("20")], "20 was");
+    fund(&mut client, "acme", dec("40")).unwrap();
+    assert_eq!(listener.heard(), [recovered("20")], "50 had not been low");
+    charge(&mut client, "acme", dec("6")).unwrap();
+    assert_eq!(listener.heard(), [low("50")]);
+}

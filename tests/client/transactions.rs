@@ -1,0 +1,100 @@
+//! A charge goes with the transaction that it is made in.
+
+use wallet_tests::{Database, audit, balance, charge, create, dec, entries, expect};
+
+#[test]
+fn rolled_back_with_the_applications_row() {
+    for lanes in [1, 4] {
+        let database = Database::new();
+        let mut client = database.connect();
+        create(&mut client, "acme", lanes, &[], dec("100"));
+        client
+            .batch_execute("CREATE TABLE answers (entry_id uuid)")
+            .unwrap();
+        let mut transaction = client.transaction().unwrap();
+        let charged = charge(&mut transaction, "acme", dec("10")).unwrap();
+        transaction
+            .execute("INSERT INTO answers VALUES ($1)", &[&charged.entry_id])
+            .unwrap();
+        transaction.rollback().unwrap();
+        assert_eq!(balance(&mut client, "acme"), dec("100"));
+        assert_eq!(entries(&mut client, "acme"), 1);
+
+        // A savepoint takes back its own part, and the chain goes on.
+        let mut transaction = client.transaction().unwrap();
+        charge(&mut transaction, "acme", dec("1")).unwrap();
+        let mut savepoint = transaction.savepoint("s").unwrap();
+        charge(&mut savepoint, "acme", dec("20")).unwrap();
+        savepoint.rollback().unwrap();
+        charge(&mut transaction, "acme", dec("2")).unwrap();
+        transaction.commit().unwrap();
+        assert_eq!(balance(&mut client, "acme"), dec("97"));
+        audit(&mut client, "acme");
+    }
+}
+
+#[test]
+fn a_refusal_can_be_caught() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 2, &[], dec("5"));
+    client
+        .batch_execute(
+            "DO $$ BEGIN
+                PERFORM wallet.charge('acme', amount => 3);
+                BEGIN
+                    PERFORM wallet.charge('acme', amount => 3);
+                    RAISE 'not refused';
+                EXCEPTION WHEN SQLSTATE 'WL001' THEN NULL;
+                END;
+                PERFORM wallet.charge('acme', amount => 2);
+             END $$",
+        )
+        .unwrap();
+    assert_eq!(balance(&mut client, "acme"), dec("0"));
+    audit(&mut client, "acme");
+}
+
+#[test]
+fn a_read_only_transaction_reads_and_does_not_write() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("5"));
+    client
+        .batch_execute("SET default_transaction_read_only = on")
+        .unwrap();
+    expect(charge(&mut client, "acme", dec("1")), "25006");
+    client.batch_execute("SET wallet.storage = spi").unwrap();
+    expect(charge(&mut client, "acme", dec("1")), "25006");
+    client
+        .query("SELECT * FROM wallet.check_limits('acme')", &[])
+        .unwrap();
+    client.query("SELECT * FROM wallet.balances", &[]).unwrap();
+    client.query("SELECT * FROM wallet.entries", &[]).unwrap();
+}
+
+/// Somebody else's trigger or index on the hot tables: the way without the executor would not
+/// serve it, so the other one is taken, at once.
+#[test]
+fn a_trigger_of_the_applications_own_is_served() {
+    let database = Database::new();
+    let (mut client, mut other) = (database.connect(), database.connect());
+    create(&mut client, "acme", 1, &[], dec("50"));
+    charge(&mut client, "acme", dec("1")).unwrap();
+    other
+        .batch_execute(
+            "CREATE TABLE seen (entry_id uuid);
+             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN INSERT INTO public.seen VALUES (NEW.entry_id); RETURN NEW; END';
+             CREATE TRIGGER see AFTER INSERT ON wallet.ledger FOR EACH ROW EXECUTE FUNCTION see();
+             CREATE INDEX by_user ON wallet.ledger (user_id)",
+        )
+        .unwrap();
+    let charged = charge(&mut client, "acme", dec("1")).unwrap();
+    let seen: uuid::Uuid = client
+        .query_one("SELECT entry_id FROM seen", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(seen, charged.entry_id);
+    audit(&mut client, "acme");
+}

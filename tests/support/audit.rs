@@ -1,0 +1,92 @@
+//! An independent checker: plain SQL over what is committed, none of the extension's functions.
+
+use postgres::{Client, GenericClient, IsolationLevel};
+use rust_decimal::Decimal;
+
+const VERIFY_CHAIN: &str = include_str!("../../docs/verify_chain.sql");
+
+/// The query of docs/verify_chain.sql, with the wallet as a parameter instead of psql's variable.
+fn verify_chain() -> String {
+    VERIFY_CHAIN.replace(":'wallet'", "$1::text")
+}
+
+/// Fails unless everything that is stored of the wallet agrees. Reads one snapshot, so it can run
+/// while others write.
+#[track_caller]
+pub fn audit(client: &mut Client, wallet: &str) {
+    let mut snapshot = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .expect("a snapshot");
+    check_snapshot(&mut snapshot, wallet);
+    check_windows(&mut snapshot, wallet);
+    let lanes = snapshot
+        .query(&verify_chain(), &[&wallet])
+        .expect("verify_chain.sql");
+    assert!(!lanes.is_empty(), "wallet {wallet} has no lane");
+    for lane in lanes {
+        let (number, ok): (i32, bool) = (lane.get("lane"), lane.get("ok"));
+        let problem: Option<String> = lane.get("problem");
+        let at: Option<i64> = lane.get("at_seq");
+        assert!(ok, "lane {number} at {at:?}: {problem:?}");
+    }
+    snapshot.commit().expect("the end of a snapshot");
+}
+
+/// The part that is quick enough to run all the time: the sum of the ledger is the balance, which
+/// is not below the credit limit, and no allowance is overdrawn. One statement, so one snapshot;
+/// gives the balance.
+#[track_caller]
+pub fn check_snapshot(client: &mut impl GenericClient, wallet: &str) -> Decimal {
+    let row = client
+        .query_one(
+            "SELECT b.balance, b.available, b.debt, b.credit_limit,
+                    (SELECT coalesce(sum(e.amount), 0) FROM wallet.entries e WHERE e.wallet = $1),
+                    (SELECT count(*) FROM wallet.allowances a
+                      WHERE a.wallet_id = $1
+                        AND (a.spent < 0 OR a.held < 0 OR a.spent + a.held > a.allotted
+                             OR a.allotted IS NULL)),
+                    (SELECT sum(a.booked) FROM wallet.allowances a WHERE a.wallet_id = $1)
+               FROM wallet.balances b
+              WHERE b.wallet = $1",
+            &[&wallet],
+        )
+        .expect("a wallet");
+    let number = |column: usize| -> Decimal { row.get(column) };
+    let (balance, available, debt, credit) = (number(0), number(1), number(2), number(3));
+    assert_eq!(number(4), balance - debt, "sum of the entries");
+    assert_eq!(number(6), balance - debt, "sum of the lanes' totals");
+    assert!(balance >= -credit, "the balance is {balance}");
+    assert!(available >= -credit, "available is {available}");
+    assert_eq!(row.get::<_, i64>(5), 0, "overdrawn or negative allowances");
+    balance
+}
+
+/// What the windows of limits say was spent is what the ledger has of their subjects.
+#[track_caller]
+fn check_windows(client: &mut impl GenericClient, wallet: &str) {
+    let wrong = client
+        .query(
+            "SELECT w.subject, w.spent, l.spent
+               FROM wallet.allowances w
+               JOIN wallet.limits r ON r.wallet_id = w.wallet_id AND r.limit_id = w.limit_id
+              CROSS JOIN LATERAL (
+                    SELECT -coalesce(sum(e.amount), 0) AS spent
+                      FROM wallet.entries e
+                     WHERE e.wallet = w.wallet_id
+                       AND e.kind = 'charge'
+                       AND (r.scope = 'wallet' OR e.user_id = w.subject)
+                       AND (w.window_start IS NULL OR e.created_at >= w.window_start)
+                       AND (w.window_end IS NULL OR e.created_at < w.window_end)) l
+              WHERE w.wallet_id = $1 AND w.spent <> l.spent",
+            &[&wallet],
+        )
+        .expect("windows");
+    if let Some(row) = wrong.first() {
+        let (subject, spent, booked): (String, Decimal, Decimal) =
+            (row.get(0), row.get(1), row.get(2));
+        panic!("the window of {subject} has {spent}, the ledger {booked}");
+    }
+}

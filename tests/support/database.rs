@@ -1,0 +1,88 @@
+//! A database of a test's own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::{Client, Config, NoTls};
+
+/// A fresh database with the extension, dropped at the end.
+pub struct Database {
+    name: String,
+}
+
+fn config(database: &str) -> Config {
+    let variable = |name: &str| {
+        std::env::var(name)
+            .unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/client.sh"))
+    };
+    let mut config = Config::new();
+    config
+        .host(&variable("PGHOST"))
+        .user(&variable("PGUSER"))
+        .port(variable("PGPORT").parse().expect("PGPORT is a number"))
+        .dbname(database);
+    config
+}
+
+fn administrator() -> Client {
+    config("postgres").connect(NoTls).expect("the server runs")
+}
+
+impl Database {
+    /// A database with the extension.
+    pub fn new() -> Database {
+        let database = Database::empty();
+        database
+            .connect()
+            .batch_execute("CREATE EXTENSION wallet")
+            .expect("the extension is installed");
+        database
+    }
+
+    /// A database without it, to restore into.
+    pub fn empty() -> Database {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wallet_test_{}_{number}", std::process::id());
+        let mut administrator = administrator();
+        // One of a run that was killed, whose process id has come round again.
+        let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        administrator.batch_execute(&drop).expect("drop database");
+        // template0, which nobody can be connected to.
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
+        administrator
+            .batch_execute(&create)
+            .expect("create database");
+        Database { name }
+    }
+
+    /// Its name, for programs that connect by themselves.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How to connect.
+    pub fn config(&self) -> Config {
+        config(&self.name)
+    }
+
+    /// A new connection, hence a new backend.
+    pub fn connect(&self) -> Client {
+        self.config().connect(NoTls).expect("a connection")
+    }
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database::new()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // While a test fails a second panic would hide the first one.
+        if let Err(error) = administrator().batch_execute(&drop) {
+            eprintln!("{} was not dropped: {error}", self.name);
+        }
+    }
+}
