@@ -1,0 +1,78 @@
+//! What the documents tell is so.
+
+use wallet_tests::Database;
+
+const README: &str = include_str!("../../README.md");
+
+/// The fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}");
+    text.split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(block, _)| block.to_owned())
+        .collect()
+}
+
+#[test]
+fn the_readmes_example_runs() {
+    let database = Database::empty();
+    let mut client = database.connect();
+    let examples = blocks(README, "sql");
+    assert!(!examples.is_empty());
+    for example in examples {
+        client
+            .batch_execute(&example)
+            .unwrap_or_else(|error| panic!("{example}\n{error:?}"));
+    }
+    let entries: i64 = client
+        .query_one("SELECT count(*) FROM wallet.entries", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(entries, 2, "the funding and the charge");
+}
+
+#[test]
+fn the_error_table_is_the_extensions() {
+    let database = Database::new();
+    let rows = database
+        .connect()
+        .query(
+            "SELECT sqlstate, name, meaning FROM wallet.error_codes()",
+            &[],
+        )
+        .unwrap();
+    for row in rows {
+        let (state, name, meaning): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+        let line = format!("| `{state}` | {name} | {meaning} |");
+        assert!(README.contains(&line), "README.md lacks {line}");
+    }
+}
+
+/// Every function that users call stands in the reference.
+#[test]
+fn the_reference_names_every_function() {
+    const REFERENCE: &str = include_str!("../../docs/reference.md");
+    const INTERNAL: &[&str] = &[
+        "announce_change",
+        "apply_privileges",
+        "entry_lines",
+        "entry_usage",
+        "readable_wallets",
+        "refuse_change",
+        "refuse_overdraft",
+    ];
+    let database = Database::new();
+    let rows = database
+        .connect()
+        .query(
+            "SELECT proname::text FROM pg_proc WHERE pronamespace = 'wallet'::regnamespace",
+            &[],
+        )
+        .unwrap();
+    for row in rows {
+        let name: &str = row.get(0);
+        let known = REFERENCE.contains(&format!("{name}(")) || INTERNAL.contains(&name);
+        assert!(known, "docs/reference.md does not name {name}()");
+    }
+}

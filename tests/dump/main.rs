@@ -1,0 +1,177 @@
+//! A dump restores everything and books nothing.
+
+use std::process::{Command, Stdio};
+
+use wallet_tests::{
+    Charge, Database, Decimal, Listener, audit, balance, charge, create, dec, fund, limit, noon,
+    price, usage,
+};
+
+const TABLES: &[&str] = &[
+    "wallets",
+    "allowances",
+    "thresholds",
+    "requests",
+    "ledger",
+    "funding_requests",
+    "outbox",
+    "prices",
+    "limits",
+    "access_grants",
+];
+
+/// Every row of every table and view, as text.
+fn contents(client: &mut postgres::Client) -> Vec<String> {
+    let mut all = Vec::new();
+    for name in TABLES
+        .iter()
+        .chain(&["balances", "entries", "fundings", "events"])
+    {
+        let sql = format!(
+            "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM wallet.{name} t"
+        );
+        let text: String = client.query_one(&sql, &[]).unwrap().get(0);
+        all.push(format!("{name}\n{text}"));
+    }
+    all
+}
+
+fn fill(database: &Database) {
+    let mut client = database.connect();
+    client
+        .batch_execute("CREATE TABLE answers (entry_id uuid)")
+        .unwrap();
+    price(&mut client, "m", "input_tokens", dec("0.000001"));
+    create(&mut client, "acme", 1, &[dec("50"), dec("20")], dec("100"));
+    create(&mut client, "hot", 8, &[], dec("100"));
+    limit(&mut client, "acme", dec("90"), "day", &noon());
+    limit(&mut client, "acme", dec("900"), "month", "UTC");
+    for number in 0..20 {
+        let charge = Charge {
+            amount: Decimal::new(250 + number, 2),
+            user: Some("ann"),
+            key: Some(&number.to_string()),
+        };
+        charge.on(&mut client, "acme").unwrap();
+        usage(
+            &mut client,
+            "hot",
+            &serde_json::json!({"model": "m", "input_tokens": 1000 + number}),
+        )
+        .unwrap();
+    }
+    fund(&mut client, "acme", dec("30")).unwrap();
+    client
+        .batch_execute(
+            "SELECT wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 5, \"note\": \"Ω\\n\"}',
+                                  tags => '{\"t\": [1, null]}', metadata => '{}', event_at => now() + interval '1 hour');
+             SELECT wallet.freeze_wallet('hot', 'under \"review\"')",
+        )
+        .unwrap();
+}
+
+fn run(command: &mut Command) -> std::process::Output {
+    let output = command
+        .stderr(Stdio::piped())
+        .output()
+        .expect("the program starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+fn restored(plain: bool) {
+    let (from, to) = (Database::new(), Database::empty());
+    fill(&from);
+    let mut listener = Listener::new(&to);
+    let file = std::env::temp_dir().join(format!("{}.dump", from.name()));
+    let format = if plain { "plain" } else { "custom" };
+    run(Command::new("pg_dump")
+        .args(["--format", format, "--file"])
+        .arg(&file)
+        .arg(from.name()));
+    if plain {
+        let quiet = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to.name(), "-f"];
+        run(Command::new("psql")
+            .args(quiet)
+            .arg(&file)
+            .stdout(Stdio::null()));
+    } else {
+        run(Command::new("pg_restore")
+            .args(["--exit-on-error", "-d", to.name()])
+            .arg(&file));
+    }
+    std::fs::remove_file(&file).unwrap();
+
+    let (mut before, mut after) = (from.connect(), to.connect());
+    for (old, new) in contents(&mut before).into_iter().zip(contents(&mut after)) {
+        assert_eq!(old, new);
+    }
+    assert_eq!(
+        listener.payloads(),
+        Vec::<String>::new(),
+        "a restore notifies nobody"
+    );
+    for wallet in ["acme", "hot"] {
+        audit(&mut after, wallet);
+    }
+
+    // Life goes on where it was: replays, limits, chain.
+    let first = Charge {
+        amount: dec("2.50"),
+        user: Some("ann"),
+        key: Some("0"),
+    };
+    assert!(first.on(&mut after, "acme").unwrap().replayed);
+    let error = Charge {
+        amount: dec("60"),
+        user: Some("ann"),
+        key: None,
+    }
+    .on(&mut after, "acme");
+    wallet_tests::expect(error, "WL002");
+    wallet_tests::expect(charge(&mut after, "hot", dec("1")), "WL004");
+    after
+        .batch_execute("SELECT wallet.unfreeze_wallet('hot')")
+        .unwrap();
+    let held = balance(&mut after, "hot");
+    charge(&mut after, "hot", dec("70")).unwrap();
+    assert_eq!(balance(&mut after, "hot"), held - dec("70"));
+    charge(&mut after, "acme", dec("1")).unwrap();
+    for wallet in ["acme", "hot"] {
+        audit(&mut after, wallet);
+    }
+}
+
+#[test]
+fn plain_dump() {
+    restored(true);
+}
+
+#[test]
+fn custom_dump() {
+    restored(false);
+}
+
+/// A table that a new version adds must not be left out of dumps, nor out of this test.
+#[test]
+fn every_table_is_dumped() {
+    let database = Database::new();
+    let mut client = database.connect();
+    let rows = client
+        .query(
+            "SELECT c.relname, c.oid = ANY (e.extconfig)
+               FROM pg_class c JOIN pg_extension e ON e.extname = 'wallet'
+              WHERE c.relnamespace = 'wallet'::regnamespace AND c.relkind = 'r'",
+            &[],
+        )
+        .unwrap();
+    assert_eq!(rows.len(), TABLES.len());
+    for row in rows {
+        let (name, dumped): (String, bool) = (row.get(0), row.get(1));
+        assert!(dumped && TABLES.contains(&name.as_str()), "{name}");
+    }
+}

@@ -1,0 +1,4 @@
+//! A wallet beside a model of plain numbers.
+
+mod sequence;
+mod threads;
