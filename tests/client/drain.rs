@@ -1,163 +1,161 @@
-//! Many connections spend one wallet down to nothing.
+//! Many connections spend one wallet down to nothing, and nothing is lost, seen wrong or missed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use postgres::Client;
 use wallet_tests::{
-    Database, Decimal, Seed, alternating, audit, balance, charge, check_snapshot, create, crowd,
-    dec, fund, recorded, scale, state_of, together,
+    Database, Decimal, Heard, Listener, Seed, alternating, audit, balance, charge, check_snapshot,
+    create, crowd, dec, fund, recorded, scale, state_of, together,
 };
 
-/// Charges until the wallet refuses three times; gives what was acknowledged.
-fn spend(client: &mut postgres::Client, mut seed: Seed) -> Decimal {
-    let (mut spent, mut refusals) = (Decimal::ZERO, 0);
-    while refusals < 3 {
-        match charge(client, "acme", seed.cents(1, 60)) {
-            Ok(charged) => spent += charged.cost,
+const THRESHOLDS: [i64; 3] = [50, 20, 10];
+
+fn thresholds() -> [Decimal; 3] {
+    THRESHOLDS.map(Decimal::from)
+}
+
+/// Charges random amounts until not even a cent is left, or until `stop` after a refusal; gives
+/// what was charged in all.
+fn spend(client: &mut Client, mut seed: Seed, most: i64, stop: &AtomicBool) -> Decimal {
+    let mut spent = Decimal::ZERO;
+    let mut most = most;
+    while most > 0 {
+        let amount = seed.cents(1, most);
+        match charge(client, "acme", amount) {
+            Ok(charged) => {
+                assert_eq!(charged.cost, amount);
+                assert!(charged.balance >= Decimal::ZERO);
+                spent += amount;
+            }
             Err(error) => {
                 assert_eq!(state_of(&error), "WL001", "{error:?}");
-                refusals += 1;
+                if stop.load(Ordering::Relaxed) {
+                    // Smaller and smaller, so that it ends at zero.
+                    most /= 2;
+                }
             }
         }
     }
     spent
 }
 
-fn drained(connections: usize, lanes: i32) {
-    let _turn = crowd();
-    let seed = Seed::of("drain");
-    let database = Database::new();
+/// Looks at the wallet until `done`; gives how often.
+fn watch(database: &Database, done: &AtomicBool) -> usize {
     let mut client = database.connect();
-    let money = dec("200") * Decimal::from(scale(1));
-    create(
-        &mut client,
-        "acme",
-        lanes,
-        &[dec("50"), dec("20"), dec("10")],
-        money,
-    );
-    let done = AtomicBool::new(false);
-    let spent: Decimal = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut reader = database.connect();
-            while !done.load(Ordering::Relaxed) {
-                assert!(check_snapshot(&mut reader, "acme") >= Decimal::ZERO);
-            }
-        });
+    let mut looks = 0;
+    while !done.load(Ordering::Relaxed) {
+        check_snapshot(&mut client, "acme");
+        looks += 1;
+    }
+    looks
+}
+
+fn drain(test: &str, lanes: i32, connections: usize) {
+    let _crowd = crowd();
+    let seed = Seed::of(test);
+    let database = Database::new();
+    let money = Decimal::from(scale(200));
+    let mut client = database.connect();
+    create(&mut client, "acme", lanes, &thresholds(), money);
+    let mut listener = Listener::new(&database);
+    let (done, stop) = (AtomicBool::new(false), AtomicBool::new(true));
+    let (spent, looks) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| watch(&database, &done));
         let spent = together(&database, connections, |number, client| {
-            spend(client, seed.thread(number))
+            spend(client, seed.thread(number), 60, &stop)
         });
         done.store(true, Ordering::Relaxed);
-        spent.iter().sum()
+        (spent, reader.join().expect("the reader"))
     });
-    assert_eq!(balance(&mut client, "acme"), money - spent, "every cent");
-    let low: Vec<Decimal> = recorded(&mut client, "acme")
+    assert!(looks > 3, "only {looks} looks");
+    assert_eq!(spent.iter().sum::<Decimal>(), money, "every cent is spent");
+    assert_eq!(balance(&mut client, "acme"), Decimal::ZERO);
+    let heard = listener.heard();
+    let expected: Vec<Heard> = thresholds()
+        .map(|at| ("wallet_balance_low".to_owned(), at))
         .into_iter()
-        .filter(|(event, _)| event == "wallet_balance_low")
-        .map(|(_, threshold)| threshold)
+        .chain([("wallet_depleted".to_owned(), Decimal::ZERO)])
         .collect();
-    assert_eq!(
-        low,
-        [dec("50"), dec("20"), dec("10")],
-        "each threshold once, in order"
-    );
+    assert_eq!(heard, expected, "each once, in order");
+    assert_eq!(recorded(&mut client, "acme"), expected);
     audit(&mut client, "acme");
 }
 
 #[test]
-fn sixty_four_connections_on_sixteen_lanes() {
-    drained(64, 16);
+fn sixteen_lanes_and_64_connections() {
+    drain("sixteen_lanes_and_64_connections", 16, 64);
 }
 
 #[test]
-fn thirty_two_connections_on_one_lane() {
-    drained(32, 1);
+fn one_lane_and_32_connections() {
+    drain("one_lane_and_32_connections", 1, 32);
 }
 
+/// More lanes than cents at the end, so that combining and re-cutting happen all the time.
 #[test]
-fn with_fundings_at_the_same_time() {
-    let _turn = crowd();
-    let seed = Seed::of("drain and fund");
+fn a_hundred_lanes_and_16_connections() {
+    drain("a_hundred_lanes_and_16_connections", 100, 16);
+}
+
+fn with_fundings(test: &str, lanes: i32) {
+    let _crowd = crowd();
+    let seed = Seed::of(test);
     let database = Database::new();
     let mut client = database.connect();
-    create(&mut client, "acme", 8, &[dec("50"), dec("20")], dec("60"));
-    let moved = together(&database, 24, |number, client| {
-        let mut seed = seed.thread(number);
-        let (mut sum, mut failures) = (Decimal::ZERO, 0);
-        for _ in 0..scale(60) {
-            if number % 6 == 0 {
-                sum += fund(client, "acme", seed.cents(1, 400)).unwrap().amount;
-            } else {
-                match charge(client, "acme", seed.cents(1, 120)) {
-                    Ok(charged) => sum -= charged.cost,
-                    Err(error) => {
-                        assert_eq!(state_of(&error), "WL001", "{error:?}");
-                        failures += 1;
-                    }
-                }
+    create(&mut client, "acme", lanes, &thresholds(), dec("30"));
+    let mut listener = Listener::new(&database);
+    let (done, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (funded, spent) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| watch(&database, &done));
+        let funder = scope.spawn(|| {
+            let (mut client, mut seed) = (database.connect(), seed.thread(1000));
+            let mut funded = Decimal::ZERO;
+            for _ in 0..scale(60) {
+                let amount = seed.cents(1, 4000);
+                fund(&mut client, "acme", amount).expect("fund");
+                funded += amount;
+                std::thread::sleep(std::time::Duration::from_millis(seed.below(30)));
             }
-        }
-        (sum, failures)
+            stop.store(true, Ordering::Relaxed);
+            funded
+        });
+        let spent = together(&database, 16, |number, client| {
+            spend(client, seed.thread(number), 500, &stop)
+        });
+        let funded = funder.join().expect("the funder");
+        done.store(true, Ordering::Relaxed);
+        reader.join().expect("the reader");
+        (funded, spent)
     });
-    let sum: Decimal = moved.iter().map(|(sum, _)| sum).sum();
-    assert_eq!(balance(&mut client, "acme"), dec("60") + sum);
-    let mut events = recorded(&mut client, "acme");
-    // Ids of one millisecond made by two backends stand in any order: count instead.
-    for threshold in [dec("50"), dec("20")] {
-        let count = |name: &str| {
-            events
-                .iter()
-                .filter(|(e, t)| e == name && *t == threshold)
-                .count()
-        };
-        let (low, recovered) = (
-            count("wallet_balance_low"),
-            count("wallet_balance_recovered"),
-        );
-        assert!(
-            low == recovered || low == recovered + 1,
-            "{threshold}: {low} low, {recovered}"
-        );
+    let spent: Decimal = spent.iter().sum();
+    let left = balance(&mut client, "acme");
+    assert_eq!(dec("30") + funded - spent, left, "money in - money out");
+    assert_eq!(left, Decimal::ZERO);
+    audit(&mut client, "acme");
+    let heard = listener.heard();
+    for threshold in thresholds() {
+        let last = alternating(&heard, threshold);
+        // 50 may never have been reached.
+        if last.is_some() || threshold <= dec("30") {
+            assert_eq!(last, Some("wallet_balance_low"), "{threshold} at the end");
+        }
     }
-    audit(&mut client, "acme");
-    // One connection brings it to rest: what is reported agrees with where the balance is.
-    fund(&mut client, "acme", dec("100")).unwrap();
-    events = recorded(&mut client, "acme");
-    assert_ne!(
-        events.last().map(|(event, _)| event.as_str()),
-        Some("wallet_balance_low")
-    );
+    let (_, last) = heard.split_at(heard.len().saturating_sub(1));
+    assert_eq!(last, [("wallet_depleted".to_owned(), Decimal::ZERO)]);
+    let mut recorded = recorded(&mut client, "acme");
+    let mut heard = heard;
+    // Two events in one millisecond have ids in either order.
+    recorded.sort();
+    heard.sort();
+    assert_eq!(recorded, heard);
 }
 
 #[test]
-fn while_the_lanes_are_cut_anew() {
-    let _turn = crowd();
-    let seed = Seed::of("drain and cut");
-    let database = Database::new();
-    let mut client = database.connect();
-    create(&mut client, "acme", 1, &[dec("500")], dec("1000"));
-    let spent = together(&database, 17, |number, client| {
-        let mut seed = seed.thread(number);
-        let mut spent = Decimal::ZERO;
-        for _ in 0..scale(40) {
-            if number == 0 {
-                let lanes = 1 + seed.below(16) as i32;
-                client
-                    .query_one("SELECT wallet.set_lanes('acme', $1)", &[&lanes])
-                    .unwrap();
-            } else {
-                match charge(client, "acme", seed.cents(1, 200)) {
-                    Ok(charged) => spent += charged.cost,
-                    Err(error) => assert_eq!(state_of(&error), "WL001", "{error:?}"),
-                }
-            }
-        }
-        spent
-    });
-    assert_eq!(
-        balance(&mut client, "acme"),
-        dec("1000") - spent.iter().sum::<Decimal>()
-    );
-    let events = recorded(&mut client, "acme");
-    assert_eq!(alternating(&events, dec("500")), Some("wallet_balance_low"));
-    audit(&mut client, "acme");
+fn fundings_meanwhile_one_lane() {
+    with_fundings("fundings_meanwhile_one_lane", 1);
+}
+
+#[test]
+fn fundings_meanwhile_eight_lanes() {
+    with_fundings("fundings_meanwhile_eight_lanes", 8);
 }

@@ -1,52 +1,113 @@
-//! Limits hold when everybody spends at once.
+//! Limits hold whatever comes at the same moment, and refuse only what would have passed them.
 
 use wallet_tests::{
-    Charge, Database, Decimal, Seed, audit, create, crowd, dec, limit, noon, state_of, together,
+    Charge, Database, Decimal, Seed, audit, create, crowd, dec, detail, limit, noon, scale,
+    state_of, together,
 };
 
+/// The first number after some words of a DETAIL.
+fn number_after(text: &str, words: &str) -> Decimal {
+    let rest = text
+        .split_once(words)
+        .unwrap_or_else(|| panic!("{words:?} is not in {text:?}"))
+        .1;
+    let number: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
+    dec(number.trim_end_matches('.'))
+}
+
 #[test]
-fn nobody_passes_a_limit() {
-    let _turn = crowd();
-    let seed = Seed::of("limit");
-    for lanes in [1, 16] {
-        let database = Database::new();
-        let mut client = database.connect();
-        create(&mut client, "acme", lanes, &[], dec("100000"));
-        limit(&mut client, "acme", dec("100"), "day", &noon());
-        // Nobody has used the user before: the window is made by the first of them.
-        let results = together(&database, 32, |number, client| {
-            let mut seed = seed.thread(number);
-            let mut spent = Decimal::ZERO;
-            for _ in 0..12 {
-                let amount = seed.cents(7, 90);
-                let charge = Charge {
-                    amount,
-                    user: Some("ann"),
-                    key: None,
-                };
-                match charge.on(client, "acme") {
-                    Ok(charged) => spent += charged.cost,
-                    Err(error) => {
-                        assert_eq!(state_of(&error), "WL002", "{error:?}");
-                        let used: Decimal = client
-                            .query_one(
-                                "SELECT used FROM wallet.check_limits('acme', 'ann') WHERE scope = 'user'",
-                                &[],
-                            )
-                            .unwrap()
-                            .get(0);
-                        assert!(
-                            used + amount > dec("100"),
-                            "{used} + {amount} would have fitted"
-                        );
-                    }
+fn a_daily_limit_under_32_connections() {
+    let _crowd = crowd();
+    let seed = Seed::of("a_daily_limit_under_32_connections");
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 16, &[], dec("100000"));
+    limit(&mut client, "acme", dec("100"), "day", &noon());
+    let results = together(&database, 32, |number, client| {
+        let mut seed = seed.thread(number);
+        let (mut spent, mut refused) = (Decimal::ZERO, Vec::new());
+        for _ in 0..scale(20) {
+            // None of them divides 100.
+            let amount = [dec("0.7"), dec("3.3"), dec("7.77"), dec("11.13")]
+                [usize::try_from(seed.below(4)).unwrap()];
+            let charge = Charge {
+                amount,
+                user: Some("alice"),
+                key: None,
+            };
+            match charge.on(client, "acme") {
+                Ok(charged) => spent += charged.cost,
+                Err(error) => {
+                    assert_eq!(state_of(&error), "WL002", "{error:?}");
+                    let detail = detail(&error);
+                    let used = number_after(detail, "maximum 100.00 per day, ");
+                    assert!(used + amount > dec("100"), "needlessly refused: {detail}");
+                    refused.push(amount);
                 }
             }
-            spent
-        });
-        let total: Decimal = results.into_iter().sum();
-        assert!(total <= dec("100"), "{total} was spent");
-        assert!(total > dec("99"), "{total} is less than fits");
-        audit(&mut client, "acme");
+        }
+        (spent, refused)
+    });
+    let total: Decimal = results.iter().map(|(spent, _)| *spent).sum();
+    assert!(total <= dec("100"), "{total} passed the limit");
+    let least = results.iter().flat_map(|(_, refused)| refused).min();
+    let least = *least.expect("somebody is refused");
+    assert!(
+        total + least > dec("100"),
+        "{least} would fit beside {total}"
+    );
+    audit(&mut client, "acme");
+}
+
+/// The window's row does not exist yet when all of them come.
+#[test]
+fn the_first_use_of_a_user_by_many_at_once() {
+    let _crowd = crowd();
+    let database = Database::new();
+    let mut client = database.connect();
+    for (wallet, lanes) in [("one", 1), ("many", 16)] {
+        create(&mut client, wallet, lanes, &[], dec("100000"));
+        limit(&mut client, wallet, dec("100"), "day", &noon());
+        limit(&mut client, wallet, dec("1000"), "month", "UTC");
+        for round in 0..scale(8) {
+            let user = format!("user {round}");
+            let results = together(&database, 16, |_, client| {
+                let charge = Charge {
+                    amount: dec("10"),
+                    user: Some(&user),
+                    key: None,
+                };
+                charge.on(client, wallet).map_err(|error| state_of(&error))
+            });
+            let refused: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+            assert_eq!(refused, ["WL002"; 6], "of 16 only 10 fit");
+        }
+        audit(&mut client, wallet);
     }
+}
+
+/// Charges that are rolled back give back what they took, and others wait to see it.
+#[test]
+fn a_rolled_back_charge_gives_its_share_back() {
+    let database = Database::new();
+    let (mut client, mut other) = (database.connect(), database.connect());
+    create(&mut client, "acme", 4, &[], dec("1000"));
+    limit(&mut client, "acme", dec("100"), "day", &noon());
+    let charge = Charge {
+        amount: dec("60"),
+        user: Some("alice"),
+        key: None,
+    };
+    let mut transaction = client.transaction().unwrap();
+    charge.on(&mut transaction, "acme").unwrap();
+    let waiting = std::thread::spawn(move || charge.on(&mut other, "acme").map(|c| c.cost));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    transaction.rollback().unwrap();
+    assert_eq!(waiting.join().unwrap().unwrap(), dec("60"));
+    let error = charge.on(&mut client, "acme").unwrap_err();
+    assert_eq!(state_of(&error), "WL002");
+    audit(&mut client, "acme");
 }

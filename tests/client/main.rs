@@ -3,8 +3,9 @@
 mod abuse;
 mod caches;
 mod drain;
+mod idempotency;
+mod lanes;
 mod limits;
 mod notify;
-mod once;
 mod transactions;
 mod waiting;

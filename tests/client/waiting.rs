@@ -1,81 +1,128 @@
-//! A funding never waits for a charge.
+//! A funding never waits for a charge, and its money is there.
 
-use wallet_tests::{Database, audit, balance, charge, create, dec, fund, recorded};
+use std::time::Instant;
 
-#[test]
-fn a_funding_does_not_wait_for_charges_under_way() {
-    for lanes in [1, 2] {
-        let database = Database::new();
-        let mut client = database.connect();
-        create(&mut client, "acme", lanes, &[dec("50")], dec("60"));
-        // Every active lane is held by a transaction that stays open.
-        let mut charging: Vec<_> = (0..lanes).map(|_| database.connect()).collect();
-        let mut open: Vec<_> = charging
-            .iter_mut()
-            .map(|client| {
-                let mut transaction = client.transaction().unwrap();
-                charge(&mut transaction, "acme", dec("2")).unwrap();
-                transaction
-            })
-            .collect();
-        client
-            .batch_execute("SET statement_timeout = '2s'")
-            .unwrap();
-        fund(&mut client, "acme", dec("40")).unwrap();
-        fund(&mut client, "acme", dec("1")).unwrap();
-        open.drain(..)
-            .for_each(|transaction| transaction.commit().unwrap());
-        let money = dec("101") - dec("2") * wallet_tests::Decimal::from(lanes);
-        assert_eq!(balance(&mut client, "acme"), money);
-        // The next charge may use all of it.
-        charge(&mut client, "acme", money).unwrap();
-        assert_eq!(balance(&mut client, "acme"), dec("0"));
-        audit(&mut client, "acme");
-    }
+use postgres::Client;
+use wallet_tests::{
+    Database, Decimal, Heard, audit, balance, charge, create, dec, expect, fund, recorded,
+};
+
+fn event(name: &str, at: &str) -> Heard {
+    (name.to_owned(), dec(at))
 }
 
-#[test]
-fn what_such_a_funding_crosses_is_reported() {
+/// A connection whose statements may not wait.
+fn impatient(database: &Database) -> Client {
+    let mut client = database.connect();
+    client
+        .batch_execute("SET statement_timeout = '2s'")
+        .expect("SET");
+    client
+}
+
+/// `busy` open transactions have charged; a funding in between must not wait for any of them.
+fn beside_open_charges(lanes: i32, busy: usize) {
     let database = Database::new();
-    let (mut client, mut other) = (database.connect(), database.connect());
-    create(&mut client, "acme", 1, &[dec("50")], dec("60"));
+    let mut client = impatient(&database);
+    create(&mut client, "acme", lanes, &[dec("50")], dec("60"));
     charge(&mut client, "acme", dec("20")).unwrap();
-    let mut transaction = other.transaction().unwrap();
-    charge(&mut transaction, "acme", dec("1")).unwrap();
-    // 39 and 30: back above 50, which nobody can know for sure while the charge is open.
-    fund(&mut client, "acme", dec("30")).unwrap();
-    transaction.commit().unwrap();
-    charge(&mut client, "acme", dec("1")).unwrap();
-    charge(&mut client, "acme", dec("30")).unwrap();
-    let events: Vec<String> = recorded(&mut client, "acme")
-        .into_iter()
-        .map(|(event, _)| event)
-        .collect();
+    let low = event("wallet_balance_low", "50");
+    assert_eq!(recorded(&mut client, "acme"), std::slice::from_ref(&low));
+
+    let mut holders: Vec<Client> = (0..busy).map(|_| impatient(&database)).collect();
+    for holder in &mut holders {
+        holder.batch_execute("BEGIN").unwrap();
+        charge(holder, "acme", dec("1")).unwrap();
+    }
+    let begun = Instant::now();
+    fund(&mut client, "acme", dec("100")).unwrap();
+    fund(&mut client, "acme", dec("7")).unwrap();
+    assert!(begun.elapsed().as_millis() < 1500, "it waited");
+    assert_eq!(balance(&mut client, "acme"), dec("147"), "there at once");
+    audit(&mut client, "acme");
+    for holder in &mut holders {
+        holder.batch_execute("COMMIT").unwrap();
+    }
+    let left = dec("147") - Decimal::from(busy);
+    // Charged at once, and what the funding crossed is reported at the latest now.
+    charge(&mut client, "acme", left - dec("60")).unwrap();
+    let recovered = event("wallet_balance_recovered", "50");
     assert_eq!(
-        events,
-        [
-            "wallet_balance_low",
-            "wallet_balance_recovered",
-            "wallet_balance_low"
-        ]
+        recorded(&mut client, "acme"),
+        [low.clone(), recovered.clone()]
     );
+    charge(&mut client, "acme", dec("60")).unwrap();
+    let depleted = event("wallet_depleted", "0");
+    assert_eq!(
+        recorded(&mut client, "acme"),
+        [low.clone(), recovered, low, depleted]
+    );
+    expect(charge(&mut client, "acme", dec("0.01")), "WL001");
     audit(&mut client, "acme");
 }
 
 #[test]
-fn charges_on_different_lanes_do_not_wait() {
+fn one_lane_that_a_charge_holds() {
+    beside_open_charges(1, 1);
+}
+
+#[test]
+fn both_lanes_that_charges_hold() {
+    beside_open_charges(2, 2);
+}
+
+#[test]
+fn one_of_two_lanes() {
+    beside_open_charges(2, 1);
+}
+
+#[test]
+fn one_of_four_lanes() {
+    beside_open_charges(4, 1);
+}
+
+/// The funding is reported although nobody knows of it but the lanes: the charge that finds the
+/// money comes from a backend that has warm caches.
+#[test]
+fn a_warm_backend_finds_the_money_in_a_spare_lane() {
+    for lanes in [1, 2] {
+        let database = Database::new();
+        let mut client = impatient(&database);
+        create(&mut client, "acme", lanes, &[], dec("10"));
+        let mut warm = impatient(&database);
+        charge(&mut warm, "acme", dec("1")).unwrap();
+        let mut holder = impatient(&database);
+        // More than one lane has, so that it holds all.
+        holder.batch_execute("BEGIN").unwrap();
+        charge(&mut holder, "acme", dec("8.5")).unwrap();
+        fund(&mut client, "acme", dec("100")).unwrap();
+        holder.batch_execute("COMMIT").unwrap();
+        let charged = charge(&mut warm, "acme", dec("100.5")).unwrap();
+        assert_eq!(charged.balance, dec("0"), "{lanes} lanes");
+        audit(&mut client, "acme");
+    }
+}
+
+/// A funding that is rolled back leaves nothing, and one that is open is not there yet.
+#[test]
+fn an_open_funding_is_not_there_yet() {
     let database = Database::new();
-    let (mut client, mut other) = (database.connect(), database.connect());
-    create(&mut client, "acme", 4, &[], dec("100"));
-    let mut transaction = other.transaction().unwrap();
-    charge(&mut transaction, "acme", dec("1")).unwrap();
-    client
-        .batch_execute("SET statement_timeout = '2s'")
-        .unwrap();
-    charge(&mut client, "acme", dec("1")).unwrap();
-    // More than one lane has, and less than the free ones have together.
-    charge(&mut client, "acme", dec("60")).unwrap();
-    transaction.commit().unwrap();
-    assert_eq!(balance(&mut client, "acme"), dec("38"));
+    let mut client = impatient(&database);
+    create(&mut client, "acme", 2, &[dec("5")], dec("10"));
+    charge(&mut client, "acme", dec("8")).unwrap();
+    let mut funder = database.connect();
+    let mut transaction = funder.transaction().unwrap();
+    fund(&mut transaction, "acme", dec("100")).unwrap();
+    assert_eq!(balance(&mut client, "acme"), dec("2"));
+    transaction.rollback().unwrap();
+    expect(charge(&mut client, "acme", dec("3")), "WL001");
+    charge(&mut client, "acme", dec("2")).unwrap();
+    assert_eq!(
+        recorded(&mut client, "acme"),
+        [
+            event("wallet_balance_low", "5"),
+            event("wallet_depleted", "0")
+        ]
+    );
     audit(&mut client, "acme");
 }

@@ -1,0 +1,244 @@
+//! Exactly once.
+
+use postgres::Client;
+use wallet_tests::{
+    Charge, Database, audit, balance, charge, create, crowd, dec, detail, entries, expect, fund,
+    price, together,
+};
+
+fn keyed(amount: &str) -> Charge<'static> {
+    Charge {
+        amount: dec(amount),
+        user: Some("alice"),
+        key: Some("key"),
+    }
+}
+
+#[test]
+fn sixteen_calls_with_one_key_at_once() {
+    let _crowd = crowd();
+    for lanes in [1, 16] {
+        let database = Database::new();
+        let mut client = database.connect();
+        for round in 0..10 {
+            let wallet = format!("acme {round}");
+            create(&mut client, &wallet, lanes, &[dec("50")], dec("60"));
+            // The same key in the same moment, where a threshold is crossed.
+            let results = together(&database, 16, |_, client| {
+                keyed("12.5").on(client, &wallet).expect("a charge")
+            });
+            let booked = results.iter().filter(|result| !result.replayed).count();
+            assert_eq!(booked, 1, "{lanes} lanes");
+            for result in &results {
+                assert_eq!(result.entry_id, results[0].entry_id);
+                assert_eq!(result.cost, dec("12.5"));
+                assert_eq!(result.balance, results[0].balance);
+            }
+            assert_eq!(entries(&mut client, &wallet), 2);
+            assert_eq!(balance(&mut client, &wallet), dec("47.5"));
+            audit(&mut client, &wallet);
+        }
+    }
+}
+
+#[test]
+fn sixteen_fundings_with_one_key_at_once() {
+    let _crowd = crowd();
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 4, &[], dec("0"));
+    let results = together(&database, 16, |_, client| -> bool {
+        client
+            .query_one(
+                "SELECT replayed FROM wallet.fund('acme', 10, idempotency_key => 'key')",
+                &[],
+            )
+            .expect("fund")
+            .get(0)
+    });
+    assert_eq!(results.iter().filter(|replayed| !**replayed).count(), 1);
+    assert_eq!(balance(&mut client, "acme"), dec("10"));
+    audit(&mut client, "acme");
+}
+
+#[test]
+fn a_replay_does_not_care_about_the_wallets_state() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for lanes in [1, 4] {
+        let wallet = format!("acme {lanes}");
+        create(&mut client, &wallet, lanes, &[], dec("20"));
+        let first = keyed("12.5").on(&mut client, &wallet).unwrap();
+        charge(&mut client, &wallet, dec("7.5")).unwrap();
+        let check = |client: &mut Client, state: &str| {
+            let again = keyed("12.50").on(client, &wallet).unwrap();
+            assert!(again.replayed, "{state}");
+            assert_eq!(again.entry_id, first.entry_id, "{state}");
+            assert_eq!(again.balance, first.balance, "{state}");
+            expect(keyed("12.4").on(client, &wallet), "WL006");
+        };
+        check(&mut client, "exhausted");
+        client
+            .query_one("SELECT wallet.freeze_wallet($1)", &[&wallet])
+            .unwrap();
+        check(&mut client, "frozen");
+        check(&mut database.connect(), "frozen, in a new backend");
+        client
+            .query_one("SELECT wallet.unfreeze_wallet($1)", &[&wallet])
+            .unwrap();
+        client
+            .query_one(
+                "SELECT wallet.set_limit($1, 0, 'day', scope => 'user')",
+                &[&wallet],
+            )
+            .unwrap();
+        check(&mut client, "limited");
+        client
+            .query_one("SELECT wallet.close_wallet($1)", &[&wallet])
+            .unwrap();
+        check(&mut client, "closed");
+        assert_eq!(entries(&mut client, &wallet), 3);
+        audit(&mut client, &wallet);
+    }
+}
+
+#[test]
+fn a_conflict_names_the_field() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("1000"));
+    for meter in ["input_tokens", "output_tokens"] {
+        price(&mut client, "m", meter, dec("0.01"));
+        price(&mut client, "n", meter, dec("0.01"));
+    }
+    let call = |arguments: &str| {
+        format!(
+            "SELECT entry_id, replayed FROM wallet.charge('acme', {arguments}, idempotency_key => 'key')"
+        )
+    };
+    let by_amount = "amount => 5, user_id => 'u', team => 't', model => 'm', service => 's', \
+                     region => 'r', service_tier => 'b', tags => '{\"a\": 1, \"b\": 2}', \
+                     event_at => '2026-01-01 00:00+00'";
+    client.query_one(&call(by_amount), &[]).unwrap();
+    for (from, to, field) in [
+        ("amount => 5", "amount => 5.000000000001", "amount"),
+        ("'u'", "'v'", "user_id"),
+        ("user_id => 'u', ", "", "user_id"),
+        ("'t'", "'v'", "team"),
+        ("'m'", "'n'", "model"),
+        ("'s'", "'v'", "service"),
+        ("'r'", "'v'", "region"),
+        ("'b'", "'v'", "service_tier"),
+        ("\"b\": 2", "\"b\": 3", "tags"),
+        ("01-01", "01-02", "event_at"),
+    ] {
+        let other = by_amount.replace(from, to);
+        assert_ne!(other, by_amount);
+        let error = expect(client.query(&call(&other), &[]), "WL006");
+        assert!(detail(&error).contains(field), "{field}: {error:?}");
+    }
+    // The same request: a number in another form, keys in another order, another actor.
+    let same = by_amount
+        .replace("amount => 5", "amount => 5.00")
+        .replace("{\"a\": 1, \"b\": 2}", "{\"b\": 2.0, \"a\": 1}")
+        + ", actor => 'somebody else', metadata => '{\"try\": 2}'";
+    let replayed: bool = client.query_one(&call(&same), &[]).unwrap().get(1);
+    assert!(replayed);
+    assert_eq!(entries(&mut client, "acme"), 2);
+}
+
+#[test]
+fn usage_is_compared_by_meaning() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("1000"));
+    for meter in ["input_tokens", "output_tokens"] {
+        price(&mut client, "m", meter, dec("0.01"));
+    }
+    let call = |usage: &str| {
+        format!(
+            "SELECT replayed, cost FROM wallet.charge('acme', '{usage}', idempotency_key => 'key')"
+        )
+    };
+    client
+        .query_one(
+            &call(r#"{"model":"m","input_tokens":10,"output_tokens":2}"#),
+            &[],
+        )
+        .unwrap();
+    let row = client
+        .query_one(
+            &call(r#"{"output_tokens":2.0,"input_tokens":10,"model":"m"}"#),
+            &[],
+        )
+        .unwrap();
+    assert!(row.get::<_, bool>(0));
+    assert_eq!(row.get::<_, wallet_tests::Decimal>(1), dec("0.12"));
+    for other in [
+        r#"{"model":"m","input_tokens":11,"output_tokens":2}"#,
+        r#"{"model":"m","input_tokens":10}"#,
+        r#"{"model":"m","input_tokens":10,"output_tokens":2,"note":"x"}"#,
+    ] {
+        let error = expect(client.query(&call(other), &[]), "WL006");
+        assert!(detail(&error).contains("usage"), "{error:?}");
+    }
+    // By amount instead of by usage.
+    let by_amount = "SELECT * FROM wallet.charge('acme', amount => 0.12, model => 'm', \
+                     idempotency_key => 'key')";
+    expect(client.query(by_amount, &[]), "WL006");
+    assert_eq!(entries(&mut client, "acme"), 2);
+}
+
+#[test]
+fn the_same_key_in_another_wallet_or_call_is_another_request() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for wallet in ["one", "two"] {
+        create(&mut client, wallet, 1, &[], dec("20"));
+        assert!(!keyed("5").on(&mut client, wallet).unwrap().replayed);
+    }
+    let sql = "SELECT replayed FROM wallet.fund('one', 5, idempotency_key => 'key')";
+    let replayed: bool = client.query_one(sql, &[]).unwrap().get(0);
+    assert!(!replayed, "fund and charge have keys of their own");
+    assert_eq!(balance(&mut client, "one"), dec("20"));
+    assert_eq!(balance(&mut client, "two"), dec("15"));
+}
+
+#[test]
+fn a_payment_is_credited_once() {
+    let _crowd = crowd();
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("0"));
+    create(&mut client, "other", 1, &[], dec("0"));
+    let pay = |client: &mut Client, wallet: &str, amount: &str, method: &str, key: String| {
+        client
+            .query_one(
+                "SELECT entry_id, replayed FROM wallet.fund($1, $2, $3, 'pi_1', idempotency_key => $4)",
+                &[&wallet, &dec(amount), &method, &key],
+            )
+            .map(|row| (row.get::<_, uuid::Uuid>(0), row.get::<_, bool>(1)))
+    };
+    let results = together(&database, 8, |number, client| {
+        pay(client, "acme", "10", "card", format!("key {number}")).expect("fund")
+    });
+    assert_eq!(results.iter().filter(|(_, replayed)| !replayed).count(), 1);
+    assert!(results.iter().all(|(id, _)| *id == results[0].0));
+    assert_eq!(balance(&mut client, "acme"), dec("10"));
+    let again = pay(&mut client, "acme", "11", "card", "key".to_owned());
+    expect(again, "WL006");
+    // Another method or another wallet has references of its own.
+    assert!(
+        !pay(&mut client, "acme", "1", "bank", "b".to_owned())
+            .unwrap()
+            .1
+    );
+    assert!(
+        !pay(&mut client, "other", "10", "card", "c".to_owned())
+            .unwrap()
+            .1
+    );
+    fund(&mut client, "acme", dec("1")).unwrap();
+    assert_eq!(balance(&mut client, "acme"), dec("12"));
+    audit(&mut client, "acme");
+}
