@@ -2,10 +2,14 @@
 
 mod abuse;
 mod caches;
+mod chain;
 mod drain;
 mod idempotency;
 mod lanes;
 mod limits;
 mod notify;
+mod refusals;
+mod several;
+mod stale;
 mod transactions;
 mod waiting;

@@ -1,5 +1,7 @@
 //! What the documents tell is so.
 
+mod chain;
+
 use wallet_tests::Database;
 
 const README: &str = include_str!("../../README.md");

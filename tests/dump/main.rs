@@ -1,5 +1,7 @@
 //! A dump restores everything and books nothing.
 
+mod onward;
+
 use std::process::{Command, Stdio};
 
 use wallet_tests::{

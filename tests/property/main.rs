@@ -1,4 +1,7 @@
 //! A wallet beside a model of plain numbers.
 
+mod at_once;
+mod in_turn;
+mod model;
 mod sequence;
 mod threads;

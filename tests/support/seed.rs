@@ -25,6 +25,11 @@ impl Seed {
         Seed(seed)
     }
 
+    /// A source that always gives the same.
+    pub fn of_value(seed: u64) -> Seed {
+        Seed(seed)
+    }
+
     /// The seed itself.
     pub fn value(&self) -> u64 {
         self.0

@@ -1,0 +1,100 @@
+//! Every column of an entry goes into its hash in the form that plain SQL prints.
+
+use wallet_tests::{Database, audit, charge, create, dec};
+
+/// Characters that JSON escapes, or that one might think it does.
+const ODD: &str = "quote \" backslash \\ slash / tab \t line \n return \r bell \u{7} \u{8} \u{c} \
+                   delete \u{7f} \u{85} \u{2028} é 漢 🪙 %s $1 '";
+
+#[test]
+fn odd_characters_in_every_column() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, ODD, 2, &[], dec("0"));
+    client
+        .query_one(
+            "SELECT wallet.set_price($1, 'input_tokens', 0.000001, effective_from => '1900-01-01')",
+            &[&ODD],
+        )
+        .unwrap();
+    let document = serde_json::json!({"a": ODD, ODD: [1, 1.50, null, true, {"x": 1e-9}]});
+    client
+        .query_one(
+            "SELECT wallet.fund($1, 100, $1, $1, 'USD', idempotency_key => $1, actor => $1,
+                                metadata => $2)",
+            &[&ODD, &document],
+        )
+        .unwrap();
+    client
+        .query_one(
+            "SELECT wallet.charge($1, amount => 1.000000000001, user_id => $1, team => $1,
+                        model => $1, service => $1, region => $1, service_tier => $1, tags => $2,
+                        event_at => '1999-12-31 23:59:59.999999+00', device => $1,
+                        idempotency_key => $1, actor => $1, metadata => $2)",
+            &[&ODD, &document],
+        )
+        .unwrap();
+    let usage = serde_json::json!({"model": ODD, "input_tokens": 3, "note": ODD});
+    for event_at in ["1970-01-01 00:00+00", "1901-02-03 04:05:06.789+00"] {
+        client
+            .query_one(
+                "SELECT wallet.charge($1, $2, tags => '{}', event_at => $3::text::timestamptz)",
+                &[&ODD, &usage, &event_at],
+            )
+            .unwrap();
+    }
+    audit(&mut client, ODD);
+}
+
+#[test]
+fn amounts_of_every_size() {
+    let database = Database::new();
+    let mut client = database.connect();
+    let most = "9999999999999999.999999999999";
+    create(&mut client, "acme", 3, &[], dec(most));
+    for amount in ["0", "0.000000000001", "1e0", "123456789.123456789012"] {
+        client
+            .query_one(
+                "SELECT wallet.charge('acme', amount => $1::text::numeric)",
+                &[&amount],
+            )
+            .unwrap();
+    }
+    charge(&mut client, "acme", dec("9999999876543209.876543210986")).unwrap();
+    assert_eq!(wallet_tests::balance(&mut client, "acme"), dec("0"));
+    audit(&mut client, "acme");
+}
+
+/// The checker would notice: an entry that a superuser changed behind the triggers' back.
+#[test]
+fn a_changed_entry_is_found() {
+    let sql = include_str!("../../docs/verify_chain.sql").replace(":'wallet'", "'acme'");
+    for (change, problem) in [
+        (
+            "UPDATE wallet.ledger SET user_id = 'mallory' WHERE seq = 2",
+            "hash",
+        ),
+        (
+            "UPDATE wallet.ledger SET amount = amount + 1 WHERE seq = 2",
+            "running total",
+        ),
+        ("DELETE FROM wallet.ledger WHERE seq = 2", "missing"),
+        ("DELETE FROM wallet.ledger WHERE seq = 3", "seq"),
+        ("UPDATE wallet.allowances SET booked = booked + 1", "total"),
+        ("UPDATE wallet.allowances SET hash = '\\x00'", "hash"),
+    ] {
+        let database = Database::new();
+        let mut client = database.connect();
+        create(&mut client, "acme", 1, &[], dec("10"));
+        charge(&mut client, "acme", dec("1")).unwrap();
+        charge(&mut client, "acme", dec("2")).unwrap();
+        audit(&mut client, "acme");
+        client
+            .batch_execute(&format!("SET session_replication_role = replica; {change}"))
+            .unwrap();
+        let row = client.query_one(&sql, &[]).unwrap();
+        assert!(!row.get::<_, bool>("ok"), "{change}");
+        let found: String = row.get("problem");
+        assert!(found.contains(problem), "{change}: {found}");
+    }
+}

@@ -1,0 +1,357 @@
+//! Which code exactly a bad argument gets, that not a single row of any table changes by it, and
+//! that the same backend answers afterwards.
+
+use postgres::{Client, SimpleQueryMessage};
+use wallet_tests::{Database, audit, create, dec, limit, price};
+
+/// SQLSTATEs that say whose fault it is.
+fn is_clear(state: &str) -> bool {
+    ["WL", "22", "42", "540"]
+        .iter()
+        .any(|class| state.starts_with(class))
+}
+
+/// Rows that a refused call must not add to, and money that it must not move.
+const STATE: &str = "SELECT pg_backend_pid(),
+        (SELECT count(*) FROM wallet.ledger), (SELECT sum(amount) FROM wallet.ledger),
+        (SELECT count(*) FROM wallet.wallets), (SELECT count(*) FROM wallet.prices),
+        (SELECT count(*) FROM wallet.limits), (SELECT count(*) FROM wallet.outbox),
+        (SELECT count(*) FROM wallet.funding_requests), (SELECT count(*) FROM wallet.requests),
+        (SELECT sum(spent) FROM wallet.allowances), (SELECT sum(version) FROM wallet.allowances)";
+
+fn state(client: &mut Client) -> Vec<Option<String>> {
+    let messages = client.simple_query(STATE).expect("the backend is alive");
+    messages
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(
+                (0..row.len())
+                    .map(|i| row.get(i).map(str::to_owned))
+                    .collect(),
+            ),
+            _ => None,
+        })
+        .expect("a row")
+}
+
+struct Victim {
+    _database: Database,
+    client: Client,
+    before: Vec<Option<String>>,
+}
+
+impl Victim {
+    fn new() -> Victim {
+        let database = Database::new();
+        let mut client = database.connect();
+        create(&mut client, "acme", 4, &[dec("50")], dec("100"));
+        create(&mut client, "other", 1, &[], dec("100"));
+        limit(&mut client, "acme", dec("1000"), "month", "UTC");
+        price(&mut client, "m", "input_tokens", dec("0.001"));
+        price(&mut client, "m", "output_tokens", dec("0.001"));
+        let before = state(&mut client);
+        Victim {
+            _database: database,
+            client,
+            before,
+        }
+    }
+
+    /// Makes the call, which must be refused clearly.
+    fn refuses(&mut self, sql: &str) -> String {
+        let shown: String = sql.chars().take(200).collect();
+        let error = match self.client.simple_query(sql) {
+            Ok(_) => panic!("accepted: {shown}"),
+            Err(error) => error,
+        };
+        let state_of = match error.as_db_error() {
+            Some(error) => error.code().code().to_owned(),
+            None => panic!("{shown} broke the connection: {error}"),
+        };
+        assert!(is_clear(&state_of), "{state_of} for {shown}: {error:?}");
+        assert_eq!(state(&mut self.client), self.before, "after {shown}");
+        state_of
+    }
+
+    fn refuses_as(&mut self, sql: &str, expected: &str) {
+        let shown: String = sql.chars().take(200).collect();
+        assert_eq!(self.refuses(sql), expected, "{shown}");
+    }
+}
+
+const NOT_AMOUNTS: [&str; 10] = [
+    "'NaN'::numeric",
+    "'Infinity'::numeric",
+    "'-Infinity'::numeric",
+    "-1",
+    "-0.000000000001",
+    "1e40",
+    "1e16",
+    "1e-13",
+    "0.1234567890123",
+    "1e1000",
+];
+
+#[test]
+fn amounts() {
+    let mut victim = Victim::new();
+    for amount in NOT_AMOUNTS.into_iter().chain(["1e131071"]) {
+        for call in [
+            format!("SELECT wallet.charge('acme', amount => {amount}, user_id => 'alice')"),
+            format!("SELECT wallet.fund('acme', {amount})"),
+            format!("SELECT wallet.set_limit('acme', {amount}, 'day')"),
+            format!("SELECT wallet.create_wallet('new', credit_limit => {amount})"),
+            format!("SELECT wallet.create_wallet('new', low_balance => ARRAY[1, {amount}])"),
+            format!("SELECT wallet.update_wallet('acme', credit_limit => {amount})"),
+            format!("SELECT wallet.update_wallet('acme', low_balance => ARRAY[{amount}])"),
+            format!("SELECT wallet.update_wallet('acme', funding_min => {amount})"),
+            format!("SELECT * FROM wallet.check_limits('acme', amount => {amount})"),
+        ] {
+            victim.refuses_as(&call, "WL012");
+        }
+    }
+    for call in [
+        "SELECT wallet.fund('acme', NULL)",
+        "SELECT wallet.fund('acme', 0)",
+        "SELECT wallet.set_limit('acme', NULL, 'day')",
+        "SELECT wallet.create_wallet('new', credit_limit => NULL)",
+        "SELECT wallet.create_wallet('new', low_balance => '{NULL}')",
+    ] {
+        victim.refuses_as(call, "WL012");
+    }
+    victim.refuses_as("SELECT wallet.charge('acme', amount => NULL)", "22023");
+    victim.refuses_as("SELECT wallet.charge('acme')", "22023");
+    victim.refuses_as("SELECT wallet.charge('acme', '{}', 1)", "22023");
+    // More than all wallets together may have: in range each, not in sum.
+    victim.refuses("SELECT wallet.fund('acme', 9999999999999999)");
+    audit(&mut victim.client, "acme");
+}
+
+#[test]
+fn prices() {
+    let mut victim = Victim::new();
+    for number in [
+        "'NaN'",
+        "'Infinity'",
+        "-1",
+        "1e40",
+        "1.234567890123456789",
+        "1e-40",
+    ] {
+        victim.refuses(&format!(
+            "SELECT wallet.set_price('m', 'input_tokens', {number}::numeric)"
+        ));
+        victim.refuses(&format!(
+            "SELECT wallet.set_price('m', 'input_tokens', 1, per => {number}::numeric)"
+        ));
+    }
+    for call in [
+        "SELECT wallet.set_price('m', 'input_tokens', 1, per => 0)",
+        "SELECT wallet.set_price('m', 'input_tokens', 1, per => NULL)",
+        "SELECT wallet.set_price(NULL, 'input_tokens', 1)",
+        "SELECT wallet.set_price('', 'input_tokens', 1)",
+        "SELECT wallet.set_price('m', NULL, 1)",
+        "SELECT wallet.set_price('m', '', 1)",
+        "SELECT wallet.set_price('m', 'input_tokens', 1, conditions => '[1]')",
+        "SELECT wallet.set_price('m', 'input_tokens', 1, above_input_tokens => -1)",
+        "SELECT wallet.set_price('m', 'input_tokens', 1, effective_from => 'infinity')",
+        "SELECT wallet.set_price('m', 'input_tokens', 1, price_list => NULL)",
+        "SELECT wallet.set_price(repeat('m', 10000), 'input_tokens', 1)",
+        "SELECT wallet.set_price('m', repeat('m', 10000), 1)",
+    ] {
+        victim.refuses(call);
+    }
+}
+
+#[test]
+fn usages() {
+    let mut victim = Victim::new();
+    for (usage, expected) in [
+        (r#"{"model":"m","input_tokens":-1}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":1.5}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":1e400}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":1e13}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":1e-400}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":"1000"}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":true}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":[1]}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":{"a":1}}"#, "WL007"),
+        (r#"{"model":"m","unheard_of":5}"#, "WL007"),
+        (r#"{"model":"m","unheard_of":"5"}"#, "WL007"),
+        (r#"{"model":"m"}"#, "WL007"),
+        (r#"{"model":"m","input_tokens":null}"#, "WL007"),
+        (r#"{"input_tokens":5}"#, "WL007"),
+        (r#"{"model":7,"input_tokens":5}"#, "WL007"),
+        (r#"{"model":null,"input_tokens":5}"#, "WL007"),
+        (r#"{"model":["m"],"input_tokens":5}"#, "WL007"),
+        (r#"{"model":"","input_tokens":5}"#, "22023"),
+        (r#"{"model":"unpriced","input_tokens":5}"#, "WL005"),
+        (r#"{"model":"m","images":5}"#, "WL005"),
+        ("{}", "WL007"),
+        ("[]", "WL007"),
+        (r#"[{"model":"m","input_tokens":5}]"#, "WL007"),
+        ("5", "WL007"),
+        (r#""m""#, "WL007"),
+        ("null", "WL007"),
+        ("true", "WL007"),
+        ("{", "22P02"),
+        (r#"{"model":"\u0000","input_tokens":5}"#, "22P05"),
+    ] {
+        victim.refuses_as(
+            &format!("SELECT wallet.charge('acme', '{usage}')"),
+            expected,
+        );
+        victim.refuses_as(
+            &format!("SELECT * FROM wallet.price_usage('{usage}')"),
+            expected,
+        );
+        victim.refuses(&format!(
+            "SELECT * FROM wallet.check_limits('acme', usage => '{usage}')"
+        ));
+    }
+    // Twelve digits of tokens at 0.001 are more than there is, not more than can be told.
+    let much = r#"{"model":"m","input_tokens":999999999999}"#;
+    victim.refuses_as(&format!("SELECT wallet.charge('acme', '{much}')"), "WL001");
+}
+
+#[test]
+fn large_and_deep_json() {
+    let mut victim = Victim::new();
+    let long =
+        r#"jsonb_build_object('model', 'm', 'input_tokens', 1, 'note', repeat('x', 10000000))"#;
+    let wide = "(SELECT jsonb_object_agg('key' || i, i) || '{\"model\": \"m\", \"input_tokens\": 1}' \
+                FROM generate_series(1, 300000) i)";
+    let depth = 10_000;
+    let deep = format!(
+        "'{{\"model\":\"m\",\"input_tokens\":1,\"note\":{}{}}}'::jsonb",
+        "[".repeat(depth),
+        "]".repeat(depth)
+    );
+    let objects = format!("'{}1{}'::jsonb", "{\"a\":".repeat(depth), "}".repeat(depth));
+    for document in [long, wide, &deep, &objects] {
+        victim.refuses(&format!("SELECT wallet.charge('acme', {document})"));
+        victim.refuses(&format!("SELECT * FROM wallet.price_usage({document})"));
+        for argument in ["tags", "metadata"] {
+            victim.refuses(&format!(
+                "SELECT wallet.charge('acme', amount => 1, {argument} => {document})"
+            ));
+        }
+        victim.refuses(&format!(
+            "SELECT wallet.fund('acme', 1, metadata => {document})"
+        ));
+        victim.refuses(&format!(
+            "SELECT wallet.create_wallet('new', metadata => {document})"
+        ));
+        victim.refuses(&format!(
+            "SELECT wallet.set_price('m', 'input_tokens', 1, conditions => {document})"
+        ));
+    }
+    for document in ["'[]'", "'1'", "'\"a\"'", "'null'"] {
+        for argument in ["tags", "metadata"] {
+            victim.refuses_as(
+                &format!("SELECT wallet.charge('acme', amount => 1, {argument} => {document})"),
+                "22023",
+            );
+        }
+    }
+}
+
+#[test]
+fn names() {
+    let mut victim = Victim::new();
+    for (wallet, expected) in [
+        ("''", "22023"),
+        ("NULL", "22023"),
+        ("repeat('x', 10000)", "22023"),
+        ("repeat('🪙', 10000)", "22023"),
+        ("'🪙'", "WL003"),
+        ("'acme '", "WL003"),
+        ("'ACME'", "WL003"),
+        ("'*'", "WL003"),
+        ("'%'", "WL003"),
+        (r"E'acme\n'", "WL003"),
+    ] {
+        for call in [
+            format!("SELECT wallet.charge({wallet}, amount => 1)"),
+            format!(r#"SELECT wallet.charge({wallet}, '{{"model": "m", "input_tokens": 1}}')"#),
+            format!("SELECT wallet.fund({wallet}, 1)"),
+            format!("SELECT wallet.set_limit({wallet}, 1, 'day')"),
+            format!("SELECT wallet.update_wallet({wallet}, credit_limit => 1)"),
+            format!("SELECT wallet.set_lanes({wallet}, 3)"),
+            format!("SELECT wallet.freeze_wallet({wallet})"),
+            format!("SELECT * FROM wallet.check_limits({wallet})"),
+        ] {
+            victim.refuses_as(&call, expected);
+        }
+        if expected == "22023" {
+            victim.refuses_as(&format!("SELECT wallet.create_wallet({wallet})"), expected);
+        }
+    }
+    for argument in [
+        "user_id",
+        "team",
+        "model",
+        "service",
+        "region",
+        "service_tier",
+        "device",
+        "idempotency_key",
+        "actor",
+    ] {
+        for value in ["''", "repeat('x', 10000)"] {
+            victim.refuses_as(
+                &format!("SELECT wallet.charge('acme', amount => 1, {argument} => {value})"),
+                "22023",
+            );
+        }
+    }
+    for call in [
+        "SELECT wallet.fund('acme', 1, '')",
+        "SELECT wallet.fund('acme', 1, NULL)",
+        "SELECT wallet.fund('acme', 1, reference => '')",
+        "SELECT wallet.fund('acme', 1, currency => '')",
+        "SELECT wallet.create_wallet('*')",
+        "SELECT wallet.create_wallet('new', currency => 'no currency')",
+        "SELECT wallet.create_wallet('new', time_zone => 'Mars/Olympus')",
+        "SELECT wallet.create_wallet('new', lanes => 0)",
+        "SELECT wallet.create_wallet('new', lanes => 1000000)",
+        "SELECT wallet.create_wallet('new', lanes => NULL)",
+        "SELECT wallet.set_limit('acme', 1, 'fortnight')",
+        "SELECT wallet.set_limit('acme', 1, 'day', scope => 'planet')",
+        "SELECT wallet.set_limit('acme', 1, 'day', scope => 'user', subject => '')",
+        "SELECT wallet.charge('acme', amount => 1, event_at => 'infinity')",
+    ] {
+        victim.refuses_as(call, "22023");
+    }
+}
+
+/// A name is a name, whatever it looks like.
+#[test]
+fn odd_names_that_are_allowed() {
+    let mut victim = Victim::new();
+    for wallet in [
+        "🪙",
+        "a'; DROP TABLE wallet.ledger; --",
+        "null",
+        " ",
+        "%",
+        "x/y:z",
+    ] {
+        create(&mut victim.client, wallet, 2, &[], dec("10"));
+        wallet_tests::charge(&mut victim.client, wallet, dec("3")).unwrap();
+        assert_eq!(wallet_tests::balance(&mut victim.client, wallet), dec("7"));
+        audit(&mut victim.client, wallet);
+    }
+    audit(&mut victim.client, "acme");
+}
+
+#[test]
+fn a_key_that_is_not_the_wallets() {
+    let mut victim = Victim::new();
+    for key in ["'secret'", "'acme'", "'other'"] {
+        victim.refuses_as(
+            &format!("SELECT wallet.charge('acme', amount => 1, key => {key})"),
+            "WL009",
+        );
+    }
+}
