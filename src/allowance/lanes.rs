@@ -66,10 +66,9 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     } else {
         store::read_lane
     };
-    let lane = read(cutting.wallet, 0)?.ok_or_else(|| missing(cutting.wallet, 0))?;
-    if lane.epoch != cutting.epoch {
+    let Some(lane) = read(cutting.wallet, 0)?.filter(|lane| lane.epoch == cutting.epoch) else {
         return Ok(Found::Stale);
-    }
+    };
     if !can_pay(&lane, amount) {
         return Ok(Found::None);
     }
@@ -90,12 +89,13 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             busy.push(lane);
             continue;
         }
-        let row = store::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
-        if row.epoch != cutting.epoch {
+        // A lane that is not there was made by rules that were rolled back.
+        let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
+        let Some(row) = row else {
             lock::release(wallet, lane);
             release_all(wallet, &poor);
             return Ok(Found::Stale);
-        }
+        };
         if can_pay(&row, amount) {
             release_all(wallet, &poor);
             return payer(wallet, row);
@@ -114,16 +114,18 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
     for lane in busy {
         if rich(&lane)? {
             lock::wait(wallet, lane);
-            let row = store::read_lane(wallet, lane)?.ok_or_else(|| missing(wallet, lane))?;
-            if row.epoch == cutting.epoch && can_pay(&row, amount) {
-                return payer(wallet, row);
-            }
-            lock::release(wallet, lane);
-            return Ok(if row.epoch == cutting.epoch {
-                Found::None
-            } else {
-                Found::Stale
-            });
+            let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
+            return match row {
+                Some(row) if can_pay(&row, amount) => payer(wallet, row),
+                other => {
+                    lock::release(wallet, lane);
+                    Ok(if other.is_some() {
+                        Found::None
+                    } else {
+                        Found::Stale
+                    })
+                }
+            };
         }
     }
     Ok(Found::None)
