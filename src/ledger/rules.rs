@@ -170,8 +170,7 @@ pub fn known(wallet: &str) -> Result<Rc<Rules>> {
 /// The rules as they are committed now.
 pub fn read(wallet: &str) -> Result<Rc<Rules>> {
     let generation = invalidation::generation();
-    let rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
-    let rules = Rc::new(rules_of(rows)?);
+    let rules = Rc::new(fetch(wallet)?);
     invalidation::note_caching();
     CACHE.with_borrow_mut(|cache| {
         if cache.generation == generation && invalidation::generation() == generation {
@@ -184,10 +183,21 @@ pub fn read(wallet: &str) -> Result<Rc<Rules>> {
 /// Locks the lanes of a wallet's balance, and reads its rules and the lanes.
 pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<Lane>)> {
     lock_all(wallet, extent, || {
-        let rules = read(wallet)?;
+        // In the middle of a change the new rules still have the old epoch: they must not be kept,
+        // or a rollback would leave them behind under the epoch that holds.
+        let rules = match extent {
+            Extent::Counting => read(wallet)?,
+            Extent::Every => Rc::new(fetch(wallet)?),
+        };
         let lanes = rules.lanes;
         Ok((rules, lanes))
     })
+}
+
+/// Reads the rules and keeps nothing.
+fn fetch(wallet: &str) -> Result<Rules> {
+    let rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
+    rules_of(rows)
 }
 
 fn rules_of(rows: RuleRows) -> Result<Rules> {
