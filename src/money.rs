@@ -103,6 +103,18 @@ impl Amount {
             .collect()
     }
 
+    /// Decimals that the amount needs, two at least.
+    pub fn decimals(self) -> u32 {
+        let mut decimals = AMOUNT_SCALE;
+        // The last twelve digits say it, and fit 64 bits.
+        let mut units = (self.0.unsigned_abs() % UNITS_PER_ONE.unsigned_abs()) as u64;
+        while decimals > 2 && units % 10 == 0 {
+            units /= 10;
+            decimals -= 1;
+        }
+        decimals
+    }
+
     /// All twelve decimals: the form that enters the hash chain.
     pub fn to_fixed(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };

@@ -8,7 +8,9 @@ use rust_decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::pricing::lines::{Line, decode};
 use crate::statement;
-use crate::storage::jsonb::{Builder, Jsonb};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::jsonb_rows::{Leaf, array_of_objects};
+use crate::storage::numeric::Encoded;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
 
@@ -69,17 +71,18 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
 
 /// The lines as functions return them: an array of objects.
 pub fn to_jsonb(lines: &[Line]) -> Jsonb {
-    let mut json = Builder::default();
-    json.begin_array();
-    for line in lines {
-        json.begin_object();
-        json.text("meter", Some(&line.meter));
-        json.decimal("quantity", line.quantity);
-        json.decimal("unit_price", line.unit_price);
-        json.decimal("per", line.per);
-        json.amount("amount", line.amount);
-        json.text("price_id", Some(&uuid_text(line.price_id)));
-        json.end_object();
-    }
-    json.finish_array()
+    let ids: Vec<String> = lines.iter().map(|line| uuid_text(line.price_id)).collect();
+    array_of_objects(
+        ["per", "meter", "amount", "price_id", "quantity", "unit_price"],
+        lines.iter().zip(&ids).map(|(line, id)| {
+            [
+                Leaf::Number(Encoded::decimal(line.per)),
+                Leaf::Text(&line.meter),
+                Leaf::Number(Encoded::amount(line.amount)),
+                Leaf::Text(id),
+                Leaf::Number(Encoded::decimal(line.quantity)),
+                Leaf::Number(Encoded::decimal(line.unit_price)),
+            ]
+        }),
+    )
 }

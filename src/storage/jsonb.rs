@@ -15,7 +15,6 @@ use pgrx::{pg_sys, varlena};
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
-use crate::money::Amount;
 use crate::storage::numeric::{self, Number};
 
 /// Levels of nesting that an argument may have.
@@ -261,16 +260,6 @@ impl Builder {
         self.push(Token::WJB_BEGIN_OBJECT, ptr::null_mut());
     }
 
-    /// Closes an object that is inside another value.
-    pub fn end_object(&mut self) {
-        self.push(Token::WJB_END_OBJECT, ptr::null_mut());
-    }
-
-    /// Opens an array.
-    pub fn begin_array(&mut self) {
-        self.push(Token::WJB_BEGIN_ARRAY, ptr::null_mut());
-    }
-
     fn member(&mut self, key: &str, mut value: pg_sys::JsonbValue) {
         let mut key = self.string(key);
         self.push(Token::WJB_KEY, &mut key);
@@ -303,28 +292,12 @@ impl Builder {
         self.numeric(key, numeric::decimal_datum(value));
     }
 
-    /// Adds an amount.
-    pub fn amount(&mut self, key: &str, value: Amount) {
-        if let Some(datum) = value.into_datum() {
-            self.numeric(key, datum);
-        }
-    }
-
-    fn finish(mut self, token: Token::Type) -> Jsonb {
-        let root = self.push(token, ptr::null_mut());
+    /// Closes the object.
+    pub fn finish_object(mut self) -> Jsonb {
+        let root = self.push(Token::WJB_END_OBJECT, ptr::null_mut());
         // SAFETY: closing the outermost bracket gives the finished value; JsonbValueToJsonb
         // copies all of it into one palloc'ed varlena.
         Jsonb(unsafe { pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(root)) })
-    }
-
-    /// Closes the outermost array.
-    pub fn finish_array(self) -> Jsonb {
-        self.finish(Token::WJB_END_ARRAY)
-    }
-
-    /// Closes the outermost object.
-    pub fn finish_object(self) -> Jsonb {
-        self.finish(Token::WJB_END_OBJECT)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod direct;
 pub mod invalidation;
 pub mod jsonb;
+pub mod jsonb_rows;
 pub mod lock;
 pub mod numeric;
 pub mod plan;

@@ -43,14 +43,72 @@ pub enum Number {
     Infinite,
 }
 
+/// The word at a position of a `numeric` after its length word.
+fn word(bytes: &[u8], index: usize) -> u16 {
+    bytes
+        .get(index * 2..index * 2 + 2)
+        .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]))
+}
+
+/// Reads a column's `numeric` as an amount, in place: the columns of the hot tables are all in the
+/// short form, stored in the row.
+///
+/// # Safety
+/// The datum is a `numeric`.
+pub unsafe fn amount_at(datum: pg_sys::Datum) -> std::result::Result<Amount, NotAnAmount> {
+    // SAFETY: the caller's guarantee; what is compressed or stored elsewhere goes the long way.
+    let short = unsafe {
+        let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = varlena::varatt_is_4b_u(varlena)
+            || varlena::varatt_is_1b(varlena) && !varlena::varatt_is_1b_e(varlena);
+        if plain {
+            short_amount(varlena::varlena_to_byte_slice(varlena))
+        } else {
+            None
+        }
+    };
+    match short {
+        Some(units) => Amount::from_units(units),
+        // SAFETY: the caller's guarantee.
+        None => unsafe { Number::from_datum(datum, false) }
+            .map_or(Err(NotAnAmount::NotFinite), |number| number.to_amount()),
+    }
+}
+
+/// The units of a `numeric` in the short form without digits beyond the twelfth decimal.
+fn short_amount(bytes: &[u8]) -> Option<i128> {
+    let header = word(bytes, 0);
+    if header & SIGN_MASK != SHORT {
+        return None;
+    }
+    let low = i32::from(header & SHORT_WEIGHT_MASK);
+    let weight = if header & SHORT_WEIGHT_SIGN != 0 {
+        low - 64
+    } else {
+        low
+    };
+    let digits = bytes.get(2..)?.chunks_exact(2);
+    // The last digit counts 10^exponent units; 10^16 units before the point are the most.
+    let exponent = 4 * (weight + 1 - digits.len() as i32) + AMOUNT_SCALE as i32;
+    if weight > 3 || exponent < 0 {
+        return None;
+    }
+    let mut units: i128 = 0;
+    for digit in digits {
+        units = units * 10_000 + i128::from(u16::from_ne_bytes([digit[0], digit[1]]));
+    }
+    units *= 10_i128.pow(exponent.unsigned_abs());
+    Some(if header & SHORT_NEGATIVE != 0 {
+        -units
+    } else {
+        units
+    })
+}
+
 impl Number {
     /// Reads the bytes of a `numeric` after its length word.
     fn from_bytes(bytes: &[u8]) -> Number {
-        let word = |index: usize| {
-            bytes
-                .get(index * 2..index * 2 + 2)
-                .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]))
-        };
+        let word = |index: usize| word(bytes, index);
         let header = word(0);
         let (negative, weight, first) = match header & SIGN_MASK {
             SPECIAL if header == NAN => return Number::NaN,
@@ -162,53 +220,103 @@ pub fn not_an_amount(argument: &str, reason: NotAnAmount) -> Error {
     }
 }
 
-/// The base 10000 digits of a non-negative integer, most significant first.
-fn base_10000(mut value: u128) -> Vec<u16> {
-    let mut digits = Vec::with_capacity(10);
-    while value > 0 {
-        digits.push((value % 10_000) as u16);
-        value /= 10_000;
-    }
-    digits.reverse();
-    digits
+/// A `numeric` in its stored form, length word included. It has room for all digits of an `i128`.
+#[derive(Clone, Copy)]
+pub struct Encoded {
+    bytes: [u8; MAX_ENCODED],
+    len: usize,
 }
 
-/// Writes mantissa × 10^-scale as a `numeric` that shows `display_scale` decimals.
-fn to_datum(mantissa: i128, scale: u32, display_scale: u32) -> pg_sys::Datum {
-    // Align the decimal point to a base 10000 digit.
-    let padding = (4 - scale % 4) % 4;
-    let aligned = mantissa.unsigned_abs() * 10_u128.pow(padding);
-    let mut digits = base_10000(aligned);
-    let fraction_digits = ((scale + padding) / 4) as i32;
-    let weight = digits.len() as i32 - 1 - fraction_digits;
-    while digits.last() == Some(&0) {
-        digits.pop();
-    }
-    let weight = if digits.is_empty() { 0 } else { weight };
-    let sign = if mantissa < 0 && !digits.is_empty() {
-        SHORT_NEGATIVE
-    } else {
-        0
-    };
-    let weight_bits =
-        (weight as u16 & SHORT_WEIGHT_MASK) | if weight < 0 { SHORT_WEIGHT_SIGN } else { 0 };
-    let header = SHORT | sign | ((display_scale as u16) << 7) | weight_bits;
+/// Length word, header, and ten digits of base 10000.
+const MAX_ENCODED: usize = 4 + 2 + 2 * 11;
 
-    let size = 4 + 2 + 2 * digits.len();
-    // SAFETY: palloc returns `size` writable bytes, all of which are written: four of length
-    // word by SET_VARSIZE, two of header, two for each digit. Weights of amounts and decimals lie
-    // in -7..=7 and scales below 64, so the short header form holds them.
-    unsafe {
-        let varlena = pg_sys::palloc(size).cast::<u8>();
-        varlena::set_varsize_4b(varlena.cast(), size as i32);
-        let mut words = varlena.add(4).cast::<u16>();
-        words.write_unaligned(header);
-        for digit in digits {
-            words = words.add(1);
-            words.write_unaligned(digit);
+impl Encoded {
+    /// mantissa × 10^-scale as a `numeric` that shows `display_scale` decimals.
+    fn new(mantissa: i128, scale: u32, display_scale: u32) -> Encoded {
+        // Align the decimal point to a base 10000 digit.
+        let padding = (4 - scale % 4) % 4;
+        let aligned = mantissa.unsigned_abs() * 10_u128.pow(padding);
+        let mut digits = [0_u16; 11];
+        let first = base_10000(aligned, &mut digits);
+        let mut digits = &digits[first..];
+        let fraction_digits = ((scale + padding) / 4) as i32;
+        let weight = digits.len() as i32 - 1 - fraction_digits;
+        while let Some((0, rest)) = digits.split_last() {
+            digits = rest;
         }
-        pg_sys::Datum::from(varlena)
+        let weight = if digits.is_empty() { 0 } else { weight };
+        let sign = if mantissa < 0 && !digits.is_empty() {
+            SHORT_NEGATIVE
+        } else {
+            0
+        };
+        let weight_bits =
+            (weight as u16 & SHORT_WEIGHT_MASK) | if weight < 0 { SHORT_WEIGHT_SIGN } else { 0 };
+        // Weights of amounts and decimals lie in -7..=7 and scales below 64, so the short header
+        // form holds them.
+        let header = SHORT | sign | ((display_scale as u16) << 7) | weight_bits;
+        let mut bytes = [0; MAX_ENCODED];
+        let len = 4 + 2 + 2 * digits.len();
+        bytes[..4].copy_from_slice(&length_word(len));
+        bytes[4..6].copy_from_slice(&header.to_ne_bytes());
+        for (slot, digit) in bytes[6..].chunks_exact_mut(2).zip(digits) {
+            slot.copy_from_slice(&digit.to_ne_bytes());
+        }
+        Encoded { bytes, len }
     }
+
+    /// A decimal with the decimals it has.
+    pub fn decimal(value: Decimal) -> Encoded {
+        Encoded::new(value.mantissa(), value.scale(), value.scale())
+    }
+
+    /// An amount shown with the decimals it needs, two at least.
+    pub fn amount(value: Amount) -> Encoded {
+        Encoded::new(value.units(), AMOUNT_SCALE, value.decimals())
+    }
+
+    /// The stored form.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn into_datum(self) -> pg_sys::Datum {
+        // SAFETY: palloc returns at least `len` writable bytes, all of which are written.
+        unsafe {
+            let varlena = pg_sys::palloc(self.len).cast::<u8>();
+            std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), varlena, self.len);
+            pg_sys::Datum::from(varlena)
+        }
+    }
+}
+
+/// The length word of an uncompressed varlena of `len` bytes, the word included.
+pub fn length_word(len: usize) -> [u8; 4] {
+    let len = len as u32;
+    if cfg!(target_endian = "little") {
+        (len << 2).to_ne_bytes()
+    } else {
+        (len & 0x3fff_ffff).to_ne_bytes()
+    }
+}
+
+/// Writes the base 10000 digits of an integer to the end of the array and gives the position of
+/// the first.
+fn base_10000(mut value: u128, digits: &mut [u16; 11]) -> usize {
+    let mut first = digits.len();
+    // Dividing 128 bits is several times slower than dividing 64.
+    while value > u128::from(u64::MAX) {
+        first -= 1;
+        digits[first] = (value % 10_000) as u16;
+        value /= 10_000;
+    }
+    let mut value = value as u64;
+    while value > 0 {
+        first -= 1;
+        digits[first] = (value % 10_000) as u16;
+        value /= 10_000;
+    }
+    first
 }
 
 impl FromDatum for Number {
@@ -244,13 +352,7 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Number {
 /// least.
 impl IntoDatum for Amount {
     fn into_datum(self) -> Option<pg_sys::Datum> {
-        let mut decimals = AMOUNT_SCALE;
-        let mut units = self.units();
-        while decimals > 2 && units % 10 == 0 {
-            units /= 10;
-            decimals -= 1;
-        }
-        Some(to_datum(self.units(), AMOUNT_SCALE, decimals))
+        Some(Encoded::amount(self).into_datum())
     }
 
     fn type_oid() -> pg_sys::Oid {
@@ -271,7 +373,7 @@ unsafe impl BoxRet for Amount {
 
 /// An amount as a `numeric(28,12)` column keeps it.
 pub fn fixed_datum(amount: Amount) -> pg_sys::Datum {
-    to_datum(amount.units(), AMOUNT_SCALE, AMOUNT_SCALE)
+    Encoded::new(amount.units(), AMOUNT_SCALE, AMOUNT_SCALE).into_datum()
 }
 
 /// A total of the database itself left the range of an amount.
@@ -283,7 +385,7 @@ pub fn overflow(_: NotAnAmount) -> Error {
 
 /// A decimal as a `numeric` datum with the decimals it has.
 pub fn decimal_datum(value: Decimal) -> pg_sys::Datum {
-    to_datum(value.mantissa(), value.scale(), value.scale())
+    Encoded::decimal(value).into_datum()
 }
 
 macro_rules! is_sql_numeric {

@@ -8,7 +8,8 @@ mod tests {
 
     use crate::money::Amount;
     use crate::storage::jsonb::{Json, Jsonb};
-    use crate::storage::numeric::{Number, decimal_datum, fixed_datum};
+    use crate::storage::jsonb_rows::{Leaf, array_of_objects};
+    use crate::storage::numeric::{Encoded, Number, amount_at, decimal_datum, fixed_datum};
 
     fn one(sql: &str) -> String {
         Spi::get_one::<String>(sql)
@@ -54,11 +55,22 @@ mod tests {
                 .expect("a decimal");
             let amount = Amount::from_decimal(expected).expect("an amount");
             assert_eq!(number(text).to_amount(), Ok(amount), "{text}");
+            let value: pgrx::AnyNumeric = text.try_into().expect("a numeric");
+            // SAFETY: the datum is the numeric just made.
+            let in_place = unsafe { amount_at(value.into_datum().expect("a datum")) };
+            assert_eq!(in_place, Ok(amount), "{text}");
             assert_eq!(
                 number(text).to_decimal(),
                 Some(expected.normalize()),
                 "{text}"
             );
+        }
+        for text in ["1e40", "1e16", "-1e17", "1e-13", "NaN", "-Infinity", "1e1000"] {
+            let value: pgrx::AnyNumeric = text.try_into().expect("a numeric");
+            // SAFETY: the datum is the numeric just made.
+            let in_place = unsafe { amount_at(value.into_datum().expect("a datum")) };
+            assert_eq!(in_place, number(text).to_amount(), "{text}");
+            assert!(in_place.is_err(), "{text}");
         }
         assert_eq!(number("NaN"), Number::NaN);
         assert_eq!(number("Infinity"), Number::Infinite);
@@ -120,6 +132,45 @@ mod tests {
         );
         assert!(read(&format!("{}{}", "[".repeat(65), "]".repeat(65))).is_err());
         assert!(read(&format!("\"{}\"", "x".repeat(2000))).is_err());
+    }
+
+    #[pg_test]
+    fn rows_are_written_as_postgres_writes_them() {
+        let bytes = |value: Jsonb| {
+            // SAFETY: a jsonb datum is a varlena.
+            unsafe { Vec::<u8>::from_datum(value.0, false) }.expect("bytes")
+        };
+        for count in [0, 1, 2, 31, 32, 33, 70] {
+            let names: Vec<String> = (0..count).map(|n| "né".repeat(n % 5)).collect();
+            let number = |n: usize| Decimal::new(n as i64 * 1_000_003, (n % 7) as u32);
+            let ours = array_of_objects(
+                ["n", "aa", "bb", "text"],
+                names.iter().enumerate().map(|(n, name)| {
+                    [
+                        Leaf::Number(Encoded::decimal(number(n))),
+                        Leaf::Text(name),
+                        Leaf::Number(Encoded::decimal(number(n * n))),
+                        Leaf::Text("constant"),
+                    ]
+                }),
+            );
+            let rows: Vec<String> = names
+                .iter()
+                .enumerate()
+                .map(|(n, name)| {
+                    format!(
+                        "{{\"text\":\"constant\",\"aa\":\"{name}\",\"bb\":{},\"n\":{}}}",
+                        number(n * n),
+                        number(n)
+                    )
+                })
+                .collect();
+            let text = format!("[{}]", rows.join(","));
+            let theirs = Spi::get_one_with_args::<Jsonb>("SELECT $1::jsonb", &[text.into()])
+                .expect("valid JSON")
+                .expect("a value");
+            assert_eq!(bytes(ours), bytes(theirs), "{count} rows");
+        }
     }
 
     #[pg_test]

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::direct::table::Table;
-use crate::storage::numeric::Number;
+use crate::storage::numeric::amount_at;
 
 /// One key column of an index.
 pub(super) struct Key {
@@ -187,11 +187,13 @@ impl Fields {
 
     pub(super) fn amount(&self, column: i16) -> Result<Amount> {
         let (datum, is_null) = self.at(column);
-        // SAFETY: the column is a numeric.
-        let number = unsafe { Number::from_datum(datum, is_null) };
-        number
-            .and_then(|number| number.to_amount().ok())
-            .ok_or_else(|| Error::internal(format!("column {column} is no amount")))
+        let amount = if is_null {
+            None
+        } else {
+            // SAFETY: the column is a numeric and not NULL.
+            unsafe { amount_at(datum) }.ok()
+        };
+        amount.ok_or_else(|| Error::internal(format!("column {column} is no amount")))
     }
 
     /// The row as a tuple of the table.

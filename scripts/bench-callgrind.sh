@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Instructions a call, counted by callgrind in a server in single-user mode:
+# what a change costs is seen on a noisy machine too.
+#
+#   bench-callgrind.sh            print the counts beside the recorded ones
+#   bench-callgrind.sh check      fail when one has grown by more than 5 %
+#   bench-callgrind.sh record     record them
+#   bench-callgrind.sh profile N  and show the functions of that count
+set -euo pipefail
+# shellcheck source=scripts/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+mode=${1:-print}
+profile=${2:-}
+recorded=$WALLET_ROOT/tests/bench/instructions.txt
+"$WALLET_ROOT/scripts/build.sh"
+
+calls=1000
+usage="'{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}'"
+# Calls, each in a transaction of its own.
+charge() {
+    local n
+    for ((n = 0; n < calls; n++)); do
+        echo "SELECT entry_id FROM wallet.charge('$1$((1 + n % $2))', $usage, user_id => 'u1', idempotency_key => '$1$n')"
+    done
+}
+price_usage() {
+    local n
+    for ((n = 0; n < calls; n++)); do echo "SELECT cost FROM wallet.price_usage($usage)"; done
+}
+# name, function, statements
+counts=(
+    'charge|charge_wrapper|charge w 10'
+    'charge_month_limit|charge_wrapper|charge month 10'
+    'charge_16_lanes|charge_wrapper|charge hot 4'
+    'price_usage|price_usage_wrapper|price_usage'
+)
+
+directory=$SANDBOX/callgrind
+data=$directory/data
+rm -rf "$directory"
+mkdir "$directory"
+[ "$(id -un)" = "$SERVER_USER" ] || chown "$SERVER_USER" "$directory"
+trap 'rm -rf "$directory"' EXIT
+log=$WALLET_ROOT/target/callgrind.log
+: >"$log"
+
+# run STATEMENT [WRAPPER...]: one statement a line on standard input.
+single() {
+    as_server "$@" "$PG_BIN/postgres" --single -D "$data" -F -c log_min_messages=error \
+        -c shared_buffers=64MB -c timezone=UTC postgres >>"$log" 2>&1
+}
+as_server "$PG_BIN/initdb" -D "$data" -U postgres --no-locale -E UTF8 -A trust -N >>"$log" 2>&1 ||
+    die "initdb failed; see $log"
+sed '/^--/d' "$WALLET_ROOT/tests/bench/instructions.sql" | single env ||
+    die "the wallets could not be made; see $log"
+if grep -E '^(ERROR|FATAL|PANIC)|ERROR: ' "$log" >&2; then die "the wallets could not be made; see $log"; fi
+
+worst=0
+result=''
+for count in "${counts[@]}"; do
+    IFS='|' read -r name function statements <<<"$count"
+    out=$directory/$name
+    $statements |
+        single valgrind --tool=callgrind --callgrind-out-file="$out" --toggle-collect="$function" ||
+        die "callgrind failed; see $log"
+    if grep -E 'ERROR: ' "$log" >&2; then die "$name failed; see $log"; fi
+    total=$(sed -n 's/^totals: //p' "$out")
+    each=$((total / calls))
+    [ "$each" -gt 0 ] || die "$name was not counted; see $log"
+    was=$(awk -v name="$name" '$1 == name { print $2 }' "$recorded")
+    if [ -n "$was" ]; then
+        change=$(awk -v a="$each" -v b="$was" 'BEGIN { printf "%+.1f %%", (a / b - 1) * 100 }')
+        verdict=ok
+        if [ $((each * 100)) -gt $((was * 105)) ]; then verdict=FAILED; fi
+    else
+        change='not recorded' verdict=FAILED
+    fi
+    if [ "$mode" = check ]; then
+        if [ "$verdict" = FAILED ]; then worst=1; fi
+        printf 'test instructions_%-24s ... %s %9d ms\n' "$name" "$verdict" 0
+    fi
+    printf '%-24s %9d instructions a call (%s)\n' "$name" "$each" "$change"
+    result+="$name $each"$'\n'
+    if [ "$profile" = "$name" ]; then
+        callgrind_annotate --inclusive="${INCLUSIVE:-no}" --threshold=98 "$out" 2>/dev/null | sed -n '25,200p'
+    fi
+done
+if [ "$mode" = record ]; then
+    { sed -n '/^#/p' "$recorded"; printf '%s' "$result"; } >"$recorded.new"
+    mv "$recorded.new" "$recorded"
+fi
+if [ "$worst" -ne 0 ]; then
+    echo "A call takes more than 5 % more instructions than recorded in tests/bench/instructions.txt." >&2
+fi
+exit "$worst"

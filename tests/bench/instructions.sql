@@ -1,0 +1,10 @@
+-- What the counted statements work on. Read by a server in single-user mode: one statement a line.
+CREATE EXTENSION wallet
+SELECT wallet.set_price('gpt-4o', 'input_tokens', 2.50, 1000000, provider => 'openai', effective_from => '2024-01-01')
+SELECT wallet.set_price('gpt-4o', 'output_tokens', 10.00, 1000000, provider => 'openai', effective_from => '2024-01-01')
+SELECT count(wallet.create_wallet('w' || n)) FROM generate_series(1, 100) n
+SELECT count(wallet.create_wallet('hot' || n, lanes => 16)) FROM generate_series(1, 4) n
+SELECT count(wallet.create_wallet('month' || n)) FROM generate_series(1, 100) n
+SELECT count(wallet.fund(w.wallet, 100000)) FROM wallet.balances w
+SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')) FROM wallet.balances w
+SELECT count(wallet.set_limit(w.wallet, 100000, 'month')) FROM wallet.balances w WHERE w.wallet LIKE 'month%'
