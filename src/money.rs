@@ -117,10 +117,22 @@ impl Amount {
 
     /// All twelve decimals: the form that enters the hash chain.
     pub fn to_fixed(self) -> String {
-        let sign = if self.0 < 0 { "-" } else { "" };
+        let mut out = Vec::with_capacity(30);
+        self.push_fixed(&mut out);
+        out.into_iter().map(char::from).collect()
+    }
+
+    /// Writes [`Amount::to_fixed`] to the end of the bytes.
+    pub fn push_fixed(self, out: &mut Vec<u8>) {
+        if self.0 < 0 {
+            out.push(b'-');
+        }
         let units = self.0.unsigned_abs();
         let one = UNITS_PER_ONE.unsigned_abs();
-        format!("{sign}{}.{:012}", units / one, units % one)
+        // Both parts have at most sixteen digits.
+        push_digits(out, (units / one) as u64, 1);
+        out.push(b'.');
+        push_digits(out, (units % one) as u64, AMOUNT_SCALE as usize);
     }
 }
 
@@ -132,6 +144,19 @@ impl fmt::Display for Amount {
         let decimals = trimmed.len() - trimmed.find('.').map_or(trimmed.len(), |dot| dot + 1);
         f.write_str(&fixed[..trimmed.len() + 2_usize.saturating_sub(decimals)])
     }
+}
+
+/// Writes a number in decimal digits, with leading zeros up to a width.
+pub fn push_digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    while value > 0 {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    let first = first.min(digits.len() - width);
+    out.extend_from_slice(&digits[first..]);
 }
 
 /// Significant digits of a number, leading and trailing zeros not counted.

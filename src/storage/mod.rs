@@ -1,5 +1,6 @@
 //! Thin safe wrappers around PostgreSQL; nearly all unsafe code of the extension is here.
 
+pub mod canonical;
 pub mod clock;
 pub mod direct;
 pub mod invalidation;

@@ -1,10 +1,9 @@
 //! The rows of the hot tables as Rust sees them.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
 
 use crate::money::Amount;
+use crate::storage::canonical::Canonical;
 use crate::storage::clock::Timestamp;
 
 /// Id of an allowance; the balance is [`BALANCE`].
@@ -236,94 +235,53 @@ pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amoun
 }
 
 /// The canonical form of `docs/ledger.md`: what `jsonb_build_array(…)::text` prints in SQL.
-fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> String {
-    let mut out = String::with_capacity(512);
-    out.push('[');
-    let mut field = |value: Option<&str>| {
-        if out.len() > 1 {
-            out.push_str(", ");
-        }
-        match value {
-            None => out.push_str("null"),
-            Some(text) => push_json_string(&mut out, text),
-        }
-    };
-    let balance = (link.balance != link.lane_balance).then(|| link.balance.to_fixed());
-    field(Some(&previous.map_or_else(String::new, |hash| hex(&hash))));
-    field(Some(entry.wallet));
-    field(Some(&link.lane.to_string()));
-    field(Some(&link.seq.to_string()));
-    field(Some(&uuid_text(entry.entry_id)));
-    field(Some(char::from(entry.kind as u8).encode_utf8(&mut [0; 4])));
-    field(Some(char::from(entry.call as u8).encode_utf8(&mut [0; 4])));
-    field(Some(&entry.amount.to_fixed()));
-    field(Some(&link.lane_balance.to_fixed()));
-    field(balance.as_deref());
-    field(Some(&entry.created_at.unix_micros().to_string()));
-    field(
-        entry
-            .event_at
-            .map(|at| at.unix_micros().to_string())
-            .as_deref(),
-    );
-    field(entry.key);
-    field(entry.fingerprint.map(uuid_text).as_deref());
+fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
+    let mut out = Canonical::default();
+    fn text(document: &Option<Document>) -> Option<&str> {
+        document.as_ref().map(|document| document.text.as_str())
+    }
+    match previous {
+        Some(hash) => out.hex(&hash),
+        None => out.text(Some("")),
+    }
+    out.text(Some(entry.wallet));
+    out.number(link.lane.into());
+    out.number(link.seq);
+    out.uuid(Some(entry.entry_id));
+    out.text(Some(char::from(entry.kind as u8).encode_utf8(&mut [0; 4])));
+    out.text(Some(char::from(entry.call as u8).encode_utf8(&mut [0; 4])));
+    out.amount(Some(entry.amount));
+    out.amount(Some(link.lane_balance));
+    out.amount((link.balance != link.lane_balance).then_some(link.balance));
+    out.number(entry.created_at.unix_micros());
+    match entry.event_at {
+        Some(at) => out.number(at.unix_micros()),
+        None => out.text(None),
+    }
+    out.text(entry.key);
+    out.uuid(entry.fingerprint);
     // related_id and key_id
-    field(None);
-    field(None);
-    field(entry.user_id);
-    field(entry.team);
-    field(entry.provider);
-    field(entry.model);
-    field(entry.service);
-    field(entry.region);
-    field(entry.service_tier);
-    field(entry.lines.map(hex).as_deref());
-    field(entry.usage.as_ref().map(|document| document.text.as_str()));
-    field(entry.tags.as_ref().map(|document| document.text.as_str()));
-    field(entry.contra);
-    field(entry.reference);
-    field(entry.reason);
-    field(entry.actor);
-    field(
-        entry
-            .metadata
-            .as_ref()
-            .map(|document| document.text.as_str()),
-    );
-    out.push(']');
-    out
-}
-
-/// A string as `jsonb` prints it.
-fn push_json_string(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            // Writing to a String cannot fail.
-            c if u32::from(c) < 0x20 => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
+    out.text(None);
+    out.text(None);
+    out.text(entry.user_id);
+    out.text(entry.team);
+    out.text(entry.provider);
+    out.text(entry.model);
+    out.text(entry.service);
+    out.text(entry.region);
+    out.text(entry.service_tier);
+    match entry.lines {
+        Some(lines) => out.hex(lines),
+        None => out.text(None),
     }
-    out.push('"');
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    out
+    out.text(text(&entry.usage));
+    out.text(text(&entry.tags));
+    out.text(entry.contra);
+    out.text(entry.reference);
+    out.text(entry.reason);
+    out.text(entry.actor);
+    out.text(text(&entry.metadata));
+    out.finish()
 }
 
 /// A uuid as PostgreSQL prints it.

@@ -13,6 +13,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::storage::direct::table;
 use crate::storage::invalidation;
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
@@ -56,7 +57,11 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     // What an outer session has set up (this one may run in a trigger of its statement) is put
     // back at the end; what a session that ended in an error has left behind means nothing.
     let outer = STATEMENTS.replace(None);
+    let tables = Tables {
+        outer: table::begin(),
+    };
     let result = work(&Session { caller, owner });
+    tables.close();
     // SAFETY: undoes what prepare_for_statements did in this session, in reverse order.
     unsafe {
         if let Some(setup) = STATEMENTS.replace(outer) {
@@ -68,6 +73,24 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         pg_sys::SetUserIdAndSecContext(caller, context);
     }
     result
+}
+
+/// The tables that a session opens. When an error unwinds, they are forgotten and not closed.
+struct Tables {
+    outer: table::Opened,
+}
+
+impl Tables {
+    fn close(self) {
+        table::end(self.outer);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Tables {
+    fn drop(&mut self) {
+        table::abandon(self.outer);
+    }
 }
 
 /// Connects SPI and pins the search path, once in a session.

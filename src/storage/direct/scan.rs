@@ -60,7 +60,7 @@ pub(super) fn char_key(column: i16, value: u8) -> Key {
 /// Calls `each` with the rows that the keys find, until it says stop.
 pub(super) fn scan(
     table: &Table,
-    index: pg_sys::Oid,
+    index: pg_sys::Relation,
     snapshot: pg_sys::Snapshot,
     keys: &[Key],
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
@@ -83,23 +83,23 @@ pub(super) fn scan(
             );
             entries.push(entry);
         }
-        let scan = pg_sys::systable_beginscan(
+        let scan = pg_sys::systable_beginscan_ordered(
             table.relation,
             index,
-            true,
             snapshot,
             entries.len() as i32,
             entries.as_mut_ptr(),
         );
         let mut result = Ok(true);
         while matches!(result, Ok(true)) {
-            let tuple = pg_sys::systable_getnext(scan);
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let tuple = pg_sys::systable_getnext_ordered(scan, forward);
             if tuple.is_null() {
                 break;
             }
             result = each(tuple);
         }
-        pg_sys::systable_endscan(scan);
+        pg_sys::systable_endscan_ordered(scan);
         result.map(drop)
     }
 }

@@ -1,4 +1,7 @@
 //! Opening a hot table, and judging whether the direct way is right for it.
+//!
+//! A charge comes back to the same tables several times. What it has opened stays open until its
+//! session ends ([`begin`], [`end`]); an error leaves the closing to the abort.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -88,20 +91,36 @@ thread_local! {
     static VERDICTS: [Verdict; 4] = const { [const { Cell::new(None) }; 4] };
 }
 
-/// An open table that may be written without the executor.
+/// An open table that may be read or written without the executor.
+#[derive(Clone, Copy)]
 pub struct Table {
     pub(super) relation: pg_sys::Relation,
-    pub(super) indexes: [pg_sys::Oid; 2],
+    pub(super) indexes: [pg_sys::Relation; 2],
+    access: Access,
 }
 
-impl Drop for Table {
-    fn drop(&mut self) {
-        // An error that unwinds leaves the release to the abort.
-        if !std::thread::panicking() {
-            // SAFETY: opened by `open`, closed once; the lock stays until the transaction ends.
-            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE) };
-        }
+/// The tables that a session has open.
+pub type Opened = Option<[Option<Table>; 4]>;
+
+thread_local! {
+    static OPENED: Cell<Opened> = const { Cell::new(None) };
+}
+
+/// Begins a session with nothing open and gives what an outer one has.
+pub fn begin() -> Opened {
+    OPENED.replace(Some([None; 4]))
+}
+
+/// Closes what the session opened and goes back to the outer one.
+pub fn end(outer: Opened) {
+    for table in OPENED.replace(outer).into_iter().flatten().flatten() {
+        table.close();
     }
+}
+
+/// Goes back to the outer session after an error: the abort closes what was open.
+pub fn abandon(outer: Opened) {
+    OPENED.set(outer);
 }
 
 impl Table {
@@ -117,33 +136,67 @@ impl Table {
                 pg_sys::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
             }
         }
-        let known = VERDICTS.with(|verdicts| verdicts[which as usize].get());
-        let fit = match known {
+        let mut opened = OPENED.get()?;
+        let slot = which as usize;
+        if let Some(table) = opened[slot]
+            && (table.access == access || access == Access::Read)
+        {
+            return Some(table);
+        }
+        let table = Table::open_anew(which, access);
+        let before = std::mem::replace(&mut opened[slot], table);
+        OPENED.set(Some(opened));
+        if let Some(before) = before {
+            before.close();
+        }
+        table
+    }
+
+    fn open_anew(which: Which, access: Access) -> Option<Table> {
+        let verdict = || VERDICTS.with(|verdicts| verdicts[which as usize].get());
+        let fit = match verdict() {
             Some((generation, fit)) if generation == invalidation::tables() => fit,
             _ => judge(which),
         }?;
-        let lock = access.lock();
-        // SAFETY: the table existed when it was judged; table_open raises if it is gone.
-        let relation = unsafe { pg_sys::table_open(fit.table, lock) };
-        let table = Table {
-            relation,
-            indexes: fit.indexes,
-        };
+        let table = Table::lock(fit, access);
         // Locking takes in invalidations: what was judged may have changed just before.
-        let still = VERDICTS.with(|verdicts| verdicts[which as usize].get());
-        match still {
+        match verdict() {
             Some((generation, Some(_))) if generation == invalidation::tables() => Some(table),
             _ => {
-                drop(table);
-                judge(which).map(|fit| {
-                    // SAFETY: as above, and the lock is held now.
-                    let relation = unsafe { pg_sys::table_open(fit.table, lock) };
-                    Table {
-                        relation,
-                        indexes: fit.indexes,
-                    }
-                })
+                table.close();
+                judge(which).map(|fit| Table::lock(fit, access))
             }
+        }
+    }
+
+    fn lock(fit: Fit, access: Access) -> Table {
+        let lock = access.lock();
+        // SAFETY: the relations existed when they were judged; opening raises if one is gone.
+        unsafe {
+            Table {
+                relation: pg_sys::table_open(fit.table, lock),
+                indexes: fit.indexes.map(|index| {
+                    if index == pg_sys::InvalidOid {
+                        std::ptr::null_mut()
+                    } else {
+                        pg_sys::index_open(index, lock)
+                    }
+                }),
+                access,
+            }
+        }
+    }
+
+    fn close(self) {
+        let keep = pg_sys::NoLock as pg_sys::LOCKMODE;
+        // SAFETY: opened by `lock`, closed once; the locks stay until the transaction ends.
+        unsafe {
+            for index in self.indexes {
+                if !index.is_null() {
+                    pg_sys::index_close(index, keep);
+                }
+            }
+            pg_sys::table_close(self.relation, keep);
         }
     }
 }

@@ -132,16 +132,14 @@ pub(super) const UNIQUE_PARTIAL: pg_sys::IndexUniqueCheck::Type =
 /// predicate.
 pub(super) unsafe fn insert_into_index(
     table: &Table,
-    index: pg_sys::Oid,
+    index: pg_sys::Relation,
     row: pg_sys::HeapTuple,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
     // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
     // room for every key column.
     unsafe {
-        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-        let relation = pg_sys::index_open(index, lock);
-        let info = pg_sys::BuildIndexInfo(relation);
+        let info = pg_sys::BuildIndexInfo(index);
         let mut values = [pg_sys::Datum::null(); 32];
         let mut nulls = [false; 32];
         let count = usize::try_from((*info).ii_NumIndexAttrs).unwrap_or(0);
@@ -153,8 +151,8 @@ pub(super) unsafe fn insert_into_index(
                 &mut nulls[key],
             );
         }
-        let unique = pg_sys::index_insert(
-            relation,
+        pg_sys::index_insert(
+            index,
             values.as_mut_ptr(),
             nulls.as_mut_ptr(),
             &mut (*row).t_self,
@@ -162,9 +160,7 @@ pub(super) unsafe fn insert_into_index(
             check,
             false,
             info,
-        );
-        pg_sys::index_close(relation, lock);
-        unique
+        )
     }
 }
 

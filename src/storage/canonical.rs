@@ -1,0 +1,150 @@
+//! The text that the hash chain covers: a JSON array of strings and nulls, written as `jsonb`
+//! prints it. Pure.
+//!
+//! Every charge writes one, so numbers and digits go straight into the bytes that are hashed.
+
+use crate::money::{Amount, push_digits};
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// The array while it is written, element by element.
+pub struct Canonical(Vec<u8>);
+
+impl Default for Canonical {
+    fn default() -> Canonical {
+        let mut out = Vec::with_capacity(1024);
+        out.push(b'[');
+        Canonical(out)
+    }
+}
+
+impl Canonical {
+    fn next(&mut self) {
+        if self.0.len() > 1 {
+            self.0.extend_from_slice(b", ");
+        }
+    }
+
+    fn quoted(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.next();
+        self.0.push(b'"');
+        write(&mut self.0);
+        self.0.push(b'"');
+    }
+
+    /// Adds a string, or null.
+    pub fn text(&mut self, value: Option<&str>) {
+        match value {
+            Some(text) => self.quoted(|out| push_escaped(out, text)),
+            None => {
+                self.next();
+                self.0.extend_from_slice(b"null");
+            }
+        }
+    }
+
+    /// Adds bytes in lower-case hexadecimal digits.
+    pub fn hex(&mut self, bytes: &[u8]) {
+        self.quoted(|out| push_hex(out, bytes));
+    }
+
+    /// Adds a uuid as PostgreSQL prints it, or null.
+    pub fn uuid(&mut self, value: Option<[u8; 16]>) {
+        let mut buffer = [0; 36];
+        let text = value.map(|bytes| {
+            let uuid = uuid::Uuid::from_bytes(bytes).hyphenated();
+            &*uuid.encode_lower(&mut buffer)
+        });
+        self.text(text);
+    }
+
+    /// Adds an integer in decimal digits.
+    pub fn number(&mut self, value: i64) {
+        self.quoted(|out| {
+            if value < 0 {
+                out.push(b'-');
+            }
+            push_digits(out, value.unsigned_abs(), 1);
+        });
+    }
+
+    /// Adds an amount with all twelve decimals, or null.
+    pub fn amount(&mut self, value: Option<Amount>) {
+        match value {
+            Some(amount) => self.quoted(|out| amount.push_fixed(out)),
+            None => self.text(None),
+        }
+    }
+
+    /// The finished array.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.0.push(b']');
+        self.0
+    }
+}
+
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// Writes the inside of a string as `jsonb` prints it.
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
+    if text.as_bytes().iter().all(plain) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control @ 0..0x20 => {
+                out.extend_from_slice(b"\\u00");
+                push_hex(out, &[control]);
+            }
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prints_like_jsonb() {
+        let mut out = Canonical::default();
+        out.text(Some("a\"\\\n\u{1f}é"));
+        out.text(None);
+        out.number(-12);
+        out.number(0);
+        out.hex(&[0, 0xaf]);
+        out.uuid(Some([0x12; 16]));
+        out.amount(Some(Amount::from_units(-1_500_000_000_001).unwrap()));
+        assert_eq!(
+            String::from_utf8(out.finish()).unwrap(),
+            r#"["a\"\\\n\u001fé", null, "-12", "0", "00af", "12121212-1212-1212-1212-121212121212", "-1.500000000001"]"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn strings_read_back_as_json(text in any::<String>(), number in any::<i64>()) {
+            let mut out = Canonical::default();
+            out.text(Some(&text));
+            out.number(number);
+            let read: Vec<String> = serde_json::from_slice(&out.finish()).unwrap();
+            prop_assert_eq!(read, vec![text, number.to_string()]);
+        }
+    }
+}
