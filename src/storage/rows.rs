@@ -98,6 +98,8 @@ pub struct WalletRow {
     pub lanes: i16,
     /// Price list.
     pub price_list: String,
+    /// Rule for usage without a price.
+    pub unknown_price: String,
     /// Counts fundings that could not look at all lanes.
     pub attention: i64,
 }
@@ -143,6 +145,8 @@ pub enum Call {
     Fund = b'f' as isize,
     /// `charge`
     Charge = b'c' as isize,
+    /// `price_unpriced`
+    Price = b'p' as isize,
 }
 
 /// A line of the ledger before it is chained.
@@ -166,6 +170,8 @@ pub struct Entry<'a> {
     pub key: Option<&'a str>,
     /// Fingerprint of the request, where there is a key.
     pub fingerprint: Option<[u8; 16]>,
+    /// The entry that this one belongs to.
+    pub related_id: Option<[u8; 16]>,
     /// Who used it.
     pub user_id: Option<&'a str>,
     /// The user's team.
@@ -268,8 +274,8 @@ fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> String {
     );
     field(entry.key);
     field(entry.fingerprint.map(uuid_text).as_deref());
-    // related_id and key_id
-    field(None);
+    field(entry.related_id.map(uuid_text).as_deref());
+    // key_id
     field(None);
     field(entry.user_id);
     field(entry.team);
