@@ -50,13 +50,13 @@ COMMENT ON COLUMN wallet.ledger.lines IS 'Price lines in a compact form (docs/le
 COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as it came; NULL where model and lines say all of it.';
 COMMENT ON COLUMN wallet.ledger.contra IS 'The other side of the entry; NULL for usage, where provider and model name it.';
 
--- Few, and not on the hot path: an index on the ledger itself would cost every charge.
+-- Few, and not on the hot path: an index on the ledger itself would cost every charge. Entries are
+-- never deleted, so that no foreign key has to guard them.
 CREATE TABLE wallet.unpriced_charges (
     wallet_id         text NOT NULL,
     entry_id          uuid NOT NULL,
     priced_id         uuid,
-    PRIMARY KEY (wallet_id, entry_id),
-    CONSTRAINT unpriced_charge FOREIGN KEY (wallet_id, entry_id) REFERENCES wallet.ledger
+    PRIMARY KEY (wallet_id, entry_id)
 );
 CREATE INDEX unpriced_pending ON wallet.unpriced_charges (wallet_id) WHERE priced_id IS NULL;
 COMMENT ON TABLE wallet.unpriced_charges IS 'Charges that were booked at zero because their model had no price. The view unpriced shows those that still wait.';
