@@ -17,7 +17,8 @@ use crate::pricing::book::Shelf;
 use crate::pricing::rate::{Priced, rate_from};
 use crate::pricing::usage::Usage;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::jsonb_rows::{Leaf, array_of_objects};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Document, uuid_text};
 use crate::{past_usage_columns, statement};
@@ -173,17 +174,22 @@ fn book(
 
 /// The rows as an idempotency key remembers them.
 fn answer(booked: &[LatePrice]) -> Jsonb {
-    let mut json = Builder::default();
-    json.begin_array();
-    for row in booked {
-        json.begin_object();
-        json.text("entry_id", Some(&uuid_text(row.entry_id)));
-        json.text("related_id", Some(&uuid_text(row.related_id)));
-        json.text("model", Some(&row.model));
-        json.text("cost", Some(&row.cost.to_fixed()));
-        json.end_object();
-    }
-    json.finish_array()
+    let texts: Vec<[String; 3]> = booked
+        .iter()
+        .map(|row| {
+            let [entry_id, related_id] = [row.entry_id, row.related_id].map(uuid_text);
+            [row.cost.to_fixed(), entry_id, related_id]
+        })
+        .collect();
+    array_of_objects(
+        ["cost", "model", "entry_id", "related_id"],
+        booked
+            .iter()
+            .zip(&texts)
+            .map(|(row, [cost, entry_id, related_id])| {
+                [cost, &row.model, entry_id, related_id].map(|text| Leaf::Text(text))
+            }),
+    )
 }
 
 fn first_answer(answer: &Answer) -> Result<Vec<LatePrice>> {

@@ -266,7 +266,7 @@ impl Shelf {
         }
         let early = |rows: &Rc<Prices>| {
             if rows.are_negotiated() {
-                Rc::new(rows.from_the_beginning())
+                Rc::new(rows.always_begun())
             } else {
                 rows.clone()
             }
@@ -274,7 +274,7 @@ impl Shelf {
         let prices = shelf.prices.iter().map(early).collect();
         let mut markups = shelf.markups.clone();
         if let Some(own) = markups.first_mut() {
-            *own = Rc::new(own.from_the_beginning());
+            *own = Rc::new(own.always_begun());
         }
         Ok(Rc::new(Shelf { prices, markups }))
     }

@@ -93,7 +93,7 @@ impl Prices {
     }
 
     /// The same prices as if the first of each chain had always held.
-    pub fn from_the_beginning(&self) -> Prices {
+    pub fn always_begun(&self) -> Prices {
         let mut prices = self.clone();
         for chain in prices.meters.iter_mut().flat_map(|(_, chains)| chains) {
             if let Some(first) = chain.first_mut() {
@@ -192,7 +192,7 @@ mod tests {
             }
             // From the beginning: each chain's first price also holds before.
             let early = Situation { at: Timestamp(-1000), ..situation };
-            let always = index.from_the_beginning();
+            let always = index.always_begun();
             for meter in ["input_tokens", "output_tokens", "images"] {
                 prop_assert!(index.pick(meter, &early).is_none());
                 let first: Vec<Price> = rows

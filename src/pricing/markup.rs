@@ -91,7 +91,7 @@ impl Markups {
     }
 
     /// The same as if the first one had always held.
-    pub fn from_the_beginning(&self) -> Markups {
+    pub fn always_begun(&self) -> Markups {
         let mut markups = self.clone();
         if let Some(first) = markups.0.first_mut() {
             first.effective_from = Timestamp(i64::MIN);
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(percent(10), Some(Decimal::TEN));
         assert_eq!(percent(29), Some(Decimal::from(20)));
         assert_eq!(percent(30), None);
-        let always = markups.from_the_beginning();
+        let always = markups.always_begun();
         assert_eq!(
             always.at(Timestamp(9)).map(|m| m.percent.unwrap()),
             Some(Decimal::TEN)

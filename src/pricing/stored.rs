@@ -81,7 +81,14 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
 pub fn to_jsonb(lines: &[Line]) -> Jsonb {
     let ids: Vec<String> = lines.iter().map(|line| uuid_text(line.price_id)).collect();
     array_of_objects(
-        ["per", "meter", "amount", "price_id", "quantity", "unit_price"],
+        [
+            "per",
+            "meter",
+            "amount",
+            "price_id",
+            "quantity",
+            "unit_price",
+        ],
         lines.iter().zip(&ids).map(|(line, id)| {
             [
                 Leaf::Number(Encoded::decimal(line.per)),
