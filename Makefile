@@ -1,10 +1,11 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
-	test-isolation test-client test-property test-dump test-docs lint fmt bench package clean
+	test-isolation test-client test-property test-dump test-docs lint fmt bench bench-callgrind \
+	package clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: PostgreSQL, libclang, cargo-pgrx
 	@scripts/setup.sh
@@ -61,6 +62,9 @@ fmt: ## format the Rust sources
 
 bench: setup ## measure
 	@scripts/bench.sh
+
+bench-callgrind: setup ## count the instructions of a charge; RECORD=1 records them
+	@scripts/bench-callgrind.sh $(if $(RECORD),record)
 
 package: setup ## the files that an installation needs, into target/package
 	@scripts/package.sh

@@ -18,12 +18,14 @@ recorded=$WALLET_ROOT/tests/bench/instructions.txt
 calls=1000
 usage="'{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}'"
 # Calls, each in a transaction of its own.
+# shellcheck disable=SC2317 # called by name
 charge() {
     local n
     for ((n = 0; n < calls; n++)); do
         echo "SELECT entry_id FROM wallet.charge('$1$((1 + n % $2))', $usage, user_id => 'u1', idempotency_key => '$1$n')"
     done
 }
+# shellcheck disable=SC2317
 price_usage() {
     local n
     for ((n = 0; n < calls; n++)); do echo "SELECT cost FROM wallet.price_usage($usage)"; done
@@ -61,6 +63,7 @@ result=''
 for count in "${counts[@]}"; do
     IFS='|' read -r name function statements <<<"$count"
     out=$directory/$name
+    # shellcheck disable=SC2086 # a function of this script and its arguments
     $statements |
         single valgrind --tool=callgrind --callgrind-out-file="$out" --toggle-collect="$function" ||
         die "callgrind failed; see $log"

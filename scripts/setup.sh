@@ -63,6 +63,8 @@ look() {
             break
         }
     done
+    command -v valgrind >/dev/null || [ "$(uname)" = Darwin ] ||
+        need valgrind 'valgrind, which counts the instructions of a charge'
     have_libclang || need libclang-dev 'libclang (LLVM), which the bindings to PostgreSQL are made with'
     if ! pg_config=$(find_pg_config); then
         postgresql=missing
@@ -100,7 +102,7 @@ give_up() {
         echo "To build and test the wallet this is missing, and can't be installed from here:"
         printf '  - %s\n' "$@"
         if command -v apt-get >/dev/null; then
-            echo "As root: apt-get install build-essential pkg-config libssl-dev libclang-dev postgresql postgresql-server-dev-all"
+            echo "As root: apt-get install build-essential pkg-config libssl-dev libclang-dev valgrind postgresql postgresql-server-dev-all"
         fi
         echo "Then run this again; it installs cargo-pgrx $PGRX_VERSION by itself."
     } >&2

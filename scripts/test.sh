@@ -42,6 +42,8 @@ stage unit scripts/test-unit.sh
 stage pg scripts/test-pg.sh
 stage regress scripts/regress.sh
 stage isolation scripts/isolation.sh
+# There is no valgrind for macOS on Apple's processors.
+if [ "$(uname)" != Darwin ]; then stage instructions scripts/bench-callgrind.sh check; fi
 # Every test over real connections that there is.
 while IFS= read -r name; do
     stage "$name" scripts/client.sh "$name"

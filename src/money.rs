@@ -108,7 +108,7 @@ impl Amount {
         let mut decimals = AMOUNT_SCALE;
         // The last twelve digits say it, and fit 64 bits.
         let mut units = (self.0.unsigned_abs() % UNITS_PER_ONE.unsigned_abs()) as u64;
-        while decimals > 2 && units % 10 == 0 {
+        while decimals > 2 && units.is_multiple_of(10) {
             units /= 10;
             decimals -= 1;
         }

@@ -39,8 +39,9 @@ COMMENT ON COLUMN wallet.ledger.entry_id IS 'UUIDv7: ordered by the time of book
 COMMENT ON COLUMN wallet.ledger.event_at IS 'When the use happened, if the caller said so; NULL stands for created_at.';
 COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, from 1 without gaps.';
 COMMENT ON COLUMN wallet.ledger.fingerprint IS 'Half of a SHA-256 over what the request asked, to tell a replay from another request.';
+COMMENT ON COLUMN wallet.ledger.related_id IS 'The entry that this one belongs to: the charge that it prices.';
 COMMENT ON COLUMN wallet.ledger.kind IS 'f funding, c charge, r refund, a adjustment, x expiry, t transfer, b chargeback.';
-COMMENT ON COLUMN wallet.ledger.call IS 'The call whose idempotency key this is: f fund, c charge.';
+COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked it and whose idempotency key this is: f fund, c charge, p price_unpriced.';
 COMMENT ON COLUMN wallet.ledger.amount IS 'Signed: money in is positive.';
 COMMENT ON COLUMN wallet.ledger.lane_balance IS 'Running total of the lane''s entries, this one included.';
 COMMENT ON COLUMN wallet.ledger.balance IS 'The wallet''s balance that the call returned; NULL where it equals lane_balance.';
@@ -48,6 +49,18 @@ COMMENT ON COLUMN wallet.ledger.hash IS 'SHA-256 over the previous hash of the l
 COMMENT ON COLUMN wallet.ledger.lines IS 'Price lines in a compact form (docs/ledger.md); entry_lines() spells them out.';
 COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as it came; NULL where model and lines say all of it.';
 COMMENT ON COLUMN wallet.ledger.contra IS 'The other side of the entry; NULL for usage, where provider and model name it.';
+
+-- Few, and not on the hot path: an index on the ledger itself would cost every charge. Entries are
+-- never deleted, so that no foreign key has to guard them.
+CREATE TABLE wallet.unpriced_charges (
+    wallet_id         text NOT NULL,
+    entry_id          uuid NOT NULL,
+    priced_id         uuid,
+    PRIMARY KEY (wallet_id, entry_id)
+);
+CREATE INDEX unpriced_pending ON wallet.unpriced_charges (wallet_id) WHERE priced_id IS NULL;
+COMMENT ON TABLE wallet.unpriced_charges IS 'Charges that were booked at zero because their model had no price. The view unpriced shows those that still wait.';
+COMMENT ON COLUMN wallet.unpriced_charges.priced_id IS 'The entry that booked what the charge costs; NULL while it waits.';
 
 CREATE TABLE wallet.funding_requests (
     wallet_id         text NOT NULL REFERENCES wallet.wallets,

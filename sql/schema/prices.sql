@@ -20,6 +20,24 @@ CREATE TABLE wallet.prices (
 );
 CREATE INDEX prices_model ON wallet.prices (price_list, model, meter, effective_from);
 CREATE INDEX prices_pattern ON wallet.prices (price_list, model) WHERE model LIKE '%*%';
+
+-- Append-only and dated like prices. A markup is a tenant's: it comes on top of what the default
+-- list gives; a price that stands in the tenant's own list was agreed on and is final.
+CREATE TABLE wallet.markups (
+    markup_id        uuid PRIMARY KEY,
+    price_list       text NOT NULL,
+    percent          numeric CHECK (percent >= 0 AND percent <> 'NaN'),
+    fixed            numeric(28,12) CHECK (fixed >= 0 AND fixed <> 'NaN'),
+    effective_from   timestamptz NOT NULL,
+    created_at       timestamptz NOT NULL,
+    actor            text,
+    metadata         jsonb
+);
+CREATE INDEX markups_list ON wallet.markups (price_list, effective_from);
+COMMENT ON TABLE wallet.markups IS 'What price lists add to the prices of the default list, from a date on. Both NULL: nothing of its own from then on.';
+COMMENT ON COLUMN wallet.markups.percent IS 'Per cent on what the prices of the default list make: 20 adds a fifth.';
+COMMENT ON COLUMN wallet.markups.fixed IS 'Added once to every charge by usage, in the wallet''s currency.';
+
 COMMENT ON TABLE wallet.prices IS 'Unit prices: one row a model, meter and condition from a date on. A NULL unit_price ends the price.';
 COMMENT ON COLUMN wallet.prices.model IS 'Exact name, provider/model, or a pattern with *.';
 COMMENT ON COLUMN wallet.prices.unit_price IS 'Price of `per` units of the meter; NULL: no price from then on.';

@@ -4,6 +4,7 @@ ALTER TABLE wallet.allowances ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.thresholds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.requests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.ledger ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.unpriced_charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.funding_requests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.limits ENABLE ROW LEVEL SECURITY;
@@ -13,6 +14,7 @@ ALTER TABLE wallet.allowances FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.thresholds FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.requests FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.ledger FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.unpriced_charges FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.funding_requests FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.outbox FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.limits FORCE ROW LEVEL SECURITY;
@@ -23,6 +25,8 @@ CREATE POLICY granted_wallets ON wallet.wallets FOR SELECT
 CREATE POLICY granted_wallets ON wallet.allowances FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.ledger FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.unpriced_charges FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.funding_requests FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));

@@ -60,12 +60,33 @@ SELECT l.wallet_id AS wallet,
        l.region,
        l.service_tier,
        l.idempotency_key,
-       l.metadata
+       l.metadata,
+       l.related_id
   FROM wallet.ledger l;
 COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
+COMMENT ON COLUMN wallet.entries.related_id IS 'The entry that this one belongs to, such as the charge that it prices.';
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
+
+CREATE VIEW wallet.unpriced WITH (security_invoker = true) AS
+SELECT l.wallet_id AS wallet,
+       l.entry_id,
+       l.model,
+       coalesce(l.usage, wallet.entry_usage(l.model, l.lines)) AS usage,
+       l.user_id,
+       l.team,
+       coalesce(l.event_at, l.created_at) AS event_at,
+       l.created_at,
+       l.provider,
+       l.service,
+       l.region,
+       l.service_tier,
+       l.tags
+  FROM wallet.unpriced_charges u
+  JOIN wallet.ledger l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
+ WHERE u.priced_id IS NULL;
+COMMENT ON VIEW wallet.unpriced IS 'Charges that were booked at zero because their model had no price, until price_unpriced() books what they cost.';
 
 CREATE VIEW wallet.fundings WITH (security_invoker = true) AS
 SELECT f.wallet_id AS wallet,

@@ -15,7 +15,9 @@ use crate::ledger::replay::Charged;
 use crate::ledger::request::{ChargeArgs, Fingerprint, Request, canonical};
 use crate::ledger::wallets::{self, BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
 use crate::money::Amount;
+use crate::pricing::markup::is_markup_meter;
 use crate::pricing::stored;
+use crate::pricing::unknown::UnknownPrice;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
 use crate::storage::row::{BalanceRow, text};
@@ -32,7 +34,7 @@ composite!(
 );
 
 /// Collects the fingerprint of a call that writes no entry.
-fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
+pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
     let mut fingerprint = Fingerprint::new(0);
     for (name, value) in fields {
         fingerprint.field(name, value.as_deref());
@@ -40,7 +42,7 @@ fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
     fingerprint.finish()
 }
 
-fn owned(value: Option<&str>) -> Option<String> {
+pub fn owned(value: Option<&str>) -> Option<String> {
     value.map(str::to_owned)
 }
 
@@ -52,7 +54,7 @@ fn list(amounts: &[Amount]) -> String {
         .join(",")
 }
 
-fn row(result: Result<BalanceDatum>) -> BalanceRow {
+pub fn row(result: Result<BalanceDatum>) -> BalanceRow {
     BalanceRow(result.or_raise().0)
 }
 
@@ -173,19 +175,15 @@ fn update_wallet(
                 .map(|number| args::amount(name, Some(&number)))
                 .transpose()
         };
-        match unknown_price {
-            None | Some("reject") => {}
-            Some(policy) => {
-                return Err(Error::new(
-                    Code::FeatureNotSupported,
-                    format!(
-                        "unknown_price {} is not supported",
-                        crate::error::quoted(policy)
-                    ),
-                )
-                .detail("This version knows the policy reject.")
-                .hint("Add a price with set_price() instead."));
-            }
+        if let Some(rule) = args::name("unknown_price", unknown_price)?
+            && UnknownPrice::parse(rule).is_none()
+        {
+            return Err(Error::argument(format!(
+                "unknown_price {} is not known",
+                crate::error::quoted(rule)
+            ))
+            .detail("Known are: reject, unpriced, price_of:MODEL.")
+            .hint("Give one of these, such as price_of:gpt-4o."));
         }
         unsupported("members_only", members_only == Some(true), "members")?;
         unsupported(
@@ -491,7 +489,7 @@ fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
     let mut json = crate::storage::jsonb::Builder::default();
     json.begin_object();
     json.text("model", Some(model));
-    for line in &lines {
+    for line in lines.iter().filter(|line| !is_markup_meter(&line.meter)) {
         json.decimal(&line.meter, line.quantity);
     }
     json.finish_object()

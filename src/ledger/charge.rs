@@ -12,11 +12,14 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
+use crate::ledger::unpriced;
 use crate::limits::limit::{Applied, applicable};
 use crate::limits::window::{self, Taken};
 use crate::money::Amount;
 use crate::pricing::lines::{Line, encode};
-use crate::pricing::rate::{Priced, rate};
+use crate::pricing::markup::is_markup_meter;
+use crate::pricing::rate::{Mark, Priced};
+use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::jsonb::Json;
 use crate::storage::rows::{Call, Document, Entry, Kind, Lane, link};
@@ -97,11 +100,13 @@ impl<'a> Job<'a> {
         let now = clock::now();
         let priced = match &request.asked {
             Asked::Amount(_) => None,
-            Asked::Usage(usage, _, _) => Some(rate(
+            Asked::Late(priced, _) => Some(Priced::clone(priced)),
+            Asked::Usage(usage, _, _) => Some(rate_or(
                 usage,
                 usage.model.as_deref().ok_or_else(no_model)?,
                 &rules.price_list,
                 request.event_at.unwrap_or(now),
+                &rules.unknown_price,
             )?),
         };
         let cost = match (&request.asked, &priced) {
@@ -141,10 +146,17 @@ impl<'a> Job<'a> {
             event_at: request.event_at,
             wallet: request.wallet,
             kind: Kind::Charge,
-            call: Call::Charge,
+            call: match request.asked {
+                Asked::Late(..) => Call::Price,
+                _ => Call::Charge,
+            },
             amount: self.cost.negated(),
             key: request.key,
             fingerprint: request.key.map(|_| request.fingerprint()),
+            related_id: match request.asked {
+                Asked::Late(_, charge) => Some(charge),
+                _ => None,
+            },
             user_id: request.user_id,
             team: request.team,
             provider: priced.and_then(|priced| priced.provider.as_deref()),
@@ -159,7 +171,7 @@ impl<'a> Job<'a> {
             tags: request.tags.clone(),
             contra: None,
             reference: None,
-            reason: None,
+            reason: priced.and_then(|priced| priced.mark.reason()),
             actor: request.actor,
             metadata: request.metadata.clone(),
         }
@@ -175,6 +187,16 @@ impl<'a> Job<'a> {
             total_tokens: self.priced.as_ref().map(|priced| priced.total_tokens),
             lines: self.priced.as_ref().map(|priced| priced.lines.clone()),
             replayed: false,
+        }
+    }
+
+    /// Remembers a charge that waits for its price.
+    fn list_if_unpriced(&self, entry: &Entry<'_>) -> Result<()> {
+        match &self.priced {
+            Some(priced) if priced.mark == Mark::Unpriced => {
+                unpriced::list(entry.wallet, entry.entry_id)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -213,6 +235,7 @@ impl<'a> Job<'a> {
         }
         let taken = match window::take(wallet, &self.applied, self.cost)? {
             Taken::All if store::append(&entry, &link)? => {
+                self.list_if_unpriced(&entry)?;
                 return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
             }
             Taken::All => &self.applied[..],
@@ -265,6 +288,7 @@ impl<'a> Job<'a> {
         if !store::append(&entry, &link)? {
             return Err(changed_underneath(wallet));
         }
+        job.list_if_unpriced(&entry)?;
         outbox::emit(wallet, &crossings)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }
@@ -301,8 +325,9 @@ fn says_it_all(usage: &Usage, lines: &[Line]) -> bool {
     let in_lines = |(key, value): &(String, Json)| {
         matches!(value, Json::Number(_)) && lines.iter().any(|line| line.meter == *key)
     };
+    let used = lines.iter().filter(|line| !is_markup_meter(&line.meter));
     usage.object.iter().any(|(key, _)| key == "model")
-        && usage.object.len() == lines.len() + 1
+        && usage.object.len() == used.count() + 1
         && usage
             .object
             .iter()

@@ -310,6 +310,7 @@ fn entry<'a>(funding: &'a Funding<'_>, contra: &'a str) -> Entry<'a> {
         amount: funding.amount,
         key: funding.key,
         fingerprint: funding.key.map(|_| funding.fingerprint()),
+        related_id: None,
         user_id: None,
         team: None,
         provider: None,

@@ -5,8 +5,11 @@ use crate::ledger::rules;
 use crate::limits::limit::applicable;
 use crate::limits::window::status;
 use crate::money::Amount;
+use crate::pricing::unknown::tokens;
+use crate::pricing::usage::Usage;
 use crate::pricing::{lines, stored};
 use crate::statement;
+use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
 use crate::storage::{clock, store};
@@ -14,7 +17,7 @@ use crate::storage::{clock, store};
 statement!(
     ENTRY,
     [TEXTOID, UUIDOID],
-    "SELECT amount, model, lines, user_id FROM wallet.ledger
+    "SELECT amount, model, lines, user_id, usage FROM wallet.ledger
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
@@ -34,11 +37,17 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     let mut headers = vec![("X-Usage-Cost", rows.amount(0, 0)?.negated().to_string())];
     if let Some(bytes) = rows.get::<Vec<u8>>(0, 2) {
         let lines = stored::read(&bytes)?;
-        let total = lines::total_tokens(
-            lines
-                .iter()
-                .map(|line| (line.meter.as_str(), line.quantity)),
-        );
+        let total = match rows.datum(0, 4) {
+            // Without a line nothing was used, or it had no price.
+            Some(usage) if lines.is_empty() => {
+                tokens(&Usage::read(Jsonb(usage).read("usage", usize::MAX)?)?)
+            }
+            _ => lines::total_tokens(
+                lines
+                    .iter()
+                    .map(|line| (line.meter.as_str(), line.quantity)),
+            ),
+        };
         headers.push(("X-Total-Tokens", total.to_string()));
     }
     if let Some(model) = rows.get::<String>(0, 1) {

@@ -11,6 +11,7 @@ use crate::limits::limit::{Limit, Scope};
 use crate::limits::period::Period;
 use crate::limits::window;
 use crate::money::Amount;
+use crate::pricing::unknown::rate_or;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::{Builder, Json};
@@ -272,7 +273,14 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
                 .model
                 .as_deref()
                 .ok_or_else(crate::ledger::charge::no_model)?;
-            crate::pricing::rate::rate(usage, model, &rules.price_list, clock::now())?.cost
+            rate_or(
+                usage,
+                model,
+                &rules.price_list,
+                clock::now(),
+                &rules.unknown_price,
+            )?
+            .cost
         }
     };
     let lanes = store::read_lanes(wallet)?;

@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::request::{Asked, Request, canonical};
 use crate::money::Amount;
 use crate::pricing::stored;
+use crate::pricing::unknown::tokens;
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
@@ -79,11 +80,15 @@ pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> 
         None => None,
     };
     let total_tokens = lines.as_ref().map(|lines| {
-        crate::pricing::lines::total_tokens(
-            lines
-                .iter()
-                .map(|line| (line.meter.as_str(), line.quantity)),
-        )
+        match &request.asked {
+            // Without a line nothing was used, or it had no price.
+            Asked::Usage(usage, ..) if lines.is_empty() => tokens(usage),
+            _ => crate::pricing::lines::total_tokens(
+                lines
+                    .iter()
+                    .map(|line| (line.meter.as_str(), line.quantity)),
+            ),
+        }
     });
     Ok(Some(Charged {
         entry_id: rows.need(0, 0)?,

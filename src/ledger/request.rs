@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::args;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
+use crate::pricing::rate::Priced;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, one_of};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
@@ -55,6 +56,8 @@ pub enum Asked {
     Amount(Amount),
     /// Usage, the object and its canonical form.
     Usage(Box<Usage>, Jsonb, String),
+    /// Usage that an entry booked without a price, priced now.
+    Late(Box<Priced>, [u8; 16]),
 }
 
 /// A checked request.
@@ -169,6 +172,8 @@ impl<'a> Request<'a> {
         match &self.asked {
             Asked::Amount(amount) => fingerprint.field("amount", Some(&amount.to_fixed())),
             Asked::Usage(_, _, canonical) => fingerprint.field("usage", Some(canonical)),
+            // Has no key: its charge is priced once.
+            Asked::Late(..) => {}
         }
         fingerprint.field("user_id", self.user_id);
         fingerprint.field("team", self.team);

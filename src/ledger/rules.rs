@@ -16,6 +16,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::limits::limit::{Limit, Scope};
 use crate::limits::period::Period;
 use crate::money::Amount;
+use crate::pricing::unknown::UnknownPrice;
 use crate::storage::rows::{Lane, LimitRow, RuleRows, WalletRow};
 use crate::storage::{invalidation, store};
 
@@ -59,6 +60,8 @@ pub struct Rules {
     pub lanes: i16,
     /// Its price list.
     pub price_list: String,
+    /// Its rule for usage without a price.
+    pub unknown_price: UnknownPrice,
     /// Version of the rules.
     pub epoch: i64,
     /// Counts fundings that could not look at all lanes.
@@ -208,6 +211,7 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
         status_reason,
         lanes,
         price_list,
+        unknown_price,
         attention,
     } = rows.wallet;
     Ok(Rules {
@@ -218,6 +222,7 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
         status_reason,
         lanes,
         price_list,
+        unknown_price: UnknownPrice::of_row(&unknown_price)?,
         epoch: rows.epoch,
         attention,
         attended: rows.attended,

@@ -94,10 +94,13 @@ fn refuse_change<'a>(
 fn announce_change<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
-    let is_prices = trigger.table_name().is_ok_and(|name| name == "prices");
-    match trigger.relid() {
-        Ok(relation) if is_prices => invalidation::announce(relation),
-        _ => invalidation::announce_wallets(),
+    let is_price_book = trigger
+        .table_name()
+        .is_ok_and(|name| name == "prices" || name == "markups");
+    if is_price_book {
+        invalidation::announce_prices();
+    } else {
+        invalidation::announce_wallets();
     }
     Ok(None)
 }

@@ -82,6 +82,12 @@ statement!(
 );
 
 statement!(
+    SET_PRICE_LIST,
+    [TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets SET price_list = $2 WHERE wallet_id = $1"
+);
+
+statement!(
     BALANCE_ROW,
     [TEXTOID],
     "SELECT b, to_jsonb(b) FROM wallet.balances b WHERE b.wallet = $1"
@@ -328,6 +334,17 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatu
             store::new_lane(wallet, lane, rules.epoch)?;
         }
         SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
+        recut_under(wallet, rules.credit_limit)
+    })
+}
+
+/// Has the wallet pay by that price list, over the default list.
+pub fn use_price_list(wallet: &str, list: &str, call: Once<'_>) -> Result<BalanceDatum> {
+    once(call, || {
+        let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+        rules.require_open(wallet)?;
+        SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
+        // Charges that know the old list see another epoch on their lane.
         recut_under(wallet, rules.credit_limit)
     })
 }

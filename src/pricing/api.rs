@@ -7,11 +7,12 @@ use pgrx::{Uuid, default};
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
 use crate::composite;
-use crate::error::{Code, Error, OrRaise, Result};
+use crate::error::{Code, Error, OrRaise, Result, quoted};
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::book::DEFAULT_LIST;
-use crate::pricing::rate::rate;
+use crate::pricing::markup::is_markup_meter;
 use crate::pricing::stored;
+use crate::pricing::unknown::{UnknownPrice, rate_or};
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid, one_of};
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
@@ -73,9 +74,10 @@ statement!(
 );
 
 statement!(
-    WALLET_PRICING,
+    /// Price list, currency and rule for usage without a price of a wallet.
+    pub WALLET_PRICING,
     [TEXTOID],
-    "SELECT price_list, currency FROM wallet.wallets WHERE wallet_id = $1"
+    "SELECT price_list, currency, unknown_price FROM wallet.wallets WHERE wallet_id = $1"
 );
 
 /// Largest `conditions` object, in bytes of `jsonb`.
@@ -84,7 +86,8 @@ const MAX_CONDITIONS_BYTES: usize = 2048;
 /// Currency of prices that are asked for without a wallet.
 const PRICE_CURRENCY: &str = "USD";
 
-fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
+/// A price or a quantity that an argument gives: exact, zero or more.
+pub fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
     let bad = |message: String| Error::new(Code::InvalidAmount, message);
     let Some(value) = number.to_decimal() else {
         return Err(match number {
@@ -136,6 +139,13 @@ fn set_price(
     let work = || {
         let model = args::required("model", model)?;
         let meter = args::required("meter", meter)?;
+        if is_markup_meter(meter) {
+            return Err(
+                Error::argument(format!("meter {} is reserved", quoted(meter)))
+                    .detail("It names the line that a price list's markup adds to a charge.")
+                    .hint("Choose another name for the meter, or set a markup with set_markup()."),
+            );
+        }
         let unit_price = unit_price
             .map(|number| price_number("unit_price", &number, PRICE_DIGITS))
             .transpose()?;
@@ -261,20 +271,26 @@ fn price_usage(
                 .hint("Add \"model\" to the usage object, or pass the argument model.")
         })?;
         args::required("model", Some(&model))?;
-        let priced = |list: &str, currency: String| {
-            Ok((rate(&usage, &model, list, at)?, currency, model.clone()))
+        let priced = |list: &str, currency: String, rule: &UnknownPrice| {
+            let priced = rate_or(&usage, &model, list, at, rule)?;
+            Ok((priced, currency, model.clone()))
         };
         match wallet {
             None => enter_any(|_| {
                 invalidation::catch_up();
-                priced(DEFAULT_LIST, PRICE_CURRENCY.to_owned())
+                priced(
+                    DEFAULT_LIST,
+                    PRICE_CURRENCY.to_owned(),
+                    &UnknownPrice::Reject,
+                )
             }),
             Some(wallet) => enter(Level::Reader, wallet, |_| {
                 let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
                 if rows.is_empty() {
                     return Err(Error::wallet_not_found(wallet));
                 }
-                priced(&rows.need::<String>(0, 0)?, rows.need(0, 1)?)
+                let rule = UnknownPrice::of_row(&rows.need::<String>(0, 2)?)?;
+                priced(&rows.need::<String>(0, 0)?, rows.need(0, 1)?, &rule)
             }),
         }
     };

@@ -1,16 +1,19 @@
 //! The price book: the prices that this backend has used, kept until any price changes.
 //!
-//! A look-up after the first costs no query. The cache is dropped when `invalidation` counts on,
-//! which happens in every backend at the commit of a change, and in the changing transaction at
-//! once and again when it rolls back.
+//! A look-up after the first costs no query, and nor does one for a model that has no price. The
+//! cache is dropped when `invalidation` counts on, which happens in every backend at the commit of
+//! a change, and in the changing transaction at once and again when it rolls back.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::pricing::select::{Price, Situation, matches, pick};
+use crate::pricing::chains::Prices;
+use crate::pricing::markup::{Markup, Markups};
+use crate::pricing::select::{Price, Situation, matches};
 use crate::statement;
+use crate::storage::clock::Timestamp;
 use crate::storage::invalidation;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::plan::{Rows, Run, Value};
@@ -18,8 +21,8 @@ use crate::storage::plan::{Rows, Run, Value};
 /// The list that stands behind every other.
 pub const DEFAULT_LIST: &str = "default";
 
-/// Models that a backend keeps; beyond, it starts anew.
-const MAX_MODELS: usize = 4096;
+/// Rows and look-ups that a backend keeps; beyond, it starts anew.
+const MAX_SIZE: usize = 1 << 18;
 
 macro_rules! price_query {
     ($condition:literal) => {
@@ -39,16 +42,29 @@ statement!(
     [TEXTOID],
     price_query!("model LIKE '%*%' ORDER BY length(model) DESC, model")
 );
+statement!(
+    MARKUPS,
+    [TEXTOID],
+    "SELECT markup_id, percent, fixed, effective_from FROM wallet.markups WHERE price_list = $1"
+);
 
-type Prices = Rc<[Price]>;
-type Patterns = Rc<[(String, Prices)]>;
+type Patterns = Rc<[(String, Rc<Prices>)]>;
+
+/// A shelf and the provider that was named when it was put together.
+type Kept = (Option<String>, Rc<Shelf>);
 
 #[derive(Default)]
 struct Book {
     generation: u64,
-    models: HashMap<String, HashMap<String, Prices>>,
+    /// By list and model.
+    shelves: HashMap<String, HashMap<String, Vec<Kept>>>,
+    /// By list and the name of the rows.
+    names: HashMap<String, HashMap<String, Rc<Prices>>>,
+    /// By list.
     patterns: HashMap<String, Patterns>,
-    count: usize,
+    /// By list.
+    markups: HashMap<String, Rc<Markups>>,
+    size: usize,
 }
 
 thread_local! {
@@ -59,7 +75,7 @@ thread_local! {
 fn refresh() -> u64 {
     let generation = invalidation::generation();
     BOOK.with_borrow_mut(|book| {
-        if book.generation != generation || book.count > MAX_MODELS {
+        if book.generation != generation || book.size > MAX_SIZE {
             *book = Book {
                 generation,
                 ..Book::default()
@@ -70,17 +86,17 @@ fn refresh() -> u64 {
 }
 
 /// Stores what was read, unless a change arrived while it was being read.
-fn keep(generation: u64, store: impl FnOnce(&mut Book)) {
+fn keep(generation: u64, size: usize, store: impl FnOnce(&mut Book)) {
     invalidation::note_caching();
     BOOK.with_borrow_mut(|book| {
         if book.generation == generation && invalidation::generation() == generation {
-            book.count += 1;
+            book.size += size + 1;
             store(book);
         }
     });
 }
 
-fn price_of(rows: &Rows, row: usize) -> Result<Price> {
+fn price_of(rows: &Rows, row: usize, list: &str) -> Result<Price> {
     let conditions = match rows.datum(row, 9) {
         Some(datum) => match Jsonb(datum).read("conditions", usize::MAX)? {
             Json::Object(entries) => entries,
@@ -91,10 +107,7 @@ fn price_of(rows: &Rows, row: usize) -> Result<Price> {
     Ok(Price {
         id: rows.need(row, 0)?,
         meter: rows.need(row, 1)?,
-        unit_price: match rows.datum(row, 2) {
-            Some(_) => Some(rows.decimal(row, 2)?),
-            None => None,
-        },
+        unit_price: rows.opt_decimal(row, 2)?,
         per: rows.decimal(row, 3)?,
         provider: rows.get(row, 4),
         service: rows.get(row, 5),
@@ -103,14 +116,15 @@ fn price_of(rows: &Rows, row: usize) -> Result<Price> {
         above_input_tokens: rows.get(row, 8),
         conditions,
         effective_from: rows.need(row, 10)?,
+        negotiated: list != DEFAULT_LIST,
     })
 }
 
 /// All prices of an exact model name in a list, of all times.
-fn model_prices(list: &str, model: &str) -> Result<Prices> {
+fn model_prices(list: &str, model: &str) -> Result<Rc<Prices>> {
     let generation = refresh();
     let cached = BOOK.with_borrow(|book| {
-        book.models
+        book.names
             .get(list)
             .and_then(|models| models.get(model))
             .cloned()
@@ -119,12 +133,12 @@ fn model_prices(list: &str, model: &str) -> Result<Prices> {
         return Ok(prices);
     }
     let rows = MODEL_PRICES.run(&[Value::Text(list), Value::Text(model)])?;
-    let prices: Prices = (0..rows.len())
-        .map(|row| price_of(&rows, row))
-        .collect::<Result<Vec<_>>>()?
-        .into();
-    keep(generation, |book| {
-        book.models
+    let prices = (0..rows.len())
+        .map(|row| price_of(&rows, row, list))
+        .collect::<Result<Vec<_>>>()?;
+    let prices = Rc::new(Prices::new(prices));
+    keep(generation, prices.len(), |book| {
+        book.names
             .entry(list.to_owned())
             .or_default()
             .insert(model.to_owned(), prices.clone());
@@ -142,7 +156,8 @@ fn pattern_prices(list: &str) -> Result<Patterns> {
     let rows = PATTERN_PRICES.run(&[Value::Text(list)])?;
     let mut patterns: Vec<(String, Vec<Price>)> = Vec::new();
     for row in 0..rows.len() {
-        let (pattern, price) = (rows.need::<String>(row, 11)?, price_of(&rows, row)?);
+        let pattern = rows.need::<String>(row, 11)?;
+        let price = price_of(&rows, row, list)?;
         match patterns.last_mut() {
             Some((last, prices)) if *last == pattern => prices.push(price),
             _ => patterns.push((pattern, vec![price])),
@@ -150,52 +165,148 @@ fn pattern_prices(list: &str) -> Result<Patterns> {
     }
     let patterns: Patterns = patterns
         .into_iter()
-        .map(|(pattern, prices)| (pattern, prices.into()))
+        .map(|(pattern, prices)| (pattern, Rc::new(Prices::new(prices))))
         .collect();
-    keep(generation, |book| {
+    keep(generation, rows.len(), |book| {
         book.patterns.insert(list.to_owned(), patterns.clone());
     });
     Ok(patterns)
 }
 
+/// All markups of a list, of all times.
+fn markups(list: &str) -> Result<Rc<Markups>> {
+    let generation = refresh();
+    let cached = BOOK.with_borrow(|book| book.markups.get(list).cloned());
+    if let Some(markups) = cached {
+        return Ok(markups);
+    }
+    let rows = MARKUPS.run(&[Value::Text(list)])?;
+    let markups = (0..rows.len())
+        .map(|row| {
+            Ok(Markup {
+                id: rows.need(row, 0)?,
+                percent: rows.opt_decimal(row, 1)?,
+                fixed: rows.opt_decimal(row, 2)?,
+                effective_from: rows.need(row, 3)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let markups = Rc::new(Markups::new(markups));
+    keep(generation, rows.len(), |book| {
+        book.markups.insert(list.to_owned(), markups.clone());
+    });
+    Ok(markups)
+}
+
 /// What the book knows of one model, in the order of precedence: the wallet's list before the
 /// default list; the exact model, then provider/model, then patterns, the longest first.
-pub struct Shelf(Vec<Prices>);
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    prices: Vec<Rc<Prices>>,
+    /// Of the wallet's list, then of the default list.
+    markups: Vec<Rc<Markups>>,
+}
 
 impl Shelf {
-    /// Collects the prices of a model.
-    pub fn of(list: &str, model: &str, provider: Option<&str>) -> Result<Shelf> {
-        let mut shelf = Vec::new();
+    /// The prices of a model, as last put together or put together now.
+    pub fn of(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<Shelf>> {
+        let generation = refresh();
+        let cached = BOOK.with_borrow(|book| {
+            let kept = book.shelves.get(list)?.get(model)?;
+            kept.iter()
+                .find(|(named, _)| named.as_deref() == provider)
+                .map(|(_, shelf)| shelf.clone())
+        });
+        if let Some(shelf) = cached {
+            return Ok(shelf);
+        }
+        let shelf = Rc::new(Shelf::collect(list, model, provider)?);
+        keep(generation, 1, |book| {
+            let shelves = book.shelves.entry(list.to_owned()).or_default();
+            let kept = (provider.map(str::to_owned), shelf.clone());
+            shelves.entry(model.to_owned()).or_default().push(kept);
+        });
+        Ok(shelf)
+    }
+
+    fn collect(list: &str, model: &str, provider: Option<&str>) -> Result<Shelf> {
+        let qualified = provider.map(|provider| format!("{provider}/{model}"));
+        let mut prices = Vec::new();
+        let mut marks = Vec::new();
         let lists = [Some(list), (list != DEFAULT_LIST).then_some(DEFAULT_LIST)];
         for list in lists.into_iter().flatten() {
-            shelf.push(model_prices(list, model)?);
-            let qualified = provider.map(|provider| format!("{provider}/{model}"));
+            prices.push(model_prices(list, model)?);
             if let Some(qualified) = &qualified {
-                shelf.push(model_prices(list, qualified)?);
+                prices.push(model_prices(list, qualified)?);
             }
-            for (pattern, prices) in pattern_prices(list)?.iter() {
+            for (pattern, rows) in pattern_prices(list)?.iter() {
                 let fits = matches(pattern, model)
                     || qualified
                         .as_ref()
                         .is_some_and(|name| matches(pattern, name));
                 if fits {
-                    shelf.push(prices.clone());
+                    prices.push(rows.clone());
                 }
             }
+            marks.push(markups(list)?);
         }
-        shelf.retain(|prices| !prices.is_empty());
-        Ok(Shelf(shelf))
+        prices.retain(|rows| !rows.is_empty());
+        Ok(Shelf {
+            prices,
+            markups: marks,
+        })
+    }
+
+    /// The shelf of a list that is tried out: what it says counts from the beginning, also for
+    /// uses before the list was made. The default list stays as it was at each time.
+    pub fn tried_out(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<Shelf>> {
+        let shelf = Shelf::of(list, model, provider)?;
+        if list == DEFAULT_LIST {
+            return Ok(shelf);
+        }
+        let early = |rows: &Rc<Prices>| {
+            if rows.are_negotiated() {
+                Rc::new(rows.always_begun())
+            } else {
+                rows.clone()
+            }
+        };
+        let prices = shelf.prices.iter().map(early).collect();
+        let mut markups = shelf.markups.clone();
+        if let Some(own) = markups.first_mut() {
+            *own = Rc::new(own.always_begun());
+        }
+        Ok(Rc::new(Shelf { prices, markups }))
     }
 
     /// True when no price of any meter and any time is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.prices.is_empty()
     }
 
     /// The price of a meter.
     pub fn price(&self, meter: &str, situation: &Situation<'_>) -> Option<&Price> {
-        self.0
+        self.prices
             .iter()
-            .find_map(|prices| pick(prices, meter, situation))
+            .find_map(|prices| prices.pick(meter, situation))
+    }
+
+    /// What comes on top of prices of the default list: the markup of the wallet's list or, where
+    /// that says nothing, the default list's.
+    pub fn markup(&self, at: Timestamp) -> Option<&Markup> {
+        self.markups.iter().find_map(|markups| markups.at(at))
+    }
+
+    /// When prices of the model begin after one time and up to another, the earliest first.
+    pub fn beginnings(&self, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+        let mut times: Vec<Timestamp> = self
+            .prices
+            .iter()
+            .flat_map(|prices| prices.beginnings())
+            .filter(|time| *time > after && *time <= until)
+            .collect();
+        times.sort_unstable();
+        times.dedup();
+        times
     }
 }

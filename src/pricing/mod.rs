@@ -2,8 +2,13 @@
 
 pub mod api;
 pub mod book;
+pub mod chains;
+pub mod compare;
 pub mod lines;
+pub mod lists;
+pub mod markup;
 pub mod rate;
 pub mod select;
 pub mod stored;
+pub mod unknown;
 pub mod usage;

@@ -12,7 +12,7 @@ use crate::storage::clock::Timestamp;
 use crate::storage::numeric::not_an_amount;
 
 /// A priced request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Priced {
     /// Sum of the lines.
     pub cost: Amount,
@@ -24,6 +24,31 @@ pub struct Priced {
     pub provider: Option<String>,
     /// Service that the price names.
     pub service: Option<String>,
+    /// Whether these are the model's own prices.
+    pub mark: Mark,
+}
+
+/// How a request came to its price.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mark {
+    /// By the prices of its model.
+    #[default]
+    Own,
+    /// By those of another model: the text that says so in the ledger.
+    PricedAs(String),
+    /// Not yet: it has no price.
+    Unpriced,
+}
+
+impl Mark {
+    /// What the ledger's `reason` says.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Mark::Own => None,
+            Mark::PricedAs(reason) => Some(reason),
+            Mark::Unpriced => Some("unpriced"),
+        }
+    }
 }
 
 /// The meter whose price stands in for a meter without a price of its own.
@@ -42,8 +67,13 @@ fn stand_in(meter: &str) -> Option<&'static str> {
 
 /// Prices a request from one state of the price book.
 pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Priced> {
+    let shelf = Shelf::of(list, model, usage.provider.as_deref())?;
+    rate_from(usage, model, &shelf, at)
+}
+
+/// Prices a request from what the price book knows of its model.
+pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Result<Priced> {
     let provider = usage.provider.as_deref();
-    let shelf = Shelf::of(list, model, provider)?;
     let situation = Situation {
         provider,
         region: usage.region.as_deref(),
@@ -53,7 +83,8 @@ pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Pri
         at,
     };
     let mut lines = Vec::with_capacity(usage.numbers.len());
-    let mut cost = Amount::ZERO;
+    // Negotiated prices are final: markups come on top of the others only.
+    let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
     let mut metered = false;
     let (mut price_provider, mut service) = (None, None);
     for (meter, quantity) in &usage.numbers {
@@ -75,23 +106,34 @@ pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Pri
                     continue;
                 }
                 let line = line(meter, quantity, price)?;
-                cost = cost
-                    .plus(line.amount)
-                    .map_err(|e| not_an_amount("cost", e))?;
+                let sum = if price.negotiated {
+                    &mut negotiated
+                } else {
+                    &mut listed
+                };
+                *sum = plus(*sum, line.amount)?;
                 lines.push(line);
             }
-            None if known && !quantity.is_zero() => return Err(not_found(model, meter, &shelf)),
+            None if known && !quantity.is_zero() => return Err(not_found(model, meter, shelf)),
             _ => {}
         }
     }
     if !metered {
         return Err(if shelf.is_empty() {
-            not_found(model, "", &shelf)
+            not_found(model, "", shelf)
         } else {
             invalid("usage contains no meter")
                 .detail(format!("None of its keys with a number has a price for model {}.", quoted(model)))
                 .hint("Name meters such as input_tokens, output_tokens, images, audio_seconds or gpu_seconds.")
         });
+    }
+    let mut cost = plus(negotiated, listed)?;
+    if let Some(markup) = shelf.markup(at) {
+        let used = lines.len();
+        markup.add_to(&mut lines, listed)?;
+        for line in &lines[used..] {
+            cost = plus(cost, line.amount)?;
+        }
     }
     let total_tokens = total_tokens(
         lines
@@ -105,7 +147,12 @@ pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Pri
         total_tokens,
         provider,
         service,
+        mark: Mark::Own,
     })
+}
+
+fn plus(sum: Amount, amount: Amount) -> Result<Amount> {
+    sum.plus(amount).map_err(|e| not_an_amount("cost", e))
 }
 
 fn line(meter: &str, quantity: Decimal, price: &Price) -> Result<Line> {

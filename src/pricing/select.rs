@@ -35,6 +35,8 @@ pub struct Price {
     pub conditions: Vec<(String, Json)>,
     /// When it begins.
     pub effective_from: Timestamp,
+    /// Of a list of a tenant's own: final, no markup comes on top.
+    pub negotiated: bool,
 }
 
 /// What a price's conditions are compared with.
@@ -54,7 +56,8 @@ pub struct Situation<'a> {
 }
 
 impl Price {
-    fn holds(&self, situation: &Situation<'_>) -> bool {
+    /// True when the conditions hold and the price has begun.
+    pub fn holds(&self, situation: &Situation<'_>) -> bool {
         let equal = |condition: &Option<String>, value: Option<&str>| match condition {
             None => true,
             Some(condition) => value == Some(condition.as_str()),
@@ -74,7 +77,8 @@ impl Price {
             && self.effective_from <= situation.at
     }
 
-    fn same_conditions(&self, other: &Price) -> bool {
+    /// True for prices of which the later one takes the place of the earlier one.
+    pub fn same_conditions(&self, other: &Price) -> bool {
         self.provider == other.provider
             && self.region == other.region
             && self.service_tier == other.service_tier
@@ -82,12 +86,13 @@ impl Price {
             && self.conditions == other.conditions
     }
 
+    #[cfg(test)]
     fn later_than(&self, other: &Price) -> bool {
         (self.effective_from, self.id) > (other.effective_from, other.id)
     }
 
     /// Compares how closely two prices fit; the greater one holds.
-    fn rank(
+    pub fn rank(
         &self,
     ) -> (
         usize,
@@ -116,7 +121,9 @@ impl Price {
     }
 }
 
-/// The price of a meter among the rows of one model.
+/// The price of a meter among the rows of one model: the definition, row by row. `chains` finds the
+/// same and is tested against it.
+#[cfg(test)]
 pub fn pick<'a>(rows: &'a [Price], meter: &str, situation: &Situation<'_>) -> Option<&'a Price> {
     let holding = |price: &&Price| price.meter == meter && price.holds(situation);
     let mut best: Option<&Price> = None;
@@ -172,6 +179,7 @@ mod tests {
             above_input_tokens: None,
             conditions: Vec::new(),
             effective_from: Timestamp(0),
+            negotiated: false,
         }
     }
 

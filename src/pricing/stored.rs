@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
 use crate::pricing::lines::{Line, decode};
+use crate::pricing::markup::MARKUP_FEE;
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::jsonb_rows::{Leaf, array_of_objects};
@@ -16,23 +17,30 @@ use crate::storage::rows::uuid_text;
 
 statement!(
     PRICE_BY_ID,
-    [UUIDOID],
-    "SELECT unit_price, per FROM wallet.prices WHERE price_id = $1"
+    [UUIDOID, BOOLOID],
+    "SELECT unit_price, per FROM wallet.prices WHERE price_id = $1
+     UNION ALL
+     SELECT CASE WHEN $2 THEN fixed ELSE percent END, CASE WHEN $2 THEN 1 ELSE 100 END
+       FROM wallet.markups WHERE markup_id = $1"
 );
 
 /// Prices that a backend keeps; beyond, it starts anew. Rows never change, so they are never
 /// stale; a row of a transaction that was rolled back is never asked for again.
 const MAX_PRICES: usize = 4096;
 
+/// A price, or one of the two parts of a markup: true for the fixed one.
+type PriceKey = ([u8; 16], bool);
+
 thread_local! {
-    static PRICES: RefCell<HashMap<[u8; 16], (Decimal, Decimal)>> = RefCell::default();
+    static PRICES: RefCell<HashMap<PriceKey, (Decimal, Decimal)>> = RefCell::default();
 }
 
-fn price(id: [u8; 16]) -> Result<(Decimal, Decimal)> {
-    if let Some(known) = PRICES.with_borrow(|prices| prices.get(&id).copied()) {
+fn price(key: PriceKey) -> Result<(Decimal, Decimal)> {
+    if let Some(known) = PRICES.with_borrow(|prices| prices.get(&key).copied()) {
         return Ok(known);
     }
-    let rows = PRICE_BY_ID.run(&[Value::Uuid(id)])?;
+    let (id, fixed) = key;
+    let rows = PRICE_BY_ID.run(&[Value::Uuid(id), Value::Bool(fixed)])?;
     if rows.is_empty() {
         return Err(Error::internal(format!(
             "price {} does not exist",
@@ -44,7 +52,7 @@ fn price(id: [u8; 16]) -> Result<(Decimal, Decimal)> {
         if prices.len() >= MAX_PRICES {
             prices.clear();
         }
-        prices.insert(id, found);
+        prices.insert(key, found);
     });
     Ok(found)
 }
@@ -56,7 +64,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
     lines
         .into_iter()
         .map(|line| {
-            let (unit_price, per) = price(line.price_id)?;
+            let (unit_price, per) = price((line.price_id, line.meter == MARKUP_FEE))?;
             Ok(Line {
                 meter: line.meter,
                 quantity: line.quantity,
@@ -73,7 +81,14 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
 pub fn to_jsonb(lines: &[Line]) -> Jsonb {
     let ids: Vec<String> = lines.iter().map(|line| uuid_text(line.price_id)).collect();
     array_of_objects(
-        ["per", "meter", "amount", "price_id", "quantity", "unit_price"],
+        [
+            "per",
+            "meter",
+            "amount",
+            "price_id",
+            "quantity",
+            "unit_price",
+        ],
         lines.iter().zip(&ids).map(|(line, id)| {
             [
                 Leaf::Number(Encoded::decimal(line.per)),

@@ -97,9 +97,15 @@ fn relations() -> [pg_sys::Oid; 5] {
 }
 
 /// Asks for an invalidation of the relation in every backend when this transaction commits.
-pub fn announce(relation: pg_sys::Oid) {
+fn announce(relation: pg_sys::Oid) {
     // SAFETY: the relation is one that a trigger or the caller has just written to.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
+}
+
+/// Has every backend read prices and markups again when this transaction commits.
+pub fn announce_prices() {
+    let [prices, ..] = relations();
+    announce(prices);
 }
 
 /// Has every backend read the wallets' rules again when this transaction commits.

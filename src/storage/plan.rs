@@ -29,10 +29,10 @@ pub struct Statement {
 /// Declares a statement with the types of its parameters, kept for the backend's life.
 #[macro_export]
 macro_rules! statement {
-    ($(#[$doc:meta])* $name:ident, [$($type:ident),*], $sql:expr) => {
+    ($(#[$doc:meta])* $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
         thread_local! {
             $(#[$doc])*
-            static $name: $crate::storage::plan::Statement = const {
+            $visibility static $name: $crate::storage::plan::Statement = const {
                 $crate::storage::plan::Statement::new($sql, &[$(pgrx::PgBuiltInOids::$type),*])
             };
         }
@@ -315,6 +315,14 @@ impl Rows {
         number
             .to_decimal()
             .ok_or_else(|| Error::internal(format!("column {column} has more than 28 digits")))
+    }
+
+    /// A numeric column as a decimal, or NULL.
+    pub fn opt_decimal(&self, row: usize, column: i32) -> Result<Option<Decimal>> {
+        match self.datum(row, column) {
+            None => Ok(None),
+            Some(_) => self.decimal(row, column).map(Some),
+        }
     }
 
     /// The datum of a column, valid as long as the rows are.

@@ -97,6 +97,8 @@ pub struct WalletRow {
     pub lanes: i16,
     /// Price list.
     pub price_list: String,
+    /// Rule for usage without a price.
+    pub unknown_price: String,
     /// Counts fundings that could not look at all lanes.
     pub attention: i64,
 }
@@ -142,6 +144,8 @@ pub enum Call {
     Fund = b'f' as isize,
     /// `charge`
     Charge = b'c' as isize,
+    /// `price_unpriced`
+    Price = b'p' as isize,
 }
 
 /// A line of the ledger before it is chained.
@@ -165,6 +169,8 @@ pub struct Entry<'a> {
     pub key: Option<&'a str>,
     /// Fingerprint of the request, where there is a key.
     pub fingerprint: Option<[u8; 16]>,
+    /// The entry that this one belongs to.
+    pub related_id: Option<[u8; 16]>,
     /// Who used it.
     pub user_id: Option<&'a str>,
     /// The user's team.
@@ -260,8 +266,8 @@ fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
     }
     out.text(entry.key);
     out.uuid(entry.fingerprint);
-    // related_id and key_id
-    out.text(None);
+    out.uuid(entry.related_id);
+    // key_id
     out.text(None);
     out.text(entry.user_id);
     out.text(entry.team);

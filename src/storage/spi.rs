@@ -134,15 +134,16 @@ statement!(
         TEXTOID,
         TEXTOID,
         TEXTOID,
-        JSONBOID
+        JSONBOID,
+        UUIDOID
     ],
     "INSERT INTO wallet.ledger
         (wallet_id, entry_id, created_at, event_at, lane, seq, kind, call,
          amount, lane_balance, balance, hash, idempotency_key, fingerprint, user_id, team, provider,
          model, service, region, service_tier, lines, usage, tags, contra, reference,
-         reason, actor, metadata)
+         reason, actor, metadata, related_id)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
      ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
 );
 
@@ -152,7 +153,8 @@ statement!(
     [TEXTOID],
     "SELECT w.currency, w.credit_limit, w.status, w.status_reason, w.lanes, w.price_list,
             w.attention, l.epoch, l.attended,
-            r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone
+            r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
+            w.unknown_price
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -188,6 +190,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             status_reason: rows.get(0, 3),
             lanes: rows.need(0, 4)?,
             price_list: rows.need(0, 5)?,
+            unknown_price: rows.need(0, 15)?,
             attention: rows.need(0, 6)?,
         },
         epoch: rows.need(0, 7)?,
@@ -385,6 +388,7 @@ pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
         Value::OptText(entry.reason),
         Value::OptText(entry.actor),
         Value::OptJsonb(entry.metadata.as_ref().map(|document| document.value)),
+        Value::OptUuid(entry.related_id),
     ])?;
     Ok(!rows.is_empty())
 }

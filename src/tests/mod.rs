@@ -65,7 +65,15 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["1e40", "1e16", "-1e17", "1e-13", "NaN", "-Infinity", "1e1000"] {
+        for text in [
+            "1e40",
+            "1e16",
+            "-1e17",
+            "1e-13",
+            "NaN",
+            "-Infinity",
+            "1e1000",
+        ] {
             let value: pgrx::AnyNumeric = text.try_into().expect("a numeric");
             // SAFETY: the datum is the numeric just made.
             let in_place = unsafe { amount_at(value.into_datum().expect("a datum")) };

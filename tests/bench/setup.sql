@@ -48,4 +48,14 @@ SELECT b.wallet_id, u.user_id, current_date, 0, 100000
   FROM hand.balances b, (VALUES ('u1'), ('u2'), ('u3'), ('u4')) u (user_id);
 INSERT INTO hand.limits
 SELECT 'hot', 'h' || n, current_date, 0, 100000 FROM generate_series(1, 64) n;
+
+-- Both sides have their rows of today: what is measured is charging, not a day's first charge.
+SELECT count(wallet.charge('w' || n, amount => 0.007, user_id => 'u' || u, idempotency_key => gen_random_uuid()::text))
+  FROM generate_series(1, 10000) n, generate_series(1, 4) u;
+SELECT count(wallet.charge('hot', amount => 0.007, user_id => 'h' || u, idempotency_key => gen_random_uuid()::text))
+  FROM generate_series(1, 64) u;
+INSERT INTO hand.entries (wallet_id, call, amount, balance, idempotency_key, user_id, provider, model, usage)
+SELECT 'w' || n, 'c', -0.007, 100000, gen_random_uuid()::text, 'u' || u, 'openai', 'gpt-4o',
+       '{"model":"gpt-4o","input_tokens":1000,"output_tokens":450}'
+  FROM generate_series(1, 10000) n, generate_series(1, 4) u;
 VACUUM ANALYZE;

@@ -12,4 +12,5 @@ mod refusals;
 mod several;
 mod stale;
 mod transactions;
+mod unpriced;
 mod waiting;

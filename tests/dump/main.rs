@@ -15,9 +15,11 @@ const TABLES: &[&str] = &[
     "thresholds",
     "requests",
     "ledger",
+    "unpriced_charges",
     "funding_requests",
     "outbox",
     "prices",
+    "markups",
     "limits",
     "access_grants",
 ];
@@ -27,7 +29,7 @@ fn contents(client: &mut postgres::Client) -> Vec<String> {
     let mut all = Vec::new();
     for name in TABLES
         .iter()
-        .chain(&["balances", "entries", "fundings", "events"])
+        .chain(&["balances", "entries", "unpriced", "fundings", "events"])
     {
         let sql = format!(
             "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM wallet.{name} t"
@@ -67,6 +69,14 @@ fn fill(database: &Database) {
         .batch_execute(
             "SELECT wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 5, \"note\": \"Ω\\n\"}',
                                   tags => '{\"t\": [1, null]}', metadata => '{}', event_at => now() + interval '1 hour');
+             SELECT wallet.set_markup('reseller', 20, 0.001, metadata => '{\"by\": \"sales\"}');
+             SELECT wallet.use_price_list('hot', 'reseller');
+             SELECT wallet.update_wallet('hot', unknown_price => 'unpriced');
+             SELECT wallet.charge('hot', '{\"model\": \"late\", \"pages\": 1}'),
+                    wallet.charge('hot', '{\"model\": \"never\", \"pages\": 1}'),
+                    wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 7}');
+             SELECT wallet.set_price('late', 'pages', 0.01);
+             SELECT wallet.price_unpriced('hot');
              SELECT wallet.freeze_wallet('hot', 'under \"review\"')",
         )
         .unwrap();

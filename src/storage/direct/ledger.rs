@@ -206,7 +206,7 @@ fn entry_row(table: &Table, entry: &Entry<'_>, link: &Link) -> pg_sys::HeapTuple
         entry.event_at.map(|at| pg_sys::Datum::from(at.0)),
         link.seq.into_datum(),
         entry.fingerprint.and_then(uuid),
-        None,
+        entry.related_id.and_then(uuid),
         None,
         link.lane.into_datum(),
         Some(pg_sys::Datum::from(entry.kind as u8)),

@@ -17,6 +17,7 @@ mod wallets {
     pub const STATUS_REASON: i16 = 7;
     pub const LANES: i16 = 9;
     pub const PRICE_LIST: i16 = 10;
+    pub const UNKNOWN_PRICE: i16 = 11;
     pub const ATTENTION: i16 = 18;
 }
 
@@ -68,6 +69,7 @@ fn read_rules_under(
                 status_reason: fields.text(wallets::STATUS_REASON),
                 lanes: fields.int2(wallets::LANES),
                 price_list: fields.needed_text(wallets::PRICE_LIST)?,
+                unknown_price: fields.needed_text(wallets::UNKNOWN_PRICE)?,
                 attention: fields.int8(wallets::ATTENTION),
             });
             Ok(false)

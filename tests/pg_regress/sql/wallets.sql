@@ -60,7 +60,7 @@ CALL regress.fails($$ SELECT wallet.charge('w_full', amount => 0.000000000001) $
 SELECT * FROM regress.broken('w_full');
 CALL regress.fails($$ SELECT wallet.update_wallet('w_nobody', credit_limit => 1) $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', time_zone => 'nowhere') $$);
-CALL regress.fails($$ SELECT wallet.update_wallet('w_full', unknown_price => 'unpriced') $$);
+CALL regress.fails($$ SELECT wallet.update_wallet('w_full', unknown_price => 'sometimes') $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', members_only => true) $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', freeze_on_chargeback => true) $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', funding_min => -5) $$);

@@ -1,0 +1,131 @@
+//! SQL functions on the prices of wallets and of what they have booked.
+
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::error::{OrRaise, Result};
+use crate::ledger::api::{fingerprint, owned, row};
+use crate::ledger::once::Once;
+use crate::ledger::past::Span;
+use crate::ledger::reprice;
+use crate::ledger::unpriced::{self, Pricing};
+use crate::ledger::wallets;
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::row::BalanceRow;
+
+/// Has a wallet pay by a price list, over the default list, and returns its row of `balances`.
+#[pg_extern(schema = "wallet", requires = ["views"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn use_price_list(
+    wallet: Option<&str>,
+    price_list: Option<&str>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) -> BalanceRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let list = args::required("price_list", price_list)?;
+        args::name("actor", actor)?;
+        let call = Once {
+            wallet,
+            call: "use_price_list",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[("price_list", owned(price_list))]),
+        };
+        enter(Level::Admin, wallet, |_| {
+            wallets::use_price_list(wallet, list, call)
+        })
+    };
+    row(work())
+}
+
+/// A span of time; `infinity` and `-infinity` are as good as NULL.
+fn span(from: Option<TimestampWithTimeZone>, to: Option<TimestampWithTimeZone>) -> Result<Span> {
+    let (from, to) = (from.map(Timestamp::from), to.map(Timestamp::from));
+    Span { from, to }.check()
+}
+
+/// What the charges of a time would have cost with a price list; books nothing.
+#[pg_extern(schema = "wallet", stable)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn reprice(
+    wallet: Option<&str>,
+    from: default!(Option<TimestampWithTimeZone>, "NULL"),
+    to: default!(Option<TimestampWithTimeZone>, "NULL"),
+    price_list: default!(Option<&str>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(entry_id, Uuid),
+        name!(model, String),
+        name!(cost, Amount),
+        name!(new_cost, Option<Amount>),
+        name!(difference, Option<Amount>),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let span = span(from, to)?;
+        let list = args::name("price_list", price_list)?;
+        enter(Level::Reader, wallet, |_| {
+            reprice::reprice(wallet, span, list)
+        })
+    };
+    TableIterator::new(work().or_raise().into_iter().map(|row| {
+        // Two costs differ by less than an amount can hold.
+        let difference = row.new_cost.and_then(|new| new.minus(row.cost).ok());
+        let id = Uuid::from_bytes(row.entry_id);
+        (id, row.model, row.cost, row.new_cost, difference)
+    }))
+}
+
+/// Books what charges without a price cost, as far as there is a price by now, and returns the new
+/// entries.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn price_unpriced(
+    wallet: Option<&str>,
+    from: default!(Option<TimestampWithTimeZone>, "NULL"),
+    to: default!(Option<TimestampWithTimeZone>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(entry_id, Uuid),
+        name!(related_id, Uuid),
+        name!(model, String),
+        name!(cost, Amount),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let span = span(from, to)?;
+        let micros = |at: Option<Timestamp>| at.map(|at| at.0.to_string());
+        let call = Once {
+            wallet,
+            call: "price_unpriced",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[("from", micros(span.from)), ("to", micros(span.to))]),
+        };
+        let pricing = Pricing {
+            wallet,
+            span,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        enter(Level::Billing, wallet, |_| unpriced::price(&pricing, call))
+    };
+    TableIterator::new(work().or_raise().into_iter().map(|row| {
+        let [entry_id, related_id] = [row.entry_id, row.related_id].map(Uuid::from_bytes);
+        (entry_id, related_id, row.model, row.cost)
+    }))
+}

@@ -1,0 +1,120 @@
+//! `set_markup`: what a price list adds to the prices of the default list.
+
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+use rust_decimal::Decimal;
+
+use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::args;
+use crate::error::{Error, OrRaise, Result};
+use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
+use crate::pricing::api::price_number;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::Document;
+
+statement!(
+    IN_FORCE,
+    [TEXTOID, NUMERICOID, NUMERICOID, TIMESTAMPTZOID],
+    "SELECT markup_id, percent IS NOT DISTINCT FROM $2 AND fixed IS NOT DISTINCT FROM $3
+       FROM wallet.markups
+      WHERE price_list = $1 AND effective_from <= $4
+      ORDER BY effective_from DESC, markup_id DESC
+      LIMIT 1"
+);
+
+statement!(
+    ADD,
+    [
+        UUIDOID,
+        TEXTOID,
+        NUMERICOID,
+        NUMERICOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.markups
+        (markup_id, price_list, percent, fixed, effective_from, created_at, actor, metadata)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+);
+
+/// What `set_markup` was asked for.
+struct NewMarkup<'a> {
+    list: &'a str,
+    percent: Option<Decimal>,
+    fixed: Option<Decimal>,
+    effective_from: Timestamp,
+    actor: Option<&'a str>,
+    metadata: Option<Document>,
+}
+
+/// Adds the row, unless the same markup is in force at that time.
+fn set(new: &NewMarkup<'_>) -> Result<[u8; 16]> {
+    let decimal = |value: Option<Decimal>| value.map_or(Value::Null, Value::Decimal);
+    let (percent, fixed) = (decimal(new.percent), decimal(new.fixed));
+    let (list, from) = (Value::Text(new.list), Value::Time(new.effective_from));
+    let in_force = IN_FORCE.run(&[list, percent, fixed, from])?;
+    if in_force.get(0, 1) == Some(true) {
+        return in_force.need(0, 0);
+    }
+    let id = uuid::Uuid::now_v7().into_bytes();
+    ADD.run(&[
+        Value::Uuid(id),
+        list,
+        percent,
+        fixed,
+        from,
+        Value::Time(clock::now()),
+        Value::OptText(new.actor),
+        Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+    ])?;
+    Ok(id)
+}
+
+/// Says from a date on what a price list adds to the prices of the default list, and returns the
+/// markup's id.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn set_markup(
+    price_list: Option<&str>,
+    percent: default!(Option<Number>, "NULL"),
+    fixed: default!(Option<Number>, "NULL"),
+    effective_from: default!(Option<TimestampWithTimeZone>, "now()"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> Uuid {
+    let work = || {
+        let list = args::required("price_list", price_list)?;
+        let percent = percent
+            .map(|number| price_number("percent", &number, PRICE_DIGITS))
+            .transpose()?;
+        let fixed = fixed
+            .map(|number| args::amount("fixed", Some(&number)))
+            .transpose()?
+            .map(|fixed| Decimal::from_i128_with_scale(fixed.units(), AMOUNT_SCALE).normalize());
+        let effective_from = args::time("effective_from", effective_from)?.ok_or_else(|| {
+            Error::argument("effective_from is missing")
+                .detail("The argument effective_from is NULL.")
+                .hint("Leave it out for the present time.")
+        })?;
+        // The markup itself is the key: setting the same one again changes nothing.
+        args::name("idempotency_key", idempotency_key)?;
+        let new = NewMarkup {
+            list,
+            percent,
+            fixed,
+            effective_from,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        enter(Level::Admin, ALL_WALLETS, |_| set(&new))
+    };
+    Uuid::from_bytes(work().or_raise())
+}

@@ -1,0 +1,114 @@
+//! What becomes of usage that has no price: the wallet's rule.
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::money::Amount;
+use crate::pricing::lines::{is_known_meter, total_tokens};
+use crate::pricing::rate::{Mark, Priced, rate};
+use crate::pricing::usage::Usage;
+use crate::storage::clock::Timestamp;
+
+/// A wallet's rule for usage without a price. Free and unknown are different: a price of zero is a
+/// price.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UnknownPrice {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It is booked at zero and listed until it has a price.
+    Unpriced,
+    /// It is priced as if that model had been used.
+    PriceOf(String),
+}
+
+impl UnknownPrice {
+    /// Reads the rule as `update_wallet` takes it and the wallet's row keeps it.
+    pub fn parse(text: &str) -> Option<UnknownPrice> {
+        match text {
+            "reject" => Some(UnknownPrice::Reject),
+            "unpriced" => Some(UnknownPrice::Unpriced),
+            _ => text
+                .strip_prefix("price_of:")
+                .filter(|model| !model.is_empty())
+                .map(|model| UnknownPrice::PriceOf(model.to_owned())),
+        }
+    }
+
+    /// The rule in a wallet's row, which only `update_wallet` writes.
+    pub fn of_row(text: &str) -> Result<UnknownPrice> {
+        UnknownPrice::parse(text)
+            .ok_or_else(|| Error::internal(format!("unknown rule unknown_price {text:?}")))
+    }
+}
+
+/// Prices a request, by the wallet's rule if its model has no price, or lacks one for a meter.
+pub fn rate_or(
+    usage: &Usage,
+    model: &str,
+    list: &str,
+    at: Timestamp,
+    rule: &UnknownPrice,
+) -> Result<Priced> {
+    let refused = match rate(usage, model, list, at) {
+        Err(error) if error.code == Code::PriceNotFound => error,
+        other => return other,
+    };
+    match rule {
+        UnknownPrice::Reject => Err(refused),
+        UnknownPrice::Unpriced => Ok(unpriced(usage)),
+        UnknownPrice::PriceOf(other) => match rate(usage, other, list, at) {
+            Ok(priced) => Ok(Priced {
+                provider: usage.provider.clone(),
+                mark: Mark::PricedAs(format!("priced as {other}")),
+                ..priced
+            }),
+            Err(error) if error.code == Code::PriceNotFound => Err(refused
+                .detail(format!(
+                    "By the wallet's rule it would be priced as {}, which has no price for it either.",
+                    quoted(other)
+                ))
+                .hint("Add the price of either with set_price(), or change unknown_price with update_wallet().")),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// A request at zero, without a line.
+fn unpriced(usage: &Usage) -> Priced {
+    Priced {
+        cost: Amount::ZERO,
+        lines: Vec::new(),
+        total_tokens: tokens(usage),
+        provider: usage.provider.clone(),
+        service: None,
+        mark: Mark::Unpriced,
+    }
+}
+
+/// Tokens of all known kinds that a usage names.
+pub fn tokens(usage: &Usage) -> i64 {
+    let known = usage
+        .numbers
+        .iter()
+        .filter(|(meter, _)| is_known_meter(meter))
+        .filter_map(|(meter, quantity)| Some((meter.as_str(), *quantity.as_ref().ok()?)));
+    total_tokens(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_by_name() {
+        let rule = UnknownPrice::parse;
+        assert_eq!(rule("reject"), Some(UnknownPrice::Reject));
+        assert_eq!(rule("unpriced"), Some(UnknownPrice::Unpriced));
+        assert_eq!(
+            rule("price_of:openai/gpt-4o:batch"),
+            Some(UnknownPrice::PriceOf("openai/gpt-4o:batch".to_owned()))
+        );
+        for text in ["", "free", "price_of:", "price_of", "Reject", "unpriced "] {
+            assert_eq!(rule(text), None, "{text}");
+        }
+    }
+}
