@@ -156,7 +156,8 @@ impl Usage {
         if cost.is_sign_negative() && !cost.is_zero() {
             return Err(unusable());
         }
-        let rounded = cost.round_dp_with_strategy(AMOUNT_SCALE, RoundingStrategy::MidpointNearestEven);
+        let rounded =
+            cost.round_dp_with_strategy(AMOUNT_SCALE, RoundingStrategy::MidpointNearestEven);
         Amount::from_decimal(rounded).map_err(|_| unusable())
     }
 

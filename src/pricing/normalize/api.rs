@@ -119,7 +119,11 @@ fn set_usage_mapping(
         enter(Level::Admin, ALL_WALLETS, |_| {
             let Some(mapping) = mapping else {
                 let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
-                return Ok(if removed.is_empty() { "unchanged" } else { "removed" });
+                return Ok(if removed.is_empty() {
+                    "unchanged"
+                } else {
+                    "removed"
+                });
             };
             let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
             let action = match before.is_empty() {

@@ -15,11 +15,7 @@ const AS_IT_CAME: &str = "Pass the provider's object as it came. Where a provide
      say so with set_usage_mapping().";
 
 /// Reads an object that has the shape of a mapping; nothing when it has none.
-pub fn read(
-    mappings: &Mappings,
-    root: &Object,
-    provider: Option<&str>,
-) -> Result<Option<Usage>> {
+pub fn read(mappings: &Mappings, root: &Object, provider: Option<&str>) -> Result<Option<Usage>> {
     let named = match member(root, "provider") {
         Some(Json::String(text)) => Some(text.as_str()),
         _ => None,
@@ -31,7 +27,13 @@ pub fn read(
     let Some((mapping, (shape, usage))) = fitting else {
         return Ok(None);
     };
-    let read = Reading { mapping, shape, root, usage }.read();
+    let read = Reading {
+        mapping,
+        shape,
+        root,
+        usage,
+    }
+    .read();
     let Err(refused) = read else {
         return read.map(Some);
     };
@@ -39,7 +41,13 @@ pub fn read(
     for name in &mapping.otherwise {
         if let Some(mapping) = mappings.named(name)
             && let Some((shape, usage)) = mapping.fit(root)
-            && let Ok(read) = (Reading { mapping, shape, root, usage }).read()
+            && let Ok(read) = (Reading {
+                mapping,
+                shape,
+                root,
+                usage,
+            })
+            .read()
         {
             return Ok(Some(read));
         }
@@ -128,7 +136,14 @@ impl<'a> Reading<'a> {
             for less in &node.less {
                 if let Some(part) = self.number(less, &node.meter)? {
                     if part > whole.value {
-                        return Err(self.exceeded(Some(whole), node, &[Found { path: less, value: part }]));
+                        return Err(self.exceeded(
+                            Some(whole),
+                            node,
+                            &[Found {
+                                path: less,
+                                value: part,
+                            }],
+                        ));
                     }
                     whole.value -= part;
                 }
@@ -239,9 +254,11 @@ impl<'a> Reading<'a> {
                     None => Some(name.clone()),
                 }
             }),
-            Some((path, _)) => Err(invalid(format!("usage key {} is not a string", quoted(path)))
-                .detail("model, provider, region and service_tier are JSON strings.")
-                .hint(AS_IT_CAME)),
+            Some((path, _)) => Err(
+                invalid(format!("usage key {} is not a string", quoted(path)))
+                    .detail("model, provider, region and service_tier are JSON strings.")
+                    .hint(AS_IT_CAME),
+            ),
         }
     }
 
@@ -276,18 +293,32 @@ impl<'a> Reading<'a> {
             None => "is missing".to_owned(),
         };
         invalid(if several {
-            format!("usage parts {names} add up to more than {}", quoted(&whole_name))
+            format!(
+                "usage parts {names} add up to more than {}",
+                quoted(&whole_name)
+            )
         } else {
-            format!("usage part {names} is greater than its whole {}", quoted(&whole_name))
+            format!(
+                "usage part {names} is greater than its whole {}",
+                quoted(&whole_name)
+            )
         })
-        .detail(format!("{numbers}; {} {whole_number}.", quoted(&whole_name)))
+        .detail(format!(
+            "{numbers}; {} {whole_number}.",
+            quoted(&whole_name)
+        ))
         .hint(AS_IT_CAME)
     }
 
     /// WL007: a total that is not the sum of its parts.
     fn contradiction(&self, total: &Found<'_>, sum: Decimal) -> Error {
         let mut numbers = String::new();
-        for node in self.mapping.meters.iter().filter(|node| !node.outside_total) {
+        for node in self
+            .mapping
+            .meters
+            .iter()
+            .filter(|node| !node.outside_total)
+        {
             if let Ok(Some(found)) = self.first(&node.path, &node.meter)
                 && !found.value.is_zero()
                 && node.meter.ends_with("_tokens")
@@ -302,14 +333,22 @@ impl<'a> Reading<'a> {
             .detail(format!(
                 "{name} is {}; its parts add up to {sum}: {}.",
                 total.value,
-                if numbers.is_empty() { "none is there" } else { &numbers }
+                if numbers.is_empty() {
+                    "none is there"
+                } else {
+                    &numbers
+                }
             ))
             .hint(AS_IT_CAME)
     }
 
     /// WL007: a meter's name beside a usage object would be counted or lost; neither is safe.
     fn mixed(&self, key: &str) -> Error {
-        let at = self.shape.at.as_ref().map_or(String::new(), Path::to_string);
+        let at = self
+            .shape
+            .at
+            .as_ref()
+            .map_or(String::new(), Path::to_string);
         invalid(format!("usage has both {} and the meter {}", quoted(at), quoted(key)))
             .detail(format!(
                 "The object is read as {}, which says nothing of {}.",

@@ -269,7 +269,9 @@ impl Node {
             ));
         }
         if depth > MAX_PARTS {
-            return Err(format!("parts are nested more than {MAX_PARTS} levels deep"));
+            return Err(format!(
+                "parts are nested more than {MAX_PARTS} levels deep"
+            ));
         }
         Ok(Node {
             path,
@@ -476,4 +478,3 @@ pub fn builtin() -> Result<Vec<Mapping>, String> {
         .map(|(name, raw)| Mapping::compile(&name, raw).map_err(|error| format!("{name}: {error}")))
         .collect()
 }
-

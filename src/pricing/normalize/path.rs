@@ -115,10 +115,7 @@ impl Path {
                 }
                 Path {
                     text: self.text.clone(),
-                    steps: steps
-                        .into_iter()
-                        .map(|key| Step::Key(key.into()))
-                        .collect(),
+                    steps: steps.into_iter().map(|key| Step::Key(key.into())).collect(),
                 }
             })
             .collect()
@@ -207,7 +204,8 @@ mod tests {
 
     #[test]
     fn paths_lead_through_objects_and_arrays() {
-        let json = r#"{"a": {"b": "x"}, "n": null, "l": [{"k": "A", "v": "1"}, 7, {"k": "B", "v": "2"}]}"#;
+        let json =
+            r#"{"a": {"b": "x"}, "n": null, "l": [{"k": "A", "v": "1"}, 7, {"k": "B", "v": "2"}]}"#;
         assert_eq!(first("a.b", json).as_deref(), Some("1\"x"));
         assert_eq!(first("l[k=B].v", json).as_deref(), Some("1\"2"));
         for nowhere in ["a.c", "n", "n.x", "a.b.c", "l.k", "l[k=C].v", "a[k=A]"] {
