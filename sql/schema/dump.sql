@@ -9,5 +9,6 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.funding_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.prices', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.usage_mappings', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.limits', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.access_grants', '');

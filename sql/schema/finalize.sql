@@ -17,6 +17,8 @@ COMMENT ON FUNCTION wallet.use_price_list IS 'Has a wallet pay by a price list, 
 COMMENT ON FUNCTION wallet.compare_models IS 'What the same usage would cost with each of several models, the cheapest first; books nothing. Errors: 22023, WL007, 42501, WL003, WL012.';
 COMMENT ON FUNCTION wallet.reprice IS 'What the charges of a time would have cost with a price list; books nothing. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.price_unpriced IS 'Books what charges without a price cost, as far as there is a price by now: all or none. Errors: 22023, 42501, WL003, WL006, WL004, WL001, WL002.';
+COMMENT ON FUNCTION wallet.normalize_usage IS 'The disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
+COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a shape are read; NULL removes the mapping. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the one on the same scope, subject, period and metric, and returns its id; waits for charges under way. Errors: 22023, WL012, 42501, WL006, WL003, WL004.';
 COMMENT ON FUNCTION wallet.check_limits IS 'What the balance and every limit that applies would say to a request; books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005.';
 COMMENT ON FUNCTION wallet.grant_access IS 'Gives a database role a level (reader, charger, billing, admin) on a wallet, or on all. Errors: 22023, 42501, 42704, WL003.';

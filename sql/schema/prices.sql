@@ -44,3 +44,14 @@ COMMENT ON COLUMN wallet.prices.unit_price IS 'Price of `per` units of the meter
 COMMENT ON COLUMN wallet.prices.per IS 'The unit in which the price was quoted, such as 1000000 tokens or 3600 seconds.';
 COMMENT ON COLUMN wallet.prices.above_input_tokens IS 'Holds for requests with more input tokens than this; the whole request is priced so.';
 COMMENT ON COLUMN wallet.prices.conditions IS 'Keys that the usage must have with equal values, such as {"size": "1024x1024"}.';
+
+-- How usage objects of further providers are read; the built-in mappings are part of the library.
+CREATE TABLE wallet.usage_mappings (
+    name         text PRIMARY KEY,
+    mapping      jsonb NOT NULL,
+    created_at   timestamptz NOT NULL,
+    actor        text,
+    metadata     jsonb
+);
+COMMENT ON TABLE wallet.usage_mappings IS 'How usage objects of further providers are read; a row replaces the built-in mapping of its name.';
+COMMENT ON COLUMN wallet.usage_mappings.mapping IS 'Shapes, meters and the paths where they stand, in the form of docs/usage.md.';

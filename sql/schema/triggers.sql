@@ -40,8 +40,12 @@ CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.markups
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 CREATE TRIGGER announce_change
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.usage_mappings
+    FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
+CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.access_grants
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 COMMENT ON TRIGGER announce_change ON wallet.prices IS 'Has every backend drop its price cache when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.markups IS 'Has every backend drop its price cache when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.usage_mappings IS 'Has every backend read the mappings again when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.access_grants IS 'Has every backend forget whom it let in when the change commits.';

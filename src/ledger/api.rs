@@ -428,6 +428,7 @@ fn charge(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    cost_from: default!(Option<&str>, "'prices'"),
 ) -> ChargeRow {
     let args = ChargeArgs {
         wallet,
@@ -446,6 +447,7 @@ fn charge(
         idempotency_key,
         actor,
         metadata,
+        cost_from,
     };
     let work = || {
         let request = Request::check(args)?;

@@ -19,6 +19,7 @@ use crate::money::Amount;
 use crate::pricing::lines::{Line, encode};
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::rate::{Mark, Priced};
+use crate::pricing::reported::rate_beside;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::jsonb::Json;
@@ -101,13 +102,14 @@ impl<'a> Job<'a> {
         let priced = match &request.asked {
             Asked::Amount(_) => None,
             Asked::Late(priced, _) => Some(Priced::clone(priced)),
-            Asked::Usage(usage, _, _) => Some(rate_or(
-                usage,
-                usage.model.as_deref().ok_or_else(no_model)?,
-                &rules.price_list,
-                request.event_at.unwrap_or(now),
-                &rules.unknown_price,
-            )?),
+            Asked::Usage(usage, _, _) => {
+                let model = usage.model.as_deref().ok_or_else(no_model)?;
+                let (list, at) = (&rules.price_list, request.event_at.unwrap_or(now));
+                Some(match request.reported {
+                    None => rate_or(usage, model, list, at, &rules.unknown_price)?,
+                    Some(cost) => rate_beside(cost, &rules.currency, usage, model, list, at)?,
+                })
+            }
         };
         let cost = match (&request.asked, &priced) {
             (Asked::Amount(amount), _) => *amount,

@@ -12,7 +12,7 @@ use crate::ledger::request::Fingerprint;
 use crate::limits::limit::Scope;
 use crate::limits::period::Period;
 use crate::money::Amount;
-use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, one_of};
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
@@ -166,7 +166,7 @@ fn check_limits(
         let asked = match usage {
             Some(object) => {
                 let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
-                usage.model = one_of("model", model, usage.model)?;
+                usage.model = usage.model_or(model)?;
                 Asked::Usage(Box::new(usage))
             }
             None => Asked::Amount(match amount {

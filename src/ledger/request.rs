@@ -7,6 +7,7 @@ use crate::args;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
 use crate::pricing::rate::Priced;
+use crate::pricing::reported::CostFrom;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, one_of};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
@@ -48,6 +49,8 @@ pub struct ChargeArgs<'a> {
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Jsonb>,
+    /// Where the cost comes from.
+    pub cost_from: Option<&'a str>,
 }
 
 /// What is to be paid for.
@@ -88,6 +91,8 @@ pub struct Request<'a> {
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
+    /// The cost that the provider reports, where that is what is charged.
+    pub reported: Option<Amount>,
 }
 
 impl<'a> Request<'a> {
@@ -98,6 +103,8 @@ impl<'a> Request<'a> {
         let model = args::name("model", args.model)?;
         let region = args::name("region", args.region)?;
         let service_tier = args::name("service_tier", args.service_tier)?;
+        let cost_from = CostFrom::of(args.cost_from)?;
+        let mut reported = None;
         let (asked, model, region, service_tier) = match (args.usage, args.amount) {
             (Some(_), Some(_)) => {
                 return Err(Error::argument("both amount and usage are given")
@@ -108,6 +115,11 @@ impl<'a> Request<'a> {
                 return Err(Error::argument("neither amount nor usage is given")
                     .detail("Both arguments are NULL or were not given.")
                     .hint("Give usage to be priced, or the amount itself."));
+            }
+            (None, Some(_)) if cost_from == CostFrom::Provider => {
+                return Err(Error::argument("cost_from asks for the cost of a usage")
+                    .detail("An amount is given, and no usage that could report a cost.")
+                    .hint("Give the usage instead of the amount, or leave cost_from out."));
             }
             (None, Some(number)) => (
                 Asked::Amount(args::amount("amount", Some(&number))?),
@@ -120,7 +132,7 @@ impl<'a> Request<'a> {
                 let mut canonical = String::with_capacity(128);
                 json.write_canonical(&mut canonical);
                 let mut usage = Usage::read(json)?;
-                usage.model = one_of("model", model, usage.model)?;
+                usage.model = usage.model_or(model)?;
                 usage.region = one_of("region", region, usage.region)?;
                 usage.service_tier = one_of("service_tier", service_tier, usage.service_tier)?;
                 for (name, value) in [
@@ -130,6 +142,9 @@ impl<'a> Request<'a> {
                     ("service_tier", &usage.service_tier),
                 ] {
                     args::name(name, value.as_deref())?;
+                }
+                if cost_from == CostFrom::Provider {
+                    reported = Some(usage.reported_amount()?);
                 }
                 let attributes = (
                     usage.model.clone(),
@@ -154,6 +169,7 @@ impl<'a> Request<'a> {
             key: args::name("idempotency_key", args.idempotency_key)?,
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?,
+            reported,
         };
         if args.key.is_some() {
             return Err(
@@ -185,6 +201,8 @@ impl<'a> Request<'a> {
         fingerprint.field("tags", tags.as_deref());
         let event_at = self.event_at.map(|at| at.0.to_string());
         fingerprint.field("event_at", event_at.as_deref());
+        // The amount itself is part of the usage.
+        fingerprint.field("cost_from", self.reported.map(|_| "provider"));
         fingerprint.finish()
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Code, Error, OrRaise, Result, quoted};
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::markup::is_markup_meter;
+use crate::pricing::reported::{CostFrom, rate_beside};
 use crate::pricing::stored;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid, one_of};
@@ -246,6 +247,7 @@ fn price_usage(
     region: default!(Option<&str>, "NULL"),
     service_tier: default!(Option<&str>, "NULL"),
     at: default!(Option<TimestampWithTimeZone>, "now()"),
+    cost_from: default!(Option<&str>, "'prices'"),
 ) -> PriceRow {
     let work = || {
         let object = usage.ok_or_else(|| {
@@ -254,8 +256,9 @@ fn price_usage(
                 .hint("Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000}.")
         })?;
         let wallet = args::name("wallet", wallet)?;
+        let cost_from = CostFrom::of(cost_from)?;
         let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
-        usage.model = one_of("model", args::name("model", model)?, usage.model)?;
+        usage.model = usage.model_or(args::name("model", model)?)?;
         usage.region = one_of("region", args::name("region", region)?, usage.region)?;
         usage.service_tier = one_of(
             "service_tier",
@@ -271,8 +274,15 @@ fn price_usage(
                 .hint("Add \"model\" to the usage object, or pass the argument model.")
         })?;
         args::required("model", Some(&model))?;
+        let reported = match cost_from {
+            CostFrom::Prices => None,
+            CostFrom::Provider => Some(usage.reported_amount()?),
+        };
         let priced = |list: &str, currency: String, rule: &UnknownPrice| {
-            let priced = rate_or(&usage, &model, list, at, rule)?;
+            let priced = match reported {
+                None => rate_or(&usage, &model, list, at, rule)?,
+                Some(cost) => rate_beside(cost, &currency, &usage, &model, list, at)?,
+            };
             Ok((priced, currency, model.clone()))
         };
         match wallet {

@@ -38,6 +38,8 @@ pub enum Mark {
     PricedAs(String),
     /// Not yet: it has no price.
     Unpriced,
+    /// The provider reported its cost.
+    Reported,
 }
 
 impl Mark {
@@ -47,6 +49,7 @@ impl Mark {
             Mark::Own => None,
             Mark::PricedAs(reason) => Some(reason),
             Mark::Unpriced => Some("unpriced"),
+            Mark::Reported => Some("cost reported by provider"),
         }
     }
 }
@@ -91,7 +94,7 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
         let price = shelf
             .price(meter, &situation)
             .or_else(|| stand_in(meter).and_then(|meter| shelf.price(meter, &situation)));
-        let known = is_known_meter(meter);
+        let known = usage.is_mapped || is_known_meter(meter);
         metered |= known || price.is_some();
         let quantity = match quantity {
             Ok(quantity) => *quantity,

@@ -73,7 +73,7 @@ pub fn rate_or(
 }
 
 /// A request at zero, without a line.
-fn unpriced(usage: &Usage) -> Priced {
+pub fn unpriced(usage: &Usage) -> Priced {
     Priced {
         cost: Amount::ZERO,
         lines: Vec::new(),
@@ -89,7 +89,7 @@ pub fn tokens(usage: &Usage) -> i64 {
     let known = usage
         .numbers
         .iter()
-        .filter(|(meter, _)| is_known_meter(meter))
+        .filter(|(meter, _)| usage.is_mapped || is_known_meter(meter))
         .filter_map(|(meter, quantity)| Some((meter.as_str(), *quantity.as_ref().ok()?)));
     total_tokens(known)
 }

@@ -1,10 +1,15 @@
-//! The usage object in its flat form.
+//! The usage object: the flat form, or what a provider reports.
 
-use rust_decimal::Decimal;
+use std::rc::Rc;
+
+use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::money::{QUANTITY_DIGITS, significant_digits};
+use crate::money::{AMOUNT_SCALE, Amount, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::lines::{is_countable, is_known_meter};
+use crate::pricing::normalize::mapping::Mappings;
+use crate::pricing::normalize::path::Object;
+use crate::pricing::normalize::{apply, store};
 use crate::storage::jsonb::Json;
 use crate::storage::numeric::Number;
 
@@ -23,9 +28,14 @@ pub struct Usage {
     /// The service tier.
     pub service_tier: Option<String>,
     /// Every key with a number. What cannot be a quantity matters only if the key has a price.
+    /// Of a provider's object, its meters.
     pub numbers: Vec<(String, Result<Decimal>)>,
     /// The whole object, for the conditions of prices.
     pub object: Vec<(String, Json)>,
+    /// True when a mapping has read a provider's object: each number is then a meter.
+    pub is_mapped: bool,
+    /// The cost that the provider reports.
+    pub reported_cost: Option<Number>,
 }
 
 /// WL007.
@@ -36,13 +46,55 @@ pub fn invalid(message: impl Into<String>) -> Error {
 const EXAMPLE: &str = "Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000, \"output_tokens\": 450}.";
 
 impl Usage {
-    /// Reads the flat form: attributes as strings, meters as numbers.
+    /// Reads an object in any form that this backend knows.
     pub fn read(json: Json) -> Result<Usage> {
+        Usage::read_as(json, None, store::mappings)
+    }
+
+    /// Reads the object of an entry. It was understood once; where the mapping that read it is gone
+    /// or reads otherwise now, nothing in it is a meter.
+    pub fn of_entry(json: Json) -> Result<Usage> {
+        match Usage::read(json.clone()) {
+            Err(error) if error.code == Code::InvalidUsage => Ok(Usage {
+                object: match json {
+                    Json::Object(object) => object,
+                    _ => Vec::new(),
+                },
+                ..Usage::default()
+            }),
+            other => other,
+        }
+    }
+
+    /// Reads an object; a provider that is given decides where several mappings fit.
+    pub fn read_as(
+        json: Json,
+        provider: Option<&str>,
+        mappings: impl Fn() -> Result<Rc<Mappings>>,
+    ) -> Result<Usage> {
         let Json::Object(object) = json else {
             return Err(invalid("usage is not an object")
                 .detail("A usage names a model and what was used of it.")
                 .hint(EXAMPLE));
         };
+        if let Some(mappings) = mappings_of(&object, mappings)? {
+            let read = match mappings.may_fit(&object) {
+                true => apply::read(&mappings, &object, provider)?,
+                false => None,
+            };
+            if let Some(mut usage) = read {
+                usage.object = object;
+                return Ok(usage);
+            }
+            if !has_meters(&mappings, &object) {
+                return Err(unknown_shape(&object));
+            }
+        }
+        Usage::flat(object)
+    }
+
+    /// Reads the flat form: attributes as strings, meters as numbers.
+    fn flat(object: Vec<(String, Json)>) -> Result<Usage> {
         let mut usage = Usage::default();
         for (key, value) in &object {
             let attribute = usage.attribute(key);
@@ -57,9 +109,11 @@ impl Usage {
                     );
                 }
                 (Json::Number(number), None) => {
-                    let quantity = quantity(key, number);
+                    let quantity = quantity(key, number, || key.clone());
                     if is_known_meter(key) {
                         quantity.clone()?;
+                    } else if key == "cost" {
+                        usage.reported_cost = Some(number.clone());
                     }
                     usage.numbers.push((key.clone(), quantity));
                 }
@@ -75,6 +129,36 @@ impl Usage {
         }
         usage.object = object;
         Ok(usage)
+    }
+
+    /// The model that is priced. In the flat form it is named once; a provider's response names
+    /// the version that answered, and an argument may name the model it is priced as.
+    pub fn model_or(&self, argument: Option<&str>) -> Result<Option<String>> {
+        match argument {
+            Some(argument) if self.is_mapped => Ok(Some(argument.to_owned())),
+            argument => one_of("model", argument, self.model.clone()),
+        }
+    }
+
+    /// The cost that the provider reports, rounded once, half to even, at the twelfth decimal.
+    pub fn reported_amount(&self) -> Result<Amount> {
+        let Some(number) = &self.reported_cost else {
+            return Err(invalid("usage reports no cost")
+                .detail("cost_from is \"provider\", and the usage object has no cost in a place that its mapping names.")
+                .hint("Pass the provider's object with its cost, or leave cost_from out."));
+        };
+        let unusable = || {
+            invalid("usage reports a cost that is no amount")
+                .detail("A reported cost is zero or more, with at most 28 digits.")
+                .hint("Pass the provider's object as it came, or leave cost_from out.")
+        };
+        let cost = number.to_decimal().ok_or_else(unusable)?;
+        if cost.is_sign_negative() && !cost.is_zero() {
+            return Err(unusable());
+        }
+        let rounded =
+            cost.round_dp_with_strategy(AMOUNT_SCALE, RoundingStrategy::MidpointNearestEven);
+        Amount::from_decimal(rounded).map_err(|_| unusable())
     }
 
     fn attribute(&mut self, key: &str) -> Option<&mut Option<String>> {
@@ -120,26 +204,70 @@ pub fn one_of(
     }
 }
 
-/// A number of the usage object as a quantity.
-fn quantity(key: &str, number: &Number) -> Result<Decimal> {
-    let too_long = || {
-        invalid(format!("usage key {} is out of range", quoted(key)))
-            .detail(format!(
-                "Quantities have at most {QUANTITY_DIGITS} significant digits."
-            ))
-            .hint("Split a larger use into several charges.")
+/// The mappings, if the object may be more than the flat form: cheap where it is that form.
+fn mappings_of(
+    object: &Object,
+    mappings: impl Fn() -> Result<Rc<Mappings>>,
+) -> Result<Option<Rc<Mappings>>> {
+    let is_flat = |(key, value): &(String, Json)| {
+        !matches!(value, Json::Object(_) | Json::Array(_))
+            && (is_known_meter(key)
+                || matches!(&**key, "model" | "provider" | "region" | "service_tier"))
     };
+    if object.iter().all(is_flat) {
+        return Ok(None);
+    }
+    let mappings = mappings()?;
+    Ok(Some(mappings))
+}
+
+/// False when nothing in the flat object can be a meter: it has no number, or it has none that we
+/// know beside a container of which a mapping would have to know more.
+fn has_meters(mappings: &Mappings, object: &Object) -> bool {
+    let is_number = |(_, value): &(String, Json)| matches!(value, Json::Number(_));
+    let is_container = |(key, value): &(String, Json)| {
+        matches!(value, Json::Object(_)) && mappings.is_telltale(key)
+    };
+    object.iter().any(|(key, _)| is_known_meter(key))
+        || object.iter().any(is_number) && !object.iter().any(is_container)
+}
+
+/// WL007: no mapping knows the object and nothing in it is a meter.
+pub fn unknown_shape(object: &Object) -> Error {
+    let mut keys: Vec<String> = object.iter().take(12).map(|(key, _)| quoted(key)).collect();
+    if object.len() > keys.len() {
+        keys.push("…".to_owned());
+    }
+    invalid("usage has no known shape")
+        .detail(match keys.is_empty() {
+            true => "The object is empty.".to_owned(),
+            false => format!("No mapping fits an object with the keys {}, and none is a meter.", keys.join(", ")),
+        })
+        .hint("Pass a provider's response or its usage object as it came, or name the meters: {\"model\": \"gpt-4o\", \"input_tokens\": 1000}. set_usage_mapping() adds the shape of another provider.")
+}
+
+/// WL007: a quantity with too many digits.
+pub fn out_of_range(key: &str) -> Error {
+    invalid(format!("usage key {} is out of range", quoted(key)))
+        .detail(format!(
+            "Quantities have at most {QUANTITY_DIGITS} significant digits."
+        ))
+        .hint("Split a larger use into several charges.")
+}
+
+/// A number of the usage object as a quantity of a meter; `key` names it in errors.
+pub fn quantity(meter: &str, number: &Number, key: impl Fn() -> String) -> Result<Decimal> {
     let Some(value) = number.to_decimal() else {
-        return Err(too_long());
+        return Err(out_of_range(&key()));
     };
     if value.is_sign_negative() && !value.is_zero() {
-        return Err(invalid(format!("usage key {} is negative", quoted(key)))
+        return Err(invalid(format!("usage key {} is negative", quoted(key())))
             .detail(format!("It is {value}."))
             .hint("Quantities are zero or more."));
     }
-    if is_countable(key) && !value.fract().is_zero() {
+    if is_countable(meter) && !value.fract().is_zero() {
         return Err(
-            invalid(format!("usage key {} is not a whole number", quoted(key)))
+            invalid(format!("usage key {} is not a whole number", quoted(key())))
                 .detail(format!(
                     "It is {value}; this meter is counted in whole units."
                 ))
@@ -149,7 +277,7 @@ fn quantity(key: &str, number: &Number) -> Result<Decimal> {
     let significant = significant_digits(value);
     let magnitude = value.normalize().trunc().mantissa().unsigned_abs();
     if significant > QUANTITY_DIGITS || magnitude >= 10_u128.pow(QUANTITY_DIGITS) {
-        return Err(too_long());
+        return Err(out_of_range(&key()));
     }
     Ok(value.normalize())
 }

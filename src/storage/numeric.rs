@@ -388,6 +388,28 @@ pub fn decimal_datum(value: Decimal) -> pg_sys::Datum {
     Encoded::decimal(value).into_datum()
 }
 
+/// A quantity on its way to PostgreSQL.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantity(pub Decimal);
+
+impl IntoDatum for Quantity {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(decimal_datum(self.0))
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NUMERICOID
+    }
+}
+
+// SAFETY: returns the datum of the numeric that `return_sql` declares.
+unsafe impl BoxRet for Quantity {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
+        // SAFETY: the datum was allocated in the function's result context just now.
+        unsafe { fcinfo.return_raw_datum(decimal_datum(self.0)) }
+    }
+}
+
 macro_rules! is_sql_numeric {
     ($($type:ty),*) => {$(
         // SAFETY: the type is read from and written as `numeric` only.
@@ -401,4 +423,4 @@ macro_rules! is_sql_numeric {
         }
     )*};
 }
-is_sql_numeric!(Number, Amount);
+is_sql_numeric!(Number, Amount, Quantity);

@@ -34,6 +34,34 @@ fn the_readmes_example_runs() {
     assert_eq!(entries, 2, "the funding and the charge");
 }
 
+/// The examples of docs/usage.md run, and say what stands beside them.
+#[test]
+fn the_examples_of_usage_run() {
+    const USAGE: &str = include_str!("../../docs/usage.md");
+    let database = Database::new();
+    let mut client = database.connect();
+    let examples = blocks(USAGE, "sql");
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let said: Vec<String> = client
+            .simple_query(&example)
+            .unwrap_or_else(|error| panic!("{example}\n{error:?}"))
+            .iter()
+            .filter_map(|message| match message {
+                postgres::SimpleQueryMessage::Row(row) => Some(
+                    (0..row.len())
+                        .filter_map(|column| row.get(column))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                ),
+                _ => None,
+            })
+            .collect();
+        let expected = example.lines().rev().find_map(|line| line.strip_prefix("-- "));
+        assert!(said.join(", ").ends_with(expected.unwrap()), "{example}\nsaid {said:?}");
+    }
+}
+
 #[test]
 fn the_error_table_is_the_extensions() {
     let database = Database::new();

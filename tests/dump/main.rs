@@ -20,6 +20,7 @@ const TABLES: &[&str] = &[
     "outbox",
     "prices",
     "markups",
+    "usage_mappings",
     "limits",
     "access_grants",
 ];

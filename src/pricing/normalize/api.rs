@@ -1,0 +1,151 @@
+//! SQL functions on usage objects: what is in them, and how to read new ones.
+
+use pgrx::default;
+use pgrx::prelude::*;
+
+use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
+use crate::args;
+use crate::error::{Error, OrRaise, Result, quoted};
+use crate::pricing::lines::is_known_meter;
+use crate::pricing::normalize::mapping::Mapping;
+use crate::pricing::normalize::store;
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, unknown_shape};
+use crate::statement;
+use crate::storage::clock;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Quantity;
+use crate::storage::plan::{Run, Value};
+
+statement!(
+    HAS_PRICE,
+    [TEXTOID],
+    "SELECT FROM wallet.prices WHERE meter = $1 LIMIT 1"
+);
+
+statement!(
+    SAME_MAPPING,
+    [TEXTOID, JSONBOID],
+    "SELECT mapping = $2 FROM wallet.usage_mappings WHERE name = $1"
+);
+
+statement!(
+    SET_MAPPING,
+    [TEXTOID, JSONBOID, TIMESTAMPTZOID, TEXTOID, JSONBOID],
+    "INSERT INTO wallet.usage_mappings (name, mapping, created_at, actor, metadata)
+     VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (name) DO UPDATE
+        SET mapping = excluded.mapping, created_at = excluded.created_at,
+            actor = excluded.actor, metadata = excluded.metadata"
+);
+
+statement!(
+    REMOVE_MAPPING,
+    [TEXTOID],
+    "DELETE FROM wallet.usage_mappings WHERE name = $1 RETURNING name"
+);
+
+/// Largest mapping, in bytes of `jsonb`.
+const MAX_MAPPING_BYTES: usize = 1 << 16;
+
+/// The disjoint meters of a usage object in any known form, those of zero left out.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn normalize_usage(
+    usage: Option<Jsonb>,
+    provider: default!(Option<&str>, "NULL"),
+) -> TableIterator<'static, (name!(meter, String), name!(quantity, Quantity))> {
+    let work = || {
+        let object = usage.ok_or_else(|| {
+            Error::argument("usage is missing")
+                .detail("The argument usage is NULL or was not given.")
+                .hint("Pass a provider's response or its usage object, or an object of meters.")
+        })?;
+        let provider = args::name("provider", provider)?;
+        let usage = Usage::read_as(
+            object.read("usage", MAX_USAGE_BYTES)?,
+            provider,
+            store::mappings,
+        )?;
+        enter_any(|_| meters(usage))
+    };
+    TableIterator::new(work().or_raise())
+}
+
+/// The meters of a usage. In the flat form a name that has a price is a meter too.
+fn meters(usage: Usage) -> Result<Vec<(String, Quantity)>> {
+    let mut meters = Vec::with_capacity(usage.numbers.len());
+    let mut is_any = false;
+    for (meter, quantity) in usage.numbers {
+        let is_meter = usage.is_mapped
+            || is_known_meter(&meter)
+            || !HAS_PRICE.run(&[Value::Text(&meter)])?.is_empty();
+        if !is_meter {
+            continue;
+        }
+        is_any = true;
+        let quantity = quantity?;
+        if !quantity.is_zero() {
+            meters.push((meter, Quantity(quantity)));
+        }
+    }
+    if is_any {
+        Ok(meters)
+    } else {
+        Err(unknown_shape(&usage.object))
+    }
+}
+
+/// Sets how usage objects of a shape are read, and says whether that was added, changed, removed
+/// or unchanged. NULL removes the mapping.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn set_usage_mapping(
+    name: Option<&str>,
+    mapping: Option<Jsonb>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> String {
+    let work = || {
+        let name = args::required("name", name)?;
+        if let Some(mapping) = mapping {
+            mapping.read("mapping", MAX_MAPPING_BYTES)?;
+            Mapping::parse(name, &mapping.to_text()).map_err(|what| not_a_mapping(name, &what))?;
+        }
+        // The mapping itself is the key: setting the same one again changes nothing.
+        args::name("idempotency_key", idempotency_key)?;
+        let actor = args::name("actor", actor)?;
+        let metadata = args::document("metadata", metadata)?;
+        enter(Level::Admin, ALL_WALLETS, |_| {
+            let Some(mapping) = mapping else {
+                let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
+                return Ok(if removed.is_empty() {
+                    "unchanged"
+                } else {
+                    "removed"
+                });
+            };
+            let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
+            let action = match before.is_empty() {
+                true => "added",
+                false if before.get(0, 0) == Some(true) => return Ok("unchanged"),
+                false => "changed",
+            };
+            SET_MAPPING.run(&[
+                Value::Text(name),
+                Value::Jsonb(mapping),
+                Value::Time(clock::now()),
+                Value::OptText(actor),
+                Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
+            ])?;
+            Ok(action)
+        })
+    };
+    work().or_raise().to_owned()
+}
+
+fn not_a_mapping(name: &str, what: &str) -> Error {
+    Error::argument(format!("usage mapping {} cannot be read", quoted(name)))
+        .detail(format!("It says: {what}."))
+        .hint("docs/usage.md describes the form, with an example.")
+}

@@ -1,0 +1,81 @@
+//! The mappings of this backend: those of `wallet.usage_mappings` before the built-in ones.
+//!
+//! They are read at the first object that is not in the flat form, and again when the generation
+//! of `invalidation` has counted on, as prices are.
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::pricing::normalize::mapping::{Mapping, Mappings, builtin};
+use crate::statement;
+use crate::storage::invalidation;
+use crate::storage::plan::Run;
+use crate::storage::session::as_owner;
+
+statement!(
+    OWN_MAPPINGS,
+    [],
+    "SELECT name, mapping::text FROM wallet.usage_mappings ORDER BY name"
+);
+
+thread_local! {
+    static KNOWN: RefCell<Option<(u64, Rc<Mappings>)>> = RefCell::default();
+    static BUILTIN: OnceCell<Rc<Mappings>> = const { OnceCell::new() };
+}
+
+/// The mappings as they are committed, or as this transaction has left them.
+pub fn mappings() -> Result<Rc<Mappings>> {
+    let generation = invalidation::catch_up();
+    let known = KNOWN.with_borrow(|known| match known {
+        Some((seen, mappings)) if *seen == generation => Some(mappings.clone()),
+        _ => None,
+    });
+    if let Some(mappings) = known {
+        return Ok(mappings);
+    }
+    let own = as_owner(|_| own())?;
+    let mappings = if own.is_empty() {
+        built_in()?
+    } else {
+        let built_in = builtin().map_err(damaged)?;
+        Rc::new(Mappings::new(own.into_iter().chain(built_in).collect()))
+    };
+    invalidation::note_caching();
+    if invalidation::generation() == generation {
+        KNOWN.set(Some((generation, mappings.clone())));
+    }
+    Ok(mappings)
+}
+
+/// The built-in mappings, parsed once in a backend.
+fn built_in() -> Result<Rc<Mappings>> {
+    if let Some(known) = BUILTIN.with(|built_in| built_in.get().cloned()) {
+        return Ok(known);
+    }
+    let mappings = Rc::new(Mappings::new(builtin().map_err(damaged)?));
+    BUILTIN.with(|built_in| {
+        let _ = built_in.set(mappings.clone());
+    });
+    Ok(mappings)
+}
+
+fn damaged(error: String) -> Error {
+    Error::internal(format!("a built-in usage mapping is damaged: {error}"))
+}
+
+fn own() -> Result<Vec<Mapping>> {
+    let rows = OWN_MAPPINGS.run(&[])?;
+    (0..rows.len())
+        .map(|row| {
+            let (name, json): (String, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
+            Mapping::parse(&name, &json).map_err(|error| {
+                Error::internal(format!(
+                    "usage mapping {} cannot be read: {error}",
+                    crate::error::quoted(&name)
+                ))
+                .hint("Set it again with set_usage_mapping(), or remove it by setting NULL.")
+            })
+        })
+        .collect()
+}
