@@ -158,6 +158,7 @@ fn book(
         key: None,
         actor: pricing.actor,
         metadata: pricing.metadata.clone(),
+        reported: None,
     })?;
     PRICED.run(&[
         Value::Text(pricing.wallet),

@@ -57,8 +57,14 @@ fn the_examples_of_usage_run() {
                 _ => None,
             })
             .collect();
-        let expected = example.lines().rev().find_map(|line| line.strip_prefix("-- "));
-        assert!(said.join(", ").ends_with(expected.unwrap()), "{example}\nsaid {said:?}");
+        let expected = example
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("-- "));
+        assert!(
+            said.join(", ").ends_with(expected.unwrap()),
+            "{example}\nsaid {said:?}"
+        );
     }
 }
 

@@ -87,7 +87,7 @@ SELECT c.relname, p.polname, p.polcmd, p.polpermissive, p.polroles
 SELECT con.conrelid::regclass AS table, con.conname AS key_not_by_wallet
   FROM pg_constraint con
  WHERE con.connamespace = 'wallet'::regnamespace AND con.contype IN ('p', 'u', 'f')
-   AND con.conrelid NOT IN ('wallet.prices'::regclass, 'wallet.markups'::regclass)
+   AND con.conrelid NOT IN ('wallet.prices'::regclass, 'wallet.markups'::regclass, 'wallet.usage_mappings'::regclass)
    AND (SELECT attname FROM pg_attribute WHERE attrelid = con.conrelid AND attnum = con.conkey[1]) <> 'wallet_id';
 -- Every foreign key has an index to look it up by.
 SELECT con.conrelid::regclass AS table, con.conname AS foreign_key_without_index
