@@ -28,7 +28,7 @@ fn number(text: &str) -> Number {
         digits.push('0');
         scale += 1;
     }
-    while digits.len() % 4 != 0 {
+    while !digits.len().is_multiple_of(4) {
         digits.insert(0, '0');
     }
     let digits: Vec<u16> = digits
