@@ -65,11 +65,13 @@ impl Json {
                 let trailing = digits.iter().rev().take_while(|digit| **digit == 0).count();
                 let digits = &digits[..digits.len() - trailing];
                 // Writing to a String cannot fail.
-                let _ = write!(
-                    out,
-                    "#{}{weight}:{digits:?}",
-                    if *negative { "-" } else { "" }
-                );
+                let _ = write!(out, "#{}{weight}:", if *negative { "-" } else { "" });
+                for digit in digits {
+                    for unit in [1000, 100, 10, 1] {
+                        out.push(char::from(b'0' + (digit / unit % 10) as u8));
+                    }
+                }
+                out.push(';');
             }
             Json::Number(_) => out.push('?'),
             Json::String(text) => {
