@@ -79,14 +79,8 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
 /// Balance and credit that stand in all lanes but one, as last committed.
 pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
     match direct(Which::Allowances, Access::Read) {
-        Some(table) => {
-            let units = lanes::read_lanes(&table, wallet)?
-                .iter()
-                .filter(|row| row.lane != lane)
-                .map(|row| row.credited().units())
-                .sum();
-            Amount::from_units(units).map_err(crate::storage::numeric::overflow)
-        }
+        Some(table) => Amount::from_units(lanes::others_credited(&table, wallet, lane)?)
+            .map_err(crate::storage::numeric::overflow),
         None => spi::others_credited(wallet, lane),
     }
 }
