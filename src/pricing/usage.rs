@@ -211,8 +211,8 @@ fn mappings_of(
 ) -> Result<Option<Rc<Mappings>>> {
     let is_flat = |(key, value): &(String, Json)| {
         !matches!(value, Json::Object(_) | Json::Array(_))
-            && (is_known_meter(key)
-                || matches!(&**key, "model" | "provider" | "region" | "service_tier"))
+            && (matches!(&**key, "model" | "provider" | "region" | "service_tier")
+                || is_known_meter(key))
     };
     if object.iter().all(is_flat) {
         return Ok(None);

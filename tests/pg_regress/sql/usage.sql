@@ -125,7 +125,12 @@ SELECT name, actor FROM wallet.usage_mappings;
 CALL regress.fails($$SELECT wallet.price_usage('{"model":"us-gpt","bill":{"in":5}}')$$);
 SELECT wallet.set_usage_mapping('us-acme', '{"shapes":[{"at":"bill","all":["in"]}],"meters":[{"path":"in","meter":"input_tokens"}]}');
 SELECT cost FROM wallet.price_usage('{"model":"us-gpt","bill":{"in":5}}');
+SELECT cost FROM wallet.charge('us', '{"model":"us-gpt","bill":{"in":5}}', idempotency_key => 'acme');
+SELECT cost, new_cost, difference FROM wallet.reprice('us', NULL, NULL) WHERE entry_id = (SELECT entry_id FROM wallet.ledger WHERE idempotency_key = 'acme');
 SELECT wallet.set_usage_mapping('us-acme', NULL);
+-- What was charged by a mapping that is gone stays as it was; it can be shown, and not be priced again.
+SELECT name, value FROM wallet.ledger l, wallet.usage_headers('us', l.entry_id) WHERE l.idempotency_key = 'acme' AND name IN ('X-Usage-Cost', 'X-Total-Tokens');
+SELECT cost, new_cost, difference FROM wallet.reprice('us', NULL, NULL) WHERE entry_id = (SELECT entry_id FROM wallet.ledger WHERE idempotency_key = 'acme');
 SELECT wallet.set_usage_mapping('us-acme', NULL);
 SELECT regress.outcome($$SELECT wallet.normalize_usage('{"bill":{"in":5}}')$$);
 CALL regress.fails($$SELECT wallet.set_usage_mapping('us-acme', '{"shapes":[{"at":"bill","all":["in"]}],"meters":[{"path":"a..b","meter":"m"}]}')$$);
