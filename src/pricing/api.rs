@@ -10,6 +10,7 @@ use crate::composite;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::book::DEFAULT_LIST;
+use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::reported::{CostFrom, rate_beside};
 use crate::pricing::stored;
@@ -18,7 +19,7 @@ use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid, one_of};
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::invalidation;
-use crate::storage::jsonb::Jsonb;
+use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::numeric::Number;
 use crate::storage::plan::{Run, Value};
 use crate::storage::row::text;
@@ -170,15 +171,12 @@ fn set_price(
             Some(value) => value,
             None => crate::storage::jsonb::empty_object(),
         };
-        if conditions
-            .read("conditions", MAX_CONDITIONS_BYTES)?
-            .as_object()
-            .is_none()
-        {
+        let Json::Object(keys) = conditions.read("conditions", MAX_CONDITIONS_BYTES)? else {
             return Err(Error::argument("conditions is not a JSON object")
                 .detail("It names keys of the usage object and the values they must have.")
                 .hint("Pass an object such as {\"size\": \"1024x1024\"}."));
-        }
+        };
+        Conditions::read(keys)?;
         let effective_from = args::time("effective_from", effective_from)?.ok_or_else(|| {
             Error::argument("effective_from is missing")
                 .detail("The argument effective_from is NULL.")

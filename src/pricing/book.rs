@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::pricing::chains::Prices;
+use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::{Markup, Markups};
 use crate::pricing::select::{Price, Situation, matches};
 use crate::statement;
@@ -99,10 +100,10 @@ fn keep(generation: u64, size: usize, store: impl FnOnce(&mut Book)) {
 fn price_of(rows: &Rows, row: usize, list: &str) -> Result<Price> {
     let conditions = match rows.datum(row, 9) {
         Some(datum) => match Jsonb(datum).read("conditions", usize::MAX)? {
-            Json::Object(entries) => entries,
+            Json::Object(entries) => Conditions::read(entries)?,
             _ => return Err(Error::internal("the conditions of a price are no object")),
         },
-        None => Vec::new(),
+        None => Conditions::default(),
     };
     Ok(Price {
         id: rows.need(row, 0)?,
@@ -114,7 +115,9 @@ fn price_of(rows: &Rows, row: usize, list: &str) -> Result<Price> {
         region: rows.get(row, 6),
         service_tier: rows.get(row, 7),
         above_input_tokens: rows.get(row, 8),
-        conditions,
+        conditions: conditions.keys,
+        window: conditions.window,
+        minimum: conditions.minimum,
         effective_from: rows.need(row, 10)?,
         negotiated: list != DEFAULT_LIST,
     })

@@ -150,6 +150,8 @@ mod tests {
                 conditions: size
                     .map(|size| vec![("size".to_owned(), Json::String(size))])
                     .unwrap_or_default(),
+                window: None,
+                minimum: None,
                 effective_from: Timestamp(effective_from),
                 negotiated: false,
             }

@@ -4,6 +4,7 @@ pub mod api;
 pub mod book;
 pub mod chains;
 pub mod compare;
+pub mod conditions;
 pub mod lines;
 pub mod lists;
 pub mod markup;

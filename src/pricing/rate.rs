@@ -54,6 +54,9 @@ impl Mark {
     }
 }
 
+/// The meter of a fee per request.
+const REQUESTS: &str = "requests";
+
 /// The meter whose price stands in for a meter without a price of its own.
 fn stand_in(meter: &str) -> Option<&'static str> {
     let tokens = meter.ends_with("_tokens");
@@ -121,6 +124,20 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
             _ => {}
         }
     }
+    // A fee per request is due once, whether or not the usage counts its requests.
+    if metered
+        && !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
+        && let Some(price) = shelf.price(REQUESTS, &situation)
+    {
+        let line = line(REQUESTS, Decimal::ONE, price)?;
+        let sum = if price.negotiated {
+            &mut negotiated
+        } else {
+            &mut listed
+        };
+        *sum = plus(*sum, line.amount)?;
+        lines.push(line);
+    }
     if !metered {
         return Err(if shelf.is_empty() {
             not_found(model, "", shelf)
@@ -158,7 +175,12 @@ fn plus(sum: Amount, amount: Amount) -> Result<Amount> {
     sum.plus(amount).map_err(|e| not_an_amount("cost", e))
 }
 
+/// The line of a meter. What is billed is the price's minimum at least, and that is what the line
+/// shows.
 fn line(meter: &str, quantity: Decimal, price: &Price) -> Result<Line> {
+    let quantity = price
+        .minimum
+        .map_or(quantity, |minimum| minimum.max(quantity));
     let unit_price = price.unit_price.unwrap_or_default();
     let amount =
         line_amount(quantity, unit_price, price.per).map_err(|e| not_an_amount("cost", e))?;

@@ -1,12 +1,15 @@
 //! Which price holds. Pure.
 //!
 //! Of the rows for a model and a meter whose conditions all hold at the time of use, the one with
-//! most conditions; then one with a region, with a service tier, with more keys in `conditions`,
-//! with the higher threshold. Rows for exactly the same conditions follow each other in time: the
-//! latest that has begun stands for all, and when it ends the price, they offer none.
+//! most conditions; then one with a region, with a service tier, with more in `conditions` (a time
+//! window counts as one), with the higher threshold; then the one that began last, and of those
+//! that began together one that names the provider. Rows for exactly the same conditions follow
+//! each other in time: the latest that has begun stands for all, and when it ends the price, they
+//! offer none.
 
 use rust_decimal::Decimal;
 
+use crate::pricing::conditions::Window;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
 
@@ -33,6 +36,10 @@ pub struct Price {
     pub above_input_tokens: Option<i64>,
     /// Keys that the usage must have.
     pub conditions: Vec<(String, Json)>,
+    /// Times of the week at which it holds.
+    pub window: Option<Box<Window>>,
+    /// The least quantity that is billed; no condition.
+    pub minimum: Option<Decimal>,
     /// When it begins.
     pub effective_from: Timestamp,
     /// Of a list of a tenant's own: final, no markup comes on top.
@@ -75,6 +82,10 @@ impl Price {
                 .iter()
                 .all(|condition| situation.object.contains(condition))
             && self.effective_from <= situation.at
+            && self
+                .window
+                .as_ref()
+                .is_none_or(|window| window.contains(situation.at))
     }
 
     /// True for prices of which the later one takes the place of the earlier one.
@@ -84,6 +95,7 @@ impl Price {
             && self.service_tier == other.service_tier
             && self.above_input_tokens == other.above_input_tokens
             && self.conditions == other.conditions
+            && self.window == other.window
     }
 
     #[cfg(test)]
@@ -100,22 +112,22 @@ impl Price {
         bool,
         usize,
         Option<i64>,
-        bool,
         Timestamp,
+        bool,
         [u8; 16],
     ) {
         let region = self.region.is_some();
         let tier = self.service_tier.is_some();
         let threshold = self.above_input_tokens.is_some();
-        let keys = self.conditions.len();
+        let keys = self.conditions.len() + usize::from(self.window.is_some());
         (
             usize::from(region) + usize::from(tier) + usize::from(threshold) + keys,
             region,
             tier,
             keys,
             self.above_input_tokens,
-            self.provider.is_some(),
             self.effective_from,
+            self.provider.is_some(),
             self.id,
         )
     }
@@ -178,6 +190,8 @@ mod tests {
             service_tier: None,
             above_input_tokens: None,
             conditions: Vec::new(),
+            window: None,
+            minimum: None,
             effective_from: Timestamp(0),
             negotiated: false,
         }
