@@ -67,6 +67,12 @@ impl Amount {
             .and_then(Amount::from_units)
     }
 
+    /// The same number as a decimal.
+    pub fn to_decimal(self) -> Decimal {
+        // Below 10^28: it fits.
+        Decimal::from_i128_with_scale(self.0, AMOUNT_SCALE).normalize()
+    }
+
     /// Sum, refused when it leaves the range of an amount.
     pub fn plus(self, other: Amount) -> Result<Amount, NotAnAmount> {
         // Both operands are below 10^28, so the i128 itself cannot overflow.
@@ -210,6 +216,30 @@ pub fn line_amount(
     Amount::from_units(divide_half_even(numerator, denominator))
 }
 
+/// A positive amount at a positive rate, rounded once, half to even, at the twelfth decimal, and
+/// what the rounding added. A rate has at most [`PRICE_DIGITS`] digits and 16 decimals, so the
+/// product's digits beyond the twelfth decimal are at most sixteen.
+pub fn convert(amount: Amount, rate: Decimal) -> Result<(Amount, Decimal), NotAnAmount> {
+    let rate = rate.normalize();
+    let amount = amount.to_decimal().normalize();
+    let product = amount
+        .mantissa()
+        .checked_mul(rate.mantissa())
+        .ok_or(NotAnAmount::OutOfRange)?;
+    let scale = amount.scale() + rate.scale();
+    let Some(excess) = scale.checked_sub(AMOUNT_SCALE) else {
+        let units = product
+            .checked_mul(10_i128.pow(AMOUNT_SCALE - scale))
+            .ok_or(NotAnAmount::OutOfRange)?;
+        return Ok((Amount::from_units(units)?, Decimal::ZERO));
+    };
+    let unit = 10_i128.pow(excess);
+    let units = divide_half_even(product, unit);
+    let rounding = Decimal::try_from_i128_with_scale(units * unit - product, scale)
+        .map_err(|_| NotAnAmount::OutOfRange)?;
+    Ok((Amount::from_units(units)?, rounding.normalize()))
+}
+
 /// Quotient of two non-negative integers, halves rounded to the even neighbour.
 fn divide_half_even(numerator: i128, denominator: i128) -> i128 {
     let (quotient, rest) = (numerator / denominator, numerator % denominator);
@@ -331,6 +361,22 @@ mod tests {
             match got {
                 Ok(got) => prop_assert_eq!(got.units(), long_division(quantity, price, per)),
                 Err(e) => prop_assert_eq!(e, NotAnAmount::OutOfRange),
+            }
+        }
+
+        #[test]
+        fn a_conversion_is_exact_with_its_rounding(
+            units in 1_i128..10_i128.pow(20), mantissa in 1_i64..1_000_000_000_000_000, scale in 0_u32..=16,
+        ) {
+            let (amount, rate) = (Amount(units), Decimal::new(mantissa, scale));
+            if let Ok((converted, rounding)) = convert(amount, rate) {
+                // In units of 10^-28, where all three are integers.
+                let fine = |value: Decimal| value.mantissa() * 10_i128.pow(28 - value.scale());
+                let exact = units.checked_mul(rate.mantissa()).map(|p| p * 10_i128.pow(16 - rate.scale()));
+                if let (Some(exact), Some(coarse)) = (exact, converted.0.checked_mul(10_i128.pow(16))) {
+                    prop_assert_eq!(exact + fine(rounding), coarse);
+                }
+                prop_assert!(fine(rounding).abs() * 2 <= 10_i128.pow(16));
             }
         }
 

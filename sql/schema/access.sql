@@ -40,8 +40,13 @@ AS $$
             ('reader',  'TABLE',    'prices'),
             ('reader',  'TABLE',    'markups'),
             ('reader',  'TABLE',    'usage_mappings'),
+            ('reader',  'TABLE',    'fx_rates'),
             ('charger', 'FUNCTION', 'charge'),
             ('billing', 'FUNCTION', 'fund'),
+            ('billing', 'FUNCTION', 'settle_funding'),
+            ('billing', 'FUNCTION', 'fail_funding'),
+            ('billing', 'FUNCTION', 'reverse_funding'),
+            ('billing', 'FUNCTION', 'redeem_voucher'),
             ('billing', 'FUNCTION', 'price_unpriced'),
             ('admin',   'FUNCTION', 'create_wallet'),
             ('admin',   'FUNCTION', 'update_wallet'),
@@ -56,6 +61,9 @@ AS $$
             ('admin',   'FUNCTION', 'set_limit'),
             ('admin',   'FUNCTION', 'grant_access'),
             ('admin',   'FUNCTION', 'revoke_access'),
+            ('admin',   'FUNCTION', 'set_fx_rate'),
+            ('admin',   'FUNCTION', 'create_voucher'),
+            ('admin',   'TABLE',    'vouchers'),
             ('admin',   'TABLE',    'access_grants')
            ) AS o (base, kind, object)
       JOIN (VALUES

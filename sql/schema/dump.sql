@@ -6,6 +6,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.ledger', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.unpriced_charges', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.funding_requests', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.fx_rates', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.vouchers', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.prices', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');

@@ -5,7 +5,13 @@ COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; funding 
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges again. Errors: 22023, 42501, WL003, WL004.';
 COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet whose balance is zero, for good. Errors: 22023, 42501, WL003, WL004.';
 COMMENT ON FUNCTION wallet.set_lanes IS 'Cuts the balance into lanes, so that as many transactions can spend from it at once. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet; never waits for a charge. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or notes money that is on its way. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding, once however often it is called. Errors: 22023, 42501, WL003, WL006, 42704, WL013, WL004.';
+COMMENT ON FUNCTION wallet.fail_funding IS 'Ends a pending funding that no money will come of. Errors: 22023, 42501, WL003, WL006, 42704, WL013.';
+COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back a funding that failed late or was charged back: what is there leaves the balance, the rest becomes a debt. Errors: 22023, 42501, WL003, WL006, 42704, WL013.';
+COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets what one unit of a currency is worth in another from a date on, and returns the rate''s id. Errors: 22023, WL012, 42501, WL006.';
+COMMENT ON FUNCTION wallet.create_voucher IS 'Makes a voucher code that wallets can redeem, and returns its id; only the code''s hash is kept. Errors: 22023, WL012, 42501, WL006, 23505.';
+COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL003, WL006, WL014, WL004.';
 COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, WL009, 42501, WL003, WL006, WL004, WL005, WL001, WL002.';
 COMMENT ON FUNCTION wallet.usage_headers IS 'What an HTTP response can say about a charge: one row a header. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.entry_lines IS 'Spells out the price lines of an entry from their compact form.';
@@ -28,4 +34,4 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role ma
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.price_result FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.price_result FROM PUBLIC;

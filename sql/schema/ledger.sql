@@ -41,13 +41,13 @@ COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, from 1 wi
 COMMENT ON COLUMN wallet.ledger.fingerprint IS 'Half of a SHA-256 over what the request asked, to tell a replay from another request.';
 COMMENT ON COLUMN wallet.ledger.related_id IS 'The entry that this one belongs to: the charge that it prices.';
 COMMENT ON COLUMN wallet.ledger.kind IS 'f funding, c charge, r refund, a adjustment, x expiry, t transfer, b chargeback.';
-COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked it and whose idempotency key this is: f fund, c charge, p price_unpriced.';
+COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked it and whose idempotency key this is: f fund, c charge, p price_unpriced, b reverse_funding.';
 COMMENT ON COLUMN wallet.ledger.amount IS 'Signed: money in is positive.';
 COMMENT ON COLUMN wallet.ledger.lane_balance IS 'Running total of the lane''s entries, this one included.';
 COMMENT ON COLUMN wallet.ledger.balance IS 'The wallet''s balance that the call returned; NULL where it equals lane_balance.';
 COMMENT ON COLUMN wallet.ledger.hash IS 'SHA-256 over the previous hash of the lane and this row in canonical form (docs/ledger.md).';
 COMMENT ON COLUMN wallet.ledger.lines IS 'Price lines in a compact form (docs/ledger.md); entry_lines() spells them out.';
-COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as it came; NULL where model and lines say all of it.';
+COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as it came; NULL where model and lines say all of it. Of a funding in another currency: what was paid, in which currency, the rate and the rounding.';
 COMMENT ON COLUMN wallet.ledger.contra IS 'The other side of the entry; NULL for usage, where provider and model name it.';
 
 -- Few, and not on the hot path: an index on the ledger itself would cost every charge. Entries are
@@ -63,17 +63,69 @@ COMMENT ON TABLE wallet.unpriced_charges IS 'Charges that were booked at zero be
 COMMENT ON COLUMN wallet.unpriced_charges.priced_id IS 'The entry that booked what the charge costs; NULL while it waits.';
 
 CREATE TABLE wallet.funding_requests (
-    wallet_id         text NOT NULL REFERENCES wallet.wallets,
-    entry_id          uuid NOT NULL,
-    amount            numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
-    method            text NOT NULL,
-    reference         text,
-    status            text NOT NULL CHECK (status IN ('settled')),
-    created_at        timestamptz NOT NULL,
-    PRIMARY KEY (wallet_id, entry_id),
-    CONSTRAINT funding_reference UNIQUE (wallet_id, method, reference)
+    wallet_id           text NOT NULL REFERENCES wallet.wallets,
+    entry_id            uuid NOT NULL,
+    amount              numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    method              text NOT NULL,
+    reference           text,
+    status              text NOT NULL CHECK (status IN ('pending', 'settled', 'failed', 'reversed')),
+    created_at          timestamptz NOT NULL,
+    original_amount     numeric(28,12) CHECK (original_amount > 0 AND original_amount <> 'NaN'),
+    original_currency   text,
+    rate                numeric CHECK (rate > 0 AND rate <> 'NaN'),
+    rounding            numeric,
+    expires_at          timestamptz,
+    priority            integer NOT NULL DEFAULT 100,
+    promotional         boolean NOT NULL DEFAULT false,
+    scope               jsonb,
+    finished_at         timestamptz,
+    reversal_id         uuid,
+    reason              text,
+    actor               text,
+    metadata            jsonb,
+    PRIMARY KEY (wallet_id, entry_id)
 );
+-- A payment that failed may be tried again under its reference.
+CREATE UNIQUE INDEX funding_reference ON wallet.funding_requests (wallet_id, method, reference)
+    WHERE status <> 'failed';
 COMMENT ON TABLE wallet.funding_requests IS 'Fundings by method and the payment provider''s reference, so that no payment is credited twice.';
+COMMENT ON COLUMN wallet.funding_requests.entry_id IS 'The entry that credits it; while it is pending there is no such entry yet.';
+COMMENT ON COLUMN wallet.funding_requests.amount IS 'What is credited, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.funding_requests.original_amount IS 'What was paid, where that was in another currency.';
+COMMENT ON COLUMN wallet.funding_requests.rate IS 'What one unit of the original currency is worth in the wallet''s.';
+COMMENT ON COLUMN wallet.funding_requests.rounding IS 'What rounding to twelve decimals added to original_amount times rate.';
+COMMENT ON COLUMN wallet.funding_requests.reversal_id IS 'The entry that took it back.';
+
+-- On no wallet, like prices. Rows are never changed: a rate holds until a later one begins.
+CREATE TABLE wallet.fx_rates (
+    rate_id          uuid PRIMARY KEY,
+    from_currency    text NOT NULL,
+    to_currency      text NOT NULL,
+    rate             numeric NOT NULL CHECK (rate > 0 AND rate <> 'NaN'),
+    effective_from   timestamptz NOT NULL,
+    created_at       timestamptz NOT NULL,
+    actor            text,
+    metadata         jsonb
+);
+CREATE INDEX fx_rates_pair ON wallet.fx_rates (from_currency, to_currency, effective_from);
+COMMENT ON TABLE wallet.fx_rates IS 'Exchange rates from a date on; of rows for the same pair and date the one recorded last holds.';
+COMMENT ON COLUMN wallet.fx_rates.rate IS 'What one unit of from_currency is worth in to_currency.';
+
+-- A code is money: only its hash is kept, so that neither a reader nor a dump can spend it.
+CREATE TABLE wallet.vouchers (
+    code_hash         bytea PRIMARY KEY,
+    voucher_id        uuid NOT NULL UNIQUE,
+    amount            numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    currency          text NOT NULL,
+    expires_at        timestamptz,
+    max_redemptions   integer NOT NULL CHECK (max_redemptions > 0),
+    redemptions       integer NOT NULL DEFAULT 0,
+    created_at        timestamptz NOT NULL,
+    actor             text,
+    metadata          jsonb,
+    CONSTRAINT voucher_not_overdrawn CHECK (redemptions BETWEEN 0 AND max_redemptions)
+);
+COMMENT ON TABLE wallet.vouchers IS 'Voucher codes, by their SHA-256, and how often each was redeemed; the redemptions themselves are fundings.';
 
 CREATE TABLE wallet.outbox (
     wallet_id    text NOT NULL,

@@ -22,7 +22,23 @@ CREATE TYPE wallet.fund_result AS (
     status     text,
     replayed   boolean
 );
-COMMENT ON TYPE wallet.fund_result IS 'What fund() returns.';
+COMMENT ON TYPE wallet.fund_result IS 'What fund(), settle_funding(), fail_funding() and redeem_voucher() return.';
+
+CREATE TYPE wallet.reversal_result AS (
+    entry_id   uuid,
+    amount     numeric,
+    currency   text,
+    balance    numeric,
+    status     text,
+    replayed   boolean,
+    taken      numeric,
+    debt       numeric
+);
+COMMENT ON TYPE wallet.reversal_result IS 'What reverse_funding() returns.';
+COMMENT ON COLUMN wallet.reversal_result.entry_id IS 'The entry that takes the funding back.';
+COMMENT ON COLUMN wallet.reversal_result.amount IS 'What was credited once and is taken back, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.reversal_result.taken IS 'How much of it was still there and left the balance.';
+COMMENT ON COLUMN wallet.reversal_result.debt IS 'What the wallet owes after the call; the next funding pays it first.';
 
 CREATE TYPE wallet.price_result AS (
     cost           numeric,

@@ -42,7 +42,8 @@ SELECT l.wallet_id AS wallet,
        l.team,
        l.model,
        l.service,
-       CASE WHEN l.usage IS NULL AND l.lines IS NOT NULL THEN wallet.entry_usage(l.model, l.lines)
+       CASE WHEN l.kind IN ('f', 'b') THEN NULL
+            WHEN l.usage IS NULL AND l.lines IS NOT NULL THEN wallet.entry_usage(l.model, l.lines)
             ELSE l.usage
        END AS usage,
        wallet.entry_lines(l.lines) AS lines,
@@ -61,12 +62,14 @@ SELECT l.wallet_id AS wallet,
        l.service_tier,
        l.idempotency_key,
        l.metadata,
-       l.related_id
+       l.related_id,
+       CASE WHEN l.kind IN ('f', 'b') THEN l.usage END AS original
   FROM wallet.ledger l;
 COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry that this one belongs to, such as the charge that it prices.';
+COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: amount, currency, rate, and what rounding added.';
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
 
 CREATE VIEW wallet.unpriced WITH (security_invoker = true) AS
@@ -96,10 +99,26 @@ SELECT f.wallet_id AS wallet,
        f.method,
        f.reference,
        f.status,
-       f.created_at
+       f.created_at,
+       round(coalesce(f.original_amount, f.amount),
+             greatest(min_scale(coalesce(f.original_amount, f.amount)), 2)) AS original_amount,
+       coalesce(f.original_currency, w.currency) AS original_currency,
+       trim_scale(coalesce(f.rate, 1)) AS rate,
+       f.finished_at,
+       f.reason,
+       f.reversal_id,
+       f.expires_at,
+       f.priority,
+       f.promotional,
+       f.scope,
+       f.actor,
+       f.metadata
   FROM wallet.funding_requests f
   JOIN wallet.wallets w ON w.wallet_id = f.wallet_id;
-COMMENT ON VIEW wallet.fundings IS 'Fundings with their method, reference and status.';
+COMMENT ON VIEW wallet.fundings IS 'Fundings in every state: pending, settled, failed, reversed.';
+COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits it; while it is pending there is no such entry yet.';
+COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when a settled one was reversed.';
+COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The entry that took it back.';
 
 CREATE VIEW wallet.events WITH (security_invoker = true) AS
 SELECT o.event_id AS id,

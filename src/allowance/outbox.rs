@@ -20,7 +20,7 @@ statement!(
     [TEXTOID, UUIDOID, TEXTOID, NUMERICOID],
     "SELECT pg_notify('wallet_events',
             format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":%s}',
-                   to_json($2), to_json($3), to_json($1), to_json(trim_scale($4))))"
+                   to_json($2), to_json($3), to_json($1), coalesce(to_json(trim_scale($4)), 'null')))"
 );
 
 /// Writes the events of a change, in their order.
@@ -38,4 +38,12 @@ pub fn emit(wallet: &str, crossings: &[Crossing]) -> Result<()> {
         NOTIFY.run(&[wallet, id, event, threshold])?;
     }
     Ok(())
+}
+
+/// Writes an event that has no threshold.
+pub fn announce(wallet: &str, event: &str) -> Result<()> {
+    let id = Value::Uuid(uuid::Uuid::now_v7().into_bytes());
+    let (wallet, event) = (Value::Text(wallet), Value::Text(event));
+    EMIT.run(&[wallet, id, event, Value::Null, Value::Time(clock::now())])?;
+    NOTIFY.run(&[wallet, id, event, Value::Null]).map(drop)
 }

@@ -9,7 +9,6 @@ use crate::args;
 use crate::composite;
 use crate::error::{Code, Error, OrRaise, Result};
 use crate::ledger::charge;
-use crate::ledger::funding::{self, Funding};
 use crate::ledger::once::Once;
 use crate::ledger::replay::Charged;
 use crate::ledger::request::{ChargeArgs, Fingerprint, Request, canonical};
@@ -27,11 +26,6 @@ composite!(
     ChargeRow,
     "wallet.charge_result"
 );
-composite!(
-    /// What `fund` returns.
-    FundRow,
-    "wallet.fund_result"
-);
 
 /// Collects the fingerprint of a call that writes no entry.
 pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
@@ -42,6 +36,7 @@ pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
     fingerprint.finish()
 }
 
+/// A copy for a fingerprint.
 pub fn owned(value: Option<&str>) -> Option<String> {
     value.map(str::to_owned)
 }
@@ -70,8 +65,9 @@ fn lanes(value: Option<i32>) -> Result<i16> {
     }
 }
 
-fn currency(value: Option<&str>) -> Result<&str> {
-    let currency = args::required("currency", value)?;
+/// The name of a currency.
+pub fn currency<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
+    let currency = args::required(argument, value)?;
     let mut letters = currency.chars();
     let fits = letters.next().is_some_and(|c| c.is_ascii_alphabetic())
         && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -79,9 +75,11 @@ fn currency(value: Option<&str>) -> Result<&str> {
     if fits {
         return Ok(currency);
     }
-    Err(Error::argument("currency is not a currency's name")
-        .detail(format!("It is {}.", crate::error::quoted(currency)))
-        .hint("Use an ISO 4217 code such as USD, or a unit of your own such as credits."))
+    Err(
+        Error::argument(format!("{argument} is not a currency's name"))
+            .detail(format!("It is {}.", crate::error::quoted(currency)))
+            .hint("Use an ISO 4217 code such as USD, or a unit of your own such as credits."),
+    )
 }
 
 fn low_balance(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Option<Vec<Amount>>> {
@@ -125,7 +123,7 @@ fn create_wallet(
         args::name("actor", actor)?;
         let new = NewWallet {
             wallet: name,
-            currency: self::currency(currency)?,
+            currency: self::currency("currency", currency)?,
             credit_limit: args::amount("credit_limit", credit_limit.as_ref())?,
             low_balance: self::low_balance(low_balance)?.unwrap_or_default(),
             time_zone: args::required("time_zone", time_zone)?,
@@ -186,11 +184,6 @@ fn update_wallet(
             .hint("Give one of these, such as price_of:gpt-4o."));
         }
         unsupported("members_only", members_only == Some(true), "members")?;
-        unsupported(
-            "freeze_on_chargeback",
-            freeze_on_chargeback == Some(true),
-            "chargebacks",
-        )?;
         let changes = Changes {
             credit_limit: amount("credit_limit", credit_limit)?,
             low_balance: self::low_balance(low_balance)?,
@@ -212,6 +205,10 @@ fn update_wallet(
                 ("low_balance", changes.low_balance.as_deref().map(list)),
                 ("time_zone", owned(time_zone)),
                 ("unknown_price", owned(unknown_price)),
+                (
+                    "freeze_on_chargeback",
+                    freeze_on_chargeback.map(|freeze| freeze.to_string()),
+                ),
                 ("funding_min", fixed(changes.funding_min)),
                 ("funding_max", fixed(changes.funding_max)),
                 (
@@ -343,7 +340,7 @@ fn set_lanes(
 }
 
 /// Refuses what this version cannot do rather than to ignore it.
-fn unsupported(argument: &str, given: bool, what: &str) -> Result<()> {
+pub fn unsupported(argument: &str, given: bool, what: &str) -> Result<()> {
     if !given {
         return Ok(());
     }
@@ -353,57 +350,6 @@ fn unsupported(argument: &str, given: bool, what: &str) -> Result<()> {
     )
     .detail(format!("This version has no {what}."))
     .hint(format!("Leave {argument} out.")))
-}
-
-/// Credits a wallet and returns the entry and the balance after it.
-#[pg_extern(schema = "wallet", requires = ["results"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
-#[allow(clippy::too_many_arguments)]
-fn fund(
-    wallet: Option<&str>,
-    amount: Option<Number>,
-    method: default!(Option<&str>, "'card'"),
-    reference: default!(Option<&str>, "NULL"),
-    currency: default!(Option<&str>, "NULL"),
-    rate: default!(Option<Number>, "NULL"),
-    status: default!(Option<&str>, "'settled'"),
-    expires_at: default!(Option<TimestampWithTimeZone>, "NULL"),
-    priority: default!(Option<i32>, "100"),
-    promotional: default!(Option<bool>, "false"),
-    idempotency_key: default!(Option<&str>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
-    metadata: default!(Option<Jsonb>, "NULL"),
-) -> FundRow {
-    let work = || {
-        let wallet = args::required("wallet", wallet)?;
-        args::word("status", status, &["settled"], |word| word, &["pending"])?;
-        unsupported("rate", rate.is_some(), "funding in another currency")?;
-        unsupported("expires_at", expires_at.is_some(), "grants")?;
-        unsupported("priority", priority != Some(100), "grants")?;
-        unsupported("promotional", promotional != Some(false), "grants")?;
-        let funding = Funding {
-            wallet,
-            amount: args::positive_amount("amount", amount.as_ref())?,
-            method: args::required("method", method)?,
-            reference: args::name("reference", reference)?,
-            currency: currency
-                .map(|value| self::currency(Some(value)))
-                .transpose()?,
-            key: args::name("idempotency_key", idempotency_key)?,
-            actor: args::name("actor", actor)?,
-            metadata: args::document("metadata", metadata)?,
-        };
-        enter(Level::Billing, wallet, |_| funding::fund(&funding))
-    };
-    let funded = work().or_raise();
-    FundRow(vec![
-        Uuid::from_bytes(funded.entry_id).into_datum(),
-        funded.amount.into_datum(),
-        text(&funded.currency),
-        funded.balance.into_datum(),
-        text("settled"),
-        funded.replayed.into_datum(),
-    ])
 }
 
 /// Takes the cost of a usage, or an amount, from a wallet and returns the entry and the balance

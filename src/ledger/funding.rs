@@ -1,20 +1,12 @@
-//! `fund`: money in, without ever waiting for a charge.
+//! `fund` and what becomes of a funding: settled at once or later, failed.
 //!
-//! Fundings of one wallet queue on the wallet's row. A funding then takes whatever lane is free;
-//! when none is, it puts the money into a spare lane and has the next charge fetch it.
-//!
-//! Thresholds that the money may re-arm are decided at once when every lane is free. When some are
-//! busy, the lanes at hand raise their watermarks by what they can guarantee, whatever the busy
-//! ones still spend; what cannot be guaranteed is left to the next charge, which looks at all.
+//! A pending funding is a row of `funding_requests` and nothing else: no entry, no money. The entry
+//! that credits it has its id. One provider's reference is credited once, whatever the keys say.
 
-use crate::allowance::cut::active;
-use crate::allowance::lanes::{changed_underneath, range};
-use crate::allowance::outbox;
-use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, cross};
-use crate::allowance::whole::{
-    Free, Whole, lock_free, read_thresholds, watermark_for, write_thresholds,
-};
+use crate::access::rights::{Level, enter};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::credit::{Credit, credit};
+use crate::ledger::fx::{self, Original};
 use crate::ledger::once::Once;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
@@ -22,9 +14,11 @@ use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{Call, Document, Entry, Kind as EntryKind, Lane, link};
-use crate::storage::{invalidation, lock, store};
+use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
+use crate::storage::store;
+use rust_decimal::Decimal;
 
 statement!(
     LOCK_WALLET,
@@ -33,25 +27,38 @@ statement!(
 );
 
 statement!(
-    FUNDING_BOUNDS,
+    TERMS,
     [TEXTOID],
-    "SELECT funding_min, funding_max FROM wallet.wallets WHERE wallet_id = $1"
+    "SELECT funding_min, funding_max, debt FROM wallet.wallets WHERE wallet_id = $1"
 );
 
 statement!(
-    ATTENTION,
-    [TEXTOID],
-    "UPDATE wallet.wallets SET attention = attention + 1 WHERE wallet_id = $1"
+    PAY_DEBT,
+    [TEXTOID, NUMERICOID],
+    "UPDATE wallet.wallets SET debt = debt - $2 WHERE wallet_id = $1"
 );
+
+macro_rules! request_query {
+    ($condition:literal) => {
+        concat!(
+            "SELECT f.entry_id, f.amount, f.method, f.reference, f.status,
+                    f.original_amount, f.original_currency, f.rate, f.rounding,
+                    coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata
+               FROM wallet.funding_requests f
+               LEFT JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+              WHERE f.wallet_id = $1 AND ",
+            $condition
+        )
+    };
+}
 
 statement!(
     BY_REFERENCE,
     [TEXTOID, TEXTOID, TEXTOID],
-    "SELECT f.entry_id, f.amount, coalesce(l.balance, l.lane_balance)
-       FROM wallet.funding_requests f
-       JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
-      WHERE f.wallet_id = $1 AND f.method = $2 AND f.reference = $3"
+    request_query!("f.method = $2 AND f.reference = $3 AND f.status <> 'failed'")
 );
+
+statement!(BY_ID, [TEXTOID, UUIDOID], request_query!("f.entry_id = $2"));
 
 statement!(
     RECORD,
@@ -61,25 +68,50 @@ statement!(
         NUMERICOID,
         TEXTOID,
         TEXTOID,
-        TIMESTAMPTZOID
+        TEXTOID,
+        TIMESTAMPTZOID,
+        NUMERICOID,
+        TEXTOID,
+        NUMERICOID,
+        NUMERICOID,
+        TEXTOID,
+        JSONBOID
     ],
     "INSERT INTO wallet.funding_requests
-        (wallet_id, entry_id, amount, method, reference, status, created_at)
-     VALUES ($1, $2, $3, $4, $5, 'settled', $6)"
+        (wallet_id, entry_id, amount, method, reference, status, created_at,
+         original_amount, original_currency, rate, rounding, actor, metadata)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 );
+
+statement!(
+    FINISH,
+    [TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, UUIDOID],
+    "UPDATE wallet.funding_requests
+        SET status = $3, finished_at = $4, reason = coalesce($5, reason), reversal_id = $6
+      WHERE wallet_id = $1 AND entry_id = $2"
+);
+
+/// The level that calls on fundings need.
+pub const LEVEL: Level = Level::Billing;
 
 /// A checked funding.
 pub struct Funding<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// How much, above zero.
+    /// How much, above zero, in the currency of the payment.
     pub amount: Amount,
     /// How it was paid.
     pub method: &'a str,
     /// The payment provider's reference.
     pub reference: Option<&'a str>,
-    /// Currency, if it was given.
+    /// Currency of the payment, if it was given.
     pub currency: Option<&'a str>,
+    /// What one unit of that currency is worth, if it was given.
+    pub rate: Option<Decimal>,
+    /// True when the money is still on its way.
+    pub pending: bool,
+    /// False where the wallet's bounds do not apply.
+    pub bounded: bool,
     /// Idempotency key.
     pub key: Option<&'a str>,
     /// Who acts.
@@ -88,17 +120,19 @@ pub struct Funding<'a> {
     pub metadata: Option<Document>,
 }
 
-/// What `fund` returns.
+/// What calls on fundings return.
 pub struct Funded {
-    /// The entry.
+    /// The entry, or what will be its id.
     pub entry_id: [u8; 16],
-    /// What was credited.
+    /// What is credited.
     pub amount: Amount,
     /// The wallet's currency.
     pub currency: String,
     /// The wallet's balance after it.
     pub balance: Amount,
-    /// True when an earlier call made the entry.
+    /// `pending`, `settled`, `failed`, `reversed`
+    pub status: String,
+    /// True when an earlier call did it.
     pub replayed: bool,
 }
 
@@ -109,7 +143,19 @@ impl Funding<'_> {
         fingerprint.field("method", Some(self.method));
         fingerprint.field("reference", self.reference);
         fingerprint.field("currency", self.currency);
+        let rate = self.rate.map(|rate| rate.normalize().to_string());
+        fingerprint.field("rate", rate.as_deref());
+        fingerprint.field("status", self.pending.then_some("pending"));
         fingerprint.finish()
+    }
+
+    fn once(&self) -> Once<'_> {
+        Once {
+            wallet: self.wallet,
+            call: "fund",
+            key: self.key,
+            fingerprint: self.fingerprint(),
+        }
     }
 }
 
@@ -121,7 +167,7 @@ pub fn lock_wallet(wallet: &str) -> Result<()> {
     Ok(())
 }
 
-/// Credits the wallet, or replays.
+/// Credits the wallet or notes that money is on its way, or replays.
 pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     let wallet = funding.wallet;
     lock_wallet(wallet)?;
@@ -129,187 +175,93 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     if let Some(funded) = replay(funding, &rules)? {
         return Ok(funded);
     }
-    check(funding, &rules)?;
-    let outcome = match free_active_lane(wallet, &rules)? {
-        None => into_spare(funding, &rules)?,
-        Some(lane) => {
-            // With an active lane in hand nobody else can move the thresholds.
-            let thresholds = read_thresholds(wallet, rules.credit_limit)?;
-            if thresholds
-                .iter()
-                .all(|threshold| threshold.state == State::Armed)
-            {
-                into_lane(funding, &rules, lane)?
-            } else {
-                let free = lock_free(wallet, rules.lanes)?;
-                if free.whole {
-                    into_all(funding, &rules, free.all)?
-                } else {
-                    into_some(funding, &rules, free, thresholds)?
-                }
-            }
-        }
+    rules.require_open(wallet)?;
+    let (amount, original) = fx::into_wallet(
+        funding.amount,
+        funding.currency.unwrap_or(&rules.currency),
+        funding.rate,
+        &rules.currency,
+    )?;
+    let terms = TERMS.run(&[Value::Text(wallet)])?;
+    if funding.bounded {
+        check_bounds(amount, &terms)?;
+    }
+    let entry_id = uuid::Uuid::now_v7().into_bytes();
+    let (balance, created_at) = if funding.pending {
+        let balance = balance(wallet, &rules)?;
+        funding.once().remember(Some(answer(entry_id, balance)))?;
+        (balance, clock::now())
+    } else {
+        let paid = Paid {
+            entry_id,
+            amount,
+            method: funding.method,
+            reference: funding.reference,
+            original: original.as_ref(),
+            key: funding.key,
+            fingerprint: funding.key.map(|_| funding.fingerprint()),
+            actor: funding.actor,
+            metadata: funding.metadata.clone(),
+        };
+        book(wallet, &paid, terms.amount(0, 2)?, &rules)?
     };
-    let (entry_id, balance, created_at) = outcome;
+    let status = if funding.pending {
+        "pending"
+    } else {
+        "settled"
+    };
+    let decimal = |value: Option<Decimal>| value.map_or(Value::Null, Value::Decimal);
     RECORD.run(&[
         Value::Text(wallet),
         Value::Uuid(entry_id),
-        Value::Amount(funding.amount),
+        Value::Amount(amount),
         Value::Text(funding.method),
         Value::OptText(funding.reference),
+        Value::Text(status),
         Value::Time(created_at),
+        Value::OptAmount(original.as_ref().map(|original| original.amount)),
+        Value::OptText(original.as_ref().map(|original| original.currency.as_str())),
+        decimal(original.as_ref().map(|original| original.rate)),
+        decimal(original.as_ref().map(|original| original.rounding)),
+        Value::OptText(funding.actor),
+        Value::OptJsonb(funding.metadata.as_ref().map(|document| document.value)),
     ])?;
     Ok(Funded {
         entry_id,
-        amount: funding.amount,
+        amount,
         currency: rules.currency.clone(),
         balance,
+        status: status.to_owned(),
         replayed: false,
     })
 }
 
-/// The first answer to this key, or to this payment: the provider's reference is credited once
-/// whatever the key says.
-fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
-    let funded = |entry_id, amount, balance| {
-        let currency = rules.currency.clone();
-        Some(Funded {
-            entry_id,
-            amount,
-            currency,
-            balance,
-            replayed: true,
-        })
-    };
-    if let Some(rows) = by_key(funding.wallet, funding.key, Call::Fund)? {
-        if rows.need::<[u8; 16]>(0, 1)? != funding.fingerprint() {
-            let same = rows.amount(0, 2)? == funding.amount;
-            let field = if same {
-                "method, reference or currency"
-            } else {
-                "amount"
-            };
-            return Err(conflict(funding.key.unwrap_or_default(), field));
-        }
-        return Ok(funded(
-            rows.need(0, 0)?,
-            rows.amount(0, 2)?,
-            rows.amount(0, 3)?,
-        ));
-    }
-    // A key that came with a payment credited before has no entry of its own.
-    let once = Once {
-        wallet: funding.wallet,
-        call: "fund",
-        key: funding.key,
-        fingerprint: funding.fingerprint(),
-    };
-    let answered = once.answered()?.is_some();
-    let Some(reference) = funding.reference else {
-        return Ok(None);
-    };
-    let values = [funding.wallet, funding.method, reference].map(Value::Text);
-    let rows = BY_REFERENCE.run(&values)?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let amount = rows.amount(0, 1)?;
-    if amount != funding.amount {
-        return Err(Error::new(
-            Code::IdempotencyConflict,
-            format!(
-                "payment {} was credited with another amount",
-                quoted(reference)
-            ),
-        )
-        .detail(format!(
-            "It was credited with {amount}; this call says {}.",
-            funding.amount
-        ))
-        .hint("Check the reference: every payment of a method has its own.")
-        .rule("funding_requests", "funding_reference"));
-    }
-    if !answered {
-        once.remember(None)?;
-    }
-    Ok(funded(rows.need(0, 0)?, amount, rows.amount(0, 2)?))
+/// What a payment says of its entry.
+struct Paid<'a> {
+    entry_id: [u8; 16],
+    amount: Amount,
+    method: &'a str,
+    reference: Option<&'a str>,
+    original: Option<&'a Original>,
+    key: Option<&'a str>,
+    fingerprint: Option<[u8; 16]>,
+    actor: Option<&'a str>,
+    metadata: Option<Document>,
 }
 
-fn check(funding: &Funding<'_>, rules: &Rules) -> Result<()> {
-    rules.require_open(funding.wallet)?;
-    if let Some(currency) = funding.currency
-        && currency != rules.currency
-    {
-        return Err(Error::new(
-            Code::FeatureNotSupported,
-            format!(
-                "cannot fund wallet {} in {}",
-                quoted(funding.wallet),
-                quoted(currency)
-            ),
-        )
-        .detail(format!("The wallet's currency is {}.", rules.currency))
-        .hint("Convert the amount into the wallet's currency."));
-    }
-    let bounds = FUNDING_BOUNDS.run(&[Value::Text(funding.wallet)])?;
-    let outside = |bound: &str, limit: Amount| {
-        Error::new(
-            Code::InvalidAmount,
-            format!("amount is {bound} the wallet allows"),
-        )
-        .detail(format!(
-            "The amount is {}; the bound is {limit}.",
-            funding.amount
-        ))
-        .hint("Change funding_min or funding_max with update_wallet().")
-    };
-    if let Some(min) = bounds.opt_amount(0, 0)?
-        && funding.amount < min
-    {
-        return Err(outside("less than", min));
-    }
-    if let Some(max) = bounds.opt_amount(0, 1)?
-        && funding.amount > max
-    {
-        return Err(outside("more than", max));
-    }
-    Ok(())
-}
-
-/// An active lane that nobody else has locked, now locked by us.
-fn free_active_lane(wallet: &str, rules: &Rules) -> Result<Option<Lane>> {
-    for lane in active(rules.lanes) {
-        if lane == 0 {
-            return store::try_lane(wallet, 0);
-        }
-        if lock::attempt(wallet, lane) == lock::Attempt::Acquired {
-            return store::read_lane(wallet, lane);
-        }
-    }
-    Ok(None)
-}
-
-type Outcome = ([u8; 16], Amount, Timestamp);
-
-/// The wallet's balance with this funding, busy lanes as last committed.
-fn balance_after(funding: &Funding<'_>, rules: &Rules) -> Result<Amount> {
-    store::others_credited(funding.wallet, i16::MIN)?
-        .minus(rules.credit_limit)
-        .and_then(|balance| balance.plus(funding.amount))
-        .map_err(range)
-}
-
-fn entry<'a>(funding: &'a Funding<'_>, contra: &'a str) -> Entry<'a> {
-    Entry {
-        entry_id: uuid::Uuid::now_v7().into_bytes(),
+/// Books the payment: a debt is paid first, the rest may be spent.
+fn book(wallet: &str, paid: &Paid<'_>, debt: Amount, rules: &Rules) -> Result<(Amount, Timestamp)> {
+    let contra = format!("funding:{}", paid.method);
+    let entry = Entry {
+        entry_id: paid.entry_id,
         created_at: clock::now(),
         event_at: None,
-        wallet: funding.wallet,
-        kind: EntryKind::Funding,
+        wallet,
+        kind: Kind::Funding,
         call: Call::Fund,
-        amount: funding.amount,
-        key: funding.key,
-        fingerprint: funding.key.map(|_| funding.fingerprint()),
+        amount: paid.amount,
+        key: paid.key,
+        fingerprint: paid.fingerprint,
         related_id: None,
         user_id: None,
         team: None,
@@ -319,179 +271,384 @@ fn entry<'a>(funding: &'a Funding<'_>, contra: &'a str) -> Entry<'a> {
         region: None,
         service_tier: None,
         lines: None,
-        usage: None,
+        usage: paid.original.map(Original::document),
         tags: None,
-        contra: Some(contra),
-        reference: funding.reference,
+        contra: Some(&contra),
+        reference: paid.reference,
         reason: None,
-        actor: funding.actor,
-        metadata: funding.metadata.clone(),
+        actor: paid.actor,
+        metadata: paid.metadata.clone(),
+    };
+    let paying = debt.min(paid.amount);
+    if !paying.is_zero() {
+        PAY_DEBT.run(&[Value::Text(wallet), Value::Amount(paying)])?;
     }
+    let spendable = paid
+        .amount
+        .minus(paying)
+        .map_err(crate::allowance::lanes::range)?;
+    let booked = Credit {
+        entry: &entry,
+        spendable,
+    };
+    Ok((credit(&booked, rules)?, entry.created_at))
 }
 
-/// Books the entry at the end of the lane's chain and raises what the lane may spend.
-fn book(funding: &Funding<'_>, lane: &mut Lane, balance: Amount) -> Result<Outcome> {
-    let contra = format!("funding:{}", funding.method);
-    let entry = entry(funding, &contra);
-    let booked = lane.booked.plus(funding.amount).map_err(range)?;
-    let link = link(&entry, lane, booked, balance);
-    lane.allotted = lane.allotted.plus(funding.amount).map_err(range)?;
-    lane.booked = booked;
-    lane.seq = link.seq;
-    lane.hash = Some(link.hash);
-    // Fundings of the wallet queue on its row, where the key was looked up.
-    if !store::append(&entry, &link)? {
-        return Err(changed_underneath(funding.wallet));
-    }
-    Ok((entry.entry_id, balance, entry.created_at))
+/// The wallet's balance, as last committed.
+fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
+    store::others_credited(wallet, i16::MIN)?
+        .minus(rules.credit_limit)
+        .map_err(crate::allowance::lanes::range)
 }
 
-fn write(wallet: &str, lane: &Lane) -> Result<()> {
-    if store::write_lane(wallet, lane)? {
-        Ok(())
-    } else {
-        Err(changed_underneath(wallet))
-    }
+/// What an idempotency key remembers of a pending funding.
+fn answer(entry_id: [u8; 16], balance: Amount) -> Jsonb {
+    let mut json = Builder::default();
+    json.begin_object();
+    json.text("entry_id", Some(&uuid_text(entry_id)));
+    json.text("balance", Some(&balance.to_fixed()));
+    json.finish_object()
 }
 
-/// All thresholds are armed: any lane will do, and nothing can cross.
-fn into_lane(funding: &Funding<'_>, rules: &Rules, mut lane: Lane) -> Result<Outcome> {
-    let balance = balance_after(funding, rules)?;
-    let outcome = book(funding, &mut lane, balance)?;
-    write(funding.wallet, &lane)?;
-    Ok(outcome)
-}
-
-/// Every lane is ours: the exact total decides.
-fn into_all(funding: &Funding<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Outcome> {
-    let credit = rules.credit_limit;
-    let mut whole = Whole::new(funding.wallet, lanes, credit)?;
-    let before = whole.room()?;
-    let balance = whole.balance(credit)?.plus(funding.amount).map_err(range)?;
-    let outcome = book(funding, whole.booking_lane(rules.lanes)?, balance)?;
-    let crossings = whole.settle(before, rules.cut())?;
-    whole.write()?;
-    outbox::emit(funding.wallet, &crossings)?;
-    Ok(outcome)
-}
-
-/// Some lanes are busy: what the free ones can guarantee is armed.
-fn into_some(
-    funding: &Funding<'_>,
-    rules: &Rules,
-    free: Free,
-    stored: Vec<Threshold>,
-) -> Result<Outcome> {
-    let wallet = funding.wallet;
-    let credit = rules.credit_limit;
-    let balance = balance_after(funding, rules)?;
-    let Free {
-        ours: mut free,
-        all,
-        ..
-    } = free;
-    let payee = free
-        .iter_mut()
-        .find(|lane| active(rules.lanes).contains(&lane.lane))
-        .ok_or_else(|| changed_underneath(wallet))?;
-    let outcome = book(funding, payee, balance)?;
-
-    // Busy lanes never go below their watermarks without all lanes' locks, and those are fixed
-    // while we hold one: the sum of the watermarks plus our slack is certain to be there.
-    let certain: i128 = all.iter().map(|lane| lane.watermark.units()).sum::<i128>()
-        + free
-            .iter()
-            .map(|lane| lane.room().units() - lane.watermark.units())
-            .sum::<i128>();
-    let certain = Amount::from_units(certain)
-        .and_then(|c| c.minus(credit))
-        .map_err(range)?;
-    let mut thresholds = stored.clone();
-    let crossings: Vec<Crossing> = cross_upwards(&mut thresholds, certain);
-
-    let wanted = watermark_for(&thresholds, credit)?.units();
-    let mut missing = wanted - all.iter().map(|lane| lane.watermark.units()).sum::<i128>();
-    for lane in free
-        .iter_mut()
-        .filter(|lane| active(rules.lanes).contains(&lane.lane))
-    {
-        let raise = missing
-            .min(lane.room().units() - lane.watermark.units())
-            .max(0);
-        lane.watermark = Amount::from_units(lane.watermark.units() + raise).map_err(range)?;
-        missing -= raise;
-    }
-    for lane in &free {
-        let unchanged = all.contains(lane);
-        if !unchanged {
-            write(wallet, lane)?;
-        }
-    }
-    write_thresholds(wallet, &stored, &thresholds)?;
-    outbox::emit(wallet, &crossings)?;
-    if thresholds
-        .iter()
-        .any(|threshold| threshold.state != State::Armed)
-        || missing > 0
-    {
-        ask_for_attention(wallet)?;
-    }
-    Ok(outcome)
-}
-
-/// Has the next charge, of whatever backend, look at all lanes.
-fn ask_for_attention(wallet: &str) -> Result<()> {
-    ATTENTION.run(&[Value::Text(wallet)])?;
-    invalidation::announce_wallets();
-    Ok(())
-}
-
-/// Arms what an amount that is certainly available reaches, and fires nothing.
-fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing> {
-    let mut reached: Vec<Threshold> = thresholds
-        .iter()
-        .filter(|t| match t.kind {
-            Kind::Low => certain >= t.at,
-            Kind::Depleted => certain > t.at,
-        })
-        .cloned()
-        .collect();
-    let crossings = cross(&mut reached, certain, certain);
-    for threshold in thresholds {
-        if let Some(now) = reached
-            .iter()
-            .find(|r| (r.kind, r.at) == (threshold.kind, threshold.at))
-        {
-            *threshold = now.clone();
-        }
-    }
-    crossings
-}
-
-/// Every active lane is busy: the money goes to a spare lane, and the next charge fetches it.
-fn into_spare(funding: &Funding<'_>, rules: &Rules) -> Result<Outcome> {
-    let wallet = funding.wallet;
-    let balance = balance_after(funding, rules)?;
-    let all = store::read_lanes(wallet)?;
-    let is_spare = |lane: &&Lane| lane.lane != 0 && !active(rules.lanes).contains(&lane.lane);
-    let free = all
-        .iter()
-        .filter(is_spare)
-        .map(|lane| lane.lane)
-        .find(|lane| lock::attempt(wallet, *lane) == lock::Attempt::Acquired);
-    let number = match free {
-        Some(lane) => lane,
-        None => {
-            let last = all.iter().map(|lane| lane.lane).max().unwrap_or(0);
-            let number = last.max(rules.lanes) + 1;
-            lock::wait(wallet, number);
-            store::new_lane(wallet, number, rules.epoch)?;
-            number
+fn read_answer(answer: Jsonb) -> Result<([u8; 16], Amount)> {
+    let json = answer.read("result", usize::MAX)?;
+    let text = |name: &str| {
+        let (_, value) = json.as_object()?.iter().find(|(key, _)| key == name)?;
+        match value {
+            Json::String(text) => Some(text.as_str()),
+            _ => None,
         }
     };
-    let mut lane = store::read_lane(wallet, number)?.ok_or_else(|| changed_underneath(wallet))?;
-    let outcome = book(funding, &mut lane, balance)?;
-    write(wallet, &lane)?;
-    ask_for_attention(wallet)?;
-    Ok(outcome)
+    let read = || {
+        let id = uuid::Uuid::parse_str(text("entry_id")?).ok()?;
+        let balance = Amount::from_decimal(text("balance")?.parse().ok()?).ok()?;
+        Some((id.into_bytes(), balance))
+    };
+    read().ok_or_else(|| Error::internal("an answer was not kept"))
+}
+
+/// The first answer to this key, or to this payment: the provider's reference is credited once
+/// whatever the key says.
+fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
+    let wallet = funding.wallet;
+    let funded = |entry_id, amount, balance, status: &str| {
+        Some(Funded {
+            entry_id,
+            amount,
+            currency: rules.currency.clone(),
+            balance,
+            status: status.to_owned(),
+            replayed: true,
+        })
+    };
+    if let Some(rows) = by_key(wallet, funding.key, Call::Fund)? {
+        if rows.need::<[u8; 16]>(0, 1)? != funding.fingerprint() {
+            let same = rows.amount(0, 2)? == funding.amount;
+            let field = if same {
+                "method, reference, currency, rate or status"
+            } else {
+                "amount"
+            };
+            return Err(conflict(funding.key.unwrap_or_default(), field));
+        }
+        return Ok(funded(
+            rows.need(0, 0)?,
+            rows.amount(0, 2)?,
+            rows.amount(0, 3)?,
+            "settled",
+        ));
+    }
+    let once = funding.once();
+    let answered = once.answered()?;
+    if let Some(answer) = answered.as_ref().and_then(|answer| answer.result()) {
+        let (entry_id, balance) = read_answer(answer)?;
+        let rows = BY_ID.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
+        return Ok(funded(entry_id, rows.amount(0, 1)?, balance, "pending"));
+    }
+    let Some(reference) = funding.reference else {
+        return Ok(None);
+    };
+    let values = [wallet, funding.method, reference].map(Value::Text);
+    let rows = BY_REFERENCE.run(&values)?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    same_payment(funding, reference, &rows, rules)?;
+    // A key that came with a payment credited before has no entry of its own.
+    if answered.is_none() {
+        once.remember(None)?;
+    }
+    let balance = match rows.opt_amount(0, 9)? {
+        Some(balance) => balance,
+        None => balance(wallet, rules)?,
+    };
+    let status: String = rows.need(0, 4)?;
+    Ok(funded(
+        rows.need(0, 0)?,
+        rows.amount(0, 1)?,
+        balance,
+        &status,
+    ))
+}
+
+/// WL006 when a reference comes again with other money.
+fn same_payment(funding: &Funding<'_>, reference: &str, rows: &Rows, rules: &Rules) -> Result<()> {
+    let amount = match rows.opt_amount(0, 5)? {
+        Some(amount) => amount,
+        None => rows.amount(0, 1)?,
+    };
+    let currency = rows.get::<String>(0, 6);
+    let currency = currency.as_deref().unwrap_or(&rules.currency);
+    let given = funding.currency.unwrap_or(&rules.currency);
+    if (amount, currency) == (funding.amount, given) {
+        return Ok(());
+    }
+    let pending = rows.need::<String>(0, 4)? == "pending";
+    let was = if pending { "noted" } else { "credited" };
+    let detail = if currency == given {
+        format!(
+            "It was {was} with {amount}; this call says {}.",
+            funding.amount
+        )
+    } else {
+        format!(
+            "It was {was} with {amount} {currency}; this call says {} {given}.",
+            funding.amount
+        )
+    };
+    Err(Error::new(
+        Code::IdempotencyConflict,
+        format!(
+            "payment {} was {was} with another amount",
+            quoted(reference)
+        ),
+    )
+    .detail(detail)
+    .hint("Check the reference: every payment of a method has its own.")
+    .rule("funding_requests", "funding_reference"))
+}
+
+fn check_bounds(amount: Amount, terms: &Rows) -> Result<()> {
+    let outside = |bound: &str, limit: Amount| {
+        Error::new(
+            Code::InvalidAmount,
+            format!("amount is {bound} the wallet allows"),
+        )
+        .detail(format!("The amount is {amount}; the bound is {limit}."))
+        .hint("Change funding_min or funding_max with update_wallet().")
+    };
+    match terms.opt_amount(0, 0)? {
+        Some(min) if amount < min => return Err(outside("less than", min)),
+        _ => {}
+    }
+    match terms.opt_amount(0, 1)? {
+        Some(max) if amount > max => Err(outside("more than", max)),
+        _ => Ok(()),
+    }
+}
+
+/// A call on a funding that exists.
+pub struct Change<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// The funding.
+    pub entry_id: [u8; 16],
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// A row of `funding_requests` as a call on it finds it.
+pub struct Found {
+    rows: Rows,
+    /// `pending`, `settled`, `failed`, `reversed`
+    pub status: String,
+}
+
+impl Found {
+    /// The funding, or 42704. The caller holds the wallet's row.
+    pub fn of(wallet: &str, entry_id: [u8; 16]) -> Result<Found> {
+        let rows = BY_ID.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
+        if rows.is_empty() {
+            return Err(Error::new(
+                Code::ObjectNotFound,
+                format!("wallet {} has no such funding", quoted(wallet)),
+            )
+            .detail(format!("The entry_id is {}.", uuid_text(entry_id)))
+            .hint("The view fundings shows what there is."));
+        }
+        let status = rows.need(0, 4)?;
+        Ok(Found { rows, status })
+    }
+
+    /// What is or was credited.
+    pub fn amount(&self) -> Result<Amount> {
+        self.rows.amount(0, 1)
+    }
+
+    /// How it was paid.
+    pub fn method(&self) -> Result<String> {
+        self.rows.need(0, 2)
+    }
+
+    /// The payment provider's reference.
+    pub fn reference(&self) -> Option<String> {
+        self.rows.get(0, 3)
+    }
+
+    /// The entry that took it back.
+    pub fn reversal_id(&self) -> Option<[u8; 16]> {
+        self.rows.get(0, 10)
+    }
+
+    /// What was paid, where that was in another currency.
+    pub fn original(&self) -> Result<Option<Original>> {
+        let Some(amount) = self.rows.opt_amount(0, 5)? else {
+            return Ok(None);
+        };
+        Ok(Some(Original {
+            amount,
+            currency: self.rows.need(0, 6)?,
+            rate: self.rows.decimal(0, 7)?,
+            rounding: self.rows.decimal(0, 8)?,
+        }))
+    }
+
+    fn funded(&self, change: &Change<'_>, rules: &Rules) -> Result<Funded> {
+        let balance = match self.rows.opt_amount(0, 9)? {
+            Some(balance) => balance,
+            None => balance(change.wallet, rules)?,
+        };
+        Ok(Funded {
+            entry_id: change.entry_id,
+            amount: self.amount()?,
+            currency: rules.currency.clone(),
+            balance,
+            status: self.status.clone(),
+            replayed: true,
+        })
+    }
+}
+
+/// WL013: the funding is past the point where the call makes sense.
+pub fn not_open(entry_id: [u8; 16], status: &str, hint: &str) -> Error {
+    Error::new(Code::FundingNotOpen, format!("the funding is {status}"))
+        .detail(format!("The entry_id is {}.", uuid_text(entry_id)))
+        .hint(hint)
+}
+
+/// Notes what became of a funding.
+pub fn finish(
+    change: &Change<'_>,
+    status: &str,
+    at: Timestamp,
+    reversal: Option<[u8; 16]>,
+) -> Result<()> {
+    FINISH
+        .run(&[
+            Value::Text(change.wallet),
+            Value::Uuid(change.entry_id),
+            Value::Text(status),
+            Value::Time(at),
+            Value::OptText(change.reason),
+            Value::OptUuid(reversal),
+        ])
+        .map(drop)
+}
+
+/// Credits a pending funding. A second call, of whatever key, answers with what the first did.
+pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
+    let wallet = change.wallet;
+    lock_wallet(wallet)?;
+    let answered = call.answered()?.is_some();
+    let rules = rules::read(wallet)?;
+    let found = Found::of(wallet, change.entry_id)?;
+    let result = match found.status.as_str() {
+        "pending" => {
+            rules.require_open(wallet)?;
+            let original = found.original()?;
+            let (method, reference) = (found.method()?, found.reference());
+            let paid = Paid {
+                entry_id: change.entry_id,
+                amount: found.amount()?,
+                method: &method,
+                reference: reference.as_deref(),
+                original: original.as_ref(),
+                key: None,
+                fingerprint: None,
+                actor: change.actor,
+                metadata: change.metadata.clone().or_else(|| found.metadata()),
+            };
+            let debt = TERMS.run(&[Value::Text(wallet)])?.amount(0, 2)?;
+            let (balance, at) = book(wallet, &paid, debt, &rules)?;
+            finish(change, "settled", at, None)?;
+            Funded {
+                balance,
+                status: "settled".to_owned(),
+                replayed: false,
+                ..found.funded(change, &rules)?
+            }
+        }
+        "failed" => {
+            return Err(not_open(
+                change.entry_id,
+                "failed",
+                "If the money has come after all, fund() it again; the reference is free.",
+            ));
+        }
+        _ => found.funded(change, &rules)?,
+    };
+    if !answered {
+        call.remember(None)?;
+    }
+    Ok(result)
+}
+
+impl Found {
+    fn metadata(&self) -> Option<Document> {
+        self.rows.datum(0, 11).map(|datum| {
+            let value = Jsonb(datum);
+            let text = value.to_text();
+            Document { value, text }
+        })
+    }
+}
+
+/// Ends a pending funding without money.
+pub fn fail(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
+    let wallet = change.wallet;
+    lock_wallet(wallet)?;
+    let answered = call.answered()?.is_some();
+    let rules = rules::read(wallet)?;
+    let found = Found::of(wallet, change.entry_id)?;
+    let result = match found.status.as_str() {
+        "pending" => {
+            finish(change, "failed", clock::now(), None)?;
+            Funded {
+                status: "failed".to_owned(),
+                replayed: false,
+                ..found.funded(change, &rules)?
+            }
+        }
+        "failed" => found.funded(change, &rules)?,
+        status => {
+            return Err(not_open(
+                change.entry_id,
+                status,
+                "Take back what was credited with reverse_funding().",
+            ));
+        }
+    };
+    if !answered {
+        call.remember(None)?;
+    }
+    Ok(result)
+}
+
+/// Runs a call on a wallet's fundings with the rights that it needs.
+pub fn with_rights<T>(wallet: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    enter(LEVEL, wallet, |_| work())
 }

@@ -2,7 +2,10 @@
 
 pub mod api;
 pub mod charge;
+pub mod credit;
 pub mod funding;
+pub mod funding_api;
+pub mod fx;
 pub mod headers;
 pub mod limits;
 pub mod limits_api;
@@ -12,7 +15,9 @@ pub mod prices_api;
 pub mod replay;
 pub mod reprice;
 pub mod request;
+pub mod reversal;
 pub mod rules;
 pub mod triggers;
 pub mod unpriced;
+pub mod vouchers;
 pub mod wallets;

@@ -12,7 +12,7 @@ use crate::allowance::whole::{Cut, Extent, Whole, keep_low_thresholds, write_thr
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::once::Once;
-use crate::ledger::rules::{self, Rules};
+use crate::ledger::rules::{self, Rules, Status};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
@@ -383,7 +383,11 @@ pub fn turn(
             Value::Text(status),
             Value::OptText(reason),
         ])?;
-        recut_under(wallet, rules.credit_limit)
+        recut_under(wallet, rules.credit_limit)?;
+        if turn == Turn::Freeze && rules.status == Status::Active {
+            outbox::announce(wallet, "wallet_frozen")?;
+        }
+        Ok(())
     })
 }
 

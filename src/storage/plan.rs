@@ -125,6 +125,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// `smallint`
     Int2(i16),
+    /// `integer`
+    Int4(i32),
     /// `bigint`
     Int8(i64),
     /// `bigint` or NULL
@@ -165,6 +167,7 @@ impl Value<'_> {
             Value::OptText(text) => text.and_then(IntoDatum::into_datum),
             Value::Bool(value) => value.into_datum(),
             Value::Int2(value) => value.into_datum(),
+            Value::Int4(value) => value.into_datum(),
             Value::Int8(value) => value.into_datum(),
             Value::OptInt8(value) => value.and_then(IntoDatum::into_datum),
             Value::Amount(value) => value.into_datum(),

@@ -134,6 +134,8 @@ pub enum Kind {
     Funding = b'f' as isize,
     /// Use.
     Charge = b'c' as isize,
+    /// Money taken back by whoever had paid it.
+    Chargeback = b'b' as isize,
 }
 
 /// The call that made it, as the ledger's `call` column keeps it: idempotency keys are unique
@@ -146,6 +148,8 @@ pub enum Call {
     Charge = b'c' as isize,
     /// `price_unpriced`
     Price = b'p' as isize,
+    /// `reverse_funding`
+    Reverse = b'b' as isize,
 }
 
 /// A line of the ledger before it is chained.

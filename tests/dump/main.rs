@@ -17,6 +17,8 @@ const TABLES: &[&str] = &[
     "ledger",
     "unpriced_charges",
     "funding_requests",
+    "fx_rates",
+    "vouchers",
     "outbox",
     "prices",
     "markups",

@@ -44,7 +44,7 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
         }
         // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
         // else can be using a key of theirs now.
-        if link.lane != 0 && entry.call != Call::Fund {
+        if link.lane != 0 && !matches!(entry.call, Call::Fund | Call::Reverse) {
             return append_speculatively(table, row, &keys);
         }
     }

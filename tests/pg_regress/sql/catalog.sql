@@ -49,7 +49,7 @@ SELECT n.nspname AS schema_open_to_public, a.privilege_type
 SELECT t.typname AS type_open_to_public
   FROM pg_type t
  CROSS JOIN LATERAL aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
- WHERE t.oid IN ('wallet.charge_result'::regtype, 'wallet.fund_result'::regtype, 'wallet.price_result'::regtype)
+ WHERE t.oid IN ('wallet.charge_result'::regtype, 'wallet.fund_result'::regtype, 'wallet.reversal_result'::regtype, 'wallet.price_result'::regtype)
    AND a.grantee = 0;
 
 -- Every function pins its search path. Two do not by a SET clause, which costs more than the rest
@@ -87,7 +87,8 @@ SELECT c.relname, p.polname, p.polcmd, p.polpermissive, p.polroles
 SELECT con.conrelid::regclass AS table, con.conname AS key_not_by_wallet
   FROM pg_constraint con
  WHERE con.connamespace = 'wallet'::regnamespace AND con.contype IN ('p', 'u', 'f')
-   AND con.conrelid NOT IN ('wallet.prices'::regclass, 'wallet.markups'::regclass, 'wallet.usage_mappings'::regclass)
+   AND con.conrelid NOT IN ('wallet.prices'::regclass, 'wallet.markups'::regclass, 'wallet.usage_mappings'::regclass,
+                            'wallet.fx_rates'::regclass, 'wallet.vouchers'::regclass)
    AND (SELECT attname FROM pg_attribute WHERE attrelid = con.conrelid AND attnum = con.conkey[1]) <> 'wallet_id';
 -- Every foreign key has an index to look it up by.
 SELECT con.conrelid::regclass AS table, con.conname AS foreign_key_without_index

@@ -1,0 +1,303 @@
+//! SQL functions on fundings, exchange rates and vouchers.
+
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+
+use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::args;
+use crate::composite;
+use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::{currency, fingerprint, owned, unsupported};
+use crate::ledger::funding::{self, Change, Funded, Funding};
+use crate::ledger::fx::{self, NewRate};
+use crate::ledger::once::Once;
+use crate::ledger::reversal;
+use crate::ledger::vouchers::{self, NewVoucher, Redemption};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::row::text;
+use crate::storage::rows::uuid_text;
+
+composite!(
+    /// What calls on fundings return.
+    FundRow,
+    "wallet.fund_result"
+);
+composite!(
+    /// What `reverse_funding` returns.
+    ReversalRow,
+    "wallet.reversal_result"
+);
+
+fn fund_row(funded: Funded) -> FundRow {
+    FundRow(vec![
+        Uuid::from_bytes(funded.entry_id).into_datum(),
+        funded.amount.into_datum(),
+        text(&funded.currency),
+        funded.balance.into_datum(),
+        text(&funded.status),
+        funded.replayed.into_datum(),
+    ])
+}
+
+/// Credits a wallet, or notes money that is on its way.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn fund(
+    wallet: Option<&str>,
+    amount: Option<Number>,
+    method: default!(Option<&str>, "'card'"),
+    reference: default!(Option<&str>, "NULL"),
+    currency: default!(Option<&str>, "NULL"),
+    rate: default!(Option<Number>, "NULL"),
+    status: default!(Option<&str>, "'settled'"),
+    expires_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    priority: default!(Option<i32>, "100"),
+    promotional: default!(Option<bool>, "false"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> FundRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let status = args::word("status", status, &["settled", "pending"], |word| word, &[])?;
+        unsupported("expires_at", expires_at.is_some(), "grants")?;
+        unsupported("priority", priority != Some(100), "grants")?;
+        unsupported("promotional", promotional != Some(false), "grants")?;
+        let funding = Funding {
+            wallet,
+            amount: args::positive_amount("amount", amount.as_ref())?,
+            method: args::required("method", method)?,
+            reference: args::name("reference", reference)?,
+            currency: currency
+                .map(|value| self::currency("currency", Some(value)))
+                .transpose()?,
+            rate: rate.as_ref().map(fx::rate).transpose()?,
+            pending: status == "pending",
+            bounded: true,
+            key: args::name("idempotency_key", idempotency_key)?,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        funding::with_rights(wallet, || funding::fund(&funding))
+    };
+    fund_row(work().or_raise())
+}
+
+/// Checks what the calls on an existing funding have in common.
+fn change<'a>(
+    wallet: Option<&'a str>,
+    entry_id: Option<Uuid>,
+    reason: Option<&'a str>,
+    actor: Option<&'a str>,
+    metadata: Option<Jsonb>,
+) -> Result<Change<'a>> {
+    Ok(Change {
+        wallet: args::required("wallet", wallet)?,
+        entry_id: *entry_id
+            .ok_or_else(|| {
+                Error::argument("entry_id is missing")
+                    .detail("The argument entry_id is NULL or was not given.")
+                    .hint("Give the entry_id that fund() returned.")
+            })?
+            .as_bytes(),
+        reason: args::text("reason", reason)?,
+        actor: args::name("actor", actor)?,
+        metadata: args::document("metadata", metadata)?,
+    })
+}
+
+fn once<'a>(call: &'static str, change: &Change<'a>, key: Option<&'a str>) -> Result<Once<'a>> {
+    Ok(Once {
+        wallet: change.wallet,
+        call,
+        key: args::name("idempotency_key", key)?,
+        fingerprint: fingerprint(&[
+            ("entry_id", Some(uuid_text(change.entry_id))),
+            ("reason", owned(change.reason)),
+        ]),
+    })
+}
+
+/// Credits a pending funding.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn settle_funding(
+    wallet: Option<&str>,
+    entry_id: Option<Uuid>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> FundRow {
+    let work = || {
+        let change = change(wallet, entry_id, None, actor, metadata)?;
+        let call = once("settle_funding", &change, idempotency_key)?;
+        funding::with_rights(change.wallet, || funding::settle(&change, call))
+    };
+    fund_row(work().or_raise())
+}
+
+/// Ends a pending funding that no money will come of.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn fail_funding(
+    wallet: Option<&str>,
+    entry_id: Option<Uuid>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> FundRow {
+    let work = || {
+        let change = change(wallet, entry_id, reason, actor, metadata)?;
+        let call = once("fail_funding", &change, idempotency_key)?;
+        funding::with_rights(change.wallet, || funding::fail(&change, call))
+    };
+    fund_row(work().or_raise())
+}
+
+/// Takes back a settled funding that failed late or was charged back.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn reverse_funding(
+    wallet: Option<&str>,
+    entry_id: Option<Uuid>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> ReversalRow {
+    let work = || {
+        let change = change(wallet, entry_id, reason, actor, metadata)?;
+        let key = args::name("idempotency_key", idempotency_key)?;
+        funding::with_rights(change.wallet, || reversal::reverse(&change, key))
+    };
+    let reversed = work().or_raise();
+    ReversalRow(vec![
+        Uuid::from_bytes(reversed.entry_id).into_datum(),
+        reversed.amount.into_datum(),
+        text(&reversed.currency),
+        reversed.balance.into_datum(),
+        text("reversed"),
+        reversed.replayed.into_datum(),
+        reversed.taken.and_then(IntoDatum::into_datum),
+        reversed.debt.into_datum(),
+    ])
+}
+
+/// Sets what one unit of a currency is worth in another, from a date on.
+#[pg_extern(schema = "wallet", requires = ["ledger"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn set_fx_rate(
+    from_currency: Option<&str>,
+    to_currency: Option<&str>,
+    rate: Option<Number>,
+    effective_from: default!(Option<TimestampWithTimeZone>, "now()"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> Uuid {
+    let work = || {
+        let missing = |name: &str| {
+            Error::argument(format!("{name} is missing"))
+                .detail(format!("The argument {name} is NULL or was not given."))
+                .hint(format!("Give a {name}."))
+        };
+        let new = NewRate {
+            from: currency("from_currency", from_currency)?,
+            to: currency("to_currency", to_currency)?,
+            rate: fx::rate(&rate.ok_or_else(|| missing("rate"))?)?,
+            effective_from: args::time("effective_from", effective_from)?
+                .ok_or_else(|| missing("effective_from"))?,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        if new.from == new.to {
+            return Err(
+                Error::argument("from_currency and to_currency are the same")
+                    .detail(format!("Both are {}.", crate::error::quoted(new.from)))
+                    .hint("A currency needs no rate to itself."),
+            );
+        }
+        // The rate itself is the key: setting the same one again changes nothing.
+        args::name("idempotency_key", idempotency_key)?;
+        enter(Level::Admin, ALL_WALLETS, |_| fx::set(&new))
+    };
+    Uuid::from_bytes(work().or_raise())
+}
+
+/// Makes a voucher code that wallets can redeem.
+#[pg_extern(schema = "wallet", requires = ["ledger"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn create_voucher(
+    code: Option<&str>,
+    amount: Option<Number>,
+    currency: default!(Option<&str>, "'USD'"),
+    expires_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    max_redemptions: default!(Option<i32>, "1"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> Uuid {
+    let work = || {
+        let new = NewVoucher {
+            code: args::required("code", code)?,
+            amount: args::positive_amount("amount", amount.as_ref())?,
+            currency: self::currency("currency", currency)?,
+            expires_at: args::time("expires_at", expires_at)?,
+            max_redemptions: max_redemptions.filter(|most| *most > 0).ok_or_else(|| {
+                Error::argument("max_redemptions is out of range")
+                    .detail("It is how many wallets may redeem the voucher: one or more.")
+                    .hint("Leave it out for a voucher that is redeemed once.")
+            })?,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        let call = Once {
+            wallet: "",
+            call: "create_voucher",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("code", owned(code)),
+                ("amount", Some(new.amount.to_fixed())),
+                ("currency", owned(currency)),
+                ("expires_at", new.expires_at.map(|at| at.0.to_string())),
+                ("max_redemptions", Some(new.max_redemptions.to_string())),
+            ]),
+        };
+        enter(Level::Admin, ALL_WALLETS, |_| vouchers::create(&new, call))
+    };
+    Uuid::from_bytes(work().or_raise())
+}
+
+/// Credits a wallet with a voucher, once.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn redeem_voucher(
+    wallet: Option<&str>,
+    code: Option<&str>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> FundRow {
+    let work = || {
+        let redemption = Redemption {
+            wallet: args::required("wallet", wallet)?,
+            code: args::required("code", code)?,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        let call = Once {
+            wallet: redemption.wallet,
+            call: "redeem_voucher",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[("code", owned(code))]),
+        };
+        funding::with_rights(redemption.wallet, || vouchers::redeem(&redemption, call))
+    };
+    fund_row(work().or_raise())
+}

@@ -1,0 +1,194 @@
+//! `reverse_funding`: a settled funding failed late or was charged back.
+//!
+//! The entry takes all of it back, so that the ledger says what happened. What is still there
+//! leaves the balance; the rest becomes a debt beside it, which the next funding pays first. Credit
+//! and what open holds have set aside are left alone.
+
+use crate::allowance::lanes::{changed_underneath, range};
+use crate::allowance::outbox;
+use crate::allowance::whole::{Cut, Extent, Whole};
+use crate::error::Result;
+use crate::ledger::funding::{Change, Found, finish, lock_wallet, not_open};
+use crate::ledger::fx::Original;
+use crate::ledger::replay::{by_key, conflict};
+use crate::ledger::request::Fingerprint;
+use crate::ledger::rules::{self, Status};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{Call, Entry, Kind, link};
+use crate::storage::{clock, store};
+
+statement!(
+    OWE,
+    [TEXTOID, NUMERICOID],
+    "UPDATE wallet.wallets SET debt = debt + $2 WHERE wallet_id = $1 RETURNING debt"
+);
+
+statement!(
+    FREEZE,
+    [TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets SET status = 'frozen', status_reason = $2
+      WHERE wallet_id = $1 AND status = 'active' AND freeze_on_chargeback"
+);
+
+statement!(
+    REVERSAL,
+    [TEXTOID, UUIDOID],
+    "SELECT l.amount, coalesce(l.balance, l.lane_balance), w.debt
+       FROM wallet.ledger l
+       JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
+      WHERE l.wallet_id = $1 AND l.entry_id = $2"
+);
+
+/// What `reverse_funding` returns.
+pub struct Reversed {
+    /// The entry that takes it back.
+    pub entry_id: [u8; 16],
+    /// How much in all.
+    pub amount: Amount,
+    /// The wallet's currency.
+    pub currency: String,
+    /// The wallet's balance after it.
+    pub balance: Amount,
+    /// True when an earlier call did it.
+    pub replayed: bool,
+    /// How much of it left the balance; not known of an earlier call.
+    pub taken: Option<Amount>,
+    /// What the wallet owes.
+    pub debt: Amount,
+}
+
+/// Takes a settled funding back, once however often it is called.
+pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
+    let wallet = change.wallet;
+    lock_wallet(wallet)?;
+    let mut fingerprint = Fingerprint::new(Call::Reverse as u8);
+    fingerprint.field(
+        "entry_id",
+        Some(&crate::storage::rows::uuid_text(change.entry_id)),
+    );
+    let fingerprint = fingerprint.finish();
+    if let Some(rows) = by_key(wallet, key, Call::Reverse)? {
+        if rows.need::<[u8; 16]>(0, 1)? != fingerprint {
+            return Err(conflict(key.unwrap_or_default(), "entry_id"));
+        }
+        return replay(wallet, rows.need(0, 0)?);
+    }
+    let found = Found::of(wallet, change.entry_id)?;
+    match found.status.as_str() {
+        "settled" => {}
+        "reversed" => {
+            let missing = || crate::error::Error::internal("a reversal has no entry");
+            return replay(wallet, found.reversal_id().ok_or_else(missing)?);
+        }
+        "pending" => {
+            let hint = "Nothing was credited: end it with fail_funding().";
+            return Err(not_open(change.entry_id, "pending", hint));
+        }
+        status => {
+            let hint = "Nothing was credited, so there is nothing to take back.";
+            return Err(not_open(change.entry_id, status, hint));
+        }
+    }
+    let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
+    let credit = rules.credit_limit;
+    let amount = found.amount()?;
+    let mut whole = Whole::new(wallet, lanes, credit)?;
+    let before = whole.room()?;
+    let there = before.minus(credit).map_err(range)?.max(Amount::ZERO);
+    let taken = amount.min(there);
+    let balance = whole.balance(credit)?.minus(taken).map_err(range)?;
+    let (method, reference, original) = (found.method()?, found.reference(), found.original()?);
+    let contra = format!("funding:{method}");
+    let entry = Entry {
+        entry_id: uuid::Uuid::now_v7().into_bytes(),
+        created_at: clock::now(),
+        event_at: None,
+        wallet,
+        kind: Kind::Chargeback,
+        call: Call::Reverse,
+        amount: amount.negated(),
+        key,
+        fingerprint: key.map(|_| fingerprint),
+        related_id: Some(change.entry_id),
+        user_id: None,
+        team: None,
+        provider: None,
+        model: None,
+        service: None,
+        region: None,
+        service_tier: None,
+        lines: None,
+        usage: original.as_ref().map(Original::document),
+        tags: None,
+        contra: Some(&contra),
+        reference: reference.as_deref(),
+        reason: change.reason,
+        actor: change.actor,
+        metadata: change.metadata.clone(),
+    };
+    let lane = whole.booking_lane(rules.lanes)?;
+    let booked = lane.booked.minus(amount).map_err(range)?;
+    let link = link(&entry, lane, booked, balance);
+    // The lane may be overdrawn for a moment: the re-cut makes up for it.
+    lane.allotted = lane.allotted.minus(taken).map_err(range)?;
+    lane.booked = booked;
+    lane.seq = link.seq;
+    lane.hash = Some(link.hash);
+    let owed = amount.minus(taken).map_err(range)?;
+    let debt = OWE
+        .run(&[Value::Text(wallet), Value::Amount(owed)])?
+        .amount(0, 0)?;
+    let frozen = rules.status == Status::Active
+        && !FREEZE
+            .run(&[
+                Value::Text(wallet),
+                Value::Text(change.reason.unwrap_or("chargeback")),
+            ])?
+            .is_empty();
+    let epoch = if frozen {
+        rules::new_epoch()
+    } else {
+        rules.cut().epoch
+    };
+    let crossings = whole.settle(
+        before,
+        Cut {
+            epoch,
+            ..rules.cut()
+        },
+    )?;
+    whole.write()?;
+    if !store::append(&entry, &link)? {
+        return Err(changed_underneath(wallet));
+    }
+    finish(change, "reversed", entry.created_at, Some(entry.entry_id))?;
+    outbox::emit(wallet, &crossings)?;
+    if frozen {
+        outbox::announce(wallet, "wallet_frozen")?;
+    }
+    Ok(Reversed {
+        entry_id: entry.entry_id,
+        amount,
+        currency: rules.currency.clone(),
+        balance,
+        replayed: false,
+        taken: Some(taken),
+        debt,
+    })
+}
+
+/// What the first call answered; the debt is today's.
+fn replay(wallet: &str, entry_id: [u8; 16]) -> Result<Reversed> {
+    let rows = REVERSAL.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
+    Ok(Reversed {
+        entry_id,
+        amount: rows.amount(0, 0)?.negated(),
+        currency: rules::read(wallet)?.currency.clone(),
+        balance: rows.amount(0, 1)?,
+        replayed: true,
+        taken: None,
+        debt: rows.amount(0, 2)?,
+    })
+}

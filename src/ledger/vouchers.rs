@@ -1,0 +1,183 @@
+//! Voucher codes: money that waits for whoever knows the code.
+//!
+//! A redemption is a funding of the method `voucher` whose reference is the voucher's id: the
+//! unique reference keeps a wallet from redeeming it twice, and the voucher's row, which is locked
+//! after the wallet's, keeps all wallets together from redeeming it too often.
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Code, Error, Result};
+use crate::ledger::funding::{self, Funded, Funding, lock_wallet};
+use crate::ledger::once::Once;
+use crate::ledger::rules;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{Document, uuid_text};
+
+/// How a redemption is called among fundings.
+const METHOD: &str = "voucher";
+
+statement!(
+    CREATE,
+    [
+        BYTEAOID,
+        UUIDOID,
+        NUMERICOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        INT4OID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.vouchers
+        (code_hash, voucher_id, amount, currency, expires_at, max_redemptions, created_at, actor,
+         metadata)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+     ON CONFLICT DO NOTHING"
+);
+
+statement!(
+    LOCK,
+    [BYTEAOID],
+    "SELECT voucher_id, amount, currency, expires_at, max_redemptions, redemptions
+       FROM wallet.vouchers WHERE code_hash = $1 FOR NO KEY UPDATE"
+);
+
+statement!(
+    COUNT,
+    [BYTEAOID],
+    "UPDATE wallet.vouchers SET redemptions = redemptions + 1 WHERE code_hash = $1"
+);
+
+statement!(
+    REDEEMED,
+    [TEXTOID, TEXTOID],
+    "SELECT entry_id FROM wallet.funding_requests
+      WHERE wallet_id = $1 AND method = 'voucher' AND reference = $2"
+);
+
+fn hash(code: &str) -> [u8; 32] {
+    Sha256::digest(code).into()
+}
+
+/// What `create_voucher` was asked for.
+pub struct NewVoucher<'a> {
+    /// The code.
+    pub code: &'a str,
+    /// What it is worth.
+    pub amount: Amount,
+    /// In which currency.
+    pub currency: &'a str,
+    /// Until when it can be redeemed.
+    pub expires_at: Option<Timestamp>,
+    /// By how many wallets.
+    pub max_redemptions: i32,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// Makes a voucher and gives its id.
+pub fn create(new: &NewVoucher<'_>, call: Once<'_>) -> Result<[u8; 16]> {
+    let hash = hash(new.code);
+    if call.answered()?.is_some() {
+        let known = LOCK.run(&[Value::Bytes(&hash)])?;
+        return known.need(0, 0);
+    }
+    let id = uuid::Uuid::now_v7().into_bytes();
+    let rows = CREATE.run(&[
+        Value::Bytes(&hash),
+        Value::Uuid(id),
+        Value::Amount(new.amount),
+        Value::Text(new.currency),
+        Value::OptTime(new.expires_at),
+        Value::Int4(new.max_redemptions),
+        Value::Time(clock::now()),
+        Value::OptText(new.actor),
+        Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+    ])?;
+    if rows.is_empty() {
+        return Err(Error::new(
+            Code::UniqueViolation,
+            "a voucher of that code exists already",
+        )
+        .detail("Codes are unique in a database, also those that are used up.")
+        .hint("Choose another code.")
+        .rule("vouchers", "vouchers_pkey"));
+    }
+    call.remember(None)?;
+    Ok(id)
+}
+
+/// Who redeems what.
+pub struct Redemption<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// The code.
+    pub code: &'a str,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+fn not_valid(detail: &str) -> Error {
+    Error::new(Code::VoucherNotValid, "the voucher is not valid")
+        .detail(detail.to_owned())
+        .hint("Check the code, or ask whoever issued it.")
+}
+
+/// Credits the wallet with the voucher.
+pub fn redeem(redemption: &Redemption<'_>, call: Once<'_>) -> Result<Funded> {
+    let wallet = redemption.wallet;
+    lock_wallet(wallet)?;
+    let answered = call.answered()?.is_some();
+    rules::read(wallet)?.require_open(wallet)?;
+    let hash = hash(redemption.code);
+    let voucher = LOCK.run(&[Value::Bytes(&hash)])?;
+    if voucher.is_empty() {
+        return Err(not_valid("There is no voucher of that code."));
+    }
+    let reference = uuid_text(voucher.need(0, 0)?);
+    let currency: String = voucher.need(0, 2)?;
+    let mut funding = Funding {
+        wallet,
+        amount: voucher.amount(0, 1)?,
+        method: METHOD,
+        reference: Some(&reference),
+        currency: Some(&currency),
+        rate: None,
+        pending: false,
+        bounded: false,
+        key: None,
+        actor: redemption.actor,
+        metadata: redemption.metadata.clone(),
+    };
+    if answered {
+        // The reference finds what the first call has booked.
+        funding.actor = None;
+        return funding::fund(&funding);
+    }
+    let redeemed = REDEEMED.run(&[Value::Text(wallet), Value::Text(&reference)])?;
+    if !redeemed.is_empty() {
+        return Err(not_valid("This wallet has redeemed it before."));
+    }
+    if voucher
+        .get::<Timestamp>(0, 3)
+        .is_some_and(|end| end <= clock::now())
+    {
+        return Err(not_valid("It has expired."));
+    }
+    let (most, count): (i32, i32) = (voucher.need(0, 4)?, voucher.need(0, 5)?);
+    if count >= most {
+        return Err(not_valid("It was redeemed as often as it may be."));
+    }
+    COUNT.run(&[Value::Bytes(&hash)])?;
+    let funded = funding::fund(&funding)?;
+    call.remember(None)?;
+    Ok(funded)
+}
