@@ -86,6 +86,7 @@ extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 pub extern "C-unwind" fn _PG_init() {
     storage::invalidation::register();
     storage::store::register();
+    allowance::outbox::register();
 }
 
 /// Hooks of the `#[pg_test]` framework.

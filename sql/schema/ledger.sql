@@ -137,6 +137,12 @@ CREATE TABLE wallet.outbox (
     claimed_at   timestamptz,
     done_at      timestamptz,
     attempts     integer NOT NULL DEFAULT 0,
+    available_at timestamptz NOT NULL,
+    last_error   text,
     PRIMARY KEY (wallet_id, event_id)
 );
+CREATE INDEX outbox_event ON wallet.outbox (event_id);
+CREATE INDEX outbox_pending ON wallet.outbox (event_id) WHERE done_at IS NULL;
 COMMENT ON TABLE wallet.outbox IS 'Events, written in the transaction that caused them. The view events shows them.';
+COMMENT ON COLUMN wallet.outbox.event_id IS 'UUIDv7 to less than a microsecond: ordered by what happened first.';
+COMMENT ON COLUMN wallet.outbox.available_at IS 'When a worker may have it: at once, after the lease of the one that has it, or after the pause that retry_event() asked for.';

@@ -129,6 +129,10 @@ SELECT o.event_id AS id,
        o.created_at,
        o.claimed_at,
        o.done_at,
-       o.attempts
+       o.attempts,
+       o.available_at,
+       o.last_error
   FROM wallet.outbox o;
 COMMENT ON VIEW wallet.events IS 'What happened to wallets that somebody should know: one row an event, written with what caused it.';
+COMMENT ON COLUMN wallet.events.available_at IS 'When claim_events() gives it to a worker, if it is not done by then.';
+COMMENT ON COLUMN wallet.events.last_error IS 'What retry_event() was told last.';

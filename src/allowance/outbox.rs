@@ -1,17 +1,33 @@
 //! Events: a row in the outbox and a NOTIFY, both in the transaction that causes them.
+//!
+//! A NOTIFY takes a lock of the whole cluster until its transaction has committed. It is sent from
+//! here alone, so never without a row of the outbox, and `wallet.notify = off` leaves the rows.
+
+use std::cell::RefCell;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use uuid::{ContextV7, Timestamp as IdTime, Uuid};
 
 use crate::allowance::thresholds::Crossing;
 use crate::error::Result;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock;
+use crate::storage::jsonb::{Builder, Jsonb};
 use crate::storage::plan::{Run, Value};
 
 statement!(
     EMIT,
-    [TEXTOID, UUIDOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.outbox (wallet_id, event_id, event, threshold, created_at)
-     VALUES ($1, $2, $3, $4, $5)"
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        NUMERICOID,
+        JSONBOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.outbox (wallet_id, event_id, event, threshold, payload, created_at, available_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $6)"
 );
 
 // The payload names the event, never a balance: whoever may LISTEN may read it.
@@ -20,30 +36,168 @@ statement!(
     [TEXTOID, UUIDOID, TEXTOID, NUMERICOID],
     "SELECT pg_notify('wallet_events',
             format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":%s}',
-                   to_json($2), to_json($3), to_json($1), coalesce(to_json(trim_scale($4)), 'null')))"
+                   to_json($2), to_json($3), to_json($1),
+                   coalesce(to_json(trim_scale($4)), 'null')))"
 );
 
-/// Writes the events of a change, in their order.
-pub fn emit(wallet: &str, crossings: &[Crossing]) -> Result<()> {
-    for crossing in crossings {
-        let (event, threshold) = match *crossing {
-            Crossing::Low(at) => ("wallet_balance_low", at),
-            Crossing::Recovered(at) => ("wallet_balance_recovered", at),
-            Crossing::Depleted => ("wallet_depleted", Amount::ZERO),
-        };
-        let id = uuid::Uuid::now_v7().into_bytes();
-        let (wallet, event) = (Value::Text(wallet), Value::Text(event));
-        let (id, threshold) = (Value::Uuid(id), Value::Amount(threshold));
-        EMIT.run(&[wallet, id, event, threshold, Value::Time(clock::now())])?;
-        NOTIFY.run(&[wallet, id, event, threshold])?;
+/// `wallet.notify`
+static NOTIFIES: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Defines the setting; called once, when the library is loaded.
+pub fn register() {
+    GucRegistry::define_bool_guc(
+        c"wallet.notify",
+        c"Whether events are told to listeners of wallet_events.",
+        c"off keeps the outbox: claim_events() finds the same events.",
+        &NOTIFIES,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+macro_rules! names {
+    ($($variant:ident $name:literal $meaning:literal;)*) => {
+        /// The events of the interface.
+        #[allow(dead_code, reason = "each is emitted by the domain that it belongs to")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Name {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Name {
+            /// All of them.
+            #[allow(dead_code)]
+            pub const ALL: &'static [Name] = &[$(Name::$variant,)*];
+
+            /// As the outbox and listeners have it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Name::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+names! {
+    BalanceLow "wallet_balance_low" "Available fell below a threshold.";
+    BalanceRecovered "wallet_balance_recovered" "Available is back at or above a threshold.";
+    Depleted "wallet_depleted" "Nothing is left to spend.";
+    LimitNear "limit_near" "A limit's window has reached a fraction of its maximum.";
+    LimitReached "limit_reached" "A limit's window is full.";
+    TopupRequested "topup_requested" "A top-up rule asks for money.";
+    TopupSucceeded "topup_succeeded" "A top-up was paid and credited.";
+    TopupFailed "topup_failed" "A top-up was declined, or could not be requested.";
+    TopupRuleStopped "topup_rule_stopped" "A top-up rule was declined too often.";
+    GrantExpiring "grant_expiring" "A grant expires soon.";
+    GrantExpired "grant_expired" "A grant expired with something left.";
+    HoldExpired "hold_expired" "A hold was neither settled nor voided in time.";
+    WalletFrozen "wallet_frozen" "A wallet was frozen.";
+}
+
+/// A value of an event's payload.
+#[allow(dead_code, reason = "each domain needs others")]
+#[derive(Clone, Debug)]
+pub enum Field<'a> {
+    /// A string.
+    Text(&'a str),
+    /// A string, or null.
+    OptText(Option<&'a str>),
+    /// An amount, as a number.
+    Amount(Amount),
+    /// A whole number.
+    Count(i64),
+    /// An id, as a string.
+    Id([u8; 16]),
+    /// A point in time, as PostgreSQL prints it in JSON, or null.
+    Time(Option<clock::Timestamp>),
+}
+
+/// Something that somebody should know.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// What happened.
+    pub name: Name,
+    /// The threshold that was crossed, where there is one.
+    pub threshold: Option<Amount>,
+    /// What a worker needs to act on it. It stays in the outbox and is not sent to listeners.
+    pub payload: &'a [(&'a str, Field<'a>)],
+}
+
+thread_local! {
+    /// Ids grow with time to less than a microsecond, so that what happened one after the other,
+    /// in whatever backends, is in that order by id too.
+    static IDS: RefCell<ContextV7> = RefCell::new(ContextV7::new().with_additional_precision());
+}
+
+fn next_id() -> [u8; 16] {
+    IDS.with_borrow(|context| Uuid::new_v7(IdTime::now(context)).into_bytes())
+}
+
+fn payload(fields: &[(&str, Field<'_>)]) -> Jsonb {
+    let mut json = Builder::default();
+    json.begin_object();
+    for (key, value) in fields {
+        match value {
+            Field::Text(text) => json.text(key, Some(text)),
+            Field::OptText(text) => json.text(key, *text),
+            Field::Amount(amount) => json.amount(key, *amount),
+            Field::Count(count) => json.decimal(key, (*count).into()),
+            Field::Id(id) => json.text(key, Some(&crate::storage::rows::uuid_text(*id))),
+            Field::Time(at) => json.text(key, at.map(clock::Timestamp::to_json).as_deref()),
+        }
+    }
+    json.finish_object()
+}
+
+/// Writes an event of a wallet and, with the commit, tells listeners.
+pub fn emit_event(wallet: &str, event: &Event<'_>) -> Result<()> {
+    let id = Value::Uuid(next_id());
+    let (wallet, name) = (Value::Text(wallet), Value::Text(event.name.as_str()));
+    let threshold = Value::OptAmount(event.threshold);
+    let payload = Value::Jsonb(payload(event.payload));
+    EMIT.run(&[
+        wallet,
+        id,
+        name,
+        threshold,
+        payload,
+        Value::Time(clock::now()),
+    ])?;
+    if NOTIFIES.get() {
+        NOTIFY.run(&[wallet, id, name, threshold])?;
     }
     Ok(())
 }
 
-/// Writes an event that has no threshold.
-pub fn announce(wallet: &str, event: &str) -> Result<()> {
-    let id = Value::Uuid(uuid::Uuid::now_v7().into_bytes());
-    let (wallet, event) = (Value::Text(wallet), Value::Text(event));
-    EMIT.run(&[wallet, id, event, Value::Null, Value::Time(clock::now())])?;
-    NOTIFY.run(&[wallet, id, event, Value::Null]).map(drop)
+/// Writes an event of which there is nothing more to say.
+pub fn announce(wallet: &str, name: Name) -> Result<()> {
+    let (threshold, payload) = (None, &[][..]);
+    emit_event(
+        wallet,
+        &Event {
+            name,
+            threshold,
+            payload,
+        },
+    )
+}
+
+/// Writes the events of a change of the balance, in their order.
+pub fn emit(wallet: &str, crossings: &[Crossing]) -> Result<()> {
+    for crossing in crossings {
+        let (name, threshold) = match *crossing {
+            Crossing::Low(at) => (Name::BalanceLow, at),
+            Crossing::Recovered(at) => (Name::BalanceRecovered, at),
+            Crossing::Depleted => (Name::Depleted, Amount::ZERO),
+        };
+        let threshold = Some(threshold);
+        emit_event(
+            wallet,
+            &Event {
+                name,
+                threshold,
+                payload: &[],
+            },
+        )?;
+    }
+    Ok(())
 }

@@ -166,7 +166,7 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
     finish(change, "reversed", entry.created_at, Some(entry.entry_id))?;
     outbox::emit(wallet, &crossings)?;
     if frozen {
-        outbox::announce(wallet, "wallet_frozen")?;
+        outbox::announce(wallet, outbox::Name::WalletFrozen)?;
     }
     Ok(Reversed {
         entry_id: entry.entry_id,

@@ -385,7 +385,7 @@ pub fn turn(
         ])?;
         recut_under(wallet, rules.credit_limit)?;
         if turn == Turn::Freeze && rules.status == Status::Active {
-            outbox::announce(wallet, "wallet_frozen")?;
+            outbox::announce(wallet, outbox::Name::WalletFrozen)?;
         }
         Ok(())
     })

@@ -21,6 +21,12 @@ impl Timestamp {
         Timestamp(micros.saturating_sub(EPOCH_OFFSET))
     }
 
+    /// ISO 8601 in UTC, as JSON has it.
+    pub fn to_json(self) -> String {
+        jiff::Timestamp::from_microsecond(self.unix_micros())
+            .map_or_else(|_| "infinity".to_owned(), |at| at.to_string())
+    }
+
     /// False for `infinity` and `-infinity`.
     pub fn is_finite(self) -> bool {
         self.0 != i64::MIN && self.0 != i64::MAX

@@ -15,6 +15,7 @@ use pgrx::{pg_sys, varlena};
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
+use crate::money::Amount;
 use crate::storage::numeric::{self, Number};
 
 /// Levels of nesting that an argument may have.
@@ -292,6 +293,13 @@ impl Builder {
     /// Adds a number.
     pub fn decimal(&mut self, key: &str, value: Decimal) {
         self.numeric(key, numeric::decimal_datum(value));
+    }
+
+    /// Adds an amount as a number.
+    pub fn amount(&mut self, key: &str, value: Amount) {
+        if let Some(datum) = value.into_datum() {
+            self.numeric(key, datum);
+        }
     }
 
     /// Closes the object.
