@@ -5,6 +5,7 @@ use pgrx::datum::{FromDatum, IntoDatum, TimestampWithTimeZone};
 
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
+use crate::storage::cards;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::numeric::Number;
@@ -51,7 +52,11 @@ fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Opt
                 ))
                 .hint("Use a shorter one; long texts belong into a table of your own."))
         }
-        value => Ok(value),
+        Some(text) => {
+            cards::refuse_in_text(argument, argument, text)?;
+            Ok(value)
+        }
+        None => Ok(None),
     }
 }
 

@@ -141,6 +141,7 @@ impl Error {
             self.hint.as_deref(),
             self.table,
             self.constraint.as_deref(),
+            self.code == Code::CardDataRefused,
         )
     }
 }

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 mod access;
 mod allowance;
 mod args;
+mod cards;
 mod error;
 mod ledger;
 mod limits;
@@ -87,6 +88,7 @@ pub extern "C-unwind" fn _PG_init() {
     storage::invalidation::register();
     storage::store::register();
     allowance::outbox::register();
+    storage::cards::register();
 }
 
 /// Hooks of the `#[pg_test]` framework.

@@ -94,9 +94,9 @@ fn grant_access(
     db_role: Option<&str>,
     level: Option<&str>,
     wallet: default!(Option<&str>, "'*'"),
-    #[allow(unused)] idempotency_key: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
         let Change {
@@ -104,6 +104,8 @@ fn grant_access(
             level,
             wallet,
         } = change(db_role, level, wallet, actor)?;
+        args::name("idempotency_key", idempotency_key)?;
+        args::document("metadata", metadata)?;
         enter(Level::Admin, wallet, |_| {
             require_role(role)?;
             if wallet != ALL_WALLETS && WALLET_EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
@@ -129,9 +131,9 @@ fn revoke_access(
     db_role: Option<&str>,
     level: Option<&str>,
     wallet: default!(Option<&str>, "'*'"),
-    #[allow(unused)] idempotency_key: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
         let Change {
@@ -139,6 +141,8 @@ fn revoke_access(
             level,
             wallet,
         } = change(db_role, level, wallet, actor)?;
+        args::name("idempotency_key", idempotency_key)?;
+        args::document("metadata", metadata)?;
         enter(Level::Admin, wallet, |_| {
             let values = [
                 Value::Text(wallet),

@@ -224,6 +224,7 @@ fn update_wallet(
     row(work())
 }
 
+#[allow(clippy::too_many_arguments)]
 fn turn(
     wallet: Option<&str>,
     turn: Turn,
@@ -231,10 +232,12 @@ fn turn(
     reason: Option<&str>,
     idempotency_key: Option<&str>,
     actor: Option<&str>,
+    metadata: Option<Jsonb>,
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
         let reason = args::text("reason", reason)?;
         let key = args::name("idempotency_key", idempotency_key)?;
         let fingerprint = fingerprint(&[("reason", owned(reason))]);
@@ -259,7 +262,7 @@ fn freeze_wallet(
     reason: default!(Option<&str>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
     turn(
         wallet,
@@ -268,6 +271,7 @@ fn freeze_wallet(
         reason,
         idempotency_key,
         actor,
+        metadata,
     )
 }
 
@@ -278,7 +282,7 @@ fn unfreeze_wallet(
     wallet: Option<&str>,
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
     turn(
         wallet,
@@ -287,6 +291,7 @@ fn unfreeze_wallet(
         None,
         idempotency_key,
         actor,
+        metadata,
     )
 }
 
@@ -298,7 +303,7 @@ fn close_wallet(
     reason: default!(Option<&str>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
     turn(
         wallet,
@@ -307,6 +312,7 @@ fn close_wallet(
         reason,
         idempotency_key,
         actor,
+        metadata,
     )
 }
 
@@ -318,11 +324,12 @@ fn set_lanes(
     lanes: Option<i32>,
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
         let lanes = self::lanes(lanes)?;
         let key = args::name("idempotency_key", idempotency_key)?;
         let fingerprint = fingerprint(&[("lanes", Some(lanes.to_string()))]);

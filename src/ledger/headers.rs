@@ -40,7 +40,7 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
         let total = match rows.datum(0, 4) {
             // Without a line nothing was used, or it had no price.
             Some(usage) if lines.is_empty() => {
-                tokens(&Usage::of_entry(Jsonb(usage).read("usage", usize::MAX)?)?)
+                tokens(&Usage::of_entry(Jsonb(usage).reread("usage")?)?)
             }
             _ => lines::total_tokens(
                 lines

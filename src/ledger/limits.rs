@@ -117,7 +117,7 @@ pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
 
 fn answer_id(result: Option<crate::storage::jsonb::Jsonb>) -> Result<[u8; 16]> {
     let lost = || Error::internal("an answer was not kept");
-    let json = result.ok_or_else(lost)?.read("result", usize::MAX)?;
+    let json = result.ok_or_else(lost)?.reread("result")?;
     match json.as_object() {
         Some([(_, Json::String(id))]) => {
             Ok(uuid::Uuid::parse_str(id).map_err(|_| lost())?.into_bytes())

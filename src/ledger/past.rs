@@ -43,7 +43,7 @@ pub fn usage(rows: &Rows, row: usize, first: i32) -> Result<(Usage, String, Time
     let object = rows
         .datum(row, first + 3)
         .ok_or_else(|| Error::internal("a charge by usage has no usage"))?;
-    let mut usage = Usage::of_entry(Jsonb(object).read("usage", usize::MAX)?)?;
+    let mut usage = Usage::of_entry(Jsonb(object).reread("usage")?)?;
     // Given as arguments, perhaps.
     usage.model = Some(model.clone());
     usage.region = rows.get(row, first + 1);

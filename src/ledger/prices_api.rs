@@ -25,10 +25,11 @@ fn use_price_list(
     price_list: Option<&str>,
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        args::document("metadata", metadata)?;
         let list = args::required("price_list", price_list)?;
         args::name("actor", actor)?;
         let call = Once {

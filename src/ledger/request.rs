@@ -209,7 +209,7 @@ impl<'a> Request<'a> {
 
 /// The canonical form of a document that was checked before.
 pub fn canonical(value: Jsonb) -> Option<String> {
-    let json: Json = value.read("document", usize::MAX).ok()?;
+    let json: Json = value.reread("document").ok()?;
     let mut out = String::new();
     json.write_canonical(&mut out);
     Some(out)

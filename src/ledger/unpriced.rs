@@ -195,11 +195,7 @@ fn answer(booked: &[LatePrice]) -> Jsonb {
 
 fn first_answer(answer: &Answer) -> Result<Vec<LatePrice>> {
     let lost = || Error::internal("an answer was not kept");
-    match answer
-        .result()
-        .ok_or_else(lost)?
-        .read("result", usize::MAX)?
-    {
+    match answer.result().ok_or_else(lost)?.reread("result")? {
         Json::Array(rows) => rows
             .iter()
             .map(|row| late_price(row).ok_or_else(lost))

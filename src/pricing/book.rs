@@ -99,7 +99,7 @@ fn keep(generation: u64, size: usize, store: impl FnOnce(&mut Book)) {
 
 fn price_of(rows: &Rows, row: usize, list: &str) -> Result<Price> {
     let conditions = match rows.datum(row, 9) {
-        Some(datum) => match Jsonb(datum).read("conditions", usize::MAX)? {
+        Some(datum) => match Jsonb(datum).reread("conditions")? {
             Json::Object(entries) => Conditions::read(entries)?,
             _ => return Err(Error::internal("the conditions of a price are no object")),
         },

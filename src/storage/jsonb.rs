@@ -16,6 +16,7 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
+use crate::storage::cards;
 use crate::storage::numeric::{self, Number};
 
 /// Levels of nesting that an argument may have.
@@ -100,9 +101,18 @@ enum Open {
 }
 
 impl Jsonb {
-    /// Reads the whole value, at most `max_bytes` large and [`MAX_DEPTH`] levels deep; `argument`
-    /// names it in the error.
+    /// Reads the whole value, at most `max_bytes` large and [`MAX_DEPTH`] levels deep, and without
+    /// card data; `argument` names it in the error.
     pub fn read(self, argument: &str, max_bytes: usize) -> Result<Json> {
+        self.walk(argument, max_bytes, true)
+    }
+
+    /// Reads what was checked before, as it comes from an argument or a table.
+    pub fn reread(self, what: &str) -> Result<Json> {
+        self.walk(what, usize::MAX, false)
+    }
+
+    fn walk(self, argument: &str, max_bytes: usize, checked: bool) -> Result<Json> {
         // SAFETY: a jsonb datum points to a varlena, whose raw size is asked before detoasting.
         let size = unsafe { pg_sys::toast_raw_datum_size(self.0) };
         if size > max_bytes {
@@ -144,11 +154,20 @@ impl Jsonb {
                     if let (Some(Open::Object(_, key)), Json::String(name)) =
                         (stack.last_mut(), scalar(&value))
                     {
+                        if checked {
+                            cards::refuse_key(argument, &name)?;
+                        }
                         *key = Some(name);
                     }
                     continue;
                 }
-                Token::WJB_VALUE | Token::WJB_ELEM => scalar(&value),
+                Token::WJB_VALUE | Token::WJB_ELEM => {
+                    let leaf = scalar(&value);
+                    if checked {
+                        refuse_card_data(argument, &stack, &leaf)?;
+                    }
+                    leaf
+                }
                 Token::WJB_END_ARRAY | Token::WJB_END_OBJECT => match stack.pop() {
                     Some(Open::Array(items)) => Json::Array(items),
                     Some(Open::Object(entries, _)) => Json::Object(entries),
@@ -187,6 +206,22 @@ impl Jsonb {
                 .to_string_lossy()
                 .into_owned()
         }
+    }
+}
+
+/// WL011 when a leaf looks like card data.
+fn refuse_card_data(argument: &str, stack: &[Open], leaf: &Json) -> Result<()> {
+    let name = || {
+        let keys = stack.iter().rev().filter_map(|open| match open {
+            Open::Object(_, key) => key.as_deref(),
+            Open::Array(_) => None,
+        });
+        keys.into_iter().next().unwrap_or(argument)
+    };
+    match leaf {
+        Json::String(text) => cards::refuse_in_text(argument, name(), text),
+        Json::Number(number) => cards::refuse_number(argument, name(), number),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Thin safe wrappers around PostgreSQL; nearly all unsafe code of the extension is here.
 
 pub mod canonical;
+pub mod cards;
 pub mod clock;
 pub mod direct;
 pub mod invalidation;

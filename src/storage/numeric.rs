@@ -133,6 +133,24 @@ impl Number {
         }
     }
 
+    /// A whole number above 10^12, not larger than a card number can be; nothing otherwise.
+    pub fn whole(&self) -> Option<u128> {
+        let Number::Finite {
+            negative: false,
+            weight: weight @ 3..=4,
+            digits,
+        } = self
+        else {
+            return None;
+        };
+        let places = usize::try_from(*weight).ok()? + 1;
+        if digits.iter().skip(places).any(|digit| *digit != 0) {
+            return None;
+        }
+        let digit = |place| u128::from(digits.get(place).copied().unwrap_or(0));
+        Some((0..places).fold(0, |sum, place| sum * 10_000 + digit(place)))
+    }
+
     /// The number as an exact amount.
     pub fn to_amount(&self) -> std::result::Result<Amount, NotAnAmount> {
         let Number::Finite {

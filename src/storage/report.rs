@@ -15,7 +15,8 @@ fn c_string(text: &str) -> *mut std::ffi::c_char {
     }
 }
 
-/// Raises an ERROR. Used by [`crate::error::Error::raise`] alone.
+/// Raises an ERROR. Used by [`crate::error::Error::raise`] alone. `secret` keeps the statement that
+/// failed and its context out of the server's log, since they repeat the arguments.
 pub fn throw(
     sqlerrcode: i32,
     message: &str,
@@ -23,6 +24,7 @@ pub fn throw(
     hint: Option<&str>,
     table: Option<&str>,
     constraint: Option<&str>,
+    secret: bool,
 ) -> ! {
     let mut data = pg_sys::ErrorData {
         elevel: pgrx::PgLogLevel::ERROR as i32,
@@ -37,8 +39,25 @@ pub fn throw(
         data.table_name = table.map_or(ptr::null_mut(), c_string);
         data.constraint_name = constraint.map_or(ptr::null_mut(), c_string);
     }
+    if secret {
+        throw_in_secret(data);
+    }
     // SAFETY: `data` is fully initialised, its strings are palloc'ed, and ThrowErrorData copies
     // them before it jumps. pgrx turns the jump into an unwinding that runs destructors.
     unsafe { pg_sys::ThrowErrorData(&mut data) };
     unreachable!("ThrowErrorData does not return for elevel ERROR")
+}
+
+/// Raises without asking the callbacks for a context, which would repeat the SQL of a surrounding
+/// function or the values of parameters, and hides the statement from the log.
+fn throw_in_secret(mut data: pg_sys::ErrorData) -> ! {
+    // SAFETY: a plain global.
+    let least = unsafe { pg_sys::log_min_messages };
+    data.output_to_server = least != pg_sys::LOG as i32 && data.elevel >= least;
+    data.output_to_client = true;
+    data.hide_stmt = true;
+    data.hide_ctx = true;
+    // SAFETY: `data` is fully initialised and its strings are palloc'ed; ReThrowError copies it as
+    // it is and jumps to the innermost handler, which every backend has.
+    unsafe { pg_sys::ReThrowError(&mut data) }
 }

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod caches;
+mod card_data;
 mod chain;
 mod drain;
 mod idempotency;
