@@ -1,7 +1,7 @@
 //! Arguments of SQL functions: present, within bounds, of the right form.
 
 use pgrx::AnyNumeric;
-use pgrx::datum::{FromDatum, IntoDatum, TimestampWithTimeZone};
+use pgrx::datum::{FromDatum, Interval, IntoDatum, TimestampWithTimeZone};
 
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
@@ -103,6 +103,26 @@ pub fn time(argument: &str, value: Option<TimestampWithTimeZone>) -> Result<Opti
             .hint("Leave it out for the present time.")),
         time => Ok(time),
     }
+}
+
+/// A span of time that must be given, in microseconds: zero or more, days of 24 hours and months of
+/// 30 days.
+pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    let Some(value) = value else {
+        return Err(Error::argument(format!("{argument} is missing"))
+            .detail(format!("The argument {argument} is NULL or was not given."))
+            .hint(format!("Give a {argument} such as '1 minute'.")));
+    };
+    let days = i64::from(value.months()) * 30 + i64::from(value.days());
+    days.checked_mul(DAY)
+        .and_then(|micros| micros.checked_add(value.micros()))
+        .filter(|micros| (0..=3650 * DAY).contains(micros))
+        .ok_or_else(|| {
+            Error::argument(format!("{argument} is out of range"))
+                .detail("It must be zero or more, and at most ten years.")
+                .hint(format!("Give a {argument} such as '1 minute'."))
+        })
 }
 
 /// An amount that must be given and not be negative.

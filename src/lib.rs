@@ -8,6 +8,7 @@
 use pgrx::prelude::*;
 
 mod access;
+mod alerts;
 mod allowance;
 mod args;
 mod cards;

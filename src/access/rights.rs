@@ -90,6 +90,15 @@ pub fn enter_any<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     })
 }
 
+/// Runs `work` as the owner after checking that the caller has the level on any wallet at all;
+/// `work` looks at each wallet itself.
+pub fn enter_some<T>(level: Level, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+    as_owner(|session| {
+        require(session, level, "")?;
+        work(session)
+    })
+}
+
 /// 42501 unless the caller has the level on the wallet; an empty wallet stands for any.
 pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
     // SAFETY: a catalog look-up.
@@ -164,16 +173,22 @@ fn granted(wallet: &str) -> Result<Grants> {
 
 /// Wallets that the role may read; `*` is all of them.
 pub fn readable_by(caller: pg_sys::Oid) -> Result<Vec<String>> {
+    wallets_of(caller, Level::Reader)
+}
+
+/// Wallets on which the role has the level; `*` is all of them.
+pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
     statement!(
         WALLETS,
         [],
-        "SELECT wallet_id, db_role FROM wallet.access_grants ORDER BY wallet_id"
+        "SELECT wallet_id, db_role, level FROM wallet.access_grants ORDER BY wallet_id"
     );
     let rows = WALLETS.run(&[])?;
     let mut wallets = Vec::new();
     for row in 0..rows.len() {
-        let role: String = rows.need(row, 1)?;
-        if is_member(caller, &role) {
+        let (role, granted): (String, String) = (rows.need(row, 1)?, rows.need(row, 2)?);
+        let granted = Level::ALL.iter().find(|known| known.as_str() == granted);
+        if granted.is_some_and(|granted| granted.covers(level)) && is_member(caller, &role) {
             wallets.push(rows.need(row, 0)?);
         }
     }

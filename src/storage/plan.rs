@@ -121,6 +121,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// `text` or NULL
     OptText(Option<&'a str>),
+    /// `text[]` or NULL
+    OptTexts(Option<&'a [String]>),
     /// `boolean`
     Bool(bool),
     /// `smallint`
@@ -165,6 +167,7 @@ impl Value<'_> {
             Value::Null => None,
             Value::Text(text) => text.into_datum(),
             Value::OptText(text) => text.and_then(IntoDatum::into_datum),
+            Value::OptTexts(texts) => texts.and_then(|texts| texts.to_vec().into_datum()),
             Value::Bool(value) => value.into_datum(),
             Value::Int2(value) => value.into_datum(),
             Value::Int4(value) => value.into_datum(),

@@ -1,0 +1,147 @@
+//! SQL functions for workers: the outbox.
+
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use pgrx::{JsonB, Uuid, default};
+
+use crate::access::rights::{Level, enter_some};
+use crate::alerts::events;
+use crate::allowance::outbox::Name;
+use crate::args;
+use crate::error::{Error, OrRaise, Result, quoted};
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+
+/// Most events that a worker takes at once.
+const MAX_CLAIM: i32 = 10_000;
+
+fn at(time: Timestamp) -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(time.0).ok()
+}
+
+fn names(events: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+    let Some(events) = events else {
+        return Ok(None);
+    };
+    events
+        .into_iter()
+        .map(|event| {
+            let event = event.unwrap_or_default();
+            if Name::ALL.iter().any(|name| name.as_str() == event) {
+                return Ok(event);
+            }
+            let known: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
+            Err(
+                Error::argument(format!("event {} is not known", quoted(&event)))
+                    .detail(format!("Known are: {}.", known.join(", ")))
+                    .hint("Leave events out for all of them."),
+            )
+        })
+        .collect::<Result<Vec<_>>>()
+        .map(Some)
+}
+
+fn event_id(id: Option<Uuid>) -> Result<[u8; 16]> {
+    let id = id.ok_or_else(|| {
+        Error::argument("id is missing")
+            .detail("The argument id is NULL or was not given.")
+            .hint("Give the id that claim_events() returned.")
+    })?;
+    Ok(*id.as_bytes())
+}
+
+/// Takes events for a while, the oldest first; no other worker gets them meanwhile.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn claim_events(
+    max: default!(Option<i32>, "100"),
+    lease: default!(Option<Interval>, "'1 minute'"),
+    events: default!(Option<Vec<Option<String>>>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(id, Uuid),
+        name!(wallet, String),
+        name!(event, String),
+        name!(threshold, Option<Amount>),
+        name!(payload, Option<JsonB>),
+        name!(created_at, Option<TimestampWithTimeZone>),
+        name!(claimed_at, Option<TimestampWithTimeZone>),
+        name!(done_at, Option<TimestampWithTimeZone>),
+        name!(attempts, i32),
+        name!(available_at, Option<TimestampWithTimeZone>),
+        name!(last_error, Option<String>),
+    ),
+> {
+    let work = || {
+        let max = match max {
+            Some(max @ 1..=MAX_CLAIM) => i64::from(max),
+            other => {
+                let given = other.map_or("NULL".to_owned(), |max| max.to_string());
+                return Err(Error::argument("max is out of range")
+                    .detail(format!("It is {given}; 1 to {MAX_CLAIM} are allowed."))
+                    .hint("Claim again when these are done."));
+            }
+        };
+        let lease = args::duration("lease", lease)?;
+        let names = names(events)?;
+        enter_some(Level::Billing, |session| {
+            events::claim(session, max, lease, names.as_deref())
+        })
+    };
+    let rows: Vec<_> = work()
+        .or_raise()
+        .into_iter()
+        .map(|event| {
+            (
+                Uuid::from_bytes(event.id),
+                event.wallet,
+                event.event,
+                event.threshold,
+                serde_json::from_str(&event.payload).ok().map(JsonB),
+                at(event.created_at),
+                at(event.claimed_at),
+                None,
+                event.attempts,
+                at(event.available_at),
+                event.last_error,
+            )
+        })
+        .collect();
+    TableIterator::new(rows)
+}
+
+/// Marks an event as done, so that no worker gets it again; false when it was done before.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn finish_event(id: Option<Uuid>) -> bool {
+    let work = || {
+        let id = event_id(id)?;
+        enter_some(Level::Billing, |session| events::finish(session, id))
+    };
+    work().or_raise()
+}
+
+/// Gives an event back for a later attempt and returns when that may be; NULL when it is done.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn retry_event(
+    id: Option<Uuid>,
+    after: default!(Option<Interval>, "NULL"),
+    error: default!(Option<&str>, "NULL"),
+) -> Option<TimestampWithTimeZone> {
+    let work = || {
+        let id = event_id(id)?;
+        let after = match after {
+            Some(after) => Some(args::duration("after", Some(after))?),
+            None => None,
+        };
+        // An error that is too long is no reason to keep the event from being tried again.
+        let error: Option<String> = error.map(|text| text.chars().take(args::MAX_TEXT).collect());
+        enter_some(Level::Billing, |session| {
+            events::retry(session, id, after, error.as_deref())
+        })
+    };
+    work().or_raise().and_then(at)
+}

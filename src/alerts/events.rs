@@ -1,0 +1,209 @@
+//! Workers take events of the outbox for a while (a lease), and say when they are done.
+//!
+//! An event is given out at least once: again when its lease ran out, or after the pause that
+//! `retry_event` asked for. Workers at the same moment get different events; a worker whose
+//! transaction is still open has its events under a row lock, which the others skip.
+
+use pgrx::pg_sys;
+
+use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
+use crate::error::{Code, Error, Result};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::uuid_text;
+use crate::storage::session::Session;
+
+/// The level that a worker needs on a wallet, to have its events.
+pub const LEVEL: Level = Level::Billing;
+
+/// Longest pause that [`retry`] chooses by itself.
+const MAX_PAUSE_SECONDS: i64 = 3600;
+
+statement!(
+    CLAIM,
+    [
+        INT8OID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        TEXTARRAYOID,
+        TEXTARRAYOID
+    ],
+    "WITH free AS MATERIALIZED (
+         SELECT wallet_id, event_id
+           FROM wallet.outbox
+          WHERE done_at IS NULL
+            AND available_at <= $2
+            AND ($4 IS NULL OR event = ANY ($4))
+            AND ($5 IS NULL OR wallet_id = ANY ($5))
+          ORDER BY event_id
+          LIMIT $1
+            FOR NO KEY UPDATE SKIP LOCKED
+     ), claimed AS (
+         UPDATE wallet.outbox o
+            SET claimed_at = $2, available_at = $3, attempts = o.attempts + 1
+           FROM free
+          WHERE o.wallet_id = free.wallet_id AND o.event_id = free.event_id
+         RETURNING o.*
+     )
+     SELECT event_id, wallet_id, event, trim_scale(threshold), payload, created_at, claimed_at,
+            attempts, available_at, last_error
+       FROM claimed
+      ORDER BY event_id"
+);
+
+statement!(
+    FIND,
+    [UUIDOID, TEXTARRAYOID],
+    "SELECT done_at IS NOT NULL, attempts
+       FROM wallet.outbox
+      WHERE event_id = $1 AND ($2 IS NULL OR wallet_id = ANY ($2))
+        FOR NO KEY UPDATE"
+);
+
+statement!(
+    FINISH,
+    [UUIDOID, TIMESTAMPTZOID],
+    "UPDATE wallet.outbox SET done_at = $2 WHERE event_id = $1"
+);
+
+statement!(
+    RETRY,
+    [UUIDOID, TIMESTAMPTZOID, TEXTOID],
+    "UPDATE wallet.outbox SET available_at = $2, claimed_at = NULL, last_error = $3 WHERE event_id = $1"
+);
+
+/// An event that was claimed.
+pub struct Claimed {
+    /// Its id.
+    pub id: [u8; 16],
+    /// The wallet.
+    pub wallet: String,
+    /// Its name.
+    pub event: String,
+    /// The threshold that was crossed.
+    pub threshold: Option<Amount>,
+    /// What there is to know, as text of JSON.
+    pub payload: String,
+    /// When it happened.
+    pub created_at: Timestamp,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+    /// How often it was given out.
+    pub attempts: i32,
+    /// When the lease ends.
+    pub available_at: Timestamp,
+    /// What was wrong the last time.
+    pub last_error: Option<String>,
+}
+
+/// The wallets whose events the caller may have: nothing stands for all.
+fn reach(session: &Session) -> Result<Option<Vec<String>>> {
+    // SAFETY: a catalog look-up.
+    if session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) } {
+        return Ok(None);
+    }
+    let wallets = wallets_of(session.caller, LEVEL)?;
+    Ok((!wallets.iter().any(|wallet| wallet == ALL_WALLETS)).then_some(wallets))
+}
+
+/// Takes up to `max` events, the oldest first.
+pub fn claim(
+    session: &Session,
+    max: i64,
+    lease: i64,
+    events: Option<&[String]>,
+) -> Result<Vec<Claimed>> {
+    let now = clock::now();
+    let until = Timestamp(now.0.saturating_add(lease));
+    let reach = reach(session)?;
+    let rows = CLAIM.run(&[
+        Value::Int8(max),
+        Value::Time(now),
+        Value::Time(until),
+        Value::OptTexts(events),
+        Value::OptTexts(reach.as_deref()),
+    ])?;
+    (0..rows.len())
+        .map(|row| {
+            let payload = rows
+                .datum(row, 4)
+                .map(Jsonb)
+                .ok_or_else(|| Error::internal("an event has no payload"))?;
+            Ok(Claimed {
+                id: rows.need(row, 0)?,
+                wallet: rows.need(row, 1)?,
+                event: rows.need(row, 2)?,
+                threshold: rows.opt_amount(row, 3)?,
+                payload: payload.to_text(),
+                created_at: rows.need(row, 5)?,
+                claimed_at: rows.need(row, 6)?,
+                attempts: rows.need(row, 7)?,
+                available_at: rows.need(row, 8)?,
+                last_error: rows.get(row, 9),
+            })
+        })
+        .collect()
+}
+
+/// Whether the event is done, and how often it was given out.
+fn find(session: &Session, id: [u8; 16]) -> Result<(bool, i32)> {
+    let reach = reach(session)?;
+    let rows = FIND.run(&[Value::Uuid(id), Value::OptTexts(reach.as_deref())])?;
+    if rows.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("event \"{}\" does not exist", uuid_text(id)),
+        )
+        .detail("No event of a wallet that this role may act on has that id.")
+        .hint("Pass an id that claim_events() returned."));
+    }
+    Ok((rows.need(0, 0)?, rows.need(0, 1)?))
+}
+
+/// Marks an event as done; false when it was done before.
+pub fn finish(session: &Session, id: [u8; 16]) -> Result<bool> {
+    let (done, _) = find(session, id)?;
+    if !done {
+        FINISH.run(&[Value::Uuid(id), Value::Time(clock::now())])?;
+    }
+    Ok(!done)
+}
+
+/// Gives an event back, to be claimed again after a while: twice as long at every attempt unless
+/// the caller says how long. Gives the time, or nothing when the event is done.
+pub fn retry(
+    session: &Session,
+    id: [u8; 16],
+    after: Option<i64>,
+    error: Option<&str>,
+) -> Result<Option<Timestamp>> {
+    let (done, attempts) = find(session, id)?;
+    if done {
+        return Ok(None);
+    }
+    let pause = after.unwrap_or_else(|| pause(attempts).saturating_mul(1_000_000));
+    let at = Timestamp(clock::now().0.saturating_add(pause));
+    RETRY.run(&[Value::Uuid(id), Value::Time(at), Value::OptText(error)])?;
+    Ok(Some(at))
+}
+
+/// Seconds until the next attempt.
+fn pause(attempts: i32) -> i64 {
+    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(20);
+    (1_i64 << doublings).min(MAX_PAUSE_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pause;
+
+    #[test]
+    fn the_pause_doubles_and_ends() {
+        assert_eq!([0, 1, 2, 3, 7].map(pause), [1, 1, 2, 4, 64]);
+        assert_eq!(pause(13), 3600);
+        assert_eq!(pause(i32::MAX), 3600);
+    }
+}

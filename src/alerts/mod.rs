@@ -1,0 +1,4 @@
+//! What happened, told to those who act on it: the outbox's workers.
+
+pub mod api;
+pub mod events;
