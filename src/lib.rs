@@ -64,7 +64,14 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/schema/views.sql",
     name = "views",
-    requires = ["access", ledger::api::entry_lines, ledger::api::entry_usage]
+    requires = [
+        "access",
+        ledger::api::entry_lines,
+        ledger::api::entry_usage,
+        ledger::limits_view::period_end,
+        ledger::limits_view::rolling_used,
+        ledger::limits_view::rolling_frees_at,
+    ]
 );
 extension_sql_file!(
     "../sql/schema/triggers.sql",

@@ -30,6 +30,11 @@ COMMENT ON FUNCTION wallet.check_limits IS 'What the balance and every limit tha
 COMMENT ON FUNCTION wallet.claim_events IS 'Takes events for a while, the oldest first; no other worker gets them meanwhile. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.finish_event IS 'Marks an event as done; false when it was done before. Errors: 22023, 42501, 42704.';
 COMMENT ON FUNCTION wallet.retry_event IS 'Gives an event back for a later attempt, by default after a pause that doubles. Errors: 22023, 42501, 42704.';
+COMMENT ON FUNCTION wallet.raise_limit IS 'Raises a limit by an amount until a time, or for good, and returns the maximum that then holds. Errors: 22023, WL012, 42501, WL003, WL006, WL004, 42704.';
+COMMENT ON FUNCTION wallet.drop_limit IS 'Drops a limit and what it counted. Errors: 22023, 42501, WL003, WL006, WL004, 42704.';
+COMMENT ON FUNCTION wallet.period_end IS 'When a limit of that period resets after a moment; NULL for one that never does and for a rolling one.';
+COMMENT ON FUNCTION wallet.rolling_used IS 'What is used of a rolling window at a moment, from its slices.';
+COMMENT ON FUNCTION wallet.rolling_frees_at IS 'When the oldest use leaves a rolling window.';
 COMMENT ON FUNCTION wallet.grant_access IS 'Gives a database role a level (reader, charger, billing, admin) on a wallet, or on all. Errors: 22023, 42501, 42704, WL003.';
 COMMENT ON FUNCTION wallet.revoke_access IS 'Takes a level on a wallet, or on all, back from a database role. Errors: 22023, 42501, 42704.';
 COMMENT ON FUNCTION wallet.error_codes IS 'Every SQLSTATE that the extension raises, with its name and meaning.';

@@ -5,13 +5,23 @@ CREATE TABLE wallet.limits (
     subject      text NOT NULL,
     period       text NOT NULL,
     metric       text NOT NULL,
-    mode         text NOT NULL CHECK (mode IN ('hard')),
+    mode         text NOT NULL CHECK (mode IN ('hard', 'soft')),
     max          numeric(28,12) NOT NULL CHECK (max >= 0 AND max <> 'NaN'),
     time_zone    text NOT NULL,
     created_at   timestamptz NOT NULL,
+    anchor       smallint,
+    warn_at      numeric[] NOT NULL DEFAULT '{}',
+    paused       boolean NOT NULL DEFAULT false,
+    raised_by    numeric[] NOT NULL DEFAULT '{}',
+    raised_until timestamptz[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (wallet_id, limit_id),
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
 );
 COMMENT ON TABLE wallet.limits IS 'Spending limits: scope x period x metric x maximum. What was used is in allowances, one row a window.';
 COMMENT ON COLUMN wallet.limits.subject IS 'Whom it holds for; * is each one separately.';
 COMMENT ON COLUMN wallet.limits.time_zone IS 'Time zone in which days and months begin.';
+COMMENT ON COLUMN wallet.limits.anchor IS 'Day on which its weeks (1 Monday to 7 Sunday) or months (1 to 28) begin; NULL is the first.';
+COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which limit_near is emitted, ascending.';
+COMMENT ON COLUMN wallet.limits.paused IS 'While true it counts nothing and refuses nothing.';
+COMMENT ON COLUMN wallet.limits.raised_by IS 'By how much the maximum is raised, each until the time at the same place in raised_until.';
+COMMENT ON COLUMN wallet.limits.raised_until IS 'Until when each raise lasts.';

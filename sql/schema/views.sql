@@ -136,3 +136,46 @@ SELECT o.event_id AS id,
 COMMENT ON VIEW wallet.events IS 'What happened to wallets that somebody should know: one row an event, written with what caused it.';
 COMMENT ON COLUMN wallet.events.available_at IS 'When claim_events() gives it to a worker, if it is not done by then.';
 COMMENT ON COLUMN wallet.events.last_error IS 'What retry_event() was told last.';
+
+CREATE VIEW wallet.limits_status WITH (security_invoker = true) AS
+SELECT l.wallet_id AS wallet,
+       l.limit_id,
+       l.scope,
+       coalesce(w.subject, l.subject) AS subject,
+       l.period,
+       l.metric,
+       l.mode,
+       round(m.max, greatest(min_scale(m.max), d.decimals)) AS max,
+       round(u.used, greatest(min_scale(u.used), d.decimals)) AS used,
+       round(u.held, greatest(min_scale(u.held), d.decimals)) AS held,
+       round(u.remaining, greatest(min_scale(u.remaining), d.decimals)) AS remaining,
+       CASE WHEN m.max > 0 THEN round(100 * (u.used + u.held) / m.max, 1) END AS percent,
+       CASE WHEN l.period LIKE 'rolling %' THEN wallet.rolling_frees_at(w.slices, statement_timestamp())
+            ELSE coalesce(w.window_end, wallet.period_end(l.period, l.anchor, l.time_zone, statement_timestamp()))
+       END AS resets_at,
+       l.paused,
+       l.time_zone
+  FROM wallet.limits l
+ CROSS JOIN LATERAL (
+        SELECT l.max + coalesce(sum(r.by), 0) AS max
+          FROM unnest(l.raised_by, l.raised_until) AS r(by, until)
+         WHERE r.until > statement_timestamp()
+       ) m
+ CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
+  LEFT JOIN LATERAL (
+        SELECT a.subject, a.window_end, (array_agg(a.slices))[1] AS slices, sum(a.held) AS held,
+               sum(coalesce(wallet.rolling_used(a.slices, statement_timestamp()), a.spent)) AS spent
+          FROM wallet.allowances a
+         WHERE a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id
+           AND (a.window_end IS NULL OR a.window_end > statement_timestamp())
+           AND (a.window_start IS NULL OR a.window_start <= statement_timestamp())
+         GROUP BY a.allowance_id, a.subject, a.window_end
+       ) w ON true
+ CROSS JOIN LATERAL (
+        SELECT coalesce(w.spent, 0) AS used, coalesce(w.held, 0) AS held,
+               greatest(m.max - coalesce(w.spent, 0) - coalesce(w.held, 0), 0) AS remaining
+       ) u;
+COMMENT ON VIEW wallet.limits_status IS 'Every limit with what is used of it now: one row for each subject that used it in the running window, or one row where none has.';
+COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, with what raises it at present.';
+COMMENT ON COLUMN wallet.limits_status.percent IS 'Used and held, in percent of the maximum.';
+COMMENT ON COLUMN wallet.limits_status.resets_at IS 'When the window ends; of a rolling one when its oldest use leaves it; NULL for one that never resets.';

@@ -53,6 +53,7 @@ CREATE TABLE wallet.allowances (
     window_start   timestamptz,
     window_end     timestamptz,
     attended       bigint NOT NULL DEFAULT 0,
+    slices         bytea,
     PRIMARY KEY (wallet_id, allowance_id, lane),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT allowance_not_overdrawn CHECK (
@@ -64,7 +65,8 @@ COMMENT ON TABLE wallet.allowances IS 'Bounded counters: the balance and every l
 COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for the balance; for a limit''s window computed from limit, subject and start.';
 COMMENT ON COLUMN wallet.allowances.version IS 'Counts changes, so that a write can see that the lane is what was read.';
 COMMENT ON COLUMN wallet.allowances.epoch IS 'Version of the wallet''s rules; a charge that knows another version reads them again.';
-COMMENT ON COLUMN wallet.allowances.attended IS 'The wallet''s count of attention when all its lanes were looked at last.';
+COMMENT ON COLUMN wallet.allowances.attended IS 'Of the balance: the wallet''s count of attention when all its lanes were looked at last. Of a limit''s window: how many of the limit''s levels were come to.';
+COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, of a rolling window; spent is their sum as of the last change.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
 COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold.';

@@ -13,7 +13,9 @@ use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
 use crate::ledger::unpriced;
-use crate::limits::limit::{Applied, applicable};
+use crate::limits::limit::{Applied, Spending, applicable};
+use crate::limits::metric::Measured;
+use crate::limits::warning;
 use crate::limits::window::{self, Taken};
 use crate::money::Amount;
 use crate::pricing::lines::{Line, encode};
@@ -23,7 +25,7 @@ use crate::pricing::reported::rate_beside;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::jsonb::Json;
-use crate::storage::rows::{Call, Document, Entry, Kind, Lane, link};
+use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Part, link};
 use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
@@ -117,7 +119,11 @@ impl<'a> Job<'a> {
             (_, None) => Amount::ZERO,
         };
         let lines = priced.as_ref().map(|priced| encode(&priced.lines));
-        let applied = applicable(&rules.limits, request.user_id, now)?;
+        let applied = applicable(
+            &rules.limits,
+            &spending(request, priced.as_ref(), cost),
+            now,
+        )?;
         Ok(Job {
             request,
             rules,
@@ -235,12 +241,15 @@ impl<'a> Job<'a> {
         if !store::write_lane(wallet, &after)? {
             return Ok(Attempt::Again);
         }
-        let taken = match window::take(wallet, &self.applied, self.cost)? {
-            Taken::All if store::append(&entry, &link)? => {
-                self.list_if_unpriced(&entry)?;
-                return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
+        let taken = match window::take(wallet, &self.applied, Part::Spent)? {
+            Taken::All(warnings) => {
+                if store::append(&entry, &link)? {
+                    self.list_if_unpriced(&entry)?;
+                    warning::announce(wallet, &warnings)?;
+                    return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
+                }
+                &self.applied[..]
             }
-            Taken::All => &self.applied[..],
             Taken::Refused { taken, error } => {
                 // An error undoes everything; a replay is no error.
                 if replay::by_key(wallet, self.request.key, Call::Charge)?.is_none() {
@@ -257,7 +266,7 @@ impl<'a> Job<'a> {
         if !store::write_lane(wallet, &before)? {
             return Err(changed_underneath(wallet));
         }
-        window::give_back(wallet, taken, self.cost)?;
+        window::give_back(wallet, taken, Part::Spent)?;
         Ok(Attempt::KeyTaken)
     }
 
@@ -276,9 +285,10 @@ impl<'a> Job<'a> {
         if room < job.cost {
             return Err(job.insufficient(&whole, room)?);
         }
-        if let Taken::Refused { error, .. } = window::take(wallet, &job.applied, job.cost)? {
-            return Err(error);
-        }
+        let warnings = match window::take(wallet, &job.applied, Part::Spent)? {
+            Taken::All(warnings) => warnings,
+            Taken::Refused { error, .. } => return Err(error),
+        };
         let entry = job.entry();
         let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
         let payer = whole.booking_lane(rules.lanes)?;
@@ -292,6 +302,7 @@ impl<'a> Job<'a> {
         }
         job.list_if_unpriced(&entry)?;
         outbox::emit(wallet, &crossings)?;
+        warning::announce(wallet, &warnings)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }
 
@@ -311,6 +322,43 @@ impl<'a> Job<'a> {
             "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."
         ))
         .rule("allowances", "allowance_not_overdrawn"))
+    }
+}
+
+/// A request as limits look at it.
+fn spending<'a>(
+    request: &'a Request<'_>,
+    priced: Option<&'a Priced>,
+    cost: Amount,
+) -> Spending<'a> {
+    let measured = match &request.asked {
+        Asked::Amount(_) => Measured {
+            cost,
+            requests: 1,
+            ..Measured::default()
+        },
+        Asked::Usage(usage, ..) => Measured {
+            cost,
+            requests: 1,
+            tokens: priced.map_or(0, |priced| priced.total_tokens),
+            meters: &usage.numbers,
+        },
+        // All but the cost was counted when the charge was booked.
+        Asked::Late(..) => Measured {
+            cost,
+            ..Measured::default()
+        },
+    };
+    Spending {
+        user_id: request.user_id,
+        team: request.team,
+        model: request.model.as_deref(),
+        service: request
+            .service
+            .or(priced.and_then(|priced| priced.service.as_deref())),
+        key_id: request.key_id,
+        tags: request.tags.as_ref().map(|tags| tags.value),
+        measured,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::rules;
-use crate::limits::limit::applicable;
+use crate::limits::limit::{Applied, Mode, Spending, applicable};
+use crate::limits::metric::Metric;
 use crate::limits::window::status;
 use crate::money::Amount;
 use crate::pricing::unknown::tokens;
@@ -17,7 +18,7 @@ use crate::storage::{clock, store};
 statement!(
     ENTRY,
     [TEXTOID, UUIDOID],
-    "SELECT amount, model, lines, user_id, usage FROM wallet.ledger
+    "SELECT amount, model, lines, user_id, usage, team, service, key_id, tags FROM wallet.ledger
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
@@ -57,9 +58,23 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
         .minus(rules.credit_limit)
         .map_err(crate::allowance::lanes::range)?;
     headers.push(("X-Wallet-Balance", balance.to_string()));
-    let user: Option<String> = rows.get(0, 3);
+    let text = |column: i32| rows.get::<String>(0, column);
+    let (user, model, team, service) = (text(3), text(1), text(5), text(6));
+    let spending = Spending {
+        user_id: user.as_deref(),
+        team: team.as_deref(),
+        model: model.as_deref(),
+        service: service.as_deref(),
+        key_id: rows.get(0, 7),
+        tags: rows.datum(0, 8).map(Jsonb),
+        ..Spending::default()
+    };
     let mut remaining: Option<Amount> = None;
-    for applied in applicable(&rules.limits, user.as_deref(), clock::now())? {
+    let applied = applicable(&rules.limits, &spending, clock::now())?;
+    let in_money = |applied: &Applied<'_>| {
+        applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard
+    };
+    for applied in applied.into_iter().filter(in_money) {
         let left = status(wallet, applied)?.remaining();
         remaining = Some(remaining.map_or(left, |least| least.min(left)));
     }

@@ -3,27 +3,42 @@
 
 use crate::access::rights::Level;
 use crate::allowance::whole::Extent;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::lock_wallet;
+use crate::ledger::limit_windows::{count_running, reallot};
 use crate::ledger::once::Once;
-use crate::ledger::rules::{self, Status};
-use crate::limits::limit::{Limit, Scope};
+use crate::ledger::rules;
+use crate::limits::limit::{Limit, Mode, Scope};
+use crate::limits::metric::Metric;
 use crate::limits::period::Period;
-use crate::limits::window;
 use crate::money::Amount;
-use crate::pricing::unknown::rate_or;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json};
-use crate::storage::plan::{Run, Value};
-use crate::storage::rows::uuid_text;
-use crate::storage::store;
+use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{LimitRow, uuid_text};
+
+macro_rules! limit_query {
+    ($clause:literal) => {
+        concat!(
+            "SELECT limit_id, scope, subject, period, anchor, metric, mode = 'hard', max, time_zone,
+                    warn_at, paused, raised_by, raised_until
+               FROM wallet.limits WHERE wallet_id = $1",
+            $clause
+        )
+    };
+}
 
 statement!(
     FIND,
-    [TEXTOID, TEXTOID, TEXTOID, TEXTOID],
-    "SELECT limit_id, time_zone FROM wallet.limits
-      WHERE wallet_id = $1 AND scope = $2 AND subject = $3 AND period = $4 AND metric = 'amount'"
+    [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+    limit_query!(" AND scope = $2 AND subject = $3 AND period = $4 AND metric = $5")
+);
+
+statement!(
+    BY_ID,
+    [TEXTOID, UUIDOID],
+    limit_query!(" AND limit_id = $2")
 );
 
 statement!(
@@ -34,38 +49,62 @@ statement!(
         TEXTOID,
         TEXTOID,
         TEXTOID,
+        TEXTOID,
+        TEXTOID,
         NUMERICOID,
         TEXTOID,
-        TIMESTAMPTZOID
+        TIMESTAMPTZOID,
+        INT2OID,
+        NUMERICARRAYOID,
+        BOOLOID
     ],
     "INSERT INTO wallet.limits
-        (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at)
-     VALUES ($1, $2, $3, $4, $5, 'amount', 'hard', $6, $7, $8)"
+        (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
+         anchor, warn_at, paused)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 );
 
 statement!(
     CHANGE,
-    [TEXTOID, UUIDOID, NUMERICOID, TEXTOID],
-    "UPDATE wallet.limits SET max = $3, time_zone = $4 WHERE wallet_id = $1 AND limit_id = $2"
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        NUMERICOID,
+        TEXTOID,
+        INT2OID,
+        NUMERICARRAYOID,
+        BOOLOID
+    ],
+    "UPDATE wallet.limits
+        SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
+            raised_by = '{}', raised_until = '{}'
+      WHERE wallet_id = $1 AND limit_id = $2"
 );
 
 statement!(
-    REALLOT,
-    [TEXTOID, UUIDOID, NUMERICOID, TIMESTAMPTZOID],
-    "UPDATE wallet.allowances
-        SET allotted = greatest($3, spent + held), version = version + 1
-      WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $4)"
+    RAISE_MAX,
+    [
+        TEXTOID,
+        UUIDOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TIMESTAMPTZARRAYOID
+    ],
+    "UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5
+      WHERE wallet_id = $1 AND limit_id = $2"
 );
 
 statement!(
-    SPENT,
-    [TEXTOID, TIMESTAMPTZOID, BOOLOID, TEXTOID],
-    "SELECT CASE WHEN $3 THEN user_id ELSE '*' END, -sum(amount)
-       FROM wallet.ledger
-      WHERE wallet_id = $1 AND kind = 'c'
-        AND ($2 IS NULL OR created_at >= $2)
-        AND (NOT $3 OR user_id IS NOT NULL AND ($4 = '*' OR user_id = $4))
-      GROUP BY 1"
+    DROP,
+    [TEXTOID, UUIDOID],
+    "DELETE FROM wallet.limits WHERE wallet_id = $1 AND limit_id = $2"
+);
+
+statement!(
+    DROP_WINDOWS,
+    [TEXTOID, UUIDOID],
+    "DELETE FROM wallet.allowances WHERE wallet_id = $1 AND limit_id = $2"
 );
 
 statement!(
@@ -91,23 +130,33 @@ pub struct NewLimit<'a> {
     pub subject: &'a str,
     /// Its period.
     pub period: Period,
+    /// The period's name.
+    pub period_name: String,
+    /// What it counts.
+    pub metric: Metric,
+    /// Whether it refuses.
+    pub mode: Mode,
     /// Maximum in a window.
     pub max: Amount,
+    /// Fractions of the maximum at which it warns, ascending.
+    pub warn_at: Vec<Amount>,
     /// Its own time zone; the wallet's otherwise.
     pub time_zone: Option<&'a str>,
+    /// Whether it is paused; as it was otherwise.
+    pub paused: Option<bool>,
 }
 
 /// The level that setting a limit needs.
 pub const LEVEL: Level = Level::Admin;
 
-/// Sets the limit, or changes the one on the same scope, subject and period.
+/// Sets the limit, or changes the one on the same scope, subject, period and metric.
 pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(new.wallet)?;
     if let Some(answer) = call.answered()? {
         return answer_id(answer.result());
     }
-    let id = write(new)?;
+    let id = change_rules(new.wallet, |now| write(new, now))?;
     let mut json = Builder::default();
     json.begin_object();
     json.text("limit_id", Some(&uuid_text(id)));
@@ -115,8 +164,11 @@ pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
     Ok(id)
 }
 
-fn answer_id(result: Option<crate::storage::jsonb::Jsonb>) -> Result<[u8; 16]> {
-    let lost = || Error::internal("an answer was not kept");
+fn lost() -> Error {
+    Error::internal("an answer was not kept")
+}
+
+fn answer_id(result: Option<Jsonb>) -> Result<[u8; 16]> {
     let json = result.ok_or_else(lost)?.reread("result")?;
     match json.as_object() {
         Some([(_, Json::String(id))]) => {
@@ -126,55 +178,84 @@ fn answer_id(result: Option<crate::storage::jsonb::Jsonb>) -> Result<[u8; 16]> {
     }
 }
 
-fn write(new: &NewLimit<'_>) -> Result<[u8; 16]> {
-    let wallet = new.wallet;
+/// Changes limits of a wallet while no charge is under way.
+fn change_rules<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
     let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
     rules.require_open(wallet)?;
-    let now = clock::now();
-    let found = FIND.run(&[
-        Value::Text(wallet),
-        Value::Text(new.scope.as_str()),
-        Value::Text(new.subject),
-        Value::Text(new.period.as_str()),
-    ])?;
-    let id = if found.is_empty() {
-        insert(new, now)?
-    } else {
-        let id: [u8; 16] = found.need(0, 0)?;
-        let old_zone: String = found.need(0, 1)?;
-        let zone = new.time_zone.unwrap_or(&old_zone);
-        CHANGE.run(&[
-            Value::Text(wallet),
-            Value::Uuid(id),
-            Value::Amount(new.max),
-            Value::Text(zone),
-        ])?;
-        if zone != old_zone {
-            // Other days and months: their running windows are counted as for a new limit.
-            count_running(wallet, &limit(new, id, zone)?, now)?;
-        }
-        let values = [
-            Value::Text(wallet),
-            Value::Uuid(id),
-            Value::Amount(new.max),
-            Value::Time(now),
-        ];
-        REALLOT.run(&values)?;
-        id
-    };
+    let changed = change(clock::now())?;
     // Charges that know the old rules see another epoch on their lane and read them again.
     TOUCH_EPOCH.run(&[Value::Text(wallet), Value::Int8(rules::new_epoch())])?;
-    Ok(id)
+    Ok(changed)
+}
+
+fn row_of(rows: &Rows) -> Result<LimitRow> {
+    Ok(LimitRow {
+        id: rows.need(0, 0)?,
+        scope: rows.need(0, 1)?,
+        subject: rows.need(0, 2)?,
+        period: rows.need(0, 3)?,
+        anchor: rows.get(0, 4),
+        metric: rows.need(0, 5)?,
+        is_hard: rows.need(0, 6)?,
+        max: rows.amount(0, 7)?,
+        time_zone: rows.need(0, 8)?,
+        warn_at: rows.amounts(0, 9)?,
+        paused: rows.need(0, 10)?,
+        raised_by: rows.amounts(0, 11)?,
+        raised_until: rows.times(0, 12),
+    })
+}
+
+fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
+    let wallet = new.wallet;
+    let found = FIND.run(&[
+        Value::Text(wallet),
+        Value::Text(&new.scope.as_str()),
+        Value::Text(new.subject),
+        Value::Text(&new.period_name),
+        Value::Text(new.metric.as_str()),
+    ])?;
+    if found.is_empty() {
+        return insert(new, now);
+    }
+    let old = row_of(&found)?;
+    let zone = new.time_zone.unwrap_or(&old.time_zone);
+    let paused = new.paused.unwrap_or(old.paused);
+    let anchor = new.period.anchor().map(i16::from);
+    let limit = limit(new, old.id, zone)?;
+    CHANGE.run(&[
+        Value::Text(wallet),
+        Value::Uuid(old.id),
+        Value::Text(new.mode.as_str()),
+        Value::Amount(new.max),
+        Value::Text(zone),
+        Value::OptInt2(anchor),
+        Value::Amounts(&new.warn_at),
+        Value::Bool(paused),
+    ])?;
+    // Other windows, or some in which nothing was counted: as for a new limit.
+    let resumed = old.paused && !paused;
+    let moved = zone != old.time_zone || anchor.unwrap_or(1) != old.anchor.unwrap_or(1);
+    if !paused && (resumed || moved) {
+        count_running(wallet, &limit, now)?;
+    }
+    reallot(wallet, &limit, now)?;
+    Ok(old.id)
 }
 
 fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
     crate::ledger::wallets::check_time_zone(zone)?;
     Ok(Limit {
         id,
-        scope: new.scope,
+        scope: new.scope.clone(),
         subject: new.subject.to_owned(),
         period: new.period,
+        period_name: new.period_name.clone(),
+        metric: new.metric.clone(),
+        mode: new.mode,
         max: new.max,
+        raises: Vec::new(),
+        warn_at: new.warn_at.clone(),
         zone: jiff::tz::TimeZone::get(zone)
             .map_err(|_| Error::argument("time zone is not known"))?,
     })
@@ -187,145 +268,109 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
     };
     let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone)?;
+    let paused = new.paused.unwrap_or(false);
     INSERT.run(&[
         Value::Text(wallet),
         Value::Uuid(limit.id),
-        Value::Text(new.scope.as_str()),
+        Value::Text(&new.scope.as_str()),
         Value::Text(new.subject),
-        Value::Text(new.period.as_str()),
+        Value::Text(&new.period_name),
+        Value::Text(new.metric.as_str()),
+        Value::Text(new.mode.as_str()),
         Value::Amount(new.max),
         Value::Text(&zone),
         Value::Time(now),
+        Value::OptInt2(new.period.anchor().map(i16::from)),
+        Value::Amounts(&new.warn_at),
+        Value::Bool(paused),
     ])?;
-    count_running(wallet, &limit, now)?;
+    if !paused {
+        count_running(wallet, &limit, now)?;
+    }
     Ok(limit.id)
 }
 
-/// Has a limit count what its running windows already spent. From here on a window without a row
-/// is one in which nothing was spent.
-fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
-    let start = limit.window("*".to_owned(), now)?.start;
-    let spent = SPENT.run(&[
-        Value::Text(wallet),
-        Value::OptTime(start),
-        Value::Bool(limit.scope == Scope::User),
-        Value::Text(&limit.subject),
-    ])?;
-    for row in 0..spent.len() {
-        let applied = limit.window(spent.need(row, 0)?, now)?;
-        window::open(wallet, &applied, spent.amount(row, 1)?)?;
-    }
-    Ok(())
-}
-
-/// What `check_limits` was asked.
-pub struct Check<'a> {
+/// What `raise_limit` was asked for.
+pub struct Raise<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// Who would spend.
-    pub user_id: Option<&'a str>,
-    /// How much, or usage to be priced.
-    pub asked: Asked,
+    /// The limit.
+    pub limit_id: [u8; 16],
+    /// By how much.
+    pub by: Amount,
+    /// Until when; for good otherwise.
+    pub until: Option<Timestamp>,
 }
 
-/// What would be spent.
-pub enum Asked {
-    /// That amount.
-    Amount(Amount),
-    /// The cost of that usage.
-    Usage(Box<crate::pricing::usage::Usage>),
-}
-
-/// A row of `check_limits`.
-pub struct Checked {
-    /// The limit; none for the balance.
-    pub limit_id: Option<[u8; 16]>,
-    /// `balance`, or the limit's scope.
-    pub scope: &'static str,
-    /// Whose it is.
-    pub subject: String,
-    /// The limit's period.
-    pub period: Option<&'static str>,
-    /// Maximum.
-    pub max: Option<Amount>,
-    /// What was used.
-    pub used: Option<Amount>,
-    /// What is held.
-    pub held: Amount,
-    /// What is left.
-    pub remaining: Amount,
-    /// When it resets.
-    pub resets_at: Option<Timestamp>,
-    /// Whether it allows the request.
-    pub allowed: bool,
-    /// Why not.
-    pub reason: Option<&'static str>,
-}
-
-/// The balance, then every limit that applies; books nothing.
-pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
-    let wallet = check.wallet;
-    let rules = rules::read(wallet)?;
-    let amount = match &check.asked {
-        Asked::Amount(amount) => *amount,
-        Asked::Usage(usage) => {
-            let model = usage
-                .model
-                .as_deref()
-                .ok_or_else(crate::ledger::charge::no_model)?;
-            rate_or(
-                usage,
-                model,
-                &rules.price_list,
-                clock::now(),
-                &rules.unknown_price,
-            )?
-            .cost
-        }
-    };
-    let lanes = store::read_lanes(wallet)?;
-    let held = lanes.iter().map(|lane| lane.held.units()).sum();
-    let remaining = lanes.iter().map(|lane| lane.room().units()).sum();
-    let range = crate::allowance::lanes::range;
-    let (held, remaining) = (
-        Amount::from_units(held).map_err(range)?,
-        Amount::from_units(remaining).map_err(range)?,
-    );
-    let active = rules.status == Status::Active;
-    let mut rows = vec![Checked {
-        limit_id: None,
-        scope: "balance",
-        subject: wallet.to_owned(),
-        period: None,
-        max: None,
-        used: None,
-        held,
-        remaining,
-        resets_at: None,
-        allowed: active && remaining >= amount,
-        reason: match (active, remaining >= amount) {
-            (false, _) => Some("wallet_not_active"),
-            (true, false) => Some("insufficient_funds"),
-            (true, true) => None,
-        },
-    }];
-    for applied in crate::limits::limit::applicable(&rules.limits, check.user_id, clock::now())? {
-        let status = window::status(wallet, applied)?;
-        let allowed = status.allows(amount);
-        rows.push(Checked {
-            limit_id: Some(status.applied.limit.id),
-            scope: status.applied.limit.scope.as_str(),
-            subject: status.applied.subject.clone(),
-            period: Some(status.applied.limit.period.as_str()),
-            max: Some(status.applied.limit.max),
-            used: Some(status.window.spent),
-            held: status.window.held,
-            remaining: status.remaining(),
-            resets_at: status.applied.end,
-            allowed,
-            reason: (!allowed).then_some("limit_exceeded"),
-        });
+/// Raises a limit for a time, or for good, and gives the maximum that then holds.
+pub fn raise(raise: &Raise<'_>, call: Once<'_>) -> Result<Amount> {
+    let wallet = raise.wallet;
+    lock_wallet(wallet)?;
+    if let Some(answer) = call.answered()? {
+        let json = answer.result().ok_or_else(lost)?.reread("result")?;
+        return match json.as_object() {
+            Some([(_, Json::Number(max))]) => max.to_amount().map_err(|_| lost()),
+            _ => Err(lost()),
+        };
     }
-    rows[1..].sort_by(|a, b| (a.scope, a.period, a.limit_id).cmp(&(b.scope, b.period, b.limit_id)));
-    Ok(rows)
+    let max = change_rules(wallet, |now| {
+        let mut row = find(wallet, raise.limit_id)?;
+        let overflow = crate::storage::numeric::overflow;
+        let (raised_by, raised_until): (Vec<Amount>, Vec<Timestamp>) = row
+            .raised_by
+            .iter()
+            .copied()
+            .zip(row.raised_until.iter().copied())
+            .filter(|(_, until)| *until > now)
+            .chain(raise.until.map(|until| (raise.by, until)))
+            .unzip();
+        if raise.until.is_none() {
+            row.max = row.max.plus(raise.by).map_err(overflow)?;
+        }
+        RAISE_MAX.run(&[
+            Value::Text(wallet),
+            Value::Uuid(row.id),
+            Value::Amount(row.max),
+            Value::Amounts(&raised_by),
+            Value::Times(&raised_until),
+        ])?;
+        (row.raised_by, row.raised_until) = (raised_by, raised_until);
+        let limit = rules::limit_of(row)?;
+        reallot(wallet, &limit, now)?;
+        limit.max_at(now)
+    })?;
+    let mut json = Builder::default();
+    json.begin_object();
+    json.amount("max", max);
+    call.remember(Some(json.finish_object()))?;
+    Ok(max)
+}
+
+/// Drops a limit and what it counted.
+pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: Once<'_>) -> Result<()> {
+    lock_wallet(wallet)?;
+    if call.answered()?.is_some() {
+        return Ok(());
+    }
+    change_rules(wallet, |_| {
+        let row = find(wallet, limit_id)?;
+        let values = [Value::Text(wallet), Value::Uuid(row.id)];
+        DROP.run(&values)?;
+        DROP_WINDOWS.run(&values).map(drop)
+    })?;
+    call.remember(None)
+}
+
+/// 42704 unless the wallet has the limit.
+fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
+    let rows = BY_ID.run(&[Value::Text(wallet), Value::Uuid(limit_id)])?;
+    if rows.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such limit", quoted(wallet)),
+        )
+        .detail(format!("There is no limit {}.", uuid_text(limit_id)))
+        .hint("Pass a limit_id that set_limit() returned; limits_status shows them."));
+    }
+    row_of(&rows)
 }

@@ -5,25 +5,94 @@ use pgrx::{AnyNumeric, Uuid, default};
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{Code, Error, OrRaise, Result};
-use crate::ledger::limits::{self, Asked, Check, NewLimit};
+use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::ledger::limits::{self, NewLimit, Raise};
+use crate::ledger::limits_check::{self, Asked, Check};
 use crate::ledger::once::Once;
 use crate::ledger::request::Fingerprint;
-use crate::limits::limit::Scope;
-use crate::limits::period::Period;
+use crate::limits::limit::{Mode, Scope, WHOLE};
+use crate::limits::metric::Metric;
+use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
+use crate::pricing::lines::is_known_meter;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
+use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
+use crate::storage::numeric::{Measure, Number};
+use crate::storage::plan::{Run, Value};
 
-fn not_yet(argument: &str, detail: &str) -> Error {
-    Error::new(
-        Code::FeatureNotSupported,
-        format!("{argument} is not supported"),
-    )
-    .detail(detail.to_owned())
-    .hint(format!("Leave {argument} out."))
+statement!(
+    HAS_PRICE,
+    [TEXTOID],
+    "SELECT FROM wallet.prices WHERE meter = $1 LIMIT 1"
+);
+
+/// 22023 that names the periods.
+fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
+    let hint = format!(
+        "Give one of {}, or a rolling one such as \"rolling 5 hours\".",
+        Period::NAMES.join(", ")
+    );
+    match why {
+        NotAPeriod::Unknown => Error::argument(format!("period {} is not known", quoted(text)))
+            .detail("No period has that name.")
+            .hint(hint),
+        NotAPeriod::NotALength => Error::argument(format!("period {} is not a length of time", quoted(text)))
+            .detail("A rolling period has a length that is always the same: months and years have not.")
+            .hint("Give it in seconds, minutes, hours, days or weeks, such as \"rolling 30 days\"."),
+        NotAPeriod::OutOfRange => Error::argument(format!("period {} is out of range", quoted(text)))
+            .detail("A rolling period lasts from one second to ten years.")
+            .hint(hint),
+        NotAPeriod::Anchor => Error::argument(format!(
+            "anchor {} does not fit the period {}",
+            anchor.map_or("NULL".to_owned(), |day| day.to_string()),
+            quoted(text)
+        ))
+        .detail("A week begins on day 1 (Monday) to 7 (Sunday), a month on day 1 to 28; other periods have no anchor.")
+        .hint("Leave anchor out, or give a day that the period has."),
+    }
+}
+
+/// The fractions at which a limit warns, ascending; reaching the maximum is not among them.
+fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
+    let mut levels = args::amounts("warn_at", &values.unwrap_or_default())?;
+    if let Some(level) = levels
+        .iter()
+        .find(|level| level.is_zero() || level.units() > WHOLE)
+    {
+        return Err(Error::argument("warn_at is not a fraction of the maximum")
+            .detail(format!("It has the element {level}."))
+            .hint("Give fractions above 0 and up to 1, such as {0.5,0.8}."));
+    }
+    levels.retain(|level| level.units() < WHOLE);
+    levels.sort();
+    levels.dedup();
+    Ok(levels)
+}
+
+fn scope_of(scope: Option<&str>) -> Result<Scope> {
+    let text = args::required("scope", scope)?;
+    Scope::parse(text).ok_or_else(|| {
+        Error::argument(format!("scope {} is not known", quoted(text)))
+            .detail(format!("Known are: {}.", Scope::NAMES.join(", ")))
+            .hint("Give one of these as scope.")
+    })
+}
+
+/// The metric of that name: a meter counts if usage can have it or if it has a price.
+fn metric_of(metric: Option<&str>) -> Result<Metric> {
+    let name = args::required("metric", metric)?;
+    let metric = Metric::parse(name);
+    if let Metric::Meter(meter) = &metric
+        && !is_known_meter(meter)
+        && HAS_PRICE.run(&[Value::Text(meter)])?.is_empty()
+    {
+        return Err(Error::argument(format!("metric {} is not known", quoted(name)))
+            .detail("It is neither amount, requests or tokens, nor a meter that is known or has a price.")
+            .hint("Give amount, requests, tokens, or the name of a meter such as output_tokens."));
+    }
+    Ok(metric)
 }
 
 /// Sets a limit, or changes the one on the same scope, subject, period and metric, and returns
@@ -45,76 +114,154 @@ fn set_limit(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    paused: default!(Option<bool>, "NULL"),
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let max = args::amount("max", max.as_ref())?;
-        let period = args::word(
-            "period",
-            period,
-            Period::ALL,
-            Period::as_str,
-            &["minute", "hour", "week", "quarter", "year", "rolling"],
-        )?;
-        let scope = args::word(
-            "scope",
-            scope,
-            Scope::ALL,
-            Scope::as_str,
-            &["team", "model", "service", "key", "tag:"],
-        )?;
-        args::word(
-            "metric",
-            metric,
-            &["amount"],
-            |word| word,
-            &[
-                "requests",
-                "tokens",
-                "input_tokens",
-                "output_tokens",
-                "images",
-            ],
-        )?;
-        args::word("mode", mode, &["hard"], |word| word, &["soft"])?;
-        args::amounts("warn_at", &warn_at.unwrap_or_default())?;
-        if anchor.is_some() {
-            return Err(not_yet(
-                "anchor",
-                "Days begin at midnight and months on the first.",
-            ));
-        }
+        let text = args::required("period", period)?;
+        let (period, period_name) =
+            Period::parse(text, anchor).map_err(|why| not_a_period(text, anchor, why))?;
+        let scope = scope_of(scope)?;
+        let mode = args::word("mode", mode, Mode::ALL, Mode::as_str, &[])?;
+        let warn_at = warn_levels(warn_at)?;
         let subject = args::required("subject", subject)?;
         if scope == Scope::Wallet && subject != "*" {
             return Err(Error::argument("a limit of scope wallet has no subject")
-                .detail(format!("The subject is {}.", crate::error::quoted(subject)))
+                .detail(format!("The subject is {}.", quoted(subject)))
                 .hint("Leave subject out, or choose scope user."));
         }
         args::name("actor", actor)?;
         let time_zone = args::name("time_zone", time_zone)?;
+        let key = args::name("idempotency_key", idempotency_key)?;
+        enter(limits::LEVEL, wallet, |_| {
+            let metric = metric_of(metric)?;
+            let mut fingerprint = Fingerprint::new(0);
+            fingerprint.field("max", Some(&max.to_fixed()));
+            fingerprint.field("period", Some(&period_name));
+            fingerprint.field("scope", Some(&scope.as_str()));
+            fingerprint.field("subject", Some(subject));
+            fingerprint.field("metric", Some(metric.as_str()));
+            fingerprint.field("mode", Some(mode.as_str()));
+            for level in &warn_at {
+                fingerprint.field("warn_at", Some(&level.to_fixed()));
+            }
+            fingerprint.field("time_zone", time_zone);
+            let day = period.anchor().map(|day| day.to_string());
+            fingerprint.field("anchor", day.as_deref());
+            fingerprint.field(
+                "paused",
+                paused.map(|paused| if paused { "t" } else { "f" }),
+            );
+            let call = Once {
+                wallet,
+                call: "set_limit",
+                key,
+                fingerprint: fingerprint.finish(),
+            };
+            let new = NewLimit {
+                wallet,
+                scope,
+                subject,
+                period,
+                period_name,
+                metric,
+                mode,
+                max,
+                warn_at,
+                time_zone,
+                paused,
+            };
+            limits::set(&new, call)
+        })
+    };
+    Uuid::from_bytes(work().or_raise())
+}
+
+fn limit_id(value: Option<Uuid>) -> Result<[u8; 16]> {
+    value.map(|id| *id.as_bytes()).ok_or_else(|| {
+        Error::argument("limit_id is missing")
+            .detail("The argument limit_id is NULL or was not given.")
+            .hint("Pass the id that set_limit() returned.")
+    })
+}
+
+/// Raises a limit by an amount until a time, or for good, and returns the maximum that then holds.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn raise_limit(
+    wallet: Option<&str>,
+    limit_id: Option<Uuid>,
+    by: Option<Number>,
+    until: default!(Option<TimestampWithTimeZone>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) -> Amount {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let raise = Raise {
+            wallet,
+            limit_id: self::limit_id(limit_id)?,
+            by: args::positive_amount("by", by.as_ref())?,
+            until: args::time("until", until)?,
+        };
+        if raise
+            .until
+            .is_some_and(|until| until <= crate::storage::clock::now())
+        {
+            return Err(Error::argument("until is in the past")
+                .detail("The limit would not be raised at all.")
+                .hint("Give a time to come, or leave until out to raise the limit for good."));
+        }
+        args::name("actor", actor)?;
         let mut fingerprint = Fingerprint::new(0);
-        fingerprint.field("max", Some(&max.to_fixed()));
-        fingerprint.field("period", Some(period.as_str()));
-        fingerprint.field("scope", Some(scope.as_str()));
-        fingerprint.field("subject", Some(subject));
-        fingerprint.field("time_zone", time_zone);
+        fingerprint.field(
+            "limit_id",
+            Some(&crate::storage::rows::uuid_text(raise.limit_id)),
+        );
+        fingerprint.field("by", Some(&raise.by.to_fixed()));
+        let until = raise.until.map(|until| until.0.to_string());
+        fingerprint.field("until", until.as_deref());
         let call = Once {
             wallet,
-            call: "set_limit",
+            call: "raise_limit",
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint.finish(),
         };
-        let new = NewLimit {
-            wallet,
-            scope,
-            subject,
-            period,
-            max,
-            time_zone,
-        };
-        enter(limits::LEVEL, wallet, |_| limits::set(&new, call))
+        enter(limits::LEVEL, wallet, |_| limits::raise(&raise, call))
     };
-    Uuid::from_bytes(work().or_raise())
+    work().or_raise()
+}
+
+/// Drops a limit.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn drop_limit(
+    wallet: Option<&str>,
+    limit_id: Option<Uuid>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+) {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let limit_id = self::limit_id(limit_id)?;
+        args::name("actor", actor)?;
+        let mut fingerprint = Fingerprint::new(0);
+        fingerprint.field("limit_id", Some(&crate::storage::rows::uuid_text(limit_id)));
+        let call = Once {
+            wallet,
+            call: "drop_limit",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint.finish(),
+        };
+        enter(limits::LEVEL, wallet, |_| {
+            limits::drop_limit(wallet, limit_id, call)
+        })
+    };
+    work().or_raise();
 }
 
 /// What the balance and every limit that applies would say to a request; books nothing.
@@ -140,10 +287,10 @@ fn check_limits(
         name!(period, Option<String>),
         name!(metric, String),
         name!(mode, String),
-        name!(max, Option<Amount>),
-        name!(used, Option<Amount>),
-        name!(held, Amount),
-        name!(remaining, Amount),
+        name!(max, Option<Measure>),
+        name!(used, Option<Measure>),
+        name!(held, Measure),
+        name!(remaining, Measure),
         name!(resets_at, Option<TimestampWithTimeZone>),
         name!(allowed, bool),
         name!(reason, Option<String>),
@@ -155,7 +302,7 @@ fn check_limits(
         for (name, value) in [("team", team), ("service", service), ("user_id", user_id)] {
             args::name(name, value)?;
         }
-        args::document("tags", tags)?;
+        let tags = args::document("tags", tags)?.map(|tags| tags.value);
         if key.is_some() {
             return Err(
                 Error::new(Code::NotPermitted, "key is not a key of the wallet")
@@ -163,10 +310,11 @@ fn check_limits(
                     .hint("Leave the key out, or pass one that the wallet has."),
             );
         }
+        let mut model = model.map(str::to_owned);
         let asked = match usage {
             Some(object) => {
-                let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
-                usage.model = usage.model_or(model)?;
+                let usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
+                model = usage.model_or(model.as_deref())?;
                 Asked::Usage(Box::new(usage))
             }
             None => Asked::Amount(match amount {
@@ -177,26 +325,35 @@ fn check_limits(
         let check = Check {
             wallet,
             user_id,
+            team,
+            model,
+            service,
+            tags,
+            key_id: None,
             asked,
         };
-        enter(Level::Reader, wallet, |_| limits::check(&check))
+        enter(Level::Reader, wallet, |_| limits_check::check(&check))
     };
     let time = |at: Timestamp| TimestampWithTimeZone::try_from(at.0).ok();
     let rows: Vec<_> = work()
         .or_raise()
         .into_iter()
         .map(|row| {
+            let measure = |amount: Amount| match row.metric {
+                Metric::Amount => Measure::Money(amount),
+                _ => Measure::Count(amount),
+            };
             (
                 row.limit_id.map(Uuid::from_bytes),
-                row.scope.to_owned(),
-                row.subject,
-                row.period.map(str::to_owned),
-                "amount".to_owned(),
-                "hard".to_owned(),
-                row.max,
-                row.used,
-                row.held,
-                row.remaining,
+                row.scope.clone().into_owned(),
+                row.subject.clone(),
+                row.period.clone(),
+                row.metric.as_str().to_owned(),
+                row.mode.to_owned(),
+                row.max.map(measure),
+                row.used.map(measure),
+                measure(row.held),
+                measure(row.remaining),
                 row.resets_at.and_then(time),
                 row.allowed,
                 row.reason.map(str::to_owned),

@@ -87,6 +87,8 @@ pub struct Request<'a> {
     pub event_at: Option<Timestamp>,
     /// Idempotency key.
     pub key: Option<&'a str>,
+    /// The API key that was used.
+    pub key_id: Option<[u8; 16]>,
     /// Who acts.
     pub actor: Option<&'a str>,
     /// The caller's own data.
@@ -167,6 +169,7 @@ impl<'a> Request<'a> {
             tags: args::document("tags", args.tags)?,
             event_at: args::time("event_at", args.event_at)?,
             key: args::name("idempotency_key", args.idempotency_key)?,
+            key_id: None,
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?,
             reported,

@@ -13,7 +13,8 @@ use jiff::tz::TimeZone;
 use crate::allowance::lanes::Cutting;
 use crate::allowance::whole::{Cut, Extent, lock_all};
 use crate::error::{Code, Error, Result, quoted};
-use crate::limits::limit::{Limit, Scope};
+use crate::limits::limit::{Limit, Mode, Scope};
+use crate::limits::metric::Metric;
 use crate::limits::period::Period;
 use crate::money::Amount;
 use crate::pricing::unknown::UnknownPrice;
@@ -68,7 +69,7 @@ pub struct Rules {
     pub attention: i64,
     /// The count when all lanes were looked at last.
     pub attended: i64,
-    /// Its limits.
+    /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
 }
 
@@ -229,19 +230,28 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
         limits: rows
             .limits
             .into_iter()
+            .filter(|row| !row.paused)
             .map(limit_of)
             .collect::<Result<_>>()?,
     })
 }
 
-fn limit_of(row: LimitRow) -> Result<Limit> {
+/// The limit of a row, paused or not.
+pub fn limit_of(row: LimitRow) -> Result<Limit> {
     let unknown = |what: &str| Error::internal(format!("a limit has an unknown {what}"));
+    let (period, period_name) =
+        Period::parse(&row.period, row.anchor.map(i32::from)).map_err(|_| unknown("period"))?;
     Ok(Limit {
         id: row.id,
         scope: Scope::parse(&row.scope).ok_or_else(|| unknown("scope"))?,
         subject: row.subject,
-        period: Period::parse(&row.period).ok_or_else(|| unknown("period"))?,
+        period,
+        period_name,
+        metric: Metric::parse(&row.metric),
+        mode: if row.is_hard { Mode::Hard } else { Mode::Soft },
         max: row.max,
+        raises: row.raised_by.into_iter().zip(row.raised_until).collect(),
+        warn_at: row.warn_at,
         zone: TimeZone::get(&row.time_zone).map_err(|_| unknown("time zone"))?,
     })
 }

@@ -156,6 +156,7 @@ fn book(
         tags,
         event_at: Some(used_at),
         key: None,
+        key_id: None,
         actor: pricing.actor,
         metadata: pricing.metadata.clone(),
         reported: None,

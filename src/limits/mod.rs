@@ -1,5 +1,8 @@
 //! Spending limits: periods, rules, and the windows in which they count.
 
 pub mod limit;
+pub mod metric;
 pub mod period;
+pub mod slices;
+pub mod warning;
 pub mod window;

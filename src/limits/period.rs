@@ -1,77 +1,214 @@
 //! The windows in which limits count. Pure: windows are computed from the time, never scheduled.
 
+use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{SpanRelativeTo, Timestamp, ToSpan, Zoned};
 
 /// A period of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
+    /// From full minute to full minute.
+    Minute,
+    /// From full hour to full hour.
+    Hour,
     /// From midnight to midnight.
     Day,
-    /// From the first of a month to the first of the next.
-    Month,
+    /// Seven days from the midnight on which the given day begins, 1 for Monday to 7 for Sunday.
+    Week(i8),
+    /// From the given day of a month, 1 to 28, to the same day of the next.
+    Month(i8),
+    /// From the first of January, April, July or October on.
+    Quarter,
+    /// From the first of January on.
+    Year,
     /// Forever.
     Lifetime,
+    /// The last so many microseconds before any moment.
+    Rolling(i64),
 }
 
 /// Microseconds since 1970 of a window's first moment and of the first moment after it; `None`
 /// where it has no such moment.
 pub type Bounds = (Option<i64>, Option<i64>);
 
-impl Period {
-    /// All periods.
-    pub const ALL: &'static [Period] = &[Period::Day, Period::Month, Period::Lifetime];
+/// Why a text is no period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAPeriod {
+    /// No period has that name.
+    Unknown,
+    /// What follows `rolling` is not a length of time that is always the same.
+    NotALength,
+    /// A rolling period is shorter than a second or longer than ten years.
+    OutOfRange,
+    /// The period has no anchor, or not that one.
+    Anchor,
+}
 
-    /// Its name in SQL.
-    pub fn as_str(self) -> &'static str {
+const MINUTE: i64 = 60_000_000;
+const HOUR: i64 = 60 * MINUTE;
+const SECOND: i64 = 1_000_000;
+const LONGEST: i64 = 3_653 * 24 * HOUR;
+
+/// Into how many slices a rolling window is cut. What was used leaves it slice by slice, a whole
+/// slice late rather than early.
+pub const SLICES: i64 = 60;
+
+impl Period {
+    /// Names of the periods that have one; rolling ones are `rolling` and a length of time.
+    pub const NAMES: &'static [&'static str] = &[
+        "minute", "hour", "day", "week", "month", "quarter", "year", "lifetime",
+    ];
+
+    /// The period of that name, and its name as it is kept. `anchor` is the first day of a week or
+    /// the day of the month on which a month begins.
+    pub fn parse(text: &str, anchor: Option<i32>) -> Result<(Period, String), NotAPeriod> {
+        let day = |last: i8| match anchor {
+            None => Ok(1),
+            Some(day) => i8::try_from(day)
+                .ok()
+                .filter(|day| (1..=last).contains(day))
+                .ok_or(NotAPeriod::Anchor),
+        };
+        let period = match text {
+            "week" => Period::Week(day(7)?),
+            "month" => Period::Month(day(28)?),
+            _ if anchor.is_some() && Period::parse(text, None).is_ok() => {
+                return Err(NotAPeriod::Anchor);
+            }
+            "minute" => Period::Minute,
+            "hour" => Period::Hour,
+            "day" => Period::Day,
+            "quarter" => Period::Quarter,
+            "year" => Period::Year,
+            "lifetime" => Period::Lifetime,
+            _ => {
+                let length = text.strip_prefix("rolling ").ok_or(NotAPeriod::Unknown)?;
+                Period::Rolling(micros(length)?)
+            }
+        };
+        let name = match period {
+            Period::Rolling(micros) => rolling_name(micros),
+            _ => text.to_owned(),
+        };
+        Ok((period, name))
+    }
+
+    /// The day that `anchor` gave, where there is one to give.
+    pub fn anchor(self) -> Option<i8> {
         match self {
-            Period::Day => "day",
-            Period::Month => "month",
-            Period::Lifetime => "lifetime",
+            Period::Week(day) | Period::Month(day) => Some(day),
+            _ => None,
         }
     }
 
-    /// The period of that name.
-    pub fn parse(text: &str) -> Option<Period> {
-        Period::ALL
-            .iter()
-            .copied()
-            .find(|period| period.as_str() == text)
+    /// Length of a slice, for a rolling period.
+    pub fn slice(self) -> Option<i64> {
+        match self {
+            Period::Rolling(micros) => Some(micros / SLICES),
+            _ => None,
+        }
     }
 
     /// The window that holds a moment, in the given time zone; `None` for moments outside the
-    /// years that a calendar knows.
+    /// years that a calendar knows. A rolling window has no beginning of its own.
     pub fn window(self, zone: &TimeZone, unix_micros: i64) -> Option<Bounds> {
         let at = Timestamp::from_microsecond(unix_micros)
             .ok()?
             .to_zoned(zone.clone());
-        let (start, end) = match self {
-            Period::Lifetime => return Some((None, None)),
-            Period::Day => {
-                let start = at.start_of_day().ok()?;
-                (start.clone(), next(&start, 1.day())?)
+        let (first, span) = match self {
+            Period::Lifetime | Period::Rolling(_) => return Some((None, None)),
+            Period::Minute => return clock_window(&at, MINUTE),
+            Period::Hour => return clock_window(&at, HOUR),
+            Period::Day => (at.date(), 1.day()),
+            Period::Week(first) => {
+                let first = Weekday::from_monday_one_offset(first).ok()?;
+                let since = at.weekday().since(first);
+                (
+                    at.date().checked_sub(i64::from(since).days()).ok()?,
+                    7.days(),
+                )
             }
-            Period::Month => {
-                let start = at.first_of_month().ok()?.start_of_day().ok()?;
-                (start.clone(), next(&start, 1.month())?)
+            Period::Month(day) => {
+                let this = Date::new(at.year(), at.month(), day).ok()?;
+                let first = if this <= at.date() {
+                    this
+                } else {
+                    this.checked_sub(1.month()).ok()?
+                };
+                (first, 1.month())
             }
+            Period::Quarter => {
+                let month = (at.month() - 1) / 3 * 3 + 1;
+                (Date::new(at.year(), month, 1).ok()?, 3.months())
+            }
+            Period::Year => (Date::new(at.year(), 1, 1).ok()?, 1.year()),
         };
-        Some((
-            Some(start.timestamp().as_microsecond()),
-            Some(end.timestamp().as_microsecond()),
-        ))
+        let end = first.checked_add(span).ok()?;
+        Some((Some(midnight(first, zone)?), Some(midnight(end, zone)?)))
     }
 }
 
-/// The start of the day that lies a span after the start of a day: midnight, or the first moment
-/// of a day that has no midnight.
-fn next(start: &Zoned, span: jiff::Span) -> Option<Zoned> {
-    start
-        .date()
-        .checked_add(span)
-        .ok()?
-        .to_zoned(start.time_zone().clone())
+/// The first moment of a day: midnight, or the first moment of a day that has no midnight.
+fn midnight(date: Date, zone: &TimeZone) -> Option<i64> {
+    let start = date.to_zoned(zone.clone()).ok()?.start_of_day().ok()?;
+    Some(start.timestamp().as_microsecond())
+}
+
+/// The full minute or hour by the clock on the wall. Where the clock is changed by less than that
+/// in the middle of one, a window ends there.
+fn clock_window(at: &Zoned, length: i64) -> Option<Bounds> {
+    let zone = at.time_zone();
+    let now = at.timestamp();
+    let offset = i64::from(at.offset().seconds()) * SECOND;
+    let local = now.as_microsecond().checked_add(offset)?;
+    let start = local.div_euclid(length) * length - offset;
+    let changed = zone
+        .preceding(now.checked_add(jiff::SignedDuration::from_micros(1)).ok()?)
+        .next()
+        .map_or(i64::MIN, |change| change.timestamp().as_microsecond());
+    let changes = zone
+        .following(now)
+        .next()
+        .map_or(i64::MAX, |change| change.timestamp().as_microsecond());
+    Some((
+        Some(start.max(changed)),
+        Some((start + length).min(changes)),
+    ))
+}
+
+/// Microseconds of a length of time such as `5 hours`. Days have 24 hours; months and years, whose
+/// length differs, are none.
+fn micros(text: &str) -> Result<i64, NotAPeriod> {
+    let span: jiff::Span = text.parse().map_err(|_| NotAPeriod::NotALength)?;
+    if span.get_months() != 0 || span.get_years() != 0 {
+        return Err(NotAPeriod::NotALength);
+    }
+    let length = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| NotAPeriod::NotALength)?;
+    i64::try_from(length.as_micros())
         .ok()
+        .filter(|micros| (SECOND..=LONGEST).contains(micros))
+        .ok_or(NotAPeriod::OutOfRange)
+}
+
+/// The name of a rolling period: equal lengths have one name.
+fn rolling_name(micros: i64) -> String {
+    let units = [
+        (24 * HOUR, "day"),
+        (HOUR, "hour"),
+        (MINUTE, "minute"),
+        (SECOND, "second"),
+        (1_000, "millisecond"),
+        (1, "microsecond"),
+    ];
+    let (length, unit) = units
+        .into_iter()
+        .find(|(length, _)| micros % length == 0)
+        .unwrap_or((1, "microsecond"));
+    let count = micros / length;
+    let plural = if count == 1 { "" } else { "s" };
+    format!("rolling {count} {unit}{plural}")
 }
 
 #[cfg(test)]
@@ -97,7 +234,7 @@ mod tests {
     fn a_day_is_23_or_25_hours_when_the_clock_changes() {
         let hours = |at| {
             let (start, end) = window(Period::Day, "Europe/Berlin", at);
-            (end - start) / 3_600_000_000
+            (end - start) / HOUR
         };
         assert_eq!(hours("2026-03-29T12:00:00Z"), 23);
         assert_eq!(hours("2026-10-25T12:00:00Z"), 25);
@@ -113,9 +250,83 @@ mod tests {
 
     #[test]
     fn a_month_begins_in_its_own_zone() {
-        let (start, end) = window(Period::Month, "Asia/Tokyo", "2026-01-31T15:00:00Z");
+        let (start, end) = window(Period::Month(1), "Asia/Tokyo", "2026-01-31T15:00:00Z");
         assert_eq!(start, micros("2026-01-31T15:00:00Z"));
         assert_eq!(end, micros("2026-02-28T15:00:00Z"));
+    }
+
+    #[test]
+    fn weeks_and_months_begin_on_their_anchor() {
+        // 2026-11-24 is a Tuesday.
+        let at = "2026-11-24T10:00:00Z";
+        assert_eq!(
+            window(Period::Week(1), "UTC", at),
+            (
+                micros("2026-11-23T00:00:00Z"),
+                micros("2026-11-30T00:00:00Z")
+            )
+        );
+        assert_eq!(
+            window(Period::Week(7), "UTC", at).0,
+            micros("2026-11-22T00:00:00Z")
+        );
+        assert_eq!(
+            window(Period::Week(3), "UTC", at).0,
+            micros("2026-11-18T00:00:00Z")
+        );
+        assert_eq!(
+            window(Period::Month(25), "UTC", at),
+            (
+                micros("2026-10-25T00:00:00Z"),
+                micros("2026-11-25T00:00:00Z")
+            )
+        );
+        assert_eq!(
+            window(Period::Quarter, "UTC", at),
+            (
+                micros("2026-10-01T00:00:00Z"),
+                micros("2027-01-01T00:00:00Z")
+            )
+        );
+        assert_eq!(
+            window(Period::Year, "UTC", at),
+            (
+                micros("2026-01-01T00:00:00Z"),
+                micros("2027-01-01T00:00:00Z")
+            )
+        );
+    }
+
+    #[test]
+    fn an_hour_is_one_on_the_wall() {
+        assert_eq!(
+            window(Period::Hour, "Asia/Kolkata", "2026-11-24T10:05:00Z"),
+            (
+                micros("2026-11-24T09:30:00Z"),
+                micros("2026-11-24T10:30:00Z")
+            )
+        );
+        // The hour that comes twice is two windows.
+        let (first, _) = window(Period::Hour, "Europe/Berlin", "2026-10-25T00:30:00Z");
+        let (second, _) = window(Period::Hour, "Europe/Berlin", "2026-10-25T01:30:00Z");
+        assert_eq!(second - first, HOUR);
+    }
+
+    #[test]
+    fn rolling_periods_of_one_length_have_one_name() {
+        let name = |text: &str| Period::parse(text, None).map(|(_, name)| name);
+        assert_eq!(name("rolling 5 hours").unwrap(), "rolling 5 hours");
+        assert_eq!(name("rolling 300 minutes").unwrap(), "rolling 5 hours");
+        assert_eq!(name("rolling 1 week").unwrap(), "rolling 7 days");
+        assert_eq!(name("rolling 90s").unwrap(), "rolling 90 seconds");
+        assert_eq!(name("rolling 1 month"), Err(NotAPeriod::NotALength));
+        assert_eq!(name("rolling a while"), Err(NotAPeriod::NotALength));
+        assert_eq!(name("rolling 10 ms"), Err(NotAPeriod::OutOfRange));
+        assert_eq!(name("rolling -5 hours"), Err(NotAPeriod::OutOfRange));
+        assert_eq!(name("fortnight"), Err(NotAPeriod::Unknown));
+        assert_eq!(Period::parse("day", Some(2)), Err(NotAPeriod::Anchor));
+        assert_eq!(Period::parse("week", Some(8)), Err(NotAPeriod::Anchor));
+        assert_eq!(Period::parse("month", Some(29)), Err(NotAPeriod::Anchor));
     }
 
     proptest! {
@@ -127,7 +338,10 @@ mod tests {
                 "UTC", "Europe/Berlin", "America/New_York", "America/Santiago", "Asia/Kolkata",
                 "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca",
             ]),
-            period in prop::sample::select(vec![Period::Day, Period::Month]),
+            period in prop::sample::select(vec![
+                Period::Minute, Period::Hour, Period::Day, Period::Week(1), Period::Week(6),
+                Period::Month(1), Period::Month(28), Period::Quarter, Period::Year,
+            ]),
         ) {
             let zone = zone(name);
             let (start, end) = period.window(&zone, at).unwrap();

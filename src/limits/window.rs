@@ -1,11 +1,14 @@
 //! Taking from the windows of limits.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::limits::limit::{Applied, Scope};
+use crate::limits::limit::{Applied, Mode, Scope};
+use crate::limits::slices::Slices;
+use crate::limits::warning::Warning;
 use crate::money::Amount;
 use crate::statement;
+use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::Window;
+use crate::storage::rows::{Part, Taking, Window};
 use crate::storage::store::{self, NewWindow};
 
 statement!(
@@ -18,53 +21,88 @@ statement!(
 pub struct Status<'a> {
     /// The limit and its window.
     pub applied: Applied<'a>,
-    /// What was used of it.
-    pub window: Window,
+    /// What was charged.
+    pub spent: Amount,
+    /// What is held.
+    pub held: Amount,
+    /// When it resets; of a rolling window, when the request fits, or else when the oldest use
+    /// leaves it.
+    pub resets_at: Option<Timestamp>,
 }
 
 impl Status<'_> {
-    /// What can still be spent in the window.
+    /// What can still be used in the window.
     pub fn remaining(&self) -> Amount {
-        let Window {
-            allotted,
-            spent,
-            held,
-        } = &self.window;
-        Amount::from_units(allotted.units() - spent.units() - held.units()).unwrap_or_default()
+        let units = self.applied.max.units() - self.spent.units() - self.held.units();
+        Amount::from_units(units.max(0)).unwrap_or_default()
     }
 
-    /// True when the window has that much left.
-    pub fn allows(&self, amount: Amount) -> bool {
-        self.remaining() >= amount
+    /// True when the request may take what it needs.
+    pub fn allows(&self) -> bool {
+        let need = self.applied.need;
+        self.applied.limit.mode == Mode::Soft || need.is_zero() || self.remaining() >= need
     }
 }
 
 /// The window as it stands, or as it would be made.
 pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
-    let window = match store::read_window(wallet, applied.window_id)? {
-        Some(window) => window,
-        None => Window {
-            allotted: applied.limit.max,
-            spent: Amount::ZERO,
-            held: Amount::ZERO,
-        },
+    let window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
+    let Some(length) = applied.limit.period.slice() else {
+        return Ok(Status {
+            spent: window.spent,
+            held: window.held,
+            resets_at: applied.end,
+            applied,
+        });
     };
-    Ok(Status { applied, window })
+    let slices = aged(&window, length, applied.at)?;
+    let room = applied.max.units() - window.held.units() - applied.need.units();
+    let resets_at = slices
+        .frees_at(room)
+        .or_else(|| slices.next_free())
+        .map(Timestamp::from_unix_micros);
+    Ok(Status {
+        spent: total(&slices)?,
+        held: window.held,
+        resets_at,
+        applied,
+    })
+}
+
+/// The slices of a rolling window that still count.
+fn aged(window: &Window, length: i64, now: Timestamp) -> Result<Slices> {
+    let mut slices = match &window.slices {
+        None => Slices::new(length),
+        Some(bytes) => Slices::read(bytes)
+            .ok_or_else(|| Error::internal("the slices of a rolling window cannot be read"))?,
+    };
+    slices.age(now.unix_micros());
+    Ok(slices)
+}
+
+fn total(slices: &Slices) -> Result<Amount> {
+    Amount::from_units(slices.total()).map_err(crate::storage::numeric::overflow)
 }
 
 /// Makes the window's row if it is not there. A window that is missing is one in which nothing
-/// was spent: `set_limit` makes the rows of the running windows of a new limit.
-pub fn open(wallet: &str, applied: &Applied<'_>, spent: Amount) -> Result<()> {
+/// was used: `set_limit` makes the rows of the running windows of a new limit.
+pub fn open(wallet: &str, applied: &Applied<'_>, used: &Window) -> Result<()> {
+    let limit = applied.limit;
     store::open_window(
         wallet,
         &NewWindow {
             id: applied.window_id,
-            max: applied.limit.max,
-            spent,
-            limit_id: applied.limit.id,
+            cap: applied.cap(),
+            spent: used.spent,
+            levels: match used.spent.is_zero() {
+                true => 0,
+                false => limit.levels_at(used.spent, applied.max),
+            },
+            limit_id: limit.id,
             subject: &applied.subject,
             start: applied.start,
             end: applied.end,
+            slices: used.slices.as_deref(),
         },
     )
 }
@@ -73,9 +111,9 @@ pub fn open(wallet: &str, applied: &Applied<'_>, spent: Amount) -> Result<()> {
 const MAX_TRIES: usize = 50;
 
 /// What became of taking from several windows.
-pub enum Taken {
-    /// All had enough.
-    All,
+pub enum Taken<'a> {
+    /// All had enough; these came to a level.
+    All(Vec<Warning<'a>>),
     /// One refused; those before it have been taken from, which the error undoes when it is raised.
     Refused {
         /// How many were taken from.
@@ -85,59 +123,127 @@ pub enum Taken {
     },
 }
 
-/// Takes the amount from every window, in the order of their ids, until one refuses.
-pub fn take(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Result<Taken> {
+/// Takes from every window what the request needs, in the order of their ids, until one refuses.
+pub fn take<'a>(wallet: &str, applied: &'a [Applied<'a>], part: Part) -> Result<Taken<'a>> {
+    let mut warnings = Vec::new();
     for (taken, one) in applied.iter().enumerate() {
-        if let Some(error) = take_from(wallet, applied, one, amount)? {
-            return Ok(Taken::Refused { taken, error });
+        if one.need.is_zero() {
+            continue;
+        }
+        match take_from(wallet, applied, one, part)? {
+            Ok(warning) => warnings.extend(warning),
+            Err(error) => return Ok(Taken::Refused { taken, error }),
         }
     }
-    Ok(Taken::All)
+    Ok(Taken::All(warnings))
 }
 
-/// Takes the amount from one window, or gives the error that names the limit which refuses.
-fn take_from(
+/// Takes from one window, or gives the error that names the limit which refuses.
+fn take_from<'a>(
     wallet: &str,
     applied: &[Applied<'_>],
-    one: &Applied<'_>,
-    amount: Amount,
-) -> Result<Option<Error>> {
+    one: &'a Applied<'a>,
+    part: Part,
+) -> Result<std::result::Result<Option<Warning<'a>>, Error>> {
     for _ in 0..MAX_TRIES {
-        if store::take(wallet, one.window_id, amount)? {
-            return Ok(None);
+        let taken = match one.limit.period.slice() {
+            None => take_fixed(wallet, one, part)?,
+            Some(length) => take_rolling(wallet, one, part, length)?,
+        };
+        if let Some(warning) = taken {
+            return Ok(Ok(warning));
         }
         if store::read_window(wallet, one.window_id)?.is_none() {
-            open(wallet, one, Amount::ZERO)?;
-        } else if let Some(refusal) = refusal(wallet, applied, amount, one)? {
-            return Ok(Some(refusal));
+            open(wallet, one, &Window::default())?;
+        } else if let Some(refusal) = refusal(wallet, applied, one)? {
+            return Ok(Err(refusal));
         }
         // Made by another transaction, or given back, since we looked: look again.
     }
-    Ok(Some(
-        Error::new(
-            Code::SerializationFailure,
-            "a limit changed whenever it was checked",
-        )
-        .detail("Other transactions take from it and give back to it all the time.")
-        .hint("Run the transaction again."),
-    ))
+    Ok(Err(Error::new(
+        Code::SerializationFailure,
+        "a limit changed whenever it was checked",
+    )
+    .detail("Other transactions take from it and give back to it all the time.")
+    .hint("Run the transaction again.")))
 }
 
-/// Gives back what [`take`] took in this transaction.
-pub fn give_back(wallet: &str, applied: &[Applied<'_>], amount: Amount) -> Result<()> {
-    applied
-        .iter()
-        .try_for_each(|one| store::give_back(wallet, one.window_id, amount))
+fn taking(one: &Applied<'_>, part: Part) -> Taking {
+    Taking {
+        lane: 0,
+        need: one.need,
+        cap: one.cap(),
+        part,
+    }
+}
+
+/// Nothing when the window is not there or has not that much left; else the warning that is due.
+fn take_fixed<'a>(
+    wallet: &str,
+    one: &'a Applied<'a>,
+    part: Part,
+) -> Result<Option<Option<Warning<'a>>>> {
+    let used = store::take(wallet, one.window_id, &taking(one, part))?;
+    Ok(used.map(|used| Warning::between(one, used.levels, used.after)))
+}
+
+fn take_rolling<'a>(
+    wallet: &str,
+    one: &'a Applied<'a>,
+    part: Part,
+    length: i64,
+) -> Result<Option<Option<Warning<'a>>>> {
+    let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
+        return Ok(None);
+    };
+    let overflow = crate::storage::numeric::overflow;
+    let mut slices = aged(&window, length, one.at)?;
+    let before = total(&slices)?.plus(window.held).map_err(overflow)?;
+    let after = before.plus(one.need).map_err(overflow)?;
+    if one.cap().is_some_and(|cap| after > cap) {
+        return Ok(None);
+    }
+    match part {
+        Part::Spent => slices.add(one.at.unix_micros(), one.need),
+        Part::Held => window.held = window.held.plus(one.need).map_err(overflow)?,
+    }
+    // It never resets: a level warns again when the use had fallen below it.
+    let levels = match before.is_zero() {
+        true => 0,
+        false => one.limit.levels_at(before, one.max),
+    };
+    window.levels = one.limit.levels_at(after, one.max);
+    window.spent = total(&slices)?;
+    window.slices = Some(slices.to_bytes());
+    store::write_window(wallet, one.window_id, &window, one.cap())?;
+    Ok(Some(Warning::between(one, levels, after)))
+}
+
+/// Gives back what [`take`] took for these, from the windows that still hold it.
+pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part) -> Result<()> {
+    for one in applied.iter().filter(|one| !one.need.is_zero()) {
+        match (one.limit.period.slice(), part) {
+            (Some(length), Part::Spent) => give_back_slice(wallet, one, length)?,
+            _ => store::give_back(wallet, one.window_id, &taking(one, part))?,
+        }
+    }
+    Ok(())
+}
+
+fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
+    let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
+        return Ok(());
+    };
+    let mut slices = aged(&window, length, crate::storage::clock::now())?;
+    slices.take_back(one.at.unix_micros(), one.need);
+    window.spent = total(&slices)?;
+    window.slices = Some(slices.to_bytes());
+    store::write_window(wallet, one.window_id, &window, one.cap())
 }
 
 /// WL002 that names one limit: of those that refuse the one that frees last. Nothing when none
 /// refuses any more.
-fn refusal(
-    wallet: &str,
-    applied: &[Applied<'_>],
-    amount: Amount,
-    first: &Applied<'_>,
-) -> Result<Option<Error>> {
+fn refusal(wallet: &str, applied: &[Applied<'_>], first: &Applied<'_>) -> Result<Option<Error>> {
     let mut blocking: Option<Status<'_>> = None;
     // Windows that were taken from already do not block: they had enough.
     for one in applied
@@ -145,52 +251,70 @@ fn refusal(
         .filter(|one| one.window_id >= first.window_id)
     {
         let status = status(wallet, one.clone())?;
-        let later = |other: &Status<'_>| match (status.applied.end, other.applied.end) {
+        let later = |other: &Status<'_>| match (status.resets_at, other.resets_at) {
             (None, Some(_)) => true,
             (Some(mine), Some(theirs)) => mine > theirs,
             _ => false,
         };
-        if !status.allows(amount) && blocking.as_ref().is_none_or(later) {
+        if !status.allows() && blocking.as_ref().is_none_or(later) {
             blocking = Some(status);
         }
     }
-    let Some(status) = blocking else {
-        return Ok(None);
+    blocking.map(|status| exceeded(wallet, &status)).transpose()
+}
+
+/// WL002.
+fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
+    let applied = &status.applied;
+    let limit = applied.limit;
+    let (period, metric) = (&limit.period_name, &limit.metric);
+    let kind = match metric.as_str() {
+        "amount" => format!("{period} limit"),
+        metric => format!("{period} limit of {metric}"),
     };
-    let limit = status.applied.limit;
-    let whose = match limit.scope {
-        Scope::Wallet => format!("wallet {}", quoted(wallet)),
-        Scope::User => {
-            format!(
-                "user {} of wallet {}",
-                quoted(&status.applied.subject),
-                quoted(wallet)
-            )
+    let resets = match status.resets_at {
+        None if applied.need > applied.max && limit.period.slice().is_some() => {
+            "A request of that size never fits.".to_owned()
         }
-    };
-    let period = limit.period.as_str();
-    let resets = match status.applied.end {
         None => "It never resets.".to_owned(),
-        Some(end) => {
+        Some(at) => {
             let zone = limit.zone.iana_name().unwrap_or("UTC");
             let text: String = TIME_TEXT
-                .run(&[Value::Time(end), Value::Text(zone)])?
+                .run(&[Value::Time(at), Value::Text(zone)])?
                 .need(0, 0)?;
-            format!("It resets at {text} {zone}.")
+            match limit.period.slice() {
+                None => format!("It resets at {text} {zone}."),
+                Some(_) => format!("Enough of it is free at {text} {zone}."),
+            }
         }
     };
-    let error = Error::new(Code::LimitExceeded, format!("{period} limit exceeded for {whose}"))
-        .detail(format!(
-            "The request asks for {amount}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
-            limit.max,
-            status.window.spent,
-            status.window.held,
-            status.remaining(),
-        ))
-        .hint(match status.applied.end {
-            Some(_) => "Wait for the reset, or raise the limit with set_limit().",
-            None => "Raise the limit with set_limit().",
-        })
-        .rule("limits", crate::storage::rows::uuid_text(limit.id));
-    Ok(Some(error))
+    let show = |amount| metric.show(amount);
+    Ok(Error::new(
+        Code::LimitExceeded,
+        format!("{kind} exceeded for {}", whose(wallet, applied)),
+    )
+    .detail(format!(
+        "The request asks for {}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
+        show(applied.need),
+        show(applied.max),
+        show(status.spent),
+        show(status.held),
+        show(status.remaining()),
+    ))
+    .hint(match status.resets_at {
+        Some(_) => "Wait for the reset, or raise the limit with set_limit().",
+        None => "Raise the limit with set_limit().",
+    })
+    .rule("limits", crate::storage::rows::uuid_text(limit.id)))
+}
+
+/// Whose limit it is, for people.
+fn whose(wallet: &str, applied: &Applied<'_>) -> String {
+    let wallet = quoted(wallet);
+    let subject = quoted(&applied.subject);
+    match &applied.limit.scope {
+        Scope::Wallet => format!("wallet {wallet}"),
+        Scope::Tag(name) => format!("tag {} {subject} of wallet {wallet}", quoted(name)),
+        scope => format!("{} {subject} of wallet {wallet}", scope.as_str()),
+    }
 }

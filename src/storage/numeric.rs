@@ -428,6 +428,48 @@ unsafe impl BoxRet for Quantity {
     }
 }
 
+/// An amount of money, or of something else that a limit counts, on its way to PostgreSQL.
+#[derive(Clone, Copy, Debug)]
+pub enum Measure {
+    /// Money, with two decimals at least.
+    Money(Amount),
+    /// A quantity, with the decimals it has.
+    Count(Amount),
+}
+
+impl IntoDatum for Measure {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        match self {
+            Measure::Money(amount) => amount.into_datum(),
+            Measure::Count(amount) => {
+                let fixed = i64::from(AMOUNT_SCALE);
+                let (mut units, mut scale) = (amount.units(), fixed);
+                while scale > 0 && units % 10 == 0 {
+                    units /= 10;
+                    scale -= 1;
+                }
+                let scale = u32::try_from(scale).unwrap_or(0);
+                Some(Encoded::new(units, scale, scale).into_datum())
+            }
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NUMERICOID
+    }
+}
+
+// SAFETY: returns the datum of the numeric that `return_sql` declares.
+unsafe impl BoxRet for Measure {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: the datum was allocated in the function's result context just now.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
 macro_rules! is_sql_numeric {
     ($($type:ty),*) => {$(
         // SAFETY: the type is read from and written as `numeric` only.
@@ -441,4 +483,4 @@ macro_rules! is_sql_numeric {
         }
     )*};
 }
-is_sql_numeric!(Number, Amount, Quantity);
+is_sql_numeric!(Number, Amount, Quantity, Measure);

@@ -8,8 +8,8 @@ use std::ffi::CString;
 use std::marker::PhantomData;
 use std::ptr;
 
-use pgrx::datum::{FromDatum, IntoDatum};
-use pgrx::{PgBuiltInOids, pg_sys};
+use pgrx::datum::{FromDatum, IntoDatum, TimestampWithTimeZone};
+use pgrx::{AnyNumeric, PgBuiltInOids, pg_sys};
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
@@ -139,6 +139,10 @@ pub enum Value<'a> {
     OptAmount(Option<Amount>),
     /// `numeric[]`
     Amounts(&'a [Amount]),
+    /// `timestamptz[]`
+    Times(&'a [Timestamp]),
+    /// `smallint` or NULL
+    OptInt2(Option<i16>),
     /// `numeric`
     Decimal(Decimal),
     /// `uuid`
@@ -176,6 +180,12 @@ impl Value<'_> {
             Value::Amount(value) => value.into_datum(),
             Value::OptAmount(value) => value.and_then(IntoDatum::into_datum),
             Value::Amounts(values) => values.to_vec().into_datum(),
+            Value::Times(times) => times
+                .iter()
+                .map(|time| TimestampWithTimeZone::try_from(time.0).ok())
+                .collect::<Vec<_>>()
+                .into_datum(),
+            Value::OptInt2(value) => value.and_then(IntoDatum::into_datum),
             Value::Decimal(value) => Some(decimal_datum(value)),
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
             Value::OptUuid(bytes) => {
@@ -331,6 +341,24 @@ impl Rows {
         }
     }
 
+    /// A `numeric[]` column as amounts; empty when it is NULL.
+    pub fn amounts(&self, row: usize, column: i32) -> Result<Vec<Amount>> {
+        match self.datum(row, column) {
+            None => Ok(Vec::new()),
+            // SAFETY: the caller names a column of that type.
+            Some(datum) => unsafe { amounts_of(datum) },
+        }
+    }
+
+    /// A `timestamptz[]` column; empty when it is NULL.
+    pub fn times(&self, row: usize, column: i32) -> Vec<Timestamp> {
+        match self.datum(row, column) {
+            None => Vec::new(),
+            // SAFETY: the caller names a column of that type.
+            Some(datum) => unsafe { times_of(datum) },
+        }
+    }
+
     /// The datum of a column, valid as long as the rows are.
     pub fn datum(&self, row: usize, column: i32) -> Option<pg_sys::Datum> {
         self.get::<Raw>(row, column).map(|raw| raw.0)
@@ -344,4 +372,38 @@ impl Column for Raw {
     unsafe fn from_column(datum: pg_sys::Datum) -> Self {
         Raw(datum)
     }
+}
+
+/// The elements of a `numeric[]`.
+///
+/// # Safety
+/// The datum is a `numeric[]`.
+pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<Amount>> {
+    // SAFETY: the caller's guarantee.
+    let elements =
+        unsafe { Vec::<Option<AnyNumeric>>::from_datum(datum, false) }.unwrap_or_default();
+    elements
+        .into_iter()
+        .map(|number| {
+            number
+                .and_then(IntoDatum::into_datum)
+                // SAFETY: the datum is the numeric that has just been made of the element.
+                .and_then(|datum| unsafe { Number::from_datum(datum, false) })
+                .and_then(|number| number.to_amount().ok())
+                .ok_or_else(|| Error::internal("an element of a numeric[] is no amount"))
+        })
+        .collect()
+}
+
+/// The elements of a `timestamptz[]`.
+///
+/// # Safety
+/// The datum is a `timestamptz[]`.
+pub(in crate::storage) unsafe fn times_of(datum: pg_sys::Datum) -> Vec<Timestamp> {
+    // SAFETY: the caller's guarantee.
+    unsafe { Vec::<TimestampWithTimeZone>::from_datum(datum, false) }
+        .unwrap_or_default()
+        .into_iter()
+        .map(Timestamp::from)
+        .collect()
 }

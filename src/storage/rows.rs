@@ -59,14 +59,47 @@ impl Lane {
 }
 
 /// One window of a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// Maximum for the window.
-    pub allotted: Amount,
-    /// Charged in it.
+    /// Charged in it; of a rolling window as it was written last.
     pub spent: Amount,
     /// Held in it.
     pub held: Amount,
+    /// How many of the limit's levels were come to.
+    pub levels: i64,
+    /// What was used by slices of time, of a rolling window.
+    pub slices: Option<Vec<u8>>,
+}
+
+/// Which side of a window is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What was charged.
+    Spent,
+    /// What is set aside by holds.
+    Held,
+}
+
+/// What is taken from a window, or given back to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking {
+    /// The window's lane.
+    pub lane: i16,
+    /// How much.
+    pub need: Amount,
+    /// What no more than that may be used of; nothing where the limit only warns.
+    pub cap: Option<Amount>,
+    /// As a charge or as a hold.
+    pub part: Part,
+}
+
+/// What a window came to when something was taken from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Charged and held, after it.
+    pub after: Amount,
+    /// How many of the limit's levels were come to before.
+    pub levels: i64,
 }
 
 /// What a charge must know of a wallet, read under one snapshot.
@@ -121,10 +154,24 @@ pub struct LimitRow {
     pub subject: String,
     /// Period, by name.
     pub period: String,
+    /// The day on which its weeks or months begin.
+    pub anchor: Option<i16>,
+    /// Metric, by name.
+    pub metric: String,
+    /// True for one that refuses.
+    pub is_hard: bool,
     /// Maximum.
     pub max: Amount,
     /// Time zone, by name.
     pub time_zone: String,
+    /// Fractions of the maximum at which it warns.
+    pub warn_at: Vec<Amount>,
+    /// True while it counts nothing and refuses nothing.
+    pub paused: bool,
+    /// By how much its maximum is raised.
+    pub raised_by: Vec<Amount>,
+    /// Until when, for each raise.
+    pub raised_until: Vec<Timestamp>,
 }
 
 /// What kind of entry it is, as the ledger's `kind` column keeps it.

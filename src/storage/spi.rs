@@ -10,7 +10,7 @@ use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{
-    AllowanceId, Entry, Hash, Lane, LimitRow, Link, RuleRows, WalletRow, Window,
+    AllowanceId, Entry, Hash, Lane, LimitRow, Link, Part, RuleRows, Taking, Used, WalletRow, Window,
 };
 
 macro_rules! lane_query {
@@ -69,37 +69,82 @@ statement!(
      VALUES ($1, '00000000-0000-0000-0000-000000000000', $2, $3, 0)"
 );
 
+// A limit without a cap only warns. `allotted` follows the cap, so that the table itself refuses
+// what would pass it.
 statement!(
     TAKE,
-    [TEXTOID, UUIDOID, NUMERICOID],
+    [TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID],
     "UPDATE wallet.allowances
-        SET spent = spent + $3, version = version + 1
-      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0
-        AND spent + held + $3 <= allotted"
+        SET spent = CASE WHEN $6 THEN spent ELSE spent + $4 END,
+            held = CASE WHEN $6 THEN held + $4 ELSE held END,
+            allotted = $5, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3
+        AND ($5 IS NULL OR spent + held + $4 <= $5)
+  RETURNING spent + held, attended"
 );
 
+// What is given back lowers what may be spent in all to the limit's maximum, where that was
+// lowered below what was used.
 statement!(
     GIVE_BACK,
-    [TEXTOID, UUIDOID, NUMERICOID],
-    "UPDATE wallet.allowances
-        SET spent = spent - $3, version = version + 1
-      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
+    [TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID],
+    "UPDATE wallet.allowances a
+        SET spent = n.spent, held = n.held, allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, n.spent + n.held) END,
+            version = a.version + 1
+       FROM (SELECT CASE WHEN $6 THEN o.spent ELSE greatest(o.spent - $4, 0) END AS spent,
+                    CASE WHEN $6 THEN greatest(o.held - $4, 0) ELSE o.held END AS held
+               FROM wallet.allowances o
+              WHERE o.wallet_id = $1 AND o.allowance_id = $2 AND o.lane = $3
+                FOR NO KEY UPDATE) n
+      WHERE a.wallet_id = $1 AND a.allowance_id = $2 AND a.lane = $3"
 );
 
 statement!(
     READ_WINDOW,
     [TEXTOID, UUIDOID],
-    "SELECT allotted, spent, held
+    "SELECT spent, held, attended, slices
        FROM wallet.allowances
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
 );
 
 statement!(
+    LOCK_WINDOW,
+    [TEXTOID, UUIDOID],
+    "SELECT spent, held, attended, slices
+       FROM wallet.allowances
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0
+        FOR NO KEY UPDATE"
+);
+
+statement!(
+    WRITE_WINDOW,
+    [
+        TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, NUMERICOID, INT8OID, BYTEAOID
+    ],
+    "UPDATE wallet.allowances
+        SET spent = $3, held = $4, attended = $6, slices = $7,
+            allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, $3 + $4) END,
+            version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
+);
+
+statement!(
+    SET_LEVELS,
+    [TEXTOID, UUIDOID, INT8OID],
+    "UPDATE wallet.allowances SET attended = $3, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
+);
+
+statement!(
     OPEN_WINDOW,
-    [TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    [
+        TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+        INT8OID, BYTEAOID
+    ],
     "INSERT INTO wallet.allowances
-        (wallet_id, allowance_id, lane, allotted, spent, limit_id, subject, window_start, window_end)
-     VALUES ($1, $2, 0, greatest($3, $4), $4, $5, $6, $7, $8)
+        (wallet_id, allowance_id, lane, allotted, spent, limit_id, subject, window_start, window_end,
+         attended, slices)
+     VALUES ($1, $2, 0, CASE WHEN $3 IS NOT NULL THEN greatest($3, $4) END, $4, $5, $6, $7, $8, $9, $10)
      ON CONFLICT DO NOTHING"
 );
 
@@ -154,7 +199,8 @@ statement!(
     "SELECT w.currency, w.credit_limit, w.status, w.status_reason, w.lanes, w.price_list,
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
-            w.unknown_price
+            w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
+            r.raised_until
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -179,6 +225,13 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             period: rows.need(row, 12)?,
             max: rows.amount(row, 13)?,
             time_zone: rows.need(row, 14)?,
+            anchor: rows.get(row, 16),
+            metric: rows.need(row, 17)?,
+            is_hard: rows.need(row, 18)?,
+            warn_at: rows.amounts(row, 19)?,
+            paused: rows.need(row, 20)?,
+            raised_by: rows.amounts(row, 21)?,
+            raised_until: rows.times(row, 22),
         })
     };
     let limits = if has_limits { rows.len() } else { 0 };
@@ -287,48 +340,102 @@ pub fn new_lane(wallet: &str, lane: i16, epoch: i64) -> Result<()> {
         .map(drop)
 }
 
-/// Takes an amount from a window; false when it is not there or has not that much left.
-pub fn take(wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
-    let values = [
+/// Takes from a window; nothing when it is not there or has not that much left.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
+    let rows = TAKE.run(&[
         Value::Text(wallet),
         Value::Uuid(window),
-        Value::Amount(amount),
-    ];
-    Ok(!TAKE.run(&values)?.is_empty())
+        Value::Int2(taking.lane),
+        Value::Amount(taking.need),
+        Value::OptAmount(taking.cap),
+        Value::Bool(taking.part == Part::Held),
+    ])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Used {
+        after: rows.amount(0, 0)?,
+        levels: rows.need(0, 1)?,
+    }))
 }
 
-/// Puts back what [`take`] took in this transaction.
-pub fn give_back(wallet: &str, window: AllowanceId, amount: Amount) -> Result<()> {
+/// Puts back what was taken, as far as it is there.
+pub fn give_back(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<()> {
     GIVE_BACK
         .run(&[
             Value::Text(wallet),
             Value::Uuid(window),
-            Value::Amount(amount),
+            Value::Int2(taking.lane),
+            Value::Amount(taking.need),
+            Value::OptAmount(taking.cap),
+            Value::Bool(taking.part == Part::Held),
         ])
         .map(drop)
 }
 
-/// A window as it was last committed.
-pub fn read_window(wallet: &str, window: AllowanceId) -> Result<Option<Window>> {
-    let rows = READ_WINDOW.run(&[Value::Text(wallet), Value::Uuid(window)])?;
+fn window_of(rows: &Rows) -> Result<Option<Window>> {
     if rows.is_empty() {
         return Ok(None);
     }
     Ok(Some(Window {
-        allotted: rows.amount(0, 0)?,
-        spent: rows.amount(0, 1)?,
-        held: rows.amount(0, 2)?,
+        spent: rows.amount(0, 0)?,
+        held: rows.amount(0, 1)?,
+        levels: rows.need(0, 2)?,
+        slices: rows.get(0, 3),
     }))
+}
+
+/// A window as it was last committed.
+pub fn read_window(wallet: &str, window: AllowanceId) -> Result<Option<Window>> {
+    window_of(&READ_WINDOW.run(&[Value::Text(wallet), Value::Uuid(window)])?)
+}
+
+/// A window with its row locked, waiting for whoever has it.
+pub fn lock_window(wallet: &str, window: AllowanceId) -> Result<Option<Window>> {
+    window_of(&LOCK_WINDOW.run(&[Value::Text(wallet), Value::Uuid(window)])?)
+}
+
+/// Writes a window that is locked; without a cap it only warns.
+pub fn write_window(
+    wallet: &str,
+    id: AllowanceId,
+    window: &Window,
+    cap: Option<Amount>,
+) -> Result<()> {
+    WRITE_WINDOW
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(id),
+            Value::Amount(window.spent),
+            Value::Amount(window.held),
+            Value::OptAmount(cap),
+            Value::Int8(window.levels),
+            Value::OptBytes(window.slices.as_deref()),
+        ])
+        .map(drop)
+}
+
+/// Notes how many of the limit's levels a window has come to.
+pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> {
+    SET_LEVELS
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(window),
+            Value::Int8(levels),
+        ])
+        .map(drop)
 }
 
 /// What a window is made with.
 pub struct NewWindow<'a> {
     /// Its id.
     pub id: AllowanceId,
-    /// The limit's maximum.
-    pub max: Amount,
+    /// The limit's maximum, if it refuses.
+    pub cap: Option<Amount>,
     /// What was spent in it before the limit was there.
     pub spent: Amount,
+    /// How many of the limit's levels that has come to.
+    pub levels: i64,
     /// The limit.
     pub limit_id: [u8; 16],
     /// The subject.
@@ -337,6 +444,8 @@ pub struct NewWindow<'a> {
     pub start: Option<Timestamp>,
     /// The first moment after it, if it has one.
     pub end: Option<Timestamp>,
+    /// What was used by slices of time, of a rolling window.
+    pub slices: Option<&'a [u8]>,
 }
 
 /// Makes a window unless another transaction made it first.
@@ -345,12 +454,14 @@ pub fn open_window(wallet: &str, window: &NewWindow<'_>) -> Result<()> {
         .run(&[
             Value::Text(wallet),
             Value::Uuid(window.id),
-            Value::Amount(window.max),
+            Value::OptAmount(window.cap),
             Value::Amount(window.spent),
             Value::Uuid(window.limit_id),
             Value::Text(window.subject),
             Value::OptTime(window.start),
             Value::OptTime(window.end),
+            Value::Int8(window.levels),
+            Value::OptBytes(window.slices),
         ])
         .map(drop)
 }

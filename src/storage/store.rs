@@ -10,10 +10,11 @@ use crate::error::Result;
 use crate::money::Amount;
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::{lanes, ledger, rules};
-use crate::storage::rows::{AllowanceId, Entry, Lane, Link, RuleRows};
+use crate::storage::rows::{AllowanceId, Entry, Lane, Link, RuleRows, Taking, Used};
 use crate::storage::spi;
 pub use crate::storage::spi::{
-    NewWindow, give_back, lock_lane, new_lane, open_window, read_window, try_lane,
+    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window, set_levels,
+    try_lane, write_window,
 };
 
 /// `wallet.storage`
@@ -93,11 +94,11 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
     }
 }
 
-/// Takes an amount from a window; false when it is not there or has not that much left.
-pub fn take(wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
+/// Takes from a window; nothing when it is not there or has not that much left.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => lanes::take(&table, wallet, window, amount),
-        None => spi::take(wallet, window, amount),
+        Some(table) => lanes::take(&table, wallet, window, taking),
+        None => spi::take(wallet, window, taking),
     }
 }
 

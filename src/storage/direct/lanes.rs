@@ -9,7 +9,7 @@ use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_ke
 use crate::storage::direct::table::{Table, Which};
 use crate::storage::direct::write::{place_of, replace};
 use crate::storage::numeric::fixed_datum;
-use crate::storage::rows::{AllowanceId, BALANCE, Lane};
+use crate::storage::rows::{AllowanceId, BALANCE, Lane, Part, Taking, Used};
 
 /// Columns of `wallet.allowances`, by position.
 pub(super) mod allowance {
@@ -139,35 +139,50 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     replace(table, place, row)
 }
 
-/// Takes an amount from a window; false when it is not there or has not that much left.
-pub fn take(table: &Table, wallet: &str, window: AllowanceId, amount: Amount) -> Result<bool> {
+/// Takes from a window; nothing when it is not there or has not that much left.
+pub fn take(
+    table: &Table,
+    wallet: &str,
+    window: AllowanceId,
+    taking: &Taking,
+) -> Result<Option<Used>> {
     use allowance::*;
     let keys = [
         text_key(WALLET, wallet),
         uuid_key(ID, window),
-        int2_key(LANE, 0),
+        int2_key(LANE, taking.lane),
     ];
+    let amount = |units| Amount::from_units(units).map_err(crate::storage::numeric::overflow);
+    let side = match taking.part {
+        Part::Spent => SPENT,
+        Part::Held => HELD,
+    };
     loop {
         let mut found = None;
         scan_now(table, &keys, |tuple| {
             let mut fields = Fields::of(table, tuple);
             let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
-            let after = spent.units() + amount.units();
-            if after + held.units() > fields.amount(ALLOTTED)?.units() {
+            let after = amount(spent.units() + held.units() + taking.need.units())?;
+            if taking.cap.is_some_and(|cap| after > cap) {
                 return Ok(false);
             }
-            let after = Amount::from_units(after).map_err(crate::storage::numeric::overflow)?;
-            fields.set(SPENT, Some(fixed_datum(after)));
+            let taken = fields.amount(side)?.units() + taking.need.units();
+            fields.set(side, Some(fixed_datum(amount(taken)?)));
+            fields.set(ALLOTTED, taking.cap.map(fixed_datum));
             fields.set(VERSION, (fields.int8(VERSION) + 1).into_datum());
+            let used = Used {
+                after,
+                levels: fields.int8(ATTENDED),
+            };
             // Formed while the tuple that the other columns point into is pinned.
             let row = fields.form(table);
             // SAFETY: the scan's tuple.
-            found = Some((unsafe { place_of(tuple) }, row));
+            found = Some((unsafe { place_of(tuple) }, row, used));
             Ok(false)
         })?;
         match found {
-            None => return Ok(false),
-            Some((place, row)) if replace(table, place, row)? => return Ok(true),
+            None => return Ok(None),
+            Some((place, row, used)) if replace(table, place, row)? => return Ok(Some(used)),
             // Another transaction came first: look again.
             Some(_) => {}
         }

@@ -28,8 +28,15 @@ mod limits {
     pub const SCOPE: i16 = 3;
     pub const SUBJECT: i16 = 4;
     pub const PERIOD: i16 = 5;
+    pub const METRIC: i16 = 6;
+    pub const MODE: i16 = 7;
     pub const MAX: i16 = 8;
     pub const TIME_ZONE: i16 = 9;
+    pub const ANCHOR: i16 = 11;
+    pub const WARN_AT: i16 = 12;
+    pub const PAUSED: i16 = 13;
+    pub const RAISED_BY: i16 = 14;
+    pub const RAISED_UNTIL: i16 = 15;
 }
 
 /// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together.
@@ -110,6 +117,13 @@ fn read_rules_under(
                 period: fields.needed_text(limits::PERIOD)?,
                 max: fields.amount(limits::MAX)?,
                 time_zone: fields.needed_text(limits::TIME_ZONE)?,
+                anchor: fields.opt_int2(limits::ANCHOR),
+                metric: fields.needed_text(limits::METRIC)?,
+                is_hard: fields.needed_text(limits::MODE)? == "hard",
+                warn_at: fields.amounts(limits::WARN_AT)?,
+                paused: fields.bool(limits::PAUSED),
+                raised_by: fields.amounts(limits::RAISED_BY)?,
+                raised_until: fields.times(limits::RAISED_UNTIL),
             });
             Ok(true)
         },

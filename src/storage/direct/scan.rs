@@ -5,8 +5,10 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
+use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::Table;
 use crate::storage::numeric::amount_at;
+use crate::storage::plan::{amounts_of, times_of};
 
 /// One key column of an index.
 pub(super) struct Key {
@@ -172,6 +174,33 @@ impl Fields {
 
     pub(super) fn int2(&self, column: i16) -> i16 {
         self.at(column).0.value() as i16
+    }
+
+    pub(super) fn opt_int2(&self, column: i16) -> Option<i16> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| datum.value() as i16)
+    }
+
+    pub(super) fn bool(&self, column: i16) -> bool {
+        self.at(column).0.value() != 0
+    }
+
+    /// A `numeric[]`; empty when it is NULL.
+    pub(super) fn amounts(&self, column: i16) -> Result<Vec<Amount>> {
+        match self.at(column) {
+            (_, true) => Ok(Vec::new()),
+            // SAFETY: the column is a numeric[].
+            (datum, false) => unsafe { amounts_of(datum) },
+        }
+    }
+
+    /// A `timestamptz[]`; empty when it is NULL.
+    pub(super) fn times(&self, column: i16) -> Vec<Timestamp> {
+        match self.at(column) {
+            (_, true) => Vec::new(),
+            // SAFETY: the column is a timestamptz[].
+            (datum, false) => unsafe { times_of(datum) },
+        }
     }
 
     pub(super) fn text(&self, column: i16) -> Option<String> {

@@ -36,10 +36,10 @@ impl Which {
     /// Columns that the code below knows; another number is another version's table.
     pub(super) fn columns(self) -> i32 {
         match self {
-            Which::Allowances => 17,
+            Which::Allowances => 18,
             Which::Ledger => 31,
             Which::Wallets => 18,
-            Which::Limits => 10,
+            Which::Limits => 15,
         }
     }
 

@@ -1,0 +1,142 @@
+//! What a limit counts. Pure.
+
+use rust_decimal::Decimal;
+
+use crate::error::Result;
+use crate::money::Amount;
+
+/// What a limit counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Money, in the wallet's currency.
+    Amount,
+    /// Requests: one a call, or what the usage says.
+    Requests,
+    /// Tokens of all kinds.
+    Tokens,
+    /// One meter, by name.
+    Meter(String),
+}
+
+/// What a request comes to, in everything that a limit may count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Measured<'a> {
+    /// What it costs.
+    pub cost: Amount,
+    /// How many requests it is where the usage does not say.
+    pub requests: u32,
+    /// Tokens of all kinds.
+    pub tokens: i64,
+    /// Quantities by meter.
+    pub meters: &'a [(String, Result<Decimal>)],
+}
+
+impl Metric {
+    /// The metric of that name.
+    pub fn parse(name: &str) -> Metric {
+        match name {
+            "amount" => Metric::Amount,
+            "requests" => Metric::Requests,
+            "tokens" => Metric::Tokens,
+            meter => Metric::Meter(meter.to_owned()),
+        }
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Metric::Amount => "amount",
+            Metric::Requests => "requests",
+            Metric::Tokens => "tokens",
+            Metric::Meter(meter) => meter,
+        }
+    }
+
+    /// How much of it a request takes.
+    pub fn need(&self, measured: &Measured<'_>) -> Result<Amount> {
+        match self {
+            Metric::Amount => Ok(measured.cost),
+            Metric::Requests => match measured.quantity("requests") {
+                Some(quantity) => amount(quantity?),
+                None => amount(Decimal::from(measured.requests)),
+            },
+            Metric::Tokens => amount(Decimal::from(measured.tokens)),
+            Metric::Meter(meter) => match measured.quantity(meter) {
+                Some(quantity) => amount(quantity?),
+                None => Ok(Amount::ZERO),
+            },
+        }
+    }
+
+    /// An amount of it for people: money with its decimals, a quantity without those that are zero.
+    pub fn show(&self, amount: Amount) -> String {
+        let text = amount.to_string();
+        match self {
+            Metric::Amount => text,
+            _ => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        }
+    }
+}
+
+impl Measured<'_> {
+    fn quantity(&self, meter: &str) -> Option<Result<Decimal>> {
+        self.meters
+            .iter()
+            .find(|(name, _)| name == meter)
+            .map(|(_, quantity)| quantity.clone())
+    }
+}
+
+fn amount(quantity: Decimal) -> Result<Amount> {
+    Amount::from_decimal(quantity)
+        .map_err(|_| crate::pricing::usage::out_of_range("a limit counts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_it_is_named_after() {
+        let meters = [
+            ("input_tokens".to_owned(), Ok(Decimal::from(30))),
+            ("images".to_owned(), Ok(Decimal::new(25, 1))),
+        ];
+        let measured = Measured {
+            cost: Amount::from_units(7).unwrap(),
+            requests: 1,
+            tokens: 42,
+            meters: &meters,
+        };
+        let need = |name: &str| Metric::parse(name).need(&measured).unwrap().to_string();
+        assert_eq!(need("amount"), "0.000000000007");
+        assert_eq!(need("requests"), "1.00");
+        assert_eq!(need("tokens"), "42.00");
+        assert_eq!(need("input_tokens"), "30.00");
+        assert_eq!(need("images"), "2.50");
+        assert_eq!(need("pages"), "0.00");
+    }
+
+    #[test]
+    fn a_usage_may_say_how_many_requests_it_is() {
+        let meters = [("requests".to_owned(), Ok(Decimal::from(5)))];
+        let measured = Measured {
+            requests: 1,
+            meters: &meters,
+            ..Measured::default()
+        };
+        assert_eq!(
+            Metric::Requests.need(&measured).unwrap().to_string(),
+            "5.00"
+        );
+    }
+
+    #[test]
+    fn quantities_are_shown_without_empty_decimals() {
+        let amount = |text: &str| Amount::from_decimal(text.parse().unwrap()).unwrap();
+        assert_eq!(Metric::Tokens.show(amount("100")), "100");
+        assert_eq!(Metric::Tokens.show(amount("0")), "0");
+        assert_eq!(Metric::Tokens.show(amount("2.5")), "2.5");
+        assert_eq!(Metric::Amount.show(amount("100")), "100.00");
+    }
+}

@@ -1,0 +1,74 @@
+//! The levels of a limit that a request came to, and their events.
+
+use crate::allowance::outbox::{self, Event, Field, Name};
+use crate::error::Result;
+use crate::limits::limit::{Applied, WHOLE};
+use crate::money::Amount;
+use crate::storage::store;
+
+/// A window that came to one level of its limit or to several.
+#[derive(Clone, Debug)]
+pub struct Warning<'a> {
+    applied: &'a Applied<'a>,
+    /// How many levels it had come to before.
+    before: i64,
+    /// How many it has come to now.
+    now: i64,
+    /// What is used and held.
+    used: Amount,
+}
+
+impl<'a> Warning<'a> {
+    /// The warning that is due when a window that had come to so many levels has that much used.
+    pub fn between(applied: &'a Applied<'a>, before: i64, used: Amount) -> Option<Warning<'a>> {
+        let now = applied.limit.levels_at(used, applied.max);
+        (now > before).then_some(Warning {
+            applied,
+            before,
+            now,
+            used,
+        })
+    }
+}
+
+/// Notes the levels with their windows, and writes an event for each.
+pub fn announce(wallet: &str, warnings: &[Warning<'_>]) -> Result<()> {
+    for warning in warnings {
+        let Warning {
+            applied,
+            before,
+            now,
+            used,
+        } = warning;
+        let limit = applied.limit;
+        store::set_levels(wallet, applied.window_id, *now)?;
+        for level in *before..*now {
+            let fraction = usize::try_from(level)
+                .ok()
+                .and_then(|level| limit.warn_at.get(level).copied());
+            let whole = Amount::from_units(WHOLE).unwrap_or_default();
+            let scope = limit.scope.as_str();
+            outbox::emit_event(
+                wallet,
+                &Event {
+                    name: match fraction {
+                        Some(_) => Name::LimitNear,
+                        None => Name::LimitReached,
+                    },
+                    threshold: Some(fraction.unwrap_or(whole)),
+                    payload: &[
+                        ("limit_id", Field::Id(limit.id)),
+                        ("scope", Field::Text(&scope)),
+                        ("subject", Field::Text(&applied.subject)),
+                        ("period", Field::Text(&limit.period_name)),
+                        ("metric", Field::Text(limit.metric.as_str())),
+                        ("max", Field::Amount(applied.max)),
+                        ("used", Field::Amount(*used)),
+                        ("resets_at", Field::Time(applied.end)),
+                    ],
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
