@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use postgres::{Client, NoTls};
 
-/// A workload: its name, clients, and the two scripts.
+/// A workload: its name, clients, and the two scripts, what it is compared with and our own.
 struct Workload {
     name: &'static str,
     clients: u32,
@@ -42,6 +42,12 @@ const WORKLOADS: &[Workload] = &[
         hand: "hand_hot_work",
         ours: "charge_hot_work",
     },
+    Workload {
+        name: "four limits, beside the charge with none",
+        clients: 1,
+        hand: "charge_no_limits",
+        ours: "charge_limits",
+    },
 ];
 
 /// Statements that run in a loop inside the server: name, SQL of one statement, calls in it.
@@ -60,6 +66,12 @@ const LOOPS: &[(&str, &str, u32)] = &[
                 user_id => 'u1', idempotency_key => gen_random_uuid()::text)).cost)
            FROM generate_series(1, 20000) n",
         20_000,
+    ),
+    (
+        "check_limits with four limits",
+        "SELECT count(*) FROM generate_series(1, 5000) n, LATERAL wallet.check_limits(
+                'l' || 1 + n % 2000, user_id => 'u1', team => 'red', amount => 1 + n * 0)",
+        5_000,
     ),
     (
         "charge in SQL by hand",

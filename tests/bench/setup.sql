@@ -12,6 +12,14 @@ SELECT wallet.create_wallet('hot', lanes => 16, low_balance => '{50,20}');
 SELECT wallet.fund('hot', 10000000);
 SELECT wallet.set_limit('hot', 100000, 'day', 'user');
 
+-- The same wallets with four limits that apply to every charge, and with none.
+SELECT count(wallet.create_wallet(k || n)), count(wallet.fund(k || n, 100000)) FROM generate_series(1, 2000) n, (VALUES ('l'), ('n')) k (k);
+SELECT count(wallet.set_limit('l' || n, 100000, 'month')),
+       count(wallet.set_limit('l' || n, 100000, 'month', 'team')),
+       count(wallet.set_limit('l' || n, 100000, 'day', 'user')),
+       count(wallet.set_limit('l' || n, 1000000, 'minute', 'user', metric => 'requests'))
+  FROM generate_series(1, 2000) n;
+
 CREATE SCHEMA hand;
 CREATE TABLE hand.balances (
     wallet_id   text PRIMARY KEY,

@@ -7,6 +7,7 @@ mod chain;
 mod drain;
 mod idempotency;
 mod lanes;
+mod limit_rules;
 mod limits;
 mod notify;
 mod refusals;

@@ -47,7 +47,7 @@ pub fn check_snapshot(client: &mut impl GenericClient, wallet: &str) -> Decimal 
                     (SELECT count(*) FROM wallet.allowances a
                       WHERE a.wallet_id = $1
                         AND (a.spent < 0 OR a.held < 0 OR a.spent + a.held > a.allotted
-                             OR a.allotted IS NULL)),
+                             OR a.allotted IS NULL AND a.limit_id IS NULL)),
                     (SELECT sum(a.booked) FROM wallet.allowances a WHERE a.wallet_id = $1)
                FROM wallet.balances b
               WHERE b.wallet = $1",
@@ -73,14 +73,21 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
                FROM wallet.allowances w
                JOIN wallet.limits r ON r.wallet_id = w.wallet_id AND r.limit_id = w.limit_id
               CROSS JOIN LATERAL (
-                    SELECT -coalesce(sum(e.amount), 0) AS spent
+                    SELECT CASE r.metric WHEN 'amount' THEN -coalesce(sum(e.amount), 0)
+                                         ELSE count(*) FILTER (WHERE e.related_id IS NULL)
+                           END AS spent
                       FROM wallet.entries e
                      WHERE e.wallet = w.wallet_id
                        AND e.kind = 'charge'
-                       AND (r.scope = 'wallet' OR e.user_id = w.subject)
+                       AND (r.scope = 'wallet' OR
+                            CASE r.scope WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team
+                                         WHEN 'model' THEN e.model WHEN 'service' THEN e.service
+                                         ELSE e.tags ->> substr(r.scope, 5) END
+                            LIKE replace(replace(w.subject, '_', '\\_'), '*', '%'))
                        AND (w.window_start IS NULL OR e.created_at >= w.window_start)
                        AND (w.window_end IS NULL OR e.created_at < w.window_end)) l
-              WHERE w.wallet_id = $1 AND w.spent <> l.spent",
+              WHERE w.wallet_id = $1 AND w.spent <> l.spent
+                AND r.metric IN ('amount', 'requests') AND r.period NOT LIKE 'rolling %'",
             &[&wallet],
         )
         .expect("windows");
