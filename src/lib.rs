@@ -42,9 +42,14 @@ extension_sql_file!(
     requires = ["wallets"]
 );
 extension_sql_file!(
+    "../sql/schema/topups.sql",
+    name = "topups",
+    requires = ["ledger"]
+);
+extension_sql_file!(
     "../sql/schema/prices.sql",
     name = "prices",
-    requires = ["ledger"]
+    requires = ["topups"]
 );
 extension_sql_file!(
     "../sql/schema/limits.sql",

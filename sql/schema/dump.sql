@@ -9,6 +9,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.funding_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.fx_rates', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.vouchers', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.topup_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.topup_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.prices', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_mappings', '');

@@ -7,6 +7,8 @@ ALTER TABLE wallet.ledger ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.unpriced_charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.funding_requests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.topup_rules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.topup_requests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.limits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.access_grants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.wallets FORCE ROW LEVEL SECURITY;
@@ -17,6 +19,8 @@ ALTER TABLE wallet.ledger FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.unpriced_charges FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.funding_requests FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.outbox FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.topup_rules FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.topup_requests FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.limits FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.access_grants FORCE ROW LEVEL SECURITY;
 
@@ -31,6 +35,10 @@ CREATE POLICY granted_wallets ON wallet.unpriced_charges FOR SELECT
 CREATE POLICY granted_wallets ON wallet.funding_requests FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.outbox FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.topup_rules FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.topup_requests FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.limits FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));

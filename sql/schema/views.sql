@@ -179,3 +179,20 @@ COMMENT ON VIEW wallet.limits_status IS 'Every limit with what is used of it now
 COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, with what raises it at present.';
 COMMENT ON COLUMN wallet.limits_status.percent IS 'Used and held, in percent of the maximum.';
 COMMENT ON COLUMN wallet.limits_status.resets_at IS 'When the window ends; of a rolling one when its oldest use leaves it; NULL for one that never resets.';
+
+CREATE VIEW wallet.topups WITH (security_invoker = true) AS
+SELECT t.wallet_id AS wallet,
+       t.topup_id,
+       round(t.amount, greatest(min_scale(t.amount), 2)) AS amount,
+       t.method,
+       t.status,
+       t.reason,
+       t.reference,
+       t.created_at,
+       t.finished_at,
+       t.cause,
+       t.entry_id
+  FROM wallet.topup_requests t;
+COMMENT ON VIEW wallet.topups IS 'Top-ups that rules asked for: requested, succeeded or failed.';
+COMMENT ON COLUMN wallet.topups.cause IS 'What asked for it: threshold or interval.';
+COMMENT ON COLUMN wallet.topups.entry_id IS 'The entry that credited it.';

@@ -54,6 +54,7 @@ CREATE TABLE wallet.allowances (
     window_end     timestamptz,
     attended       bigint NOT NULL DEFAULT 0,
     slices         bytea,
+    look_at        timestamptz,
     PRIMARY KEY (wallet_id, allowance_id, lane),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT allowance_not_overdrawn CHECK (
@@ -67,6 +68,7 @@ COMMENT ON COLUMN wallet.allowances.version IS 'Counts changes, so that a write 
 COMMENT ON COLUMN wallet.allowances.epoch IS 'Version of the wallet''s rules; a charge that knows another version reads them again.';
 COMMENT ON COLUMN wallet.allowances.attended IS 'Of the balance: the wallet''s count of attention when all its lanes were looked at last. Of a limit''s window: how many of the limit''s levels were come to.';
 COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, of a rolling window; spent is their sum as of the last change.';
+COMMENT ON COLUMN wallet.allowances.look_at IS 'From then on a charge must look at all lanes, because a top-up rule may ask for money.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
 COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold.';
@@ -76,7 +78,7 @@ COMMENT ON COLUMN wallet.allowances.hash IS 'Hash of the lane''s last entry: the
 -- Alert thresholds and whether each is armed. Written only under a lock on an active lane.
 CREATE TABLE wallet.thresholds (
     wallet_id   text NOT NULL REFERENCES wallet.wallets,
-    kind        text NOT NULL CHECK (kind IN ('low', 'depleted')),
+    kind        text NOT NULL CHECK (kind IN ('low', 'depleted', 'topup')),
     threshold   numeric(28,12) NOT NULL CHECK (threshold <> 'NaN'),
     state       text NOT NULL CHECK (state IN ('new', 'armed', 'fired')),
     PRIMARY KEY (wallet_id, kind, threshold)

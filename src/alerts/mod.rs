@@ -2,3 +2,5 @@
 
 pub mod api;
 pub mod events;
+pub mod topups;
+pub mod topups_api;

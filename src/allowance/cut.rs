@@ -77,6 +77,7 @@ mod tests {
             booked: Amount::ZERO,
             hash: None,
             attended: 0,
+            look_at: None,
             place: None,
         }
     }

@@ -69,7 +69,7 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     let Some(lane) = read(cutting.wallet, 0)?.filter(|lane| lane.epoch == cutting.epoch) else {
         return Ok(Found::Stale);
     };
-    if !can_pay(&lane, amount) {
+    if must_look(&lane) || !can_pay(&lane, amount) {
         return Ok(Found::None);
     }
     // Spare lanes hold nothing here: a funding that uses one has the rules read again, and the
@@ -96,6 +96,11 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             release_all(wallet, &poor);
             return Ok(Found::Stale);
         };
+        if must_look(&row) {
+            poor.push(row);
+            release_all(wallet, &poor);
+            return Ok(Found::None);
+        }
         if can_pay(&row, amount) {
             release_all(wallet, &poor);
             return payer(wallet, row);
@@ -116,7 +121,7 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             lock::wait(wallet, lane);
             let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
             return match row {
-                Some(row) if can_pay(&row, amount) => payer(wallet, row),
+                Some(row) if !must_look(&row) && can_pay(&row, amount) => payer(wallet, row),
                 other => {
                     lock::release(wallet, lane);
                     Ok(if other.is_some() {
@@ -129,6 +134,11 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
         }
     }
     Ok(Found::None)
+}
+
+/// True when the time has come to look at all lanes.
+fn must_look(lane: &Lane) -> bool {
+    lane.look_at.is_some_and(|at| at <= clock::now())
 }
 
 fn payer(wallet: &str, lane: Lane) -> Result<Found> {

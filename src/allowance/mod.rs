@@ -21,4 +21,5 @@ pub mod cut;
 pub mod lanes;
 pub mod outbox;
 pub mod thresholds;
+pub mod topups;
 pub mod whole;

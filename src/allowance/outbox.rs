@@ -184,9 +184,13 @@ pub fn announce(wallet: &str, name: Name) -> Result<()> {
 /// Writes the events of a change of the balance, in their order.
 pub fn emit(wallet: &str, crossings: &[Crossing]) -> Result<()> {
     for crossing in crossings {
-        let (name, threshold) = match *crossing {
-            Crossing::Low(at) => (Name::BalanceLow, at),
-            Crossing::Recovered(at) => (Name::BalanceRecovered, at),
+        let (name, threshold) = match crossing {
+            Crossing::Topup(notice) => {
+                notice.emit(wallet)?;
+                continue;
+            }
+            Crossing::Low(at) => (Name::BalanceLow, *at),
+            Crossing::Recovered(at) => (Name::BalanceRecovered, *at),
             Crossing::Depleted => (Name::Depleted, Amount::ZERO),
         };
         let threshold = Some(threshold);

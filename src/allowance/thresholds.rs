@@ -1,5 +1,6 @@
 //! Alert thresholds: which events a change of the available amount causes. Pure.
 
+use crate::allowance::topups::Notice;
 use crate::money::Amount;
 
 /// What a threshold watches.
@@ -9,6 +10,8 @@ pub enum Kind {
     Low,
     /// Nothing is left to spend, credit included.
     Depleted,
+    /// As low, for a top-up rule: crossing it is no event of its own.
+    Topup,
 }
 
 impl Kind {
@@ -17,6 +20,7 @@ impl Kind {
         match self {
             Kind::Low => "low",
             Kind::Depleted => "depleted",
+            Kind::Topup => "topup",
         }
     }
 }
@@ -62,7 +66,7 @@ pub struct Threshold {
 }
 
 /// An event that a crossing causes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Crossing {
     /// `wallet_balance_low`
     Low(Amount),
@@ -70,13 +74,15 @@ pub enum Crossing {
     Recovered(Amount),
     /// `wallet_depleted`
     Depleted,
+    /// What a look at the top-up rule has to tell.
+    Topup(Notice),
 }
 
 impl Threshold {
     /// True when `available` is on the upper side.
     fn holds(&self, available: Amount) -> bool {
         match self.kind {
-            Kind::Low => available >= self.at,
+            Kind::Low | Kind::Topup => available >= self.at,
             Kind::Depleted => available > self.at,
         }
     }
@@ -89,10 +95,11 @@ impl Threshold {
     }
 
     fn fire(&mut self, crossings: &mut Vec<Crossing>) {
-        crossings.push(match self.kind {
-            Kind::Low => Crossing::Low(self.at),
-            Kind::Depleted => Crossing::Depleted,
-        });
+        match self.kind {
+            Kind::Low => crossings.push(Crossing::Low(self.at)),
+            Kind::Depleted => crossings.push(Crossing::Depleted),
+            Kind::Topup => {}
+        }
         self.state = State::Fired;
     }
 }

@@ -8,6 +8,7 @@
 use crate::allowance::cut::{active, recut, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, cross, highest_armed};
+use crate::allowance::topups::{self, Looked};
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::statement;
@@ -59,6 +60,7 @@ pub struct Whole<'a> {
     /// The thresholds as they will be written.
     pub thresholds: Vec<Threshold>,
     stored: Vec<Threshold>,
+    looks: bool,
 }
 
 /// True for a lane that a look at the whole balance must hold: it pays for charges, or something
@@ -171,19 +173,15 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
             let state: String = rows.need(row, 2)?;
             let state = State::parse(&state)
                 .ok_or_else(|| Error::internal(format!("unknown threshold state {state:?}")))?;
-            Ok(if kind == Kind::Depleted.as_str() {
-                Threshold {
-                    kind: Kind::Depleted,
-                    at: credit_limit.negated(),
-                    state,
-                }
-            } else {
-                Threshold {
-                    kind: Kind::Low,
-                    at: rows.amount(row, 1)?,
-                    state,
-                }
-            })
+            let kind = [Kind::Low, Kind::Depleted, Kind::Topup]
+                .into_iter()
+                .find(|known| known.as_str() == kind)
+                .ok_or_else(|| Error::internal(format!("unknown kind of threshold {kind:?}")))?;
+            let at = match kind {
+                Kind::Depleted => credit_limit.negated(),
+                Kind::Low | Kind::Topup => rows.amount(row, 1)?,
+            };
+            Ok(Threshold { kind, at, state })
         })
         .collect()
 }
@@ -192,7 +190,7 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
 pub fn write_thresholds(wallet: &str, stored: &[Threshold], now: &[Threshold]) -> Result<()> {
     for threshold in now.iter().filter(|threshold| !stored.contains(threshold)) {
         let at = match threshold.kind {
-            Kind::Low => threshold.at,
+            Kind::Low | Kind::Topup => threshold.at,
             Kind::Depleted => Amount::ZERO,
         };
         SET_THRESHOLD.run(&[
@@ -224,11 +222,24 @@ impl<'a> Whole<'a> {
         let thresholds = read_thresholds(wallet, credit_limit)?;
         Ok(Whole {
             wallet,
+            looks: thresholds.iter().any(|t| t.kind == Kind::Topup)
+                || lanes.iter().any(|lane| lane.look_at.is_some()),
+            stored: thresholds.clone(),
             read: lanes.clone(),
             lanes,
-            stored: thresholds.clone(),
             thresholds,
         })
+    }
+
+    /// Has `settle` look at the top-up rule in any case: it may have changed.
+    pub fn look_at_topups(&mut self) {
+        self.looks = true;
+    }
+
+    /// Whether a top-up rule's threshold is crossed.
+    fn low(&self) -> bool {
+        let mut thresholds = self.thresholds.iter();
+        thresholds.any(|t| t.kind == Kind::Topup && t.state == State::Fired)
     }
 
     /// What can still be spent, credit included.
@@ -259,12 +270,21 @@ impl<'a> Whole<'a> {
     pub fn settle(&mut self, before: Amount, cut: Cut) -> Result<Vec<Crossing>> {
         let after = self.room()?;
         let available = |room: Amount| room.minus(cut.credit_limit).map_err(range);
-        let crossings = cross(&mut self.thresholds, available(before)?, available(after)?);
+        let was_low = self.low();
+        let mut crossings = cross(&mut self.thresholds, available(before)?, available(after)?);
+        let looked = if self.looks {
+            let low = self.low();
+            topups::look(self.wallet, low, low && !was_low, available(after)?)?
+        } else {
+            Looked::default()
+        };
+        crossings.extend(looked.notice.map(Crossing::Topup));
         let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
         recut(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
         for lane in &mut self.lanes {
             lane.epoch = cut.epoch;
             lane.attended = cut.attention;
+            lane.look_at = looked.look_at;
         }
         Ok(crossings)
     }

@@ -193,7 +193,7 @@ fn into_some(
 }
 
 /// Has the next charge, of whatever backend, look at all lanes.
-fn ask_for_attention(wallet: &str) -> Result<()> {
+pub fn ask_for_attention(wallet: &str) -> Result<()> {
     ATTENTION.run(&[Value::Text(wallet)])?;
     invalidation::announce_wallets();
     Ok(())
@@ -204,7 +204,7 @@ fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing>
     let mut reached: Vec<Threshold> = thresholds
         .iter()
         .filter(|t| match t.kind {
-            Kind::Low => certain >= t.at,
+            Kind::Low | Kind::Topup => certain >= t.at,
             Kind::Depleted => certain > t.at,
         })
         .cloned()

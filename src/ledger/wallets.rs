@@ -231,11 +231,12 @@ fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
 
 /// Brings lanes and thresholds in line with the wallet's row, under all lanes' locks. The credit
 /// limit was `old_credit` when the lanes were cut last.
-fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
+pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     // Every lane, also those that do not count now: they may have been active before.
     let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
     let credit = rules.credit_limit;
     let mut whole = Whole::new(wallet, lanes, credit)?;
+    whole.look_at_topups();
     let added = credit.minus(old_credit).map_err(range)?;
     let before = whole.room()?.plus(added).map_err(range)?;
     if before.is_negative() {

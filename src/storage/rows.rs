@@ -40,6 +40,8 @@ pub struct Lane {
     pub hash: Hash,
     /// The wallet's count of attention when all lanes were looked at last.
     pub attended: i64,
+    /// From then on a charge must look at all lanes.
+    pub look_at: Option<Timestamp>,
     /// Where the row stood when it was read directly.
     pub place: Option<(u16, u16, u16)>,
 }

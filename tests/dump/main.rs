@@ -20,6 +20,8 @@ const TABLES: &[&str] = &[
     "fx_rates",
     "vouchers",
     "outbox",
+    "topup_rules",
+    "topup_requests",
     "prices",
     "markups",
     "usage_mappings",
@@ -30,10 +32,9 @@ const TABLES: &[&str] = &[
 /// Every row of every table and view, as text.
 fn contents(client: &mut postgres::Client) -> Vec<String> {
     let mut all = Vec::new();
-    for name in TABLES
-        .iter()
-        .chain(&["balances", "entries", "unpriced", "fundings", "events"])
-    {
+    for name in TABLES.iter().chain(&[
+        "balances", "entries", "unpriced", "fundings", "events", "topups",
+    ]) {
         let sql = format!(
             "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM wallet.{name} t"
         );

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
+use crate::storage::clock::Timestamp;
 use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::{Table, Which};
 use crate::storage::direct::write::{place_of, replace};
@@ -26,6 +27,7 @@ pub(super) mod allowance {
     pub const BOOKED: i16 = 11;
     pub const HASH: i16 = 12;
     pub const ATTENDED: i16 = 17;
+    pub const LOOK_AT: i16 = 19;
 }
 
 pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
@@ -53,6 +55,10 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
         booked: fields.amount(BOOKED)?,
         hash,
         attended: fields.int8(ATTENDED),
+        look_at: match fields.at(LOOK_AT) {
+            (_, true) => None,
+            (at, false) => Some(Timestamp(at.value() as i64)),
+        },
         // SAFETY: a tuple that a scan returned knows where it stands.
         place: Some(unsafe { place_of(tuple) }),
     })
@@ -132,6 +138,7 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     let hash: &[u8] = lane.hash.as_ref().map_or(&[], |hash| hash.as_slice());
     fields.set(HASH, hash.into_datum());
     fields.set(ATTENDED, lane.attended.into_datum());
+    fields.set(LOOK_AT, lane.look_at.map(|at| pg_sys::Datum::from(at.0)));
     if lane.room().is_negative() || lane.spent.is_negative() || lane.held.is_negative() {
         return Err(Error::internal("a lane would be overdrawn"));
     }

@@ -36,7 +36,7 @@ impl Which {
     /// Columns that the code below knows; another number is another version's table.
     pub(super) fn columns(self) -> i32 {
         match self {
-            Which::Allowances => 18,
+            Which::Allowances => 19,
             Which::Ledger => 31,
             Which::Wallets => 18,
             Which::Limits => 15,

@@ -1,0 +1,65 @@
+CREATE TABLE wallet.topup_rules (
+    wallet_id        text PRIMARY KEY REFERENCES wallet.wallets,
+    rule             jsonb NOT NULL,
+    threshold        numeric(28,12) CHECK (threshold <> 'NaN'),
+    amount           numeric(28,12) CHECK (amount > 0 AND amount <> 'NaN'),
+    target_balance   numeric(28,12) CHECK (target_balance > 0 AND target_balance <> 'NaN'),
+    method           text NOT NULL,
+    cooldown         interval NOT NULL,
+    back_off         interval NOT NULL,
+    max_count        integer,
+    max_amount       numeric(28,12),
+    period           text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'quarter', 'year', 'lifetime')),
+    max_declines     integer NOT NULL CHECK (max_declines > 0),
+    step             interval,
+    created_at       timestamptz NOT NULL,
+    next_at          timestamptz,
+    refused          text,
+    look_at          timestamptz,
+    CHECK (amount IS NOT NULL OR target_balance IS NOT NULL),
+    CHECK (threshold IS NOT NULL OR step IS NOT NULL)
+);
+CREATE INDEX topup_rules_due ON wallet.topup_rules (look_at) WHERE look_at IS NOT NULL;
+COMMENT ON TABLE wallet.topup_rules IS 'When a wallet asks for money by itself. What changes by itself is written under the locks of all lanes.';
+COMMENT ON COLUMN wallet.topup_rules.rule IS 'As it was given.';
+COMMENT ON COLUMN wallet.topup_rules.step IS 'Of a rule by time: how long from one top-up to the next, counted from created_at.';
+COMMENT ON COLUMN wallet.topup_rules.next_at IS 'Of a rule by time: when the next top-up is due.';
+COMMENT ON COLUMN wallet.topup_rules.refused IS 'Why the last look at the rule asked for nothing, so that it is told once.';
+COMMENT ON COLUMN wallet.topup_rules.look_at IS 'When to look again, which the lanes know too.';
+
+CREATE TABLE wallet.topup_requests (
+    wallet_id     text NOT NULL,
+    topup_id      uuid NOT NULL,
+    amount        numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    method        text NOT NULL,
+    cause         text NOT NULL CHECK (cause IN ('threshold', 'interval')),
+    status        text NOT NULL CHECK (status IN ('requested', 'succeeded', 'failed')),
+    reason        text,
+    reference     text,
+    entry_id      uuid,
+    created_at    timestamptz NOT NULL,
+    finished_at   timestamptz,
+    PRIMARY KEY (wallet_id, topup_id)
+);
+CREATE UNIQUE INDEX topup_open ON wallet.topup_requests (wallet_id) WHERE status = 'requested';
+COMMENT ON TABLE wallet.topup_requests IS 'Top-ups that rules asked for. The view topups shows them.';
+COMMENT ON COLUMN wallet.topup_requests.cause IS 'What asked for it: the balance below the threshold, or the time.';
+COMMENT ON COLUMN wallet.topup_requests.entry_id IS 'The entry that credited it.';
+COMMENT ON INDEX wallet.topup_open IS 'One open top-up for each wallet.';
+
+CREATE TYPE wallet.topup_result AS (
+    wallet        text,
+    topup_id      uuid,
+    amount        numeric,
+    method        text,
+    status        text,
+    reason        text,
+    reference     text,
+    created_at    timestamptz,
+    finished_at   timestamptz,
+    entry_id      uuid,
+    balance       numeric,
+    replayed      boolean
+);
+COMMENT ON TYPE wallet.topup_result IS 'What complete_topup() and fail_topup() return.';
+REVOKE ALL ON TYPE wallet.topup_result FROM PUBLIC;

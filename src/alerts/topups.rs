@@ -1,0 +1,448 @@
+//! Top-up rules, and what becomes of the top-ups that they ask for.
+//!
+//! Completing and failing a top-up take the wallet's row, as a funding does, and never wait for a
+//! charge. Both have the next charge look at the rule again.
+
+use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
+use crate::allowance::outbox::{Event, Field, Name, emit_event};
+use crate::allowance::thresholds::{Kind, State, Threshold};
+use crate::allowance::whole::{Extent, Whole, read_thresholds, write_thresholds};
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::credit::ask_for_attention;
+use crate::ledger::funding::{Funding, fund, lock_wallet};
+use crate::ledger::once::Once;
+use crate::ledger::rules;
+use crate::ledger::wallets::recut_under;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{Document, uuid_text};
+use crate::storage::session::Session;
+use pgrx::pg_sys;
+
+/// The level that calls on top-ups need.
+pub const LEVEL: Level = Level::Billing;
+
+statement!(
+    SET,
+    [
+        TEXTOID,
+        JSONBOID,
+        NUMERICOID,
+        NUMERICOID,
+        NUMERICOID,
+        TEXTOID,
+        INT8OID,
+        INT8OID,
+        INT8OID,
+        NUMERICOID,
+        TEXTOID,
+        INT8OID,
+        TEXTOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.topup_rules AS r
+        (wallet_id, rule, threshold, amount, target_balance, method, cooldown, back_off, max_count,
+         max_amount, period, max_declines, step, created_at, next_at)
+     SELECT $1, $2, $3, $4, $5, $6, $7 * interval '1 microsecond', $8 * interval '1 microsecond',
+            $9, $10, $11, $12, $13::interval, $14,
+            timezone(w.time_zone, timezone(w.time_zone, $14) + $13::interval)
+       FROM wallet.wallets w
+      WHERE w.wallet_id = $1
+     ON CONFLICT (wallet_id) DO UPDATE
+        SET rule = excluded.rule, threshold = excluded.threshold, amount = excluded.amount,
+            target_balance = excluded.target_balance, method = excluded.method,
+            cooldown = excluded.cooldown, back_off = excluded.back_off,
+            max_count = excluded.max_count, max_amount = excluded.max_amount,
+            period = excluded.period, max_declines = excluded.max_declines, step = excluded.step,
+            created_at = excluded.created_at, next_at = excluded.next_at,
+            refused = NULL, look_at = NULL"
+);
+
+statement!(
+    DROP,
+    [TEXTOID],
+    "DELETE FROM wallet.topup_rules WHERE wallet_id = $1"
+);
+
+statement!(
+    DROP_THRESHOLD,
+    [TEXTOID, NUMERICOID],
+    "DELETE FROM wallet.thresholds
+      WHERE wallet_id = $1 AND kind = 'topup' AND ($2 IS NULL OR threshold <> $2)"
+);
+
+// Newest first, and no further than to the first time at or above.
+statement!(
+    WAS_ABOVE,
+    [TEXTOID, NUMERICOID, NUMERICOID],
+    "SELECT EXISTS (
+        SELECT FROM (
+            SELECT $2 - sum(amount) OVER (ORDER BY entry_id DESC ROWS UNBOUNDED PRECEDING) AS before
+              FROM wallet.ledger
+             WHERE wallet_id = $1) l
+         WHERE l.before >= $3)"
+);
+
+statement!(
+    FIND,
+    [TEXTOID, UUIDOID],
+    "SELECT amount, method, status, reason, reference, created_at, finished_at, entry_id
+       FROM wallet.topup_requests
+      WHERE wallet_id = $1 AND topup_id = $2"
+);
+
+statement!(
+    FINISH,
+    [TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    "UPDATE wallet.topup_requests
+        SET status = $3, reason = $4, reference = $5, finished_at = $6
+      WHERE wallet_id = $1 AND topup_id = $2"
+);
+
+statement!(
+    CREDITED,
+    [TEXTOID, UUIDOID, UUIDOID],
+    "UPDATE wallet.topup_requests SET entry_id = $3 WHERE wallet_id = $1 AND topup_id = $2"
+);
+
+statement!(
+    DECLINES,
+    [TEXTOID],
+    "SELECT r.threshold, r.max_declines::bigint, count(t.topup_id)
+       FROM wallet.topup_rules r
+       LEFT JOIN wallet.topup_requests t
+         ON t.wallet_id = r.wallet_id AND t.status = 'failed' AND t.finished_at >= r.created_at
+        AND t.finished_at > coalesce(
+                (SELECT max(s.finished_at) FROM wallet.topup_requests s
+                  WHERE s.wallet_id = $1 AND s.status = 'succeeded'), '-infinity')
+      WHERE r.wallet_id = $1
+      GROUP BY r.threshold, r.max_declines"
+);
+
+statement!(
+    BALANCE,
+    [TEXTOID],
+    "SELECT balance FROM wallet.balances WHERE wallet = $1"
+);
+
+// Rules whose time has come, and wallets that are low without an open top-up.
+statement!(
+    DUE,
+    [TEXTARRAYOID, TIMESTAMPTZOID],
+    "SELECT r.wallet_id
+       FROM wallet.topup_rules r
+      WHERE ($1 IS NULL OR r.wallet_id = ANY ($1))
+        AND (r.look_at <= $2
+             OR r.look_at IS NULL AND EXISTS (
+                SELECT FROM wallet.thresholds t
+                 WHERE t.wallet_id = r.wallet_id AND t.kind = 'topup' AND t.state = 'fired'))
+        AND NOT EXISTS (
+                SELECT FROM wallet.topup_requests q
+                 WHERE q.wallet_id = r.wallet_id AND q.status = 'requested')
+      ORDER BY r.wallet_id"
+);
+
+statement!(
+    IS_OPEN,
+    [TEXTOID],
+    "SELECT 1 FROM wallet.topup_requests WHERE wallet_id = $1 AND status = 'requested'"
+);
+
+/// A checked rule.
+pub struct Rule<'a> {
+    /// As it was given.
+    pub given: Jsonb,
+    /// Below this much available it asks for money.
+    pub threshold: Option<Amount>,
+    /// How much, or a multiple of it.
+    pub amount: Option<Amount>,
+    /// Or up to here.
+    pub target: Option<Amount>,
+    /// How it is to be paid.
+    pub method: &'a str,
+    /// Pause after a success, in microseconds.
+    pub cooldown: i64,
+    /// Pause after the first decline, in microseconds.
+    pub back_off: i64,
+    /// Most top-ups in a period.
+    pub max_count: Option<i64>,
+    /// Most money in a period.
+    pub max_amount: Option<Amount>,
+    /// The period of both.
+    pub period: &'a str,
+    /// So many declines in a row stop the rule.
+    pub max_declines: i64,
+    /// Of a rule by time: the interval.
+    pub step: Option<&'a str>,
+}
+
+/// Sets the wallet's rule, or drops it. A wallet that is low asks at once.
+pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> {
+    lock_wallet(wallet)?;
+    if call.answered()?.is_some() {
+        return Ok(());
+    }
+    let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
+    rules.require_open(wallet)?;
+    let threshold = rule.and_then(|rule| rule.threshold);
+    DROP_THRESHOLD.run(&[Value::Text(wallet), Value::OptAmount(threshold)])?;
+    match rule {
+        None => drop(DROP.run(&[Value::Text(wallet)])?),
+        Some(rule) => {
+            SET.run(&[
+                Value::Text(wallet),
+                Value::Jsonb(rule.given),
+                Value::OptAmount(rule.threshold),
+                Value::OptAmount(rule.amount),
+                Value::OptAmount(rule.target),
+                Value::Text(rule.method),
+                Value::Int8(rule.cooldown),
+                Value::Int8(rule.back_off),
+                Value::OptInt8(rule.max_count),
+                Value::OptAmount(rule.max_amount),
+                Value::Text(rule.period),
+                Value::Int8(rule.max_declines),
+                Value::OptText(rule.step),
+                Value::Time(clock::now()),
+            ])?;
+        }
+    }
+    if let Some(at) = threshold {
+        let stored = read_thresholds(wallet, rules.credit_limit)?;
+        if stored.iter().all(|old| old.kind != Kind::Topup) {
+            let balance =
+                Whole::new(wallet, lanes, rules.credit_limit)?.balance(rules.credit_limit)?;
+            let values = [
+                Value::Text(wallet),
+                Value::Amount(balance),
+                Value::Amount(at),
+            ];
+            let was_above: bool = WAS_ABOVE.run(&values)?.need(0, 0)?;
+            let state = if was_above { State::Fired } else { State::New };
+            let kind = Kind::Topup;
+            write_thresholds(wallet, &stored, &[Threshold { kind, at, state }])?;
+        }
+    }
+    recut_under(wallet, rules.credit_limit)?;
+    call.remember(None)
+}
+
+/// The end of a top-up.
+pub struct End<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// The top-up.
+    pub topup_id: [u8; 16],
+    /// The payment provider's reference, of one that was paid.
+    pub reference: Option<&'a str>,
+    /// Why not, of one that was not.
+    pub reason: Option<&'a str>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// A top-up as a call returns it.
+pub struct Topup {
+    /// What was asked for.
+    pub amount: Amount,
+    /// How it was to be paid.
+    pub method: String,
+    /// `requested`, `succeeded`, `failed`
+    pub status: String,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The payment provider's reference.
+    pub reference: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The entry that credited it.
+    pub entry_id: Option<[u8; 16]>,
+    /// The wallet's balance.
+    pub balance: Amount,
+    /// True when an earlier call ended it so.
+    pub replayed: bool,
+}
+
+fn find(end: &End<'_>) -> Result<Rows> {
+    let rows = FIND.run(&[Value::Text(end.wallet), Value::Uuid(end.topup_id)])?;
+    if rows.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such top-up", quoted(end.wallet)),
+        )
+        .detail(format!("There is no top-up {}.", uuid_text(end.topup_id)))
+        .hint("Pass the topup_id of the event topup_requested."));
+    }
+    Ok(rows)
+}
+
+fn topup(end: &End<'_>, replayed: bool) -> Result<Topup> {
+    let rows = find(end)?;
+    Ok(Topup {
+        amount: rows.amount(0, 0)?,
+        method: rows.need(0, 1)?,
+        status: rows.need(0, 2)?,
+        reason: rows.get(0, 3),
+        reference: rows.get(0, 4),
+        created_at: rows.need(0, 5)?,
+        finished_at: rows.get(0, 6),
+        entry_id: rows.get(0, 7),
+        balance: BALANCE.run(&[Value::Text(end.wallet)])?.amount(0, 0)?,
+        replayed,
+    })
+}
+
+fn mark(end: &End<'_>, status: &str) -> Result<()> {
+    FINISH
+        .run(&[
+            Value::Text(end.wallet),
+            Value::Uuid(end.topup_id),
+            Value::Text(status),
+            Value::OptText(end.reason),
+            Value::OptText(end.reference),
+            Value::Time(clock::now()),
+        ])
+        .map(drop)
+}
+
+/// Credits a top-up that was paid, once, also when it was taken for failed meanwhile: the money has
+/// come.
+pub fn complete(end: &End<'_>) -> Result<Topup> {
+    let wallet = end.wallet;
+    lock_wallet(wallet)?;
+    let rows = find(end)?;
+    let (amount, method): (Amount, String) = (rows.amount(0, 0)?, rows.need(0, 1)?);
+    let status: String = rows.need(0, 2)?;
+    if status == "succeeded" {
+        let reference: Option<String> = rows.get(0, 4);
+        if end.reference.is_some() && end.reference != reference.as_deref() {
+            let was = reference
+                .as_deref()
+                .map_or("no reference".to_owned(), quoted);
+            return Err(Error::new(
+                Code::IdempotencyConflict,
+                "top-up was completed with another reference",
+            )
+            .detail(format!(
+                "It was completed with {was}; this call says {}.",
+                quoted(end.reference.unwrap_or_default())
+            ))
+            .hint("Was it paid twice? Give one payment back, or credit it with fund()."));
+        }
+        return topup(end, true);
+    }
+    // First, so that the look at the rule that the money causes finds no open top-up.
+    mark(end, "succeeded")?;
+    let funded = fund(&Funding {
+        wallet,
+        amount,
+        method: &method,
+        reference: end.reference,
+        currency: None,
+        rate: None,
+        pending: false,
+        bounded: false,
+        key: None,
+        actor: end.actor,
+        metadata: end.metadata.clone(),
+    })?;
+    CREDITED.run(&[
+        Value::Text(wallet),
+        Value::Uuid(end.topup_id),
+        Value::Uuid(funded.entry_id),
+    ])?;
+    emit_event(
+        wallet,
+        &Event {
+            name: Name::TopupSucceeded,
+            threshold: None,
+            payload: &[
+                ("topup_id", Field::Id(end.topup_id)),
+                ("amount", Field::Amount(amount)),
+                ("currency", Field::Text(&funded.currency)),
+                ("method", Field::Text(&method)),
+                ("reference", Field::OptText(end.reference)),
+                ("entry_id", Field::Id(funded.entry_id)),
+            ],
+        },
+    )?;
+    ask_for_attention(wallet)?;
+    topup(end, false)
+}
+
+/// Notes that a top-up was not paid; the rule pauses, or stops after too many.
+pub fn fail(end: &End<'_>) -> Result<Topup> {
+    let wallet = end.wallet;
+    lock_wallet(wallet)?;
+    let rows = find(end)?;
+    let status: String = rows.need(0, 2)?;
+    if status == "failed" {
+        return topup(end, true);
+    }
+    if status == "succeeded" {
+        return Err(Error::new(
+            Code::FundingNotOpen,
+            "top-up has succeeded",
+        )
+        .detail("Its money was credited.")
+        .hint("Take it back with reverse_funding() and its entry_id, which the view topups shows."));
+    }
+    let (amount, method): (Amount, String) = (rows.amount(0, 0)?, rows.need(0, 1)?);
+    mark(end, "failed")?;
+    emit_event(
+        wallet,
+        &Event {
+            name: Name::TopupFailed,
+            threshold: None,
+            payload: &[
+                ("topup_id", Field::Id(end.topup_id)),
+                ("amount", Field::Amount(amount)),
+                ("method", Field::Text(&method)),
+                ("reason", Field::Text("declined")),
+                ("message", Field::OptText(end.reason)),
+            ],
+        },
+    )?;
+    let rows = DECLINES.run(&[Value::Text(wallet)])?;
+    if !rows.is_empty() && rows.need::<i64>(0, 2)? >= rows.need::<i64>(0, 1)? {
+        emit_event(
+            wallet,
+            &Event {
+                name: Name::TopupRuleStopped,
+                threshold: rows.opt_amount(0, 0)?,
+                payload: &[
+                    ("reason", Field::Text("max_declines")),
+                    ("declines", Field::Count(rows.need(0, 2)?)),
+                ],
+            },
+        )?;
+    }
+    ask_for_attention(wallet)?;
+    topup(end, false)
+}
+
+/// Looks at the rules whose time has come, of the wallets that the caller may act on; gives how
+/// many top-ups they asked for.
+pub fn request_due(session: &Session) -> Result<i64> {
+    // SAFETY: a catalog look-up.
+    let all = session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) };
+    let wallets = wallets_of(session.caller, LEVEL)?;
+    let reach = (!all && !wallets.iter().any(|w| w == ALL_WALLETS)).then_some(&wallets[..]);
+    let rows = DUE.run(&[Value::OptTexts(reach), Value::Time(clock::now())])?;
+    let mut requested = 0;
+    for row in 0..rows.len() {
+        let wallet: String = rows.need(row, 0)?;
+        lock_wallet(&wallet)?;
+        let credit = rules::read(&wallet)?.credit_limit;
+        recut_under(&wallet, credit)?;
+        requested += IS_OPEN.run(&[Value::Text(&wallet)])?.len() as i64;
+    }
+    Ok(requested)
+}

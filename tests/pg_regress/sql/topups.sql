@@ -1,0 +1,153 @@
+-- Top-up rules: when they ask for money, for how much, and why not.
+CREATE FUNCTION regress.told(of_wallet text) RETURNS TABLE (n bigint, event text, threshold numeric, what text)
+LANGUAGE sql AS $$
+    SELECT row_number() OVER (ORDER BY id), event, threshold,
+           concat_ws(' ', payload->>'reason', payload->>'amount', payload->>'currency', payload->>'method', payload->>'reference',
+                     CASE WHEN payload->>'retry_at' IS NOT NULL THEN 'later' END)
+      FROM wallet.events WHERE wallet = of_wallet AND event LIKE 'topup%' $$;
+CREATE FUNCTION regress.open_topup(of_wallet text) RETURNS uuid
+LANGUAGE sql AS $$ SELECT topup_id FROM wallet.topups WHERE wallet = of_wallet AND status = 'requested' $$;
+
+-- As if two months had passed, for a rule by time.
+CREATE FUNCTION regress.wound_back(of_wallet text) RETURNS void LANGUAGE sql AS $$
+    UPDATE wallet.topup_rules SET created_at = created_at - interval '2 months', next_at = next_at - interval '2 months',
+           look_at = look_at - interval '2 months' WHERE wallet_id = of_wallet;
+    UPDATE wallet.allowances SET look_at = look_at - interval '2 months' WHERE wallet_id = of_wallet $$;
+
+-- The rule works with its own threshold; the charge that crosses it asks, once.
+SELECT wallet FROM wallet.create_wallet('tu');
+SELECT wallet.set_topup_rule('tu', '{"event":"wallet_balance_low","threshold":20,"action":"auto_top_up","amount":100,"method":"card"}');
+SELECT balance FROM wallet.fund('tu', 50);
+SELECT balance FROM wallet.charge('tu', amount => 30);
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu';
+SELECT balance FROM wallet.charge('tu', amount => 0.01);
+SELECT balance FROM wallet.charge('tu', amount => 1);
+SELECT wallet, amount, method, status, reason, reference, finished_at, cause, entry_id FROM wallet.topups WHERE wallet = 'tu';
+SELECT * FROM regress.told('tu');
+-- Completed once, whoever says so how often.
+SELECT topup_id AS topup FROM wallet.topups WHERE wallet = 'tu' \gset
+SELECT amount, status, reference, entry_id IS NOT NULL AS has_entry, balance, replayed FROM wallet.complete_topup('tu', :'topup', 'pay_1');
+SELECT amount, status, reference, entry_id IS NOT NULL AS has_entry, balance, replayed FROM wallet.complete_topup('tu', :'topup', 'pay_1');
+SELECT status, balance, replayed FROM wallet.complete_topup('tu', :'topup');
+CALL regress.fails(format('SELECT wallet.complete_topup(''tu'', %L, ''pay_2'')', :'topup'));
+CALL regress.fails(format('SELECT wallet.fail_topup(''tu'', %L)', :'topup'));
+SELECT amount, method, reference, status FROM wallet.fundings WHERE wallet = 'tu' ORDER BY created_at;
+SELECT * FROM regress.told('tu');
+-- The next crossing asks again.
+SELECT balance FROM wallet.charge('tu', amount => 110);
+SELECT status, count(*) FROM wallet.topups WHERE wallet = 'tu' GROUP BY 1 ORDER BY 1;
+-- A charge that is rolled back has asked for nothing.
+SELECT status FROM wallet.complete_topup('tu', regress.open_topup('tu'), 'pay_3');
+BEGIN;
+SELECT balance FROM wallet.charge('tu', amount => 100);
+SELECT regress.open_topup('tu') IS NOT NULL AS open;
+ROLLBACK;
+SELECT regress.open_topup('tu') IS NOT NULL AS open;
+
+-- Declined: a pause, then again at the next charge; after max_declines the rule stops.
+SELECT wallet FROM wallet.create_wallet('tu_declined', low_balance => '{20}');
+SELECT wallet.set_topup_rule('tu_declined', '{"threshold":20,"amount":100,"max_declines":2,"back_off":0.3}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_declined', 25);
+SELECT balance FROM wallet.charge('tu_declined', amount => 6);
+SELECT status, reason, replayed FROM wallet.fail_topup('tu_declined', regress.open_topup('tu_declined'), 'card declined');
+SELECT balance FROM wallet.charge('tu_declined', amount => 1);
+SELECT balance FROM wallet.charge('tu_declined', amount => 1);
+SELECT regress.open_topup('tu_declined') IS NOT NULL AS open;
+SELECT pg_sleep(0.3);
+SELECT balance FROM wallet.charge('tu_declined', amount => 1);
+SELECT topup_id AS topup FROM wallet.topups WHERE wallet = 'tu_declined' AND status = 'requested' \gset
+SELECT status FROM wallet.fail_topup('tu_declined', :'topup', 'card declined');
+SELECT status, replayed FROM wallet.fail_topup('tu_declined', :'topup', 'card declined');
+SELECT balance FROM wallet.charge('tu_declined', amount => 1);
+SELECT * FROM regress.told('tu_declined');
+-- Paid after all: credited, and the rule goes on.
+SELECT status, reason, balance FROM wallet.complete_topup('tu_declined', :'topup', 'pay_late');
+SELECT balance FROM wallet.charge('tu_declined', amount => 100);
+SELECT regress.open_topup('tu_declined') IS NOT NULL AS open;
+-- Set anew it begins anew.
+SELECT event, threshold FROM wallet.events WHERE wallet = 'tu_declined' ORDER BY id;
+
+-- A cool-down that ends while the wallet is still low: the next charge asks, though nothing is crossed.
+SELECT wallet FROM wallet.create_wallet('tu_cool', lanes => 4);
+SELECT wallet.set_topup_rule('tu_cool', '{"threshold":20,"amount":10,"cooldown":"1 second"}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_cool', 25);
+SELECT balance FROM wallet.charge('tu_cool', amount => 6);
+SELECT status, balance FROM wallet.complete_topup('tu_cool', regress.open_topup('tu_cool'), 'a');
+SELECT balance FROM wallet.charge('tu_cool', amount => 10);
+SELECT regress.open_topup('tu_cool') IS NOT NULL AS open;
+SELECT pg_sleep(1);
+SELECT balance FROM wallet.charge('tu_cool', amount => 1);
+SELECT regress.open_topup('tu_cool') IS NOT NULL AS open;
+SELECT * FROM regress.told('tu_cool');
+
+-- One payment closes the whole gap: a multiple of the amount, or up to the target, in cents.
+SELECT wallet FROM wallet.create_wallet('tu_gap', credit_limit => 100);
+SELECT wallet.set_topup_rule('tu_gap', '{"threshold":20,"amount":10}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_gap', 25);
+SELECT balance FROM wallet.charge('tu_gap', amount => 40);
+SELECT amount FROM wallet.topups WHERE wallet = 'tu_gap';
+SELECT status, balance FROM wallet.complete_topup('tu_gap', regress.open_topup('tu_gap'));
+SELECT wallet.set_topup_rule('tu_gap', '{"threshold":20,"amount":10,"target_balance":150}') IS NOT NULL AS set;
+SELECT balance FROM wallet.charge('tu_gap', amount => 9.123456);
+SELECT amount FROM wallet.topups WHERE wallet = 'tu_gap' AND status = 'requested';
+
+-- Caps of a period.
+SELECT wallet FROM wallet.create_wallet('tu_caps');
+SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100,"max_count":1,"period":"year"}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_caps', 30);
+SELECT balance FROM wallet.charge('tu_caps', amount => 20);
+SELECT status FROM wallet.complete_topup('tu_caps', regress.open_topup('tu_caps'));
+SELECT balance FROM wallet.charge('tu_caps', amount => 100);
+SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100,"max_amount":150,"period":"lifetime"}') IS NOT NULL AS set;
+SELECT wallet.update_wallet('tu_caps', funding_max => 50) IS NOT NULL AS set;
+SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
+SELECT wallet.update_wallet('tu_caps', funding_max => 500) IS NOT NULL AS set;
+SELECT * FROM regress.told('tu_caps');
+
+-- A wallet that was never at the threshold is not low; one that was is, also when the rule comes later.
+SELECT wallet FROM wallet.create_wallet('tu_new');
+SELECT balance FROM wallet.fund('tu_new', 10);
+SELECT wallet.set_topup_rule('tu_new', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
+SELECT balance FROM wallet.charge('tu_new', amount => 1);
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_new';
+SELECT wallet.set_topup_rule('tu_new', NULL);
+SELECT balance FROM wallet.fund('tu_new', 20);
+SELECT balance FROM wallet.charge('tu_new', amount => 15);
+SELECT wallet.set_topup_rule('tu_new', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_new';
+
+-- By time: the next charge, or request_due_topups(), asks when it is due.
+SELECT wallet FROM wallet.create_wallet('tu_time');
+SELECT wallet.set_topup_rule('tu_time', '{"interval":"monthly","amount":100}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_time', 10);
+SELECT balance FROM wallet.charge('tu_time', amount => 1);
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
+SELECT next_at = created_at + interval '1 month' AS in_a_month, look_at = next_at AS looks FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
+SELECT regress.wound_back('tu_time');
+SELECT balance FROM wallet.charge('tu_time', amount => 1);
+SELECT amount, cause, status FROM wallet.topups WHERE wallet = 'tu_time';
+SELECT next_at > now() AND next_at <= now() + interval '1 month' AS next_month FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
+SELECT status FROM wallet.complete_topup('tu_time', regress.open_topup('tu_time'), 'm1');
+SELECT regress.wound_back('tu_time');
+SELECT wallet.request_due_topups() >= 1 AS asked;
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
+
+-- Arguments.
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '[]') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"amount":20}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":1,"treshold":1}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":-1}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":0}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":"ten"}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"target_balance":10}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":1,"cooldown":"soon"}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":1,"max_count":1.5}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":1,"period":"fortnight"}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"interval":"hourly","amount":1}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20,"amount":1,"event":"limit_near"}') $$);
+CALL regress.fails($$ SELECT wallet.set_topup_rule('tu_nobody', '{"threshold":20,"amount":1}') $$);
+CALL regress.fails($$ SELECT wallet.complete_topup('tu', '00000000-0000-0000-0000-000000000001') $$);
+CALL regress.fails($$ SELECT wallet.complete_topup('tu', NULL) $$);
+SELECT * FROM regress.broken('tu') UNION ALL SELECT * FROM regress.broken('tu_declined') UNION ALL SELECT * FROM regress.broken('tu_cool')
+UNION ALL SELECT * FROM regress.broken('tu_gap') UNION ALL SELECT * FROM regress.broken('tu_caps') UNION ALL SELECT * FROM regress.broken('tu_time');
