@@ -30,7 +30,7 @@ COMMENT ON FUNCTION wallet.check_limits IS 'What the balance and every limit tha
 COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet asks for money by itself, and for how much; NULL drops the rule. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a top-up that was paid, once; safe to call twice, and late. Errors: 22023, 42501, WL003, 42704, WL006, WL004.';
 COMMENT ON FUNCTION wallet.fail_topup IS 'Notes that a top-up was not paid; the rule pauses, and stops after max_declines. Errors: 22023, 42501, WL003, 42704, WL013.';
-COMMENT ON FUNCTION wallet.request_due_topups IS 'Has top-up rules whose time has come ask for money, and returns how many did; charges do so by themselves. Errors: 42501.';
+COMMENT ON FUNCTION wallet.request_due_topups IS 'Has top-up rules whose time has come ask for money, and returns how many did; charges do so by themselves. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.claim_events IS 'Takes events for a while, the oldest first; no other worker gets them meanwhile. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.finish_event IS 'Marks an event as done; false when it was done before. Errors: 22023, 42501, 42704.';
 COMMENT ON FUNCTION wallet.retry_event IS 'Gives an event back for a later attempt, by default after a pause that doubles. Errors: 22023, 42501, 42704.';

@@ -131,10 +131,11 @@ statement!(
 // Rules whose time has come, and wallets that are low without an open top-up.
 statement!(
     DUE,
-    [TEXTARRAYOID, TIMESTAMPTZOID],
+    [TEXTARRAYOID, TIMESTAMPTZOID, TEXTOID],
     "SELECT r.wallet_id
        FROM wallet.topup_rules r
       WHERE ($1 IS NULL OR r.wallet_id = ANY ($1))
+        AND ($3 IS NULL OR r.wallet_id = $3)
         AND (r.look_at <= $2
              OR r.look_at IS NULL AND EXISTS (
                 SELECT FROM wallet.thresholds t
@@ -430,12 +431,16 @@ pub fn fail(end: &End<'_>) -> Result<Topup> {
 
 /// Looks at the rules whose time has come, of the wallets that the caller may act on; gives how
 /// many top-ups they asked for.
-pub fn request_due(session: &Session) -> Result<i64> {
+pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
     // SAFETY: a catalog look-up.
     let all = session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) };
     let wallets = wallets_of(session.caller, LEVEL)?;
     let reach = (!all && !wallets.iter().any(|w| w == ALL_WALLETS)).then_some(&wallets[..]);
-    let rows = DUE.run(&[Value::OptTexts(reach), Value::Time(clock::now())])?;
+    let rows = DUE.run(&[
+        Value::OptTexts(reach),
+        Value::Time(clock::now()),
+        Value::OptText(only),
+    ])?;
     let mut requested = 0;
     for row in 0..rows.len() {
         let wallet: String = rows.need(row, 0)?;

@@ -346,6 +346,12 @@ fn fail_topup(
 /// Has the rules whose time has come ask for money, where no charge has done so; gives how many did.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
-fn request_due_topups() -> i64 {
-    enter_some(Level::Billing, topups::request_due).or_raise()
+fn request_due_topups(wallet: default!(Option<&str>, "NULL")) -> i64 {
+    let work = || {
+        let wallet = args::name("wallet", wallet)?;
+        enter_some(Level::Billing, |session| {
+            topups::request_due(session, wallet)
+        })
+    };
+    work().or_raise()
 }

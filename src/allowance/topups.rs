@@ -91,6 +91,12 @@ statement!(
      RETURNING next_at"
 );
 
+statement!(
+    LOOK_WHEN_DUE,
+    [TEXTOID],
+    "UPDATE wallet.topup_rules SET look_at = next_at WHERE wallet_id = $1"
+);
+
 /// Why a rule asks for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -412,6 +418,7 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
         ])?;
         if advance {
             look_at = rows.get(0, 0);
+            LOOK_WHEN_DUE.run(&[Value::Text(wallet)])?;
         }
     }
     Ok(Looked { notice, look_at })
