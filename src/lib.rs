@@ -42,6 +42,11 @@ extension_sql_file!(
     requires = ["wallets"]
 );
 extension_sql_file!(
+    "../sql/schema/grants.sql",
+    name = "grants",
+    requires = ["ledger"]
+);
+extension_sql_file!(
     "../sql/schema/topups.sql",
     name = "topups",
     requires = ["ledger"]
@@ -49,7 +54,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/schema/prices.sql",
     name = "prices",
-    requires = ["topups"]
+    requires = ["topups", "grants"]
 );
 extension_sql_file!(
     "../sql/schema/limits.sql",

@@ -372,7 +372,7 @@ mod tests {
             if let Ok((converted, rounding)) = convert(amount, rate) {
                 // In units of 10^-28, where all three are integers.
                 let fine = |value: Decimal| value.mantissa() * 10_i128.pow(28 - value.scale());
-                let exact = units.checked_mul(rate.mantissa()).map(|p| p * 10_i128.pow(16 - rate.scale()));
+                let exact = units.checked_mul(rate.mantissa()).and_then(|p| p.checked_mul(10_i128.pow(16 - rate.scale())));
                 if let (Some(exact), Some(coarse)) = (exact, converted.0.checked_mul(10_i128.pow(16))) {
                     prop_assert_eq!(exact + fine(rounding), coarse);
                 }

@@ -12,6 +12,8 @@ COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back a funding that failed 
 COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets what one unit of a currency is worth in another from a date on, and returns the rate''s id. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.create_voucher IS 'Makes a voucher code that wallets can redeem, and returns its id; only the code''s hash is kept. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL003, WL006, WL014, WL004.';
+COMMENT ON FUNCTION wallet.void_grant IS 'Takes back what is left of a grant. Errors: 22023, 42501, WL003, WL006, 42704, WL013.';
+COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again every period; an amount of zero stops it. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, WL009, 42501, WL003, WL006, WL004, WL005, WL001, WL002.';
 COMMENT ON FUNCTION wallet.usage_headers IS 'What an HTTP response can say about a charge: one row a header. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.entry_lines IS 'Spells out the price lines of an entry from their compact form.';
@@ -46,4 +48,4 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role ma
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.price_result FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result FROM PUBLIC;

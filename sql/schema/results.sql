@@ -40,6 +40,26 @@ COMMENT ON COLUMN wallet.reversal_result.amount IS 'What was credited once and i
 COMMENT ON COLUMN wallet.reversal_result.taken IS 'How much of it was still there and left the balance.';
 COMMENT ON COLUMN wallet.reversal_result.debt IS 'What the wallet owes after the call; the next funding pays it first.';
 
+CREATE TYPE wallet.void_result AS (
+    entry_id   uuid,
+    amount     numeric,
+    balance    numeric,
+    replayed   boolean
+);
+COMMENT ON TYPE wallet.void_result IS 'What void_grant() returns.';
+COMMENT ON COLUMN wallet.void_result.entry_id IS 'The entry that takes the rest back; NULL where nothing was left.';
+COMMENT ON COLUMN wallet.void_result.amount IS 'What was left of the grant.';
+
+CREATE TYPE wallet.recurring_result AS (
+    grant_id   uuid,
+    amount     numeric,
+    balance    numeric,
+    next_at    timestamptz,
+    replayed   boolean
+);
+COMMENT ON TYPE wallet.recurring_result IS 'What set_recurring_grant() returns.';
+COMMENT ON COLUMN wallet.recurring_result.grant_id IS 'The first grant, made at once; NULL where recurring grants were stopped.';
+
 CREATE TYPE wallet.price_result AS (
     cost           numeric,
     currency       text,

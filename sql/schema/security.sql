@@ -6,6 +6,9 @@ ALTER TABLE wallet.requests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.ledger ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.unpriced_charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.funding_requests ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.grant_lots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.grant_burns ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.recurring_grants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.topup_rules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.topup_requests ENABLE ROW LEVEL SECURITY;
@@ -18,6 +21,9 @@ ALTER TABLE wallet.requests FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.ledger FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.unpriced_charges FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.funding_requests FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.grant_lots FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.grant_burns FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.recurring_grants FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.outbox FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.topup_rules FORCE ROW LEVEL SECURITY;
 ALTER TABLE wallet.topup_requests FORCE ROW LEVEL SECURITY;
@@ -33,6 +39,12 @@ CREATE POLICY granted_wallets ON wallet.ledger FOR SELECT
 CREATE POLICY granted_wallets ON wallet.unpriced_charges FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.funding_requests FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.grant_lots FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.grant_burns FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.recurring_grants FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.outbox FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));

@@ -15,11 +15,19 @@ SELECT w.wallet_id AS wallet,
        w.created_at
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
-        SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
-               coalesce(sum(a.held), 0) AS held
-          FROM wallet.allowances a
-         WHERE a.wallet_id = w.wallet_id
-           AND a.allowance_id = '00000000-0000-0000-0000-000000000000'
+        SELECT s.balance - s.expired AS balance, s.held
+          FROM (SELECT t.balance, t.held,
+                       -- What has expired and is not booked yet, except what holds have set aside.
+                       CASE WHEN w.grants_due <= now() THEN
+                           least(greatest(t.balance - t.held, 0),
+                                 (SELECT coalesce(sum(l.remaining), 0)
+                                    FROM wallet.lots_now(w.wallet_id) l WHERE l.expires_at <= now()))
+                       ELSE 0 END AS expired
+                  FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
+                               coalesce(sum(a.held), 0) AS held
+                          FROM wallet.allowances a
+                         WHERE a.wallet_id = w.wallet_id
+                           AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t) s
        ) b;
 COMMENT ON VIEW wallet.balances IS 'One row a wallet: what it has, what is held, what can be spent without credit.';
 COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never below minus credit_limit.';
@@ -119,6 +127,59 @@ COMMENT ON VIEW wallet.fundings IS 'Fundings in every state: pending, settled, f
 COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits it; while it is pending there is no such entry yet.';
 COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when a settled one was reversed.';
 COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The entry that took it back.';
+
+CREATE VIEW wallet.grants WITH (security_invoker = true) AS
+SELECT w.wallet_id AS wallet,
+       l.grant_id,
+       round(l.amount, greatest(min_scale(l.amount), 2)) AS amount,
+       round(r.remaining, greatest(min_scale(r.remaining), 2)) AS remaining,
+       l.expires_at,
+       l.priority,
+       l.promotional,
+       l.scope,
+       CASE WHEN l.status <> 'active' THEN l.status
+            WHEN l.expires_at <= now() THEN 'expired'
+            WHEN l.remaining = 0 THEN 'depleted'
+            ELSE 'active'
+       END AS status,
+       l.created_at
+  FROM wallet.wallets w
+ CROSS JOIN LATERAL wallet.lots_now(w.wallet_id) l
+ CROSS JOIN LATERAL (SELECT CASE WHEN l.expires_at <= now() THEN 0 ELSE l.remaining END AS remaining) r;
+COMMENT ON VIEW wallet.grants IS 'Lots of credit, one a funding, with what each has left now. Use burns them in the order of priority, expiry, promotional before paid, age.';
+COMMENT ON COLUMN wallet.grants.grant_id IS 'The entry that granted it.';
+COMMENT ON COLUMN wallet.grants.status IS 'active, depleted, expired, voided or reversed.';
+
+CREATE VIEW wallet.grant_payments WITH (security_invoker = true) AS
+WITH debits AS (
+    SELECT l.wallet_id, l.entry_id, l.created_at, l.amount,
+           sum(-l.amount) OVER (PARTITION BY l.wallet_id ORDER BY l.created_at, l.lane, l.seq) AS upto
+      FROM wallet.ledger l
+     WHERE l.amount < 0 AND l.kind IN ('c', 'a', 't')
+), burnt AS (
+    SELECT b.wallet_id, b.grant_id, b.amount, b.burn_id AS burn, 0 AS place
+      FROM wallet.grant_burns b
+     WHERE b.entry_id IS NULL
+    UNION ALL
+    -- What was spent since the lots were settled last.
+    SELECT w.wallet_id, l.grant_id, l.settled - l.remaining, NULL, l.place
+      FROM wallet.wallets w
+     CROSS JOIN LATERAL wallet.lots_now(w.wallet_id) l
+     WHERE l.settled > l.remaining
+), burns AS (
+    SELECT b.wallet_id, b.grant_id, b.amount,
+           sum(b.amount) OVER (PARTITION BY b.wallet_id ORDER BY b.burn NULLS LAST, b.place) AS upto
+      FROM burnt b
+)
+SELECT d.wallet_id AS wallet,
+       d.entry_id,
+       b.grant_id,
+       round(p.amount, greatest(min_scale(p.amount), 2)) AS amount,
+       d.created_at
+  FROM debits d
+  JOIN burns b ON b.wallet_id = d.wallet_id AND b.upto > d.upto + d.amount AND b.upto - b.amount < d.upto
+ CROSS JOIN LATERAL (SELECT least(b.upto, d.upto) - greatest(b.upto - b.amount, d.upto + d.amount) AS amount) p;
+COMMENT ON VIEW wallet.grant_payments IS 'Which grant paid how much of which charge. What credit paid is not listed until a funding makes up for it.';
 
 CREATE VIEW wallet.events WITH (security_invoker = true) AS
 SELECT o.event_id AS id,

@@ -9,6 +9,7 @@ use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::grants;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
@@ -56,6 +57,10 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
 /// Books the charge; nothing when its key is taken.
 fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<Charged>> {
     for attempt in 0..MAX_TRIES {
+        if rules.grants_are_due() {
+            grants::sweep(request.wallet)?;
+            *rules = rules::read(request.wallet)?;
+        }
         let job = match Job::new(request, rules) {
             Ok(job) => job,
             Err(refused) => {

@@ -7,6 +7,7 @@ use crate::access::rights::{Level, enter};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::credit::{Credit, credit};
 use crate::ledger::fx::{self, Original};
+use crate::ledger::grants::{self, Ledge, NewLot, Terms};
 use crate::ledger::once::Once;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
@@ -29,7 +30,11 @@ statement!(
 statement!(
     TERMS,
     [TEXTOID],
-    "SELECT funding_min, funding_max, debt FROM wallet.wallets WHERE wallet_id = $1"
+    "SELECT w.funding_min, w.funding_max, w.debt,
+            w.grants_due IS NOT NULL AND EXISTS (
+                SELECT FROM wallet.grant_lots g
+                 WHERE g.wallet_id = $1 AND g.status = 'active' AND g.priority > 100)
+       FROM wallet.wallets w WHERE w.wallet_id = $1"
 );
 
 statement!(
@@ -43,7 +48,8 @@ macro_rules! request_query {
         concat!(
             "SELECT f.entry_id, f.amount, f.method, f.reference, f.status,
                     f.original_amount, f.original_currency, f.rate, f.rounding,
-                    coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata
+                    coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata,
+                    f.expires_at, f.priority, f.promotional, f.scope
                FROM wallet.funding_requests f
                LEFT JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
               WHERE f.wallet_id = $1 AND ",
@@ -75,12 +81,17 @@ statement!(
         NUMERICOID,
         NUMERICOID,
         TEXTOID,
+        JSONBOID,
+        TIMESTAMPTZOID,
+        INT4OID,
+        BOOLOID,
         JSONBOID
     ],
     "INSERT INTO wallet.funding_requests
         (wallet_id, entry_id, amount, method, reference, status, created_at,
-         original_amount, original_currency, rate, rounding, actor, metadata)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+         original_amount, original_currency, rate, rounding, actor, metadata,
+         expires_at, priority, promotional, scope)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 );
 
 statement!(
@@ -110,6 +121,8 @@ pub struct Funding<'a> {
     pub rate: Option<Decimal>,
     /// True when the money is still on its way.
     pub pending: bool,
+    /// What distinguishes it from a plain funding.
+    pub terms: Terms,
     /// False where the wallet's bounds do not apply.
     pub bounded: bool,
     /// Idempotency key.
@@ -146,6 +159,13 @@ impl Funding<'_> {
         let rate = self.rate.map(|rate| rate.normalize().to_string());
         fingerprint.field("rate", rate.as_deref());
         fingerprint.field("status", self.pending.then_some("pending"));
+        if !self.terms.plain() {
+            let expires_at = self.terms.expires_at.map(|at| at.0.to_string());
+            fingerprint.field("expires_at", expires_at.as_deref());
+            fingerprint.field("priority", Some(&self.terms.priority.to_string()));
+            let promotional = self.terms.promotional.then_some("promotional");
+            fingerprint.field("promotional", promotional);
+        }
         fingerprint.finish()
     }
 
@@ -171,11 +191,15 @@ pub fn lock_wallet(wallet: &str) -> Result<()> {
 pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     let wallet = funding.wallet;
     lock_wallet(wallet)?;
-    let rules = rules::read(wallet)?;
+    let mut rules = rules::read(wallet)?;
     if let Some(funded) = replay(funding, &rules)? {
         return Ok(funded);
     }
     rules.require_open(wallet)?;
+    if rules.grants_are_due() {
+        grants::sweep(wallet)?;
+        rules = rules::read(wallet)?;
+    }
     let (amount, original) = fx::into_wallet(
         funding.amount,
         funding.currency.unwrap_or(&rules.currency),
@@ -198,12 +222,13 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
             method: funding.method,
             reference: funding.reference,
             original: original.as_ref(),
+            terms: &funding.terms,
             key: funding.key,
             fingerprint: funding.key.map(|_| funding.fingerprint()),
             actor: funding.actor,
             metadata: funding.metadata.clone(),
         };
-        book(wallet, &paid, terms.amount(0, 2)?, &rules)?
+        book(wallet, &paid, &terms, &rules)?
     };
     let status = if funding.pending {
         "pending"
@@ -225,6 +250,10 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
         decimal(original.as_ref().map(|original| original.rounding)),
         Value::OptText(funding.actor),
         Value::OptJsonb(funding.metadata.as_ref().map(|document| document.value)),
+        Value::OptTime(funding.terms.expires_at),
+        Value::Int4(funding.terms.priority),
+        Value::Bool(funding.terms.promotional),
+        Value::OptJsonb(funding.terms.scope),
     ])?;
     Ok(Funded {
         entry_id,
@@ -243,6 +272,7 @@ struct Paid<'a> {
     method: &'a str,
     reference: Option<&'a str>,
     original: Option<&'a Original>,
+    terms: &'a Terms,
     key: Option<&'a str>,
     fingerprint: Option<[u8; 16]>,
     actor: Option<&'a str>,
@@ -250,7 +280,12 @@ struct Paid<'a> {
 }
 
 /// Books the payment: a debt is paid first, the rest may be spent.
-fn book(wallet: &str, paid: &Paid<'_>, debt: Amount, rules: &Rules) -> Result<(Amount, Timestamp)> {
+fn book(
+    wallet: &str,
+    paid: &Paid<'_>,
+    wallet_terms: &Rows,
+    rules: &Rules,
+) -> Result<(Amount, Timestamp)> {
     let contra = format!("funding:{}", paid.method);
     let entry = Entry {
         entry_id: paid.entry_id,
@@ -279,7 +314,7 @@ fn book(wallet: &str, paid: &Paid<'_>, debt: Amount, rules: &Rules) -> Result<(A
         actor: paid.actor,
         metadata: paid.metadata.clone(),
     };
-    let paying = debt.min(paid.amount);
+    let paying = wallet_terms.amount(0, 2)?.min(paid.amount);
     if !paying.is_zero() {
         PAY_DEBT.run(&[Value::Text(wallet), Value::Amount(paying)])?;
     }
@@ -287,11 +322,30 @@ fn book(wallet: &str, paid: &Paid<'_>, debt: Amount, rules: &Rules) -> Result<(A
         .amount
         .minus(paying)
         .map_err(crate::allowance::lanes::range)?;
+    // A plain lot comes last in burn order, unless a grant of low priority is there.
+    if !paid.terms.plain() || wallet_terms.need::<bool>(0, 3)? {
+        let mut ledge = Ledge::open(wallet)?;
+        let balance = ledge.grant(&entry, spendable, paid.terms, false)?;
+        ledge.close()?;
+        return Ok((balance, entry.created_at));
+    }
     let booked = Credit {
         entry: &entry,
         spendable,
     };
-    Ok((credit(&booked, rules)?, entry.created_at))
+    let balance = credit(&booked, rules)?;
+    grants::add(
+        wallet,
+        &NewLot {
+            id: entry.entry_id,
+            amount: paid.amount,
+            remaining: spendable,
+            terms: paid.terms,
+            recurring: false,
+            created_at: entry.created_at,
+        },
+    )?;
+    Ok((balance, entry.created_at))
 }
 
 /// The wallet's balance, as last committed.
@@ -569,6 +623,9 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
     let result = match found.status.as_str() {
         "pending" => {
             rules.require_open(wallet)?;
+            if rules.grants_are_due() {
+                grants::sweep(wallet)?;
+            }
             let original = found.original()?;
             let (method, reference) = (found.method()?, found.reference());
             let paid = Paid {
@@ -577,13 +634,14 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
                 method: &method,
                 reference: reference.as_deref(),
                 original: original.as_ref(),
+                terms: &found.terms(),
                 key: None,
                 fingerprint: None,
                 actor: change.actor,
                 metadata: change.metadata.clone().or_else(|| found.metadata()),
             };
-            let debt = TERMS.run(&[Value::Text(wallet)])?.amount(0, 2)?;
-            let (balance, at) = book(wallet, &paid, debt, &rules)?;
+            let terms = TERMS.run(&[Value::Text(wallet)])?;
+            let (balance, at) = book(wallet, &paid, &terms, &rules)?;
             finish(change, "settled", at, None)?;
             Funded {
                 balance,
@@ -608,6 +666,15 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
 }
 
 impl Found {
+    fn terms(&self) -> Terms {
+        Terms {
+            expires_at: self.rows.get(0, 12),
+            priority: self.rows.get(0, 13).unwrap_or(grants::PLAIN_PRIORITY),
+            promotional: self.rows.get(0, 14).unwrap_or(false),
+            scope: self.rows.datum(0, 15).map(Jsonb),
+        }
+    }
+
     fn metadata(&self) -> Option<Document> {
         self.rows.datum(0, 11).map(|datum| {
             let value = Jsonb(datum);

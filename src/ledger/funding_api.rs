@@ -8,9 +8,10 @@ use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
-use crate::ledger::api::{currency, fingerprint, owned, unsupported};
+use crate::ledger::api::{currency, fingerprint, owned};
 use crate::ledger::funding::{self, Change, Funded, Funding};
 use crate::ledger::fx::{self, NewRate};
+use crate::ledger::grants::{PLAIN_PRIORITY, Terms};
 use crate::ledger::once::Once;
 use crate::ledger::reversal;
 use crate::ledger::vouchers::{self, NewVoucher, Redemption};
@@ -63,9 +64,12 @@ fn fund(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let status = args::word("status", status, &["settled", "pending"], |word| word, &[])?;
-        unsupported("expires_at", expires_at.is_some(), "grants")?;
-        unsupported("priority", priority != Some(100), "grants")?;
-        unsupported("promotional", promotional != Some(false), "grants")?;
+        let expires_at = args::time("expires_at", expires_at)?;
+        if expires_at.is_some_and(|end| end <= crate::storage::clock::now()) {
+            return Err(Error::argument("expires_at is in the past")
+                .detail("Nothing of the grant could be used.")
+                .hint("Give a time in the future, or leave it out for money that stays."));
+        }
         let funding = Funding {
             wallet,
             amount: args::positive_amount("amount", amount.as_ref())?,
@@ -76,6 +80,12 @@ fn fund(
                 .transpose()?,
             rate: rate.as_ref().map(fx::rate).transpose()?,
             pending: status == "pending",
+            terms: Terms {
+                expires_at,
+                priority: priority.unwrap_or(PLAIN_PRIORITY),
+                promotional: promotional.unwrap_or(false),
+                scope: None,
+            },
             bounded: true,
             key: args::name("idempotency_key", idempotency_key)?,
             actor: args::name("actor", actor)?,

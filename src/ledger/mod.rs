@@ -1,11 +1,14 @@
 //! Wallets, money in, charges, the ledger and its chain.
 
 pub mod api;
+pub mod burn;
 pub mod charge;
 pub mod credit;
 pub mod funding;
 pub mod funding_api;
 pub mod fx;
+pub mod grants;
+pub mod grants_api;
 pub mod headers;
 pub mod limit_windows;
 pub mod limits;
@@ -15,6 +18,7 @@ pub mod limits_view;
 pub mod once;
 pub mod past;
 pub mod prices_api;
+pub mod recurring;
 pub mod replay;
 pub mod reprice;
 pub mod request;

@@ -4,20 +4,20 @@
 //! leaves the balance; the rest becomes a debt beside it, which the next funding pays first. Credit
 //! and what open holds have set aside are left alone.
 
-use crate::allowance::lanes::{changed_underneath, range};
+use crate::allowance::lanes::range;
 use crate::allowance::outbox;
-use crate::allowance::whole::{Cut, Extent, Whole};
 use crate::error::Result;
 use crate::ledger::funding::{Change, Found, finish, lock_wallet, not_open};
 use crate::ledger::fx::Original;
+use crate::ledger::grants::Ledge;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
 use crate::ledger::rules::{self, Status};
 use crate::money::Amount;
 use crate::statement;
+use crate::storage::clock;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{Call, Entry, Kind, link};
-use crate::storage::{clock, store};
+use crate::storage::rows::{Call, Entry, Kind};
 
 statement!(
     OWE,
@@ -91,14 +91,13 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
             return Err(not_open(change.entry_id, status, hint));
         }
     }
-    let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
-    let credit = rules.credit_limit;
+    let mut ledge = Ledge::open(wallet)?;
+    let (currency, active) = {
+        let rules = ledge.rules();
+        (rules.currency.clone(), rules.status == Status::Active)
+    };
     let amount = found.amount()?;
-    let mut whole = Whole::new(wallet, lanes, credit)?;
-    let before = whole.room()?;
-    let there = before.minus(credit).map_err(range)?.max(Amount::ZERO);
-    let taken = amount.min(there);
-    let balance = whole.balance(credit)?.minus(taken).map_err(range)?;
+    let taken = amount.min(ledge.available()?);
     let (method, reference, original) = (found.method()?, found.reference(), found.original()?);
     let contra = format!("funding:{method}");
     let entry = Entry {
@@ -128,50 +127,28 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
         actor: change.actor,
         metadata: change.metadata.clone(),
     };
-    let lane = whole.booking_lane(rules.lanes)?;
-    let booked = lane.booked.minus(amount).map_err(range)?;
-    let link = link(&entry, lane, booked, balance);
-    // The lane may be overdrawn for a moment: the re-cut makes up for it.
-    lane.allotted = lane.allotted.minus(taken).map_err(range)?;
-    lane.booked = booked;
-    lane.seq = link.seq;
-    lane.hash = Some(link.hash);
+    let balance = ledge.book(&entry, taken.negated())?;
+    ledge.take_back(change.entry_id, taken, entry.entry_id)?;
     let owed = amount.minus(taken).map_err(range)?;
     let debt = OWE
         .run(&[Value::Text(wallet), Value::Amount(owed)])?
         .amount(0, 0)?;
-    let frozen = rules.status == Status::Active
+    let frozen = active
         && !FREEZE
             .run(&[
                 Value::Text(wallet),
                 Value::Text(change.reason.unwrap_or("chargeback")),
             ])?
             .is_empty();
-    let epoch = if frozen {
-        rules::new_epoch()
-    } else {
-        rules.cut().epoch
-    };
-    let crossings = whole.settle(
-        before,
-        Cut {
-            epoch,
-            ..rules.cut()
-        },
-    )?;
-    whole.write()?;
-    if !store::append(&entry, &link)? {
-        return Err(changed_underneath(wallet));
-    }
     finish(change, "reversed", entry.created_at, Some(entry.entry_id))?;
-    outbox::emit(wallet, &crossings)?;
+    ledge.close_with(rules::new_epoch())?;
     if frozen {
         outbox::announce(wallet, outbox::Name::WalletFrozen)?;
     }
     Ok(Reversed {
         entry_id: entry.entry_id,
         amount,
-        currency: rules.currency.clone(),
+        currency,
         balance,
         replayed: false,
         taken: Some(taken),

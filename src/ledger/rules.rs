@@ -18,6 +18,7 @@ use crate::limits::metric::Metric;
 use crate::limits::period::Period;
 use crate::money::Amount;
 use crate::pricing::unknown::UnknownPrice;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{Lane, LimitRow, RuleRows, WalletRow};
 use crate::storage::{invalidation, store};
 
@@ -69,6 +70,8 @@ pub struct Rules {
     pub attention: i64,
     /// The count when all lanes were looked at last.
     pub attended: i64,
+    /// When a grant expires next or is granted again; nothing for a wallet of plain fundings.
+    pub grants_due: Option<Timestamp>,
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
 }
@@ -81,6 +84,11 @@ impl Rules {
             lanes: self.lanes,
             epoch: self.epoch,
         }
+    }
+
+    /// True when a grant has expired or is granted again, and nobody has booked it yet.
+    pub fn grants_are_due(&self) -> bool {
+        self.grants_due.is_some_and(|due| due <= clock::now())
     }
 
     /// True when the next charge has to look at all lanes.
@@ -214,6 +222,7 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
         price_list,
         unknown_price,
         attention,
+        grants_due,
     } = rows.wallet;
     Ok(Rules {
         currency,
@@ -227,6 +236,7 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
         epoch: rows.epoch,
         attention,
         attended: rows.attended,
+        grants_due,
         limits: rows
             .limits
             .into_iter()

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
 use crate::ledger::funding::{self, Funded, Funding, lock_wallet};
+use crate::ledger::grants::Terms;
 use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::money::Amount;
@@ -152,6 +153,7 @@ pub fn redeem(redemption: &Redemption<'_>, call: Once<'_>) -> Result<Funded> {
         currency: Some(&currency),
         rate: None,
         pending: false,
+        terms: Terms::default(),
         bounded: false,
         key: None,
         actor: redemption.actor,

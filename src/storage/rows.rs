@@ -136,6 +136,8 @@ pub struct WalletRow {
     pub unknown_price: String,
     /// Counts fundings that could not look at all lanes.
     pub attention: i64,
+    /// When a grant expires next or is granted again, where the wallet has other than plain ones.
+    pub grants_due: Option<Timestamp>,
 }
 
 impl WalletRow {
@@ -185,6 +187,8 @@ pub enum Kind {
     Charge = b'c' as isize,
     /// Money taken back by whoever had paid it.
     Chargeback = b'b' as isize,
+    /// Credit that has ended.
+    Expiry = b'x' as isize,
 }
 
 /// The call that made it, as the ledger's `call` column keeps it: idempotency keys are unique
@@ -199,6 +203,10 @@ pub enum Call {
     Price = b'p' as isize,
     /// `reverse_funding`
     Reverse = b'b' as isize,
+    /// The end of a grant, by whatever call came after it
+    Expire = b'x' as isize,
+    /// `void_grant`, `set_recurring_grant`
+    Grant = b'g' as isize,
 }
 
 /// A line of the ledger before it is chained.

@@ -200,7 +200,7 @@ statement!(
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
             w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
-            r.raised_until
+            r.raised_until, w.grants_due
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -245,6 +245,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             price_list: rows.need(0, 5)?,
             unknown_price: rows.need(0, 15)?,
             attention: rows.need(0, 6)?,
+            grants_due: rows.get(0, 23),
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,

@@ -17,6 +17,9 @@ const TABLES: &[&str] = &[
     "ledger",
     "unpriced_charges",
     "funding_requests",
+    "grant_lots",
+    "grant_burns",
+    "recurring_grants",
     "fx_rates",
     "vouchers",
     "outbox",
@@ -33,7 +36,14 @@ const TABLES: &[&str] = &[
 fn contents(client: &mut postgres::Client) -> Vec<String> {
     let mut all = Vec::new();
     for name in TABLES.iter().chain(&[
-        "balances", "entries", "unpriced", "fundings", "events", "topups",
+        "grants",
+        "grant_payments",
+        "balances",
+        "entries",
+        "unpriced",
+        "fundings",
+        "events",
+        "topups",
     ]) {
         let sql = format!(
             "SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM wallet.{name} t"

@@ -44,7 +44,12 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
         }
         // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
         // else can be using a key of theirs now.
-        if link.lane != 0 && !matches!(entry.call, Call::Fund | Call::Reverse) {
+        if link.lane != 0
+            && !matches!(
+                entry.call,
+                Call::Fund | Call::Reverse | Call::Expire | Call::Grant
+            )
+        {
             return append_speculatively(table, row, &keys);
         }
     }

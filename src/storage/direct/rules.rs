@@ -19,6 +19,7 @@ mod wallets {
     pub const PRICE_LIST: i16 = 10;
     pub const UNKNOWN_PRICE: i16 = 11;
     pub const ATTENTION: i16 = 18;
+    pub const GRANTS_DUE: i16 = 19;
 }
 
 /// Columns of `wallet.limits`, by position.
@@ -78,6 +79,7 @@ fn read_rules_under(
                 price_list: fields.needed_text(wallets::PRICE_LIST)?,
                 unknown_price: fields.needed_text(wallets::UNKNOWN_PRICE)?,
                 attention: fields.int8(wallets::ATTENTION),
+                grants_due: fields.time(wallets::GRANTS_DUE),
             });
             Ok(false)
         },

@@ -166,6 +166,11 @@ impl Fields {
         self.at(column).0.value() as i64
     }
 
+    pub(super) fn time(&self, column: i16) -> Option<Timestamp> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| Timestamp(datum.value() as i64))
+    }
+
     pub(super) fn uuid(&self, column: i16) -> [u8; 16] {
         let (datum, _) = self.at(column);
         // SAFETY: the column is a uuid that is never NULL: sixteen bytes.

@@ -38,7 +38,7 @@ impl Which {
         match self {
             Which::Allowances => 19,
             Which::Ledger => 31,
-            Which::Wallets => 18,
+            Which::Wallets => 19,
             Which::Limits => 15,
         }
     }

@@ -35,8 +35,6 @@ CALL regress.fails($$ DELETE FROM wallet.ledger $$);
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 'NaN') $$);
 SELECT regress.outcome($$ SELECT wallet.charge('er', amount => -1) $$);
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 0.0000000000001) $$);
--- 0A000 feature_not_supported
-CALL regress.fails($$ SELECT wallet.fund('er', 1, promotional => true) $$);
 -- 22023 invalid_parameter_value
 CALL regress.fails($$ SELECT wallet.charge('er') $$);
 CALL regress.fails($$ SELECT wallet.charge('er', '{}', 1) $$);

@@ -1,0 +1,86 @@
+-- Lots of credit. Every funding is one; what a lot has left is kept as of the last time when lots
+-- were settled, and what was spent since is spread over them in their order (burn order: priority,
+-- expiry, promotional before paid, age). Charges never write here.
+CREATE TABLE wallet.grant_lots (
+    wallet_id     text NOT NULL REFERENCES wallet.wallets,
+    grant_id      uuid NOT NULL,
+    amount        numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    remaining     numeric(28,12) NOT NULL,
+    expires_at    timestamptz,
+    warn_at       timestamptz,
+    priority      integer NOT NULL DEFAULT 100,
+    promotional   boolean NOT NULL DEFAULT false,
+    recurring     boolean NOT NULL DEFAULT false,
+    scope         jsonb,
+    status        text NOT NULL DEFAULT 'active'
+                  CHECK (status IN ('active', 'depleted', 'expired', 'voided', 'reversed')),
+    created_at    timestamptz NOT NULL,
+    ended_id      uuid,
+    PRIMARY KEY (wallet_id, grant_id),
+    CONSTRAINT grant_not_overdrawn CHECK (remaining BETWEEN 0 AND amount)
+);
+CREATE INDEX grant_lots_active ON wallet.grant_lots (wallet_id) WHERE status = 'active';
+COMMENT ON TABLE wallet.grant_lots IS 'Lots of credit, one a funding. The view grants shows what each has left now.';
+COMMENT ON COLUMN wallet.grant_lots.remaining IS 'What it had left when the wallet''s lots were settled last.';
+COMMENT ON COLUMN wallet.grant_lots.warn_at IS 'When grant_expiring is due; NULL once it was sent.';
+COMMENT ON COLUMN wallet.grant_lots.ended_id IS 'The entry that took its rest back: it expired or was voided or reversed.';
+
+-- What was burnt of which lot, in order. Beside the charges in their order it says who paid what.
+CREATE TABLE wallet.grant_burns (
+    wallet_id     text NOT NULL REFERENCES wallet.wallets,
+    burn_id       uuid NOT NULL,
+    grant_id      uuid NOT NULL,
+    amount        numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    entry_id      uuid,
+    PRIMARY KEY (wallet_id, burn_id)
+);
+COMMENT ON TABLE wallet.grant_burns IS 'What each settlement of lots burnt, in order: burn_id is a UUIDv7.';
+COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to (expiry, void, chargeback); NULL for use.';
+
+CREATE TABLE wallet.recurring_grants (
+    wallet_id       text PRIMARY KEY REFERENCES wallet.wallets,
+    amount          numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    period          interval NOT NULL,
+    expires_after   interval,
+    rollover_max    numeric(28,12) CHECK (rollover_max >= 0 AND rollover_max <> 'NaN'),
+    started_at      timestamptz NOT NULL,
+    turn            bigint NOT NULL DEFAULT 0,
+    next_at         timestamptz NOT NULL,
+    actor           text,
+    metadata        jsonb
+);
+COMMENT ON TABLE wallet.recurring_grants IS 'Credit that a wallet gets again and again. Granted by the first call after next_at; no job is needed.';
+COMMENT ON COLUMN wallet.recurring_grants.turn IS 'How many periods have passed since started_at.';
+
+-- The wallet's lots with what each has left now: as settled, less what was spent since.
+CREATE FUNCTION wallet.lots_now(
+    of_wallet text,
+    OUT grant_id uuid, OUT amount numeric, OUT settled numeric, OUT remaining numeric, OUT expires_at timestamptz,
+    OUT priority integer, OUT promotional boolean, OUT scope jsonb, OUT status text, OUT created_at timestamptz,
+    OUT place bigint)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    SELECT l.grant_id, l.amount, l.remaining,
+           l.remaining - least(l.remaining, greatest(greatest(l.total - greatest(b.balance, 0), 0) - l.before, 0)),
+           l.expires_at, l.priority, l.promotional, l.scope, l.status, l.created_at, l.place
+      FROM (SELECT g.*,
+                   sum(g.remaining) OVER () AS total,
+                   sum(g.remaining) OVER burn_order - g.remaining AS before,
+                   row_number() OVER burn_order AS place
+              FROM wallet.grant_lots g
+             WHERE g.wallet_id = of_wallet AND g.status = 'active'
+            WINDOW burn_order AS (ORDER BY g.priority, g.expires_at NULLS LAST, g.promotional DESC,
+                                           g.created_at, g.grant_id ROWS UNBOUNDED PRECEDING)) l,
+           (SELECT coalesce(sum(a.allotted - a.spent), 0)
+                   - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet) AS balance
+              FROM wallet.allowances a
+             WHERE a.wallet_id = of_wallet
+               AND a.allowance_id = '00000000-0000-0000-0000-000000000000') b
+    UNION ALL
+    SELECT g.grant_id, g.amount, 0, 0, g.expires_at, g.priority, g.promotional, g.scope, g.status, g.created_at, NULL
+      FROM wallet.grant_lots g
+     WHERE g.wallet_id = of_wallet AND g.status <> 'active'
+$$;
+COMMENT ON FUNCTION wallet.lots_now IS 'The lots of a wallet with what each has left now, in burn order; the views grants and balances ask it.';

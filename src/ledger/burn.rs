@@ -1,0 +1,208 @@
+//! In which order lots of credit are used up. Pure.
+//!
+//! Between two grant events the order is fixed, so what was spent since the last one can be spread
+//! over the lots at once, with the result of burning charge by charge. A lot that comes last in the
+//! order may even be added without spreading first: use before it would only have reached it
+//! when nothing else was left, which credit has paid for and the new lot makes up for.
+
+use crate::money::Amount;
+
+/// Where a lot stands: the least is burnt first. Priority, expiry (none is last), promotional
+/// before paid, age, and the id so that no two are equal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// Low ones first.
+    pub priority: i32,
+    /// Microseconds; the greatest for none.
+    pub expires_at: i64,
+    /// False is burnt before true.
+    pub paid: bool,
+    /// Microseconds.
+    pub created_at: i64,
+    /// The lot.
+    pub id: [u8; 16],
+}
+
+/// A lot of credit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lot {
+    /// Its place in the order.
+    pub rank: Rank,
+    /// What is left of it.
+    pub remaining: Amount,
+}
+
+/// How much of which lot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Burn {
+    /// The lot.
+    pub id: [u8; 16],
+    /// How much.
+    pub amount: Amount,
+}
+
+/// Burns an amount in order; what the lots do not cover is left to credit.
+pub fn burn(lots: &mut [Lot], amount: Amount) -> Vec<Burn> {
+    lots.sort_by(|a, b| a.rank.cmp(&b.rank));
+    let mut left = amount.units();
+    let mut burns = Vec::new();
+    for lot in lots {
+        let taken = lot.remaining.units().min(left);
+        if taken <= 0 {
+            continue;
+        }
+        left -= taken;
+        burns.push(Burn {
+            id: lot.rank.id,
+            amount: amount_of(taken),
+        });
+        lot.remaining = amount_of(lot.remaining.units() - taken);
+    }
+    burns
+}
+
+/// Burns until the lots have together what the balance is, or nothing when it is below zero.
+pub fn settle(lots: &mut [Lot], balance: Amount) -> Vec<Burn> {
+    let spent = total(lots) - balance.units().max(0);
+    burn(lots, amount_of(spent.max(0)))
+}
+
+/// What the lots have together, in units.
+pub fn total(lots: &[Lot]) -> i128 {
+    lots.iter().map(|lot| lot.remaining.units()).sum()
+}
+
+/// Units that lie between zero and an amount, so that they are one.
+fn amount_of(units: i128) -> Amount {
+    Amount::from_units(units).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Charge(i128),
+        /// Amount, priority, expiry, paid.
+        Grant(i128, i32, i64, bool),
+        /// The lots of that expiry end.
+        Expire(i64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let expiry = prop::sample::select(vec![1_i64, 2, 3, i64::MAX]);
+        prop_oneof![
+            5 => (0_i128..50).prop_map(Step::Charge),
+            3 => (1_i128..80, 99_i32..102, expiry, any::<bool>())
+                .prop_map(|(amount, priority, end, paid)| Step::Grant(amount, priority, end, paid)),
+            1 => (1_i64..4).prop_map(Step::Expire),
+        ]
+    }
+
+    fn lot(number: usize, amount: i128, priority: i32, expires_at: i64, paid: bool) -> Lot {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        Lot {
+            rank: Rank {
+                priority,
+                expires_at,
+                paid,
+                created_at: number as i64,
+                id,
+            },
+            remaining: amount_of(amount),
+        }
+    }
+
+    /// Charge by charge; `balance` may fall below zero, on credit.
+    fn eager(steps: &[Step]) -> (Vec<Lot>, i128) {
+        let (mut lots, mut balance) = (Vec::new(), 0_i128);
+        for (number, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Charge(amount) => {
+                    balance -= amount;
+                    burn(&mut lots, amount_of(amount));
+                }
+                Step::Grant(amount, priority, expires_at, paid) => {
+                    // It makes up for the credit that was used before anything else.
+                    let left = amount - (-balance).clamp(0, amount);
+                    balance += amount;
+                    lots.push(lot(number, left, priority, expires_at, paid));
+                }
+                Step::Expire(end) => {
+                    for lot in lots.iter_mut().filter(|lot| lot.rank.expires_at == end) {
+                        balance -= lot.remaining.units();
+                        lot.remaining = Amount::ZERO;
+                    }
+                }
+            }
+        }
+        lots.sort_by(|a, b| a.rank.cmp(&b.rank));
+        (lots, balance)
+    }
+
+    /// As the extension does it: charges change the balance alone, and so does a plain lot that
+    /// comes last; at every other event the lots are settled first.
+    fn lazy(steps: &[Step]) -> (Vec<Lot>, i128) {
+        let (mut lots, mut balance): (Vec<Lot>, i128) = (Vec::new(), 0);
+        let signed = |units: i128| Amount::from_units(units).unwrap();
+        for (number, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Charge(amount) => balance -= amount,
+                Step::Grant(amount, priority, expires_at, paid) => {
+                    let mut new = lot(number, amount, priority, expires_at, paid);
+                    if lots.iter().any(|old| old.rank > new.rank) {
+                        settle(&mut lots, signed(balance));
+                        let left = (balance + amount).max(0) - balance.max(0);
+                        new.remaining = signed(left);
+                    }
+                    balance += amount;
+                    lots.push(new);
+                }
+                Step::Expire(end) => {
+                    settle(&mut lots, signed(balance));
+                    for lot in lots.iter_mut().filter(|lot| lot.rank.expires_at == end) {
+                        balance -= lot.remaining.units();
+                        lot.remaining = Amount::ZERO;
+                    }
+                }
+            }
+        }
+        settle(&mut lots, signed(balance));
+        lots.sort_by(|a, b| a.rank.cmp(&b.rank));
+        (lots, balance)
+    }
+
+    proptest! {
+        #[test]
+        fn spreading_late_equals_burning_charge_by_charge(
+            steps in prop::collection::vec(step(), 0..60),
+        ) {
+            prop_assert_eq!(lazy(&steps), eager(&steps));
+        }
+
+        #[test]
+        fn lots_and_balance_agree(steps in prop::collection::vec(step(), 0..60)) {
+            let (lots, balance) = eager(&steps);
+            prop_assert_eq!(total(&lots), balance.max(0));
+        }
+    }
+
+    #[test]
+    fn the_order() {
+        let mut lots = vec![
+            lot(1, 10, 100, i64::MAX, true),
+            lot(2, 10, 100, i64::MAX, false),
+            lot(3, 10, 100, 5, true),
+            lot(4, 10, 50, i64::MAX, true),
+            lot(5, 10, 100, 4, true),
+        ];
+        let burns = burn(&mut lots, amount_of(45));
+        let order: Vec<u8> = burns.iter().map(|burn| burn.id[7]).collect();
+        assert_eq!(order, [4, 5, 3, 2, 1]);
+        assert_eq!(burns[4].amount, amount_of(5));
+    }
+}

@@ -1,0 +1,168 @@
+//! SQL functions on grants.
+
+use pgrx::datum::{Interval, IntoDatum};
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+
+use crate::args;
+use crate::composite;
+use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::funding::with_rights;
+use crate::ledger::grants::{self, Void};
+use crate::ledger::once::Once;
+use crate::ledger::recurring::{self, NewRecurring};
+use crate::money::Amount;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::rows::uuid_text;
+
+composite!(
+    /// What `void_grant` returns.
+    VoidRow,
+    "wallet.void_result"
+);
+composite!(
+    /// What `set_recurring_grant` returns.
+    RecurringRow,
+    "wallet.recurring_result"
+);
+
+/// Takes back what is left of a grant.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn void_grant(
+    wallet: Option<&str>,
+    grant_id: Option<Uuid>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> VoidRow {
+    let work = || {
+        let grant_id = *grant_id
+            .ok_or_else(|| {
+                Error::argument("grant_id is missing")
+                    .detail("The argument grant_id is NULL or was not given.")
+                    .hint("Give a grant_id of the view grants.")
+            })?
+            .as_bytes();
+        let void = Void {
+            wallet: args::required("wallet", wallet)?,
+            grant_id,
+            reason: args::text("reason", reason)?,
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[("grant_id", Some(uuid_text(grant_id)))]),
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        with_rights(void.wallet, || grants::void(&void))
+    };
+    let voided = work().or_raise();
+    VoidRow(vec![
+        voided
+            .entry_id
+            .and_then(|id| Uuid::from_bytes(id).into_datum()),
+        voided.amount.into_datum(),
+        voided.balance.into_datum(),
+        voided.replayed.into_datum(),
+    ])
+}
+
+/// `month`, `2 weeks`, …: as an interval.
+fn period(value: Option<&str>) -> Result<String> {
+    let text = args::required("period", value)?;
+    let (count, unit) = match text.split_once(' ') {
+        Some((count, unit)) => (count.parse::<u16>().unwrap_or(0), unit),
+        None => (1, text),
+    };
+    let unit = match unit.strip_suffix('s').unwrap_or(unit) {
+        "second" => Some((1, "seconds")),
+        "minute" => Some((1, "minutes")),
+        "hour" => Some((1, "hours")),
+        "day" => Some((1, "days")),
+        "week" => Some((1, "weeks")),
+        "month" => Some((1, "months")),
+        "quarter" => Some((3, "months")),
+        "year" => Some((1, "years")),
+        _ => None,
+    };
+    match unit {
+        Some((factor, unit)) if count > 0 => Ok(format!("{} {unit}", u32::from(count) * factor)),
+        _ => Err(Error::argument(format!(
+            "period {} is not known",
+            crate::error::quoted(text)
+        ))
+        .detail("Known are: minute, hour, day, week, month, quarter, year, also a number of them.")
+        .hint("Give a period such as month, or 2 weeks.")),
+    }
+}
+
+fn lifetime(value: Option<Interval>) -> Result<Option<String>> {
+    let Some(interval) = value else {
+        return Ok(None);
+    };
+    let (months, days, micros) = (interval.months(), interval.days(), interval.micros());
+    if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
+        return Err(Error::argument("expires_after is not above zero")
+            .detail("A grant must live for some time.")
+            .hint(
+                "Give an interval such as 1 month, or leave it out for grants that do not expire.",
+            ));
+    }
+    Ok(Some(format!(
+        "{months} months {days} days {micros} microseconds"
+    )))
+}
+
+/// Grants an amount now and again every period; zero stops it.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn set_recurring_grant(
+    wallet: Option<&str>,
+    amount: Option<Number>,
+    period: default!(Option<&str>, "'month'"),
+    expires_after: default!(Option<Interval>, "NULL"),
+    rollover_max: default!(Option<Number>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> RecurringRow {
+    let work = || {
+        let period = self::period(period)?;
+        let expires_after = lifetime(expires_after)?;
+        let new = NewRecurring {
+            wallet: args::required("wallet", wallet)?,
+            amount: args::amount("amount", amount.as_ref())?,
+            period: &period,
+            expires_after: expires_after.as_deref(),
+            rollover_max: rollover_max
+                .map(|most| args::amount("rollover_max", Some(&most)))
+                .transpose()?,
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        let call = Once {
+            wallet: new.wallet,
+            call: "set_recurring_grant",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("amount", Some(new.amount.to_fixed())),
+                ("period", owned(Some(&period))),
+                ("expires_after", owned(new.expires_after)),
+                ("rollover_max", new.rollover_max.map(Amount::to_fixed)),
+            ]),
+        };
+        with_rights(new.wallet, || recurring::set(&new, call))
+    };
+    let set = work().or_raise();
+    RecurringRow(vec![
+        set.grant_id
+            .and_then(|id| Uuid::from_bytes(id).into_datum()),
+        set.amount.into_datum(),
+        set.balance.into_datum(),
+        set.next_at.map(|at| pgrx::pg_sys::Datum::from(at.0)),
+        set.replayed.into_datum(),
+    ])
+}

@@ -1,0 +1,211 @@
+//! Grants that come again every period, made up for by the first call after each turn.
+
+use crate::error::{Error, Result};
+use crate::ledger::funding::lock_wallet;
+use crate::ledger::grants::{self, Ledge};
+use crate::ledger::once::Once;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::{Builder, Json};
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{Document, uuid_text};
+
+statement!(
+    SET,
+    [
+        TEXTOID,
+        NUMERICOID,
+        TEXTOID,
+        TEXTOID,
+        NUMERICOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.recurring_grants AS r
+        (wallet_id, amount, period, expires_after, rollover_max, started_at, next_at, actor, metadata)
+     SELECT $1, $2, $3::interval, $4::interval, $5, $6,
+            ($6 AT TIME ZONE w.time_zone + $3::interval) AT TIME ZONE w.time_zone, $7, $8
+       FROM wallet.wallets w WHERE w.wallet_id = $1
+     ON CONFLICT (wallet_id) DO UPDATE
+        SET amount = excluded.amount, period = excluded.period,
+            expires_after = excluded.expires_after, rollover_max = excluded.rollover_max,
+            started_at = excluded.started_at, turn = 0, next_at = excluded.next_at,
+            actor = excluded.actor, metadata = excluded.metadata
+     RETURNING next_at, $6 + expires_after"
+);
+
+statement!(
+    STOP,
+    [TEXTOID],
+    "DELETE FROM wallet.recurring_grants WHERE wallet_id = $1"
+);
+
+// From the beginning on, so that the 31st comes back after a short month.
+statement!(
+    TURN,
+    [TEXTOID, TIMESTAMPTZOID],
+    "UPDATE wallet.recurring_grants r
+        SET turn = r.turn + 1,
+            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + 2) * r.period)
+                      AT TIME ZONE w.time_zone
+       FROM wallet.recurring_grants old
+       JOIN wallet.wallets w ON w.wallet_id = old.wallet_id
+      WHERE r.wallet_id = $1 AND old.wallet_id = $1 AND old.next_at <= $2
+     RETURNING old.next_at, r.amount, old.next_at + r.expires_after, r.rollover_max, r.actor"
+);
+
+statement!(
+    NEXT,
+    [TEXTOID],
+    "SELECT next_at FROM wallet.recurring_grants WHERE wallet_id = $1"
+);
+
+/// One turn of a recurring grant.
+pub struct Turn {
+    /// When it was due.
+    pub at: Timestamp,
+    /// How much.
+    pub amount: Amount,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// How much of the turns before may be carried on.
+    pub rollover_max: Option<Amount>,
+    /// Who set it.
+    pub actor: Option<String>,
+}
+
+/// The next turn that is due, which is then done.
+pub fn next(wallet: &str, now: Timestamp) -> Result<Option<Turn>> {
+    let rows = TURN.run(&[Value::Text(wallet), Value::Time(now)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Turn {
+        at: rows.need(0, 0)?,
+        amount: rows.amount(0, 1)?,
+        expires_at: rows.get(0, 2),
+        rollover_max: rows.opt_amount(0, 3)?,
+        actor: rows.get(0, 4),
+    }))
+}
+
+/// What `set_recurring_grant` was asked for.
+pub struct NewRecurring<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// How much each time; zero stops it.
+    pub amount: Amount,
+    /// How often, as an interval.
+    pub period: &'a str,
+    /// How long each grant lives, as an interval.
+    pub expires_after: Option<&'a str>,
+    /// How much may be carried on.
+    pub rollover_max: Option<Amount>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// What `set_recurring_grant` returns.
+pub struct Recurring {
+    /// The first grant.
+    pub grant_id: Option<[u8; 16]>,
+    /// How much each time.
+    pub amount: Amount,
+    /// The wallet's balance after the first.
+    pub balance: Amount,
+    /// When the next comes.
+    pub next_at: Option<Timestamp>,
+    /// True when an earlier call did it.
+    pub replayed: bool,
+}
+
+/// Grants now and from now on every period, or stops it.
+pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
+    let wallet = new.wallet;
+    lock_wallet(wallet)?;
+    if let Some(answer) = call.answered()? {
+        return first_answer(new, answer.result());
+    }
+    grants::sweep(wallet)?;
+    let now = clock::now();
+    let mut ledge = Ledge::open(wallet)?;
+    ledge.rules().require_open(wallet)?;
+    let result = if new.amount.is_zero() {
+        STOP.run(&[Value::Text(wallet)])?;
+        Recurring {
+            grant_id: None,
+            amount: new.amount,
+            balance: ledge.balance()?,
+            next_at: None,
+            replayed: false,
+        }
+    } else {
+        let rows = SET.run(&[
+            Value::Text(wallet),
+            Value::Amount(new.amount),
+            Value::Text(new.period),
+            Value::OptText(new.expires_after),
+            Value::OptAmount(new.rollover_max),
+            Value::Time(now),
+            Value::OptText(new.actor),
+            Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+        ])?;
+        let first = Turn {
+            at: now,
+            amount: new.amount,
+            expires_at: rows.get(0, 1),
+            rollover_max: new.rollover_max,
+            actor: new.actor.map(str::to_owned),
+        };
+        let (id, balance) = ledge.grant_recurring(&first, new.metadata.clone())?;
+        Recurring {
+            grant_id: Some(id),
+            amount: new.amount,
+            balance,
+            next_at: rows.get(0, 0),
+            replayed: false,
+        }
+    };
+    ledge.close()?;
+    let mut json = Builder::default();
+    json.begin_object();
+    json.text("balance", Some(&result.balance.to_fixed()));
+    json.text("grant_id", result.grant_id.map(uuid_text).as_deref());
+    call.remember(Some(json.finish_object()))?;
+    Ok(result)
+}
+
+fn first_answer(
+    new: &NewRecurring<'_>,
+    answer: Option<crate::storage::jsonb::Jsonb>,
+) -> Result<Recurring> {
+    let lost = || Error::internal("an answer was not kept");
+    let json = answer.ok_or_else(lost)?.reread("result")?;
+    let text = |name: &str| {
+        let (_, value) = json.as_object()?.iter().find(|(key, _)| key == name)?;
+        match value {
+            Json::String(text) => Some(text.as_str()),
+            _ => None,
+        }
+    };
+    let balance = text("balance")
+        .and_then(|balance| Amount::from_decimal(balance.parse().ok()?).ok())
+        .ok_or_else(lost)?;
+    let grant_id = text("grant_id").and_then(|id| uuid::Uuid::parse_str(id).ok());
+    let rows = NEXT.run(&[Value::Text(new.wallet)])?;
+    Ok(Recurring {
+        grant_id: grant_id.map(uuid::Uuid::into_bytes),
+        amount: new.amount,
+        balance,
+        next_at: if rows.is_empty() {
+            None
+        } else {
+            rows.get(0, 0)
+        },
+        replayed: true,
+    })
+}
