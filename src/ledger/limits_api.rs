@@ -113,11 +113,12 @@ fn set_limit(
     anchor: default!(Option<i32>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
     paused: default!(Option<bool>, "NULL"),
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        args::document("metadata", metadata)?;
         let max = args::amount("max", max.as_ref())?;
         let text = args::required("period", period)?;
         let (period, period_name) =
@@ -197,10 +198,11 @@ fn raise_limit(
     until: default!(Option<TimestampWithTimeZone>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> Amount {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        args::document("metadata", metadata)?;
         let raise = Raise {
             wallet,
             limit_id: self::limit_id(limit_id)?,
@@ -243,10 +245,11 @@ fn drop_limit(
     limit_id: Option<Uuid>,
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        args::document("metadata", metadata)?;
         let limit_id = self::limit_id(limit_id)?;
         args::name("actor", actor)?;
         let mut fingerprint = Fingerprint::new(0);
