@@ -349,6 +349,7 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
         currency: None,
         rate: None,
         pending: false,
+        terms: crate::ledger::grants::Terms::default(),
         bounded: false,
         key: None,
         actor: end.actor,
