@@ -57,3 +57,15 @@ usable_pg_config() {
     [ -x "$bin/postgres" ] && [ -x "$bin/initdb" ] &&
         [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
+
+# A Python that has psycopg 3: Debian's package belongs to /usr/bin/python3.
+find_python_with_psycopg() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import psycopg' 2>/dev/null; then
+            echo "$python"
+            return 0
+        fi
+    done
+    return 1
+}

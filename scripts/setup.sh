@@ -65,6 +65,13 @@ look() {
     done
     command -v valgrind >/dev/null || [ "$(uname)" = Darwin ] ||
         need valgrind 'valgrind, which counts the instructions of a charge'
+    command -v hledger >/dev/null || need hledger 'hledger, which checks journals'
+    command -v bean-check >/dev/null || need beancount 'bean-check (beancount), which checks journals'
+    find_python_with_psycopg >/dev/null || need python3-psycopg 'psycopg 3 for Python, which runs the example workers'
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        need nodejs 'Node.js, which runs the example workers'
+        need npm 'npm'
+    fi
     have_libclang || need libclang-dev 'libclang (LLVM), which the bindings to PostgreSQL are made with'
     if ! pg_config=$(find_pg_config); then
         postgresql=missing
@@ -151,6 +158,11 @@ if [ ${#words[@]} -gt 0 ]; then
     without_cluster install "${packages[@]}"
     look
     [ ${#words[@]} -eq 0 ] || give_up "${words[@]}"
+fi
+
+# The Node worker's only dependency, as its lock file says.
+if [ ! -d examples/node_modules/pg ]; then
+    npm ci --silent --no-audit --no-fund --prefix examples </dev/null
 fi
 
 version=$(pgrx_version)

@@ -17,6 +17,7 @@ mod ledger;
 mod limits;
 mod money;
 mod pricing;
+mod reporting;
 mod storage;
 
 #[cfg(any(test, feature = "pg_test"))]

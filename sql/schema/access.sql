@@ -60,6 +60,7 @@ AS $$
             ('billing', 'FUNCTION', 'void_grant'),
             ('billing', 'FUNCTION', 'set_recurring_grant'),
             ('billing', 'FUNCTION', 'price_unpriced'),
+            ('reader',  'FUNCTION', 'journal'),
             ('reader',  'TABLE',    'topups'),
             ('reader',  'TABLE',    'topup_requests'),
             ('reader',  'TABLE',    'topup_rules'),

@@ -29,6 +29,7 @@ COMMENT ON FUNCTION wallet.normalize_usage IS 'The disjoint meters of a usage ob
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a shape are read; NULL removes the mapping. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the one on the same scope, subject, period and metric, and returns its id; waits for charges under way. Errors: 22023, WL012, 42501, WL006, WL003, WL004.';
 COMMENT ON FUNCTION wallet.check_limits IS 'What the balance and every limit that applies would say to a request; books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005.';
+COMMENT ON FUNCTION wallet.journal IS 'The ledger of a wallet as double entries for hledger or beancount, with the balance asserted at the end. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet asks for money by itself, and for how much; NULL drops the rule. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a top-up that was paid, once; safe to call twice, and late. Errors: 22023, 42501, WL003, 42704, WL006, WL004.';
 COMMENT ON FUNCTION wallet.fail_topup IS 'Notes that a top-up was not paid; the rule pauses, and stops after max_declines. Errors: 22023, 42501, WL003, 42704, WL013.';

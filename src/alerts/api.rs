@@ -10,6 +10,7 @@ use crate::allowance::outbox::Name;
 use crate::args;
 use crate::error::{Error, OrRaise, Result, quoted};
 use crate::money::Amount;
+use crate::storage::cards;
 use crate::storage::clock::Timestamp;
 
 /// Most events that a worker takes at once.
@@ -138,6 +139,9 @@ fn retry_event(
             None => None,
         };
         // An error that is too long is no reason to keep the event from being tried again.
+        if let Some(error) = error {
+            cards::refuse_in_text("error", "error", error)?;
+        }
         let error: Option<String> = error.map(|text| text.chars().take(args::MAX_TEXT).collect());
         enter_some(Level::Billing, |session| {
             events::retry(session, id, after, error.as_deref())

@@ -238,7 +238,10 @@ fn set_topup_rule(
         let wallet = args::required("wallet", wallet)?;
         args::name("actor", actor)?;
         let json = match rule {
-            Some(rule) => Some((rule, rule.read("rule", args::MAX_DOCUMENT_BYTES)?)),
+            Some(rule) => {
+                args::document("rule", Some(rule))?;
+                Some((rule, rule.read("rule", args::MAX_DOCUMENT_BYTES)?))
+            }
             None => None,
         };
         let checked = match &json {

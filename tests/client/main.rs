@@ -1,6 +1,7 @@
 //! What only real connections show: commits, waiting, notifications, caches of other backends.
 
 mod abuse;
+mod accounting;
 mod caches;
 mod card_data;
 mod chain;

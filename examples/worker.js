@@ -1,0 +1,91 @@
+// Pays top-ups and sends webhooks: what happens in wallets, told to the rest of the world.
+//
+//     PAY_URL=https://… HOOK_URL=https://… HOOK_SECRET=… node worker.js
+//
+// PostgreSQL is found by PGHOST, PGDATABASE and so on; the role needs wallet.grant_access(role, 'billing').
+// Run as many as you like: claim_events gives each event to one of them. An event comes at least once:
+// the payment carries the top-up's id as its idempotency key, the webhook the event's id.
+'use strict'
+const { createHmac } = require('node:crypto')
+const { Client } = require('pg')
+
+const { PAY_URL, HOOK_URL, HOOK_SECRET = '' } = process.env
+const TIMEOUT = Number(process.env.TIMEOUT || 10) * 1000
+const LEASE = `${TIMEOUT * 4 + 1000} milliseconds` // longer than an event takes: a payment and a webhook
+const POLL = Number(process.env.POLL || 5) * 1000
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
+
+async function post(url, body, headers) {
+  const response = await fetch(url, {
+    method: 'POST',
+    body,
+    headers: { 'Content-Type': 'application/json', ...headers },
+    signal: AbortSignal.timeout(TIMEOUT)
+  })
+  const answer = await response.json()
+  if (!response.ok && response.status !== 402) throw new Error(`${url} answered ${response.status}`)
+  return { declined: response.status === 402, ...answer }
+}
+
+async function pay(db, wallet, { topup_id, amount, currency, method }) {
+  const body = JSON.stringify({ wallet, topup_id, amount, currency, method })
+  const paid = await post(PAY_URL, body, { 'Idempotency-Key': topup_id })
+  if (paid.declined) {
+    await db.query('SELECT wallet.fail_topup($1, $2, $3)', [wallet, topup_id, paid.reason || 'declined'])
+  } else {
+    await db.query('SELECT wallet.complete_topup($1, $2, $3)', [wallet, topup_id, paid.reference])
+  }
+}
+
+async function tell({ id, wallet, event, threshold, payload, created_at }) {
+  const body = JSON.stringify({ id, wallet, event, threshold, payload, created_at })
+  const signature = createHmac('sha256', HOOK_SECRET).update(body).digest('hex')
+  await post(HOOK_URL, body, { 'X-Wallet-Event': id, 'X-Wallet-Signature': `sha256=${signature}` })
+}
+
+async function work(db) {
+  // One at a time: what this worker has not begun is free for the others.
+  for (;;) {
+    const claimed = await db.query('SELECT * FROM wallet.claim_events(1, $1::interval)', [LEASE])
+    const event = claimed.rows[0]
+    if (!event) return
+    try {
+      if (PAY_URL && event.event === 'topup_requested') await pay(db, event.wallet, event.payload)
+      if (HOOK_URL) await tell(event)
+      await db.query('SELECT wallet.finish_event($1)', [event.id])
+    } catch (error) { // try again later
+      await db.query('SELECT wallet.retry_event($1, error => $2)', [event.id, String(error)])
+    }
+  }
+}
+
+async function connected() {
+  const db = new Client()
+  const broken = new Promise((resolve, reject) => db.on('error', reject))
+  broken.catch(() => {})
+  let wake = () => {}
+  db.on('notification', () => wake())
+  try {
+    await db.connect()
+    await db.query('LISTEN wallet_events')
+    for (;;) {
+      // Made before the look: what comes meanwhile is not missed.
+      const told = new Promise((resolve) => { wake = resolve })
+      await db.query('SELECT wallet.request_due_topups()')
+      await work(db)
+      await Promise.race([told, pause(POLL), broken])
+    }
+  } finally {
+    await db.end().catch(() => {})
+  }
+}
+
+async function main() {
+  for (;;) {
+    await connected().catch((error) => console.error(error.message))
+    await pause(1000)
+  }
+}
+
+main()

@@ -1,0 +1,296 @@
+//! `journal`: the ledger of a wallet for plain-text accounting (hledger, beancount).
+//!
+//! Every entry is a transaction with two postings, the wallet's account and the contra account. The
+//! journal ends with a balance assertion: up to now it is what the lanes have, which is not what the
+//! entries were added up from, so the accounting program checks one against the other.
+
+use std::fmt::Write;
+
+use pgrx::default;
+use pgrx::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::error::{Error, OrRaise, Result};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::uuid_text;
+
+// One statement, hence one snapshot: entries, sums and lanes belong together.
+statement!(
+    ENTRIES,
+    [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    "SELECT w.currency,
+            to_char(timezone(w.time_zone, $2), 'YYYY-MM-DD'),
+            (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger l
+              WHERE l.wallet_id = $1 AND l.created_at < $2),
+            CASE WHEN $3 IS NULL THEN (SELECT b.balance - b.debt FROM wallet.balances b WHERE b.wallet = $1)
+                 ELSE (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger l
+                        WHERE l.wallet_id = $1 AND l.created_at < $3)
+            END,
+            to_char(timezone(w.time_zone, coalesce($3, statement_timestamp())), 'YYYY-MM-DD'),
+            to_char(timezone(w.time_zone, coalesce($3, statement_timestamp())) + interval '1 day', 'YYYY-MM-DD'),
+            e.entry_id, to_char(timezone(w.time_zone, e.created_at), 'YYYY-MM-DD'), e.kind, e.amount,
+            e.contra, concat_ws(' ', e.user_id, e.reference, e.reason)
+       FROM wallet.wallets w
+       LEFT JOIN wallet.entries e
+         ON e.wallet = w.wallet_id
+        AND ($2 IS NULL OR e.created_at >= $2)
+        AND ($3 IS NULL OR e.created_at < $3)
+      WHERE w.wallet_id = $1
+      ORDER BY e.created_at, e.entry_id"
+);
+
+/// The two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Hledger,
+    Beancount,
+}
+
+impl Format {
+    const ALL: &'static [Format] = &[Format::Hledger, Format::Beancount];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Format::Hledger => "hledger",
+            Format::Beancount => "beancount",
+        }
+    }
+
+    fn commodity(self, currency: &str) -> String {
+        match self {
+            Format::Hledger if currency.chars().all(|c| c.is_ascii_alphabetic()) => {
+                currency.to_owned()
+            }
+            Format::Hledger => format!("\"{currency}\""),
+            // Upper case, two characters or more, no underscore at the end.
+            Format::Beancount => {
+                let mut name = currency.to_ascii_uppercase();
+                if name.len() < 2 || name.ends_with('_') {
+                    name.push('0');
+                }
+                name
+            }
+        }
+    }
+}
+
+/// A part of an account's name that both programs take: letters, digits and dashes, the first an
+/// upper-case letter or a digit. Where that loses something, a piece of a hash tells apart what
+/// would become the same.
+fn component(part: &str) -> String {
+    let mut name: String = part
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    if name.starts_with('-') || name.is_empty() {
+        name.insert(0, 'X');
+    }
+    let lost = name != part || part.starts_with(|c: char| c.is_ascii_uppercase());
+    name[..1].make_ascii_uppercase();
+    if lost {
+        let hash = Sha256::digest(part.as_bytes());
+        // Writing to a String cannot fail.
+        let _ = write!(name, "-{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2]);
+    }
+    name
+}
+
+/// The account of the other side of an entry.
+fn contra_account(contra: &str) -> String {
+    let mut parts = contra.split([':', '/']).filter(|part| !part.is_empty());
+    let first = parts.next().unwrap_or("other");
+    let root = match first {
+        "usage" | "expired" => "Expenses",
+        _ => "Equity",
+    };
+    let mut account = format!("{root}:{}", component(first));
+    for part in parts {
+        account.push(':');
+        account.push_str(&component(part));
+    }
+    account
+}
+
+/// Text that ends neither its line nor its quotes, and begins no comment.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '"' => '\'',
+            '\\' => '/',
+            ';' | '|' => ',',
+            c if c.is_control() => ' ',
+            c => c,
+        })
+        .collect()
+}
+
+struct Journal {
+    format: Format,
+    wallet: String,
+    commodity: String,
+    text: String,
+}
+
+impl Journal {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+
+    fn header(&mut self, wallet: &str) {
+        self.line(format_args!("; wallet {}", plain(wallet)));
+        match self.format {
+            Format::Hledger => self.line(format_args!("decimal-mark .")),
+            // Accounts need no declaration, so that journals of several wallets can be joined.
+            Format::Beancount => {
+                self.line(format_args!("plugin \"beancount.plugins.auto_accounts\""));
+            }
+        }
+        self.line(format_args!(""));
+    }
+
+    fn transaction(
+        &mut self,
+        date: &str,
+        id: Option<&str>,
+        words: &str,
+        amount: Amount,
+        contra: &str,
+    ) {
+        match self.format {
+            Format::Hledger => {
+                let code = id.map_or_else(String::new, |id| format!("({id}) "));
+                self.line(format_args!("{date} * {code}{}", plain(words)));
+            }
+            Format::Beancount => {
+                self.line(format_args!("{date} * \"{}\"", plain(words)));
+                if let Some(id) = id {
+                    self.line(format_args!("  entry: \"{id}\""));
+                }
+            }
+        }
+        let (wallet, commodity) = (self.wallet.clone(), self.commodity.clone());
+        self.line(format_args!("    {wallet}  {amount} {commodity}"));
+        self.line(format_args!(
+            "    {contra}  {} {commodity}",
+            amount.negated()
+        ));
+        self.line(format_args!(""));
+    }
+
+    fn assertion(&mut self, on: &str, next: &str, balance: Amount) {
+        let (wallet, commodity) = (self.wallet.clone(), self.commodity.clone());
+        match self.format {
+            Format::Hledger => {
+                self.line(format_args!("{on} * balance"));
+                self.line(format_args!(
+                    "    {wallet}  0 {commodity} = {balance} {commodity}"
+                ));
+            }
+            // It holds at the beginning of its day.
+            Format::Beancount => self.line(format_args!(
+                "{next} balance {wallet}  {balance} ~ 0 {commodity}"
+            )),
+        }
+    }
+}
+
+fn write(wallet: &str, rows: &Rows, format: Format) -> Result<String> {
+    let currency: String = rows.need(0, 0)?;
+    let mut journal = Journal {
+        format,
+        wallet: format!("Assets:Wallet:{}", component(wallet)),
+        commodity: format.commodity(&currency),
+        text: String::new(),
+    };
+    journal.header(wallet);
+    let opening = rows.amount(0, 2)?;
+    if let Some(date) = rows.get::<String>(0, 1).filter(|_| !opening.is_zero()) {
+        journal.transaction(&date, None, "opening balance", opening, "Equity:Opening");
+    }
+    for row in 0..rows.len() {
+        let Some(id) = rows.get::<[u8; 16]>(row, 6) else {
+            continue;
+        };
+        let (date, kind): (String, String) = (rows.need(row, 7)?, rows.need(row, 8)?);
+        let (contra, words): (String, String) = (rows.need(row, 10)?, rows.need(row, 11)?);
+        let words = format!("{kind} {words}");
+        let id = uuid_text(id);
+        let contra = contra_account(&contra);
+        journal.transaction(
+            &date,
+            Some(&id),
+            words.trim_end(),
+            rows.amount(row, 9)?,
+            &contra,
+        );
+    }
+    let (on, next): (String, String) = (rows.need(0, 4)?, rows.need(0, 5)?);
+    journal.assertion(&on, &next, rows.amount(0, 3)?);
+    Ok(journal.text)
+}
+
+/// The ledger of a wallet as double entries for hledger or beancount, with the balance asserted at
+/// the end.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn journal(
+    wallet: Option<&str>,
+    from: default!(Option<TimestampWithTimeZone>, "NULL"),
+    to: default!(Option<TimestampWithTimeZone>, "NULL"),
+    format: default!(Option<&str>, "'hledger'"),
+) -> String {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let format = args::word("format", format, Format::ALL, Format::as_str, &[])?;
+        let (from, to): (Option<Timestamp>, _) = (args::time("from", from)?, args::time("to", to)?);
+        enter(Level::Reader, wallet, |_| {
+            let rows = ENTRIES.run(&[
+                Value::Text(wallet),
+                Value::OptTime(from),
+                Value::OptTime(to),
+            ])?;
+            if rows.is_empty() {
+                return Err(Error::wallet_not_found(wallet));
+            }
+            write(wallet, &rows, format)
+        })
+    };
+    work().or_raise()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_what_both_programs_take() {
+        assert_eq!(component("acme"), "Acme");
+        assert_eq!(component("gpt-4o"), "Gpt-4o");
+        assert_ne!(component("acme"), component("Acme"));
+        assert_ne!(component("a b"), component("a.b"));
+        assert!(component("ü").starts_with("X--"));
+        assert_eq!(
+            contra_account("usage:openai/gpt-4o"),
+            "Expenses:Usage:Openai:Gpt-4o"
+        );
+        assert_eq!(contra_account("funding:card"), "Equity:Funding:Card");
+    }
+
+    #[test]
+    fn commodities_are_what_both_programs_take() {
+        assert_eq!(Format::Hledger.commodity("credits_2"), "\"credits_2\"");
+        assert_eq!(Format::Beancount.commodity("credits_"), "CREDITS_0");
+        assert_eq!(Format::Beancount.commodity("x"), "X0");
+    }
+
+    #[test]
+    fn text_stays_on_its_line() {
+        assert_eq!(plain("a\n\"b\"; c\\"), "a 'b', c/");
+    }
+}

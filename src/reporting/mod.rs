@@ -1,0 +1,3 @@
+//! What the ledger tells, for people and for other programs.
+
+pub mod journal;
