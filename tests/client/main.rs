@@ -17,3 +17,4 @@ mod stale;
 mod transactions;
 mod unpriced;
 mod waiting;
+mod workers;

@@ -6,6 +6,7 @@ mod crowd;
 mod database;
 mod errors;
 mod events;
+mod payments;
 mod seed;
 mod zone;
 
@@ -17,6 +18,7 @@ pub use crowd::{crowd, together};
 pub use database::Database;
 pub use errors::{detail, expect, sqlstate, state_of};
 pub use events::{Heard, Listener, alternating, recorded};
+pub use payments::{Hook, Paid, Provider};
 pub use rust_decimal::Decimal;
 pub use seed::{Seed, scale};
 pub use zone::noon;
