@@ -375,7 +375,9 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
         Decision::Refuse(why, until) => {
             reason = Some(why.as_str());
             look_at = look_at.into_iter().chain(until).min();
-            if crossed || refused.as_deref() != reason {
+            // An open top-up is what the rule wants, unless the balance fell a second time.
+            let news = why != Reason::Open && refused.as_deref() != reason;
+            if crossed || news {
                 let threshold = state.threshold;
                 notice = Some(Notice::Refused {
                     reason: why,

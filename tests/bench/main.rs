@@ -48,6 +48,18 @@ const WORKLOADS: &[Workload] = &[
         hand: "charge_no_limits",
         ours: "charge_limits",
     },
+    Workload {
+        name: "alerts and a top-up rule armed, beside none",
+        clients: 32,
+        hand: "charge_unarmed",
+        ours: "charge_armed",
+    },
+    Workload {
+        name: "the same on one wallet with 16 lanes",
+        clients: 32,
+        hand: "charge_hot_unarmed",
+        ours: "charge_hot_armed",
+    },
 ];
 
 /// Statements that run in a loop inside the server: name, SQL of one statement, calls in it.
