@@ -9,7 +9,7 @@ use crate::allowance::outbox;
 use crate::error::Result;
 use crate::ledger::funding::{Change, Found, finish, lock_wallet, not_open};
 use crate::ledger::fx::Original;
-use crate::ledger::grants::Ledge;
+use crate::ledger::grants::{self, Ledge};
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
 use crate::ledger::rules::{self, Status};
@@ -91,6 +91,8 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
             return Err(not_open(change.entry_id, status, hint));
         }
     }
+    // What has expired is not there to be taken.
+    grants::sweep(wallet)?;
     let mut ledge = Ledge::open(wallet)?;
     let (currency, active) = {
         let rules = ledge.rules();
