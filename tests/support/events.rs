@@ -54,11 +54,12 @@ impl Listener {
     }
 }
 
-/// A wallet's events in their order.
+/// A wallet's events that have a threshold, in their order.
 pub fn recorded(client: &mut impl GenericClient, wallet: &str) -> Vec<Heard> {
     client
         .query(
-            "SELECT event, threshold FROM wallet.events WHERE wallet = $1 ORDER BY id",
+            "SELECT event, threshold FROM wallet.events
+              WHERE wallet = $1 AND threshold IS NOT NULL ORDER BY id",
             &[&wallet],
         )
         .expect("events")
