@@ -1,7 +1,7 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
-	test-isolation test-client test-property test-dump test-docs lint fmt bench bench-callgrind \
+	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-callgrind \
 	package clean
 
 help: ## this list
@@ -50,6 +50,9 @@ test-property: setup ## random operations against a model, over real connections
 
 test-dump: setup ## dump, restore and compare
 	@scripts/client.sh dump
+
+test-crash: setup ## what stands after the server crashed
+	@scripts/client.sh crash
 
 test-docs: setup ## the documents' examples
 	@scripts/client.sh docs

@@ -425,3 +425,140 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
     }
     Ok(Looked { notice, look_at })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn amount(value: i128) -> Amount {
+        Amount::from_units(value * 10_i128.pow(AMOUNT_SCALE)).unwrap()
+    }
+
+    fn state() -> State {
+        State {
+            threshold: Some(amount(20)),
+            amount: Some(amount(100)),
+            target: None,
+            currency: "USD".to_owned(),
+            active: true,
+            debt: Amount::ZERO,
+            funding_max: None,
+            max_count: None,
+            max_amount: None,
+            due: false,
+            open: false,
+            stopped: false,
+            back_off: None,
+            cooldown: None,
+            used: 0,
+            money: Amount::ZERO,
+            ends: None,
+        }
+    }
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn decided(state: &State, available: i128) -> Decision {
+        decide(state, true, amount(available), NOW).unwrap()
+    }
+
+    #[test]
+    fn asks_when_low_or_due_and_not_else() {
+        assert_eq!(decided(&state(), 19), Decision::Request(amount(100)));
+        let high = decide(&state(), false, amount(50), NOW).unwrap();
+        assert_eq!(high, Decision::Nothing);
+        let due = State {
+            due: true,
+            ..state()
+        };
+        let due = decide(&due, false, amount(50), NOW).unwrap();
+        assert_eq!(due, Decision::Request(amount(100)));
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_named_in_this_order() {
+        let (past, later) = (Some(Timestamp(1_000)), Some(Timestamp(1_001)));
+        let mut state = State {
+            open: true,
+            active: false,
+            stopped: true,
+            back_off: later,
+            cooldown: later,
+            max_count: Some(2),
+            used: 2,
+            funding_max: Some(amount(99)),
+            max_amount: Some(amount(150)),
+            money: amount(51),
+            ends: later,
+            ..state()
+        };
+        let refused = |state: &State| match decided(state, 0) {
+            Decision::Refuse(reason, until) => (reason, until),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(&state), (Reason::Open, None));
+        state.open = false;
+        assert_eq!(refused(&state), (Reason::NotActive, None));
+        state.active = true;
+        assert_eq!(refused(&state), (Reason::Stopped, None));
+        state.stopped = false;
+        assert_eq!(refused(&state), (Reason::BackOff, later));
+        state.back_off = past;
+        assert_eq!(refused(&state), (Reason::Cooldown, later));
+        state.cooldown = past;
+        assert_eq!(refused(&state), (Reason::MaxCount, later));
+        state.used = 1;
+        assert_eq!(refused(&state), (Reason::FundingMax, None));
+        state.funding_max = None;
+        assert_eq!(refused(&state), (Reason::MaxAmount, later));
+        state.max_amount = Some(amount(99));
+        assert_eq!(
+            refused(&state),
+            (Reason::MaxAmount, None),
+            "no period helps"
+        );
+        state.max_amount = Some(amount(151));
+        assert_eq!(decided(&state, 0), Decision::Request(amount(100)));
+    }
+
+    proptest! {
+        /// One payment closes the gap, debt included, and is no larger than it must be.
+        #[test]
+        fn one_payment_closes_the_gap(
+            available in -1_000_000_i128..20_000_000, debt in 0_i128..1_000_000, step in 1_i128..5_000_000,
+            target in prop::option::of(20_000_000_i128..900_000_000),
+        ) {
+            let cents = |units: i128| Amount::from_units(units * 1_000).unwrap();
+            let mut state = state();
+            state.amount = Some(cents(step));
+            state.threshold = Some(cents(20_000_000));
+            state.target = target.map(cents);
+            state.debt = cents(debt);
+            let paid = gap(&state, true, cents(available)).unwrap();
+            let after = cents(available).plus(paid).unwrap().minus(cents(debt)).unwrap();
+            let level = state.target.or(state.threshold).unwrap();
+            prop_assert!(after >= level);
+            let unit = match target {
+                Some(_) => Amount::from_units(10_i128.pow(AMOUNT_SCALE - 2)).unwrap(),
+                None => cents(step),
+            };
+            prop_assert!(after.minus(unit).unwrap() < level);
+            prop_assert_eq!(paid.units() % unit.units(), 0);
+        }
+    }
+
+    #[test]
+    fn targets_are_rounded_up_to_what_can_be_paid() {
+        let mut state = state();
+        state.target = Some(amount(100));
+        let available = Amount::from_units(amount(19).units() + 1).unwrap();
+        state.currency = "JPY".to_owned();
+        assert_eq!(gap(&state, true, available).unwrap(), amount(81));
+        state.currency = "USD".to_owned();
+        assert_eq!(gap(&state, true, available).unwrap(), amount(81));
+        state.currency = "KWD".to_owned();
+        assert_eq!(gap(&state, true, amount(99)).unwrap(), amount(1));
+    }
+}

@@ -15,6 +15,7 @@ mod notify;
 mod refusals;
 mod several;
 mod stale;
+mod topups;
 mod transactions;
 mod unpriced;
 mod waiting;

@@ -79,6 +79,14 @@ fn fill(database: &Database) {
         .unwrap();
     }
     fund(&mut client, "acme", dec("30")).unwrap();
+    // One top-up is open, another rule waits for its time.
+    client
+        .batch_execute(
+            "SELECT wallet.set_topup_rule('acme', '{\"threshold\":200,\"amount\":10}');
+             SELECT wallet.fund('acme', 200), wallet.charge('acme', amount => 200);
+             SELECT wallet.set_topup_rule('hot', '{\"interval\":\"weekly\",\"amount\":10}')",
+        )
+        .unwrap();
     client
         .batch_execute(
             "SELECT wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 5, \"note\": \"Ω\\n\"}',
