@@ -65,6 +65,7 @@ fn life_goes_on_where_it_was() {
         assert!(copy.query_one(paid, &[]).unwrap().get::<_, bool>(0));
         expect(alice("5.01", None).on(&mut copy, "acme"), "WL002");
         alice("5", None).on(&mut copy, "acme").unwrap();
+        assert_eq!(listener.heard(), [event("limit_reached", "1")]);
         // 50 has fired, 20 is armed: of 40 the next falls through 20 alone, and back.
         charge(&mut copy, "acme", dec("25")).unwrap();
         assert_eq!(listener.heard(), [event("wallet_balance_low", "20")]);

@@ -54,12 +54,12 @@ impl Listener {
     }
 }
 
-/// A wallet's events that have a threshold, in their order.
+/// A wallet's events of its balance, in their order.
 pub fn recorded(client: &mut impl GenericClient, wallet: &str) -> Vec<Heard> {
     client
         .query(
             "SELECT event, threshold FROM wallet.events
-              WHERE wallet = $1 AND threshold IS NOT NULL ORDER BY id",
+              WHERE wallet = $1 AND event LIKE 'wallet\\_%' AND threshold IS NOT NULL ORDER BY id",
             &[&wallet],
         )
         .expect("events")
