@@ -362,7 +362,7 @@ fn spending<'a>(
             .service
             .or(priced.and_then(|priced| priced.service.as_deref())),
         key_id: request.key_id,
-        tags: request.tags.as_ref().map(|tags| tags.value),
+        tags: request.tags.as_ref().map(|tags| tags.value.into()),
         measured,
     }
 }

@@ -66,7 +66,7 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
         model: model.as_deref(),
         service: service.as_deref(),
         key_id: rows.get(0, 7),
-        tags: rows.datum(0, 8).map(Jsonb),
+        tags: rows.datum(0, 8).map(|tags| Jsonb(tags).into()),
         ..Spending::default()
     };
     let mut remaining: Option<Amount> = None;

@@ -114,7 +114,7 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
             .service
             .or(priced.as_ref().and_then(|priced| priced.service.as_deref())),
         key_id: check.key_id,
-        tags: check.tags,
+        tags: check.tags.map(Into::into),
         measured,
     };
     let mut rows = vec![balance(wallet, rules.status, measured.cost)?];
