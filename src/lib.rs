@@ -63,9 +63,14 @@ extension_sql_file!(
     requires = ["prices"]
 );
 extension_sql_file!(
+    "../sql/schema/holds.sql",
+    name = "holds",
+    requires = ["limits"]
+);
+extension_sql_file!(
     "../sql/schema/results.sql",
     name = "results",
-    requires = ["limits"]
+    requires = ["holds"]
 );
 extension_sql_file!(
     "../sql/schema/access.sql",
@@ -95,9 +100,14 @@ extension_sql_file!(
     requires = ["triggers", access::api::readable_wallets]
 );
 extension_sql_file!(
+    "../sql/schema/batch.sql",
+    name = "batch",
+    requires = ["security", ledger::api::charge]
+);
+extension_sql_file!(
     "../sql/schema/dump.sql",
     name = "dump",
-    requires = ["security"]
+    requires = ["batch"]
 );
 extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 

@@ -51,7 +51,19 @@ AS $$
             ('reader',  'TABLE',    'grant_lots'),
             ('reader',  'TABLE',    'grant_burns'),
             ('reader',  'TABLE',    'recurring_grants'),
+            ('reader',  'TABLE',    'holds'),
+            ('reader',  'TABLE',    'reservations'),
+            ('reader',  'TABLE',    'refunds'),
             ('charger', 'FUNCTION', 'charge'),
+            ('charger', 'FUNCTION', 'charge_batch'),
+            ('charger', 'FUNCTION', 'charge_item'),
+            ('charger', 'FUNCTION', 'hold'),
+            ('charger', 'FUNCTION', 'settle'),
+            ('charger', 'FUNCTION', 'void'),
+            ('charger', 'FUNCTION', 'extend_hold'),
+            ('billing', 'FUNCTION', 'refund'),
+            ('admin',   'FUNCTION', 'adjust'),
+            ('admin',   'FUNCTION', 'transfer'),
             ('billing', 'FUNCTION', 'fund'),
             ('billing', 'FUNCTION', 'settle_funding'),
             ('billing', 'FUNCTION', 'fail_funding'),
@@ -114,16 +126,20 @@ BEGIN
     IF wanted THEN
         EXECUTE format('GRANT USAGE ON SCHEMA wallet TO %I', db_role);
     END IF;
+    -- A function of several forms is opened in all of them.
     FOR privilege IN
-        SELECT p.object_kind, p.object,
+        SELECT p.object_kind, coalesce(f.oid::regprocedure::text, format('wallet.%I', p.object)) AS object,
                bool_or(EXISTS (SELECT FROM wallet.access_grants g
                                 WHERE g.db_role = apply_privileges.db_role AND g.level = p.level)) AS granted
           FROM wallet.privileges() p
-         GROUP BY p.object_kind, p.object
+          LEFT JOIN pg_proc f
+            ON p.object_kind = 'FUNCTION' AND f.proname = p.object
+           AND f.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'wallet')
+         GROUP BY 1, 2
     LOOP
         EXECUTE format(
-            CASE WHEN privilege.granted THEN 'GRANT %s ON %s wallet.%I TO %I'
-                 ELSE 'REVOKE %s ON %s wallet.%I FROM %I' END,
+            CASE WHEN privilege.granted THEN 'GRANT %s ON %s %s TO %I'
+                 ELSE 'REVOKE %s ON %s %s FROM %I' END,
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'EXECUTE' ELSE 'SELECT' END,
             privilege.object_kind, privilege.object, db_role);
     END LOOP;

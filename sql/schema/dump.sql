@@ -19,3 +19,5 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_mappings', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.limits', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.access_grants', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.reservations', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.refunds', '');

@@ -15,6 +15,13 @@ COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, o
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back what is left of a grant. Errors: 22023, 42501, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again every period; an amount of zero stops it. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, WL009, 42501, WL003, WL006, WL004, WL005, WL001, WL002.';
+COMMENT ON FUNCTION wallet.hold IS 'Sets money and limits aside until the actual use is known. Errors: those of charge().';
+COMMENT ON FUNCTION wallet.settle IS 'Books the actual use of a hold and gives the rest back. Errors: those of charge(), 42704, WL008.';
+COMMENT ON FUNCTION wallet.void IS 'Gives back all that a hold has set aside. Errors: 22023, 42501, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.extend_hold IS 'Has a hold last until so long from now. Errors: 22023, 42501, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.refund IS 'Gives a charge back, in whole or in part, and to the limits whose window still runs. Errors: 22023, WL012, 42501, WL003, WL006, 42704, WL004.';
+COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL003, WL006, WL004, WL001.';
+COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet of the same currency: an entry in each. Errors: 22023, WL012, 42501, WL003, WL006, WL004, WL001.';
 COMMENT ON FUNCTION wallet.usage_headers IS 'What an HTTP response can say about a charge: one row a header. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.entry_lines IS 'Spells out the price lines of an entry from their compact form.';
 COMMENT ON FUNCTION wallet.entry_usage IS 'The usage object of an entry that did not store it, from its model and lines.';
@@ -49,4 +56,4 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role ma
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.movement_result FROM PUBLIC;

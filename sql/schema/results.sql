@@ -68,3 +68,24 @@ CREATE TYPE wallet.price_result AS (
     lines          jsonb
 );
 COMMENT ON TYPE wallet.price_result IS 'What price_usage() returns.';
+
+CREATE TYPE wallet.hold_result AS (
+    hold_id             uuid,
+    amount              numeric,
+    balance             numeric,
+    expires_at          timestamptz,
+    replayed            boolean,
+    affordable_tokens   bigint
+);
+COMMENT ON TYPE wallet.hold_result IS 'What hold(), void() and extend_hold() return.';
+COMMENT ON COLUMN wallet.hold_result.amount IS 'What is set aside; of void() what was given back.';
+COMMENT ON COLUMN wallet.hold_result.affordable_tokens IS 'How many of the estimate''s output tokens the amount pays for.';
+
+CREATE TYPE wallet.movement_result AS (
+    entry_id   uuid,
+    amount     numeric,
+    balance    numeric,
+    replayed   boolean
+);
+COMMENT ON TYPE wallet.movement_result IS 'What refund(), adjust() and transfer() return.';
+COMMENT ON COLUMN wallet.movement_result.amount IS 'Signed: money in is positive.';

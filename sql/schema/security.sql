@@ -56,3 +56,12 @@ CREATE POLICY granted_wallets ON wallet.limits FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.access_grants FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+
+ALTER TABLE wallet.reservations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.reservations FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.refunds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.refunds FORCE ROW LEVEL SECURITY;
+CREATE POLICY granted_wallets ON wallet.reservations FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.refunds FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));

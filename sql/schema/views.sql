@@ -24,7 +24,10 @@ SELECT w.wallet_id AS wallet,
                                     FROM wallet.lots_now(w.wallet_id) l WHERE l.expires_at <= now()))
                        ELSE 0 END AS expired
                   FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
-                               coalesce(sum(a.held), 0) AS held
+                               coalesce(sum(a.held), 0)
+                               - coalesce((SELECT sum(r.held) FROM wallet.reservations r
+                                            WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
+                                              AND r.expires_at <= statement_timestamp()), 0) AS held
                           FROM wallet.allowances a
                          WHERE a.wallet_id = w.wallet_id
                            AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t) s
@@ -224,7 +227,13 @@ SELECT l.wallet_id AS wallet,
        ) m
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
   LEFT JOIN LATERAL (
-        SELECT a.subject, a.window_end, (array_agg(a.slices))[1] AS slices, sum(a.held) AS held,
+        SELECT a.subject, a.window_end, (array_agg(a.slices))[1] AS slices,
+               sum(a.held - coalesce((
+                       SELECT sum(h.amount)
+                         FROM wallet.reservations r
+                        CROSS JOIN LATERAL unnest(r.window_ids, r.window_amounts) AS h(id, amount)
+                        WHERE r.wallet_id = a.wallet_id AND r.status = 'open'
+                          AND r.expires_at <= statement_timestamp() AND h.id = a.allowance_id), 0)) AS held,
                sum(coalesce(wallet.rolling_used(a.slices, statement_timestamp()), a.spent)) AS spent
           FROM wallet.allowances a
          WHERE a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id
@@ -257,3 +266,28 @@ SELECT t.wallet_id AS wallet,
 COMMENT ON VIEW wallet.topups IS 'Top-ups that rules asked for: requested, succeeded or failed.';
 COMMENT ON COLUMN wallet.topups.cause IS 'What asked for it: threshold or interval.';
 COMMENT ON COLUMN wallet.topups.entry_id IS 'The entry that credited it.';
+
+CREATE VIEW wallet.holds WITH (security_invoker = true) AS
+SELECT r.wallet_id AS wallet,
+       r.hold_id,
+       round(r.amount, greatest(min_scale(r.amount), 2)) AS amount,
+       round(r.settled, greatest(min_scale(r.settled), 2)) AS settled,
+       CASE WHEN e.expired THEN 'expired' ELSE r.status END AS status,
+       r.user_id,
+       r.model,
+       r.expires_at,
+       r.created_at,
+       CASE WHEN e.expired THEN 0.00 ELSE round(r.held, greatest(min_scale(r.held), 2)) END AS held,
+       r.team,
+       r.service,
+       r.tags,
+       r.closed_at,
+       r.reason,
+       r.actor,
+       r.metadata
+  FROM wallet.reservations r
+ CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
+COMMENT ON VIEW wallet.holds IS 'Money set aside until the actual use is known: open, settled, voided or expired.';
+COMMENT ON COLUMN wallet.holds.amount IS 'What was set aside at first.';
+COMMENT ON COLUMN wallet.holds.settled IS 'What was booked of it; more than the amount where the use cost more.';
+COMMENT ON COLUMN wallet.holds.held IS 'What is still set aside.';

@@ -265,6 +265,18 @@ impl<'a> Whole<'a> {
             .ok_or_else(|| crate::allowance::lanes::missing(self.wallet, first))
     }
 
+    /// Gives back what is held in a lane.
+    pub fn release(&mut self, lane: i16, amount: Amount) -> Result<()> {
+        let wallet = self.wallet;
+        let lane = self
+            .lanes
+            .iter_mut()
+            .find(|row| row.lane == lane)
+            .ok_or_else(|| crate::allowance::lanes::missing(wallet, lane))?;
+        lane.held = lane.held.minus(amount).map_err(range)?;
+        Ok(())
+    }
+
     /// Moves the thresholds for a room that changes from `before` to what the lanes have now,
     /// cuts the lanes anew, and gives the events to emit.
     pub fn settle(&mut self, before: Amount, cut: Cut) -> Result<Vec<Crossing>> {

@@ -409,7 +409,8 @@ fn charge(
     charge_row(work().or_raise())
 }
 
-fn charge_row(charged: Charged) -> ChargeRow {
+/// A charge as a row.
+pub fn charge_row(charged: Charged) -> ChargeRow {
     ChargeRow(vec![
         Uuid::from_bytes(charged.entry_id).into_datum(),
         charged.cost.into_datum(),

@@ -10,6 +10,8 @@ use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants;
+use crate::ledger::holds::expiry;
+use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
@@ -25,6 +27,7 @@ use crate::pricing::rate::{Mark, Priced};
 use crate::pricing::reported::rate_beside;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
+use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
 use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Part, link};
 use crate::storage::{clock, store};
@@ -37,6 +40,8 @@ enum Attempt {
     Booked(Charged),
     KeyTaken,
     Again,
+    /// A limit refuses, and holds whose time has come may stand in the way.
+    Expired,
 }
 
 /// Charges, or replays.
@@ -73,7 +78,7 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
                 continue;
             }
         };
-        let outcome = if rules.needs_attention() {
+        let mut outcome = if rules.needs_attention() {
             job.pay_from_all()?
         } else {
             let cutting = rules.cutting(request.wallet);
@@ -83,29 +88,40 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
                 Found::Stale => Attempt::Again,
             }
         };
+        if matches!(outcome, Attempt::Expired) {
+            outcome = job.pay_from_all()?;
+        }
         match outcome {
             Attempt::Booked(charged) => return Ok(Some(charged)),
             Attempt::KeyTaken => return Ok(None),
-            Attempt::Again => *rules = rules::read(request.wallet)?,
+            Attempt::Again | Attempt::Expired => *rules = rules::read(request.wallet)?,
         }
     }
     Err(changed_underneath(request.wallet))
 }
 
 /// A request under one state of the rules.
-struct Job<'a> {
+pub struct Job<'a> {
     request: &'a Request<'a>,
     rules: &'a Rules,
-    cost: Amount,
-    priced: Option<Priced>,
+    /// What it costs.
+    pub cost: Amount,
+    /// The usage, priced.
+    pub priced: Option<Priced>,
     lines: Option<Vec<u8>>,
-    applied: Vec<Applied<'a>>,
+    /// The limits that apply.
+    pub applied: Vec<Applied<'a>>,
 }
 
 impl<'a> Job<'a> {
-    fn new(request: &'a Request<'a>, rules: &'a Rules) -> Result<Job<'a>> {
+    /// A request that would be booked now.
+    pub fn new(request: &'a Request<'a>, rules: &'a Rules) -> Result<Job<'a>> {
         rules.require_active(request.wallet)?;
-        let now = clock::now();
+        Job::at(request, rules, clock::now())
+    }
+
+    /// The same without asking whether the wallet may be spent from, for the windows of a moment.
+    pub fn at(request: &'a Request<'a>, rules: &'a Rules, now: Timestamp) -> Result<Job<'a>> {
         let priced = match &request.asked {
             Asked::Amount(_) => None,
             Asked::Late(priced, _) => Some(Priced::clone(priced)),
@@ -139,7 +155,18 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn entry(&self) -> Entry<'_> {
+    /// Books no more than that, whatever the use costs; the lines keep what it costs.
+    pub fn cap(&mut self, amount: Amount) {
+        self.cost = amount;
+        for applied in &mut self.applied {
+            if applied.limit.metric == crate::limits::metric::Metric::Amount {
+                applied.need = amount;
+            }
+        }
+    }
+
+    /// The entry that books it.
+    pub fn entry(&self) -> Entry<'_> {
         let request = self.request;
         let priced = self.priced.as_ref();
         let usage = match &request.asked {
@@ -190,7 +217,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn charged(&self, entry_id: [u8; 16], balance: Amount) -> Charged {
+    /// What the call returns.
+    pub fn charged(&self, entry_id: [u8; 16], balance: Amount) -> Charged {
         Charged {
             entry_id,
             cost: self.cost,
@@ -204,7 +232,7 @@ impl<'a> Job<'a> {
     }
 
     /// Remembers a charge that waits for its price.
-    fn list_if_unpriced(&self, entry: &Entry<'_>) -> Result<()> {
+    pub fn list_if_unpriced(&self, entry: &Entry<'_>) -> Result<()> {
         match &self.priced {
             Some(priced) if priced.mark == Mark::Unpriced => {
                 unpriced::list(entry.wallet, entry.entry_id)
@@ -246,6 +274,7 @@ impl<'a> Job<'a> {
         if !store::write_lane(wallet, &after)? {
             return Ok(Attempt::Again);
         }
+        let mut way_back = Attempt::KeyTaken;
         let taken = match window::take(wallet, &self.applied, Part::Spent)? {
             Taken::All(warnings) => {
                 if store::append(&entry, &link)? {
@@ -258,7 +287,10 @@ impl<'a> Job<'a> {
             Taken::Refused { taken, error } => {
                 // An error undoes everything; a replay is no error.
                 if replay::by_key(wallet, self.request.key, Call::Charge)?.is_none() {
-                    return Err(error);
+                    if !Hold::any_expired(wallet, clock::now())? {
+                        return Err(error);
+                    }
+                    way_back = Attempt::Expired;
                 }
                 &self.applied[..taken]
             }
@@ -272,7 +304,7 @@ impl<'a> Job<'a> {
             return Err(changed_underneath(wallet));
         }
         window::give_back(wallet, taken, Part::Spent)?;
-        Ok(Attempt::KeyTaken)
+        Ok(way_back)
     }
 
     /// All lanes are locked: the exact total decides.
@@ -286,9 +318,11 @@ impl<'a> Job<'a> {
         let job = Job::new(self.request, &rules)?;
         let credit = rules.credit_limit;
         let mut whole = Whole::new(wallet, lanes, credit)?;
+        let before = whole.room()?;
+        expiry::sweep(wallet, &mut whole)?;
         let room = whole.room()?;
         if room < job.cost {
-            return Err(job.insufficient(&whole, room)?);
+            return Err(job.insufficient(whole.balance(credit)?, room)?);
         }
         let warnings = match window::take(wallet, &job.applied, Part::Spent)? {
             Taken::All(warnings) => warnings,
@@ -300,7 +334,7 @@ impl<'a> Job<'a> {
         let (after, link) = job.chain(&entry, payer, balance)?;
         *payer = after;
         // The paying lane may be overdrawn for a moment: the re-cut makes up for it.
-        let crossings = whole.settle(room, rules.cut())?;
+        let crossings = whole.settle(before, rules.cut())?;
         whole.write()?;
         if !store::append(&entry, &link)? {
             return Err(changed_underneath(wallet));
@@ -311,9 +345,9 @@ impl<'a> Job<'a> {
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }
 
-    fn insufficient(&self, whole: &Whole<'_>, room: Amount) -> Result<Error> {
+    /// WL001.
+    pub fn insufficient(&self, balance: Amount, room: Amount) -> Result<Error> {
         let currency = &self.rules.currency;
-        let balance = whole.balance(self.rules.credit_limit)?;
         let missing = self.cost.minus(room).map_err(range)?;
         Ok(Error::new(
             Code::InsufficientFunds,

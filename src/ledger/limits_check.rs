@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::Result;
+use crate::ledger::holds::row::Hold;
 use crate::ledger::rules::{self, Status};
 use crate::limits::limit::{Spending, applicable};
 use crate::limits::metric::{Measured, Metric};
@@ -11,6 +12,7 @@ use crate::money::Amount;
 use crate::pricing::unknown::rate_or;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
+use crate::storage::rows::{AllowanceId, BALANCE};
 use crate::storage::store;
 
 /// What `check_limits` was asked.
@@ -117,9 +119,25 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
         tags: check.tags.map(Into::into),
         measured,
     };
-    let mut rows = vec![balance(wallet, rules.status, measured.cost)?];
+    // What holds have set aside whose time has come counts no more, whether or not somebody has
+    // given it back yet.
+    let expired = Hold::expired_amounts(wallet, now)?;
+    let expired = |id: AllowanceId| {
+        let found = expired.iter().find(|(allowance, _)| *allowance == id);
+        found.map_or(Amount::ZERO, |(_, amount)| *amount)
+    };
+    let mut rows = vec![balance(
+        wallet,
+        rules.status,
+        measured.cost,
+        expired(BALANCE),
+    )?];
     for applied in applicable(&rules.limits, &spending, now)? {
-        let status = window::status(wallet, applied)?;
+        let mut status = window::status(wallet, applied)?;
+        status.held = status
+            .held
+            .minus(expired(status.applied.window_id))
+            .map_err(crate::allowance::lanes::range)?;
         let limit = status.applied.limit;
         let allowed = status.allows();
         rows.push(Checked {
@@ -150,10 +168,10 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
 }
 
 /// The first row: what the balance says, credit included.
-fn balance(wallet: &str, status: Status, amount: Amount) -> Result<Checked> {
+fn balance(wallet: &str, status: Status, amount: Amount, expired: Amount) -> Result<Checked> {
     let lanes = store::read_lanes(wallet)?;
-    let held = lanes.iter().map(|lane| lane.held.units()).sum();
-    let remaining = lanes.iter().map(|lane| lane.room().units()).sum();
+    let held = lanes.iter().map(|lane| lane.held.units()).sum::<i128>() - expired.units();
+    let remaining = lanes.iter().map(|lane| lane.room().units()).sum::<i128>() + expired.units();
     let range = crate::allowance::lanes::range;
     let (held, remaining) = (
         Amount::from_units(held).map_err(range)?,

@@ -1,6 +1,7 @@
 //! Wallets, money in, charges, the ledger and its chain.
 
 pub mod api;
+pub mod books;
 pub mod burn;
 pub mod charge;
 pub mod credit;
@@ -10,11 +11,15 @@ pub mod fx;
 pub mod grants;
 pub mod grants_api;
 pub mod headers;
+pub mod holds;
+pub mod holds_api;
 pub mod limit_windows;
 pub mod limits;
 pub mod limits_api;
 pub mod limits_check;
 pub mod limits_view;
+pub mod movements;
+pub mod movements_api;
 pub mod once;
 pub mod past;
 pub mod prices_api;

@@ -75,6 +75,11 @@ pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> 
         let key = request.key.unwrap_or_default();
         return Err(conflict(key, differing_field(request, &rows)?));
     }
+    charged(request, &rows, currency).map(Some)
+}
+
+/// What the call that made the entry returned.
+pub fn charged(request: &Request<'_>, rows: &Rows, currency: &str) -> Result<Charged> {
     let lines = match rows.get::<Vec<u8>>(0, 5) {
         Some(bytes) => Some(stored::read(&bytes)?),
         None => None,
@@ -90,7 +95,7 @@ pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> 
             ),
         }
     });
-    Ok(Some(Charged {
+    Ok(Charged {
         entry_id: rows.need(0, 0)?,
         cost: rows.amount(0, 2)?.negated(),
         currency: currency.to_owned(),
@@ -99,7 +104,7 @@ pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> 
         total_tokens,
         lines,
         replayed: true,
-    }))
+    })
 }
 
 fn differing_field(request: &Request<'_>, rows: &Rows) -> Result<&'static str> {

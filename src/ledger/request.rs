@@ -63,6 +63,19 @@ pub enum Asked {
     Late(Box<Priced>, [u8; 16]),
 }
 
+impl Asked {
+    /// The same once more.
+    pub fn again(&self) -> Asked {
+        match self {
+            Asked::Amount(amount) => Asked::Amount(*amount),
+            Asked::Usage(usage, object, canonical) => {
+                Asked::Usage(usage.clone(), *object, canonical.clone())
+            }
+            Asked::Late(priced, charge) => Asked::Late(priced.clone(), *charge),
+        }
+    }
+}
+
 /// A checked request.
 pub struct Request<'a> {
     /// The wallet.

@@ -8,7 +8,7 @@ use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{Part, Taking, Window};
+use crate::storage::rows::{AllowanceId, Part, Taking, Window};
 use crate::storage::store::{self, NewWindow};
 
 statement!(
@@ -130,7 +130,7 @@ pub fn take<'a>(wallet: &str, applied: &'a [Applied<'a>], part: Part) -> Result<
         if one.need.is_zero() {
             continue;
         }
-        match take_from(wallet, applied, one, part)? {
+        match take_from(wallet, applied, one, part, false)? {
             Ok(warning) => warnings.extend(warning),
             Err(error) => return Ok(Taken::Refused { taken, error }),
         }
@@ -144,11 +144,12 @@ fn take_from<'a>(
     applied: &[Applied<'_>],
     one: &'a Applied<'a>,
     part: Part,
+    forced: bool,
 ) -> Result<std::result::Result<Option<Warning<'a>>, Error>> {
     for _ in 0..MAX_TRIES {
         let taken = match one.limit.period.slice() {
-            None => take_fixed(wallet, one, part)?,
-            Some(length) => take_rolling(wallet, one, part, length)?,
+            None => take_fixed(wallet, one, part, forced)?,
+            Some(length) => take_rolling(wallet, one, part, forced, length)?,
         };
         if let Some(warning) = taken {
             return Ok(Ok(warning));
@@ -168,12 +169,13 @@ fn take_from<'a>(
     .hint("Run the transaction again.")))
 }
 
-fn taking(one: &Applied<'_>, part: Part) -> Taking {
+fn taking(one: &Applied<'_>, part: Part, forced: bool) -> Taking {
     Taking {
         lane: 0,
         need: one.need,
         cap: one.cap(),
         part,
+        forced,
     }
 }
 
@@ -182,8 +184,9 @@ fn take_fixed<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
     part: Part,
+    forced: bool,
 ) -> Result<Option<Option<Warning<'a>>>> {
-    let used = store::take(wallet, one.window_id, &taking(one, part))?;
+    let used = store::take(wallet, one.window_id, &taking(one, part, forced))?;
     Ok(used.map(|used| Warning::between(one, used.levels, used.after)))
 }
 
@@ -191,6 +194,7 @@ fn take_rolling<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
     part: Part,
+    forced: bool,
     length: i64,
 ) -> Result<Option<Option<Warning<'a>>>> {
     let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
@@ -200,7 +204,7 @@ fn take_rolling<'a>(
     let mut slices = aged(&window, length, one.at)?;
     let before = total(&slices)?.plus(window.held).map_err(overflow)?;
     let after = before.plus(one.need).map_err(overflow)?;
-    if one.cap().is_some_and(|cap| after > cap) {
+    if !forced && one.cap().is_some_and(|cap| after > cap) {
         return Ok(None);
     }
     match part {
@@ -219,12 +223,36 @@ fn take_rolling<'a>(
     Ok(Some(Warning::between(one, levels, after)))
 }
 
+/// Books what a hold paid for. What was given back of the hold just before covers a need; beyond it
+/// the limits refuse if they are to.
+pub fn settle<'a>(
+    wallet: &str,
+    applied: &'a [Applied<'a>],
+    released: &[(AllowanceId, Amount)],
+    refuse: bool,
+) -> Result<Vec<Warning<'a>>> {
+    let mut warnings = Vec::new();
+    for one in applied.iter().filter(|one| !one.need.is_zero()) {
+        let covered = released
+            .iter()
+            .any(|(id, amount)| *id == one.window_id && *amount >= one.need);
+        warnings.extend(take_from(
+            wallet,
+            applied,
+            one,
+            Part::Spent,
+            covered || !refuse,
+        )??);
+    }
+    Ok(warnings)
+}
+
 /// Gives back what [`take`] took for these, from the windows that still hold it.
 pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part) -> Result<()> {
     for one in applied.iter().filter(|one| !one.need.is_zero()) {
         match (one.limit.period.slice(), part) {
             (Some(length), Part::Spent) => give_back_slice(wallet, one, length)?,
-            _ => store::give_back(wallet, one.window_id, &taking(one, part))?,
+            _ => store::give_back(wallet, one.window_id, &taking(one, part, false))?,
         }
     }
     Ok(())

@@ -141,6 +141,8 @@ pub enum Value<'a> {
     Amounts(&'a [Amount]),
     /// `timestamptz[]`
     Times(&'a [Timestamp]),
+    /// `uuid[]`
+    Uuids(&'a [[u8; 16]]),
     /// `smallint` or NULL
     OptInt2(Option<i16>),
     /// `numeric`
@@ -183,6 +185,11 @@ impl Value<'_> {
             Value::Times(times) => times
                 .iter()
                 .map(|time| TimestampWithTimeZone::try_from(time.0).ok())
+                .collect::<Vec<_>>()
+                .into_datum(),
+            Value::Uuids(ids) => ids
+                .iter()
+                .map(|id| pgrx::Uuid::from_bytes(*id))
                 .collect::<Vec<_>>()
                 .into_datum(),
             Value::OptInt2(value) => value.and_then(IntoDatum::into_datum),
@@ -357,6 +364,19 @@ impl Rows {
             // SAFETY: the caller names a column of that type.
             Some(datum) => unsafe { times_of(datum) },
         }
+    }
+
+    /// A `uuid[]` column; empty when it is NULL.
+    pub fn uuids(&self, row: usize, column: i32) -> Vec<[u8; 16]> {
+        let Some(datum) = self.datum(row, column) else {
+            return Vec::new();
+        };
+        // SAFETY: the caller names a column of that type.
+        unsafe { Vec::<pgrx::Uuid>::from_datum(datum, false) }
+            .unwrap_or_default()
+            .iter()
+            .map(|id| *id.as_bytes())
+            .collect()
     }
 
     /// The datum of a column, valid as long as the rows are.

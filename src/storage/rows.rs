@@ -93,6 +93,9 @@ pub struct Taking {
     pub cap: Option<Amount>,
     /// As a charge or as a hold.
     pub part: Part,
+    /// True where it must go through: what was held for it was given back just before, or what it
+    /// pays for has been used.
+    pub forced: bool,
 }
 
 /// What a window came to when something was taken from it.
@@ -189,6 +192,12 @@ pub enum Kind {
     Chargeback = b'b' as isize,
     /// Credit that has ended.
     Expiry = b'x' as isize,
+    /// A charge given back.
+    Refund = b'r' as isize,
+    /// A correction.
+    Adjustment = b'a' as isize,
+    /// Money from or to another wallet.
+    Transfer = b't' as isize,
 }
 
 /// The call that made it, as the ledger's `call` column keeps it: idempotency keys are unique
@@ -207,6 +216,14 @@ pub enum Call {
     Expire = b'x' as isize,
     /// `void_grant`, `set_recurring_grant`
     Grant = b'g' as isize,
+    /// `settle`
+    Settle = b's' as isize,
+    /// `refund`
+    Refund = b'r' as isize,
+    /// `adjust`
+    Adjust = b'a' as isize,
+    /// `transfer`
+    Transfer = b't' as isize,
 }
 
 /// A line of the ledger before it is chained.

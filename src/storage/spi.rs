@@ -73,13 +73,16 @@ statement!(
 // what would pass it.
 statement!(
     TAKE,
-    [TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID],
+    [
+        TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID, BOOLOID
+    ],
     "UPDATE wallet.allowances
         SET spent = CASE WHEN $6 THEN spent ELSE spent + $4 END,
             held = CASE WHEN $6 THEN held + $4 ELSE held END,
-            allotted = $5, version = version + 1
+            allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, spent + held + $4) END,
+            version = version + 1
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3
-        AND ($5 IS NULL OR spent + held + $4 <= $5)
+        AND ($7 OR $5 IS NULL OR spent + held + $4 <= $5)
   RETURNING spent + held, attended"
 );
 
@@ -97,6 +100,13 @@ statement!(
               WHERE o.wallet_id = $1 AND o.allowance_id = $2 AND o.lane = $3
                 FOR NO KEY UPDATE) n
       WHERE a.wallet_id = $1 AND a.allowance_id = $2 AND a.lane = $3"
+);
+
+statement!(
+    RELEASE,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.allowances SET held = held - $3, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0 AND held >= $3"
 );
 
 statement!(
@@ -352,6 +362,7 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
         Value::Amount(taking.need),
         Value::OptAmount(taking.cap),
         Value::Bool(taking.part == Part::Held),
+        Value::Bool(taking.forced),
     ])?;
     if rows.is_empty() {
         return Ok(None);
@@ -372,6 +383,17 @@ pub fn give_back(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<(
             Value::Amount(taking.need),
             Value::OptAmount(taking.cap),
             Value::Bool(taking.part == Part::Held),
+        ])
+        .map(drop)
+}
+
+/// Gives back what a hold has set aside in a window, if the window is still there.
+pub fn release_window(wallet: &str, window: AllowanceId, amount: Amount) -> Result<()> {
+    RELEASE
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(window),
+            Value::Amount(amount),
         ])
         .map(drop)
 }

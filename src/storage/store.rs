@@ -13,8 +13,8 @@ use crate::storage::direct::{lanes, ledger, rules};
 use crate::storage::rows::{AllowanceId, Entry, Lane, Link, RuleRows, Taking, Used};
 use crate::storage::spi;
 pub use crate::storage::spi::{
-    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window, set_levels,
-    try_lane, write_window,
+    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window,
+    release_window, set_levels, try_lane, write_window,
 };
 
 /// `wallet.storage`

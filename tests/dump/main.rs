@@ -29,6 +29,8 @@ const TABLES: &[&str] = &[
     "markups",
     "usage_mappings",
     "limits",
+    "reservations",
+    "refunds",
     "access_grants",
 ];
 
@@ -36,6 +38,8 @@ const TABLES: &[&str] = &[
 fn contents(client: &mut postgres::Client) -> Vec<String> {
     let mut all = Vec::new();
     for name in TABLES.iter().chain(&[
+        "holds",
+        "limits_status",
         "grants",
         "grant_payments",
         "balances",

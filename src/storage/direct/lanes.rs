@@ -170,12 +170,12 @@ pub fn take(
             let mut fields = Fields::of(table, tuple);
             let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
             let after = amount(spent.units() + held.units() + taking.need.units())?;
-            if taking.cap.is_some_and(|cap| after > cap) {
+            if !taking.forced && taking.cap.is_some_and(|cap| after > cap) {
                 return Ok(false);
             }
             let taken = fields.amount(side)?.units() + taking.need.units();
             fields.set(side, Some(fixed_datum(amount(taken)?)));
-            fields.set(ALLOTTED, taking.cap.map(fixed_datum));
+            fields.set(ALLOTTED, taking.cap.map(|cap| fixed_datum(cap.max(after))));
             fields.set(VERSION, (fields.int8(VERSION) + 1).into_datum());
             let used = Used {
                 after,

@@ -1,0 +1,49 @@
+CREATE TABLE wallet.reservations (
+    wallet_id           text NOT NULL REFERENCES wallet.wallets,
+    hold_id             uuid NOT NULL,
+    status              text NOT NULL CHECK (status IN ('open', 'settled', 'voided', 'expired')),
+    amount              numeric(28,12) NOT NULL CHECK (amount >= 0 AND amount <> 'NaN'),
+    held                numeric(28,12) NOT NULL CHECK (held >= 0 AND held <> 'NaN'),
+    settled             numeric(28,12) NOT NULL DEFAULT 0 CHECK (settled >= 0 AND settled <> 'NaN'),
+    lane                smallint NOT NULL,
+    balance             numeric(28,12) NOT NULL,
+    affordable_tokens   bigint,
+    created_at          timestamptz NOT NULL,
+    expires_at          timestamptz NOT NULL,
+    closed_at           timestamptz,
+    window_ids          uuid[] NOT NULL,
+    window_amounts      numeric[] NOT NULL,
+    idempotency_key     text,
+    fingerprint         uuid,
+    key_id              uuid,
+    user_id             text,
+    team                text,
+    model               text,
+    service             text,
+    region              text,
+    service_tier        text,
+    tags                jsonb,
+    usage               jsonb,
+    reason              text,
+    actor               text,
+    metadata            jsonb,
+    PRIMARY KEY (wallet_id, hold_id),
+    CONSTRAINT hold_idempotency UNIQUE (wallet_id, idempotency_key)
+);
+CREATE INDEX reservations_open ON wallet.reservations (wallet_id, expires_at) WHERE status = 'open';
+COMMENT ON TABLE wallet.reservations IS 'Holds: money set aside until the actual use is known. The view holds shows them.';
+COMMENT ON COLUMN wallet.reservations.held IS 'What is still set aside; zero once the hold is closed.';
+COMMENT ON COLUMN wallet.reservations.settled IS 'What was booked of it so far.';
+COMMENT ON COLUMN wallet.reservations.lane IS 'The lane of the balance in which it is held.';
+COMMENT ON COLUMN wallet.reservations.balance IS 'The balance that the call returned.';
+COMMENT ON COLUMN wallet.reservations.window_ids IS 'The limits'' windows in which it is held as well.';
+COMMENT ON COLUMN wallet.reservations.window_amounts IS 'How much of what the limit counts is held in the window at the same place.';
+
+-- What was given back of each charge, so that the whole is never more than what was charged.
+CREATE TABLE wallet.refunds (
+    wallet_id    text NOT NULL,
+    entry_id     uuid NOT NULL,
+    refunded     numeric(28,12) NOT NULL CHECK (refunded >= 0 AND refunded <> 'NaN'),
+    PRIMARY KEY (wallet_id, entry_id)
+);
+COMMENT ON TABLE wallet.refunds IS 'How much of each charge was refunded; charges without a refund have no row.';

@@ -1,0 +1,124 @@
+//! `void` and `extend_hold`.
+
+use crate::error::{Error, Result};
+use crate::ledger::books::Books;
+use crate::ledger::holds::expiry::{expire, give_back};
+use crate::ledger::holds::hold::Held;
+use crate::ledger::holds::row::Hold;
+use crate::ledger::once::Once;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Run, Value};
+use crate::storage::store;
+
+statement!(
+    EXTEND,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID],
+    "UPDATE wallet.reservations SET expires_at = $3 WHERE wallet_id = $1 AND hold_id = $2"
+);
+
+/// Gives back all that a hold still has set aside.
+pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) -> Result<Held> {
+    let mut hold = Hold::lock(wallet, id)?;
+    if let Some(answer) = call.answered()? {
+        return answered(&hold, answer.result());
+    }
+    if hold.status != "open" {
+        return Err(hold.not_open());
+    }
+    let mut books = Books::open(wallet)?;
+    let amount = hold.held;
+    if hold.expires_at <= clock::now() {
+        expire(wallet, &mut books.whole, &mut hold)?;
+    } else {
+        give_back(wallet, &mut books.whole, &mut hold)?;
+        hold.status = "voided".to_owned();
+        hold.write(wallet, Some(clock::now()), reason)?;
+    }
+    let balance = books.balance()?;
+    books.close()?;
+    let held = Held {
+        hold_id: id,
+        amount,
+        balance,
+        expires_at: hold.expires_at,
+        replayed: false,
+        affordable_tokens: None,
+    };
+    call.remember(Some(answer(&held)))?;
+    Ok(held)
+}
+
+/// Has a hold last until so long from now, or as long as it did where that is later.
+pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<Held> {
+    let mut hold = Hold::lock(wallet, id)?;
+    if let Some(answer) = call.answered()? {
+        return answered(&hold, answer.result());
+    }
+    let now = clock::now();
+    if hold.status == "open" && hold.expires_at <= now {
+        hold.status = "expired".to_owned();
+    }
+    if hold.status != "open" {
+        return Err(hold.not_open());
+    }
+    hold.expires_at = hold.expires_at.max(Timestamp(now.0.saturating_add(ttl)));
+    EXTEND.run(&[
+        Value::Text(wallet),
+        Value::Uuid(id),
+        Value::Time(hold.expires_at),
+    ])?;
+    let rules = crate::ledger::rules::read(wallet)?;
+    let balance = store::others_credited(wallet, i16::MIN)?
+        .minus(rules.credit_limit)
+        .map_err(crate::allowance::lanes::range)?;
+    let held = Held {
+        hold_id: id,
+        amount: hold.held,
+        balance,
+        expires_at: hold.expires_at,
+        replayed: false,
+        affordable_tokens: hold.affordable_tokens,
+    };
+    call.remember(Some(answer(&held)))?;
+    Ok(held)
+}
+
+/// What a key remembers.
+fn answer(held: &Held) -> Jsonb {
+    let mut json = Builder::default();
+    json.begin_object();
+    json.amount("amount", held.amount);
+    json.amount("balance", held.balance);
+    json.text("expires_at", Some(&held.expires_at.0.to_string()));
+    json.finish_object()
+}
+
+fn answered(hold: &Hold, answer: Option<Jsonb>) -> Result<Held> {
+    let lost = || Error::internal("an answer was not kept");
+    let json = answer.ok_or_else(lost)?.reread("result")?;
+    let value = |name: &str| {
+        let found = json.as_object()?.iter().find(|(key, _)| key == name)?;
+        Some(&found.1)
+    };
+    let amount = |name: &str| -> Option<Amount> {
+        match value(name)? {
+            Json::Number(number) => number.to_amount().ok(),
+            _ => None,
+        }
+    };
+    let expires_at = match value("expires_at") {
+        Some(Json::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    Ok(Held {
+        hold_id: hold.id,
+        amount: amount("amount").ok_or_else(lost)?,
+        balance: amount("balance").ok_or_else(lost)?,
+        expires_at: Timestamp(expires_at.ok_or_else(lost)?),
+        replayed: true,
+        affordable_tokens: hold.affordable_tokens,
+    })
+}

@@ -1,0 +1,48 @@
+//! Holds whose time has come.
+
+use crate::allowance::outbox::{self, Event, Field, Name};
+use crate::allowance::whole::Whole;
+use crate::error::Result;
+use crate::ledger::holds::row::Hold;
+use crate::money::Amount;
+use crate::storage::{clock, store};
+
+/// Gives back what expired holds have set aside, in the balance and in the limits' windows. One
+/// that is being settled at the moment is left to its settlement.
+pub fn sweep(wallet: &str, whole: &mut Whole<'_>) -> Result<()> {
+    for mut hold in Hold::lock_expired(wallet, clock::now())? {
+        expire(wallet, whole, &mut hold)?;
+    }
+    Ok(())
+}
+
+/// Closes one hold whose time has come.
+pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
+    let amount = hold.held;
+    give_back(wallet, whole, hold)?;
+    hold.status = "expired".to_owned();
+    hold.write(wallet, Some(hold.expires_at), None)?;
+    outbox::emit_event(
+        wallet,
+        &Event {
+            name: Name::HoldExpired,
+            threshold: None,
+            payload: &[
+                ("hold_id", Field::Id(hold.id)),
+                ("amount", Field::Amount(amount)),
+                ("expires_at", Field::Time(Some(hold.expires_at))),
+            ],
+        },
+    )
+}
+
+/// Gives back all that a hold still has set aside.
+pub fn give_back(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
+    whole.release(hold.lane, hold.held)?;
+    hold.held = Amount::ZERO;
+    for (window, amount) in &mut hold.windows {
+        store::release_window(wallet, *window, *amount)?;
+        *amount = Amount::ZERO;
+    }
+    Ok(())
+}

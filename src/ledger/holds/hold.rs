@@ -1,0 +1,230 @@
+//! `hold`: money and limits set aside.
+
+use rust_decimal::Decimal;
+
+use crate::error::Result;
+use crate::ledger::books::Books;
+use crate::ledger::charge::Job;
+use crate::ledger::holds::row::Hold;
+use crate::ledger::replay::conflict;
+use crate::ledger::request::{Asked, Request};
+use crate::ledger::rules::Rules;
+use crate::limits::limit::{Applied, Mode};
+use crate::limits::metric::Metric;
+use crate::limits::warning;
+use crate::limits::window::{self, Taken};
+use crate::money::Amount;
+use crate::pricing::unknown::rate_or;
+use crate::pricing::usage::Usage;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::Part;
+
+statement!(
+    INSERT,
+    [
+        TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+        UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID
+    ],
+    "INSERT INTO wallet.reservations
+        (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
+         expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
+         model, service, region, service_tier, tags, usage, actor, metadata)
+     VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             $18, $19, $20, $21, $22, $23)"
+);
+
+/// What `hold` was asked for.
+pub struct NewHold<'a> {
+    /// What is set aside, as a charge would be asked.
+    pub request: Request<'a>,
+    /// For how long, in microseconds.
+    pub ttl: i64,
+    /// Whether it may shrink to what is there.
+    pub allow_partial: bool,
+    /// Fingerprint of the call.
+    pub fingerprint: [u8; 16],
+}
+
+/// What calls on holds return.
+pub struct Held {
+    /// The hold.
+    pub hold_id: [u8; 16],
+    /// What is set aside.
+    pub amount: Amount,
+    /// The wallet's balance.
+    pub balance: Amount,
+    /// When it stops counting.
+    pub expires_at: Timestamp,
+    /// True when an earlier call did it.
+    pub replayed: bool,
+    /// The output tokens that it pays for, where an estimate named some.
+    pub affordable_tokens: Option<i64>,
+}
+
+/// Sets money aside, or replays.
+pub fn hold(new: &NewHold<'_>) -> Result<Held> {
+    let request = &new.request;
+    let wallet = request.wallet;
+    if let Some(held) = replay(new)? {
+        return Ok(held);
+    }
+    let mut books = Books::open(wallet)?;
+    // Another call with the key may have held while this one waited for the lanes.
+    if let Some(held) = replay(new)? {
+        return Ok(held);
+    }
+    let rules = books.rules.clone();
+    let mut job = Job::new(request, &rules)?;
+    let room = books.room()?;
+    let mut amount = job.cost;
+    if new.allow_partial {
+        amount = amount.min(room);
+        for applied in &job.applied {
+            if applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard {
+                amount = amount.min(window::status(wallet, applied.clone())?.remaining());
+            }
+        }
+        for applied in &mut job.applied {
+            if applied.limit.metric == Metric::Amount {
+                applied.need = amount;
+            }
+        }
+    }
+    let nothing = amount.is_zero() && !job.cost.is_zero();
+    if room < amount || nothing && room <= Amount::ZERO {
+        return Err(job.insufficient(books.balance()?, room)?);
+    }
+    if nothing {
+        // A limit leaves nothing: have it say so.
+        for applied in &mut job.applied {
+            if applied.limit.metric == Metric::Amount {
+                applied.need = job.cost;
+            }
+        }
+    }
+    let warnings = match window::take(wallet, &job.applied, Part::Held)? {
+        Taken::All(warnings) => warnings,
+        Taken::Refused { error, .. } => return Err(error),
+    };
+    let lane = books.hold(amount)?;
+    let now = clock::now();
+    let held = Held {
+        hold_id: uuid::Uuid::now_v7().into_bytes(),
+        amount,
+        balance: books.balance()?,
+        expires_at: Timestamp(now.0.saturating_add(new.ttl)),
+        replayed: false,
+        affordable_tokens: affordable_tokens(request, &rules, amount)?,
+    };
+    insert(new, &held, lane, &job.applied, now)?;
+    warning::announce(wallet, &warnings)?;
+    books.close()?;
+    Ok(held)
+}
+
+/// The first answer to this key; WL006 when it was another request.
+fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
+    let Some(key) = new.request.key else {
+        return Ok(None);
+    };
+    let Some(hold) = Hold::by_key(new.request.wallet, key)? else {
+        return Ok(None);
+    };
+    if hold.fingerprint != Some(new.fingerprint) {
+        return Err(conflict(key, "its arguments"));
+    }
+    Ok(Some(Held {
+        hold_id: hold.id,
+        amount: hold.amount,
+        balance: hold.balance,
+        expires_at: hold.expires_at,
+        replayed: true,
+        affordable_tokens: hold.affordable_tokens,
+    }))
+}
+
+fn insert(
+    new: &NewHold<'_>,
+    held: &Held,
+    lane: i16,
+    applied: &[Applied<'_>],
+    now: Timestamp,
+) -> Result<()> {
+    let request = &new.request;
+    let taken = applied.iter().filter(|applied| !applied.need.is_zero());
+    let (ids, amounts): (Vec<[u8; 16]>, Vec<Amount>) = taken
+        .map(|applied| (applied.window_id, applied.need))
+        .unzip();
+    let usage = match &request.asked {
+        Asked::Usage(_, object, _) => Some(*object),
+        _ => None,
+    };
+    INSERT
+        .run(&[
+            Value::Text(request.wallet),
+            Value::Uuid(held.hold_id),
+            Value::Amount(held.amount),
+            Value::Int2(lane),
+            Value::Amount(held.balance),
+            Value::OptInt8(held.affordable_tokens),
+            Value::Time(now),
+            Value::Time(held.expires_at),
+            Value::Uuids(&ids),
+            Value::Amounts(&amounts),
+            Value::OptText(request.key),
+            Value::OptUuid(request.key.map(|_| new.fingerprint)),
+            Value::OptUuid(request.key_id),
+            Value::OptText(request.user_id),
+            Value::OptText(request.team),
+            Value::OptText(request.model.as_deref()),
+            Value::OptText(request.service),
+            Value::OptText(request.region.as_deref()),
+            Value::OptText(request.service_tier.as_deref()),
+            Value::OptJsonb(request.tags.as_ref().map(|tags| tags.value)),
+            Value::OptJsonb(usage),
+            Value::OptText(request.actor),
+            Value::OptJsonb(request.metadata.as_ref().map(|metadata| metadata.value)),
+        ])
+        .map(drop)
+}
+
+/// How many of the estimate's output tokens the amount pays for, with all else as estimated.
+fn affordable_tokens(request: &Request<'_>, rules: &Rules, amount: Amount) -> Result<Option<i64>> {
+    let (Asked::Usage(usage, ..), Some(model)) = (&request.asked, request.model.as_deref()) else {
+        return Ok(None);
+    };
+    let output = usage
+        .numbers
+        .iter()
+        .position(|(meter, _)| meter == "output_tokens");
+    let Some(output) = output else {
+        return Ok(None);
+    };
+    let Ok(asked) = usage.numbers[output].1.clone() else {
+        return Ok(None);
+    };
+    let at = request.event_at.unwrap_or(clock::now());
+    let mut trial: Usage = Usage::clone(usage);
+    let mut pays_for = |tokens: i64| -> Result<bool> {
+        trial.numbers[output].1 = Ok(Decimal::from(tokens));
+        let priced = rate_or(&trial, model, &rules.price_list, at, &rules.unknown_price)?;
+        Ok(priced.cost <= amount)
+    };
+    // The cost never falls with more tokens, so that the last affordable number is found by halves.
+    let (mut paid, mut beyond) = (0_i64, i64::try_from(asked.trunc()).unwrap_or(0));
+    if pays_for(beyond)? {
+        return Ok(Some(beyond));
+    }
+    while paid + 1 < beyond {
+        let middle = paid + (beyond - paid) / 2;
+        if pays_for(middle)? {
+            paid = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    Ok(Some(paid))
+}

@@ -1,0 +1,228 @@
+//! `settle`: the actual use of a hold is booked once, and the rest goes back.
+
+use crate::error::Result;
+use crate::ledger::books::Books;
+use crate::ledger::charge::Job;
+use crate::ledger::holds::expiry::{expire, give_back};
+use crate::ledger::holds::row::{About, Hold};
+use crate::ledger::replay::{self, Charged};
+use crate::ledger::request::Request;
+use crate::limits::warning;
+use crate::limits::window;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{AllowanceId, Call, uuid_text};
+use crate::storage::store;
+
+statement!(
+    OWE,
+    [TEXTOID, NUMERICOID],
+    "UPDATE wallet.wallets SET debt = debt + $2 WHERE wallet_id = $1"
+);
+
+/// What becomes of a use that costs more than was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The excess is taken like a charge, and may fail.
+    Charge,
+    /// No more is booked than was held.
+    Cap,
+    /// What the balance does not cover becomes a debt.
+    Debt,
+}
+
+impl Over {
+    /// All of them.
+    pub const ALL: &'static [Over] = &[Over::Charge, Over::Cap, Over::Debt];
+
+    /// Its name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Over::Charge => "charge",
+            Over::Cap => "cap",
+            Over::Debt => "debt",
+        }
+    }
+}
+
+/// What `settle` was asked for.
+pub struct Settlement<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// The hold.
+    pub hold_id: [u8; 16],
+    /// The actual use, as a charge would be asked; what it does not say is the hold's.
+    pub request: Request<'a>,
+    /// False when more is to come.
+    pub is_final: bool,
+    /// What becomes of an excess.
+    pub over: Over,
+    /// Fingerprint of the call.
+    pub fingerprint: [u8; 16],
+}
+
+/// Books the actual use, or replays.
+pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
+    let wallet = settlement.wallet;
+    if settlement.over == Over::Debt {
+        // A debt is a matter of the wallet's row, which comes before holds and lanes.
+        crate::ledger::funding::lock_wallet(wallet)?;
+    }
+    let mut hold = Hold::lock(wallet, settlement.hold_id)?;
+    let about = hold.about.clone();
+    let request = with_hold(&settlement.request, &about);
+    if let Some(charged) = replayed(settlement, &request)? {
+        return Ok(charged);
+    }
+    if hold.status != "open" && hold.status != "expired" {
+        return Err(hold.not_open());
+    }
+    let mut books = Books::open(wallet)?;
+    let rules = books.rules.clone();
+    rules.require_open(wallet)?;
+    if hold.status == "open" && hold.expires_at <= clock::now() {
+        // It holds nothing any more. The provider was paid all the same: it is booked if the
+        // money is there.
+        expire(wallet, &mut books.whole, &mut hold)?;
+    }
+    let mut job = Job::at(&request, &rules, hold.created_at)?;
+    let held = hold.held;
+    if settlement.over == Over::Cap && job.cost > held {
+        job.cap(held);
+    }
+    if !settlement.is_final {
+        // The request counts once, when it is over.
+        job.applied
+            .retain(|applied| applied.limit.metric != crate::limits::metric::Metric::Requests);
+    }
+    let released = release(settlement, &mut books, &mut hold, &job)?;
+    let room = books.room()?;
+    if job.cost > room && settlement.over != Over::Debt {
+        return Err(job.insufficient(books.balance()?, room)?);
+    }
+    let refuse = settlement.over == Over::Charge;
+    let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+    let entry = crate::storage::rows::Entry {
+        call: Call::Settle,
+        fingerprint: request.key.map(|_| settlement.fingerprint),
+        related_id: Some(hold.id),
+        ..job.entry()
+    };
+    let taken = job.cost.min(room);
+    let owed = job
+        .cost
+        .minus(taken)
+        .map_err(crate::allowance::lanes::range)?;
+    if !owed.is_zero() {
+        OWE.run(&[Value::Text(wallet), Value::Amount(owed)])?;
+    }
+    let balance = books.debit(&entry, taken)?;
+    job.list_if_unpriced(&entry)?;
+    hold.settled = hold
+        .settled
+        .plus(job.cost)
+        .map_err(crate::allowance::lanes::range)?;
+    let closed_at = settlement.is_final.then(clock::now);
+    if settlement.is_final {
+        hold.status = "settled".to_owned();
+    }
+    hold.write(wallet, closed_at, None)?;
+    warning::announce(wallet, &warnings)?;
+    books.close()?;
+    Ok(job.charged(entry.entry_id, balance))
+}
+
+/// The request with what the hold knows where it says nothing.
+fn with_hold<'a>(request: &'a Request<'_>, hold: &'a About) -> Request<'a> {
+    let or = |given: Option<&'a str>, held: &'a Option<String>| given.or(held.as_deref());
+    Request {
+        wallet: request.wallet,
+        asked: request.asked.again(),
+        model: request.model.clone().or_else(|| hold.model.clone()),
+        user_id: or(request.user_id, &hold.user_id),
+        team: or(request.team, &hold.team),
+        service: or(request.service, &hold.service),
+        region: request.region.clone().or_else(|| hold.region.clone()),
+        service_tier: request
+            .service_tier
+            .clone()
+            .or_else(|| hold.service_tier.clone()),
+        tags: request.tags.clone().or_else(|| hold.tags.clone()),
+        event_at: request.event_at,
+        key: request.key,
+        key_id: request.key_id.or(hold.key_id),
+        actor: request.actor,
+        metadata: request.metadata.clone(),
+        reported: request.reported,
+    }
+}
+
+/// The first answer to this key; WL006 when it was another settlement.
+fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option<Charged>> {
+    let rows = replay::by_key(settlement.wallet, request.key, Call::Settle)?;
+    let Some(rows) = rows else {
+        return Ok(None);
+    };
+    let key = request.key.unwrap_or_default();
+    if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
+        return Err(replay::conflict(key, "its arguments"));
+    }
+    let currency = crate::ledger::rules::known(settlement.wallet)?
+        .currency
+        .clone();
+    replay::charged(request, &rows, &currency).map(Some)
+}
+
+/// Gives back what the settlement frees: all of a final one, or as much as it uses. Gives what was
+/// freed in each window.
+fn release(
+    settlement: &Settlement<'_>,
+    books: &mut Books<'_>,
+    hold: &mut Hold,
+    job: &Job<'_>,
+) -> Result<Vec<(AllowanceId, Amount)>> {
+    let wallet = books.wallet;
+    if settlement.is_final {
+        let released = hold.windows.clone();
+        give_back(wallet, &mut books.whole, hold)?;
+        return Ok(released);
+    }
+    let minus =
+        |from: Amount, what: Amount| from.minus(what).map_err(crate::allowance::lanes::range);
+    let freed = job.cost.min(hold.held);
+    books.whole.release(hold.lane, freed)?;
+    hold.held = minus(hold.held, freed)?;
+    let mut released = Vec::new();
+    for (window, amount) in &mut hold.windows {
+        let Some(applied) = job
+            .applied
+            .iter()
+            .find(|applied| applied.window_id == *window)
+        else {
+            continue;
+        };
+        let freed = applied.need.min(*amount);
+        store::release_window(wallet, *window, freed)?;
+        *amount = minus(*amount, freed)?;
+        released.push((*window, freed));
+    }
+    Ok(released)
+}
+
+/// Everything of a settlement that changes money or attribution.
+pub fn fingerprint(
+    request: &Request<'_>,
+    hold_id: [u8; 16],
+    is_final: bool,
+    over: Over,
+) -> [u8; 16] {
+    let mut fingerprint = crate::ledger::request::Fingerprint::new(Call::Settle as u8);
+    fingerprint.field("hold_id", Some(&uuid_text(hold_id)));
+    fingerprint.field("final", Some(if is_final { "t" } else { "f" }));
+    fingerprint.field("over", Some(over.as_str()));
+    let request = uuid_text(request.fingerprint());
+    fingerprint.field("request", Some(&request));
+    fingerprint.finish()
+}

@@ -1,0 +1,253 @@
+//! SQL functions on holds.
+
+use pgrx::datum::{Interval, IntoDatum};
+use pgrx::prelude::*;
+use pgrx::{Inet, Uuid, default};
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::composite;
+use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::{ChargeRow, charge_row, fingerprint, owned};
+use crate::ledger::holds::close;
+use crate::ledger::holds::hold::{self, Held, NewHold};
+use crate::ledger::holds::settle::{self, Over, Settlement};
+use crate::ledger::once::Once;
+use crate::ledger::request::{ChargeArgs, Request};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::rows::uuid_text;
+
+composite!(
+    /// What calls on holds return.
+    HoldRow,
+    "wallet.hold_result"
+);
+
+fn hold_row(held: Held) -> HoldRow {
+    HoldRow(vec![
+        Uuid::from_bytes(held.hold_id).into_datum(),
+        held.amount.into_datum(),
+        held.balance.into_datum(),
+        Some(pgrx::pg_sys::Datum::from(held.expires_at.0)),
+        held.replayed.into_datum(),
+        held.affordable_tokens.and_then(IntoDatum::into_datum),
+    ])
+}
+
+fn hold_id(value: Option<Uuid>) -> Result<[u8; 16]> {
+    value.map(|id| *id.as_bytes()).ok_or_else(|| {
+        Error::argument("hold_id is missing")
+            .detail("The argument hold_id is NULL or was not given.")
+            .hint("Pass the id that hold() returned.")
+    })
+}
+
+fn ttl(value: Option<Interval>) -> Result<i64> {
+    let micros = args::duration("ttl", value)?;
+    if micros == 0 {
+        return Err(Error::argument("ttl is zero")
+            .detail("The hold would have expired when it is made.")
+            .hint("Give a ttl such as '10 minutes'."));
+    }
+    Ok(micros)
+}
+
+/// Sets money aside until the actual use is known.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn hold(
+    wallet: Option<&str>,
+    amount: default!(Option<Number>, "NULL"),
+    usage: default!(Option<Jsonb>, "NULL"),
+    ttl: default!(Option<Interval>, "'10 minutes'"),
+    allow_partial: default!(Option<bool>, "false"),
+    user_id: default!(Option<&str>, "NULL"),
+    team: default!(Option<&str>, "NULL"),
+    model: default!(Option<&str>, "NULL"),
+    service: default!(Option<&str>, "NULL"),
+    region: default!(Option<&str>, "NULL"),
+    service_tier: default!(Option<&str>, "NULL"),
+    tags: default!(Option<Jsonb>, "NULL"),
+    event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    key: default!(Option<&str>, "NULL"),
+    #[allow(unused)] client_ip: default!(Option<Inet>, "NULL"),
+    device: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> HoldRow {
+    let args = ChargeArgs {
+        wallet,
+        usage,
+        amount,
+        user_id,
+        team,
+        model,
+        service,
+        region,
+        service_tier,
+        tags,
+        event_at,
+        key,
+        device,
+        idempotency_key,
+        actor,
+        metadata,
+        cost_from: Some("prices"),
+    };
+    let work = || {
+        let request = Request::check(args)?;
+        let ttl = self::ttl(ttl)?;
+        let allow_partial = allow_partial.unwrap_or(false);
+        let fingerprint = fingerprint(&[
+            ("request", Some(uuid_text(request.fingerprint()))),
+            ("ttl", Some(ttl.to_string())),
+            ("allow_partial", Some(allow_partial.to_string())),
+        ]);
+        let wallet = request.wallet;
+        let new = NewHold {
+            request,
+            ttl,
+            allow_partial,
+            fingerprint,
+        };
+        enter(Level::Charger, wallet, |_| hold::hold(&new))
+    };
+    hold_row(work().or_raise())
+}
+
+/// Books the actual use of a hold and gives the rest back.
+// Written out: `final` cannot be the name of an argument in Rust.
+#[pg_extern(
+    schema = "wallet",
+    requires = ["results"],
+    sql = r#"
+CREATE FUNCTION wallet.settle(
+    wallet text,
+    hold_id uuid,
+    usage jsonb DEFAULT NULL,
+    amount numeric DEFAULT NULL,
+    final boolean DEFAULT true,
+    over text DEFAULT 'charge',
+    event_at timestamp with time zone DEFAULT NULL,
+    idempotency_key text DEFAULT NULL,
+    actor text DEFAULT NULL,
+    metadata jsonb DEFAULT NULL,
+    cost_from text DEFAULT 'prices'
+) RETURNS wallet.charge_result
+LANGUAGE c SET search_path TO pg_catalog, wallet, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#
+)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn settle(
+    wallet: Option<&str>,
+    hold_id: Option<Uuid>,
+    usage: Option<Jsonb>,
+    amount: Option<Number>,
+    is_final: Option<bool>,
+    over: Option<&str>,
+    event_at: Option<TimestampWithTimeZone>,
+    idempotency_key: Option<&str>,
+    actor: Option<&str>,
+    metadata: Option<Jsonb>,
+    cost_from: Option<&str>,
+) -> ChargeRow {
+    let args = ChargeArgs {
+        wallet,
+        usage,
+        amount,
+        event_at,
+        idempotency_key,
+        actor,
+        metadata,
+        cost_from,
+        ..ChargeArgs::default()
+    };
+    let work = || {
+        let hold_id = self::hold_id(hold_id)?;
+        let over = args::word("over", over, Over::ALL, Over::as_str, &[])?;
+        let request = Request::check(args)?;
+        let is_final = is_final.unwrap_or(true);
+        let wallet = request.wallet;
+        let settlement = Settlement {
+            wallet,
+            hold_id,
+            fingerprint: settle::fingerprint(&request, hold_id, is_final, over),
+            request,
+            is_final,
+            over,
+        };
+        enter(Level::Charger, wallet, |_| settle::settle(&settlement))
+    };
+    charge_row(work().or_raise())
+}
+
+/// Gives back all that a hold has set aside.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn void(
+    wallet: Option<&str>,
+    hold_id: Option<Uuid>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> HoldRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let hold_id = self::hold_id(hold_id)?;
+        let reason = args::text("reason", reason)?;
+        args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
+        let call = Once {
+            wallet,
+            call: "void",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("hold_id", Some(uuid_text(hold_id))),
+                ("reason", owned(reason)),
+            ]),
+        };
+        enter(Level::Charger, wallet, |_| {
+            close::void(wallet, hold_id, reason, call)
+        })
+    };
+    hold_row(work().or_raise())
+}
+
+/// Has a hold last until so long from now, or as long as it did where that is later.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn extend_hold(
+    wallet: Option<&str>,
+    hold_id: Option<Uuid>,
+    ttl: default!(Option<Interval>, "'10 minutes'"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> HoldRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let hold_id = self::hold_id(hold_id)?;
+        let ttl = self::ttl(ttl)?;
+        args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
+        let call = Once {
+            wallet,
+            call: "extend_hold",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("hold_id", Some(uuid_text(hold_id))),
+                ("ttl", Some(ttl.to_string())),
+            ]),
+        };
+        enter(Level::Charger, wallet, |_| {
+            close::extend(wallet, hold_id, ttl, call)
+        })
+    };
+    hold_row(work().or_raise())
+}

@@ -1,0 +1,319 @@
+//! Corrections and transfers: `adjust`, `transfer`, `refund`.
+
+use crate::allowance::lanes::range;
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::books::Books;
+use crate::ledger::credit::{Credit, credit};
+use crate::ledger::funding::lock_wallet;
+use crate::ledger::grants::{Ledge, Terms};
+use crate::ledger::replay::{by_key, conflict};
+use crate::ledger::rules;
+use crate::limits::limit::{Spending, applicable};
+use crate::limits::metric::Measured;
+use crate::limits::window;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{Call, Document, Entry, Kind, Part, uuid_text};
+
+statement!(
+    CHARGE,
+    [TEXTOID, UUIDOID],
+    "SELECT l.kind::text, l.amount, l.created_at, l.key_id, l.user_id, l.team, l.model, l.service,
+            l.tags, l.provider, l.region, l.service_tier, coalesce(r.refunded, 0), l.event_at
+       FROM wallet.ledger l
+       LEFT JOIN wallet.refunds r ON r.wallet_id = l.wallet_id AND r.entry_id = l.entry_id
+      WHERE l.wallet_id = $1 AND l.entry_id = $2"
+);
+
+statement!(
+    REFUNDED,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "INSERT INTO wallet.refunds (wallet_id, entry_id, refunded) VALUES ($1, $2, $3)
+     ON CONFLICT (wallet_id, entry_id) DO UPDATE SET refunded = excluded.refunded"
+);
+
+/// What moves, in a call with a key.
+pub struct Movement<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// Idempotency key.
+    pub key: Option<&'a str>,
+    /// Fingerprint of the call.
+    pub fingerprint: [u8; 16],
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// What the calls return.
+pub struct Moved {
+    /// The entry.
+    pub entry_id: [u8; 16],
+    /// Its amount.
+    pub amount: Amount,
+    /// The wallet's balance after it.
+    pub balance: Amount,
+    /// True when an earlier call booked it.
+    pub replayed: bool,
+}
+
+impl Movement<'_> {
+    /// The first answer to the key; WL006 when it was another request.
+    fn replay(&self, call: Call) -> Result<Option<Moved>> {
+        let Some(rows) = by_key(self.wallet, self.key, call)? else {
+            return Ok(None);
+        };
+        if rows.need::<[u8; 16]>(0, 1)? != self.fingerprint {
+            return Err(conflict(self.key.unwrap_or_default(), "its arguments"));
+        }
+        Ok(Some(Moved {
+            entry_id: rows.need(0, 0)?,
+            amount: rows.amount(0, 2)?,
+            balance: rows.amount(0, 3)?,
+            replayed: true,
+        }))
+    }
+
+    fn entry<'a>(&'a self, kind: Kind, call: Call, amount: Amount, contra: &'a str) -> Entry<'a> {
+        Entry {
+            entry_id: uuid::Uuid::now_v7().into_bytes(),
+            created_at: clock::now(),
+            event_at: None,
+            wallet: self.wallet,
+            kind,
+            call,
+            amount,
+            key: self.key,
+            fingerprint: self.key.map(|_| self.fingerprint),
+            related_id: None,
+            user_id: None,
+            team: None,
+            provider: None,
+            model: None,
+            service: None,
+            region: None,
+            service_tier: None,
+            lines: None,
+            usage: None,
+            tags: None,
+            contra: Some(contra),
+            reference: None,
+            reason: self.reason,
+            actor: self.actor,
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
+/// Books a correction: money in where it is positive, money out where it is negative.
+pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
+    let wallet = movement.wallet;
+    lock_wallet(wallet)?;
+    if let Some(moved) = movement.replay(Call::Adjust)? {
+        return Ok(moved);
+    }
+    rules::read(wallet)?.require_open(wallet)?;
+    let entry = movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
+    let balance = if amount.is_negative() {
+        take_out(&entry)?
+    } else {
+        put_in(&entry)?
+    };
+    Ok(Moved {
+        entry_id: entry.entry_id,
+        amount,
+        balance,
+        replayed: false,
+    })
+}
+
+/// Money in that was not there before: a lot like a plain funding.
+fn put_in(entry: &Entry<'_>) -> Result<Amount> {
+    let mut ledge = Ledge::open(entry.wallet)?;
+    let balance = ledge.grant(entry, entry.amount, &Terms::default(), false)?;
+    ledge.close()?;
+    Ok(balance)
+}
+
+/// A charge's money: it goes back to the lots that paid it.
+fn give_back(entry: &Entry<'_>) -> Result<Amount> {
+    let rules = rules::read(entry.wallet)?;
+    rules.require_open(entry.wallet)?;
+    let booked = Credit {
+        entry,
+        spendable: entry.amount,
+    };
+    credit(&booked, &rules)
+}
+
+/// Money out, if it is there.
+fn take_out(entry: &Entry<'_>) -> Result<Amount> {
+    let mut books = Books::open(entry.wallet)?;
+    books.rules.require_open(entry.wallet)?;
+    let (amount, room) = (entry.amount.negated(), books.room()?);
+    if amount > room {
+        let currency = &books.rules.currency;
+        let missing = amount.minus(room).map_err(range)?;
+        return Err(Error::new(
+            Code::InsufficientFunds,
+            format!("insufficient funds in wallet {}", quoted(entry.wallet)),
+        )
+        .detail(format!(
+            "The call takes {amount} {currency} out; {room} {currency} can be spent: balance {}, credit limit {}.",
+            books.balance()?,
+            books.rules.credit_limit,
+        ))
+        .hint(format!("Take {missing} {currency} less, or fund the wallet first."))
+        .rule("allowances", "allowance_not_overdrawn"));
+    }
+    let balance = books.debit(entry, amount)?;
+    books.close()?;
+    Ok(balance)
+}
+
+/// Moves money to another wallet of the same currency: an entry in each.
+pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Moved> {
+    let from = movement.wallet;
+    // By name, whichever way the money goes.
+    let mut wallets = [from, to];
+    wallets.sort_unstable();
+    wallets.into_iter().try_for_each(lock_wallet)?;
+    if let Some(moved) = movement.replay(Call::Transfer)? {
+        return Ok(moved);
+    }
+    let (ours, theirs) = (rules::read(from)?, rules::read(to)?);
+    ours.require_active(from)?;
+    theirs.require_open(to)?;
+    if ours.currency != theirs.currency {
+        return Err(Error::argument("the wallets have different currencies")
+            .detail(format!(
+                "Wallet {} has {}, wallet {} has {}.",
+                quoted(from),
+                ours.currency,
+                quoted(to),
+                theirs.currency
+            ))
+            .hint("Take the money out with adjust() and fund the other wallet in its currency."));
+    }
+    let contra = format!("transfer:{to}");
+    let out = movement.entry(Kind::Transfer, Call::Transfer, amount.negated(), &contra);
+    let contra = format!("transfer:{from}");
+    let into = Entry {
+        wallet: to,
+        key: None,
+        fingerprint: None,
+        related_id: Some(out.entry_id),
+        ..movement.entry(Kind::Transfer, Call::Transfer, amount, &contra)
+    };
+    let out = Entry {
+        related_id: Some(into.entry_id),
+        ..out
+    };
+    let balance = take_out(&out)?;
+    put_in(&into)?;
+    Ok(Moved {
+        entry_id: out.entry_id,
+        amount: out.amount,
+        balance,
+        replayed: false,
+    })
+}
+
+/// Gives a charge back, in whole or in part, and to the limits whose window still runs.
+pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>) -> Result<Moved> {
+    let wallet = movement.wallet;
+    // Refunds of one charge queue here.
+    lock_wallet(wallet)?;
+    if let Some(moved) = movement.replay(Call::Refund)? {
+        return Ok(moved);
+    }
+    let rows = CHARGE.run(&[Value::Text(wallet), Value::Uuid(charge)])?;
+    if rows.is_empty() || rows.need::<String>(0, 0)? != "c" {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such charge", quoted(wallet)),
+        )
+        .detail(format!("There is no charge {}.", uuid_text(charge)))
+        .hint("Pass the entry_id that charge() or settle() returned."));
+    }
+    let charged = rows.amount(0, 1)?.negated();
+    let refunded = rows.amount(0, 12)?;
+    let rest = charged.minus(refunded).map_err(range)?;
+    let amount = amount.unwrap_or(rest);
+    if amount > rest || amount.is_zero() {
+        return Err(Error::new(
+            Code::InvalidAmount,
+            "refund is more than what is left of the charge",
+        )
+        .detail(format!(
+            "The refund is {amount}; of the charge of {charged}, {refunded} was refunded and {rest} is left."
+        ))
+        .hint("Refund what is left at most; the amount left out is all of it."));
+    }
+    let text = |column: i32| rows.get::<String>(0, column);
+    let (user_id, team, model, service) = (text(4), text(5), text(6), text(7));
+    let (provider, region, service_tier) = (text(9), text(10), text(11));
+    let tags = rows.datum(0, 8).map(|datum| {
+        let value = Jsonb(datum);
+        let text = value.to_text();
+        Document { value, text }
+    });
+    let contra = format!(
+        "usage:{}",
+        [
+            provider.as_deref(),
+            model.as_deref().or(service.as_deref()).or(Some("other"))
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("/")
+    );
+    let entry = Entry {
+        related_id: Some(charge),
+        user_id: user_id.as_deref(),
+        team: team.as_deref(),
+        provider: provider.as_deref(),
+        model: model.as_deref(),
+        service: service.as_deref(),
+        region: region.as_deref(),
+        service_tier: service_tier.as_deref(),
+        tags: tags.clone(),
+        ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
+    };
+    let balance = give_back(&entry)?;
+    REFUNDED.run(&[
+        Value::Text(wallet),
+        Value::Uuid(charge),
+        Value::Amount(refunded.plus(amount).map_err(range)?),
+    ])?;
+    let rules = rules::read(wallet)?;
+    let spending = Spending {
+        user_id: user_id.as_deref(),
+        team: team.as_deref(),
+        model: model.as_deref(),
+        service: service.as_deref(),
+        key_id: rows.get(0, 3),
+        tags: tags.as_ref().map(|tags| tags.value),
+        measured: Measured {
+            cost: amount,
+            ..Measured::default()
+        },
+    };
+    let booked_at: Timestamp = rows.need(0, 2)?;
+    let mut applied = applicable(&rules.limits, &spending, booked_at)?;
+    applied.retain(|applied| applied.end.is_none_or(|end| end > entry.created_at));
+    window::give_back(wallet, &applied, Part::Spent)?;
+    Ok(Moved {
+        entry_id: entry.entry_id,
+        amount,
+        balance,
+        replayed: false,
+    })
+}

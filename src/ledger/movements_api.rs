@@ -1,0 +1,164 @@
+//! SQL functions that correct, move and give back.
+
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+
+use crate::access::rights::{Level, enter, require};
+use crate::args;
+use crate::composite;
+use crate::error::{Code, Error, OrRaise, Result};
+use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::movements::{self, Moved, Movement};
+use crate::money::Amount;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::Number;
+use crate::storage::rows::uuid_text;
+
+composite!(
+    /// What calls that move money return.
+    MovementRow,
+    "wallet.movement_result"
+);
+
+fn movement_row(moved: Moved) -> MovementRow {
+    MovementRow(vec![
+        Uuid::from_bytes(moved.entry_id).into_datum(),
+        moved.amount.into_datum(),
+        moved.balance.into_datum(),
+        moved.replayed.into_datum(),
+    ])
+}
+
+/// An amount of either sign that is not zero.
+fn signed(value: Option<Number>) -> Result<Amount> {
+    let amount = match value {
+        Some(number) => number.amount("amount")?,
+        None => args::amount("amount", None)?,
+    };
+    if amount.is_zero() {
+        return Err(Error::new(Code::InvalidAmount, "amount is zero")
+            .detail("Nothing would be booked.")
+            .hint("Give an amount above zero to put money in, below zero to take money out."));
+    }
+    Ok(amount)
+}
+
+/// Books a correction of the balance.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn adjust(
+    wallet: Option<&str>,
+    amount: Option<Number>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> MovementRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let amount = signed(amount)?;
+        let reason = args::text("reason", reason)?;
+        let movement = Movement {
+            wallet,
+            reason,
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("amount", Some(amount.to_fixed())),
+                ("reason", owned(reason)),
+            ]),
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        enter(Level::Admin, wallet, |_| {
+            movements::adjust(&movement, amount)
+        })
+    };
+    movement_row(work().or_raise())
+}
+
+/// Moves money to another wallet of the same currency.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn transfer(
+    from_wallet: Option<&str>,
+    to_wallet: Option<&str>,
+    amount: Option<Number>,
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> MovementRow {
+    let work = || {
+        let from = args::required("from_wallet", from_wallet)?;
+        let to = args::required("to_wallet", to_wallet)?;
+        let amount = args::positive_amount("amount", amount.as_ref())?;
+        if from == to {
+            return Err(Error::argument("from_wallet and to_wallet are the same")
+                .detail("Money would go nowhere.")
+                .hint("Name two wallets."));
+        }
+        let reason = args::text("reason", reason)?;
+        let movement = Movement {
+            wallet: from,
+            reason,
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("to_wallet", Some(to.to_owned())),
+                ("amount", Some(amount.to_fixed())),
+                ("reason", owned(reason)),
+            ]),
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        enter(Level::Admin, from, |session| {
+            require(session, Level::Admin, to)?;
+            movements::transfer(&movement, to, amount)
+        })
+    };
+    movement_row(work().or_raise())
+}
+
+/// Gives a charge back, in whole or in part.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn refund(
+    wallet: Option<&str>,
+    entry_id: Option<Uuid>,
+    amount: default!(Option<Number>, "NULL"),
+    reason: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> MovementRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let entry_id = entry_id.map(|id| *id.as_bytes()).ok_or_else(|| {
+            Error::argument("entry_id is missing")
+                .detail("The argument entry_id is NULL or was not given.")
+                .hint("Pass the entry_id that charge() returned.")
+        })?;
+        let amount = match amount {
+            None => None,
+            Some(number) => Some(args::positive_amount("amount", Some(&number))?),
+        };
+        let reason = args::text("reason", reason)?;
+        let movement = Movement {
+            wallet,
+            reason,
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("entry_id", Some(uuid_text(entry_id))),
+                ("amount", amount.map(Amount::to_fixed)),
+                ("reason", owned(reason)),
+            ]),
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        enter(Level::Billing, wallet, |_| {
+            movements::refund(&movement, entry_id, amount)
+        })
+    };
+    movement_row(work().or_raise())
+}

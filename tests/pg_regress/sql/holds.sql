@@ -1,0 +1,123 @@
+-- Holds: money and limits set aside, settled in whole or in part, voided, expired.
+SELECT wallet FROM wallet.create_wallet('holds', low_balance => '{50}');
+SELECT balance FROM wallet.fund('holds', 100);
+SELECT wallet.set_price('hold-model', 'input_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_price('hold-model', 'output_tokens', 4, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_limit('holds', 60, 'day', scope => 'user') IS NOT NULL AS set;
+SELECT wallet.set_limit('holds', 3, 'day', scope => 'user', metric => 'requests') IS NOT NULL AS set;
+
+-- An estimate is priced and set aside; balance and limits show it as held.
+SELECT amount, balance, expires_at > now() + interval '9 minutes' AS later, replayed, affordable_tokens
+  FROM wallet.hold('holds', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 5000}', user_id => 'ann', idempotency_key => 'h1');
+SELECT hold_id FROM wallet.holds WHERE wallet = 'holds' \gset
+SELECT hold_id = :'hold_id' AS same, amount, replayed FROM wallet.hold('holds', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 5000}', user_id => 'ann', idempotency_key => 'h1');
+CALL regress.fails($$ SELECT wallet.hold('holds', amount => 1, idempotency_key => 'h1') $$);
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'holds';
+SELECT scope, metric, used, held, remaining FROM wallet.check_limits('holds', user_id => 'ann') ORDER BY scope, metric;
+SELECT metric, used, held, remaining FROM wallet.limits_status WHERE wallet = 'holds' ORDER BY metric;
+SELECT amount, settled, status, user_id, model, held FROM wallet.holds WHERE wallet = 'holds';
+-- It is settled with the actual use; what the settlement does not say is the hold's.
+SELECT cost, balance, model, total_tokens, replayed FROM wallet.settle('holds', :'hold_id', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 1000}', idempotency_key => 's1');
+SELECT cost, balance, model, total_tokens, replayed FROM wallet.settle('holds', :'hold_id', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 1000}', idempotency_key => 's1');
+CALL regress.fails(format($$ SELECT wallet.settle('holds', %L, amount => 1, idempotency_key => 's1') $$, :'hold_id'));
+CALL regress.fails(format($$ SELECT wallet.settle('holds', %L, amount => 1) $$, :'hold_id'));
+CALL regress.fails(format($$ SELECT wallet.void('holds', %L) $$, :'hold_id'));
+CALL regress.fails(format($$ SELECT wallet.extend_hold('holds', %L) $$, :'hold_id'));
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'holds';
+SELECT scope, metric, used, held, remaining FROM wallet.check_limits('holds', user_id => 'ann') ORDER BY scope, metric;
+SELECT amount, settled, status, held FROM wallet.holds WHERE wallet = 'holds';
+SELECT kind, amount, user_id, model, related_id = :'hold_id' AS of_hold FROM wallet.entries WHERE wallet = 'holds' AND kind = 'charge';
+
+-- In parts: each part is booked, the last gives back the rest. The request counts once.
+SELECT hold_id FROM wallet.hold('holds', amount => 20, user_id => 'ann', model => 'hold-model') \gset
+SELECT cost, balance FROM wallet.settle('holds', :'hold_id', amount => 5, final => false);
+SELECT cost, balance FROM wallet.settle('holds', :'hold_id', amount => 6, final => false);
+SELECT settled, status, held FROM wallet.holds WHERE hold_id = :'hold_id';
+SELECT metric, used, held, remaining FROM wallet.limits_status WHERE wallet = 'holds' ORDER BY metric;
+SELECT cost, balance FROM wallet.settle('holds', :'hold_id', amount => 1);
+SELECT settled, status, held FROM wallet.holds WHERE hold_id = :'hold_id';
+SELECT metric, used, held, remaining FROM wallet.limits_status WHERE wallet = 'holds' ORDER BY metric;
+
+-- A hold is given back whole.
+SELECT hold_id FROM wallet.hold('holds', amount => 10, user_id => 'ben') \gset
+SELECT amount, balance, replayed FROM wallet.void('holds', :'hold_id', reason => 'provider failed', idempotency_key => 'v1');
+SELECT amount, balance, replayed FROM wallet.void('holds', :'hold_id', reason => 'provider failed', idempotency_key => 'v1');
+CALL regress.fails(format($$ SELECT wallet.settle('holds', %L, amount => 1) $$, :'hold_id'));
+SELECT status, reason FROM wallet.holds WHERE hold_id = :'hold_id';
+SELECT balance, held FROM wallet.balances WHERE wallet = 'holds';
+
+-- What may be spent, limits included, bounds a hold; a partial one shrinks to it.
+CALL regress.fails($$ SELECT wallet.hold('holds', amount => 82.01) $$);
+CALL regress.fails($$ SELECT wallet.hold('holds', amount => 61, user_id => 'cy') $$);
+SELECT amount, affordable_tokens FROM wallet.hold('holds', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 100000}', user_id => 'cy', allow_partial => true);
+SELECT amount FROM wallet.hold('holds', amount => 500, allow_partial => true);
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'holds';
+CALL regress.fails($$ SELECT wallet.hold('holds', amount => 1, allow_partial => true) $$);
+CALL regress.fails($$ SELECT wallet.charge('holds', amount => 1) $$);
+SELECT event, threshold FROM wallet.events WHERE wallet = 'holds' AND event LIKE 'wallet%' ORDER BY id;
+SELECT count(wallet.void('holds', hold_id)) FROM wallet.holds WHERE wallet = 'holds' AND status = 'open';
+SELECT event, threshold FROM wallet.events WHERE wallet = 'holds' AND event LIKE 'wallet%' ORDER BY id;
+
+-- More than was held: taken like a charge, cut off, or owed.
+SELECT wallet FROM wallet.create_wallet('over');
+SELECT balance FROM wallet.fund('over', 10);
+SELECT hold_id FROM wallet.hold('over', amount => 4) \gset
+CALL regress.fails(format($$ SELECT wallet.settle('over', %L, amount => 10.01) $$, :'hold_id'));
+SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 6);
+SELECT hold_id FROM wallet.hold('over', amount => 2) \gset
+SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 3, over => 'cap');
+SELECT hold_id FROM wallet.hold('over', amount => 1) \gset
+SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 5, over => 'debt');
+SELECT balance, held, debt FROM wallet.balances WHERE wallet = 'over';
+SELECT balance FROM wallet.fund('over', 10);
+SELECT balance, held, debt FROM wallet.balances WHERE wallet = 'over';
+-- A frozen wallet settles and voids, and holds nothing new.
+SELECT hold_id FROM wallet.hold('over', amount => 1) \gset one
+SELECT hold_id FROM wallet.hold('over', amount => 1) \gset two
+SELECT status FROM wallet.freeze_wallet('over');
+CALL regress.fails($$ SELECT wallet.hold('over', amount => 1) $$);
+SELECT cost FROM wallet.settle('over', :'onehold_id', amount => 1);
+SELECT amount FROM wallet.void('over', :'twohold_id');
+SELECT status FROM wallet.unfreeze_wallet('over');
+
+-- An expired hold counts no more, at once; whoever needs the money gives it back.
+SELECT hold_id FROM wallet.hold('over', amount => 5, ttl => '0.2 seconds') \gset
+SELECT hold_id FROM wallet.hold('over', amount => 1, ttl => '0.2 seconds') \gset late
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'over';
+SELECT pg_sleep(0.3);
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'over';
+SELECT status, held FROM wallet.holds WHERE hold_id = :'hold_id';
+SELECT remaining, held FROM wallet.check_limits('over', amount => 5);
+CALL regress.fails(format($$ SELECT wallet.extend_hold('over', %L) $$, :'hold_id'));
+SELECT cost FROM wallet.charge('over', amount => 4);
+SELECT event, payload -> 'amount' AS amount FROM wallet.events WHERE wallet = 'over' AND event = 'hold_expired' ORDER BY id;
+CALL regress.fails(format($$ SELECT wallet.void('over', %L) $$, :'hold_id'));
+-- A late settlement is booked if the money is there: the provider was paid.
+SELECT balance FROM wallet.balances WHERE wallet = 'over';
+SELECT cost, balance FROM wallet.settle('over', :'latehold_id', amount => 1);
+CALL regress.fails(format($$ SELECT wallet.settle('over', %L, amount => 1) $$, :'latehold_id'));
+SELECT hold_id FROM wallet.hold('over', amount => 0.5) \gset
+SELECT expires_at > now() + interval '50 minutes' AS later FROM wallet.extend_hold('over', :'hold_id', '1 hour');
+SELECT amount FROM wallet.void('over', :'hold_id');
+
+-- On many lanes.
+SELECT wallet FROM wallet.create_wallet('lanes_held', lanes => 8);
+SELECT balance FROM wallet.fund('lanes_held', 80);
+SELECT hold_id FROM wallet.hold('lanes_held', amount => 30) \gset
+SELECT count(wallet.charge('lanes_held', amount => 1)) FROM generate_series(1, 40);
+SELECT lanes FROM wallet.set_lanes('lanes_held', 2);
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_held';
+SELECT cost, balance FROM wallet.settle('lanes_held', :'hold_id', amount => 12.5);
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_held';
+
+-- What is refused.
+CALL regress.fails($$ SELECT wallet.hold('over') $$);
+CALL regress.fails($$ SELECT wallet.hold('over', amount => 1, ttl => '0') $$);
+CALL regress.fails($$ SELECT wallet.settle('over', NULL, amount => 1) $$);
+CALL regress.fails(format($$ SELECT wallet.settle('over', %L) $$, :'hold_id'));
+CALL regress.fails(format($$ SELECT wallet.settle('over', %L, amount => 1, over => 'more') $$, :'hold_id'));
+CALL regress.fails($$ SELECT wallet.settle('over', '00000000-0000-7000-8000-000000000000', amount => 1) $$);
+CALL regress.fails($$ SELECT wallet.hold('over', usage => '{"model": "hold-none", "input_tokens": 1}') $$);
+SELECT * FROM regress.broken('holds');
+SELECT * FROM regress.broken('over');
+SELECT * FROM regress.broken('lanes_held');
