@@ -394,7 +394,6 @@ impl<'a> Ledge<'a> {
     /// Books a refund and gives it back to the grants that paid the charge, what was burnt last
     /// first. `before` is what of the charge was refunded before. What no grant had paid, or one
     /// that was taken back meanwhile, becomes a plain lot; a grant that has expired ends again.
-    #[allow(dead_code, reason = "refund() calls it where a wallet has grants")]
     pub fn give_back(
         &mut self,
         entry: &Entry<'_>,

@@ -142,9 +142,15 @@ fn put_in(entry: &Entry<'_>) -> Result<Amount> {
 }
 
 /// A charge's money: it goes back to the lots that paid it.
-fn give_back(entry: &Entry<'_>) -> Result<Amount> {
+fn give_back(entry: &Entry<'_>, charge: [u8; 16], refunded: Amount) -> Result<Amount> {
     let rules = rules::read(entry.wallet)?;
     rules.require_open(entry.wallet)?;
+    if rules.grants_due.is_some() {
+        let mut ledge = Ledge::open(entry.wallet)?;
+        let balance = ledge.give_back(entry, charge, refunded)?;
+        ledge.close()?;
+        return Ok(balance);
+    }
     let booked = Credit {
         entry,
         spendable: entry.amount,
@@ -287,7 +293,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         tags: tags.clone(),
         ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
     };
-    let balance = give_back(&entry)?;
+    let balance = give_back(&entry, charge, refunded)?;
     REFUNDED.run(&[
         Value::Text(wallet),
         Value::Uuid(charge),
@@ -300,7 +306,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         model: model.as_deref(),
         service: service.as_deref(),
         key_id: rows.get(0, 3),
-        tags: tags.as_ref().map(|tags| tags.value),
+        tags: tags.as_ref().map(|tags| tags.value.into()),
         measured: Measured {
             cost: amount,
             ..Measured::default()

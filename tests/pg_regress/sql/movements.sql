@@ -25,6 +25,17 @@ SELECT used, remaining FROM wallet.limits_status WHERE wallet = 'moves' AND scop
 CALL regress.fails($$ SELECT wallet.charge('moves', amount => 5.01) $$);
 SELECT cost FROM wallet.charge('moves', amount => 5);
 
+-- What a grant had paid goes back to it.
+SELECT wallet FROM wallet.create_wallet('moves_grant');
+SELECT balance FROM wallet.fund('moves_grant', 10, expires_at => now() + interval '1 day', promotional => true);
+SELECT balance FROM wallet.fund('moves_grant', 10);
+SELECT entry_id FROM wallet.charge('moves_grant', amount => 12) \gset
+SELECT promotional, amount, remaining, status FROM wallet.grants WHERE wallet = 'moves_grant' ORDER BY 1 DESC;
+SELECT amount, balance FROM wallet.refund('moves_grant', :'entry_id', 5);
+SELECT promotional, amount, remaining, status FROM wallet.grants WHERE wallet = 'moves_grant' ORDER BY 1 DESC;
+SELECT amount, balance FROM wallet.refund('moves_grant', :'entry_id');
+SELECT promotional, amount, remaining, status FROM wallet.grants WHERE wallet = 'moves_grant' ORDER BY 1 DESC;
+
 -- Corrections of either sign.
 SELECT amount, balance, replayed FROM wallet.adjust('moves', -10, 'counted twice', idempotency_key => 'a1');
 SELECT amount, balance, replayed FROM wallet.adjust('moves', -10, 'counted twice', idempotency_key => 'a1');
