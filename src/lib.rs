@@ -105,9 +105,20 @@ extension_sql_file!(
     requires = ["security", ledger::api::charge]
 );
 extension_sql_file!(
+    "../sql/schema/reports.sql",
+    name = "reports",
+    requires = [
+        "batch",
+        reporting::api::readable_wallet,
+        reporting::api::prune_windows,
+        pricing::api::price_usage,
+        pricing::compare::compare_models,
+    ]
+);
+extension_sql_file!(
     "../sql/schema/dump.sql",
     name = "dump",
-    requires = ["batch"]
+    requires = ["reports"]
 );
 extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 

@@ -21,3 +21,4 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.limits', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.access_grants', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.reservations', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.refunds', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.chargeback_rules', '');

@@ -1,3 +1,4 @@
 //! What the ledger tells, for people and for other programs.
 
+pub mod api;
 pub mod journal;

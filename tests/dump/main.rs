@@ -31,6 +31,7 @@ const TABLES: &[&str] = &[
     "limits",
     "reservations",
     "refunds",
+    "chargeback_rules",
     "access_grants",
 ];
 

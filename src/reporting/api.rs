@@ -1,0 +1,150 @@
+//! SQL functions that reports ask.
+
+use pgrx::default;
+use pgrx::prelude::*;
+
+use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::args;
+use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::funding::lock_wallet;
+use crate::ledger::once::Once;
+use crate::ledger::request::canonical;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock;
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::plan::{Run, Value};
+
+statement!(
+    EXISTS,
+    [TEXTOID],
+    "SELECT FROM wallet.wallets WHERE wallet_id = $1"
+);
+
+statement!(
+    SET_RULE,
+    [TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.chargeback_rules (wallet_id, rule, shares, changed_at)
+     VALUES ($1, $2, coalesce($3, '{}'), $4)
+     ON CONFLICT (wallet_id) DO UPDATE
+        SET rule = excluded.rule, shares = excluded.shares, changed_at = excluded.changed_at"
+);
+
+statement!(
+    PRUNE,
+    [TIMESTAMPTZOID],
+    "WITH gone AS (
+        DELETE FROM wallet.allowances
+         WHERE limit_id IS NOT NULL AND held = 0 AND window_end < $1 - interval '1 month'
+     RETURNING 1)
+     SELECT count(*) FROM gone"
+);
+
+/// The name of a wallet that the caller may read; raises otherwise. Reports ask it first.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn readable_wallet(wallet: Option<&str>) -> String {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        enter(Level::Reader, wallet, |_| {
+            if EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
+                return Err(Error::wallet_not_found(wallet));
+            }
+            Ok(wallet.to_owned())
+        })
+    };
+    work().or_raise()
+}
+
+/// The fractions of the teams, which are at most one together.
+fn check_shares(shares: Option<Jsonb>, is_fixed: bool) -> Result<()> {
+    let wrong = |detail: String| {
+        Error::argument("shares are not fractions of one")
+            .detail(detail)
+            .hint("Pass an object such as {\"research\": 0.6, \"sales\": 0.4} with the rule fixed.")
+    };
+    let Some(shares) = shares else {
+        return match is_fixed {
+            true => Err(wrong("The rule fixed needs shares.".to_owned())),
+            false => Ok(()),
+        };
+    };
+    if !is_fixed {
+        return Err(wrong("Only the rule fixed has shares.".to_owned()));
+    }
+    let Json::Object(shares) = shares.read("shares", args::MAX_DOCUMENT_BYTES)? else {
+        return Err(wrong("The argument shares is not an object.".to_owned()));
+    };
+    let mut sum = Amount::ZERO;
+    for (team, share) in &shares {
+        let share = match share {
+            Json::Number(number) => number.amount(team)?,
+            _ => return Err(wrong(format!("The share of {team} is not a number."))),
+        };
+        if share.is_negative() {
+            return Err(wrong(format!("The share of {team} is negative.")));
+        }
+        sum = sum.plus(share).map_err(crate::storage::numeric::overflow)?;
+    }
+    if sum.units() > crate::limits::limit::WHOLE {
+        return Err(wrong(format!("They add up to {sum}.")));
+    }
+    Ok(())
+}
+
+/// Says how what no team used is split over the teams of a wallet.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn set_chargeback_rule(
+    wallet: Option<&str>,
+    rule: Option<&str>,
+    shares: default!(Option<Jsonb>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let rules = ["none", "even", "use", "fixed"];
+        let rule = args::word("rule", rule, &rules, |word| word, &[])?;
+        check_shares(shares, rule == "fixed")?;
+        args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
+        let call = Once {
+            wallet,
+            call: "set_chargeback_rule",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("rule", owned(Some(rule))),
+                ("shares", shares.and_then(canonical)),
+            ]),
+        };
+        enter(Level::Billing, wallet, |_| {
+            lock_wallet(wallet)?;
+            if call.answered()?.is_some() {
+                return Ok(());
+            }
+            SET_RULE.run(&[
+                Value::Text(wallet),
+                Value::Text(rule),
+                Value::OptJsonb(shares),
+                Value::Time(clock::now()),
+            ])?;
+            call.remember(None)
+        })
+    };
+    work().or_raise();
+}
+
+/// Removes the windows of limits that ended a month ago, and says how many.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn prune_windows() -> i64 {
+    let work = || {
+        enter(Level::Admin, ALL_WALLETS, |_| {
+            PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
+        })
+    };
+    work().or_raise()
+}

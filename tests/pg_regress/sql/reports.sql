@@ -1,0 +1,68 @@
+-- Reports: use, chargeback, statement, forecast, savings, a page for psql, FOCUS. Their numbers are the ledger's.
+SELECT wallet FROM wallet.create_wallet('rep', low_balance => '{20}', time_zone => 'Europe/Berlin');
+SELECT balance FROM wallet.fund('rep', 100, reference => 'inv-1');
+SELECT wallet.set_price('rep-big', 'input_tokens', 10, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_price('rep-big', 'cache_read_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_price('rep-big', 'output_tokens', 40, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_price('rep-big', 'input_tokens', 5, per => 1000, service_tier => 'batch', effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_price('rep-small', 'input_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_price('rep-small', 'output_tokens', 2, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+-- Five charges in two months and three teams, one at the end of a day in Berlin, one refund.
+SELECT cost FROM wallet.charge('rep', '{"model":"rep-big","input_tokens":1000,"cache_read_tokens":500,"output_tokens":100}', user_id => 'ann', team => 'red', event_at => '2026-03-10T12:00Z', tags => '{"project":"moon"}');
+SELECT cost FROM wallet.charge('rep', '{"model":"rep-big","input_tokens":500}', user_id => 'ann', team => 'red', event_at => '2026-03-10T22:59:59Z');
+SELECT cost FROM wallet.charge('rep', '{"model":"rep-small","input_tokens":2000,"output_tokens":500}', user_id => 'ben', team => 'blue', event_at => '2026-03-10T23:00Z', service => 'chat', region => 'eu');
+SELECT entry_id FROM wallet.charge('rep', amount => 7, user_id => 'cy', event_at => '2026-03-31T23:00Z') \gset
+SELECT cost FROM wallet.charge('rep', amount => 3, event_at => '2026-03-20T10:00Z');
+SELECT amount FROM wallet.refund('rep', :'entry_id', 2);
+SELECT * FROM wallet.usage_daily WHERE wallet = 'rep' AND cost <> 0 ORDER BY day, team, model;
+SELECT sum(cost) = (SELECT -sum(amount) FROM wallet.entries WHERE wallet = 'rep' AND kind = 'charge') AS cost_is_the_ledgers,
+       sum(refunded) = (SELECT sum(amount) FROM wallet.entries WHERE wallet = 'rep' AND kind = 'refund') AS refunds_are_the_ledgers
+  FROM wallet.usage_daily WHERE wallet = 'rep';
+SELECT * FROM wallet.usage_by('rep', 'user');
+SELECT * FROM wallet.usage_by('rep', 'team', '2026-03-01Z', '2026-04-01Z');
+SELECT * FROM wallet.usage_by('rep', 'model', '2026-03-01Z', '2026-04-01Z');
+SELECT value, cost FROM wallet.usage_by('rep', 'day', "to" => '2026-05-01Z') ORDER BY value;
+SELECT value, cost FROM wallet.usage_by('rep', 'hour', "to" => '2026-03-12Z') ORDER BY value;
+SELECT value, cost FROM wallet.usage_by('rep', 'tag:project', "to" => '2026-05-01Z') ORDER BY value;
+SELECT value, cost FROM wallet.usage_by('rep', 'region', "to" => '2026-05-01Z') ORDER BY value;
+-- The month is Berlin's: the last charge of March there is April's. What no team used is shown, or split.
+SELECT * FROM wallet.chargeback('rep', '2026-03-15');
+SELECT * FROM wallet.chargeback('rep', '2026-04-01');
+SELECT wallet.set_chargeback_rule('rep', 'even');
+SELECT * FROM wallet.chargeback('rep', '2026-03-15');
+SELECT wallet.set_chargeback_rule('rep', 'use');
+SELECT * FROM wallet.chargeback('rep', '2026-03-15');
+SELECT wallet.set_chargeback_rule('rep', 'fixed', '{"red": 0.5, "green": 0.25}');
+SELECT * FROM wallet.chargeback('rep', '2026-03-15');
+SELECT sum(total_cost) = (SELECT sum(cost) FROM wallet.usage_by('rep', 'day') WHERE value LIKE '2026-03%') AS adds_up FROM wallet.chargeback('rep', '2026-03-15');
+-- A statement adds up.
+SELECT line, kind, regexp_replace(description, '^.*opening', 'opening') AS description, amount, balance FROM wallet.statement('rep');
+SELECT balance = wallet.balance_at('rep', now() + interval '1 minute') AS as_balance_at, balance = (SELECT balance FROM wallet.balances WHERE wallet = 'rep') AS as_balances
+  FROM wallet.statement('rep') WHERE kind = 'closing';
+SELECT wallet.balance_at('rep', '2020-01-01Z');
+-- Savings.
+SELECT * FROM wallet.savings('rep', models => '{rep-small}');
+-- A forecast needs some days.
+SELECT * FROM wallet.forecast('rep');
+SELECT wallet FROM wallet.create_wallet('rep_even');
+SELECT balance FROM wallet.fund('rep_even', 200);
+SELECT count(wallet.charge('rep_even', amount => 10, event_at => now() - n * interval '1 day')) FROM generate_series(1, 10) n;
+SELECT daily_burn, days_left, runs_out_at::date - current_date BETWEEN 9 AND 10 AS in_ten_days, earliest <= runs_out_at AS earliest, latest >= runs_out_at AS latest, suggested_topup, basis FROM wallet.forecast('rep_even');
+SELECT wallet FROM wallet.create_wallet('rep_week');
+SELECT balance FROM wallet.fund('rep_week', 1000);
+SELECT count(wallet.charge('rep_week', amount => 10, event_at => d)) FROM generate_series(now() - interval '35 days', now() - interval '1 day', '1 day') d WHERE extract(isodow FROM d AT TIME ZONE 'UTC') < 6;
+SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
+-- The page.
+SELECT regexp_replace(line, '\d{4}-\d\d-\d\d( \d\d:\d\d)?', '<time>', 'g') AS line FROM wallet.report('rep_even', 12) line;
+-- FOCUS: bought and billed, used at zero.
+SELECT "ChargeCategory", "ChargeDescription", "BilledCost", "EffectiveCost", "BillingCurrency", "ConsumedQuantity", "SubAccountId", "ChargeFrequency", "InvoiceId" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId";
+SELECT * FROM wallet.maintain();
+-- What is refused.
+CALL regress.fails($$ SELECT * FROM wallet.usage_by('rep', 'planet') $$);
+CALL regress.fails($$ SELECT * FROM wallet.usage_by('rep_none', 'user') $$);
+CALL regress.fails($$ SELECT * FROM wallet.chargeback('rep', NULL) $$);
+CALL regress.fails($$ SELECT * FROM wallet.statement('rep_none') $$);
+CALL regress.fails($$ SELECT wallet.balance_at('rep_none', now()) $$);
+CALL regress.fails($$ SELECT * FROM wallet.report('rep', 0) $$);
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('rep', 'fixed', '{"red": 1.5}') $$);
+CALL regress.fails($$ SELECT wallet.set_chargeback_rule('rep', 'sometimes') $$);
