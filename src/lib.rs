@@ -116,9 +116,14 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/proof.sql",
+    name = "proof",
+    requires = ["reports"]
+);
+extension_sql_file!(
     "../sql/schema/dump.sql",
     name = "dump",
-    requires = ["reports"]
+    requires = ["proof"]
 );
 extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 

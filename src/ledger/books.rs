@@ -30,13 +30,18 @@ pub struct Books<'a> {
 impl<'a> Books<'a> {
     /// Waits for charges under way, opens the books, and gives back what expired holds set aside.
     pub fn open(wallet: &'a str) -> Result<Books<'a>> {
+        Books::open_for(wallet, None)
+    }
+
+    /// The same for a call that closes a hold itself, whether or not its time has come.
+    pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
         if rules::known(wallet)?.grants_are_due() {
             grants::sweep(wallet)?;
         }
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;
         let mut whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
-        expiry::sweep(wallet, &mut whole)?;
+        expiry::sweep(wallet, &mut whole, hold)?;
         Ok(Books {
             wallet,
             rules,

@@ -319,7 +319,7 @@ impl<'a> Job<'a> {
         let credit = rules.credit_limit;
         let mut whole = Whole::new(wallet, lanes, credit)?;
         let before = whole.room()?;
-        expiry::sweep(wallet, &mut whole)?;
+        expiry::sweep(wallet, &mut whole, None)?;
         let room = whole.room()?;
         if room < job.cost {
             return Err(job.insufficient(whole.balance(credit)?, room)?);

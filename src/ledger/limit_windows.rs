@@ -56,12 +56,17 @@ statement!(
       GROUP BY u.subject, u.slice"
 );
 
+// Running windows are counted anew, maybe between other bounds. What holds have set aside stays.
 statement!(
     FORGET,
     [TEXTOID, UUIDOID, TIMESTAMPTZOID],
-    "UPDATE wallet.allowances
+    "WITH gone AS (
+        DELETE FROM wallet.allowances
+         WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3) AND held = 0
+     )
+     UPDATE wallet.allowances
         SET spent = 0, slices = NULL, attended = 0, version = version + 1
-      WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3)"
+      WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3) AND held > 0"
 );
 
 statement!(

@@ -28,7 +28,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
     if hold.status != "open" {
         return Err(hold.not_open());
     }
-    let mut books = Books::open(wallet)?;
+    let mut books = Books::open_for(wallet, Some(hold.id))?;
     let amount = hold.held;
     if hold.expires_at <= clock::now() {
         expire(wallet, &mut books.whole, &mut hold)?;

@@ -8,9 +8,14 @@ use crate::money::Amount;
 use crate::storage::{clock, store};
 
 /// Gives back what expired holds have set aside, in the balance and in the limits' windows. One
-/// that is being settled at the moment is left to its settlement.
-pub fn sweep(wallet: &str, whole: &mut Whole<'_>) -> Result<()> {
+/// that is being settled at the moment is left to its settlement: to another transaction's, or to the
+/// caller's own, which names it.
+pub fn sweep(wallet: &str, whole: &mut Whole<'_>, except: Option<[u8; 16]>) -> Result<()> {
     for mut hold in Hold::lock_expired(wallet, clock::now())? {
+        // Our own lock does not keep it from being found.
+        if Some(hold.id) == except {
+            continue;
+        }
         expire(wallet, whole, &mut hold)?;
     }
     Ok(())

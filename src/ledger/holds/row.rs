@@ -244,11 +244,8 @@ impl Hold {
             "settled" => "What it paid for is booked; book further use with charge().",
             _ => "Nothing is held any more; book the use with charge().",
         };
-        Error::new(
-            Code::HoldNotOpen,
-            format!("hold {} is not open", uuid_text(self.id)),
-        )
-        .detail(format!("It is {}.", self.status))
-        .hint(hint)
+        Error::new(Code::HoldNotOpen, "hold is not open")
+            .detail(format!("Hold {} is {}.", uuid_text(self.id), self.status))
+            .hint(hint)
     }
 }

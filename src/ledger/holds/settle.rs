@@ -79,7 +79,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if hold.status != "open" && hold.status != "expired" {
         return Err(hold.not_open());
     }
-    let mut books = Books::open(wallet)?;
+    let mut books = Books::open_for(wallet, Some(hold.id))?;
     let rules = books.rules.clone();
     rules.require_open(wallet)?;
     if hold.status == "open" && hold.expires_at <= clock::now() {

@@ -100,6 +100,16 @@ SELECT hold_id FROM wallet.hold('over', amount => 0.5) \gset
 SELECT expires_at > now() + interval '50 minutes' AS later FROM wallet.extend_hold('over', :'hold_id', '1 hour');
 SELECT amount FROM wallet.void('over', :'hold_id');
 
+-- So is one that nobody gave back before it was settled; and voiding one after its time gives it back.
+SELECT hold_id FROM wallet.hold('over', amount => 1, ttl => '0.1 seconds') \gset
+SELECT pg_sleep(0.2);
+SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 0.5);
+SELECT hold_id FROM wallet.hold('over', amount => 0.25, ttl => '0.1 seconds') \gset
+SELECT pg_sleep(0.2);
+SELECT amount, balance FROM wallet.void('over', :'hold_id');
+SELECT status, settled, held FROM wallet.holds WHERE hold_id = :'hold_id';
+SELECT balance, held FROM wallet.balances WHERE wallet = 'over';
+
 -- On many lanes.
 SELECT wallet FROM wallet.create_wallet('lanes_held', lanes => 8);
 SELECT balance FROM wallet.fund('lanes_held', 80);
