@@ -116,9 +116,14 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/statement_html.sql",
+    name = "statement_html",
+    requires = ["reports"]
+);
+extension_sql_file!(
     "../sql/schema/proof.sql",
     name = "proof",
-    requires = ["reports"]
+    requires = ["statement_html"]
 );
 extension_sql_file!(
     "../sql/schema/dump.sql",

@@ -66,6 +66,7 @@ AS $$
             ('reader',  'FUNCTION', 'forecast'),
             ('reader',  'FUNCTION', 'savings'),
             ('reader',  'FUNCTION', 'report'),
+            ('reader',  'FUNCTION', 'statement_html'),
             ('reader',  'TABLE',    'usage_entries'),
             ('reader',  'TABLE',    'usage_daily'),
             ('reader',  'TABLE',    'focus'),

@@ -406,8 +406,10 @@ BEGIN
                   FROM (VALUES (1, 'model'), (2, 'user'), (3, 'team')) s(n, dimension)
                  CROSS JOIN LATERAL (SELECT * FROM wallet.usage_by(report.wallet, s.dimension, since) LIMIT 5) t) r
          ORDER BY r.n, r.place;
-    RETURN NEXT '';
-    RETURN NEXT 'Limits';
+    IF EXISTS (SELECT FROM wallet.limits_status l WHERE l.wallet = report.wallet AND NOT l.paused) THEN
+        RETURN NEXT '';
+        RETURN NEXT 'Limits';
+    END IF;
     RETURN QUERY
         SELECT format('  %-40s %12s of %-12s %5s %%', left(concat_ws(' ', l.scope, nullif(l.subject, '*'), l.period, nullif(l.metric, 'amount')), 40),
                       l.used + l.held, l.max, coalesce(l.percent, 100))

@@ -54,6 +54,19 @@ SELECT count(wallet.charge('rep_week', amount => 10, event_at => d)) FROM genera
 SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
 -- The page.
 SELECT regexp_replace(line, '\d{4}-\d\d-\d\d( \d\d:\d\d)?', '<time>', 'g') AS line FROM wallet.report('rep_even', 12) line;
+-- The page of a month: the statement's numbers, names as text and never as elements.
+SELECT wallet FROM wallet.create_wallet('rep_html');
+SELECT balance FROM wallet.fund('rep_html', 50, reference => '<b>&"inv"</b>');
+SELECT cost FROM wallet.charge('rep_html', amount => 12.5, model => '<script>alert(1)</script>', user_id => 'ann & ben', team => 'r<d');
+CREATE TEMP TABLE page AS SELECT wallet.statement_html('rep_html', (now() AT TIME ZONE 'UTC')::date) AS html;
+SELECT html LIKE '<!DOCTYPE html>%' AS is_a_page, html LIKE '%<script%' AS has_script, html LIKE '%&lt;script&gt;alert(1)&lt;/script&gt;%' AS shows_the_name,
+       html LIKE '%&lt;b&gt;%' AS shows_the_reference, html ~ 'src=|href=|url\(|@import' AS loads_anything
+  FROM page;
+SELECT bool_and(html LIKE '%>' || s.balance || '<%') AS balances_are_there, bool_and(s.amount IS NULL OR html LIKE '%>' || s.amount || '<%') AS amounts_are_there
+  FROM page, wallet.statement('rep_html', date_trunc('month', now(), 'UTC')) s;
+SELECT count(*) = extract(day FROM date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month - 1 day') AS every_day FROM page, regexp_matches(html, '<rect', 'g');
+CALL regress.fails($$ SELECT wallet.statement_html('rep_none', now()::date) $$);
+CALL regress.fails($$ SELECT wallet.statement_html('rep', NULL) $$);
 -- FOCUS: bought and billed, used at zero.
 SELECT "ChargeCategory", "ChargeDescription", "BilledCost", "EffectiveCost", "BillingCurrency", "ConsumedQuantity", "SubAccountId", "ChargeFrequency", "InvoiceId" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId";
 SELECT * FROM wallet.maintain();
