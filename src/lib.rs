@@ -105,10 +105,30 @@ extension_sql_file!(
     requires = ["security", ledger::api::charge]
 );
 extension_sql_file!(
+    "../sql/schema/members.sql",
+    name = "members",
+    requires = [
+        "batch",
+        access::keys_api::write_key,
+        access::keys_api::write_ip_rules,
+        access::keys_api::set_devices,
+        access::keys_api::rotate_key,
+        access::keys_api::revoke_key,
+        access::members_api::set_member,
+        access::members_api::drop_member,
+        access::members_api::set_model_rules,
+    ]
+);
+extension_sql_file!(
+    "../sql/schema/audit.sql",
+    name = "audit",
+    requires = ["members"]
+);
+extension_sql_file!(
     "../sql/schema/reports.sql",
     name = "reports",
     requires = [
-        "batch",
+        "audit",
         reporting::api::readable_wallet,
         reporting::api::prune_windows,
         pricing::api::price_usage,

@@ -22,3 +22,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.access_grants', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.reservations', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.refunds', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.chargeback_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.audit_log', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.members', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.api_keys', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.origin_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.model_rules', '');

@@ -14,7 +14,7 @@ COMMENT ON FUNCTION wallet.create_voucher IS 'Makes a voucher code that wallets 
 COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL003, WL006, WL014, WL004.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back what is left of a grant. Errors: 22023, 42501, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again every period; an amount of zero stops it. Errors: 22023, WL012, 42501, WL003, WL006, WL004.';
-COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, WL009, 42501, WL003, WL006, WL004, WL005, WL001, WL002.';
+COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL005, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'The name of a wallet that the caller may read; reports ask it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Says how what no team used is split over the teams: none, even, use, fixed. Errors: 22023, WL012, 42501, WL003, WL006.';
 COMMENT ON FUNCTION wallet.prune_windows IS 'Removes the windows of limits that ended a month ago, and says how many; maintain() calls it. Errors: 42501.';

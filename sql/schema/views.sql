@@ -74,12 +74,14 @@ SELECT l.wallet_id AS wallet,
        l.idempotency_key,
        l.metadata,
        l.related_id,
-       CASE WHEN l.kind IN ('f', 'b') THEN l.usage END AS original
+       CASE WHEN l.kind IN ('f', 'b') THEN l.usage END AS original,
+       l.key_id
   FROM wallet.ledger l;
 COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry that this one belongs to, such as the charge that it prices.';
+COMMENT ON COLUMN wallet.entries.key_id IS 'The key that was used.';
 COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: amount, currency, rate, and what rounding added.';
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
 

@@ -17,7 +17,8 @@ CREATE TABLE wallet.wallets (
     metadata               jsonb NOT NULL DEFAULT '{}',
     created_at             timestamptz NOT NULL,
     attention              bigint NOT NULL DEFAULT 0,
-    grants_due             timestamptz
+    grants_due             timestamptz,
+    guarded                boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
@@ -25,6 +26,7 @@ COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may go bel
 COMMENT ON COLUMN wallet.wallets.debt IS 'What a late failure of a funding left unpaid; it stands beside the balance.';
 COMMENT ON COLUMN wallet.wallets.attention IS 'Counts fundings that could not look at all lanes; the next charge does, and notes the count in the lanes.';
 COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is granted again; infinity: never; NULL: the wallet has none but plain fundings. The first call after it does what is due.';
+COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
 
 -- The one mechanism behind balance and limits: a bounded counter in lanes.

@@ -3,7 +3,8 @@
 use pgrx::default;
 use pgrx::prelude::*;
 
-use crate::access::rights::{ALL_WALLETS, Level, enter, readable_by};
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::{ALL_WALLETS, Level, readable_by};
 use crate::args;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
 use crate::statement;
@@ -106,20 +107,30 @@ fn grant_access(
         } = change(db_role, level, wallet, actor)?;
         args::name("idempotency_key", idempotency_key)?;
         args::document("metadata", metadata)?;
-        enter(Level::Admin, wallet, |_| {
-            require_role(role)?;
-            if wallet != ALL_WALLETS && WALLET_EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
-                return Err(Error::wallet_not_found(wallet));
-            }
-            FORGET_NAMESAKE.run(&[Value::Text(role)])?;
-            GRANT.run(&[
-                Value::Text(wallet),
-                Value::Text(role),
-                Value::Text(level.as_str()),
-                Value::Time(clock::now()),
-            ])?;
-            APPLY.run(&[Value::Text(role)]).map(drop)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: "grant_access",
+                of: Of::Access,
+                actor,
+                metadata,
+            },
+            |_| {
+                require_role(role)?;
+                if wallet != ALL_WALLETS && WALLET_EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
+                    return Err(Error::wallet_not_found(wallet));
+                }
+                FORGET_NAMESAKE.run(&[Value::Text(role)])?;
+                GRANT.run(&[
+                    Value::Text(wallet),
+                    Value::Text(role),
+                    Value::Text(level.as_str()),
+                    Value::Time(clock::now()),
+                ])?;
+                APPLY.run(&[Value::Text(role)]).map(drop)
+            },
+        )
     };
     work().or_raise();
 }
@@ -143,25 +154,35 @@ fn revoke_access(
         } = change(db_role, level, wallet, actor)?;
         args::name("idempotency_key", idempotency_key)?;
         args::document("metadata", metadata)?;
-        enter(Level::Admin, wallet, |_| {
-            let values = [
-                Value::Text(wallet),
-                Value::Text(role),
-                Value::Text(level.as_str()),
-            ];
-            if REVOKE.run(&values)?.is_empty() {
-                return Err(Error::new(
-                    Code::ObjectNotFound,
-                    format!("role {} has no such grant", quoted(role)),
-                )
-                .detail(format!("It does not have {} on {wallet}.", level.as_str()))
-                .hint("See wallet.access_grants for what was granted."));
-            }
-            if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
-                return Ok(());
-            }
-            APPLY.run(&[Value::Text(role)]).map(drop)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: "revoke_access",
+                of: Of::Access,
+                actor,
+                metadata,
+            },
+            |_| {
+                let values = [
+                    Value::Text(wallet),
+                    Value::Text(role),
+                    Value::Text(level.as_str()),
+                ];
+                if REVOKE.run(&values)?.is_empty() {
+                    return Err(Error::new(
+                        Code::ObjectNotFound,
+                        format!("role {} has no such grant", quoted(role)),
+                    )
+                    .detail(format!("It does not have {} on {wallet}.", level.as_str()))
+                    .hint("See wallet.access_grants for what was granted."));
+                }
+                if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
+                    return Ok(());
+                }
+                APPLY.run(&[Value::Text(role)]).map(drop)
+            },
+        )
     };
     work().or_raise();
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::guard::{Role, blocked, may_not};
 use crate::statement;
 use crate::storage::invalidation;
 use crate::storage::plan::{Run, Value};
@@ -65,6 +66,12 @@ statement!(
     "SELECT DISTINCT db_role, level FROM wallet.access_grants"
 );
 
+statement!(
+    ROLE,
+    [TEXTOID, TEXTOID],
+    "SELECT role, blocked FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
+);
+
 /// What was granted on a wallet: database role and level.
 type Grants = Rc<[(String, Level)]>;
 
@@ -80,6 +87,67 @@ pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Resul
         require(session, level, wallet)?;
         work(session)
     })
+}
+
+/// The same, and the actor's role must not stand against it where the actor is a member: WL009.
+pub fn enter_as<T>(
+    level: Level,
+    wallet: &str,
+    actor: Option<&str>,
+    work: impl FnOnce(&Session) -> Result<T>,
+) -> Result<T> {
+    enter(level, wallet, |session| {
+        if let Some(role) = role_of(wallet, actor)?
+            && !role_covers(role, level)
+        {
+            return Err(may_not(
+                role,
+                match level {
+                    Level::Reader => "look",
+                    Level::Charger => "spend",
+                    Level::Billing => "move money",
+                    Level::Admin => "change rules",
+                },
+            ));
+        }
+        work(session)
+    })
+}
+
+/// WL009 unless the actor is an owner or no member at all.
+pub fn require_owner(wallet: &str, actor: Option<&str>, what: &str) -> Result<()> {
+    match role_of(wallet, actor)? {
+        None | Some(Role::Owner) => Ok(()),
+        Some(role) => Err(may_not(role, what)),
+    }
+}
+
+/// The actor's role where the actor is a member; WL009 when it is blocked.
+fn role_of(wallet: &str, actor: Option<&str>) -> Result<Option<Role>> {
+    let Some(actor) = actor else {
+        return Ok(None);
+    };
+    let rows = ROLE.run(&[Value::Text(wallet), Value::Text(actor)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    if rows.need(0, 1)? {
+        return Err(blocked(actor));
+    }
+    let role: String = rows.need(0, 0)?;
+    Role::parse(&role)
+        .map(Some)
+        .ok_or_else(|| Error::internal(format!("unknown role {role:?}")))
+}
+
+/// What a role may have done, in the words of levels.
+fn role_covers(role: Role, level: Level) -> bool {
+    match level {
+        Level::Reader => true,
+        Level::Charger => role.spends(),
+        Level::Billing => matches!(role, Role::Owner | Role::Admin | Role::Billing),
+        Level::Admin => matches!(role, Role::Owner | Role::Admin),
+    }
 }
 
 /// Runs `work` as the owner after checking that the caller may read any wallet at all.

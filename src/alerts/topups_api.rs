@@ -5,7 +5,8 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::rights::{Level, enter, enter_some};
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::{Level, enter_as, enter_some};
 use crate::alerts::topups::{self, End, Rule, Topup};
 use crate::args;
 use crate::composite;
@@ -254,9 +255,17 @@ fn set_topup_rule(
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint(&[("rule", rule.and_then(canonical))]),
         };
-        enter(Level::Billing, wallet, |_| {
-            topups::set(wallet, checked.as_ref(), call)
-        })
+        enter_audited(
+            Level::Billing,
+            &Act {
+                wallet,
+                action: "set_topup_rule",
+                of: Of::Topups,
+                actor,
+                metadata,
+            },
+            |_| topups::set(wallet, checked.as_ref(), call),
+        )
     };
     work().or_raise();
     rule
@@ -320,7 +329,9 @@ fn complete_topup(
     let work = || {
         let mut end = end(wallet, topup_id, actor, metadata)?;
         end.reference = args::name("reference", reference)?;
-        let topup = enter(Level::Billing, end.wallet, |_| topups::complete(&end))?;
+        let topup = enter_as(Level::Billing, end.wallet, actor, |_| {
+            topups::complete(&end)
+        })?;
         Ok(row(&end, topup))
     };
     work().or_raise()
@@ -340,7 +351,7 @@ fn fail_topup(
     let work = || {
         let mut end = end(wallet, topup_id, actor, metadata)?;
         end.reason = args::text("reason", reason)?;
-        let topup = enter(Level::Billing, end.wallet, |_| topups::fail(&end))?;
+        let topup = enter_as(Level::Billing, end.wallet, actor, |_| topups::fail(&end))?;
         Ok(row(&end, topup))
     };
     work().or_raise()

@@ -4,10 +4,11 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Inet, Uuid, default};
 
+use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::composite;
-use crate::error::{Code, Error, OrRaise, Result};
+use crate::error::{Error, OrRaise, Result};
 use crate::ledger::charge;
 use crate::ledger::once::Once;
 use crate::ledger::replay::Charged;
@@ -142,7 +143,17 @@ fn create_wallet(
                 ("lanes", Some(new.lanes.to_string())),
             ]),
         };
-        enter(Level::Admin, name, |_| wallets::create(&new, call))
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet: name,
+                action: "create_wallet",
+                of: Of::NewWallet,
+                actor,
+                metadata: None,
+            },
+            |_| wallets::create(&new, call),
+        )
     };
     row(work())
 }
@@ -183,7 +194,6 @@ fn update_wallet(
             .detail("Known are: reject, unpriced, price_of:MODEL.")
             .hint("Give one of these, such as price_of:gpt-4o."));
         }
-        unsupported("members_only", members_only == Some(true), "members")?;
         let changes = Changes {
             credit_limit: amount("credit_limit", credit_limit)?,
             low_balance: self::low_balance(low_balance)?,
@@ -205,6 +215,7 @@ fn update_wallet(
                 ("low_balance", changes.low_balance.as_deref().map(list)),
                 ("time_zone", owned(time_zone)),
                 ("unknown_price", owned(unknown_price)),
+                ("members_only", members_only.map(|only| only.to_string())),
                 (
                     "freeze_on_chargeback",
                     freeze_on_chargeback.map(|freeze| freeze.to_string()),
@@ -217,9 +228,17 @@ fn update_wallet(
                 ),
             ]),
         };
-        enter(Level::Admin, wallet, |_| {
-            wallets::update(wallet, &changes, call)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: "update_wallet",
+                of: Of::Wallet,
+                actor,
+                metadata: None,
+            },
+            |_| wallets::update(wallet, &changes, call),
+        )
     };
     row(work())
 }
@@ -247,9 +266,17 @@ fn turn(
             key,
             fingerprint,
         };
-        enter(Level::Admin, wallet, |_| {
-            wallets::turn(wallet, turn, reason, call)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: call.call,
+                of: Of::Wallet,
+                actor,
+                metadata,
+            },
+            |_| wallets::turn(wallet, turn, reason, call),
+        )
     };
     row(work())
 }
@@ -339,24 +366,19 @@ fn set_lanes(
             key,
             fingerprint,
         };
-        enter(Level::Admin, wallet, |_| {
-            wallets::set_lanes(wallet, lanes, call)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: "set_lanes",
+                of: Of::Wallet,
+                actor,
+                metadata,
+            },
+            |_| wallets::set_lanes(wallet, lanes, call),
+        )
     };
     row(work())
-}
-
-/// Refuses what this version cannot do rather than to ignore it.
-pub fn unsupported(argument: &str, given: bool, what: &str) -> Result<()> {
-    if !given {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::FeatureNotSupported,
-        format!("{argument} is not supported"),
-    )
-    .detail(format!("This version has no {what}."))
-    .hint(format!("Leave {argument} out.")))
 }
 
 /// Takes the cost of a usage, or an amount, from a wallet and returns the entry and the balance
@@ -376,7 +398,7 @@ fn charge(
     tags: default!(Option<Jsonb>, "NULL"),
     event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
     key: default!(Option<&str>, "NULL"),
-    #[allow(unused)] client_ip: default!(Option<Inet>, "NULL"),
+    client_ip: default!(Option<Inet>, "NULL"),
     device: default!(Option<&str>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
@@ -396,6 +418,7 @@ fn charge(
         tags,
         event_at,
         key,
+        client_ip,
         device,
         idempotency_key,
         actor,

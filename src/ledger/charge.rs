@@ -10,6 +10,7 @@ use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants;
+use crate::ledger::guard::Who;
 use crate::ledger::holds::expiry;
 use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::{self, Charged};
@@ -104,6 +105,8 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
 pub struct Job<'a> {
     request: &'a Request<'a>,
     rules: &'a Rules,
+    /// To whom it is attributed.
+    pub who: Who<'a>,
     /// What it costs.
     pub cost: Amount,
     /// The usage, priced.
@@ -117,11 +120,27 @@ impl<'a> Job<'a> {
     /// A request that would be booked now.
     pub fn new(request: &'a Request<'a>, rules: &'a Rules) -> Result<Job<'a>> {
         rules.require_active(request.wallet)?;
-        Job::at(request, rules, clock::now())
+        let who = rules.admit(request)?;
+        Job::of(request, rules, who, clock::now())
     }
 
-    /// The same without asking whether the wallet may be spent from, for the windows of a moment.
+    /// The same without asking who may spend, for the windows of a moment: what was let in before
+    /// goes on.
     pub fn at(request: &'a Request<'a>, rules: &'a Rules, now: Timestamp) -> Result<Job<'a>> {
+        let who = Who {
+            user_id: request.user_id,
+            team: request.team,
+            key_id: request.key_id,
+        };
+        Job::of(request, rules, who, now)
+    }
+
+    fn of(
+        request: &'a Request<'a>,
+        rules: &'a Rules,
+        who: Who<'a>,
+        now: Timestamp,
+    ) -> Result<Job<'a>> {
         let priced = match &request.asked {
             Asked::Amount(_) => None,
             Asked::Late(priced, _) => Some(Priced::clone(priced)),
@@ -142,12 +161,13 @@ impl<'a> Job<'a> {
         let lines = priced.as_ref().map(|priced| encode(&priced.lines));
         let applied = applicable(
             &rules.limits,
-            &spending(request, priced.as_ref(), cost),
+            &spending(request, who, priced.as_ref(), cost),
             now,
         )?;
         Ok(Job {
             request,
             rules,
+            who,
             cost,
             priced,
             lines,
@@ -197,8 +217,9 @@ impl<'a> Job<'a> {
                 Asked::Late(_, charge) => Some(charge),
                 _ => None,
             },
-            user_id: request.user_id,
-            team: request.team,
+            user_id: self.who.user_id,
+            team: self.who.team,
+            key_id: self.who.key_id,
             provider: priced.and_then(|priced| priced.provider.as_deref()),
             model: request.model.as_deref(),
             service: request
@@ -367,6 +388,7 @@ impl<'a> Job<'a> {
 /// A request as limits look at it.
 fn spending<'a>(
     request: &'a Request<'_>,
+    who: Who<'a>,
     priced: Option<&'a Priced>,
     cost: Amount,
 ) -> Spending<'a> {
@@ -389,13 +411,13 @@ fn spending<'a>(
         },
     };
     Spending {
-        user_id: request.user_id,
-        team: request.team,
+        user_id: who.user_id,
+        team: who.team,
         model: request.model.as_deref(),
         service: request
             .service
             .or(priced.and_then(|priced| priced.service.as_deref())),
-        key_id: request.key_id,
+        key_id: who.key_id,
         tags: request.tags.as_ref().map(|tags| tags.value.into()),
         measured,
     }

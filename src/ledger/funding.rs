@@ -3,7 +3,7 @@
 //! A pending funding is a row of `funding_requests` and nothing else: no entry, no money. The entry
 //! that credits it has its id. One provider's reference is credited once, whatever the keys say.
 
-use crate::access::rights::{Level, enter};
+use crate::access::rights::{Level, enter_as};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::credit::{Credit, credit};
 use crate::ledger::fx::{self, Original};
@@ -299,6 +299,7 @@ fn book(
         fingerprint: paid.fingerprint,
         related_id: None,
         user_id: None,
+        key_id: None,
         team: None,
         provider: None,
         model: None,
@@ -716,6 +717,10 @@ pub fn fail(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
 }
 
 /// Runs a call on a wallet's fundings with the rights that it needs.
-pub fn with_rights<T>(wallet: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    enter(LEVEL, wallet, |_| work())
+pub fn with_rights<T>(
+    wallet: &str,
+    actor: Option<&str>,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    enter_as(LEVEL, wallet, actor, |_| work())
 }

@@ -4,7 +4,8 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::access::audit::{Act, Of, enter_making};
+use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
@@ -91,7 +92,7 @@ fn fund(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        funding::with_rights(wallet, || funding::fund(&funding))
+        funding::with_rights(wallet, actor, || funding::fund(&funding))
     };
     fund_row(work().or_raise())
 }
@@ -144,7 +145,7 @@ fn settle_funding(
     let work = || {
         let change = change(wallet, entry_id, None, actor, metadata)?;
         let call = once("settle_funding", &change, idempotency_key)?;
-        funding::with_rights(change.wallet, || funding::settle(&change, call))
+        funding::with_rights(change.wallet, actor, || funding::settle(&change, call))
     };
     fund_row(work().or_raise())
 }
@@ -163,7 +164,7 @@ fn fail_funding(
     let work = || {
         let change = change(wallet, entry_id, reason, actor, metadata)?;
         let call = once("fail_funding", &change, idempotency_key)?;
-        funding::with_rights(change.wallet, || funding::fail(&change, call))
+        funding::with_rights(change.wallet, actor, || funding::fail(&change, call))
     };
     fund_row(work().or_raise())
 }
@@ -182,7 +183,7 @@ fn reverse_funding(
     let work = || {
         let change = change(wallet, entry_id, reason, actor, metadata)?;
         let key = args::name("idempotency_key", idempotency_key)?;
-        funding::with_rights(change.wallet, || reversal::reverse(&change, key))
+        funding::with_rights(change.wallet, actor, || reversal::reverse(&change, key))
     };
     let reversed = work().or_raise();
     ReversalRow(vec![
@@ -234,7 +235,17 @@ fn set_fx_rate(
         }
         // The rate itself is the key: setting the same one again changes nothing.
         args::name("idempotency_key", idempotency_key)?;
-        enter(Level::Admin, ALL_WALLETS, |_| fx::set(&new))
+        enter_making(
+            Level::Admin,
+            &Act {
+                wallet: ALL_WALLETS,
+                action: "set_fx_rate",
+                of: Of::Rate,
+                actor,
+                metadata,
+            },
+            |_| fx::set(&new),
+        )
     };
     Uuid::from_bytes(work().or_raise())
 }
@@ -279,7 +290,17 @@ fn create_voucher(
                 ("max_redemptions", Some(new.max_redemptions.to_string())),
             ]),
         };
-        enter(Level::Admin, ALL_WALLETS, |_| vouchers::create(&new, call))
+        enter_making(
+            Level::Admin,
+            &Act {
+                wallet: ALL_WALLETS,
+                action: "create_voucher",
+                of: Of::Voucher,
+                actor,
+                metadata,
+            },
+            |_| vouchers::create(&new, call),
+        )
     };
     Uuid::from_bytes(work().or_raise())
 }
@@ -307,7 +328,9 @@ fn redeem_voucher(
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint(&[("code", owned(code))]),
         };
-        funding::with_rights(redemption.wallet, || vouchers::redeem(&redemption, call))
+        funding::with_rights(redemption.wallet, actor, || {
+            vouchers::redeem(&redemption, call)
+        })
     };
     fund_row(work().or_raise())
 }

@@ -726,6 +726,7 @@ fn blank<'a>(wallet: &'a str, contra: &'a str) -> Entry<'a> {
         fingerprint: None,
         related_id: None,
         user_id: None,
+        key_id: None,
         team: None,
         provider: None,
         model: None,

@@ -4,6 +4,8 @@ use pgrx::datum::{Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::Level;
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
@@ -56,7 +58,7 @@ fn void_grant(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        with_rights(void.wallet, || grants::void(&void))
+        with_rights(void.wallet, actor, || grants::void(&void))
     };
     let voided = work().or_raise();
     VoidRow(vec![
@@ -154,7 +156,17 @@ fn set_recurring_grant(
                 ("rollover_max", new.rollover_max.map(Amount::to_fixed)),
             ]),
         };
-        with_rights(new.wallet, || recurring::set(&new, call))
+        enter_audited(
+            Level::Billing,
+            &Act {
+                wallet: new.wallet,
+                action: "set_recurring_grant",
+                of: Of::Recurring,
+                actor,
+                metadata,
+            },
+            |_| recurring::set(&new, call),
+        )
     };
     let set = work().or_raise();
     RecurringRow(vec![

@@ -4,7 +4,7 @@ use pgrx::datum::{Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Inet, Uuid, default};
 
-use crate::access::rights::{Level, enter};
+use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
@@ -72,7 +72,7 @@ fn hold(
     tags: default!(Option<Jsonb>, "NULL"),
     event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
     key: default!(Option<&str>, "NULL"),
-    #[allow(unused)] client_ip: default!(Option<Inet>, "NULL"),
+    client_ip: default!(Option<Inet>, "NULL"),
     device: default!(Option<&str>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
@@ -91,6 +91,7 @@ fn hold(
         tags,
         event_at,
         key,
+        client_ip,
         device,
         idempotency_key,
         actor,
@@ -181,7 +182,9 @@ fn settle(
             is_final,
             over,
         };
-        enter(Level::Charger, wallet, |_| settle::settle(&settlement))
+        enter_as(Level::Charger, wallet, actor, |_| {
+            settle::settle(&settlement)
+        })
     };
     charge_row(work().or_raise())
 }
@@ -212,7 +215,7 @@ fn void(
                 ("reason", owned(reason)),
             ]),
         };
-        enter(Level::Charger, wallet, |_| {
+        enter_as(Level::Charger, wallet, actor, |_| {
             close::void(wallet, hold_id, reason, call)
         })
     };
@@ -245,7 +248,7 @@ fn extend_hold(
                 ("ttl", Some(ttl.to_string())),
             ]),
         };
-        enter(Level::Charger, wallet, |_| {
+        enter_as(Level::Charger, wallet, actor, |_| {
             close::extend(wallet, hold_id, ttl, call)
         })
     };

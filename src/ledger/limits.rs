@@ -2,8 +2,8 @@
 //! windows have spent, which the ledger knows, and must hold all lanes while it does.
 
 use crate::access::rights::Level;
-use crate::allowance::whole::Extent;
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::change::change;
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::limit_windows::{count_running, reallot};
 use crate::ledger::once::Once;
@@ -13,7 +13,7 @@ use crate::limits::metric::Metric;
 use crate::limits::period::Period;
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock::{self, Timestamp};
+use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{LimitRow, uuid_text};
@@ -108,13 +108,6 @@ statement!(
 );
 
 statement!(
-    TOUCH_EPOCH,
-    [TEXTOID, INT8OID],
-    "UPDATE wallet.allowances SET epoch = $2, version = version + 1
-      WHERE wallet_id = $1 AND allowance_id = '00000000-0000-0000-0000-000000000000'"
-);
-
-statement!(
     ZONE,
     [TEXTOID],
     "SELECT time_zone FROM wallet.wallets WHERE wallet_id = $1"
@@ -156,7 +149,7 @@ pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
     if let Some(answer) = call.answered()? {
         return answer_id(answer.result());
     }
-    let id = change_rules(new.wallet, |now| write(new, now))?;
+    let id = change(new.wallet, |now| write(new, now))?;
     let mut json = Builder::default();
     json.begin_object();
     json.text("limit_id", Some(&uuid_text(id)));
@@ -176,16 +169,6 @@ fn answer_id(result: Option<Jsonb>) -> Result<[u8; 16]> {
         }
         _ => Err(lost()),
     }
-}
-
-/// Changes limits of a wallet while no charge is under way.
-fn change_rules<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
-    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
-    rules.require_open(wallet)?;
-    let changed = change(clock::now())?;
-    // Charges that know the old rules see another epoch on their lane and read them again.
-    TOUCH_EPOCH.run(&[Value::Text(wallet), Value::Int8(rules::new_epoch())])?;
-    Ok(changed)
 }
 
 fn row_of(rows: &Rows) -> Result<LimitRow> {
@@ -313,7 +296,7 @@ pub fn raise(raise: &Raise<'_>, call: Once<'_>) -> Result<Amount> {
             _ => Err(lost()),
         };
     }
-    let max = change_rules(wallet, |now| {
+    let max = change(wallet, |now| {
         let mut row = find(wallet, raise.limit_id)?;
         let overflow = crate::storage::numeric::overflow;
         let (raised_by, raised_until): (Vec<Amount>, Vec<Timestamp>) = row
@@ -352,7 +335,7 @@ pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: Once<'_>) -> Result<()
     if call.answered()?.is_some() {
         return Ok(());
     }
-    change_rules(wallet, |_| {
+    change(wallet, |_| {
         let row = find(wallet, limit_id)?;
         let values = [Value::Text(wallet), Value::Uuid(row.id)];
         DROP.run(&values)?;

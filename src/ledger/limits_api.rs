@@ -3,9 +3,10 @@
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
 
+use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::error::{Error, OrRaise, Result, quoted};
 use crate::ledger::limits::{self, NewLimit, Raise};
 use crate::ledger::limits_check::{self, Asked, Check};
 use crate::ledger::once::Once;
@@ -135,46 +136,56 @@ fn set_limit(
         args::name("actor", actor)?;
         let time_zone = args::name("time_zone", time_zone)?;
         let key = args::name("idempotency_key", idempotency_key)?;
-        enter(limits::LEVEL, wallet, |_| {
-            let metric = metric_of(metric)?;
-            let mut fingerprint = Fingerprint::new(0);
-            fingerprint.field("max", Some(&max.to_fixed()));
-            fingerprint.field("period", Some(&period_name));
-            fingerprint.field("scope", Some(&scope.as_str()));
-            fingerprint.field("subject", Some(subject));
-            fingerprint.field("metric", Some(metric.as_str()));
-            fingerprint.field("mode", Some(mode.as_str()));
-            for level in &warn_at {
-                fingerprint.field("warn_at", Some(&level.to_fixed()));
-            }
-            fingerprint.field("time_zone", time_zone);
-            let day = period.anchor().map(|day| day.to_string());
-            fingerprint.field("anchor", day.as_deref());
-            fingerprint.field(
-                "paused",
-                paused.map(|paused| if paused { "t" } else { "f" }),
-            );
-            let call = Once {
+        enter_audited(
+            limits::LEVEL,
+            &Act {
                 wallet,
-                call: "set_limit",
-                key,
-                fingerprint: fingerprint.finish(),
-            };
-            let new = NewLimit {
-                wallet,
-                scope,
-                subject,
-                period,
-                period_name,
-                metric,
-                mode,
-                max,
-                warn_at,
-                time_zone,
-                paused,
-            };
-            limits::set(&new, call)
-        })
+                action: "set_limit",
+                of: Of::Limits,
+                actor,
+                metadata,
+            },
+            |_| {
+                let metric = metric_of(metric)?;
+                let mut fingerprint = Fingerprint::new(0);
+                fingerprint.field("max", Some(&max.to_fixed()));
+                fingerprint.field("period", Some(&period_name));
+                fingerprint.field("scope", Some(&scope.as_str()));
+                fingerprint.field("subject", Some(subject));
+                fingerprint.field("metric", Some(metric.as_str()));
+                fingerprint.field("mode", Some(mode.as_str()));
+                for level in &warn_at {
+                    fingerprint.field("warn_at", Some(&level.to_fixed()));
+                }
+                fingerprint.field("time_zone", time_zone);
+                let day = period.anchor().map(|day| day.to_string());
+                fingerprint.field("anchor", day.as_deref());
+                fingerprint.field(
+                    "paused",
+                    paused.map(|paused| if paused { "t" } else { "f" }),
+                );
+                let call = Once {
+                    wallet,
+                    call: "set_limit",
+                    key,
+                    fingerprint: fingerprint.finish(),
+                };
+                let new = NewLimit {
+                    wallet,
+                    scope,
+                    subject,
+                    period,
+                    period_name,
+                    metric,
+                    mode,
+                    max,
+                    warn_at,
+                    time_zone,
+                    paused,
+                };
+                limits::set(&new, call)
+            },
+        )
     };
     Uuid::from_bytes(work().or_raise())
 }
@@ -232,7 +243,17 @@ fn raise_limit(
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint.finish(),
         };
-        enter(limits::LEVEL, wallet, |_| limits::raise(&raise, call))
+        enter_audited(
+            limits::LEVEL,
+            &Act {
+                wallet,
+                action: "raise_limit",
+                of: Of::Limits,
+                actor,
+                metadata,
+            },
+            |_| limits::raise(&raise, call),
+        )
     };
     work().or_raise()
 }
@@ -260,9 +281,17 @@ fn drop_limit(
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint.finish(),
         };
-        enter(limits::LEVEL, wallet, |_| {
-            limits::drop_limit(wallet, limit_id, call)
-        })
+        enter_audited(
+            limits::LEVEL,
+            &Act {
+                wallet,
+                action: "drop_limit",
+                of: Of::Limits,
+                actor,
+                metadata,
+            },
+            |_| limits::drop_limit(wallet, limit_id, call),
+        )
     };
     work().or_raise();
 }
@@ -281,6 +310,8 @@ fn check_limits(
     key: default!(Option<&str>, "NULL"),
     amount: default!(Option<Number>, "0"),
     usage: default!(Option<Jsonb>, "NULL"),
+    client_ip: default!(Option<pgrx::Inet>, "NULL"),
+    device: default!(Option<&str>, "NULL"),
 ) -> TableIterator<
     'static,
     (
@@ -306,13 +337,6 @@ fn check_limits(
             args::name(name, value)?;
         }
         let tags = args::document("tags", tags)?.map(|tags| tags.value);
-        if key.is_some() {
-            return Err(
-                Error::new(Code::NotPermitted, "key is not a key of the wallet")
-                    .detail("The wallet has no key that this could be.")
-                    .hint("Leave the key out, or pass one that the wallet has."),
-            );
-        }
         let mut model = model.map(str::to_owned);
         let asked = match usage {
             Some(object) => {
@@ -332,7 +356,9 @@ fn check_limits(
             model,
             service,
             tags,
-            key_id: None,
+            secret: args::name("key", key)?,
+            client_ip: crate::ledger::request::address(client_ip)?,
+            device: args::name("device", device)?,
             asked,
         };
         enter(Level::Reader, wallet, |_| limits_check::check(&check))

@@ -1,8 +1,10 @@
 //! What the balance and the limits would say to a request.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
-use crate::error::Result;
+use crate::error::{Code, Result};
+use crate::ledger::guard::{Caller, Who, unknown_key};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::rules::{self, Status};
 use crate::limits::limit::{Spending, applicable};
@@ -29,10 +31,40 @@ pub struct Check<'a> {
     pub service: Option<&'a str>,
     /// Tags.
     pub tags: Option<Jsonb>,
-    /// The API key.
-    pub key_id: Option<[u8; 16]>,
+    /// A key's secret.
+    pub secret: Option<&'a str>,
+    /// Where the call would come from.
+    pub client_ip: Option<IpAddr>,
+    /// From which device.
+    pub device: Option<&'a str>,
     /// How much, or usage to be priced.
     pub asked: Asked,
+}
+
+impl<'a> Check<'a> {
+    fn given(&self) -> Who<'a> {
+        Who {
+            user_id: self.user_id,
+            team: self.team,
+            key_id: None,
+        }
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller {
+            user_id: self.user_id,
+            team: self.team,
+            provider: match &self.asked {
+                Asked::Usage(usage) => usage.provider.as_deref(),
+                Asked::Amount(_) => None,
+            },
+            model: self.model.as_deref(),
+            secret: self.secret,
+            client_ip: self.client_ip,
+            device: self.device,
+            actor: None,
+        }
+    }
 }
 
 /// What would be spent.
@@ -108,14 +140,25 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
         },
         _ => Measured::default(),
     };
+    let caller = check.caller();
+    let admitted = match &rules.guard {
+        Some(guard) => guard.admit(&caller, now),
+        None if check.secret.is_some() => Err(unknown_key()),
+        None => Ok(check.given()),
+    };
+    let who = match &admitted {
+        Ok(who) => *who,
+        Err(refusal) if refusal.code == Code::NotPermitted => check.given(),
+        Err(_) => return admitted.map(|_| Vec::new()),
+    };
     let spending = Spending {
-        user_id: check.user_id,
-        team: check.team,
+        user_id: who.user_id,
+        team: who.team,
         model: check.model.as_deref(),
         service: check
             .service
             .or(priced.as_ref().and_then(|priced| priced.service.as_deref())),
-        key_id: check.key_id,
+        key_id: who.key_id,
         tags: check.tags.map(Into::into),
         measured,
     };
@@ -132,6 +175,10 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
         measured.cost,
         expired(BALANCE),
     )?];
+    if admitted.is_err() && rules.status == Status::Active {
+        rows[0].allowed = false;
+        rows[0].reason = Some("not_permitted");
+    }
     for applied in applicable(&rules.limits, &spending, now)? {
         let mut status = window::status(wallet, applied)?;
         status.held = status

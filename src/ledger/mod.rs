@@ -3,6 +3,7 @@
 pub mod api;
 pub mod books;
 pub mod burn;
+pub mod change;
 pub mod charge;
 pub mod credit;
 pub mod funding;
@@ -10,6 +11,8 @@ pub mod funding_api;
 pub mod fx;
 pub mod grants;
 pub mod grants_api;
+pub mod guard;
+pub mod guard_rows;
 pub mod headers;
 pub mod holds;
 pub mod holds_api;

@@ -93,6 +93,7 @@ impl Movement<'_> {
             fingerprint: self.key.map(|_| self.fingerprint),
             related_id: None,
             user_id: None,
+            key_id: None,
             team: None,
             provider: None,
             model: None,

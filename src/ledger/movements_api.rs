@@ -4,7 +4,7 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::rights::{Level, enter, require};
+use crate::access::rights::{Level, enter_as, require};
 use crate::args;
 use crate::composite;
 use crate::error::{Code, Error, OrRaise, Result};
@@ -70,7 +70,7 @@ fn adjust(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter(Level::Admin, wallet, |_| {
+        enter_as(Level::Admin, wallet, actor, |_| {
             movements::adjust(&movement, amount)
         })
     };
@@ -112,7 +112,7 @@ fn transfer(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter(Level::Admin, from, |session| {
+        enter_as(Level::Admin, from, actor, |session| {
             require(session, Level::Admin, to)?;
             movements::transfer(&movement, to, amount)
         })
@@ -156,7 +156,7 @@ fn refund(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter(Level::Billing, wallet, |_| {
+        enter_as(Level::Billing, wallet, actor, |_| {
             movements::refund(&movement, entry_id, amount)
         })
     };

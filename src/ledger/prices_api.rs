@@ -3,7 +3,8 @@
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::rights::{Level, enter};
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
 use crate::error::{OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned, row};
@@ -38,9 +39,17 @@ fn use_price_list(
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint(&[("price_list", owned(price_list))]),
         };
-        enter(Level::Admin, wallet, |_| {
-            wallets::use_price_list(wallet, list, call)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: "use_price_list",
+                of: Of::Wallet,
+                actor,
+                metadata,
+            },
+            |_| wallets::use_price_list(wallet, list, call),
+        )
     };
     row(work())
 }
@@ -123,7 +132,9 @@ fn price_unpriced(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter(Level::Billing, wallet, |_| unpriced::price(&pricing, call))
+        enter_as(Level::Billing, wallet, actor, |_| {
+            unpriced::price(&pricing, call)
+        })
     };
     TableIterator::new(work().or_raise().into_iter().map(|row| {
         let [entry_id, related_id] = [row.entry_id, row.related_id].map(Uuid::from_bytes);

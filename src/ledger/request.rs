@@ -1,10 +1,14 @@
 //! What a charge asks for, and its fingerprint.
 
+use std::net::IpAddr;
+
+use pgrx::Inet;
 use pgrx::datum::TimestampWithTimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::args;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
+use crate::ledger::guard::Caller;
 use crate::money::Amount;
 use crate::pricing::rate::Priced;
 use crate::pricing::reported::CostFrom;
@@ -41,6 +45,8 @@ pub struct ChargeArgs<'a> {
     pub event_at: Option<TimestampWithTimeZone>,
     /// API key.
     pub key: Option<&'a str>,
+    /// Where the call comes from.
+    pub client_ip: Option<Inet>,
     /// Device.
     pub device: Option<&'a str>,
     /// Idempotency key.
@@ -100,8 +106,14 @@ pub struct Request<'a> {
     pub event_at: Option<Timestamp>,
     /// Idempotency key.
     pub key: Option<&'a str>,
-    /// The API key that was used.
+    /// The key that an earlier call used, which this one goes on.
     pub key_id: Option<[u8; 16]>,
+    /// The secret of a key.
+    pub secret: Option<&'a str>,
+    /// Where the call comes from.
+    pub client_ip: Option<IpAddr>,
+    /// From which device.
+    pub device: Option<&'a str>,
     /// Who acts.
     pub actor: Option<&'a str>,
     /// The caller's own data.
@@ -114,7 +126,6 @@ impl<'a> Request<'a> {
     /// Checks the arguments, before anything is read.
     pub fn check(args: ChargeArgs<'a>) -> Result<Request<'a>> {
         let wallet = args::required("wallet", args.wallet)?;
-        args::name("device", args.device)?;
         let model = args::name("model", args.model)?;
         let region = args::name("region", args.region)?;
         let service_tier = args::name("service_tier", args.service_tier)?;
@@ -170,7 +181,7 @@ impl<'a> Request<'a> {
                 (asked, attributes.0, attributes.1, attributes.2)
             }
         };
-        let request = Request {
+        Ok(Request {
             wallet,
             asked,
             model,
@@ -183,18 +194,30 @@ impl<'a> Request<'a> {
             event_at: args::time("event_at", args.event_at)?,
             key: args::name("idempotency_key", args.idempotency_key)?,
             key_id: None,
+            secret: args::name("key", args.key)?,
+            client_ip: address(args.client_ip)?,
+            device: args::name("device", args.device)?,
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?,
             reported,
-        };
-        if args.key.is_some() {
-            return Err(
-                Error::new(Code::NotPermitted, "key is not a key of the wallet")
-                    .detail("The wallet has no key that this could be.")
-                    .hint("Leave the key out, or pass one that the wallet has."),
-            );
+        })
+    }
+
+    /// Who asks, as far as the request says.
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            user_id: self.user_id,
+            team: self.team,
+            provider: match &self.asked {
+                Asked::Usage(usage, ..) => usage.provider.as_deref(),
+                _ => None,
+            },
+            model: self.model.as_deref(),
+            secret: self.secret,
+            client_ip: self.client_ip,
+            device: self.device,
+            actor: self.actor,
         }
-        Ok(request)
     }
 
     /// Half of a SHA-256 over everything that changes money or attribution. Two requests with the
@@ -221,6 +244,18 @@ impl<'a> Request<'a> {
         fingerprint.field("cost_from", self.reported.map(|_| "provider"));
         fingerprint.finish()
     }
+}
+
+/// The address of a host, without a netmask.
+pub fn address(value: Option<Inet>) -> Result<Option<IpAddr>> {
+    let Some(Inet(text)) = value else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        Error::argument("client_ip is not the address of a host")
+            .detail(format!("It is {text}."))
+            .hint("Pass one address, without a netmask.")
+    })
 }
 
 /// The canonical form of a document that was checked before.

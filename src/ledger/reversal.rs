@@ -114,6 +114,7 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
         fingerprint: key.map(|_| fingerprint),
         related_id: Some(change.entry_id),
         user_id: None,
+        key_id: None,
         team: None,
         provider: None,
         model: None,

@@ -13,6 +13,9 @@ use jiff::tz::TimeZone;
 use crate::allowance::lanes::Cutting;
 use crate::allowance::whole::{Cut, Extent, lock_all};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::guard::{Guard, Who, unknown_key};
+use crate::ledger::guard_rows;
+use crate::ledger::request::{Asked, Request};
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
@@ -74,6 +77,8 @@ pub struct Rules {
     pub grants_due: Option<Timestamp>,
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
+    /// Who may spend; nothing for a wallet that has no rule on it.
+    pub guard: Option<Guard>,
 }
 
 impl Rules {
@@ -110,6 +115,22 @@ impl Rules {
             lanes,
             epoch,
             attention: self.attention,
+        }
+    }
+
+    /// To whom the use is attributed; WL009 when a rule does not let the request in.
+    pub fn admit<'a>(&'a self, request: &'a Request<'_>) -> Result<Who<'a>> {
+        let given = Who {
+            user_id: request.user_id,
+            team: request.team,
+            key_id: request.key_id,
+        };
+        match (&self.guard, &request.asked) {
+            // Was let in when it was booked without a price.
+            (_, Asked::Late(..)) => Ok(given),
+            (Some(guard), _) => guard.admit(&request.caller(), clock::now()),
+            (None, _) if request.secret.is_some() => Err(unknown_key()),
+            (None, _) => Ok(given),
         }
     }
 
@@ -209,10 +230,10 @@ pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<L
 /// Reads the rules and keeps nothing.
 fn fetch(wallet: &str) -> Result<Rules> {
     let rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
-    rules_of(rows)
+    rules_of(wallet, rows)
 }
 
-fn rules_of(rows: RuleRows) -> Result<Rules> {
+fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
     let WalletRow {
         currency,
         credit_limit,
@@ -223,6 +244,8 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
         unknown_price,
         attention,
         grants_due,
+        members_only,
+        guarded,
     } = rows.wallet;
     Ok(Rules {
         currency,
@@ -243,6 +266,10 @@ fn rules_of(rows: RuleRows) -> Result<Rules> {
             .filter(|row| !row.paused)
             .map(limit_of)
             .collect::<Result<_>>()?,
+        // Read after the epoch: if it changed in between, the lane shows another epoch.
+        guard: guarded
+            .then(|| guard_rows::read(wallet, members_only))
+            .transpose()?,
     })
 }
 

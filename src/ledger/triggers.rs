@@ -68,25 +68,40 @@ fn refuse_overdraft<'a>(
         .raise()
 }
 
-/// Refuses every change of the ledger.
+/// Refuses every change of the ledger, and of the audit trail.
 #[pg_trigger(sql = false)]
 fn refuse_change<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
+    let of_ledger = trigger.table_name().is_ok_and(|name| name == "ledger");
     let row = trigger.old();
-    let id = column::<pgrx::Uuid>(&row, "entry_id").map(|id| uuid_text(*id.as_bytes()));
-    let what = match id {
-        Some(id) => format!("The entry is {id}."),
-        None => "The statement would remove all entries.".to_owned(),
+    let id = |name| column::<pgrx::Uuid>(&row, name).map(|id| uuid_text(*id.as_bytes()));
+    let error = if of_ledger {
+        let what = match id("entry_id") {
+            Some(id) => format!("The entry is {id}."),
+            None => "The statement would remove all entries.".to_owned(),
+        };
+        Error::new(
+            Code::ImmutableLedger,
+            "ledger entries cannot be changed or deleted",
+        )
+        .detail(what)
+        .hint("Book a correction: a new entry that takes back what the old one did.")
+        .rule("ledger", "ledger_is_immutable")
+    } else {
+        let what = match id("audit_id") {
+            Some(id) => format!("The row is {id}."),
+            None => "The statement would remove the whole trail.".to_owned(),
+        };
+        Error::new(
+            Code::ImmutableLedger,
+            "the audit trail cannot be changed or deleted",
+        )
+        .detail(what)
+        .hint("Change the rule itself again: that is written down as well.")
+        .rule("audit_log", "audit_is_immutable")
     };
-    Error::new(
-        Code::ImmutableLedger,
-        "ledger entries cannot be changed or deleted",
-    )
-    .detail(what)
-    .hint("Book a correction: a new entry that takes back what the old one did.")
-    .rule("ledger", "ledger_is_immutable")
-    .raise()
+    error.raise()
 }
 
 /// Has every backend drop what it cached of the table, when the change commits.

@@ -62,6 +62,7 @@ statement!(
             time_zone = coalesce($4, time_zone),
             unknown_price = coalesce($5, unknown_price),
             members_only = coalesce($6, members_only),
+            guarded = guarded OR coalesce($6, false),
             freeze_on_chargeback = coalesce($7, freeze_on_chargeback),
             funding_min = coalesce($8, funding_min),
             funding_max = coalesce($9, funding_max),

@@ -4,6 +4,7 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
+use crate::access::audit::{Act, Of, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
 use crate::composite;
@@ -191,46 +192,56 @@ fn set_price(
         args::name("idempotency_key", idempotency_key)?;
         let actor = args::name("actor", actor)?;
         let metadata = args::document("metadata", metadata)?;
-        enter(Level::Admin, ALL_WALLETS, |_| {
-            let unit_price = unit_price.map_or(Value::Null, Value::Decimal);
-            let same = SAME_PRICE.run(&[
-                Value::Text(list),
-                Value::Text(model),
-                Value::Text(meter),
-                unit_price,
-                Value::Decimal(per),
-                Value::OptText(provider),
-                Value::OptText(service),
-                Value::OptText(region),
-                Value::OptText(service_tier),
-                Value::OptInt8(above_input_tokens),
-                Value::Jsonb(conditions),
-                Value::Time(effective_from),
-            ])?;
-            if same.get(0, 1) == Some(true) {
-                return same.need(0, 0);
-            }
-            let id = uuid::Uuid::now_v7().into_bytes();
-            ADD_PRICE.run(&[
-                Value::Uuid(id),
-                Value::Text(list),
-                Value::Text(model),
-                Value::Text(meter),
-                unit_price,
-                Value::Decimal(per),
-                Value::OptText(provider),
-                Value::OptText(service),
-                Value::OptText(region),
-                Value::OptText(service_tier),
-                Value::OptInt8(above_input_tokens),
-                Value::Jsonb(conditions),
-                Value::Time(effective_from),
-                Value::Time(clock::now()),
-                Value::OptText(actor),
-                Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
-            ])?;
-            Ok(id)
-        })
+        enter_making(
+            Level::Admin,
+            &Act {
+                wallet: ALL_WALLETS,
+                action: "set_price",
+                of: Of::Price,
+                actor,
+                metadata: metadata.as_ref().map(|metadata| metadata.value),
+            },
+            |_| {
+                let unit_price = unit_price.map_or(Value::Null, Value::Decimal);
+                let same = SAME_PRICE.run(&[
+                    Value::Text(list),
+                    Value::Text(model),
+                    Value::Text(meter),
+                    unit_price,
+                    Value::Decimal(per),
+                    Value::OptText(provider),
+                    Value::OptText(service),
+                    Value::OptText(region),
+                    Value::OptText(service_tier),
+                    Value::OptInt8(above_input_tokens),
+                    Value::Jsonb(conditions),
+                    Value::Time(effective_from),
+                ])?;
+                if same.get(0, 1) == Some(true) {
+                    return same.need(0, 0);
+                }
+                let id = uuid::Uuid::now_v7().into_bytes();
+                ADD_PRICE.run(&[
+                    Value::Uuid(id),
+                    Value::Text(list),
+                    Value::Text(model),
+                    Value::Text(meter),
+                    unit_price,
+                    Value::Decimal(per),
+                    Value::OptText(provider),
+                    Value::OptText(service),
+                    Value::OptText(region),
+                    Value::OptText(service_tier),
+                    Value::OptInt8(above_input_tokens),
+                    Value::Jsonb(conditions),
+                    Value::Time(effective_from),
+                    Value::Time(clock::now()),
+                    Value::OptText(actor),
+                    Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
+                ])?;
+                Ok(id)
+            },
+        )
     };
     Uuid::from_bytes(work().or_raise())
 }

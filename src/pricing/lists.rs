@@ -4,7 +4,8 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 use rust_decimal::Decimal;
 
-use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::access::audit::{Act, Of, enter_making};
+use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
 use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
@@ -114,7 +115,17 @@ fn set_markup(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter(Level::Admin, ALL_WALLETS, |_| set(&new))
+        enter_making(
+            Level::Admin,
+            &Act {
+                wallet: ALL_WALLETS,
+                action: "set_markup",
+                of: Of::Markup,
+                actor,
+                metadata,
+            },
+            |_| set(&new),
+        )
     };
     Uuid::from_bytes(work().or_raise())
 }

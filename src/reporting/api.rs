@@ -3,6 +3,7 @@
 use pgrx::default;
 use pgrx::prelude::*;
 
+use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
@@ -120,19 +121,29 @@ fn set_chargeback_rule(
                 ("shares", shares.and_then(canonical)),
             ]),
         };
-        enter(Level::Billing, wallet, |_| {
-            lock_wallet(wallet)?;
-            if call.answered()?.is_some() {
-                return Ok(());
-            }
-            SET_RULE.run(&[
-                Value::Text(wallet),
-                Value::Text(rule),
-                Value::OptJsonb(shares),
-                Value::Time(clock::now()),
-            ])?;
-            call.remember(None)
-        })
+        enter_audited(
+            Level::Billing,
+            &Act {
+                wallet,
+                action: "set_chargeback_rule",
+                of: Of::Chargeback,
+                actor,
+                metadata,
+            },
+            |_| {
+                lock_wallet(wallet)?;
+                if call.answered()?.is_some() {
+                    return Ok(());
+                }
+                SET_RULE.run(&[
+                    Value::Text(wallet),
+                    Value::Text(rule),
+                    Value::OptJsonb(shares),
+                    Value::Time(clock::now()),
+                ])?;
+                call.remember(None)
+            },
+        )
     };
     work().or_raise();
 }

@@ -141,6 +141,10 @@ pub struct WalletRow {
     pub attention: i64,
     /// When a grant expires next or is granted again, where the wallet has other than plain ones.
     pub grants_due: Option<Timestamp>,
+    /// Whether nobody but members may spend.
+    pub members_only: bool,
+    /// Whether it has members, keys, or rules on who may spend.
+    pub guarded: bool,
 }
 
 impl WalletRow {
@@ -249,6 +253,8 @@ pub struct Entry<'a> {
     pub fingerprint: Option<[u8; 16]>,
     /// The entry that this one belongs to.
     pub related_id: Option<[u8; 16]>,
+    /// The key that was used.
+    pub key_id: Option<[u8; 16]>,
     /// Who used it.
     pub user_id: Option<&'a str>,
     /// The user's team.
@@ -345,8 +351,7 @@ fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
     out.text(entry.key);
     out.uuid(entry.fingerprint);
     out.uuid(entry.related_id);
-    // key_id
-    out.text(None);
+    out.uuid(entry.key_id);
     out.text(entry.user_id);
     out.text(entry.team);
     out.text(entry.provider);

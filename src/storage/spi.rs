@@ -190,15 +190,16 @@ statement!(
         TEXTOID,
         TEXTOID,
         JSONBOID,
+        UUIDOID,
         UUIDOID
     ],
     "INSERT INTO wallet.ledger
         (wallet_id, entry_id, created_at, event_at, lane, seq, kind, call,
          amount, lane_balance, balance, hash, idempotency_key, fingerprint, user_id, team, provider,
          model, service, region, service_tier, lines, usage, tags, contra, reference,
-         reason, actor, metadata, related_id)
+         reason, actor, metadata, related_id, key_id)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
      ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
 );
 
@@ -210,7 +211,7 @@ statement!(
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
             w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
-            r.raised_until, w.grants_due
+            r.raised_until, w.grants_due, w.members_only, w.guarded
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -256,6 +257,8 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             unknown_price: rows.need(0, 15)?,
             attention: rows.need(0, 6)?,
             grants_due: rows.get(0, 23),
+            members_only: rows.need(0, 24)?,
+            guarded: rows.need(0, 25)?,
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,
@@ -525,6 +528,7 @@ pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
         Value::OptText(entry.actor),
         Value::OptJsonb(entry.metadata.as_ref().map(|document| document.value)),
         Value::OptUuid(entry.related_id),
+        Value::OptUuid(entry.key_id),
     ])?;
     Ok(!rows.is_empty())
 }

@@ -33,6 +33,11 @@ const TABLES: &[&str] = &[
     "refunds",
     "chargeback_rules",
     "access_grants",
+    "members",
+    "api_keys",
+    "origin_rules",
+    "model_rules",
+    "audit_log",
 ];
 
 /// Every row of every table and view, as text.

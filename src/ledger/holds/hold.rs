@@ -9,7 +9,7 @@ use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::Rules;
-use crate::limits::limit::{Applied, Mode};
+use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
 use crate::limits::warning;
 use crate::limits::window::{self, Taken};
@@ -119,7 +119,7 @@ pub fn hold(new: &NewHold<'_>) -> Result<Held> {
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, amount)?,
     };
-    insert(new, &held, lane, &job.applied, now)?;
+    insert(new, &held, lane, &job, now)?;
     warning::announce(wallet, &warnings)?;
     books.close()?;
     Ok(held)
@@ -146,15 +146,9 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     }))
 }
 
-fn insert(
-    new: &NewHold<'_>,
-    held: &Held,
-    lane: i16,
-    applied: &[Applied<'_>],
-    now: Timestamp,
-) -> Result<()> {
+fn insert(new: &NewHold<'_>, held: &Held, lane: i16, job: &Job<'_>, now: Timestamp) -> Result<()> {
     let request = &new.request;
-    let taken = applied.iter().filter(|applied| !applied.need.is_zero());
+    let taken = job.applied.iter().filter(|applied| !applied.need.is_zero());
     let (ids, amounts): (Vec<[u8; 16]>, Vec<Amount>) = taken
         .map(|applied| (applied.window_id, applied.need))
         .unzip();
@@ -176,9 +170,9 @@ fn insert(
             Value::Amounts(&amounts),
             Value::OptText(request.key),
             Value::OptUuid(request.key.map(|_| new.fingerprint)),
-            Value::OptUuid(request.key_id),
-            Value::OptText(request.user_id),
-            Value::OptText(request.team),
+            Value::OptUuid(job.who.key_id),
+            Value::OptText(job.who.user_id),
+            Value::OptText(job.who.team),
             Value::OptText(request.model.as_deref()),
             Value::OptText(request.service),
             Value::OptText(request.region.as_deref()),

@@ -3,7 +3,8 @@
 use pgrx::default;
 use pgrx::prelude::*;
 
-use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::{ALL_WALLETS, Level, enter_any};
 use crate::args;
 use crate::error::{Error, OrRaise, Result, quoted};
 use crate::pricing::lines::is_known_meter;
@@ -116,30 +117,40 @@ fn set_usage_mapping(
         args::name("idempotency_key", idempotency_key)?;
         let actor = args::name("actor", actor)?;
         let metadata = args::document("metadata", metadata)?;
-        enter(Level::Admin, ALL_WALLETS, |_| {
-            let Some(mapping) = mapping else {
-                let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
-                return Ok(if removed.is_empty() {
-                    "unchanged"
-                } else {
-                    "removed"
-                });
-            };
-            let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
-            let action = match before.is_empty() {
-                true => "added",
-                false if before.get(0, 0) == Some(true) => return Ok("unchanged"),
-                false => "changed",
-            };
-            SET_MAPPING.run(&[
-                Value::Text(name),
-                Value::Jsonb(mapping),
-                Value::Time(clock::now()),
-                Value::OptText(actor),
-                Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
-            ])?;
-            Ok(action)
-        })
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet: ALL_WALLETS,
+                action: "set_usage_mapping",
+                of: Of::Mappings,
+                actor,
+                metadata: metadata.as_ref().map(|metadata| metadata.value),
+            },
+            |_| {
+                let Some(mapping) = mapping else {
+                    let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
+                    return Ok(if removed.is_empty() {
+                        "unchanged"
+                    } else {
+                        "removed"
+                    });
+                };
+                let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
+                let action = match before.is_empty() {
+                    true => "added",
+                    false if before.get(0, 0) == Some(true) => return Ok("unchanged"),
+                    false => "changed",
+                };
+                SET_MAPPING.run(&[
+                    Value::Text(name),
+                    Value::Jsonb(mapping),
+                    Value::Time(clock::now()),
+                    Value::OptText(actor),
+                    Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
+                ])?;
+                Ok(action)
+            },
+        )
     };
     work().or_raise().to_owned()
 }

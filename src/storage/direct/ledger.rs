@@ -212,7 +212,7 @@ fn entry_row(table: &Table, entry: &Entry<'_>, link: &Link) -> pg_sys::HeapTuple
         link.seq.into_datum(),
         entry.fingerprint.and_then(uuid),
         entry.related_id.and_then(uuid),
-        None,
+        entry.key_id.and_then(uuid),
         link.lane.into_datum(),
         Some(pg_sys::Datum::from(entry.kind as u8)),
         Some(pg_sys::Datum::from(entry.call as u8)),

@@ -19,7 +19,9 @@ mod wallets {
     pub const PRICE_LIST: i16 = 10;
     pub const UNKNOWN_PRICE: i16 = 11;
     pub const ATTENTION: i16 = 18;
+    pub const MEMBERS_ONLY: i16 = 12;
     pub const GRANTS_DUE: i16 = 19;
+    pub const GUARDED: i16 = 20;
 }
 
 /// Columns of `wallet.limits`, by position.
@@ -80,6 +82,8 @@ fn read_rules_under(
                 unknown_price: fields.needed_text(wallets::UNKNOWN_PRICE)?,
                 attention: fields.int8(wallets::ATTENTION),
                 grants_due: fields.time(wallets::GRANTS_DUE),
+                members_only: fields.bool(wallets::MEMBERS_ONLY),
+                guarded: fields.bool(wallets::GUARDED),
             });
             Ok(false)
         },

@@ -38,7 +38,7 @@ impl Which {
         match self {
             Which::Allowances => 19,
             Which::Ledger => 31,
-            Which::Wallets => 19,
+            Which::Wallets => 20,
             Which::Limits => 15,
         }
     }

@@ -71,8 +71,6 @@ SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', amount => 'NaN', idempotency_key => 'used') $$);
 -- WL007 likewise.
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":-1}', idempotency_key => 'used') $$);
--- WL009: a key that is none.
-SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":1}', key => 'k', idempotency_key => 'used') $$);
 -- 42501: a role without a right does not learn whether the wallet exists.
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":1}', idempotency_key => 'used') $$),
        regress.outcome($$ SELECT wallet.charge('er_none', '{"model":"er-none","requests":1}', idempotency_key => 'used') $$);
@@ -83,8 +81,10 @@ SELECT regress.outcome($$ SELECT wallet.charge('er_none', '{"model":"er-none","r
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":1}', idempotency_key => 'used') $$);
 -- WL004: the key is new.
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":1}', idempotency_key => 'new') $$);
--- WL005: the wallet is active.
+-- WL009: the wallet is active, and the key is none of its keys.
 SELECT status FROM wallet.unfreeze_wallet('er_order');
+SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":1}', key => 'k', idempotency_key => 'new') $$);
+-- WL005: the caller may spend.
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-none","requests":1}', idempotency_key => 'new') $$);
 -- WL001: the model has a price.
 SELECT regress.outcome($$ SELECT wallet.charge('er_order', '{"model":"er-model","requests":4}', idempotency_key => 'new') $$);

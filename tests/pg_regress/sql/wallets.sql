@@ -61,7 +61,6 @@ SELECT * FROM regress.broken('w_full');
 CALL regress.fails($$ SELECT wallet.update_wallet('w_nobody', credit_limit => 1) $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', time_zone => 'nowhere') $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', unknown_price => 'sometimes') $$);
-CALL regress.fails($$ SELECT wallet.update_wallet('w_full', members_only => true) $$);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', funding_min => -5) $$);
 -- Replays.
 SELECT credit_limit FROM wallet.update_wallet('w_full', credit_limit => 40, idempotency_key => 'up');

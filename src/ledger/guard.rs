@@ -1,0 +1,511 @@
+//! Who may spend from a wallet: its members, keys, addresses, devices and models.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::pricing::select::matches;
+use crate::storage::clock::Timestamp;
+
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Owner,
+    /// Everything but naming owners and closing the wallet.
+    Admin,
+    /// Money in and back; does not spend.
+    Billing,
+    /// Spends.
+    Member,
+    /// Looks.
+    Viewer,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: &'static [Role] = &[
+        Role::Owner,
+        Role::Admin,
+        Role::Billing,
+        Role::Member,
+        Role::Viewer,
+    ];
+
+    /// Its name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Owner => "owner",
+            Role::Admin => "admin",
+            Role::Billing => "billing",
+            Role::Member => "member",
+            Role::Viewer => "viewer",
+        }
+    }
+
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.iter().copied().find(|role| role.as_str() == name)
+    }
+
+    /// Whether it may spend.
+    pub fn spends(self) -> bool {
+        matches!(self, Role::Owner | Role::Admin | Role::Member)
+    }
+}
+
+/// One who belongs to the wallet.
+#[derive(Debug)]
+pub struct Member {
+    /// What he may do.
+    pub role: Role,
+    /// His team.
+    pub team: Option<String>,
+    /// Models that he may use; all when there is none.
+    pub allowed_models: Vec<String>,
+    /// Whether he is shut out.
+    pub blocked: bool,
+}
+
+/// A key that programs spend with.
+#[derive(Debug)]
+pub struct Key {
+    /// Its id.
+    pub id: [u8; 16],
+    /// Whose it is.
+    pub user_id: Option<String>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// SHA-256 of its secret.
+    pub hash: Vec<u8>,
+    /// SHA-256 of the secret before the last rotation, and until when that is good.
+    pub previous: Option<(Vec<u8>, Timestamp)>,
+    /// Models that it may use; all when there is none.
+    pub allowed_models: Vec<String>,
+    /// Networks that it may be used from; all when there is none.
+    pub allowed_ips: Vec<IpNet>,
+    /// Devices that it may be used from; all when there is none.
+    pub devices: Vec<String>,
+}
+
+/// Models that are allowed or blocked.
+#[derive(Debug, Default)]
+pub struct ModelRule {
+    /// Only these, where there is any.
+    pub allowed: Vec<String>,
+    /// None of these.
+    pub blocked: Vec<String>,
+}
+
+/// For whom a model rule is: scope and subject.
+pub type RuleOf = (String, String);
+
+/// Everything that decides who may spend from a wallet.
+#[derive(Debug, Default)]
+pub struct Guard {
+    /// Whether nobody but members may spend.
+    pub members_only: bool,
+    /// The members by user id.
+    pub members: HashMap<String, Member>,
+    /// The keys.
+    pub keys: Vec<Key>,
+    /// Networks that the wallet may be used from; all when there is none.
+    pub networks: Vec<IpNet>,
+    /// Devices that the wallet may be used from; all when there is none.
+    pub devices: Vec<String>,
+    /// Model rules.
+    pub models: HashMap<RuleOf, ModelRule>,
+}
+
+/// Who asks to spend, as the call says.
+#[derive(Clone, Copy, Default)]
+pub struct Caller<'a> {
+    /// The user.
+    pub user_id: Option<&'a str>,
+    /// The user's team.
+    pub team: Option<&'a str>,
+    /// The model's provider.
+    pub provider: Option<&'a str>,
+    /// The model.
+    pub model: Option<&'a str>,
+    /// A key's secret.
+    pub secret: Option<&'a str>,
+    /// Where the call comes from.
+    pub client_ip: Option<IpAddr>,
+    /// From which device.
+    pub device: Option<&'a str>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+}
+
+/// To whom a use is attributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Who<'a> {
+    /// The user.
+    pub user_id: Option<&'a str>,
+    /// The user's team.
+    pub team: Option<&'a str>,
+    /// The key.
+    pub key_id: Option<[u8; 16]>,
+}
+
+/// WL009 of a rule.
+pub fn refused(message: impl Into<String>) -> Error {
+    Error::new(Code::NotPermitted, message)
+}
+
+/// WL009 for a secret that is none of the wallet's.
+pub fn unknown_key() -> Error {
+    refused("key is not a key of the wallet")
+        .detail("The wallet has no key that this could be.")
+        .hint("Leave the key out, or pass one that the wallet has.")
+}
+
+impl Guard {
+    /// Lets the caller in and says to whom the use is attributed; WL009 names the rule otherwise.
+    pub fn admit<'a>(&'a self, caller: &Caller<'a>, now: Timestamp) -> Result<Who<'a>> {
+        let key = caller
+            .secret
+            .map(|secret| self.key(secret, now))
+            .transpose()?;
+        let user_id = match (key.and_then(|key| key.user_id.as_deref()), caller.user_id) {
+            (Some(owner), Some(given)) if owner != given => {
+                return Err(refused("key belongs to another user")
+                    .detail(format!("The call names user {}.", quoted(given)))
+                    .hint("Leave user_id out: the key says whose it is."));
+            }
+            (owner, given) => owner.or(given),
+        };
+        self.origin(key, caller)?;
+        if let Some(actor) = caller.actor {
+            self.may_act(actor)?;
+        }
+        let member = self.member(user_id, key.is_some())?;
+        let team = team(member, user_id, caller.team)?;
+        self.model(member, key, user_id, team, caller)?;
+        Ok(Who {
+            user_id,
+            team,
+            key_id: key.map(|key| key.id),
+        })
+    }
+
+    /// The key of that secret. Hashes are compared in constant time, and all of them.
+    fn key(&self, secret: &str, now: Timestamp) -> Result<&Key> {
+        let hash = Sha256::digest(secret.as_bytes());
+        let mut found = None;
+        for key in &self.keys {
+            if bool::from(key.hash.as_slice().ct_eq(hash.as_slice())) {
+                found = Some((key, None));
+            }
+            if let Some((previous, until)) = &key.previous
+                && bool::from(previous.as_slice().ct_eq(hash.as_slice()))
+            {
+                found = Some((key, Some(*until)));
+            }
+        }
+        let Some((key, until)) = found else {
+            return Err(unknown_key());
+        };
+        if key.revoked_at.is_some() {
+            return Err(refused("key was revoked")
+                .detail("A revoked key stays revoked.")
+                .hint("Make another one with create_key()."));
+        }
+        if until.is_some_and(|until| until <= now) {
+            return Err(refused("key was rotated")
+                .detail("The overlap in which the old secret was good is over.")
+                .hint("Use the secret that rotate_key() returned."));
+        }
+        if key.expires_at.is_some_and(|expires| expires <= now) {
+            return Err(refused("key has expired")
+                .detail("Its expires_at has passed.")
+                .hint("Make another one with create_key()."));
+        }
+        Ok(key)
+    }
+
+    fn origin(&self, key: Option<&Key>, caller: &Caller<'_>) -> Result<()> {
+        let of_key = key.map_or(&[][..], |key| &key.allowed_ips);
+        for (networks, whose) in [(&self.networks[..], "wallet"), (of_key, "key")] {
+            if networks.is_empty() {
+                continue;
+            }
+            let Some(address) = caller.client_ip else {
+                return Err(
+                    refused(format!("the {whose} may be used from some addresses only"))
+                        .detail("The call gives no address.")
+                        .hint("Pass client_ip, the address that the request came from."),
+                );
+            };
+            let address = address.to_canonical();
+            if !networks.iter().any(|network| network.contains(&address)) {
+                return Err(refused(format!("the {whose} may not be used from address {address}"))
+                    .detail(format!("None of the {whose}'s networks has it."))
+                    .hint("An administrator can change the networks: set_ip_rules() for a wallet, create_key() for a key."));
+            }
+        }
+        let of_key = key.map_or(&[][..], |key| &key.devices);
+        for (devices, whose) in [(&self.devices[..], "wallet"), (of_key, "key")] {
+            if devices.is_empty() {
+                continue;
+            }
+            let Some(device) = caller.device else {
+                return Err(
+                    refused(format!("the {whose} may be used from some devices only"))
+                        .detail("The call gives no device.")
+                        .hint("Pass device, the name of the device that the request came from."),
+                );
+            };
+            if !devices.iter().any(|known| known == device) {
+                return Err(refused(format!(
+                    "the {whose} may not be used from device {}",
+                    quoted(device)
+                ))
+                .detail(format!("The {whose}'s list of devices does not have it."))
+                .hint("An administrator can change the devices: set_devices() for a wallet, create_key() for a key."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever acts for somebody needs a role that spends, where it is a member.
+    fn may_act(&self, actor: &str) -> Result<()> {
+        match self.members.get(actor) {
+            Some(member) if member.blocked => Err(blocked(actor)),
+            Some(member) if !member.role.spends() => Err(may_not(member.role, "spend")),
+            _ => Ok(()),
+        }
+    }
+
+    fn member(&self, user_id: Option<&str>, has_key: bool) -> Result<Option<&Member>> {
+        let Some(user) = user_id else {
+            if self.members_only && !has_key {
+                return Err(refused("only members may spend")
+                    .detail("The call names no user.")
+                    .hint("Pass user_id, or a key of the wallet."));
+            }
+            return Ok(None);
+        };
+        match self.members.get(user) {
+            Some(member) if member.blocked => Err(blocked(user)),
+            Some(member) if !member.role.spends() => Err(may_not(member.role, "spend")),
+            Some(member) => Ok(Some(member)),
+            None if self.members_only => Err(refused("only members may spend")
+                .detail(format!("User {} is not a member.", quoted(user)))
+                .hint("An administrator can call set_member().")),
+            None => Ok(None),
+        }
+    }
+
+    fn model(
+        &self,
+        member: Option<&Member>,
+        key: Option<&Key>,
+        user_id: Option<&str>,
+        team: Option<&str>,
+        caller: &Caller<'_>,
+    ) -> Result<()> {
+        let rule = |scope: &str, subject: Option<&str>| {
+            let at = |subject: &str| self.models.get(&(scope.to_owned(), subject.to_owned()));
+            subject.and_then(|subject| at(subject).or_else(|| at("*")))
+        };
+        if !self.models.is_empty() {
+            for (scope, subject) in [("wallet", Some("*")), ("team", team), ("user", user_id)] {
+                if let Some(rule) = rule(scope, subject) {
+                    may_use(caller, &rule.allowed, &rule.blocked, scope)?;
+                }
+            }
+        }
+        if let Some(member) = member {
+            may_use(caller, &member.allowed_models, &[], "member")?;
+        }
+        if let Some(key) = key {
+            may_use(caller, &key.allowed_models, &[], "key")?;
+        }
+        Ok(())
+    }
+}
+
+/// WL009 for a member who is shut out.
+pub fn blocked(user: &str) -> Error {
+    refused(format!("user {} is blocked", quoted(user)))
+        .detail("A blocked member may do nothing.")
+        .hint("An administrator can call set_member() with blocked => false.")
+}
+
+/// WL009 for a role that is not enough.
+pub fn may_not(role: Role, what: &str) -> Error {
+    refused(format!("role {} may not {what}", role.as_str()))
+        .detail("What each role may do stands in the reference of set_member().")
+        .hint("An administrator can give another role with set_member().")
+}
+
+/// A member's team is the wallet's word.
+fn team<'a>(
+    member: Option<&'a Member>,
+    user_id: Option<&str>,
+    given: Option<&'a str>,
+) -> Result<Option<&'a str>> {
+    let own = member.and_then(|member| member.team.as_deref());
+    match (own, given) {
+        (Some(own), Some(given)) if own != given => Err(refused(format!(
+            "user {} is not in team {}",
+            quoted(user_id.unwrap_or_default()),
+            quoted(given)
+        ))
+        .detail(format!("The member's team is {}.", quoted(own)))
+        .hint("Leave team out: the wallet knows it.")),
+        (own, given) => Ok(own.or(given)),
+    }
+}
+
+/// WL009 unless the lists let the caller's model through.
+fn may_use(caller: &Caller<'_>, allowed: &[String], blocked: &[String], whose: &str) -> Result<()> {
+    let Some(model) = caller.model else {
+        if allowed.is_empty() {
+            return Ok(());
+        }
+        return Err(refused(format!("the {whose} may use some models only"))
+            .detail("The call names no model.")
+            .hint("Pass model, or a usage that names it."));
+    };
+    let full = caller
+        .provider
+        .map(|provider| format!("{provider}/{model}"));
+    let named = |pattern: &String| {
+        matches(pattern, model) || full.as_deref().is_some_and(|full| matches(pattern, full))
+    };
+    // Whom a provider's prefix would otherwise let past a blocked name.
+    let bare = model.rsplit('/').next().unwrap_or(model);
+    let is_blocked = blocked
+        .iter()
+        .any(|pattern| named(pattern) || matches(pattern, bare));
+    if !is_blocked && (allowed.is_empty() || allowed.iter().any(named)) {
+        return Ok(());
+    }
+    let detail = if is_blocked {
+        format!("The {whose}'s rule blocks it.")
+    } else {
+        format!("The {whose}'s rule allows {}.", allowed.join(", "))
+    };
+    Err(
+        refused(format!("the {whose} may not use model {}", quoted(model)))
+            .detail(detail)
+            .hint("An administrator can change the rule: set_model_rules(), set_member(), create_key()."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn member(role: Role) -> Member {
+        Member {
+            role,
+            team: None,
+            allowed_models: Vec::new(),
+            blocked: false,
+        }
+    }
+
+    fn message(result: Result<Who<'_>>) -> String {
+        result.expect_err("a refusal").message.clone()
+    }
+
+    #[test]
+    fn roles_that_spend() {
+        for role in Role::ALL {
+            let mut guard = Guard::default();
+            guard.members.insert("ana".to_owned(), member(*role));
+            let caller = Caller {
+                user_id: Some("ana"),
+                ..Caller::default()
+            };
+            assert_eq!(guard.admit(&caller, NOW).is_ok(), role.spends());
+            assert_eq!(Role::parse(role.as_str()), Some(*role));
+        }
+    }
+
+    #[test]
+    fn a_key_says_whose_it_is_until_it_ends() {
+        let key = |hash: &str, expires_at| Key {
+            id: [7; 16],
+            user_id: Some("ana".to_owned()),
+            expires_at,
+            revoked_at: None,
+            hash: Sha256::digest(hash).to_vec(),
+            previous: Some((Sha256::digest("old").to_vec(), Timestamp(1_500))),
+            allowed_models: Vec::new(),
+            allowed_ips: vec!["10.0.0.0/8".parse().expect("a network")],
+            devices: Vec::new(),
+        };
+        let guard = Guard {
+            keys: vec![key("secret", Some(Timestamp(2_000)))],
+            ..Guard::default()
+        };
+        let caller = Caller {
+            secret: Some("secret"),
+            client_ip: Some("::ffff:10.1.2.3".parse().expect("an address")),
+            ..Caller::default()
+        };
+        let who = guard.admit(&caller, NOW).expect("good");
+        assert_eq!((who.user_id, who.key_id), (Some("ana"), Some([7; 16])));
+        assert_eq!(
+            message(guard.admit(&caller, Timestamp(2_000))),
+            "key has expired"
+        );
+        let old = Caller {
+            secret: Some("old"),
+            ..caller
+        };
+        assert!(guard.admit(&old, NOW).is_ok());
+        assert_eq!(
+            message(guard.admit(&old, Timestamp(1_500))),
+            "key was rotated"
+        );
+        let wrong = Caller {
+            secret: Some("wrong"),
+            ..caller
+        };
+        assert_eq!(
+            message(guard.admit(&wrong, NOW)),
+            "key is not a key of the wallet"
+        );
+        let far = Caller {
+            client_ip: Some("11.0.0.1".parse().expect("an address")),
+            ..caller
+        };
+        assert_eq!(
+            message(guard.admit(&far, NOW)),
+            "the key may not be used from address 11.0.0.1"
+        );
+    }
+
+    #[test]
+    fn a_prefix_does_not_get_past_a_blocked_name() {
+        let mut guard = Guard::default();
+        guard.models.insert(
+            ("wallet".to_owned(), "*".to_owned()),
+            ModelRule {
+                allowed: Vec::new(),
+                blocked: vec!["gpt-4*".to_owned()],
+            },
+        );
+        let with = |model| Caller {
+            model: Some(model),
+            ..Caller::default()
+        };
+        assert!(guard.admit(&with("gpt-4o"), NOW).is_err());
+        assert!(guard.admit(&with("openai/gpt-4o"), NOW).is_err());
+        assert!(guard.admit(&with("gpt-3.5"), NOW).is_ok());
+    }
+}
