@@ -110,6 +110,7 @@ AS $$
             ('admin',   'FUNCTION', 'close_wallet'),
             ('admin',   'FUNCTION', 'set_lanes'),
             ('admin',   'FUNCTION', 'set_price'),
+            ('admin',   'FUNCTION', 'import_prices'),
             ('admin',   'FUNCTION', 'set_markup'),
             ('admin',   'FUNCTION', 'use_price_list'),
             ('admin',   'FUNCTION', 'set_usage_mapping'),

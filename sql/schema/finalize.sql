@@ -29,6 +29,7 @@ COMMENT ON FUNCTION wallet.usage_headers IS 'What an HTTP response can say about
 COMMENT ON FUNCTION wallet.entry_lines IS 'Spells out the price lines of an entry from their compact form.';
 COMMENT ON FUNCTION wallet.entry_usage IS 'The usage object of an entry that did not store it, from its model and lines.';
 COMMENT ON FUNCTION wallet.set_price IS 'Adds a price from a date on and returns its id; a NULL unit_price ends the price. Errors: 22023, WL012, 42501.';
+COMMENT ON FUNCTION wallet.import_prices IS 'Brings a price list in line with a published price feed (litellm, genai-prices) and says what it did; changes are new rows with a date, what vanished is ended. Errors: 22023, 42501, WL012.';
 COMMENT ON FUNCTION wallet.price_usage IS 'Prices a usage object and books nothing. Errors: 22023, WL007, 42501, WL003, WL005, WL012.';
 COMMENT ON FUNCTION wallet.set_markup IS 'Says from a date on what a price list adds to the prices of the default list, and returns the markup''s id; both NULL takes it back. Errors: 22023, WL012, 42501.';
 COMMENT ON FUNCTION wallet.use_price_list IS 'Has a wallet pay by a price list, over the default list; waits for charges under way. Errors: 22023, 42501, WL003, WL006, WL004.';

@@ -106,6 +106,22 @@ statement!(
     "SELECT jsonb_build_object(voucher_id, to_jsonb(t) - 'code_hash' - 'hash') FROM wallet.vouchers t WHERE t.voucher_id = $2::uuid"
 );
 
+statement!(
+    NOTE,
+    [
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        JSONBOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.audit_log
+        (wallet_id, audit_id, at, action, subject, actor, db_role, client_address, after, metadata)
+     VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, session_user, inet_client_addr(), $6, $7)"
+);
+
 /// What a call may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
@@ -216,6 +232,20 @@ pub fn enter_audited<T>(
         act.write(Some(&before), &act.picture("")?)?;
         Ok(done)
     })
+}
+
+/// Writes one row for a call that changed too much to show each.
+pub fn note_down(act: &Act<'_>, subject: &str, after: Jsonb) -> Result<()> {
+    NOTE.run(&[
+        Value::Text(act.wallet),
+        Value::Time(clock::now()),
+        Value::Text(act.action),
+        Value::Text(subject),
+        Value::OptText(act.actor),
+        Value::Jsonb(after),
+        Value::OptJsonb(act.metadata),
+    ])
+    .map(drop)
 }
 
 /// The same for a call that makes a row of its own and returns its id.

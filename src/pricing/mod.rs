@@ -5,6 +5,7 @@ pub mod book;
 pub mod chains;
 pub mod compare;
 pub mod conditions;
+pub mod import;
 pub mod lines;
 pub mod lists;
 pub mod markup;

@@ -6,6 +6,7 @@ mod caches;
 mod card_data;
 mod chain;
 mod drain;
+mod feeds;
 mod grants;
 mod idempotency;
 mod lanes;

@@ -1,0 +1,293 @@
+//! What a feed changes in a price list. Old rows are never touched: a change is a new row with a date.
+
+use serde_json::{Value as Json, json};
+
+use crate::error::Result;
+use crate::pricing::import::{Fault, Feed, refused};
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::uuid_text;
+
+/// A price that is so many times the old one, or that part of it, looks wrong.
+const WILD: i64 = 1000;
+
+statement!(
+    /// Each quote with the price that holds at its time.
+    COMPARE,
+    [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID],
+    "SELECT q.n,
+            CASE WHEN o.unit_price IS NULL THEN 'added'
+                 WHEN o.unit_price * q.per = q.unit_price * o.per
+                  AND o.service IS NOT DISTINCT FROM q.service THEN 'unchanged'
+                 ELSE 'changed' END,
+            trim_scale(o.unit_price / o.per)::text,
+            trim_scale(q.unit_price / q.per)::text,
+            o.unit_price > 0 AND (q.unit_price * o.per >= $4 * o.unit_price * q.per
+                               OR q.unit_price * o.per * $4 <= o.unit_price * q.per AND q.unit_price > 0)
+       FROM jsonb_to_recordset($3::jsonb) AS q(
+                n integer, model text, meter text, provider text, service text, region text,
+                service_tier text, above_input_tokens bigint, conditions jsonb, unit_price numeric,
+                per numeric, effective_from timestamptz)
+       LEFT JOIN LATERAL (
+            SELECT p.unit_price, p.per, p.service
+              FROM wallet.prices p
+             WHERE p.price_list = $1 AND p.model = q.model AND p.meter = q.meter
+               AND p.provider IS NOT DISTINCT FROM q.provider
+               AND p.region IS NOT DISTINCT FROM q.region
+               AND p.service_tier IS NOT DISTINCT FROM q.service_tier
+               AND p.above_input_tokens IS NOT DISTINCT FROM q.above_input_tokens
+               AND p.conditions = q.conditions
+               AND p.effective_from <= coalesce(q.effective_from, $2)
+             ORDER BY p.effective_from DESC, p.created_at DESC, p.price_id DESC
+             LIMIT 1) o ON true
+      ORDER BY q.n"
+);
+
+statement!(
+    /// Prices that the source once gave, that hold, and that its feed has no more. `NOT IN` hashes the
+    /// quotes however few the planner takes them for.
+    VANISHED,
+    [TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTARRAYOID],
+    "SELECT h.model, h.meter, trim_scale(h.unit_price / h.per)::text,
+            jsonb_build_object('provider', h.provider, 'service', h.service, 'region', h.region,
+                               'service_tier', h.service_tier,
+                               'above_input_tokens', h.above_input_tokens,
+                               'conditions', h.conditions, 'per', h.per)::text
+       FROM (SELECT DISTINCT ON (p.model, p.meter, p.provider, p.region, p.service_tier,
+                                 p.above_input_tokens, p.conditions) p.*
+               FROM wallet.prices p
+              WHERE p.price_list = $1 AND p.effective_from <= $2
+              ORDER BY p.model, p.meter, p.provider, p.region, p.service_tier, p.above_input_tokens,
+                       p.conditions, p.effective_from DESC, p.created_at DESC, p.price_id DESC) h
+      WHERE h.unit_price IS NOT NULL
+        AND h.metadata ->> 'source' = $3
+        AND h.model <> ALL ($5)
+        AND jsonb_build_array(h.model, h.meter, h.provider, h.region, h.service_tier,
+                              h.above_input_tokens, h.conditions)::text NOT IN (
+            SELECT jsonb_build_array(q.model, q.meter, q.provider, q.region, q.service_tier,
+                                     q.above_input_tokens, q.conditions)::text
+              FROM jsonb_to_recordset($4::jsonb) AS q(
+                        model text, meter text, provider text, region text, service_tier text,
+                        above_input_tokens bigint, conditions jsonb))
+      ORDER BY h.model, h.meter"
+);
+
+statement!(
+    ADD,
+    [
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        TEXTOID,
+        JSONBOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.prices
+        (price_id, price_list, model, meter, unit_price, per, provider, service, region,
+         service_tier, above_input_tokens, conditions, effective_from, created_at, actor, metadata)
+     SELECT q.id, $1, q.model, q.meter, q.unit_price, q.per, q.provider, q.service, q.region,
+            q.service_tier, q.above_input_tokens, q.conditions, coalesce(q.effective_from, $2), $6,
+            $4, $5
+       FROM jsonb_to_recordset($3::jsonb) AS q(
+                id uuid, model text, meter text, provider text, service text, region text,
+                service_tier text, above_input_tokens bigint, conditions jsonb, unit_price numeric,
+                per numeric, effective_from timestamptz)"
+);
+
+/// A row of `import_prices`.
+pub struct Row {
+    /// What was done.
+    pub action: &'static str,
+    /// The model.
+    pub model: String,
+    /// The meter, or the feed's field that was skipped.
+    pub meter: String,
+    /// Price of one unit that held.
+    pub old: Option<String>,
+    /// Price of one unit that holds now.
+    pub new: Option<String>,
+    /// Where it comes from, or why it was skipped.
+    pub note: String,
+}
+
+/// What is imported where.
+pub struct Import<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// The price list.
+    pub list: &'a str,
+    /// When prices begin that the feed gives no date for.
+    pub from: Timestamp,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Let through what looks wrong.
+    pub force: bool,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// Kept with every row.
+    pub metadata: Jsonb,
+}
+
+/// Compares the feed with the list and adds what differs.
+pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
+    if !feed.faults.is_empty() && !import.force {
+        return Err(refused(&feed.faults));
+    }
+    let quotes: Vec<Json> = feed
+        .quotes
+        .iter()
+        .enumerate()
+        .map(|(n, quote)| {
+            json!({
+                "n": n,
+                "model": quote.model,
+                "meter": quote.meter,
+                "provider": quote.provider,
+                "service": quote.service,
+                "region": quote.region,
+                "service_tier": quote.service_tier,
+                "above_input_tokens": quote.above_input_tokens,
+                "conditions": quote.conditions,
+                "unit_price": quote.unit_price.to_string(),
+                "per": quote.per.to_string(),
+                "effective_from": quote.effective_from.map(|at| {
+                    jiff::Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.to_string())
+                }),
+            })
+        })
+        .collect();
+    let text = Json::Array(quotes.clone()).to_string();
+    let (mut rows, added) = compare(import, &feed, quotes, &text)?;
+    let ended = vanished(import, &feed, &text, &mut rows)?;
+    for skip in feed.skips {
+        rows.push(Row {
+            action: "skipped",
+            model: skip.model,
+            meter: skip.field,
+            old: None,
+            new: None,
+            note: skip.reason,
+        });
+    }
+    for fault in feed.faults {
+        rows.push(Row {
+            action: "skipped",
+            model: fault.model,
+            meter: fault.field,
+            old: None,
+            new: None,
+            note: fault.wrong,
+        });
+    }
+    let all: Vec<Json> = added.into_iter().chain(ended).collect();
+    if !import.dry_run && !all.is_empty() {
+        ADD.run(&[
+            Value::Text(import.list),
+            Value::Time(import.from),
+            Value::Text(&Json::Array(all).to_string()),
+            Value::OptText(import.actor),
+            Value::Jsonb(import.metadata),
+            Value::Time(clock::now()),
+        ])?;
+    }
+    rows.sort_by(|a, b| (&a.model, &a.meter).cmp(&(&b.model, &b.meter)));
+    Ok(rows)
+}
+
+fn with_id(mut row: Json) -> Json {
+    row["id"] = Json::from(uuid_text(uuid::Uuid::now_v7().into_bytes()));
+    row
+}
+
+/// The rows of all quotes, and the quotes that are to be added.
+fn compare(
+    import: &Import<'_>,
+    feed: &Feed,
+    quotes: Vec<Json>,
+    text: &str,
+) -> Result<(Vec<Row>, Vec<Json>)> {
+    let found = COMPARE.run(&[
+        Value::Text(import.list),
+        Value::Time(import.from),
+        Value::Text(text),
+        Value::Int8(WILD),
+    ])?;
+    let (mut rows, mut added, mut wild) = (Vec::new(), Vec::new(), Vec::new());
+    for (n, (quote, object)) in feed.quotes.iter().zip(quotes).enumerate() {
+        let action: String = found.need(n, 1)?;
+        let (old, new): (Option<String>, Option<String>) = (found.get(n, 2), found.get(n, 3));
+        let action = match action.as_str() {
+            "unchanged" => "unchanged",
+            "changed" => "changed",
+            _ => "added",
+        };
+        if found.get(n, 4) == Some(true) {
+            wild.push(Fault {
+                model: quote.model.clone(),
+                field: quote.meter.clone(),
+                wrong: format!(
+                    "the price goes from {} to {}",
+                    old.as_deref().unwrap_or("nothing"),
+                    new.as_deref().unwrap_or("nothing")
+                ),
+            });
+        }
+        if action != "unchanged" {
+            added.push(with_id(object));
+        }
+        rows.push(Row {
+            action,
+            model: quote.model.clone(),
+            meter: quote.meter.clone(),
+            old,
+            new,
+            note: quote.note.clone(),
+        });
+    }
+    if !wild.is_empty() && !import.force {
+        return Err(refused(&wild));
+    }
+    Ok((rows, added))
+}
+
+/// Ends what the feed has no more; a model with a fault keeps what it has.
+fn vanished(
+    import: &Import<'_>,
+    feed: &Feed,
+    text: &str,
+    rows: &mut Vec<Row>,
+) -> Result<Vec<Json>> {
+    let kept: Vec<String> = feed
+        .faults
+        .iter()
+        .map(|fault| fault.model.clone())
+        .collect();
+    let found = VANISHED.run(&[
+        Value::Text(import.list),
+        Value::Time(import.from),
+        Value::Text(import.source),
+        Value::Text(text),
+        Value::OptTexts(Some(&kept)),
+    ])?;
+    let mut ended = Vec::new();
+    for n in 0..found.len() {
+        let (model, meter): (String, String) = (found.need(n, 0)?, found.need(n, 1)?);
+        let row: String = found.need(n, 3)?;
+        let mut row: Json = serde_json::from_str(&row)
+            .map_err(|_| crate::error::Error::internal("a price is no JSON"))?;
+        row["model"] = Json::from(model.clone());
+        row["meter"] = Json::from(meter.clone());
+        ended.push(with_id(row));
+        rows.push(Row {
+            action: "ended",
+            model,
+            meter,
+            old: found.get(n, 2),
+            new: None,
+            note: "the feed has it no more".to_owned(),
+        });
+    }
+    Ok(ended)
+}

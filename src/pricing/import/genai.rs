@@ -1,0 +1,224 @@
+//! The data file of genai-prices: providers, each with models and their prices. Pure.
+//!
+//! Prices stand for a million tokens, or a thousand requests. A price is a number, or a base with tiers
+//! that begin above a number of input tokens. A model has one set of prices, or several of which the
+//! last whose constraint holds counts: a date from which it holds, or hours of the day.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use crate::error::Result;
+use crate::pricing::import::number::{Read, price};
+use crate::pricing::import::{Feed, Quote, not_a_feed};
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Json;
+use rust_decimal::Decimal;
+
+/// The name of the source.
+pub const SOURCE: &str = "genai-prices";
+
+/// Fields by name: the meter, and for how many the price is.
+const FIELDS: &[(&str, &str, u32)] = &[
+    ("input_mtok", "input_tokens", 1_000_000),
+    ("output_mtok", "output_tokens", 1_000_000),
+    ("cache_read_mtok", "cache_read_tokens", 1_000_000),
+    ("cache_write_mtok", "cache_write_tokens", 1_000_000),
+    ("input_audio_mtok", "input_audio_tokens", 1_000_000),
+    ("output_audio_mtok", "output_audio_tokens", 1_000_000),
+    (
+        "cache_audio_read_mtok",
+        "cache_read_audio_tokens",
+        1_000_000,
+    ),
+    ("requests_kcount", "requests", 1_000),
+];
+
+/// Where the prices of a set hold.
+#[derive(Clone, Default)]
+struct Constraint {
+    from: Option<Timestamp>,
+    conditions: Map<String, Value>,
+}
+
+fn member<'a>(object: &'a Json, key: &str) -> Option<&'a Json> {
+    let entries = object.as_object()?;
+    entries
+        .iter()
+        .find(|(name, _)| name == key)
+        .map(|(_, value)| value)
+        .filter(|value| !matches!(value, Json::Null))
+}
+
+fn text<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
+    match member(object, key)? {
+        Json::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Reads the whole file: an array of providers, or an object that has one.
+pub fn read(document: &Json) -> Result<Feed> {
+    let shape = || {
+        not_a_feed(
+            SOURCE,
+            "It is an array of providers, or an object whose key providers has one; each has an id and models.",
+        )
+    };
+    let providers = match document {
+        Json::Array(providers) => providers,
+        object => match member(object, "providers") {
+            Some(Json::Array(providers)) => providers,
+            _ => return Err(shape()),
+        },
+    };
+    if providers.is_empty() {
+        return Err(shape());
+    }
+    let mut feed = Feed::default();
+    for provider in providers {
+        let (Some(name), Some(Json::Array(models))) =
+            (text(provider, "id"), member(provider, "models"))
+        else {
+            return Err(shape());
+        };
+        for model in models {
+            match text(model, "id") {
+                Some(id) if !id.is_empty() && id.chars().count() <= crate::args::MAX_NAME => {
+                    feed.models.push(id.to_owned());
+                    read_model(&mut feed, name, id, model);
+                }
+                _ => feed.fault(name, "id", "a model has no id, or one that is too long"),
+            }
+        }
+    }
+    Ok(feed)
+}
+
+fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {
+    if member(model, "price_variants").is_some() {
+        feed.skip(
+            id,
+            "price_variants",
+            "what they depend on is no part of a usage",
+        );
+    }
+    match member(model, "prices") {
+        Some(set @ Json::Object(_)) => read_set(feed, provider, id, set, &Constraint::default()),
+        Some(Json::Array(sets)) => {
+            let dated = sets.len() > 1;
+            for set in sets {
+                let prices = member(set, "prices").unwrap_or(set);
+                match constraint(member(set, "constraint")) {
+                    Ok(mut found) => {
+                        if dated && found.from.is_none() && found.conditions.is_empty() {
+                            // It held before the others.
+                            found.from = Some(Timestamp::from_unix_micros(0));
+                        }
+                        read_set(feed, provider, id, prices, &found);
+                    }
+                    Err(why) => feed.skip(id, "constraint", why),
+                }
+            }
+        }
+        Some(_) => feed.fault(id, "prices", "it is neither an object nor an array"),
+        None => feed.skip(id, "prices", "the model has no prices"),
+    }
+}
+
+fn constraint(value: Option<&Json>) -> std::result::Result<Constraint, &'static str> {
+    let Some(value) = value else {
+        return Ok(Constraint::default());
+    };
+    if let Some(date) = text(value, "start_date") {
+        let at = date
+            .parse::<Date>()
+            .ok()
+            .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
+            .ok_or("its start_date is no date")?;
+        return Ok(Constraint {
+            from: Some(Timestamp::from_unix_micros(at.timestamp().as_microsecond())),
+            conditions: Map::new(),
+        });
+    }
+    let clock = |key| {
+        let time = text(value, key)?.strip_suffix('Z')?;
+        let (hours, rest) = time.split_once(':')?;
+        let minutes = rest.split(':').next()?;
+        Some(format!("{hours}:{minutes}"))
+    };
+    match (clock("start_time"), clock("end_time")) {
+        (Some(from), Some(to)) => Ok(Constraint {
+            from: None,
+            conditions: Map::from_iter([
+                (
+                    "hours".to_owned(),
+                    Value::from(vec![format!("{from}-{to}")]),
+                ),
+                ("time_zone".to_owned(), Value::from("UTC")),
+            ]),
+        }),
+        _ => Err("this version does not know the constraint"),
+    }
+}
+
+fn read_set(feed: &mut Feed, provider: &str, id: &str, set: &Json, holds: &Constraint) {
+    let Some(fields) = set.as_object() else {
+        feed.fault(id, "prices", "it is not an object");
+        return;
+    };
+    for (field, value) in fields {
+        if matches!(value, Json::Null) {
+            continue;
+        }
+        let Some((_, meter, per)) = FIELDS.iter().find(|(known, ..)| known == field) else {
+            feed.skip(id, field, "this version does not know the field");
+            continue;
+        };
+        let add = |feed: &mut Feed, above: Option<i64>, read: Read| {
+            feed.quotes.push(Quote {
+                model: id.to_owned(),
+                meter: (*meter).to_owned(),
+                provider: Some(provider.to_owned()),
+                service: None,
+                region: None,
+                service_tier: None,
+                above_input_tokens: above,
+                conditions: holds.conditions.clone(),
+                unit_price: read.price,
+                per: Decimal::from(*per),
+                effective_from: holds.from.map(|at| at.unix_micros()),
+                note: match read.noise {
+                    Some(noise) => format!("from {field}, cut from {noise}"),
+                    None => format!("from {field}"),
+                },
+            });
+        };
+        let (base, tiers) = match value {
+            Json::Object(_) => (member(value, "base"), member(value, "tiers")),
+            number => (Some(number), None),
+        };
+        match base.map(price) {
+            Some(Ok(read)) => add(feed, None, read),
+            Some(Err(wrong)) => feed.fault(id, field, wrong),
+            None => feed.fault(id, field, "it has no base price"),
+        }
+        let Some(Json::Array(tiers)) = tiers else {
+            continue;
+        };
+        for tier in tiers {
+            let start = match member(tier, "start") {
+                Some(Json::Number(start)) => start
+                    .to_decimal()
+                    .filter(Decimal::is_integer)
+                    .and_then(|start| i64::try_from(start).ok()),
+                _ => None,
+            };
+            match (start, member(tier, "price").map(price)) {
+                (Some(start), Some(Ok(read))) if start >= 0 => add(feed, Some(start), read),
+                (_, Some(Err(wrong))) => feed.fault(id, field, wrong),
+                _ => feed.fault(id, field, "a tier has no start or no price"),
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Price feeds of others into a price list.
+//!
+//! A source reads its document into [`Quote`]s, each a price row as the list should have it, and
+//! [`Skip`]s, each with a reason; it knows nothing of PostgreSQL. [`apply`] compares the quotes with
+//! the list and adds what differs. No price of a feed is dropped silently.
+
+pub mod api;
+pub mod apply;
+pub mod fields;
+pub mod genai;
+pub mod litellm;
+pub mod number;
+pub mod spread;
+pub mod table;
+
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+
+use crate::error::{Code, Error, quoted};
+
+/// A price as a feed quotes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quote {
+    /// The model, or a pattern.
+    pub model: String,
+    /// The meter.
+    pub meter: String,
+    /// Provider of the model.
+    pub provider: Option<String>,
+    /// Service of the model.
+    pub service: Option<String>,
+    /// Region condition.
+    pub region: Option<String>,
+    /// Service tier condition.
+    pub service_tier: Option<String>,
+    /// Threshold condition.
+    pub above_input_tokens: Option<i64>,
+    /// The other conditions.
+    pub conditions: Map<String, Value>,
+    /// Price of `per` units.
+    pub unit_price: Decimal,
+    /// The unit.
+    pub per: Decimal,
+    /// When it begins, where the feed says it.
+    pub effective_from: Option<i64>,
+    /// Where it comes from and what was done to it.
+    pub note: String,
+}
+
+/// What a feed has and the list does not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// The model.
+    pub model: String,
+    /// The feed's field.
+    pub field: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is wrong with one price of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The model.
+    pub model: String,
+    /// The feed's field.
+    pub field: String,
+    /// What is wrong, as the end of a sentence.
+    pub wrong: String,
+}
+
+/// A feed as it was read.
+#[derive(Clone, Debug, Default)]
+pub struct Feed {
+    /// Prices.
+    pub quotes: Vec<Quote>,
+    /// What was left out.
+    pub skips: Vec<Skip>,
+    /// What stops the import, unless it is forced.
+    pub faults: Vec<Fault>,
+    /// Models that the feed has, with or without a price.
+    pub models: Vec<String>,
+}
+
+/// Faults that an error spells out.
+const FAULTS_SHOWN: usize = 5;
+
+impl Feed {
+    /// Leaves out a field.
+    pub fn skip(&mut self, model: &str, field: &str, reason: impl Into<String>) {
+        self.skips.push(Skip {
+            model: model.to_owned(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        });
+    }
+
+    /// Notes what is wrong with a field.
+    pub fn fault(&mut self, model: &str, field: &str, wrong: impl Into<String>) {
+        self.faults.push(Fault {
+            model: model.to_owned(),
+            field: field.to_owned(),
+            wrong: wrong.into(),
+        });
+    }
+}
+
+/// WL012 that names what is wrong with a feed.
+pub fn refused(faults: &[Fault]) -> Error {
+    let mut detail: Vec<String> = faults
+        .iter()
+        .take(FAULTS_SHOWN)
+        .map(|fault| {
+            format!(
+                "Model {}, field {}: {}.",
+                quoted(&fault.model),
+                quoted(&fault.field),
+                fault.wrong
+            )
+        })
+        .collect();
+    if faults.len() > FAULTS_SHOWN {
+        detail.push(format!("{} more.", faults.len() - FAULTS_SHOWN));
+    }
+    let many = match faults.len() {
+        1 => "price that looks",
+        _ => "prices that look",
+    };
+    Error::new(
+        Code::InvalidAmount,
+        format!("prices contain {} {many} wrong", faults.len()),
+    )
+    .detail(detail.join(" "))
+    .hint("Nothing was changed. Correct the feed, or pass force => true to skip what is no price and to take the rest as it is.")
+}
+
+/// 22023: not a feed of that source at all.
+pub fn not_a_feed(source: &str, detail: &str) -> Error {
+    Error::argument(format!("prices are no feed of {source}"))
+        .detail(detail.to_owned())
+        .hint("Pass the whole price file as it was published.")
+}

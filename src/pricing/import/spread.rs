@@ -1,0 +1,283 @@
+//! The prices of one model by meter, service tier and threshold, and what follows from them. Pure.
+//!
+//! A feed leaves out what its readers know: that no tier's own price beats a context threshold
+//! without the tier, that a batch bills all input alike, that reasoning follows the output price of
+//! its tier. A price list says everything itself, so each of these becomes a row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rust_decimal::Decimal;
+
+/// Meter, service tier, threshold.
+type Slot = (String, Option<String>, Option<i64>);
+
+/// A price of one unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The price.
+    pub price: Decimal,
+    /// The unit that the row is kept for.
+    pub per: u32,
+    /// Where it comes from.
+    pub note: String,
+}
+
+/// The prices of one model.
+#[derive(Clone, Debug, Default)]
+pub struct Grid(pub BTreeMap<Slot, Cell>);
+
+/// The tier whose prices apply to all meters alike.
+const BATCH: &str = "batch";
+
+/// Meters for which a threshold beats a tier that has no price above it.
+const CORE: &[&str] = &[
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+];
+
+/// What a batch bills as input, and as output, where it has no price of its own for it.
+const BATCH_INPUT: &[&str] = &[
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_read_audio_tokens",
+    "input_audio_tokens",
+    "input_image_tokens",
+    "input_video_tokens",
+];
+const BATCH_OUTPUT: &[&str] = &[
+    "reasoning_tokens",
+    "output_audio_tokens",
+    "output_video_tokens",
+];
+
+impl Grid {
+    /// The price in one slot.
+    pub fn get(&self, meter: &str, tier: Option<&str>, above: Option<i64>) -> Option<&Cell> {
+        self.0
+            .get(&(meter.to_owned(), tier.map(str::to_owned), above))
+    }
+
+    /// True when the meter has a price without conditions.
+    pub fn has(&self, meter: &str) -> bool {
+        self.get(meter, None, None).is_some()
+    }
+
+    fn set(&mut self, meter: &str, tier: Option<&str>, above: Option<i64>, like: Cell, why: &str) {
+        let cell = Cell {
+            note: format!("{}, {why}", like.note),
+            ..like
+        };
+        self.0
+            .entry((meter.to_owned(), tier.map(str::to_owned), above))
+            .or_insert(cell);
+    }
+
+    /// The slots of a meter for which the test holds, with their prices.
+    fn slots(&self, meter: &str, of: impl Fn(&Slot) -> bool) -> Vec<(Slot, Cell)> {
+        self.0
+            .iter()
+            .filter(|(slot, _)| slot.0 == meter && of(slot))
+            .map(|(slot, cell)| (slot.clone(), cell.clone()))
+            .collect()
+    }
+
+    fn tiers(&self) -> BTreeSet<String> {
+        self.0.keys().filter_map(|slot| slot.1.clone()).collect()
+    }
+
+    /// Adds what the feed leaves out.
+    pub fn spread(&mut self) {
+        self.thresholds_beat_tiers();
+        self.batch_bills_alike();
+        self.reasoning_follows_output();
+        self.cache_writes_of_an_hour();
+        self.cached_audio();
+    }
+
+    /// Above a threshold that has no price for a tier, the threshold's own price holds for it too.
+    fn thresholds_beat_tiers(&mut self) {
+        for meter in CORE {
+            for ((_, _, above), cell) in
+                self.slots(meter, |slot| slot.1.is_none() && slot.2.is_some())
+            {
+                for tier in self.tiers() {
+                    let lower = self.slots(meter, |slot| {
+                        slot.1.as_deref() == Some(tier.as_str()) && slot.2 < above
+                    });
+                    if tier != BATCH && !lower.is_empty() {
+                        let why = format!("which the feed has no {tier} price for");
+                        self.set(meter, Some(&tier), above, cell.clone(), &why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A batch with a price of its own for input bills all input so, and likewise all output.
+    fn batch_bills_alike(&mut self) {
+        for (price, meters) in [
+            ("input_tokens", BATCH_INPUT),
+            ("output_tokens", BATCH_OUTPUT),
+        ] {
+            let own = self.slots(price, |slot| slot.1.as_deref() == Some(BATCH));
+            for meter in meters {
+                if self.has(meter) && self.get(meter, Some(BATCH), None).is_none() {
+                    for ((_, _, above), cell) in &own {
+                        self.set(
+                            meter,
+                            Some(BATCH),
+                            *above,
+                            cell.clone(),
+                            "which a batch bills alike",
+                        );
+                    }
+                }
+            }
+        }
+        if self.has("cache_write_1h_tokens") {
+            for ((_, _, above), cell) in self.slots("cache_write_tokens", |slot| {
+                slot.1.as_deref() == Some(BATCH)
+            }) {
+                self.set(
+                    "cache_write_1h_tokens",
+                    Some(BATCH),
+                    above,
+                    cell,
+                    "which a batch bills alike",
+                );
+            }
+        }
+    }
+
+    /// A tier with a price for output and none for reasoning bills reasoning as output.
+    fn reasoning_follows_output(&mut self) {
+        if !self.has("reasoning_tokens") {
+            return;
+        }
+        for tier in self.tiers() {
+            let tier = tier.as_str();
+            if self.get("output_tokens", Some(tier), None).is_some()
+                && self.get("reasoning_tokens", Some(tier), None).is_none()
+            {
+                for ((_, _, above), cell) in
+                    self.slots("output_tokens", |slot| slot.1.as_deref() == Some(tier))
+                {
+                    self.set(
+                        "reasoning_tokens",
+                        Some(tier),
+                        above,
+                        cell,
+                        "which reasoning follows",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Without a price for an hour a cache write costs what one of five minutes costs.
+    fn cache_writes_of_an_hour(&mut self) {
+        if !self.has("cache_write_1h_tokens") {
+            for ((_, tier, above), cell) in self.slots("cache_write_tokens", |_| true) {
+                self.set(
+                    "cache_write_1h_tokens",
+                    tier.as_deref(),
+                    above,
+                    cell,
+                    "for an hour too",
+                );
+            }
+        }
+    }
+
+    /// Without a price of its own cached audio costs what cached text costs.
+    fn cached_audio(&mut self) {
+        if self.has("input_audio_tokens") && !self.has("cache_read_audio_tokens") {
+            for ((_, tier, above), cell) in self.slots("cache_read_tokens", |_| true) {
+                self.set(
+                    "cache_read_audio_tokens",
+                    tier.as_deref(),
+                    above,
+                    cell,
+                    "for audio too",
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(cells: &[(&str, Option<&str>, Option<i64>, i64)]) -> Grid {
+        let mut grid = Grid::default();
+        for (meter, tier, above, price) in cells {
+            grid.0.insert(
+                ((*meter).to_owned(), tier.map(str::to_owned), *above),
+                Cell {
+                    price: Decimal::from(*price),
+                    per: 1,
+                    note: String::new(),
+                },
+            );
+        }
+        grid.spread();
+        grid
+    }
+
+    fn price(grid: &Grid, meter: &str, tier: Option<&str>, above: Option<i64>) -> Option<Decimal> {
+        grid.get(meter, tier, above).map(|cell| cell.price)
+    }
+
+    #[test]
+    fn a_threshold_beats_a_tier_that_knows_none() {
+        let grid = grid(&[
+            ("input_tokens", None, None, 1),
+            ("input_tokens", None, Some(200), 2),
+            ("input_tokens", None, Some(500), 4),
+            ("input_tokens", Some("priority"), None, 10),
+            ("input_tokens", Some("priority"), Some(200), 20),
+            ("input_tokens", Some("batch"), None, 7),
+        ]);
+        let price = |tier, above| price(&grid, "input_tokens", tier, above);
+        assert_eq!(price(Some("priority"), Some(200)), Some(Decimal::from(20)));
+        assert_eq!(price(Some("priority"), Some(500)), Some(Decimal::from(4)));
+        assert_eq!(price(Some("batch"), Some(200)), None, "a batch knows none");
+    }
+
+    #[test]
+    fn a_batch_bills_all_input_alike() {
+        let grid = grid(&[
+            ("input_tokens", None, None, 10),
+            ("cache_read_tokens", None, None, 1),
+            ("cache_write_tokens", None, None, 12),
+            ("input_tokens", Some("batch"), None, 5),
+            ("cache_write_tokens", Some("batch"), None, 6),
+        ]);
+        let batch = |meter| price(&grid, meter, Some("batch"), None);
+        assert_eq!(batch("cache_read_tokens"), Some(Decimal::from(5)));
+        assert_eq!(batch("cache_write_tokens"), Some(Decimal::from(6)));
+        assert_eq!(batch("cache_write_1h_tokens"), Some(Decimal::from(6)));
+        assert_eq!(batch("input_image_tokens"), None, "has no price at all");
+    }
+
+    #[test]
+    fn reasoning_follows_the_output_of_its_tier() {
+        let grid = grid(&[
+            ("output_tokens", None, None, 10),
+            ("reasoning_tokens", None, None, 8),
+            ("output_tokens", Some("flex"), None, 5),
+            ("output_tokens", Some("flex"), Some(200), 6),
+        ]);
+        let flex = |above| price(&grid, "reasoning_tokens", Some("flex"), above);
+        assert_eq!(flex(None), Some(Decimal::from(5)));
+        assert_eq!(flex(Some(200)), Some(Decimal::from(6)));
+        assert_eq!(
+            price(&grid, "reasoning_tokens", None, None),
+            Some(Decimal::from(8))
+        );
+    }
+}

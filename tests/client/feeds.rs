@@ -1,0 +1,133 @@
+//! The whole published price file of LiteLLM.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::time::Instant;
+
+use postgres::Client;
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+use wallet_tests::Database;
+
+const FEED: &[u8] = include_bytes!("../data/litellm_model_prices.json.gz");
+const PRICE_WORDS: &[&str] = &["cost", "price", "pricing", "multiplier", "surcharge"];
+
+fn feed() -> Map<String, Value> {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(FEED)
+        .read_to_string(&mut text)
+        .unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Action, model, meter, note of each row.
+fn import(client: &mut Client, feed: &Map<String, Value>, at: &str) -> Vec<[String; 4]> {
+    let rows = client
+        .query(
+            "SELECT action, model, meter, note
+               FROM wallet.import_prices('litellm', $1, effective_from => $2::text::timestamptz)",
+            &[&Value::Object(feed.clone()), &at],
+        )
+        .unwrap();
+    rows.iter()
+        .map(|row| [0, 1, 2, 3].map(|n| row.get(n)))
+        .collect()
+}
+
+fn counts(rows: &[[String; 4]]) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
+    for [action, ..] in rows {
+        *counts.entry(action.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn every_price_field_is_imported_or_skipped_with_a_reason() {
+    let database = Database::new();
+    let mut client = database.connect();
+    let feed = feed();
+    let began = Instant::now();
+    let rows = import(&mut client, &feed, "2026-01-01Z");
+    println!("import of {} models: {:?}", feed.len(), began.elapsed());
+    let mut said: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for [action, model, meter, note] in &rows {
+        let fields = said.entry(model).or_default();
+        if action == "skipped" {
+            assert!(!note.is_empty(), "{model} {meter} has no reason");
+            fields.insert(meter.split('.').next().unwrap());
+        }
+        let words = note.split([' ', ',']);
+        fields.extend(words.filter_map(|word| word.split('.').next()));
+    }
+    let mut fields = HashSet::new();
+    for (model, entry) in &feed {
+        for (field, value) in entry.as_object().unwrap() {
+            if value.is_null() || !PRICE_WORDS.iter().any(|word| field.contains(word)) {
+                continue;
+            }
+            fields.insert(field.as_str());
+            // Numbers beside names that are no prices, such as a flag, are nothing to import.
+            let known = said
+                .get(model.as_str())
+                .is_some_and(|said| said.contains(field.as_str()));
+            assert!(known, "nothing is said of {field} of {model}");
+        }
+    }
+    println!("{} price fields", fields.len());
+    assert!(fields.len() >= 60);
+    let again = import(&mut client, &feed, "2026-01-02Z");
+    assert_eq!(
+        counts(&again).keys().copied().collect::<HashSet<_>>(),
+        HashSet::from(["unchanged", "skipped"])
+    );
+}
+
+#[test]
+fn a_changed_feed_touches_no_old_row() {
+    let database = Database::new();
+    let mut client = database.connect();
+    let mut feed = feed();
+    import(&mut client, &feed, "2026-01-01Z");
+    let rows =
+        "SELECT count(*), md5(string_agg(p::text, '' ORDER BY p.price_id)) FROM wallet.prices p
+                 WHERE effective_from = '2026-01-01Z'";
+    let before = client.query_one(rows, &[]).unwrap();
+    feed["gpt-4o"]["input_cost_per_token"] = serde_json::from_str("2e-06").unwrap();
+    feed.remove("whisper-1").unwrap();
+    let changed = import(&mut client, &feed, "2026-02-01Z");
+    assert!(
+        changed
+            .iter()
+            .any(|[action, model, ..]| action == "ended" && model == "whisper-1")
+    );
+    let kept: Vec<_> = changed
+        .iter()
+        .filter(|[action, model, ..]| action == "changed" && model != "gpt-4o")
+        .collect();
+    assert!(kept.is_empty(), "{kept:?}");
+    let after = client.query_one(rows, &[]).unwrap();
+    assert_eq!(before.get::<_, i64>(0), after.get::<_, i64>(0));
+    assert_eq!(before.get::<_, String>(1), after.get::<_, String>(1));
+    let mut cost = |model: &str, meter: &str, at: &str| -> Result<Decimal, postgres::Error> {
+        let usage = serde_json::json!({ "model": model, meter: 1000 });
+        let sql = "SELECT cost FROM wallet.price_usage($1, at => $2::text::timestamptz)";
+        client
+            .query_one(sql, &[&usage as &(dyn postgres::types::ToSql + Sync), &at])
+            .map(|row| row.get(0))
+    };
+    let exact = |text: &str| text.parse::<Decimal>().unwrap();
+    assert_eq!(
+        cost("gpt-4o", "input_tokens", "2026-01-15Z").unwrap(),
+        exact("0.0025")
+    );
+    assert_eq!(
+        cost("gpt-4o", "input_tokens", "2026-02-15Z").unwrap(),
+        exact("0.002")
+    );
+    assert_eq!(
+        cost("whisper-1", "audio_seconds", "2026-01-15Z").unwrap(),
+        exact("0.1")
+    );
+    assert!(cost("whisper-1", "audio_seconds", "2026-02-15Z").is_err());
+}
