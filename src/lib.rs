@@ -131,6 +131,7 @@ extension_sql_file!(
         "audit",
         reporting::api::readable_wallet,
         reporting::api::prune_windows,
+        reporting::api::sweep_expired,
         pricing::api::price_usage,
         pricing::compare::compare_models,
     ]

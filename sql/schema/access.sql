@@ -73,6 +73,7 @@ AS $$
             ('reader',  'TABLE',    'chargeback_rules'),
             ('billing', 'FUNCTION', 'set_chargeback_rule'),
             ('admin',   'FUNCTION', 'prune_windows'),
+            ('admin',   'FUNCTION', 'sweep_expired'),
             ('admin',   'FUNCTION', 'maintain'),
             ('charger', 'FUNCTION', 'charge'),
             ('charger', 'FUNCTION', 'charge_batch'),

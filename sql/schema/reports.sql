@@ -484,9 +484,12 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
 BEGIN
+    task := 'wallets whose holds or grants had expired';
+    done := wallet.sweep_expired();
+    RETURN NEXT;
     task := 'limit windows that ended a month ago';
     done := wallet.prune_windows();
     RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION wallet.maintain IS 'Removes what no call looks at any more; optional. Errors: 42501.';
+COMMENT ON FUNCTION wallet.maintain IS 'Books what expired and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';

@@ -17,7 +17,7 @@ h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 20px 0 0; }
 dl div { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; } dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 19px; font-variant-numeric: tabular-nums; }
 table { width: 100%; border-collapse: collapse; } th { text-align: left; font-weight: 600; color: var(--soft); font-size: 13px; }
-th, td { padding: 5px 8px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th, td { padding: 5px 8px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; } td.d { white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } .scroll { overflow-x: auto; }
 .bar { background: var(--bar); height: 9px; border-radius: 3px; min-width: 1px; } .w { width: 40%; }
 svg { width: 100%; height: auto; display: block; } rect { fill: var(--bar); } text { fill: var(--soft); font-size: 9px; }
@@ -86,8 +86,8 @@ BEGIN
                 xmlelement(name tr, xmlelement(name th, 'Date'), xmlelement(name th, 'Kind'), xmlelement(name th, 'Description'),
                            xmlelement(name th, xmlattributes('n' AS class), 'Amount'), xmlelement(name th, xmlattributes('n' AS class), 'Balance')),
                 (SELECT xmlagg(xmlelement(name tr,
-                            xmlelement(name td, to_char(l.at AT TIME ZONE w.time_zone, 'YYYY-MM-DD')),
-                            xmlelement(name td, l.kind),
+                            xmlelement(name td, xmlattributes('d' AS class), to_char(l.at AT TIME ZONE w.time_zone, 'YYYY-MM-DD')),
+                            xmlelement(name td, xmlattributes('d' AS class), l.kind),
                             xmlelement(name td, l.description),
                             xmlelement(name td, xmlattributes('n' AS class), coalesce(l.amount::text, '')),
                             xmlelement(name td, xmlattributes('n' AS class), l.balance)) ORDER BY l.line)

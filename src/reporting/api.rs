@@ -8,7 +8,9 @@ use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::books::Books;
 use crate::ledger::funding::lock_wallet;
+use crate::ledger::grants;
 use crate::ledger::once::Once;
 use crate::ledger::request::canonical;
 use crate::money::Amount;
@@ -155,6 +157,44 @@ fn prune_windows() -> i64 {
     let work = || {
         enter(Level::Admin, ALL_WALLETS, |_| {
             PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
+        })
+    };
+    work().or_raise()
+}
+
+statement!(
+    WITH_EXPIRED_HOLDS,
+    [TIMESTAMPTZOID],
+    "SELECT DISTINCT wallet_id FROM wallet.reservations
+      WHERE status = 'open' AND expires_at <= $1 ORDER BY 1"
+);
+statement!(
+    WITH_DUE_GRANTS,
+    [TIMESTAMPTZOID],
+    "SELECT wallet_id FROM wallet.wallets WHERE grants_due <= $1 ORDER BY 1"
+);
+
+/// Books what expired in all wallets, and says in how many something had. Calls do so by themselves when they
+/// need the money; this is for events that should not wait for a call.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn sweep_expired() -> i64 {
+    let work = || {
+        enter(Level::Admin, ALL_WALLETS, |_| {
+            let now = [Value::Time(clock::now())];
+            let mut swept = 0;
+            let due = WITH_DUE_GRANTS.run(&now)?;
+            for row in 0..due.len() {
+                grants::sweep(&due.need::<String>(row, 0)?)?;
+                swept += 1;
+            }
+            let due = WITH_EXPIRED_HOLDS.run(&now)?;
+            for row in 0..due.len() {
+                // Whoever opens a wallet's books gives back what expired holds have set aside.
+                Books::open(&due.need::<String>(row, 0)?)?.close()?;
+                swept += 1;
+            }
+            Ok(swept)
         })
     };
     work().or_raise()

@@ -79,3 +79,14 @@ CALL regress.fails($$ SELECT wallet.balance_at('rep_none', now()) $$);
 CALL regress.fails($$ SELECT * FROM wallet.report('rep', 0) $$);
 CALL regress.fails($$ SELECT wallet.set_chargeback_rule('rep', 'fixed', '{"red": 1.5}') $$);
 CALL regress.fails($$ SELECT wallet.set_chargeback_rule('rep', 'sometimes') $$);
+
+-- Maintenance books what expired, also where no call comes.
+SELECT wallet FROM wallet.create_wallet('rep_swept');
+SELECT balance FROM wallet.fund('rep_swept', 10);
+SELECT balance FROM wallet.fund('rep_swept', 5, 'grant', expires_at => clock_timestamp() + interval '0.3 seconds');
+SELECT amount FROM wallet.hold('rep_swept', 4, ttl => '0.3 seconds');
+SELECT pg_sleep(0.5);
+SELECT done >= 1 AS swept FROM wallet.maintain() WHERE task LIKE 'wallets%';
+SELECT kind, amount FROM wallet.entries WHERE wallet = 'rep_swept' ORDER BY created_at, kind;
+SELECT status FROM wallet.holds WHERE wallet = 'rep_swept';
+SELECT event, count(*) FROM wallet.events WHERE wallet = 'rep_swept' AND event IN ('hold_expired', 'grant_expired') GROUP BY 1 ORDER BY 1;
