@@ -12,6 +12,7 @@ mod idempotency;
 mod lanes;
 mod limit_rules;
 mod limits;
+mod named_regressions;
 mod notify;
 mod refusals;
 mod several;

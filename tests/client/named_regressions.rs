@@ -1,0 +1,183 @@
+//! Bugs that others had, by the names of their reports. Each test is the scene of the report.
+
+use postgres::Client;
+use rust_decimal::Decimal;
+use wallet_tests::{Database, dec, expect, state_of, together};
+
+fn number(client: &mut Client, sql: &str) -> Decimal {
+    client.query_one(sql, &[]).unwrap().get(0)
+}
+
+/// The SQLSTATE of a refusal, or nothing.
+fn outcome<T>(result: Result<T, postgres::Error>) -> Option<String> {
+    result.err().map(|error| state_of(&error))
+}
+
+/// A wallet with money, and a model at a cent a thousand tokens in and three out.
+fn funded(database: &Database, amount: u32) -> Client {
+    let mut client = database.connect();
+    client
+        .batch_execute(&format!(
+            "SELECT wallet.create_wallet('acme');
+             SELECT wallet.fund('acme', {amount});
+             SELECT wallet.set_price('llm', 'input_tokens', 0.01, per => 1000);
+             SELECT wallet.set_price('llm', 'output_tokens', 0.03, per => 1000);"
+        ))
+        .unwrap();
+    client
+}
+
+/// One request of an agent makes many model calls, and only the first was billed, as all had the
+/// request's key. Here each call has a key of its own, is billed, and billed once.
+#[test]
+fn eliza_10909_n_calls_one_charge() {
+    let database = Database::new();
+    let mut client = funded(&database, 100);
+    let calls = 8;
+    together(&database, calls, |n, client| {
+        for _ in 0..3 {
+            client
+                .query_one(
+                    "SELECT cost FROM wallet.charge('acme', '{\"model\":\"llm\",\"input_tokens\":1000}',
+                         tags => '{\"request\":\"r1\"}', idempotency_key => 'r1/' || $1::text)",
+                    &[&n.to_string()],
+                )
+                .unwrap();
+        }
+    });
+    assert_eq!(
+        number(&mut client, "SELECT balance FROM wallet.balances"),
+        dec("99.92")
+    );
+    // The request's key for two different calls is an error, and not one call for free.
+    let usage = |tokens: u32| {
+        format!(
+            "SELECT wallet.charge('acme', '{{\"model\":\"llm\",\"input_tokens\":{tokens}}}', idempotency_key => 'r2')"
+        )
+    };
+    client.batch_execute(&usage(1000)).unwrap();
+    expect(client.batch_execute(&usage(2000)), "WL006");
+}
+
+/// Two workers refund the same failed request at the same moment, and both went through.
+#[test]
+fn eliza_11473_double_refund() {
+    let database = Database::new();
+    let mut client = funded(&database, 10);
+    let entry: uuid::Uuid = client
+        .query_one(
+            "SELECT entry_id FROM wallet.charge('acme', amount => 4)",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    let outcomes = together(&database, 8, |_, client| {
+        outcome(client.query_one(
+            "SELECT amount FROM wallet.refund('acme', $1, 3, 'provider failed')",
+            &[&entry],
+        ))
+    });
+    let refused = outcomes
+        .iter()
+        .filter(|state| state.as_deref() == Some("WL012"))
+        .count();
+    assert_eq!(refused, 7, "{outcomes:?}");
+    assert_eq!(
+        number(&mut client, "SELECT balance FROM wallet.balances"),
+        dec("9")
+    );
+    let rest = "SELECT amount FROM wallet.refund('acme', (SELECT entry_id FROM wallet.entries WHERE kind = 'charge'))";
+    assert_eq!(number(&mut client, rest), dec("1"));
+    expect(client.batch_execute(rest), "WL012");
+}
+
+/// What was in flight did not count, so that as many requests passed as came before the first settled.
+#[test]
+fn blnk_181_holds_not_counted() {
+    let database = Database::new();
+    let mut client = funded(&database, 10);
+    let outcomes = together(&database, 16, |_, client| {
+        outcome(client.query_one("SELECT hold_id FROM wallet.hold('acme', 3)", &[]))
+    });
+    let refused = outcomes
+        .iter()
+        .filter(|state| state.as_deref() == Some("WL001"))
+        .count();
+    assert_eq!(refused, 13, "{outcomes:?}");
+    assert_eq!(
+        number(&mut client, "SELECT held FROM wallet.balances"),
+        dec("9")
+    );
+    assert_eq!(
+        number(&mut client, "SELECT available FROM wallet.balances"),
+        dec("1")
+    );
+    let charge = "SELECT wallet.charge('acme', amount => 2)";
+    expect(client.batch_execute(charge), "WL001");
+}
+
+/// A worker reserved part of a budget and died; the reservation was never given back.
+#[test]
+fn litellm_27639_leaked_reservation() {
+    let database = Database::new();
+    let mut client = funded(&database, 100);
+    client
+        .batch_execute("SELECT wallet.set_limit('acme', 10, 'month', scope => 'user')")
+        .unwrap();
+    let mut worker = database.connect();
+    worker
+        .batch_execute("SELECT wallet.hold('acme', 9, user_id => 'ana', ttl => '1 second')")
+        .unwrap();
+    drop(worker);
+    let charge = "SELECT wallet.charge('acme', amount => 5, user_id => 'ana')";
+    expect(client.batch_execute(charge), "WL002");
+    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    // Nobody swept: the charge itself finds that the time has come.
+    client.batch_execute(charge).unwrap();
+    let held = "SELECT sum(held) FROM wallet.allowances";
+    assert_eq!(number(&mut client, held), Decimal::ZERO);
+    let status: String = client
+        .query_one("SELECT status FROM wallet.holds", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(status, "expired");
+}
+
+/// The client went away in the middle of a stream: the whole estimate was kept, or nothing was billed. The
+/// tokens that were seen are what is billed, and the rest goes back.
+#[test]
+fn new_api_5288_disconnect() {
+    let database = Database::new();
+    let mut client = funded(&database, 1);
+    let hold: uuid::Uuid = client
+        .query_one(
+            "SELECT hold_id FROM wallet.hold('acme', usage => '{\"model\":\"llm\",\"input_tokens\":1000,\"output_tokens\":20000}',
+                 user_id => 'ana')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(
+        number(&mut client, "SELECT held FROM wallet.balances"),
+        dec("0.61")
+    );
+    for _ in 0..2 {
+        let cost: Decimal = client
+            .query_one(
+                "SELECT cost FROM wallet.settle('acme', $1, '{\"model\":\"llm\",\"input_tokens\":1000,\"output_tokens\":300}',
+                     idempotency_key => 'stream')",
+                &[&hold],
+            )
+            .unwrap()
+            .get(0);
+        assert_eq!(cost, dec("0.019"));
+    }
+    assert_eq!(
+        number(&mut client, "SELECT available FROM wallet.balances"),
+        dec("0.981")
+    );
+    assert_eq!(
+        number(&mut client, "SELECT held FROM wallet.balances"),
+        Decimal::ZERO
+    );
+}
