@@ -7,7 +7,7 @@ use std::time::Instant;
 use postgres::Client;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
-use wallet_tests::Database;
+use wallet_tests::{Database, together};
 
 const FEED: &[u8] = include_bytes!("../data/litellm_model_prices.json.gz");
 const PRICE_WORDS: &[&str] = &["cost", "price", "pricing", "multiplier", "surcharge"];
@@ -80,6 +80,27 @@ fn every_price_field_is_imported_or_skipped_with_a_reason() {
     assert_eq!(
         counts(&again).keys().copied().collect::<HashSet<_>>(),
         HashSet::from(["unchanged", "skipped"])
+    );
+}
+
+#[test]
+fn two_imports_at_once_add_each_price_once() {
+    let database = Database::new();
+    let feed = Value::Object(feed().into_iter().take(300).collect());
+    let added = together(&database, 4, |_, client| {
+        let sql = "SELECT count(*) FROM wallet.import_prices('litellm', $1) WHERE action = 'added'";
+        client.query_one(sql, &[&feed]).unwrap().get::<_, i64>(0)
+    });
+    let rows: i64 = database
+        .connect()
+        .query_one("SELECT count(*) FROM wallet.prices", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(added.iter().sum::<i64>(), rows, "{added:?}");
+    assert_eq!(
+        added.iter().filter(|count| **count > 0).count(),
+        1,
+        "{added:?}"
     );
 }
 

@@ -14,6 +14,13 @@ use crate::storage::rows::uuid_text;
 const WILD: i64 = 1000;
 
 statement!(
+    /// Two imports at once would both find the same prices missing. Readers are not kept waiting.
+    LOCK,
+    [],
+    "LOCK TABLE wallet.prices IN SHARE ROW EXCLUSIVE MODE"
+);
+
+statement!(
     /// Each quote with the price that holds at its time.
     COMPARE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID],
@@ -134,6 +141,9 @@ pub struct Import<'a> {
 pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
     if !feed.faults.is_empty() && !import.force {
         return Err(refused(&feed.faults));
+    }
+    if !import.dry_run {
+        LOCK.run(&[])?;
     }
     let quotes: Vec<Json> = feed
         .quotes
