@@ -102,7 +102,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/schema/batch.sql",
     name = "batch",
-    requires = ["security", ledger::api::charge]
+    requires = ["security", ledger::batch_api::charge_batch]
 );
 extension_sql_file!(
     "../sql/schema/members.sql",

@@ -77,7 +77,6 @@ AS $$
             ('admin',   'FUNCTION', 'maintain'),
             ('charger', 'FUNCTION', 'charge'),
             ('charger', 'FUNCTION', 'charge_batch'),
-            ('charger', 'FUNCTION', 'charge_item'),
             ('charger', 'FUNCTION', 'hold'),
             ('charger', 'FUNCTION', 'settle'),
             ('charger', 'FUNCTION', 'void'),

@@ -262,8 +262,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Writes the entry behind the lane's last one; gives the lane after it and the link.
-    fn chain(
+    /// Puts the entry behind the lane's last one; gives the lane after it and the link.
+    pub fn chain(
         &self,
         entry: &Entry<'_>,
         lane: &Lane,

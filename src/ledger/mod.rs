@@ -1,6 +1,8 @@
 //! Wallets, money in, charges, the ledger and its chain.
 
 pub mod api;
+pub mod batch;
+pub mod batch_api;
 pub mod books;
 pub mod burn;
 pub mod change;

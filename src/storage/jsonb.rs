@@ -226,7 +226,7 @@ fn refuse_card_data(argument: &str, stack: &[Open], leaf: &Json) -> Result<()> {
 }
 
 /// A leaf that the iterator gave.
-fn scalar(value: &pg_sys::JsonbValue) -> Json {
+pub fn scalar(value: &pg_sys::JsonbValue) -> Json {
     // SAFETY: `type_` says which member of the union is filled; strings are `len` bytes of the
     // server's encoding (UTF-8, which the extension requires) and are copied.
     unsafe {

@@ -10,7 +10,8 @@ use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{
-    AllowanceId, Entry, Hash, Lane, LimitRow, Link, Part, RuleRows, Taking, Used, WalletRow, Window,
+    AllowanceId, Call, Entry, Hash, Lane, LimitRow, Link, Part, RuleRows, Taking, Used, WalletRow,
+    Window,
 };
 
 macro_rules! lane_query {
@@ -202,6 +203,27 @@ statement!(
              $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
      ON CONFLICT (wallet_id, idempotency_key, call) DO NOTHING"
 );
+
+statement!(
+    HAS_KEY,
+    [TEXTOID, TEXTOID, CHAROID],
+    "SELECT FROM wallet.ledger WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
+);
+
+/// Which of the keys have made an entry that is committed or this transaction's own.
+pub fn taken_keys(wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+    let mut taken = Vec::new();
+    for (place, key) in keys.iter().enumerate() {
+        let call = Value::Char(call as u8);
+        if !HAS_KEY
+            .run(&[Value::Text(wallet), Value::Text(key), call])?
+            .is_empty()
+        {
+            taken.push(place);
+        }
+    }
+    Ok(taken)
+}
 
 // One statement, hence one snapshot: rules and epoch belong together.
 statement!(

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::money::Amount;
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::{lanes, ledger, rules};
-use crate::storage::rows::{AllowanceId, Entry, Lane, Link, RuleRows, Taking, Used};
+use crate::storage::rows::{AllowanceId, Call, Entry, Lane, Link, RuleRows, Taking, Used};
 use crate::storage::spi;
 pub use crate::storage::spi::{
     NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window,
@@ -109,4 +109,28 @@ pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
         Some(table) => ledger::append(&table, entry, link),
         None => spi::append(entry, link),
     }
+}
+
+/// Which of the keys have made an entry that is committed or this transaction's own, by place.
+pub fn taken_keys(wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+    match direct(Which::Ledger, Access::Read) {
+        Some(table) => ledger::taken_keys(&table, wallet, keys, call),
+        None => spi::taken_keys(wallet, keys, call),
+    }
+}
+
+/// Writes entries that stand one behind the other in a lane. `alone` says that nobody else can be
+/// using a key of theirs, because the lane is the wallet's only one and was written before. False
+/// when another transaction has one of the keys: then some were written, and the caller undoes it.
+pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool) -> Result<bool> {
+    if let (true, Some(table)) = (alone, direct(Which::Ledger, Access::Write)) {
+        ledger::append_free(&table, entries);
+        return Ok(true);
+    }
+    for (entry, link) in entries {
+        if !append(entry, link)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -63,6 +63,43 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     Ok(true)
 }
 
+/// Which of the keys have made an entry that is committed or this transaction's own.
+pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+    // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
+    let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let mut taken = Vec::new();
+    for (place, name) in keys.iter().enumerate() {
+        let keys = [
+            text_key(key::WALLET, wallet),
+            text_key(key::KEY, name),
+            char_key(key::CALL, call as u8),
+        ];
+        scan(table, table.indexes[1], snapshot, &keys, |_| {
+            taken.push(place);
+            Ok(false)
+        })?;
+    }
+    // SAFETY: registered above.
+    unsafe { pg_sys::UnregisterSnapshot(snapshot) };
+    Ok(taken)
+}
+
+/// Writes entries whose keys nobody else can be using.
+pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) {
+    for (entry, link) in entries {
+        let row = entry_row(table, entry, link);
+        // SAFETY: the row has the table's columns, and no other entry can have its key.
+        unsafe {
+            pg_sys::simple_heap_insert(table.relation, row);
+            insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
+            insert_into_index(table, table.indexes[1], row, UNIQUE_YES);
+            pg_sys::heap_freetuple(row);
+        }
+    }
+    // SAFETY: makes the rows visible to what comes after.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
 fn append_speculatively(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> Result<bool> {
     loop {
         // SAFETY: the token is set before the insertion and the insertion is finished or taken

@@ -1,0 +1,234 @@
+//! One item of a batch: an object with the arguments of `charge`.
+
+use pgrx::Inet;
+use pgrx::datum::TimestampWithTimeZone;
+
+use crate::error::{Error, Result};
+use crate::ledger::batch::{Batch, unknown_member, unreadable};
+use crate::ledger::request::ChargeArgs;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::jsonb_parts::{Part, members};
+use crate::storage::numeric::Number;
+use crate::storage::plan::{Run, Value};
+use crate::storage::session::{as_owner, to_caller};
+
+statement!(
+    /// Members of another type than their argument's are converted as a cast does it.
+    CONVERT,
+    [JSONBOID],
+    "SELECT ($1 ->> 'amount')::numeric, ($1 ->> 'event_at')::timestamptz, ($1 ->> 'client_ip')::inet::text,
+            $1 ->> 'user_id', $1 ->> 'team', $1 ->> 'model', $1 ->> 'service', $1 ->> 'region',
+            $1 ->> 'service_tier', $1 ->> 'key', $1 ->> 'device', $1 ->> 'idempotency_key',
+            $1 ->> 'actor', $1 ->> 'cost_from', nullif($1 -> 'usage', 'null'), nullif($1 -> 'tags', 'null'),
+            nullif($1 -> 'metadata', 'null')"
+);
+
+/// An item of a batch.
+pub struct Item {
+    /// Its wallet.
+    pub wallet: String,
+    object: Jsonb,
+    /// What holds where the item says nothing; the key is the batch's with the item's number.
+    batch_metadata: Option<Jsonb>,
+    batch_key: Option<String>,
+    batch_actor: Option<String>,
+    /// Nothing when a member is of another type than its argument.
+    plain: Option<Fields>,
+}
+
+/// The arguments of the item's charge.
+#[derive(Clone, Default)]
+pub struct Fields {
+    usage: Option<Jsonb>,
+    tags: Option<Jsonb>,
+    metadata: Option<Jsonb>,
+    amount: Option<Number>,
+    event_at: Option<Timestamp>,
+    client_ip: Option<String>,
+    user_id: Option<String>,
+    team: Option<String>,
+    model: Option<String>,
+    service: Option<String>,
+    region: Option<String>,
+    service_tier: Option<String>,
+    key: Option<String>,
+    device: Option<String>,
+    idempotency_key: Option<String>,
+    actor: Option<String>,
+    cost_from: Option<String>,
+}
+
+impl Fields {
+    /// The place of the argument of that name, where it is a text.
+    fn text(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "user_id" => &mut self.user_id,
+            "team" => &mut self.team,
+            "model" => &mut self.model,
+            "service" => &mut self.service,
+            "region" => &mut self.region,
+            "service_tier" => &mut self.service_tier,
+            "key" => &mut self.key,
+            "device" => &mut self.device,
+            "idempotency_key" => &mut self.idempotency_key,
+            "actor" => &mut self.actor,
+            "cost_from" => &mut self.cost_from,
+            _ => return None,
+        })
+    }
+
+    /// The arguments of the item's charge.
+    pub fn args<'a>(&'a self, item: &'a Item) -> ChargeArgs<'a> {
+        ChargeArgs {
+            wallet: Some(&item.wallet),
+            usage: self.usage,
+            amount: self.amount.clone(),
+            user_id: self.user_id.as_deref(),
+            team: self.team.as_deref(),
+            model: self.model.as_deref(),
+            service: self.service.as_deref(),
+            region: self.region.as_deref(),
+            service_tier: self.service_tier.as_deref(),
+            tags: self.tags,
+            event_at: self
+                .event_at
+                .and_then(|at| TimestampWithTimeZone::try_from(at.0).ok()),
+            key: self.key.as_deref(),
+            client_ip: self.client_ip.clone().map(Inet),
+            device: self.device.as_deref(),
+            idempotency_key: self
+                .idempotency_key
+                .as_deref()
+                .or(item.batch_key.as_deref()),
+            actor: self.actor.as_deref().or(item.batch_actor.as_deref()),
+            metadata: self.metadata.or(item.batch_metadata),
+            cost_from: Some(self.cost_from.as_deref().unwrap_or("prices")),
+        }
+    }
+}
+
+impl Item {
+    /// Takes an element of the array apart; 22023 when it is no item.
+    pub fn read(batch: &Batch<'_>, index: usize, element: Part) -> Result<Item> {
+        let object = match element {
+            Part::Container(object) => object,
+            Part::Scalar(_) => return Err(unreadable(index, "it is not an object")),
+        };
+        let members = members(object).ok_or_else(|| unreadable(index, "it is not an object"))?;
+        let mut item = Item {
+            wallet: String::new(),
+            object,
+            batch_metadata: batch.metadata,
+            batch_key: batch.key.map(|key| format!("{key}#{}", index + 1)),
+            batch_actor: batch.actor.map(str::to_owned),
+            plain: None,
+        };
+        let mut fields = Fields::default();
+        let mut is_plain = true;
+        let mut wallet = None;
+        for (name, part) in members {
+            match (name.as_str(), part) {
+                ("wallet", Part::Scalar(Json::String(name))) => wallet = Some(name),
+                (
+                    "wallet" | "amount" | "event_at" | "client_ip" | "usage" | "tags" | "metadata",
+                    Part::Scalar(Json::Null),
+                ) => {}
+                ("usage", Part::Container(object)) => fields.usage = Some(object),
+                ("tags", Part::Container(object)) => fields.tags = Some(object),
+                ("metadata", Part::Container(object)) => fields.metadata = Some(object),
+                ("amount", Part::Scalar(Json::Number(number))) => fields.amount = Some(number),
+                ("event_at", Part::Scalar(Json::String(text))) => match instant(&text) {
+                    Some(at) => fields.event_at = Some(at),
+                    None => is_plain = false,
+                },
+                ("client_ip", Part::Scalar(Json::String(text))) => {
+                    is_plain &= text.parse::<std::net::IpAddr>().is_ok();
+                    fields.client_ip = Some(text);
+                }
+                ("wallet", _) => return Err(unreadable(index, "its wallet is not a text")),
+                ("amount" | "event_at" | "client_ip" | "usage" | "tags" | "metadata", _) => {
+                    is_plain = false;
+                }
+                (name, part) => match (fields.text(name), part) {
+                    (None, _) => return Err(unknown_member(index, name)),
+                    (Some(_), Part::Scalar(Json::Null)) => {}
+                    (Some(place), Part::Scalar(Json::String(text))) => *place = Some(text),
+                    (Some(_), _) => is_plain = false,
+                },
+            }
+        }
+        item.wallet = match (batch.wallet, wallet) {
+            (Some(given), Some(named)) if given != named => {
+                return Err(unreadable(index, "it names another wallet"));
+            }
+            (Some(given), _) => given.to_owned(),
+            (None, Some(named)) => named,
+            (None, None) => return Err(unreadable(index, "it names no wallet")),
+        };
+        item.plain = is_plain.then_some(fields);
+        Ok(item)
+    }
+
+    /// The arguments, where each is of its type.
+    pub fn plain(&self) -> Option<ChargeArgs<'_>> {
+        self.plain.as_ref().map(|fields| fields.args(self))
+    }
+
+    /// The arguments, converted where that is needed; what cannot be converted is PostgreSQL's
+    /// error.
+    pub fn fields(&self) -> Result<Fields> {
+        if let Some(fields) = &self.plain {
+            return Ok(fields.clone());
+        }
+        as_owner(|_| {
+            let rows = CONVERT.run(&[Value::OptJsonb(Some(self.object))])?;
+            let text = |column: i32| rows.get::<String>(0, column);
+            let document = |column: i32| rows.datum(0, column).map(|datum| Jsonb(to_caller(datum)));
+            if rows.is_empty() {
+                return Err(Error::internal("an item was not converted"));
+            }
+            Ok(Fields {
+                usage: document(14),
+                tags: document(15),
+                metadata: document(16),
+                amount: rows.get(0, 0),
+                event_at: rows.get(0, 1),
+                client_ip: text(2),
+                user_id: text(3),
+                team: text(4),
+                model: text(5),
+                service: text(6),
+                region: text(7),
+                service_tier: text(8),
+                key: text(9),
+                device: text(10),
+                idempotency_key: text(11),
+                actor: text(12),
+                cost_from: text(13),
+            })
+        })
+    }
+}
+
+/// A point in time with its offset, to the microsecond; what else PostgreSQL understands it reads
+/// itself.
+fn instant(text: &str) -> Option<Timestamp> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    (at.subsec_nanosecond() % 1_000 == 0).then(|| Timestamp::from_unix_micros(at.as_microsecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_has_an_offset() {
+        assert_eq!(instant("2000-01-01T00:00:00Z"), Some(Timestamp(0)));
+        assert_eq!(instant("2000-01-01 01:00:00.000001+01"), Some(Timestamp(1)));
+        assert_eq!(instant("2000-01-01T00:00:00"), None);
+        assert_eq!(instant("2000-01-01T00:00:00.0000001Z"), None);
+        assert_eq!(instant("yesterday"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! `charge_batch`: many charges in one call.
+//!
+//! Items are booked by wallet, in the order of the wallets' names, so that two batches never wait
+//! for each other in a circle, and within a wallet in the order of the items. A run of them is booked
+//! at once (`together`): one look at the lane, one at each limit's window, one chain of entries.
+//! What that does not do as single charges would, because one item is replayed, refused or crosses a
+//! threshold, is divided until that item stands alone and goes the way of `charge`.
+
+mod item;
+mod together;
+
+use crate::access::rights::{Level, enter};
+use crate::error::{Error, Result, quoted};
+use crate::ledger::charge;
+use crate::ledger::replay::Charged;
+use crate::ledger::request::Request;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::jsonb_parts;
+use crate::storage::subtransaction::{Failure, attempt};
+use item::{Fields, Item};
+use together::Outcome;
+
+/// Items that are booked at once; more of one wallet are booked in turns.
+const RUN: usize = 1_000;
+
+/// What becomes of the others when an item cannot be booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// None is booked.
+    Fail,
+    /// They are.
+    Skip,
+}
+
+impl OnError {
+    /// Both of them.
+    pub const ALL: &'static [OnError] = &[OnError::Fail, OnError::Skip];
+
+    /// Its name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnError::Fail => "fail",
+            OnError::Skip => "skip",
+        }
+    }
+}
+
+/// What `charge_batch` was asked for.
+pub struct Batch<'a> {
+    /// The wallet, where the items do not name theirs.
+    pub wallet: Option<&'a str>,
+    /// What happens after an error.
+    pub on_error: OnError,
+    /// Keys of items that have none are made of it.
+    pub key: Option<&'a str>,
+    /// Who acts, where an item does not say.
+    pub actor: Option<&'a str>,
+    /// The caller's own data, where an item has none.
+    pub metadata: Option<Jsonb>,
+}
+
+/// What became of an item.
+pub type Answer = std::result::Result<Charged, Failure>;
+
+/// Charges for each item; the answers are in the order of the items.
+pub fn charge_all(batch: &Batch<'_>, charges: Option<Jsonb>) -> Result<Vec<Answer>> {
+    let elements = charges.and_then(jsonb_parts::elements).ok_or_else(|| {
+        Error::argument("charges is not a JSON array")
+            .detail("The argument charges must be an array of objects with the arguments of charge().")
+            .hint("Pass an array such as [{\"usage\": {\"model\": \"gpt-4o\", \"input_tokens\": 1000}, \"user_id\": \"alice\"}].")
+    })?;
+    let items: Vec<Item> = elements
+        .into_iter()
+        .enumerate()
+        .map(|(index, element)| Item::read(batch, index, element))
+        .collect::<Result<_>>()?;
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by(|a, b| items[*a].wallet.cmp(&items[*b].wallet));
+    let mut answers: Vec<Option<Answer>> = (0..items.len()).map(|_| None).collect();
+    for group in order.chunk_by(|a, b| items[*a].wallet == items[*b].wallet) {
+        for run in group.chunks(RUN) {
+            Run {
+                on_error: batch.on_error,
+                items: &items,
+                answers: &mut answers,
+            }
+            .book(run)?;
+        }
+    }
+    answers
+        .into_iter()
+        .map(|answer| answer.ok_or_else(|| Error::internal("an item has no answer")))
+        .collect()
+}
+
+/// Items of one wallet on their way.
+struct Run<'a> {
+    on_error: OnError,
+    items: &'a [Item],
+    answers: &'a mut [Option<Answer>],
+}
+
+impl Run<'_> {
+    /// Books those items, together where that can be.
+    fn book(&mut self, places: &[usize]) -> Result<()> {
+        // What cannot be read as it stands is read alone, where its error is its own.
+        let plain: Vec<Option<Request<'_>>> = places
+            .iter()
+            .map(|place| {
+                self.items[*place]
+                    .plain()
+                    .and_then(|args| Request::check(args).ok())
+            })
+            .collect();
+        let mut first = 0;
+        for (index, request) in plain.iter().enumerate() {
+            if request.is_none() {
+                self.book_run(&places[first..index], &plain[first..index])?;
+                self.alone(places[index])?;
+                first = index + 1;
+            }
+        }
+        self.book_run(&places[first..], &plain[first..])
+    }
+
+    fn book_run(&mut self, places: &[usize], requests: &[Option<Request<'_>>]) -> Result<()> {
+        let known: Vec<&Request<'_>> = requests.iter().flatten().collect();
+        if known.len() < 2 {
+            return places.iter().try_for_each(|place| self.alone(*place));
+        }
+        match together::book(&known)? {
+            Outcome::Booked(charged) => {
+                for (place, charged) in places.iter().zip(charged) {
+                    self.answers[*place] = Some(Ok(charged));
+                }
+                Ok(())
+            }
+            Outcome::Apart(apart) => {
+                let mut first = 0;
+                for index in apart {
+                    self.book_run(&places[first..index], &requests[first..index])?;
+                    self.alone(places[index])?;
+                    first = index + 1;
+                }
+                self.book_run(&places[first..], &requests[first..])
+            }
+            Outcome::Refused => {
+                let middle = places.len() / 2;
+                self.book_run(&places[..middle], &requests[..middle])?;
+                self.book_run(&places[middle..], &requests[middle..])
+            }
+        }
+    }
+
+    /// Books one item as `charge` does.
+    fn alone(&mut self, place: usize) -> Result<()> {
+        let item = &self.items[place];
+        let work = || {
+            let fields: Fields = item.fields()?;
+            let request = Request::check(fields.args(item))?;
+            enter(Level::Charger, request.wallet, |_| charge::charge(&request))
+        };
+        let answer = match self.on_error {
+            OnError::Fail => Ok(work()?),
+            OnError::Skip => attempt(std::panic::AssertUnwindSafe(work), |_| true),
+        };
+        self.answers[place] = Some(answer);
+        Ok(())
+    }
+}
+
+/// 22023 for an item that is not what an item must be.
+fn unreadable(index: usize, why: &str) -> Error {
+    Error::argument("charges has an item that cannot be read")
+        .detail(format!("Of item {}: {why}.", index + 1))
+        .hint("An item is an object with the arguments of charge(), and with its wallet where the call names none.")
+}
+
+fn unknown_member(index: usize, name: &str) -> Error {
+    unreadable(
+        index,
+        &format!("{} is no argument of charge()", quoted(name)),
+    )
+}

@@ -1,0 +1,153 @@
+//! A run of charges on one wallet, booked at once.
+//!
+//! All that a single charge looks at is looked at once: the rules, the keys, one lane that can pay
+//! for all, and each limit's window, from which the sum is taken. Whatever stands against it leaves
+//! nothing behind, and the caller divides the run.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::access::rights::{Level, enter};
+use crate::allowance::lanes::{self, Found, range};
+use crate::error::{Error, Result};
+use crate::ledger::charge::Job;
+use crate::ledger::replay::Charged;
+use crate::ledger::request::Request;
+use crate::ledger::rules::{self, Rules};
+use crate::limits::limit::Applied;
+use crate::limits::warning;
+use crate::limits::window::{self, Taken};
+use crate::money::Amount;
+use crate::storage::rows::{AllowanceId, Call, Entry, Link, Part};
+use crate::storage::store;
+use crate::storage::subtransaction::attempt;
+
+/// What became of a run.
+pub enum Outcome {
+    /// All are booked.
+    Booked(Vec<Charged>),
+    /// Nothing is: those, by their places, have to be looked at alone.
+    Apart(Vec<usize>),
+    /// Nothing is: all of them at once is too much, or there is more to be done first.
+    Refused,
+}
+
+/// Books the requests, which are of one wallet.
+pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
+    let Some(first) = requests.first() else {
+        return Ok(Outcome::Booked(Vec::new()));
+    };
+    let wallet = first.wallet;
+    let known = enter(Level::Charger, wallet, |_| rules::known(wallet));
+    let Ok(rules) = known else {
+        // Each of them gets the error.
+        return Ok(Outcome::Apart((0..requests.len()).collect()));
+    };
+    let work = || enter(Level::Charger, wallet, |_| book_at_once(requests, &rules));
+    // One lane without limits is looked at before anything is written. Several, or limits, may
+    // turn out not to do after it.
+    if rules.lanes == 1 && rules.limits.is_empty() {
+        return work();
+    }
+    let outcome = attempt(std::panic::AssertUnwindSafe(work), |outcome| {
+        matches!(outcome, Outcome::Booked(_))
+    });
+    Ok(outcome.unwrap_or(Outcome::Refused))
+}
+
+fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
+    let wallet = requests[0].wallet;
+    if rules.grants_are_due() || rules.needs_attention() {
+        return Ok(Outcome::Refused);
+    }
+    let single = rules.lanes == 1;
+    // Read before the keys are looked up: when the lane is written as it was then, nobody has used
+    // a key since.
+    let before = match single {
+        true => store::read_lane(wallet, 0)?,
+        false => None,
+    };
+    let mut jobs = Vec::with_capacity(requests.len());
+    let mut apart = Vec::new();
+    let mut seen = taken_keys(requests)?;
+    for (place, request) in requests.iter().enumerate() {
+        let is_new = request.key.is_none_or(|key| seen.insert(key));
+        match is_new.then(|| Job::new(request, rules)) {
+            Some(Ok(job)) => jobs.push(job),
+            _ => apart.push(place),
+        }
+    }
+    if !apart.is_empty() {
+        return Ok(Outcome::Apart(apart));
+    }
+    let cost = jobs
+        .iter()
+        .try_fold(Amount::ZERO, |sum, job| sum.plus(job.cost))
+        .map_err(range)?;
+    let payer = match lanes::find(rules.cutting(wallet), cost, false)? {
+        Found::Payer(payer) => payer,
+        Found::None => return Ok(Outcome::Refused),
+        Found::Stale => {
+            // Known better from here on, and when the run is tried in halves.
+            rules::read(wallet)?;
+            return Ok(Outcome::Refused);
+        }
+    };
+    if single && before.is_none_or(|before| before.version != payer.lane.version) {
+        return Ok(Outcome::Refused);
+    }
+    let mut lane = payer.lane;
+    let mut entries: Vec<(Entry<'_>, Link)> = Vec::with_capacity(jobs.len());
+    for job in &jobs {
+        let entry = job.entry();
+        let balance = lane
+            .credited()
+            .plus(payer.others)
+            .and_then(|sum| sum.minus(job.cost))
+            .and_then(|sum| sum.minus(rules.credit_limit))
+            .map_err(range)?;
+        let (after, link) = job.chain(&entry, &lane, balance)?;
+        lane = after;
+        entries.push((entry, link));
+    }
+    if !store::write_lane(wallet, &lane)? {
+        return Ok(Outcome::Refused);
+    }
+    let wanted = wanted(&jobs)?;
+    let Taken::All(warnings) = window::take(wallet, &wanted, Part::Spent)? else {
+        return Ok(Outcome::Refused);
+    };
+    if !store::append_all(&entries, single)? {
+        return Err(Error::internal("a key was used while its lane was locked"));
+    }
+    for (job, (entry, _)) in jobs.iter().zip(&entries) {
+        job.list_if_unpriced(entry)?;
+    }
+    warning::announce(wallet, &warnings)?;
+    let charged = jobs.iter().zip(&entries);
+    Ok(Outcome::Booked(
+        charged
+            .map(|(job, (entry, link))| job.charged(entry.entry_id, link.balance))
+            .collect(),
+    ))
+}
+
+/// Those of the requests' keys that have made an entry.
+fn taken_keys<'a>(requests: &[&'a Request<'_>]) -> Result<HashSet<&'a str>> {
+    let keys: Vec<&'a str> = requests.iter().filter_map(|request| request.key).collect();
+    let taken = store::taken_keys(requests[0].wallet, &keys, Call::Charge)?;
+    Ok(taken.into_iter().map(|place| keys[place]).collect())
+}
+
+/// What all jobs together take from each window, in the order of the windows' ids.
+fn wanted<'a>(jobs: &'a [Job<'a>]) -> Result<Vec<Applied<'a>>> {
+    let mut windows: BTreeMap<AllowanceId, Applied<'a>> = BTreeMap::new();
+    for applied in jobs.iter().flat_map(|job| &job.applied) {
+        match windows.get_mut(&applied.window_id) {
+            Some(window) => window.need = window.need.plus(applied.need).map_err(range)?,
+            None => {
+                windows.insert(applied.window_id, applied.clone());
+            }
+        }
+    }
+    Ok(windows.into_values().collect())
+}
