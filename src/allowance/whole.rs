@@ -265,8 +265,11 @@ impl<'a> Whole<'a> {
             .ok_or_else(|| crate::allowance::lanes::missing(self.wallet, first))
     }
 
-    /// Gives back what is held in a lane.
+    /// Gives back what is held in a lane. One that holds nothing may be gone from those that count.
     pub fn release(&mut self, lane: i16, amount: Amount) -> Result<()> {
+        if amount.is_zero() {
+            return Ok(());
+        }
         let wallet = self.wallet;
         let lane = self
             .lanes

@@ -46,6 +46,7 @@ fn row(index: usize, answer: Answer) -> Row {
 /// Charges for each item of an array; all or nothing, or all that can be.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
 fn charge_batch(
     wallet: Option<&str>,
     charges: Option<Jsonb>,

@@ -1,7 +1,8 @@
 //! `make bench`: the extension beside SQL written by hand for the same durable work, alternating in
 //! one run, because machines differ and are noisy: the ratio is what counts.
 //!
-//! `WALLET_BENCH_ROUNDS` (5) and `WALLET_BENCH_SECONDS` (4) set how long it takes.
+//! `WALLET_BENCH_ROUNDS` (5) and `WALLET_BENCH_SECONDS` (4) set how long it takes, and
+//! `WALLET_BENCH_ONLY` takes only what has that text in its name.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,6 +48,18 @@ const WORKLOADS: &[Workload] = &[
         clients: 1,
         hand: "charge_no_limits",
         ours: "charge_limits",
+    },
+    Workload {
+        name: "hold and settle, beside a charge, 1 client",
+        clients: 1,
+        hand: "charge_no_limits",
+        ours: "hold_settle",
+    },
+    Workload {
+        name: "hold and settle, 32 clients",
+        clients: 32,
+        hand: "charge_no_limits",
+        ours: "hold_settle",
     },
     Workload {
         name: "alerts and a top-up rule armed, beside none",
@@ -160,6 +173,65 @@ fn pgbench(script: &str, clients: u32, seconds: u32) -> f64 {
         .expect("a number")
 }
 
+/// Whether this run is to measure that.
+fn is_asked(name: &str) -> bool {
+    std::env::var("WALLET_BENCH_ONLY").map_or(true, |text| name.contains(&text))
+}
+
+/// A batch of events beside the bare insertion of the rows that it made, into a table with the same
+/// columns and indexes.
+fn batch(client: &mut Client, rounds: u32, name: &str, wallet: &str) {
+    const EVENTS: i32 = 8_190;
+    client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS hand.copy (LIKE wallet.ledger);
+             ALTER TABLE hand.copy DROP CONSTRAINT IF EXISTS copy_key, DROP CONSTRAINT IF EXISTS copy_once;
+             ALTER TABLE hand.copy ADD CONSTRAINT copy_key PRIMARY KEY (wallet_id, entry_id),
+                                   ADD CONSTRAINT copy_once UNIQUE (wallet_id, idempotency_key, call)",
+        )
+        .expect("a table like the ledger");
+    let (mut hand, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..=rounds {
+        client
+            .batch_execute(&format!(
+                "DROP TABLE IF EXISTS pg_temp.asked, pg_temp.made;
+                 CREATE TEMP TABLE asked AS
+                 SELECT jsonb_agg(jsonb_build_object('wallet', {wallet}, 'user_id', 'u' || n % 200,
+                            'usage', jsonb_build_object('model', 'gpt-4o', 'input_tokens', 1000 + n, 'output_tokens', 450),
+                            'idempotency_key', gen_random_uuid())) AS events
+                   FROM generate_series(1, {EVENTS}) n;
+                 CHECKPOINT"
+            ))
+            .expect("events");
+        let begun = Instant::now();
+        client
+            .batch_execute("CREATE TEMP TABLE made AS SELECT b.* FROM pg_temp.asked, wallet.charge_batch(events) b")
+            .expect("charge_batch");
+        ours.push(begun.elapsed().as_secs_f64() * 1e3);
+        client
+            .batch_execute(
+                "DROP TABLE IF EXISTS pg_temp.rows;
+                 CREATE TEMP TABLE rows AS SELECT l.* FROM wallet.ledger l WHERE entry_id IN (SELECT entry_id FROM pg_temp.made);
+                 CHECKPOINT",
+            )
+            .expect("the rows");
+        let begun = Instant::now();
+        client
+            .batch_execute("INSERT INTO hand.copy SELECT * FROM pg_temp.rows")
+            .expect("bare insertion");
+        hand.push(begun.elapsed().as_secs_f64() * 1e3);
+        ratios.push(hand[hand.len() - 1] / ours[ours.len() - 1]);
+    }
+    // The first round fills caches.
+    let rest = |values: Vec<f64>| median(values[1..].to_vec());
+    println!(
+        "{name:<44} {:>6.1} ms {:>6.1} ms {:>7.2}",
+        rest(hand),
+        rest(ours),
+        rest(ratios)
+    );
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -201,7 +273,7 @@ fn main() {
         "{:<44} {:>9} {:>9} {:>7}  of each round",
         "workload", "by hand", "wallet", "ratio"
     );
-    for workload in WORKLOADS {
+    for workload in WORKLOADS.iter().filter(|workload| is_asked(workload.name)) {
         let (mut hand, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             client.batch_execute("CHECKPOINT").expect("checkpoint");
@@ -220,8 +292,20 @@ fn main() {
         );
     }
 
+    for (name, wallet) in [
+        (
+            "batch of 8,190 events over 1,000 wallets",
+            "'n' || 1 + n % 1000",
+        ),
+        ("the same on one wallet, in a batch", "'n2000'"),
+    ] {
+        if is_asked(name) {
+            batch(&mut client, rounds, name, wallet);
+        }
+    }
+
     println!("\n{:<44} {:>9}", "in a loop inside the server", "µs a call");
-    for (name, sql, calls) in LOOPS {
+    for (name, sql, calls) in LOOPS.iter().filter(|(name, ..)| is_asked(name)) {
         client.batch_execute(sql).expect("warm up");
         let times = (0..rounds)
             .map(|_| {

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod accounting;
+mod batch;
 mod caches;
 mod card_data;
 mod chain;

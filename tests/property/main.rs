@@ -1,6 +1,7 @@
 //! A wallet beside a model of plain numbers.
 
 mod at_once;
+mod holds;
 mod in_turn;
 mod model;
 mod sequence;

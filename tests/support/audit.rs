@@ -73,10 +73,16 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
                FROM wallet.allowances w
                JOIN wallet.limits r ON r.wallet_id = w.wallet_id AND r.limit_id = w.limit_id
               CROSS JOIN LATERAL (
-                    SELECT CASE r.metric WHEN 'amount' THEN -coalesce(sum(e.amount), 0)
-                                         ELSE count(*) FILTER (WHERE e.related_id IS NULL)
+                    SELECT CASE r.metric WHEN 'amount' THEN -coalesce(sum(b.amount), 0)
+                                         ELSE count(*) FILTER (WHERE b.entry_id = e.entry_id
+                                                                 AND NOT EXISTS (SELECT FROM wallet.entries p
+                                                                                  WHERE p.wallet = e.wallet AND p.entry_id = e.related_id))
                            END AS spent
                       FROM wallet.entries e
+                      -- A refund counts where its charge did.
+                      JOIN wallet.entries b
+                        ON b.wallet = e.wallet
+                       AND (b.entry_id = e.entry_id OR b.related_id = e.entry_id AND b.kind = 'refund')
                      WHERE e.wallet = w.wallet_id
                        AND e.kind = 'charge'
                        AND (r.scope = 'wallet' OR

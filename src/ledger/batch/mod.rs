@@ -12,8 +12,9 @@ mod together;
 use crate::access::rights::{Level, enter};
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charge;
-use crate::ledger::replay::Charged;
+use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
+use crate::ledger::rules;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::jsonb_parts;
 use crate::storage::subtransaction::{Failure, attempt};
@@ -158,7 +159,14 @@ impl Run<'_> {
         let work = || {
             let fields: Fields = item.fields()?;
             let request = Request::check(fields.args(item))?;
-            enter(Level::Charger, request.wallet, |_| charge::charge(&request))
+            enter(Level::Charger, request.wallet, |_| {
+                // Many retries in one transaction would each write their lane and put it back.
+                let currency = &rules::known(request.wallet)?.currency;
+                match replay::charge(&request, currency)? {
+                    Some(first) => Ok(first),
+                    None => charge::charge(&request),
+                }
+            })
         };
         let answer = match self.on_error {
             OnError::Fail => Ok(work()?),

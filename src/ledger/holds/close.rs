@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ledger::books::Books;
-use crate::ledger::holds::expiry::{expire, give_back};
+use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::hold::Held;
 use crate::ledger::holds::row::Hold;
 use crate::ledger::once::Once;
@@ -25,18 +25,12 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result());
     }
-    if hold.status != "open" {
-        return Err(hold.not_open());
-    }
+    require_open(&mut hold)?;
     let mut books = Books::open_for(wallet, Some(hold.id))?;
     let amount = hold.held;
-    if hold.expires_at <= clock::now() {
-        expire(wallet, &mut books.whole, &mut hold)?;
-    } else {
-        give_back(wallet, &mut books.whole, &mut hold)?;
-        hold.status = "voided".to_owned();
-        hold.write(wallet, Some(clock::now()), reason)?;
-    }
+    give_back(wallet, &mut books.whole, &mut hold)?;
+    hold.status = "voided".to_owned();
+    hold.write(wallet, Some(clock::now()), reason)?;
     let balance = books.balance()?;
     books.close()?;
     let held = Held {
@@ -57,14 +51,9 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<He
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result());
     }
-    let now = clock::now();
-    if hold.status == "open" && hold.expires_at <= now {
-        hold.status = "expired".to_owned();
-    }
-    if hold.status != "open" {
-        return Err(hold.not_open());
-    }
-    hold.expires_at = hold.expires_at.max(Timestamp(now.0.saturating_add(ttl)));
+    require_open(&mut hold)?;
+    let end = Timestamp(clock::now().0.saturating_add(ttl));
+    hold.expires_at = hold.expires_at.max(end);
     EXTEND.run(&[
         Value::Text(wallet),
         Value::Uuid(id),
@@ -84,6 +73,18 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<He
     };
     call.remember(Some(answer(&held)))?;
     Ok(held)
+}
+
+/// WL008 unless it is open and its time has not come, whether or not somebody has booked its end.
+fn require_open(hold: &mut Hold) -> Result<()> {
+    if hold.status == "open" && hold.expires_at <= clock::now() {
+        hold.status = "expired".to_owned();
+    }
+    if hold.status == "open" {
+        Ok(())
+    } else {
+        Err(hold.not_open())
+    }
 }
 
 /// What a key remembers.

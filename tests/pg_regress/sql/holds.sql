@@ -100,13 +100,13 @@ SELECT hold_id FROM wallet.hold('over', amount => 0.5) \gset
 SELECT expires_at > now() + interval '50 minutes' AS later FROM wallet.extend_hold('over', :'hold_id', '1 hour');
 SELECT amount FROM wallet.void('over', :'hold_id');
 
--- So is one that nobody gave back before it was settled; and voiding one after its time gives it back.
+-- So is one that nobody gave back before it was settled; and there is nothing to void after its time.
 SELECT hold_id FROM wallet.hold('over', amount => 1, ttl => '0.1 seconds') \gset
 SELECT pg_sleep(0.2);
 SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 0.5);
 SELECT hold_id FROM wallet.hold('over', amount => 0.25, ttl => '0.1 seconds') \gset
 SELECT pg_sleep(0.2);
-SELECT amount, balance FROM wallet.void('over', :'hold_id');
+CALL regress.fails(format($$ SELECT wallet.void('over', %L) $$, :'hold_id'));
 SELECT status, settled, held FROM wallet.holds WHERE hold_id = :'hold_id';
 SELECT balance, held FROM wallet.balances WHERE wallet = 'over';
 
@@ -119,6 +119,12 @@ SELECT lanes FROM wallet.set_lanes('lanes_held', 2);
 SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_held';
 SELECT cost, balance FROM wallet.settle('lanes_held', :'hold_id', amount => 12.5);
 SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_held';
+
+-- Nor does one that holds nothing in a lane that is no more.
+SELECT wallet FROM wallet.create_wallet('lanes_none', lanes => 2);
+SELECT hold_id FROM wallet.hold('lanes_none', amount => 0) \gset
+SELECT lanes FROM wallet.set_lanes('lanes_none', 1);
+SELECT cost FROM wallet.settle('lanes_none', :'hold_id', amount => 0);
 
 -- What is refused.
 CALL regress.fails($$ SELECT wallet.hold('over') $$);
