@@ -60,6 +60,30 @@ pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> 
     Ok(found)
 }
 
+/// A certain lane, locked where it has a lock of its own; nothing where the rules are not what the
+/// caller knows, or where all lanes have to be looked at.
+pub fn take(cutting: Cutting<'_>, lane: i16) -> Result<Option<Lane>> {
+    let Cutting { wallet, .. } = cutting;
+    if lane != 0 {
+        lock::wait(wallet, lane);
+    }
+    let row =
+        store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch && !must_look(row));
+    if row.is_some() {
+        LAST.set(Some((clock::transaction(), lane)));
+    } else {
+        let_go(wallet, lane);
+    }
+    Ok(row)
+}
+
+/// Lets a lane go that was taken and not written, before all are locked in their order.
+pub fn let_go(wallet: &str, lane: i16) {
+    if lane != 0 {
+        lock::release(wallet, lane);
+    }
+}
+
 fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
     let read = if again {
         store::lock_lane

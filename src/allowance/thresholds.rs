@@ -127,6 +127,11 @@ pub fn cross(thresholds: &mut [Threshold], before: Amount, after: Amount) -> Vec
     crossings
 }
 
+/// True when none waits for money to arm it.
+pub fn all_armed(thresholds: &[Threshold]) -> bool {
+    thresholds.iter().all(|t| t.state == State::Armed)
+}
+
 /// The highest armed threshold: while available is at or above it, nothing can cross.
 pub fn highest_armed(thresholds: &[Threshold]) -> Option<Amount> {
     thresholds

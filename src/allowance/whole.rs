@@ -7,7 +7,9 @@
 
 use crate::allowance::cut::{active, recut, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
-use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, cross, highest_armed};
+use crate::allowance::thresholds::{
+    Crossing, Kind, State, Threshold, all_armed, cross, highest_armed,
+};
 use crate::allowance::topups::{self, Looked};
 use crate::error::{Error, Result};
 use crate::money::Amount;
@@ -184,6 +186,12 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
             Ok(Threshold { kind, at, state })
         })
         .collect()
+}
+
+/// True when no threshold waits for money to arm it. Whoever holds an active lane knows that it stays
+/// so.
+pub fn thresholds_are_armed(wallet: &str, credit_limit: Amount) -> Result<bool> {
+    Ok(all_armed(&read_thresholds(wallet, credit_limit)?))
 }
 
 /// Writes the thresholds whose state is not what is stored.

@@ -316,15 +316,7 @@ impl<'a> Job<'a> {
                 &self.applied[..taken]
             }
         };
-        let before = Lane {
-            version: lane.version + 1,
-            place: None,
-            ..lane
-        };
-        if !store::write_lane(wallet, &before)? {
-            return Err(changed_underneath(wallet));
-        }
-        window::give_back(wallet, taken, Part::Spent)?;
+        put_back(wallet, lane, taken, Part::Spent)?;
         Ok(way_back)
     }
 
@@ -383,6 +375,20 @@ impl<'a> Job<'a> {
         ))
         .rule("allowances", "allowance_not_overdrawn"))
     }
+}
+
+/// Puts a lane back to what it was before this call wrote it once, and gives back what was taken from
+/// the windows of limits.
+pub fn put_back(wallet: &str, lane: Lane, taken: &[Applied<'_>], part: Part) -> Result<()> {
+    let before = Lane {
+        version: lane.version + 1,
+        place: None,
+        ..lane
+    };
+    if !store::write_lane(wallet, &before)? {
+        return Err(changed_underneath(wallet));
+    }
+    window::give_back(wallet, taken, part)
 }
 
 /// A request as limits look at it.

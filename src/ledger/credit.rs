@@ -10,7 +10,7 @@
 use crate::allowance::cut::active;
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::outbox;
-use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, cross};
+use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, all_armed, cross};
 use crate::allowance::whole::{
     Free, Whole, lock_free, read_thresholds, watermark_for, write_thresholds,
 };
@@ -45,10 +45,7 @@ pub fn credit(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
     };
     // With an active lane in hand nobody else can move the thresholds.
     let thresholds = read_thresholds(wallet, rules.credit_limit)?;
-    if thresholds
-        .iter()
-        .all(|threshold| threshold.state == State::Armed)
-    {
+    if all_armed(&thresholds) {
         return into_lane(credit, rules, lane);
     }
     let free = lock_free(wallet, rules.lanes)?;

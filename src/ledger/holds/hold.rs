@@ -2,13 +2,14 @@
 
 use rust_decimal::Decimal;
 
+use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
-use crate::ledger::charge::Job;
+use crate::ledger::charge::{Job, put_back};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
-use crate::ledger::rules::Rules;
+use crate::ledger::rules::{self, Rules};
 use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
 use crate::limits::warning;
@@ -19,7 +20,8 @@ use crate::pricing::usage::Usage;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::Part;
+use crate::storage::rows::{Lane, Part};
+use crate::storage::store;
 
 statement!(
     INSERT,
@@ -33,7 +35,8 @@ statement!(
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
          model, service, region, service_tier, tags, usage, actor, metadata)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23)"
+             $18, $19, $20, $21, $22, $23)
+     ON CONFLICT (wallet_id, idempotency_key) DO NOTHING"
 );
 
 /// What `hold` was asked for.
@@ -66,6 +69,67 @@ pub struct Held {
 
 /// Sets money aside, or replays.
 pub fn hold(new: &NewHold<'_>) -> Result<Held> {
+    match hold_in_lane(new)? {
+        Some(held) => Ok(held),
+        None => hold_of_all(new),
+    }
+}
+
+/// One lane that can set the whole amount aside without going below its watermark; nothing where
+/// that is not enough, or where a first call with the key was there before.
+fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
+    let request = &new.request;
+    let wallet = request.wallet;
+    let rules = rules::known(wallet)?;
+    if rules.grants_are_due() || rules.needs_attention() {
+        return Ok(None);
+    }
+    // What refuses is looked at again with all lanes in hand.
+    let Ok(job) = Job::new(request, &rules) else {
+        return Ok(None);
+    };
+    let Found::Payer(Payer { lane, others }) = lanes::find(rules.cutting(wallet), job.cost, false)?
+    else {
+        return Ok(None);
+    };
+    let holding = Lane {
+        held: lane.held.plus(job.cost).map_err(range)?,
+        ..lane.clone()
+    };
+    if !store::write_lane(wallet, &holding)? {
+        return Ok(None);
+    }
+    let warnings = match window::take(wallet, &job.applied, Part::Held)? {
+        Taken::All(warnings) => warnings,
+        Taken::Refused { taken, .. } => {
+            put_back(wallet, lane, &job.applied[..taken], Part::Held)?;
+            return Ok(None);
+        }
+    };
+    let balance = lane
+        .credited()
+        .plus(others)
+        .and_then(|sum| sum.minus(rules.credit_limit))
+        .map_err(range)?;
+    let now = clock::now();
+    let held = Held {
+        hold_id: uuid::Uuid::now_v7().into_bytes(),
+        amount: job.cost,
+        balance,
+        expires_at: Timestamp(now.0.saturating_add(new.ttl)),
+        replayed: false,
+        affordable_tokens: affordable_tokens(request, &rules, job.cost)?,
+    };
+    if !insert(new, &held, lane.lane, &job, now)? {
+        put_back(wallet, lane, &job.applied, Part::Held)?;
+        return Ok(None);
+    }
+    warning::announce(wallet, &warnings)?;
+    Ok(Some(held))
+}
+
+/// The exact total decides, all lanes locked.
+fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     let request = &new.request;
     let wallet = request.wallet;
     if let Some(held) = replay(new)? {
@@ -119,7 +183,9 @@ pub fn hold(new: &NewHold<'_>) -> Result<Held> {
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, amount)?,
     };
-    insert(new, &held, lane, &job, now)?;
+    if !insert(new, &held, lane, &job, now)? {
+        return Err(changed_underneath(wallet));
+    }
     warning::announce(wallet, &warnings)?;
     books.close()?;
     Ok(held)
@@ -146,7 +212,14 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     }))
 }
 
-fn insert(new: &NewHold<'_>, held: &Held, lane: i16, job: &Job<'_>, now: Timestamp) -> Result<()> {
+/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+fn insert(
+    new: &NewHold<'_>,
+    held: &Held,
+    lane: i16,
+    job: &Job<'_>,
+    now: Timestamp,
+) -> Result<bool> {
     let request = &new.request;
     let taken = job.applied.iter().filter(|applied| !applied.need.is_zero());
     let (ids, amounts): (Vec<[u8; 16]>, Vec<Amount>) = taken
@@ -156,33 +229,32 @@ fn insert(new: &NewHold<'_>, held: &Held, lane: i16, job: &Job<'_>, now: Timesta
         Asked::Usage(_, object, _) => Some(*object),
         _ => None,
     };
-    INSERT
-        .run(&[
-            Value::Text(request.wallet),
-            Value::Uuid(held.hold_id),
-            Value::Amount(held.amount),
-            Value::Int2(lane),
-            Value::Amount(held.balance),
-            Value::OptInt8(held.affordable_tokens),
-            Value::Time(now),
-            Value::Time(held.expires_at),
-            Value::Uuids(&ids),
-            Value::Amounts(&amounts),
-            Value::OptText(request.key),
-            Value::OptUuid(request.key.map(|_| new.fingerprint)),
-            Value::OptUuid(job.who.key_id),
-            Value::OptText(job.who.user_id),
-            Value::OptText(job.who.team),
-            Value::OptText(request.model.as_deref()),
-            Value::OptText(request.service),
-            Value::OptText(request.region.as_deref()),
-            Value::OptText(request.service_tier.as_deref()),
-            Value::OptJsonb(request.tags.as_ref().map(|tags| tags.value)),
-            Value::OptJsonb(usage),
-            Value::OptText(request.actor),
-            Value::OptJsonb(request.metadata.as_ref().map(|metadata| metadata.value)),
-        ])
-        .map(drop)
+    let rows = INSERT.run(&[
+        Value::Text(request.wallet),
+        Value::Uuid(held.hold_id),
+        Value::Amount(held.amount),
+        Value::Int2(lane),
+        Value::Amount(held.balance),
+        Value::OptInt8(held.affordable_tokens),
+        Value::Time(now),
+        Value::Time(held.expires_at),
+        Value::Uuids(&ids),
+        Value::Amounts(&amounts),
+        Value::OptText(request.key),
+        Value::OptUuid(request.key.map(|_| new.fingerprint)),
+        Value::OptUuid(job.who.key_id),
+        Value::OptText(job.who.user_id),
+        Value::OptText(job.who.team),
+        Value::OptText(request.model.as_deref()),
+        Value::OptText(request.service),
+        Value::OptText(request.region.as_deref()),
+        Value::OptText(request.service_tier.as_deref()),
+        Value::OptJsonb(request.tags.as_ref().map(|tags| tags.value)),
+        Value::OptJsonb(usage),
+        Value::OptText(request.actor),
+        Value::OptJsonb(request.metadata.as_ref().map(|metadata| metadata.value)),
+    ])?;
+    Ok(!rows.is_empty())
 }
 
 /// How many of the estimate's output tokens the amount pays for, with all else as estimated.

@@ -1,5 +1,8 @@
 //! `settle`: the actual use of a hold is booked once, and the rest goes back.
 
+use crate::allowance::cut::{active, can_pay};
+use crate::allowance::lanes::{self, changed_underneath, range};
+use crate::allowance::whole::thresholds_are_armed;
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
@@ -7,13 +10,14 @@ use crate::ledger::holds::expiry::{expire, give_back};
 use crate::ledger::holds::row::{About, Hold};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
+use crate::ledger::rules::Status;
 use crate::limits::warning;
 use crate::limits::window;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{AllowanceId, Call, uuid_text};
+use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
 
 statement!(
@@ -73,7 +77,13 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let mut hold = Hold::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
     let request = with_hold(&settlement.request, &about);
-    if let Some(charged) = replayed(settlement, &request)? {
+    let is_open = hold.status == "open" && hold.expires_at > clock::now();
+    // An open hold was not settled for good: no such settlement can have used the key.
+    if is_open && settlement.is_final && settlement.over != Over::Debt {
+        if let Some(charged) = settle_in_lane(settlement, &request, &mut hold)? {
+            return Ok(charged);
+        }
+    } else if let Some(charged) = replayed(settlement, &request)? {
         return Ok(charged);
     }
     if hold.status != "open" && hold.status != "expired" {
@@ -104,26 +114,15 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let refuse = settlement.over == Over::Charge;
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
-    let entry = crate::storage::rows::Entry {
-        call: Call::Settle,
-        fingerprint: request.key.map(|_| settlement.fingerprint),
-        related_id: Some(hold.id),
-        ..job.entry()
-    };
+    let entry = entry(settlement, &job, hold.id);
     let taken = job.cost.min(room);
-    let owed = job
-        .cost
-        .minus(taken)
-        .map_err(crate::allowance::lanes::range)?;
+    let owed = job.cost.minus(taken).map_err(range)?;
     if !owed.is_zero() {
         OWE.run(&[Value::Text(wallet), Value::Amount(owed)])?;
     }
     let balance = books.debit(&entry, taken)?;
     job.list_if_unpriced(&entry)?;
-    hold.settled = hold
-        .settled
-        .plus(job.cost)
-        .map_err(crate::allowance::lanes::range)?;
+    hold.settled = hold.settled.plus(job.cost).map_err(range)?;
     let closed_at = settlement.is_final.then(clock::now);
     if settlement.is_final {
         hold.status = "settled".to_owned();
@@ -132,6 +131,86 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     warning::announce(wallet, &warnings)?;
     books.close()?;
     Ok(job.charged(entry.entry_id, balance))
+}
+
+/// The lane in which it is held books the use and takes the rest back, where no alert hangs on it;
+/// nothing where all lanes must be looked at.
+fn settle_in_lane(
+    settlement: &Settlement<'_>,
+    request: &Request<'_>,
+    hold: &mut Hold,
+) -> Result<Option<Charged>> {
+    let wallet = settlement.wallet;
+    let rules = crate::ledger::rules::known(wallet)?;
+    if rules.grants_are_due()
+        || rules.needs_attention()
+        || rules.status == Status::Closed
+        || !active(rules.lanes).contains(&hold.lane)
+    {
+        return Ok(None);
+    }
+    let Ok(mut job) = Job::at(request, &rules, hold.created_at) else {
+        return Ok(None);
+    };
+    if settlement.over == Over::Cap && job.cost > hold.held {
+        job.cap(hold.held);
+    }
+    let Some(lane) = lanes::take(rules.cutting(wallet), hold.lane)? else {
+        return Ok(None);
+    };
+    let freed = Lane {
+        held: lane.held.minus(hold.held).map_err(range)?,
+        ..lane.clone()
+    };
+    // What comes back may have to re-arm an alert, and what goes beyond may set one off.
+    if job.cost > hold.held && !can_pay(&freed, job.cost)
+        || !thresholds_are_armed(wallet, rules.credit_limit)?
+    {
+        lanes::let_go(wallet, lane.lane);
+        return Ok(None);
+    }
+    let entry = entry(settlement, &job, hold.id);
+    let balance = lane
+        .credited()
+        .plus(store::others_credited(wallet, lane.lane)?)
+        .and_then(|sum| sum.minus(rules.credit_limit))
+        .and_then(|sum| sum.minus(job.cost))
+        .map_err(range)?;
+    let (after, link) = job.chain(&entry, &freed, balance)?;
+    if !store::write_lane(wallet, &after)? {
+        lanes::let_go(wallet, lane.lane);
+        return Ok(None);
+    }
+    let released = hold.windows.clone();
+    for (window, amount) in &mut hold.windows {
+        store::release_window(wallet, *window, *amount)?;
+        *amount = Amount::ZERO;
+    }
+    let refuse = settlement.over == Over::Charge;
+    let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+    if !store::append(&entry, &link)? {
+        // Another settlement has used the key: WL006, which undoes this one.
+        replayed(settlement, request)?;
+        return Err(changed_underneath(wallet));
+    }
+    job.list_if_unpriced(&entry)?;
+    hold.held = Amount::ZERO;
+    hold.settled = hold.settled.plus(job.cost).map_err(range)?;
+    hold.status = "settled".to_owned();
+    hold.write(wallet, Some(clock::now()), None)?;
+    warning::announce(wallet, &warnings)?;
+    Ok(Some(job.charged(entry.entry_id, balance)))
+}
+
+/// The entry of a settlement.
+fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> Entry<'a> {
+    let entry = job.entry();
+    Entry {
+        call: Call::Settle,
+        fingerprint: entry.key.map(|_| settlement.fingerprint),
+        related_id: Some(hold),
+        ..entry
+    }
 }
 
 /// The request with what the hold knows where it says nothing.
@@ -192,8 +271,7 @@ fn release(
         give_back(wallet, &mut books.whole, hold)?;
         return Ok(released);
     }
-    let minus =
-        |from: Amount, what: Amount| from.minus(what).map_err(crate::allowance::lanes::range);
+    let minus = |from: Amount, what: Amount| from.minus(what).map_err(range);
     let freed = job.cost.min(hold.held);
     books.whole.release(hold.lane, freed)?;
     hold.held = minus(hold.held, freed)?;
