@@ -1,8 +1,9 @@
 //! What looks like card data. Pure, and cheap for what has no thirteen digits.
 //!
 //! A card number is 13 to 19 digits, single or in groups parted by spaces or dashes, in the range
-//! of a known issuer and with the right check digit (ISO/IEC 7812). Identifiers that merely contain
-//! digits are let through: UUIDs, and digits in the midst of a token of letters and digits.
+//! of a known issuer and with the right check digit (ISO/IEC 7812). The groups have three digits or more,
+//! or all the same number. Identifiers that merely contain digits are let
+//! through: UUIDs, dates with a time, and digits in the midst of a token of letters and digits.
 
 /// Fewest digits of a card number.
 const MIN: usize = 13;
@@ -115,7 +116,11 @@ fn run_has_card(bytes: &[u8], start: usize, end: usize) -> bool {
             count += 1;
             at += 1;
             let group_ends = at == end || is_separator(bytes[at]);
-            if group_ends && judge(&digits[..count]) && stands_alone(bytes, first_group, at) {
+            if group_ends
+                && judge(&digits[..count])
+                && grouped_as_cards_are(&bytes[first_group..at])
+                && stands_alone(bytes, first_group, at)
+            {
                 return true;
             }
         }
@@ -128,6 +133,22 @@ fn run_has_card(bytes: &[u8], start: usize, end: usize) -> bool {
         }
     }
     false
+}
+
+/// False for groups such as those of a date and a time, which are short and of several lengths. The last
+/// one may be shorter than the others.
+fn grouped_as_cards_are(run: &[u8]) -> bool {
+    let lengths: Vec<usize> = run
+        .split(|byte| is_separator(*byte))
+        .map(<[u8]>::len)
+        .filter(|length| *length > 0)
+        .collect();
+    let (last, others) = lengths.split_last().unwrap_or((&0, &[]));
+    let long = lengths.iter().all(|length| *length >= 3);
+    let equal = others
+        .iter()
+        .all(|length| *length == others[0] && *last <= *length);
+    long || equal
 }
 
 /// False where the digits are part of an identifier: of a UUID, or of a token in which letters
@@ -280,6 +301,16 @@ mod tests {
         #[test]
         fn digits_and_separators_never_panic(text in "[0-9 a-]{0,80}") {
             has_card_number(&text);
+        }
+
+        #[test]
+        fn a_number_before_a_date_and_a_time_passes(
+            number in 0_u32..100_000, month in 1..13, day in 1..29, hour in 0..24, minute in 0..60, second in 0..60,
+        ) {
+            let text = format!("{number}-2026-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+            prop_assert!(!has_card_number(&text), "{}", text);
+            let text = format!("{number}-2026-{month:02}-{day:02}-{hour:02}-{minute:02}-{second:02}");
+            prop_assert!(!has_card_number(&text), "{}", text);
         }
 
         #[test]

@@ -58,7 +58,10 @@ impl Statement {
             // SAFETY: called between SPI_connect and SPI_finish (a `Session` exists); the plan is
             // kept before it is stored, so that it outlives SPI_finish.
             unsafe {
-                let plan = pg_sys::SPI_prepare(sql.as_ptr(), count, types.as_mut_ptr());
+                // One plan for all parameters: what is looked up has a key.
+                let options = pg_sys::CURSOR_OPT_GENERIC_PLAN as i32;
+                let plan =
+                    pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options);
                 if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
                     return Err(Error::internal(format!("could not plan: {}", self.sql)));
                 }
@@ -79,6 +82,7 @@ impl Statement {
             nulls.push(if datum.is_some() { b' ' } else { b'n' }.cast_signed());
             datums.push(datum.unwrap_or(pg_sys::Datum::null()));
         }
+        let _indexes = ByIndex::begin();
         // SAFETY: as many datums and null flags as the plan has parameters, of its types; they
         // outlive the call. SPI is connected.
         let code = unsafe {
@@ -97,6 +101,30 @@ impl Statement {
             processed: processed as usize,
             single_thread: PhantomData,
         })
+    }
+}
+
+/// Has statements planned without sequential scans for as long as it lives. A plan that was made while
+/// a table was empty is kept, and would read all of it when it is large.
+struct ByIndex {
+    before: bool,
+}
+
+impl ByIndex {
+    fn begin() -> ByIndex {
+        // SAFETY: a plain global of this backend, put back when this is dropped, also by an error.
+        unsafe {
+            let before = pg_sys::enable_seqscan;
+            pg_sys::enable_seqscan = false;
+            ByIndex { before }
+        }
+    }
+}
+
+impl Drop for ByIndex {
+    fn drop(&mut self) {
+        // SAFETY: see `begin`.
+        unsafe { pg_sys::enable_seqscan = self.before }
     }
 }
 
