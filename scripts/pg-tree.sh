@@ -8,14 +8,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 programs='postgres initdb pg_ctl pg_config pg_isready psql pg_dump pg_dumpall
     pg_restore pgbench createdb dropdb createuser dropuser vacuumdb reindexdb
     pg_basebackup pg_controldata pg_upgrade pg_resetwal pg_waldump pg_checksums
-    pg_rewind pg_receivewal pg_recvlogical'
+    pg_rewind pg_receivewal pg_recvlogical pg_amcheck'
 
 bindir=$("$SYSTEM_PG_CONFIG" --bindir)
 pkglibdir=$("$SYSTEM_PG_CONFIG" --pkglibdir)
 sharedir=$("$SYSTEM_PG_CONFIG" --sharedir)
 
-# What the copy depends on: version, layout and the build of the server.
-stamp=$("$SYSTEM_PG_CONFIG"; cksum "$bindir/postgres")
+# What the copy depends on: version, layout and the build of the server, and what is copied.
+stamp=$("$SYSTEM_PG_CONFIG"; cksum "$bindir/postgres"; echo "$programs")
 
 # copy_tree TREE: the parts of the system's PostgreSQL that a server and its
 # clients need, at the same place below TREE as below the system's prefix.

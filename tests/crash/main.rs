@@ -1,6 +1,8 @@
 //! What stands after a crash: every crossing has its event, once and in order, and its top-up, and
 //! what a client was told is booked.
 
+mod torture;
+
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
