@@ -97,21 +97,25 @@ pub fn enter_as<T>(
     work: impl FnOnce(&Session) -> Result<T>,
 ) -> Result<T> {
     enter(level, wallet, |session| {
-        if let Some(role) = role_of(wallet, actor)?
-            && !role_covers(role, level)
-        {
-            return Err(may_not(
-                role,
-                match level {
-                    Level::Reader => "look",
-                    Level::Charger => "spend",
-                    Level::Billing => "move money",
-                    Level::Admin => "change rules",
-                },
-            ));
-        }
+        require_role(level, wallet, actor)?;
         work(session)
     })
+}
+
+/// WL009 where the actor is a member of the wallet whose role does not cover the level.
+pub fn require_role(level: Level, wallet: &str, actor: Option<&str>) -> Result<()> {
+    match role_of(wallet, actor)? {
+        Some(role) if !role_covers(role, level) => Err(may_not(
+            role,
+            match level {
+                Level::Reader => "look",
+                Level::Charger => "spend",
+                Level::Billing => "move money",
+                Level::Admin => "change rules",
+            },
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// WL009 unless the actor is an owner or no member at all.

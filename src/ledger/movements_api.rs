@@ -4,7 +4,7 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::rights::{Level, enter_as, require};
+use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
 use crate::composite;
 use crate::error::{Code, Error, OrRaise, Result};
@@ -114,6 +114,7 @@ fn transfer(
         };
         enter_as(Level::Admin, from, actor, |session| {
             require(session, Level::Admin, to)?;
+            require_role(Level::Admin, to, actor)?;
             movements::transfer(&movement, to, amount)
         })
     };

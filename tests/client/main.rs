@@ -1,6 +1,7 @@
 //! What only real connections show: commits, waiting, notifications, caches of other backends.
 
 mod abuse;
+mod access_matrix;
 mod accounting;
 mod batch;
 mod caches;
@@ -13,6 +14,7 @@ mod idempotency;
 mod lanes;
 mod limit_rules;
 mod limits;
+mod member_roles;
 mod named_regressions;
 mod notify;
 mod refusals;

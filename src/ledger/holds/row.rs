@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
@@ -172,10 +173,11 @@ impl Hold {
         })
     }
 
-    /// Locks the hold; 42704 when the wallet has none of that id.
+    /// Locks the hold; 42704 when the wallet has none of that id, WL003 when there is no wallet.
     pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
         let rows = Rc::new(LOCK.run(&[Value::Text(wallet), Value::Uuid(id)])?);
         if rows.is_empty() {
+            rules::read(wallet)?;
             return Err(Error::new(
                 Code::ObjectNotFound,
                 format!("wallet {} has no such hold", quoted(wallet)),
