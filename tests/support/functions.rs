@@ -1,0 +1,397 @@
+//! Every function of the schema, with a call that is valid but for the rights of who makes it. A test
+//! that goes by this list asks [`Scene::new`], which fails when the extension has another function.
+
+use std::collections::{BTreeMap, HashMap};
+
+use postgres::Client;
+
+/// What a role was granted, as docs/reference.md has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    None,
+    Reader,
+    Charger,
+    Billing,
+    Admin,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Level; 5] = [
+        Level::None,
+        Level::Reader,
+        Level::Charger,
+        Level::Billing,
+        Level::Admin,
+    ];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::None => "none",
+            Level::Reader => "reader",
+            Level::Charger => "charger",
+            Level::Billing => "billing",
+            Level::Admin => "admin",
+        }
+    }
+
+    /// Whether it opens what needs the other: charger and billing stand side by side.
+    pub fn covers(self, needed: Level) -> bool {
+        needed == Level::None
+            || self == Level::Admin
+            || self == needed
+            || needed == Level::Reader && self != Level::None
+    }
+}
+
+/// What a call reaches, and so where the level must have been granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The wallet that is its argument: refused on another.
+    Wallet,
+    /// The same, but on another it only finds nothing.
+    Rows,
+    /// The wallet of a row that is named by its id alone: on another there is no such row.
+    Id,
+    /// What the caller may see: the level on any wallet.
+    Any,
+    /// What concerns all: the level on `*`.
+    All,
+    /// Nobody but the owner and superusers.
+    Inside,
+}
+
+/// A function and a call of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Function {
+    pub name: &'static str,
+    pub level: Level,
+    pub reach: Reach,
+    /// With `{w}` and the like for what [`Scene`] has of a wallet, and `{a}` where an actor goes.
+    pub call: &'static str,
+}
+
+const fn f(level: Level, reach: Reach, name: &'static str, call: &'static str) -> Function {
+    Function {
+        name,
+        level,
+        reach,
+        call,
+    }
+}
+
+use Level::{Admin, Billing, Charger, None as Nobody, Reader};
+use Reach::{All, Any, Id, Inside, Rows, Wallet};
+
+/// The whole API. Calls name everything by schema and have literals alone, so that a hostile search
+/// path changes nothing in them.
+#[rustfmt::skip]
+pub const FUNCTIONS: &[Function] = &[
+    f(Reader, Wallet, "balance_at", "wallet.balance_at({w}, 'now')"),
+    f(Reader, Wallet, "chargeback", "wallet.chargeback({w}, 'today')"),
+    f(Reader, Wallet, "check_limits", "wallet.check_limits({w}, 'ann', amount => 1)"),
+    f(Reader, Wallet, "forecast", "wallet.forecast({w})"),
+    f(Reader, Wallet, "journal", "wallet.journal({w})"),
+    f(Reader, Wallet, "readable_wallet", "wallet.readable_wallet({w})"),
+    f(Reader, Wallet, "report", "wallet.report({w})"),
+    f(Reader, Wallet, "reprice", "wallet.reprice({w})"),
+    f(Reader, Wallet, "savings", "wallet.savings({w})"),
+    f(Reader, Wallet, "statement", "wallet.statement({w})"),
+    f(Reader, Wallet, "statement_html", "wallet.statement_html({w}, 'today')"),
+    f(Reader, Wallet, "usage_by", "wallet.usage_by({w}, 'user')"),
+    f(Reader, Wallet, "usage_headers", "wallet.usage_headers({w}, {entry})"),
+    f(Reader, Wallet, "verify", "wallet.verify({w}, {digest})"),
+    f(Reader, Wallet, "price_usage", r#"wallet.price_usage('{"model":"fn-m","input_tokens":5}', {w})"#),
+    f(Reader, Wallet, "compare_models", r#"wallet.compare_models('{"model":"fn-m","input_tokens":5}', '{fn-m}', {w})"#),
+    f(Reader, Rows, "verify_chain", "wallet.verify_chain({w})"),
+    f(Reader, Rows, "lots_now", "wallet.lots_now({w})"),
+    f(Reader, Any, "digest", "wallet.digest()"),
+    f(Reader, Any, "entry_lines", "wallet.entry_lines({lines})"),
+    f(Reader, Any, "entry_usage", "wallet.entry_usage('fn-m', {lines})"),
+    f(Reader, Any, "error_codes", "wallet.error_codes()"),
+    f(Reader, Any, "normalize_usage", r#"wallet.normalize_usage('{"model":"fn-m","input_tokens":5}')"#),
+    f(Reader, Any, "period_end", "wallet.period_end('day', 1, 'UTC', 'now')"),
+    f(Reader, Any, "readable_wallets", "wallet.readable_wallets()"),
+    f(Reader, Any, "rolling_frees_at", "wallet.rolling_frees_at({slices}, 'now')"),
+    f(Reader, Any, "rolling_used", "wallet.rolling_used({slices}, 'now')"),
+    f(Charger, Wallet, "charge", r#"wallet.charge({w}, '{"model":"fn-m","input_tokens":5}'{a})"#),
+    f(Charger, Wallet, "charge_batch", r#"wallet.charge_batch({w}, '[{"amount":1}]'{a})"#),
+    f(Charger, Wallet, "charge_batch", r#"wallet.charge_batch('[{"wallet":{"w"},"amount":1}]'{a})"#),
+    f(Charger, Wallet, "extend_hold", "wallet.extend_hold({w}, {hold}{a})"),
+    f(Charger, Wallet, "hold", "wallet.hold({w}, amount => 1{a})"),
+    f(Charger, Wallet, "settle", "wallet.settle({w}, {hold}, amount => 1{a})"),
+    f(Charger, Wallet, "void", "wallet.void({w}, {hold}{a})"),
+    f(Billing, Wallet, "complete_topup", "wallet.complete_topup({w}, {topup}, 'paid'{a})"),
+    f(Billing, Wallet, "fail_funding", "wallet.fail_funding({w}, {pending}, 'bounced'{a})"),
+    f(Billing, Wallet, "fail_topup", "wallet.fail_topup({w}, {topup}, 'declined'{a})"),
+    f(Billing, Wallet, "fund", "wallet.fund({w}, 1{a})"),
+    f(Billing, Wallet, "price_unpriced", "wallet.price_unpriced({w}{a})"),
+    f(Billing, Wallet, "redeem_voucher", "wallet.redeem_voucher({w}, 'fn-voucher'{a})"),
+    f(Billing, Wallet, "refund", "wallet.refund({w}, {entry}{a})"),
+    f(Billing, Wallet, "reverse_funding", "wallet.reverse_funding({w}, {funding}, 'bounced'{a})"),
+    f(Billing, Wallet, "set_chargeback_rule", "wallet.set_chargeback_rule({w}, 'even'{a})"),
+    f(Billing, Wallet, "set_recurring_grant", "wallet.set_recurring_grant({w}, 1{a})"),
+    f(Billing, Wallet, "set_topup_rule", r#"wallet.set_topup_rule({w}, '{"threshold":5,"amount":10}'{a})"#),
+    f(Billing, Wallet, "settle_funding", "wallet.settle_funding({w}, {pending}{a})"),
+    f(Billing, Wallet, "void_grant", "wallet.void_grant({w}, {grant}{a})"),
+    f(Billing, Id, "finish_event", "wallet.finish_event({event})"),
+    f(Billing, Id, "retry_event", "wallet.retry_event({event})"),
+    f(Billing, Any, "claim_events", "wallet.claim_events()"),
+    f(Billing, Any, "request_due_topups", "wallet.request_due_topups()"),
+    f(Admin, Wallet, "adjust", "wallet.adjust({w}, 1{a})"),
+    f(Admin, Wallet, "close_wallet", "wallet.close_wallet({empty}{a})"),
+    f(Admin, Wallet, "create_key", "wallet.create_key({w}, 'ann'{a})"),
+    f(Admin, Wallet, "drop_limit", "wallet.drop_limit({w}, {limit}{a})"),
+    f(Admin, Wallet, "drop_member", "wallet.drop_member({w}, 'ann'{a})"),
+    f(Admin, Wallet, "freeze_wallet", "wallet.freeze_wallet({w}{a})"),
+    f(Admin, Wallet, "raise_limit", "wallet.raise_limit({w}, {limit}, 1{a})"),
+    f(Admin, Wallet, "revoke_key", "wallet.revoke_key({w}, {key}{a})"),
+    f(Admin, Wallet, "rotate_key", "wallet.rotate_key({w}, {key}{a})"),
+    f(Admin, Wallet, "set_devices", "wallet.set_devices({w}, '{laptop}'{a})"),
+    f(Admin, Wallet, "set_ip_rules", "wallet.set_ip_rules({w}, '{10.0.0.0/8}'{a})"),
+    f(Admin, Wallet, "set_lanes", "wallet.set_lanes({w}, 2{a})"),
+    f(Admin, Wallet, "set_limit", "wallet.set_limit({w}, 5, 'month'{a})"),
+    f(Admin, Wallet, "set_member", "wallet.set_member({w}, 'bob'{a})"),
+    f(Admin, Wallet, "set_model_rules", "wallet.set_model_rules({w}, allowed => '{fn-*}'{a})"),
+    f(Admin, Wallet, "transfer", "wallet.transfer({w}, {peer}, 1{a})"),
+    f(Admin, Wallet, "unfreeze_wallet", "wallet.unfreeze_wallet({frozen}{a})"),
+    f(Admin, Wallet, "update_wallet", "wallet.update_wallet({w}, credit_limit => 1{a})"),
+    f(Admin, Wallet, "use_price_list", "wallet.use_price_list({w}, 'fn-list'{a})"),
+    f(Admin, Wallet, "write_ip_rules", "wallet.write_ip_rules({w}, '{10.0.0.0/8}', NULL, {actor}, NULL)"),
+    f(Admin, Wallet, "write_key", "wallet.write_key({w}, 'ann', NULL, NULL, NULL, NULL, NULL, NULL, {actor}, NULL)"),
+    f(Admin, Wallet, "grant_access", "wallet.grant_access({other_role}, 'reader', {w}{a})"),
+    f(Admin, Wallet, "revoke_access", "wallet.revoke_access({reader_role}, 'reader', {w}{a})"),
+    f(Admin, All, "create_voucher", "wallet.create_voucher('fn-new', 1{a})"),
+    f(Admin, All, "create_wallet", "wallet.create_wallet('fn-new'{a})"),
+    f(Admin, All, "import_prices", r#"wallet.import_prices('litellm', '{"fn-x":{"input_cost_per_token":1e-6,"mode":"chat"}}', 'fn-imported'{a})"#),
+    f(Admin, All, "maintain", "wallet.maintain()"),
+    f(Admin, All, "prune_windows", "wallet.prune_windows()"),
+    f(Admin, All, "set_fx_rate", "wallet.set_fx_rate('EUR', 'USD', 1.1{a})"),
+    f(Admin, All, "set_markup", "wallet.set_markup('fn-list', 20{a})"),
+    f(Admin, All, "set_price", "wallet.set_price('fn-n', 'input_tokens', 1{a})"),
+    f(Admin, All, "set_usage_mapping", r#"wallet.set_usage_mapping('fn-map', NULL{a})"#),
+    f(Admin, All, "sweep_expired", "wallet.sweep_expired()"),
+    f(Nobody, Inside, "announce_change", "wallet.announce_change()"),
+    f(Nobody, Inside, "apply_privileges", "wallet.apply_privileges({other_role})"),
+    f(Nobody, Inside, "privileges", "wallet.privileges()"),
+    f(Nobody, Inside, "refuse_change", "wallet.refuse_change()"),
+    f(Nobody, Inside, "refuse_overdraft", "wallet.refuse_overdraft()"),
+];
+
+/// What the catalog says of a function.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Whether it is VOLATILE, hence writes.
+    pub writes: bool,
+    /// Whether it has an argument `actor`.
+    pub has_actor: bool,
+}
+
+/// Wallets of the same shape, with a hold, a limit, a key and so on each: what calls need to be valid.
+pub struct Scene {
+    values: HashMap<&'static str, HashMap<&'static str, String>>,
+    declared: BTreeMap<String, Vec<Declared>>,
+    roles: [String; 2],
+}
+
+const IDS: &[(&str, &str)] = &[
+    (
+        "hold",
+        "SELECT hold_id::text FROM wallet.holds WHERE wallet = $1 AND status = 'open'",
+    ),
+    (
+        "entry",
+        "SELECT entry_id::text FROM wallet.entries WHERE wallet = $1 AND kind = 'charge' AND model = 'fn-m'",
+    ),
+    (
+        "funding",
+        "SELECT entry_id::text FROM wallet.fundings WHERE wallet = $1 AND reference = 'fn-paid'",
+    ),
+    (
+        "pending",
+        "SELECT entry_id::text FROM wallet.fundings WHERE wallet = $1 AND status = 'pending'",
+    ),
+    (
+        "grant",
+        "SELECT grant_id::text FROM wallet.grants WHERE wallet = $1 AND promotional",
+    ),
+    (
+        "topup",
+        "SELECT topup_id::text FROM wallet.topups WHERE wallet = $1",
+    ),
+    (
+        "limit",
+        "SELECT limit_id::text FROM wallet.limits_status WHERE wallet = $1 AND period = 'rolling 5 hours'",
+    ),
+    (
+        "key",
+        "SELECT key_id::text FROM wallet.keys WHERE wallet = $1",
+    ),
+    (
+        "event",
+        "SELECT id::text FROM wallet.events WHERE wallet = $1",
+    ),
+    (
+        "lines",
+        "SELECT lines::text FROM wallet.ledger WHERE wallet_id = $1 AND model = 'fn-m'",
+    ),
+    (
+        "slices",
+        "SELECT slices::text FROM wallet.allowances WHERE wallet_id = $1 AND slices IS NOT NULL",
+    ),
+    ("digest", "SELECT wallet.digest()::text WHERE $1 <> ''"),
+];
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl Scene {
+    /// Makes the wallets as a superuser, each with `NAME-peer`, `NAME-empty` and `NAME-frozen` beside it.
+    /// The roles are one that nothing was granted to and one that is a reader of all wallets.
+    ///
+    /// # Panics
+    /// When a function of the extension is not in [`FUNCTIONS`], or the other way round.
+    pub fn new(client: &mut Client, wallets: &[&'static str], roles: [&str; 2]) -> Scene {
+        let declared = catalog(client);
+        let mut prices = String::from(
+            "SELECT wallet.set_price('fn-m', 'input_tokens', 0.01, effective_from => '2020-01-01Z');
+             SELECT wallet.set_markup('fn-list', 10);
+             SELECT wallet.create_voucher('fn-voucher', 5, max_redemptions => 1000);",
+        );
+        for wallet in wallets {
+            prices += &format!(
+                "SELECT wallet.create_wallet('{wallet}-frozen');
+                 SELECT wallet.create_wallet('{wallet}-empty');
+                 SELECT wallet.create_wallet('{wallet}-peer');
+                 SELECT wallet.create_wallet('{wallet}');
+                 SELECT wallet.freeze_wallet('{wallet}-frozen');
+                 SELECT wallet.fund('{wallet}', 1000, reference => 'fn-paid');
+                 SELECT wallet.fund('{wallet}', 7, reference => 'fn-late', status => 'pending');
+                 SELECT wallet.fund('{wallet}', 9, promotional => true, expires_at => 'tomorrow');
+                 SELECT wallet.set_limit('{wallet}', 900, 'rolling 5 hours');
+                 SELECT wallet.set_topup_rule('{wallet}', '{{\"threshold\":900,\"amount\":10}}');
+                 SELECT wallet.set_member('{wallet}', 'ann', 'member', 'red');
+                 SELECT wallet.create_key('{wallet}', 'ann');
+                 SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-m\",\"input_tokens\":5}}', user_id => 'ann');
+                 SELECT wallet.charge('{wallet}', amount => 200, user_id => 'bob');
+                 SELECT wallet.update_wallet('{wallet}', unknown_price => 'unpriced');
+                 SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1}}');
+                 SELECT wallet.update_wallet('{wallet}', unknown_price => 'reject');
+                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');"
+            );
+        }
+        prices +=
+            "SELECT wallet.set_price('fn-late', 'pages', 0.01, effective_from => '2020-01-01Z');";
+        client.batch_execute(&prices).expect("the scene");
+        let mut values = HashMap::new();
+        for wallet in wallets {
+            let mut ids = HashMap::new();
+            for (name, sql) in IDS {
+                let row = client
+                    .query(&format!("{sql} LIMIT 1"), &[wallet])
+                    .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+                let row = row
+                    .first()
+                    .unwrap_or_else(|| panic!("{wallet} has no {name}"));
+                ids.insert(*name, row.get(0));
+            }
+            values.insert(*wallet, ids);
+        }
+        Scene {
+            values,
+            declared,
+            roles: roles.map(str::to_owned),
+        }
+    }
+
+    /// Makes every wallet of the scene readable to the second of its roles, as `revoke_access` needs it.
+    pub fn wallets_of(wallet: &str) -> [String; 4] {
+        ["", "-peer", "-empty", "-frozen"].map(|end| format!("{wallet}{end}"))
+    }
+
+    /// The call on a wallet, as text. Where the scene knows nothing of the wallet, ids are those of `ids_of`.
+    pub fn call(&self, function: &Function, wallet: &str, actor: Option<&str>) -> String {
+        self.call_with(function, wallet, wallet, actor)
+    }
+
+    /// The call on one wallet with the ids of another.
+    pub fn call_with(
+        &self,
+        function: &Function,
+        wallet: &str,
+        ids_of: &str,
+        actor: Option<&str>,
+    ) -> String {
+        let mut sql = function
+            .call
+            .replace("{w}", &quoted(wallet))
+            .replace("{\"w\"}", &format!("\"{wallet}\""))
+            .replace(
+                "{a}",
+                &actor.map_or(String::new(), |a| format!(", actor => {}", quoted(a))),
+            )
+            .replace("{actor}", &actor.map_or("NULL".to_owned(), quoted))
+            .replace("{other_role}", &quoted(&self.roles[0]))
+            .replace("{reader_role}", &quoted(&self.roles[1]));
+        for end in ["peer", "empty", "frozen"] {
+            sql = sql.replace(&format!("{{{end}}}"), &quoted(&format!("{wallet}-{end}")));
+        }
+        for (name, value) in &self.values[ids_of] {
+            sql = sql.replace(&format!("{{{name}}}"), &quoted(value));
+        }
+        // A trigger's function cannot stand in FROM.
+        match function.reach {
+            Reach::Inside => format!("SELECT {sql}"),
+            _ => format!("SELECT * FROM {sql}"),
+        }
+    }
+
+    /// What the catalog says of a function's forms; they agree in it.
+    pub fn declared(&self, name: &str) -> &Declared {
+        &self.declared[name][0]
+    }
+}
+
+/// The functions of the extension by name, and whether [`FUNCTIONS`] has just them.
+fn catalog(client: &mut Client) -> BTreeMap<String, Vec<Declared>> {
+    let rows = client
+        .query(
+            "SELECT p.proname::text, p.provolatile = 'v', coalesce('actor' = ANY (p.proargnames), false)
+               FROM pg_proc p
+               JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+               JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'",
+            &[],
+        )
+        .expect("pg_proc");
+    let mut declared: BTreeMap<String, Vec<Declared>> = BTreeMap::new();
+    for row in rows {
+        let (writes, has_actor) = (row.get(1), row.get(2));
+        declared
+            .entry(row.get(0))
+            .or_default()
+            .push(Declared { writes, has_actor });
+    }
+    let mut listed: BTreeMap<&str, usize> = BTreeMap::new();
+    for function in FUNCTIONS {
+        *listed.entry(function.name).or_default() += 1;
+        let forms = declared.get(function.name);
+        let forms = forms.unwrap_or_else(|| panic!("{} does not exist", function.name));
+        assert_eq!(
+            function.call.contains("{a}") || function.call.contains("{actor}"),
+            forms[0].has_actor,
+            "the call of {} must name an actor where there is one",
+            function.name
+        );
+    }
+    for (name, forms) in &declared {
+        let count = listed.get(name.as_str()).copied().unwrap_or(0);
+        assert_eq!(
+            count,
+            forms.len(),
+            "forms of {name} in tests/support/functions.rs"
+        );
+    }
+    declared
+}
