@@ -116,7 +116,9 @@ AS $$
     ), windows AS (
         -- Windows that run or ran, of limits on money that the ledger alone can recount: what a hold
         -- of an earlier window settled counts there.
-        SELECT l.scope, a.subject, l.period, a.spent,
+        SELECT l.scope, a.subject, l.period,
+               (SELECT sum(s.spent) FROM wallet.allowances s
+                 WHERE s.wallet_id = a.wallet_id AND s.allowance_id = a.allowance_id) AS spent,
                (SELECT coalesce(sum(-e.amount), 0)
                   FROM wallet.ledger e
                   JOIN wallet.ledger c
@@ -131,7 +133,7 @@ AS $$
                    AND (a.window_end IS NULL OR c.created_at < a.window_end)) AS booked
           FROM w
           JOIN wallet.limits l ON l.wallet_id = w.wallet_id
-          JOIN wallet.allowances a ON a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id
+          JOIN wallet.allowances a ON a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id AND a.lane = 0
          WHERE l.metric = 'amount' AND NOT l.paused AND l.period NOT LIKE 'rolling %'
            AND (a.window_end IS NULL OR a.window_end > statement_timestamp())
            AND NOT EXISTS (SELECT FROM wallet.reservations r

@@ -229,13 +229,13 @@ SELECT l.wallet_id AS wallet,
        ) m
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
   LEFT JOIN LATERAL (
-        SELECT a.subject, a.window_end, (array_agg(a.slices))[1] AS slices,
-               sum(a.held - coalesce((
+        SELECT a.subject, a.window_end, (array_agg(a.slices ORDER BY a.lane))[1] AS slices,
+               sum(a.held - CASE WHEN a.lane > 0 THEN 0 ELSE coalesce((
                        SELECT sum(h.amount)
                          FROM wallet.reservations r
                         CROSS JOIN LATERAL unnest(r.window_ids, r.window_amounts) AS h(id, amount)
                         WHERE r.wallet_id = a.wallet_id AND r.status = 'open'
-                          AND r.expires_at <= statement_timestamp() AND h.id = a.allowance_id), 0)) AS held,
+                          AND r.expires_at <= statement_timestamp() AND h.id = a.allowance_id), 0) END) AS held,
                sum(coalesce(wallet.rolling_used(a.slices, statement_timestamp()), a.spent)) AS spent
           FROM wallet.allowances a
          WHERE a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id

@@ -75,7 +75,7 @@ COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, 
 COMMENT ON COLUMN wallet.allowances.look_at IS 'From then on a charge must look at all lanes, because a top-up rule may ask for money.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
-COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold.';
+COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold. Of a limit''s window in a lane of its own: the use that a charge may not reach without looking at all.';
 COMMENT ON COLUMN wallet.allowances.booked IS 'Running total of the lane''s entries; the lanes'' totals add up to balance minus debt.';
 COMMENT ON COLUMN wallet.allowances.hash IS 'Hash of the lane''s last entry: the head of its chain.';
 

@@ -33,6 +33,20 @@ pub struct Payer {
     pub lane: Lane,
     /// Balance and credit in all other lanes, as last committed.
     pub others: Amount,
+    /// Whether room was moved to it that no row has yet.
+    combined: bool,
+}
+
+impl Payer {
+    /// Does not pay after all.
+    pub fn let_go(self, wallet: &str) -> Result<()> {
+        if !self.combined {
+            let_go(wallet, self.lane.lane);
+        } else if !store::write_lane(wallet, &self.lane)? {
+            return Err(changed_underneath(wallet));
+        }
+        Ok(())
+    }
 }
 
 /// What the fast path found.
@@ -101,6 +115,7 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     Ok(Found::Payer(Payer {
         lane,
         others: Amount::ZERO,
+        combined: false,
     }))
 }
 
@@ -127,12 +142,12 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
         }
         if can_pay(&row, amount) {
             release_all(wallet, &poor);
-            return payer(wallet, row);
+            return payer(wallet, row, false);
         }
         poor.push(row);
     }
     if let Some(row) = combine(wallet, amount, &poor)? {
-        return payer(wallet, row);
+        return payer(wallet, row, true);
     }
     release_all(wallet, &poor);
     // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
@@ -145,7 +160,7 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             lock::wait(wallet, lane);
             let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
             return match row {
-                Some(row) if !must_look(&row) && can_pay(&row, amount) => payer(wallet, row),
+                Some(row) if !must_look(&row) && can_pay(&row, amount) => payer(wallet, row, false),
                 other => {
                     lock::release(wallet, lane);
                     Ok(if other.is_some() {
@@ -165,9 +180,13 @@ fn must_look(lane: &Lane) -> bool {
     lane.look_at.is_some_and(|at| at <= clock::now())
 }
 
-fn payer(wallet: &str, lane: Lane) -> Result<Found> {
+fn payer(wallet: &str, lane: Lane, combined: bool) -> Result<Found> {
     let others = store::others_credited(wallet, lane.lane)?;
-    Ok(Found::Payer(Payer { lane, others }))
+    Ok(Found::Payer(Payer {
+        lane,
+        others,
+        combined,
+    }))
 }
 
 /// Moves room between free lanes, none below its watermark, until one of them can pay.

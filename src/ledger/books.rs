@@ -12,6 +12,8 @@ use crate::error::Result;
 use crate::ledger::grants;
 use crate::ledger::holds::expiry;
 use crate::ledger::rules::{self, Rules};
+use crate::limits::limit::Limit;
+use crate::limits::spread;
 use crate::money::Amount;
 use crate::storage::rows::{Entry, link};
 use crate::storage::store;
@@ -39,6 +41,9 @@ impl<'a> Books<'a> {
             grants::sweep(wallet)?;
         }
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;
+        if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {
+            spread::gather_all(wallet)?;
+        }
         let mut whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         expiry::sweep(wallet, &mut whole, hold)?;

@@ -12,13 +12,14 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants;
 use crate::ledger::guard::Who;
 use crate::ledger::holds::expiry;
-use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
+use crate::ledger::taking::{self, Outcome};
 use crate::ledger::unpriced;
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::Measured;
+use crate::limits::spread;
 use crate::limits::warning;
 use crate::limits::window::{self, Taken};
 use crate::money::Amount;
@@ -41,8 +42,8 @@ enum Attempt {
     Booked(Charged),
     KeyTaken,
     Again,
-    /// A limit refuses, and holds whose time has come may stand in the way.
-    Expired,
+    /// A limit that is spread over the lanes needs a look at all of them.
+    All,
 }
 
 /// Charges, or replays.
@@ -89,13 +90,13 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
                 Found::Stale => Attempt::Again,
             }
         };
-        if matches!(outcome, Attempt::Expired) {
+        if matches!(outcome, Attempt::All) {
             outcome = job.pay_from_all()?;
         }
         match outcome {
             Attempt::Booked(charged) => return Ok(Some(charged)),
             Attempt::KeyTaken => return Ok(None),
-            Attempt::Again | Attempt::Expired => *rules = rules::read(request.wallet)?,
+            Attempt::Again | Attempt::All => *rules = rules::read(request.wallet)?,
         }
     }
     Err(changed_underneath(request.wallet))
@@ -282,8 +283,15 @@ impl<'a> Job<'a> {
     }
 
     /// One lane pays alone: lane, then limits, then entry.
-    fn pay_from(&self, Payer { lane, others }: Payer) -> Result<Attempt> {
+    fn pay_from(&self, payer: Payer) -> Result<Attempt> {
         let wallet = self.request.wallet;
+        let number = payer.lane.lane;
+        let places = spread::places(wallet, &self.applied, number, self.rules.lanes)?;
+        let Some(places) = places else {
+            payer.let_go(wallet)?;
+            return Ok(Attempt::All);
+        };
+        let Payer { lane, others, .. } = payer;
         let entry = self.entry();
         let balance = lane
             .credited()
@@ -295,9 +303,9 @@ impl<'a> Job<'a> {
         if !store::write_lane(wallet, &after)? {
             return Ok(Attempt::Again);
         }
-        let mut way_back = Attempt::KeyTaken;
-        let taken = match window::take(wallet, &self.applied, Part::Spent)? {
-            Taken::All(warnings) => {
+        let known = || Ok(replay::by_key(wallet, self.request.key, Call::Charge)?.is_some());
+        let taken = match taking::take(wallet, &self.applied, Part::Spent, &places, known)? {
+            Outcome::Taken(warnings) => {
                 if store::append(&entry, &link)? {
                     self.list_if_unpriced(&entry)?;
                     warning::announce(wallet, &warnings)?;
@@ -305,19 +313,10 @@ impl<'a> Job<'a> {
                 }
                 &self.applied[..]
             }
-            Taken::Refused { taken, error } => {
-                // An error undoes everything; a replay is no error.
-                if replay::by_key(wallet, self.request.key, Call::Charge)?.is_none() {
-                    if !Hold::any_expired(wallet, clock::now())? {
-                        return Err(error);
-                    }
-                    way_back = Attempt::Expired;
-                }
-                &self.applied[..taken]
-            }
+            Outcome::Known(taken) => &self.applied[..taken],
         };
-        put_back(wallet, lane, taken, Part::Spent)?;
-        Ok(way_back)
+        put_back(wallet, lane, taken, Part::Spent, &places)?;
+        Ok(Attempt::KeyTaken)
     }
 
     /// All lanes are locked: the exact total decides.
@@ -337,7 +336,8 @@ impl<'a> Job<'a> {
         if room < job.cost {
             return Err(job.insufficient(whole.balance(credit)?, room)?);
         }
-        let warnings = match window::take(wallet, &job.applied, Part::Spent)? {
+        spread::gather(wallet, &job.applied)?;
+        let warnings = match window::take(wallet, &job.applied, Part::Spent, &[])? {
             Taken::All(warnings) => warnings,
             Taken::Refused { error, .. } => return Err(error),
         };
@@ -355,6 +355,7 @@ impl<'a> Job<'a> {
         job.list_if_unpriced(&entry)?;
         outbox::emit(wallet, &crossings)?;
         warning::announce(wallet, &warnings)?;
+        spread::spread(wallet, &job.applied, rules.lanes)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }
 
@@ -379,7 +380,13 @@ impl<'a> Job<'a> {
 
 /// Puts a lane back to what it was before this call wrote it once, and gives back what was taken from
 /// the windows of limits.
-pub fn put_back(wallet: &str, lane: Lane, taken: &[Applied<'_>], part: Part) -> Result<()> {
+pub fn put_back(
+    wallet: &str,
+    lane: Lane,
+    taken: &[Applied<'_>],
+    part: Part,
+    places: &[i16],
+) -> Result<()> {
     let before = Lane {
         version: lane.version + 1,
         place: None,
@@ -388,7 +395,7 @@ pub fn put_back(wallet: &str, lane: Lane, taken: &[Applied<'_>], part: Part) -> 
     if !store::write_lane(wallet, &before)? {
         return Err(changed_underneath(wallet));
     }
-    window::give_back(wallet, taken, part)
+    window::give_back(wallet, taken, part, places)
 }
 
 /// A request as limits look at it.

@@ -83,7 +83,7 @@ statement!(
             attended = (SELECT count(*) FROM unnest($5) level
                          WHERE spent + held > 0 AND spent + held >= level),
             version = version + 1
-      WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3)"
+      WHERE wallet_id = $1 AND limit_id = $2 AND lane = 0 AND (window_end IS NULL OR window_end > $3)"
 );
 
 /// The smallest id of an entry of that moment, a minute earlier for clocks that are not one.

@@ -34,6 +34,7 @@ pub mod reprice;
 pub mod request;
 pub mod reversal;
 pub mod rules;
+pub mod taking;
 pub mod triggers;
 pub mod unpriced;
 pub mod vouchers;

@@ -16,7 +16,7 @@ use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{Call, Document, Entry, Kind, Part, uuid_text};
+use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
 
 statement!(
     CHARGE,
@@ -316,7 +316,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
     let booked_at: Timestamp = rows.need(0, 2)?;
     let mut applied = applicable(&rules.limits, &spending, booked_at)?;
     applied.retain(|applied| applied.end.is_none_or(|end| end > entry.created_at));
-    window::give_back(wallet, &applied, Part::Spent)?;
+    window::give_back_charged(wallet, &applied)?;
     Ok(Moved {
         entry_id: entry.entry_id,
         amount,

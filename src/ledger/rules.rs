@@ -19,6 +19,7 @@ use crate::ledger::request::{Asked, Request};
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
+use crate::limits::spread;
 use crate::money::Amount;
 use crate::pricing::unknown::UnknownPrice;
 use crate::storage::clock::{self, Timestamp};
@@ -214,8 +215,10 @@ pub fn read(wallet: &str) -> Result<Rc<Rules>> {
 }
 
 /// Locks the lanes of a wallet's balance, and reads its rules and the lanes.
+///
+/// Who locks every one changes the rules: windows that are spread over lanes are gathered first.
 pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<Lane>)> {
-    lock_all(wallet, extent, || {
+    let locked = lock_all(wallet, extent, || {
         // In the middle of a change the new rules still have the old epoch: they must not be kept,
         // or a rollback would leave them behind under the epoch that holds.
         let rules = match extent {
@@ -224,7 +227,11 @@ pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<L
         };
         let lanes = rules.lanes;
         Ok((rules, lanes))
-    })
+    })?;
+    if extent == Extent::Every {
+        spread::gather_all(wallet)?;
+    }
+    Ok(locked)
 }
 
 /// Reads the rules and keeps nothing.

@@ -4,5 +4,6 @@ pub mod limit;
 pub mod metric;
 pub mod period;
 pub mod slices;
+pub mod spread;
 pub mod warning;
 pub mod window;

@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result, quoted};
 use crate::limits::limit::{Applied, Mode, Scope};
 use crate::limits::slices::Slices;
+use crate::limits::spread;
 use crate::limits::warning::Warning;
 use crate::money::Amount;
 use crate::statement;
@@ -123,14 +124,25 @@ pub enum Taken<'a> {
     },
 }
 
-/// Takes from every window what the request needs, in the order of their ids, until one refuses.
-pub fn take<'a>(wallet: &str, applied: &'a [Applied<'a>], part: Part) -> Result<Taken<'a>> {
+/// Takes from every window what the request needs, in the order of their ids, until one refuses;
+/// `places` says from which row of each.
+pub fn take<'a>(
+    wallet: &str,
+    applied: &'a [Applied<'a>],
+    part: Part,
+    places: &[i16],
+) -> Result<Taken<'a>> {
     let mut warnings = Vec::new();
     for (taken, one) in applied.iter().enumerate() {
         if one.need.is_zero() {
             continue;
         }
-        match take_from(wallet, applied, one, part, false)? {
+        let way = Way {
+            part,
+            forced: false,
+            lane: places.get(taken).copied().unwrap_or(0),
+        };
+        match take_from(wallet, applied, one, way)? {
             Ok(warning) => warnings.extend(warning),
             Err(error) => return Ok(Taken::Refused { taken, error }),
         }
@@ -138,21 +150,32 @@ pub fn take<'a>(wallet: &str, applied: &'a [Applied<'a>], part: Part) -> Result<
     Ok(Taken::All(warnings))
 }
 
+/// How something is taken from a window.
+#[derive(Clone, Copy)]
+struct Way {
+    part: Part,
+    forced: bool,
+    lane: i16,
+}
+
 /// Takes from one window, or gives the error that names the limit which refuses.
 fn take_from<'a>(
     wallet: &str,
     applied: &[Applied<'_>],
     one: &'a Applied<'a>,
-    part: Part,
-    forced: bool,
+    way: Way,
 ) -> Result<std::result::Result<Option<Warning<'a>>, Error>> {
     for _ in 0..MAX_TRIES {
         let taken = match one.limit.period.slice() {
-            None => take_fixed(wallet, one, part, forced)?,
-            Some(length) => take_rolling(wallet, one, part, forced, length)?,
+            None => take_fixed(wallet, one, way)?,
+            Some(length) => take_rolling(wallet, one, way, length)?,
         };
         if let Some(warning) = taken {
             return Ok(Ok(warning));
+        }
+        if way.lane > 0 {
+            // Gathered since its row was looked at: whoever takes from all of it decides.
+            return Ok(Err(changed_meanwhile()));
         }
         if store::read_window(wallet, one.window_id)?.is_none() {
             open(wallet, one, &Window::default())?;
@@ -161,21 +184,25 @@ fn take_from<'a>(
         }
         // Made by another transaction, or given back, since we looked: look again.
     }
-    Ok(Err(Error::new(
+    Ok(Err(changed_meanwhile()))
+}
+
+fn changed_meanwhile() -> Error {
+    Error::new(
         Code::SerializationFailure,
         "a limit changed whenever it was checked",
     )
     .detail("Other transactions take from it and give back to it all the time.")
-    .hint("Run the transaction again.")))
+    .hint("Run the transaction again.")
 }
 
-fn taking(one: &Applied<'_>, part: Part, forced: bool) -> Taking {
+fn taking(one: &Applied<'_>, way: Way) -> Taking {
     Taking {
-        lane: 0,
+        lane: way.lane,
         need: one.need,
         cap: one.cap(),
-        part,
-        forced,
+        part: way.part,
+        forced: way.forced,
     }
 }
 
@@ -183,18 +210,20 @@ fn taking(one: &Applied<'_>, part: Part, forced: bool) -> Taking {
 fn take_fixed<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
-    part: Part,
-    forced: bool,
+    way: Way,
 ) -> Result<Option<Option<Warning<'a>>>> {
-    let used = store::take(wallet, one.window_id, &taking(one, part, forced))?;
-    Ok(used.map(|used| Warning::between(one, used.levels, used.after)))
+    let used = store::take(wallet, one.window_id, &taking(one, way))?;
+    Ok(used.map(|used| match way.lane {
+        0 => Warning::between(one, used.levels, used.after),
+        // Below its watermark nothing is come to.
+        _ => None,
+    }))
 }
 
 fn take_rolling<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
-    part: Part,
-    forced: bool,
+    way: Way,
     length: i64,
 ) -> Result<Option<Option<Warning<'a>>>> {
     let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
@@ -204,10 +233,10 @@ fn take_rolling<'a>(
     let mut slices = aged(&window, length, one.at)?;
     let before = total(&slices)?.plus(window.held).map_err(overflow)?;
     let after = before.plus(one.need).map_err(overflow)?;
-    if !forced && one.cap().is_some_and(|cap| after > cap) {
+    if !way.forced && one.cap().is_some_and(|cap| after > cap) {
         return Ok(None);
     }
-    match part {
+    match way.part {
         Part::Spent => slices.add(one.at.unix_micros(), one.need),
         Part::Held => window.held = window.held.plus(one.need).map_err(overflow)?,
     }
@@ -223,39 +252,102 @@ fn take_rolling<'a>(
     Ok(Some(Warning::between(one, levels, after)))
 }
 
+/// What a hold gave back of a window just before.
+#[derive(Clone, Copy, Debug)]
+pub struct Released {
+    /// The window.
+    pub window: AllowanceId,
+    /// How much.
+    pub amount: Amount,
+    /// Into which row.
+    pub lane: i16,
+}
+
+/// Gives back what a hold that was made in a lane has set aside in a window, if the window is still
+/// there.
+pub fn release(wallet: &str, window: AllowanceId, amount: Amount, lane: i16) -> Result<Released> {
+    if amount.is_zero() {
+        return Ok(Released {
+            window,
+            amount,
+            lane: 0,
+        });
+    }
+    let mut released = store::release_window(wallet, window, amount, lane)?;
+    if released.is_none() && lane != 0 {
+        // Maybe no row alone has it any more.
+        spread::gather_window(wallet, window)?;
+        released = store::release_window(wallet, window, amount, 0)?;
+    }
+    Ok(Released {
+        window,
+        amount,
+        lane: released.unwrap_or(0),
+    })
+}
+
+/// True when what a hold has set aside in the limits' windows is all that the request needs of them.
+pub fn are_covered(applied: &[Applied<'_>], set_aside: &[(AllowanceId, Amount)]) -> bool {
+    applied.iter().all(|one| {
+        one.need.is_zero()
+            || set_aside
+                .iter()
+                .any(|(window, amount)| *window == one.window_id && *amount >= one.need)
+    })
+}
+
 /// Books what a hold paid for. What was given back of the hold just before covers a need; beyond it
-/// the limits refuse if they are to.
+/// the limits refuse if they are to, and their windows have been gathered.
 pub fn settle<'a>(
     wallet: &str,
     applied: &'a [Applied<'a>],
-    released: &[(AllowanceId, Amount)],
+    released: &[Released],
     refuse: bool,
 ) -> Result<Vec<Warning<'a>>> {
     let mut warnings = Vec::new();
     for one in applied.iter().filter(|one| !one.need.is_zero()) {
+        // Where it came from there is room for it.
         let covered = released
             .iter()
-            .any(|(id, amount)| *id == one.window_id && *amount >= one.need);
-        warnings.extend(take_from(
-            wallet,
-            applied,
-            one,
-            Part::Spent,
-            covered || !refuse,
-        )??);
+            .find(|released| released.window == one.window_id && released.amount >= one.need);
+        let way = Way {
+            part: Part::Spent,
+            forced: covered.is_some() || !refuse,
+            lane: covered.map_or(0, |released| released.lane),
+        };
+        warnings.extend(take_from(wallet, applied, one, way)??);
     }
     Ok(warnings)
 }
 
 /// Gives back what [`take`] took for these, from the windows that still hold it.
-pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part) -> Result<()> {
-    for one in applied.iter().filter(|one| !one.need.is_zero()) {
+pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part, places: &[i16]) -> Result<()> {
+    for (index, one) in applied.iter().enumerate() {
+        if one.need.is_zero() {
+            continue;
+        }
+        let way = Way {
+            part,
+            forced: false,
+            lane: places.get(index).copied().unwrap_or(0),
+        };
         match (one.limit.period.slice(), part) {
             (Some(length), Part::Spent) => give_back_slice(wallet, one, length)?,
-            _ => store::give_back(wallet, one.window_id, &taking(one, part, false))?,
+            _ => store::give_back(wallet, one.window_id, &taking(one, way))?,
         }
     }
     Ok(())
+}
+
+/// Gives back what was charged earlier, wherever it was counted.
+pub fn give_back_charged(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
+    for one in applied.iter().filter(|one| one.limit.can_spread()) {
+        let whole = store::read_counted(wallet, one.window_id, 0)?;
+        if whole.is_some_and(|whole| whole.spent < one.need) {
+            spread::gather_window(wallet, one.window_id)?;
+        }
+    }
+    give_back(wallet, applied, Part::Spent, &[])
 }
 
 fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {

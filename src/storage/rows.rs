@@ -73,6 +73,19 @@ pub struct Window {
     pub slices: Option<Vec<u8>>,
 }
 
+/// What a row of a window has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Charged in it.
+    pub spent: Amount,
+    /// Charged and held.
+    pub used: Amount,
+    /// What must stay below that while the window is spread over lanes; zero where it is not.
+    pub watermark: Amount,
+    /// How many of the limit's levels were come to.
+    pub levels: i64,
+}
+
 /// Which side of a window is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -85,7 +98,8 @@ pub enum Part {
 /// What is taken from a window, or given back to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Taking {
-    /// The window's lane.
+    /// The row: lane 0, or a lane over which the window is spread, whose watermark is not to be
+    /// reached.
     pub lane: i16,
     /// How much.
     pub need: Amount,

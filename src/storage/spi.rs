@@ -10,8 +10,8 @@ use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{
-    AllowanceId, Call, Entry, Hash, Lane, LimitRow, Link, Part, RuleRows, Taking, Used, WalletRow,
-    Window,
+    AllowanceId, Call, Counted, Entry, Hash, Lane, LimitRow, Link, Part, RuleRows, Taking, Used,
+    WalletRow, Window,
 };
 
 macro_rules! lane_query {
@@ -80,10 +80,12 @@ statement!(
     "UPDATE wallet.allowances
         SET spent = CASE WHEN $6 THEN spent ELSE spent + $4 END,
             held = CASE WHEN $6 THEN held + $4 ELSE held END,
-            allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, spent + held + $4) END,
+            allotted = CASE WHEN $3 > 0 AND allotted IS NOT NULL THEN greatest(allotted, spent + held + $4)
+                            WHEN $3 = 0 AND $5 IS NOT NULL THEN greatest($5, spent + held + $4) END,
             version = version + 1
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3
-        AND ($7 OR $5 IS NULL OR spent + held + $4 <= $5)
+        AND ($7 OR CASE WHEN $3 > 0 THEN spent + held + $4 < watermark
+                        ELSE $5 IS NULL OR spent + held + $4 <= $5 END)
   RETURNING spent + held, attended"
 );
 
@@ -93,7 +95,8 @@ statement!(
     GIVE_BACK,
     [TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID],
     "UPDATE wallet.allowances a
-        SET spent = n.spent, held = n.held, allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, n.spent + n.held) END,
+        SET spent = n.spent, held = n.held,
+            allotted = CASE WHEN $3 > 0 THEN a.allotted WHEN $5 IS NOT NULL THEN greatest($5, n.spent + n.held) END,
             version = a.version + 1
        FROM (SELECT CASE WHEN $6 THEN o.spent ELSE greatest(o.spent - $4, 0) END AS spent,
                     CASE WHEN $6 THEN greatest(o.held - $4, 0) ELSE o.held END AS held
@@ -103,19 +106,32 @@ statement!(
       WHERE a.wallet_id = $1 AND a.allowance_id = $2 AND a.lane = $3"
 );
 
+// In the row of the hold's lane, if the window was spread then and has not been gathered since.
 statement!(
     RELEASE,
-    [TEXTOID, UUIDOID, NUMERICOID],
+    [TEXTOID, UUIDOID, NUMERICOID, INT2OID],
     "UPDATE wallet.allowances SET held = held - $3, version = version + 1
-      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0 AND held >= $3"
+      WHERE wallet_id = $1 AND allowance_id = $2 AND held >= $3
+        AND lane = (SELECT max(lane) FROM wallet.allowances
+                     WHERE wallet_id = $1 AND allowance_id = $2 AND lane IN (0, $4) AND held >= $3)
+  RETURNING lane"
+);
+
+statement!(
+    READ_COUNTED,
+    [TEXTOID, UUIDOID, INT2OID],
+    "SELECT spent, spent + held, watermark, attended
+       FROM wallet.allowances
+      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3"
 );
 
 statement!(
     READ_WINDOW,
     [TEXTOID, UUIDOID],
-    "SELECT spent, held, attended, slices
+    "SELECT sum(spent), sum(held), max(attended), (array_agg(slices ORDER BY lane))[1]
        FROM wallet.allowances
-      WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
+      WHERE wallet_id = $1 AND allowance_id = $2
+     HAVING count(*) > 0"
 );
 
 statement!(
@@ -412,15 +428,35 @@ pub fn give_back(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<(
         .map(drop)
 }
 
-/// Gives back what a hold has set aside in a window, if the window is still there.
-pub fn release_window(wallet: &str, window: AllowanceId, amount: Amount) -> Result<()> {
-    RELEASE
-        .run(&[
-            Value::Text(wallet),
-            Value::Uuid(window),
-            Value::Amount(amount),
-        ])
-        .map(drop)
+/// Gives back what a hold that was made in a lane has set aside in a window; the row that had it, or
+/// nothing when none has that much.
+pub fn release_window(
+    wallet: &str,
+    window: AllowanceId,
+    amount: Amount,
+    lane: i16,
+) -> Result<Option<i16>> {
+    let rows = RELEASE.run(&[
+        Value::Text(wallet),
+        Value::Uuid(window),
+        Value::Amount(amount),
+        Value::Int2(lane),
+    ])?;
+    Ok(rows.get(0, 0))
+}
+
+/// What a row of a window has counted, as last committed or by this transaction.
+pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Option<Counted>> {
+    let rows = READ_COUNTED.run(&[Value::Text(wallet), Value::Uuid(window), Value::Int2(lane)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Counted {
+        spent: rows.amount(0, 0)?,
+        used: rows.amount(0, 1)?,
+        watermark: rows.amount(0, 2)?,
+        levels: rows.need(0, 3)?,
+    }))
 }
 
 fn window_of(rows: &Rows) -> Result<Option<Window>> {

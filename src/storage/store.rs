@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::money::Amount;
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::{lanes, ledger, rules};
-use crate::storage::rows::{AllowanceId, Call, Entry, Lane, Link, RuleRows, Taking, Used};
+use crate::storage::rows::{AllowanceId, Call, Counted, Entry, Lane, Link, RuleRows, Taking, Used};
 use crate::storage::spi;
 pub use crate::storage::spi::{
     NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window,
@@ -91,6 +91,14 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
     match direct(Which::Allowances, Access::Write) {
         Some(table) => lanes::write_lane(&table, wallet, lane),
         None => spi::write_lane(wallet, lane),
+    }
+}
+
+/// What a row of a window has counted, as last committed or by this transaction.
+pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Option<Counted>> {
+    match direct(Which::Allowances, Access::Read) {
+        Some(table) => lanes::read_counted(&table, wallet, window, lane),
+        None => spi::read_counted(wallet, window, lane),
     }
 }
 

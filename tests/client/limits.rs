@@ -111,3 +111,95 @@ fn a_rolled_back_charge_gives_its_share_back() {
     assert_eq!(state_of(&error), "WL002");
     audit(&mut client, "acme");
 }
+
+/// A limit of the whole wallet is spread over the wallet's lanes, and holds to the cent all the same:
+/// each of its warnings comes once, and what is refused would have passed it.
+#[test]
+fn a_limit_of_the_wallet_over_its_lanes() {
+    let _crowd = crowd();
+    let seed = Seed::of("a_limit_of_the_wallet_over_its_lanes");
+    let database = Database::new();
+    let mut client = database.connect();
+    for (wallet, storage) in [("direct", "auto"), ("spi", "spi")] {
+        create(&mut client, wallet, 16, &[], dec("100000"));
+        let max = Decimal::from(scale(2000));
+        client
+            .execute(
+                "SELECT wallet.set_limit($1, $2, 'month', warn_at => '{0.5,0.8,0.9}')",
+                &[&wallet, &max],
+            )
+            .expect("set_limit");
+        let spread = std::sync::atomic::AtomicBool::new(false);
+        let results = together(&database, 64, |number, client| {
+            client
+                .batch_execute(&format!("SET wallet.storage = {storage}"))
+                .expect("SET");
+            let mut seed = seed.thread(number);
+            let (mut spent, mut refused, mut amount) = (Decimal::ZERO, Vec::new(), dec("3"));
+            while amount >= dec("0.01") {
+                let held = seed.below(4) == 0;
+                let result = if held {
+                    client
+                        .query_one(
+                            "SELECT hold_id FROM wallet.hold($1, amount => $2)",
+                            &[&wallet, &amount],
+                        )
+                        .and_then(|row| {
+                            let id: uuid::Uuid = row.get(0);
+                            client.query_one(
+                                "SELECT cost FROM wallet.settle($1, $2, amount => $3)",
+                                &[&wallet, &id, &amount],
+                            )
+                        })
+                        .map(|row| row.get(0))
+                } else {
+                    wallet_tests::charge(client, wallet, amount).map(|charged| charged.cost)
+                };
+                match result {
+                    Ok(cost) => spent += cost,
+                    Err(error) => {
+                        assert_eq!(state_of(&error), "WL002", "{error:?}");
+                        let detail = detail(&error);
+                        let left = number_after(detail, " is held and ");
+                        assert!(amount > left, "needlessly refused: {detail}");
+                        refused.push(amount);
+                        // Smaller and smaller, until nothing fits.
+                        amount = (amount / Decimal::TWO).round_dp(2);
+                    }
+                }
+                if number == 0 && !spread.load(std::sync::atomic::Ordering::Relaxed) {
+                    let sql = "SELECT count(*) FROM wallet.allowances WHERE wallet_id = $1 AND limit_id IS NOT NULL AND lane > 0 AND watermark > 0";
+                    let rows: i64 = client.query_one(sql, &[&wallet]).expect("rows").get(0);
+                    spread.fetch_or(rows == 16, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+            spent
+        });
+        let total: Decimal = results.iter().sum();
+        assert_eq!(total, max, "all that fits is spent");
+        assert!(spread.into_inner(), "it was never spread");
+        let events: Vec<(String, Decimal)> = client
+            .query(
+                "SELECT event, threshold FROM wallet.events WHERE wallet = $1 ORDER BY id",
+                &[&wallet],
+            )
+            .expect("events")
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        let mut expected: Vec<(String, Decimal)> = ["0.5", "0.8", "0.9"]
+            .map(|level| ("limit_near".to_owned(), dec(level)))
+            .to_vec();
+        expected.push(("limit_reached".to_owned(), dec("1")));
+        assert_eq!(events, expected);
+        let shown: (Decimal, Decimal) = client
+            .query_one(
+                "SELECT used, remaining FROM wallet.limits_status WHERE wallet = $1",
+                &[&wallet],
+            )
+            .map(|row| (row.get(0), row.get(1)))
+            .expect("limits_status");
+        assert_eq!(shown, (max, Decimal::ZERO));
+        audit(&mut client, wallet);
+    }
+}

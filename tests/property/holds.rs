@@ -17,6 +17,19 @@ enum Over {
     Debt,
 }
 
+/// Whose limit it is; the place of its numbers.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    User = 0,
+    Wallet = 1,
+}
+
+const SCOPES: [Scope; 2] = [Scope::User, Scope::Wallet];
+
+fn scope() -> impl Strategy<Value = Scope> {
+    prop::sample::select(SCOPES.to_vec())
+}
+
 /// A step. Amounts are in cents; `which` picks one of what is there.
 #[derive(Clone, Debug)]
 enum Step {
@@ -38,7 +51,8 @@ enum Step {
     Void(usize),
     Refund(usize, Option<i64>),
     Transfer(i64),
-    SetLimit(i64),
+    /// Of each user, or of the wallet.
+    SetLimit(Scope, i64),
     SetLanes(i32),
     Replay(usize),
     Regret(Vec<Step>),
@@ -57,7 +71,8 @@ fn single() -> impl Strategy<Value = Step> {
         3 => (0_usize..4, prop::option::of(1_i64..2500))
             .prop_map(|(which, cents)| Step::Refund(which, cents)),
         1 => (1_i64..2000).prop_map(Step::Transfer),
-        1 => (0_i64..12_000).prop_map(Step::SetLimit),
+        1 => (scope(), prop_oneof![2 => 0_i64..12_000, 1 => 100_000_i64..10_000_000])
+            .prop_map(|(scope, max)| Step::SetLimit(scope, max)),
         1 => (1_i32..5).prop_map(Step::SetLanes),
         3 => (0_usize..8).prop_map(Step::Replay),
     ]
@@ -77,8 +92,8 @@ struct Hold {
     amount: i64,
     held: i64,
     settled: i64,
-    /// What it has set aside in the limit, if there was one.
-    window: Option<i64>,
+    /// What it has set aside in each limit, where there was one.
+    windows: [Option<i64>; 2],
     status: &'static str,
 }
 
@@ -102,7 +117,7 @@ struct Model {
     balance: i64,
     debt: i64,
     other: i64,
-    max: Option<i64>,
+    max: [Option<i64>; 2],
     used: [i64; 2],
     holds: Vec<Hold>,
     charges: Vec<Charge>,
@@ -120,18 +135,35 @@ impl Model {
         self.balance - self.held()
     }
 
-    fn held_of(&self, user: usize) -> i64 {
-        let holds = self.holds.iter().filter(|hold| hold.user == user);
-        holds.filter_map(|hold| hold.window).sum()
+    fn used_of(&self, scope: Scope, user: usize) -> i64 {
+        match scope {
+            Scope::User => self.used[user],
+            Scope::Wallet => self.used.iter().sum(),
+        }
     }
 
-    fn remaining(&self, user: usize) -> Option<i64> {
-        let taken = self.used[user] + self.held_of(user);
-        self.max.map(|max| (max - taken).max(0))
+    fn held_of(&self, scope: Scope, user: usize) -> i64 {
+        self.holds
+            .iter()
+            .filter(|hold| matches!(scope, Scope::Wallet) || hold.user == user)
+            .filter_map(|hold| hold.windows[scope as usize])
+            .sum()
+    }
+
+    fn remaining(&self, scope: Scope, user: usize) -> Option<i64> {
+        let taken = self.used_of(scope, user) + self.held_of(scope, user);
+        self.max[scope as usize].map(|max| (max - taken).max(0))
+    }
+
+    fn least_remaining(&self, user: usize) -> Option<i64> {
+        SCOPES
+            .into_iter()
+            .filter_map(|scope| self.remaining(scope, user))
+            .min()
     }
 
     fn fits(&self, user: usize, cents: i64) -> Result<(), Refused> {
-        match self.remaining(user) {
+        match self.least_remaining(user) {
             Some(left) if cents > 0 && cents > left => Err("WL002"),
             _ => Ok(()),
         }
@@ -158,7 +190,9 @@ impl Model {
     fn hold(&self, cents: i64, user: usize, partial: bool) -> Result<i64, Refused> {
         let room = self.room();
         let amount = match partial {
-            true => cents.min(room).min(self.remaining(user).unwrap_or(cents)),
+            true => cents
+                .min(room)
+                .min(self.least_remaining(user).unwrap_or(cents)),
             false => cents,
         };
         if room < amount || amount == 0 && cents > 0 && room <= 0 {
@@ -181,18 +215,24 @@ impl Model {
         let one = &mut self.holds[place];
         let freed = if last { hold.held } else { cost.min(hold.held) };
         one.held -= freed;
-        let freed_window = hold
-            .window
-            .map(|window| if last { window } else { cost.min(window) });
-        one.window = hold
-            .window
-            .zip(freed_window)
-            .map(|(window, freed)| window - freed);
+        let freed_windows = hold
+            .windows
+            .map(|window| window.map(|window| if last { window } else { cost.min(window) }));
+        for (place, freed) in freed_windows.into_iter().enumerate() {
+            one.windows[place] = hold.windows[place]
+                .zip(freed)
+                .map(|(window, freed)| window - freed);
+        }
         let room = self.room();
+        let too_much = |scope: &Scope| {
+            let covered = freed_windows[*scope as usize].unwrap_or(0) >= cost;
+            let left = self.remaining(*scope, hold.user);
+            !covered && left.is_some_and(|left| cost > left)
+        };
         let refused = if cost > room && over != Over::Debt {
             Some("WL001")
-        } else if over == Over::Charge && freed_window.unwrap_or(0) < cost {
-            self.fits(hold.user, cost).err()
+        } else if over == Over::Charge && SCOPES.iter().any(too_much) {
+            Some("WL002")
         } else {
             None
         };
@@ -327,7 +367,7 @@ impl Run<'_> {
                         amount,
                         held,
                         settled: 0,
-                        window: model.max.map(|_| held),
+                        windows: model.max.map(|max| max.map(|_| held)),
                         status: if short { "expired" } else { "open" },
                     });
                 }
@@ -376,7 +416,7 @@ impl Run<'_> {
                 if expected.is_ok() {
                     hold.status = "voided";
                     hold.held = 0;
-                    hold.window = hold.window.map(|_| 0);
+                    hold.windows = hold.windows.map(|window| window.map(|_| 0));
                 }
                 let sql = format!(
                     "SELECT hold_id, amount, replayed FROM wallet.void('{{w}}', '{id}', idempotency_key => {{k}})"
@@ -411,14 +451,15 @@ impl Run<'_> {
                 );
                 self.call(client, model, &sql, expected);
             }
-            Step::SetLimit(max) => {
+            Step::SetLimit(scope, max) => {
+                let name = ["user", "wallet"][scope as usize];
                 client
                     .query_one(
-                        "SELECT wallet.set_limit($1, $2, 'lifetime', scope => 'user')",
-                        &[&self.wallet, &cents(max)],
+                        "SELECT wallet.set_limit($1, $2, 'lifetime', scope => $3)",
+                        &[&self.wallet, &cents(max), &name],
                     )
                     .expect("set_limit");
-                model.max = Some(max);
+                model.max[scope as usize] = Some(max);
             }
             Step::SetLanes(lanes) => {
                 client
@@ -481,17 +522,23 @@ impl Run<'_> {
             );
         }
         for (user, name) in USERS.iter().enumerate() {
-            let rows = client
-                .query("SELECT used, held, remaining FROM wallet.check_limits($1, user_id => $2) WHERE scope = 'user'", &[&self.wallet, name])
-                .expect("check_limits");
-            assert_eq!(rows.len(), usize::from(model.max.is_some()));
-            if let (Some(row), Some(left)) = (rows.first(), model.remaining(user)) {
-                let shown: Vec<Decimal> = (0..3).map(|column| row.get(column)).collect();
-                let expected = [model.used[user], model.held_of(user), left].map(cents);
-                assert_eq!(
-                    shown, expected,
-                    "used, held and remaining of {name} after {step:?}"
-                );
+            for scope in SCOPES {
+                let rows = client
+                    .query(
+                        "SELECT used, held, remaining FROM wallet.check_limits($1, user_id => $2) WHERE scope = $3",
+                        &[&self.wallet, name, &["user", "wallet"][scope as usize]],
+                    )
+                    .expect("check_limits");
+                assert_eq!(rows.len(), usize::from(model.max[scope as usize].is_some()));
+                if let (Some(row), Some(left)) = (rows.first(), model.remaining(scope, user)) {
+                    let shown: Vec<Decimal> = (0..3).map(|column| row.get(column)).collect();
+                    let (used, held) = (model.used_of(scope, user), model.held_of(scope, user));
+                    assert_eq!(
+                        shown,
+                        [used, held, left].map(cents),
+                        "used, held and remaining of {scope:?} {name} after {step:?}"
+                    );
+                }
             }
         }
     }

@@ -70,7 +70,9 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
     let wrong = client
         .query(
             "SELECT w.subject, w.spent, l.spent
-               FROM wallet.allowances w
+               FROM (SELECT wallet_id, limit_id, allowance_id, subject, window_start, window_end, sum(spent) AS spent
+                       FROM wallet.allowances
+                      WHERE limit_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6) w
                JOIN wallet.limits r ON r.wallet_id = w.wallet_id AND r.limit_id = w.limit_id
               CROSS JOIN LATERAL (
                     SELECT CASE r.metric WHEN 'amount' THEN -coalesce(sum(b.amount), 0)

@@ -14,6 +14,7 @@ use crate::ledger::replay::Charged;
 use crate::ledger::request::Request;
 use crate::ledger::rules::{self, Rules};
 use crate::limits::limit::Applied;
+use crate::limits::spread;
 use crate::limits::warning;
 use crate::limits::window::{self, Taken};
 use crate::money::Amount;
@@ -109,11 +110,14 @@ fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
         lane = after;
         entries.push((entry, link));
     }
+    let wanted = wanted(&jobs)?;
+    let Some(places) = spread::places(wallet, &wanted, lane.lane, rules.lanes)? else {
+        return Ok(Outcome::Refused);
+    };
     if !store::write_lane(wallet, &lane)? {
         return Ok(Outcome::Refused);
     }
-    let wanted = wanted(&jobs)?;
-    let Taken::All(warnings) = window::take(wallet, &wanted, Part::Spent)? else {
+    let Taken::All(warnings) = window::take(wallet, &wanted, Part::Spent, &places)? else {
         return Ok(Outcome::Refused);
     };
     if !store::append_all(&entries, single)? {

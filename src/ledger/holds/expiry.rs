@@ -4,8 +4,9 @@ use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::Whole;
 use crate::error::Result;
 use crate::ledger::holds::row::Hold;
+use crate::limits::window::{self, Released};
 use crate::money::Amount;
-use crate::storage::{clock, store};
+use crate::storage::clock;
 
 /// Gives back what expired holds have set aside, in the balance and in the limits' windows. One
 /// that is being settled at the moment is left to its settlement: to another transaction's, or to the
@@ -17,6 +18,16 @@ pub fn sweep(wallet: &str, whole: &mut Whole<'_>, except: Option<[u8; 16]>) -> R
             continue;
         }
         expire(wallet, whole, &mut hold)?;
+    }
+    Ok(())
+}
+
+/// Gives back what expired holds have set aside in limits, for a call that does not hold all lanes:
+/// what they have in the balance stays there until one does.
+pub fn sweep_windows(wallet: &str) -> Result<()> {
+    for mut hold in Hold::lock_expired(wallet, clock::now())? {
+        release_windows(wallet, &mut hold)?;
+        hold.write(wallet, None, None)?;
     }
     Ok(())
 }
@@ -41,13 +52,19 @@ pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()
     )
 }
 
-/// Gives back all that a hold still has set aside.
-pub fn give_back(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
+/// Gives back all that a hold still has set aside; says into which windows.
+pub fn give_back(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<Vec<Released>> {
     whole.release(hold.lane, hold.held)?;
     hold.held = Amount::ZERO;
+    release_windows(wallet, hold)
+}
+
+/// Gives back what a hold has set aside in limits.
+pub fn release_windows(wallet: &str, hold: &mut Hold) -> Result<Vec<Released>> {
+    let mut released = Vec::with_capacity(hold.windows.len());
     for (window, amount) in &mut hold.windows {
-        store::release_window(wallet, *window, *amount)?;
+        released.push(window::release(wallet, *window, *amount, hold.lane)?);
         *amount = Amount::ZERO;
     }
-    Ok(())
+    Ok(released)
 }

@@ -10,8 +10,10 @@ use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
+use crate::ledger::taking::{self, Outcome};
 use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
+use crate::limits::spread;
 use crate::limits::warning;
 use crate::limits::window::{self, Taken};
 use crate::money::Amount;
@@ -81,17 +83,24 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let request = &new.request;
     let wallet = request.wallet;
     let rules = rules::known(wallet)?;
-    if rules.grants_are_due() || rules.needs_attention() {
+    // What shrinks to what is left has to know it.
+    let shrinks = new.allow_partial && !rules.limits.is_empty();
+    if rules.grants_are_due() || rules.needs_attention() || shrinks {
         return Ok(None);
     }
     // What refuses is looked at again with all lanes in hand.
     let Ok(job) = Job::new(request, &rules) else {
         return Ok(None);
     };
-    let Found::Payer(Payer { lane, others }) = lanes::find(rules.cutting(wallet), job.cost, false)?
-    else {
+    let Found::Payer(payer) = lanes::find(rules.cutting(wallet), job.cost, false)? else {
         return Ok(None);
     };
+    let number = payer.lane.lane;
+    let Some(places) = spread::places(wallet, &job.applied, number, rules.lanes)? else {
+        payer.let_go(wallet)?;
+        return Ok(None);
+    };
+    let Payer { lane, others, .. } = payer;
     let holding = Lane {
         held: lane.held.plus(job.cost).map_err(range)?,
         ..lane.clone()
@@ -99,10 +108,11 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     if !store::write_lane(wallet, &holding)? {
         return Ok(None);
     }
-    let warnings = match window::take(wallet, &job.applied, Part::Held)? {
-        Taken::All(warnings) => warnings,
-        Taken::Refused { taken, .. } => {
-            put_back(wallet, lane, &job.applied[..taken], Part::Held)?;
+    let known = || Ok(replay(new)?.is_some());
+    let warnings = match taking::take(wallet, &job.applied, Part::Held, &places, known)? {
+        Outcome::Taken(warnings) => warnings,
+        Outcome::Known(taken) => {
+            put_back(wallet, lane, &job.applied[..taken], Part::Held, &places)?;
             return Ok(None);
         }
     };
@@ -121,7 +131,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         affordable_tokens: affordable_tokens(request, &rules, job.cost)?,
     };
     if !insert(new, &held, lane.lane, &job, now)? {
-        put_back(wallet, lane, &job.applied, Part::Held)?;
+        put_back(wallet, lane, &job.applied, Part::Held, &places)?;
         return Ok(None);
     }
     warning::announce(wallet, &warnings)?;
@@ -169,7 +179,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
             }
         }
     }
-    let warnings = match window::take(wallet, &job.applied, Part::Held)? {
+    let warnings = match window::take(wallet, &job.applied, Part::Held, &[])? {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),
     };

@@ -6,18 +6,18 @@ use crate::allowance::whole::thresholds_are_armed;
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
-use crate::ledger::holds::expiry::{expire, give_back};
+use crate::ledger::holds::expiry::{expire, give_back, release_windows};
 use crate::ledger::holds::row::{About, Hold};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
 use crate::ledger::rules::Status;
 use crate::limits::warning;
-use crate::limits::window;
+use crate::limits::window::{self, Released};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
+use crate::storage::rows::{Call, Entry, Lane, uuid_text};
 use crate::storage::store;
 
 statement!(
@@ -155,6 +155,10 @@ fn settle_in_lane(
     if settlement.over == Over::Cap && job.cost > hold.held {
         job.cap(hold.held);
     }
+    // A limit that has to decide may need a look at all lanes.
+    if !window::are_covered(&job.applied, &hold.windows) {
+        return Ok(None);
+    }
     let Some(lane) = lanes::take(rules.cutting(wallet), hold.lane)? else {
         return Ok(None);
     };
@@ -181,11 +185,7 @@ fn settle_in_lane(
         lanes::let_go(wallet, lane.lane);
         return Ok(None);
     }
-    let released = hold.windows.clone();
-    for (window, amount) in &mut hold.windows {
-        store::release_window(wallet, *window, *amount)?;
-        *amount = Amount::ZERO;
-    }
+    let released = release_windows(wallet, hold)?;
     let refuse = settlement.over == Over::Charge;
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
     if !store::append(&entry, &link)? {
@@ -264,12 +264,10 @@ fn release(
     books: &mut Books<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
-) -> Result<Vec<(AllowanceId, Amount)>> {
+) -> Result<Vec<Released>> {
     let wallet = books.wallet;
     if settlement.is_final {
-        let released = hold.windows.clone();
-        give_back(wallet, &mut books.whole, hold)?;
-        return Ok(released);
+        return give_back(wallet, &mut books.whole, hold);
     }
     let minus = |from: Amount, what: Amount| from.minus(what).map_err(range);
     let freed = job.cost.min(hold.held);
@@ -285,9 +283,8 @@ fn release(
             continue;
         };
         let freed = applied.need.min(*amount);
-        store::release_window(wallet, *window, freed)?;
+        released.push(window::release(wallet, *window, freed, hold.lane)?);
         *amount = minus(*amount, freed)?;
-        released.push((*window, freed));
     }
     Ok(released)
 }

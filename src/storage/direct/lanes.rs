@@ -10,7 +10,7 @@ use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_ke
 use crate::storage::direct::table::{Table, Which};
 use crate::storage::direct::write::{place_of, replace};
 use crate::storage::numeric::fixed_datum;
-use crate::storage::rows::{AllowanceId, BALANCE, Lane, Part, Taking, Used};
+use crate::storage::rows::{AllowanceId, BALANCE, Counted, Lane, Part, Taking, Used};
 
 /// Columns of `wallet.allowances`, by position.
 pub(super) mod allowance {
@@ -146,6 +146,36 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     replace(table, place, row)
 }
 
+/// What a row of a window has counted.
+pub fn read_counted(
+    table: &Table,
+    wallet: &str,
+    window: AllowanceId,
+    lane: i16,
+) -> Result<Option<Counted>> {
+    use allowance::*;
+    let keys = [
+        text_key(WALLET, wallet),
+        uuid_key(ID, window),
+        int2_key(LANE, lane),
+    ];
+    let mut found = None;
+    scan_now(table, &keys, |tuple| {
+        let fields = Fields::of(table, tuple);
+        let spent = fields.amount(SPENT)?;
+        found = Some(Counted {
+            spent,
+            used: spent
+                .plus(fields.amount(HELD)?)
+                .map_err(crate::storage::numeric::overflow)?,
+            watermark: fields.amount(WATERMARK)?,
+            levels: fields.int8(ATTENDED),
+        });
+        Ok(false)
+    })?;
+    Ok(found)
+}
+
 /// Takes from a window; nothing when it is not there or has not that much left.
 pub fn take(
     table: &Table,
@@ -170,12 +200,22 @@ pub fn take(
             let mut fields = Fields::of(table, tuple);
             let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
             let after = amount(spent.units() + held.units() + taking.need.units())?;
-            if !taking.forced && taking.cap.is_some_and(|cap| after > cap) {
+            let refused = match taking.lane {
+                0 => taking.cap.is_some_and(|cap| after > cap),
+                _ => after >= fields.amount(WATERMARK)?,
+            };
+            if refused && !taking.forced {
                 return Ok(false);
             }
             let taken = fields.amount(side)?.units() + taking.need.units();
             fields.set(side, Some(fixed_datum(amount(taken)?)));
-            fields.set(ALLOTTED, taking.cap.map(|cap| fixed_datum(cap.max(after))));
+            let (_, unlimited) = fields.at(ALLOTTED);
+            let cap = match taking.lane {
+                0 => taking.cap,
+                _ if unlimited => None,
+                _ => Some(fields.amount(ALLOTTED)?),
+            };
+            fields.set(ALLOTTED, cap.map(|cap| fixed_datum(cap.max(after))));
             fields.set(VERSION, (fields.int8(VERSION) + 1).into_datum());
             let used = Used {
                 after,

@@ -1,0 +1,47 @@
+//! Taking from limits, when expired holds may stand in the way.
+
+use crate::error::Result;
+use crate::ledger::holds::expiry;
+use crate::ledger::holds::row::Hold;
+use crate::limits::limit::Applied;
+use crate::limits::warning::Warning;
+use crate::limits::window::{self, Taken};
+use crate::storage::clock;
+use crate::storage::rows::Part;
+
+/// What became of it.
+pub enum Outcome<'a> {
+    /// All had enough; these came to a level.
+    Taken(Vec<Warning<'a>>),
+    /// One refused, but the call was made before. That many were taken from.
+    Known(usize),
+}
+
+/// Takes from every window what the request needs. Where one refuses, what expired holds have set
+/// aside in limits is given back first; WL002 when that is not enough. A call that was made before, as
+/// `is_known` says, is not refused.
+pub fn take<'a>(
+    wallet: &str,
+    applied: &'a [Applied<'a>],
+    part: Part,
+    places: &[i16],
+    is_known: impl Fn() -> Result<bool>,
+) -> Result<Outcome<'a>> {
+    let mut swept = false;
+    loop {
+        let (taken, error) = match window::take(wallet, applied, part, places)? {
+            Taken::All(warnings) => return Ok(Outcome::Taken(warnings)),
+            Taken::Refused { taken, error } => (taken, error),
+        };
+        if is_known()? {
+            return Ok(Outcome::Known(taken));
+        }
+        // The error undoes what was taken.
+        if swept || !Hold::any_expired(wallet, clock::now())? {
+            return Err(error);
+        }
+        window::give_back(wallet, &applied[..taken], part, places)?;
+        expiry::sweep_windows(wallet)?;
+        swept = true;
+    }
+}
