@@ -38,10 +38,22 @@ const WORKLOADS: &[Workload] = &[
         ours: "charge_hot",
     },
     Workload {
-        name: "the same with 5 ms inside the transaction",
+        name: "one wallet, 16 lanes, 5 ms in the transaction",
         clients: 32,
         hand: "hand_hot_work",
         ours: "charge_hot_work",
+    },
+    Workload {
+        name: "one wallet, 16 lanes, with a limit of its own",
+        clients: 32,
+        hand: "hand_hot",
+        ours: "charge_hot_limit",
+    },
+    Workload {
+        name: "16 lanes, limit of its own, 5 ms of work",
+        clients: 32,
+        hand: "hand_hot_work",
+        ours: "charge_hot_limit_work",
     },
     Workload {
         name: "four limits, beside the charge with none",

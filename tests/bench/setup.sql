@@ -12,6 +12,12 @@ SELECT wallet.create_wallet('hot', lanes => 16, low_balance => '{50,20}');
 SELECT wallet.fund('hot', 10000000);
 SELECT wallet.set_limit('hot', 100000, 'day', 'user');
 
+-- And with a limit of the whole wallet besides.
+SELECT wallet.create_wallet('hot_lim', lanes => 16, low_balance => '{50,20}');
+SELECT wallet.fund('hot_lim', 10000000);
+SELECT wallet.set_limit('hot_lim', 100000, 'day', 'user');
+SELECT wallet.set_limit('hot_lim', 5000000, 'month');
+
 -- The same wallets with four limits that apply to every charge, and with none.
 SELECT count(wallet.create_wallet(k || n)), count(wallet.fund(k || n, 100000)) FROM generate_series(1, 2000) n, (VALUES ('l'), ('n')) k (k);
 SELECT count(wallet.set_limit('l' || n, 100000, 'month')),
@@ -68,6 +74,8 @@ SELECT 'hot', 'h' || n, current_date, 0, 100000 FROM generate_series(1, 64) n;
 -- Both sides have their rows of today: what is measured is charging, not a day's first charge.
 SELECT count(wallet.charge('w' || n, amount => 0.007, user_id => 'u' || u, idempotency_key => gen_random_uuid()::text))
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
+SELECT count(wallet.charge('hot_lim', amount => 0.007, user_id => 'h' || u, idempotency_key => gen_random_uuid()::text))
+  FROM generate_series(1, 64) u;
 SELECT count(wallet.charge('hot', amount => 0.007, user_id => 'h' || u, idempotency_key => gen_random_uuid()::text))
   FROM generate_series(1, 64) u;
 INSERT INTO hand.entries (wallet_id, call, amount, balance, idempotency_key, user_id, provider, model, usage)

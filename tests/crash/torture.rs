@@ -172,6 +172,12 @@ impl Worker<'_> {
                 known.book(wallet, key, amount);
                 *known.sums.entry(to.to_owned()).or_default() -= amount;
             }
+            _ if self.seed.below(5) == 0 => {
+                let max = 2_500 + self.seed.below(1_000);
+                ask(format!(
+                    "SELECT wallet.set_limit('{wallet}', {max}, 'month'), 0::numeric"
+                ))?;
+            }
             _ if self.seed.below(4) == 0 => {
                 let lanes = 2 + self.seed.below(9);
                 ask(format!(
@@ -266,6 +272,9 @@ fn every_call_survives_kills_and_crashes() {
             dec("400"),
         );
         wallet_tests::limit(&mut client, wallet, dec("2000"), "month", "UTC");
+        client
+            .execute("SELECT wallet.set_limit($1, 3000, 'month')", &[&wallet])
+            .expect("set_limit");
     }
     drop(client);
     let steps = scale(60);
