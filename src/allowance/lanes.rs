@@ -50,6 +50,8 @@ impl Payer {
 }
 
 /// What the fast path found.
+// A box would cost every charge an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Found {
     /// A lane that can pay.

@@ -155,6 +155,16 @@ fn litellm_27639_leaked_reservation() {
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     // Nobody swept: the charge itself finds that the time has come.
     client.batch_execute(charge).unwrap();
+    for held in [
+        "SELECT held FROM wallet.balances",
+        "SELECT held FROM wallet.limits_status",
+    ] {
+        assert_eq!(number(&mut client, held), Decimal::ZERO);
+    }
+    // All of it can be spent, and then nothing is set aside anywhere.
+    client
+        .batch_execute("SELECT wallet.charge('acme', amount => 95)")
+        .unwrap();
     let held = "SELECT sum(held) FROM wallet.allowances";
     assert_eq!(number(&mut client, held), Decimal::ZERO);
     let status: String = client
