@@ -112,6 +112,97 @@ fn a_rolled_back_charge_gives_its_share_back() {
     audit(&mut client, "acme");
 }
 
+/// 64 connections against one limit of 100 with requests that do not divide it, for every kind of limit:
+/// no more than 100 passes, and what was refused would have passed it.
+#[test]
+fn any_limit_under_64_connections() {
+    let _crowd = crowd();
+    let seed = Seed::of("any_limit_under_64_connections");
+    let database = Database::new();
+    let mut client = database.connect();
+    for meter in ["input_tokens", "output_tokens", "images"] {
+        wallet_tests::price(&mut client, "m", meter, dec("1"));
+    }
+    let kinds = [
+        ("wallet", "*", "month", "amount"),
+        ("wallet", "*", "rolling 5 hours", "requests"),
+        ("user", "*", "day", "tokens"),
+        ("user", "ann", "rolling 2 days", "amount"),
+        ("team", "*", "quarter", "input_tokens"),
+        ("model", "m*", "lifetime", "images"),
+        ("service", "chat", "year", "requests"),
+        ("tag:project", "x", "week", "output_tokens"),
+    ];
+    for (number, (scope, subject, period, metric)) in kinds.into_iter().enumerate() {
+        for lanes in [1, 16] {
+            let wallet = format!("w{number}-{lanes}");
+            create(&mut client, &wallet, lanes, &[], dec("1000000"));
+            client
+                .execute(
+                    "SELECT wallet.set_limit($1, 100, $2, scope => $3, subject => $4, metric => $5)",
+                    &[&wallet, &period, &scope, &subject, &metric],
+                )
+                .expect("set_limit");
+            let results = together(&database, 64, |thread, client| {
+                let mut seed = seed.thread(thread + number * 64);
+                let (mut passed, mut least) = (Decimal::ZERO, None::<Decimal>);
+                for _ in 0..4 {
+                    let size = 3 + seed.below(9) as i64;
+                    let mut usage = serde_json::json!({ "model": "m" });
+                    let counted = match metric {
+                        "requests" => {
+                            usage["input_tokens"] = size.into();
+                            1
+                        }
+                        "amount" | "tokens" | "input_tokens" => {
+                            usage["input_tokens"] = size.into();
+                            size
+                        }
+                        meter => {
+                            usage[meter] = size.into();
+                            size
+                        }
+                    };
+                    let counted = Decimal::from(counted);
+                    let result = client.query_one(
+                        "SELECT cost FROM wallet.charge($1, $2, user_id => 'ann', team => 'red',
+                                                        service => 'chat', tags => '{\"project\": \"x\"}')",
+                        &[&wallet, &usage],
+                    );
+                    match result {
+                        Ok(_) => passed += counted,
+                        Err(error) => {
+                            assert_eq!(state_of(&error), "WL002", "{error:?}");
+                            let left = number_after(detail(&error), " is held and ");
+                            assert!(counted > left, "needlessly refused: {}", detail(&error));
+                            least = Some(least.map_or(counted, |least| least.min(counted)));
+                        }
+                    }
+                }
+                (passed, least)
+            });
+            let kind = format!("{scope} {subject} {period} {metric}, {lanes} lanes");
+            let total: Decimal = results.iter().map(|(passed, _)| *passed).sum();
+            assert!(total <= dec("100"), "{kind}: {total} passed the limit");
+            let least = results.iter().filter_map(|(_, least)| *least).min();
+            let least = least.expect("somebody is refused");
+            assert!(
+                total + least > dec("100"),
+                "{kind}: {least} would fit beside {total}"
+            );
+            let used: Decimal = client
+                .query_one(
+                    "SELECT used FROM wallet.limits_status WHERE wallet = $1",
+                    &[&wallet],
+                )
+                .expect("limits_status")
+                .get(0);
+            assert_eq!(used, total, "{kind}");
+            audit(&mut client, &wallet);
+        }
+    }
+}
+
 /// A limit of the whole wallet is spread over the wallet's lanes, and holds to the cent all the same:
 /// each of its warnings comes once, and what is refused would have passed it.
 #[test]
