@@ -102,7 +102,11 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/schema/batch.sql",
     name = "batch",
-    requires = ["security", ledger::batch_api::charge_batch]
+    requires = [
+        "security",
+        ledger::batch_api::charge_batch,
+        ledger::batch_api::charge_batch_over_wallets
+    ]
 );
 extension_sql_file!(
     "../sql/schema/members.sql",

@@ -43,9 +43,44 @@ fn row(index: usize, answer: Answer) -> Row {
     }
 }
 
+/// The arguments of both forms.
+struct Args<'a> {
+    wallet: Option<&'a str>,
+    charges: Option<Jsonb>,
+    on_error: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+    actor: Option<&'a str>,
+    metadata: Option<Jsonb>,
+}
+
+fn charge_each(args: Args<'_>) -> impl Iterator<Item = Row> + 'static {
+    let work = || -> Result<Vec<Answer>> {
+        let batch = Batch {
+            wallet: args::name("wallet", args.wallet)?,
+            on_error: args::word(
+                "on_error",
+                args.on_error,
+                OnError::ALL,
+                OnError::as_str,
+                &[],
+            )?,
+            key: args::name("idempotency_key", args.idempotency_key)?,
+            actor: args::name("actor", args.actor)?,
+            metadata: args::document("metadata", args.metadata)?.map(|document| document.value),
+        };
+        charge_all(&batch, args.charges)
+    };
+    let answers = work().or_raise();
+    answers
+        .into_iter()
+        .enumerate()
+        .map(|(index, answer)| row(index, answer))
+}
+
+// The search path is pinned inside, once: a setting of the function would be set for every row.
+
 /// Charges for each item of an array; all or nothing, or all that can be.
 #[pg_extern(schema = "wallet", requires = ["results"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
 fn charge_batch(
     wallet: Option<&str>,
@@ -65,21 +100,43 @@ fn charge_batch(
         name!(replayed, bool),
     ),
 > {
-    let work = || -> Result<Vec<Answer>> {
-        let batch = Batch {
-            wallet: args::name("wallet", wallet)?,
-            on_error: args::word("on_error", on_error, OnError::ALL, OnError::as_str, &[])?,
-            key: args::name("idempotency_key", idempotency_key)?,
-            actor: args::name("actor", actor)?,
-            metadata: args::document("metadata", metadata)?.map(|document| document.value),
-        };
-        charge_all(&batch, charges)
-    };
-    let answers = work().or_raise();
-    TableIterator::new(
-        answers
-            .into_iter()
-            .enumerate()
-            .map(|(index, answer)| row(index, answer)),
-    )
+    TableIterator::new(charge_each(Args {
+        wallet,
+        charges,
+        on_error,
+        idempotency_key,
+        actor,
+        metadata,
+    }))
+}
+
+/// The same, where each item names its wallet. `metadata` comes second, so that two literals are
+/// always a wallet and its charges.
+#[pg_extern(schema = "wallet", name = "charge_batch", requires = ["results"])]
+#[allow(clippy::type_complexity)]
+fn charge_batch_over_wallets(
+    charges: Option<Jsonb>,
+    metadata: default!(Option<Jsonb>, "NULL"),
+    on_error: default!(Option<&str>, "'fail'"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(item, i32),
+        name!(entry_id, Option<Uuid>),
+        name!(cost, Option<Amount>),
+        name!(sqlstate, Option<String>),
+        name!(message, Option<String>),
+        name!(replayed, bool),
+    ),
+> {
+    TableIterator::new(charge_each(Args {
+        wallet: None,
+        charges,
+        on_error,
+        idempotency_key,
+        actor,
+        metadata,
+    }))
 }

@@ -10,7 +10,7 @@ use crate::storage::clock::one_snapshot_for_all;
 use crate::storage::direct::scan::{Fields, Key, char_key, scan, text_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{
-    Place, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index, place_of,
+    Place, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index, insert_with, place_of,
 };
 use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{Call, Entry, Link};
@@ -86,13 +86,18 @@ pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Res
 
 /// Writes entries whose keys nobody else can be using.
 pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) {
+    // SAFETY: both indexes are open.
+    let infos = table
+        .indexes
+        .map(|index| unsafe { pg_sys::BuildIndexInfo(index) });
     for (entry, link) in entries {
         let row = entry_row(table, entry, link);
         // SAFETY: the row has the table's columns, and no other entry can have its key.
         unsafe {
             pg_sys::simple_heap_insert(table.relation, row);
-            insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
-            insert_into_index(table, table.indexes[1], row, UNIQUE_YES);
+            for (index, info) in table.indexes.into_iter().zip(infos) {
+                insert_with(table, index, info, row, UNIQUE_YES);
+            }
             pg_sys::heap_freetuple(row);
         }
     }

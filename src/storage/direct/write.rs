@@ -136,10 +136,24 @@ pub(super) unsafe fn insert_into_index(
     row: pg_sys::HeapTuple,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
+    // SAFETY: the caller's guarantee; the info is that of the index.
+    unsafe { insert_with(table, index, pg_sys::BuildIndexInfo(index), row, check) }
+}
+
+/// As [`insert_into_index`], with what is known of the index from row to row.
+///
+/// # Safety
+/// As there; `info` is that of the index.
+pub(super) unsafe fn insert_with(
+    table: &Table,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    row: pg_sys::HeapTuple,
+    check: pg_sys::IndexUniqueCheck::Type,
+) -> bool {
     // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
     // room for every key column.
     unsafe {
-        let info = pg_sys::BuildIndexInfo(index);
         let mut values = [pg_sys::Datum::null(); 32];
         let mut nulls = [false; 32];
         let count = usize::try_from((*info).ii_NumIndexAttrs).unwrap_or(0);
