@@ -67,8 +67,11 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
 pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
     // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
     let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
+    // In the index's order, more or less: neighbours share its pages.
+    let mut sorted: Vec<(usize, &str)> = keys.iter().copied().enumerate().collect();
+    sorted.sort_unstable_by_key(|(_, name)| *name);
     let mut taken = Vec::new();
-    for (place, name) in keys.iter().enumerate() {
+    for (place, name) in sorted {
         let keys = [
             text_key(key::WALLET, wallet),
             text_key(key::KEY, name),
@@ -86,18 +89,23 @@ pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Res
 
 /// Writes entries whose keys nobody else can be using.
 pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) {
-    // SAFETY: both indexes are open.
-    let infos = table
-        .indexes
-        .map(|index| unsafe { pg_sys::BuildIndexInfo(index) });
-    for (entry, link) in entries {
-        let row = entry_row(table, entry, link);
-        // SAFETY: the row has the table's columns, and no other entry can have its key.
-        unsafe {
+    let [primary, once] = table.indexes;
+    let mut rows = Vec::with_capacity(entries.len());
+    // SAFETY: both indexes are open; the rows have the table's columns, and no other entry can have
+    // their keys.
+    unsafe {
+        let info = pg_sys::BuildIndexInfo(primary);
+        for (entry, link) in entries {
+            let row = entry_row(table, entry, link);
             pg_sys::simple_heap_insert(table.relation, row);
-            for (index, info) in table.indexes.into_iter().zip(infos) {
-                insert_with(table, index, info, row, UNIQUE_YES);
-            }
+            insert_with(table, primary, info, row, UNIQUE_YES);
+            rows.push((entry.key, row));
+        }
+        // In the index's order, more or less: neighbours share its pages.
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        let info = pg_sys::BuildIndexInfo(once);
+        for (_, row) in rows {
+            insert_with(table, once, info, row, UNIQUE_YES);
             pg_sys::heap_freetuple(row);
         }
     }
