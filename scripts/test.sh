@@ -33,7 +33,7 @@ stage() {
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     if [ "$status" -ne 0 ] || [ "$bad" -ne 0 ]; then worst=1; fi
     passed=$((passed + good)) failed=$((failed + bad))
-    table+=$(printf '%-12s %6d s %6d passed %6d failed' "$name" "$took" "$good" "$bad")$'\n'
+    table+=$(printf '%-14s %6d s %6d passed %6d failed' "$name" "$took" "$good" "$bad")$'\n'
 }
 
 stage lint scripts/lint.sh
@@ -42,6 +42,8 @@ stage unit scripts/test-unit.sh
 stage pg scripts/test-pg.sh
 stage regress scripts/regress.sh
 stage isolation scripts/isolation.sh
+# Both ways to the hot tables wait, raise and answer the same.
+stage isolation-spi env PGOPTIONS='-c wallet.storage=spi' scripts/isolation.sh
 # There is no valgrind for macOS on Apple's processors.
 if [ "$(uname)" != Darwin ]; then stage instructions scripts/bench-callgrind.sh check; fi
 # Every test over real connections that there is.

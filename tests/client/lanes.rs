@@ -156,3 +156,44 @@ fn the_first_answer_comes_again_whole() {
     }
     assert_eq!(first.get::<_, i64>(3), again.get::<_, i64>(3));
 }
+
+/// A charge writes its lane and its window in place: no index gets an entry, and the page is tidied up by
+/// the next one.
+#[test]
+fn lanes_and_windows_are_updated_in_place() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for storage in ["auto", "spi"] {
+        let wallet = format!("hot_{storage}");
+        create(&mut client, &wallet, 1, &[], dec("1000"));
+        wallet_tests::limit(&mut client, &wallet, dec("1000"), "lifetime", "UTC");
+        client
+            .batch_execute(&format!("SET wallet.storage = {storage}"))
+            .expect("SET");
+        let updates = |client: &mut postgres::Client| -> (i64, i64) {
+            client
+                .batch_execute("SELECT pg_stat_force_next_flush()")
+                .expect("statistics");
+            let sql = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'wallet.allowances'::regclass";
+            let row = client.query_one(sql, &[]).expect("statistics");
+            (row.get(0), row.get(1))
+        };
+        let before = updates(&mut client);
+        let charges = 500;
+        for _ in 0..charges {
+            let charge = Charge {
+                amount: dec("0.01"),
+                user: Some("ann"),
+                key: None,
+            };
+            charge.on(&mut client, &wallet).expect("charge");
+        }
+        let after = updates(&mut client);
+        let (all, hot) = (after.0 - before.0, after.1 - before.1);
+        assert!(all >= 2 * charges, "{all} updates");
+        assert!(
+            hot * 100 >= all * 95,
+            "{hot} of {all} updates in place, {storage}"
+        );
+    }
+}
