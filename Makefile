@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-callgrind \
-	torture package clean
+	test-oracle torture package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ test-crash: setup ## what stands after the server crashed
 
 torture: setup ## the tests with random input and crashes, twenty times as long
 	@scripts/torture.sh
+
+test-oracle: setup ## prices beside another calculator's, for all models of its file
+	@scripts/oracle.sh
 
 test-docs: setup ## the documents' examples
 	@scripts/client.sh docs

@@ -68,6 +68,8 @@ look() {
     command -v hledger >/dev/null || need hledger 'hledger, which checks journals'
     command -v bean-check >/dev/null || need beancount 'bean-check (beancount), which checks journals'
     find_python_with_psycopg >/dev/null || need python3-psycopg 'psycopg 3 for Python, which runs the example workers'
+    python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        need python3-venv 'venv for Python 3, in which the other price calculator runs'
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         need nodejs 'Node.js, which runs the example workers'
         need npm 'npm'

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Prices beside LiteLLM's own calculator (tests/oracle), in an environment of its
+# own: the only test that needs packages from PyPI.
+set -euo pipefail
+# shellcheck source=scripts/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+"$WALLET_ROOT/scripts/build.sh"
+requirements=$WALLET_ROOT/tests/oracle/requirements.txt
+environment=$WALLET_ROOT/target/oracle
+if ! cmp -s "$requirements" "$environment/requirements.txt"; then
+    rm -rf "$environment"
+    python3 -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
+    cp "$requirements" "$environment/"
+fi
+database=wallet_oracle
+sql() { "$WALLET_ROOT/scripts/with-server.sh" psql -X -q -c "SET client_min_messages = warning" -c "$1"; }
+sql "DROP DATABASE IF EXISTS $database"
+sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
+status=0
+PGDATABASE='' WALLET_ORACLE_DATABASE="dbname=$database" \
+    "$WALLET_ROOT/scripts/with-server.sh" "$environment/bin/python" \
+    "$WALLET_ROOT/tests/oracle/litellm_oracle.py" || status=$?
+sql "DROP DATABASE $database"
+exit "$status"
