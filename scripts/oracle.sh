@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prices beside LiteLLM's own calculator (tests/oracle), in an environment of its
-# own: the only test that needs packages from PyPI.
+# Prices beside the calculators of LiteLLM and of genai-prices (tests/oracle), in an
+# environment of its own: the only test that needs packages from PyPI.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -19,8 +19,9 @@ sql() { "$WALLET_ROOT/scripts/with-server.sh" psql -X -q -c "SET client_min_mess
 sql "DROP DATABASE IF EXISTS $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 status=0
-PGDATABASE='' WALLET_ORACLE_DATABASE="dbname=$database" \
-    "$WALLET_ROOT/scripts/with-server.sh" "$environment/bin/python" \
-    "$WALLET_ROOT/tests/oracle/litellm_oracle.py" || status=$?
+for oracle in litellm_oracle genai_oracle; do
+    WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/with-server.sh" \
+        "$environment/bin/python" "$WALLET_ROOT/tests/oracle/$oracle.py" || status=$?
+done
 sql "DROP DATABASE $database"
 exit "$status"

@@ -17,6 +17,7 @@ mod limits;
 mod member_roles;
 mod named_regressions;
 mod notify;
+mod prices;
 mod refusals;
 mod several;
 mod stale;

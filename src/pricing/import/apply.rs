@@ -25,7 +25,9 @@ statement!(
     COMPARE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID],
     "SELECT q.n,
-            CASE WHEN o.unit_price IS NULL THEN 'added'
+            CASE WHEN q.unit_price IS NULL
+                 THEN CASE WHEN o.is_there AND o.unit_price IS NULL THEN 'unchanged' ELSE 'ended' END
+                 WHEN o.unit_price IS NULL THEN 'added'
                  WHEN o.unit_price * q.per = q.unit_price * o.per
                   AND o.service IS NOT DISTINCT FROM q.service THEN 'unchanged'
                  ELSE 'changed' END,
@@ -38,7 +40,7 @@ statement!(
                 service_tier text, above_input_tokens bigint, conditions jsonb, unit_price numeric,
                 per numeric, effective_from timestamptz)
        LEFT JOIN LATERAL (
-            SELECT p.unit_price, p.per, p.service
+            SELECT p.unit_price, p.per, p.service, true AS is_there
               FROM wallet.prices p
              WHERE p.price_list = $1 AND p.model = q.model AND p.meter = q.meter
                AND p.provider IS NOT DISTINCT FROM q.provider
@@ -160,7 +162,7 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
                 "service_tier": quote.service_tier,
                 "above_input_tokens": quote.above_input_tokens,
                 "conditions": quote.conditions,
-                "unit_price": quote.unit_price.to_string(),
+                "unit_price": quote.unit_price.map(|price| price.to_string()),
                 "per": quote.per.to_string(),
                 "effective_from": quote.effective_from.map(|at| {
                     jiff::Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.to_string())
@@ -231,6 +233,7 @@ fn compare(
         let action = match action.as_str() {
             "unchanged" => "unchanged",
             "changed" => "changed",
+            "ended" => "ended",
             _ => "added",
         };
         if found.get(n, 4) == Some(true) {

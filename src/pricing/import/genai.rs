@@ -20,25 +20,40 @@ pub const SOURCE: &str = "genai-prices";
 
 /// Fields by name: the meter, and for how many the price is.
 const FIELDS: &[(&str, &str, u32)] = &[
-    ("input_mtok", "input_tokens", 1_000_000),
-    ("output_mtok", "output_tokens", 1_000_000),
-    ("cache_read_mtok", "cache_read_tokens", 1_000_000),
-    ("cache_write_mtok", "cache_write_tokens", 1_000_000),
-    ("input_audio_mtok", "input_audio_tokens", 1_000_000),
-    ("output_audio_mtok", "output_audio_tokens", 1_000_000),
-    (
-        "cache_audio_read_mtok",
-        "cache_read_audio_tokens",
-        1_000_000,
-    ),
+    ("input_mtok", "input_tokens", MILLION),
+    ("output_mtok", "output_tokens", MILLION),
+    ("cache_read_mtok", "cache_read_tokens", MILLION),
+    ("cache_write_mtok", "cache_write_tokens", MILLION),
+    ("cache_write_1h_mtok", "cache_write_1h_tokens", MILLION),
+    ("output_reasoning_mtok", "reasoning_tokens", MILLION),
+    ("output_citation_mtok", "citation_tokens", MILLION),
+    ("input_audio_mtok", "input_audio_tokens", MILLION),
+    ("output_audio_mtok", "output_audio_tokens", MILLION),
+    ("cache_audio_read_mtok", "cache_read_audio_tokens", MILLION),
+    ("input_image_mtok", "input_image_tokens", MILLION),
+    ("output_image_mtok", "output_image_tokens", MILLION),
+    ("input_video_mtok", "input_video_tokens", MILLION),
+    ("output_video_mtok", "output_video_tokens", MILLION),
+    ("input_mchars", "input_characters", MILLION),
+    ("audio_hours", "audio_seconds", 3_600),
+    ("input_audio_hours", "audio_seconds", 3_600),
+    ("input_document_kpages", "pages", 1_000),
+    ("input_annotated_document_kpages", "annotated_pages", 1_000),
+    ("web_searches_kcount", "queries", 1_000),
     ("requests_kcount", "requests", 1_000),
 ];
+
+const MILLION: u32 = 1_000_000;
+
+/// Ways of processing that have prices of their own, as service tiers.
+const TIERS: &[&str] = &["batch", "flex", "priority"];
 
 /// Where the prices of a set hold.
 #[derive(Clone, Default)]
 struct Constraint {
     from: Option<Timestamp>,
     conditions: Map<String, Value>,
+    tier: Option<String>,
 }
 
 fn member<'a>(object: &'a Json, key: &str) -> Option<&'a Json> {
@@ -96,17 +111,16 @@ pub fn read(document: &Json) -> Result<Feed> {
 }
 
 fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {
-    if member(model, "price_variants").is_some() {
-        feed.skip(
-            id,
-            "price_variants",
-            "what they depend on is no part of a usage",
-        );
+    if let Some(Json::Array(variants)) = member(model, "price_variants") {
+        for variant in variants {
+            read_variant(feed, provider, id, variant);
+        }
     }
     match member(model, "prices") {
         Some(set @ Json::Object(_)) => read_set(feed, provider, id, set, &Constraint::default()),
         Some(Json::Array(sets)) => {
             let dated = sets.len() > 1;
+            let mut before = Vec::new();
             for set in sets {
                 let prices = member(set, "prices").unwrap_or(set);
                 match constraint(member(set, "constraint")) {
@@ -115,7 +129,11 @@ fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {
                             // It held before the others.
                             found.from = Some(Timestamp::from_unix_micros(0));
                         }
+                        let first = feed.quotes.len();
                         read_set(feed, provider, id, prices, &found);
+                        if found.conditions.is_empty() {
+                            before = end_others(feed, first, before, found.from);
+                        }
                     }
                     Err(why) => feed.skip(id, "constraint", why),
                 }
@@ -123,6 +141,57 @@ fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {
         }
         Some(_) => feed.fault(id, "prices", "it is neither an object nor an array"),
         None => feed.skip(id, "prices", "the model has no prices"),
+    }
+}
+
+/// Ends at the beginning of a set of prices what sets before it have and this one has not. Gives the prices
+/// that there are now, of which the new ones stand from `first` on.
+fn end_others(
+    feed: &mut Feed,
+    first: usize,
+    before: Vec<Quote>,
+    from: Option<Timestamp>,
+) -> Vec<Quote> {
+    let now: Vec<Quote> = feed.quotes[first..].to_vec();
+    let goes_on = |old: &Quote| {
+        now.iter()
+            .any(|new| new.meter == old.meter && new.above_input_tokens == old.above_input_tokens)
+    };
+    for old in before.into_iter().filter(|old| !goes_on(old)) {
+        feed.quotes.push(Quote {
+            unit_price: None,
+            effective_from: from.map(|at| at.unix_micros()),
+            note: "the prices that follow have it no more".to_owned(),
+            ..old
+        });
+    }
+    now
+}
+
+/// Prices for another way of processing the same request.
+fn read_variant(feed: &mut Feed, provider: &str, id: &str, variant: &Json) {
+    let when = member(variant, "when").and_then(Json::as_object);
+    let tier = match when {
+        Some([(key, Json::String(tier))]) if key == "processing" => {
+            TIERS.contains(&tier.as_str()).then_some(tier)
+        }
+        _ => None,
+    };
+    let found = constraint(member(variant, "constraint"));
+    match (tier, member(variant, "prices"), found) {
+        (Some(tier), Some(prices), Ok(found)) => {
+            let holds = Constraint {
+                tier: Some(tier.clone()),
+                ..found
+            };
+            read_set(feed, provider, id, prices, &holds);
+        }
+        (Some(_), _, Err(why)) => feed.skip(id, "price_variants", why),
+        _ => feed.skip(
+            id,
+            "price_variants",
+            "what they depend on is no part of a usage",
+        ),
     }
 }
 
@@ -138,7 +207,7 @@ fn constraint(value: Option<&Json>) -> std::result::Result<Constraint, &'static 
             .ok_or("its start_date is no date")?;
         return Ok(Constraint {
             from: Some(Timestamp::from_unix_micros(at.timestamp().as_microsecond())),
-            conditions: Map::new(),
+            ..Constraint::default()
         });
     }
     let clock = |key| {
@@ -157,6 +226,7 @@ fn constraint(value: Option<&Json>) -> std::result::Result<Constraint, &'static 
                 ),
                 ("time_zone".to_owned(), Value::from("UTC")),
             ]),
+            tier: None,
         }),
         _ => Err("this version does not know the constraint"),
     }
@@ -182,10 +252,10 @@ fn read_set(feed: &mut Feed, provider: &str, id: &str, set: &Json, holds: &Const
                 provider: Some(provider.to_owned()),
                 service: None,
                 region: None,
-                service_tier: None,
+                service_tier: holds.tier.clone(),
                 above_input_tokens: above,
                 conditions: holds.conditions.clone(),
-                unit_price: read.price,
+                unit_price: Some(read.price),
                 per: Decimal::from(*per),
                 effective_from: holds.from.map(|at| at.unix_micros()),
                 note: match read.noise {

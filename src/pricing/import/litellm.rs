@@ -409,7 +409,7 @@ impl<'a> Model<'a> {
                 service_tier: None,
                 above_input_tokens: None,
                 conditions: Map::new(),
-                unit_price: (cell.price * per).normalize(),
+                unit_price: Some((cell.price * per).normalize()),
                 per,
                 effective_from: None,
                 note: cell.note.clone(),
@@ -441,7 +441,7 @@ impl<'a> Model<'a> {
                     .iter()
                     .filter(|quote| quote.meter.ends_with("_tokens"))
                 {
-                    let price = cut(quote.unit_price * *factor).price;
+                    let price = quote.unit_price.map(|price| cut(price * *factor).price);
                     let mut quote = Quote {
                         unit_price: price,
                         note: format!("{}, times {factor} from {field}", quote.note),

@@ -37,8 +37,8 @@ pub struct Quote {
     pub above_input_tokens: Option<i64>,
     /// The other conditions.
     pub conditions: Map<String, Value>,
-    /// Price of `per` units.
-    pub unit_price: Decimal,
+    /// Price of `per` units; nothing where an earlier one ends.
+    pub unit_price: Option<Decimal>,
     /// The unit.
     pub per: Decimal,
     /// When it begins, where the feed says it.

@@ -55,3 +55,16 @@ SELECT * FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHER
 SELECT action, count(*) FROM wallet.import_prices('genai-prices', (SELECT jsonb_build_object('providers', prices) FROM feed WHERE name = 'genai'), 'gen', '2026-01-01 00:00+00') GROUP BY 1 ORDER BY 1;
 SELECT model, meter, above_input_tokens AS above, unit_price, per, conditions, effective_from FROM wallet.prices WHERE price_list = 'gen' ORDER BY model, meter, 3 NULLS FIRST, effective_from;
 CALL regress.fails($$ SELECT * FROM wallet.import_prices('genai-prices', '{"a":1}', 'gen') $$);
+-- A later set of prices ends what it has no more; another way of processing is a service tier.
+INSERT INTO feed VALUES ('later', '[{"id": "acme", "models": [{"id": "gen-d",
+  "prices": [{"prices": {"input_mtok": {"base": 3, "tiers": [{"start": 200000, "price": 6}]}, "cache_read_mtok": 1}},
+             {"constraint": {"start_date": "2026-03-13"}, "prices": {"input_mtok": 3}}],
+  "price_variants": [{"when": {"processing": "batch"}, "prices": {"input_mtok": 1.5}}, {"when": {"route": "eu"}, "prices": {"input_mtok": 4}}]}]}]');
+SELECT action, model, meter, new_price, note FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'later'), 'later', '2026-01-01 00:00+00') ORDER BY 1, 3, 4, 5;
+SELECT action, count(*) FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'later'), 'later', '2026-01-01 00:00+00') GROUP BY 1 ORDER BY 1;
+SELECT wallet FROM wallet.create_wallet('later_w');
+SELECT wallet.use_price_list('later_w', 'later') IS NOT NULL AS used;
+SELECT u.at, u.tier, p.cost
+  FROM (VALUES ('2026-03-12 12:00+00'::timestamptz, NULL), ('2026-03-13 12:00+00', NULL), ('2026-03-13 12:00+00', 'batch')) AS u (at, tier),
+       LATERAL wallet.price_usage('{"model":"gen-d","input_tokens":1000000}', 'later_w', service_tier => u.tier, at => u.at) p
+ ORDER BY 1, 2 NULLS FIRST;
