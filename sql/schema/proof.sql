@@ -128,7 +128,7 @@ AS $$
                    AND (l.scope = 'wallet' OR CASE l.scope WHEN 'user' THEN c.user_id WHEN 'team' THEN c.team
                             WHEN 'model' THEN c.model WHEN 'service' THEN c.service WHEN 'key' THEN c.key_id::text
                             ELSE c.tags ->> substr(l.scope, 5) END
-                        LIKE replace(replace(replace(a.subject, '\', '\\'), '_', '\_'), '*', '%'))
+                        LIKE replace(replace(replace(a.subject, E'\\', E'\\\\'), '_', E'\\_'), '*', '%'))
                    AND (a.window_start IS NULL OR c.created_at >= a.window_start)
                    AND (a.window_end IS NULL OR c.created_at < a.window_end)) AS booked
           FROM w

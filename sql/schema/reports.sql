@@ -21,7 +21,7 @@ SELECT l.wallet_id AS wallet,
                sum(q.quantity) FILTER (WHERE q.meter !~ '^(input|cache)') AS output_tokens
           FROM (SELECT line ->> 'meter' AS meter, (line ->> 'quantity')::numeric AS quantity
                   FROM jsonb_array_elements(wallet.entry_lines(l.lines)) line) q
-         WHERE q.meter LIKE '%\_tokens'
+         WHERE q.meter LIKE E'%\\_tokens'
        ) t ON l.kind = 'c' AND l.call <> 'p' AND l.lines IS NOT NULL
  WHERE l.kind IN ('c', 'r');
 COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';

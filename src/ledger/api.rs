@@ -461,10 +461,7 @@ fn entry_lines(lines: &[u8]) -> Jsonb {
 #[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
-    let damaged = || Error::internal("the lines of an entry are damaged");
-    let lines = crate::pricing::lines::decode(lines)
-        .ok_or_else(damaged)
-        .or_raise();
+    let lines = stored::parts(lines).or_raise();
     let mut json = crate::storage::jsonb::Builder::default();
     json.begin_object();
     json.text("model", Some(model));

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
-use crate::pricing::lines::{Line, decode};
+use crate::pricing::lines::{Line, StoredLine, decode};
 use crate::pricing::markup::MARKUP_FEE;
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
@@ -42,10 +42,7 @@ fn price(key: PriceKey) -> Result<(Decimal, Decimal)> {
     let (id, fixed) = key;
     let rows = PRICE_BY_ID.run(&[Value::Uuid(id), Value::Bool(fixed)])?;
     if rows.is_empty() {
-        return Err(Error::internal(format!(
-            "price {} does not exist",
-            uuid_text(id)
-        )));
+        return Err(damaged(format!("There is no price {}.", uuid_text(id))));
     }
     let found = (rows.decimal(0, 0)?, rows.decimal(0, 1)?);
     PRICES.with_borrow_mut(|prices| {
@@ -57,11 +54,20 @@ fn price(key: PriceKey) -> Result<(Decimal, Decimal)> {
     Ok(found)
 }
 
+/// The lines of a compact form, without their prices. Anybody who may read can ask with bytes of his own.
+pub fn parts(bytes: &[u8]) -> Result<Vec<StoredLine>> {
+    decode(bytes).ok_or_else(|| damaged("They cannot be read."))
+}
+
+fn damaged(detail: impl Into<String>) -> Error {
+    Error::argument("these are not the lines of an entry")
+        .detail(detail)
+        .hint("Pass the column lines of wallet.ledger as it is; verify() checks what is stored.")
+}
+
 /// The lines of a compact form.
 pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
-    let lines =
-        decode(bytes).ok_or_else(|| Error::internal("the lines of an entry are damaged"))?;
-    lines
+    parts(bytes)?
         .into_iter()
         .map(|line| {
             let (unit_price, per) = price((line.price_id, line.meter == MARKUP_FEE))?;

@@ -355,3 +355,29 @@ fn a_key_that_is_not_the_wallets() {
         );
     }
 }
+
+/// Bytes that no entry has are an argument like others.
+#[test]
+fn lines_of_no_entry() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for bytes in [
+        "",
+        "\\x00",
+        "\\x01ff",
+        "\\x0101000580e8eda1ba0101a20d433c2d74f1b3e359031f55c496",
+    ] {
+        for call in ["entry_lines($1)", "entry_usage('m', $1)"] {
+            let sql = format!("SELECT wallet.{}", call.replace("$1", "$1::text::bytea"));
+            // A price is looked for only where prices are shown.
+            if let Err(error) = client.query(&sql, &[&bytes]) {
+                assert_eq!(wallet_tests::state_of(&error), "22023", "{sql} of {bytes}");
+            } else {
+                assert!(
+                    bytes.len() > 50 && call.starts_with("entry_usage"),
+                    "{sql} of {bytes}"
+                );
+            }
+        }
+    }
+}
