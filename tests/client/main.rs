@@ -10,6 +10,7 @@ mod chain;
 mod drain;
 mod feeds;
 mod grants;
+mod hostile;
 mod idempotency;
 mod lanes;
 mod limit_rules;

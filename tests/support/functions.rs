@@ -243,8 +243,13 @@ const IDS: &[(&str, &str)] = &[
     ("digest", "SELECT wallet.digest()::text WHERE $1 <> ''"),
 ];
 
+/// A literal that means the same whatever `standard_conforming_strings` is.
 fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    let text = text.replace('\'', "''");
+    if text.contains('\\') {
+        return format!("E'{}'", text.replace('\\', "\\\\"));
+    }
+    format!("'{text}'")
 }
 
 impl Scene {
