@@ -97,6 +97,17 @@ const LOOPS: &[(&str, &str, u32)] = &[
         20_000,
     ),
     (
+        "price_usage of an OpenAI response",
+        "SELECT sum((wallet.price_usage(
+                '{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"gpt-4o\",
+                  \"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hello\"},\"finish_reason\":\"stop\"}],
+                  \"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":450,\"total_tokens\":1450,
+                             \"prompt_tokens_details\":{\"cached_tokens\":200,\"audio_tokens\":0},
+                             \"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0}}}')).cost)
+           FROM generate_series(1, 20000)",
+        20_000,
+    ),
+    (
         "charge",
         "SELECT sum((wallet.charge('w' || 1 + n % 10000,
                 '{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}',
@@ -244,6 +255,43 @@ fn batch(client: &mut Client, rounds: u32, name: &str, wallet: &str) {
     );
 }
 
+/// Imports a published price file, so that all prices are looked up among many; gives how many models
+/// there are.
+fn import_prices(client: &mut Client) -> i64 {
+    let packed = include_bytes!("../data/litellm_model_prices.json.gz");
+    let mut feed = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut feed)
+        .expect("the price file");
+    let begun = Instant::now();
+    let sql = "SELECT count(*) FROM wallet.import_prices('litellm', $1::text::jsonb, effective_from => '2024-01-01Z')";
+    client.query_one(sql, &[&feed]).expect("import_prices");
+    println!(
+        "{:<44} {:>9.0}",
+        "ms for the import of a price file",
+        begun.elapsed().as_secs_f64() * 1e3
+    );
+    let sql = "SELECT count(DISTINCT model) FROM wallet.prices";
+    client.query_one(sql, &[]).expect("models").get(0)
+}
+
+/// Microseconds of the first use of a model in a new backend, and of the next one's.
+fn first_use() -> (f64, f64) {
+    let mut client = connect(DATABASE);
+    // What every session pays before it does anything.
+    client
+        .batch_execute("SELECT count(*) FROM wallet.prices WHERE false; LOAD 'wallet'")
+        .expect("LOAD");
+    let mut time = |model: &str| {
+        let sql = format!(
+            "SELECT cost FROM wallet.price_usage('{{\"model\":\"{model}\",\"input_tokens\":10}}')"
+        );
+        let begun = Instant::now();
+        client.batch_execute(&sql).expect("price_usage");
+        begun.elapsed().as_secs_f64() * 1e6
+    };
+    (time("gpt-4o-mini"), time("o1"))
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -316,6 +364,15 @@ fn main() {
         }
     }
 
+    println!();
+    let models = import_prices(&mut client);
+    let (first, next): (Vec<f64>, Vec<f64>) = (0..=rounds).map(|_| first_use()).unzip();
+    println!(
+        "{:<44} {:>9.0}",
+        format!("µs for a new backend's first of {models} models"),
+        median(first)
+    );
+    println!("{:<44} {:>9.0}", "µs for its next model", median(next));
     println!("\n{:<44} {:>9}", "in a loop inside the server", "µs a call");
     for (name, sql, calls) in LOOPS.iter().filter(|(name, ..)| is_asked(name)) {
         client.batch_execute(sql).expect("warm up");
