@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postgres::Client;
 use wallet_tests::{
-    Database, Decimal, Heard, Seed, audit, balance, charge, create, dec, recorded, scale,
+    Database, Decimal, Heard, Seed, audit, balance, charge, create, crowd, dec, recorded, scale,
 };
 
 const CONNECTIONS: usize = 64;
@@ -69,6 +69,8 @@ fn spend(database: &Database, mut seed: Seed, booked: &AtomicUsize) -> (Decimal,
 
 #[test]
 fn crossings_survive_crashes() {
+    // There is one server, and each of these tests stops it.
+    let _crowd = crowd();
     let seed = Seed::of("crossings_survive_crashes");
     let database = Database::new();
     let mut client = database.connect();

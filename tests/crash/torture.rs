@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use postgres::Client;
 use uuid::Uuid;
-use wallet_tests::{Database, Decimal, Seed, audit, create, dec, scale};
+use wallet_tests::{Database, Decimal, Seed, audit, create, crowd, dec, scale};
 
 use crate::{connect, crash};
 
@@ -259,6 +259,7 @@ fn sum_of(client: &mut Client, wallet: &str) -> Decimal {
 
 #[test]
 fn every_call_survives_kills_and_crashes() {
+    let _crowd = crowd();
     let seed = Seed::of("every_call_survives_kills_and_crashes");
     let database = Database::new();
     let mut client = database.connect();
