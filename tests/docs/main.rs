@@ -1,6 +1,7 @@
 //! What the documents tell is so.
 
 mod chain;
+mod recipes;
 
 use wallet_tests::Database;
 
