@@ -69,6 +69,34 @@ fn the_examples_of_usage_run() {
     }
 }
 
+/// What the documents link to is there.
+#[test]
+fn the_links_lead_somewhere() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for document in [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/reference.md",
+        "docs/recipes.md",
+        "docs/internals.md",
+        "docs/ledger.md",
+    ] {
+        let path = root.join(document);
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            let target = target.split('#').next().unwrap_or(target);
+            let found = path.parent().expect("a directory").join(target).exists();
+            assert!(found, "{document} links to {target}");
+        }
+    }
+}
+
 #[test]
 fn the_error_table_is_the_extensions() {
     let database = Database::new();
