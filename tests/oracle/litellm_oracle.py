@@ -20,7 +20,14 @@ import litellm  # noqa: E402
 litellm.suppress_debug_info = True
 
 import psycopg  # noqa: E402
-from litellm.cost_calculator import batch_cost_calculator, cost_per_token, default_image_cost_calculator  # noqa: E402
+from litellm.cost_calculator import (  # noqa: E402
+    batch_cost_calculator,
+    cost_per_token,
+    default_image_cost_calculator,
+    default_video_cost_calculator,
+    ocr_cost,
+)
+from litellm.llms.base_llm.ocr.transformation import OCRResponse, OCRUsageInfo  # noqa: E402
 from litellm.types.utils import (  # noqa: E402
     CacheCreationTokenDetails,
     CompletionTokensDetailsWrapper,
@@ -153,6 +160,20 @@ def by_unit(rng, model, entry):
     if mode == "search" and "input_cost_per_query" in entry and "tiered_pricing" not in entry:
         queries = rng.randint(1, 50)
         yield ("queries", {"queries": queries}, lambda: priced("search", number_of_queries=queries))
+    if mode == "rerank" and entry.get("input_cost_per_query"):
+        queries = rng.randint(1, 50)
+        yield ("queries", {"queries": queries},
+               lambda: priced("rerank", rerank_billed_units={"search_units": queries}))
+    if mode == "ocr" and "ocr_cost_per_page" in entry:
+        pages = rng.randint(1, 300)
+        response = OCRResponse(pages=[], model=model, usage_info=OCRUsageInfo(pages_processed=pages))
+        yield ("pages", {"pages": pages}, lambda: sum(ocr_cost(model=model, custom_llm_provider=provider, response=response)))
+    if mode == "video_generation":
+        seconds = rng.randint(1, 60)
+        sizes = [None] + [size for size in ("480p", "720p", "1080p", "4k") if f"output_cost_per_second_{size}" in entry]
+        size = rng.choice(sizes)
+        yield ("video", {"video_seconds": seconds, **({"resolution": size} if size else {})},
+               lambda: default_video_cost_calculator(model=model, duration_seconds=seconds, custom_llm_provider=provider, video_resolution=size))
     if mode in ("image_generation", "image_edit"):
         # Where both are there, or tokens too, theirs takes the first that it finds; in a model that
         # makes images the price of an "input image" is that of a made one.
@@ -186,7 +207,10 @@ def main():
                     cases.append((model, kind, {"model": model, **meters}, cost()))
                 except Exception as error:  # their calculator refuses the model
                     failed[f"{entry.get('litellm_provider')} {kind}: {type(error).__name__}"] += 1
-        if entry.get("mode") not in TOKEN_MODES:
+        if entry.get("mode") not in TOKEN_MODES and not (
+            entry.get("mode") in ("audio_speech", "audio_transcription", "image_generation")
+            and {"input_cost_per_token", "output_cost_per_token"} <= entry.keys()
+        ):
             continue
         for kind, shape in kinds_of(entry):
             for _ in range(ROUNDS):
