@@ -220,7 +220,11 @@ fn a_limit_of_the_wallet_over_its_lanes() {
                 &[&wallet, &max],
             )
             .expect("set_limit");
-        let spread = std::sync::atomic::AtomicBool::new(false);
+        let first = dec("0.01");
+        wallet_tests::charge(&mut client, wallet, first).expect("charge");
+        let sql = "SELECT count(*) FROM wallet.allowances WHERE wallet_id = $1 AND limit_id IS NOT NULL AND lane > 0 AND watermark > 0";
+        let rows: i64 = client.query_one(sql, &[&wallet]).expect("rows").get(0);
+        assert_eq!(rows, 16, "a row in each lane");
         let results = together(&database, 64, |number, client| {
             client
                 .batch_execute(&format!("SET wallet.storage = {storage}"))
@@ -258,17 +262,11 @@ fn a_limit_of_the_wallet_over_its_lanes() {
                         amount = (amount / Decimal::TWO).round_dp(2);
                     }
                 }
-                if number == 0 && !spread.load(std::sync::atomic::Ordering::Relaxed) {
-                    let sql = "SELECT count(*) FROM wallet.allowances WHERE wallet_id = $1 AND limit_id IS NOT NULL AND lane > 0 AND watermark > 0";
-                    let rows: i64 = client.query_one(sql, &[&wallet]).expect("rows").get(0);
-                    spread.fetch_or(rows == 16, std::sync::atomic::Ordering::Relaxed);
-                }
             }
             spent
         });
         let total: Decimal = results.iter().sum();
-        assert_eq!(total, max, "all that fits is spent");
-        assert!(spread.into_inner(), "it was never spread");
+        assert_eq!(first + total, max, "all that fits is spent");
         let events: Vec<(String, Decimal)> = client
             .query(
                 "SELECT event, threshold FROM wallet.events WHERE wallet = $1 ORDER BY id",
