@@ -50,7 +50,8 @@ pub fn credit(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
     }
     let free = lock_free(wallet, rules.lanes)?;
     if free.whole {
-        into_all(credit, rules, free.all)
+        // An empty spare lane is not ours, and somebody may be waiting behind its row.
+        into_all(credit, rules, free.ours)
     } else {
         into_some(credit, rules, free, thresholds)
     }
@@ -109,7 +110,7 @@ fn into_lane(credit: &Credit<'_>, rules: &Rules, mut lane: Lane) -> Result<Amoun
     Ok(balance)
 }
 
-/// Every lane is ours: the exact total decides.
+/// Every lane that counts is ours: the exact total decides.
 fn into_all(credit: &Credit<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Amount> {
     let limit = rules.credit_limit;
     let mut whole = Whole::new(credit.entry.wallet, lanes, limit)?;

@@ -102,14 +102,17 @@ fn storm(storage: &str) {
                 check_snapshot(&mut reader, "acme");
             }
         });
-        let all = together(&database, 12, |number, client| {
-            client
-                .batch_execute(&format!("SET wallet.storage = {storage}"))
-                .unwrap();
-            work(client, seed.thread(number), number)
-        });
+        // The reader ends also when a thread panics.
+        let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            together(&database, 12, |number, client| {
+                client
+                    .batch_execute(&format!("SET wallet.storage = {storage}"))
+                    .unwrap();
+                work(client, seed.thread(number), number)
+            })
+        }));
         done.store(true, Ordering::Relaxed);
-        all
+        all.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     let funded: Decimal = all.iter().map(|one| one.funded).sum();
     let spent: Decimal = all.iter().map(|one| one.spent).sum();
