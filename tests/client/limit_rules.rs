@@ -16,6 +16,7 @@ const SCOPES: &[(&str, &str)] = &[
     ("service", "*"),
     ("tag:project", "*"),
     ("tag:project", "moon"),
+    ("key", "*"),
 ];
 const PERIODS: &[&str] = &[
     "minute",
@@ -46,6 +47,7 @@ struct Request {
     team: Option<&'static str>,
     service: Option<&'static str>,
     tags: Option<Value>,
+    key: Option<String>,
 }
 
 impl Request {
@@ -57,7 +59,7 @@ impl Request {
         client
             .query_one(
                 "SELECT cost FROM wallet.charge($1, usage => $2, amount => $3, user_id => $4,
-                        team => $5, service => $6, tags => $7)",
+                        team => $5, service => $6, tags => $7, key => $8)",
                 &[
                     &wallet,
                     &self.usage,
@@ -66,6 +68,7 @@ impl Request {
                     &self.team,
                     &self.service,
                     &self.tags,
+                    &self.key,
                 ],
             )
             .map(|row| row.get(0))
@@ -76,7 +79,7 @@ impl Request {
         let rows = client
             .query(
                 "SELECT allowed, reason FROM wallet.check_limits($1, user_id => $2, team => $3,
-                        service => $4, tags => $5, amount => coalesce($6::numeric, 0), usage => $7)",
+                        service => $4, tags => $5, amount => coalesce($6::numeric, 0), usage => $7, key => $8)",
                 &[
                     &wallet,
                     &self.user,
@@ -85,6 +88,7 @@ impl Request {
                     &self.tags,
                     &self.amount,
                     &self.usage,
+                    &self.key,
                 ],
             )
             .unwrap();
@@ -115,6 +119,7 @@ fn two_of(metric: &str) -> Request {
         team: Some("red"),
         service: Some("chat"),
         tags: Some(json!({"project": "moon"})),
+        key: None,
     }
 }
 
@@ -143,7 +148,11 @@ fn every_scope_period_and_metric() {
                     &[&wallet, &max, period, scope, subject, metric],
                 )
                 .unwrap();
-                let request = two_of(metric);
+                let mut request = two_of(metric);
+                if *scope == "key" {
+                    let sql = "SELECT secret FROM wallet.create_key($1, 'ann', 'laptop')";
+                    request.key = work.query_one(sql, &[&wallet]).unwrap().get(0);
+                }
                 for pass in 0..passes {
                     request.charge(&mut work, &wallet).unwrap_or_else(|error| {
                         panic!("{scope} {subject} {period} {metric}, pass {pass}: {error:?}")
