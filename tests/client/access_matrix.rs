@@ -76,7 +76,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What docs/reference.md says of a role with that level on `own`, and reader of `shared`.
+/// What docs/reference/access.md says of a role with that level on `own`, and reader of `shared`.
 fn expected(function: &Function, level: Level, wallet: &str) -> Result<(), String> {
     let refused = Err("42501".to_owned());
     let there = match wallet {

@@ -1,11 +1,11 @@
-//! The table of roles in docs/reference.md, cell by cell.
+//! The table of roles in docs/reference/access.md, cell by cell.
 
 use std::collections::BTreeMap;
 
 use postgres::Client;
 use wallet_tests::{Database, FUNCTIONS, Function, Level, Reach, Roles, Scene, expect, state_of};
 
-const REFERENCE: &str = include_str!("../../docs/reference.md");
+const REFERENCE: &str = include_str!("../../docs/reference/access.md");
 
 /// The columns of the table, and what they are about.
 const COLUMNS: [&str; 4] = [
@@ -20,7 +20,7 @@ fn table() -> BTreeMap<String, [bool; 4]> {
     let head = format!("| role | {} |", COLUMNS.join(" | "));
     let (_, rest) = REFERENCE
         .split_once(&head)
-        .expect("docs/reference.md has the table of roles");
+        .expect("docs/reference/access.md has the table of roles");
     let rows = rest
         .lines()
         .skip(2)

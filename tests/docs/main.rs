@@ -1,7 +1,9 @@
 //! What the documents tell is so.
 
 mod chain;
+mod page;
 mod recipes;
+mod reference;
 
 use wallet_tests::Database;
 
@@ -69,20 +71,46 @@ fn the_examples_of_usage_run() {
     }
 }
 
+/// Every page of the documents, from the root of the tree.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<String> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+        .map(str::to_owned)
+        .into();
+    for folder in ["docs", "docs/reference"] {
+        let pages = std::fs::read_dir(page::path_of(folder)).expect("a folder");
+        let names = pages.map(|page| {
+            page.expect("a page")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        });
+        documents.extend(
+            names
+                .filter(|name| name.ends_with(".md"))
+                .map(|name| format!("{folder}/{name}")),
+        );
+    }
+    documents
+}
+
+/// What stands behind `#` in a link to a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
 /// What the documents link to is there.
 #[test]
 fn the_links_lead_somewhere() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for document in [
-        "README.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "docs/reference.md",
-        "docs/recipes.md",
-        "docs/internals.md",
-        "docs/ledger.md",
-    ] {
-        let path = root.join(document);
+    for document in documents() {
+        let path = root.join(&document);
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
         let targets = text
@@ -90,9 +118,19 @@ fn the_links_lead_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split_once(')'));
         for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
-            let target = target.split('#').next().unwrap_or(target);
-            let found = path.parent().expect("a directory").join(target).exists();
-            assert!(found, "{document} links to {target}");
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.clone(),
+                file => path.parent().expect("a directory").join(file),
+            };
+            assert!(file.exists(), "{document} links to {target}");
+            if !heading.is_empty() {
+                let there = std::fs::read_to_string(&file).expect("a page");
+                let found = there
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(found, "{document} links to {target}");
+            }
         }
     }
 }
@@ -114,30 +152,8 @@ fn the_error_table_is_the_extensions() {
     }
 }
 
-/// Every function that users call stands in the reference.
+/// What of operations can be run does what the page says.
 #[test]
-fn the_reference_names_every_function() {
-    const REFERENCE: &str = include_str!("../../docs/reference.md");
-    const INTERNAL: &[&str] = &[
-        "announce_change",
-        "apply_privileges",
-        "entry_lines",
-        "entry_usage",
-        "readable_wallets",
-        "refuse_change",
-        "refuse_overdraft",
-    ];
-    let database = Database::new();
-    let rows = database
-        .connect()
-        .query(
-            "SELECT proname::text FROM pg_proc WHERE pronamespace = 'wallet'::regnamespace",
-            &[],
-        )
-        .unwrap();
-    for row in rows {
-        let name: &str = row.get(0);
-        let known = REFERENCE.contains(&format!("{name}(")) || INTERNAL.contains(&name);
-        assert!(known, "docs/reference.md does not name {name}()");
-    }
+fn operations_run() {
+    page::check("docs/operations.md", Database::empty());
 }

@@ -23,11 +23,12 @@ fn config(database: &str) -> Config {
     config
 }
 
-fn administrator() -> Client {
-    config("postgres").connect(NoTls).expect("the server runs")
-}
-
 impl Database {
+    /// A connection to the cluster, for what belongs to no database of a test.
+    pub fn administrator() -> Client {
+        config("postgres").connect(NoTls).expect("the server runs")
+    }
+
     /// A database with the extension.
     pub fn new() -> Database {
         let database = Database::empty();
@@ -43,7 +44,7 @@ impl Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("wallet_test_{}_{number}", std::process::id());
-        let mut administrator = administrator();
+        let mut administrator = Database::administrator();
         // One of a run that was killed, whose process id has come round again.
         let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
         administrator.batch_execute(&drop).expect("drop database");
@@ -81,7 +82,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // While a test fails a second panic would hide the first one.
-        if let Err(error) = administrator().batch_execute(&drop) {
+        if let Err(error) = Database::administrator().batch_execute(&drop) {
             eprintln!("{} was not dropped: {error}", self.name);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use postgres::Client;
 
-/// What a role was granted, as docs/reference.md has it.
+/// What a role was granted, as docs/reference/access.md has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     None,
