@@ -67,6 +67,8 @@ look() {
         need valgrind 'valgrind, which counts the instructions of a charge'
     command -v hledger >/dev/null || need hledger 'hledger, which checks journals'
     command -v bean-check >/dev/null || need beancount 'bean-check (beancount), which checks journals'
+    command -v chromium chromium-browser google-chrome >/dev/null ||
+        need chromium 'Chromium, in which the page of a statement is looked at'
     find_python_with_psycopg >/dev/null || need python3-psycopg 'psycopg 3 for Python, which runs the example workers'
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
         need python3-venv 'venv for Python 3, in which the other price calculator runs'

@@ -15,12 +15,13 @@ DECLARE
 body { margin: 0 auto; padding: 24px; max-width: 860px; background: var(--back); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
 h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px; margin: 28px 0 8px; } p { margin: 2px 0; color: var(--soft); }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 20px 0 0; }
-dl div { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; } dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 19px; font-variant-numeric: tabular-nums; }
+dl div { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; } dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 19px; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 table { width: 100%; border-collapse: collapse; } th { text-align: left; font-weight: 600; color: var(--soft); font-size: 13px; }
 th, td { padding: 5px 8px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; } td.d { white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } .scroll { overflow-x: auto; }
-.bar { background: var(--bar); height: 9px; border-radius: 3px; min-width: 1px; } .w { width: 40%; }
+.bar { background: var(--bar); height: 9px; border-radius: 3px; min-width: 1px; margin-top: 6px; } .w { width: 40%; } .name { min-width: 8em; }
 svg { width: 100%; height: auto; display: block; } rect { fill: var(--bar); } text { fill: var(--soft); font-size: 9px; }
+@media (max-width: 520px) { body { padding: 16px; } .w { width: 15%; } text { font-size: 16px; } }
 @media print { @page { size: A4; margin: 16mm; } body { padding: 0; max-width: none; font-size: 11px; } tr { break-inside: avoid; } }
 ';
     page xml;
@@ -74,9 +75,9 @@ BEGIN
                    FROM daily d WHERE extract(day FROM d.day)::integer % 5 = 1)),
             (SELECT xmlagg(xmlconcat(
                         xmlelement(name h2, b.title),
-                        xmlelement(name table, b.rows)) ORDER BY b.n)
+                        xmlelement(name div, xmlattributes('scroll' AS class), xmlelement(name table, b.rows))) ORDER BY b.n)
                FROM (SELECT b.n, b.title, xmlagg(xmlelement(name tr,
-                            xmlelement(name td, coalesce(b.value, '(none)')),
+                            xmlelement(name td, xmlattributes('name' AS class), coalesce(b.value, '(none)')),
                             xmlelement(name td, xmlattributes('w' AS class), xmlelement(name div, xmlattributes('bar' AS class, format('width:%s%%', round(100 * coalesce(b.share, 0), 1)) AS style), '')),
                             xmlelement(name td, xmlattributes('n' AS class), b.requests),
                             xmlelement(name td, xmlattributes('n' AS class), b.cost)) ORDER BY b.cost DESC, b.value) AS rows
@@ -88,7 +89,7 @@ BEGIN
                 (SELECT xmlagg(xmlelement(name tr,
                             xmlelement(name td, xmlattributes('d' AS class), to_char(l.at AT TIME ZONE w.time_zone, 'YYYY-MM-DD')),
                             xmlelement(name td, xmlattributes('d' AS class), l.kind),
-                            xmlelement(name td, l.description),
+                            xmlelement(name td, xmlattributes('name' AS class), l.description),
                             xmlelement(name td, xmlattributes('n' AS class), coalesce(l.amount::text, '')),
                             xmlelement(name td, xmlattributes('n' AS class), l.balance)) ORDER BY l.line)
                    FROM lines l)))))

@@ -22,6 +22,7 @@ mod prices;
 mod refusals;
 mod several;
 mod stale;
+mod statement_page;
 mod topups;
 mod transactions;
 mod unpriced;
