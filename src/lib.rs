@@ -136,6 +136,8 @@ extension_sql_file!(
         reporting::api::readable_wallet,
         reporting::api::prune_windows,
         reporting::api::sweep_expired,
+        reporting::run_out::set_run_out_alert,
+        reporting::run_out::announce_run_outs,
         pricing::api::price_usage,
         pricing::compare::compare_models,
     ]

@@ -22,6 +22,7 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.access_grants', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.reservations', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.refunds', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.chargeback_rules', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.run_out_alerts', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.members', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.api_keys', '');

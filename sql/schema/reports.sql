@@ -2,6 +2,46 @@
 -- Each function asks readable_wallet() first, which raises where the wallet is not the caller's to
 -- read; the rows come through the views, under row-level security.
 
+CREATE FUNCTION wallet.usage_attributes(
+    lines jsonb, model text, provider text DEFAULT NULL, service_tier text DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    WITH used AS (
+        SELECT line ->> 'meter' AS meter, sum((line ->> 'quantity')::numeric) AS quantity,
+               line ->> 'meter' LIKE E'%\\_tokens' AS tokens
+          FROM jsonb_array_elements(usage_attributes.lines) line
+         WHERE line ->> 'meter' NOT IN ('markup', 'markup_fee')
+         GROUP BY 1
+    ), named AS (
+        -- The totals of OpenTelemetry include their parts, as those of the providers do.
+        SELECT 'gen_ai.usage.input_tokens' AS name, sum(u.quantity) AS quantity FROM used u WHERE u.tokens AND u.meter ~ '^(input|cache)'
+         UNION ALL
+        SELECT 'gen_ai.usage.output_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter !~ '^(input|cache)'
+         UNION ALL
+        SELECT 'gen_ai.usage.cache_read.input_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter ~ '^cache_read'
+         UNION ALL
+        SELECT 'gen_ai.usage.cache_creation.input_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter ~ '^cache_write'
+         UNION ALL
+        SELECT 'gen_ai.usage.reasoning.output_tokens', sum(u.quantity) FROM used u WHERE u.meter = 'reasoning_tokens'
+         UNION ALL
+        -- What the convention has no name for.
+        SELECT 'wallet.usage.' || u.meter, u.quantity FROM used u
+         WHERE u.meter NOT IN ('input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'reasoning_tokens')
+    )
+    SELECT jsonb_strip_nulls(jsonb_build_object(
+               'gen_ai.request.model', usage_attributes.model,
+               'gen_ai.provider.name', coalesce(
+                   jsonb_build_object('gemini', 'gcp.gemini', 'vertex_ai', 'gcp.vertex_ai', 'bedrock', 'aws.bedrock',
+                                      'azure', 'azure.ai.openai', 'azure_ai', 'azure.ai.inference', 'mistral', 'mistral_ai',
+                                      'xai', 'x_ai', 'watsonx', 'ibm.watsonx.ai') ->> usage_attributes.provider,
+                   usage_attributes.provider),
+               'openai.response.service_tier', usage_attributes.service_tier))
+           || coalesce((SELECT jsonb_object_agg(n.name, trim_scale(n.quantity)) FROM named n WHERE n.quantity IS NOT NULL), '{}')
+$$;
+COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like.';
+
 CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
        l.entry_id,
@@ -14,7 +54,10 @@ SELECT l.wallet_id AS wallet,
        coalesce(t.output_tokens, 0) AS output_tokens,
        coalesce(t.input_tokens, 0) + coalesce(t.output_tokens, 0) AS tokens,
        CASE l.kind WHEN 'c' THEN -l.amount ELSE 0 END AS cost,
-       CASE l.kind WHEN 'r' THEN l.amount ELSE 0 END AS refunded
+       CASE l.kind WHEN 'r' THEN l.amount ELSE 0 END AS refunded,
+       CASE WHEN l.lines IS NOT NULL THEN
+            wallet.usage_attributes(wallet.entry_lines(l.lines), l.model, l.provider, l.service_tier)
+       END AS attributes
   FROM wallet.ledger l
   LEFT JOIN LATERAL (
         SELECT sum(q.quantity) FILTER (WHERE q.meter ~ '^(input|cache)') AS input_tokens,
@@ -22,11 +65,13 @@ SELECT l.wallet_id AS wallet,
           FROM (SELECT line ->> 'meter' AS meter, (line ->> 'quantity')::numeric AS quantity
                   FROM jsonb_array_elements(wallet.entry_lines(l.lines)) line) q
          WHERE q.meter LIKE E'%\\_tokens'
-       ) t ON l.kind = 'c' AND l.call <> 'p' AND l.lines IS NOT NULL
+       -- A charge that was priced later has its tokens in the entry that priced it.
+       ) t ON l.kind = 'c' AND l.lines IS NOT NULL
  WHERE l.kind IN ('c', 'r');
 COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
 COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
 COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output of every kind: plain, reasoning, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.attributes IS 'What was used, in the names of OpenTelemetry; NULL of a charge by amount.';
 
 CREATE VIEW wallet.usage_daily WITH (security_invoker = true) AS
 SELECT (u.event_at AT TIME ZONE w.time_zone)::date AS day,
@@ -103,6 +148,19 @@ ALTER TABLE wallet.chargeback_rules FORCE ROW LEVEL SECURITY;
 CREATE POLICY granted_wallets ON wallet.chargeback_rules FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 COMMENT ON COLUMN wallet.chargeback_rules.shares IS 'For fixed: the fraction of each team; what they leave stays unallocated.';
+
+CREATE TABLE wallet.run_out_alerts (
+    wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
+    days         integer NOT NULL CHECK (days > 0),
+    near         boolean NOT NULL DEFAULT false,
+    changed_at   timestamptz NOT NULL
+);
+COMMENT ON TABLE wallet.run_out_alerts IS 'Wallets that want to be told when their money lasts only so many days.';
+COMMENT ON COLUMN wallet.run_out_alerts.near IS 'Whether it was told and has not recovered.';
+ALTER TABLE wallet.run_out_alerts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.run_out_alerts FORCE ROW LEVEL SECURITY;
+CREATE POLICY granted_wallets ON wallet.run_out_alerts FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 
 CREATE FUNCTION wallet.chargeback(
     wallet text, month date,
@@ -287,10 +345,13 @@ BEGIN
                   FROM (SELECT i, daily_burn * weekdays[extract(isodow FROM today + i - 1)::integer] AS burn
                           FROM generate_series(1, 3653) i) b) d
          WHERE d.before + d.burn >= there AND d.before <= there;
-    ELSE
-        days_left := there / daily_burn;
     END IF;
-    days_left := round(greatest(days_left, 0), 1);
+    days_left := round(greatest(coalesce(days_left, there / daily_burn), 0), 1);
+    -- A hundred years from now nothing is foretold.
+    IF days_left > 36500 THEN
+        days_left := NULL;
+        RETURN;
+    END IF;
     runs_out_at := statement_timestamp() + days_left * interval '1 day';
     earliest := statement_timestamp() + least(days_left, there / (daily_burn + 1.28 * spread)) * interval '1 day';
     IF daily_burn > 1.28 * spread THEN
@@ -382,7 +443,8 @@ BEGIN
     SELECT * INTO f FROM wallet.forecast(report.wallet);
     RETURN NEXT CASE
         WHEN f.daily_burn IS NULL THEN 'forecast   ' || f.basis
-        WHEN f.days_left IS NULL THEN format('forecast   nothing is spent (%s)', f.basis)
+        WHEN f.daily_burn = 0 THEN format('forecast   nothing is spent (%s)', f.basis)
+        WHEN f.days_left IS NULL THEN format('forecast   %s a day, lasts for more than a hundred years (%s)', round(f.daily_burn, 2), f.basis)
         ELSE format('forecast   %s a day, %s days left, until %s (%s)', round(f.daily_burn, 2), f.days_left,
                     to_char(f.runs_out_at AT TIME ZONE zone, 'YYYY-MM-DD'), f.basis) END;
     RETURN NEXT '';
@@ -487,9 +549,12 @@ BEGIN
     task := 'wallets whose holds or grants had expired';
     done := wallet.sweep_expired();
     RETURN NEXT;
+    task := 'alerts that money runs out';
+    done := wallet.announce_run_outs();
+    RETURN NEXT;
     task := 'limit windows that ended a month ago';
     done := wallet.prune_windows();
     RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION wallet.maintain IS 'Books what expired and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.maintain IS 'Books what expired, tells who asked that money runs out, and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';

@@ -81,6 +81,11 @@ statement!(
     "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1"
 );
 statement!(
+    RUN_OUT,
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t) - 'near') FROM wallet.run_out_alerts t WHERE t.wallet_id = $1"
+);
+statement!(
     MAPPINGS,
     [TEXTOID, TEXTOID],
     "SELECT jsonb_object_agg(md5(to_jsonb(t)::text), to_jsonb(t)) FROM wallet.usage_mappings t"
@@ -147,6 +152,8 @@ pub enum Of {
     Recurring,
     /// Its chargeback rule.
     Chargeback,
+    /// When it wants to know that its money runs out.
+    RunOut,
     /// How usage objects are read.
     Mappings,
     /// A price.
@@ -187,6 +194,7 @@ impl Act<'_> {
             Of::Topups => TOPUPS.run(&values),
             Of::Recurring => RECURRING.run(&values),
             Of::Chargeback => CHARGEBACK.run(&values),
+            Of::RunOut => RUN_OUT.run(&values),
             Of::Mappings => MAPPINGS.run(&values),
             Of::Price => PRICE.run(&values),
             Of::Markup => MARKUP.run(&values),

@@ -91,6 +91,7 @@ names! {
     GrantExpired "grant_expired" "A grant expired with something left.";
     HoldExpired "hold_expired" "A hold was neither settled nor voided in time.";
     WalletFrozen "wallet_frozen" "A wallet was frozen.";
+    RunOutNear "wallet_run_out_near" "At the rate of late the money lasts fewer days than asked for.";
 }
 
 /// A value of an event's payload.

@@ -2,3 +2,4 @@
 
 pub mod api;
 pub mod journal;
+pub mod run_out;

@@ -261,6 +261,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("refunds", Level::Reader, Some("wallet_id")),
     ("requests", Level::None, Some("wallet_id")),
     ("reservations", Level::Reader, Some("wallet_id")),
+    ("run_out_alerts", Level::Reader, Some("wallet_id")),
     ("thresholds", Level::None, Some("wallet_id")),
     ("topup_requests", Level::Reader, Some("wallet_id")),
     ("topup_rules", Level::Reader, Some("wallet_id")),

@@ -32,6 +32,7 @@ const TABLES: &[&str] = &[
     "reservations",
     "refunds",
     "chargeback_rules",
+    "run_out_alerts",
     "access_grants",
     "members",
     "api_keys",

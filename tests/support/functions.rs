@@ -115,6 +115,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "readable_wallets", "wallet.readable_wallets()"),
     f(Reader, Any, "rolling_frees_at", "wallet.rolling_frees_at({slices}, 'now')"),
     f(Reader, Any, "rolling_used", "wallet.rolling_used({slices}, 'now')"),
+    f(Reader, Any, "usage_attributes", "wallet.usage_attributes('[]', 'fn-m')"),
     f(Charger, Wallet, "charge", r#"wallet.charge({w}, '{"model":"fn-m","input_tokens":5}'{a})"#),
     f(Charger, Wallet, "charge_batch", r#"wallet.charge_batch({w}, '[{"amount":1}]'{a})"#),
     f(Charger, Wallet, "charge_batch", r#"wallet.charge_batch('[{"wallet":{"w"},"amount":1}]'{a})"#),
@@ -132,6 +133,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Billing, Wallet, "reverse_funding", "wallet.reverse_funding({w}, {funding}, 'bounced'{a})"),
     f(Billing, Wallet, "set_chargeback_rule", "wallet.set_chargeback_rule({w}, 'even'{a})"),
     f(Billing, Wallet, "set_recurring_grant", "wallet.set_recurring_grant({w}, 1{a})"),
+    f(Billing, Wallet, "set_run_out_alert", "wallet.set_run_out_alert({w}, 7{a})"),
     f(Billing, Wallet, "set_topup_rule", r#"wallet.set_topup_rule({w}, '{"threshold":5,"amount":10}'{a})"#),
     f(Billing, Wallet, "settle_funding", "wallet.settle_funding({w}, {pending}{a})"),
     f(Billing, Wallet, "void_grant", "wallet.void_grant({w}, {grant}{a})"),
@@ -162,6 +164,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, Wallet, "write_key", "wallet.write_key({w}, 'ann', NULL, NULL, NULL, NULL, NULL, NULL, {actor}, NULL)"),
     f(Admin, Wallet, "grant_access", "wallet.grant_access({other_role}, 'reader', {w}{a})"),
     f(Admin, Wallet, "revoke_access", "wallet.revoke_access({reader_role}, 'reader', {w}{a})"),
+    f(Admin, All, "announce_run_outs", "wallet.announce_run_outs()"),
     f(Admin, All, "create_voucher", "wallet.create_voucher('fn-new', 1{a})"),
     f(Admin, All, "create_wallet", "wallet.create_wallet('fn-new'{a})"),
     f(Admin, All, "import_prices", r#"wallet.import_prices('litellm', '{"fn-x":{"input_cost_per_token":1e-6,"mode":"chat"}}', 'fn-imported'{a})"#),
@@ -277,6 +280,7 @@ impl Scene {
                  SELECT wallet.fund('{wallet}', 9, promotional => true, expires_at => 'tomorrow');
                  SELECT wallet.set_limit('{wallet}', 900, 'rolling 5 hours');
                  SELECT wallet.set_topup_rule('{wallet}', '{{\"threshold\":900,\"amount\":10}}');
+                 SELECT wallet.set_run_out_alert('{wallet}', 7);
                  SELECT wallet.set_member('{wallet}', 'ann', 'member', 'red');
                  SELECT wallet.create_key('{wallet}', 'ann');
                  SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-m\",\"input_tokens\":5}}', user_id => 'ann');

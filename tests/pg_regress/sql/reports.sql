@@ -52,6 +52,37 @@ SELECT wallet FROM wallet.create_wallet('rep_week');
 SELECT balance FROM wallet.fund('rep_week', 1000);
 SELECT count(wallet.charge('rep_week', amount => 10, event_at => d)) FROM generate_series(now() - interval '35 days', now() - interval '1 day', '1 day') d WHERE extract(isodow FROM d AT TIME ZONE 'UTC') < 6;
 SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
+-- Money for ages: once four weeks are known, and where the days would be more than a time can be.
+SELECT balance FROM wallet.fund('rep_week', 100000);
+SELECT daily_burn > 0 AS burns, days_left BETWEEN 10000 AND 20000 AS in_decades FROM wallet.forecast('rep_week');
+SELECT balance FROM wallet.fund('rep_week', 900000000000);
+SELECT daily_burn > 0 AS burns, days_left, runs_out_at, earliest, latest FROM wallet.forecast('rep_week');
+SELECT line FROM wallet.report('rep_week', 1) line WHERE line LIKE '%hundred years%' AND line LIKE 'forecast%' \gset
+SELECT :'line' LIKE 'forecast % a day, lasts for more than a hundred years (weighted mean of % days, with the pattern of the week)' AS says_so;
+-- Told when asked for: below so many days, once, and again after it recovered or other days were asked for.
+SELECT wallet.set_run_out_alert('rep_even', 10), wallet.set_run_out_alert('rep_week', 10), wallet.set_run_out_alert('rep', 10);
+SELECT wallet.announce_run_outs();
+SELECT wallet.set_run_out_alert('rep_even', 11);
+SELECT done FROM wallet.maintain() WHERE task = 'alerts that money runs out';
+SELECT wallet.announce_run_outs();
+SELECT wallet, event, threshold, payload ->> 'days_left' AS days_left, payload ->> 'daily_burn' AS daily_burn, (payload ->> 'runs_out_at')::timestamptz > created_at AS has_a_time
+  FROM wallet.events WHERE event = 'wallet_run_out_near';
+SELECT balance FROM wallet.fund('rep_even', 15);
+SELECT wallet.announce_run_outs();
+SELECT entry_id FROM wallet.fund('rep_even', 10, reference => 'bounces') \gset
+SELECT wallet.announce_run_outs();
+SELECT balance FROM wallet.reverse_funding('rep_even', :'entry_id', 'bounced');
+SELECT balance FROM wallet.adjust('rep_even', -20);
+SELECT wallet.announce_run_outs();
+SELECT wallet.set_run_out_alert('rep_even', 12);
+SELECT wallet.announce_run_outs();
+SELECT wallet.set_run_out_alert('rep_even', NULL);
+SELECT wallet.announce_run_outs();
+SELECT count(*) FROM wallet.events WHERE event = 'wallet_run_out_near';
+SELECT action, before ->> 'days' AS before, after ->> 'days' AS after FROM wallet.audit WHERE wallet = 'rep_even' AND action = 'set_run_out_alert' ORDER BY at;
+CALL regress.fails($$ SELECT wallet.set_run_out_alert('rep', 0) $$);
+CALL regress.fails($$ SELECT wallet.set_run_out_alert('rep_none', 7) $$);
+SELECT balance FROM wallet.adjust('rep_even', 5);
 -- The page.
 SELECT regexp_replace(line, '\d{4}-\d\d-\d\d( \d\d:\d\d)?', '<time>', 'g') AS line FROM wallet.report('rep_even', 12) line;
 -- The page of a month: the statement's numbers, names as text and never as elements.
@@ -69,6 +100,24 @@ CALL regress.fails($$ SELECT wallet.statement_html('rep_none', now()::date) $$);
 CALL regress.fails($$ SELECT wallet.statement_html('rep', NULL) $$);
 -- FOCUS: bought and billed, used at zero.
 SELECT "ChargeCategory", "ChargeDescription", "BilledCost", "EffectiveCost", "BillingCurrency", "ConsumedQuantity", "SubAccountId", "ChargeFrequency", "InvoiceId" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId";
+-- OpenTelemetry's names, which normalize_usage reads back.
+SELECT cost, model, jsonb_pretty(attributes) AS attributes FROM wallet.usage_entries WHERE wallet = 'rep' AND cost <> 0 ORDER BY entry_id LIMIT 3;
+SELECT jsonb_pretty(wallet.usage_attributes('[{"meter":"input_tokens","quantity":10},{"meter":"cache_read_tokens","quantity":5},{"meter":"cache_write_tokens","quantity":3},
+    {"meter":"cache_write_1h_tokens","quantity":2},{"meter":"input_audio_tokens","quantity":4},{"meter":"output_tokens","quantity":7},{"meter":"reasoning_tokens","quantity":6},
+    {"meter":"images","quantity":1},{"meter":"audio_seconds","quantity":61.50},{"meter":"markup","quantity":9}]', 'm', 'vertex_ai', 'flex'));
+SELECT n.meter, n.quantity FROM wallet.usage_entries u, wallet.normalize_usage(u.attributes) n WHERE u.wallet = 'rep' AND u.model = 'rep-big' AND u.output_tokens > 0 ORDER BY n.meter;
+-- What is priced later has its tokens then, and is one request.
+SELECT wallet FROM wallet.create_wallet('rep_late');
+SELECT wallet FROM wallet.update_wallet('rep_late', unknown_price => 'unpriced');
+SELECT balance FROM wallet.fund('rep_late', 10);
+SELECT cost FROM wallet.charge('rep_late', '{"model":"rep-late","input_tokens":1000,"output_tokens":10}', event_at => '2026-03-10T12:00Z');
+SELECT requests, tokens, cost FROM wallet.usage_daily WHERE wallet = 'rep_late';
+SELECT wallet.set_price('rep-late', 'input_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set, wallet.set_price('rep-late', 'output_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT cost FROM wallet.price_unpriced('rep_late');
+SELECT requests, tokens, cost FROM wallet.usage_daily WHERE wallet = 'rep_late';
+-- Files for other programs.
+COPY (SELECT * FROM wallet.usage_daily WHERE wallet = 'rep' AND day < '2026-04-01' ORDER BY day, team, model) TO STDOUT (FORMAT csv, HEADER);
+COPY (SELECT "BilledCost", "EffectiveCost", "ChargeCategory", "ChargeDescription", "Tags" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId") TO STDOUT (FORMAT csv, HEADER);
 SELECT * FROM wallet.maintain();
 -- What is refused.
 CALL regress.fails($$ SELECT * FROM wallet.usage_by('rep', 'planet') $$);

@@ -1,0 +1,192 @@
+//! Wallets that want to be told when their money runs out: `wallet_run_out_near`, by the forecast.
+//!
+//! Only time tells that money runs out, so that no call can emit it: `maintain` does, or whoever calls
+//! `announce_run_outs`.
+
+use pgrx::default;
+use pgrx::prelude::*;
+use rust_decimal::Decimal;
+
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::allowance::lanes::range;
+use crate::allowance::outbox::{Event, Field, Name, emit_event};
+use crate::args;
+use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::fingerprint;
+use crate::ledger::funding::lock_wallet;
+use crate::ledger::once::Once;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+
+/// Most days that may be asked for.
+const MAX_DAYS: i32 = 365;
+
+statement!(
+    ASK,
+    [TEXTOID, INT4OID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.run_out_alerts AS a (wallet_id, days, changed_at) VALUES ($1, $2, $3)
+     ON CONFLICT (wallet_id) DO UPDATE
+        SET days = excluded.days, changed_at = excluded.changed_at,
+            near = a.near AND a.days = excluded.days"
+);
+statement!(
+    ASK_NO_MORE,
+    [TEXTOID],
+    "DELETE FROM wallet.run_out_alerts WHERE wallet_id = $1"
+);
+// Whoever else is telling at this moment has its rows.
+statement!(
+    ASKING,
+    [],
+    "SELECT a.wallet_id, a.days, a.near
+       FROM wallet.run_out_alerts a
+       JOIN wallet.wallets w ON w.wallet_id = a.wallet_id
+      WHERE w.status <> 'closed'
+      ORDER BY a.wallet_id
+        FOR NO KEY UPDATE OF a SKIP LOCKED"
+);
+statement!(
+    FORECAST,
+    [TEXTOID],
+    "SELECT daily_burn, days_left, runs_out_at FROM wallet.forecast($1)"
+);
+statement!(
+    NOTE,
+    [TEXTOID, BOOLOID],
+    "UPDATE wallet.run_out_alerts SET near = $2 WHERE wallet_id = $1"
+);
+
+/// Asks to be told when the money of a wallet lasts fewer days than that; NULL asks no more.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn set_run_out_alert(
+    wallet: Option<&str>,
+    days: Option<i32>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        if let Some(days) = days
+            && !(1..=MAX_DAYS).contains(&days)
+        {
+            return Err(Error::argument("days is out of range")
+                .detail(format!("It is {days}; 1 to {MAX_DAYS} are allowed."))
+                .hint("Give so many days as it takes to get money in, or NULL for no alert."));
+        }
+        args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
+        let call = Once {
+            wallet,
+            call: "set_run_out_alert",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[("days", days.map(|days| days.to_string()))]),
+        };
+        enter_audited(
+            Level::Billing,
+            &Act {
+                wallet,
+                action: "set_run_out_alert",
+                of: Of::RunOut,
+                actor,
+                metadata,
+            },
+            |_| {
+                lock_wallet(wallet)?;
+                if call.answered()?.is_some() {
+                    return Ok(());
+                }
+                match days {
+                    Some(days) => ASK.run(&[
+                        Value::Text(wallet),
+                        Value::Int4(days),
+                        Value::Time(clock::now()),
+                    ])?,
+                    None => ASK_NO_MORE.run(&[Value::Text(wallet)])?,
+                };
+                call.remember(None)
+            },
+        )
+    };
+    work().or_raise();
+}
+
+fn amount_of(days: i32) -> Result<Amount> {
+    Amount::from_decimal(Decimal::from(days)).map_err(range)
+}
+
+/// Whether a wallet is near the end, or nothing where that stays as it was: it recovers when the money
+/// lasts a day longer than was asked for, so that a forecast that wavers is told once.
+fn is_near(days_left: Option<Amount>, days: i32, was_near: bool) -> Result<Option<bool>> {
+    let limit = amount_of(if was_near { days + 1 } else { days })?;
+    let near = days_left.is_some_and(|left| left < limit);
+    Ok((near != was_near).then_some(near))
+}
+
+/// Emits `wallet_run_out_near` where the money lasts fewer days than was asked for, once until it lasts
+/// longer again; says for how many wallets.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn announce_run_outs() -> i64 {
+    let work = || {
+        enter(Level::Admin, ALL_WALLETS, |_| {
+            let asking = ASKING.run(&[])?;
+            let mut told = 0;
+            for row in 0..asking.len() {
+                let wallet: String = asking.need(row, 0)?;
+                let days: i32 = asking.need(row, 1)?;
+                let forecast = FORECAST.run(&[Value::Text(&wallet)])?;
+                let Some(daily_burn) = forecast.opt_amount(0, 0)? else {
+                    continue; // not enough data
+                };
+                let days_left = forecast.opt_amount(0, 1)?;
+                let Some(near) = is_near(days_left, days, asking.need(row, 2)?)? else {
+                    continue;
+                };
+                NOTE.run(&[Value::Text(&wallet), Value::Bool(near)])?;
+                if let (true, Some(days_left)) = (near, days_left) {
+                    emit_event(
+                        &wallet,
+                        &Event {
+                            name: Name::RunOutNear,
+                            threshold: Some(amount_of(days)?),
+                            payload: &[
+                                ("days_left", Field::Amount(days_left)),
+                                ("runs_out_at", Field::Time(forecast.get(0, 2))),
+                                ("daily_burn", Field::Amount(daily_burn)),
+                            ],
+                        },
+                    )?;
+                    told += 1;
+                }
+            }
+            Ok(told)
+        })
+    };
+    work().or_raise()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_near;
+    use crate::money::Amount;
+
+    #[test]
+    fn near_once_and_again_after_it_recovered() {
+        let left = |tenths: i128| Amount::from_units(tenths * 100_000_000_000).ok();
+        assert_eq!(is_near(left(70), 7, false), Ok(None));
+        assert_eq!(is_near(left(69), 7, false), Ok(Some(true)));
+        assert_eq!(is_near(left(0), 7, true), Ok(None));
+        // A forecast that wavers has not recovered.
+        assert_eq!(is_near(left(79), 7, true), Ok(None));
+        assert_eq!(is_near(left(80), 7, true), Ok(Some(false)));
+        // Nothing is spent, or it lasts for ages.
+        assert_eq!(is_near(None, 7, true), Ok(Some(false)));
+        assert_eq!(is_near(None, 7, false), Ok(None));
+    }
+}
