@@ -58,11 +58,11 @@ usable_pg_config() {
         [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
-# A Python that has psycopg 3: Debian's package belongs to /usr/bin/python3.
-find_python_with_psycopg() {
+# A Python that has a module: Debian's packages belong to /usr/bin/python3.
+find_python_with() {
     local python
     for python in python3 /usr/bin/python3; do
-        if "$python" -c 'import psycopg' 2>/dev/null; then
+        if "$python" -c "import $1" 2>/dev/null; then
             echo "$python"
             return 0
         fi

@@ -69,7 +69,8 @@ look() {
     command -v bean-check >/dev/null || need beancount 'bean-check (beancount), which checks journals'
     command -v chromium chromium-browser google-chrome >/dev/null ||
         need chromium 'Chromium, in which the page of a statement is looked at'
-    find_python_with_psycopg >/dev/null || need python3-psycopg 'psycopg 3 for Python, which runs the example workers'
+    find_python_with psycopg >/dev/null || need python3-psycopg 'psycopg 3 for Python, which runs the example workers'
+    find_python_with asyncpg >/dev/null || need python3-asyncpg 'asyncpg for Python, which runs an example client'
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
         need python3-venv 'venv for Python 3, in which the other price calculator runs'
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
@@ -164,7 +165,7 @@ if [ ${#words[@]} -gt 0 ]; then
     [ ${#words[@]} -eq 0 ] || give_up "${words[@]}"
 fi
 
-# The Node worker's only dependency, as its lock file says.
+# The Node examples' only dependency, as its lock file says.
 if [ ! -d examples/node_modules/pg ]; then
     npm ci --silent --no-audit --no-fund --prefix examples </dev/null
 fi

@@ -7,7 +7,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use wallet_tests::{Database, Decimal, Provider, Seed, audit, charge, create, crowd, dec, scale};
+use wallet_tests::{
+    Database, Decimal, Provider, Seed, audit, charge, create, crowd, dec, python_with, scale,
+};
 
 const SECRET: &str = "whsec";
 
@@ -33,19 +35,6 @@ fn worker(program: &str, script: &str, database: &Database, provider: &Provider)
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     Worker(child)
-}
-
-/// A Python that has psycopg: Debian's package belongs to /usr/bin/python3.
-fn python() -> &'static str {
-    let has_psycopg = |python: &&str| {
-        let test = Command::new(python).args(["-c", "import psycopg"]).output();
-        test.is_ok_and(|output| output.status.success())
-    };
-    let pythons = ["python3", "/usr/bin/python3"];
-    pythons
-        .into_iter()
-        .find(has_psycopg)
-        .expect("psycopg: make setup installs it")
 }
 
 fn pending(client: &mut Client) -> i64 {
@@ -154,7 +143,7 @@ fn unreliable(test: &str, program: &str, script: &str) {
 
 #[test]
 fn python_worker() {
-    unreliable("python_worker", python(), "worker.py");
+    unreliable("python_worker", python_with("psycopg"), "worker.py");
 }
 
 #[test]

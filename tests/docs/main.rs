@@ -1,6 +1,7 @@
 //! What the documents tell is so.
 
 mod chain;
+mod clients;
 mod page;
 mod recipes;
 mod reference;

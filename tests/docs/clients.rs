@@ -1,0 +1,98 @@
+//! The programs of docs/clients.md print what it says, while their transaction is refused twice.
+
+use std::process::Command;
+
+use wallet_tests::{Database, audit, python_with};
+
+use crate::page::{Page, path_of};
+
+/// The first attempt to store an answer meets a serialization failure, the second a deadlock. A
+/// sequence is not rolled back, so it counts the attempts.
+const REFUSALS: &str = "
+    CREATE SEQUENCE attempts;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        CASE nextval('attempts')
+            WHEN 1 THEN RAISE serialization_failure;
+            WHEN 2 THEN RAISE deadlock_detected;
+            ELSE RETURN NEW;
+        END CASE;
+    END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON answers FOR EACH ROW EXECUTE FUNCTION refuse();";
+
+/// The page's blocks of a language.
+fn block(page: &Page, language: &str) -> String {
+    let found = page.fences().into_iter().find(|(of, _)| *of == language);
+    let (_, lines) = found.expect("the page has such a block");
+    page.lines[lines].join("\n")
+}
+
+/// The program prints what the page says, and books once.
+fn prints(mut program: Command) {
+    let page = Page::read("docs/clients.md");
+    let database = Database::empty();
+    let mut client = database.connect();
+    client
+        .batch_execute(&block(&page, "sql"))
+        .expect("the page's wallet");
+    client.batch_execute(REFUSALS).expect("the refusals");
+    let output = program
+        .env("PGDATABASE", database.name())
+        .output()
+        .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program:?}: {errors}");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(said.trim(), block(&page, "text"), "{program:?}: {errors}");
+    let row = client
+        .query_one(
+            "SELECT (SELECT last_value FROM attempts), (SELECT count(*) FROM answers),
+                    (SELECT count(*) FROM wallet.entries WHERE kind = 'charge')",
+            &[],
+        )
+        .expect("what was done");
+    assert_eq!(
+        [0, 1, 2].map(|column| row.get::<_, i64>(column)),
+        [3, 1, 1],
+        "attempts, answers, charges"
+    );
+    audit(&mut client, "acme");
+}
+
+fn example(name: &str) -> std::path::PathBuf {
+    path_of("examples/clients").join(name)
+}
+
+fn script(program: &str, name: &str) {
+    let mut command = Command::new(program);
+    command.arg(example(name));
+    prints(command);
+}
+
+#[test]
+fn psql() {
+    script("sh", "with_psql.sh");
+}
+
+#[test]
+fn psycopg() {
+    script(python_with("psycopg"), "with_psycopg.py");
+}
+
+#[test]
+fn asyncpg() {
+    script(python_with("asyncpg"), "with_asyncpg.py");
+}
+
+#[test]
+fn node_postgres() {
+    script("node", "with_node_postgres.js");
+}
+
+#[test]
+fn sqlx() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--package", "wallet-example-sqlx"]);
+    cargo.current_dir(path_of("."));
+    prints(cargo);
+}
