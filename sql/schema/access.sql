@@ -46,6 +46,7 @@ AS $$
             ('reader',  'TABLE',    'usage_mappings'),
             ('reader',  'TABLE',    'fx_rates'),
             ('reader',  'FUNCTION', 'lots_now'),
+            ('reader',  'FUNCTION', 'payments_of'),
             ('reader',  'TABLE',    'grants'),
             ('reader',  'TABLE',    'grant_payments'),
             ('reader',  'TABLE',    'grant_lots'),

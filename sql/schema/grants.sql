@@ -84,3 +84,51 @@ AS $$
      WHERE g.wallet_id = of_wallet AND g.status <> 'active'
 $$;
 COMMENT ON FUNCTION wallet.lots_now IS 'The lots of a wallet with what each has left now, in burn order; the views grants and balances ask it.';
+
+-- Charges in their order and burns in theirs cover the same stretch of money. Their ends cut it into pieces, each of
+-- which belongs to one charge and one grant: those with the next end. One sort, whatever the length of the ledger.
+CREATE FUNCTION wallet.payments_of(
+    of_wallet text,
+    OUT entry_id uuid, OUT grant_id uuid, OUT amount numeric, OUT created_at timestamptz)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+-- To compile it takes longer than to run it.
+SET jit = off
+AS $$
+    WITH debits AS MATERIALIZED (
+        SELECT l.entry_id, l.created_at,
+               sum(-l.amount) OVER in_order AS upto,
+               count(*) OVER () + 1 - row_number() OVER in_order AS from_last
+          FROM wallet.ledger l
+         WHERE l.wallet_id = of_wallet AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
+        WINDOW in_order AS (ORDER BY l.created_at, l.lane, l.seq ROWS UNBOUNDED PRECEDING)
+    ), burns AS MATERIALIZED (
+        SELECT b.grant_id,
+               sum(b.amount) OVER in_order AS upto,
+               count(*) OVER () + 1 - row_number() OVER in_order AS from_last
+          FROM (SELECT u.grant_id, u.amount, u.burn_id, 0 AS place
+                  FROM wallet.grant_burns u
+                 WHERE u.wallet_id = of_wallet AND u.entry_id IS NULL
+                UNION ALL
+                -- What was spent since the lots were settled last.
+                SELECT n.grant_id, n.settled - n.remaining, NULL, n.place
+                  FROM wallet.lots_now(of_wallet) n
+                 WHERE n.settled > n.remaining) b
+        WINDOW in_order AS (ORDER BY b.burn_id NULLS LAST, b.place ROWS UNBOUNDED PRECEDING)
+    ), pieces AS (
+        SELECT e.upto - lead(e.upto, 1, 0) OVER from_end AS amount,
+               count(e.debit) OVER from_end AS debit,
+               count(e.burn) OVER from_end AS burn
+          FROM (SELECT upto, 1 AS debit, NULL::integer AS burn FROM debits
+                UNION ALL
+                SELECT upto, NULL, 1 FROM burns) e
+        WINDOW from_end AS (ORDER BY e.upto DESC)
+    )
+    SELECT d.entry_id, b.grant_id, p.amount, d.created_at
+      FROM pieces p
+      JOIN debits d ON d.from_last = p.debit
+      JOIN burns b ON b.from_last = p.burn
+     WHERE p.amount > 0
+$$;
+COMMENT ON FUNCTION wallet.payments_of IS 'Which grant of a wallet paid how much of which charge; the view grant_payments asks it.';

@@ -156,34 +156,13 @@ COMMENT ON COLUMN wallet.grants.grant_id IS 'The entry that granted it.';
 COMMENT ON COLUMN wallet.grants.status IS 'active, depleted, expired, voided or reversed.';
 
 CREATE VIEW wallet.grant_payments WITH (security_invoker = true) AS
-WITH debits AS (
-    SELECT l.wallet_id, l.entry_id, l.created_at, l.amount,
-           sum(-l.amount) OVER (PARTITION BY l.wallet_id ORDER BY l.created_at, l.lane, l.seq) AS upto
-      FROM wallet.ledger l
-     WHERE l.amount < 0 AND l.kind IN ('c', 'a', 't')
-), burnt AS (
-    SELECT b.wallet_id, b.grant_id, b.amount, b.burn_id AS burn, 0 AS place
-      FROM wallet.grant_burns b
-     WHERE b.entry_id IS NULL
-    UNION ALL
-    -- What was spent since the lots were settled last.
-    SELECT w.wallet_id, l.grant_id, l.settled - l.remaining, NULL, l.place
-      FROM wallet.wallets w
-     CROSS JOIN LATERAL wallet.lots_now(w.wallet_id) l
-     WHERE l.settled > l.remaining
-), burns AS (
-    SELECT b.wallet_id, b.grant_id, b.amount,
-           sum(b.amount) OVER (PARTITION BY b.wallet_id ORDER BY b.burn NULLS LAST, b.place) AS upto
-      FROM burnt b
-)
-SELECT d.wallet_id AS wallet,
-       d.entry_id,
-       b.grant_id,
+SELECT w.wallet_id AS wallet,
+       p.entry_id,
+       p.grant_id,
        round(p.amount, greatest(min_scale(p.amount), 2)) AS amount,
-       d.created_at
-  FROM debits d
-  JOIN burns b ON b.wallet_id = d.wallet_id AND b.upto > d.upto + d.amount AND b.upto - b.amount < d.upto
- CROSS JOIN LATERAL (SELECT least(b.upto, d.upto) - greatest(b.upto - b.amount, d.upto + d.amount) AS amount) p;
+       p.created_at
+  FROM wallet.wallets w
+ CROSS JOIN LATERAL wallet.payments_of(w.wallet_id) p;
 COMMENT ON VIEW wallet.grant_payments IS 'Which grant paid how much of which charge. What credit paid is not listed until a funding makes up for it.';
 
 CREATE VIEW wallet.events WITH (security_invoker = true) AS

@@ -118,17 +118,34 @@ statement!(
       WHERE g.wallet_id = $1 AND g.grant_id = $2"
 );
 
-// The lot that was burnt last comes first: it gets its money back first.
+// The lot that was burnt last comes first: it gets its money back first. The lots are settled, so what
+// was burnt up to now covers all charges but those that credit paid; wallet.payments_of() says the same of
+// all charges.
 statement!(
     PAID_BY,
     [TEXTOID, UUIDOID],
-    "SELECT p.grant_id, sum(p.amount)
-       FROM wallet.grant_payments p
-       JOIN wallet.grant_lots g ON g.wallet_id = p.wallet AND g.grant_id = p.grant_id
-      WHERE p.wallet = $1 AND p.entry_id = $2
-      GROUP BY p.grant_id, g.priority, g.expires_at, g.promotional, g.created_at
+    "WITH debit AS MATERIALIZED (
+        SELECT -c.amount AS amount,
+               (SELECT sum(-l.amount)
+                  FROM wallet.ledger l
+                 WHERE l.wallet_id = $1 AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
+                   AND (l.created_at, l.lane, l.seq) <= (c.created_at, c.lane, c.seq)) AS upto
+          FROM wallet.ledger c
+         WHERE c.wallet_id = $1 AND c.entry_id = $2 AND c.amount < 0
+     ), burns AS MATERIALIZED (
+        SELECT u.grant_id, u.amount, sum(u.amount) OVER (ORDER BY u.burn_id) AS upto
+          FROM wallet.grant_burns u
+         WHERE u.wallet_id = $1 AND u.entry_id IS NULL
+     )
+     SELECT p.grant_id, p.amount
+       FROM (SELECT b.grant_id,
+                    sum(least(b.upto, d.upto) - greatest(b.upto - b.amount, d.upto - d.amount)) AS amount
+               FROM debit d
+               JOIN burns b ON b.upto > d.upto - d.amount AND b.upto - b.amount < d.upto
+              GROUP BY b.grant_id) p
+       JOIN wallet.grant_lots g ON g.wallet_id = $1 AND g.grant_id = p.grant_id
       ORDER BY g.priority DESC, g.expires_at DESC NULLS FIRST, g.promotional, g.created_at DESC,
-               p.grant_id DESC"
+               g.grant_id DESC"
 );
 
 statement!(

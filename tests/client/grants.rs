@@ -1,7 +1,7 @@
 //! Grants beside a model that burns charge by charge; and at once from many connections.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres::Client;
 use uuid::Uuid;
@@ -377,4 +377,37 @@ fn a_payment_is_credited_once_by_whatever_calls_at_once() {
     assert_eq!(taken.iter().filter(|replayed| !**replayed).count(), 1);
     assert_eq!(balance(&mut client, "acme"), dec("5"));
     audit(&mut client, "acme");
+}
+
+#[test]
+fn who_paid_what_is_told_of_long_ledgers() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("0"));
+    let batches = scale(20);
+    for _ in 0..batches {
+        // Settles what was spent before.
+        client
+            .batch_execute("SELECT wallet.fund('acme', 20, expires_at => now() + interval '1 day')")
+            .unwrap();
+        let batch = "SELECT count(*) FROM wallet.charge_batch('acme',
+            (SELECT jsonb_agg('{\"amount\":0.01}'::jsonb) FROM generate_series(1, 2000)))";
+        client.batch_execute(batch).unwrap();
+    }
+    let begun = Instant::now();
+    let row = client
+        .query_one(
+            "SELECT count(DISTINCT entry_id), sum(amount), count(DISTINCT grant_id)
+               FROM wallet.grant_payments WHERE wallet = 'acme'",
+            &[],
+        )
+        .unwrap();
+    let took = begun.elapsed();
+    let charges = 2000 * batches as i64;
+    assert_eq!(row.get::<_, i64>(0), charges);
+    assert_eq!(row.get::<_, Decimal>(1), Decimal::new(charges, 2));
+    assert_eq!(row.get::<_, i64>(2), batches as i64);
+    println!("{charges} charges: {took:?}");
+    // One sort takes a fraction of a second; each charge beside each grant took minutes.
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -106,6 +106,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "compare_models", r#"wallet.compare_models('{"model":"fn-m","input_tokens":5}', '{fn-m}', {w})"#),
     f(Reader, Rows, "verify_chain", "wallet.verify_chain({w})"),
     f(Reader, Rows, "lots_now", "wallet.lots_now({w})"),
+    f(Reader, Rows, "payments_of", "wallet.payments_of({w})"),
     f(Reader, Any, "digest", "wallet.digest()"),
     f(Reader, Any, "entry_lines", "wallet.entry_lines({lines})"),
     f(Reader, Any, "entry_usage", "wallet.entry_usage('fn-m', {lines})"),
