@@ -72,7 +72,7 @@ def work(db):
             if HOOK_URL:
                 tell(event)
             db.execute("SELECT wallet.finish_event(%s)", (event["id"],))
-        except (OSError, ValueError, KeyError, Declined) as error:  # try again later
+        except Exception as error:  # whatever it was: try again later
             db.execute("SELECT wallet.retry_event(%s, error => %s)", (event["id"], repr(error)))
 
 

@@ -1,14 +1,16 @@
-//! The workers of examples/ against a provider that declines, stays silent, dies half-way and
-//! answers twice: in the end its books and the wallets' agree, and every event was told.
+//! The workers of examples/ against a provider that declines, stays silent, dies half-way, answers
+//! twice and takes back, while workers are killed and connections ended: then its books and the
+//! wallets' agree, and every event was told.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use postgres::Client;
 use wallet_tests::{
-    Database, Decimal, Provider, Seed, audit, charge, create, crowd, dec, python_with, scale,
+    Charge, Database, Decimal, Provider, Seed, audit, create, crowd, dec, python_with, scale,
 };
 
 const SECRET: &str = "whsec";
@@ -51,75 +53,156 @@ fn signature(client: &mut Client, body: &[u8]) -> String {
         .get(0)
 }
 
-fn unreliable(test: &str, program: &str, script: &str) {
+/// Ends a connection of the database at random, again and again: of workers, of those who spend and of
+/// the provider.
+fn end_backends(database: &Database, mut seed: Seed, over: &AtomicBool, spare: i32) -> usize {
+    let mut client = database.connect();
+    let mut ended = 0;
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(100 + seed.below(400)));
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
+                      SELECT pid FROM pg_stat_activity
+                       WHERE datname = current_database() AND backend_type = 'client backend'
+                         AND pid NOT IN (pg_backend_pid(), $1)
+                       ORDER BY random() LIMIT 1) a";
+        let row = client.query_one(sql, &[&spare]).expect("a row");
+        ended += row.get::<_, i64>(0) as usize;
+    }
+    ended
+}
+
+/// Charges the wallets in turn, each charge until it is answered; gives what was charged.
+fn spend(database: &Database, mut seed: Seed, over: &AtomicBool, number: usize) -> Decimal {
+    let mut client = database.connect();
+    let (mut spent, mut step) = (Decimal::ZERO, 0);
+    while !over.load(Ordering::Relaxed) {
+        step += 1;
+        let (wallet, key) = (WALLETS[step % WALLETS.len()], format!("s{number} {step}"));
+        let charge = Charge {
+            amount: seed.cents(1, 300),
+            key: Some(&key),
+            ..Charge::default()
+        };
+        loop {
+            match charge.on(&mut client, wallet) {
+                Ok(charged) => spent += charged.cost,
+                // What the wallet has not is refused; the top-up is on its way.
+                Err(error) if error.code().is_some_and(|state| state.code() == "WL001") => {}
+                Err(_) => {
+                    client = database.connect();
+                    continue;
+                }
+            }
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    spent
+}
+
+/// Waits until every event is done and no top-up is open.
+fn come_to_rest(client: &mut Client) {
+    let patience = Instant::now();
+    let open = "SELECT count(*) FROM wallet.topups WHERE status = 'requested'";
+    while pending(client) + client.query_one(open, &[]).unwrap().get::<_, i64>(0) > 0 {
+        assert!(
+            patience.elapsed() < Duration::from_secs(90),
+            "{} events wait",
+            pending(client)
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+const WALLETS: [&str; 3] = ["one", "many", "poor"];
+
+/// An hour of faults, in which everything takes a three-hundredth of its time: pauses, back-offs, time-outs.
+/// `WALLET_TEST_SCALE=300` makes it a whole one.
+fn an_hour_of_faults(test: &str, program: &str, script: &str) {
     let _crowd = crowd();
     let seed = Seed::of(test);
     let database = Database::new();
     let mut client = database.connect();
     client.batch_execute("CREATE EXTENSION pgcrypto").unwrap();
-    let wallets = ["one", "many", "poor"];
-    for (wallet, lanes) in wallets.into_iter().zip([1, 8, 1]) {
+    for (wallet, lanes) in WALLETS.into_iter().zip([1, 8, 1]) {
         create(&mut client, wallet, lanes, &[dec("20")], dec("50"));
+        // Fifteen seconds after a decline, six after a payment.
         let rule = "SELECT wallet.set_topup_rule($1,
-            '{\"threshold\":20,\"amount\":30,\"back_off\":0.05,\"cooldown\":0.02,\"max_declines\":1000}')";
+            '{\"threshold\":20,\"amount\":30,\"back_off\":0.05,\"cooldown\":0.02,\"max_declines\":100000}')";
         client.execute(rule, &[&wallet]).unwrap();
     }
     let provider = Provider::start(&database, seed.thread(1), Duration::from_millis(400));
-    let mut workers = vec![
-        worker(program, script, &database, &provider),
-        worker(program, script, &database, &provider),
-    ];
-    let begun = Instant::now();
-    let lasts = Duration::from_secs(scale(12) as u64);
-    let mut spending = seed.thread(2);
-    let mut killed = false;
-    while begun.elapsed() < lasts {
-        for wallet in wallets {
-            // What the wallet has not is refused; the top-up is on its way.
-            let _ = charge(&mut client, wallet, spending.cents(1, 400));
-        }
-        if !killed && begun.elapsed() > lasts / 2 {
-            // A worker that dies, with whatever it has in hand; another one takes its place.
+    let start = || worker(program, script, &database, &provider);
+    let mut workers = vec![start(), start()];
+    let over = AtomicBool::new(false);
+    let ours: i32 = client
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0);
+    let (spent, ended, killed) = std::thread::scope(|scope| {
+        let spenders: Vec<_> = (0..4)
+            .map(|number| {
+                let (database, over, seed) = (&database, &over, seed.thread(10 + number));
+                scope.spawn(move || spend(database, seed, over, number))
+            })
+            .collect();
+        let ending = scope.spawn(|| end_backends(&database, seed.thread(2), &over, ours));
+        // Six times a worker dies with whatever it has in hand, and another one takes its place.
+        let killed = 6;
+        for _ in 0..=killed {
+            std::thread::sleep(Duration::from_secs(scale(12) as u64) / (killed + 1));
             workers.remove(0);
-            workers.push(worker(program, script, &database, &provider));
-            killed = true;
+            workers.push(start());
         }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        over.store(true, Ordering::Relaxed);
+        let spent: Decimal = spenders
+            .into_iter()
+            .map(|spender| spender.join().expect("a spender"))
+            .sum();
+        (spent, ending.join().expect("no thread panics"), killed)
+    });
     provider.be_honest();
-    let patience = Instant::now();
-    let mut open = 1_i64;
-    while pending(&mut client) + open > 0 {
-        assert!(
-            patience.elapsed() < Duration::from_secs(90),
-            "{} events wait",
-            pending(&mut client)
-        );
-        std::thread::sleep(Duration::from_millis(100));
-        let sql = "SELECT count(*) FROM wallet.topups WHERE status = 'requested'";
-        open = client.query_one(sql, &[]).unwrap().get(0);
-    }
+    // What comes back late may ask for a payment once more.
+    come_to_rest(&mut client);
+    provider.finish();
+    come_to_rest(&mut client);
     drop(workers);
 
-    // What the provider has taken is what the wallets were credited with, payment by payment.
+    // What the provider has taken is what the wallets were credited with, payment by payment, and
+    // what it gave back was taken back.
     let theirs: BTreeMap<String, (String, Decimal)> = provider
         .paid()
         .into_values()
         .map(|(wallet, amount, reference)| (reference, (wallet, amount)))
         .collect();
-    let sql = "SELECT reference, wallet, amount FROM wallet.fundings WHERE reference IS NOT NULL";
-    let ours: BTreeMap<String, (String, Decimal)> = client
-        .query(sql, &[])
-        .unwrap()
+    let sql =
+        "SELECT reference, wallet, amount, status FROM wallet.fundings WHERE reference IS NOT NULL";
+    let rows = client.query(sql, &[]).unwrap();
+    let ours: BTreeMap<String, (String, Decimal)> = rows
         .iter()
         .map(|row| (row.get(0), (row.get(1), row.get(2))))
         .collect();
-    println!("{} payments, faults: {:?}", theirs.len(), provider.faults());
+    println!(
+        "{} payments; {ended} backends ended, {killed} workers killed; faults: {:?}",
+        theirs.len(),
+        provider.faults()
+    );
     assert_eq!(theirs, ours);
-    assert!(theirs.len() > 3, "only {} payments", theirs.len());
-    assert!(provider.faults().len() > 3, "{:?}", provider.faults());
-    let twice = "SELECT count(*) FROM wallet.fundings WHERE reference IS NOT NULL GROUP BY reference HAVING count(*) > 1";
-    assert!(client.query(twice, &[]).unwrap().is_empty());
+    assert_eq!(rows.len(), ours.len(), "a payment was credited twice");
+    let reversed = rows
+        .iter()
+        .filter(|row| row.get::<_, String>(3) == "reversed");
+    let reversed: HashSet<String> = reversed.map(|row| row.get(0)).collect();
+    assert_eq!(reversed, provider.returned());
+    assert!(theirs.len() > 10, "only {} payments", theirs.len());
+    assert!(provider.faults().len() > 6, "{:?}", provider.faults());
+    assert!(ended > 5, "only {ended} backends were ended");
+    // The sum of it all: what came in, less what went back and what was spent.
+    let sum = |of: &HashSet<String>| -> Decimal { of.iter().map(|one| theirs[one].1).sum() };
+    let paid = sum(&theirs.keys().cloned().collect()) - sum(&reversed);
+    let sql = "SELECT sum(balance - debt) FROM wallet.balances";
+    let left: Decimal = client.query_one(sql, &[]).unwrap().get(0);
+    assert_eq!(left, dec("150") + paid - spent);
 
     // Every event was told, at least once, and signed.
     let mut told = HashSet::new();
@@ -136,19 +219,19 @@ fn unreliable(test: &str, program: &str, script: &str) {
         let (id, event): (String, String) = (row.get(0), row.get(1));
         assert!(told.contains(&id), "{event} {id} was not told");
     }
-    for wallet in wallets {
+    for wallet in WALLETS {
         audit(&mut client, wallet);
     }
 }
 
 #[test]
 fn python_worker() {
-    unreliable("python_worker", python_with("psycopg"), "worker.py");
+    an_hour_of_faults("python_worker", python_with("psycopg"), "worker.py");
 }
 
 #[test]
 fn node_worker() {
-    unreliable("node_worker", "node", "worker.js");
+    an_hour_of_faults("node_worker", "node", "worker.js");
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! A payment provider that cannot be relied on, and a receiver of webhooks, on 127.0.0.1.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use postgres::NoTls;
+use postgres::types::ToSql;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
@@ -30,8 +33,19 @@ struct Books {
     paid: Mutex<Paid>,
     hooks: Mutex<Vec<Hook>>,
     faults: Mutex<HashMap<&'static str, usize>>,
+    returned: Mutex<HashSet<String>>,
+    later: Mutex<Vec<JoinHandle<()>>>,
     honest: AtomicBool,
 }
+
+impl Books {
+    fn fault(&self, name: &'static str) {
+        *lock(&self.faults).entry(name).or_default() += 1;
+    }
+}
+
+/// How many ways there are to answer; the last ones do what was asked.
+const WAYS: u64 = 14;
 
 /// The server; it lives until the test's process ends.
 pub struct Provider {
@@ -44,8 +58,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Provider {
-    /// Starts it; `slow` is longer than the worker waits. Where it "answers twice", it says so a
-    /// second time by a call of its own, as providers do by a webhook.
+    /// Starts it; `slow` is longer than the worker waits. Where it answers twice, or later than it was
+    /// asked, it says so by a call of its own, as providers do by a webhook.
     pub fn start(database: &Database, mut seed: Seed, slow: Duration) -> Provider {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -53,7 +67,7 @@ impl Provider {
         let (config, shared) = (database.config(), books.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (books, config, chance) = (shared.clone(), config.clone(), seed.below(8));
+                let (books, config, chance) = (shared.clone(), config.clone(), seed.below(WAYS));
                 std::thread::spawn(move || {
                     // A worker that has gone away is a fault like others.
                     let _ = answer(stream, &books, &config, chance, slow);
@@ -71,6 +85,19 @@ impl Provider {
     /// No more faults from now on.
     pub fn be_honest(&self) {
         self.books.honest.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until it has told and taken back what it meant to.
+    pub fn finish(&self) {
+        let later = std::mem::take(&mut *lock(&self.books.later));
+        for call in later {
+            call.join().expect("the provider's own calls");
+        }
+    }
+
+    /// References of the payments that it has charged back.
+    pub fn returned(&self) -> HashSet<String> {
+        lock(&self.books.returned).clone()
     }
 
     /// Its books.
@@ -91,7 +118,7 @@ impl Provider {
 
 fn answer(
     mut stream: TcpStream,
-    books: &Books,
+    books: &Arc<Books>,
     config: &postgres::Config,
     chance: u64,
     slow: Duration,
@@ -112,11 +139,10 @@ fn answer(
     let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
     reader.read_exact(&mut body)?;
     let chance = if books.honest.load(Ordering::Relaxed) {
-        7
+        WAYS
     } else {
         chance
     };
-    let fault = |name| *lock(&books.faults).entry(name).or_default() += 1;
     let mut say = |status: &str, text: Value| {
         let text = text.to_string();
         write!(
@@ -127,7 +153,7 @@ fn answer(
     };
     if path.contains("/hook") {
         if chance == 0 {
-            fault("hook refused");
+            books.fault("hook refused");
             return say("503 Busy", json!({}));
         }
         let (id, signature) = (header("x-wallet-event"), header("x-wallet-signature"));
@@ -136,52 +162,154 @@ fn answer(
             signature,
             body,
         });
+        if chance == 1 {
+            books.fault("hook taken, no answer");
+            std::thread::sleep(slow);
+            return Ok(());
+        }
         return say("200 OK", json!({}));
     }
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     let key = header("idempotency-key");
-    let known = lock(&books.paid).contains_key(&key);
-    match chance {
-        0 if !known => {
-            fault("declined");
-            return say("402 Payment Required", json!({"reason": "card declined"}));
-        }
-        1 => {
-            fault("no answer, not paid");
-            std::thread::sleep(slow);
-            return Ok(());
-        }
-        _ => {}
-    }
     let wallet = asked["wallet"].as_str().unwrap_or_default().to_owned();
     let amount: Decimal = asked["amount"]
         .to_string()
         .trim_matches('"')
         .parse()
         .expect("an amount");
-    let reference = format!("pay_{key}");
-    lock(&books.paid)
-        .entry(key.clone())
-        .or_insert((wallet.clone(), amount, reference.clone()));
+    let payment = Payment {
+        books: books.clone(),
+        config: config.clone(),
+        reference: format!("pay_{key}"),
+        key,
+        wallet,
+        amount,
+    };
+    let declined = json!({"reason": "card declined"});
+    if !lock(&books.paid).contains_key(&payment.key) {
+        match chance {
+            0 => {
+                books.fault("declined");
+                return say("402 Payment Required", declined);
+            }
+            1 => {
+                books.fault("no answer, not paid");
+                std::thread::sleep(slow);
+                return Ok(());
+            }
+            2 => {
+                books.fault("declined, paid later");
+                payment.later(slow, Payment::take_and_tell);
+                return say("402 Payment Required", declined);
+            }
+            3 => {
+                books.fault("said to be declined, paid");
+                payment.take_and_tell();
+                return say("402 Payment Required", declined);
+            }
+            _ => {}
+        }
+    }
+    payment.take();
+    let reference = json!({"reference": payment.reference});
     match chance {
-        2 => {
-            fault("paid, no answer");
+        4 => {
+            books.fault("paid, no answer");
             std::thread::sleep(slow);
             return Ok(());
         }
-        3 => {
-            fault("paid, died half-way");
+        5 => {
+            books.fault("paid, died half-way");
             return Ok(());
         }
-        4 => {
-            fault("answered twice");
-            let sql = "SELECT wallet.complete_topup($1, $2::text::uuid, $3)";
-            let mut client = config.connect(postgres::NoTls).expect("a connection");
-            client
-                .execute(sql, &[&wallet, &key, &reference])
-                .expect("complete_topup");
+        6 => {
+            books.fault("paid, died in the middle of the answer");
+            return write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{\"refer"
+            );
+        }
+        7 => {
+            books.fault("answered twice");
+            payment.take_and_tell();
+        }
+        8 => {
+            books.fault("charged back, twice");
+            payment.later(slow, Payment::charge_back);
         }
         _ => {}
     }
-    say("200 OK", json!({"reference": reference}))
+    say("200 OK", reference)
+}
+
+/// What was asked for.
+struct Payment {
+    books: Arc<Books>,
+    config: postgres::Config,
+    key: String,
+    wallet: String,
+    amount: Decimal,
+    reference: String,
+}
+
+impl Payment {
+    /// Takes the money, once.
+    fn take(&self) {
+        let payment = (self.wallet.clone(), self.amount, self.reference.clone());
+        lock(&self.books.paid)
+            .entry(self.key.clone())
+            .or_insert(payment);
+    }
+
+    /// Takes the money and says so itself, as providers do by webhook.
+    fn take_and_tell(&self) {
+        self.take();
+        self.call(
+            "SELECT wallet.complete_topup($1, $2::text::uuid, $3)",
+            &[&self.wallet, &self.key, &self.reference],
+        );
+    }
+
+    /// Gives the money back to whoever has paid, and says so twice, once it was credited.
+    fn charge_back(&self) {
+        lock(&self.books.returned).insert(self.reference.clone());
+        let credited = "SELECT FROM wallet.fundings WHERE wallet = $1 AND reference = $2";
+        while self.call(credited, &[&self.wallet, &self.reference]) == 0 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let reverse = "SELECT wallet.reverse_funding(wallet, entry_id, 'charged back')
+                         FROM wallet.fundings WHERE wallet = $1 AND reference = $2";
+        for _ in 0..2 {
+            self.call(reverse, &[&self.wallet, &self.reference]);
+        }
+    }
+
+    /// Makes a call until it is answered, whatever becomes of the connection; gives how many rows.
+    fn call(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> u64 {
+        loop {
+            let result = self
+                .config
+                .connect(NoTls)
+                .and_then(|mut client| client.execute(sql, values));
+            match result {
+                Ok(rows) => return rows,
+                Err(error) => match error.code().map(|state| state.code()) {
+                    None | Some("57P01" | "57P03" | "40P01" | "40001") => {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    Some(_) => panic!("{sql}: {error:?}"),
+                },
+            }
+        }
+    }
+
+    /// Does that after a while, whatever happens to the one who asked.
+    fn later(self, pause: Duration, what: fn(&Payment)) {
+        let books = self.books.clone();
+        let call = std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            what(&self);
+        });
+        lock(&books.later).push(call);
+    }
 }
