@@ -57,17 +57,20 @@ impl Mark {
 /// The meter of a fee per request.
 const REQUESTS: &str = "requests";
 
-/// The meter whose price stands in for a meter without a price of its own.
-fn stand_in(meter: &str) -> Option<&'static str> {
-    let tokens = meter.ends_with("_tokens");
-    match meter {
-        "input_tokens" | "output_tokens" => None,
-        "reasoning_tokens" => Some("output_tokens"),
-        _ if tokens && meter.starts_with("output_") => Some("output_tokens"),
-        _ if tokens && (meter.starts_with("input_") || meter.starts_with("cache_")) => {
-            Some("input_tokens")
-        }
-        _ => None,
+/// The meters whose prices stand in for a meter without a price of its own, the nearest first: a kind
+/// of cached input costs what cached input costs before it costs what input does.
+fn stand_ins(meter: &str) -> &'static [&'static str] {
+    let Some(kind) = meter.strip_suffix("_tokens") else {
+        return &[];
+    };
+    match kind {
+        "input" | "output" => &[],
+        "reasoning" => &["output_tokens"],
+        _ if kind.starts_with("cache_read_") => &["cache_read_tokens", "input_tokens"],
+        _ if kind.starts_with("cache_write_") => &["cache_write_tokens", "input_tokens"],
+        _ if kind.starts_with("cache_") || kind.starts_with("input_") => &["input_tokens"],
+        _ if kind.starts_with("output_") => &["output_tokens"],
+        _ => &[],
     }
 }
 
@@ -94,9 +97,11 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
     let mut metered = false;
     let (mut price_provider, mut service) = (None, None);
     for (meter, quantity) in &usage.numbers {
-        let price = shelf
-            .price(meter, &situation)
-            .or_else(|| stand_in(meter).and_then(|meter| shelf.price(meter, &situation)));
+        let price = shelf.price(meter, &situation).or_else(|| {
+            stand_ins(meter)
+                .iter()
+                .find_map(|meter| shelf.price(meter, &situation))
+        });
         let known = usage.is_mapped || is_known_meter(meter);
         metered |= known || price.is_some();
         let quantity = match quantity {

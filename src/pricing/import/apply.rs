@@ -276,6 +276,7 @@ fn vanished(
         .faults
         .iter()
         .map(|fault| fault.model.clone())
+        .chain(feed.kept.iter().cloned())
         .collect();
     let found = VANISHED.run(&[
         Value::Text(import.list),

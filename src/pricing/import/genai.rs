@@ -4,13 +4,16 @@
 //! that begin above a number of input tokens. A model has one set of prices, or several of which the
 //! last whose constraint holds counts: a date from which it holds, or hours of the day.
 
+use std::collections::HashSet;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
+use crate::args::MAX_NAME;
 use crate::error::Result;
 use crate::pricing::import::number::{Read, price};
-use crate::pricing::import::{Feed, Quote, not_a_feed};
+use crate::pricing::import::{Feed, Quote, matching, not_a_feed};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
 use rust_decimal::Decimal;
@@ -44,6 +47,18 @@ const FIELDS: &[(&str, &str, u32)] = &[
 ];
 
 const MILLION: u32 = 1_000_000;
+
+/// What is said of providers and is no price, with the reason why it is left out.
+const OF_PROVIDERS: &[(&str, &str)] = &[
+    (
+        "provider_match",
+        "a usage names the provider by its id in the file",
+    ),
+    (
+        "fallback_model_providers",
+        "a model has the prices of the provider that lists it",
+    ),
+];
 
 /// Ways of processing that have prices of their own, as service tiers.
 const TIERS: &[&str] = &["batch", "flex", "priority"];
@@ -97,17 +112,80 @@ pub fn read(document: &Json) -> Result<Feed> {
         else {
             return Err(shape());
         };
+        for (key, why) in OF_PROVIDERS {
+            if member(provider, key).is_some() {
+                feed.skip(name, key, *why);
+            }
+        }
+        let mut taken: HashSet<String> = models
+            .iter()
+            .filter_map(|model| text(model, "id").map(str::to_owned))
+            .collect();
         for model in models {
             match text(model, "id") {
-                Some(id) if !id.is_empty() && id.chars().count() <= crate::args::MAX_NAME => {
-                    feed.models.push(id.to_owned());
+                Some(id) if !id.is_empty() && id.chars().count() <= MAX_NAME => {
+                    let (quotes, faults) = (feed.quotes.len(), feed.faults.len());
                     read_model(&mut feed, name, id, model);
+                    let names = other_names(&mut feed, providers, name, model, &mut taken);
+                    if feed.faults.len() > faults {
+                        feed.kept.extend(names);
+                    } else {
+                        repeat(&mut feed, quotes, id, &names);
+                    }
                 }
                 _ => feed.fault(name, "id", "a model has no id, or one that is too long"),
             }
         }
     }
     Ok(feed)
+}
+
+/// The names beside its id that a model goes by, as its `match` rule says. A name that more than one
+/// provider may serve is `provider/name`, so that a request that names no provider does not get the price
+/// of whichever comes first. The first model of a provider that has a name keeps it.
+fn other_names(
+    feed: &mut Feed,
+    providers: &[Json],
+    provider: &str,
+    model: &Json,
+    taken: &mut HashSet<String>,
+) -> Vec<String> {
+    let (Some(id), Some(rule)) = (text(model, "id"), member(model, "match")) else {
+        return Vec::new();
+    };
+    let found = matching::names(rule);
+    for why in found.left {
+        feed.skip(id, "match", why);
+    }
+    let mut names = Vec::new();
+    for said in found.said {
+        let bare = said.trim_matches('*');
+        let home = providers.iter().find(|provider| {
+            member(provider, "model_match").is_some_and(|rule| matching::holds(rule, bare))
+        });
+        let name = match home.and_then(|home| text(home, "id")) {
+            Some(home) if home == provider => said.clone(),
+            _ => format!("{provider}/{said}"),
+        };
+        if name.chars().count() > MAX_NAME {
+            feed.skip(id, "match", "a name is too long");
+        } else if taken.insert(said) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The quotes of a model once more for each of its other names.
+fn repeat(feed: &mut Feed, first: usize, id: &str, names: &[String]) {
+    let quotes = feed.quotes[first..].to_vec();
+    for name in names {
+        feed.quotes.extend(quotes.iter().map(|quote| Quote {
+            model: name.clone(),
+            note: format!("{}, as {id}", quote.note),
+            ..quote.clone()
+        }));
+    }
 }
 
 fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {

@@ -46,7 +46,6 @@ pub fn read(document: &Json) -> Result<Feed> {
             }
             continue;
         }
-        feed.models.push(name.clone());
         if name.is_empty() || name.chars().count() > crate::args::MAX_NAME {
             feed.fault(name, "", "the model's name is empty or too long");
             continue;

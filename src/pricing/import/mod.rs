@@ -9,6 +9,7 @@ pub mod apply;
 pub mod fields;
 pub mod genai;
 pub mod litellm;
+pub mod matching;
 pub mod number;
 pub mod spread;
 pub mod table;
@@ -78,8 +79,8 @@ pub struct Feed {
     pub skips: Vec<Skip>,
     /// What stops the import, unless it is forced.
     pub faults: Vec<Fault>,
-    /// Models that the feed has, with or without a price.
-    pub models: Vec<String>,
+    /// Other names of models with a fault: they keep what they have, as the models do.
+    pub kept: Vec<String>,
 }
 
 /// Faults that an error spells out.

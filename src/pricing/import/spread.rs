@@ -42,6 +42,7 @@ const CORE: &[&str] = &[
 const BATCH_INPUT: &[&str] = &[
     "cache_read_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "cache_read_audio_tokens",
     "input_audio_tokens",
     "input_image_tokens",
@@ -60,9 +61,11 @@ impl Grid {
             .get(&(meter.to_owned(), tier.map(str::to_owned), above))
     }
 
-    /// True when the meter has a price without conditions.
-    pub fn has(&self, meter: &str) -> bool {
-        self.get(meter, None, None).is_some()
+    /// True when the meter has a price for the tier, above whatever threshold.
+    fn is_priced(&self, meter: &str, tier: Option<&str>) -> bool {
+        self.0
+            .keys()
+            .any(|slot| slot.0 == meter && slot.1.as_deref() == tier)
     }
 
     fn set(&mut self, meter: &str, tier: Option<&str>, above: Option<i64>, like: Cell, why: &str) {
@@ -93,8 +96,6 @@ impl Grid {
         self.thresholds_beat_tiers();
         self.batch_bills_alike();
         self.reasoning_follows_output();
-        self.cache_writes_of_an_hour();
-        self.cached_audio();
     }
 
     /// Above a threshold that has no price for a tier, the threshold's own price holds for it too.
@@ -116,15 +117,18 @@ impl Grid {
         }
     }
 
-    /// A batch with a price of its own for input bills all input so, and likewise all output.
+    /// A batch with a price of its own for cached input bills every kind of it so; else one with a price
+    /// for input bills all input so, and likewise all output.
     fn batch_bills_alike(&mut self) {
         for (price, meters) in [
+            ("cache_read_tokens", &["cache_read_audio_tokens"][..]),
+            ("cache_write_tokens", &["cache_write_1h_tokens"]),
             ("input_tokens", BATCH_INPUT),
             ("output_tokens", BATCH_OUTPUT),
         ] {
             let own = self.slots(price, |slot| slot.1.as_deref() == Some(BATCH));
             for meter in meters {
-                if self.has(meter) && self.get(meter, Some(BATCH), None).is_none() {
+                if self.is_priced(meter, None) && !self.is_priced(meter, Some(BATCH)) {
                     for ((_, _, above), cell) in &own {
                         self.set(
                             meter,
@@ -137,24 +141,11 @@ impl Grid {
                 }
             }
         }
-        if self.has("cache_write_1h_tokens") {
-            for ((_, _, above), cell) in self.slots("cache_write_tokens", |slot| {
-                slot.1.as_deref() == Some(BATCH)
-            }) {
-                self.set(
-                    "cache_write_1h_tokens",
-                    Some(BATCH),
-                    above,
-                    cell,
-                    "which a batch bills alike",
-                );
-            }
-        }
     }
 
     /// A tier with a price for output and none for reasoning bills reasoning as output.
     fn reasoning_follows_output(&mut self) {
-        if !self.has("reasoning_tokens") {
+        if !self.is_priced("reasoning_tokens", None) {
             return;
         }
         for tier in self.tiers() {
@@ -173,36 +164,6 @@ impl Grid {
                         "which reasoning follows",
                     );
                 }
-            }
-        }
-    }
-
-    /// Without a price for an hour a cache write costs what one of five minutes costs.
-    fn cache_writes_of_an_hour(&mut self) {
-        if !self.has("cache_write_1h_tokens") {
-            for ((_, tier, above), cell) in self.slots("cache_write_tokens", |_| true) {
-                self.set(
-                    "cache_write_1h_tokens",
-                    tier.as_deref(),
-                    above,
-                    cell,
-                    "for an hour too",
-                );
-            }
-        }
-    }
-
-    /// Without a price of its own cached audio costs what cached text costs.
-    fn cached_audio(&mut self) {
-        if self.has("input_audio_tokens") && !self.has("cache_read_audio_tokens") {
-            for ((_, tier, above), cell) in self.slots("cache_read_tokens", |_| true) {
-                self.set(
-                    "cache_read_audio_tokens",
-                    tier.as_deref(),
-                    above,
-                    cell,
-                    "for audio too",
-                );
             }
         }
     }
@@ -260,8 +221,28 @@ mod tests {
         let batch = |meter| price(&grid, meter, Some("batch"), None);
         assert_eq!(batch("cache_read_tokens"), Some(Decimal::from(5)));
         assert_eq!(batch("cache_write_tokens"), Some(Decimal::from(6)));
-        assert_eq!(batch("cache_write_1h_tokens"), Some(Decimal::from(6)));
         assert_eq!(batch("input_image_tokens"), None, "has no price at all");
+    }
+
+    #[test]
+    fn a_batch_bills_kinds_of_cached_input_alike() {
+        let grid = grid(&[
+            ("input_tokens", None, None, 10),
+            ("cache_read_tokens", None, None, 1),
+            ("cache_read_audio_tokens", None, None, 3),
+            ("cache_write_tokens", None, Some(200), 12),
+            ("cache_write_1h_tokens", None, None, 20),
+            ("input_tokens", Some("batch"), None, 5),
+            ("cache_read_tokens", Some("batch"), None, 2),
+        ]);
+        let batch = |meter| price(&grid, meter, Some("batch"), None);
+        assert_eq!(batch("cache_read_audio_tokens"), Some(Decimal::from(2)));
+        assert_eq!(batch("cache_write_1h_tokens"), Some(Decimal::from(5)));
+        assert_eq!(
+            batch("cache_write_tokens"),
+            Some(Decimal::from(5)),
+            "it has a price above a threshold only"
+        );
     }
 
     #[test]

@@ -68,3 +68,21 @@ SELECT u.at, u.tier, p.cost
   FROM (VALUES ('2026-03-12 12:00+00'::timestamptz, NULL), ('2026-03-13 12:00+00', NULL), ('2026-03-13 12:00+00', 'batch')) AS u (at, tier),
        LATERAL wallet.price_usage('{"model":"gen-d","input_tokens":1000000}', 'later_w', service_tier => u.tier, at => u.at) p
  ORDER BY 1, 2 NULLS FIRST;
+-- The names that a model goes by: patterns and names of the provider whose models are called so, and of others behind the provider's name.
+INSERT INTO feed VALUES ('names', '[
+  {"id": "acme", "model_match": {"starts_with": "match-"}, "models": [
+    {"id": "match-4o", "match": {"or": [{"equals": "match-4o"}, {"equals": "match-4o-latest"}, {"starts_with": "match-4o-2"}, {"regex": "^match-4o@\\d+$"}]}, "prices": {"input_mtok": 1}},
+    {"id": "match-4o-mini", "match": {"starts_with": "match-4o-mini"}, "prices": {"input_mtok": {"base": 2, "tiers": [{"start": 10, "price": 20}]}}}]},
+  {"id": "reseller", "models": [
+    {"id": "match-4o", "match": {"or": [{"starts_with": "match-4o"}, {"ends_with": "/match-4o"}, {"and": [{"contains": "a"}, {"contains": "b"}]}]}, "prices": {"input_mtok": 4}}]}]');
+SELECT action, model, meter, new_price, note FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'names'), 'names', '2026-01-01 00:00+00');
+SELECT action, count(*) FROM wallet.import_prices('genai-prices', (SELECT prices FROM feed WHERE name = 'names'), 'names', '2026-01-01 00:00+00') GROUP BY 1 ORDER BY 1;
+SELECT wallet FROM wallet.create_wallet('names_w');
+SELECT wallet.use_price_list('names_w', 'names') IS NOT NULL AS used;
+SELECT u.model, u.provider, regress.outcome(format('SELECT cost FROM wallet.price_usage(%L, ''names_w'')', jsonb_strip_nulls(jsonb_build_object('model', u.model, 'provider', u.provider, 'input_tokens', 1000000)))) AS outcome,
+       CASE WHEN u.model <> 'match-4o@1' THEN (SELECT cost FROM wallet.price_usage(jsonb_strip_nulls(jsonb_build_object('model', u.model, 'provider', u.provider, 'input_tokens', 1000000)), 'names_w')) END AS cost
+  FROM (VALUES ('match-4o-latest', NULL), ('match-4o-2024-08-06', NULL), ('match-4o-2024-08-06', 'acme'), ('match-4o-mini-2024', 'acme'),
+               ('match-4o-2024-08-06', 'reseller'), ('x/match-4o', 'reseller'), ('match-4o', 'reseller'), ('match-4o', 'acme'), ('match-4o@1', 'acme')) AS u (model, provider);
+-- What a model has under its other names is ended with the rule, and kept where the model's prices are wrong.
+SELECT action, model, new_price FROM wallet.import_prices('genai-prices', (SELECT jsonb_set(prices, '{0,models,1,match}', '{"equals": "match-4o-mini"}') FROM feed WHERE name = 'names'), 'names', '2026-02-01 00:00+00') WHERE action NOT IN ('unchanged', 'skipped');
+SELECT action, model, meter, note FROM wallet.import_prices('genai-prices', (SELECT jsonb_set(prices, '{0,models,0,prices,input_mtok}', '"1"') FROM feed WHERE name = 'names'), 'names', '2026-01-15 00:00+00', force => true) WHERE action <> 'unchanged';

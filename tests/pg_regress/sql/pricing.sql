@@ -95,12 +95,20 @@ SELECT usage, cost
                ('{"input_tokens":600,"cache_read_tokens":401,"output_tokens":1}'), ('{"input_tokens":600,"output_tokens":5000}')) AS u (usage),
        wallet.price_usage(usage, model => 'pr-long');
 
--- Stand-ins: reasoning and output_* as output, cache_* and input_* as input, unless priced.
+-- Stand-ins: reasoning and output_* as output, cache_* and input_* as input, unless priced; a kind of cached input as cached input first.
 SELECT usage, cost
   FROM (VALUES ('{"reasoning_tokens":1}'::jsonb), ('{"output_audio_tokens":1}'), ('{"cache_read_tokens":1}'), ('{"cache_write_1h_tokens":1}'), ('{"input_image_tokens":1}')) AS u (usage),
        wallet.price_usage(usage, model => 'pr-long');
 SELECT wallet.set_price('pr-long', 'cache_read_tokens', 0.1, effective_from => '2025-01-01') IS NOT NULL AS set;
 SELECT cost, total_tokens FROM wallet.price_usage('{"model":"pr-long","input_tokens":1,"cache_read_tokens":1,"reasoning_tokens":1}');
+SELECT count(wallet.set_price('pr-cached', meter, price, 1, service_tier => tier, effective_from => '2025-01-01'))
+  FROM (VALUES ('input_tokens', 100, NULL), ('input_audio_tokens', 500, NULL), ('cache_read_tokens', 10, NULL), ('cache_read_tokens', 5, 'batch'), ('cache_write_tokens', 125, NULL)) AS p (meter, price, tier);
+SELECT usage, cost
+  FROM (VALUES ('{"cache_read_audio_tokens":1}'::jsonb), ('{"cache_read_audio_tokens":1,"service_tier":"batch"}'), ('{"cache_write_1h_tokens":1}'),
+               ('{"cache_write_audio_tokens":1}'), ('{"input_image_tokens":1}'), ('{"input_audio_tokens":1}')) AS u (usage),
+       wallet.price_usage(usage, model => 'pr-cached');
+SELECT wallet.set_price('pr-cached', 'cache_read_audio_tokens', 40, effective_from => '2025-01-01') IS NOT NULL AS set;
+SELECT cost FROM wallet.price_usage('{"model":"pr-cached","cache_read_audio_tokens":1,"cache_read_tokens":1}');
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-long","images":1}') $$);
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-long","citation_tokens":1}') $$);
 -- A price of zero is a price.
