@@ -5,6 +5,7 @@
 //! a change, and in the changing transaction at once and again when it rolls back.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -13,41 +14,16 @@ use crate::pricing::chains::Prices;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::{Markup, Markups};
 use crate::pricing::select::{Price, Situation, matches};
-use crate::statement;
 use crate::storage::clock::Timestamp;
-use crate::storage::invalidation;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::jsonb::Json;
+use crate::storage::rows::PriceRow;
+use crate::storage::{invalidation, store};
 
 /// The list that stands behind every other.
 pub const DEFAULT_LIST: &str = "default";
 
 /// Rows and look-ups that a backend keeps; beyond, it starts anew.
 const MAX_SIZE: usize = 1 << 18;
-
-macro_rules! price_query {
-    ($condition:literal) => {
-        concat!(
-            "SELECT price_id, meter, unit_price, per, provider, service, region, service_tier,
-                    above_input_tokens, conditions, effective_from, model
-               FROM wallet.prices
-              WHERE price_list = $1 AND ",
-            $condition
-        )
-    };
-}
-
-statement!(MODEL_PRICES, [TEXTOID, TEXTOID], price_query!("model = $2"));
-statement!(
-    PATTERN_PRICES,
-    [TEXTOID],
-    price_query!("model LIKE '%*%' ORDER BY length(model) DESC, model")
-);
-statement!(
-    MARKUPS,
-    [TEXTOID],
-    "SELECT markup_id, percent, fixed, effective_from FROM wallet.markups WHERE price_list = $1"
-);
 
 type Patterns = Rc<[(String, Rc<Prices>)]>;
 
@@ -97,28 +73,25 @@ fn keep(generation: u64, size: usize, store: impl FnOnce(&mut Book)) {
     });
 }
 
-fn price_of(rows: &Rows, row: usize, list: &str) -> Result<Price> {
-    let conditions = match rows.datum(row, 9) {
-        Some(datum) => match Jsonb(datum).reread("conditions")? {
-            Json::Object(entries) => Conditions::read(entries)?,
-            _ => return Err(Error::internal("the conditions of a price are no object")),
-        },
-        None => Conditions::default(),
+fn price_of(row: PriceRow, list: &str) -> Result<Price> {
+    let Json::Object(entries) = row.conditions else {
+        return Err(Error::internal("the conditions of a price are no object"));
     };
+    let conditions = Conditions::read(entries)?;
     Ok(Price {
-        id: rows.need(row, 0)?,
-        meter: rows.need(row, 1)?,
-        unit_price: rows.opt_decimal(row, 2)?,
-        per: rows.decimal(row, 3)?,
-        provider: rows.get(row, 4),
-        service: rows.get(row, 5),
-        region: rows.get(row, 6),
-        service_tier: rows.get(row, 7),
-        above_input_tokens: rows.get(row, 8),
+        id: row.id,
+        meter: row.meter,
+        unit_price: row.unit_price,
+        per: row.per,
+        provider: row.provider,
+        service: row.service,
+        region: row.region,
+        service_tier: row.service_tier,
+        above_input_tokens: row.above_input_tokens,
         conditions: conditions.keys,
         window: conditions.window,
         minimum: conditions.minimum,
-        effective_from: rows.need(row, 10)?,
+        effective_from: row.effective_from,
         negotiated: list != DEFAULT_LIST,
     })
 }
@@ -135,9 +108,9 @@ fn model_prices(list: &str, model: &str) -> Result<Rc<Prices>> {
     if let Some(prices) = cached {
         return Ok(prices);
     }
-    let rows = MODEL_PRICES.run(&[Value::Text(list), Value::Text(model)])?;
-    let prices = (0..rows.len())
-        .map(|row| price_of(&rows, row, list))
+    let prices = store::read_prices(list, model)?
+        .into_iter()
+        .map(|row| price_of(row, list))
         .collect::<Result<Vec<_>>>()?;
     let prices = Rc::new(Prices::new(prices));
     keep(generation, prices.len(), |book| {
@@ -156,11 +129,13 @@ fn pattern_prices(list: &str) -> Result<Patterns> {
     if let Some(patterns) = cached {
         return Ok(patterns);
     }
-    let rows = PATTERN_PRICES.run(&[Value::Text(list)])?;
+    let mut rows = store::read_pattern_prices(list)?;
+    let count = rows.len();
+    rows.sort_by_cached_key(|row| (Reverse(row.model.chars().count()), row.model.clone()));
     let mut patterns: Vec<(String, Vec<Price>)> = Vec::new();
-    for row in 0..rows.len() {
-        let pattern = rows.need::<String>(row, 11)?;
-        let price = price_of(&rows, row, list)?;
+    for mut row in rows {
+        let pattern = std::mem::take(&mut row.model);
+        let price = price_of(row, list)?;
         match patterns.last_mut() {
             Some((last, prices)) if *last == pattern => prices.push(price),
             _ => patterns.push((pattern, vec![price])),
@@ -170,7 +145,7 @@ fn pattern_prices(list: &str) -> Result<Patterns> {
         .into_iter()
         .map(|(pattern, prices)| (pattern, Rc::new(Prices::new(prices))))
         .collect();
-    keep(generation, rows.len(), |book| {
+    keep(generation, count, |book| {
         book.patterns.insert(list.to_owned(), patterns.clone());
     });
     Ok(patterns)
@@ -183,19 +158,10 @@ fn markups(list: &str) -> Result<Rc<Markups>> {
     if let Some(markups) = cached {
         return Ok(markups);
     }
-    let rows = MARKUPS.run(&[Value::Text(list)])?;
-    let markups = (0..rows.len())
-        .map(|row| {
-            Ok(Markup {
-                id: rows.need(row, 0)?,
-                percent: rows.opt_decimal(row, 1)?,
-                fixed: rows.opt_decimal(row, 2)?,
-                effective_from: rows.need(row, 3)?,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let markups = store::read_markups(list)?;
+    let count = markups.len();
     let markups = Rc::new(Markups::new(markups));
-    keep(generation, rows.len(), |book| {
+    keep(generation, count, |book| {
         book.markups.insert(list.to_owned(), markups.clone());
     });
     Ok(markups)

@@ -10,6 +10,7 @@ use crate::money::{AMOUNT_SCALE, Amount, line_amount};
 use crate::pricing::lines::Line;
 use crate::storage::clock::Timestamp;
 use crate::storage::numeric::not_an_amount;
+pub use crate::storage::rows::Markup;
 
 /// Meter of the line that adds a percentage: its quantity is the amount that is marked up.
 pub const MARKUP: &str = "markup";
@@ -22,19 +23,6 @@ pub const PERCENT: Decimal = Decimal::ONE_HUNDRED;
 /// True for the meters that only markups may have: they were never used.
 pub fn is_markup_meter(meter: &str) -> bool {
     meter == MARKUP || meter == MARKUP_FEE
-}
-
-/// A row of `wallet.markups`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Markup {
-    /// UUIDv7: the later one was recorded later.
-    pub id: [u8; 16],
-    /// Per cent on prices of the default list.
-    pub percent: Option<Decimal>,
-    /// Added once to a charge.
-    pub fixed: Option<Decimal>,
-    /// When it begins.
-    pub effective_from: Timestamp,
 }
 
 impl Markup {

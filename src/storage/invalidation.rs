@@ -19,7 +19,7 @@ thread_local! {
     /// Transaction in which something was cached under a snapshot older than the newest commit.
     static OLD_SNAPSHOT: Cell<Option<u32>> = const { Cell::new(None) };
     /// Relations whose changes count; empty until the first look.
-    static WATCHED: Cell<Option<[pg_sys::Oid; 5]>> = const { Cell::new(None) };
+    static WATCHED: Cell<Option<[pg_sys::Oid; 7]>> = const { Cell::new(None) };
 }
 
 /// Registers the callback; called once, when the library is loaded.
@@ -37,7 +37,7 @@ extern "C-unwind" fn on_relcache(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     let (cached, hot) = match WATCHED.get() {
         Some([prices, wallets, hot @ ..]) => (
             all || relation == prices || relation == wallets,
-            all || relation == wallets || hot.contains(&relation),
+            all || relation == prices || relation == wallets || hot.contains(&relation),
         ),
         None => (true, true),
     };
@@ -87,12 +87,20 @@ pub fn note_caching() {
 }
 
 /// The relations whose changes the caches must hear of.
-fn relations() -> [pg_sys::Oid; 5] {
+fn relations() -> [pg_sys::Oid; 7] {
     // SAFETY: catalog look-ups by name that answer InvalidOid when there is none.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
-        [c"prices", c"wallets", c"allowances", c"ledger", c"limits"]
-            .map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
+        [
+            c"prices",
+            c"wallets",
+            c"allowances",
+            c"ledger",
+            c"limits",
+            c"markups",
+            c"usage_mappings",
+        ]
+        .map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The rows of the hot tables as Rust sees them.
 
+use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use crate::money::Amount;
 use crate::storage::canonical::Canonical;
 use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Json;
 
 /// Id of an allowance; the balance is [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -390,4 +392,46 @@ fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
 /// A uuid as PostgreSQL prints it.
 pub fn uuid_text(bytes: [u8; 16]) -> String {
     uuid::Uuid::from_bytes(bytes).hyphenated().to_string()
+}
+
+/// A row of `wallet.prices`, as far as pricing looks at it.
+#[derive(Clone, Debug)]
+pub struct PriceRow {
+    /// Its id.
+    pub id: [u8; 16],
+    /// The model: a name or a pattern.
+    pub model: String,
+    /// The meter.
+    pub meter: String,
+    /// Price of `per` units; nothing where a price ends.
+    pub unit_price: Option<Decimal>,
+    /// The unit.
+    pub per: Decimal,
+    /// Provider.
+    pub provider: Option<String>,
+    /// Service.
+    pub service: Option<String>,
+    /// Region condition.
+    pub region: Option<String>,
+    /// Service tier condition.
+    pub service_tier: Option<String>,
+    /// Threshold condition.
+    pub above_input_tokens: Option<i64>,
+    /// The other conditions.
+    pub conditions: Json,
+    /// When it begins.
+    pub effective_from: Timestamp,
+}
+
+/// A row of `wallet.markups`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Markup {
+    /// UUIDv7: the later one was recorded later.
+    pub id: [u8; 16],
+    /// Per cent on prices of the default list.
+    pub percent: Option<Decimal>,
+    /// Added once to a charge.
+    pub fixed: Option<Decimal>,
+    /// When it begins.
+    pub effective_from: Timestamp,
 }

@@ -9,8 +9,10 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use crate::error::Result;
 use crate::money::Amount;
 use crate::storage::direct::table::{Access, Table, Which};
-use crate::storage::direct::{lanes, ledger, rules};
-use crate::storage::rows::{AllowanceId, Call, Counted, Entry, Lane, Link, RuleRows, Taking, Used};
+use crate::storage::direct::{lanes, ledger, prices, rules};
+use crate::storage::rows::{
+    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RuleRows, Taking, Used,
+};
 use crate::storage::spi;
 pub use crate::storage::spi::{
     NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window,
@@ -66,6 +68,38 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             rules::read_rules(&wallets, &allowances, &limits, wallet)
         }
         _ => spi::read_rules(wallet),
+    }
+}
+
+/// All prices of an exact name in a list, of all times.
+pub fn read_prices(list: &str, model: &str) -> Result<Vec<PriceRow>> {
+    match direct(Which::Prices, Access::Read) {
+        Some(table) => prices::of_model(&table, list, model),
+        None => spi::read_prices(list, model),
+    }
+}
+
+/// All prices of a list whose model is a pattern, of all times.
+pub fn read_pattern_prices(list: &str) -> Result<Vec<PriceRow>> {
+    match direct(Which::Prices, Access::Read) {
+        Some(table) => prices::of_patterns(&table, list),
+        None => spi::read_pattern_prices(list),
+    }
+}
+
+/// All markups of a list, of all times.
+pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
+    match direct(Which::Markups, Access::Read) {
+        Some(table) => prices::markups(&table, list),
+        None => spi::read_markups(list),
+    }
+}
+
+/// Names and texts of the usage mappings that were set, by name.
+pub fn read_mappings() -> Result<Vec<(String, String)>> {
+    match direct(Which::Mappings, Access::Read) {
+        Some(table) => prices::mappings(&table),
+        None => spi::read_mappings(),
     }
 }
 

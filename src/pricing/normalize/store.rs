@@ -8,16 +8,8 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::pricing::normalize::mapping::{Mapping, Mappings, builtin};
-use crate::statement;
-use crate::storage::invalidation;
-use crate::storage::plan::Run;
 use crate::storage::session::as_owner;
-
-statement!(
-    OWN_MAPPINGS,
-    [],
-    "SELECT name, mapping::text FROM wallet.usage_mappings ORDER BY name"
-);
+use crate::storage::{invalidation, store};
 
 thread_local! {
     static KNOWN: RefCell<Option<(u64, Rc<Mappings>)>> = RefCell::default();
@@ -65,10 +57,9 @@ fn damaged(error: String) -> Error {
 }
 
 fn own() -> Result<Vec<Mapping>> {
-    let rows = OWN_MAPPINGS.run(&[])?;
-    (0..rows.len())
-        .map(|row| {
-            let (name, json): (String, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
+    store::read_mappings()?
+        .into_iter()
+        .map(|(name, json)| {
             Mapping::parse(&name, &json).map_err(|error| {
                 Error::internal(format!(
                     "usage mapping {} cannot be read: {error}",

@@ -14,6 +14,7 @@
 
 pub mod lanes;
 pub mod ledger;
+pub mod prices;
 pub mod rules;
 mod scan;
 pub mod table;

@@ -2,12 +2,14 @@
 
 use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::pg_sys;
+use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::Table;
-use crate::storage::numeric::amount_at;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::{Number, amount_at};
 use crate::storage::plan::{amounts_of, times_of};
 
 /// One key column of an index.
@@ -112,10 +114,20 @@ pub(super) fn scan_now(
     keys: &[Key],
     each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<()> {
+    scan_by(table, 0, keys, each)
+}
+
+/// The same by another of the table's indexes.
+pub(super) fn scan_by(
+    table: &Table,
+    index: usize,
+    keys: &[Key],
+    each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+) -> Result<()> {
     // SAFETY: registered for as long as the scan runs; an error leaves it to the abort.
     unsafe {
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
-        let result = scan(table, table.indexes[0], snapshot, keys, each);
+        let result = scan(table, table.indexes[index], snapshot, keys, each);
         pg_sys::UnregisterSnapshot(snapshot);
         result
     }
@@ -169,6 +181,40 @@ impl Fields {
     pub(super) fn time(&self, column: i16) -> Option<Timestamp> {
         let (datum, is_null) = self.at(column);
         (!is_null).then(|| Timestamp(datum.value() as i64))
+    }
+
+    /// A `timestamptz` that is never NULL.
+    pub(super) fn needed_time(&self, column: i16) -> Timestamp {
+        Timestamp(self.at(column).0.value() as i64)
+    }
+
+    pub(super) fn opt_int8(&self, column: i16) -> Option<i64> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| datum.value() as i64)
+    }
+
+    /// A `jsonb` that is never NULL, valid as long as the row is.
+    pub(super) fn jsonb(&self, column: i16) -> Jsonb {
+        Jsonb(self.at(column).0)
+    }
+
+    /// A `numeric`, or NULL.
+    pub(super) fn opt_decimal(&self, column: i16) -> Result<Option<Decimal>> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a numeric.
+        let number = unsafe { Number::from_datum(datum, is_null) };
+        number
+            .map(|number| {
+                number.to_decimal().ok_or_else(|| {
+                    Error::internal(format!("column {column} has more than 28 digits"))
+                })
+            })
+            .transpose()
+    }
+
+    pub(super) fn decimal(&self, column: i16) -> Result<Decimal> {
+        self.opt_decimal(column)?
+            .ok_or_else(|| Error::internal(format!("column {column} is NULL")))
     }
 
     pub(super) fn uuid(&self, column: i16) -> [u8; 16] {

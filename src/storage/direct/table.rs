@@ -21,7 +21,16 @@ pub enum Which {
     Wallets,
     /// `wallet.limits`, read only
     Limits,
+    /// `wallet.prices`, read only
+    Prices,
+    /// `wallet.markups`, read only
+    Markups,
+    /// `wallet.usage_mappings`, read only
+    Mappings,
 }
+
+/// How many there are.
+const TABLES: usize = 7;
 
 impl Which {
     fn name(self) -> &'static CStr {
@@ -30,6 +39,9 @@ impl Which {
             Which::Ledger => c"ledger",
             Which::Wallets => c"wallets",
             Which::Limits => c"limits",
+            Which::Prices => c"prices",
+            Which::Markups => c"markups",
+            Which::Mappings => c"usage_mappings",
         }
     }
 
@@ -40,6 +52,9 @@ impl Which {
             Which::Ledger => 31,
             Which::Wallets => 20,
             Which::Limits => 15,
+            Which::Prices => 16,
+            Which::Markups => 8,
+            Which::Mappings => 5,
         }
     }
 
@@ -55,6 +70,9 @@ impl Which {
             Which::Ledger => &[c"ledger_pkey", c"ledger_idempotency"],
             Which::Wallets => &[c"wallets_pkey"],
             Which::Limits => &[c"limits_pkey"],
+            Which::Prices => &[c"prices_model", c"prices_pattern"],
+            Which::Markups => &[c"markups_list"],
+            Which::Mappings => &[c"usage_mappings_pkey"],
         }
     }
 }
@@ -88,7 +106,7 @@ struct Fit {
 type Verdict = Cell<Option<(u64, Option<Fit>)>>;
 
 thread_local! {
-    static VERDICTS: [Verdict; 4] = const { [const { Cell::new(None) }; 4] };
+    static VERDICTS: [Verdict; TABLES] = const { [const { Cell::new(None) }; TABLES] };
 }
 
 /// An open table that may be read or written without the executor.
@@ -100,7 +118,7 @@ pub struct Table {
 }
 
 /// The tables that a session has open.
-pub type Opened = Option<[Option<Table>; 4]>;
+pub type Opened = Option<[Option<Table>; TABLES]>;
 
 thread_local! {
     static OPENED: Cell<Opened> = const { Cell::new(None) };
@@ -108,7 +126,7 @@ thread_local! {
 
 /// Begins a session with nothing open and gives what an outer one has.
 pub fn begin() -> Opened {
-    OPENED.replace(Some([None; 4]))
+    OPENED.replace(Some([None; TABLES]))
 }
 
 /// Closes what the session opened and goes back to the outer one.
