@@ -18,7 +18,7 @@ import litellm_usages as theirs
 import psycopg
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "2"))
 #: Their calculator asks this provider's server for a login first.
 NEEDS_LOGIN = "github_copilot"
 

@@ -163,3 +163,27 @@ CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, above_input
 CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, conditions => '[]') $$);
 CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, effective_from => NULL) $$);
 CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, effective_from => '-infinity') $$);
+
+-- Both ways to the price book's tables answer the same: what this backend has found without the executor, another finds by statements.
+SELECT wallet.set_usage_mapping('pr_mapping', '{"shapes": [{"all": ["pr_used"]}], "meters": [{"path": "pr_used", "meter": "input_tokens"}]}') IS NOT NULL AS set;
+SELECT wallet.set_markup('gold', percent => 10) IS NOT NULL AS set;
+UPDATE wallet.wallets SET price_list = 'gold' WHERE wallet_id = 'pr';
+CREATE FUNCTION regress.price_or_error(usage jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN to_jsonb(wallet.price_usage(usage, 'pr', at => '2031-01-01Z'));
+EXCEPTION WHEN OTHERS THEN
+    RETURN to_jsonb(SQLSTATE);
+END $$;
+CREATE TABLE regress.asked AS
+    SELECT jsonb_build_object('model', replace(model, '*', 'x'), meter, 7) AS usage FROM wallet.prices WHERE model LIKE '%pr-%' GROUP BY model, meter
+    UNION ALL SELECT '{"model":"pr-a","pr_used":7}';
+CREATE TABLE regress.answered AS SELECT usage, regress.price_or_error(usage) AS answer FROM regress.asked;
+\c -
+SET wallet.storage = 'spi';
+SELECT count(*) > 30 AS many, count(*) FILTER (WHERE jsonb_typeof(answer) = 'object') > 25 AS priced,
+       count(*) FILTER (WHERE answer IS DISTINCT FROM regress.price_or_error(usage)) AS different
+  FROM regress.answered;
+SELECT wallet.set_usage_mapping('pr_mapping', NULL) IS NOT NULL AS removed;
+UPDATE wallet.wallets SET price_list = 'default' WHERE wallet_id = 'pr';
+DROP TABLE regress.asked, regress.answered;
+DROP FUNCTION regress.price_or_error;
