@@ -40,7 +40,7 @@ AS $$
                'openai.response.service_tier', usage_attributes.service_tier))
            || coalesce((SELECT jsonb_object_agg(n.name, trim_scale(n.quantity)) FROM named n WHERE n.quantity IS NOT NULL), '{}')
 $$;
-COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like.';
+COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like. Errors: 22023.';
 
 CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
@@ -240,7 +240,7 @@ AS $$
               FROM wallet.ledger l
              WHERE l.wallet_id = wallet.readable_wallet(balance_at.wallet) AND l.created_at <= balance_at.at) b
 $$;
-COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to a time: its balance, less what it owed. Errors: 42501, WL003.';
+COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to a time: its balance, less what it owed. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.statement(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
@@ -284,7 +284,7 @@ AS $$
     WINDOW in_order AS (ORDER BY l.part, l.at, l.kind, l.description ROWS UNBOUNDED PRECEDING)
      ORDER BY l.part, l.at, l.kind, l.description
 $$;
-COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time, by the time of booking; charges are summed per day and model. Errors: 42501, WL003.';
+COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time, by the time of booking; charges are summed per day and model. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.forecast(
     wallet text, days integer DEFAULT 30,
@@ -359,7 +359,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION wallet.forecast IS 'How long the balance lasts at the rate of the last eight weeks, and what would make it last so many days. Errors: 42501, WL003.';
+COMMENT ON FUNCTION wallet.forecast IS 'How long the balance lasts at the rate of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.savings(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, models text[] DEFAULT '{}',
@@ -406,7 +406,7 @@ AS $$
      WHERE f.actual IS NOT NULL
      ORDER BY s.saved DESC, f.kind, f.description
 $$;
-COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved. Errors: 42501, WL003.';
+COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30) RETURNS SETOF text
 LANGUAGE plpgsql STABLE

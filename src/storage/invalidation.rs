@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL sends an invalidation message for a relation to every backend when a transaction
 //! that asked for it commits, and processes one's own at each command and again at an abort. A
-//! statement trigger on the tables that caches read asks for it (`sql/schema/caches.sql`); the
+//! statement trigger on the tables that caches read asks for it (`sql/schema/triggers.sql`); the
 //! callback here counts, and a cache that remembers an older count is stale.
 
 use std::cell::Cell;

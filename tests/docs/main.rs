@@ -2,6 +2,7 @@
 
 mod chain;
 mod clients;
+mod errors;
 mod page;
 mod recipes;
 mod reference;
@@ -151,6 +152,12 @@ fn the_error_table_is_the_extensions() {
         let line = format!("| `{state}` | {name} | {meaning} |");
         assert!(README.contains(&line), "README.md lacks {line}");
     }
+}
+
+/// Who follows the guide sees what it says.
+#[test]
+fn the_guide_runs() {
+    page::check("docs/guide.md", Database::empty());
 }
 
 /// What of operations can be run does what the page says.

@@ -128,6 +128,10 @@ impl Page {
         let said = psql(database.name(), &script);
         drop(database);
         drop_roles(&roles);
+        // A page that prints the day is right for a day.
+        for day in days() {
+            assert!(!said.contains(&day), "{} prints {day}", self.name);
+        }
         let said: Vec<Vec<String>> = said.split(MARK).map(tidy).collect();
         assert_eq!(said.len(), examples.len() + 1, "{}:\n{said:#?}", self.name);
         let mut wrong = Vec::new();
@@ -155,6 +159,13 @@ impl Page {
         wrong.reverse();
         assert!(wrong.is_empty(), "{}:\n{}", self.name, wrong.join("\n\n"));
     }
+}
+
+/// Today and tomorrow, when limits reset.
+fn days() -> Vec<String> {
+    let sql = "SELECT (now() AT TIME ZONE 'UTC')::date + n || '' FROM generate_series(0, 1) n";
+    let rows = Database::administrator().query(sql, &[]).expect("the days");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// The lines without the blanks that psql pads with, and without empty ones around them.

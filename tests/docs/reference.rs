@@ -27,13 +27,13 @@ const WIDTH: usize = 110;
 
 /// A function as the catalog has it; the forms of one name stand together.
 #[derive(Default)]
-struct Function {
+pub struct Function {
     does: String,
-    errors: String,
+    pub errors: String,
     level: String,
     writes: bool,
-    has_key: bool,
-    arguments: BTreeSet<String>,
+    pub has_key: bool,
+    pub arguments: BTreeSet<String>,
     signatures: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ const HELPERS: &str = "
                           unnest(p.proargmodes)) WITH ORDINALITY a (type, name, mode, n)
          WHERE a.type IS NOT NULL $$;";
 
-fn catalog(client: &mut Client) -> BTreeMap<String, Function> {
+pub fn catalog(client: &mut Client) -> BTreeMap<String, Function> {
     client.batch_execute(HELPERS).expect("the helpers");
     let mut functions: BTreeMap<String, Function> = BTreeMap::new();
     for row in client.query(CATALOG, &[]).expect("the catalog") {
@@ -260,7 +260,7 @@ fn complaints(
 }
 
 /// The functions that docs/internals.md lists: they are called by others of the extension.
-fn inside() -> BTreeSet<String> {
+pub fn inside() -> BTreeSet<String> {
     let internals = Page::read("docs/internals.md").lines.join("\n");
     let (_, rest) = internals
         .split_once("## Functions that others are made of")

@@ -1,0 +1,189 @@
+//! The errors that a function's comment lists are those that it raises: every call of the API in
+//! situations that refuse it, and with each of its arguments spoilt.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postgres::Client;
+use wallet_tests::{Database, FUNCTIONS, Function, Roles, Scene, state_of};
+
+use crate::reference::{Function as Documented, catalog, inside};
+
+/// What is so before a call, each of which refuses some.
+const SITUATIONS: &[(&str, &str)] = &[
+    ("ordinary", "SELECT 1"),
+    ("frozen", "SELECT wallet.freeze_wallet('own')"),
+    (
+        "closed",
+        "SELECT wallet.freeze_wallet('own'), wallet.unfreeze_wallet('own-frozen');
+         UPDATE wallet.wallets SET status = 'closed' WHERE wallet_id LIKE 'own%'",
+    ),
+    (
+        "spent",
+        "SELECT wallet.adjust('own', -available) FROM wallet.balances WHERE wallet = 'own'",
+    ),
+    (
+        "limited",
+        "SELECT wallet.set_limit('own', 0.000001, 'lifetime')",
+    ),
+    (
+        "without a price",
+        "SELECT wallet.set_price('fn-m', 'input_tokens', NULL)",
+    ),
+    (
+        "nobody but members",
+        "SELECT wallet.update_wallet('own', members_only => true)",
+    ),
+];
+
+/// Literals that are put in the place of each of a call's.
+const SPOILT: &[&str] = &["NULL", "'{}'", "'ghost'", "-1", "'NaN'"];
+
+/// The codes of a comment.
+fn listed<'a>(documented: &'a BTreeMap<String, Documented>, name: &str) -> BTreeSet<&'a str> {
+    let errors = &documented[name].errors;
+    let codes = errors.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut codes: BTreeSet<&str> = codes.filter(|code| code.len() == 5).collect();
+    if errors.contains("charge()") {
+        codes.extend(listed(documented, "charge"));
+    }
+    codes
+}
+
+/// The call with each of its literals in turn replaced by what is given for it.
+fn spoilt(call: &str, by: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut calls = Vec::new();
+    let bytes = call.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let begin = at;
+        match bytes[at] {
+            b'\'' => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != b'\'' {
+                    at += 1;
+                }
+                at += 1;
+            }
+            b'0'..=b'9' if !bytes[at - 1].is_ascii_alphanumeric() => {
+                while at < bytes.len() && (bytes[at].is_ascii_digit() || bytes[at] == b'.') {
+                    at += 1;
+                }
+            }
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        if let Some(other) = by(&call[begin..at]) {
+            calls.push(format!("{}{other}{}", &call[..begin], &call[at..]));
+        }
+    }
+    calls
+}
+
+/// The calls of a function that may be refused, with what is run before.
+fn attempts(scene: &Scene, function: &Function, documented: &Documented) -> Vec<(String, String)> {
+    let call = scene.call(function, "own", None);
+    let mut attempts: Vec<(String, String)> = SITUATIONS
+        .iter()
+        .map(|(_, before)| ((*before).to_owned(), call.clone()))
+        .collect();
+    let mut also = |before: &str, call: String| attempts.push((before.to_owned(), call));
+    also(&call, call.clone());
+    also("SELECT 1", scene.call_with(function, "ghost", "own", None));
+    if documented.arguments.contains("actor") {
+        also("SELECT 1", scene.call(function, "own", Some("viewer")));
+    }
+    for literal in SPOILT {
+        for call in spoilt(&call, |_| Some((*literal).to_owned())) {
+            also("SELECT 1", call);
+        }
+    }
+    let unknown = "'00000000-0000-7000-8000-000000000001'";
+    for call in spoilt(&call, |literal| {
+        (literal.len() == 38).then(|| unknown.to_owned())
+    }) {
+        also("SELECT 1", call);
+    }
+    // The same key for another request.
+    if documented.has_key && call.ends_with(')') {
+        let keyed = |call: &str| format!("{}, idempotency_key => 'k')", &call[..call.len() - 1]);
+        let other = |literal: &str| {
+            let number = literal.parse::<f64>().is_ok();
+            number
+                .then(|| format!("{literal}1"))
+                .or_else(|| Some(format!("{}x'", &literal[..literal.len() - 1])))
+        };
+        for spoilt in spoilt(&call, other) {
+            also(&keyed(&call), keyed(&spoilt));
+        }
+        if documented.arguments.contains("reason") {
+            let reasoned =
+                keyed(&call).replace("idempotency_key", "reason => 'other', idempotency_key");
+            also(&keyed(&call), reasoned);
+        }
+    }
+    attempts
+}
+
+/// The SQLSTATE that a call is refused with by the extension, if it is; nothing stays.
+fn refusal(client: &mut Client, before: &str, call: &str) -> Option<String> {
+    client.batch_execute("BEGIN").expect("begin");
+    // What refuses this refuses the call too.
+    let refused = match client.batch_execute(before) {
+        Ok(()) => client.simple_query(call).err(),
+        Err(_) => None,
+    };
+    client.batch_execute("ROLLBACK").expect("rollback");
+    let error = refused?;
+    let state = state_of(&error);
+    // PostgreSQL's own word about a literal of the wrong type: the call was never made.
+    let about_the_text = matches!(
+        state.as_str(),
+        "22P02" | "42883" | "42601" | "22007" | "42725" | "42804" | "22003"
+    );
+    (!about_the_text).then_some(state)
+}
+
+#[test]
+fn comments_list_the_errors() {
+    let database = Database::new();
+    let (mut client, mut roles) = (database.connect(), Roles::new(&database));
+    let documented = catalog(&mut client);
+    let names = [roles.add("nobody"), roles.add("onlooker")];
+    let scene = Scene::new(&mut client, &["own"], [&names[0], &names[1]]);
+    let grant = format!(
+        "SELECT wallet.grant_access('{}', 'reader', 'own'); SELECT wallet.set_member(w, 'viewer', 'viewer')
+           FROM unnest(ARRAY['own', 'own-peer', 'own-empty', 'own-frozen']) w",
+        names[1]
+    );
+    client.batch_execute(&grant).expect("the scene");
+    let (mut calls, mut refused) = (0, 0);
+    let mut wrong = BTreeMap::new();
+    let inside = inside();
+    for function in FUNCTIONS {
+        if inside.contains(function.name) {
+            continue;
+        }
+        let listed = listed(&documented, function.name);
+        for (before, call) in attempts(&scene, function, &documented[function.name]) {
+            calls += 1;
+            let Some(state) = refusal(&mut client, &before, &call) else {
+                continue;
+            };
+            refused += 1;
+            if !listed.contains(state.as_str()) {
+                wrong
+                    .entry((function.name, state.clone()))
+                    .or_insert(format!("{before}; {call}"));
+            }
+        }
+    }
+    println!("{calls} calls");
+    assert!(refused > calls / 4, "{refused} of {calls} are refused");
+    assert!(
+        wrong.is_empty(),
+        "{} are not listed:\n{wrong:#?}",
+        wrong.len()
+    );
+}
