@@ -56,8 +56,8 @@ COMMENT ON FUNCTION wallet.drop_limit IS 'Drops a limit and what it counted. Err
 COMMENT ON FUNCTION wallet.period_end IS 'When a limit of that period resets after a moment; NULL for one that never does and for a rolling one.';
 COMMENT ON FUNCTION wallet.rolling_used IS 'What is used of a rolling window at a moment, from its slices.';
 COMMENT ON FUNCTION wallet.rolling_frees_at IS 'When the oldest use leaves a rolling window.';
-COMMENT ON FUNCTION wallet.grant_access IS 'Gives a database role a level (reader, charger, billing, admin) on a wallet, or on all. Errors: 22023, 42501, WL009, 42704, WL003.';
-COMMENT ON FUNCTION wallet.revoke_access IS 'Takes a level on a wallet, or on all, back from a database role. Errors: 22023, 42501, WL009, 42704, WL003.';
+COMMENT ON FUNCTION wallet.grant_access IS 'Gives a database role a level (reader, charger, billing, admin) on a wallet, or on all. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.revoke_access IS 'Takes a level on a wallet, or on all, back from a database role. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
 COMMENT ON FUNCTION wallet.error_codes IS 'Every SQLSTATE that the extension raises, with its name and meaning.';
 COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role may read; * is all. Row-level security asks it once a query.';
 

@@ -7,6 +7,8 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, readable_by};
 use crate::args;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::ledger::api::fingerprint;
+use crate::ledger::once::Once;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
@@ -17,11 +19,6 @@ statement!(
     ROLE_EXISTS,
     [TEXTOID],
     "SELECT 1 FROM pg_roles WHERE rolname = $1"
-);
-statement!(
-    WALLET_EXISTS,
-    [TEXTOID],
-    "SELECT 1 FROM wallet.wallets WHERE wallet_id = $1"
 );
 statement!(
     GRANT,
@@ -54,12 +51,26 @@ struct Change<'a> {
     role: &'a str,
     level: Level,
     wallet: &'a str,
+    once: Once<'a>,
+}
+
+impl Change<'_> {
+    /// Does the work, unless its key was used for it before.
+    fn once(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.once.answered()?.is_some() {
+            return Ok(());
+        }
+        work()?;
+        self.once.remember(None)
+    }
 }
 
 fn change<'a>(
+    call: &'static str,
     db_role: Option<&'a str>,
     level: Option<&str>,
     wallet: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
     actor: Option<&str>,
 ) -> Result<Change<'a>> {
     args::name("actor", actor)?;
@@ -69,10 +80,22 @@ fn change<'a>(
             .detail("Rights on money are never granted to everybody.")
             .hint("Grant to a role and make its users members of it."));
     }
+    let level = args::word("level", level, Level::ALL, Level::as_str, &[])?;
+    let wallet = args::required("wallet", wallet)?;
+    let once = Once {
+        wallet: if wallet == ALL_WALLETS { "" } else { wallet },
+        call,
+        key: args::name("idempotency_key", idempotency_key)?,
+        fingerprint: fingerprint(&[
+            ("db_role", Some(role.to_owned())),
+            ("level", Some(level.as_str().to_owned())),
+        ]),
+    };
     Ok(Change {
         role,
-        level: args::word("level", level, Level::ALL, Level::as_str, &[])?,
-        wallet: args::required("wallet", wallet)?,
+        level,
+        wallet,
+        once,
     })
 }
 
@@ -100,13 +123,21 @@ fn grant_access(
     metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
+        let change = change(
+            "grant_access",
+            db_role,
+            level,
+            wallet,
+            idempotency_key,
+            actor,
+        )?;
+        args::document("metadata", metadata)?;
         let Change {
             role,
             level,
             wallet,
-        } = change(db_role, level, wallet, actor)?;
-        args::name("idempotency_key", idempotency_key)?;
-        args::document("metadata", metadata)?;
+            ..
+        } = change;
         enter_audited(
             Level::Admin,
             &Act {
@@ -117,18 +148,17 @@ fn grant_access(
                 metadata,
             },
             |_| {
-                require_role(role)?;
-                if wallet != ALL_WALLETS && WALLET_EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
-                    return Err(Error::wallet_not_found(wallet));
-                }
-                FORGET_NAMESAKE.run(&[Value::Text(role)])?;
-                GRANT.run(&[
-                    Value::Text(wallet),
-                    Value::Text(role),
-                    Value::Text(level.as_str()),
-                    Value::Time(clock::now()),
-                ])?;
-                APPLY.run(&[Value::Text(role)]).map(drop)
+                change.once(|| {
+                    require_role(role)?;
+                    FORGET_NAMESAKE.run(&[Value::Text(role)])?;
+                    GRANT.run(&[
+                        Value::Text(wallet),
+                        Value::Text(role),
+                        Value::Text(level.as_str()),
+                        Value::Time(clock::now()),
+                    ])?;
+                    APPLY.run(&[Value::Text(role)]).map(drop)
+                })
             },
         )
     };
@@ -147,13 +177,21 @@ fn revoke_access(
     metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
+        let change = change(
+            "revoke_access",
+            db_role,
+            level,
+            wallet,
+            idempotency_key,
+            actor,
+        )?;
+        args::document("metadata", metadata)?;
         let Change {
             role,
             level,
             wallet,
-        } = change(db_role, level, wallet, actor)?;
-        args::name("idempotency_key", idempotency_key)?;
-        args::document("metadata", metadata)?;
+            ..
+        } = change;
         enter_audited(
             Level::Admin,
             &Act {
@@ -164,23 +202,25 @@ fn revoke_access(
                 metadata,
             },
             |_| {
-                let values = [
-                    Value::Text(wallet),
-                    Value::Text(role),
-                    Value::Text(level.as_str()),
-                ];
-                if REVOKE.run(&values)?.is_empty() {
-                    return Err(Error::new(
-                        Code::ObjectNotFound,
-                        format!("role {} has no such grant", quoted(role)),
-                    )
-                    .detail(format!("It does not have {} on {wallet}.", level.as_str()))
-                    .hint("See wallet.access_grants for what was granted."));
-                }
-                if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
-                    return Ok(());
-                }
-                APPLY.run(&[Value::Text(role)]).map(drop)
+                change.once(|| {
+                    let values = [
+                        Value::Text(wallet),
+                        Value::Text(role),
+                        Value::Text(level.as_str()),
+                    ];
+                    if REVOKE.run(&values)?.is_empty() {
+                        return Err(Error::new(
+                            Code::ObjectNotFound,
+                            format!("role {} has no such grant", quoted(role)),
+                        )
+                        .detail(format!("It does not have {} on {wallet}.", level.as_str()))
+                        .hint("See wallet.access_grants for what was granted."));
+                    }
+                    if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
+                        return Ok(());
+                    }
+                    APPLY.run(&[Value::Text(role)]).map(drop)
+                })
             },
         )
     };

@@ -1,8 +1,8 @@
 //! What the documents tell is so.
 
+mod calls;
 mod chain;
 mod clients;
-mod errors;
 mod page;
 mod recipes;
 mod reference;

@@ -357,6 +357,77 @@ fn every_function_has_its_section() {
     );
 }
 
+/// View, comment, columns with their types, and of those with a comment name and comment.
+const VIEWS: &str = "
+    SELECT c.relname::text, coalesce(obj_description(c.oid, 'pg_class'), ''),
+           ARRAY(SELECT concat(quote_ident(attname), ' ', short(atttypid)) FROM pg_attribute
+                  WHERE attrelid = c.oid AND attnum > 0 ORDER BY attnum),
+           ARRAY(SELECT format('- `%s`: %s', attname, col_description(attrelid, attnum)) FROM pg_attribute
+                  WHERE attrelid = c.oid AND attnum > 0 AND col_description(attrelid, attnum) IS NOT NULL ORDER BY attnum)
+      FROM pg_class c
+      JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+      JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'
+     WHERE c.relkind = 'v'";
+
+/// A section of docs/reference/views.md is the catalog's as a whole.
+fn view_section(comment: &str, columns: &[String], commented: Vec<String>) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        comment.to_owned(),
+        String::new(),
+        "```".to_owned(),
+    ];
+    let columns = broken("", &columns.join(", "), 0);
+    lines.extend(columns.lines().map(str::to_owned));
+    lines.extend(["```".to_owned(), String::new()]);
+    if !commented.is_empty() {
+        lines.extend(commented);
+        lines.push(String::new());
+    }
+    lines
+}
+
+#[test]
+fn every_view_has_its_section() {
+    let _turn = turn(recording());
+    let database = Database::new();
+    let mut client = database.connect();
+    client.batch_execute(HELPERS).expect("the helpers");
+    let mut views: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in client.query(VIEWS, &[]).expect("the views") {
+        let (comment, columns): (String, Vec<String>) = (row.get(1), row.get(2));
+        views.insert(row.get(0), view_section(&comment, &columns, row.get(3)));
+    }
+    let mut page = Page::read("docs/reference/views.md");
+    let mut wrong = Vec::new();
+    for (name, section) in sections(&page).into_iter().rev() {
+        let Some(expected) = views.remove(&name) else {
+            wrong.push(format!("### {name}: there is no such view"));
+            continue;
+        };
+        let found = section.start + 1..section.end;
+        let same = page.lines[found.clone()].join("\n").trim() == expected.join("\n").trim();
+        if !same && recording() {
+            page.lines.splice(found, expected);
+        } else if !same {
+            wrong.push(format!("### {name} is not\n{}", expected.join("\n")));
+        }
+    }
+    if recording() {
+        page.write();
+    }
+    wrong.extend(
+        views
+            .keys()
+            .map(|name| format!("the view {name} has no section")),
+    );
+    assert!(
+        wrong.is_empty(),
+        "docs/reference/views.md:\n{}",
+        wrong.join("\n")
+    );
+}
+
 /// A page a test, so that they run beside each other.
 macro_rules! examples {
     ($($test:ident => $page:literal)*) => {

@@ -50,7 +50,7 @@ SELECT count(wallet.charge('rep_even', amount => 10, event_at => now() - n * int
 SELECT daily_burn, days_left, runs_out_at::date - current_date BETWEEN 9 AND 10 AS in_ten_days, earliest <= runs_out_at AS earliest, latest >= runs_out_at AS latest, suggested_topup, basis FROM wallet.forecast('rep_even');
 SELECT wallet FROM wallet.create_wallet('rep_week');
 SELECT balance FROM wallet.fund('rep_week', 1000);
-SELECT count(wallet.charge('rep_week', amount => 10, event_at => d)) FROM generate_series(now() - interval '35 days', now() - interval '1 day', '1 day') d WHERE extract(isodow FROM d AT TIME ZONE 'UTC') < 6;
+SELECT count(wallet.charge('rep_week', amount => 10, event_at => now() - n * interval '24 hours')) FROM generate_series(1, 35) n WHERE extract(isodow FROM (now() - n * interval '24 hours') AT TIME ZONE 'UTC') < 6;
 SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
 -- Money for ages: once four weeks are known, and where the days would be more than a time can be.
 SELECT balance FROM wallet.fund('rep_week', 100000);

@@ -1,9 +1,9 @@
-//! The errors that a function's comment lists are those that it raises: every call of the API in
-//! situations that refuse it, and with each of its arguments spoilt.
+//! What the reference says of errors and retries, by every call of the API: in situations that refuse
+//! it, with each of its arguments spoilt, and made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postgres::Client;
+use postgres::{Client, SimpleQueryMessage};
 use wallet_tests::{Database, FUNCTIONS, Function, Roles, Scene, state_of};
 
 use crate::reference::{Function as Documented, catalog, inside};
@@ -186,4 +186,81 @@ fn comments_list_the_errors() {
         "{} are not listed:\n{wrong:#?}",
         wrong.len()
     );
+}
+
+/// Columns by name, as text.
+type Row = Vec<(String, Option<String>)>;
+
+/// The rows of a query, without what a retry says otherwise: that it is one, and no secret.
+fn rows(client: &mut Client, sql: &str) -> Result<Vec<Row>, String> {
+    let messages = client.simple_query(sql).map_err(|error| state_of(&error))?;
+    let rows = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let rows = rows
+        .map(|row| {
+            let columns = row.columns().iter().enumerate();
+            columns
+                .map(|(number, column)| {
+                    (column.name().to_owned(), row.get(number).map(str::to_owned))
+                })
+                .filter(|(name, _)| !["replayed", "secret"].contains(&name.as_str()))
+                .collect()
+        })
+        .collect();
+    Ok(rows)
+}
+
+/// What a retry does not repeat, as the sections of these functions say.
+const NOT_REPEATED: &[(&str, &str)] = &[
+    ("complete_topup", "balance"),
+    ("fail_funding", "balance"),
+    ("fail_topup", "balance"),
+    ("reverse_funding", "taken"),
+    ("void_grant", "balance"),
+];
+
+/// "Retry: the first result": the same call with the same key, after another one that would change
+/// the answer, answers as the first did.
+#[test]
+fn a_retry_gets_the_first_result() {
+    let database = Database::new();
+    let (mut client, mut roles) = (database.connect(), Roles::new(&database));
+    let documented = catalog(&mut client);
+    let names = [roles.add("nobody"), roles.add("onlooker")];
+    let scene = Scene::new(&mut client, &["own"], [&names[0], &names[1]]);
+    let grant = "SELECT wallet.grant_access($1, 'reader', 'own')";
+    client
+        .query(grant, &[&names[1]])
+        .expect("a grant to take back");
+    let (mut calls, mut wrong) = (0, Vec::new());
+    for function in FUNCTIONS {
+        // An import says what it did to the prices: the second one nothing.
+        let has_key = documented[function.name].has_key && function.call.contains("{a}");
+        if !has_key || function.name == "import_prices" {
+            continue;
+        }
+        let call = scene.call(function, "own", None);
+        let keyed = format!("{}, idempotency_key => 'k')", &call[..call.len() - 1]);
+        client.batch_execute("BEGIN").expect("begin");
+        let repeated = |(name, _): &(String, Option<String>)| {
+            !NOT_REPEATED.contains(&(function.name, name.as_str()))
+        };
+        let mut first =
+            rows(&mut client, &keyed).unwrap_or_else(|state| panic!("{keyed}: {state}"));
+        let another = "SELECT wallet.adjust('own', 1)";
+        client.batch_execute(another).expect("another call");
+        let mut second = rows(&mut client, &keyed);
+        for row in first.iter_mut().chain(second.iter_mut().flatten()) {
+            row.retain(repeated);
+        }
+        client.batch_execute("ROLLBACK").expect("rollback");
+        if second.as_ref() != Ok(&first) {
+            wrong.push(format!("{keyed}\n{first:?}\n{second:?}"));
+        }
+        calls += 1;
+    }
+    assert!(wrong.is_empty(), "of {calls} calls:\n{}", wrong.join("\n"));
+    assert!(calls > 40, "{calls} calls");
 }
