@@ -11,10 +11,10 @@ COMMENT ON FUNCTION wallet.fail_funding IS 'Ends a pending funding that no money
 COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back a funding that failed late or was charged back: what is there leaves the balance, the rest becomes a debt. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets what one unit of a currency is worth in another from a date on, and returns the rate''s id. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.create_voucher IS 'Makes a voucher code that wallets can redeem, and returns its id; only the code''s hash is kept. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL009, WL003, WL006, WL014, WL004.';
+COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back what is left of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again every period; an amount of zero stops it. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
-COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL005, WL001, WL002.';
+COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 where nothing is a meter, WL005, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'The name of a wallet that the caller may read; reports ask it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Says how what no team used is split over the teams: none, even, use, fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Asks for the event wallet_run_out_near when the money lasts fewer days than that; NULL asks no more. Errors: 22023, 42501, WL009, WL003, WL006.';
