@@ -1,7 +1,7 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
-	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-callgrind \
+	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-large bench-callgrind \
 	test-oracle torture package clean
 
 help: ## this list
@@ -71,6 +71,9 @@ fmt: ## format the Rust sources
 
 bench: setup ## measure
 	@scripts/bench.sh
+
+bench-large: setup ## measure on a ledger of ten million charges
+	@scripts/bench-large.sh
 
 bench-callgrind: setup ## count the instructions of a charge; RECORD=1 records them
 	@scripts/bench-callgrind.sh $(if $(RECORD),record)

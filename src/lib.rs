@@ -129,13 +129,24 @@ extension_sql_file!(
     requires = ["members"]
 );
 extension_sql_file!(
+    "../sql/schema/usage.sql",
+    name = "usage",
+    requires = [
+        "audit",
+        ledger::api::entry_lines,
+        ledger::api::entry_tokens,
+        reporting::api::readable_wallet
+    ]
+);
+extension_sql_file!(
     "../sql/schema/reports.sql",
     name = "reports",
     requires = [
-        "audit",
+        "usage",
         reporting::api::readable_wallet,
         reporting::api::prune_windows,
         reporting::api::sweep_expired,
+        reporting::rollups::roll_up,
         reporting::run_out::set_run_out_alert,
         reporting::run_out::announce_run_outs,
         pricing::api::price_usage,

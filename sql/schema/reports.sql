@@ -2,96 +2,6 @@
 -- Each function asks readable_wallet() first, which raises where the wallet is not the caller's to
 -- read; the rows come through the views, under row-level security.
 
-CREATE FUNCTION wallet.usage_attributes(
-    lines jsonb, model text, provider text DEFAULT NULL, service_tier text DEFAULT NULL)
-RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, wallet, pg_temp
-AS $$
-    WITH used AS (
-        SELECT line ->> 'meter' AS meter, sum((line ->> 'quantity')::numeric) AS quantity,
-               line ->> 'meter' LIKE E'%\\_tokens' AS tokens
-          FROM jsonb_array_elements(usage_attributes.lines) line
-         WHERE line ->> 'meter' NOT IN ('markup', 'markup_fee')
-         GROUP BY 1
-    ), named AS (
-        -- The totals of OpenTelemetry include their parts, as those of the providers do.
-        SELECT 'gen_ai.usage.input_tokens' AS name, sum(u.quantity) AS quantity FROM used u WHERE u.tokens AND u.meter ~ '^(input|cache)'
-         UNION ALL
-        SELECT 'gen_ai.usage.output_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter !~ '^(input|cache)'
-         UNION ALL
-        SELECT 'gen_ai.usage.cache_read.input_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter ~ '^cache_read'
-         UNION ALL
-        SELECT 'gen_ai.usage.cache_creation.input_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter ~ '^cache_write'
-         UNION ALL
-        SELECT 'gen_ai.usage.reasoning.output_tokens', sum(u.quantity) FROM used u WHERE u.meter = 'reasoning_tokens'
-         UNION ALL
-        -- What the convention has no name for.
-        SELECT 'wallet.usage.' || u.meter, u.quantity FROM used u
-         WHERE u.meter NOT IN ('input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'reasoning_tokens')
-    )
-    SELECT jsonb_strip_nulls(jsonb_build_object(
-               'gen_ai.request.model', usage_attributes.model,
-               'gen_ai.provider.name', coalesce(
-                   jsonb_build_object('gemini', 'gcp.gemini', 'vertex_ai', 'gcp.vertex_ai', 'bedrock', 'aws.bedrock',
-                                      'azure', 'azure.ai.openai', 'azure_ai', 'azure.ai.inference', 'mistral', 'mistral_ai',
-                                      'xai', 'x_ai', 'watsonx', 'ibm.watsonx.ai') ->> usage_attributes.provider,
-                   usage_attributes.provider),
-               'openai.response.service_tier', usage_attributes.service_tier))
-           || coalesce((SELECT jsonb_object_agg(n.name, trim_scale(n.quantity)) FROM named n WHERE n.quantity IS NOT NULL), '{}')
-$$;
-COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like. Errors: 22023.';
-
-CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
-SELECT l.wallet_id AS wallet,
-       l.entry_id,
-       coalesce(l.event_at, l.created_at) AS event_at,
-       l.created_at,
-       l.user_id, l.team, l.service, l.model, l.region, l.provider, l.service_tier, l.key_id, l.tags,
-       -- What prices a charge later is no request of its own, nor is what gives one back.
-       CASE WHEN l.kind = 'c' AND l.call <> 'p' THEN 1 ELSE 0 END AS requests,
-       coalesce(t.input_tokens, 0) AS input_tokens,
-       coalesce(t.output_tokens, 0) AS output_tokens,
-       coalesce(t.input_tokens, 0) + coalesce(t.output_tokens, 0) AS tokens,
-       CASE l.kind WHEN 'c' THEN -l.amount ELSE 0 END AS cost,
-       CASE l.kind WHEN 'r' THEN l.amount ELSE 0 END AS refunded,
-       CASE WHEN l.lines IS NOT NULL THEN
-            wallet.usage_attributes(wallet.entry_lines(l.lines), l.model, l.provider, l.service_tier)
-       END AS attributes
-  FROM wallet.ledger l
-  LEFT JOIN LATERAL (
-        SELECT sum(q.quantity) FILTER (WHERE q.meter ~ '^(input|cache)') AS input_tokens,
-               sum(q.quantity) FILTER (WHERE q.meter !~ '^(input|cache)') AS output_tokens
-          FROM (SELECT line ->> 'meter' AS meter, (line ->> 'quantity')::numeric AS quantity
-                  FROM jsonb_array_elements(wallet.entry_lines(l.lines)) line) q
-         WHERE q.meter LIKE E'%\\_tokens'
-       -- A charge that was priced later has its tokens in the entry that priced it.
-       ) t ON l.kind = 'c' AND l.lines IS NOT NULL
- WHERE l.kind IN ('c', 'r');
-COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
-COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
-COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output of every kind: plain, reasoning, audio, images.';
-COMMENT ON COLUMN wallet.usage_entries.attributes IS 'What was used, in the names of OpenTelemetry; NULL of a charge by amount.';
-
-CREATE VIEW wallet.usage_daily WITH (security_invoker = true) AS
-SELECT (u.event_at AT TIME ZONE w.time_zone)::date AS day,
-       u.wallet,
-       u.team,
-       u.user_id,
-       u.service,
-       u.model,
-       sum(u.requests)::bigint AS requests,
-       sum(u.input_tokens)::bigint AS input_tokens,
-       sum(u.output_tokens)::bigint AS output_tokens,
-       sum(u.tokens)::bigint AS tokens,
-       round(sum(u.cost), greatest(min_scale(sum(u.cost)), 2)) AS cost,
-       round(sum(u.refunded), greatest(min_scale(sum(u.refunded)), 2)) AS refunded
-  FROM wallet.usage_entries u
-  JOIN wallet.wallets w ON w.wallet_id = u.wallet
- GROUP BY 1, 2, 3, 4, 5, 6;
-COMMENT ON VIEW wallet.usage_daily IS 'Use by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
-COMMENT ON COLUMN wallet.usage_daily.refunded IS 'What was given back on that day; cost is what was charged.';
-
 CREATE FUNCTION wallet.usage_by(
     wallet text, dimension text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
     OUT value text, OUT requests bigint, OUT tokens bigint, OUT cost numeric, OUT average_cost numeric,
@@ -101,6 +11,11 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    zone text;
+    first_day date;
+    next_day date;
+    by_days boolean;
 BEGIN
     PERFORM wallet.readable_wallet(usage_by.wallet);
     IF dimension IS NULL OR dimension NOT IN ('user', 'team', 'model', 'service', 'region', 'key', 'hour', 'day')
@@ -110,25 +25,38 @@ BEGIN
             DETAIL = 'Known are: user, team, model, service, region, key, hour, day, tag:NAME.',
             HINT = 'Give one of these as dimension.';
     END IF;
+    SELECT w.time_zone INTO zone FROM wallet.wallets w WHERE w.wallet_id = usage_by.wallet;
+    first_day := coalesce(wallet.day_begun("from", zone), CASE WHEN "from" IS NULL THEN '-infinity'::date END);
+    next_day := coalesce(wallet.day_begun("to", zone), CASE WHEN "to" IS NULL THEN 'infinity'::date END);
+    -- Roll-ups know whole days, and neither hours nor tags.
+    by_days := first_day IS NOT NULL AND next_day IS NOT NULL AND dimension <> 'hour' AND dimension NOT LIKE 'tag:%';
     RETURN QUERY
         SELECT g.value, g.requests, g.tokens,
                round(g.cost, greatest(min_scale(g.cost), 2)),
                trim_scale(round(g.cost / nullif(g.requests, 0), 12)),
                trim_scale(round(g.cost / nullif(sum(g.cost) OVER (), 0), 6)),
                round(g.refunded, greatest(min_scale(g.refunded), 2))
-          FROM (SELECT CASE usage_by.dimension
-                           WHEN 'user' THEN u.user_id WHEN 'team' THEN u.team WHEN 'model' THEN u.model
-                           WHEN 'service' THEN u.service WHEN 'region' THEN u.region WHEN 'key' THEN u.key_id::text
-                           WHEN 'hour' THEN to_char(u.event_at AT TIME ZONE w.time_zone, 'YYYY-MM-DD HH24:00')
-                           WHEN 'day' THEN to_char(u.event_at AT TIME ZONE w.time_zone, 'YYYY-MM-DD')
-                           ELSE u.tags ->> substr(usage_by.dimension, 5) END AS value,
-                       sum(u.requests)::bigint AS requests, sum(u.tokens)::bigint AS tokens,
+          FROM (SELECT u.value, sum(u.requests)::bigint AS requests, sum(u.tokens)::bigint AS tokens,
                        sum(u.cost) AS cost, sum(u.refunded) AS refunded
-                  FROM wallet.usage_entries u
-                  JOIN wallet.wallets w ON w.wallet_id = u.wallet
-                 WHERE u.wallet = usage_by.wallet
-                   AND (usage_by."from" IS NULL OR u.event_at >= usage_by."from")
-                   AND (usage_by."to" IS NULL OR u.event_at < usage_by."to")
+                  FROM (SELECT CASE usage_by.dimension
+                                   WHEN 'user' THEN d.user_id WHEN 'team' THEN d.team WHEN 'model' THEN d.model
+                                   WHEN 'service' THEN d.service WHEN 'region' THEN d.region WHEN 'key' THEN d.key_id::text
+                                   ELSE to_char(d.day, 'YYYY-MM-DD') END AS value,
+                               d.requests, d.input_tokens + d.output_tokens AS tokens, d.cost, d.refunded
+                          FROM wallet.usage_days d
+                         WHERE by_days AND d.wallet = usage_by.wallet AND d.day >= first_day AND d.day < next_day
+                         UNION ALL
+                        SELECT CASE usage_by.dimension
+                                   WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team WHEN 'model' THEN e.model
+                                   WHEN 'service' THEN e.service WHEN 'region' THEN e.region WHEN 'key' THEN e.key_id::text
+                                   WHEN 'hour' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD HH24:00')
+                                   WHEN 'day' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD')
+                                   ELSE e.tags ->> substr(usage_by.dimension, 5) END,
+                               e.requests, e.tokens, e.cost, e.refunded
+                          FROM wallet.usage_entries e
+                         WHERE NOT by_days AND e.wallet = usage_by.wallet
+                           AND (usage_by."from" IS NULL OR e.event_at >= usage_by."from")
+                           AND (usage_by."to" IS NULL OR e.event_at < usage_by."to")) u
                  GROUP BY 1) g
          ORDER BY g.cost DESC, g.value;
 END
@@ -185,11 +113,8 @@ BEGIN
           FROM wallet.wallets w LEFT JOIN wallet.chargeback_rules r ON r.wallet_id = w.wallet_id
          WHERE w.wallet_id = chargeback.wallet
     ), direct AS (
-        SELECT u.team, sum(u.requests)::bigint AS requests, sum(u.tokens)::bigint AS tokens,
-               sum(u.cost) AS cost, sum(u.refunded) AS refunded
-          FROM wallet.usage_entries u, bounds b
-         WHERE u.wallet = chargeback.wallet AND u.event_at >= b.first AND u.event_at < b.last
-         GROUP BY u.team
+        SELECT u.value AS team, u.requests, u.tokens, u.cost, u.refunded
+          FROM bounds b CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', b.first, b.last) u
     ), pool AS (
         SELECT coalesce(sum(d.cost), 0) AS cost FROM direct d WHERE d.team IS NULL
     ), teams AS (
@@ -236,9 +161,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
     SELECT round(b.balance, greatest(min_scale(b.balance), 2))
-      FROM (SELECT coalesce(sum(l.amount), 0) AS balance
-              FROM wallet.ledger l
-             WHERE l.wallet_id = wallet.readable_wallet(balance_at.wallet) AND l.created_at <= balance_at.at) b
+      FROM (SELECT wallet.booked_before(wallet.readable_wallet(balance_at.wallet), balance_at.at + interval '1 microsecond') AS balance) b
 $$;
 COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to a time: its balance, less what it owed. Errors: 22023, 42501, WL003.';
 
@@ -254,23 +177,28 @@ AS $$
                coalesce(statement."to", statement_timestamp()) AS last
           FROM wallet.wallets w
          WHERE w.wallet_id = wallet.readable_wallet(statement.wallet)
+    ), booked AS (
+        SELECT l.*
+          FROM w
+         CROSS JOIN LATERAL wallet.booked_ids(w.wallet_id, w.first, w.last) r
+          JOIN wallet.ledger l ON l.wallet_id = w.wallet_id AND l.entry_id BETWEEN r.first_id AND r.last_id
+                              AND l.created_at >= w.first AND l.created_at < w.last
     ), movements AS (
         -- Charges of a day and a model are one line.
         SELECT max(l.created_at) AS at, 'charge' AS kind,
                format('%s, %s %s', coalesce(l.model, l.service, 'usage'), count(*),
                       CASE count(*) WHEN 1 THEN 'charge' ELSE 'charges' END) AS description,
                sum(l.amount) AS amount
-          FROM wallet.ledger l, w
-         WHERE l.wallet_id = w.wallet_id AND l.kind = 'c' AND l.created_at >= w.first AND l.created_at < w.last
+          FROM booked l, w
+         WHERE l.kind = 'c'
          GROUP BY (l.created_at AT TIME ZONE w.time_zone)::date, coalesce(l.model, l.service, 'usage')
          UNION ALL
         SELECT e.created_at, e.kind, concat_ws(', ', e.contra, e.reference, e.reason), e.amount
-          FROM wallet.entries e, w
-         WHERE e.wallet = w.wallet_id AND e.kind <> 'charge' AND e.created_at >= w.first AND e.created_at < w.last
+          FROM booked l JOIN wallet.entries e ON e.wallet = l.wallet_id AND e.entry_id = l.entry_id
+         WHERE l.kind <> 'c'
     ), lines AS (
         SELECT 0 AS part, w.first AS at, 'opening' AS kind, 'opening balance' AS description, NULL::numeric AS amount,
-               (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger l
-                 WHERE l.wallet_id = w.wallet_id AND l.created_at < w.first) AS change
+               wallet.booked_before(w.wallet_id, w.first) AS change
           FROM w
          UNION ALL
         SELECT 1, m.at, m.kind, m.description, m.amount, m.amount FROM movements m
@@ -310,12 +238,15 @@ BEGIN
      WHERE w.wallet_id = forecast.wallet;
     -- Whole days, the newest first, back to the first use and eight weeks at most.
     SELECT array_agg(coalesce(u.net, 0) ORDER BY d.day DESC) INTO history
-      FROM (SELECT min((u.event_at AT TIME ZONE zone)::date) AS first FROM wallet.usage_entries u WHERE u.wallet = forecast.wallet) f
-     CROSS JOIN LATERAL generate_series(greatest(f.first, today - 56), today - 1, interval '1 day') AS d(day)
-      LEFT JOIN (SELECT (u.event_at AT TIME ZONE zone)::date AS day, sum(u.cost - u.refunded) AS net
-                   FROM wallet.usage_entries u
-                  WHERE u.wallet = forecast.wallet AND u.event_at >= (today - 56)::timestamp AT TIME ZONE zone
-                  GROUP BY 1) u ON u.day = d.day::date;
+      FROM (SELECT min(s.day) AS first, array_agg(s.day) AS days, array_agg(s.net) AS nets
+              FROM (SELECT u.day, sum(u.cost - u.refunded) AS net
+                      FROM wallet.usage_days u
+                     WHERE u.wallet = forecast.wallet AND u.day >= today - 56
+                     GROUP BY 1) s) f
+     CROSS JOIN LATERAL generate_series(
+           CASE WHEN EXISTS (SELECT FROM wallet.usage_days u WHERE u.wallet = forecast.wallet AND u.day < today - 56)
+                THEN today - 56 ELSE f.first END, today - 1, interval '1 day') AS d(day)
+      LEFT JOIN LATERAL unnest(f.days, f.nets) AS u(day, net) ON u.day = d.day::date;
     n := coalesce(array_length(history, 1), 0);
     IF n < 3 THEN
         basis := 'not enough data';
@@ -454,7 +385,9 @@ BEGIN
                       repeat('#', CASE WHEN max(d.cost) OVER () > 0 THEN ceil(40 * d.cost / max(d.cost) OVER ())::integer ELSE 0 END))
           FROM (SELECT g.day::date AS day, coalesce(sum(u.cost), 0) AS cost
                   FROM generate_series(today - report.days + 1, today, interval '1 day') g(day)
-                  LEFT JOIN wallet.usage_daily u ON u.wallet = report.wallet AND u.day = g.day::date
+                  LEFT JOIN (SELECT u.day, sum(u.cost) AS cost FROM wallet.usage_days u
+                              WHERE u.wallet = report.wallet AND u.day BETWEEN today - report.days + 1 AND today
+                              GROUP BY 1) u ON u.day = g.day::date
                  GROUP BY 1) d
          ORDER BY d.day;
     RETURN QUERY
@@ -549,6 +482,9 @@ BEGIN
     task := 'wallets whose holds or grants had expired';
     done := wallet.sweep_expired();
     RETURN NEXT;
+    task := 'roll-ups of closed days';
+    done := wallet.roll_up();
+    RETURN NEXT;
     task := 'alerts that money runs out';
     done := wallet.announce_run_outs();
     RETURN NEXT;
@@ -557,4 +493,4 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION wallet.maintain IS 'Books what expired, tells who asked that money runs out, and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.maintain IS 'Books what expired, rolls up closed days, tells who asked that money runs out, and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';

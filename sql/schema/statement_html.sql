@@ -39,7 +39,10 @@ BEGIN
     ), daily AS MATERIALIZED (
         SELECT d.day::date AS day, coalesce(sum(u.cost), 0) AS cost
           FROM generate_series(date_trunc('month', month::timestamp), date_trunc('month', month::timestamp) + interval '1 month - 1 day', interval '1 day') d(day)
-          LEFT JOIN wallet.usage_daily u ON u.wallet = statement_html.wallet AND u.day = d.day::date
+          LEFT JOIN (SELECT u.day, sum(u.cost) AS cost FROM wallet.usage_days u
+                      WHERE u.wallet = statement_html.wallet AND u.day >= date_trunc('month', month::timestamp)::date
+                        AND u.day < (date_trunc('month', month::timestamp) + interval '1 month')::date
+                      GROUP BY 1) u ON u.day = d.day::date
          GROUP BY 1
     ), top AS (
         SELECT greatest(max(d.cost), 0.01) AS cost FROM daily d

@@ -3,6 +3,7 @@
 use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Inet, Uuid, default};
+use rust_decimal::Decimal;
 
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
@@ -19,7 +20,7 @@ use crate::pricing::markup::is_markup_meter;
 use crate::pricing::stored;
 use crate::pricing::unknown::UnknownPrice;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
+use crate::storage::numeric::{Number, Quantity};
 use crate::storage::row::{BalanceRow, text};
 
 composite!(
@@ -469,6 +470,21 @@ fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
         json.decimal(&line.meter, line.quantity);
     }
     json.finish_object()
+}
+
+/// The tokens of an entry: of input of every kind, or of output of every kind. It asks no SQL, and setting a
+/// search path would cost many times what it does.
+#[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
+fn entry_tokens(lines: &[u8], input: bool) -> Quantity {
+    let of_input = |meter: &str| meter.starts_with("input") || meter.starts_with("cache");
+    let tokens = stored::parts(lines).and_then(|lines| {
+        lines
+            .iter()
+            .filter(|line| line.meter.ends_with("_tokens") && of_input(&line.meter) == input)
+            .try_fold(Decimal::ZERO, |sum, line| sum.checked_add(line.quantity))
+            .ok_or_else(|| stored::damaged("Their quantities are too large."))
+    });
+    Quantity(tokens.or_raise())
 }
 
 /// What an HTTP response can say about a charge: one row a header.

@@ -59,7 +59,8 @@ pub fn parts(bytes: &[u8]) -> Result<Vec<StoredLine>> {
     decode(bytes).ok_or_else(|| damaged("They cannot be read."))
 }
 
-fn damaged(detail: impl Into<String>) -> Error {
+/// What is not the lines of an entry.
+pub fn damaged(detail: impl Into<String>) -> Error {
     Error::argument("these are not the lines of an entry")
         .detail(detail)
         .hint("Pass the column lines of wallet.ledger as it is; verify() checks what is stored.")

@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod journal;
+pub mod rollups;
 pub mod run_out;

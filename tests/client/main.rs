@@ -20,6 +20,7 @@ mod named_regressions;
 mod notify;
 mod prices;
 mod refusals;
+mod rollups;
 mod several;
 mod stale;
 mod statement_page;

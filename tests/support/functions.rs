@@ -105,8 +105,12 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "price_usage", r#"wallet.price_usage('{"model":"fn-m","input_tokens":5}', {w})"#),
     f(Reader, Wallet, "compare_models", r#"wallet.compare_models('{"model":"fn-m","input_tokens":5}', '{fn-m}', {w})"#),
     f(Reader, Rows, "verify_chain", "wallet.verify_chain({w})"),
+    f(Reader, Wallet, "booked_before", "wallet.booked_before({w}, 'now')"),
+    f(Reader, Wallet, "booked_ids", "wallet.booked_ids({w}, '-infinity', 'infinity')"),
     f(Reader, Rows, "lots_now", "wallet.lots_now({w})"),
     f(Reader, Rows, "payments_of", "wallet.payments_of({w})"),
+    f(Reader, Wallet, "unrolled_from", "wallet.unrolled_from({w})"),
+    f(Reader, Wallet, "usage_unrolled", "wallet.usage_unrolled({w})"),
     f(Reader, Any, "digest", "wallet.digest()"),
     f(Reader, Any, "entry_lines", "wallet.entry_lines({lines})"),
     f(Reader, Any, "entry_usage", "wallet.entry_usage('fn-m', {lines})"),
@@ -116,6 +120,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "readable_wallets", "wallet.readable_wallets()"),
     f(Reader, Any, "rolling_frees_at", "wallet.rolling_frees_at({slices}, 'now')"),
     f(Reader, Any, "rolling_used", "wallet.rolling_used({slices}, 'now')"),
+    f(Reader, Any, "day_begun", "wallet.day_begun('2026-03-01Z', 'UTC')"),
+    f(Reader, Any, "entry_tokens", "wallet.entry_tokens({lines}, true)"),
     f(Reader, Any, "usage_attributes", "wallet.usage_attributes('[]', 'fn-m')"),
     f(Charger, Wallet, "charge", r#"wallet.charge({w}, '{"model":"fn-m","input_tokens":5}'{a})"#),
     f(Charger, Wallet, "charge_batch", r#"wallet.charge_batch({w}, '[{"amount":1}]'{a})"#),
@@ -171,6 +177,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, All, "import_prices", r#"wallet.import_prices('litellm', '{"fn-x":{"input_cost_per_token":1e-6,"mode":"chat"}}', 'fn-imported'{a})"#),
     f(Admin, All, "maintain", "wallet.maintain()"),
     f(Admin, All, "prune_windows", "wallet.prune_windows()"),
+    f(Admin, All, "roll_up", "wallet.roll_up()"),
     f(Admin, All, "set_fx_rate", "wallet.set_fx_rate('EUR', 'USD', 1.1{a})"),
     f(Admin, All, "set_markup", "wallet.set_markup('fn-list', 20{a})"),
     f(Admin, All, "set_price", "wallet.set_price('fn-n', 'input_tokens', 1{a})"),
@@ -294,6 +301,7 @@ impl Scene {
         }
         prices +=
             "SELECT wallet.set_price('fn-late', 'pages', 0.01, effective_from => '2020-01-01Z');";
+        prices += "SELECT wallet.roll_up(now() + interval '1 day');";
         client.batch_execute(&prices).expect("the scene");
         let mut values = HashMap::new();
         for wallet in wallets {

@@ -1,0 +1,307 @@
+-- Use as reports count it, rolled up for days that are closed. docs/internals.md says what a roll-up
+-- is and why it cannot be wrong.
+
+CREATE TABLE wallet.rollup_states (
+    wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
+    time_zone    text NOT NULL,
+    rolled_to    timestamptz NOT NULL,
+    floor_id     uuid NOT NULL
+);
+COMMENT ON TABLE wallet.rollup_states IS 'What of a wallet was rolled up; where the wallet has another time zone by now, nothing of it counts.';
+COMMENT ON COLUMN wallet.rollup_states.rolled_to IS 'Entries booked before were looked at.';
+COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where to begin to look for entries that are not rolled up: a guess, which readers check.';
+
+CREATE TABLE wallet.rollup_chunks (
+    wallet_id    text NOT NULL,
+    lane         smallint NOT NULL,
+    to_seq       bigint NOT NULL,
+    from_seq     bigint NOT NULL,
+    amount       numeric NOT NULL,
+    first_at     timestamptz NOT NULL,
+    last_at      timestamptz NOT NULL,
+    first_id     uuid NOT NULL,
+    last_id      uuid NOT NULL,
+    PRIMARY KEY (wallet_id, lane, to_seq)
+);
+COMMENT ON TABLE wallet.rollup_chunks IS 'Entries that are rolled up: a piece of a lane''s chain a row, about a day long, without gaps from the first entry on.';
+COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'Sum of the entries.';
+COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at, as last_at is the greatest; ids likewise.';
+
+CREATE TABLE wallet.usage_rollups (
+    wallet_id      text NOT NULL,
+    day            date NOT NULL,
+    rollup_id      uuid NOT NULL,
+    team           text,
+    user_id        text,
+    service        text,
+    model          text,
+    region         text,
+    key_id         uuid,
+    requests       bigint NOT NULL,
+    input_tokens   numeric NOT NULL,
+    output_tokens  numeric NOT NULL,
+    cost           numeric NOT NULL,
+    refunded       numeric NOT NULL,
+    PRIMARY KEY (wallet_id, day, rollup_id)
+);
+COMMENT ON TABLE wallet.usage_rollups IS 'Use of the entries that are rolled up, by day of use. Rows are added, never changed: what is booked later for a day stands in rows of its own.';
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['rollup_states', 'rollup_chunks', 'usage_rollups'] LOOP
+        EXECUTE format('ALTER TABLE wallet.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE wallet.%I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format(
+            'CREATE POLICY granted_wallets ON wallet.%I FOR SELECT
+             USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT ''*'' = ANY (wallet.readable_wallets())))', name);
+    END LOOP;
+END
+$$;
+
+CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS
+SELECT c.wallet_id AS wallet, c.lane, max(c.to_seq) AS seq
+  FROM wallet.rollup_chunks c
+  JOIN wallet.rollup_states s ON s.wallet_id = c.wallet_id
+  JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
+ GROUP BY 1, 2;
+COMMENT ON VIEW wallet.rolled_lanes IS 'Up to which entry each lane of a wallet is rolled up.';
+
+-- The floor is good if the lanes have no more entries behind the roll-up than are found from it on.
+CREATE FUNCTION wallet.unrolled_from(wallet text) RETURNS uuid
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    floor_id uuid;
+    is_complete boolean;
+BEGIN
+    PERFORM wallet.readable_wallet(unrolled_from.wallet);
+    SELECT s.floor_id INTO floor_id
+      FROM wallet.rollup_states s
+      JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
+     WHERE s.wallet_id = unrolled_from.wallet;
+    IF floor_id > '00000000-0000-0000-0000-000000000000' THEN
+        -- Planned for the floor that it is.
+        EXECUTE $check$
+            WITH rolled AS MATERIALIZED (
+                SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
+            )
+            SELECT (SELECT count(*) FROM wallet.ledger l LEFT JOIN rolled r ON r.lane = l.lane
+                     WHERE l.wallet_id = $1 AND l.entry_id >= $2 AND l.seq > coalesce(r.seq, 0))
+                 + (SELECT count(*) FROM wallet.funding_requests f
+                      JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+                      LEFT JOIN rolled r ON r.lane = l.lane
+                     WHERE f.wallet_id = $1 AND f.entry_id < $2 AND l.seq > coalesce(r.seq, 0))
+                 = (SELECT sum(a.seq - coalesce(r.seq, 0)) FROM wallet.allowances a LEFT JOIN rolled r ON r.lane = a.lane
+                     WHERE a.wallet_id = $1 AND a.allowance_id = '00000000-0000-0000-0000-000000000000')
+            $check$ INTO is_complete USING wallet, floor_id;
+    END IF;
+    RETURN CASE WHEN is_complete THEN floor_id ELSE '00000000-0000-0000-0000-000000000000' END;
+END
+$$;
+COMMENT ON FUNCTION wallet.unrolled_from IS 'The id from which on all entries of a wallet are that are not rolled up, but for fundings that were pending; the nil id where that is not sure. Errors: 22023, 42501, WL003.';
+
+CREATE FUNCTION wallet.usage_attributes(
+    lines jsonb, model text, provider text DEFAULT NULL, service_tier text DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    WITH used AS (
+        SELECT line ->> 'meter' AS meter, sum((line ->> 'quantity')::numeric) AS quantity,
+               line ->> 'meter' LIKE E'%\\_tokens' AS tokens
+          FROM jsonb_array_elements(usage_attributes.lines) line
+         WHERE line ->> 'meter' NOT IN ('markup', 'markup_fee')
+         GROUP BY 1
+    ), named AS (
+        -- The totals of OpenTelemetry include their parts, as those of the providers do.
+        SELECT 'gen_ai.usage.input_tokens' AS name, sum(u.quantity) AS quantity FROM used u WHERE u.tokens AND u.meter ~ '^(input|cache)'
+         UNION ALL
+        SELECT 'gen_ai.usage.output_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter !~ '^(input|cache)'
+         UNION ALL
+        SELECT 'gen_ai.usage.cache_read.input_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter ~ '^cache_read'
+         UNION ALL
+        SELECT 'gen_ai.usage.cache_creation.input_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter ~ '^cache_write'
+         UNION ALL
+        SELECT 'gen_ai.usage.reasoning.output_tokens', sum(u.quantity) FROM used u WHERE u.meter = 'reasoning_tokens'
+         UNION ALL
+        -- What the convention has no name for.
+        SELECT 'wallet.usage.' || u.meter, u.quantity FROM used u
+         WHERE u.meter NOT IN ('input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'reasoning_tokens')
+    )
+    SELECT jsonb_strip_nulls(jsonb_build_object(
+               'gen_ai.request.model', usage_attributes.model,
+               'gen_ai.provider.name', coalesce(
+                   jsonb_build_object('gemini', 'gcp.gemini', 'vertex_ai', 'gcp.vertex_ai', 'bedrock', 'aws.bedrock',
+                                      'azure', 'azure.ai.openai', 'azure_ai', 'azure.ai.inference', 'mistral', 'mistral_ai',
+                                      'xai', 'x_ai', 'watsonx', 'ibm.watsonx.ai') ->> usage_attributes.provider,
+                   usage_attributes.provider),
+               'openai.response.service_tier', usage_attributes.service_tier))
+           || coalesce((SELECT jsonb_object_agg(n.name, trim_scale(n.quantity)) FROM named n WHERE n.quantity IS NOT NULL), '{}')
+$$;
+COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like. Errors: 22023.';
+
+CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
+SELECT l.wallet_id AS wallet,
+       l.entry_id,
+       coalesce(l.event_at, l.created_at) AS event_at,
+       l.created_at,
+       l.user_id, l.team, l.service, l.model, l.region, l.provider, l.service_tier, l.key_id, l.tags,
+       -- What prices a charge later is no request of its own, nor is what gives one back. Its tokens are
+       -- those of the charge, which had none.
+       CASE WHEN l.kind = 'c' AND l.call <> 'p' THEN 1 ELSE 0 END AS requests,
+       CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, true) ELSE 0 END AS input_tokens,
+       CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, false) ELSE 0 END AS output_tokens,
+       CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL
+            THEN wallet.entry_tokens(l.lines, true) + wallet.entry_tokens(l.lines, false) ELSE 0 END AS tokens,
+       CASE l.kind WHEN 'c' THEN -l.amount ELSE 0 END AS cost,
+       CASE l.kind WHEN 'r' THEN l.amount ELSE 0 END AS refunded,
+       CASE WHEN l.lines IS NOT NULL THEN
+            wallet.usage_attributes(wallet.entry_lines(l.lines), l.model, l.provider, l.service_tier)
+       END AS attributes,
+       l.lane::integer AS lane,
+       l.seq
+  FROM wallet.ledger l
+ WHERE l.kind IN ('c', 'r');
+COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
+COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output of every kind: plain, reasoning, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.attributes IS 'What was used, in the names of OpenTelemetry; NULL of a charge by amount.';
+
+CREATE FUNCTION wallet.usage_unrolled(
+    wallet text, OUT day date, OUT team text, OUT user_id text, OUT service text, OUT model text, OUT region text, OUT key_id uuid,
+    OUT requests bigint, OUT input_tokens numeric, OUT output_tokens numeric, OUT cost numeric, OUT refunded numeric)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE $live$
+        WITH rolled AS MATERIALIZED (
+            SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
+        )
+        SELECT (u.event_at AT TIME ZONE w.time_zone)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
+               sum(u.requests)::bigint, sum(u.input_tokens), sum(u.output_tokens), sum(u.cost), sum(u.refunded)
+          FROM wallet.usage_entries u
+          JOIN wallet.wallets w ON w.wallet_id = u.wallet
+          LEFT JOIN rolled r ON r.lane = u.lane
+         WHERE u.wallet = $1 AND u.entry_id >= $2 AND u.seq > coalesce(r.seq, 0)
+         GROUP BY 1, 2, 3, 4, 5, 6, 7
+        $live$ USING wallet, wallet.unrolled_from(wallet);
+END
+$$;
+COMMENT ON FUNCTION wallet.usage_unrolled IS 'Use of the entries of a wallet that are not rolled up, by day. Errors: 22023, 42501, WL003.';
+
+CREATE VIEW wallet.usage_days WITH (security_invoker = true) AS
+SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.region, r.key_id,
+       r.requests, r.input_tokens, r.output_tokens, r.cost, r.refunded
+  FROM wallet.usage_rollups r
+  JOIN wallet.rollup_states s ON s.wallet_id = r.wallet_id
+  JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
+ UNION ALL
+SELECT w.wallet_id, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
+       u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
+  FROM wallet.wallets w
+ CROSS JOIN LATERAL wallet.usage_unrolled(w.wallet_id) u;
+COMMENT ON VIEW wallet.usage_days IS 'Use by day in pieces that add up: what is rolled up, and what is not.';
+
+CREATE VIEW wallet.usage_daily WITH (security_invoker = true) AS
+SELECT u.day,
+       u.wallet,
+       u.team,
+       u.user_id,
+       u.service,
+       u.model,
+       sum(u.requests)::bigint AS requests,
+       sum(u.input_tokens)::bigint AS input_tokens,
+       sum(u.output_tokens)::bigint AS output_tokens,
+       sum(u.input_tokens + u.output_tokens)::bigint AS tokens,
+       round(sum(u.cost), greatest(min_scale(sum(u.cost)), 2)) AS cost,
+       round(sum(u.refunded), greatest(min_scale(sum(u.refunded)), 2)) AS refunded
+  FROM wallet.usage_days u
+ GROUP BY 1, 2, 3, 4, 5, 6;
+COMMENT ON VIEW wallet.usage_daily IS 'Use by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
+COMMENT ON COLUMN wallet.usage_daily.refunded IS 'What was given back on that day; cost is what was charged.';
+
+-- Near a change of the clocks a day may begin twice, or in the middle of another.
+CREATE FUNCTION wallet.day_begun(at timestamptz, time_zone text) RETURNS date
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    SELECT CASE WHEN (day_begun.at AT TIME ZONE day_begun.time_zone)::time = '00:00'
+                 AND (day_begun.at + interval '3 hours') AT TIME ZONE day_begun.time_zone
+                     - (day_begun.at - interval '3 hours') AT TIME ZONE day_begun.time_zone = interval '6 hours'
+                THEN (day_begun.at AT TIME ZONE day_begun.time_zone)::date END
+$$;
+COMMENT ON FUNCTION wallet.day_begun IS 'The day that begins at a moment, or NULL: then use before and after it has to be told apart entry by entry.';
+
+CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeric
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    floor_id uuid := wallet.unrolled_from(booked_before.wallet);
+    is_rolled boolean := EXISTS (SELECT FROM wallet.rolled_lanes r WHERE r.wallet = booked_before.wallet);
+    total numeric;
+BEGIN
+    EXECUTE $sum$
+        WITH rolled AS MATERIALIZED (
+            SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
+        )
+        SELECT coalesce((SELECT sum(c.amount) FROM wallet.rollup_chunks c WHERE $4 AND c.wallet_id = $1 AND c.last_at < $2), 0)
+             -- Chunks that the moment cuts.
+             + coalesce((SELECT sum(l.amount) FROM wallet.rollup_chunks c
+                           JOIN wallet.ledger l ON l.wallet_id = c.wallet_id AND l.entry_id BETWEEN c.first_id AND c.last_id
+                                               AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq
+                          WHERE $4 AND c.wallet_id = $1 AND c.first_at < $2 AND c.last_at >= $2 AND l.created_at < $2), 0)
+             + coalesce((SELECT sum(l.amount) FROM wallet.ledger l LEFT JOIN rolled r ON r.lane = l.lane
+                          WHERE l.wallet_id = $1 AND l.entry_id >= $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
+             + coalesce((SELECT sum(l.amount) FROM wallet.funding_requests f
+                           JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+                           LEFT JOIN rolled r ON r.lane = l.lane
+                          WHERE f.wallet_id = $1 AND f.entry_id < $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
+        $sum$ INTO total USING wallet, at, floor_id, is_rolled;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION wallet.booked_before IS 'The sum of the entries of a wallet that were booked before a moment. Errors: 22023, 42501, WL003.';
+
+-- Ranges do not overlap, so that no entry is found twice.
+CREATE FUNCTION wallet.booked_ids(
+    wallet text, "from" timestamptz, "to" timestamptz, OUT first_id uuid, OUT last_id uuid)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    greatest_id CONSTANT uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+    floor_id uuid := wallet.unrolled_from(booked_ids.wallet);
+    least_found uuid;
+    last_found uuid;
+BEGIN
+    SELECT (array_agg(c.first_id ORDER BY c.first_id))[1], (array_agg(c.last_id ORDER BY c.last_id DESC))[1]
+      INTO least_found, last_found
+      FROM wallet.rollup_chunks c
+      JOIN wallet.rollup_states s ON s.wallet_id = c.wallet_id
+      JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
+     WHERE c.wallet_id = booked_ids.wallet AND c.first_at < booked_ids."to" AND c.last_at >= booked_ids."from";
+    IF last_found < floor_id THEN
+        first_id := least_found; last_id := last_found;
+        RETURN NEXT;
+        first_id := floor_id; last_id := greatest_id;
+        RETURN NEXT;
+    ELSE
+        least_found := least(least_found, floor_id); last_found := greatest_id;
+        first_id := least_found; last_id := last_found;
+        RETURN NEXT;
+    END IF;
+    -- Fundings that were pending have the ids of when they were asked for.
+    RETURN QUERY
+        SELECT f.entry_id, f.entry_id FROM wallet.funding_requests f
+         WHERE f.wallet_id = booked_ids.wallet AND f.entry_id < floor_id
+           AND f.entry_id NOT BETWEEN least_found AND last_found;
+END
+$$;
+COMMENT ON FUNCTION wallet.booked_ids IS 'Ranges of ids in which all entries of a wallet are that were booked in a time; others may be there too. Errors: 22023, 42501, WL003.';
