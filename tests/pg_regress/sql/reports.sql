@@ -35,6 +35,14 @@ SELECT * FROM wallet.chargeback('rep', '2026-03-15');
 SELECT wallet.set_chargeback_rule('rep', 'fixed', '{"red": 0.5, "green": 0.25}');
 SELECT * FROM wallet.chargeback('rep', '2026-03-15');
 SELECT sum(total_cost) = (SELECT sum(cost) FROM wallet.usage_by('rep', 'day') WHERE value LIKE '2026-03%') AS adds_up FROM wallet.chargeback('rep', '2026-03-15');
+-- Who moves to another team takes nothing along.
+SELECT wallet FROM wallet.create_wallet('rep_move');
+SELECT balance FROM wallet.fund('rep_move', 10);
+SELECT wallet.set_member('rep_move', 'dora', team => 'red');
+SELECT cost FROM wallet.charge('rep_move', amount => 1, user_id => 'dora', event_at => '2026-03-05Z');
+SELECT wallet.set_member('rep_move', 'dora', team => 'blue');
+SELECT cost FROM wallet.charge('rep_move', amount => 2, user_id => 'dora', event_at => '2026-03-06Z');
+SELECT team, direct_cost FROM wallet.chargeback('rep_move', '2026-03-01');
 -- A statement adds up.
 SELECT line, kind, regexp_replace(description, '^.*opening', 'opening') AS description, amount, balance FROM wallet.statement('rep');
 SELECT balance = wallet.balance_at('rep', now() + interval '1 minute') AS as_balance_at, balance = (SELECT balance FROM wallet.balances WHERE wallet = 'rep') AS as_balances
@@ -52,6 +60,21 @@ SELECT wallet FROM wallet.create_wallet('rep_week');
 SELECT balance FROM wallet.fund('rep_week', 1000);
 SELECT count(wallet.charge('rep_week', amount => 10, event_at => now() - n * interval '24 hours')) FROM generate_series(1, 35) n WHERE extract(isodow FROM (now() - n * interval '24 hours') AT TIME ZONE 'UTC') < 6;
 SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
+-- The same by hand: a weighted mean, spent on working days alone, seven fifths of it on each.
+WITH days AS (
+    SELECT n, (now() AT TIME ZONE 'UTC')::date - n AS day FROM generate_series(1, 35) n
+), burn AS (
+    SELECT round(sum(CASE WHEN extract(isodow FROM day) < 6 THEN 10 ELSE 0 END * power(0.5, (n - 1) / 7.0)) / sum(power(0.5, (n - 1) / 7.0)), 6) AS mean FROM days
+), ahead AS (
+    SELECT i, CASE WHEN extract(isodow FROM (now() AT TIME ZONE 'UTC')::date + i) < 6 THEN mean * 7 / 5 ELSE 0 END AS spent FROM burn, generate_series(0, 400) i
+), upto AS (
+    SELECT i, spent, sum(spent) OVER (ORDER BY i) AS upto FROM ahead
+), ends AS (
+    SELECT i + (750 - (upto - spent)) / spent AS days FROM upto WHERE upto >= 750 AND spent > 0 ORDER BY i LIMIT 1
+)
+SELECT f.daily_burn = b.mean AS burn_by_hand, abs(f.days_left - e.days) < 0.051 AS days_by_hand,
+       abs(extract(epoch FROM f.runs_out_at - now()) / 86400 - f.days_left) < 0.01 AS time_is_the_days, f.suggested_topup = greatest(ceil((b.mean * 30 - 750) * 100) / 100, 0) AS topup_by_hand
+  FROM wallet.forecast('rep_week') f, burn b, ends e;
 -- Money for ages: once four weeks are known, and where the days would be more than a time can be.
 SELECT balance FROM wallet.fund('rep_week', 100000);
 SELECT daily_burn > 0 AS burns, days_left BETWEEN 10000 AND 20000 AS in_decades FROM wallet.forecast('rep_week');
