@@ -4,7 +4,6 @@ mod calls;
 mod chain;
 mod clients;
 mod page;
-mod recipes;
 mod reference;
 
 use wallet_tests::Database;
@@ -152,6 +151,12 @@ fn the_error_table_is_the_extensions() {
         let line = format!("| `{state}` | {name} | {meaning} |");
         assert!(README.contains(&line), "README.md lacks {line}");
     }
+}
+
+/// The recipes do what they say.
+#[test]
+fn the_recipes_run() {
+    page::check("docs/recipes.md", Database::empty());
 }
 
 /// Who follows the guide sees what it says.
