@@ -1,6 +1,6 @@
 -- Lots of credit. Every funding is one; what a lot has left is kept as of the last time when lots
 -- were settled, and what was spent since is spread over them in their order (burn order: priority,
--- expiry, promotional before paid, age). Charges never write here.
+-- expiry, promotional before paid, age). Charges never write here, but to lots with a scope, which are always settled.
 CREATE TABLE wallet.grant_lots (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
     grant_id      uuid NOT NULL,
@@ -16,13 +16,16 @@ CREATE TABLE wallet.grant_lots (
                   CHECK (status IN ('active', 'depleted', 'expired', 'voided', 'reversed')),
     created_at    timestamptz NOT NULL,
     ended_id      uuid,
+    held          numeric(28,12) NOT NULL DEFAULT 0,
     PRIMARY KEY (wallet_id, grant_id),
-    CONSTRAINT grant_not_overdrawn CHECK (remaining BETWEEN 0 AND amount)
+    CONSTRAINT grant_not_overdrawn CHECK (remaining BETWEEN 0 AND amount AND held BETWEEN 0 AND remaining)
 );
 CREATE INDEX grant_lots_active ON wallet.grant_lots (wallet_id) WHERE status = 'active';
 COMMENT ON TABLE wallet.grant_lots IS 'Lots of credit, one a funding. The view grants shows what each has left now.';
-COMMENT ON COLUMN wallet.grant_lots.remaining IS 'What it had left when the wallet''s lots were settled last.';
+COMMENT ON COLUMN wallet.grant_lots.remaining IS 'What it had left when the wallet''s lots were settled last; of one with a scope, what it has left.';
 COMMENT ON COLUMN wallet.grant_lots.warn_at IS 'When grant_expiring is due; NULL once it was sent.';
+COMMENT ON COLUMN wallet.grant_lots.scope IS 'The models and services that it may be used for; NULL: all.';
+COMMENT ON COLUMN wallet.grant_lots.held IS 'Of one with a scope: what open holds have set aside of it.';
 COMMENT ON COLUMN wallet.grant_lots.ended_id IS 'The entry that took its rest back: it expired or was voided or reversed.';
 
 -- What was burnt of which lot, in order. Beside the charges in their order it says who paid what.
@@ -35,7 +38,7 @@ CREATE TABLE wallet.grant_burns (
     PRIMARY KEY (wallet_id, burn_id)
 );
 COMMENT ON TABLE wallet.grant_burns IS 'What each settlement of lots burnt, in order: burn_id is a UUIDv7.';
-COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to (expiry, void, chargeback); NULL for use.';
+COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to: an expiry, a void, a chargeback, or a charge that a grant with a scope paid; NULL for the use of others.';
 
 CREATE TABLE wallet.recurring_grants (
     wallet_id       text PRIMARY KEY REFERENCES wallet.wallets,
@@ -47,7 +50,8 @@ CREATE TABLE wallet.recurring_grants (
     turn            bigint NOT NULL DEFAULT 0,
     next_at         timestamptz NOT NULL,
     actor           text,
-    metadata        jsonb
+    metadata        jsonb,
+    scope           jsonb
 );
 COMMENT ON TABLE wallet.recurring_grants IS 'Credit that a wallet gets again and again. Granted by the first call after next_at; no job is needed.';
 COMMENT ON COLUMN wallet.recurring_grants.turn IS 'How many periods have passed since started_at.';
@@ -70,20 +74,25 @@ AS $$
                    sum(g.remaining) OVER burn_order - g.remaining AS before,
                    row_number() OVER burn_order AS place
               FROM wallet.grant_lots g
-             WHERE g.wallet_id = of_wallet AND g.status = 'active'
+             WHERE g.wallet_id = of_wallet AND g.status = 'active' AND g.scope IS NULL
             WINDOW burn_order AS (ORDER BY g.priority, g.expires_at NULLS LAST, g.promotional DESC,
                                            g.created_at, g.grant_id ROWS UNBOUNDED PRECEDING)) l,
            (SELECT coalesce(sum(a.allotted - a.spent), 0)
                    - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet) AS balance
               FROM wallet.allowances a
              WHERE a.wallet_id = of_wallet
-               AND a.allowance_id = '00000000-0000-0000-0000-000000000000') b
+               AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND a.lane >= 0) b
+    UNION ALL
+    SELECT g.grant_id, g.amount, g.remaining, g.remaining, g.expires_at, g.priority, g.promotional, g.scope, g.status,
+           g.created_at, NULL
+      FROM wallet.grant_lots g
+     WHERE g.wallet_id = of_wallet AND g.status = 'active' AND g.scope IS NOT NULL
     UNION ALL
     SELECT g.grant_id, g.amount, 0, 0, g.expires_at, g.priority, g.promotional, g.scope, g.status, g.created_at, NULL
       FROM wallet.grant_lots g
      WHERE g.wallet_id = of_wallet AND g.status <> 'active'
 $$;
-COMMENT ON FUNCTION wallet.lots_now IS 'The lots of a wallet with what each has left now, in burn order; the views grants and balances ask it.';
+COMMENT ON FUNCTION wallet.lots_now IS 'The lots of a wallet with what each has left now, in burn order, those with a scope after the others; the views grants and balances ask it.';
 
 -- Charges in their order and burns in theirs cover the same stretch of money. Their ends cut it into pieces, each of
 -- which belongs to one charge and one grant: those with the next end. One sort, whatever the length of the ledger.
@@ -96,12 +105,21 @@ SET search_path = pg_catalog, wallet, pg_temp
 -- To compile it takes longer than to run it.
 SET jit = off
 AS $$
-    WITH debits AS MATERIALIZED (
+    -- What grants with a scope have paid was noted with the charge, and covers a part of it.
+    WITH noted AS MATERIALIZED (
+        SELECT u.entry_id, u.grant_id, u.amount, c.created_at
+          FROM wallet.grant_burns u
+          JOIN wallet.ledger c ON c.wallet_id = of_wallet AND c.entry_id = u.entry_id AND c.kind = 'c'
+         WHERE u.wallet_id = of_wallet
+    ), debits AS MATERIALIZED (
         SELECT l.entry_id, l.created_at,
                sum(-l.amount) OVER in_order AS upto,
                count(*) OVER () + 1 - row_number() OVER in_order AS from_last
-          FROM wallet.ledger l
-         WHERE l.wallet_id = of_wallet AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
+          FROM (SELECT e.entry_id, e.created_at, e.lane, e.seq, e.amount + coalesce(n.amount, 0) AS amount
+                  FROM wallet.ledger e
+                  LEFT JOIN (SELECT o.entry_id, sum(o.amount) AS amount FROM noted o GROUP BY 1) n USING (entry_id)
+                 WHERE e.wallet_id = of_wallet AND e.amount < 0 AND e.kind IN ('c', 'a', 't')) l
+         WHERE l.amount < 0
         WINDOW in_order AS (ORDER BY l.created_at, l.lane, l.seq ROWS UNBOUNDED PRECEDING)
     ), burns AS MATERIALIZED (
         SELECT b.grant_id,
@@ -130,5 +148,7 @@ AS $$
       JOIN debits d ON d.from_last = p.debit
       JOIN burns b ON b.from_last = p.burn
      WHERE p.amount > 0
+    UNION ALL
+    SELECT n.entry_id, n.grant_id, n.amount, n.created_at FROM noted n
 $$;
 COMMENT ON FUNCTION wallet.payments_of IS 'Which grant of a wallet paid how much of which charge; the view grant_payments asks it.';

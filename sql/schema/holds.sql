@@ -27,6 +27,8 @@ CREATE TABLE wallet.reservations (
     reason              text,
     actor               text,
     metadata            jsonb,
+    scoped_ids          uuid[] NOT NULL DEFAULT '{}',
+    scoped_amounts      numeric[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (wallet_id, hold_id),
     CONSTRAINT hold_idempotency UNIQUE (wallet_id, idempotency_key)
 );
@@ -38,6 +40,9 @@ COMMENT ON COLUMN wallet.reservations.lane IS 'The lane of the balance in which 
 COMMENT ON COLUMN wallet.reservations.balance IS 'The balance that the call returned.';
 COMMENT ON COLUMN wallet.reservations.window_ids IS 'The limits'' windows in which it is held as well.';
 COMMENT ON COLUMN wallet.reservations.window_amounts IS 'How much of what the limit counts is held in the window at the same place.';
+
+COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which a part of it is held; the lane holds the rest.';
+COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'How much is held in the grant at the same place.';
 
 -- What was given back of each charge, so that the whole is never more than what was charged.
 CREATE TABLE wallet.refunds (

@@ -123,6 +123,7 @@ CREATE TABLE wallet.vouchers (
     created_at        timestamptz NOT NULL,
     actor             text,
     metadata          jsonb,
+    scope             jsonb,
     CONSTRAINT voucher_not_overdrawn CHECK (redemptions BETWEEN 0 AND max_redemptions)
 );
 COMMENT ON TABLE wallet.vouchers IS 'Voucher codes, by their SHA-256, and how often each was redeemed; the redemptions themselves are fundings.';

@@ -178,7 +178,20 @@ AS $$
                  WHERE r.refunded IS DISTINCT FROM e.amount LIMIT 1),
                'each is in the ledger'
          UNION ALL
-        SELECT 7, 'digest',
+        SELECT 7, 'scoped',
+               CASE WHEN (g.remaining, g.held) <> (a.remaining, a.held)
+                    THEN format('grants for some models or services have %s, %s held; the balance has %s and %s for them', g.remaining, g.held, a.remaining, a.held) END,
+               format('%s for some models or services', g.remaining)
+          FROM w,
+               LATERAL (SELECT coalesce(sum(l.remaining), 0) AS remaining, coalesce(sum(l.held), 0) AS held
+                          FROM wallet.grant_lots l WHERE l.wallet_id = w.wallet_id AND l.scope IS NOT NULL) g,
+               LATERAL (SELECT coalesce(sum(b.allotted - b.spent), 0) AS remaining, coalesce(sum(b.held), 0) AS held
+                          FROM wallet.allowances b
+                         WHERE b.wallet_id = w.wallet_id AND b.allowance_id = '00000000-0000-0000-0000-000000000000'
+                           AND b.lane < 0) a
+         WHERE a.remaining <> 0 OR g.remaining <> 0
+         UNION ALL
+        SELECT 8, 'digest',
                (SELECT CASE WHEN l.entry_id IS NULL THEN format('lane %s ended at entry %s, which is gone', k.lane, k.seq)
                             ELSE format('lane %s, entry %s is not what it was', k.lane, k.seq) END
                   FROM w, kept k

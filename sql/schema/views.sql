@@ -12,30 +12,47 @@ SELECT w.wallet_id AS wallet,
        w.status,
        w.lanes::integer AS lanes,
        w.low_balance,
-       w.created_at
+       w.created_at,
+       round(b.scoped, greatest(min_scale(b.scoped), 2)) AS scoped
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
-        SELECT s.balance - s.expired AS balance, s.held
-          FROM (SELECT t.balance, t.held,
+        SELECT s.balance - s.expired AS balance, s.held, s.scoped
+          FROM (SELECT t.balance, t.held, p.free AS scoped,
                        -- What has expired and is not booked yet, except what holds have set aside.
                        CASE WHEN w.grants_due <= now() THEN
-                           least(greatest(t.balance - t.held, 0),
+                           least(greatest(t.general - (t.held - p.held), 0),
                                  (SELECT coalesce(sum(l.remaining), 0)
-                                    FROM wallet.lots_now(w.wallet_id) l WHERE l.expires_at <= now()))
+                                    FROM wallet.lots_now(w.wallet_id) l WHERE l.expires_at <= now() AND l.scope IS NULL))
+                           + p.ended
                        ELSE 0 END AS expired
                   FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
+                               coalesce(sum(a.allotted - a.spent) FILTER (WHERE a.lane >= 0), 0) - w.credit_limit AS general,
                                coalesce(sum(a.held), 0)
                                - coalesce((SELECT sum(r.held) FROM wallet.reservations r
                                             WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
                                               AND r.expires_at <= statement_timestamp()), 0) AS held
                           FROM wallet.allowances a
                          WHERE a.wallet_id = w.wallet_id
-                           AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t) s
+                           AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t
+                 CROSS JOIN (SELECT coalesce(sum(g.remaining - g.held) FILTER (WHERE NOT g.ended), 0) AS free,
+                                    coalesce(sum(g.remaining - g.held) FILTER (WHERE g.ended), 0) AS ended,
+                                    coalesce(sum(g.held), 0) AS held
+                               FROM (SELECT l.remaining, coalesce(l.expires_at <= now(), false) AS ended,
+                                            l.held - coalesce((SELECT sum(h.amount)
+                                                                 FROM wallet.reservations r
+                                                                CROSS JOIN unnest(r.scoped_ids, r.scoped_amounts) AS h(id, amount)
+                                                                WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
+                                                                  AND r.expires_at <= statement_timestamp()
+                                                                  AND h.id = l.grant_id), 0) AS held
+                                       FROM wallet.grant_lots l
+                                      WHERE w.scoped AND l.wallet_id = w.wallet_id AND l.status = 'active'
+                                        AND l.scope IS NOT NULL) g) p) s
        ) b;
 COMMENT ON VIEW wallet.balances IS 'One row a wallet: what it has, what is held, what can be spent without credit.';
 COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never below minus credit_limit.';
 COMMENT ON COLUMN wallet.balances.held IS 'Set aside by open holds.';
-COMMENT ON COLUMN wallet.balances.available IS 'balance minus held; alert thresholds look at it.';
+COMMENT ON COLUMN wallet.balances.available IS 'balance minus held; alert thresholds look at what of it every charge may use: available minus scoped.';
+COMMENT ON COLUMN wallet.balances.scoped IS 'How much of available only some models or services may use.';
 
 CREATE VIEW wallet.entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,

@@ -18,7 +18,8 @@ CREATE TABLE wallet.wallets (
     created_at             timestamptz NOT NULL,
     attention              bigint NOT NULL DEFAULT 0,
     grants_due             timestamptz,
-    guarded                boolean NOT NULL DEFAULT false
+    guarded                boolean NOT NULL DEFAULT false,
+    scoped                 boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
@@ -27,13 +28,15 @@ COMMENT ON COLUMN wallet.wallets.debt IS 'What a late failure of a funding left 
 COMMENT ON COLUMN wallet.wallets.attention IS 'Counts fundings that could not look at all lanes; the next charge does, and notes the count in the lanes.';
 COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is granted again; infinity: never; NULL: the wallet has none but plain fundings. The first call after it does what is due.';
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';
+COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether it has money that only some models or services may use; a charge looks at that only then.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
 
 -- The one mechanism behind balance and limits: a bounded counter in lanes.
 --
 -- The balance has the nil uuid as its id. With one lane it is lane 0, locked as a row; with n it
 -- is lanes 1..n, each locked by a lock of its own; all other lanes are spares without room, where
--- a funding may put money while every active lane is busy.
+-- a funding may put money while every active lane is busy. Lane -1 is what only some models or services may use:
+-- it counts in the balance, pays for nothing else, and is written by those who hold all other lanes.
 --
 -- A limit's window has a row of its own, whose id is computed from the limit, the subject and the
 -- start of the window.

@@ -215,7 +215,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> 
         let stored = read_thresholds(wallet, rules.credit_limit)?;
         if stored.iter().all(|old| old.kind != Kind::Topup) {
             let balance =
-                Whole::new(wallet, lanes, rules.credit_limit)?.balance(rules.credit_limit)?;
+                Whole::new(wallet, lanes, rules.credit_limit)?.general(rules.credit_limit)?;
             let values = [
                 Value::Text(wallet),
                 Value::Amount(balance),

@@ -3,6 +3,10 @@
 use crate::money::{Amount, NotAnAmount};
 use crate::storage::rows::Lane;
 
+/// The lane of money that only some charges may use. It counts in the balance and in nothing else: no charge
+/// finds it, no cut gives it a share, and it has no lock; it is written by those who hold all other lanes.
+pub const SCOPED: i16 = -1;
+
 /// Which lanes pay for charges when a wallet has `lanes` of them: lane 0 alone, or 1..=n. Lane 0
 /// is locked as a row and the others by locks of their own, so the two never mix.
 pub fn active(lanes: i16) -> std::ops::RangeInclusive<i16> {

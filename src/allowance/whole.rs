@@ -5,7 +5,7 @@
 //! Who holds the wallet's row and every active lane is alone with all lanes: fundings hold the row,
 //! and charges an active lane.
 
-use crate::allowance::cut::{active, recut, total_room};
+use crate::allowance::cut::{SCOPED, active, recut, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::thresholds::{
     Crossing, Kind, State, Threshold, all_armed, cross, highest_armed,
@@ -59,6 +59,8 @@ pub struct Whole<'a> {
     read: Vec<Lane>,
     /// The lanes as they will be written.
     pub lanes: Vec<Lane>,
+    /// The lane of money that only some charges may use, as it was read and as it will be written.
+    scoped: Option<(Lane, Lane)>,
     /// The thresholds as they will be written.
     pub thresholds: Vec<Threshold>,
     stored: Vec<Threshold>,
@@ -68,7 +70,8 @@ pub struct Whole<'a> {
 /// True for a lane that a look at the whole balance must hold: it pays for charges, or something
 /// stands in it. An empty spare lane is left to fundings, so that they need not make another one.
 fn counts(lane: &Lane, lanes: i16) -> bool {
-    active(lanes).contains(&lane.lane) || !lane.room().is_zero() || !lane.held.is_zero()
+    lane.lane != SCOPED
+        && (active(lanes).contains(&lane.lane) || !lane.room().is_zero() || !lane.held.is_zero())
 }
 
 /// Which lanes to lock.
@@ -92,13 +95,16 @@ pub fn lock_all<R>(
     loop {
         let (rules, count) = read()?;
         let lanes = store::read_lanes(wallet)?;
-        let wanted = |lane: &&Lane| extent == Extent::Every || counts(lane, count);
+        let wanted = |lane: &&Lane| match extent {
+            Extent::Every => lane.lane != SCOPED,
+            Extent::Counting => counts(lane, count),
+        };
         let wanted: Vec<i16> = lanes.iter().filter(wanted).map(|lane| lane.lane).collect();
         let missing = |lane: &&i16| !locked.contains(*lane);
         let Some(first) = wanted.iter().find(missing) else {
             let held = lanes
                 .into_iter()
-                .filter(|lane| locked.contains(&lane.lane))
+                .filter(|lane| lane.lane == SCOPED || locked.contains(&lane.lane))
                 .collect();
             return Ok((rules, held));
         };
@@ -228,8 +234,11 @@ impl<'a> Whole<'a> {
     /// Takes lanes that are all locked, and reads the thresholds.
     pub fn new(wallet: &'a str, lanes: Vec<Lane>, credit_limit: Amount) -> Result<Whole<'a>> {
         let thresholds = read_thresholds(wallet, credit_limit)?;
+        let (scoped, lanes): (Vec<Lane>, Vec<Lane>) =
+            lanes.into_iter().partition(|lane| lane.lane == SCOPED);
         Ok(Whole {
             wallet,
+            scoped: scoped.into_iter().next().map(|lane| (lane.clone(), lane)),
             looks: thresholds.iter().any(|t| t.kind == Kind::Topup)
                 || lanes.iter().any(|lane| lane.look_at.is_some()),
             stored: thresholds.clone(),
@@ -257,6 +266,27 @@ impl<'a> Whole<'a> {
 
     /// The wallet's balance.
     pub fn balance(&self, credit_limit: Amount) -> Result<Amount> {
+        let scoped = self.scoped.as_ref().map(|(_, lane)| lane.credited());
+        self.general(credit_limit)?
+            .plus(scoped.unwrap_or_default())
+            .map_err(range)
+    }
+
+    /// The lane of money that only some charges may use, made where there was none.
+    pub fn scoped(&mut self, epoch: i64) -> Result<&mut Lane> {
+        if self.scoped.is_none() {
+            store::new_lane(self.wallet, SCOPED, epoch)?;
+            let lane = store::read_lane(self.wallet, SCOPED)?;
+            self.scoped = lane.map(|lane| (lane.clone(), lane));
+        }
+        match &mut self.scoped {
+            Some((_, lane)) => Ok(lane),
+            None => Err(crate::allowance::lanes::missing(self.wallet, SCOPED)),
+        }
+    }
+
+    /// What of the balance every charge may use.
+    pub fn general(&self, credit_limit: Amount) -> Result<Amount> {
         self.lanes
             .iter()
             .try_fold(Amount::ZERO, |sum, lane| sum.plus(lane.credited()))
@@ -271,6 +301,11 @@ impl<'a> Whole<'a> {
             .iter_mut()
             .find(|lane| lane.lane == first)
             .ok_or_else(|| crate::allowance::lanes::missing(self.wallet, first))
+    }
+
+    /// Sets an amount aside in a lane.
+    pub fn set_aside(&mut self, lane: i16, amount: Amount) -> Result<()> {
+        self.release(lane, amount.negated())
     }
 
     /// Gives back what is held in a lane. One that holds nothing may be gone from those that count.
@@ -314,7 +349,8 @@ impl<'a> Whole<'a> {
 
     /// Writes what changed.
     pub fn write(&self) -> Result<()> {
-        for (old, new) in self.read.iter().zip(&self.lanes) {
+        let scoped = self.scoped.iter().map(|(old, new)| (old, new));
+        for (old, new) in self.read.iter().zip(&self.lanes).chain(scoped) {
             if old != new && !store::write_lane(self.wallet, new)? {
                 return Err(changed_underneath(self.wallet));
             }

@@ -9,12 +9,16 @@ use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::Result;
+use crate::ledger::burn::Burn;
 use crate::ledger::grants;
 use crate::ledger::holds::expiry;
+use crate::ledger::pools::{self, Pools};
 use crate::ledger::rules::{self, Rules};
+use crate::ledger::scope::Purpose;
 use crate::limits::limit::Limit;
 use crate::limits::spread;
 use crate::money::Amount;
+use crate::storage::clock::Timestamp;
 use crate::storage::rows::{Entry, link};
 use crate::storage::store;
 
@@ -26,6 +30,8 @@ pub struct Books<'a> {
     pub rules: Rc<Rules>,
     /// Its lanes.
     pub whole: Whole<'a>,
+    /// What of the balance only some use may take.
+    pub pools: Pools<'a>,
     before: Amount,
 }
 
@@ -49,6 +55,7 @@ impl<'a> Books<'a> {
         expiry::sweep(wallet, &mut whole, hold)?;
         Ok(Books {
             wallet,
+            pools: Pools::read(wallet, &rules)?,
             rules,
             whole,
             before,
@@ -60,22 +67,82 @@ impl<'a> Books<'a> {
         self.whole.room()
     }
 
+    /// The same for a use that may take also from grants with a scope, those that had not ended at a time.
+    pub fn room_for(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
+        let own = self.pools.available(purpose, at)?;
+        self.room()?.plus(own).map_err(range)
+    }
+
+    /// What there is for other use only.
+    pub fn beside(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
+        self.pools.beside(self.pools.available(purpose, at)?)
+    }
+
+    /// What grants with a scope pay of an amount.
+    pub fn split(&self, purpose: Purpose<'_>, at: Timestamp, amount: Amount) -> Result<Vec<Burn>> {
+        self.split_within(purpose, at, amount, self.room()?)
+    }
+
+    fn split_within(
+        &self,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+        amount: Amount,
+        room: Amount,
+    ) -> Result<Vec<Burn>> {
+        let general = self.whole.general(self.rules.credit_limit)?;
+        Ok(self.pools.split(purpose, at, amount, general, room))
+    }
+
     /// The wallet's balance.
     pub fn balance(&self) -> Result<Amount> {
         self.whole.balance(self.rules.credit_limit)
     }
 
-    /// Sets an amount aside and gives the lane in which it is held.
-    pub fn hold(&mut self, amount: Amount) -> Result<i16> {
-        let lane = self.whole.booking_lane(self.rules.lanes)?;
-        lane.held = lane.held.plus(amount).map_err(range)?;
-        Ok(lane.lane)
+    /// The lane in which holds are held that are made with all lanes in hand.
+    pub fn holding_lane(&mut self) -> Result<i16> {
+        Ok(self.whole.booking_lane(self.rules.lanes)?.lane)
+    }
+
+    /// Sets an amount aside in a lane, and what grants with a scope have for that in these; gives what in which.
+    pub fn hold(
+        &mut self,
+        lane: i16,
+        amount: Amount,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+    ) -> Result<Vec<Burn>> {
+        // A lane that is not in use any more had nothing of it, and gets nothing.
+        let in_use = self.whole.lanes.iter().any(|row| row.lane == lane);
+        let room = if in_use { self.room()? } else { Amount::ZERO };
+        let parts = self.split_within(purpose, at, amount, room)?;
+        let scoped = pools::sum_of(&parts)?.unwrap_or_default();
+        self.whole
+            .set_aside(lane, amount.minus(scoped).map_err(range)?)?;
+        let epoch = self.rules.epoch;
+        self.pools.hold(&mut self.whole, &parts, epoch)?;
+        Ok(parts)
     }
 
     /// Books an entry of money out. `taken` of it leaves the balance: all but what becomes a debt.
     /// Gives the balance after it.
     pub fn debit(&mut self, entry: &Entry<'_>, taken: Amount) -> Result<Amount> {
+        self.debit_with(entry, taken, &[])
+    }
+
+    /// The same where grants with a scope pay these parts.
+    pub fn debit_with(
+        &mut self,
+        entry: &Entry<'_>,
+        taken: Amount,
+        parts: &[Burn],
+    ) -> Result<Amount> {
         let balance = self.balance()?.minus(taken).map_err(range)?;
+        let scoped = pools::sum_of(parts)?.unwrap_or_default();
+        let taken = taken.minus(scoped).map_err(range)?;
+        let epoch = self.rules.epoch;
+        self.pools
+            .spend(&mut self.whole, parts, entry.entry_id, epoch)?;
         let lane = self.whole.booking_lane(self.rules.lanes)?;
         let booked = lane.booked.plus(entry.amount).map_err(range)?;
         let link = link(entry, lane, booked, balance);

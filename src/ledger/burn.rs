@@ -1,5 +1,7 @@
 //! In which order lots of credit are used up. Pure.
 //!
+//! A lot that only some charges may use is divided with the charge: see [`split`].
+//!
 //! Between two grant events the order is fixed, so what was spent since the last one can be spread
 //! over the lots at once, with the result of burning charge by charge. A lot that comes last in the
 //! order may even be added without spreading first: use before it would only have reached it
@@ -65,6 +67,29 @@ pub fn burn(lots: &mut [Lot], amount: Amount) -> Vec<Burn> {
 pub fn settle(lots: &mut [Lot], balance: Amount) -> Vec<Burn> {
     let spent = total(lots) - balance.units().max(0);
     burn(lots, amount_of(spent.max(0)))
+}
+
+/// What lots that only some charges may use pay of such a charge; the balance pays the rest. All lots that it may use
+/// burn in order, `general` being those of the balance. But the balance gives no more than `room`, credit
+/// included: what holds have set aside stays, whatever the order says.
+pub fn split(general: &[Lot], own: &mut [Lot], amount: Amount, room: Amount) -> Vec<Burn> {
+    let mut all: Vec<Lot> = general.iter().chain(own.iter()).cloned().collect();
+    let mut parts = burn(&mut all, amount);
+    parts.retain(|part| own.iter().any(|lot| lot.rank.id == part.id));
+    for lot in own.iter_mut() {
+        if let Some(after) = all.iter().find(|after| after.rank == lot.rank) {
+            lot.remaining = after.remaining;
+        }
+    }
+    let taken: i128 = parts.iter().map(|part| part.amount.units()).sum();
+    let excess = amount.units() - taken - room.units().max(0);
+    for more in burn(own, amount_of(excess.max(0))) {
+        match parts.iter_mut().find(|part| part.id == more.id) {
+            Some(part) => part.amount = amount_of(part.amount.units() + more.amount.units()),
+            None => parts.push(more),
+        }
+    }
+    parts
 }
 
 /// What the lots have together, in units.
@@ -188,6 +213,57 @@ mod tests {
         fn lots_and_balance_agree(steps in prop::collection::vec(step(), 0..60)) {
             let (lots, balance) = eager(&steps);
             prop_assert_eq!(total(&lots), balance.max(0));
+        }
+    }
+
+    proptest! {
+        /// A charge that may use lots with a scope, unit by unit: the first lot that has one gives it, but the
+        /// balance no more than its room.
+        #[test]
+        fn a_charge_is_divided_as_unit_by_unit(
+            lots in prop::collection::vec((0_i128..20, 99_i32..102, any::<bool>()), 0..6),
+            amount in 0_i128..80, credit in 0_i128..10, held in 0_i128..20,
+        ) {
+            let made: Vec<(Lot, bool)> = lots
+                .iter()
+                .enumerate()
+                .map(|(n, (amount, priority, own))| (lot(n, *amount, *priority, 1, true), *own))
+                .collect();
+            let of = |wanted: bool| -> Vec<Lot> {
+                let lots = made.iter().filter(|(_, own)| *own == wanted);
+                lots.map(|(lot, _)| lot.clone()).collect()
+            };
+            let (general, mut own) = (of(false), of(true));
+            let room = (total(&general) + credit - held).max(0);
+            let amount = amount.min(room + total(&own));
+            let before = own.clone();
+            let parts = split(&general, &mut own, amount_of(amount), amount_of(room));
+
+            let mut eager = made.clone();
+            eager.sort_by(|(a, _), (b, _)| a.rank.cmp(&b.rank));
+            let (mut from_general, mut taken) = (0, 0);
+            for _ in 0..amount {
+                match eager.iter_mut().find(|(lot, _)| lot.remaining.units() > 0) {
+                    Some((lot, is_own)) => {
+                        lot.remaining = amount_of(lot.remaining.units() - 1);
+                        if *is_own { taken += 1 } else { from_general += 1 }
+                    }
+                    None => from_general += 1,
+                }
+            }
+            let sum: i128 = parts.iter().map(|part| part.amount.units()).sum();
+            prop_assert_eq!(sum, taken + (from_general - room).max(0));
+            for (lot, was) in own.iter().zip(&before) {
+                let part = parts.iter().filter(|part| part.id == lot.rank.id);
+                let part: i128 = part.map(|part| part.amount.units()).sum();
+                prop_assert_eq!(lot.remaining.units(), was.remaining.units() - part);
+            }
+            if from_general <= room {
+                for (lot, is_own) in &eager {
+                    let found = own.iter().find(|one| *is_own && one.rank == lot.rank);
+                    prop_assert!(found.is_none_or(|one| one.remaining == lot.remaining));
+                }
+            }
         }
     }
 

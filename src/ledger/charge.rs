@@ -9,12 +9,15 @@ use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::funding::lock_wallet;
 use crate::ledger::grants;
 use crate::ledger::guard::Who;
 use crate::ledger::holds::expiry;
+use crate::ledger::pools::{self, Pools};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
+use crate::ledger::scope::Purpose;
 use crate::ledger::taking::{self, Outcome};
 use crate::ledger::unpriced;
 use crate::limits::limit::{Applied, Spending, applicable};
@@ -80,7 +83,11 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
                 continue;
             }
         };
-        let mut outcome = if rules.needs_attention() {
+        if rules.scoped {
+            // Before the lanes: the last of that money is noted there.
+            lock_wallet(request.wallet)?;
+        }
+        let mut outcome = if rules.needs_attention() || rules.scoped {
             job.pay_from_all()?
         } else {
             let cutting = rules.cutting(request.wallet);
@@ -174,6 +181,19 @@ impl<'a> Job<'a> {
             lines,
             applied,
         })
+    }
+
+    /// What the money is for.
+    pub fn purpose(&self) -> Purpose<'_> {
+        let priced = self.priced.as_ref();
+        Purpose {
+            provider: priced.and_then(|priced| priced.provider.as_deref()),
+            model: self.request.model.as_deref(),
+            service: self
+                .request
+                .service
+                .or(priced.and_then(|priced| priced.service.as_deref())),
+        }
     }
 
     /// Books no more than that, whatever the use costs; the lines keep what it costs.
@@ -332,9 +352,12 @@ impl<'a> Job<'a> {
         let mut whole = Whole::new(wallet, lanes, credit)?;
         let before = whole.room()?;
         expiry::sweep(wallet, &mut whole, None)?;
-        let room = whole.room()?;
-        if room < job.cost {
-            return Err(job.insufficient(whole.balance(credit)?, room)?);
+        let (room, purpose) = (whole.room()?, job.purpose());
+        let mut pools = Pools::read(wallet, &rules)?;
+        let own = pools.available(purpose, clock::now())?;
+        let total = room.plus(own).map_err(range)?;
+        if total < job.cost {
+            return Err(job.insufficient(whole.balance(credit)?, total, pools.beside(own)?)?);
         }
         spread::gather(wallet, &job.applied)?;
         let warnings = match window::take(wallet, &job.applied, Part::Spent, &[])? {
@@ -343,11 +366,23 @@ impl<'a> Job<'a> {
         };
         let entry = job.entry();
         let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
+        let general = whole.general(credit)?;
+        let parts = pools.split(purpose, clock::now(), job.cost, general, room);
         let payer = whole.booking_lane(rules.lanes)?;
-        let (after, link) = job.chain(&entry, payer, balance)?;
+        let (mut after, link) = job.chain(&entry, payer, balance)?;
+        if let Some(scoped) = pools::sum_of(&parts)? {
+            after.spent = after.spent.minus(scoped).map_err(range)?;
+        }
         *payer = after;
+        pools.spend(&mut whole, &parts, entry.entry_id, rules.epoch)?;
+        let mut cut = rules.cut();
+        if self.rules.scoped
+            && let Some(epoch) = pools.end()?
+        {
+            cut.epoch = epoch;
+        }
         // The paying lane may be overdrawn for a moment: the re-cut makes up for it.
-        let crossings = whole.settle(before, rules.cut())?;
+        let crossings = whole.settle(before, cut)?;
         whole.write()?;
         if !store::append(&entry, &link)? {
             return Err(changed_underneath(wallet));
@@ -359,8 +394,8 @@ impl<'a> Job<'a> {
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }
 
-    /// WL001.
-    pub fn insufficient(&self, balance: Amount, room: Amount) -> Result<Error> {
+    /// WL001. `beside` is what there is for other use only.
+    pub fn insufficient(&self, balance: Amount, room: Amount, beside: Amount) -> Result<Error> {
         let currency = &self.rules.currency;
         let missing = self.cost.minus(room).map_err(range)?;
         Ok(Error::new(
@@ -368,8 +403,14 @@ impl<'a> Job<'a> {
             format!("insufficient funds in wallet {}", quoted(self.request.wallet)),
         )
         .detail(format!(
-            "The charge asks for {} {currency}; {room} {currency} can be spent: balance {balance}, credit limit {}.",
-            self.cost, self.rules.credit_limit,
+            "The charge asks for {} {currency}; {room} {currency} can be spent: balance {balance}, credit limit {}{}.",
+            self.cost,
+            self.rules.credit_limit,
+            if beside.is_zero() {
+                String::new()
+            } else {
+                format!(", {beside} for other models or services only")
+            },
         ))
         .hint(format!(
             "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."

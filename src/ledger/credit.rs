@@ -224,7 +224,7 @@ fn into_spare(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
     let wallet = credit.entry.wallet;
     let balance = balance_after(credit, rules)?;
     let all = store::read_lanes(wallet)?;
-    let is_spare = |lane: &&Lane| lane.lane != 0 && !active(rules.lanes).contains(&lane.lane);
+    let is_spare = |lane: &&Lane| lane.lane > 0 && !active(rules.lanes).contains(&lane.lane);
     let free = all
         .iter()
         .filter(is_spare)

@@ -165,6 +165,9 @@ impl Funding<'_> {
             fingerprint.field("priority", Some(&self.terms.priority.to_string()));
             let promotional = self.terms.promotional.then_some("promotional");
             fingerprint.field("promotional", promotional);
+            if let Some(scope) = self.terms.scope {
+                fingerprint.field("scope", Some(&scope.to_text()));
+            }
         }
         fingerprint.finish()
     }
@@ -315,7 +318,12 @@ fn book(
         actor: paid.actor,
         metadata: paid.metadata.clone(),
     };
-    let paying = wallet_terms.amount(0, 2)?.min(paid.amount);
+    // What is for some use only pays no debt.
+    let paying = if paid.terms.scope.is_some() {
+        Amount::ZERO
+    } else {
+        wallet_terms.amount(0, 2)?.min(paid.amount)
+    };
     if !paying.is_zero() {
         PAY_DEBT.run(&[Value::Text(wallet), Value::Amount(paying)])?;
     }
@@ -324,7 +332,7 @@ fn book(
         .minus(paying)
         .map_err(crate::allowance::lanes::range)?;
     // A plain lot comes last in burn order, unless a grant of low priority is there.
-    if !paid.terms.plain() || wallet_terms.need::<bool>(0, 3)? {
+    if !paid.terms.plain() || rules.scoped || wallet_terms.need::<bool>(0, 3)? {
         let mut ledge = Ledge::open(wallet)?;
         let balance = ledge.grant(&entry, spendable, paid.terms, false)?;
         ledge.close()?;
@@ -400,7 +408,7 @@ fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
         if rows.need::<[u8; 16]>(0, 1)? != funding.fingerprint() {
             let same = rows.amount(0, 2)? == funding.amount;
             let field = if same {
-                "method, reference, currency, rate or status"
+                "method, reference, currency, rate, status, expires_at, priority, promotional or scope"
             } else {
                 "amount"
             };

@@ -15,6 +15,7 @@ use crate::ledger::fx::{self, NewRate};
 use crate::ledger::grants::{PLAIN_PRIORITY, Terms};
 use crate::ledger::once::Once;
 use crate::ledger::reversal;
+use crate::ledger::scope::Scope;
 use crate::ledger::vouchers::{self, NewVoucher, Redemption};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
@@ -61,6 +62,7 @@ fn fund(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    scope: default!(Option<Jsonb>, "NULL"),
 ) -> FundRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -85,7 +87,7 @@ fn fund(
                 expires_at,
                 priority: priority.unwrap_or(PLAIN_PRIORITY),
                 promotional: promotional.unwrap_or(false),
-                scope: None,
+                scope: scope.map(Scope::given).transpose()?.and(scope),
             },
             bounded: true,
             key: args::name("idempotency_key", idempotency_key)?,
@@ -263,6 +265,7 @@ fn create_voucher(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    scope: default!(Option<Jsonb>, "NULL"),
 ) -> Uuid {
     let work = || {
         let new = NewVoucher {
@@ -275,6 +278,7 @@ fn create_voucher(
                     .detail("It is how many wallets may redeem the voucher: one or more.")
                     .hint("Leave it out for a voucher that is redeemed once.")
             })?,
+            scope: scope.map(Scope::given).transpose()?.and(scope),
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
@@ -288,6 +292,7 @@ fn create_voucher(
                 ("currency", owned(currency)),
                 ("expires_at", new.expires_at.map(|at| at.0.to_string())),
                 ("max_redemptions", Some(new.max_redemptions.to_string())),
+                ("scope", scope.map(Jsonb::to_text)),
             ]),
         };
         enter_making(

@@ -17,6 +17,7 @@ use crate::ledger::burn::{self, Burn, Lot, Rank};
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::recurring;
 use crate::ledger::rules::{self, Rules};
+use crate::ledger::scope::Scope;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
@@ -32,7 +33,8 @@ const MAX_TURNS: usize = 100;
 statement!(
     ACTIVE,
     [TEXTOID],
-    "SELECT grant_id, remaining, priority, expires_at, promotional, created_at, warn_at, recurring
+    "SELECT grant_id, remaining, priority, expires_at, promotional, created_at, warn_at, recurring,
+            scope, held
        FROM wallet.grant_lots WHERE wallet_id = $1 AND status = 'active'"
 );
 
@@ -105,7 +107,9 @@ statement!(
                   (SELECT min(l.warn_at) FROM wallet.grant_lots l
                     WHERE l.wallet_id = $1 AND l.status = 'active'),
                   (SELECT r.next_at FROM wallet.recurring_grants r WHERE r.wallet_id = $1)),
-            'infinity')
+            'infinity'),
+            scoped = EXISTS (SELECT FROM wallet.grant_lots l
+                              WHERE l.wallet_id = $1 AND l.status = 'active' AND l.scope IS NOT NULL)
       WHERE w.wallet_id = $1"
 );
 
@@ -124,12 +128,19 @@ statement!(
 statement!(
     PAID_BY,
     [TEXTOID, UUIDOID],
-    "WITH debit AS MATERIALIZED (
-        SELECT -c.amount AS amount,
+    "WITH noted AS MATERIALIZED (
+        SELECT u.entry_id, u.grant_id, u.amount, c.created_at, c.lane, c.seq
+          FROM wallet.grant_burns u
+          JOIN wallet.ledger c ON c.wallet_id = $1 AND c.entry_id = u.entry_id AND c.kind = 'c'
+         WHERE u.wallet_id = $1
+     ), debit AS MATERIALIZED (
+        SELECT -c.amount - (SELECT coalesce(sum(n.amount), 0) FROM noted n WHERE n.entry_id = $2) AS amount,
                (SELECT sum(-l.amount)
                   FROM wallet.ledger l
                  WHERE l.wallet_id = $1 AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
-                   AND (l.created_at, l.lane, l.seq) <= (c.created_at, c.lane, c.seq)) AS upto
+                   AND (l.created_at, l.lane, l.seq) <= (c.created_at, c.lane, c.seq))
+               - (SELECT coalesce(sum(n.amount), 0) FROM noted n
+                   WHERE (n.created_at, n.lane, n.seq) <= (c.created_at, c.lane, c.seq)) AS upto
           FROM wallet.ledger c
          WHERE c.wallet_id = $1 AND c.entry_id = $2 AND c.amount < 0
      ), burns AS MATERIALIZED (
@@ -137,13 +148,15 @@ statement!(
           FROM wallet.grant_burns u
          WHERE u.wallet_id = $1 AND u.entry_id IS NULL
      )
-     SELECT p.grant_id, p.amount
+     SELECT p.grant_id, sum(p.amount)
        FROM (SELECT b.grant_id,
-                    sum(least(b.upto, d.upto) - greatest(b.upto - b.amount, d.upto - d.amount)) AS amount
+                    least(b.upto, d.upto) - greatest(b.upto - b.amount, d.upto - d.amount) AS amount
                FROM debit d
                JOIN burns b ON b.upto > d.upto - d.amount AND b.upto - b.amount < d.upto
-              GROUP BY b.grant_id) p
+             UNION ALL
+             SELECT n.grant_id, n.amount FROM noted n WHERE n.entry_id = $2) p
        JOIN wallet.grant_lots g ON g.wallet_id = $1 AND g.grant_id = p.grant_id
+      GROUP BY p.grant_id, g.priority, g.expires_at, g.promotional, g.created_at, g.grant_id
       ORDER BY g.priority DESC, g.expires_at DESC NULLS FIRST, g.promotional, g.created_at DESC,
                g.grant_id DESC"
 );
@@ -153,7 +166,8 @@ statement!(
     [TEXTOID, UUIDOID, NUMERICOID],
     "UPDATE wallet.grant_lots SET remaining = remaining + $3, status = 'active', ended_id = NULL
       WHERE wallet_id = $1 AND grant_id = $2 AND status NOT IN ('voided', 'reversed')
-        AND remaining + $3 <= amount"
+        AND remaining + $3 <= amount
+      RETURNING scope IS NOT NULL"
 );
 
 /// What distinguishes a grant from a plain funding.
@@ -236,11 +250,28 @@ fn warn_at(created_at: Timestamp, end: Timestamp) -> Timestamp {
 
 /// An active lot.
 #[derive(Clone)]
-struct Active {
-    lot: Lot,
-    expires_at: Option<Timestamp>,
+pub struct Active {
+    /// Its place in the order, and what is left of it.
+    pub lot: Lot,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
     warn_at: Option<Timestamp>,
     recurring: bool,
+    /// What it may be used for; nothing for all.
+    pub scope: Option<Scope>,
+    /// Of one with a scope: what holds have set aside.
+    pub held: Amount,
+}
+
+impl Active {
+    /// The lot with what holds leave of it.
+    pub fn free(&self) -> Lot {
+        let units = self.lot.remaining.units() - self.held.units();
+        Lot {
+            remaining: Amount::from_units(units.max(0)).unwrap_or_default(),
+            ..self.lot.clone()
+        }
+    }
 }
 
 /// A wallet whose row and lanes are all ours, with its lots settled.
@@ -267,8 +298,7 @@ impl<'a> Ledge<'a> {
             lots: read_active(wallet)?,
             events: Vec::new(),
         };
-        let balance = ledge.balance()?;
-        ledge.settle(balance)?;
+        ledge.settle()?;
         Ok(ledge)
     }
 
@@ -282,7 +312,19 @@ impl<'a> Ledge<'a> {
         self.whole.balance(self.rules.credit_limit)
     }
 
-    /// What is not set aside by holds, without credit; not below zero.
+    /// What of the balance every charge may use.
+    fn general(&self) -> Result<Amount> {
+        self.whole.general(self.rules.credit_limit)
+    }
+
+    /// What of a lot with a scope no hold has set aside; zero of any other.
+    pub fn scoped_available(&self, id: [u8; 16]) -> Amount {
+        let mut lots = self.lots.iter();
+        let found = lots.find(|one| one.lot.rank.id == id && one.scope.is_some());
+        found.map_or(Amount::ZERO, |one| one.free().remaining)
+    }
+
+    /// What every charge may use and no hold has set aside, without credit; not below zero.
     pub fn available(&self) -> Result<Amount> {
         Ok(self
             .whole
@@ -292,8 +334,10 @@ impl<'a> Ledge<'a> {
             .max(Amount::ZERO))
     }
 
-    fn settle(&mut self, balance: Amount) -> Result<()> {
-        let mut lots: Vec<Lot> = self.lots.iter().map(|one| one.lot.clone()).collect();
+    /// Lots with a scope are settled always.
+    fn settle(&mut self) -> Result<()> {
+        let balance = self.general()?;
+        let mut lots = self.unscoped();
         let surplus = balance.units().max(0) - burn::total(&lots);
         let burns = burn::settle(&mut lots, balance);
         record(self.wallet, &burns, None)?;
@@ -311,6 +355,12 @@ impl<'a> Ledge<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// The lots that every charge may use.
+    fn unscoped(&self) -> Vec<Lot> {
+        let lots = self.lots.iter().filter(|one| one.scope.is_none());
+        lots.map(|one| one.lot.clone()).collect()
     }
 
     /// Takes what was burnt from the lots, here and in the table.
@@ -355,12 +405,19 @@ impl<'a> Ledge<'a> {
             expires_at: terms.expires_at,
             warn_at: terms.expires_at.map(|end| warn_at(new.created_at, end)),
             recurring: new.recurring,
+            scope: terms.scope.map(Scope::stored).transpose()?,
+            held: Amount::ZERO,
         });
         Ok(())
     }
 
-    /// Books an entry that changes the balance by `spendable`; gives the balance after it.
-    pub fn book(&mut self, entry: &Entry<'_>, spendable: Amount) -> Result<Amount> {
+    /// Books an entry that changes by `spendable` what every charge may use, and by `scoped` what only some may;
+    /// gives the balance after it.
+    pub fn book(&mut self, entry: &Entry<'_>, spendable: Amount, scoped: Amount) -> Result<Amount> {
+        if !scoped.is_zero() {
+            let lane = self.whole.scoped(self.rules.epoch)?;
+            lane.allotted = lane.allotted.plus(scoped).map_err(range)?;
+        }
         let balance = self.balance()?.plus(spendable).map_err(range)?;
         let lane = self.whole.booking_lane(self.rules.lanes)?;
         let booked = lane.booked.plus(entry.amount).map_err(range)?;
@@ -385,10 +442,20 @@ impl<'a> Ledge<'a> {
         terms: &Terms,
         recurring: bool,
     ) -> Result<Amount> {
-        let before = self.balance()?.max(Amount::ZERO);
-        let balance = self.book(entry, spendable)?;
-        // What credit was used before, the lot makes up for.
-        let remaining = balance.max(Amount::ZERO).minus(before).map_err(range)?;
+        let is_scoped = terms.scope.is_some();
+        let before = self.general()?.max(Amount::ZERO);
+        let balance = if is_scoped {
+            self.book(entry, Amount::ZERO, spendable)?
+        } else {
+            self.book(entry, spendable, Amount::ZERO)?
+        };
+        // What credit was used before, the lot makes up for, unless it is for some use only.
+        let remaining = if is_scoped {
+            spendable
+        } else {
+            let after = self.general()?.max(Amount::ZERO);
+            after.minus(before).map_err(range)?
+        };
         self.add_lot(&NewLot {
             id: entry.entry_id,
             amount: entry.amount,
@@ -418,8 +485,8 @@ impl<'a> Ledge<'a> {
         before: Amount,
     ) -> Result<Amount> {
         let paid = PAID_BY.run(&[Value::Text(self.wallet), Value::Uuid(charge)])?;
-        let balance = self.book(entry, entry.amount)?;
         let (mut skip, mut left) = (before.units(), entry.amount.units());
+        let mut scoped = 0;
         for row in 0..paid.len() {
             let part = paid.amount(row, 1)?.units();
             let skipped = part.min(skip);
@@ -429,26 +496,44 @@ impl<'a> Ledge<'a> {
                 continue;
             }
             left -= back;
-            RETURN.run(&[
+            let returned = RETURN.run(&[
                 Value::Text(self.wallet),
                 Value::Uuid(paid.need(row, 0)?),
                 Value::Amount(Amount::from_units(back).map_err(range)?),
             ])?;
+            if !returned.is_empty() && returned.need::<bool>(0, 0)? {
+                scoped += back;
+            }
         }
+        let scoped = Amount::from_units(scoped).map_err(range)?;
+        let general = entry.amount.minus(scoped).map_err(range)?;
+        let balance = self.book(entry, general, scoped)?;
         self.lots = read_active(self.wallet)?;
-        self.settle(balance)?;
+        self.settle()?;
         Ok(balance)
     }
 
-    /// Takes an amount that leaves the balance from a lot first and then from the others in burn
-    /// order, all for that entry.
-    pub fn take_back(&mut self, first: [u8; 16], amount: Amount, entry: [u8; 16]) -> Result<()> {
-        let mut lots: Vec<Lot> = self.lots.iter().map(|one| one.lot.clone()).collect();
+    /// Takes what leaves the balance from a lot first and then from the others in burn order, all for that
+    /// entry: `scoped` where the lot has a scope, and `amount` of what every charge may use.
+    pub fn take_back(
+        &mut self,
+        first: [u8; 16],
+        amount: Amount,
+        scoped: Amount,
+        entry: [u8; 16],
+    ) -> Result<()> {
+        let mut lots = self.unscoped();
         let mut own: Vec<Lot> = lots.extract_if(.., |lot| lot.rank.id == first).collect();
         let mut burns = burn::burn(&mut own, amount);
         let taken: i128 = burns.iter().map(|burn| burn.amount.units()).sum();
         let rest = Amount::from_units(amount.units() - taken).map_err(range)?;
         burns.extend(burn::burn(&mut lots, rest));
+        if !scoped.is_zero() {
+            burns.push(Burn {
+                id: first,
+                amount: scoped,
+            });
+        }
         record(self.wallet, &burns, Some(entry))?;
         self.keep(&burns)?;
         let left = self
@@ -488,7 +573,13 @@ impl<'a> Ledge<'a> {
             return Ok((None, Amount::ZERO));
         };
         let left = one.lot.remaining;
-        let amount = left.min(there).min(ending.most.unwrap_or(left));
+        let is_scoped = one.scope.is_some();
+        let free = if is_scoped {
+            one.free().remaining
+        } else {
+            left.min(there)
+        };
+        let amount = free.min(ending.most.unwrap_or(left));
         if amount.is_zero() {
             return Ok((None, Amount::ZERO));
         }
@@ -508,7 +599,12 @@ impl<'a> Ledge<'a> {
             metadata: ending.metadata.clone(),
             ..blank(self.wallet, &contra)
         };
-        self.book(&entry, amount.negated())?;
+        let (general, scoped) = if is_scoped {
+            (Amount::ZERO, amount.negated())
+        } else {
+            (amount.negated(), Amount::ZERO)
+        };
+        self.book(&entry, general, scoped)?;
         let burn = Burn { id, amount };
         record(
             self.wallet,
@@ -634,6 +730,7 @@ impl<'a> Ledge<'a> {
         let terms = Terms {
             expires_at: turn.expires_at,
             promotional: true,
+            scope: turn.scope,
             ..Terms::default()
         };
         let balance = self.grant(&entry, turn.amount, &terms, true)?;
@@ -761,7 +858,27 @@ fn blank<'a>(wallet: &'a str, contra: &'a str) -> Entry<'a> {
     }
 }
 
-fn read_active(wallet: &str) -> Result<Vec<Active>> {
+/// What of a balance has ended and is not booked yet, in units: what its lots without a scope have left whose
+/// time has come, as far as no hold has set it aside.
+pub fn ended(wallet: &str, rules: &Rules, general: i128, available: i128) -> Result<i128> {
+    if !rules.grants_are_due() {
+        return Ok(0);
+    }
+    let lots = read_active(wallet)?;
+    let mut lots: Vec<Lot> = lots
+        .iter()
+        .filter(|one| one.scope.is_none())
+        .map(|one| one.lot.clone())
+        .collect();
+    burn::settle(&mut lots, Amount::from_units(general).map_err(range)?);
+    let now = clock::now().0;
+    let ended = lots.iter().filter(|lot| lot.rank.expires_at <= now);
+    let ended: i128 = ended.map(|lot| lot.remaining.units()).sum();
+    Ok(ended.min(available).max(0))
+}
+
+/// The active lots of a wallet, as they were settled last.
+pub fn read_active(wallet: &str) -> Result<Vec<Active>> {
     let rows = ACTIVE.run(&[Value::Text(wallet)])?;
     (0..rows.len())
         .map(|row| {
@@ -781,12 +898,19 @@ fn read_active(wallet: &str) -> Result<Vec<Active>> {
                 expires_at,
                 warn_at: rows.get(row, 6),
                 recurring: rows.need(row, 7)?,
+                scope: rows
+                    .datum(row, 8)
+                    .map(Jsonb)
+                    .map(Scope::stored)
+                    .transpose()?,
+                held: rows.amount(row, 9)?,
             })
         })
         .collect()
 }
 
-fn record(wallet: &str, burns: &[Burn], entry: Option<[u8; 16]>) -> Result<()> {
+/// Notes what was burnt.
+pub fn record(wallet: &str, burns: &[Burn], entry: Option<[u8; 16]>) -> Result<()> {
     for burn in burns {
         BURNT.run(&[
             Value::Text(wallet),

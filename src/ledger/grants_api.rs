@@ -14,6 +14,7 @@ use crate::ledger::funding::with_rights;
 use crate::ledger::grants::{self, Void};
 use crate::ledger::once::Once;
 use crate::ledger::recurring::{self, NewRecurring};
+use crate::ledger::scope::Scope;
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
@@ -130,6 +131,7 @@ fn set_recurring_grant(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    scope: default!(Option<Jsonb>, "NULL"),
 ) -> RecurringRow {
     let work = || {
         let period = self::period(period)?;
@@ -142,6 +144,7 @@ fn set_recurring_grant(
             rollover_max: rollover_max
                 .map(|most| args::amount("rollover_max", Some(&most)))
                 .transpose()?,
+            scope: scope.map(Scope::given).transpose()?.and(scope),
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
@@ -154,6 +157,7 @@ fn set_recurring_grant(
                 ("period", owned(Some(&period))),
                 ("expires_after", owned(new.expires_after)),
                 ("rollover_max", new.rollover_max.map(Amount::to_fixed)),
+                ("scope", scope.map(Jsonb::to_text)),
             ]),
         };
         enter_audited(

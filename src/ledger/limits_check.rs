@@ -3,10 +3,14 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use crate::allowance::cut::SCOPED;
 use crate::error::{Code, Result};
+use crate::ledger::grants;
 use crate::ledger::guard::{Caller, Who, unknown_key};
 use crate::ledger::holds::row::Hold;
-use crate::ledger::rules::{self, Status};
+use crate::ledger::pools::Pools;
+use crate::ledger::rules::{self, Rules, Status};
+use crate::ledger::scope::Purpose;
 use crate::limits::limit::{Spending, applicable};
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::window;
@@ -169,11 +173,22 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
         let found = expired.iter().find(|(allowance, _)| *allowance == id);
         found.map_or(Amount::ZERO, |(_, amount)| *amount)
     };
+    let purpose = Purpose {
+        provider: priced
+            .as_ref()
+            .and_then(|priced| priced.provider.as_deref()),
+        model: spending.model,
+        service: spending.service,
+    };
+    let mut pools = Pools::read(wallet, &rules)?;
+    let freed = pools.free(expired)?;
     let mut rows = vec![balance(
         wallet,
         rules.status,
         measured.cost,
         expired(BALANCE),
+        (pools.available(purpose, now)?, freed),
+        &rules,
     )?];
     if admitted.is_err() && rules.status == Status::Active {
         rows[0].allowed = false;
@@ -215,10 +230,30 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
 }
 
 /// The first row: what the balance says, credit included.
-fn balance(wallet: &str, status: Status, amount: Amount, expired: Amount) -> Result<Checked> {
+///
+/// `scoped` is what grants with a scope have for the request, and what expired holds have set aside in them.
+fn balance(
+    wallet: &str,
+    status: Status,
+    amount: Amount,
+    expired: Amount,
+    scoped: (Amount, Amount),
+    rules: &Rules,
+) -> Result<Checked> {
     let lanes = store::read_lanes(wallet)?;
-    let held = lanes.iter().map(|lane| lane.held.units()).sum::<i128>() - expired.units();
-    let remaining = lanes.iter().map(|lane| lane.room().units()).sum::<i128>() + expired.units();
+    let (own, freed) = (scoped.0.units(), scoped.1.units());
+    let held = lanes.iter().map(|lane| lane.held.units()).sum::<i128>() - expired.units() - freed;
+    let lanes = lanes.iter().filter(|lane| lane.lane != SCOPED);
+    let room = lanes.clone().map(|lane| lane.room().units()).sum::<i128>() + expired.units();
+    let general = lanes.map(|lane| lane.credited().units()).sum::<i128>();
+    // What has ended counts no more, whether or not a charge has booked that yet.
+    let ended = grants::ended(
+        wallet,
+        rules,
+        general - rules.credit_limit.units(),
+        room - rules.credit_limit.units(),
+    )?;
+    let remaining = room - ended + own;
     let range = crate::allowance::lanes::range;
     let (held, remaining) = (
         Amount::from_units(held).map_err(range)?,

@@ -7,8 +7,8 @@ use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json};
-use crate::storage::plan::{Run, Value};
+use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Document, uuid_text};
 
 statement!(
@@ -21,18 +21,20 @@ statement!(
         NUMERICOID,
         TIMESTAMPTZOID,
         TEXTOID,
+        JSONBOID,
         JSONBOID
     ],
     "INSERT INTO wallet.recurring_grants AS r
-        (wallet_id, amount, period, expires_after, rollover_max, started_at, next_at, actor, metadata)
+        (wallet_id, amount, period, expires_after, rollover_max, started_at, next_at, actor, metadata,
+         scope)
      SELECT $1, $2, $3::interval, $4::interval, $5, $6,
-            ($6 AT TIME ZONE w.time_zone + $3::interval) AT TIME ZONE w.time_zone, $7, $8
+            ($6 AT TIME ZONE w.time_zone + $3::interval) AT TIME ZONE w.time_zone, $7, $8, $9
        FROM wallet.wallets w WHERE w.wallet_id = $1
      ON CONFLICT (wallet_id) DO UPDATE
         SET amount = excluded.amount, period = excluded.period,
             expires_after = excluded.expires_after, rollover_max = excluded.rollover_max,
             started_at = excluded.started_at, turn = 0, next_at = excluded.next_at,
-            actor = excluded.actor, metadata = excluded.metadata
+            actor = excluded.actor, metadata = excluded.metadata, scope = excluded.scope
      RETURNING next_at, $6 + expires_after"
 );
 
@@ -53,7 +55,8 @@ statement!(
        FROM wallet.recurring_grants old
        JOIN wallet.wallets w ON w.wallet_id = old.wallet_id
       WHERE r.wallet_id = $1 AND old.wallet_id = $1 AND old.next_at <= $2
-     RETURNING old.next_at, r.amount, old.next_at + r.expires_after, r.rollover_max, r.actor"
+     RETURNING old.next_at, r.amount, old.next_at + r.expires_after, r.rollover_max, r.actor,
+               r.scope"
 );
 
 statement!(
@@ -74,6 +77,10 @@ pub struct Turn {
     pub rollover_max: Option<Amount>,
     /// Who set it.
     pub actor: Option<String>,
+    /// What it may be used for.
+    pub scope: Option<Jsonb>,
+    /// Keeps the scope's datum alive.
+    _rows: Option<Rows>,
 }
 
 /// The next turn that is due, which is then done.
@@ -88,6 +95,8 @@ pub fn next(wallet: &str, now: Timestamp) -> Result<Option<Turn>> {
         expires_at: rows.get(0, 2),
         rollover_max: rows.opt_amount(0, 3)?,
         actor: rows.get(0, 4),
+        scope: rows.datum(0, 5).map(Jsonb),
+        _rows: Some(rows),
     }))
 }
 
@@ -103,6 +112,8 @@ pub struct NewRecurring<'a> {
     pub expires_after: Option<&'a str>,
     /// How much may be carried on.
     pub rollover_max: Option<Amount>,
+    /// What it may be used for.
+    pub scope: Option<Jsonb>,
     /// Who acts.
     pub actor: Option<&'a str>,
     /// The caller's own data.
@@ -153,6 +164,7 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
             Value::Time(now),
             Value::OptText(new.actor),
             Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+            Value::OptJsonb(new.scope),
         ])?;
         let first = Turn {
             at: now,
@@ -160,6 +172,8 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
             expires_at: rows.get(0, 1),
             rollover_max: new.rollover_max,
             actor: new.actor.map(str::to_owned),
+            scope: new.scope,
+            _rows: None,
         };
         let (id, balance) = ledge.grant_recurring(&first, new.metadata.clone())?;
         Recurring {
@@ -179,10 +193,7 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
     Ok(result)
 }
 
-fn first_answer(
-    new: &NewRecurring<'_>,
-    answer: Option<crate::storage::jsonb::Jsonb>,
-) -> Result<Recurring> {
+fn first_answer(new: &NewRecurring<'_>, answer: Option<Jsonb>) -> Result<Recurring> {
     let lost = || Error::internal("an answer was not kept");
     let json = answer.ok_or_else(lost)?.reread("result")?;
     let text = |name: &str| {

@@ -99,7 +99,9 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
         (rules.currency.clone(), rules.status == Status::Active)
     };
     let amount = found.amount()?;
-    let taken = amount.min(ledge.available()?);
+    let scoped = amount.min(ledge.scoped_available(change.entry_id));
+    let general = amount.minus(scoped).map_err(range)?.min(ledge.available()?);
+    let taken = general.plus(scoped).map_err(range)?;
     let (method, reference, original) = (found.method()?, found.reference(), found.original()?);
     let contra = format!("funding:{method}");
     let entry = Entry {
@@ -130,8 +132,8 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
         actor: change.actor,
         metadata: change.metadata.clone(),
     };
-    let balance = ledge.book(&entry, taken.negated())?;
-    ledge.take_back(change.entry_id, taken, entry.entry_id)?;
+    let balance = ledge.book(&entry, general.negated(), scoped.negated())?;
+    ledge.take_back(change.entry_id, general, scoped, entry.entry_id)?;
     let owed = amount.minus(taken).map_err(range)?;
     let debt = OWE
         .run(&[Value::Text(wallet), Value::Amount(owed)])?

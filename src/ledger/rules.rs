@@ -76,6 +76,8 @@ pub struct Rules {
     pub attended: i64,
     /// When a grant expires next or is granted again; nothing for a wallet of plain fundings.
     pub grants_due: Option<Timestamp>,
+    /// Whether it has money that only some charges may use: then every call looks at all lanes.
+    pub scoped: bool,
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
     /// Who may spend; nothing for a wallet that has no rule on it.
@@ -253,6 +255,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         grants_due,
         members_only,
         guarded,
+        scoped,
     } = rows.wallet;
     Ok(Rules {
         currency,
@@ -267,6 +270,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         attention,
         attended: rows.attended,
         grants_due,
+        scoped,
         limits: rows
             .limits
             .into_iter()

@@ -14,6 +14,7 @@ use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Document, uuid_text};
 
@@ -31,19 +32,21 @@ statement!(
         INT4OID,
         TIMESTAMPTZOID,
         TEXTOID,
+        JSONBOID,
         JSONBOID
     ],
     "INSERT INTO wallet.vouchers
         (code_hash, voucher_id, amount, currency, expires_at, max_redemptions, created_at, actor,
-         metadata)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         metadata, scope)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
      ON CONFLICT DO NOTHING"
 );
 
 statement!(
     LOCK,
     [BYTEAOID],
-    "SELECT voucher_id, amount, currency, expires_at, max_redemptions, redemptions
+    "SELECT voucher_id, amount, currency, expires_at, max_redemptions, redemptions,
+            scope
        FROM wallet.vouchers WHERE code_hash = $1 FOR NO KEY UPDATE"
 );
 
@@ -76,6 +79,8 @@ pub struct NewVoucher<'a> {
     pub expires_at: Option<Timestamp>,
     /// By how many wallets.
     pub max_redemptions: i32,
+    /// What it may be used for.
+    pub scope: Option<Jsonb>,
     /// Who acts.
     pub actor: Option<&'a str>,
     /// The caller's own data.
@@ -100,6 +105,7 @@ pub fn create(new: &NewVoucher<'_>, call: Once<'_>) -> Result<[u8; 16]> {
         Value::Time(clock::now()),
         Value::OptText(new.actor),
         Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+        Value::OptJsonb(new.scope),
     ])?;
     if rows.is_empty() {
         return Err(Error::new(
@@ -153,7 +159,10 @@ pub fn redeem(redemption: &Redemption<'_>, call: Once<'_>) -> Result<Funded> {
         currency: Some(&currency),
         rate: None,
         pending: false,
-        terms: Terms::default(),
+        terms: Terms {
+            scope: voucher.datum(0, 6).map(Jsonb),
+            ..Terms::default()
+        },
         bounded: false,
         key: None,
         actor: redemption.actor,

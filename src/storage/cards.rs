@@ -70,7 +70,7 @@ pub fn refuse_key(argument: &str, key: &str) -> Result<()> {
     Ok(())
 }
 
-const HINT: &str = "Keep card data at the payment provider and pass its token. An administrator can let a false positive pass by its name with the setting wallet.allow_card_like.";
+const HINT: &str = "Keep card data at the payment provider and pass its token. An identifier that is digits alone passes with a dot among them, or as a UUID. An administrator can let a false positive pass by its name with the setting wallet.allow_card_like.";
 
 fn refused(argument: &str, name: &str) -> Error {
     let place = if argument == name {

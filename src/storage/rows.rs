@@ -161,6 +161,8 @@ pub struct WalletRow {
     pub members_only: bool,
     /// Whether it has members, keys, or rules on who may spend.
     pub guarded: bool,
+    /// Whether it has money that only some charges may use.
+    pub scoped: bool,
 }
 
 impl WalletRow {

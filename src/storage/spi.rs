@@ -250,7 +250,7 @@ statement!(
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
             w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
-            r.raised_until, w.grants_due, w.members_only, w.guarded
+            r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -298,6 +298,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             grants_due: rows.get(0, 23),
             members_only: rows.need(0, 24)?,
             guarded: rows.need(0, 25)?,
+            scoped: rows.need(0, 26)?,
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,

@@ -41,6 +41,10 @@ fn both_programs_agree_with_the_lanes() {
                 &[&wallet],
             )
             .unwrap();
+        // Credit for some use only stands in the same account.
+        let given = "SELECT wallet.fund($1, 0.01, scope => '{\"models\": [\"gpt-4o\", \"m\"]}'),
+                            wallet.fund($1, 2, scope => '{\"services\": [\"images\"]}')";
+        client.execute(given, &[&wallet]).unwrap();
         wallet_tests::price(&mut client, "gpt-4o", "input_tokens", dec("0.0000012345"));
         for number in 1..20 {
             charge(&mut client, wallet, dec("1.000000000001")).unwrap();

@@ -21,6 +21,7 @@ mod notify;
 mod prices;
 mod refusals;
 mod rollups;
+mod scoped;
 mod several;
 mod stale;
 mod statement_page;

@@ -113,7 +113,13 @@ fn fill(database: &Database) {
                     wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 7}');
              SELECT wallet.set_price('late', 'pages', 0.01);
              SELECT wallet.price_unpriced('hot');
-             SELECT wallet.freeze_wallet('hot', 'under \"review\"')",
+             SELECT wallet.freeze_wallet('hot', 'under \"review\"');
+             SELECT wallet.create_wallet('gifts', lanes => 2);
+             SELECT wallet.fund('gifts', 9, scope => '{\"models\": [\"m\"]}', expires_at => now() + interval '1 day'),
+                    wallet.set_recurring_grant('gifts', 4, scope => '{\"services\": [\"images\"]}');
+             SELECT wallet.hold('gifts', amount => 2, model => 'm', ttl => '1 day');
+             SELECT wallet.charge('gifts', amount => 3, model => 'm'),
+                    wallet.create_voucher('GIFT-9QX', 1, scope => '{\"models\": [\"m\"]}')",
         )
         .unwrap();
 }

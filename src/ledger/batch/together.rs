@@ -57,6 +57,9 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
 
 fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
     let wallet = requests[0].wallet;
+    if rules.scoped {
+        return Ok(Outcome::Apart((0..requests.len()).collect()));
+    }
     if rules.grants_are_due() || rules.needs_attention() {
         return Ok(Outcome::Refused);
     }

@@ -1,9 +1,11 @@
 //! Holds whose time has come.
 
+use crate::allowance::lanes::range;
 use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::Whole;
 use crate::error::Result;
 use crate::ledger::holds::row::Hold;
+use crate::ledger::pools;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
 use crate::storage::clock;
@@ -54,9 +56,18 @@ pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()
 
 /// Gives back all that a hold still has set aside; says into which windows.
 pub fn give_back(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<Vec<Released>> {
-    whole.release(hold.lane, hold.held)?;
-    hold.held = Amount::ZERO;
+    give_back_money(wallet, whole, hold)?;
     release_windows(wallet, hold)
+}
+
+/// The money alone.
+pub fn give_back_money(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
+    let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
+    whole.release(hold.lane, hold.held.minus(scoped).map_err(range)?)?;
+    pools::release(wallet, whole, &hold.scoped)?;
+    hold.scoped.clear();
+    hold.held = Amount::ZERO;
+    Ok(())
 }
 
 /// Gives back what a hold has set aside in limits.

@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
+use crate::ledger::burn::Burn;
 use crate::ledger::charge::{Job, put_back};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::conflict;
@@ -30,14 +31,14 @@ statement!(
     [
         TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
         UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID
+        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID
     ],
     "INSERT INTO wallet.reservations
         (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
-         model, service, region, service_tier, tags, usage, actor, metadata)
+         model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23)
+             $18, $19, $20, $21, $22, $23, $24, $25)
      ON CONFLICT (wallet_id, idempotency_key) DO NOTHING"
 );
 
@@ -85,7 +86,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let rules = rules::known(wallet)?;
     // What shrinks to what is left has to know it.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
-    if rules.grants_are_due() || rules.needs_attention() || shrinks {
+    if rules.grants_are_due() || rules.needs_attention() || rules.scoped || shrinks {
         return Ok(None);
     }
     // What refuses is looked at again with all lanes in hand.
@@ -130,7 +131,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, job.cost)?,
     };
-    if !insert(new, &held, lane.lane, &job, now)? {
+    if !insert(new, &held, lane.lane, &[], &job, now)? {
         put_back(wallet, lane, &job.applied, Part::Held, &places)?;
         return Ok(None);
     }
@@ -152,7 +153,8 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     }
     let rules = books.rules.clone();
     let mut job = Job::new(request, &rules)?;
-    let room = books.room()?;
+    let now = clock::now();
+    let room = books.room_for(job.purpose(), now)?;
     let mut amount = job.cost;
     if new.allow_partial {
         amount = amount.min(room);
@@ -169,7 +171,8 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     }
     let nothing = amount.is_zero() && !job.cost.is_zero();
     if room < amount || nothing && room <= Amount::ZERO {
-        return Err(job.insufficient(books.balance()?, room)?);
+        let beside = books.beside(job.purpose(), now)?;
+        return Err(job.insufficient(books.balance()?, room, beside)?);
     }
     if nothing {
         // A limit leaves nothing: have it say so.
@@ -183,8 +186,8 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),
     };
-    let lane = books.hold(amount)?;
-    let now = clock::now();
+    let lane = books.holding_lane()?;
+    let parts = books.hold(lane, amount, job.purpose(), now)?;
     let held = Held {
         hold_id: uuid::Uuid::now_v7().into_bytes(),
         amount,
@@ -193,7 +196,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, amount)?,
     };
-    if !insert(new, &held, lane, &job, now)? {
+    if !insert(new, &held, lane, &parts, &job, now)? {
         return Err(changed_underneath(wallet));
     }
     warning::announce(wallet, &warnings)?;
@@ -227,6 +230,7 @@ fn insert(
     new: &NewHold<'_>,
     held: &Held,
     lane: i16,
+    scoped: &[Burn],
     job: &Job<'_>,
     now: Timestamp,
 ) -> Result<bool> {
@@ -235,6 +239,8 @@ fn insert(
     let (ids, amounts): (Vec<[u8; 16]>, Vec<Amount>) = taken
         .map(|applied| (applied.window_id, applied.need))
         .unzip();
+    let (scoped_ids, scoped_amounts): (Vec<[u8; 16]>, Vec<Amount>) =
+        scoped.iter().map(|part| (part.id, part.amount)).unzip();
     let usage = match &request.asked {
         Asked::Usage(_, object, _) => Some(*object),
         _ => None,
@@ -263,6 +269,8 @@ fn insert(
         Value::OptJsonb(usage),
         Value::OptText(request.actor),
         Value::OptJsonb(request.metadata.as_ref().map(|metadata| metadata.value)),
+        Value::Uuids(&scoped_ids),
+        Value::Amounts(&scoped_amounts),
     ])?;
     Ok(!rows.is_empty())
 }

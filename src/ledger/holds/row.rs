@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::burn::Burn;
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
@@ -16,7 +17,8 @@ macro_rules! hold_query {
         concat!(
             "SELECT hold_id, status, amount, held, settled, lane, created_at, expires_at,
                     window_ids, window_amounts, key_id, user_id, team, model, service, region,
-                    service_tier, tags, balance, affordable_tokens, fingerprint
+                    service_tier, tags, balance, affordable_tokens, fingerprint,
+                    scoped_ids, scoped_amounts
                FROM wallet.reservations WHERE wallet_id = $1 AND ",
             $clause
         )
@@ -56,9 +58,12 @@ statement!(
     "SELECT w.id, sum(w.amount)
        FROM wallet.reservations r
       CROSS JOIN LATERAL (
-            SELECT '00000000-0000-0000-0000-000000000000'::uuid AS id, r.held AS amount
+            SELECT '00000000-0000-0000-0000-000000000000'::uuid AS id,
+                   r.held - (SELECT coalesce(sum(s), 0) FROM unnest(r.scoped_amounts) s) AS amount
              UNION ALL
-            SELECT * FROM unnest(r.window_ids, r.window_amounts)) w
+            SELECT * FROM unnest(r.window_ids, r.window_amounts)
+             UNION ALL
+            SELECT * FROM unnest(r.scoped_ids, r.scoped_amounts)) w
       WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2
       GROUP BY w.id"
 );
@@ -73,11 +78,13 @@ statement!(
         NUMERICOID,
         NUMERICARRAYOID,
         TIMESTAMPTZOID,
-        TEXTOID
+        TEXTOID,
+        UUIDARRAYOID,
+        NUMERICARRAYOID
     ],
     "UPDATE wallet.reservations
         SET status = $3, held = $4, settled = $5, window_amounts = $6,
-            closed_at = $7, reason = coalesce($8, reason)
+            closed_at = $7, reason = coalesce($8, reason), scoped_ids = $9, scoped_amounts = $10
       WHERE wallet_id = $1 AND hold_id = $2"
 );
 
@@ -129,6 +136,8 @@ pub struct Hold {
     pub affordable_tokens: Option<i64>,
     /// Fingerprint of the request.
     pub fingerprint: Option<[u8; 16]>,
+    /// What of it is held in grants with a scope; the lane holds the rest.
+    pub scoped: Vec<Burn>,
     /// Keeps the tags' datum alive.
     _rows: Rc<Rows>,
 }
@@ -169,6 +178,12 @@ impl Hold {
             balance: rows.amount(row, 18)?,
             affordable_tokens: rows.get(row, 19),
             fingerprint: rows.get(row, 20),
+            scoped: rows
+                .uuids(row, 21)
+                .into_iter()
+                .zip(rows.amounts(row, 22)?)
+                .map(|(id, amount)| Burn { id, amount })
+                .collect(),
             _rows: rows.clone(),
         })
     }
@@ -210,7 +225,7 @@ impl Hold {
             .is_empty())
     }
 
-    /// What the holds whose time has come still hold, by allowance.
+    /// What the holds whose time has come still hold, by allowance, and by grant with a scope.
     pub fn expired_amounts(wallet: &str, now: Timestamp) -> Result<Vec<(AllowanceId, Amount)>> {
         let rows = EXPIRED_AMOUNTS.run(&[Value::Text(wallet), Value::Time(now)])?;
         (0..rows.len())
@@ -226,6 +241,11 @@ impl Hold {
         reason: Option<&str>,
     ) -> Result<()> {
         let amounts: Vec<Amount> = self.windows.iter().map(|(_, amount)| *amount).collect();
+        let (scoped_ids, scoped_amounts): (Vec<[u8; 16]>, Vec<Amount>) = self
+            .scoped
+            .iter()
+            .map(|part| (part.id, part.amount))
+            .unzip();
         UPDATE
             .run(&[
                 Value::Text(wallet),
@@ -236,6 +256,8 @@ impl Hold {
                 Value::Amounts(&amounts),
                 Value::OptTime(closed_at),
                 Value::OptText(reason),
+                Value::Uuids(&scoped_ids),
+                Value::Amounts(&scoped_amounts),
             ])
             .map(drop)
     }

@@ -6,8 +6,9 @@ use crate::allowance::whole::thresholds_are_armed;
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
-use crate::ledger::holds::expiry::{expire, give_back, release_windows};
+use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{About, Hold};
+use crate::ledger::pools::Pools;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
 use crate::ledger::rules::Status;
@@ -107,10 +108,12 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         job.applied
             .retain(|applied| applied.limit.metric != crate::limits::metric::Metric::Requests);
     }
-    let released = release(settlement, &mut books, &mut hold, &job)?;
-    let room = books.room()?;
+    let (released, rest) = release(settlement, &mut books, &mut hold, &job)?;
+    let (purpose, at) = (job.purpose(), hold.created_at);
+    let room = books.room_for(purpose, at)?;
     if job.cost > room && settlement.over != Over::Debt {
-        return Err(job.insufficient(books.balance()?, room)?);
+        let beside = books.beside(purpose, at)?;
+        return Err(job.insufficient(books.balance()?, room, beside)?);
     }
     let refuse = settlement.over == Over::Charge;
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
@@ -120,7 +123,12 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if !owed.is_zero() {
         OWE.run(&[Value::Text(wallet), Value::Amount(owed)])?;
     }
-    let balance = books.debit(&entry, taken)?;
+    let parts = books.split(purpose, at, taken)?;
+    let balance = books.debit_with(&entry, taken, &parts)?;
+    if !rest.is_zero() {
+        hold.scoped = books.hold(hold.lane, rest, purpose, at)?;
+        hold.held = rest;
+    }
     job.list_if_unpriced(&entry)?;
     hold.settled = hold.settled.plus(job.cost).map_err(range)?;
     let closed_at = settlement.is_final.then(clock::now);
@@ -144,6 +152,8 @@ fn settle_in_lane(
     let rules = crate::ledger::rules::known(wallet)?;
     if rules.grants_are_due()
         || rules.needs_attention()
+        || rules.scoped
+        || !hold.scoped.is_empty()
         || rules.status == Status::Closed
         || !active(rules.lanes).contains(&hold.lane)
     {
@@ -257,22 +267,24 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
     replay::charged(request, &rows, &currency).map(Some)
 }
 
-/// Gives back what the settlement frees: all of a final one, or as much as it uses. Gives what was
-/// freed in each window.
+/// Gives back what the settlement frees in each window: all of a final one, or as much as it uses. The money all
+/// comes back; what of it is to be set aside again stands beside what was freed.
 fn release(
     settlement: &Settlement<'_>,
     books: &mut Books<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
-) -> Result<Vec<Released>> {
+) -> Result<(Vec<Released>, Amount)> {
     let wallet = books.wallet;
+    let held = hold.held;
+    give_back_money(wallet, &mut books.whole, hold)?;
+    // What came back to grants with a scope may be taken now.
+    books.pools = Pools::read(wallet, &books.rules)?;
     if settlement.is_final {
-        return give_back(wallet, &mut books.whole, hold);
+        return Ok((release_windows(wallet, hold)?, Amount::ZERO));
     }
     let minus = |from: Amount, what: Amount| from.minus(what).map_err(range);
-    let freed = job.cost.min(hold.held);
-    books.whole.release(hold.lane, freed)?;
-    hold.held = minus(hold.held, freed)?;
+    let rest = minus(held, job.cost.min(held))?;
     let mut released = Vec::new();
     for (window, amount) in &mut hold.windows {
         let Some(applied) = job
@@ -286,7 +298,7 @@ fn release(
         released.push(window::release(wallet, *window, freed, hold.lane)?);
         *amount = minus(*amount, freed)?;
     }
-    Ok(released)
+    Ok((released, rest))
 }
 
 /// Everything of a settlement that changes money or attribution.

@@ -22,6 +22,7 @@ mod wallets {
     pub const MEMBERS_ONLY: i16 = 12;
     pub const GRANTS_DUE: i16 = 19;
     pub const GUARDED: i16 = 20;
+    pub const SCOPED: i16 = 21;
 }
 
 /// Columns of `wallet.limits`, by position.
@@ -84,6 +85,7 @@ fn read_rules_under(
                 grants_due: fields.time(wallets::GRANTS_DUE),
                 members_only: fields.bool(wallets::MEMBERS_ONLY),
                 guarded: fields.bool(wallets::GUARDED),
+                scoped: fields.bool(wallets::SCOPED),
             });
             Ok(false)
         },

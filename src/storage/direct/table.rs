@@ -50,7 +50,7 @@ impl Which {
         match self {
             Which::Allowances => 19,
             Which::Ledger => 31,
-            Which::Wallets => 20,
+            Which::Wallets => 21,
             Which::Limits => 15,
             Which::Prices => 16,
             Which::Markups => 8,

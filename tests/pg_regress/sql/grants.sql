@@ -98,3 +98,19 @@ SELECT count(*) FROM wallet.recurring_grants WHERE wallet_id = 'often';
 SELECT * FROM regress.broken('often');
 SELECT * FROM regress.broken('monthly');
 DROP VIEW regress.lots;
+
+-- A grant's end is announced when a quarter of its time is left, by the first call after that, once; then it ends.
+SELECT wallet FROM wallet.create_wallet('announced');
+SELECT balance FROM wallet.fund('announced', 3, promotional => true, expires_at => clock_timestamp() + interval '2 seconds');
+SELECT balance FROM wallet.charge('announced', amount => 1);
+SELECT count(*) FROM wallet.events WHERE wallet = 'announced';
+SELECT pg_sleep(1.6);
+SELECT balance FROM wallet.charge('announced', amount => 0.5);
+SELECT balance FROM wallet.charge('announced', amount => 0.25);
+SELECT event, payload->>'amount' AS amount, (payload->>'expires_at')::timestamptz > created_at AS to_come FROM wallet.events WHERE wallet = 'announced' ORDER BY id;
+SELECT pg_sleep(0.5);
+-- check_limits says what a charge would say, whether or not a call has booked the end.
+SELECT remaining, allowed, reason FROM wallet.check_limits('announced', amount => 1) WHERE scope = 'balance';
+CALL regress.fails($$ SELECT wallet.charge('announced', amount => 1) $$);
+SELECT balance FROM wallet.fund('announced', 1);
+SELECT event, payload->>'amount' AS amount FROM wallet.events WHERE wallet = 'announced' AND event LIKE 'grant%' ORDER BY id;

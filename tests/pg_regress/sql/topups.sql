@@ -132,6 +132,26 @@ SELECT regress.wound_back('tu_time');
 SELECT wallet.request_due_topups('tu_time'), wallet.request_due_topups('tu_time');
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
 
+-- Two more reasons: a top-up is open when the wallet falls again, and the wallet is frozen when its last hold is settled.
+SELECT wallet FROM wallet.create_wallet('tu_open');
+SELECT wallet.set_topup_rule('tu_open', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_open', 30);
+SELECT balance FROM wallet.charge('tu_open', amount => 15);
+SELECT balance FROM wallet.fund('tu_open', 10);
+SELECT balance FROM wallet.charge('tu_open', amount => 6);
+SELECT * FROM regress.told('tu_open');
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_open';
+SELECT wallet FROM wallet.create_wallet('tu_frozen');
+SELECT wallet.set_topup_rule('tu_frozen', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
+SELECT balance FROM wallet.fund('tu_frozen', 30);
+SELECT hold_id AS hold FROM wallet.hold('tu_frozen', amount => 5) \gset
+SELECT status FROM wallet.freeze_wallet('tu_frozen');
+SELECT balance FROM wallet.settle('tu_frozen', :'hold', amount => 15);
+SELECT * FROM regress.told('tu_frozen');
+SELECT status FROM wallet.unfreeze_wallet('tu_frozen');
+SELECT balance FROM wallet.charge('tu_frozen', amount => 1);
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_frozen';
+
 -- Arguments.
 CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '[]') $$);
 CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20}') $$);

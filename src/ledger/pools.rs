@@ -1,0 +1,215 @@
+//! Money that only some charges may use: grants with a scope.
+//!
+//! Other lots need no look at a charge, because every charge may use each of them: what was spent is spread
+//! over them later. That does not hold for a lot with a scope. So its money is not in the lanes that pay for
+//! charges: all such lots of a wallet stand together in a lane of their own ([`cut::SCOPED`]), which counts in the
+//! balance and in what is held, and in no room, share or threshold. Nobody can overspend it by another charge,
+//! nor the others' money by a look at the balance.
+//!
+//! Such a lot is always settled: a charge that it may pay for holds all lanes, takes from it at once and
+//! notes that it did. In which order lots burn is the same for all: the charge is divided among those that it
+//! may use as if they were burnt one by one, and what falls on lots without a scope, or on credit, leaves the
+//! lanes, where it is spread later as ever. So both ways keep their result.
+//!
+//! `wallets.scoped` says that a wallet has such money. Then each call takes the way that holds all lanes: charges
+//! of that wallet queue. Others pay nothing for it.
+
+use crate::allowance::lanes::range;
+use crate::allowance::whole::Whole;
+use crate::error::Result;
+use crate::ledger::burn::{self, Burn, Lot};
+use crate::ledger::grants::{self, Active};
+use crate::ledger::rules::{self, Rules};
+use crate::ledger::scope::Purpose;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::plan::{Run, Value};
+
+statement!(
+    SPEND,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.grant_lots
+        SET remaining = remaining - $3,
+            status = CASE WHEN remaining = $3 THEN 'depleted' ELSE 'active' END
+      WHERE wallet_id = $1 AND grant_id = $2"
+);
+
+statement!(
+    HOLD,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.grant_lots SET held = held + $3 WHERE wallet_id = $1 AND grant_id = $2"
+);
+
+statement!(
+    NONE_LEFT,
+    [TEXTOID],
+    "UPDATE wallet.wallets SET scoped = false WHERE wallet_id = $1"
+);
+
+/// The lots of a wallet that has lots with a scope; nothing of any other.
+pub struct Pools<'a> {
+    wallet: &'a str,
+    /// Whether the wallet was said to have some.
+    scoped: bool,
+    lots: Vec<Active>,
+}
+
+impl<'a> Pools<'a> {
+    /// Reads them. To take from them the caller holds all lanes.
+    pub fn read(wallet: &'a str, rules: &Rules) -> Result<Pools<'a>> {
+        let lots = if rules.scoped {
+            grants::read_active(wallet)?
+        } else {
+            Vec::new()
+        };
+        Ok(Pools {
+            wallet,
+            scoped: rules.scoped,
+            lots,
+        })
+    }
+
+    /// The lots with a scope that may pay for that at a time, with what holds leave of them.
+    fn usable(&self, purpose: Purpose<'_>, at: Timestamp) -> Vec<Lot> {
+        let fits = |one: &&Active| {
+            one.scope
+                .as_ref()
+                .is_some_and(|scope| scope.allows(purpose))
+                && one.expires_at.is_none_or(|end| end > at)
+        };
+        self.lots.iter().filter(fits).map(Active::free).collect()
+    }
+
+    /// How much of them may pay for that.
+    pub fn available(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
+        Amount::from_units(burn::total(&self.usable(purpose, at))).map_err(range)
+    }
+
+    /// Counts what holds have set aside whose time has come as free, for a look at what could be spent; gives how
+    /// much that is.
+    pub fn free(&mut self, expired: impl Fn([u8; 16]) -> Amount) -> Result<Amount> {
+        let mut freed = 0;
+        for one in self.lots.iter_mut().filter(|one| one.scope.is_some()) {
+            let amount = expired(one.lot.rank.id);
+            one.held = one.held.minus(amount).map_err(range)?;
+            freed += amount.units();
+        }
+        Amount::from_units(freed).map_err(range)
+    }
+
+    /// What they have beside what may pay for a certain use.
+    pub fn beside(&self, own: Amount) -> Result<Amount> {
+        let lots = self.lots.iter().filter(|one| one.scope.is_some());
+        let all: Vec<Lot> = lots.map(Active::free).collect();
+        Amount::from_units((burn::total(&all) - own.units()).max(0)).map_err(range)
+    }
+
+    /// What of an amount each of them pays; the lanes pay the rest. `general` is the balance without them, and
+    /// `room` what the lanes can pay at most, credit included.
+    pub fn split(
+        &self,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+        amount: Amount,
+        general: Amount,
+        room: Amount,
+    ) -> Vec<Burn> {
+        let mut own = self.usable(purpose, at);
+        if own.is_empty() {
+            return Vec::new();
+        }
+        let others = self.lots.iter().filter(|one| one.scope.is_none());
+        let mut others: Vec<Lot> = others.map(|one| one.lot.clone()).collect();
+        burn::settle(&mut others, general);
+        burn::split(&others, &mut own, amount, room)
+    }
+
+    /// Takes what was divided, for a charge.
+    pub fn spend(
+        &mut self,
+        whole: &mut Whole<'_>,
+        parts: &[Burn],
+        entry: [u8; 16],
+        epoch: i64,
+    ) -> Result<()> {
+        let Some(sum) = sum_of(parts)? else {
+            return Ok(());
+        };
+        grants::record(self.wallet, parts, Some(entry))?;
+        for part in parts {
+            SPEND.run(&values(self.wallet, part.id, part.amount))?;
+            for one in self
+                .lots
+                .iter_mut()
+                .filter(|one| one.lot.rank.id == part.id)
+            {
+                one.lot.remaining = one.lot.remaining.minus(part.amount).map_err(range)?;
+            }
+        }
+        let lane = whole.scoped(epoch)?;
+        lane.spent = lane.spent.plus(sum).map_err(range)?;
+        Ok(())
+    }
+
+    /// Sets aside what was divided, for a hold.
+    pub fn hold(&mut self, whole: &mut Whole<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
+        for part in parts {
+            for one in self
+                .lots
+                .iter_mut()
+                .filter(|one| one.lot.rank.id == part.id)
+            {
+                one.held = one.held.plus(part.amount).map_err(range)?;
+            }
+        }
+        set_aside(self.wallet, whole, parts, epoch)
+    }
+
+    /// When nothing of them is left, notes that, and gives the epoch by which charges hear of it. The caller holds
+    /// the wallet's row.
+    pub fn end(&self) -> Result<Option<i64>> {
+        let mut scoped = self.lots.iter().filter(|one| one.scope.is_some());
+        if !self.scoped || scoped.any(|one| !one.lot.remaining.is_zero()) {
+            return Ok(None);
+        }
+        NONE_LEFT.run(&[Value::Text(self.wallet)])?;
+        Ok(Some(rules::new_epoch()))
+    }
+}
+
+/// The sum, where there is any.
+pub fn sum_of(parts: &[Burn]) -> Result<Option<Amount>> {
+    let units: i128 = parts.iter().map(|part| part.amount.units()).sum();
+    let sum = Amount::from_units(units).map_err(range)?;
+    Ok((!sum.is_zero()).then_some(sum))
+}
+
+fn values(wallet: &str, id: [u8; 16], amount: Amount) -> [Value<'_>; 3] {
+    [Value::Text(wallet), Value::Uuid(id), Value::Amount(amount)]
+}
+
+fn set_aside(wallet: &str, whole: &mut Whole<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
+    let Some(sum) = sum_of(parts)? else {
+        return Ok(());
+    };
+    for part in parts {
+        HOLD.run(&values(wallet, part.id, part.amount))?;
+    }
+    let lane = whole.scoped(epoch)?;
+    lane.held = lane.held.plus(sum).map_err(range)?;
+    Ok(())
+}
+
+/// Gives back what a hold has set aside in them.
+pub fn release(wallet: &str, whole: &mut Whole<'_>, parts: &[Burn]) -> Result<()> {
+    let back: Vec<Burn> = parts
+        .iter()
+        .map(|part| Burn {
+            id: part.id,
+            amount: part.amount.negated(),
+        })
+        .collect();
+    // The lane is there: something is held in it.
+    set_aside(wallet, whole, &back, 0)
+}

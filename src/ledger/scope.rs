@@ -1,0 +1,133 @@
+//! What a grant may be used for: some models, some services.
+
+use crate::args::{MAX_DOCUMENT_BYTES, MAX_NAME};
+use crate::error::{Error, Result, quoted};
+use crate::pricing::select::matches;
+use crate::storage::jsonb::{Json, Jsonb};
+
+/// Names or patterns of models and of services. A list that is empty allows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    models: Vec<String>,
+    services: Vec<String>,
+}
+
+/// A use, as far as a scope looks at it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purpose<'a> {
+    /// The model's provider.
+    pub provider: Option<&'a str>,
+    /// The model.
+    pub model: Option<&'a str>,
+    /// The service.
+    pub service: Option<&'a str>,
+}
+
+impl Scope {
+    /// Checks an argument.
+    pub fn given(value: Jsonb) -> Result<Scope> {
+        let json = value.read("scope", MAX_DOCUMENT_BYTES)?;
+        Scope::of(&json).map_err(|detail| {
+            Error::argument("scope is not valid")
+                .detail(detail)
+                .hint("Give names or patterns of models, of services or of both: {\"models\": [\"gpt-4*\"], \"services\": [\"images\"]}.")
+        })
+    }
+
+    /// Reads what was checked before.
+    pub fn stored(value: Jsonb) -> Result<Scope> {
+        Scope::of(&value.reread("scope")?)
+            .map_err(|detail| Error::internal(format!("a grant's scope is not valid: {detail}")))
+    }
+
+    fn of(json: &Json) -> std::result::Result<Scope, String> {
+        let entries = json.as_object().ok_or("It is not a JSON object.")?;
+        let mut scope = Scope::default();
+        for (key, list) in entries {
+            let names = match key.as_str() {
+                "models" => &mut scope.models,
+                "services" => &mut scope.services,
+                _ => return Err(format!("It has the key {}.", quoted(key))),
+            };
+            let Json::Array(items) = list else {
+                return Err(format!("{key} is not an array."));
+            };
+            for item in items {
+                match item {
+                    Json::String(name) if (1..=MAX_NAME).contains(&name.chars().count()) => {
+                        names.push(name.clone());
+                    }
+                    _ => {
+                        return Err(format!(
+                            "An element of {key} is no text of 1 to {MAX_NAME} characters."
+                        ));
+                    }
+                }
+            }
+            if names.is_empty() {
+                return Err(format!("{key} is empty: the grant could pay for nothing."));
+            }
+        }
+        if scope == Scope::default() {
+            return Err("It names neither models nor services.".to_owned());
+        }
+        Ok(scope)
+    }
+
+    /// Whether the grant may pay for that: the model is one of its models, where it has any, and the service
+    /// one of its services, where it has any.
+    pub fn allows(&self, purpose: Purpose<'_>) -> bool {
+        let fits = |patterns: &[String], name: Option<&str>| {
+            name.is_some_and(|name| patterns.iter().any(|pattern| matches(pattern, name)))
+        };
+        let full = match (purpose.provider, purpose.model) {
+            (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
+            _ => None,
+        };
+        (self.models.is_empty()
+            || fits(&self.models, purpose.model)
+            || fits(&self.models, full.as_deref()))
+            && (self.services.is_empty() || fits(&self.services, purpose.service))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(models: &[&str], services: &[&str]) -> Scope {
+        let texts = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Scope {
+            models: texts(models),
+            services: texts(services),
+        }
+    }
+
+    fn purpose<'a>(model: Option<&'a str>, service: Option<&'a str>) -> Purpose<'a> {
+        Purpose {
+            provider: Some("openai"),
+            model,
+            service,
+        }
+    }
+
+    #[test]
+    fn models_are_names_or_patterns_with_or_without_provider() {
+        let gpt = scope(&["gpt-4*", "openai/o3"], &[]);
+        assert!(gpt.allows(purpose(Some("gpt-4o"), None)));
+        assert!(gpt.allows(purpose(Some("o3"), Some("chat"))));
+        assert!(!gpt.allows(purpose(Some("o3-mini"), None)));
+        assert!(!gpt.allows(purpose(None, Some("gpt-4o"))));
+    }
+
+    #[test]
+    fn where_it_names_both_both_must_fit() {
+        let both = scope(&["gpt-*"], &["images"]);
+        assert!(both.allows(purpose(Some("gpt-image-1"), Some("images"))));
+        assert!(!both.allows(purpose(Some("gpt-image-1"), Some("chat"))));
+        assert!(!both.allows(purpose(Some("dall-e-3"), Some("images"))));
+        let services = scope(&[], &["images", "audio*"]);
+        assert!(services.allows(purpose(None, Some("audio-out"))));
+        assert!(!services.allows(purpose(Some("gpt-4o"), None)));
+    }
+}
