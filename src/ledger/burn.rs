@@ -253,7 +253,9 @@ mod tests {
             }
             let sum: i128 = parts.iter().map(|part| part.amount.units()).sum();
             prop_assert_eq!(sum, taken + (from_general - room).max(0));
-            for (lot, was) in own.iter().zip(&before) {
+            // Whatever their order now.
+            for lot in &own {
+                let was = before.iter().find(|was| was.rank == lot.rank).unwrap();
                 let part = parts.iter().filter(|part| part.id == lot.rank.id);
                 let part: i128 = part.map(|part| part.amount.units()).sum();
                 prop_assert_eq!(lot.remaining.units(), was.remaining.units() - part);
