@@ -274,17 +274,21 @@ fn import_prices(client: &mut Client) -> i64 {
     client.query_one(sql, &[]).expect("models").get(0)
 }
 
-/// Microseconds of the first use of a model in a new backend, and of the next one's.
-fn first_use() -> (f64, f64) {
+/// A usage by its tokens, and the same in an OpenAI response.
+const BY_TOKENS: &str = r#"{"model":"MODEL","input_tokens":10}"#;
+const RESPONSE: &str = r#"{"model":"MODEL","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":3}}}"#;
+
+/// Microseconds of the first `price_usage()` in a new backend, and of the next model's, round trip and
+/// parsing of the statement included.
+fn first_use(usage: &str) -> (f64, f64) {
     let mut client = connect(DATABASE);
     // What every session pays before it does anything.
     client
         .batch_execute("SELECT count(*) FROM wallet.prices WHERE false; LOAD 'wallet'")
         .expect("LOAD");
     let mut time = |model: &str| {
-        let sql = format!(
-            "SELECT cost FROM wallet.price_usage('{{\"model\":\"{model}\",\"input_tokens\":10}}')"
-        );
+        let usage = usage.replace("MODEL", model);
+        let sql = format!("SELECT cost FROM wallet.price_usage('{usage}')");
         let begun = Instant::now();
         client.batch_execute(&sql).expect("price_usage");
         begun.elapsed().as_secs_f64() * 1e6
@@ -366,13 +370,17 @@ fn main() {
 
     println!();
     let models = import_prices(&mut client);
-    let (first, next): (Vec<f64>, Vec<f64>) = (0..=rounds).map(|_| first_use()).unzip();
-    println!(
-        "{:<44} {:>9.0}",
-        format!("µs for a new backend's first of {models} models"),
-        median(first)
-    );
-    println!("{:<44} {:>9.0}", "µs for its next model", median(next));
+    println!("{models} models");
+    for (name, usage) in [("by tokens", BY_TOKENS), ("OpenAI response", RESPONSE)] {
+        let (first, next) = (0..=2 * rounds).map(|_| first_use(usage)).unzip();
+        for (which, times) in [("first price", first), ("next model's", next)] {
+            println!(
+                "{:<44} {:>9.0}",
+                format!("µs: a new backend's {which}, {name}"),
+                median(times)
+            );
+        }
+    }
     println!("\n{:<44} {:>9}", "in a loop inside the server", "µs a call");
     for (name, sql, calls) in LOOPS.iter().filter(|(name, ..)| is_asked(name)) {
         client.batch_execute(sql).expect("warm up");

@@ -23,9 +23,9 @@ ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "2"))
 NEEDS_LOGIN = "github_copilot"
 
 OURS = """
-CREATE FUNCTION pg_temp.cost(usage jsonb) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.cost(usage jsonb, at timestamptz) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (wallet.price_usage(usage)).cost;
+    RETURN (wallet.price_usage(usage, at => coalesce(at, now()))).cost;
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END $$
@@ -33,7 +33,7 @@ END $$
 
 
 def cases_of(feed, rng):
-    """Model, kind, usage, tier, and their cost."""
+    """Model, kind, usage, its conditions, time and their cost."""
     refused = collections.Counter()
     for model, entry in feed.items():
         if entry.get("litellm_provider") == NEEDS_LOGIN:
@@ -42,15 +42,16 @@ def cases_of(feed, rng):
         for _ in range(ROUNDS):
             for kind, meters, cost in theirs.by_unit(rng, model, entry):
                 try:
-                    yield model, kind, meters, None, cost()
+                    yield model, kind, meters, {}, None, cost()
                 except Exception as error:  # their calculator refuses the model
                     refused[f"{entry.get('litellm_provider')} {kind}: {type(error).__name__}"] += 1
             if not theirs.is_by_token(entry):
                 continue
             for kind, shape in theirs.kinds(entry):
-                meters, tier = theirs.meters(rng, shape, entry.get("mode")), shape.get("tier")
+                meters = theirs.meters(rng, shape, entry.get("mode"))
+                given, at = theirs.conditions(rng, shape)
                 try:
-                    yield model, kind, meters, tier, theirs.cost_of(model, entry, meters, tier)
+                    yield model, kind, meters, given, at, theirs.cost_of(model, entry, meters, given, at)
                 except Exception as error:  # their calculator refuses the model
                     refused[f"{entry.get('litellm_provider')}: {type(error).__name__}"] += 1
     for what, count in refused.most_common(8):
@@ -65,12 +66,11 @@ def priced_by_us(feed, cases):
         connection.execute("SELECT count(*) FROM wallet.import_prices('litellm', %s, effective_from => '2020-01-01Z')",
                            (json.dumps(feed),))
         connection.execute(OURS)
-        connection.execute("CREATE TEMP TABLE cases (id int, usage jsonb)")
+        connection.execute("CREATE TEMP TABLE cases (id int, usage jsonb, at timestamptz)")
         with connection.cursor() as cursor, cursor.copy("COPY cases FROM STDIN") as copy:
-            for number, (model, _, meters, tier, _) in enumerate(cases):
-                usage = {"model": model, **meters, **({"service_tier": tier} if tier else {})}
-                copy.write_row((number, json.dumps(usage)))
-        ours = dict(connection.execute("SELECT id, pg_temp.cost(usage) FROM cases").fetchall())
+            for number, (model, _, meters, given, at, _) in enumerate(cases):
+                copy.write_row((number, json.dumps({"model": model, **meters, **given}), at))
+        ours = dict(connection.execute("SELECT id, pg_temp.cost(usage, at) FROM cases").fetchall())
         connection.rollback()
     return ours
 
@@ -84,7 +84,7 @@ def same(answer, cost):
 
 def explains(rule, entry, case, answer):
     """Whether the rule is about that disagreement, and our answer is the one that it says."""
-    model, kind, meters, tier, cost = case
+    model, kind, meters, given, _, cost = case
     named = (
         re.fullmatch(rule.get("provider", ".*"), str(entry.get("litellm_provider")))
         and re.fullmatch(rule.get("model", ".*"), model)
@@ -101,7 +101,8 @@ def explains(rule, entry, case, answer):
     if "ours_is_times" in rule:
         return same(answer, entry[rule["ours_is_times"]] * sum(meters.values()))
     if "ours_is" in rule:
-        return same(answer, theirs.general_cost(model, entry, meters, tier if rule["ours_is"] == "tier" else None))
+        tier = given.get("service_tier") if rule["ours_is"] == "tier" else None
+        return same(answer, theirs.general_cost(model, entry, meters, tier))
     return same(answer, theirs.batch_cost_as_if(model, entry, meters, rule["ours_is_as_if"]))
 
 

@@ -4,8 +4,11 @@ Every model that is priced by the token is asked for every kind of usage, whethe
 that kind; models that are priced by the image, the second and the like are asked for what they sell.
 """
 
+import contextlib
+import datetime
 import os
 import re
+from unittest import mock
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
@@ -20,6 +23,7 @@ from litellm.cost_calculator import (  # noqa: E402
     default_video_cost_calculator,
     ocr_cost,
 )
+from litellm.litellm_core_utils.llm_cost_calc import utils as cost_utils  # noqa: E402
 from litellm.litellm_core_utils.llm_cost_calc.utils import generic_cost_per_token  # noqa: E402
 from litellm.llms.base_llm.ocr.transformation import OCRResponse, OCRUsageInfo  # noqa: E402
 from litellm.types.utils import (  # noqa: E402
@@ -32,6 +36,8 @@ from litellm.types.utils import (  # noqa: E402
 FEED = os.path.join(os.path.dirname(litellm.__file__), "model_prices_and_context_window_backup.json")
 #: Thresholds that feeds know, for every model; its own come on top.
 THRESHOLDS = {128_000, 200_000, 256_000, 272_000, 512_000}
+#: Regions that OpenAI adds something for.
+REGIONS = ("eu", "us")
 #: Modes whose models answer with no tokens.
 SILENT = {"embedding", "moderation", "rerank"}
 
@@ -87,6 +93,12 @@ def kinds(entry):
             yield f"{tier}_above_{threshold // 1_000}k", {"tier": tier, "above": threshold}
             yield (f"{tier}_above_{threshold // 1_000}k_cache",
                    {"tier": tier, "above": threshold, "more": ["cache_read_tokens", "cache_write_tokens"]})
+    for region in REGIONS:
+        if f"regional_processing_uplift_multiplier_{region}" in entry:
+            yield f"region_{region}", {"region": region, "more": ["cache_read_tokens", "reasoning_tokens"]}
+    if "off_peak_pricing" in entry:
+        for number in range(20):
+            yield f"hours_{number}", {"hours": True, "more": ["cache_read_tokens"]}
 
 
 def meters(rng, shape, mode):
@@ -101,6 +113,14 @@ def meters(rng, shape, mode):
     if "at" in shape:
         found["input_tokens"] = shape["at"]
     return found
+
+
+def conditions(rng, shape):
+    """Under which conditions the usage is priced, as price_usage() is told of them, and the time of use."""
+    given = {"service_tier": shape.get("tier"), "region": shape.get("region")}
+    week = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
+    at = week + datetime.timedelta(minutes=rng.randint(0, 7 * 24 * 60)) if "hours" in shape else None
+    return {name: value for name, value in given.items() if value}, at
 
 
 def usage_of(meters):
@@ -140,12 +160,14 @@ def usage_of(meters):
     )
 
 
-def cost_of(model, entry, meters, tier):
+def cost_of(model, entry, meters, given, at=None):
     """What LiteLLM's calculator says; it raises where it refuses the model."""
-    provider, usage = entry.get("litellm_provider"), usage_of(meters)
+    provider, usage, tier = entry.get("litellm_provider"), usage_of(meters), given.get("service_tier")
     if tier == "batch":
         return sum(batch_cost_calculator(usage=usage, model=model, custom_llm_provider=provider, model_info=entry))
-    return sum(cost_per_token(model=model, custom_llm_provider=provider, usage_object=usage, service_tier=tier))
+    with mock.patch.object(cost_utils, "current_billing_time", lambda: at) if at else contextlib.nullcontext():
+        return sum(cost_per_token(model=model, custom_llm_provider=provider, usage_object=usage, service_tier=tier,
+                                  data_residency=given.get("region")))
 
 
 def general_cost(model, entry, meters, tier):
@@ -161,7 +183,7 @@ def general_cost(model, entry, meters, tier):
 def batch_cost_as_if(model, entry, meters, copied):
     """What they make of a batch if the file had some prices of a batch: fields by the field they are copied from."""
     known = {**entry, **{to: entry[of] for to, of in copied.items() if of in entry and to not in entry}}
-    return cost_of(model, known, meters, "batch")
+    return cost_of(model, known, meters, {"service_tier": "batch"})
 
 
 def by_unit(rng, model, entry):

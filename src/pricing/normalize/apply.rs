@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result, quoted};
 use crate::money::{QUANTITY_DIGITS, significant_digits};
-use crate::pricing::normalize::mapping::{Attribute, Mapping, Mappings, Node, Shape};
+use crate::pricing::normalize::mapping::{Attribute, Fit, Mapping, Mappings, Node};
 use crate::pricing::normalize::path::{Object, Path, Value, member};
 use crate::pricing::usage::{Usage, invalid, quantity};
 use crate::storage::jsonb::Json;
@@ -21,17 +21,20 @@ pub fn read(mappings: &Mappings, root: &Object, provider: Option<&str>) -> Resul
         _ => None,
     };
     let provider = provider.or(named);
-    let fitting = mappings
-        .for_provider(provider)
-        .find_map(|mapping| Some((mapping, mapping.fit(root)?)));
-    let Some((mapping, (shape, usage))) = fitting else {
+    let mut fitting = None;
+    for mapping in mappings.for_provider(provider) {
+        if let Some(fit) = fit(mapping, root)? {
+            fitting = Some((mapping, fit));
+            break;
+        }
+    }
+    let Some((mapping, found)) = fitting else {
         return Ok(None);
     };
     let read = Reading {
         mapping,
-        shape,
         root,
-        usage,
+        fit: found,
     }
     .read();
     let Err(refused) = read else {
@@ -40,14 +43,8 @@ pub fn read(mappings: &Mappings, root: &Object, provider: Option<&str>) -> Resul
     // The numbers contradict this mapping. One that counts otherwise may explain them all.
     for name in &mapping.otherwise {
         if let Some(mapping) = mappings.named(name)
-            && let Some((shape, usage)) = mapping.fit(root)
-            && let Ok(read) = (Reading {
-                mapping,
-                shape,
-                root,
-                usage,
-            })
-            .read()
+            && let Some(fit) = fit(mapping, root)?
+            && let Ok(read) = (Reading { mapping, root, fit }).read()
         {
             return Ok(Some(read));
         }
@@ -55,12 +52,22 @@ pub fn read(mappings: &Mappings, root: &Object, provider: Option<&str>) -> Resul
     Err(refused)
 }
 
+fn fit<'a>(mapping: &'a Mapping, root: &'a Object) -> Result<Option<Fit<'a>>> {
+    mapping
+        .fit(root)
+        .map_err(|error| damaged(&format!("{}: {error}", mapping.name)))
+}
+
+/// XX000: the mappings that come with the extension are tested, those of others are read when they are set.
+pub fn damaged(error: &str) -> Error {
+    Error::internal(format!("a built-in usage mapping is damaged: {error}"))
+}
+
 /// An object that is being read.
 struct Reading<'a> {
     mapping: &'a Mapping,
-    shape: &'a Shape,
     root: &'a Object,
-    usage: &'a Object,
+    fit: Fit<'a>,
 }
 
 /// Meters with their quantities, each once.
@@ -96,14 +103,14 @@ struct Found<'a> {
 
 impl<'a> Reading<'a> {
     fn read(&self) -> Result<Usage> {
-        if self.shape.at.is_some()
-            && let Some(stranger) = self.mapping.stranger(self.root)
+        if self.fit.shape.at.is_some()
+            && let Some(stranger) = self.fit.body.stranger(self.root)
         {
             return Err(self.mixed(stranger));
         }
         let mut meters = Meters::default();
         let mut outside = Decimal::ZERO;
-        for node in &self.mapping.meters {
+        for node in &self.fit.body.meters {
             let value = self.node(node, &mut meters)?;
             if node.outside_total && node.meter.ends_with("_tokens") {
                 outside += value.map_or(Decimal::ZERO, |found| found.value);
@@ -114,10 +121,10 @@ impl<'a> Reading<'a> {
             check_digits(meter, *quantity)?;
         }
         Ok(Usage {
-            model: self.attribute("model", &self.mapping.model)?,
-            provider: self.attribute("provider", &self.mapping.provider)?,
-            region: self.attribute("region", &self.mapping.region)?,
-            service_tier: self.attribute("service_tier", &self.mapping.service_tier)?,
+            model: self.attribute("model", &self.fit.body.model)?,
+            provider: self.attribute("provider", &self.fit.body.provider)?,
+            region: self.attribute("region", &self.fit.body.region)?,
+            service_tier: self.attribute("service_tier", &self.fit.body.service_tier)?,
             numbers: meters
                 .0
                 .into_iter()
@@ -186,7 +193,7 @@ impl<'a> Reading<'a> {
     /// The number that a path leads to; the sum, where it leads to several.
     fn number(&self, path: &Path, meter: &str) -> Result<Option<Decimal>> {
         let mut sum = Ok(None);
-        path.each(self.usage, |value| {
+        path.each(self.fit.usage, |value| {
             let Ok(before) = &sum else { return };
             let before: Decimal = before.unwrap_or_default();
             sum = match value {
@@ -207,14 +214,14 @@ impl<'a> Reading<'a> {
 
     /// The path as seen from the whole object.
     fn name(&self, path: &Path) -> String {
-        match &self.shape.at {
+        match &self.fit.shape.at {
             None => path.to_string(),
             Some(at) => format!("{at}.{path}"),
         }
     }
 
     fn check_total(&self, meters: &mut Meters, outside: Decimal) -> Result<()> {
-        let Some(total) = &self.mapping.total else {
+        let Some(total) = &self.fit.body.total else {
             return Ok(());
         };
         let Some(found) = self.first(&total.path, "input_tokens")? else {
@@ -264,10 +271,11 @@ impl<'a> Reading<'a> {
 
     fn cost(&self) -> Result<Option<crate::storage::numeric::Number>> {
         let reported = self
-            .mapping
+            .fit
+            .body
             .cost
             .iter()
-            .find_map(|path| path.first(self.usage))
+            .find_map(|path| path.first(self.fit.usage))
             .or_else(|| member(self.root, "cost"));
         Ok(match reported {
             Some(Json::Number(number)) => Some(number.clone()),
@@ -314,7 +322,8 @@ impl<'a> Reading<'a> {
     fn contradiction(&self, total: &Found<'_>, sum: Decimal) -> Error {
         let mut numbers = String::new();
         for node in self
-            .mapping
+            .fit
+            .body
             .meters
             .iter()
             .filter(|node| !node.outside_total)
@@ -345,6 +354,7 @@ impl<'a> Reading<'a> {
     /// WL007: a meter's name beside a usage object would be counted or lost; neither is safe.
     fn mixed(&self, key: &str) -> Error {
         let at = self
+            .fit
             .shape
             .at
             .as_ref()

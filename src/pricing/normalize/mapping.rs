@@ -3,6 +3,7 @@
 //! The form is JSON, the same for the built-in ones (`builtin.json`) and for those of
 //! `wallet.usage_mappings`; `docs/usage.md` describes it. It is read once in a backend.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -313,7 +314,7 @@ pub struct Total {
     pub rest: Option<Box<str>>,
 }
 
-/// A mapping, ready for use.
+/// A mapping: the shapes that it is for, and what it reads.
 pub struct Mapping {
     /// Its name.
     pub name: String,
@@ -323,6 +324,13 @@ pub struct Mapping {
     pub shapes: Vec<Shape>,
     /// Mappings that may stand in where the numbers contradict this one.
     pub otherwise: Vec<String>,
+    /// Read when an object has one of the shapes for the first time: a backend needs few of all.
+    body: OnceCell<Body>,
+    raw: Cell<Option<RawBody>>,
+}
+
+/// What a mapping reads.
+pub struct Body {
     /// The model.
     pub model: Attribute,
     /// The provider.
@@ -339,31 +347,25 @@ pub struct Mapping {
     pub total: Option<Total>,
 }
 
-impl Mapping {
-    /// Reads a mapping from JSON, or says what is wrong with it.
-    pub fn parse(name: &str, json: &str) -> Result<Mapping, String> {
-        serde_json::from_str(json)
-            .map_err(|error| error.to_string())
-            .and_then(|raw| Mapping::compile(name, raw))
-    }
+/// The same as it stands in JSON.
+struct RawBody {
+    dotted: bool,
+    model: RawAttribute,
+    provider: RawAttribute,
+    region: RawAttribute,
+    service_tier: RawAttribute,
+    cost: OneOrMany,
+    meters: Vec<RawNode>,
+    total: Option<RawTotal>,
+}
 
-    fn compile(name: &str, raw: RawMapping) -> Result<Mapping, String> {
+impl Body {
+    fn compile(raw: RawBody) -> Result<Body, String> {
         let dotted = raw.dotted;
-        if raw.shapes.is_empty() || raw.shapes.len() > MAX_ITEMS {
-            return Err(format!("shapes has no element, or more than {MAX_ITEMS}"));
-        }
         if raw.meters.is_empty() {
             return Err("meters has no element".to_owned());
         }
-        Ok(Mapping {
-            name: name.to_owned(),
-            providers: raw.providers,
-            shapes: raw
-                .shapes
-                .iter()
-                .map(|shape| Shape::parse(shape, dotted))
-                .collect::<Result<_, _>>()?,
-            otherwise: raw.otherwise,
+        Ok(Body {
             model: Attribute::parse(raw.model, dotted)?,
             provider: Attribute::parse(raw.provider, dotted)?,
             region: Attribute::parse(raw.region, dotted)?,
@@ -380,17 +382,6 @@ impl Mapping {
         })
     }
 
-    /// The shape that the object has and the usage object in it, if it is one of this mapping's.
-    ///
-    /// A meter's name beside numbers of the provider's, which the mapping does not read, would be
-    /// lost: such a usage object is none of this mapping's.
-    pub fn fit<'a>(&'a self, root: &'a Object) -> Option<(&'a Shape, &'a Object)> {
-        self.shapes.iter().find_map(|shape| {
-            let usage = shape.usage(root)?;
-            self.stranger(usage).is_none().then_some((shape, usage))
-        })
-    }
-
     /// A meter's name with a number other than zero that the mapping does not read.
     pub fn stranger<'a>(&self, object: &'a Object) -> Option<&'a str> {
         object.iter().find_map(|(key, value)| {
@@ -399,6 +390,80 @@ impl Mapping {
                 counts && is_known_meter(key) && !self.meters.iter().any(|node| node.reads(key));
             strange.then_some(key.as_str())
         })
+    }
+}
+
+/// An object that has a shape of a mapping.
+#[derive(Clone, Copy)]
+pub struct Fit<'a> {
+    /// The shape.
+    pub shape: &'a Shape,
+    /// The usage object in it.
+    pub usage: &'a Object,
+    /// What the mapping reads.
+    pub body: &'a Body,
+}
+
+impl Mapping {
+    /// Reads a whole mapping from JSON, or says what is wrong with it.
+    pub fn parse(name: &str, json: &str) -> Result<Mapping, String> {
+        let raw = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let mapping = Mapping::compile(name, raw)?;
+        mapping.body()?;
+        Ok(mapping)
+    }
+
+    fn compile(name: &str, raw: RawMapping) -> Result<Mapping, String> {
+        if raw.shapes.is_empty() || raw.shapes.len() > MAX_ITEMS {
+            return Err(format!("shapes has no element, or more than {MAX_ITEMS}"));
+        }
+        Ok(Mapping {
+            name: name.to_owned(),
+            providers: raw.providers,
+            shapes: raw
+                .shapes
+                .iter()
+                .map(|shape| Shape::parse(shape, raw.dotted))
+                .collect::<Result<_, _>>()?,
+            otherwise: raw.otherwise,
+            body: OnceCell::new(),
+            raw: Cell::new(Some(RawBody {
+                dotted: raw.dotted,
+                model: raw.model,
+                provider: raw.provider,
+                region: raw.region,
+                service_tier: raw.service_tier,
+                cost: raw.cost,
+                meters: raw.meters,
+                total: raw.total,
+            })),
+        })
+    }
+
+    /// What it reads.
+    pub fn body(&self) -> Result<&Body, String> {
+        if let Some(body) = self.body.get() {
+            return Ok(body);
+        }
+        let raw = self.raw.take();
+        let body = Body::compile(raw.ok_or("its meters could not be read before")?)?;
+        Ok(self.body.get_or_init(|| body))
+    }
+
+    /// The shape that the object has and the usage object in it, if it is one of this mapping's.
+    ///
+    /// A meter's name beside numbers of the provider's, which the mapping does not read, would be
+    /// lost: such a usage object is none of this mapping's.
+    pub fn fit<'a>(&'a self, root: &'a Object) -> Result<Option<Fit<'a>>, String> {
+        for shape in &self.shapes {
+            if let Some(usage) = shape.usage(root) {
+                let body = self.body()?;
+                if body.stranger(usage).is_none() {
+                    return Ok(Some(Fit { shape, usage, body }));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

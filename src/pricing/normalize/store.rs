@@ -7,6 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::pricing::normalize::apply::damaged;
 use crate::pricing::normalize::mapping::{Mapping, Mappings, builtin};
 use crate::storage::session::as_owner;
 use crate::storage::{invalidation, store};
@@ -30,7 +31,7 @@ pub fn mappings() -> Result<Rc<Mappings>> {
     let mappings = if own.is_empty() {
         built_in()?
     } else {
-        let built_in = builtin().map_err(damaged)?;
+        let built_in = builtin().map_err(|error| damaged(&error))?;
         Rc::new(Mappings::new(own.into_iter().chain(built_in).collect()))
     };
     invalidation::note_caching();
@@ -45,15 +46,11 @@ fn built_in() -> Result<Rc<Mappings>> {
     if let Some(known) = BUILTIN.with(|built_in| built_in.get().cloned()) {
         return Ok(known);
     }
-    let mappings = Rc::new(Mappings::new(builtin().map_err(damaged)?));
+    let mappings = Rc::new(Mappings::new(builtin().map_err(|error| damaged(&error))?));
     BUILTIN.with(|built_in| {
         let _ = built_in.set(mappings.clone());
     });
     Ok(mappings)
-}
-
-fn damaged(error: String) -> Error {
-    Error::internal(format!("a built-in usage mapping is damaged: {error}"))
 }
 
 fn own() -> Result<Vec<Mapping>> {

@@ -567,6 +567,8 @@ fn the_documentation_lists_every_path() {
         let section = section.split("\n##").next().unwrap();
         let mut paths = Vec::new();
         mapping
+            .body()
+            .unwrap()
             .meters
             .iter()
             .for_each(|node| node.all_paths(&mut paths));
