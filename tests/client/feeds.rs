@@ -116,6 +116,31 @@ fn two_imports_at_once_add_each_price_once() {
 }
 
 #[test]
+fn an_import_that_began_before_another_comes_after_it() {
+    let database = Database::new();
+    let mut late = database.connect();
+    late.batch_execute("BEGIN; SELECT now()").unwrap();
+    let count = |client: &mut Client, price: &str, action: &str| -> i64 {
+        let feed = serde_json::json!({"m": {"litellm_provider": "p", "mode": "chat",
+            "input_cost_per_token": serde_json::from_str::<Value>(price).unwrap()}});
+        let sql = "SELECT count(*) FROM wallet.import_prices('litellm', $1) WHERE action = $2";
+        client.query_one(sql, &[&feed, &action]).unwrap().get(0)
+    };
+    assert_eq!(count(&mut database.connect(), "1e-06", "added"), 1);
+    assert_eq!(count(&mut late, "1e-06", "unchanged"), 1);
+    assert_eq!(count(&mut late, "2e-06", "changed"), 1);
+    late.batch_execute("COMMIT").unwrap();
+    let cost: Decimal = late
+        .query_one(
+            "SELECT cost FROM wallet.price_usage('{\"model\":\"m\",\"input_tokens\":1000000}')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(cost, Decimal::TWO);
+}
+
+#[test]
 fn a_changed_feed_touches_no_old_row() {
     let database = Database::new();
     let mut client = database.connect();

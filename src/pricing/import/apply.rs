@@ -21,6 +21,15 @@ statement!(
 );
 
 statement!(
+    /// The last beginning of a price after the start of this transaction, if the import begins there too.
+    BEGUN_MEANWHILE,
+    [TEXTOID, TIMESTAMPTZOID],
+    "SELECT max(effective_from)
+       FROM wallet.prices
+      WHERE price_list = $1 AND effective_from > $2 AND effective_from <= clock_timestamp() AND $2 = now()"
+);
+
+statement!(
     /// Each quote with the price that holds at its time.
     COMPARE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID],
@@ -147,6 +156,12 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
     if !import.dry_run {
         LOCK.run(&[])?;
     }
+    // Another import may have begun prices while this one waited for it: what is newer comes after them.
+    let meanwhile = BEGUN_MEANWHILE.run(&[Value::Text(import.list), Value::Time(import.from)])?;
+    let import = &Import {
+        from: meanwhile.get(0, 0).unwrap_or(import.from),
+        ..*import
+    };
     let quotes: Vec<Json> = feed
         .quotes
         .iter()
