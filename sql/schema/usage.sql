@@ -251,11 +251,15 @@ BEGIN
             SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
         )
         SELECT coalesce((SELECT sum(c.amount) FROM wallet.rollup_chunks c WHERE $4 AND c.wallet_id = $1 AND c.last_at < $2), 0)
-             -- Chunks that the moment cuts.
-             + coalesce((SELECT sum(l.amount) FROM wallet.rollup_chunks c
-                           JOIN wallet.ledger l ON l.wallet_id = c.wallet_id AND l.entry_id BETWEEN c.first_id AND c.last_id
-                                               AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq
-                          WHERE $4 AND c.wallet_id = $1 AND c.first_at < $2 AND c.last_at >= $2 AND l.created_at < $2), 0)
+             -- Chunks that the moment cuts: few, and each is looked up by its ids (OFFSET 0 keeps it so).
+             + coalesce((SELECT sum(l.amount)
+                           FROM (SELECT * FROM wallet.rollup_chunks c
+                                  WHERE $4 AND c.wallet_id = $1 AND c.first_at < $2 AND c.last_at >= $2) c
+                          CROSS JOIN LATERAL (
+                                SELECT l.amount FROM wallet.ledger l
+                                 WHERE l.wallet_id = $1 AND l.entry_id BETWEEN c.first_id AND c.last_id
+                                   AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq AND l.created_at < $2
+                                OFFSET 0) l), 0)
              + coalesce((SELECT sum(l.amount) FROM wallet.ledger l LEFT JOIN rolled r ON r.lane = l.lane
                           WHERE l.wallet_id = $1 AND l.entry_id >= $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
              + coalesce((SELECT sum(l.amount) FROM wallet.funding_requests f

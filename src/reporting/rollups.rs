@@ -68,13 +68,14 @@ statement!(
 );
 // One statement, hence one snapshot. `found` may lack entries whose ids are below the floor; a lane is rolled
 // up to where the first number is missing. The floor for the next time and for readers: below every entry that
-// was left, and below the ids that transactions still open can have made.
+// was left, and below the ids that transactions still open can have made. Days are those of the state's time
+// zone, which is locked: the wallet's may be changing at this moment, and back again later.
 statement!(
     ROLL,
     [TEXTOID, TIMESTAMPTZOID],
     "WITH wallet AS MATERIALIZED (
-         SELECT w.wallet_id, w.time_zone, wallet.unrolled_from(w.wallet_id) AS floor_id
-           FROM wallet.wallets w WHERE w.wallet_id = $1
+         SELECT s.wallet_id, s.time_zone, wallet.unrolled_from(s.wallet_id) AS floor_id
+           FROM wallet.rollup_states s WHERE s.wallet_id = $1
      ), rolled AS MATERIALIZED (
          SELECT c.lane, max(c.to_seq) AS seq FROM wallet.rollup_chunks c WHERE c.wallet_id = $1 GROUP BY c.lane
      ), found AS MATERIALIZED (

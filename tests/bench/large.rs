@@ -95,7 +95,10 @@ fn charges(client: &mut Client, number: usize, seed: &mut u64) -> Vec<Duration> 
         .map(|_| {
             let wallet = (next() as f64 / u64::MAX as f64 * 1001_f64.ln()).exp() as u32;
             let wallet = format!("w{}", wallet.clamp(1, 1000));
-            let (user, key) = (format!("user-{}", next() % 200), format!("{:x}", next()));
+            let (user, key) = (
+                format!("user-{}", next() % 200),
+                format!("k{:x}z{:x}", next() as u32, next() as u32),
+            );
             let begun = Instant::now();
             client
                 .query(&charge, &[&wallet, &user, &key])
