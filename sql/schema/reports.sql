@@ -181,8 +181,12 @@ AS $$
         SELECT l.*
           FROM w
          CROSS JOIN LATERAL wallet.booked_ids(w.wallet_id, w.first, w.last) r
-          JOIN wallet.ledger l ON l.wallet_id = w.wallet_id AND l.entry_id BETWEEN r.first_id AND r.last_id
-                              AND l.created_at >= w.first AND l.created_at < w.last
+         -- OFFSET 0 has each range looked up by its ids.
+         CROSS JOIN LATERAL (
+               SELECT l.* FROM wallet.ledger l
+                WHERE l.wallet_id = w.wallet_id AND l.entry_id BETWEEN r.first_id AND r.last_id
+                  AND l.created_at >= w.first AND l.created_at < w.last
+               OFFSET 0) l
     ), movements AS (
         -- Charges of a day and a model are one line.
         SELECT max(l.created_at) AS at, 'charge' AS kind,
