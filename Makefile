@@ -1,7 +1,7 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
-	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-large bench-callgrind \
+	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-large bench-callgrind test-servers test-pgspot \
 	test-oracle torture package clean
 
 help: ## this list
@@ -59,6 +59,12 @@ torture: setup ## the tests with random input and crashes, twenty times as long
 
 test-oracle: setup ## prices beside another calculator's, for all models of its file
 	@scripts/oracle.sh
+
+test-servers: setup ## a standby that reads and is promoted, and a subscriber
+	@scripts/client.sh servers
+
+test-pgspot: setup ## the installation and upgrade scripts, searched for holes by pgspot
+	@scripts/pgspot.sh
 
 test-docs: setup ## the documents' examples
 	@scripts/client.sh docs

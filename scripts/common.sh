@@ -69,3 +69,16 @@ find_python_with() {
     done
     return 1
 }
+
+# python_environment NAME REQUIREMENTS: a virtual environment with the packages from PyPI that the file lists,
+# made anew when the list changes. Prints its Python.
+python_environment() {
+    local environment=$WALLET_ROOT/target/$1
+    if ! cmp -s "$2" "$environment/requirements.txt"; then
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+        "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
+        cp "$2" "$environment/"
+    fi
+    printf '%s\n' "$environment/bin/python"
+}

@@ -91,10 +91,14 @@ PG_BIN_BELOW=${PG_BIN_BELOW#"$PG_PREFIX"}
 PG_BIN=$PG_TREE/$PG_BIN_BELOW
 PG_TEST_BIN=$PG_TEST_TREE/$PG_BIN_BELOW
 
-# The server: its data directory by major version, its socket, its log.
-export PGDATA=$SANDBOX/server/data-$PG_MAJOR
-SERVER_LOG=$SANDBOX/server/postgres.log
-SERVER_PORT=54329 # there is no TCP: it only names the socket
+# The server: its data directory by major version, its socket, its log. Tests may
+# have one more, which WALLET_SERVER names: a standby, a server that is replicated to.
+SERVER_NAME=${WALLET_SERVER:-}
+export PGDATA=$SANDBOX/server/data-$PG_MAJOR${SERVER_NAME:+-$SERVER_NAME}
+SERVER_LOG=$SANDBOX/server/postgres${SERVER_NAME:+-$SERVER_NAME}.log
+MAIN_PORT=54329 # there is no TCP: it only names the socket
+SERVER_PORT=$MAIN_PORT
+if [ -n "$SERVER_NAME" ]; then SERVER_PORT=$((MAIN_PORT + 1)); fi
 
 # A socket's path can have about 100 bytes; a deeper checkout gets a short one.
 SOCKET_DIR=$SANDBOX/server/socket
@@ -130,3 +134,6 @@ one_at_a_time() {
         flock 9
     fi
 }
+
+# The extension's version, which Cargo.toml alone has.
+extension_version() { sed -nE '/^\[package\]/,/^\[/ s/^version = "(.*)"/\1/p' "$WALLET_ROOT/Cargo.toml"; }

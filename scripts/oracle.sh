@@ -6,14 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 "$WALLET_ROOT/scripts/build.sh"
-requirements=$WALLET_ROOT/tests/oracle/requirements.txt
-environment=$WALLET_ROOT/target/oracle
-if ! cmp -s "$requirements" "$environment/requirements.txt"; then
-    rm -rf "$environment"
-    python3 -m venv "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
-    cp "$requirements" "$environment/"
-fi
+python=$(python_environment oracle "$WALLET_ROOT/tests/oracle/requirements.txt")
 database=wallet_oracle
 sql() { "$WALLET_ROOT/scripts/with-server.sh" psql -X -q -c "SET client_min_messages = warning" -c "$1"; }
 sql "DROP DATABASE IF EXISTS $database"
@@ -21,7 +14,7 @@ sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 status=0
 for oracle in litellm_oracle genai_oracle; do
     WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/with-server.sh" \
-        "$environment/bin/python" "$WALLET_ROOT/tests/oracle/$oracle.py" || status=$?
+        "$python" "$WALLET_ROOT/tests/oracle/$oracle.py" || status=$?
 done
 sql "DROP DATABASE $database"
 exit "$status"

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # start | stop | restart | crash | status of this checkout's own server. It listens on
 # a socket of its own and nowhere else; other servers are left alone.
+#
+# With WALLET_SERVER=NAME the same of a second server, which tests have: standby makes
+# it as a copy of the first that follows it, promote lets it go on alone, remove stops it
+# and removes its data.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -106,9 +110,38 @@ stop() {
     fi
 }
 
+# Copies the first server, which must run, and follows it.
+standby() {
+    prepare_directories
+    as_server "$PG_BIN/pg_basebackup" -h "$SOCKET_DIR" -p "$MAIN_PORT" -U postgres -D "$PGDATA" \
+        --checkpoint=fast --write-recovery-conf --no-sync
+    start
+}
+
+remove() {
+    stop immediate
+    as_server rm -rf "$PGDATA"
+}
+
+if [ -z "$SERVER_NAME" ]; then
+    case ${1:-} in
+        standby | promote | remove) die "$1 is for a second server, which WALLET_SERVER names" ;;
+    esac
+fi
 case ${1:-} in
     start) start ;;
-    stop) stop ;;
+    standby) standby ;;
+    promote) as_server "$PG_BIN/pg_ctl" promote -D "$PGDATA" -w -t 60 -s ;;
+    remove) remove ;;
+    stop)
+        # With it what a killed test has left of others.
+        for data in "$PGDATA"-*; do
+            if [ -z "$SERVER_NAME" ] && [ -d "$data" ]; then
+                WALLET_SERVER=${data#"$PGDATA"-} "$WALLET_ROOT/scripts/server.sh" remove
+            fi
+        done
+        stop
+        ;;
     restart) stop; start ;;
     crash) stop immediate; start ;;
     status)
@@ -119,5 +152,5 @@ case ${1:-} in
             exit 3
         fi
         ;;
-    *) die "usage: server.sh start|stop|restart|crash|status" ;;
+    *) die "usage: server.sh start|stop|restart|crash|status|standby|promote|remove" ;;
 esac

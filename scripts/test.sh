@@ -38,6 +38,7 @@ stage() {
 
 stage lint scripts/lint.sh
 stage build scripts/build.sh
+stage pgspot scripts/pgspot.sh
 stage unit scripts/test-unit.sh
 stage pg scripts/test-pg.sh
 stage regress scripts/regress.sh

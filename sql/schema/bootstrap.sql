@@ -1,3 +1,7 @@
+-- CREATE EXTENSION sets just this path. It is said here so that the script shows by itself that nobody
+-- else's operator, function or type comes before PostgreSQL's own.
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 -- Created plainly, never IF NOT EXISTS: a schema that somebody else prepared could hold functions
 -- and operators that our own would then find first.
 CREATE SCHEMA wallet;

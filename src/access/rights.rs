@@ -12,7 +12,7 @@ use crate::statement;
 use crate::storage::invalidation;
 use crate::storage::plan::{Run, Value};
 use crate::storage::row::c_name;
-use crate::storage::session::{Session, as_owner};
+use crate::storage::session::{Session, as_owner, require_writable};
 
 /// What a database role was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +81,14 @@ thread_local! {
     static GRANTED: RefCell<(u64, HashMap<String, Grants>)> = RefCell::default();
 }
 
-/// Runs `work` as the owner after checking that the caller has the level on the wallet.
+/// Runs `work` as the owner after checking that the caller has the level on the wallet. What needs more
+/// than a reader writes, and is refused in a read-only transaction also where it would find nothing to do.
 pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     as_owner(|session| {
         require(session, level, wallet)?;
+        if level != Level::Reader {
+            require_writable();
+        }
         work(session)
     })
 }
@@ -156,19 +160,12 @@ fn role_covers(role: Role, level: Level) -> bool {
 
 /// Runs `work` as the owner after checking that the caller may read any wallet at all.
 pub fn enter_any<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
-    as_owner(|session| {
-        require(session, Level::Reader, "")?;
-        work(session)
-    })
+    enter(Level::Reader, "", work)
 }
 
-/// Runs `work` as the owner after checking that the caller has the level on any wallet at all;
-/// `work` looks at each wallet itself.
+/// The same for a call that has the level on any wallet at all; `work` looks at each wallet itself.
 pub fn enter_some<T>(level: Level, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
-    as_owner(|session| {
-        require(session, level, "")?;
-        work(session)
-    })
+    enter(level, "", work)
 }
 
 /// 42501 unless the caller has the level on the wallet; an empty wallet stands for any.

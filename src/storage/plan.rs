@@ -19,6 +19,9 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Number, decimal_datum};
 use crate::storage::session;
 
+#[cfg(test)]
+mod tests;
+
 /// One statement of the extension. Make it with [`statement!`](crate::statement).
 pub struct Statement {
     sql: &'static str,

@@ -161,6 +161,15 @@ fn owner() -> Result<pg_sys::Oid> {
     Ok(owner)
 }
 
+/// 25006 in a read-only transaction and on a standby, 25000 in a parallel worker; raised by PostgreSQL itself.
+pub fn require_writable() {
+    // SAFETY: they look at the transaction's state and raise.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(c"this wallet function".as_ptr());
+        pg_sys::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
+    }
+}
+
 /// Copies a varlena datum into the memory of the function's caller, where it outlives the session.
 pub fn to_caller(datum: pg_sys::Datum) -> pg_sys::Datum {
     // SAFETY: called inside a session; the datum is a varlena (a composite or jsonb).

@@ -9,18 +9,29 @@ pub struct Database {
     name: String,
 }
 
-fn config(database: &str) -> Config {
-    let variable = |name: &str| {
-        std::env::var(name)
-            .unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/client.sh"))
-    };
+fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/client.sh"))
+}
+
+/// The port of the server that all tests share.
+pub(crate) fn main_port() -> u16 {
+    variable("PGPORT").parse().expect("PGPORT is a number")
+}
+
+/// How to connect to a server by its port.
+pub(crate) fn config_at(port: u16, database: &str) -> Config {
     let mut config = Config::new();
     config
         .host(&variable("PGHOST"))
         .user(&variable("PGUSER"))
-        .port(variable("PGPORT").parse().expect("PGPORT is a number"))
+        .port(port)
         .dbname(database);
     config
+}
+
+fn config(database: &str) -> Config {
+    config_at(main_port(), database)
 }
 
 impl Database {

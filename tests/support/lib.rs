@@ -11,6 +11,7 @@ mod payments;
 mod programs;
 mod roles;
 mod seed;
+mod server;
 mod zone;
 
 pub use audit::{audit, check_snapshot};
@@ -27,6 +28,7 @@ pub use programs::python_with;
 pub use roles::Roles;
 pub use rust_decimal::Decimal;
 pub use seed::{Seed, scale};
+pub use server::Server;
 pub use zone::noon;
 
 /// A literal amount, as tests write it.

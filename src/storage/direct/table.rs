@@ -8,7 +8,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use crate::storage::invalidation;
+use crate::storage::{invalidation, session};
 
 /// A table that this way may be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,11 +148,7 @@ impl Table {
     pub fn open(which: Which, access: Access) -> Option<Table> {
         if access == Access::Write {
             // The executor would refuse these for us.
-            // SAFETY: they look at the transaction's state and raise.
-            unsafe {
-                pg_sys::PreventCommandIfReadOnly(c"this wallet function".as_ptr());
-                pg_sys::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
-            }
+            session::require_writable();
         }
         let mut opened = OPENED.get()?;
         let slot = which as usize;

@@ -1,0 +1,111 @@
+//! A standby that is promoted, with nothing under way and in the middle of charges.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wallet_tests::{Database, Server, audit, crowd, dec};
+
+use crate::{broken, digest, fill, goes_on};
+
+#[test]
+fn a_promoted_standby_goes_on() {
+    let _crowd = crowd();
+    let database = Database::new();
+    let mut primary = database.connect();
+    fill(&mut primary);
+    let server = Server::standby();
+    let mut standby = server.catch_up(&mut primary, database.name());
+
+    // What a backend of the standby knows of prices and rules follows the primary's commits.
+    let price = "SELECT cost::text FROM wallet.price_usage('{\"model\":\"m\",\"input_tokens\":1000}', 'acme')";
+    let cost = |client: &mut postgres::Client| -> String {
+        client.query_one(price, &[]).expect("a price").get(0)
+    };
+    assert_eq!(cost(&mut standby), "1.00");
+    primary
+        .batch_execute(
+            "SELECT wallet.set_price('m', 'input_tokens', 0.003, effective_from => now() - interval '1 second');
+             SELECT wallet.freeze_wallet('acme')",
+        )
+        .expect("rules change");
+    server.catch_up(&mut primary, database.name());
+    assert_eq!(cost(&mut standby), "3.00");
+    let reason = "SELECT reason FROM wallet.check_limits('acme', amount => 1) LIMIT 1";
+    let told: Option<String> = standby.query_one(reason, &[]).expect("check_limits").get(0);
+    let here: Option<String> = primary.query_one(reason, &[]).expect("check_limits").get(0);
+    assert!(told.is_some() && told == here, "{told:?} and {here:?}");
+    primary
+        .batch_execute("SELECT wallet.unfreeze_wallet('acme')")
+        .expect("unfreeze");
+
+    let kept = digest(&mut primary);
+    drop(server.catch_up(&mut primary, database.name()));
+    server.promote();
+    // The backend that only read may write now.
+    assert_eq!(broken(&mut standby, &kept), Vec::<String>::new());
+    goes_on(&mut standby);
+    assert_eq!(broken(&mut standby, &kept), Vec::<String>::new());
+    // And the primary is as it was.
+    assert_eq!(broken(&mut primary, &kept), Vec::<String>::new());
+}
+
+#[test]
+fn a_standby_that_is_promoted_while_charges_run_has_whole_transactions() {
+    let _crowd = crowd();
+    let database = Database::new();
+    let mut primary = database.connect();
+    fill(&mut primary);
+    let server = Server::standby();
+    let (over, booked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (database, over, booked) = (&database, &over, &booked);
+            scope.spawn(move || {
+                let mut client = database.connect();
+                // Two wallets in a transaction: both or neither is there.
+                let mut number = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let key = format!("t{thread} n{number}");
+                    let sql = format!(
+                        "BEGIN;
+                         SELECT wallet.charge('acme', amount => 0.01, user_id => 'ann', idempotency_key => '{key}');
+                         SELECT wallet.charge('hot', amount => 0.01, idempotency_key => '{key}');
+                         COMMIT"
+                    );
+                    client.batch_execute(&sql).expect("two charges");
+                    booked.fetch_add(1, Ordering::Relaxed);
+                    number += 1;
+                }
+            });
+        }
+        while booked.load(Ordering::Relaxed) < 200 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server.promote();
+        over.store(true, Ordering::Relaxed);
+    });
+    let mut promoted = server.connect(database.name());
+    let halves = "SELECT count(*) FILTER (WHERE wallets <> 2), count(*)
+                    FROM (SELECT count(*) AS wallets FROM wallet.entries WHERE idempotency_key LIKE 't% n%'
+                           GROUP BY idempotency_key) s";
+    let row = promoted.query_one(halves, &[]).expect("entries");
+    let (halves, whole): (i64, i64) = (row.get(0), row.get(1));
+    assert_eq!(halves, 0);
+    println!(
+        "{whole} transactions of {} were there",
+        booked.load(Ordering::Relaxed)
+    );
+    assert!(whole > 100);
+    for wallet in ["acme", "hot"] {
+        audit(&mut promoted, wallet);
+    }
+    let kept = digest(&mut promoted);
+    assert_eq!(broken(&mut promoted, &kept), Vec::<String>::new());
+    goes_on(&mut promoted);
+    // The first server is ahead of what was kept, and agrees with it.
+    assert_eq!(broken(&mut primary, &kept), Vec::<String>::new());
+    // Where they went apart, the digest of one is not the other's.
+    let apart = digest(&mut promoted);
+    wallet_tests::charge(&mut primary, "hot", dec("1")).expect("a charge");
+    assert!(!broken(&mut primary, &apart).is_empty());
+}

@@ -1,0 +1,95 @@
+//! A second server beside the one that all tests share: one at a time, and gone at the end.
+
+use std::process::Command;
+use std::time::Duration;
+
+use postgres::{Client, NoTls};
+
+use crate::database::{config_at, main_port};
+
+/// A server of a test's own. It has the first one's programs and so the extension.
+pub struct Server {
+    name: &'static str,
+}
+
+impl Server {
+    /// A hot standby of the first server.
+    pub fn standby() -> Server {
+        Server::made("standby", "standby")
+    }
+
+    /// A server without any database of ours.
+    pub fn fresh(name: &'static str) -> Server {
+        Server::made(name, "start")
+    }
+
+    fn made(name: &'static str, how: &str) -> Server {
+        let server = Server { name };
+        // One that a killed run has left.
+        server.run("remove");
+        server.run(how);
+        server
+    }
+
+    /// The port, which only names the socket.
+    pub fn port(&self) -> u16 {
+        main_port() + 1
+    }
+
+    /// A connection to a database.
+    pub fn connect(&self, database: &str) -> Client {
+        config_at(self.port(), database)
+            .connect(NoTls)
+            .expect("a connection to the second server")
+    }
+
+    /// Waits until a standby has what the first server has written up to now.
+    pub fn catch_up(&self, primary: &mut Client, database: &str) -> Client {
+        let written: String = primary
+            .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
+            .expect("the position of the first server")
+            .get(0);
+        let mut standby = self.connect(database);
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+        for _ in 0..1200 {
+            if standby.query_one(&replayed, &[]).expect("a standby").get(0) {
+                return standby;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the standby does not catch up with {written}");
+    }
+
+    /// Ends recovery: the standby is a server that writes.
+    pub fn promote(&self) {
+        self.run("promote");
+    }
+
+    fn run(&self, command: &str) {
+        if let Err(problem) = self.try_to(command) {
+            panic!("{command}: {problem}");
+        }
+    }
+
+    fn try_to(&self, command: &str) -> Result<(), String> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/server.sh");
+        let output = Command::new(script)
+            .arg(command)
+            .env("WALLET_SERVER", self.name)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // While a test fails a second panic would hide the first one.
+        if let Err(problem) = self.try_to("remove") {
+            eprintln!("the server {} was not removed: {problem}", self.name);
+        }
+    }
+}
