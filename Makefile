@@ -1,8 +1,7 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
-	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-large bench-callgrind test-servers test-pgspot \
-	test-oracle torture package clean
+	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-large bench-callgrind test-servers test-pgspot test-oracle torture package clean test-upgrade test-package test-sqlsmith freeze \
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +62,15 @@ test-oracle: setup ## prices beside another calculator's, for all models of its 
 test-servers: setup ## a standby that reads and is promoted, and a subscriber
 	@scripts/client.sh servers
 
+test-upgrade: setup ## older versions with data, upgraded to this one
+	@scripts/client.sh upgrade
+
+test-package: setup ## the package, installed cleanly
+	@scripts/test-package.sh
+
+test-sqlsmith: setup ## random statements by sqlsmith, as every level
+	@scripts/sqlsmith.sh
+
 test-pgspot: setup ## the installation and upgrade scripts, searched for holes by pgspot
 	@scripts/pgspot.sh
 
@@ -84,7 +92,10 @@ bench-large: setup ## measure on a ledger of ten million charges
 bench-callgrind: setup ## count the instructions of a charge; RECORD=1 records them
 	@scripts/bench-callgrind.sh $(if $(RECORD),record)
 
-package: setup ## the files that an installation needs, into target/package
+freeze: setup ## when a version is released: keep its schema and data to upgrade from
+	@scripts/freeze.sh
+
+package: setup ## a Debian package and a distribution for PGXN, into target/package
 	@scripts/package.sh
 
 clean: ## stop the server, remove the sandbox and every build

@@ -67,8 +67,9 @@ export SANDBOX
 export PGRX_HOME=$WALLET_ROOT/target/pgrx
 
 # The private installations: the release build that one works with, and one
-# for cargo pgrx test, which installs a debug build with the tests inside.
-PG_TREE=$SANDBOX/pg
+# for cargo pgrx test, which installs a debug build with the tests inside. The
+# test of the package has a clean one: WALLET_PG_TREE.
+PG_TREE=$SANDBOX/pg${WALLET_PG_TREE:+-$WALLET_PG_TREE}
 PG_TEST_TREE=$SANDBOX/pg-test
 
 # Where a path of the system's PostgreSQL lies in a private installation:

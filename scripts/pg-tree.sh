@@ -84,6 +84,7 @@ if [ "$(cat "$PG_TREE/.system" 2>/dev/null)" != "$stamp" ]; then
     "$WALLET_ROOT/scripts/server.sh" stop
     copy_tree "$PG_TREE"
 fi
+if [ -n "${WALLET_PG_TREE:-}" ]; then exit 0; fi
 if [ "$(cat "$PG_TEST_TREE/.system" 2>/dev/null)" != "$stamp" ]; then
     copy_tree "$PG_TEST_TREE"
 fi

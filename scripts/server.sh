@@ -77,7 +77,7 @@ wal_level = logical
 max_prepared_transactions = 10
 timezone = 'UTC'
 log_timezone = 'UTC'
-log_line_prefix = '%m [%p] %q%a %u@%d '
+log_line_prefix = '%m [%p] %e %q%a %u@%d '
 log_lock_waits = on
 CONF
     as_server tee "$PGDATA/pg_hba.conf" >/dev/null <<CONF

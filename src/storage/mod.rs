@@ -18,3 +18,4 @@ pub mod session;
 pub mod spi;
 pub mod store;
 pub mod subtransaction;
+pub mod version;

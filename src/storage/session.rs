@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::storage::direct::table;
-use crate::storage::invalidation;
+use crate::storage::{invalidation, version};
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
@@ -139,6 +139,7 @@ fn owner() -> Result<pg_sys::Oid> {
     {
         return Ok(owner);
     }
+    version::require_known_objects()?;
     // SAFETY: catalog look-ups; the syscache entry is released before returning.
     let owner = unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
