@@ -1,7 +1,8 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
-	test-isolation test-client test-property test-dump test-crash test-docs lint fmt bench bench-large bench-callgrind test-servers test-pgspot test-oracle torture package clean test-upgrade test-package test-sqlsmith freeze \
+	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
+	test-sqlsmith test-pgspot test-docs lint fmt bench bench-large bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile

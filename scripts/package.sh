@@ -1,11 +1,97 @@
 #!/usr/bin/env bash
-# The files that an installation needs, laid out below target/package as they
-# lie below / for the system's PostgreSQL.
+# Packages into target/package: for Debian and its kin postgresql-NN-wallet_VERSION_ARCH.deb with the library, the
+# scripts, licence, documents and examples; for PGXN wallet-VERSION.zip with the sources and META.json. The version is Cargo.toml's.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-"$WALLET_ROOT/scripts/pg-tree.sh"
-rm -rf target/package
-cargo pgrx package --pg-config "$SYSTEM_PG_CONFIG" --out-dir target/package \
-    --no-default-features --features "$FEATURES"
+"$WALLET_ROOT/scripts/build.sh"
+version=$(extension_version)
+name=postgresql-$PG_MAJOR-wallet
+output=$WALLET_ROOT/target/package
+root=$output/root
+rm -rf "$output"
+mkdir -p "$root"
+
+# What stands in the private installation goes where the system's PostgreSQL looks for it.
+library=$("$PG_BIN/pg_config" --pkglibdir)/wallet.so
+extension=$("$PG_BIN/pg_config" --sharedir)/extension
+install -D -m 0644 "$library" "$root$("$SYSTEM_PG_CONFIG" --pkglibdir)/wallet.so"
+install -d "$root$("$SYSTEM_PG_CONFIG" --sharedir)/extension"
+install -m 0644 "$extension/wallet.control" "$extension"/wallet--*.sql "$root$("$SYSTEM_PG_CONFIG" --sharedir)/extension/"
+
+# The crates that are linked into the library, as their own licences ask.
+third_party() {
+    cargo metadata --format-version 1 --locked --no-default-features --features "$FEATURES" \
+        --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" | python3 -c '
+import json, sys
+packages = json.load(sys.stdin)
+kept = {node["id"]: node for node in packages["resolve"]["nodes"]}
+by_id = {package["id"]: package for package in packages["packages"]}
+todo = [id for id, package in by_id.items() if package["name"] == "wallet"]
+seen = set()
+while todo:
+    id = todo.pop()
+    if id in seen:
+        continue
+    seen.add(id)
+    # Neither what only tests nor what only build scripts need.
+    todo += [d["pkg"] for d in kept[id]["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
+for package in sorted((by_id[id] for id in seen), key=lambda package: package["name"]):
+    if package["name"] != "wallet":
+        print(package["name"], package["version"], package["license"] or package["license_file"], sep=", ")
+'
+}
+documents=$root/usr/share/doc/$name
+install -d "$documents/examples"
+cp -R README.md docs "$documents/"
+cp examples/*.sql examples/worker.* "$documents/examples/"
+gzip -9n <CHANGELOG.md >"$documents/changelog.gz"
+{
+    printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: wallet\n\n'
+    printf 'Files: *\nCopyright: %s\nLicense: MIT\n' "$(sed -n 's/^Copyright (c) //p' LICENSE)"
+    sed -n '/^Permission/,$ { s/^$/./; s/^/ /; p }' LICENSE
+    printf '\nThe library contains these crates (name, version, licence):\n\n'
+    third_party
+} >"$documents/copyright"
+
+# What the library needs of the system, as dpkg's own tool sees it.
+shared_libraries() {
+    local scratch
+    scratch=$(mktemp -d)
+    mkdir "$scratch/debian"
+    printf 'Source: wallet\n\nPackage: %s\nArchitecture: any\n' "$name" >"$scratch/debian/control"
+    # Its symbols of PostgreSQL are in no library: the server has them.
+    (cd "$scratch" && dpkg-shlibdeps -O "$library" 2>/dev/null | sed 's/^shlibs:Depends=//')
+    rm -rf "$scratch"
+}
+depends=$(shared_libraries)
+install -d "$root/DEBIAN"
+cat >"$root/DEBIAN/control" <<CONTROL
+Package: $name
+Version: $version-1
+Architecture: $(dpkg --print-architecture)
+Maintainer: The wallet authors <noreply@invalid>
+Section: database
+Priority: optional
+Depends: postgresql-$PG_MAJOR${depends:+, $depends}
+Installed-Size: $(du -sk "$root" | cut -f1)
+Description: prepaid wallet for AI services inside PostgreSQL
+ Funding, exact prices, limits, charges, alerts and a tamper-evident ledger,
+ in one transaction with the application's own rows.
+ .
+ After an upgrade run ALTER EXTENSION wallet UPDATE in each database.
+CONTROL
+(cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
+dpkg-deb --root-owner-group --build "$root" "$output" >/dev/null
+rm -rf "$root"
+
+# PGXN builds from sources; META.json is all that it wants beside them.
+distribution=wallet-$version
+git archive --prefix="$distribution/" HEAD | tar -x -C "$output"
+rm "$output/$distribution/META.json.in"
+sed "s/@VERSION@/$version/" META.json.in >"$output/$distribution/META.json"
+cp "$extension/wallet--$version.sql" "$output/$distribution/sql/"
+(cd "$output" && python3 -m zipfile -c "$distribution.zip" "$distribution")
+rm -rf "${output:?}/$distribution"
+ls -1 "$output"

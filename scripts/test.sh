@@ -52,6 +52,12 @@ while IFS= read -r name; do
     stage "$name" scripts/client.sh "$name"
 done < <(awk '/^\[/ { test = $0 == "[[test]]" } test && /^name *=/ { gsub(/.*= *"|".*/, ""); print }' tests/Cargo.toml)
 
+# Neither is there for macOS.
+if [ "$(uname)" != Darwin ]; then
+    stage package scripts/test-package.sh
+    stage sqlsmith scripts/sqlsmith.sh
+fi
+
 printf '\n%s\n' "$table"
 echo "$passed passed, $failed failed"
 exit "$worst"

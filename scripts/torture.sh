@@ -13,3 +13,4 @@ say "WALLET_TEST_SCALE is $WALLET_TEST_SCALE."
 for name in drain:: lanes:: limits:: several:: batch:: topups:: grants:: workers::; do
     "$WALLET_ROOT/scripts/client.sh" client --nocapture "$name"
 done
+"$WALLET_ROOT/scripts/sqlsmith.sh"

@@ -1,6 +1,7 @@
 //! What stands after a crash: every crossing has its event, once and in order, and its top-up, and
 //! what a client was told is booked.
 
+mod single;
 mod torture;
 
 use std::process::Command;

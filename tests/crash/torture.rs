@@ -388,7 +388,7 @@ fn every_call_survives_kills_and_crashes() {
 }
 
 /// Tables and indexes as PostgreSQL's own checker sees them.
-fn sound(database: &Database) {
+pub fn sound(database: &Database) {
     let mut client = connect(database);
     client
         .batch_execute("CREATE EXTENSION amcheck")

@@ -14,6 +14,9 @@ pub mod number;
 pub mod spread;
 pub mod table;
 
+#[cfg(test)]
+mod tests;
+
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
