@@ -65,6 +65,7 @@ pub enum Found {
 /// Finds a lane that can pay without going below its watermark. `again` says that an earlier try
 /// of this call lost a race, so that the row is locked before it is read.
 pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
+    store::begin_writing();
     let found = if cutting.lanes == 1 {
         find_single(cutting, amount, again)?
     } else {
@@ -80,6 +81,7 @@ pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> 
 /// caller knows, or where all lanes have to be looked at.
 pub fn take(cutting: Cutting<'_>, lane: i16) -> Result<Option<Lane>> {
     let Cutting { wallet, .. } = cutting;
+    store::begin_writing();
     if lane != 0 {
         lock::wait(wallet, lane);
     }

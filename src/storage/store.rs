@@ -51,6 +51,11 @@ fn direct(which: Which, access: Access) -> Option<Table> {
     }
 }
 
+/// Says that lanes and windows are going to be written, so that they are opened once.
+pub fn begin_writing() {
+    direct(Which::Allowances, Access::Write);
+}
+
 /// The lane as it was last committed (or changed by this transaction), without a lock.
 pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     match direct(Which::Allowances, Access::Read) {

@@ -6,8 +6,9 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
+use crate::storage::direct::roots::{self, root_of};
 use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_key};
-use crate::storage::direct::table::{Table, Which};
+use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{place_of, replace};
 use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{AllowanceId, BALANCE, Counted, Lane, Part, Taking, Used};
@@ -64,20 +65,51 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
     })
 }
 
-/// The lane as it was last committed (or changed by this transaction), without a lock.
-pub fn read_lane(table: &Table, wallet: &str, lane: i16) -> Result<Option<Lane>> {
+/// Calls `work` with the one row that has those keys; nothing when there is none.
+fn with_row<T>(
+    table: &Table,
+    wallet: &str,
+    allowance: AllowanceId,
+    lane: i16,
+    mut work: impl FnMut(&mut Fields, pg_sys::HeapTuple) -> Result<T>,
+) -> Result<Option<T>> {
     use allowance::*;
+    let digest = roots::digest(wallet, allowance, Some(lane));
+    let mut found = None;
+    if let Some(root) = roots::recall(digest) {
+        let is_it = roots::at(table, &[root], |tuple| {
+            let mut fields = Fields::of(table, tuple);
+            let is_it = fields.int2(LANE) == lane
+                && fields.uuid(ID) == allowance
+                && fields.is_text(WALLET, wallet);
+            if is_it {
+                found = Some(work(&mut fields, tuple)?);
+            }
+            Ok(is_it)
+        })?;
+        if is_it {
+            return Ok(found);
+        }
+    }
     let keys = [
         text_key(WALLET, wallet),
-        uuid_key(ID, BALANCE),
+        uuid_key(ID, allowance),
         int2_key(LANE, lane),
     ];
-    let mut found = None;
     scan_now(table, &keys, |tuple| {
-        found = Some(lane_of(&Fields::of(table, tuple), tuple)?);
+        found = Some(work(&mut Fields::of(table, tuple), tuple)?);
+        // SAFETY: the scan's tuple.
+        roots::remember(digest, unsafe { root_of(table, tuple) });
         Ok(false)
     })?;
     Ok(found)
+}
+
+/// The lane as it was last committed (or changed by this transaction), without a lock.
+pub fn read_lane(table: &Table, wallet: &str, lane: i16) -> Result<Option<Lane>> {
+    with_row(table, wallet, BALANCE, lane, |fields, tuple| {
+        lane_of(fields, tuple)
+    })
 }
 
 /// All lanes of the balance in ascending order, without a lock.
@@ -96,15 +128,33 @@ pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
 /// wallet with several lanes asks for it, so no more of the rows is read than it needs.
 pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     use allowance::*;
-    let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
-    let mut units = 0;
-    scan_now(table, &keys, |tuple| {
-        let fields = Fields::of(table, tuple);
-        if fields.int2(LANE) != lane {
-            units += fields.amount(ALLOTTED)?.units() - fields.amount(SPENT)?.units();
+    let digest = roots::digest(wallet, BALANCE, None);
+    let others = |fields: &Fields| -> Result<i128> {
+        match fields.int2(LANE) == lane {
+            true => Ok(0),
+            false => Ok(fields.amount(ALLOTTED)?.units() - fields.amount(SPENT)?.units()),
         }
+    };
+    if let Some(known) = roots::recall_balance(digest) {
+        let mut units = 0;
+        let are_all = roots::at(table, &known, |tuple| {
+            let fields = Fields::of(table, tuple);
+            units += others(&fields)?;
+            Ok(fields.uuid(ID) == BALANCE && fields.is_text(WALLET, wallet))
+        })?;
+        if are_all {
+            return Ok(units);
+        }
+    }
+    let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
+    let (mut units, mut found) = (0, Vec::new());
+    scan_now(table, &keys, |tuple| {
+        units += others(&Fields::of(table, tuple))?;
+        // SAFETY: the scan's tuple.
+        found.push(unsafe { root_of(table, tuple) });
         Ok(true)
     })?;
+    roots::remember_balance(digest, found);
     Ok(units)
 }
 
@@ -123,7 +173,7 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
             _ => return Ok(false),
         },
     };
-    let mut fields = Fields::empty(Which::Allowances.columns() as usize);
+    let mut fields = Fields::empty();
     fields.set(WALLET, wallet.into_datum());
     fields.set(ID, pgrx::Uuid::from_bytes(BALANCE).into_datum());
     fields.set(LANE, lane.lane.into_datum());
@@ -154,26 +204,17 @@ pub fn read_counted(
     lane: i16,
 ) -> Result<Option<Counted>> {
     use allowance::*;
-    let keys = [
-        text_key(WALLET, wallet),
-        uuid_key(ID, window),
-        int2_key(LANE, lane),
-    ];
-    let mut found = None;
-    scan_now(table, &keys, |tuple| {
-        let fields = Fields::of(table, tuple);
+    with_row(table, wallet, window, lane, |fields, _| {
         let spent = fields.amount(SPENT)?;
-        found = Some(Counted {
+        Ok(Counted {
             spent,
             used: spent
                 .plus(fields.amount(HELD)?)
                 .map_err(crate::storage::numeric::overflow)?,
             watermark: fields.amount(WATERMARK)?,
             levels: fields.int8(ATTENDED),
-        });
-        Ok(false)
-    })?;
-    Ok(found)
+        })
+    })
 }
 
 /// Takes from a window; nothing when it is not there or has not that much left.
@@ -184,20 +225,13 @@ pub fn take(
     taking: &Taking,
 ) -> Result<Option<Used>> {
     use allowance::*;
-    let keys = [
-        text_key(WALLET, wallet),
-        uuid_key(ID, window),
-        int2_key(LANE, taking.lane),
-    ];
     let amount = |units| Amount::from_units(units).map_err(crate::storage::numeric::overflow);
     let side = match taking.part {
         Part::Spent => SPENT,
         Part::Held => HELD,
     };
     loop {
-        let mut found = None;
-        scan_now(table, &keys, |tuple| {
-            let mut fields = Fields::of(table, tuple);
+        let found = with_row(table, wallet, window, taking.lane, |fields, tuple| {
             let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
             let after = amount(spent.units() + held.units() + taking.need.units())?;
             let refused = match taking.lane {
@@ -205,7 +239,7 @@ pub fn take(
                 _ => after >= fields.amount(WATERMARK)?,
             };
             if refused && !taking.forced {
-                return Ok(false);
+                return Ok(None);
             }
             let taken = fields.amount(side)?.units() + taking.need.units();
             fields.set(side, Some(fixed_datum(amount(taken)?)));
@@ -223,11 +257,10 @@ pub fn take(
             };
             // Formed while the tuple that the other columns point into is pinned.
             let row = fields.form(table);
-            // SAFETY: the scan's tuple.
-            found = Some((unsafe { place_of(tuple) }, row, used));
-            Ok(false)
+            // SAFETY: the tuple was read from the table.
+            Ok(Some((unsafe { place_of(tuple) }, row, used)))
         })?;
-        match found {
+        match found.flatten() {
             None => return Ok(None),
             Some((place, row, used)) if replace(table, place, row)? => return Ok(Some(used)),
             // Another transaction came first: look again.

@@ -25,42 +25,68 @@ mod key {
 /// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
 /// using the same key.
 ///
-/// As for INSERT … ON CONFLICT DO NOTHING the row is inserted speculatively: if another entry with
-/// the key shows up while ours goes into the index, ours is taken out again.
+/// Nobody looks for the key before: nearly every key is new, and the index finds out about the
+/// others when the row goes into it. Then the row is taken out again.
 pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     let row = entry_row(table, entry, link);
-    if let Some(name) = entry.key {
-        let keys = [
-            text_key(key::WALLET, entry.wallet),
-            text_key(key::KEY, name),
-            char_key(key::CALL, entry.call as u8),
-        ];
-        loop {
-            match wait_for_key(table, &keys)? {
-                KeyState::Taken => return taken(table, &keys),
-                KeyState::Waited => {}
-                KeyState::Free => break,
-            }
-        }
-        // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
-        // else can be using a key of theirs now.
-        if link.lane != 0
-            && !matches!(
-                entry.call,
-                Call::Fund | Call::Reverse | Call::Expire | Call::Grant
-            )
-        {
-            return append_speculatively(table, row, &keys);
-        }
+    let Some(name) = entry.key else {
+        // SAFETY: the row has the table's columns.
+        unsafe { insert(table, row, UNIQUE_YES) };
+        return Ok(true);
+    };
+    let keys = [
+        text_key(key::WALLET, entry.wallet),
+        text_key(key::KEY, name),
+        char_key(key::CALL, entry.call as u8),
+    ];
+    // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
+    // else can be using a key of theirs now.
+    let alone = link.lane == 0
+        || matches!(
+            entry.call,
+            Call::Fund | Call::Reverse | Call::Expire | Call::Grant
+        );
+    if alone {
+        append_alone(table, row, &keys)
+    } else {
+        append_speculatively(table, row, &keys)
     }
-    // SAFETY: the row has the table's columns, and no other entry can have its key.
+}
+
+/// Puts the row into the table and its indexes; false when the key may be taken.
+///
+/// # Safety
+/// The row has the table's columns.
+unsafe fn insert(
+    table: &Table,
+    row: pg_sys::HeapTuple,
+    check: pg_sys::IndexUniqueCheck::Type,
+) -> bool {
+    // SAFETY: the caller's guarantee; the row stands in the table when it goes into the indexes.
     unsafe {
         pg_sys::simple_heap_insert(table.relation, row);
         insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
-        insert_into_index(table, table.indexes[1], row, UNIQUE_YES);
+        let unique = insert_into_index(table, table.indexes[1], row, check);
+        pg_sys::CommandCounterIncrement();
+        unique
+    }
+}
+
+/// Appends where nobody else can be using the key.
+fn append_alone(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> Result<bool> {
+    // SAFETY: the row has the table's columns; it is this transaction's own when it is deleted.
+    unsafe {
+        let unique = insert(table, row, UNIQUE_PARTIAL);
+        if unique || key_state(table, keys, Some(place_of(row)))?.0 == KeyState::Free {
+            return Ok(true);
+        }
+        pg_sys::simple_heap_delete(table.relation, &mut (*row).t_self);
         pg_sys::CommandCounterIncrement();
     }
-    Ok(true)
+    match wait_for_key(table, keys)? {
+        KeyState::Taken => taken(table, keys),
+        _ => append_speculatively(table, row, keys),
+    }
 }
 
 /// Which of the keys have made an entry that is committed or this transaction's own.
@@ -113,6 +139,8 @@ pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) {
     unsafe { pg_sys::CommandCounterIncrement() };
 }
 
+/// Appends where others may be using the key at this moment, as INSERT … ON CONFLICT DO NOTHING does
+/// it: nobody waits for a row that may yet be taken out again.
 fn append_speculatively(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> Result<bool> {
     loop {
         // SAFETY: the token is set before the insertion and the insertion is finished or taken
@@ -288,7 +316,7 @@ fn entry_row(table: &Table, entry: &Entry<'_>, link: &Link) -> pg_sys::HeapTuple
         text(entry.actor),
         json(&entry.metadata),
     ];
-    let mut fields = Fields::empty(values.len());
+    let mut fields = Fields::empty();
     for (column, value) in (1..).zip(values) {
         fields.set(column, value);
     }

@@ -15,6 +15,7 @@
 pub mod lanes;
 pub mod ledger;
 pub mod prices;
+mod roots;
 pub mod rules;
 mod scan;
 pub mod table;

@@ -1,7 +1,7 @@
 //! Rows found by an index, and their columns.
 
 use pgrx::datum::{FromDatum, IntoDatum};
-use pgrx::pg_sys;
+use pgrx::{pg_sys, varlena};
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
@@ -133,34 +133,36 @@ pub(super) fn scan_by(
     }
 }
 
+/// As many columns as the widest of the hot tables has.
+const MAX_COLUMNS: usize = 31;
+
 /// The columns of a row.
 pub(super) struct Fields {
-    values: Vec<pg_sys::Datum>,
-    nulls: Vec<bool>,
+    values: [pg_sys::Datum; MAX_COLUMNS],
+    nulls: [bool; MAX_COLUMNS],
 }
 
 impl Fields {
-    pub(super) fn empty(columns: usize) -> Fields {
+    pub(super) fn empty() -> Fields {
         Fields {
-            values: vec![pg_sys::Datum::null(); columns],
-            nulls: vec![true; columns],
+            values: [pg_sys::Datum::null(); MAX_COLUMNS],
+            nulls: [true; MAX_COLUMNS],
         }
     }
 
     /// Takes a row apart. By-reference values point into the tuple.
     pub(super) fn of(table: &Table, tuple: pg_sys::HeapTuple) -> Fields {
-        // SAFETY: as many slots as the descriptor has attributes.
+        let mut fields = Fields::empty();
+        // SAFETY: a table that is fit for this way has no more columns than there are slots.
         unsafe {
-            let descriptor = (*table.relation).rd_att;
-            let mut fields = Fields::empty(usize::try_from((*descriptor).natts).unwrap_or(0));
             pg_sys::heap_deform_tuple(
                 tuple,
-                descriptor,
+                (*table.relation).rd_att,
                 fields.values.as_mut_ptr(),
                 fields.nulls.as_mut_ptr(),
             );
-            fields
         }
+        fields
     }
 
     pub(super) fn set(&mut self, column: i16, value: Option<pg_sys::Datum>) {
@@ -274,6 +276,20 @@ impl Fields {
             unsafe { amount_at(datum) }.ok()
         };
         amount.ok_or_else(|| Error::internal(format!("column {column} is no amount")))
+    }
+
+    /// Whether a column is that text.
+    pub(super) fn is_text(&self, column: i16, text: &str) -> bool {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a text; key columns are stored in the row as they are, and any
+        // other form is no match.
+        !is_null
+            && unsafe {
+                let value = datum.cast_mut_ptr::<pg_sys::varlena>();
+                let plain = varlena::varatt_is_4b_u(value)
+                    || varlena::varatt_is_1b(value) && !varlena::varatt_is_1b_e(value);
+                plain && varlena::varlena_to_byte_slice(value) == text.as_bytes()
+            }
     }
 
     /// The row as a tuple of the table.

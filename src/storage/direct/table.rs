@@ -115,6 +115,7 @@ pub struct Table {
     pub(super) relation: pg_sys::Relation,
     pub(super) indexes: [pg_sys::Relation; 2],
     access: Access,
+    blocks: pg_sys::BlockNumber,
 }
 
 /// The tables that a session has open.
@@ -172,23 +173,38 @@ impl Table {
             Some((generation, fit)) if generation == invalidation::tables() => fit,
             _ => judge(which),
         }?;
-        let table = Table::lock(fit, access);
+        let table = Table::lock(which, fit, access);
         // Locking takes in invalidations: what was judged may have changed just before.
         match verdict() {
             Some((generation, Some(_))) if generation == invalidation::tables() => Some(table),
             _ => {
                 table.close();
-                judge(which).map(|fit| Table::lock(fit, access))
+                judge(which).map(|fit| Table::lock(which, fit, access))
             }
         }
     }
 
-    fn lock(fit: Fit, access: Access) -> Table {
+    /// Pages that the table had when it was opened. While it is open none of them goes.
+    pub(super) fn blocks(&self) -> pg_sys::BlockNumber {
+        self.blocks
+    }
+
+    fn lock(which: Which, fit: Fit, access: Access) -> Table {
         let lock = access.lock();
         // SAFETY: the relations existed when they were judged; opening raises if one is gone.
         unsafe {
+            let relation = pg_sys::table_open(fit.table, lock);
+            let blocks = match which {
+                Which::Allowances => pg_sys::RelationGetNumberOfBlocksInFork(
+                    relation,
+                    pg_sys::ForkNumber::MAIN_FORKNUM,
+                ),
+                // Only rows of that table are found by their place.
+                _ => 0,
+            };
             Table {
-                relation: pg_sys::table_open(fit.table, lock),
+                relation,
+                blocks,
                 indexes: fit.indexes.map(|index| {
                     if index == pg_sys::InvalidOid {
                         std::ptr::null_mut()

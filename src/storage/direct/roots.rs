@@ -1,0 +1,208 @@
+//! Where the rows of `wallet.allowances` stand, so that finding one again takes no index.
+//!
+//! An update of a lane or window that leaves its keys alone stays on the page, behind the line
+//! pointer to which the index leads: the root. A backend remembers roots. What it finds there is
+//! taken only if it is visible and has the keys that are asked for: of a row with certain keys one
+//! version at most is visible under a snapshot, so that is the row that the index would find. All
+//! else (the row moved to another page, its place was given to another row, the table was written
+//! anew) is found by the index, and the new root remembered.
+//!
+//! Under SERIALIZABLE the index is asked always: its pages are part of what the transaction is
+//! said to have read.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ptr;
+
+use pgrx::pg_sys;
+
+use crate::error::Result;
+use crate::storage::direct::table::Table;
+use crate::storage::rows::AllowanceId;
+use crate::storage::invalidation;
+
+/// Rows that a backend remembers; beyond, it starts anew.
+const MAX_ROOTS: usize = 100_000;
+
+/// Line pointers that a page can have at most.
+const MAX_OFFSETS: usize = pg_sys::BLCKSZ as usize / size_of::<pg_sys::ItemIdData>();
+
+/// A line pointer of the table to which its index leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Root {
+    block: pg_sys::BlockNumber,
+    offset: pg_sys::OffsetNumber,
+}
+
+thread_local! {
+    /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
+    static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
+    /// Roots of all lanes of a balance, and as of which generation of the rules.
+    static BALANCES: RefCell<HashMap<u64, (u64, Vec<Root>)>> = RefCell::default();
+}
+
+/// The keys of a row, digested.
+pub(super) fn digest(wallet: &str, allowance: AllowanceId, lane: Option<i16>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (wallet, allowance, lane).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether remembered roots may be used in this transaction.
+fn may_be_used() -> bool {
+    // SAFETY: a plain global that only this backend writes.
+    unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_SERIALIZABLE as i32 }
+}
+
+/// The root of a row that was found before.
+pub(super) fn recall(digest: u64) -> Option<Root> {
+    if may_be_used() {
+        ROWS.with_borrow(|rows| rows.get(&digest).copied())
+    } else {
+        None
+    }
+}
+
+/// Remembers where the index led to for a row that a scan has just found.
+pub(super) fn remember(digest: u64, root: Root) {
+    ROWS.with_borrow_mut(|rows| {
+        if rows.len() >= MAX_ROOTS {
+            rows.clear();
+        }
+        rows.insert(digest, root);
+    });
+}
+
+/// The roots of all lanes of a balance, where no rule and no set of lanes has changed since.
+pub(super) fn recall_balance(digest: u64) -> Option<Vec<Root>> {
+    if !may_be_used() {
+        return None;
+    }
+    BALANCES.with_borrow(|balances| match balances.get(&digest) {
+        Some((generation, roots)) if *generation == invalidation::generation() => {
+            Some(roots.clone())
+        }
+        _ => None,
+    })
+}
+
+/// Remembers them.
+pub(super) fn remember_balance(digest: u64, mut roots: Vec<Root>) {
+    invalidation::note_caching();
+    // By page, so that each is looked at once.
+    roots.sort_unstable();
+    BALANCES.with_borrow_mut(|balances| {
+        if balances.len() >= MAX_ROOTS / 16 {
+            balances.clear();
+        }
+        balances.insert(digest, (invalidation::generation(), roots));
+    });
+}
+
+/// The root of a row that a scan returned.
+///
+/// # Safety
+/// The tuple stands in the table, and the scan still has its page pinned.
+pub(super) unsafe fn root_of(table: &Table, tuple: pg_sys::HeapTuple) -> Root {
+    let mut roots = [0; MAX_OFFSETS];
+    // SAFETY: the page is pinned twice and locked while it is read; there is room for every line
+    // pointer of a page. The root of a row that no update has touched is its own place.
+    unsafe {
+        let tid = (*tuple).t_self;
+        let block = u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo);
+        let buffer = pg_sys::ReadBuffer(table.relation, block);
+        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        pg_sys::heap_get_root_tuples(pg_sys::BufferGetPage(buffer), roots.as_mut_ptr());
+        pg_sys::UnlockReleaseBuffer(buffer);
+        let offset = match roots[usize::from(tid.ip_posid) - 1] {
+            0 => tid.ip_posid,
+            root => root,
+        };
+        Root { block, offset }
+    }
+}
+
+/// Calls `each` with the visible version behind each root, and false when there is none behind
+/// one of them. The roots of a page stand together.
+pub(super) fn at(
+    table: &Table,
+    roots: &[Root],
+    mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+) -> Result<bool> {
+    // SAFETY: registered for as long as the look takes; an error leaves it to the abort.
+    unsafe {
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
+        let mut result = Ok(true);
+        for page in roots.chunk_by(|a, b| a.block == b.block) {
+            result = at_page(table, snapshot, page, &mut each);
+            if !matches!(result, Ok(true)) {
+                break;
+            }
+        }
+        pg_sys::UnregisterSnapshot(snapshot);
+        result
+    }
+}
+
+/// # Safety
+/// The roots are of one page, and the snapshot is registered.
+unsafe fn at_page(
+    table: &Table,
+    snapshot: pg_sys::Snapshot,
+    roots: &[Root],
+    each: &mut impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+) -> Result<bool> {
+    let Some(Root { block, .. }) = roots.first() else {
+        return Ok(true);
+    };
+    // A page that VACUUM has cut off is not there any more; it can cut off none while the table
+    // is locked.
+    if *block >= table.blocks() {
+        return Ok(false);
+    }
+    let mut tuples = vec![pg_sys::HeapTupleData::default(); roots.len()];
+    let mut all_found = true;
+    // SAFETY: the page exists. It is pinned until its tuples have been read, which keeps them
+    // where they are, and locked while their visibility is judged; heap_hot_search_buffer stands
+    // any line pointer. Pruning is done here as an index scan does it. A PostgreSQL error leaves
+    // lock and pin to the abort.
+    unsafe {
+        let buffer = pg_sys::ReadBuffer(table.relation, *block);
+        pg_sys::heap_page_prune_opt(table.relation, buffer);
+        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        for (root, tuple) in roots.iter().zip(&mut tuples) {
+            let mut tid = pg_sys::ItemPointerData {
+                ip_blkid: pg_sys::BlockIdData {
+                    bi_hi: (root.block >> 16) as u16,
+                    bi_lo: (root.block & 0xffff) as u16,
+                },
+                ip_posid: root.offset,
+            };
+            all_found = pg_sys::heap_hot_search_buffer(
+                &mut tid,
+                table.relation,
+                buffer,
+                snapshot,
+                tuple,
+                ptr::null_mut(),
+                true,
+            );
+            if !all_found {
+                break;
+            }
+        }
+        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+        let mut result = Ok(all_found);
+        if all_found {
+            for tuple in &mut tuples {
+                result = each(tuple);
+                if !matches!(result, Ok(true)) {
+                    break;
+                }
+            }
+        }
+        pg_sys::ReleaseBuffer(buffer);
+        result
+    }
+}
