@@ -58,6 +58,13 @@ pub fn slack(lane: &Lane) -> Amount {
     Amount::from_units(units.max(0)).unwrap_or_default()
 }
 
+/// A new version of the rules. It is random, so that rules which a backend read in a transaction
+/// that was rolled back can never be taken for those of a later one.
+pub fn new_epoch() -> i64 {
+    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
+    ((high ^ low) >> 1).cast_signed()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

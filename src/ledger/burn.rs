@@ -34,14 +34,7 @@ pub struct Lot {
     pub remaining: Amount,
 }
 
-/// How much of which lot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Burn {
-    /// The lot.
-    pub id: [u8; 16],
-    /// How much.
-    pub amount: Amount,
-}
+pub use crate::storage::rows::Burn;
 
 /// Burns an amount in order; what the lots do not cover is left to credit.
 pub fn burn(lots: &mut [Lot], amount: Amount) -> Vec<Burn> {

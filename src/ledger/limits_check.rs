@@ -7,7 +7,7 @@ use crate::allowance::cut::SCOPED;
 use crate::error::{Code, Result};
 use crate::ledger::grants;
 use crate::ledger::guard::{Caller, Who, unknown_key};
-use crate::ledger::holds::row::Hold;
+use crate::ledger::holds::row;
 use crate::ledger::pools::Pools;
 use crate::ledger::rules::{self, Rules, Status};
 use crate::ledger::scope::Purpose;
@@ -168,7 +168,7 @@ pub fn check(check: &Check<'_>) -> Result<Vec<Checked>> {
     };
     // What holds have set aside whose time has come counts no more, whether or not somebody has
     // given it back yet.
-    let expired = Hold::expired_amounts(wallet, now)?;
+    let expired = row::expired_amounts(wallet, now)?;
     let expired = |id: AllowanceId| {
         let found = expired.iter().find(|(allowance, _)| *allowance == id);
         found.map_or(Amount::ZERO, |(_, amount)| *amount)

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use jiff::tz::TimeZone;
 
+pub use crate::allowance::cut::new_epoch;
 use crate::allowance::lanes::Cutting;
 use crate::allowance::whole::{Cut, Extent, lock_all};
 use crate::error::{Code, Error, Result, quoted};
@@ -176,13 +177,6 @@ struct Cache {
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
-}
-
-/// A new version of the rules. It is random, so that rules which a backend read in a transaction
-/// that was rolled back can never be taken for those of a later one.
-pub fn new_epoch() -> i64 {
-    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
-    ((high ^ low) >> 1).cast_signed()
 }
 
 /// The rules as this backend knows them; their epoch must be compared with a lane's.

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ledger::holds::expiry;
-use crate::ledger::holds::row::Hold;
+use crate::ledger::holds::row;
 use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
 use crate::limits::window::{self, Taken};
@@ -37,7 +37,7 @@ pub fn take<'a>(
             return Ok(Outcome::Known(taken));
         }
         // The error undoes what was taken.
-        if swept || !Hold::any_expired(wallet, clock::now())? {
+        if swept || !row::any_expired(wallet, clock::now())? {
             return Err(error);
         }
         window::give_back(wallet, &applied[..taken], part, places)?;

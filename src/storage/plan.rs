@@ -199,7 +199,8 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    fn datum(&self) -> Option<pg_sys::Datum> {
+    /// The value as a parameter; nothing for NULL.
+    pub(in crate::storage) fn datum(&self) -> Option<pg_sys::Datum> {
         match *self {
             Value::Null => None,
             Value::Text(text) => text.into_datum(),

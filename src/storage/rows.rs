@@ -172,6 +172,15 @@ impl WalletRow {
     }
 }
 
+/// How much of which lot of credit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Burn {
+    /// The lot.
+    pub id: [u8; 16],
+    /// How much.
+    pub amount: Amount,
+}
+
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct LimitRow {

@@ -8,8 +8,10 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::error::Result;
 use crate::money::Amount;
+use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
-use crate::storage::direct::{lanes, ledger, prices, rules};
+use crate::storage::direct::{holds, lanes, ledger, prices, rules};
+use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
     AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RuleRows, Taking, Used,
 };
@@ -156,6 +158,38 @@ pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
         Some(table) => ledger::append(&table, entry, link),
         None => spi::append(entry, link),
     }
+}
+
+/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+pub fn insert_hold(new: &NewHold<'_>) -> Result<bool> {
+    match direct(Which::Reservations, Access::Write) {
+        Some(table) => holds::insert(&table, new),
+        None => hold_rows::insert(new),
+    }
+}
+
+/// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
+pub fn lock_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
+    match direct(Which::Reservations, Access::Write) {
+        Some(table) => holds::lock(&table, wallet, id),
+        None => hold_rows::lock(wallet, id),
+    }
+}
+
+/// Writes what became of a hold that this transaction has locked.
+pub fn write_hold(
+    hold: &mut Hold,
+    wallet: &str,
+    closed_at: Option<Timestamp>,
+    reason: Option<&str>,
+) -> Result<()> {
+    if let (Source::Table(standing), Some(table)) =
+        (&hold.source, direct(Which::Reservations, Access::Write))
+    {
+        hold.source = Source::Table(holds::write(&table, hold, standing, closed_at, reason)?);
+        return Ok(());
+    }
+    hold_rows::write(hold, wallet, closed_at, reason)
 }
 
 /// Which of the keys have made an entry that is committed or this transaction's own, by place.

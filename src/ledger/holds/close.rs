@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::ledger::books::Books;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::hold::Held;
-use crate::ledger::holds::row::Hold;
+use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::statement;
@@ -21,7 +21,7 @@ statement!(
 
 /// Gives back all that a hold still has set aside.
 pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) -> Result<Held> {
-    let mut hold = Hold::lock(wallet, id)?;
+    let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result());
     }
@@ -30,7 +30,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
     let amount = hold.held;
     give_back(wallet, &mut books.whole, &mut hold)?;
     hold.status = "voided".to_owned();
-    hold.write(wallet, Some(clock::now()), reason)?;
+    store::write_hold(&mut hold, wallet, Some(clock::now()), reason)?;
     let balance = books.balance()?;
     books.close()?;
     let held = Held {
@@ -47,7 +47,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
 
 /// Has a hold last until so long from now, or as long as it did where that is later.
 pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<Held> {
-    let mut hold = Hold::lock(wallet, id)?;
+    let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result());
     }
@@ -83,7 +83,7 @@ fn require_open(hold: &mut Hold) -> Result<()> {
     if hold.status == "open" {
         Ok(())
     } else {
-        Err(hold.not_open())
+        Err(row::not_open(hold))
     }
 }
 

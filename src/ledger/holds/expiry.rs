@@ -8,13 +8,13 @@ use crate::ledger::holds::row::Hold;
 use crate::ledger::pools;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
-use crate::storage::clock;
+use crate::storage::{clock, hold_rows, store};
 
 /// Gives back what expired holds have set aside, in the balance and in the limits' windows. One
 /// that is being settled at the moment is left to its settlement: to another transaction's, or to the
 /// caller's own, which names it.
 pub fn sweep(wallet: &str, whole: &mut Whole<'_>, except: Option<[u8; 16]>) -> Result<()> {
-    for mut hold in Hold::lock_expired(wallet, clock::now())? {
+    for mut hold in hold_rows::lock_expired(wallet, clock::now())? {
         // Our own lock does not keep it from being found.
         if Some(hold.id) == except {
             continue;
@@ -27,9 +27,9 @@ pub fn sweep(wallet: &str, whole: &mut Whole<'_>, except: Option<[u8; 16]>) -> R
 /// Gives back what expired holds have set aside in limits, for a call that does not hold all lanes:
 /// what they have in the balance stays there until one does.
 pub fn sweep_windows(wallet: &str) -> Result<()> {
-    for mut hold in Hold::lock_expired(wallet, clock::now())? {
+    for mut hold in hold_rows::lock_expired(wallet, clock::now())? {
         release_windows(wallet, &mut hold)?;
-        hold.write(wallet, None, None)?;
+        store::write_hold(&mut hold, wallet, None, None)?;
     }
     Ok(())
 }
@@ -39,7 +39,8 @@ pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()
     let amount = hold.held;
     give_back(wallet, whole, hold)?;
     hold.status = "expired".to_owned();
-    hold.write(wallet, Some(hold.expires_at), None)?;
+    let ended = hold.expires_at;
+    store::write_hold(hold, wallet, Some(ended), None)?;
     outbox::emit_event(
         wallet,
         &Event {

@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::burn::Burn;
 use crate::ledger::charge::{Job, put_back};
-use crate::ledger::holds::row::Hold;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
@@ -20,27 +19,9 @@ use crate::limits::window::{self, Taken};
 use crate::money::Amount;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
-use crate::statement;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Lane, Part};
-use crate::storage::store;
-
-statement!(
-    INSERT,
-    [
-        TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-        UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID
-    ],
-    "INSERT INTO wallet.reservations
-        (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
-         expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
-         model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts)
-     VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25)
-     ON CONFLICT (wallet_id, idempotency_key) DO NOTHING"
-);
+use crate::storage::{hold_rows, store};
 
 /// What `hold` was asked for.
 pub struct NewHold<'a> {
@@ -209,7 +190,7 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Some(key) = new.request.key else {
         return Ok(None);
     };
-    let Some(hold) = Hold::by_key(new.request.wallet, key)? else {
+    let Some(hold) = hold_rows::by_key(new.request.wallet, key)? else {
         return Ok(None);
     };
     if hold.fingerprint != Some(new.fingerprint) {
@@ -236,43 +217,40 @@ fn insert(
 ) -> Result<bool> {
     let request = &new.request;
     let taken = job.applied.iter().filter(|applied| !applied.need.is_zero());
-    let (ids, amounts): (Vec<[u8; 16]>, Vec<Amount>) = taken
+    let (window_ids, window_amounts) = taken
         .map(|applied| (applied.window_id, applied.need))
         .unzip();
-    let (scoped_ids, scoped_amounts): (Vec<[u8; 16]>, Vec<Amount>) =
-        scoped.iter().map(|part| (part.id, part.amount)).unzip();
-    let usage = match &request.asked {
-        Asked::Usage(_, object, _) => Some(*object),
-        _ => None,
-    };
-    let rows = INSERT.run(&[
-        Value::Text(request.wallet),
-        Value::Uuid(held.hold_id),
-        Value::Amount(held.amount),
-        Value::Int2(lane),
-        Value::Amount(held.balance),
-        Value::OptInt8(held.affordable_tokens),
-        Value::Time(now),
-        Value::Time(held.expires_at),
-        Value::Uuids(&ids),
-        Value::Amounts(&amounts),
-        Value::OptText(request.key),
-        Value::OptUuid(request.key.map(|_| new.fingerprint)),
-        Value::OptUuid(job.who.key_id),
-        Value::OptText(job.who.user_id),
-        Value::OptText(job.who.team),
-        Value::OptText(request.model.as_deref()),
-        Value::OptText(request.service),
-        Value::OptText(request.region.as_deref()),
-        Value::OptText(request.service_tier.as_deref()),
-        Value::OptJsonb(request.tags.as_ref().map(|tags| tags.value)),
-        Value::OptJsonb(usage),
-        Value::OptText(request.actor),
-        Value::OptJsonb(request.metadata.as_ref().map(|metadata| metadata.value)),
-        Value::Uuids(&scoped_ids),
-        Value::Amounts(&scoped_amounts),
-    ])?;
-    Ok(!rows.is_empty())
+    let (scoped_ids, scoped_amounts) = scoped.iter().map(|part| (part.id, part.amount)).unzip();
+    store::insert_hold(&hold_rows::NewHold {
+        wallet: request.wallet,
+        id: held.hold_id,
+        amount: held.amount,
+        lane,
+        balance: held.balance,
+        affordable_tokens: held.affordable_tokens,
+        created_at: now,
+        expires_at: held.expires_at,
+        window_ids,
+        window_amounts,
+        key: request.key,
+        fingerprint: request.key.map(|_| new.fingerprint),
+        key_id: job.who.key_id,
+        user_id: job.who.user_id,
+        team: job.who.team,
+        model: request.model.as_deref(),
+        service: request.service,
+        region: request.region.as_deref(),
+        service_tier: request.service_tier.as_deref(),
+        tags: request.tags.as_ref().map(|tags| tags.value),
+        usage: match &request.asked {
+            Asked::Usage(_, object, _) => Some(*object),
+            _ => None,
+        },
+        actor: request.actor,
+        metadata: request.metadata.as_ref().map(|metadata| metadata.value),
+        scoped_ids,
+        scoped_amounts,
+    })
 }
 
 /// How many of the estimate's output tokens the amount pays for, with all else as estimated.

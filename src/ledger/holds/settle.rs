@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
-use crate::ledger::holds::row::{About, Hold};
+use crate::ledger::holds::row::{self, About, Hold};
 use crate::ledger::pools::Pools;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
@@ -75,7 +75,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         // A debt is a matter of the wallet's row, which comes before holds and lanes.
         crate::ledger::funding::lock_wallet(wallet)?;
     }
-    let mut hold = Hold::lock(wallet, settlement.hold_id)?;
+    let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
     let request = with_hold(&settlement.request, &about);
     let is_open = hold.status == "open" && hold.expires_at > clock::now();
@@ -88,7 +88,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         return Ok(charged);
     }
     if hold.status != "open" && hold.status != "expired" {
-        return Err(hold.not_open());
+        return Err(row::not_open(&hold));
     }
     let mut books = Books::open_for(wallet, Some(hold.id))?;
     let rules = books.rules.clone();
@@ -135,7 +135,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if settlement.is_final {
         hold.status = "settled".to_owned();
     }
-    hold.write(wallet, closed_at, None)?;
+    store::write_hold(&mut hold, wallet, closed_at, None)?;
     warning::announce(wallet, &warnings)?;
     books.close()?;
     Ok(job.charged(entry.entry_id, balance))
@@ -178,7 +178,7 @@ fn settle_in_lane(
     };
     // What comes back may have to re-arm an alert, and what goes beyond may set one off.
     if job.cost > hold.held && !can_pay(&freed, job.cost)
-        || !thresholds_are_armed(wallet, rules.credit_limit)?
+        || !thresholds_are_armed(wallet, rules.credit_limit, rules.epoch)?
     {
         lanes::let_go(wallet, lane.lane);
         return Ok(None);
@@ -207,7 +207,7 @@ fn settle_in_lane(
     hold.held = Amount::ZERO;
     hold.settled = hold.settled.plus(job.cost).map_err(range)?;
     hold.status = "settled".to_owned();
-    hold.write(wallet, Some(clock::now()), None)?;
+    store::write_hold(hold, wallet, Some(clock::now()), None)?;
     warning::announce(wallet, &warnings)?;
     Ok(Some(job.charged(entry.entry_id, balance)))
 }

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
-use crate::storage::direct::roots::{self, root_of};
+use crate::storage::direct::roots::{self, LaneRoot, root_of};
 use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{place_of, replace};
@@ -77,7 +77,7 @@ fn with_row<T>(
     let digest = roots::digest(wallet, allowance, Some(lane));
     let mut found = None;
     if let Some(root) = roots::recall(digest) {
-        let is_it = roots::at(table, &[root], |tuple| {
+        let is_it = roots::at(table, [root].into_iter(), |tuple| {
             let mut fields = Fields::of(table, tuple);
             let is_it = fields.int2(LANE) == lane
                 && fields.uuid(ID) == allowance
@@ -137,10 +137,16 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     };
     if let Some(known) = roots::recall_balance(digest) {
         let mut units = 0;
-        let are_all = roots::at(table, &known, |tuple| {
+        let mut expected = known.iter();
+        let are_all = roots::at(table, known.iter().map(|lane| lane.root), |tuple| {
             let fields = Fields::of(table, tuple);
             units += others(&fields)?;
-            Ok(fields.uuid(ID) == BALANCE && fields.is_text(WALLET, wallet))
+            Ok(expected.next().is_some_and(|known| {
+                fields.int2(LANE) == known.lane
+                    && fields.int8(EPOCH) == known.epoch
+                    && fields.uuid(ID) == BALANCE
+                    && fields.is_text(WALLET, wallet)
+            }))
         })?;
         if are_all {
             return Ok(units);
@@ -149,9 +155,14 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
     let (mut units, mut found) = (0, Vec::new());
     scan_now(table, &keys, |tuple| {
-        units += others(&Fields::of(table, tuple))?;
-        // SAFETY: the scan's tuple.
-        found.push(unsafe { root_of(table, tuple) });
+        let fields = Fields::of(table, tuple);
+        units += others(&fields)?;
+        found.push(LaneRoot {
+            // SAFETY: the scan's tuple.
+            root: unsafe { root_of(table, tuple) },
+            lane: fields.int2(LANE),
+            epoch: fields.int8(EPOCH),
+        });
         Ok(true)
     })?;
     roots::remember_balance(digest, found);

@@ -12,8 +12,10 @@
 //! Memory is the caller's; relations, scans and snapshots are released on every return, and after
 //! an error by the (sub)transaction's abort.
 
+pub mod holds;
 pub mod lanes;
 pub mod ledger;
+mod once;
 pub mod prices;
 mod roots;
 pub mod rules;

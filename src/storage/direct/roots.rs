@@ -14,13 +14,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr;
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::storage::direct::table::Table;
-use crate::storage::rows::AllowanceId;
 use crate::storage::invalidation;
+use crate::storage::rows::AllowanceId;
 
 /// Rows that a backend remembers; beyond, it starts anew.
 const MAX_ROOTS: usize = 100_000;
@@ -35,11 +36,19 @@ pub(super) struct Root {
     offset: pg_sys::OffsetNumber,
 }
 
+/// A lane of a balance: where it stands, its number, and the version of the rules that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneRoot {
+    pub(super) root: Root,
+    pub(super) lane: i16,
+    pub(super) epoch: i64,
+}
+
 thread_local! {
     /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
     static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
-    /// Roots of all lanes of a balance, and as of which generation of the rules.
-    static BALANCES: RefCell<HashMap<u64, (u64, Vec<Root>)>> = RefCell::default();
+    /// All lanes of a balance, and as of which generation.
+    static BALANCES: RefCell<HashMap<u64, (u64, Rc<[LaneRoot]>)>> = RefCell::default();
 }
 
 /// The keys of a row, digested.
@@ -74,29 +83,30 @@ pub(super) fn remember(digest: u64, root: Root) {
     });
 }
 
-/// The roots of all lanes of a balance, where no rule and no set of lanes has changed since.
-pub(super) fn recall_balance(digest: u64) -> Option<Vec<Root>> {
+/// All lanes of a balance, if there are no others by now. Whoever makes a lane either changes the rules,
+/// and with them the version that every lane has, or makes a spare one and moves the generation.
+pub(super) fn recall_balance(digest: u64) -> Option<Rc<[LaneRoot]>> {
     if !may_be_used() {
         return None;
     }
     BALANCES.with_borrow(|balances| match balances.get(&digest) {
-        Some((generation, roots)) if *generation == invalidation::generation() => {
-            Some(roots.clone())
+        Some((generation, lanes)) if *generation == invalidation::generation() => {
+            Some(lanes.clone())
         }
         _ => None,
     })
 }
 
 /// Remembers them.
-pub(super) fn remember_balance(digest: u64, mut roots: Vec<Root>) {
+pub(super) fn remember_balance(digest: u64, mut lanes: Vec<LaneRoot>) {
     invalidation::note_caching();
     // By page, so that each is looked at once.
-    roots.sort_unstable();
+    lanes.sort_unstable();
     BALANCES.with_borrow_mut(|balances| {
         if balances.len() >= MAX_ROOTS / 16 {
             balances.clear();
         }
-        balances.insert(digest, (invalidation::generation(), roots));
+        balances.insert(digest, (invalidation::generation(), lanes.into()));
     });
 }
 
@@ -123,13 +133,14 @@ pub(super) unsafe fn root_of(table: &Table, tuple: pg_sys::HeapTuple) -> Root {
     }
 }
 
-/// Calls `each` with the visible version behind each root, and false when there is none behind
-/// one of them. The roots of a page stand together.
+/// Calls `each` with the visible version behind each root until it says no; false then, and when there
+/// is none behind one of them. The roots of a page stand together.
 pub(super) fn at(
     table: &Table,
-    roots: &[Root],
+    roots: impl Iterator<Item = Root>,
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
+    let roots: Vec<Root> = roots.collect();
     // SAFETY: registered for as long as the look takes; an error leaves it to the abort.
     unsafe {
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());

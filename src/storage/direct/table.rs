@@ -27,10 +27,15 @@ pub enum Which {
     Markups,
     /// `wallet.usage_mappings`, read only
     Mappings,
+    /// `wallet.reservations`
+    Reservations,
 }
 
 /// How many there are.
-const TABLES: usize = 7;
+const TABLES: usize = 8;
+
+/// Indexes that a table has at most.
+const INDEXES: usize = 3;
 
 impl Which {
     fn name(self) -> &'static CStr {
@@ -42,6 +47,7 @@ impl Which {
             Which::Prices => c"prices",
             Which::Markups => c"markups",
             Which::Mappings => c"usage_mappings",
+            Which::Reservations => c"reservations",
         }
     }
 
@@ -55,13 +61,17 @@ impl Which {
             Which::Prices => 16,
             Which::Markups => 8,
             Which::Mappings => 5,
+            Which::Reservations => 30,
         }
     }
 
     /// True for a table to which rows are written without the executor: then every index and
     /// trigger counts.
     fn is_written(self) -> bool {
-        matches!(self, Which::Allowances | Which::Ledger)
+        matches!(
+            self,
+            Which::Allowances | Which::Ledger | Which::Reservations
+        )
     }
 
     fn indexes(self) -> &'static [&'static CStr] {
@@ -73,6 +83,11 @@ impl Which {
             Which::Prices => &[c"prices_model", c"prices_pattern"],
             Which::Markups => &[c"markups_list"],
             Which::Mappings => &[c"usage_mappings_pkey"],
+            Which::Reservations => &[
+                c"reservations_pkey",
+                c"hold_idempotency",
+                c"reservations_open",
+            ],
         }
     }
 }
@@ -99,7 +114,7 @@ impl Access {
 #[derive(Clone, Copy, Debug)]
 struct Fit {
     table: pg_sys::Oid,
-    indexes: [pg_sys::Oid; 2],
+    indexes: [pg_sys::Oid; INDEXES],
 }
 
 /// What was found out about a table, and when.
@@ -113,7 +128,7 @@ thread_local! {
 #[derive(Clone, Copy)]
 pub struct Table {
     pub(super) relation: pg_sys::Relation,
-    pub(super) indexes: [pg_sys::Relation; 2],
+    pub(super) indexes: [pg_sys::Relation; INDEXES],
     access: Access,
     blocks: pg_sys::BlockNumber,
 }
@@ -270,7 +285,7 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
         let list = pg_sys::RelationGetIndexList(relation);
         let count = if list.is_null() { 0 } else { (*list).length };
         pg_sys::list_free(list);
-        let mut indexes = [pg_sys::InvalidOid; 2];
+        let mut indexes = [pg_sys::InvalidOid; INDEXES];
         for (index, name) in indexes.iter_mut().zip(which.indexes()) {
             *index = pg_sys::get_relname_relid(name.as_ptr(), schema);
             if *index == pg_sys::InvalidOid {
@@ -292,18 +307,20 @@ unsafe fn triggers_are_ours(relation: pg_sys::Relation, which: Which) -> bool {
     unsafe {
         let description = (*relation).trigdesc;
         if description.is_null() {
-            return false;
+            return which == Which::Reservations;
         }
         let count = usize::try_from((*description).numtriggers).unwrap_or(0);
         let triggers = std::slice::from_raw_parts((*description).triggers, count);
         // Entries are only inserted, allowances only updated, so that others' triggers on other
         // events do no harm, such as those of a foreign key that refers to an entry.
+        let (insert, update) = (
+            pg_sys::TRIGGER_TYPE_INSERT as i16,
+            pg_sys::TRIGGER_TYPE_UPDATE as i16,
+        );
         let (event, ours): (i16, &CStr) = match which {
-            Which::Allowances => (
-                pg_sys::TRIGGER_TYPE_UPDATE as i16,
-                c"refuse_overdraft_on_update",
-            ),
-            _ => (pg_sys::TRIGGER_TYPE_INSERT as i16, c""),
+            Which::Allowances => (update, c"refuse_overdraft_on_update"),
+            Which::Reservations => (insert | update, c""),
+            _ => (insert, c""),
         };
         triggers
             .iter()

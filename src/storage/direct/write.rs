@@ -19,15 +19,30 @@ pub(super) unsafe fn place_of(tuple: pg_sys::HeapTuple) -> Place {
     (tid.ip_blkid.bi_hi, tid.ip_blkid.bi_lo, tid.ip_posid)
 }
 
-/// Replaces a row; false when another transaction changed it since it was read.
-pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Result<bool> {
-    let mut old = pg_sys::ItemPointerData {
+/// The other way round.
+pub(super) fn tid_of(place: Place) -> pg_sys::ItemPointerData {
+    pg_sys::ItemPointerData {
         ip_blkid: pg_sys::BlockIdData {
             bi_hi: place.0,
             bi_lo: place.1,
         },
         ip_posid: place.2,
-    };
+    }
+}
+
+/// Replaces a row; false when another transaction changed it since it was read.
+pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Result<bool> {
+    replace_in_indexes(table, place, row, true)
+}
+
+/// The same for a table whose last index has some of the rows only: whether it has this one.
+pub(super) fn replace_in_indexes(
+    table: &Table,
+    place: Place,
+    row: pg_sys::HeapTuple,
+    in_last: bool,
+) -> Result<bool> {
+    let mut old = tid_of(place);
     let mut failure = pg_sys::TM_FailureData::default();
     let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
     // SAFETY: `old` was read under a snapshot that is not older than the statement's own active
@@ -49,7 +64,7 @@ pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Re
             // SAFETY: heap_update has set t_self; the row's key columns are those of the old one.
             unsafe {
                 if !is_heap_only(row) {
-                    insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
+                    insert_anew(table, row, in_last);
                 }
                 pg_sys::CommandCounterIncrement();
             }
@@ -66,6 +81,25 @@ pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Re
         other => Err(Error::internal(format!(
             "unexpected answer {other} of heap_update"
         ))),
+    }
+}
+
+/// Adds a row that has moved to the indexes.
+///
+/// # Safety
+/// heap_update has written the row, with the keys of the one before it.
+unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, in_last: bool) {
+    let [primary, once, last] = table.indexes;
+    // SAFETY: the caller's guarantee.
+    unsafe {
+        for index in [primary, once] {
+            if !index.is_null() {
+                insert_into_index(table, index, row, UNIQUE_YES);
+            }
+        }
+        if in_last && !last.is_null() {
+            insert_into_index(table, last, row, UNIQUE_NO);
+        }
     }
 }
 
@@ -120,6 +154,8 @@ unsafe fn is_heap_only(row: pg_sys::HeapTuple) -> bool {
     unsafe { u32::from((*(*row).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0 }
 }
 
+pub(super) const UNIQUE_NO: pg_sys::IndexUniqueCheck::Type =
+    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO;
 pub(super) const UNIQUE_YES: pg_sys::IndexUniqueCheck::Type =
     pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES;
 pub(super) const UNIQUE_PARTIAL: pg_sys::IndexUniqueCheck::Type =

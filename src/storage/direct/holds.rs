@@ -1,0 +1,242 @@
+//! Holds: `wallet.reservations`.
+
+use std::rc::Rc;
+
+use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::storage::clock::{Timestamp, one_snapshot_for_all};
+use crate::storage::direct::once;
+use crate::storage::direct::scan::{Fields, scan_now, text_key, uuid_key};
+use crate::storage::direct::table::Table;
+use crate::storage::direct::write::{
+    Place, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
+};
+use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::fixed_datum;
+use crate::storage::plan::Value;
+
+/// Columns of `wallet.reservations`, by position.
+mod column {
+    pub const WALLET: i16 = 1;
+    pub const ID: i16 = 2;
+    pub const STATUS: i16 = 3;
+    pub const AMOUNT: i16 = 4;
+    pub const HELD: i16 = 5;
+    pub const SETTLED: i16 = 6;
+    pub const LANE: i16 = 7;
+    pub const BALANCE: i16 = 8;
+    pub const AFFORDABLE_TOKENS: i16 = 9;
+    pub const CREATED_AT: i16 = 10;
+    pub const EXPIRES_AT: i16 = 11;
+    pub const CLOSED_AT: i16 = 12;
+    pub const WINDOW_IDS: i16 = 13;
+    pub const WINDOW_AMOUNTS: i16 = 14;
+    pub const KEY: i16 = 15;
+    pub const FINGERPRINT: i16 = 16;
+    pub const KEY_ID: i16 = 17;
+    pub const USER_ID: i16 = 18;
+    pub const TEAM: i16 = 19;
+    pub const MODEL: i16 = 20;
+    pub const SERVICE: i16 = 21;
+    pub const REGION: i16 = 22;
+    pub const SERVICE_TIER: i16 = 23;
+    pub const TAGS: i16 = 24;
+    pub const USAGE: i16 = 25;
+    pub const REASON: i16 = 26;
+    pub const ACTOR: i16 = 27;
+    pub const METADATA: i16 = 28;
+    pub const SCOPED_IDS: i16 = 29;
+    pub const SCOPED_AMOUNTS: i16 = 30;
+}
+
+/// A row that this transaction has locked: a copy of it, and its place.
+pub struct Standing {
+    tuple: pg_sys::HeapTuple,
+    place: Place,
+}
+
+/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
+    use column::*;
+    let mut fields = Fields::empty();
+    let mut set = |column: i16, value: Value<'_>| fields.set(column, value.datum());
+    set(WALLET, Value::Text(new.wallet));
+    set(ID, Value::Uuid(new.id));
+    set(STATUS, Value::Text("open"));
+    set(LANE, Value::Int2(new.lane));
+    set(AFFORDABLE_TOKENS, Value::OptInt8(new.affordable_tokens));
+    set(CREATED_AT, Value::Time(new.created_at));
+    set(EXPIRES_AT, Value::Time(new.expires_at));
+    set(WINDOW_IDS, Value::Uuids(&new.window_ids));
+    set(WINDOW_AMOUNTS, Value::Amounts(&new.window_amounts));
+    set(KEY, Value::OptText(new.key));
+    set(FINGERPRINT, Value::OptUuid(new.fingerprint));
+    set(KEY_ID, Value::OptUuid(new.key_id));
+    set(USER_ID, Value::OptText(new.user_id));
+    set(TEAM, Value::OptText(new.team));
+    set(MODEL, Value::OptText(new.model));
+    set(SERVICE, Value::OptText(new.service));
+    set(REGION, Value::OptText(new.region));
+    set(SERVICE_TIER, Value::OptText(new.service_tier));
+    set(TAGS, Value::OptJsonb(new.tags));
+    set(USAGE, Value::OptJsonb(new.usage));
+    set(ACTOR, Value::OptText(new.actor));
+    set(METADATA, Value::OptJsonb(new.metadata));
+    set(SCOPED_IDS, Value::Uuids(&new.scoped_ids));
+    set(SCOPED_AMOUNTS, Value::Amounts(&new.scoped_amounts));
+    fields.set(AMOUNT, Some(fixed_datum(new.amount)));
+    fields.set(HELD, Some(fixed_datum(new.amount)));
+    fields.set(SETTLED, Some(fixed_datum(Amount::ZERO)));
+    fields.set(BALANCE, Some(fixed_datum(new.balance)));
+    let row = fields.form(table);
+    let Some(key) = new.key else {
+        // SAFETY: the row has the table's columns.
+        unsafe { once::insert(table, row, UNIQUE_YES) };
+        return Ok(true);
+    };
+    let keys = [text_key(WALLET, new.wallet), text_key(KEY, key)];
+    // A hold on the single lane has written its row.
+    // SAFETY: the row has the table's columns, and the keys are those of the row.
+    unsafe { once::append(table, row, &keys, new.lane == 0) }
+}
+
+/// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
+pub fn lock(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
+    let keys = [text_key(column::WALLET, wallet), uuid_key(column::ID, id)];
+    loop {
+        let mut place = None;
+        scan_now(table, &keys, |tuple| {
+            // SAFETY: the scan's tuple.
+            place = Some(unsafe { place_of(tuple) });
+            Ok(false)
+        })?;
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        if let Some(tuple) = lock_at(table, place)? {
+            return hold_of(table, Standing { tuple, place }).map(Some);
+        }
+    }
+}
+
+/// Locks a row version and gives a copy of it; nothing when another transaction has changed it.
+fn lock_at(table: &Table, place: Place) -> Result<Option<pg_sys::HeapTuple>> {
+    let mut row = pg_sys::HeapTupleData {
+        t_self: tid_of(place),
+        ..Default::default()
+    };
+    let mut buffer = 0;
+    let mut failure = pg_sys::TM_FailureData::default();
+    // SAFETY: the place was read under a snapshot that is not older than the statement's own, which
+    // keeps the version there. heap_lock_tuple waits for a transaction that is changing the row and
+    // leaves its page pinned; the copy is made before the pin goes.
+    unsafe {
+        let result = pg_sys::heap_lock_tuple(
+            table.relation,
+            &mut row,
+            pg_sys::GetCurrentCommandId(true),
+            pg_sys::LockTupleMode::LockTupleNoKeyExclusive,
+            pg_sys::LockWaitPolicy::LockWaitBlock,
+            false,
+            &mut buffer,
+            &mut failure,
+        );
+        let copy = match result {
+            pg_sys::TM_Result::TM_Ok => Ok(Some(pg_sys::heap_copytuple(&mut row))),
+            pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted
+                if one_snapshot_for_all() =>
+            {
+                Err(changed_meanwhile())
+            }
+            pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Ok(None),
+            other => Err(Error::internal(format!(
+                "unexpected answer {other} of heap_lock_tuple"
+            ))),
+        };
+        pg_sys::ReleaseBuffer(buffer);
+        copy
+    }
+}
+
+fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
+    use column::*;
+    let fields = Fields::of(table, standing.tuple);
+    let optional = |column: i16| (!fields.at(column).1).then(|| fields.uuid(column));
+    let uuids = |column: i16| -> Vec<[u8; 16]> {
+        // SAFETY: the column is a uuid[] that is never NULL.
+        let ids = unsafe { Vec::<pgrx::Uuid>::from_datum(fields.at(column).0, false) };
+        let ids = ids.unwrap_or_default();
+        ids.iter().map(|id| *id.as_bytes()).collect()
+    };
+    let windows = uuids(WINDOW_IDS)
+        .into_iter()
+        .zip(fields.amounts(WINDOW_AMOUNTS)?)
+        .collect();
+    let scoped = burns(uuids(SCOPED_IDS), fields.amounts(SCOPED_AMOUNTS)?);
+    let about = About {
+        key_id: optional(KEY_ID),
+        user_id: fields.text(USER_ID),
+        team: fields.text(TEAM),
+        model: fields.text(MODEL),
+        service: fields.text(SERVICE),
+        region: fields.text(REGION),
+        service_tier: fields.text(SERVICE_TIER),
+        tags: match fields.at(TAGS) {
+            (_, true) => None,
+            (datum, false) => Some(document(Jsonb(datum))),
+        },
+    };
+    Ok(Hold {
+        id: fields.uuid(ID),
+        status: fields.needed_text(STATUS)?,
+        amount: fields.amount(AMOUNT)?,
+        held: fields.amount(HELD)?,
+        settled: fields.amount(SETTLED)?,
+        lane: fields.int2(LANE),
+        created_at: fields.needed_time(CREATED_AT),
+        expires_at: fields.needed_time(EXPIRES_AT),
+        windows,
+        scoped,
+        about: Rc::new(about),
+        balance: fields.amount(BALANCE)?,
+        affordable_tokens: fields.opt_int8(AFFORDABLE_TOKENS),
+        fingerprint: optional(FINGERPRINT),
+        source: Source::Table(standing),
+    })
+}
+
+/// Writes what became of a hold that this transaction has locked; gives where it stands then.
+pub fn write(
+    table: &Table,
+    hold: &Hold,
+    standing: &Standing,
+    closed_at: Option<Timestamp>,
+    reason: Option<&str>,
+) -> Result<Standing> {
+    use column::*;
+    let mut fields = Fields::of(table, standing.tuple);
+    let amounts: Vec<Amount> = hold.windows.iter().map(|(_, amount)| *amount).collect();
+    fields.set(STATUS, Value::Text(&hold.status).datum());
+    fields.set(HELD, Some(fixed_datum(hold.held)));
+    fields.set(SETTLED, Some(fixed_datum(hold.settled)));
+    fields.set(WINDOW_AMOUNTS, Value::Amounts(&amounts).datum());
+    let (scoped_ids, scoped_amounts) = hold.scoped_parts();
+    fields.set(SCOPED_IDS, Value::Uuids(&scoped_ids).datum());
+    fields.set(SCOPED_AMOUNTS, Value::Amounts(&scoped_amounts).datum());
+    fields.set(CLOSED_AT, Value::OptTime(closed_at).datum());
+    if reason.is_some() {
+        fields.set(REASON, reason.and_then(IntoDatum::into_datum));
+    }
+    let tuple = fields.form(table);
+    // The third index has open holds only.
+    if !replace_in_indexes(table, standing.place, tuple, hold.status == "open")? {
+        return Err(Error::internal("a hold changed while it was locked"));
+    }
+    // SAFETY: the row has just been written.
+    let place = unsafe { place_of(tuple) };
+    Ok(Standing { tuple, place })
+}

@@ -1,0 +1,341 @@
+//! Holds as Rust sees them, and through SPI: `wallet.reservations`.
+
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::direct::holds::Standing;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{AllowanceId, Burn, Document};
+
+macro_rules! hold_query {
+    ($clause:literal) => {
+        concat!(
+            "SELECT hold_id, status, amount, held, settled, lane, created_at, expires_at,
+                    window_ids, window_amounts, key_id, user_id, team, model, service, region,
+                    service_tier, tags, balance, affordable_tokens, fingerprint,
+                    scoped_ids, scoped_amounts
+               FROM wallet.reservations WHERE wallet_id = $1 AND ",
+            $clause
+        )
+    };
+}
+
+statement!(
+    LOCK,
+    [TEXTOID, UUIDOID],
+    hold_query!("hold_id = $2 FOR NO KEY UPDATE")
+);
+statement!(
+    BY_KEY,
+    [TEXTOID, TEXTOID],
+    hold_query!("idempotency_key = $2")
+);
+
+// Whoever settles a hold has its row locked: it is left to them.
+statement!(
+    LOCK_EXPIRED,
+    [TEXTOID, TIMESTAMPTZOID],
+    hold_query!(
+        "status = 'open' AND expires_at <= $2 ORDER BY hold_id FOR NO KEY UPDATE SKIP LOCKED"
+    )
+);
+
+statement!(
+    INSERT,
+    [
+        TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+        UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID
+    ],
+    "INSERT INTO wallet.reservations
+        (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
+         expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
+         model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts)
+     VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             $18, $19, $20, $21, $22, $23, $24, $25)
+     ON CONFLICT (wallet_id, idempotency_key) DO NOTHING"
+);
+
+statement!(
+    UPDATE,
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        NUMERICOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        UUIDARRAYOID,
+        NUMERICARRAYOID
+    ],
+    "UPDATE wallet.reservations
+        SET status = $3, held = $4, settled = $5, window_amounts = $6,
+            closed_at = $7, reason = coalesce($8, reason), scoped_ids = $9, scoped_amounts = $10
+      WHERE wallet_id = $1 AND hold_id = $2"
+);
+
+/// What a hold says of the use that it is for.
+pub struct About {
+    /// API key.
+    pub key_id: Option<[u8; 16]>,
+    /// User.
+    pub user_id: Option<String>,
+    /// Team.
+    pub team: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Service.
+    pub service: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+    /// Service tier.
+    pub service_tier: Option<String>,
+    /// Tags.
+    pub tags: Option<Document>,
+}
+
+/// A row of `wallet.reservations`, with what a settlement inherits from it.
+pub struct Hold {
+    /// Its id.
+    pub id: [u8; 16],
+    /// `open`, `settled`, `voided`, `expired`
+    pub status: String,
+    /// What was set aside at first.
+    pub amount: Amount,
+    /// What still is.
+    pub held: Amount,
+    /// What was booked of it.
+    pub settled: Amount,
+    /// What of it is held in grants with a scope; the lane holds the rest.
+    pub scoped: Vec<Burn>,
+    /// The lane in which it is held.
+    pub lane: i16,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops counting.
+    pub expires_at: Timestamp,
+    /// Limits' windows in which it is held, and how much in each.
+    pub windows: Vec<(AllowanceId, Amount)>,
+    /// Whose use it is.
+    pub about: Rc<About>,
+    /// The balance that `hold` returned.
+    pub balance: Amount,
+    /// The output tokens that it pays for.
+    pub affordable_tokens: Option<i64>,
+    /// Fingerprint of the request.
+    pub fingerprint: Option<[u8; 16]>,
+    /// Where it was read; keeps the tags' datum alive.
+    pub source: Source,
+}
+
+impl Hold {
+    /// The grants with a scope in which a part of it is held, and how much in each.
+    pub(in crate::storage) fn scoped_parts(&self) -> (Vec<[u8; 16]>, Vec<Amount>) {
+        self.scoped
+            .iter()
+            .map(|part| (part.id, part.amount))
+            .unzip()
+    }
+}
+
+/// Where a hold was read.
+pub enum Source {
+    /// By a statement.
+    Statement {
+        /// What the datums point into.
+        _rows: Rc<Rows>,
+    },
+    /// Directly, and where it stands.
+    Table(Standing),
+}
+
+/// A hold that is made.
+pub struct NewHold<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// Its id.
+    pub id: [u8; 16],
+    /// What is set aside.
+    pub amount: Amount,
+    /// The lane in which it is.
+    pub lane: i16,
+    /// The balance that the call returns.
+    pub balance: Amount,
+    /// The output tokens that it pays for.
+    pub affordable_tokens: Option<i64>,
+    /// When it is made.
+    pub created_at: Timestamp,
+    /// When it stops counting.
+    pub expires_at: Timestamp,
+    /// Limits' windows in which it is held.
+    pub window_ids: Vec<AllowanceId>,
+    /// How much in each.
+    pub window_amounts: Vec<Amount>,
+    /// Idempotency key of the call.
+    pub key: Option<&'a str>,
+    /// Fingerprint of the request, where there is a key.
+    pub fingerprint: Option<[u8; 16]>,
+    /// API key.
+    pub key_id: Option<[u8; 16]>,
+    /// User.
+    pub user_id: Option<&'a str>,
+    /// Team.
+    pub team: Option<&'a str>,
+    /// Model.
+    pub model: Option<&'a str>,
+    /// Service.
+    pub service: Option<&'a str>,
+    /// Region.
+    pub region: Option<&'a str>,
+    /// Service tier.
+    pub service_tier: Option<&'a str>,
+    /// Tags.
+    pub tags: Option<Jsonb>,
+    /// The estimate.
+    pub usage: Option<Jsonb>,
+    /// Who acted.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Jsonb>,
+    /// Grants with a scope in which a part of it is held.
+    pub scoped_ids: Vec<[u8; 16]>,
+    /// How much in each.
+    pub scoped_amounts: Vec<Amount>,
+}
+
+/// How much of which grant, of two columns.
+pub(in crate::storage) fn burns(ids: Vec<[u8; 16]>, amounts: Vec<Amount>) -> Vec<Burn> {
+    let parts = ids.into_iter().zip(amounts);
+    parts.map(|(id, amount)| Burn { id, amount }).collect()
+}
+
+/// Tags as they stand in a row.
+pub(in crate::storage) fn document(value: Jsonb) -> Document {
+    let text = value.to_text();
+    Document { value, text }
+}
+
+fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
+    let text = |column: i32| rows.get::<String>(row, column);
+    let windows = rows
+        .uuids(row, 8)
+        .into_iter()
+        .zip(rows.amounts(row, 9)?)
+        .collect();
+    let about = Rc::new(About {
+        key_id: rows.get(row, 10),
+        user_id: text(11),
+        team: text(12),
+        model: text(13),
+        service: text(14),
+        region: text(15),
+        service_tier: text(16),
+        tags: rows.datum(row, 17).map(|datum| document(Jsonb(datum))),
+    });
+    Ok(Hold {
+        id: rows.need(row, 0)?,
+        status: rows.need(row, 1)?,
+        amount: rows.amount(row, 2)?,
+        held: rows.amount(row, 3)?,
+        settled: rows.amount(row, 4)?,
+        lane: rows.need(row, 5)?,
+        created_at: rows.need(row, 6)?,
+        expires_at: rows.need(row, 7)?,
+        windows,
+        scoped: burns(rows.uuids(row, 21), rows.amounts(row, 22)?),
+        about,
+        balance: rows.amount(row, 18)?,
+        affordable_tokens: rows.get(row, 19),
+        fingerprint: rows.get(row, 20),
+        source: Source::Statement {
+            _rows: rows.clone(),
+        },
+    })
+}
+
+fn first_of(rows: Rows) -> Result<Option<Hold>> {
+    let rows = Rc::new(rows);
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    hold_of(&rows, 0).map(Some)
+}
+
+/// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
+pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
+    first_of(LOCK.run(&[Value::Text(wallet), Value::Uuid(id)])?)
+}
+
+/// The hold that a key has made, if it has.
+pub fn by_key(wallet: &str, key: &str) -> Result<Option<Hold>> {
+    first_of(BY_KEY.run(&[Value::Text(wallet), Value::Text(key)])?)
+}
+
+/// Locks the open holds whose time has come, but those that others have locked.
+pub fn lock_expired(wallet: &str, now: Timestamp) -> Result<Vec<Hold>> {
+    let rows = Rc::new(LOCK_EXPIRED.run(&[Value::Text(wallet), Value::Time(now)])?);
+    (0..rows.len()).map(|row| hold_of(&rows, row)).collect()
+}
+
+/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+pub fn insert(new: &NewHold<'_>) -> Result<bool> {
+    let rows = INSERT.run(&[
+        Value::Text(new.wallet),
+        Value::Uuid(new.id),
+        Value::Amount(new.amount),
+        Value::Int2(new.lane),
+        Value::Amount(new.balance),
+        Value::OptInt8(new.affordable_tokens),
+        Value::Time(new.created_at),
+        Value::Time(new.expires_at),
+        Value::Uuids(&new.window_ids),
+        Value::Amounts(&new.window_amounts),
+        Value::OptText(new.key),
+        Value::OptUuid(new.fingerprint),
+        Value::OptUuid(new.key_id),
+        Value::OptText(new.user_id),
+        Value::OptText(new.team),
+        Value::OptText(new.model),
+        Value::OptText(new.service),
+        Value::OptText(new.region),
+        Value::OptText(new.service_tier),
+        Value::OptJsonb(new.tags),
+        Value::OptJsonb(new.usage),
+        Value::OptText(new.actor),
+        Value::OptJsonb(new.metadata),
+        Value::Uuids(&new.scoped_ids),
+        Value::Amounts(&new.scoped_amounts),
+    ])?;
+    Ok(!rows.is_empty())
+}
+
+/// Writes what became of a hold that this transaction has locked.
+pub fn write(
+    hold: &Hold,
+    wallet: &str,
+    closed_at: Option<Timestamp>,
+    reason: Option<&str>,
+) -> Result<()> {
+    let amounts: Vec<Amount> = hold.windows.iter().map(|(_, amount)| *amount).collect();
+    let (scoped_ids, scoped_amounts) = hold.scoped_parts();
+    UPDATE
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(hold.id),
+            Value::Text(&hold.status),
+            Value::Amount(hold.held),
+            Value::Amount(hold.settled),
+            Value::Amounts(&amounts),
+            Value::OptTime(closed_at),
+            Value::OptText(reason),
+            Value::Uuids(&scoped_ids),
+            Value::Amounts(&scoped_amounts),
+        ])
+        .map(drop)
+}
