@@ -38,6 +38,10 @@ hold_and_settle() {
         echo "SELECT (wallet.settle($wallet, (SELECT hold_id FROM wallet.hold($wallet, usage => $estimate, user_id => 'u1', idempotency_key => 'h$n')), $usage, idempotency_key => 's$n')).entry_id"
     done
 }
+# shellcheck disable=SC2317
+batch() {
+    echo "SELECT count(*) FROM wallet.charge_batch((SELECT jsonb_agg(jsonb_build_object('wallet', 'plain' || 1 + n % 100, 'user_id', 'u' || n % 200, 'usage', jsonb_build_object('model', 'gpt-4o', 'input_tokens', 1000 + n, 'output_tokens', 450), 'idempotency_key', 'b' || n)) FROM generate_series(1, $calls) n))"
+}
 # name, function, statements
 counts=(
     'charge|charge_wrapper|charge w 10'
@@ -46,6 +50,7 @@ counts=(
     'charge_no_limit|charge_wrapper|charge plain 10'
     'hold|hold_wrapper|hold_and_settle'
     'settle|settle_wrapper|hold_and_settle'
+    'batch_item|charge_batch_over_wallets_wrapper|batch'
     'price_usage|price_usage_wrapper|price_usage'
 )
 

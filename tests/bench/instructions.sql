@@ -5,7 +5,7 @@ SELECT wallet.set_price('gpt-4o', 'output_tokens', 10.00, 1000000, provider => '
 SELECT count(wallet.create_wallet('w' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.create_wallet('hot' || n, lanes => 16)) FROM generate_series(1, 4) n
 SELECT count(wallet.create_wallet('month' || n)) FROM generate_series(1, 100) n
-SELECT count(wallet.create_wallet('plain' || n)) FROM generate_series(1, 10) n
+SELECT count(wallet.create_wallet('plain' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.fund(w.wallet, 100000)) FROM wallet.balances w
 SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')) FROM wallet.balances w WHERE w.wallet NOT LIKE 'plain%'
 SELECT count(wallet.set_limit(w.wallet, 100000, 'month')) FROM wallet.balances w WHERE w.wallet LIKE 'month%'
