@@ -72,6 +72,7 @@ AS $$
             ('reader',  'TABLE',    'rolled_lanes'),
             ('reader',  'TABLE',    'usage_days'),
             ('admin',   'FUNCTION', 'roll_up'),
+            ('reader',  'TABLE',    'lane_waits'),
             ('reader',  'FUNCTION', 'usage_by'),
             ('reader',  'FUNCTION', 'usage_attributes'),
             ('reader',  'FUNCTION', 'chargeback'),

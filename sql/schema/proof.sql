@@ -220,6 +220,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.digest IS 'The heads of the chains of every wallet that the caller may read, to be kept elsewhere: verify(wallet, digest) finds what was cut off or rewritten since.';
 
+CREATE VIEW wallet.lane_waits WITH (security_invoker = true) AS
+SELECT w.wallet_id AS wallet,
+       w.lanes::integer AS lanes,
+       a.waits,
+       a.entries,
+       round(a.waits / nullif(a.entries, 0), 4) AS share
+  FROM wallet.wallets w
+ CROSS JOIN LATERAL (
+        SELECT sum(l.waits) AS waits, sum(l.seq) AS entries
+          FROM wallet.allowances l
+         WHERE l.wallet_id = w.wallet_id
+           AND l.allowance_id = '00000000-0000-0000-0000-000000000000') a;
+COMMENT ON VIEW wallet.lane_waits IS 'How often charges and holds of each wallet have waited for a lane; set_lanes() relieves them.';
+COMMENT ON COLUMN wallet.lane_waits.waits IS 'How many calls waited because no lane was free, since the wallet''s lanes were set.';
+COMMENT ON COLUMN wallet.lane_waits.entries IS 'Entries of the wallet, since it was made.';
+COMMENT ON COLUMN wallet.lane_waits.share IS 'waits by entries.';
+
 CREATE VIEW wallet.health WITH (security_invoker = true) AS
 SELECT 'wallets' AS name, count(*)::numeric AS value, 'wallets that this role may read' AS meaning FROM wallet.wallets
  UNION ALL
@@ -234,6 +251,9 @@ SELECT 'holds_expired', count(*), 'holds whose time came and that nobody has nee
  WHERE r.status = 'open' AND r.expires_at <= statement_timestamp()
  UNION ALL
 SELECT 'charges_unpriced', count(*), 'charges booked without a price: price_unpriced() books what they cost' FROM wallet.unpriced_charges u WHERE u.priced_id IS NULL
+ UNION ALL
+SELECT 'lanes_waited_for', coalesce(sum(a.waits), 0), 'calls that found no free lane: the view lane_waits says of which wallets'
+  FROM wallet.allowances a WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
  UNION ALL
 SELECT 'lane_waits', count(*), 'calls that wait for a lane at the moment: more lanes help where it is never zero'
   FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 22337 AND NOT l.granted;

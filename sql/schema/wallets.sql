@@ -62,6 +62,7 @@ CREATE TABLE wallet.allowances (
     attended       bigint NOT NULL DEFAULT 0,
     slices         bytea,
     look_at        timestamptz,
+    waits          bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (wallet_id, allowance_id, lane),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT allowance_not_overdrawn CHECK (
@@ -76,6 +77,7 @@ COMMENT ON COLUMN wallet.allowances.epoch IS 'Version of the wallet''s rules; a 
 COMMENT ON COLUMN wallet.allowances.attended IS 'Of the balance: the wallet''s count of attention when all its lanes were looked at last. Of a limit''s window: how many of the limit''s levels were come to.';
 COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, of a rolling window; spent is their sum as of the last change.';
 COMMENT ON COLUMN wallet.allowances.look_at IS 'From then on a charge must look at all lanes, because a top-up rule may ask for money.';
+COMMENT ON COLUMN wallet.allowances.waits IS 'Of the balance: how many charges and holds found no free lane and waited for this one, since the wallet''s lanes were set.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
 COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold. Of a limit''s window in a lane of its own: the use that a charge may not reach without looking at all.';

@@ -89,6 +89,7 @@ mod tests {
             hash: None,
             attended: 0,
             look_at: None,
+            waits: 0,
             place: None,
         }
     }

@@ -108,9 +108,11 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     } else {
         store::read_lane
     };
-    let Some(lane) = read(cutting.wallet, 0)?.filter(|lane| lane.epoch == cutting.epoch) else {
+    let Some(mut lane) = read(cutting.wallet, 0)?.filter(|lane| lane.epoch == cutting.epoch) else {
         return Ok(Found::Stale);
     };
+    // The try before this one had to wait for somebody else's.
+    lane.waits += i64::from(again);
     if must_look(&lane) || !can_pay(&lane, amount) {
         return Ok(Found::None);
     }
@@ -164,7 +166,10 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             lock::wait(wallet, lane);
             let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
             return match row {
-                Some(row) if !must_look(&row) && can_pay(&row, amount) => payer(wallet, row, false),
+                Some(mut row) if !must_look(&row) && can_pay(&row, amount) => {
+                    row.waits += 1;
+                    payer(wallet, row, false)
+                }
                 other => {
                     lock::release(wallet, lane);
                     Ok(if other.is_some() {

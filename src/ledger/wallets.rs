@@ -77,6 +77,14 @@ statement!(
 );
 
 statement!(
+    /// What is counted from here on says whether the new number is enough.
+    FORGET_WAITS,
+    [TEXTOID],
+    "UPDATE wallet.allowances SET waits = 0, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = '00000000-0000-0000-0000-000000000000' AND waits <> 0"
+);
+
+statement!(
     SET_LANES,
     [TEXTOID, INT2OID],
     "UPDATE wallet.wallets SET lanes = $2 WHERE wallet_id = $1"
@@ -336,6 +344,7 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatu
             store::new_lane(wallet, lane, rules.epoch)?;
         }
         SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
+        FORGET_WAITS.run(&[Value::Text(wallet)])?;
         recut_under(wallet, rules.credit_limit)
     })
 }

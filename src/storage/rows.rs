@@ -44,6 +44,8 @@ pub struct Lane {
     pub attended: i64,
     /// From then on a charge must look at all lanes.
     pub look_at: Option<Timestamp>,
+    /// How many calls waited for it because no lane was free.
+    pub waits: i64,
     /// Where the row stood when it was read directly.
     pub place: Option<(u16, u16, u16)>,
 }

@@ -18,7 +18,7 @@ use crate::storage::rows::{
 macro_rules! lane_query {
     ($($clause:literal)*) => {
         concat!(
-            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, attended, look_at
+            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, attended, look_at, waits
                FROM wallet.allowances
               WHERE wallet_id = $1
                 AND allowance_id = '00000000-0000-0000-0000-000000000000'",
@@ -54,11 +54,11 @@ statement!(
     WRITE_LANE,
     [
         TEXTOID, INT2OID, INT8OID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, INT8OID,
-        INT8OID, NUMERICOID, BYTEAOID, INT8OID, TIMESTAMPTZOID
+        INT8OID, NUMERICOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, INT8OID
     ],
     "UPDATE wallet.allowances
         SET allotted = $4, spent = $5, held = $6, watermark = $7,
-            epoch = $8, seq = $9, booked = $10, hash = $11, attended = $12, look_at = $13, version = version + 1
+            epoch = $8, seq = $9, booked = $10, hash = $11, attended = $12, look_at = $13, waits = $14, version = version + 1
       WHERE wallet_id = $1
         AND allowance_id = '00000000-0000-0000-0000-000000000000'
         AND lane = $2 AND version = $3"
@@ -411,6 +411,7 @@ fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
         hash,
         attended: rows.need(row, 10)?,
         look_at: rows.get(row, 11),
+        waits: rows.need(row, 12)?,
         place: None,
     })
 }
@@ -467,6 +468,7 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
         Value::Bytes(lane.hash.as_ref().map_or(&[], |hash| hash.as_slice())),
         Value::Int8(lane.attended),
         Value::OptTime(lane.look_at),
+        Value::Int8(lane.waits),
     ])?;
     Ok(!rows.is_empty())
 }

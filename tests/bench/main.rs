@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use postgres::{Client, NoTls};
 
-/// A workload: its name, clients, and the two scripts, what it is compared with and our own.
+/// A workload: its name, clients, and the two scripts, what it is compared with and our own. Behind an
+/// `@` stands the value of `wallet.storage` for it.
 struct Workload {
     name: &'static str,
     clients: u32,
@@ -30,6 +31,18 @@ const WORKLOADS: &[Workload] = &[
         clients: 32,
         hand: "hand_many",
         ours: "charge_many",
+    },
+    Workload {
+        name: "charge through SPI, 10,000 wallets, 1 client",
+        clients: 1,
+        hand: "hand_many",
+        ours: "charge_many@spi",
+    },
+    Workload {
+        name: "charge through SPI, 32 clients",
+        clients: 32,
+        hand: "hand_many",
+        ours: "charge_many@spi",
     },
     Workload {
         name: "one wallet, 16 lanes, 32 clients",
@@ -167,7 +180,9 @@ fn scripts() -> PathBuf {
 
 /// Transactions per second of one pgbench run.
 fn pgbench(script: &str, clients: u32, seconds: u32) -> f64 {
+    let (script, storage) = script.split_once('@').unwrap_or((script, "auto"));
     let output = Command::new("pgbench")
+        .env("PGOPTIONS", format!("-c wallet.storage={storage}"))
         .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
         .args([
             "--client",

@@ -248,6 +248,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("health", Level::Reader, None),
     ("holds", Level::Reader, Some("wallet")),
     ("keys", Level::Admin, Some("wallet")),
+    ("lane_waits", Level::Reader, Some("wallet")),
     ("ledger", Level::Reader, Some("wallet_id")),
     ("limits", Level::Reader, Some("wallet_id")),
     ("limits_status", Level::Reader, Some("wallet")),

@@ -103,6 +103,56 @@ fn a_warm_backend_finds_the_money_in_a_spare_lane() {
     }
 }
 
+/// Who waits for a lane is counted, by wallet, until the lanes are set anew; who does not is not.
+#[test]
+fn waits_for_lanes_are_counted() {
+    for storage in ["auto", "spi"] {
+        let database = Database::new();
+        let mut client = database.connect();
+        create(&mut client, "acme", 1, &[], dec("60"));
+        let waits = |client: &mut Client| -> (i64, String) {
+            let row = client
+                .query_one(
+                    "SELECT waits::bigint, (SELECT value::text FROM wallet.health WHERE name = 'lanes_waited_for')
+                       FROM wallet.lane_waits WHERE wallet = 'acme'",
+                    &[],
+                )
+                .expect("lane_waits");
+            (row.get(0), row.get(1))
+        };
+        // As many open transactions as there are lanes, and one that comes after them.
+        let crowd = |busy: usize| {
+            let mut holders: Vec<Client> = (0..busy).map(|_| database.connect()).collect();
+            for holder in &mut holders {
+                holder
+                    .batch_execute(&format!("SET wallet.storage = {storage}; BEGIN"))
+                    .unwrap();
+                charge(holder, "acme", dec("1")).unwrap();
+            }
+            let mut late = database.connect();
+            late.batch_execute(&format!("SET wallet.storage = {storage}"))
+                .unwrap();
+            let waiting = std::thread::spawn(move || charge(&mut late, "acme", dec("1")));
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            for holder in &mut holders {
+                holder.batch_execute("COMMIT").unwrap();
+            }
+            waiting.join().expect("the thread ends").unwrap();
+        };
+        crowd(1);
+        assert_eq!(waits(&mut client), (1, "1".to_owned()), "{storage}");
+        client
+            .batch_execute("SELECT wallet.set_lanes('acme', 2)")
+            .unwrap();
+        assert_eq!(waits(&mut client), (0, "0".to_owned()), "{storage}");
+        crowd(1);
+        assert_eq!(waits(&mut client).0, 0, "a lane was free: {storage}");
+        crowd(2);
+        assert_eq!(waits(&mut client).0, 1, "{storage}");
+        audit(&mut client, "acme");
+    }
+}
+
 /// A funding that is rolled back leaves nothing, and one that is open is not there yet.
 #[test]
 fn an_open_funding_is_not_there_yet() {

@@ -29,6 +29,7 @@ pub(super) mod allowance {
     pub const HASH: i16 = 12;
     pub const ATTENDED: i16 = 17;
     pub const LOOK_AT: i16 = 19;
+    pub const WAITS: i16 = 20;
 }
 
 pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
@@ -60,6 +61,7 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
             (_, true) => None,
             (at, false) => Some(Timestamp(at.value() as i64)),
         },
+        waits: fields.int8(WAITS),
         // SAFETY: a tuple that a scan returned knows where it stands.
         place: Some(unsafe { place_of(tuple) }),
     })
@@ -200,6 +202,7 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     fields.set(HASH, hash.into_datum());
     fields.set(ATTENDED, lane.attended.into_datum());
     fields.set(LOOK_AT, lane.look_at.map(|at| pg_sys::Datum::from(at.0)));
+    fields.set(WAITS, lane.waits.into_datum());
     if lane.room().is_negative() || lane.spent.is_negative() || lane.held.is_negative() {
         return Err(Error::internal("a lane would be overdrawn"));
     }

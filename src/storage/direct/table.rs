@@ -54,7 +54,7 @@ impl Which {
     /// Columns that the code below knows; another number is another version's table.
     pub(super) fn columns(self) -> i32 {
         match self {
-            Which::Allowances => 19,
+            Which::Allowances => 20,
             Which::Ledger => 31,
             Which::Wallets => 21,
             Which::Limits => 15,
