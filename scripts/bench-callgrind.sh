@@ -78,6 +78,7 @@ worst=0
 result=''
 for count in "${counts[@]}"; do
     IFS='|' read -r name function statements <<<"$count"
+    [ "$mode" != profile ] || [ "$profile" = "$name" ] || continue
     out=$directory/$name
     # shellcheck disable=SC2086 # a function of this script and its arguments
     $statements |

@@ -200,13 +200,18 @@ pub fn taken_keys(wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>>
     }
 }
 
+/// Whether entries are written directly.
+pub fn appends_directly() -> bool {
+    direct(Which::Ledger, Access::Write).is_some()
+}
+
 /// Writes entries that stand one behind the other in a lane. `alone` says that nobody else can be
 /// using a key of theirs, because the lane is the wallet's only one and was written before. False
-/// when another transaction has one of the keys: then some were written, and the caller undoes it.
+/// when one of the keys is taken: then nothing was written where `alone` was said and entries are
+/// written directly, else some, and the caller undoes it.
 pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool) -> Result<bool> {
     if let (true, Some(table)) = (alone, direct(Which::Ledger, Access::Write)) {
-        ledger::append_free(&table, entries);
-        return Ok(true);
+        return Ok(ledger::append_free(&table, entries));
     }
     for (entry, link) in entries {
         if !append(entry, link)? {

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::access::rights::{Level, enter};
-use crate::allowance::lanes::{self, Found, range};
+use crate::allowance::lanes::{self, Found, changed_underneath, range};
 use crate::error::{Error, Result};
-use crate::ledger::charge::Job;
+use crate::ledger::charge::{Job, put_back};
 use crate::ledger::replay::Charged;
 use crate::ledger::request::Request;
 use crate::ledger::rules::{self, Rules};
@@ -43,25 +43,48 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
         // Each of them gets the error.
         return Ok(Outcome::Apart((0..requests.len()).collect()));
     };
-    let work = || enter(Level::Charger, wallet, |_| book_at_once(requests, &rules));
-    // One lane without limits is looked at before anything is written. Several, or limits, may
-    // turn out not to do after it.
+    // One lane without limits is looked at before anything is written, and can be put back. Several,
+    // or limits, may turn out not to do after it.
     if rules.lanes == 1 && rules.limits.is_empty() {
-        return work();
+        return enter(Level::Charger, wallet, |_| {
+            // A batch that is sent again has its first key taken.
+            let look_up = match store::appends_directly() {
+                true => 1,
+                false => requests.len(),
+            };
+            match book_at_once(requests, &rules, look_up)? {
+                Some(outcome) => Ok(outcome),
+                None => book_at_once(requests, &rules, requests.len())?
+                    .ok_or_else(|| changed_underneath(wallet)),
+            }
+        });
     }
+    let work = || {
+        enter(Level::Charger, wallet, |_| {
+            book_at_once(requests, &rules, requests.len())?
+                .ok_or_else(|| Error::internal("a key was used while its lane was locked"))
+        })
+    };
     let outcome = attempt(std::panic::AssertUnwindSafe(work), |outcome| {
         matches!(outcome, Outcome::Booked(_))
     });
     Ok(outcome.unwrap_or(Outcome::Refused))
 }
 
-fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
+/// Books all of them. The keys of the first so many are looked up before; nothing when another one
+/// turns out to be taken, and then nothing is changed where the lane is the only one and there are
+/// no limits.
+fn book_at_once(
+    requests: &[&Request<'_>],
+    rules: &Rules,
+    look_up: usize,
+) -> Result<Option<Outcome>> {
     let wallet = requests[0].wallet;
     if rules.scoped {
         return Ok(Outcome::Apart((0..requests.len()).collect()));
     }
     if rules.grants_are_due() || rules.needs_attention() {
-        return Ok(Outcome::Refused);
+        return Ok(Some(Outcome::Refused));
     }
     let single = rules.lanes == 1;
     // Read before the keys are looked up: when the lane is written as it was then, nobody has used
@@ -72,7 +95,10 @@ fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
     };
     let mut jobs = Vec::with_capacity(requests.len());
     let mut apart = Vec::new();
-    let mut seen = taken_keys(requests)?;
+    let mut seen = taken_keys(&requests[..look_up])?;
+    if !seen.is_empty() && look_up < requests.len() {
+        return Ok(None);
+    }
     for (place, request) in requests.iter().enumerate() {
         let is_new = request.key.is_none_or(|key| seen.insert(key));
         match is_new.then(|| Job::new(request, rules)) {
@@ -81,7 +107,7 @@ fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
         }
     }
     if !apart.is_empty() {
-        return Ok(Outcome::Apart(apart));
+        return Ok(Some(Outcome::Apart(apart)));
     }
     let cost = jobs
         .iter()
@@ -89,17 +115,17 @@ fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
         .map_err(range)?;
     let payer = match lanes::find(rules.cutting(wallet), cost, false)? {
         Found::Payer(payer) => payer,
-        Found::None => return Ok(Outcome::Refused),
+        Found::None => return Ok(Some(Outcome::Refused)),
         Found::Stale => {
             // Known better from here on, and when the run is tried in halves.
             rules::read(wallet)?;
-            return Ok(Outcome::Refused);
+            return Ok(Some(Outcome::Refused));
         }
     };
     if single && before.is_none_or(|before| before.version != payer.lane.version) {
-        return Ok(Outcome::Refused);
+        return Ok(Some(Outcome::Refused));
     }
-    let mut lane = payer.lane;
+    let mut lane = payer.lane.clone();
     let mut entries: Vec<(Entry<'_>, Link)> = Vec::with_capacity(jobs.len());
     for job in &jobs {
         let entry = job.entry();
@@ -115,27 +141,30 @@ fn book_at_once(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
     }
     let wanted = wanted(&jobs)?;
     let Some(places) = spread::places(wallet, &wanted, lane.lane, rules.lanes)? else {
-        return Ok(Outcome::Refused);
+        return Ok(Some(Outcome::Refused));
     };
     if !store::write_lane(wallet, &lane)? {
-        return Ok(Outcome::Refused);
+        return Ok(Some(Outcome::Refused));
     }
     let Taken::All(warnings) = window::take(wallet, &wanted, Part::Spent, &places)? else {
-        return Ok(Outcome::Refused);
+        return Ok(Some(Outcome::Refused));
     };
     if !store::append_all(&entries, single)? {
-        return Err(Error::internal("a key was used while its lane was locked"));
+        if single {
+            put_back(wallet, payer.lane, &[], Part::Spent, &[])?;
+        }
+        return Ok(None);
     }
     for (job, (entry, _)) in jobs.iter().zip(&entries) {
         job.list_if_unpriced(entry)?;
     }
     warning::announce(wallet, &warnings)?;
     let charged = jobs.iter().zip(&entries);
-    Ok(Outcome::Booked(
+    Ok(Some(Outcome::Booked(
         charged
             .map(|(job, (entry, link))| job.charged(entry.entry_id, link.balance))
             .collect(),
-    ))
+    )))
 }
 
 /// Those of the requests' keys that have made an entry.

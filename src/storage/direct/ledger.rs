@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::storage::direct::once;
 use crate::storage::direct::scan::{Fields, char_key, scan, text_key};
 use crate::storage::direct::table::Table;
-use crate::storage::direct::write::{UNIQUE_YES, insert_with};
+use crate::storage::direct::write::{UNIQUE_PARTIAL, UNIQUE_YES, insert_with};
 use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{Call, Entry, Link};
 
@@ -67,12 +67,13 @@ pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Res
     Ok(taken)
 }
 
-/// Writes entries whose keys nobody else can be using.
-pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) {
+/// Writes entries whose keys nobody else can be using; false, and nothing is written, when one of the
+/// keys has made an entry before.
+pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) -> bool {
     let [primary, once, _] = table.indexes;
     let mut rows = Vec::with_capacity(entries.len());
-    // SAFETY: both indexes are open; the rows have the table's columns, and no other entry can have
-    // their keys.
+    // SAFETY: both indexes are open; the rows have the table's columns, and are this transaction's own
+    // when they are deleted.
     unsafe {
         let info = pg_sys::BuildIndexInfo(primary);
         for (entry, link) in entries {
@@ -84,13 +85,21 @@ pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) {
         // In the index's order, more or less: neighbours share its pages.
         rows.sort_unstable_by_key(|(key, _)| *key);
         let info = pg_sys::BuildIndexInfo(once);
+        let are_new = rows
+            .iter()
+            .all(|(_, row)| insert_with(table, once, info, *row, UNIQUE_PARTIAL));
+        pg_sys::CommandCounterIncrement();
         for (_, row) in rows {
-            insert_with(table, once, info, row, UNIQUE_YES);
+            if !are_new {
+                pg_sys::simple_heap_delete(table.relation, &mut (*row).t_self);
+            }
             pg_sys::heap_freetuple(row);
         }
+        if !are_new {
+            pg_sys::CommandCounterIncrement();
+        }
+        are_new
     }
-    // SAFETY: makes the rows visible to what comes after.
-    unsafe { pg_sys::CommandCounterIncrement() };
 }
 
 /// The entry as a row of the ledger, columns in the order of the table.
