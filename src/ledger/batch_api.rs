@@ -21,15 +21,15 @@ type Row = (
 fn row(index: usize, answer: Answer) -> Row {
     let item = i32::try_from(index + 1).unwrap_or(i32::MAX);
     match answer {
-        Ok(charged) => {
-            let entry_id = Uuid::from_bytes(charged.entry_id);
+        Ok(booked) => {
+            let entry_id = Uuid::from_bytes(booked.entry_id);
             (
                 item,
                 Some(entry_id),
-                Some(charged.cost),
+                Some(booked.cost),
                 None,
                 None,
-                charged.replayed,
+                booked.replayed,
             )
         }
         Err(failure) => (

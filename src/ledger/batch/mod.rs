@@ -15,6 +15,7 @@ use crate::ledger::charge;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
 use crate::ledger::rules;
+use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::jsonb_parts;
 use crate::storage::subtransaction::{Failure, attempt};
@@ -60,8 +61,28 @@ pub struct Batch<'a> {
     pub metadata: Option<Jsonb>,
 }
 
+/// An item that was booked.
+pub struct Booked {
+    /// The entry.
+    pub entry_id: [u8; 16],
+    /// What it cost.
+    pub cost: Amount,
+    /// True when an earlier call did it.
+    pub replayed: bool,
+}
+
+impl From<Charged> for Booked {
+    fn from(charged: Charged) -> Booked {
+        Booked {
+            entry_id: charged.entry_id,
+            cost: charged.cost,
+            replayed: charged.replayed,
+        }
+    }
+}
+
 /// What became of an item.
-pub type Answer = std::result::Result<Charged, Failure>;
+pub type Answer = std::result::Result<Booked, Failure>;
 
 /// Charges for each item; the answers are in the order of the items.
 pub fn charge_all(batch: &Batch<'_>, charges: Option<Jsonb>) -> Result<Vec<Answer>> {
@@ -130,9 +151,9 @@ impl Run<'_> {
             return places.iter().try_for_each(|place| self.alone(*place));
         }
         match together::book(&known)? {
-            Outcome::Booked(charged) => {
-                for (place, charged) in places.iter().zip(charged) {
-                    self.answers[*place] = Some(Ok(charged));
+            Outcome::Booked(booked) => {
+                for (place, booked) in places.iter().zip(booked) {
+                    self.answers[*place] = Some(Ok(booked));
                 }
                 Ok(())
             }
@@ -169,8 +190,10 @@ impl Run<'_> {
             })
         };
         let answer = match self.on_error {
-            OnError::Fail => Ok(work()?),
-            OnError::Skip => attempt(std::panic::AssertUnwindSafe(work), |_| true),
+            OnError::Fail => Ok(work()?.into()),
+            OnError::Skip => {
+                attempt(std::panic::AssertUnwindSafe(work), |_| true).map(Booked::from)
+            }
         };
         self.answers[place] = Some(answer);
         Ok(())

@@ -5,12 +5,13 @@
 //! nothing behind, and the caller divides the run.
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use crate::access::rights::{Level, enter};
 use crate::allowance::lanes::{self, Found, changed_underneath, range};
 use crate::error::{Error, Result};
+use crate::ledger::batch::Booked;
 use crate::ledger::charge::{Job, put_back};
-use crate::ledger::replay::Charged;
 use crate::ledger::request::Request;
 use crate::ledger::rules::{self, Rules};
 use crate::limits::limit::Applied;
@@ -25,11 +26,19 @@ use crate::storage::subtransaction::attempt;
 /// What became of a run.
 pub enum Outcome {
     /// All are booked.
-    Booked(Vec<Charged>),
+    Booked(Vec<Booked>),
     /// Nothing is: those, by their places, have to be looked at alone.
     Apart(Vec<usize>),
     /// Nothing is: all of them at once is too much, or there is more to be done first.
     Refused,
+}
+
+/// How a run begins.
+enum Start {
+    /// One lane without limits is looked at before anything is written, and can be put back.
+    Ended(Result<Outcome>),
+    /// Several lanes, or limits, may turn out not to do after something was written.
+    Undoable(Rc<Rules>),
 }
 
 /// Books the requests, which are of one wallet.
@@ -38,27 +47,19 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
         return Ok(Outcome::Booked(Vec::new()));
     };
     let wallet = first.wallet;
-    let known = enter(Level::Charger, wallet, |_| rules::known(wallet));
-    let Ok(rules) = known else {
+    let start = enter(Level::Charger, wallet, |_| {
+        let rules = rules::known(wallet)?;
+        Ok(match rules.lanes == 1 && rules.limits.is_empty() {
+            true => Start::Ended(book_in_place(requests, &rules)),
+            false => Start::Undoable(rules),
+        })
+    });
+    let rules = match start {
+        Ok(Start::Undoable(rules)) => rules,
+        Ok(Start::Ended(outcome)) => return outcome,
         // Each of them gets the error.
-        return Ok(Outcome::Apart((0..requests.len()).collect()));
+        Err(_) => return Ok(Outcome::Apart((0..requests.len()).collect())),
     };
-    // One lane without limits is looked at before anything is written, and can be put back. Several,
-    // or limits, may turn out not to do after it.
-    if rules.lanes == 1 && rules.limits.is_empty() {
-        return enter(Level::Charger, wallet, |_| {
-            // A batch that is sent again has its first key taken.
-            let look_up = match store::appends_directly() {
-                true => 1,
-                false => requests.len(),
-            };
-            match book_at_once(requests, &rules, look_up)? {
-                Some(outcome) => Ok(outcome),
-                None => book_at_once(requests, &rules, requests.len())?
-                    .ok_or_else(|| changed_underneath(wallet)),
-            }
-        });
-    }
     let work = || {
         enter(Level::Charger, wallet, |_| {
             book_at_once(requests, &rules, requests.len())?
@@ -69,6 +70,20 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
         matches!(outcome, Outcome::Booked(_))
     });
     Ok(outcome.unwrap_or(Outcome::Refused))
+}
+
+/// Books them on a single lane without limits.
+fn book_in_place(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
+    // A batch that is sent again has its first key taken.
+    let look_up = match store::appends_directly() {
+        true => 1,
+        false => requests.len(),
+    };
+    if let Some(outcome) = book_at_once(requests, rules, look_up)? {
+        return Ok(outcome);
+    }
+    book_at_once(requests, rules, requests.len())?
+        .ok_or_else(|| changed_underneath(requests[0].wallet))
 }
 
 /// Books all of them. The keys of the first so many are looked up before; nothing when another one
@@ -159,12 +174,12 @@ fn book_at_once(
         job.list_if_unpriced(entry)?;
     }
     warning::announce(wallet, &warnings)?;
-    let charged = jobs.iter().zip(&entries);
-    Ok(Some(Outcome::Booked(
-        charged
-            .map(|(job, (entry, link))| job.charged(entry.entry_id, link.balance))
-            .collect(),
-    )))
+    let booked = jobs.iter().zip(&entries).map(|(job, (entry, _))| Booked {
+        entry_id: entry.entry_id,
+        cost: job.cost,
+        replayed: false,
+    });
+    Ok(Some(Outcome::Booked(booked.collect())))
 }
 
 /// Those of the requests' keys that have made an entry.
