@@ -44,11 +44,14 @@ pub(super) struct LaneRoot {
     pub(super) epoch: i64,
 }
 
+/// All lanes of a balance, and as of which generation.
+type Lanes = (u64, Rc<[LaneRoot]>);
+
 thread_local! {
     /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
     static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
-    /// All lanes of a balance, and as of which generation.
-    static BALANCES: RefCell<HashMap<u64, (u64, Rc<[LaneRoot]>)>> = RefCell::default();
+    /// Balances by a digest of the wallet.
+    static BALANCES: RefCell<HashMap<u64, Lanes>> = RefCell::default();
 }
 
 /// The keys of a row, digested.
