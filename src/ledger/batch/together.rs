@@ -96,7 +96,7 @@ fn book_at_once(
 ) -> Result<Option<Outcome>> {
     let wallet = requests[0].wallet;
     if rules.scoped {
-        return Ok(Outcome::Apart((0..requests.len()).collect()));
+        return Ok(Some(Outcome::Apart((0..requests.len()).collect())));
     }
     if rules.grants_are_due() || rules.needs_attention() {
         return Ok(Some(Outcome::Refused));
