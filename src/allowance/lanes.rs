@@ -157,7 +157,8 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
     }
     release_all(wallet, &poor);
     // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
-    // rather than for all.
+    // rather than for all, and where the fewest wait, so that no lane is idle while another has a queue.
+    busy.sort_by_cached_key(|lane| lock::requests(wallet, *lane));
     let rich = |lane: &i16| -> Result<bool> {
         Ok(store::read_lane(wallet, *lane)?.is_some_and(|row| can_pay(&row, amount)))
     };

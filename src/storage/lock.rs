@@ -7,6 +7,8 @@
 //! deadlock detector. `pg_locks` shows it as an advisory lock with `objsubid` 22337, which no SQL
 //! function can take.
 
+use std::cell::RefCell;
+
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 
@@ -22,19 +24,34 @@ pub enum Attempt {
     Busy,
 }
 
+thread_local! {
+    /// The wallet whose lanes were locked last, and its digest: a call tries several lanes of one wallet.
+    static LAST: RefCell<(String, [u32; 2])> = RefCell::default();
+}
+
+/// Two words that stand for the wallet.
+fn words(wallet: &str) -> [u32; 2] {
+    LAST.with_borrow_mut(|(last, words)| {
+        if last != wallet {
+            let digest = Sha256::digest(wallet);
+            let word = |at: usize| {
+                u32::from_be_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]])
+            };
+            *words = [word(0), word(4)];
+            wallet.clone_into(last);
+        }
+        *words
+    })
+}
+
 fn tag(wallet: &str, lane: i16) -> pg_sys::LOCKTAG {
-    let digest = Sha256::new()
-        .chain_update(wallet)
-        .chain_update(lane.to_be_bytes())
-        .finalize();
-    let word = |at: usize| {
-        u32::from_be_bytes([digest[at], digest[at + 1], digest[at + 2], digest[at + 3]])
-    };
+    let [first, second] = words(wallet);
     pg_sys::LOCKTAG {
         // SAFETY: set once when the backend connects to its database.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: word(0),
-        locktag_field3: word(4),
+        locktag_field2: first,
+        // Lanes of one wallet never share a lock.
+        locktag_field3: second ^ u32::from(lane.cast_unsigned()),
         locktag_field4: CLASS,
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
@@ -67,6 +84,13 @@ pub fn attempt(wallet: &str, lane: i16) -> Attempt {
 /// Takes the lane's lock, waiting for it in the order of arrival.
 pub fn wait(wallet: &str, lane: i16) {
     acquire(wallet, lane, false);
+}
+
+/// How many transactions have the lane's lock or wait for it, at the moment.
+pub fn requests(wallet: &str, lane: i16) -> i32 {
+    let tag = tag(wallet, lane);
+    // SAFETY: looks into the shared lock table; the tag lives across the call.
+    unsafe { pg_sys::LockWaiterCount(&tag) }
 }
 
 /// Gives back a lock that one [`attempt`] or [`wait`] of this call took. A lane that an earlier

@@ -115,6 +115,29 @@ fn two_imports_at_once_add_each_price_once() {
     );
 }
 
+/// An import that waits for another, which begins later and goes first, finds its prices.
+#[test]
+fn an_import_that_waited_adds_nothing_again() {
+    let database = Database::new();
+    let mut first = database.connect();
+    first
+        .batch_execute("BEGIN; LOCK TABLE wallet.prices IN SHARE ROW EXCLUSIVE MODE")
+        .unwrap();
+    let feed = Value::Object(feed().into_iter().take(20).collect());
+    let added = |client: &mut Client| -> i64 {
+        let sql = "SELECT count(*) FROM wallet.import_prices('litellm', $1) WHERE action = 'added'";
+        client.query_one(sql, &[&feed]).unwrap().get(0)
+    };
+    let mut late = database.connect();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| added(&mut late));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(added(&mut first) > 0);
+        first.batch_execute("COMMIT").unwrap();
+        assert_eq!(waiting.join().expect("the thread ends"), 0);
+    });
+}
+
 #[test]
 fn an_import_that_began_before_another_comes_after_it() {
     let database = Database::new();

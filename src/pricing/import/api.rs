@@ -11,7 +11,6 @@ use crate::args;
 use crate::error::{Error, OrRaise};
 use crate::pricing::import::apply::{self, Import};
 use crate::pricing::import::{genai, litellm};
-use crate::storage::clock;
 use crate::storage::jsonb::{Builder, Jsonb};
 
 /// The whole feed of LiteLLM has less than two.
@@ -62,7 +61,7 @@ fn import_prices(
     let work = || {
         let source = args::word("source", source, Source::ALL, Source::as_str, &[])?;
         let list = args::required("price_list", price_list)?;
-        let from = args::time("effective_from", effective_from)?.unwrap_or_else(clock::now);
+        let from = args::time("effective_from", effective_from)?;
         // The feed itself is the key: a second import of it changes nothing.
         args::name("idempotency_key", idempotency_key)?;
         let actor = args::name("actor", actor)?;

@@ -136,8 +136,8 @@ pub struct Import<'a> {
     pub source: &'a str,
     /// The price list.
     pub list: &'a str,
-    /// When prices begin that the feed gives no date for.
-    pub from: Timestamp,
+    /// When prices begin that the feed gives no date for; nothing is the moment of the import.
+    pub from: Option<Timestamp>,
     /// Change nothing.
     pub dry_run: bool,
     /// Let through what looks wrong.
@@ -157,10 +157,12 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
         LOCK.run(&[])?;
     }
     // Another import may have begun prices while this one waited for it: what is newer comes after them.
-    let meanwhile = BEGUN_MEANWHILE.run(&[Value::Text(import.list), Value::Time(import.from)])?;
-    let import = &Import {
-        from: meanwhile.get(0, 0).unwrap_or(import.from),
-        ..*import
+    let from = match import.from {
+        None => clock::now(),
+        Some(from) => {
+            let meanwhile = BEGUN_MEANWHILE.run(&[Value::Text(import.list), Value::Time(from)])?;
+            meanwhile.get(0, 0).unwrap_or(from)
+        }
     };
     let quotes: Vec<Json> = feed
         .quotes
@@ -186,8 +188,8 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
         })
         .collect();
     let text = Json::Array(quotes.clone()).to_string();
-    let (mut rows, added) = compare(import, &feed, quotes, &text)?;
-    let ended = vanished(import, &feed, &text, &mut rows)?;
+    let (mut rows, added) = compare(import, from, &feed, quotes, &text)?;
+    let ended = vanished(import, from, &feed, &text, &mut rows)?;
     for skip in feed.skips {
         rows.push(Row {
             action: "skipped",
@@ -212,7 +214,7 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
     if !import.dry_run && !all.is_empty() {
         ADD.run(&[
             Value::Text(import.list),
-            Value::Time(import.from),
+            Value::Time(from),
             Value::Text(&Json::Array(all).to_string()),
             Value::OptText(import.actor),
             Value::Jsonb(import.metadata),
@@ -231,13 +233,14 @@ fn with_id(mut row: Json) -> Json {
 /// The rows of all quotes, and the quotes that are to be added.
 fn compare(
     import: &Import<'_>,
+    from: Timestamp,
     feed: &Feed,
     quotes: Vec<Json>,
     text: &str,
 ) -> Result<(Vec<Row>, Vec<Json>)> {
     let found = COMPARE.run(&[
         Value::Text(import.list),
-        Value::Time(import.from),
+        Value::Time(from),
         Value::Text(text),
         Value::Int8(WILD),
     ])?;
@@ -283,6 +286,7 @@ fn compare(
 /// Ends what the feed has no more; a model with a fault keeps what it has.
 fn vanished(
     import: &Import<'_>,
+    from: Timestamp,
     feed: &Feed,
     text: &str,
     rows: &mut Vec<Row>,
@@ -295,7 +299,7 @@ fn vanished(
         .collect();
     let found = VANISHED.run(&[
         Value::Text(import.list),
-        Value::Time(import.from),
+        Value::Time(from),
         Value::Text(import.source),
         Value::Text(text),
         Value::OptTexts(Some(&kept)),
