@@ -135,6 +135,11 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// How much is held in each of the limits' windows.
+    pub(in crate::storage) fn window_amounts(&self) -> Vec<Amount> {
+        self.windows.iter().map(|(_, amount)| *amount).collect()
+    }
+
     /// The grants with a scope in which a part of it is held, and how much in each.
     pub(in crate::storage) fn scoped_parts(&self) -> (Vec<[u8; 16]>, Vec<Amount>) {
         self.scoped
@@ -322,7 +327,6 @@ pub fn write(
     closed_at: Option<Timestamp>,
     reason: Option<&str>,
 ) -> Result<()> {
-    let amounts: Vec<Amount> = hold.windows.iter().map(|(_, amount)| *amount).collect();
     let (scoped_ids, scoped_amounts) = hold.scoped_parts();
     UPDATE
         .run(&[
@@ -331,7 +335,7 @@ pub fn write(
             Value::Text(&hold.status),
             Value::Amount(hold.held),
             Value::Amount(hold.settled),
-            Value::Amounts(&amounts),
+            Value::Amounts(&hold.window_amounts()),
             Value::OptTime(closed_at),
             Value::OptText(reason),
             Value::Uuids(&scoped_ids),

@@ -400,15 +400,11 @@ impl Rows {
 
     /// A `uuid[]` column; empty when it is NULL.
     pub fn uuids(&self, row: usize, column: i32) -> Vec<[u8; 16]> {
-        let Some(datum) = self.datum(row, column) else {
-            return Vec::new();
-        };
-        // SAFETY: the caller names a column of that type.
-        unsafe { Vec::<pgrx::Uuid>::from_datum(datum, false) }
-            .unwrap_or_default()
-            .iter()
-            .map(|id| *id.as_bytes())
-            .collect()
+        match self.datum(row, column) {
+            None => Vec::new(),
+            // SAFETY: the caller names a column of that type.
+            Some(datum) => unsafe { uuids_of(datum) },
+        }
     }
 
     /// The datum of a column, valid as long as the rows are.
@@ -424,6 +420,19 @@ impl Column for Raw {
     unsafe fn from_column(datum: pg_sys::Datum) -> Self {
         Raw(datum)
     }
+}
+
+/// The elements of a `uuid[]`.
+///
+/// # Safety
+/// The datum is a `uuid[]`.
+pub(in crate::storage) unsafe fn uuids_of(datum: pg_sys::Datum) -> Vec<[u8; 16]> {
+    // SAFETY: the caller's guarantee.
+    unsafe { Vec::<pgrx::Uuid>::from_datum(datum, false) }
+        .unwrap_or_default()
+        .iter()
+        .map(|id| *id.as_bytes())
+        .collect()
 }
 
 /// The elements of a `numeric[]`.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
@@ -166,17 +166,12 @@ fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
     use column::*;
     let fields = Fields::of(table, standing.tuple);
     let optional = |column: i16| (!fields.at(column).1).then(|| fields.uuid(column));
-    let uuids = |column: i16| -> Vec<[u8; 16]> {
-        // SAFETY: the column is a uuid[] that is never NULL.
-        let ids = unsafe { Vec::<pgrx::Uuid>::from_datum(fields.at(column).0, false) };
-        let ids = ids.unwrap_or_default();
-        ids.iter().map(|id| *id.as_bytes()).collect()
-    };
-    let windows = uuids(WINDOW_IDS)
+    let windows = fields
+        .uuids(WINDOW_IDS)
         .into_iter()
         .zip(fields.amounts(WINDOW_AMOUNTS)?)
         .collect();
-    let scoped = burns(uuids(SCOPED_IDS), fields.amounts(SCOPED_AMOUNTS)?);
+    let scoped = burns(fields.uuids(SCOPED_IDS), fields.amounts(SCOPED_AMOUNTS)?);
     let about = About {
         key_id: optional(KEY_ID),
         user_id: fields.text(USER_ID),
@@ -219,11 +214,13 @@ pub fn write(
 ) -> Result<Standing> {
     use column::*;
     let mut fields = Fields::of(table, standing.tuple);
-    let amounts: Vec<Amount> = hold.windows.iter().map(|(_, amount)| *amount).collect();
     fields.set(STATUS, Value::Text(&hold.status).datum());
     fields.set(HELD, Some(fixed_datum(hold.held)));
     fields.set(SETTLED, Some(fixed_datum(hold.settled)));
-    fields.set(WINDOW_AMOUNTS, Value::Amounts(&amounts).datum());
+    fields.set(
+        WINDOW_AMOUNTS,
+        Value::Amounts(&hold.window_amounts()).datum(),
+    );
     let (scoped_ids, scoped_amounts) = hold.scoped_parts();
     fields.set(SCOPED_IDS, Value::Uuids(&scoped_ids).datum());
     fields.set(SCOPED_AMOUNTS, Value::Amounts(&scoped_amounts).datum());

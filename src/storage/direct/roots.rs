@@ -20,6 +20,7 @@ use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::storage::direct::table::Table;
+use crate::storage::direct::write::tid_of;
 use crate::storage::invalidation;
 use crate::storage::rows::AllowanceId;
 
@@ -186,13 +187,8 @@ unsafe fn at_page(
         pg_sys::heap_page_prune_opt(table.relation, buffer);
         pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
         for (root, tuple) in roots.iter().zip(&mut tuples) {
-            let mut tid = pg_sys::ItemPointerData {
-                ip_blkid: pg_sys::BlockIdData {
-                    bi_hi: (root.block >> 16) as u16,
-                    bi_lo: (root.block & 0xffff) as u16,
-                },
-                ip_posid: root.offset,
-            };
+            let (high, low) = ((root.block >> 16) as u16, (root.block & 0xffff) as u16);
+            let mut tid = tid_of((high, low, root.offset));
             all_found = pg_sys::heap_hot_search_buffer(
                 &mut tid,
                 table.relation,

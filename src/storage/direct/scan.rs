@@ -10,7 +10,7 @@ use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::Table;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Number, amount_at};
-use crate::storage::plan::{amounts_of, times_of};
+use crate::storage::plan::{amounts_of, times_of, uuids_of};
 
 /// One key column of an index.
 pub(super) struct Key {
@@ -244,6 +244,15 @@ impl Fields {
             (_, true) => Ok(Vec::new()),
             // SAFETY: the column is a numeric[].
             (datum, false) => unsafe { amounts_of(datum) },
+        }
+    }
+
+    /// A `uuid[]`; empty when it is NULL.
+    pub(super) fn uuids(&self, column: i16) -> Vec<[u8; 16]> {
+        match self.at(column) {
+            (_, true) => Vec::new(),
+            // SAFETY: the column is a uuid[].
+            (datum, false) => unsafe { uuids_of(datum) },
         }
     }
 
