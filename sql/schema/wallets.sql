@@ -46,15 +46,15 @@ CREATE TABLE wallet.allowances (
     wallet_id      text NOT NULL,
     allowance_id   uuid NOT NULL,
     lane           smallint NOT NULL,
-    version        bigint NOT NULL DEFAULT 0,
-    epoch          bigint NOT NULL DEFAULT 0,
-    seq            bigint NOT NULL DEFAULT 0,
+    version        bigint,
+    epoch          bigint,
+    seq            bigint,
     allotted       numeric(28,12),
     spent          numeric(28,12) NOT NULL DEFAULT 0,
     held           numeric(28,12) NOT NULL DEFAULT 0,
     watermark      numeric(28,12) NOT NULL DEFAULT 0,
-    booked         numeric(28,12) NOT NULL DEFAULT 0,
-    hash           bytea NOT NULL DEFAULT '',
+    booked         numeric(28,12),
+    hash           bytea,
     limit_id       uuid,
     subject        text,
     window_start   timestamptz,
@@ -62,27 +62,29 @@ CREATE TABLE wallet.allowances (
     attended       bigint NOT NULL DEFAULT 0,
     slices         bytea,
     look_at        timestamptz,
-    waits          bigint NOT NULL DEFAULT 0,
+    waits          bigint,
     PRIMARY KEY (wallet_id, allowance_id, lane),
-    -- One CHECK: PostgreSQL parses each of them again for every statement.
+    -- One CHECK: PostgreSQL parses each of them again for every statement. What only the lanes of a balance
+    -- have takes no room in the rows of windows, of which there are many more.
     CONSTRAINT allowance_not_overdrawn CHECK (
         (allotted IS NULL OR allotted <> 'NaN' AND spent + held <= allotted)
         AND spent >= 0 AND held >= 0
+        AND (limit_id IS NOT NULL OR num_nulls(version, epoch, seq, booked, hash, waits) = 0)
     )
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 COMMENT ON TABLE wallet.allowances IS 'Bounded counters: the balance and every limit, in lanes. spent + held never exceeds allotted.';
 COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for the balance; for a limit''s window computed from limit, subject and start.';
-COMMENT ON COLUMN wallet.allowances.version IS 'Counts changes, so that a write can see that the lane is what was read.';
-COMMENT ON COLUMN wallet.allowances.epoch IS 'Version of the wallet''s rules; a charge that knows another version reads them again.';
+COMMENT ON COLUMN wallet.allowances.version IS 'Of the balance: counts changes, so that a write can see that the lane is what was read.';
+COMMENT ON COLUMN wallet.allowances.epoch IS 'Of the balance: version of the wallet''s rules; a charge that knows another version reads them again.';
 COMMENT ON COLUMN wallet.allowances.attended IS 'Of the balance: the wallet''s count of attention when all its lanes were looked at last. Of a limit''s window: how many of the limit''s levels were come to.';
 COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, of a rolling window; spent is their sum as of the last change.';
 COMMENT ON COLUMN wallet.allowances.look_at IS 'From then on a charge must look at all lanes, because a top-up rule may ask for money.';
 COMMENT ON COLUMN wallet.allowances.waits IS 'Of the balance: how many charges and holds found no free lane and waited for this one, since the wallet''s lanes were set.';
-COMMENT ON COLUMN wallet.allowances.seq IS 'Number of the last entry of the lane.';
+COMMENT ON COLUMN wallet.allowances.seq IS 'Of the balance: number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
 COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold. Of a limit''s window in a lane of its own: the use that a charge may not reach without looking at all.';
-COMMENT ON COLUMN wallet.allowances.booked IS 'Running total of the lane''s entries; the lanes'' totals add up to balance minus debt.';
-COMMENT ON COLUMN wallet.allowances.hash IS 'Hash of the lane''s last entry: the head of its chain.';
+COMMENT ON COLUMN wallet.allowances.booked IS 'Of the balance: running total of the lane''s entries; the lanes'' totals add up to balance minus debt.';
+COMMENT ON COLUMN wallet.allowances.hash IS 'Of the balance: hash of the lane''s last entry: the head of its chain.';
 
 -- Alert thresholds and whether each is armed. Written only under a lock on an active lane.
 CREATE TABLE wallet.thresholds (

@@ -65,7 +65,7 @@ statement!(
          WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3) AND held = 0
      )
      UPDATE wallet.allowances
-        SET spent = 0, slices = NULL, attended = 0, version = version + 1
+        SET spent = 0, slices = NULL, attended = 0
       WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3) AND held > 0"
 );
 
@@ -81,8 +81,7 @@ statement!(
     "UPDATE wallet.allowances
         SET allotted = CASE WHEN $4 IS NOT NULL THEN greatest($4, spent + held) END,
             attended = (SELECT count(*) FROM unnest($5) level
-                         WHERE spent + held > 0 AND spent + held >= level),
-            version = version + 1
+                         WHERE spent + held > 0 AND spent + held >= level)
       WHERE wallet_id = $1 AND limit_id = $2 AND lane = 0 AND (window_end IS NULL OR window_end > $3)"
 );
 
@@ -141,8 +140,9 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
         let mut counted = store::lock_window(wallet, applied.window_id)?.unwrap_or_default();
         counted.spent = spent.max(Amount::ZERO);
         counted.slices = slice.map(|_| slices.to_bytes());
-        window::open(wallet, &applied, &counted)?;
-        store::write_window(wallet, applied.window_id, &counted, applied.cap())?;
+        if !window::open(wallet, &applied, &counted)? {
+            store::write_window(wallet, applied.window_id, &counted, applied.cap())?;
+        }
     }
     reallot(wallet, limit, now)
 }

@@ -51,13 +51,13 @@ statement!(
            AND ($2 IS NULL OR allowance_id = $2)
      ), emptied AS (
         UPDATE wallet.allowances a
-           SET spent = 0, held = 0, watermark = 0, version = version + 1,
+           SET spent = 0, held = 0, watermark = 0,
                allotted = CASE WHEN a.allotted IS NOT NULL THEN 0 END
           FROM spread s
          WHERE a.wallet_id = $1 AND a.allowance_id = s.allowance_id AND a.lane = s.lane
      )
      UPDATE wallet.allowances a
-        SET spent = a.spent + s.spent, held = a.held + s.held, version = version + 1,
+        SET spent = a.spent + s.spent, held = a.held + s.held,
             allotted = CASE WHEN a.allotted IS NOT NULL
                             THEN greatest(a.allotted, a.spent + a.held + s.spent + s.held) END
        FROM (SELECT allowance_id, sum(spent) AS spent, sum(held) AS held FROM spread GROUP BY allowance_id) s
@@ -74,8 +74,7 @@ statement!(
        FROM wallet.allowances w, generate_series(1, $3) n
       WHERE w.wallet_id = $1 AND w.allowance_id = $2 AND w.lane = 0
      ON CONFLICT (wallet_id, allowance_id, lane)
-     DO UPDATE SET allotted = excluded.allotted, watermark = excluded.watermark,
-                   version = allowances.version + 1"
+     DO UPDATE SET allotted = excluded.allotted, watermark = excluded.watermark"
 );
 
 impl Limit {

@@ -85,25 +85,19 @@ fn total(slices: &Slices) -> Result<Amount> {
     Amount::from_units(slices.total()).map_err(crate::storage::numeric::overflow)
 }
 
-/// Makes the window's row if it is not there. A window that is missing is one in which nothing
+/// Makes the window's row; false when it is there. A window that is missing is one in which nothing
 /// was used: `set_limit` makes the rows of the running windows of a new limit.
-pub fn open(wallet: &str, applied: &Applied<'_>, used: &Window) -> Result<()> {
-    let limit = applied.limit;
+pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool> {
     store::open_window(
         wallet,
         &NewWindow {
             id: applied.window_id,
             cap: applied.cap(),
-            spent: used.spent,
-            levels: match used.spent.is_zero() {
-                true => 0,
-                false => limit.levels_at(used.spent, applied.max),
-            },
-            limit_id: limit.id,
+            window,
+            limit_id: applied.limit.id,
             subject: &applied.subject,
             start: applied.start,
             end: applied.end,
-            slices: used.slices.as_deref(),
         },
     )
 }
@@ -177,9 +171,12 @@ fn take_from<'a>(
             // Gathered since its row was looked at: whoever takes from all of it decides.
             return Ok(Err(changed_meanwhile()));
         }
-        if store::read_window(wallet, one.window_id)?.is_none() {
-            open(wallet, one, &Window::default())?;
-        } else if let Some(refusal) = refusal(wallet, applied, one)? {
+        if store::read_window(wallet, one.window_id)?.is_none()
+            && let Some(warning) = open_taken(wallet, one, way)?
+        {
+            return Ok(Ok(warning));
+        }
+        if let Some(refusal) = refusal(wallet, applied, one)? {
             return Ok(Err(refusal));
         }
         // Made by another transaction, or given back, since we looked: look again.
@@ -229,8 +226,47 @@ fn take_rolling<'a>(
     let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
         return Ok(None);
     };
+    let warning = take_slice(&mut window, one, way, length)?;
+    if warning.is_some() {
+        store::write_window(wallet, one.window_id, &window, one.cap())?;
+    }
+    Ok(warning)
+}
+
+/// Makes the window with what is taken from it: one version of its row instead of two. Nothing when
+/// not that much fits, or when another transaction made it first.
+fn open_taken<'a>(
+    wallet: &str,
+    one: &'a Applied<'a>,
+    way: Way,
+) -> Result<Option<Option<Warning<'a>>>> {
+    let mut window = Window::default();
+    let warning = match one.limit.period.slice() {
+        Some(length) => take_slice(&mut window, one, way, length)?,
+        None if !way.forced && one.cap().is_some_and(|cap| one.need > cap) => None,
+        None => {
+            match way.part {
+                Part::Spent => window.spent = one.need,
+                Part::Held => window.held = one.need,
+            }
+            Some(Warning::between(one, window.levels, one.need))
+        }
+    };
+    match warning {
+        Some(warning) if open(wallet, one, &window)? => Ok(Some(warning)),
+        _ => Ok(None),
+    }
+}
+
+/// Takes from a rolling window that is not written yet; nothing when it has not that much left.
+fn take_slice<'a>(
+    window: &mut Window,
+    one: &'a Applied<'a>,
+    way: Way,
+    length: i64,
+) -> Result<Option<Option<Warning<'a>>>> {
     let overflow = crate::storage::numeric::overflow;
-    let mut slices = aged(&window, length, one.at)?;
+    let mut slices = aged(window, length, one.at)?;
     let before = total(&slices)?.plus(window.held).map_err(overflow)?;
     let after = before.plus(one.need).map_err(overflow)?;
     if !way.forced && one.cap().is_some_and(|cap| after > cap) {
@@ -248,7 +284,6 @@ fn take_rolling<'a>(
     window.levels = one.limit.levels_at(after, one.max);
     window.spent = total(&slices)?;
     window.slices = Some(slices.to_bytes());
-    store::write_window(wallet, one.window_id, &window, one.cap())?;
     Ok(Some(Warning::between(one, levels, after)))
 }
 

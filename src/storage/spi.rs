@@ -67,8 +67,9 @@ statement!(
 statement!(
     NEW_LANE,
     [TEXTOID, INT2OID, INT8OID],
-    "INSERT INTO wallet.allowances (wallet_id, allowance_id, lane, epoch, allotted)
-     VALUES ($1, '00000000-0000-0000-0000-000000000000', $2, $3, 0)"
+    "INSERT INTO wallet.allowances
+        (wallet_id, allowance_id, lane, version, epoch, seq, allotted, booked, hash, waits)
+     VALUES ($1, '00000000-0000-0000-0000-000000000000', $2, 0, $3, 0, 0, 0, '', 0)"
 );
 
 // A limit without a cap only warns. `allotted` follows the cap, so that the table itself refuses
@@ -82,8 +83,7 @@ statement!(
         SET spent = CASE WHEN $6 THEN spent ELSE spent + $4 END,
             held = CASE WHEN $6 THEN held + $4 ELSE held END,
             allotted = CASE WHEN $3 > 0 AND allotted IS NOT NULL THEN greatest(allotted, spent + held + $4)
-                            WHEN $3 = 0 AND $5 IS NOT NULL THEN greatest($5, spent + held + $4) END,
-            version = version + 1
+                            WHEN $3 = 0 AND $5 IS NOT NULL THEN greatest($5, spent + held + $4) END
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3
         AND ($7 OR CASE WHEN $3 > 0 THEN spent + held + $4 < watermark
                         ELSE $5 IS NULL OR spent + held + $4 <= $5 END)
@@ -97,8 +97,7 @@ statement!(
     [TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID],
     "UPDATE wallet.allowances a
         SET spent = n.spent, held = n.held,
-            allotted = CASE WHEN $3 > 0 THEN a.allotted WHEN $5 IS NOT NULL THEN greatest($5, n.spent + n.held) END,
-            version = a.version + 1
+            allotted = CASE WHEN $3 > 0 THEN a.allotted WHEN $5 IS NOT NULL THEN greatest($5, n.spent + n.held) END
        FROM (SELECT CASE WHEN $6 THEN o.spent ELSE greatest(o.spent - $4, 0) END AS spent,
                     CASE WHEN $6 THEN greatest(o.held - $4, 0) ELSE o.held END AS held
                FROM wallet.allowances o
@@ -111,7 +110,7 @@ statement!(
 statement!(
     RELEASE,
     [TEXTOID, UUIDOID, NUMERICOID, INT2OID],
-    "UPDATE wallet.allowances SET held = held - $3, version = version + 1
+    "UPDATE wallet.allowances SET held = held - $3
       WHERE wallet_id = $1 AND allowance_id = $2 AND held >= $3
         AND lane = (SELECT max(lane) FROM wallet.allowances
                      WHERE wallet_id = $1 AND allowance_id = $2 AND lane IN (0, $4) AND held >= $3)
@@ -151,29 +150,29 @@ statement!(
     ],
     "UPDATE wallet.allowances
         SET spent = $3, held = $4, attended = $6, slices = $7,
-            allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, $3 + $4) END,
-            version = version + 1
+            allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, $3 + $4) END
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
 );
 
 statement!(
     SET_LEVELS,
     [TEXTOID, UUIDOID, INT8OID],
-    "UPDATE wallet.allowances SET attended = $3, version = version + 1
+    "UPDATE wallet.allowances SET attended = $3
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
 );
 
 statement!(
     OPEN_WINDOW,
     [
-        TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-        INT8OID, BYTEAOID
+        TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, NUMERICOID, UUIDOID, TEXTOID, TIMESTAMPTZOID,
+        TIMESTAMPTZOID, INT8OID, BYTEAOID
     ],
     "INSERT INTO wallet.allowances
-        (wallet_id, allowance_id, lane, allotted, spent, limit_id, subject, window_start, window_end,
+        (wallet_id, allowance_id, lane, allotted, spent, held, limit_id, subject, window_start, window_end,
          attended, slices)
-     VALUES ($1, $2, 0, CASE WHEN $3 IS NOT NULL THEN greatest($3, $4) END, $4, $5, $6, $7, $8, $9, $10)
-     ON CONFLICT DO NOTHING"
+     VALUES ($1, $2, 0, CASE WHEN $3 IS NOT NULL THEN greatest($3, $4 + $5) END, $4, $5, $6, $7, $8, $9, $10, $11)
+     ON CONFLICT DO NOTHING
+  RETURNING lane"
 );
 
 statement!(
@@ -604,10 +603,8 @@ pub struct NewWindow<'a> {
     pub id: AllowanceId,
     /// The limit's maximum, if it refuses.
     pub cap: Option<Amount>,
-    /// What was spent in it before the limit was there.
-    pub spent: Amount,
-    /// How many of the limit's levels that has come to.
-    pub levels: i64,
+    /// What it has counted.
+    pub window: &'a Window,
     /// The limit.
     pub limit_id: [u8; 16],
     /// The subject.
@@ -616,26 +613,24 @@ pub struct NewWindow<'a> {
     pub start: Option<Timestamp>,
     /// The first moment after it, if it has one.
     pub end: Option<Timestamp>,
-    /// What was used by slices of time, of a rolling window.
-    pub slices: Option<&'a [u8]>,
 }
 
-/// Makes a window unless another transaction made it first.
-pub fn open_window(wallet: &str, window: &NewWindow<'_>) -> Result<()> {
-    OPEN_WINDOW
-        .run(&[
-            Value::Text(wallet),
-            Value::Uuid(window.id),
-            Value::OptAmount(window.cap),
-            Value::Amount(window.spent),
-            Value::Uuid(window.limit_id),
-            Value::Text(window.subject),
-            Value::OptTime(window.start),
-            Value::OptTime(window.end),
-            Value::Int8(window.levels),
-            Value::OptBytes(window.slices),
-        ])
-        .map(drop)
+/// Makes a window; false when it is there, or another transaction made it first.
+pub fn open_window(wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
+    let made = OPEN_WINDOW.run(&[
+        Value::Text(wallet),
+        Value::Uuid(new.id),
+        Value::OptAmount(new.cap),
+        Value::Amount(new.window.spent),
+        Value::Amount(new.window.held),
+        Value::Uuid(new.limit_id),
+        Value::Text(new.subject),
+        Value::OptTime(new.start),
+        Value::OptTime(new.end),
+        Value::Int8(new.window.levels),
+        Value::OptBytes(new.window.slices.as_deref()),
+    ])?;
+    Ok(!made.is_empty())
 }
 
 /// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is

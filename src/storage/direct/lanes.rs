@@ -264,7 +264,6 @@ pub fn take(
                 _ => Some(fields.amount(ALLOTTED)?),
             };
             fields.set(ALLOTTED, cap.map(|cap| fixed_datum(cap.max(after))));
-            fields.set(VERSION, (fields.int8(VERSION) + 1).into_datum());
             let used = Used {
                 after,
                 levels: fields.int8(ATTENDED),
