@@ -15,7 +15,7 @@ use crate::ledger::funding::lock_wallet;
 use crate::ledger::once::Once;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
 
@@ -95,22 +95,14 @@ fn rows(made: Made) -> KeyRows {
 fn with_secret(call: Once<'_>, work: impl FnOnce(&str) -> Result<[u8; 16]>) -> Result<Made> {
     lock_wallet(call.wallet)?;
     if let Some(answer) = call.answered()? {
-        let lost = || Error::internal("an answer was not kept");
-        let json = answer.result().ok_or_else(lost)?.reread("result")?;
-        let id = match json.as_object() {
-            Some([(_, Json::String(id))]) => {
-                uuid::Uuid::parse_str(id).map_err(|_| lost())?.into_bytes()
-            }
-            _ => return Err(lost()),
-        };
-        return Ok(Made { id, secret: None });
+        return Ok(Made {
+            id: answer.id()?,
+            secret: None,
+        });
     }
     let secret: String = NEW_SECRET.run(&[])?.need(0, 0)?;
     let id = change(call.wallet, |_| work(&secret))?;
-    let mut json = Builder::default();
-    json.begin_object();
-    json.text("key_id", Some(&uuid_text(id)));
-    call.remember(Some(json.finish_object()))?;
+    call.remember_text("key_id", &uuid_text(id))?;
     Ok(Made {
         id,
         secret: Some(secret),

@@ -245,6 +245,8 @@ pub struct End<'a> {
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
+    /// The call and its key.
+    pub call: Once<'a>,
 }
 
 /// A top-up as a call returns it.
@@ -318,6 +320,9 @@ fn mark(end: &End<'_>, status: &str) -> Result<()> {
 pub fn complete(end: &End<'_>) -> Result<Topup> {
     let wallet = end.wallet;
     lock_wallet(wallet)?;
+    if end.call.answered()?.is_some() {
+        return topup(end, true);
+    }
     let rows = find(end)?;
     let (amount, method): (Amount, String) = (rows.amount(0, 0)?, rows.need(0, 1)?);
     let status: String = rows.need(0, 2)?;
@@ -337,6 +342,7 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
             ))
             .hint("Was it paid twice? Give one payment back, or credit it with fund()."));
         }
+        end.call.remember(None)?;
         return topup(end, true);
     }
     // First, so that the look at the rule that the money causes finds no open top-up.
@@ -376,6 +382,7 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
         },
     )?;
     ask_for_attention(wallet)?;
+    end.call.remember(None)?;
     topup(end, false)
 }
 
@@ -383,9 +390,13 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
 pub fn fail(end: &End<'_>) -> Result<Topup> {
     let wallet = end.wallet;
     lock_wallet(wallet)?;
+    if end.call.answered()?.is_some() {
+        return topup(end, true);
+    }
     let rows = find(end)?;
     let status: String = rows.need(0, 2)?;
     if status == "failed" {
+        end.call.remember(None)?;
         return topup(end, true);
     }
     if status == "succeeded" {
@@ -427,6 +438,7 @@ pub fn fail(end: &End<'_>) -> Result<Topup> {
         )?;
     }
     ask_for_attention(wallet)?;
+    end.call.remember(None)?;
     topup(end, false)
 }
 

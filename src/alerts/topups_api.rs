@@ -19,6 +19,7 @@ use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::numeric::Number;
 use crate::storage::row::text;
+use crate::storage::rows::uuid_text;
 
 composite!(
     /// What `complete_topup` and `fail_topup` return.
@@ -233,7 +234,7 @@ fn set_topup_rule(
     rule: Option<Jsonb>,
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
-    #[allow(unused)] metadata: default!(Option<Jsonb>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
 ) -> Option<Jsonb> {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -272,9 +273,10 @@ fn set_topup_rule(
 }
 
 fn end<'a>(
+    call: &'static str,
     wallet: Option<&'a str>,
     topup_id: Option<Uuid>,
-    actor: Option<&'a str>,
+    [reference, reason, key, actor]: [Option<&'a str>; 4],
     metadata: Option<Jsonb>,
 ) -> Result<End<'a>> {
     let topup_id = topup_id.ok_or_else(|| {
@@ -282,13 +284,25 @@ fn end<'a>(
             .detail("The argument topup_id is NULL or was not given.")
             .hint("Give the topup_id of the event topup_requested.")
     })?;
+    let wallet = args::required("wallet", wallet)?;
+    let topup_id = *topup_id.as_bytes();
     Ok(End {
-        wallet: args::required("wallet", wallet)?,
-        topup_id: *topup_id.as_bytes(),
-        reference: None,
-        reason: None,
+        wallet,
+        topup_id,
+        reference: args::name("reference", reference)?,
+        reason: args::text("reason", reason)?,
         actor: args::name("actor", actor)?,
         metadata: args::document("metadata", metadata)?,
+        call: Once {
+            wallet,
+            call,
+            key: args::name("idempotency_key", key)?,
+            fingerprint: fingerprint(&[
+                ("topup_id", Some(uuid_text(topup_id))),
+                ("reference", reference.map(str::to_owned)),
+                ("reason", reason.map(str::to_owned)),
+            ]),
+        },
     })
 }
 
@@ -322,13 +336,13 @@ fn complete_topup(
     wallet: Option<&str>,
     topup_id: Option<Uuid>,
     reference: default!(Option<&str>, "NULL"),
-    #[allow(unused)] idempotency_key: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
 ) -> TopupRow {
     let work = || {
-        let mut end = end(wallet, topup_id, actor, metadata)?;
-        end.reference = args::name("reference", reference)?;
+        let texts = [reference, None, idempotency_key, actor];
+        let end = end("complete_topup", wallet, topup_id, texts, metadata)?;
         let topup = enter_as(Level::Billing, end.wallet, actor, |_| {
             topups::complete(&end)
         })?;
@@ -344,13 +358,13 @@ fn fail_topup(
     wallet: Option<&str>,
     topup_id: Option<Uuid>,
     reason: default!(Option<&str>, "NULL"),
-    #[allow(unused)] idempotency_key: default!(Option<&str>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
 ) -> TopupRow {
     let work = || {
-        let mut end = end(wallet, topup_id, actor, metadata)?;
-        end.reason = args::text("reason", reason)?;
+        let texts = [None, reason, idempotency_key, actor];
+        let end = end("fail_topup", wallet, topup_id, texts, metadata)?;
         let topup = enter_as(Level::Billing, end.wallet, actor, |_| topups::fail(&end))?;
         Ok(row(&end, topup))
     };

@@ -13,7 +13,7 @@ use crate::ledger::api::{currency, fingerprint, owned};
 use crate::ledger::funding::{self, Change, Funded, Funding};
 use crate::ledger::fx::{self, NewRate};
 use crate::ledger::grants::{PLAIN_PRIORITY, Terms};
-use crate::ledger::once::Once;
+use crate::ledger::once::{Once, begins};
 use crate::ledger::reversal;
 use crate::ledger::scope::Scope;
 use crate::ledger::vouchers::{self, NewVoucher, Redemption};
@@ -235,8 +235,17 @@ fn set_fx_rate(
                     .hint("A currency needs no rate to itself."),
             );
         }
-        // The rate itself is the key: setting the same one again changes nothing.
-        args::name("idempotency_key", idempotency_key)?;
+        let call = Once {
+            wallet: "",
+            call: "set_fx_rate",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("from_currency", owned(from_currency)),
+                ("to_currency", owned(to_currency)),
+                ("rate", Some(new.rate.to_string())),
+                ("effective_from", begins(new.effective_from)),
+            ]),
+        };
         enter_making(
             Level::Admin,
             &Act {
@@ -246,7 +255,7 @@ fn set_fx_rate(
                 actor,
                 metadata,
             },
-            |_| fx::set(&new),
+            |_| call.id(|| fx::set(&new)),
         )
     };
     Uuid::from_bytes(work().or_raise())

@@ -15,6 +15,7 @@ use crate::allowance::whole::{Cut, Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::burn::{self, Burn, Lot, Rank};
 use crate::ledger::funding::lock_wallet;
+use crate::ledger::once::Once;
 use crate::ledger::recurring;
 use crate::ledger::rules::{self, Rules};
 use crate::ledger::scope::Scope;
@@ -981,6 +982,14 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
             replayed: true,
         });
     }
+    // A void that took nothing has no entry that would keep its key.
+    let call = Once {
+        wallet,
+        call: "void_grant",
+        key: void.key,
+        fingerprint: void.fingerprint,
+    };
+    let answered = call.answered()?.is_some();
     sweep(wallet)?;
     let found = FIND.run(&[Value::Text(wallet), Value::Uuid(void.grant_id)])?;
     if found.is_empty() {
@@ -993,6 +1002,9 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
     }
     let status: String = found.need(0, 0)?;
     if status == "voided" {
+        if !answered {
+            call.remember(None)?;
+        }
         let ledge = Ledge::open(wallet)?;
         let amount = found.opt_amount(0, 2)?.unwrap_or_default().negated();
         return Ok(Voided {
@@ -1027,6 +1039,9 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
     let (entry_id, amount) = ledge.finish(void.grant_id, &ending)?;
     let balance = ledge.balance()?;
     ledge.close()?;
+    if entry_id.is_none() {
+        call.remember(None)?;
+    }
     Ok(Voided {
         entry_id,
         amount,

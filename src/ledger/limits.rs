@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::change::change;
 use crate::ledger::funding::lock_wallet;
 use crate::ledger::limit_windows::{count_running, reallot};
-use crate::ledger::once::Once;
+use crate::ledger::once::{Once, lost};
 use crate::ledger::rules;
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
@@ -14,7 +14,7 @@ use crate::limits::period::Period;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::storage::jsonb::{Builder, Json};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{LimitRow, uuid_text};
 
@@ -147,28 +147,11 @@ pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(new.wallet)?;
     if let Some(answer) = call.answered()? {
-        return answer_id(answer.result());
+        return answer.id();
     }
     let id = change(new.wallet, |now| write(new, now))?;
-    let mut json = Builder::default();
-    json.begin_object();
-    json.text("limit_id", Some(&uuid_text(id)));
-    call.remember(Some(json.finish_object()))?;
+    call.remember_text("limit_id", &uuid_text(id))?;
     Ok(id)
-}
-
-fn lost() -> Error {
-    Error::internal("an answer was not kept")
-}
-
-fn answer_id(result: Option<Jsonb>) -> Result<[u8; 16]> {
-    let json = result.ok_or_else(lost)?.reread("result")?;
-    match json.as_object() {
-        Some([(_, Json::String(id))]) => {
-            Ok(uuid::Uuid::parse_str(id).map_err(|_| lost())?.into_bytes())
-        }
-        _ => Err(lost()),
-    }
 }
 
 fn row_of(rows: &Rows) -> Result<LimitRow> {

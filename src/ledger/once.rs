@@ -3,9 +3,10 @@
 use crate::error::{Code, Error, Result};
 use crate::ledger::replay::conflict;
 use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::Jsonb;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::uuid_text;
 
 statement!(
     FIND,
@@ -44,6 +45,32 @@ impl Answer {
     pub fn result(&self) -> Option<Jsonb> {
         self.0.datum(0, 1).map(Jsonb)
     }
+
+    /// The one text that was remembered.
+    pub fn text(&self) -> Result<String> {
+        let json = self.result().ok_or_else(lost)?.reread("result")?;
+        match json.as_object() {
+            Some([(_, Json::String(text))]) => Ok(text.clone()),
+            _ => Err(lost()),
+        }
+    }
+
+    /// The one id that was remembered.
+    pub fn id(&self) -> Result<[u8; 16]> {
+        let id = uuid::Uuid::parse_str(&self.text()?).map_err(|_| lost())?;
+        Ok(id.into_bytes())
+    }
+}
+
+/// What a remembered result that cannot be read is.
+pub fn lost() -> Error {
+    Error::internal("an answer was not kept")
+}
+
+/// When something begins, for a fingerprint. `now()`, which is the default, is another time at each
+/// attempt and counts as not given.
+pub fn begins(at: Timestamp) -> Option<String> {
+    (at != clock::transaction_start()).then(|| at.0.to_string())
 }
 
 impl Once<'_> {
@@ -61,6 +88,34 @@ impl Once<'_> {
             return Err(conflict(key, "its arguments"));
         }
         Ok(Some(Answer(rows)))
+    }
+
+    /// The text that the first call with this key answered, or that `work` answers now.
+    pub fn text(&self, work: impl FnOnce() -> Result<String>) -> Result<String> {
+        if let Some(answer) = self.answered()? {
+            return answer.text();
+        }
+        let text = work()?;
+        self.remember_text("answer", &text)?;
+        Ok(text)
+    }
+
+    /// The id of what the first call with this key made, or of what `work` makes now.
+    pub fn id(&self, work: impl FnOnce() -> Result<[u8; 16]>) -> Result<[u8; 16]> {
+        if let Some(answer) = self.answered()? {
+            return answer.id();
+        }
+        let id = work()?;
+        self.remember_text("id", &uuid_text(id))?;
+        Ok(id)
+    }
+
+    /// Remembers an answer that is one text.
+    pub fn remember_text(&self, name: &str, text: &str) -> Result<()> {
+        let mut json = Builder::default();
+        json.begin_object();
+        json.text(name, Some(text));
+        self.remember(Some(json.finish_object()))
     }
 
     /// Remembers the answer.

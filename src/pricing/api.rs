@@ -9,6 +9,9 @@ use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
 use crate::composite;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::once::{Once, begins};
+use crate::ledger::request::canonical;
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::conditions::Conditions;
@@ -188,8 +191,25 @@ fn set_price(
         let service = args::name("service", service)?;
         let region = args::name("region", region)?;
         let service_tier = args::name("service_tier", service_tier)?;
-        // The price itself is the key: setting the same one again changes nothing.
-        args::name("idempotency_key", idempotency_key)?;
+        let call = Once {
+            wallet: "",
+            call: "set_price",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("model", owned(Some(model))),
+                ("meter", owned(Some(meter))),
+                ("unit_price", unit_price.map(|price| price.to_string())),
+                ("per", Some(per.to_string())),
+                ("provider", owned(provider)),
+                ("service", owned(service)),
+                ("region", owned(region)),
+                ("service_tier", owned(service_tier)),
+                ("above", above_input_tokens.map(|tokens| tokens.to_string())),
+                ("conditions", canonical(conditions)),
+                ("effective_from", begins(effective_from)),
+                ("price_list", owned(Some(list))),
+            ]),
+        };
         let actor = args::name("actor", actor)?;
         let metadata = args::document("metadata", metadata)?;
         enter_making(
@@ -202,44 +222,46 @@ fn set_price(
                 metadata: metadata.as_ref().map(|metadata| metadata.value),
             },
             |_| {
-                let unit_price = unit_price.map_or(Value::Null, Value::Decimal);
-                let same = SAME_PRICE.run(&[
-                    Value::Text(list),
-                    Value::Text(model),
-                    Value::Text(meter),
-                    unit_price,
-                    Value::Decimal(per),
-                    Value::OptText(provider),
-                    Value::OptText(service),
-                    Value::OptText(region),
-                    Value::OptText(service_tier),
-                    Value::OptInt8(above_input_tokens),
-                    Value::Jsonb(conditions),
-                    Value::Time(effective_from),
-                ])?;
-                if same.get(0, 1) == Some(true) {
-                    return same.need(0, 0);
-                }
-                let id = uuid::Uuid::now_v7().into_bytes();
-                ADD_PRICE.run(&[
-                    Value::Uuid(id),
-                    Value::Text(list),
-                    Value::Text(model),
-                    Value::Text(meter),
-                    unit_price,
-                    Value::Decimal(per),
-                    Value::OptText(provider),
-                    Value::OptText(service),
-                    Value::OptText(region),
-                    Value::OptText(service_tier),
-                    Value::OptInt8(above_input_tokens),
-                    Value::Jsonb(conditions),
-                    Value::Time(effective_from),
-                    Value::Time(clock::now()),
-                    Value::OptText(actor),
-                    Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
-                ])?;
-                Ok(id)
+                call.id(|| {
+                    let unit_price = unit_price.map_or(Value::Null, Value::Decimal);
+                    let same = SAME_PRICE.run(&[
+                        Value::Text(list),
+                        Value::Text(model),
+                        Value::Text(meter),
+                        unit_price,
+                        Value::Decimal(per),
+                        Value::OptText(provider),
+                        Value::OptText(service),
+                        Value::OptText(region),
+                        Value::OptText(service_tier),
+                        Value::OptInt8(above_input_tokens),
+                        Value::Jsonb(conditions),
+                        Value::Time(effective_from),
+                    ])?;
+                    if same.get(0, 1) == Some(true) {
+                        return same.need(0, 0);
+                    }
+                    let id = uuid::Uuid::now_v7().into_bytes();
+                    ADD_PRICE.run(&[
+                        Value::Uuid(id),
+                        Value::Text(list),
+                        Value::Text(model),
+                        Value::Text(meter),
+                        unit_price,
+                        Value::Decimal(per),
+                        Value::OptText(provider),
+                        Value::OptText(service),
+                        Value::OptText(region),
+                        Value::OptText(service_tier),
+                        Value::OptInt8(above_input_tokens),
+                        Value::Jsonb(conditions),
+                        Value::Time(effective_from),
+                        Value::Time(clock::now()),
+                        Value::OptText(actor),
+                        Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
+                    ])?;
+                    Ok(id)
+                })
             },
         )
     };

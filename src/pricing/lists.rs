@@ -8,6 +8,8 @@ use crate::access::audit::{Act, Of, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::once::{Once, begins};
 use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
 use crate::pricing::api::price_number;
 use crate::statement;
@@ -105,8 +107,17 @@ fn set_markup(
                 .detail("The argument effective_from is NULL.")
                 .hint("Leave it out for the present time.")
         })?;
-        // The markup itself is the key: setting the same one again changes nothing.
-        args::name("idempotency_key", idempotency_key)?;
+        let call = Once {
+            wallet: "",
+            call: "set_markup",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("price_list", owned(price_list)),
+                ("percent", percent.map(|percent| percent.to_string())),
+                ("fixed", fixed.map(|fixed| fixed.to_string())),
+                ("effective_from", begins(effective_from)),
+            ]),
+        };
         let new = NewMarkup {
             list,
             percent,
@@ -124,7 +135,7 @@ fn set_markup(
                 actor,
                 metadata,
             },
-            |_| set(&new),
+            |_| call.id(|| set(&new)),
         )
     };
     Uuid::from_bytes(work().or_raise())

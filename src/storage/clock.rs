@@ -46,6 +46,12 @@ pub fn now() -> Timestamp {
     Timestamp(unsafe { pg_sys::GetCurrentTimestamp() })
 }
 
+/// What `now()` says: when the running transaction began.
+pub fn transaction_start() -> Timestamp {
+    // SAFETY: reads a value of the backend's own.
+    Timestamp(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
+}
+
 /// True under REPEATABLE READ and SERIALIZABLE, where one snapshot serves the whole transaction.
 pub fn one_snapshot_for_all() -> bool {
     // SAFETY: a plain global that only this backend writes.

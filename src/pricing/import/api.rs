@@ -9,8 +9,11 @@ use crate::access::audit::{Act, Of, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::error::{Error, OrRaise};
+use crate::ledger::api::fingerprint;
+use crate::ledger::once::Once;
+use crate::ledger::request::canonical;
 use crate::pricing::import::apply::{self, Import};
-use crate::pricing::import::{genai, litellm};
+use crate::pricing::import::{answer, genai, litellm};
 use crate::storage::jsonb::{Builder, Jsonb};
 
 /// The whole feed of LiteLLM has less than two.
@@ -62,8 +65,9 @@ fn import_prices(
         let source = args::word("source", source, Source::ALL, Source::as_str, &[])?;
         let list = args::required("price_list", price_list)?;
         let from = args::time("effective_from", effective_from)?;
-        // The feed itself is the key: a second import of it changes nothing.
-        args::name("idempotency_key", idempotency_key)?;
+        let (dry_run, force) = (dry_run.unwrap_or(false), force.unwrap_or(false));
+        // A trial books nothing, so there is nothing that its key could stand for.
+        let key = args::name("idempotency_key", idempotency_key)?.filter(|_| !dry_run);
         let actor = args::name("actor", actor)?;
         args::document("metadata", metadata)?;
         let prices = prices.ok_or_else(|| {
@@ -73,6 +77,25 @@ fn import_prices(
         })?;
         enter_as(Level::Admin, ALL_WALLETS, actor, |_| {
             let document = prices.read("prices", MAX_FEED_BYTES)?;
+            if !dry_run {
+                apply::lock()?;
+            }
+            // A call with the same key has waited for the first one, and finds its answer.
+            let call = Once {
+                wallet: "",
+                call: "import_prices",
+                key,
+                fingerprint: fingerprint(&[
+                    ("source", Some(source.as_str().to_owned())),
+                    ("prices", key.and_then(|_| canonical(prices))),
+                    ("price_list", Some(list.to_owned())),
+                    ("effective_from", from.map(|from| from.0.to_string())),
+                    ("force", Some(force.to_string())),
+                ]),
+            };
+            if let Some(first) = call.answered()? {
+                return answer::read(&first);
+            }
             let feed = match source {
                 Source::Litellm => litellm::read(&document)?,
                 Source::Genai => genai::read(&document)?,
@@ -84,8 +107,8 @@ fn import_prices(
                 source: source.as_str(),
                 list,
                 from,
-                dry_run: dry_run.unwrap_or(false),
-                force: force.unwrap_or(false),
+                dry_run,
+                force,
                 actor,
                 metadata: origin.finish_object(),
             };
@@ -110,6 +133,9 @@ fn import_prices(
                     metadata,
                 };
                 note_down(&act, list, summary.finish_object())?;
+            }
+            if key.is_some() {
+                call.remember(Some(answer::write(&rows)))?;
             }
             Ok(rows)
         })

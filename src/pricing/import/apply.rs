@@ -148,13 +148,15 @@ pub struct Import<'a> {
     pub metadata: Jsonb,
 }
 
-/// Compares the feed with the list and adds what differs.
+/// Keeps other imports away until this transaction ends.
+pub fn lock() -> Result<()> {
+    LOCK.run(&[]).map(drop)
+}
+
+/// Compares the feed with the list and adds what differs; the caller holds the lock, unless it is a trial.
 pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
     if !feed.faults.is_empty() && !import.force {
         return Err(refused(&feed.faults));
-    }
-    if !import.dry_run {
-        LOCK.run(&[])?;
     }
     // Another import may have begun prices while this one waited for it: what is newer comes after them.
     let from = match import.from {

@@ -4,6 +4,7 @@
 //! [`Skip`]s, each with a reason; it knows nothing of PostgreSQL. [`apply`] compares the quotes with
 //! the list and adds what differs. No price of a feed is dropped silently.
 
+pub mod answer;
 pub mod api;
 pub mod apply;
 pub mod fields;

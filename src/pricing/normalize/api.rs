@@ -7,6 +7,9 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter_any};
 use crate::args;
 use crate::error::{Error, OrRaise, Result, quoted};
+use crate::ledger::api::{fingerprint, owned};
+use crate::ledger::once::Once;
+use crate::ledger::request::canonical;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::mapping::Mapping;
 use crate::pricing::normalize::store;
@@ -113,8 +116,15 @@ fn set_usage_mapping(
             mapping.read("mapping", MAX_MAPPING_BYTES)?;
             Mapping::parse(name, &mapping.to_text()).map_err(|what| not_a_mapping(name, &what))?;
         }
-        // The mapping itself is the key: setting the same one again changes nothing.
-        args::name("idempotency_key", idempotency_key)?;
+        let call = Once {
+            wallet: "",
+            call: "set_usage_mapping",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("name", owned(Some(name))),
+                ("mapping", mapping.and_then(canonical)),
+            ]),
+        };
         let actor = args::name("actor", actor)?;
         let metadata = args::document("metadata", metadata)?;
         enter_audited(
@@ -127,32 +137,45 @@ fn set_usage_mapping(
                 metadata: metadata.as_ref().map(|metadata| metadata.value),
             },
             |_| {
-                let Some(mapping) = mapping else {
-                    let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
-                    return Ok(if removed.is_empty() {
-                        "unchanged"
-                    } else {
-                        "removed"
-                    });
-                };
-                let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
-                let action = match before.is_empty() {
-                    true => "added",
-                    false if before.get(0, 0) == Some(true) => return Ok("unchanged"),
-                    false => "changed",
-                };
-                SET_MAPPING.run(&[
-                    Value::Text(name),
-                    Value::Jsonb(mapping),
-                    Value::Time(clock::now()),
-                    Value::OptText(actor),
-                    Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
-                ])?;
-                Ok(action)
+                call.text(|| {
+                    let metadata = metadata.as_ref().map(|document| document.value);
+                    set(name, mapping, actor, metadata).map(str::to_owned)
+                })
             },
         )
     };
-    work().or_raise().to_owned()
+    work().or_raise()
+}
+
+/// Sets or removes the mapping, and says what that changed.
+fn set(
+    name: &str,
+    mapping: Option<Jsonb>,
+    actor: Option<&str>,
+    metadata: Option<Jsonb>,
+) -> Result<&'static str> {
+    let Some(mapping) = mapping else {
+        let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
+        return Ok(if removed.is_empty() {
+            "unchanged"
+        } else {
+            "removed"
+        });
+    };
+    let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
+    let action = match before.is_empty() {
+        true => "added",
+        false if before.get(0, 0) == Some(true) => return Ok("unchanged"),
+        false => "changed",
+    };
+    SET_MAPPING.run(&[
+        Value::Text(name),
+        Value::Jsonb(mapping),
+        Value::Time(clock::now()),
+        Value::OptText(actor),
+        Value::OptJsonb(metadata),
+    ])?;
+    Ok(action)
 }
 
 fn not_a_mapping(name: &str, what: &str) -> Error {

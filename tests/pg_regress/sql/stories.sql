@@ -62,3 +62,68 @@ SELECT contra FROM wallet.entries WHERE model = 'story';
 -- Arguments come before the key in the order of precedence.
 SELECT regress.outcome($$SELECT wallet.charge('story_a', amount => 'NaN', key => 'k')$$);
 SELECT regress.outcome($$SELECT wallet.charge('story_a', amount => 1, key => 'k')$$);
+
+-- What concerns all wallets did not keep its key: a retry that came late put an older price back.
+CREATE FUNCTION pg_temp.price_of_story() RETURNS numeric LANGUAGE sql
+RETURN (SELECT cost FROM wallet.price_usage('{"model": "late", "input_tokens": 1}'));
+SELECT wallet.set_price('late', 'input_tokens', 1, idempotency_key => 'late-1') AS first \gset
+SELECT wallet.set_price('late', 'input_tokens', 2, idempotency_key => 'late-2') IS NOT NULL;
+SELECT wallet.set_price('late', 'input_tokens', 1.0, idempotency_key => 'late-1') = :'first', pg_temp.price_of_story();
+CALL regress.fails($$SELECT wallet.set_price('late', 'input_tokens', 3, idempotency_key => 'late-1')$$);
+SELECT wallet.set_markup('late', 10, idempotency_key => 'late-1') AS first \gset
+SELECT wallet.set_markup('late', 20, idempotency_key => 'late-2') IS NOT NULL;
+SELECT wallet.set_markup('late', 10, idempotency_key => 'late-1') = :'first';
+SELECT percent FROM wallet.markups WHERE price_list = 'late' ORDER BY markup_id DESC LIMIT 1;
+CALL regress.fails($$SELECT wallet.set_markup('late', 10, 1, idempotency_key => 'late-1')$$);
+SELECT wallet.set_fx_rate('CHF', 'USD', 1.1, idempotency_key => 'late-1') AS first \gset
+SELECT wallet.set_fx_rate('CHF', 'USD', 1.2, idempotency_key => 'late-2') IS NOT NULL;
+SELECT wallet.set_fx_rate('CHF', 'USD', 1.1, idempotency_key => 'late-1') = :'first';
+SELECT rate FROM wallet.fx_rates WHERE from_currency = 'CHF' ORDER BY rate_id DESC LIMIT 1;
+CALL regress.fails($$SELECT wallet.set_fx_rate('CHF', 'EUR', 1.1, idempotency_key => 'late-1')$$);
+SELECT wallet.set_usage_mapping('late', '{"providers": ["late"], "shapes": [{"at": "u", "all": ["n"]}], "meters": [{"path": "n", "meter": "pages"}]}',
+                                idempotency_key => 'late-1');
+SELECT wallet.set_usage_mapping('late', NULL, idempotency_key => 'late-2');
+SELECT wallet.set_usage_mapping('late', '{"shapes": [{"at": "u", "all": ["n"]}], "meters": [{"path": "n", "meter": "pages"}], "providers": ["late"]}',
+                                idempotency_key => 'late-1');
+SELECT count(*) FROM wallet.usage_mappings WHERE name = 'late';
+CALL regress.fails($$SELECT wallet.set_usage_mapping('late', NULL, idempotency_key => 'late-1')$$);
+-- An import answers with the rows of the first, and a trial leaves its key alone.
+SELECT action, model, meter, old_price, new_price
+  FROM wallet.import_prices('litellm', '{"later": {"input_cost_per_token": 1e-6, "mode": "chat"}}', dry_run => true, idempotency_key => 'late-1');
+SELECT action, model, meter, old_price, new_price
+  FROM wallet.import_prices('litellm', '{"later": {"input_cost_per_token": 1e-6, "mode": "chat"}}', idempotency_key => 'late-1');
+SELECT action, new_price FROM wallet.import_prices('litellm', '{"later": {"input_cost_per_token": 2e-6, "mode": "chat"}}', idempotency_key => 'late-2');
+SELECT action, model, meter, old_price, new_price
+  FROM wallet.import_prices('litellm', '{"later": {"mode": "chat", "input_cost_per_token": 1e-6}}', idempotency_key => 'late-1');
+SELECT cost FROM wallet.price_usage('{"model": "later", "input_tokens": 1}');
+CALL regress.fails($$SELECT wallet.import_prices('litellm', '{}', idempotency_key => 'late-1')$$);
+-- The trail has each change once.
+SELECT action, count(*) FROM wallet.audit
+ WHERE wallet = '*' AND (subject = 'late' OR after ->> 'model' = 'late' OR after ->> 'price_list' = 'late' OR after ->> 'from_currency' = 'CHF'
+       OR coalesce(after, before) ->> 'name' = 'late')
+ GROUP BY 1 ORDER BY 1;
+-- The end of a top-up.
+SELECT wallet.create_wallet('story_top'), wallet.fund('story_top', 10) \gset
+SELECT wallet.set_topup_rule('story_top', '{"threshold": 5, "amount": 10}') IS NOT NULL;
+SELECT balance FROM wallet.charge('story_top', amount => 6);
+SELECT topup_id FROM wallet.topups WHERE wallet = 'story_top' \gset
+SELECT status, replayed FROM wallet.fail_topup('story_top', :'topup_id', 'declined', idempotency_key => 'k');
+SELECT status, replayed FROM wallet.complete_topup('story_top', :'topup_id', 'paid late', idempotency_key => 'k');
+-- The decline is told again: it was heard before the money came.
+SELECT status, replayed FROM wallet.fail_topup('story_top', :'topup_id', 'declined', idempotency_key => 'k');
+SELECT status, replayed FROM wallet.complete_topup('story_top', :'topup_id', 'paid late', idempotency_key => 'k');
+CALL regress.fails(format($$SELECT wallet.complete_topup('story_top', '%s', 'other', idempotency_key => 'k')$$, :'topup_id'));
+CALL regress.fails($$SELECT wallet.fail_topup('story_top', '00000000-0000-7000-8000-000000000001', 'declined', idempotency_key => 'k')$$);
+SELECT balance FROM wallet.balances WHERE wallet = 'story_top';
+
+-- A void that found nothing left did not keep its key.
+SELECT wallet.create_wallet('story_void') \gset
+SELECT wallet.fund('story_void', 5, promotional => true), wallet.fund('story_void', 7, promotional => true, priority => 200) \gset
+SELECT balance FROM wallet.charge('story_void', amount => 5);
+SELECT grant_id AS used FROM wallet.grants WHERE wallet = 'story_void' AND amount = 5 \gset
+SELECT grant_id AS other FROM wallet.grants WHERE wallet = 'story_void' AND amount = 7 \gset
+SELECT amount, balance, replayed FROM wallet.void_grant('story_void', :'used', idempotency_key => 'k');
+SELECT amount, balance, replayed FROM wallet.void_grant('story_void', :'used', idempotency_key => 'k');
+SELECT set_config('regress.other', :'other', false) IS NOT NULL;
+CALL regress.fails($$SELECT wallet.void_grant('story_void', current_setting('regress.other')::uuid, idempotency_key => 'k')$$);
+SELECT balance FROM wallet.balances WHERE wallet = 'story_void';
