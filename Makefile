@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
-	test-sqlsmith test-pgspot test-docs lint fmt bench bench-large bench-callgrind test-oracle torture freeze package clean
+	test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ test-package: setup ## the package, installed cleanly
 
 test-sqlsmith: setup ## random statements by sqlsmith, as every level
 	@scripts/sqlsmith.sh
+
+test-versions: setup ## the tests on the PostgreSQL of Debian trixie (17) and sid (18), in systems of their own
+	@scripts/test-versions.sh
 
 test-pgspot: setup ## the installation and upgrade scripts, searched for holes by pgspot
 	@scripts/pgspot.sh

@@ -67,6 +67,8 @@ look() {
         need valgrind 'valgrind, which counts the instructions of a charge'
     command -v sqlsmith >/dev/null || [ "$(uname)" = Darwin ] ||
         need sqlsmith 'sqlsmith, which makes up statements'
+    command -v debootstrap >/dev/null || [ "$(uname)" = Darwin ] ||
+        need debootstrap 'debootstrap, which makes clean systems to install into'
     command -v hledger >/dev/null || need hledger 'hledger, which checks journals'
     command -v bean-check >/dev/null || need beancount 'bean-check (beancount), which checks journals'
     command -v chromium chromium-browser google-chrome >/dev/null ||

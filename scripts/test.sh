@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Lint and every kind of test, one after the other, to the end even if one
-# fails; then a table, and on the last line how many tests passed and failed.
+# test.sh [STAGE...]: lint and every kind of test, or those named, one after the
+# other, to the end even if one fails; then a table, and on the last line how
+# many tests passed and failed.
 set -uo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -9,6 +10,7 @@ logs=$WALLET_ROOT/target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
 passed=0 failed=0 table='' worst=0
+wanted=" $* "
 
 # sum LOG PATTERN: the sum of the numbers that the pattern's group matches.
 sum() { sed -nE "s/$2/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
@@ -20,6 +22,7 @@ lines() { grep -cE "$2" "$1" || true; }
 stage() {
     local name=$1 log=$logs/$1.log begun=$SECONDS status=0 good bad took
     shift
+    if [ "$wanted" != '  ' ] && [ "${wanted#* "$name" }" = "$wanted" ]; then return 0; fi
     printf '\n=== %s\n' "$name"
     "$@" 2>&1 </dev/null | tee "$log" || status=1
     took=$((SECONDS - begun))
