@@ -89,7 +89,7 @@ SELECT h.* FROM wallet.entries e, wallet.usage_headers('acme', e.entry_id) h WHE
 SELECT :'refused' = 'WL002'
        AND (SELECT balance FROM wallet.balances WHERE wallet = 'acme') = 47.8
        AND (SELECT count(*) FROM wallet.entries) = 5
-       AND (SELECT count(*) FROM wallet.events) = 1
+       AND (SELECT array_agg(event ORDER BY event) FROM wallet.events) = '{limit_near,wallet_balance_low}'
        AND (SELECT count(*) FROM answers) = 0 AS told_the_truth \gset
 \if :told_the_truth
     \echo 'Done. make psql opens a session; README.md and docs/ say more.'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Debian package in a clean installation and a clean cluster: the tour runs there, and what belongs to it is in
-# it; and whether PGXN would take META.json.
+# The Debian package: what belongs to it is in it, and the tour runs in a clean installation and a clean cluster; apt
+# installs it into a Debian system that has nothing of PostgreSQL, and removes it; and whether PGXN would take META.json.
 set -euo pipefail
 export WALLET_SERVER=package WALLET_PG_TREE=package
 # shellcheck source=scripts/env.sh
@@ -15,9 +15,14 @@ status=0
 
 # report NAME COMMAND...
 report() {
-    local name=$1 verdict=ok
+    local name=$1 verdict=ok code
     shift
-    "$@" || verdict=FAILED status=1
+    # Not "$@" || ...: there bash goes on after a command that fails.
+    set +e
+    (set -e; "$@")
+    code=$?
+    set -e
+    if [ "$code" -ne 0 ]; then verdict=FAILED status=1; fi
     printf 'test package_%-32s ... %s %8d ms\n' "$name" "$verdict" 0
 }
 
@@ -62,7 +67,23 @@ runs_the_tour() (
     [ "$broken" = '0|t' ] || { echo "verify: $broken"; exit 1; }
 )
 
+# In this machine's release of Debian, in a copy that is gone afterwards.
+# shellcheck disable=SC2317
+installs_with_apt() {
+    local suite log=$WALLET_ROOT/target/package/install.log
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    "$WALLET_ROOT/scripts/chroot.sh" make "package-$suite" "$suite" || return 1
+    "$WALLET_ROOT/scripts/chroot.sh" run --scratch --bind "$package:/root/wallet.deb" \
+        --bind "$WALLET_ROOT/tests/package/install.sh:/root/install.sh" "package-$suite" \
+        bash /root/install.sh "$PG_MAJOR" >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
+}
+
 report contents has_everything
 report tour runs_the_tour
+if [ "$(id -u)" -eq 0 ]; then
+    report apt installs_with_apt
+else
+    say 'Only root can make a Debian system to install the package into: that is not tested.'
+fi
 report meta python3 "$WALLET_ROOT/tests/package/meta.py" "$WALLET_ROOT/target/package/wallet-$version.zip"
 exit "$status"
