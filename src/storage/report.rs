@@ -59,5 +59,8 @@ fn throw_in_secret(mut data: pg_sys::ErrorData) -> ! {
     data.hide_ctx = true;
     // SAFETY: `data` is fully initialised and its strings are palloc'ed; ReThrowError copies it as
     // it is and jumps to the innermost handler, which every backend has.
-    unsafe { pg_sys::ReThrowError(&mut data) }
+    unsafe { pg_sys::ReThrowError(&mut data) };
+    // It is not declared as what it is since PostgreSQL 18.
+    #[cfg(feature = "pg18")]
+    unreachable!("ReThrowError does not return")
 }
