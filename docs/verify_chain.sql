@@ -5,7 +5,7 @@
 -- One row a lane of the balance. "ok" is true when the lane's entries are numbered from 1 without
 -- gaps, every running total is the sum of the entries up to it, every hash is the SHA-256 of the
 -- previous hash and the entry, and the head that the lane keeps (seq, booked, hash) is its last
--- entry. Otherwise "problem" says what is wrong first, and "at_seq" where.
+-- entry. Entries that archive() has moved are in it. Otherwise "problem" says what is wrong first, and "at_seq" where.
 
 WITH chained AS (
     -- Every entry beside the one before it in its lane.
@@ -13,7 +13,7 @@ WITH chained AS (
            row_number() OVER lane_order AS expected_seq,
            sum(l.amount) OVER lane_order AS expected_balance,
            lag(l.hash) OVER lane_order AS previous_hash
-      FROM wallet.ledger l
+      FROM (TABLE wallet.ledger UNION ALL TABLE wallet.ledger_archive) l
      WHERE l.wallet_id = :'wallet'
     WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
 ), hashed AS (

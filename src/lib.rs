@@ -43,9 +43,14 @@ extension_sql_file!(
     requires = ["wallets"]
 );
 extension_sql_file!(
+    "../sql/schema/archive.sql",
+    name = "archive",
+    requires = ["ledger"]
+);
+extension_sql_file!(
     "../sql/schema/grants.sql",
     name = "grants",
-    requires = ["ledger"]
+    requires = ["archive"]
 );
 extension_sql_file!(
     "../sql/schema/topups.sql",

@@ -4,6 +4,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.allowances', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.thresholds', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.ledger', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.ledger_archive', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.carried_forward', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.unpriced_charges', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.funding_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.grant_lots', '');

@@ -5,6 +5,7 @@ COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; funding 
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges again. Errors: 22023, 42501, WL009, WL003, WL004.';
 COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet whose balance is zero, for good. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_lanes IS 'Cuts the balance into lanes, so that as many transactions can spend from it at once. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.archive IS 'Moves the entries of a wallet that were booked before a time to the archive; whatever reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or notes money that is on its way. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding, once however often it is called. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004.';
 COMMENT ON FUNCTION wallet.fail_funding IS 'Ends a pending funding that no money will come of. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
@@ -65,4 +66,4 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role ma
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.movement_result FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.movement_result, wallet.archive_result FROM PUBLIC;

@@ -109,14 +109,14 @@ AS $$
     WITH noted AS MATERIALIZED (
         SELECT u.entry_id, u.grant_id, u.amount, c.created_at
           FROM wallet.grant_burns u
-          JOIN wallet.ledger c ON c.wallet_id = of_wallet AND c.entry_id = u.entry_id AND c.kind = 'c'
+          JOIN wallet.ledger_all c ON c.wallet_id = of_wallet AND c.entry_id = u.entry_id AND c.kind = 'c'
          WHERE u.wallet_id = of_wallet
     ), debits AS MATERIALIZED (
         SELECT l.entry_id, l.created_at,
                sum(-l.amount) OVER in_order AS upto,
                count(*) OVER () + 1 - row_number() OVER in_order AS from_last
           FROM (SELECT e.entry_id, e.created_at, e.lane, e.seq, e.amount + coalesce(n.amount, 0) AS amount
-                  FROM wallet.ledger e
+                  FROM wallet.ledger_all e
                   LEFT JOIN (SELECT o.entry_id, sum(o.amount) AS amount FROM noted o GROUP BY 1) n USING (entry_id)
                  WHERE e.wallet_id = of_wallet AND e.amount < 0 AND e.kind IN ('c', 'a', 't')) l
          WHERE l.amount < 0

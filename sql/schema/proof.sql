@@ -13,7 +13,7 @@ AS $$
                row_number() OVER lane_order AS expected_seq,
                sum(l.amount) OVER lane_order AS expected_balance,
                lag(l.hash) OVER lane_order AS previous_hash
-          FROM wallet.ledger l
+          FROM wallet.ledger_all l
          WHERE l.wallet_id = verify_chain.wallet
         WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
     ), hashed AS (
@@ -120,8 +120,8 @@ AS $$
                (SELECT sum(s.spent) FROM wallet.allowances s
                  WHERE s.wallet_id = a.wallet_id AND s.allowance_id = a.allowance_id) AS spent,
                (SELECT coalesce(sum(-e.amount), 0)
-                  FROM wallet.ledger e
-                  JOIN wallet.ledger c
+                  FROM wallet.ledger_all e
+                  JOIN wallet.ledger_all c
                     ON c.wallet_id = e.wallet_id
                    AND c.entry_id = CASE e.kind WHEN 'r' THEN e.related_id ELSE e.entry_id END
                  WHERE e.wallet_id = a.wallet_id AND e.kind IN ('c', 'r') AND c.kind = 'c'
@@ -138,6 +138,9 @@ AS $$
            AND (a.window_end IS NULL OR a.window_end > statement_timestamp())
            AND NOT EXISTS (SELECT FROM wallet.reservations r
                             WHERE r.wallet_id = w.wallet_id AND r.settled > 0 AND r.created_at < a.window_start)
+    ), carried AS (
+        SELECT f.lane, f.seq, f.amount, f.hash, max(f.seq) OVER (PARTITION BY f.lane) AS last
+          FROM w JOIN wallet.carried_forward f ON f.wallet_id = w.wallet_id
     ), kept AS (
         SELECT k.key::integer AS lane, (k.value ->> 'seq')::bigint AS seq, k.value ->> 'hash' AS hash
           FROM w, jsonb_each(verify.digest -> 'wallets' -> w.wallet_id) k
@@ -151,7 +154,7 @@ AS $$
                CASE WHEN s.booked <> m.credited - w.credit_limit - w.debt
                     THEN format('the entries add up to %s, the lanes have %s', s.booked, m.credited - w.credit_limit - w.debt) END,
                format('%s', s.booked)
-          FROM w, money m, LATERAL (SELECT coalesce(sum(e.amount), 0) AS booked FROM wallet.ledger e WHERE e.wallet_id = w.wallet_id) s
+          FROM w, money m, LATERAL (SELECT coalesce(sum(e.amount), 0) AS booked FROM wallet.ledger_all e WHERE e.wallet_id = w.wallet_id) s
          UNION ALL
         SELECT 3, 'allowances',
                (SELECT format('allowance %s, lane %s is overdrawn', a.allowance_id, a.lane)
@@ -173,7 +176,7 @@ AS $$
         SELECT 6, 'refunds',
                (SELECT format('charge %s: %s refunded, the ledger has %s', coalesce(r.entry_id, e.related_id), coalesce(r.refunded, 0), coalesce(e.amount, 0))
                   FROM (SELECT r.* FROM w JOIN wallet.refunds r ON r.wallet_id = w.wallet_id) r
-                  FULL JOIN (SELECT l.related_id, sum(l.amount) AS amount FROM w JOIN wallet.ledger l ON l.wallet_id = w.wallet_id
+                  FULL JOIN (SELECT l.related_id, sum(l.amount) AS amount FROM w JOIN wallet.ledger_all l ON l.wallet_id = w.wallet_id
                               WHERE l.kind = 'r' GROUP BY 1) e ON e.related_id = r.entry_id
                  WHERE r.refunded IS DISTINCT FROM e.amount LIMIT 1),
                'each is in the ledger'
@@ -191,11 +194,35 @@ AS $$
                            AND b.lane < 0) a
          WHERE a.remaining <> 0 OR g.remaining <> 0
          UNION ALL
-        SELECT 8, 'digest',
+        -- That the chain goes on from one to the other is the first check's; here, that each entry stands on its
+        -- side of what was carried forward.
+        SELECT 8, 'archive',
+               coalesce(
+                   CASE WHEN NOT w.archived THEN 'the wallet does not say that it has one: keys would be used again' END,
+                   (SELECT CASE WHEN a.entry_id IS NULL THEN format('lane %s: entry %s was carried forward and is not there', c.lane, c.seq)
+                                ELSE format('lane %s: what was carried forward is not entry %s', c.lane, c.seq) END
+                      FROM carried c
+                      LEFT JOIN wallet.ledger_archive a ON a.wallet_id = w.wallet_id AND a.lane = c.lane AND a.seq = c.seq
+                     WHERE (a.hash, a.lane_balance) IS DISTINCT FROM (c.hash, c.amount)
+                     ORDER BY c.lane, c.seq LIMIT 1),
+                   (SELECT format('lane %s: entry %s is there and was not carried forward', a.lane, a.seq)
+                      FROM wallet.ledger_archive a LEFT JOIN carried c ON c.lane = a.lane AND c.seq = c.last
+                     WHERE a.wallet_id = w.wallet_id AND a.seq > coalesce(c.seq, 0)
+                     ORDER BY a.lane, a.seq LIMIT 1),
+                   (SELECT format('lane %s: entry %s was carried forward and stands in the ledger', l.lane, l.seq)
+                      FROM wallet.ledger l JOIN carried c ON c.lane = l.lane AND c.seq = c.last
+                     WHERE l.wallet_id = w.wallet_id AND l.seq <= c.seq
+                     ORDER BY l.lane, l.seq LIMIT 1)),
+               (SELECT format('%s entries, %s carried forward', sum(c.seq), sum(c.amount)) FROM carried c WHERE c.seq = c.last)
+          FROM w
+         WHERE w.archived OR EXISTS (SELECT FROM carried)
+            OR EXISTS (SELECT FROM wallet.ledger_archive a WHERE a.wallet_id = w.wallet_id)
+         UNION ALL
+        SELECT 9, 'digest',
                (SELECT CASE WHEN l.entry_id IS NULL THEN format('lane %s ended at entry %s, which is gone', k.lane, k.seq)
                             ELSE format('lane %s, entry %s is not what it was', k.lane, k.seq) END
                   FROM w, kept k
-                  LEFT JOIN wallet.ledger l ON l.wallet_id = verify.wallet AND l.lane = k.lane AND l.seq = k.seq
+                  LEFT JOIN wallet.ledger_all l ON l.wallet_id = verify.wallet AND l.lane = k.lane AND l.seq = k.seq
                  WHERE k.seq > 0 AND encode(l.hash, 'hex') IS DISTINCT FROM k.hash
                  ORDER BY k.lane LIMIT 1),
                (SELECT format('%s lanes as they were at %s', count(*), verify.digest ->> 'at') FROM kept)

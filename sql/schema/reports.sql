@@ -183,7 +183,7 @@ AS $$
          CROSS JOIN LATERAL wallet.booked_ids(w.wallet_id, w.first, w.last) r
          -- OFFSET 0 has each range looked up by its ids.
          CROSS JOIN LATERAL (
-               SELECT l.* FROM wallet.ledger l
+               SELECT l.* FROM wallet.ledger_all l
                 WHERE l.wallet_id = w.wallet_id AND l.entry_id BETWEEN r.first_id AND r.last_id
                   AND l.created_at >= w.first AND l.created_at < w.last
                OFFSET 0) l
@@ -198,7 +198,10 @@ AS $$
          GROUP BY (l.created_at AT TIME ZONE w.time_zone)::date, coalesce(l.model, l.service, 'usage')
          UNION ALL
         SELECT e.created_at, e.kind, concat_ws(', ', e.contra, e.reference, e.reason), e.amount
-          FROM booked l JOIN wallet.entries e ON e.wallet = l.wallet_id AND e.entry_id = l.entry_id
+          FROM booked l
+         CROSS JOIN LATERAL (
+               SELECT e.* FROM wallet.entries e WHERE e.wallet = l.wallet_id AND e.entry_id = l.entry_id
+               OFFSET 0) e
          WHERE l.kind <> 'c'
     ), lines AS (
         SELECT 0 AS part, w.first AS at, 'opening' AS kind, 'opening balance' AS description, NULL::numeric AS amount,
@@ -470,7 +473,7 @@ SELECT NULL::text AS "AvailabilityZone",
        l.team AS "SubAccountName",
        coalesce(l.tags, '{}') || jsonb_strip_nulls(jsonb_build_object('user_id', l.user_id)) AS "Tags",
        l.entry_id AS "x_EntryId"
-  FROM wallet.ledger l
+  FROM wallet.ledger_all l
   JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
   JOIN wallet.entries e ON e.wallet = l.wallet_id AND e.entry_id = l.entry_id
   LEFT JOIN wallet.usage_entries u ON u.wallet = l.wallet_id AND u.entry_id = l.entry_id

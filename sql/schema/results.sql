@@ -89,3 +89,15 @@ CREATE TYPE wallet.movement_result AS (
 );
 COMMENT ON TYPE wallet.movement_result IS 'What refund(), adjust() and transfer() return.';
 COMMENT ON COLUMN wallet.movement_result.amount IS 'Signed: money in is positive.';
+
+CREATE TYPE wallet.archive_result AS (
+    archived          bigint,
+    carried_forward   numeric,
+    complete          boolean,
+    replayed          boolean
+);
+COMMENT ON TYPE wallet.archive_result IS 'What archive() returns.';
+COMMENT ON COLUMN wallet.archive_result.archived IS 'How many entries the call moved.';
+COMMENT ON COLUMN wallet.archive_result.carried_forward IS 'The sum of all entries of the wallet that stand in the archive.';
+COMMENT ON COLUMN wallet.archive_result.complete IS 'True when nothing is left that could be moved; false when max_entries left some.';
+COMMENT ON COLUMN wallet.archive_result.replayed IS 'True when an earlier call with the idempotency key moved them: this call moved nothing.';

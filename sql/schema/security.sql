@@ -65,3 +65,12 @@ CREATE POLICY granted_wallets ON wallet.reservations FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 CREATE POLICY granted_wallets ON wallet.refunds FOR SELECT
     USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+
+ALTER TABLE wallet.ledger_archive ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.ledger_archive FORCE ROW LEVEL SECURITY;
+ALTER TABLE wallet.carried_forward ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.carried_forward FORCE ROW LEVEL SECURITY;
+CREATE POLICY granted_wallets ON wallet.ledger_archive FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
+CREATE POLICY granted_wallets ON wallet.carried_forward FOR SELECT
+    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));

@@ -7,8 +7,36 @@ CREATE FUNCTION wallet.refuse_change() RETURNS trigger
 CREATE FUNCTION wallet.announce_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, wallet, pg_temp
     AS 'MODULE_PATHNAME', 'announce_change_wrapper';
+-- What archive() takes out of the ledger must stand in the archive, to the last bit, and where everybody looks for
+-- it: behind what was carried forward, of a wallet that is known to have an archive. Of a statement's rows at once.
+CREATE FUNCTION wallet.refuse_loss() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    lost uuid;
+BEGIN
+    SELECT g.entry_id INTO lost
+      FROM gone g
+      LEFT JOIN wallet.ledger_archive a ON a.wallet_id = g.wallet_id AND a.entry_id = g.entry_id
+      LEFT JOIN wallet.wallets w ON w.wallet_id = g.wallet_id
+      LEFT JOIN (SELECT c.wallet_id, c.lane, max(c.seq) AS seq FROM wallet.carried_forward c GROUP BY 1, 2) c
+        ON c.wallet_id = g.wallet_id AND c.lane = g.lane
+     WHERE a.entry_id IS NULL OR g *<> a OR w.archived IS NOT TRUE OR c.seq IS NULL OR c.seq < g.seq
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'WL010',
+            MESSAGE = 'ledger entries cannot be changed or deleted',
+            DETAIL = format('The entry is %s.', lost),
+            HINT = 'Book a correction: a new entry that takes back what the old one did. archive() moves old entries out of the ledger.',
+            SCHEMA = 'wallet', TABLE = 'ledger', CONSTRAINT = 'ledger_is_immutable';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION wallet.refuse_loss IS 'Trigger: refuses to delete an entry of the ledger that does not stand in the archive as it was.';
 COMMENT ON FUNCTION wallet.refuse_overdraft IS 'Trigger: refuses an allowance that would be overdrawn, whoever writes it.';
-COMMENT ON FUNCTION wallet.refuse_change IS 'Trigger: refuses every change of the ledger.';
+COMMENT ON FUNCTION wallet.refuse_change IS 'Trigger: refuses every change of the ledger, its archive and the audit trail.';
 COMMENT ON FUNCTION wallet.announce_change IS 'Trigger: has every backend drop what it cached of the table.';
 
 -- Rules at the table, for any path and any role that can write. They only validate or refuse: a
@@ -25,13 +53,34 @@ COMMENT ON TRIGGER refuse_overdraft_on_insert ON wallet.allowances IS 'WL001 for
 COMMENT ON TRIGGER refuse_overdraft_on_update ON wallet.allowances IS 'WL001 for a balance, WL002 for a limit; costs nothing where nothing is violated.';
 
 CREATE TRIGGER refuse_change
-    BEFORE UPDATE OR DELETE ON wallet.ledger
+    BEFORE UPDATE ON wallet.ledger
     FOR EACH ROW EXECUTE FUNCTION wallet.refuse_change();
+CREATE TRIGGER refuse_loss
+    AFTER DELETE ON wallet.ledger REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_loss();
 CREATE TRIGGER refuse_truncate
     BEFORE TRUNCATE ON wallet.ledger
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
-COMMENT ON TRIGGER refuse_change ON wallet.ledger IS 'WL010: entries are never updated and never deleted.';
+COMMENT ON TRIGGER refuse_change ON wallet.ledger IS 'WL010: entries are never updated.';
+COMMENT ON TRIGGER refuse_loss ON wallet.ledger IS 'WL010: entries are never deleted; archive() moves them.';
 COMMENT ON TRIGGER refuse_truncate ON wallet.ledger IS 'WL010: entries are never updated and never deleted.';
+
+CREATE TRIGGER refuse_change
+    BEFORE UPDATE OR DELETE ON wallet.ledger_archive
+    FOR EACH ROW EXECUTE FUNCTION wallet.refuse_change();
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON wallet.ledger_archive
+    FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+CREATE TRIGGER refuse_change
+    BEFORE UPDATE OR DELETE ON wallet.carried_forward
+    FOR EACH ROW EXECUTE FUNCTION wallet.refuse_change();
+CREATE TRIGGER refuse_truncate
+    BEFORE TRUNCATE ON wallet.carried_forward
+    FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+COMMENT ON TRIGGER refuse_change ON wallet.ledger_archive IS 'WL010: entries are never updated and never deleted.';
+COMMENT ON TRIGGER refuse_truncate ON wallet.ledger_archive IS 'WL010: entries are never updated and never deleted.';
+COMMENT ON TRIGGER refuse_change ON wallet.carried_forward IS 'WL010: what was carried forward is never updated and never deleted.';
+COMMENT ON TRIGGER refuse_truncate ON wallet.carried_forward IS 'WL010: what was carried forward is never updated and never deleted.';
 
 CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.prices

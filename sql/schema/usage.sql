@@ -88,10 +88,10 @@ BEGIN
             WITH rolled AS MATERIALIZED (
                 SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
             )
-            SELECT (SELECT count(*) FROM wallet.ledger l LEFT JOIN rolled r ON r.lane = l.lane
+            SELECT (SELECT count(*) FROM wallet.ledger_all l LEFT JOIN rolled r ON r.lane = l.lane
                      WHERE l.wallet_id = $1 AND l.entry_id >= $2 AND l.seq > coalesce(r.seq, 0))
                  + (SELECT count(*) FROM wallet.funding_requests f
-                      JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+                      JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
                       LEFT JOIN rolled r ON r.lane = l.lane
                      WHERE f.wallet_id = $1 AND f.entry_id < $2 AND l.seq > coalesce(r.seq, 0))
                  = (SELECT sum(a.seq - coalesce(r.seq, 0)) FROM wallet.allowances a LEFT JOIN rolled r ON r.lane = a.lane
@@ -163,7 +163,7 @@ SELECT l.wallet_id AS wallet,
        END AS attributes,
        l.lane::integer AS lane,
        l.seq
-  FROM wallet.ledger l
+  FROM wallet.ledger_all l
  WHERE l.kind IN ('c', 'r');
 COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
 COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
@@ -256,14 +256,14 @@ BEGIN
                            FROM (SELECT * FROM wallet.rollup_chunks c
                                   WHERE $4 AND c.wallet_id = $1 AND c.first_at < $2 AND c.last_at >= $2) c
                           CROSS JOIN LATERAL (
-                                SELECT l.amount FROM wallet.ledger l
+                                SELECT l.amount FROM wallet.ledger_all l
                                  WHERE l.wallet_id = $1 AND l.entry_id BETWEEN c.first_id AND c.last_id
                                    AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq AND l.created_at < $2
                                 OFFSET 0) l), 0)
-             + coalesce((SELECT sum(l.amount) FROM wallet.ledger l LEFT JOIN rolled r ON r.lane = l.lane
+             + coalesce((SELECT sum(l.amount) FROM wallet.ledger_all l LEFT JOIN rolled r ON r.lane = l.lane
                           WHERE l.wallet_id = $1 AND l.entry_id >= $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
              + coalesce((SELECT sum(l.amount) FROM wallet.funding_requests f
-                           JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+                           JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
                            LEFT JOIN rolled r ON r.lane = l.lane
                           WHERE f.wallet_id = $1 AND f.entry_id < $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
         $sum$ INTO total USING wallet, at, floor_id, is_rolled;

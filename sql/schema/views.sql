@@ -93,7 +93,7 @@ SELECT l.wallet_id AS wallet,
        l.related_id,
        CASE WHEN l.kind IN ('f', 'b') THEN l.usage END AS original,
        l.key_id
-  FROM wallet.ledger l;
+  FROM wallet.ledger_all l;
 COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
@@ -117,7 +117,7 @@ SELECT l.wallet_id AS wallet,
        l.service_tier,
        l.tags
   FROM wallet.unpriced_charges u
-  JOIN wallet.ledger l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
+  JOIN wallet.ledger_all l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
  WHERE u.priced_id IS NULL;
 COMMENT ON VIEW wallet.unpriced IS 'Charges that were booked at zero because their model had no price, until price_unpriced() books what they cost.';
 

@@ -19,7 +19,8 @@ CREATE TABLE wallet.wallets (
     attention              bigint NOT NULL DEFAULT 0,
     grants_due             timestamptz,
     guarded                boolean NOT NULL DEFAULT false,
-    scoped                 boolean NOT NULL DEFAULT false
+    scoped                 boolean NOT NULL DEFAULT false,
+    archived               boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
@@ -29,6 +30,7 @@ COMMENT ON COLUMN wallet.wallets.attention IS 'Counts fundings that could not lo
 COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is granted again; infinity: never; NULL: the wallet has none but plain fundings. The first call after it does what is due.';
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';
 COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether it has money that only some models or services may use; a charge looks at that only then.';
+COMMENT ON COLUMN wallet.wallets.archived IS 'Whether entries of it stand in the archive; a charge looks for its key there only then.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
 
 -- The one mechanism behind balance and limits: a bounded counter in lanes.

@@ -81,7 +81,7 @@ statement!(
     "SELECT EXISTS (
         SELECT FROM (
             SELECT $2 - sum(amount) OVER (ORDER BY entry_id DESC ROWS UNBOUNDED PRECEDING) AS before
-              FROM wallet.ledger
+              FROM wallet.ledger_all
              WHERE wallet_id = $1) l
          WHERE l.before >= $3)"
 );

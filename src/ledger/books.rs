@@ -151,7 +151,7 @@ impl<'a> Books<'a> {
         lane.booked = booked;
         lane.seq = link.seq;
         lane.hash = Some(link.hash);
-        if !store::append(entry, &link)? {
+        if !store::append(entry, &link, self.rules.archived)? {
             return Err(changed_underneath(self.wallet));
         }
         Ok(balance)

@@ -38,8 +38,15 @@ pub fn change<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> R
     let changed = change(clock::now())?;
     NOTE_GUARD.run(&[Value::Text(wallet)])?;
     // Charges that know the old rules see another epoch on their lane and read them again.
-    TOUCH_EPOCH.run(&[Value::Text(wallet), Value::Int8(rules::new_epoch())])?;
+    move_epoch(wallet)?;
     Ok(changed)
+}
+
+/// Gives all lanes, which the caller has locked, another version of the rules.
+pub fn move_epoch(wallet: &str) -> Result<()> {
+    TOUCH_EPOCH
+        .run(&[Value::Text(wallet), Value::Int8(rules::new_epoch())])
+        .map(drop)
 }
 
 /// The same for a call that answers nothing: once however often it is called with its key.

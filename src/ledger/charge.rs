@@ -326,7 +326,7 @@ impl<'a> Job<'a> {
         let known = || Ok(replay::by_key(wallet, self.request.key, Call::Charge)?.is_some());
         let taken = match taking::take(wallet, &self.applied, Part::Spent, &places, known)? {
             Outcome::Taken(warnings) => {
-                if store::append(&entry, &link)? {
+                if store::append(&entry, &link, self.rules.archived)? {
                     self.list_if_unpriced(&entry)?;
                     warning::announce(wallet, &warnings)?;
                     return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
@@ -384,7 +384,7 @@ impl<'a> Job<'a> {
         // The paying lane may be overdrawn for a moment: the re-cut makes up for it.
         let crossings = whole.settle(before, cut)?;
         whole.write()?;
-        if !store::append(&entry, &link)? {
+        if !store::append(&entry, &link, rules.archived)? {
             return Err(changed_underneath(wallet));
         }
         job.list_if_unpriced(&entry)?;

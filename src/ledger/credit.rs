@@ -79,7 +79,7 @@ fn balance_after(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
 }
 
 /// Books the entry at the end of the lane's chain and raises what the lane may spend.
-fn book(credit: &Credit<'_>, lane: &mut Lane, balance: Amount) -> Result<()> {
+fn book(credit: &Credit<'_>, rules: &Rules, lane: &mut Lane, balance: Amount) -> Result<()> {
     let entry = credit.entry;
     let booked = lane.booked.plus(entry.amount).map_err(range)?;
     let link = link(entry, lane, booked, balance);
@@ -88,7 +88,7 @@ fn book(credit: &Credit<'_>, lane: &mut Lane, balance: Amount) -> Result<()> {
     lane.seq = link.seq;
     lane.hash = Some(link.hash);
     // Credits of the wallet queue on its row, where the key was looked up.
-    if !store::append(entry, &link)? {
+    if !store::append(entry, &link, rules.archived)? {
         return Err(changed_underneath(entry.wallet));
     }
     Ok(())
@@ -105,7 +105,7 @@ fn write(wallet: &str, lane: &Lane) -> Result<()> {
 /// All thresholds are armed: any lane will do, and nothing can cross.
 fn into_lane(credit: &Credit<'_>, rules: &Rules, mut lane: Lane) -> Result<Amount> {
     let balance = balance_after(credit, rules)?;
-    book(credit, &mut lane, balance)?;
+    book(credit, rules, &mut lane, balance)?;
     write(credit.entry.wallet, &lane)?;
     Ok(balance)
 }
@@ -119,7 +119,7 @@ fn into_all(credit: &Credit<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Amou
         .balance(limit)?
         .plus(credit.spendable)
         .map_err(range)?;
-    book(credit, whole.booking_lane(rules.lanes)?, balance)?;
+    book(credit, rules, whole.booking_lane(rules.lanes)?, balance)?;
     let crossings = whole.settle(before, rules.cut())?;
     whole.write()?;
     outbox::emit(credit.entry.wallet, &crossings)?;
@@ -145,7 +145,7 @@ fn into_some(
         .iter_mut()
         .find(|lane| active(rules.lanes).contains(&lane.lane))
         .ok_or_else(|| changed_underneath(wallet))?;
-    book(credit, payee, balance)?;
+    book(credit, rules, payee, balance)?;
 
     // Busy lanes never go below their watermarks without all lanes' locks, and those are fixed
     // while we hold one: the sum of the watermarks plus our slack is certain to be there.
@@ -241,7 +241,7 @@ fn into_spare(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
         }
     };
     let mut lane = store::read_lane(wallet, number)?.ok_or_else(|| changed_underneath(wallet))?;
-    book(credit, &mut lane, balance)?;
+    book(credit, rules, &mut lane, balance)?;
     write(wallet, &lane)?;
     ask_for_attention(wallet)?;
     Ok(balance)

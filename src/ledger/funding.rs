@@ -51,7 +51,7 @@ macro_rules! request_query {
                     coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata,
                     f.expires_at, f.priority, f.promotional, f.scope
                FROM wallet.funding_requests f
-               LEFT JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+               LEFT JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
               WHERE f.wallet_id = $1 AND ",
             $condition
         )

@@ -119,7 +119,7 @@ statement!(
     [TEXTOID, UUIDOID],
     "SELECT g.status, g.ended_id, l.amount, coalesce(l.balance, l.lane_balance)
        FROM wallet.grant_lots g
-       LEFT JOIN wallet.ledger l ON l.wallet_id = g.wallet_id AND l.entry_id = g.ended_id
+       LEFT JOIN wallet.ledger_all l ON l.wallet_id = g.wallet_id AND l.entry_id = g.ended_id
       WHERE g.wallet_id = $1 AND g.grant_id = $2"
 );
 
@@ -132,17 +132,17 @@ statement!(
     "WITH noted AS MATERIALIZED (
         SELECT u.entry_id, u.grant_id, u.amount, c.created_at, c.lane, c.seq
           FROM wallet.grant_burns u
-          JOIN wallet.ledger c ON c.wallet_id = $1 AND c.entry_id = u.entry_id AND c.kind = 'c'
+          JOIN wallet.ledger_all c ON c.wallet_id = $1 AND c.entry_id = u.entry_id AND c.kind = 'c'
          WHERE u.wallet_id = $1
      ), debit AS MATERIALIZED (
         SELECT -c.amount - (SELECT coalesce(sum(n.amount), 0) FROM noted n WHERE n.entry_id = $2) AS amount,
                (SELECT sum(-l.amount)
-                  FROM wallet.ledger l
+                  FROM wallet.ledger_all l
                  WHERE l.wallet_id = $1 AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
                    AND (l.created_at, l.lane, l.seq) <= (c.created_at, c.lane, c.seq))
                - (SELECT coalesce(sum(n.amount), 0) FROM noted n
                    WHERE (n.created_at, n.lane, n.seq) <= (c.created_at, c.lane, c.seq)) AS upto
-          FROM wallet.ledger c
+          FROM wallet.ledger_all c
          WHERE c.wallet_id = $1 AND c.entry_id = $2 AND c.amount < 0
      ), burns AS MATERIALIZED (
         SELECT u.grant_id, u.amount, sum(u.amount) OVER (ORDER BY u.burn_id) AS upto
@@ -429,7 +429,7 @@ impl<'a> Ledge<'a> {
         lane.seq = link.seq;
         lane.hash = Some(link.hash);
         debug_assert!(active(self.rules.lanes).contains(&link.lane));
-        if !store::append(entry, &link)? {
+        if !store::append(entry, &link, self.rules.archived)? {
             return Err(changed_underneath(self.wallet));
         }
         Ok(balance)

@@ -18,7 +18,7 @@ use crate::storage::{clock, store};
 statement!(
     ENTRY,
     [TEXTOID, UUIDOID],
-    "SELECT amount, model, lines, user_id, usage, team, service, key_id, tags FROM wallet.ledger
+    "SELECT amount, model, lines, user_id, usage, team, service, key_id, tags FROM wallet.ledger_all
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 

@@ -38,8 +38,8 @@ statement!(
                         WHEN $6 = 'requests' THEN coalesce(m.quantity, 1)
                         ELSE coalesce(m.quantity, 0)
                     END AS need
-               FROM wallet.ledger l
-               JOIN wallet.ledger c
+               FROM wallet.ledger_all l
+               JOIN wallet.ledger_all c
                  ON c.wallet_id = l.wallet_id
                 AND c.entry_id = CASE l.kind WHEN 'r' THEN l.related_id ELSE l.entry_id END
                 AND c.kind = 'c'

@@ -1,6 +1,8 @@
 //! Wallets, money in, charges, the ledger and its chain.
 
 pub mod api;
+pub mod archive;
+pub mod archive_api;
 pub mod batch;
 pub mod batch_api;
 pub mod books;

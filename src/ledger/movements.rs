@@ -23,7 +23,7 @@ statement!(
     [TEXTOID, UUIDOID],
     "SELECT l.kind::text, l.amount, l.created_at, l.key_id, l.user_id, l.team, l.model, l.service,
             l.tags, l.provider, l.region, l.service_tier, coalesce(r.refunded, 0), l.event_at
-       FROM wallet.ledger l
+       FROM wallet.ledger_all l
        LEFT JOIN wallet.refunds r ON r.wallet_id = l.wallet_id AND r.entry_id = l.entry_id
       WHERE l.wallet_id = $1 AND l.entry_id = $2"
 );

@@ -16,7 +16,7 @@ statement!(
     [TEXTOID, TEXTOID, CHAROID],
     "SELECT entry_id, fingerprint, amount, coalesce(balance, lane_balance), model, lines,
             user_id, team, service, region, service_tier, tags, event_at
-       FROM wallet.ledger
+       FROM wallet.ledger_all
       WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
 );
 

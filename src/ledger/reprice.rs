@@ -19,12 +19,12 @@ statement!(
         "SELECT l.entry_id,
                 -(l.amount + coalesce((SELECT p.amount
                                          FROM wallet.unpriced_charges u
-                                         JOIN wallet.ledger p
+                                         JOIN wallet.ledger_all p
                                            ON p.wallet_id = u.wallet_id AND p.entry_id = u.priced_id
                                         WHERE u.wallet_id = l.wallet_id
                                           AND u.entry_id = l.entry_id), 0)), ",
         past_usage_columns!(),
-        " FROM wallet.ledger l
+        " FROM wallet.ledger_all l
          WHERE l.wallet_id = $1 AND l.kind = 'c' AND l.call <> 'p' AND l.lines IS NOT NULL
            AND l.model IS NOT NULL
            AND ($2 IS NULL OR coalesce(l.event_at, l.created_at) >= $2)

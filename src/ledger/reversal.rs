@@ -36,7 +36,7 @@ statement!(
     REVERSAL,
     [TEXTOID, UUIDOID],
     "SELECT l.amount, coalesce(l.balance, l.lane_balance), w.debt
-       FROM wallet.ledger l
+       FROM wallet.ledger_all l
        JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
       WHERE l.wallet_id = $1 AND l.entry_id = $2"
 );

@@ -79,6 +79,8 @@ pub struct Rules {
     pub grants_due: Option<Timestamp>,
     /// Whether it has money that only some charges may use: then every call looks at all lanes.
     pub scoped: bool,
+    /// Whether entries of it stand in the archive: then keys are looked up there too.
+    pub archived: bool,
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
     /// Who may spend; nothing for a wallet that has no rule on it.
@@ -250,6 +252,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         members_only,
         guarded,
         scoped,
+        archived,
     } = rows.wallet;
     Ok(Rules {
         currency,
@@ -265,6 +268,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         attended: rows.attended,
         grants_due,
         scoped,
+        archived,
         limits: rows
             .limits
             .into_iter()

@@ -68,38 +68,44 @@ fn refuse_overdraft<'a>(
         .raise()
 }
 
-/// Refuses every change of the ledger, and of the audit trail.
+/// Refuses every change of the ledger, of its archive, and of the audit trail.
 #[pg_trigger(sql = false)]
 fn refuse_change<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
-    let of_ledger = trigger.table_name().is_ok_and(|name| name == "ledger");
+    let table = trigger.table_name().unwrap_or_default();
     let row = trigger.old();
     let id = |name| column::<pgrx::Uuid>(&row, name).map(|id| uuid_text(*id.as_bytes()));
-    let error = if of_ledger {
-        let what = match id("entry_id") {
-            Some(id) => format!("The entry is {id}."),
-            None => "The statement would remove all entries.".to_owned(),
-        };
-        Error::new(
-            Code::ImmutableLedger,
-            "ledger entries cannot be changed or deleted",
-        )
-        .detail(what)
-        .hint("Book a correction: a new entry that takes back what the old one did.")
-        .rule("ledger", "ledger_is_immutable")
-    } else {
-        let what = match id("audit_id") {
-            Some(id) => format!("The row is {id}."),
-            None => "The statement would remove the whole trail.".to_owned(),
-        };
-        Error::new(
-            Code::ImmutableLedger,
-            "the audit trail cannot be changed or deleted",
-        )
-        .detail(what)
-        .hint("Change the rule itself again: that is written down as well.")
-        .rule("audit_log", "audit_is_immutable")
+    let immutable = |what| Error::new(Code::ImmutableLedger, what);
+    let error = match table.as_str() {
+        "ledger" | "ledger_archive" => immutable("ledger entries cannot be changed or deleted")
+            .detail(match id("entry_id") {
+                Some(id) => format!("The entry is {id}."),
+                None => "The statement would remove all entries.".to_owned(),
+            })
+            .hint("Book a correction: a new entry that takes back what the old one did.")
+            .rule(
+                if table == "ledger" {
+                    "ledger"
+                } else {
+                    "ledger_archive"
+                },
+                "ledger_is_immutable",
+            ),
+        "carried_forward" => immutable("what was carried forward cannot be changed or deleted")
+            .detail(match id("archive_id") {
+                Some(id) => format!("The archive is {id}."),
+                None => "The statement would remove all that was carried forward.".to_owned(),
+            })
+            .hint("The chain of the ledger goes on from it: verify() needs it as it is.")
+            .rule("carried_forward", "ledger_is_immutable"),
+        _ => immutable("the audit trail cannot be changed or deleted")
+            .detail(match id("audit_id") {
+                Some(id) => format!("The row is {id}."),
+                None => "The statement would remove the whole trail.".to_owned(),
+            })
+            .hint("Change the rule itself again: that is written down as well.")
+            .rule("audit_log", "audit_is_immutable"),
     };
     error.raise()
 }

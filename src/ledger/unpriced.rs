@@ -36,7 +36,7 @@ statement!(
         "SELECT l.entry_id, l.user_id, l.team, l.service, l.tags, ",
         past_usage_columns!(),
         " FROM wallet.unpriced_charges u
-          JOIN wallet.ledger l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
+          JOIN wallet.ledger_all l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
          WHERE u.wallet_id = $1 AND u.priced_id IS NULL
            AND ($2 IS NULL OR coalesce(l.event_at, l.created_at) >= $2)
            AND ($3 IS NULL OR coalesce(l.event_at, l.created_at) < $3)

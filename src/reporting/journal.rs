@@ -25,10 +25,10 @@ statement!(
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "SELECT w.currency,
             to_char(timezone(w.time_zone, $2), 'YYYY-MM-DD'),
-            (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger l
+            (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger_all l
               WHERE l.wallet_id = $1 AND l.created_at < $2),
             CASE WHEN $3 IS NULL THEN (SELECT b.balance - b.debt FROM wallet.balances b WHERE b.wallet = $1)
-                 ELSE (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger l
+                 ELSE (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger_all l
                         WHERE l.wallet_id = $1 AND l.created_at < $3)
             END,
             to_char(timezone(w.time_zone, coalesce($3, statement_timestamp())), 'YYYY-MM-DD'),

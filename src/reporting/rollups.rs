@@ -81,14 +81,14 @@ statement!(
      ), found AS MATERIALIZED (
          SELECT l.entry_id, l.lane, l.seq, l.amount, l.created_at, coalesce(r.seq, 0) AS rolled
            FROM wallet w
-           JOIN wallet.ledger l ON l.wallet_id = w.wallet_id AND l.entry_id >= w.floor_id
+           JOIN wallet.ledger_all l ON l.wallet_id = w.wallet_id AND l.entry_id >= w.floor_id
            LEFT JOIN rolled r ON r.lane = l.lane
           WHERE l.seq > coalesce(r.seq, 0)
           UNION ALL
          SELECT l.entry_id, l.lane, l.seq, l.amount, l.created_at, coalesce(r.seq, 0)
            FROM wallet w
            JOIN wallet.funding_requests f ON f.wallet_id = w.wallet_id AND f.entry_id < w.floor_id
-           JOIN wallet.ledger l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+           JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
            LEFT JOIN rolled r ON r.lane = l.lane
           WHERE l.seq > coalesce(r.seq, 0)
      ), judged AS (

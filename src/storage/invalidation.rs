@@ -19,7 +19,7 @@ thread_local! {
     /// Transaction in which something was cached under a snapshot older than the newest commit.
     static OLD_SNAPSHOT: Cell<Option<u32>> = const { Cell::new(None) };
     /// Relations whose changes count; empty until the first look.
-    static WATCHED: Cell<Option<[pg_sys::Oid; 8]>> = const { Cell::new(None) };
+    static WATCHED: Cell<Option<[pg_sys::Oid; 9]>> = const { Cell::new(None) };
 }
 
 /// Registers the callback; called once, when the library is loaded.
@@ -87,7 +87,7 @@ pub fn note_caching() {
 }
 
 /// The relations whose changes the caches must hear of.
-fn relations() -> [pg_sys::Oid; 8] {
+fn relations() -> [pg_sys::Oid; 9] {
     // SAFETY: catalog look-ups by name that answer InvalidOid when there is none.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
@@ -100,6 +100,7 @@ fn relations() -> [pg_sys::Oid; 8] {
             c"markups",
             c"usage_mappings",
             c"reservations",
+            c"ledger_archive",
         ]
         .map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
     }

@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 /// Keeps the locks apart from the application's advisory locks, which have 1 or 2 here ("WA").
 const CLASS: u16 = 0x5741;
 
+/// Not a lane, of which none has that number: calls of `archive` queue there.
+pub const ARCHIVE: i16 = -2;
+
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {

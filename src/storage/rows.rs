@@ -165,6 +165,8 @@ pub struct WalletRow {
     pub guarded: bool,
     /// Whether it has money that only some charges may use.
     pub scoped: bool,
+    /// Whether entries of it stand in the archive.
+    pub archived: bool,
 }
 
 impl WalletRow {

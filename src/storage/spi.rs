@@ -226,12 +226,24 @@ statement!(
     "SELECT FROM wallet.ledger WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
 );
 
-/// Which of the keys have made an entry that is committed or this transaction's own.
-pub fn taken_keys(wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+statement!(
+    HAS_ARCHIVED_KEY,
+    [TEXTOID, TEXTOID, CHAROID],
+    "SELECT FROM wallet.ledger_archive WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
+);
+
+/// Which of the keys have made an entry that is committed or this transaction's own, and stands in the
+/// ledger or in its archive.
+pub fn taken_keys(in_archive: bool, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+    let has_key = if in_archive {
+        &HAS_ARCHIVED_KEY
+    } else {
+        &HAS_KEY
+    };
     let mut taken = Vec::new();
     for (place, key) in keys.iter().enumerate() {
         let call = Value::Char(call as u8);
-        if !HAS_KEY
+        if !has_key
             .run(&[Value::Text(wallet), Value::Text(key), call])?
             .is_empty()
         {
@@ -249,7 +261,7 @@ statement!(
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
             w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
-            r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped
+            r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped, w.archived
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -298,6 +310,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             members_only: rows.need(0, 24)?,
             guarded: rows.need(0, 25)?,
             scoped: rows.need(0, 26)?,
+            archived: rows.need(0, 27)?,
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,

@@ -152,8 +152,19 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
 }
 
 /// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
-/// using the same key.
-pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
+/// using the same key. `archived` is what the rules say that hold while the entry's lane is locked: none of the
+/// wallet's entries can go to the archive before this transaction has ended.
+pub fn append(entry: &Entry<'_>, link: &Link, archived: bool) -> Result<bool> {
+    if archived
+        && let Some(key) = entry.key
+        && !keys_in(Which::Archive, entry.wallet, &[key], entry.call)?.is_empty()
+    {
+        return Ok(false);
+    }
+    append_to_ledger(entry, link)
+}
+
+fn append_to_ledger(entry: &Entry<'_>, link: &Link) -> Result<bool> {
     match direct(Which::Ledger, Access::Write) {
         Some(table) => ledger::append(&table, entry, link),
         None => spi::append(entry, link),
@@ -193,10 +204,19 @@ pub fn write_hold(
 }
 
 /// Which of the keys have made an entry that is committed or this transaction's own, by place.
-pub fn taken_keys(wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
-    match direct(Which::Ledger, Access::Read) {
-        Some(table) => ledger::taken_keys(&table, wallet, keys, call),
-        None => spi::taken_keys(wallet, keys, call),
+pub fn taken_keys(wallet: &str, keys: &[&str], call: Call, archived: bool) -> Result<Vec<usize>> {
+    // In this order: what is not in the ledger any more stands in the archive by then.
+    let mut taken = keys_in(Which::Ledger, wallet, keys, call)?;
+    if archived {
+        taken.extend(keys_in(Which::Archive, wallet, keys, call)?);
+    }
+    Ok(taken)
+}
+
+fn keys_in(which: Which, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+    match direct(which, Access::Read) {
+        Some(table) => ledger::taken_keys(&table, which, wallet, keys, call),
+        None => spi::taken_keys(which == Which::Archive, wallet, keys, call),
     }
 }
 
@@ -209,14 +229,26 @@ pub fn appends_directly() -> bool {
 /// using a key of theirs, because the lane is the wallet's only one and was written before. False
 /// when one of the keys is taken: then nothing was written where `alone` was said and entries are
 /// written directly, else some, and the caller undoes it.
-pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool) -> Result<bool> {
+pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool, archived: bool) -> Result<bool> {
+    if archived && any_archived(entries)? {
+        return Ok(false);
+    }
     if let (true, Some(table)) = (alone, direct(Which::Ledger, Access::Write)) {
         return Ok(ledger::append_free(&table, entries));
     }
     for (entry, link) in entries {
-        if !append(entry, link)? {
+        if !append_to_ledger(entry, link)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether the key of one of the entries, which are of one wallet and call, has made one that was moved.
+fn any_archived(entries: &[(Entry<'_>, Link)]) -> Result<bool> {
+    let Some((first, _)) = entries.first() else {
+        return Ok(false);
+    };
+    let keys: Vec<&str> = entries.iter().filter_map(|(entry, _)| entry.key).collect();
+    Ok(!keys_in(Which::Archive, first.wallet, &keys, first.call)?.is_empty())
 }

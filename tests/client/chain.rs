@@ -1,6 +1,6 @@
 //! Every column of an entry goes into its hash in the form that plain SQL prints.
 
-use wallet_tests::{Database, audit, charge, create, dec};
+use wallet_tests::{Database, archive, audit, charge, create, dec};
 
 /// Characters that JSON escapes, or that one might think it does.
 const ODD: &str = "quote \" backslash \\ slash / tab \t line \n return \r bell \u{7} \u{8} \u{c} \
@@ -83,18 +83,24 @@ fn a_changed_entry_is_found() {
         ("UPDATE wallet.allowances SET booked = booked + 1", "total"),
         ("UPDATE wallet.allowances SET hash = '\\x00'", "hash"),
     ] {
-        let database = Database::new();
-        let mut client = database.connect();
-        create(&mut client, "acme", 1, &[], dec("10"));
-        charge(&mut client, "acme", dec("1")).unwrap();
-        charge(&mut client, "acme", dec("2")).unwrap();
-        audit(&mut client, "acme");
-        client
-            .batch_execute(&format!("SET session_replication_role = replica; {change}"))
-            .unwrap();
-        let row = client.query_one(&sql, &[]).unwrap();
-        assert!(!row.get::<_, bool>("ok"), "{change}");
-        let found: String = row.get("problem");
-        assert!(found.contains(problem), "{change}: {found}");
+        for table in ["ledger", "ledger_archive"] {
+            let database = Database::new();
+            let mut client = database.connect();
+            create(&mut client, "acme", 1, &[], dec("10"));
+            charge(&mut client, "acme", dec("1")).unwrap();
+            charge(&mut client, "acme", dec("2")).unwrap();
+            if table != "ledger" {
+                assert_eq!(archive(&mut client, "acme", None).unwrap(), 3);
+            }
+            audit(&mut client, "acme");
+            let change = change.replace("wallet.ledger", &format!("wallet.{table}"));
+            client
+                .batch_execute(&format!("SET session_replication_role = replica; {change}"))
+                .unwrap();
+            let row = client.query_one(&sql, &[]).unwrap();
+            assert!(!row.get::<_, bool>("ok"), "{change}");
+            let found: String = row.get("problem");
+            assert!(found.contains(problem), "{change}: {found}");
+        }
     }
 }

@@ -179,6 +179,12 @@ impl Worker<'_> {
                 ))?;
             }
             _ if self.seed.below(4) == 0 => {
+                let most = 1 + self.seed.below(200);
+                ask(format!(
+                    "SELECT gen_random_uuid(), carried_forward FROM wallet.archive('{wallet}', statement_timestamp(), {most})"
+                ))?;
+            }
+            _ if self.seed.below(4) == 0 => {
                 let lanes = 2 + self.seed.below(9);
                 ask(format!(
                     "SELECT gen_random_uuid(), balance FROM wallet.set_lanes('wide', {lanes})"
@@ -316,7 +322,7 @@ fn every_call_survives_kills_and_crashes() {
     let mut client = connect(&database);
     let keys: BTreeMap<(String, String), (i64, Decimal)> = client
         .query(
-            "SELECT wallet_id, idempotency_key, count(*), sum(amount) FROM wallet.ledger
+            "SELECT wallet_id, idempotency_key, count(*), sum(amount) FROM wallet.ledger_all
               WHERE idempotency_key IS NOT NULL GROUP BY 1, 2",
             &[],
         )

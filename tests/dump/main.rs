@@ -15,6 +15,8 @@ const TABLES: &[&str] = &[
     "thresholds",
     "requests",
     "ledger",
+    "ledger_archive",
+    "carried_forward",
     "unpriced_charges",
     "funding_requests",
     "grant_lots",
@@ -119,7 +121,8 @@ fn fill(database: &Database) {
                     wallet.set_recurring_grant('gifts', 4, scope => '{\"services\": [\"images\"]}');
              SELECT wallet.hold('gifts', amount => 2, model => 'm', ttl => '1 day');
              SELECT wallet.charge('gifts', amount => 3, model => 'm'),
-                    wallet.create_voucher('GIFT-9QX', 1, scope => '{\"models\": [\"m\"]}')",
+                    wallet.create_voucher('GIFT-9QX', 1, scope => '{\"models\": [\"m\"]}');
+             SELECT wallet.archive('acme', statement_timestamp(), 12), wallet.archive('hot', statement_timestamp())",
         )
         .unwrap();
 }

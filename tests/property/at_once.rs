@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use postgres::Client;
 use wallet_tests::{
-    Charge, Database, Decimal, Seed, alternating, audit, balance, check_snapshot, create, crowd,
-    dec, fund, limit, recorded, scale, state_of, together,
+    Charge, Database, Decimal, Seed, alternating, archive, audit, balance, check_snapshot, create,
+    crowd, dec, fund, limit, recorded, scale, state_of, together,
 };
 
 const CONNECTIONS: usize = 10;
@@ -83,11 +83,15 @@ fn step(client: &mut Client, seed: &mut Seed, told: &mut Told) {
                 Err(error) => allowed(&error),
             }
         }
-        94..97 => {
+        94..96 => {
             let lanes = 1 + seed.below(12) as i32;
             client
                 .query_one("SELECT wallet.set_lanes('acme', $1)", &[&lanes])
                 .expect("set_lanes");
+        }
+        96..98 => {
+            let most = 1 + seed.below(60) as i64;
+            archive(client, "acme", Some(most)).expect("archive");
         }
         _ => {
             let max = seed.cents(1000, 20_000);

@@ -6,7 +6,7 @@ use postgres::{Client, GenericClient};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use uuid::Uuid;
-use wallet_tests::{Database, Decimal, Seed, audit, create, dec, fund, scale, state_of};
+use wallet_tests::{Database, Decimal, Seed, archive, audit, create, dec, fund, scale, state_of};
 
 const USERS: [&str; 2] = ["ann", "bob"];
 
@@ -54,6 +54,7 @@ enum Step {
     /// Of each user, or of the wallet.
     SetLimit(Scope, i64),
     SetLanes(i32),
+    Archive,
     Replay(usize),
     Regret(Vec<Step>),
 }
@@ -74,6 +75,7 @@ fn single() -> impl Strategy<Value = Step> {
         1 => (scope(), prop_oneof![2 => 0_i64..12_000, 1 => 100_000_i64..10_000_000])
             .prop_map(|(scope, max)| Step::SetLimit(scope, max)),
         1 => (1_i32..5).prop_map(Step::SetLanes),
+        1 => Just(Step::Archive),
         3 => (0_usize..8).prop_map(Step::Replay),
     ]
 }
@@ -465,6 +467,9 @@ impl Run<'_> {
                 client
                     .query_one("SELECT wallet.set_lanes($1, $2)", &[&self.wallet, &lanes])
                     .expect("set_lanes");
+            }
+            Step::Archive => {
+                archive(client, self.wallet, None).expect("archive");
             }
             Step::Replay(which) => {
                 let Some(place) = newest(model.made.len(), which) else {

@@ -4,7 +4,9 @@
 use postgres::{Client, GenericClient};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
-use wallet_tests::{Database, Decimal, Seed, audit, balance, entries, recorded, scale, state_of};
+use wallet_tests::{
+    Database, Decimal, Seed, archive, audit, balance, entries, recorded, scale, state_of,
+};
 
 use crate::model::{Answer, Model};
 
@@ -17,6 +19,8 @@ enum Step {
     SetLimit(i64),
     SetLanes(i32),
     Freeze(bool),
+    /// At most so many entries.
+    Archive(Option<i64>),
     /// Steps behind a savepoint that is rolled back.
     Regret(Vec<Step>),
     /// Steps in one transaction that commits.
@@ -32,6 +36,7 @@ fn single() -> impl Strategy<Value = Step> {
         1 => (0_i64..20_000).prop_map(Step::SetLimit),
         1 => (1_i32..6).prop_map(Step::SetLanes),
         1 => any::<bool>().prop_map(Step::Freeze),
+        2 => prop::option::of(1_i64..6).prop_map(Step::Archive),
     ]
 }
 
@@ -97,6 +102,10 @@ fn one(client: &mut impl GenericClient, wallet: &str, model: &mut Model, step: &
             let sql = format!("SELECT wallet.{function}_wallet($1)");
             transaction.query_one(&sql, &[&wallet]).expect(&sql);
             model.frozen = *frozen;
+            true
+        }
+        Step::Archive(most) => {
+            archive(&mut transaction, wallet, *most).expect("archive");
             true
         }
         Step::Regret(_) | Step::Together(_) => unreachable!("not nested"),

@@ -7,7 +7,8 @@ use postgres::Client;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use wallet_tests::{
-    Charge, Database, Decimal, audit, balance, create, dec, fund, limit, noon, scale, state_of,
+    Charge, Database, Decimal, archive, audit, balance, create, dec, fund, limit, noon, scale,
+    state_of,
 };
 
 /// A call. Amounts are in cents.
@@ -22,6 +23,7 @@ enum Step {
     SetLanes(i32),
     SetLimit(i64),
     SetCredit(i64),
+    Archive(Option<i64>),
     RolledBack(Box<Step>),
 }
 
@@ -33,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1_i32..5).prop_map(Step::SetLanes),
         1 => (0_i64..6_000).prop_map(Step::SetLimit),
         1 => (0_i64..2_000).prop_map(Step::SetCredit),
+        1 => prop::option::of(1_i64..6).prop_map(Step::Archive),
     ];
     let inner = simple.boxed();
     prop_oneof![
@@ -98,7 +101,7 @@ impl Model {
                     self.keys.insert(key, (cents, user));
                 }
             }
-            Step::SetLanes(_) => {}
+            Step::SetLanes(_) | Step::Archive(_) => {}
             Step::SetLimit(cents) => self.max = Some(cents),
             Step::SetCredit(cents) => {
                 if self.balance + cents < 0 {
@@ -142,6 +145,7 @@ fn run(client: &mut Client, wallet: &str, step: &Step) -> Result<(), postgres::E
                 &[&wallet, &money(cents)],
             )
             .map(drop),
+        Step::Archive(most) => archive(client, wallet, most).map(drop),
         Step::RolledBack(ref step) => {
             client.batch_execute("BEGIN; SAVEPOINT s")?;
             let _ = run(client, wallet, step);

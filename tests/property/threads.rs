@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wallet_tests::{
-    Charge, Charged, Database, Decimal, Seed, audit, balance, check_snapshot, create, dec, fund,
-    scale, state_of, together,
+    Charge, Charged, Database, Decimal, Seed, archive, audit, balance, check_snapshot, create, dec,
+    fund, scale, state_of, together,
 };
 
 /// What a connection had acknowledged.
@@ -51,7 +51,10 @@ fn work(client: &mut postgres::Client, mut seed: Seed, number: usize) -> Acknowl
                 let _ = charge.on(client, "acme");
                 client.batch_execute("ROLLBACK").unwrap();
             }
-            6..9 if !acknowledged.by_key.is_empty() => {
+            6 => {
+                archive(client, "acme", None).unwrap();
+            }
+            7..10 if !acknowledged.by_key.is_empty() => {
                 let mut known: Vec<_> = acknowledged.by_key.iter().collect();
                 known.sort_by_key(|(key, _)| key.as_str());
                 let (key, first) = known[seed.below(known.len() as u64) as usize];

@@ -106,7 +106,8 @@ fn a_subscriber_has_the_same_ledger() {
                FROM generate_series(1, 10) n;
              SELECT wallet.set_lanes('hot', 4), wallet.set_limit('hot', 800, 'lifetime'), wallet.fund('hot', 7);
              SELECT wallet.void('acme', hold_id) FROM wallet.holds WHERE wallet = 'acme' AND status = 'open';
-             SELECT wallet.hold('acme', amount => 3, ttl => '1 day')",
+             SELECT wallet.hold('acme', amount => 3, ttl => '1 day');
+             SELECT wallet.archive('acme', statement_timestamp(), 5), wallet.archive('hot', statement_timestamp())",
         )
         .expect("every call");
     applied(&mut publisher);

@@ -163,3 +163,17 @@ pub fn entries(client: &mut impl GenericClient, wallet: &str) -> i64 {
         .expect("entries")
         .get(0)
 }
+
+/// Archives what was booked up to now, at most so many entries; says how many.
+pub fn archive(
+    client: &mut impl GenericClient,
+    wallet: &str,
+    most: Option<i64>,
+) -> Result<i64, Error> {
+    client
+        .query_one(
+            "SELECT archived FROM wallet.archive($1, statement_timestamp(), $2)",
+            &[&wallet, &most],
+        )
+        .map(|row| row.get(0))
+}

@@ -149,6 +149,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Billing, Any, "claim_events", "wallet.claim_events()"),
     f(Billing, Any, "request_due_topups", "wallet.request_due_topups()"),
     f(Admin, Wallet, "adjust", "wallet.adjust({w}, 1{a})"),
+    f(Admin, Wallet, "archive", "wallet.archive({w}, '2026-01-01Z'{a})"),
     f(Admin, Wallet, "close_wallet", "wallet.close_wallet({empty}{a})"),
     f(Admin, Wallet, "create_key", "wallet.create_key({w}, 'ann'{a})"),
     f(Admin, Wallet, "drop_limit", "wallet.drop_limit({w}, {limit}{a})"),
@@ -187,6 +188,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Nobody, Inside, "apply_privileges", "wallet.apply_privileges({other_role})"),
     f(Nobody, Inside, "privileges", "wallet.privileges()"),
     f(Nobody, Inside, "refuse_change", "wallet.refuse_change()"),
+    f(Nobody, Inside, "refuse_loss", "wallet.refuse_loss()"),
     f(Nobody, Inside, "refuse_overdraft", "wallet.refuse_overdraft()"),
 ];
 
@@ -296,7 +298,8 @@ impl Scene {
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'unpriced');
                  SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1}}');
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'reject');
-                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');"
+                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');
+                 SELECT wallet.archive('{wallet}', statement_timestamp(), 1);"
             );
         }
         prices +=

@@ -16,7 +16,7 @@ mod zone;
 
 pub use audit::{audit, check_snapshot};
 pub use calls::{
-    Charge, Charged, Funded, balance, charge, create, entries, fund, limit, price, usage,
+    Charge, Charged, Funded, archive, balance, charge, create, entries, fund, limit, price, usage,
 };
 pub use crowd::{crowd, together};
 pub use database::Database;

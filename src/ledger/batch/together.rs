@@ -110,7 +110,7 @@ fn book_at_once(
     };
     let mut jobs = Vec::with_capacity(requests.len());
     let mut apart = Vec::new();
-    let mut seen = taken_keys(&requests[..look_up])?;
+    let mut seen = taken_keys(&requests[..look_up], rules)?;
     if !seen.is_empty() && look_up < requests.len() {
         return Ok(None);
     }
@@ -164,7 +164,7 @@ fn book_at_once(
     let Taken::All(warnings) = window::take(wallet, &wanted, Part::Spent, &places)? else {
         return Ok(Some(Outcome::Refused));
     };
-    if !store::append_all(&entries, single)? {
+    if !store::append_all(&entries, single, rules.archived)? {
         if single {
             put_back(wallet, payer.lane, &[], Part::Spent, &[])?;
         }
@@ -183,9 +183,9 @@ fn book_at_once(
 }
 
 /// Those of the requests' keys that have made an entry.
-fn taken_keys<'a>(requests: &[&'a Request<'_>]) -> Result<HashSet<&'a str>> {
+fn taken_keys<'a>(requests: &[&'a Request<'_>], rules: &Rules) -> Result<HashSet<&'a str>> {
     let keys: Vec<&'a str> = requests.iter().filter_map(|request| request.key).collect();
-    let taken = store::taken_keys(requests[0].wallet, &keys, Call::Charge)?;
+    let taken = store::taken_keys(requests[0].wallet, &keys, Call::Charge, rules.archived)?;
     Ok(taken.into_iter().map(|place| keys[place]).collect())
 }
 

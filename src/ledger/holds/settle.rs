@@ -198,7 +198,7 @@ fn settle_in_lane(
     let released = release_windows(wallet, hold)?;
     let refuse = settlement.over == Over::Charge;
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
-    if !store::append(&entry, &link)? {
+    if !store::append(&entry, &link, rules.archived)? {
         // Another settlement has used the key: WL006, which undoes this one.
         replayed(settlement, request)?;
         return Err(changed_underneath(wallet));

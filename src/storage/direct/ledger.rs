@@ -1,4 +1,4 @@
-//! Entries: `wallet.ledger`.
+//! Entries: `wallet.ledger`, and what was moved to `wallet.ledger_archive`.
 
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
@@ -6,12 +6,12 @@ use pgrx::pg_sys;
 use crate::error::Result;
 use crate::storage::direct::once;
 use crate::storage::direct::scan::{Fields, char_key, scan, text_key};
-use crate::storage::direct::table::Table;
+use crate::storage::direct::table::{Table, Which};
 use crate::storage::direct::write::{UNIQUE_PARTIAL, UNIQUE_YES, insert_with};
 use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{Call, Entry, Link};
 
-/// Columns of `wallet.ledger` that are keys, by position.
+/// Columns of both that are keys, by position.
 mod key {
     pub const CALL: i16 = 10;
     pub const WALLET: i16 = 11;
@@ -43,8 +43,15 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     unsafe { once::append(table, row, &keys, alone) }
 }
 
-/// Which of the keys have made an entry that is committed or this transaction's own.
-pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
+/// Which of the keys have made an entry of the table that is committed or this transaction's own.
+pub fn taken_keys(
+    table: &Table,
+    which: Which,
+    wallet: &str,
+    keys: &[&str],
+    call: Call,
+) -> Result<Vec<usize>> {
+    let index = table.indexes[usize::from(which != Which::Archive)];
     // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
     let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
     // In the index's order, more or less: neighbours share its pages.
@@ -57,7 +64,7 @@ pub fn taken_keys(table: &Table, wallet: &str, keys: &[&str], call: Call) -> Res
             text_key(key::KEY, name),
             char_key(key::CALL, call as u8),
         ];
-        scan(table, table.indexes[1], snapshot, &keys, |_| {
+        scan(table, index, snapshot, &keys, |_| {
             taken.push(place);
             Ok(false)
         })?;

@@ -23,6 +23,7 @@ mod wallets {
     pub const GRANTS_DUE: i16 = 19;
     pub const GUARDED: i16 = 20;
     pub const SCOPED: i16 = 21;
+    pub const ARCHIVED: i16 = 22;
 }
 
 /// Columns of `wallet.limits`, by position.
@@ -86,6 +87,7 @@ fn read_rules_under(
                 members_only: fields.bool(wallets::MEMBERS_ONLY),
                 guarded: fields.bool(wallets::GUARDED),
                 scoped: fields.bool(wallets::SCOPED),
+                archived: fields.bool(wallets::ARCHIVED),
             });
             Ok(false)
         },

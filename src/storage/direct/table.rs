@@ -29,10 +29,12 @@ pub enum Which {
     Mappings,
     /// `wallet.reservations`
     Reservations,
+    /// `wallet.ledger_archive`, read only
+    Archive,
 }
 
 /// How many there are.
-const TABLES: usize = 8;
+const TABLES: usize = 9;
 
 /// Indexes that a table has at most.
 const INDEXES: usize = 3;
@@ -48,6 +50,7 @@ impl Which {
             Which::Markups => c"markups",
             Which::Mappings => c"usage_mappings",
             Which::Reservations => c"reservations",
+            Which::Archive => c"ledger_archive",
         }
     }
 
@@ -55,8 +58,8 @@ impl Which {
     pub(super) fn columns(self) -> i32 {
         match self {
             Which::Allowances => 20,
-            Which::Ledger => 31,
-            Which::Wallets => 21,
+            Which::Ledger | Which::Archive => 31,
+            Which::Wallets => 22,
             Which::Limits => 15,
             Which::Prices => 16,
             Which::Markups => 8,
@@ -88,6 +91,7 @@ impl Which {
                 c"hold_idempotency",
                 c"reservations_open",
             ],
+            Which::Archive => &[c"ledger_archive_key"],
         }
     }
 }

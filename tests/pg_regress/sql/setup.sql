@@ -51,7 +51,7 @@ CREATE FUNCTION regress.broken(of_wallet text) RETURNS SETOF text LANGUAGE sql S
       FROM wallet.balances b
      WHERE b.wallet = of_wallet
        AND b.balance - b.debt IS DISTINCT FROM
-           (SELECT coalesce(sum(amount), 0) FROM wallet.ledger WHERE wallet_id = of_wallet)
+           (SELECT coalesce(sum(amount), 0) FROM wallet.ledger_all WHERE wallet_id = of_wallet)
     UNION ALL
     SELECT format('lane %s has a negative remainder or watermark', lane)
       FROM wallet.allowances
@@ -64,12 +64,12 @@ CREATE FUNCTION regress.broken(of_wallet text) RETURNS SETOF text LANGUAGE sql S
     SELECT format('lane %s: booked or seq is not that of its entries', a.lane)
       FROM wallet.allowances a
       LEFT JOIN (SELECT lane, sum(amount) AS total, max(seq) AS seq, count(*) AS n
-                   FROM wallet.ledger WHERE wallet_id = of_wallet GROUP BY lane) l ON l.lane = a.lane
+                   FROM wallet.ledger_all WHERE wallet_id = of_wallet GROUP BY lane) l ON l.lane = a.lane
      WHERE a.wallet_id = of_wallet AND a.limit_id IS NULL
        AND (a.booked <> coalesce(l.total, 0) OR a.seq <> coalesce(l.seq, 0) OR a.seq <> coalesce(l.n, 0))
     UNION ALL
     SELECT format('entry %s of lane %s: lane_balance is not the running total', seq, lane)
       FROM (SELECT lane, seq, lane_balance, sum(amount) OVER (PARTITION BY lane ORDER BY seq) AS total
-              FROM wallet.ledger WHERE wallet_id = of_wallet) r
+              FROM wallet.ledger_all WHERE wallet_id = of_wallet) r
      WHERE lane_balance <> total
 $$;

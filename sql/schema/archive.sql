@@ -1,0 +1,32 @@
+-- Where archive() puts entries of long ago, so that the table that charges write stays small. A row is moved as it
+-- is, with its hash: the chain of a lane goes on from the last entry here to the first one of the ledger.
+CREATE TABLE wallet.ledger_archive (LIKE wallet.ledger INCLUDING COMMENTS INCLUDING CONSTRAINTS);
+ALTER TABLE wallet.ledger_archive ADD PRIMARY KEY (wallet_id, entry_id);
+-- A call that was booked here is known by its key for good.
+CREATE UNIQUE INDEX ledger_archive_key ON wallet.ledger_archive (wallet_id, idempotency_key, call)
+    WHERE idempotency_key IS NOT NULL;
+COMMENT ON TABLE wallet.ledger_archive IS 'Entries that archive() has moved out of the ledger, each as it was; never updated, never deleted.';
+
+CREATE TABLE wallet.carried_forward (
+    wallet_id     text NOT NULL,
+    archive_id    uuid NOT NULL,
+    lane          smallint NOT NULL,
+    seq           bigint NOT NULL CHECK (seq > 0),
+    amount        numeric(28,12) NOT NULL CHECK (amount <> 'NaN'),
+    hash          bytea NOT NULL,
+    archived_at   timestamptz NOT NULL,
+    actor         text,
+    PRIMARY KEY (wallet_id, archive_id, lane)
+);
+COMMENT ON TABLE wallet.carried_forward IS 'What each call of archive() carried forward, a row a lane: the ledger of the lane begins behind the latest of them. Never updated, never deleted.';
+COMMENT ON COLUMN wallet.carried_forward.archive_id IS 'The call, a UUIDv7: the same for all lanes of it.';
+COMMENT ON COLUMN wallet.carried_forward.seq IS 'The last entry of the lane that stands in the archive.';
+COMMENT ON COLUMN wallet.carried_forward.amount IS 'The sum of the lane''s entries up to it, which is its lane_balance.';
+COMMENT ON COLUMN wallet.carried_forward.hash IS 'Its hash, from which the chain in the ledger goes on.';
+
+-- What reads entries reads these, so that nothing changes when some are moved.
+CREATE VIEW wallet.ledger_all WITH (security_invoker = true) AS
+TABLE wallet.ledger
+ UNION ALL
+TABLE wallet.ledger_archive;
+COMMENT ON VIEW wallet.ledger_all IS 'Every entry, wherever it stands: the ledger and its archive.';

@@ -1,0 +1,235 @@
+//! `archive`: entries of long ago leave the table that charges write, and nothing that anyone reads changes.
+//!
+//! What goes is a beginning of each lane's chain. Numbers of a lane have no gaps and commit in their order, since
+//! who books in a lane has it until the commit: no entry can come later into what was moved. What could go wrong:
+//!
+//! - *A key that was moved is used again.* The ledger's index does not know it any more. Whoever books holds a lane,
+//!   or the wallet's row, until the commit, and so does the end of this call: by the time of a booking either all of
+//!   the move is committed or nothing of it. The wallet's row then says that there is an archive, and the epoch that
+//!   every lane carries says that the rules are to be read again; `store::append` looks into the archive. Under one
+//!   snapshot for a whole transaction the lane has changed since, and the write of it fails with 40001.
+//! - *The key is looked up while it moves.* Who looks first looks into both tables under one snapshot, or into the
+//!   ledger first (`store::taken_keys`): what is not there any more is in the archive by then.
+//! - *Charges wait for a long move.* The rows are copied before anything is locked; entries never change, so the copy
+//!   is right whenever it was made. Wallet and lanes are locked for the deletion alone.
+//! - *Two move at once.* They queue on a lock of their own.
+//! - *A row is deleted that was not copied.* A trigger compares each of them (`sql/schema/triggers.sql`).
+
+use crate::access::audit::{Act, note_down};
+use crate::allowance::whole::Extent;
+use crate::error::{Error, Result};
+use crate::ledger::change::move_epoch;
+use crate::ledger::funding::lock_wallet;
+use crate::ledger::once::Once;
+use crate::ledger::rules;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+use crate::storage::lock;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::uuid_text;
+
+// The beginning of each lane's chain in which nothing was booked at that time or later. Of several lanes the first
+// so many by their numbers, which is a beginning of each again. Where some are asked for, only the entries with the
+// first ids are looked at, which are about those that were booked first.
+statement!(
+    CARRY,
+    [
+        TEXTOID,
+        TIMESTAMPTZOID,
+        INT8OID,
+        UUIDOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        INT8OID
+    ],
+    "WITH carried AS MATERIALIZED (
+         SELECT f.lane, max(f.seq) AS seq FROM wallet.carried_forward f WHERE f.wallet_id = $1 GROUP BY f.lane
+     ), seen AS MATERIALIZED (
+         SELECT l.entry_id, l.lane, l.seq, l.created_at
+           FROM wallet.ledger l WHERE l.wallet_id = $1 ORDER BY l.entry_id LIMIT $7
+     ), chained AS (
+         SELECT s.entry_id, s.lane, s.seq,
+                s.seq - coalesce(c.seq, 0) = row_number() OVER chain AND NOT bool_or(s.created_at >= $2) OVER chain AS movable
+           FROM seen s LEFT JOIN carried c ON c.lane = s.lane
+         WINDOW chain AS (PARTITION BY s.lane ORDER BY s.seq ROWS UNBOUNDED PRECEDING)
+     ), movable AS MATERIALIZED (
+         SELECT c.entry_id, c.lane, c.seq, row_number() OVER (ORDER BY c.seq, c.lane) AS place
+           FROM chained c WHERE c.movable
+     ), moving AS MATERIALIZED (
+         SELECT m.* FROM movable m WHERE $3 IS NULL OR m.place <= $3
+     ), noted AS (
+         INSERT INTO wallet.carried_forward (wallet_id, archive_id, lane, seq, amount, hash, archived_at, actor)
+         SELECT $1, $4, l.lane, l.seq, l.lane_balance, l.hash, $5, $6
+           FROM (SELECT DISTINCT ON (m.lane) m.entry_id FROM moving m ORDER BY m.lane, m.seq DESC) m
+           JOIN wallet.ledger l ON l.wallet_id = $1 AND l.entry_id = m.entry_id
+     )
+     SELECT count(*),
+            (SELECT m.entry_id FROM moving m ORDER BY m.entry_id LIMIT 1),
+            (SELECT m.entry_id FROM moving m ORDER BY m.entry_id DESC LIMIT 1),
+            (SELECT count(*) FROM seen) < $7 IS NOT FALSE AND count(*) = (SELECT count(*) FROM movable)
+       FROM moving"
+);
+
+statement!(
+    COPY,
+    [TEXTOID, UUIDOID, UUIDOID, UUIDOID],
+    "INSERT INTO wallet.ledger_archive
+     SELECT l.*
+       FROM wallet.carried_forward c
+       JOIN wallet.ledger l ON l.wallet_id = c.wallet_id AND l.lane = c.lane AND l.seq <= c.seq
+      WHERE c.wallet_id = $1 AND c.archive_id = $2 AND l.entry_id BETWEEN $3 AND $4
+      ORDER BY l.entry_id
+         ON CONFLICT DO NOTHING"
+);
+
+statement!(
+    MARK,
+    [TEXTOID],
+    "UPDATE wallet.wallets SET archived = true WHERE wallet_id = $1 AND NOT archived"
+);
+
+statement!(
+    TAKE_OUT,
+    [TEXTOID, UUIDOID, UUIDOID, UUIDOID],
+    "DELETE FROM wallet.ledger l
+      USING wallet.carried_forward c
+      WHERE c.wallet_id = $1 AND c.archive_id = $2 AND l.entry_id BETWEEN $3 AND $4
+        AND l.wallet_id = c.wallet_id AND l.lane = c.lane AND l.seq <= c.seq"
+);
+
+statement!(
+    SUMMARY,
+    [TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID],
+    "SELECT s.amount,
+            jsonb_build_object('archived', $2, 'carried_forward', s.amount, 'complete', $3, 'before', $4)
+       FROM (SELECT coalesce(sum(c.amount), 0) AS amount
+               FROM (SELECT DISTINCT ON (f.lane) f.amount
+                       FROM wallet.carried_forward f
+                      WHERE f.wallet_id = $1
+                      ORDER BY f.lane, f.seq DESC) c) s"
+);
+
+statement!(
+    ANSWER,
+    [JSONBOID],
+    "SELECT ($1 ->> 'archived')::bigint, ($1 ->> 'carried_forward')::numeric, ($1 ->> 'complete')::boolean"
+);
+
+/// By how many entries the order of ids may differ from that of booking, where some are asked for: those of calls at the
+/// same time.
+const SLACK: i64 = 1000;
+
+/// What `archive` was asked for.
+pub struct Archiving<'a> {
+    /// Entries that were booked before are moved.
+    pub before: Timestamp,
+    /// At most so many.
+    pub max_entries: Option<i64>,
+    /// Who does it.
+    pub act: Act<'a>,
+}
+
+/// What `archive` returns.
+pub struct Archived {
+    /// How many were moved.
+    pub archived: i64,
+    /// The sum of all that stand in the archive.
+    pub carried_forward: Amount,
+    /// True when nothing is left that could be moved.
+    pub complete: bool,
+    /// True when an earlier call did it.
+    pub replayed: bool,
+}
+
+/// Moves entries to the archive, or replays.
+pub fn archive(archiving: &Archiving<'_>, call: Once<'_>) -> Result<Archived> {
+    let wallet = call.wallet;
+    rules::read(wallet)?;
+    // Before the wallet's row and its lanes, which the others need.
+    lock::wait(wallet, lock::ARCHIVE);
+    if let Some(answer) = call.answered()? {
+        let lost = || Error::internal("an answer was not kept");
+        let answer = ANSWER.run(&[Value::Jsonb(answer.result().ok_or_else(lost)?)])?;
+        return Ok(Archived {
+            archived: answer.need(0, 0)?,
+            carried_forward: answer.amount(0, 1)?,
+            complete: answer.need(0, 2)?,
+            replayed: true,
+        });
+    }
+    let id = uuid::Uuid::now_v7().into_bytes();
+    let carry = |limit| {
+        CARRY.run(&[
+            Value::Text(wallet),
+            Value::Time(archiving.before),
+            Value::OptInt8(archiving.max_entries),
+            Value::Uuid(id),
+            Value::Time(clock::now()),
+            Value::OptText(archiving.act.actor),
+            Value::OptInt8(limit),
+        ])
+    };
+    let limit = archiving.max_entries.map(|most| most.saturating_add(SLACK));
+    let mut carried = carry(limit)?;
+    if carried.need::<i64>(0, 0)? == 0 && !carried.need::<bool>(0, 3)? {
+        // Ids of long ago stand before those that come next, such as those of fundings that were pending.
+        carried = carry(None)?;
+    }
+    let (archived, complete): (i64, bool) = (carried.need(0, 0)?, carried.need(0, 3)?);
+    if archived > 0 {
+        let bounds = [carried.need(0, 1)?, carried.need(0, 2)?];
+        move_entries(wallet, id, bounds, archived)?;
+    }
+    let summary = SUMMARY.run(&[
+        Value::Text(wallet),
+        Value::Int8(archived),
+        Value::Bool(complete),
+        Value::Time(archiving.before),
+    ])?;
+    let answer = summary.datum(0, 1).map(Jsonb);
+    if let (true, Some(answer)) = (archived > 0, answer) {
+        note_down(&archiving.act, &uuid_text(id), answer)?;
+    }
+    call.remember(answer)?;
+    Ok(Archived {
+        archived,
+        carried_forward: summary.amount(0, 0)?,
+        complete,
+        replayed: false,
+    })
+}
+
+/// Moves what this call has carried forward; the ids of the entries are not beyond these.
+fn move_entries(
+    wallet: &str,
+    id: [u8; 16],
+    [first, last]: [[u8; 16]; 2],
+    count: i64,
+) -> Result<()> {
+    let these = [
+        Value::Text(wallet),
+        Value::Uuid(id),
+        Value::Uuid(first),
+        Value::Uuid(last),
+    ];
+    all_of(wallet, count, &COPY.run(&these)?)?;
+    lock_wallet(wallet)?;
+    rules::read_with_lanes(wallet, Extent::Every)?;
+    MARK.run(&[Value::Text(wallet)])?;
+    all_of(wallet, count, &TAKE_OUT.run(&these)?)?;
+    // Charges that know the old rules see another epoch on their lane and read them again.
+    move_epoch(wallet)
+}
+
+/// An entry stands in one of the two tables, unless somebody else wrote to them.
+fn all_of(wallet: &str, count: i64, moved: &Rows) -> Result<()> {
+    if usize::try_from(count) == Ok(moved.len()) {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "{} of {count} entries of wallet {wallet:?} can be moved: some stand in its archive already",
+        moved.len()
+    )))
+}

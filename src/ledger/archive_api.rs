@@ -1,0 +1,102 @@
+//! The SQL function that keeps the ledger small.
+
+use pgrx::datum::{IntoDatum, TimestampWithTimeZone};
+use pgrx::default;
+use pgrx::prelude::*;
+
+use crate::access::audit::{Act, Of};
+use crate::access::rights::{Level, enter_as};
+use crate::args;
+use crate::composite;
+use crate::error::{Error, OrRaise, Result};
+use crate::ledger::api::fingerprint;
+use crate::ledger::archive::{self, Archiving};
+use crate::ledger::once::Once;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+
+composite!(
+    /// What `archive` returns.
+    ArchiveRow,
+    "wallet.archive_result"
+);
+
+/// A time that has come.
+fn past(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
+    const GIVE: &str = "Give the time before which entries were booked that are to be moved.";
+    let before = value.map(Timestamp::from).ok_or_else(|| {
+        Error::argument("before is missing")
+            .detail("The argument before is NULL or was not given.")
+            .hint(GIVE)
+    })?;
+    if !before.is_finite() {
+        return Err(Error::argument("before is infinite")
+            .detail("The argument before must be a point in time.")
+            .hint(GIVE));
+    }
+    if before > clock::now() {
+        return Err(Error::argument("before lies in the future")
+            .detail("What will be booked until then is not there yet.")
+            .hint("Give now() to move all that is there."));
+    }
+    Ok(before)
+}
+
+fn max_entries(value: Option<i64>) -> Result<Option<i64>> {
+    match value {
+        Some(count) if count < 1 => Err(Error::argument("max_entries is out of range")
+            .detail(format!("It is {count}; 1 or more are allowed."))
+            .hint("Leave it out to move all.")),
+        count => Ok(count),
+    }
+}
+
+/// Moves the entries of a wallet that were booked before a time to the archive.
+#[pg_extern(schema = "wallet", requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn archive(
+    wallet: Option<&str>,
+    before: Option<TimestampWithTimeZone>,
+    max_entries: default!(Option<i64>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> ArchiveRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let before = past(before)?;
+        let max_entries = self::max_entries(max_entries)?;
+        let actor = args::name("actor", actor)?;
+        args::document("metadata", metadata)?;
+        let call = Once {
+            wallet,
+            call: "archive",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("before", Some(before.0.to_string())),
+                ("max_entries", max_entries.map(|count| count.to_string())),
+            ]),
+        };
+        let archiving = Archiving {
+            before,
+            max_entries,
+            act: Act {
+                wallet,
+                action: "archive",
+                of: Of::Wallet,
+                actor,
+                metadata,
+            },
+        };
+        enter_as(Level::Admin, wallet, actor, |_| {
+            archive::archive(&archiving, call)
+        })
+    };
+    let archived = work().or_raise();
+    ArchiveRow(vec![
+        archived.archived.into_datum(),
+        archived.carried_forward.into_datum(),
+        archived.complete.into_datum(),
+        archived.replayed.into_datum(),
+    ])
+}
