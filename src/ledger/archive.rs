@@ -8,8 +8,8 @@
 //!   the move is committed or nothing of it. The wallet's row then says that there is an archive, and the epoch that
 //!   every lane carries says that the rules are to be read again; `store::append` looks into the archive. Under one
 //!   snapshot for a whole transaction the lane has changed since, and the write of it fails with 40001.
-//! - *The key is looked up while it moves.* Who looks first looks into both tables under one snapshot, or into the
-//!   ledger first (`store::taken_keys`): what is not there any more is in the archive by then.
+//! - *The key is looked up while it moves.* Who looks first (`replay::by_key`, `store::taken_keys`) looks into the
+//!   ledger before the archive: what is not there any more is in the archive by then.
 //! - *Charges wait for a long move.* The rows are copied before anything is locked; entries never change, so the copy
 //!   is right whenever it was made. Wallet and lanes are locked for the deletion alone.
 //! - *Two move at once.* They queue on a lock of their own.

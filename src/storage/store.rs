@@ -157,7 +157,7 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
 pub fn append(entry: &Entry<'_>, link: &Link, archived: bool) -> Result<bool> {
     if archived
         && let Some(key) = entry.key
-        && !keys_in(Which::Archive, entry.wallet, &[key], entry.call)?.is_empty()
+        && is_archived(entry.wallet, key, entry.call)?
     {
         return Ok(false);
     }
@@ -218,6 +218,11 @@ fn keys_in(which: Which, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<
         Some(table) => ledger::taken_keys(&table, which, wallet, keys, call),
         None => spi::taken_keys(which == Which::Archive, wallet, keys, call),
     }
+}
+
+/// Whether the key has made an entry that stands in the archive.
+pub fn is_archived(wallet: &str, key: &str, call: Call) -> Result<bool> {
+    Ok(!keys_in(Which::Archive, wallet, &[key], call)?.is_empty())
 }
 
 /// Whether entries are written directly.

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use postgres::Client;
 
+use crate::calls::archive;
+
 /// What a role was granted, as docs/reference/access.md has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -298,14 +300,17 @@ impl Scene {
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'unpriced');
                  SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1}}');
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'reject');
-                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');
-                 SELECT wallet.archive('{wallet}', statement_timestamp(), 1);"
+                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');"
             );
         }
         prices +=
             "SELECT wallet.set_price('fn-late', 'pages', 0.01, effective_from => '2020-01-01Z');";
         prices += "SELECT wallet.roll_up(now() + interval '1 day');";
         client.batch_execute(&prices).expect("the scene");
+        // A statement of its own: only what was booked before it is moved.
+        for wallet in wallets {
+            archive(client, wallet, Some(1)).expect("an archive");
+        }
         let mut values = HashMap::new();
         for wallet in wallets {
             let mut ids = HashMap::new();

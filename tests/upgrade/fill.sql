@@ -18,4 +18,3 @@ SELECT wallet.refund('acme', entry_id, 0.5) FROM wallet.entries WHERE wallet = '
 SELECT wallet.transfer('hot', 'peer', 2), wallet.adjust('peer', 1, 'a gift');
 SELECT wallet.update_wallet('hot', unknown_price => 'unpriced');
 SELECT wallet.charge('hot', '{"model":"unknown","pages":1}');
-SELECT wallet.archive('acme', statement_timestamp(), 20), wallet.archive('hot', statement_timestamp());

@@ -181,6 +181,9 @@ fn an_older_version_with_data_becomes_this_one() {
     before
         .batch_execute(include_str!("fill.sql"))
         .expect("data");
+    before
+        .batch_execute("SELECT wallet.archive('acme', statement_timestamp(), 20)")
+        .expect("an archive");
     let digest: String = before
         .query_one("SELECT wallet.digest()::text", &[])
         .expect("digest")
