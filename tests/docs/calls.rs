@@ -146,6 +146,7 @@ fn others(call: &str, documented: &Documented) -> Vec<String> {
         ("laptop", "tablet"),
         ("10.0.0.0", "11.0.0.0"),
         ("fn-*", "fo-*"),
+        ("2026-01-01Z", "2025-01-01Z"),
     ] {
         others.extend(call.contains(word).then(|| call.replace(word, other)));
     }
