@@ -95,13 +95,13 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     let row = fields.form(table);
     let Some(key) = new.key else {
         // SAFETY: the row has the table's columns.
-        unsafe { once::insert(table, row, UNIQUE_YES) };
+        unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     };
     let keys = [text_key(WALLET, new.wallet), text_key(KEY, key)];
     // A hold on the single lane has written its row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
-    unsafe { once::append(table, row, &keys, new.lane == 0) }
+    unsafe { once::append(table, row, &fields, &keys, new.lane == 0) }
 }
 
 /// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
@@ -230,7 +230,8 @@ pub fn write(
     }
     let tuple = fields.form(table);
     // The third index has open holds only.
-    if !replace_in_indexes(table, standing.place, tuple, hold.status == "open")? {
+    let is_open = hold.status == "open";
+    if !replace_in_indexes(table, standing.place, tuple, Some(&fields), is_open)? {
         return Err(Error::internal("a hold changed while it was locked"));
     }
     // SAFETY: the row has just been written.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::direct::roots::{self, LaneRoot, root_of};
-use crate::storage::direct::scan::{Fields, int2_key, scan_now, text_key, uuid_key};
+use crate::storage::direct::scan::{Fields, Head, int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{place_of, replace};
 use crate::storage::numeric::fixed_datum;
@@ -131,6 +131,7 @@ pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
 pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     use allowance::*;
     let digest = roots::digest(wallet, BALANCE, None);
+    let head = Head::of(table, SPENT);
     let others = |fields: &Fields| -> Result<i128> {
         match fields.int2(LANE) == lane {
             true => Ok(0),
@@ -141,7 +142,7 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
         let mut units = 0;
         let mut expected = known.iter();
         let are_all = roots::at(table, known.iter().map(|lane| lane.root), |tuple| {
-            let fields = Fields::of(table, tuple);
+            let fields = head.fields(tuple);
             units += others(&fields)?;
             Ok(expected.next().is_some_and(|known| {
                 fields.int2(LANE) == known.lane
@@ -157,7 +158,7 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
     let (mut units, mut found) = (0, Vec::new());
     scan_now(table, &keys, |tuple| {
-        let fields = Fields::of(table, tuple);
+        let fields = head.fields(tuple);
         units += others(&fields)?;
         found.push(LaneRoot {
             // SAFETY: the scan's tuple.

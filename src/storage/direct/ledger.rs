@@ -21,10 +21,11 @@ mod key {
 /// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
 /// using the same key.
 pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
-    let row = entry_row(table, entry, link);
+    let mut fields = entry_fields(entry, link);
+    let row = fields.form(table);
     let Some(name) = entry.key else {
         // SAFETY: the row has the table's columns.
-        unsafe { once::insert(table, row, UNIQUE_YES) };
+        unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     };
     let keys = [
@@ -40,7 +41,7 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
             Call::Fund | Call::Reverse | Call::Expire | Call::Grant
         );
     // SAFETY: the row has the table's columns, and the keys are those of the row.
-    unsafe { once::append(table, row, &keys, alone) }
+    unsafe { once::append(table, row, &fields, &keys, alone) }
 }
 
 /// Which of the keys have made an entry of the table that is committed or this transaction's own.
@@ -78,39 +79,88 @@ pub fn taken_keys(
 /// keys has made an entry before.
 pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) -> bool {
     let [primary, once, _] = table.indexes;
-    let mut rows = Vec::with_capacity(entries.len());
-    // SAFETY: both indexes are open; the rows have the table's columns, and are this transaction's own
-    // when they are deleted.
+    let mut fields: Vec<Fields> = entries
+        .iter()
+        .map(|(entry, link)| entry_fields(entry, link))
+        .collect();
+    // In the index's order, more or less: neighbours share its pages.
+    let mut by_key: Vec<usize> = (0..entries.len()).collect();
+    by_key.sort_unstable_by_key(|place| entries[*place].0.key);
+    // SAFETY: both indexes are open; the rows have the table's columns, were formed of the fields, and are
+    // this transaction's own when they are deleted.
     unsafe {
+        let rows = Rows::insert(table, &mut fields);
         let info = pg_sys::BuildIndexInfo(primary);
-        for (entry, link) in entries {
-            let row = entry_row(table, entry, link);
-            pg_sys::simple_heap_insert(table.relation, row);
-            insert_with(table, primary, info, row, UNIQUE_YES);
-            rows.push((entry.key, row));
+        for (row, fields) in rows.tuples.iter().zip(&fields) {
+            insert_with(table, primary, info, *row, fields, UNIQUE_YES);
         }
-        // In the index's order, more or less: neighbours share its pages.
-        rows.sort_unstable_by_key(|(key, _)| *key);
         let info = pg_sys::BuildIndexInfo(once);
-        let are_new = rows
-            .iter()
-            .all(|(_, row)| insert_with(table, once, info, *row, UNIQUE_PARTIAL));
+        let are_new = by_key.into_iter().all(|place| {
+            let (row, fields) = (rows.tuples[place], &fields[place]);
+            insert_with(table, once, info, row, fields, UNIQUE_PARTIAL)
+        });
         pg_sys::CommandCounterIncrement();
-        for (_, row) in rows {
-            if !are_new {
-                pg_sys::simple_heap_delete(table.relation, &mut (*row).t_self);
-            }
-            pg_sys::heap_freetuple(row);
-        }
         if !are_new {
+            for row in &rows.tuples {
+                pg_sys::simple_heap_delete(table.relation, &mut (**row).t_self);
+            }
             pg_sys::CommandCounterIncrement();
         }
+        rows.free();
         are_new
     }
 }
 
+/// Rows that were written together.
+struct Rows {
+    tuples: Vec<pg_sys::HeapTuple>,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+}
+
+impl Rows {
+    /// Forms the rows and writes them into the table, in its pages one behind the other.
+    ///
+    /// # Safety
+    /// The fields have the table's columns.
+    unsafe fn insert(table: &Table, fields: &mut [Fields]) -> Rows {
+        // SAFETY: each slot owns its tuple, so that what is written is the tuple itself, whose place
+        // is set by the writing.
+        unsafe {
+            let columns = (*table.relation).rd_att;
+            let tuples: Vec<_> = fields.iter_mut().map(|row| row.form(table)).collect();
+            let mut slots: Vec<_> = tuples
+                .iter()
+                .map(|tuple| {
+                    let slot = pg_sys::MakeSingleTupleTableSlot(columns, &pg_sys::TTSOpsHeapTuple);
+                    pg_sys::ExecStoreHeapTuple(*tuple, slot, true)
+                })
+                .collect();
+            pg_sys::heap_multi_insert(
+                table.relation,
+                slots.as_mut_ptr(),
+                slots.len() as i32,
+                pg_sys::GetCurrentCommandId(true),
+                0,
+                std::ptr::null_mut(),
+            );
+            for (tuple, slot) in tuples.iter().zip(&slots) {
+                (**tuple).t_self = (**slot).tts_tid;
+            }
+            Rows { tuples, slots }
+        }
+    }
+
+    /// Frees the slots and their tuples. An error leaves that to the abort.
+    fn free(self) {
+        for slot in self.slots {
+            // SAFETY: made by `insert`, freed once.
+            unsafe { pg_sys::ExecDropSingleTupleTableSlot(slot) };
+        }
+    }
+}
+
 /// The entry as a row of the ledger, columns in the order of the table.
-fn entry_row(table: &Table, entry: &Entry<'_>, link: &Link) -> pg_sys::HeapTuple {
+fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
     let uuid = |bytes: [u8; 16]| pgrx::Uuid::from_bytes(bytes).into_datum();
     let text = |value: Option<&str>| value.and_then(IntoDatum::into_datum);
     let json = |value: &Option<crate::storage::rows::Document>| {
@@ -156,5 +206,5 @@ fn entry_row(table: &Table, entry: &Entry<'_>, link: &Link) -> pg_sys::HeapTuple
     for (column, value) in (1..).zip(values) {
         fields.set(column, value);
     }
-    fields.form(table)
+    fields
 }

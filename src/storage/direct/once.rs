@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::storage::clock::one_snapshot_for_all;
-use crate::storage::direct::scan::{Key, scan};
+use crate::storage::direct::scan::{Fields, Key, scan};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{
     Place, UNIQUE_NO, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index, place_of,
@@ -20,35 +20,37 @@ use crate::storage::direct::write::{
 /// `alone` says that nobody else can be using it, because of a lock that the caller has.
 ///
 /// # Safety
-/// The row has the table's columns, and the keys are those of its second index in the row.
+/// The row has the table's columns and was formed of the fields; the keys are those of its second index.
 pub(super) unsafe fn append(
     table: &Table,
     row: pg_sys::HeapTuple,
+    fields: &Fields,
     keys: &[Key],
     alone: bool,
 ) -> Result<bool> {
     if alone {
-        append_alone(table, row, keys)
+        append_alone(table, row, fields, keys)
     } else {
-        append_speculatively(table, row, keys)
+        append_speculatively(table, row, fields, keys)
     }
 }
 
 /// Puts the row into the table and its indexes; false when the key may be taken.
 ///
 /// # Safety
-/// The row has the table's columns.
+/// The row has the table's columns and was formed of the fields.
 pub(super) unsafe fn insert(
     table: &Table,
     row: pg_sys::HeapTuple,
+    fields: &Fields,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
     // SAFETY: the caller's guarantee; the row stands in the table when it goes into the indexes.
     unsafe {
         pg_sys::simple_heap_insert(table.relation, row);
-        insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
-        let unique = insert_into_index(table, table.indexes[1], row, check);
-        insert_into_last(table, row);
+        insert_into_index(table, table.indexes[0], row, fields, UNIQUE_YES);
+        let unique = insert_into_index(table, table.indexes[1], row, fields, check);
+        insert_into_last(table, row, fields);
         pg_sys::CommandCounterIncrement();
         unique
     }
@@ -57,20 +59,25 @@ pub(super) unsafe fn insert(
 /// Puts the row into the index that is not unique, where the table has one.
 ///
 /// # Safety
-/// The row stands in the table.
-pub(super) unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple) {
+/// The row stands in the table and was formed of the fields.
+pub(super) unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple, fields: &Fields) {
     let last = table.indexes[2];
     if !last.is_null() {
         // SAFETY: the caller's guarantee.
-        unsafe { insert_into_index(table, last, row, UNIQUE_NO) };
+        unsafe { insert_into_index(table, last, row, fields, UNIQUE_NO) };
     }
 }
 
 /// Appends where nobody else can be using the key.
-fn append_alone(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> Result<bool> {
+fn append_alone(
+    table: &Table,
+    row: pg_sys::HeapTuple,
+    fields: &Fields,
+    keys: &[Key],
+) -> Result<bool> {
     // SAFETY: the row has the table's columns; it is this transaction's own when it is deleted.
     unsafe {
-        let unique = insert(table, row, UNIQUE_PARTIAL);
+        let unique = insert(table, row, fields, UNIQUE_PARTIAL);
         if unique || key_state(table, keys, Some(place_of(row)))?.0 == KeyState::Free {
             return Ok(true);
         }
@@ -79,13 +86,18 @@ fn append_alone(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> Result<b
     }
     match wait_for_key(table, keys)? {
         KeyState::Taken => taken(table, keys),
-        _ => append_speculatively(table, row, keys),
+        _ => append_speculatively(table, row, fields, keys),
     }
 }
 
 /// Appends where others may be using the key at this moment, as INSERT … ON CONFLICT DO NOTHING does
 /// it: nobody waits for a row that may yet be taken out again.
-fn append_speculatively(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> Result<bool> {
+fn append_speculatively(
+    table: &Table,
+    row: pg_sys::HeapTuple,
+    fields: &Fields,
+    keys: &[Key],
+) -> Result<bool> {
     loop {
         // SAFETY: the token is set before the insertion and the insertion is finished or taken
         // back before the lock is released, as the executor does it.
@@ -100,15 +112,15 @@ fn append_speculatively(table: &Table, row: pg_sys::HeapTuple, keys: &[Key]) -> 
                 pg_sys::HEAP_INSERT_SPECULATIVE as i32,
                 ptr::null_mut(),
             );
-            insert_into_index(table, table.indexes[0], row, UNIQUE_YES);
-            let unique = insert_into_index(table, table.indexes[1], row, UNIQUE_PARTIAL);
+            insert_into_index(table, table.indexes[0], row, fields, UNIQUE_YES);
+            let unique = insert_into_index(table, table.indexes[1], row, fields, UNIQUE_PARTIAL);
             let state = if unique {
                 KeyState::Free
             } else {
                 key_state(table, keys, Some(place_of(row)))?.0
             };
             if state == KeyState::Free {
-                insert_into_last(table, row);
+                insert_into_last(table, row, fields);
                 pg_sys::heap_finish_speculative(table.relation, &mut (*row).t_self);
             } else {
                 pg_sys::heap_abort_speculative(table.relation, &mut (*row).t_self);

@@ -136,6 +136,39 @@ pub(super) fn scan_by(
 /// As many columns as the widest of the hot tables has.
 const MAX_COLUMNS: usize = 31;
 
+/// The first columns of a table's rows, for who looks at many rows and needs no more of them.
+pub(super) struct Head {
+    columns: pg_sys::TupleDesc,
+}
+
+impl Head {
+    pub(super) fn of(table: &Table, last: i16) -> Head {
+        // SAFETY: the copy is ours, so that its number of columns can be lowered; PostgreSQL takes
+        // the first of a row's columns apart by a descriptor that has no more.
+        unsafe {
+            let columns = pg_sys::CreateTupleDescCopy((*table.relation).rd_att);
+            (*columns).natts = (*columns).natts.min(i32::from(last));
+            Head { columns }
+        }
+    }
+
+    /// Takes the first columns of a row apart; the others are NULL.
+    pub(super) fn fields(&self, tuple: pg_sys::HeapTuple) -> Fields {
+        // SAFETY: the descriptor is that of the table's first columns.
+        unsafe { Fields::described(self.columns, tuple) }
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        // After an error its memory goes with its context.
+        if !std::thread::panicking() {
+            // SAFETY: made by `of`, used by nobody else.
+            unsafe { pg_sys::pfree(self.columns.cast()) };
+        }
+    }
+}
+
 /// The columns of a row.
 pub(super) struct Fields {
     values: [pg_sys::Datum; MAX_COLUMNS],
@@ -152,12 +185,20 @@ impl Fields {
 
     /// Takes a row apart. By-reference values point into the tuple.
     pub(super) fn of(table: &Table, tuple: pg_sys::HeapTuple) -> Fields {
+        // SAFETY: the tuple is the table's, whose descriptor has no more columns than there are slots.
+        unsafe { Fields::described((*table.relation).rd_att, tuple) }
+    }
+
+    /// # Safety
+    /// The descriptor is that of the tuple's table, or of its first columns.
+    unsafe fn described(columns: pg_sys::TupleDesc, tuple: pg_sys::HeapTuple) -> Fields {
         let mut fields = Fields::empty();
-        // SAFETY: a table that is fit for this way has no more columns than there are slots.
+        // SAFETY: the caller's guarantee; a table that is fit for this way has no more columns than
+        // there are slots.
         unsafe {
             pg_sys::heap_deform_tuple(
                 tuple,
-                (*table.relation).rd_att,
+                columns,
                 fields.values.as_mut_ptr(),
                 fields.nulls.as_mut_ptr(),
             );

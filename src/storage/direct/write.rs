@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Code, Error, Result};
 use crate::storage::clock::one_snapshot_for_all;
+use crate::storage::direct::scan::Fields;
 use crate::storage::direct::table::Table;
 
 /// Block (high and low half) and offset of a row version.
@@ -32,14 +33,16 @@ pub(super) fn tid_of(place: Place) -> pg_sys::ItemPointerData {
 
 /// Replaces a row; false when another transaction changed it since it was read.
 pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Result<bool> {
-    replace_in_indexes(table, place, row, true)
+    replace_in_indexes(table, place, row, None, true)
 }
 
-/// The same for a table whose last index has some of the rows only: whether it has this one.
+/// The same for a table whose last index has some of the rows only: whether it has this one. The
+/// fields, if they are still good, are those that the row was formed of.
 pub(super) fn replace_in_indexes(
     table: &Table,
     place: Place,
     row: pg_sys::HeapTuple,
+    fields: Option<&Fields>,
     in_last: bool,
 ) -> Result<bool> {
     let mut old = tid_of(place);
@@ -64,7 +67,10 @@ pub(super) fn replace_in_indexes(
             // SAFETY: heap_update has set t_self; the row's key columns are those of the old one.
             unsafe {
                 if !is_heap_only(row) {
-                    insert_anew(table, row, in_last);
+                    match fields {
+                        Some(fields) => insert_anew(table, row, fields, in_last),
+                        None => insert_anew(table, row, &Fields::of(table, row), in_last),
+                    }
                 }
                 pg_sys::CommandCounterIncrement();
             }
@@ -87,18 +93,18 @@ pub(super) fn replace_in_indexes(
 /// Adds a row that has moved to the indexes.
 ///
 /// # Safety
-/// heap_update has written the row, with the keys of the one before it.
-unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, in_last: bool) {
+/// heap_update has written the row, with the keys of the one before it; it was formed of the fields.
+unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in_last: bool) {
     let [primary, once, last] = table.indexes;
     // SAFETY: the caller's guarantee.
     unsafe {
         for index in [primary, once] {
             if !index.is_null() {
-                insert_into_index(table, index, row, UNIQUE_YES);
+                insert_into_index(table, index, row, fields, UNIQUE_YES);
             }
         }
         if in_last && !last.is_null() {
-            insert_into_index(table, last, row, UNIQUE_NO);
+            insert_into_index(table, last, row, fields, UNIQUE_NO);
         }
     }
 }
@@ -164,16 +170,26 @@ pub(super) const UNIQUE_PARTIAL: pg_sys::IndexUniqueCheck::Type =
 /// Adds the row to an index; false when a partial check found a possible conflict.
 ///
 /// # Safety
-/// The row stands in the table, and the index is one of the table's without expressions or
-/// predicate.
+/// The row stands in the table and was formed of the fields; the index is one of the table's without
+/// expressions or predicate.
 pub(super) unsafe fn insert_into_index(
     table: &Table,
     index: pg_sys::Relation,
     row: pg_sys::HeapTuple,
+    fields: &Fields,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
     // SAFETY: the caller's guarantee; the info is that of the index.
-    unsafe { insert_with(table, index, pg_sys::BuildIndexInfo(index), row, check) }
+    unsafe {
+        insert_with(
+            table,
+            index,
+            pg_sys::BuildIndexInfo(index),
+            row,
+            fields,
+            check,
+        )
+    }
 }
 
 /// As [`insert_into_index`], with what is known of the index from row to row.
@@ -185,6 +201,7 @@ pub(super) unsafe fn insert_with(
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
     row: pg_sys::HeapTuple,
+    fields: &Fields,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
     // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
@@ -194,12 +211,7 @@ pub(super) unsafe fn insert_with(
         let mut nulls = [false; 32];
         let count = usize::try_from((*info).ii_NumIndexAttrs).unwrap_or(0);
         for key in 0..count {
-            values[key] = pg_sys::heap_getattr(
-                row,
-                i32::from((*info).ii_IndexAttrNumbers[key]),
-                (*table.relation).rd_att,
-                &mut nulls[key],
-            );
+            (values[key], nulls[key]) = fields.at((*info).ii_IndexAttrNumbers[key]);
         }
         pg_sys::index_insert(
             index,
