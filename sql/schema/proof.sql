@@ -6,6 +6,8 @@ CREATE FUNCTION wallet.verify_chain(
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+-- On a large ledger compiling takes longer than running.
+SET jit = off
 AS $$
     WITH chained AS (
         -- Every entry beside the one before it in its lane.
@@ -104,6 +106,7 @@ CREATE FUNCTION wallet.verify(
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     WITH w AS (
         SELECT w.* FROM wallet.wallets w WHERE w.wallet_id = wallet.readable_wallet(verify.wallet)
@@ -235,6 +238,7 @@ COMMENT ON FUNCTION wallet.verify IS 'Recomputes chain, sums, allowances, holds,
 CREATE FUNCTION wallet.digest() RETURNS jsonb
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     SELECT jsonb_build_object(
                'at', statement_timestamp(),

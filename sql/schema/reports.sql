@@ -9,6 +9,8 @@ CREATE FUNCTION wallet.usage_by(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+-- On a large ledger compiling takes longer than running.
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -97,6 +99,7 @@ CREATE FUNCTION wallet.chargeback(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -159,6 +162,7 @@ COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a m
 CREATE FUNCTION wallet.balance_at(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     SELECT round(b.balance, greatest(min_scale(b.balance), 2))
       FROM (SELECT wallet.booked_before(wallet.readable_wallet(balance_at.wallet), balance_at.at + interval '1 microsecond') AS balance) b
@@ -171,6 +175,7 @@ CREATE FUNCTION wallet.statement(
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     WITH w AS (
         SELECT w.wallet_id, w.time_zone, coalesce(statement."from", w.created_at) AS first,
@@ -227,6 +232,7 @@ CREATE FUNCTION wallet.forecast(
     OUT latest timestamptz, OUT suggested_topup numeric, OUT basis text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 DECLARE
     zone text;
@@ -305,6 +311,7 @@ CREATE FUNCTION wallet.savings(
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     WITH charged AS (
         SELECT e.entry_id, e.model, e.usage, e.lines, e.event_at, e.service_tier, -e.amount AS cost
@@ -349,6 +356,7 @@ COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch o
 CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30) RETURNS SETOF text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -484,6 +492,7 @@ COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2: use is 
 CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 BEGIN
     task := 'wallets whose holds or grants had expired';

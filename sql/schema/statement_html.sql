@@ -3,6 +3,8 @@
 CREATE FUNCTION wallet.statement_html(wallet text, month date) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+-- On a large ledger compiling takes longer than running.
+SET jit = off
 AS $$
 DECLARE
     w record;

@@ -12,6 +12,7 @@ CREATE FUNCTION wallet.announce_change() RETURNS trigger
 CREATE FUNCTION wallet.refuse_loss() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 DECLARE
     lost uuid;

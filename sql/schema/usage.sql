@@ -72,6 +72,8 @@ COMMENT ON VIEW wallet.rolled_lanes IS 'Up to which entry each lane of a wallet 
 CREATE FUNCTION wallet.unrolled_from(wallet text) RETURNS uuid
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+-- On a large ledger compiling takes longer than running.
+SET jit = off
 AS $$
 DECLARE
     floor_id uuid;
@@ -108,6 +110,7 @@ CREATE FUNCTION wallet.usage_attributes(
 RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     WITH used AS (
         SELECT line ->> 'meter' AS meter, sum((line ->> 'quantity')::numeric) AS quantity,
@@ -176,6 +179,7 @@ CREATE FUNCTION wallet.usage_unrolled(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 BEGIN
     RETURN QUERY EXECUTE $live$
@@ -229,6 +233,7 @@ COMMENT ON COLUMN wallet.usage_daily.refunded IS 'What was given back on that da
 CREATE FUNCTION wallet.day_begun(at timestamptz, time_zone text) RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
     SELECT CASE WHEN (day_begun.at AT TIME ZONE day_begun.time_zone)::time = '00:00'
                  AND (day_begun.at + interval '3 hours') AT TIME ZONE day_begun.time_zone
@@ -240,6 +245,7 @@ COMMENT ON FUNCTION wallet.day_begun IS 'The day that begins at a moment, or NUL
 CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 DECLARE
     floor_id uuid := wallet.unrolled_from(booked_before.wallet);
@@ -278,6 +284,7 @@ CREATE FUNCTION wallet.booked_ids(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
 DECLARE
     greatest_id CONSTANT uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
