@@ -364,7 +364,6 @@ DECLARE
     f record;
     zone text;
     today date;
-    since timestamptz;
 BEGIN
     PERFORM wallet.readable_wallet(report.wallet);
     IF days IS NULL OR days NOT BETWEEN 1 AND 366 THEN
@@ -375,7 +374,6 @@ BEGIN
     SELECT * INTO b FROM wallet.balances WHERE wallet = report.wallet;
     SELECT w.time_zone, (statement_timestamp() AT TIME ZONE w.time_zone)::date INTO zone, today
       FROM wallet.wallets w WHERE w.wallet_id = report.wallet;
-    since := (today - days + 1)::timestamp AT TIME ZONE zone;
     RETURN NEXT format('%s   %s   %s', report.wallet, b.status, to_char(statement_timestamp() AT TIME ZONE zone, 'YYYY-MM-DD HH24:MI ') || zone);
     RETURN NEXT '';
     RETURN NEXT format('balance    %14s %s', b.balance, b.currency);
@@ -396,25 +394,34 @@ BEGIN
     RETURN NEXT '';
     RETURN NEXT format('Spent in %s days', days);
     RETURN QUERY
-        SELECT format('  %s %12s  %s', to_char(d.day, 'YYYY-MM-DD'), round(d.cost, 2),
-                      repeat('#', CASE WHEN max(d.cost) OVER () > 0 THEN ceil(40 * d.cost / max(d.cost) OVER ())::integer ELSE 0 END))
-          FROM (SELECT g.day::date AS day, coalesce(sum(u.cost), 0) AS cost
-                  FROM generate_series(today - report.days + 1, today, interval '1 day') g(day)
-                  LEFT JOIN (SELECT u.day, sum(u.cost) AS cost FROM wallet.usage_days u
-                              WHERE u.wallet = report.wallet AND u.day BETWEEN today - report.days + 1 AND today
-                              GROUP BY 1) u ON u.day = g.day::date
-                 GROUP BY 1) d
-         ORDER BY d.day;
-    RETURN QUERY
+        -- The use of a large wallet is read once for all that is shown of it.
+        WITH used AS MATERIALIZED (
+            SELECT u.day, u.model, u.user_id, u.team, grouping(u.day, u.model, u.user_id, u.team) AS without, sum(u.cost) AS cost
+              FROM wallet.usage_days u
+             WHERE u.wallet = report.wallet AND u.day > today - report.days
+             GROUP BY GROUPING SETS ((u.day), (u.model), (u.user_id), (u.team))
+        ), top AS (
+            SELECT s.n, g.value, g.cost, g.cost / nullif(sum(g.cost) OVER (PARTITION BY s.n), 0) AS share,
+                   row_number() OVER (PARTITION BY s.n ORDER BY g.cost DESC, g.value) AS place
+              FROM used u
+              JOIN (VALUES (1, 11), (2, 13), (3, 14)) s(n, without) USING (without)
+             CROSS JOIN LATERAL (SELECT coalesce(u.model, u.user_id, u.team) AS value, u.cost) g
+        )
         SELECT r.text
-          FROM (SELECT s.n, 0 AS place, '' AS text FROM (VALUES (1), (2), (3)) s(n)
+          FROM (SELECT 0 AS n, d.day - today AS place,
+                       format('  %s %12s  %s', to_char(d.day, 'YYYY-MM-DD'), round(d.cost, 2),
+                              repeat('#', CASE WHEN max(d.cost) OVER () > 0 THEN ceil(40 * d.cost / max(d.cost) OVER ())::integer ELSE 0 END)) AS text
+                  FROM (SELECT g.day::date AS day, coalesce(u.cost, 0) AS cost
+                          FROM generate_series(today - report.days + 1, today, interval '1 day') g(day)
+                          LEFT JOIN used u ON u.without = 7 AND u.day = g.day::date) d
+                 UNION ALL
+                SELECT s.n, 0, '' FROM (VALUES (1), (2), (3)) s(n)
                  UNION ALL
                 SELECT s.n, 1, s.title FROM (VALUES (1, 'Models'), (2, 'Users'), (3, 'Teams')) s(n, title)
                  UNION ALL
-                SELECT s.n, 1 + row_number() OVER (PARTITION BY s.n ORDER BY t.cost DESC, t.value),
+                SELECT t.n, 1 + t.place,
                        format('  %-32s %12s  %5s %%', left(coalesce(t.value, '(none)'), 32), round(t.cost, 2), round(100 * coalesce(t.share, 0), 1))
-                  FROM (VALUES (1, 'model'), (2, 'user'), (3, 'team')) s(n, dimension)
-                 CROSS JOIN LATERAL (SELECT * FROM wallet.usage_by(report.wallet, s.dimension, since) LIMIT 5) t) r
+                  FROM top t WHERE t.place <= 5) r
          ORDER BY r.n, r.place;
     IF EXISTS (SELECT FROM wallet.limits_status l WHERE l.wallet = report.wallet AND NOT l.paused) THEN
         RETURN NEXT '';

@@ -119,7 +119,7 @@ SELECT c.relname, c.relkind,
 SELECT p.proname
   FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
  WHERE p.pronamespace = 'wallet'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
-   AND p.prosrc ~ 'ledger|entries|usage_' AND NOT 'jit=off' = ANY (p.proconfig);
+   AND p.prosrc ~ 'ledger|entries|usage_' AND p.proname <> 'privileges' AND NOT 'jit=off' = ANY (p.proconfig);
 
 -- The functions: a contract. v volatile, s stable, i immutable; u unsafe, r restricted, s safe for
 -- parallel queries.
