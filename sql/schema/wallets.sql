@@ -73,7 +73,7 @@ CREATE TABLE wallet.allowances (
         AND spent >= 0 AND held >= 0
         AND (limit_id IS NOT NULL OR num_nulls(version, epoch, seq, booked, hash, waits) = 0)
     )
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 COMMENT ON TABLE wallet.allowances IS 'Bounded counters: the balance and every limit, in lanes. spent + held never exceeds allotted.';
 COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for the balance; for a limit''s window computed from limit, subject and start.';
 COMMENT ON COLUMN wallet.allowances.version IS 'Of the balance: counts changes, so that a write can see that the lane is what was read.';
