@@ -69,7 +69,7 @@ done
 role=${database}_committer
 psql -qX -o /dev/null -d "$database" -f "$WALLET_ROOT/tests/sqlsmith/calls.sql"
 sql "CREATE ROLE $role LOGIN; GRANT USAGE ON SCHEMA calls TO $role; SELECT wallet.grant_access('$role', 'admin')" >/dev/null
-state() { sql "SELECT (SELECT count(*) FROM wallet.ledger), (SELECT count(*) FROM wallet.audit_log), (SELECT count(*) FROM wallet.reservations)" | tr '|' ' '; }
+state() { sql "SELECT (SELECT count(*) FROM wallet.ledger_all), (SELECT count(*) FROM wallet.audit_log), (SELECT count(*) FROM wallet.reservations)" | tr '|' ' '; }
 read -r -a before <<<"$(state)"
 from=$(logged)
 run=0
