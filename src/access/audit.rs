@@ -5,7 +5,7 @@
 
 use crate::access::rights::{Level, enter_as};
 use crate::error::Result;
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;

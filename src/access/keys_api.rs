@@ -11,7 +11,7 @@ use crate::args;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
 use crate::ledger::api::{fingerprint, owned};
 use crate::ledger::change::{change, change_once};
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};

@@ -9,7 +9,10 @@ use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::allowance::whole::{Extent, Whole, read_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::credit::ask_for_attention;
-use crate::ledger::funding::{Funding, fund, lock_wallet};
+use crate::ledger::funding::fund::fund;
+use crate::ledger::funding::request::Funding;
+use crate::ledger::grants::terms::Terms;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::ledger::wallets::recut_under;
@@ -355,7 +358,7 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
         currency: None,
         rate: None,
         pending: false,
-        terms: crate::ledger::grants::Terms::default(),
+        terms: Terms::default(),
         bounded: false,
         key: None,
         actor: end.actor,

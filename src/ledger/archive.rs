@@ -19,7 +19,7 @@ use crate::access::audit::{Act, note_down};
 use crate::allowance::whole::Extent;
 use crate::error::{Error, Result};
 use crate::ledger::change::move_epoch;
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::money::Amount;

@@ -9,12 +9,12 @@ use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::Result;
-use crate::ledger::burn::Burn;
-use crate::ledger::grants;
+use crate::ledger::grants::burn::Burn;
+use crate::ledger::grants::due;
+use crate::ledger::grants::pools::{self, Pools};
+use crate::ledger::grants::scope::Purpose;
 use crate::ledger::holds::expiry;
-use crate::ledger::pools::{self, Pools};
 use crate::ledger::rules::{self, Rules};
-use crate::ledger::scope::Purpose;
 use crate::limits::limit::Limit;
 use crate::limits::spread;
 use crate::money::Amount;
@@ -44,7 +44,7 @@ impl<'a> Books<'a> {
     /// The same for a call that closes a hold itself, whether or not its time has come.
     pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
         if rules::known(wallet)?.grants_are_due() {
-            grants::sweep(wallet)?;
+            due::sweep(wallet)?;
         }
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;
         if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {

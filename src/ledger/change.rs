@@ -3,7 +3,7 @@
 
 use crate::allowance::whole::Extent;
 use crate::error::Result;
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::statement;

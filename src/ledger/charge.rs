@@ -9,15 +9,15 @@ use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
-use crate::ledger::funding::lock_wallet;
-use crate::ledger::grants;
+use crate::ledger::grants::due;
+use crate::ledger::grants::pools::{self, Pools};
+use crate::ledger::grants::scope::Purpose;
 use crate::ledger::guard::Who;
 use crate::ledger::holds::expiry;
-use crate::ledger::pools::{self, Pools};
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
-use crate::ledger::scope::Purpose;
 use crate::ledger::taking::{self, Outcome};
 use crate::ledger::unpriced;
 use crate::limits::limit::{Applied, Spending, applicable};
@@ -68,7 +68,7 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
 fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<Charged>> {
     for attempt in 0..MAX_TRIES {
         if rules.grants_are_due() {
-            grants::sweep(request.wallet)?;
+            due::sweep(request.wallet)?;
             *rules = rules::read(request.wallet)?;
         }
         let job = match Job::new(request, rules) {

@@ -5,18 +5,20 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 use crate::access::audit::{Act, Of, enter_making};
-use crate::access::rights::{ALL_WALLETS, Level};
+use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
 use crate::ledger::api::{currency, fingerprint, owned};
-use crate::ledger::funding::{self, Change, Funded, Funding};
-use crate::ledger::fx::{self, NewRate};
-use crate::ledger::grants::{PLAIN_PRIORITY, Terms};
+use crate::ledger::funding::fund;
+use crate::ledger::funding::fx::{self, NewRate};
+use crate::ledger::funding::later;
+use crate::ledger::funding::request::{Change, Funded, Funding};
+use crate::ledger::funding::reversal;
+use crate::ledger::funding::vouchers::{self, NewVoucher, Redemption};
+use crate::ledger::grants::scope::Scope;
+use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
 use crate::ledger::once::{Once, begins};
-use crate::ledger::reversal;
-use crate::ledger::scope::Scope;
-use crate::ledger::vouchers::{self, NewVoucher, Redemption};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
 use crate::storage::row::text;
@@ -94,7 +96,7 @@ fn fund(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        funding::with_rights(wallet, actor, || funding::fund(&funding))
+        enter_as(Level::Billing, wallet, actor, |_| fund::fund(&funding))
     };
     fund_row(work().or_raise())
 }
@@ -147,7 +149,9 @@ fn settle_funding(
     let work = || {
         let change = change(wallet, entry_id, None, actor, metadata)?;
         let call = once("settle_funding", &change, idempotency_key)?;
-        funding::with_rights(change.wallet, actor, || funding::settle(&change, call))
+        enter_as(Level::Billing, change.wallet, actor, |_| {
+            later::settle(&change, call)
+        })
     };
     fund_row(work().or_raise())
 }
@@ -166,7 +170,9 @@ fn fail_funding(
     let work = || {
         let change = change(wallet, entry_id, reason, actor, metadata)?;
         let call = once("fail_funding", &change, idempotency_key)?;
-        funding::with_rights(change.wallet, actor, || funding::fail(&change, call))
+        enter_as(Level::Billing, change.wallet, actor, |_| {
+            later::fail(&change, call)
+        })
     };
     fund_row(work().or_raise())
 }
@@ -185,7 +191,9 @@ fn reverse_funding(
     let work = || {
         let change = change(wallet, entry_id, reason, actor, metadata)?;
         let key = args::name("idempotency_key", idempotency_key)?;
-        funding::with_rights(change.wallet, actor, || reversal::reverse(&change, key))
+        enter_as(Level::Billing, change.wallet, actor, |_| {
+            reversal::reverse(&change, key)
+        })
     };
     let reversed = work().or_raise();
     ReversalRow(vec![
@@ -342,7 +350,7 @@ fn redeem_voucher(
             key: args::name("idempotency_key", idempotency_key)?,
             fingerprint: fingerprint(&[("code", owned(code))]),
         };
-        funding::with_rights(redemption.wallet, actor, || {
+        enter_as(Level::Billing, redemption.wallet, actor, |_| {
             vouchers::redeem(&redemption, call)
         })
     };

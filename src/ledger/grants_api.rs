@@ -5,16 +5,15 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::rights::Level;
+use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned};
-use crate::ledger::funding::with_rights;
-use crate::ledger::grants::{self, Void};
+use crate::ledger::grants::recurring::{self, NewRecurring};
+use crate::ledger::grants::scope::Scope;
+use crate::ledger::grants::void::{self, Void};
 use crate::ledger::once::Once;
-use crate::ledger::recurring::{self, NewRecurring};
-use crate::ledger::scope::Scope;
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
@@ -59,7 +58,7 @@ fn void_grant(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        with_rights(void.wallet, actor, || grants::void(&void))
+        enter_as(Level::Billing, void.wallet, actor, |_| void::void(&void))
     };
     let voided = work().or_raise();
     VoidRow(vec![

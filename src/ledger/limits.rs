@@ -4,8 +4,8 @@
 use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::change::change;
-use crate::ledger::funding::lock_wallet;
 use crate::ledger::limit_windows::{count_running, reallot};
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::{Once, lost};
 use crate::ledger::rules;
 use crate::limits::limit::{Limit, Mode, Scope};

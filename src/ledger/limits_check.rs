@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use crate::allowance::cut::SCOPED;
 use crate::error::{Code, Result};
-use crate::ledger::grants;
+use crate::ledger::grants::due;
+use crate::ledger::grants::pools::Pools;
+use crate::ledger::grants::scope::Purpose;
 use crate::ledger::guard::{Caller, Who, unknown_key};
 use crate::ledger::holds::row;
-use crate::ledger::pools::Pools;
 use crate::ledger::rules::{self, Rules, Status};
-use crate::ledger::scope::Purpose;
 use crate::limits::limit::{Spending, applicable};
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::window;
@@ -247,7 +247,7 @@ fn balance(
     let room = lanes.clone().map(|lane| lane.room().units()).sum::<i128>() + expired.units();
     let general = lanes.map(|lane| lane.credited().units()).sum::<i128>();
     // What has ended counts no more, whether or not a charge has booked that yet.
-    let ended = grants::ended(
+    let ended = due::ended(
         wallet,
         rules,
         general - rules.credit_limit.units(),

@@ -4,8 +4,9 @@ use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
 use crate::ledger::credit::{Credit, credit};
-use crate::ledger::funding::lock_wallet;
-use crate::ledger::grants::{Ledge, Terms};
+use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::terms::Terms;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::rules;
 use crate::limits::limit::{Spending, applicable};
@@ -13,7 +14,7 @@ use crate::limits::metric::Measured;
 use crate::limits::window;
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock::{self, Timestamp};
+use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
@@ -82,32 +83,12 @@ impl Movement<'_> {
 
     fn entry<'a>(&'a self, kind: Kind, call: Call, amount: Amount, contra: &'a str) -> Entry<'a> {
         Entry {
-            entry_id: uuid::Uuid::now_v7().into_bytes(),
-            created_at: clock::now(),
-            event_at: None,
-            wallet: self.wallet,
-            kind,
-            call,
-            amount,
             key: self.key,
             fingerprint: self.key.map(|_| self.fingerprint),
-            related_id: None,
-            user_id: None,
-            key_id: None,
-            team: None,
-            provider: None,
-            model: None,
-            service: None,
-            region: None,
-            service_tier: None,
-            lines: None,
-            usage: None,
-            tags: None,
-            contra: Some(contra),
-            reference: None,
             reason: self.reason,
             actor: self.actor,
             metadata: self.metadata.clone(),
+            ..Entry::of_money(self.wallet, kind, call, amount, contra)
         }
     }
 }

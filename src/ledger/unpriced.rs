@@ -7,7 +7,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::ledger::charge;
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::{Answer, Once};
 use crate::ledger::past::{self, Span};
 use crate::ledger::request::{Asked, Request};

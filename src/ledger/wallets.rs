@@ -10,7 +10,7 @@ use crate::allowance::outbox;
 use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::allowance::whole::{Cut, Extent, Whole, keep_low_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::rules::{self, Rules, Status};
 use crate::money::Amount;

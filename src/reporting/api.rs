@@ -9,8 +9,8 @@ use crate::args;
 use crate::error::{Error, OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned};
 use crate::ledger::books::Books;
-use crate::ledger::funding::lock_wallet;
-use crate::ledger::grants;
+use crate::ledger::grants::due;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::request::canonical;
 use crate::money::Amount;
@@ -185,7 +185,7 @@ fn sweep_expired() -> i64 {
             let mut swept = 0;
             let due = WITH_DUE_GRANTS.run(&now)?;
             for row in 0..due.len() {
-                grants::sweep(&due.need::<String>(row, 0)?)?;
+                due::sweep(&due.need::<String>(row, 0)?)?;
                 swept += 1;
             }
             let due = WITH_EXPIRED_HOLDS.run(&now)?;

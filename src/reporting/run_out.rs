@@ -14,7 +14,7 @@ use crate::allowance::outbox::{Event, Field, Name, emit_event};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
 use crate::ledger::api::fingerprint;
-use crate::ledger::funding::lock_wallet;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::statement;

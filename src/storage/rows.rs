@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::money::Amount;
 use crate::storage::canonical::Canonical;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Json;
 
 /// Id of an allowance; the balance is [`BALANCE`].
@@ -316,6 +316,46 @@ pub struct Entry<'a> {
     pub actor: Option<&'a str>,
     /// The caller's own data and its text.
     pub metadata: Option<Document>,
+}
+
+impl<'a> Entry<'a> {
+    /// An entry of money that comes, goes or moves, booked now; it is no use of a model or a service.
+    pub fn of_money(
+        wallet: &'a str,
+        kind: Kind,
+        call: Call,
+        amount: Amount,
+        contra: &'a str,
+    ) -> Entry<'a> {
+        Entry {
+            entry_id: uuid::Uuid::now_v7().into_bytes(),
+            created_at: clock::now(),
+            event_at: None,
+            wallet,
+            kind,
+            call,
+            amount,
+            key: None,
+            fingerprint: None,
+            related_id: None,
+            key_id: None,
+            user_id: None,
+            team: None,
+            provider: None,
+            model: None,
+            service: None,
+            region: None,
+            service_tier: None,
+            lines: None,
+            usage: None,
+            tags: None,
+            contra: Some(contra),
+            reference: None,
+            reason: None,
+            actor: None,
+            metadata: None,
+        }
+    }
 }
 
 /// A `jsonb` value and the text that PostgreSQL prints for it.

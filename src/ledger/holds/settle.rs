@@ -6,9 +6,9 @@ use crate::allowance::whole::thresholds_are_armed;
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
+use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, About, Hold};
-use crate::ledger::pools::Pools;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
 use crate::ledger::rules::Status;
@@ -73,7 +73,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let wallet = settlement.wallet;
     if settlement.over == Over::Debt {
         // A debt is a matter of the wallet's row, which comes before holds and lanes.
-        crate::ledger::funding::lock_wallet(wallet)?;
+        crate::ledger::lock::lock_wallet(wallet)?;
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();

@@ -7,15 +7,17 @@
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
 use crate::error::Result;
-use crate::ledger::funding::{Change, Found, finish, lock_wallet, not_open};
-use crate::ledger::fx::Original;
-use crate::ledger::grants::{self, Ledge};
+use crate::ledger::funding::fx::Original;
+use crate::ledger::funding::request::Change;
+use crate::ledger::funding::rows::{self, Found, not_open};
+use crate::ledger::grants::due;
+use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
 use crate::ledger::rules::{self, Status};
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Entry, Kind};
 
@@ -92,7 +94,7 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
         }
     }
     // What has expired is not there to be taken.
-    grants::sweep(wallet)?;
+    due::sweep(wallet)?;
     let mut ledge = Ledge::open(wallet)?;
     let (currency, active) = {
         let rules = ledge.rules();
@@ -105,32 +107,21 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
     let (method, reference, original) = (found.method()?, found.reference(), found.original()?);
     let contra = format!("funding:{method}");
     let entry = Entry {
-        entry_id: uuid::Uuid::now_v7().into_bytes(),
-        created_at: clock::now(),
-        event_at: None,
-        wallet,
-        kind: Kind::Chargeback,
-        call: Call::Reverse,
-        amount: amount.negated(),
         key,
         fingerprint: key.map(|_| fingerprint),
         related_id: Some(change.entry_id),
-        user_id: None,
-        key_id: None,
-        team: None,
-        provider: None,
-        model: None,
-        service: None,
-        region: None,
-        service_tier: None,
-        lines: None,
         usage: original.as_ref().map(Original::document),
-        tags: None,
-        contra: Some(&contra),
         reference: reference.as_deref(),
         reason: change.reason,
         actor: change.actor,
         metadata: change.metadata.clone(),
+        ..Entry::of_money(
+            wallet,
+            Kind::Chargeback,
+            Call::Reverse,
+            amount.negated(),
+            &contra,
+        )
     };
     let balance = ledge.book(&entry, general.negated(), scoped.negated())?;
     ledge.take_back(change.entry_id, general, scoped, entry.entry_id)?;
@@ -145,7 +136,7 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
                 Value::Text(change.reason.unwrap_or("chargeback")),
             ])?
             .is_empty();
-    finish(change, "reversed", entry.created_at, Some(entry.entry_id))?;
+    rows::finish(change, "reversed", entry.created_at, Some(entry.entry_id))?;
     ledge.close_with(rules::new_epoch())?;
     if frozen {
         outbox::announce(wallet, outbox::Name::WalletFrozen)?;

@@ -1,14 +1,16 @@
-//! Grants that come again every period, made up for by the first call after each turn.
+//! `set_recurring_grant`: grants that come again every period.
 
 use crate::error::{Error, Result};
-use crate::ledger::funding::lock_wallet;
-use crate::ledger::grants::{self, Ledge};
+use crate::ledger::grants::due;
+use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::turns::Turn;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::{Builder, Json, Jsonb};
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Document, uuid_text};
 
 statement!(
@@ -44,61 +46,11 @@ statement!(
     "DELETE FROM wallet.recurring_grants WHERE wallet_id = $1"
 );
 
-// From the beginning on, so that the 31st comes back after a short month.
-statement!(
-    TURN,
-    [TEXTOID, TIMESTAMPTZOID],
-    "UPDATE wallet.recurring_grants r
-        SET turn = r.turn + 1,
-            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + 2) * r.period)
-                      AT TIME ZONE w.time_zone
-       FROM wallet.recurring_grants old
-       JOIN wallet.wallets w ON w.wallet_id = old.wallet_id
-      WHERE r.wallet_id = $1 AND old.wallet_id = $1 AND old.next_at <= $2
-     RETURNING old.next_at, r.amount, old.next_at + r.expires_after, r.rollover_max, r.actor,
-               r.scope"
-);
-
 statement!(
     NEXT,
     [TEXTOID],
     "SELECT next_at FROM wallet.recurring_grants WHERE wallet_id = $1"
 );
-
-/// One turn of a recurring grant.
-pub struct Turn {
-    /// When it was due.
-    pub at: Timestamp,
-    /// How much.
-    pub amount: Amount,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-    /// How much of the turns before may be carried on.
-    pub rollover_max: Option<Amount>,
-    /// Who set it.
-    pub actor: Option<String>,
-    /// What it may be used for.
-    pub scope: Option<Jsonb>,
-    /// Keeps the scope's datum alive.
-    _rows: Option<Rows>,
-}
-
-/// The next turn that is due, which is then done.
-pub fn next(wallet: &str, now: Timestamp) -> Result<Option<Turn>> {
-    let rows = TURN.run(&[Value::Text(wallet), Value::Time(now)])?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Turn {
-        at: rows.need(0, 0)?,
-        amount: rows.amount(0, 1)?,
-        expires_at: rows.get(0, 2),
-        rollover_max: rows.opt_amount(0, 3)?,
-        actor: rows.get(0, 4),
-        scope: rows.datum(0, 5).map(Jsonb),
-        _rows: Some(rows),
-    }))
-}
 
 /// What `set_recurring_grant` was asked for.
 pub struct NewRecurring<'a> {
@@ -141,7 +93,7 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
     if let Some(answer) = call.answered()? {
         return first_answer(new, answer.result());
     }
-    grants::sweep(wallet)?;
+    due::sweep(wallet)?;
     let now = clock::now();
     let mut ledge = Ledge::open(wallet)?;
     ledge.rules().require_open(wallet)?;
@@ -175,7 +127,7 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
             scope: new.scope,
             _rows: None,
         };
-        let (id, balance) = ledge.grant_recurring(&first, new.metadata.clone())?;
+        let (id, balance) = ledge.grant_turn(&first, new.metadata.clone())?;
         Recurring {
             grant_id: Some(id),
             amount: new.amount,

@@ -2,7 +2,7 @@
 //!
 //! Other lots need no look at a charge, because every charge may use each of them: what was spent is spread
 //! over them later. That does not hold for a lot with a scope. So its money is not in the lanes that pay for
-//! charges: all such lots of a wallet stand together in a lane of their own ([`cut::SCOPED`]), which counts in the
+//! charges: all such lots of a wallet stand together in a lane of their own ([`SCOPED`](crate::allowance::cut::SCOPED)), which counts in the
 //! balance and in what is held, and in no room, share or threshold. Nobody can overspend it by another charge,
 //! nor the others' money by a look at the balance.
 //!
@@ -17,10 +17,11 @@
 use crate::allowance::lanes::range;
 use crate::allowance::whole::Whole;
 use crate::error::Result;
-use crate::ledger::burn::{self, Burn, Lot};
-use crate::ledger::grants::{self, Active};
+use crate::ledger::grants::burn::{self, Burn, Lot};
+use crate::ledger::grants::burns;
+use crate::ledger::grants::lots::{self, Active};
+use crate::ledger::grants::scope::Purpose;
 use crate::ledger::rules::{self, Rules};
-use crate::ledger::scope::Purpose;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
@@ -59,7 +60,7 @@ impl<'a> Pools<'a> {
     /// Reads them. To take from them the caller holds all lanes.
     pub fn read(wallet: &'a str, rules: &Rules) -> Result<Pools<'a>> {
         let lots = if rules.scoped {
-            grants::read_active(wallet)?
+            lots::read_active(wallet)?
         } else {
             Vec::new()
         };
@@ -136,7 +137,7 @@ impl<'a> Pools<'a> {
         let Some(sum) = sum_of(parts)? else {
             return Ok(());
         };
-        grants::record(self.wallet, parts, Some(entry))?;
+        burns::record(self.wallet, parts, Some(entry))?;
         for part in parts {
             SPEND.run(&values(self.wallet, part.id, part.amount))?;
             for one in self

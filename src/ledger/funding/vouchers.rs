@@ -7,8 +7,10 @@
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
-use crate::ledger::funding::{self, Funded, Funding, lock_wallet};
-use crate::ledger::grants::Terms;
+use crate::ledger::funding::fund::fund;
+use crate::ledger::funding::request::{Funded, Funding};
+use crate::ledger::grants::terms::Terms;
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::money::Amount;
@@ -171,7 +173,7 @@ pub fn redeem(redemption: &Redemption<'_>, call: Once<'_>) -> Result<Funded> {
     if answered {
         // The reference finds what the first call has booked.
         funding.actor = None;
-        return funding::fund(&funding);
+        return fund(&funding);
     }
     let redeemed = REDEEMED.run(&[Value::Text(wallet), Value::Text(&reference)])?;
     if !redeemed.is_empty() {
@@ -188,7 +190,7 @@ pub fn redeem(redemption: &Redemption<'_>, call: Once<'_>) -> Result<Funded> {
         return Err(not_valid("It was redeemed as often as it may be."));
     }
     COUNT.run(&[Value::Bytes(&hash)])?;
-    let funded = funding::fund(&funding)?;
+    let funded = fund(&funding)?;
     call.remember(None)?;
     Ok(funded)
 }

@@ -1,0 +1,146 @@
+//! How money is credited: what the wallet allows, its debt first, and the lot.
+
+use crate::allowance::lanes::range;
+use crate::error::{Code, Error, Result};
+use crate::ledger::credit::{Credit, credit};
+use crate::ledger::funding::fx::Original;
+use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::lots::{self, NewLot};
+use crate::ledger::grants::terms::Terms;
+use crate::ledger::rules::Rules;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{Call, Document, Entry, Kind};
+use crate::storage::store;
+
+statement!(
+    PAYEE,
+    [TEXTOID],
+    "SELECT w.funding_min, w.funding_max, w.debt,
+            w.grants_due IS NOT NULL AND EXISTS (
+                SELECT FROM wallet.grant_lots g
+                 WHERE g.wallet_id = $1 AND g.status = 'active' AND g.priority > 100)
+       FROM wallet.wallets w WHERE w.wallet_id = $1"
+);
+
+statement!(
+    PAY_DEBT,
+    [TEXTOID, NUMERICOID],
+    "UPDATE wallet.wallets SET debt = debt - $2 WHERE wallet_id = $1"
+);
+
+/// What a wallet says that is to be paid.
+pub(super) struct Payee {
+    min: Option<Amount>,
+    max: Option<Amount>,
+    debt: Amount,
+    /// Whether it has a grant that is burnt after plain fundings.
+    has_later: bool,
+}
+
+impl Payee {
+    /// The caller holds the wallet's row.
+    pub fn of(wallet: &str) -> Result<Payee> {
+        let rows = PAYEE.run(&[Value::Text(wallet)])?;
+        Ok(Payee {
+            min: rows.opt_amount(0, 0)?,
+            max: rows.opt_amount(0, 1)?,
+            debt: rows.amount(0, 2)?,
+            has_later: rows.need(0, 3)?,
+        })
+    }
+
+    /// WL012 where the wallet takes no such amount.
+    pub fn check(&self, amount: Amount) -> Result<()> {
+        let outside = |bound: &str, limit: Amount| {
+            Error::new(
+                Code::InvalidAmount,
+                format!("amount is {bound} the wallet allows"),
+            )
+            .detail(format!("The amount is {amount}; the bound is {limit}."))
+            .hint("Change funding_min or funding_max with update_wallet().")
+        };
+        match (self.min, self.max) {
+            (Some(min), _) if amount < min => Err(outside("less than", min)),
+            (_, Some(max)) if amount > max => Err(outside("more than", max)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a payment says of its entry.
+pub(super) struct Paid<'a> {
+    pub entry_id: [u8; 16],
+    pub amount: Amount,
+    pub method: &'a str,
+    pub reference: Option<&'a str>,
+    pub original: Option<&'a Original>,
+    pub terms: &'a Terms,
+    pub key: Option<&'a str>,
+    pub fingerprint: Option<[u8; 16]>,
+    pub actor: Option<&'a str>,
+    pub metadata: Option<Document>,
+}
+
+/// Books the payment: a debt is paid first, the rest may be spent.
+pub(super) fn book(
+    wallet: &str,
+    paid: &Paid<'_>,
+    payee: &Payee,
+    rules: &Rules,
+) -> Result<(Amount, Timestamp)> {
+    let contra = format!("funding:{}", paid.method);
+    let entry = Entry {
+        entry_id: paid.entry_id,
+        key: paid.key,
+        fingerprint: paid.fingerprint,
+        usage: paid.original.map(Original::document),
+        reference: paid.reference,
+        actor: paid.actor,
+        metadata: paid.metadata.clone(),
+        ..Entry::of_money(wallet, Kind::Funding, Call::Fund, paid.amount, &contra)
+    };
+    // What is for some use only pays no debt.
+    let paying = if paid.terms.scope.is_some() {
+        Amount::ZERO
+    } else {
+        payee.debt.min(paid.amount)
+    };
+    if !paying.is_zero() {
+        PAY_DEBT.run(&[Value::Text(wallet), Value::Amount(paying)])?;
+    }
+    let spendable = paid.amount.minus(paying).map_err(range)?;
+    // A plain lot comes last in burn order, unless a grant of low priority is there.
+    if !paid.terms.plain() || rules.scoped || payee.has_later {
+        let mut ledge = Ledge::open(wallet)?;
+        let balance = ledge.grant(&entry, spendable, paid.terms, false)?;
+        ledge.close()?;
+        return Ok((balance, entry.created_at));
+    }
+    let booked = Credit {
+        entry: &entry,
+        spendable,
+    };
+    let balance = credit(&booked, rules)?;
+    lots::add(
+        wallet,
+        &NewLot {
+            id: entry.entry_id,
+            amount: paid.amount,
+            remaining: spendable,
+            terms: paid.terms,
+            recurring: false,
+            created_at: entry.created_at,
+        },
+    )?;
+    Ok((balance, entry.created_at))
+}
+
+/// The wallet's balance, as last committed.
+pub(super) fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
+    store::others_credited(wallet, i16::MIN)?
+        .minus(rules.credit_limit)
+        .map_err(range)
+}

@@ -1,0 +1,78 @@
+//! `fund`: money that is there, or on its way.
+
+use crate::error::Result;
+use crate::ledger::funding::booking::{self, Paid, Payee};
+use crate::ledger::funding::fx;
+use crate::ledger::funding::replay::{answer, replay};
+use crate::ledger::funding::request::{Funded, Funding};
+use crate::ledger::funding::rows::{self, Noted};
+use crate::ledger::grants::due;
+use crate::ledger::lock::lock_wallet;
+use crate::ledger::rules;
+use crate::storage::clock;
+
+/// Credits the wallet or notes that money is on its way, or replays.
+pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
+    let wallet = funding.wallet;
+    lock_wallet(wallet)?;
+    let mut rules = rules::read(wallet)?;
+    if let Some(funded) = replay(funding, &rules)? {
+        return Ok(funded);
+    }
+    rules.require_open(wallet)?;
+    if rules.grants_are_due() {
+        due::sweep(wallet)?;
+        rules = rules::read(wallet)?;
+    }
+    let (amount, original) = fx::into_wallet(
+        funding.amount,
+        funding.currency.unwrap_or(&rules.currency),
+        funding.rate,
+        &rules.currency,
+    )?;
+    let payee = Payee::of(wallet)?;
+    if funding.bounded {
+        payee.check(amount)?;
+    }
+    let entry_id = uuid::Uuid::now_v7().into_bytes();
+    let (balance, created_at) = if funding.pending {
+        let balance = booking::balance(wallet, &rules)?;
+        funding.once().remember(Some(answer(entry_id, balance)))?;
+        (balance, clock::now())
+    } else {
+        let paid = Paid {
+            entry_id,
+            amount,
+            method: funding.method,
+            reference: funding.reference,
+            original: original.as_ref(),
+            terms: &funding.terms,
+            key: funding.key,
+            fingerprint: funding.key.map(|_| funding.fingerprint()),
+            actor: funding.actor,
+            metadata: funding.metadata.clone(),
+        };
+        booking::book(wallet, &paid, &payee, &rules)?
+    };
+    let status = if funding.pending {
+        "pending"
+    } else {
+        "settled"
+    };
+    let noted = Noted {
+        entry_id,
+        amount,
+        status,
+        created_at,
+        original: original.as_ref(),
+    };
+    rows::record(funding, &noted)?;
+    Ok(Funded {
+        entry_id,
+        amount,
+        currency: rules.currency.clone(),
+        balance,
+        status: status.to_owned(),
+        replayed: false,
+    })
+}

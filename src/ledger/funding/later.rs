@@ -1,0 +1,110 @@
+//! `settle_funding` and `fail_funding`: what becomes of money that was on its way.
+
+use crate::error::Result;
+use crate::ledger::funding::booking::{self, Paid, Payee};
+use crate::ledger::funding::request::{Change, Funded};
+use crate::ledger::funding::rows::{self, Found, not_open};
+use crate::ledger::grants::due;
+use crate::ledger::lock::lock_wallet;
+use crate::ledger::once::Once;
+use crate::ledger::rules::{self, Rules};
+use crate::storage::clock;
+
+/// Credits a pending funding. A second call, of whatever key, answers with what the first did.
+pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
+    let wallet = change.wallet;
+    lock_wallet(wallet)?;
+    let answered = call.answered()?.is_some();
+    let rules = rules::read(wallet)?;
+    let found = Found::of(wallet, change.entry_id)?;
+    let result = match found.status.as_str() {
+        "pending" => {
+            rules.require_open(wallet)?;
+            if rules.grants_are_due() {
+                due::sweep(wallet)?;
+            }
+            let original = found.original()?;
+            let (method, reference) = (found.method()?, found.reference());
+            let paid = Paid {
+                entry_id: change.entry_id,
+                amount: found.amount()?,
+                method: &method,
+                reference: reference.as_deref(),
+                original: original.as_ref(),
+                terms: &found.terms(),
+                key: None,
+                fingerprint: None,
+                actor: change.actor,
+                metadata: change.metadata.clone().or_else(|| found.metadata()),
+            };
+            let payee = Payee::of(wallet)?;
+            let (balance, at) = booking::book(wallet, &paid, &payee, &rules)?;
+            rows::finish(change, "settled", at, None)?;
+            Funded {
+                balance,
+                status: "settled".to_owned(),
+                replayed: false,
+                ..funded(&found, change, &rules)?
+            }
+        }
+        "failed" => {
+            return Err(not_open(
+                change.entry_id,
+                "failed",
+                "If the money has come after all, fund() it again; the reference is free.",
+            ));
+        }
+        _ => funded(&found, change, &rules)?,
+    };
+    if !answered {
+        call.remember(None)?;
+    }
+    Ok(result)
+}
+
+/// Ends a pending funding without money.
+pub fn fail(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
+    let wallet = change.wallet;
+    lock_wallet(wallet)?;
+    let answered = call.answered()?.is_some();
+    let rules = rules::read(wallet)?;
+    let found = Found::of(wallet, change.entry_id)?;
+    let result = match found.status.as_str() {
+        "pending" => {
+            rows::finish(change, "failed", clock::now(), None)?;
+            Funded {
+                status: "failed".to_owned(),
+                replayed: false,
+                ..funded(&found, change, &rules)?
+            }
+        }
+        "failed" => funded(&found, change, &rules)?,
+        status => {
+            return Err(not_open(
+                change.entry_id,
+                status,
+                "Take back what was credited with reverse_funding().",
+            ));
+        }
+    };
+    if !answered {
+        call.remember(None)?;
+    }
+    Ok(result)
+}
+
+/// What an earlier call has done.
+fn funded(found: &Found, change: &Change<'_>, rules: &Rules) -> Result<Funded> {
+    let balance = match found.balance()? {
+        Some(balance) => balance,
+        None => booking::balance(change.wallet, rules)?,
+    };
+    Ok(Funded {
+        entry_id: change.entry_id,
+        amount: found.amount()?,
+        currency: rules.currency.clone(),
+        balance,
+        status: found.status.clone(),
+        replayed: true,
+    })
+}

@@ -1,0 +1,15 @@
+//! Money from outside: fundings and what becomes of them, settled at once or later, failed, reversed.
+//!
+//! A pending funding is a row of `funding_requests` and nothing else: no entry, no money ([`rows`]). The entry
+//! that credits it has its id ([`booking`]). One provider's reference is credited once, whatever the keys
+//! say ([`replay`]).
+
+mod booking;
+pub mod fund;
+pub mod fx;
+pub mod later;
+mod replay;
+pub mod request;
+pub mod reversal;
+mod rows;
+pub mod vouchers;

@@ -1,0 +1,253 @@
+//! The rows of lots.
+
+use crate::error::Result;
+use crate::ledger::grants::burn::{Lot, Rank};
+use crate::ledger::grants::scope::Scope;
+use crate::ledger::grants::terms::Terms;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+
+/// How long before its end a grant is announced, at most.
+const NOTICE: i64 = 7 * 24 * 3600 * 1_000_000;
+
+statement!(
+    ACTIVE,
+    [TEXTOID],
+    "SELECT grant_id, remaining, priority, expires_at, promotional, created_at, warn_at, recurring,
+            scope, held
+       FROM wallet.grant_lots WHERE wallet_id = $1 AND status = 'active'"
+);
+
+statement!(
+    ADD,
+    [
+        TEXTOID,
+        UUIDOID,
+        NUMERICOID,
+        NUMERICOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        INT4OID,
+        BOOLOID,
+        BOOLOID,
+        JSONBOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.grant_lots
+        (wallet_id, grant_id, amount, remaining, expires_at, warn_at, priority, promotional,
+         recurring, scope, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+);
+
+statement!(
+    SET_REMAINING,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.grant_lots
+        SET remaining = $3, status = CASE WHEN $3 = 0 THEN 'depleted' ELSE 'active' END
+      WHERE wallet_id = $1 AND grant_id = $2"
+);
+
+statement!(
+    END,
+    [TEXTOID, UUIDOID, TEXTOID, UUIDOID],
+    "UPDATE wallet.grant_lots SET remaining = 0, status = $3, ended_id = $4
+      WHERE wallet_id = $1 AND grant_id = $2"
+);
+
+statement!(
+    WARNED,
+    [TEXTOID, UUIDOID],
+    "UPDATE wallet.grant_lots SET warn_at = NULL WHERE wallet_id = $1 AND grant_id = $2"
+);
+
+statement!(
+    EXTEND,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    "UPDATE wallet.grant_lots SET expires_at = $3, warn_at = $4
+      WHERE wallet_id = $1 AND grant_id = $2"
+);
+
+statement!(
+    RETURN,
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "UPDATE wallet.grant_lots SET remaining = remaining + $3, status = 'active', ended_id = NULL
+      WHERE wallet_id = $1 AND grant_id = $2 AND status NOT IN ('voided', 'reversed')
+        AND remaining + $3 <= amount
+      RETURNING scope IS NOT NULL"
+);
+
+/// A new lot.
+pub struct NewLot<'a> {
+    /// The entry that grants it.
+    pub id: [u8; 16],
+    /// How much.
+    pub amount: Amount,
+    /// How much of it is left at once.
+    pub remaining: Amount,
+    /// Its terms.
+    pub terms: &'a Terms,
+    /// True when it is one of many.
+    pub recurring: bool,
+    /// When it was granted.
+    pub created_at: Timestamp,
+}
+
+/// Notes a lot.
+pub fn add(wallet: &str, lot: &NewLot<'_>) -> Result<()> {
+    let terms = lot.terms;
+    ADD.run(&[
+        Value::Text(wallet),
+        Value::Uuid(lot.id),
+        Value::Amount(lot.amount),
+        Value::Amount(lot.remaining),
+        Value::OptTime(terms.expires_at),
+        Value::OptTime(terms.expires_at.map(|end| warn_at(lot.created_at, end))),
+        Value::Int4(terms.priority),
+        Value::Bool(terms.promotional),
+        Value::Bool(lot.recurring),
+        Value::OptJsonb(terms.scope),
+        Value::Time(lot.created_at),
+    ])
+    .map(drop)
+}
+
+/// A week before its end, but not before three quarters of its time are over.
+pub(super) fn warn_at(created_at: Timestamp, end: Timestamp) -> Timestamp {
+    let life = end.0.saturating_sub(created_at.0);
+    Timestamp(end.0 - NOTICE.min(life / 4))
+}
+
+/// An active lot.
+#[derive(Clone)]
+pub(super) struct Active {
+    /// Its place in the order, and what is left of it.
+    pub lot: Lot,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When its end is announced, if it still is.
+    pub(super) warn_at: Option<Timestamp>,
+    /// True when it is one of many.
+    pub(super) recurring: bool,
+    /// What it may be used for; nothing for all.
+    pub scope: Option<Scope>,
+    /// Of one with a scope: what holds have set aside.
+    pub held: Amount,
+}
+
+impl Active {
+    /// A new lot, of which something is left.
+    pub(super) fn new(new: &NewLot<'_>) -> Result<Active> {
+        let terms = new.terms;
+        Ok(Active {
+            lot: Lot {
+                rank: Rank {
+                    priority: terms.priority,
+                    expires_at: terms.expires_at.map_or(i64::MAX, |at| at.0),
+                    paid: !terms.promotional,
+                    created_at: new.created_at.0,
+                    id: new.id,
+                },
+                remaining: new.remaining,
+            },
+            expires_at: terms.expires_at,
+            warn_at: terms.expires_at.map(|end| warn_at(new.created_at, end)),
+            recurring: new.recurring,
+            scope: terms.scope.map(Scope::stored).transpose()?,
+            held: Amount::ZERO,
+        })
+    }
+
+    /// The lot with what holds leave of it.
+    pub fn free(&self) -> Lot {
+        let units = self.lot.remaining.units() - self.held.units();
+        Lot {
+            remaining: Amount::from_units(units.max(0)).unwrap_or_default(),
+            ..self.lot.clone()
+        }
+    }
+}
+
+/// The active lots of a wallet, as they were settled last.
+pub(super) fn read_active(wallet: &str) -> Result<Vec<Active>> {
+    let rows = ACTIVE.run(&[Value::Text(wallet)])?;
+    (0..rows.len())
+        .map(|row| {
+            let expires_at = rows.get::<Timestamp>(row, 3);
+            let created_at: Timestamp = rows.need(row, 5)?;
+            Ok(Active {
+                lot: Lot {
+                    rank: Rank {
+                        priority: rows.need(row, 2)?,
+                        expires_at: expires_at.map_or(i64::MAX, |at| at.0),
+                        paid: !rows.need::<bool>(row, 4)?,
+                        created_at: created_at.0,
+                        id: rows.need(row, 0)?,
+                    },
+                    remaining: rows.amount(row, 1)?,
+                },
+                expires_at,
+                warn_at: rows.get(row, 6),
+                recurring: rows.need(row, 7)?,
+                scope: rows
+                    .datum(row, 8)
+                    .map(Jsonb)
+                    .map(Scope::stored)
+                    .transpose()?,
+                held: rows.amount(row, 9)?,
+            })
+        })
+        .collect()
+}
+
+/// Notes what is left of a lot.
+pub(super) fn set_remaining(wallet: &str, id: [u8; 16], remaining: Amount) -> Result<()> {
+    SET_REMAINING
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(id),
+            Value::Amount(remaining),
+        ])
+        .map(drop)
+}
+
+/// Notes that a lot has ended, of which nothing is left, and the entry that ended it.
+pub(super) fn end(wallet: &str, id: [u8; 16], status: &str, entry: Option<[u8; 16]>) -> Result<()> {
+    END.run(&[
+        Value::Text(wallet),
+        Value::Uuid(id),
+        Value::Text(status),
+        Value::OptUuid(entry),
+    ])
+    .map(drop)
+}
+
+/// Notes that a lot's end was announced.
+pub(super) fn warned(wallet: &str, id: [u8; 16]) -> Result<()> {
+    WARNED
+        .run(&[Value::Text(wallet), Value::Uuid(id)])
+        .map(drop)
+}
+
+/// Moves a lot's end.
+pub(super) fn extend(wallet: &str, id: [u8; 16], end: Timestamp, warn_at: Timestamp) -> Result<()> {
+    EXTEND
+        .run(&[
+            Value::Text(wallet),
+            Value::Uuid(id),
+            Value::Time(end),
+            Value::Time(warn_at),
+        ])
+        .map(drop)
+}
+
+/// Gives money back to a lot, unless it was taken back itself; true when it has a scope and got it.
+pub(super) fn give_back(wallet: &str, id: [u8; 16], amount: Amount) -> Result<bool> {
+    let rows = RETURN.run(&[Value::Text(wallet), Value::Uuid(id), Value::Amount(amount)])?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    rows.need(0, 0)
+}

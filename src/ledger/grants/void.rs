@@ -1,0 +1,136 @@
+//! `void_grant`: what is left of a grant is taken back.
+
+use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::grants::due;
+use crate::ledger::grants::ending::Ending;
+use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::lock::lock_wallet;
+use crate::ledger::once::Once;
+use crate::ledger::replay::{by_key, conflict};
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{Call, Document, uuid_text};
+
+statement!(
+    FIND,
+    [TEXTOID, UUIDOID],
+    "SELECT g.status, g.ended_id, l.amount, coalesce(l.balance, l.lane_balance)
+       FROM wallet.grant_lots g
+       LEFT JOIN wallet.ledger_all l ON l.wallet_id = g.wallet_id AND l.entry_id = g.ended_id
+      WHERE g.wallet_id = $1 AND g.grant_id = $2"
+);
+
+/// What `void_grant` was asked for.
+pub struct Void<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// The grant.
+    pub grant_id: [u8; 16],
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// Idempotency key.
+    pub key: Option<&'a str>,
+    /// Fingerprint of the call.
+    pub fingerprint: [u8; 16],
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// What `void_grant` returns.
+pub struct Voided {
+    /// The entry, where something was left.
+    pub entry_id: Option<[u8; 16]>,
+    /// What was left.
+    pub amount: Amount,
+    /// The wallet's balance after it.
+    pub balance: Amount,
+    /// True when an earlier call did it.
+    pub replayed: bool,
+}
+
+/// Takes back what is left of a grant, once however often it is called.
+pub fn void(void: &Void<'_>) -> Result<Voided> {
+    let wallet = void.wallet;
+    lock_wallet(wallet)?;
+    if let Some(rows) = by_key(wallet, void.key, Call::Grant)? {
+        if rows.need::<[u8; 16]>(0, 1)? != void.fingerprint {
+            let key = void.key.unwrap_or_default();
+            return Err(conflict(key, "its arguments"));
+        }
+        return Ok(Voided {
+            entry_id: rows.get(0, 0),
+            amount: rows.amount(0, 2)?.negated(),
+            balance: rows.amount(0, 3)?,
+            replayed: true,
+        });
+    }
+    // A void that took nothing has no entry that would keep its key.
+    let call = Once {
+        wallet,
+        call: "void_grant",
+        key: void.key,
+        fingerprint: void.fingerprint,
+    };
+    let answered = call.answered()?.is_some();
+    due::sweep(wallet)?;
+    let found = FIND.run(&[Value::Text(wallet), Value::Uuid(void.grant_id)])?;
+    if found.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such grant", quoted(wallet)),
+        )
+        .detail(format!("The grant_id is {}.", uuid_text(void.grant_id)))
+        .hint("The view grants shows what there is."));
+    }
+    let status: String = found.need(0, 0)?;
+    if status == "voided" {
+        if !answered {
+            call.remember(None)?;
+        }
+        let ledge = Ledge::open(wallet)?;
+        let amount = found.opt_amount(0, 2)?.unwrap_or_default().negated();
+        return Ok(Voided {
+            entry_id: found.get(0, 1),
+            amount,
+            balance: match found.opt_amount(0, 3)? {
+                Some(balance) => balance,
+                None => ledge.balance()?,
+            },
+            replayed: true,
+        });
+    }
+    if status == "expired" || status == "reversed" {
+        return Err(
+            Error::new(Code::FundingNotOpen, format!("the grant is {status}"))
+                .detail(format!("The grant_id is {}.", uuid_text(void.grant_id)))
+                .hint("Nothing of it is left to take back."),
+        );
+    }
+    let mut ledge = Ledge::open(wallet)?;
+    let ending = Ending {
+        status: "voided",
+        call: Call::Grant,
+        most: None,
+        at: None,
+        key: void.key,
+        fingerprint: void.key.map(|_| void.fingerprint),
+        reason: void.reason,
+        actor: void.actor,
+        metadata: void.metadata.clone(),
+    };
+    let (entry_id, amount) = ledge.finish(void.grant_id, &ending)?;
+    let balance = ledge.balance()?;
+    ledge.close()?;
+    if entry_id.is_none() {
+        call.remember(None)?;
+    }
+    Ok(Voided {
+        entry_id,
+        amount,
+        balance,
+        replayed: false,
+    })
+}

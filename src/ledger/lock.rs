@@ -1,0 +1,19 @@
+//! The lock on a wallet's row, the first in the order of locks.
+
+use crate::error::{Error, Result};
+use crate::statement;
+use crate::storage::plan::{Run, Value};
+
+statement!(
+    LOCK_WALLET,
+    [TEXTOID],
+    "SELECT 1 FROM wallet.wallets WHERE wallet_id = $1 FOR NO KEY UPDATE"
+);
+
+/// Locks the wallet's row: calls that change its money from outside or its rules queue on it.
+pub fn lock_wallet(wallet: &str) -> Result<()> {
+    if LOCK_WALLET.run(&[Value::Text(wallet)])?.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
+    Ok(())
+}
