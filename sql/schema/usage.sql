@@ -110,7 +110,6 @@ CREATE FUNCTION wallet.usage_attributes(
 RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
-SET jit = off
 AS $$
     WITH used AS (
         SELECT line ->> 'meter' AS meter, sum((line ->> 'quantity')::numeric) AS quantity,
@@ -233,7 +232,6 @@ COMMENT ON COLUMN wallet.usage_daily.refunded IS 'What was given back on that da
 CREATE FUNCTION wallet.day_begun(at timestamptz, time_zone text) RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
-SET jit = off
 AS $$
     SELECT CASE WHEN (day_begun.at AT TIME ZONE day_begun.time_zone)::time = '00:00'
                  AND (day_begun.at + interval '3 hours') AT TIME ZONE day_begun.time_zone

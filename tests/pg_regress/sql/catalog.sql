@@ -115,11 +115,12 @@ SELECT c.relname, c.relkind,
  WHERE c.relnamespace = 'wallet'::regnamespace AND c.relkind IN ('r', 'v')
  ORDER BY c.relkind, c.relname;
 
--- On a large ledger compiling a statement takes longer than running it: what reads entries says so.
+-- On a large ledger compiling a statement takes longer than running it: what reads entries says so. What is
+-- immutable reads no table, and is called row by row.
 SELECT p.proname
   FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
  WHERE p.pronamespace = 'wallet'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
-   AND p.prosrc ~ 'ledger|entries|usage_' AND p.proname <> 'privileges' AND NOT 'jit=off' = ANY (p.proconfig);
+   AND p.provolatile <> 'i' AND p.prosrc ~ 'ledger|entries|usage_' AND NOT 'jit=off' = ANY (p.proconfig);
 
 -- The functions: a contract. v volatile, s stable, i immutable; u unsafe, r restricted, s safe for
 -- parallel queries.
