@@ -53,10 +53,10 @@ statement!(
       LIMIT 1"
 );
 
+// Its parameters begin with those of SAME_PRICE.
 statement!(
     ADD_PRICE,
     [
-        UUIDOID,
         TEXTOID,
         TEXTOID,
         TEXTOID,
@@ -69,13 +69,14 @@ statement!(
         INT8OID,
         JSONBOID,
         TIMESTAMPTZOID,
+        UUIDOID,
         TIMESTAMPTZOID,
         TEXTOID,
         JSONBOID
     ],
     "INSERT INTO wallet.prices
-        (price_id, price_list, model, meter, unit_price, per, provider, service, region,
-         service_tier, above_input_tokens, conditions, effective_from, created_at, actor, metadata)
+        (price_list, model, meter, unit_price, per, provider, service, region, service_tier,
+         above_input_tokens, conditions, effective_from, price_id, created_at, actor, metadata)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
@@ -223,12 +224,11 @@ fn set_price(
             },
             |_| {
                 call.id(|| {
-                    let unit_price = unit_price.map_or(Value::Null, Value::Decimal);
-                    let same = SAME_PRICE.run(&[
+                    let price = [
                         Value::Text(list),
                         Value::Text(model),
                         Value::Text(meter),
-                        unit_price,
+                        unit_price.map_or(Value::Null, Value::Decimal),
                         Value::Decimal(per),
                         Value::OptText(provider),
                         Value::OptText(service),
@@ -237,29 +237,19 @@ fn set_price(
                         Value::OptInt8(above_input_tokens),
                         Value::Jsonb(conditions),
                         Value::Time(effective_from),
-                    ])?;
+                    ];
+                    let same = SAME_PRICE.run(&price)?;
                     if same.get(0, 1) == Some(true) {
                         return same.need(0, 0);
                     }
                     let id = uuid::Uuid::now_v7().into_bytes();
-                    ADD_PRICE.run(&[
+                    let making = [
                         Value::Uuid(id),
-                        Value::Text(list),
-                        Value::Text(model),
-                        Value::Text(meter),
-                        unit_price,
-                        Value::Decimal(per),
-                        Value::OptText(provider),
-                        Value::OptText(service),
-                        Value::OptText(region),
-                        Value::OptText(service_tier),
-                        Value::OptInt8(above_input_tokens),
-                        Value::Jsonb(conditions),
-                        Value::Time(effective_from),
                         Value::Time(clock::now()),
                         Value::OptText(actor),
                         Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
-                    ])?;
+                    ];
+                    ADD_PRICE.run(&[&price[..], &making].concat())?;
                     Ok(id)
                 })
             },
