@@ -100,15 +100,10 @@ extension_sql_file!(
     requires = ["views"]
 );
 extension_sql_file!(
-    "../sql/schema/security.sql",
-    name = "security",
-    requires = ["triggers", access::api::readable_wallets]
-);
-extension_sql_file!(
     "../sql/schema/batch.sql",
     name = "batch",
     requires = [
-        "security",
+        "triggers",
         ledger::batch_api::charge_batch,
         ledger::batch_api::charge_batch_over_wallets
     ]
@@ -168,10 +163,16 @@ extension_sql_file!(
     name = "proof",
     requires = ["statement_html"]
 );
+// Behind the last table.
+extension_sql_file!(
+    "../sql/schema/security.sql",
+    name = "security",
+    requires = ["proof", access::api::readable_wallets]
+);
 extension_sql_file!(
     "../sql/schema/dump.sql",
     name = "dump",
-    requires = ["proof"]
+    requires = ["security"]
 );
 extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 

@@ -30,11 +30,6 @@ CREATE TRIGGER refuse_truncate
 COMMENT ON TRIGGER refuse_change ON wallet.audit_log IS 'WL010: the trail is never updated and never deleted.';
 COMMENT ON TRIGGER refuse_truncate ON wallet.audit_log IS 'WL010: the trail is never updated and never deleted.';
 
-ALTER TABLE wallet.audit_log ENABLE ROW LEVEL SECURITY;
-ALTER TABLE wallet.audit_log FORCE ROW LEVEL SECURITY;
-CREATE POLICY granted_wallets ON wallet.audit_log FOR SELECT
-    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
-
 CREATE VIEW wallet.audit WITH (security_invoker = true) AS
     SELECT l.wallet_id AS wallet, l.audit_id, l.at, l.action, l.subject, l.actor,
            l.db_role AS "session_user", l.client_address, l.before, l.after, l.metadata

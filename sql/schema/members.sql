@@ -64,20 +64,6 @@ CREATE VIEW wallet.keys WITH (security_invoker = true) AS
       FROM wallet.api_keys k;
 COMMENT ON VIEW wallet.keys IS 'The keys of wallets, without anything of their secrets.';
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['members', 'api_keys', 'origin_rules', 'model_rules'] LOOP
-        EXECUTE format('ALTER TABLE wallet.%I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE wallet.%I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format(
-            'CREATE POLICY granted_wallets ON wallet.%I FOR SELECT
-             USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT ''*'' = ANY (wallet.readable_wallets())))', name);
-    END LOOP;
-END
-$$;
-
 CREATE FUNCTION wallet.create_key(
     wallet text,
     user_id text DEFAULT NULL,

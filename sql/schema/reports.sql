@@ -73,10 +73,6 @@ CREATE TABLE wallet.chargeback_rules (
 );
 COMMENT ON TABLE wallet.chargeback_rules IS 'How what no team used is split over the teams of a wallet.';
 COMMENT ON COLUMN wallet.chargeback_rules.rule IS 'none: shown as unallocated; even: the same for each team; use: in proportion to their own cost; fixed: by shares.';
-ALTER TABLE wallet.chargeback_rules ENABLE ROW LEVEL SECURITY;
-ALTER TABLE wallet.chargeback_rules FORCE ROW LEVEL SECURITY;
-CREATE POLICY granted_wallets ON wallet.chargeback_rules FOR SELECT
-    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 COMMENT ON COLUMN wallet.chargeback_rules.shares IS 'For fixed: the fraction of each team; what they leave stays unallocated.';
 
 CREATE TABLE wallet.run_out_alerts (
@@ -87,10 +83,6 @@ CREATE TABLE wallet.run_out_alerts (
 );
 COMMENT ON TABLE wallet.run_out_alerts IS 'Wallets that want to be told when their money lasts only so many days.';
 COMMENT ON COLUMN wallet.run_out_alerts.near IS 'Whether it was told and has not recovered.';
-ALTER TABLE wallet.run_out_alerts ENABLE ROW LEVEL SECURITY;
-ALTER TABLE wallet.run_out_alerts FORCE ROW LEVEL SECURITY;
-CREATE POLICY granted_wallets ON wallet.run_out_alerts FOR SELECT
-    USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT '*' = ANY (wallet.readable_wallets())));
 
 CREATE FUNCTION wallet.chargeback(
     wallet text, month date,

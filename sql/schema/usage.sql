@@ -46,20 +46,6 @@ CREATE TABLE wallet.usage_rollups (
 );
 COMMENT ON TABLE wallet.usage_rollups IS 'Use of the entries that are rolled up, by day of use. Rows are added, never changed: what is booked later for a day stands in rows of its own.';
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['rollup_states', 'rollup_chunks', 'usage_rollups'] LOOP
-        EXECUTE format('ALTER TABLE wallet.%I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE wallet.%I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format(
-            'CREATE POLICY granted_wallets ON wallet.%I FOR SELECT
-             USING (wallet_id = ANY ((SELECT wallet.readable_wallets())::text[]) OR (SELECT ''*'' = ANY (wallet.readable_wallets())))', name);
-    END LOOP;
-END
-$$;
-
 CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS
 SELECT c.wallet_id AS wallet, c.lane, max(c.to_seq) AS seq
   FROM wallet.rollup_chunks c
