@@ -73,7 +73,8 @@ shared_buffers = 256MB
 # Durability is part of what is measured.
 fsync = on
 synchronous_commit = on
-wal_level = logical
+# Tests subscribe; what is measured has PostgreSQL's default.
+wal_level = ${WALLET_WAL_LEVEL:-logical}
 max_prepared_transactions = 10
 timezone = 'UTC'
 log_timezone = 'UTC'

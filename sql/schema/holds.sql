@@ -31,7 +31,6 @@ CREATE TABLE wallet.reservations (
     scoped_ids          uuid[] NOT NULL DEFAULT '{}',
     scoped_amounts      numeric[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (wallet_id, hold_id),
-    CONSTRAINT hold_idempotency UNIQUE (wallet_id, idempotency_key),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT hold_in_order CHECK (
         status IN ('open', 'settled', 'voided', 'expired')
@@ -41,6 +40,7 @@ CREATE TABLE wallet.reservations (
 );
 CREATE INDEX reservations_open ON wallet.reservations (wallet_id, expires_at) WHERE status = 'open';
 COMMENT ON TABLE wallet.reservations IS 'Holds: money set aside until the actual use is known. The view holds shows them.';
+COMMENT ON COLUMN wallet.reservations.hold_id IS 'A hash of wallet and idempotency key, so that the primary key lets each key make one hold; without a key a UUIDv7.';
 COMMENT ON COLUMN wallet.reservations.held IS 'What is still set aside; zero once the hold is closed.';
 COMMENT ON COLUMN wallet.reservations.settled IS 'What was booked of it so far.';
 COMMENT ON COLUMN wallet.reservations.lane IS 'The lane of the balance in which it is held.';

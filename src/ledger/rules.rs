@@ -8,8 +8,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use jiff::tz::TimeZone;
-
 pub use crate::allowance::cut::new_epoch;
 use crate::allowance::lanes::Cutting;
 use crate::allowance::whole::{Cut, Extent, lock_all};
@@ -19,7 +17,7 @@ use crate::ledger::guard_rows;
 use crate::ledger::request::{Asked, Request};
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
-use crate::limits::period::Period;
+use crate::limits::period::{self, Period};
 use crate::limits::spread;
 use crate::money::Amount;
 use crate::pricing::unknown::UnknownPrice;
@@ -298,6 +296,6 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
         max: row.max,
         raises: row.raised_by.into_iter().zip(row.raised_until).collect(),
         warn_at: row.warn_at,
-        zone: TimeZone::get(&row.time_zone).map_err(|_| unknown("time zone"))?,
+        zone: period::zone(&row.time_zone).map_err(|_| unknown("time zone"))?,
     })
 }

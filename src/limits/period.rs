@@ -31,6 +31,15 @@ pub enum Period {
 /// where it has no such moment.
 pub type Bounds = (Option<i64>, Option<i64>);
 
+/// The time zone of that name. UTC is known without the database of zones, which a backend would have to
+/// find and list for its first call.
+pub fn zone(name: &str) -> Result<TimeZone, jiff::Error> {
+    match name {
+        "UTC" => Ok(TimeZone::UTC),
+        name => TimeZone::get(name),
+    }
+}
+
 /// Why a text is no period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAPeriod {

@@ -84,16 +84,23 @@ impl Canonical {
 }
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+    let start = out.len();
+    out.resize(start + 2 * bytes.len(), 0);
+    for (pair, byte) in out[start..].chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
 /// Writes the inside of a string as `jsonb` prints it.
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
-    if text.as_bytes().iter().all(plain) {
+    // All bytes, so that the compiler can look at many at once.
+    if text
+        .as_bytes()
+        .iter()
+        .fold(true, |all, byte| all & plain(byte))
+    {
         out.extend_from_slice(text.as_bytes());
         return;
     }

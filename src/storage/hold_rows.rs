@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use sha2::{Digest, Sha256};
+
 use crate::error::Result;
 use crate::money::Amount;
 use crate::statement;
@@ -31,8 +33,8 @@ statement!(
 );
 statement!(
     BY_KEY,
-    [TEXTOID, TEXTOID],
-    hold_query!("idempotency_key = $2")
+    [TEXTOID, UUIDOID, TEXTOID],
+    hold_query!("hold_id = $2 AND idempotency_key = $3")
 );
 
 // Whoever settles a hold has its row locked: it is left to them.
@@ -57,7 +59,7 @@ statement!(
          model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
              $18, $19, $20, $21, $22, $23, $24, $25)
-     ON CONFLICT (wallet_id, idempotency_key) DO NOTHING"
+     ON CONFLICT (wallet_id, hold_id) DO NOTHING"
 );
 
 statement!(
@@ -214,6 +216,25 @@ pub struct NewHold<'a> {
     pub scoped_amounts: Vec<Amount>,
 }
 
+/// The id of a hold that is made. One with a key has a UUIDv8 that is a hash of wallet and key, so that
+/// the primary key alone lets each key make one hold; any other has a UUIDv7.
+pub fn new_id(wallet: &str, key: Option<&str>) -> [u8; 16] {
+    let Some(key) = key else {
+        return uuid::Uuid::now_v7().into_bytes();
+    };
+    let digest = Sha256::new()
+        .chain_update("hold")
+        .chain_update((wallet.len() as u64).to_be_bytes())
+        .chain_update(wallet)
+        .chain_update(key)
+        .finalize();
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(half)
+        .into_uuid()
+        .into_bytes()
+}
+
 /// How much of which grant, of two columns.
 pub(in crate::storage) fn burns(ids: Vec<[u8; 16]>, amounts: Vec<Amount>) -> Vec<Burn> {
     let parts = ids.into_iter().zip(amounts);
@@ -279,7 +300,11 @@ pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
 
 /// The hold that a key has made, if it has.
 pub fn by_key(wallet: &str, key: &str) -> Result<Option<Hold>> {
-    first_of(BY_KEY.run(&[Value::Text(wallet), Value::Text(key)])?)
+    first_of(BY_KEY.run(&[
+        Value::Text(wallet),
+        Value::Uuid(new_id(wallet, Some(key))),
+        Value::Text(key),
+    ])?)
 }
 
 /// Locks the open holds whose time has come, but those that others have locked.

@@ -82,4 +82,6 @@ INSERT INTO hand.entries (wallet_id, call, amount, balance, idempotency_key, use
 SELECT 'w' || n, 'c', -0.007, 100000, gen_random_uuid()::text, 'u' || u, 'openai', 'gpt-4o',
        '{"model":"gpt-4o","input_tokens":1000,"output_tokens":450}'
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
+-- Both sides begin with packed tables: ours has grown row by row above, the other was filled at once.
+VACUUM (FULL) wallet.allowances, hand.balances, hand.limits;
 VACUUM ANALYZE;

@@ -105,7 +105,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         .map_err(range)?;
     let now = clock::now();
     let held = Held {
-        hold_id: uuid::Uuid::now_v7().into_bytes(),
+        hold_id: hold_rows::new_id(wallet, request.key),
         amount: job.cost,
         balance,
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
@@ -170,7 +170,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     let lane = books.holding_lane()?;
     let parts = books.hold(lane, amount, job.purpose(), now)?;
     let held = Held {
-        hold_id: uuid::Uuid::now_v7().into_bytes(),
+        hold_id: hold_rows::new_id(wallet, request.key),
         amount,
         balance: books.balance()?,
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),

@@ -93,12 +93,12 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     fields.set(SETTLED, Some(fixed_datum(Amount::ZERO)));
     fields.set(BALANCE, Some(fixed_datum(new.balance)));
     let row = fields.form(table);
-    let Some(key) = new.key else {
+    if new.key.is_none() {
         // SAFETY: the row has the table's columns.
         unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
-    };
-    let keys = [text_key(WALLET, new.wallet), text_key(KEY, key)];
+    }
+    let keys = [text_key(WALLET, new.wallet), uuid_key(ID, new.id)];
     // A hold on the single lane has written its row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
     unsafe { once::append(table, row, &fields, &keys, new.lane == 0) }

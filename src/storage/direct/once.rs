@@ -1,8 +1,8 @@
 //! Rows with an idempotency key: each key is written once, whoever else writes it at that moment.
 //!
-//! The second index of such a table is unique over the key. Nobody looks for the key before:
-//! nearly every key is new, and the index finds out about the others when the row goes into it.
-//! Then the row is taken out again.
+//! The second index of such a table is unique over the key, or the primary key is made of it. Nobody
+//! looks for the key before: nearly every key is new, and the index finds out about the others when the
+//! row goes into it. Then the row is taken out again.
 
 use std::ptr;
 
@@ -20,7 +20,7 @@ use crate::storage::direct::write::{
 /// `alone` says that nobody else can be using it, because of a lock that the caller has.
 ///
 /// # Safety
-/// The row has the table's columns and was formed of the fields; the keys are those of its second index.
+/// The row has the table's columns and was formed of the fields; the keys are those of the index that has each once.
 pub(super) unsafe fn append(
     table: &Table,
     row: pg_sys::HeapTuple,
@@ -48,11 +48,37 @@ pub(super) unsafe fn insert(
     // SAFETY: the caller's guarantee; the row stands in the table when it goes into the indexes.
     unsafe {
         pg_sys::simple_heap_insert(table.relation, row);
-        insert_into_index(table, table.indexes[0], row, fields, UNIQUE_YES);
-        let unique = insert_into_index(table, table.indexes[1], row, fields, check);
+        let unique = insert_into_unique(table, row, fields, check);
         insert_into_last(table, row, fields);
         pg_sys::CommandCounterIncrement();
         unique
+    }
+}
+
+/// The index that has each key once.
+fn key_index(table: &Table) -> pg_sys::Relation {
+    let [primary, once, _] = table.indexes;
+    if once.is_null() { primary } else { once }
+}
+
+/// Puts the row into the unique indexes; false when a partial check found that the key may be taken.
+///
+/// # Safety
+/// The row stands in the table and was formed of the fields.
+unsafe fn insert_into_unique(
+    table: &Table,
+    row: pg_sys::HeapTuple,
+    fields: &Fields,
+    check: pg_sys::IndexUniqueCheck::Type,
+) -> bool {
+    let [primary, once, _] = table.indexes;
+    // SAFETY: the caller's guarantee.
+    unsafe {
+        if once.is_null() {
+            return insert_into_index(table, primary, row, fields, check);
+        }
+        insert_into_index(table, primary, row, fields, UNIQUE_YES);
+        insert_into_index(table, once, row, fields, check)
     }
 }
 
@@ -112,8 +138,7 @@ fn append_speculatively(
                 pg_sys::HEAP_INSERT_SPECULATIVE as i32,
                 ptr::null_mut(),
             );
-            insert_into_index(table, table.indexes[0], row, fields, UNIQUE_YES);
-            let unique = insert_into_index(table, table.indexes[1], row, fields, UNIQUE_PARTIAL);
+            let unique = insert_into_unique(table, row, fields, UNIQUE_PARTIAL);
             let state = if unique {
                 KeyState::Free
             } else {
@@ -177,7 +202,7 @@ fn key_state(
     };
     let mut state = (KeyState::Free, pg_sys::InvalidTransactionId, 0);
     let dirty: pg_sys::Snapshot = &mut snapshot;
-    scan(table, table.indexes[1], dirty, keys, |tuple| {
+    scan(table, key_index(table), dirty, keys, |tuple| {
         // SAFETY: the scan's tuple; a dirty snapshot tells who is inserting it.
         unsafe {
             if own == Some(place_of(tuple)) {
@@ -216,7 +241,7 @@ fn taken(table: &Table, keys: &[Key]) -> Result<bool> {
         // SAFETY: registered for as long as the scan runs.
         unsafe {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
-            let result = scan(table, table.indexes[1], snapshot, keys, |_| {
+            let result = scan(table, key_index(table), snapshot, keys, |_| {
                 visible = true;
                 Ok(false)
             });

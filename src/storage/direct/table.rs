@@ -39,6 +39,9 @@ const TABLES: usize = 9;
 /// Indexes that a table has at most.
 const INDEXES: usize = 3;
 
+/// Stands where a table has no such index.
+const NONE: &CStr = c"";
+
 impl Which {
     fn name(self) -> &'static CStr {
         match self {
@@ -77,6 +80,8 @@ impl Which {
         )
     }
 
+    /// The primary key, or what stands for it; the one that has each key of a call once, where that is
+    /// another; the one that has some of the rows only.
     fn indexes(self) -> &'static [&'static CStr] {
         match self {
             Which::Allowances => &[c"allowances_pkey"],
@@ -86,11 +91,7 @@ impl Which {
             Which::Prices => &[c"prices_model", c"prices_pattern"],
             Which::Markups => &[c"markups_list"],
             Which::Mappings => &[c"usage_mappings_pkey"],
-            Which::Reservations => &[
-                c"reservations_pkey",
-                c"hold_idempotency",
-                c"reservations_open",
-            ],
+            Which::Reservations => &[c"reservations_pkey", NONE, c"reservations_open"],
             Which::Archive => &[c"ledger_archive_key"],
         }
     }
@@ -290,13 +291,17 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
         let count = if list.is_null() { 0 } else { (*list).length };
         pg_sys::list_free(list);
         let mut indexes = [pg_sys::InvalidOid; INDEXES];
+        let named = || which.indexes().iter().filter(|name| **name != NONE);
         for (index, name) in indexes.iter_mut().zip(which.indexes()) {
+            if *name == NONE {
+                continue;
+            }
             *index = pg_sys::get_relname_relid(name.as_ptr(), schema);
             if *index == pg_sys::InvalidOid {
                 return None;
             }
         }
-        let ours = !which.is_written() || usize::try_from(count) == Ok(which.indexes().len());
+        let ours = !which.is_written() || usize::try_from(count) == Ok(named().count());
         (plain && ours).then_some(Fit {
             table: (*relation).rd_id,
             indexes,
