@@ -30,12 +30,13 @@ price_usage() {
     local n
     for ((n = 0; n < calls; n++)); do echo "SELECT cost FROM wallet.price_usage($usage)"; done
 }
+# Each with keys of its own: the counts share a database, and a key that was used is a replay.
 # shellcheck disable=SC2317
 hold_and_settle() {
     local n wallet estimate="${usage/450/4096}"
     for ((n = 0; n < calls; n++)); do
         wallet="'plain$((1 + n % 10))'"
-        echo "SELECT (wallet.settle($wallet, (SELECT hold_id FROM wallet.hold($wallet, usage => $estimate, user_id => 'u1', idempotency_key => 'h$n')), $usage, idempotency_key => 's$n')).entry_id"
+        echo "SELECT (wallet.settle($wallet, (SELECT hold_id FROM wallet.hold($wallet, usage => $estimate, user_id => 'u1', idempotency_key => '${1}_h$n')), $usage, idempotency_key => '${1}_s$n')).entry_id"
     done
 }
 # shellcheck disable=SC2317
@@ -45,11 +46,12 @@ batch() {
 # name, function, statements
 counts=(
     'charge|charge_wrapper|charge w 10'
+    'charge_first|charge_wrapper|charge first 1000'
     'charge_month_limit|charge_wrapper|charge month 10'
     'charge_16_lanes|charge_wrapper|charge hot 4'
     'charge_no_limit|charge_wrapper|charge plain 10'
-    'hold|hold_wrapper|hold_and_settle'
-    'settle|settle_wrapper|hold_and_settle'
+    'hold|hold_wrapper|hold_and_settle hold'
+    'settle|settle_wrapper|hold_and_settle settle'
     'batch_item|charge_batch_over_wallets_wrapper|batch'
     'price_usage|price_usage_wrapper|price_usage'
 )

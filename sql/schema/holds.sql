@@ -37,7 +37,8 @@ CREATE TABLE wallet.reservations (
         AND amount >= 0 AND held >= 0 AND settled >= 0
         AND 'NaN' NOT IN (amount, held, settled)
     )
-);
+-- A settlement writes its hold anew, on the same page where it can.
+) WITH (fillfactor = 80);
 CREATE INDEX reservations_open ON wallet.reservations (wallet_id, expires_at) WHERE status = 'open';
 COMMENT ON TABLE wallet.reservations IS 'Holds: money set aside until the actual use is known. The view holds shows them.';
 COMMENT ON COLUMN wallet.reservations.hold_id IS 'A hash of wallet and idempotency key, so that the primary key lets each key make one hold; without a key a UUIDv7.';

@@ -116,13 +116,7 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     if must_look(&lane) || !can_pay(&lane, amount) {
         return Ok(Found::None);
     }
-    // Spare lanes hold nothing here: a funding that uses one has the rules read again, and the
-    // rules then say so.
-    Ok(Found::Payer(Payer {
-        lane,
-        others: Amount::ZERO,
-        combined: false,
-    }))
+    payer(cutting, lane, false)
 }
 
 fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
@@ -148,12 +142,12 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
         }
         if can_pay(&row, amount) {
             release_all(wallet, &poor);
-            return payer(wallet, row, false);
+            return payer(cutting, row, false);
         }
         poor.push(row);
     }
     if let Some(row) = combine(wallet, amount, &poor)? {
-        return payer(wallet, row, true);
+        return payer(cutting, row, true);
     }
     release_all(wallet, &poor);
     // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
@@ -169,7 +163,7 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
             return match row {
                 Some(mut row) if !must_look(&row) && can_pay(&row, amount) => {
                     row.waits += 1;
-                    payer(wallet, row, false)
+                    payer(cutting, row, false)
                 }
                 other => {
                     lock::release(wallet, lane);
@@ -190,13 +184,22 @@ fn must_look(lane: &Lane) -> bool {
     lane.look_at.is_some_and(|at| at <= clock::now())
 }
 
-fn payer(wallet: &str, lane: Lane, combined: bool) -> Result<Found> {
-    let others = store::others_credited(wallet, lane.lane)?;
+fn payer(cutting: Cutting<'_>, lane: Lane, combined: bool) -> Result<Found> {
+    let others = others(cutting, lane.lane)?;
     Ok(Found::Payer(Payer {
         lane,
         others,
         combined,
     }))
+}
+
+/// Balance and credit in all lanes but one, as last committed. Beside a single lane there are spare ones
+/// that hold nothing: a funding that uses one has the rules read again, and the rules then say so.
+pub fn others(cutting: Cutting<'_>, lane: i16) -> Result<Amount> {
+    match cutting.lanes {
+        1 => Ok(Amount::ZERO),
+        _ => store::others_credited(cutting.wallet, lane),
+    }
 }
 
 /// Moves room between free lanes, none below its watermark, until one of them can pay.

@@ -1,6 +1,7 @@
 //! What a charge asks for, and its fingerprint.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use pgrx::Inet;
 use pgrx::datum::TimestampWithTimeZone;
@@ -64,7 +65,7 @@ pub enum Asked {
     /// A given amount.
     Amount(Amount),
     /// Usage, the object and its canonical form.
-    Usage(Box<Usage>, Jsonb, String),
+    Usage(Rc<Usage>, Jsonb, Rc<str>),
     /// Usage that an entry booked without a price, priced now.
     Late(Box<Priced>, [u8; 16]),
 }
@@ -177,7 +178,7 @@ impl<'a> Request<'a> {
                     usage.region.clone(),
                     usage.service_tier.clone(),
                 );
-                let asked = Asked::Usage(Box::new(usage), object, canonical);
+                let asked = Asked::Usage(Rc::new(usage), object, canonical.into());
                 (asked, attributes.0, attributes.1, attributes.2)
             }
         };

@@ -1,5 +1,6 @@
 //! PostgreSQL's `jsonb`, read and built in its binary form.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::ptr;
@@ -225,6 +226,22 @@ fn refuse_card_data(argument: &str, stack: &[Open], leaf: &Json) -> Result<()> {
     }
 }
 
+/// A string that the iterator gave, as it stands in the `jsonb`.
+///
+/// # Safety
+/// The value is a string or key, and its `jsonb` outlives what is returned.
+pub unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> Cow<'a, str> {
+    // SAFETY: the caller's guarantee: `len` bytes of the server's encoding (UTF-8, which the extension requires).
+    let bytes = unsafe {
+        let string = value.val.string;
+        std::slice::from_raw_parts(
+            string.val.cast::<u8>(),
+            usize::try_from(string.len).unwrap_or(0),
+        )
+    };
+    String::from_utf8_lossy(bytes)
+}
+
 /// A leaf that the iterator gave.
 pub fn scalar(value: &pg_sys::JsonbValue) -> Json {
     // SAFETY: `type_` says which member of the union is filled; strings are `len` bytes of the
@@ -236,14 +253,7 @@ pub fn scalar(value: &pg_sys::JsonbValue) -> Json {
                 let datum = pg_sys::Datum::from(value.val.numeric);
                 Number::from_datum(datum, false).map_or(Json::Null, Json::Number)
             }
-            jbvType::jbvString => {
-                let string = value.val.string;
-                let bytes = std::slice::from_raw_parts(
-                    string.val.cast::<u8>(),
-                    usize::try_from(string.len).unwrap_or(0),
-                );
-                Json::String(String::from_utf8_lossy(bytes).into_owned())
-            }
+            jbvType::jbvString => Json::String(string(value).into_owned()),
             _ => Json::Null,
         }
     }

@@ -1,10 +1,12 @@
 //! The first level of a `jsonb`: what stands deeper is cut out as it is, without being read.
 
+use std::convert::Infallible;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::JsonbIteratorToken as Token;
 use pgrx::pg_sys::jbvType;
 
-use crate::storage::jsonb::{Json, Jsonb, scalar};
+use crate::storage::jsonb::{Json, Jsonb, scalar, string};
 
 /// An element of an array or a member of an object.
 #[derive(Clone, Debug)]
@@ -18,19 +20,23 @@ pub enum Part {
 /// The elements of an array; nothing when it is none.
 pub fn elements(array: Jsonb) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
-    let kind = walk(array, |_, part| parts.push(part));
-    (kind == Some(Token::WJB_BEGIN_ARRAY)).then_some(parts)
+    let kind = walk(array, |_, part| {
+        parts.push(part);
+        Ok::<_, Infallible>(())
+    });
+    matches!(kind, Ok(Some(Token::WJB_BEGIN_ARRAY))).then_some(parts)
 }
 
-/// The members of an object; nothing when it is none.
-pub fn members(object: Jsonb) -> Option<Vec<(String, Part)>> {
-    let mut parts = Vec::new();
-    let kind = walk(object, |key, part| parts.push((key, part)));
-    (kind == Some(Token::WJB_BEGIN_OBJECT)).then_some(parts)
+/// Calls `each` for the members of an object, by name, until one is an error; false when it is none.
+pub fn members<E>(object: Jsonb, each: impl FnMut(&str, Part) -> Result<(), E>) -> Result<bool, E> {
+    Ok(walk(object, each)? == Some(Token::WJB_BEGIN_OBJECT))
 }
 
 /// Calls `each` for the parts of the outermost container and gives what kind it is.
-fn walk(jsonb: Jsonb, mut each: impl FnMut(String, Part)) -> Option<Token::Type> {
+fn walk<E>(
+    jsonb: Jsonb,
+    mut each: impl FnMut(&str, Part) -> Result<(), E>,
+) -> Result<Option<Token::Type>, E> {
     // SAFETY: detoasting gives a varlena that holds a valid Jsonb, alive as long as the current
     // memory context; the iterator is used until WJB_DONE.
     let mut iterator = unsafe {
@@ -38,7 +44,7 @@ fn walk(jsonb: Jsonb, mut each: impl FnMut(String, Part)) -> Option<Token::Type>
         pg_sys::JsonbIteratorInit(&raw mut (*jsonb).root)
     };
     let mut kind = None;
-    let mut key = String::new();
+    let mut key = "".into();
     loop {
         let mut value = pg_sys::JsonbValue::default();
         // SAFETY: see above. Containers within are skipped and given as a whole.
@@ -47,15 +53,14 @@ fn walk(jsonb: Jsonb, mut each: impl FnMut(String, Part)) -> Option<Token::Type>
             Token::WJB_BEGIN_ARRAY => {
                 // SAFETY: WJB_BEGIN_ARRAY fills the array member.
                 if unsafe { value.val.array.rawScalar } {
-                    return None;
+                    return Ok(None);
                 }
                 kind = Some(token);
             }
             Token::WJB_BEGIN_OBJECT => kind = Some(token),
             Token::WJB_KEY => {
-                if let Json::String(name) = scalar(&value) {
-                    key = name;
-                }
+                // SAFETY: a key is a string of the jsonb, which lives on.
+                key = unsafe { string(&value) };
             }
             Token::WJB_ELEM | Token::WJB_VALUE => {
                 let part = if value.type_ == jbvType::jbvBinary {
@@ -65,10 +70,10 @@ fn walk(jsonb: Jsonb, mut each: impl FnMut(String, Part)) -> Option<Token::Type>
                 } else {
                     Part::Scalar(scalar(&value))
                 };
-                each(std::mem::take(&mut key), part);
+                each(&key, part)?;
             }
             Token::WJB_END_ARRAY | Token::WJB_END_OBJECT => {}
-            _ => return kind,
+            _ => return Ok(kind),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::ptr;
 
 use pgrx::datum::{FromDatum, IntoDatum, TimestampWithTimeZone};
-use pgrx::{AnyNumeric, PgBuiltInOids, pg_sys};
+use pgrx::{PgBuiltInOids, pg_sys};
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
@@ -428,11 +428,28 @@ impl Column for Raw {
 /// The datum is a `uuid[]`.
 pub(in crate::storage) unsafe fn uuids_of(datum: pg_sys::Datum) -> Vec<[u8; 16]> {
     // SAFETY: the caller's guarantee.
+    if unsafe { is_empty(datum) } {
+        return Vec::new();
+    }
+    // SAFETY: the caller's guarantee.
     unsafe { Vec::<pgrx::Uuid>::from_datum(datum, false) }
         .unwrap_or_default()
         .iter()
         .map(|id| *id.as_bytes())
         .collect()
+}
+
+/// Whether an array has no elements, as nearly every one of a limit or a hold. Told at a glance, where taking
+/// any array apart is not.
+///
+/// # Safety
+/// The datum is an array.
+unsafe fn is_empty(datum: pg_sys::Datum) -> bool {
+    // SAFETY: an array without dimensions has no elements; its header is aligned once it is unpacked.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        (*array).ndim == 0
+    }
 }
 
 /// The elements of a `numeric[]`.
@@ -441,19 +458,37 @@ pub(in crate::storage) unsafe fn uuids_of(datum: pg_sys::Datum) -> Vec<[u8; 16]>
 /// The datum is a `numeric[]`.
 pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<Amount>> {
     // SAFETY: the caller's guarantee.
-    let elements =
-        unsafe { Vec::<Option<AnyNumeric>>::from_datum(datum, false) }.unwrap_or_default();
-    elements
-        .into_iter()
-        .map(|number| {
-            number
-                .and_then(IntoDatum::into_datum)
-                // SAFETY: the datum is the numeric that has just been made of the element.
-                .and_then(|datum| unsafe { Number::from_datum(datum, false) })
-                .and_then(|number| number.to_amount().ok())
-                .ok_or_else(|| Error::internal("an element of a numeric[] is no amount"))
-        })
-        .collect()
+    if unsafe { is_empty(datum) } {
+        return Ok(Vec::new());
+    }
+    let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
+    // SAFETY: the caller's guarantee: the type and its length, storage and alignment are those of numeric. The
+    // two arrays have `count` elements, and live as long as the current memory context.
+    let (elements, nulls) = unsafe {
+        pg_sys::deconstruct_array(
+            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
+            pg_sys::NUMERICOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as std::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        let count = usize::try_from(count).unwrap_or(0);
+        (
+            std::slice::from_raw_parts::<pg_sys::Datum>(elements, count),
+            std::slice::from_raw_parts::<bool>(nulls, count),
+        )
+    };
+    let amount = |(datum, is_null): (&pg_sys::Datum, &bool)| {
+        // SAFETY: an element of the array.
+        let number = unsafe { Number::from_datum(*datum, *is_null) };
+        number
+            .and_then(|number| number.to_amount().ok())
+            .ok_or_else(|| Error::internal("an element of a numeric[] is no amount"))
+    };
+    elements.iter().zip(nulls).map(amount).collect()
 }
 
 /// The elements of a `timestamptz[]`.
@@ -461,6 +496,10 @@ pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<
 /// # Safety
 /// The datum is a `timestamptz[]`.
 pub(in crate::storage) unsafe fn times_of(datum: pg_sys::Datum) -> Vec<Timestamp> {
+    // SAFETY: the caller's guarantee.
+    if unsafe { is_empty(datum) } {
+        return Vec::new();
+    }
     // SAFETY: the caller's guarantee.
     unsafe { Vec::<TimestampWithTimeZone>::from_datum(datum, false) }
         .unwrap_or_default()

@@ -6,6 +6,8 @@ SELECT count(wallet.create_wallet('w' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.create_wallet('hot' || n, lanes => 16)) FROM generate_series(1, 4) n
 SELECT count(wallet.create_wallet('month' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.create_wallet('plain' || n)) FROM generate_series(1, 100) n
+SELECT count(wallet.create_wallet('first' || n)) FROM generate_series(1, 1000) n
 SELECT count(wallet.fund(w.wallet, 100000)) FROM wallet.balances w
 SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')) FROM wallet.balances w WHERE w.wallet NOT LIKE 'plain%'
 SELECT count(wallet.set_limit(w.wallet, 100000, 'month')) FROM wallet.balances w WHERE w.wallet LIKE 'month%'
+SELECT count(wallet.charge('first' || n, amount => 0.007, user_id => 'u1')) FROM generate_series(1, 1000) n

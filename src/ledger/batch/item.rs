@@ -116,7 +116,6 @@ impl Item {
             Part::Container(object) => object,
             Part::Scalar(_) => return Err(unreadable(index, "it is not an object")),
         };
-        let members = members(object).ok_or_else(|| unreadable(index, "it is not an object"))?;
         let mut item = Item {
             wallet: String::new(),
             object,
@@ -128,8 +127,8 @@ impl Item {
         let mut fields = Fields::default();
         let mut is_plain = true;
         let mut wallet = None;
-        for (name, part) in members {
-            match (name.as_str(), part) {
+        let is_object = members(object, |name, part| {
+            match (name, part) {
                 ("wallet", Part::Scalar(Json::String(name))) => wallet = Some(name),
                 (
                     "wallet" | "amount" | "event_at" | "client_ip" | "usage" | "tags" | "metadata",
@@ -158,6 +157,10 @@ impl Item {
                     (Some(_), _) => is_plain = false,
                 },
             }
+            Ok(())
+        })?;
+        if !is_object {
+            return Err(unreadable(index, "it is not an object"));
         }
         item.wallet = match (batch.wallet, wallet) {
             (Some(given), Some(named)) if given != named => {

@@ -186,7 +186,7 @@ fn settle_in_lane(
     let entry = entry(settlement, &job, hold.id);
     let balance = lane
         .credited()
-        .plus(store::others_credited(wallet, lane.lane)?)
+        .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
         .and_then(|sum| sum.minus(rules.credit_limit))
         .and_then(|sum| sum.minus(job.cost))
         .map_err(range)?;

@@ -98,7 +98,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
         unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     }
-    let keys = [text_key(WALLET, new.wallet), uuid_key(ID, new.id)];
+    let keys = [text_key(new.wallet), uuid_key(new.id)];
     // A hold on the single lane has written its row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
     unsafe { once::append(table, row, &fields, &keys, new.lane == 0) }
@@ -106,10 +106,10 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
 
 /// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
 pub fn lock(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
-    let keys = [text_key(column::WALLET, wallet), uuid_key(column::ID, id)];
+    let keys = [text_key(wallet), uuid_key(id)];
     loop {
         let mut place = None;
-        scan_now(table, &keys, |tuple| {
+        scan_now(table, &keys, |tuple, _| {
             // SAFETY: the scan's tuple.
             place = Some(unsafe { place_of(tuple) });
             Ok(false)

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
-use crate::storage::direct::roots::{self, LaneRoot, root_of};
+use crate::storage::direct::roots::{self, LaneRoot};
 use crate::storage::direct::scan::{Fields, Head, int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{place_of, replace};
@@ -93,15 +93,10 @@ fn with_row<T>(
             return Ok(found);
         }
     }
-    let keys = [
-        text_key(WALLET, wallet),
-        uuid_key(ID, allowance),
-        int2_key(LANE, lane),
-    ];
-    scan_now(table, &keys, |tuple| {
+    let keys = [text_key(wallet), uuid_key(allowance), int2_key(lane)];
+    scan_now(table, &keys, |tuple, root| {
         found = Some(work(&mut Fields::of(table, tuple), tuple)?);
-        // SAFETY: the scan's tuple.
-        roots::remember(digest, unsafe { root_of(table, tuple) });
+        roots::remember(digest, root);
         Ok(false)
     })?;
     Ok(found)
@@ -116,10 +111,9 @@ pub fn read_lane(table: &Table, wallet: &str, lane: i16) -> Result<Option<Lane>>
 
 /// All lanes of the balance in ascending order, without a lock.
 pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
-    use allowance::*;
-    let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
+    let keys = [text_key(wallet), uuid_key(BALANCE)];
     let mut lanes = Vec::new();
-    scan_now(table, &keys, |tuple| {
+    scan_now(table, &keys, |tuple, _| {
         lanes.push(lane_of(&Fields::of(table, tuple), tuple)?);
         Ok(true)
     })?;
@@ -155,14 +149,13 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
             return Ok(units);
         }
     }
-    let keys = [text_key(WALLET, wallet), uuid_key(ID, BALANCE)];
+    let keys = [text_key(wallet), uuid_key(BALANCE)];
     let (mut units, mut found) = (0, Vec::new());
-    scan_now(table, &keys, |tuple| {
+    scan_now(table, &keys, |tuple, root| {
         let fields = head.fields(tuple);
         units += others(&fields)?;
         found.push(LaneRoot {
-            // SAFETY: the scan's tuple.
-            root: unsafe { root_of(table, tuple) },
+            root,
             lane: fields.int2(LANE),
             epoch: fields.int8(EPOCH),
         });

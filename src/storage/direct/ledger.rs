@@ -11,13 +11,6 @@ use crate::storage::direct::write::{UNIQUE_PARTIAL, UNIQUE_YES, insert_with};
 use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{Call, Entry, Link};
 
-/// Columns of both that are keys, by position.
-mod key {
-    pub const CALL: i16 = 10;
-    pub const WALLET: i16 = 11;
-    pub const KEY: i16 = 16;
-}
-
 /// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
 /// using the same key.
 pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
@@ -29,9 +22,9 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
         return Ok(true);
     };
     let keys = [
-        text_key(key::WALLET, entry.wallet),
-        text_key(key::KEY, name),
-        char_key(key::CALL, entry.call as u8),
+        text_key(entry.wallet),
+        text_key(name),
+        char_key(entry.call as u8),
     ];
     // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
     // else can be using a key of theirs now.
@@ -60,12 +53,8 @@ pub fn taken_keys(
     sorted.sort_unstable_by_key(|(_, name)| *name);
     let mut taken = Vec::new();
     for (place, name) in sorted {
-        let keys = [
-            text_key(key::WALLET, wallet),
-            text_key(key::KEY, name),
-            char_key(key::CALL, call as u8),
-        ];
-        scan(table, index, snapshot, &keys, |_| {
+        let keys = [text_key(wallet), text_key(name), char_key(call as u8)];
+        scan(table, index, snapshot, &keys, |_, _| {
             taken.push(place);
             Ok(false)
         })?;

@@ -202,7 +202,7 @@ fn key_state(
     };
     let mut state = (KeyState::Free, pg_sys::InvalidTransactionId, 0);
     let dirty: pg_sys::Snapshot = &mut snapshot;
-    scan(table, key_index(table), dirty, keys, |tuple| {
+    scan(table, key_index(table), dirty, keys, |tuple, _| {
         // SAFETY: the scan's tuple; a dirty snapshot tells who is inserting it.
         unsafe {
             if own == Some(place_of(tuple)) {
@@ -241,7 +241,7 @@ fn taken(table: &Table, keys: &[Key]) -> Result<bool> {
         // SAFETY: registered for as long as the scan runs.
         unsafe {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
-            let result = scan(table, key_index(table), snapshot, keys, |_| {
+            let result = scan(table, key_index(table), snapshot, keys, |_, _| {
                 visible = true;
                 Ok(false)
             });

@@ -8,7 +8,6 @@ use crate::storage::rows::{Markup, PriceRow};
 /// Columns of `wallet.prices`, by position.
 mod price {
     pub const ID: i16 = 1;
-    pub const LIST: i16 = 2;
     pub const MODEL: i16 = 3;
     pub const METER: i16 = 4;
     pub const UNIT_PRICE: i16 = 5;
@@ -25,7 +24,6 @@ mod price {
 /// Columns of `wallet.markups`, by position.
 mod markup {
     pub const ID: i16 = 1;
-    pub const LIST: i16 = 2;
     pub const PERCENT: i16 = 3;
     pub const FIXED: i16 = 4;
     pub const FROM: i16 = 5;
@@ -39,9 +37,9 @@ mod mapping {
 
 /// All prices of an exact name in a list.
 pub fn of_model(table: &Table, list: &str, model: &str) -> Result<Vec<PriceRow>> {
-    let keys = [text_key(price::LIST, list), text_key(price::MODEL, model)];
+    let keys = [text_key(list), text_key(model)];
     let mut rows = Vec::new();
-    scan_by(table, 0, &keys, |tuple| {
+    scan_by(table, 0, &keys, |tuple, _| {
         rows.push(price_of(&Fields::of(table, tuple))?);
         Ok(true)
     })?;
@@ -51,7 +49,7 @@ pub fn of_model(table: &Table, list: &str, model: &str) -> Result<Vec<PriceRow>>
 /// All prices of a list whose model is a pattern: the second index holds no others.
 pub fn of_patterns(table: &Table, list: &str) -> Result<Vec<PriceRow>> {
     let mut rows = Vec::new();
-    scan_by(table, 1, &[text_key(price::LIST, list)], |tuple| {
+    scan_by(table, 1, &[text_key(list)], |tuple, _| {
         rows.push(price_of(&Fields::of(table, tuple))?);
         Ok(true)
     })?;
@@ -78,7 +76,7 @@ fn price_of(fields: &Fields) -> Result<PriceRow> {
 /// All markups of a list.
 pub fn markups(table: &Table, list: &str) -> Result<Vec<Markup>> {
     let mut rows = Vec::new();
-    scan_by(table, 0, &[text_key(markup::LIST, list)], |tuple| {
+    scan_by(table, 0, &[text_key(list)], |tuple, _| {
         let fields = Fields::of(table, tuple);
         rows.push(Markup {
             id: fields.uuid(markup::ID),
@@ -94,7 +92,7 @@ pub fn markups(table: &Table, list: &str) -> Result<Vec<Markup>> {
 /// Names and texts of the mappings that were set, by name.
 pub fn mappings(table: &Table) -> Result<Vec<(String, String)>> {
     let mut rows = Vec::new();
-    scan_by(table, 0, &[], |tuple| {
+    scan_by(table, 0, &[], |tuple, _| {
         let fields = Fields::of(table, tuple);
         let mapping = fields.jsonb(mapping::MAPPING).to_text();
         rows.push((fields.needed_text(mapping::NAME)?, mapping));

@@ -27,14 +27,21 @@ use crate::storage::rows::AllowanceId;
 /// Rows that a backend remembers; beyond, it starts anew.
 const MAX_ROOTS: usize = 100_000;
 
-/// Line pointers that a page can have at most.
-const MAX_OFFSETS: usize = pg_sys::BLCKSZ as usize / size_of::<pg_sys::ItemIdData>();
-
 /// A line pointer of the table to which its index leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Root {
-    block: pg_sys::BlockNumber,
+    pub(super) block: pg_sys::BlockNumber,
     offset: pg_sys::OffsetNumber,
+}
+
+impl Root {
+    /// The line pointer of that place.
+    pub(super) fn of(tid: pg_sys::ItemPointerData) -> Root {
+        Root {
+            block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
+            offset: tid.ip_posid,
+        }
+    }
 }
 
 /// A lane of a balance: where it stands, its number, and the version of the rules that it has.
@@ -112,29 +119,6 @@ pub(super) fn remember_balance(digest: u64, mut lanes: Vec<LaneRoot>) {
         }
         balances.insert(digest, (invalidation::generation(), lanes.into()));
     });
-}
-
-/// The root of a row that a scan returned.
-///
-/// # Safety
-/// The tuple stands in the table, and the scan still has its page pinned.
-pub(super) unsafe fn root_of(table: &Table, tuple: pg_sys::HeapTuple) -> Root {
-    let mut roots = [0; MAX_OFFSETS];
-    // SAFETY: the page is pinned twice and locked while it is read; there is room for every line
-    // pointer of a page. The root of a row that no update has touched is its own place.
-    unsafe {
-        let tid = (*tuple).t_self;
-        let block = u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo);
-        let buffer = pg_sys::ReadBuffer(table.relation, block);
-        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-        pg_sys::heap_get_root_tuples(pg_sys::BufferGetPage(buffer), roots.as_mut_ptr());
-        pg_sys::UnlockReleaseBuffer(buffer);
-        let offset = match roots[usize::from(tid.ip_posid) - 1] {
-            0 => tid.ip_posid,
-            root => root,
-        };
-        Root { block, offset }
-    }
 }
 
 /// Calls `each` with the visible version behind each root until it says no; false then, and when there

@@ -3,14 +3,14 @@
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::storage::direct::lanes::{allowance, lane_of};
+use crate::storage::direct::lanes::lane_of;
+use crate::storage::direct::roots;
 use crate::storage::direct::scan::{Fields, int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::rows::{BALANCE, LimitRow, RuleRows, WalletRow};
 
 /// Columns of `wallet.wallets`, by position.
 mod wallets {
-    pub const WALLET: i16 = 1;
     pub const CURRENCY: i16 = 2;
     pub const CREDIT_LIMIT: i16 = 3;
     pub const STATUS: i16 = 6;
@@ -28,7 +28,6 @@ mod wallets {
 
 /// Columns of `wallet.limits`, by position.
 mod limits {
-    pub const WALLET: i16 = 1;
     pub const ID: i16 = 2;
     pub const SCOPE: i16 = 3;
     pub const SUBJECT: i16 = 4;
@@ -71,8 +70,8 @@ fn read_rules_under(
         wallets,
         wallets.indexes[0],
         snapshot,
-        &[text_key(wallets::WALLET, wallet)],
-        |tuple| {
+        &[text_key(wallet)],
+        |tuple, _| {
             let fields = Fields::of(wallets, tuple);
             found = Some(WalletRow {
                 currency: fields.needed_text(wallets::CURRENCY)?,
@@ -96,9 +95,9 @@ fn read_rules_under(
         return Ok(None);
     };
     let keys = [
-        text_key(allowance::WALLET, wallet),
-        uuid_key(allowance::ID, BALANCE),
-        int2_key(allowance::LANE, row.first_lane()),
+        text_key(wallet),
+        uuid_key(BALANCE),
+        int2_key(row.first_lane()),
     ];
     let mut lane = None;
     scan(
@@ -106,8 +105,10 @@ fn read_rules_under(
         allowances.indexes[0],
         snapshot,
         &keys,
-        |tuple| {
+        |tuple, root| {
             lane = Some(lane_of(&Fields::of(allowances, tuple), tuple)?);
+            // Whoever asks for the rules wants the lane next.
+            roots::remember(roots::digest(wallet, BALANCE, Some(row.first_lane())), root);
             Ok(false)
         },
     )?;
@@ -117,8 +118,8 @@ fn read_rules_under(
         limits,
         limits.indexes[0],
         snapshot,
-        &[text_key(limits::WALLET, wallet)],
-        |tuple| {
+        &[text_key(wallet)],
+        |tuple, _| {
             let fields = Fields::of(limits, tuple);
             rows.push(LimitRow {
                 id: fields.uuid(limits::ID),

@@ -90,7 +90,8 @@ pub(super) fn replace_in_indexes(
     }
 }
 
-/// Adds a row that has moved to the indexes.
+/// Adds a row that has moved to the indexes. Its keys are those of the version before it, so that nothing has
+/// to find out whether they are taken, and indexes may clear up versions that nobody sees any more.
 ///
 /// # Safety
 /// heap_update has written the row, with the keys of the one before it; it was formed of the fields.
@@ -100,12 +101,27 @@ unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in
     unsafe {
         for index in [primary, once] {
             if !index.is_null() {
-                insert_into_index(table, index, row, fields, UNIQUE_YES);
+                insert_version(table, index, row, fields);
             }
         }
         if in_last && !last.is_null() {
-            insert_into_index(table, last, row, fields, UNIQUE_NO);
+            insert_version(table, last, row, fields);
         }
+    }
+}
+
+/// # Safety
+/// As for [`insert_into_index`], and the row's version before this one is in the index with the same keys.
+unsafe fn insert_version(
+    table: &Table,
+    index: pg_sys::Relation,
+    row: pg_sys::HeapTuple,
+    fields: &Fields,
+) {
+    // SAFETY: the caller's guarantee; the info is that of the index.
+    unsafe {
+        let info = pg_sys::BuildIndexInfo(index);
+        insert_keys(table, index, info, row, fields, UNIQUE_NO, true);
     }
 }
 
@@ -204,6 +220,21 @@ pub(super) unsafe fn insert_with(
     fields: &Fields,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
+    // SAFETY: the caller's guarantee.
+    unsafe { insert_keys(table, index, info, row, fields, check, false) }
+}
+
+/// # Safety
+/// As for [`insert_with`].
+unsafe fn insert_keys(
+    table: &Table,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    row: pg_sys::HeapTuple,
+    fields: &Fields,
+    check: pg_sys::IndexUniqueCheck::Type,
+    unchanged: bool,
+) -> bool {
     // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
     // room for every key column.
     unsafe {
@@ -220,7 +251,7 @@ pub(super) unsafe fn insert_with(
             &mut (*row).t_self,
             table.relation,
             check,
-            false,
+            unchanged,
             info,
         )
     }
