@@ -217,19 +217,36 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn of(table: &Table, last: i16) -> Head {
-        // SAFETY: the copy is ours, so that its number of columns can be lowered; PostgreSQL takes
-        // the first of a row's columns apart by a descriptor that has no more.
-        unsafe {
-            let columns = pg_sys::CreateTupleDescCopy((*table.relation).rd_att);
-            (*columns).natts = (*columns).natts.min(i32::from(last));
-            Head { columns }
-        }
+        // SAFETY: the descriptor of an open table.
+        let columns = unsafe { first_columns((*table.relation).rd_att, i32::from(last)) };
+        Head { columns }
     }
 
     /// Takes the first columns of a row apart; the others are NULL.
     pub(super) fn fields(&self, tuple: pg_sys::HeapTuple) -> Fields {
         // SAFETY: the descriptor is that of the table's first columns.
         unsafe { Fields::described(self.columns, tuple) }
+    }
+}
+
+/// A copy of a descriptor that has no more than its first columns. PostgreSQL takes the first of a row's
+/// columns apart by it.
+///
+/// # Safety
+/// The descriptor is one.
+unsafe fn first_columns(columns: pg_sys::TupleDesc, last: i32) -> pg_sys::TupleDesc {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: the copy is ours, so that its number of columns can be lowered.
+    unsafe {
+        let copy = pg_sys::CreateTupleDescCopy(columns);
+        (*copy).natts = (*copy).natts.min(last);
+        copy
+    }
+    // Where the columns stand in a descriptor depends on their number there.
+    #[cfg(feature = "pg18")]
+    // SAFETY: no more columns than there are.
+    unsafe {
+        pg_sys::CreateTupleDescTruncatedCopy(columns, (*columns).natts.min(last))
     }
 }
 
