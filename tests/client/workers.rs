@@ -116,6 +116,10 @@ fn come_to_rest(client: &mut Client) {
 
 const WALLETS: [&str; 3] = ["one", "many", "poor"];
 
+/// Payments, and kinds of faults, without which a test has shown little.
+const LEAST_PAYMENTS: usize = 11;
+const LEAST_FAULTS: usize = 7;
+
 /// An hour of faults, in which everything takes a three-hundredth of its time: pauses, back-offs, time-outs.
 /// `WALLET_TEST_SCALE=300` makes it a whole one.
 fn an_hour_of_faults(test: &str, program: &str, script: &str) {
@@ -153,6 +157,13 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
             std::thread::sleep(Duration::from_secs(scale(12) as u64) / (killed + 1));
             workers.remove(0);
             workers.push(start());
+        }
+        // A slow machine needs longer until enough has happened.
+        let patience = Instant::now();
+        while (provider.paid().len() < LEAST_PAYMENTS || provider.faults().len() < LEAST_FAULTS)
+            && patience.elapsed() < Duration::from_secs(60)
+        {
+            std::thread::sleep(Duration::from_millis(100));
         }
         over.store(true, Ordering::Relaxed);
         let spent: Decimal = spenders
@@ -194,8 +205,12 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
         .filter(|row| row.get::<_, String>(3) == "reversed");
     let reversed: HashSet<String> = reversed.map(|row| row.get(0)).collect();
     assert_eq!(reversed, provider.returned());
-    assert!(theirs.len() > 10, "only {} payments", theirs.len());
-    assert!(provider.faults().len() > 6, "{:?}", provider.faults());
+    assert!(theirs.len() >= LEAST_PAYMENTS, "{} payments", theirs.len());
+    assert!(
+        provider.faults().len() >= LEAST_FAULTS,
+        "{:?}",
+        provider.faults()
+    );
     assert!(ended > 5, "only {ended} backends were ended");
     // The sum of it all: what came in, less what went back and what was spent.
     let sum = |of: &HashSet<String>| -> Decimal { of.iter().map(|one| theirs[one].1).sum() };
