@@ -50,56 +50,49 @@ pub fn ended(wallet: &str, rules: &Rules, general: i128, available: i128) -> Res
 impl Ledge<'_> {
     /// Does what is due until now, in the order of time.
     fn catch_up(&mut self, now: Timestamp) -> Result<()> {
-        for _ in 0..MAX_TURNS {
-            let end = self
-                .lots
-                .iter()
-                .filter_map(|one| one.expires_at)
-                .filter(|end| *end <= now)
-                .min();
-            let turn = turns::next(self.wallet, now)?;
+        let mut turns = 0;
+        loop {
+            let ends = self.lots.iter().filter_map(|one| one.expires_at);
+            let end = ends.filter(|end| *end <= now).min();
+            // Looked at only: whose turn it is not yet must find it again.
+            let turn = turns::due(self.wallet, now)?;
             match (turn, end) {
-                (Some(turn), end) if end.is_none_or(|end| turn.at <= end) => {
-                    self.turn(&turn)?;
-                }
-                (_, Some(end)) => {
-                    if !self.expire(end)? {
+                (Some(at), end) if end.is_none_or(|end| at <= end) => {
+                    if turns == MAX_TURNS {
                         break;
                     }
+                    turns += 1;
+                    let turn = turns::take(self.wallet)?;
+                    self.turn(&turn)?;
                 }
-                _ => break,
+                (_, Some(end)) => self.expire(end)?,
+                (_, None) => break,
             }
         }
         self.warn(now)
     }
 
-    /// Ends the lots of that time; false when holds keep them all.
-    fn expire(&mut self, end: Timestamp) -> Result<bool> {
-        let mut ids: Vec<(Rank, [u8; 16])> = self
+    /// Ends the lots of that time. What holds have set aside of them stays until they let go of it.
+    fn expire(&mut self, end: Timestamp) -> Result<()> {
+        let mut ended: Vec<Rank> = self
             .lots
             .iter()
             .filter(|one| one.expires_at == Some(end))
-            .map(|one| (one.lot.rank.clone(), one.lot.rank.id))
+            .map(|one| one.lot.rank.clone())
             .collect();
-        ids.sort();
-        let mut any = false;
-        for (_, id) in ids {
-            let (entry, amount) = self.finish(id, &Ending::expired(end))?;
+        ended.sort();
+        for rank in ended {
+            let (entry, amount) = self.finish(rank.id, &Ending::expired(end))?;
             if entry.is_some() {
-                any = true;
                 self.events
-                    .push((Name::GrantExpired, id, amount, Some(end)));
+                    .push((Name::GrantExpired, rank.id, amount, Some(end)));
             }
         }
-        // What holds have set aside of them stays until they let go of it.
-        for one in self
-            .lots
-            .iter_mut()
-            .filter(|one| one.expires_at == Some(end))
-        {
+        let kept = self.lots.iter_mut();
+        for one in kept.filter(|one| one.expires_at == Some(end)) {
             one.expires_at = None;
         }
-        Ok(any || self.lots.iter().any(|one| one.expires_at.is_some()))
+        Ok(())
     }
 
     /// A recurring grant's next turn: what may not roll over ends, the rest is carried on.

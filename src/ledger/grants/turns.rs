@@ -10,17 +10,23 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
+statement!(
+    DUE,
+    [TEXTOID, TIMESTAMPTZOID],
+    "SELECT next_at FROM wallet.recurring_grants WHERE wallet_id = $1 AND next_at <= $2"
+);
+
 // From the beginning on, so that the 31st comes back after a short month.
 statement!(
-    TURN,
-    [TEXTOID, TIMESTAMPTZOID],
+    TAKE,
+    [TEXTOID],
     "UPDATE wallet.recurring_grants r
         SET turn = r.turn + 1,
             next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + 2) * r.period)
                       AT TIME ZONE w.time_zone
        FROM wallet.recurring_grants old
        JOIN wallet.wallets w ON w.wallet_id = old.wallet_id
-      WHERE r.wallet_id = $1 AND old.wallet_id = $1 AND old.next_at <= $2
+      WHERE r.wallet_id = $1 AND old.wallet_id = $1
      RETURNING old.next_at, r.amount, old.next_at + r.expires_after, r.rollover_max, r.actor,
                r.scope"
 );
@@ -43,13 +49,19 @@ pub(super) struct Turn {
     pub _rows: Option<Rows>,
 }
 
-/// The next turn that is due, which is then done.
-pub(super) fn next(wallet: &str, now: Timestamp) -> Result<Option<Turn>> {
-    let rows = TURN.run(&[Value::Text(wallet), Value::Time(now)])?;
+/// When the next turn is, if it is due.
+pub(super) fn due(wallet: &str, now: Timestamp) -> Result<Option<Timestamp>> {
+    let rows = DUE.run(&[Value::Text(wallet), Value::Time(now)])?;
     if rows.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Turn {
+    rows.need(0, 0).map(Some)
+}
+
+/// The next turn, which counts as done from now on.
+pub(super) fn take(wallet: &str) -> Result<Turn> {
+    let rows = TAKE.run(&[Value::Text(wallet)])?;
+    Ok(Turn {
         at: rows.need(0, 0)?,
         amount: rows.amount(0, 1)?,
         expires_at: rows.get(0, 2),
@@ -57,7 +69,7 @@ pub(super) fn next(wallet: &str, now: Timestamp) -> Result<Option<Turn>> {
         actor: rows.get(0, 4),
         scope: rows.datum(0, 5).map(Jsonb),
         _rows: Some(rows),
-    }))
+    })
 }
 
 impl Ledge<'_> {

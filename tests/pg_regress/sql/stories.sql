@@ -127,3 +127,17 @@ SELECT amount, balance, replayed FROM wallet.void_grant('story_void', :'used', i
 SELECT set_config('regress.other', :'other', false) IS NOT NULL;
 CALL regress.fails($$SELECT wallet.void_grant('story_void', current_setting('regress.other')::uuid, idempotency_key => 'k')$$);
 SELECT balance FROM wallet.balances WHERE wallet = 'story_void';
+
+-- A turn of a recurring grant was lost when another grant had ended before it and no call came in between.
+SELECT wallet.create_wallet('story_turn'), wallet.create_wallet('story_held') \gset
+SELECT balance FROM wallet.set_recurring_grant('story_turn', 10, '3 seconds', expires_after => '1 second');
+SELECT balance FROM wallet.set_recurring_grant('story_held', 10, '3 seconds', expires_after => '1 second');
+SELECT amount FROM wallet.hold('story_held', 10);
+SELECT pg_sleep(3.1);
+SELECT balance FROM wallet.charge('story_turn', amount => 1);
+SELECT kind, amount, contra FROM wallet.entries WHERE wallet = 'story_turn' ORDER BY seq;
+SELECT balance FROM wallet.set_recurring_grant('story_turn', 0);
+-- What a hold keeps of an ended grant keeps no turn back.
+SELECT balance FROM wallet.charge('story_held', amount => 1);
+SELECT kind, amount, contra FROM wallet.entries WHERE wallet = 'story_held' ORDER BY seq;
+SELECT balance FROM wallet.set_recurring_grant('story_held', 0);
