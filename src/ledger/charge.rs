@@ -34,7 +34,7 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
-use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Part, link};
+use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Link, Part, link};
 use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
@@ -49,6 +49,20 @@ enum Attempt {
     All,
 }
 
+/// Why nothing was booked.
+enum Stopped {
+    /// Nothing was written: a first answer to the key does as well.
+    Refused(Error),
+    /// Something was, which only the error undoes when it is raised.
+    Broken(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Stopped {
+        Stopped::Refused(error)
+    }
+}
+
 /// Charges, or replays.
 pub fn charge(request: &Request<'_>) -> Result<Charged> {
     let mut rules = rules::known(request.wallet)?;
@@ -57,18 +71,22 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
         Ok(None) => replay::charge(request, &rules.currency)?
             .ok_or_else(|| changed_underneath(request.wallet)),
         // Whatever refuses the request now, a first one may have gone through before.
-        Err(refused) => match replay::charge(request, &rules.currency)? {
+        Err(Stopped::Refused(refused)) => match replay::charge(request, &rules.currency)? {
             Some(charged) => Ok(charged),
             None => Err(refused),
         },
+        Err(Stopped::Broken(error)) => Err(error),
     }
 }
 
 /// Books the charge; nothing when its key is taken.
-fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<Charged>> {
+fn book(
+    request: &Request<'_>,
+    rules: &mut std::rc::Rc<Rules>,
+) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
         if rules.grants_are_due() {
-            due::sweep(request.wallet)?;
+            due::sweep(request.wallet).map_err(Stopped::Broken)?;
             *rules = rules::read(request.wallet)?;
         }
         let job = match Job::new(request, rules) {
@@ -77,7 +95,7 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
                 // What refuses may have changed since the rules were read.
                 let fresh = rules::read(request.wallet)?;
                 if fresh.epoch == rules.epoch {
-                    return Err(refused);
+                    return Err(refused.into());
                 }
                 *rules = fresh;
                 continue;
@@ -91,7 +109,7 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
             job.pay_from_all()?
         } else {
             let cutting = rules.cutting(request.wallet);
-            match lanes::find(cutting, job.cost, attempt > 0)? {
+            match lanes::find(cutting, job.cost, attempt > 0).map_err(Stopped::Broken)? {
                 Found::Payer(payer) => job.pay_from(payer)?,
                 Found::None => job.pay_from_all()?,
                 Found::Stale => Attempt::Again,
@@ -106,7 +124,7 @@ fn book(request: &Request<'_>, rules: &mut std::rc::Rc<Rules>) -> Result<Option<
             Attempt::Again | Attempt::All => *rules = rules::read(request.wallet)?,
         }
     }
-    Err(changed_underneath(request.wallet))
+    Err(changed_underneath(request.wallet).into())
 }
 
 /// A request under one state of the rules.
@@ -284,12 +302,7 @@ impl<'a> Job<'a> {
     }
 
     /// Puts the entry behind the lane's last one; gives the lane after it and the link.
-    pub fn chain(
-        &self,
-        entry: &Entry<'_>,
-        lane: &Lane,
-        balance: Amount,
-    ) -> Result<(Lane, crate::storage::rows::Link)> {
+    pub fn chain(&self, entry: &Entry<'_>, lane: &Lane, balance: Amount) -> Result<(Lane, Link)> {
         let booked = lane.booked.minus(self.cost).map_err(range)?;
         let link = link(entry, lane, booked, balance);
         let after = Lane {
@@ -303,13 +316,18 @@ impl<'a> Job<'a> {
     }
 
     /// One lane pays alone: lane, then limits, then entry.
-    fn pay_from(&self, payer: Payer) -> Result<Attempt> {
+    fn pay_from(&self, payer: Payer) -> std::result::Result<Attempt, Stopped> {
         let wallet = self.request.wallet;
         let number = payer.lane.lane;
         let places = spread::places(wallet, &self.applied, number, self.rules.lanes)?;
         let Some(places) = places else {
-            payer.let_go(wallet)?;
+            payer.let_go(wallet).map_err(Stopped::Broken)?;
             return Ok(Attempt::All);
+        };
+        // Among several lanes room may have been moved to this one.
+        let stopped = match self.rules.lanes {
+            1 => Stopped::Refused,
+            _ => Stopped::Broken,
         };
         let Payer { lane, others, .. } = payer;
         let entry = self.entry();
@@ -320,14 +338,28 @@ impl<'a> Job<'a> {
             .and_then(|sum| sum.minus(self.rules.credit_limit))
             .map_err(range)?;
         let (after, link) = self.chain(&entry, &lane, balance)?;
-        if !store::write_lane(wallet, &after)? {
+        if !store::write_lane(wallet, &after).map_err(stopped)? {
             return Ok(Attempt::Again);
         }
+        self.book_behind(lane, &places, &entry, &link, balance)
+            .map_err(Stopped::Broken)
+    }
+
+    /// The rest of it, once the lane is written; puts the lane back where the key turns out to be taken.
+    fn book_behind(
+        &self,
+        lane: Lane,
+        places: &[i16],
+        entry: &Entry<'_>,
+        link: &Link,
+        balance: Amount,
+    ) -> Result<Attempt> {
+        let wallet = self.request.wallet;
         let known = || Ok(replay::by_key(wallet, self.request.key, Call::Charge)?.is_some());
-        let taken = match taking::take(wallet, &self.applied, Part::Spent, &places, known)? {
+        let taken = match taking::take(wallet, &self.applied, Part::Spent, places, known)? {
             Outcome::Taken(warnings) => {
-                if store::append(&entry, &link, self.rules.archived)? {
-                    self.list_if_unpriced(&entry)?;
+                if store::append(entry, link, self.rules.archived)? {
+                    self.list_if_unpriced(entry)?;
                     warning::announce(wallet, &warnings)?;
                     return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
                 }
@@ -335,7 +367,7 @@ impl<'a> Job<'a> {
             }
             Outcome::Known(taken) => &self.applied[..taken],
         };
-        put_back(wallet, lane, taken, Part::Spent, &places)?;
+        put_back(wallet, lane, taken, Part::Spent, places)?;
         Ok(Attempt::KeyTaken)
     }
 

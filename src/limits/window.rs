@@ -136,7 +136,8 @@ pub fn take<'a>(
             forced: false,
             lane: places.get(taken).copied().unwrap_or(0),
         };
-        match take_from(wallet, applied, one, way)? {
+        // One that cannot be written now (40001) has not been written either.
+        match take_from(wallet, applied, one, way).and_then(|taken| taken) {
             Ok(warning) => warnings.extend(warning),
             Err(error) => return Ok(Taken::Refused { taken, error }),
         }

@@ -1,9 +1,9 @@
 //! Exactly once.
 
-use postgres::Client;
+use postgres::{Client, IsolationLevel};
 use wallet_tests::{
     Charge, Database, audit, balance, charge, create, crowd, dec, detail, entries, expect, fund,
-    price, together,
+    limit, noon, price, state_of, together,
 };
 
 fn keyed(amount: &str) -> Charge<'static> {
@@ -241,4 +241,46 @@ fn a_payment_is_credited_once() {
     fund(&mut client, "acme", dec("1")).unwrap();
     assert_eq!(balance(&mut client, "acme"), dec("12"));
     audit(&mut client, "acme");
+}
+
+/// A key that was used comes again under a snapshot that is older than a window of its limit: the call had written its
+/// lane, could not write the window, and answered with the first result all the same, so that the money left the
+/// lane without an entry.
+#[test]
+fn a_replay_under_an_old_snapshot_takes_nothing() {
+    for storage in ["auto", "spi"] {
+        let database = Database::new();
+        let (mut client, mut other) = (database.connect(), database.connect());
+        let storage = format!("SET wallet.storage = {storage}");
+        client.batch_execute(&storage).unwrap();
+        create(&mut other, "acme", 4, &[], dec("100"));
+        limit(&mut other, "acme", dec("50"), "day", &noon());
+        let first = keyed("2").on(&mut other, "acme").unwrap();
+        let mut transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .start()
+            .unwrap();
+        // The snapshot.
+        balance(&mut transaction, "acme");
+        let by_alice = Charge {
+            amount: dec("1"),
+            user: Some("alice"),
+            key: None,
+        };
+        by_alice.on(&mut other, "acme").unwrap();
+        match keyed("2").on(&mut transaction, "acme") {
+            Ok(again) => {
+                assert!(again.replayed);
+                assert_eq!(again.entry_id, first.entry_id);
+                transaction.commit().unwrap();
+            }
+            Err(error) => {
+                assert_eq!(state_of(&error), "40001", "{error:?}");
+                transaction.rollback().unwrap();
+            }
+        }
+        assert_eq!(balance(&mut other, "acme"), dec("97"));
+        audit(&mut other, "acme");
+    }
 }

@@ -3,6 +3,7 @@
 mod at_once;
 mod holds;
 mod in_turn;
+mod isolation;
 mod model;
 mod sequence;
 mod threads;
