@@ -411,3 +411,59 @@ fn who_paid_what_is_told_of_long_ledgers() {
     // One sort takes a fraction of a second; each charge beside each grant took minutes.
     assert!(took < Duration::from_secs(15), "{took:?}");
 }
+
+/// What had ended before a payment was booked fired a threshold, and the payment left the rules at the version before:
+/// a backend that knew all thresholds to be armed as of that version let the wallet recover unseen.
+#[test]
+fn a_payment_that_comes_after_an_end_keeps_alerts() {
+    let database = Database::new();
+    let (mut warm, mut other) = (database.connect(), database.connect());
+    create(&mut other, "acme", 1, &[dec("3")], dec("4"));
+    other
+        .query_one(
+            "SELECT wallet.fund('acme', 10, expires_at => clock_timestamp() + interval '4 seconds')",
+            &[],
+        )
+        .unwrap();
+    let hold = |client: &mut Client, amount: &str| -> Uuid {
+        client
+            .query_one(
+                "SELECT hold_id FROM wallet.hold('acme', $1)",
+                &[&dec(amount)],
+            )
+            .unwrap()
+            .get(0)
+    };
+    let settle = |client: &mut Client, id: Uuid| {
+        client
+            .query_one("SELECT wallet.settle('acme', $1, amount => 0.1)", &[&id])
+            .unwrap();
+    };
+    let long = hold(&mut warm, "4");
+    let short = hold(&mut warm, "1");
+    settle(&mut warm, short);
+    let pending: Uuid = other
+        .query_one(
+            "SELECT entry_id FROM wallet.fund('acme', 0.2, 'bank', status => 'pending')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    std::thread::sleep(Duration::from_millis(4200));
+    other
+        .query_one("SELECT wallet.settle_funding('acme', $1)", &[&pending])
+        .unwrap();
+    charge(&mut warm, "acme", dec("0")).unwrap();
+    settle(&mut warm, long);
+    let events: Vec<String> = warm
+        .query(
+            "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance%' ORDER BY id",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(events, ["wallet_balance_low", "wallet_balance_recovered"]);
+    audit(&mut warm, "acme");
+}

@@ -15,13 +15,15 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
     let answered = call.answered()?.is_some();
-    let rules = rules::read(wallet)?;
+    let mut rules = rules::read(wallet)?;
     let found = Found::of(wallet, change.entry_id)?;
     let result = match found.status.as_str() {
         "pending" => {
             rules.require_open(wallet)?;
             if rules.grants_are_due() {
                 due::sweep(wallet)?;
+                // The lanes have another version of them by now.
+                rules = rules::read(wallet)?;
             }
             let original = found.original()?;
             let (method, reference) = (found.method()?, found.reference());
