@@ -123,9 +123,15 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
     let Cutting { wallet, .. } = cutting;
     let mut poor = Vec::new();
     let mut busy = Vec::new();
+    let own = last(cutting.lanes);
     for lane in preference(cutting.lanes) {
-        if lock::attempt(wallet, lane) == Attempt::Busy {
-            busy.push(lane);
+        // To see that others are there is cheaper than to try.
+        let requests = match own == Some(lane) {
+            true => 0,
+            false => lock::requests(wallet, lane),
+        };
+        if requests > 0 || lock::attempt(wallet, lane) == Attempt::Busy {
+            busy.push((requests, lane));
             continue;
         }
         // A lane that is not there was made by rules that were rolled back.
@@ -152,11 +158,11 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
     release_all(wallet, &poor);
     // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
     // rather than for all, and where the fewest wait, so that no lane is idle while another has a queue.
-    busy.sort_by_cached_key(|lane| lock::requests(wallet, *lane));
+    busy.sort_by_key(|(requests, _)| *requests);
     let rich = |lane: &i16| -> Result<bool> {
         Ok(store::read_lane(wallet, *lane)?.is_some_and(|row| can_pay(&row, amount)))
     };
-    for lane in busy {
+    for (_, lane) in busy {
         if rich(&lane)? {
             lock::wait(wallet, lane);
             let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
@@ -243,15 +249,19 @@ fn release_all(wallet: &str, lanes: &[Lane]) {
     }
 }
 
-/// The active lanes in the order in which this backend tries them: the one that this transaction
-/// used before, then its own, which differs from backend to backend, then the others.
-fn preference(lanes: i16) -> impl Iterator<Item = i16> {
-    let last = LAST
-        .get()
+/// The active lane that this transaction has used before.
+fn last(lanes: i16) -> Option<i16> {
+    LAST.get()
         .filter(|(transaction, lane)| {
             *transaction == clock::transaction() && active(lanes).contains(lane)
         })
-        .map(|(_, lane)| lane);
+        .map(|(_, lane)| lane)
+}
+
+/// The active lanes in the order in which this backend tries them: the one that this transaction
+/// used before, then its own, which differs from backend to backend, then the others.
+fn preference(lanes: i16) -> impl Iterator<Item = i16> {
+    let last = last(lanes);
     let count = lanes.unsigned_abs();
     let home = (clock::backend() % u32::from(count)) as u16;
     let others = (0..count).map(move |step| ((home + step) % count).cast_signed() + 1);
