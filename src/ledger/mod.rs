@@ -37,5 +37,3 @@ pub mod taking;
 pub mod triggers;
 pub mod unpriced;
 pub mod wallets;
-
-use grants::burn;
