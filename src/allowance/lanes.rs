@@ -22,6 +22,8 @@ pub struct Cutting<'a> {
     pub wallet: &'a str,
     /// Its number of lanes.
     pub lanes: i16,
+    /// Whether it has one lane and nothing in any other.
+    pub alone: bool,
     /// Version of its rules.
     pub epoch: i64,
 }
@@ -33,8 +35,8 @@ pub struct Payer {
     pub lane: Lane,
     /// Balance and credit in all other lanes, as last committed.
     pub others: Amount,
-    /// Whether room was moved to it that no row has yet.
-    combined: bool,
+    /// Whether room was moved to it that no row has yet: the lanes that gave it are written.
+    pub combined: bool,
 }
 
 impl Payer {
@@ -123,15 +125,14 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
     let Cutting { wallet, .. } = cutting;
     let mut poor = Vec::new();
     let mut busy = Vec::new();
-    let own = last(cutting.lanes);
     for lane in preference(cutting.lanes) {
         // To see that others are there is cheaper than to try.
-        let requests = match own == Some(lane) {
+        let requests = match lock::is_ours(wallet, lane) {
             true => 0,
             false => lock::requests(wallet, lane),
         };
         if requests > 0 || lock::attempt(wallet, lane) == Attempt::Busy {
-            busy.push((requests, lane));
+            busy.push((requests.max(1), lane));
             continue;
         }
         // A lane that is not there was made by rules that were rolled back.
@@ -199,12 +200,13 @@ fn payer(cutting: Cutting<'_>, lane: Lane, combined: bool) -> Result<Found> {
     }))
 }
 
-/// Balance and credit in all lanes but one, as last committed. Beside a single lane there are spare ones
-/// that hold nothing: a funding that uses one has the rules read again, and the rules then say so.
+/// Balance and credit in all lanes but one, as last committed. Where a single lane had nothing beside it
+/// when the rules were read, it has not now: holds are made in active lanes, and a funding that uses a spare
+/// one has the rules read again.
 pub fn others(cutting: Cutting<'_>, lane: i16) -> Result<Amount> {
-    match cutting.lanes {
-        1 => Ok(Amount::ZERO),
-        _ => store::others_credited(cutting.wallet, lane),
+    match cutting.alone {
+        true => Ok(Amount::ZERO),
+        false => store::others_credited(cutting.wallet, lane),
     }
 }
 
@@ -249,19 +251,15 @@ fn release_all(wallet: &str, lanes: &[Lane]) {
     }
 }
 
-/// The active lane that this transaction has used before.
-fn last(lanes: i16) -> Option<i16> {
-    LAST.get()
-        .filter(|(transaction, lane)| {
-            *transaction == clock::transaction() && active(lanes).contains(lane)
-        })
-        .map(|(_, lane)| lane)
-}
-
 /// The active lanes in the order in which this backend tries them: the one that this transaction
 /// used before, then its own, which differs from backend to backend, then the others.
 fn preference(lanes: i16) -> impl Iterator<Item = i16> {
-    let last = last(lanes);
+    let last = LAST
+        .get()
+        .filter(|(transaction, lane)| {
+            *transaction == clock::transaction() && active(lanes).contains(lane)
+        })
+        .map(|(_, lane)| lane);
     let count = lanes.unsigned_abs();
     let home = (clock::backend() % u32::from(count)) as u16;
     let others = (0..count).map(move |step| ((home + step) % count).cast_signed() + 1);

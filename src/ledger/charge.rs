@@ -319,27 +319,34 @@ impl<'a> Job<'a> {
     fn pay_from(&self, payer: Payer) -> std::result::Result<Attempt, Stopped> {
         let wallet = self.request.wallet;
         let number = payer.lane.lane;
-        let places = spread::places(wallet, &self.applied, number, self.rules.lanes)?;
-        let Some(places) = places else {
+        // Where room was moved to the lane, those that gave it are written.
+        let stopped = match payer.combined {
+            false => Stopped::Refused,
+            true => Stopped::Broken,
+        };
+        let places = spread::places(wallet, &self.applied, number, self.rules.lanes);
+        let Some(places) = places.map_err(stopped)? else {
             payer.let_go(wallet).map_err(Stopped::Broken)?;
             return Ok(Attempt::All);
         };
-        // Among several lanes room may have been moved to this one.
-        let stopped = match self.rules.lanes {
-            1 => Stopped::Refused,
-            _ => Stopped::Broken,
-        };
-        let Payer { lane, others, .. } = payer;
+        let Payer {
+            lane,
+            others,
+            combined,
+        } = payer;
         let entry = self.entry();
         let balance = lane
             .credited()
             .plus(others)
             .and_then(|sum| sum.minus(self.cost))
             .and_then(|sum| sum.minus(self.rules.credit_limit))
-            .map_err(range)?;
-        let (after, link) = self.chain(&entry, &lane, balance)?;
+            .map_err(|error| stopped(range(error)))?;
+        let (after, link) = self.chain(&entry, &lane, balance).map_err(stopped)?;
         if !store::write_lane(wallet, &after).map_err(stopped)? {
-            return Ok(Attempt::Again);
+            return match combined {
+                false => Ok(Attempt::Again),
+                true => Err(Stopped::Broken(changed_underneath(wallet))),
+            };
         }
         self.book_behind(lane, &places, &entry, &link, balance)
             .map_err(Stopped::Broken)

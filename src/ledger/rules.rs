@@ -73,6 +73,8 @@ pub struct Rules {
     pub attention: i64,
     /// The count when all lanes were looked at last.
     pub attended: i64,
+    /// Whether lanes beside a single active one have money or holds.
+    pub beside: bool,
     /// When a grant expires next or is granted again; nothing for a wallet of plain fundings.
     pub grants_due: Option<Timestamp>,
     /// Whether it has money that only some charges may use: then every call looks at all lanes.
@@ -91,6 +93,7 @@ impl Rules {
         Cutting {
             wallet,
             lanes: self.lanes,
+            alone: self.lanes == 1 && !self.beside,
             epoch: self.epoch,
         }
     }
@@ -264,6 +267,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         epoch: rows.epoch,
         attention,
         attended: rows.attended,
+        beside: rows.beside,
         grants_due,
         scoped,
         archived,

@@ -20,44 +20,44 @@ pub enum Part {
 /// The elements of an array; nothing when it is none.
 pub fn elements(array: Jsonb) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
-    let kind = walk(array, |_, part| {
+    let is_array = walk(array, Token::WJB_BEGIN_ARRAY, |_, part| {
         parts.push(part);
         Ok::<_, Infallible>(())
     });
-    matches!(kind, Ok(Some(Token::WJB_BEGIN_ARRAY))).then_some(parts)
+    matches!(is_array, Ok(true)).then_some(parts)
 }
 
 /// Calls `each` for the members of an object, by name, until one is an error; false when it is none.
 pub fn members<E>(object: Jsonb, each: impl FnMut(&str, Part) -> Result<(), E>) -> Result<bool, E> {
-    Ok(walk(object, each)? == Some(Token::WJB_BEGIN_OBJECT))
+    walk(object, Token::WJB_BEGIN_OBJECT, each)
 }
 
-/// Calls `each` for the parts of the outermost container and gives what kind it is.
+/// Calls `each` for the parts of the outermost container if it begins with that token; false when it does not.
 fn walk<E>(
     jsonb: Jsonb,
+    begin: Token::Type,
     mut each: impl FnMut(&str, Part) -> Result<(), E>,
-) -> Result<Option<Token::Type>, E> {
+) -> Result<bool, E> {
     // SAFETY: detoasting gives a varlena that holds a valid Jsonb, alive as long as the current
     // memory context; the iterator is used until WJB_DONE.
     let mut iterator = unsafe {
         let jsonb = pg_sys::pg_detoast_datum(jsonb.0.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
         pg_sys::JsonbIteratorInit(&raw mut (*jsonb).root)
     };
-    let mut kind = None;
     let mut key = "".into();
     loop {
         let mut value = pg_sys::JsonbValue::default();
         // SAFETY: see above. Containers within are skipped and given as a whole.
         let token = unsafe { pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) };
         match token {
-            Token::WJB_BEGIN_ARRAY => {
+            Token::WJB_BEGIN_ARRAY | Token::WJB_BEGIN_OBJECT => {
                 // SAFETY: WJB_BEGIN_ARRAY fills the array member.
-                if unsafe { value.val.array.rawScalar } {
-                    return Ok(None);
+                let is_scalar =
+                    token == Token::WJB_BEGIN_ARRAY && unsafe { value.val.array.rawScalar };
+                if token != begin || is_scalar {
+                    return Ok(false);
                 }
-                kind = Some(token);
             }
-            Token::WJB_BEGIN_OBJECT => kind = Some(token),
             Token::WJB_KEY => {
                 // SAFETY: a key is a string of the jsonb, which lives on.
                 key = unsafe { string(&value) };
@@ -73,7 +73,7 @@ fn walk<E>(
                 each(&key, part)?;
             }
             Token::WJB_END_ARRAY | Token::WJB_END_OBJECT => {}
-            _ => return Ok(kind),
+            _ => return Ok(true),
         }
     }
 }

@@ -89,6 +89,22 @@ pub fn wait(wallet: &str, lane: i16) {
     acquire(wallet, lane, false);
 }
 
+/// Whether this transaction has the lane's lock.
+pub fn is_ours(wallet: &str, lane: i16) -> bool {
+    let tag = tag(wallet, lane);
+    let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: looks into this backend's own table; the tag lives across the call.
+    unsafe {
+        pg_sys::LockHeldByMe(&tag, mode)
+    }
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    // SAFETY: as above; no other mode is ever taken.
+    unsafe {
+        pg_sys::LockHeldByMe(&tag, mode, false)
+    }
+}
+
 /// How many transactions have the lane's lock or wait for it, at the moment.
 pub fn requests(wallet: &str, lane: i16) -> i32 {
     let tag = tag(wallet, lane);

@@ -261,7 +261,11 @@ statement!(
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
             w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
-            r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped, w.archived
+            r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped, w.archived,
+            w.lanes = 1 AND EXISTS (
+                SELECT FROM wallet.allowances o
+                 WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
+                   AND o.lane <> l.lane AND o.allotted <> o.spent)
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -314,6 +318,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,
+        beside: rows.need(0, 28)?,
         limits: (0..limits).map(limit).collect::<Result<_>>()?,
     }))
 }

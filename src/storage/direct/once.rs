@@ -13,7 +13,7 @@ use crate::storage::clock::one_snapshot_for_all;
 use crate::storage::direct::scan::{Fields, Key, scan};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{
-    Place, UNIQUE_NO, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index, place_of,
+    UNIQUE_NO, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index,
 };
 
 /// Writes the row; false when its key is taken. Waits for a transaction that is using the same key.
@@ -103,8 +103,8 @@ fn append_alone(
 ) -> Result<bool> {
     // SAFETY: the row has the table's columns; it is this transaction's own when it is deleted.
     unsafe {
-        let unique = insert(table, row, fields, UNIQUE_PARTIAL);
-        if unique || key_state(table, keys, Some(place_of(row)))?.0 == KeyState::Free {
+        // What the index says is final: a second look could miss a row that is written anew meanwhile.
+        if insert(table, row, fields, UNIQUE_PARTIAL) {
             return Ok(true);
         }
         pg_sys::simple_heap_delete(table.relation, &mut (*row).t_self);
@@ -139,12 +139,7 @@ fn append_speculatively(
                 ptr::null_mut(),
             );
             let unique = insert_into_unique(table, row, fields, UNIQUE_PARTIAL);
-            let state = if unique {
-                KeyState::Free
-            } else {
-                key_state(table, keys, Some(place_of(row)))?.0
-            };
-            if state == KeyState::Free {
+            if unique {
                 insert_into_last(table, row, fields);
                 pg_sys::heap_finish_speculative(table.relation, &mut (*row).t_self);
             } else {
@@ -152,7 +147,7 @@ fn append_speculatively(
             }
             pg_sys::SpeculativeInsertionLockRelease(xid);
             pg_sys::CommandCounterIncrement();
-            state != KeyState::Free
+            !unique
         };
         if !lost {
             return Ok(true);
@@ -191,25 +186,16 @@ enum KeyState {
 }
 
 /// Looks for an entry with the key, committed or not, and for whom to wait.
-fn key_state(
-    table: &Table,
-    keys: &[Key],
-    own: Option<Place>,
-) -> Result<(KeyState, pg_sys::TransactionId, u32)> {
+fn key_state(table: &Table, keys: &[Key]) -> Result<(KeyState, pg_sys::TransactionId, u32)> {
     let mut snapshot = pg_sys::SnapshotData {
         snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY,
         ..Default::default()
     };
     let mut state = (KeyState::Free, pg_sys::InvalidTransactionId, 0);
     let dirty: pg_sys::Snapshot = &mut snapshot;
-    scan(table, key_index(table), dirty, keys, |tuple, _| {
-        // SAFETY: the scan's tuple; a dirty snapshot tells who is inserting it.
-        unsafe {
-            if own == Some(place_of(tuple)) {
-                return Ok(true);
-            }
-            state = (KeyState::Taken, (*dirty).xmin, (*dirty).speculativeToken);
-        }
+    scan(table, key_index(table), dirty, keys, |_, _| {
+        // SAFETY: a dirty snapshot tells who is inserting the row.
+        state = unsafe { (KeyState::Taken, (*dirty).xmin, (*dirty).speculativeToken) };
         Ok(false)
     })?;
     Ok(state)
@@ -217,7 +203,7 @@ fn key_state(
 
 /// As [`key_state`], waiting for the transaction that is using the key.
 fn wait_for_key(table: &Table, keys: &[Key]) -> Result<KeyState> {
-    let (state, xid, token) = key_state(table, keys, None)?;
+    let (state, xid, token) = key_state(table, keys)?;
     if state == KeyState::Taken && xid != pg_sys::InvalidTransactionId {
         // SAFETY: waits for another transaction, or for its speculative insertion, to end.
         unsafe {

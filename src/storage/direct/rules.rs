@@ -94,22 +94,26 @@ fn read_rules_under(
     let Some(row) = found else {
         return Ok(None);
     };
-    let keys = [
-        text_key(wallet),
-        uuid_key(BALANCE),
-        int2_key(row.first_lane()),
-    ];
-    let mut lane = None;
+    let (first, single) = (row.first_lane(), row.lanes == 1);
+    let keys = [text_key(wallet), uuid_key(BALANCE), int2_key(first)];
+    // Beside a single lane there are few others, and what they have must be known.
+    let keys = if single { &keys[..2] } else { &keys[..] };
+    let (mut lane, mut beside) = (None, false);
     scan(
         allowances,
         allowances.indexes[0],
         snapshot,
-        &keys,
+        keys,
         |tuple, root| {
-            lane = Some(lane_of(&Fields::of(allowances, tuple), tuple)?);
-            // Whoever asks for the rules wants the lane next.
-            roots::remember(roots::digest(wallet, BALANCE, Some(row.first_lane())), root);
-            Ok(false)
+            let found = lane_of(&Fields::of(allowances, tuple), tuple)?;
+            if found.lane == first {
+                lane = Some(found);
+                // Whoever asks for the rules wants the lane next.
+                roots::remember(roots::digest(wallet, BALANCE, Some(first)), root);
+            } else {
+                beside |= found.allotted != found.spent;
+            }
+            Ok(single)
         },
     )?;
     let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
@@ -144,6 +148,7 @@ fn read_rules_under(
         wallet: row,
         epoch,
         attended,
+        beside,
         limits: rows,
     }))
 }

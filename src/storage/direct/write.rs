@@ -90,8 +90,8 @@ pub(super) fn replace_in_indexes(
     }
 }
 
-/// Adds a row that has moved to the indexes. Its keys are those of the version before it, so that nothing has
-/// to find out whether they are taken, and indexes may clear up versions that nobody sees any more.
+/// Adds a row that has moved to the indexes. Its keys are those of the version before it, so that indexes may
+/// clear up versions that nobody sees any more.
 ///
 /// # Safety
 /// heap_update has written the row, with the keys of the one before it; it was formed of the fields.
@@ -101,11 +101,11 @@ unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in
     unsafe {
         for index in [primary, once] {
             if !index.is_null() {
-                insert_version(table, index, row, fields);
+                insert_version(table, index, row, fields, UNIQUE_YES);
             }
         }
         if in_last && !last.is_null() {
-            insert_version(table, last, row, fields);
+            insert_version(table, last, row, fields, UNIQUE_NO);
         }
     }
 }
@@ -117,11 +117,12 @@ unsafe fn insert_version(
     index: pg_sys::Relation,
     row: pg_sys::HeapTuple,
     fields: &Fields,
+    check: pg_sys::IndexUniqueCheck::Type,
 ) {
     // SAFETY: the caller's guarantee; the info is that of the index.
     unsafe {
         let info = pg_sys::BuildIndexInfo(index);
-        insert_keys(table, index, info, row, fields, UNIQUE_NO, true);
+        insert_keys(table, index, info, row, fields, check, true);
     }
 }
 

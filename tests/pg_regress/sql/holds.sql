@@ -126,6 +126,21 @@ SELECT hold_id FROM wallet.hold('lanes_none', amount => 0) \gset
 SELECT lanes FROM wallet.set_lanes('lanes_none', 1);
 SELECT cost FROM wallet.settle('lanes_none', :'hold_id', amount => 0);
 
+-- What is held in lanes that are no more is part of the balance that every call returns: 97, 96 and 95.
+SELECT wallet FROM wallet.create_wallet('lanes_one', lanes => 2);
+SELECT balance FROM wallet.fund('lanes_one', 100);
+SELECT hold_id FROM wallet.hold('lanes_one', amount => 10) \gset
+SELECT lanes FROM wallet.set_lanes('lanes_one', 1);
+SELECT hold_id AS other FROM wallet.hold('lanes_one', amount => 5) \gset
+SELECT cost, balance FROM wallet.settle('lanes_one', :'other', amount => 3);
+SELECT cost, balance FROM wallet.charge('lanes_one', amount => 1);
+SET wallet.storage = spi;
+SELECT cost, balance FROM wallet.charge('lanes_one', amount => 1);
+RESET wallet.storage;
+SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_one';
+SELECT cost, balance FROM wallet.settle('lanes_one', :'hold_id', amount => 4);
+SELECT cost, balance FROM wallet.charge('lanes_one', amount => 1);
+
 -- What is refused.
 CALL regress.fails($$ SELECT wallet.hold('over') $$);
 CALL regress.fails($$ SELECT wallet.hold('over', amount => 1, ttl => '0') $$);
@@ -137,3 +152,4 @@ CALL regress.fails($$ SELECT wallet.hold('over', usage => '{"model": "hold-none"
 SELECT * FROM regress.broken('holds');
 SELECT * FROM regress.broken('over');
 SELECT * FROM regress.broken('lanes_held');
+SELECT * FROM regress.broken('lanes_one');

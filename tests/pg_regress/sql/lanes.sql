@@ -112,3 +112,12 @@ SELECT cost FROM wallet.charge('ln_limit', amount => 9);
 CALL regress.fails($$ SELECT wallet.charge('ln_limit', amount => 1.01) $$);
 SELECT cost FROM wallet.charge('ln_limit', amount => 1);
 SELECT * FROM regress.broken('ln_credit') UNION ALL SELECT * FROM regress.broken('ln_cut') UNION ALL SELECT * FROM regress.broken('ln_limit');
+
+-- Nobody waits for a lane that the same transaction has already.
+SELECT wallet FROM wallet.create_wallet('own_lanes', lanes => 4, low_balance => '{1000}');
+BEGIN;
+SELECT balance FROM wallet.fund('own_lanes', 100);
+SELECT cost, balance FROM wallet.charge('own_lanes', amount => 1);
+SELECT cost, balance FROM wallet.charge('own_lanes', amount => 1);
+COMMIT;
+SELECT wallet, waits FROM wallet.lane_waits WHERE wallet = 'own_lanes';

@@ -78,6 +78,7 @@ SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
 SELECT item, cost, sqlstate FROM wallet.charge_batch('[{"wallet": "moves_b", "amount": 1}, {"wallet": "moves", "amount": 0}, {"wallet": "moves_none", "amount": 1}]', on_error => 'skip');
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '{"amount": 1}') $$);
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[{"amuont": 1}]') $$);
+CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[[1]]') $$);
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[{"amount": 1, "wallet": "moves"}]') $$);
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('[{"amount": 1}]') $$);
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[]', on_error => 'maybe') $$);
