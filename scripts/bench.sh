@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The extension beside SQL written by hand, against a server of its own with PostgreSQL's defaults.
+# The extension beside SQL written by hand, against a server of its own with PostgreSQL's default of wal_level.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 export WALLET_SERVER=bench WALLET_WAL_LEVEL=replica

@@ -364,9 +364,14 @@ fn main() {
         // Not before each round: the first touch of a page after a checkpoint writes the whole page, and a
         // round of seconds would measure little else, while a server has a checkpoint every some minutes.
         client.batch_execute("CHECKPOINT").expect("checkpoint");
-        for _ in 0..rounds {
-            hand.push(pgbench(workload.hand, workload.clients, seconds));
-            ours.push(pgbench(workload.ours, workload.clients, seconds));
+        for round in 0..rounds {
+            // Each side comes first in turn, so that what the other leaves behind weighs on both.
+            for side in [round % 2, (round + 1) % 2] {
+                match side {
+                    0 => hand.push(pgbench(workload.hand, workload.clients, seconds)),
+                    _ => ours.push(pgbench(workload.ours, workload.clients, seconds)),
+                }
+            }
             ratios.push(ours[ours.len() - 1] / hand[hand.len() - 1]);
         }
         let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ledger::grants::burn::{self, Lot, Rank};
 use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::grants::lots;
+use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::turns::{self, Turn};
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::rules::{self, Rules};
@@ -98,10 +98,12 @@ impl Ledge<'_> {
     /// A recurring grant's next turn: what may not roll over ends, the rest is carried on.
     fn turn(&mut self, turn: &Turn) -> Result<()> {
         if let Some(most) = turn.rollover_max {
+            // What a hold keeps of a lot that has ended is not carried on.
+            let lasts = |one: &Active| one.recurring && one.lot.rank.expires_at >= turn.at.0;
             let mut old: Vec<Lot> = self
                 .lots
                 .iter()
-                .filter(|one| one.recurring)
+                .filter(|one| lasts(one))
                 .map(|one| one.lot.clone())
                 .collect();
             let excess = burn::total(&old) - most.units();
@@ -117,7 +119,7 @@ impl Ledge<'_> {
             }
             if let Some(end) = turn.expires_at {
                 let warning = lots::warn_at(turn.at, end);
-                for one in self.lots.iter_mut().filter(|one| one.recurring) {
+                for one in self.lots.iter_mut().filter(|one| lasts(one)) {
                     one.expires_at = Some(end);
                     one.warn_at = Some(warning);
                     one.lot.rank.expires_at = end.0;

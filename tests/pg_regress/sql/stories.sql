@@ -133,7 +133,14 @@ SELECT wallet.create_wallet('story_turn'), wallet.create_wallet('story_held') \g
 SELECT balance FROM wallet.set_recurring_grant('story_turn', 10, '3 seconds', expires_after => '1 second');
 SELECT balance FROM wallet.set_recurring_grant('story_held', 10, '3 seconds', expires_after => '1 second');
 SELECT amount FROM wallet.hold('story_held', 10);
+SELECT wallet.create_wallet('story_roll') \gset
+SELECT balance FROM wallet.set_recurring_grant('story_roll', 10, '3 seconds', expires_after => '2 seconds', rollover_max => 5);
+SELECT amount FROM wallet.hold('story_roll', 10);
 SELECT pg_sleep(3.1);
+-- Nor is it carried on to the next turn: one grant lasts, and not both.
+SELECT balance FROM wallet.charge('story_roll', amount => 1);
+SELECT count(*) FROM wallet.grants WHERE wallet = 'story_roll' AND expires_at > now();
+SELECT balance FROM wallet.set_recurring_grant('story_roll', 0);
 SELECT balance FROM wallet.charge('story_turn', amount => 1);
 SELECT kind, amount, contra FROM wallet.entries WHERE wallet = 'story_turn' ORDER BY seq;
 SELECT balance FROM wallet.set_recurring_grant('story_turn', 0);
