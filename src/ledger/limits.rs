@@ -10,7 +10,7 @@ use crate::ledger::once::{Once, lost};
 use crate::ledger::rules;
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
-use crate::limits::period::Period;
+use crate::limits::period::{self, Period};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
@@ -222,8 +222,7 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
         max: new.max,
         raises: Vec::new(),
         warn_at: new.warn_at.clone(),
-        zone: jiff::tz::TimeZone::get(zone)
-            .map_err(|_| Error::argument("time zone is not known"))?,
+        zone: period::zone(zone).map_err(|_| Error::argument("time zone is not known"))?,
     })
 }
 

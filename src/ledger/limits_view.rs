@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use crate::limits::period::Period;
+use crate::limits::period::{self, Period};
 use crate::limits::slices::Slices;
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
@@ -18,7 +18,7 @@ fn period_end(
     at: Option<TimestampWithTimeZone>,
 ) -> Option<TimestampWithTimeZone> {
     let (period, _) = Period::parse(period?, anchor).ok()?;
-    let zone = jiff::tz::TimeZone::get(time_zone?).ok()?;
+    let zone = period::zone(time_zone?).ok()?;
     let (_, end) = period.window(&zone, Timestamp::from(at?).unix_micros())?;
     TimestampWithTimeZone::try_from(Timestamp::from_unix_micros(end?).0).ok()
 }

@@ -81,12 +81,12 @@ pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) -> bool {
         let rows = Rows::insert(table, &mut fields);
         let info = pg_sys::BuildIndexInfo(primary);
         for (row, fields) in rows.tuples.iter().zip(&fields) {
-            insert_with(table, primary, info, *row, fields, UNIQUE_YES);
+            insert_with(table, primary, info, *row, fields, UNIQUE_YES, false);
         }
         let info = pg_sys::BuildIndexInfo(once);
         let are_new = by_key.into_iter().all(|place| {
             let (row, fields) = (rows.tuples[place], &fields[place]);
-            insert_with(table, once, info, row, fields, UNIQUE_PARTIAL)
+            insert_with(table, once, info, row, fields, UNIQUE_PARTIAL, false)
         });
         pg_sys::CommandCounterIncrement();
         if !are_new {

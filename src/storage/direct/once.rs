@@ -110,9 +110,9 @@ fn append_alone(
         pg_sys::simple_heap_delete(table.relation, &mut (*row).t_self);
         pg_sys::CommandCounterIncrement();
     }
-    match wait_for_key(table, keys)? {
-        KeyState::Taken => taken(table, keys),
-        _ => append_speculatively(table, row, fields, keys),
+    match is_taken(table, keys)? {
+        true => taken(table, keys),
+        false => append_speculatively(table, row, fields, keys),
     }
 }
 
@@ -152,7 +152,7 @@ fn append_speculatively(
         if !lost {
             return Ok(true);
         }
-        if wait_for_key(table, keys)? == KeyState::Taken {
+        if is_taken(table, keys)? {
             return self::taken(table, keys);
         }
     }
@@ -174,49 +174,36 @@ unsafe fn set_speculative_token(row: pg_sys::HeapTuple, token: u32) {
 /// `SpecTokenOffsetNumber` of `htup_details.h`.
 const SPEC_TOKEN_OFFSET: u16 = 0xfffe;
 
-/// Who has a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyState {
-    /// Nobody.
-    Free,
-    /// An entry that is committed or this transaction's own.
-    Taken,
-    /// Another transaction had it, and has ended meanwhile.
-    Waited,
-}
-
-/// Looks for an entry with the key, committed or not, and for whom to wait.
-fn key_state(table: &Table, keys: &[Key]) -> Result<(KeyState, pg_sys::TransactionId, u32)> {
+/// Whether an entry that is committed or this transaction's own has the key. Waits for a transaction that is
+/// using it, and then says no: whoever asks tries again.
+fn is_taken(table: &Table, keys: &[Key]) -> Result<bool> {
     let mut snapshot = pg_sys::SnapshotData {
         snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY,
         ..Default::default()
     };
-    let mut state = (KeyState::Free, pg_sys::InvalidTransactionId, 0);
+    let mut user = None;
     let dirty: pg_sys::Snapshot = &mut snapshot;
     scan(table, key_index(table), dirty, keys, |_, _| {
         // SAFETY: a dirty snapshot tells who is inserting the row.
-        state = unsafe { (KeyState::Taken, (*dirty).xmin, (*dirty).speculativeToken) };
+        user = Some(unsafe { ((*dirty).xmin, (*dirty).speculativeToken) });
         Ok(false)
     })?;
-    Ok(state)
-}
-
-/// As [`key_state`], waiting for the transaction that is using the key.
-fn wait_for_key(table: &Table, keys: &[Key]) -> Result<KeyState> {
-    let (state, xid, token) = key_state(table, keys)?;
-    if state == KeyState::Taken && xid != pg_sys::InvalidTransactionId {
-        // SAFETY: waits for another transaction, or for its speculative insertion, to end.
-        unsafe {
-            if token != 0 {
-                pg_sys::SpeculativeInsertionWait(xid, token);
-            } else {
-                let why = pg_sys::XLTW_Oper::XLTW_InsertIndex;
-                pg_sys::XactLockTableWait(xid, table.relation, ptr::null_mut(), why);
-            }
-        }
-        return Ok(KeyState::Waited);
+    let Some((xid, token)) = user else {
+        return Ok(false);
+    };
+    if xid == pg_sys::InvalidTransactionId {
+        return Ok(true);
     }
-    Ok(state)
+    // SAFETY: waits for another transaction, or for its speculative insertion, to end.
+    unsafe {
+        if token != 0 {
+            pg_sys::SpeculativeInsertionWait(xid, token);
+        } else {
+            let why = pg_sys::XLTW_Oper::XLTW_InsertIndex;
+            pg_sys::XactLockTableWait(xid, table.relation, ptr::null_mut(), why);
+        }
+    }
+    Ok(false)
 }
 
 /// A taken key: under one snapshot for the whole transaction the entry may be invisible, and the

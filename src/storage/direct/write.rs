@@ -122,7 +122,7 @@ unsafe fn insert_version(
     // SAFETY: the caller's guarantee; the info is that of the index.
     unsafe {
         let info = pg_sys::BuildIndexInfo(index);
-        insert_keys(table, index, info, row, fields, check, true);
+        insert_with(table, index, info, row, fields, check, true);
     }
 }
 
@@ -198,36 +198,17 @@ pub(super) unsafe fn insert_into_index(
 ) -> bool {
     // SAFETY: the caller's guarantee; the info is that of the index.
     unsafe {
-        insert_with(
-            table,
-            index,
-            pg_sys::BuildIndexInfo(index),
-            row,
-            fields,
-            check,
-        )
+        let info = pg_sys::BuildIndexInfo(index);
+        insert_with(table, index, info, row, fields, check, false)
     }
 }
 
-/// As [`insert_into_index`], with what is known of the index from row to row.
+/// As [`insert_into_index`], with what is known of the index from row to row; `unchanged` says that the
+/// row's version before this one has the same keys.
 ///
 /// # Safety
 /// As there; `info` is that of the index.
 pub(super) unsafe fn insert_with(
-    table: &Table,
-    index: pg_sys::Relation,
-    info: *mut pg_sys::IndexInfo,
-    row: pg_sys::HeapTuple,
-    fields: &Fields,
-    check: pg_sys::IndexUniqueCheck::Type,
-) -> bool {
-    // SAFETY: the caller's guarantee.
-    unsafe { insert_keys(table, index, info, row, fields, check, false) }
-}
-
-/// # Safety
-/// As for [`insert_with`].
-unsafe fn insert_keys(
     table: &Table,
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
