@@ -5,7 +5,7 @@
 //! a lane that another call changed is read again, a key that was used before puts back what this
 //! call took, and a lane that cannot pay alone leads to the slow path.
 
-use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
+use crate::allowance::lanes::{Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
@@ -15,6 +15,7 @@ use crate::ledger::grants::scope::Purpose;
 use crate::ledger::guard::Who;
 use crate::ledger::holds::expiry;
 use crate::ledger::lock::lock_wallet;
+use crate::ledger::queue;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
@@ -109,7 +110,8 @@ fn book(
             job.pay_from_all()?
         } else {
             let cutting = rules.cutting(request.wallet);
-            match lanes::find(cutting, job.cost, attempt > 0).map_err(Stopped::Broken)? {
+            let found = queue::find(cutting, job.cost, &job.applied, attempt > 0);
+            match found.map_err(Stopped::Broken)? {
                 Found::Payer(payer) => job.pay_from(payer)?,
                 Found::None => job.pay_from_all()?,
                 Found::Stale => Attempt::Again,

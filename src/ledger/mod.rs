@@ -29,6 +29,7 @@ pub mod movements_api;
 pub mod once;
 pub mod past;
 pub mod prices_api;
+pub mod queue;
 pub mod replay;
 pub mod reprice;
 pub mod request;

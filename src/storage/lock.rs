@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 /// Keeps the locks apart from the application's advisory locks, which have 1 or 2 here ("WA").
 const CLASS: u16 = 0x5741;
 
+/// The same for calls that queue for a window ("WB").
+const QUEUE: u16 = 0x5742;
+
 /// Not a lane, of which none has that number: calls of `archive` queue there.
 pub const ARCHIVE: i16 = -2;
 
@@ -49,20 +52,23 @@ fn words(wallet: &str) -> [u32; 2] {
 
 fn tag(wallet: &str, lane: i16) -> pg_sys::LOCKTAG {
     let [first, second] = words(wallet);
+    // Lanes of one wallet never share a lock.
+    tag_of(CLASS, [first, second ^ u32::from(lane.cast_unsigned())])
+}
+
+fn tag_of(class: u16, [first, second]: [u32; 2]) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         // SAFETY: set once when the backend connects to its database.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
         locktag_field2: first,
-        // Lanes of one wallet never share a lock.
-        locktag_field3: second ^ u32::from(lane.cast_unsigned()),
-        locktag_field4: CLASS,
+        locktag_field3: second,
+        locktag_field4: class,
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
 }
 
-fn acquire(wallet: &str, lane: i16, dont_wait: bool) -> Attempt {
-    let tag = tag(wallet, lane);
+fn acquire(tag: pg_sys::LOCKTAG, dont_wait: bool) -> Attempt {
     // SAFETY: the tag lives across the call; a transaction lock needs no resource of ours.
     let result = unsafe {
         pg_sys::LockAcquire(
@@ -81,12 +87,12 @@ fn acquire(wallet: &str, lane: i16, dont_wait: bool) -> Attempt {
 
 /// Takes the lane's lock if nobody else has it.
 pub fn attempt(wallet: &str, lane: i16) -> Attempt {
-    acquire(wallet, lane, true)
+    acquire(tag(wallet, lane), true)
 }
 
 /// Takes the lane's lock, waiting for it in the order of arrival.
 pub fn wait(wallet: &str, lane: i16) {
-    acquire(wallet, lane, false);
+    acquire(tag(wallet, lane), false);
 }
 
 /// Whether this transaction has the lane's lock.
@@ -118,4 +124,11 @@ pub fn release(wallet: &str, lane: i16) {
     let tag = tag(wallet, lane);
     // SAFETY: releases one count of a lock that this backend holds; the tag lives across it.
     unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false) };
+}
+
+/// Queues for a window, in the order of arrival, until the transaction ends. Two windows may share a queue.
+pub fn queue(window: [u8; 16]) {
+    let [.., a, b, c, d, e, f, g, h] = window;
+    let words = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes);
+    acquire(tag_of(QUEUE, words), false);
 }

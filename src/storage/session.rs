@@ -14,13 +14,15 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::storage::direct::table;
-use crate::storage::{invalidation, version};
+use crate::storage::{clock, invalidation, version};
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
 thread_local! {
     /// What the running session has set up for statements, and must put back.
     static STATEMENTS: Cell<Option<Setup>> = const { Cell::new(None) };
+    /// The transaction in which a session ended last.
+    static ENDED: Cell<Option<u32>> = const { Cell::new(None) };
     /// Owner of the extension's tables, asked once and again after an invalidation.
     static OWNER: Cell<Option<(u64, pg_sys::Oid)>> = const { Cell::new(None) };
 }
@@ -61,6 +63,7 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         outer: table::begin(),
     };
     let result = work(&Session { caller, owner });
+    ENDED.set(Some(clock::transaction()));
     tables.close();
     // SAFETY: undoes what prepare_for_statements did in this session, in reverse order.
     unsafe {
@@ -73,6 +76,11 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         pg_sys::SetUserIdAndSecContext(caller, context);
     }
     result
+}
+
+/// Whether the running session is the first of its transaction: then nothing of ours was locked before it.
+pub fn is_first() -> bool {
+    ENDED.get() != Some(clock::transaction())
 }
 
 /// The tables that a session opens. When an error unwinds, they are forgotten and not closed.

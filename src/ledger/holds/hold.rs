@@ -2,11 +2,12 @@
 
 use rust_decimal::Decimal;
 
-use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
+use crate::allowance::lanes::{Found, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
 use crate::ledger::grants::burn::Burn;
+use crate::ledger::queue;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
@@ -74,7 +75,8 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Ok(job) = Job::new(request, &rules) else {
         return Ok(None);
     };
-    let Found::Payer(payer) = lanes::find(rules.cutting(wallet), job.cost, false)? else {
+    let found = queue::find(rules.cutting(wallet), job.cost, &job.applied, false)?;
+    let Found::Payer(payer) = found else {
         return Ok(None);
     };
     let number = payer.lane.lane;

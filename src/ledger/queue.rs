@@ -1,0 +1,34 @@
+//! Where a call on a wallet of several lanes waits for another one of the same user.
+//!
+//! Lanes are for all, but the window of a user's limit is one row. Who had a lane already when it found that
+//! row being changed would keep the lane from everybody else for as long as the other's transaction runs. So
+//! calls that count in the same windows stand in a queue before they take a lane.
+//!
+//! The queue keeps order and nothing else: rows are locked behind it as they would be without it. Only a call
+//! that holds no lock of ours stands in it, the first one of its transaction in its first try: those in front
+//! may be waiting for what an earlier call has locked.
+
+use crate::allowance::lanes::{self, Cutting, Found};
+use crate::error::Result;
+use crate::limits::limit::Applied;
+use crate::money::Amount;
+use crate::storage::{lock, session};
+
+/// A lane that can pay, as [`lanes::find`] has it, when it is this call's turn with the windows of the limits.
+pub fn find(
+    cutting: Cutting<'_>,
+    amount: Amount,
+    applied: &[Applied<'_>],
+    again: bool,
+) -> Result<Found> {
+    if cutting.lanes > 1 && !again && session::is_first() {
+        // In the order of their ids, as the rows are taken.
+        for one in applied {
+            // The others have a row for each lane.
+            if !one.need.is_zero() && !one.limit.can_spread() {
+                lock::queue(one.window_id);
+            }
+        }
+    }
+    lanes::find(cutting, amount, again)
+}
