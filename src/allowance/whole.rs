@@ -209,8 +209,8 @@ thread_local! {
 /// Wallets that a backend keeps; beyond, it starts anew.
 const MAX_WALLETS: usize = 20_000;
 
-/// True when no threshold waits for money to arm it. The caller holds an active lane, which has that
-/// version of the rules, and knows that it stays so.
+/// True when no threshold waits for money to arm it. A caller that holds an active lane with that version of
+/// the rules, before or after it asks, knows that it stays so.
 pub fn thresholds_are_armed(wallet: &str, credit_limit: Amount, epoch: i64) -> Result<bool> {
     if ARMED.with_borrow(|armed| armed.get(wallet) == Some(&epoch)) {
         return Ok(true);

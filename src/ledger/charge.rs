@@ -228,6 +228,15 @@ impl<'a> Job<'a> {
 
     /// The entry that books it.
     pub fn entry(&self) -> Entry<'_> {
+        let call = match self.request.asked {
+            Asked::Late(..) => Call::Price,
+            _ => Call::Charge,
+        };
+        self.entry_as(call, || self.request.fingerprint())
+    }
+
+    /// The same of a call of another name, which has a fingerprint of its own.
+    pub fn entry_as(&self, call: Call, fingerprint: impl Fn() -> [u8; 16]) -> Entry<'_> {
         let request = self.request;
         let priced = self.priced.as_ref();
         let usage = match &request.asked {
@@ -247,13 +256,10 @@ impl<'a> Job<'a> {
             event_at: request.event_at,
             wallet: request.wallet,
             kind: Kind::Charge,
-            call: match request.asked {
-                Asked::Late(..) => Call::Price,
-                _ => Call::Charge,
-            },
+            call,
             amount: self.cost.negated(),
             key: request.key,
-            fingerprint: request.key.map(|_| request.fingerprint()),
+            fingerprint: request.key.map(|_| fingerprint()),
             related_id: match request.asked {
                 Asked::Late(_, charge) => Some(charge),
                 _ => None,

@@ -322,6 +322,18 @@ pub fn release(wallet: &str, window: AllowanceId, amount: Amount, lane: i16) -> 
     })
 }
 
+/// Gives back all that a hold that was made in a lane has set aside in windows.
+pub fn release_all(
+    wallet: &str,
+    windows: &[(AllowanceId, Amount)],
+    lane: i16,
+) -> Result<Vec<Released>> {
+    windows
+        .iter()
+        .map(|(window, amount)| release(wallet, *window, *amount, lane))
+        .collect()
+}
+
 /// True when what a hold has set aside in the limits' windows is all that the request needs of them.
 pub fn are_covered(applied: &[Applied<'_>], set_aside: &[(AllowanceId, Amount)]) -> bool {
     applied.iter().all(|one| {

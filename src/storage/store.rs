@@ -6,7 +6,7 @@
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
@@ -179,6 +179,30 @@ pub fn insert_hold(new: &NewHold<'_>) -> Result<bool> {
     }
 }
 
+/// The hold, for [`close_hold`]: as it was last committed (or changed by this transaction), or locked where it could
+/// not be seen later whether somebody has changed it.
+pub fn read_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
+    match direct(Which::Reservations, Access::Write) {
+        Some(table) => holds::read(&table, wallet, id),
+        None => hold_rows::lock(wallet, id),
+    }
+}
+
+/// Writes what became of a hold that [`read_hold`] gave, waiting for whoever is changing it; false when somebody has.
+pub fn close_hold(hold: &mut Hold, wallet: &str, closed_at: Timestamp) -> Result<bool> {
+    if let (Source::Table(standing), Some(table)) =
+        (&hold.source, direct(Which::Reservations, Access::Write))
+    {
+        let Some(standing) = holds::write(&table, hold, standing, Some(closed_at), None)? else {
+            return Ok(false);
+        };
+        hold.source = Source::Table(standing);
+        return Ok(true);
+    }
+    hold_rows::write(hold, wallet, Some(closed_at), None)?;
+    Ok(true)
+}
+
 /// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
 pub fn lock_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     match direct(Which::Reservations, Access::Write) {
@@ -197,7 +221,9 @@ pub fn write_hold(
     if let (Source::Table(standing), Some(table)) =
         (&hold.source, direct(Which::Reservations, Access::Write))
     {
-        hold.source = Source::Table(holds::write(&table, hold, standing, closed_at, reason)?);
+        let standing = holds::write(&table, hold, standing, closed_at, reason)?;
+        let changed = || Error::internal("a hold changed while it was locked");
+        hold.source = Source::Table(standing.ok_or_else(changed)?);
         return Ok(());
     }
     hold_rows::write(hold, wallet, closed_at, reason)

@@ -73,9 +73,8 @@ pub fn give_back_money(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> 
 
 /// Gives back what a hold has set aside in limits.
 pub fn release_windows(wallet: &str, hold: &mut Hold) -> Result<Vec<Released>> {
-    let mut released = Vec::with_capacity(hold.windows.len());
-    for (window, amount) in &mut hold.windows {
-        released.push(window::release(wallet, *window, *amount, hold.lane)?);
+    let released = window::release_all(wallet, &hold.windows, hold.lane)?;
+    for (_, amount) in &mut hold.windows {
         *amount = Amount::ZERO;
     }
     Ok(released)

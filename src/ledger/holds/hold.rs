@@ -112,7 +112,8 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         balance,
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
         replayed: false,
-        affordable_tokens: affordable_tokens(request, &rules, job.cost)?,
+        // The whole estimate is paid for.
+        affordable_tokens: asked_tokens(request).map(|(_, asked)| asked),
     };
     if !insert(new, &held, lane.lane, &[], &job, now)? {
         put_back(wallet, lane, &job.applied, Part::Held, &places)?;
@@ -255,19 +256,25 @@ fn insert(
     })
 }
 
+/// Where an estimate names its output tokens, and how many.
+fn asked_tokens(request: &Request<'_>) -> Option<(usize, i64)> {
+    let Asked::Usage(usage, ..) = &request.asked else {
+        return None;
+    };
+    let output = usage
+        .numbers
+        .iter()
+        .position(|(meter, _)| meter == "output_tokens")?;
+    let asked = usage.numbers[output].1.as_ref().ok()?;
+    Some((output, i64::try_from(asked.trunc()).unwrap_or(0)))
+}
+
 /// How many of the estimate's output tokens the amount pays for, with all else as estimated.
 fn affordable_tokens(request: &Request<'_>, rules: &Rules, amount: Amount) -> Result<Option<i64>> {
     let (Asked::Usage(usage, ..), Some(model)) = (&request.asked, request.model.as_deref()) else {
         return Ok(None);
     };
-    let output = usage
-        .numbers
-        .iter()
-        .position(|(meter, _)| meter == "output_tokens");
-    let Some(output) = output else {
-        return Ok(None);
-    };
-    let Ok(asked) = usage.numbers[output].1.clone() else {
+    let Some((output, asked)) = asked_tokens(request) else {
         return Ok(None);
     };
     let at = request.event_at.unwrap_or(clock::now());
@@ -278,7 +285,7 @@ fn affordable_tokens(request: &Request<'_>, rules: &Rules, amount: Amount) -> Re
         Ok(priced.cost <= amount)
     };
     // The cost never falls with more tokens, so that the last affordable number is found by halves.
-    let (mut paid, mut beyond) = (0_i64, i64::try_from(asked.trunc()).unwrap_or(0));
+    let (mut paid, mut beyond) = (0_i64, asked);
     if pays_for(beyond)? {
         return Ok(Some(beyond));
     }

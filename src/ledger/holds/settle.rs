@@ -11,14 +11,14 @@ use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, About, Hold};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
-use crate::ledger::rules::Status;
+use crate::ledger::rules::{Rules, Status};
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{Call, Entry, Lane, uuid_text};
+use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
 
 statement!(
@@ -74,17 +74,15 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if settlement.over == Over::Debt {
         // A debt is a matter of the wallet's row, which comes before holds and lanes.
         crate::ledger::lock::lock_wallet(wallet)?;
+    } else if settlement.is_final
+        && let Some(charged) = settle_in_lane(settlement)?
+    {
+        return Ok(charged);
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
     let request = with_hold(&settlement.request, &about);
-    let is_open = hold.status == "open" && hold.expires_at > clock::now();
-    // An open hold was not settled for good: no such settlement can have used the key.
-    if is_open && settlement.is_final && settlement.over != Over::Debt {
-        if let Some(charged) = settle_in_lane(settlement, &request, &mut hold)? {
-            return Ok(charged);
-        }
-    } else if let Some(charged) = replayed(settlement, &request)? {
+    if let Some(charged) = replayed(settlement, &request)? {
         return Ok(charged);
     }
     if hold.status != "open" && hold.status != "expired" {
@@ -141,14 +139,20 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     Ok(job.charged(entry.entry_id, balance))
 }
 
-/// The lane in which it is held books the use and takes the rest back, where no alert hangs on it;
-/// nothing where all lanes must be looked at.
-fn settle_in_lane(
-    settlement: &Settlement<'_>,
-    request: &Request<'_>,
-    hold: &mut Hold,
-) -> Result<Option<Charged>> {
+/// The lane in which it is held books the use and takes the rest back, where no alert hangs on it; nothing
+/// where all lanes must be looked at, where the hold is not open, and where somebody else has changed it. It is
+/// not locked first but closed if it still is what was read.
+fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let wallet = settlement.wallet;
+    let Some(mut hold) = store::read_hold(wallet, settlement.hold_id)? else {
+        return Ok(None);
+    };
+    // An open hold was not settled for good: no such settlement can have used the key.
+    if hold.status != "open" || hold.expires_at <= clock::now() {
+        return Ok(None);
+    }
+    let about = hold.about.clone();
+    let request = with_hold(&settlement.request, &about);
     let rules = crate::ledger::rules::known(wallet)?;
     if rules.grants_are_due()
         || rules.needs_attention()
@@ -159,7 +163,7 @@ fn settle_in_lane(
     {
         return Ok(None);
     }
-    let Ok(mut job) = Job::at(request, &rules, hold.created_at) else {
+    let Ok(mut job) = Job::at(&request, &rules, hold.created_at) else {
         return Ok(None);
     };
     if settlement.over == Over::Cap && job.cost > hold.held {
@@ -169,57 +173,110 @@ fn settle_in_lane(
     if !window::are_covered(&job.applied, &hold.windows) {
         return Ok(None);
     }
-    let Some(lane) = lanes::take(rules.cutting(wallet), hold.lane)? else {
+    // What comes back may have to re-arm an alert. This holds if the lane has the same version of the rules.
+    if !thresholds_are_armed(wallet, rules.credit_limit, rules.epoch)? {
         return Ok(None);
+    }
+    let before = (hold.held, hold.settled, hold.windows.clone());
+    let settled = hold.settled.plus(job.cost).map_err(range)?;
+    let windows = hold.windows.iter();
+    let emptied = windows.map(|(id, _)| (*id, Amount::ZERO)).collect();
+    become_of(&mut hold, "settled", (Amount::ZERO, settled, emptied));
+    if !store::close_hold(&mut hold, wallet, clock::now())? {
+        return Ok(None);
+    }
+    let (held, _, windows) = &before;
+    let part = InLane {
+        rules: &rules,
+        job: &job,
+        hold: hold.id,
+        lane: hold.lane,
+        held: *held,
+        windows,
     };
-    let freed = Lane {
-        held: lane.held.minus(hold.held).map_err(range)?,
-        ..lane.clone()
-    };
-    // What comes back may have to re-arm an alert, and what goes beyond may set one off.
-    if job.cost > hold.held && !can_pay(&freed, job.cost)
-        || !thresholds_are_armed(wallet, rules.credit_limit, rules.epoch)?
-    {
-        lanes::let_go(wallet, lane.lane);
-        return Ok(None);
+    let charged = part.settle(settlement, &request)?;
+    if charged.is_none() {
+        // All lanes decide, and find it as it was.
+        become_of(&mut hold, "open", before);
+        store::write_hold(&mut hold, wallet, None, None)?;
     }
-    let entry = entry(settlement, &job, hold.id);
-    let balance = lane
-        .credited()
-        .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
-        .and_then(|sum| sum.minus(rules.credit_limit))
-        .and_then(|sum| sum.minus(job.cost))
-        .map_err(range)?;
-    let (after, link) = job.chain(&entry, &freed, balance)?;
-    if !store::write_lane(wallet, &after)? {
-        lanes::let_go(wallet, lane.lane);
-        return Ok(None);
+    Ok(charged)
+}
+
+/// What a hold has set aside, what of it was booked, and what it has set aside of limits.
+type Contents = (Amount, Amount, Vec<(AllowanceId, Amount)>);
+
+fn become_of(hold: &mut Hold, status: &str, (held, settled, windows): Contents) {
+    hold.status = status.to_owned();
+    hold.held = held;
+    hold.settled = settled;
+    hold.windows = windows;
+}
+
+/// A hold that is closed, and what it had set aside in one lane.
+struct InLane<'a> {
+    rules: &'a Rules,
+    job: &'a Job<'a>,
+    hold: [u8; 16],
+    lane: i16,
+    held: Amount,
+    windows: &'a [(AllowanceId, Amount)],
+}
+
+impl InLane<'_> {
+    /// Books the use and gives the rest back; nothing, and nothing written, where all lanes must be looked at.
+    fn settle(
+        &self,
+        settlement: &Settlement<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Charged>> {
+        let InLane {
+            rules, job, held, ..
+        } = *self;
+        let wallet = settlement.wallet;
+        let Some(lane) = lanes::take(rules.cutting(wallet), self.lane)? else {
+            return Ok(None);
+        };
+        let freed = Lane {
+            held: lane.held.minus(held).map_err(range)?,
+            ..lane.clone()
+        };
+        // What goes beyond what was held may set off an alert.
+        if job.cost > held && !can_pay(&freed, job.cost) {
+            lanes::let_go(wallet, lane.lane);
+            return Ok(None);
+        }
+        let entry = entry(settlement, job, self.hold);
+        let balance = lane
+            .credited()
+            .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
+            .and_then(|sum| sum.minus(rules.credit_limit))
+            .and_then(|sum| sum.minus(job.cost))
+            .map_err(range)?;
+        let (after, link) = job.chain(&entry, &freed, balance)?;
+        if !store::write_lane(wallet, &after)? {
+            lanes::let_go(wallet, lane.lane);
+            return Ok(None);
+        }
+        let released = window::release_all(wallet, self.windows, self.lane)?;
+        let refuse = settlement.over == Over::Charge;
+        let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+        if !store::append(&entry, &link, rules.archived)? {
+            // Another settlement has used the key: WL006, which undoes this one.
+            replayed(settlement, request)?;
+            return Err(changed_underneath(wallet));
+        }
+        job.list_if_unpriced(&entry)?;
+        warning::announce(wallet, &warnings)?;
+        Ok(Some(job.charged(entry.entry_id, balance)))
     }
-    let released = release_windows(wallet, hold)?;
-    let refuse = settlement.over == Over::Charge;
-    let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
-    if !store::append(&entry, &link, rules.archived)? {
-        // Another settlement has used the key: WL006, which undoes this one.
-        replayed(settlement, request)?;
-        return Err(changed_underneath(wallet));
-    }
-    job.list_if_unpriced(&entry)?;
-    hold.held = Amount::ZERO;
-    hold.settled = hold.settled.plus(job.cost).map_err(range)?;
-    hold.status = "settled".to_owned();
-    store::write_hold(hold, wallet, Some(clock::now()), None)?;
-    warning::announce(wallet, &warnings)?;
-    Ok(Some(job.charged(entry.entry_id, balance)))
 }
 
 /// The entry of a settlement.
 fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> Entry<'a> {
-    let entry = job.entry();
     Entry {
-        call: Call::Settle,
-        fingerprint: entry.key.map(|_| settlement.fingerprint),
         related_id: Some(hold),
-        ..entry
+        ..job.entry_as(Call::Settle, || settlement.fingerprint)
     }
 }
 

@@ -53,7 +53,7 @@ mod column {
     pub const SCOPED_AMOUNTS: i16 = 30;
 }
 
-/// A row that this transaction has locked: a copy of it, and its place.
+/// A row that this transaction has read: a copy of it, and its place.
 pub struct Standing {
     tuple: pg_sys::HeapTuple,
     place: Place,
@@ -102,6 +102,24 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     // A hold on the single lane has written its row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
     unsafe { once::append(table, row, &fields, &keys, new.lane == 0) }
+}
+
+/// The hold as it was last committed (or changed by this transaction), without a lock.
+pub fn read(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
+    let mut standing = None;
+    scan_now(table, &[text_key(wallet), uuid_key(id)], |tuple, _| {
+        // SAFETY: the scan's tuple, whose page is pinned while it is copied.
+        standing = Some(unsafe {
+            Standing {
+                tuple: pg_sys::heap_copytuple(tuple),
+                place: place_of(tuple),
+            }
+        });
+        Ok(false)
+    })?;
+    standing
+        .map(|standing| hold_of(table, standing))
+        .transpose()
 }
 
 /// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
@@ -204,14 +222,15 @@ fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
     })
 }
 
-/// Writes what became of a hold that this transaction has locked; gives where it stands then.
+/// Writes what became of a hold; gives where it stands then, or nothing when another transaction has changed it since
+/// it was read.
 pub fn write(
     table: &Table,
     hold: &Hold,
     standing: &Standing,
     closed_at: Option<Timestamp>,
     reason: Option<&str>,
-) -> Result<Standing> {
+) -> Result<Option<Standing>> {
     use column::*;
     let mut fields = Fields::of(table, standing.tuple);
     fields.set(STATUS, Value::Text(&hold.status).datum());
@@ -232,9 +251,9 @@ pub fn write(
     // The third index has open holds only.
     let is_open = hold.status == "open";
     if !replace_in_indexes(table, standing.place, tuple, Some(&fields), is_open)? {
-        return Err(Error::internal("a hold changed while it was locked"));
+        return Ok(None);
     }
     // SAFETY: the row has just been written.
     let place = unsafe { place_of(tuple) };
-    Ok(Standing { tuple, place })
+    Ok(Some(Standing { tuple, place }))
 }
