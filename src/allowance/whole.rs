@@ -24,12 +24,6 @@ use crate::storage::rows::Lane;
 use crate::storage::store;
 
 statement!(
-    THRESHOLDS,
-    [TEXTOID],
-    "SELECT kind, threshold, state FROM wallet.thresholds WHERE wallet_id = $1"
-);
-
-statement!(
     SET_THRESHOLD,
     [TEXTOID, TEXTOID, NUMERICOID, TEXTOID],
     "INSERT INTO wallet.thresholds (wallet_id, kind, threshold, state) VALUES ($1, $2, $3, $4)
@@ -178,11 +172,10 @@ pub fn lock_free(wallet: &str, lanes: i16) -> Result<Free> {
 /// Reads the thresholds of a wallet, in terms of what is available; depletion stands at minus
 /// the credit limit.
 pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Threshold>> {
-    let rows = THRESHOLDS.run(&[Value::Text(wallet)])?;
-    (0..rows.len())
+    store::read_thresholds(wallet)?
+        .into_iter()
         .map(|row| {
-            let kind: String = rows.need(row, 0)?;
-            let state: String = rows.need(row, 2)?;
+            let (kind, state) = (row.kind, row.state);
             let state = State::parse(&state)
                 .ok_or_else(|| Error::internal(format!("unknown threshold state {state:?}")))?;
             let kind = [Kind::Low, Kind::Depleted, Kind::Topup]
@@ -191,7 +184,7 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
                 .ok_or_else(|| Error::internal(format!("unknown kind of threshold {kind:?}")))?;
             let at = match kind {
                 Kind::Depleted => credit_limit.negated(),
-                Kind::Low | Kind::Topup => rows.amount(row, 1)?,
+                Kind::Low | Kind::Topup => row.threshold,
             };
             Ok(Threshold { kind, at, state })
         })

@@ -480,6 +480,17 @@ pub struct PriceRow {
     pub effective_from: Timestamp,
 }
 
+/// A row of `wallet.thresholds`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThresholdRow {
+    /// `low`, `depleted`, `topup`
+    pub kind: String,
+    /// Where it stands.
+    pub threshold: Amount,
+    /// `new`, `armed`, `fired`
+    pub state: String,
+}
+
 /// A row of `wallet.markups`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Markup {

@@ -12,7 +12,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{
     AllowanceId, Call, Counted, Entry, Hash, Lane, LimitRow, Link, Markup, Part, PriceRow,
-    RuleRows, Taking, Used, WalletRow, Window,
+    RuleRows, Taking, ThresholdRow, Used, WalletRow, Window,
 };
 
 macro_rules! lane_query {
@@ -343,6 +343,11 @@ statement!(
     "SELECT markup_id, percent, fixed, effective_from FROM wallet.markups WHERE price_list = $1"
 );
 statement!(
+    THRESHOLDS,
+    [TEXTOID],
+    "SELECT kind, threshold, state FROM wallet.thresholds WHERE wallet_id = $1"
+);
+statement!(
     MAPPINGS,
     [],
     "SELECT name, mapping::text FROM wallet.usage_mappings ORDER BY name"
@@ -392,6 +397,20 @@ pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
                 percent: rows.opt_decimal(row, 1)?,
                 fixed: rows.opt_decimal(row, 2)?,
                 effective_from: rows.need(row, 3)?,
+            })
+        })
+        .collect()
+}
+
+/// All thresholds of a wallet.
+pub fn read_thresholds(wallet: &str) -> Result<Vec<ThresholdRow>> {
+    let rows = THRESHOLDS.run(&[Value::Text(wallet)])?;
+    (0..rows.len())
+        .map(|row| {
+            Ok(ThresholdRow {
+                kind: rows.need(row, 0)?,
+                threshold: rows.amount(row, 1)?,
+                state: rows.need(row, 2)?,
             })
         })
         .collect()

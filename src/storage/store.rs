@@ -10,15 +10,16 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
-use crate::storage::direct::{holds, lanes, ledger, prices, rules};
+use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
-    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RuleRows, Taking, Used,
+    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RuleRows, Taking,
+    ThresholdRow, Used,
 };
 use crate::storage::spi;
 pub use crate::storage::spi::{
-    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window,
-    release_window, set_levels, try_lane, write_window,
+    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window, set_levels,
+    try_lane, write_window,
 };
 
 /// `wallet.storage`
@@ -102,6 +103,14 @@ pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
     }
 }
 
+/// All alert thresholds of a wallet.
+pub fn read_thresholds(wallet: &str) -> Result<Vec<ThresholdRow>> {
+    match direct(Which::Thresholds, Access::Read) {
+        Some(table) => thresholds::read(&table, wallet),
+        None => spi::read_thresholds(wallet),
+    }
+}
+
 /// Names and texts of the usage mappings that were set, by name.
 pub fn read_mappings() -> Result<Vec<(String, String)>> {
     match direct(Which::Mappings, Access::Read) {
@@ -148,6 +157,20 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
     match direct(Which::Allowances, Access::Write) {
         Some(table) => lanes::take(&table, wallet, window, taking),
         None => spi::take(wallet, window, taking),
+    }
+}
+
+/// Gives back what a hold that was made in a lane has set aside in a window; the row that had it, or nothing when
+/// none has that much.
+pub fn release_window(
+    wallet: &str,
+    window: AllowanceId,
+    amount: Amount,
+    lane: i16,
+) -> Result<Option<i16>> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => lanes::release(&table, wallet, window, amount, lane),
+        None => spi::release_window(wallet, window, amount, lane),
     }
 }
 

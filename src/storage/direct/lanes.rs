@@ -275,3 +275,41 @@ pub fn take(
         }
     }
 }
+
+/// Gives back what a hold that was made in a lane has set aside in a window: in the row of that lane if it has as
+/// much, else in that of all. The row that had it, or nothing when none has.
+pub fn release(
+    table: &Table,
+    wallet: &str,
+    window: AllowanceId,
+    amount: Amount,
+    lane: i16,
+) -> Result<Option<i16>> {
+    use allowance::*;
+    let mut rows = vec![lane, 0];
+    rows.dedup();
+    for lane in rows {
+        loop {
+            let found = with_row(table, wallet, window, lane, |fields, tuple| {
+                let held = fields.amount(HELD)?;
+                if held < amount {
+                    return Ok(None);
+                }
+                let rest = held.minus(amount);
+                let rest = rest.map_err(crate::storage::numeric::overflow)?;
+                fields.set(HELD, Some(fixed_datum(rest)));
+                // Formed while the tuple that the other columns point into is pinned.
+                let row = fields.form(table);
+                // SAFETY: the tuple was read from the table.
+                Ok(Some((unsafe { place_of(tuple) }, row)))
+            })?;
+            match found.flatten() {
+                None => break,
+                Some((place, row)) if replace(table, place, row)? => return Ok(Some(lane)),
+                // Another transaction came first: look again.
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(None)
+}

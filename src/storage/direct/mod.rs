@@ -21,4 +21,5 @@ mod roots;
 pub mod rules;
 mod scan;
 pub mod table;
+pub mod thresholds;
 mod write;

@@ -31,10 +31,12 @@ pub enum Which {
     Reservations,
     /// `wallet.ledger_archive`, read only
     Archive,
+    /// `wallet.thresholds`, read only
+    Thresholds,
 }
 
 /// How many there are.
-const TABLES: usize = 9;
+const TABLES: usize = 10;
 
 /// Indexes that a table has at most.
 const INDEXES: usize = 3;
@@ -54,6 +56,7 @@ impl Which {
             Which::Mappings => c"usage_mappings",
             Which::Reservations => c"reservations",
             Which::Archive => c"ledger_archive",
+            Which::Thresholds => c"thresholds",
         }
     }
 
@@ -68,6 +71,7 @@ impl Which {
             Which::Markups => 8,
             Which::Mappings => 5,
             Which::Reservations => 30,
+            Which::Thresholds => 4,
         }
     }
 
@@ -93,6 +97,7 @@ impl Which {
             Which::Mappings => &[c"usage_mappings_pkey"],
             Which::Reservations => &[c"reservations_pkey", NONE, c"reservations_open"],
             Which::Archive => &[c"ledger_archive_key"],
+            Which::Thresholds => &[c"thresholds_pkey"],
         }
     }
 }
