@@ -55,7 +55,6 @@ fn ttl(value: Option<Interval>) -> Result<i64> {
 
 /// Sets money aside until the actual use is known.
 #[pg_extern(schema = "wallet", requires = ["results"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
 fn hold(
     wallet: Option<&str>,
@@ -138,11 +137,10 @@ CREATE FUNCTION wallet.settle(
     metadata jsonb DEFAULT NULL,
     cost_from text DEFAULT 'prices'
 ) RETURNS wallet.charge_result
-LANGUAGE c SET search_path TO pg_catalog, wallet, pg_temp
+LANGUAGE c
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#
 )]
-#[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
 fn settle(
     wallet: Option<&str>,
