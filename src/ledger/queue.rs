@@ -4,9 +4,8 @@
 //! row being changed would keep the lane from everybody else for as long as the other's transaction runs. So
 //! calls that count in the same windows stand in a queue before they take a lane.
 //!
-//! The queue keeps order and nothing else: rows are locked behind it as they would be without it. Only a call
-//! that holds no lock of ours stands in it, the first one of its transaction in its first try: those in front
-//! may be waiting for what an earlier call has locked.
+//! The queue keeps order and nothing else: rows are locked behind it as they would be without it. Only a
+//! transaction that has no row or lane of ours locked stands in it: those in front may be waiting for that.
 
 use crate::allowance::lanes::{self, Cutting, Found};
 use crate::error::Result;
@@ -21,7 +20,7 @@ pub fn find(
     applied: &[Applied<'_>],
     again: bool,
 ) -> Result<Found> {
-    if cutting.lanes > 1 && !again && session::is_first() {
+    if cutting.lanes > 1 && !session::has_locks() {
         // In the order of their ids, as the rows are taken.
         for one in applied {
             // The others have a row for each lane.

@@ -6,6 +6,7 @@
 //! callback here counts, and a cache that remembers an older count is stale.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
@@ -19,7 +20,7 @@ thread_local! {
     /// Transaction in which something was cached under a snapshot older than the newest commit.
     static OLD_SNAPSHOT: Cell<Option<u32>> = const { Cell::new(None) };
     /// Relations whose changes count; empty until the first look.
-    static WATCHED: Cell<Option<[pg_sys::Oid; 9]>> = const { Cell::new(None) };
+    static WATCHED: Cell<Option<[pg_sys::Oid; NAMES.len()]>> = const { Cell::new(None) };
 }
 
 /// Registers the callback; called once, when the library is loaded.
@@ -86,23 +87,26 @@ pub fn note_caching() {
     }
 }
 
-/// The relations whose changes the caches must hear of.
-fn relations() -> [pg_sys::Oid; 9] {
+/// The relations whose changes the caches must hear of: those that caches read, then the others that are reached
+/// without the executor.
+pub(super) const NAMES: [&CStr; 10] = [
+    c"prices",
+    c"wallets",
+    c"allowances",
+    c"ledger",
+    c"limits",
+    c"markups",
+    c"usage_mappings",
+    c"reservations",
+    c"ledger_archive",
+    c"thresholds",
+];
+
+fn relations() -> [pg_sys::Oid; NAMES.len()] {
     // SAFETY: catalog look-ups by name that answer InvalidOid when there is none.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
-        [
-            c"prices",
-            c"wallets",
-            c"allowances",
-            c"ledger",
-            c"limits",
-            c"markups",
-            c"usage_mappings",
-            c"reservations",
-            c"ledger_archive",
-        ]
-        .map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
+        NAMES.map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
     }
 }
 

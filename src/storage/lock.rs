@@ -12,6 +12,8 @@ use std::cell::RefCell;
 use pgrx::pg_sys;
 use sha2::{Digest, Sha256};
 
+use crate::storage::session;
+
 /// Keeps the locks apart from the application's advisory locks, which have 1 or 2 here ("WA").
 const CLASS: u16 = 0x5741;
 
@@ -87,11 +89,13 @@ fn acquire(tag: pg_sys::LOCKTAG, dont_wait: bool) -> Attempt {
 
 /// Takes the lane's lock if nobody else has it.
 pub fn attempt(wallet: &str, lane: i16) -> Attempt {
+    session::note_lock();
     acquire(tag(wallet, lane), true)
 }
 
 /// Takes the lane's lock, waiting for it in the order of arrival.
 pub fn wait(wallet: &str, lane: i16) {
+    session::note_lock();
     acquire(tag(wallet, lane), false);
 }
 

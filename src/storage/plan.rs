@@ -97,6 +97,9 @@ impl Statement {
                 self.sql
             )));
         }
+        if code != pg_sys::SPI_OK_SELECT as i32 || self.sql.contains("FOR NO KEY UPDATE") {
+            session::note_lock();
+        }
         // SAFETY: SPI_execute_plan has just set both globals.
         let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
         Ok(Rows {

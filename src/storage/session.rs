@@ -21,8 +21,8 @@ const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 thread_local! {
     /// What the running session has set up for statements, and must put back.
     static STATEMENTS: Cell<Option<Setup>> = const { Cell::new(None) };
-    /// The transaction in which a session ended last.
-    static ENDED: Cell<Option<u32>> = const { Cell::new(None) };
+    /// The transaction in which something was locked last.
+    static LOCKED: Cell<Option<u32>> = const { Cell::new(None) };
     /// Owner of the extension's tables, asked once and again after an invalidation.
     static OWNER: Cell<Option<(u64, pg_sys::Oid)>> = const { Cell::new(None) };
 }
@@ -63,7 +63,6 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         outer: table::begin(),
     };
     let result = work(&Session { caller, owner });
-    ENDED.set(Some(clock::transaction()));
     tables.close();
     // SAFETY: undoes what prepare_for_statements did in this session, in reverse order.
     unsafe {
@@ -78,9 +77,14 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     result
 }
 
-/// Whether the running session is the first of its transaction: then nothing of ours was locked before it.
-pub fn is_first() -> bool {
-    ENDED.get() != Some(clock::transaction())
+/// Says that rows or lanes are locked, or are going to be.
+pub fn note_lock() {
+    LOCKED.set(Some(clock::transaction()));
+}
+
+/// Whether the running transaction may have rows or lanes locked. What a savepoint undid counts too.
+pub fn has_locks() -> bool {
+    LOCKED.get() == Some(clock::transaction())
 }
 
 /// The tables that a session opens. When an error unwinds, they are forgotten and not closed.

@@ -213,16 +213,17 @@ pub fn read_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
 
 /// Writes what became of a hold that [`read_hold`] gave, waiting for whoever is changing it; false when somebody has.
 pub fn close_hold(hold: &mut Hold, wallet: &str, closed_at: Timestamp) -> Result<bool> {
-    if let (Source::Table(standing), Some(table)) =
-        (&hold.source, direct(Which::Reservations, Access::Write))
-    {
-        let Some(standing) = holds::write(&table, hold, standing, Some(closed_at), None)? else {
-            return Ok(false);
-        };
-        hold.source = Source::Table(standing);
+    let Source::Table(standing) = &hold.source else {
+        hold_rows::write(hold, wallet, Some(closed_at), None)?;
         return Ok(true);
-    }
-    hold_rows::write(hold, wallet, Some(closed_at), None)?;
+    };
+    let Some(table) = direct(Which::Reservations, Access::Write) else {
+        return Ok(false);
+    };
+    let Some(standing) = holds::write(&table, hold, standing, Some(closed_at), None)? else {
+        return Ok(false);
+    };
+    hold.source = Source::Table(standing);
     Ok(true)
 }
 

@@ -104,3 +104,27 @@ fn changed_rules_hold_for_a_warm_backend() {
         .unwrap();
     charge(&mut two, "acme", dec("5")).unwrap();
 }
+
+#[test]
+fn a_warm_backend_hears_of_indexes_made_anew() {
+    let (_database, mut one, mut two) = set_up();
+    for table in [
+        "wallets",
+        "allowances",
+        "limits",
+        "ledger",
+        "reservations",
+        "thresholds",
+        "prices",
+    ] {
+        one.batch_execute(&format!("REINDEX TABLE CONCURRENTLY wallet.{table}"))
+            .unwrap();
+        charge(&mut two, "acme", dec("1")).unwrap();
+        two.batch_execute(
+            "SELECT wallet.settle('acme', (wallet.hold('acme', amount => 1)).hold_id, amount => 1);
+             SELECT wallet.void('acme', (wallet.hold('acme', amount => 1)).hold_id)",
+        )
+        .unwrap();
+        cost(&mut two);
+    }
+}

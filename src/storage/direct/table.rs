@@ -183,6 +183,9 @@ impl Table {
         {
             return Some(table);
         }
+        if access == Access::Write {
+            session::note_lock();
+        }
         let table = Table::open_anew(which, access);
         let before = std::mem::replace(&mut opened[slot], table);
         OPENED.set(Some(opened));
@@ -340,5 +343,30 @@ unsafe fn triggers_are_ours(relation: pg_sys::Relation, which: Which) -> bool {
             .iter()
             .filter(|trigger| trigger.tgtype & event != 0)
             .all(|trigger| CStr::from_ptr(trigger.tgname) == ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_each_table_is_heard_of() {
+        let all = [
+            Which::Allowances,
+            Which::Ledger,
+            Which::Wallets,
+            Which::Limits,
+            Which::Prices,
+            Which::Markups,
+            Which::Mappings,
+            Which::Reservations,
+            Which::Archive,
+            Which::Thresholds,
+        ];
+        assert_eq!(all.len(), TABLES);
+        for which in all {
+            assert!(invalidation::NAMES.contains(&which.name()), "{which:?}");
+        }
     }
 }

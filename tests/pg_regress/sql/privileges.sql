@@ -205,6 +205,10 @@ SET client_min_messages = warning;
 SELECT cost, balance > 900 AS balance FROM wallet.charge('own', amount => 1);
 SELECT cost FROM wallet.charge('own', '{"model":"pv","requests":1}', user_id => 'h', idempotency_key => 'hostile');
 SELECT cost, replayed FROM wallet.charge('own', '{"model":"pv","requests":1}', user_id => 'h', idempotency_key => 'hostile');
+SELECT cost FROM wallet.settle('own', (SELECT hold_id FROM wallet.hold('own', usage => '{"model":"pv","requests":1}', user_id => 'h')), amount => 1);
+SET wallet.storage = spi;
+SELECT cost FROM wallet.settle('own', (SELECT hold_id FROM wallet.hold('own', amount => 1, idempotency_key => 'hostile')), amount => 1);
+RESET wallet.storage;
 SELECT amount FROM wallet.fund('own', 1, reference => 'hostile');
 SELECT cost FROM wallet.price_usage('{"model":"pv","requests":1}', wallet => 'own');
 SELECT scope, allowed FROM wallet.check_limits('own');
@@ -222,6 +226,7 @@ RESET ROLE;
 -- Nor does a superuser run anything of it who is tricked into its search_path.
 SET search_path = regress_evil, wallet, pg_catalog;
 SELECT cost FROM wallet.charge('own', amount => 1);
+SELECT cost FROM wallet.settle('own', (SELECT hold_id FROM wallet.hold('own', amount => 1)), amount => 1);
 SELECT lanes FROM wallet.set_lanes('own', 2);
 SELECT wallet.set_limit('own', 400, 'day', idempotency_key => 'hostile') IS NOT NULL AS set;
 SELECT wallet.grant_access('regress_none', 'reader', 'own');
