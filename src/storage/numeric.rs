@@ -293,6 +293,11 @@ impl Encoded {
         Encoded::new(value.units(), AMOUNT_SCALE, value.decimals())
     }
 
+    /// An amount as a `numeric(28,12)` column keeps it.
+    pub fn fixed(value: Amount) -> Encoded {
+        Encoded::new(value.units(), AMOUNT_SCALE, AMOUNT_SCALE)
+    }
+
     /// The stored form.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -387,11 +392,6 @@ unsafe impl BoxRet for Amount {
             None => fcinfo.return_null(),
         }
     }
-}
-
-/// An amount as a `numeric(28,12)` column keeps it.
-pub fn fixed_datum(amount: Amount) -> pg_sys::Datum {
-    Encoded::new(amount.units(), AMOUNT_SCALE, AMOUNT_SCALE).into_datum()
 }
 
 /// A total of the database itself left the range of an amount.

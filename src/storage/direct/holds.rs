@@ -2,21 +2,20 @@
 
 use std::rc::Rc;
 
-use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::{Timestamp, one_snapshot_for_all};
+use crate::storage::direct::fields::Fields;
 use crate::storage::direct::once;
-use crate::storage::direct::scan::{Fields, scan_now, text_key, uuid_key};
+use crate::storage::direct::scan::{scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{
     Place, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
 };
 use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
 use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::fixed_datum;
 use crate::storage::plan::Value;
 
 /// Columns of `wallet.reservations`, by position.
@@ -63,42 +62,42 @@ pub struct Standing {
 pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     use column::*;
     let mut fields = Fields::empty();
+    fields.set_text(WALLET, Some(new.wallet));
+    fields.set_uuid(ID, Some(new.id));
+    fields.set_text(STATUS, Some("open"));
+    fields.set_text(KEY, new.key);
+    fields.set_uuid(FINGERPRINT, new.fingerprint);
+    fields.set_uuid(KEY_ID, new.key_id);
+    fields.set_text(USER_ID, new.user_id);
+    fields.set_text(TEAM, new.team);
+    fields.set_text(MODEL, new.model);
+    fields.set_text(SERVICE, new.service);
+    fields.set_text(REGION, new.region);
+    fields.set_text(SERVICE_TIER, new.service_tier);
+    fields.set_text(ACTOR, new.actor);
     let mut set = |column: i16, value: Value<'_>| fields.set(column, value.datum());
-    set(WALLET, Value::Text(new.wallet));
-    set(ID, Value::Uuid(new.id));
-    set(STATUS, Value::Text("open"));
     set(LANE, Value::Int2(new.lane));
     set(AFFORDABLE_TOKENS, Value::OptInt8(new.affordable_tokens));
     set(CREATED_AT, Value::Time(new.created_at));
     set(EXPIRES_AT, Value::Time(new.expires_at));
     set(WINDOW_IDS, Value::Uuids(&new.window_ids));
     set(WINDOW_AMOUNTS, Value::Amounts(&new.window_amounts));
-    set(KEY, Value::OptText(new.key));
-    set(FINGERPRINT, Value::OptUuid(new.fingerprint));
-    set(KEY_ID, Value::OptUuid(new.key_id));
-    set(USER_ID, Value::OptText(new.user_id));
-    set(TEAM, Value::OptText(new.team));
-    set(MODEL, Value::OptText(new.model));
-    set(SERVICE, Value::OptText(new.service));
-    set(REGION, Value::OptText(new.region));
-    set(SERVICE_TIER, Value::OptText(new.service_tier));
     set(TAGS, Value::OptJsonb(new.tags));
     set(USAGE, Value::OptJsonb(new.usage));
-    set(ACTOR, Value::OptText(new.actor));
     set(METADATA, Value::OptJsonb(new.metadata));
     set(SCOPED_IDS, Value::Uuids(&new.scoped_ids));
     set(SCOPED_AMOUNTS, Value::Amounts(&new.scoped_amounts));
-    fields.set(AMOUNT, Some(fixed_datum(new.amount)));
-    fields.set(HELD, Some(fixed_datum(new.amount)));
-    fields.set(SETTLED, Some(fixed_datum(Amount::ZERO)));
-    fields.set(BALANCE, Some(fixed_datum(new.balance)));
+    fields.set_amount(AMOUNT, Some(new.amount));
+    fields.set_amount(HELD, Some(new.amount));
+    fields.set_amount(SETTLED, Some(Amount::ZERO));
+    fields.set_amount(BALANCE, Some(new.balance));
     let row = fields.form(table);
     if new.key.is_none() {
         // SAFETY: the row has the table's columns.
         unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     }
-    let keys = [text_key(new.wallet), uuid_key(new.id)];
+    let keys = || vec![text_key(new.wallet), uuid_key(new.id)];
     // A hold on the single lane has written its row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
     unsafe { once::append(table, row, &fields, &keys, new.lane == 0) }
@@ -233,9 +232,9 @@ pub fn write(
 ) -> Result<Option<Standing>> {
     use column::*;
     let mut fields = Fields::of(table, standing.tuple);
-    fields.set(STATUS, Value::Text(&hold.status).datum());
-    fields.set(HELD, Some(fixed_datum(hold.held)));
-    fields.set(SETTLED, Some(fixed_datum(hold.settled)));
+    fields.set_text(STATUS, Some(&hold.status));
+    fields.set_amount(HELD, Some(hold.held));
+    fields.set_amount(SETTLED, Some(hold.settled));
     fields.set(
         WINDOW_AMOUNTS,
         Value::Amounts(&hold.window_amounts()).datum(),
@@ -245,7 +244,7 @@ pub fn write(
     fields.set(SCOPED_AMOUNTS, Value::Amounts(&scoped_amounts).datum());
     fields.set(CLOSED_AT, Value::OptTime(closed_at).datum());
     if reason.is_some() {
-        fields.set(REASON, reason.and_then(IntoDatum::into_datum));
+        fields.set_text(REASON, reason);
     }
     let tuple = fields.form(table);
     // The third index has open holds only.

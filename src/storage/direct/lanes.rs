@@ -6,11 +6,11 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
+use crate::storage::direct::fields::{Fields, Head};
 use crate::storage::direct::roots::{self, LaneRoot};
-use crate::storage::direct::scan::{Fields, Head, int2_key, scan_now, text_key, uuid_key};
+use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{place_of, replace};
-use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{AllowanceId, BALANCE, Counted, Lane, Part, Taking, Used};
 
 /// Columns of `wallet.allowances`, by position.
@@ -181,19 +181,19 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
         },
     };
     let mut fields = Fields::empty();
-    fields.set(WALLET, wallet.into_datum());
-    fields.set(ID, pgrx::Uuid::from_bytes(BALANCE).into_datum());
+    fields.set_text(WALLET, Some(wallet));
+    fields.set_uuid(ID, Some(BALANCE));
     fields.set(LANE, lane.lane.into_datum());
     fields.set(VERSION, (lane.version + 1).into_datum());
     fields.set(EPOCH, lane.epoch.into_datum());
     fields.set(SEQ, lane.seq.into_datum());
-    fields.set(ALLOTTED, Some(fixed_datum(lane.allotted)));
-    fields.set(SPENT, Some(fixed_datum(lane.spent)));
-    fields.set(HELD, Some(fixed_datum(lane.held)));
-    fields.set(WATERMARK, Some(fixed_datum(lane.watermark)));
-    fields.set(BOOKED, Some(fixed_datum(lane.booked)));
+    fields.set_amount(ALLOTTED, Some(lane.allotted));
+    fields.set_amount(SPENT, Some(lane.spent));
+    fields.set_amount(HELD, Some(lane.held));
+    fields.set_amount(WATERMARK, Some(lane.watermark));
+    fields.set_amount(BOOKED, Some(lane.booked));
     let hash: &[u8] = lane.hash.as_ref().map_or(&[], |hash| hash.as_slice());
-    fields.set(HASH, hash.into_datum());
+    fields.set_bytes(HASH, Some(hash));
     fields.set(ATTENDED, lane.attended.into_datum());
     fields.set(LOOK_AT, lane.look_at.map(|at| pg_sys::Datum::from(at.0)));
     fields.set(WAITS, lane.waits.into_datum());
@@ -250,14 +250,14 @@ pub fn take(
                 return Ok(None);
             }
             let taken = fields.amount(side)?.units() + taking.need.units();
-            fields.set(side, Some(fixed_datum(amount(taken)?)));
+            fields.set_amount(side, Some(amount(taken)?));
             let (_, unlimited) = fields.at(ALLOTTED);
             let cap = match taking.lane {
                 0 => taking.cap,
                 _ if unlimited => None,
                 _ => Some(fields.amount(ALLOTTED)?),
             };
-            fields.set(ALLOTTED, cap.map(|cap| fixed_datum(cap.max(after))));
+            fields.set_amount(ALLOTTED, cap.map(|cap| cap.max(after)));
             let used = Used {
                 after,
                 levels: fields.int8(ATTENDED),
@@ -297,7 +297,7 @@ pub fn release(
                 }
                 let rest = held.minus(amount);
                 let rest = rest.map_err(crate::storage::numeric::overflow)?;
-                fields.set(HELD, Some(fixed_datum(rest)));
+                fields.set_amount(HELD, Some(rest));
                 // Formed while the tuple that the other columns point into is pinned.
                 let row = fields.form(table);
                 // SAFETY: the tuple was read from the table.

@@ -4,12 +4,47 @@ use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::storage::direct::fields::Fields;
 use crate::storage::direct::once;
-use crate::storage::direct::scan::{Fields, char_key, scan, text_key};
+use crate::storage::direct::scan::{char_key, scan, text_key};
 use crate::storage::direct::table::{Table, Which};
 use crate::storage::direct::write::{UNIQUE_PARTIAL, UNIQUE_YES, insert_with};
-use crate::storage::numeric::fixed_datum;
 use crate::storage::rows::{Call, Entry, Link};
+
+/// Columns of `wallet.ledger`, by position.
+mod column {
+    pub const ENTRY_ID: i16 = 1;
+    pub const CREATED_AT: i16 = 2;
+    pub const EVENT_AT: i16 = 3;
+    pub const SEQ: i16 = 4;
+    pub const FINGERPRINT: i16 = 5;
+    pub const RELATED_ID: i16 = 6;
+    pub const KEY_ID: i16 = 7;
+    pub const LANE: i16 = 8;
+    pub const KIND: i16 = 9;
+    pub const CALL: i16 = 10;
+    pub const WALLET: i16 = 11;
+    pub const AMOUNT: i16 = 12;
+    pub const LANE_BALANCE: i16 = 13;
+    pub const BALANCE: i16 = 14;
+    pub const HASH: i16 = 15;
+    pub const KEY: i16 = 16;
+    pub const USER_ID: i16 = 17;
+    pub const TEAM: i16 = 18;
+    pub const PROVIDER: i16 = 19;
+    pub const MODEL: i16 = 20;
+    pub const SERVICE: i16 = 21;
+    pub const REGION: i16 = 22;
+    pub const SERVICE_TIER: i16 = 23;
+    pub const LINES: i16 = 24;
+    pub const USAGE: i16 = 25;
+    pub const TAGS: i16 = 26;
+    pub const CONTRA: i16 = 27;
+    pub const REFERENCE: i16 = 28;
+    pub const REASON: i16 = 29;
+    pub const ACTOR: i16 = 30;
+    pub const METADATA: i16 = 31;
+}
 
 /// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
 /// using the same key.
@@ -21,11 +56,10 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
         unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     };
-    let keys = [
-        text_key(entry.wallet),
-        text_key(name),
-        char_key(entry.call as u8),
-    ];
+    let keys = || {
+        let call = char_key(entry.call as u8);
+        vec![text_key(entry.wallet), text_key(name), call]
+    };
     // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
     // else can be using a key of theirs now.
     let alone = link.lane == 0
@@ -148,52 +182,46 @@ impl Rows {
     }
 }
 
-/// The entry as a row of the ledger, columns in the order of the table.
+/// The entry as a row of the ledger.
 fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
-    let uuid = |bytes: [u8; 16]| pgrx::Uuid::from_bytes(bytes).into_datum();
-    let text = |value: Option<&str>| value.and_then(IntoDatum::into_datum);
+    use column::*;
     let json = |value: &Option<crate::storage::rows::Document>| {
         value
             .as_ref()
             .and_then(|document| document.value.into_datum())
     };
-    let balance = (link.balance != link.lane_balance).then(|| fixed_datum(link.balance));
-    let values = [
-        uuid(entry.entry_id),
-        Some(pg_sys::Datum::from(entry.created_at.0)),
-        entry.event_at.map(|at| pg_sys::Datum::from(at.0)),
-        link.seq.into_datum(),
-        entry.fingerprint.and_then(uuid),
-        entry.related_id.and_then(uuid),
-        entry.key_id.and_then(uuid),
-        link.lane.into_datum(),
-        Some(pg_sys::Datum::from(entry.kind as u8)),
-        Some(pg_sys::Datum::from(entry.call as u8)),
-        text(Some(entry.wallet)),
-        Some(fixed_datum(entry.amount)),
-        Some(fixed_datum(link.lane_balance)),
-        balance,
-        link.hash.as_slice().into_datum(),
-        text(entry.key),
-        text(entry.user_id),
-        text(entry.team),
-        text(entry.provider),
-        text(entry.model),
-        text(entry.service),
-        text(entry.region),
-        text(entry.service_tier),
-        entry.lines.and_then(IntoDatum::into_datum),
-        json(&entry.usage),
-        json(&entry.tags),
-        text(entry.contra),
-        text(entry.reference),
-        text(entry.reason),
-        text(entry.actor),
-        json(&entry.metadata),
-    ];
+    let balance = (link.balance != link.lane_balance).then_some(link.balance);
     let mut fields = Fields::empty();
-    for (column, value) in (1..).zip(values) {
-        fields.set(column, value);
-    }
+    fields.set_uuid(ENTRY_ID, Some(entry.entry_id));
+    fields.set(CREATED_AT, Some(pg_sys::Datum::from(entry.created_at.0)));
+    fields.set(EVENT_AT, entry.event_at.map(|at| pg_sys::Datum::from(at.0)));
+    fields.set(SEQ, link.seq.into_datum());
+    fields.set_uuid(FINGERPRINT, entry.fingerprint);
+    fields.set_uuid(RELATED_ID, entry.related_id);
+    fields.set_uuid(KEY_ID, entry.key_id);
+    fields.set(LANE, link.lane.into_datum());
+    fields.set(KIND, Some(pg_sys::Datum::from(entry.kind as u8)));
+    fields.set(CALL, Some(pg_sys::Datum::from(entry.call as u8)));
+    fields.set_text(WALLET, Some(entry.wallet));
+    fields.set_amount(AMOUNT, Some(entry.amount));
+    fields.set_amount(LANE_BALANCE, Some(link.lane_balance));
+    fields.set_amount(BALANCE, balance);
+    fields.set_bytes(HASH, Some(&link.hash));
+    fields.set_text(KEY, entry.key);
+    fields.set_text(USER_ID, entry.user_id);
+    fields.set_text(TEAM, entry.team);
+    fields.set_text(PROVIDER, entry.provider);
+    fields.set_text(MODEL, entry.model);
+    fields.set_text(SERVICE, entry.service);
+    fields.set_text(REGION, entry.region);
+    fields.set_text(SERVICE_TIER, entry.service_tier);
+    fields.set_bytes(LINES, entry.lines);
+    fields.set(USAGE, json(&entry.usage));
+    fields.set(TAGS, json(&entry.tags));
+    fields.set_text(CONTRA, entry.contra);
+    fields.set_text(REFERENCE, entry.reference);
+    fields.set_text(REASON, entry.reason);
+    fields.set_text(ACTOR, entry.actor);
+    fields.set(METADATA, json(&entry.metadata));
     fields
 }

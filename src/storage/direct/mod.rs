@@ -12,6 +12,7 @@
 //! Memory is the caller's; relations, scans and snapshots are released on every return, and after
 //! an error by the (sub)transaction's abort.
 
+mod fields;
 pub mod holds;
 pub mod lanes;
 pub mod ledger;

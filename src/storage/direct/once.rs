@@ -10,7 +10,8 @@ use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::storage::clock::one_snapshot_for_all;
-use crate::storage::direct::scan::{Fields, Key, scan};
+use crate::storage::direct::fields::Fields;
+use crate::storage::direct::scan::{Key, scan};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{
     UNIQUE_NO, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index,
@@ -25,7 +26,7 @@ pub(super) unsafe fn append(
     table: &Table,
     row: pg_sys::HeapTuple,
     fields: &Fields,
-    keys: &[Key],
+    keys: &dyn Fn() -> Vec<Key>,
     alone: bool,
 ) -> Result<bool> {
     if alone {
@@ -99,7 +100,7 @@ fn append_alone(
     table: &Table,
     row: pg_sys::HeapTuple,
     fields: &Fields,
-    keys: &[Key],
+    keys: &dyn Fn() -> Vec<Key>,
 ) -> Result<bool> {
     // SAFETY: the row has the table's columns; it is this transaction's own when it is deleted.
     unsafe {
@@ -110,8 +111,8 @@ fn append_alone(
         pg_sys::simple_heap_delete(table.relation, &mut (*row).t_self);
         pg_sys::CommandCounterIncrement();
     }
-    match is_taken(table, keys)? {
-        true => taken(table, keys),
+    match is_taken(table, &keys())? {
+        true => taken(table, &keys()),
         false => append_speculatively(table, row, fields, keys),
     }
 }
@@ -122,7 +123,7 @@ fn append_speculatively(
     table: &Table,
     row: pg_sys::HeapTuple,
     fields: &Fields,
-    keys: &[Key],
+    keys: &dyn Fn() -> Vec<Key>,
 ) -> Result<bool> {
     loop {
         // SAFETY: the token is set before the insertion and the insertion is finished or taken
@@ -152,8 +153,8 @@ fn append_speculatively(
         if !lost {
             return Ok(true);
         }
-        if is_taken(table, keys)? {
-            return self::taken(table, keys);
+        if is_taken(table, &keys())? {
+            return self::taken(table, &keys());
         }
     }
 }

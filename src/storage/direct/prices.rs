@@ -1,7 +1,8 @@
 //! The price book's tables: `wallet.prices`, `wallet.markups` and `wallet.usage_mappings`.
 
 use crate::error::Result;
-use crate::storage::direct::scan::{Fields, scan_by, text_key};
+use crate::storage::direct::fields::Fields;
+use crate::storage::direct::scan::{scan_by, text_key};
 use crate::storage::direct::table::Table;
 use crate::storage::rows::{Markup, PriceRow};
 

@@ -129,23 +129,22 @@ pub(super) fn at(
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
     let roots: Vec<Root> = roots.collect();
-    // SAFETY: registered for as long as the look takes; an error leaves it to the abort.
+    // SAFETY: the snapshot is used at once, while nobody takes another one; the statement's own, which is active
+    // and not newer, keeps what it shows.
     unsafe {
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
-        let mut result = Ok(true);
+        let snapshot = pg_sys::GetTransactionSnapshot();
         for page in roots.chunk_by(|a, b| a.block == b.block) {
-            result = at_page(table, snapshot, page, &mut each);
-            if !matches!(result, Ok(true)) {
-                break;
+            match at_page(table, snapshot, page, &mut each) {
+                Ok(true) => {}
+                other => return other,
             }
         }
-        pg_sys::UnregisterSnapshot(snapshot);
-        result
+        Ok(true)
     }
 }
 
 /// # Safety
-/// The roots are of one page, and the snapshot is registered.
+/// The roots are of one page, and `each` takes no snapshot.
 unsafe fn at_page(
     table: &Table,
     snapshot: pg_sys::Snapshot,

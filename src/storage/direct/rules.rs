@@ -3,9 +3,10 @@
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::storage::direct::fields::Fields;
 use crate::storage::direct::lanes::lane_of;
 use crate::storage::direct::roots;
-use crate::storage::direct::scan::{Fields, int2_key, scan, text_key, uuid_key};
+use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::rows::{BALANCE, LimitRow, RuleRows, WalletRow};
 

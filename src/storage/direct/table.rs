@@ -172,10 +172,6 @@ impl Table {
     /// with our columns and our indexes alone, without rules, and without triggers on what is done
     /// here but our own, which only refuse what is never done here.
     pub fn open(which: Which, access: Access) -> Option<Table> {
-        if access == Access::Write {
-            // The executor would refuse these for us.
-            session::require_writable();
-        }
         let mut opened = OPENED.get()?;
         let slot = which as usize;
         if let Some(table) = opened[slot]
@@ -184,6 +180,8 @@ impl Table {
             return Some(table);
         }
         if access == Access::Write {
+            // The executor would refuse these for us.
+            session::require_writable();
             session::note_lock();
         }
         let table = Table::open_anew(which, access);

@@ -1,7 +1,8 @@
 //! Alert thresholds: `wallet.thresholds`.
 
 use crate::error::Result;
-use crate::storage::direct::scan::{Fields, scan_now, text_key};
+use crate::storage::direct::fields::Fields;
+use crate::storage::direct::scan::{scan_now, text_key};
 use crate::storage::direct::table::Table;
 use crate::storage::rows::ThresholdRow;
 

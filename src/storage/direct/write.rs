@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Code, Error, Result};
 use crate::storage::clock::one_snapshot_for_all;
-use crate::storage::direct::scan::Fields;
+use crate::storage::direct::fields::Fields;
 use crate::storage::direct::table::Table;
 
 /// Block (high and low half) and offset of a row version.

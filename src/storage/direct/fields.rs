@@ -1,0 +1,318 @@
+//! The columns of a row, taken apart and put together.
+
+use pgrx::datum::FromDatum;
+use pgrx::{pg_sys, varlena};
+use rust_decimal::Decimal;
+
+use crate::error::{Error, Result};
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+use crate::storage::direct::table::Table;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::numeric::{Encoded, Number, amount_at, length_word};
+use crate::storage::plan::{amounts_of, times_of, uuids_of};
+
+/// As many columns as the widest of the hot tables has.
+const MAX_COLUMNS: usize = 31;
+
+/// The first columns of a table's rows, for who looks at many rows and needs no more of them.
+pub(super) struct Head {
+    columns: pg_sys::TupleDesc,
+}
+
+impl Head {
+    pub(super) fn of(table: &Table, last: i16) -> Head {
+        // SAFETY: the descriptor of an open table.
+        let columns = unsafe { first_columns((*table.relation).rd_att, i32::from(last)) };
+        Head { columns }
+    }
+
+    /// Takes the first columns of a row apart; the others are NULL.
+    pub(super) fn fields(&self, tuple: pg_sys::HeapTuple) -> Fields {
+        // SAFETY: the descriptor is that of the table's first columns.
+        unsafe { Fields::described(self.columns, tuple) }
+    }
+}
+
+/// A copy of a descriptor that has no more than its first columns. PostgreSQL takes the first of a row's
+/// columns apart by it.
+///
+/// # Safety
+/// The descriptor is one.
+unsafe fn first_columns(columns: pg_sys::TupleDesc, last: i32) -> pg_sys::TupleDesc {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: the copy is ours, so that its number of columns can be lowered.
+    unsafe {
+        let copy = pg_sys::CreateTupleDescCopy(columns);
+        (*copy).natts = (*copy).natts.min(last);
+        copy
+    }
+    // Where the columns stand in a descriptor depends on their number there.
+    #[cfg(feature = "pg18")]
+    // SAFETY: no more columns than there are.
+    unsafe {
+        pg_sys::CreateTupleDescTruncatedCopy(columns, (*columns).natts.min(last))
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        // After an error its memory goes with its context.
+        if !std::thread::panicking() {
+            // SAFETY: made by `of`, used by nobody else.
+            unsafe { pg_sys::pfree(self.columns.cast()) };
+        }
+    }
+}
+
+/// Values that are not in the row that was taken apart. They stand in memory of ours, since each allocation of
+/// PostgreSQL's takes longer than making the value.
+#[derive(Default)]
+struct Arena {
+    /// Never grown, so that what stands in it stays where it is.
+    chunk: Vec<u64>,
+    /// Those before it.
+    full: Vec<Vec<u64>>,
+}
+
+/// What the values of most rows fit into, in words.
+const CHUNK: usize = 120;
+
+impl Arena {
+    /// A copy of the two parts, one behind the other, which lives as long as the arena.
+    fn put(&mut self, head: &[u8], bytes: &[u8]) -> pg_sys::Datum {
+        let words = (head.len() + bytes.len()).div_ceil(size_of::<u64>());
+        if self.chunk.capacity() - self.chunk.len() < words {
+            let next = Vec::with_capacity(words.max(CHUNK));
+            let full = std::mem::replace(&mut self.chunk, next);
+            if !full.is_empty() {
+                self.full.push(full);
+            }
+        }
+        let room = self.chunk.spare_capacity_mut();
+        if let Some(last) = words.checked_sub(1) {
+            // What the parts do not fill is written too.
+            room[last].write(0);
+        }
+        let place = room.as_mut_ptr().cast::<u8>();
+        // SAFETY: both parts fit into the words that are left, all of which are written then.
+        unsafe {
+            std::ptr::copy_nonoverlapping(head.as_ptr(), place, head.len());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), place.add(head.len()), bytes.len());
+            self.chunk.set_len(self.chunk.len() + words);
+        }
+        pg_sys::Datum::from(place)
+    }
+}
+
+/// The columns of a row.
+pub(super) struct Fields {
+    values: [pg_sys::Datum; MAX_COLUMNS],
+    nulls: [bool; MAX_COLUMNS],
+    arena: Arena,
+}
+
+impl Fields {
+    pub(super) fn empty() -> Fields {
+        Fields {
+            values: [pg_sys::Datum::null(); MAX_COLUMNS],
+            nulls: [true; MAX_COLUMNS],
+            arena: Arena::default(),
+        }
+    }
+
+    /// Takes a row apart. By-reference values point into the tuple.
+    pub(super) fn of(table: &Table, tuple: pg_sys::HeapTuple) -> Fields {
+        // SAFETY: the tuple is the table's, whose descriptor has no more columns than there are slots.
+        unsafe { Fields::described((*table.relation).rd_att, tuple) }
+    }
+
+    /// # Safety
+    /// The descriptor is that of the tuple's table, or of its first columns.
+    unsafe fn described(columns: pg_sys::TupleDesc, tuple: pg_sys::HeapTuple) -> Fields {
+        let mut fields = Fields::empty();
+        // SAFETY: the caller's guarantee; a table that is fit for this way has no more columns than
+        // there are slots.
+        unsafe {
+            pg_sys::heap_deform_tuple(
+                tuple,
+                columns,
+                fields.values.as_mut_ptr(),
+                fields.nulls.as_mut_ptr(),
+            );
+        }
+        fields
+    }
+
+    pub(super) fn set(&mut self, column: i16, value: Option<pg_sys::Datum>) {
+        let index = usize::from(column.unsigned_abs()) - 1;
+        self.nulls[index] = value.is_none();
+        self.values[index] = value.unwrap_or(pg_sys::Datum::null());
+    }
+
+    /// A `text` or `bytea`.
+    pub(super) fn set_bytes(&mut self, column: i16, value: Option<&[u8]>) {
+        let datum = value.map(|bytes| {
+            let head = length_word(size_of::<u32>() + bytes.len());
+            self.arena.put(&head, bytes)
+        });
+        self.set(column, datum);
+    }
+
+    pub(super) fn set_text(&mut self, column: i16, value: Option<&str>) {
+        self.set_bytes(column, value.map(str::as_bytes));
+    }
+
+    pub(super) fn set_uuid(&mut self, column: i16, value: Option<[u8; 16]>) {
+        let datum = value.map(|bytes| self.arena.put(&[], &bytes));
+        self.set(column, datum);
+    }
+
+    /// An amount as a `numeric(28,12)` column keeps it.
+    pub(super) fn set_amount(&mut self, column: i16, value: Option<Amount>) {
+        let datum = value.map(|amount| self.arena.put(&[], Encoded::fixed(amount).bytes()));
+        self.set(column, datum);
+    }
+
+    pub(super) fn at(&self, column: i16) -> (pg_sys::Datum, bool) {
+        let index = usize::from(column.unsigned_abs()) - 1;
+        (self.values[index], self.nulls[index])
+    }
+
+    pub(super) fn int8(&self, column: i16) -> i64 {
+        self.at(column).0.value() as i64
+    }
+
+    pub(super) fn time(&self, column: i16) -> Option<Timestamp> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| Timestamp(datum.value() as i64))
+    }
+
+    /// A `timestamptz` that is never NULL.
+    pub(super) fn needed_time(&self, column: i16) -> Timestamp {
+        Timestamp(self.at(column).0.value() as i64)
+    }
+
+    pub(super) fn opt_int8(&self, column: i16) -> Option<i64> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| datum.value() as i64)
+    }
+
+    /// A `jsonb` that is never NULL, valid as long as the row is.
+    pub(super) fn jsonb(&self, column: i16) -> Jsonb {
+        Jsonb(self.at(column).0)
+    }
+
+    /// A `numeric`, or NULL.
+    pub(super) fn opt_decimal(&self, column: i16) -> Result<Option<Decimal>> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a numeric.
+        let number = unsafe { Number::from_datum(datum, is_null) };
+        number
+            .map(|number| {
+                number.to_decimal().ok_or_else(|| {
+                    Error::internal(format!("column {column} has more than 28 digits"))
+                })
+            })
+            .transpose()
+    }
+
+    pub(super) fn decimal(&self, column: i16) -> Result<Decimal> {
+        self.opt_decimal(column)?
+            .ok_or_else(|| Error::internal(format!("column {column} is NULL")))
+    }
+
+    pub(super) fn uuid(&self, column: i16) -> [u8; 16] {
+        let (datum, _) = self.at(column);
+        // SAFETY: the column is a uuid that is never NULL: sixteen bytes.
+        unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }
+    }
+
+    pub(super) fn int2(&self, column: i16) -> i16 {
+        self.at(column).0.value() as i16
+    }
+
+    pub(super) fn opt_int2(&self, column: i16) -> Option<i16> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| datum.value() as i16)
+    }
+
+    pub(super) fn bool(&self, column: i16) -> bool {
+        self.at(column).0.value() != 0
+    }
+
+    /// A `numeric[]`; empty when it is NULL.
+    pub(super) fn amounts(&self, column: i16) -> Result<Vec<Amount>> {
+        match self.at(column) {
+            (_, true) => Ok(Vec::new()),
+            // SAFETY: the column is a numeric[].
+            (datum, false) => unsafe { amounts_of(datum) },
+        }
+    }
+
+    /// A `uuid[]`; empty when it is NULL.
+    pub(super) fn uuids(&self, column: i16) -> Vec<[u8; 16]> {
+        match self.at(column) {
+            (_, true) => Vec::new(),
+            // SAFETY: the column is a uuid[].
+            (datum, false) => unsafe { uuids_of(datum) },
+        }
+    }
+
+    /// A `timestamptz[]`; empty when it is NULL.
+    pub(super) fn times(&self, column: i16) -> Vec<Timestamp> {
+        match self.at(column) {
+            (_, true) => Vec::new(),
+            // SAFETY: the column is a timestamptz[].
+            (datum, false) => unsafe { times_of(datum) },
+        }
+    }
+
+    pub(super) fn text(&self, column: i16) -> Option<String> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a text; the bytes are copied.
+        unsafe { String::from_datum(datum, is_null) }
+    }
+
+    pub(super) fn needed_text(&self, column: i16) -> Result<String> {
+        self.text(column)
+            .ok_or_else(|| Error::internal(format!("column {column} of a rule is NULL")))
+    }
+
+    pub(super) fn amount(&self, column: i16) -> Result<Amount> {
+        let (datum, is_null) = self.at(column);
+        let amount = if is_null {
+            None
+        } else {
+            // SAFETY: the column is a numeric and not NULL.
+            unsafe { amount_at(datum) }.ok()
+        };
+        amount.ok_or_else(|| Error::internal(format!("column {column} is no amount")))
+    }
+
+    /// Whether a column is that text.
+    pub(super) fn is_text(&self, column: i16, text: &str) -> bool {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a text; key columns are stored in the row as they are, and any
+        // other form is no match.
+        !is_null
+            && unsafe {
+                let value = datum.cast_mut_ptr::<pg_sys::varlena>();
+                let plain = varlena::varatt_is_4b_u(value)
+                    || varlena::varatt_is_1b(value) && !varlena::varatt_is_1b_e(value);
+                plain && varlena::varlena_to_byte_slice(value) == text.as_bytes()
+            }
+    }
+
+    /// The row as a tuple of the table.
+    pub(super) fn form(&mut self, table: &Table) -> pg_sys::HeapTuple {
+        // SAFETY: values and nulls match the descriptor in number and type.
+        unsafe {
+            pg_sys::heap_form_tuple(
+                (*table.relation).rd_att,
+                self.values.as_mut_ptr(),
+                self.nulls.as_mut_ptr(),
+            )
+        }
+    }
+}
