@@ -303,7 +303,8 @@ impl Encoded {
         &self.bytes[..self.len]
     }
 
-    fn into_datum(self) -> pg_sys::Datum {
+    /// The same in memory of PostgreSQL's.
+    pub fn into_datum(self) -> pg_sys::Datum {
         // SAFETY: palloc returns at least `len` writable bytes, all of which are written.
         unsafe {
             let varlena = pg_sys::palloc(self.len).cast::<u8>();

@@ -9,7 +9,7 @@ mod tests {
     use crate::money::Amount;
     use crate::storage::jsonb::{Json, Jsonb};
     use crate::storage::jsonb_rows::{Leaf, array_of_objects};
-    use crate::storage::numeric::{Encoded, Number, amount_at, decimal_datum, fixed_datum};
+    use crate::storage::numeric::{Encoded, Number, amount_at, decimal_datum};
 
     fn one(sql: &str) -> String {
         Spi::get_one::<String>(sql)
@@ -101,7 +101,10 @@ mod tests {
         ] {
             let decimal = Decimal::from_str_exact(text).expect("a decimal");
             let amount = Amount::from_decimal(decimal).expect("an amount");
-            assert_eq!(print(fixed_datum(amount)), amount.to_fixed());
+            assert_eq!(
+                print(Encoded::fixed(amount).into_datum()),
+                amount.to_fixed()
+            );
             assert_eq!(
                 print(amount.into_datum().expect("a datum")),
                 amount.to_string()
@@ -111,7 +114,7 @@ mod tests {
         // Equal bytes, so that numerics written directly hash and compare as PostgreSQL's own.
         for text in ["0.5", "100", "-7.25", "12345678.000000000001"] {
             let amount = number(text).to_amount().expect("an amount");
-            let ours = print(fixed_datum(amount));
+            let ours = print(Encoded::fixed(amount).into_datum());
             assert_eq!(ours, one(&format!("SELECT '{text}'::numeric(28,12)::text")));
         }
     }
