@@ -100,7 +100,7 @@ fn a_subscriber_has_the_same_ledger() {
     assert_eq!(cost(&mut subscriber), "1.00");
     publisher
         .batch_execute(
-            "SELECT wallet.set_price('m', 'input_tokens', 0.003, effective_from => now() - interval '1 second');
+            "SELECT wallet.set_price('m', 'input_tokens', 0.003);
              SELECT wallet.charge('acme', '{\"model\":\"m\",\"input_tokens\":10}', user_id => 'ann', idempotency_key => 'r' || n),
                     wallet.charge('hot', amount => 0.5)
                FROM generate_series(1, 10) n;

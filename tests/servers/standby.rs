@@ -24,7 +24,7 @@ fn a_promoted_standby_goes_on() {
     assert_eq!(cost(&mut standby), "1.00");
     primary
         .batch_execute(
-            "SELECT wallet.set_price('m', 'input_tokens', 0.003, effective_from => now() - interval '1 second');
+            "SELECT wallet.set_price('m', 'input_tokens', 0.003);
              SELECT wallet.freeze_wallet('acme')",
         )
         .expect("rules change");
