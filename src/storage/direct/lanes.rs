@@ -238,39 +238,54 @@ pub fn take(
         Part::Spent => SPENT,
         Part::Held => HELD,
     };
+    change(table, wallet, window, taking.lane, |fields| {
+        let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
+        let after = amount(spent.units() + held.units() + taking.need.units())?;
+        let refused = match taking.lane {
+            0 => taking.cap.is_some_and(|cap| after > cap),
+            _ => after >= fields.amount(WATERMARK)?,
+        };
+        if refused && !taking.forced {
+            return Ok(None);
+        }
+        let taken = fields.amount(side)?.units() + taking.need.units();
+        fields.set_amount(side, Some(amount(taken)?));
+        let (_, unlimited) = fields.at(ALLOTTED);
+        let cap = match taking.lane {
+            0 => taking.cap,
+            _ if unlimited => None,
+            _ => Some(fields.amount(ALLOTTED)?),
+        };
+        fields.set_amount(ALLOTTED, cap.map(|cap| cap.max(after)));
+        Ok(Some(Used {
+            after,
+            levels: fields.int8(ATTENDED),
+        }))
+    })
+}
+
+/// Changes a row of a window as `work` does to its fields, and gives what it gives: nothing, and nothing is written,
+/// when it says so or there is no such row. Where another transaction comes first it is called again.
+fn change<T>(
+    table: &Table,
+    wallet: &str,
+    window: AllowanceId,
+    lane: i16,
+    mut work: impl FnMut(&mut Fields) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     loop {
-        let found = with_row(table, wallet, window, taking.lane, |fields, tuple| {
-            let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
-            let after = amount(spent.units() + held.units() + taking.need.units())?;
-            let refused = match taking.lane {
-                0 => taking.cap.is_some_and(|cap| after > cap),
-                _ => after >= fields.amount(WATERMARK)?,
-            };
-            if refused && !taking.forced {
+        let found = with_row(table, wallet, window, lane, |fields, tuple| {
+            let Some(answer) = work(fields)? else {
                 return Ok(None);
-            }
-            let taken = fields.amount(side)?.units() + taking.need.units();
-            fields.set_amount(side, Some(amount(taken)?));
-            let (_, unlimited) = fields.at(ALLOTTED);
-            let cap = match taking.lane {
-                0 => taking.cap,
-                _ if unlimited => None,
-                _ => Some(fields.amount(ALLOTTED)?),
-            };
-            fields.set_amount(ALLOTTED, cap.map(|cap| cap.max(after)));
-            let used = Used {
-                after,
-                levels: fields.int8(ATTENDED),
             };
             // Formed while the tuple that the other columns point into is pinned.
             let row = fields.form(table);
             // SAFETY: the tuple was read from the table.
-            Ok(Some((unsafe { place_of(tuple) }, row, used)))
+            Ok(Some((unsafe { place_of(tuple) }, row, answer)))
         })?;
         match found.flatten() {
             None => return Ok(None),
-            Some((place, row, used)) if replace(table, place, row)? => return Ok(Some(used)),
-            // Another transaction came first: look again.
+            Some((place, row, answer)) if replace(table, place, row)? => return Ok(Some(answer)),
             Some(_) => {}
         }
     }
@@ -289,26 +304,18 @@ pub fn release(
     let mut rows = vec![lane, 0];
     rows.dedup();
     for lane in rows {
-        loop {
-            let found = with_row(table, wallet, window, lane, |fields, tuple| {
-                let held = fields.amount(HELD)?;
-                if held < amount {
-                    return Ok(None);
-                }
-                let rest = held.minus(amount);
-                let rest = rest.map_err(crate::storage::numeric::overflow)?;
-                fields.set_amount(HELD, Some(rest));
-                // Formed while the tuple that the other columns point into is pinned.
-                let row = fields.form(table);
-                // SAFETY: the tuple was read from the table.
-                Ok(Some((unsafe { place_of(tuple) }, row)))
-            })?;
-            match found.flatten() {
-                None => break,
-                Some((place, row)) if replace(table, place, row)? => return Ok(Some(lane)),
-                // Another transaction came first: look again.
-                Some(_) => {}
+        let released = change(table, wallet, window, lane, |fields| {
+            let held = fields.amount(HELD)?;
+            if held < amount {
+                return Ok(None);
             }
+            let rest = held.minus(amount);
+            let rest = rest.map_err(crate::storage::numeric::overflow)?;
+            fields.set_amount(HELD, Some(rest));
+            Ok(Some(lane))
+        })?;
+        if released.is_some() {
+            return Ok(released);
         }
     }
     Ok(None)
