@@ -44,7 +44,7 @@ fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Opt
             .hint(format!(
                 "Give a {argument}, or leave it out where that is allowed."
             ))),
-        Some(text) if text.chars().count() > max => {
+        Some(text) if text.len() > max && text.chars().count() > max => {
             Err(Error::argument(format!("{argument} is too long"))
                 .detail(format!(
                     "It has {} characters; at most {max} are allowed.",

@@ -1,9 +1,9 @@
 //! Which database role may call what on which wallet.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
+use foldhash::HashMap;
 use pgrx::pg_sys;
 
 use crate::error::{Code, Error, Result, quoted};

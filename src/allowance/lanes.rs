@@ -26,6 +26,8 @@ pub struct Cutting<'a> {
     pub alone: bool,
     /// Version of its rules.
     pub epoch: i64,
+    /// The single lane, if this call has just read it and written nothing since.
+    pub read: Option<&'a Lane>,
 }
 
 /// A lane that can pay alone.
@@ -105,12 +107,12 @@ pub fn let_go(wallet: &str, lane: i16) {
 }
 
 fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
-    let read = if again {
-        store::lock_lane
-    } else {
-        store::read_lane
+    let lane = match cutting.read {
+        _ if again => store::lock_lane(cutting.wallet, 0)?,
+        Some(lane) => Some(lane.clone()),
+        None => store::read_lane(cutting.wallet, 0)?,
     };
-    let Some(mut lane) = read(cutting.wallet, 0)?.filter(|lane| lane.epoch == cutting.epoch) else {
+    let Some(mut lane) = lane.filter(|lane| lane.epoch == cutting.epoch) else {
         return Ok(Found::Stale);
     };
     // The try before this one had to wait for somebody else's.

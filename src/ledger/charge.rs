@@ -5,7 +5,7 @@
 //! a lane that another call changed is read again, a key that was used before puts back what this
 //! call took, and a lane that cannot pay alone leads to the slow path.
 
-use crate::allowance::lanes::{Found, Payer, changed_underneath, range};
+use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
@@ -66,8 +66,10 @@ impl From<Error> for Stopped {
 
 /// Charges, or replays.
 pub fn charge(request: &Request<'_>) -> Result<Charged> {
-    let mut rules = rules::known(request.wallet)?;
-    match book(request, &mut rules) {
+    // What is read first is written later: opened once.
+    store::begin_writing();
+    let (mut rules, lane) = rules::known_with_lane(request.wallet)?;
+    match book(request, &mut rules, lane) {
         Ok(Some(charged)) => Ok(charged),
         Ok(None) => replay::charge(request, &rules.currency)?
             .ok_or_else(|| changed_underneath(request.wallet)),
@@ -80,14 +82,16 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
     }
 }
 
-/// Books the charge; nothing when its key is taken.
+/// Books the charge; nothing when its key is taken. The lane is the one that was read with the rules.
 fn book(
     request: &Request<'_>,
     rules: &mut std::rc::Rc<Rules>,
+    mut lane: Option<Lane>,
 ) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
         if rules.grants_are_due() {
             due::sweep(request.wallet).map_err(Stopped::Broken)?;
+            lane = None;
             *rules = rules::read(request.wallet)?;
         }
         let job = match Job::new(request, rules) {
@@ -106,10 +110,14 @@ fn book(
             // Before the lanes: the last of that money is noted there.
             lock_wallet(request.wallet)?;
         }
+        let read = lane.take();
         let mut outcome = if rules.needs_attention() || rules.scoped {
             job.pay_from_all()?
         } else {
-            let cutting = rules.cutting(request.wallet);
+            let cutting = Cutting {
+                read: read.as_ref(),
+                ..rules.cutting(request.wallet)
+            };
             let found = queue::find(cutting, job.cost, &job.applied, attempt > 0);
             match found.map_err(Stopped::Broken)? {
                 Found::Payer(payer) => job.pay_from(payer)?,

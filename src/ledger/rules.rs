@@ -5,7 +5,6 @@
 //! however long ago it read them.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use crate::allowance::cut::new_epoch;
@@ -24,6 +23,7 @@ use crate::pricing::unknown::UnknownPrice;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{Lane, LimitRow, RuleRows, WalletRow};
 use crate::storage::{invalidation, store};
+use foldhash::HashMap;
 
 /// Wallets that a backend keeps; beyond, it starts anew.
 const MAX_WALLETS: usize = 20_000;
@@ -95,6 +95,7 @@ impl Rules {
             lanes: self.lanes,
             alone: self.lanes == 1 && !self.beside,
             epoch: self.epoch,
+            read: None,
         }
     }
 
@@ -184,8 +185,23 @@ thread_local! {
 
 /// The rules as this backend knows them; their epoch must be compared with a lane's.
 pub fn known(wallet: &str) -> Result<Rc<Rules>> {
+    match cached(wallet) {
+        Some(rules) => Ok(rules),
+        None => read(wallet),
+    }
+}
+
+/// The same, with the wallet's single lane where it had to be read for them.
+pub fn known_with_lane(wallet: &str) -> Result<(Rc<Rules>, Option<Lane>)> {
+    match cached(wallet) {
+        Some(rules) => Ok((rules, None)),
+        None => read_with_lane(wallet),
+    }
+}
+
+fn cached(wallet: &str) -> Option<Rc<Rules>> {
     let generation = invalidation::generation();
-    let cached = CACHE.with_borrow_mut(|cache| {
+    CACHE.with_borrow_mut(|cache| {
         if cache.generation != generation || cache.wallets.len() > MAX_WALLETS {
             *cache = Cache {
                 generation,
@@ -193,24 +209,25 @@ pub fn known(wallet: &str) -> Result<Rc<Rules>> {
             };
         }
         cache.wallets.get(wallet).cloned()
-    });
-    match cached {
-        Some(rules) => Ok(rules),
-        None => read(wallet),
-    }
+    })
 }
 
 /// The rules as they are committed now.
 pub fn read(wallet: &str) -> Result<Rc<Rules>> {
+    read_with_lane(wallet).map(|(rules, _)| rules)
+}
+
+fn read_with_lane(wallet: &str) -> Result<(Rc<Rules>, Option<Lane>)> {
     let generation = invalidation::generation();
-    let rules = Rc::new(fetch(wallet)?);
+    let (rules, lane) = fetch(wallet)?;
+    let rules = Rc::new(rules);
     invalidation::note_caching();
     CACHE.with_borrow_mut(|cache| {
         if cache.generation == generation && invalidation::generation() == generation {
             cache.wallets.insert(wallet.to_owned(), rules.clone());
         }
     });
-    Ok(rules)
+    Ok((rules, lane))
 }
 
 /// Locks the lanes of a wallet's balance, and reads its rules and the lanes.
@@ -222,7 +239,7 @@ pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<L
         // or a rollback would leave them behind under the epoch that holds.
         let rules = match extent {
             Extent::Counting => read(wallet)?,
-            Extent::Every => Rc::new(fetch(wallet)?),
+            Extent::Every => Rc::new(fetch(wallet)?.0),
         };
         let lanes = rules.lanes;
         Ok((rules, lanes))
@@ -233,10 +250,11 @@ pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<L
     Ok(locked)
 }
 
-/// Reads the rules and keeps nothing.
-fn fetch(wallet: &str) -> Result<Rules> {
+/// Reads the rules, and the single lane where that takes no more, and keeps nothing.
+fn fetch(wallet: &str) -> Result<(Rules, Option<Lane>)> {
     let rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
-    rules_of(wallet, rows)
+    let lane = rows.lane.clone();
+    Ok((rules_of(wallet, rows)?, lane))
 }
 
 fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {

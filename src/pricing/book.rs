@@ -6,8 +6,9 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::rc::Rc;
+
+use foldhash::HashMap;
 
 use crate::error::{Error, Result};
 use crate::pricing::chains::Prices;

@@ -1,8 +1,8 @@
 //! The lines of entries, spelled out again with the unit prices that they were priced with.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
+use foldhash::HashMap;
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write;
 use std::ptr;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::cards;
 use crate::storage::numeric::{self, Number};
+use crate::storage::raw;
 
 /// Levels of nesting that an argument may have.
 pub const MAX_DEPTH: usize = 64;
@@ -67,8 +67,9 @@ impl Json {
             }) => {
                 let trailing = digits.iter().rev().take_while(|digit| **digit == 0).count();
                 let digits = &digits[..digits.len() - trailing];
-                // Writing to a String cannot fail.
-                let _ = write!(out, "#{}{weight}:", if *negative { "-" } else { "" });
+                out.push_str(if *negative { "#-" } else { "#" });
+                out.push_str(itoa::Buffer::new().format(*weight));
+                out.push(':');
                 for digit in digits {
                     for unit in [1000, 100, 10, 1] {
                         out.push(char::from(b'0' + (digit / unit % 10) as u8));
@@ -78,20 +79,97 @@ impl Json {
             }
             Json::Number(_) => out.push('?'),
             Json::String(text) => {
-                let _ = write!(out, "{}\"{text}", text.len());
+                push_counted(out, text.len(), '"');
+                out.push_str(text);
             }
             Json::Array(items) => {
-                let _ = write!(out, "{}[", items.len());
+                push_counted(out, items.len(), '[');
                 items.iter().for_each(|item| item.write_canonical(out));
             }
             Json::Object(entries) => {
-                let _ = write!(out, "{}{{", entries.len());
+                push_counted(out, entries.len(), '{');
                 for (key, value) in entries {
-                    let _ = write!(out, "{}\"{key}", key.len());
+                    push_counted(out, key.len(), '"');
+                    out.push_str(key);
                     value.write_canonical(out);
                 }
             }
         }
+    }
+}
+
+/// How much follows, and what.
+fn push_counted(out: &mut String, count: usize, what: char) {
+    out.push_str(itoa::Buffer::new().format(count));
+    out.push(what);
+}
+
+/// Tokens of a `jsonb`, fetched some at a time: most usages are read whole behind one jump point.
+struct Tokens {
+    iterator: *mut pg_sys::JsonbIterator,
+    fetched: [(Token::Type, pg_sys::JsonbValue); TOKENS],
+    next: usize,
+}
+
+/// As many as an object of six keys has.
+const TOKENS: usize = 14;
+
+impl Default for Tokens {
+    fn default() -> Tokens {
+        Tokens {
+            iterator: ptr::null_mut(),
+            fetched: [(Token::WJB_DONE, pg_sys::JsonbValue::default()); TOKENS],
+            next: TOKENS,
+        }
+    }
+}
+
+impl Tokens {
+    /// The size of the value, of which the first tokens are there if it is not too large.
+    ///
+    /// # Safety
+    /// The datum is a jsonb.
+    unsafe fn begin(&mut self, datum: pg_sys::Datum, max_bytes: usize) -> usize {
+        // SAFETY: a jsonb datum points to a varlena, whose raw size is asked before detoasting. That gives a
+        // varlena with a full length word that holds a valid Jsonb, alive as long as the current memory context.
+        unsafe {
+            raw::guarded(|| {
+                let size = raw::toast_raw_datum_size(datum);
+                if size <= max_bytes {
+                    let jsonb = raw::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
+                    self.iterator = raw::JsonbIteratorInit(&raw mut (*jsonb).root);
+                    self.fetch();
+                }
+                size
+            })
+        }
+    }
+
+    /// # Safety
+    /// Begun, and not at the end; behind a jump point.
+    unsafe fn fetch(&mut self) {
+        self.next = 0;
+        for (token, value) in &mut self.fetched {
+            // SAFETY: the iterator came from JsonbIteratorInit.
+            *token = unsafe { raw::JsonbIteratorNext(&mut self.iterator, value, false) };
+            if *token == Token::WJB_DONE {
+                break;
+            }
+        }
+    }
+
+    /// The next token, and its value where it has one.
+    ///
+    /// # Safety
+    /// Begun, and not called again after `WJB_DONE`.
+    unsafe fn next(&mut self) -> (Token::Type, pg_sys::JsonbValue) {
+        if self.next == TOKENS {
+            // SAFETY: the last token that was fetched is not the end.
+            unsafe { raw::guarded(|| self.fetch()) };
+        }
+        let next = self.fetched[self.next];
+        self.next += 1;
+        next
     }
 }
 
@@ -114,8 +192,9 @@ impl Jsonb {
     }
 
     fn walk(self, argument: &str, max_bytes: usize, checked: bool) -> Result<Json> {
-        // SAFETY: a jsonb datum points to a varlena, whose raw size is asked before detoasting.
-        let size = unsafe { pg_sys::toast_raw_datum_size(self.0) };
+        let mut tokens = Tokens::default();
+        // SAFETY: the datum is a jsonb.
+        let size = unsafe { tokens.begin(self.0, max_bytes) };
         if size > max_bytes {
             return Err(Error::argument(format!("{argument} is too large"))
                 .detail(format!(
@@ -123,18 +202,11 @@ impl Jsonb {
                 ))
                 .hint("Keep large payloads in a table of your own and refer to them by a key."));
         }
-        // SAFETY: detoasting gives a varlena with a full length word that holds a valid Jsonb,
-        // alive as long as the current memory context; every string is copied out below.
-        let mut iterator = unsafe {
-            let jsonb = pg_sys::pg_detoast_datum(self.0.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
-            pg_sys::JsonbIteratorInit(&raw mut (*jsonb).root)
-        };
         let mut stack: Vec<Open> = Vec::new();
         let mut is_scalar = false;
         loop {
-            let mut value = pg_sys::JsonbValue::default();
-            // SAFETY: `iterator` came from JsonbIteratorInit and is used until WJB_DONE.
-            let token = unsafe { pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false) };
+            // SAFETY: begun above, and used until WJB_DONE; every string is copied out below.
+            let (token, value) = unsafe { tokens.next() };
             let finished = match token {
                 Token::WJB_BEGIN_ARRAY | Token::WJB_BEGIN_OBJECT => {
                     if stack.len() >= MAX_DEPTH {
@@ -239,7 +311,10 @@ pub unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> Cow<'a, str> {
             usize::try_from(string.len).unwrap_or(0),
         )
     };
-    String::from_utf8_lossy(bytes)
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
 }
 
 /// A leaf that the iterator gave.

@@ -9,7 +9,8 @@
 use pgrx::pg_sys;
 
 use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::{Encoded, length_word};
+use crate::storage::numeric::Encoded;
+use crate::storage::varlena::length_word;
 
 const ARRAY: u32 = 0x4000_0000;
 const OBJECT: u32 = 0x2000_0000;

@@ -9,6 +9,8 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, Returns, ReturnsError, SqlMapping, SqlTranslatable,
 };
 
+use crate::storage::raw;
+
 /// The columns of a row, in order.
 pub type Columns = Vec<Option<pg_sys::Datum>>;
 
@@ -59,7 +61,8 @@ pub unsafe fn into_datum<'fcx>(columns: Columns, fcinfo: &mut FcInfo<'fcx>) -> F
     // keeps the descriptor until it is released below. heap_form_tuple copies the datums.
     unsafe {
         let function = (*(*fcinfo.as_mut_ptr()).flinfo).fn_oid;
-        let descriptor = pg_sys::lookup_rowtype_tupdesc(pg_sys::get_func_rettype(function), -1);
+        let descriptor =
+            raw::guarded(|| raw::lookup_rowtype_tupdesc(raw::get_func_rettype(function), -1));
         let attributes = usize::try_from((*descriptor).natts).unwrap_or(0);
         let mut values: Vec<pg_sys::Datum> = Vec::with_capacity(attributes);
         let mut nulls: Vec<bool> = Vec::with_capacity(attributes);
@@ -68,11 +71,14 @@ pub unsafe fn into_datum<'fcx>(columns: Columns, fcinfo: &mut FcInfo<'fcx>) -> F
             nulls.push(value.is_none());
             values.push(value.unwrap_or(pg_sys::Datum::null()));
         }
-        let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
-        let datum = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
-        if (*descriptor).tdrefcount >= 0 {
-            pg_sys::DecrTupleDescRefCount(descriptor);
-        }
+        let datum = raw::guarded(|| {
+            let tuple = raw::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let datum = raw::HeapTupleHeaderGetDatum((*tuple).t_data);
+            if (*descriptor).tdrefcount >= 0 {
+                raw::DecrTupleDescRefCount(descriptor);
+            }
+            datum
+        });
         fcinfo.return_raw_datum(datum)
     }
 }

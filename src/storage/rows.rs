@@ -134,6 +134,8 @@ pub struct RuleRows {
     pub epoch: i64,
     /// That lane's note of the attention that was paid.
     pub attended: i64,
+    /// That lane, where it is the only active one and reading it took no more.
+    pub lane: Option<Lane>,
     /// Whether lanes beside a single active one have money or holds: those of a wallet that had several.
     pub beside: bool,
     /// Its limits.

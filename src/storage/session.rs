@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::storage::direct::table;
-use crate::storage::{clock, invalidation, version};
+use crate::storage::{clock, invalidation, raw, version};
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
@@ -178,8 +178,10 @@ fn owner() -> Result<pg_sys::Oid> {
 pub fn require_writable() {
     // SAFETY: they look at the transaction's state and raise.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(c"this wallet function".as_ptr());
-        pg_sys::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
+        raw::guarded(|| {
+            raw::PreventCommandIfReadOnly(c"this wallet function".as_ptr());
+            raw::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
+        });
     }
 }
 

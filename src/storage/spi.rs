@@ -318,6 +318,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,
+        lane: None,
         beside: rows.need(0, 28)?,
         limits: (0..limits).map(limit).collect::<Result<_>>()?,
     }))

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::allowance::lanes::{Found, Payer, changed_underneath, range};
+use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
@@ -65,7 +65,9 @@ pub fn hold(new: &NewHold<'_>) -> Result<Held> {
 fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let request = &new.request;
     let wallet = request.wallet;
-    let rules = rules::known(wallet)?;
+    // What is read first is written later: opened once.
+    store::begin_writing();
+    let (rules, read) = rules::known_with_lane(wallet)?;
     // What shrinks to what is left has to know it.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
     if rules.grants_are_due() || rules.needs_attention() || rules.scoped || shrinks {
@@ -75,7 +77,11 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Ok(job) = Job::new(request, &rules) else {
         return Ok(None);
     };
-    let found = queue::find(rules.cutting(wallet), job.cost, &job.applied, false)?;
+    let cutting = Cutting {
+        read: read.as_ref(),
+        ..rules.cutting(wallet)
+    };
+    let found = queue::find(cutting, job.cost, &job.applied, false)?;
     let Found::Payer(payer) = found else {
         return Ok(None);
     };

@@ -1,69 +1,22 @@
 //! The columns of a row, taken apart and put together.
 
 use pgrx::datum::FromDatum;
-use pgrx::{pg_sys, varlena};
+use pgrx::pg_sys;
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
+use crate::storage::direct::layout;
 use crate::storage::direct::table::Table;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::{Encoded, Number, amount_at, length_word};
+use crate::storage::numeric::{Encoded, Number, amount_at};
 use crate::storage::plan::{amounts_of, times_of, uuids_of};
+use crate::storage::raw;
+use crate::storage::varlena::{length_word, plain};
 
 /// As many columns as the widest of the hot tables has.
 const MAX_COLUMNS: usize = 31;
-
-/// The first columns of a table's rows, for who looks at many rows and needs no more of them.
-pub(super) struct Head {
-    columns: pg_sys::TupleDesc,
-}
-
-impl Head {
-    pub(super) fn of(table: &Table, last: i16) -> Head {
-        // SAFETY: the descriptor of an open table.
-        let columns = unsafe { first_columns((*table.relation).rd_att, i32::from(last)) };
-        Head { columns }
-    }
-
-    /// Takes the first columns of a row apart; the others are NULL.
-    pub(super) fn fields(&self, tuple: pg_sys::HeapTuple) -> Fields {
-        // SAFETY: the descriptor is that of the table's first columns.
-        unsafe { Fields::described(self.columns, tuple) }
-    }
-}
-
-/// A copy of a descriptor that has no more than its first columns. PostgreSQL takes the first of a row's
-/// columns apart by it.
-///
-/// # Safety
-/// The descriptor is one.
-unsafe fn first_columns(columns: pg_sys::TupleDesc, last: i32) -> pg_sys::TupleDesc {
-    #[cfg(not(feature = "pg18"))]
-    // SAFETY: the copy is ours, so that its number of columns can be lowered.
-    unsafe {
-        let copy = pg_sys::CreateTupleDescCopy(columns);
-        (*copy).natts = (*copy).natts.min(last);
-        copy
-    }
-    // Where the columns stand in a descriptor depends on their number there.
-    #[cfg(feature = "pg18")]
-    // SAFETY: no more columns than there are.
-    unsafe {
-        pg_sys::CreateTupleDescTruncatedCopy(columns, (*columns).natts.min(last))
-    }
-}
-
-impl Drop for Head {
-    fn drop(&mut self) {
-        // After an error its memory goes with its context.
-        if !std::thread::panicking() {
-            // SAFETY: made by `of`, used by nobody else.
-            unsafe { pg_sys::pfree(self.columns.cast()) };
-        }
-    }
-}
 
 /// Values that are not in the row that was taken apart. They stand in memory of ours, since each allocation of
 /// PostgreSQL's takes longer than making the value.
@@ -81,9 +34,14 @@ const CHUNK: usize = 120;
 impl Arena {
     /// A copy of the two parts, one behind the other, which lives as long as the arena.
     fn put(&mut self, head: &[u8], bytes: &[u8]) -> pg_sys::Datum {
+        self.keep(head, bytes, CHUNK)
+    }
+
+    /// The same; where there is no room for it, a chunk of so many words is made.
+    fn keep(&mut self, head: &[u8], bytes: &[u8], chunk: usize) -> pg_sys::Datum {
         let words = (head.len() + bytes.len()).div_ceil(size_of::<u64>());
         if self.chunk.capacity() - self.chunk.len() < words {
-            let next = Vec::with_capacity(words.max(CHUNK));
+            let next = Vec::with_capacity(words.max(chunk));
             let full = std::mem::replace(&mut self.chunk, next);
             if !full.is_empty() {
                 self.full.push(full);
@@ -105,6 +63,13 @@ impl Arena {
     }
 }
 
+/// The two parts, one behind the other, aligned as PostgreSQL has values that stand for themselves.
+pub(super) fn words_of(head: &[u8], bytes: &[u8]) -> Vec<u64> {
+    let mut arena = Arena::default();
+    arena.keep(head, bytes, 0);
+    arena.chunk
+}
+
 /// The columns of a row.
 pub(super) struct Fields {
     values: [pg_sys::Datum; MAX_COLUMNS],
@@ -123,23 +88,22 @@ impl Fields {
 
     /// Takes a row apart. By-reference values point into the tuple.
     pub(super) fn of(table: &Table, tuple: pg_sys::HeapTuple) -> Fields {
-        // SAFETY: the tuple is the table's, whose descriptor has no more columns than there are slots.
-        unsafe { Fields::described((*table.relation).rd_att, tuple) }
+        Fields::first(table, tuple, table.layout.len())
     }
 
-    /// # Safety
-    /// The descriptor is that of the tuple's table, or of its first columns.
-    unsafe fn described(columns: pg_sys::TupleDesc, tuple: pg_sys::HeapTuple) -> Fields {
+    /// The same for the first columns only; the others are NULL.
+    pub(super) fn first(table: &Table, tuple: pg_sys::HeapTuple, columns: usize) -> Fields {
         let mut fields = Fields::empty();
-        // SAFETY: the caller's guarantee; a table that is fit for this way has no more columns than
-        // there are slots.
+        let (values, nulls) = (&mut fields.values, &mut fields.nulls);
+        let layout = &table.layout[..columns.min(table.layout.len())];
+        // SAFETY: the tuple is the table's; a table that is fit for this way has no more columns than there are
+        // slots. Taking apart what stands in a page raises no error.
         unsafe {
-            pg_sys::heap_deform_tuple(
-                tuple,
-                columns,
-                fields.values.as_mut_ptr(),
-                fields.nulls.as_mut_ptr(),
-            );
+            if layout::take_apart(layout, tuple, values, nulls).is_none() {
+                let description = (*table.relation).rd_att;
+                let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
+                raw::heap_deform_tuple(tuple, description, values, nulls);
+            }
         }
         fields
     }
@@ -177,6 +141,15 @@ impl Fields {
     pub(super) fn at(&self, column: i16) -> (pg_sys::Datum, bool) {
         let index = usize::from(column.unsigned_abs()) - 1;
         (self.values[index], self.nulls[index])
+    }
+
+    /// The same for a column that an index names: NULL where there is no such column.
+    pub(super) fn key(&self, column: i16) -> (pg_sys::Datum, bool) {
+        let index = usize::from(column.unsigned_abs()).wrapping_sub(1);
+        match (self.values.get(index), self.nulls.get(index)) {
+            (Some(value), Some(null)) => (*value, *null),
+            _ => (pg_sys::Datum::null(), true),
+        }
     }
 
     pub(super) fn int8(&self, column: i16) -> i64 {
@@ -268,12 +241,20 @@ impl Fields {
         }
     }
 
+    /// A `text`, or NULL.
     pub(super) fn text(&self, column: i16) -> Option<String> {
         let (datum, is_null) = self.at(column);
-        // SAFETY: the column is a text; the bytes are copied.
-        unsafe { String::from_datum(datum, is_null) }
+        match self
+            .plain(column)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        {
+            Some(text) => Some(text.to_owned()),
+            // SAFETY: the column is a text; the bytes are copied.
+            None => unsafe { String::from_datum(datum, is_null) },
+        }
     }
 
+    /// A `text` that is never NULL.
     pub(super) fn needed_text(&self, column: i16) -> Result<String> {
         self.text(column)
             .ok_or_else(|| Error::internal(format!("column {column} of a rule is NULL")))
@@ -290,18 +271,20 @@ impl Fields {
         amount.ok_or_else(|| Error::internal(format!("column {column} is no amount")))
     }
 
-    /// Whether a column is that text.
+    /// Whether a column is that text: key columns are stored in the row as they are, and any other form is
+    /// no match.
     pub(super) fn is_text(&self, column: i16, text: &str) -> bool {
+        self.plain(column) == Some(text.as_bytes())
+    }
+
+    /// The bytes of a `text` or `bytea` that stands in the row as it is: neither compressed nor elsewhere.
+    fn plain(&self, column: i16) -> Option<&[u8]> {
         let (datum, is_null) = self.at(column);
-        // SAFETY: the column is a text; key columns are stored in the row as they are, and any
-        // other form is no match.
-        !is_null
-            && unsafe {
-                let value = datum.cast_mut_ptr::<pg_sys::varlena>();
-                let plain = varlena::varatt_is_4b_u(value)
-                    || varlena::varatt_is_1b(value) && !varlena::varatt_is_1b_e(value);
-                plain && varlena::varlena_to_byte_slice(value) == text.as_bytes()
-            }
+        if is_null {
+            return None;
+        }
+        // SAFETY: the column is a varlena, and what it points to lives as long as the fields.
+        unsafe { plain(datum) }
     }
 
     /// The row as a tuple of the table.

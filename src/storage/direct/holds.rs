@@ -17,6 +17,7 @@ use crate::storage::direct::write::{
 use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::Value;
+use crate::storage::session;
 
 /// Columns of `wallet.reservations`, by position.
 mod column {
@@ -146,6 +147,7 @@ fn lock_at(table: &Table, place: Place) -> Result<Option<pg_sys::HeapTuple>> {
         t_self: tid_of(place),
         ..Default::default()
     };
+    session::note_lock();
     let mut buffer = 0;
     let mut failure = pg_sys::TM_FailureData::default();
     // SAFETY: the place was read under a snapshot that is not older than the statement's own, which

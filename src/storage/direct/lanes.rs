@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
-use crate::storage::direct::fields::{Fields, Head};
+use crate::storage::direct::fields::Fields;
 use crate::storage::direct::roots::{self, LaneRoot};
 use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
@@ -125,7 +125,7 @@ pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
 pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     use allowance::*;
     let digest = roots::digest(wallet, BALANCE, None);
-    let head = Head::of(table, SPENT);
+    let first = |tuple| Fields::first(table, tuple, SPENT.unsigned_abs().into());
     let others = |fields: &Fields| -> Result<i128> {
         match fields.int2(LANE) == lane {
             true => Ok(0),
@@ -136,7 +136,7 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
         let mut units = 0;
         let mut expected = known.iter();
         let are_all = roots::at(table, known.iter().map(|lane| lane.root), |tuple| {
-            let fields = head.fields(tuple);
+            let fields = first(tuple);
             units += others(&fields)?;
             Ok(expected.next().is_some_and(|known| {
                 fields.int2(LANE) == known.lane
@@ -152,7 +152,7 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     let keys = [text_key(wallet), uuid_key(BALANCE)];
     let (mut units, mut found) = (0, Vec::new());
     scan_now(table, &keys, |tuple, root| {
-        let fields = head.fields(tuple);
+        let fields = first(tuple);
         units += others(&fields)?;
         found.push(LaneRoot {
             root,

@@ -9,7 +9,9 @@ use crate::storage::direct::once;
 use crate::storage::direct::scan::{char_key, scan, text_key};
 use crate::storage::direct::table::{Table, Which};
 use crate::storage::direct::write::{UNIQUE_PARTIAL, UNIQUE_YES, insert_with};
+use crate::storage::raw;
 use crate::storage::rows::{Call, Entry, Link};
+use crate::storage::session;
 
 /// Columns of `wallet.ledger`, by position.
 mod column {
@@ -101,28 +103,33 @@ pub fn taken_keys(
 /// Writes entries whose keys nobody else can be using; false, and nothing is written, when one of the
 /// keys has made an entry before.
 pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) -> bool {
+    session::note_lock();
     let [primary, once, _] = table.indexes;
     let mut fields: Vec<Fields> = entries
         .iter()
         .map(|(entry, link)| entry_fields(entry, link))
         .collect();
-    // In the index's order, more or less: neighbours share its pages.
-    let mut by_key: Vec<usize> = (0..entries.len()).collect();
-    by_key.sort_unstable_by_key(|place| entries[*place].0.key);
     // SAFETY: both indexes are open; the rows have the table's columns, were formed of the fields, and are
     // this transaction's own when they are deleted.
     unsafe {
         let rows = Rows::insert(table, &mut fields);
-        let info = pg_sys::BuildIndexInfo(primary);
-        for (row, fields) in rows.tuples.iter().zip(&fields) {
-            insert_with(table, primary, info, *row, fields, UNIQUE_YES, false);
-        }
-        let info = pg_sys::BuildIndexInfo(once);
-        let are_new = by_key.into_iter().all(|place| {
-            let (row, fields) = (rows.tuples[place], &fields[place]);
-            insert_with(table, once, info, row, fields, UNIQUE_PARTIAL, false)
+        let in_turn: Vec<_> = rows.tuples.iter().copied().zip(&fields).collect();
+        // In the index's order, more or less: neighbours share its pages.
+        let mut by_key: Vec<usize> = (0..entries.len()).collect();
+        by_key.sort_unstable_by_key(|place| entries[*place].0.key);
+        let by_key: Vec<_> = by_key.into_iter().map(|place| in_turn[place]).collect();
+        let are_new = raw::guarded(|| {
+            let info = raw::BuildIndexInfo(primary);
+            for (row, fields) in &in_turn {
+                insert_with(table, primary, info, *row, fields, UNIQUE_YES, false);
+            }
+            let info = raw::BuildIndexInfo(once);
+            let are_new = by_key.iter().all(|(row, fields)| {
+                insert_with(table, once, info, *row, fields, UNIQUE_PARTIAL, false)
+            });
+            raw::CommandCounterIncrement();
+            are_new
         });
-        pg_sys::CommandCounterIncrement();
         if !are_new {
             for row in &rows.tuples {
                 pg_sys::simple_heap_delete(table.relation, &mut (**row).t_self);

@@ -15,6 +15,7 @@
 mod fields;
 pub mod holds;
 pub mod lanes;
+mod layout;
 pub mod ledger;
 mod once;
 pub mod prices;

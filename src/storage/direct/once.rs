@@ -16,6 +16,7 @@ use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{
     UNIQUE_NO, UNIQUE_PARTIAL, UNIQUE_YES, changed_meanwhile, insert_into_index,
 };
+use crate::storage::{raw, session};
 
 /// Writes the row; false when its key is taken. Waits for a transaction that is using the same key.
 /// `alone` says that nobody else can be using it, because of a lock that the caller has.
@@ -29,6 +30,7 @@ pub(super) unsafe fn append(
     keys: &dyn Fn() -> Vec<Key>,
     alone: bool,
 ) -> Result<bool> {
+    session::note_lock();
     if alone {
         append_alone(table, row, fields, keys)
     } else {
@@ -48,11 +50,13 @@ pub(super) unsafe fn insert(
 ) -> bool {
     // SAFETY: the caller's guarantee; the row stands in the table when it goes into the indexes.
     unsafe {
-        pg_sys::simple_heap_insert(table.relation, row);
-        let unique = insert_into_unique(table, row, fields, check);
-        insert_into_last(table, row, fields);
-        pg_sys::CommandCounterIncrement();
-        unique
+        raw::guarded(|| {
+            raw::simple_heap_insert(table.relation, row);
+            let unique = insert_into_unique(table, row, fields, check);
+            insert_into_last(table, row, fields);
+            raw::CommandCounterIncrement();
+            unique
+        })
     }
 }
 
@@ -65,7 +69,7 @@ fn key_index(table: &Table) -> pg_sys::Relation {
 /// Puts the row into the unique indexes; false when a partial check found that the key may be taken.
 ///
 /// # Safety
-/// The row stands in the table and was formed of the fields.
+/// The row stands in the table and was formed of the fields; behind a jump point.
 unsafe fn insert_into_unique(
     table: &Table,
     row: pg_sys::HeapTuple,
@@ -86,8 +90,8 @@ unsafe fn insert_into_unique(
 /// Puts the row into the index that is not unique, where the table has one.
 ///
 /// # Safety
-/// The row stands in the table and was formed of the fields.
-pub(super) unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple, fields: &Fields) {
+/// The row stands in the table and was formed of the fields; behind a jump point.
+unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple, fields: &Fields) {
     let last = table.indexes[2];
     if !last.is_null() {
         // SAFETY: the caller's guarantee.
@@ -128,29 +132,31 @@ fn append_speculatively(
     loop {
         // SAFETY: the token is set before the insertion and the insertion is finished or taken
         // back before the lock is released, as the executor does it.
-        let lost = unsafe {
-            let xid = pg_sys::GetCurrentTransactionId();
-            let token = pg_sys::SpeculativeInsertionLockAcquire(xid);
-            set_speculative_token(row, token);
-            pg_sys::heap_insert(
-                table.relation,
-                row,
-                pg_sys::GetCurrentCommandId(true),
-                pg_sys::HEAP_INSERT_SPECULATIVE as i32,
-                ptr::null_mut(),
-            );
-            let unique = insert_into_unique(table, row, fields, UNIQUE_PARTIAL);
-            if unique {
-                insert_into_last(table, row, fields);
-                pg_sys::heap_finish_speculative(table.relation, &mut (*row).t_self);
-            } else {
-                pg_sys::heap_abort_speculative(table.relation, &mut (*row).t_self);
-            }
-            pg_sys::SpeculativeInsertionLockRelease(xid);
-            pg_sys::CommandCounterIncrement();
-            !unique
+        let is_new = unsafe {
+            raw::guarded(|| {
+                let xid = raw::GetCurrentTransactionId();
+                let token = raw::SpeculativeInsertionLockAcquire(xid);
+                set_speculative_token(row, token);
+                raw::heap_insert(
+                    table.relation,
+                    row,
+                    raw::GetCurrentCommandId(true),
+                    pg_sys::HEAP_INSERT_SPECULATIVE as i32,
+                    ptr::null_mut(),
+                );
+                let is_new = insert_into_unique(table, row, fields, UNIQUE_PARTIAL);
+                if is_new {
+                    insert_into_last(table, row, fields);
+                    raw::heap_finish_speculative(table.relation, &mut (*row).t_self);
+                } else {
+                    raw::heap_abort_speculative(table.relation, &mut (*row).t_self);
+                }
+                raw::SpeculativeInsertionLockRelease(xid);
+                raw::CommandCounterIncrement();
+                is_new
+            })
         };
-        if !lost {
+        if is_new {
             return Ok(true);
         }
         if is_taken(table, &keys())? {

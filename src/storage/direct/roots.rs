@@ -11,17 +11,19 @@
 //! said to have read.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::ptr;
 use std::rc::Rc;
 
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use crate::error::Result;
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::tid_of;
 use crate::storage::invalidation;
+use crate::storage::raw;
 use crate::storage::rows::AllowanceId;
 
 /// Rows that a backend remembers; beyond, it starts anew.
@@ -35,6 +37,12 @@ pub(super) struct Root {
 }
 
 impl Root {
+    /// No row's.
+    pub(super) const NONE: Root = Root {
+        block: pg_sys::InvalidBlockNumber,
+        offset: 0,
+    };
+
     /// The line pointer of that place.
     pub(super) fn of(tid: pg_sys::ItemPointerData) -> Root {
         Root {
@@ -56,6 +64,7 @@ pub(super) struct LaneRoot {
 type Lanes = (u64, Rc<[LaneRoot]>);
 
 thread_local! {
+    static HASHER: RandomState = RandomState::default();
     /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
     static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
     /// Balances by a digest of the wallet.
@@ -64,9 +73,7 @@ thread_local! {
 
 /// The keys of a row, digested.
 pub(super) fn digest(wallet: &str, allowance: AllowanceId, lane: Option<i16>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (wallet, allowance, lane).hash(&mut hasher);
-    hasher.finish()
+    HASHER.with(|hasher| hasher.hash_one((wallet, allowance, lane)))
 }
 
 /// Whether remembered roots may be used in this transaction.
@@ -129,25 +136,25 @@ pub(super) fn at(
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
     let roots: Vec<Root> = roots.collect();
-    // SAFETY: the snapshot is used at once, while nobody takes another one; the statement's own, which is active
-    // and not newer, keeps what it shows.
-    unsafe {
-        let snapshot = pg_sys::GetTransactionSnapshot();
-        for page in roots.chunk_by(|a, b| a.block == b.block) {
-            match at_page(table, snapshot, page, &mut each) {
-                Ok(true) => {}
-                other => return other,
-            }
+    let mut snapshot = ptr::null_mut();
+    for page in roots.chunk_by(|a, b| a.block == b.block) {
+        // SAFETY: the snapshot is used at once, while nobody takes another one; the statement's own, which is
+        // active and not newer, keeps what it shows.
+        match unsafe { at_page(table, &mut snapshot, page, &mut each) } {
+            Ok(true) => {}
+            other => return other,
         }
-        Ok(true)
     }
+    Ok(true)
 }
 
+/// The first page takes the snapshot.
+///
 /// # Safety
 /// The roots are of one page, and `each` takes no snapshot.
 unsafe fn at_page(
     table: &Table,
-    snapshot: pg_sys::Snapshot,
+    snapshot: &mut pg_sys::Snapshot,
     roots: &[Root],
     each: &mut impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
@@ -156,36 +163,38 @@ unsafe fn at_page(
     };
     // A page that VACUUM has cut off is not there any more; it can cut off none while the table
     // is locked.
-    if *block >= table.blocks() {
+    if !table.has_block(*block) {
         return Ok(false);
     }
     let mut tuples = vec![pg_sys::HeapTupleData::default(); roots.len()];
-    let mut all_found = true;
     // SAFETY: the page exists. It is pinned until its tuples have been read, which keeps them
     // where they are, and locked while their visibility is judged; heap_hot_search_buffer stands
     // any line pointer. Pruning is done here as an index scan does it. A PostgreSQL error leaves
     // lock and pin to the abort.
     unsafe {
-        let buffer = pg_sys::ReadBuffer(table.relation, *block);
-        pg_sys::heap_page_prune_opt(table.relation, buffer);
-        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-        for (root, tuple) in roots.iter().zip(&mut tuples) {
-            let (high, low) = ((root.block >> 16) as u16, (root.block & 0xffff) as u16);
-            let mut tid = tid_of((high, low, root.offset));
-            all_found = pg_sys::heap_hot_search_buffer(
-                &mut tid,
-                table.relation,
-                buffer,
-                snapshot,
-                tuple,
-                ptr::null_mut(),
-                true,
-            );
-            if !all_found {
-                break;
+        let (buffer, all_found) = raw::guarded(|| {
+            if snapshot.is_null() {
+                *snapshot = raw::GetTransactionSnapshot();
             }
-        }
-        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            let buffer = raw::ReadBuffer(table.relation, *block);
+            raw::heap_page_prune_opt(table.relation, buffer);
+            raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            let all_found = roots.iter().zip(&mut tuples).all(|(root, tuple)| {
+                let (high, low) = ((root.block >> 16) as u16, (root.block & 0xffff) as u16);
+                let mut tid = tid_of((high, low, root.offset));
+                raw::heap_hot_search_buffer(
+                    &mut tid,
+                    table.relation,
+                    buffer,
+                    *snapshot,
+                    tuple,
+                    ptr::null_mut(),
+                    true,
+                )
+            });
+            raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+            (buffer, all_found)
+        });
         let mut result = Ok(all_found);
         if all_found {
             for tuple in &mut tuples {

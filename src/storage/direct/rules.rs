@@ -144,11 +144,11 @@ fn read_rules_under(
             Ok(true)
         },
     )?;
-    let (epoch, attended) = (lane.epoch, lane.attended);
     Ok(Some(RuleRows {
         wallet: row,
-        epoch,
-        attended,
+        epoch: lane.epoch,
+        attended: lane.attended,
+        lane: single.then_some(lane),
         beside,
         limits: rows,
     }))

@@ -2,39 +2,57 @@
 
 use std::ptr;
 
-use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::storage::direct::fields::words_of;
 use crate::storage::direct::roots::Root;
 use crate::storage::direct::table::Table;
+use crate::storage::raw;
+use crate::storage::varlena::length_word;
 
 /// The value that a column of an index must have. Keys are given in the order of the index's leading columns.
 pub(super) struct Key {
     collation: pg_sys::Oid,
     equal: u32,
-    value: pg_sys::Datum,
+    value: Value,
+}
+
+/// What a key looks for.
+enum Value {
+    /// The datum itself.
+    Plain(pg_sys::Datum),
+    /// What the datum points to; aligned as PostgreSQL has it.
+    Kept(Vec<u64>),
+}
+
+impl Value {
+    /// Good for as long as the key is.
+    fn datum(&self) -> pg_sys::Datum {
+        match self {
+            Value::Plain(datum) => *datum,
+            Value::Kept(words) => pg_sys::Datum::from(words.as_ptr()),
+        }
+    }
 }
 
 /// Keys that a scan has at most.
 const MAX_KEYS: usize = 3;
 
 pub(super) fn text_key(value: &str) -> Key {
+    let head = length_word(size_of::<u32>() + value.len());
     Key {
         collation: pg_sys::DEFAULT_COLLATION_OID,
         equal: pg_sys::F_TEXTEQ,
-        value: value.into_datum().unwrap_or(pg_sys::Datum::null()),
+        value: Value::Kept(words_of(&head, value.as_bytes())),
     }
 }
 
 pub(super) fn uuid_key(value: [u8; 16]) -> Key {
-    let value = pgrx::Uuid::from_bytes(value)
-        .into_datum()
-        .unwrap_or(pg_sys::Datum::null());
     Key {
         collation: pg_sys::InvalidOid,
         equal: pg_sys::F_UUID_EQ,
-        value,
+        value: Value::Kept(words_of(&[], &value)),
     }
 }
 
@@ -42,7 +60,7 @@ pub(super) fn int2_key(value: i16) -> Key {
     Key {
         collation: pg_sys::InvalidOid,
         equal: pg_sys::F_INT2EQ,
-        value: pg_sys::Datum::from(value),
+        value: Value::Plain(pg_sys::Datum::from(value)),
     }
 }
 
@@ -50,7 +68,7 @@ pub(super) fn char_key(value: u8) -> Key {
     Key {
         collation: pg_sys::InvalidOid,
         equal: pg_sys::F_CHAREQ,
-        value: pg_sys::Datum::from(value),
+        value: Value::Plain(pg_sys::Datum::from(value)),
     }
 }
 
@@ -61,119 +79,9 @@ pub(super) fn scan(
     index: pg_sys::Relation,
     snapshot: pg_sys::Snapshot,
     keys: &[Key],
-    mut each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+    each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
 ) -> Result<()> {
-    let mut entries = [pg_sys::ScanKeyData::default(); MAX_KEYS];
-    // SAFETY: the keys are those of the index's leading columns with the types' own equality; the
-    // scan is ended before the entries go. A PostgreSQL error leaves scan, pin and lock to the abort.
-    unsafe {
-        for (place, (entry, key)) in entries.iter_mut().zip(keys).enumerate() {
-            pg_sys::ScanKeyEntryInitialize(
-                entry,
-                0,
-                place as i16 + 1,
-                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-                pg_sys::InvalidOid,
-                key.collation,
-                pg_sys::Oid::from(key.equal),
-                key.value,
-            );
-        }
-        let count = keys.len().min(MAX_KEYS) as i32;
-        let scan = begin(table, index, snapshot, count);
-        pg_sys::index_rescan(scan, entries.as_mut_ptr(), count, ptr::null_mut(), 0);
-        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
-        let mut result = Ok(true);
-        while matches!(result, Ok(true)) {
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            let tid = pg_sys::index_getnext_tid(scan, forward);
-            if tid.is_null() {
-                break;
-            }
-            let mut all_dead = false;
-            result = versions(table, snapshot, &mut buffer, *tid, &mut all_dead, &mut each);
-            // So that the index forgets rows that nobody can see any more, as the executor has it.
-            (*scan).kill_prior_tuple = all_dead && !(*scan).xactStartedInRecovery;
-        }
-        if buffer != pg_sys::InvalidBuffer as pg_sys::Buffer {
-            pg_sys::ReleaseBuffer(buffer);
-        }
-        pg_sys::index_endscan(scan);
-        result.map(drop)
-    }
-}
-
-/// Calls `each` with the visible versions of one row: one at most under a snapshot of a moment, two
-/// under one that shows what is not committed. The page stays pinned for the next row.
-///
-/// # Safety
-/// The index led to `tid`; the buffer is invalid or pinned by the caller.
-unsafe fn versions(
-    table: &Table,
-    snapshot: pg_sys::Snapshot,
-    buffer: &mut pg_sys::Buffer,
-    mut tid: pg_sys::ItemPointerData,
-    all_dead: &mut bool,
-    each: &mut impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
-) -> Result<bool> {
-    let root = Root::of(tid);
-    let mut tuple = pg_sys::HeapTupleData::default();
-    let mut first = true;
-    // SAFETY: the table is locked, so that no page that its index names goes. Tuples are used while
-    // their page is pinned.
-    unsafe {
-        let before = *buffer;
-        *buffer = pg_sys::ReleaseAndReadBuffer(before, table.relation, root.block);
-        if *buffer != before {
-            pg_sys::heap_page_prune_opt(table.relation, *buffer);
-        }
-        loop {
-            pg_sys::LockBuffer(*buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let found = pg_sys::heap_hot_search_buffer(
-                &mut tid,
-                table.relation,
-                *buffer,
-                snapshot,
-                &mut tuple,
-                all_dead,
-                first,
-            );
-            pg_sys::LockBuffer(*buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
-            if !found {
-                return Ok(true);
-            }
-            tuple.t_self = tid;
-            if !each(&mut tuple, root)? {
-                return Ok(false);
-            }
-            if (*snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_MVCC {
-                return Ok(true);
-            }
-            first = false;
-        }
-    }
-}
-
-/// `index_beginscan` over the versions of PostgreSQL.
-///
-/// # Safety
-/// As for `index_beginscan`.
-unsafe fn begin(
-    table: &Table,
-    index: pg_sys::Relation,
-    snapshot: pg_sys::Snapshot,
-    keys: i32,
-) -> pg_sys::IndexScanDesc {
-    #[cfg(not(feature = "pg18"))]
-    // SAFETY: the caller's guarantee.
-    unsafe {
-        pg_sys::index_beginscan(table.relation, index, snapshot, keys, 0)
-    }
-    #[cfg(feature = "pg18")]
-    // SAFETY: the caller's guarantee; nobody counts the searches.
-    unsafe {
-        pg_sys::index_beginscan(table.relation, index, snapshot, ptr::null_mut(), keys, 0)
-    }
+    scan_under(Some(snapshot), table, index, keys, each)
 }
 
 /// Scans with what is committed now (under READ COMMITTED), one's own changes included.
@@ -192,11 +100,206 @@ pub(super) fn scan_by(
     keys: &[Key],
     each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
 ) -> Result<()> {
-    // SAFETY: registered for as long as the scan runs; an error leaves it to the abort.
+    scan_under(None, table, table.indexes[index], keys, each)
+}
+
+/// Scans under a snapshot that the caller keeps, or under one of its own.
+fn scan_under(
+    snapshot: Option<pg_sys::Snapshot>,
+    table: &Table,
+    index: pg_sys::Relation,
+    keys: &[Key],
+    mut each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+) -> Result<()> {
+    let mut entries = [pg_sys::ScanKeyData::default(); MAX_KEYS];
+    let mut wanted = [(
+        pg_sys::InvalidOid,
+        pg_sys::InvalidOid,
+        pg_sys::Datum::null(),
+    ); MAX_KEYS];
+    for (wanted, key) in wanted.iter_mut().zip(keys) {
+        *wanted = (
+            key.collation,
+            pg_sys::Oid::from(key.equal),
+            key.value.datum(),
+        );
+    }
+    let wanted = &wanted[..keys.len().min(MAX_KEYS)];
+    // SAFETY: the keys are those of the index's leading columns with the types' own equality, and live
+    // longer than the scan. A PostgreSQL error leaves scan, snapshot, pin and lock to the abort.
     unsafe {
-        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
-        let result = scan(table, table.indexes[index], snapshot, keys, each);
-        pg_sys::UnregisterSnapshot(snapshot);
+        let (mut scan, mut found) = raw::guarded(|| {
+            let mut scan = Scan::begin(table.relation, index, snapshot, &mut entries, wanted);
+            let found = scan.step();
+            (scan, found)
+        });
+        let mut result = Ok(());
+        while found {
+            match each(&mut scan.tuple, scan.root) {
+                Ok(true) => found = raw::guarded(|| scan.step()),
+                Ok(false) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        raw::guarded(|| scan.end());
         result
+    }
+}
+
+/// A scan that is under way: the page that was looked at last stays pinned for the next row.
+#[derive(Clone, Copy)]
+struct Scan {
+    table: pg_sys::Relation,
+    scan: pg_sys::IndexScanDesc,
+    snapshot: pg_sys::Snapshot,
+    /// Whether the snapshot was taken for this scan.
+    is_own: bool,
+    buffer: pg_sys::Buffer,
+    /// The version found last.
+    tuple: pg_sys::HeapTupleData,
+    /// Where the index led for it.
+    root: Root,
+    /// Whether another version of the same row may be visible: two are at most, under a snapshot
+    /// that shows what is not committed.
+    in_chain: bool,
+}
+
+const NO_BUFFER: pg_sys::Buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+
+impl Scan {
+    /// # Safety
+    /// Called behind a jump point, as are the others; the relations are open, and what is wanted are values
+    /// of the index's leading columns.
+    unsafe fn begin(
+        table: pg_sys::Relation,
+        index: pg_sys::Relation,
+        snapshot: Option<pg_sys::Snapshot>,
+        entries: &mut [pg_sys::ScanKeyData; MAX_KEYS],
+        wanted: &[(pg_sys::Oid, pg_sys::Oid, pg_sys::Datum)],
+    ) -> Scan {
+        // SAFETY: the caller's guarantee.
+        unsafe {
+            let mut count = 0;
+            for (entry, (collation, equal, value)) in entries.iter_mut().zip(wanted) {
+                count += 1;
+                raw::ScanKeyEntryInitialize(
+                    entry,
+                    0,
+                    count,
+                    pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                    pg_sys::InvalidOid,
+                    *collation,
+                    *equal,
+                    *value,
+                );
+            }
+            let (snapshot, is_own) = match snapshot {
+                Some(snapshot) => (snapshot, false),
+                None => (raw::RegisterSnapshot(raw::GetTransactionSnapshot()), true),
+            };
+            let count = i32::from(count);
+            let scan = begin(table, index, snapshot, count);
+            raw::index_rescan(scan, entries.as_mut_ptr(), count, ptr::null_mut(), 0);
+            Scan {
+                table,
+                scan,
+                snapshot,
+                is_own,
+                buffer: NO_BUFFER,
+                tuple: pg_sys::HeapTupleData::default(),
+                root: Root::NONE,
+                in_chain: false,
+            }
+        }
+    }
+
+    /// Goes to the next visible version: one of a row at most under a snapshot of a moment. False when there
+    /// is none.
+    ///
+    /// # Safety
+    /// The scan has not ended. The tuple is good while its page is pinned, which is until the next step.
+    unsafe fn step(&mut self) -> bool {
+        // SAFETY: the table is locked, so that no page that its index names goes.
+        unsafe {
+            loop {
+                let is_first = !self.in_chain;
+                let mut all_dead = false;
+                if is_first {
+                    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+                    let tid = raw::index_getnext_tid(self.scan, forward);
+                    if tid.is_null() {
+                        return false;
+                    }
+                    self.root = Root::of(*tid);
+                    self.tuple.t_self = *tid;
+                    let before = self.buffer;
+                    self.buffer = raw::ReleaseAndReadBuffer(before, self.table, self.root.block);
+                    if self.buffer != before {
+                        raw::heap_page_prune_opt(self.table, self.buffer);
+                    }
+                }
+                let mut tid = self.tuple.t_self;
+                raw::LockBuffer(self.buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+                let found = raw::heap_hot_search_buffer(
+                    &mut tid,
+                    self.table,
+                    self.buffer,
+                    self.snapshot,
+                    &mut self.tuple,
+                    &mut all_dead,
+                    is_first,
+                );
+                raw::LockBuffer(self.buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+                self.tuple.t_self = tid;
+                let is_of_a_moment =
+                    (*self.snapshot).snapshot_type == pg_sys::SnapshotType::SNAPSHOT_MVCC;
+                self.in_chain = found && !is_of_a_moment;
+                if found {
+                    return true;
+                }
+                // So that the index forgets rows that nobody can see any more, as the executor has it.
+                (*self.scan).kill_prior_tuple = all_dead && !(*self.scan).xactStartedInRecovery;
+            }
+        }
+    }
+
+    /// # Safety
+    /// Called once.
+    unsafe fn end(&self) {
+        // SAFETY: releases what `begin` and `step` have taken.
+        unsafe {
+            if self.buffer != NO_BUFFER {
+                raw::ReleaseBuffer(self.buffer);
+            }
+            raw::index_endscan(self.scan);
+            if self.is_own {
+                raw::UnregisterSnapshot(self.snapshot);
+            }
+        }
+    }
+}
+
+/// `index_beginscan` over the versions of PostgreSQL.
+///
+/// # Safety
+/// As for `index_beginscan`.
+unsafe fn begin(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: the caller's guarantee.
+    unsafe {
+        raw::index_beginscan(table, index, snapshot, keys, 0)
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: the caller's guarantee; nobody counts the searches.
+    unsafe {
+        raw::index_beginscan(table, index, snapshot, ptr::null_mut(), keys, 0)
     }
 }

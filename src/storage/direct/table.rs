@@ -3,12 +3,14 @@
 //! A charge comes back to the same tables several times. What it has opened stays open until its
 //! session ends ([`begin`], [`end`]); an error leaves the closing to the abort.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::ptr;
 
 use pgrx::pg_sys;
 
-use crate::storage::{invalidation, session};
+use crate::storage::direct::layout::{self, Layout};
+use crate::storage::{invalidation, raw, session};
 
 /// A table that this way may be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,7 @@ impl Access {
 struct Fit {
     table: pg_sys::Oid,
     indexes: [pg_sys::Oid; INDEXES],
+    layout: Layout,
 }
 
 /// What was found out about a table, and when.
@@ -139,15 +142,15 @@ thread_local! {
 pub struct Table {
     pub(super) relation: pg_sys::Relation,
     pub(super) indexes: [pg_sys::Relation; INDEXES],
+    pub(super) layout: Layout,
     access: Access,
-    blocks: pg_sys::BlockNumber,
 }
 
-/// The tables that a session has open.
+/// The tables that a session has open; nothing outside of one.
 pub type Opened = Option<[Option<Table>; TABLES]>;
 
 thread_local! {
-    static OPENED: Cell<Opened> = const { Cell::new(None) };
+    static OPENED: RefCell<Opened> = const { RefCell::new(None) };
 }
 
 /// Begins a session with nothing open and gives what an outer one has.
@@ -172,21 +175,27 @@ impl Table {
     /// with our columns and our indexes alone, without rules, and without triggers on what is done
     /// here but our own, which only refuse what is never done here.
     pub fn open(which: Which, access: Access) -> Option<Table> {
-        let mut opened = OPENED.get()?;
         let slot = which as usize;
-        if let Some(table) = opened[slot]
+        let (before, is_first_to_write) = OPENED.with_borrow(|opened| {
+            let opened = opened.as_ref()?;
+            let is_written = |table: &Table| table.access == Access::Write;
+            Some((opened[slot], !opened.iter().flatten().any(is_written)))
+        })?;
+        if let Some(table) = before
             && (table.access == access || access == Access::Read)
         {
             return Some(table);
         }
-        if access == Access::Write {
-            // The executor would refuse these for us.
+        if access == Access::Write && is_first_to_write {
+            // The executor would refuse it for us.
             session::require_writable();
-            session::note_lock();
         }
         let table = Table::open_anew(which, access);
-        let before = std::mem::replace(&mut opened[slot], table);
-        OPENED.set(Some(opened));
+        OPENED.with_borrow_mut(|opened| {
+            if let Some(opened) = opened {
+                opened[slot] = table;
+            }
+        });
         if let Some(before) = before {
             before.close();
         }
@@ -199,47 +208,56 @@ impl Table {
             Some((generation, fit)) if generation == invalidation::tables() => fit,
             _ => judge(which),
         }?;
-        let table = Table::lock(which, fit, access);
+        let table = Table::lock(fit, access);
         // Locking takes in invalidations: what was judged may have changed just before.
         match verdict() {
             Some((generation, Some(_))) if generation == invalidation::tables() => Some(table),
             _ => {
                 table.close();
-                judge(which).map(|fit| Table::lock(which, fit, access))
+                judge(which).map(|fit| Table::lock(fit, access))
             }
         }
     }
 
-    /// Pages that the table had when it was opened. While it is open none of them goes.
-    pub(super) fn blocks(&self) -> pg_sys::BlockNumber {
-        self.blocks
+    /// Whether the table has that page. While it is open none goes.
+    pub(super) fn has_block(&self, block: pg_sys::BlockNumber) -> bool {
+        // SAFETY: the relation is open; its storage, if that has been opened, is described. What is known of its
+        // size is forgotten by whoever hears that it was cut off, which locking the table has made us do; it
+        // may only have grown since.
+        unsafe {
+            let storage = (*self.relation).rd_smgr;
+            let known = match storage.is_null() {
+                true => pg_sys::InvalidBlockNumber,
+                false => (*storage).smgr_cached_nblocks[pg_sys::ForkNumber::MAIN_FORKNUM as usize],
+            };
+            if known != pg_sys::InvalidBlockNumber && block < known {
+                return true;
+            }
+            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+            block < pg_sys::RelationGetNumberOfBlocksInFork(self.relation, main)
+        }
     }
 
-    fn lock(which: Which, fit: Fit, access: Access) -> Table {
+    fn lock(fit: Fit, access: Access) -> Table {
         let lock = access.lock();
+        let mut indexes = [ptr::null_mut(); INDEXES];
         // SAFETY: the relations existed when they were judged; opening raises if one is gone.
-        unsafe {
-            let relation = pg_sys::table_open(fit.table, lock);
-            let blocks = match which {
-                Which::Allowances => pg_sys::RelationGetNumberOfBlocksInFork(
-                    relation,
-                    pg_sys::ForkNumber::MAIN_FORKNUM,
-                ),
-                // Only rows of that table are found by their place.
-                _ => 0,
-            };
-            Table {
-                relation,
-                blocks,
-                indexes: fit.indexes.map(|index| {
-                    if index == pg_sys::InvalidOid {
-                        std::ptr::null_mut()
-                    } else {
-                        pg_sys::index_open(index, lock)
+        let relation = unsafe {
+            raw::guarded(|| {
+                let relation = raw::table_open(fit.table, lock);
+                for (open, index) in indexes.iter_mut().zip(fit.indexes) {
+                    if index != pg_sys::InvalidOid {
+                        *open = raw::index_open(index, lock);
                     }
-                }),
-                access,
-            }
+                }
+                relation
+            })
+        };
+        Table {
+            relation,
+            indexes,
+            layout: fit.layout,
+            access,
         }
     }
 
@@ -247,12 +265,14 @@ impl Table {
         let keep = pg_sys::NoLock as pg_sys::LOCKMODE;
         // SAFETY: opened by `lock`, closed once; the locks stay until the transaction ends.
         unsafe {
-            for index in self.indexes {
-                if !index.is_null() {
-                    pg_sys::index_close(index, keep);
+            raw::guarded(|| {
+                for index in self.indexes {
+                    if !index.is_null() {
+                        raw::index_close(index, keep);
+                    }
                 }
-            }
-            pg_sys::table_close(self.relation, keep);
+                raw::table_close(self.relation, keep);
+            });
         }
     }
 }
@@ -308,9 +328,13 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
             }
         }
         let ours = !which.is_written() || usize::try_from(count) == Ok(named().count());
-        (plain && ours).then_some(Fit {
+        if !plain || !ours {
+            return None;
+        }
+        Some(Fit {
             table: (*relation).rd_id,
             indexes,
+            layout: layout::of((*relation).rd_att)?,
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::storage::clock::one_snapshot_for_all;
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::table::Table;
+use crate::storage::{raw, session};
 
 /// Block (high and low half) and offset of a row version.
 pub type Place = (u16, u16, u16);
@@ -45,34 +46,33 @@ pub(super) fn replace_in_indexes(
     fields: Option<&Fields>,
     in_last: bool,
 ) -> Result<bool> {
+    session::note_lock();
     let mut old = tid_of(place);
     let mut failure = pg_sys::TM_FailureData::default();
     let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
     // SAFETY: `old` was read under a snapshot that is not older than the statement's own active
     // one, which keeps the version from being pruned and its place from being used again. The new
     // row has the table's columns. heap_update waits for a transaction that is changing the row.
-    let result = unsafe {
-        let command = pg_sys::GetCurrentCommandId(true);
-        heap_update(
-            table.relation,
-            &mut old,
-            row,
-            command,
-            &mut failure,
-            &mut mode,
-        )
+    let (result, is_done) = unsafe {
+        raw::guarded(|| {
+            let result = heap_update(table.relation, &mut old, row, &mut failure, &mut mode);
+            // Most rows stay on their page, and no index hears of it.
+            let is_done = result == pg_sys::TM_Result::TM_Ok && is_heap_only(row);
+            if is_done {
+                raw::CommandCounterIncrement();
+            }
+            (result, is_done)
+        })
     };
     match result {
+        pg_sys::TM_Result::TM_Ok if is_done => Ok(true),
         pg_sys::TM_Result::TM_Ok => {
             // SAFETY: heap_update has set t_self; the row's key columns are those of the old one.
             unsafe {
-                if !is_heap_only(row) {
-                    match fields {
-                        Some(fields) => insert_anew(table, row, fields, in_last),
-                        None => insert_anew(table, row, &Fields::of(table, row), in_last),
-                    }
+                match fields {
+                    Some(fields) => insert_anew(table, row, fields, in_last),
+                    None => insert_anew(table, row, &Fields::of(table, row), in_last),
                 }
-                pg_sys::CommandCounterIncrement();
             }
             Ok(true)
         }
@@ -97,55 +97,41 @@ pub(super) fn replace_in_indexes(
 /// heap_update has written the row, with the keys of the one before it; it was formed of the fields.
 unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in_last: bool) {
     let [primary, once, last] = table.indexes;
-    // SAFETY: the caller's guarantee.
-    unsafe {
-        for index in [primary, once] {
-            if !index.is_null() {
-                insert_version(table, index, row, fields, UNIQUE_YES);
-            }
-        }
-        if in_last && !last.is_null() {
-            insert_version(table, last, row, fields, UNIQUE_NO);
-        }
-    }
-}
-
-/// # Safety
-/// As for [`insert_into_index`], and the row's version before this one is in the index with the same keys.
-unsafe fn insert_version(
-    table: &Table,
-    index: pg_sys::Relation,
-    row: pg_sys::HeapTuple,
-    fields: &Fields,
-    check: pg_sys::IndexUniqueCheck::Type,
-) {
+    let last = if in_last { last } else { ptr::null_mut() };
+    let checks = [UNIQUE_YES, UNIQUE_YES, UNIQUE_NO];
     // SAFETY: the caller's guarantee; the info is that of the index.
     unsafe {
-        let info = pg_sys::BuildIndexInfo(index);
-        insert_with(table, index, info, row, fields, check, true);
+        raw::guarded(|| {
+            for (index, check) in [primary, once, last].into_iter().zip(checks) {
+                if !index.is_null() {
+                    let info = raw::BuildIndexInfo(index);
+                    insert_with(table, index, info, row, fields, check, true);
+                }
+            }
+            raw::CommandCounterIncrement();
+        });
     }
 }
 
-/// `heap_update` over the versions of PostgreSQL.
+/// `heap_update` over the versions of PostgreSQL, as a part of the running command.
 ///
 /// # Safety
-/// As for `heap_update`.
+/// As for `heap_update`; behind a jump point.
 unsafe fn heap_update(
     relation: pg_sys::Relation,
     old: &mut pg_sys::ItemPointerData,
     row: pg_sys::HeapTuple,
-    command: pg_sys::CommandId,
     failure: &mut pg_sys::TM_FailureData,
     mode: &mut pg_sys::LockTupleMode::Type,
 ) -> pg_sys::TM_Result::Type {
     #[cfg(feature = "pg15")]
     // SAFETY: the caller's guarantee.
     unsafe {
-        pg_sys::heap_update(
+        raw::heap_update(
             relation,
             old,
             row,
-            command,
+            raw::GetCurrentCommandId(true),
             ptr::null_mut(),
             true,
             failure,
@@ -156,11 +142,11 @@ unsafe fn heap_update(
     // SAFETY: the caller's guarantee. Which indexes need an entry is read off the row.
     unsafe {
         let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
-        pg_sys::heap_update(
+        raw::heap_update(
             relation,
             old,
             row,
-            command,
+            raw::GetCurrentCommandId(true),
             ptr::null_mut(),
             true,
             failure,
@@ -188,7 +174,7 @@ pub(super) const UNIQUE_PARTIAL: pg_sys::IndexUniqueCheck::Type =
 ///
 /// # Safety
 /// The row stands in the table and was formed of the fields; the index is one of the table's without
-/// expressions or predicate.
+/// expressions or predicate. Behind a jump point.
 pub(super) unsafe fn insert_into_index(
     table: &Table,
     index: pg_sys::Relation,
@@ -198,10 +184,13 @@ pub(super) unsafe fn insert_into_index(
 ) -> bool {
     // SAFETY: the caller's guarantee; the info is that of the index.
     unsafe {
-        let info = pg_sys::BuildIndexInfo(index);
+        let info = raw::BuildIndexInfo(index);
         insert_with(table, index, info, row, fields, check, false)
     }
 }
+
+/// Columns that an index has at most.
+const KEY_COLUMNS: usize = pg_sys::INDEX_MAX_KEYS as usize;
 
 /// As [`insert_into_index`], with what is known of the index from row to row; `unchanged` says that the
 /// row's version before this one has the same keys.
@@ -220,13 +209,14 @@ pub(super) unsafe fn insert_with(
     // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
     // room for every key column.
     unsafe {
-        let mut values = [pg_sys::Datum::null(); 32];
-        let mut nulls = [false; 32];
+        let mut values = [pg_sys::Datum::null(); KEY_COLUMNS];
+        let mut nulls = [false; KEY_COLUMNS];
+        let columns = &(*info).ii_IndexAttrNumbers;
         let count = usize::try_from((*info).ii_NumIndexAttrs).unwrap_or(0);
-        for key in 0..count {
-            (values[key], nulls[key]) = fields.at((*info).ii_IndexAttrNumbers[key]);
+        for ((value, null), column) in values.iter_mut().zip(&mut nulls).zip(columns).take(count) {
+            (*value, *null) = fields.key(*column);
         }
-        pg_sys::index_insert(
+        raw::index_insert(
             index,
             values.as_mut_ptr(),
             nulls.as_mut_ptr(),
