@@ -117,7 +117,9 @@ fn read_bytes<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 
 /// The compact form. Quantities and amounts are not negative.
 pub fn encode(lines: &[Line]) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    // Most lines take less.
+    let mut out = Vec::with_capacity(1 + 32 * lines.len());
+    out.push(VERSION);
     for line in lines {
         match METERS.iter().position(|meter| *meter == line.meter) {
             Some(index) => push_varint(&mut out, index as u128 + 1),

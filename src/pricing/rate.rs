@@ -111,8 +111,8 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
         };
         match price {
             Some(price) => {
-                price_provider = price_provider.or(price.provider.clone());
-                service = service.or(price.service.clone());
+                price_provider = price_provider.or_else(|| price.provider.clone());
+                service = service.or_else(|| price.service.clone());
                 if quantity.is_zero() {
                     continue;
                 }

@@ -105,8 +105,10 @@ fn push_counted(out: &mut String, count: usize, what: char) {
 }
 
 /// Tokens of a `jsonb`, fetched some at a time: most usages are read whole behind one jump point.
-struct Tokens {
+pub(super) struct Tokens {
     iterator: *mut pg_sys::JsonbIterator,
+    /// Whether containers within are given as a whole.
+    skip_nested: bool,
     fetched: [(Token::Type, pg_sys::JsonbValue); TOKENS],
     next: usize,
 }
@@ -114,22 +116,21 @@ struct Tokens {
 /// As many as an object of six keys has.
 const TOKENS: usize = 14;
 
-impl Default for Tokens {
-    fn default() -> Tokens {
+impl Tokens {
+    pub(super) fn new(skip_nested: bool) -> Tokens {
         Tokens {
             iterator: ptr::null_mut(),
+            skip_nested,
             fetched: [(Token::WJB_DONE, pg_sys::JsonbValue::default()); TOKENS],
             next: TOKENS,
         }
     }
-}
 
-impl Tokens {
     /// The size of the value, of which the first tokens are there if it is not too large.
     ///
     /// # Safety
     /// The datum is a jsonb.
-    unsafe fn begin(&mut self, datum: pg_sys::Datum, max_bytes: usize) -> usize {
+    pub(super) unsafe fn begin(&mut self, datum: pg_sys::Datum, max_bytes: usize) -> usize {
         // SAFETY: a jsonb datum points to a varlena, whose raw size is asked before detoasting. That gives a
         // varlena with a full length word that holds a valid Jsonb, alive as long as the current memory context.
         unsafe {
@@ -151,7 +152,7 @@ impl Tokens {
         self.next = 0;
         for (token, value) in &mut self.fetched {
             // SAFETY: the iterator came from JsonbIteratorInit.
-            *token = unsafe { raw::JsonbIteratorNext(&mut self.iterator, value, false) };
+            *token = unsafe { raw::JsonbIteratorNext(&mut self.iterator, value, self.skip_nested) };
             if *token == Token::WJB_DONE {
                 break;
             }
@@ -162,7 +163,7 @@ impl Tokens {
     ///
     /// # Safety
     /// Begun, and not called again after `WJB_DONE`.
-    unsafe fn next(&mut self) -> (Token::Type, pg_sys::JsonbValue) {
+    pub(super) unsafe fn next(&mut self) -> (Token::Type, pg_sys::JsonbValue) {
         if self.next == TOKENS {
             // SAFETY: the last token that was fetched is not the end.
             unsafe { raw::guarded(|| self.fetch()) };
@@ -192,7 +193,7 @@ impl Jsonb {
     }
 
     fn walk(self, argument: &str, max_bytes: usize, checked: bool) -> Result<Json> {
-        let mut tokens = Tokens::default();
+        let mut tokens = Tokens::new(false);
         // SAFETY: the datum is a jsonb.
         let size = unsafe { tokens.begin(self.0, max_bytes) };
         if size > max_bytes {

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::JsonbIteratorToken as Token;
 use pgrx::pg_sys::jbvType;
 
-use crate::storage::jsonb::{Json, Jsonb, scalar, string};
+use crate::storage::jsonb::{Json, Jsonb, Tokens, scalar, string};
 
 /// An element of an array or a member of an object.
 #[derive(Clone, Debug)]
@@ -38,17 +38,14 @@ fn walk<E>(
     begin: Token::Type,
     mut each: impl FnMut(&str, Part) -> Result<(), E>,
 ) -> Result<bool, E> {
-    // SAFETY: detoasting gives a varlena that holds a valid Jsonb, alive as long as the current
-    // memory context; the iterator is used until WJB_DONE.
-    let mut iterator = unsafe {
-        let jsonb = pg_sys::pg_detoast_datum(jsonb.0.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
-        pg_sys::JsonbIteratorInit(&raw mut (*jsonb).root)
-    };
+    // Containers within are given as a whole.
+    let mut tokens = Tokens::new(true);
+    // SAFETY: the datum is a jsonb, whose tokens live as long as the current memory context.
+    unsafe { tokens.begin(jsonb.0, usize::MAX) };
     let mut key = "".into();
     loop {
-        let mut value = pg_sys::JsonbValue::default();
-        // SAFETY: see above. Containers within are skipped and given as a whole.
-        let token = unsafe { pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true) };
+        // SAFETY: begun above, and used until WJB_DONE.
+        let (token, mut value) = unsafe { tokens.next() };
         match token {
             Token::WJB_BEGIN_ARRAY | Token::WJB_BEGIN_OBJECT => {
                 // SAFETY: WJB_BEGIN_ARRAY fills the array member.
