@@ -85,6 +85,10 @@ impl Statement {
             nulls.push(if datum.is_some() { b' ' } else { b'n' }.cast_signed());
             datums.push(datum.unwrap_or(pg_sys::Datum::null()));
         }
+        if locks(self.sql) {
+            // Before, so that what a trigger of it calls knows.
+            session::note_lock();
+        }
         let _indexes = ByIndex::begin();
         // SAFETY: as many datums and null flags as the plan has parameters, of its types; they
         // outlive the call. SPI is connected.
@@ -97,9 +101,6 @@ impl Statement {
                 self.sql
             )));
         }
-        if code != pg_sys::SPI_OK_SELECT as i32 || self.sql.contains("FOR NO KEY UPDATE") {
-            session::note_lock();
-        }
         // SAFETY: SPI_execute_plan has just set both globals.
         let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
         Ok(Rows {
@@ -108,6 +109,19 @@ impl Statement {
             single_thread: PhantomData,
         })
     }
+}
+
+/// Whether a statement locks rows.
+fn locks(sql: &str) -> bool {
+    [
+        "INSERT INTO ",
+        "UPDATE wallet.",
+        "DELETE FROM ",
+        "FOR NO KEY UPDATE",
+        "FOR UPDATE",
+    ]
+    .iter()
+    .any(|words| sql.contains(words))
 }
 
 /// Has statements planned without sequential scans for as long as it lives. A plan that was made while

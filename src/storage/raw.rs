@@ -100,16 +100,17 @@ as_they_are! {
         first: bool,
     ) -> bool;
 
-    fn heap_deform_tuple(
-        tuple: pg_sys::HeapTuple,
-        columns: pg_sys::TupleDesc,
-        values: *mut pg_sys::Datum,
-        nulls: *mut bool,
-    );
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
     fn heap_form_tuple(
         columns: pg_sys::TupleDesc,
         values: *mut pg_sys::Datum,
         nulls: *mut bool,
+    ) -> pg_sys::HeapTuple;
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    fn heap_form_tuple(
+        columns: pg_sys::TupleDesc,
+        values: *const pg_sys::Datum,
+        nulls: *const bool,
     ) -> pg_sys::HeapTuple;
     fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     fn CommandCounterIncrement();

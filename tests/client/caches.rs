@@ -128,3 +128,35 @@ fn a_warm_backend_hears_of_indexes_made_anew() {
         cost(&mut two);
     }
 }
+
+#[test]
+fn a_page_that_was_cut_off_is_not_looked_for() {
+    let (database, mut one, mut two) = set_up();
+    let pages = |client: &mut Client| -> i64 {
+        let sql =
+            "SELECT pg_relation_size('wallet.allowances') / current_setting('block_size')::bigint";
+        client.query_one(sql, &[]).unwrap().get(0)
+    };
+    one.batch_execute(
+        "SELECT count(wallet.create_wallet('w' || n)), count(wallet.fund('w' || n, 10))
+           FROM generate_series(1, 300) n",
+    )
+    .unwrap();
+    let before = pages(&mut one);
+    // The first finds the row by the index, the second where it stood.
+    for _ in 0..2 {
+        charge(&mut two, "w300", dec("1")).unwrap();
+    }
+    one.batch_execute(
+        "SET session_replication_role = replica;
+         CREATE TEMP TABLE kept AS SELECT * FROM wallet.allowances WHERE wallet_id = 'w300';
+         DELETE FROM wallet.allowances WHERE wallet_id ~ '^w'",
+    )
+    .unwrap();
+    one.batch_execute("VACUUM wallet.allowances").unwrap();
+    assert!(pages(&mut one) < before, "VACUUM has cut pages off");
+    one.batch_execute("INSERT INTO wallet.allowances SELECT * FROM kept")
+        .unwrap();
+    charge(&mut two, "w300", dec("1")).unwrap();
+    drop(database);
+}

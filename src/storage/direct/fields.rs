@@ -12,7 +12,6 @@ use crate::storage::direct::table::Table;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Encoded, Number, amount_at};
 use crate::storage::plan::{amounts_of, times_of, uuids_of};
-use crate::storage::raw;
 use crate::storage::varlena::{length_word, plain};
 
 /// As many columns as the widest of the hot tables has.
@@ -97,12 +96,12 @@ impl Fields {
         let (values, nulls) = (&mut fields.values, &mut fields.nulls);
         let layout = &table.layout[..columns.min(table.layout.len())];
         // SAFETY: the tuple is the table's; a table that is fit for this way has no more columns than there are
-        // slots. Taking apart what stands in a page raises no error.
+        // slots.
         unsafe {
             if layout::take_apart(layout, tuple, values, nulls).is_none() {
                 let description = (*table.relation).rd_att;
                 let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
-                raw::heap_deform_tuple(tuple, description, values, nulls);
+                pg_sys::heap_deform_tuple(tuple, description, values, nulls);
             }
         }
         fields

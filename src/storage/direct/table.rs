@@ -245,9 +245,9 @@ impl Table {
         let relation = unsafe {
             raw::guarded(|| {
                 let relation = raw::table_open(fit.table, lock);
-                for (open, index) in indexes.iter_mut().zip(fit.indexes) {
-                    if index != pg_sys::InvalidOid {
-                        *open = raw::index_open(index, lock);
+                for (open, index) in indexes.iter_mut().zip(&fit.indexes) {
+                    if *index != pg_sys::InvalidOid {
+                        *open = raw::index_open(*index, lock);
                     }
                 }
                 relation
@@ -266,9 +266,9 @@ impl Table {
         // SAFETY: opened by `lock`, closed once; the locks stay until the transaction ends.
         unsafe {
             raw::guarded(|| {
-                for index in self.indexes {
+                for index in &self.indexes {
                     if !index.is_null() {
-                        raw::index_close(index, keep);
+                        raw::index_close(*index, keep);
                     }
                 }
                 raw::table_close(self.relation, keep);

@@ -98,14 +98,14 @@ pub(super) fn replace_in_indexes(
 unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in_last: bool) {
     let [primary, once, last] = table.indexes;
     let last = if in_last { last } else { ptr::null_mut() };
-    let checks = [UNIQUE_YES, UNIQUE_YES, UNIQUE_NO];
+    let indexes = [(primary, UNIQUE_YES), (once, UNIQUE_YES), (last, UNIQUE_NO)];
     // SAFETY: the caller's guarantee; the info is that of the index.
     unsafe {
         raw::guarded(|| {
-            for (index, check) in [primary, once, last].into_iter().zip(checks) {
+            for (index, check) in &indexes {
                 if !index.is_null() {
-                    let info = raw::BuildIndexInfo(index);
-                    insert_with(table, index, info, row, fields, check, true);
+                    let info = raw::BuildIndexInfo(*index);
+                    insert_with(table, *index, info, row, fields, *check, true);
                 }
             }
             raw::CommandCounterIncrement();
