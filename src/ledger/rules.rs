@@ -185,10 +185,7 @@ thread_local! {
 
 /// The rules as this backend knows them; their epoch must be compared with a lane's.
 pub fn known(wallet: &str) -> Result<Rc<Rules>> {
-    match cached(wallet) {
-        Some(rules) => Ok(rules),
-        None => read(wallet),
-    }
+    known_with_lane(wallet).map(|(rules, _)| rules)
 }
 
 /// The same, with the wallet's single lane where it had to be read for them.
