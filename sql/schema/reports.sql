@@ -288,10 +288,11 @@ BEGIN
         days_left := NULL;
         RETURN;
     END IF;
-    runs_out_at := statement_timestamp() + days_left * interval '1 day';
-    earliest := statement_timestamp() + least(days_left, there / (daily_burn + 1.28 * spread)) * interval '1 day';
+    -- In hours: how long a day is in the session's time zone, where a clock is put forward, says nothing here.
+    runs_out_at := statement_timestamp() + days_left * interval '24 hours';
+    earliest := statement_timestamp() + least(days_left, there / (daily_burn + 1.28 * spread)) * interval '24 hours';
     IF daily_burn > 1.28 * spread THEN
-        latest := statement_timestamp() + greatest(days_left, least(there / (daily_burn - 1.28 * spread), 36500)) * interval '1 day';
+        latest := statement_timestamp() + greatest(days_left, least(there / (daily_burn - 1.28 * spread), 36500)) * interval '24 hours';
     END IF;
 END
 $$;
