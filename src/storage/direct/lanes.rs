@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::roots::{self, LaneRoot};
+use crate::storage::direct::roots::{self, LaneRoot, Prune};
 use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::write::{place_of, replace};
@@ -79,7 +79,7 @@ fn with_row<T>(
     let digest = roots::digest(wallet, allowance, Some(lane));
     let mut found = None;
     if let Some(root) = roots::recall(digest) {
-        let is_it = roots::at(table, [root].into_iter(), |tuple| {
+        let is_it = roots::at(table, [root].into_iter(), Prune::Yes, |tuple| {
             let mut fields = Fields::of(table, tuple);
             let is_it = fields.int2(LANE) == lane
                 && fields.uuid(ID) == allowance
@@ -135,16 +135,21 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     if let Some(known) = roots::recall_balance(digest) {
         let mut units = 0;
         let mut expected = known.iter();
-        let are_all = roots::at(table, known.iter().map(|lane| lane.root), |tuple| {
-            let fields = first(tuple);
-            units += others(&fields)?;
-            Ok(expected.next().is_some_and(|known| {
-                fields.int2(LANE) == known.lane
-                    && fields.int8(EPOCH) == known.epoch
-                    && fields.uuid(ID) == BALANCE
-                    && fields.is_text(WALLET, wallet)
-            }))
-        })?;
+        let are_all = roots::at(
+            table,
+            known.iter().map(|lane| lane.root),
+            Prune::No,
+            |tuple| {
+                let fields = first(tuple);
+                units += others(&fields)?;
+                Ok(expected.next().is_some_and(|known| {
+                    fields.int2(LANE) == known.lane
+                        && fields.int8(EPOCH) == known.epoch
+                        && fields.uuid(ID) == BALANCE
+                        && fields.is_text(WALLET, wallet)
+                }))
+            },
+        )?;
         if are_all {
             return Ok(units);
         }

@@ -10,7 +10,7 @@
 //! Under SERIALIZABLE the index is asked always: its pages are part of what the transaction is
 //! said to have read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher;
 use std::ptr;
 use std::rc::Rc;
@@ -63,12 +63,19 @@ pub(super) struct LaneRoot {
 /// All lanes of a balance, and as of which generation.
 type Lanes = (u64, Rc<[LaneRoot]>);
 
+/// Pages whose buffer a backend remembers, by their number. A balance of many lanes has a page for each, and
+/// every charge looks at all of them.
+const RECENT: usize = 64;
+
 thread_local! {
     static HASHER: RandomState = RandomState::default();
     /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
     static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
     /// Balances by a digest of the wallet.
     static BALANCES: RefCell<HashMap<u64, Lanes>> = RefCell::default();
+    /// In which buffer a page was found last.
+    static BUFFERS: [Cell<(pg_sys::BlockNumber, pg_sys::Buffer)>; RECENT] =
+        const { [const { Cell::new((pg_sys::InvalidBlockNumber, 0)) }; RECENT] };
 }
 
 /// The keys of a row, digested.
@@ -128,11 +135,21 @@ pub(super) fn remember_balance(digest: u64, mut lanes: Vec<LaneRoot>) {
     });
 }
 
+/// Whether pages are pruned where they need it, as by an index scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prune {
+    /// Yes: a row there is going to be changed.
+    Yes,
+    /// That is left to those who change the rows.
+    No,
+}
+
 /// Calls `each` with the visible version behind each root until it says no; false then, and when there
 /// is none behind one of them. The roots of a page stand together.
 pub(super) fn at(
     table: &Table,
     roots: impl Iterator<Item = Root>,
+    prune: Prune,
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
     let roots: Vec<Root> = roots.collect();
@@ -140,7 +157,7 @@ pub(super) fn at(
     for page in roots.chunk_by(|a, b| a.block == b.block) {
         // SAFETY: the snapshot is used at once, while nobody takes another one; the statement's own, which is
         // active and not newer, keeps what it shows.
-        match unsafe { at_page(table, &mut snapshot, page, &mut each) } {
+        match unsafe { at_page(table, &mut snapshot, page, prune, &mut each) } {
             Ok(true) => {}
             other => return other,
         }
@@ -156,6 +173,7 @@ unsafe fn at_page(
     table: &Table,
     snapshot: &mut pg_sys::Snapshot,
     roots: &[Root],
+    prune: Prune,
     each: &mut impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
     let Some(Root { block, .. }) = roots.first() else {
@@ -176,8 +194,10 @@ unsafe fn at_page(
             if snapshot.is_null() {
                 *snapshot = raw::GetTransactionSnapshot();
             }
-            let buffer = raw::ReadBuffer(table.relation, *block);
-            raw::heap_page_prune_opt(table.relation, buffer);
+            let buffer = read(table, *block);
+            if prune == Prune::Yes {
+                raw::heap_page_prune_opt(table.relation, buffer);
+            }
             raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
             let all_found = roots.iter().zip(&mut tuples).all(|(root, tuple)| {
                 let (high, low) = ((root.block >> 16) as u16, (root.block & 0xffff) as u16);
@@ -207,4 +227,26 @@ unsafe fn at_page(
         pg_sys::ReleaseBuffer(buffer);
         result
     }
+}
+
+/// Pins a page that the table has. Where it is still in the buffer in which it was last, that takes no look into
+/// the table of buffers that all backends share.
+///
+/// # Safety
+/// The page exists; behind a jump point.
+unsafe fn read(table: &Table, block: pg_sys::BlockNumber) -> pg_sys::Buffer {
+    BUFFERS.with(|buffers| {
+        let recent = &buffers[block as usize % RECENT];
+        let (known, buffer) = recent.get();
+        // SAFETY: the caller's guarantee. A buffer that has got another page, also one of the same number of
+        // another relation or fork, is refused.
+        unsafe {
+            if known == block && raw::is_in_buffer(table.relation, block, buffer) {
+                return buffer;
+            }
+            let buffer = raw::ReadBuffer(table.relation, block);
+            recent.set((block, buffer));
+            buffer
+        }
+    })
 }
