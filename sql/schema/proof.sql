@@ -172,8 +172,11 @@ AS $$
                                       FROM wallet.reservations r WHERE r.wallet_id = w.wallet_id AND r.status = 'open') h
          UNION ALL
         SELECT 5, 'limits',
-               (SELECT format('%s limit of %s %s has %s used, the ledger %s', x.period, x.scope, x.subject, x.spent, x.booked)
-                  FROM windows x WHERE x.spent <> x.booked LIMIT 1),
+               coalesce(
+                   (SELECT format('%s limit of %s %s has %s used, the ledger %s', x.period, x.scope, x.subject, x.spent, x.booked)
+                      FROM windows x WHERE x.spent <> x.booked LIMIT 1),
+                   (SELECT 'the limits that charges know are not those of the table'
+                      FROM w WHERE w.known_limits <> ARRAY(SELECT l FROM wallet.limits l WHERE l.wallet_id = w.wallet_id ORDER BY l.limit_id))),
                (SELECT format('%s windows recounted', count(*)) FROM windows)
          UNION ALL
         SELECT 6, 'refunds',

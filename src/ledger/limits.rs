@@ -113,6 +113,25 @@ statement!(
     "SELECT time_zone FROM wallet.wallets WHERE wallet_id = $1"
 );
 
+statement!(
+    /// They are kept beside the wallet as long as they are few: all are written at each change of one.
+    NOTE_KNOWN,
+    [TEXTOID],
+    "UPDATE wallet.wallets
+        SET known_limits = (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(l ORDER BY l.limit_id), '{}') END
+                              FROM wallet.limits l WHERE l.wallet_id = $1)
+      WHERE wallet_id = $1"
+);
+
+/// Changes limits of a wallet while no charge is under way. The wallet's row is locked before.
+fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
+    change(wallet, |now| {
+        let changed = work(now)?;
+        NOTE_KNOWN.run(&[Value::Text(wallet)])?;
+        Ok(changed)
+    })
+}
+
 /// What `set_limit` was asked for.
 pub struct NewLimit<'a> {
     /// The wallet.
@@ -149,7 +168,7 @@ pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
     if let Some(answer) = call.answered()? {
         return answer.id();
     }
-    let id = change(new.wallet, |now| write(new, now))?;
+    let id = change_limits(new.wallet, |now| write(new, now))?;
     call.remember_text("limit_id", &uuid_text(id))?;
     Ok(id)
 }
@@ -278,7 +297,7 @@ pub fn raise(raise: &Raise<'_>, call: Once<'_>) -> Result<Amount> {
             _ => Err(lost()),
         };
     }
-    let max = change(wallet, |now| {
+    let max = change_limits(wallet, |now| {
         let mut row = find(wallet, raise.limit_id)?;
         let overflow = crate::storage::numeric::overflow;
         let (raised_by, raised_until): (Vec<Amount>, Vec<Timestamp>) = row
@@ -317,7 +336,7 @@ pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: Once<'_>) -> Result<()
     if call.answered()?.is_some() {
         return Ok(());
     }
-    change(wallet, |_| {
+    change_limits(wallet, |_| {
         let row = find(wallet, limit_id)?;
         let values = [Value::Text(wallet), Value::Uuid(row.id)];
         DROP.run(&values)?;

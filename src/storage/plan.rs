@@ -478,16 +478,63 @@ pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<
     if unsafe { is_empty(datum) } {
         return Ok(Vec::new());
     }
+    // SAFETY: the caller's guarantee: numerics are of variable length and aligned like that.
+    let elements = unsafe { elements_of(datum, pg_sys::TYPALIGN_INT) };
+    let amount = |(datum, is_null): (&pg_sys::Datum, &bool)| {
+        // SAFETY: an element of the array.
+        let number = unsafe { Number::from_datum(*datum, *is_null) };
+        number
+            .and_then(|number| number.to_amount().ok())
+            .ok_or_else(|| Error::internal("an element of a numeric[] is no amount"))
+    };
+    elements.map(amount).collect()
+}
+
+/// The elements of an array of rows; nothing where one of them is NULL.
+///
+/// # Safety
+/// The datum is an array of a composite type.
+pub(in crate::storage) unsafe fn rows_of(
+    datum: pg_sys::Datum,
+) -> Option<Vec<pg_sys::HeapTupleData>> {
+    // SAFETY: the caller's guarantee.
+    if unsafe { is_empty(datum) } {
+        return Some(Vec::new());
+    }
+    // SAFETY: the caller's guarantee: so is every composite type.
+    let elements = unsafe { elements_of(datum, pg_sys::TYPALIGN_DOUBLE) };
+    let row = |(datum, is_null): (&pg_sys::Datum, &bool)| {
+        if *is_null {
+            return None;
+        }
+        Some(pg_sys::HeapTupleData {
+            // SAFETY: an element of the array begins with its length.
+            t_len: unsafe { pgrx::varlena::varsize_any(datum.cast_mut_ptr()) } as u32,
+            t_data: datum.cast_mut_ptr(),
+            ..Default::default()
+        })
+    };
+    elements.map(row).collect()
+}
+
+/// The elements of an array, and whether each is NULL; they live as long as the array or the current memory context.
+///
+/// # Safety
+/// The datum is an array of a type of variable length with that alignment.
+unsafe fn elements_of<'a>(
+    datum: pg_sys::Datum,
+    alignment: u8,
+) -> impl Iterator<Item = (&'a pg_sys::Datum, &'a bool)> {
     let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
-    // SAFETY: the caller's guarantee: the type and its length, storage and alignment are those of numeric. The
-    // two arrays have `count` elements, and live as long as the current memory context.
+    // SAFETY: the caller's guarantee. The two arrays have `count` elements.
     let (elements, nulls) = unsafe {
+        let array: *mut pg_sys::ArrayType = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
         pg_sys::deconstruct_array(
-            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
-            pg_sys::NUMERICOID,
+            array,
+            (*array).elemtype,
             -1,
             false,
-            pg_sys::TYPALIGN_INT as std::ffi::c_char,
+            alignment as std::ffi::c_char,
             &mut elements,
             &mut nulls,
             &mut count,
@@ -498,14 +545,7 @@ pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<
             std::slice::from_raw_parts::<bool>(nulls, count),
         )
     };
-    let amount = |(datum, is_null): (&pg_sys::Datum, &bool)| {
-        // SAFETY: an element of the array.
-        let number = unsafe { Number::from_datum(*datum, *is_null) };
-        number
-            .and_then(|number| number.to_amount().ok())
-            .ok_or_else(|| Error::internal("an element of a numeric[] is no amount"))
-    };
-    elements.iter().zip(nulls).map(amount).collect()
+    elements.iter().zip(nulls)
 }
 
 /// The elements of a `timestamptz[]`.

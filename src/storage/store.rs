@@ -69,13 +69,15 @@ pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
 
 /// What a charge must know of a wallet, or nothing when there is none of that name.
 pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
-    let tables =
-        [Which::Wallets, Which::Allowances, Which::Limits].map(|which| direct(which, Access::Read));
-    match tables {
-        [Some(wallets), Some(allowances), Some(limits)] => {
-            rules::read_rules(&wallets, &allowances, &limits, wallet)
-        }
-        _ => spi::read_rules(wallet),
+    let tables = [Which::Wallets, Which::Allowances].map(|which| direct(which, Access::Read));
+    let answer = match tables {
+        [Some(wallets), Some(allowances)] => rules::read_rules(&wallets, &allowances, wallet)?,
+        _ => rules::Answer::Elsewhere,
+    };
+    match answer {
+        rules::Answer::Rules(rows) => Ok(Some(rows)),
+        rules::Answer::None => Ok(None),
+        rules::Answer::Elsewhere => spi::read_rules(wallet),
     }
 }
 

@@ -83,5 +83,5 @@ SELECT 'w' || n, 'c', -0.007, 100000, gen_random_uuid()::text, 'u' || u, 'openai
        '{"model":"gpt-4o","input_tokens":1000,"output_tokens":450}'
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
 -- Both sides begin with packed tables: ours has grown row by row above, the other was filled at once.
-VACUUM (FULL) wallet.allowances, hand.balances, hand.limits;
+VACUUM (FULL) wallet.wallets, wallet.allowances, hand.balances, hand.limits;
 VACUUM ANALYZE;

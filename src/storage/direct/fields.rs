@@ -7,11 +7,11 @@ use rust_decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
-use crate::storage::direct::layout;
+use crate::storage::direct::layout::{self, Layout};
 use crate::storage::direct::table::Table;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Encoded, Number, amount_at};
-use crate::storage::plan::{amounts_of, times_of, uuids_of};
+use crate::storage::plan::{amounts_of, rows_of, times_of, uuids_of};
 use crate::storage::varlena::{length_word, plain};
 
 /// As many columns as the widest of the hot tables has.
@@ -238,6 +238,25 @@ impl Fields {
             // SAFETY: the column is a timestamptz[].
             (datum, false) => unsafe { times_of(datum) },
         }
+    }
+
+    /// An array of rows of a table with that layout, each taken apart; nothing where it is NULL, or a row
+    /// is not as the layout says.
+    pub(super) fn rows(&self, column: i16, layout: Layout) -> Option<Vec<Fields>> {
+        let (datum, is_null) = self.at(column);
+        if is_null {
+            return None;
+        }
+        // SAFETY: the column is an array of rows.
+        let mut rows = unsafe { rows_of(datum) }?;
+        let take_apart = |row: &mut pg_sys::HeapTupleData| {
+            let mut fields = Fields::empty();
+            // SAFETY: a row as it stands in the array, which lives as long as the row that it is in or the
+            // current memory context.
+            unsafe { layout::take_apart(layout, row, &mut fields.values, &mut fields.nulls) }?;
+            Some(fields)
+        };
+        rows.iter_mut().map(take_apart).collect()
     }
 
     /// A `text`, or NULL.

@@ -7,7 +7,7 @@ use crate::storage::direct::fields::Fields;
 use crate::storage::direct::lanes::lane_of;
 use crate::storage::direct::roots;
 use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
-use crate::storage::direct::table::Table;
+use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::rows::{BALANCE, LimitRow, RuleRows, WalletRow};
 
 /// Columns of `wallet.wallets`, by position.
@@ -25,6 +25,7 @@ mod wallets {
     pub const GUARDED: i16 = 20;
     pub const SCOPED: i16 = 21;
     pub const ARCHIVED: i16 = 22;
+    pub const KNOWN_LIMITS: i16 = 23;
 }
 
 /// Columns of `wallet.limits`, by position.
@@ -44,16 +45,24 @@ mod limits {
     pub const RAISED_UNTIL: i16 = 15;
 }
 
-/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together.
-pub fn read_rules(
-    wallets: &Table,
-    allowances: &Table,
-    limits: &Table,
-    wallet: &str,
-) -> Result<Option<RuleRows>> {
+/// What was found of a wallet.
+// A box would cost every first charge an allocation.
+#[allow(clippy::large_enum_variant)]
+pub enum Answer {
+    /// Its rules.
+    Rules(RuleRows),
+    /// There is none of that name.
+    None,
+    /// This way is not right for one of the tables.
+    Elsewhere,
+}
+
+/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together. Its limits stand
+/// beside the wallet, or in the table.
+pub fn read_rules(wallets: &Table, allowances: &Table, wallet: &str) -> Result<Answer> {
     // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
     let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
-    let rules = read_rules_under(snapshot, wallets, allowances, limits, wallet);
+    let rules = read_rules_under(snapshot, wallets, allowances, wallet);
     // SAFETY: registered above.
     unsafe { pg_sys::UnregisterSnapshot(snapshot) };
     rules
@@ -63,10 +72,10 @@ fn read_rules_under(
     snapshot: pg_sys::Snapshot,
     wallets: &Table,
     allowances: &Table,
-    limits: &Table,
     wallet: &str,
-) -> Result<Option<RuleRows>> {
-    let mut found = None;
+) -> Result<Answer> {
+    let layout = Table::layout_of(Which::Limits);
+    let (mut found, mut known) = (None, None);
     scan(
         wallets,
         wallets.indexes[0],
@@ -89,11 +98,15 @@ fn read_rules_under(
                 scoped: fields.bool(wallets::SCOPED),
                 archived: fields.bool(wallets::ARCHIVED),
             });
+            if let Some(rows) = layout.and_then(|layout| fields.rows(wallets::KNOWN_LIMITS, layout))
+            {
+                known = Some(rows.iter().map(limit_row).collect::<Result<Vec<_>>>()?);
+            }
             Ok(false)
         },
     )?;
     let Some(row) = found else {
-        return Ok(None);
+        return Ok(Answer::None);
     };
     let (first, single) = (row.first_lane(), row.lanes == 1);
     let keys = [text_key(wallet), uuid_key(BALANCE), int2_key(first)];
@@ -118,38 +131,49 @@ fn read_rules_under(
         },
     )?;
     let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
-    let mut rows = Vec::new();
-    scan(
-        limits,
-        limits.indexes[0],
-        snapshot,
-        &[text_key(wallet)],
-        |tuple, _| {
-            let fields = Fields::of(limits, tuple);
-            rows.push(LimitRow {
-                id: fields.uuid(limits::ID),
-                scope: fields.needed_text(limits::SCOPE)?,
-                subject: fields.needed_text(limits::SUBJECT)?,
-                period: fields.needed_text(limits::PERIOD)?,
-                max: fields.amount(limits::MAX)?,
-                time_zone: fields.needed_text(limits::TIME_ZONE)?,
-                anchor: fields.opt_int2(limits::ANCHOR),
-                metric: fields.needed_text(limits::METRIC)?,
-                is_hard: fields.needed_text(limits::MODE)? == "hard",
-                warn_at: fields.amounts(limits::WARN_AT)?,
-                paused: fields.bool(limits::PAUSED),
-                raised_by: fields.amounts(limits::RAISED_BY)?,
-                raised_until: fields.times(limits::RAISED_UNTIL),
-            });
-            Ok(true)
+    let limits = match known {
+        Some(known) => known,
+        None => match Table::open(Which::Limits, Access::Read) {
+            Some(limits) => read_limits(snapshot, &limits, wallet)?,
+            None => return Ok(Answer::Elsewhere),
         },
-    )?;
-    Ok(Some(RuleRows {
+    };
+    Ok(Answer::Rules(RuleRows {
         wallet: row,
         epoch: lane.epoch,
         attended: lane.attended,
         lane: single.then_some(lane),
         beside,
-        limits: rows,
+        limits,
     }))
+}
+
+/// The wallet's rows of the table.
+fn read_limits(snapshot: pg_sys::Snapshot, limits: &Table, wallet: &str) -> Result<Vec<LimitRow>> {
+    let mut rows = Vec::new();
+    let keys = [text_key(wallet)];
+    scan(limits, limits.indexes[0], snapshot, &keys, |tuple, _| {
+        rows.push(limit_row(&Fields::of(limits, tuple))?);
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+fn limit_row(fields: &Fields) -> Result<LimitRow> {
+    use limits::*;
+    Ok(LimitRow {
+        id: fields.uuid(ID),
+        scope: fields.needed_text(SCOPE)?,
+        subject: fields.needed_text(SUBJECT)?,
+        period: fields.needed_text(PERIOD)?,
+        max: fields.amount(MAX)?,
+        time_zone: fields.needed_text(TIME_ZONE)?,
+        anchor: fields.opt_int2(ANCHOR),
+        metric: fields.needed_text(METRIC)?,
+        is_hard: fields.needed_text(MODE)? == "hard",
+        warn_at: fields.amounts(WARN_AT)?,
+        paused: fields.bool(PAUSED),
+        raised_by: fields.amounts(RAISED_BY)?,
+        raised_until: fields.times(RAISED_UNTIL),
+    })
 }

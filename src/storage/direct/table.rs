@@ -67,7 +67,7 @@ impl Which {
         match self {
             Which::Allowances => 20,
             Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 22,
+            Which::Wallets => 23,
             Which::Limits => 15,
             Which::Prices => 16,
             Which::Markups => 8,
@@ -202,12 +202,14 @@ impl Table {
         table
     }
 
+    /// How rows of a table stand that need not be opened for it, or nothing where this way is not right for it.
+    pub(super) fn layout_of(which: Which) -> Option<Layout> {
+        fit(which).map(|fit| fit.layout)
+    }
+
     fn open_anew(which: Which, access: Access) -> Option<Table> {
         let verdict = || VERDICTS.with(|verdicts| verdicts[which as usize].get());
-        let fit = match verdict() {
-            Some((generation, fit)) if generation == invalidation::tables() => fit,
-            _ => judge(which),
-        }?;
+        let fit = fit(which)?;
         let table = Table::lock(fit, access);
         // Locking takes in invalidations: what was judged may have changed just before.
         match verdict() {
@@ -274,6 +276,14 @@ impl Table {
                 raw::table_close(self.relation, keep);
             });
         }
+    }
+}
+
+/// What was found out about the table, and is still so.
+fn fit(which: Which) -> Option<Fit> {
+    match VERDICTS.with(|verdicts| verdicts[which as usize].get()) {
+        Some((generation, fit)) if generation == invalidation::tables() => fit,
+        _ => judge(which),
     }
 }
 
