@@ -65,6 +65,7 @@ CREATE TABLE wallet.allowances (
     slices         bytea,
     look_at        timestamptz,
     waits          bigint,
+    armed          boolean,
     PRIMARY KEY (wallet_id, allowance_id, lane),
     -- One CHECK: PostgreSQL parses each of them again for every statement. What only the lanes of a balance
     -- have takes no room in the rows of windows, of which there are many more.
@@ -82,6 +83,7 @@ COMMENT ON COLUMN wallet.allowances.attended IS 'Of the balance: the wallet''s c
 COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, of a rolling window; spent is their sum as of the last change.';
 COMMENT ON COLUMN wallet.allowances.look_at IS 'From then on a charge must look at all lanes, because a top-up rule may ask for money.';
 COMMENT ON COLUMN wallet.allowances.waits IS 'Of the balance: how many charges and holds found no free lane and waited for this one, since the wallet''s lanes were set.';
+COMMENT ON COLUMN wallet.allowances.armed IS 'Of the balance: whether every alert threshold was armed when all lanes were looked at last: money that comes back has none to arm.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Of the balance: number of the last entry of the lane.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
 COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold. Of a limit''s window in a lane of its own: the use that a charge may not reach without looking at all.';

@@ -90,6 +90,7 @@ mod tests {
             attended: 0,
             look_at: None,
             waits: 0,
+            armed: false,
             place: None,
         }
     }

@@ -5,9 +5,6 @@
 //! Who holds the wallet's row and every active lane is alone with all lanes: fundings hold the row,
 //! and charges an active lane.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-
 use crate::allowance::cut::{SCOPED, active, new_epoch, recut, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::thresholds::{
@@ -17,7 +14,6 @@ use crate::allowance::topups::{self, Looked};
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock;
 use crate::storage::lock::{self, Attempt};
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::Lane;
@@ -191,41 +187,9 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
         .collect()
 }
 
-thread_local! {
-    /// Wallets whose thresholds were all armed, and as of which version of their rules: what disarms
-    /// one has all lanes and moves the version.
-    static ARMED: RefCell<HashMap<String, i64>> = RefCell::default();
-    /// The last transaction that wrote thresholds: what it reads of them may be rolled back.
-    static WRITTEN: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Wallets that a backend keeps; beyond, it starts anew.
-const MAX_WALLETS: usize = 20_000;
-
-/// True when no threshold waits for money to arm it. A caller that holds an active lane with that version of
-/// the rules, before or after it asks, knows that it stays so.
-pub fn thresholds_are_armed(wallet: &str, credit_limit: Amount, epoch: i64) -> Result<bool> {
-    if ARMED.with_borrow(|armed| armed.get(wallet) == Some(&epoch)) {
-        return Ok(true);
-    }
-    let are_armed = all_armed(&read_thresholds(wallet, credit_limit)?);
-    // Under one snapshot for the whole transaction, what was read may be older than the lane.
-    let lasts = !clock::one_snapshot_for_all() && WRITTEN.get() != clock::transaction();
-    if are_armed && lasts {
-        ARMED.with_borrow_mut(|armed| {
-            if armed.len() >= MAX_WALLETS {
-                armed.clear();
-            }
-            armed.insert(wallet.to_owned(), epoch);
-        });
-    }
-    Ok(are_armed)
-}
-
 /// Writes the thresholds whose state is not what is stored.
 pub fn write_thresholds(wallet: &str, stored: &[Threshold], now: &[Threshold]) -> Result<()> {
     for threshold in now.iter().filter(|threshold| !stored.contains(threshold)) {
-        WRITTEN.set(clock::transaction());
         let at = match threshold.kind {
             Kind::Low | Kind::Topup => threshold.at,
             Kind::Depleted => Amount::ZERO,
@@ -362,15 +326,17 @@ impl<'a> Whole<'a> {
         crossings.extend(looked.notice.map(Crossing::Topup));
         let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
         recut(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
-        // Backends that know the thresholds to be armed must hear when one is not any more.
-        let epoch = match all_armed(&self.stored) && !all_armed(&self.thresholds) {
-            true => new_epoch(),
-            false => cut.epoch,
+        // Backends that know whether all thresholds are armed must hear when that changes.
+        let armed = all_armed(&self.thresholds);
+        let epoch = match self.lanes.iter().all(|lane| lane.armed == armed) {
+            true => cut.epoch,
+            false => new_epoch(),
         };
         for lane in &mut self.lanes {
             lane.epoch = epoch;
             lane.attended = cut.attention;
             lane.look_at = looked.look_at;
+            lane.armed = armed;
         }
         Ok(crossings)
     }

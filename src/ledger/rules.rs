@@ -73,6 +73,8 @@ pub struct Rules {
     pub attention: i64,
     /// The count when all lanes were looked at last.
     pub attended: i64,
+    /// Whether no alert threshold waits for money to arm it.
+    pub armed: bool,
     /// Whether lanes beside a single active one have money or holds.
     pub beside: bool,
     /// When a grant expires next or is granted again; nothing for a wallet of plain fundings.
@@ -282,6 +284,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         epoch: rows.epoch,
         attention,
         attended: rows.attended,
+        armed: rows.armed,
         beside: rows.beside,
         grants_due,
         scoped,

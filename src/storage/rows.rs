@@ -46,6 +46,8 @@ pub struct Lane {
     pub look_at: Option<Timestamp>,
     /// How many calls waited for it because no lane was free.
     pub waits: i64,
+    /// Whether every alert threshold was armed when all lanes were looked at last.
+    pub armed: bool,
     /// Where the row stood when it was read directly.
     pub place: Option<(u16, u16, u16)>,
 }
@@ -134,6 +136,8 @@ pub struct RuleRows {
     pub epoch: i64,
     /// That lane's note of the attention that was paid.
     pub attended: i64,
+    /// That lane's note of the alert thresholds.
+    pub armed: bool,
     /// That lane, where it is the only active one and reading it took no more.
     pub lane: Option<Lane>,
     /// Whether lanes beside a single active one have money or holds: those of a wallet that had several.

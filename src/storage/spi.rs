@@ -18,7 +18,8 @@ use crate::storage::rows::{
 macro_rules! lane_query {
     ($($clause:literal)*) => {
         concat!(
-            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, attended, look_at, waits
+            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, attended, look_at,
+                    waits, coalesce(armed, false)
                FROM wallet.allowances
               WHERE wallet_id = $1
                 AND allowance_id = '00000000-0000-0000-0000-000000000000'",
@@ -54,11 +55,12 @@ statement!(
     WRITE_LANE,
     [
         TEXTOID, INT2OID, INT8OID, NUMERICOID, NUMERICOID, NUMERICOID, NUMERICOID, INT8OID,
-        INT8OID, NUMERICOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, INT8OID
+        INT8OID, NUMERICOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, INT8OID, BOOLOID
     ],
     "UPDATE wallet.allowances
         SET allotted = $4, spent = $5, held = $6, watermark = $7,
-            epoch = $8, seq = $9, booked = $10, hash = $11, attended = $12, look_at = $13, waits = $14, version = version + 1
+            epoch = $8, seq = $9, booked = $10, hash = $11, attended = $12, look_at = $13, waits = $14,
+            armed = $15, version = version + 1
       WHERE wallet_id = $1
         AND allowance_id = '00000000-0000-0000-0000-000000000000'
         AND lane = $2 AND version = $3"
@@ -265,7 +267,8 @@ statement!(
             w.lanes = 1 AND EXISTS (
                 SELECT FROM wallet.allowances o
                  WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
-                   AND o.lane <> l.lane AND o.allotted <> o.spent)
+                   AND o.lane <> l.lane AND o.allotted <> o.spent),
+            coalesce(l.armed, false)
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -320,6 +323,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
         attended: rows.need(0, 8)?,
         lane: None,
         beside: rows.need(0, 28)?,
+        armed: rows.need(0, 29)?,
         limits: (0..limits).map(limit).collect::<Result<_>>()?,
     }))
 }
@@ -449,6 +453,7 @@ fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
         attended: rows.need(row, 10)?,
         look_at: rows.get(row, 11),
         waits: rows.need(row, 12)?,
+        armed: rows.need(row, 13)?,
         place: None,
     })
 }
@@ -506,6 +511,7 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
         Value::Int8(lane.attended),
         Value::OptTime(lane.look_at),
         Value::Int8(lane.waits),
+        Value::Bool(lane.armed),
     ])?;
     Ok(!rows.is_empty())
 }

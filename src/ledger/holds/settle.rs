@@ -2,7 +2,6 @@
 
 use crate::allowance::cut::{active, can_pay};
 use crate::allowance::lanes::{self, changed_underneath, range};
-use crate::allowance::whole::thresholds_are_armed;
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
@@ -156,6 +155,8 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let rules = crate::ledger::rules::known(wallet)?;
     if rules.grants_are_due()
         || rules.needs_attention()
+        // What comes back may have to arm an alert again. The rules are those of the lane, or it is not taken.
+        || !rules.armed
         || rules.scoped
         || !hold.scoped.is_empty()
         || rules.status == Status::Closed
@@ -171,10 +172,6 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     }
     // A limit that has to decide may need a look at all lanes.
     if !window::are_covered(&job.applied, &hold.windows) {
-        return Ok(None);
-    }
-    // What comes back may have to re-arm an alert. This holds if the lane has the same version of the rules.
-    if !thresholds_are_armed(wallet, rules.credit_limit, rules.epoch)? {
         return Ok(None);
     }
     let before = (hold.held, hold.settled, hold.windows.clone());

@@ -30,6 +30,7 @@ pub(super) mod allowance {
     pub const ATTENDED: i16 = 17;
     pub const LOOK_AT: i16 = 19;
     pub const WAITS: i16 = 20;
+    pub const ARMED: i16 = 21;
 }
 
 pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
@@ -62,6 +63,7 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
             (at, false) => Some(Timestamp(at.value() as i64)),
         },
         waits: fields.int8(WAITS),
+        armed: fields.bool(ARMED),
         // SAFETY: a tuple that a scan returned knows where it stands.
         place: Some(unsafe { place_of(tuple) }),
     })
@@ -202,6 +204,7 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     fields.set(ATTENDED, lane.attended.into_datum());
     fields.set(LOOK_AT, lane.look_at.map(|at| pg_sys::Datum::from(at.0)));
     fields.set(WAITS, lane.waits.into_datum());
+    fields.set(ARMED, lane.armed.into_datum());
     if lane.room().is_negative() || lane.spent.is_negative() || lane.held.is_negative() {
         return Err(Error::internal("a lane would be overdrawn"));
     }

@@ -142,6 +142,7 @@ fn read_rules_under(
         wallet: row,
         epoch: lane.epoch,
         attended: lane.attended,
+        armed: lane.armed,
         lane: single.then_some(lane),
         beside,
         limits,

@@ -65,7 +65,7 @@ impl Which {
     /// Columns that the code below knows; another number is another version's table.
     pub(super) fn columns(self) -> i32 {
         match self {
-            Which::Allowances => 20,
+            Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
             Which::Wallets => 23,
             Which::Limits => 15,
