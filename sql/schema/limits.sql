@@ -26,6 +26,8 @@ COMMENT ON COLUMN wallet.limits.paused IS 'While true it counts nothing and refu
 COMMENT ON COLUMN wallet.limits.raised_by IS 'By how much the maximum is raised, each until the time at the same place in raised_until.';
 COMMENT ON COLUMN wallet.limits.raised_until IS 'Until when each raise lasts.';
 
--- A charge reads the rules of a wallet that it does not know: one row instead of several in two tables.
-ALTER TABLE wallet.wallets ADD COLUMN known_limits wallet.limits[] DEFAULT '{}';
+-- A charge reads the rules of a wallet that it does not know: one row instead of several in two tables. Without a
+-- default, so that a row that comes from elsewhere has its limits read. A version that gives limits a column with a
+-- default, or changes a type there, drops this one before and adds it after.
+ALTER TABLE wallet.wallets ADD COLUMN known_limits wallet.limits[];
 COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s rows of limits, where there are few, so that a charge finds them beside the wallet; NULL: it reads the table.';

@@ -326,9 +326,14 @@ impl<'a> Whole<'a> {
         crossings.extend(looked.notice.map(Crossing::Topup));
         let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
         recut(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
-        // Backends that know whether all thresholds are armed must hear when that changes.
+        // Backends that know whether all thresholds are armed must hear when that changes. And a caller may know the
+        // rules of before it had the lanes: the version that those have come to must not become that one again.
         let armed = all_armed(&self.thresholds);
-        let epoch = match self.lanes.iter().all(|lane| lane.armed == armed) {
+        let active = active(cut.lanes);
+        let is_known = |lane: &Lane| {
+            lane.armed == armed && (lane.epoch == cut.epoch || !active.contains(&lane.lane))
+        };
+        let epoch = match self.lanes.iter().all(is_known) {
             true => cut.epoch,
             false => new_epoch(),
         };

@@ -81,20 +81,6 @@ as_they_are! {
     ) -> pg_sys::ItemPointer;
     fn index_endscan(scan: pg_sys::IndexScanDesc);
 
-    #[cfg(feature = "pg15")]
-    fn ReadRecentBuffer(
-        file: pg_sys::RelFileNode,
-        fork: pg_sys::ForkNumber::Type,
-        block: pg_sys::BlockNumber,
-        recent: pg_sys::Buffer,
-    ) -> bool;
-    #[cfg(not(feature = "pg15"))]
-    fn ReadRecentBuffer(
-        file: pg_sys::RelFileLocator,
-        fork: pg_sys::ForkNumber::Type,
-        block: pg_sys::BlockNumber,
-        recent: pg_sys::Buffer,
-    ) -> bool;
     fn ReadBuffer(table: pg_sys::Relation, block: pg_sys::BlockNumber) -> pg_sys::Buffer;
     fn ReleaseAndReadBuffer(
         buffer: pg_sys::Buffer,
@@ -189,23 +175,4 @@ as_they_are! {
         value: *mut pg_sys::JsonbValue,
         skip_nested: bool,
     ) -> pg_sys::JsonbIteratorToken::Type;
-}
-
-/// Pins a page if it is in that buffer.
-///
-/// # Safety
-/// The relation is open; the buffer is one that it was read into. Behind a jump point.
-pub(super) unsafe fn is_in_buffer(
-    table: pg_sys::Relation,
-    block: pg_sys::BlockNumber,
-    buffer: pg_sys::Buffer,
-) -> bool {
-    // SAFETY: the caller's guarantee.
-    unsafe {
-        #[cfg(feature = "pg15")]
-        let file = (*table).rd_node;
-        #[cfg(not(feature = "pg15"))]
-        let file = (*table).rd_locator;
-        ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer)
-    }
 }

@@ -73,31 +73,23 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     if rules.grants_are_due() || rules.needs_attention() || rules.scoped || shrinks {
         return Ok(None);
     }
-    // What refuses is looked at again with all lanes in hand.
-    let Ok(job) = Job::new(request, &rules) else {
-        return Ok(None);
-    };
-    let cutting = Cutting {
+    let mut cutting = Cutting {
         read: read.as_ref(),
         ..rules.cutting(wallet)
     };
-    let found = queue::find(cutting, job.cost, &job.applied, false)?;
-    let Found::Payer(payer) = found else {
-        return Ok(None);
+    let mut tries = 0;
+    let (job, Payer { lane, others, .. }, places) = loop {
+        // What refuses is looked at again with all lanes in hand.
+        let Ok(job) = Job::new(request, &rules) else {
+            return Ok(None);
+        };
+        match set_aside(cutting, &job)? {
+            SetAside::In(payer, places) => break (job, payer, places),
+            SetAside::Lost if tries < MAX_TRIES => tries += 1,
+            SetAside::Lost | SetAside::All => return Ok(None),
+        }
+        cutting.read = None;
     };
-    let number = payer.lane.lane;
-    let Some(places) = spread::places(wallet, &job.applied, number, rules.lanes)? else {
-        payer.let_go(wallet)?;
-        return Ok(None);
-    };
-    let Payer { lane, others, .. } = payer;
-    let holding = Lane {
-        held: lane.held.plus(job.cost).map_err(range)?,
-        ..lane.clone()
-    };
-    if !store::write_lane(wallet, &holding)? {
-        return Ok(None);
-    }
     let known = || Ok(replay(new)?.is_some());
     let warnings = match taking::take(wallet, &job.applied, Part::Held, &places, known)? {
         Outcome::Taken(warnings) => warnings,
@@ -127,6 +119,47 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     }
     warning::announce(wallet, &warnings)?;
     Ok(Some(held))
+}
+
+/// Races that a hold may lose in a lane before it looks at all of them.
+const MAX_TRIES: usize = 5;
+
+/// What became of a try to set the amount aside in one lane.
+// A box would cost every hold an allocation.
+#[allow(clippy::large_enum_variant)]
+enum SetAside {
+    /// It is held in that lane, which is given as it was before, and may be counted in those rows of the windows.
+    In(Payer, Vec<i16>),
+    /// Somebody else changed the lane meanwhile.
+    Lost,
+    /// All lanes have to be looked at.
+    All,
+}
+
+fn set_aside(cutting: Cutting<'_>, job: &Job<'_>) -> Result<SetAside> {
+    let wallet = cutting.wallet;
+    let found = queue::find(cutting, job.cost, &job.applied, false)?;
+    let Found::Payer(payer) = found else {
+        return Ok(SetAside::All);
+    };
+    let number = payer.lane.lane;
+    let Some(places) = spread::places(wallet, &job.applied, number, cutting.lanes)? else {
+        payer.let_go(wallet)?;
+        return Ok(SetAside::All);
+    };
+    let holding = Lane {
+        held: payer.lane.held.plus(job.cost).map_err(range)?,
+        ..payer.lane.clone()
+    };
+    if store::write_lane(wallet, &holding)? {
+        return Ok(SetAside::In(payer, places));
+    }
+    if payer.combined {
+        // The lanes that gave room to this one are written.
+        return Err(changed_underneath(wallet));
+    }
+    payer.let_go(wallet)?;
+    Ok(SetAside::Lost)
 }
 
 /// The exact total decides, all lanes locked.

@@ -138,6 +138,9 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     Ok(job.charged(entry.entry_id, balance))
 }
 
+/// Races that a settlement may lose in its lane before it looks at all of them.
+const MAX_TRIES: usize = 5;
+
 /// The lane in which it is held books the use and takes the rest back, where no alert hangs on it; nothing
 /// where all lanes must be looked at, where the hold is not open, and where somebody else has changed it. It is
 /// not locked first but closed if it still is what was read.
@@ -155,7 +158,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let rules = crate::ledger::rules::known(wallet)?;
     if rules.grants_are_due()
         || rules.needs_attention()
-        // What comes back may have to arm an alert again. The rules are those of the lane, or it is not taken.
+        // The lane will say the same, after the hold was closed.
         || !rules.armed
         || rules.scoped
         || !hold.scoped.is_empty()
@@ -231,30 +234,41 @@ impl InLane<'_> {
             rules, job, held, ..
         } = *self;
         let wallet = settlement.wallet;
-        let Some(lane) = lanes::take(rules.cutting(wallet), self.lane)? else {
-            return Ok(None);
-        };
-        let freed = Lane {
-            held: lane.held.minus(held).map_err(range)?,
-            ..lane.clone()
-        };
-        // What goes beyond what was held may set off an alert.
-        if job.cost > held && !can_pay(&freed, job.cost) {
+        let mut tries = 0;
+        let (balance, entry, link) = loop {
+            let Some(lane) = lanes::take(rules.cutting(wallet), self.lane)? else {
+                return Ok(None);
+            };
+            // What comes back may have to arm an alert again.
+            if !lane.armed {
+                lanes::let_go(wallet, lane.lane);
+                return Ok(None);
+            }
+            let freed = Lane {
+                held: lane.held.minus(held).map_err(range)?,
+                ..lane.clone()
+            };
+            // What goes beyond what was held may set off an alert.
+            let is_too_much = job.cost > held && !can_pay(&freed, job.cost);
+            if is_too_much || tries == MAX_TRIES {
+                lanes::let_go(wallet, lane.lane);
+                return Ok(None);
+            }
+            let entry = entry(settlement, job, self.hold);
+            let balance = lane
+                .credited()
+                .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
+                .and_then(|sum| sum.minus(rules.credit_limit))
+                .and_then(|sum| sum.minus(job.cost))
+                .map_err(range)?;
+            let (after, link) = job.chain(&entry, &freed, balance)?;
+            if store::write_lane(wallet, &after)? {
+                break (balance, entry, link);
+            }
+            // Another call on the wallet came first.
             lanes::let_go(wallet, lane.lane);
-            return Ok(None);
-        }
-        let entry = entry(settlement, job, self.hold);
-        let balance = lane
-            .credited()
-            .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
-            .and_then(|sum| sum.minus(rules.credit_limit))
-            .and_then(|sum| sum.minus(job.cost))
-            .map_err(range)?;
-        let (after, link) = job.chain(&entry, &freed, balance)?;
-        if !store::write_lane(wallet, &after)? {
-            lanes::let_go(wallet, lane.lane);
-            return Ok(None);
-        }
+            tries += 1;
+        };
         let released = window::release_all(wallet, self.windows, self.lane)?;
         let refuse = settlement.over == Over::Charge;
         let warnings = window::settle(wallet, &job.applied, &released, refuse)?;

@@ -10,7 +10,7 @@
 //! Under SERIALIZABLE the index is asked always: its pages are part of what the transaction is
 //! said to have read.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::hash::BuildHasher;
 use std::ptr;
 use std::rc::Rc;
@@ -63,19 +63,12 @@ pub(super) struct LaneRoot {
 /// All lanes of a balance, and as of which generation.
 type Lanes = (u64, Rc<[LaneRoot]>);
 
-/// Pages whose buffer a backend remembers, by their number. A balance of many lanes has a page for each, and
-/// every charge looks at all of them.
-const RECENT: usize = 64;
-
 thread_local! {
     static HASHER: RandomState = RandomState::default();
     /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
     static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
     /// Balances by a digest of the wallet.
     static BALANCES: RefCell<HashMap<u64, Lanes>> = RefCell::default();
-    /// In which buffer a page was found last.
-    static BUFFERS: [Cell<(pg_sys::BlockNumber, pg_sys::Buffer)>; RECENT] =
-        const { [const { Cell::new((pg_sys::InvalidBlockNumber, 0)) }; RECENT] };
 }
 
 /// The keys of a row, digested.
@@ -194,7 +187,7 @@ unsafe fn at_page(
             if snapshot.is_null() {
                 *snapshot = raw::GetTransactionSnapshot();
             }
-            let buffer = read(table, *block);
+            let buffer = raw::ReadBuffer(table.relation, *block);
             if prune == Prune::Yes {
                 raw::heap_page_prune_opt(table.relation, buffer);
             }
@@ -227,26 +220,4 @@ unsafe fn at_page(
         pg_sys::ReleaseBuffer(buffer);
         result
     }
-}
-
-/// Pins a page that the table has. Where it is still in the buffer in which it was last, that takes no look into
-/// the table of buffers that all backends share.
-///
-/// # Safety
-/// The page exists; behind a jump point.
-unsafe fn read(table: &Table, block: pg_sys::BlockNumber) -> pg_sys::Buffer {
-    BUFFERS.with(|buffers| {
-        let recent = &buffers[block as usize % RECENT];
-        let (known, buffer) = recent.get();
-        // SAFETY: the caller's guarantee. A buffer that has got another page, also one of the same number of
-        // another relation or fork, is refused.
-        unsafe {
-            if known == block && raw::is_in_buffer(table.relation, block, buffer) {
-                return buffer;
-            }
-            let buffer = raw::ReadBuffer(table.relation, block);
-            recent.set((block, buffer));
-            buffer
-        }
-    })
 }

@@ -131,3 +131,33 @@ CALL regress.fails($$ SELECT * FROM wallet.check_limits(NULL) $$);
 SELECT regress.outcome($$ SELECT * FROM wallet.check_limits('lim', amount => -1) $$);
 SELECT scope, allowed, reason FROM wallet.check_limits('lim', key => 'k') WHERE scope = 'balance';
 SELECT * FROM regress.broken('lim');
+
+-- Few limits stand beside the wallet, many in their table alone; all of them hold, whichever way they are read.
+SELECT wallet FROM wallet.create_wallet('lim_many');
+SELECT balance FROM wallet.fund('lim_many', 100);
+CREATE FUNCTION regress.known() RETURNS TABLE (in_table bigint, beside integer, the_same boolean)
+LANGUAGE sql AS $$
+    SELECT count(l), cardinality(w.known_limits), array_agg(l ORDER BY l.limit_id) FILTER (WHERE l.limit_id IS NOT NULL) = nullif(w.known_limits, '{}')
+      FROM wallet.wallets w LEFT JOIN wallet.limits l USING (wallet_id) WHERE wallet_id = 'lim_many' GROUP BY w.wallet_id
+$$;
+SELECT * FROM regress.known();
+SELECT count(wallet.set_limit('lim_many', n, 'lifetime', scope => 'user', subject => 'u' || n)) FROM generate_series(1, 8) n;
+SELECT * FROM regress.known();
+CALL regress.fails($$ SELECT wallet.charge('lim_many', amount => 8.01, user_id => 'u8') $$);
+SELECT wallet.set_limit('lim_many', 9, 'lifetime', scope => 'user', subject => 'u9') IS NOT NULL AS set;
+SELECT * FROM regress.known();
+CALL regress.fails($$ SELECT wallet.charge('lim_many', amount => 8.01, user_id => 'u8') $$);
+CALL regress.fails($$ SELECT wallet.charge('lim_many', amount => 9.01, user_id => 'u9') $$);
+SELECT wallet.drop_limit('lim_many', limit_id) FROM wallet.limits WHERE wallet_id = 'lim_many' AND subject = 'u1';
+SELECT * FROM regress.known();
+SELECT cost FROM wallet.charge('lim_many', amount => 1.01, user_id => 'u1');
+-- Paused, raised, with warnings and a time zone of its own: as the table has it.
+SELECT wallet.set_limit('lim_many', 2, 'lifetime', scope => 'user', subject => 'u2', paused => true) IS NOT NULL AS set;
+SELECT wallet.set_limit('lim_many', 4, 'week', scope => 'user', subject => 'u4', time_zone => 'Asia/Tokyo', warn_at => '{0.5,0.75}') IS NOT NULL AS set;
+SELECT wallet.drop_limit('lim_many', limit_id) FROM wallet.limits WHERE wallet_id = 'lim_many' AND subject = 'u5';
+SELECT wallet.raise_limit('lim_many', limit_id, 0.5, until => now() + interval '1 day') AS max FROM wallet.limits WHERE wallet_id = 'lim_many' AND subject = 'u3';
+SELECT * FROM regress.known();
+SELECT cost FROM wallet.charge('lim_many', amount => 2.01, user_id => 'u2');
+SELECT cost FROM wallet.charge('lim_many', amount => 3.5, user_id => 'u3');
+CALL regress.fails($$ SELECT wallet.charge('lim_many', amount => 0.01, user_id => 'u3') $$);
+CALL regress.fails($$ SELECT wallet.charge('lim_many', amount => 4.01, user_id => 'u4') $$);

@@ -38,6 +38,8 @@ SELECT * FROM regress.tampered($$ WITH gone AS (DELETE FROM wallet.ledger l WHER
      WHERE a.wallet_id = g.wallet_id AND a.lane = g.lane AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND g.kind = 'c' $$, wallet.digest());
 SELECT * FROM regress.tampered($$ UPDATE wallet.allowances SET allotted = allotted + 50 WHERE wallet_id = 'proof' AND lane = 0 AND limit_id IS NULL $$);
 SELECT * FROM regress.tampered($$ UPDATE wallet.allowances SET spent = 0 WHERE wallet_id = 'proof' AND limit_id IS NOT NULL $$);
+-- Limits changed past the functions: charges go on under those that they know.
+SELECT * FROM regress.tampered($$ UPDATE wallet.limits SET max = max + 1 WHERE wallet_id = 'proof' $$);
 SELECT * FROM regress.tampered($$ UPDATE wallet.reservations SET held = 1 WHERE wallet_id = 'proof' $$);
 SELECT * FROM regress.tampered($$ UPDATE wallet.refunds SET refunded = 0 WHERE wallet_id = 'proof' $$);
 SELECT bool_and(ok) AS untouched FROM wallet.verify('proof', :'digest');
