@@ -456,17 +456,32 @@ pub(in crate::storage) unsafe fn uuids_of(datum: pg_sys::Datum) -> Vec<[u8; 16]>
         .collect()
 }
 
+/// An array with its header where PostgreSQL's functions want it.
+///
+/// # Safety
+/// The datum is an array.
+unsafe fn unpacked(datum: pg_sys::Datum) -> *mut pg_sys::ArrayType {
+    // SAFETY: the caller's guarantee.
+    unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast() }
+}
+
 /// Whether an array has no elements, as nearly every one of a limit or a hold. Told at a glance, where taking
 /// any array apart is not.
 ///
 /// # Safety
+/// The array is unpacked.
+unsafe fn has_none(array: *mut pg_sys::ArrayType) -> bool {
+    // SAFETY: the caller's guarantee. An array without dimensions has no elements.
+    unsafe { (*array).ndim == 0 }
+}
+
+/// The same of a datum.
+///
+/// # Safety
 /// The datum is an array.
 unsafe fn is_empty(datum: pg_sys::Datum) -> bool {
-    // SAFETY: an array without dimensions has no elements; its header is aligned once it is unpacked.
-    unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        (*array).ndim == 0
-    }
+    // SAFETY: the caller's guarantee.
+    unsafe { has_none(unpacked(datum)) }
 }
 
 /// The elements of a `numeric[]`.
@@ -474,10 +489,6 @@ unsafe fn is_empty(datum: pg_sys::Datum) -> bool {
 /// # Safety
 /// The datum is a `numeric[]`.
 pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<Amount>> {
-    // SAFETY: the caller's guarantee.
-    if unsafe { is_empty(datum) } {
-        return Ok(Vec::new());
-    }
     // SAFETY: the caller's guarantee: numerics are of variable length and aligned like that.
     let elements = unsafe { elements_of(datum, pg_sys::TYPALIGN_INT) };
     let amount = |(datum, is_null): (&pg_sys::Datum, &bool)| {
@@ -497,10 +508,6 @@ pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<
 pub(in crate::storage) unsafe fn rows_of(
     datum: pg_sys::Datum,
 ) -> Option<Vec<pg_sys::HeapTupleData>> {
-    // SAFETY: the caller's guarantee.
-    if unsafe { is_empty(datum) } {
-        return Some(Vec::new());
-    }
     // SAFETY: the caller's guarantee: so is every composite type.
     let elements = unsafe { elements_of(datum, pg_sys::TYPALIGN_DOUBLE) };
     let row = |(datum, is_null): (&pg_sys::Datum, &bool)| {
@@ -527,23 +534,27 @@ unsafe fn elements_of<'a>(
 ) -> impl Iterator<Item = (&'a pg_sys::Datum, &'a bool)> {
     let (mut elements, mut nulls, mut count) = (ptr::null_mut(), ptr::null_mut(), 0);
     // SAFETY: the caller's guarantee. The two arrays have `count` elements.
-    let (elements, nulls) = unsafe {
-        let array: *mut pg_sys::ArrayType = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
-        pg_sys::deconstruct_array(
-            array,
-            (*array).elemtype,
-            -1,
-            false,
-            alignment as std::ffi::c_char,
-            &mut elements,
-            &mut nulls,
-            &mut count,
-        );
-        let count = usize::try_from(count).unwrap_or(0);
-        (
-            std::slice::from_raw_parts::<pg_sys::Datum>(elements, count),
-            std::slice::from_raw_parts::<bool>(nulls, count),
-        )
+    let (elements, nulls): (&[pg_sys::Datum], &[bool]) = unsafe {
+        let array = unpacked(datum);
+        if has_none(array) {
+            (&[], &[])
+        } else {
+            pg_sys::deconstruct_array(
+                array,
+                (*array).elemtype,
+                -1,
+                false,
+                alignment as std::ffi::c_char,
+                &mut elements,
+                &mut nulls,
+                &mut count,
+            );
+            let count = usize::try_from(count).unwrap_or(0);
+            (
+                std::slice::from_raw_parts(elements, count),
+                std::slice::from_raw_parts(nulls, count),
+            )
+        }
     };
     elements.iter().zip(nulls)
 }

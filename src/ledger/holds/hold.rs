@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
 use crate::ledger::grants::burn::Burn;
+use crate::ledger::holds::MAX_TRIES;
 use crate::ledger::queue;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
@@ -120,9 +121,6 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     warning::announce(wallet, &warnings)?;
     Ok(Some(held))
 }
-
-/// Races that a hold may lose in a lane before it looks at all of them.
-const MAX_TRIES: usize = 5;
 
 /// What became of a try to set the amount aside in one lane.
 // A box would cost every hold an allocation.

@@ -12,3 +12,6 @@ pub mod expiry;
 pub mod hold;
 pub mod row;
 pub mod settle;
+
+/// Races for a lane that a hold or a settlement may lose before it looks at all lanes.
+const MAX_TRIES: usize = 5;

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
 use crate::ledger::grants::pools::Pools;
+use crate::ledger::holds::MAX_TRIES;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, About, Hold};
 use crate::ledger::replay::{self, Charged};
@@ -138,9 +139,6 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     Ok(job.charged(entry.entry_id, balance))
 }
 
-/// Races that a settlement may lose in its lane before it looks at all of them.
-const MAX_TRIES: usize = 5;
-
 /// The lane in which it is held books the use and takes the rest back, where no alert hangs on it; nothing
 /// where all lanes must be looked at, where the hold is not open, and where somebody else has changed it. It is
 /// not locked first but closed if it still is what was read.
@@ -239,18 +237,13 @@ impl InLane<'_> {
             let Some(lane) = lanes::take(rules.cutting(wallet), self.lane)? else {
                 return Ok(None);
             };
-            // What comes back may have to arm an alert again.
-            if !lane.armed {
-                lanes::let_go(wallet, lane.lane);
-                return Ok(None);
-            }
             let freed = Lane {
                 held: lane.held.minus(held).map_err(range)?,
                 ..lane.clone()
             };
-            // What goes beyond what was held may set off an alert.
+            // What goes beyond what was held may set off an alert; what comes back may have to arm one again.
             let is_too_much = job.cost > held && !can_pay(&freed, job.cost);
-            if is_too_much || tries == MAX_TRIES {
+            if is_too_much || !lane.armed || tries == MAX_TRIES {
                 lanes::let_go(wallet, lane.lane);
                 return Ok(None);
             }
