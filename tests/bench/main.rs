@@ -69,6 +69,18 @@ const WORKLOADS: &[Workload] = &[
         ours: "charge_hot_limit_work",
     },
     Workload {
+        name: "a month limit besides the user's, 1 client",
+        clients: 1,
+        hand: "charge_user_limit",
+        ours: "charge_month_limit",
+    },
+    Workload {
+        name: "a month limit besides the user's, 32 clients",
+        clients: 32,
+        hand: "charge_user_limit",
+        ours: "charge_month_limit",
+    },
+    Workload {
         name: "four limits, beside the charge with none",
         clients: 1,
         hand: "charge_no_limits",

@@ -18,8 +18,12 @@ SELECT wallet.fund('hot_lim', 10000000);
 SELECT wallet.set_limit('hot_lim', 100000, 'day', 'user');
 SELECT wallet.set_limit('hot_lim', 5000000, 'month');
 
--- The same wallets with four limits that apply to every charge, and with none.
-SELECT count(wallet.create_wallet(k || n)), count(wallet.fund(k || n, 100000)) FROM generate_series(1, 2000) n, (VALUES ('l'), ('n')) k (k);
+-- The same wallets with four limits that apply to every charge, with none, with one of each user, and with one of
+-- the whole wallet besides.
+SELECT count(wallet.create_wallet(k || n)), count(wallet.fund(k || n, 100000))
+  FROM generate_series(1, 2000) n, (VALUES ('l'), ('n'), ('u'), ('m')) k (k);
+SELECT count(wallet.set_limit(k || n, 100000, 'day', 'user')) FROM generate_series(1, 2000) n, (VALUES ('u'), ('m')) k (k);
+SELECT count(wallet.set_limit('m' || n, 100000, 'month')) FROM generate_series(1, 2000) n;
 SELECT count(wallet.set_limit('l' || n, 100000, 'month')),
        count(wallet.set_limit('l' || n, 100000, 'month', 'team')),
        count(wallet.set_limit('l' || n, 100000, 'day', 'user')),
@@ -74,6 +78,8 @@ SELECT 'hot', 'h' || n, current_date, 0, 100000 FROM generate_series(1, 64) n;
 -- Both sides have their rows of today: what is measured is charging, not a day's first charge.
 SELECT count(wallet.charge('w' || n, amount => 0.007, user_id => 'u' || u, idempotency_key => gen_random_uuid()::text))
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
+SELECT count(wallet.charge(k || n, amount => 0.007, user_id => 'u' || u, team => 'red', idempotency_key => gen_random_uuid()::text))
+  FROM generate_series(1, 2000) n, generate_series(1, 4) u, (VALUES ('l'), ('u'), ('m')) k (k);
 SELECT count(wallet.charge('hot_lim', amount => 0.007, user_id => 'h' || u, idempotency_key => gen_random_uuid()::text))
   FROM generate_series(1, 64) u;
 SELECT count(wallet.charge('hot', amount => 0.007, user_id => 'h' || u, idempotency_key => gen_random_uuid()::text))
