@@ -1,0 +1,20 @@
+//! The hot tables through SPI, with the same answers as [`direct`](crate::storage::direct).
+
+mod lanes;
+mod ledger;
+mod prices;
+mod rules;
+mod thresholds;
+mod windows;
+
+pub use lanes::{
+    lock_lane, new_lane, others_credited, read_lane, read_lanes, try_lane, write_lane,
+};
+pub use ledger::{append, taken_keys};
+pub use prices::{read_mappings, read_markups, read_pattern_prices, read_prices};
+pub use rules::read_rules;
+pub use thresholds::read_thresholds;
+pub use windows::{
+    NewWindow, give_back, lock_window, open_window, read_counted, read_window, release_window,
+    set_levels, take, write_window,
+};

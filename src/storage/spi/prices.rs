@@ -1,0 +1,92 @@
+//! Prices, markups and usage mappings.
+
+use crate::error::{Error, Result};
+use crate::statement;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::{Markup, PriceRow};
+
+macro_rules! price_query {
+    ($condition:literal) => {
+        concat!(
+            "SELECT price_id, model, meter, unit_price, per, provider, service, region, service_tier,
+                    above_input_tokens, conditions, effective_from
+               FROM wallet.prices
+              WHERE price_list = $1 AND ",
+            $condition
+        )
+    };
+}
+
+statement!(MODEL_PRICES, [TEXTOID, TEXTOID], price_query!("model = $2"));
+
+statement!(PATTERN_PRICES, [TEXTOID], price_query!("model LIKE '%*%'"));
+
+statement!(
+    MARKUPS,
+    [TEXTOID],
+    "SELECT markup_id, percent, fixed, effective_from FROM wallet.markups WHERE price_list = $1"
+);
+
+statement!(
+    MAPPINGS,
+    [],
+    "SELECT name, mapping::text FROM wallet.usage_mappings ORDER BY name"
+);
+
+/// All prices of an exact name in a list.
+pub fn read_prices(list: &str, model: &str) -> Result<Vec<PriceRow>> {
+    prices_of(&MODEL_PRICES.run(&[Value::Text(list), Value::Text(model)])?)
+}
+
+/// All prices of a list whose model is a pattern.
+pub fn read_pattern_prices(list: &str) -> Result<Vec<PriceRow>> {
+    prices_of(&PATTERN_PRICES.run(&[Value::Text(list)])?)
+}
+
+fn prices_of(rows: &Rows) -> Result<Vec<PriceRow>> {
+    (0..rows.len())
+        .map(|row| {
+            let conditions = rows
+                .datum(row, 10)
+                .ok_or_else(|| Error::internal("a price has no conditions"))?;
+            Ok(PriceRow {
+                id: rows.need(row, 0)?,
+                model: rows.need(row, 1)?,
+                meter: rows.need(row, 2)?,
+                unit_price: rows.opt_decimal(row, 3)?,
+                per: rows.decimal(row, 4)?,
+                provider: rows.get(row, 5),
+                service: rows.get(row, 6),
+                region: rows.get(row, 7),
+                service_tier: rows.get(row, 8),
+                above_input_tokens: rows.get(row, 9),
+                conditions: Jsonb(conditions).reread("conditions")?,
+                effective_from: rows.need(row, 11)?,
+            })
+        })
+        .collect()
+}
+
+/// All markups of a list.
+pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
+    let rows = MARKUPS.run(&[Value::Text(list)])?;
+    (0..rows.len())
+        .map(|row| {
+            Ok(Markup {
+                id: rows.need(row, 0)?,
+                percent: rows.opt_decimal(row, 1)?,
+                fixed: rows.opt_decimal(row, 2)?,
+                effective_from: rows.need(row, 3)?,
+            })
+        })
+        .collect()
+}
+
+/// Names and texts of the mappings that were set, by name.
+pub fn read_mappings() -> Result<Vec<(String, String)>> {
+    let rows = MAPPINGS.run(&[])?;
+    (0..rows.len())
+        .map(|row| Ok((rows.need(row, 0)?, rows.need(row, 1)?)))
+        .collect()
+}

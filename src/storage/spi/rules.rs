@@ -1,0 +1,79 @@
+//! The rules of a wallet.
+
+use crate::error::Result;
+use crate::statement;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
+
+// One statement, hence one snapshot: rules and epoch belong together.
+statement!(
+    RULES,
+    [TEXTOID],
+    "SELECT w.currency, w.credit_limit, w.status, w.status_reason, w.lanes, w.price_list,
+            w.attention, l.epoch, l.attended,
+            r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
+            w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
+            r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped, w.archived,
+            w.lanes = 1 AND EXISTS (
+                SELECT FROM wallet.allowances o
+                 WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
+                   AND o.lane <> l.lane AND o.allotted <> o.spent),
+            coalesce(l.armed, false)
+       FROM wallet.wallets w
+       JOIN wallet.allowances l
+         ON l.wallet_id = w.wallet_id
+        AND l.allowance_id = '00000000-0000-0000-0000-000000000000'
+        AND l.lane = CASE WHEN w.lanes = 1 THEN 0 ELSE 1 END
+       LEFT JOIN wallet.limits r ON r.wallet_id = w.wallet_id
+      WHERE w.wallet_id = $1"
+);
+
+/// What a charge must know of a wallet, or nothing when there is none of that name.
+pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
+    let rows = RULES.run(&[Value::Text(wallet)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let has_limits = rows.get::<[u8; 16]>(0, 9).is_some();
+    let limit = |row: usize| -> Result<LimitRow> {
+        Ok(LimitRow {
+            id: rows.need(row, 9)?,
+            scope: rows.need(row, 10)?,
+            subject: rows.need(row, 11)?,
+            period: rows.need(row, 12)?,
+            max: rows.amount(row, 13)?,
+            time_zone: rows.need(row, 14)?,
+            anchor: rows.get(row, 16),
+            metric: rows.need(row, 17)?,
+            is_hard: rows.need(row, 18)?,
+            warn_at: rows.amounts(row, 19)?,
+            paused: rows.need(row, 20)?,
+            raised_by: rows.amounts(row, 21)?,
+            raised_until: rows.times(row, 22),
+        })
+    };
+    let limits = if has_limits { rows.len() } else { 0 };
+    Ok(Some(RuleRows {
+        wallet: WalletRow {
+            currency: rows.need(0, 0)?,
+            credit_limit: rows.amount(0, 1)?,
+            status: rows.need(0, 2)?,
+            status_reason: rows.get(0, 3),
+            lanes: rows.need(0, 4)?,
+            price_list: rows.need(0, 5)?,
+            unknown_price: rows.need(0, 15)?,
+            attention: rows.need(0, 6)?,
+            grants_due: rows.get(0, 23),
+            members_only: rows.need(0, 24)?,
+            guarded: rows.need(0, 25)?,
+            scoped: rows.need(0, 26)?,
+            archived: rows.need(0, 27)?,
+        },
+        epoch: rows.need(0, 7)?,
+        attended: rows.need(0, 8)?,
+        lane: None,
+        beside: rows.need(0, 28)?,
+        armed: rows.need(0, 29)?,
+        limits: (0..limits).map(limit).collect::<Result<_>>()?,
+    }))
+}
