@@ -8,12 +8,12 @@ CREATE TABLE wallet.limits (
     mode         text NOT NULL CHECK (mode IN ('hard', 'soft')),
     max          numeric(28,12) NOT NULL CHECK (max >= 0 AND max <> 'NaN'),
     time_zone    text NOT NULL,
-    created_at   timestamptz NOT NULL,
     anchor       smallint,
     warn_at      numeric[] NOT NULL DEFAULT '{}',
     paused       boolean NOT NULL DEFAULT false,
     raised_by    numeric[] NOT NULL DEFAULT '{}',
     raised_until timestamptz[] NOT NULL DEFAULT '{}',
+    created_at   timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, limit_id),
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
 );
@@ -25,9 +25,3 @@ COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which li
 COMMENT ON COLUMN wallet.limits.paused IS 'While true it counts nothing and refuses nothing.';
 COMMENT ON COLUMN wallet.limits.raised_by IS 'By how much the maximum is raised, each until the time at the same place in raised_until.';
 COMMENT ON COLUMN wallet.limits.raised_until IS 'Until when each raise lasts.';
-
--- A charge reads the rules of a wallet that it does not know: one row instead of several in two tables. Without a
--- default, so that a row that comes from elsewhere has its limits read. A version that gives limits a column with a
--- default, or changes a type there, drops this one before and adds it after.
-ALTER TABLE wallet.wallets ADD COLUMN known_limits wallet.limits[];
-COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s rows of limits, where there are few, so that a charge finds them beside the wallet; NULL: it reads the table.';

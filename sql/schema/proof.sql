@@ -176,7 +176,10 @@ AS $$
                    (SELECT format('%s limit of %s %s has %s used, the ledger %s', x.period, x.scope, x.subject, x.spent, x.booked)
                       FROM windows x WHERE x.spent <> x.booked LIMIT 1),
                    (SELECT 'the limits that charges know are not those of the table'
-                      FROM w WHERE w.known_limits <> ARRAY(SELECT l FROM wallet.limits l WHERE l.wallet_id = w.wallet_id ORDER BY l.limit_id))),
+                      FROM w WHERE w.known_limits <> ARRAY(
+                            SELECT (l.limit_id, l.scope, l.subject, l.period, l.metric, l.mode, l.max, l.time_zone, l.anchor, l.warn_at,
+                                    l.paused, l.raised_by, l.raised_until)::wallet.known_limit
+                              FROM wallet.limits l WHERE l.wallet_id = w.wallet_id ORDER BY l.limit_id))),
                (SELECT format('%s windows recounted', count(*)) FROM windows)
          UNION ALL
         SELECT 6, 'refunds',

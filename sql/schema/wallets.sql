@@ -1,3 +1,22 @@
+-- A row of limits as a charge needs it, in the order of the columns there. A type of its own, so that a version that
+-- gives limits a column reads what an older one has dumped.
+CREATE TYPE wallet.known_limit AS (
+    limit_id     uuid,
+    scope        text,
+    subject      text,
+    period       text,
+    metric       text,
+    mode         text,
+    max          numeric(28,12),
+    time_zone    text,
+    anchor       smallint,
+    warn_at      numeric[],
+    paused       boolean,
+    raised_by    numeric[],
+    raised_until timestamptz[]
+);
+COMMENT ON TYPE wallet.known_limit IS 'A limit as it stands beside its wallet; the columns are those of limits.';
+
 CREATE TABLE wallet.wallets (
     wallet_id              text PRIMARY KEY,
     currency               text NOT NULL,
@@ -20,7 +39,9 @@ CREATE TABLE wallet.wallets (
     grants_due             timestamptz,
     guarded                boolean NOT NULL DEFAULT false,
     scoped                 boolean NOT NULL DEFAULT false,
-    archived               boolean NOT NULL DEFAULT false
+    archived               boolean NOT NULL DEFAULT false,
+    -- Without a default, so that a row that comes from elsewhere has its limits read.
+    known_limits           wallet.known_limit[]
 );
 COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
@@ -31,6 +52,7 @@ COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is 
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';
 COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether it has money that only some models or services may use; a charge looks at that only then.';
 COMMENT ON COLUMN wallet.wallets.archived IS 'Whether entries of it stand in the archive; a charge looks for its key there only then.';
+COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, where there are few, so that a charge finds them beside the wallet; NULL: it reads the table.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
 
 -- The one mechanism behind balance and limits: a bounded counter in lanes.

@@ -118,8 +118,11 @@ statement!(
     NOTE_KNOWN,
     [TEXTOID],
     "UPDATE wallet.wallets
-        SET known_limits = (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(l ORDER BY l.limit_id), '{}') END
-                              FROM wallet.limits l WHERE l.wallet_id = $1)
+        SET known_limits = (
+                SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
+                           (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
+                            paused, raised_by, raised_until)::wallet.known_limit ORDER BY limit_id), '{}') END
+                  FROM wallet.limits WHERE wallet_id = $1)
       WHERE wallet_id = $1"
 );
 

@@ -251,8 +251,8 @@ pub fn read_with_lanes(wallet: &str, extent: Extent) -> Result<(Rc<Rules>, Vec<L
 
 /// Reads the rules, and the single lane where that takes no more, and keeps nothing.
 fn fetch(wallet: &str) -> Result<(Rules, Option<Lane>)> {
-    let rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
-    let lane = rows.lane.clone();
+    let mut rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
+    let lane = rows.lane.take();
     Ok((rules_of(wallet, rows)?, lane))
 }
 

@@ -160,3 +160,32 @@ fn a_page_that_was_cut_off_is_not_looked_for() {
     charge(&mut two, "w300", dec("1")).unwrap();
     drop(database);
 }
+
+/// Few limits stand beside their wallet, where a charge reads them without the executor; else the table says what
+/// they are.
+#[test]
+fn few_limits_are_read_beside_the_wallet() {
+    let database = Database::new();
+    let mut admin = database.connect();
+    create(&mut admin, "acme", 1, &[], dec("100"));
+    // Behind the functions' back, so that the two differ.
+    admin
+        .batch_execute(
+            "SELECT wallet.set_limit('acme', 5, 'lifetime'); UPDATE wallet.limits SET max = 50",
+        )
+        .unwrap();
+    let charged = |storage: &str| {
+        let mut client = database.connect();
+        client
+            .batch_execute(&format!("SET wallet.storage = {storage}"))
+            .unwrap();
+        charge(&mut client, "acme", dec("10"))
+    };
+    expect(charged("auto"), "WL002");
+    charged("spi").expect("what the table says");
+    expect(charged("auto"), "WL002");
+    admin
+        .batch_execute("UPDATE wallet.wallets SET known_limits = NULL")
+        .unwrap();
+    charged("auto").expect("what the table says");
+}

@@ -54,6 +54,11 @@ fn steps(client: &mut Client) -> Vec<Step> {
             "ALTER TABLE wallet.members DROP COLUMN obsolete;".to_owned(),
         ),
         step(
+            "a column of the limits",
+            "ALTER TABLE wallet.limits ADD COLUMN obsolete text NOT NULL DEFAULT '';",
+            "ALTER TABLE wallet.limits DROP COLUMN obsolete;".to_owned(),
+        ),
+        step(
             "a type",
             "ALTER TABLE wallet.fx_rates ALTER COLUMN rate TYPE numeric(20,8);",
             format!("ALTER TABLE wallet.fx_rates ALTER COLUMN rate TYPE {kind};"),

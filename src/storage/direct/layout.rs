@@ -21,7 +21,7 @@ pub(super) struct Column {
     by_value: bool,
 }
 
-/// The columns of a table.
+/// The columns of a row.
 pub(super) type Layout = &'static [Column];
 
 thread_local! {
@@ -32,10 +32,10 @@ thread_local! {
 /// Columns that a layout has at most.
 const MAX_COLUMNS: usize = u64::BITS as usize;
 
-/// The layout of an open table; nothing where a column is of a kind that is not known here.
+/// The layout of rows; nothing where a column is of a kind that is not known here.
 ///
 /// # Safety
-/// The description is that of an open relation.
+/// The description is that of an open relation or a copy.
 pub(super) unsafe fn of(description: pg_sys::TupleDesc) -> Option<Layout> {
     // SAFETY: the caller's guarantee.
     let description = unsafe { PgTupleDesc::from_pg_unchecked(description) };
@@ -51,6 +51,25 @@ pub(super) unsafe fn of(description: pg_sys::TupleDesc) -> Option<Layout> {
         known.push(layout);
         Some(layout)
     })
+}
+
+/// The layout of the rows of which the table's last column is an array; nothing where it is none.
+///
+/// # Safety
+/// The description is that of an open relation.
+pub(super) unsafe fn of_elements(description: pg_sys::TupleDesc) -> Option<Layout> {
+    // SAFETY: the caller's guarantee. The copy lives as long as the current memory context.
+    unsafe {
+        let last = PgTupleDesc::from_pg_unchecked(description)
+            .iter()
+            .last()?
+            .atttypid;
+        let row = pg_sys::get_element_type(last);
+        if row == pg_sys::InvalidOid || !pg_sys::type_is_rowtype(row) {
+            return None;
+        }
+        of(pg_sys::lookup_rowtype_tupdesc_copy(row, -1))
+    }
 }
 
 fn column(attribute: &pg_sys::FormData_pg_attribute) -> Option<Column> {

@@ -28,22 +28,25 @@ mod wallets {
     pub const KNOWN_LIMITS: i16 = 23;
 }
 
-/// Columns of `wallet.limits`, by position.
-mod limits {
-    pub const ID: i16 = 2;
-    pub const SCOPE: i16 = 3;
-    pub const SUBJECT: i16 = 4;
-    pub const PERIOD: i16 = 5;
-    pub const METRIC: i16 = 6;
-    pub const MODE: i16 = 7;
-    pub const MAX: i16 = 8;
-    pub const TIME_ZONE: i16 = 9;
-    pub const ANCHOR: i16 = 11;
-    pub const WARN_AT: i16 = 12;
-    pub const PAUSED: i16 = 13;
-    pub const RAISED_BY: i16 = 14;
-    pub const RAISED_UNTIL: i16 = 15;
+/// Columns of `wallet.known_limit`, by position.
+mod limit {
+    pub const ID: i16 = 1;
+    pub const SCOPE: i16 = 2;
+    pub const SUBJECT: i16 = 3;
+    pub const PERIOD: i16 = 4;
+    pub const METRIC: i16 = 5;
+    pub const MODE: i16 = 6;
+    pub const MAX: i16 = 7;
+    pub const TIME_ZONE: i16 = 8;
+    pub const ANCHOR: i16 = 9;
+    pub const WARN_AT: i16 = 10;
+    pub const PAUSED: i16 = 11;
+    pub const RAISED_BY: i16 = 12;
+    pub const RAISED_UNTIL: i16 = 13;
 }
+
+/// What stands before them in `wallet.limits`: the wallet.
+const BEFORE: i16 = 1;
 
 /// What was found of a wallet.
 // A box would cost every first charge an allocation.
@@ -74,7 +77,9 @@ fn read_rules_under(
     allowances: &Table,
     wallet: &str,
 ) -> Result<Answer> {
-    let layout = Table::layout_of(Which::Limits);
+    let layout = wallets
+        .elements
+        .filter(|row| row.len() == usize::from(limit::RAISED_UNTIL.unsigned_abs()));
     let (mut found, mut known) = (None, None);
     scan(
         wallets,
@@ -100,7 +105,11 @@ fn read_rules_under(
             });
             if let Some(rows) = layout.and_then(|layout| fields.rows(wallets::KNOWN_LIMITS, layout))
             {
-                known = Some(rows.iter().map(limit_row).collect::<Result<Vec<_>>>()?);
+                known = Some(
+                    rows.iter()
+                        .map(|row| limit_row(row, 0))
+                        .collect::<Result<Vec<_>>>()?,
+                );
             }
             Ok(false)
         },
@@ -154,27 +163,29 @@ fn read_limits(snapshot: pg_sys::Snapshot, limits: &Table, wallet: &str) -> Resu
     let mut rows = Vec::new();
     let keys = [text_key(wallet)];
     scan(limits, limits.indexes[0], snapshot, &keys, |tuple, _| {
-        rows.push(limit_row(&Fields::of(limits, tuple))?);
+        rows.push(limit_row(&Fields::of(limits, tuple), BEFORE)?);
         Ok(true)
     })?;
     Ok(rows)
 }
 
-fn limit_row(fields: &Fields) -> Result<LimitRow> {
-    use limits::*;
+/// A limit whose columns have as many others before them.
+fn limit_row(fields: &Fields, before: i16) -> Result<LimitRow> {
+    use limit::*;
+    let at = |column: i16| before + column;
     Ok(LimitRow {
-        id: fields.uuid(ID),
-        scope: fields.needed_text(SCOPE)?,
-        subject: fields.needed_text(SUBJECT)?,
-        period: fields.needed_text(PERIOD)?,
-        max: fields.amount(MAX)?,
-        time_zone: fields.needed_text(TIME_ZONE)?,
-        anchor: fields.opt_int2(ANCHOR),
-        metric: fields.needed_text(METRIC)?,
-        is_hard: fields.needed_text(MODE)? == "hard",
-        warn_at: fields.amounts(WARN_AT)?,
-        paused: fields.bool(PAUSED),
-        raised_by: fields.amounts(RAISED_BY)?,
-        raised_until: fields.times(RAISED_UNTIL),
+        id: fields.uuid(at(ID)),
+        scope: fields.needed_text(at(SCOPE))?,
+        subject: fields.needed_text(at(SUBJECT))?,
+        period: fields.needed_text(at(PERIOD))?,
+        max: fields.amount(at(MAX))?,
+        time_zone: fields.needed_text(at(TIME_ZONE))?,
+        anchor: fields.opt_int2(at(ANCHOR)),
+        metric: fields.needed_text(at(METRIC))?,
+        is_hard: fields.needed_text(at(MODE))? == "hard",
+        warn_at: fields.amounts(at(WARN_AT))?,
+        paused: fields.bool(at(PAUSED)),
+        raised_by: fields.amounts(at(RAISED_BY))?,
+        raised_until: fields.times(at(RAISED_UNTIL)),
     })
 }

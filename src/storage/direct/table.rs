@@ -128,6 +128,7 @@ struct Fit {
     table: pg_sys::Oid,
     indexes: [pg_sys::Oid; INDEXES],
     layout: Layout,
+    elements: Option<Layout>,
 }
 
 /// What was found out about a table, and when.
@@ -143,6 +144,8 @@ pub struct Table {
     pub(super) relation: pg_sys::Relation,
     pub(super) indexes: [pg_sys::Relation; INDEXES],
     pub(super) layout: Layout,
+    /// How the rows stand of which its last column is an array.
+    pub(super) elements: Option<Layout>,
     access: Access,
 }
 
@@ -202,11 +205,6 @@ impl Table {
         table
     }
 
-    /// How rows of a table stand that need not be opened for it, or nothing where this way is not right for it.
-    pub(super) fn layout_of(which: Which) -> Option<Layout> {
-        fit(which).map(|fit| fit.layout)
-    }
-
     fn open_anew(which: Which, access: Access) -> Option<Table> {
         let verdict = || VERDICTS.with(|verdicts| verdicts[which as usize].get());
         let fit = fit(which)?;
@@ -259,6 +257,7 @@ impl Table {
             relation,
             indexes,
             layout: fit.layout,
+            elements: fit.elements,
             access,
         }
     }
@@ -345,6 +344,7 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
             table: (*relation).rd_id,
             indexes,
             layout: layout::of((*relation).rd_att)?,
+            elements: layout::of_elements((*relation).rd_att),
         })
     }
 }
