@@ -10,7 +10,7 @@ export WALLET_TEST_SCALE=${WALLET_TEST_SCALE:-20}
 say "WALLET_TEST_SCALE is $WALLET_TEST_SCALE."
 "$WALLET_ROOT/scripts/client.sh" property --nocapture
 "$WALLET_ROOT/scripts/client.sh" crash --nocapture
-for name in drain:: lanes:: limits:: several:: batch:: topups:: grants:: workers::; do
+for name in drain:: lanes:: limits:: limit_rules:: several:: batch:: topups:: grants:: scoped:: prices:: rollups:: workers::; do
     "$WALLET_ROOT/scripts/client.sh" client --nocapture "$name"
 done
 "$WALLET_ROOT/scripts/sqlsmith.sh"

@@ -168,7 +168,7 @@ fn late_spreading_equals_burning_charge_by_charge() {
             )
             .unwrap();
         let mut funded: Vec<(Uuid, Decimal)> = Vec::new();
-        for step in 0..scale(60) {
+        for step in 0..60 {
             let kind = seed.below(20);
             match kind {
                 0..=8 => {

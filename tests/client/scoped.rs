@@ -307,7 +307,7 @@ fn scoped_grants_burn_like_charge_by_charge() {
         client.execute(sql, &[&model.credit]).unwrap();
         let (mut holds, mut charges): (Vec<Hold>, Vec<Uuid>) = (Vec::new(), Vec::new());
         let mut gone: Vec<Uuid> = Vec::new();
-        for step in 0..scale(80) {
+        for step in 0..80 {
             let name = MODELS[seed.below(3) as usize];
             let kind = seed.below(20);
             println!("{step}: kind {kind} of {name}");
