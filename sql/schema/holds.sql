@@ -30,6 +30,7 @@ CREATE TABLE wallet.reservations (
     metadata            jsonb,
     scoped_ids          uuid[] NOT NULL DEFAULT '{}',
     scoped_amounts      numeric[] NOT NULL DEFAULT '{}',
+    provider            text,
     PRIMARY KEY (wallet_id, hold_id),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT hold_in_order CHECK (
@@ -49,6 +50,8 @@ COMMENT ON COLUMN wallet.reservations.balance IS 'The balance that the call retu
 COMMENT ON COLUMN wallet.reservations.window_ids IS 'The limits'' windows in which it is held as well.';
 COMMENT ON COLUMN wallet.reservations.window_amounts IS 'How much of what the limit counts is held in the window at the same place.';
 
+COMMENT ON COLUMN wallet.reservations.usage IS 'The estimate. A settlement takes from it what the price needs and its own usage leaves out.';
+COMMENT ON COLUMN wallet.reservations.provider IS 'The provider that the estimate names.';
 COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which a part of it is held; the lane holds the rest.';
 COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'How much is held in the grant at the same place.';
 

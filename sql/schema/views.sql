@@ -282,7 +282,10 @@ SELECT r.wallet_id AS wallet,
        r.closed_at,
        r.reason,
        r.actor,
-       r.metadata
+       r.metadata,
+       r.provider,
+       r.region,
+       r.service_tier
   FROM wallet.reservations r
  CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
 COMMENT ON VIEW wallet.holds IS 'Money set aside until the actual use is known: open, settled, voided or expired.';

@@ -13,7 +13,7 @@ use crate::ledger::guard::Caller;
 use crate::money::Amount;
 use crate::pricing::rate::Priced;
 use crate::pricing::reported::CostFrom;
-use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, one_of};
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::numeric::Number;
@@ -160,8 +160,7 @@ impl<'a> Request<'a> {
                 json.write_canonical(&mut canonical);
                 let mut usage = Usage::read(json)?;
                 usage.model = usage.model_or(model)?;
-                usage.region = one_of("region", region, usage.region)?;
-                usage.service_tier = one_of("service_tier", service_tier, usage.service_tier)?;
+                usage.serve(region, service_tier)?;
                 for (name, value) in [
                     ("model", &usage.model),
                     ("provider", &usage.provider),

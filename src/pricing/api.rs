@@ -19,7 +19,7 @@ use crate::pricing::markup::is_markup_meter;
 use crate::pricing::reported::{CostFrom, rate_beside};
 use crate::pricing::stored;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
-use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid, one_of};
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid};
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::invalidation;
@@ -280,11 +280,9 @@ fn price_usage(
         let cost_from = CostFrom::of(cost_from)?;
         let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
         usage.model = usage.model_or(args::name("model", model)?)?;
-        usage.region = one_of("region", args::name("region", region)?, usage.region)?;
-        usage.service_tier = one_of(
-            "service_tier",
+        usage.serve(
+            args::name("region", region)?,
             args::name("service_tier", service_tier)?,
-            usage.service_tier,
         )?;
         let at: Timestamp = args::time("at", at)?.unwrap_or_else(clock::now);
         let model = usage.model.clone().ok_or_else(|| {

@@ -254,6 +254,11 @@ impl Shelf {
         self.prices.is_empty()
     }
 
+    /// True when some price of the model asks for keys of the usage object.
+    pub fn asks_for_keys(&self) -> bool {
+        self.prices.iter().any(|prices| prices.ask_for_keys())
+    }
+
     /// The price of a meter.
     pub fn price(&self, meter: &str, situation: &Situation<'_>) -> Option<&Price> {
         self.prices

@@ -17,6 +17,7 @@ pub struct Prices {
     /// Chains by meter, in the order of the meters' names.
     meters: Vec<(String, Vec<Chain>)>,
     rows: usize,
+    ask_for_keys: bool,
 }
 
 impl Prices {
@@ -28,6 +29,7 @@ impl Prices {
         let mut prices = Prices {
             meters: Vec::new(),
             rows: rows.len(),
+            ask_for_keys: rows.iter().any(|price| !price.conditions.is_empty()),
         };
         for price in rows {
             if prices
@@ -48,6 +50,11 @@ impl Prices {
             }
         }
         prices
+    }
+
+    /// True when some price asks for keys of the usage object.
+    pub fn ask_for_keys(&self) -> bool {
+        self.ask_for_keys
     }
 
     /// Number of rows of all times.

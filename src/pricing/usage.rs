@@ -25,8 +25,10 @@ pub struct Usage {
     pub provider: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// The service tier.
+    /// The service tier; none for the standard one.
     pub service_tier: Option<String>,
+    /// True when a response says that the standard tier served it.
+    pub is_standard_tier: bool,
     /// Every key with a number. What cannot be a quantity matters only if the key has a price.
     /// Of a provider's object, its meters.
     pub numbers: Vec<(String, Result<Decimal>)>,
@@ -137,6 +139,29 @@ impl Usage {
         match argument {
             Some(argument) if self.is_mapped => Ok(Some(argument.to_owned())),
             argument => one_of("model", argument, self.model.clone()),
+        }
+    }
+
+    /// Fills in the region and the service tier that the object leaves out. A response says which
+    /// tier and region served it, whatever was asked for. In the flat form both are the caller's
+    /// own words, which must not contradict the arguments.
+    pub fn serve(&mut self, region: Option<&str>, service_tier: Option<&str>) -> Result<()> {
+        if self.is_mapped {
+            self.fill_in(region, service_tier);
+            return Ok(());
+        }
+        self.region = one_of("region", region, self.region.take())?;
+        self.service_tier = one_of("service_tier", service_tier, self.service_tier.take())?;
+        Ok(())
+    }
+
+    /// Fills in the region and the service tier where the object says nothing of them.
+    pub fn fill_in(&mut self, region: Option<&str>, service_tier: Option<&str>) {
+        if self.region.is_none() {
+            self.region = region.map(str::to_owned);
+        }
+        if self.service_tier.is_none() && !self.is_standard_tier {
+            self.service_tier = service_tier.map(str::to_owned);
         }
     }
 

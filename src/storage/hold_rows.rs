@@ -19,7 +19,7 @@ macro_rules! hold_query {
             "SELECT hold_id, status, amount, held, settled, lane, created_at, expires_at,
                     window_ids, window_amounts, key_id, user_id, team, model, service, region,
                     service_tier, tags, balance, affordable_tokens, fingerprint,
-                    scoped_ids, scoped_amounts
+                    scoped_ids, scoped_amounts, provider, usage
                FROM wallet.reservations WHERE wallet_id = $1 AND ",
             $clause
         )
@@ -51,14 +51,16 @@ statement!(
     [
         TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
         UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID
+        TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID,
+        TEXTOID
     ],
     "INSERT INTO wallet.reservations
         (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
-         model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts)
+         model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts,
+         provider)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26)
      ON CONFLICT (wallet_id, hold_id) DO NOTHING"
 );
 
@@ -100,6 +102,10 @@ pub struct About {
     pub service_tier: Option<String>,
     /// Tags.
     pub tags: Option<Document>,
+    /// Provider that the estimate names.
+    pub provider: Option<String>,
+    /// The estimate; the hold keeps its datum alive.
+    pub usage: Option<Jsonb>,
 }
 
 /// A row of `wallet.reservations`, with what a settlement inherits from it.
@@ -202,6 +208,8 @@ pub struct NewHold<'a> {
     pub region: Option<&'a str>,
     /// Service tier.
     pub service_tier: Option<&'a str>,
+    /// Provider that the estimate names.
+    pub provider: Option<&'a str>,
     /// Tags.
     pub tags: Option<Jsonb>,
     /// The estimate.
@@ -263,6 +271,8 @@ fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
         region: text(15),
         service_tier: text(16),
         tags: rows.datum(row, 17).map(|datum| document(Jsonb(datum))),
+        provider: text(23),
+        usage: rows.datum(row, 24).map(Jsonb),
     });
     Ok(Hold {
         id: rows.need(row, 0)?,
@@ -341,6 +351,7 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
         Value::OptJsonb(new.metadata),
         Value::Uuids(&new.scoped_ids),
         Value::Amounts(&new.scoped_amounts),
+        Value::OptText(new.provider),
     ])?;
     Ok(!rows.is_empty())
 }

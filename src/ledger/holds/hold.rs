@@ -281,6 +281,7 @@ fn insert(
         service: request.service,
         region: request.region.as_deref(),
         service_tier: request.service_tier.as_deref(),
+        provider: request.caller().provider,
         tags: request.tags.as_ref().map(|tags| tags.value),
         usage: match &request.asked {
             Asked::Usage(_, object, _) => Some(*object),

@@ -8,6 +8,7 @@
 //! already and skips the holds that somebody else has locked: those are being settled.
 
 pub mod close;
+mod context;
 pub mod expiry;
 pub mod hold;
 pub mod row;

@@ -8,10 +8,11 @@ use crate::ledger::charge::Job;
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::MAX_TRIES;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
-use crate::ledger::holds::row::{self, About, Hold};
+use crate::ledger::holds::context;
+use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
-use crate::ledger::rules::{Rules, Status};
+use crate::ledger::rules::{self, Rules, Status};
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
@@ -81,7 +82,8 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
-    let request = with_hold(&settlement.request, &about);
+    let known = rules::known(wallet)?;
+    let (request, _kept) = context::complete(&settlement.request, &about, &known.price_list)?;
     if let Some(charged) = replayed(settlement, &request)? {
         return Ok(charged);
     }
@@ -152,8 +154,8 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
         return Ok(None);
     }
     let about = hold.about.clone();
-    let request = with_hold(&settlement.request, &about);
-    let rules = crate::ledger::rules::known(wallet)?;
+    let rules = rules::known(wallet)?;
+    let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     if rules.grants_are_due()
         || rules.needs_attention()
         // The lane will say the same, after the hold was closed.
@@ -284,34 +286,6 @@ fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> E
     }
 }
 
-/// The request with what the hold knows where it says nothing.
-fn with_hold<'a>(request: &'a Request<'_>, hold: &'a About) -> Request<'a> {
-    let or = |given: Option<&'a str>, held: &'a Option<String>| given.or(held.as_deref());
-    Request {
-        wallet: request.wallet,
-        asked: request.asked.again(),
-        model: request.model.clone().or_else(|| hold.model.clone()),
-        user_id: or(request.user_id, &hold.user_id),
-        team: or(request.team, &hold.team),
-        service: or(request.service, &hold.service),
-        region: request.region.clone().or_else(|| hold.region.clone()),
-        service_tier: request
-            .service_tier
-            .clone()
-            .or_else(|| hold.service_tier.clone()),
-        tags: request.tags.clone().or_else(|| hold.tags.clone()),
-        event_at: request.event_at,
-        key: request.key,
-        key_id: request.key_id.or(hold.key_id),
-        secret: None,
-        client_ip: None,
-        device: None,
-        actor: request.actor,
-        metadata: request.metadata.clone(),
-        reported: request.reported,
-    }
-}
-
 /// The first answer to this key; WL006 when it was another settlement.
 fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option<Charged>> {
     let rows = replay::by_key(settlement.wallet, request.key, Call::Settle)?;
@@ -322,9 +296,7 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
     if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
         return Err(replay::conflict(key, "its arguments"));
     }
-    let currency = crate::ledger::rules::known(settlement.wallet)?
-        .currency
-        .clone();
+    let currency = rules::known(settlement.wallet)?.currency.clone();
     replay::charged(request, &rows, &currency).map(Some)
 }
 

@@ -95,6 +95,24 @@ impl Meters {
     }
 }
 
+/// What an object says of its model, provider, region or service tier.
+#[derive(PartialEq, Eq)]
+enum Stated {
+    Nothing,
+    /// The ordinary case, which has no name here.
+    Ordinary,
+    Named(String),
+}
+
+impl Stated {
+    fn name(self) -> Option<String> {
+        match self {
+            Stated::Named(name) => Some(name),
+            Stated::Nothing | Stated::Ordinary => None,
+        }
+    }
+}
+
 /// A number that was found, and where.
 struct Found<'a> {
     path: &'a Path,
@@ -120,11 +138,13 @@ impl<'a> Reading<'a> {
         for (meter, quantity) in &meters.0 {
             check_digits(meter, *quantity)?;
         }
+        let service_tier = self.attribute("service_tier", &self.fit.body.service_tier)?;
         Ok(Usage {
-            model: self.attribute("model", &self.fit.body.model)?,
-            provider: self.attribute("provider", &self.fit.body.provider)?,
-            region: self.attribute("region", &self.fit.body.region)?,
-            service_tier: self.attribute("service_tier", &self.fit.body.service_tier)?,
+            model: self.attribute("model", &self.fit.body.model)?.name(),
+            provider: self.attribute("provider", &self.fit.body.provider)?.name(),
+            region: self.attribute("region", &self.fit.body.region)?.name(),
+            is_standard_tier: service_tier == Stated::Ordinary,
+            service_tier: service_tier.name(),
             numbers: meters
                 .0
                 .into_iter()
@@ -239,9 +259,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn attribute(&self, key: &str, attribute: &Attribute) -> Result<Option<String>> {
+    fn attribute(&self, key: &str, attribute: &Attribute) -> Result<Stated> {
         if let Some(is) = &attribute.is {
-            return Ok(Some(is.clone()));
+            return Ok(Stated::Named(is.clone()));
         }
         let named = attribute
             .path
@@ -252,14 +272,11 @@ impl<'a> Reading<'a> {
                 Some(json) => Some((key.to_owned(), json)),
             });
         match named {
-            None => Ok(None),
-            Some((_, Json::String(name))) => Ok(if attribute.names.is_empty() {
-                Some(name.clone())
-            } else {
-                match attribute.names.get(&name.to_ascii_lowercase()) {
-                    Some(here) => here.clone(),
-                    None => Some(name.clone()),
-                }
+            None => Ok(Stated::Nothing),
+            Some((_, Json::String(name))) => Ok(match attribute.here(name) {
+                None => Stated::Ordinary,
+                Some("") => Stated::Nothing,
+                Some(here) => Stated::Named(here.to_owned()),
             }),
             Some((path, _)) => Err(
                 invalid(format!("usage key {} is not a string", quoted(path)))

@@ -220,13 +220,24 @@ impl Shape {
 pub struct Attribute {
     /// Paths in the whole object.
     pub path: Vec<Path>,
-    /// What a name is called here; nothing where it means the ordinary case.
+    /// What a name is called here: none where it means the ordinary case, empty where it says nothing.
     pub names: BTreeMap<String, Option<String>>,
     /// A name that holds for every object of this mapping.
     pub is: Option<String>,
 }
 
 impl Attribute {
+    /// What a name is called here.
+    pub fn here<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        if self.names.is_empty() {
+            return Some(name);
+        }
+        match self.names.get(&name.to_ascii_lowercase()) {
+            Some(here) => here.as_deref(),
+            None => Some(name),
+        }
+    }
+
     fn parse(raw: RawAttribute, dotted: bool) -> Result<Attribute, String> {
         Ok(Attribute {
             path: raw.path.paths(dotted)?,

@@ -51,6 +51,7 @@ mod column {
     pub const METADATA: i16 = 28;
     pub const SCOPED_IDS: i16 = 29;
     pub const SCOPED_AMOUNTS: i16 = 30;
+    pub const PROVIDER: i16 = 31;
 }
 
 /// A row that this transaction has read: a copy of it, and its place.
@@ -76,6 +77,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     fields.set_text(REGION, new.region);
     fields.set_text(SERVICE_TIER, new.service_tier);
     fields.set_text(ACTOR, new.actor);
+    fields.set_text(PROVIDER, new.provider);
     let mut set = |column: i16, value: Value<'_>| fields.set(column, value.datum());
     set(LANE, Value::Int2(new.lane));
     set(AFFORDABLE_TOKENS, Value::OptInt8(new.affordable_tokens));
@@ -202,6 +204,11 @@ fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
         tags: match fields.at(TAGS) {
             (_, true) => None,
             (datum, false) => Some(document(Jsonb(datum))),
+        },
+        provider: fields.text(PROVIDER),
+        usage: match fields.at(USAGE) {
+            (_, true) => None,
+            (datum, false) => Some(Jsonb(datum)),
         },
     };
     Ok(Hold {

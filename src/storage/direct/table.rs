@@ -72,7 +72,7 @@ impl Which {
             Which::Prices => 16,
             Which::Markups => 8,
             Which::Mappings => 5,
-            Which::Reservations => 30,
+            Which::Reservations => 31,
             Which::Thresholds => 4,
         }
     }

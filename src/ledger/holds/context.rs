@@ -1,0 +1,125 @@
+//! What a settlement takes from its hold: all that pricing, limits and attribution need and the
+//! settlement leaves out.
+
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::ledger::holds::row::About;
+use crate::ledger::request::{Asked, Request};
+use crate::pricing::book::Shelf;
+use crate::pricing::usage::Usage;
+use crate::statement;
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::plan::{Rows, Run, Value};
+
+// What the settlement says itself comes last and wins.
+statement!(
+    MERGE,
+    [JSONBOID, TEXTARRAYOID, TEXTOID, JSONBOID],
+    "SELECT coalesce((SELECT jsonb_object_agg(e.key, e.value)
+                        FROM jsonb_each($1) e WHERE e.key = ANY ($2)), '{}')
+            || jsonb_strip_nulls(jsonb_build_object('provider', $3))
+            || $4"
+);
+
+/// The request with what the hold knows where the request says nothing. The rows keep a usage object
+/// alive that was put together of both.
+pub fn complete<'a>(
+    request: &'a Request<'_>,
+    hold: &'a About,
+    list: &str,
+) -> Result<(Request<'a>, Option<Rows>)> {
+    let or = |given: Option<&'a str>, held: &'a Option<String>| given.or(held.as_deref());
+    let mut completed = Request {
+        wallet: request.wallet,
+        asked: request.asked.again(),
+        model: request.model.clone().or_else(|| hold.model.clone()),
+        user_id: or(request.user_id, &hold.user_id),
+        team: or(request.team, &hold.team),
+        service: or(request.service, &hold.service),
+        region: request.region.clone(),
+        service_tier: request.service_tier.clone(),
+        tags: request.tags.clone().or_else(|| hold.tags.clone()),
+        event_at: request.event_at,
+        key: request.key,
+        key_id: request.key_id.or(hold.key_id),
+        secret: None,
+        client_ip: None,
+        device: None,
+        actor: request.actor,
+        metadata: request.metadata.clone(),
+        reported: request.reported,
+    };
+    let Asked::Usage(usage, object, canonical) = &request.asked else {
+        completed.region = completed.region.or_else(|| hold.region.clone());
+        completed.service_tier = completed.service_tier.or_else(|| hold.service_tier.clone());
+        return Ok((completed, None));
+    };
+    let (usage, rows) = complete_usage(usage, *object, hold, list)?;
+    let merged = rows.as_ref().and_then(|rows| rows.datum(0, 0));
+    let object = merged.map_or(*object, Jsonb);
+    completed.region = usage.region.clone();
+    completed.service_tier = usage.service_tier.clone();
+    completed.asked = Asked::Usage(usage, object, canonical.clone());
+    Ok((completed, rows))
+}
+
+/// The usage with what the estimate says beyond it. Where that is more than model, region and tier, which an
+/// entry has in columns of their own, the object that is stored says it too: the row that comes with it.
+fn complete_usage(
+    usage: &Rc<Usage>,
+    object: Jsonb,
+    hold: &About,
+    list: &str,
+) -> Result<(Rc<Usage>, Option<Rows>)> {
+    let lacks = |own: &Option<String>, held: &Option<String>| own.is_none() && held.is_some();
+    let tier = !usage.is_standard_tier && lacks(&usage.service_tier, &hold.service_tier);
+    let provider = lacks(&usage.provider, &hold.provider);
+    let keys = missing_keys(usage, hold, list)?;
+    if !tier
+        && !provider
+        && keys.is_empty()
+        && !lacks(&usage.model, &hold.model)
+        && !lacks(&usage.region, &hold.region)
+    {
+        return Ok((usage.clone(), None));
+    }
+    let mut completed = Usage::clone(usage);
+    completed.model = completed.model.or_else(|| hold.model.clone());
+    completed.fill_in(hold.region.as_deref(), hold.service_tier.as_deref());
+    let mut rows = None;
+    if provider || !keys.is_empty() {
+        let names: Vec<String> = keys.iter().map(|(key, _)| key.clone()).collect();
+        rows = Some(MERGE.run(&[
+            Value::OptJsonb(hold.usage),
+            Value::OptTexts(Some(&names)),
+            Value::OptText(hold.provider.as_deref().filter(|_| provider)),
+            Value::Jsonb(object),
+        ])?);
+        completed.provider = completed.provider.or_else(|| hold.provider.clone());
+        completed.object.extend(keys);
+    }
+    Ok((Rc::new(completed), rows))
+}
+
+/// What the estimate says of the request besides quantities, and the usage does not, where a price of
+/// the model asks for such keys.
+fn missing_keys(usage: &Usage, hold: &About, list: &str) -> Result<Vec<(String, Json)>> {
+    let model = usage.model.as_deref().or(hold.model.as_deref());
+    let provider = usage.provider.as_deref().or(hold.provider.as_deref());
+    let (Some(estimate), Some(model)) = (hold.usage, model) else {
+        return Ok(Vec::new());
+    };
+    if !Shelf::of(list, model, provider)?.asks_for_keys() {
+        return Ok(Vec::new());
+    }
+    let Json::Object(mut keys) = estimate.reread("usage")? else {
+        return Ok(Vec::new());
+    };
+    keys.retain(|(key, value)| {
+        matches!(value, Json::String(_) | Json::Bool(_))
+            && !matches!(&**key, "model" | "provider" | "region" | "service_tier")
+            && !usage.object.iter().any(|(own, _)| own == key)
+    });
+    Ok(keys)
+}
