@@ -28,6 +28,18 @@ COMMENT ON COLUMN wallet.grant_lots.scope IS 'The models and services that it ma
 COMMENT ON COLUMN wallet.grant_lots.held IS 'Of one with a scope: what open holds have set aside of it.';
 COMMENT ON COLUMN wallet.grant_lots.ended_id IS 'The entry that took its rest back: it expired or was voided or reversed.';
 
+-- A hold that is older than the end of a grant may still be settled with it. A grant that has ended keeps what such
+-- holds have set aside of it, and that ends when they let go of it.
+CREATE TABLE wallet.kept_credit (
+    wallet_id     text NOT NULL REFERENCES wallet.wallets,
+    grant_id      uuid NOT NULL,
+    ended_at      timestamptz NOT NULL,
+    amount        numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    PRIMARY KEY (wallet_id, grant_id, ended_at)
+);
+COMMENT ON TABLE wallet.kept_credit IS 'What of grants that have ended holds keep that are older than the end. It counts in the balance and in what is held.';
+COMMENT ON COLUMN wallet.kept_credit.ended_at IS 'When the grant ended, or its turn that could not be carried on: only holds that were made before may use it.';
+
 -- What was burnt of which lot, in order. Beside the charges in their order it says who paid what.
 CREATE TABLE wallet.grant_burns (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
@@ -78,7 +90,8 @@ AS $$
             WINDOW burn_order AS (ORDER BY g.priority, g.expires_at NULLS LAST, g.promotional DESC,
                                            g.created_at, g.grant_id ROWS UNBOUNDED PRECEDING)) l,
            (SELECT coalesce(sum(a.allotted - a.spent), 0)
-                   - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet) AS balance
+                   - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet)
+                   - (SELECT coalesce(sum(k.amount), 0) FROM wallet.kept_credit k WHERE k.wallet_id = of_wallet) AS balance
               FROM wallet.allowances a
              WHERE a.wallet_id = of_wallet
                AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND a.lane >= 0) b

@@ -16,37 +16,30 @@ SELECT w.wallet_id AS wallet,
        round(b.scoped, greatest(min_scale(b.scoped), 2)) AS scoped
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
-        SELECT s.balance - s.expired AS balance, s.held, s.scoped
-          FROM (SELECT t.balance, t.held, p.free AS scoped,
-                       -- What has expired and is not booked yet, except what holds have set aside.
-                       CASE WHEN w.grants_due <= now() THEN
-                           least(greatest(t.general - (t.held - p.held), 0),
-                                 (SELECT coalesce(sum(l.remaining), 0)
-                                    FROM wallet.lots_now(w.wallet_id) l WHERE l.expires_at <= now() AND l.scope IS NULL))
-                           + p.ended
-                       ELSE 0 END AS expired
-                  FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
-                               coalesce(sum(a.allotted - a.spent) FILTER (WHERE a.lane >= 0), 0) - w.credit_limit AS general,
-                               coalesce(sum(a.held), 0)
-                               - coalesce((SELECT sum(r.held) FROM wallet.reservations r
-                                            WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
-                                              AND r.expires_at <= statement_timestamp()), 0) AS held
-                          FROM wallet.allowances a
-                         WHERE a.wallet_id = w.wallet_id
-                           AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t
-                 CROSS JOIN (SELECT coalesce(sum(g.remaining - g.held) FILTER (WHERE NOT g.ended), 0) AS free,
-                                    coalesce(sum(g.remaining - g.held) FILTER (WHERE g.ended), 0) AS ended,
-                                    coalesce(sum(g.held), 0) AS held
-                               FROM (SELECT l.remaining, coalesce(l.expires_at <= now(), false) AS ended,
-                                            l.held - coalesce((SELECT sum(h.amount)
-                                                                 FROM wallet.reservations r
-                                                                CROSS JOIN unnest(r.scoped_ids, r.scoped_amounts) AS h(id, amount)
-                                                                WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
-                                                                  AND r.expires_at <= statement_timestamp()
-                                                                  AND h.id = l.grant_id), 0) AS held
-                                       FROM wallet.grant_lots l
-                                      WHERE w.scoped AND l.wallet_id = w.wallet_id AND l.status = 'active'
-                                        AND l.scope IS NOT NULL) g) p) s
+        -- What is due counts, whether or not it is booked.
+        SELECT d.balance, d.held, d.scoped
+          FROM wallet.due_balance(w.wallet_id, statement_timestamp()) d
+         WHERE w.grants_due <= statement_timestamp()
+         UNION ALL
+        SELECT t.balance, t.held, p.free
+          FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
+                       coalesce(sum(a.held), 0)
+                       - coalesce((SELECT sum(r.held) FROM wallet.reservations r
+                                    WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
+                                      AND r.expires_at <= statement_timestamp()), 0) AS held
+                  FROM wallet.allowances a
+                 WHERE a.wallet_id = w.wallet_id
+                   AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t
+         CROSS JOIN (SELECT coalesce(sum(l.remaining - l.held), 0)
+                            + coalesce((SELECT sum(h.amount)
+                                          FROM wallet.reservations r
+                                         CROSS JOIN unnest(r.scoped_amounts) AS h(amount)
+                                         WHERE w.scoped AND r.wallet_id = w.wallet_id AND r.status = 'open'
+                                           AND r.expires_at <= statement_timestamp()), 0) AS free
+                       FROM wallet.grant_lots l
+                      WHERE w.scoped AND l.wallet_id = w.wallet_id AND l.status = 'active'
+                        AND l.scope IS NOT NULL) p
+         WHERE (w.grants_due <= statement_timestamp()) IS NOT TRUE
        ) b;
 COMMENT ON VIEW wallet.balances IS 'One row a wallet: what it has, what is held, what can be spent without credit.';
 COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never below minus credit_limit.';
@@ -150,6 +143,55 @@ COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits it; while 
 COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when a settled one was reversed.';
 COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The entry that took it back.';
 
+COMMENT ON FUNCTION wallet.due_entries IS 'The entries that a call at a moment would book before anything else: expired credit and turns of a recurring grant, by the code that books them. A later moment than now counts as now. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.due_lots IS 'The lots of a wallet of which something is left at a moment, with all that is due by then. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.due_balance IS 'Balance, held and scoped of a wallet at a moment, with all that is due by then. Errors: 22023, 42501, WL003.';
+
+-- The lots of a wallet as they are at a moment, with all that is due by then.
+CREATE FUNCTION wallet.lots_at(
+    of_wallet text, until timestamptz,
+    OUT grant_id uuid, OUT amount numeric, OUT remaining numeric, OUT expires_at timestamptz, OUT priority integer,
+    OUT promotional boolean, OUT scope jsonb, OUT status text, OUT created_at timestamptz)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF (SELECT w.grants_due <= until FROM wallet.wallets w WHERE w.wallet_id = of_wallet) THEN
+        RETURN QUERY
+            WITH due AS MATERIALIZED (
+                SELECT d.* FROM wallet.due_lots(of_wallet, until) d
+            )
+            SELECT g.grant_id, g.amount, coalesce(d.remaining, 0), coalesce(d.expires_at, g.expires_at), g.priority,
+                   g.promotional, g.scope,
+                   CASE WHEN d.grant_id IS NOT NULL AND coalesce(d.expires_at <= until, false) THEN 'expired'
+                        WHEN d.grant_id IS NOT NULL THEN 'active'
+                        WHEN g.status <> 'active' THEN g.status
+                        WHEN g.expires_at <= until THEN 'expired'
+                        ELSE 'depleted' END,
+                   g.created_at
+              FROM wallet.grant_lots g
+              LEFT JOIN due d ON d.grant_id = g.grant_id
+             WHERE g.wallet_id = of_wallet
+             UNION ALL
+            SELECT d.grant_id, d.new_amount, d.remaining, d.expires_at, d.priority, d.promotional, d.new_scope::jsonb, 'active',
+                   d.created_at
+              FROM due d WHERE d.new_amount IS NOT NULL;
+    ELSE
+        RETURN QUERY
+            SELECT l.grant_id, l.amount, l.remaining, l.expires_at, l.priority, l.promotional, l.scope,
+                   CASE WHEN l.status <> 'active' THEN l.status
+                        WHEN l.expires_at <= until THEN 'expired'
+                        WHEN l.remaining = 0 THEN 'depleted'
+                        ELSE 'active' END,
+                   l.created_at
+              FROM wallet.lots_now(of_wallet) l;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION wallet.lots_at IS 'The lots of a wallet with what each has left at a moment, with all that is due by then; the view grants asks it.';
+
 CREATE VIEW wallet.grants WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
        l.grant_id,
@@ -159,15 +201,11 @@ SELECT w.wallet_id AS wallet,
        l.priority,
        l.promotional,
        l.scope,
-       CASE WHEN l.status <> 'active' THEN l.status
-            WHEN l.expires_at <= now() THEN 'expired'
-            WHEN l.remaining = 0 THEN 'depleted'
-            ELSE 'active'
-       END AS status,
+       l.status,
        l.created_at
   FROM wallet.wallets w
- CROSS JOIN LATERAL wallet.lots_now(w.wallet_id) l
- CROSS JOIN LATERAL (SELECT CASE WHEN l.expires_at <= now() THEN 0 ELSE l.remaining END AS remaining) r;
+ CROSS JOIN LATERAL wallet.lots_at(w.wallet_id, statement_timestamp()) l
+ CROSS JOIN LATERAL (SELECT CASE WHEN l.status = 'expired' THEN 0 ELSE l.remaining END AS remaining) r;
 COMMENT ON VIEW wallet.grants IS 'Lots of credit, one a funding, with what each has left now. Use burns them in the order of priority, expiry, promotional before paid, age.';
 COMMENT ON COLUMN wallet.grants.grant_id IS 'The entry that granted it.';
 COMMENT ON COLUMN wallet.grants.status IS 'active, depleted, expired, voided or reversed.';

@@ -40,6 +40,7 @@ CREATE TABLE wallet.wallets (
     guarded                boolean NOT NULL DEFAULT false,
     scoped                 boolean NOT NULL DEFAULT false,
     archived               boolean NOT NULL DEFAULT false,
+    keeps                  boolean NOT NULL DEFAULT false,
     -- Without a default, so that a row that comes from elsewhere has its limits read.
     known_limits           wallet.known_limit[]
 );
@@ -52,6 +53,7 @@ COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is 
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';
 COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether it has money that only some models or services may use; a charge looks at that only then.';
 COMMENT ON COLUMN wallet.wallets.archived IS 'Whether entries of it stand in the archive; a charge looks for its key there only then.';
+COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether holds keep credit that has ended; a settlement looks at that only then.';
 COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, where there are few, so that a charge finds them beside the wallet; NULL: it reads the table.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
 

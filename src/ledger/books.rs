@@ -6,19 +6,21 @@
 use std::rc::Rc;
 
 use crate::allowance::lanes::{changed_underneath, range};
-use crate::allowance::outbox;
+use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
-use crate::ledger::grants::due;
+use crate::ledger::grants::course::{self, Course, Effect, Kept};
+use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
+use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expiry;
 use crate::ledger::rules::{self, Rules};
 use crate::limits::limit::Limit;
 use crate::limits::spread;
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{Entry, link};
 use crate::storage::store;
 
@@ -32,6 +34,8 @@ pub struct Books<'a> {
     pub whole: Whole<'a>,
     /// What of the balance only some use may take.
     pub pools: Pools<'a>,
+    /// What holds keep of grants that have ended.
+    kept: Vec<Kept>,
     before: Amount,
 }
 
@@ -52,10 +56,14 @@ impl<'a> Books<'a> {
         }
         let mut whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
-        expiry::sweep(wallet, &mut whole, hold)?;
+        // Where holds keep credit that has ended, the grants are due whenever one expires.
+        if !rules.keeps {
+            expiry::sweep(wallet, &mut whole, hold, clock::now())?;
+        }
         Ok(Books {
             wallet,
             pools: Pools::read(wallet, &rules)?,
+            kept: kept::of(wallet, &rules)?,
             rules,
             whole,
             before,
@@ -90,7 +98,7 @@ impl<'a> Books<'a> {
         amount: Amount,
         room: Amount,
     ) -> Result<Vec<Burn>> {
-        let general = self.whole.general(self.rules.credit_limit)?;
+        let general = kept::without(self.whole.general(self.rules.credit_limit)?, &self.kept)?;
         Ok(self.pools.split(purpose, at, amount, general, room))
     }
 
@@ -157,8 +165,78 @@ impl<'a> Books<'a> {
         Ok(balance)
     }
 
+    /// Has grants that have ended pay for a hold that is older, as far as holds keep something of them: all of it that
+    /// the hold had set aside. Gives how much that is.
+    pub fn spend_kept(&mut self, made: Timestamp, most: Amount, entry: [u8; 16]) -> Result<Amount> {
+        let before = self.kept.clone();
+        let parts = course::take_kept(&mut self.kept, made, most)?;
+        self.kept.retain(|kept| !kept.amount.is_zero());
+        kept::write(self.wallet, &before, &self.kept)?;
+        kept::spent(self.wallet, &parts, entry)?;
+        Ok(pools::sum_of(&parts)?.unwrap_or_default())
+    }
+
+    /// Ends what holds keep no longer of grants that have ended, once a hold has let go and its row says so.
+    pub fn lapse(&mut self, at: Timestamp) -> Result<()> {
+        if !self.rules.keeps {
+            return Ok(());
+        }
+        let lots = self.pools.lots().to_vec();
+        let holds = kept::holdings(self.wallet, false, at)?;
+        let general = self.whole.general(self.rules.credit_limit)?;
+        let mut course = Course::new(lots, self.kept.clone(), general, holds, at);
+        course.lapse(at)?;
+        for effect in &course.effects {
+            let Effect::Expired {
+                id,
+                at,
+                amount,
+                scoped,
+            } = effect
+            else {
+                continue;
+            };
+            let burn = Burn {
+                id: *id,
+                amount: *amount,
+            };
+            self.expire(&burn, *scoped, *at)?;
+        }
+        kept::write(self.wallet, &self.kept, &course.kept)?;
+        self.kept = course.kept;
+        self.pools = Pools::read(self.wallet, &self.rules)?;
+        Ok(())
+    }
+
+    /// Books the end of a part of a grant.
+    fn expire(&mut self, burn: &Burn, is_scoped: bool, at: Timestamp) -> Result<()> {
+        let ending = Ending::expired(at);
+        let contra = ending.contra();
+        let entry = ending.entry(self.wallet, burn, &contra);
+        let parts = std::slice::from_ref(burn);
+        if is_scoped {
+            // Notes the burn too.
+            self.debit_with(&entry, burn.amount, parts)?;
+        } else {
+            self.debit(&entry, burn.amount)?;
+            kept::spent(self.wallet, parts, entry.entry_id)?;
+        }
+        let payload = [
+            ("grant_id", Field::Id(burn.id)),
+            ("amount", Field::Amount(burn.amount)),
+            ("expires_at", Field::Time(Some(at))),
+        ];
+        let event = Event {
+            name: Name::GrantExpired,
+            threshold: None,
+            payload: &payload,
+        };
+        outbox::emit_event(self.wallet, &event)
+    }
+
     /// Cuts the lanes anew, writes them, and emits what was crossed.
     pub fn close(mut self) -> Result<()> {
+        self.lapse(clock::now())?;
         let crossings = self.whole.settle(self.before, self.rules.cut())?;
         self.whole.write()?;
         outbox::emit(self.wallet, &crossings)

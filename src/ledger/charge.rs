@@ -10,6 +10,7 @@ use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants::due;
+use crate::ledger::grants::kept;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
 use crate::ledger::guard::Who;
@@ -163,15 +164,11 @@ impl<'a> Job<'a> {
     /// The same without asking who may spend, for the windows of a moment: what was let in before
     /// goes on.
     pub fn at(request: &'a Request<'a>, rules: &'a Rules, now: Timestamp) -> Result<Job<'a>> {
-        let who = Who {
-            user_id: request.user_id,
-            team: request.team,
-            key_id: request.key_id,
-        };
-        Job::of(request, rules, who, now)
+        Job::of(request, rules, request.given(), now)
     }
 
-    fn of(
+    /// The same for somebody whom the rules let in.
+    pub fn of(
         request: &'a Request<'a>,
         rules: &'a Rules,
         who: Who<'a>,
@@ -209,6 +206,11 @@ impl<'a> Job<'a> {
             lines,
             applied,
         })
+    }
+
+    /// Whether so much that may be spent is enough.
+    pub fn is_covered(&self, room: Amount) -> bool {
+        self.cost <= room
     }
 
     /// What the money is for.
@@ -406,12 +408,16 @@ impl<'a> Job<'a> {
         let credit = rules.credit_limit;
         let mut whole = Whole::new(wallet, lanes, credit)?;
         let before = whole.room()?;
-        expiry::sweep(wallet, &mut whole, None)?;
+        // Where holds keep credit that has ended, the grants are due whenever one expires.
+        if !rules.keeps {
+            expiry::sweep(wallet, &mut whole, None, clock::now())?;
+        }
         let (room, purpose) = (whole.room()?, job.purpose());
+        let kept = kept::of(wallet, &rules)?;
         let mut pools = Pools::read(wallet, &rules)?;
         let own = pools.available(purpose, clock::now())?;
         let total = room.plus(own).map_err(range)?;
-        if total < job.cost {
+        if !job.is_covered(total) {
             return Err(job.insufficient(whole.balance(credit)?, total, pools.beside(own)?)?);
         }
         spread::gather(wallet, &job.applied)?;
@@ -421,7 +427,7 @@ impl<'a> Job<'a> {
         };
         let entry = job.entry();
         let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
-        let general = whole.general(credit)?;
+        let general = kept::without(whole.general(credit)?, &kept)?;
         let parts = pools.split(purpose, clock::now(), job.cost, general, room);
         let payer = whole.booking_lane(rules.lanes)?;
         let (mut after, link) = job.chain(&entry, payer, balance)?;

@@ -8,15 +8,14 @@ use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result, quoted};
 use crate::ledger::limits::{self, NewLimit, Raise};
-use crate::ledger::limits_check::{self, Asked, Check};
+use crate::ledger::limits_check;
 use crate::ledger::once::Once;
-use crate::ledger::request::Fingerprint;
+use crate::ledger::request::{ChargeArgs, Fingerprint, Request};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
 use crate::pricing::lines::is_known_meter;
-use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
@@ -312,6 +311,11 @@ fn check_limits(
     usage: default!(Option<Jsonb>, "NULL"),
     client_ip: default!(Option<pgrx::Inet>, "NULL"),
     device: default!(Option<&str>, "NULL"),
+    region: default!(Option<&str>, "NULL"),
+    service_tier: default!(Option<&str>, "NULL"),
+    event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    cost_from: default!(Option<&str>, "'prices'"),
 ) -> TableIterator<
     'static,
     (
@@ -332,36 +336,31 @@ fn check_limits(
 > {
     let work = || -> Result<_> {
         let wallet = args::required("wallet", wallet)?;
-        let model = args::name("model", model)?;
-        for (name, value) in [("team", team), ("service", service), ("user_id", user_id)] {
-            args::name(name, value)?;
-        }
-        let tags = args::document("tags", tags)?.map(|tags| tags.value);
-        let mut model = model.map(str::to_owned);
-        let asked = match usage {
-            Some(object) => {
-                let usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
-                model = usage.model_or(model.as_deref())?;
-                Asked::Usage(Box::new(usage))
-            }
-            None => Asked::Amount(match amount {
-                None => Amount::ZERO,
-                Some(number) => args::amount("amount", Some(&number))?,
-            }),
+        let amount = match (&usage, amount) {
+            (Some(_), _) => None,
+            (None, None) => Some(Number::ZERO),
+            (None, amount) => amount,
         };
-        let check = Check {
-            wallet,
+        let request = Request::check(ChargeArgs {
+            wallet: Some(wallet),
+            usage,
+            amount,
             user_id,
             team,
             model,
             service,
+            region,
+            service_tier,
             tags,
-            secret: args::name("key", key)?,
-            client_ip: crate::ledger::request::address(client_ip)?,
-            device: args::name("device", device)?,
-            asked,
-        };
-        enter(Level::Reader, wallet, |_| limits_check::check(&check))
+            event_at,
+            key,
+            client_ip,
+            device,
+            actor,
+            cost_from,
+            ..ChargeArgs::default()
+        })?;
+        enter(Level::Reader, wallet, |_| limits_check::check(&request))
     };
     let time = |at: Timestamp| TimestampWithTimeZone::try_from(at.0).ok();
     let rows: Vec<_> = work()

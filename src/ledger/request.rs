@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::args;
 use crate::error::{Error, Result};
-use crate::ledger::guard::Caller;
+use crate::ledger::guard::{Caller, Who};
 use crate::money::Amount;
 use crate::pricing::rate::Priced;
 use crate::pricing::reported::CostFrom;
@@ -201,6 +201,15 @@ impl<'a> Request<'a> {
             metadata: args::document("metadata", args.metadata)?,
             reported,
         })
+    }
+
+    /// To whom the use is attributed, as far as the request says.
+    pub fn given(&self) -> Who<'_> {
+        Who {
+            user_id: self.user_id,
+            team: self.team,
+            key_id: self.key_id,
+        }
     }
 
     /// Who asks, as far as the request says.

@@ -83,6 +83,8 @@ pub struct Rules {
     pub scoped: bool,
     /// Whether entries of it stand in the archive: then keys are looked up there too.
     pub archived: bool,
+    /// Whether holds keep credit that has ended: then what they let go of ends at once.
+    pub keeps: bool,
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
     /// Who may spend; nothing for a wallet that has no rule on it.
@@ -103,7 +105,12 @@ impl Rules {
 
     /// True when a grant has expired or is granted again, and nobody has booked it yet.
     pub fn grants_are_due(&self) -> bool {
-        self.grants_due.is_some_and(|due| due <= clock::now())
+        self.grants_are_due_at(clock::now())
+    }
+
+    /// The same at a moment.
+    pub fn grants_are_due_at(&self, now: Timestamp) -> bool {
+        self.grants_due.is_some_and(|due| due <= now)
     }
 
     /// True when the next charge has to look at all lanes.
@@ -130,11 +137,7 @@ impl Rules {
 
     /// To whom the use is attributed; WL009 when a rule does not let the request in.
     pub fn admit<'a>(&'a self, request: &'a Request<'_>) -> Result<Who<'a>> {
-        let given = Who {
-            user_id: request.user_id,
-            team: request.team,
-            key_id: request.key_id,
-        };
+        let given = request.given();
         match (&self.guard, &request.asked) {
             // Was let in when it was booked without a price.
             (_, Asked::Late(..)) => Ok(given),
@@ -271,6 +274,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         guarded,
         scoped,
         archived,
+        keeps,
     } = rows.wallet;
     Ok(Rules {
         currency,
@@ -289,6 +293,7 @@ fn rules_of(wallet: &str, rows: RuleRows) -> Result<Rules> {
         grants_due,
         scoped,
         archived,
+        keeps,
         limits: rows
             .limits
             .into_iter()

@@ -44,6 +44,15 @@ pub enum Number {
     Infinite,
 }
 
+impl Number {
+    /// Zero.
+    pub const ZERO: Number = Number::Finite {
+        negative: false,
+        weight: 0,
+        digits: Vec::new(),
+    };
+}
+
 /// The word at a position of a `numeric` after its length word.
 fn word(bytes: &[u8], index: usize) -> u16 {
     bytes

@@ -175,6 +175,8 @@ pub struct WalletRow {
     pub scoped: bool,
     /// Whether entries of it stand in the archive.
     pub archived: bool,
+    /// Whether holds keep credit that has ended.
+    pub keeps: bool,
 }
 
 impl WalletRow {

@@ -1,21 +1,22 @@
 //! How a lot ends before all of it was used: it expires, or is taken back.
 
+use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
+use crate::ledger::grants::course::Kept;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::grants::{burns, lots};
+use crate::ledger::grants::{burns, kept, lots};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
 /// The entry that ended a lot, and what it took.
 pub(super) type Finished = (Option<[u8; 16]>, Amount);
 
 /// How a lot ends.
-pub(super) struct Ending<'a> {
+pub struct Ending<'a> {
     pub status: &'a str,
     pub call: Call,
-    pub most: Option<Amount>,
     pub at: Option<Timestamp>,
     pub key: Option<&'a str>,
     pub fingerprint: Option<[u8; 16]>,
@@ -25,12 +26,36 @@ pub(super) struct Ending<'a> {
 }
 
 impl Ending<'_> {
+    /// The other side of its entry.
+    pub fn contra(&self) -> String {
+        format!("{}:grant", self.status)
+    }
+
+    /// The entry that ends a part of a lot.
+    pub fn entry<'a>(&'a self, wallet: &'a str, burn: &Burn, contra: &'a str) -> Entry<'a> {
+        Entry {
+            event_at: self.at,
+            key: self.key,
+            fingerprint: self.fingerprint,
+            related_id: Some(burn.id),
+            reason: self.reason,
+            actor: self.actor,
+            metadata: self.metadata.clone(),
+            ..Entry::of_money(
+                wallet,
+                Kind::Expiry,
+                self.call,
+                burn.amount.negated(),
+                contra,
+            )
+        }
+    }
+
     /// Its time has come.
     pub fn expired(at: Timestamp) -> Ending<'static> {
         Ending {
             status: "expired",
             call: Call::Expire,
-            most: None,
             at: Some(at),
             key: None,
             fingerprint: None,
@@ -42,58 +67,69 @@ impl Ending<'_> {
 }
 
 impl Ledge<'_> {
-    /// Ends a lot before all of it was used: books what is left, except what holds have set aside.
-    /// Gives the entry and what it took.
+    /// Ends a lot before all of it was used: books what holds have not set aside of it. What they have set
+    /// aside is kept for them and ends when they let go. Gives the entry and what it took.
     pub(super) fn finish(&mut self, id: [u8; 16], ending: &Ending<'_>) -> Result<Finished> {
-        let there = self.available()?;
-        let Some(one) = self.lots.iter().find(|one| one.lot.rank.id == id).cloned() else {
+        let Some(place) = self.lots.iter().position(|one| one.lot.rank.id == id) else {
             lots::end(self.wallet, id, ending.status, None)?;
             return Ok((None, Amount::ZERO));
         };
-        let left = one.lot.remaining;
+        let one = self.lots[place].clone();
         let is_scoped = one.scope.is_some();
         let free = if is_scoped {
             one.free().remaining
         } else {
-            left.min(there)
+            let held = self.held_of(id)?;
+            one.lot.remaining.minus(held).map_err(range)?
         };
-        let amount = free.min(ending.most.unwrap_or(left));
-        if amount.is_zero() {
-            return Ok((None, Amount::ZERO));
+        let entry = match free.is_zero() {
+            true => None,
+            false => {
+                let burn = Burn { id, amount: free };
+                Some(self.end_part(&burn, is_scoped, ending)?)
+            }
+        };
+        let rest = one.lot.remaining.minus(free).map_err(range)?;
+        if is_scoped && !rest.is_zero() {
+            // The lot itself knows what holds have of it.
+            let now = clock::now();
+            lots::set_remaining(self.wallet, id, rest)?;
+            lots::extend(self.wallet, id, now, now)?;
+            self.lots[place].lot.remaining = rest;
+            self.lots[place].expires_at = Some(now);
+            return Ok((entry, free));
         }
-        let contra = format!("{}:grant", ending.status);
-        let entry = Entry {
-            event_at: ending.at,
-            key: ending.key,
-            fingerprint: ending.fingerprint,
-            related_id: Some(id),
-            reason: ending.reason,
-            actor: ending.actor,
-            metadata: ending.metadata.clone(),
-            ..Entry::of_money(
-                self.wallet,
-                Kind::Expiry,
-                ending.call,
-                amount.negated(),
-                &contra,
-            )
-        };
-        let (general, scoped) = if is_scoped {
-            (Amount::ZERO, amount.negated())
-        } else {
-            (amount.negated(), Amount::ZERO)
+        if !rest.is_zero() {
+            let before = self.kept.clone();
+            self.kept.push(Kept {
+                rank: one.lot.rank.clone(),
+                ended_at: clock::now(),
+                amount: rest,
+            });
+            kept::write(self.wallet, &before, &self.kept)?;
+        }
+        self.lots.remove(place);
+        lots::end(self.wallet, id, ending.status, entry)?;
+        Ok((entry, free))
+    }
+
+    /// Books the end of a part of a lot; gives the entry.
+    pub(super) fn end_part(
+        &mut self,
+        burn: &Burn,
+        is_scoped: bool,
+        ending: &Ending<'_>,
+    ) -> Result<[u8; 16]> {
+        let amount = burn.amount.negated();
+        let contra = ending.contra();
+        let entry = ending.entry(self.wallet, burn, &contra);
+        let (general, scoped) = match is_scoped {
+            true => (Amount::ZERO, amount),
+            false => (amount, Amount::ZERO),
         };
         self.book(&entry, general, scoped)?;
-        let burn = Burn { id, amount };
-        burns::record(
-            self.wallet,
-            std::slice::from_ref(&burn),
-            Some(entry.entry_id),
-        )?;
-        self.keep(&[burn])?;
-        if amount == left {
-            lots::end(self.wallet, id, ending.status, Some(entry.entry_id))?;
-        }
-        Ok((Some(entry.entry_id), amount))
+        let burns = std::slice::from_ref(burn);
+        burns::record(self.wallet, burns, Some(entry.entry_id))?;
+        Ok(entry.entry_id)
     }
 }

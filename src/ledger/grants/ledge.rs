@@ -6,9 +6,10 @@ use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::{Cut, Extent, Whole};
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
-use crate::ledger::grants::burns;
+use crate::ledger::grants::course::Kept;
 use crate::ledger::grants::lots::{self, Active, NewLot};
 use crate::ledger::grants::terms::Terms;
+use crate::ledger::grants::{burns, kept};
 use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
@@ -17,22 +18,29 @@ use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Entry, link};
 use crate::storage::store;
 
-// A lot that could not end because holds have set it aside is tried again after a minute.
+// What holds keep of a lot ends with them. One that is being settled is looked at again soon: its settlement
+// may be undone.
 statement!(
     SET_DUE,
     [TEXTOID, TIMESTAMPTZOID],
-    "UPDATE wallet.wallets w
+    "WITH lots AS MATERIALIZED (
+        SELECT l.expires_at, l.warn_at, l.scope IS NOT NULL AS scoped, coalesce(l.expires_at <= $2, false) AS ended
+          FROM wallet.grant_lots l WHERE l.wallet_id = $1 AND l.status = 'active'
+     ), keeping AS MATERIALIZED (
+        SELECT EXISTS (SELECT FROM wallet.kept_credit k WHERE k.wallet_id = $1)
+               OR EXISTS (SELECT FROM lots l WHERE l.ended) AS keeps
+     )
+     UPDATE wallet.wallets w
         SET grants_due = coalesce(
-            least((SELECT min(CASE WHEN l.expires_at > $2 THEN l.expires_at
-                                   ELSE $2 + interval '1 minute' END)
-                     FROM wallet.grant_lots l
-                    WHERE l.wallet_id = $1 AND l.status = 'active' AND l.expires_at IS NOT NULL),
-                  (SELECT min(l.warn_at) FROM wallet.grant_lots l
-                    WHERE l.wallet_id = $1 AND l.status = 'active'),
-                  (SELECT r.next_at FROM wallet.recurring_grants r WHERE r.wallet_id = $1)),
+            least((SELECT min(l.expires_at) FROM lots l WHERE NOT l.ended),
+                  (SELECT min(l.warn_at) FROM lots l WHERE NOT l.ended),
+                  (SELECT r.next_at FROM wallet.recurring_grants r WHERE r.wallet_id = $1),
+                  (SELECT min(CASE WHEN r.expires_at > $2 THEN r.expires_at ELSE $2 + interval '1 second' END)
+                     FROM wallet.reservations r
+                    WHERE r.wallet_id = $1 AND r.status = 'open' AND (SELECT k.keeps FROM keeping k))),
             'infinity'),
-            scoped = EXISTS (SELECT FROM wallet.grant_lots l
-                              WHERE l.wallet_id = $1 AND l.status = 'active' AND l.scope IS NOT NULL)
+            scoped = EXISTS (SELECT FROM lots l WHERE l.scoped),
+            keeps = (SELECT k.keeps FROM keeping k)
       WHERE w.wallet_id = $1"
 );
 
@@ -40,27 +48,34 @@ statement!(
 pub struct Ledge<'a> {
     pub(super) wallet: &'a str,
     rules: std::rc::Rc<Rules>,
-    whole: Whole<'a>,
+    pub(super) whole: Whole<'a>,
     before: Amount,
     pub(super) lots: Vec<Active>,
+    pub(super) kept: Vec<Kept>,
+    opened: Timestamp,
     pub(super) events: Vec<(Name, [u8; 16], Amount, Option<Timestamp>)>,
 }
 
 impl<'a> Ledge<'a> {
-    /// Locks all lanes and settles the lots. The caller holds the wallet's row.
+    /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row.
     pub fn open(wallet: &'a str) -> Result<Ledge<'a>> {
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
         let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
+        let kept = kept::of(wallet, &rules)?;
+        let opened = clock::now();
         let mut ledge = Ledge {
             wallet,
             rules,
+            kept,
+            opened,
             whole,
             before,
             lots: lots::read_active(wallet)?,
             events: Vec::new(),
         };
         ledge.settle()?;
+        ledge.catch_up(opened, Timestamp(i64::MIN))?;
         Ok(ledge)
     }
 
@@ -96,9 +111,23 @@ impl<'a> Ledge<'a> {
             .max(Amount::ZERO))
     }
 
+    /// What of the balance the lots without a scope have: what holds keep of others is no part of it.
+    pub(super) fn spread(&self) -> Result<Amount> {
+        kept::without(self.general()?, &self.kept)
+    }
+
+    /// What of a lot without a scope open holds have set aside, which take from the lots in burn order.
+    pub(super) fn held_of(&self, id: [u8; 16]) -> Result<Amount> {
+        let held = kept::without(self.whole.held()?, &self.kept)?;
+        let held = held.max(Amount::ZERO);
+        let mut parts = burn::burn(&mut self.unscoped(), held).into_iter();
+        let found = parts.find(|part| part.id == id);
+        Ok(found.map_or(Amount::ZERO, |part| part.amount))
+    }
+
     /// Lots with a scope are settled always.
     pub(super) fn settle(&mut self) -> Result<()> {
-        let balance = self.general()?;
+        let balance = self.spread()?;
         let mut lots = self.unscoped();
         let surplus = balance.units().max(0) - burn::total(&lots);
         let burnt = burn::settle(&mut lots, balance);
@@ -170,6 +199,20 @@ impl<'a> Ledge<'a> {
         Ok(balance)
     }
 
+    /// Books money in for every charge, or for some only.
+    pub(super) fn book_grant(
+        &mut self,
+        entry: &Entry<'_>,
+        spendable: Amount,
+        is_scoped: bool,
+    ) -> Result<Amount> {
+        if is_scoped {
+            self.book(entry, Amount::ZERO, spendable)
+        } else {
+            self.book(entry, spendable, Amount::ZERO)
+        }
+    }
+
     /// Books money in that is a lot of its own.
     pub fn grant(
         &mut self,
@@ -179,17 +222,13 @@ impl<'a> Ledge<'a> {
         recurring: bool,
     ) -> Result<Amount> {
         let is_scoped = terms.scope.is_some();
-        let before = self.general()?.max(Amount::ZERO);
-        let balance = if is_scoped {
-            self.book(entry, Amount::ZERO, spendable)?
-        } else {
-            self.book(entry, spendable, Amount::ZERO)?
-        };
+        let before = self.spread()?.max(Amount::ZERO);
+        let balance = self.book_grant(entry, spendable, is_scoped)?;
         // What credit was used before, the lot makes up for, unless it is for some use only.
         let remaining = if is_scoped {
             spendable
         } else {
-            let after = self.general()?.max(Amount::ZERO);
+            let after = self.spread()?.max(Amount::ZERO);
             after.minus(before).map_err(range)?
         };
         self.add_lot(&NewLot {
@@ -198,7 +237,7 @@ impl<'a> Ledge<'a> {
             remaining,
             terms,
             recurring,
-            created_at: entry.created_at,
+            created_at: entry.event_at.unwrap_or(entry.created_at),
         })?;
         let made_up = spendable.minus(remaining).map_err(range)?;
         if !made_up.is_zero() {
@@ -213,6 +252,8 @@ impl<'a> Ledge<'a> {
 
     /// Writes the lanes and when something is due next, and emits the events.
     pub fn close(mut self) -> Result<()> {
+        // Money may have come back to a lot that has ended.
+        self.catch_up(self.opened, self.opened)?;
         SET_DUE.run(&[Value::Text(self.wallet), Value::Time(clock::now())])?;
         let cut = Cut {
             // Every backend must hear of the new time.

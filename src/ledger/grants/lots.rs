@@ -122,7 +122,7 @@ pub(super) fn warn_at(created_at: Timestamp, end: Timestamp) -> Timestamp {
 
 /// An active lot.
 #[derive(Clone)]
-pub(super) struct Active {
+pub struct Active {
     /// Its place in the order, and what is left of it.
     pub lot: Lot,
     /// When it ends.
@@ -158,6 +158,19 @@ impl Active {
             scope: terms.scope.map(Scope::stored).transpose()?,
             held: Amount::ZERO,
         })
+    }
+
+    /// A lot for every charge.
+    #[cfg(test)]
+    pub(super) fn plain(lot: Lot, expires_at: Option<Timestamp>) -> Active {
+        Active {
+            lot,
+            expires_at,
+            warn_at: None,
+            recurring: false,
+            scope: None,
+            held: Amount::ZERO,
+        }
     }
 
     /// The lot with what holds leave of it.

@@ -10,10 +10,14 @@
 //!
 //! Lots with a scope are kept apart, because not every charge may use them ([`pools`]).
 
+pub mod asof;
 pub mod burn;
 mod burns;
+mod catching_up;
+pub mod course;
 pub mod due;
-mod ending;
+pub mod ending;
+pub mod kept;
 pub mod ledge;
 pub mod lots;
 pub mod pools;

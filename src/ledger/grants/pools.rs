@@ -71,6 +71,20 @@ impl<'a> Pools<'a> {
         })
     }
 
+    /// Lots that were read before, for a look at what they could pay.
+    pub fn of(wallet: &'a str, lots: Vec<Active>) -> Pools<'a> {
+        Pools {
+            wallet,
+            scoped: true,
+            lots,
+        }
+    }
+
+    /// All of them.
+    pub fn lots(&self) -> &[Active] {
+        &self.lots
+    }
+
     /// The lots with a scope that may pay for that at a time, with what holds leave of them.
     fn usable(&self, purpose: Purpose<'_>, at: Timestamp) -> Vec<Lot> {
         let fits = |one: &&Active| {
@@ -85,18 +99,6 @@ impl<'a> Pools<'a> {
     /// How much of them may pay for that.
     pub fn available(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
         Amount::from_units(burn::total(&self.usable(purpose, at))).map_err(range)
-    }
-
-    /// Counts what holds have set aside whose time has come as free, for a look at what could be spent; gives how
-    /// much that is.
-    pub fn free(&mut self, expired: impl Fn([u8; 16]) -> Amount) -> Result<Amount> {
-        let mut freed = 0;
-        for one in self.lots.iter_mut().filter(|one| one.scope.is_some()) {
-            let amount = expired(one.lot.rank.id);
-            one.held = one.held.minus(amount).map_err(range)?;
-            freed += amount.units();
-        }
-        Amount::from_units(freed).map_err(range)
     }
 
     /// What they have beside what may pay for a certain use.

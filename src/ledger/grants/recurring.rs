@@ -1,8 +1,8 @@
 //! `set_recurring_grant`: grants that come again every period.
 
 use crate::error::{Error, Result};
-use crate::ledger::grants::due;
 use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::turns::Turn;
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
@@ -93,9 +93,8 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
     if let Some(answer) = call.answered()? {
         return first_answer(new, answer.result());
     }
-    due::sweep(wallet)?;
-    let now = clock::now();
     let mut ledge = Ledge::open(wallet)?;
+    let now = clock::now();
     ledge.rules().require_open(wallet)?;
     let result = if new.amount.is_zero() {
         STOP.run(&[Value::Text(wallet)])?;
@@ -124,10 +123,12 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
             expires_at: rows.get(0, 1),
             rollover_max: new.rollover_max,
             actor: new.actor.map(str::to_owned),
-            scope: new.scope,
-            _rows: None,
+            scope: new.scope.map(Scope::stored).transpose()?,
+            stored_scope: new.scope,
         };
-        let (id, balance) = ledge.grant_turn(&first, new.metadata.clone())?;
+        let entry = first.entry(wallet, new.metadata.clone());
+        let (id, terms) = (entry.entry_id, first.terms());
+        let balance = ledge.grant(&entry, new.amount, &terms, true)?;
         Recurring {
             grant_id: Some(id),
             amount: new.amount,

@@ -1,8 +1,10 @@
 //! The turns of a recurring grant: when the next one is due, and what it grants.
 
 use crate::error::Result;
-use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::grants::terms::Terms;
+use crate::ledger::grants::burn::{Lot, Rank};
+use crate::ledger::grants::lots::{self, Active, NewLot};
+use crate::ledger::grants::scope::Scope;
+use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
@@ -10,29 +12,35 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
-statement!(
-    DUE,
-    [TEXTOID, TIMESTAMPTZOID],
-    "SELECT next_at FROM wallet.recurring_grants WHERE wallet_id = $1 AND next_at <= $2"
-);
-
 // From the beginning on, so that the 31st comes back after a short month.
 statement!(
-    TAKE,
-    [TEXTOID],
+    DUE,
+    [TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID],
+    "SELECT t.at, r.amount, t.at + r.expires_after, r.rollover_max, r.actor, r.scope
+       FROM wallet.recurring_grants r
+       JOIN wallet.wallets w ON w.wallet_id = r.wallet_id
+      CROSS JOIN LATERAL (
+            SELECT CASE WHEN n.n = 1 THEN r.next_at
+                        ELSE (r.started_at AT TIME ZONE w.time_zone + (r.turn + n.n) * r.period)
+                             AT TIME ZONE w.time_zone END AS at
+              FROM generate_series($3 + 1, $3 + $4) AS n(n)) t
+      WHERE r.wallet_id = $1 AND r.next_at <= $2 AND t.at <= $2
+      ORDER BY t.at"
+);
+
+statement!(
+    TAKEN,
+    [TEXTOID, INT8OID],
     "UPDATE wallet.recurring_grants r
-        SET turn = r.turn + 1,
-            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + 2) * r.period)
+        SET turn = r.turn + $2,
+            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + $2 + 1) * r.period)
                       AT TIME ZONE w.time_zone
-       FROM wallet.recurring_grants old
-       JOIN wallet.wallets w ON w.wallet_id = old.wallet_id
-      WHERE r.wallet_id = $1 AND old.wallet_id = $1
-     RETURNING old.next_at, r.amount, old.next_at + r.expires_after, r.rollover_max, r.actor,
-               r.scope"
+       FROM wallet.wallets w
+      WHERE r.wallet_id = $1 AND w.wallet_id = r.wallet_id"
 );
 
 /// One turn of a recurring grant.
-pub(super) struct Turn {
+pub struct Turn {
     /// When it was due.
     pub at: Timestamp,
     /// How much.
@@ -44,60 +52,111 @@ pub(super) struct Turn {
     /// Who set it.
     pub actor: Option<String>,
     /// What it may be used for.
-    pub scope: Option<Jsonb>,
-    /// Keeps the scope's datum alive.
-    pub _rows: Option<Rows>,
+    pub scope: Option<Scope>,
+    /// The same as it is stored.
+    pub stored_scope: Option<Jsonb>,
 }
 
-/// When the next turn is, if it is due.
-pub(super) fn due(wallet: &str, now: Timestamp) -> Result<Option<Timestamp>> {
-    let rows = DUE.run(&[Value::Text(wallet), Value::Time(now)])?;
-    if rows.is_empty() {
-        return Ok(None);
+/// Turns that are due.
+#[derive(Default)]
+pub struct Due {
+    /// The turns, the earliest first.
+    pub turns: Vec<Turn>,
+    /// Keep the scopes' datums alive.
+    rows: Vec<Rows>,
+}
+
+impl Due {
+    /// Adds the turns that are due by a moment behind those that are here, so many at most; gives how many.
+    pub(super) fn read_on(&mut self, wallet: &str, until: Timestamp, most: usize) -> Result<usize> {
+        let rows = DUE.run(&[
+            Value::Text(wallet),
+            Value::Time(until),
+            Value::Int8(self.turns.len() as i64),
+            Value::Int8(most as i64),
+        ])?;
+        for row in 0..rows.len() {
+            let scope = rows.datum(row, 5).map(Jsonb);
+            self.turns.push(Turn {
+                at: rows.need(row, 0)?,
+                amount: rows.amount(row, 1)?,
+                expires_at: rows.get(row, 2),
+                rollover_max: rows.opt_amount(row, 3)?,
+                actor: rows.get(row, 4),
+                scope: scope.map(Scope::stored).transpose()?,
+                stored_scope: scope,
+            });
+        }
+        let more = rows.len();
+        self.rows.push(rows);
+        Ok(more)
     }
-    rows.need(0, 0).map(Some)
 }
 
-/// The next turn, which counts as done from now on.
-pub(super) fn take(wallet: &str) -> Result<Turn> {
-    let rows = TAKE.run(&[Value::Text(wallet)])?;
-    Ok(Turn {
-        at: rows.need(0, 0)?,
-        amount: rows.amount(0, 1)?,
-        expires_at: rows.get(0, 2),
-        rollover_max: rows.opt_amount(0, 3)?,
-        actor: rows.get(0, 4),
-        scope: rows.datum(0, 5).map(Jsonb),
-        _rows: Some(rows),
-    })
+/// Notes that so many more turns were taken.
+pub(super) fn taken(wallet: &str, turns: usize) -> Result<()> {
+    TAKEN
+        .run(&[Value::Text(wallet), Value::Int8(turns as i64)])
+        .map(drop)
 }
 
-impl Ledge<'_> {
-    /// Books one grant of a recurrence.
-    pub(super) fn grant_turn(
-        &mut self,
-        turn: &Turn,
-        metadata: Option<Document>,
-    ) -> Result<([u8; 16], Amount)> {
-        let entry = Entry {
-            event_at: Some(turn.at),
-            actor: turn.actor.as_deref(),
+impl Turn {
+    /// The entry that books it.
+    pub(super) fn entry<'a>(&'a self, wallet: &'a str, metadata: Option<Document>) -> Entry<'a> {
+        Entry {
+            event_at: Some(self.at),
+            actor: self.actor.as_deref(),
             metadata,
             ..Entry::of_money(
-                self.wallet,
+                wallet,
                 Kind::Funding,
                 Call::Grant,
-                turn.amount,
+                self.amount,
                 "funding:grant",
             )
-        };
-        let terms = Terms {
-            expires_at: turn.expires_at,
+        }
+    }
+
+    /// The terms of the lot that it grants.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            expires_at: self.expires_at,
             promotional: true,
-            scope: turn.scope,
+            scope: self.stored_scope,
             ..Terms::default()
-        };
-        let balance = self.grant(&entry, turn.amount, &terms, true)?;
-        Ok((entry.entry_id, balance))
+        }
+    }
+
+    /// The lot that it grants: of the time when the turn was due.
+    pub(super) fn lot<'a>(&self, id: [u8; 16], terms: &'a Terms, remaining: Amount) -> NewLot<'a> {
+        NewLot {
+            id,
+            amount: self.amount,
+            remaining,
+            terms,
+            recurring: true,
+            created_at: self.at,
+        }
+    }
+
+    /// The same as it is followed.
+    pub(super) fn active(&self, id: [u8; 16], remaining: Amount) -> Active {
+        Active {
+            lot: Lot {
+                rank: Rank {
+                    priority: PLAIN_PRIORITY,
+                    expires_at: self.expires_at.map_or(i64::MAX, |at| at.0),
+                    paid: false,
+                    created_at: self.at.0,
+                    id,
+                },
+                remaining,
+            },
+            expires_at: self.expires_at,
+            warn_at: self.expires_at.map(|end| lots::warn_at(self.at, end)),
+            recurring: true,
+            scope: self.scope.clone(),
+            held: Amount::ZERO,
+        }
     }
 }

@@ -113,7 +113,6 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
     let ending = Ending {
         status: "voided",
         call: Call::Grant,
-        most: None,
         at: None,
         key: void.key,
         fingerprint: void.key.map(|_| void.fingerprint),

@@ -4,24 +4,39 @@ use crate::allowance::lanes::range;
 use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::Whole;
 use crate::error::Result;
+use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::pools;
 use crate::ledger::holds::row::Hold;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
+use crate::storage::clock::Timestamp;
 use crate::storage::{clock, hold_rows, store};
 
-/// Gives back what expired holds have set aside, in the balance and in the limits' windows. One
-/// that is being settled at the moment is left to its settlement: to another transaction's, or to the
-/// caller's own, which names it.
-pub fn sweep(wallet: &str, whole: &mut Whole<'_>, except: Option<[u8; 16]>) -> Result<()> {
-    for mut hold in hold_rows::lock_expired(wallet, clock::now())? {
+/// Gives back what holds have set aside that have expired by then, in the balance and in the limits' windows,
+/// and says what that was. One that is being settled at the moment is left to its settlement: to another transaction's, or
+/// to the caller's own, which names it.
+pub fn sweep(
+    wallet: &str,
+    whole: &mut Whole<'_>,
+    except: Option<[u8; 16]>,
+    by: Timestamp,
+) -> Result<Vec<Holding>> {
+    let mut swept = Vec::new();
+    for mut hold in hold_rows::lock_expired(wallet, by)? {
         // Our own lock does not keep it from being found.
         if Some(hold.id) == except {
             continue;
         }
+        swept.push(holding(&hold));
         expire(wallet, whole, &mut hold)?;
     }
-    Ok(())
+    Ok(swept)
+}
+
+/// What a hold has set aside until its time comes.
+fn holding(hold: &Hold) -> Holding {
+    let scoped = hold.scoped.clone();
+    Holding::new(hold.created_at, Some(hold.expires_at), hold.held, scoped)
 }
 
 /// Gives back what expired holds have set aside in limits, for a call that does not hold all lanes:

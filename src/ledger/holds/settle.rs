@@ -5,11 +5,12 @@ use crate::allowance::lanes::{self, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
-use crate::ledger::grants::pools::Pools;
+use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::holds::MAX_TRIES;
-use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::context;
+use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
+use crate::ledger::lock::lock_wallet;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
 use crate::ledger::rules::{self, Rules, Status};
@@ -74,7 +75,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let wallet = settlement.wallet;
     if settlement.over == Over::Debt {
         // A debt is a matter of the wallet's row, which comes before holds and lanes.
-        crate::ledger::lock::lock_wallet(wallet)?;
+        lock_wallet(wallet)?;
     } else if settlement.is_final
         && let Some(charged) = settle_in_lane(settlement)?
     {
@@ -97,6 +98,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         // It holds nothing any more. The provider was paid all the same: it is booked if the
         // money is there.
         expire(wallet, &mut books.whole, &mut hold)?;
+        books.lapse(hold.expires_at)?;
     }
     let mut job = Job::at(&request, &rules, hold.created_at)?;
     let held = hold.held;
@@ -108,6 +110,8 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         job.applied
             .retain(|applied| applied.limit.metric != crate::limits::metric::Metric::Requests);
     }
+    let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
+    let general_part = held.minus(scoped).map_err(range)?;
     let (released, rest) = release(settlement, &mut books, &mut hold, &job)?;
     let (purpose, at) = (job.purpose(), hold.created_at);
     let room = books.room_for(purpose, at)?;
@@ -123,7 +127,8 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if !owed.is_zero() {
         OWE.run(&[Value::Text(wallet), Value::Amount(owed)])?;
     }
-    let parts = books.split(purpose, at, taken)?;
+    let kept = books.spend_kept(at, taken.min(general_part), entry.entry_id)?;
+    let parts = books.split(purpose, at, taken.minus(kept).map_err(range)?)?;
     let balance = books.debit_with(&entry, taken, &parts)?;
     if !rest.is_zero() {
         hold.scoped = books.hold(hold.lane, rest, purpose, at)?;
@@ -161,6 +166,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
         // The lane will say the same, after the hold was closed.
         || !rules.armed
         || rules.scoped
+        || rules.keeps
         || !hold.scoped.is_empty()
         || rules.status == Status::Closed
         || !active(rules.lanes).contains(&hold.lane)

@@ -25,7 +25,8 @@ mod wallets {
     pub const GUARDED: i16 = 20;
     pub const SCOPED: i16 = 21;
     pub const ARCHIVED: i16 = 22;
-    pub const KNOWN_LIMITS: i16 = 23;
+    pub const KEEPS: i16 = 23;
+    pub const KNOWN_LIMITS: i16 = 24;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -102,6 +103,7 @@ fn read_rules_under(
                 guarded: fields.bool(wallets::GUARDED),
                 scoped: fields.bool(wallets::SCOPED),
                 archived: fields.bool(wallets::ARCHIVED),
+                keeps: fields.bool(wallets::KEEPS),
             });
             if let Some(rows) = layout.and_then(|layout| fields.rows(wallets::KNOWN_LIMITS, layout))
             {

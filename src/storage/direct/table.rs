@@ -67,7 +67,7 @@ impl Which {
         match self {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 23,
+            Which::Wallets => 24,
             Which::Limits => 15,
             Which::Prices => 16,
             Which::Markups => 8,

@@ -18,7 +18,7 @@ statement!(
                 SELECT FROM wallet.allowances o
                  WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
                    AND o.lane <> l.lane AND o.allotted <> o.spent),
-            coalesce(l.armed, false)
+            coalesce(l.armed, false), w.keeps
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -68,6 +68,7 @@ pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
             guarded: rows.need(0, 25)?,
             scoped: rows.need(0, 26)?,
             archived: rows.need(0, 27)?,
+            keeps: rows.need(0, 30)?,
         },
         epoch: rows.need(0, 7)?,
         attended: rows.need(0, 8)?,

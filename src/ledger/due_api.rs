@@ -1,0 +1,164 @@
+//! SQL functions that views and reports ask: what is due of a wallet and not booked yet.
+//!
+//! They follow the course of time by the code that books it.
+
+use pgrx::Uuid;
+use pgrx::prelude::*;
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::error::{OrRaise, Result};
+use crate::ledger::grants::asof::{self, Standing};
+use crate::ledger::grants::course::Effect;
+use crate::ledger::grants::ending::Ending;
+use crate::ledger::rules;
+use crate::money::Amount;
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::jsonb::Jsonb;
+
+fn look<T>(
+    wallet: Option<&str>,
+    until: Option<TimestampWithTimeZone>,
+    read: impl FnOnce(Standing) -> Result<T>,
+) -> Result<T> {
+    let wallet = args::required("of_wallet", wallet)?;
+    // What is due later is not known yet: money may come and go before.
+    let until = args::time("until", until)?.unwrap_or(Timestamp(i64::MAX));
+    enter(Level::Reader, wallet, |_| {
+        let rules = rules::read(wallet)?;
+        read(asof::standing_at(wallet, &rules, until.min(clock::now()))?)
+    })
+}
+
+fn time(at: Timestamp) -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(at.0).ok()
+}
+
+/// The entries that a call at a moment would book before anything else, in the order of time: expired credit,
+/// and turns of a recurring grant.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn due_entries(
+    of_wallet: Option<&str>,
+    until: Option<TimestampWithTimeZone>,
+) -> TableIterator<
+    'static,
+    (
+        name!(at, Option<TimestampWithTimeZone>),
+        name!(kind, String),
+        name!(amount, Amount),
+        name!(contra, String),
+        name!(grant_id, Uuid),
+        name!(scoped, bool),
+    ),
+> {
+    let work = || {
+        look(of_wallet, until, |standing| {
+            let turns = &standing.due.turns;
+            let rows = standing.course.effects.iter().map(|effect| match effect {
+                Effect::Expired {
+                    id,
+                    at,
+                    amount,
+                    scoped,
+                } => (
+                    time(*at),
+                    "expiry".to_owned(),
+                    amount.negated(),
+                    Ending::expired(*at).contra(),
+                    Uuid::from_bytes(*id),
+                    *scoped,
+                ),
+                Effect::Granted { id, turn, .. } => (
+                    time(turns[*turn].at),
+                    "funding".to_owned(),
+                    turns[*turn].amount,
+                    "funding:grant".to_owned(),
+                    Uuid::from_bytes(*id),
+                    turns[*turn].scope.is_some(),
+                ),
+            });
+            Ok(rows.collect::<Vec<_>>())
+        })
+    };
+    TableIterator::new(work().or_raise())
+}
+
+/// The lots of which something is left at a moment. One of a turn that is not booked yet says its amount; its id is
+/// another each time.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn due_lots(
+    of_wallet: Option<&str>,
+    until: Option<TimestampWithTimeZone>,
+) -> TableIterator<
+    'static,
+    (
+        name!(grant_id, Uuid),
+        name!(remaining, Amount),
+        name!(expires_at, Option<TimestampWithTimeZone>),
+        name!(priority, i32),
+        name!(promotional, bool),
+        name!(created_at, Option<TimestampWithTimeZone>),
+        name!(new_amount, Option<Amount>),
+        name!(new_scope, Option<String>),
+    ),
+> {
+    let work = || {
+        look(of_wallet, until, |standing| {
+            let turn_of = |id: [u8; 16]| {
+                standing
+                    .course
+                    .effects
+                    .iter()
+                    .find_map(|effect| match effect {
+                        Effect::Granted { id: new, turn, .. } if *new == id => {
+                            standing.due.turns.get(*turn)
+                        }
+                        _ => None,
+                    })
+            };
+            let rows = standing.course.lots.iter().map(|one| {
+                let turn = turn_of(one.lot.rank.id);
+                (
+                    Uuid::from_bytes(one.lot.rank.id),
+                    one.lot.remaining,
+                    one.expires_at.and_then(time),
+                    one.lot.rank.priority,
+                    !one.lot.rank.paid,
+                    time(Timestamp(one.lot.rank.created_at)),
+                    turn.map(|turn| turn.amount),
+                    turn.and_then(|turn| turn.stored_scope).map(Jsonb::to_text),
+                )
+            });
+            Ok(rows.collect::<Vec<_>>())
+        })
+    };
+    TableIterator::new(work().or_raise())
+}
+
+/// What a wallet has at a moment: its balance, what holds have set aside, and what of the rest only some charges may
+/// use.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn due_balance(
+    of_wallet: Option<&str>,
+    until: Option<TimestampWithTimeZone>,
+) -> TableIterator<
+    'static,
+    (
+        name!(balance, Amount),
+        name!(held, Amount),
+        name!(scoped, Amount),
+    ),
+> {
+    let work = || {
+        look(of_wallet, until, |standing| {
+            Ok((standing.balance()?, standing.held()?, standing.for_some()?))
+        })
+    };
+    TableIterator::once(work().or_raise())
+}

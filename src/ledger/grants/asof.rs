@@ -1,0 +1,124 @@
+//! What a wallet has at a moment, with all that is due by then, whether or not it is booked. Books nothing.
+
+use crate::allowance::cut::SCOPED;
+use crate::allowance::lanes::range;
+use crate::error::Result;
+use crate::ledger::grants::burn::{self, Lot};
+use crate::ledger::grants::catching_up::MAX_TURNS;
+use crate::ledger::grants::course::Course;
+use crate::ledger::grants::kept;
+use crate::ledger::grants::lots::{self, Active};
+use crate::ledger::grants::turns::Due;
+use crate::ledger::holds::row;
+use crate::ledger::rules::Rules;
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+use crate::storage::rows::{AllowanceId, BALANCE};
+use crate::storage::store;
+
+/// A wallet's money at a moment.
+pub struct Standing {
+    /// The course of time up to the moment; of a wallet of plain fundings without lots.
+    pub course: Course,
+    /// The turns of a recurring grant that are due.
+    pub due: Due,
+    credit_limit: Amount,
+}
+
+impl Standing {
+    /// What every charge may spend, credit included; below zero where less is there than holds have set aside.
+    pub fn room(&self) -> Result<Amount> {
+        let units = self.course.general + self.credit_limit.units() - self.course.held;
+        Amount::from_units(units).map_err(range)
+    }
+
+    /// The wallet's balance.
+    pub fn balance(&self) -> Result<Amount> {
+        let scoped = self.scoped().map(|one| one.lot.remaining.units());
+        Amount::from_units(self.course.general + scoped.sum::<i128>()).map_err(range)
+    }
+
+    /// What open holds have set aside.
+    pub fn held(&self) -> Result<Amount> {
+        let scoped = self.scoped().map(|one| one.held.units());
+        Amount::from_units(self.course.held + scoped.sum::<i128>()).map_err(range)
+    }
+
+    /// What only some charges may use, and no hold has set aside.
+    pub fn for_some(&self) -> Result<Amount> {
+        let free = self.scoped().map(|one| one.free().remaining.units());
+        Amount::from_units(free.sum()).map_err(range)
+    }
+
+    fn scoped(&self) -> impl Iterator<Item = &Active> {
+        self.course.lots.iter().filter(|one| one.scope.is_some())
+    }
+}
+
+/// What a wallet has at a moment. `expired` is what holds have set aside whose time has come by then, as
+/// [`row::expired_amounts`] gives it.
+pub fn standing(
+    wallet: &str,
+    rules: &Rules,
+    now: Timestamp,
+    expired: &[(AllowanceId, Amount)],
+) -> Result<Standing> {
+    let lanes = store::read_lanes(wallet)?;
+    let lanes = lanes.iter().filter(|lane| lane.lane != SCOPED);
+    let (mut general, mut held) = (-rules.credit_limit.units(), 0);
+    for lane in lanes {
+        general += lane.credited().units();
+        held += lane.held.units();
+    }
+    let general = Amount::from_units(general).map_err(range)?;
+    let has_lots = rules.grants_due.is_some() || rules.scoped;
+    let mut lots = match has_lots {
+        true => lots::read_active(wallet)?,
+        false => Vec::new(),
+    };
+    let kept = kept::of(wallet, rules)?;
+    spread(&mut lots, kept::without(general, &kept)?)?;
+    let mut due = Due::default();
+    let course = if rules.grants_are_due_at(now) || rules.keeps {
+        while due.read_on(wallet, now, MAX_TURNS)? == MAX_TURNS {}
+        let holds = kept::holdings(wallet, true, now)?;
+        let mut course = Course::new(lots, kept, general, holds, Timestamp(i64::MIN));
+        course.run(now, &due.turns)?;
+        course
+    } else {
+        let gone = |id: AllowanceId| {
+            let found = expired.iter().find(|(allowance, _)| *allowance == id);
+            found.map_or(0, |(_, amount)| amount.units())
+        };
+        for one in lots.iter_mut().filter(|one| one.scope.is_some()) {
+            let units = one.held.units() - gone(one.lot.rank.id);
+            one.held = Amount::from_units(units).map_err(range)?;
+        }
+        Course::still(lots, kept, general, held - gone(BALANCE))
+    };
+    Ok(Standing {
+        course,
+        due,
+        credit_limit: rules.credit_limit,
+    })
+}
+
+/// What a wallet has at a moment.
+pub fn standing_at(wallet: &str, rules: &Rules, now: Timestamp) -> Result<Standing> {
+    standing(wallet, rules, now, &row::expired_amounts(wallet, now)?)
+}
+
+/// Spreads over the lots without a scope what was spent since they were settled last.
+fn spread(lots: &mut Vec<Active>, balance: Amount) -> Result<()> {
+    let plain = lots.iter().filter(|one| one.scope.is_none());
+    let mut plain: Vec<Lot> = plain.map(|one| one.lot.clone()).collect();
+    burn::settle(&mut plain, balance);
+    for lot in plain {
+        let id = lot.rank.id;
+        if let Some(one) = lots.iter_mut().find(|one| one.lot.rank.id == id) {
+            one.lot.remaining = lot.remaining;
+        }
+    }
+    lots.retain(|one| !one.lot.remaining.is_zero());
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What time asks for is booked: grants that end or come again, credit that holds have let go of.
+
+use crate::allowance::lanes::range;
+use crate::allowance::outbox::Name;
+use crate::error::Result;
+use crate::ledger::grants::burn::Burn;
+use crate::ledger::grants::course::{Course, Effect};
+use crate::ledger::grants::ending::Ending;
+use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::lots::{self, Active};
+use crate::ledger::grants::turns::{self, Due, Turn};
+use crate::ledger::grants::{burns, kept};
+use crate::ledger::holds::expiry;
+use crate::storage::clock::Timestamp;
+
+/// Turns of a recurring grant that are taken at once.
+pub(super) const MAX_TURNS: usize = 100;
+
+impl Ledge<'_> {
+    /// Books what is due until a moment. `floor` is the moment up to which that was done before.
+    pub(super) fn catch_up(&mut self, now: Timestamp, floor: Timestamp) -> Result<()> {
+        loop {
+            let mut due = Due::default();
+            if self.rules().grants_are_due_at(now) {
+                due.read_on(self.wallet, now, MAX_TURNS)?;
+            }
+            let turns = &due.turns;
+            // What comes after the last of them has to wait for the next.
+            let until = match turns.last() {
+                Some(last) if turns.len() == MAX_TURNS => last.at,
+                _ => now,
+            };
+            self.follow(until, turns, floor)?;
+            if turns.len() < MAX_TURNS {
+                return self.warn(now);
+            }
+        }
+    }
+
+    fn follow(&mut self, until: Timestamp, turns: &[Turn], floor: Timestamp) -> Result<()> {
+        let ended = |one: &Active| one.expires_at.is_some_and(|end| end <= until);
+        if turns.is_empty() && self.kept.is_empty() && !self.lots.iter().any(ended) {
+            return Ok(());
+        }
+        let mut holds = expiry::sweep(self.wallet, &mut self.whole, None, until)?;
+        // Of those that are left one whose time has come is being settled.
+        holds.extend(kept::holdings(self.wallet, false, until)?);
+        let (lots, kept) = (self.lots.clone(), self.kept.clone());
+        let mut course = Course::new(lots, kept, self.general()?, holds, floor);
+        course.run(until, turns)?;
+        if floor > Timestamp(i64::MIN) {
+            course.lapse(floor)?;
+        }
+        self.take_over(course, turns)
+    }
+
+    /// Books the effects, and brings the rows in line.
+    fn take_over(&mut self, course: Course, turns: &[Turn]) -> Result<()> {
+        let mut ended = Vec::new();
+        let mut before = self.lots.clone();
+        for effect in &course.effects {
+            match effect {
+                Effect::Granted {
+                    id,
+                    turn,
+                    remaining,
+                } => before.extend(self.granted(*id, &turns[*turn], *remaining)?),
+                Effect::Expired {
+                    id,
+                    at,
+                    amount,
+                    scoped,
+                } => {
+                    let burn = Burn {
+                        id: *id,
+                        amount: *amount,
+                    };
+                    let entry = self.expired(&burn, *scoped, *at)?;
+                    ended.push((*id, entry));
+                }
+            }
+        }
+        for old in &before {
+            let id = old.lot.rank.id;
+            let last = ended
+                .iter()
+                .rfind(|(lot, _)| *lot == id)
+                .map(|(_, entry)| *entry);
+            match course.lots.iter().find(|one| one.lot.rank.id == id) {
+                None => lots::end(self.wallet, id, "expired", last)?,
+                Some(new) => self.changed(old, new)?,
+            }
+        }
+        kept::write(self.wallet, &self.kept, &course.kept)?;
+        if !turns.is_empty() {
+            turns::taken(self.wallet, turns.len())?;
+        }
+        self.lots = course.lots;
+        self.kept = course.kept;
+        Ok(())
+    }
+
+    /// Books the end of a part of a lot; gives the entry.
+    fn expired(&mut self, burn: &Burn, scoped: bool, at: Timestamp) -> Result<[u8; 16]> {
+        let entry = self.end_part(burn, scoped, &Ending::expired(at))?;
+        self.events
+            .push((Name::GrantExpired, burn.id, burn.amount, Some(at)));
+        Ok(entry)
+    }
+
+    /// Books a turn; gives its lot, where something of it is left.
+    fn granted(
+        &mut self,
+        id: [u8; 16],
+        turn: &Turn,
+        remaining: crate::money::Amount,
+    ) -> Result<Option<Active>> {
+        let entry = crate::storage::rows::Entry {
+            entry_id: id,
+            ..turn.entry(self.wallet, None)
+        };
+        self.book_grant(&entry, turn.amount, turn.scope.is_some())?;
+        let terms = turn.terms();
+        let lot = turn.lot(id, &terms, remaining);
+        lots::add(self.wallet, &lot)?;
+        let made_up = turn.amount.minus(remaining).map_err(range)?;
+        if !made_up.is_zero() {
+            let burn = Burn {
+                id,
+                amount: made_up,
+            };
+            burns::record(self.wallet, &[burn], None)?;
+        }
+        if remaining.is_zero() {
+            lots::set_remaining(self.wallet, id, remaining)?;
+            return Ok(None);
+        }
+        Ok(Some(turn.active(id, remaining)))
+    }
+
+    /// Writes what became of a lot.
+    fn changed(&self, old: &Active, new: &Active) -> Result<()> {
+        let id = new.lot.rank.id;
+        if old.lot.remaining != new.lot.remaining {
+            lots::set_remaining(self.wallet, id, new.lot.remaining)?;
+        }
+        match (new.expires_at, new.warn_at) {
+            (Some(end), Some(warning)) if old.expires_at != new.expires_at => {
+                lots::extend(self.wallet, id, end, warning)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn warn(&mut self, now: Timestamp) -> Result<()> {
+        for one in &mut self.lots {
+            if one.warn_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            one.warn_at = None;
+            lots::warned(self.wallet, one.lot.rank.id)?;
+            if one.expires_at.is_some_and(|end| end > now) {
+                self.events.push((
+                    Name::GrantExpiring,
+                    one.lot.rank.id,
+                    one.lot.remaining,
+                    one.expires_at,
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,410 @@
+//! What time alone does to the credit of a wallet, in the order of time. Pure.
+//!
+//! Grants end, come again, and holds whose time has come let go. Whoever books that, and whoever only
+//! wants to know what a wallet has, follows the same course: what it leaves depends on when things
+//! were due, not on who looked first.
+//!
+//! A hold sets an amount aside and takes it from no lot. When a lot ends, what open holds have set aside
+//! is laid over the lots in burn order. The part that falls on the lot is kept for these holds, the rest
+//! expires. What is kept pays only settlements of holds that are older than the end. When such a hold lets
+//! go, what the remaining older holds do not need expires at that moment. A lot with a scope knows exactly
+//! what holds have set aside of it.
+
+use crate::allowance::lanes::range;
+use crate::error::Result;
+use crate::ledger::grants::burn::{self, Burn, Lot, Rank};
+use crate::ledger::grants::lots::{self, Active};
+use crate::ledger::grants::turns::Turn;
+use crate::money::Amount;
+use crate::storage::clock::Timestamp;
+
+/// What an open hold has set aside.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it lets go by itself, if it does within the course.
+    pub ends: Option<Timestamp>,
+    /// What it has set aside of what every charge may use, in units.
+    pub general: i128,
+    /// What it has set aside of lots with a scope.
+    pub scoped: Vec<Burn>,
+}
+
+impl Holding {
+    /// Of a hold that has set an amount aside, a part of it in lots with a scope.
+    pub fn new(
+        created_at: Timestamp,
+        ends: Option<Timestamp>,
+        held: Amount,
+        scoped: Vec<Burn>,
+    ) -> Holding {
+        let own: i128 = scoped.iter().map(|part| part.amount.units()).sum();
+        Holding {
+            created_at,
+            ends,
+            general: held.units() - own,
+            scoped,
+        }
+    }
+}
+
+/// What holds keep of a lot that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The lot's place in the order.
+    pub rank: Rank,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// What is to be booked.
+pub enum Effect {
+    /// Credit expired.
+    Expired {
+        /// The lot.
+        id: [u8; 16],
+        /// When.
+        at: Timestamp,
+        /// How much.
+        amount: Amount,
+        /// Whether the lot has a scope.
+        scoped: bool,
+    },
+    /// A recurring grant's turn.
+    Granted {
+        /// The new lot.
+        id: [u8; 16],
+        /// Which of the turns that were given.
+        turn: usize,
+        /// How much of it is left after what credit was used is made up for.
+        remaining: Amount,
+    },
+}
+
+/// The credit of a wallet at a moment.
+pub struct Course {
+    /// Its lots, settled.
+    pub lots: Vec<Active>,
+    /// What holds keep of lots that have ended.
+    pub kept: Vec<Kept>,
+    /// What of the balance every charge may use, with what is kept, in units.
+    pub general: i128,
+    /// What of it holds have set aside, in units.
+    pub held: i128,
+    /// What is to be booked, in order.
+    pub effects: Vec<Effect>,
+    holds: Vec<Holding>,
+    /// Nothing happens before.
+    floor: Timestamp,
+}
+
+impl Course {
+    /// Begins with lots that are settled. `floor` is the moment up to which all is booked.
+    pub fn new(
+        lots: Vec<Active>,
+        kept: Vec<Kept>,
+        general: Amount,
+        mut holds: Vec<Holding>,
+        floor: Timestamp,
+    ) -> Course {
+        holds.sort_by_key(|hold| hold.ends.unwrap_or(Timestamp(i64::MAX)));
+        Course {
+            lots,
+            kept,
+            general: general.units(),
+            held: holds.iter().map(|hold| hold.general).sum(),
+            effects: Vec::new(),
+            holds,
+            floor,
+        }
+    }
+
+    /// Credit for which no time has come.
+    pub fn still(lots: Vec<Active>, kept: Vec<Kept>, general: Amount, held: i128) -> Course {
+        Course {
+            held,
+            ..Course::new(lots, kept, general, Vec::new(), Timestamp(i64::MAX))
+        }
+    }
+
+    /// Follows the course until a moment, with the turns that are due by then.
+    pub fn run(&mut self, until: Timestamp, turns: &[Turn]) -> Result<()> {
+        let (mut released, mut granted) = (0, 0);
+        loop {
+            let release = self.holds.get(released).and_then(|hold| hold.ends);
+            let turn = turns.get(granted).map(|turn| turn.at);
+            let ends = self.lots.iter().filter(|one| one.may_end());
+            let end = ends.filter_map(|one| one.expires_at).min();
+            let next = [release, turn, end]
+                .into_iter()
+                .flatten()
+                .filter(|at| *at <= until)
+                .min();
+            let Some(at) = next else {
+                return Ok(());
+            };
+            if release == Some(at) {
+                self.release(released, at.max(self.floor))?;
+                released += 1;
+            } else if turn == Some(at) {
+                self.turn(granted, &turns[granted])?;
+                granted += 1;
+            } else {
+                self.end(at)?;
+            }
+        }
+    }
+
+    /// What holds keep in all, in units.
+    pub fn kept_units(&self) -> i128 {
+        self.kept.iter().map(|kept| kept.amount.units()).sum()
+    }
+
+    /// What the lots without a scope are spread against.
+    fn spread(&self) -> i128 {
+        self.general - self.kept_units()
+    }
+
+    /// A hold lets go.
+    fn release(&mut self, place: usize, at: Timestamp) -> Result<()> {
+        let hold = &mut self.holds[place];
+        self.held -= hold.general;
+        hold.general = 0;
+        for part in std::mem::take(&mut hold.scoped) {
+            for one in self.lots.iter_mut().filter(|one| one.is(part.id)) {
+                one.held = one.held.minus(part.amount).map_err(range)?;
+            }
+        }
+        self.lapse(at)
+    }
+
+    /// Ends what holds keep no longer.
+    pub fn lapse(&mut self, at: Timestamp) -> Result<()> {
+        let scoped = self.lots.iter().filter(|one| one.scope.is_some());
+        let ended =
+            scoped.filter(|one| one.may_end() && one.expires_at.is_some_and(|end| end <= at));
+        let ended: Vec<[u8; 16]> = ended.map(|one| one.lot.rank.id).collect();
+        for id in ended {
+            self.expire_scoped(id, at)?;
+        }
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        // Whoever ended first may be kept by the fewest holds.
+        self.kept
+            .sort_by(|a, b| (a.ended_at, &a.rank).cmp(&(b.ended_at, &b.rank)));
+        let mut before = 0;
+        for place in 0..self.kept.len() {
+            let kept = self.kept[place].clone();
+            let older = self
+                .holds
+                .iter()
+                .filter(|hold| hold.created_at < kept.ended_at);
+            let older: i128 = older.map(|hold| hold.general).sum();
+            let stays = kept.amount.units().min((older - before).max(0));
+            before += stays;
+            self.kept[place].amount = amount_of(stays)?;
+            self.expired(kept.rank.id, at, kept.amount.units() - stays, false)?;
+        }
+        self.kept.retain(|kept| !kept.amount.is_zero());
+        Ok(())
+    }
+
+    /// The lots of that end.
+    fn end(&mut self, end: Timestamp) -> Result<()> {
+        let at = end.max(self.floor);
+        let overlay = self.overlay();
+        let mut ended: Vec<Active> = self.lots.clone();
+        ended.retain(|one| one.expires_at == Some(end) && one.may_end());
+        ended.sort_by(|a, b| a.lot.rank.cmp(&b.lot.rank));
+        for one in ended {
+            let id = one.lot.rank.id;
+            if one.scope.is_some() {
+                self.expire_scoped(id, at)?;
+                continue;
+            }
+            let keeps = held_of(&overlay, id);
+            self.lots.retain(|one| !one.is(id));
+            self.keep(&one.lot.rank, end, keeps)?;
+            self.expired(id, at, one.lot.remaining.units() - keeps, false)?;
+        }
+        self.lapse(at)
+    }
+
+    /// A recurring grant's turn: what may not roll over ends, the rest is carried on.
+    fn turn(&mut self, place: usize, turn: &Turn) -> Result<()> {
+        let at = turn.at.max(self.floor);
+        if let Some(most) = turn.rollover_max {
+            let lasts = |one: &Active| one.recurring && one.lot.rank.expires_at >= turn.at.0;
+            let old = self.lots.iter().filter(|one| lasts(one));
+            let mut old: Vec<Lot> = old.map(|one| one.lot.clone()).collect();
+            let excess = amount_of((burn::total(&old) - most.units()).max(0))?;
+            let overlay = self.overlay();
+            for burn in burn::burn(&mut old, excess) {
+                self.give_up(&burn, turn.at, at, &overlay)?;
+            }
+            if let Some(end) = turn.expires_at {
+                let warning = lots::warn_at(turn.at, end);
+                for one in self.lots.iter_mut().filter(|one| lasts(one)) {
+                    one.expires_at = Some(end);
+                    one.warn_at = Some(warning);
+                    one.lot.rank.expires_at = end.0;
+                }
+            }
+        }
+        self.grant(place, turn)?;
+        self.lapse(at)
+    }
+
+    /// Ends a part of a lot that may not be carried on.
+    fn give_up(
+        &mut self,
+        burn: &Burn,
+        ended_at: Timestamp,
+        at: Timestamp,
+        overlay: &[Burn],
+    ) -> Result<()> {
+        let Some(one) = self.lots.iter_mut().find(|one| one.is(burn.id)) else {
+            return Ok(());
+        };
+        let rank = one.lot.rank.clone();
+        let scoped = one.scope.is_some();
+        let free = if scoped {
+            one.free().remaining.units()
+        } else {
+            one.lot.remaining.units() - held_of(overlay, burn.id)
+        };
+        let expires = burn.amount.units().min(free);
+        // What a hold has set aside of a lot with a scope stays in the lot.
+        let keeps = if scoped {
+            0
+        } else {
+            burn.amount.units() - expires
+        };
+        one.lot.remaining = amount_of(one.lot.remaining.units() - expires - keeps)?;
+        self.lots.retain(|one| !one.lot.remaining.is_zero());
+        self.keep(&rank, ended_at, keeps)?;
+        self.expired(burn.id, at, expires, scoped)
+    }
+
+    fn grant(&mut self, place: usize, turn: &Turn) -> Result<()> {
+        let id = uuid::Uuid::now_v7().into_bytes();
+        let remaining = if turn.scope.is_some() {
+            turn.amount
+        } else {
+            let before = self.spread().max(0);
+            self.general += turn.amount.units();
+            amount_of(self.spread().max(0) - before)?
+        };
+        self.effects.push(Effect::Granted {
+            id,
+            turn: place,
+            remaining,
+        });
+        if !remaining.is_zero() {
+            self.lots.push(turn.active(id, remaining));
+        }
+        Ok(())
+    }
+
+    /// What open holds have set aside of each lot without a scope, in burn order.
+    fn overlay(&self) -> Vec<Burn> {
+        let lots = self.lots.iter().filter(|one| one.scope.is_none());
+        let mut lots: Vec<Lot> = lots.map(|one| one.lot.clone()).collect();
+        let held = (self.held - self.kept_units()).max(0);
+        burn::burn(&mut lots, Amount::from_units(held).unwrap_or_default())
+    }
+
+    fn expire_scoped(&mut self, id: [u8; 16], at: Timestamp) -> Result<()> {
+        let Some(one) = self.lots.iter_mut().find(|one| one.is(id)) else {
+            return Ok(());
+        };
+        let free = one.free().remaining;
+        one.lot.remaining = one.lot.remaining.minus(free).map_err(range)?;
+        self.lots.retain(|one| !one.lot.remaining.is_zero());
+        self.expired(id, at, free.units(), true)
+    }
+
+    fn keep(&mut self, rank: &Rank, ended_at: Timestamp, units: i128) -> Result<()> {
+        if units == 0 {
+            return Ok(());
+        }
+        let same = |kept: &&mut Kept| kept.rank.id == rank.id && kept.ended_at == ended_at;
+        match self.kept.iter_mut().find(same) {
+            Some(kept) => kept.amount = amount_of(kept.amount.units() + units)?,
+            None => self.kept.push(Kept {
+                rank: rank.clone(),
+                ended_at,
+                amount: amount_of(units)?,
+            }),
+        }
+        Ok(())
+    }
+
+    fn expired(&mut self, id: [u8; 16], at: Timestamp, units: i128, scoped: bool) -> Result<()> {
+        if units == 0 {
+            return Ok(());
+        }
+        if !scoped {
+            self.general -= units;
+        }
+        self.effects.push(Effect::Expired {
+            id,
+            at,
+            amount: amount_of(units)?,
+            scoped,
+        });
+        Ok(())
+    }
+}
+
+/// What of a settlement kept credit pays: of lots that ended after the hold was made, in burn order.
+pub fn take_kept(kept: &mut [Kept], made: Timestamp, amount: Amount) -> Result<Vec<Burn>> {
+    kept.sort_by(|a, b| a.rank.cmp(&b.rank));
+    let mut left = amount.units();
+    let mut parts = Vec::new();
+    for one in kept.iter_mut().filter(|one| made < one.ended_at) {
+        let units = one.amount.units().min(left);
+        if units <= 0 {
+            continue;
+        }
+        left -= units;
+        one.amount = amount_of(one.amount.units() - units)?;
+        parts.push(Burn {
+            id: one.rank.id,
+            amount: amount_of(units)?,
+        });
+    }
+    Ok(parts)
+}
+
+fn held_of(overlay: &[Burn], id: [u8; 16]) -> i128 {
+    let mut overlay = overlay.iter();
+    overlay
+        .find(|burn| burn.id == id)
+        .map_or(0, |burn| burn.amount.units())
+}
+
+fn amount_of(units: i128) -> Result<Amount> {
+    Amount::from_units(units).map_err(range)
+}
+
+impl Active {
+    fn is(&self, id: [u8; 16]) -> bool {
+        self.lot.rank.id == id
+    }
+
+    /// Whether something of it would end with its time: what holds have not set aside of one with a scope.
+    fn may_end(&self) -> bool {
+        match self.scope {
+            None => !self.lot.remaining.is_zero(),
+            Some(_) => !self.free().remaining.is_zero(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

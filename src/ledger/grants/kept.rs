@@ -1,0 +1,126 @@
+//! The rows of what holds keep of lots that have ended, and what open holds have set aside.
+
+use crate::allowance::lanes::range;
+use crate::error::Result;
+use crate::ledger::grants::burn::{Burn, Rank};
+use crate::ledger::grants::burns;
+use crate::ledger::grants::course::{Holding, Kept};
+use crate::ledger::rules::Rules;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::plan::{Run, Value};
+
+statement!(
+    KEPT,
+    [TEXTOID],
+    "SELECT k.grant_id, k.ended_at, k.amount, g.priority, g.expires_at, g.promotional, g.created_at
+       FROM wallet.kept_credit k
+       JOIN wallet.grant_lots g ON g.wallet_id = k.wallet_id AND g.grant_id = k.grant_id
+      WHERE k.wallet_id = $1"
+);
+
+statement!(
+    KEEP,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID, NUMERICOID],
+    "INSERT INTO wallet.kept_credit (wallet_id, grant_id, ended_at, amount) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (wallet_id, grant_id, ended_at) DO UPDATE SET amount = excluded.amount"
+);
+
+statement!(
+    LET_GO,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID],
+    "DELETE FROM wallet.kept_credit WHERE wallet_id = $1 AND grant_id = $2 AND ended_at = $3"
+);
+
+statement!(
+    OPEN_HOLDS,
+    [TEXTOID],
+    "SELECT r.created_at, r.expires_at, r.held, r.scoped_ids, r.scoped_amounts
+       FROM wallet.reservations r WHERE r.wallet_id = $1 AND r.status = 'open'"
+);
+
+/// What holds keep of a wallet's lots that have ended.
+pub fn read(wallet: &str) -> Result<Vec<Kept>> {
+    let rows = KEPT.run(&[Value::Text(wallet)])?;
+    (0..rows.len())
+        .map(|row| {
+            Ok(Kept {
+                rank: Rank {
+                    priority: rows.need(row, 3)?,
+                    expires_at: rows.get(row, 4).map_or(i64::MAX, |at: Timestamp| at.0),
+                    paid: !rows.need::<bool>(row, 5)?,
+                    created_at: rows.need::<Timestamp>(row, 6)?.0,
+                    id: rows.need(row, 0)?,
+                },
+                ended_at: rows.need(row, 1)?,
+                amount: rows.amount(row, 2)?,
+            })
+        })
+        .collect()
+}
+
+/// The same of a wallet whose rules are known.
+pub fn of(wallet: &str, rules: &Rules) -> Result<Vec<Kept>> {
+    match rules.keeps {
+        true => read(wallet),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// What of a balance the lots have that have not ended.
+pub fn without(general: Amount, kept: &[Kept]) -> Result<Amount> {
+    let kept = kept.iter().map(|kept| kept.amount.units());
+    Amount::from_units(general.units() - kept.sum::<i128>()).map_err(range)
+}
+
+/// Brings the rows in line with what is kept now.
+pub fn write(wallet: &str, before: &[Kept], now: &[Kept]) -> Result<()> {
+    let same = |a: &Kept, b: &Kept| a.rank.id == b.rank.id && a.ended_at == b.ended_at;
+    for gone in before
+        .iter()
+        .filter(|old| !now.iter().any(|new| same(old, new)))
+    {
+        LET_GO.run(&[
+            Value::Text(wallet),
+            Value::Uuid(gone.rank.id),
+            Value::Time(gone.ended_at),
+        ])?;
+    }
+    for kept in now.iter().filter(|kept| !before.contains(kept)) {
+        KEEP.run(&[
+            Value::Text(wallet),
+            Value::Uuid(kept.rank.id),
+            Value::Time(kept.ended_at),
+            Value::Amount(kept.amount),
+        ])?;
+    }
+    Ok(())
+}
+
+/// Notes what ended grants paid of an entry.
+pub fn spent(wallet: &str, parts: &[Burn], entry: [u8; 16]) -> Result<()> {
+    burns::record(wallet, parts, Some(entry))
+}
+
+/// What the open holds of a wallet have set aside. One whose time has come lets go within the course,
+/// unless `sweeps` is false: then somebody is settling it.
+pub fn holdings(wallet: &str, sweeps: bool, now: Timestamp) -> Result<Vec<Holding>> {
+    let rows = OPEN_HOLDS.run(&[Value::Text(wallet)])?;
+    (0..rows.len())
+        .map(|row| {
+            let ends: Timestamp = rows.need(row, 1)?;
+            let ids = rows.uuids(row, 3).into_iter();
+            let scoped: Vec<Burn> = ids
+                .zip(rows.amounts(row, 4)?)
+                .map(|(id, amount)| Burn { id, amount })
+                .collect();
+            Ok(Holding::new(
+                rows.need(row, 0)?,
+                (sweeps && ends <= now).then_some(ends),
+                rows.amount(row, 2)?,
+                scoped,
+            ))
+        })
+        .collect()
+}
