@@ -31,7 +31,9 @@ WITH chained AS (
                c.lane_balance::text,
                c.balance::text,            -- NULL where it is the lane's
                (extract(epoch FROM c.created_at) * 1000000)::bigint::text,
-               (extract(epoch FROM c.event_at) * 1000000)::bigint::text,
+               -- of a time that has more microseconds than a bigint: the nearest
+               CASE WHEN c.event_at IS NOT NULL THEN
+                   least(greatest(extract(epoch FROM c.event_at) * 1000000, -9223372036854775808), 9223372036854775807) END::bigint::text,
                c.idempotency_key,
                c.fingerprint::text,
                c.related_id::text,

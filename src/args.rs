@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::money::Amount;
 use crate::storage::cards;
 use crate::storage::clock::Timestamp;
+use crate::storage::event_at;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::numeric::Number;
 use crate::storage::rows::Document;
@@ -95,14 +96,48 @@ pub fn word<T: Copy>(
         })
 }
 
+/// The first moment of the year 1 and that of the year 10000, in microseconds since 2000.
+const YEAR_1: i64 = -63_082_281_600_000_000;
+const YEAR_10000: i64 = 252_455_616_000_000_000;
+
 /// A point in time that may be left out.
 pub fn time(argument: &str, value: Option<TimestampWithTimeZone>) -> Result<Option<Timestamp>> {
-    match value.map(Timestamp::from) {
+    finite(argument, value.map(Timestamp::from))
+}
+
+fn finite(argument: &str, value: Option<Timestamp>) -> Result<Option<Timestamp>> {
+    match value {
         Some(time) if !time.is_finite() => Err(Error::argument(format!("{argument} is infinite"))
             .detail(format!("The argument {argument} must be a point in time."))
             .hint("Leave it out for the present time.")),
         time => Ok(time),
     }
+}
+
+/// A point in time that is kept: within the years that every program can read.
+pub fn kept_time(
+    argument: &str,
+    value: Option<TimestampWithTimeZone>,
+) -> Result<Option<Timestamp>> {
+    match time(argument, value)? {
+        Some(at) if !(YEAR_1..YEAR_10000).contains(&at.0) => {
+            Err(Error::argument(format!("{argument} is out of range"))
+                .detail(format!(
+                    "It is {}; it must lie in the years 1 to 9999.",
+                    at.to_json()
+                ))
+                .hint("Check the time: were milliseconds passed for seconds?"))
+        }
+        time => Ok(time),
+    }
+}
+
+/// The time of a use, which may be left out; within the bounds that the administrator sets.
+pub fn event_at(value: Option<Timestamp>) -> Result<Option<Timestamp>> {
+    if let Some(at) = value.filter(|at| at.is_finite()) {
+        event_at::check(at)?;
+    }
+    finite("event_at", value)
 }
 
 /// A span of time that must be given, in microseconds: zero or more, days of 24 hours and months of

@@ -186,6 +186,7 @@ pub extern "C-unwind" fn _PG_init() {
     storage::store::register();
     allowance::outbox::register();
     storage::cards::register();
+    storage::event_at::register();
 }
 
 /// Hooks of the `#[pg_test]` framework.

@@ -307,7 +307,9 @@ SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 AS $$
     WITH charged AS (
-        SELECT e.entry_id, e.model, e.usage, e.lines, e.event_at, e.service_tier, -e.amount AS cost
+        SELECT e.entry_id, e.model, e.usage, e.lines, e.service_tier, -e.amount AS cost,
+               -- Prices are asked for at times that are finite.
+               least(greatest(e.event_at, '4713-02-01Z BC'), '294276-11-30Z') AS event_at
           FROM wallet.entries e
          WHERE e.wallet = wallet.readable_wallet(savings.wallet) AND e.kind = 'charge' AND e.lines IS NOT NULL
            AND (savings."from" IS NULL OR e.event_at >= savings."from")
@@ -485,7 +487,8 @@ SELECT NULL::text AS "AvailabilityZone",
   JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
   JOIN wallet.entries e ON e.wallet = l.wallet_id AND e.entry_id = l.entry_id
   LEFT JOIN wallet.usage_entries u ON u.wallet = l.wallet_id AND u.entry_id = l.entry_id
- CROSS JOIN LATERAL (SELECT coalesce(l.event_at, l.created_at) AS at) p;
+ -- Not where the calendar ends: the period around it must have an end.
+ CROSS JOIN LATERAL (SELECT least(greatest(coalesce(l.event_at, l.created_at), '4713-02-01Z BC'), '294276-11-30Z') AS at) p;
 COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2: use is billed at zero with its cost as EffectiveCost, a top-up is a Purchase the other way round.';
 
 -- Upkeep that nothing depends on: rows that no call looks at any more.

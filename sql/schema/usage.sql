@@ -134,7 +134,8 @@ COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of Ope
 CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
        l.entry_id,
-       coalesce(l.event_at, l.created_at) AS event_at,
+       -- Not where the calendar ends: every zone and period around it must have a date.
+       least(greatest(coalesce(l.event_at, l.created_at), '4713-02-01Z BC'), '294276-11-30Z') AS event_at,
        l.created_at,
        l.user_id, l.team, l.service, l.model, l.region, l.provider, l.service_tier, l.key_id, l.tags,
        -- What prices a charge later is no request of its own, nor is what gives one back. Its tokens are

@@ -136,7 +136,7 @@ fn write_key(
         let wallet = args::required("wallet", wallet)?;
         args::name("user_id", user_id)?;
         args::name("name", name)?;
-        let expires = args::time("expires_at", expires_at)?;
+        let expires = args::kept_time("expires_at", expires_at)?;
         let models = names("allowed_models", allowed_models)?;
         let networks = names("allowed_ips", allowed_ips)?;
         let devices = names("devices", devices)?;

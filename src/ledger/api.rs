@@ -19,6 +19,7 @@ use crate::money::Amount;
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::stored;
 use crate::pricing::unknown::UnknownPrice;
+use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Number, Quantity};
 use crate::storage::row::{BalanceRow, text};
@@ -417,7 +418,7 @@ fn charge(
         region,
         service_tier,
         tags,
-        event_at,
+        event_at: event_at.map(Timestamp::from),
         key,
         client_ip,
         device,

@@ -69,7 +69,7 @@ fn fund(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let status = args::word("status", status, &["settled", "pending"], |word| word, &[])?;
-        let expires_at = args::time("expires_at", expires_at)?;
+        let expires_at = args::kept_time("expires_at", expires_at)?;
         if expires_at.is_some_and(|end| end <= crate::storage::clock::now()) {
             return Err(Error::argument("expires_at is in the past")
                 .detail("Nothing of the grant could be used.")
@@ -231,7 +231,7 @@ fn set_fx_rate(
             from: currency("from_currency", from_currency)?,
             to: currency("to_currency", to_currency)?,
             rate: fx::rate(&rate.ok_or_else(|| missing("rate"))?)?,
-            effective_from: args::time("effective_from", effective_from)?
+            effective_from: args::kept_time("effective_from", effective_from)?
                 .ok_or_else(|| missing("effective_from"))?,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
@@ -289,7 +289,7 @@ fn create_voucher(
             code: args::required("code", code)?,
             amount: args::positive_amount("amount", amount.as_ref())?,
             currency: self::currency("currency", currency)?,
-            expires_at: args::time("expires_at", expires_at)?,
+            expires_at: args::kept_time("expires_at", expires_at)?,
             max_redemptions: max_redemptions.filter(|most| *most > 0).ok_or_else(|| {
                 Error::argument("max_redemptions is out of range")
                     .detail("It is how many wallets may redeem the voucher: one or more.")

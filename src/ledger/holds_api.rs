@@ -14,6 +14,7 @@ use crate::ledger::holds::hold::{self, Held, NewHold};
 use crate::ledger::holds::settle::{self, Over, Settlement};
 use crate::ledger::once::Once;
 use crate::ledger::request::{ChargeArgs, Request};
+use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
 use crate::storage::rows::uuid_text;
@@ -88,7 +89,7 @@ fn hold(
         region,
         service_tier,
         tags,
-        event_at,
+        event_at: event_at.map(Timestamp::from),
         key,
         client_ip,
         device,
@@ -159,7 +160,7 @@ fn settle(
         wallet,
         usage,
         amount,
-        event_at,
+        event_at: event_at.map(Timestamp::from),
         idempotency_key,
         actor,
         metadata,

@@ -217,7 +217,7 @@ fn raise_limit(
             wallet,
             limit_id: self::limit_id(limit_id)?,
             by: args::positive_amount("by", by.as_ref())?,
-            until: args::time("until", until)?,
+            until: args::kept_time("until", until)?,
         };
         if raise
             .until

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use pgrx::Inet;
-use pgrx::datum::TimestampWithTimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::args;
@@ -43,7 +42,7 @@ pub struct ChargeArgs<'a> {
     /// Tags.
     pub tags: Option<Jsonb>,
     /// When the use happened.
-    pub event_at: Option<TimestampWithTimeZone>,
+    pub event_at: Option<Timestamp>,
     /// API key.
     pub key: Option<&'a str>,
     /// Where the call comes from.
@@ -191,7 +190,7 @@ impl<'a> Request<'a> {
             region,
             service_tier,
             tags: args::document("tags", args.tags)?,
-            event_at: args::time("event_at", args.event_at)?,
+            event_at: args::event_at(args.event_at)?,
             key: args::name("idempotency_key", args.idempotency_key)?,
             key_id: None,
             secret: args::name("key", args.key)?,

@@ -102,11 +102,12 @@ fn set_markup(
             .map(|number| args::amount("fixed", Some(&number)))
             .transpose()?
             .map(|fixed| Decimal::from_i128_with_scale(fixed.units(), AMOUNT_SCALE).normalize());
-        let effective_from = args::time("effective_from", effective_from)?.ok_or_else(|| {
-            Error::argument("effective_from is missing")
-                .detail("The argument effective_from is NULL.")
-                .hint("Leave it out for the present time.")
-        })?;
+        let effective_from =
+            args::kept_time("effective_from", effective_from)?.ok_or_else(|| {
+                Error::argument("effective_from is missing")
+                    .detail("The argument effective_from is NULL.")
+                    .hint("Leave it out for the present time.")
+            })?;
         let call = Once {
             wallet: "",
             call: "set_markup",

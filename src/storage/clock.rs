@@ -6,6 +6,11 @@ use pgrx::pg_sys;
 /// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
 const EPOCH_OFFSET: i64 = 946_684_800_000_000;
 
+/// Microseconds of 400 years, and from 1970 to the years 1 and 10000.
+const ERA: i128 = 146_097 * 86_400_000_000;
+const YEAR_1: i128 = -62_135_596_800_000_000;
+const YEAR_10000: i128 = 253_402_300_800_000_000;
+
 /// A point in time as PostgreSQL keeps it: microseconds since 2000-01-01 00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
@@ -21,10 +26,28 @@ impl Timestamp {
         Timestamp(micros.saturating_sub(EPOCH_OFFSET))
     }
 
-    /// ISO 8601 in UTC, as JSON has it.
+    /// ISO 8601 in UTC, as JSON has it; years of more than four digits have a sign.
     pub fn to_json(self) -> String {
-        jiff::Timestamp::from_microsecond(self.unix_micros())
-            .map_or_else(|_| "infinity".to_owned(), |at| at.to_string())
+        if !self.is_finite() {
+            return if self.0 > 0 { "infinity" } else { "-infinity" }.to_owned();
+        }
+        let (micros, mut eras) = (i128::from(self.0) + i128::from(EPOCH_OFFSET), 0);
+        // The calendar comes again after 400 years. What can be written without a sign is left as it is.
+        if !(YEAR_1..YEAR_10000).contains(&micros) {
+            eras = (micros - YEAR_1).div_euclid(ERA);
+        }
+        let within = i64::try_from(micros - eras * ERA).unwrap_or_default();
+        let text = jiff::Timestamp::from_microsecond(within)
+            .unwrap_or_default()
+            .to_string();
+        match text.split_once('-') {
+            Some((year, rest)) if eras != 0 => {
+                let year = year.parse::<i128>().unwrap_or_default() + 400 * eras;
+                let sign = if year < 0 { '-' } else { '+' };
+                format!("{sign}{:06}-{rest}", year.abs())
+            }
+            _ => text,
+        }
     }
 
     /// False for `infinity` and `-infinity`.
@@ -76,4 +99,27 @@ pub fn transaction() -> u32 {
 pub fn backend() -> u32 {
     // SAFETY: a plain global that is set when the backend starts.
     unsafe { pg_sys::MyProcPid }.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_has_a_text() {
+        for (micros, text) in [
+            (0, "2000-01-01T00:00:00Z"),
+            (-63_082_281_600_000_000, "0001-01-01T00:00:00Z"),
+            (-63_082_281_600_000_001, "+000000-12-31T23:59:59.999999Z"),
+            (252_455_615_999_999_999, "9999-12-31T23:59:59.999999Z"),
+            (252_455_616_000_000_000, "+010000-01-01T00:00:00Z"),
+            // The greatest and the least that PostgreSQL has.
+            (9_223_371_331_199_999_999, "+294276-12-31T23:59:59.999999Z"),
+            (-211_813_488_000_000_000, "-004713-11-24T00:00:00Z"),
+            (i64::MAX, "infinity"),
+            (i64::MIN, "-infinity"),
+        ] {
+            assert_eq!(Timestamp(micros).to_json(), text);
+        }
+    }
 }

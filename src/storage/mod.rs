@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod cards;
 pub mod clock;
 pub mod direct;
+pub mod event_at;
 pub mod hold_rows;
 pub mod invalidation;
 pub mod jsonb;

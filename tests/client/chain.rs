@@ -11,6 +11,10 @@ fn odd_characters_in_every_column() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, ODD, 2, &[], dec("0"));
+    // Times before 1970 are hashed as well.
+    client
+        .batch_execute("SET wallet.event_at_min = '1900-01-01'")
+        .unwrap();
     client
         .query_one(
             "SELECT wallet.set_price($1, 'input_tokens', 0.000001, effective_from => '1900-01-01')",

@@ -1,7 +1,6 @@
 //! One item of a batch: an object with the arguments of `charge`.
 
 use pgrx::Inet;
-use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, unknown_member, unreadable};
@@ -92,9 +91,7 @@ impl Fields {
             region: self.region.as_deref(),
             service_tier: self.service_tier.as_deref(),
             tags: self.tags,
-            event_at: self
-                .event_at
-                .and_then(|at| TimestampWithTimeZone::try_from(at.0).ok()),
+            event_at: self.event_at,
             key: self.key.as_deref(),
             client_ip: self.client_ip.clone().map(Inet),
             device: self.device.as_deref(),

@@ -64,7 +64,7 @@ fn import_prices(
     let work = || {
         let source = args::word("source", source, Source::ALL, Source::as_str, &[])?;
         let list = args::required("price_list", price_list)?;
-        let from = args::time("effective_from", effective_from)?;
+        let from = args::kept_time("effective_from", effective_from)?;
         let (dry_run, force) = (dry_run.unwrap_or(false), force.unwrap_or(false));
         // A trial books nothing, so there is nothing that its key could stand for.
         let key = args::name("idempotency_key", idempotency_key)?.filter(|_| !dry_run);

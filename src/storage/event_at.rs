@@ -1,0 +1,123 @@
+//! How early and how late the time of a use may be: the settings, and the check.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
+
+use crate::error::{Error, Result};
+use crate::storage::clock::{self, Timestamp};
+
+/// `wallet.event_at_min`
+static MIN: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"2000-01-01"));
+
+/// `wallet.event_at_max_ahead`, in seconds
+static MAX_AHEAD: GucSetting<i32> = GucSetting::<i32>::new(86_400);
+
+/// Defines the settings; called once, when the library is loaded.
+pub fn register() {
+    // SAFETY: the hook is guarded, and reads the text that PostgreSQL passes.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"wallet.event_at_min",
+            c"The earliest event_at that calls take.",
+            c"A date or a time with its offset, ISO 8601; a date begins at midnight in UTC.",
+            &MIN,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_min),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_int_guc(
+        c"wallet.event_at_max_ahead",
+        c"How far in the future event_at may be.",
+        c"For clocks that run ahead.",
+        &MAX_AHEAD,
+        0,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+}
+
+/// A date or a time of the setting.
+fn parse(text: &str) -> Option<Timestamp> {
+    let at = match text.parse::<jiff::Timestamp>() {
+        Ok(at) => at,
+        Err(_) => {
+            let day: jiff::civil::Date = text.parse().ok()?;
+            let midnight = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            midnight.timestamp()
+        }
+    };
+    Some(Timestamp::from_unix_micros(at.as_microsecond()))
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_min(
+    value: *mut *mut std::ffi::c_char,
+    _extra: *mut *mut std::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes a pointer to the new text, which is NULL or ends with NUL.
+    let text = unsafe {
+        match (*value).is_null() {
+            true => return true,
+            false => CStr::from_ptr(*value),
+        }
+    };
+    text.to_str().is_ok_and(|text| parse(text).is_some())
+}
+
+/// 22023 when a use is said to have happened too early or too late.
+pub fn check(at: Timestamp) -> Result<()> {
+    let text = MIN.get();
+    let min = text
+        .as_ref()
+        .and_then(|text| text.to_str().ok())
+        .and_then(parse)
+        .unwrap_or(Timestamp(0));
+    if at < min {
+        return Err(Error::argument("event_at is too early")
+            .detail(format!(
+                "It is {}; the earliest that is allowed is {}.",
+                at.to_json(),
+                min.to_json()
+            ))
+            .hint("Pass the time of the use. An administrator can allow earlier ones with the setting wallet.event_at_min."));
+    }
+    let ahead = i64::from(MAX_AHEAD.get());
+    let max = Timestamp(clock::now().0.saturating_add(ahead * 1_000_000));
+    if at > max {
+        return Err(Error::argument("event_at is too far in the future")
+            .detail(format!(
+                "It is {}; at most {ahead} seconds from now are allowed, until {}.",
+                at.to_json(),
+                max.to_json()
+            ))
+            .hint("Pass the time of the use: were milliseconds passed for seconds? An administrator can allow later ones with the setting wallet.event_at_max_ahead."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_a_date_or_a_time() {
+        assert_eq!(parse("2000-01-01"), Some(Timestamp(0)));
+        assert_eq!(parse("2000-01-01T00:00:01Z"), Some(Timestamp(1_000_000)));
+        assert_eq!(parse("2000-01-01 01:00:00+01"), Some(Timestamp(0)));
+        for wrong in [
+            "",
+            "yesterday",
+            "2000-13-01",
+            "2000-01-01T00:00:00",
+            "infinity",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}
