@@ -6,11 +6,13 @@
 use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
 use crate::allowance::outbox::{Event, Field, Name, emit_event};
 use crate::allowance::thresholds::{Kind, State, Threshold};
-use crate::allowance::whole::{Extent, Whole, read_thresholds, write_thresholds};
+use crate::allowance::whole::{Extent, read_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::books::Books;
 use crate::ledger::credit::ask_for_attention;
 use crate::ledger::funding::fund::fund;
 use crate::ledger::funding::request::Funding;
+use crate::ledger::grants::due;
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
@@ -75,18 +77,6 @@ statement!(
     [TEXTOID, NUMERICOID],
     "DELETE FROM wallet.thresholds
       WHERE wallet_id = $1 AND kind = 'topup' AND ($2 IS NULL OR threshold <> $2)"
-);
-
-// Newest first, and no further than to the first time at or above.
-statement!(
-    WAS_ABOVE,
-    [TEXTOID, NUMERICOID, NUMERICOID],
-    "SELECT EXISTS (
-        SELECT FROM (
-            SELECT $2 - sum(amount) OVER (ORDER BY entry_id DESC ROWS UNBOUNDED PRECEDING) AS before
-              FROM wallet.ledger_all
-             WHERE wallet_id = $1) l
-         WHERE l.before >= $3)"
 );
 
 statement!(
@@ -189,7 +179,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> 
     if call.answered()?.is_some() {
         return Ok(());
     }
-    let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
+    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
     rules.require_open(wallet)?;
     let threshold = rule.and_then(|rule| rule.threshold);
     DROP_THRESHOLD.run(&[Value::Text(wallet), Value::OptAmount(threshold)])?;
@@ -217,19 +207,15 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> 
     if let Some(at) = threshold {
         let stored = read_thresholds(wallet, rules.credit_limit)?;
         if stored.iter().all(|old| old.kind != Kind::Topup) {
-            let balance =
-                Whole::new(wallet, lanes, rules.credit_limit)?.general(rules.credit_limit)?;
-            let values = [
-                Value::Text(wallet),
-                Value::Amount(balance),
-                Value::Amount(at),
-            ];
-            let was_above: bool = WAS_ABOVE.run(&values)?.need(0, 0)?;
-            let state = if was_above { State::Fired } else { State::New };
-            let kind = Kind::Topup;
+            // As if it had fallen below at this moment, whatever it was before: a wallet that is below has to ask, one that
+            // is not is armed by the look that follows.
+            let (kind, state) = (Kind::Topup, State::Fired);
             write_thresholds(wallet, &stored, &[Threshold { kind, at, state }])?;
         }
     }
+    // What expired counts no more, and what expired holds have set aside counts again.
+    due::sweep(wallet)?;
+    Books::open(wallet)?.close()?;
     recut_under(wallet, rules.credit_limit)?;
     call.remember(None)
 }

@@ -16,8 +16,8 @@ CREATE FUNCTION regress.wound_back(of_wallet text) RETURNS void LANGUAGE sql AS 
 
 -- The rule works with its own threshold; the charge that crosses it asks, once.
 SELECT wallet FROM wallet.create_wallet('tu');
-SELECT wallet.set_topup_rule('tu', '{"event":"wallet_balance_low","threshold":20,"action":"auto_top_up","amount":100,"method":"card"}');
 SELECT balance FROM wallet.fund('tu', 50);
+SELECT wallet.set_topup_rule('tu', '{"event":"wallet_balance_low","threshold":20,"action":"auto_top_up","amount":100,"method":"card"}');
 SELECT balance FROM wallet.charge('tu', amount => 30);
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu';
 SELECT balance FROM wallet.charge('tu', amount => 0.01);
@@ -46,8 +46,8 @@ SELECT regress.open_topup('tu') IS NOT NULL AS open;
 
 -- Declined: a pause, then again at the next charge; after max_declines the rule stops.
 SELECT wallet FROM wallet.create_wallet('tu_declined', low_balance => '{20}');
-SELECT wallet.set_topup_rule('tu_declined', '{"threshold":20,"amount":100,"max_declines":2,"back_off":0.3}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_declined', 25);
+SELECT wallet.set_topup_rule('tu_declined', '{"threshold":20,"amount":100,"max_declines":2,"back_off":0.3}') IS NOT NULL AS set;
 SELECT balance FROM wallet.charge('tu_declined', amount => 6);
 SELECT status, reason, replayed FROM wallet.fail_topup('tu_declined', regress.open_topup('tu_declined'), 'card declined');
 SELECT balance FROM wallet.charge('tu_declined', amount => 1);
@@ -69,8 +69,8 @@ SELECT event, threshold FROM wallet.events WHERE wallet = 'tu_declined' ORDER BY
 
 -- A cool-down that ends while the wallet is still low: the next charge asks, though nothing is crossed.
 SELECT wallet FROM wallet.create_wallet('tu_cool', lanes => 4);
-SELECT wallet.set_topup_rule('tu_cool', '{"threshold":20,"amount":10,"cooldown":"1 second"}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_cool', 25);
+SELECT wallet.set_topup_rule('tu_cool', '{"threshold":20,"amount":10,"cooldown":"1 second"}') IS NOT NULL AS set;
 SELECT balance FROM wallet.charge('tu_cool', amount => 6);
 SELECT status, balance FROM wallet.complete_topup('tu_cool', regress.open_topup('tu_cool'), 'a');
 SELECT balance FROM wallet.charge('tu_cool', amount => 10);
@@ -82,8 +82,8 @@ SELECT * FROM regress.told('tu_cool');
 
 -- One payment closes the whole gap: a multiple of the amount, or up to the target, in cents.
 SELECT wallet FROM wallet.create_wallet('tu_gap', credit_limit => 100);
-SELECT wallet.set_topup_rule('tu_gap', '{"threshold":20,"amount":10}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_gap', 25);
+SELECT wallet.set_topup_rule('tu_gap', '{"threshold":20,"amount":10}') IS NOT NULL AS set;
 SELECT balance FROM wallet.charge('tu_gap', amount => 40);
 SELECT amount FROM wallet.topups WHERE wallet = 'tu_gap';
 SELECT status, balance FROM wallet.complete_topup('tu_gap', regress.open_topup('tu_gap'));
@@ -93,8 +93,8 @@ SELECT amount FROM wallet.topups WHERE wallet = 'tu_gap' AND status = 'requested
 
 -- Caps of a period.
 SELECT wallet FROM wallet.create_wallet('tu_caps');
-SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100,"max_count":1,"period":"year"}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_caps', 30);
+SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100,"max_count":1,"period":"year"}') IS NOT NULL AS set;
 SELECT balance FROM wallet.charge('tu_caps', amount => 20);
 SELECT status FROM wallet.complete_topup('tu_caps', regress.open_topup('tu_caps'));
 SELECT balance FROM wallet.charge('tu_caps', amount => 100);
@@ -104,17 +104,78 @@ SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100}') IS NOT 
 SELECT wallet.update_wallet('tu_caps', funding_max => 500) IS NOT NULL AS set;
 SELECT * FROM regress.told('tu_caps');
 
--- A wallet that was never at the threshold is not low; one that was is, also when the rule comes later.
-SELECT wallet FROM wallet.create_wallet('tu_new');
-SELECT balance FROM wallet.fund('tu_new', 10);
-SELECT wallet.set_topup_rule('tu_new', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
-SELECT balance FROM wallet.charge('tu_new', amount => 1);
-SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_new';
-SELECT wallet.set_topup_rule('tu_new', NULL);
-SELECT balance FROM wallet.fund('tu_new', 20);
-SELECT balance FROM wallet.charge('tu_new', amount => 15);
-SELECT wallet.set_topup_rule('tu_new', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
-SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_new';
+-- A wallet that is below the threshold asks when the rule is set, whether or not it was ever above; once, however often
+-- the rule is set.
+SELECT wallet FROM wallet.create_wallet('tu_low');
+SELECT wallet FROM wallet.create_wallet('tu_empty');
+SELECT wallet FROM wallet.create_wallet('tu_at');
+SELECT wallet FROM wallet.create_wallet('tu_credit', credit_limit => 100);
+SELECT balance FROM wallet.fund('tu_low', 8);
+SELECT balance FROM wallet.fund('tu_at', 10);
+SELECT wallet.set_topup_rule(w, '{"threshold":10,"amount":50}') IS NOT NULL AS set FROM unnest('{tu_low,tu_empty,tu_at,tu_credit}'::text[]) w;
+SELECT w, (SELECT count(*) FROM wallet.topups t WHERE t.wallet = w) AS topups, (SELECT amount FROM wallet.topups t WHERE t.wallet = w) AS amount
+  FROM unnest('{tu_low,tu_empty,tu_at,tu_credit}'::text[]) w;
+SELECT * FROM regress.told('tu_low');
+SELECT wallet.set_topup_rule('tu_low', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
+SELECT wallet.set_topup_rule('tu_low', '{"threshold":9,"amount":60}') IS NOT NULL AS set;
+SELECT balance FROM wallet.charge('tu_low', amount => 1);
+SELECT regress.outcome($$ SELECT wallet.charge('tu_empty', amount => 1) $$);
+SELECT wallet.request_due_topups('tu_low'), wallet.request_due_topups('tu_empty');
+SELECT wallet, amount, status FROM wallet.topups WHERE wallet IN ('tu_low', 'tu_empty') ORDER BY wallet DESC;
+SELECT * FROM regress.told('tu_low');
+-- Done, the rule goes on as any.
+SELECT status, balance FROM wallet.complete_topup('tu_low', regress.open_topup('tu_low'));
+SELECT balance FROM wallet.charge('tu_low', amount => 40);
+SELECT regress.open_topup('tu_low') IS NOT NULL AS open;
+SELECT balance FROM wallet.charge('tu_low', amount => 10);
+SELECT amount, status FROM wallet.topups WHERE wallet = 'tu_low' ORDER BY created_at;
+-- Exactly at the threshold it is not low; a cent less is.
+SELECT balance FROM wallet.charge('tu_at', amount => 0.01);
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_at';
+-- The threshold moves above the balance: it asks; below it: it does not.
+SELECT wallet FROM wallet.create_wallet('tu_moves');
+SELECT balance FROM wallet.fund('tu_moves', 20);
+SELECT wallet.set_topup_rule('tu_moves', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
+SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_moves';
+SELECT wallet.set_topup_rule('tu_moves', '{"threshold":30,"amount":50}') IS NOT NULL AS set;
+SELECT amount, status FROM wallet.topups WHERE wallet = 'tu_moves';
+-- Dropped and set again while the top-up is open: still one.
+SELECT wallet.set_topup_rule('tu_moves', NULL);
+SELECT wallet.set_topup_rule('tu_moves', '{"threshold":30,"amount":50}') IS NOT NULL AS set;
+SELECT status FROM wallet.fail_topup('tu_moves', regress.open_topup('tu_moves'), 'declined');
+SELECT wallet.set_topup_rule('tu_moves', '{"threshold":15,"amount":50}') IS NOT NULL AS set;
+SELECT regress.open_topup('tu_moves') IS NOT NULL AS open;
+-- What stands in the way is told; when it is gone the wallet asks.
+SELECT wallet FROM wallet.create_wallet('tu_ice');
+SELECT status FROM wallet.freeze_wallet('tu_ice');
+SELECT wallet.set_topup_rule('tu_ice', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
+SELECT * FROM regress.told('tu_ice');
+SELECT status FROM wallet.unfreeze_wallet('tu_ice');
+SELECT * FROM regress.told('tu_ice');
+SELECT wallet FROM wallet.create_wallet('tu_max');
+SELECT wallet.set_topup_rule('tu_max', '{"threshold":10,"amount":50,"max_amount":40,"period":"month"}') IS NOT NULL AS set;
+SELECT wallet.set_topup_rule('tu_max', '{"threshold":10,"amount":50,"max_amount":50,"period":"month"}') IS NOT NULL AS set;
+SELECT status FROM wallet.complete_topup('tu_max', regress.open_topup('tu_max'));
+SELECT balance FROM wallet.charge('tu_max', amount => 45);
+SELECT wallet.set_topup_rule('tu_max', '{"threshold":10,"amount":50,"max_amount":50,"period":"month"}') IS NOT NULL AS set;
+SELECT * FROM regress.told('tu_max');
+-- Money that only some use may spend does not count, nor does what has expired or what expired holds have set aside.
+SELECT wallet FROM wallet.create_wallet('tu_scoped');
+SELECT balance FROM wallet.fund('tu_scoped', 90, scope => '{"models": ["m"]}');
+SELECT wallet.set_topup_rule('tu_scoped', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
+SELECT wallet FROM wallet.create_wallet('tu_ended');
+SELECT balance FROM wallet.fund('tu_ended', 90, expires_at => clock_timestamp() + interval '0.3 seconds');
+SELECT wallet FROM wallet.create_wallet('tu_held');
+SELECT balance FROM wallet.fund('tu_held', 90);
+SELECT amount FROM wallet.hold('tu_held', amount => 85, ttl => '0.3 seconds');
+SELECT pg_sleep(0.4);
+SELECT wallet.set_topup_rule(w, '{"threshold":10,"amount":50}') IS NOT NULL AS set FROM unnest('{tu_ended,tu_held}'::text[]) w;
+SELECT w, (SELECT count(*) FROM wallet.topups t WHERE t.wallet = w) AS topups FROM unnest('{tu_scoped,tu_ended,tu_held}'::text[]) w;
+-- Of several lanes, some with nothing in them.
+SELECT wallet FROM wallet.create_wallet('tu_lanes', lanes => 4);
+SELECT balance FROM wallet.fund('tu_lanes', 8);
+SELECT wallet.set_topup_rule('tu_lanes', '{"threshold":10,"target_balance":20}') IS NOT NULL AS set;
+SELECT amount, status FROM wallet.topups WHERE wallet = 'tu_lanes';
 
 -- By time: the next charge, or request_due_topups(), asks when it is due.
 SELECT wallet FROM wallet.create_wallet('tu_time');
@@ -134,16 +195,16 @@ SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
 
 -- Two more reasons: a top-up is open when the wallet falls again, and the wallet is frozen when its last hold is settled.
 SELECT wallet FROM wallet.create_wallet('tu_open');
-SELECT wallet.set_topup_rule('tu_open', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_open', 30);
+SELECT wallet.set_topup_rule('tu_open', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
 SELECT balance FROM wallet.charge('tu_open', amount => 15);
 SELECT balance FROM wallet.fund('tu_open', 10);
 SELECT balance FROM wallet.charge('tu_open', amount => 6);
 SELECT * FROM regress.told('tu_open');
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_open';
 SELECT wallet FROM wallet.create_wallet('tu_frozen');
-SELECT wallet.set_topup_rule('tu_frozen', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_frozen', 30);
+SELECT wallet.set_topup_rule('tu_frozen', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
 SELECT hold_id AS hold FROM wallet.hold('tu_frozen', amount => 5) \gset
 SELECT status FROM wallet.freeze_wallet('tu_frozen');
 SELECT balance FROM wallet.settle('tu_frozen', :'hold', amount => 15);
@@ -170,4 +231,5 @@ CALL regress.fails($$ SELECT wallet.set_topup_rule('tu_nobody', '{"threshold":20
 CALL regress.fails($$ SELECT wallet.complete_topup('tu', '00000000-0000-0000-0000-000000000001') $$);
 CALL regress.fails($$ SELECT wallet.complete_topup('tu', NULL) $$);
 SELECT * FROM regress.broken('tu') UNION ALL SELECT * FROM regress.broken('tu_declined') UNION ALL SELECT * FROM regress.broken('tu_cool')
-UNION ALL SELECT * FROM regress.broken('tu_gap') UNION ALL SELECT * FROM regress.broken('tu_caps') UNION ALL SELECT * FROM regress.broken('tu_time');
+UNION ALL SELECT * FROM regress.broken('tu_gap') UNION ALL SELECT * FROM regress.broken('tu_caps') UNION ALL SELECT * FROM regress.broken('tu_time')
+UNION ALL SELECT regress.broken(w) FROM unnest('{tu_low,tu_empty,tu_at,tu_credit,tu_moves,tu_ice,tu_max,tu_scoped,tu_ended,tu_held,tu_lanes}'::text[]) w;
