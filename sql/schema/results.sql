@@ -75,13 +75,15 @@ CREATE TYPE wallet.hold_result AS (
     balance             numeric,
     expires_at          timestamptz,
     replayed            boolean,
-    affordable_tokens   bigint
+    affordable_tokens   bigint,
+    status              text
 );
 COMMENT ON TYPE wallet.hold_result IS 'What hold(), void() and extend_hold() return.';
 COMMENT ON COLUMN wallet.hold_result.amount IS 'What is set aside; of void() what was given back.';
 COMMENT ON COLUMN wallet.hold_result.affordable_tokens IS 'How many of the estimate''s output tokens the amount pays for.';
 
 CREATE TYPE wallet.movement_result AS (
+COMMENT ON COLUMN wallet.hold_result.status IS 'Of the hold now, also in a replay: open, settled, voided or expired.';
     entry_id   uuid,
     amount     numeric,
     balance    numeric,

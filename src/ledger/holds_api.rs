@@ -17,6 +17,7 @@ use crate::ledger::request::{ChargeArgs, Request};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
+use crate::storage::row::text;
 use crate::storage::rows::uuid_text;
 
 composite!(
@@ -33,6 +34,7 @@ fn hold_row(held: Held) -> HoldRow {
         Some(pgrx::pg_sys::Datum::from(held.expires_at.0)),
         held.replayed.into_datum(),
         held.affordable_tokens.and_then(IntoDatum::into_datum),
+        text(&held.status),
     ])
 }
 

@@ -40,6 +40,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
         expires_at: hold.expires_at,
         replayed: false,
         affordable_tokens: None,
+        status: "voided".into(),
     };
     call.remember(Some(answer(&held)))?;
     Ok(held)
@@ -70,6 +71,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<He
         expires_at: hold.expires_at,
         replayed: false,
         affordable_tokens: hold.affordable_tokens,
+        status: "open".into(),
     };
     call.remember(Some(answer(&held)))?;
     Ok(held)
@@ -77,9 +79,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<He
 
 /// WL008 unless it is open and its time has not come, whether or not somebody has booked its end.
 fn require_open(hold: &mut Hold) -> Result<()> {
-    if hold.status == "open" && hold.expires_at <= clock::now() {
-        hold.status = "expired".to_owned();
-    }
+    hold.status = row::status_now(hold).to_owned();
     if hold.status == "open" {
         Ok(())
     } else {
@@ -121,5 +121,6 @@ fn answered(hold: &Hold, answer: Option<Jsonb>) -> Result<Held> {
         expires_at: Timestamp(expires_at.ok_or_else(lost)?),
         replayed: true,
         affordable_tokens: hold.affordable_tokens,
+        status: row::status_now(hold).to_owned().into(),
     })
 }

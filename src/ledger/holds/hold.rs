@@ -1,5 +1,7 @@
 //! `hold`: money and limits set aside.
 
+use std::borrow::Cow;
+
 use rust_decimal::Decimal;
 
 use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
@@ -7,7 +9,7 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
 use crate::ledger::grants::burn::Burn;
-use crate::ledger::holds::MAX_TRIES;
+use crate::ledger::holds::{MAX_TRIES, row};
 use crate::ledger::queue;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
@@ -51,6 +53,8 @@ pub struct Held {
     pub replayed: bool,
     /// The output tokens that it pays for, where an estimate named some.
     pub affordable_tokens: Option<i64>,
+    /// What the hold is now: `open`, `settled`, `voided`, `expired`
+    pub status: Cow<'static, str>,
 }
 
 /// Sets money aside, or replays.
@@ -113,6 +117,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         replayed: false,
         // The whole estimate is paid for.
         affordable_tokens: asked_tokens(request).map(|(_, asked)| asked),
+        status: Cow::Borrowed("open"),
     };
     if !insert(new, &held, lane.lane, &[], &job, now)? {
         put_back(wallet, lane, &job.applied, Part::Held, &places)?;
@@ -216,6 +221,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, amount)?,
+        status: Cow::Borrowed("open"),
     };
     if !insert(new, &held, lane, &parts, &job, now)? {
         return Err(changed_underneath(wallet));
@@ -243,6 +249,7 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
         expires_at: hold.expires_at,
         replayed: true,
         affordable_tokens: hold.affordable_tokens,
+        status: Cow::Owned(row::status_now(&hold).to_owned()),
     }))
 }
 

@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock::{self, Timestamp};
 pub use crate::storage::hold_rows::{About, Hold};
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{AllowanceId, uuid_text};
@@ -60,6 +60,15 @@ pub fn expired_amounts(wallet: &str, now: Timestamp) -> Result<Vec<(AllowanceId,
     (0..rows.len())
         .map(|row| Ok((rows.need(row, 0)?, rows.amount(row, 1)?)))
         .collect()
+}
+
+/// What a hold is now, whether or not somebody has booked its end.
+pub fn status_now(hold: &Hold) -> &str {
+    if hold.status == "open" && hold.expires_at <= clock::now() {
+        "expired"
+    } else {
+        &hold.status
+    }
 }
 
 /// WL008.

@@ -153,3 +153,35 @@ SELECT * FROM regress.broken('holds');
 SELECT * FROM regress.broken('over');
 SELECT * FROM regress.broken('lanes_held');
 SELECT * FROM regress.broken('lanes_one');
+-- A retry answers with the first result, and with what has become of the hold.
+SELECT wallet FROM wallet.create_wallet('ho_now');
+SELECT balance FROM wallet.fund('ho_now', 100);
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'a');
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'a');
+SELECT hold_id AS a FROM wallet.holds WHERE wallet = 'ho_now' \gset
+SELECT amount, status FROM wallet.extend_hold('ho_now', :'a', '2 hours', idempotency_key => 'longer');
+SELECT cost FROM wallet.settle('ho_now', :'a', amount => 4, final => false);
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'a');
+SELECT cost FROM wallet.settle('ho_now', :'a', amount => 5);
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'a');
+SELECT amount, replayed, status FROM wallet.extend_hold('ho_now', :'a', '2 hours', idempotency_key => 'longer');
+SELECT hold_id AS b, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'b') \gset
+SELECT amount, replayed, status FROM wallet.void('ho_now', :'b', idempotency_key => 'v');
+SELECT amount, replayed, status FROM wallet.void('ho_now', :'b', idempotency_key => 'v');
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'b');
+-- Expired, first before anybody has booked that, then after.
+SELECT status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
+SELECT pg_sleep(0.3);
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
+SELECT status FROM wallet.reservations WHERE wallet_id = 'ho_now' AND idempotency_key = 'c';
+SELECT balance FROM wallet.charge('ho_now', amount => 50);
+SELECT status FROM wallet.reservations WHERE wallet_id = 'ho_now' AND idempotency_key = 'c';
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
+-- The other way to the tables says the same, and a hold of all lanes too.
+SET wallet.storage = 'spi';
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'b');
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'd');
+RESET wallet.storage;
+SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 99, ttl => '1 hour', allow_partial => true, idempotency_key => 'e');
+SELECT * FROM regress.broken('ho_now');
