@@ -3,7 +3,7 @@ COMMENT ON FUNCTION wallet.create_wallet IS 'Makes a wallet with an empty balanc
 COMMENT ON FUNCTION wallet.update_wallet IS 'Changes what is given of a wallet; waits for charges under way. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001.';
 COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; funding stays allowed. Once it returns no charge is under way. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges again. Errors: 22023, 42501, WL009, WL003, WL004.';
-COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet whose balance is zero, for good. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet for good that has and owes nothing and waits for nothing. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_lanes IS 'Cuts the balance into lanes, so that as many transactions can spend from it at once. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.archive IS 'Moves the entries of a wallet that were booked before a time to the archive; whatever reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or notes money that is on its way. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';

@@ -19,7 +19,7 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     if let Some(funded) = replay(funding, &rules)? {
         return Ok(funded);
     }
-    rules.require_open(wallet)?;
+    rows::require_payable(&rules, wallet)?;
     if rules.grants_are_due() {
         due::sweep(wallet)?;
         rules = rules::read(wallet)?;

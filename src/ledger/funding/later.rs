@@ -19,7 +19,7 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
     let found = Found::of(wallet, change.entry_id)?;
     let result = match found.status.as_str() {
         "pending" => {
-            rules.require_open(wallet)?;
+            rows::require_payable(&rules, wallet)?;
             if rules.grants_are_due() {
                 due::sweep(wallet)?;
                 // The lanes have another version of them by now.

@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::{Change, Funding};
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
+use crate::ledger::rules::Rules;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
@@ -206,6 +207,15 @@ pub(super) fn finish(
             Value::OptUuid(reversal),
         ])
         .map(drop)
+/// WL004 where the wallet is closed: a payment that comes all the same belongs elsewhere.
+pub(super) fn require_payable(rules: &Rules, wallet: &str) -> Result<()> {
+    rules.require_open(wallet).map_err(|error| {
+        error.hint(
+            "Nothing is credited. Give the payment back, or fund() another wallet with its reference.",
+        )
+    })
+}
+
 }
 
 /// A funding as it is noted.

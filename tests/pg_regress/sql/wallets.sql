@@ -106,6 +106,65 @@ CALL regress.fails($$ SELECT wallet.create_wallet('w_once') $$);
 SELECT regress.outcome($$ SELECT wallet.close_wallet('w_full') $$);
 SELECT status, balance, available FROM wallet.close_wallet('w_plain');
 SELECT * FROM regress.broken('w_once');
+-- What is in the way is named, all of it: first a debt and money on its way, then everything there is.
+SELECT wallet FROM wallet.create_wallet('w_shut');
+SELECT entry_id AS bounced FROM wallet.fund('w_shut', 40, 'card', 'pi_1') \gset
+SELECT balance FROM wallet.charge('w_shut', amount => 15);
+SELECT taken, debt FROM wallet.reverse_funding('w_shut', :'bounced');
+CALL regress.fails($$ SELECT wallet.close_wallet('w_shut') $$);
+SELECT entry_id AS coming FROM wallet.fund('w_shut', 60, 'bank', 'T1', status => 'pending') \gset
+CALL regress.fails($$ SELECT wallet.close_wallet('w_shut') $$);
+SELECT balance FROM wallet.fund('w_shut', 16, scope => '{"models": ["m"]}');
+SELECT wallet.set_topup_rule('w_shut', '{"threshold": 5, "amount": 10}') IS NOT NULL AS set;
+SELECT hold_id AS hold FROM wallet.hold('w_shut', amount => 4, model => 'm', ttl => '1 hour') \gset
+SELECT wallet FROM wallet.update_wallet('w_shut', unknown_price => 'unpriced', credit_limit => 50);
+SELECT cost FROM wallet.charge('w_shut', '{"model": "w-unknown", "input_tokens": 1}');
+SELECT cost FROM wallet.charge('w_shut', '{"model": "w-unknown", "input_tokens": 2}');
+SELECT balance FROM wallet.charge('w_shut', amount => 3);
+SELECT entry_id AS second FROM wallet.fund('w_shut', 1, 'bank', 'T2', status => 'pending') \gset
+CALL regress.fails($$ SELECT wallet.close_wallet('w_shut') $$);
+SELECT status FROM wallet.balances WHERE wallet = 'w_shut';
+-- One after the other out of the way.
+SELECT amount FROM wallet.void('w_shut', :'hold');
+SELECT status FROM wallet.fail_funding('w_shut', :'coming', 'closing');
+SELECT status FROM wallet.fail_funding('w_shut', :'second', 'closing');
+SELECT topup_id AS topup FROM wallet.topups WHERE wallet = 'w_shut' \gset
+SELECT status FROM wallet.fail_topup('w_shut', :'topup', 'closing');
+SELECT amount FROM wallet.void_grant('w_shut', (SELECT grant_id FROM wallet.grants WHERE wallet = 'w_shut' AND scope IS NOT NULL));
+SELECT balance FROM wallet.fund('w_shut', 18, 'write_off');
+SELECT wallet.set_price('w-unknown', 'input_tokens', 0, 1, effective_from => '2000-01-01') IS NOT NULL AS priced;
+SELECT count(*) FROM wallet.price_unpriced('w_shut');
+-- A top-up that the rule asked for meanwhile would be in the way too; that it grants again is not, nor is the rule: they end.
+SELECT amount, balance FROM wallet.set_recurring_grant('w_shut', 2, '1 month');
+SELECT wallet.set_topup_rule('w_shut', NULL);
+SELECT wallet.set_topup_rule('w_shut', '{"interval": "monthly", "amount": 10}') IS NOT NULL AS set;
+SELECT amount FROM wallet.void_grant('w_shut', (SELECT grant_id FROM wallet.grants WHERE wallet = 'w_shut' AND status = 'active'));
+SELECT balance, debt, available FROM wallet.balances WHERE wallet = 'w_shut';
+SELECT status FROM wallet.close_wallet('w_shut', idempotency_key => 'shut');
+SELECT count(*) FROM wallet.topup_rules WHERE wallet_id = 'w_shut' UNION ALL SELECT count(*) FROM wallet.recurring_grants WHERE wallet_id = 'w_shut';
+-- A payment that comes all the same is not credited: it goes back, or to another wallet.
+CALL regress.fails(format($$ SELECT wallet.settle_funding('w_shut', %L) $$, :'coming'));
+CALL regress.fails($$ SELECT wallet.fund('w_shut', 60, 'bank', 'T1') $$);
+CALL regress.fails(format($$ SELECT wallet.complete_topup('w_shut', %L, 'pi_2') $$, :'topup'));
+SELECT wallet FROM wallet.create_wallet('w_next');
+SELECT amount, balance, replayed FROM wallet.fund('w_next', 60, 'bank', 'T1', metadata => '{"closed": "w_shut"}');
+SELECT amount, balance, replayed FROM wallet.fund('w_next', 60, 'bank', 'T1', metadata => '{"closed": "w_shut"}');
+-- A chargeback comes too, and leaves a debt; a retry of what was done before answers as it did.
+SELECT taken, debt FROM wallet.reverse_funding('w_shut', (SELECT entry_id FROM wallet.fundings WHERE wallet = 'w_shut' AND method = 'write_off'), 'late');
+SELECT status, balance, debt FROM wallet.balances WHERE wallet = 'w_shut';
+SELECT status, debt FROM wallet.close_wallet('w_shut', idempotency_key => 'shut');
+-- What has expired is not in the way, whether or not somebody has booked that.
+SELECT wallet FROM wallet.create_wallet('w_ended');
+SELECT balance FROM wallet.fund('w_ended', 9, expires_at => clock_timestamp() + interval '0.3 seconds');
+CALL regress.fails($$ SELECT wallet.close_wallet('w_ended') $$);
+SELECT wallet FROM wallet.create_wallet('w_held', credit_limit => 10);
+SELECT amount FROM wallet.hold('w_held', amount => 4, ttl => '0.2 seconds');
+CALL regress.fails($$ SELECT wallet.close_wallet('w_held') $$);
+SELECT pg_sleep(0.4);
+SELECT status, balance FROM wallet.close_wallet('w_ended');
+SELECT status, balance FROM wallet.close_wallet('w_held');
+SELECT * FROM wallet.verify('w_ended') WHERE NOT ok;
+SELECT * FROM regress.broken('w_shut') UNION ALL SELECT * FROM regress.broken('w_ended') UNION ALL SELECT * FROM regress.broken('w_held');
 
 -- The same key in different calls is not the same call.
 SELECT status FROM wallet.freeze_wallet('w_credits', idempotency_key => 'same');
