@@ -83,7 +83,11 @@ CREATE TABLE wallet.funding_requests (
     reason              text,
     actor               text,
     metadata            jsonb,
-    PRIMARY KEY (wallet_id, entry_id)
+    reversed            numeric(28,12) NOT NULL DEFAULT 0,
+    reversed_original   numeric(28,12) NOT NULL DEFAULT 0,
+    PRIMARY KEY (wallet_id, entry_id),
+    CONSTRAINT funding_reversed_once CHECK (
+        reversed BETWEEN 0 AND amount AND reversed_original BETWEEN 0 AND coalesce(original_amount, 0))
 );
 -- A payment that failed may be tried again under its reference.
 CREATE UNIQUE INDEX funding_reference ON wallet.funding_requests (wallet_id, method, reference)
@@ -94,7 +98,9 @@ COMMENT ON COLUMN wallet.funding_requests.amount IS 'What is credited, in the wa
 COMMENT ON COLUMN wallet.funding_requests.original_amount IS 'What was paid, where that was in another currency.';
 COMMENT ON COLUMN wallet.funding_requests.rate IS 'What one unit of the original currency is worth in the wallet''s.';
 COMMENT ON COLUMN wallet.funding_requests.rounding IS 'What rounding to twelve decimals added to original_amount times rate.';
-COMMENT ON COLUMN wallet.funding_requests.reversal_id IS 'The entry that took it back.';
+COMMENT ON COLUMN wallet.funding_requests.reversal_id IS 'The last entry that took back some or all of it.';
+COMMENT ON COLUMN wallet.funding_requests.reversed IS 'How much of amount reverse_funding() took back so far.';
+COMMENT ON COLUMN wallet.funding_requests.reversed_original IS 'The same of original_amount; zero where there is none.';
 
 -- On no wallet, like prices. Rows are never changed: a rate holds until a later one begins.
 CREATE TABLE wallet.fx_rates (

@@ -23,6 +23,7 @@ CREATE TYPE wallet.fund_result AS (
     replayed   boolean
 );
 COMMENT ON TYPE wallet.fund_result IS 'What fund(), settle_funding(), fail_funding() and redeem_voucher() return.';
+COMMENT ON COLUMN wallet.fund_result.status IS 'Of the funding now, also in a replay: pending, settled, failed or reversed.';
 
 CREATE TYPE wallet.reversal_result AS (
     entry_id   uuid,
@@ -35,8 +36,9 @@ CREATE TYPE wallet.reversal_result AS (
     debt       numeric
 );
 COMMENT ON TYPE wallet.reversal_result IS 'What reverse_funding() returns.';
-COMMENT ON COLUMN wallet.reversal_result.entry_id IS 'The entry that takes the funding back.';
-COMMENT ON COLUMN wallet.reversal_result.amount IS 'What was credited once and is taken back, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.reversal_result.entry_id IS 'The entry that takes money back; NULL where nothing was left to take.';
+COMMENT ON COLUMN wallet.reversal_result.amount IS 'How much it takes back, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.reversal_result.status IS 'Of the funding: reversed when all of it was taken back, settled when a part was.';
 COMMENT ON COLUMN wallet.reversal_result.taken IS 'How much of it was still there and left the balance.';
 COMMENT ON COLUMN wallet.reversal_result.debt IS 'What the wallet owes after the call; the next funding pays it first.';
 
@@ -81,9 +83,9 @@ CREATE TYPE wallet.hold_result AS (
 COMMENT ON TYPE wallet.hold_result IS 'What hold(), void() and extend_hold() return.';
 COMMENT ON COLUMN wallet.hold_result.amount IS 'What is set aside; of void() what was given back.';
 COMMENT ON COLUMN wallet.hold_result.affordable_tokens IS 'How many of the estimate''s output tokens the amount pays for.';
+COMMENT ON COLUMN wallet.hold_result.status IS 'Of the hold now, also in a replay: open, settled, voided or expired.';
 
 CREATE TYPE wallet.movement_result AS (
-COMMENT ON COLUMN wallet.hold_result.status IS 'Of the hold now, also in a replay: open, settled, voided or expired.';
     entry_id   uuid,
     amount     numeric,
     balance    numeric,

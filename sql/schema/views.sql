@@ -135,13 +135,19 @@ SELECT f.wallet_id AS wallet,
        f.promotional,
        f.scope,
        f.actor,
-       f.metadata
+       f.metadata,
+       round(f.reversed, greatest(min_scale(f.reversed), 2)) AS reversed,
+       round(r.original, greatest(min_scale(r.original), 2)) AS reversed_original
   FROM wallet.funding_requests f
-  JOIN wallet.wallets w ON w.wallet_id = f.wallet_id;
+  JOIN wallet.wallets w ON w.wallet_id = f.wallet_id
+ CROSS JOIN LATERAL (SELECT CASE WHEN f.original_amount IS NULL THEN f.reversed ELSE f.reversed_original END AS original) r;
 COMMENT ON VIEW wallet.fundings IS 'Fundings in every state: pending, settled, failed, reversed.';
 COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits it; while it is pending there is no such entry yet.';
-COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when a settled one was reversed.';
-COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The entry that took it back.';
+COMMENT ON COLUMN wallet.fundings.status IS 'pending, settled, failed, or reversed when all of it was taken back; of a settled one reversed says how much was.';
+COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when some or all of a settled one was taken back last.';
+COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The last entry that took back some or all of it.';
+COMMENT ON COLUMN wallet.fundings.reversed IS 'How much reverse_funding() took back so far, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.fundings.reversed_original IS 'The same in the currency that was paid.';
 
 COMMENT ON FUNCTION wallet.due_entries IS 'The entries that a call at a moment would book before anything else: expired credit and turns of a recurring grant, by the code that books them. A later moment than now counts as now. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.due_lots IS 'The lots of a wallet of which something is left at a moment, with all that is due by then. Errors: 22023, 42501, WL003.';

@@ -177,7 +177,7 @@ fn fail_funding(
     fund_row(work().or_raise())
 }
 
-/// Takes back a settled funding that failed late or was charged back.
+/// Takes back a settled funding that failed late, was charged back or paid back, in whole or in part.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn reverse_funding(
@@ -187,21 +187,28 @@ fn reverse_funding(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    amount: default!(Option<Number>, "NULL"),
 ) -> ReversalRow {
     let work = || {
         let change = change(wallet, entry_id, reason, actor, metadata)?;
         let key = args::name("idempotency_key", idempotency_key)?;
+        let amount = amount
+            .map(|amount| args::positive_amount("amount", Some(&amount)))
+            .transpose()?;
         enter_as(Level::Billing, change.wallet, actor, |_| {
-            reversal::reverse(&change, key)
+            reversal::reverse(&change, amount, key)
         })
     };
     let reversed = work().or_raise();
     ReversalRow(vec![
-        Uuid::from_bytes(reversed.entry_id).into_datum(),
+        reversed
+            .entry_id
+            .map(Uuid::from_bytes)
+            .and_then(IntoDatum::into_datum),
         reversed.amount.into_datum(),
         text(&reversed.currency),
         reversed.balance.into_datum(),
-        text("reversed"),
+        text(&reversed.status),
         reversed.replayed.into_datum(),
         reversed.taken.and_then(IntoDatum::into_datum),
         reversed.debt.into_datum(),

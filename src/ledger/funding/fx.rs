@@ -73,6 +73,31 @@ impl Original {
     }
 }
 
+impl Original {
+    /// The part of the payment that is worth so much: what was paid of it is given, or computed by the rate, and not
+    /// more than `most`.
+    pub fn part(&self, amount: Amount, paid: Option<Amount>, most: Amount) -> Result<Original> {
+        let wrong = |reason| not_an_amount("amount", reason);
+        let paid = match paid {
+            Some(paid) => paid,
+            None => {
+                let quotient = amount.to_decimal().checked_div(self.rate);
+                let quotient = quotient.ok_or(NotAnAmount::OutOfRange).map_err(wrong)?;
+                let rounded = quotient.round_dp(money::AMOUNT_SCALE);
+                Amount::from_decimal(rounded).map_err(wrong)?.min(most)
+            }
+        };
+        let (worth, rounding) = money::convert(paid, self.rate).map_err(wrong)?;
+        let more = amount.minus(worth).map_err(wrong)?.to_decimal();
+        Ok(Original {
+            amount: paid,
+            currency: self.currency.clone(),
+            rate: self.rate,
+            rounding: (rounding + more).normalize(),
+        })
+    }
+}
+
 /// A payment in the wallet's currency, and what it was before, where that was another.
 pub fn into_wallet(
     amount: Amount,

@@ -41,7 +41,7 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
             };
             let payee = Payee::of(wallet)?;
             let (balance, at) = booking::book(wallet, &paid, &payee, &rules)?;
-            rows::finish(change, "settled", at, None)?;
+            rows::finish(change, "settled", at)?;
             Funded {
                 balance,
                 status: "settled".to_owned(),
@@ -73,7 +73,7 @@ pub fn fail(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
     let found = Found::of(wallet, change.entry_id)?;
     let result = match found.status.as_str() {
         "pending" => {
-            rows::finish(change, "failed", clock::now(), None)?;
+            rows::finish(change, "failed", clock::now())?;
             Funded {
                 status: "failed".to_owned(),
                 replayed: false,

@@ -61,19 +61,21 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Fund
             };
             return Err(conflict(funding.key.unwrap_or_default(), field));
         }
+        // It may have been taken back since.
+        let status = Found::of(wallet, rows.need(0, 0)?)?.status;
         return Ok(funded(
             rows.need(0, 0)?,
             rows.amount(0, 2)?,
             rows.amount(0, 3)?,
-            "settled",
+            &status,
         ));
     }
     let once = funding.once();
     let answered = once.answered()?;
     if let Some(answer) = answered.as_ref().and_then(|answer| answer.result()) {
         let (entry_id, balance) = read_answer(answer)?;
-        let amount = Found::of(wallet, entry_id)?.amount()?;
-        return Ok(funded(entry_id, amount, balance, "pending"));
+        let found = Found::of(wallet, entry_id)?;
+        return Ok(funded(entry_id, found.amount()?, balance, &found.status));
     }
     let Some(reference) = funding.reference else {
         return Ok(None);

@@ -1,25 +1,34 @@
-//! `reverse_funding`: a settled funding failed late or was charged back.
+//! `reverse_funding`: a settled funding failed late, was charged back or paid back, in whole or in part.
 //!
-//! The entry takes all of it back, so that the ledger says what happened. What is still there
+//! The entry takes all of that back, so that the ledger says what happened. What is still there
 //! leaves the balance; the rest becomes a debt beside it, which the next funding pays first. Credit
 //! and what open holds have set aside are left alone.
+//!
+//! Several calls may each take a part, together no more than was funded. A call that names no amount takes the rest.
+//! What `adjust` took out of the funding's grant since, and what `void_grant` took of it, is not part of that rest: it
+//! was not used but given back, so that a dispute cannot be about it. Nothing tells whether an adjustment was such a
+//! repayment, so a call that names an amount may take that part too.
 
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::ledger::funding::booking;
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::Change;
-use crate::ledger::funding::rows::{self, Found, not_open};
+use crate::ledger::funding::rows::{self, Found, TakenBack, not_open};
 use crate::ledger::grants::due;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::lock::lock_wallet;
+use crate::ledger::once::Once;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
 use crate::ledger::rules::{self, Status};
-use crate::money::Amount;
+use crate::money::{self, Amount, NotAnAmount};
 use crate::statement;
+use crate::storage::clock;
+use crate::storage::numeric::not_an_amount;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{Call, Entry, Kind};
+use crate::storage::rows::{Call, Entry, Kind, uuid_text};
 
 statement!(
     OWE,
@@ -34,25 +43,47 @@ statement!(
       WHERE wallet_id = $1 AND status = 'active' AND freeze_on_chargeback"
 );
 
+// What was given back of a funding by other calls: adjustments since that its grant paid, and what was voided of it. Few
+// wallets have adjustments, so which grant paid them is worked out only where there is one.
+statement!(
+    GIVEN_BACK,
+    [TEXTOID, UUIDOID],
+    "SELECT (SELECT coalesce(sum(u.amount), 0)
+               FROM wallet.grant_burns u
+               JOIN wallet.ledger_all l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
+              WHERE u.wallet_id = $1 AND u.grant_id = $2 AND l.kind = 'x' AND l.contra = 'voided:grant')
+          + CASE WHEN EXISTS (
+                     SELECT FROM wallet.ledger_all l
+                      WHERE l.wallet_id = $1 AND l.entry_id > $2 AND l.kind = 'a' AND l.amount < 0)
+                 THEN (SELECT coalesce(sum(p.amount), 0)
+                         FROM wallet.payments_of($1) p
+                         JOIN wallet.ledger_all l ON l.wallet_id = $1 AND l.entry_id = p.entry_id
+                         JOIN wallet.ledger_all f ON f.wallet_id = $1 AND f.entry_id = $2
+                        WHERE p.grant_id = $2 AND l.kind = 'a' AND l.created_at > f.created_at)
+                 ELSE 0 END"
+);
+
 statement!(
     REVERSAL,
     [TEXTOID, UUIDOID],
     "SELECT l.amount, coalesce(l.balance, l.lane_balance), w.debt
-       FROM wallet.ledger_all l
-       JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
-      WHERE l.wallet_id = $1 AND l.entry_id = $2"
+       FROM wallet.wallets w
+       LEFT JOIN wallet.ledger_all l ON l.wallet_id = w.wallet_id AND l.entry_id = $2
+      WHERE w.wallet_id = $1"
 );
 
 /// What `reverse_funding` returns.
 pub struct Reversed {
-    /// The entry that takes it back.
-    pub entry_id: [u8; 16],
-    /// How much in all.
+    /// The entry that takes it back; none where nothing was left to take.
+    pub entry_id: Option<[u8; 16]>,
+    /// How much.
     pub amount: Amount,
     /// The wallet's currency.
     pub currency: String,
     /// The wallet's balance after it.
     pub balance: Amount,
+    /// The funding's status now.
+    pub status: String,
     /// True when an earlier call did it.
     pub replayed: bool,
     /// How much of it left the balance; not known of an earlier call.
@@ -61,29 +92,45 @@ pub struct Reversed {
     pub debt: Amount,
 }
 
-/// Takes a settled funding back, once however often it is called.
-pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
+/// What one call takes back.
+struct Part {
+    /// In the wallet's currency.
+    amount: Amount,
+    /// What that was, where it was paid in another.
+    original: Option<Original>,
+    /// The funding's status after it.
+    status: &'static str,
+}
+
+/// Takes a settled funding back, or a part of it. Without an amount it takes the rest, once however often it is called.
+pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -> Result<Reversed> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
     let mut fingerprint = Fingerprint::new(Call::Reverse as u8);
-    fingerprint.field(
-        "entry_id",
-        Some(&crate::storage::rows::uuid_text(change.entry_id)),
-    );
+    fingerprint.field("entry_id", Some(&uuid_text(change.entry_id)));
+    let given = amount.map(Amount::to_fixed);
+    fingerprint.field("amount", given.as_deref());
     let fingerprint = fingerprint.finish();
     if let Some(rows) = by_key(wallet, key, Call::Reverse)? {
         if rows.need::<[u8; 16]>(0, 1)? != fingerprint {
-            return Err(conflict(key.unwrap_or_default(), "entry_id"));
+            return Err(conflict(key.unwrap_or_default(), "entry_id or amount"));
         }
-        return replay(wallet, rows.need(0, 0)?);
+        let found = Found::of(wallet, change.entry_id)?;
+        return replay(wallet, &found, rows.get(0, 0));
     }
+    // A call that found nothing left has no entry that would keep its key.
+    let call = Once {
+        wallet,
+        call: "reverse_funding",
+        key,
+        fingerprint,
+    };
+    let answered = call.answered()?.is_some();
     let found = Found::of(wallet, change.entry_id)?;
     match found.status.as_str() {
-        "settled" => {}
-        "reversed" => {
-            let missing = || crate::error::Error::internal("a reversal has no entry");
-            return replay(wallet, found.reversal_id().ok_or_else(missing)?);
-        }
+        _ if answered => return replay(wallet, &found, None),
+        "reversed" if amount.is_none() => return replay(wallet, &found, found.reversal_id()),
+        "settled" | "reversed" => {}
         "pending" => {
             let hint = "Nothing was credited: end it with fail_funding().";
             return Err(not_open(change.entry_id, "pending", hint));
@@ -95,22 +142,23 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
     }
     // What has expired is not there to be taken.
     due::sweep(wallet)?;
+    let part = part(wallet, &found, change.entry_id, amount)?;
     let mut ledge = Ledge::open(wallet)?;
     let (currency, active) = {
         let rules = ledge.rules();
         (rules.currency.clone(), rules.status == Status::Active)
     };
-    let amount = found.amount()?;
+    let amount = part.amount;
     let scoped = amount.min(ledge.scoped_available(change.entry_id));
     let general = amount.minus(scoped).map_err(range)?.min(ledge.available()?);
     let taken = general.plus(scoped).map_err(range)?;
-    let (method, reference, original) = (found.method()?, found.reference(), found.original()?);
+    let (method, reference) = (found.method()?, found.reference());
     let contra = format!("funding:{method}");
     let entry = Entry {
         key,
         fingerprint: key.map(|_| fingerprint),
         related_id: Some(change.entry_id),
-        usage: original.as_ref().map(Original::document),
+        usage: part.original.as_ref().map(Original::document),
         reference: reference.as_deref(),
         reason: change.reason,
         actor: change.actor,
@@ -123,8 +171,15 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
             &contra,
         )
     };
-    let balance = ledge.book(&entry, general.negated(), scoped.negated())?;
-    ledge.take_back(change.entry_id, general, scoped, entry.entry_id)?;
+    let (balance, entry_id, at) = if amount.is_zero() {
+        call.remember(None)?;
+        (ledge.balance()?, None, clock::now())
+    } else {
+        let balance = ledge.book(&entry, general.negated(), scoped.negated())?;
+        let ends = part.status == "reversed";
+        ledge.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
+        (balance, Some(entry.entry_id), entry.created_at)
+    };
     let owed = amount.minus(taken).map_err(range)?;
     let debt = OWE
         .run(&[Value::Text(wallet), Value::Amount(owed)])?
@@ -136,30 +191,116 @@ pub fn reverse(change: &Change<'_>, key: Option<&str>) -> Result<Reversed> {
                 Value::Text(change.reason.unwrap_or("chargeback")),
             ])?
             .is_empty();
-    rows::finish(change, "reversed", entry.created_at, Some(entry.entry_id))?;
+    let taken_back = TakenBack {
+        status: part.status,
+        at,
+        reversal: entry_id,
+        amount,
+        original: part
+            .original
+            .map_or(Amount::ZERO, |original| original.amount),
+    };
+    rows::take_back(change, &taken_back)?;
     ledge.close_with(rules::new_epoch())?;
     if frozen {
         outbox::announce(wallet, outbox::Name::WalletFrozen)?;
     }
     Ok(Reversed {
-        entry_id: entry.entry_id,
+        entry_id,
         amount,
         currency,
         balance,
+        status: part.status.to_owned(),
         replayed: false,
         taken: Some(taken),
         debt,
     })
 }
 
-/// What the first call answered; the debt is today's.
-fn replay(wallet: &str, entry_id: [u8; 16]) -> Result<Reversed> {
-    let rows = REVERSAL.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
+/// How much a call takes back; WL012 when that is more than is left. A given amount is in the currency of the payment,
+/// as that of `fund` was.
+fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>) -> Result<Part> {
+    let (total, original) = (found.amount()?, found.original()?);
+    let (reversed, reversed_original) = found.reversed()?;
+    let minus = |from: Amount, what: Amount| from.minus(what).map_err(range);
+    let left = minus(total, reversed)?;
+    let paid = found.paid()?;
+    let paid_before = match original {
+        Some(_) => reversed_original,
+        None => reversed,
+    };
+    let paid_left = minus(paid, paid_before)?;
+    if let Some(amount) = amount
+        && amount > paid_left
+    {
+        let currency = match found.currency() {
+            Some(currency) => currency,
+            None => rules::read(wallet)?.currency.clone(),
+        };
+        return Err(Error::new(
+            Code::InvalidAmount,
+            "amount is more than what is left of the funding",
+        )
+        .detail(format!(
+            "The amount is {amount} {currency}; of the {paid} {currency} that were paid, {paid_before} were taken back \
+             and {paid_left} are left."
+        ))
+        .hint("Take back what is left at most; without an amount it is all of it.")
+        .rule("funding_requests", "funding_reversed_once"));
+    }
+    let worth = match (amount, &original) {
+        (None, _) => {
+            let rows = GIVEN_BACK.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
+            minus(left, rows.amount(0, 0)?.min(left))?
+        }
+        (Some(amount), None) => amount,
+        // The last part takes what rounding has left.
+        (Some(amount), Some(_)) if amount == paid_left => left,
+        (Some(amount), Some(original)) => {
+            let upto = paid_before.plus(amount).map_err(range)?;
+            let (upto, _) = money::convert(upto, original.rate)
+                .map_err(|reason| not_an_amount("amount", reason))?;
+            let worth = minus(upto, reversed)?.min(left);
+            if worth <= Amount::ZERO {
+                return Err(not_an_amount("amount", NotAnAmount::TooPrecise));
+            }
+            worth
+        }
+    };
+    let is_all = amount.is_none() || worth == left;
+    // Of a part that was given back otherwise the rate says what it was.
+    let exactly = if worth == left {
+        Some(paid_left)
+    } else {
+        amount
+    };
+    let original = original
+        .map(|original| original.part(worth, exactly, paid_left))
+        .transpose()?;
+    Ok(Part {
+        amount: worth,
+        original,
+        // One that was all taken back stays so, whatever more is taken.
+        status: if is_all || found.status == "reversed" {
+            "reversed"
+        } else {
+            "settled"
+        },
+    })
+}
+
+/// What the first call answered; the debt and the funding's status are today's.
+fn replay(wallet: &str, found: &Found, entry_id: Option<[u8; 16]>) -> Result<Reversed> {
+    let rows = REVERSAL.run(&[Value::Text(wallet), Value::OptUuid(entry_id)])?;
     Ok(Reversed {
         entry_id,
-        amount: rows.amount(0, 0)?.negated(),
+        amount: rows.opt_amount(0, 0)?.unwrap_or_default().negated(),
         currency: rules::read(wallet)?.currency.clone(),
-        balance: rows.amount(0, 1)?,
+        balance: match rows.opt_amount(0, 1)? {
+            Some(balance) => balance,
+            None => booking::balance(wallet, &*rules::read(wallet)?)?,
+        },
+        status: found.status.clone(),
         replayed: true,
         taken: None,
         debt: rows.amount(0, 2)?,

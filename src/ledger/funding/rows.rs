@@ -19,7 +19,7 @@ macro_rules! request_query {
             "SELECT f.entry_id, f.amount, f.method, f.reference, f.status,
                     f.original_amount, f.original_currency, f.rate, f.rounding,
                     coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata,
-                    f.expires_at, f.priority, f.promotional, f.scope
+                    f.expires_at, f.priority, f.promotional, f.scope, f.reversed, f.reversed_original
                FROM wallet.funding_requests f
                LEFT JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
               WHERE f.wallet_id = $1 AND ",
@@ -66,9 +66,28 @@ statement!(
 
 statement!(
     FINISH,
-    [TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, UUIDOID],
+    [TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID],
     "UPDATE wallet.funding_requests
-        SET status = $3, finished_at = $4, reason = coalesce($5, reason), reversal_id = $6
+        SET status = $3, finished_at = $4, reason = coalesce($5, reason)
+      WHERE wallet_id = $1 AND entry_id = $2"
+);
+
+statement!(
+    TAKE_BACK,
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        UUIDOID,
+        NUMERICOID,
+        NUMERICOID
+    ],
+    "UPDATE wallet.funding_requests
+        SET status = $3, finished_at = $4, reason = coalesce($5, reason),
+            reversal_id = coalesce($6, reversal_id),
+            reversed = reversed + $7, reversed_original = reversed_original + $8
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
@@ -127,7 +146,12 @@ impl Found {
         self.rows.get(0, 3)
     }
 
-    /// The entry that took it back.
+    /// How much was taken back before, and how much of what was paid in another currency.
+    pub fn reversed(&self) -> Result<(Amount, Amount)> {
+        Ok((self.rows.amount(0, 16)?, self.rows.amount(0, 17)?))
+    }
+
+    /// The last entry that took some of it back.
     pub fn reversal_id(&self) -> Option<[u8; 16]> {
         self.rows.get(0, 10)
     }
@@ -183,30 +207,6 @@ impl Found {
     }
 }
 
-/// WL013: the funding is past the point where the call makes sense.
-pub(super) fn not_open(entry_id: [u8; 16], status: &str, hint: &str) -> Error {
-    Error::new(Code::FundingNotOpen, format!("the funding is {status}"))
-        .detail(format!("The entry_id is {}.", uuid_text(entry_id)))
-        .hint(hint)
-}
-
-/// Notes what became of a funding.
-pub(super) fn finish(
-    change: &Change<'_>,
-    status: &str,
-    at: Timestamp,
-    reversal: Option<[u8; 16]>,
-) -> Result<()> {
-    FINISH
-        .run(&[
-            Value::Text(change.wallet),
-            Value::Uuid(change.entry_id),
-            Value::Text(status),
-            Value::Time(at),
-            Value::OptText(change.reason),
-            Value::OptUuid(reversal),
-        ])
-        .map(drop)
 /// WL004 where the wallet is closed: a payment that comes all the same belongs elsewhere.
 pub(super) fn require_payable(rules: &Rules, wallet: &str) -> Result<()> {
     rules.require_open(wallet).map_err(|error| {
@@ -216,6 +216,54 @@ pub(super) fn require_payable(rules: &Rules, wallet: &str) -> Result<()> {
     })
 }
 
+/// WL013: the funding is past the point where the call makes sense.
+pub(super) fn not_open(entry_id: [u8; 16], status: &str, hint: &str) -> Error {
+    Error::new(Code::FundingNotOpen, format!("the funding is {status}"))
+        .detail(format!("The entry_id is {}.", uuid_text(entry_id)))
+        .hint(hint)
+}
+
+/// Notes what became of a funding.
+pub(super) fn finish(change: &Change<'_>, status: &str, at: Timestamp) -> Result<()> {
+    FINISH
+        .run(&[
+            Value::Text(change.wallet),
+            Value::Uuid(change.entry_id),
+            Value::Text(status),
+            Value::Time(at),
+            Value::OptText(change.reason),
+        ])
+        .map(drop)
+}
+
+/// What is taken back of a funding.
+pub(super) struct TakenBack<'a> {
+    /// Its status from now on.
+    pub status: &'a str,
+    /// When.
+    pub at: Timestamp,
+    /// The entry; none where nothing was left to take.
+    pub reversal: Option<[u8; 16]>,
+    /// How much.
+    pub amount: Amount,
+    /// How much of what was paid in another currency.
+    pub original: Amount,
+}
+
+/// Notes what was taken back of a funding.
+pub(super) fn take_back(change: &Change<'_>, taken: &TakenBack<'_>) -> Result<()> {
+    TAKE_BACK
+        .run(&[
+            Value::Text(change.wallet),
+            Value::Uuid(change.entry_id),
+            Value::Text(taken.status),
+            Value::Time(taken.at),
+            Value::OptText(change.reason),
+            Value::OptUuid(taken.reversal),
+            Value::Amount(taken.amount),
+            Value::Amount(taken.original),
+        ])
+        .map(drop)
 }
 
 /// A funding as it is noted.

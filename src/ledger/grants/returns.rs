@@ -42,13 +42,15 @@ impl Ledge<'_> {
     }
 
     /// Takes what leaves the balance from a lot first and then from the others in burn order, all for that
-    /// entry: `scoped` where the lot has a scope, and `amount` of what every charge may use.
+    /// entry: `scoped` where the lot has a scope, and `amount` of what every charge may use. `ends` says that nothing
+    /// of the lot may come back.
     pub fn take_back(
         &mut self,
         first: [u8; 16],
         amount: Amount,
         scoped: Amount,
         entry: [u8; 16],
+        ends: bool,
     ) -> Result<()> {
         let mut lots = self.unscoped();
         let mut own: Vec<Lot> = lots.extract_if(.., |lot| lot.rank.id == first).collect();
@@ -69,7 +71,7 @@ impl Ledge<'_> {
             .iter()
             .find(|one| one.lot.rank.id == first)
             .map_or(Amount::ZERO, |one| one.lot.remaining);
-        if left.is_zero() {
+        if ends && left.is_zero() {
             lots::end(self.wallet, first, "reversed", Some(entry))?;
         }
         Ok(())

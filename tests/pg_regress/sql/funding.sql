@@ -184,3 +184,130 @@ SELECT amount FROM wallet.redeem_voucher('fx', 'POUND');
 SELECT regress.outcome($$ SELECT wallet.redeem_voucher('fund_a', NULL) $$);
 SELECT kind, amount, contra, original FROM wallet.entries WHERE wallet = 'fx' AND contra = 'funding:voucher' ORDER BY seq;
 SELECT * FROM regress.broken('fx');
+
+-- A part of a payment goes back: 30 of 50 are charged back, of which 10 were spent. The balance covers it.
+CREATE FUNCTION regress.money(of_wallet text) RETURNS TABLE (balance numeric, debt numeric, entries numeric) LANGUAGE sql AS $$
+    SELECT b.balance, b.debt, (SELECT round(sum(e.amount), 2) FROM wallet.entries e WHERE e.wallet = b.wallet)
+      FROM wallet.balances b WHERE b.wallet = of_wallet $$;
+SELECT wallet FROM wallet.create_wallet('part');
+SELECT entry_id AS paid FROM wallet.fund('part', 50, 'card', 'pi_part') \gset
+SELECT balance FROM wallet.charge('part', amount => 10);
+SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', 'dispute 1', amount => 30, idempotency_key => 'd1');
+SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', 'dispute 1', amount => 30, idempotency_key => 'd1');
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 29, idempotency_key => 'd1') $$, :'paid'));
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, idempotency_key => 'd1') $$, :'paid'));
+SELECT status, amount, reversed, reversed_original, reason, reversal_id IS NOT NULL AS has_entry FROM wallet.fundings WHERE wallet = 'part';
+-- What is left may be used, and is a grant still.
+SELECT amount, remaining, status FROM wallet.grants WHERE wallet = 'part';
+SELECT balance FROM wallet.charge('part', amount => 6);
+-- No more than what is left: 20.
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 20.01) $$, :'paid'));
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 0) $$, :'paid'));
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => -1) $$, :'paid'));
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 'NaN') $$, :'paid'));
+-- The rest: 4 are there, 16 were spent and become a debt.
+SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', 'dispute 2');
+SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', 'dispute 2');
+SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', amount => 30, idempotency_key => 'd1');
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 0.01) $$, :'paid'));
+SELECT status, amount, reversed, reversed_original FROM wallet.fundings WHERE wallet = 'part';
+SELECT amount, remaining, status FROM wallet.grants WHERE wallet = 'part';
+SELECT kind, amount, contra, reference, reason FROM wallet.entries WHERE wallet = 'part' ORDER BY seq;
+SELECT * FROM regress.money('part');
+-- The first call's key answers what the funding is now.
+SELECT wallet FROM wallet.create_wallet('since');
+SELECT entry_id AS paid, status FROM wallet.fund('since', 9, 'card', 'pi_since', idempotency_key => 'f1') \gset
+SELECT amount, status FROM wallet.reverse_funding('since', :'paid', amount => 4);
+SELECT status, replayed FROM wallet.fund('since', 9, 'card', 'pi_since', idempotency_key => 'f1');
+SELECT amount, status FROM wallet.reverse_funding('since', :'paid');
+SELECT status, replayed FROM wallet.fund('since', 9, 'card', 'pi_since', idempotency_key => 'f1');
+SELECT entry_id AS coming FROM wallet.fund('since', 5, 'bank', 'T1', status => 'pending', idempotency_key => 'f2') \gset
+SELECT status, replayed FROM wallet.fund('since', 5, 'bank', 'T1', status => 'pending', idempotency_key => 'f2');
+SELECT status FROM wallet.settle_funding('since', :'coming', idempotency_key => 's1');
+SELECT status, balance, replayed FROM wallet.fund('since', 5, 'bank', 'T1', status => 'pending', idempotency_key => 'f2');
+SELECT status FROM wallet.reverse_funding('since', :'coming');
+SELECT status, replayed FROM wallet.settle_funding('since', :'coming', idempotency_key => 's1');
+SELECT entry_id AS coming FROM wallet.fund('since', 5, 'bank', 'T2', status => 'pending', idempotency_key => 'f3') \gset
+SELECT status FROM wallet.fail_funding('since', :'coming');
+SELECT status, replayed FROM wallet.fund('since', 5, 'bank', 'T2', status => 'pending', idempotency_key => 'f3');
+-- 20 were paid back with adjust(); a dispute over the rest takes 30, and nothing is owed.
+SELECT wallet FROM wallet.create_wallet('repaid');
+SELECT entry_id AS paid FROM wallet.fund('repaid', 50, 'card', 'pi_r') \gset
+SELECT balance FROM wallet.adjust('repaid', -20, 'refund re_1 of pi_r');
+SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('repaid', :'paid', 'dispute');
+SELECT status, amount, reversed FROM wallet.fundings WHERE wallet = 'repaid';
+-- Was the adjustment none, an amount says so, and what was paid is the bound.
+SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('repaid', :'paid', 'the whole after all', amount => 20);
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('repaid', %L, amount => 0.01) $$, :'paid'));
+SELECT * FROM regress.money('repaid');
+-- Spent money is owed all the same: 50 paid, 20 given back, 12 used; of the dispute over 30, 18 are there.
+SELECT wallet FROM wallet.create_wallet('used');
+SELECT entry_id AS paid FROM wallet.fund('used', 50, 'card', 'pi_u') \gset
+SELECT balance FROM wallet.charge('used', amount => 12);
+SELECT balance FROM wallet.adjust('used', -20);
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('used', :'paid');
+SELECT * FROM regress.money('used');
+-- So is money that went to another wallet.
+SELECT wallet FROM wallet.create_wallet('moved');
+SELECT entry_id AS paid FROM wallet.fund('moved', 50, 'card', 'pi_m') \gset
+SELECT balance FROM wallet.transfer('moved', 'used', 20);
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('moved', :'paid');
+-- What was taken out of another funding's grant, or before, says nothing of this one. What was voided of it does.
+SELECT wallet FROM wallet.create_wallet('other');
+SELECT entry_id AS first FROM wallet.fund('other', 50, 'card', 'pi_1') \gset
+SELECT balance FROM wallet.adjust('other', -20);
+SELECT entry_id AS second FROM wallet.fund('other', 40, 'card', 'pi_2') \gset
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('other', :'second');
+SELECT amount, balance FROM wallet.void_grant('other', :'first');
+SELECT amount, balance, status, taken, debt, entry_id FROM wallet.reverse_funding('other', :'first', idempotency_key => 'none');
+SELECT amount, balance, status, replayed, taken, debt, entry_id FROM wallet.reverse_funding('other', :'first', idempotency_key => 'none');
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('other', %L, idempotency_key => 'none') $$, :'second'));
+SELECT method, status, amount, reversed, reversal_id IS NOT NULL AS has_entry FROM wallet.fundings WHERE wallet = 'other' ORDER BY created_at;
+SELECT * FROM regress.money('other');
+-- Of another currency: the amount is the payment's, the parts add up to what was credited, to the last digit.
+SELECT wallet FROM wallet.create_wallet('part_fx');
+SELECT entry_id AS paid, amount FROM wallet.fund('part_fx', 10, 'card', 'pi_fx', currency => 'EUR', rate => 1.0333333333333) \gset
+SELECT amount, status FROM wallet.reverse_funding('part_fx', :'paid', amount => 3.333333333333);
+SELECT amount, status FROM wallet.reverse_funding('part_fx', :'paid', amount => 3.333333333333);
+SELECT status, amount, original_amount, original_currency, reversed, reversed_original FROM wallet.fundings WHERE wallet = 'part_fx';
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part_fx', %L, amount => 3.333333333335) $$, :'paid'));
+SELECT amount, balance, status, debt FROM wallet.reverse_funding('part_fx', :'paid', amount => 3.333333333334);
+SELECT kind, amount, original FROM wallet.entries WHERE wallet = 'part_fx' ORDER BY seq;
+SELECT kind, sum(amount) AS amount, sum((original ->> 'amount')::numeric) AS paid,
+       bool_and(abs(amount) = (original ->> 'amount')::numeric * (original ->> 'rate')::numeric + (original ->> 'rounding')::numeric) AS exact
+  FROM wallet.entries WHERE wallet = 'part_fx' GROUP BY kind ORDER BY kind;
+SELECT reversed = amount AS all_of_it, reversed_original = original_amount AS all_that_was_paid FROM wallet.fundings WHERE wallet = 'part_fx';
+-- 4 of 10 were given back in the wallet's currency: at the rate, 2 of the 5 that were paid.
+SELECT entry_id AS paid FROM wallet.fund('part_fx', 5, 'card', 'pi_fx2', currency => 'GBP', rate => 2) \gset
+SELECT balance FROM wallet.adjust('part_fx', -4);
+SELECT amount, balance, status, debt FROM wallet.reverse_funding('part_fx', :'paid');
+SELECT original FROM wallet.entries WHERE wallet = 'part_fx' ORDER BY seq DESC LIMIT 1;
+SELECT amount, reversed, original_amount, reversed_original FROM wallet.fundings WHERE wallet = 'part_fx' AND reference = 'pi_fx2';
+-- A part that is worth nothing here is refused.
+SELECT entry_id AS paid FROM wallet.fund('part_fx', 5, 'card', 'pi_fx3', currency => 'JPY', rate => 0.001) \gset
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('part_fx', %L, amount => 0.000000000001) $$, :'paid'));
+-- A grant of its own scope, end and priority: first what is left of it, of holds nothing.
+SELECT wallet FROM wallet.create_wallet('part_scope');
+SELECT balance FROM wallet.fund('part_scope', 100);
+SELECT entry_id AS paid FROM wallet.fund('part_scope', 50, 'card', 'pi_s', priority => 50, scope => '{"models": ["m"]}') \gset
+SELECT amount FROM wallet.hold('part_scope', amount => 20, model => 'm', ttl => '1 hour');
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('part_scope', :'paid', amount => 25);
+SELECT balance, held, available, scoped FROM wallet.balances WHERE wallet = 'part_scope';
+SELECT amount, remaining, scope IS NOT NULL AS scoped, status FROM wallet.grants WHERE wallet = 'part_scope' ORDER BY created_at;
+SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('part_scope', :'paid');
+SELECT * FROM wallet.verify('part_scope') WHERE NOT ok;
+-- A refund goes back to a grant of which a part was taken back.
+SELECT wallet FROM wallet.create_wallet('part_refund');
+SELECT entry_id AS paid FROM wallet.fund('part_refund', 50, expires_at => now() + interval '1 day') \gset
+SELECT entry_id AS used FROM wallet.charge('part_refund', amount => 20) \gset
+SELECT taken, debt FROM wallet.reverse_funding('part_refund', :'paid', amount => 30);
+SELECT remaining, status FROM wallet.grants WHERE wallet = 'part_refund';
+SELECT amount, balance FROM wallet.refund('part_refund', :'used');
+SELECT remaining, status, expires_at IS NOT NULL AS ends FROM wallet.grants WHERE wallet = 'part_refund';
+-- A part freezes too, where the wallet says so.
+SELECT wallet FROM wallet.create_wallet('part_ice');
+SELECT wallet FROM wallet.update_wallet('part_ice', freeze_on_chargeback => true);
+SELECT entry_id AS paid FROM wallet.fund('part_ice', 50) \gset
+SELECT taken, debt FROM wallet.reverse_funding('part_ice', :'paid', amount => 1);
+SELECT status FROM wallet.balances WHERE wallet = 'part_ice';
+SELECT regress.broken(w) FROM unnest('{part,since,repaid,used,moved,other,part_fx,part_scope,part_refund,part_ice}'::text[]) w;
