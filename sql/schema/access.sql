@@ -72,6 +72,7 @@ AS $$
             ('reader',  'FUNCTION', 'unrolled_from'),
             ('reader',  'FUNCTION', 'usage_unrolled'),
             ('reader',  'FUNCTION', 'day_begun'),
+            ('reader',  'FUNCTION', 'hour_of'),
             ('reader',  'FUNCTION', 'booked_before'),
             ('reader',  'FUNCTION', 'booked_ids'),
             ('reader',  'TABLE',    'rollup_states'),

@@ -24,9 +24,13 @@ COMMENT ON COLUMN wallet.carried_forward.seq IS 'The last entry of the lane that
 COMMENT ON COLUMN wallet.carried_forward.amount IS 'The sum of the lane''s entries up to it, which is its lane_balance.';
 COMMENT ON COLUMN wallet.carried_forward.hash IS 'Its hash, from which the chain in the ledger goes on.';
 
--- What reads entries reads these, so that nothing changes when some are moved.
+-- What reads entries reads these, so that nothing changes when some are moved. What time itself causes (the end of a
+-- grant, a turn of a recurring one) counts in balances from when it was due, whenever it was booked.
 CREATE VIEW wallet.ledger_all WITH (security_invoker = true) AS
-TABLE wallet.ledger
+SELECT l.*, CASE WHEN l.call IN ('x', 'g') THEN coalesce(l.event_at, l.created_at) ELSE l.created_at END AS effective_at
+  FROM wallet.ledger l
  UNION ALL
-TABLE wallet.ledger_archive;
+SELECT l.*, CASE WHEN l.call IN ('x', 'g') THEN coalesce(l.event_at, l.created_at) ELSE l.created_at END
+  FROM wallet.ledger_archive l;
 COMMENT ON VIEW wallet.ledger_all IS 'Every entry, wherever it stands: the ledger and its archive.';
+COMMENT ON COLUMN wallet.ledger_all.effective_at IS 'From when on it counts in a balance: when it was booked, or, for the end of a grant and the turn of a recurring one, when that was due.';

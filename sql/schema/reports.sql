@@ -1,4 +1,5 @@
--- Reports. Usage, chargeback and forecast go by the time of use, statements by the time of booking.
+-- Reports. Usage, chargeback and forecast go by the time of use, balances and statements by the time of booking; what
+-- time itself causes (the end of a grant, a turn of a recurring one) counts from when it was due.
 -- Each function asks readable_wallet() first, which raises where the wallet is not the caller's to
 -- read; the rows come through the views, under row-level security.
 
@@ -36,11 +37,15 @@ BEGIN
         SELECT g.value, g.requests, g.tokens,
                round(g.cost, greatest(min_scale(g.cost), 2)),
                trim_scale(round(g.cost / nullif(g.requests, 0), 12)),
-               trim_scale(round(g.cost / nullif(sum(g.cost) OVER (), 0), 6)),
+               -- Running sums are rounded, so that the shares add up to one.
+               trim_scale(round(sum(g.cost) OVER in_order / nullif(sum(g.cost) OVER (), 0), 6)
+                          - round((sum(g.cost) OVER in_order - g.cost) / nullif(sum(g.cost) OVER (), 0), 6)),
                round(g.refunded, greatest(min_scale(g.refunded), 2))
-          FROM (SELECT u.value, sum(u.requests)::bigint AS requests, sum(u.tokens)::bigint AS tokens,
+          FROM (SELECT CASE usage_by.dimension WHEN 'hour' THEN wallet.hour_of(min(u.at), zone) ELSE u.value END AS value,
+                       sum(u.requests)::bigint AS requests, sum(u.tokens)::bigint AS tokens,
                        sum(u.cost) AS cost, sum(u.refunded) AS refunded
-                  FROM (SELECT CASE usage_by.dimension
+                  FROM (SELECT NULL::timestamptz AS at, NULL::interval AS shift,
+                               CASE usage_by.dimension
                                    WHEN 'user' THEN d.user_id WHEN 'team' THEN d.team WHEN 'model' THEN d.model
                                    WHEN 'service' THEN d.service WHEN 'region' THEN d.region WHEN 'key' THEN d.key_id::text
                                    ELSE to_char(d.day, 'YYYY-MM-DD') END AS value,
@@ -48,10 +53,13 @@ BEGIN
                           FROM wallet.usage_days d
                          WHERE by_days AND d.wallet = usage_by.wallet AND d.day >= first_day AND d.day < next_day
                          UNION ALL
-                        SELECT CASE usage_by.dimension
+                        SELECT CASE usage_by.dimension WHEN 'hour' THEN e.event_at END,
+                               -- The hour that comes twice when clocks are put back is two.
+                               CASE usage_by.dimension WHEN 'hour' THEN e.event_at AT TIME ZONE zone - e.event_at AT TIME ZONE 'UTC' END,
+                               CASE usage_by.dimension
                                    WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team WHEN 'model' THEN e.model
                                    WHEN 'service' THEN e.service WHEN 'region' THEN e.region WHEN 'key' THEN e.key_id::text
-                                   WHEN 'hour' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD HH24:00')
+                                   WHEN 'hour' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD HH24')
                                    WHEN 'day' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD')
                                    ELSE e.tags ->> substr(usage_by.dimension, 5) END,
                                e.requests, e.tokens, e.cost, e.refunded
@@ -59,7 +67,8 @@ BEGIN
                          WHERE NOT by_days AND e.wallet = usage_by.wallet
                            AND (usage_by."from" IS NULL OR e.event_at >= usage_by."from")
                            AND (usage_by."to" IS NULL OR e.event_at < usage_by."to")) u
-                 GROUP BY 1) g
+                 GROUP BY u.value, u.shift) g
+        WINDOW in_order AS (ORDER BY g.cost DESC, g.value ROWS UNBOUNDED PRECEDING)
          ORDER BY g.cost DESC, g.value;
 END
 $$;
@@ -102,35 +111,65 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH bounds AS (
-        SELECT date_trunc('month', chargeback.month::timestamp) AT TIME ZONE w.time_zone AS first,
-               (date_trunc('month', chargeback.month::timestamp) + interval '1 month') AT TIME ZONE w.time_zone AS last,
+        SELECT m.month, w.time_zone,
+               m.month AT TIME ZONE w.time_zone AS first, (m.month + interval '1 month') AT TIME ZONE w.time_zone AS last,
                coalesce(r.rule, 'none') AS rule, coalesce(r.shares, '{}') AS shares
           FROM wallet.wallets w LEFT JOIN wallet.chargeback_rules r ON r.wallet_id = w.wallet_id
+         CROSS JOIN LATERAL (SELECT date_trunc('month', chargeback.month::timestamp) AS month) m
          WHERE w.wallet_id = chargeback.wallet
-    ), direct AS (
+    ), direct AS MATERIALIZED (
         SELECT u.value AS team, u.requests, u.tokens, u.cost, u.refunded
           FROM bounds b CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', b.first, b.last) u
-    ), pool AS (
-        SELECT coalesce(sum(d.cost), 0) AS cost FROM direct d WHERE d.team IS NULL
-    ), teams AS (
-        SELECT t.team,
-               CASE b.rule
-                   WHEN 'even' THEN 1.0 / count(*) OVER ()
-                   WHEN 'use' THEN coalesce(d.cost / nullif(sum(d.cost) OVER (), 0), 1.0 / count(*) OVER ())
-                   WHEN 'fixed' THEN coalesce((b.shares ->> t.team)::numeric, 0)
-                   ELSE 0 END AS weight
+    ), late AS MATERIALIZED (
+        -- What was given back of the shared cost of other months. It goes to those who bore that cost.
+        SELECT c.month, sum(e.amount) AS amount
           FROM bounds b
+         CROSS JOIN LATERAL wallet.booked_ids(chargeback.wallet, b.first, b.last) i
          CROSS JOIN LATERAL (
-                SELECT d.team FROM direct d WHERE d.team IS NOT NULL
-                 UNION
-                SELECT k FROM jsonb_object_keys(b.shares) k WHERE b.rule = 'fixed') t
-          LEFT JOIN direct d ON d.team = t.team
+               SELECT l.amount, l.related_id FROM wallet.ledger_all l
+                WHERE l.wallet_id = chargeback.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
+                  AND l.kind = 'r' AND l.team IS NULL AND l.created_at >= b.first AND l.created_at < b.last
+               OFFSET 0) e
+         CROSS JOIN LATERAL (
+               SELECT date_trunc('month', coalesce(l.event_at, l.created_at) AT TIME ZONE b.time_zone) AS month
+                 FROM wallet.ledger_all l WHERE l.wallet_id = chargeback.wallet AND l.entry_id = e.related_id
+               OFFSET 0) c
+         WHERE EXISTS (SELECT FROM direct d WHERE d.team IS NULL AND d.refunded <> 0) AND c.month <> b.month
+         GROUP BY c.month
+    ), pools AS (
+        SELECT b.month, coalesce(sum(d.cost - d.refunded), 0) + coalesce((SELECT sum(l.amount) FROM late l), 0) AS cost
+          FROM bounds b LEFT JOIN direct d ON d.team IS NULL
+         GROUP BY b.month
+         UNION ALL
+        SELECT l.month, -l.amount FROM late l
+    ), users AS (
+        SELECT b.month, d.team, d.cost FROM bounds b, direct d WHERE d.team IS NOT NULL
+         UNION ALL
+        SELECT l.month, u.value, u.cost
+          FROM bounds b CROSS JOIN late l
+         CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', l.month AT TIME ZONE b.time_zone,
+                                            (l.month + interval '1 month') AT TIME ZONE b.time_zone) u
+         WHERE u.value IS NOT NULL
+         UNION ALL
+        SELECT p.month, k.team, 0 FROM bounds b CROSS JOIN pools p CROSS JOIN LATERAL jsonb_object_keys(b.shares) k(team)
+         WHERE b.rule = 'fixed'
+    ), teams AS (
+        SELECT t.month, t.team, p.cost,
+               CASE b.rule WHEN 'even' THEN 1 WHEN 'fixed' THEN coalesce((b.shares ->> t.team)::numeric, 0)
+                           WHEN 'use' THEN CASE WHEN sum(t.cost) OVER (PARTITION BY t.month) > 0 THEN t.cost ELSE 1 END
+                           ELSE 0 END AS weight,
+               b.rule IN ('even', 'use') AS all_of_it
+          FROM bounds b
+         CROSS JOIN (SELECT u.month, u.team, sum(u.cost) AS cost FROM users u GROUP BY 1, 2) t
+          JOIN pools p ON p.month = t.month
     ), split AS (
         -- Running sums are rounded, not shares, so that the parts add up to the last digit.
-        SELECT t.team,
-               round(p.cost * sum(t.weight) OVER (ORDER BY t.team), 12)
-                 - coalesce(round(p.cost * sum(t.weight) OVER (ORDER BY t.team ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 12), 0) AS cost
-          FROM teams t, pool p
+        SELECT c.team, sum(round(c.cost * c.upto / c.whole, 12) - round(c.cost * (c.upto - c.weight) / c.whole, 12)) AS cost
+          FROM (SELECT t.team, t.cost, t.weight,
+                       sum(t.weight) OVER (PARTITION BY t.month ORDER BY t.team ROWS UNBOUNDED PRECEDING) AS upto,
+                       CASE WHEN t.all_of_it THEN sum(t.weight) OVER (PARTITION BY t.month) ELSE 1 END AS whole
+                  FROM teams t) c
+         GROUP BY c.team
     ), rows AS (
         SELECT s.team, coalesce(d.requests, 0) AS requests, coalesce(d.tokens, 0) AS tokens,
                coalesce(d.cost, 0) AS direct, s.cost AS shared, coalesce(d.refunded, 0) AS refunded
@@ -143,80 +182,118 @@ BEGIN
            round(r.direct, greatest(min_scale(r.direct), 2)),
            round(r.shared, greatest(min_scale(r.shared), 2)),
            round(r.direct + r.shared, greatest(min_scale(r.direct + r.shared), 2)),
-           trim_scale(round((r.direct + r.shared) / nullif(sum(r.direct + r.shared) OVER (), 0), 6)),
+           trim_scale(round(sum(r.direct + r.shared) OVER in_order / nullif(sum(r.direct + r.shared) OVER (), 0), 6)
+                      - round((sum(r.direct + r.shared) OVER in_order - r.direct - r.shared) / nullif(sum(r.direct + r.shared) OVER (), 0), 6)),
            round(r.refunded, greatest(min_scale(r.refunded), 2))
       FROM rows r
+    WINDOW in_order AS (ORDER BY r.team NULLS LAST ROWS UNBOUNDED PRECEDING)
      ORDER BY r.team NULLS LAST;
 END
 $$;
-COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges; what was refunded of the shared cost is not split, or goes back to those who bore it. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.balance_at(wallet text, at timestamptz) RETURNS numeric
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 AS $$
-    SELECT round(b.balance, greatest(min_scale(b.balance), 2))
-      FROM (SELECT wallet.booked_before(wallet.readable_wallet(balance_at.wallet), balance_at.at + interval '1 microsecond') AS balance) b
+DECLARE
+    balance numeric;
+BEGIN
+    PERFORM wallet.readable_wallet(balance_at.wallet);
+    IF at IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'at is missing',
+            DETAIL = 'The argument at is NULL or was not given.', HINT = 'Give a point in time, such as now().';
+    END IF;
+    balance := wallet.booked_before(balance_at.wallet, at + interval '1 microsecond');
+    RETURN round(balance, greatest(min_scale(balance), 2));
+END
 $$;
-COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to a time: its balance, less what it owed. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to and including a time: its balance, less what it owed. What grants gave and lost by themselves counts from when it was due, whether or not a call has booked it. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.statement(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
     OUT line bigint, OUT at timestamptz, OUT kind text, OUT description text, OUT amount numeric, OUT balance numeric)
 RETURNS SETOF record
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 AS $$
-    WITH w AS (
-        SELECT w.wallet_id, w.time_zone, coalesce(statement."from", w.created_at) AS first,
-               coalesce(statement."to", statement_timestamp()) AS last
-          FROM wallet.wallets w
-         WHERE w.wallet_id = wallet.readable_wallet(statement.wallet)
-    ), booked AS (
-        SELECT l.*
-          FROM w
-         CROSS JOIN LATERAL wallet.booked_ids(w.wallet_id, w.first, w.last) r
+#variable_conflict use_column
+DECLARE
+    zone text;
+    first timestamptz;
+    last timestamptz;
+BEGIN
+    PERFORM wallet.readable_wallet(statement.wallet);
+    IF "from" > "to" THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '"from" is after "to"',
+            DETAIL = 'The span of time ends before it begins.', HINT = 'Give the earlier time as "from"; "to" is not included.';
+    END IF;
+    SELECT w.time_zone, w.created_at INTO zone, first FROM wallet.wallets w WHERE w.wallet_id = statement.wallet;
+    -- Of the future nothing is known.
+    last := least("to", statement_timestamp() + interval '1 microsecond');
+    first := least(coalesce("from", first), last);
+    RETURN QUERY
+    WITH booked AS MATERIALIZED (
+        SELECT l.entry_id, l.kind, l.effective_at AS at, l.amount, l.name
+          FROM wallet.booked_ids(statement.wallet, first, last) r
          -- OFFSET 0 has each range looked up by its ids.
          CROSS JOIN LATERAL (
-               SELECT l.* FROM wallet.ledger_all l
-                WHERE l.wallet_id = w.wallet_id AND l.entry_id BETWEEN r.first_id AND r.last_id
-                  AND l.created_at >= w.first AND l.created_at < w.last
+               SELECT l.entry_id, l.kind, l.effective_at, l.amount, coalesce(l.model, l.service, 'usage') AS name
+                 FROM wallet.ledger_all l
+                WHERE l.wallet_id = statement.wallet AND l.entry_id BETWEEN r.first_id AND r.last_id
+                  AND l.effective_at >= first AND l.effective_at < last
                OFFSET 0) l
-    ), movements AS (
-        -- Charges of a day and a model are one line.
-        SELECT max(l.created_at) AS at, 'charge' AS kind,
-               format('%s, %s %s', coalesce(l.model, l.service, 'usage'), count(*),
-                      CASE count(*) WHEN 1 THEN 'charge' ELSE 'charges' END) AS description,
-               sum(l.amount) AS amount
-          FROM booked l, w
-         WHERE l.kind = 'c'
-         GROUP BY (l.created_at AT TIME ZONE w.time_zone)::date, coalesce(l.model, l.service, 'usage')
-         UNION ALL
-        SELECT e.created_at, e.kind, concat_ws(', ', e.contra, e.reference, e.reason), e.amount
-          FROM booked l
+    ), others AS MATERIALIZED (
+        SELECT b.at, e.kind, concat_ws(', ', e.contra, e.reference, e.reason) AS description, b.amount
+          FROM booked b
          CROSS JOIN LATERAL (
-               SELECT e.* FROM wallet.entries e WHERE e.wallet = l.wallet_id AND e.entry_id = l.entry_id
+               SELECT e.kind, e.contra, e.reference, e.reason FROM wallet.entries e
+                WHERE e.wallet = statement.wallet AND e.entry_id = b.entry_id
                OFFSET 0) e
-         WHERE l.kind <> 'c'
+         WHERE b.kind <> 'c'
+         UNION ALL
+        SELECT d.at, d.kind, d.contra, d.amount
+          FROM wallet.due_entries(statement.wallet, statement_timestamp()) d
+         WHERE d.at >= first AND d.at < last
+    ), cuts AS MATERIALIZED (
+        -- Charges are summed between them: other movements, and midnights.
+        SELECT coalesce(array_agg(c.at ORDER BY c.at), '{}') AS at
+          FROM (SELECT o.at + interval '1 microsecond' AS at FROM others o
+                 UNION
+                SELECT d.day AT TIME ZONE zone
+                  FROM (SELECT min(b.at) AT TIME ZONE zone AS first, max(b.at) AT TIME ZONE zone AS last FROM booked b WHERE b.kind = 'c') s
+                 CROSS JOIN LATERAL generate_series(date_trunc('day', s.first), s.last, interval '1 day') d(day)) c
+    ), charges AS (
+        SELECT width_bucket(b.at, c.at) AS piece, b.name, max(b.at) AS at, count(*) AS count, sum(b.amount) AS amount
+          FROM booked b CROSS JOIN cuts c
+         WHERE b.kind = 'c'
+         GROUP BY 1, 2
     ), lines AS (
-        SELECT 0 AS part, w.first AS at, 'opening' AS kind, 'opening balance' AS description, NULL::numeric AS amount,
-               wallet.booked_before(w.wallet_id, w.first) AS change
-          FROM w
+        SELECT 0 AS part, first - interval '1 microsecond' AS at, 'opening' AS kind, 'opening balance' AS description,
+               NULL::numeric AS amount, wallet.booked_before(statement.wallet, first) AS change
          UNION ALL
-        SELECT 1, m.at, m.kind, m.description, m.amount, m.amount FROM movements m
+        SELECT 1, o.at, o.kind, o.description, o.amount, o.amount FROM others o
          UNION ALL
-        SELECT 2, w.last, 'closing', 'closing balance', NULL, 0 FROM w
+        -- The balance is known at the end of a piece, when all models were charged.
+        SELECT 1, max(c.at) OVER (PARTITION BY c.piece), 'charge',
+               format('%s, %s %s', c.name, c.count, CASE c.count WHEN 1 THEN 'charge' ELSE 'charges' END),
+               c.amount, c.amount
+          FROM charges c
+         UNION ALL
+        SELECT 2, last - interval '1 microsecond', 'closing', 'closing balance', NULL, 0
     )
-    SELECT row_number() OVER in_order, l.at, l.kind, l.description,
+    SELECT row_number() OVER (ORDER BY l.part, l.at, l.kind, l.description), l.at, l.kind, l.description,
            round(l.amount, greatest(min_scale(l.amount), 2)),
-           round(sum(l.change) OVER in_order, greatest(min_scale(sum(l.change) OVER in_order), 2))
+           round(sum(l.change) OVER upto, greatest(min_scale(sum(l.change) OVER upto), 2))
       FROM lines l
-    WINDOW in_order AS (ORDER BY l.part, l.at, l.kind, l.description ROWS UNBOUNDED PRECEDING)
-     ORDER BY l.part, l.at, l.kind, l.description
+    -- Lines of the same moment have the balance after all of them.
+    WINDOW upto AS (ORDER BY l.part, l.at RANGE UNBOUNDED PRECEDING)
+     ORDER BY l.part, l.at, l.kind, l.description;
+END
 $$;
-COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time, by the time of booking; charges are summed per day and model. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.forecast(
     wallet text, days integer DEFAULT 30,
@@ -396,18 +473,26 @@ BEGIN
              WHERE u.wallet = report.wallet AND u.day > today - report.days
              GROUP BY GROUPING SETS ((u.day), (u.model), (u.user_id), (u.team))
         ), top AS (
-            SELECT s.n, g.value, g.cost, g.cost / nullif(sum(g.cost) OVER (PARTITION BY s.n), 0) AS share,
-                   row_number() OVER (PARTITION BY s.n ORDER BY g.cost DESC, g.value) AS place
+            -- Running sums are rounded, so that the shares add up to 100 %.
+            SELECT s.n, g.value, g.cost,
+                   round(100 * sum(g.cost) OVER in_order / nullif(sum(g.cost) OVER (PARTITION BY s.n), 0), 1)
+                   - round(100 * (sum(g.cost) OVER in_order - g.cost) / nullif(sum(g.cost) OVER (PARTITION BY s.n), 0), 1) AS percent,
+                   row_number() OVER in_order AS place
               FROM used u
               JOIN (VALUES (1, 11), (2, 13), (3, 14)) s(n, without) USING (without)
              CROSS JOIN LATERAL (SELECT coalesce(u.model, u.user_id, u.team) AS value, u.cost) g
+            WINDOW in_order AS (PARTITION BY s.n ORDER BY g.cost DESC, g.value ROWS UNBOUNDED PRECEDING)
+        ), shown AS (
+            SELECT t.n, t.place, coalesce(t.value, '(none)') AS name, t.cost, t.percent FROM top t WHERE t.place <= 5
+             UNION ALL
+            SELECT t.n, 6, format('(%s more)', count(*)), sum(t.cost), sum(t.percent) FROM top t WHERE t.place > 5 GROUP BY t.n
         )
         SELECT r.text
           FROM (SELECT 0 AS n, d.day - today AS place,
                        format('  %s %12s  %s', to_char(d.day, 'YYYY-MM-DD'), round(d.cost, 2),
                               repeat('#', CASE WHEN max(d.cost) OVER () > 0 THEN ceil(40 * d.cost / max(d.cost) OVER ())::integer ELSE 0 END)) AS text
                   FROM (SELECT g.day::date AS day, coalesce(u.cost, 0) AS cost
-                          FROM generate_series(today - report.days + 1, today, interval '1 day') g(day)
+                          FROM generate_series((today - report.days + 1)::timestamp, today::timestamp, interval '1 day') g(day)
                           LEFT JOIN used u ON u.without = 7 AND u.day = g.day::date) d
                  UNION ALL
                 SELECT s.n, 0, '' FROM (VALUES (1), (2), (3)) s(n)
@@ -415,8 +500,8 @@ BEGIN
                 SELECT s.n, 1, s.title FROM (VALUES (1, 'Models'), (2, 'Users'), (3, 'Teams')) s(n, title)
                  UNION ALL
                 SELECT t.n, 1 + t.place,
-                       format('  %-32s %12s  %5s %%', left(coalesce(t.value, '(none)'), 32), round(t.cost, 2), round(100 * coalesce(t.share, 0), 1))
-                  FROM top t WHERE t.place <= 5) r
+                       format('  %-32s %12s  %5s %%', left(t.name, 32), round(t.cost, 2), coalesce(t.percent, 0.0))
+                  FROM shown t) r
          ORDER BY r.n, r.place;
     IF EXISTS (SELECT FROM wallet.limits_status l WHERE l.wallet = report.wallet AND NOT l.paused) THEN
         RETURN NEXT '';

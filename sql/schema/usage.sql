@@ -21,11 +21,17 @@ CREATE TABLE wallet.rollup_chunks (
     last_at      timestamptz NOT NULL,
     first_id     uuid NOT NULL,
     last_id      uuid NOT NULL,
+    dated_ids      uuid[],
+    dated_at       timestamptz[],
+    dated_amounts  numeric[],
     PRIMARY KEY (wallet_id, lane, to_seq)
 );
 COMMENT ON TABLE wallet.rollup_chunks IS 'Entries that are rolled up: a piece of a lane''s chain a row, about a day long, without gaps from the first entry on.';
-COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'Sum of the entries.';
+COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'Sum of the entries that count from when they were booked.';
 COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at, as last_at is the greatest; ids likewise.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_ids IS 'The entries that count from another time than that of their booking; NULL: none.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_at IS 'From when on the entry at the same place counts.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_amounts IS 'The amount of the entry at the same place.';
 
 CREATE TABLE wallet.usage_rollups (
     wallet_id      text NOT NULL,
@@ -221,11 +227,31 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
     SELECT CASE WHEN (day_begun.at AT TIME ZONE day_begun.time_zone)::time = '00:00'
-                 AND (day_begun.at + interval '3 hours') AT TIME ZONE day_begun.time_zone
-                     - (day_begun.at - interval '3 hours') AT TIME ZONE day_begun.time_zone = interval '6 hours'
-                THEN (day_begun.at AT TIME ZONE day_begun.time_zone)::date END
+                 AND day_begun.at BETWEEN '0001-01-02Z' AND '9999-12-30Z'
+                THEN CASE WHEN (day_begun.at + interval '3 hours') AT TIME ZONE day_begun.time_zone
+                               - (day_begun.at - interval '3 hours') AT TIME ZONE day_begun.time_zone = interval '6 hours'
+                          THEN (day_begun.at AT TIME ZONE day_begun.time_zone)::date END END
 $$;
 COMMENT ON FUNCTION wallet.day_begun IS 'The day that begins at a moment, or NULL: then use before and after it has to be told apart entry by entry.';
+
+-- Where an hour comes twice, or has a part with another offset, the offset tells the two apart.
+CREATE FUNCTION wallet.hour_of(at timestamptz, time_zone text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    SELECT to_char(h.hour, 'YYYY-MM-DD HH24:00') || coalesce((
+               SELECT CASE WHEN bool_or((t.first AT TIME ZONE 'UTC') AT TIME ZONE hour_of.time_zone = h.hour
+                                        OR (t.last AT TIME ZONE 'UTC') AT TIME ZONE hour_of.time_zone = h.hour + interval '0:59:59.999999')
+                           THEN CASE WHEN h.shift < interval '0' THEN '-' ELSE '+' END
+                                || to_char(greatest(h.shift, -h.shift), 'HH24:MI') END
+                 FROM (VALUES (interval '-3 hours'), (interval '3 hours')) d(away)
+                CROSS JOIN LATERAL (SELECT (hour_of.at + d.away) AT TIME ZONE hour_of.time_zone - (hour_of.at + d.away) AT TIME ZONE 'UTC' AS shift) o
+                CROSS JOIN LATERAL (SELECT h.hour - o.shift AS first, h.hour + interval '0:59:59.999999' - o.shift AS last) t
+                WHERE hour_of.at BETWEEN '0001-01-02Z' AND '9999-12-30Z' AND o.shift <> h.shift), '')
+      FROM (SELECT date_trunc('hour', hour_of.at AT TIME ZONE hour_of.time_zone) AS hour,
+                   hour_of.at AT TIME ZONE hour_of.time_zone - hour_of.at AT TIME ZONE 'UTC' AS shift) h
+$$;
+COMMENT ON FUNCTION wallet.hour_of IS 'The hour of a moment in a time zone, with its offset from UTC where that hour comes twice.';
 
 CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -242,6 +268,9 @@ BEGIN
             SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
         )
         SELECT coalesce((SELECT sum(c.amount) FROM wallet.rollup_chunks c WHERE $4 AND c.wallet_id = $1 AND c.last_at < $2), 0)
+             -- Few: what grants gave and lost by themselves.
+             + coalesce((SELECT sum(d.amount) FROM wallet.rollup_chunks c CROSS JOIN LATERAL unnest(c.dated_at, c.dated_amounts) AS d(at, amount)
+                          WHERE $4 AND c.wallet_id = $1 AND c.dated_at IS NOT NULL AND d.at < $2), 0)
              -- Chunks that the moment cuts: few, and each is looked up by its ids (OFFSET 0 keeps it so).
              + coalesce((SELECT sum(l.amount)
                            FROM (SELECT * FROM wallet.rollup_chunks c
@@ -250,18 +279,21 @@ BEGIN
                                 SELECT l.amount FROM wallet.ledger_all l
                                  WHERE l.wallet_id = $1 AND l.entry_id BETWEEN c.first_id AND c.last_id
                                    AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq AND l.created_at < $2
+                                   AND l.effective_at = l.created_at
                                 OFFSET 0) l), 0)
              + coalesce((SELECT sum(l.amount) FROM wallet.ledger_all l LEFT JOIN rolled r ON r.lane = l.lane
-                          WHERE l.wallet_id = $1 AND l.entry_id >= $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
+                          WHERE l.wallet_id = $1 AND l.entry_id >= $3 AND l.seq > coalesce(r.seq, 0) AND l.effective_at < $2), 0)
              + coalesce((SELECT sum(l.amount) FROM wallet.funding_requests f
                            JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
                            LEFT JOIN rolled r ON r.lane = l.lane
-                          WHERE f.wallet_id = $1 AND f.entry_id < $3 AND l.seq > coalesce(r.seq, 0) AND l.created_at < $2), 0)
+                          WHERE f.wallet_id = $1 AND f.entry_id < $3 AND l.seq > coalesce(r.seq, 0) AND l.effective_at < $2), 0)
+             -- What is due and waits for a call to book it.
+             + coalesce((SELECT sum(d.amount) FROM wallet.due_entries($1, statement_timestamp()) d WHERE d.at < $2), 0)
         $sum$ INTO total USING wallet, at, floor_id, is_rolled;
     RETURN total;
 END
 $$;
-COMMENT ON FUNCTION wallet.booked_before IS 'The sum of the entries of a wallet that were booked before a moment. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.booked_before IS 'The sum of the entries of a wallet that count from before a moment, with those that are due and not booked yet. Errors: 22023, 42501, WL003.';
 
 -- Ranges do not overlap, so that no entry is found twice.
 CREATE FUNCTION wallet.booked_ids(
@@ -293,11 +325,20 @@ BEGIN
         first_id := least_found; last_id := last_found;
         RETURN NEXT;
     END IF;
-    -- Fundings that were pending have the ids of when they were asked for.
+    -- Fundings that were pending have the ids of when they were asked for; what counts from another time than that of
+    -- its booking has the id of its booking.
     RETURN QUERY
-        SELECT f.entry_id, f.entry_id FROM wallet.funding_requests f
-         WHERE f.wallet_id = booked_ids.wallet AND f.entry_id < floor_id
-           AND f.entry_id NOT BETWEEN least_found AND last_found;
+        SELECT x.entry_id, x.entry_id
+          FROM (SELECT f.entry_id FROM wallet.funding_requests f WHERE f.wallet_id = booked_ids.wallet
+                 UNION
+                SELECT d.entry_id
+                  FROM wallet.rollup_chunks c
+                  JOIN wallet.rollup_states s ON s.wallet_id = c.wallet_id
+                  JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
+                 CROSS JOIN LATERAL unnest(c.dated_ids, c.dated_at) AS d(entry_id, at)
+                 WHERE c.wallet_id = booked_ids.wallet AND c.dated_ids IS NOT NULL
+                   AND d.at >= booked_ids."from" AND d.at < booked_ids."to") x
+         WHERE x.entry_id < floor_id AND (x.entry_id BETWEEN least_found AND last_found) IS NOT TRUE;
 END
 $$;
-COMMENT ON FUNCTION wallet.booked_ids IS 'Ranges of ids in which all entries of a wallet are that were booked in a time; others may be there too. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.booked_ids IS 'Ranges of ids in which all entries of a wallet are that count from a time; others may be there too. Errors: 22023, 42501, WL003.';

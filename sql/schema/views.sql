@@ -85,12 +85,14 @@ SELECT l.wallet_id AS wallet,
        l.metadata,
        l.related_id,
        CASE WHEN l.kind IN ('f', 'b') THEN l.usage END AS original,
-       l.key_id
+       l.key_id,
+       l.effective_at
   FROM wallet.ledger_all l;
 COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry that this one belongs to, such as the charge that it prices.';
+COMMENT ON COLUMN wallet.entries.effective_at IS 'From when on it counts in a balance: when it was booked, or, for the end of a grant and the turn of a recurring one, when that was due.';
 COMMENT ON COLUMN wallet.entries.key_id IS 'The key that was used.';
 COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: amount, currency, rate, and what rounding added.';
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';

@@ -1,8 +1,9 @@
 //! `journal`: the ledger of a wallet for plain-text accounting (hledger, beancount).
 //!
-//! Every entry is a transaction with two postings, the wallet's account and the contra account. The
-//! journal ends with a balance assertion: up to now it is what the lanes have, which is not what the
-//! entries were added up from, so the accounting program checks one against the other.
+//! Every entry is a transaction with two postings, the wallet's account and the contra account, on the day from which
+//! it counts. What is due and not booked yet stands there too. The journal ends with a balance assertion: up to now it
+//! is what the lanes have, and before that the sum of the roll-ups; neither is what the entries were added up from, so
+//! the accounting program checks one against the other.
 
 use std::fmt::Write;
 
@@ -13,35 +14,44 @@ use sha2::{Digest, Sha256};
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
+use crate::ledger::past::Span;
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::uuid_text;
 
-// One statement, hence one snapshot: entries, sums and lanes belong together.
+// One statement, hence one snapshot: entries, sums and lanes belong together. A sub-select is asked once, whatever the
+// number of entries. What is due and not booked yet has no id.
 statement!(
     ENTRIES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "SELECT w.currency,
             to_char(timezone(w.time_zone, $2), 'YYYY-MM-DD'),
-            (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger_all l
-              WHERE l.wallet_id = $1 AND l.created_at < $2),
-            CASE WHEN $3 IS NULL THEN (SELECT b.balance - b.debt FROM wallet.balances b WHERE b.wallet = $1)
-                 ELSE (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger_all l
-                        WHERE l.wallet_id = $1 AND l.created_at < $3)
+            CASE WHEN $2 IS NULL THEN 0 ELSE (SELECT wallet.booked_before($1, $2)) END,
+            CASE WHEN $3 IS NULL THEN
+                 (SELECT coalesce(sum(a.booked), 0) FROM wallet.allowances a
+                   WHERE a.wallet_id = $1 AND a.allowance_id = '00000000-0000-0000-0000-000000000000')
+                 + (SELECT coalesce(sum(d.amount), 0) FROM wallet.due_entries($1, statement_timestamp()) d)
+                 ELSE (SELECT wallet.booked_before($1, $3))
             END,
-            to_char(timezone(w.time_zone, coalesce($3, statement_timestamp())), 'YYYY-MM-DD'),
-            to_char(timezone(w.time_zone, coalesce($3, statement_timestamp())) + interval '1 day', 'YYYY-MM-DD'),
-            e.entry_id, to_char(timezone(w.time_zone, e.created_at), 'YYYY-MM-DD'), e.kind, e.amount,
-            e.contra, concat_ws(' ', e.user_id, e.reference, e.reason)
+            to_char(timezone(w.time_zone, l.last), 'YYYY-MM-DD'),
+            to_char(timezone(w.time_zone, l.last) + interval '1 day', 'YYYY-MM-DD'),
+            e.entry_id, to_char(timezone(w.time_zone, e.at), 'YYYY-MM-DD'), e.kind, e.amount,
+            e.contra, e.words
        FROM wallet.wallets w
-       LEFT JOIN wallet.entries e
-         ON e.wallet = w.wallet_id
-        AND ($2 IS NULL OR e.created_at >= $2)
-        AND ($3 IS NULL OR e.created_at < $3)
+      CROSS JOIN LATERAL (SELECT coalesce($3 - interval '1 microsecond', statement_timestamp()) AS last) l
+       LEFT JOIN (
+             SELECT e.entry_id, e.effective_at AS at, e.kind, e.amount, e.contra,
+                    concat_ws(' ', e.user_id, e.reference, e.reason) AS words
+               FROM wallet.entries e
+              WHERE e.wallet = $1
+              UNION ALL
+             SELECT NULL, d.at, d.kind, d.amount, d.contra, ''
+               FROM wallet.due_entries($1, statement_timestamp()) d) e
+         ON ($2 IS NULL OR e.at >= $2) AND ($3 IS NULL OR e.at < $3)
       WHERE w.wallet_id = $1
-      ORDER BY e.created_at, e.entry_id"
+      ORDER BY e.at, e.entry_id"
 );
 
 /// The two programs.
@@ -214,17 +224,18 @@ fn write(wallet: &str, rows: &Rows, format: Format) -> Result<String> {
         journal.transaction(&date, None, "opening balance", opening, "Equity:Opening");
     }
     for row in 0..rows.len() {
-        let Some(id) = rows.get::<[u8; 16]>(row, 6) else {
+        // Nothing was booked in that time.
+        let Some(date) = rows.get::<String>(row, 7) else {
             continue;
         };
-        let (date, kind): (String, String) = (rows.need(row, 7)?, rows.need(row, 8)?);
+        let kind: String = rows.need(row, 8)?;
         let (contra, words): (String, String) = (rows.need(row, 10)?, rows.need(row, 11)?);
         let words = format!("{kind} {words}");
-        let id = uuid_text(id);
+        let id = rows.get::<[u8; 16]>(row, 6).map(uuid_text);
         let contra = contra_account(&contra);
         journal.transaction(
             &date,
-            Some(&id),
+            id.as_deref(),
             words.trim_end(),
             rows.amount(row, 9)?,
             &contra,
@@ -248,7 +259,10 @@ fn journal(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let format = args::word("format", format, Format::ALL, Format::as_str, &[])?;
-        let (from, to): (Option<Timestamp>, _) = (args::time("from", from)?, args::time("to", to)?);
+        let (from, to) = (args::time("from", from)?, args::time("to", to)?);
+        let Span { from, to } = Span { from, to }.check()?;
+        // Of the future nothing is known.
+        let to = to.filter(|to| *to <= clock::now());
         enter(Level::Reader, wallet, |_| {
             let rows = ENTRIES.run(&[
                 Value::Text(wallet),

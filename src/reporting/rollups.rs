@@ -79,13 +79,13 @@ statement!(
      ), rolled AS MATERIALIZED (
          SELECT c.lane, max(c.to_seq) AS seq FROM wallet.rollup_chunks c WHERE c.wallet_id = $1 GROUP BY c.lane
      ), found AS MATERIALIZED (
-         SELECT l.entry_id, l.lane, l.seq, l.amount, l.created_at, coalesce(r.seq, 0) AS rolled
+         SELECT l.entry_id, l.lane, l.seq, l.amount, l.created_at, l.effective_at, coalesce(r.seq, 0) AS rolled
            FROM wallet w
            JOIN wallet.ledger_all l ON l.wallet_id = w.wallet_id AND l.entry_id >= w.floor_id
            LEFT JOIN rolled r ON r.lane = l.lane
           WHERE l.seq > coalesce(r.seq, 0)
           UNION ALL
-         SELECT l.entry_id, l.lane, l.seq, l.amount, l.created_at, coalesce(r.seq, 0)
+         SELECT l.entry_id, l.lane, l.seq, l.amount, l.created_at, l.effective_at, coalesce(r.seq, 0)
            FROM wallet w
            JOIN wallet.funding_requests f ON f.wallet_id = w.wallet_id AND f.entry_id < w.floor_id
            JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
@@ -103,9 +103,14 @@ statement!(
            FROM found f JOIN marks m ON m.lane = f.lane AND f.seq <= m.seq
           CROSS JOIN wallet w
      ), chunks AS (
-         INSERT INTO wallet.rollup_chunks (wallet_id, lane, to_seq, from_seq, amount, first_at, last_at, first_id, last_id)
-         SELECT $1, d.lane, max(d.seq), min(d.seq), sum(d.amount), min(d.created_at), max(d.created_at),
-                (array_agg(d.entry_id ORDER BY d.entry_id))[1], (array_agg(d.entry_id ORDER BY d.entry_id DESC))[1]
+         INSERT INTO wallet.rollup_chunks (wallet_id, lane, to_seq, from_seq, amount, first_at, last_at, first_id, last_id,
+                                           dated_ids, dated_at, dated_amounts)
+         SELECT $1, d.lane, max(d.seq), min(d.seq), coalesce(sum(d.amount) FILTER (WHERE d.effective_at = d.created_at), 0),
+                min(d.created_at), max(d.created_at),
+                (array_agg(d.entry_id ORDER BY d.entry_id))[1], (array_agg(d.entry_id ORDER BY d.entry_id DESC))[1],
+                array_agg(d.entry_id ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at),
+                array_agg(d.effective_at ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at),
+                array_agg(d.amount ORDER BY d.seq) FILTER (WHERE d.effective_at <> d.created_at)
            FROM days d GROUP BY d.lane, d.day
      ), used AS (
          INSERT INTO wallet.usage_rollups
