@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use wallet_tests::Database;
+use wallet_tests::{Database, dec};
 
 /// Runs at the end of the page, and leaves what a reader would see in an element of its own.
 const PROBE: &str = "<script>addEventListener('load', () => {
@@ -17,9 +17,18 @@ const PROBE: &str = "<script>addEventListener('load', () => {
         title: document.title,
         heading: document.querySelector('h1').textContent,
         tiles: texts(document, 'dd'),
+        names: texts(document, 'dt'),
         // What does not fit into its box.
         cramped: [...document.querySelectorAll('dd, td.name')].filter(e => e.scrollWidth > e.clientWidth || e.clientWidth < 90).map(e => e.textContent),
-        tables: Object.fromEntries([...document.querySelectorAll('h2')].filter(h => h.nextElementSibling.matches('table, .scroll'))
+        // Numbers on more than one line, and tables that are wider than what they stand in.
+        broken: [...document.querySelectorAll('dd, td.n, td.d')].filter(e => {
+            const range = document.createRange();
+            range.selectNodeContents(e);
+            return new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1;
+        }).map(e => e.textContent),
+        wide: [...document.querySelectorAll('table, tr, td, dd')].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth
+            || e.scrollWidth > e.clientWidth + 1).map(e => e.textContent),
+        tables: Object.fromEntries([...document.querySelectorAll('h2')].filter(h => h.nextElementSibling.matches('.use, .moves'))
             .map(h => [h.textContent, rows(h.nextElementSibling)])),
         bars: [...document.querySelectorAll('svg rect')].map(r => [r.querySelector('title').textContent, r.getBoundingClientRect().height]),
         ran: Object.keys(window).filter(name => name.startsWith('ran_')),
@@ -30,7 +39,7 @@ const PROBE: &str = "<script>addEventListener('load', () => {
     const out = document.createElement('pre');
     out.id = 'probe';
     out.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(seen))));
-    document.documentElement.append(out);
+    parent.document.documentElement.append(out);
 });</script>";
 
 fn chromium(profile: &Path, arguments: &[&str]) -> Output {
@@ -72,14 +81,23 @@ impl Folder {
         Folder(path)
     }
 
-    /// The page as a browser of that size has it.
-    fn seen(&self, page: &Path, size: &str) -> Value {
-        let url = format!("file://{}", page.display());
-        let profile = self.0.join(format!("profile-{size}"));
-        let output = chromium(
-            &profile,
-            &[&format!("--window-size={size}"), "--dump-dom", &url],
+    /// Where a page stands that has this one in a frame of that size: a browser's own window is never as narrow as
+    /// a telephone.
+    fn framed(&self, html: &str, (width, height): (u32, u32), name: &str) -> String {
+        let inner = html.replace('&', "&amp;").replace('"', "&quot;");
+        let page = self.0.join(format!("{name}.html"));
+        let frame = format!(
+            "<!DOCTYPE html><body style=\"margin:0\"><iframe style=\"width:{width}px;height:{height}px;border:0\" srcdoc=\"{inner}\"></iframe>"
         );
+        std::fs::write(&page, frame).unwrap();
+        format!("file://{}", page.display())
+    }
+
+    /// The page as a screen of that size has it.
+    fn seen(&self, html: &str, size: (u32, u32)) -> Value {
+        let url = self.framed(html, size, "framed");
+        let profile = self.0.join(format!("profile-{}", size.0));
+        let output = chromium(&profile, &["--window-size=1300,1000", "--dump-dom", &url]);
         let dom = String::from_utf8(output.stdout).unwrap();
         let start = dom.find("<pre id=\"probe\">").expect("the probe ran") + 16;
         let end = start + dom[start..].find('<').expect("the element ends");
@@ -155,6 +173,20 @@ fn fill(database: &Database) {
             &[&WALLET],
         )
         .unwrap();
+    // Every kind of movement, and more digits than one expects.
+    for sql in [
+        "SELECT wallet.fund($1, 123456789.123456789012, 'bank', reference => 'large')",
+        "SELECT wallet.reverse_funding(wallet, entry_id, 'charged back') FROM wallet.fund($1, 30, 'card', reference => 'disputed'),
+                LATERAL (SELECT $1 AS wallet) w",
+        "SELECT wallet.void_grant(wallet, entry_id) FROM wallet.fund($1, 7.25, 'grant', promotional => true, priority => 200),
+                LATERAL (SELECT $1 AS wallet) w",
+        "SELECT wallet.adjust($1, -0.000000000003, reason => 'a correction')",
+        "SELECT wallet.create_wallet('other'), $1::text",
+        "SELECT wallet.transfer($1, 'other', 11.5)",
+        "SELECT wallet.charge($1, amount => 0.01, model => 'm-' || n) FROM generate_series(1, 14) n",
+    ] {
+        client.execute(sql, &[&WALLET]).unwrap();
+    }
 }
 
 /// A query's rows as texts, as psql prints them.
@@ -177,8 +209,7 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         .unwrap()
         .get(0);
     let folder = Folder::new(&database);
-    let page = folder.0.join("probed.html");
-    std::fs::write(&page, html.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
+    let probed = html.replace("</body>", &format!("{PROBE}</body>"));
 
     client
         .batch_execute(
@@ -189,7 +220,7 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         .unwrap();
     let movements = rows(
         &mut client,
-        "SELECT l.line, unnest(ARRAY[to_char(l.at AT TIME ZONE 'Europe/Berlin', 'YYYY-MM-DD'), l.kind, l.description,
+        "SELECT l.line, unnest(ARRAY[to_char(greatest(l.at, first) AT TIME ZONE 'Europe/Berlin', 'YYYY-MM-DD'), l.kind, l.description,
                                      coalesce(l.amount::text, ''), l.balance::text])
            FROM bounds, wallet.statement($1, first, last) l",
     );
@@ -197,9 +228,15 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         rows(
             client,
             &format!(
-                "SELECT u.place, unnest(ARRAY[coalesce(u.value, '(none)'), '', u.requests::text, u.cost::text])
-                   FROM (SELECT row_number() OVER (ORDER BY cost DESC, value) AS place, u.*
-                           FROM bounds, wallet.usage_by($1, '{dimension}', first, last) u) u"
+                "WITH u AS (
+                     SELECT row_number() OVER (ORDER BY cost DESC, value) AS place, count(*) OVER () AS count, u.*
+                       FROM bounds, wallet.usage_by($1, '{dimension}', first, last) u)
+                 SELECT place, unnest(ARRAY[value, '', requests::text, round(cost, greatest(min_scale(cost), 2))::text])
+                   FROM (SELECT place, coalesce(value, '(none)') AS value, requests, cost FROM u WHERE place <= CASE WHEN count > 12 THEN 11 ELSE 12 END
+                          UNION ALL
+                         SELECT 12, '(' || count(*) || ' more)', sum(requests), sum(cost) FROM u WHERE count > 12 AND place > 11 HAVING count(*) > 0
+                          UNION ALL
+                         SELECT 13, 'All', sum(requests), sum(cost) FROM u) r"
             ),
         )
     };
@@ -208,39 +245,71 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         ("By team", shown_by(&mut client, "team")),
         ("By user", shown_by(&mut client, "user")),
     ];
-    let tiles: Vec<String> = client
+    let sums = rows(
+        &mut client,
+        "SELECT n, unnest(ARRAY[name, round(v, greatest(min_scale(v), 2))::text])
+           FROM (SELECT (array_agg(balance ORDER BY line))[1] AS opening, (array_agg(balance ORDER BY line DESC))[1] AS closing,
+                        jsonb_object_agg(kind, amount) AS of
+                   FROM (SELECT min(line) AS line, kind, sum(amount) AS amount, min(balance) AS balance
+                           FROM bounds, wallet.statement($1, first, last) GROUP BY kind) k) s
+          CROSS JOIN LATERAL (VALUES (1, 'Opening balance', opening), (2, '+ Money in', (of ->> 'funding')::numeric),
+               (3, '− Spent', -(of ->> 'charge')::numeric), (4, '+ Refunded', (of ->> 'refund')::numeric),
+               (5, '+ Transfers', (of ->> 'transfer')::numeric), (6, '− Chargebacks', -(of ->> 'chargeback')::numeric),
+               (7, '+ Adjustments', (of ->> 'adjustment')::numeric), (8, '− Expired or voided', -(of ->> 'expiry')::numeric),
+               (9, '= Closing balance', closing)) t(n, name, v)",
+    );
+    let names: Vec<&String> = sums.iter().map(|sum| &sum[0]).collect();
+    let tiles: Vec<&String> = sums.iter().map(|sum| &sum[1]).collect();
+    // As a reader adds them up.
+    let value = |place: usize| dec(tiles[place]);
+    let sum = value(0) + value(1) - value(2) + value(3) + value(4) - value(5) + value(6) - value(7);
+    assert_eq!(sum, value(8));
+    let balance: String = client
         .query_one(
-            "SELECT ARRAY[(array_agg(balance ORDER BY line))[1],
-                          coalesce(sum(amount) FILTER (WHERE kind NOT IN ('charge', 'refund')), 0),
-                          -sum(amount) FILTER (WHERE kind = 'charge'), sum(amount) FILTER (WHERE kind = 'refund'),
-                          (array_agg(balance ORDER BY line DESC))[1]]::text[]
-               FROM bounds, wallet.statement($1, first, last)",
+            "SELECT balance::text FROM wallet.balances WHERE wallet = $1",
             &[&WALLET],
         )
         .unwrap()
         .get(0);
+    assert_eq!(&balance, tiles[8]);
+    let today: String = client
+        .query_one(
+            "SELECT to_char(now() AT TIME ZONE 'Europe/Berlin', 'YYYY-MM-DD')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(
+        movements.last().unwrap()[0],
+        today,
+        "nothing is dated in the future"
+    );
 
-    for size in ["1280,900", "390,844"] {
-        let seen = folder.seen(&page, size);
-        let is = |name: &str, wanted: Value| assert_eq!(seen[name], wanted, "{name} at {size}");
+    for size in [(1280, 900), (390, 844)] {
+        let seen = folder.seen(&probed, size);
+        let is = |name: &str, wanted: Value| assert_eq!(seen[name], wanted, "{name} at {size:?}");
+        is("width", size.0.into());
         is("heading", WALLET.into());
         is("tiles", serde_json::json!(tiles));
+        is("names", serde_json::json!(names));
+        is("broken", serde_json::json!([]));
+        is("wide", serde_json::json!([]));
         for (title, rows) in &by {
             assert_eq!(
                 seen["tables"][title],
                 serde_json::json!(rows),
-                "{title} at {size}"
+                "{title} at {size:?}"
             );
         }
         assert_eq!(
             seen["tables"]["Movements"],
             serde_json::json!(movements),
-            "{size}"
+            "{size:?}"
         );
         is("ran", serde_json::json!([]));
         is("foreign", 0.into());
         is("loaded", 0.into());
-        // Nothing runs out of the screen: wide tables scroll in themselves.
+        // Nothing runs out of the screen.
         is("overflow", 0.into());
         is("cramped", serde_json::json!([]));
         assert!(
@@ -275,7 +344,17 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         std::fs::create_dir_all(&kept).unwrap();
         std::fs::write(Path::new(&kept).join("page.html"), &html).unwrap();
         std::fs::copy(folder.0.join("page.pdf"), Path::new(&kept).join("page.pdf")).unwrap();
-        for (name, size) in [("desk", "1280,1400"), ("phone", "390,1400")] {
+        let scheme = "@media (prefers-color-scheme: dark)";
+        assert!(html.contains(scheme));
+        let dark = html.replace(scheme, "@media all");
+        for (name, size, html) in [
+            ("desk", (1280, 2600), &html),
+            ("phone", (390, 5200), &html),
+            ("dark", (1280, 2600), &dark),
+            ("dark-phone", (390, 5200), &dark),
+        ] {
+            let url = folder.framed(html, size, name);
+            let size = format!("{},{}", size.0, size.1);
             let shot = format!("--screenshot={kept}/{name}.png");
             chromium(
                 &folder.0.join("profile-shot"),
