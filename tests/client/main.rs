@@ -18,6 +18,7 @@ mod limits;
 mod member_roles;
 mod named_regressions;
 mod notify;
+mod over_time;
 mod prices;
 mod refusals;
 mod rollups;
