@@ -37,7 +37,10 @@ statement!(
             expires_after = excluded.expires_after, rollover_max = excluded.rollover_max,
             started_at = excluded.started_at, turn = 0, next_at = excluded.next_at,
             actor = excluded.actor, metadata = excluded.metadata, scope = excluded.scope
-     RETURNING next_at, $6 + expires_after"
+     RETURNING next_at,
+               (SELECT ($6 AT TIME ZONE w.time_zone + date_trunc('day', r.expires_after)) AT TIME ZONE w.time_zone
+                       + (r.expires_after - date_trunc('day', r.expires_after))
+                  FROM wallet.wallets w WHERE w.wallet_id = $1)"
 );
 
 statement!(

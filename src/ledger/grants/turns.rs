@@ -12,11 +12,15 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
-// From the beginning on, so that the 31st comes back after a short month.
+// From the beginning on, so that the 31st comes back after a short month. Months and days are the wallet's, whatever
+// time zone the session has; hours are hours.
 statement!(
     DUE,
     [TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID],
-    "SELECT t.at, r.amount, t.at + r.expires_after, r.rollover_max, r.actor, r.scope
+    "SELECT t.at, r.amount,
+            (t.at AT TIME ZONE w.time_zone + date_trunc('day', r.expires_after)) AT TIME ZONE w.time_zone
+                + (r.expires_after - date_trunc('day', r.expires_after)),
+            r.rollover_max, r.actor, r.scope
        FROM wallet.recurring_grants r
        JOIN wallet.wallets w ON w.wallet_id = r.wallet_id
       CROSS JOIN LATERAL (
