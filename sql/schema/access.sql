@@ -73,6 +73,8 @@ AS $$
             ('reader',  'FUNCTION', 'usage_unrolled'),
             ('reader',  'FUNCTION', 'day_begun'),
             ('reader',  'FUNCTION', 'hour_of'),
+            ('reader',  'FUNCTION', 'day_begins'),
+            ('reader',  'FUNCTION', 'span_of'),
             ('reader',  'FUNCTION', 'booked_before'),
             ('reader',  'FUNCTION', 'booked_ids'),
             ('reader',  'TABLE',    'rollup_states'),

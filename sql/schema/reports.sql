@@ -5,6 +5,7 @@
 
 CREATE FUNCTION wallet.usage_by(
     wallet text, dimension text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL,
     OUT value text, OUT requests bigint, OUT tokens bigint, OUT cost numeric, OUT average_cost numeric,
     OUT share numeric, OUT refunded numeric)
 RETURNS SETOF record
@@ -16,6 +17,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     zone text;
+    first timestamptz;
+    last timestamptz;
     first_day date;
     next_day date;
     by_days boolean;
@@ -29,8 +32,9 @@ BEGIN
             HINT = 'Give one of these as dimension.';
     END IF;
     SELECT w.time_zone INTO zone FROM wallet.wallets w WHERE w.wallet_id = usage_by.wallet;
-    first_day := coalesce(wallet.day_begun("from", zone), CASE WHEN "from" IS NULL THEN '-infinity'::date END);
-    next_day := coalesce(wallet.day_begun("to", zone), CASE WHEN "to" IS NULL THEN 'infinity'::date END);
+    SELECT s.first, s.last INTO first, last FROM wallet.span_of(usage_by.wallet, "from", "to", from_day, to_day) s;
+    first_day := coalesce(wallet.day_begun(first, zone), CASE WHEN first IS NULL THEN '-infinity'::date END);
+    next_day := coalesce(wallet.day_begun(last, zone), CASE WHEN last IS NULL THEN 'infinity'::date END);
     -- Roll-ups know whole days, and neither hours nor tags.
     by_days := first_day IS NOT NULL AND next_day IS NOT NULL AND dimension <> 'hour' AND dimension NOT LIKE 'tag:%';
     RETURN QUERY
@@ -65,8 +69,8 @@ BEGIN
                                e.requests, e.tokens, e.cost, e.refunded
                           FROM wallet.usage_entries e
                          WHERE NOT by_days AND e.wallet = usage_by.wallet
-                           AND (usage_by."from" IS NULL OR e.event_at >= usage_by."from")
-                           AND (usage_by."to" IS NULL OR e.event_at < usage_by."to")) u
+                           AND (first IS NULL OR e.event_at >= first)
+                           AND (last IS NULL OR e.event_at < last)) u
                  GROUP BY u.value, u.shift) g
         WINDOW in_order AS (ORDER BY g.cost DESC, g.value ROWS UNBOUNDED PRECEDING)
          ORDER BY g.cost DESC, g.value;
@@ -112,7 +116,8 @@ BEGIN
     RETURN QUERY
     WITH bounds AS (
         SELECT m.month, w.time_zone,
-               m.month AT TIME ZONE w.time_zone AS first, (m.month + interval '1 month') AT TIME ZONE w.time_zone AS last,
+               wallet.day_begins(m.month::date, w.time_zone) AS first,
+               wallet.day_begins((m.month + interval '1 month')::date, w.time_zone) AS last,
                coalesce(r.rule, 'none') AS rule, coalesce(r.shares, '{}') AS shares
           FROM wallet.wallets w LEFT JOIN wallet.chargeback_rules r ON r.wallet_id = w.wallet_id
          CROSS JOIN LATERAL (SELECT date_trunc('month', chargeback.month::timestamp) AS month) m
@@ -147,8 +152,8 @@ BEGIN
          UNION ALL
         SELECT l.month, u.value, u.cost
           FROM bounds b CROSS JOIN late l
-         CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', l.month AT TIME ZONE b.time_zone,
-                                            (l.month + interval '1 month') AT TIME ZONE b.time_zone) u
+         CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', from_day => l.month::date,
+                                            to_day => (l.month + interval '1 month')::date) u
          WHERE u.value IS NOT NULL
          UNION ALL
         SELECT p.month, k.team, 0 FROM bounds b CROSS JOIN pools p CROSS JOIN LATERAL jsonb_object_keys(b.shares) k(team)
@@ -213,6 +218,7 @@ COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to a
 
 CREATE FUNCTION wallet.statement(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL,
     OUT line bigint, OUT at timestamptz, OUT kind text, OUT description text, OUT amount numeric, OUT balance numeric)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE
@@ -226,14 +232,13 @@ DECLARE
     last timestamptz;
 BEGIN
     PERFORM wallet.readable_wallet(statement.wallet);
-    IF "from" > "to" THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '"from" is after "to"',
-            DETAIL = 'The span of time ends before it begins.', HINT = 'Give the earlier time as "from"; "to" is not included.';
-    END IF;
-    SELECT w.time_zone, w.created_at INTO zone, first FROM wallet.wallets w WHERE w.wallet_id = statement.wallet;
-    -- Of the future nothing is known.
-    last := least("to", statement_timestamp() + interval '1 microsecond');
-    first := least(coalesce("from", first), last);
+    SELECT w.time_zone, coalesce(s.first, w.created_at),
+           -- Of the future nothing is known.
+           least(s.last, statement_timestamp() + interval '1 microsecond')
+      INTO zone, first, last
+      FROM wallet.span_of(statement.wallet, "from", "to", from_day, to_day) s, wallet.wallets w
+     WHERE w.wallet_id = statement.wallet;
+    first := least(first, last);
     RETURN QUERY
     WITH booked AS MATERIALIZED (
         SELECT l.entry_id, l.kind, l.effective_at AS at, l.amount, l.name

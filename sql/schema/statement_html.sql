@@ -43,8 +43,8 @@ BEGIN
             DETAIL = 'The argument month is NULL or was not given.', HINT = 'Give any day of the month.';
     END IF;
     SELECT x.wallet_id, x.currency, x.time_zone INTO w FROM wallet.wallets x WHERE x.wallet_id = statement_html.wallet;
-    first := date_trunc('month', month::timestamp) AT TIME ZONE w.time_zone;
-    last := (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE w.time_zone;
+    first := wallet.day_begins(date_trunc('month', month::timestamp)::date, w.time_zone);
+    last := wallet.day_begins((date_trunc('month', month::timestamp) + interval '1 month')::date, w.time_zone);
     WITH lines AS MATERIALIZED (
         SELECT * FROM wallet.statement(statement_html.wallet, first, last)
     ), daily AS MATERIALIZED (

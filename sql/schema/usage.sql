@@ -234,6 +234,48 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.day_begun IS 'The day that begins at a moment, or NULL: then use before and after it has to be told apart entry by entry.';
 
+-- Where clocks are changed at midnight a day begins later, or its first hour comes twice.
+CREATE FUNCTION wallet.day_begins(day date, time_zone text) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    SELECT min(b.at)
+      FROM (SELECT day_begins.day::timestamp AT TIME ZONE day_begins.time_zone AS at
+             UNION ALL
+            -- Midnight by the clocks of the evening before.
+            SELECT (day_begins.day::timestamp - (e.at AT TIME ZONE day_begins.time_zone - e.at AT TIME ZONE 'UTC')) AT TIME ZONE 'UTC'
+              FROM (SELECT (day_begins.day::timestamp - interval '4 hours') AT TIME ZONE day_begins.time_zone AS at
+                     WHERE day_begins.day BETWEEN '0001-01-02' AND '9999-12-30') e) b
+     WHERE (b.at AT TIME ZONE day_begins.time_zone)::date = day_begins.day
+$$;
+COMMENT ON FUNCTION wallet.day_begins IS 'The first moment of a day in a time zone.';
+
+-- What reports are asked of: moments, or days of the wallet.
+CREATE FUNCTION wallet.span_of(
+    wallet text, "from" timestamptz, "to" timestamptz, from_day date, to_day date,
+    OUT first timestamptz, OUT last timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    zone text := (SELECT w.time_zone FROM wallet.wallets w WHERE w.wallet_id = wallet.readable_wallet(span_of.wallet));
+BEGIN
+    IF "from" IS NOT NULL AND from_day IS NOT NULL OR "to" IS NOT NULL AND to_day IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a moment and a day are given',
+            DETAIL = 'A span of time begins at "from" or with from_day, and ends before "to" or before to_day.',
+            HINT = 'Give one of the two.';
+    END IF;
+    first := coalesce("from", wallet.day_begins(from_day, zone));
+    last := coalesce("to", wallet.day_begins(to_day, zone));
+    IF first > last THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '"from" is after "to"',
+            DETAIL = 'The span of time ends before it begins.', HINT = 'Give the earlier time as "from"; "to" is not included.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION wallet.span_of IS 'The moments between which a report looks, from moments or from days in the wallet''s time zone. Errors: 22023, 42501, WL003.';
+
 -- Where an hour comes twice, or has a part with another offset, the offset tells the two apart.
 CREATE FUNCTION wallet.hour_of(at timestamptz, time_zone text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 
+use pgrx::datum::Date;
 use pgrx::default;
 use pgrx::prelude::*;
 use sha2::{Digest, Sha256};
@@ -14,12 +15,17 @@ use sha2::{Digest, Sha256};
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
-use crate::ledger::past::Span;
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::uuid_text;
+
+statement!(
+    SPAN,
+    [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, DATEOID, DATEOID],
+    "SELECT s.first, s.last FROM wallet.span_of($1, $2, $3, $4, $5) s"
+);
 
 // One statement, hence one snapshot: entries, sums and lanes belong together. A sub-select is asked once, whatever the
 // number of entries. What is due and not booked yet has no id.
@@ -255,15 +261,25 @@ fn journal(
     from: default!(Option<TimestampWithTimeZone>, "NULL"),
     to: default!(Option<TimestampWithTimeZone>, "NULL"),
     format: default!(Option<&str>, "'hledger'"),
+    from_day: default!(Option<Date>, "NULL"),
+    to_day: default!(Option<Date>, "NULL"),
 ) -> String {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let format = args::word("format", format, Format::ALL, Format::as_str, &[])?;
         let (from, to) = (args::time("from", from)?, args::time("to", to)?);
-        let Span { from, to } = Span { from, to }.check()?;
-        // Of the future nothing is known.
-        let to = to.filter(|to| *to <= clock::now());
         enter(Level::Reader, wallet, |_| {
+            let span = SPAN.run(&[
+                Value::Text(wallet),
+                Value::OptTime(from),
+                Value::OptTime(to),
+                Value::OptDate(from_day),
+                Value::OptDate(to_day),
+            ])?;
+            let (from, to): (Option<Timestamp>, Option<Timestamp>) =
+                (span.get(0, 0), span.get(0, 1));
+            // Of the future nothing is known.
+            let to = to.filter(|to| *to <= clock::now());
             let rows = ENTRIES.run(&[
                 Value::Text(wallet),
                 Value::OptTime(from),

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::marker::PhantomData;
 use std::ptr;
 
-use pgrx::datum::{FromDatum, IntoDatum, TimestampWithTimeZone};
+use pgrx::datum::{Date, FromDatum, IntoDatum, TimestampWithTimeZone};
 use pgrx::{PgBuiltInOids, pg_sys};
 use rust_decimal::Decimal;
 
@@ -207,6 +207,8 @@ pub enum Value<'a> {
     Time(Timestamp),
     /// `timestamptz` or NULL
     OptTime(Option<Timestamp>),
+    /// `date` or NULL
+    OptDate(Option<Date>),
     /// `jsonb`
     Jsonb(Jsonb),
     /// `jsonb` or NULL
@@ -251,6 +253,7 @@ impl Value<'_> {
             Value::OptBytes(bytes) => bytes.and_then(IntoDatum::into_datum),
             Value::Time(time) => Some(pg_sys::Datum::from(time.0)),
             Value::OptTime(time) => time.map(|time| pg_sys::Datum::from(time.0)),
+            Value::OptDate(date) => date.and_then(IntoDatum::into_datum),
             Value::Jsonb(jsonb) => jsonb.into_datum(),
             Value::OptJsonb(jsonb) => jsonb.and_then(IntoDatum::into_datum),
             Value::Char(byte) => Some(pg_sys::Datum::from(byte)),

@@ -75,11 +75,27 @@ SELECT count(wallet.charge('ot_zone', amount => 1, model => 'm' || n % 3, team =
                            event_at => '2026-11-01 03:15Z'::timestamptz + n * interval '30 minutes')) FROM generate_series(0, 9) n;
 SELECT value, requests, cost, share FROM wallet.usage_by('ot_zone', 'hour') ORDER BY value;
 SELECT value, requests FROM wallet.usage_by('ot_zone', 'day') ORDER BY value;
+-- Days are the wallet's. In Havana the first hour of this one comes twice, in Beirut it never comes.
+SELECT d, z, wallet.day_begins(d::date, z) AT TIME ZONE 'UTC' AS begins FROM (VALUES ('2026-11-01', 'America/Havana'), ('2026-11-02', 'America/Havana'), ('2026-03-29', 'Asia/Beirut'),
+    ('2026-10-25', 'Europe/Berlin'), ('2017-10-15', 'America/Sao_Paulo'), ('2017-02-19', 'America/Sao_Paulo'), ('2017-02-18', 'America/Sao_Paulo'), ('infinity', 'UTC')) t(d, z);
+SELECT value, requests FROM wallet.usage_by('ot_zone', 'hour', from_day => '2026-11-01', to_day => '2026-11-02') ORDER BY value LIMIT 1;
+SELECT sum(requests) FROM wallet.usage_by('ot_zone', 'day', to_day => '2026-11-01');
+SELECT at AT TIME ZONE 'America/New_York' AS at, kind FROM wallet.statement('ot_zone', from_day => '2026-02-01', to_day => '2026-03-01');
+SELECT wallet.journal('ot_zone', from_day => '2026-02-01', to_day => '2026-03-01') LIKE '%2026-02-28 * balance%' AS ends_with_february;
+CALL regress.fails($$ SELECT * FROM wallet.usage_by('ot_zone', 'day', "from" => '2026-11-01', from_day => '2026-11-01') $$);
+CALL regress.fails($$ SELECT * FROM wallet.usage_by('ot_zone', 'day', from_day => '2026-11-02', to_day => '2026-11-01') $$);
+CALL regress.fails($$ SELECT wallet.journal('ot_zone', "to" => '2026-11-01', to_day => '2026-11-01') $$);
+-- A grant that recurs lives for so many months of the wallet's, too.
+SELECT wallet FROM wallet.create_wallet('ot_lives', time_zone => 'America/New_York');
+SET TimeZone = 'UTC';
+SELECT amount FROM wallet.set_recurring_grant('ot_lives', 1, 'month', expires_after => '6 months');
+SELECT (expires_at AT TIME ZONE 'America/New_York' - interval '6 months')::time(0) = (created_at AT TIME ZONE 'America/New_York')::time(0) AS months_of_the_wallet FROM wallet.grants WHERE wallet = 'ot_lives';
+RESET TimeZone;
 CREATE FUNCTION regress.as_text() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT regexp_replace(wallet.report('ot_zone', 40), '\d\d:\d\d', '') UNION ALL
     SELECT wallet.statement_html('ot_zone', '2026-11-15') UNION ALL
-    SELECT wallet.journal('ot_zone', '2026-01-01Z', NULL, f) FROM unnest('{hledger,beancount}'::text[]) f UNION ALL
-    SELECT u::text FROM unnest('{hour,day,user,team,model}'::text[]) d, wallet.usage_by('ot_zone', d) u UNION ALL
+    SELECT wallet.journal('ot_zone', from_day => '2026-01-01', format => f) FROM unnest('{hledger,beancount}'::text[]) f UNION ALL
+    SELECT u::text FROM unnest('{hour,day,user,team,model}'::text[]) d, wallet.usage_by('ot_zone', d, from_day => '2026-11-01') u UNION ALL
     SELECT c::text FROM wallet.chargeback('ot_zone', '2026-11-15') c
 $$;
 CREATE TEMP TABLE in_new_york AS SELECT * FROM regress.as_text() t(said) WHERE false;
