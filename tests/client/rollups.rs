@@ -39,7 +39,9 @@ fn reports(client: &mut Client, wallet: &str, moments: &[String]) -> Vec<String>
         "SELECT c::text FROM wallet.chargeback($1, current_date) c".to_owned(),
         "SELECT c::text FROM wallet.chargeback($1, (current_date - 40)) c".to_owned(),
         "SELECT s::text FROM wallet.statement($1, NULL, now()) s".to_owned(),
-        "SELECT s::text FROM wallet.statement($1, date_trunc('day', now()), now() + interval '1 day') s".to_owned(),
+        // It ends when it is asked for.
+        "SELECT (s.line, CASE s.kind WHEN 'closing' THEN NULL ELSE s.at END, s.kind, s.description, s.amount, s.balance)::text
+           FROM wallet.statement($1, date_trunc('day', now()), now() + interval '1 day') s".to_owned(),
     ];
     for dimension in [
         "user",
