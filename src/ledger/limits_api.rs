@@ -352,7 +352,7 @@ fn check_limits(
             region,
             service_tier,
             tags,
-            event_at,
+            event_at: event_at.map(Timestamp::from),
             key,
             client_ip,
             device,

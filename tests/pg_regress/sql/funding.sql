@@ -241,29 +241,29 @@ SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('repaid'
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('repaid', %L, amount => 0.01) $$, :'paid'));
 SELECT * FROM regress.money('repaid');
 -- Spent money is owed all the same: 50 paid, 20 given back, 12 used; of the dispute over 30, 18 are there.
-SELECT wallet FROM wallet.create_wallet('used');
-SELECT entry_id AS paid FROM wallet.fund('used', 50, 'card', 'pi_u') \gset
-SELECT balance FROM wallet.charge('used', amount => 12);
-SELECT balance FROM wallet.adjust('used', -20);
-SELECT amount, balance, taken, debt FROM wallet.reverse_funding('used', :'paid');
-SELECT * FROM regress.money('used');
+SELECT wallet FROM wallet.create_wallet('spent_card');
+SELECT entry_id AS paid FROM wallet.fund('spent_card', 50, 'card', 'pi_u') \gset
+SELECT balance FROM wallet.charge('spent_card', amount => 12);
+SELECT balance FROM wallet.adjust('spent_card', -20);
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('spent_card', :'paid');
+SELECT * FROM regress.money('spent_card');
 -- So is money that went to another wallet.
-SELECT wallet FROM wallet.create_wallet('moved');
-SELECT entry_id AS paid FROM wallet.fund('moved', 50, 'card', 'pi_m') \gset
-SELECT balance FROM wallet.transfer('moved', 'used', 20);
-SELECT amount, balance, taken, debt FROM wallet.reverse_funding('moved', :'paid');
+SELECT wallet FROM wallet.create_wallet('passed_on');
+SELECT entry_id AS paid FROM wallet.fund('passed_on', 50, 'card', 'pi_m') \gset
+SELECT balance FROM wallet.transfer('passed_on', 'spent_card', 20);
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('passed_on', :'paid');
 -- What was taken out of another funding's grant, or before, says nothing of this one. What was voided of it does.
-SELECT wallet FROM wallet.create_wallet('other');
-SELECT entry_id AS first FROM wallet.fund('other', 50, 'card', 'pi_1') \gset
-SELECT balance FROM wallet.adjust('other', -20);
-SELECT entry_id AS second FROM wallet.fund('other', 40, 'card', 'pi_2') \gset
-SELECT amount, balance, taken, debt FROM wallet.reverse_funding('other', :'second');
-SELECT amount, balance FROM wallet.void_grant('other', :'first');
-SELECT amount, balance, status, taken, debt, entry_id FROM wallet.reverse_funding('other', :'first', idempotency_key => 'none');
-SELECT amount, balance, status, replayed, taken, debt, entry_id FROM wallet.reverse_funding('other', :'first', idempotency_key => 'none');
-CALL regress.fails(format($$ SELECT wallet.reverse_funding('other', %L, idempotency_key => 'none') $$, :'second'));
-SELECT method, status, amount, reversed, reversal_id IS NOT NULL AS has_entry FROM wallet.fundings WHERE wallet = 'other' ORDER BY created_at;
-SELECT * FROM regress.money('other');
+SELECT wallet FROM wallet.create_wallet('beside_card');
+SELECT entry_id AS first FROM wallet.fund('beside_card', 50, 'card', 'pi_1') \gset
+SELECT balance FROM wallet.adjust('beside_card', -20);
+SELECT entry_id AS second FROM wallet.fund('beside_card', 40, 'card', 'pi_2') \gset
+SELECT amount, balance, taken, debt FROM wallet.reverse_funding('beside_card', :'second');
+SELECT amount, balance FROM wallet.void_grant('beside_card', :'first');
+SELECT amount, balance, status, taken, debt, entry_id FROM wallet.reverse_funding('beside_card', :'first', idempotency_key => 'none');
+SELECT amount, balance, status, replayed, taken, debt, entry_id FROM wallet.reverse_funding('beside_card', :'first', idempotency_key => 'none');
+CALL regress.fails(format($$ SELECT wallet.reverse_funding('beside_card', %L, idempotency_key => 'none') $$, :'second'));
+SELECT method, status, amount, reversed, reversal_id IS NOT NULL AS has_entry FROM wallet.fundings WHERE wallet = 'beside_card' ORDER BY created_at;
+SELECT * FROM regress.money('beside_card');
 -- Of another currency: the amount is the payment's, the parts add up to what was credited, to the last digit.
 SELECT wallet FROM wallet.create_wallet('part_fx');
 SELECT entry_id AS paid, amount FROM wallet.fund('part_fx', 10, 'card', 'pi_fx', currency => 'EUR', rate => 1.0333333333333) \gset
@@ -302,7 +302,7 @@ SELECT entry_id AS paid FROM wallet.fund('part_refund', 50, expires_at => now() 
 SELECT entry_id AS used FROM wallet.charge('part_refund', amount => 20) \gset
 SELECT taken, debt FROM wallet.reverse_funding('part_refund', :'paid', amount => 30);
 SELECT remaining, status FROM wallet.grants WHERE wallet = 'part_refund';
-SELECT amount, balance FROM wallet.refund('part_refund', :'used');
+SELECT amount, balance FROM wallet.refund('part_refund', :'spent_card');
 SELECT remaining, status, expires_at IS NOT NULL AS ends FROM wallet.grants WHERE wallet = 'part_refund';
 -- A part freezes too, where the wallet says so.
 SELECT wallet FROM wallet.create_wallet('part_ice');

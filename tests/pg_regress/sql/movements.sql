@@ -50,7 +50,7 @@ SELECT wallet FROM wallet.create_wallet('moves_eur', currency => 'EUR');
 SELECT amount, balance, replayed FROM wallet.transfer('moves', 'moves_b', 25, idempotency_key => 't1');
 SELECT amount, balance, replayed FROM wallet.transfer('moves', 'moves_b', 25, idempotency_key => 't1');
 SELECT wallet, balance FROM wallet.balances WHERE wallet IN ('moves', 'moves_b') ORDER BY 1;
-SELECT e.wallet, e.kind, e.amount, e.contra, o.wallet AS other FROM wallet.entries e JOIN wallet.entries o ON o.entry_id = e.related_id WHERE e.kind = 'transfer' ORDER BY 1;
+SELECT e.wallet, e.kind, e.amount, e.contra, o.wallet AS other FROM wallet.entries e JOIN wallet.entries o ON o.entry_id = e.related_id WHERE e.kind = 'transfer' AND e.wallet LIKE 'moves%' ORDER BY 1;
 CALL regress.fails($$ SELECT wallet.transfer('moves_b', 'moves', 25.01) $$);
 CALL regress.fails($$ SELECT wallet.transfer('moves_b', 'moves_eur', 1) $$);
 CALL regress.fails($$ SELECT wallet.transfer('moves_b', 'moves_b', 1) $$);
