@@ -20,6 +20,7 @@ use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::numeric::Number;
 use crate::storage::row::text;
 use crate::storage::rows::uuid_text;
+use crate::storage::session::as_one_call;
 
 composite!(
     /// What `complete_topup` and `fail_topup` return.
@@ -381,5 +382,5 @@ fn request_due_topups(wallet: default!(Option<&str>, "NULL")) -> i64 {
             topups::request_due(session, wallet)
         })
     };
-    work().or_raise()
+    as_one_call(work).or_raise()
 }

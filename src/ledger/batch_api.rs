@@ -8,6 +8,7 @@ use crate::error::{OrRaise, Result};
 use crate::ledger::batch::{Answer, Batch, OnError, charge_all};
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
+use crate::storage::session::as_one_call;
 
 type Row = (
     i32,
@@ -70,7 +71,7 @@ fn charge_each(args: Args<'_>) -> impl Iterator<Item = Row> + 'static {
         };
         charge_all(&batch, args.charges)
     };
-    let answers = work().or_raise();
+    let answers = as_one_call(work).or_raise();
     answers
         .into_iter()
         .enumerate()

@@ -17,6 +17,7 @@ use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::row::BalanceRow;
+use crate::storage::session::as_one_call;
 
 /// Has a wallet pay by a price list, over the default list, and returns its row of `balances`.
 #[pg_extern(schema = "wallet", requires = ["views"])]
@@ -87,7 +88,7 @@ fn reprice(
             reprice::reprice(wallet, span, list)
         })
     };
-    TableIterator::new(work().or_raise().into_iter().map(|row| {
+    TableIterator::new(as_one_call(work).or_raise().into_iter().map(|row| {
         // Two costs differ by less than an amount can hold.
         let difference = row.new_cost.and_then(|new| new.minus(row.cost).ok());
         let id = Uuid::from_bytes(row.entry_id);

@@ -18,6 +18,7 @@ use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::plan::{Run, Value};
+use crate::storage::session::as_one_call;
 
 statement!(
     EXISTS,
@@ -159,7 +160,7 @@ fn prune_windows() -> i64 {
             PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
         })
     };
-    work().or_raise()
+    as_one_call(work).or_raise()
 }
 
 statement!(
@@ -197,5 +198,5 @@ fn sweep_expired() -> i64 {
             Ok(swept)
         })
     };
-    work().or_raise()
+    as_one_call(work).or_raise()
 }

@@ -5,6 +5,7 @@ pub mod cards;
 pub mod clock;
 pub mod direct;
 pub mod event_at;
+mod giving_way;
 pub mod hold_rows;
 pub mod invalidation;
 pub mod jsonb;

@@ -14,6 +14,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::storage::direct::table;
+use crate::storage::giving_way::{self, Rank};
 use crate::storage::{clock, invalidation, raw, version};
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
@@ -23,6 +24,8 @@ thread_local! {
     static STATEMENTS: Cell<Option<Setup>> = const { Cell::new(None) };
     /// The transaction in which something was locked last.
     static LOCKED: Cell<Option<u32>> = const { Cell::new(None) };
+    /// Whether a call is running that goes from wallet to wallet and was the first of its transaction.
+    static IS_LONG: Cell<bool> = const { Cell::new(false) };
     /// Owner of the extension's tables, asked once and again after an invalidation.
     static OWNER: Cell<Option<(u64, pg_sys::Oid)>> = const { Cell::new(None) };
 }
@@ -47,6 +50,11 @@ pub struct Session {
 /// allocated is gone afterwards.
 pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     let owner = owner()?;
+    let turn = giving_way::begin(match (IS_LONG.get(), has_locks()) {
+        (true, _) => Rank::Long,
+        (false, true) => Rank::Later,
+        (false, false) => Rank::First,
+    });
     let (mut caller, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: out parameters on the stack; setting a user id needs no resource, and both ways
     // out of a failure (return below, abort of the (sub)transaction) restore it.
@@ -74,7 +82,20 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         }
         pg_sys::SetUserIdAndSecContext(caller, context);
     }
+    drop(turn);
     result
+}
+
+/// Runs a call that goes from wallet to wallet: what it has locked in one does not make it a later call in the next.
+pub fn as_one_call<T>(work: impl FnOnce() -> T) -> T {
+    struct PutBack(bool);
+    impl Drop for PutBack {
+        fn drop(&mut self) {
+            IS_LONG.set(self.0);
+        }
+    }
+    let _before = PutBack(IS_LONG.replace(!has_locks()));
+    work()
 }
 
 /// Says that rows or lanes are locked, or are going to be.

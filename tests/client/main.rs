@@ -7,6 +7,7 @@ mod batch;
 mod caches;
 mod card_data;
 mod chain;
+mod circles;
 mod drain;
 mod feeds;
 mod grants;
