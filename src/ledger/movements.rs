@@ -1,6 +1,7 @@
 //! Corrections and transfers: `adjust`, `transfer`, `refund`.
 
 use crate::allowance::lanes::range;
+use crate::allowance::whole::Extent;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
 use crate::ledger::credit::{Credit, credit};
@@ -203,6 +204,10 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
         related_id: Some(into.entry_id),
         ..out
     };
+    if to < from {
+        // Lanes too are locked by name.
+        rules::read_with_lanes(to, Extent::Every)?;
+    }
     let balance = take_out(&out)?;
     put_in(&into)?;
     Ok(Moved {
