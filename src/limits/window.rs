@@ -389,13 +389,17 @@ pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part, places: &[i1
 
 /// Gives back what was charged earlier, wherever it was counted.
 pub fn give_back_charged(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
-    for one in applied.iter().filter(|one| one.limit.can_spread()) {
-        let whole = store::read_counted(wallet, one.window_id, 0)?;
-        if whole.is_some_and(|whole| whole.spent < one.need) {
-            spread::gather_window(wallet, one.window_id)?;
+    // One after the other, so that their rows are locked in the order of the windows.
+    for one in applied {
+        if one.limit.can_spread() {
+            let whole = store::read_counted(wallet, one.window_id, 0)?;
+            if whole.is_some_and(|whole| whole.spent < one.need) {
+                spread::gather_window(wallet, one.window_id)?;
+            }
         }
+        give_back(wallet, std::slice::from_ref(one), Part::Spent, &[])?;
     }
-    give_back(wallet, applied, Part::Spent, &[])
+    Ok(())
 }
 
 fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {

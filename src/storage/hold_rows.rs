@@ -40,9 +40,10 @@ statement!(
 // Whoever settles a hold has its row locked: it is left to them.
 statement!(
     LOCK_EXPIRED,
-    [TEXTOID, TIMESTAMPTZOID],
+    [TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID],
     hold_query!(
-        "status = 'open' AND expires_at <= $2 ORDER BY hold_id FOR NO KEY UPDATE SKIP LOCKED"
+        "status = 'open' AND expires_at <= $2 AND ($3 IS NULL OR window_ids && $3)
+         ORDER BY hold_id FOR NO KEY UPDATE SKIP LOCKED"
     )
 );
 
@@ -317,9 +318,15 @@ pub fn by_key(wallet: &str, key: &str) -> Result<Option<Hold>> {
     ])?)
 }
 
-/// Locks the open holds whose time has come, but those that others have locked.
-pub fn lock_expired(wallet: &str, now: Timestamp) -> Result<Vec<Hold>> {
-    let rows = Rc::new(LOCK_EXPIRED.run(&[Value::Text(wallet), Value::Time(now)])?);
+/// Locks the open holds whose time has come, but those that others have locked: all, or those with one of the windows.
+pub fn lock_expired(
+    wallet: &str,
+    now: Timestamp,
+    windows: Option<&[AllowanceId]>,
+) -> Result<Vec<Hold>> {
+    let windows = windows.map_or(Value::Null, Value::Uuids);
+    let rows = LOCK_EXPIRED.run(&[Value::Text(wallet), Value::Time(now), windows])?;
+    let rows = Rc::new(rows);
     (0..rows.len()).map(|row| hold_of(&rows, row)).collect()
 }
 

@@ -475,3 +475,105 @@ fn settings_are_as_they_were() {
     client.batch_execute("COMMIT").expect("COMMIT");
     check(&mut client);
 }
+
+/// A call that may not wait.
+fn at_once(client: &mut Client, sql: &str) {
+    client
+        .batch_execute("SET statement_timeout = '3s'")
+        .expect("SET");
+    client.batch_execute(sql).expect(sql);
+}
+
+/// What expired holds of others have set aside comes before a charge's own windows, or after them, in the order of
+/// locks: it is left alone. Only its own stands in its way.
+#[test]
+fn a_charge_clears_its_own_windows_only() {
+    for storage in ["auto", "spi"] {
+        let database = Database::new();
+        let mut client = database.connect();
+        client
+            .batch_execute(&format!("SET wallet.storage = {storage}"))
+            .expect("SET");
+        create(&mut client, "acme", 4, &[], dec("100"));
+        client
+            .batch_execute("SELECT wallet.set_limit('acme', 10, 'day', scope => 'user')")
+            .expect("a limit");
+        for user in ["ann", "bob"] {
+            let hold = "SELECT wallet.hold('acme', amount => 10, user_id => $1, ttl => '1 s')";
+            run(&mut client, hold, &[&user]).expect("a hold");
+        }
+        std::thread::sleep(Duration::from_millis(1_200));
+        // Gives back what bob's hold has set aside, and keeps the window.
+        let mut other = database.connect();
+        other
+            .batch_execute("BEGIN; SELECT wallet.charge('acme', amount => 1, user_id => 'bob')")
+            .expect("a charge");
+        at_once(
+            &mut client,
+            "SELECT wallet.charge('acme', amount => 1, user_id => 'ann')",
+        );
+        other.batch_execute("COMMIT").expect("COMMIT");
+        let refused = "SELECT wallet.charge('acme', amount => 9.5, user_id => $1)";
+        for user in ["ann", "bob"] {
+            let error = run(&mut client, refused, &[&user]).expect_err("more than is left");
+            assert_eq!(state_of(&error), "WL002");
+        }
+        audit(&mut client, "acme");
+    }
+}
+
+/// A refund gives back to limits in the order of their windows, also where the window of one has to be gathered
+/// from the lanes first.
+#[test]
+fn a_refund_locks_windows_in_their_order() {
+    let database = Database::new();
+    let mut client = database.connect();
+    // Which of the two windows comes first is as their ids have it.
+    let wallet = (0..50)
+        .map(|number| format!("w{number}"))
+        .find(|wallet| {
+            create(&mut client, wallet, 4, &[], dec("1000"));
+            for scope in ["user", "wallet"] {
+                let limit = "SELECT wallet.set_limit($1, 1000, 'month', scope => $2)";
+                run(&mut client, limit, &[wallet, &scope]).expect("a limit");
+            }
+            let charge = "SELECT wallet.charge($1, amount => 1, user_id => 'ann')";
+            run(&mut client, charge, &[wallet]).expect("a charge");
+            let first = "SELECT l.scope FROM wallet.allowances a JOIN wallet.limits l USING (wallet_id, limit_id)
+                          WHERE wallet_id = $1 AND lane = 0 ORDER BY allowance_id LIMIT 1";
+            client.query_one(first, &[wallet]).expect("a window").get::<_, String>(0) == "user"
+        })
+        .expect("one of fifty");
+    let charge = "SELECT entry_id FROM wallet.charge($1, amount => 5, user_id => 'ann')";
+    let entry: Uuid = client
+        .query_one(charge, &[&wallet])
+        .expect("a charge")
+        .get(0);
+    // Takes the last lane, as the number of its process has it.
+    let mut other = database.connect();
+    while other
+        .query_one("SELECT pg_backend_pid() % 4", &[])
+        .expect("a number")
+        .get::<_, i32>(0)
+        != 3
+    {
+        other = database.connect();
+    }
+    let begin = format!("BEGIN; SELECT wallet.charge('{wallet}', amount => 1, user_id => 'ann')");
+    other.batch_execute(&begin).expect("a charge");
+    std::thread::scope(|scope| {
+        let refund = scope.spawn(|| {
+            let refund = "SELECT wallet.refund($1, $2)";
+            run(&mut database.connect(), refund, &[&wallet, &entry])
+        });
+        until_waiting(&mut client, 1);
+        // The refund waits for ann's window and has nothing of the wallet's yet.
+        at_once(
+            &mut client,
+            &format!("SELECT wallet.charge('{wallet}', amount => 1)"),
+        );
+        other.batch_execute("COMMIT").expect("COMMIT");
+        refund.join().expect("no panic").expect("a refund");
+    });
+    audit(&mut client, &wallet);
+}

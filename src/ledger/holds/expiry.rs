@@ -10,25 +10,25 @@ use crate::ledger::holds::row::Hold;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
+use crate::storage::rows::AllowanceId;
 use crate::storage::{clock, hold_rows, store};
 
 /// Gives back what holds have set aside that have expired by then, in the balance and in the limits' windows,
-/// and says what that was. One that is being settled at the moment is left to its settlement: to another transaction's, or
-/// to the caller's own, which names it.
+/// and says what that was. One that is being settled at the moment is left to its settlement: to another
+/// transaction's, or to the caller's own, which names it.
 pub fn sweep(
     wallet: &str,
     whole: &mut Whole<'_>,
     except: Option<[u8; 16]>,
     by: Timestamp,
 ) -> Result<Vec<Holding>> {
-    let mut swept = Vec::new();
-    for mut hold in hold_rows::lock_expired(wallet, by)? {
-        // Our own lock does not keep it from being found.
-        if Some(hold.id) == except {
-            continue;
-        }
-        swept.push(holding(&hold));
-        expire(wallet, whole, &mut hold)?;
+    let mut holds = hold_rows::lock_expired(wallet, by, None)?;
+    // Our own lock does not keep it from being found.
+    holds.retain(|hold| Some(hold.id) != except);
+    let swept = holds.iter().map(holding).collect();
+    release_in_order(wallet, &mut holds, |_| true)?;
+    for hold in &mut holds {
+        expire(wallet, whole, hold)?;
     }
     Ok(swept)
 }
@@ -39,12 +39,34 @@ fn holding(hold: &Hold) -> Holding {
     Holding::new(hold.created_at, Some(hold.expires_at), hold.held, scoped)
 }
 
-/// Gives back what expired holds have set aside in limits, for a call that does not hold all lanes:
-/// what they have in the balance stays there until one does.
-pub fn sweep_windows(wallet: &str) -> Result<()> {
-    for mut hold in hold_rows::lock_expired(wallet, clock::now())? {
-        release_windows(wallet, &mut hold)?;
-        store::write_hold(&mut hold, wallet, None, None)?;
+/// Gives back what expired holds have set aside in those windows, for a call that does not hold all lanes and
+/// takes from these next: what they have in the balance and in other windows, which come before these in the
+/// order of locks, stays there until one does.
+pub fn sweep_windows(wallet: &str, windows: &[AllowanceId]) -> Result<()> {
+    let mut holds = hold_rows::lock_expired(wallet, clock::now(), Some(windows))?;
+    release_in_order(wallet, &mut holds, |window| windows.contains(window))?;
+    for hold in &mut holds {
+        store::write_hold(hold, wallet, None, None)?;
+    }
+    Ok(())
+}
+
+/// Gives back what holds have set aside in windows, in the order of these.
+fn release_in_order(
+    wallet: &str,
+    holds: &mut [Hold],
+    is_wanted: impl Fn(&AllowanceId) -> bool,
+) -> Result<()> {
+    let mut parts: Vec<(AllowanceId, i16, &mut Amount)> = Vec::new();
+    for hold in holds {
+        let lane = hold.lane;
+        let wanted = hold.windows.iter_mut().filter(|(id, _)| is_wanted(id));
+        parts.extend(wanted.map(|(id, amount)| (*id, lane, amount)));
+    }
+    parts.sort_by_key(|(id, lane, _)| (*id, *lane));
+    for (id, lane, amount) in parts {
+        window::release(wallet, id, *amount, lane)?;
+        *amount = Amount::ZERO;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The rows of holds.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::grants::due;
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
@@ -35,6 +36,10 @@ statement!(
 
 /// Locks the hold; 42704 when the wallet has none of that id, WL003 when there is no wallet.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
+    if rules::known(wallet)?.grants_are_due() {
+        // It takes the wallet's row, which comes before holds.
+        due::sweep(wallet)?;
+    }
     if let Some(hold) = store::lock_hold(wallet, id)? {
         return Ok(hold);
     }
