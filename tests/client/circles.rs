@@ -68,13 +68,19 @@ fn fund(client: &mut impl GenericClient, seed: &mut Seed) -> Result<(), postgres
     run(client, "SELECT wallet.fund($1, 0.01)", &[&any(seed)])
 }
 
-/// Several calls in one transaction, in whatever order.
-fn several(client: &mut Client, seed: &mut Seed) -> Result<(), postgres::Error> {
+/// Several calls in one transaction, in whatever order; `begun` is when the last one began.
+fn several(
+    client: &mut Client,
+    seed: &mut Seed,
+    begun: &mut Instant,
+) -> Result<(), postgres::Error> {
     let mut transaction = client.transaction()?;
     charge(&mut transaction, seed)?;
     // What the application does in between.
     std::thread::sleep(Duration::from_micros(seed.below(2_000)));
+    *begun = Instant::now();
     charge(&mut transaction, seed)?;
+    *begun = Instant::now();
     fund(&mut transaction, seed)?;
     transaction.commit()
 }
@@ -239,8 +245,8 @@ fn a_crowd(lanes: i32, storage: &str, level: &str) {
             .expect("SET");
         for _ in 0..scale(150) {
             if seed.below(100) < 8 {
-                let begun = Instant::now();
-                let result = several(client, &mut seed);
+                let mut begun = Instant::now();
+                let result = several(client, &mut seed, &mut begun);
                 counts
                     .entry("several")
                     .or_default()
@@ -276,9 +282,12 @@ fn a_crowd(lanes: i32, storage: &str, level: &str) {
         audit(&mut client, &format!("w{wallet}"));
     }
     assert_eq!(gave_way.len(), 0, "single calls that gave way");
+    // With PostgreSQL's own timer each takes a second at least.
+    let below =
+        |share: f64, most: u64| at(share).is_none_or(|took| *took < Duration::from_millis(most));
     assert!(
-        at(0.99).is_none_or(|took| *took < Duration::from_secs(1)),
-        "they gave way late"
+        below(0.5, 500) && below(0.99, 2_000),
+        "they gave way late: {circles:?}"
     );
 }
 
