@@ -181,6 +181,8 @@ impl<'a> Books<'a> {
         if !self.rules.keeps {
             return Ok(());
         }
+        // What was given back is there now.
+        self.pools = Pools::read(self.wallet, &self.rules)?;
         let lots = self.pools.lots().to_vec();
         let holds = kept::holdings(self.wallet, false, at)?;
         let general = self.whole.general(self.rules.credit_limit)?;

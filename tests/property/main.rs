@@ -1,9 +1,11 @@
 //! A wallet beside a model of plain numbers.
 
+mod asked;
 mod at_once;
 mod holds;
 mod in_turn;
 mod isolation;
 mod model;
 mod sequence;
+mod settled;
 mod threads;

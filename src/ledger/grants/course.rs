@@ -332,6 +332,12 @@ impl Course {
         if units == 0 {
             return Ok(());
         }
+        // Whatever the clocks say, the holds that are there are older than the end.
+        let made = self.holds.iter().filter(|hold| hold.general > 0);
+        let youngest = made.map(|hold| hold.created_at.0).max();
+        let ended_at = youngest.map_or(ended_at, |made| {
+            ended_at.max(Timestamp(made.saturating_add(1)))
+        });
         let same = |kept: &&mut Kept| kept.rank.id == rank.id && kept.ended_at == ended_at;
         match self.kept.iter_mut().find(same) {
             Some(kept) => kept.amount = amount_of(kept.amount.units() + units)?,

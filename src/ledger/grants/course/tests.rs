@@ -102,6 +102,15 @@ fn younger_holds_keep_nothing() {
 }
 
 #[test]
+fn a_hold_that_is_there_when_an_end_is_noticed_keeps_too() {
+    // Made after the end, which nobody had noticed: what it has set aside is there.
+    let mut course = course(vec![lot(1, 10, 100, Some(10))], vec![hold(12, None, 6)]);
+    course.run(Timestamp(20), &[]).unwrap();
+    assert_eq!(expired(&course), [(1, 10, 4)]);
+    assert_eq!((course.general, course.kept_units()), (6, 6));
+}
+
+#[test]
 fn kept_credit_pays_older_holds_in_burn_order() {
     let kept = |number: usize, end: i64, amount: i128| Kept {
         rank: lot(number, amount, 100, Some(end)).lot.rank,
