@@ -35,8 +35,8 @@ SELECT count(wallet.create_wallet('un' || n)) FROM generate_series(1, 1000) n;
 SELECT count(wallet.create_wallet('ar' || n, low_balance => '{50,20,10,0}')) FROM generate_series(1, 1000) n;
 SELECT wallet.create_wallet('hot_un', lanes => 16);
 SELECT wallet.create_wallet('hot_ar', lanes => 16, low_balance => '{50,20,10,0}');
-SELECT count(wallet.set_topup_rule(w.wallet, '{"threshold":30,"amount":100}')) FROM wallet.balances w WHERE w.wallet ~ '^(ar|hot_ar)';
 SELECT count(wallet.fund(w.wallet, 1000000)) FROM wallet.balances w WHERE w.wallet ~ '^(un|ar|hot_un|hot_ar)';
+SELECT count(wallet.set_topup_rule(w.wallet, '{"threshold":30,"amount":100}')) FROM wallet.balances w WHERE w.wallet ~ '^(ar|hot_ar)';
 
 CREATE SCHEMA hand;
 CREATE TABLE hand.balances (
