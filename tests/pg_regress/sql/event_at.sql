@@ -29,6 +29,7 @@ SELECT regress.said($$ SELECT wallet.charge('ev', amount => 1, event_at => '4714
 SELECT regress.outcome(format(q, t)) AS outcome, t, q
   FROM unnest(ARRAY['infinity', '-infinity', '57882-05-07', '1999-12-31']) t,
        unnest(ARRAY[$$ SELECT wallet.charge('ev', amount => 1, event_at => %L) $$,
+                    $$ SELECT wallet.check_limits('ev', amount => 1, event_at => %L) $$,
                     $$ SELECT wallet.hold('ev', amount => 1, event_at => %L) $$,
                     $$ SELECT wallet.settle('ev', gen_random_uuid(), amount => 1, event_at => %L) $$,
                     $$ SELECT wallet.charge_batch('ev', jsonb_build_array(jsonb_build_object('amount', 1, 'event_at', %L))) $$]) q;
@@ -109,13 +110,15 @@ SELECT format('SELECT count(*) FROM %s', q) FROM unnest(ARRAY[
     $$wallet.balance_at('ev', now()) e$$, $$wallet.forecast('ev') e$$, $$wallet.report('ev') e$$,
     $$wallet.statement_html('ev', current_date) e$$, $$wallet.savings('ev', models => '{ev-model}') e$$,
     $$wallet.journal('ev') e$$, $$wallet.journal('ev', format => 'beancount') e$$, $$wallet.reprice('ev', price_list => 'default') e$$,
-    $$wallet.check_limits('ev', amount => 1) e$$, $$wallet.usage_unrolled('ev') e$$, $$wallet.unrolled_from('ev') e$$]) q;
+    $$wallet.check_limits('ev', amount => 1) e$$, $$wallet.usage_unrolled('ev') e$$, $$wallet.unrolled_from('ev') e$$,
+    $$wallet.due_balance('ev', now()) e$$, $$wallet.due_entries('ev', now()) e$$, $$wallet.due_lots('ev', now()) e$$, $$wallet.lots_at('ev', now()) e$$]) q;
 INSERT INTO readers (reader)
 SELECT format('SELECT count(*) FROM wallet.usage_by(%L, %L) e', 'ev', d)
   FROM unnest(ARRAY['user', 'team', 'model', 'service', 'region', 'key', 'hour', 'day', 'tag:x']) d;
 INSERT INTO readers (reader) VALUES
     ($$SELECT count(*) FROM wallet.usage_by('ev', 'day', '2000-01-01', '2100-01-01') e$$),
     ($$SELECT count(*) FROM wallet.usage_by('ev', 'model', '4000-01-01 BC', '294276-01-01') e$$),
+    ($$SELECT count(*) FROM wallet.usage_by('ev', 'day', from_day => '2000-01-01', to_day => '9999-12-31') e$$),
     ($$SELECT count(*) FROM wallet.usage_headers('ev', (SELECT entry_id FROM wallet.entries WHERE wallet = 'ev' AND event_at = '57882-05-07Z' LIMIT 1)) e$$);
 CREATE FUNCTION pg_temp.failures() RETURNS TABLE (zone text, reader text, said text) LANGUAGE plpgsql AS $$
 DECLARE
