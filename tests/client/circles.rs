@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
-use wallet_tests::{Database, Seed, audit, create, crowd, dec, scale, state_of, together};
+use wallet_tests::{Database, Seed, audit, create, crowd, dec, noon, scale, state_of, together};
 
 /// Transactions that make several calls, in one way or the other: one of them may give way.
 const SEVERAL: [&str; 2] = ["several", "charge_batch"];
@@ -181,8 +181,8 @@ fn single(client: &mut Client, seed: &mut Seed, counts: &mut Counts) {
             one(
                 client,
                 "set_limit",
-                "SELECT wallet.set_limit($1, 90000, 'day', scope => 'user')",
-                &[&wallet],
+                "SELECT wallet.set_limit($1, $2::int4, 'day', scope => 'user')",
+                &[&wallet, &(3 * scale(1) as i32)],
             );
         }
         _ => {
@@ -222,14 +222,14 @@ fn a_crowd(lanes: i32, storage: &str, level: &str) {
         create(&mut client, &wallet, lanes, &[dec("50")], dec("100000"));
         for (scope, period) in [
             ("user", "day"),
-            ("user", "hour"),
+            ("user", "week"),
             ("team", "day"),
             ("wallet", "month"),
         ] {
             run(
                 &mut client,
-                "SELECT wallet.set_limit($1, $4::int4, $2, scope => $3)",
-                &[&wallet, &period, &scope, &max],
+                "SELECT wallet.set_limit($1, $4::int4, $2, scope => $3, time_zone => $5)",
+                &[&wallet, &period, &scope, &max, &noon()],
             )
             .expect("a limit");
         }
