@@ -1,5 +1,7 @@
 -- Reports. Usage, chargeback and forecast go by the time of use, balances and statements by the time of booking; what
 -- time itself causes (the end of a grant, a turn of a recurring one) counts from when it was due.
+-- Plans are made for the wallet that is asked of (plan_cache_mode): one that was made for an average wallet, or before
+-- there were roll-ups, may take minutes on a large one.
 -- Each function asks readable_wallet() first, which raises where the wallet is not the caller's to
 -- read; the rows come through the views, under row-level security.
 
@@ -13,6 +15,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 -- On a large ledger compiling takes longer than running.
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -105,6 +108,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -224,6 +228,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -434,6 +439,7 @@ CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30) RETURNS SETO
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -5,6 +5,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 -- On a large ledger compiling takes longer than running.
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     w record;

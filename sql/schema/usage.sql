@@ -66,6 +66,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 -- On a large ledger compiling takes longer than running.
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     floor_id uuid;
@@ -172,6 +173,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
     RETURN QUERY EXECUTE $live$
@@ -299,6 +301,7 @@ CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeri
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     floor_id uuid := wallet.unrolled_from(booked_before.wallet);
@@ -344,6 +347,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     greatest_id CONSTANT uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
