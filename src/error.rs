@@ -169,6 +169,15 @@ fn pack_sqlstate(sqlstate: &str) -> i32 {
     })
 }
 
+/// A text as SQL reads it, for a HINT that can be run.
+pub fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        false => format!("'{doubled}'"),
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+    }
+}
+
 /// A name as messages show it: in double quotes and no longer than a line.
 pub fn quoted(name: impl Display) -> String {
     let name = name.to_string();
@@ -207,6 +216,13 @@ mod tests {
                 .is_some_and(|(code, _)| code.len() == 5 && !code.contains(char::is_lowercase))
         });
         assert_eq!(listed.count(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_literal_is_what_sql_reads() {
+        assert_eq!(literal("acme"), "'acme'");
+        assert_eq!(literal("o'neil"), "'o''neil'");
+        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
     }
 
     #[test]

@@ -1,11 +1,19 @@
-CREATE TABLE wallet.access_grants (
+-- The role itself and not its name: a role that gets another name keeps its rights, and another role that gets
+-- the name has none. A dump has names all the same, because regrole is written and read as one.
+CREATE TABLE wallet.role_grants (
     wallet_id    text NOT NULL,
-    db_role      text NOT NULL,
+    role         regrole NOT NULL,
     level        text NOT NULL CHECK (level IN ('reader', 'charger', 'billing', 'admin')),
     created_at   timestamptz NOT NULL,
-    PRIMARY KEY (wallet_id, db_role, level)
+    PRIMARY KEY (wallet_id, role, level)
 );
-COMMENT ON TABLE wallet.access_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets.';
+COMMENT ON TABLE wallet.role_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets. The view access_grants shows them by name.';
+
+CREATE VIEW wallet.access_grants WITH (security_invoker = true) AS
+SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at
+  FROM wallet.role_grants g
+  JOIN pg_roles r ON r.oid = g.role;
+COMMENT ON VIEW wallet.access_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets. A role that was dropped has no row.';
 
 -- Which functions and relations each level opens. A level has what its base has, and more.
 CREATE FUNCTION wallet.privileges(OUT level text, OUT object_kind text, OUT object text)
@@ -169,6 +177,7 @@ AS $$
             ('admin',   'FUNCTION', 'set_fx_rate'),
             ('admin',   'FUNCTION', 'create_voucher'),
             ('admin',   'TABLE',    'vouchers'),
+            ('admin',   'TABLE',    'role_grants'),
             ('admin',   'TABLE',    'access_grants')
            ) AS o (base, kind, object)
       JOIN (VALUES
@@ -188,7 +197,8 @@ SET search_path = pg_catalog, wallet, pg_temp
 AS $$
 DECLARE
     privilege record;
-    wanted boolean := EXISTS (SELECT FROM wallet.access_grants g WHERE g.db_role = apply_privileges.db_role);
+    grantee CONSTANT oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = apply_privileges.db_role);
+    wanted boolean := EXISTS (SELECT FROM wallet.role_grants g WHERE g.role = grantee);
 BEGIN
     EXECUTE format('REVOKE ALL ON SCHEMA wallet FROM %I', db_role);
     IF wanted THEN
@@ -197,8 +207,8 @@ BEGIN
     -- A function of several forms is opened in all of them.
     FOR privilege IN
         SELECT p.object_kind, coalesce(f.oid::regprocedure::text, format('wallet.%I', p.object)) AS object,
-               bool_or(EXISTS (SELECT FROM wallet.access_grants g
-                                WHERE g.db_role = apply_privileges.db_role AND g.level = p.level)) AS granted
+               bool_or(EXISTS (SELECT FROM wallet.role_grants g
+                                WHERE g.role = grantee AND g.level = p.level)) AS granted
           FROM wallet.privileges() p
           LEFT JOIN pg_proc f
             ON p.object_kind = 'FUNCTION' AND f.proname = p.object

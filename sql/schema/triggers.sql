@@ -93,12 +93,12 @@ CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.usage_mappings
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 CREATE TRIGGER announce_change
-    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.access_grants
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.role_grants
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 COMMENT ON TRIGGER announce_change ON wallet.prices IS 'Has every backend drop its price cache when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.markups IS 'Has every backend drop its price cache when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.usage_mappings IS 'Has every backend read the mappings again when the change commits.';
-COMMENT ON TRIGGER announce_change ON wallet.access_grants IS 'Has every backend forget whom it let in when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.role_grants IS 'Has every backend forget whom it let in when the change commits.';
 
 -- On the subscriber of a logical replication rows arrive without the triggers above: those of statements
 -- fire there for the first copy and TRUNCATE alone, and only where they are enabled ALWAYS. Triggers of rows
@@ -106,7 +106,7 @@ COMMENT ON TRIGGER announce_change ON wallet.access_grants IS 'Has every backend
 ALTER TABLE wallet.prices ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.markups ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.usage_mappings ENABLE ALWAYS TRIGGER announce_change;
-ALTER TABLE wallet.access_grants ENABLE ALWAYS TRIGGER announce_change;
+ALTER TABLE wallet.role_grants ENABLE ALWAYS TRIGGER announce_change;
 CREATE TRIGGER announce_replicated
     AFTER INSERT OR UPDATE OR DELETE ON wallet.prices
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
@@ -120,10 +120,10 @@ CREATE TRIGGER announce_replicated
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
 ALTER TABLE wallet.usage_mappings ENABLE REPLICA TRIGGER announce_replicated;
 CREATE TRIGGER announce_replicated
-    AFTER INSERT OR UPDATE OR DELETE ON wallet.access_grants
+    AFTER INSERT OR UPDATE OR DELETE ON wallet.role_grants
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
-ALTER TABLE wallet.access_grants ENABLE REPLICA TRIGGER announce_replicated;
+ALTER TABLE wallet.role_grants ENABLE REPLICA TRIGGER announce_replicated;
 COMMENT ON TRIGGER announce_replicated ON wallet.prices IS 'What announce_change is, for rows that logical replication brings.';
 COMMENT ON TRIGGER announce_replicated ON wallet.markups IS 'What announce_change is, for rows that logical replication brings.';
 COMMENT ON TRIGGER announce_replicated ON wallet.usage_mappings IS 'What announce_change is, for rows that logical replication brings.';
-COMMENT ON TRIGGER announce_replicated ON wallet.access_grants IS 'What announce_change is, for rows that logical replication brings.';
+COMMENT ON TRIGGER announce_replicated ON wallet.role_grants IS 'What announce_change is, for rows that logical replication brings.';

@@ -23,26 +23,28 @@ statement!(
 statement!(
     GRANT,
     [TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.access_grants (wallet_id, db_role, level, created_at)
-     VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+    "INSERT INTO wallet.role_grants (wallet_id, role, level, created_at)
+     SELECT $1, r.oid, $3, $4 FROM pg_roles r WHERE r.rolname = $2 ON CONFLICT DO NOTHING"
 );
 statement!(
-    /// Grants to an earlier role of the same name. A role cannot be dropped while it has a privilege
-    /// on our schema, so one that has none now is another one than the grants were made to.
-    FORGET_NAMESAKE,
+    /// Grants to roles that were dropped, and to an earlier role of the same number. A role cannot be dropped
+    /// while it has a privilege on our schema, so one that has none now is another one than the grants were
+    /// made to, or it was to lose all its rights by DROP OWNED.
+    FORGET_DROPPED,
     [TEXTOID],
-    "DELETE FROM wallet.access_grants g
-      USING pg_roles r
-      WHERE g.db_role = $1 AND r.rolname = $1
+    "DELETE FROM wallet.role_grants g
+      WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role)
+         OR g.role = (SELECT r.oid FROM pg_roles r WHERE r.rolname = $1)
         AND NOT EXISTS (
             SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
-             WHERE n.nspname = 'wallet' AND a.grantee = r.oid AND a.privilege_type = 'USAGE')"
+             WHERE n.nspname = 'wallet' AND a.grantee = g.role AND a.privilege_type = 'USAGE')"
 );
 statement!(
     REVOKE,
     [TEXTOID, TEXTOID, TEXTOID],
-    "DELETE FROM wallet.access_grants
-      WHERE db_role = $2 AND wallet_id = $1 AND level = $3"
+    "DELETE FROM wallet.role_grants g
+      USING pg_roles r
+      WHERE r.rolname = $2 AND g.role = r.oid AND g.wallet_id = $1 AND g.level = $3"
 );
 statement!(APPLY, [TEXTOID], "SELECT wallet.apply_privileges($1)");
 
@@ -150,7 +152,7 @@ fn grant_access(
             |_| {
                 change.once(|| {
                     require_role(role)?;
-                    FORGET_NAMESAKE.run(&[Value::Text(role)])?;
+                    FORGET_DROPPED.run(&[Value::Text(role)])?;
                     GRANT.run(&[
                         Value::Text(wallet),
                         Value::Text(role),
@@ -215,9 +217,6 @@ fn revoke_access(
                         )
                         .detail(format!("It does not have {} on {wallet}.", level.as_str()))
                         .hint("See wallet.access_grants for what was granted."));
-                    }
-                    if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
-                        return Ok(());
                     }
                     APPLY.run(&[Value::Text(role)]).map(drop)
                 })

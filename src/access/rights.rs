@@ -6,12 +6,11 @@ use std::rc::Rc;
 use foldhash::HashMap;
 use pgrx::pg_sys;
 
-use crate::error::{Code, Error, Result, quoted};
+use crate::error::{Code, Error, Result, literal, quoted};
 use crate::ledger::guard::{Role, blocked, may_not};
 use crate::statement;
 use crate::storage::invalidation;
 use crate::storage::plan::{Run, Value};
-use crate::storage::row::c_name;
 use crate::storage::session::{Session, as_owner, require_writable};
 
 /// What a database role was granted.
@@ -57,13 +56,13 @@ const MAX_WALLETS: usize = 4096;
 statement!(
     GRANTS,
     [TEXTOID],
-    "SELECT db_role, level FROM wallet.access_grants WHERE wallet_id IN ($1, '*')"
+    "SELECT role::oid, level FROM wallet.role_grants WHERE wallet_id IN ($1, '*')"
 );
 
 statement!(
     ANY_GRANTS,
     [],
-    "SELECT DISTINCT db_role, level FROM wallet.access_grants"
+    "SELECT DISTINCT role::oid, level FROM wallet.role_grants"
 );
 
 statement!(
@@ -73,7 +72,7 @@ statement!(
 );
 
 /// What was granted on a wallet: database role and level.
-type Grants = Rc<[(String, Level)]>;
+type Grants = Rc<[(pg_sys::Oid, Level)]>;
 
 thread_local! {
     /// Grants by wallet, as of a generation. Whether the caller is a member of a role is asked
@@ -193,8 +192,14 @@ pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
         level.as_str()
     ))
     .hint(format!(
-        "An administrator can call wallet.grant_access({role:?}, '{}', …).",
-        level.as_str()
+        "An administrator can run: SELECT wallet.grant_access({}, '{}', {});",
+        literal(&role),
+        level.as_str(),
+        literal(if wallet.is_empty() {
+            ALL_WALLETS
+        } else {
+            wallet
+        }),
     )))
 }
 
@@ -202,7 +207,7 @@ fn allowed(caller: pg_sys::Oid, level: Level, wallet: &str) -> Result<bool> {
     let grants = granted(wallet)?;
     Ok(grants
         .iter()
-        .any(|(role, granted)| granted.covers(level) && is_member(caller, role)))
+        .any(|(role, granted)| granted.covers(level) && is_member(caller, *role)))
 }
 
 /// The grants on a wallet and on all, or on any when the wallet is empty.
@@ -225,7 +230,7 @@ fn granted(wallet: &str) -> Result<Grants> {
     };
     let mut grants = Vec::new();
     for row in 0..rows.len() {
-        let (role, level): (String, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
+        let (role, level): (pg_sys::Oid, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
         if let Some(level) = Level::ALL.iter().find(|known| known.as_str() == level) {
             grants.push((role, *level));
         }
@@ -250,14 +255,14 @@ pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
     statement!(
         WALLETS,
         [],
-        "SELECT wallet_id, db_role, level FROM wallet.access_grants ORDER BY wallet_id"
+        "SELECT wallet_id, role::oid, level FROM wallet.role_grants ORDER BY wallet_id"
     );
     let rows = WALLETS.run(&[])?;
     let mut wallets = Vec::new();
     for row in 0..rows.len() {
-        let (role, granted): (String, String) = (rows.need(row, 1)?, rows.need(row, 2)?);
+        let (role, granted): (pg_sys::Oid, String) = (rows.need(row, 1)?, rows.need(row, 2)?);
         let granted = Level::ALL.iter().find(|known| known.as_str() == granted);
-        if granted.is_some_and(|granted| granted.covers(level)) && is_member(caller, &role) {
+        if granted.is_some_and(|granted| granted.covers(level)) && is_member(caller, role) {
             wallets.push(rows.need(row, 0)?);
         }
     }
@@ -265,16 +270,10 @@ pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
     Ok(wallets)
 }
 
-/// True when the role of that name exists and the caller has its privileges.
-fn is_member(caller: pg_sys::Oid, role: &str) -> bool {
-    let Some(name) = c_name(role) else {
-        return false;
-    };
-    // SAFETY: catalog look-ups; a role that does not exist is answered with InvalidOid.
-    unsafe {
-        let role = pg_sys::get_role_oid(name.as_ptr(), true);
-        role != pg_sys::InvalidOid && pg_sys::has_privs_of_role(caller, role)
-    }
+/// True when the caller has the role's privileges; nobody has those of a role that was dropped.
+fn is_member(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up.
+    unsafe { pg_sys::has_privs_of_role(caller, role) }
 }
 
 /// The role's name, or its number when it was dropped meanwhile.

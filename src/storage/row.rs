@@ -1,7 +1,5 @@
 //! Rows that functions return as a composite type.
 
-use std::ffi::CString;
-
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::{Datum as FcDatum, IntoDatum};
 use pgrx::pg_sys;
@@ -107,9 +105,4 @@ unsafe impl SqlTranslatable for BalanceRow {
 /// A `text` column.
 pub fn text(value: &str) -> Option<pg_sys::Datum> {
     value.into_datum()
-}
-
-/// A C string for a catalog look-up; names with a NUL byte do not exist.
-pub fn c_name(name: &str) -> Option<CString> {
-    CString::new(name).ok()
 }

@@ -265,6 +265,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("refunds", Level::Reader, Some("wallet_id")),
     ("requests", Level::None, Some("wallet_id")),
     ("reservations", Level::Reader, Some("wallet_id")),
+    ("role_grants", Level::Admin, Some("wallet_id")),
     ("rolled_lanes", Level::Reader, Some("wallet")),
     ("rollup_chunks", Level::Reader, Some("wallet_id")),
     ("rollup_states", Level::Reader, Some("wallet_id")),

@@ -11,6 +11,7 @@ mod circles;
 mod drain;
 mod feeds;
 mod grants;
+mod hints;
 mod hostile;
 mod idempotency;
 mod lanes;

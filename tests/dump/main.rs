@@ -1,6 +1,7 @@
 //! A dump restores everything and books nothing.
 
 mod onward;
+mod rights;
 
 use std::process::{Command, Stdio};
 
@@ -38,7 +39,7 @@ const TABLES: &[&str] = &[
     "rollup_chunks",
     "usage_rollups",
     "run_out_alerts",
-    "access_grants",
+    "role_grants",
     "members",
     "api_keys",
     "origin_rules",

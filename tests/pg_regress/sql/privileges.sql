@@ -34,7 +34,7 @@ INSERT INTO regress.attempts (what, statement) VALUES
     ('set_limit', 'SELECT wallet.set_limit(%L, 1, ''month'')'),
     ('grant_access', 'SELECT wallet.grant_access(''regress_none'', ''reader'', %L)'),
     ('revoke_access', 'SELECT wallet.revoke_access(''regress_reader'', ''reader'', %L)'),
-    ('insert', 'INSERT INTO wallet.access_grants VALUES (%L, ''regress_none'', ''admin'', now())'),
+    ('insert', 'INSERT INTO wallet.role_grants VALUES (%L, ''regress_none'', ''admin'', now())'),
     ('update', 'UPDATE wallet.allowances SET allotted = 1e9 WHERE wallet_id = %L'),
     ('delete', 'DELETE FROM wallet.limits WHERE wallet_id = %L');
 CREATE FUNCTION regress.attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
@@ -196,9 +196,9 @@ CREATE OPERATOR regress_evil.+ (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION 
 CREATE OPERATOR regress_evil.+ (LEFTARG = bigint, RIGHTARG = int, FUNCTION = regress_evil.int_add);
 CREATE TABLE regress_evil.wallets (wallet_id text, currency text, credit_limit numeric, status text);
 CREATE TABLE regress_evil.allowances (wallet_id text);
-CREATE TABLE regress_evil.access_grants (wallet_id text, db_role text, level text);
-INSERT INTO regress_evil.access_grants VALUES ('*', 'regress_hostile', 'admin');
-CREATE TEMPORARY TABLE access_grants AS SELECT * FROM regress_evil.access_grants;
+CREATE TABLE regress_evil.role_grants (wallet_id text, role regrole, level text);
+INSERT INTO regress_evil.role_grants VALUES ('*', 'regress_hostile', 'admin');
+CREATE TEMPORARY TABLE role_grants AS SELECT * FROM regress_evil.role_grants;
 CREATE TEMPORARY TABLE wallets (wallet_id text);
 SET search_path = regress_evil, pg_temp, wallet, pg_catalog;
 SET client_min_messages = warning;
@@ -232,17 +232,48 @@ SELECT wallet.set_limit('own', 400, 'day', idempotency_key => 'hostile') IS NOT 
 SELECT wallet.grant_access('regress_none', 'reader', 'own');
 SELECT wallet.revoke_access('regress_none', 'reader', 'own');
 RESET search_path;
-DROP TABLE pg_temp.access_grants, pg_temp.wallets;
+DROP TABLE pg_temp.role_grants, pg_temp.wallets;
 SELECT * FROM regress.broken('own') UNION ALL SELECT * FROM regress.broken('other');
 
--- A role that was dropped leaves its grants, which can be taken back and give nobody anything.
+-- A right is the role's and not its name's: it stays when the role gets another name, and another role that gets
+-- the old name has none. The view has the names of now.
+CREATE ROLE "regress Odd ""name""";
+SELECT wallet.grant_access('regress Odd "name"', 'charger', 'own');
+SET ROLE "regress Odd ""name""";
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$);
+RESET ROLE;
+ALTER ROLE "regress Odd ""name""" RENAME TO regress_renamed;
+CREATE ROLE "regress Odd ""name""";
+SELECT db_role, level, wallet_id FROM wallet.access_grants WHERE db_role IN ('regress_renamed', 'regress Odd "name"');
+SET ROLE regress_renamed;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$);
+SET ROLE "regress Odd ""name""";
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$);
+RESET ROLE;
+SELECT wallet.grant_access('regress_renamed', 'billing', 'own');
+SELECT wallet.revoke_access('regress_renamed', 'charger', 'own');
+SET ROLE regress_renamed;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.fund('own', 1) $$);
+-- What a refused role is told can be run.
+CALL regress.fails($$ SELECT * FROM wallet.check_limits('it''s \ other') $$);
+RESET ROLE;
+CALL regress.fails($$ SELECT wallet.revoke_access('regress Odd "name"', 'charger', 'own') $$);
+SELECT wallet.revoke_access('regress_renamed', 'billing', 'own');
+DROP ROLE regress_renamed, "regress Odd ""name""";
+
+-- A role with a right cannot be dropped. One that was, by way of DROP OWNED, has left nothing.
+SELECT regress.outcome($$ DROP ROLE regress_hostile $$);
 SET client_min_messages = warning;
 DROP SCHEMA regress_evil CASCADE;
 RESET client_min_messages;
 DROP OWNED BY regress_hostile;
 DROP ROLE regress_hostile;
-SELECT wallet.revoke_access('regress_hostile', 'charger', 'own');
-SELECT wallet.revoke_access('regress_hostile', 'billing', 'own');
+SELECT count(*) FROM wallet.access_grants WHERE db_role LIKE '%hostile%';
+CALL regress.fails($$ SELECT wallet.revoke_access('regress_hostile', 'charger', 'own') $$);
+SELECT count(*) FROM wallet.role_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role);
+SELECT wallet.grant_access('regress_none', 'reader', 'own');
+SELECT count(*) FROM wallet.role_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role);
+SELECT wallet.revoke_access('regress_none', 'reader', 'own');
 SELECT wallet.revoke_access('regress_' || level, level, 'own') FROM unnest(ARRAY['charger', 'billing', 'admin']) level;
 SELECT wallet.revoke_access('regress_all', 'reader');
 SELECT * FROM wallet.access_grants;
