@@ -3,6 +3,7 @@
 //! Functions return [`Result`]; the boundary to SQL calls [`Error::raise`] once. A code is an
 //! entry of [`Code`], whose table in the README is tested against it.
 
+use std::cell::Cell;
 use std::fmt::Display;
 
 /// What a function of the extension returns.
@@ -133,8 +134,14 @@ impl Error {
         self
     }
 
-    /// Ends the statement with this error. The only place of the extension that raises.
+    /// Ends the statement with this error.
     pub fn raise(self) -> ! {
+        self.raise_hiding(false)
+    }
+
+    /// The same. The server's log has neither the statement nor its context where these repeat card data or,
+    /// as the caller knows, a secret. The only place of the extension that raises.
+    fn raise_hiding(self, secret: bool) -> ! {
         crate::storage::report::throw(
             pack_sqlstate(self.code.sqlstate()),
             &self.message,
@@ -142,8 +149,26 @@ impl Error {
             self.hint.as_deref(),
             self.table,
             self.constraint.as_deref(),
-            self.code == Code::CardDataRefused,
+            secret || self.code == Code::CardDataRefused,
         )
+    }
+}
+
+/// Does the work of a call with a secret among its arguments, and ends the statement where that fails. No
+/// error in it, PostgreSQL's own ones included, repeats the statement or its parameters in the server's log.
+/// `secret` is asked when an error is raised.
+pub fn or_raise_hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> Result<T>) -> T {
+    crate::storage::report::hiding(secret, || match work() {
+        Ok(value) => value,
+        Err(error) => error.raise_hiding(secret.get()),
+    })
+}
+
+/// The same for a call that has its secret in an argument that may be left out.
+pub fn or_raise_keeping<T>(secret: Option<&str>, work: impl FnOnce() -> Result<T>) -> T {
+    match secret {
+        None => work().or_raise(),
+        Some(_) => or_raise_hiding(&Cell::new(true), work),
     }
 }
 

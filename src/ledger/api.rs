@@ -9,7 +9,7 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::composite;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, OrRaise, Result, or_raise_keeping};
 use crate::ledger::charge;
 use crate::ledger::once::Once;
 use crate::ledger::replay::Charged;
@@ -431,7 +431,7 @@ fn charge(
         let request = Request::check(args)?;
         enter(Level::Charger, request.wallet, |_| charge::charge(&request))
     };
-    charge_row(work().or_raise())
+    charge_row(or_raise_keeping(key, work))
 }
 
 /// A charge as a row.

@@ -1,10 +1,12 @@
 //! SQL function on many charges.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 use crate::args;
-use crate::error::{OrRaise, Result};
+use crate::error::{Result, or_raise_hiding};
 use crate::ledger::batch::{Answer, Batch, OnError, charge_all};
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
@@ -55,6 +57,8 @@ struct Args<'a> {
 }
 
 fn charge_each(args: Args<'_>) -> impl Iterator<Item = Row> + 'static {
+    // Until the items are read, one of them may have the secret of a key.
+    let secret = Cell::new(true);
     let work = || -> Result<Vec<Answer>> {
         let batch = Batch {
             wallet: args::name("wallet", args.wallet)?,
@@ -69,9 +73,9 @@ fn charge_each(args: Args<'_>) -> impl Iterator<Item = Row> + 'static {
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?.map(|document| document.value),
         };
-        charge_all(&batch, args.charges)
+        charge_all(&batch, args.charges, &secret)
     };
-    let answers = as_one_call(work).or_raise();
+    let answers = or_raise_hiding(&secret, || as_one_call(work));
     answers
         .into_iter()
         .enumerate()

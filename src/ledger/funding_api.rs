@@ -8,7 +8,7 @@ use crate::access::audit::{Act, Of, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::composite;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, OrRaise, Result, or_raise_keeping};
 use crate::ledger::api::{currency, fingerprint, owned};
 use crate::ledger::funding::fund;
 use crate::ledger::funding::fx::{self, NewRate};
@@ -331,7 +331,7 @@ fn create_voucher(
             |_| vouchers::create(&new, call),
         )
     };
-    Uuid::from_bytes(work().or_raise())
+    Uuid::from_bytes(or_raise_keeping(code, work))
 }
 
 /// Credits a wallet with a voucher, once.
@@ -361,5 +361,5 @@ fn redeem_voucher(
             vouchers::redeem(&redemption, call)
         })
     };
-    fund_row(work().or_raise())
+    fund_row(or_raise_keeping(code, work))
 }

@@ -7,11 +7,11 @@ use pgrx::{Inet, Uuid, default};
 use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
 use crate::composite;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, OrRaise, Result, or_raise_keeping};
 use crate::ledger::api::{ChargeRow, charge_row, fingerprint, owned};
-use crate::ledger::holds::close;
 use crate::ledger::holds::hold::{self, Held, NewHold};
 use crate::ledger::holds::settle::{self, Over, Settlement};
+use crate::ledger::holds::{close, differs};
 use crate::ledger::once::Once;
 use crate::ledger::request::{ChargeArgs, Request};
 use crate::storage::clock::Timestamp;
@@ -118,7 +118,7 @@ fn hold(
         };
         enter(Level::Charger, wallet, |_| hold::hold(&new))
     };
-    hold_row(work().or_raise())
+    hold_row(or_raise_keeping(key, work))
 }
 
 /// Books the actual use of a hold and gives the rest back.

@@ -6,7 +6,7 @@ use pgrx::{AnyNumeric, Uuid, default};
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{Error, OrRaise, Result, quoted};
+use crate::error::{Error, OrRaise, Result, or_raise_keeping, quoted};
 use crate::ledger::limits::{self, NewLimit, Raise};
 use crate::ledger::limits_check;
 use crate::ledger::once::Once;
@@ -363,8 +363,7 @@ fn check_limits(
         enter(Level::Reader, wallet, |_| limits_check::check(&request))
     };
     let time = |at: Timestamp| TimestampWithTimeZone::try_from(at.0).ok();
-    let rows: Vec<_> = work()
-        .or_raise()
+    let rows: Vec<_> = or_raise_keeping(key, work)
         .into_iter()
         .map(|row| {
             let measure = |amount: Amount| match row.metric {

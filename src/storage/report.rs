@@ -1,6 +1,7 @@
 //! Hands an error to PostgreSQL with everything its protocol can carry.
 
-use std::ffi::CString;
+use std::cell::Cell;
+use std::ffi::{CString, c_void};
 use std::ptr;
 
 use pgrx::pg_sys;
@@ -63,4 +64,44 @@ fn throw_in_secret(mut data: pg_sys::ErrorData) -> ! {
     // It is not declared as what it is since PostgreSQL 18.
     #[cfg(feature = "pg18")]
     unreachable!("ReThrowError does not return")
+}
+
+/// Runs `work`. Where `secret` holds then, no error in it shows statement, parameters or context in the server's
+/// log, whoever raises it.
+pub fn hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> T) -> T {
+    // SAFETY: a plain global, set back before this function ends, in whatever way: `outer` is dropped before
+    // `callback` and `secret`, to which it points meanwhile.
+    unsafe {
+        let outer = OuterCallbacks(pg_sys::error_context_stack);
+        let mut callback = pg_sys::ErrorContextCallback {
+            previous: outer.0,
+            callback: Some(hide),
+            arg: ptr::from_ref(secret).cast_mut().cast(),
+        };
+        pg_sys::error_context_stack = &raw mut callback;
+        let result = work();
+        drop(outer);
+        result
+    }
+}
+
+/// The callbacks that were there before, which take their place again at the end.
+struct OuterCallbacks(*mut pg_sys::ErrorContextCallback);
+
+impl Drop for OuterCallbacks {
+    fn drop(&mut self) {
+        // SAFETY: a plain global.
+        unsafe { pg_sys::error_context_stack = self.0 };
+    }
+}
+
+/// Hides the statement of the error that is being raised.
+unsafe extern "C-unwind" fn hide(secret: *mut c_void) {
+    // SAFETY: PostgreSQL calls it while it builds an error, with the `secret` of [`hiding`], which is alive.
+    unsafe {
+        if (*secret.cast::<Cell<bool>>()).get() {
+            pg_sys::errhidestmt(true);
+            pg_sys::errhidecontext(true);
+        }
+    }
 }

@@ -213,3 +213,56 @@ fn batches_over_the_same_wallets_never_deadlock() {
         dec("10000") - Decimal::new((8 * scale(20) * 40) as i64, 2)
     );
 }
+
+/// What is not the item's fault ends the call: the item would be lost as if it could not be booked.
+#[test]
+fn what_no_item_is_to_blame_for_ends_the_call() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for lanes in [1, 3] {
+        for limited in [false, true] {
+            let wallet = format!("w{lanes}{limited}");
+            create(&mut client, &wallet, lanes, &[], dec("100"));
+            if limited {
+                wallet_tests::limit(&mut client, &wallet, dec("90"), "lifetime", "UTC");
+            }
+            let items = [
+                json!({ "amount": 1 }),
+                json!({ "amount": 1000 }),
+                json!({ "amount": 1 }),
+            ];
+            let mut other = database.connect();
+            let mut transaction = other.transaction().expect("BEGIN");
+            // Every lane is somebody else's.
+            transaction
+                .execute("SELECT wallet.freeze_wallet($1)", &[&wallet])
+                .expect("freeze_wallet");
+            for (setting, state) in [("lock_timeout", "55P03"), ("statement_timeout", "57014")] {
+                client
+                    .batch_execute(&format!("SET {setting} = '100ms'"))
+                    .expect("SET");
+                for on_error in ["skip", "fail"] {
+                    let answer = batch(&mut client, &wallet, &items, on_error);
+                    assert_eq!(answer, Err(state.to_owned()), "{wallet} {on_error}");
+                }
+                client
+                    .batch_execute(&format!("RESET {setting}"))
+                    .expect("RESET");
+            }
+            transaction.rollback().expect("ROLLBACK");
+            client
+                .batch_execute("SET default_transaction_read_only = on")
+                .expect("SET");
+            let answer = batch(&mut client, &wallet, &items, "skip");
+            assert_eq!(answer, Err("25006".to_owned()));
+            client
+                .batch_execute("RESET default_transaction_read_only")
+                .expect("RESET");
+            assert_eq!(balance(&mut client, &wallet), dec("100"));
+            let answer = batch(&mut client, &wallet, &items, "skip").expect("a batch");
+            assert_eq!(answer[1], Err("WL001".to_owned()));
+            assert_eq!(balance(&mut client, &wallet), dec("98"));
+            audit(&mut client, &wallet);
+        }
+    }
+}

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use wallet_tests::{Database, create, dec};
+use postgres::Client;
+use wallet_tests::{Database, create, dec, expect, price};
 
 /// A test number of Visa, in parts, so that this file does not stand in the log itself.
 fn card() -> String {
@@ -84,4 +85,148 @@ fn neither_the_error_nor_the_log_repeats_it() {
         .batch_execute("SELECT wallet.fund('acme', 1)")
         .unwrap();
     transaction.commit().unwrap();
+}
+
+/// A secret that nobody else has, so that the log can be searched for it.
+fn secret(client: &mut Client, what: &str) -> String {
+    let random: String = client
+        .query_one("SELECT md5(random()::text || clock_timestamp())", &[])
+        .unwrap()
+        .get(0);
+    format!("{what}_{random}")
+}
+
+/// Whatever a call with a secret is refused for: the log has the error and not the statement.
+#[test]
+fn a_refused_call_with_a_secret_is_not_logged() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("100"));
+    price(&mut client, "m", "input_tokens", dec("0.001"));
+    let (key, code) = (secret(&mut client, "wk"), secret(&mut client, "GIFT"));
+    client
+        .batch_execute(
+            "SET log_parameter_max_length_on_error = -1;
+             SET log_error_verbosity = verbose;
+             CREATE FUNCTION spend(secret text) RETURNS void LANGUAGE plpgsql AS $$
+             BEGIN
+                 EXECUTE format('SELECT wallet.charge(''acme'', amount => 1, key => %L)', secret);
+             END $$",
+        )
+        .unwrap();
+    let usage = r#"{"model": "m", "input_tokens": 1}"#;
+    let refused = [
+        (
+            format!("SELECT wallet.charge('acme', amount => 1, key => '{key}')"),
+            "WL009",
+        ),
+        (
+            format!("SELECT wallet.charge('acme', amount => -1, key => '{key}')"),
+            "WL012",
+        ),
+        (
+            format!("SELECT wallet.charge('acme', key => '{key}')"),
+            "22023",
+        ),
+        (
+            format!("SELECT wallet.charge('nobody', '{usage}', key => '{key}')"),
+            "WL003",
+        ),
+        (
+            format!("SELECT wallet.hold('acme', amount => 1, key => '{key}')"),
+            "WL009",
+        ),
+        (
+            format!("SELECT wallet.hold('acme', amount => 1, ttl => '0', key => '{key}')"),
+            "22023",
+        ),
+        (
+            format!("SELECT * FROM wallet.check_limits('acme', amount => -1, key => '{key}')"),
+            "WL012",
+        ),
+        (format!("SELECT spend('{key}')"), "WL009"),
+        (
+            format!(
+                "SELECT wallet.charge_batch('acme', '[{{\"amount\": 1, \"key\": \"{key}\"}}]')"
+            ),
+            "WL009",
+        ),
+        (
+            format!(
+                "SELECT wallet.charge_batch('acme', '[{{\"amount\": -1}}, {{\"amount\": 1, \"key\": \"{key}\"}}]')"
+            ),
+            "WL012",
+        ),
+        (
+            format!(
+                "SELECT wallet.charge_batch('acme', '[7, {{\"amount\": 1, \"key\": \"{key}\"}}]')"
+            ),
+            "22023",
+        ),
+        (
+            format!(
+                "SELECT wallet.charge_batch('acme', '[{{\"key\": \"{key}\"}}]', on_error => 'never')"
+            ),
+            "22023",
+        ),
+        (
+            format!("SELECT wallet.redeem_voucher('acme', '{code}')"),
+            "WL014",
+        ),
+        (
+            format!("SELECT wallet.redeem_voucher('nobody', '{code}')"),
+            "WL003",
+        ),
+        (
+            format!("SELECT wallet.create_voucher('{code}', 0)"),
+            "WL012",
+        ),
+        (
+            format!("SELECT wallet.create_voucher('{code}', 1, max_redemptions => 0)"),
+            "22023",
+        ),
+    ];
+    for (statement, expected) in &refused {
+        expect(client.batch_execute(statement), expected);
+    }
+    // As parameters, which the log would show as such.
+    for sql in [
+        "SELECT wallet.charge('acme', amount => 1, key => $1)",
+        "SELECT wallet.redeem_voucher('acme', $1)",
+    ] {
+        client.query(sql, &[&key]).unwrap_err();
+    }
+    // Errors of PostgreSQL itself are hidden as ours are.
+    let secret: String = client
+        .query_one("SELECT secret FROM wallet.create_key('acme')", &[])
+        .unwrap()
+        .get(0);
+    client.batch_execute("SET lock_timeout = '50ms'").unwrap();
+    let mut other = database.connect();
+    let mut transaction = other.transaction().unwrap();
+    transaction
+        .batch_execute("SELECT wallet.charge('acme', amount => 1)")
+        .unwrap();
+    let waits = format!("SELECT wallet.charge('acme', amount => 1, key => '{secret}')");
+    expect(client.batch_execute(&waits), "55P03");
+    let batch =
+        format!("SELECT wallet.charge_batch('acme', '[{{\"amount\": 1, \"key\": \"{secret}\"}}]')");
+    expect(client.batch_execute(&batch), "55P03");
+    transaction.rollback().unwrap();
+    let log = log_of(&mut client);
+    for kept in [&key, &code, &secret] {
+        let at = log.find(kept.as_str());
+        let line = at.map(|at| log[..at].lines().last().unwrap_or_default().to_owned());
+        assert_eq!(line, None, "the log repeats a secret");
+    }
+    // A call without a secret is logged as ever.
+    let marker = self::secret(&mut client, "u");
+    let plain = format!("SELECT wallet.charge('acme', amount => 1000, user_id => '{marker}')");
+    expect(client.batch_execute(&plain), "WL001");
+    let plain = format!(
+        "SELECT wallet.charge_batch('acme', '[{{\"amount\": 1000, \"user_id\": \"{marker}b\"}}]')"
+    );
+    expect(client.batch_execute(&plain), "WL001");
+    let log = log_of(&mut client);
+    assert!(log.contains(&format!("'{marker}'")) && log.contains(&format!("{marker}b")));
 }

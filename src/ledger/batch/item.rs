@@ -26,6 +26,10 @@ statement!(
 
 /// An item of a batch.
 pub struct Item {
+    /// Its place in the array.
+    pub place: usize,
+    /// Whether it has the secret of a key.
+    pub has_secret: bool,
     /// Its wallet.
     pub wallet: String,
     object: Jsonb,
@@ -114,6 +118,8 @@ impl Item {
             Part::Scalar(_) => return Err(unreadable(index, "it is not an object")),
         };
         let mut item = Item {
+            place: index,
+            has_secret: false,
             wallet: String::new(),
             object,
             batch_metadata: batch.metadata,
@@ -124,7 +130,9 @@ impl Item {
         let mut fields = Fields::default();
         let mut is_plain = true;
         let mut wallet = None;
+        let mut has_secret = false;
         let is_object = members(object, |name, part| {
+            has_secret |= name == "key";
             match (name, part) {
                 ("wallet", Part::Scalar(Json::String(name))) => wallet = Some(name),
                 (
@@ -167,6 +175,7 @@ impl Item {
             (None, Some(named)) => named,
             (None, None) => return Err(unreadable(index, "it names no wallet")),
         };
+        item.has_secret = has_secret;
         item.plain = is_plain.then_some(fields);
         Ok(item)
     }

@@ -9,6 +9,8 @@
 mod item;
 mod together;
 
+use std::cell::Cell;
+
 use crate::access::rights::{Level, enter};
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charge;
@@ -84,21 +86,36 @@ impl From<Charged> for Booked {
 /// What became of an item.
 pub type Answer = std::result::Result<Booked, Failure>;
 
-/// Charges for each item; the answers are in the order of the items.
-pub fn charge_all(batch: &Batch<'_>, charges: Option<Jsonb>) -> Result<Vec<Answer>> {
+/// Charges for each item; the answers are in the order of the items. Once the items are read, `secret` says
+/// whether one of them has the secret of a key, or cannot be read and may have one.
+pub fn charge_all(
+    batch: &Batch<'_>,
+    charges: Option<Jsonb>,
+    secret: &Cell<bool>,
+) -> Result<Vec<Answer>> {
     let elements = charges.and_then(jsonb_parts::elements).ok_or_else(|| {
         Error::argument("charges is not a JSON array")
             .detail("The argument charges must be an array of objects with the arguments of charge().")
             .hint("Pass an array such as [{\"usage\": {\"model\": \"gpt-4o\", \"input_tokens\": 1000}, \"user_id\": \"alice\"}].")
     })?;
-    let items: Vec<Item> = elements
-        .into_iter()
-        .enumerate()
-        .map(|(index, element)| Item::read(batch, index, element))
-        .collect::<Result<_>>()?;
+    let mut answers: Vec<Option<Answer>> = (0..elements.len()).map(|_| None).collect();
+    let mut items: Vec<Item> = Vec::with_capacity(elements.len());
+    let mut first_unread = None;
+    for (place, element) in elements.into_iter().enumerate() {
+        match Item::read(batch, place, element) {
+            Ok(item) => items.push(item),
+            Err(error) => {
+                answers[place] = Some(Err(error.clone().into()));
+                first_unread.get_or_insert(error);
+            }
+        }
+    }
+    secret.set(first_unread.is_some() || items.iter().any(|item| item.has_secret));
+    if let (OnError::Fail, Some(error)) = (batch.on_error, first_unread) {
+        return Err(error);
+    }
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by(|a, b| items[*a].wallet.cmp(&items[*b].wallet));
-    let mut answers: Vec<Option<Answer>> = (0..items.len()).map(|_| None).collect();
     for group in order.chunk_by(|a, b| items[*a].wallet == items[*b].wallet) {
         for run in group.chunks(RUN) {
             Run {
@@ -153,7 +170,7 @@ impl Run<'_> {
         match together::book(&known)? {
             Outcome::Booked(booked) => {
                 for (place, booked) in places.iter().zip(booked) {
-                    self.answers[*place] = Some(Ok(booked));
+                    self.answers[self.items[*place].place] = Some(Ok(booked));
                 }
                 Ok(())
             }
@@ -192,18 +209,18 @@ impl Run<'_> {
         let answer = match self.on_error {
             OnError::Fail => Ok(work()?.into()),
             OnError::Skip => {
-                attempt(std::panic::AssertUnwindSafe(work), |_| true).map(Booked::from)
+                attempt(std::panic::AssertUnwindSafe(work), |_| true)?.map(Booked::from)
             }
         };
-        self.answers[place] = Some(answer);
+        self.answers[item.place] = Some(answer);
         Ok(())
     }
 }
 
 /// 22023 for an item that is not what an item must be.
 fn unreadable(index: usize, why: &str) -> Error {
-    Error::argument("charges has an item that cannot be read")
-        .detail(format!("Of item {}: {why}.", index + 1))
+    Error::argument(format!("item cannot be read: {why}"))
+        .detail(format!("It is item {} of charges.", index + 1))
         .hint("An item is an object with the arguments of charge(), and with its wallet where the call names none.")
 }
 

@@ -69,7 +69,11 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
     let outcome = attempt(std::panic::AssertUnwindSafe(work), |outcome| {
         matches!(outcome, Outcome::Booked(_))
     });
-    Ok(outcome.unwrap_or(Outcome::Refused))
+    Ok(match outcome {
+        Ok(Ok(outcome)) => outcome,
+        // What stands against them shows when each is alone.
+        Ok(Err(_)) | Err(_) => Outcome::Refused,
+    })
 }
 
 /// Books them on a single lane without limits.

@@ -63,9 +63,9 @@ CALL regress.fails($$ SELECT wallet.refund('moves', NULL) $$);
 SELECT wallet.set_price('batch-model', 'input_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
 SELECT item, entry_id IS NOT NULL AS booked, cost, sqlstate, message, replayed
   FROM wallet.charge_batch('moves_b', '[{"usage": {"model": "batch-model", "input_tokens": 1000}, "user_id": "ann", "idempotency_key": "i1"},
-                                        {"amount": 2.5, "team": "red", "tags": {"a": 1}, "event_at": "2026-01-01T00:00:00Z"}]', idempotency_key => 'b1');
+                                        {"amount": 2.5, "team": "red", "tags": {"a": "1"}, "event_at": "2026-01-01T00:00:00Z"}]', idempotency_key => 'b1');
 SELECT item, cost, replayed FROM wallet.charge_batch('moves_b', '[{"usage": {"model": "batch-model", "input_tokens": 1000}, "user_id": "ann", "idempotency_key": "i1"},
-                                        {"amount": 2.5, "team": "red", "tags": {"a": 1}, "event_at": "2026-01-01T00:00:00Z"}]', idempotency_key => 'b1');
+                                        {"amount": 2.5, "team": "red", "tags": {"a": "1"}, "event_at": "2026-01-01T00:00:00Z"}]', idempotency_key => 'b1');
 SELECT cost, replayed FROM wallet.charge('moves_b', '{"model": "batch-model", "input_tokens": 1000}', user_id => 'ann', idempotency_key => 'i1');
 SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[{"amount": 1}, {"amount": 1000}]') $$);
@@ -76,6 +76,13 @@ SELECT item, entry_id IS NOT NULL AS booked, cost, sqlstate, message, replayed
 SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
 -- Over several wallets.
 SELECT item, cost, sqlstate FROM wallet.charge_batch('[{"wallet": "moves_b", "amount": 1}, {"wallet": "moves", "amount": 0}, {"wallet": "moves_none", "amount": 1}]', on_error => 'skip');
+-- An item that cannot be read is that item's error.
+SELECT item, entry_id IS NOT NULL AS booked, cost, sqlstate, message
+  FROM wallet.charge_batch('[{"amount": 0.1}, {"wallet": "moves_b", "amount": 0.1}, 7, {"wallet": 7, "amount": 1}, {"wallet": "moves_b", "amuont": 1},
+                             {"wallet": "moves_b", "amount": "much"}, {"wallet": "", "amount": 1}, {"wallet": "moves_b", "amount": 0.2, "tags": {"a": null}},
+                             {"wallet": "moves_b", "amount": 0.2}]', on_error => 'skip');
+SELECT item, sqlstate FROM wallet.charge_batch('moves_b', '[{"wallet": "moves", "amount": 0.1}, {"amount": 0.3}]', on_error => 'skip');
+SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '{"amount": 1}') $$);
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[{"amuont": 1}]') $$);
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[[1]]') $$);
