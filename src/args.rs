@@ -29,8 +29,64 @@ pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     name(argument, value)?.ok_or_else(|| {
         Error::argument(format!("{argument} is missing"))
             .detail(format!("The argument {argument} is NULL or was not given."))
-            .hint(format!("Give a {argument}."))
+            .hint(give(argument, ""))
     })
+}
+
+/// What to do about an argument: give one. `which` says what sort of, after a blank.
+pub fn give(argument: &str, which: &str) -> String {
+    let article = match argument.starts_with(['a', 'e', 'i', 'o']) {
+        true => "an",
+        false => "a",
+    };
+    format!("Give {article} {argument}{which}.")
+}
+
+/// The name of something that is made, which people must be able to read and to write: no blank at its ends and no
+/// character that cannot be seen.
+pub fn new_name<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
+    let name = required(argument, value)?;
+    let trimmed = name.trim();
+    if trimmed.is_empty() {
+        return Err(Error::argument(format!("{argument} is blank"))
+            .detail("It has blanks only.")
+            .hint("Use a name that can be read."));
+    }
+    if let Some((place, character)) = name
+        .chars()
+        .enumerate()
+        .find(|(_, character)| is_invisible(*character))
+    {
+        return Err(
+            Error::argument(format!("{argument} has a character that cannot be seen"))
+                .detail(format!(
+                    "Character {} is U+{:04X}.",
+                    place + 1,
+                    u32::from(character)
+                ))
+                .hint("Leave out control characters and characters without a width."),
+        );
+    }
+    if trimmed.len() != name.len() {
+        return Err(
+            Error::argument(format!("{argument} begins or ends with a blank"))
+                .detail(format!("It is {}.", crate::error::quoted(name)))
+                .hint("Leave out blanks before and after the name."),
+        );
+    }
+    Ok(name)
+}
+
+/// True for control characters, and for those that Unicode calls default ignorable: joiners, marks of direction,
+/// soft hyphens, fillers, variation selectors, tags. Line and paragraph separators belong to them.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A free text that may be left out.
@@ -42,9 +98,7 @@ fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Opt
     match value {
         Some("") => Err(Error::argument(format!("{argument} is empty"))
             .detail(format!("The argument {argument} has no character."))
-            .hint(format!(
-                "Give a {argument}, or leave it out where that is allowed."
-            ))),
+            .hint(give(argument, ", or leave it out where that is allowed"))),
         Some(text) if text.len() > max && text.chars().count() > max => {
             Err(Error::argument(format!("{argument} is too long"))
                 .detail(format!(
@@ -147,7 +201,7 @@ pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
     let Some(value) = value else {
         return Err(Error::argument(format!("{argument} is missing"))
             .detail(format!("The argument {argument} is NULL or was not given."))
-            .hint(format!("Give a {argument} such as '1 minute'.")));
+            .hint(give(argument, " such as '1 minute'")));
     };
     let days = i64::from(value.months()) * 30 + i64::from(value.days());
     days.checked_mul(DAY)
@@ -156,7 +210,7 @@ pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
         .ok_or_else(|| {
             Error::argument(format!("{argument} is out of range"))
                 .detail("It must be zero or more, and at most ten years.")
-                .hint(format!("Give a {argument} such as '1 minute'."))
+                .hint(give(argument, " such as '1 minute'"))
         })
 }
 
@@ -166,7 +220,7 @@ pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
         return Err(
             Error::new(Code::InvalidAmount, format!("{argument} is missing"))
                 .detail(format!("The argument {argument} is NULL or was not given."))
-                .hint(format!("Give a {argument} of zero or more.")),
+                .hint(give(argument, " of zero or more")),
         );
     };
     let amount = number.amount(argument)?;
@@ -174,7 +228,7 @@ pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
         return Err(
             Error::new(Code::InvalidAmount, format!("{argument} is negative"))
                 .detail(format!("It is {amount}."))
-                .hint(format!("Give a {argument} of zero or more.")),
+                .hint(give(argument, " of zero or more")),
         );
     }
     Ok(amount)
@@ -187,7 +241,7 @@ pub fn positive_amount(argument: &str, value: Option<&Number>) -> Result<Amount>
         return Err(
             Error::new(Code::InvalidAmount, format!("{argument} is zero"))
                 .detail("Nothing would be booked.")
-                .hint(format!("Give a {argument} above zero.")),
+                .hint(give(argument, " above zero")),
         );
     }
     Ok(amount)
@@ -220,14 +274,43 @@ pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amou
 
 /// A JSON object that the caller wants kept, with its text.
 pub fn document(argument: &str, value: Option<Jsonb>) -> Result<Option<Document>> {
+    checked_document(argument, value, |_| Ok(()))
+}
+
+/// What a use is tagged with: an object whose values are texts, as the subject of a limit on a tag is.
+pub fn tags(value: Option<Jsonb>) -> Result<Option<Document>> {
+    checked_document("tags", value, |members| {
+        let other = members
+            .iter()
+            .find(|(_, value)| !matches!(value, Json::String(_)));
+        match other {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::argument("tags has a value that is not a text")
+                .detail(format!(
+                    "It is the value of the key {}.",
+                    crate::error::quoted(name)
+                ))
+                .hint("Pass texts, such as {\"batch\": \"7\"}, and leave out what has no value.")),
+        }
+    })
+}
+
+fn checked_document(
+    argument: &str,
+    value: Option<Jsonb>,
+    check: impl FnOnce(&[(String, Json)]) -> Result<()>,
+) -> Result<Option<Document>> {
     let Some(value) = value else {
         return Ok(None);
     };
     match value.read(argument, MAX_DOCUMENT_BYTES)? {
-        Json::Object(_) => Ok(Some(Document {
-            value,
-            text: value.to_text(),
-        })),
+        Json::Object(members) => {
+            check(&members)?;
+            Ok(Some(Document {
+                value,
+                text: value.to_text(),
+            }))
+        }
         _ => Err(Error::argument(format!("{argument} is not a JSON object"))
             .detail(format!(
                 "The argument {argument} must be an object, such as {{\"a\": 1}}."
@@ -235,5 +318,60 @@ pub fn document(argument: &str, value: Option<Jsonb>) -> Result<Option<Document>
             .hint(format!(
                 "Wrap the value into an object, or leave {argument} out."
             ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_name_may_be() {
+        for name in [
+            "acme",
+            "Acme GmbH & Co. KG",
+            "👛 ''; --",
+            "日本",
+            "a\u{a0}b",
+            "*",
+        ] {
+            assert_eq!(new_name("wallet", Some(name)), Ok(name));
+        }
+        for name in [
+            "",
+            " ",
+            "\t",
+            "\u{a0}",
+            "\u{3000} ",
+            " acme",
+            "acme ",
+            "acme\u{2003}",
+            "acme\n",
+            "ac\nme",
+            "ac\u{7f}me",
+            "ac\u{85}me",
+            "ac\u{200b}me",
+            "acme\u{200d}",
+            "\u{feff}acme",
+            "ac\u{ad}me",
+            "a\u{202e}cme",
+            "ac\u{2060}me",
+            "acme\u{fe0f}",
+            "\u{3164}",
+            "ac\u{2028}me",
+            "ac\u{e0041}me",
+        ] {
+            let error = new_name("wallet", Some(name)).expect_err(name);
+            assert_eq!(error.code, Code::InvalidParameter, "{name:?}");
+            assert!(error.detail.is_some() && error.hint.is_some(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_article_fits_its_noun() {
+        assert_eq!(give("amount", " above zero"), "Give an amount above zero.");
+        assert_eq!(give("user_id", ""), "Give a user_id.");
+        assert_eq!(give("wallet", ""), "Give a wallet.");
+        assert_eq!(give("actor", ""), "Give an actor.");
     }
 }

@@ -38,9 +38,9 @@ COMMENT ON FUNCTION wallet.set_price IS 'Adds a price from a date on and returns
 COMMENT ON FUNCTION wallet.import_prices IS 'Brings a price list in line with a published price feed (litellm, genai-prices) and says what it did; changes are new rows with a date, what vanished is ended. Errors: 22023, 42501, WL006, WL012.';
 COMMENT ON FUNCTION wallet.price_usage IS 'Prices a usage object and books nothing. Errors: 22023, WL007, 42501, WL003, WL005, WL012.';
 COMMENT ON FUNCTION wallet.set_markup IS 'Says from a date on what a price list adds to the prices of the default list, and returns the markup''s id; both NULL takes it back. Errors: 22023, WL012, 42501, WL006.';
-COMMENT ON FUNCTION wallet.use_price_list IS 'Has a wallet pay by a price list, over the default list; waits for charges under way. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.use_price_list IS 'Has a wallet pay by a price list, over the default list; waits for charges under way. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 42704.';
 COMMENT ON FUNCTION wallet.compare_models IS 'What the same usage would cost with each of several models, the cheapest first; books nothing. Errors: 22023, WL007, 42501, WL003, WL012.';
-COMMENT ON FUNCTION wallet.reprice IS 'What the charges of a time would have cost with a price list; books nothing. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.reprice IS 'What the charges of a time would have cost with a price list; books nothing. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.price_unpriced IS 'Books what charges without a price cost, as far as there is a price by now: all or none. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL001, WL002.';
 COMMENT ON FUNCTION wallet.normalize_usage IS 'The disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a shape are read; NULL removes the mapping. Errors: 22023, 42501, WL006.';

@@ -13,7 +13,8 @@ SELECT w.wallet_id AS wallet,
        w.lanes::integer AS lanes,
        w.low_balance,
        w.created_at,
-       round(b.scoped, greatest(min_scale(b.scoped), 2)) AS scoped
+       round(b.scoped, greatest(min_scale(b.scoped), 2)) AS scoped,
+       w.price_list
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
         -- What is due counts, whether or not it is booked.
@@ -46,6 +47,7 @@ COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never
 COMMENT ON COLUMN wallet.balances.held IS 'Set aside by open holds.';
 COMMENT ON COLUMN wallet.balances.available IS 'balance minus held; alert thresholds look at what of it every charge may use: available minus scoped.';
 COMMENT ON COLUMN wallet.balances.scoped IS 'How much of available only some models or services may use.';
+COMMENT ON COLUMN wallet.balances.price_list IS 'The price list that the wallet pays by, over the default list.';
 
 CREATE VIEW wallet.entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,

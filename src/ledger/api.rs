@@ -117,7 +117,7 @@ fn create_wallet(
     actor: default!(Option<&str>, "NULL"),
 ) -> BalanceRow {
     let work = || {
-        let name = args::required("wallet", wallet)?;
+        let name = args::new_name("wallet", wallet)?;
         if name == crate::access::rights::ALL_WALLETS {
             return Err(Error::argument("wallet cannot be named \"*\"")
                 .detail("The star stands for all wallets in grant_access().")

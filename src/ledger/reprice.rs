@@ -4,7 +4,7 @@ use crate::error::{Code, Result};
 use crate::ledger::past::{self, Span};
 use crate::ledger::rules;
 use crate::money::Amount;
-use crate::pricing::book::Shelf;
+use crate::pricing::book::{Shelf, require_list};
 use crate::pricing::rate::rate_from;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Run, Value};
@@ -54,6 +54,7 @@ pub struct Repriced {
 /// is tried out or, without one, of the wallet's own.
 pub fn reprice(wallet: &str, span: Span, list: Option<&str>) -> Result<Vec<Repriced>> {
     let rules = rules::read(wallet)?;
+    list.map_or(Ok(()), require_list)?;
     let mut repriced = Vec::new();
     let mut last = [0; 16];
     loop {

@@ -189,7 +189,7 @@ impl<'a> Request<'a> {
             service: args::name("service", args.service)?,
             region,
             service_tier,
-            tags: args::document("tags", args.tags)?,
+            tags: args::tags(args.tags)?,
             event_at: args::event_at(args.event_at)?,
             key: args::name("idempotency_key", args.idempotency_key)?,
             key_id: None,

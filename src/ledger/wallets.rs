@@ -16,6 +16,7 @@ use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::ledger::rules::{self, Rules, Status};
 use crate::money::Amount;
+use crate::pricing::book::require_list;
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
@@ -398,6 +399,7 @@ pub fn use_price_list(wallet: &str, list: &str, call: Once<'_>) -> Result<Balanc
     once(call, || {
         let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
         rules.require_open(wallet)?;
+        require_list(list)?;
         SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
         // Charges that know the old list see another epoch on their lane.
         recut_under(wallet, rules.credit_limit)

@@ -179,7 +179,7 @@ impl From<Jsonb> for Tags {
 }
 
 impl Spending<'_> {
-    /// The value of a tag: a string, a number or a boolean.
+    /// The value of a tag.
     fn tag(&self, name: &str) -> Option<String> {
         let tags = self.tags?;
         let Ok(Json::Object(tags)) = (tags.read)(tags.value) else {
@@ -188,8 +188,6 @@ impl Spending<'_> {
         let (_, value) = tags.into_iter().find(|(key, _)| key == name)?;
         match value {
             Json::String(text) => Some(text),
-            Json::Bool(value) => Some(value.to_string()),
-            Json::Number(number) => Some(number.to_decimal()?.normalize().to_string()),
             _ => None,
         }
     }

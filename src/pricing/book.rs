@@ -10,18 +10,40 @@ use std::rc::Rc;
 
 use foldhash::HashMap;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result, quoted};
 use crate::pricing::chains::Prices;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::{Markup, Markups};
 use crate::pricing::select::{Price, Situation, matches};
+use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
+use crate::storage::plan::{Run, Value};
 use crate::storage::rows::PriceRow;
 use crate::storage::{invalidation, store};
 
 /// The list that stands behind every other.
 pub const DEFAULT_LIST: &str = "default";
+
+statement!(
+    LIST_EXISTS,
+    [TEXTOID],
+    "SELECT 1 WHERE EXISTS (SELECT FROM wallet.prices WHERE price_list = $1)
+                 OR EXISTS (SELECT FROM wallet.markups WHERE price_list = $1)"
+);
+
+/// 42704 unless the list has a price or a markup, or is the default list, which is always there.
+pub fn require_list(list: &str) -> Result<()> {
+    if list == DEFAULT_LIST || !LIST_EXISTS.run(&[Value::Text(list)])?.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ObjectNotFound,
+        format!("price list {} does not exist", quoted(list)),
+    )
+    .detail("No price and no markup was set for a list of that name.")
+    .hint("Make it first with set_price(), import_prices() or set_markup(), or check the name."))
+}
 
 /// Rows and look-ups that a backend keeps; beyond, it starts anew.
 const MAX_SIZE: usize = 1 << 18;

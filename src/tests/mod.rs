@@ -223,9 +223,9 @@ mod tests {
                  SELECT wallet.fund('{way}', 10, reference => 'r');
                  SELECT wallet.set_limit('{way}', 9, 'day', 'user');
                  SELECT wallet.charge('{way}', '{{\"model\": \"m\", \"input_tokens\": 1000000}}',
-                                      user_id => 'u', tags => '{{\"a\": 1}}', idempotency_key => 'k');
+                                      user_id => 'u', tags => '{{\"a\": \"1\"}}', idempotency_key => 'k');
                  SELECT wallet.charge('{way}', '{{\"model\": \"m\", \"input_tokens\": 1000000}}',
-                                      user_id => 'u', tags => '{{\"a\": 1}}', idempotency_key => 'k');
+                                      user_id => 'u', tags => '{{\"a\": \"1\"}}', idempotency_key => 'k');
                  SELECT wallet.charge('{way}', amount => 3.000000000001, user_id => 'u');
                  SELECT wallet.set_lanes('{way}', 3);
                  SELECT wallet.charge('{way}', amount => 1, user_id => 'v', idempotency_key => 'l');

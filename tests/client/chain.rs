@@ -6,11 +6,14 @@ use wallet_tests::{Database, archive, audit, charge, create, dec};
 const ODD: &str = "quote \" backslash \\ slash / tab \t line \n return \r bell \u{7} \u{8} \u{c} \
                    delete \u{7f} \u{85} \u{2028} é 漢 🪙 %s $1 '";
 
+/// The same without those that the name of a wallet must not have.
+const WALLET: &str = "quote \" backslash \\ slash / é 漢 🪙 %s $1 '";
+
 #[test]
 fn odd_characters_in_every_column() {
     let database = Database::new();
     let mut client = database.connect();
-    create(&mut client, ODD, 2, &[], dec("0"));
+    create(&mut client, WALLET, 2, &[], dec("0"));
     // Times before 1970 are hashed as well.
     client
         .batch_execute("SET wallet.event_at_min = '1900-01-01'")
@@ -22,20 +25,21 @@ fn odd_characters_in_every_column() {
         )
         .unwrap();
     let document = serde_json::json!({"a": ODD, ODD: [1, 1.50, null, true, {"x": 1e-9}]});
+    let tags = serde_json::json!({"a": ODD, ODD: "1.50", "": ""});
     client
         .query_one(
-            "SELECT wallet.fund($1, 100, $1, $1, 'USD', idempotency_key => $1, actor => $1,
+            "SELECT wallet.fund($3, 100, $1, $1, 'USD', idempotency_key => $1, actor => $1,
                                 metadata => $2)",
-            &[&ODD, &document],
+            &[&ODD, &document, &WALLET],
         )
         .unwrap();
     client
         .query_one(
-            "SELECT wallet.charge($1, amount => 1.000000000001, user_id => $1, team => $1,
-                        model => $1, service => $1, region => $1, service_tier => $1, tags => $2,
+            "SELECT wallet.charge($4, amount => 1.000000000001, user_id => $1, team => $1,
+                        model => $1, service => $1, region => $1, service_tier => $1, tags => $3,
                         event_at => '1999-12-31 23:59:59.999999+00', device => $1,
                         idempotency_key => $1, actor => $1, metadata => $2)",
-            &[&ODD, &document],
+            &[&ODD, &document, &tags, &WALLET],
         )
         .unwrap();
     let usage = serde_json::json!({"model": ODD, "input_tokens": 3, "note": ODD});
@@ -43,11 +47,11 @@ fn odd_characters_in_every_column() {
         client
             .query_one(
                 "SELECT wallet.charge($1, $2, tags => '{}', event_at => $3::text::timestamptz)",
-                &[&ODD, &usage, &event_at],
+                &[&WALLET, &usage, &event_at],
             )
             .unwrap();
     }
-    audit(&mut client, ODD);
+    audit(&mut client, WALLET);
 }
 
 #[test]

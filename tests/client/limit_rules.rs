@@ -240,7 +240,7 @@ fn check_limits_agrees_with_charge() {
                 tags: [
                     None,
                     Some(json!({"project": "moon"})),
-                    Some(json!({"project": 3})),
+                    Some(json!({"project": "3"})),
                 ][pick(3)]
                 .clone(),
                 ..Request::default()

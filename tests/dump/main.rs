@@ -107,7 +107,7 @@ fn fill(database: &Database) {
     client
         .batch_execute(
             "SELECT wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 5, \"note\": \"Ω\\n\"}',
-                                  tags => '{\"t\": [1, null]}', metadata => '{}', event_at => now() + interval '1 hour');
+                                  tags => '{\"t\": \"[1, null] Ω\\n\"}', metadata => '{}', event_at => now() + interval '1 hour');
              SELECT wallet.set_markup('reseller', 20, 0.001, metadata => '{\"by\": \"sales\"}');
              SELECT wallet.use_price_list('hot', 'reseller');
              SELECT wallet.update_wallet('hot', unknown_price => 'unpriced');

@@ -71,9 +71,9 @@ SELECT event_at AT TIME ZONE 'UTC' AS event_at, created_at > event_at + interval
 SELECT cost, balance, replayed FROM wallet.charge('ch', amount => 1.5, user_id => 'ann', idempotency_key => 'a');
 SELECT cost, balance, replayed FROM wallet.charge('ch', amount => 1.50, user_id => 'ann', idempotency_key => 'a', actor => 'retry', metadata => '{"n":2}');
 SELECT cost, model, total_tokens, jsonb_array_length(lines) AS lines, balance, replayed
-  FROM wallet.charge('ch', '{"model":"ch-gpt-4o","input_tokens":10,"output_tokens":5}', tags => '{"b":1,"a":2}', idempotency_key => 'u');
+  FROM wallet.charge('ch', '{"model":"ch-gpt-4o","input_tokens":10,"output_tokens":5}', tags => '{"b":"1","a":"2"}', idempotency_key => 'u');
 SELECT cost, model, total_tokens, jsonb_array_length(lines) AS lines, balance, replayed
-  FROM wallet.charge('ch', '{"output_tokens":5,"input_tokens":10,"model":"ch-gpt-4o"}', tags => '{"a":2,"b":1}', idempotency_key => 'u');
+  FROM wallet.charge('ch', '{"output_tokens":5,"input_tokens":10,"model":"ch-gpt-4o"}', tags => '{"a":"2","b":"1"}', idempotency_key => 'u');
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.6, user_id => 'ann', idempotency_key => 'a') $$);
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'bob', idempotency_key => 'a') $$);
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', team => 't', idempotency_key => 'a') $$);
@@ -81,10 +81,10 @@ CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann'
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', service => 's', idempotency_key => 'a') $$);
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', region => 'r', idempotency_key => 'a') $$);
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', service_tier => 'x', idempotency_key => 'a') $$);
-CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', tags => '{"a":1}', idempotency_key => 'a') $$);
+CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', tags => '{"a":"1"}', idempotency_key => 'a') $$);
 CALL regress.fails($$ SELECT wallet.charge('ch', amount => 1.5, user_id => 'ann', event_at => '2025-01-01', idempotency_key => 'a') $$);
 CALL regress.fails($$ SELECT wallet.charge('ch', '{"model":"ch-gpt-4o","input_tokens":10}', idempotency_key => 'a') $$);
-CALL regress.fails($$ SELECT wallet.charge('ch', '{"model":"ch-gpt-4o","input_tokens":11,"output_tokens":5}', tags => '{"a":2,"b":1}', idempotency_key => 'u') $$);
+CALL regress.fails($$ SELECT wallet.charge('ch', '{"model":"ch-gpt-4o","input_tokens":11,"output_tokens":5}', tags => '{"a":"2","b":"1"}', idempotency_key => 'u') $$);
 -- A replay needs neither money nor a price, nor an active wallet.
 SELECT wallet.set_price('ch-once', 'requests', 1) IS NOT NULL AS set;
 SELECT wallet FROM wallet.create_wallet('ch_once');

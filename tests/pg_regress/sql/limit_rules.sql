@@ -20,8 +20,8 @@ CALL regress.fails($$ SELECT wallet.charge('rules', '{"model": "rules-gpt-4o", "
 CALL regress.fails($$ SELECT wallet.charge('rules', amount => 3, service => 'chat') $$);
 SELECT cost FROM wallet.charge('rules', amount => 1, tags => '{"project": "moon"}');
 CALL regress.fails($$ SELECT wallet.charge('rules', amount => 1, tags => '{"project": "moon"}') $$);
-SELECT cost FROM wallet.charge('rules', amount => 1, tags => '{"project": 7}');
-CALL regress.fails($$ SELECT wallet.charge('rules', amount => 1, tags => '{"project": 7}') $$);
+SELECT cost FROM wallet.charge('rules', amount => 1, tags => '{"project": "7"}');
+CALL regress.fails($$ SELECT wallet.charge('rules', amount => 1, tags => '{"project": "7"}') $$);
 SELECT scope, subject, used, remaining, allowed, reason
   FROM wallet.check_limits('rules', team => 'red', model => 'rules-gpt-4o', service => 'chat', tags => '{"project":"moon"}', amount => 1);
 

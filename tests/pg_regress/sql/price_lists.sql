@@ -78,6 +78,12 @@ CALL regress.fails($$ SELECT wallet.use_price_list('pl', NULL) $$);
 CALL regress.fails($$ SELECT wallet.use_price_list('pl-none', 'default') $$);
 CALL regress.fails($$ SELECT wallet.use_price_list('pl', 'pl-gold', idempotency_key => 'back') $$);
 CALL regress.fails($$ SELECT wallet.set_price('pl-big', 'markup', 1) $$);
+-- A list that does not exist is none to pay by, nor to compare with.
+CALL regress.fails($$ SELECT wallet.use_price_list('pl', 'pl-glod') $$);
+CALL regress.fails($$ SELECT * FROM wallet.reprice('pl', price_list => 'pl-glod') $$);
+SELECT wallet, price_list FROM wallet.use_price_list('pl', 'pl-gold');
+SELECT wallet, price_list FROM wallet.balances WHERE wallet IN ('pl', 'pl-odd') ORDER BY 1;
+SELECT price_list FROM wallet.use_price_list('pl', 'default');
 
 -- The same usage with other models: the cheapest first, those without a price last.
 SELECT * FROM wallet.compare_models('{"model":"pl-big","input_tokens":1000,"output_tokens":450}', '{pl-big,pl-none,pl-small,pl-big}');

@@ -28,9 +28,9 @@ CALL regress.fails($$ SELECT wallet.charge('up', '{"model":"up-new","images":1}'
 SELECT wallet FROM wallet.update_wallet('up', unknown_price => 'unpriced');
 SELECT cost, lines FROM wallet.price_usage('{"model":"up-new","input_tokens":500}', wallet => 'up');
 SELECT cost, balance, model, total_tokens, lines, replayed
-  FROM wallet.charge('up', '{"model":"up-new","input_tokens":500}', user_id => 'ann', team => 'red', tags => '{"job":7}', event_at => '2026-01-05Z', idempotency_key => 'first');
+  FROM wallet.charge('up', '{"model":"up-new","input_tokens":500}', user_id => 'ann', team => 'red', tags => '{"job":"7"}', event_at => '2026-01-05Z', idempotency_key => 'first');
 SELECT cost, balance, model, total_tokens, lines, replayed
-  FROM wallet.charge('up', '{"model":"up-new","input_tokens":500}', user_id => 'ann', team => 'red', tags => '{"job":7}', event_at => '2026-01-05Z', idempotency_key => 'first');
+  FROM wallet.charge('up', '{"model":"up-new","input_tokens":500}', user_id => 'ann', team => 'red', tags => '{"job":"7"}', event_at => '2026-01-05Z', idempotency_key => 'first');
 SELECT cost FROM wallet.charge('up', '{"input_tokens":1000,"images":2}', model => 'up-known', region => 'eu', event_at => '2026-01-06Z');
 SELECT cost FROM wallet.charge('up', '{"model":"up-never","input_tokens":1}', event_at => '2026-01-07Z');
 SELECT cost FROM wallet.charge('up', '{"model":"up-free","input_tokens":1}');
@@ -64,7 +64,7 @@ SELECT model FROM wallet.unpriced WHERE wallet = 'up';
 SELECT balance FROM wallet.balances WHERE wallet = 'up';
 -- The replay of the charge still says what it said.
 SELECT cost, total_tokens, lines, replayed
-  FROM wallet.charge('up', '{"model":"up-new","input_tokens":500}', user_id => 'ann', team => 'red', tags => '{"job":7}', event_at => '2026-01-05Z', idempotency_key => 'first');
+  FROM wallet.charge('up', '{"model":"up-new","input_tokens":500}', user_id => 'ann', team => 'red', tags => '{"job":"7"}', event_at => '2026-01-05Z', idempotency_key => 'first');
 
 -- Too little money, or a limit: nothing is booked, also not what there is money for.
 SELECT cost FROM wallet.charge('up', '{"model":"up-late","input_tokens":1000}', user_id => 'ann');

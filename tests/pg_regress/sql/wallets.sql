@@ -12,7 +12,16 @@ SELECT wallet, currency, balance, available, credit_limit, status, lanes, low_ba
 SELECT currency, time_zone, metadata, price_list, unknown_price FROM wallet.wallets WHERE wallet_id = 'w_full';
 -- Names are any text: case, spaces, quotes, emoji.
 SELECT wallet FROM wallet.create_wallet('W_Plain');
-SELECT wallet FROM wallet.create_wallet(' w ''quoted" 💳 ');
+SELECT wallet FROM wallet.create_wallet('w ''quoted" 💳');
+-- A name that people cannot read or write down is refused.
+CALL regress.fails($$ SELECT wallet.create_wallet('   ') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet(E'\t\n') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet(' w') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet('w ') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet(U&'w\00A0') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet(E'w\nx') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet(U&'w\200Bx') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet(U&'\FEFFw') $$);
 SELECT wallet, currency FROM wallet.create_wallet('w_credits', 'credits');
 
 -- What create refuses.
