@@ -27,7 +27,7 @@ COMMENT ON FUNCTION wallet.prune_windows IS 'Removes the windows of limits that 
 COMMENT ON FUNCTION wallet.hold IS 'Sets money and limits aside until the actual use is known. Errors: those of charge().';
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual use of a hold and gives the rest back. Errors: those of charge(), 42704, WL008.';
 COMMENT ON FUNCTION wallet.void IS 'Gives back all that a hold has set aside. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
-COMMENT ON FUNCTION wallet.extend_hold IS 'Has a hold last until so long from now. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.extend_hold IS 'Has a hold last until so long from now at least; it never ends earlier than it would have. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.refund IS 'Gives a charge back, in whole or in part, and to the limits whose window still runs. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004.';
 COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
 COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet of the same currency: an entry in each. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';

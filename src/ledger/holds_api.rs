@@ -104,11 +104,7 @@ fn hold(
         let request = Request::check(args)?;
         let ttl = self::ttl(ttl)?;
         let allow_partial = allow_partial.unwrap_or(false);
-        let fingerprint = fingerprint(&[
-            ("request", Some(uuid_text(request.fingerprint()))),
-            ("ttl", Some(ttl.to_string())),
-            ("allow_partial", Some(allow_partial.to_string())),
-        ]);
+        let fingerprint = differs::hold_fingerprint(&request, ttl, allow_partial);
         let wallet = request.wallet;
         let new = NewHold {
             request,
@@ -178,7 +174,7 @@ fn settle(
         let settlement = Settlement {
             wallet,
             hold_id,
-            fingerprint: settle::fingerprint(&request, hold_id, is_final, over),
+            fingerprint: settle::fingerprint(request.fingerprint(), hold_id, is_final, over),
             request,
             is_final,
             over,
@@ -223,7 +219,7 @@ fn void(
     hold_row(work().or_raise())
 }
 
-/// Has a hold last until so long from now, or as long as it did where that is later.
+/// Has a hold last until so long from now at least; it never ends earlier than it would have.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn extend_hold(

@@ -140,33 +140,43 @@ fn differing_field(request: &Request<'_>, rows: &Rows) -> Result<&'static str> {
         Asked::Usage(..) if !priced => return Ok("usage"),
         _ => {}
     }
-    let text = |column: i32| rows.get::<String>(0, column);
-    let same = |column: i32, value: Option<&str>| text(column).as_deref() == value;
-    if !same(6, request.user_id) {
-        return Ok("user_id");
-    }
-    if !same(7, request.team) {
-        return Ok("team");
-    }
-    if !same(4, request.model.as_deref()) {
-        return Ok("model");
-    }
-    if !same(9, request.region.as_deref()) {
-        return Ok("region");
-    }
-    if !same(10, request.service_tier.as_deref()) {
-        return Ok("service_tier");
+    if let Some(field) = differing_attribute(request, rows)? {
+        return Ok(field);
     }
     if rows.get::<Timestamp>(0, 12) != request.event_at {
         return Ok("event_at");
     }
+    Ok(if priced { "usage" } else { "service" })
+}
+
+/// What of the attribution of a use differs from the first one's row, if something does.
+pub fn differing_attribute(request: &Request<'_>, rows: &Rows) -> Result<Option<&'static str>> {
+    let text = |column: i32| rows.get::<String>(0, column);
+    let same = |column: i32, value: Option<&str>| text(column).as_deref() == value;
+    // A key and the list of members say what was not given.
+    let may_be_filled_in = |value: Option<&str>| value.is_none() && request.secret.is_some();
+    if !same(6, request.user_id) && !may_be_filled_in(request.user_id) {
+        return Ok(Some("user_id"));
+    }
+    if !same(7, request.team) && request.team.is_some() {
+        return Ok(Some("team"));
+    }
+    if !same(4, request.model.as_deref()) {
+        return Ok(Some("model"));
+    }
+    if !same(9, request.region.as_deref()) {
+        return Ok(Some("region"));
+    }
+    if !same(10, request.service_tier.as_deref()) {
+        return Ok(Some("service_tier"));
+    }
     let stored_tags = rows.datum(0, 11).and_then(|datum| canonical(Jsonb(datum)));
     if stored_tags != request.tags.as_ref().and_then(|tags| canonical(tags.value)) {
-        return Ok("tags");
+        return Ok(Some("tags"));
     }
     // A service that was not given may stand in the entry because the price names one.
     if request.service.is_some() && !same(8, request.service) {
-        return Ok("service");
+        return Ok(Some("service"));
     }
-    Ok(if priced { "usage" } else { "service" })
+    Ok(None)
 }

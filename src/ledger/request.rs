@@ -231,6 +231,11 @@ impl<'a> Request<'a> {
     /// Half of a SHA-256 over everything that changes money or attribution. Two requests with the
     /// same fingerprint are the same request.
     pub fn fingerprint(&self) -> [u8; 16] {
+        self.fingerprint_if(self.reported.is_some())
+    }
+
+    /// What the fingerprint is if the provider's cost is charged, or if it is not.
+    pub fn fingerprint_if(&self, reported: bool) -> [u8; 16] {
         let mut fingerprint = Fingerprint::new(Call::Charge as u8);
         match &self.asked {
             Asked::Amount(amount) => fingerprint.field("amount", Some(&amount.to_fixed())),
@@ -249,7 +254,7 @@ impl<'a> Request<'a> {
         let event_at = self.event_at.map(|at| at.0.to_string());
         fingerprint.field("event_at", event_at.as_deref());
         // The amount itself is part of the usage.
-        fingerprint.field("cost_from", self.reported.map(|_| "provider"));
+        fingerprint.field("cost_from", reported.then_some("provider"));
         fingerprint.finish()
     }
 }

@@ -117,7 +117,7 @@ fn a_conflict_names_the_field() {
         )
     };
     let by_amount = "amount => 5, user_id => 'u', team => 't', model => 'm', service => 's', \
-                     region => 'r', service_tier => 'b', tags => '{\"a\": 1, \"b\": 2}', \
+                     region => 'r', service_tier => 'b', tags => '{\"a\": \"1\", \"b\": \"2\"}', \
                      event_at => '2026-01-01 00:00+00'";
     client.query_one(&call(by_amount), &[]).unwrap();
     for (from, to, field) in [
@@ -129,7 +129,7 @@ fn a_conflict_names_the_field() {
         ("'s'", "'v'", "service"),
         ("'r'", "'v'", "region"),
         ("'b'", "'v'", "service_tier"),
-        ("\"b\": 2", "\"b\": 3", "tags"),
+        ("\"b\": \"2\"", "\"b\": \"3\"", "tags"),
         ("01-01", "01-02", "event_at"),
     ] {
         let other = by_amount.replace(from, to);
@@ -138,10 +138,10 @@ fn a_conflict_names_the_field() {
         assert!(detail(&error).contains(field), "{field}: {error:?}");
     }
     // The same request: a number in another form, keys in another order, another actor.
-    let same = by_amount
-        .replace("amount => 5", "amount => 5.00")
-        .replace("{\"a\": 1, \"b\": 2}", "{\"b\": 2.0, \"a\": 1}")
-        + ", actor => 'somebody else', metadata => '{\"try\": 2}'";
+    let same = by_amount.replace("amount => 5", "amount => 5.00").replace(
+        "{\"a\": \"1\", \"b\": \"2\"}",
+        "{\"b\": \"2\", \"a\": \"1\"}",
+    ) + ", actor => 'somebody else', metadata => '{\"try\": 2}'";
     let replayed: bool = client.query_one(&call(&same), &[]).unwrap().get(1);
     assert!(replayed);
     assert_eq!(entries(&mut client, "acme"), 2);
@@ -282,5 +282,124 @@ fn a_replay_under_an_old_snapshot_takes_nothing() {
         }
         assert_eq!(balance(&mut other, "acme"), dec("97"));
         audit(&mut other, "acme");
+    }
+}
+
+#[test]
+fn a_conflict_of_a_hold_names_the_field() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("1000"));
+    client
+        .batch_execute(
+            "SELECT wallet.set_price(model, 'input_tokens', 0.01, effective_from => '2025-01-01Z')
+               FROM unnest('{m,n}'::text[]) model",
+        )
+        .unwrap();
+    let call = |arguments: &str, key: &str| {
+        format!(
+            "SELECT hold_id, replayed FROM wallet.hold('acme', {arguments}, idempotency_key => '{key}')"
+        )
+    };
+    let about = "user_id => 'u', team => 't', model => 'm', service => 's', region => 'r', service_tier => 'b', \
+                 tags => '{\"a\": \"1\"}', ttl => '7 minutes', allow_partial => false, event_at => '2026-01-01 00:00+00'";
+    let usage = "usage => '{\"model\": \"m\", \"input_tokens\": 100}'";
+    let by_amount = format!("amount => 5, {about}");
+    let by_usage = format!("{usage}, {about}");
+    client.query_one(&call(&by_amount, "a"), &[]).unwrap();
+    client.query_one(&call(&by_usage, "u"), &[]).unwrap();
+    for (key, first, from, to, field) in [
+        ("a", &by_amount, "amount => 5", "amount => 5.01", "amount"),
+        ("a", &by_amount, "amount => 5", usage, "usage"),
+        ("u", &by_usage, usage, "amount => 1", "amount"),
+        ("u", &by_usage, "100", "101", "usage"),
+        ("u", &by_usage, "'u'", "'v'", "user_id"),
+        ("u", &by_usage, "user_id => 'u', ", "", "user_id"),
+        ("u", &by_usage, "'t'", "'v'", "team"),
+        ("a", &by_amount, "'m'", "'n'", "model"),
+        ("u", &by_usage, "'s'", "'v'", "service"),
+        ("u", &by_usage, "'r'", "'v'", "region"),
+        ("u", &by_usage, "'b'", "'v'", "service_tier"),
+        ("u", &by_usage, "\"1\"", "\"2\"", "tags"),
+        ("u", &by_usage, "7 minutes", "8 minutes", "ttl"),
+        ("u", &by_usage, "false", "true", "allow_partial"),
+        ("u", &by_usage, "01-01", "01-02", "event_at"),
+    ] {
+        let other = first.replace(from, to);
+        assert_ne!(other, *first);
+        let error = expect(client.query(&call(&other, key), &[]), "WL006");
+        assert!(
+            detail(&error).starts_with(&format!("The first request differs in {field}")),
+            "{field}: {error:?}"
+        );
+    }
+    for (key, same) in [("a", &by_amount), ("u", &by_usage)] {
+        let replayed: bool = client.query_one(&call(same, key), &[]).unwrap().get(1);
+        assert!(replayed);
+    }
+}
+
+#[test]
+fn a_conflict_of_a_settlement_names_the_field() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("1000"));
+    client
+        .batch_execute(
+            "SELECT wallet.set_price('m', 'input_tokens', 0.01, effective_from => '2025-01-01Z')",
+        )
+        .unwrap();
+    let mut hold = || -> String {
+        client
+            .query_one(
+                "SELECT hold_id::text FROM wallet.hold('acme', amount => 9, model => 'm')",
+                &[],
+            )
+            .unwrap()
+            .get(0)
+    };
+    let holds = [hold(), hold(), hold()];
+    let call = |arguments: &str, key: &str| {
+        format!(
+            "SELECT replayed FROM wallet.settle('acme', {arguments}, idempotency_key => '{key}')"
+        )
+    };
+    let rest =
+        "final => true, over => 'charge', event_at => '2026-01-01 00:00+00', cost_from => 'prices'";
+    let usage = "usage => '{\"model\": \"m\", \"input_tokens\": 100, \"cost\": 1}'";
+    let by_amount = format!("'{}', amount => 5, {rest}", holds[0]);
+    let by_usage = format!("'{}', {usage}, {rest}", holds[1]);
+    client.query_one(&call(&by_amount, "a"), &[]).unwrap();
+    client.query_one(&call(&by_usage, "u"), &[]).unwrap();
+    for (key, first, from, to, field) in [
+        ("a", &by_amount, "amount => 5", "amount => 5.01", "amount"),
+        ("a", &by_amount, "amount => 5", usage, "usage"),
+        ("u", &by_usage, usage, "amount => 1", "amount"),
+        ("u", &by_usage, "100", "101", "usage"),
+        ("u", &by_usage, "'prices'", "'provider'", "cost_from"),
+        (
+            "a",
+            &by_amount,
+            holds[0].as_str(),
+            holds[2].as_str(),
+            "hold_id",
+        ),
+        ("a", &by_amount, "true", "false", "final"),
+        ("u", &by_usage, "'charge'", "'cap'", "over"),
+        ("u", &by_usage, "'charge'", "'debt'", "over"),
+        ("u", &by_usage, "01-01", "01-02", "event_at"),
+    ] {
+        let other = first.replace(from, to);
+        assert_ne!(other, *first);
+        let error = expect(client.query(&call(&other, key), &[]), "WL006");
+        assert_eq!(
+            detail(&error),
+            format!("The first request differs in {field}."),
+            "{error:?}"
+        );
+    }
+    for (key, same) in [("a", &by_amount), ("u", &by_usage)] {
+        let replayed: bool = client.query_one(&call(same, key), &[]).unwrap().get(0);
+        assert!(replayed);
     }
 }

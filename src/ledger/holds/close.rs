@@ -46,7 +46,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
     Ok(held)
 }
 
-/// Has a hold last until so long from now, or as long as it did where that is later.
+/// Has a hold last until so long from now at least; it never ends earlier than it would have.
 pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {

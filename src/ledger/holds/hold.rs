@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
 use crate::ledger::grants::burn::Burn;
-use crate::ledger::holds::{MAX_TRIES, row};
+use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::queue;
 use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
@@ -240,7 +240,7 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
         return Ok(None);
     };
     if hold.fingerprint != Some(new.fingerprint) {
-        return Err(conflict(key, "its arguments"));
+        return Err(conflict(key, differs::in_hold(new, hold.id)?));
     }
     Ok(Some(Held {
         hold_id: hold.id,

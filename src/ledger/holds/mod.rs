@@ -9,6 +9,7 @@
 
 pub mod close;
 mod context;
+pub mod differs;
 pub mod expiry;
 pub mod hold;
 pub mod row;

@@ -6,10 +6,9 @@ use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
 use crate::ledger::grants::pools::{self, Pools};
-use crate::ledger::holds::MAX_TRIES;
-use crate::ledger::holds::context;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
+use crate::ledger::holds::{MAX_TRIES, context, differs};
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
@@ -300,7 +299,8 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
     };
     let key = request.key.unwrap_or_default();
     if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
-        return Err(replay::conflict(key, "its arguments"));
+        let field = differs::in_settlement(settlement, &rows)?;
+        return Err(replay::conflict(key, field));
     }
     let currency = rules::known(settlement.wallet)?.currency.clone();
     replay::charged(request, &rows, &currency).map(Some)
@@ -340,18 +340,12 @@ fn release(
     Ok((released, rest))
 }
 
-/// Everything of a settlement that changes money or attribution.
-pub fn fingerprint(
-    request: &Request<'_>,
-    hold_id: [u8; 16],
-    is_final: bool,
-    over: Over,
-) -> [u8; 16] {
+/// Everything of a settlement, the fingerprint of its request among it, that changes money or attribution.
+pub fn fingerprint(request: [u8; 16], hold_id: [u8; 16], is_final: bool, over: Over) -> [u8; 16] {
     let mut fingerprint = crate::ledger::request::Fingerprint::new(Call::Settle as u8);
     fingerprint.field("hold_id", Some(&uuid_text(hold_id)));
     fingerprint.field("final", Some(if is_final { "t" } else { "f" }));
     fingerprint.field("over", Some(over.as_str()));
-    let request = uuid_text(request.fingerprint());
-    fingerprint.field("request", Some(&request));
+    fingerprint.field("request", Some(&uuid_text(request)));
     fingerprint.finish()
 }

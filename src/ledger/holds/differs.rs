@@ -1,0 +1,109 @@
+//! What differs between a call and the first one with its key, for WL006.
+//!
+//! Of a first call there is its fingerprint, and what its row keeps. Arguments that no row keeps are
+//! found by the fingerprint: it is made again with each of their other values.
+
+use crate::error::Result;
+use crate::ledger::holds::hold::NewHold;
+use crate::ledger::holds::settle::{self, Over, Settlement};
+use crate::ledger::replay;
+use crate::ledger::request::{Asked, Fingerprint, Request, canonical};
+use crate::statement;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::uuid_text;
+
+statement!(
+    /// The first columns are those of an entry as a replay reads it.
+    FIRST_HOLD,
+    [TEXTOID, UUIDOID],
+    "SELECT hold_id, fingerprint, -amount, balance, model, NULL::bytea, user_id, team, service, region, service_tier,
+            tags, NULL::timestamptz, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint
+       FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = $2"
+);
+
+statement!(
+    HOLD_OF,
+    [TEXTOID, UUIDOID],
+    "SELECT related_id FROM wallet.ledger_all WHERE wallet_id = $1 AND entry_id = $2"
+);
+
+/// The fingerprint of a call of `hold`.
+pub fn hold_fingerprint(request: &Request<'_>, ttl: i64, allow_partial: bool) -> [u8; 16] {
+    let mut fingerprint = Fingerprint::new(0);
+    fingerprint.field("request", Some(&uuid_text(request.fingerprint())));
+    fingerprint.field("ttl", Some(&ttl.to_string()));
+    fingerprint.field("allow_partial", Some(&allow_partial.to_string()));
+    fingerprint.finish()
+}
+
+/// What differs from the hold that the key has made.
+pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
+    let request = &new.request;
+    let first = FIRST_HOLD.run(&[Value::Text(request.wallet), Value::Uuid(hold)])?;
+    let fingerprint: [u8; 16] = first.need(0, 1)?;
+    let ttl: i64 = first.need(0, 14)?;
+    let as_first = |ttl, partial| hold_fingerprint(request, ttl, partial) == fingerprint;
+    if as_first(ttl, new.allow_partial) || as_first(ttl, !new.allow_partial) {
+        return Ok(if ttl == new.ttl {
+            "allow_partial"
+        } else {
+            "ttl"
+        });
+    }
+    if as_first(new.ttl, !new.allow_partial) {
+        // It was extended since.
+        return Ok("allow_partial");
+    }
+    let usage = first.datum(0, 13).and_then(|datum| canonical(Jsonb(datum)));
+    match (&request.asked, usage) {
+        (Asked::Amount(_), Some(_)) => return Ok("amount"),
+        (Asked::Usage(..), None) => return Ok("usage"),
+        (Asked::Usage(_, _, now), Some(first)) if **now != *first => return Ok("usage"),
+        _ => {}
+    }
+    if let Some(field) = replay::differing_attribute(request, &first)? {
+        return Ok(field);
+    }
+    match &request.asked {
+        // What shrank to what was there is less than what was asked for.
+        Asked::Amount(amount) if first.amount(0, 2)?.negated() != *amount => Ok("amount"),
+        _ => Ok("event_at or ttl"),
+    }
+}
+
+/// What differs from the settlement that the key has made.
+pub fn in_settlement(settlement: &Settlement<'_>, first: &Rows) -> Result<&'static str> {
+    let request = &settlement.request;
+    let entry = Value::Uuid(first.need(0, 0)?);
+    let hold: [u8; 16] = HOLD_OF
+        .run(&[Value::Text(settlement.wallet), entry])?
+        .need(0, 0)?;
+    if hold != settlement.hold_id {
+        return Ok("hold_id");
+    }
+    let fingerprint: [u8; 16] = first.need(0, 1)?;
+    let as_first = |reported, is_final, over| {
+        let request = request.fingerprint_if(reported);
+        settle::fingerprint(request, hold, is_final, over) == fingerprint
+    };
+    let (reported, is_final) = (request.reported.is_some(), settlement.is_final);
+    for over in Over::ALL {
+        if as_first(reported, is_final, *over) {
+            return Ok("over");
+        }
+        if as_first(reported, !is_final, *over) {
+            return Ok("final");
+        }
+        if as_first(!reported, is_final, *over) {
+            return Ok("cost_from");
+        }
+    }
+    if first.get(0, 12) != request.event_at {
+        return Ok("event_at");
+    }
+    Ok(match &request.asked {
+        Asked::Amount(_) => "amount",
+        _ => "usage",
+    })
+}
