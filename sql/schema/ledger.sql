@@ -41,7 +41,7 @@ COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, from 1 wi
 COMMENT ON COLUMN wallet.ledger.fingerprint IS 'Half of a SHA-256 over what the request asked, to tell a replay from another request.';
 COMMENT ON COLUMN wallet.ledger.related_id IS 'The entry that this one belongs to: the charge that it prices.';
 COMMENT ON COLUMN wallet.ledger.kind IS 'f funding, c charge, r refund, a adjustment, x expiry, t transfer, b chargeback.';
-COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked it and whose idempotency key this is: f fund, c charge, p price_unpriced, b reverse_funding.';
+COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked it and whose idempotency key this is: f fund, c charge, p price_unpriced, b reverse_funding, x the end of a grant, g void_grant or set_recurring_grant, s settle, r refund, a adjust, t transfer.';
 COMMENT ON COLUMN wallet.ledger.amount IS 'Signed: money in is positive.';
 COMMENT ON COLUMN wallet.ledger.lane_balance IS 'Running total of the lane''s entries, this one included.';
 COMMENT ON COLUMN wallet.ledger.balance IS 'The wallet''s balance that the call returned; NULL where it equals lane_balance.';

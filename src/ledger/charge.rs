@@ -464,20 +464,39 @@ impl<'a> Job<'a> {
             format!("insufficient funds in wallet {}", quoted(self.request.wallet)),
         )
         .detail(format!(
-            "The charge asks for {} {currency}; {room} {currency} can be spent: balance {balance}, credit limit {}{}.",
+            "The charge asks for {} {currency}; {}.",
             self.cost,
-            self.rules.credit_limit,
-            if beside.is_zero() {
-                String::new()
-            } else {
-                format!(", {beside} for other models or services only")
-            },
+            what_there_is(&self.rules, balance, room, beside)?,
         ))
         .hint(format!(
             "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."
         ))
         .rule("allowances", "allowance_not_overdrawn"))
     }
+}
+
+/// What can be spent, and why it is not all of the balance: `beside` is for other use only, and the rest is held.
+pub fn what_there_is(
+    rules: &Rules,
+    balance: Amount,
+    room: Amount,
+    beside: Amount,
+) -> Result<String> {
+    let (currency, credit) = (&rules.currency, rules.credit_limit);
+    let held = balance
+        .plus(credit)
+        .and_then(|all| all.minus(room))
+        .and_then(|rest| rest.minus(beside))
+        .map_err(range)?;
+    let mut text =
+        format!("{room} {currency} can be spent: balance {balance}, credit limit {credit}");
+    if held > Amount::ZERO {
+        text.push_str(&format!(", {held} held"));
+    }
+    if !beside.is_zero() {
+        text.push_str(&format!(", {beside} for other models or services only"));
+    }
+    Ok(text)
 }
 
 /// Puts a lane back to what it was before this call wrote it once, and gives back what was taken from

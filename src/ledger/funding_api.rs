@@ -232,7 +232,7 @@ fn set_fx_rate(
         let missing = |name: &str| {
             Error::argument(format!("{name} is missing"))
                 .detail(format!("The argument {name} is NULL or was not given."))
-                .hint(format!("Give a {name}."))
+                .hint(args::give(name, ""))
         };
         let new = NewRate {
             from: currency("from_currency", from_currency)?,

@@ -4,6 +4,7 @@ use crate::allowance::lanes::range;
 use crate::allowance::whole::Extent;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
+use crate::ledger::charge::what_there_is;
 use crate::ledger::credit::{Credit, credit};
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::terms::Terms;
@@ -154,11 +155,17 @@ fn take_out(entry: &Entry<'_>) -> Result<Amount> {
             format!("insufficient funds in wallet {}", quoted(entry.wallet)),
         )
         .detail(format!(
-            "The call takes {amount} {currency} out; {room} {currency} can be spent: balance {}, credit limit {}.",
-            books.balance()?,
-            books.rules.credit_limit,
+            "The call takes {amount} {currency} out; {}.",
+            what_there_is(
+                &books.rules,
+                books.balance()?,
+                room,
+                books.pools.beside(Amount::ZERO)?
+            )?,
         ))
-        .hint(format!("Take {missing} {currency} less, or fund the wallet first."))
+        .hint(format!(
+            "Take {missing} {currency} less, or fund the wallet first."
+        ))
         .rule("allowances", "allowance_not_overdrawn"));
     }
     let balance = books.debit(entry, amount)?;

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::error::Result;
+use crate::error::{Result, quoted};
 use crate::money::Amount;
 
 /// What a limit counts.
@@ -57,12 +57,12 @@ impl Metric {
         match self {
             Metric::Amount => Ok(measured.cost),
             Metric::Requests => match measured.quantity("requests") {
-                Some(quantity) => amount(quantity?),
-                None => amount(Decimal::from(measured.requests)),
+                Some(quantity) => amount(self.as_str(), quantity?),
+                None => amount(self.as_str(), Decimal::from(measured.requests)),
             },
-            Metric::Tokens => amount(Decimal::from(measured.tokens)),
+            Metric::Tokens => amount(self.as_str(), Decimal::from(measured.tokens)),
             Metric::Meter(meter) => match measured.quantity(meter) {
-                Some(quantity) => amount(quantity?),
+                Some(quantity) => amount(self.as_str(), quantity?),
                 None => Ok(Amount::ZERO),
             },
         }
@@ -87,9 +87,15 @@ impl Measured<'_> {
     }
 }
 
-fn amount(quantity: Decimal) -> Result<Amount> {
-    Amount::from_decimal(quantity)
-        .map_err(|_| crate::pricing::usage::out_of_range("a limit counts"))
+fn amount(metric: &str, quantity: Decimal) -> Result<Amount> {
+    Amount::from_decimal(quantity).map_err(|_| {
+        let message = format!("usage of {} is out of range for a limit", quoted(metric));
+        crate::pricing::usage::invalid(message)
+            .detail(format!(
+                "It is {quantity}; a limit counts less than 10000000000000000, and 12 decimals at most."
+            ))
+            .hint("Split a larger use into several charges, and round a smaller one.")
+    })
 }
 
 #[cfg(test)]

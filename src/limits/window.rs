@@ -444,10 +444,9 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         "amount" => format!("{period} limit"),
         metric => format!("{period} limit of {metric}"),
     };
+    let never_fits = applied.need > applied.max;
     let resets = match status.resets_at {
-        None if applied.need > applied.max && limit.period.slice().is_some() => {
-            "A request of that size never fits.".to_owned()
-        }
+        None if never_fits => "A request of that size never fits.".to_owned(),
         None => "It never resets.".to_owned(),
         Some(at) => {
             let zone = limit.zone.iana_name().unwrap_or("UTC");
@@ -474,8 +473,11 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         show(status.remaining()),
     ))
     .hint(match status.resets_at {
-        Some(_) => "Wait for the reset, or raise the limit with set_limit().",
-        None => "Raise the limit with set_limit().",
+        _ if never_fits && applied.max > Amount::ZERO => {
+            "Split the request into smaller ones, or raise the limit with set_limit()."
+        }
+        Some(_) if !never_fits => "Wait for the reset, or raise the limit with set_limit().",
+        _ => "Raise the limit with set_limit().",
     })
     .rule("limits", crate::storage::rows::uuid_text(limit.id)))
 }

@@ -109,7 +109,7 @@ pub fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust
     if value.is_sign_negative() && !value.is_zero() {
         return Err(bad(format!("{argument} is negative"))
             .detail(format!("It is {value}."))
-            .hint(format!("Give a {argument} of zero or more.")));
+            .hint(args::give(argument, " of zero or more")));
     }
     if significant_digits(value) > digits {
         return Err(bad(format!("{argument} has too many digits"))

@@ -511,3 +511,35 @@ pub struct Markup {
     /// When it begins.
     pub effective_from: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    /// The letters of `ledger.call`, as the column's comment explains them and as [`super::Call`] has them.
+    #[test]
+    fn the_comment_explains_every_call() {
+        let comment = include_str!("../../sql/schema/ledger.sql")
+            .lines()
+            .find_map(|line| line.strip_prefix("COMMENT ON COLUMN wallet.ledger.call IS '"))
+            .and_then(|line| line.split_once(": "))
+            .map(|(_, letters)| letters)
+            .expect("a comment with a list");
+        let mut explained: Vec<char> = comment
+            .split(", ")
+            .filter_map(|one| one.chars().next())
+            .collect();
+        let calls = include_str!("rows.rs")
+            .split_once("pub enum Call {")
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .map(|(calls, _)| calls)
+            .expect("the enum");
+        let mut known: Vec<char> = calls
+            .lines()
+            .filter_map(|line| line.split_once("= b'"))
+            .filter_map(|(_, letter)| letter.chars().next())
+            .collect();
+        explained.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(explained, known);
+        assert!(known.len() >= 10);
+    }
+}

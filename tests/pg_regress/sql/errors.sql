@@ -8,9 +8,24 @@ CREATE ROLE regress_err;
 
 -- WL001 insufficient_funds
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 11.01) $$);
+-- What is held is named: what can be spent, and what is held and for other use, add up to balance and credit.
+BEGIN;
+SELECT amount FROM wallet.hold('er', amount => 3);
+SELECT amount FROM wallet.fund('er', 2, scope => '{"models": ["er-*"]}');
+SELECT amount FROM wallet.hold('er', amount => 0.5, model => 'er-model');
+CALL regress.fails($$ SELECT wallet.charge('er', amount => 8.01) $$);
+CALL regress.fails($$ SELECT wallet.adjust('er', -8.01) $$);
+ROLLBACK;
 CALL regress.fails($$ UPDATE wallet.allowances SET allotted = -1 WHERE wallet_id = 'er' AND limit_id IS NULL $$);
 -- WL002 limit_exceeded
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 8.01) $$);
+-- Waiting helps where the request fits into the maximum, and nothing but the limit where that is zero.
+BEGIN;
+SELECT cost FROM wallet.charge('er', amount => 1);
+CALL regress.fails($$ SELECT wallet.charge('er', amount => 8) $$);
+SELECT wallet.set_limit('er', 0, 'month') IS NOT NULL AS set;
+CALL regress.fails($$ SELECT wallet.charge('er', amount => 1) $$);
+ROLLBACK;
 -- WL003 wallet_not_found
 CALL regress.fails($$ SELECT wallet.charge('er_nobody', amount => 1) $$);
 -- WL004 wallet_not_active
@@ -26,6 +41,12 @@ CALL regress.fails($$ SELECT wallet.fund('er', 11, 'card', 'pay') $$);
 -- WL007 invalid_usage
 SELECT regress.outcome($$ SELECT wallet.charge('er', '{"requests":1}') $$);
 CALL regress.fails($$ SELECT wallet.charge('er', '{"model":"er-model","requests":-1}') $$);
+-- A quantity that a limit on it cannot count.
+BEGIN;
+SELECT wallet.set_price('er-fine', 'audio_seconds', 1, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_limit('er', 8, 'month', metric => 'audio_seconds') IS NOT NULL AS set;
+CALL regress.fails($$ SELECT wallet.charge('er', '{"model":"er-fine","audio_seconds":0.0000000000001}') $$);
+ROLLBACK;
 CALL regress.fails($$ SELECT wallet.charge('er', '{"model":"er-model","requests":1}', model => 'other') $$);
 -- WL009 not_permitted
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 1, key => 'sk-1') $$);
@@ -40,6 +61,8 @@ CALL regress.fails($$ SELECT wallet.charge('er') $$);
 CALL regress.fails($$ SELECT wallet.charge('er', '{}', 1) $$);
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 1, user_id => '') $$);
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 1, tags => '[]') $$);
+CALL regress.fails($$ SELECT wallet.charge('er', amount => 1, tags => '{"a": "1", "b": 2}') $$);
+CALL regress.fails($$ SELECT wallet.check_limits('er', tags => '{"a": null}') $$);
 CALL regress.fails($$ SELECT wallet.charge('er', amount => 1, metadata => jsonb_build_object('a', repeat('x', 70000))) $$);
 CALL regress.fails($$ SELECT wallet.charge('er', (repeat('{"a":', 70) || '1' || repeat('}', 70))::jsonb) $$);
 -- 23505 unique_violation
