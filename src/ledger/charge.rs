@@ -466,7 +466,7 @@ impl<'a> Job<'a> {
         .detail(format!(
             "The charge asks for {} {currency}; {}.",
             self.cost,
-            what_there_is(&self.rules, balance, room, beside)?,
+            what_there_is(self.rules, balance, room, beside)?,
         ))
         .hint(format!(
             "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."

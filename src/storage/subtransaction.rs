@@ -88,7 +88,7 @@ enum Caught {
     /// Another one, copied: it goes on once the subtransaction has ended.
     Postgres(*mut pg_sys::ErrorData),
     /// A panic, or an error that pgrx has not handed to PostgreSQL yet.
-    Rust(CaughtError),
+    Rust(Box<CaughtError>),
 }
 
 /// Looks at an error while PostgreSQL still has it.
@@ -98,7 +98,7 @@ enum Caught {
 unsafe fn caught(error: CaughtError, context: pg_sys::MemoryContext) -> Caught {
     let report = match &error {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
-        CaughtError::RustPanic { .. } => return Caught::Rust(error),
+        CaughtError::RustPanic { .. } => return Caught::Rust(Box::new(error)),
     };
     let failure = Failure {
         sqlstate: unpack(report.sql_error_code() as i32),
@@ -108,7 +108,7 @@ unsafe fn caught(error: CaughtError, context: pg_sys::MemoryContext) -> Caught {
         return Caught::Failure(failure);
     }
     if matches!(error, CaughtError::ErrorReport(_)) {
-        return Caught::Rust(error);
+        return Caught::Rust(Box::new(error));
     }
     // SAFETY: the caller's guarantee: the error's data is the topmost of PostgreSQL's.
     unsafe {
