@@ -30,10 +30,10 @@ WITH chained AS (
                c.amount::text,             -- always 12 decimals
                c.lane_balance::text,
                c.balance::text,            -- NULL where it is the lane's
-               (extract(epoch FROM c.created_at) * 1000000)::bigint::text,
-               -- of a time that has more microseconds than a bigint: the nearest
+               -- Microseconds; beyond what a bigint holds they are its last.
+               least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
                CASE WHEN c.event_at IS NOT NULL THEN
-                   least(greatest(extract(epoch FROM c.event_at) * 1000000, -9223372036854775808), 9223372036854775807) END::bigint::text,
+                   least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
                c.idempotency_key,
                c.fingerprint::text,
                c.related_id::text,

@@ -164,7 +164,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/schema/proof.sql",
     name = "proof",
-    requires = ["statement_html"]
+    requires = ["statement_html", ledger::proof_api::recount]
 );
 // Behind the last table.
 extension_sql_file!(

@@ -74,6 +74,7 @@ AS $$
             ('reader',  'FUNCTION', 'readable_wallet'),
             ('reader',  'FUNCTION', 'verify'),
             ('reader',  'FUNCTION', 'verify_chain'),
+            ('reader',  'FUNCTION', 'recount'),
             ('reader',  'FUNCTION', 'digest'),
             ('reader',  'TABLE',    'health'),
             ('reader',  'FUNCTION', 'entry_tokens'),

@@ -1,5 +1,5 @@
--- Proof: what is stored of a wallet agrees with itself and with a digest kept elsewhere. Plain SQL, as in
--- docs/verify_chain.sql, under row-level security.
+-- Proof: what is stored of a wallet agrees with itself and with a digest kept elsewhere. verify_chain() is plain SQL, as
+-- in docs/verify_chain.sql, under row-level security; verify() goes through the entries once, in recount().
 
 CREATE FUNCTION wallet.verify_chain(
     wallet text, OUT lane integer, OUT entries bigint, OUT ok boolean, OUT problem text, OUT at_seq bigint)
@@ -32,10 +32,10 @@ AS $$
                    c.amount::text,             -- always 12 decimals
                    c.lane_balance::text,
                    c.balance::text,            -- NULL where it is the lane's
-                   (extract(epoch FROM c.created_at) * 1000000)::bigint::text,
-                   -- of a time that has more microseconds than a bigint: the nearest
+                   -- Microseconds; beyond what a bigint holds they are its last.
+                   least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
                    CASE WHEN c.event_at IS NOT NULL THEN
-                       least(greatest(extract(epoch FROM c.event_at) * 1000000, -9223372036854775808), 9223372036854775807) END::bigint::text,
+                   least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
                    c.idempotency_key,
                    c.fingerprint::text,
                    c.related_id::text,
@@ -112,54 +112,25 @@ SET jit = off
 AS $$
     WITH w AS (
         SELECT w.* FROM wallet.wallets w WHERE w.wallet_id = wallet.readable_wallet(verify.wallet)
-    ), chain AS (
-        SELECT c.* FROM w, wallet.verify_chain(w.wallet_id) c
+    ), pass AS MATERIALIZED (
+        -- All that hangs on the entries.
+        SELECT r.* FROM w, wallet.recount(w.wallet_id, verify.digest) r
     ), money AS (
         SELECT coalesce(sum(a.allotted - a.spent), 0) AS credited, coalesce(sum(a.held), 0) AS held
           FROM w JOIN wallet.allowances a ON a.wallet_id = w.wallet_id
          WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
-    ), windows AS (
-        -- Windows that run or ran, of limits on money that the ledger alone can recount: what a hold
-        -- of an earlier window settled counts there.
-        SELECT l.scope, a.subject, l.period,
-               (SELECT sum(s.spent) FROM wallet.allowances s
-                 WHERE s.wallet_id = a.wallet_id AND s.allowance_id = a.allowance_id) AS spent,
-               (SELECT coalesce(sum(-e.amount), 0)
-                  FROM wallet.ledger_all e
-                  JOIN wallet.ledger_all c
-                    ON c.wallet_id = e.wallet_id
-                   AND c.entry_id = CASE e.kind WHEN 'r' THEN e.related_id ELSE e.entry_id END
-                 WHERE e.wallet_id = a.wallet_id AND e.kind IN ('c', 'r') AND c.kind = 'c'
-                   AND (l.scope = 'wallet' OR CASE l.scope WHEN 'user' THEN c.user_id WHEN 'team' THEN c.team
-                            WHEN 'model' THEN c.model WHEN 'service' THEN c.service WHEN 'key' THEN c.key_id::text
-                            ELSE c.tags ->> substr(l.scope, 5) END
-                        LIKE replace(replace(replace(a.subject, E'\\', E'\\\\'), '_', E'\\_'), '*', '%'))
-                   AND (a.window_start IS NULL OR c.created_at >= a.window_start)
-                   AND (a.window_end IS NULL OR c.created_at < a.window_end)) AS booked
-          FROM w
-          JOIN wallet.limits l ON l.wallet_id = w.wallet_id
-          JOIN wallet.allowances a ON a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id AND a.lane = 0
-         WHERE l.metric = 'amount' AND NOT l.paused AND l.period NOT LIKE 'rolling %'
-           AND (a.window_end IS NULL OR a.window_end > statement_timestamp())
-           AND NOT EXISTS (SELECT FROM wallet.reservations r
-                            WHERE r.wallet_id = w.wallet_id AND r.settled > 0 AND r.created_at < a.window_start)
     ), carried AS (
-        SELECT f.lane, f.seq, f.amount, f.hash, max(f.seq) OVER (PARTITION BY f.lane) AS last
+        SELECT f.lane, f.seq, f.amount, max(f.seq) OVER (PARTITION BY f.lane) AS last
           FROM w JOIN wallet.carried_forward f ON f.wallet_id = w.wallet_id
-    ), kept AS (
-        SELECT k.key::integer AS lane, (k.value ->> 'seq')::bigint AS seq, k.value ->> 'hash' AS hash
-          FROM w, jsonb_each(verify.digest -> 'wallets' -> w.wallet_id) k
     ), results AS (
-        SELECT 1 AS place, 'chain' AS "check",
-               (SELECT format('lane %s, entry %s: %s', c.lane, coalesce(c.at_seq, c.entries), c.problem)
-                  FROM chain c WHERE NOT c.ok ORDER BY c.lane LIMIT 1) AS problem,
-               (SELECT format('%s entries in %s lanes', sum(c.entries), count(*)) FROM chain c) AS fine
+        SELECT 1 AS place, 'chain' AS "check", p.chain AS problem, format('%s entries in %s lanes', p.entries, p.lanes) AS fine
+          FROM pass p
          UNION ALL
         SELECT 2, 'balance',
-               CASE WHEN s.booked <> m.credited - w.credit_limit - w.debt
-                    THEN format('the entries add up to %s, the lanes have %s', s.booked, m.credited - w.credit_limit - w.debt) END,
-               format('%s', s.booked)
-          FROM w, money m, LATERAL (SELECT coalesce(sum(e.amount), 0) AS booked FROM wallet.ledger_all e WHERE e.wallet_id = w.wallet_id) s
+               CASE WHEN p.booked::numeric <> m.credited - w.credit_limit - w.debt
+                    THEN format('the entries add up to %s, the lanes have %s', p.booked, m.credited - w.credit_limit - w.debt) END,
+               p.booked
+          FROM w, money m, pass p
          UNION ALL
         SELECT 3, 'allowances',
                (SELECT format('allowance %s, lane %s is overdrawn', a.allowance_id, a.lane)
@@ -175,22 +146,16 @@ AS $$
          UNION ALL
         SELECT 5, 'limits',
                coalesce(
-                   (SELECT format('%s limit of %s %s has %s used, the ledger %s', x.period, x.scope, x.subject, x.spent, x.booked)
-                      FROM windows x WHERE x.spent <> x.booked LIMIT 1),
+                   p.limits,
                    (SELECT 'the limits that charges know are not those of the table'
                       FROM w WHERE w.known_limits <> ARRAY(
                             SELECT (l.limit_id, l.scope, l.subject, l.period, l.metric, l.mode, l.max, l.time_zone, l.anchor, l.warn_at,
                                     l.paused, l.raised_by, l.raised_until)::wallet.known_limit
                               FROM wallet.limits l WHERE l.wallet_id = w.wallet_id ORDER BY l.limit_id))),
-               (SELECT format('%s windows recounted', count(*)) FROM windows)
+               format('%s windows recounted', p.windows)
+          FROM pass p
          UNION ALL
-        SELECT 6, 'refunds',
-               (SELECT format('charge %s: %s refunded, the ledger has %s', coalesce(r.entry_id, e.related_id), coalesce(r.refunded, 0), coalesce(e.amount, 0))
-                  FROM (SELECT r.* FROM w JOIN wallet.refunds r ON r.wallet_id = w.wallet_id) r
-                  FULL JOIN (SELECT l.related_id, sum(l.amount) AS amount FROM w JOIN wallet.ledger_all l ON l.wallet_id = w.wallet_id
-                              WHERE l.kind = 'r' GROUP BY 1) e ON e.related_id = r.entry_id
-                 WHERE r.refunded IS DISTINCT FROM e.amount LIMIT 1),
-               'each is in the ledger'
+        SELECT 6, 'refunds', p.refunds, 'each is in the ledger' FROM pass p
          UNION ALL
         SELECT 7, 'scoped',
                CASE WHEN (g.remaining, g.held) <> (a.remaining, a.held)
@@ -208,39 +173,19 @@ AS $$
         -- That the chain goes on from one to the other is the first check's; here, that each entry stands on its
         -- side of what was carried forward.
         SELECT 8, 'archive',
-               coalesce(
-                   CASE WHEN NOT w.archived THEN 'the wallet does not say that it has one: keys would be used again' END,
-                   (SELECT CASE WHEN a.entry_id IS NULL THEN format('lane %s: entry %s was carried forward and is not there', c.lane, c.seq)
-                                ELSE format('lane %s: what was carried forward is not entry %s', c.lane, c.seq) END
-                      FROM carried c
-                      LEFT JOIN wallet.ledger_archive a ON a.wallet_id = w.wallet_id AND a.lane = c.lane AND a.seq = c.seq
-                     WHERE (a.hash, a.lane_balance) IS DISTINCT FROM (c.hash, c.amount)
-                     ORDER BY c.lane, c.seq LIMIT 1),
-                   (SELECT format('lane %s: entry %s is there and was not carried forward', a.lane, a.seq)
-                      FROM wallet.ledger_archive a LEFT JOIN carried c ON c.lane = a.lane AND c.seq = c.last
-                     WHERE a.wallet_id = w.wallet_id AND a.seq > coalesce(c.seq, 0)
-                     ORDER BY a.lane, a.seq LIMIT 1),
-                   (SELECT format('lane %s: entry %s was carried forward and stands in the ledger', l.lane, l.seq)
-                      FROM wallet.ledger l JOIN carried c ON c.lane = l.lane AND c.seq = c.last
-                     WHERE l.wallet_id = w.wallet_id AND l.seq <= c.seq
-                     ORDER BY l.lane, l.seq LIMIT 1)),
+               coalesce(CASE WHEN NOT w.archived THEN 'the wallet does not say that it has one: keys would be used again' END,
+                        p.archive),
                (SELECT format('%s entries, %s carried forward', sum(c.seq), sum(c.amount)) FROM carried c WHERE c.seq = c.last)
-          FROM w
-         WHERE w.archived OR EXISTS (SELECT FROM carried)
-            OR EXISTS (SELECT FROM wallet.ledger_archive a WHERE a.wallet_id = w.wallet_id)
+          FROM w, pass p
+         WHERE w.archived OR EXISTS (SELECT FROM carried) OR p.archived > 0
          UNION ALL
-        SELECT 9, 'digest',
-               (SELECT CASE WHEN l.entry_id IS NULL THEN format('lane %s ended at entry %s, which is gone', k.lane, k.seq)
-                            ELSE format('lane %s, entry %s is not what it was', k.lane, k.seq) END
-                  FROM w, kept k
-                  LEFT JOIN wallet.ledger_all l ON l.wallet_id = verify.wallet AND l.lane = k.lane AND l.seq = k.seq
-                 WHERE k.seq > 0 AND encode(l.hash, 'hex') IS DISTINCT FROM k.hash
-                 ORDER BY k.lane LIMIT 1),
-               (SELECT format('%s lanes as they were at %s', count(*), verify.digest ->> 'at') FROM kept)
+        SELECT 9, 'digest', p.digest_problem, format('%s lanes as they were at %s', p.digest_kept, verify.digest ->> 'at')
+          FROM pass p
          WHERE verify.digest IS NOT NULL
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;
+COMMENT ON FUNCTION wallet.recount IS 'Goes through all entries of a wallet once: chains, sums, limits, refunds, archive, digest; verify() asks it. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.verify IS 'Recomputes chain, sums, allowances, holds, limits and refunds of a wallet, and compares it with a digest that was kept. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.digest() RETURNS jsonb

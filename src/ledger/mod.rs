@@ -30,6 +30,8 @@ pub mod movements_api;
 pub mod once;
 pub mod past;
 pub mod prices_api;
+pub mod proof;
+pub mod proof_api;
 pub mod queue;
 pub mod replay;
 pub mod reprice;

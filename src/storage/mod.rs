@@ -3,6 +3,7 @@
 pub mod canonical;
 pub mod cards;
 pub mod clock;
+pub mod cursor;
 pub mod direct;
 pub mod event_at;
 mod giving_way;

@@ -74,26 +74,20 @@ impl Statement {
         Ok(self.plan.get())
     }
 
-    fn execute(&self, values: &[Value<'_>]) -> Result<Rows> {
-        assert_eq!(values.len(), self.types.len(), "parameters of {}", self.sql);
+    fn execute(&self, values: &[Value<'_>], snapshot: Snapshot) -> Result<Rows> {
         session::prepare_for_statements()?;
+        let (mut datums, nulls) = self.parameters(values);
+        let _indexes = ByIndex::begin();
         let plan = self.prepared()?;
-        let mut datums = Vec::with_capacity(values.len());
-        let mut nulls = Vec::with_capacity(values.len());
-        for value in values {
-            let datum = value.datum();
-            nulls.push(if datum.is_some() { b' ' } else { b'n' }.cast_signed());
-            datums.push(datum.unwrap_or(pg_sys::Datum::null()));
-        }
         if locks(self.sql) {
             // Before, so that what a trigger of it calls knows.
             session::note_lock();
         }
-        let _indexes = ByIndex::begin();
+        let read_only = snapshot == Snapshot::OfTheQuery;
         // SAFETY: as many datums and null flags as the plan has parameters, of its types; they
         // outlive the call. SPI is connected.
         let code = unsafe {
-            pg_sys::SPI_execute_plan(plan, datums.as_mut_ptr(), nulls.as_ptr(), false, 0)
+            pg_sys::SPI_execute_plan(plan, datums.as_mut_ptr(), nulls.as_ptr(), read_only, 0)
         };
         if code < 0 {
             return Err(Error::internal(format!(
@@ -109,6 +103,44 @@ impl Statement {
             single_thread: PhantomData,
         })
     }
+
+    /// The values as SPI takes them.
+    fn parameters(&self, values: &[Value<'_>]) -> (Vec<pg_sys::Datum>, Vec<std::ffi::c_char>) {
+        assert_eq!(values.len(), self.types.len(), "parameters of {}", self.sql);
+        values
+            .iter()
+            .map(|value| {
+                let datum = value.datum();
+                let null = if datum.is_some() { b' ' } else { b'n' };
+                (datum.unwrap_or(pg_sys::Datum::null()), null.cast_signed())
+            })
+            .unzip()
+    }
+
+    /// Begins to read its rows, in the order of an index, under the snapshot of the query that is running.
+    pub(in crate::storage) fn open(&self, values: &[Value<'_>]) -> Result<pg_sys::Portal> {
+        session::prepare_for_statements()?;
+        let (mut datums, nulls) = self.parameters(values);
+        let _indexes = ByIndex::in_order();
+        let plan = self.prepared()?;
+        // SAFETY: as in `execute`.
+        let portal = unsafe {
+            pg_sys::SPI_cursor_open(ptr::null(), plan, datums.as_mut_ptr(), nulls.as_ptr(), true)
+        };
+        if portal.is_null() {
+            return Err(Error::internal(format!("no cursor for: {}", self.sql)));
+        }
+        Ok(portal)
+    }
+}
+
+/// What a statement sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Snapshot {
+    /// What is committed by now (under READ COMMITTED), and this transaction's own changes.
+    Fresh,
+    /// What the query sees that is running.
+    OfTheQuery,
 }
 
 /// Whether a statement locks rows.
@@ -127,24 +159,46 @@ fn locks(sql: &str) -> bool {
 /// Has statements planned without sequential scans for as long as it lives. A plan that was made while
 /// a table was empty is kept, and would read all of it when it is large.
 struct ByIndex {
-    before: bool,
+    seqscan: bool,
+    bitmapscan: bool,
+    sort: bool,
 }
 
 impl ByIndex {
     fn begin() -> ByIndex {
-        // SAFETY: a plain global of this backend, put back when this is dropped, also by an error.
+        // SAFETY: plain globals of this backend, put back when this is dropped, also by an error.
         unsafe {
-            let before = pg_sys::enable_seqscan;
+            let before = ByIndex {
+                seqscan: pg_sys::enable_seqscan,
+                bitmapscan: pg_sys::enable_bitmapscan,
+                sort: pg_sys::enable_sort,
+            };
             pg_sys::enable_seqscan = false;
-            ByIndex { before }
+            before
         }
+    }
+
+    /// The same for a statement whose order an index has: a sort would be right for the few rows that most wallets
+    /// have, and not for a large one.
+    fn in_order() -> ByIndex {
+        let before = ByIndex::begin();
+        // SAFETY: as there.
+        unsafe {
+            pg_sys::enable_bitmapscan = false;
+            pg_sys::enable_sort = false;
+        }
+        before
     }
 }
 
 impl Drop for ByIndex {
     fn drop(&mut self) {
         // SAFETY: see `begin`.
-        unsafe { pg_sys::enable_seqscan = self.before }
+        unsafe {
+            pg_sys::enable_seqscan = self.seqscan;
+            pg_sys::enable_bitmapscan = self.bitmapscan;
+            pg_sys::enable_sort = self.sort;
+        }
     }
 }
 
@@ -152,11 +206,18 @@ impl Drop for ByIndex {
 pub trait Run {
     /// Runs it with a fresh snapshot (under READ COMMITTED).
     fn run(&'static self, values: &[Value<'_>]) -> Result<Rows>;
+
+    /// Runs it with the snapshot of the query that is running, so that several agree with each other.
+    fn read(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 }
 
 impl Run for std::thread::LocalKey<Statement> {
     fn run(&'static self, values: &[Value<'_>]) -> Result<Rows> {
-        self.with(|statement| statement.execute(values))
+        self.with(|statement| statement.execute(values, Snapshot::Fresh))
+    }
+
+    fn read(&'static self, values: &[Value<'_>]) -> Result<Rows> {
+        self.with(|statement| statement.execute(values, Snapshot::OfTheQuery))
     }
 }
 

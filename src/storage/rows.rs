@@ -271,6 +271,23 @@ pub enum Call {
     Transfer = b't' as isize,
 }
 
+macro_rules! letters {
+    ($name:ident, $($value:ident),*) => {
+        impl $name {
+            /// What a letter of the ledger stands for.
+            pub fn of(letter: u8) -> Option<$name> {
+                [$($name::$value),*].into_iter().find(|value| *value as u8 == letter)
+            }
+        }
+    };
+}
+letters!(
+    Kind, Charge, Funding, Refund, Adjustment, Transfer, Expiry, Chargeback
+);
+letters!(
+    Call, Charge, Settle, Price, Fund, Refund, Reverse, Expire, Grant, Adjust, Transfer
+);
+
 /// A line of the ledger before it is chained.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
@@ -406,7 +423,7 @@ pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amoun
 }
 
 /// The canonical form of `docs/ledger.md`: what `jsonb_build_array(…)::text` prints in SQL.
-fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
+pub fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
     let mut out = Canonical::default();
     fn text(document: &Option<Document>) -> Option<&str> {
         document.as_ref().map(|document| document.text.as_str())

@@ -26,6 +26,7 @@ mod refusals;
 mod rollups;
 mod scoped;
 mod several;
+mod skew;
 mod stale;
 mod statement_page;
 mod topups;

@@ -110,6 +110,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "hour_of", "wallet.hour_of('now', 'UTC')"),
     f(Reader, Any, "day_begins", "wallet.day_begins('2026-03-01', 'UTC')"),
     f(Reader, Wallet, "span_of", "wallet.span_of({w}, NULL, NULL, NULL, NULL)"),
+    f(Reader, Wallet, "recount", "wallet.recount({w}, {digest})"),
     f(Reader, Wallet, "booked_before", "wallet.booked_before({w}, 'now')"),
     f(Reader, Wallet, "booked_ids", "wallet.booked_ids({w}, '-infinity', 'infinity')"),
     f(Reader, Rows, "lots_now", "wallet.lots_now({w})"),

@@ -1,0 +1,234 @@
+//! The chains of a wallet's lanes, while its entries come in the order of their ids. Pure.
+//!
+//! That is the order of a lane but for fundings that were pending, which have the ids of when they were asked for, and
+//! for calls that ran at the same moment. What comes too early waits for what is before it.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
+
+use sha2::{Digest, Sha256};
+
+/// An entry as its lane sees it.
+pub struct Item {
+    /// Position in the lane.
+    pub seq: i64,
+    /// Its amount, in units.
+    pub amount: i128,
+    /// The running total that it states, in units.
+    pub lane_balance: i128,
+    /// The hash that it states.
+    pub hash: [u8; 32],
+    /// Its canonical form as the first entry of a chain would have it.
+    pub canonical: Vec<u8>,
+}
+
+/// The head of a lane, as the lane states it.
+pub struct Head {
+    /// Number of its last entry.
+    pub seq: i64,
+    /// Sum of its entries, in units.
+    pub booked: i128,
+    /// Hash of its last entry; empty before the first.
+    pub hash: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Chain {
+    seq: i64,
+    total: i128,
+    hash: Option<[u8; 32]>,
+    waiting: BTreeMap<i64, Item>,
+}
+
+/// Bytes of entries that may wait.
+const MOST_WAITING: usize = 32 << 20;
+
+/// What the canonical form of a first entry begins with: an array whose first element is the empty string.
+const NO_HASH: &[u8] = b"[\"\"";
+
+/// The chains of a wallet.
+#[derive(Default)]
+pub struct Chains {
+    lanes: BTreeMap<i16, Chain>,
+    waiting: usize,
+    is_broken: bool,
+}
+
+impl Chains {
+    /// Goes on with an entry.
+    pub fn add(&mut self, lane: i16, item: Item) {
+        if self.is_broken {
+            return;
+        }
+        let chain = self.lanes.entry(lane).or_default();
+        if item.seq > chain.seq + 1 {
+            self.waiting += item.canonical.len();
+            match chain.waiting.entry(item.seq) {
+                Place::Vacant(place) => drop(place.insert(item)),
+                Place::Occupied(_) => self.is_broken = true,
+            }
+            self.is_broken |= self.waiting > MOST_WAITING;
+            return;
+        }
+        let mut next = Some(item);
+        while let Some(item) = next {
+            if !chain.follow(&item) {
+                self.is_broken = true;
+                return;
+            }
+            next = chain.waiting.remove(&(chain.seq + 1));
+            if let Some(item) = &next {
+                self.waiting -= item.canonical.len();
+            }
+        }
+    }
+
+    /// Notes an entry whose canonical form cannot be written.
+    pub fn fail(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// How many lanes there are, with those that only state a head.
+    pub fn lanes_beside(&self, heads: &BTreeMap<i16, Head>) -> i64 {
+        let others = heads.keys().filter(|lane| !self.lanes.contains_key(lane));
+        (self.lanes.len() + others.count()) as i64
+    }
+
+    /// Whether every chain is whole and ends where its lane says; false also where that was too much to see.
+    pub fn end_at(&self, heads: &BTreeMap<i16, Head>) -> bool {
+        let is_at_head = |(lane, chain): (&i16, &Chain)| {
+            chain.waiting.is_empty()
+                && heads.get(lane).is_some_and(|head| {
+                    (head.seq, head.booked) == (chain.seq, chain.total)
+                        && head.hash == chain.hash.as_ref().map_or(&[][..], |hash| hash)
+                })
+        };
+        let is_empty = |head: &Head| head.seq == 0 && head.booked == 0 && head.hash.is_empty();
+        !self.is_broken
+            && self.lanes.iter().all(is_at_head)
+            && heads
+                .iter()
+                .all(|(lane, head)| self.lanes.contains_key(lane) || is_empty(head))
+    }
+}
+
+impl Chain {
+    /// Whether the entry is the next one and states what follows.
+    fn follow(&mut self, item: &Item) -> bool {
+        let Some(total) = self.total.checked_add(item.amount) else {
+            return false;
+        };
+        let Some(rest) = item.canonical.strip_prefix(NO_HASH) else {
+            return false;
+        };
+        let mut hasher = Sha256::new().chain_update(b"[\"");
+        if let Some(previous) = self.hash {
+            let mut digits = [0; 64];
+            for (pair, byte) in digits.chunks_exact_mut(2).zip(previous) {
+                let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+                (pair[0], pair[1]) = (digit(byte >> 4), digit(byte & 15));
+            }
+            hasher.update(digits);
+        }
+        let hash: [u8; 32] = hasher
+            .chain_update(b"\"")
+            .chain_update(rest)
+            .finalize()
+            .into();
+        let is_right = item.seq == self.seq + 1 && item.lane_balance == total && item.hash == hash;
+        (self.seq, self.total, self.hash) = (item.seq, total, Some(hash));
+        is_right
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A chain of that many entries of one unit.
+    fn chain(length: i64) -> Vec<Item> {
+        let mut previous = String::new();
+        (1..=length)
+            .map(|seq| {
+                let canonical = format!("[\"\", \"entry {seq}\"]").into_bytes();
+                let hashed = format!("[\"{previous}\", \"entry {seq}\"]");
+                let hash: [u8; 32] = Sha256::digest(hashed).into();
+                previous = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                Item {
+                    seq,
+                    amount: 1,
+                    lane_balance: seq.into(),
+                    hash,
+                    canonical,
+                }
+            })
+            .collect()
+    }
+
+    fn heads(items: &[Item]) -> BTreeMap<i16, Head> {
+        let head = items.last().map(|last| Head {
+            seq: last.seq,
+            booked: last.lane_balance,
+            hash: last.hash.to_vec(),
+        });
+        head.into_iter().map(|head| (0, head)).collect()
+    }
+
+    fn is_whole(items: Vec<Item>, heads: &BTreeMap<i16, Head>) -> bool {
+        let mut chains = Chains::default();
+        items.into_iter().for_each(|item| chains.add(0, item));
+        chains.end_at(heads)
+    }
+
+    proptest! {
+        #[test]
+        fn whole_in_any_order_and_not_with_a_change(
+            length in 1_i64..40,
+            order in prop::collection::vec(any::<u32>(), 40),
+            at in any::<prop::sample::Index>(),
+            change in 0..7,
+        ) {
+            let heads = heads(&chain(length));
+            let shuffled = |mut items: Vec<Item>| {
+                items.sort_by_key(|item| order[item.seq as usize % 40]);
+                items
+            };
+            prop_assert!(is_whole(shuffled(chain(length)), &heads));
+            let mut items = chain(length);
+            let at = at.index(items.len());
+            match change {
+                0 => drop(items.remove(at)),
+                1 => items[at].amount += 1,
+                2 => items[at].lane_balance += 1,
+                3 => items[at].hash[31] ^= 1,
+                4 => items[at].canonical.push(b' '),
+                5 => items[at].seq += 1,
+                _ => {
+                    let again = chain(length).swap_remove(at);
+                    items.push(again);
+                }
+            }
+            prop_assert!(!is_whole(shuffled(items), &heads));
+        }
+    }
+
+    #[test]
+    fn a_lane_states_its_last_entry() {
+        let mut wrong = heads(&chain(3));
+        wrong.insert(
+            1,
+            Head {
+                seq: 1,
+                booked: 0,
+                hash: Vec::new(),
+            },
+        );
+        assert!(!is_whole(chain(3), &wrong), "an entry that is not there");
+        assert!(!is_whole(chain(4), &heads(&chain(3))));
+        assert!(!is_whole(chain(2), &heads(&chain(3))));
+        assert!(!is_whole(chain(2), &BTreeMap::new()), "no lane");
+        assert!(is_whole(Vec::new(), &BTreeMap::new()));
+    }
+}

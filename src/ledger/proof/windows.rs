@@ -1,0 +1,329 @@
+//! What limits have counted, beside what the ledger says they should: running windows of limits on money.
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::ledger::rules::limit_of;
+use crate::limits::limit::{Limit, Spending, WALLET_SUBJECT};
+use crate::limits::metric::Metric;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::LimitRow;
+
+statement!(
+    LIMITS,
+    [TEXTOID],
+    "SELECT limit_id, scope, subject, period, anchor, time_zone, paused
+       FROM wallet.limits
+      WHERE wallet_id = $1 AND metric = 'amount' AND period NOT LIKE 'rolling %'"
+);
+
+// A window may be spread over several rows.
+statement!(
+    WINDOWS,
+    [TEXTOID],
+    "SELECT limit_id, subject, window_start, window_end, sum(spent)
+       FROM wallet.allowances
+      WHERE wallet_id = $1 AND limit_id IS NOT NULL AND (window_end IS NULL OR window_end > statement_timestamp())
+      GROUP BY allowance_id, limit_id, subject, window_start, window_end
+     HAVING bool_or(lane = 0)"
+);
+
+statement!(
+    HOLDS,
+    [TEXTOID, UUIDARRAYOID],
+    "SELECT hold_id, created_at FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = ANY ($2)"
+);
+
+statement!(
+    CHARGES,
+    [TEXTOID, UUIDARRAYOID],
+    "SELECT c.entry_id, c.created_at, r.created_at, c.key_id, c.user_id, c.team, c.model, c.service, c.tags
+       FROM wallet.ledger_all c
+       LEFT JOIN wallet.reservations r
+         ON r.wallet_id = c.wallet_id AND r.hold_id = c.related_id AND c.call = 's'
+      WHERE c.wallet_id = $1 AND c.entry_id = ANY ($2) AND c.kind = 'c'"
+);
+
+/// Entries that are looked up at once.
+const MOST_PENDING: usize = 1000;
+
+struct Watched {
+    limit: Limit,
+    paused: bool,
+    /// Places of its windows, by subject.
+    windows: HashMap<String, Vec<usize>>,
+}
+
+struct Window {
+    /// What it is called: period, scope and subject.
+    name: String,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    spent: i128,
+    booked: i128,
+    /// Whether the ledger cannot say what it counted.
+    in_doubt: bool,
+}
+
+impl Window {
+    fn contains(&self, at: Timestamp) -> bool {
+        self.start.is_none_or(|start| at >= start) && self.end.is_none_or(|end| at < end)
+    }
+}
+
+/// The running windows of a wallet.
+pub struct Windows<'a> {
+    wallet: &'a str,
+    limits: Vec<Watched>,
+    windows: Vec<Window>,
+    /// When the first of them begins; nothing where there are none.
+    first: Option<Timestamp>,
+    /// Settlements: the hold, the windows of the one who spent, and how much.
+    settled: Vec<([u8; 16], Vec<usize>, i128)>,
+    /// Refunds: the charge, and how much.
+    refunded: Vec<([u8; 16], i128)>,
+}
+
+impl<'a> Windows<'a> {
+    /// Reads them.
+    pub fn of(wallet: &'a str) -> Result<Windows<'a>> {
+        let rows = LIMITS.read(&[Value::Text(wallet)])?;
+        let limit = |row: usize| {
+            let limit = limit_of(LimitRow {
+                id: rows.need(row, 0)?,
+                scope: rows.need(row, 1)?,
+                subject: rows.need(row, 2)?,
+                period: rows.need(row, 3)?,
+                anchor: rows.get(row, 4),
+                time_zone: rows.need(row, 5)?,
+                paused: rows.need(row, 6)?,
+                // What follows says how much, not for whom.
+                metric: Metric::Amount.as_str().to_owned(),
+                is_hard: false,
+                max: Amount::ZERO,
+                warn_at: Vec::new(),
+                raised_by: Vec::new(),
+                raised_until: Vec::new(),
+            })?;
+            Ok(Watched {
+                limit,
+                paused: rows.need(row, 6)?,
+                windows: HashMap::new(),
+            })
+        };
+        let mut limits = (0..rows.len()).map(limit).collect::<Result<Vec<_>>>()?;
+        let places: HashMap<[u8; 16], usize> = limits
+            .iter()
+            .enumerate()
+            .filter(|(_, watched)| !watched.paused)
+            .map(|(place, watched)| (watched.limit.id, place))
+            .collect();
+        let mut windows = Vec::new();
+        if !places.is_empty() {
+            let rows = WINDOWS.read(&[Value::Text(wallet)])?;
+            for row in 0..rows.len() {
+                let Some(watched) = places
+                    .get(&rows.need::<[u8; 16]>(row, 0)?)
+                    .map(|place| &mut limits[*place])
+                else {
+                    continue;
+                };
+                let subject: String = rows.need(row, 1)?;
+                let limit = &watched.limit;
+                windows.push(Window {
+                    name: format!(
+                        "{} limit of {} {subject}",
+                        limit.period_name,
+                        limit.scope.as_str()
+                    ),
+                    start: rows.get(row, 2),
+                    end: rows.get(row, 3),
+                    spent: rows.amount(row, 4)?.units(),
+                    booked: 0,
+                    in_doubt: false,
+                });
+                watched
+                    .windows
+                    .entry(subject)
+                    .or_default()
+                    .push(windows.len() - 1);
+            }
+        }
+        let start = |window: &Window| window.start.unwrap_or(Timestamp(i64::MIN));
+        Ok(Windows {
+            wallet,
+            limits,
+            first: windows.iter().map(start).min(),
+            windows,
+            settled: Vec::new(),
+            refunded: Vec::new(),
+        })
+    }
+
+    /// Whether an entry that was booked at that time may count in one of them.
+    pub fn reach(&self, booked_at: Timestamp) -> bool {
+        self.first.is_some_and(|first| booked_at >= first)
+    }
+
+    /// The windows, of all times, in which such a spending counts.
+    fn places(&mut self, spending: &Spending<'_>) -> Vec<usize> {
+        let mut found = Vec::new();
+        for watched in &self.limits {
+            let Some(subject) = watched.limit.subject_for(spending) else {
+                continue;
+            };
+            let Some(places) = watched.windows.get(&subject) else {
+                continue;
+            };
+            // A limit that names the subject stands in for this one, and maybe has not always been there.
+            let named = watched.limit.subject == WALLET_SUBJECT
+                && self.limits.iter().any(|other| {
+                    other.limit.subject != WALLET_SUBJECT
+                        && other.limit.scope == watched.limit.scope
+                        && other.limit.period_name == watched.limit.period_name
+                        && other.limit.subject_for(spending).is_some()
+                });
+            if named {
+                for place in places {
+                    self.windows[*place].in_doubt = true;
+                }
+            }
+            found.extend(places);
+        }
+        found
+    }
+
+    fn count(&mut self, places: &[usize], at: Timestamp, units: i128) {
+        for place in places {
+            let window = &mut self.windows[*place];
+            if window.contains(at) {
+                window.booked = window.booked.saturating_add(units);
+            }
+        }
+    }
+
+    /// Counts a charge.
+    pub fn charge(&mut self, spending: &Spending<'_>, at: Timestamp, units: i128) {
+        let places = self.places(spending);
+        self.count(&places, at, units);
+    }
+
+    /// Counts a settlement when it is known when its hold was made: that is the window it belongs to.
+    pub fn settlement(
+        &mut self,
+        spending: &Spending<'_>,
+        hold: [u8; 16],
+        units: i128,
+    ) -> Result<()> {
+        let places = self.places(spending);
+        if !places.is_empty() {
+            self.settled.push((hold, places, units));
+        }
+        if self.settled.len() < MOST_PENDING {
+            return Ok(());
+        }
+        self.count_settled()
+    }
+
+    /// Takes a refund back from where its charge counted, once that is looked up.
+    pub fn refund(&mut self, charge: [u8; 16], units: i128) -> Result<()> {
+        self.refunded.push((charge, units));
+        if self.refunded.len() < MOST_PENDING {
+            return Ok(());
+        }
+        self.count_refunded()
+    }
+
+    fn count_settled(&mut self) -> Result<()> {
+        let settled = std::mem::take(&mut self.settled);
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<[u8; 16]> = settled.iter().map(|(hold, ..)| *hold).collect();
+        let rows = HOLDS.read(&[Value::Text(self.wallet), Value::Uuids(&ids)])?;
+        let mut times: HashMap<[u8; 16], Timestamp> = HashMap::new();
+        for row in 0..rows.len() {
+            times.insert(rows.need(row, 0)?, rows.need(row, 1)?);
+        }
+        for (hold, places, units) in settled {
+            match times.get(&hold) {
+                Some(at) => self.count(&places, *at, units),
+                // Without its hold nobody knows.
+                None => places
+                    .into_iter()
+                    .for_each(|place| self.windows[place].in_doubt = true),
+            }
+        }
+        Ok(())
+    }
+
+    fn count_refunded(&mut self) -> Result<()> {
+        let refunded = std::mem::take(&mut self.refunded);
+        if refunded.is_empty() {
+            return Ok(());
+        }
+        let mut amounts: HashMap<[u8; 16], i128> = HashMap::new();
+        for (charge, units) in refunded {
+            *amounts.entry(charge).or_default() += units;
+        }
+        let ids: Vec<[u8; 16]> = amounts.keys().copied().collect();
+        let rows = CHARGES.read(&[Value::Text(self.wallet), Value::Uuids(&ids)])?;
+        for row in 0..rows.len() {
+            let text = |column: i32| rows.get::<String>(row, column);
+            let (user_id, team, model, service) = (text(4), text(5), text(6), text(7));
+            let places = self.places(&Spending {
+                user_id: user_id.as_deref(),
+                team: team.as_deref(),
+                model: model.as_deref(),
+                service: service.as_deref(),
+                key_id: rows.get(row, 3),
+                tags: rows
+                    .datum(row, 8)
+                    .map(|tags| crate::storage::jsonb::Jsonb(tags).into()),
+                ..Spending::default()
+            });
+            let booked_at: Timestamp = rows.need(row, 1)?;
+            let held_at: Option<Timestamp> = rows.get(row, 2);
+            let units = amounts
+                .get(&rows.need::<[u8; 16]>(row, 0)?)
+                .copied()
+                .unwrap_or(0);
+            for place in places {
+                let window = &mut self.windows[place];
+                let is_in = window.contains(booked_at);
+                // What a hold of an earlier window settled counted there, and is given back to another.
+                if held_at.is_some_and(|at| window.contains(at) != is_in) {
+                    window.in_doubt = true;
+                }
+                if is_in {
+                    window.booked = window.booked.saturating_sub(units);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many were recounted, and what is wrong with the first that is.
+    pub fn judge(mut self) -> Result<(i64, Option<String>)> {
+        self.count_settled()?;
+        self.count_refunded()?;
+        let sure = || self.windows.iter().filter(|window| !window.in_doubt);
+        let wrong = sure().find(|window| window.spent != window.booked);
+        let problem = wrong.map(|window| {
+            let show = |units| {
+                Amount::from_units(units)
+                    .map_or_else(|_| "more than fits".to_owned(), Amount::to_fixed)
+            };
+            format!(
+                "{} has {} used, the ledger {}",
+                window.name,
+                show(window.spent),
+                show(window.booked)
+            )
+        });
+        Ok((sure().count() as i64, problem))
+    }
+}
