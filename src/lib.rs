@@ -152,8 +152,7 @@ extension_sql_file!(
         reporting::rollups::roll_up,
         reporting::run_out::set_run_out_alert,
         reporting::run_out::announce_run_outs,
-        pricing::api::price_usage,
-        pricing::compare::compare_models,
+        ledger::prices_api::compare_charges,
     ]
 );
 extension_sql_file!(

@@ -100,6 +100,7 @@ AS $$
             ('reader',  'FUNCTION', 'statement'),
             ('reader',  'FUNCTION', 'forecast'),
             ('reader',  'FUNCTION', 'savings'),
+            ('reader',  'FUNCTION', 'compare_charges'),
             ('reader',  'FUNCTION', 'report'),
             ('reader',  'FUNCTION', 'statement_html'),
             ('reader',  'TABLE',    'usage_entries'),

@@ -393,47 +393,22 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 AS $$
-    WITH charged AS (
-        SELECT e.entry_id, e.model, e.usage, e.lines, e.service_tier, -e.amount AS cost,
-               -- Prices are asked for at times that are finite.
-               least(greatest(e.event_at, '4713-02-01Z BC'), '294276-11-30Z') AS event_at
-          FROM wallet.entries e
-         WHERE e.wallet = wallet.readable_wallet(savings.wallet) AND e.kind = 'charge' AND e.lines IS NOT NULL
-           AND (savings."from" IS NULL OR e.event_at >= savings."from")
-           AND (savings."to" IS NULL OR e.event_at < savings."to")
-    ), found AS (
-        SELECT 'cache' AS kind, 'cached input, beside its price as plain input' AS description,
-               sum((c.line ->> 'amount')::numeric) AS actual,
-               sum(round((c.line ->> 'quantity')::numeric * (i.line ->> 'unit_price')::numeric / (i.line ->> 'per')::numeric, 12)) AS alternative
-          FROM charged x
-         CROSS JOIN LATERAL jsonb_array_elements(x.lines) c(line)
-         CROSS JOIN LATERAL jsonb_array_elements(x.lines) i(line)
-         WHERE c.line ->> 'meter' = 'cache_read_tokens' AND i.line ->> 'meter' = 'input_tokens'
-         UNION ALL
-        SELECT 'tier', t.tier || ' instead of the standard tier', sum(x.cost), sum(p.cost)
-          FROM charged x
-         CROSS JOIN (VALUES ('batch'), ('flex')) t(tier)
-         CROSS JOIN LATERAL wallet.price_usage(x.usage, wallet => savings.wallet, model => x.model, service_tier => t.tier, at => x.event_at) p
-         WHERE x.service_tier IS NULL AND x.usage ->> 'service_tier' IS NULL
-         GROUP BY t.tier
-         UNION ALL
-        SELECT 'model', format('%s for every charge', m.model), sum(x.cost), sum(m.cost)
-          FROM charged x
-         CROSS JOIN LATERAL wallet.compare_models(x.usage, savings.models, wallet => savings.wallet, at => x.event_at) m
-         WHERE cardinality(savings.models) > 0
-         GROUP BY m.model
-    )
-    SELECT f.kind, f.description,
-           round(f.actual, greatest(min_scale(f.actual), 2)),
-           round(f.alternative, greatest(min_scale(f.alternative), 2)),
+    SELECT c.kind, d.description,
+           round(c.actual, greatest(min_scale(c.actual), 2)),
+           round(c.alternative, greatest(min_scale(c.alternative), 2)),
            round(s.saved, greatest(min_scale(s.saved), 2))
-      FROM found f
+      FROM wallet.compare_charges(wallet.readable_wallet(savings.wallet), savings."from", savings."to", savings.models) c
+     CROSS JOIN LATERAL (
+           SELECT CASE c.kind WHEN 'cache' THEN 'cached input, beside its price as plain input'
+                              WHEN 'tier' THEN c.name || ' instead of the standard tier'
+                              ELSE c.name || ' for ' || CASE WHEN c.charges = c.of THEN 'every charge' ELSE format('%s of %s charges', c.charges, c.of) END
+                  END) d(description)
      -- What the cache saved is saved already; of the others it is what they would save.
-     CROSS JOIN LATERAL (SELECT CASE f.kind WHEN 'cache' THEN f.alternative - f.actual ELSE f.actual - f.alternative END AS saved) s
-     WHERE f.actual IS NOT NULL
-     ORDER BY s.saved DESC, f.kind, f.description
+     CROSS JOIN LATERAL (SELECT CASE c.kind WHEN 'cache' THEN c.alternative - c.actual ELSE c.actual - c.alternative END) s(saved)
+     ORDER BY s.saved DESC, c.kind, d.description
 $$;
-COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.compare_charges IS 'Charges of a time beside what they would have cost otherwise; savings() asks it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved, of the charges that have a price for it. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30) RETURNS SETOF text
 LANGUAGE plpgsql STABLE

@@ -37,6 +37,7 @@ pub mod replay;
 pub mod reprice;
 pub mod request;
 pub mod rules;
+pub mod savings;
 pub mod taking;
 pub mod triggers;
 pub mod unpriced;

@@ -1,10 +1,50 @@
 //! Charges of the past with their usage, to be priced again.
 
-use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::error::{Code, Error, Result};
+use crate::money::Amount;
+use crate::pricing::book::Shelf;
+use crate::pricing::lines::StoredLine;
+use crate::pricing::markup::is_markup_meter;
+use crate::pricing::rate::{Mark, rate_from};
+use crate::pricing::stored;
+use crate::pricing::unknown::PRICED_AS;
 use crate::pricing::usage::Usage;
+use crate::statement;
 use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::Rows;
+use crate::storage::cursor::{Columns, walk};
+use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::numeric::{Number, overflow};
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::Call;
+
+// A wallet's charges by usage, in the order of booking. A settlement was priced as of when its hold was made.
+statement!(
+    CHARGES,
+    [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    "SELECT l.entry_id, l.amount, l.call, l.model, l.region, l.service_tier, l.reason, l.lines, l.usage,
+            coalesce(l.event_at,
+                     CASE WHEN l.call = 's' THEN (SELECT r.created_at FROM wallet.reservations r
+                                                   WHERE r.wallet_id = l.wallet_id AND r.hold_id = l.related_id) END,
+                     l.created_at)
+       FROM wallet.ledger_all l
+      WHERE l.wallet_id = $1 AND l.kind = 'c' AND l.lines IS NOT NULL AND l.model IS NOT NULL
+        AND ($2 IS NULL OR coalesce(l.event_at, l.created_at) >= $2)
+        AND ($3 IS NULL OR coalesce(l.event_at, l.created_at) < $3)
+      ORDER BY l.entry_id"
+);
+
+// What charges that were booked without a price have been charged since.
+statement!(
+    PRICED_LATE,
+    [TEXTOID],
+    "SELECT u.entry_id, p.amount
+       FROM wallet.unpriced_charges u
+       JOIN wallet.ledger_all p ON p.wallet_id = u.wallet_id AND p.entry_id = u.priced_id
+      WHERE u.wallet_id = $1"
+);
 
 /// From when to when charges are looked at: the time of use, the end not included.
 #[derive(Clone, Copy, Debug)]
@@ -49,4 +89,149 @@ pub fn usage(rows: &Rows, row: usize, first: i32) -> Result<(Usage, String, Time
     usage.region = rows.get(row, first + 1);
     usage.service_tier = rows.get(row, first + 2);
     Ok((usage, model, rows.need(row, first + 4)?))
+}
+
+/// A charge by usage.
+pub struct Charged {
+    /// The entry.
+    pub entry_id: [u8; 16],
+    /// Its model.
+    pub model: String,
+    /// What it cost, with what `price_unpriced` booked for it.
+    pub cost: Amount,
+    /// Its usage, with region and service tier where they were given as arguments.
+    pub usage: Usage,
+    /// As of when it was priced.
+    pub at: Timestamp,
+    /// Its price lines, as stored.
+    pub lines: Vec<StoredLine>,
+    /// How it was priced.
+    pub how: How,
+}
+
+/// How a charge of the past was priced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By the prices of its model.
+    Priced,
+    /// By those of another model, by the wallet's rule.
+    As(String),
+    /// It settled a hold and booked what was held, which was less than the use cost.
+    Capped,
+    /// By what the provider reported.
+    Reported,
+    /// It has no price yet.
+    Unpriced,
+    /// It is what `price_unpriced` booked for another charge.
+    Late,
+}
+
+impl Charged {
+    /// What it would have cost with the prices that `shelf` gives for a model; nothing where there are none for all of
+    /// it. A cost that the provider reported does not hang on prices, and what was capped stays so.
+    pub fn cost_by(&self, shelf: impl Fn(&str) -> Result<Rc<Shelf>>) -> Result<Option<Amount>> {
+        let cost = match &self.how {
+            How::Reported => return Ok(Some(self.cost)),
+            How::As(other) => match cost(&self.usage, &self.model, &*shelf(&self.model)?, self.at)?
+            {
+                None => cost(&self.usage, other, &*shelf(other)?, self.at)?,
+                own => own,
+            },
+            _ => cost(&self.usage, &self.model, &*shelf(&self.model)?, self.at)?,
+        };
+        Ok(cost.map(|cost| self.capped(cost)))
+    }
+
+    /// That cost, or what was held where the charge could not be more than that.
+    pub fn capped(&self, cost: Amount) -> Amount {
+        match self.how {
+            How::Capped => cost.min(self.cost),
+            _ => cost,
+        }
+    }
+}
+
+/// What a usage costs by a shelf; nothing where there is no price for the model or one of its meters, or none that
+/// makes a meter of a key.
+pub fn cost(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Result<Option<Amount>> {
+    match rate_from(usage, model, shelf, at) {
+        Ok(priced) => Ok(Some(priced.cost)),
+        Err(error) if matches!(error.code, Code::PriceNotFound | Code::InvalidUsage) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Calls `each` with every charge by usage of a time, in the order of booking.
+pub fn charges(
+    wallet: &str,
+    span: Span,
+    mut each: impl FnMut(Charged) -> Result<()>,
+) -> Result<()> {
+    let mut late: HashMap<[u8; 16], Amount> = HashMap::new();
+    let rows = PRICED_LATE.read(&[Value::Text(wallet)])?;
+    for row in 0..rows.len() {
+        late.insert(rows.need(row, 0)?, rows.amount(row, 1)?.negated());
+    }
+    drop(rows);
+    let values = [
+        Value::Text(wallet),
+        Value::OptTime(span.from),
+        Value::OptTime(span.to),
+    ];
+    let each = |columns: &Columns<'_>| each(charged(columns, &late)?);
+    walk(&CHARGES, &values, each, || Ok(()))
+}
+
+fn charged(columns: &Columns<'_>, late: &HashMap<[u8; 16], Amount>) -> Result<Charged> {
+    let damaged = || Error::internal("a charge by usage lacks what every one has");
+    let entry_id = columns.uuid(0).ok_or_else(damaged)?;
+    let booked = columns.amount(1).ok_or_else(damaged)?.negated();
+    let model = columns.text(3).ok_or_else(damaged)?.to_owned();
+    let lines = stored::parts(columns.bytes(7).ok_or_else(damaged)?)?;
+    let mut usage = match columns.jsonb(8) {
+        Some(object) => Usage::of_entry(Jsonb::reread(object, "usage")?)?,
+        None => said_by(&model, &lines),
+    };
+    // Given as arguments, perhaps.
+    usage.model = Some(model.clone());
+    usage.region = columns.text(4).map(str::to_owned);
+    usage.service_tier = columns.text(5).map(str::to_owned);
+    let reason = columns.text(6);
+    let listed: i128 = lines.iter().map(|line| line.amount.units()).sum();
+    let how = match reason {
+        _ if columns.letter(2)? == Call::Price as u8 => How::Late,
+        _ if reason == Mark::Reported.reason() => How::Reported,
+        _ if listed > booked.units() => How::Capped,
+        _ if reason == Mark::Unpriced.reason() && !late.contains_key(&entry_id) => How::Unpriced,
+        Some(text) => match text.strip_prefix(PRICED_AS) {
+            Some(other) => How::As(other.to_owned()),
+            None => How::Priced,
+        },
+        None => How::Priced,
+    };
+    let more = late.get(&entry_id).copied().unwrap_or(Amount::ZERO);
+    Ok(Charged {
+        entry_id,
+        model,
+        cost: booked.plus(more).map_err(overflow)?,
+        usage,
+        at: columns.time(9).ok_or_else(damaged)?,
+        lines,
+        how,
+    })
+}
+
+/// The usage of a charge that did not store it, from model and lines, as `entry_usage` has it.
+fn said_by(model: &str, lines: &[StoredLine]) -> Usage {
+    let used = || lines.iter().filter(|line| !is_markup_meter(&line.meter));
+    let number = |line: &StoredLine| (line.meter.clone(), Json::Number(Number::of(line.quantity)));
+    Usage {
+        numbers: used()
+            .map(|line| (line.meter.clone(), Ok(line.quantity.normalize())))
+            .collect(),
+        object: std::iter::once(("model".to_owned(), Json::String(model.to_owned())))
+            .chain(used().map(number))
+            .collect(),
+        ..Usage::default()
+    }
 }

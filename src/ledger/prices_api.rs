@@ -10,10 +10,11 @@ use crate::error::{OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned, row};
 use crate::ledger::once::Once;
 use crate::ledger::past::Span;
-use crate::ledger::reprice;
 use crate::ledger::unpriced::{self, Pricing};
 use crate::ledger::wallets;
+use crate::ledger::{reprice, savings};
 use crate::money::Amount;
+use crate::pricing::compare;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::row::BalanceRow;
@@ -93,6 +94,51 @@ fn reprice(
         let difference = row.new_cost.and_then(|new| new.minus(row.cost).ok());
         let id = Uuid::from_bytes(row.entry_id);
         (id, row.model, row.cost, row.new_cost, difference)
+    }))
+}
+
+/// Compares the charges of a time with what they would have cost otherwise, for `savings`.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn compare_charges(
+    wallet: Option<&str>,
+    from: default!(Option<TimestampWithTimeZone>, "NULL"),
+    to: default!(Option<TimestampWithTimeZone>, "NULL"),
+    models: default!(Option<Vec<Option<String>>>, "'{}'"),
+) -> TableIterator<
+    'static,
+    (
+        name!(kind, String),
+        name!(name, String),
+        name!(charges, i64),
+        name!(of, i64),
+        name!(actual, Amount),
+        name!(alternative, Amount),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let span = span(from, to)?;
+        let models = match models {
+            None => Vec::new(),
+            Some(models) if models.is_empty() => Vec::new(),
+            models => compare::distinct(models)?,
+        };
+        enter(Level::Reader, wallet, |_| {
+            savings::savings(wallet, span, &models)
+        })
+    };
+    TableIterator::new(work().or_raise().into_iter().map(|row| {
+        let kind = row.kind.as_str().to_owned();
+        (
+            kind,
+            row.name,
+            row.charges,
+            row.of,
+            row.actual,
+            row.alternative,
+        )
     }))
 }
 

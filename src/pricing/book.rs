@@ -281,6 +281,11 @@ impl Shelf {
         self.prices.iter().any(|prices| prices.ask_for_keys())
     }
 
+    /// Whether any price, of whatever time, is one of a service tier.
+    pub fn knows_tier(&self, tier: &str) -> bool {
+        self.prices.iter().any(|prices| prices.know_tier(tier))
+    }
+
     /// The price of a meter.
     pub fn price(&self, meter: &str, situation: &Situation<'_>) -> Option<&Price> {
         self.prices

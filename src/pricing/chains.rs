@@ -99,6 +99,15 @@ impl Prices {
         best
     }
 
+    /// Whether any price, of whatever time, is one of a service tier.
+    pub fn know_tier(&self, tier: &str) -> bool {
+        // All of a chain have the same conditions.
+        self.meters
+            .iter()
+            .flat_map(|(_, chains)| chains.iter().filter_map(|chain| chain.first()))
+            .any(|price| price.service_tier.as_deref() == Some(tier))
+    }
+
     /// The same prices as if the first of each chain had always held.
     pub fn always_begun(&self) -> Prices {
         let mut prices = self.clone();

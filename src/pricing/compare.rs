@@ -83,7 +83,7 @@ fn ratio(cost: Amount, least: Amount) -> Option<Decimal> {
 }
 
 /// Every model once, in the order given.
-fn distinct(models: Option<Vec<Option<String>>>) -> Result<Vec<String>> {
+pub fn distinct(models: Option<Vec<Option<String>>>) -> Result<Vec<String>> {
     let missing = |message: &str| {
         Error::argument(message.to_owned())
             .detail("Every element is the name of a model.")

@@ -80,28 +80,62 @@ pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Pri
     rate_from(usage, model, &shelf, at)
 }
 
-/// Prices a request from what the price book knows of its model.
-pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Result<Priced> {
-    let provider = usage.provider.as_deref();
-    let situation = Situation {
-        provider,
+fn situation(usage: &Usage, at: Timestamp) -> Situation<'_> {
+    Situation {
+        // A usage that names no provider may have been served by any.
+        provider: usage.provider.as_deref(),
         region: usage.region.as_deref(),
         service_tier: usage.service_tier.as_deref(),
         input_tokens: usage.input_tokens(),
         object: &usage.object,
         at,
-    };
+    }
+}
+
+/// The price of a meter, or of one that stands in for it.
+fn price_of<'a>(meter: &str, shelf: &'a Shelf, situation: &Situation<'_>) -> Option<&'a Price> {
+    shelf.price(meter, situation).or_else(|| {
+        stand_ins(meter)
+            .iter()
+            .find_map(|meter| shelf.price(meter, situation))
+    })
+}
+
+/// Whether something of a usage has a price of its service tier's own, and not only that of every tier.
+pub fn has_price_of_tier(usage: &Usage, shelf: &Shelf, at: Timestamp) -> bool {
+    let situation = situation(usage, at);
+    let is_used = |quantity: &Result<Decimal>| quantity.as_ref().is_ok_and(|used| !used.is_zero());
+    usage
+        .numbers
+        .iter()
+        .filter(|(_, quantity)| is_used(quantity))
+        .filter_map(|(meter, _)| price_of(meter, shelf, &situation))
+        .any(|price| price.service_tier.is_some())
+}
+
+/// What a quantity of a meter costs at the price that the meter has for a usage; nothing where it has none.
+pub fn cost_as(
+    meter: &str,
+    quantity: Decimal,
+    usage: &Usage,
+    shelf: &Shelf,
+    at: Timestamp,
+) -> Result<Option<Amount>> {
+    price_of(meter, shelf, &situation(usage, at))
+        .map(|price| line(meter, quantity, price).map(|line| line.amount))
+        .transpose()
+}
+
+/// Prices a request from what the price book knows of its model.
+pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Result<Priced> {
+    let situation = situation(usage, at);
     let mut lines = Vec::with_capacity(usage.numbers.len());
     // Negotiated prices are final: markups come on top of the others only.
     let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
     let mut metered = false;
     let (mut price_provider, mut service) = (None, None);
     for (meter, quantity) in &usage.numbers {
-        let price = shelf.price(meter, &situation).or_else(|| {
-            stand_ins(meter)
-                .iter()
-                .find_map(|meter| shelf.price(meter, &situation))
-        });
+        let price = price_of(meter, shelf, &situation);
         let known = usage.is_mapped || is_known_meter(meter);
         metered |= known || price.is_some();
         let quantity = match quantity {

@@ -54,6 +54,11 @@ fn price(key: PriceKey) -> Result<(Decimal, Decimal)> {
     Ok(found)
 }
 
+/// Unit price and unit of a line.
+pub fn price_of(line: &StoredLine) -> Result<(Decimal, Decimal)> {
+    price((line.price_id, line.meter == MARKUP_FEE))
+}
+
 /// The lines of a compact form, without their prices. Anybody who may read can ask with bytes of his own.
 pub fn parts(bytes: &[u8]) -> Result<Vec<StoredLine>> {
     decode(bytes).ok_or_else(|| damaged("They cannot be read."))
@@ -71,7 +76,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
     parts(bytes)?
         .into_iter()
         .map(|line| {
-            let (unit_price, per) = price((line.price_id, line.meter == MARKUP_FEE))?;
+            let (unit_price, per) = price_of(&line)?;
             Ok(Line {
                 meter: line.meter,
                 quantity: line.quantity,

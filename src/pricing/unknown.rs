@@ -7,6 +7,9 @@ use crate::pricing::rate::{Mark, Priced, rate};
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 
+/// What the reason of a charge begins with that was priced as if another model had been used.
+pub const PRICED_AS: &str = "priced as ";
+
 /// A wallet's rule for usage without a price. Free and unknown are different: a price of zero is a
 /// price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub fn rate_or(
         UnknownPrice::PriceOf(other) => match rate(usage, other, list, at) {
             Ok(priced) => Ok(Priced {
                 provider: usage.provider.clone(),
-                mark: Mark::PricedAs(format!("priced as {other}")),
+                mark: Mark::PricedAs(format!("{PRICED_AS}{other}")),
                 ..priced
             }),
             Err(error) if error.code == Code::PriceNotFound => Err(refused

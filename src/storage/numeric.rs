@@ -156,6 +156,11 @@ impl Number {
         }
     }
 
+    /// The number that a decimal is.
+    pub fn of(value: Decimal) -> Number {
+        Number::from_bytes(&Encoded::decimal(value).bytes()[4..])
+    }
+
     /// A whole number above 10^12, not larger than a card number can be; nothing otherwise.
     pub fn whole(&self) -> Option<u128> {
         let Number::Finite {

@@ -98,6 +98,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "readable_wallet", "wallet.readable_wallet({w})"),
     f(Reader, Wallet, "report", "wallet.report({w})"),
     f(Reader, Wallet, "reprice", "wallet.reprice({w})"),
+    f(Reader, Wallet, "compare_charges", "wallet.compare_charges({w})"),
     f(Reader, Wallet, "savings", "wallet.savings({w})"),
     f(Reader, Wallet, "statement", "wallet.statement({w})"),
     f(Reader, Wallet, "statement_html", "wallet.statement_html({w}, 'today')"),
