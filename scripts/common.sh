@@ -70,13 +70,25 @@ find_python_with() {
     return 1
 }
 
-# python_environment NAME REQUIREMENTS: a virtual environment with the packages from PyPI that the file lists,
+# A Python that is at least that version, such as 3.12: the default one, another by its name, or one of pyenv.
+find_python_of() {
+    local python minor=${1#3.}
+    for python in python3 python3.{20..12} "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.*/bin/python3; do
+        if "$python" -c "import sys; sys.exit(sys.version_info < (3, $minor))" 2>/dev/null; then
+            echo "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# python_environment NAME REQUIREMENTS [PYTHON]: a virtual environment with the packages from PyPI that the file lists,
 # made anew when the list changes. Prints its Python.
 python_environment() {
     local environment=$WALLET_ROOT/target/$1
     if ! cmp -s "$2" "$environment/requirements.txt"; then
         rm -rf "$environment"
-        python3 -m venv "$environment"
+        "${3:-python3}" -m venv "$environment"
         "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
         cp "$2" "$environment/"
     fi

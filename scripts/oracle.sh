@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prices beside the calculators of LiteLLM and of genai-prices (tests/oracle), in an
-# environment of its own: the only test that needs packages from PyPI.
+# Prices beside the calculators of LiteLLM and of genai-prices, and focus_csv() before the validator of FOCUS
+# (tests/oracle), in environments of their own.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -16,5 +16,11 @@ for oracle in litellm_oracle genai_oracle; do
     WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/with-server.sh" \
         "$python" "$WALLET_ROOT/tests/oracle/$oracle.py" || status=$?
 done
+sql "DROP DATABASE $database"
+sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
+newer=$(find_python_of 3.12) || die "the validator of FOCUS needs Python 3.12 or newer"
+validating=$(python_environment focus "$WALLET_ROOT/tests/oracle/focus_requirements.txt" "$newer")
+PGDATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
+    "$validating" "$WALLET_ROOT/tests/oracle/focus_oracle.py" || status=$?
 sql "DROP DATABASE $database"
 exit "$status"

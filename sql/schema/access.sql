@@ -106,6 +106,7 @@ AS $$
             ('reader',  'TABLE',    'usage_entries'),
             ('reader',  'TABLE',    'usage_daily'),
             ('reader',  'TABLE',    'focus'),
+            ('reader',  'FUNCTION', 'focus_csv'),
             ('reader',  'TABLE',    'chargeback_rules'),
             ('billing', 'FUNCTION', 'set_chargeback_rule'),
             ('reader',  'TABLE',    'run_out_alerts'),

@@ -512,33 +512,34 @@ END
 $$;
 COMMENT ON FUNCTION wallet.report IS 'A page for a person in psql: balance, alerts, forecast, spend per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003.';
 
--- FOCUS 1.2. What a wallet has was bought before it is used: a top-up is the purchase and is billed,
--- its use is the effective cost.
+-- FOCUS 1.2, all its columns. What a wallet has was bought before it is used: a top-up is the purchase and is billed, its use is
+-- the effective cost. docs/reference/views.md says what each kind of entry is.
 CREATE VIEW wallet.focus WITH (security_invoker = true) AS
 SELECT NULL::text AS "AvailabilityZone",
-       trim_scale(CASE WHEN l.kind = 'f' THEN l.amount WHEN l.kind = 'b' THEN l.amount ELSE 0 END) AS "BilledCost",
+       trim_scale(CASE WHEN t.paid THEN l.amount ELSE 0 END) AS "BilledCost",
        l.wallet_id AS "BillingAccountId",
        l.wallet_id AS "BillingAccountName",
        w.currency AS "BillingCurrency",
-       (date_trunc('month', p.at AT TIME ZONE w.time_zone) + interval '1 month') AT TIME ZONE w.time_zone AS "BillingPeriodEnd",
-       date_trunc('month', p.at AT TIME ZONE w.time_zone) AT TIME ZONE w.time_zone AS "BillingPeriodStart",
-       CASE l.kind WHEN 'c' THEN 'Usage' WHEN 'f' THEN 'Purchase' WHEN 'r' THEN 'Credit' ELSE 'Adjustment' END AS "ChargeCategory",
-       CASE WHEN l.kind = 'b' OR l.call = 'p' THEN 'Correction' END AS "ChargeClass",
-       CASE l.kind WHEN 'c' THEN concat_ws(' ', coalesce(l.model, l.service, 'usage'), l.reason)
-                   ELSE concat_ws(', ', e.contra, l.reason) END AS "ChargeDescription",
+       (t.month + interval '1 month') AT TIME ZONE w.time_zone AS "BillingPeriodEnd",
+       t.month AT TIME ZONE w.time_zone AS "BillingPeriodStart",
+       t.category AS "ChargeCategory",
+       -- Of a period that is over: of the one that runs it is no correction in the standard's sense.
+       CASE WHEN t.month > t.related_month THEN 'Correction' END AS "ChargeClass",
+       CASE l.kind WHEN 'c' THEN concat_ws(' ', coalesce(l.model, l.service, 'usage'), u.meter, l.reason)
+                   ELSE concat_ws(', ', coalesce(l.contra, 'usage:' || concat_ws('/', l.provider, coalesce(l.model, l.service, 'other'))), l.reason) END AS "ChargeDescription",
        CASE l.kind WHEN 'c' THEN 'Usage-Based' ELSE 'One-Time' END AS "ChargeFrequency",
-       p.at + interval '1 microsecond' AS "ChargePeriodEnd",
-       p.at AS "ChargePeriodStart",
-       CASE WHEN l.kind = 'c' THEN u.tokens END AS "ConsumedQuantity",
-       CASE WHEN l.kind = 'c' THEN 'Tokens' END AS "ConsumedUnit",
-       trim_scale(CASE WHEN l.kind IN ('f', 'b') THEN l.amount WHEN l.kind = 'c' THEN -l.amount ELSE 0 END) AS "ContractedCost",
-       trim_scale(CASE WHEN l.kind IN ('c', 'r') THEN -l.amount ELSE 0 END) AS "EffectiveCost",
-       l.reference AS "InvoiceId",
+       t.at + interval '1 second' AS "ChargePeriodEnd",
+       t.at AS "ChargePeriodStart",
+       u.quantity AS "ConsumedQuantity",
+       u.unit AS "ConsumedUnit",
+       c.listed AS "ContractedCost",
+       c.effective AS "EffectiveCost",
+       CASE WHEN l.kind IN ('f', 'b') THEN l.reference END AS "InvoiceId",
        coalesce(l.provider, 'wallet') AS "InvoiceIssuerName",
-       trim_scale(CASE WHEN l.kind IN ('f', 'b') THEN l.amount WHEN l.kind = 'c' THEN -l.amount ELSE 0 END) AS "ListCost",
-       CASE WHEN l.kind = 'c' THEN 'Standard' END AS "PricingCategory",
-       CASE WHEN l.kind = 'c' THEN u.tokens END AS "PricingQuantity",
-       CASE WHEN l.kind = 'c' THEN 'Tokens' END AS "PricingUnit",
+       c.listed AS "ListCost",
+       CASE WHEN t.category IN ('Usage', 'Purchase') THEN 'Standard' END AS "PricingCategory",
+       p.quantity AS "PricingQuantity",
+       p.unit AS "PricingUnit",
        coalesce(l.provider, 'wallet') AS "ProviderName",
        coalesce(l.provider, 'wallet') AS "PublisherName",
        l.region AS "RegionId",
@@ -549,18 +550,126 @@ SELECT NULL::text AS "AvailabilityZone",
        'AI and Machine Learning' AS "ServiceCategory",
        coalesce(l.service, 'AI usage') AS "ServiceName",
        'Generative AI' AS "ServiceSubcategory",
-       concat_ws('/', l.provider, coalesce(l.model, l.service)) AS "SkuId",
+       k.sku AS "SkuId",
        l.team AS "SubAccountId",
        l.team AS "SubAccountName",
-       coalesce(l.tags, '{}') || jsonb_strip_nulls(jsonb_build_object('user_id', l.user_id)) AS "Tags",
-       l.entry_id AS "x_EntryId"
+       -- Values are texts, numbers or truth values; a tag of the user's own goes before ours.
+       jsonb_strip_nulls(jsonb_build_object('user_id', l.user_id))
+           || coalesce((SELECT jsonb_object_agg(g.key, CASE WHEN jsonb_typeof(g.value) IN ('object', 'array') THEN to_jsonb(g.value::text) ELSE g.value END)
+                          FROM jsonb_each(l.tags) g), '{}') AS "Tags",
+       l.entry_id AS "x_EntryId",
+       NULL::text AS "CapacityReservationId",
+       NULL::text AS "CapacityReservationStatus",
+       NULL::text AS "CommitmentDiscountCategory",
+       NULL::text AS "CommitmentDiscountId",
+       NULL::text AS "CommitmentDiscountName",
+       NULL::numeric AS "CommitmentDiscountQuantity",
+       NULL::text AS "CommitmentDiscountStatus",
+       NULL::text AS "CommitmentDiscountType",
+       NULL::text AS "CommitmentDiscountUnit",
+       p.unit_price AS "ContractedUnitPrice",
+       p.unit_price AS "ListUnitPrice",
+       'Wallet' AS "BillingAccountType",
+       CASE WHEN l.team IS NOT NULL THEN 'Team' END AS "SubAccountType",
+       w.currency AS "PricingCurrency",
+       p.unit_price AS "PricingCurrencyContractedUnitPrice",
+       c.effective AS "PricingCurrencyEffectiveCost",
+       p.unit_price AS "PricingCurrencyListUnitPrice",
+       CASE WHEN k.sku IS NOT NULL THEN coalesce(u.meter, 'amount') END AS "SkuMeter",
+       NULL::jsonb AS "SkuPriceDetails",
+       CASE WHEN k.sku IS NOT NULL THEN concat_ws('/', k.sku, u.price_id) END AS "SkuPriceId",
+       l.reference AS "x_Reference",
+       l.user_id AS "x_UserId",
+       trim_scale(CASE l.kind WHEN 'c' THEN -c.effective ELSE l.amount END) AS "x_Amount"
   FROM wallet.ledger_all l
   JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
-  JOIN wallet.entries e ON e.wallet = l.wallet_id AND e.entry_id = l.entry_id
-  LEFT JOIN wallet.usage_entries u ON u.wallet = l.wallet_id AND u.entry_id = l.entry_id
- -- Not where the calendar ends: the period around it must have an end.
- CROSS JOIN LATERAL (SELECT least(greatest(coalesce(l.event_at, l.created_at), '4713-02-01Z BC'), '294276-11-30Z') AS at) p;
-COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2: use is billed at zero with its cost as EffectiveCost, a top-up is a Purchase the other way round.';
+ CROSS JOIN LATERAL (
+       -- The entry that this one gives back, takes back or prices, and when that was.
+       SELECT CASE WHEN l.kind IN ('r', 'b') OR l.call = 'p' THEN
+                  (SELECT date_trunc('month', coalesce(r.event_at, r.created_at) AT TIME ZONE w.time_zone)
+                     FROM wallet.ledger_all r WHERE r.wallet_id = l.wallet_id AND r.entry_id = l.related_id) END AS related_month,
+              -- Neither the standard nor a calendar goes further.
+              CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AS at,
+              -- What was given was not bought, nor was what a voucher is worth.
+              CASE l.kind WHEN 'f' THEN l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.entry_id), false)
+                          WHEN 'b' THEN l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.related_id), false)
+                          ELSE false END AS paid) o
+ CROSS JOIN LATERAL (
+       SELECT o.related_month, o.paid, date_trunc('second', o.at) AS at, date_trunc('month', o.at AT TIME ZONE w.time_zone) AS month,
+              CASE WHEN l.kind = 'c' THEN 'Usage' WHEN l.kind = 'f' AND o.paid THEN 'Purchase' WHEN l.kind IN ('f', 'r') THEN 'Credit' ELSE 'Adjustment' END AS category) t
+ -- A charge is a row for each of its meters, and one row where it has none.
+  LEFT JOIN LATERAL (
+       SELECT x.meter, x.quantity, x.unit_price, x.amount, x.price_id, x.n,
+              sum(x.amount) OVER (ORDER BY x.n) AS upto, sum(x.amount) OVER () AS "all",
+              CASE WHEN x.meter LIKE E'%\\_tokens' THEN 'Tokens' WHEN x.meter LIKE '%images' THEN 'Images' WHEN x.meter LIKE '%pages' THEN 'Pages'
+                   WHEN x.meter LIKE '%pixels' THEN 'Pixels' WHEN x.meter LIKE '%characters' THEN 'Characters' WHEN x.meter LIKE '%seconds' THEN 'Seconds'
+                   WHEN x.meter = 'markup' THEN w.currency WHEN x.meter = 'markup_fee' THEN 'Requests'
+                   ELSE initcap(replace(x.meter, '_', ' ')) END AS unit
+         FROM (SELECT e.n, e.line ->> 'meter' AS meter, trim_scale((e.line ->> 'quantity')::numeric) AS quantity,
+                      trim_scale((e.line ->> 'unit_price')::numeric / (e.line ->> 'per')::numeric) AS unit_price,
+                      trim_scale((e.line ->> 'amount')::numeric) AS amount, e.line ->> 'price_id' AS price_id
+                 FROM jsonb_array_elements(wallet.entry_lines(l.lines)) WITH ORDINALITY e(line, n)) x) u ON l.kind = 'c'
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN t.category = 'Usage' THEN concat_ws('/', l.provider, coalesce(l.model, l.service, 'usage'), u.meter)
+                   WHEN t.category = 'Purchase' THEN 'prepaid' END AS sku) k
+ CROSS JOIN LATERAL (
+       -- What its prices make of a charge, and what was booked for it, which is less where it was capped and another sum where the
+       -- provider reported it: then each line has its share, so that they add up.
+       SELECT trim_scale(CASE l.kind WHEN 'c' THEN coalesce(u.amount, -l.amount) WHEN 'r' THEN -l.amount ELSE CASE WHEN t.paid THEN l.amount ELSE 0 END END) AS listed,
+              trim_scale(CASE WHEN l.kind = 'r' THEN -l.amount
+                              WHEN l.kind <> 'c' THEN 0
+                              WHEN u."all" IS NULL THEN -l.amount
+                              WHEN u."all" = -l.amount THEN u.amount
+                              WHEN u."all" > 0 THEN round(-l.amount * u.upto / u."all", 12) - round(-l.amount * (u.upto - u.amount) / u."all", 12)
+                              WHEN u.n = 1 THEN -l.amount
+                              ELSE 0 END) AS effective) c
+ CROSS JOIN LATERAL (
+       -- What has no meter is priced as one piece.
+       SELECT CASE WHEN u.meter IS NOT NULL THEN u.quantity WHEN t.category IN ('Usage', 'Purchase') THEN 1 END AS quantity,
+              CASE WHEN u.meter IS NOT NULL THEN u.unit WHEN t.category IN ('Usage', 'Purchase') THEN 'Units' END AS unit,
+              CASE WHEN u.meter IS NOT NULL THEN u.unit_price WHEN t.category IN ('Usage', 'Purchase') THEN c.listed END AS unit_price) p;
+COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2: use is billed at zero with its cost as EffectiveCost, a row for each meter; a top-up is a Purchase the other way round. focus_csv() makes a file of it.';
+COMMENT ON COLUMN wallet.focus."BilledCost" IS 'Of a paid funding what was paid, of its chargeback less that; zero for all else, also for promotional credit and vouchers.';
+COMMENT ON COLUMN wallet.focus."EffectiveCost" IS 'Of use what was booked for it, of a refund less that; zero for all else.';
+COMMENT ON COLUMN wallet.focus."ConsumedQuantity" IS 'How much of SkuMeter was used; NULL of what no meter measured.';
+COMMENT ON COLUMN wallet.focus."x_Amount" IS 'The row''s part of the ledger''s amount: they add up to the wallet''s balance, less what it owes.';
+
+CREATE FUNCTION wallet.focus_csv("from" timestamptz, "to" timestamptz, wallet text DEFAULT NULL) RETURNS SETOF text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+-- The standard's times are in UTC.
+SET timezone = 'UTC'
+SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+    IF focus_csv.wallet IS NOT NULL THEN
+        PERFORM wallet.readable_wallet(focus_csv.wallet);
+    END IF;
+    IF focus_csv."from" > focus_csv."to" THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '"from" is after "to"',
+            DETAIL = 'The span of time ends before it begins.', HINT = 'Give the earlier time as "from"; "to" is not included.';
+    END IF;
+    RETURN NEXT (SELECT string_agg(a.attname, ',' ORDER BY a.attnum)
+                   FROM pg_attribute a
+                  WHERE a.attrelid = 'wallet.focus'::regclass AND a.attnum > 0 AND NOT a.attisdropped);
+    RETURN QUERY
+        SELECT (SELECT string_agg(CASE WHEN v.value ~ '[",\r\n]' OR v.value = '' THEN '"' || replace(v.value, '"', '""') || '"' ELSE coalesce(v.value, '') END, ',' ORDER BY v.n)
+                  FROM (SELECT CASE -- A payment's reference is no invoice of its own, and validators want an id for all rows or for none.
+                                    WHEN c.name = 'InvoiceId' THEN NULL
+                                    WHEN c.name LIKE '%Period%' THEN replace(c.value, '+00:00', 'Z')
+                                    -- A reader that guesses types takes a column without a point for whole numbers.
+                                    WHEN c.name ~ '(Cost|Quantity|UnitPrice|Amount)$' AND c.value !~ '[.]' THEN c.value || '.0'
+                                    ELSE c.value END AS value, c.n
+                          FROM json_each_text(row_to_json(f)) WITH ORDINALITY c(name, value, n)) v)
+          FROM wallet.focus f
+         WHERE (focus_csv.wallet IS NULL OR f."BillingAccountId" = focus_csv.wallet)
+           AND (focus_csv."from" IS NULL OR f."ChargePeriodStart" >= focus_csv."from")
+           AND (focus_csv."to" IS NULL OR f."ChargePeriodStart" < focus_csv."to")
+         ORDER BY f."BillingAccountId", f."ChargePeriodStart", f."x_EntryId", f."SkuMeter";
+END
+$$;
+COMMENT ON FUNCTION wallet.focus_csv IS 'The view focus as a file: CSV with a header, a line a row, times in ISO 8601 and UTC; of the wallets that the caller may read, or of one. Errors: 22023, 42501, WL003.';
 
 -- Upkeep that nothing depends on: rows that no call looks at any more.
 CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record

@@ -93,6 +93,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "balance_at", "wallet.balance_at({w}, 'now')"),
     f(Reader, Wallet, "chargeback", "wallet.chargeback({w}, 'today')"),
     f(Reader, Wallet, "check_limits", "wallet.check_limits({w}, 'ann', amount => 1)"),
+    f(Reader, Wallet, "focus_csv", "wallet.focus_csv(NULL, NULL, {w})"),
     f(Reader, Wallet, "forecast", "wallet.forecast({w})"),
     f(Reader, Wallet, "journal", "wallet.journal({w})"),
     f(Reader, Wallet, "readable_wallet", "wallet.readable_wallet({w})"),

@@ -123,7 +123,7 @@ SELECT count(*) = extract(day FROM date_trunc('month', now() AT TIME ZONE 'UTC')
 CALL regress.fails($$ SELECT wallet.statement_html('rep_none', now()::date) $$);
 CALL regress.fails($$ SELECT wallet.statement_html('rep', NULL) $$);
 -- FOCUS: bought and billed, used at zero.
-SELECT "ChargeCategory", "ChargeDescription", "BilledCost", "EffectiveCost", "BillingCurrency", "ConsumedQuantity", "SubAccountId", "ChargeFrequency", "InvoiceId" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId";
+SELECT "ChargeCategory", "ChargeDescription", "BilledCost", "EffectiveCost", "BillingCurrency", "ConsumedQuantity", "SubAccountId", "ChargeFrequency", "InvoiceId" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId", "SkuMeter";
 -- OpenTelemetry's names, which normalize_usage reads back.
 SELECT cost, model, jsonb_pretty(attributes) AS attributes FROM wallet.usage_entries WHERE wallet = 'rep' AND cost <> 0 ORDER BY entry_id LIMIT 3;
 SELECT jsonb_pretty(wallet.usage_attributes('[{"meter":"input_tokens","quantity":10},{"meter":"cache_read_tokens","quantity":5},{"meter":"cache_write_tokens","quantity":3},
@@ -141,7 +141,7 @@ SELECT cost FROM wallet.price_unpriced('rep_late');
 SELECT requests, tokens, cost FROM wallet.usage_daily WHERE wallet = 'rep_late';
 -- Files for other programs.
 COPY (SELECT * FROM wallet.usage_daily WHERE wallet = 'rep' AND day < '2026-04-01' ORDER BY day, team, model) TO STDOUT (FORMAT csv, HEADER);
-COPY (SELECT "BilledCost", "EffectiveCost", "ChargeCategory", "ChargeDescription", "Tags" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId") TO STDOUT (FORMAT csv, HEADER);
+COPY (SELECT "BilledCost", "EffectiveCost", "ChargeCategory", "ChargeDescription", "Tags" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId", "SkuMeter") TO STDOUT (FORMAT csv, HEADER);
 SELECT task, done >= 0 AS done FROM wallet.maintain();
 -- What is refused.
 CALL regress.fails($$ SELECT * FROM wallet.usage_by('rep', 'planet') $$);
