@@ -48,6 +48,7 @@ CREATE TABLE wallet.usage_rollups (
     output_tokens  numeric NOT NULL,
     cost           numeric NOT NULL,
     refunded       numeric NOT NULL,
+    provider       text,
     PRIMARY KEY (wallet_id, day, rollup_id)
 );
 COMMENT ON TABLE wallet.usage_rollups IS 'Use of the entries that are rolled up, by day of use. Rows are added, never changed: what is booked later for a day stands in rows of its own.';

@@ -115,16 +115,16 @@ statement!(
      ), used AS (
          INSERT INTO wallet.usage_rollups
                 (wallet_id, day, rollup_id, team, user_id, service, model, region, key_id, requests, input_tokens,
-                 output_tokens, cost, refunded)
+                 output_tokens, cost, refunded, provider)
          SELECT $1, (u.event_at AT TIME ZONE w.time_zone)::date AS day, gen_random_uuid(), u.team, u.user_id, u.service,
                 u.model, u.region, u.key_id, sum(u.requests), sum(u.input_tokens), sum(u.output_tokens), sum(u.cost),
-                sum(u.refunded)
+                sum(u.refunded), u.provider
            FROM wallet w
            JOIN wallet.usage_entries u ON u.wallet = w.wallet_id AND u.entry_id >= w.floor_id
            JOIN marks m ON m.lane = u.lane AND u.seq <= m.seq
            LEFT JOIN rolled r ON r.lane = u.lane
           WHERE u.seq > coalesce(r.seq, 0)
-          GROUP BY 2, 4, 5, 6, 7, 8, 9
+          GROUP BY 2, 4, 5, 6, 7, 8, 9, u.provider
           ORDER BY 2
      )
      UPDATE wallet.rollup_states s
