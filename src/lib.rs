@@ -149,6 +149,7 @@ extension_sql_file!(
         reporting::api::readable_wallet,
         reporting::api::prune_windows,
         reporting::api::sweep_expired,
+        reporting::forecast::forecast,
         reporting::rollups::roll_up,
         reporting::run_out::set_run_out_alert,
         reporting::run_out::announce_run_outs,

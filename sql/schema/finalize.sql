@@ -66,4 +66,4 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role ma
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;

@@ -305,85 +305,10 @@ END
 $$;
 COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003.';
 
-CREATE FUNCTION wallet.forecast(
-    wallet text, days integer DEFAULT 30,
-    OUT daily_burn numeric, OUT days_left numeric, OUT runs_out_at timestamptz, OUT earliest timestamptz,
-    OUT latest timestamptz, OUT suggested_topup numeric, OUT basis text)
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, wallet, pg_temp
-SET jit = off
-AS $$
-DECLARE
-    zone text;
-    today date;
-    there numeric;
-    history numeric[];
-    n integer;
-    spread numeric;
-    weekdays numeric[];
-    patterned boolean;
-BEGIN
-    PERFORM wallet.readable_wallet(forecast.wallet);
-    SELECT w.time_zone, (statement_timestamp() AT TIME ZONE w.time_zone)::date, b.available + b.credit_limit
-      INTO zone, today, there
-      FROM wallet.wallets w JOIN wallet.balances b ON b.wallet = w.wallet_id
-     WHERE w.wallet_id = forecast.wallet;
-    -- Whole days, the newest first, back to the first use and eight weeks at most.
-    SELECT array_agg(coalesce(u.net, 0) ORDER BY d.day DESC) INTO history
-      FROM (SELECT min(s.day) AS first, array_agg(s.day) AS days, array_agg(s.net) AS nets
-              FROM (SELECT u.day, sum(u.cost - u.refunded) AS net
-                      FROM wallet.usage_days u
-                     WHERE u.wallet = forecast.wallet AND u.day >= today - 56
-                     GROUP BY 1) s) f
-     CROSS JOIN LATERAL generate_series(
-           CASE WHEN EXISTS (SELECT FROM wallet.usage_days u WHERE u.wallet = forecast.wallet AND u.day < today - 56)
-                THEN today - 56 ELSE f.first END, today - 1, interval '1 day') AS d(day)
-      LEFT JOIN LATERAL unnest(f.days, f.nets) AS u(day, net) ON u.day = d.day::date;
-    n := coalesce(array_length(history, 1), 0);
-    IF n < 3 THEN
-        basis := 'not enough data';
-        RETURN;
-    END IF;
-    -- A day weighs half of what it weighs a week later.
-    SELECT sum(h.net * power(0.5, (h.i - 1) / 7.0)) / sum(power(0.5, (h.i - 1) / 7.0)) INTO daily_burn
-      FROM unnest(history) WITH ORDINALITY AS h(net, i);
-    daily_burn := round(greatest(daily_burn, 0), 6);
-    SELECT coalesce(stddev_samp(h.net), 0) / sqrt(n) INTO spread FROM unnest(history) AS h(net);
-    patterned := n >= 28;
-    IF patterned THEN
-        SELECT array_agg(coalesce(p.mean / nullif(a.mean, 0), 1) ORDER BY p.weekday) INTO weekdays
-          FROM (SELECT extract(isodow FROM today - h.i::integer)::integer AS weekday, avg(h.net) AS mean
-                  FROM unnest(history) WITH ORDINALITY AS h(net, i) GROUP BY 1) p,
-               (SELECT avg(h.net) AS mean FROM unnest(history) AS h(net)) a;
-    END IF;
-    basis := format('weighted mean of %s days', n) || CASE WHEN patterned THEN ', with the pattern of the week' ELSE '' END;
-    suggested_topup := round(greatest(ceil((daily_burn * forecast.days - there) * 100) / 100, 0), 2);
-    IF daily_burn = 0 THEN
-        RETURN;
-    END IF;
-    IF patterned THEN
-        -- Day by day, each with its own burn; at most ten years.
-        SELECT min(d.i - 1 + (there - d.before) / nullif(d.burn, 0)) INTO days_left
-          FROM (SELECT i, burn, sum(burn) OVER (ORDER BY i) - burn AS before
-                  FROM (SELECT i, daily_burn * weekdays[extract(isodow FROM today + i - 1)::integer] AS burn
-                          FROM generate_series(1, 3653) i) b) d
-         WHERE d.before + d.burn >= there AND d.before <= there;
-    END IF;
-    days_left := round(greatest(coalesce(days_left, there / daily_burn), 0), 1);
-    -- A hundred years from now nothing is foretold.
-    IF days_left > 36500 THEN
-        days_left := NULL;
-        RETURN;
-    END IF;
-    -- In hours: how long a day is in the session's time zone, where a clock is put forward, says nothing here.
-    runs_out_at := statement_timestamp() + days_left * interval '24 hours';
-    earliest := statement_timestamp() + least(days_left, there / (daily_burn + 1.28 * spread)) * interval '24 hours';
-    IF daily_burn > 1.28 * spread THEN
-        latest := statement_timestamp() + greatest(days_left, least(there / (daily_burn - 1.28 * spread), 36500)) * interval '24 hours';
-    END IF;
-END
-$$;
-COMMENT ON FUNCTION wallet.forecast IS 'How long the balance lasts at the rate of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
+-- On a large ledger compiling takes longer than running.
+ALTER FUNCTION wallet.forecast(text, integer) SET jit = off;
+ALTER FUNCTION wallet.announce_run_outs() SET jit = off;
+COMMENT ON FUNCTION wallet.forecast IS 'How long the money of a wallet lasts that its use may spend, by the use of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.savings(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, models text[] DEFAULT '{}',

@@ -85,6 +85,22 @@ COMMENT ON COLUMN wallet.hold_result.amount IS 'What is set aside; of void() wha
 COMMENT ON COLUMN wallet.hold_result.affordable_tokens IS 'How many of the estimate''s output tokens the amount pays for.';
 COMMENT ON COLUMN wallet.hold_result.status IS 'Of the hold now, also in a replay: open, settled, voided or expired.';
 
+CREATE TYPE wallet.forecast_result AS (
+    daily_burn        numeric,
+    days_left         numeric,
+    runs_out_at       timestamptz,
+    earliest          timestamptz,
+    latest            timestamptz,
+    suggested_topup   numeric,
+    basis             text
+);
+COMMENT ON TYPE wallet.forecast_result IS 'What forecast() returns.';
+COMMENT ON COLUMN wallet.forecast_result.daily_burn IS 'The mean of a day of the next seven; NULL where too little is known.';
+COMMENT ON COLUMN wallet.forecast_result.days_left IS 'How long the use that is foretold finds money, without credit; NULL where nothing is spent or it lasts for more than a hundred years.';
+COMMENT ON COLUMN wallet.forecast_result.earliest IS 'With latest: in between it runs out in four of five cases, if use goes on as foretold.';
+COMMENT ON COLUMN wallet.forecast_result.suggested_topup IS 'What would make it last so many days.';
+COMMENT ON COLUMN wallet.forecast_result.basis IS 'What it is foretold from.';
+
 CREATE TYPE wallet.movement_result AS (
     entry_id   uuid,
     amount     numeric,

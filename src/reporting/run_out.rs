@@ -17,6 +17,7 @@ use crate::ledger::api::fingerprint;
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
 use crate::money::Amount;
+use crate::reporting::forecast::{Foretold, run_outs};
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
@@ -38,21 +39,22 @@ statement!(
     [TEXTOID],
     "DELETE FROM wallet.run_out_alerts WHERE wallet_id = $1"
 );
-// Whoever else is telling at this moment has its rows.
 statement!(
     ASKING,
-    [],
+    [TEXTOID],
     "SELECT a.wallet_id, a.days, a.near
        FROM wallet.run_out_alerts a
        JOIN wallet.wallets w ON w.wallet_id = a.wallet_id
-      WHERE w.status <> 'closed'
+      WHERE w.status <> 'closed' AND a.wallet_id > $1
       ORDER BY a.wallet_id
-        FOR NO KEY UPDATE OF a SKIP LOCKED"
+      LIMIT 500"
 );
+// Rows are locked where something changes, and only as long as it takes to say so. Whoever else is telling at this
+// moment has its rows.
 statement!(
-    FORECAST,
-    [TEXTOID],
-    "SELECT daily_burn, days_left, runs_out_at FROM wallet.forecast($1)"
+    MINE,
+    [TEXTOID, INT4OID, BOOLOID],
+    "SELECT FROM wallet.run_out_alerts WHERE wallet_id = $1 AND days = $2 AND near = $3 FOR NO KEY UPDATE SKIP LOCKED"
 );
 statement!(
     NOTE,
@@ -116,16 +118,40 @@ fn set_run_out_alert(
     work().or_raise();
 }
 
-fn amount_of(days: i32) -> Result<Amount> {
-    Amount::from_decimal(Decimal::from(days)).map_err(range)
-}
-
 /// Whether a wallet is near the end, or nothing where that stays as it was: it recovers when the money
 /// lasts a day longer than was asked for, so that a forecast that wavers is told once.
-fn is_near(days_left: Option<Amount>, days: i32, was_near: bool) -> Result<Option<bool>> {
-    let limit = amount_of(if was_near { days + 1 } else { days })?;
+fn is_near(days_left: Option<Decimal>, days: i32, was_near: bool) -> Option<bool> {
+    let limit = Decimal::from(if was_near { days + 1 } else { days });
     let near = days_left.is_some_and(|left| left < limit);
-    Ok((near != was_near).then_some(near))
+    (near != was_near).then_some(near)
+}
+
+fn amount(number: Decimal) -> Result<Amount> {
+    Amount::from_decimal(number).map_err(range)
+}
+
+/// Notes that a wallet is near the end, or that it has recovered; true when that was told.
+fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool> {
+    let mine = [Value::Text(wallet), Value::Int4(days), Value::Bool(!near)];
+    if MINE.run(&mine)?.is_empty() {
+        return Ok(false);
+    }
+    NOTE.run(&[Value::Text(wallet), Value::Bool(near)])?;
+    let (true, Some(days_left), Some(daily_burn)) = (near, foretold.days_left, foretold.daily_burn)
+    else {
+        return Ok(false);
+    };
+    let event = Event {
+        name: Name::RunOutNear,
+        threshold: Some(amount(Decimal::from(days))?),
+        payload: &[
+            ("days_left", Field::Amount(amount(days_left)?)),
+            ("runs_out_at", Field::Time(foretold.runs_out_at)),
+            ("daily_burn", Field::Amount(amount(daily_burn)?)),
+        ],
+    };
+    emit_event(wallet, &event)?;
+    Ok(true)
 }
 
 /// Emits `wallet_run_out_near` where the money lasts fewer days than was asked for, once until it lasts
@@ -135,37 +161,35 @@ fn is_near(days_left: Option<Amount>, days: i32, was_near: bool) -> Result<Optio
 fn announce_run_outs() -> i64 {
     let work = || {
         enter(Level::Admin, ALL_WALLETS, |_| {
-            let asking = ASKING.run(&[])?;
-            let mut told = 0;
-            for row in 0..asking.len() {
-                let wallet: String = asking.need(row, 0)?;
-                let days: i32 = asking.need(row, 1)?;
-                let forecast = FORECAST.run(&[Value::Text(&wallet)])?;
-                let Some(daily_burn) = forecast.opt_amount(0, 0)? else {
-                    continue; // not enough data
+            let now = clock::now();
+            let (mut told, mut behind) = (0, String::new());
+            loop {
+                let asking = ASKING.run(&[Value::Text(&behind)])?;
+                let mut asked = Vec::with_capacity(asking.len());
+                for row in 0..asking.len() {
+                    // A day more: so long must it last to have recovered.
+                    asked.push((asking.need(row, 0)?, asking.need::<i32>(row, 1)? + 1));
+                }
+                let Some((last, _)) = asked.last() else {
+                    return Ok(told);
                 };
-                let days_left = forecast.opt_amount(0, 1)?;
-                let Some(near) = is_near(days_left, days, asking.need(row, 2)?)? else {
-                    continue;
-                };
-                NOTE.run(&[Value::Text(&wallet), Value::Bool(near)])?;
-                if let (true, Some(days_left)) = (near, days_left) {
-                    emit_event(
-                        &wallet,
-                        &Event {
-                            name: Name::RunOutNear,
-                            threshold: Some(amount_of(days)?),
-                            payload: &[
-                                ("days_left", Field::Amount(days_left)),
-                                ("runs_out_at", Field::Time(forecast.get(0, 2))),
-                                ("daily_burn", Field::Amount(daily_burn)),
-                            ],
-                        },
-                    )?;
-                    told += 1;
+                behind.clone_from(last);
+                for (row, foretold) in run_outs(&asked, now)?.iter().enumerate() {
+                    let Some(foretold) = foretold else {
+                        continue;
+                    };
+                    // Where too little is known nothing changes.
+                    if foretold.daily_burn.is_none() {
+                        continue;
+                    }
+                    let (days, was_near) = (asking.need(row, 1)?, asking.need(row, 2)?);
+                    if let Some(near) = is_near(foretold.days_left, days, was_near)
+                        && tell(&asked[row].0, days, near, foretold)?
+                    {
+                        told += 1;
+                    }
                 }
             }
-            Ok(told)
         })
     };
     work().or_raise()
@@ -173,20 +197,21 @@ fn announce_run_outs() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use rust_decimal::Decimal;
+
     use super::is_near;
-    use crate::money::Amount;
 
     #[test]
     fn near_once_and_again_after_it_recovered() {
-        let left = |tenths: i128| Amount::from_units(tenths * 100_000_000_000).ok();
-        assert_eq!(is_near(left(70), 7, false), Ok(None));
-        assert_eq!(is_near(left(69), 7, false), Ok(Some(true)));
-        assert_eq!(is_near(left(0), 7, true), Ok(None));
+        let left = |tenths: i64| Some(Decimal::new(tenths, 1));
+        assert_eq!(is_near(left(70), 7, false), None);
+        assert_eq!(is_near(left(69), 7, false), Some(true));
+        assert_eq!(is_near(left(0), 7, true), None);
         // A forecast that wavers has not recovered.
-        assert_eq!(is_near(left(79), 7, true), Ok(None));
-        assert_eq!(is_near(left(80), 7, true), Ok(Some(false)));
+        assert_eq!(is_near(left(79), 7, true), None);
+        assert_eq!(is_near(left(80), 7, true), Some(false));
         // Nothing is spent, or it lasts for ages.
-        assert_eq!(is_near(None, 7, true), Ok(Some(false)));
-        assert_eq!(is_near(None, 7, false), Ok(None));
+        assert_eq!(is_near(None, 7, true), Some(false));
+        assert_eq!(is_near(None, 7, false), None);
     }
 }

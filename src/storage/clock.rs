@@ -75,6 +75,12 @@ pub fn transaction_start() -> Timestamp {
     Timestamp(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
 }
 
+/// What `statement_timestamp()` says: when the running statement of the client began.
+pub fn statement_start() -> Timestamp {
+    // SAFETY: reads a value of the backend's own.
+    Timestamp(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
+}
+
 /// True under REPEATABLE READ and SERIALIZABLE, where one snapshot serves the whole transaction.
 pub fn one_snapshot_for_all() -> bool {
     // SAFETY: a plain global that only this backend writes.

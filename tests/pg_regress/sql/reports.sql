@@ -61,21 +61,20 @@ SELECT balance FROM wallet.fund('rep_week', 1000);
 -- Two days of each week are free. Which ones depends on today, so that the first of the 35 days is none of them.
 SELECT count(wallet.charge('rep_week', amount => 10, event_at => now() - n * interval '24 hours')) FROM generate_series(1, 35) n WHERE n % 7 NOT IN (2, 3);
 SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
--- The same by hand: a weighted mean, spent on five days of the week alone, seven fifths of it on each.
-WITH days AS (
-    SELECT n FROM generate_series(1, 35) n
-), burn AS (
-    SELECT round(sum(CASE WHEN n % 7 NOT IN (2, 3) THEN 10 ELSE 0 END * power(0.5, (n - 1) / 7.0)) / sum(power(0.5, (n - 1) / 7.0)), 6) AS mean FROM days
+-- The same by hand: ten on five days of the week and nothing on the others, from now on.
+WITH today AS (
+    SELECT extract(epoch FROM (now() AT TIME ZONE 'UTC')::time) / 86400 AS gone
 ), ahead AS (
-    SELECT i, CASE WHEN i % 7 NOT IN (4, 5) THEN mean * 7 / 5 ELSE 0 END AS spent FROM burn, generate_series(0, 400) i
+    SELECT i, CASE WHEN i % 7 NOT IN (4, 5) THEN 10 ELSE 0 END * CASE i WHEN 0 THEN 1 - gone ELSE 1 END AS spent, greatest(i - gone, 0) AS begun
+      FROM today, generate_series(0, 400) i
 ), upto AS (
-    SELECT i, spent, sum(spent) OVER (ORDER BY i) AS upto FROM ahead
+    SELECT begun, spent, sum(spent) OVER (ORDER BY i) AS upto FROM ahead
 ), ends AS (
-    SELECT i + (750 - (upto - spent)) / spent AS days FROM upto WHERE upto >= 750 AND spent > 0 ORDER BY i LIMIT 1
+    SELECT begun + (750 - (upto - spent)) / 10 AS days FROM upto WHERE upto >= 750 AND spent > 0 ORDER BY begun LIMIT 1
 )
-SELECT f.daily_burn = b.mean AS burn_by_hand, abs(f.days_left - e.days) < 0.051 AS days_by_hand,
-       abs(extract(epoch FROM f.runs_out_at - now()) / 86400 - f.days_left) < 0.01 AS time_is_the_days, f.suggested_topup = greatest(ceil((b.mean * 30 - 750) * 100) / 100, 0) AS topup_by_hand
-  FROM wallet.forecast('rep_week') f, burn b, ends e;
+SELECT f.daily_burn = round(50 / 7.0, 6) AS burn_by_hand, abs(f.days_left - e.days) < 0.051 AS days_by_hand,
+       abs(extract(epoch FROM f.runs_out_at - now()) / 86400 - f.days_left) < 0.051 AS time_is_the_days, f.suggested_topup = 0 AS topup_by_hand
+  FROM wallet.forecast('rep_week') f, ends e;
 -- Money for ages: once four weeks are known, and where the days would be more than a time can be.
 SELECT balance FROM wallet.fund('rep_week', 100000);
 SELECT daily_burn > 0 AS burns, days_left BETWEEN 10000 AND 20000 AS in_decades FROM wallet.forecast('rep_week');

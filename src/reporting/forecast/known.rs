@@ -1,0 +1,368 @@
+//! What is known of wallets: their money, and what they used. One statement each, for as many wallets as are asked for,
+//! so that each has one snapshot and reads the ledger once.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+use crate::error::Result;
+use crate::ledger::grants::burn::{self, Lot, Rank};
+use crate::ledger::grants::scope::{Purpose, Scope};
+use crate::limits::period;
+use crate::money::Amount;
+use crate::reporting::forecast::calendar::Length;
+use crate::reporting::forecast::projection::{Funds, Pot, Recurring};
+use crate::reporting::forecast::series::MOST_DAYS;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value};
+
+// A row a lot, with what its wallet has beside; one row for a wallet without lots. Lots are as they were settled last:
+// what was spent since, and what time has brought, is left to Rust.
+statement!(
+    MONEY,
+    [TEXTARRAYOID, TIMESTAMPTZOID],
+    "WITH lanes AS MATERIALIZED (
+         SELECT a.wallet_id, sum(a.allotted - a.spent) AS room
+           FROM wallet.allowances a
+          WHERE a.wallet_id = ANY ($1) AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND a.lane >= 0
+          GROUP BY 1
+     ), open AS MATERIALIZED (
+         SELECT r.wallet_id, r.hold_id, r.held, r.scoped_ids, r.scoped_amounts
+           FROM wallet.reservations r
+          WHERE r.wallet_id = ANY ($1) AND r.status = 'open' AND r.expires_at > $2
+     ), kept AS MATERIALIZED (
+         SELECT o.wallet_id, p.id, sum(p.amount) AS amount
+           FROM open o CROSS JOIN LATERAL unnest(o.scoped_ids, o.scoped_amounts) AS p(id, amount)
+          GROUP BY 1, 2
+     ), held AS MATERIALIZED (
+         SELECT o.wallet_id, sum(o.held) AS amount FROM open o GROUP BY 1
+     ), scoped AS MATERIALIZED (
+         SELECT k.wallet_id, sum(k.amount) AS amount FROM kept k GROUP BY 1
+     )
+     SELECT w.wallet_id, w.time_zone, coalesce(b.room, 0) - w.credit_limit, w.debt,
+            coalesce(h.amount, 0) - coalesce(s.amount, 0),
+            a.amount, a.rollover_max, a.started_at, a.turn, a.next_at, a.scope,
+            (extract(year FROM a.period) * 12 + extract(month FROM a.period))::bigint, extract(day FROM a.period)::bigint,
+            (extract(epoch FROM a.period - date_trunc('day', a.period)) * 1000000)::bigint,
+            (extract(year FROM a.expires_after) * 12 + extract(month FROM a.expires_after))::bigint,
+            extract(day FROM a.expires_after)::bigint,
+            (extract(epoch FROM a.expires_after - date_trunc('day', a.expires_after)) * 1000000)::bigint,
+            l.grant_id, l.remaining, coalesce(k.amount, 0), l.expires_at, l.priority, l.promotional, l.recurring, l.scope,
+            l.created_at
+       FROM wallet.wallets w
+       LEFT JOIN lanes b ON b.wallet_id = w.wallet_id
+       LEFT JOIN held h ON h.wallet_id = w.wallet_id
+       LEFT JOIN scoped s ON s.wallet_id = w.wallet_id
+       LEFT JOIN wallet.recurring_grants a ON a.wallet_id = w.wallet_id
+       LEFT JOIN wallet.grant_lots l ON l.wallet_id = w.wallet_id AND l.status = 'active'
+       LEFT JOIN kept k ON k.wallet_id = l.wallet_id AND k.id = l.grant_id
+      WHERE w.wallet_id = ANY ($1)
+      ORDER BY w.wallet_id"
+);
+
+// Net use by age in days and by what it was. Age 0 is today and later, 57 all that is too old to count. A refund counts
+// on the day of what it gives back, so that it looks the same whenever it was booked. Entries that are not rolled up are
+// looked for from the roll-up's floor on, as usage_days does; the last row of a wallet says how many there must be. With
+// $3 all are looked for.
+statement!(
+    USE,
+    [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID],
+    "WITH asked AS MATERIALIZED (
+         SELECT w.wallet_id, w.time_zone, (timezone(w.time_zone, $2))::date AS today, s.wallet_id IS NOT NULL AS rolled,
+                CASE WHEN $3 OR s.wallet_id IS NULL THEN '00000000-0000-0000-0000-000000000000' ELSE s.floor_id END AS floor_id
+           FROM wallet.wallets w
+           LEFT JOIN wallet.rollup_states s ON s.wallet_id = w.wallet_id AND s.time_zone = w.time_zone
+          WHERE w.wallet_id = ANY ($1)
+     ), marks AS MATERIALIZED (
+         SELECT c.wallet_id, c.lane, max(c.to_seq) AS seq
+           FROM asked a JOIN wallet.rollup_chunks c ON c.wallet_id = a.wallet_id
+          WHERE a.rolled
+          GROUP BY 1, 2
+     ), live AS MATERIALIZED (
+         SELECT a.wallet_id, d.age, u.provider, u.model, u.service, sum(u.cost) AS cost,
+                bool_or(u.cost <> 0 OR u.cost = 0 AND l.call <> 'p') AS used, count(*) AS entries
+           FROM asked a
+           JOIN wallet.ledger_all l ON l.wallet_id = a.wallet_id AND l.entry_id >= a.floor_id
+           LEFT JOIN marks m ON m.wallet_id = l.wallet_id AND m.lane = l.lane
+          CROSS JOIN LATERAL (SELECT coalesce(l.event_at, l.created_at) AS at) e
+          CROSS JOIN LATERAL (
+                SELECT CASE WHEN e.at >= $2 THEN 0 WHEN e.at < $2 - interval '60 days' THEN 57
+                            ELSE least(greatest(a.today - (timezone(a.time_zone, e.at))::date, 0), 57) END AS age) d
+          CROSS JOIN LATERAL (
+                SELECT CASE l.kind WHEN 'c' THEN l.provider END AS provider, CASE l.kind WHEN 'c' THEN l.model END AS model,
+                       CASE l.kind WHEN 'c' THEN l.service END AS service, CASE l.kind WHEN 'c' THEN -l.amount END AS cost) u
+          WHERE l.seq > coalesce(m.seq, 0)
+          GROUP BY 1, 2, 3, 4, 5
+     )
+     SELECT v.wallet_id, v.age, v.provider, v.model, v.service, coalesce(v.cost, 0), coalesce(v.used, false), v.entries
+       FROM live v
+      UNION ALL
+     SELECT a.wallet_id, a.today - r.day, r.provider, r.model, r.service, sum(r.cost), bool_or(r.requests > 0 OR r.cost <> 0), 0
+       FROM asked a JOIN wallet.usage_rollups r ON r.wallet_id = a.wallet_id AND r.day >= a.today - 56 AND r.day < a.today
+      WHERE a.rolled
+      GROUP BY 1, 2, 3, 4, 5
+      UNION ALL
+     SELECT a.wallet_id, 57, NULL, NULL, NULL, 0, true, 0
+       FROM asked a
+      WHERE a.rolled AND EXISTS (SELECT FROM wallet.usage_rollups r
+                                  WHERE r.wallet_id = a.wallet_id AND r.day < a.today - 56 AND (r.requests > 0 OR r.cost <> 0))
+      UNION ALL
+     SELECT a.wallet_id, d.age, l.provider, l.model, l.service, -sum(f.refunded), false, 0
+       FROM asked a
+       JOIN wallet.refunds f ON f.wallet_id = a.wallet_id
+       JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+      CROSS JOIN LATERAL (SELECT coalesce(l.event_at, l.created_at) AS at) e
+      CROSS JOIN LATERAL (
+            SELECT CASE WHEN e.at >= $2 THEN 0 WHEN e.at < $2 - interval '60 days' THEN 57
+                        ELSE least(greatest(a.today - (timezone(a.time_zone, e.at))::date, 0), 57) END AS age) d
+      GROUP BY 1, 2, 3, 4, 5
+      UNION ALL
+     SELECT a.wallet_id, -1, NULL, NULL, NULL, 0, false,
+            (SELECT coalesce(sum(b.seq - coalesce(m.seq, 0)), 0)
+               FROM wallet.allowances b LEFT JOIN marks m ON m.wallet_id = b.wallet_id AND m.lane = b.lane
+              WHERE b.wallet_id = a.wallet_id AND b.allowance_id = '00000000-0000-0000-0000-000000000000')::bigint
+          - (SELECT count(*) FROM wallet.funding_requests f
+               JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+               LEFT JOIN marks m ON m.wallet_id = l.wallet_id AND m.lane = l.lane
+              WHERE f.wallet_id = a.wallet_id AND f.entry_id < a.floor_id AND l.seq > coalesce(m.seq, 0))
+       FROM asked a"
+);
+
+/// What was used: provider, model, service.
+type What = (Option<String>, Option<String>, Option<String>);
+
+/// What is known of a wallet.
+pub struct Known {
+    /// Its time zone.
+    pub zone: TimeZone,
+    /// Its money.
+    pub funds: Funds,
+    /// What grants may be used for, by number.
+    pub scopes: Vec<Scope>,
+    /// What it owes beside its balance: the next funding pays it.
+    pub debt: i128,
+    /// Whole days since the first use, [`MOST_DAYS`] at most.
+    pub days: usize,
+    /// Net use in units by what it was, yesterday first.
+    uses: BTreeMap<What, Vec<i128>>,
+}
+
+impl Known {
+    /// Net use in units by whole days, yesterday first.
+    pub fn history(&self) -> Vec<i128> {
+        (0..self.days)
+            .map(|day| self.uses.values().map(|days| days[day]).sum())
+            .collect()
+    }
+
+    /// Use by which scopes allow it, each with its days, yesterday first.
+    pub fn uses_by_fit(&self) -> BTreeMap<Vec<bool>, Vec<i128>> {
+        let mut fits: BTreeMap<Vec<bool>, Vec<i128>> = BTreeMap::new();
+        for ((provider, model, service), days) in &self.uses {
+            let purpose = Purpose {
+                provider: provider.as_deref(),
+                model: model.as_deref(),
+                service: service.as_deref(),
+            };
+            let scopes = self.scopes.iter();
+            let fit = scopes.map(|scope| scope.allows(purpose)).collect();
+            let sums = fits.entry(fit).or_insert_with(|| vec![0; days.len()]);
+            for (sum, units) in sums.iter_mut().zip(days) {
+                *sum += units;
+            }
+        }
+        fits
+    }
+}
+
+/// The number of a scope among those that are known.
+fn number_of(
+    scopes: &mut Vec<Scope>,
+    rows: &Rows,
+    row: usize,
+    column: i32,
+) -> Result<Option<usize>> {
+    let Some(datum) = rows.datum(row, column) else {
+        return Ok(None);
+    };
+    let scope = Scope::stored(Jsonb(datum))?;
+    let known = scopes.iter().position(|known| *known == scope);
+    Ok(Some(known.unwrap_or_else(|| {
+        scopes.push(scope);
+        scopes.len() - 1
+    })))
+}
+
+fn length(rows: &Rows, row: usize, column: i32) -> Option<Length> {
+    Some(Length {
+        months: rows.get(row, column)?,
+        days: rows.get(row, column + 1)?,
+        micros: rows.get(row, column + 2)?,
+    })
+}
+
+fn recurring(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<Recurring>> {
+    let (Some(amount), Some(period)) = (rows.opt_amount(row, 5)?, length(rows, row, 11)) else {
+        return Ok(None);
+    };
+    Ok(Some(Recurring {
+        amount: amount.units(),
+        period,
+        life: length(rows, row, 14),
+        rollover_max: rows.opt_amount(row, 6)?.map(Amount::units),
+        started_at: rows.need::<Timestamp>(row, 7)?.unix_micros(),
+        turn: rows.need(row, 8)?,
+        next_at: rows.need::<Timestamp>(row, 9)?.unix_micros(),
+        scope: number_of(scopes, rows, row, 10)?,
+    }))
+}
+
+fn pot(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<Pot>> {
+    let Some(id) = rows.get::<[u8; 16]>(row, 17) else {
+        return Ok(None);
+    };
+    let ends = rows.get::<Timestamp>(row, 20).map(Timestamp::unix_micros);
+    Ok(Some(Pot {
+        rank: Rank {
+            priority: rows.need(row, 21)?,
+            expires_at: ends.unwrap_or(i64::MAX),
+            paid: !rows.need::<bool>(row, 22)?,
+            created_at: rows.need::<Timestamp>(row, 25)?.unix_micros(),
+            id,
+        },
+        left: rows.amount(row, 18)?.units(),
+        kept: rows.amount(row, 19)?.units(),
+        ends,
+        recurring: rows.need(row, 23)?,
+        scope: number_of(scopes, rows, row, 24)?,
+    }))
+}
+
+/// Spreads over the lots what was spent since they were settled; money that no lot has is a plain one.
+fn settle(pots: &mut Vec<Pot>, balance: Amount, now: Timestamp) -> i128 {
+    let general = pots.iter().filter(|pot| pot.scope.is_none());
+    let mut lots: Vec<Lot> = general
+        .map(|pot| Lot {
+            rank: pot.rank.clone(),
+            remaining: Amount::from_units(pot.left).unwrap_or_default(),
+        })
+        .collect();
+    let surplus = balance.units().max(0) - burn::total(&lots);
+    let burns: BTreeMap<[u8; 16], i128> = burn::settle(&mut lots, balance)
+        .iter()
+        .map(|burn| (burn.id, burn.amount.units()))
+        .collect();
+    for pot in pots.iter_mut() {
+        pot.left -= burns.get(&pot.rank.id).copied().unwrap_or(0);
+    }
+    if surplus > 0 {
+        pots.push(Pot {
+            rank: Rank {
+                priority: crate::ledger::grants::terms::PLAIN_PRIORITY,
+                expires_at: i64::MAX,
+                paid: true,
+                created_at: now.unix_micros(),
+                id: [0xFF; 16],
+            },
+            left: surplus,
+            kept: 0,
+            ends: None,
+            recurring: false,
+            scope: None,
+        });
+    }
+    (-balance.units()).max(0)
+}
+
+/// Reads the money of wallets, by name.
+fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> {
+    let rows = MONEY.run(&[Value::OptTexts(Some(wallets)), Value::Time(now)])?;
+    let mut known = BTreeMap::new();
+    let mut row = 0;
+    while row < rows.len() {
+        let wallet: String = rows.need(row, 0)?;
+        let (mut scopes, mut pots) = (Vec::new(), Vec::new());
+        let first = row;
+        let recurring = recurring(&mut scopes, &rows, first)?;
+        while row < rows.len() && rows.need::<String>(row, 0)? == wallet {
+            pots.extend(pot(&mut scopes, &rows, row)?);
+            row += 1;
+        }
+        let owed = settle(&mut pots, rows.amount(first, 2)?, now);
+        let zone = period::zone(&rows.need::<String>(first, 1)?);
+        known.insert(
+            wallet,
+            Known {
+                // PostgreSQL may know a zone that is not known here.
+                zone: zone.unwrap_or(TimeZone::UTC),
+                funds: Funds {
+                    pots,
+                    owed,
+                    held: rows.amount(first, 4)?.units(),
+                    recurring,
+                },
+                scopes,
+                debt: rows.amount(first, 3)?.units(),
+                days: 0,
+                uses: BTreeMap::new(),
+            },
+        );
+    }
+    Ok(known)
+}
+
+/// Adds what the wallets used; gives those of which entries were not found.
+fn add_uses(
+    known: &mut BTreeMap<String, Known>,
+    wallets: &[String],
+    now: Timestamp,
+    all: bool,
+) -> Result<Vec<String>> {
+    let rows = USE.run(&[
+        Value::OptTexts(Some(wallets)),
+        Value::Time(now),
+        Value::Bool(all),
+    ])?;
+    let mut missing: BTreeMap<String, i64> = BTreeMap::new();
+    for wallet in wallets {
+        if let Some(known) = known.get_mut(wallet) {
+            known.days = 0;
+            known.uses.clear();
+        }
+    }
+    for row in 0..rows.len() {
+        let wallet: String = rows.need(row, 0)?;
+        let Some(known) = known.get_mut(&wallet) else {
+            continue;
+        };
+        let (age, entries): (i32, i64) = (rows.need(row, 1)?, rows.need(row, 7)?);
+        let Ok(age) = usize::try_from(age) else {
+            *missing.entry(wallet).or_default() += entries;
+            continue;
+        };
+        *missing.entry(wallet).or_default() -= entries;
+        if rows.need(row, 6)? {
+            known.days = known.days.max(age.min(MOST_DAYS));
+        }
+        let cost = rows.amount(row, 5)?;
+        if (1..=MOST_DAYS).contains(&age) && !cost.is_zero() {
+            let what = (rows.get(row, 2), rows.get(row, 3), rows.get(row, 4));
+            let days = known.uses.entry(what).or_insert_with(|| vec![0; MOST_DAYS]);
+            days[age - 1] += cost.units();
+        }
+    }
+    missing.retain(|_, entries| *entries != 0);
+    Ok(missing.into_keys().collect())
+}
+
+/// What is known of wallets, by name; those that do not exist are left out.
+pub fn read(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> {
+    let mut known = money(wallets, now)?;
+    let incomplete = add_uses(&mut known, wallets, now, false)?;
+    if !incomplete.is_empty() {
+        add_uses(&mut known, &incomplete, now, true)?;
+    }
+    Ok(known)
+}

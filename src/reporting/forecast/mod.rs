@@ -1,0 +1,247 @@
+//! `forecast`: how long the money of a wallet lasts.
+//!
+//! [`known`] reads what there is and what was used, [`series`] foretells what will be spent, [`projection`] spends it,
+//! as charges would, from what is there and what comes.
+
+mod calendar;
+mod known;
+mod projection;
+mod series;
+
+#[cfg(test)]
+mod backtest;
+
+use pgrx::prelude::*;
+use pgrx::{default, pg_sys};
+use rust_decimal::Decimal;
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::composite;
+use crate::error::{Error, OrRaise, Result};
+use crate::reporting::forecast::calendar::Calendar;
+use crate::reporting::forecast::known::Known;
+use crate::reporting::forecast::projection::{MOST_DAYS, Spending, Stream, project};
+use crate::reporting::forecast::series::{LEAST_DAYS, Outlook};
+use crate::storage::clock::{self, Timestamp};
+use crate::storage::numeric::decimal_datum;
+use crate::storage::row::text;
+
+const DAY: i64 = 86_400_000_000;
+/// Units of an amount.
+const ONE: f64 = 1e12;
+/// What is missing counts from a millionth on: less comes of rounding.
+const NOTHING: i128 = 1_000_000;
+/// Units of a hundredth.
+const CENT: i128 = 10_000_000_000;
+
+composite!(
+    /// What `forecast` returns.
+    ForecastRow,
+    "wallet.forecast_result"
+);
+
+/// What is foretold of a wallet.
+pub struct Foretold {
+    /// The mean of a day of the next seven; nothing where too little is known.
+    pub daily_burn: Option<Decimal>,
+    /// How many days the money lasts.
+    pub days_left: Option<Decimal>,
+    /// When it runs out.
+    pub runs_out_at: Option<Timestamp>,
+    /// The range in which that is, in four of five cases.
+    range: (Option<Timestamp>, Option<Timestamp>),
+    /// What would make it last as long as was asked for.
+    topup: Option<Decimal>,
+    /// What it is foretold from.
+    basis: String,
+}
+
+/// What is asked of a forecast.
+enum Ask {
+    /// Everything, and what would make the money last so many days.
+    All(i32),
+    /// Whether the money lasts so many days.
+    Lasts(i32),
+}
+
+/// Units of an amount that is foretold: twelve digits, so that what is the same on paper is the same here.
+fn units(amount: f64) -> i128 {
+    let units = amount * ONE;
+    if units < 1.0 {
+        return 0;
+    }
+    // Beyond any amount, with room for the arithmetic.
+    let units = units.min(1e29);
+    let digits = units.log10().floor() as u32;
+    match digits.checked_sub(12) {
+        Some(excess) => {
+            let coarse = 10_i128.pow(excess);
+            (units / coarse as f64).round() as i128 * coarse
+        }
+        None => units.round() as i128,
+    }
+}
+
+/// A number with some decimals; nothing where it is beyond all numbers.
+fn rounded(value: f64, decimals: u32) -> Option<Decimal> {
+    let scaled = (value * 10_f64.powi(decimals.cast_signed())).round();
+    Decimal::try_from_i128_with_scale(scaled as i128, decimals).ok()
+}
+
+fn spending(known: &Known, outlook: &Outlook, today: usize) -> Spending {
+    let weighted = |days: &[i128]| -> f64 {
+        let days = days.iter().take(known.days).enumerate();
+        days.map(|(before, units)| outlook.weight(before + 1) * (*units).max(0) as f64)
+            .sum()
+    };
+    let uses = known.uses_by_fit();
+    let mut streams: Vec<Stream> = uses
+        .into_iter()
+        .map(|(fits, days)| Stream {
+            share: weighted(&days),
+            fits,
+        })
+        .collect();
+    let all: f64 = streams.iter().map(|stream| stream.share).sum();
+    for stream in &mut streams {
+        stream.share = if all > 0.0 { stream.share / all } else { 0.0 };
+    }
+    let days = (0..outlook.trend_days() + 7)
+        .map(|ahead| {
+            let day = outlook.expected(ahead, today + ahead);
+            streams.iter().map(|one| units(day * one.share)).collect()
+        })
+        .collect();
+    Spending { streams, days }
+}
+
+fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
+    let mut foretold = Foretold {
+        daily_burn: None,
+        days_left: None,
+        runs_out_at: None,
+        range: (None, None),
+        topup: None,
+        basis: "not enough data".to_owned(),
+    };
+    let at = now.unix_micros();
+    let calendar = Calendar::at(known.zone.clone(), at)
+        .ok_or_else(|| Error::internal("the time is in no calendar"))?;
+    let today = calendar.weekday();
+    let history = known.history();
+    let history: Vec<f64> = history
+        .iter()
+        .map(|units| (*units).max(0) as f64 / ONE)
+        .collect();
+    let Some(outlook) = Outlook::of(&history, today).filter(|_| known.days >= LEAST_DAYS) else {
+        return Ok(foretold);
+    };
+    foretold.basis = outlook.basis();
+    let daily = outlook.daily(today);
+    foretold.daily_burn = rounded(daily, if daily > 0.0 && daily < 0.001 { 12 } else { 6 });
+    let spending = spending(known, &outlook, today);
+    let (until, missing_until) = match ask {
+        Ask::All(days) => (at + MOST_DAYS as i64 * DAY, at + i64::from(*days) * DAY),
+        Ask::Lasts(days) => (at + i64::from(*days) * DAY, at),
+    };
+    let outcome = |spending: &Spending, missing_until: i64, topped_up: bool| {
+        project(
+            &calendar,
+            spending,
+            known.funds.clone(),
+            at,
+            until,
+            missing_until,
+            topped_up,
+        )
+    };
+    let expected = outcome(&spending, missing_until, false);
+    if let Ask::All(_) = ask {
+        let topup = if expected.missing < NOTHING {
+            0
+        } else if expected.owed > 0 {
+            // What was spent on credit is made up for first.
+            let missing = outcome(&spending, missing_until, true).missing;
+            missing + expected.owed + known.debt
+        } else {
+            expected.missing + known.debt
+        };
+        foretold.topup = Decimal::try_from_i128_with_scale((topup + CENT - NOTHING) / CENT, 2).ok();
+    }
+    let Some(out) = expected.runs_out_at.filter(|_| daily > 0.0) else {
+        return Ok(foretold);
+    };
+    let timestamp = Timestamp::from_unix_micros;
+    foretold.days_left = rounded((out - at) as f64 / DAY as f64, 1);
+    foretold.runs_out_at = Some(timestamp(out));
+    if let Ask::All(_) = ask {
+        let sooner = outcome(&spending.times(1.0 + outlook.spread), at, false).runs_out_at;
+        let later = match outlook.spread < 1.0 {
+            true => outcome(&spending.times(1.0 - outlook.spread), at, false).runs_out_at,
+            false => None,
+        };
+        foretold.range = (
+            sooner.map(|sooner| timestamp(sooner.min(out))),
+            later.map(|later| timestamp(later.max(out))),
+        );
+    }
+    Ok(foretold)
+}
+
+/// Whether and when the money of wallets runs out within so many days each.
+pub fn run_outs(wallets: &[(String, i32)], now: Timestamp) -> Result<Vec<Option<Foretold>>> {
+    let names: Vec<String> = wallets.iter().map(|(wallet, _)| wallet.clone()).collect();
+    let known = known::read(&names, now)?;
+    wallets
+        .iter()
+        .map(|(wallet, days)| {
+            let known = known.get(wallet);
+            known
+                .map(|known| foretell(known, now, &Ask::Lasts(*days)))
+                .transpose()
+        })
+        .collect()
+}
+
+fn checked(days: Option<i32>) -> Result<i32> {
+    let most = i32::try_from(MOST_DAYS).unwrap_or(i32::MAX);
+    match days {
+        Some(days) if (1..=most).contains(&days) => Ok(days),
+        days => Err(Error::argument("days is out of range")
+            .detail(format!(
+                "It is {}; 1 to {most} are allowed.",
+                days.map_or("NULL".to_owned(), |days| days.to_string())
+            ))
+            .hint("Give so many days as a top-up is to last, or leave it out for 30.")),
+    }
+}
+
+/// How long the money of a wallet lasts, and what would make it last so many days.
+#[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+pub fn forecast(wallet: Option<&str>, days: default!(Option<i32>, "30")) -> ForecastRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let days = checked(days)?;
+        enter(Level::Reader, wallet, |_| {
+            let now = clock::statement_start();
+            let known = known::read(&[wallet.to_owned()], now)?;
+            let known = known
+                .get(wallet)
+                .ok_or_else(|| Error::wallet_not_found(wallet))?;
+            foretell(known, now, &Ask::All(days))
+        })
+    };
+    let foretold = work().or_raise();
+    let time = |time: Option<Timestamp>| time.map(|time| pg_sys::Datum::from(time.0));
+    ForecastRow(vec![
+        foretold.daily_burn.map(decimal_datum),
+        foretold.days_left.map(decimal_datum),
+        time(foretold.runs_out_at),
+        time(foretold.range.0),
+        time(foretold.range.1),
+        foretold.topup.map(decimal_datum),
+        text(&foretold.basis),
+    ])
+}
