@@ -40,17 +40,36 @@ CREATE TABLE wallet.kept_credit (
 COMMENT ON TABLE wallet.kept_credit IS 'What of grants that have ended holds keep that are older than the end. It counts in the balance and in what is held.';
 COMMENT ON COLUMN wallet.kept_credit.ended_at IS 'When the grant ended, or its turn that could not be carried on: only holds that were made before may use it.';
 
--- What was burnt of which lot, in order. Beside the charges in their order it says who paid what.
+-- What was burnt of which lot, in order. Beside the charges in their order it says who paid what. Without an entry it is
+-- the use of all charges; with one it is paid for that entry alone. A negative row is what came back by a refund. One
+-- without a grant is what no grant has paid: a debt of that entry, or, of a refund, what was owed or credit had paid.
 CREATE TABLE wallet.grant_burns (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
     burn_id       uuid NOT NULL,
-    grant_id      uuid NOT NULL,
-    amount        numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
+    grant_id      uuid,
+    amount        numeric(28,12) NOT NULL CHECK (amount <> 0 AND amount <> 'NaN'),
     entry_id      uuid,
-    PRIMARY KEY (wallet_id, burn_id)
+    related_id    uuid,
+    given_to      uuid,
+    upto          numeric,
+    PRIMARY KEY (wallet_id, burn_id),
+    CONSTRAINT grant_burn_is_whole CHECK (
+        CASE WHEN entry_id IS NULL THEN amount > 0 AND grant_id IS NOT NULL AND upto IS NOT NULL
+             WHEN amount > 0 THEN related_id IS NULL AND given_to IS NULL AND upto IS NULL
+             ELSE related_id IS NOT NULL AND (given_to IS NULL) = (upto IS NOT NULL)
+        END)
 );
-COMMENT ON TABLE wallet.grant_burns IS 'What each settlement of lots burnt, in order: burn_id is a UUIDv7.';
-COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to: an expiry, a void, a chargeback, or a charge that a grant with a scope paid; NULL for the use of others.';
+CREATE INDEX grant_burns_use ON wallet.grant_burns (wallet_id, upto) WHERE entry_id IS NULL;
+CREATE INDEX grant_burns_entry ON wallet.grant_burns (wallet_id, entry_id) WHERE entry_id IS NOT NULL;
+CREATE INDEX grant_burns_related ON wallet.grant_burns (wallet_id, related_id) WHERE related_id IS NOT NULL;
+CREATE INDEX grant_burns_of_none ON wallet.grant_burns (wallet_id, upto) WHERE grant_id IS NULL;
+COMMENT ON TABLE wallet.grant_burns IS 'What each settlement of lots burnt, in order of upto, and what refunds gave back; burn_id is a UUIDv7.';
+COMMENT ON COLUMN wallet.grant_burns.grant_id IS 'The lot; NULL: none, of a debt that nobody has paid, and of what a refund gave back that no lot had paid.';
+COMMENT ON COLUMN wallet.grant_burns.amount IS 'What was burnt; negative: what a refund gave back.';
+COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to: an expiry, a void, a chargeback, a charge that a grant with a scope paid or that left a debt; the refund that gave it back; NULL for the use of others.';
+COMMENT ON COLUMN wallet.grant_burns.related_id IS 'Of a refund: the charge.';
+COMMENT ON COLUMN wallet.grant_burns.given_to IS 'Of a refund: the lot that has it now; NULL where credit had paid.';
+COMMENT ON COLUMN wallet.grant_burns.upto IS 'Of use: what was burnt for it up to here, this included. Of what credit had paid and a refund gave back: what had been used up to that charge.';
 
 CREATE TABLE wallet.recurring_grants (
     wallet_id       text PRIMARY KEY REFERENCES wallet.wallets,
@@ -109,28 +128,38 @@ COMMENT ON FUNCTION wallet.lots_now IS 'The lots of a wallet with what each has 
 
 -- Charges in their order and burns in theirs cover the same stretch of money. Their ends cut it into pieces, each of
 -- which belongs to one charge and one grant: those with the next end. One sort, whatever the length of the ledger.
+-- What a refund gave back is noted; the stretch is that of the charges as they were, but for what credit had paid.
 CREATE FUNCTION wallet.payments_of(
     of_wallet text,
-    OUT entry_id uuid, OUT grant_id uuid, OUT amount numeric, OUT created_at timestamptz)
+    OUT entry_id uuid, OUT grant_id uuid, OUT amount numeric, OUT created_at timestamptz, OUT refund_of uuid,
+    OUT returned_to uuid)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 -- To compile it takes longer than to run it.
 SET jit = off
 AS $$
-    -- What grants with a scope have paid was noted with the charge, and covers a part of it.
+    -- What was paid for one charge alone, or is a debt of it, covers a part of it.
     WITH noted AS MATERIALIZED (
         SELECT u.entry_id, u.grant_id, u.amount, c.created_at
           FROM wallet.grant_burns u
           JOIN wallet.ledger_all c ON c.wallet_id = of_wallet AND c.entry_id = u.entry_id AND c.kind = 'c'
          WHERE u.wallet_id = of_wallet
+    ), apart AS (
+        SELECT a.entry_id, sum(a.amount) AS amount
+          FROM (SELECT n.entry_id, n.amount FROM noted n
+                UNION ALL
+                SELECT u.related_id, -u.amount
+                  FROM wallet.grant_burns u
+                 WHERE u.wallet_id = of_wallet AND u.grant_id IS NULL AND u.upto IS NOT NULL) a
+         GROUP BY 1
     ), debits AS MATERIALIZED (
         SELECT l.entry_id, l.created_at,
                sum(-l.amount) OVER in_order AS upto,
                count(*) OVER () + 1 - row_number() OVER in_order AS from_last
-          FROM (SELECT e.entry_id, e.created_at, e.lane, e.seq, e.amount + coalesce(n.amount, 0) AS amount
+          FROM (SELECT e.entry_id, e.created_at, e.lane, e.seq, e.amount + coalesce(a.amount, 0) AS amount
                   FROM wallet.ledger_all e
-                  LEFT JOIN (SELECT o.entry_id, sum(o.amount) AS amount FROM noted o GROUP BY 1) n USING (entry_id)
+                  LEFT JOIN apart a USING (entry_id)
                  WHERE e.wallet_id = of_wallet AND e.amount < 0 AND e.kind IN ('c', 'a', 't')) l
          WHERE l.amount < 0
         WINDOW in_order AS (ORDER BY l.created_at, l.lane, l.seq ROWS UNBOUNDED PRECEDING)
@@ -138,7 +167,7 @@ AS $$
         SELECT b.grant_id,
                sum(b.amount) OVER in_order AS upto,
                count(*) OVER () + 1 - row_number() OVER in_order AS from_last
-          FROM (SELECT u.grant_id, u.amount, u.burn_id, 0 AS place
+          FROM (SELECT u.grant_id, u.amount, u.upto, 0 AS place
                   FROM wallet.grant_burns u
                  WHERE u.wallet_id = of_wallet AND u.entry_id IS NULL
                 UNION ALL
@@ -146,7 +175,7 @@ AS $$
                 SELECT n.grant_id, n.settled - n.remaining, NULL, n.place
                   FROM wallet.lots_now(of_wallet) n
                  WHERE n.settled > n.remaining) b
-        WINDOW in_order AS (ORDER BY b.burn_id NULLS LAST, b.place ROWS UNBOUNDED PRECEDING)
+        WINDOW in_order AS (ORDER BY b.upto NULLS LAST, b.place ROWS UNBOUNDED PRECEDING)
     ), pieces AS (
         SELECT e.upto - lead(e.upto, 1, 0) OVER from_end AS amount,
                count(e.debit) OVER from_end AS debit,
@@ -156,12 +185,17 @@ AS $$
                 SELECT upto, NULL, 1 FROM burns) e
         WINDOW from_end AS (ORDER BY e.upto DESC)
     )
-    SELECT d.entry_id, b.grant_id, p.amount, d.created_at
+    SELECT d.entry_id, b.grant_id, p.amount, d.created_at, NULL::uuid, NULL::uuid
       FROM pieces p
       JOIN debits d ON d.from_last = p.debit
       JOIN burns b ON b.from_last = p.burn
      WHERE p.amount > 0
     UNION ALL
-    SELECT n.entry_id, n.grant_id, n.amount, n.created_at FROM noted n
+    SELECT n.entry_id, n.grant_id, n.amount, n.created_at, NULL, NULL FROM noted n WHERE n.grant_id IS NOT NULL
+    UNION ALL
+    SELECT u.entry_id, u.grant_id, u.amount, r.created_at, u.related_id, u.given_to
+      FROM wallet.grant_burns u
+      JOIN wallet.ledger_all r ON r.wallet_id = of_wallet AND r.entry_id = u.entry_id
+     WHERE u.wallet_id = of_wallet AND u.related_id IS NOT NULL AND u.grant_id IS NOT NULL
 $$;
-COMMENT ON FUNCTION wallet.payments_of IS 'Which grant of a wallet paid how much of which charge; the view grant_payments asks it.';
+COMMENT ON FUNCTION wallet.payments_of IS 'Which grant of a wallet paid how much of which charge, and what refunds gave back of it; the view grant_payments asks it.';

@@ -225,10 +225,17 @@ SELECT w.wallet_id AS wallet,
        p.entry_id,
        p.grant_id,
        round(p.amount, greatest(min_scale(p.amount), 2)) AS amount,
-       p.created_at
+       p.created_at,
+       p.refund_of,
+       p.returned_to
   FROM wallet.wallets w
  CROSS JOIN LATERAL wallet.payments_of(w.wallet_id) p;
-COMMENT ON VIEW wallet.grant_payments IS 'Which grant paid how much of which charge. What credit paid is not listed until a funding makes up for it.';
+COMMENT ON VIEW wallet.grant_payments IS 'Which grant paid how much of which charge, and what refunds gave back of it. What credit paid, or is a debt, is not listed until a funding makes up for it.';
+COMMENT ON COLUMN wallet.grant_payments.entry_id IS 'The charge, or the transfer or adjustment that took money out; of what came back the refund.';
+COMMENT ON COLUMN wallet.grant_payments.grant_id IS 'The grant that paid.';
+COMMENT ON COLUMN wallet.grant_payments.amount IS 'What it paid; of a refund negative.';
+COMMENT ON COLUMN wallet.grant_payments.refund_of IS 'Of a refund: the charge that it gives back.';
+COMMENT ON COLUMN wallet.grant_payments.returned_to IS 'Of a refund: the grant that has the money now. It is the one that paid, or, where that was voided or reversed, a plain one of its own, whose grant_id is the refund''s entry_id.';
 
 CREATE VIEW wallet.events WITH (security_invoker = true) AS
 SELECT o.event_id AS id,

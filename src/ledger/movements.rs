@@ -5,7 +5,7 @@ use crate::allowance::whole::Extent;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
 use crate::ledger::charge::what_there_is;
-use crate::ledger::credit::{Credit, credit};
+use crate::ledger::grants::due;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::lock::lock_wallet;
@@ -103,14 +103,18 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
         return Ok(moved);
     }
     rules::read(wallet)?.require_open(wallet)?;
-    let entry = movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
-    let balance = if amount.is_negative() {
-        take_out(&entry)?
+    // With all lanes in hand it is booked at the time that it says.
+    let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
+    let (entry_id, balance) = if amount.is_negative() {
+        let books = Books::open(wallet)?;
+        let entry = entry();
+        (entry.entry_id, take_out(books, &entry)?)
     } else {
-        put_in(&entry)?
+        let entry = entry();
+        (entry.entry_id, put_in(&entry)?)
     };
     Ok(Moved {
-        entry_id: entry.entry_id,
+        entry_id,
         amount,
         balance,
         replayed: false,
@@ -125,27 +129,8 @@ fn put_in(entry: &Entry<'_>) -> Result<Amount> {
     Ok(balance)
 }
 
-/// A charge's money: it goes back to the lots that paid it.
-fn give_back(entry: &Entry<'_>, charge: [u8; 16], refunded: Amount) -> Result<Amount> {
-    let rules = rules::read(entry.wallet)?;
-    rules.require_open(entry.wallet)?;
-    if rules.grants_due.is_some() {
-        let mut ledge = Ledge::open(entry.wallet)?;
-        let balance = ledge.give_back(entry, charge, refunded)?;
-        ledge.close()?;
-        return Ok(balance);
-    }
-    let booked = Credit {
-        entry,
-        spendable: entry.amount,
-    };
-    credit(&booked, &rules)
-}
-
 /// Money out, if it is there.
-fn take_out(entry: &Entry<'_>) -> Result<Amount> {
-    let mut books = Books::open(entry.wallet)?;
-    books.rules.require_open(entry.wallet)?;
+fn take_out(mut books: Books<'_>, entry: &Entry<'_>) -> Result<Amount> {
     let (amount, room) = (entry.amount.negated(), books.room()?);
     if amount > room {
         let currency = &books.rules.currency;
@@ -197,6 +182,11 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
             ))
             .hint("Take the money out with adjust() and fund the other wallet in its currency."));
     }
+    if to < from {
+        // Lanes too are locked by name.
+        rules::read_with_lanes(to, Extent::Every)?;
+    }
+    let books = Books::open(from)?;
     let contra = format!("transfer:{to}");
     let out = movement.entry(Kind::Transfer, Call::Transfer, amount.negated(), &contra);
     let contra = format!("transfer:{from}");
@@ -211,11 +201,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
         related_id: Some(into.entry_id),
         ..out
     };
-    if to < from {
-        // Lanes too are locked by name.
-        rules::read_with_lanes(to, Extent::Every)?;
-    }
-    let balance = take_out(&out)?;
+    let balance = take_out(books, &out)?;
     put_in(&into)?;
     Ok(Moved {
         entry_id: out.entry_id,
@@ -275,6 +261,10 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         .collect::<Vec<_>>()
         .join("/")
     );
+    rules::read(wallet)?.require_open(wallet)?;
+    // What has expired had expired before the money came back.
+    due::sweep(wallet)?;
+    let mut ledge = Ledge::open(wallet)?;
     let entry = Entry {
         related_id: Some(charge),
         user_id: user_id.as_deref(),
@@ -287,7 +277,8 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         tags: tags.clone(),
         ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
     };
-    let balance = give_back(&entry, charge, refunded)?;
+    let balance = ledge.give_back(&entry, charge)?;
+    ledge.close()?;
     REFUNDED.run(&[
         Value::Text(wallet),
         Value::Uuid(charge),

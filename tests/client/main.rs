@@ -21,6 +21,7 @@ mod member_roles;
 mod named_regressions;
 mod notify;
 mod over_time;
+mod payments;
 mod prices;
 mod refusals;
 mod rollups;

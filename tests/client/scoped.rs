@@ -197,7 +197,7 @@ impl Model {
     }
 
     /// A charge's money goes back to the lots that paid it.
-    fn refund(&mut self, charge: Uuid) {
+    fn refund(&mut self, refund: Uuid, charge: Uuid) {
         let back: Vec<(Uuid, Decimal)> = self
             .paid
             .iter()
@@ -205,6 +205,7 @@ impl Model {
             .map(|((_, lot), amount)| (*lot, *amount))
             .collect();
         for (id, amount) in back {
+            self.paid.insert((refund, id), -amount);
             let lot = self.lot(id);
             lot.remaining += amount;
             if lot.scope.is_none() {
@@ -407,9 +408,9 @@ fn scoped_grants_burn_like_charge_by_charge() {
                     if by.clone().any(|(_, lot)| gone.contains(lot)) {
                         continue;
                     }
-                    let sql = "SELECT wallet.refund('acme', $1)";
-                    client.execute(sql, &[&id]).expect("refund");
-                    model.refund(id);
+                    let sql = "SELECT entry_id FROM wallet.refund('acme', $1)";
+                    let refund: Uuid = client.query_one(sql, &[&id]).expect("refund").get(0);
+                    model.refund(refund, id);
                 }
                 _ => {
                     let lanes = 1 + seed.below(4) as i32;

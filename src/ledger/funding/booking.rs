@@ -4,6 +4,7 @@ use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
 use crate::ledger::credit::{Credit, credit};
 use crate::ledger::funding::fx::Original;
+use crate::ledger::grants::debts;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::lots::{self, NewLot};
 use crate::ledger::grants::terms::Terms;
@@ -23,12 +24,6 @@ statement!(
                 SELECT FROM wallet.grant_lots g
                  WHERE g.wallet_id = $1 AND g.status = 'active' AND g.priority > 100)
        FROM wallet.wallets w WHERE w.wallet_id = $1"
-);
-
-statement!(
-    PAY_DEBT,
-    [TEXTOID, NUMERICOID],
-    "UPDATE wallet.wallets SET debt = debt - $2 WHERE wallet_id = $1"
 );
 
 /// What a wallet says that is to be paid.
@@ -109,7 +104,7 @@ pub(super) fn book(
         payee.debt.min(paid.amount)
     };
     if !paying.is_zero() {
-        PAY_DEBT.run(&[Value::Text(wallet), Value::Amount(paying)])?;
+        debts::pay(wallet, entry.entry_id, paying)?;
     }
     let spendable = paid.amount.minus(paying).map_err(range)?;
     // A plain lot comes last in burn order, unless a grant of low priority is there.

@@ -16,6 +16,7 @@ use crate::ledger::funding::booking;
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::Change;
 use crate::ledger::funding::rows::{self, Found, TakenBack, not_open};
+use crate::ledger::grants::debts;
 use crate::ledger::grants::due;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::lock::lock_wallet;
@@ -29,12 +30,6 @@ use crate::storage::clock;
 use crate::storage::numeric::not_an_amount;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Entry, Kind, uuid_text};
-
-statement!(
-    OWE,
-    [TEXTOID, NUMERICOID],
-    "UPDATE wallet.wallets SET debt = debt + $2 WHERE wallet_id = $1 RETURNING debt"
-);
 
 statement!(
     FREEZE,
@@ -181,9 +176,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         (balance, Some(entry.entry_id), entry.created_at)
     };
     let owed = amount.minus(taken).map_err(range)?;
-    let debt = OWE
-        .run(&[Value::Text(wallet), Value::Amount(owed)])?
-        .amount(0, 0)?;
+    let debt = debts::owe(wallet, entry.entry_id, owed)?;
     let frozen = active
         && !FREEZE
             .run(&[

@@ -167,7 +167,7 @@ impl<'a> Ledge<'a> {
         Ok(())
     }
 
-    fn add_lot(&mut self, new: &NewLot<'_>) -> Result<()> {
+    pub(super) fn add_lot(&mut self, new: &NewLot<'_>) -> Result<()> {
         lots::add(self.wallet, new)?;
         if new.remaining.is_zero() {
             return lots::set_remaining(self.wallet, new.id, Amount::ZERO);

@@ -256,11 +256,11 @@ pub(super) fn extend(wallet: &str, id: [u8; 16], end: Timestamp, warn_at: Timest
         .map(drop)
 }
 
-/// Gives money back to a lot, unless it was taken back itself; true when it has a scope and got it.
-pub(super) fn give_back(wallet: &str, id: [u8; 16], amount: Amount) -> Result<bool> {
+/// Gives money back to a lot and says whether that has a scope; nothing when the lot was taken back itself.
+pub(super) fn give_back(wallet: &str, id: [u8; 16], amount: Amount) -> Result<Option<bool>> {
     let rows = RETURN.run(&[Value::Text(wallet), Value::Uuid(id), Value::Amount(amount)])?;
     if rows.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
-    rows.need(0, 0)
+    rows.need(0, 0).map(Some)
 }

@@ -15,6 +15,7 @@ pub mod burn;
 mod burns;
 mod catching_up;
 pub mod course;
+pub mod debts;
 pub mod due;
 pub mod ending;
 pub mod kept;

@@ -1,44 +1,96 @@
 //! Money that goes back: of a refund to the lots that paid the charge, of a reversal out of the lots.
 
 use crate::allowance::lanes::range;
-use crate::error::Result;
+use crate::allowance::outbox::Name;
+use crate::error::{Error, Result};
 use crate::ledger::grants::burn::{self, Burn, Lot};
+use crate::ledger::grants::burns::{self, Refund};
+use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::grants::{burns, lots};
+use crate::ledger::grants::lots::{self, Active, NewLot};
+use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
+use crate::storage::clock::Timestamp;
 use crate::storage::rows::Entry;
 
 impl Ledge<'_> {
     /// Books a refund and gives it back to the grants that paid the charge, what was burnt last
-    /// first. `before` is what of the charge was refunded before. What no grant had paid, or one
-    /// that was taken back meanwhile, becomes a plain lot; a grant that has expired ends again.
-    pub fn give_back(
-        &mut self,
-        entry: &Entry<'_>,
-        charge: [u8; 16],
-        before: Amount,
-    ) -> Result<Amount> {
-        let (mut skip, mut left) = (before.units(), entry.amount.units());
-        let mut scoped = 0;
-        for part in burns::paid_by(self.wallet, charge)? {
-            let skipped = part.amount.units().min(skip);
-            skip -= skipped;
-            let back = (part.amount.units() - skipped).min(left);
-            if back == 0 {
+    /// first: what is owed still and what credit has paid, and then the lots in the reverse of their order. What nobody
+    /// had paid, or a lot that was taken back meanwhile, becomes a plain lot; one whose time has come ends again.
+    pub fn give_back(&mut self, entry: &Entry<'_>, charge: [u8; 16]) -> Result<Amount> {
+        let refund = Refund {
+            wallet: self.wallet,
+            entry: entry.entry_id,
+            charge,
+        };
+        let paid = burns::paid_by(self.wallet, charge)?;
+        let mut left = entry.amount;
+        let mut take = |most: Amount| -> Result<Amount> {
+            let part = most.min(left);
+            left = left.minus(part).map_err(range)?;
+            Ok(part)
+        };
+        // The debt stays, and with it what pays it.
+        let mut plain = take(paid.owed)?;
+        refund.returned(None, plain, entry.entry_id)?;
+        refund.cut_out(&paid, take(paid.credit)?)?;
+        let (mut scoped, mut again) = (Amount::ZERO, Vec::new());
+        for lot in &paid.lots {
+            let part = take(lot.amount)?;
+            if part.is_zero() {
                 continue;
             }
-            left -= back;
-            let amount = Amount::from_units(back).map_err(range)?;
-            if lots::give_back(self.wallet, part.id, amount)? {
-                scoped += back;
-            }
+            let to = match lots::give_back(self.wallet, lot.id, part)? {
+                Some(has_scope) => {
+                    if has_scope {
+                        scoped = scoped.plus(part).map_err(range)?;
+                    }
+                    again.push(lot.id);
+                    lot.id
+                }
+                None => {
+                    plain = plain.plus(part).map_err(range)?;
+                    entry.entry_id
+                }
+            };
+            refund.returned(Some(lot.id), part, to)?;
         }
-        let scoped = Amount::from_units(scoped).map_err(range)?;
+        if !left.is_zero() {
+            return Err(Error::internal("a charge was paid by less than it was"));
+        }
         let general = entry.amount.minus(scoped).map_err(range)?;
         let balance = self.book(entry, general, scoped)?;
         self.lots = lots::read_active(self.wallet)?;
+        if !plain.is_zero() {
+            self.add_lot(&NewLot {
+                id: entry.entry_id,
+                amount: plain,
+                remaining: plain,
+                terms: &Terms::default(),
+                recurring: false,
+                created_at: entry.created_at,
+            })?;
+        }
+        // What came back makes up for credit that others use.
         self.settle()?;
+        self.end_again(&again, entry.created_at)?;
         Ok(balance)
+    }
+
+    /// Ends those of the lots whose time has come.
+    fn end_again(&mut self, ids: &[[u8; 16]], now: Timestamp) -> Result<()> {
+        let mut ended: Vec<Active> = self.lots.clone();
+        ended.retain(|one| ids.contains(&one.lot.rank.id) && one.lot.rank.expires_at <= now.0);
+        ended.sort_by(|a, b| a.lot.rank.cmp(&b.lot.rank));
+        for one in ended {
+            let id = one.lot.rank.id;
+            let (entry, amount) = self.finish(id, &Ending::expired(now))?;
+            if entry.is_some() {
+                self.events
+                    .push((Name::GrantExpired, id, amount, one.expires_at));
+            }
+        }
+        Ok(())
     }
 
     /// Takes what leaves the balance from a lot first and then from the others in burn order, all for that

@@ -5,6 +5,7 @@ use crate::allowance::lanes::{self, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
+use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
@@ -16,17 +17,9 @@ use crate::ledger::rules::{self, Rules, Status};
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
-use crate::statement;
 use crate::storage::clock;
-use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
-
-statement!(
-    OWE,
-    [TEXTOID, NUMERICOID],
-    "UPDATE wallet.wallets SET debt = debt + $2 WHERE wallet_id = $1"
-);
 
 /// What becomes of a use that costs more than was held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +117,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let taken = job.cost.min(room);
     let owed = job.cost.minus(taken).map_err(range)?;
     if !owed.is_zero() {
-        OWE.run(&[Value::Text(wallet), Value::Amount(owed)])?;
+        debts::owe(wallet, entry.entry_id, owed)?;
     }
     let kept = books.spend_kept(at, taken.min(general_part), entry.entry_id)?;
     let parts = books.split(purpose, at, taken.minus(kept).map_err(range)?)?;
