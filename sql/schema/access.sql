@@ -67,6 +67,7 @@ AS $$
             ('reader',  'TABLE',    'grant_lots'),
             ('reader',  'TABLE',    'grant_burns'),
             ('reader',  'TABLE',    'kept_credit'),
+            ('reader',  'TABLE',    'grant_marks'),
             ('reader',  'TABLE',    'recurring_grants'),
             ('reader',  'TABLE',    'holds'),
             ('reader',  'TABLE',    'reservations'),

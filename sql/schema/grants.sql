@@ -62,7 +62,7 @@ CREATE TABLE wallet.grant_burns (
 CREATE INDEX grant_burns_use ON wallet.grant_burns (wallet_id, upto) WHERE entry_id IS NULL;
 CREATE INDEX grant_burns_entry ON wallet.grant_burns (wallet_id, entry_id) WHERE entry_id IS NOT NULL;
 CREATE INDEX grant_burns_related ON wallet.grant_burns (wallet_id, related_id) WHERE related_id IS NOT NULL;
-CREATE INDEX grant_burns_of_none ON wallet.grant_burns (wallet_id, upto) WHERE grant_id IS NULL;
+CREATE INDEX grant_burns_of_none ON wallet.grant_burns (wallet_id, upto) INCLUDE (amount) WHERE grant_id IS NULL;
 COMMENT ON TABLE wallet.grant_burns IS 'What each settlement of lots burnt, in order of upto, and what refunds gave back; burn_id is a UUIDv7.';
 COMMENT ON COLUMN wallet.grant_burns.grant_id IS 'The lot; NULL: none, of a debt that nobody has paid, and of what a refund gave back that no lot had paid.';
 COMMENT ON COLUMN wallet.grant_burns.amount IS 'What was burnt; negative: what a refund gave back.';
@@ -70,6 +70,16 @@ COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to:
 COMMENT ON COLUMN wallet.grant_burns.related_id IS 'Of a refund: the charge.';
 COMMENT ON COLUMN wallet.grant_burns.given_to IS 'Of a refund: the lot that has it now; NULL where credit had paid.';
 COMMENT ON COLUMN wallet.grant_burns.upto IS 'Of use: what was burnt for it up to here, this included. Of what credit had paid and a refund gave back: what had been used up to that charge.';
+
+-- So that a refund need not add up the ledger to know where its charge stands.
+CREATE TABLE wallet.grant_marks (
+    wallet_id     text NOT NULL REFERENCES wallet.wallets,
+    at            timestamptz NOT NULL,
+    upto          numeric NOT NULL CHECK (upto >= 0 AND upto <> 'NaN'),
+    PRIMARY KEY (wallet_id, at)
+);
+COMMENT ON TABLE wallet.grant_marks IS 'How much had been used of a wallet up to a time, made by refunds: what was booked up to then is less what was paid for one entry alone, and what refunds cut out is not taken off.';
+COMMENT ON COLUMN wallet.grant_marks.at IS 'All entries up to it were booked when the mark was made.';
 
 CREATE TABLE wallet.recurring_grants (
     wallet_id       text PRIMARY KEY REFERENCES wallet.wallets,

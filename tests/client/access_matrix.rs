@@ -244,6 +244,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("fx_rates", Level::Reader, None),
     ("grant_burns", Level::Reader, Some("wallet_id")),
     ("grant_lots", Level::Reader, Some("wallet_id")),
+    ("grant_marks", Level::Reader, Some("wallet_id")),
     ("grant_payments", Level::Reader, Some("wallet")),
     ("grants", Level::Reader, Some("wallet")),
     ("health", Level::Reader, None),

@@ -380,9 +380,89 @@ fn refunds_give_back_as_charge_by_charge() {
             );
             run.check();
         }
+        check_marks(&mut run.client);
         audit(&mut run.client, "acme");
         let sql = "SELECT \"check\", detail FROM wallet.verify('acme') WHERE NOT ok";
         let broken = run.client.query(sql, &[]).unwrap();
         assert!(broken.is_empty(), "{broken:?}");
     }
+}
+
+/// What refunds wrote down of how much had been used is what the ledger says.
+fn check_marks(client: &mut Client) {
+    let sql = "SELECT count(*), count(*) FILTER (WHERE m.upto IS DISTINCT FROM l.used)
+                 FROM wallet.grant_marks m
+                CROSS JOIN LATERAL (
+                      SELECT coalesce(sum(-l.amount - coalesce(b.noted, 0)), 0) AS used
+                        FROM wallet.ledger_all l
+                        LEFT JOIN (SELECT entry_id, sum(amount) AS noted FROM wallet.grant_burns
+                                    WHERE wallet_id = 'acme' AND amount > 0 GROUP BY 1) b USING (entry_id)
+                       WHERE l.wallet_id = 'acme' AND l.amount < 0 AND l.kind IN ('c', 'a', 't')
+                         AND l.created_at <= m.at) l
+                WHERE m.wallet_id = 'acme'";
+    let row = client.query_one(sql, &[]).unwrap();
+    println!("{} marks", row.get::<_, i64>(0));
+    assert_eq!(row.get::<_, i64>(1), 0, "marks that are wrong");
+}
+
+/// Refunds of charges anywhere in a ledger do not add it up, and give back what the view says was paid.
+#[test]
+fn refunds_know_who_paid_in_long_ledgers() {
+    let mut seed = Seed::of("refunds_know_who_paid_in_long_ledgers");
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 4, &[], dec("0"));
+    let batches = 6 * scale(1);
+    for batch in 0..batches {
+        // Settles what was spent before.
+        let sql = "SELECT wallet.fund('acme', 30, expires_at => now() + interval '1 day')";
+        client.batch_execute(sql).unwrap();
+        let model = if batch % 2 == 0 {
+            ""
+        } else {
+            ", scope => '{\"models\": [\"m1\"]}'"
+        };
+        let sql = format!("SELECT wallet.fund('acme', 0.05, promotional => true{model})");
+        client.batch_execute(&sql).unwrap();
+        let sql = "SELECT count(*) FROM wallet.charge_batch('acme',
+            (SELECT jsonb_agg(jsonb_build_object('amount', 0.01, 'model', 'm' || n % 3)) FROM generate_series(1, 2000) n))";
+        client.batch_execute(sql).unwrap();
+    }
+    let paid = |client: &mut Client| {
+        let sql = "SELECT coalesce(refund_of, entry_id), grant_id, amount, refund_of IS NULL
+                     FROM wallet.grant_payments WHERE wallet = 'acme'";
+        let (mut paid, mut returned) = (BTreeMap::new(), BTreeMap::new());
+        for row in client.query(sql, &[]).unwrap() {
+            let to = if row.get(3) { &mut paid } else { &mut returned };
+            *to.entry((row.get(0), row.get(1))).or_insert(0) += in_cents(row.get(2));
+        }
+        (paid, returned)
+    };
+    let (before, _): (BTreeMap<(Uuid, Uuid), i64>, BTreeMap<(Uuid, Uuid), i64>) = paid(&mut client);
+    let mut charges: Vec<Uuid> = before.keys().map(|(charge, _)| *charge).collect();
+    charges.dedup();
+    assert_eq!(charges.len(), 2000 * batches);
+    let (mut refunded, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
+        let charge = charges.swap_remove(seed.below(charges.len() as u64) as usize);
+        let begun = std::time::Instant::now();
+        let sql = "SELECT wallet.refund('acme', $1)";
+        client.execute(sql, &[&charge]).expect("refund");
+        times.push(begun.elapsed());
+        refunded.push(charge);
+    }
+    println!("first {:?}, last {:?}", times[0], &times[30..]);
+    let (after, returned) = paid(&mut client);
+    assert_eq!(before, after, "who had paid what");
+    let mut wanted = before;
+    wanted.retain(|(charge, _), _| refunded.contains(charge));
+    for amount in wanted.values_mut() {
+        *amount = -*amount;
+    }
+    assert_eq!(returned, wanted);
+    check_marks(&mut client);
+    let sql = "SELECT count(*) FROM wallet.grant_marks";
+    let marks: i64 = client.query_one(sql, &[]).unwrap().get(0);
+    assert!(marks >= 2 * batches as i64, "{marks} marks");
+    audit(&mut client, "acme");
 }

@@ -22,6 +22,7 @@ const TABLES: &[&str] = &[
     "funding_requests",
     "grant_lots",
     "grant_burns",
+    "grant_marks",
     "recurring_grants",
     "fx_rates",
     "vouchers",

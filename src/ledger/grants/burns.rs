@@ -2,7 +2,7 @@
 //!
 //! What charges use of lots is not noted with the charge. It is noted when the lots are settled, in the order in which
 //! it was burnt, and the charges in theirs cover the same stretch of money: `upto` says where on it a burn ends. A
-//! charge's place there is what went out before it. What is paid for one entry alone (`entry_id`) is no part of that
+//! charge's place there is what went out before it ([`marks`]). What is paid for one entry alone (`entry_id`) is no part of that
 //! stretch: what a lot with a scope has paid, and what is or was a debt ([`debts`](super::debts)).
 //!
 //! The stretch never changes where something is burnt. A refund leaves it as it is and notes what came back beside it.
@@ -10,6 +10,7 @@
 
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
+use crate::ledger::grants::marks;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::plan::{Run, Value};
@@ -34,21 +35,12 @@ statement!(
 // without. What lies behind all that was burnt is what credit has paid.
 statement!(
     PLACE,
-    [TEXTOID, UUIDOID],
-    "WITH charge AS MATERIALIZED (
-         SELECT c.created_at, c.lane, c.seq, -c.amount AS amount
-           FROM wallet.ledger_all c WHERE c.wallet_id = $1 AND c.entry_id = $2
-     ), whole AS MATERIALIZED (
-         SELECT sum(-l.amount - coalesce((SELECT sum(u.amount) FROM wallet.grant_burns u
-                                           WHERE u.wallet_id = $1 AND u.entry_id = l.entry_id AND u.amount > 0), 0)) AS upto
-           FROM charge c
-           JOIN wallet.ledger_all l ON l.wallet_id = $1 AND (l.created_at, l.lane, l.seq) <= (c.created_at, c.lane, c.seq)
-          WHERE l.amount < 0 AND l.kind IN ('c', 'a', 't')
-     ), own AS MATERIALIZED (
-         SELECT w.upto AS whole,
-                w.upto + coalesce((SELECT sum(u.amount) FROM wallet.grant_burns u
-                                    WHERE u.wallet_id = $1 AND u.grant_id IS NULL AND u.upto <= w.upto), 0) AS upto,
-                c.amount
+    [TEXTOID, UUIDOID, TEXTOID],
+    "WITH own AS MATERIALIZED (
+         SELECT $3::numeric
+                + coalesce((SELECT sum(u.amount) FROM wallet.grant_burns u
+                             WHERE u.wallet_id = $1 AND u.grant_id IS NULL AND u.upto <= $3::numeric), 0) AS upto,
+                (SELECT -c.amount FROM wallet.ledger_all c WHERE c.wallet_id = $1 AND c.entry_id = $2)
                 - coalesce((SELECT sum(u.amount) FROM wallet.grant_burns u
                              WHERE u.wallet_id = $1 AND u.entry_id = $2 AND u.amount > 0), 0)
                 + coalesce((SELECT sum(u.amount) FROM wallet.grant_burns u
@@ -61,9 +53,8 @@ statement!(
                 + coalesce((SELECT sum(u.amount) FROM wallet.grant_burns u
                              WHERE u.wallet_id = $1 AND u.related_id = $2 AND u.grant_id IS NULL
                                AND u.given_to IS NOT NULL), 0) AS owed
-           FROM charge c, whole w
      )
-     SELECT o.whole::text, (o.upto - o.amount)::text, o.upto::text,
+     SELECT (o.upto - o.amount)::text, o.upto::text,
             least(o.amount, greatest(o.upto - o.burnt, 0)), o.owed
        FROM own o"
 );
@@ -134,10 +125,15 @@ pub(super) struct Paid {
     whole: String,
 }
 
-/// Who has paid a charge. The lots are settled.
-pub(super) fn paid_by(wallet: &str, charge: [u8; 16]) -> Result<Paid> {
-    let place = PLACE.run(&[Value::Text(wallet), Value::Uuid(charge)])?;
-    let (from, upto): (String, String) = (place.need(0, 1)?, place.need(0, 2)?);
+/// Who has paid a charge. The lots are settled, and so much is used on credit.
+pub(super) fn paid_by(wallet: &str, charge: [u8; 16], on_credit: Amount) -> Result<Paid> {
+    let whole = marks::used_up_to(wallet, charge, on_credit)?;
+    let place = PLACE.run(&[
+        Value::Text(wallet),
+        Value::Uuid(charge),
+        Value::Text(&whole),
+    ])?;
+    let (from, upto): (String, String) = (place.need(0, 0)?, place.need(0, 1)?);
     let rows = PAID_BY.run(&[
         Value::Text(wallet),
         Value::Uuid(charge),
@@ -152,9 +148,9 @@ pub(super) fn paid_by(wallet: &str, charge: [u8; 16]) -> Result<Paid> {
     });
     Ok(Paid {
         lots: lots.collect::<Result<_>>()?,
-        credit: place.amount(0, 3)?,
-        owed: place.amount(0, 4)?,
-        whole: place.need(0, 0)?,
+        credit: place.amount(0, 2)?,
+        owed: place.amount(0, 3)?,
+        whole,
     })
 }
 

@@ -21,6 +21,7 @@ pub mod ending;
 pub mod kept;
 pub mod ledge;
 pub mod lots;
+mod marks;
 pub mod pools;
 pub mod recurring;
 mod returns;

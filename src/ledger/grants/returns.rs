@@ -23,7 +23,8 @@ impl Ledge<'_> {
             entry: entry.entry_id,
             charge,
         };
-        let paid = burns::paid_by(self.wallet, charge)?;
+        let on_credit = self.general()?.negated().max(Amount::ZERO);
+        let paid = burns::paid_by(self.wallet, charge, on_credit)?;
         let mut left = entry.amount;
         let mut take = |most: Amount| -> Result<Amount> {
             let part = most.min(left);
