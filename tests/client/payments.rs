@@ -405,6 +405,9 @@ fn check_marks(client: &mut Client) {
     assert_eq!(row.get::<_, i64>(1), 0, "marks that are wrong");
 }
 
+/// What a grant has to do with a charge.
+type Parts = BTreeMap<(Uuid, Uuid), i64>;
+
 /// Refunds of charges anywhere in a ledger do not add it up, and give back what the view says was paid.
 #[test]
 fn refunds_know_who_paid_in_long_ledgers() {
@@ -431,14 +434,14 @@ fn refunds_know_who_paid_in_long_ledgers() {
     let paid = |client: &mut Client| {
         let sql = "SELECT coalesce(refund_of, entry_id), grant_id, amount, refund_of IS NULL
                      FROM wallet.grant_payments WHERE wallet = 'acme'";
-        let (mut paid, mut returned) = (BTreeMap::new(), BTreeMap::new());
+        let (mut paid, mut returned) = (Parts::new(), Parts::new());
         for row in client.query(sql, &[]).unwrap() {
             let to = if row.get(3) { &mut paid } else { &mut returned };
             *to.entry((row.get(0), row.get(1))).or_insert(0) += in_cents(row.get(2));
         }
         (paid, returned)
     };
-    let (before, _): (BTreeMap<(Uuid, Uuid), i64>, BTreeMap<(Uuid, Uuid), i64>) = paid(&mut client);
+    let (before, _) = paid(&mut client);
     let mut charges: Vec<Uuid> = before.keys().map(|(charge, _)| *charge).collect();
     charges.dedup();
     assert_eq!(charges.len(), 2000 * batches);
