@@ -216,7 +216,11 @@ impl Course {
     /// The lots of that end.
     fn end(&mut self, end: Timestamp) -> Result<()> {
         let at = end.max(self.floor);
-        let overlay = self.overlay();
+        // What has come back to a lot that had ended before was in no hold's hands.
+        let overlay = match end < self.floor {
+            true => Vec::new(),
+            false => self.overlay(),
+        };
         let mut ended: Vec<Active> = self.lots.clone();
         ended.retain(|one| one.expires_at == Some(end) && one.may_end());
         ended.sort_by(|a, b| a.lot.rank.cmp(&b.lot.rank));

@@ -253,7 +253,7 @@ impl<'a> Ledge<'a> {
     /// Writes the lanes and when something is due next, and emits the events.
     pub fn close(mut self) -> Result<()> {
         // Money may have come back to a lot that has ended.
-        self.catch_up(self.opened, self.opened)?;
+        self.catch_up(self.opened, clock::now())?;
         SET_DUE.run(&[Value::Text(self.wallet), Value::Time(clock::now())])?;
         let cut = Cut {
             // Every backend must hear of the new time.

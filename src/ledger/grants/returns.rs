@@ -1,16 +1,13 @@
 //! Money that goes back: of a refund to the lots that paid the charge, of a reversal out of the lots.
 
 use crate::allowance::lanes::range;
-use crate::allowance::outbox::Name;
 use crate::error::{Error, Result};
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns::{self, Refund};
-use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::grants::lots::{self, Active, NewLot};
+use crate::ledger::grants::lots::{self, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
 use crate::storage::rows::Entry;
 
 impl Ledge<'_> {
@@ -23,7 +20,7 @@ impl Ledge<'_> {
             entry: entry.entry_id,
             charge,
         };
-        let on_credit = self.general()?.negated().max(Amount::ZERO);
+        let on_credit = self.spread()?.negated().max(Amount::ZERO);
         let paid = burns::paid_by(self.wallet, charge, on_credit)?;
         let mut left = entry.amount;
         let mut take = |most: Amount| -> Result<Amount> {
@@ -35,7 +32,7 @@ impl Ledge<'_> {
         let mut plain = take(paid.owed)?;
         refund.returned(None, plain, entry.entry_id)?;
         refund.cut_out(&paid, take(paid.credit)?)?;
-        let (mut scoped, mut again) = (Amount::ZERO, Vec::new());
+        let mut scoped = Amount::ZERO;
         for lot in &paid.lots {
             let part = take(lot.amount)?;
             if part.is_zero() {
@@ -46,7 +43,6 @@ impl Ledge<'_> {
                     if has_scope {
                         scoped = scoped.plus(part).map_err(range)?;
                     }
-                    again.push(lot.id);
                     lot.id
                 }
                 None => {
@@ -72,26 +68,10 @@ impl Ledge<'_> {
                 created_at: entry.created_at,
             })?;
         }
-        // What came back makes up for credit that others use.
+        // What came back makes up for credit that others use. A lot whose time has come ends again when the wallet is
+        // closed.
         self.settle()?;
-        self.end_again(&again, entry.created_at)?;
         Ok(balance)
-    }
-
-    /// Ends those of the lots whose time has come.
-    fn end_again(&mut self, ids: &[[u8; 16]], now: Timestamp) -> Result<()> {
-        let mut ended: Vec<Active> = self.lots.clone();
-        ended.retain(|one| ids.contains(&one.lot.rank.id) && one.lot.rank.expires_at <= now.0);
-        ended.sort_by(|a, b| a.lot.rank.cmp(&b.lot.rank));
-        for one in ended {
-            let id = one.lot.rank.id;
-            let (entry, amount) = self.finish(id, &Ending::expired(now))?;
-            if entry.is_some() {
-                self.events
-                    .push((Name::GrantExpired, id, amount, one.expires_at));
-            }
-        }
-        Ok(())
     }
 
     /// Takes what leaves the balance from a lot first and then from the others in burn order, all for that
