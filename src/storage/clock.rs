@@ -6,10 +6,10 @@ use pgrx::pg_sys;
 /// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
 const EPOCH_OFFSET: i64 = 946_684_800_000_000;
 
-/// Microseconds of 400 years, and from 1970 to the years 1 and 10000.
+/// Microseconds of 400 years, and from 1970 to the years 1 and 9601.
 const ERA: i128 = 146_097 * 86_400_000_000;
 const YEAR_1: i128 = -62_135_596_800_000_000;
-const YEAR_10000: i128 = 253_402_300_800_000_000;
+const YEAR_9601: i128 = YEAR_1 + 24 * ERA;
 
 /// A point in time as PostgreSQL keeps it: microseconds since 2000-01-01 00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +32,8 @@ impl Timestamp {
             return if self.0 > 0 { "infinity" } else { "-infinity" }.to_owned();
         }
         let (micros, mut eras) = (i128::from(self.0) + i128::from(EPOCH_OFFSET), 0);
-        // The calendar comes again after 400 years. What can be written without a sign is left as it is.
-        if !(YEAR_1..YEAR_10000).contains(&micros) {
+        // The calendar comes again after 400 years, and jiff's ends before that of the year 9999 does.
+        if !(YEAR_1..YEAR_9601).contains(&micros) {
             eras = (micros - YEAR_1).div_euclid(ERA);
         }
         let within = i64::try_from(micros - eras * ERA).unwrap_or_default();
@@ -42,9 +42,11 @@ impl Timestamp {
             .to_string();
         match text.split_once('-') {
             Some((year, rest)) if eras != 0 => {
-                let year = year.parse::<i128>().unwrap_or_default() + 400 * eras;
-                let sign = if year < 0 { '-' } else { '+' };
-                format!("{sign}{:06}-{rest}", year.abs())
+                match year.parse::<i128>().unwrap_or_default() + 400 * eras {
+                    year @ 1..=9999 => format!("{year:04}-{rest}"),
+                    year if year < 0 => format!("-{:06}-{rest}", -year),
+                    year => format!("+{year:06}-{rest}"),
+                }
             }
             _ => text,
         }
@@ -117,6 +119,7 @@ mod tests {
             (0, "2000-01-01T00:00:00Z"),
             (-63_082_281_600_000_000, "0001-01-01T00:00:00Z"),
             (-63_082_281_600_000_001, "+000000-12-31T23:59:59.999999Z"),
+            (239_864_457_599_999_999, "9600-12-31T23:59:59.999999Z"),
             (252_455_615_999_999_999, "9999-12-31T23:59:59.999999Z"),
             (252_455_616_000_000_000, "+010000-01-01T00:00:00Z"),
             // The greatest and the least that PostgreSQL has.

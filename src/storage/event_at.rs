@@ -45,6 +45,8 @@ pub fn register() {
 fn parse(text: &str) -> Option<Timestamp> {
     let at = match text.parse::<jiff::Timestamp>() {
         Ok(at) => at,
+        // A time without an offset would be read as a date.
+        Err(_) if text.len() != "2000-01-01".len() => return None,
         Err(_) => {
             let day: jiff::civil::Date = text.parse().ok()?;
             let midnight = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;

@@ -38,6 +38,7 @@ SELECT item, sqlstate, message FROM wallet.charge_batch('ev', '[{"amount": 1, "e
 -- The settings, the superuser's.
 SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'wallet.event_at%' ORDER BY 1;
 CALL regress.fails($$ SET wallet.event_at_min = 'yesterday' $$);
+CALL regress.fails($$ SET wallet.event_at_min = '2000-01-01T15:00:00' $$);
 CALL regress.fails($$ SET wallet.event_at_max_ahead = '-1' $$);
 SET wallet.event_at_min = '1980-01-01T00:00:00+01';
 SET wallet.event_at_max_ahead = 0;

@@ -277,6 +277,41 @@ SELECT kind, sum(amount) AS amount, sum((original ->> 'amount')::numeric) AS pai
        bool_and(abs(amount) = (original ->> 'amount')::numeric * (original ->> 'rate')::numeric + (original ->> 'rounding')::numeric) AS exact
   FROM wallet.entries WHERE wallet = 'part_fx' GROUP BY kind ORDER BY kind;
 SELECT reversed = amount AS all_of_it, reversed_original = original_amount AS all_that_was_paid FROM wallet.fundings WHERE wallet = 'part_fx';
+-- Any parts at any rate add up: of what was credited and of what was paid, and every entry says how its amount came about.
+CREATE FUNCTION regress.parts(seed double precision, OUT seed_used double precision, OUT fundings integer, OUT parts integer, OUT wrong integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    paid uuid; whole numeric; rate numeric; rest numeric; part numeric;
+BEGIN
+    PERFORM setseed(seed);
+    seed_used := seed; fundings := 0; parts := 0;
+    FOR n IN 1..60 LOOP
+        rate := round((0.001 + 3 * random())::numeric, 3 + floor(12 * random())::integer);
+        whole := round((1 + 1000 * random())::numeric, floor(13 * random())::integer);
+        SELECT f.entry_id INTO paid FROM wallet.fund('part_any', whole, 'card', n::text, currency => 'EUR', rate => rate) f;
+        rest := whole; fundings := fundings + 1;
+        FOR k IN 1..floor(5 * random())::integer LOOP
+            part := round((rest * random()::numeric), 1 + floor(12 * random())::integer);
+            CONTINUE WHEN part <= 0 OR part >= rest;
+            PERFORM wallet.reverse_funding('part_any', paid, amount => part);
+            rest := rest - part; parts := parts + 1;
+        END LOOP;
+        PERFORM wallet.reverse_funding('part_any', paid, amount => CASE WHEN random() < 0.5 THEN rest END);
+    END LOOP;
+    SELECT count(*) INTO wrong
+      FROM wallet.fundings f
+     CROSS JOIN LATERAL (SELECT -sum(e.amount) AS amount, sum((e.original ->> 'amount')::numeric) AS original,
+                                bool_and(-e.amount = (e.original ->> 'amount')::numeric * f.rate + (e.original ->> 'rounding')::numeric) AS exact
+                           FROM wallet.entries e WHERE e.wallet = f.wallet AND e.kind = 'chargeback' AND e.related_id = f.entry_id) e
+     WHERE f.wallet = 'part_any'
+       AND NOT ((f.status, f.reversed, f.reversed_original) = ('reversed', f.amount, f.original_amount)
+                AND (e.amount, e.original) = (f.amount, f.original_amount) AND e.exact);
+END
+$$;
+SELECT wallet FROM wallet.create_wallet('part_any');
+SELECT fundings, parts > 30 AS parts, CASE WHEN wrong > 0 THEN format('%s with seed %s', wrong, seed_used) ELSE 'none' END AS wrong
+  FROM regress.parts(2 * random() - 1);
+SELECT * FROM regress.money('part_any');
 -- 4 of 10 were given back in the wallet's currency: at the rate, 2 of the 5 that were paid.
 SELECT entry_id AS paid FROM wallet.fund('part_fx', 5, 'card', 'pi_fx2', currency => 'GBP', rate => 2) \gset
 SELECT balance FROM wallet.adjust('part_fx', -4);
