@@ -140,7 +140,7 @@ BEGIN
                   AND l.kind = 'r' AND l.team IS NULL AND l.created_at >= b.first AND l.created_at < b.last
                OFFSET 0) e
          CROSS JOIN LATERAL (
-               SELECT date_trunc('month', coalesce(l.event_at, l.created_at) AT TIME ZONE b.time_zone) AS month
+               SELECT date_trunc('month', CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AT TIME ZONE b.time_zone) AS month
                  FROM wallet.ledger_all l WHERE l.wallet_id = chargeback.wallet AND l.entry_id = e.related_id
                OFFSET 0) c
          WHERE EXISTS (SELECT FROM direct d WHERE d.team IS NULL AND d.refunded <> 0) AND c.month <> b.month
@@ -511,7 +511,7 @@ SELECT NULL::text AS "AvailabilityZone",
  CROSS JOIN LATERAL (
        -- The entry that this one gives back, takes back or prices, and when that was.
        SELECT CASE WHEN l.kind IN ('r', 'b') OR l.call = 'p' THEN
-                  (SELECT date_trunc('month', coalesce(r.event_at, r.created_at) AT TIME ZONE w.time_zone)
+                  (SELECT date_trunc('month', CASE WHEN r.event_at >= '0001-01-01Z' AND r.event_at < '9999-01-01Z' THEN r.event_at ELSE r.created_at END AT TIME ZONE w.time_zone)
                      FROM wallet.ledger_all r WHERE r.wallet_id = l.wallet_id AND r.entry_id = l.related_id) END AS related_month,
               -- Neither the standard nor a calendar goes further.
               CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AS at,

@@ -72,8 +72,8 @@ BEGIN
     l.hash := sha256(convert_to(jsonb_build_array(
         encode(head.hash, 'hex'), l.wallet_id, l.lane::text, l.seq::text, l.entry_id::text, l.kind::text, l.call::text,
         l.amount::text, l.lane_balance::text, l.balance::text, (extract(epoch FROM l.created_at) * 1000000)::bigint::text,
-        -- As many as a bigint has.
-        least(greatest(extract(epoch FROM l.event_at) * 1000000, -9223372036854775808), 9223372036854775807)::bigint::text,
+        -- As many as a bigint has, and minus infinity as it is hashed.
+        least(greatest(extract(epoch FROM l.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
         l.idempotency_key, l.fingerprint::text, l.related_id::text, l.key_id::text, l.user_id, l.team, l.provider, l.model, l.service,
         l.region, l.service_tier, encode(l.lines, 'hex'), l.usage::text, l.tags::text, l.contra, l.reference, l.reason, l.actor,
         l.metadata::text)::text, 'UTF8'));
@@ -99,6 +99,9 @@ CALL regress.book_at('ev', '-infinity', :'priced');
 CALL regress.book_at('ev', '57882-05-07Z', :'unpriced');
 CALL regress.book_at('ev', '294276-12-31 23:59:59.999999Z', :'unpriced');
 SELECT kind, event_at, amount FROM wallet.entries WHERE wallet = 'ev' AND event_at NOT BETWEEN '2000-01-01Z' AND now() + interval '1 day' ORDER BY seq;
+-- What refers to them is read too.
+SELECT count(r.amount) AS refunds FROM wallet.entries e CROSS JOIN LATERAL wallet.refund('ev', e.entry_id, 0.25) r
+ WHERE e.wallet = 'ev' AND e.amount = -2 AND e.event_at NOT BETWEEN '2000-01-01Z' AND now() + interval '1 day';
 -- Every reader, in three time zones.
 CREATE TEMP TABLE readers (place serial, reader text);
 INSERT INTO readers (reader)
@@ -155,8 +158,9 @@ SELECT * FROM wallet.verify('ev');
 SELECT value, requests, cost FROM wallet.usage_by('ev', 'model');
 SELECT wallet.set_price('ev-later', 'input_tokens', 3, 1000000, effective_from => '2000-01-01') IS NOT NULL AS priced;
 SELECT model, cost, count(*) FROM wallet.price_unpriced('ev') GROUP BY 1, 2;
-SELECT "BilledCost", "EffectiveCost", "ChargePeriodStart", "ChargePeriodEnd", "BillingPeriodStart", "BillingPeriodEnd"
-  FROM wallet.focus WHERE "BillingAccountId" = 'ev' AND "ChargePeriodStart" > '57882-01-01' ORDER BY "x_EntryId";
+SELECT count(*), sum(f."EffectiveCost") AS cost, bool_and(f."ChargePeriodStart" BETWEEN '2000-01-01' AND now() + interval '1 day') AS in_calendar
+  FROM wallet.focus f JOIN wallet.entries e ON e.wallet = f."BillingAccountId" AND e.entry_id = f."x_EntryId"
+ WHERE f."BillingAccountId" = 'ev' AND e.event_at > '57882-01-01';
 -- Rolled up and archived, all of it once more.
 SELECT count(*) > 0 AS maintained FROM wallet.maintain();
 SELECT wallet.roll_up(clock_timestamp()) > 0 AS rolled_up;
