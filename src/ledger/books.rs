@@ -47,7 +47,8 @@ impl<'a> Books<'a> {
 
     /// The same for a call that closes a hold itself, whether or not its time has come.
     pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
-        if rules::known(wallet)?.grants_are_due() {
+        // Read anew: what this backend knows may be older than the last grant.
+        if rules::read(wallet)?.grants_are_due() {
             due::sweep(wallet)?;
         }
         let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;

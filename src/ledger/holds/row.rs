@@ -36,7 +36,8 @@ statement!(
 
 /// Locks the hold; 42704 when the wallet has none of that id, WL003 when there is no wallet.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
-    if rules::known(wallet)?.grants_are_due() {
+    // Read anew: what this backend knows may be older than the last grant.
+    if rules::read(wallet)?.grants_are_due() {
         // It takes the wallet's row, which comes before holds.
         due::sweep(wallet)?;
     }

@@ -185,3 +185,17 @@ SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => 
 RESET wallet.storage;
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 99, ttl => '1 hour', allow_partial => true, idempotency_key => 'e');
 SELECT * FROM regress.broken('ho_now');
+-- Credit that has ended is not held, also where this connection knew the wallet before it had a grant that ends.
+SELECT wallet FROM wallet.create_wallet('ho_known');
+SELECT balance FROM wallet.fund('ho_known', 10);
+SELECT balance FROM wallet.fund('ho_known', 10, expires_at => clock_timestamp() + interval '0.2 seconds');
+SELECT pg_sleep(0.3);
+SELECT amount, balance FROM wallet.hold('ho_known', amount => 15, ttl => '1 hour', allow_partial => true);
+SELECT wallet FROM wallet.create_wallet('ho_known2');
+SELECT balance FROM wallet.fund('ho_known2', 10, expires_at => clock_timestamp() + interval '0.2 seconds');
+SELECT hold_id AS hold FROM wallet.hold('ho_known2', amount => 6, ttl => '1 hour') \gset
+SELECT pg_sleep(0.3);
+SELECT amount FROM wallet.void('ho_known2', :'hold');
+SELECT balance, available FROM wallet.balances WHERE wallet = 'ho_known2';
+SELECT regress.outcome($$ SELECT wallet.charge('ho_known2', amount => 1) $$);
+SELECT regress.broken(w) FROM unnest('{ho_known,ho_known2}'::text[]) w;
