@@ -158,9 +158,12 @@ impl Run {
             }
             20 if !self.funded.is_empty() => {
                 let (id, amount) = self.funded.swap_remove(pick(seed, self.funded.len()));
+                let amount = self.model.not_given_back(id, amount);
                 let sql = "SELECT entry_id FROM wallet.reverse_funding('acme', $1)";
-                let entry: Uuid = self.client.query_one(sql, &[&id]).expect("reverse").get(0);
-                self.model.reverse(entry, id, amount);
+                let row = self.client.query_one(sql, &[&id]).expect("reverse");
+                let entry: Option<Uuid> = row.get(0);
+                assert_eq!(entry.is_some(), amount > 0);
+                self.model.reverse(entry.unwrap_or(id), id, amount);
                 format!("reverse {amount}")
             }
             21 => {
@@ -197,6 +200,9 @@ impl Run {
                 let id = self.call(&sql);
                 assert_eq!(id.is_some(), amount <= there, "{amount} of {there}");
                 if let Some(id) = id {
+                    if sql.contains("adjust") {
+                        self.model.adjusted.push(id);
+                    }
                     self.model.take_out(id, amount);
                 }
                 format!("out {amount}")

@@ -22,6 +22,8 @@ pub struct Lot {
     pub remaining: i64,
     /// What ended before it was used: it expired, was voided, charged back, or paid the debt of a chargeback.
     pub taken: i64,
+    /// What of that was voided.
+    pub voided: i64,
     /// It was voided or reversed.
     pub gone: bool,
     /// Its time has come.
@@ -52,6 +54,8 @@ pub struct Model {
     /// What was refunded of debts while nobody had paid them: the refund, its charge.
     pub early: Vec<(Uuid, Uuid, i64)>,
     pub charges: Vec<Charge>,
+    /// Adjustments that took money out.
+    pub adjusted: Vec<Uuid>,
     pub paid: BTreeMap<(Uuid, Uuid), i64>,
     pub returned: BTreeMap<Returned, i64>,
 }
@@ -176,6 +180,7 @@ impl Model {
             amount,
             remaining: amount,
             taken: 0,
+            voided: 0,
             gone: false,
             over: false,
         });
@@ -195,6 +200,7 @@ impl Model {
             amount,
             remaining: amount,
             taken: 0,
+            voided: 0,
             gone: false,
             over: false,
         });
@@ -330,7 +336,18 @@ impl Model {
         };
         lot.remaining -= part;
         lot.taken += part;
+        lot.voided += part;
         lot.gone |= lot.remaining == 0;
+    }
+
+    /// What a chargeback of all of it takes back: not what was voided of it and what adjustments took out of it.
+    pub fn not_given_back(&self, id: Uuid, amount: i64) -> i64 {
+        let lot = self.lots.iter().find(|lot| lot.id == id).expect("a lot");
+        let parts = self
+            .paid
+            .iter()
+            .filter(|((entry, of), _)| *of == id && self.adjusted.contains(entry));
+        (amount - lot.voided - parts.map(|(_, part)| part).sum::<i64>()).max(0)
     }
 
     pub fn reverse(&mut self, entry: Uuid, id: Uuid, amount: i64) {
@@ -357,7 +374,7 @@ impl Model {
             self.owed.push((entry, owed, true));
         }
         let lot = self.lot(id);
-        lot.gone |= lot.remaining == 0;
+        lot.gone |= amount > 0 && lot.remaining == 0;
     }
 
     fn lots_remaining(&self, id: Uuid) -> i64 {
