@@ -4,7 +4,7 @@
 //! lanes and moves the epoch, so a charge whose epoch is the lane's knows the rules that hold,
 //! however long ago it read them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 pub use crate::allowance::cut::new_epoch;
@@ -186,6 +186,14 @@ struct Cache {
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
+    /// The transaction that booked last what was due.
+    static CAUGHT_UP: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Says that the running transaction books what is due of a wallet. Rules that it reads from now on say so, and are
+/// not kept.
+pub fn note_catching_up() {
+    CAUGHT_UP.set(Some(clock::transaction()));
 }
 
 /// The rules as this backend knows them; their epoch must be compared with a lane's.
@@ -224,6 +232,11 @@ fn read_with_lane(wallet: &str) -> Result<(Rc<Rules>, Option<Lane>)> {
     let (rules, lane) = fetch(wallet)?;
     let rules = Rc::new(rules);
     invalidation::note_caching();
+    // What time asked for may be undone with the transaction that booked it, and would be due again.
+    if CAUGHT_UP.get() == Some(clock::transaction()) {
+        CACHE.with_borrow_mut(|cache| cache.wallets.remove(wallet));
+        return Ok((rules, lane));
+    }
     CACHE.with_borrow_mut(|cache| {
         if cache.generation == generation && invalidation::generation() == generation {
             cache.wallets.insert(wallet.to_owned(), rules.clone());

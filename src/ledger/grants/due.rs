@@ -12,5 +12,6 @@ pub fn sweep(wallet: &str) -> Result<()> {
     if !rules::read(wallet)?.grants_are_due() {
         return Ok(());
     }
+    rules::note_catching_up();
     Ledge::open(wallet)?.close()
 }
