@@ -64,8 +64,8 @@ statement!(
 
 // Net use by age in days and by what it was. Age 0 is today and later, 57 all that is too old to count. A refund counts
 // on the day of what it gives back, so that it looks the same whenever it was booked. Entries that are not rolled up are
-// looked for from the roll-up's floor on, as usage_days does; the last row of a wallet says how many there must be. With
-// $3 all are looked for.
+// looked for from the roll-up's floor on, as usage_days does; rows of age -1 say how many there must be. With $3 all are
+// looked for. Nothing is asked wallet by wallet.
 statement!(
     USE,
     [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID],
@@ -119,15 +119,20 @@ statement!(
                         ELSE least(greatest(a.today - (timezone(a.time_zone, e.at))::date, 0), 57) END AS age) d
       GROUP BY 1, 2, 3, 4, 5
       UNION ALL
-     SELECT a.wallet_id, -1, NULL, NULL, NULL, 0, false,
-            (SELECT coalesce(sum(b.seq - coalesce(m.seq, 0)), 0)
-               FROM wallet.allowances b LEFT JOIN marks m ON m.wallet_id = b.wallet_id AND m.lane = b.lane
-              WHERE b.wallet_id = a.wallet_id AND b.allowance_id = '00000000-0000-0000-0000-000000000000')::bigint
-          - (SELECT count(*) FROM wallet.funding_requests f
-               JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
-               LEFT JOIN marks m ON m.wallet_id = l.wallet_id AND m.lane = l.lane
-              WHERE f.wallet_id = a.wallet_id AND f.entry_id < a.floor_id AND l.seq > coalesce(m.seq, 0))
-       FROM asked a"
+     SELECT n.wallet_id, -1, NULL, NULL, NULL, 0, false, sum(n.seq)::bigint
+       FROM (SELECT b.wallet_id, b.seq FROM wallet.allowances b
+              WHERE b.wallet_id = ANY ($1) AND b.allowance_id = '00000000-0000-0000-0000-000000000000'
+              UNION ALL
+             SELECT m.wallet_id, -m.seq FROM marks m) n
+      GROUP BY 1
+      UNION ALL
+     SELECT a.wallet_id, -1, NULL, NULL, NULL, 0, false, -count(*)
+       FROM asked a
+       JOIN wallet.funding_requests f ON f.wallet_id = a.wallet_id AND f.entry_id < a.floor_id
+       JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+       LEFT JOIN marks m ON m.wallet_id = l.wallet_id AND m.lane = l.lane
+      WHERE l.seq > coalesce(m.seq, 0)
+      GROUP BY 1"
 );
 
 /// What was used: provider, model, service.

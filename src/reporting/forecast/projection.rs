@@ -193,6 +193,18 @@ impl<'a> Projection<'a> {
         self.first.fill(0);
     }
 
+    /// Puts a new lot into the order. There may be one for each day of a hundred years.
+    fn insert(&mut self, number: usize) {
+        let pots = &self.funds.pots;
+        let place = self
+            .order
+            .partition_point(|other| pots[*other].rank < pots[number].rank);
+        self.order.insert(place, number);
+        for first in &mut self.first {
+            *first = place.min(*first);
+        }
+    }
+
     /// The first lot of a stream that has something left.
     fn front(&mut self, stream: usize) -> Option<usize> {
         let fits = &self.spending.streams[stream].fits;
@@ -355,11 +367,16 @@ impl<'a> Projection<'a> {
             recurring: true,
             scope: again.scope,
         });
-        self.order.push(number);
         if let Some(ends) = ends {
             self.ends.push(Reverse((ends, number)));
         }
-        self.reorder();
+        if again.rollover_max.is_some() {
+            // Those that live longer have other places.
+            self.order.push(number);
+            self.reorder();
+        } else {
+            self.insert(number);
+        }
         again.turn += 1;
         match self
             .calendar
@@ -764,6 +781,26 @@ mod tests {
 
     #[test]
     fn money_for_ages_is_found_quickly() {
+        // A grant every day of which half is left.
+        let daily = Recurring {
+            amount: 2 * ONE,
+            period: Length {
+                months: 0,
+                days: 1,
+                micros: 0,
+            },
+            life: None,
+            rollover_max: None,
+            started_at: MONDAY - DAY,
+            turn: 0,
+            next_at: MONDAY,
+            scope: None,
+        };
+        let again = Funds {
+            recurring: Some(daily),
+            ..funds(Vec::new())
+        };
+        assert_eq!(lasts(&steady(ONE), again, MONDAY), None);
         // A hundred years are five thousand weeks.
         assert_eq!(
             lasts(
