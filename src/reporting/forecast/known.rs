@@ -19,7 +19,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 
 // A row a lot, with what its wallet has beside; one row for a wallet without lots. Lots are as they were settled last:
-// what was spent since, and what time has brought, is left to Rust.
+// what was spent since, and what time has brought, is left to Rust. What holds keep of lots that have ended is theirs alone.
 statement!(
     MONEY,
     [TEXTARRAYOID, TIMESTAMPTZOID],
@@ -40,9 +40,11 @@ statement!(
          SELECT o.wallet_id, sum(o.held) AS amount FROM open o GROUP BY 1
      ), scoped AS MATERIALIZED (
          SELECT k.wallet_id, sum(k.amount) AS amount FROM kept k GROUP BY 1
+     ), ended AS MATERIALIZED (
+         SELECT c.wallet_id, sum(c.amount) AS amount FROM wallet.kept_credit c WHERE c.wallet_id = ANY ($1) GROUP BY 1
      )
-     SELECT w.wallet_id, w.time_zone, coalesce(b.room, 0) - w.credit_limit, w.debt,
-            coalesce(h.amount, 0) - coalesce(s.amount, 0),
+     SELECT w.wallet_id, w.time_zone, coalesce(b.room, 0) - w.credit_limit - coalesce(e.amount, 0), w.debt,
+            coalesce(h.amount, 0) - coalesce(s.amount, 0) - coalesce(e.amount, 0),
             a.amount, a.rollover_max, a.started_at, a.turn, a.next_at, a.scope,
             (extract(year FROM a.period) * 12 + extract(month FROM a.period))::bigint, extract(day FROM a.period)::bigint,
             (extract(epoch FROM a.period - date_trunc('day', a.period)) * 1000000)::bigint,
@@ -55,6 +57,7 @@ statement!(
        LEFT JOIN lanes b ON b.wallet_id = w.wallet_id
        LEFT JOIN held h ON h.wallet_id = w.wallet_id
        LEFT JOIN scoped s ON s.wallet_id = w.wallet_id
+       LEFT JOIN ended e ON e.wallet_id = w.wallet_id
        LEFT JOIN wallet.recurring_grants a ON a.wallet_id = w.wallet_id
        LEFT JOIN wallet.grant_lots l ON l.wallet_id = w.wallet_id AND l.status = 'active'
        LEFT JOIN kept k ON k.wallet_id = l.wallet_id AND k.id = l.grant_id

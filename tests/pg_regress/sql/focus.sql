@@ -4,7 +4,7 @@ SET timezone = 'America/New_York';
 SELECT wallet FROM wallet.create_wallet('foc');
 SELECT balance FROM wallet.fund('foc', 100, 'card', reference => 'foc_in_1');
 SELECT balance FROM wallet.fund('foc', 20, 'bonus', promotional => true, expires_at => now() + interval '30 days');
-SELECT entry_id AS used FROM wallet.charge('foc', amount => 30, model => 'foc-m', tags => '{"note":"a, \"b\"\nc","n":1,"user_id":"theirs"}', user_id => 'ann', team => 'red') \gset
+SELECT entry_id AS used FROM wallet.charge('foc', amount => 30, model => 'foc-m', tags => '{"note":"a, \"b\"\nc","n":"1","user_id":"theirs"}', user_id => 'ann', team => 'red') \gset
 SELECT amount FROM wallet.refund('foc', :'used', amount => 5);
 SELECT entry_id AS bounced FROM wallet.fund('foc', 50, 'card', reference => 'foc_in_2') \gset
 SELECT balance FROM wallet.reverse_funding('foc', :'bounced');
