@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::error::{Result, quoted};
+use crate::error::{Error, Result, quoted};
 use crate::ledger::proof::chain::{Chains, Head, Item};
 use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
@@ -28,6 +28,12 @@ macro_rules! entries {
 }
 statement!(ARCHIVED, [TEXTOID], entries!("ledger_archive"));
 statement!(BOOKED, [TEXTOID], entries!("ledger"));
+
+statement!(
+    EXISTS,
+    [TEXTOID],
+    "SELECT FROM wallet.wallets WHERE wallet_id = $1"
+);
 
 statement!(
     HEADS,
@@ -156,6 +162,9 @@ impl Progress {
 
 /// Goes through all that is stored of a wallet, under the snapshot of the query that is running.
 pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
+    if EXISTS.read(&[Value::Text(wallet)])?.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
     let heads = heads(wallet)?;
     let (carried, carried_to) = carried(wallet)?;
     let mut pass = Pass {
