@@ -20,7 +20,7 @@ sql "DROP DATABASE $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 newer=$(find_python_of 3.12) || die "the validator of FOCUS needs Python 3.12 or newer"
 validating=$(python_environment focus "$WALLET_ROOT/tests/oracle/focus_requirements.txt" "$newer")
-PGDATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
+WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
     "$validating" "$WALLET_ROOT/tests/oracle/focus_oracle.py" || status=$?
 sql "DROP DATABASE $database"
 exit "$status"

@@ -53,8 +53,12 @@ SELECT wallet.price_unpriced('acme');
 
 
 def psql(*arguments, text=None):
-    command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *arguments]
-    return subprocess.run(command, input=text, check=True, capture_output=True, text=True).stdout
+    database = os.environ["WALLET_ORACLE_DATABASE"]
+    command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, *arguments]
+    run = subprocess.run(command, input=text, capture_output=True, text=True)
+    if run.returncode:
+        sys.exit(f"psql: {run.stderr}")
+    return run.stdout
 
 
 def validate(text):
