@@ -95,7 +95,7 @@ BEGIN
             xmlelement(name h1, w.wallet_id),
             xmlelement(name p, format('Statement for %s, in %s, times in %s', to_char(month, 'YYYY-MM'), w.currency, w.time_zone)),
             xmlelement(name dl, (SELECT xmlagg(xmlelement(name div, xmlattributes(CASE WHEN t.n IN (1, 9) THEN 'sum' END AS class),
-                                            xmlelement(name dt, concat_ws(' ', nullif(translate(t.sign, '-', '−'), ''), t.name)), xmlelement(name dd, round(t.value, greatest(min_scale(t.value), 2)))) ORDER BY t.n) FROM tiles t)),
+                                            xmlelement(name dt, concat_ws(' ', nullif(t.sign, ''), t.name)), xmlelement(name dd, round(t.value, greatest(min_scale(t.value), 2)))) ORDER BY t.n) FROM tiles t)),
             xmlelement(name p, 'The balance goes by the time of booking, and so does what was spent of it. All use below goes by the time of use.'),
             xmlelement(name h2, (SELECT format('Use per day, in all %s %s', round(t.total, greatest(min_scale(t.total), 2)), w.currency) FROM top t)),
             xmlelement(name svg, xmlattributes('0 -6 620 152' AS "viewBox", 'img' AS role, 'Cost of use per day' AS "aria-label"),

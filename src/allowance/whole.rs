@@ -251,14 +251,6 @@ impl<'a> Whole<'a> {
         total_room(&self.lanes).map_err(range)
     }
 
-    /// What holds have set aside of what every charge may use.
-    pub fn held(&self) -> Result<Amount> {
-        let mut lanes = self.lanes.iter();
-        lanes
-            .try_fold(Amount::ZERO, |sum, lane| sum.plus(lane.held))
-            .map_err(range)
-    }
-
     /// The wallet's balance.
     pub fn balance(&self, credit_limit: Amount) -> Result<Amount> {
         let scoped = self.scoped.as_ref().map(|(_, lane)| lane.credited());

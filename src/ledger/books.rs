@@ -10,7 +10,7 @@ use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
-use crate::ledger::grants::course::{self, Course, Effect, Kept};
+use crate::ledger::grants::course::{self, Course, Effect, Holding, Kept};
 use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
@@ -57,14 +57,15 @@ impl<'a> Books<'a> {
         }
         let mut whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
-        // Where holds keep credit that has ended, the grants are due whenever one expires.
-        if !rules.keeps {
-            expiry::sweep(wallet, &mut whole, hold, clock::now())?;
-        }
+        let kept = kept::of(wallet, &rules)?;
+        expiry::sweep(wallet, &mut whole, clock::now(), |one| {
+            // Our own lock does not keep it from being found.
+            Some(one.id) != hold && (!rules.keeps || kept::keeps_nothing(&kept, one))
+        })?;
         Ok(Books {
             wallet,
             pools: Pools::read(wallet, &rules)?,
-            kept: kept::of(wallet, &rules)?,
+            kept,
             rules,
             whole,
             before,
@@ -166,26 +167,38 @@ impl<'a> Books<'a> {
         Ok(balance)
     }
 
-    /// Has grants that have ended pay for a hold that is older, as far as holds keep something of them: all of it that
-    /// the hold had set aside. Gives how much that is.
-    pub fn spend_kept(&mut self, made: Timestamp, most: Amount, entry: [u8; 16]) -> Result<Amount> {
-        let before = self.kept.clone();
-        let parts = course::take_kept(&mut self.kept, made, most)?;
-        self.kept.retain(|kept| !kept.amount.is_zero());
-        kept::write(self.wallet, &before, &self.kept)?;
-        kept::spent(self.wallet, &parts, entry)?;
+    /// How much of an amount grants pay that have ended, for a hold that is older than their ends.
+    pub fn kept_for(&self, made: Timestamp, most: Amount) -> Result<Amount> {
+        let parts = course::take_kept(&mut self.kept.clone(), made, most)?;
         Ok(pools::sum_of(&parts)?.unwrap_or_default())
     }
 
-    /// Ends what holds keep no longer of grants that have ended, once a hold has let go and its row says so.
-    pub fn lapse(&mut self, at: Timestamp) -> Result<()> {
+    /// Has them pay it.
+    pub fn spend_kept(&mut self, made: Timestamp, amount: Amount, entry: [u8; 16]) -> Result<()> {
+        let before = self.kept.clone();
+        let parts = course::take_kept(&mut self.kept, made, amount)?;
+        self.kept.retain(|kept| !kept.amount.is_zero());
+        kept::write(self.wallet, &before, &self.kept)?;
+        kept::spent(self.wallet, &parts, entry)
+    }
+
+    /// Ends what holds keep no longer of grants that have ended, once a hold has let go. One whose row does not say so
+    /// yet is named, with what it has set aside still.
+    pub fn lapse(&mut self, at: Timestamp, hold: Option<([u8; 16], Holding)>) -> Result<()> {
         if !self.rules.keeps {
             return Ok(());
         }
         // What was given back is there now.
         self.pools = Pools::read(self.wallet, &self.rules)?;
-        let lots = self.pools.lots().to_vec();
-        let holds = kept::holdings(self.wallet, false, at)?;
+        let mut lots = self.pools.lots().to_vec();
+        let (named, own) = hold.unzip();
+        for part in own.iter().flat_map(|own| &own.scoped) {
+            for one in lots.iter_mut().filter(|one| one.lot.rank.id == part.id) {
+                one.held = one.held.plus(part.amount).map_err(range)?;
+            }
+        }
+        let mut holds = kept::holdings(self.wallet, None, named)?;
+        holds.extend(own);
         let general = self.whole.general(self.rules.credit_limit)?;
         let mut course = Course::new(lots, self.kept.clone(), general, holds, at);
         course.lapse(at)?;
@@ -239,7 +252,7 @@ impl<'a> Books<'a> {
 
     /// Cuts the lanes anew, writes them, and emits what was crossed.
     pub fn close(mut self) -> Result<()> {
-        self.lapse(clock::now())?;
+        self.lapse(clock::now(), None)?;
         let crossings = self.whole.settle(self.before, self.rules.cut())?;
         self.whole.write()?;
         outbox::emit(self.wallet, &crossings)

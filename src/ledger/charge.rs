@@ -408,12 +408,11 @@ impl<'a> Job<'a> {
         let credit = rules.credit_limit;
         let mut whole = Whole::new(wallet, lanes, credit)?;
         let before = whole.room()?;
-        // Where holds keep credit that has ended, the grants are due whenever one expires.
-        if !rules.keeps {
-            expiry::sweep(wallet, &mut whole, None, clock::now())?;
-        }
-        let (room, purpose) = (whole.room()?, job.purpose());
         let kept = kept::of(wallet, &rules)?;
+        expiry::sweep(wallet, &mut whole, clock::now(), |hold| {
+            !rules.keeps || kept::keeps_nothing(&kept, hold)
+        })?;
+        let (room, purpose) = (whole.room()?, job.purpose());
         let mut pools = Pools::read(wallet, &rules)?;
         let own = pools.available(purpose, clock::now())?;
         let total = room.plus(own).map_err(range)?;

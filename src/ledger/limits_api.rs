@@ -314,7 +314,6 @@ fn check_limits(
     region: default!(Option<&str>, "NULL"),
     service_tier: default!(Option<&str>, "NULL"),
     event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
     cost_from: default!(Option<&str>, "'prices'"),
 ) -> TableIterator<
     'static,
@@ -356,7 +355,6 @@ fn check_limits(
             key,
             client_ip,
             device,
-            actor,
             cost_from,
             ..ChargeArgs::default()
         })?;

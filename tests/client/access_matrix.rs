@@ -249,6 +249,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("grants", Level::Reader, Some("wallet")),
     ("health", Level::Reader, None),
     ("holds", Level::Reader, Some("wallet")),
+    ("kept_credit", Level::Reader, Some("wallet_id")),
     ("keys", Level::Admin, Some("wallet")),
     ("lane_waits", Level::Reader, Some("wallet")),
     ("ledger", Level::Reader, Some("wallet_id")),

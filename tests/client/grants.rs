@@ -421,7 +421,7 @@ fn a_payment_that_comes_after_an_end_keeps_alerts() {
     create(&mut other, "acme", 1, &[dec("3")], dec("4"));
     other
         .query_one(
-            "SELECT wallet.fund('acme', 10, expires_at => clock_timestamp() + interval '4 seconds')",
+            "SELECT wallet.fund('acme', 10, expires_at => clock_timestamp() + interval '4 seconds', priority => 200)",
             &[],
         )
         .unwrap();

@@ -253,9 +253,9 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
                    FROM (SELECT min(line) AS line, kind, sum(amount) AS amount, min(balance) AS balance
                            FROM bounds, wallet.statement($1, first, last) GROUP BY kind) k) s
           CROSS JOIN LATERAL (VALUES (1, 'Opening balance', opening), (2, '+ Money in', (of ->> 'funding')::numeric),
-               (3, '− Spent', -(of ->> 'charge')::numeric), (4, '+ Refunded', (of ->> 'refund')::numeric),
-               (5, '+ Transfers', (of ->> 'transfer')::numeric), (6, '− Chargebacks', -(of ->> 'chargeback')::numeric),
-               (7, '+ Adjustments', (of ->> 'adjustment')::numeric), (8, '− Expired or voided', -(of ->> 'expiry')::numeric),
+               (3, '- Spent', -(of ->> 'charge')::numeric), (4, '+ Refunded', (of ->> 'refund')::numeric),
+               (5, '+ Transfers', (of ->> 'transfer')::numeric), (6, '- Chargebacks', -(of ->> 'chargeback')::numeric),
+               (7, '+ Adjustments', (of ->> 'adjustment')::numeric), (8, '- Expired or voided', -(of ->> 'expiry')::numeric),
                (9, '= Closing balance', closing)) t(n, name, v)",
     );
     let names: Vec<&String> = sums.iter().map(|sum| &sum[0]).collect();

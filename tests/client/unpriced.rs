@@ -113,6 +113,7 @@ fn a_markup_and_a_rule_reach_other_backends() {
     let run = |client: &mut Client, sql: &str| {
         client.query_one(sql, &[]).expect(sql);
     };
+    run(&mut other, "SELECT wallet.set_markup('gold', 0)");
     run(&mut other, "SELECT wallet.use_price_list('acme', 'gold')");
     assert_eq!(cost(&mut warm, "m").unwrap(), dec("1"));
     run(&mut other, "SELECT wallet.set_markup('gold', 50)");

@@ -180,9 +180,6 @@ fn request(seed: &mut Seed, secrets: &[String]) -> String {
         let secret = &secrets[seed.below(secrets.len() as u64) as usize];
         arguments.push(format!("key => '{secret}'"));
     }
-    if one_in(seed, 6) {
-        arguments.push(format!("actor => '{}'", pick(seed, &USERS)));
-    }
     let model = pick(seed, &MODELS);
     match seed.below(3) {
         0 => {

@@ -4,6 +4,7 @@ use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
 use crate::ledger::credit::{Credit, credit};
 use crate::ledger::funding::fx::Original;
+use crate::ledger::grants::asof;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::lots::{self, NewLot};
@@ -14,7 +15,6 @@ use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind};
-use crate::storage::store;
 
 statement!(
     PAYEE,
@@ -135,7 +135,5 @@ pub(super) fn book(
 
 /// The wallet's balance, as last committed.
 pub(super) fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
-    store::others_credited(wallet, i16::MIN)?
-        .minus(rules.credit_limit)
-        .map_err(range)
+    asof::balance(wallet, rules)
 }

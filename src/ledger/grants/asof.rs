@@ -12,7 +12,7 @@ use crate::ledger::grants::turns::Due;
 use crate::ledger::holds::row;
 use crate::ledger::rules::Rules;
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{AllowanceId, BALANCE};
 use crate::storage::store;
 
@@ -81,7 +81,7 @@ pub fn standing(
     let mut due = Due::default();
     let course = if rules.grants_are_due_at(now) || rules.keeps {
         while due.read_on(wallet, now, MAX_TURNS)? == MAX_TURNS {}
-        let holds = kept::holdings(wallet, true, now)?;
+        let holds = kept::holdings(wallet, Some(now), None)?;
         let mut course = Course::new(lots, kept, general, holds, Timestamp(i64::MIN));
         course.run(now, &due.turns)?;
         course
@@ -106,6 +106,17 @@ pub fn standing(
 /// What a wallet has at a moment.
 pub fn standing_at(wallet: &str, rules: &Rules, now: Timestamp) -> Result<Standing> {
     standing(wallet, rules, now, &row::expired_amounts(wallet, now)?)
+}
+
+/// The balance of a wallet now, with all that is due.
+pub fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
+    let now = clock::now();
+    if rules.grants_are_due_at(now) {
+        return standing_at(wallet, rules, now)?.balance();
+    }
+    store::others_credited(wallet, i16::MIN)?
+        .minus(rules.credit_limit)
+        .map_err(range)
 }
 
 /// Spreads over the lots without a scope what was spent since they were settled last.

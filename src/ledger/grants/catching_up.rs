@@ -4,13 +4,12 @@ use crate::allowance::lanes::range;
 use crate::allowance::outbox::Name;
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
-use crate::ledger::grants::course::{Course, Effect};
+use crate::ledger::grants::course::{Course, Effect, Holding};
 use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::turns::{self, Due, Turn};
 use crate::ledger::grants::{burns, kept};
-use crate::ledger::holds::expiry;
 use crate::storage::clock::Timestamp;
 
 /// Turns of a recurring grant that are taken at once.
@@ -42,9 +41,11 @@ impl Ledge<'_> {
         if turns.is_empty() && self.kept.is_empty() && !self.lots.iter().any(ended) {
             return Ok(());
         }
-        let mut holds = expiry::sweep(self.wallet, &mut self.whole, None, until)?;
-        // Of those that are left one whose time has come is being settled.
-        holds.extend(kept::holdings(self.wallet, false, until)?);
+        // Of those that were not swept one whose time has come is being settled.
+        let mut holds = kept::holdings(self.wallet, None, None)?;
+        holds.append(&mut self.swept);
+        let later = |hold: &&Holding| hold.ends.is_some_and(|end| end > until);
+        self.swept = holds.iter().filter(later).cloned().collect();
         let (lots, kept) = (self.lots.clone(), self.kept.clone());
         let mut course = Course::new(lots, kept, self.general()?, holds, floor);
         course.run(until, turns)?;

@@ -67,8 +67,8 @@ impl Ending<'_> {
 }
 
 impl Ledge<'_> {
-    /// Ends a lot before all of it was used: books what holds have not set aside of it. What they have set
-    /// aside is kept for them and ends when they let go. Gives the entry and what it took.
+    /// Takes a lot back before all of it was used: books as much as holds leave of the balance. The rest is kept
+    /// for them and ends when they let go. Gives the entry and what it took.
     pub(super) fn finish(&mut self, id: [u8; 16], ending: &Ending<'_>) -> Result<Finished> {
         let Some(place) = self.lots.iter().position(|one| one.lot.rank.id == id) else {
             lots::end(self.wallet, id, ending.status, None)?;
@@ -79,8 +79,8 @@ impl Ledge<'_> {
         let free = if is_scoped {
             one.free().remaining
         } else {
-            let held = self.held_of(id)?;
-            one.lot.remaining.minus(held).map_err(range)?
+            // Holds have other lots, as far as these go.
+            one.lot.remaining.min(self.available()?)
         };
         let entry = match free.is_zero() {
             true => None,

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::ledger::grants::burn::{Burn, Rank};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::course::{Holding, Kept};
+use crate::ledger::holds::row::Hold;
 use crate::ledger::rules::Rules;
 use crate::money::Amount;
 use crate::statement;
@@ -35,9 +36,9 @@ statement!(
 
 statement!(
     OPEN_HOLDS,
-    [TEXTOID],
+    [TEXTOID, UUIDOID],
     "SELECT r.created_at, r.expires_at, r.held, r.scoped_ids, r.scoped_amounts
-       FROM wallet.reservations r WHERE r.wallet_id = $1 AND r.status = 'open'"
+       FROM wallet.reservations r WHERE r.wallet_id = $1 AND r.status = 'open' AND ($2 IS NULL OR r.hold_id <> $2)"
 );
 
 /// What holds keep of a wallet's lots that have ended.
@@ -66,6 +67,12 @@ pub fn of(wallet: &str, rules: &Rules) -> Result<Vec<Kept>> {
         true => read(wallet),
         false => Ok(Vec::new()),
     }
+}
+
+/// Whether a hold whose time has come keeps nothing, so that any call may give back what it has set aside. What one
+/// keeps ends with it, in the course of time: then the wallet's grants are due.
+pub fn keeps_nothing(kept: &[Kept], hold: &Hold) -> bool {
+    hold.scoped.is_empty() && kept.iter().all(|kept| kept.ended_at <= hold.created_at)
 }
 
 /// What of a balance the lots have that have not ended.
@@ -103,10 +110,14 @@ pub fn spent(wallet: &str, parts: &[Burn], entry: [u8; 16]) -> Result<()> {
     burns::record(wallet, parts, Some(entry))
 }
 
-/// What the open holds of a wallet have set aside. One whose time has come lets go within the course,
-/// unless `sweeps` is false: then somebody is settling it.
-pub fn holdings(wallet: &str, sweeps: bool, now: Timestamp) -> Result<Vec<Holding>> {
-    let rows = OPEN_HOLDS.run(&[Value::Text(wallet)])?;
+/// What the open holds of a wallet have set aside, but for one. One whose time has come by then lets go within the
+/// course; without a time somebody is settling it.
+pub fn holdings(
+    wallet: &str,
+    by: Option<Timestamp>,
+    except: Option<[u8; 16]>,
+) -> Result<Vec<Holding>> {
+    let rows = OPEN_HOLDS.run(&[Value::Text(wallet), Value::OptUuid(except)])?;
     (0..rows.len())
         .map(|row| {
             let ends: Timestamp = rows.need(row, 1)?;
@@ -117,7 +128,7 @@ pub fn holdings(wallet: &str, sweeps: bool, now: Timestamp) -> Result<Vec<Holdin
                 .collect();
             Ok(Holding::new(
                 rows.need(row, 0)?,
-                (sweeps && ends <= now).then_some(ends),
+                by.filter(|by| ends <= *by).map(|_| ends),
                 rows.amount(row, 2)?,
                 scoped,
             ))

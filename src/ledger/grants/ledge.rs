@@ -6,10 +6,11 @@ use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::allowance::whole::{Cut, Extent, Whole};
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
-use crate::ledger::grants::course::Kept;
+use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::lots::{self, Active, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::grants::{burns, kept};
+use crate::ledger::holds::expiry;
 use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
@@ -52,6 +53,7 @@ pub struct Ledge<'a> {
     before: Amount,
     pub(super) lots: Vec<Active>,
     pub(super) kept: Vec<Kept>,
+    pub(super) swept: Vec<Holding>,
     opened: Timestamp,
     pub(super) events: Vec<(Name, [u8; 16], Amount, Option<Timestamp>)>,
 }
@@ -68,12 +70,14 @@ impl<'a> Ledge<'a> {
             wallet,
             rules,
             kept,
+            swept: Vec::new(),
             opened,
             whole,
             before,
             lots: lots::read_active(wallet)?,
             events: Vec::new(),
         };
+        ledge.swept = expiry::sweep(wallet, &mut ledge.whole, opened, |_| true)?;
         ledge.settle()?;
         ledge.catch_up(opened, Timestamp(i64::MIN))?;
         Ok(ledge)
@@ -114,15 +118,6 @@ impl<'a> Ledge<'a> {
     /// What of the balance the lots without a scope have: what holds keep of others is no part of it.
     pub(super) fn spread(&self) -> Result<Amount> {
         kept::without(self.general()?, &self.kept)
-    }
-
-    /// What of a lot without a scope open holds have set aside, which take from the lots in burn order.
-    pub(super) fn held_of(&self, id: [u8; 16]) -> Result<Amount> {
-        let held = kept::without(self.whole.held()?, &self.kept)?;
-        let held = held.max(Amount::ZERO);
-        let mut parts = burn::burn(&mut self.unscoped(), held).into_iter();
-        let found = parts.find(|part| part.id == id);
-        Ok(found.map_or(Amount::ZERO, |part| part.amount))
     }
 
     /// Lots with a scope are settled always.
@@ -179,11 +174,23 @@ impl<'a> Ledge<'a> {
     /// Books an entry that changes by `spendable` what every charge may use, and by `scoped` what only some may;
     /// gives the balance after it.
     pub fn book(&mut self, entry: &Entry<'_>, spendable: Amount, scoped: Amount) -> Result<Amount> {
+        self.book_but(entry, spendable, scoped, Amount::ZERO)
+    }
+
+    /// The same where a part of it ends at once: the balance that the entry and the caller tell is without it.
+    pub(super) fn book_but(
+        &mut self,
+        entry: &Entry<'_>,
+        spendable: Amount,
+        scoped: Amount,
+        ends: Amount,
+    ) -> Result<Amount> {
         if !scoped.is_zero() {
             let lane = self.whole.scoped(self.rules.epoch)?;
             lane.allotted = lane.allotted.plus(scoped).map_err(range)?;
         }
         let balance = self.balance()?.plus(spendable).map_err(range)?;
+        let balance = balance.minus(ends).map_err(range)?;
         let lane = self.whole.booking_lane(self.rules.lanes)?;
         let booked = lane.booked.plus(entry.amount).map_err(range)?;
         let link = link(entry, lane, booked, balance);

@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns::{self, Refund};
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::grants::lots::{self, NewLot};
+use crate::ledger::grants::lots::{self, Active, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
+use crate::storage::clock;
 use crate::storage::rows::Entry;
 
 impl Ledge<'_> {
@@ -56,8 +57,9 @@ impl Ledge<'_> {
             return Err(Error::internal("a charge was paid by less than it was"));
         }
         let general = entry.amount.minus(scoped).map_err(range)?;
-        let balance = self.book(entry, general, scoped)?;
         self.lots = lots::read_active(self.wallet)?;
+        let ends = self.ends_again(general, plain)?;
+        let balance = self.book_but(entry, general, scoped, ends)?;
         if !plain.is_zero() {
             self.add_lot(&NewLot {
                 id: entry.entry_id,
@@ -72,6 +74,28 @@ impl Ledge<'_> {
         // closed.
         self.settle()?;
         Ok(balance)
+    }
+
+    /// How much of what has come back ends at once, because the time of its lot has come: what does not make up for
+    /// credit that others use.
+    fn ends_again(&self, general: Amount, plain: Amount) -> Result<Amount> {
+        let now = clock::now();
+        let ended = |one: &&Active| one.expires_at.is_some_and(|end| end <= now);
+        let mut lots = self.unscoped();
+        let spread = self.spread()?.plus(general).map_err(range)?;
+        burn::settle(&mut lots, spread.minus(plain).map_err(range)?);
+        let plain_lots = self.lots.iter().filter(ended).filter_map(|one| {
+            let mut lots = lots.iter();
+            lots.find(|lot| lot.rank.id == one.lot.rank.id && one.scope.is_none())
+        });
+        let general: i128 = plain_lots.map(|lot| lot.remaining.units()).sum();
+        let scoped = self
+            .lots
+            .iter()
+            .filter(ended)
+            .filter(|one| one.scope.is_some());
+        let scoped: i128 = scoped.map(|one| one.free().remaining.units()).sum();
+        Amount::from_units(general + scoped).map_err(range)
     }
 
     /// Takes what leaves the balance from a lot first and then from the others in burn order, all for that

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ledger::books::Books;
+use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::hold::Held;
 use crate::ledger::holds::row::{self, Hold};
@@ -31,6 +32,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
     give_back(wallet, &mut books.whole, &mut hold)?;
     hold.status = "voided".to_owned();
     store::write_hold(&mut hold, wallet, Some(clock::now()), reason)?;
+    books.lapse(clock::now(), None)?;
     let balance = books.balance()?;
     books.close()?;
     let held = Held {
@@ -61,9 +63,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<He
         Value::Time(hold.expires_at),
     ])?;
     let rules = crate::ledger::rules::read(wallet)?;
-    let balance = store::others_credited(wallet, i16::MIN)?
-        .minus(rules.credit_limit)
-        .map_err(crate::allowance::lanes::range)?;
+    let balance = asof::balance(wallet, &rules)?;
     let held = Held {
         hold_id: id,
         amount: hold.held,

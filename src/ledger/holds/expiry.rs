@@ -14,17 +14,16 @@ use crate::storage::rows::AllowanceId;
 use crate::storage::{clock, hold_rows, store};
 
 /// Gives back what holds have set aside that have expired by then, in the balance and in the limits' windows,
-/// and says what that was. One that is being settled at the moment is left to its settlement: to another
-/// transaction's, or to the caller's own, which names it.
+/// and says what that was. One that another transaction is settling at the moment is left to it, and those that are
+/// not wanted to whoever wants them.
 pub fn sweep(
     wallet: &str,
     whole: &mut Whole<'_>,
-    except: Option<[u8; 16]>,
     by: Timestamp,
+    is_wanted: impl Fn(&Hold) -> bool,
 ) -> Result<Vec<Holding>> {
     let mut holds = hold_rows::lock_expired(wallet, by, None)?;
-    // Our own lock does not keep it from being found.
-    holds.retain(|hold| Some(hold.id) != except);
+    holds.retain(is_wanted);
     let swept = holds.iter().map(holding).collect();
     release_in_order(wallet, &mut holds, |_| true)?;
     for hold in &mut holds {

@@ -5,6 +5,7 @@ use crate::allowance::lanes::{self, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
+use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
@@ -90,7 +91,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         // It holds nothing any more. The provider was paid all the same: it is booked if the
         // money is there.
         expire(wallet, &mut books.whole, &mut hold)?;
-        books.lapse(hold.expires_at)?;
+        books.lapse(hold.expires_at, None)?;
     }
     let mut job = Job::at(&request, &rules, hold.created_at)?;
     let held = hold.held;
@@ -119,8 +120,20 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if !owed.is_zero() {
         debts::owe(wallet, entry.entry_id, owed)?;
     }
-    let kept = books.spend_kept(at, taken.min(general_part), entry.entry_id)?;
+    let kept = books.kept_for(at, taken.min(general_part))?;
     let parts = books.split(purpose, at, taken.minus(kept).map_err(range)?)?;
+    if settlement.is_final || scoped.is_zero() {
+        // What the hold does not need any more ends first, so that the answer leaves it out.
+        let needs = match settlement.is_final {
+            true => taken.min(general_part),
+            false => general_part,
+        };
+        let own = pools::sum_of(&parts)?.unwrap_or_default();
+        let needs = needs.plus(own).map_err(range)?;
+        let needs = Holding::new(hold.created_at, None, needs, parts.clone());
+        books.lapse(clock::now(), Some((hold.id, needs)))?;
+    }
+    books.spend_kept(at, kept, entry.entry_id)?;
     let balance = books.debit_with(&entry, taken, &parts)?;
     if !rest.is_zero() {
         hold.scoped = books.hold(hold.lane, rest, purpose, at)?;

@@ -340,13 +340,14 @@ impl Model {
         lot.gone |= lot.remaining == 0;
     }
 
-    /// What a chargeback of all of it takes back: not what was voided of it and what adjustments took out of it.
+    /// What a chargeback of all of it takes back: not what was voided of it and what adjustments took out of it since.
+    /// Ids are in the order of booking.
     pub fn not_given_back(&self, id: Uuid, amount: i64) -> i64 {
         let lot = self.lots.iter().find(|lot| lot.id == id).expect("a lot");
         let parts = self
             .paid
             .iter()
-            .filter(|((entry, of), _)| *of == id && self.adjusted.contains(entry));
+            .filter(|((entry, of), _)| *of == id && *entry > id && self.adjusted.contains(entry));
         (amount - lot.voided - parts.map(|(_, part)| part).sum::<i64>()).max(0)
     }
 
