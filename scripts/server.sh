@@ -4,7 +4,8 @@
 #
 # With WALLET_SERVER=NAME the same of a second server, which tests have: standby makes
 # it as a copy of the first that follows it, promote lets it go on alone, remove stops it
-# and removes its data.
+# and removes its data. With WALLET_CLOCK=yes such a server's clock stands at the time in the
+# file that clock names, until somebody writes another one there; clock fails where there can be none.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -81,10 +82,33 @@ log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %e %q%a %u@%d '
 log_lock_waits = on
 CONF
+    # Nothing but the clock's owner moves it, and nothing of such a server outlives its test.
+    [ -z "${WALLET_CLOCK:-}" ] || as_server tee -a "$PGDATA/postgresql.conf" >/dev/null <<CONF
+autovacuum = off
+fsync = off
+CONF
     as_server tee "$PGDATA/pg_hba.conf" >/dev/null <<CONF
 local all all trust
 local replication all trust
 CONF
+}
+
+# The file in which the time stands that a server with a clock of its own has.
+clock_file() {
+    [ "$(uname)" = Linux ] || return 3
+    printf '%s\n' "$SANDBOX/server/clock${SERVER_NAME:+-$SERVER_NAME}"
+}
+
+# Runs a command so that its processes have the time of that file, where the server has a clock of its own.
+with_clock() {
+    if [ -z "${WALLET_CLOCK:-}" ]; then
+        as_server "$@"
+        return
+    fi
+    local library=$SANDBOX/clock.so
+    cc -Wall -Wextra -Werror -O2 -shared -fPIC -o "$library.new" "$WALLET_ROOT/tests/simulation/clock.c"
+    mv "$library.new" "$library"
+    as_server env LD_PRELOAD="$library" WALLET_CLOCK_FILE="$(clock_file)" "$@"
 }
 
 start() {
@@ -97,7 +121,7 @@ start() {
     configure
     # Its streams go to the log and the lock stays here, so that nobody waits
     # for it to close ours.
-    as_server "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
+    with_clock "$PG_BIN/pg_ctl" start -D "$PGDATA" -w -t 60 -s -l "$SERVER_LOG" \
         </dev/null >/dev/null 2>&1 9>&- || {
         as_server tail -n 30 "$SERVER_LOG" >&2
         die "the server did not start; its log is $SERVER_LOG"
@@ -122,11 +146,12 @@ standby() {
 remove() {
     stop immediate
     as_server rm -rf "$PGDATA"
+    rm -f "$SANDBOX/server/clock-$SERVER_NAME"
 }
 
 if [ -z "$SERVER_NAME" ]; then
     case ${1:-} in
-        standby | promote | remove) die "$1 is for a second server, which WALLET_SERVER names" ;;
+        standby | promote | remove | clock) die "$1 is for a second server, which WALLET_SERVER names" ;;
     esac
 fi
 case ${1:-} in
@@ -134,6 +159,7 @@ case ${1:-} in
     standby) standby ;;
     promote) as_server "$PG_BIN/pg_ctl" promote -D "$PGDATA" -w -t 60 -s ;;
     remove) remove ;;
+    clock) clock_file ;;
     stop)
         # With it what a killed test has left of others.
         for data in "$PGDATA"-*; do
@@ -153,5 +179,5 @@ case ${1:-} in
             exit 3
         fi
         ;;
-    *) die "usage: server.sh start|stop|restart|crash|status|standby|promote|remove" ;;
+    *) die "usage: server.sh start|stop|restart|crash|status|standby|promote|remove|clock" ;;
 esac

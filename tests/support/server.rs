@@ -1,5 +1,6 @@
 //! A second server beside the one that all tests share: one at a time, and gone at the end.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::database::{config_at, main_port};
 /// A server of a test's own. It has the first one's programs and so the extension.
 pub struct Server {
     name: &'static str,
+    /// Whether its clock stands where a file says.
+    clock: bool,
 }
 
 impl Server {
@@ -23,8 +26,19 @@ impl Server {
         Server::made(name, "start")
     }
 
+    /// A server whose clock stands at the time in the file, which is set before it starts; nothing where this
+    /// system cannot do that.
+    pub fn with_clock(name: &'static str, set: impl FnOnce(&Path)) -> Option<(Server, PathBuf)> {
+        let server = Server { name, clock: true };
+        let file = PathBuf::from(server.try_to("clock").ok()?.trim());
+        server.run("remove");
+        set(&file);
+        server.run("start");
+        Some((server, file))
+    }
+
     fn made(name: &'static str, how: &str) -> Server {
-        let server = Server { name };
+        let server = Server { name, clock: false };
         // One that a killed run has left.
         server.run("remove");
         server.run(how);
@@ -71,15 +85,16 @@ impl Server {
         }
     }
 
-    fn try_to(&self, command: &str) -> Result<(), String> {
+    fn try_to(&self, command: &str) -> Result<String, String> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/server.sh");
-        let output = Command::new(script)
-            .arg(command)
-            .env("WALLET_SERVER", self.name)
-            .output()
-            .map_err(|error| error.to_string())?;
+        let mut program = Command::new(script);
+        program.arg(command).env("WALLET_SERVER", self.name);
+        if self.clock {
+            program.env("WALLET_CLOCK", "yes");
+        }
+        let output = program.output().map_err(|error| error.to_string())?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
