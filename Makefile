@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
-	test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-callgrind test-oracle torture freeze package clean
+	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ test-client: setup ## tests over real connections
 
 test-property: setup ## random operations against a model, over real connections
 	@scripts/client.sh property
+
+test-simulation: setup ## months of random business under a clock of their own, beside a model
+	@scripts/client.sh simulation
 
 test-dump: setup ## dump, restore and compare
 	@scripts/client.sh dump

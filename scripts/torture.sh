@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 export WALLET_TEST_SCALE=${WALLET_TEST_SCALE:-20}
 say "WALLET_TEST_SCALE is $WALLET_TEST_SCALE."
 "$WALLET_ROOT/scripts/client.sh" property --nocapture
+"$WALLET_ROOT/scripts/client.sh" simulation --nocapture
 "$WALLET_ROOT/scripts/client.sh" crash --nocapture
 for name in drain:: lanes:: limits:: limit_rules:: several:: batch:: topups:: grants:: scoped:: prices:: rollups:: workers::; do
     "$WALLET_ROOT/scripts/client.sh" client --nocapture "$name"

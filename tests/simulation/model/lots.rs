@@ -1,0 +1,228 @@
+//! Lots: in which order they pay, and what comes back.
+
+use super::{Kept, Lot, Terms, Wallet};
+use crate::act::{About, Place, Scope};
+use crate::calendar::At;
+
+fn fits(scope: Scope, about: &About) -> bool {
+    match scope {
+        Scope::Model(model) => about.model == Some(model),
+        Scope::Service(service) => about.service == Some(service),
+    }
+}
+
+impl Wallet {
+    /// The lots that every charge may use and that have something left, the first to burn first.
+    pub(super) fn order(&self) -> Vec<usize> {
+        let there = |lot: &usize| self.lots[*lot].scope.is_none() && self.lots[*lot].live > 0;
+        let mut lots: Vec<usize> = (0..self.lots.len()).filter(there).collect();
+        lots.sort_by_key(|lot| self.lots[*lot].rank());
+        lots
+    }
+
+    /// The lots with a scope that may pay for that, those that had not ended at a moment.
+    fn usable(&self, about: &About, at: At) -> Vec<usize> {
+        let mut lots: Vec<usize> = (0..self.lots.len())
+            .filter(|lot| {
+                let lot = &self.lots[*lot];
+                lot.scope.is_some_and(|scope| fits(scope, about))
+                    && lot.ends.is_none_or(|end| end > at)
+            })
+            .filter(|lot| self.free(*lot) > 0)
+            .collect();
+        lots.sort_by_key(|lot| self.lots[*lot].rank());
+        lots
+    }
+
+    /// What a use can spend, credit included.
+    pub fn room(&self, about: &About, at: At) -> i128 {
+        let own: i128 = self
+            .usable(about, at)
+            .into_iter()
+            .map(|lot| self.free(lot))
+            .sum();
+        self.general() + self.credit - self.held_general() + own
+    }
+
+    /// What can be taken out of it that is no use, credit included.
+    pub fn room_of_all(&self) -> i128 {
+        self.general() + self.credit - self.held_general()
+    }
+
+    /// What no hold and no credit stands behind.
+    pub(super) fn available(&self) -> i128 {
+        (self.general() - self.held_general()).max(0)
+    }
+
+    /// What of an amount lots with a scope pay. All that the use may take burn in order; but what every charge may
+    /// use gives no more than holds leave of it.
+    pub(super) fn split(&self, about: &About, at: At, amount: i128) -> Vec<(usize, i128)> {
+        let own = self.usable(about, at);
+        if own.is_empty() {
+            return Vec::new();
+        }
+        let mut all: Vec<_> = self
+            .order()
+            .into_iter()
+            .map(|lot| (self.lots[lot].rank(), None, self.lots[lot].live))
+            .collect();
+        all.extend(
+            own.iter()
+                .map(|lot| (self.lots[*lot].rank(), Some(*lot), self.free(*lot))),
+        );
+        all.sort();
+        let mut left = amount;
+        let mut parts: Vec<(usize, i128)> = Vec::new();
+        for (_, lot, there) in all {
+            let part = there.min(left);
+            left -= part;
+            if let Some(lot) = lot {
+                parts.push((lot, part));
+            }
+        }
+        let mut excess =
+            amount - parts.iter().map(|part| part.1).sum::<i128>() - self.room_of_all().max(0);
+        for (lot, part) in &mut parts {
+            let more = (self.free(*lot) - *part).min(excess).max(0);
+            *part += more;
+            excess -= more;
+        }
+        parts.retain(|part| part.1 > 0);
+        parts
+    }
+
+    /// Takes what is kept of ended lots for a hold that was made then, up to a most.
+    pub(super) fn take_kept(&mut self, made: At, most: i128) -> Vec<(usize, i128)> {
+        let mut left = most;
+        let mut kept: Vec<usize> = (0..self.kept.len())
+            .filter(|kept| self.kept[*kept].ended > made)
+            .collect();
+        kept.sort_by_key(|kept| self.kept[*kept].rank);
+        let mut parts = Vec::new();
+        for kept in kept {
+            let part = self.kept[kept].amount.min(left);
+            self.kept[kept].amount -= part;
+            left -= part;
+            parts.push((self.kept[kept].lot, part));
+        }
+        self.kept.retain(|kept| kept.amount > 0);
+        parts.retain(|part| part.1 > 0);
+        for (lot, part) in &parts {
+            self.lots[*lot].paid += part;
+        }
+        parts
+    }
+
+    /// Takes an amount from the lots in their order, and then from credit.
+    pub(super) fn take(&mut self, place: Place, amount: i128) -> Vec<(usize, i128)> {
+        let mut left = amount;
+        let mut parts = Vec::new();
+        for lot in self.order() {
+            let part = self.lots[lot].live.min(left);
+            self.lots[lot].live -= part;
+            left -= part;
+            parts.push((lot, part));
+        }
+        parts.retain(|part| part.1 > 0);
+        for (lot, part) in &parts {
+            self.lots[*lot].paid += part;
+        }
+        if left > 0 {
+            self.unpaid.push_back((place, left));
+            self.had_debt = true;
+        }
+        parts
+    }
+
+    /// A new lot. Credit is made up by it first, unless it is for some use only.
+    pub(super) fn lot(
+        &mut self,
+        place: Option<Place>,
+        at: At,
+        amount: i128,
+        there: i128,
+        terms: Terms,
+    ) -> usize {
+        let number = self.lots.len();
+        self.lots.push(Lot {
+            place,
+            number,
+            created: at,
+            priority: terms.priority,
+            ends: terms.ends,
+            promotional: terms.promotional,
+            scope: terms.scope,
+            recurring: false,
+            amount,
+            live: there,
+            paid: 0,
+            given_back: 0,
+            over: false,
+            expired: false,
+            status: None,
+        });
+        if terms.scope.is_none() {
+            self.make_up(number);
+        }
+        number
+    }
+
+    /// A plain lot.
+    pub(super) fn plain(&mut self, place: Option<Place>, at: At, amount: i128) -> usize {
+        self.lot(
+            place,
+            at,
+            amount,
+            amount,
+            Terms {
+                ends: None,
+                priority: 100,
+                promotional: false,
+                scope: None,
+            },
+        )
+    }
+
+    /// A lot makes up for credit, as far as it goes.
+    pub(super) fn make_up(&mut self, lot: usize) {
+        while let Some((place, open)) = self.unpaid.front_mut() {
+            let part = self.lots[lot].live.min(*open);
+            if part == 0 {
+                break;
+            }
+            self.lots[lot].live -= part;
+            self.lots[lot].paid += part;
+            *open -= part;
+            if let Some(charge) = self.charges.get_mut(place) {
+                charge.parts.push((lot, part));
+            }
+            if *open == 0 {
+                self.unpaid.pop_front();
+            }
+        }
+    }
+
+    /// Books the end of a part of a lot.
+    pub(super) fn expire(&mut self, lot: usize, amount: i128, at: At) {
+        if amount > 0 {
+            self.lots[lot].live -= amount;
+            self.lots[lot].expired |= self.lots[lot].live == 0;
+            self.entry("expiry", -amount, at, None);
+        }
+    }
+
+    /// A part of a lot is kept.
+    pub(super) fn keep(&mut self, lot: usize, ended: At, amount: i128) {
+        if amount > 0 {
+            self.lots[lot].live -= amount;
+            self.lots[lot].expired |= self.lots[lot].live == 0;
+            let rank = self.lots[lot].rank();
+            self.kept.push(Kept {
+                lot,
+                ended,
+                amount,
+                rank,
+            });
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! A wallet in plain numbers: whole units of 10^-12, written charge by charge, lot by lot, in the order of time.
+//! Nothing is done later than it is due. It knows nothing of lanes, sweeps, roll-ups and archives.
+
+mod calls;
+mod due;
+mod holds;
+mod limits;
+mod lots;
+mod reports;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::act::{About, Of, Place, Scope, Use};
+use crate::calendar::{At, Length};
+
+pub use limits::{Limit, window_of};
+pub use reports::{Dimension, Line, Sums};
+
+/// A line of the ledger.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As the view `entries` says it.
+    pub kind: &'static str,
+    /// Signed: money in is positive.
+    pub amount: i128,
+    /// From when on it counts in balances: when it was booked, or due where time caused it.
+    pub at: At,
+    /// When it was used, for reports of use.
+    pub used: At,
+    /// The act that booked it; none where time did.
+    pub place: Option<Place>,
+    /// Who and what for.
+    pub about: About,
+    /// Tokens in and out.
+    pub tokens: (i64, i64),
+    /// Of a refund: the charge that it gives back.
+    pub charge: Option<Place>,
+    /// Whether it brings credit that nobody paid for.
+    pub promotional: bool,
+}
+
+/// A lot of credit.
+#[derive(Clone, Debug)]
+pub struct Lot {
+    /// The act whose id it has; none where the id is not known.
+    pub place: Option<Place>,
+    /// Age.
+    pub number: usize,
+    pub created: At,
+    pub priority: i32,
+    pub ends: Option<At>,
+    pub promotional: bool,
+    pub scope: Option<Scope>,
+    pub recurring: bool,
+    pub amount: i128,
+    /// What of it can be spent; of an ended one with a scope what holds have in it.
+    pub live: i128,
+    /// What it paid for, less what came back.
+    pub paid: i128,
+    /// What adjustments and voids took of it: a chargeback does not take that again.
+    pub given_back: i128,
+    /// Its end has come.
+    pub over: bool,
+    /// What was left of it at last has expired.
+    pub expired: bool,
+    /// How it was ended by a call.
+    pub status: Option<&'static str>,
+}
+
+impl Lot {
+    /// The least is burnt first.
+    pub fn rank(&self) -> (i32, At, bool, At, usize) {
+        let ends = self.ends.unwrap_or(At::MAX);
+        (
+            self.priority,
+            ends,
+            !self.promotional,
+            self.created,
+            self.number,
+        )
+    }
+}
+
+/// What of an ended lot is kept for holds that were made before its end.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub lot: usize,
+    pub ended: At,
+    pub amount: i128,
+    rank: (i32, At, bool, At, usize),
+}
+
+/// A hold.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    pub place: Place,
+    pub created: At,
+    pub expires: At,
+    pub status: &'static str,
+    /// What was set aside at first.
+    pub amount: i128,
+    /// What is set aside now in money that every charge may use.
+    pub general: i128,
+    /// And in lots with a scope.
+    pub parts: Vec<(usize, i128)>,
+    pub settled: i128,
+    pub about: About,
+    /// What is set aside in limits: which, whose, when, how much.
+    pub windows: Vec<(usize, String, Option<At>, i128)>,
+}
+
+impl Hold {
+    /// What it holds.
+    pub fn held(&self) -> i128 {
+        self.general + self.parts.iter().map(|part| part.1).sum::<i128>()
+    }
+}
+
+/// A charge, as far as refunds and payments look at it.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    pub cost: i128,
+    /// Which lots paid how much of it.
+    pub parts: Vec<(usize, i128)>,
+    pub refunded: i128,
+    /// What of it became a debt, less what came back of that.
+    pub owed: i128,
+    pub about: About,
+    /// When it was booked.
+    pub at: At,
+    /// The windows of limits in which it counts are those of this moment.
+    pub window_at: At,
+    pub requests: i64,
+    pub tokens: i64,
+}
+
+/// A funding.
+#[derive(Clone, Debug)]
+pub struct Funding {
+    pub place: Place,
+    pub amount: i128,
+    pub status: &'static str,
+    pub reversed: i128,
+    terms: Terms,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    ends: Option<At>,
+    priority: i32,
+    promotional: bool,
+    scope: Option<Scope>,
+}
+
+#[derive(Clone, Debug)]
+struct Recurring {
+    amount: i128,
+    period: Length,
+    lives: Option<Length>,
+    rollover: Option<i128>,
+    scope: Option<Scope>,
+    started: At,
+    turn: i64,
+}
+
+/// The balance after a call, where it says one; or the SQLSTATE that refuses it.
+pub type Answer = Result<Option<i128>, &'static str>;
+
+/// A wallet.
+#[derive(Clone, Debug)]
+pub struct Wallet {
+    pub of: Of,
+    pub zone: &'static str,
+    pub credit: i128,
+    pub created: At,
+    pub lots: Vec<Lot>,
+    pub kept: Vec<Kept>,
+    /// What credit paid, the oldest first.
+    pub unpaid: VecDeque<(Place, i128)>,
+    pub debt: i128,
+    pub holds: Vec<Hold>,
+    pub charges: BTreeMap<Place, Charge>,
+    pub fundings: Vec<Funding>,
+    pub entries: Vec<Entry>,
+    recurring: Option<Recurring>,
+    pub limits: Vec<Limit>,
+    pub rule: &'static str,
+    /// True when the wallet ever owed something, or used credit.
+    pub had_debt: bool,
+}
+
+impl Wallet {
+    /// An empty wallet.
+    pub fn new(of: Of, zone: &'static str, credit: i128, created: At) -> Wallet {
+        Wallet {
+            of,
+            zone,
+            credit,
+            created,
+            lots: Vec::new(),
+            kept: Vec::new(),
+            unpaid: VecDeque::new(),
+            debt: 0,
+            holds: Vec::new(),
+            charges: BTreeMap::new(),
+            fundings: Vec::new(),
+            entries: Vec::new(),
+            recurring: None,
+            limits: Vec::new(),
+            rule: "none",
+            had_debt: false,
+        }
+    }
+
+    /// What of the balance every charge may use.
+    pub fn general(&self) -> i128 {
+        let live = self
+            .lots
+            .iter()
+            .filter(|lot| lot.scope.is_none())
+            .map(|lot| lot.live)
+            .sum::<i128>();
+        let kept = self.kept.iter().map(|kept| kept.amount).sum::<i128>();
+        let unpaid = self.unpaid.iter().map(|unpaid| unpaid.1).sum::<i128>();
+        live + kept - unpaid
+    }
+
+    /// The balance.
+    pub fn balance(&self) -> i128 {
+        let scoped = self.lots.iter().filter(|lot| lot.scope.is_some());
+        self.general() + scoped.map(|lot| lot.live).sum::<i128>()
+    }
+
+    /// What open holds have set aside.
+    pub fn held(&self) -> i128 {
+        self.holds.iter().map(Hold::held).sum()
+    }
+
+    fn held_general(&self) -> i128 {
+        self.holds.iter().map(|hold| hold.general).sum()
+    }
+
+    fn held_in(&self, lot: usize) -> i128 {
+        let parts = self.holds.iter().flat_map(|hold| &hold.parts);
+        parts.filter(|part| part.0 == lot).map(|part| part.1).sum()
+    }
+
+    /// What of a lot with a scope no hold has set aside.
+    pub fn free(&self, lot: usize) -> i128 {
+        self.lots[lot].live - self.held_in(lot)
+    }
+
+    /// What of `available` only some use may take.
+    pub fn scoped(&self) -> i128 {
+        let scoped = |lot: &usize| self.lots[*lot].scope.is_some() && !self.lots[*lot].over;
+        (0..self.lots.len())
+            .filter(scoped)
+            .map(|lot| self.free(lot))
+            .sum()
+    }
+
+    /// The sum of the entries up to a moment, that moment included.
+    pub fn balance_at(&self, at: At) -> i128 {
+        self.entries
+            .iter()
+            .filter(|entry| entry.at <= at)
+            .map(|entry| entry.amount)
+            .sum()
+    }
+
+    /// The lots and the ledger say the same, and nothing is kept that no hold wants.
+    pub fn check(&self) {
+        let booked: i128 = self.entries.iter().map(|entry| entry.amount).sum();
+        assert_eq!(
+            booked + self.debt,
+            self.balance(),
+            "the model contradicts itself: balance"
+        );
+        let kept: i128 = self.kept.iter().map(|kept| kept.amount).sum();
+        assert!(
+            kept <= self.held_general(),
+            "the model contradicts itself: kept"
+        );
+        assert!(
+            self.lots.iter().all(|lot| lot.live >= 0),
+            "the model contradicts itself: lots"
+        );
+    }
+
+    fn entry(
+        &mut self,
+        kind: &'static str,
+        amount: i128,
+        at: At,
+        place: Option<Place>,
+    ) -> &mut Entry {
+        self.entries.push(Entry {
+            kind,
+            amount,
+            at,
+            used: at,
+            place,
+            about: About::default(),
+            tokens: (0, 0),
+            charge: None,
+            promotional: false,
+        });
+        self.entries.last_mut().expect("an entry")
+    }
+}
+
+/// Prices in units a token: input, output.
+pub fn prices(model: &str) -> (i128, i128) {
+    match model {
+        "m1" => (2_500_000, 10_000_000),
+        "m2" => (150_000, 600_001),
+        other => panic!("{other} has no price"),
+    }
+}
+
+/// Cost, tokens in and out, and the model that the use names.
+pub fn measure(cost: &Use) -> (i128, (i64, i64), Option<&'static str>) {
+    match *cost {
+        Use::Amount(amount) => (amount, (0, 0), None),
+        Use::Tokens(model, input, output) => {
+            let (of_input, of_output) = prices(model);
+            (
+                i128::from(input) * of_input + i128::from(output) * of_output,
+                (input, output),
+                Some(model),
+            )
+        }
+    }
+}
