@@ -178,11 +178,13 @@ BEGIN
                    CASE WHEN d.grant_id IS NOT NULL AND coalesce(d.expires_at <= until, false) THEN 'expired'
                         WHEN d.grant_id IS NOT NULL THEN 'active'
                         WHEN g.status <> 'active' THEN g.status
-                        WHEN g.expires_at <= until THEN 'expired'
+                        -- What was left of it has ended; another was used up before.
+                        WHEN n.remaining > 0 THEN 'expired'
                         ELSE 'depleted' END,
                    g.created_at
               FROM wallet.grant_lots g
               LEFT JOIN due d ON d.grant_id = g.grant_id
+              LEFT JOIN wallet.lots_now(of_wallet) n ON n.grant_id = g.grant_id
              WHERE g.wallet_id = of_wallet
              UNION ALL
             SELECT d.grant_id, d.new_amount, d.remaining, d.expires_at, d.priority, d.promotional, d.new_scope::jsonb, 'active',
@@ -192,8 +194,8 @@ BEGIN
         RETURN QUERY
             SELECT l.grant_id, l.amount, l.remaining, l.expires_at, l.priority, l.promotional, l.scope,
                    CASE WHEN l.status <> 'active' THEN l.status
-                        WHEN l.expires_at <= until THEN 'expired'
                         WHEN l.remaining = 0 THEN 'depleted'
+                        WHEN l.expires_at <= until THEN 'expired'
                         ELSE 'active' END,
                    l.created_at
               FROM wallet.lots_now(of_wallet) l;

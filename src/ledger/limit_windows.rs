@@ -12,8 +12,9 @@ use crate::storage::clock::Timestamp;
 use crate::storage::plan::{Run, Value};
 use crate::storage::store;
 
-// Refunds count for the window of what they refund. Of a charge that was priced late the amount
-// alone counts: the rest did when it was booked. Entries have ids that are ordered by time.
+// Refunds count for the window of what they refund, and settlements for that of their hold, which counts as a request
+// once, when it is settled for good. Of a charge that was priced late the amount alone counts: the rest did when it
+// was booked. Entries have ids that are ordered by time.
 statement!(
     USED,
     [
@@ -31,10 +32,14 @@ statement!(
                         WHEN 'model' THEN c.model WHEN 'service' THEN c.service
                         WHEN 'key' THEN c.key_id::text ELSE c.tags ->> $5
                     END AS subject,
-                    floor(extract(epoch FROM c.created_at) * 1000000 / $7)::bigint AS slice,
+                    floor(extract(epoch FROM u.at) * 1000000 / $7)::bigint AS slice,
                     CASE
                         WHEN $6 = 'amount' THEN -l.amount
                         WHEN l.kind <> 'c' OR l.call = 'p' THEN 0
+                        WHEN $6 = 'requests' AND l.call = 's' AND (h.status <> 'settled' OR EXISTS (
+                             SELECT FROM wallet.ledger_all s
+                              WHERE s.wallet_id = l.wallet_id AND s.related_id = l.related_id AND s.call = 's'
+                                AND s.entry_id > l.entry_id)) THEN 0
                         WHEN $6 = 'requests' THEN coalesce(m.quantity, 1)
                         ELSE coalesce(m.quantity, 0)
                     END AS need
@@ -43,6 +48,9 @@ statement!(
                  ON c.wallet_id = l.wallet_id
                 AND c.entry_id = CASE l.kind WHEN 'r' THEN l.related_id ELSE l.entry_id END
                 AND c.kind = 'c'
+               LEFT JOIN wallet.reservations h
+                 ON h.wallet_id = c.wallet_id AND h.hold_id = c.related_id AND c.call = 's'
+              CROSS JOIN LATERAL (SELECT coalesce(h.created_at, c.created_at) AS at) u
               CROSS JOIN LATERAL (
                     SELECT sum((line ->> 'quantity')::numeric) AS quantity
                       FROM jsonb_array_elements(
@@ -51,7 +59,7 @@ statement!(
                                    ELSE line ->> 'meter' = $6 END) m
               WHERE l.wallet_id = $1 AND l.kind IN ('c', 'r')
                 AND ($2 IS NULL OR l.entry_id >= $2)
-                AND ($3 IS NULL OR c.created_at >= $3)) u
+                AND ($3 IS NULL OR u.at >= $3)) u
       WHERE u.subject IS NOT NULL AND u.need <> 0
       GROUP BY u.subject, u.slice"
 );

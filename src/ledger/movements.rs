@@ -21,13 +21,16 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
 
+// What a settlement used was counted when its hold was made.
 statement!(
     CHARGE,
     [TEXTOID, UUIDOID],
-    "SELECT l.kind::text, l.amount, l.created_at, l.key_id, l.user_id, l.team, l.model, l.service,
+    "SELECT l.kind::text, l.amount, coalesce(h.created_at, l.created_at), l.key_id, l.user_id, l.team, l.model, l.service,
             l.tags, l.provider, l.region, l.service_tier, coalesce(r.refunded, 0), l.event_at
        FROM wallet.ledger_all l
        LEFT JOIN wallet.refunds r ON r.wallet_id = l.wallet_id AND r.entry_id = l.entry_id
+       LEFT JOIN wallet.reservations h
+         ON h.wallet_id = l.wallet_id AND h.hold_id = l.related_id AND l.call = 's'
       WHERE l.wallet_id = $1 AND l.entry_id = $2"
 );
 

@@ -10,6 +10,7 @@ use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::turns::{self, Due, Turn};
 use crate::ledger::grants::{burns, kept};
+use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 
 /// Turns of a recurring grant that are taken at once.
@@ -110,17 +111,12 @@ impl Ledge<'_> {
     }
 
     /// Books a turn; gives its lot, where something of it is left.
-    fn granted(
-        &mut self,
-        id: [u8; 16],
-        turn: &Turn,
-        remaining: crate::money::Amount,
-    ) -> Result<Option<Active>> {
+    fn granted(&mut self, id: [u8; 16], turn: &Turn, remaining: Amount) -> Result<Option<Active>> {
         let entry = crate::storage::rows::Entry {
             entry_id: id,
             ..turn.entry(self.wallet, None)
         };
-        self.book_grant(&entry, turn.amount, turn.scope.is_some())?;
+        self.book_grant(&entry, turn.amount, turn.scope.is_some(), Amount::ZERO)?;
         let terms = turn.terms();
         let lot = turn.lot(id, &terms, remaining);
         lots::add(self.wallet, &lot)?;

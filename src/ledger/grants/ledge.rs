@@ -212,11 +212,12 @@ impl<'a> Ledge<'a> {
         entry: &Entry<'_>,
         spendable: Amount,
         is_scoped: bool,
+        ends: Amount,
     ) -> Result<Amount> {
         if is_scoped {
-            self.book(entry, Amount::ZERO, spendable)
+            self.book_but(entry, Amount::ZERO, spendable, ends)
         } else {
-            self.book(entry, spendable, Amount::ZERO)
+            self.book_but(entry, spendable, Amount::ZERO, ends)
         }
     }
 
@@ -229,15 +230,21 @@ impl<'a> Ledge<'a> {
         recurring: bool,
     ) -> Result<Amount> {
         let is_scoped = terms.scope.is_some();
-        let before = self.spread()?.max(Amount::ZERO);
-        let balance = self.book_grant(entry, spendable, is_scoped)?;
         // What credit was used before, the lot makes up for, unless it is for some use only.
         let remaining = if is_scoped {
             spendable
         } else {
-            let after = self.spread()?.max(Amount::ZERO);
-            after.minus(before).map_err(range)?
+            let before = self.spread()?;
+            let after = before.plus(spendable).map_err(range)?;
+            let before = before.max(Amount::ZERO);
+            after.max(Amount::ZERO).minus(before).map_err(range)?
         };
+        // A payment may arrive when the time of its lot has come.
+        let ends = match terms.expires_at {
+            Some(end) if end <= self.opened => remaining,
+            _ => Amount::ZERO,
+        };
+        let balance = self.book_grant(entry, spendable, is_scoped, ends)?;
         self.add_lot(&NewLot {
             id: entry.entry_id,
             amount: entry.amount,

@@ -234,7 +234,7 @@ impl Look<'_> {
                 Some((name.to_owned(), units(&value)))
             })
             .collect();
-        // Each box but the first says what it does to the balance: + Money in, − Spent.
+        // Each box but the first says what it does to the balance: + Money in, - Spent.
         let value = |name: &str| {
             let mut boxes = boxes.iter();
             boxes
@@ -262,7 +262,7 @@ impl Look<'_> {
             .iter()
             .map(|(name, value)| match name.chars().next() {
                 Some('=') => 0,
-                Some('\u{2212}') => -value,
+                Some('-') => -value,
                 _ => *value,
             })
             .sum();

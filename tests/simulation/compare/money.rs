@@ -172,6 +172,10 @@ impl<'a> Look<'a> {
                 )
             })
             .collect();
+        // A refund gives what a debt was paid with back to the grant that paid it, which only the model of payments follows.
+        if self.wallet.had_debt {
+            return;
+        }
         let came_back = self
             .wallet
             .entries
@@ -224,8 +228,12 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Who paid what: by grant, and by charge where neither credit nor a debt paid some.
+    /// Who paid what: by grant, and by charge where credit paid nothing. What pays a debt becomes a part of the charge that
+    /// left it, which the model of `tests/client/payments` follows and this one does not.
     pub(super) fn payments(&mut self) {
+        if self.wallet.had_debt {
+            return;
+        }
         let sql = format!(
             "SELECT coalesce(refund_of, entry_id) AS entry_id, grant_id, amount FROM wallet.grant_payments WHERE wallet = '{}'",
             self.name()

@@ -412,14 +412,15 @@ impl Wallet {
             .iter()
             .position(|lot| lot.place == Some(grant))
             .ok_or("42704")?;
-        if self.lots[lot].status.is_some() || self.lots[lot].over {
+        let one = &self.lots[lot];
+        if one.status.is_some() || one.over || one.expired && one.live == 0 {
             return Err("WL013");
         }
-        // What holds have set aside of it is kept for them.
+        // Holds have other lots, as far as these go; the rest is kept for them.
         let free = if self.lots[lot].scope.is_some() {
             self.free(lot)
         } else {
-            self.lots[lot].live - self.covered_of(lot)
+            self.lots[lot].live.min(self.available())
         };
         if free > 0 {
             self.lots[lot].live -= free;
