@@ -130,7 +130,7 @@ pub struct Active {
     /// When its end is announced, if it still is.
     pub(super) warn_at: Option<Timestamp>,
     /// True when it is one of many.
-    pub(super) recurring: bool,
+    pub recurring: bool,
     /// What it may be used for; nothing for all.
     pub scope: Option<Scope>,
     /// Of one with a scope: what holds have set aside.

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use crate::error::Result;
+use crate::ledger::grants::asof;
 use crate::ledger::grants::burn::{self, Lot, Rank};
 use crate::ledger::grants::scope::{Purpose, Scope};
+use crate::ledger::grants::terms::PLAIN_PRIORITY;
+use crate::ledger::rules;
 use crate::limits::period;
 use crate::money::Amount;
-use crate::reporting::forecast::calendar::Length;
+use crate::reporting::forecast::calendar::{Calendar, Length};
 use crate::reporting::forecast::projection::{Funds, Pot, Recurring};
 use crate::reporting::forecast::series::MOST_DAYS;
 use crate::statement;
@@ -52,7 +55,7 @@ statement!(
             extract(day FROM a.expires_after)::bigint,
             (extract(epoch FROM a.expires_after - date_trunc('day', a.expires_after)) * 1000000)::bigint,
             l.grant_id, l.remaining, coalesce(k.amount, 0), l.expires_at, l.priority, l.promotional, l.recurring, l.scope,
-            l.created_at
+            l.created_at, w.grants_due <= $2
        FROM wallet.wallets w
        LEFT JOIN lanes b ON b.wallet_id = w.wallet_id
        LEFT JOIN held h ON h.wallet_id = w.wallet_id
@@ -195,12 +198,15 @@ fn number_of(
     let Some(datum) = rows.datum(row, column) else {
         return Ok(None);
     };
-    let scope = Scope::stored(Jsonb(datum))?;
+    Ok(Some(known_as(scopes, Scope::stored(Jsonb(datum))?)))
+}
+
+fn known_as(scopes: &mut Vec<Scope>, scope: Scope) -> usize {
     let known = scopes.iter().position(|known| *known == scope);
-    Ok(Some(known.unwrap_or_else(|| {
+    known.unwrap_or_else(|| {
         scopes.push(scope);
         scopes.len() - 1
-    })))
+    })
 }
 
 fn length(rows: &Rows, row: usize, column: i32) -> Option<Length> {
@@ -266,22 +272,78 @@ fn settle(pots: &mut Vec<Pot>, balance: Amount, now: Timestamp) -> i128 {
         pot.left -= burns.get(&pot.rank.id).copied().unwrap_or(0);
     }
     if surplus > 0 {
-        pots.push(Pot {
-            rank: Rank {
-                priority: crate::ledger::grants::terms::PLAIN_PRIORITY,
-                expires_at: i64::MAX,
-                paid: true,
-                created_at: now.unix_micros(),
-                id: [0xFF; 16],
-            },
-            left: surplus,
-            kept: 0,
-            ends: None,
-            recurring: false,
-            scope: None,
-        });
+        pots.push(plain(surplus, now));
     }
     (-balance.units()).max(0)
+}
+
+/// Money that no lot has.
+fn plain(left: i128, now: Timestamp) -> Pot {
+    Pot {
+        rank: Rank {
+            priority: PLAIN_PRIORITY,
+            expires_at: i64::MAX,
+            paid: true,
+            created_at: now.unix_micros(),
+            id: [0xFF; 16],
+        },
+        left,
+        kept: 0,
+        ends: None,
+        recurring: false,
+        scope: None,
+    }
+}
+
+/// Puts what is due in, as the call would that books it.
+fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
+    let rules = rules::read(wallet)?;
+    let standing = asof::standing_at(wallet, &rules, now)?;
+    let course = &standing.course;
+    let balance = course.general - course.kept_units();
+    let unix = |at: i64| match at {
+        i64::MAX => at,
+        at => Timestamp(at).unix_micros(),
+    };
+    let mut pots = Vec::new();
+    let mut general = 0;
+    for one in &course.lots {
+        let rank = &one.lot.rank;
+        if one.scope.is_none() {
+            general += one.lot.remaining.units();
+        }
+        pots.push(Pot {
+            rank: Rank {
+                expires_at: unix(rank.expires_at),
+                created_at: unix(rank.created_at),
+                ..rank.clone()
+            },
+            left: one.lot.remaining.units(),
+            kept: one.held.units(),
+            ends: one.expires_at.map(Timestamp::unix_micros),
+            recurring: one.recurring,
+            scope: one
+                .scope
+                .clone()
+                .map(|scope| known_as(&mut known.scopes, scope)),
+        });
+    }
+    if balance > general {
+        pots.push(plain(balance - general, now));
+    }
+    known.funds.pots = pots;
+    known.funds.owed = (-balance).max(0);
+    known.funds.held = course.held - course.kept_units();
+    let taken = standing.due.turns.len() as i64;
+    let calendar = Calendar::at(known.zone.clone(), now.unix_micros());
+    if let (Some(again), Some(calendar)) = (&mut known.funds.recurring, calendar)
+        && taken > 0
+    {
+        again.turn += taken;
+        let next = calendar.after(again.started_at, again.period, again.turn + 1);
+        again.next_at = next.unwrap_or(i64::MAX);
+    }
+    Ok(())
 }
 
 /// Reads the money of wallets, by name.
@@ -300,23 +362,24 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
         }
         let owed = settle(&mut pots, rows.amount(first, 2)?, now);
         let zone = period::zone(&rows.need::<String>(first, 1)?);
-        known.insert(
-            wallet,
-            Known {
-                // PostgreSQL may know a zone that is not known here.
-                zone: zone.unwrap_or(TimeZone::UTC),
-                funds: Funds {
-                    pots,
-                    owed,
-                    held: rows.amount(first, 4)?.units(),
-                    recurring,
-                },
-                scopes,
-                debt: rows.amount(first, 3)?.units(),
-                days: 0,
-                uses: BTreeMap::new(),
+        let mut one = Known {
+            // PostgreSQL may know a zone that is not known here.
+            zone: zone.unwrap_or(TimeZone::UTC),
+            funds: Funds {
+                pots,
+                owed,
+                held: rows.amount(first, 4)?.units(),
+                recurring,
             },
-        );
+            scopes,
+            debt: rows.amount(first, 3)?.units(),
+            days: 0,
+            uses: BTreeMap::new(),
+        };
+        if rows.get(first, 26).unwrap_or(false) {
+            catch_up(&wallet, &mut one, now)?;
+        }
+        known.insert(wallet, one);
     }
     Ok(known)
 }
