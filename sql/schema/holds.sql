@@ -31,6 +31,8 @@ CREATE TABLE wallet.reservations (
     scoped_ids          uuid[] NOT NULL DEFAULT '{}',
     scoped_amounts      numeric[] NOT NULL DEFAULT '{}',
     provider            text,
+    priced_as           text,
+    event_at            timestamptz,
     PRIMARY KEY (wallet_id, hold_id),
     -- One CHECK: PostgreSQL parses each of them again for every statement.
     CONSTRAINT hold_in_order CHECK (
@@ -52,6 +54,8 @@ COMMENT ON COLUMN wallet.reservations.window_amounts IS 'How much of what the li
 
 COMMENT ON COLUMN wallet.reservations.usage IS 'The estimate. A settlement takes from it what the price needs and its own usage leaves out.';
 COMMENT ON COLUMN wallet.reservations.provider IS 'The provider that the estimate names.';
+COMMENT ON COLUMN wallet.reservations.priced_as IS 'The argument model, where it was given: a settlement by a provider''s response is priced as that model.';
+COMMENT ON COLUMN wallet.reservations.event_at IS 'When the use happens, if the caller said so.';
 COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which a part of it is held; the lane holds the rest.';
 COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'How much is held in the grant at the same place.';
 

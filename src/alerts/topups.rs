@@ -121,7 +121,7 @@ statement!(
     "SELECT balance FROM wallet.balances WHERE wallet = $1"
 );
 
-// Rules whose time has come, and wallets that are low without an open top-up.
+// Rules whose time has come, and wallets that are low without an open top-up, or may be once what is due is booked.
 statement!(
     DUE,
     [TEXTARRAYOID, TIMESTAMPTZOID, TEXTOID],
@@ -132,7 +132,9 @@ statement!(
         AND (r.look_at <= $2
              OR r.look_at IS NULL AND EXISTS (
                 SELECT FROM wallet.thresholds t
-                 WHERE t.wallet_id = r.wallet_id AND t.kind = 'topup' AND t.state = 'fired'))
+                 WHERE t.wallet_id = r.wallet_id AND t.kind = 'topup' AND t.state = 'fired')
+             OR EXISTS (
+                SELECT FROM wallet.wallets w WHERE w.wallet_id = r.wallet_id AND w.grants_due <= $2))
         AND NOT EXISTS (
                 SELECT FROM wallet.topup_requests q
                  WHERE q.wallet_id = r.wallet_id AND q.status = 'requested')
@@ -446,7 +448,7 @@ pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
     let mut requested = 0;
     for row in 0..rows.len() {
         let wallet: String = rows.need(row, 0)?;
-        lock_wallet(&wallet)?;
+        due::sweep(&wallet)?;
         let credit = rules::read(&wallet)?.credit_limit;
         recut_under(&wallet, credit)?;
         requested += IS_OPEN.run(&[Value::Text(&wallet)])?.len() as i64;

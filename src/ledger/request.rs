@@ -90,6 +90,8 @@ pub struct Request<'a> {
     pub asked: Asked,
     /// Model, from argument or usage.
     pub model: Option<String>,
+    /// The argument alone: a provider's response is priced as that model.
+    pub priced_as: Option<&'a str>,
     /// Who used it.
     pub user_id: Option<&'a str>,
     /// The user's team.
@@ -184,6 +186,7 @@ impl<'a> Request<'a> {
             wallet,
             asked,
             model,
+            priced_as: args.model,
             user_id: args::name("user_id", args.user_id)?,
             team: args::name("team", args.team)?,
             service: args::name("service", args.service)?,

@@ -145,6 +145,7 @@ fn book(
         Document { value, text }
     });
     let charged = charge::charge(&Request {
+        priced_as: None,
         wallet: pricing.wallet,
         asked: Asked::Late(Box::new(priced), related_id),
         model: Some(model.clone()),

@@ -143,15 +143,15 @@ impl Usage {
     }
 
     /// Fills in the region and the service tier that the object leaves out. A response says which
-    /// tier and region served it, whatever was asked for. In the flat form both are the caller's
-    /// own words, which must not contradict the arguments.
+    /// tier and region served it, whatever was asked for, and the flat form may say the tier so too. The region of
+    /// the flat form is the caller's own word, which must not contradict the argument.
     pub fn serve(&mut self, region: Option<&str>, service_tier: Option<&str>) -> Result<()> {
         if self.is_mapped {
             self.fill_in(region, service_tier);
             return Ok(());
         }
         self.region = one_of("region", region, self.region.take())?;
-        self.service_tier = one_of("service_tier", service_tier, self.service_tier.take())?;
+        self.fill_in(None, service_tier);
         Ok(())
     }
 

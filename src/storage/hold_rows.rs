@@ -19,7 +19,7 @@ macro_rules! hold_query {
             "SELECT hold_id, status, amount, held, settled, lane, created_at, expires_at,
                     window_ids, window_amounts, key_id, user_id, team, model, service, region,
                     service_tier, tags, balance, affordable_tokens, fingerprint,
-                    scoped_ids, scoped_amounts, provider, usage
+                    scoped_ids, scoped_amounts, provider, usage, priced_as, event_at
                FROM wallet.reservations WHERE wallet_id = $1 AND ",
             $clause
         )
@@ -53,15 +53,15 @@ statement!(
         TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
         UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
         TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID,
-        TEXTOID
+        TEXTOID, TEXTOID, TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.reservations
         (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
          model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts,
-         provider)
+         provider, priced_as, event_at)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
      ON CONFLICT (wallet_id, hold_id) DO NOTHING"
 );
 
@@ -107,6 +107,10 @@ pub struct About {
     pub provider: Option<String>,
     /// The estimate; the hold keeps its datum alive.
     pub usage: Option<Jsonb>,
+    /// The model that a provider's response is priced as.
+    pub priced_as: Option<String>,
+    /// When the use happens, if the caller said so.
+    pub event_at: Option<Timestamp>,
 }
 
 /// A row of `wallet.reservations`, with what a settlement inherits from it.
@@ -211,6 +215,10 @@ pub struct NewHold<'a> {
     pub service_tier: Option<&'a str>,
     /// Provider that the estimate names.
     pub provider: Option<&'a str>,
+    /// The model that a provider's response is priced as.
+    pub priced_as: Option<&'a str>,
+    /// When the use happens, if the caller said so.
+    pub event_at: Option<Timestamp>,
     /// Tags.
     pub tags: Option<Jsonb>,
     /// The estimate.
@@ -274,6 +282,8 @@ fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
         tags: rows.datum(row, 17).map(|datum| document(Jsonb(datum))),
         provider: text(23),
         usage: rows.datum(row, 24).map(Jsonb),
+        priced_as: text(25),
+        event_at: rows.get(row, 26),
     });
     Ok(Hold {
         id: rows.need(row, 0)?,
@@ -359,6 +369,8 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
         Value::Uuids(&new.scoped_ids),
         Value::Amounts(&new.scoped_amounts),
         Value::OptText(new.provider),
+        Value::OptText(new.priced_as),
+        Value::OptTime(new.event_at),
     ])?;
     Ok(!rows.is_empty())
 }

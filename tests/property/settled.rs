@@ -42,6 +42,18 @@ fn object(words: &[(&str, String)], tokens: u64) -> String {
     format!("'{{{}}}'", words.join(", "))
 }
 
+/// A provider's response, which names the version that answered.
+fn response(words: &[(&str, String)], version: &str, tokens: u64) -> String {
+    let words: String = words
+        .iter()
+        .filter(|(key, _)| *key != "model")
+        .map(|(key, value)| format!(", \"{key}\": \"{value}\""))
+        .collect();
+    format!(
+        "'{{\"model\": \"{version}\", \"usage\": {{\"prompt_tokens\": {tokens}, \"completion_tokens\": 0, \"total_tokens\": {tokens}}}{words}}}'"
+    )
+}
+
 #[test]
 fn a_settlement_books_what_a_charge_would() {
     let mut seed = Seed::of("a settlement books what a charge would");
@@ -63,9 +75,13 @@ fn a_settlement_books_what_a_charge_would() {
                 ("images", "{}"),
                 ("images", "{\"quality\": \"hd\"}"),
             ] {
+                let from = match conditions.len() {
+                    2 => "2018-01-01",
+                    _ => "2020-01-01",
+                };
                 let sql = format!(
                     "SELECT wallet.set_price('{model}', '{meter}', {price}.{}, per => 1000, provider => {provider},
-                        region => {region}, service_tier => {tier}, effective_from => '2020-01-01',
+                        region => {region}, service_tier => {tier}, effective_from => '{from}',
                         conditions => '{conditions}')",
                     conditions.len()
                 );
@@ -81,7 +97,7 @@ fn a_settlement_books_what_a_charge_would() {
         )
         .expect("wallets");
     let look = "SELECT to_jsonb(e) - '{wallet,entry_id,created_at,event_at,effective_at,seq,hash,lane_balance,related_id,usage}'::text[]
-                  || jsonb_build_object('at', e.event_at = e.created_at)
+                  || jsonb_build_object('at', CASE WHEN e.event_at <> e.created_at THEN e.event_at END)
                   FROM wallet.entries e WHERE e.wallet = $1 ORDER BY seq DESC LIMIT 1";
     for _ in 0..scale(400) {
         let words = words(&mut seed);
@@ -90,6 +106,11 @@ fn a_settlement_books_what_a_charge_would() {
             maybe(&mut seed, "team", &["sales"]),
             maybe(&mut seed, "service", &["chat"]),
             maybe(&mut seed, "tags", &["{\"job\": \"night\"}"]),
+            maybe(
+                &mut seed,
+                "event_at",
+                &["2026-03-04 05:06Z", "2019-03-04 05:06Z"],
+            ),
         ]
         .into_iter()
         .flatten()
@@ -116,8 +137,14 @@ fn a_settlement_books_what_a_charge_would() {
             .cloned()
             .collect();
         let estimate = object(&said, seed.below(6000));
-        let actual = object(&again, tokens);
-        let charge = object(&said, tokens);
+        let version = ["m", "n"][seed.below(2) as usize];
+        let (actual, charge) = match seed.below(3) {
+            0 => (
+                response(&again, version, tokens),
+                response(&said, version, tokens),
+            ),
+            _ => (object(&again, tokens), object(&said, tokens)),
+        };
         let charge =
             format!("SELECT cost::text, lines::text FROM wallet.charge('w', {charge}{list})");
         let charged = client.query_one(&charge, &[]).expect("a charge");

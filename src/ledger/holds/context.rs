@@ -34,13 +34,14 @@ pub fn complete<'a>(
         wallet: request.wallet,
         asked: request.asked.again(),
         model: request.model.clone().or_else(|| hold.model.clone()),
+        priced_as: None,
         user_id: or(request.user_id, &hold.user_id),
         team: or(request.team, &hold.team),
         service: or(request.service, &hold.service),
         region: request.region.clone(),
         service_tier: request.service_tier.clone(),
         tags: request.tags.clone().or_else(|| hold.tags.clone()),
-        event_at: request.event_at,
+        event_at: request.event_at.or(hold.event_at),
         key: request.key,
         key_id: request.key_id.or(hold.key_id),
         secret: None,
@@ -58,6 +59,7 @@ pub fn complete<'a>(
     let (usage, rows) = complete_usage(usage, *object, hold, list)?;
     let merged = rows.as_ref().and_then(|rows| rows.datum(0, 0));
     let object = merged.map_or(*object, Jsonb);
+    completed.model = usage.model.clone();
     completed.region = usage.region.clone();
     completed.service_tier = usage.service_tier.clone();
     completed.asked = Asked::Usage(usage, object, canonical.clone());
@@ -75,17 +77,24 @@ fn complete_usage(
     let lacks = |own: &Option<String>, held: &Option<String>| own.is_none() && held.is_some();
     let tier = !usage.is_standard_tier && lacks(&usage.service_tier, &hold.service_tier);
     let provider = lacks(&usage.provider, &hold.provider);
+    // A response names the version that answered; the hold may have named the model that it is priced as.
+    let priced_as = hold.priced_as.as_ref().filter(|_| usage.is_mapped);
+    let priced_as = priced_as.filter(|model| usage.model.as_ref() != Some(model));
     let keys = missing_keys(usage, hold, list)?;
     if !tier
         && !provider
         && keys.is_empty()
+        && priced_as.is_none()
         && !lacks(&usage.model, &hold.model)
         && !lacks(&usage.region, &hold.region)
     {
         return Ok((usage.clone(), None));
     }
     let mut completed = Usage::clone(usage);
-    completed.model = completed.model.or_else(|| hold.model.clone());
+    completed.model = priced_as
+        .cloned()
+        .or(completed.model)
+        .or_else(|| hold.model.clone());
     completed.fill_in(hold.region.as_deref(), hold.service_tier.as_deref());
     let mut rows = None;
     if provider || !keys.is_empty() {
@@ -105,7 +114,10 @@ fn complete_usage(
 /// What the estimate says of the request besides quantities, and the usage does not, where a price of
 /// the model asks for such keys.
 fn missing_keys(usage: &Usage, hold: &About, list: &str) -> Result<Vec<(String, Json)>> {
-    let model = usage.model.as_deref().or(hold.model.as_deref());
+    let priced_as = hold.priced_as.as_deref().filter(|_| usage.is_mapped);
+    let model = priced_as
+        .or(usage.model.as_deref())
+        .or(hold.model.as_deref());
     let provider = usage.provider.as_deref().or(hold.provider.as_deref());
     let (Some(estimate), Some(model)) = (hold.usage, model) else {
         return Ok(Vec::new());

@@ -18,7 +18,7 @@ statement!(
     FIRST_HOLD,
     [TEXTOID, UUIDOID],
     "SELECT hold_id, fingerprint, -amount, balance, model, NULL::bytea, user_id, team, service, region, service_tier,
-            tags, NULL::timestamptz, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint
+            tags, event_at, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint
        FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = $2"
 );
 
@@ -68,7 +68,8 @@ pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
     match &request.asked {
         // What shrank to what was there is less than what was asked for.
         Asked::Amount(amount) if first.amount(0, 2)?.negated() != *amount => Ok("amount"),
-        _ => Ok("event_at or ttl"),
+        _ if first.get(0, 12) != request.event_at => Ok("event_at"),
+        _ => Ok("ttl"),
     }
 }
 

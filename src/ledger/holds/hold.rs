@@ -289,6 +289,8 @@ fn insert(
         region: request.region.as_deref(),
         service_tier: request.service_tier.as_deref(),
         provider: request.caller().provider,
+        priced_as: request.priced_as,
+        event_at: request.event_at,
         tags: request.tags.as_ref().map(|tags| tags.value),
         usage: match &request.asked {
             Asked::Usage(_, object, _) => Some(*object),

@@ -15,7 +15,7 @@ use crate::storage::plan::{amounts_of, rows_of, times_of, uuids_of};
 use crate::storage::varlena::{length_word, plain};
 
 /// As many columns as the widest of the hot tables has.
-const MAX_COLUMNS: usize = 31;
+const MAX_COLUMNS: usize = 33;
 
 /// Values that are not in the row that was taken apart. They stand in memory of ours, since each allocation of
 /// PostgreSQL's takes longer than making the value.

@@ -52,6 +52,8 @@ mod column {
     pub const SCOPED_IDS: i16 = 29;
     pub const SCOPED_AMOUNTS: i16 = 30;
     pub const PROVIDER: i16 = 31;
+    pub const PRICED_AS: i16 = 32;
+    pub const EVENT_AT: i16 = 33;
 }
 
 /// A row that this transaction has read: a copy of it, and its place.
@@ -78,6 +80,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     fields.set_text(SERVICE_TIER, new.service_tier);
     fields.set_text(ACTOR, new.actor);
     fields.set_text(PROVIDER, new.provider);
+    fields.set_text(PRICED_AS, new.priced_as);
     let mut set = |column: i16, value: Value<'_>| fields.set(column, value.datum());
     set(LANE, Value::Int2(new.lane));
     set(AFFORDABLE_TOKENS, Value::OptInt8(new.affordable_tokens));
@@ -85,6 +88,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     set(EXPIRES_AT, Value::Time(new.expires_at));
     set(WINDOW_IDS, Value::Uuids(&new.window_ids));
     set(WINDOW_AMOUNTS, Value::Amounts(&new.window_amounts));
+    set(EVENT_AT, Value::OptTime(new.event_at));
     set(TAGS, Value::OptJsonb(new.tags));
     set(USAGE, Value::OptJsonb(new.usage));
     set(METADATA, Value::OptJsonb(new.metadata));
@@ -206,6 +210,8 @@ fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
             (datum, false) => Some(document(Jsonb(datum))),
         },
         provider: fields.text(PROVIDER),
+        priced_as: fields.text(PRICED_AS),
+        event_at: fields.time(EVENT_AT),
         usage: match fields.at(USAGE) {
             (_, true) => None,
             (datum, false) => Some(Jsonb(datum)),

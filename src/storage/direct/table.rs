@@ -72,7 +72,7 @@ impl Which {
             Which::Prices => 16,
             Which::Markups => 8,
             Which::Mappings => 5,
-            Which::Reservations => 31,
+            Which::Reservations => 33,
             Which::Thresholds => 4,
         }
     }
