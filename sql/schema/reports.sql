@@ -506,7 +506,16 @@ SELECT NULL::text AS "AvailabilityZone",
        l.reference AS "x_Reference",
        l.user_id AS "x_UserId",
        trim_scale(CASE l.kind WHEN 'c' THEN -c.effective ELSE l.amount END) AS "x_Amount"
-  FROM wallet.ledger_all l
+  FROM (SELECT l.wallet_id, l.entry_id, l.created_at, l.event_at, l.related_id, l.kind, l.call, l.amount, l.user_id, l.team, l.provider,
+               l.model, l.service, l.region, l.lines, l.tags, l.contra, l.reference, l.reason
+          FROM wallet.ledger_all l
+         UNION ALL
+        -- What is due counts, whether or not it is booked.
+        SELECT o.wallet_id, NULL, d.at, d.at, d.grant_id, CASE d.kind WHEN 'expiry' THEN 'x' ELSE 'f' END::"char",
+               CASE d.kind WHEN 'expiry' THEN 'x' ELSE 'g' END::"char", d.amount, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, d.contra, NULL, NULL
+          FROM wallet.wallets o
+         CROSS JOIN LATERAL wallet.due_entries(o.wallet_id, statement_timestamp()) d
+         WHERE o.grants_due <= statement_timestamp()) l
   JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
  CROSS JOIN LATERAL (
        -- The entry that this one gives back, takes back or prices, and when that was.
@@ -516,9 +525,11 @@ SELECT NULL::text AS "AvailabilityZone",
               -- Neither the standard nor a calendar goes further.
               CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AS at,
               -- What was given was not bought, nor was what a voucher is worth.
-              CASE l.kind WHEN 'f' THEN l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.entry_id), false)
+              CASE l.kind WHEN 'f' THEN l.entry_id IS NOT NULL AND l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.entry_id), false)
                           WHEN 'b' THEN l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.related_id), false)
-                          ELSE false END AS paid) o
+                          ELSE false END AS paid
+       -- Asked once a row, however many columns need it.
+       OFFSET 0) o
  CROSS JOIN LATERAL (
        SELECT o.related_month, o.paid, date_trunc('second', o.at) AS at, date_trunc('month', o.at AT TIME ZONE w.time_zone) AS month,
               CASE WHEN l.kind = 'c' THEN 'Usage' WHEN l.kind = 'f' AND o.paid THEN 'Purchase' WHEN l.kind IN ('f', 'r') THEN 'Credit' ELSE 'Adjustment' END AS category) t
