@@ -56,10 +56,12 @@ CREATE TABLE wallet.unpriced_charges (
     wallet_id         text NOT NULL,
     entry_id          uuid NOT NULL,
     priced_id         uuid,
+    most              numeric(28,12) CHECK (most >= 0 AND most <> 'NaN'),
     PRIMARY KEY (wallet_id, entry_id)
 );
 CREATE INDEX unpriced_pending ON wallet.unpriced_charges (wallet_id) WHERE priced_id IS NULL;
 COMMENT ON TABLE wallet.unpriced_charges IS 'Charges that were booked at zero because their model had no price. The view unpriced shows those that still wait.';
+COMMENT ON COLUMN wallet.unpriced_charges.most IS 'Of a settlement that could not be more than was held: what was held. NULL: the price alone decides.';
 COMMENT ON COLUMN wallet.unpriced_charges.priced_id IS 'The entry that booked what the charge costs; NULL while it waits.';
 
 CREATE TABLE wallet.funding_requests (

@@ -151,6 +151,8 @@ pub struct Job<'a> {
     lines: Option<Vec<u8>>,
     /// The limits that apply.
     pub applied: Vec<Applied<'a>>,
+    /// What is booked at most, whatever the use costs.
+    pub most: Option<Amount>,
 }
 
 impl<'a> Job<'a> {
@@ -205,6 +207,7 @@ impl<'a> Job<'a> {
             priced,
             lines,
             applied,
+            most: None,
         })
     }
 
@@ -226,8 +229,12 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Books no more than that, whatever the use costs; the lines keep what it costs.
+    /// Books no more than that, whatever the use costs or will cost when it has a price; the lines keep what it costs.
     pub fn cap(&mut self, amount: Amount) {
+        self.most = Some(amount);
+        if self.cost <= amount {
+            return;
+        }
         self.cost = amount;
         for applied in &mut self.applied {
             if applied.limit.metric == crate::limits::metric::Metric::Amount {
@@ -313,7 +320,7 @@ impl<'a> Job<'a> {
     pub fn list_if_unpriced(&self, entry: &Entry<'_>) -> Result<()> {
         match &self.priced {
             Some(priced) if priced.mark == Mark::Unpriced => {
-                unpriced::list(entry.wallet, entry.entry_id)
+                unpriced::list(entry.wallet, entry.entry_id, self.most)
             }
             _ => Ok(()),
         }

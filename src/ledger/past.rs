@@ -36,13 +36,13 @@ statement!(
       ORDER BY l.entry_id"
 );
 
-// What charges that were booked without a price have been charged since.
+// What charges that were booked without a price have been charged since, and what they may cost at most.
 statement!(
     PRICED_LATE,
     [TEXTOID],
-    "SELECT u.entry_id, p.amount
+    "SELECT u.entry_id, p.amount, u.most
        FROM wallet.unpriced_charges u
-       JOIN wallet.ledger_all p ON p.wallet_id = u.wallet_id AND p.entry_id = u.priced_id
+       LEFT JOIN wallet.ledger_all p ON p.wallet_id = u.wallet_id AND p.entry_id = u.priced_id
       WHERE u.wallet_id = $1"
 );
 
@@ -107,6 +107,8 @@ pub struct Charged {
     pub lines: Vec<StoredLine>,
     /// How it was priced.
     pub how: How,
+    /// What it may cost at most, where a price is not all.
+    most: Option<Amount>,
 }
 
 /// How a charge of the past was priced.
@@ -146,7 +148,7 @@ impl Charged {
     pub fn capped(&self, cost: Amount) -> Amount {
         match self.how {
             How::Capped => cost.min(self.cost),
-            _ => cost,
+            _ => self.most.map_or(cost, |most| cost.min(most)),
         }
     }
 }
@@ -167,10 +169,11 @@ pub fn charges(
     span: Span,
     mut each: impl FnMut(Charged) -> Result<()>,
 ) -> Result<()> {
-    let mut late: HashMap<[u8; 16], Amount> = HashMap::new();
+    let mut late = Late::new();
     let rows = PRICED_LATE.read(&[Value::Text(wallet)])?;
     for row in 0..rows.len() {
-        late.insert(rows.need(row, 0)?, rows.amount(row, 1)?.negated());
+        let more = rows.opt_amount(row, 1)?.map(Amount::negated);
+        late.insert(rows.need(row, 0)?, (more, rows.opt_amount(row, 2)?));
     }
     drop(rows);
     let values = [
@@ -182,7 +185,10 @@ pub fn charges(
     walk(&CHARGES, &values, each, || Ok(()))
 }
 
-fn charged(columns: &Columns<'_>, late: &HashMap<[u8; 16], Amount>) -> Result<Charged> {
+/// What was charged since for charges without a price, and what they may cost at most.
+type Late = HashMap<[u8; 16], (Option<Amount>, Option<Amount>)>;
+
+fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
     let damaged = || Error::internal("a charge by usage lacks what every one has");
     let entry_id = columns.uuid(0).ok_or_else(damaged)?;
     let booked = columns.amount(1).ok_or_else(damaged)?.negated();
@@ -197,19 +203,20 @@ fn charged(columns: &Columns<'_>, late: &HashMap<[u8; 16], Amount>) -> Result<Ch
     usage.region = columns.text(4).map(str::to_owned);
     usage.service_tier = columns.text(5).map(str::to_owned);
     let reason = columns.text(6);
+    let (more, most) = late.get(&entry_id).copied().unwrap_or_default();
     let listed: i128 = lines.iter().map(|line| line.amount.units()).sum();
     let how = match reason {
         _ if columns.letter(2)? == Call::Price as u8 => How::Late,
         _ if reason == Mark::Reported.reason() => How::Reported,
         _ if listed > booked.units() => How::Capped,
-        _ if reason == Mark::Unpriced.reason() && !late.contains_key(&entry_id) => How::Unpriced,
+        _ if reason == Mark::Unpriced.reason() && more.is_none() => How::Unpriced,
         Some(text) => match text.strip_prefix(PRICED_AS) {
             Some(other) => How::As(other.to_owned()),
             None => How::Priced,
         },
         None => How::Priced,
     };
-    let more = late.get(&entry_id).copied().unwrap_or(Amount::ZERO);
+    let more = more.unwrap_or(Amount::ZERO);
     Ok(Charged {
         entry_id,
         model,
@@ -218,6 +225,7 @@ fn charged(columns: &Columns<'_>, late: &HashMap<[u8; 16], Amount>) -> Result<Ch
         at: columns.time(9).ok_or_else(damaged)?,
         lines,
         how,
+        most,
     })
 }
 

@@ -25,8 +25,8 @@ use crate::{past_usage_columns, statement};
 
 statement!(
     LIST,
-    [TEXTOID, UUIDOID],
-    "INSERT INTO wallet.unpriced_charges (wallet_id, entry_id) VALUES ($1, $2)"
+    [TEXTOID, UUIDOID, NUMERICOID],
+    "INSERT INTO wallet.unpriced_charges (wallet_id, entry_id, most) VALUES ($1, $2, $3)"
 );
 
 statement!(
@@ -35,7 +35,7 @@ statement!(
     concat!(
         "SELECT l.entry_id, l.user_id, l.team, l.service, l.tags, ",
         past_usage_columns!(),
-        " FROM wallet.unpriced_charges u
+        ", u.most FROM wallet.unpriced_charges u
           JOIN wallet.ledger_all l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
          WHERE u.wallet_id = $1 AND u.priced_id IS NULL
            AND ($2 IS NULL OR coalesce(l.event_at, l.created_at) >= $2)
@@ -51,10 +51,14 @@ statement!(
     "UPDATE wallet.unpriced_charges SET priced_id = $3 WHERE wallet_id = $1 AND entry_id = $2"
 );
 
-/// Lists a charge that was booked without a price.
-pub fn list(wallet: &str, entry_id: [u8; 16]) -> Result<()> {
-    LIST.run(&[Value::Text(wallet), Value::Uuid(entry_id)])
-        .map(drop)
+/// Lists a charge that was booked without a price, and what it may cost at most.
+pub fn list(wallet: &str, entry_id: [u8; 16], most: Option<Amount>) -> Result<()> {
+    LIST.run(&[
+        Value::Text(wallet),
+        Value::Uuid(entry_id),
+        Value::OptAmount(most),
+    ])
+    .map(drop)
 }
 
 /// An entry that prices an earlier charge.
@@ -99,7 +103,10 @@ pub fn price(pricing: &Pricing<'_>, call: Once<'_>) -> Result<Vec<LatePrice>> {
     let mut booked = Vec::new();
     for row in 0..rows.len() {
         let (usage, model, used_at) = past::usage(&rows, row, 5)?;
-        if let Some(priced) = first_price(&usage, &model, list, used_at)? {
+        if let Some(mut priced) = first_price(&usage, &model, list, used_at)? {
+            if let Some(most) = rows.opt_amount(row, 10)? {
+                priced.cost = priced.cost.min(most);
+            }
             booked.push(book(pricing, &rows, row, model, used_at, priced)?);
         }
     }

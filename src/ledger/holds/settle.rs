@@ -95,7 +95,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let mut job = Job::at(&request, &rules, hold.created_at)?;
     let held = hold.held;
-    if settlement.over == Over::Cap && job.cost > held {
+    if settlement.over == Over::Cap {
         job.cap(held);
     }
     if !settlement.is_final {
@@ -181,7 +181,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let Ok(mut job) = Job::at(&request, &rules, hold.created_at) else {
         return Ok(None);
     };
-    if settlement.over == Over::Cap && job.cost > hold.held {
+    if settlement.over == Over::Cap {
         job.cap(hold.held);
     }
     // A limit that has to decide may need a look at all lanes.

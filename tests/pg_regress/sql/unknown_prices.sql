@@ -95,3 +95,16 @@ SELECT * FROM regress.broken('up');
 CALL regress.fails($$ SELECT * FROM wallet.price_unpriced(NULL) $$);
 CALL regress.fails($$ SELECT * FROM wallet.price_unpriced('up-none') $$);
 CALL regress.fails($$ SELECT * FROM wallet.price_unpriced('up', '2026-02-01', '2026-01-01') $$);
+-- What was capped stays so when it gets its price.
+SELECT wallet FROM wallet.create_wallet('capped_late');
+SELECT wallet FROM wallet.update_wallet('capped_late', unknown_price => 'unpriced');
+SELECT balance FROM wallet.fund('capped_late', 10);
+SELECT hold_id FROM wallet.hold('capped_late', amount => 1) \gset
+SELECT cost FROM wallet.settle('capped_late', :'hold_id', '{"model": "capped-m", "input_tokens": 3}', over => 'cap');
+SELECT hold_id FROM wallet.hold('capped_late', amount => 9) \gset
+SELECT cost FROM wallet.settle('capped_late', :'hold_id', '{"model": "capped-m", "input_tokens": 3}', over => 'cap');
+SELECT wallet.set_price('capped-m', 'input_tokens', 1, effective_from => '2024-01-01') IS NOT NULL AS set;
+SELECT cost, new_cost, difference FROM wallet.reprice('capped_late');
+SELECT cost FROM wallet.price_unpriced('capped_late');
+SELECT cost, new_cost, difference FROM wallet.reprice('capped_late');
+SELECT balance FROM wallet.balances WHERE wallet = 'capped_late';
