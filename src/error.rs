@@ -168,7 +168,10 @@ pub fn or_raise_hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> Result<T>)
 pub fn or_raise_keeping<T>(secret: Option<&str>, work: impl FnOnce() -> Result<T>) -> T {
     match secret {
         None => work().or_raise(),
-        Some(_) => or_raise_hiding(&Cell::new(true), work),
+        Some(_) => {
+            crate::storage::report::hide_activity();
+            or_raise_hiding(&Cell::new(true), work)
+        }
     }
 }
 

@@ -43,6 +43,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'month is missing',
             DETAIL = 'The argument month is NULL or was not given.', HINT = 'Give any day of the month.';
     END IF;
+    IF month NOT BETWEEN '0001-01-01' AND '9999-12-31' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'month is out of range',
+            DETAIL = format('It is %s; the calendar of reports has the years 1 to 9999.', month), HINT = 'Give any day of the month.';
+    END IF;
     SELECT x.wallet_id, x.currency, x.time_zone INTO w FROM wallet.wallets x WHERE x.wallet_id = statement_html.wallet;
     first := wallet.day_begins(date_trunc('month', month::timestamp)::date, w.time_zone);
     last := wallet.day_begins((date_trunc('month', month::timestamp) + interval '1 month')::date, w.time_zone);

@@ -100,6 +100,12 @@ fn period(value: Option<&str>) -> Result<String> {
     }
 }
 
+/// Microseconds of a day.
+const DAY: i64 = 24 * 3600 * 1_000_000;
+
+/// A hundred years and the days by which months may differ.
+const MAX_LIFE_DAYS: i64 = 100 * 12 * 31;
+
 fn lifetime(value: Option<Interval>) -> Result<Option<String>> {
     let Some(interval) = value else {
         return Ok(None);
@@ -108,6 +114,14 @@ fn lifetime(value: Option<Interval>) -> Result<Option<String>> {
     if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
         return Err(Error::argument("expires_after is not above zero")
             .detail("A grant must live for some time.")
+            .hint(
+                "Give an interval such as 1 month, or leave it out for grants that do not expire.",
+            ));
+    }
+    let days_in_all = i64::from(months) * 31 + i64::from(days);
+    if days_in_all > MAX_LIFE_DAYS || micros / DAY > MAX_LIFE_DAYS {
+        return Err(Error::argument("expires_after is out of range")
+            .detail("A grant lives for a hundred years at most.")
             .hint(
                 "Give an interval such as 1 month, or leave it out for grants that do not expire.",
             ));

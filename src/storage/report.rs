@@ -85,6 +85,17 @@ pub fn hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Keeps the statement out of pg_stat_activity, from which another session's "deadlock detected" takes it.
+pub fn hide_activity() {
+    // SAFETY: the text is copied; it is the state that a running statement has.
+    unsafe {
+        pg_sys::pgstat_report_activity(
+            pg_sys::BackendState::STATE_RUNNING,
+            c"<statement with a secret>".as_ptr(),
+        );
+    }
+}
+
 /// The callbacks that were there before, which take their place again at the end.
 struct OuterCallbacks(*mut pg_sys::ErrorContextCallback);
 

@@ -230,3 +230,39 @@ fn a_refused_call_with_a_secret_is_not_logged() {
     let log = log_of(&mut client);
     assert!(log.contains(&format!("'{marker}'")) && log.contains(&format!("{marker}b")));
 }
+
+/// Other sessions see what a session runs, in pg_stat_activity and where it is part of a deadlock: no secret.
+#[test]
+fn no_secret_stands_in_the_activity() {
+    let database = Database::new();
+    let (mut client, mut other) = (database.connect(), database.connect());
+    create(&mut client, "acme", 1, &[], dec("10"));
+    let secret: String = client
+        .query_one("SELECT secret FROM wallet.create_key('acme', 'k')", &[])
+        .expect("a key")
+        .get(0);
+    let pid: i32 = client
+        .query_one("SELECT pg_backend_pid()", &[])
+        .expect("a number")
+        .get(0);
+    for call in [
+        format!("SELECT wallet.charge('acme', amount => 1, key => '{secret}')"),
+        format!("SELECT wallet.hold('acme', amount => 1, key => '{secret}')"),
+        format!("SELECT count(*) FROM wallet.check_limits('acme', key => '{secret}')"),
+        format!(
+            "SELECT count(*) FROM wallet.charge_batch('acme', '[{{\"amount\": 1, \"key\": \"{secret}\"}}]')"
+        ),
+        "SELECT wallet.redeem_voucher('acme', 'SECRET-CODE-12345')".to_owned(),
+    ] {
+        // A code that nobody made is refused.
+        let _ = client.batch_execute(&call);
+        let seen: String = other
+            .query_one("SELECT query FROM pg_stat_activity WHERE pid = $1", &[&pid])
+            .expect("the session")
+            .get(0);
+        assert!(
+            !seen.contains(&secret) && !seen.contains("SECRET-CODE"),
+            "{seen}"
+        );
+    }
+}

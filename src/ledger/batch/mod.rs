@@ -20,6 +20,7 @@ use crate::ledger::rules;
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::jsonb_parts;
+use crate::storage::report;
 use crate::storage::subtransaction::{Failure, attempt};
 use item::{Fields, Item};
 use together::Outcome;
@@ -111,6 +112,9 @@ pub fn charge_all(
         }
     }
     secret.set(first_unread.is_some() || items.iter().any(|item| item.has_secret));
+    if secret.get() {
+        report::hide_activity();
+    }
     if let (OnError::Fail, Some(error)) = (batch.on_error, first_unread) {
         return Err(error);
     }

@@ -114,3 +114,5 @@ SELECT remaining, allowed, reason FROM wallet.check_limits('announced', amount =
 CALL regress.fails($$ SELECT wallet.charge('announced', amount => 1) $$);
 SELECT balance FROM wallet.fund('announced', 1);
 SELECT event, payload->>'amount' AS amount FROM wallet.events WHERE wallet = 'announced' AND event LIKE 'grant%' ORDER BY id;
+-- A life that no calendar has.
+CALL regress.fails($$ SELECT wallet.set_recurring_grant('grants', 1, expires_after => '170000000 years') $$);

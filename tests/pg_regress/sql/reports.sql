@@ -162,3 +162,14 @@ SELECT done >= 1 AS swept FROM wallet.maintain() WHERE task LIKE 'wallets%';
 SELECT kind, amount FROM wallet.entries WHERE wallet = 'rep_swept' ORDER BY created_at, kind;
 SELECT status FROM wallet.holds WHERE wallet = 'rep_swept';
 SELECT event, count(*) FROM wallet.events WHERE wallet = 'rep_swept' AND event IN ('hold_expired', 'grant_expired') GROUP BY 1 ORDER BY 1;
+-- Months that no calendar of reports has.
+DO $$
+DECLARE
+    call text;
+BEGIN
+    FOR call IN SELECT format(c, m) FROM unnest('{chargeback,statement_html}'::text[]) f, unnest('{infinity,-infinity,294276-12-01}'::text[]) m,
+                                     LATERAL (SELECT 'SELECT wallet.' || f || '(''rep'', ''%s'')' AS c) x LOOP
+        CALL regress.fails(call);
+    END LOOP;
+END
+$$;
