@@ -1,0 +1,438 @@
+//! The projection beside money that is spent hour by hour.
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
+/// A Monday, at midnight.
+const MONDAY: i64 = 1_767_571_200_000_000;
+
+fn calendar(now: i64) -> Calendar {
+    Calendar::at(TimeZone::UTC, now).unwrap()
+}
+
+fn pot(number: u8, left: i128, ends: Option<i64>, scope: Option<usize>) -> Pot {
+    Pot {
+        rank: Rank {
+            priority: PLAIN_PRIORITY,
+            expires_at: ends.unwrap_or(i64::MAX),
+            paid: true,
+            created_at: i64::from(number),
+            id: [number; 16],
+        },
+        left,
+        kept: 0,
+        ends,
+        recurring: false,
+        scope,
+    }
+}
+
+fn funds(pots: Vec<Pot>) -> Funds {
+    Funds {
+        pots,
+        owed: 0,
+        held: 0,
+        recurring: None,
+    }
+}
+
+fn steady(units: i128) -> Spending {
+    Spending {
+        streams: vec![Stream {
+            share: 1.0,
+            fits: vec![true, false],
+        }],
+        days: vec![vec![units]; 7],
+    }
+}
+
+/// In hours from now.
+fn lasts(spending: &Spending, funds: Funds, now: i64) -> Option<i64> {
+    let calendar = calendar(now);
+    let until = now + 40_000 * DAY;
+    let outcome = project(&calendar, spending, funds, now, until, now, false);
+    outcome.runs_out_at.map(|at| (at - now) / HOUR)
+}
+
+const ONE: i128 = 1_000_000_000_000;
+
+#[test]
+fn credit_that_ends_is_spent_until_then() {
+    let now = MONDAY + 7 * HOUR;
+    let one = steady(ONE);
+    let hundred = |ends| funds(vec![pot(1, 100 * ONE, ends, None)]);
+    assert_eq!(lasts(&one, hundred(None), now), Some(100 * 24));
+    assert_eq!(lasts(&one, hundred(Some(now + 3 * DAY)), now), Some(3 * 24));
+    // It has ended, and is not booked yet; but holds have set some of it aside, which counts as spent.
+    assert_eq!(lasts(&one, hundred(Some(now - 1)), now), Some(0));
+    let both = |held| Funds {
+        held,
+        ..funds(vec![
+            pot(1, 10 * ONE, Some(now - 1), None),
+            pot(2, 10 * ONE, None, None),
+        ])
+    };
+    assert_eq!(lasts(&one, both(0), now), Some(240));
+    assert_eq!(lasts(&one, both(4 * ONE), now), Some(6 * 24));
+    assert_eq!(lasts(&one, both(13 * ONE), now), Some(0));
+    // What burns first does not wait for what ends first.
+    let mut last = pot(1, 5 * ONE, Some(now + 3 * DAY), None);
+    last.rank.priority = 200;
+    assert_eq!(
+        lasts(&one, funds(vec![last, pot(2, 2 * ONE, None, None)]), now),
+        Some(3 * 24)
+    );
+}
+
+#[test]
+fn credit_for_other_use_is_not_spent() {
+    let pots = |scope| funds(vec![pot(1, ONE, None, None), pot(2, 90 * ONE, None, scope)]);
+    assert_eq!(lasts(&steady(ONE), pots(Some(1)), MONDAY), Some(24));
+    assert_eq!(lasts(&steady(ONE), pots(Some(0)), MONDAY), Some(91 * 24));
+    // Half of the use may spend it: the other half has what every use may spend, of which it gets but a part, for what is for all
+    // comes first here.
+    let mut half = steady(ONE);
+    half.streams = [true, false]
+        .map(|fits| Stream {
+            share: 0.5,
+            fits: vec![fits],
+        })
+        .to_vec();
+    half.days = vec![vec![ONE / 2; 2]; 7];
+    assert_eq!(lasts(&half, pots(Some(0)), MONDAY), Some(24));
+    let mut first = pots(Some(0));
+    first.pots[1].rank.priority = 1;
+    assert_eq!(lasts(&half, first, MONDAY), Some(48));
+    // A stream of less than a hundredth is not waited for.
+    half.streams[0].share = 0.995;
+    half.streams[1].share = 0.005;
+    half.days = vec![vec![ONE, ONE / 200]; 7];
+    let hours = lasts(&half, pots(Some(0)), MONDAY).unwrap();
+    assert!((90 * 24..=91 * 24).contains(&hours), "{hours}");
+}
+
+#[test]
+fn grants_that_come_again_are_waited_for() {
+    let again = |amount, rollover_max, days| Recurring {
+        amount,
+        period: Length {
+            months: 0,
+            days: 7,
+            micros: 0,
+        },
+        life: Some(Length {
+            months: 0,
+            days,
+            micros: 0,
+        }),
+        rollover_max,
+        started_at: MONDAY - 7 * DAY,
+        turn: 0,
+        next_at: MONDAY,
+        scope: None,
+    };
+    let with = |recurring, left| Funds {
+        recurring: Some(recurring),
+        ..funds(vec![pot(1, left, None, None)])
+    };
+    let now = MONDAY - 2 * DAY;
+    // Two days, and seven of each week; one that brings too little runs out in the end.
+    assert_eq!(
+        lasts(&steady(ONE), with(again(7 * ONE, None, 7), 2 * ONE), now),
+        None
+    );
+    assert_eq!(
+        lasts(&steady(ONE), with(again(6 * ONE, None, 7), 2 * ONE), now),
+        Some(8 * 24)
+    );
+    assert_eq!(
+        lasts(&steady(ONE), with(again(6 * ONE, None, 7), 4 * ONE), now),
+        Some((2 + 14 + 6) * 24)
+    );
+    // Before the next comes there is nothing.
+    assert_eq!(
+        lasts(&steady(ONE), with(again(7 * ONE, None, 7), ONE), now),
+        Some(24)
+    );
+    // What was spent on credit comes off the first.
+    let owing = Funds {
+        owed: 3 * ONE,
+        ..with(again(7 * ONE, None, 7), 0)
+    };
+    assert_eq!(lasts(&steady(ONE), owing, now), Some(0));
+    // Of ten a week seven are spent, but no more than two are carried on; nothing is lost for want of it.
+    let outcome = |rollover| {
+        let weekend = Spending {
+            // Spends on every other week only.
+            days: (0..35)
+                .map(|day| vec![if day / 7 % 2 == 0 { 0 } else { 2 * ONE }])
+                .collect(),
+            ..steady(ONE)
+        };
+        let calendar = calendar(MONDAY);
+        let until = MONDAY + 28 * DAY;
+        project(
+            &calendar,
+            &weekend,
+            with(again(10 * ONE, rollover, 7), 0),
+            MONDAY,
+            until,
+            until,
+            false,
+        )
+        .missing
+    };
+    assert_eq!(outcome(Some(2 * ONE)), 4 * ONE);
+    assert_eq!(outcome(Some(9 * ONE)), 0);
+    assert_eq!(outcome(None), 8 * ONE);
+}
+
+#[test]
+fn money_for_ages_is_found_quickly() {
+    // A grant every day of which half is left.
+    let daily = Recurring {
+        amount: 2 * ONE,
+        period: Length {
+            months: 0,
+            days: 1,
+            micros: 0,
+        },
+        life: None,
+        rollover_max: None,
+        started_at: MONDAY - DAY,
+        turn: 0,
+        next_at: MONDAY,
+        scope: None,
+    };
+    let again = Funds {
+        recurring: Some(daily),
+        ..funds(Vec::new())
+    };
+    assert_eq!(lasts(&steady(ONE), again, MONDAY), None);
+    // A hundred years are five thousand weeks.
+    assert_eq!(
+        lasts(
+            &steady(ONE),
+            funds(vec![pot(1, 36_000 * ONE, None, None)]),
+            MONDAY
+        ),
+        Some(36_000 * 24)
+    );
+    assert_eq!(
+        lasts(
+            &steady(ONE),
+            funds(vec![pot(1, 50_000 * ONE, None, None)]),
+            MONDAY
+        ),
+        None
+    );
+    // The weekend is free: out on a Friday evening.
+    let mut week = steady(ONE);
+    week.days[5..].fill(vec![0]);
+    assert_eq!(
+        lasts(&week, funds(vec![pot(1, 5_000 * ONE, None, None)]), MONDAY),
+        Some((7_000 - 2) * 24)
+    );
+}
+
+/// Hour by hour, unit by unit, for one stream: lots as (left, end in hours, allowed), and what comes again every so
+/// many hours. Gives the hour in which it found nothing, and what was missing.
+fn by_the_hour(
+    mut lots: Vec<Pot>,
+    again: Option<Recurring>,
+    hourly: &[i128],
+    now: i64,
+    hours: i64,
+) -> (Option<i64>, i128) {
+    let (mut out, mut missing, mut dry) = (None, 0, None);
+    let mut next = again.as_ref().map(|again| again.next_at);
+    for hour in 0..=hours {
+        let at = now + hour * HOUR;
+        loop {
+            let end = lots
+                .iter()
+                .filter_map(|lot| lot.ends)
+                .min()
+                .unwrap_or(i64::MAX);
+            let turn = next.unwrap_or(i64::MAX);
+            if end.min(turn) > at {
+                break;
+            }
+            if turn <= end {
+                let again = again.as_ref().unwrap();
+                let ends = again.life.map(|life| turn + life.days * DAY + life.micros);
+                if let Some(most) = again.rollover_max {
+                    let lasting = |lot: &Pot| lot.recurring && lot.rank.expires_at >= turn;
+                    loop {
+                        let sum: i128 = lots
+                            .iter()
+                            .filter(|lot| lasting(lot))
+                            .map(|lot| lot.left)
+                            .sum();
+                        if sum <= most {
+                            break;
+                        }
+                        let some = lots.iter_mut().filter(|lot| lasting(lot) && lot.left > 0);
+                        some.min_by(|a, b| a.rank.cmp(&b.rank)).unwrap().left -= 1;
+                    }
+                    for lot in lots.iter_mut().filter(|lot| lasting(lot) && lot.left > 0) {
+                        if let Some(ends) = ends {
+                            lot.ends = Some(ends);
+                            lot.rank.expires_at = ends;
+                        }
+                    }
+                }
+                let mut lot = pot(200, again.amount, ends, again.scope);
+                lot.rank.paid = false;
+                lot.rank.created_at = turn;
+                lot.recurring = true;
+                lots.push(lot);
+                next = Some(turn + again.period.days * DAY + again.period.micros);
+            } else {
+                lots.retain(|lot| lot.ends != Some(end));
+            }
+        }
+        if hour == hours {
+            break;
+        }
+        let usable = |lots: &[Pot]| {
+            let usable = lots.iter().enumerate();
+            let usable = usable.filter(|(_, lot)| lot.left > 0 && lot.scope != Some(1));
+            usable
+                .min_by(|a, b| a.1.rank.cmp(&b.1.rank))
+                .map(|(index, _)| index)
+        };
+        if usable(&lots).is_some() {
+            dry = None;
+        }
+        for _ in 0..hourly[usize::try_from(hour).unwrap() % hourly.len()] {
+            match usable(&lots) {
+                Some(index) => lots[index].left -= 1,
+                None => {
+                    missing += 1;
+                    out = out.or(dry.or(Some(hour)));
+                }
+            }
+        }
+        if usable(&lots).is_none() {
+            dry = dry.or(Some(hour + 1));
+        }
+    }
+    (out, missing)
+}
+
+fn lots() -> impl Strategy<Value = Vec<Pot>> {
+    let lot = (
+        0_i128..400,
+        prop::option::of(-5_i64..400),
+        99_i32..102,
+        any::<bool>(),
+        prop::option::of(0_usize..2),
+        any::<bool>(),
+    );
+    prop::collection::vec(lot, 0..7).prop_map(|lots| {
+        let lots = lots.into_iter().enumerate();
+        lots.map(|(number, (left, ends, priority, paid, scope, recurring))| {
+            let ends = ends.map(|hours| MONDAY + hours * HOUR);
+            let mut pot = pot(u8::try_from(number).unwrap(), left, ends, scope);
+            pot.rank.priority = priority;
+            pot.rank.paid = paid;
+            pot.recurring = recurring;
+            pot
+        })
+        .collect()
+    })
+}
+
+fn recurring() -> impl Strategy<Value = Recurring> {
+    (
+        1_i128..200,
+        5_i64..200,
+        prop::option::of(1_i64..400),
+        prop::option::of(0_i128..200),
+        -10_i64..100,
+        prop::option::of(0_usize..2),
+    )
+        .prop_map(|(amount, period, life, rollover_max, next, scope)| {
+            let hours = |hours| Length {
+                months: 0,
+                days: 0,
+                micros: hours * HOUR,
+            };
+            Recurring {
+                amount,
+                period: hours(period),
+                life: life.map(hours),
+                rollover_max,
+                started_at: MONDAY + (next - period) * HOUR,
+                turn: 0,
+                next_at: MONDAY + next * HOUR,
+                scope,
+            }
+        })
+}
+
+proptest! {
+    #[test]
+    fn it_is_what_hour_by_hour_gives(
+        pots in lots(), again in prop::option::of(recurring()), week in prop::collection::vec(0_i128..4, 7), start in 0_i64..24,
+        hours in 1_i64..900,
+    ) {
+        let now = MONDAY + start * HOUR;
+        let days: Vec<Vec<i128>> = week.iter().map(|hourly| vec![hourly * 24]).collect();
+        let spending = Spending { days, ..steady(1) };
+        let hourly: Vec<i128> = (0..168).map(|hour| week[usize::try_from((hour + start) / 24 % 7).unwrap()]).collect();
+        let funds = Funds { recurring: again.clone(), ..funds(pots.clone()) };
+        let until = now + hours * HOUR;
+        let got = project(&calendar(now), &spending, funds, now, until, until, false);
+        let (out, missing) = by_the_hour(pots, again, &hourly, now, hours);
+        prop_assert_eq!(got.missing, missing);
+        match (got.runs_out_at, out) {
+            (Some(at), Some(hour)) => prop_assert!((at - now - hour * HOUR).abs() <= HOUR, "{} {}", (at - now) / HOUR, hour),
+            (got, wanted) => prop_assert_eq!(got, wanted),
+        }
+    }
+
+    /// Two streams that take turns, a unit each, where nothing comes again.
+    #[test]
+    fn streams_share_what_is_for_all(pots in lots(), units in prop::collection::vec(1_i128..4, 2)) {
+        let fits = [vec![true, false], vec![false, true]];
+        let scale = 1_000_000;
+        let sum: i128 = units.iter().sum();
+        let spending = Spending {
+            streams: (0..2).map(|one| Stream { share: units[one] as f64 / sum as f64, fits: fits[one].clone() }).collect(),
+            days: vec![units.iter().map(|units| units * 24 * scale).collect(); 7],
+        };
+        let mut large = pots.clone();
+        large.iter_mut().for_each(|pot| pot.left *= scale);
+        let now = MONDAY;
+        let got = project(&calendar(now), &spending, funds(large), now, now + 3_000 * HOUR, now, false).runs_out_at;
+        // The same in hundredths.
+        let mut lots = pots;
+        lots.iter_mut().for_each(|pot| pot.left *= 100);
+        let mut out = None;
+        'hours: for hour in 0..3_000 {
+            lots.retain(|lot| lot.ends.is_none_or(|end| end > now + hour * HOUR));
+            for _ in 0..100 {
+                for one in 0..2 {
+                    for _ in 0..units[one] {
+                        let usable = lots.iter_mut().filter(|lot| lot.left > 0 && lot.scope.is_none_or(|scope| fits[one][scope]));
+                        let Some(lot) = usable.min_by(|a, b| a.rank.cmp(&b.rank)) else {
+                            out = Some(hour);
+                            break 'hours;
+                        };
+                        lot.left -= 1;
+                    }
+                }
+            }
+        }
+        match (got, out) {
+            (Some(at), Some(hour)) => prop_assert!(((at - now) / HOUR - hour).abs() <= 1, "{} {}", (at - now) / HOUR, hour),
+            (got, wanted) => prop_assert_eq!(got, wanted),
+        }
+    }
+}
