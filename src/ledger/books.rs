@@ -233,6 +233,10 @@ impl<'a> Books<'a> {
         if is_scoped {
             // Notes the burn too.
             self.debit_with(&entry, burn.amount, parts)?;
+            let mut lots = self.pools.lots().iter();
+            if lots.any(|one| one.lot.rank.id == burn.id && one.lot.remaining.is_zero()) {
+                kept::ended(self.wallet, burn.id, entry.entry_id)?;
+            }
         } else {
             self.debit(&entry, burn.amount)?;
             kept::spent(self.wallet, parts, entry.entry_id)?;

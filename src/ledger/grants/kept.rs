@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::ledger::grants::burn::{Burn, Rank};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::course::{Holding, Kept};
+use crate::ledger::grants::lots;
 use crate::ledger::holds::row::Hold;
 use crate::ledger::rules::Rules;
 use crate::money::Amount;
@@ -103,6 +104,11 @@ pub fn write(wallet: &str, before: &[Kept], now: &[Kept]) -> Result<()> {
         ])?;
     }
     Ok(())
+}
+
+/// Notes that nothing is left of a lot with a scope, since its rest has ended.
+pub fn ended(wallet: &str, id: [u8; 16], entry: [u8; 16]) -> Result<()> {
+    lots::end(wallet, id, "expired", Some(entry))
 }
 
 /// Notes what ended grants paid of an entry.
