@@ -18,9 +18,12 @@ for oracle in litellm_oracle genai_oracle; do
 done
 sql "DROP DATABASE $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
-newer=$(find_python_of 3.12) || die "the validator of FOCUS needs Python 3.12 or newer"
-validating=$(python_environment focus "$WALLET_ROOT/tests/oracle/focus_requirements.txt" "$newer")
-WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
-    "$validating" "$WALLET_ROOT/tests/oracle/focus_oracle.py" || status=$?
+if newer=$(find_python_of 3.12); then
+    validating=$(python_environment focus "$WALLET_ROOT/tests/oracle/focus_requirements.txt" "$newer")
+    WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
+        "$validating" "$WALLET_ROOT/tests/oracle/focus_oracle.py" || status=$?
+else
+    say "The validator of FOCUS is left out: it needs Python 3.12 or newer."
+fi
 sql "DROP DATABASE $database"
 exit "$status"

@@ -34,7 +34,7 @@ SELECT wallet.create_voucher('FOCUS-ORACLE', 7), wallet.redeem_voucher('acme', '
 SELECT wallet.set_price('m', meter, price, per => per, provider => 'openai', effective_from => '2025-01-01Z')
   FROM (VALUES ('input_tokens', 2.5, 1000000), ('output_tokens', 10, 1000000), ('images', 0.04, 1), ('audio_seconds', 0.006, 60),
                ('input_characters', 15, 1000000), ('pages', 1, 3), ('mine', 0.1, 1)) AS p (meter, price, per);
-SELECT entry_id AS charged FROM wallet.charge('acme', amount => 30, model => 'a, "b"', tags => '{"note":"a, \\"b\\"\\nc","n":1.5}', user_id => 'ann') \\gset
+SELECT entry_id AS charged FROM wallet.charge('acme', amount => 30, model => 'a, "b"', tags => '{"note":"a, \\"b\\"\\nc","n":"1.5"}', user_id => 'ann') \\gset
 SELECT wallet.refund('acme', :'charged', amount => 5);
 SELECT wallet.charge('acme', '{"model":"m","input_tokens":1000,"output_tokens":333,"images":2,"audio_seconds":61.5,"input_characters":1234,"pages":7,"mine":0.25}',
                      team => 'red', region => 'eu', event_at => '2026-02-28T23:30:00Z');

@@ -73,13 +73,6 @@ impl Wallet {
         parts
     }
 
-    /// How much of a lot they cover.
-    pub(super) fn covered_of(&self, lot: usize) -> i128 {
-        let covered = self.covered();
-        let found = covered.iter().find(|part| part.0 == lot);
-        found.map_or(0, |part| part.1)
-    }
-
     fn end_lots(&mut self, at: At) {
         let covered = self.covered();
         let mut ended: Vec<usize> = (0..self.lots.len())
