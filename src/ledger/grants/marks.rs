@@ -50,7 +50,7 @@ statement!(
 
 // What was paid for one entry alone is taken off, where it was booked. Entry by entry it is looked up by the ids of both:
 // a join might be planned for one row where there are many.
-macro_rules! used {
+macro_rules! used_query {
     ($amounts:literal, $times:literal) => {
         concat!(
             "SELECT ", $amounts, "
@@ -92,7 +92,7 @@ statement!(
         "WITH step AS MATERIALIZED (
              SELECT greatest(($8 - $7) / 1000, interval '1 microsecond') AS length
          ), used AS MATERIALIZED (",
-        used!(
+        used_query!(
             "date_bin((SELECT length FROM step), l.created_at, $7) AS part, sum(l.number) AS number,
              sum(l.amount) AS amount,
              sum(l.amount) FILTER (WHERE (l.created_at, l.lane, l.seq) <= ($4, $5, $6)) AS own",
@@ -123,7 +123,7 @@ statement!(
 statement!(
     ALL,
     [TEXTOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, INT2OID, INT8OID],
-    used!(
+    used_query!(
         "sum(l.amount)::text",
         "(l.created_at, l.lane, l.seq) <= ($4, $5, $6)"
     )

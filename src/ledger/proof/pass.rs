@@ -14,7 +14,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind, Link, canonical};
 
-macro_rules! entries {
+macro_rules! entries_query {
     ($table:literal) => {
         concat!(
             "SELECT entry_id, created_at, event_at, lane, seq, kind, call, amount, lane_balance, balance, hash,
@@ -26,8 +26,8 @@ macro_rules! entries {
         )
     };
 }
-statement!(ARCHIVED, [TEXTOID], entries!("ledger_archive"));
-statement!(BOOKED, [TEXTOID], entries!("ledger"));
+statement!(ARCHIVED, [TEXTOID], entries_query!("ledger_archive"));
+statement!(BOOKED, [TEXTOID], entries_query!("ledger"));
 
 statement!(
     EXISTS,
