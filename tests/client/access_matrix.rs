@@ -309,7 +309,11 @@ fn every_view_and_table_shows_own_rows_alone_and_takes_no_write() {
     // Rows where the scene has none.
     owner
         .batch_execute(
-            "SELECT wallet.refund(w, entry_id) FROM unnest(ARRAY['own', 'shared', 'other']) w,
+            "SELECT wallet.fund(w, 7, expires_at => clock_timestamp() + interval '0.2 seconds', priority => 1),
+                    wallet.hold(w, amount => 3) FROM unnest(ARRAY['own', 'shared', 'other']) w;
+             SELECT pg_sleep(0.3);
+             SELECT wallet.sweep_expired();
+             SELECT wallet.refund(w, entry_id) FROM unnest(ARRAY['own', 'shared', 'other']) w,
                     LATERAL (SELECT entry_id FROM wallet.entries e WHERE e.wallet = w AND user_id = 'ann') e;
              SELECT wallet.set_chargeback_rule(w, 'even'), wallet.set_ip_rules(w, '{10.0.0.0/8}'), wallet.set_model_rules(w, allowed => '{a}'),
                     wallet.set_recurring_grant(w, 1), wallet.set_fx_rate('EUR', 'USD', 1.1),

@@ -183,6 +183,17 @@ impl Model {
         }
     }
 
+    /// Whether holds would keep something of a lot that is taken back.
+    fn holds_keep(&self, id: Uuid) -> bool {
+        let room = (self.room() - self.credit).max(Decimal::ZERO);
+        let mut lots = self.lots.iter();
+        let lot = lots.find(|lot| lot.id == id).expect("a lot");
+        match lot.scope {
+            Some(_) => !lot.held.is_zero(),
+            None => lot.remaining > room,
+        }
+    }
+
     /// Takes back what is left of a lot and no hold has.
     fn void(&mut self, id: Uuid) {
         let room = (self.room() - self.credit).max(Decimal::ZERO);
@@ -394,6 +405,10 @@ fn scoped_grants_burn_like_charge_by_charge() {
                 18 if !model.lots.is_empty() => {
                     let id = model.lots[seed.below(model.lots.len() as u64) as usize].id;
                     if gone.contains(&id) {
+                        continue;
+                    }
+                    // What holds would keep of it is a matter of the simulation's model.
+                    if model.holds_keep(id) {
                         continue;
                     }
                     let sql = "SELECT wallet.void_grant('acme', $1)";

@@ -63,7 +63,7 @@ fn no_report_is_planned_for_the_average_wallet() {
         ("wallet.usage_by('large', 'hour')", 6),
         ("wallet.statement('large')", 6),
         ("wallet.statement_html('large', now()::date)", 24),
-        ("wallet.chargeback('large', now()::date)", 1),
+        ("wallet.chargeback('large', now()::date)", 6),
         ("wallet.balance_at('large', now())", 1),
         ("wallet.forecast('large')", 1),
         ("wallet.report('large')", 1),

@@ -23,6 +23,7 @@ const TABLES: &[&str] = &[
     "grant_lots",
     "grant_burns",
     "grant_marks",
+    "kept_credit",
     "recurring_grants",
     "fx_rates",
     "vouchers",
