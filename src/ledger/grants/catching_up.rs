@@ -82,6 +82,11 @@ impl Ledge<'_> {
                 }
             }
         }
+        // Money may come back to a lot of which nothing is left: it has the last end then, however many turns were
+        // booked at once.
+        for (id, end, warning) in &course.extended {
+            lots::extend(self.wallet, *id, *end, *warning)?;
+        }
         for old in &before {
             let id = old.lot.rank.id;
             let last = ended
@@ -141,12 +146,7 @@ impl Ledge<'_> {
         if old.lot.remaining != new.lot.remaining {
             lots::set_remaining(self.wallet, id, new.lot.remaining)?;
         }
-        match (new.expires_at, new.warn_at) {
-            (Some(end), Some(warning)) if old.expires_at != new.expires_at => {
-                lots::extend(self.wallet, id, end, warning)
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn warn(&mut self, now: Timestamp) -> Result<()> {

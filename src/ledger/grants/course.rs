@@ -96,6 +96,8 @@ pub struct Course {
     pub held: i128,
     /// What is to be booked, in order.
     pub effects: Vec<Effect>,
+    /// Lots that were carried on, also those of which nothing is left since: their last end, and when it is announced.
+    pub extended: Vec<([u8; 16], Timestamp, Timestamp)>,
     holds: Vec<Holding>,
     /// Nothing happens before.
     floor: Timestamp,
@@ -117,6 +119,7 @@ impl Course {
             general: general.units(),
             held: holds.iter().map(|hold| hold.general).sum(),
             effects: Vec::new(),
+            extended: Vec::new(),
             holds,
             floor,
         }
@@ -256,6 +259,9 @@ impl Course {
                     one.expires_at = Some(end);
                     one.warn_at = Some(warning);
                     one.lot.rank.expires_at = end.0;
+                    let id = one.lot.rank.id;
+                    self.extended.retain(|(lot, ..)| *lot != id);
+                    self.extended.push((id, end, warning));
                 }
             }
         }
