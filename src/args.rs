@@ -186,6 +186,15 @@ pub fn kept_time(
     }
 }
 
+/// When a price or a markup begins: a time that must be given.
+pub fn effective_from(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
+    kept_time("effective_from", value)?.ok_or_else(|| {
+        Error::argument("effective_from is missing")
+            .detail("The argument effective_from is NULL.")
+            .hint("Leave it out for the present time.")
+    })
+}
+
 /// The time of a use, which may be left out; within the bounds that the administrator sets.
 pub fn event_at(value: Option<Timestamp>) -> Result<Option<Timestamp>> {
     if let Some(at) = value.filter(|at| at.is_finite()) {

@@ -182,12 +182,7 @@ fn set_price(
                 .hint("Pass an object such as {\"size\": \"1024x1024\"}."));
         };
         Conditions::read(keys)?;
-        let effective_from =
-            args::kept_time("effective_from", effective_from)?.ok_or_else(|| {
-                Error::argument("effective_from is missing")
-                    .detail("The argument effective_from is NULL.")
-                    .hint("Leave it out for the present time.")
-            })?;
+        let effective_from = args::effective_from(effective_from)?;
         let list = args::required("price_list", price_list)?;
         let provider = args::name("provider", provider)?;
         let service = args::name("service", service)?;

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use crate::access::audit::{Act, Of, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned};
 use crate::ledger::once::{Once, begins};
 use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
@@ -102,12 +102,7 @@ fn set_markup(
             .map(|number| args::amount("fixed", Some(&number)))
             .transpose()?
             .map(|fixed| Decimal::from_i128_with_scale(fixed.units(), AMOUNT_SCALE).normalize());
-        let effective_from =
-            args::kept_time("effective_from", effective_from)?.ok_or_else(|| {
-                Error::argument("effective_from is missing")
-                    .detail("The argument effective_from is NULL.")
-                    .hint("Leave it out for the present time.")
-            })?;
+        let effective_from = args::effective_from(effective_from)?;
         let call = Once {
             wallet: "",
             call: "set_markup",

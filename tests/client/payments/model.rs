@@ -172,7 +172,7 @@ impl Model {
         self.take_general(id, amount);
     }
 
-    pub fn grant(&mut self, id: Uuid, amount: i64, rank: Rank, scope: Option<&'static str>) {
+    fn add_lot(&mut self, id: Uuid, amount: i64, rank: Rank, scope: Option<&'static str>) {
         self.lots.push(Lot {
             id,
             rank,
@@ -184,6 +184,10 @@ impl Model {
             gone: false,
             over: false,
         });
+    }
+
+    pub fn grant(&mut self, id: Uuid, amount: i64, rank: Rank, scope: Option<&'static str>) {
+        self.add_lot(id, amount, rank, scope);
         self.make_up();
     }
 
@@ -193,17 +197,7 @@ impl Model {
             None => amount.min(self.debt()),
             Some(_) => 0,
         };
-        self.lots.push(Lot {
-            id,
-            rank,
-            scope,
-            amount,
-            remaining: amount,
-            taken: 0,
-            voided: 0,
-            gone: false,
-            over: false,
-        });
+        self.add_lot(id, amount, rank, scope);
         while left > 0 {
             let (entry, owed, chargeback) = &mut self.owed[0];
             let (entry, chargeback, part) = (*entry, *chargeback, left.min(*owed));
