@@ -176,19 +176,21 @@ SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
+DECLARE
+    -- Not joined: a join may look the wallet up again for each of its entries.
+    zone text := (SELECT w.time_zone FROM wallet.wallets w WHERE w.wallet_id = usage_unrolled.wallet);
 BEGIN
     RETURN QUERY EXECUTE $live$
         WITH rolled AS MATERIALIZED (
             SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
         )
-        SELECT (u.event_at AT TIME ZONE w.time_zone)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
+        SELECT (u.event_at AT TIME ZONE $3)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
                sum(u.requests)::bigint, sum(u.input_tokens), sum(u.output_tokens), sum(u.cost), sum(u.refunded)
           FROM wallet.usage_entries u
-          JOIN wallet.wallets w ON w.wallet_id = u.wallet
           LEFT JOIN rolled r ON r.lane = u.lane
          WHERE u.wallet = $1 AND u.entry_id >= $2 AND u.seq > coalesce(r.seq, 0)
          GROUP BY 1, 2, 3, 4, 5, 6, 7
-        $live$ USING wallet, wallet.unrolled_from(wallet);
+        $live$ USING wallet, wallet.unrolled_from(wallet), zone;
 END
 $$;
 COMMENT ON FUNCTION wallet.usage_unrolled IS 'Use of the entries of a wallet that are not rolled up, by day. Errors: 22023, 42501, WL003.';
