@@ -203,6 +203,16 @@ pub fn event_at(value: Option<Timestamp>) -> Result<Option<Timestamp>> {
     finite("event_at", value)
 }
 
+/// How much of its work a call does at most; nothing stands for all of it.
+pub fn at_most(argument: &str, value: Option<i32>) -> Result<Option<i64>> {
+    match value {
+        Some(count) if count < 1 => Err(Error::argument(format!("{argument} is out of range"))
+            .detail(format!("It is {count}; the least is 1."))
+            .hint("Give how many one call may look at, or leave it out for all.")),
+        count => Ok(count.map(i64::from)),
+    }
+}
+
 /// A span of time that must be given, in microseconds: zero or more, days of 24 hours and months of
 /// 30 days.
 pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {

@@ -19,7 +19,7 @@ COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, f
 COMMENT ON FUNCTION wallet.readable_wallet IS 'The name of a wallet that the caller may read; reports ask it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Says how what no team used is split over the teams: none, even, use, fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.entry_tokens IS 'The tokens of an entry, from its price lines: of input of every kind, or of output.';
-COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up the entries of all wallets that were booked before a time, by default before today, and says of how many wallets; maintain() calls it. Errors: 22023, 42501.';
+COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up the entries of all wallets that were booked before a time, by default before today, or of so many wallets that have some, and says of how many; maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Asks for the event wallet_run_out_near when the money lasts fewer days than that; NULL asks no more. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that asked for it and whose money runs out, and says for how many; maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.sweep_expired IS 'Books what expired of holds and grants in all wallets, and says in how many something had; maintain() calls it. Errors: 42501.';

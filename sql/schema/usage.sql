@@ -5,11 +5,15 @@ CREATE TABLE wallet.rollup_states (
     wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
     time_zone    text NOT NULL,
     rolled_to    timestamptz NOT NULL,
-    floor_id     uuid NOT NULL
+    floor_id     uuid NOT NULL,
+    floor_at     timestamptz NOT NULL,
+    seqs         bigint[] NOT NULL
 );
 COMMENT ON TABLE wallet.rollup_states IS 'What of a wallet was rolled up; where the wallet has another time zone by now, nothing of it counts.';
 COMMENT ON COLUMN wallet.rollup_states.rolled_to IS 'Entries booked before were looked at.';
-COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where to begin to look for entries that are not rolled up: a guess, which readers check.';
+COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where to begin to look for entries that are not rolled up: a guess, which readers check. The greatest id: nothing was rolled up yet.';
+COMMENT ON COLUMN wallet.rollup_states.floor_at IS 'Pending fundings that were settled later have ids below floor_id and may not be rolled up.';
+COMMENT ON COLUMN wallet.rollup_states.seqs IS 'The last entry of each lane that is rolled up, zero where there is none: of lane -1, of lane 0, and so on.';
 
 CREATE TABLE wallet.rollup_chunks (
     wallet_id    text NOT NULL,
@@ -54,14 +58,38 @@ CREATE TABLE wallet.usage_rollups (
 COMMENT ON TABLE wallet.usage_rollups IS 'Use of the entries that are rolled up, by day of use. Rows are added, never changed: what is booked later for a day stands in rows of its own.';
 
 CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS
-SELECT c.wallet_id AS wallet, c.lane, max(c.to_seq) AS seq
-  FROM wallet.rollup_chunks c
-  JOIN wallet.rollup_states s ON s.wallet_id = c.wallet_id
+SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
+  FROM wallet.rollup_states s
   JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
- GROUP BY 1, 2;
+ CROSS JOIN LATERAL unnest(s.seqs) WITH ORDINALITY AS r(seq, place)
+ WHERE r.seq > 0;
 COMMENT ON VIEW wallet.rolled_lanes IS 'Up to which entry each lane of a wallet is rolled up.';
 
--- The floor is good if the lanes have no more entries behind the roll-up than are found from it on.
+-- Who reads what is not rolled up reads the ranges, and counts what is found. If that is as much as `entries`, it is all; if not, the
+-- others are somewhere below floor_id. Both parts are read once. The ranges do not overlap: from the floor on, and the id of each
+-- funding that was pending, which is of when it was asked for.
+CREATE VIEW wallet.rolled_wallets WITH (security_invoker = true) AS
+SELECT w.wallet_id AS wallet,
+       w.time_zone,
+       coalesce(s.seqs, '{}') AS seqs,
+       (SELECT coalesce(sum(a.seq - coalesce(s.seqs[a.lane + 2], 0)), 0) FROM wallet.allowances a
+         WHERE a.wallet_id = w.wallet_id AND a.allowance_id = '00000000-0000-0000-0000-000000000000') AS entries,
+       coalesce(s.floor_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS floor_id,
+       coalesce(s.floor_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff') || CASE WHEN s.wallet_id IS NOT NULL THEN f.ids END AS first_ids,
+       'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid || CASE WHEN s.wallet_id IS NOT NULL THEN f.ids END AS last_ids
+  FROM wallet.wallets w
+  LEFT JOIN wallet.rollup_states s ON s.wallet_id = w.wallet_id AND s.time_zone = w.time_zone
+ CROSS JOIN LATERAL (SELECT ARRAY(SELECT f.entry_id FROM wallet.funding_requests f
+                                   WHERE f.wallet_id = s.wallet_id AND f.entry_id < s.floor_id
+                                     AND f.finished_at >= s.floor_at - interval '1 minute') AS ids
+                     OFFSET 0) f;
+COMMENT ON VIEW wallet.rolled_wallets IS 'What of each wallet is rolled up, and where the other entries are.';
+COMMENT ON COLUMN wallet.rolled_wallets.seqs IS 'The last entry of each lane that is rolled up: of lane -1, of lane 0, and so on.';
+COMMENT ON COLUMN wallet.rolled_wallets.entries IS 'How many entries are not rolled up.';
+COMMENT ON COLUMN wallet.rolled_wallets.floor_id IS 'The least id of an entry that is not rolled up, but for fundings that were pending: a guess.';
+COMMENT ON COLUMN wallet.rolled_wallets.first_ids IS 'Where ranges of ids begin in which all entries are that are not rolled up, if the guess is right; the first is floor_id.';
+COMMENT ON COLUMN wallet.rolled_wallets.last_ids IS 'Where they end.';
+
 CREATE FUNCTION wallet.unrolled_from(wallet text) RETURNS uuid
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -69,32 +97,22 @@ SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
-DECLARE
-    floor_id uuid;
-    is_complete boolean;
 BEGIN
     PERFORM wallet.readable_wallet(unrolled_from.wallet);
-    SELECT s.floor_id INTO floor_id
-      FROM wallet.rollup_states s
-      JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
-     WHERE s.wallet_id = unrolled_from.wallet;
-    IF floor_id > '00000000-0000-0000-0000-000000000000' THEN
-        -- Planned for the floor that it is.
-        EXECUTE $check$
-            WITH rolled AS MATERIALIZED (
-                SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
-            )
-            SELECT (SELECT count(*) FROM wallet.ledger_all l LEFT JOIN rolled r ON r.lane = l.lane
-                     WHERE l.wallet_id = $1 AND l.entry_id >= $2 AND l.seq > coalesce(r.seq, 0))
-                 + (SELECT count(*) FROM wallet.funding_requests f
-                      JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
-                      LEFT JOIN rolled r ON r.lane = l.lane
-                     WHERE f.wallet_id = $1 AND f.entry_id < $2 AND l.seq > coalesce(r.seq, 0))
-                 = (SELECT sum(a.seq - coalesce(r.seq, 0)) FROM wallet.allowances a LEFT JOIN rolled r ON r.lane = a.lane
-                     WHERE a.wallet_id = $1 AND a.allowance_id = '00000000-0000-0000-0000-000000000000')
-            $check$ INTO is_complete USING wallet, floor_id;
-    END IF;
-    RETURN CASE WHEN is_complete THEN floor_id ELSE '00000000-0000-0000-0000-000000000000' END;
+    RETURN (
+        WITH rolled AS MATERIALIZED (
+            SELECT r.* FROM wallet.rolled_wallets r WHERE r.wallet = unrolled_from.wallet
+        ), found AS (
+            SELECT count(*) AS entries
+              FROM rolled r
+             CROSS JOIN LATERAL unnest(r.first_ids, r.last_ids) AS i(first_id, last_id)
+             CROSS JOIN LATERAL (
+                   SELECT l.seq FROM wallet.ledger_all l
+                    WHERE l.wallet_id = r.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
+                      AND l.seq > coalesce(r.seqs[l.lane + 2], 0)
+                   OFFSET 0) l
+        )
+        SELECT CASE WHEN f.entries = r.entries THEN r.floor_id ELSE '00000000-0000-0000-0000-000000000000' END FROM rolled r, found f);
 END
 $$;
 COMMENT ON FUNCTION wallet.unrolled_from IS 'The id from which on all entries of a wallet are that are not rolled up, but for fundings that were pending; the nil id where that is not sure. Errors: 22023, 42501, WL003.';
@@ -139,7 +157,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like. Errors: 22023.';
 
-CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
+CREATE VIEW wallet.counted_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
        l.entry_id,
        -- Not where the calendar ends: every zone and period around it must have a date.
@@ -151,49 +169,73 @@ SELECT l.wallet_id AS wallet,
        CASE WHEN l.kind = 'c' AND l.call <> 'p' THEN 1 ELSE 0 END AS requests,
        CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, true) ELSE 0 END AS input_tokens,
        CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, false) ELSE 0 END AS output_tokens,
-       CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL
-            THEN wallet.entry_tokens(l.lines, true) + wallet.entry_tokens(l.lines, false) ELSE 0 END AS tokens,
        CASE l.kind WHEN 'c' THEN -l.amount ELSE 0 END AS cost,
        CASE l.kind WHEN 'r' THEN l.amount ELSE 0 END AS refunded,
-       CASE WHEN l.lines IS NOT NULL THEN
-            wallet.usage_attributes(wallet.entry_lines(l.lines), l.model, l.provider, l.service_tier)
-       END AS attributes,
+       l.lines,
        l.lane::integer AS lane,
-       l.seq
-  FROM wallet.ledger_all l
- WHERE l.kind IN ('c', 'r');
+       l.seq,
+       l.kind,
+       l.amount,
+       l.effective_at
+  FROM wallet.ledger_all l;
+COMMENT ON VIEW wallet.counted_entries IS 'Every entry with what reports count of it, if anything.';
+
+CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
+SELECT c.wallet, c.entry_id, c.event_at, c.created_at, c.user_id, c.team, c.service, c.model, c.region, c.provider, c.service_tier, c.key_id, c.tags,
+       c.requests, c.input_tokens, c.output_tokens,
+       CASE WHEN c.kind = 'c' AND c.lines IS NOT NULL
+            THEN wallet.entry_tokens(c.lines, true) + wallet.entry_tokens(c.lines, false) ELSE 0 END AS tokens,
+       c.cost, c.refunded,
+       CASE WHEN c.lines IS NOT NULL THEN
+            wallet.usage_attributes(wallet.entry_lines(c.lines), c.model, c.provider, c.service_tier)
+       END AS attributes,
+       c.lane,
+       c.seq
+  FROM wallet.counted_entries c
+ WHERE c.kind IN ('c', 'r');
 COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
 COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
 COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output of every kind: plain, reasoning, audio, images.';
 COMMENT ON COLUMN wallet.usage_entries.attributes IS 'What was used, in the names of OpenTelemetry; NULL of a charge by amount.';
 
-CREATE FUNCTION wallet.usage_unrolled(
-    wallet text, OUT day date, OUT team text, OUT user_id text, OUT service text, OUT model text, OUT region text, OUT key_id uuid,
-    OUT requests bigint, OUT input_tokens numeric, OUT output_tokens numeric, OUT cost numeric, OUT refunded numeric)
-RETURNS SETOF record
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, wallet, pg_temp
-SET jit = off
-SET plan_cache_mode = force_custom_plan
-AS $$
-DECLARE
-    -- Not joined: a join may look the wallet up again for each of its entries.
-    zone text := (SELECT w.time_zone FROM wallet.wallets w WHERE w.wallet_id = usage_unrolled.wallet);
-BEGIN
-    RETURN QUERY EXECUTE $live$
-        WITH rolled AS MATERIALIZED (
-            SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
-        )
-        SELECT (u.event_at AT TIME ZONE $3)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
-               sum(u.requests)::bigint, sum(u.input_tokens), sum(u.output_tokens), sum(u.cost), sum(u.refunded)
-          FROM wallet.usage_entries u
-          LEFT JOIN rolled r ON r.lane = u.lane
-         WHERE u.wallet = $1 AND u.entry_id >= $2 AND u.seq > coalesce(r.seq, 0)
-         GROUP BY 1, 2, 3, 4, 5, 6, 7
-        $live$ USING wallet, wallet.unrolled_from(wallet), zone;
-END
-$$;
-COMMENT ON FUNCTION wallet.usage_unrolled IS 'Use of the entries of a wallet that are not rolled up, by day. Errors: 22023, 42501, WL003.';
+-- Of each wallet in turn, by the index, in one statement: how many rows a wallet is thought to have does not matter, nor how
+-- many wallets there are. That a text equals itself has PostgreSQL take the wallets for one: what it takes for a long query it compiles, and
+-- here that takes longer than running.
+CREATE VIEW wallet.unrolled_days WITH (security_invoker = true) AS
+SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
+       u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
+  FROM wallet.rolled_wallets r
+ CROSS JOIN LATERAL (
+       WITH near AS MATERIALIZED (
+           SELECT (c.event_at AT TIME ZONE r.time_zone)::date AS day, c.team, c.user_id, c.service, c.model, c.region, c.key_id,
+                  sum(c.requests)::bigint AS requests, sum(c.input_tokens) AS input_tokens, sum(c.output_tokens) AS output_tokens,
+                  sum(c.cost) AS cost, sum(c.refunded) AS refunded, count(*) AS entries, c.kind IN ('c', 'r') AS is_use
+             FROM unnest(r.first_ids, r.last_ids) AS i(first_id, last_id)
+            CROSS JOIN LATERAL (
+                  SELECT c.* FROM wallet.counted_entries c
+                   WHERE c.wallet = r.wallet AND c.entry_id BETWEEN i.first_id AND i.last_id AND c.seq > coalesce(r.seqs[c.lane + 2], 0)
+                  OFFSET 0) c
+            GROUP BY 1, 2, 3, 4, 5, 6, 7, is_use
+       )
+       SELECT n.day, n.team, n.user_id, n.service, n.model, n.region, n.key_id,
+              n.requests, n.input_tokens, n.output_tokens, n.cost, n.refunded
+         FROM near n
+        WHERE n.is_use
+        UNION ALL
+       SELECT (u.event_at AT TIME ZONE r.time_zone)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
+              sum(u.requests)::bigint, sum(u.input_tokens), sum(u.output_tokens), sum(u.cost), sum(u.refunded)
+         -- What is of an array whose length is not known is taken for more than a little, and hashed.
+         FROM unnest(r.first_ids[1:1]) AS i(first_id)
+        CROSS JOIN LATERAL (
+              SELECT u.* FROM wallet.usage_entries u
+               WHERE (SELECT coalesce(sum(n.entries), 0) FROM near n) <> r.entries
+                 AND u.wallet = r.wallet AND u.entry_id >= '00000000-0000-0000-0000-000000000000' AND u.entry_id < i.first_id
+                 AND u.seq > coalesce(r.seqs[u.lane + 2], 0)
+              OFFSET 0) u
+        GROUP BY 1, 2, 3, 4, 5, 6, 7
+       OFFSET 0) u
+ WHERE r.wallet || '' = r.wallet;
+COMMENT ON VIEW wallet.unrolled_days IS 'Use by day of the entries that are not rolled up.';
 
 CREATE VIEW wallet.usage_days WITH (security_invoker = true) AS
 SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.region, r.key_id,
@@ -202,10 +244,9 @@ SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.re
   JOIN wallet.rollup_states s ON s.wallet_id = r.wallet_id
   JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
  UNION ALL
-SELECT w.wallet_id, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
+SELECT u.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
        u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
-  FROM wallet.wallets w
- CROSS JOIN LATERAL wallet.usage_unrolled(w.wallet_id) u;
+  FROM wallet.unrolled_days u;
 COMMENT ON VIEW wallet.usage_days IS 'Use by day in pieces that add up: what is rolled up, and what is not.';
 
 CREATE VIEW wallet.usage_daily WITH (security_invoker = true) AS
@@ -300,45 +341,72 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.hour_of IS 'The hour of a moment in a time zone, with its offset from UTC where that hour comes twice.';
 
+CREATE FUNCTION wallet.rolled_before(wallet text, at timestamptz) RETURNS numeric
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+    PERFORM wallet.readable_wallet(rolled_before.wallet);
+    RETURN (
+        WITH chunks AS MATERIALIZED (
+            SELECT c.*
+              FROM wallet.rollup_chunks c
+             WHERE c.wallet_id = rolled_before.wallet
+               AND EXISTS (SELECT FROM wallet.rollup_states s JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
+                            WHERE s.wallet_id = rolled_before.wallet)
+        )
+        SELECT coalesce((SELECT sum(c.amount) FROM chunks c WHERE c.last_at < rolled_before.at), 0)
+             -- Few: what grants gave and lost by themselves.
+             + coalesce((SELECT sum(d.amount) FROM chunks c CROSS JOIN LATERAL unnest(c.dated_at, c.dated_amounts) AS d(at, amount)
+                          WHERE c.dated_at IS NOT NULL AND d.at < rolled_before.at), 0)
+             -- Chunks that the moment cuts: few, and each is looked up by its ids (OFFSET 0 keeps it so).
+             + coalesce((SELECT sum(l.amount)
+                           FROM chunks c
+                          CROSS JOIN LATERAL (
+                                SELECT l.amount FROM wallet.ledger_all l
+                                 WHERE l.wallet_id = c.wallet_id AND l.entry_id BETWEEN c.first_id AND c.last_id
+                                   AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq AND l.created_at < rolled_before.at
+                                   AND l.effective_at = l.created_at
+                                OFFSET 0) l
+                          WHERE c.first_at < rolled_before.at AND c.last_at >= rolled_before.at), 0));
+END
+$$;
+COMMENT ON FUNCTION wallet.rolled_before IS 'The sum of the entries of a wallet that are rolled up and count from before a moment. Errors: 22023, 42501, WL003.';
+
 CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
-DECLARE
-    floor_id uuid := wallet.unrolled_from(booked_before.wallet);
-    is_rolled boolean := EXISTS (SELECT FROM wallet.rolled_lanes r WHERE r.wallet = booked_before.wallet);
-    total numeric;
 BEGIN
-    EXECUTE $sum$
+    RETURN wallet.rolled_before(booked_before.wallet, booked_before.at) + (
         WITH rolled AS MATERIALIZED (
-            SELECT r.lane, r.seq FROM wallet.rolled_lanes r WHERE r.wallet = $1
+            SELECT r.* FROM wallet.rolled_wallets r WHERE r.wallet = booked_before.wallet
+        ), near AS MATERIALIZED (
+            SELECT count(*) AS entries, coalesce(sum(l.amount) FILTER (WHERE l.effective_at < booked_before.at), 0) AS amount
+              FROM rolled r
+             CROSS JOIN LATERAL unnest(r.first_ids, r.last_ids) AS i(first_id, last_id)
+             CROSS JOIN LATERAL (
+                   SELECT l.amount, l.effective_at FROM wallet.ledger_all l
+                    WHERE l.wallet_id = r.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
+                      AND l.seq > coalesce(r.seqs[l.lane + 2], 0)
+                   OFFSET 0) l
         )
-        SELECT coalesce((SELECT sum(c.amount) FROM wallet.rollup_chunks c WHERE $4 AND c.wallet_id = $1 AND c.last_at < $2), 0)
-             -- Few: what grants gave and lost by themselves.
-             + coalesce((SELECT sum(d.amount) FROM wallet.rollup_chunks c CROSS JOIN LATERAL unnest(c.dated_at, c.dated_amounts) AS d(at, amount)
-                          WHERE $4 AND c.wallet_id = $1 AND c.dated_at IS NOT NULL AND d.at < $2), 0)
-             -- Chunks that the moment cuts: few, and each is looked up by its ids (OFFSET 0 keeps it so).
+        SELECT (SELECT n.amount FROM near n)
              + coalesce((SELECT sum(l.amount)
-                           FROM (SELECT * FROM wallet.rollup_chunks c
-                                  WHERE $4 AND c.wallet_id = $1 AND c.first_at < $2 AND c.last_at >= $2) c
+                           FROM rolled r JOIN near n ON n.entries <> r.entries
                           CROSS JOIN LATERAL (
                                 SELECT l.amount FROM wallet.ledger_all l
-                                 WHERE l.wallet_id = $1 AND l.entry_id BETWEEN c.first_id AND c.last_id
-                                   AND l.lane = c.lane AND l.seq BETWEEN c.from_seq AND c.to_seq AND l.created_at < $2
-                                   AND l.effective_at = l.created_at
+                                 WHERE l.wallet_id = r.wallet AND l.entry_id >= '00000000-0000-0000-0000-000000000000'
+                                   AND l.entry_id < r.floor_id AND l.entry_id <> ALL (r.first_ids)
+                                   AND l.seq > coalesce(r.seqs[l.lane + 2], 0) AND l.effective_at < booked_before.at
                                 OFFSET 0) l), 0)
-             + coalesce((SELECT sum(l.amount) FROM wallet.ledger_all l LEFT JOIN rolled r ON r.lane = l.lane
-                          WHERE l.wallet_id = $1 AND l.entry_id >= $3 AND l.seq > coalesce(r.seq, 0) AND l.effective_at < $2), 0)
-             + coalesce((SELECT sum(l.amount) FROM wallet.funding_requests f
-                           JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
-                           LEFT JOIN rolled r ON r.lane = l.lane
-                          WHERE f.wallet_id = $1 AND f.entry_id < $3 AND l.seq > coalesce(r.seq, 0) AND l.effective_at < $2), 0)
              -- What is due and waits for a call to book it.
-             + coalesce((SELECT sum(d.amount) FROM wallet.due_entries($1, statement_timestamp()) d WHERE d.at < $2), 0)
-        $sum$ INTO total USING wallet, at, floor_id, is_rolled;
-    RETURN total;
+             + coalesce((SELECT sum(d.amount) FROM wallet.due_entries(booked_before.wallet, statement_timestamp()) d
+                          WHERE d.at < booked_before.at), 0));
 END
 $$;
 COMMENT ON FUNCTION wallet.booked_before IS 'The sum of the entries of a wallet that count from before a moment, with those that are due and not booked yet. Errors: 22023, 42501, WL003.';

@@ -70,28 +70,25 @@ statement!(
 
 // Net use by age in days and by what it was. Age 0 is today and later, 57 all that is too old to count. A refund counts
 // on the day of what it gives back, so that it looks the same whenever it was booked. Entries that are not rolled up are
-// looked for from the roll-up's floor on, as usage_days does; rows of age -1 say how many there must be. With $3 all are
-// looked for. Nothing is asked wallet by wallet.
+// found as rolled_wallets says, each of them once. Of each wallet they are found by the index, whatever is known of the
+// tables; nothing is planned or asked wallet by wallet.
 statement!(
     USE,
-    [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID],
+    [TEXTARRAYOID, TIMESTAMPTZOID],
     "WITH asked AS MATERIALIZED (
-         SELECT w.wallet_id, w.time_zone, (timezone(w.time_zone, $2))::date AS today, s.wallet_id IS NOT NULL AS rolled,
-                CASE WHEN $3 OR s.wallet_id IS NULL THEN '00000000-0000-0000-0000-000000000000' ELSE s.floor_id END AS floor_id
-           FROM wallet.wallets w
-           LEFT JOIN wallet.rollup_states s ON s.wallet_id = w.wallet_id AND s.time_zone = w.time_zone
-          WHERE w.wallet_id = ANY ($1)
-     ), marks AS MATERIALIZED (
-         SELECT c.wallet_id, c.lane, max(c.to_seq) AS seq
-           FROM asked a JOIN wallet.rollup_chunks c ON c.wallet_id = a.wallet_id
-          WHERE a.rolled
-          GROUP BY 1, 2
-     ), live AS MATERIALIZED (
-         SELECT a.wallet_id, d.age, u.provider, u.model, u.service, sum(u.cost) AS cost,
+         SELECT r.*, (timezone(r.time_zone, $2))::date AS today
+           FROM wallet.rolled_wallets r
+          WHERE r.wallet = ANY ($1)
+     ), near AS MATERIALIZED (
+         SELECT a.wallet, d.age, u.provider, u.model, u.service, sum(u.cost) AS cost,
                 bool_or(u.cost <> 0 OR u.cost = 0 AND l.call <> 'p') AS used, count(*) AS entries
            FROM asked a
-           JOIN wallet.ledger_all l ON l.wallet_id = a.wallet_id AND l.entry_id >= a.floor_id
-           LEFT JOIN marks m ON m.wallet_id = l.wallet_id AND m.lane = l.lane
+          CROSS JOIN LATERAL unnest(a.first_ids, a.last_ids) AS i(first_id, last_id)
+          CROSS JOIN LATERAL (
+                SELECT l.* FROM wallet.ledger_all l
+                 WHERE l.wallet_id = a.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
+                   AND l.seq > coalesce(a.seqs[l.lane + 2], 0)
+                OFFSET 0) l
           CROSS JOIN LATERAL (SELECT coalesce(l.event_at, l.created_at) AS at) e
           CROSS JOIN LATERAL (
                 SELECT CASE WHEN e.at >= $2 THEN 0 WHEN e.at < $2 - interval '60 days' THEN 57
@@ -99,46 +96,51 @@ statement!(
           CROSS JOIN LATERAL (
                 SELECT CASE l.kind WHEN 'c' THEN l.provider END AS provider, CASE l.kind WHEN 'c' THEN l.model END AS model,
                        CASE l.kind WHEN 'c' THEN l.service END AS service, CASE l.kind WHEN 'c' THEN -l.amount END AS cost) u
-          WHERE l.seq > coalesce(m.seq, 0)
           GROUP BY 1, 2, 3, 4, 5
+     ), counts AS MATERIALIZED (
+         SELECT n.wallet, sum(n.entries) AS entries FROM near n GROUP BY 1
+     ), incomplete AS MATERIALIZED (
+         SELECT a.* FROM asked a LEFT JOIN counts n ON n.wallet = a.wallet WHERE coalesce(n.entries, 0) <> a.entries
      )
-     SELECT v.wallet_id, v.age, v.provider, v.model, v.service, coalesce(v.cost, 0), coalesce(v.used, false), v.entries
-       FROM live v
+     SELECT n.wallet, n.age, n.provider, n.model, n.service, coalesce(n.cost, 0), coalesce(n.used, false)
+       FROM near n
       UNION ALL
-     SELECT a.wallet_id, a.today - r.day, r.provider, r.model, r.service, sum(r.cost), bool_or(r.requests > 0 OR r.cost <> 0), 0
-       FROM asked a JOIN wallet.usage_rollups r ON r.wallet_id = a.wallet_id AND r.day >= a.today - 56 AND r.day < a.today
-      WHERE a.rolled
+     SELECT i.wallet, d.age, l.provider, l.model, l.service, sum(-l.amount), bool_or(l.amount <> 0 OR l.call <> 'p')
+       FROM incomplete i
+      CROSS JOIN LATERAL (
+            SELECT l.* FROM wallet.ledger_all l
+             WHERE l.wallet_id = i.wallet AND l.entry_id >= '00000000-0000-0000-0000-000000000000' AND l.entry_id < i.floor_id
+               AND l.seq > coalesce(i.seqs[l.lane + 2], 0) AND l.kind = 'c'
+            OFFSET 0) l
+      CROSS JOIN LATERAL (SELECT coalesce(l.event_at, l.created_at) AS at) e
+      CROSS JOIN LATERAL (
+            SELECT CASE WHEN e.at >= $2 THEN 0 WHEN e.at < $2 - interval '60 days' THEN 57
+                        ELSE least(greatest(i.today - (timezone(i.time_zone, e.at))::date, 0), 57) END AS age) d
       GROUP BY 1, 2, 3, 4, 5
       UNION ALL
-     SELECT a.wallet_id, 57, NULL, NULL, NULL, 0, true, 0
+     SELECT a.wallet, a.today - r.day, r.provider, r.model, r.service, sum(r.cost), bool_or(r.requests > 0 OR r.cost <> 0)
        FROM asked a
-      WHERE a.rolled AND EXISTS (SELECT FROM wallet.usage_rollups r
-                                  WHERE r.wallet_id = a.wallet_id AND r.day < a.today - 56 AND (r.requests > 0 OR r.cost <> 0))
+      CROSS JOIN LATERAL (
+            SELECT r.* FROM wallet.usage_rollups r
+             WHERE r.wallet_id = a.wallet AND r.day >= a.today - 56 AND r.day < a.today AND cardinality(a.seqs) > 0
+            OFFSET 0) r
+      GROUP BY 1, 2, 3, 4, 5
       UNION ALL
-     SELECT a.wallet_id, d.age, l.provider, l.model, l.service, -sum(f.refunded), false, 0
+     SELECT a.wallet, 57, NULL, NULL, NULL, 0, true
        FROM asked a
-       JOIN wallet.refunds f ON f.wallet_id = a.wallet_id
-       JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
+      WHERE cardinality(a.seqs) > 0
+        AND EXISTS (SELECT FROM wallet.usage_rollups r
+                     WHERE r.wallet_id = a.wallet AND r.day < a.today - 56 AND (r.requests > 0 OR r.cost <> 0) OFFSET 0)
+      UNION ALL
+     SELECT a.wallet, d.age, l.provider, l.model, l.service, -sum(f.refunded), false
+       FROM asked a
+      CROSS JOIN LATERAL (SELECT f.* FROM wallet.refunds f WHERE f.wallet_id = a.wallet OFFSET 0) f
+      CROSS JOIN LATERAL (SELECT l.* FROM wallet.ledger_all l WHERE l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id OFFSET 0) l
       CROSS JOIN LATERAL (SELECT coalesce(l.event_at, l.created_at) AS at) e
       CROSS JOIN LATERAL (
             SELECT CASE WHEN e.at >= $2 THEN 0 WHEN e.at < $2 - interval '60 days' THEN 57
                         ELSE least(greatest(a.today - (timezone(a.time_zone, e.at))::date, 0), 57) END AS age) d
-      GROUP BY 1, 2, 3, 4, 5
-      UNION ALL
-     SELECT n.wallet_id, -1, NULL, NULL, NULL, 0, false, sum(n.seq)::bigint
-       FROM (SELECT b.wallet_id, b.seq FROM wallet.allowances b
-              WHERE b.wallet_id = ANY ($1) AND b.allowance_id = '00000000-0000-0000-0000-000000000000'
-              UNION ALL
-             SELECT m.wallet_id, -m.seq FROM marks m) n
-      GROUP BY 1
-      UNION ALL
-     SELECT a.wallet_id, -1, NULL, NULL, NULL, 0, false, -count(*)
-       FROM asked a
-       JOIN wallet.funding_requests f ON f.wallet_id = a.wallet_id AND f.entry_id < a.floor_id
-       JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
-       LEFT JOIN marks m ON m.wallet_id = l.wallet_id AND m.lane = l.lane
-      WHERE l.seq > coalesce(m.seq, 0)
-      GROUP BY 1"
+      GROUP BY 1, 2, 3, 4, 5"
 );
 
 /// What was used: provider, model, service.
@@ -384,36 +386,14 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
     Ok(known)
 }
 
-/// Adds what the wallets used; gives those of which entries were not found.
-fn add_uses(
-    known: &mut BTreeMap<String, Known>,
-    wallets: &[String],
-    now: Timestamp,
-    all: bool,
-) -> Result<Vec<String>> {
-    let rows = USE.run(&[
-        Value::OptTexts(Some(wallets)),
-        Value::Time(now),
-        Value::Bool(all),
-    ])?;
-    let mut missing: BTreeMap<String, i64> = BTreeMap::new();
-    for wallet in wallets {
-        if let Some(known) = known.get_mut(wallet) {
-            known.days = 0;
-            known.uses.clear();
-        }
-    }
+/// Adds what the wallets used.
+fn add_uses(known: &mut BTreeMap<String, Known>, wallets: &[String], now: Timestamp) -> Result<()> {
+    let rows = USE.run(&[Value::OptTexts(Some(wallets)), Value::Time(now)])?;
     for row in 0..rows.len() {
-        let wallet: String = rows.need(row, 0)?;
-        let Some(known) = known.get_mut(&wallet) else {
+        let Some(known) = known.get_mut(&rows.need::<String>(row, 0)?) else {
             continue;
         };
-        let (age, entries): (i32, i64) = (rows.need(row, 1)?, rows.need(row, 7)?);
-        let Ok(age) = usize::try_from(age) else {
-            *missing.entry(wallet).or_default() += entries;
-            continue;
-        };
-        *missing.entry(wallet).or_default() -= entries;
+        let age = usize::try_from(rows.need::<i32>(row, 1)?).unwrap_or(0);
         if rows.need(row, 6)? {
             known.days = known.days.max(age.min(MOST_DAYS));
         }
@@ -424,16 +404,12 @@ fn add_uses(
             days[age - 1] += cost.units();
         }
     }
-    missing.retain(|_, entries| *entries != 0);
-    Ok(missing.into_keys().collect())
+    Ok(())
 }
 
 /// What is known of wallets, by name; those that do not exist are left out.
 pub fn read(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> {
     let mut known = money(wallets, now)?;
-    let incomplete = add_uses(&mut known, wallets, now, false)?;
-    if !incomplete.is_empty() {
-        add_uses(&mut known, &incomplete, now, true)?;
-    }
+    add_uses(&mut known, wallets, now)?;
     Ok(known)
 }

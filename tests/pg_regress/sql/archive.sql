@@ -191,7 +191,7 @@ BEGIN
         'journal($1)', 'journal($1, statement_timestamp() - interval ''10 seconds'', statement_timestamp() - interval ''1 second'', ''beancount'')',
         'lots_now($1)', 'payments_of($1)', 'report($1, 366)', 'reprice($1)', 'savings($1, models => ''{rep-big,arc-m}'')',
         'statement($1)', 'statement($1, statement_timestamp() - interval ''5 seconds'')', 'statement_html($1, current_date)', 'unrolled_from($1)',
-        'usage_unrolled($1)', 'usage_by($1, ''user'')', 'usage_by($1, ''team'')', 'usage_by($1, ''model'')', 'usage_by($1, ''service'')',
+        'rolled_before($1, statement_timestamp())', 'usage_by($1, ''user'')', 'usage_by($1, ''team'')', 'usage_by($1, ''model'')', 'usage_by($1, ''service'')',
         'usage_by($1, ''region'')', 'usage_by($1, ''key'')', 'usage_by($1, ''hour'')', 'usage_by($1, ''day'')', 'usage_by($1, ''tag:project'')',
         'verify_chain($1)'] ELSE '{}'::text[] END LOOP
         -- What is refused is refused before and after.

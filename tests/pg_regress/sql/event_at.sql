@@ -114,7 +114,7 @@ SELECT format('SELECT count(*) FROM %s', q) FROM unnest(ARRAY[
     $$wallet.balance_at('ev', now()) e$$, $$wallet.forecast('ev') e$$, $$wallet.report('ev') e$$,
     $$wallet.statement_html('ev', current_date) e$$, $$wallet.savings('ev', models => '{ev-model}') e$$,
     $$wallet.journal('ev') e$$, $$wallet.journal('ev', format => 'beancount') e$$, $$wallet.reprice('ev', price_list => 'default') e$$,
-    $$wallet.check_limits('ev', amount => 1) e$$, $$wallet.usage_unrolled('ev') e$$, $$wallet.unrolled_from('ev') e$$,
+    $$wallet.check_limits('ev', amount => 1) e$$, $$wallet.unrolled_days e$$, $$wallet.unrolled_from('ev') e$$,
     $$wallet.due_balance('ev', now()) e$$, $$wallet.due_entries('ev', now()) e$$, $$wallet.due_lots('ev', now()) e$$, $$wallet.lots_at('ev', now()) e$$]) q;
 INSERT INTO readers (reader)
 SELECT format('SELECT count(*) FROM wallet.usage_by(%L, %L) e', 'ev', d)

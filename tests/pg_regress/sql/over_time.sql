@@ -152,5 +152,5 @@ CALL regress.fails($$ SELECT * FROM wallet.journal('ot', '2026-02-01', '2026-01-
 CALL regress.fails($$ SELECT wallet.balance_at('ot', NULL) $$);
 -- Reports are planned for the wallet that is asked of, not for the average one.
 SELECT p.oid::regproc AS planned_for_the_average FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
- WHERE pronamespace = 'wallet'::regnamespace AND lanname = 'plpgsql' AND provolatile = 's' AND prosrc ~ 'ledger_all|rollup_|usage_days|usage_entries|rolled_lanes'
+ WHERE pronamespace = 'wallet'::regnamespace AND lanname = 'plpgsql' AND provolatile = 's' AND prosrc ~ 'ledger_all|rollup_|usage_days|usage_entries|rolled_|counted_entries'
    AND NOT coalesce('plan_cache_mode=force_custom_plan' = ANY (proconfig), false) AND proname NOT IN ('forecast', 'verify');
