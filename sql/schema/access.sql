@@ -102,6 +102,7 @@ AS $$
             ('reader',  'FUNCTION', 'chargeback'),
             ('reader',  'FUNCTION', 'balance_at'),
             ('reader',  'FUNCTION', 'statement'),
+            ('reader',  'FUNCTION', 'statement_lines'),
             ('reader',  'FUNCTION', 'forecast'),
             ('reader',  'FUNCTION', 'savings'),
             ('reader',  'FUNCTION', 'compare_charges'),

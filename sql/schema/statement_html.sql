@@ -11,6 +11,9 @@ DECLARE
     w record;
     first timestamptz;
     last timestamptz;
+    first_day date;
+    next_day date;
+    by_days boolean;
     style CONSTANT text := '
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6b7c; --line: #d9dfe7; --back: #ffffff; --bar: #2f6fde; --strong: #eef2f8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ebf2; --soft: #9aa8ba; --line: #303a47; --back: #12171e; --bar: #6ea0ff; --strong: #1c2531; } }
@@ -48,18 +51,20 @@ BEGIN
             DETAIL = format('It is %s; the calendar of reports has the years 1 to 9999.', month), HINT = 'Give any day of the month.';
     END IF;
     SELECT x.wallet_id, x.currency, x.time_zone INTO w FROM wallet.wallets x WHERE x.wallet_id = statement_html.wallet;
-    first := wallet.day_begins(date_trunc('month', month::timestamp)::date, w.time_zone);
-    last := wallet.day_begins((date_trunc('month', month::timestamp) + interval '1 month')::date, w.time_zone);
-    WITH lines AS MATERIALIZED (
-        SELECT * FROM wallet.statement(statement_html.wallet, first, last)
+    first_day := date_trunc('month', month::timestamp);
+    next_day := date_trunc('month', month::timestamp) + interval '1 month';
+    first := wallet.day_begins(first_day, w.time_zone);
+    last := wallet.day_begins(next_day, w.time_zone);
+    -- Where a month begins near a change of the clocks its use is told apart entry by entry.
+    by_days := coalesce(wallet.day_begun(first, w.time_zone) = first_day AND wallet.day_begun(last, w.time_zone) = next_day, false);
+    WITH all_of_it AS MATERIALIZED (
+        SELECT l.* FROM wallet.statement_lines(statement_html.wallet, first, last, first_day, next_day) l
+    ), lines AS NOT MATERIALIZED (
+        SELECT a.line, a.at, a.kind, a.description, a.amount, a.balance FROM all_of_it a WHERE a.line IS NOT NULL
     ), daily AS MATERIALIZED (
-        SELECT d.day::date AS day, coalesce(sum(u.cost), 0) AS cost
-          FROM generate_series(date_trunc('month', month::timestamp), date_trunc('month', month::timestamp) + interval '1 month - 1 day', interval '1 day') d(day)
-          LEFT JOIN (SELECT u.day, sum(u.cost) AS cost FROM wallet.usage_days u
-                      WHERE u.wallet = statement_html.wallet AND u.day >= date_trunc('month', month::timestamp)::date
-                        AND u.day < (date_trunc('month', month::timestamp) + interval '1 month')::date
-                      GROUP BY 1) u ON u.day = d.day::date
-         GROUP BY 1
+        SELECT d.day::date AS day, coalesce(a.cost, 0) AS cost
+          FROM generate_series(first_day::timestamp, next_day::timestamp - interval '1 day', interval '1 day') d(day)
+          LEFT JOIN all_of_it a ON a.dimension = 'day' AND a.day = d.day::date
     ), top AS (
         SELECT greatest(max(d.cost), 0.01) AS cost, sum(d.cost) AS total FROM daily d
     ), tiles AS (
@@ -79,7 +84,16 @@ BEGIN
         SELECT s.n, s.title, t.value, t.cost, t.share, t.requests, row_number() OVER (PARTITION BY s.n ORDER BY t.cost DESC, t.value) AS place,
                count(*) OVER (PARTITION BY s.n) AS count
           FROM (VALUES (1, 'By model', 'model'), (2, 'By team', 'team'), (3, 'By user', 'user')) s(n, title, dimension)
-         CROSS JOIN LATERAL wallet.usage_by(statement_html.wallet, s.dimension, first, last) t
+         CROSS JOIN LATERAL (
+               SELECT a.value, a.cost, a.requests,
+                      -- Running sums are rounded, so that the shares add up to one.
+                      round(sum(a.cost) OVER in_order / nullif(sum(a.cost) OVER (), 0), 6)
+                      - round((sum(a.cost) OVER in_order - a.cost) / nullif(sum(a.cost) OVER (), 0), 6) AS share
+                 FROM all_of_it a
+                WHERE by_days AND a.dimension = s.dimension
+               WINDOW in_order AS (ORDER BY a.cost DESC, a.value ROWS UNBOUNDED PRECEDING)
+                UNION ALL
+               SELECT u.value, u.cost, u.requests, u.share FROM wallet.usage_by(statement_html.wallet, s.dimension, first, last) u WHERE NOT by_days) t
     ), bars AS (
         SELECT r.n, r.title, r.place, coalesce(r.value, '(none)') AS value, r.cost, r.share, r.requests
           FROM ranked r WHERE r.place <= CASE WHEN r.count > 12 THEN 11 ELSE 12 END

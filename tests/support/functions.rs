@@ -102,6 +102,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "compare_charges", "wallet.compare_charges({w})"),
     f(Reader, Wallet, "savings", "wallet.savings({w})"),
     f(Reader, Wallet, "statement", "wallet.statement({w})"),
+    f(Reader, Wallet, "statement_lines", "wallet.statement_lines({w}, NULL, NULL, NULL, NULL)"),
     f(Reader, Wallet, "statement_html", "wallet.statement_html({w}, 'today')"),
     f(Reader, Wallet, "usage_by", "wallet.usage_by({w}, 'user')"),
     f(Reader, Wallet, "usage_headers", "wallet.usage_headers({w}, {entry})"),
