@@ -21,7 +21,7 @@ COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Says how what no team used is
 COMMENT ON FUNCTION wallet.entry_tokens IS 'The tokens of an entry, from its price lines: of input of every kind, or of output.';
 COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up the entries of all wallets that were booked before a time, by default before today, or of so many wallets that have some, and says of how many; maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Asks for the event wallet_run_out_near when the money lasts fewer days than that; NULL asks no more. Errors: 22023, 42501, WL009, WL003, WL006.';
-COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that asked for it and whose money runs out, and says for how many; maintain() calls it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that asked for it and whose money runs out, and says for how many: of all, or of so many behind a name; maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.sweep_expired IS 'Books what expired of holds and grants in all wallets, and says in how many something had; maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.prune_windows IS 'Removes the windows of limits that ended a month ago, and says how many; maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.hold IS 'Sets money and limits aside until the actual use is known. Errors: those of charge().';

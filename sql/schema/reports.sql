@@ -392,7 +392,7 @@ COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing 
 
 -- On a large ledger compiling takes longer than running.
 ALTER FUNCTION wallet.forecast(text, integer) SET jit = off;
-ALTER FUNCTION wallet.announce_run_outs() SET jit = off;
+ALTER FUNCTION wallet.announce_run_outs(text, integer) SET jit = off;
 ALTER FUNCTION wallet.roll_up(timestamptz, integer) SET jit = off;
 COMMENT ON FUNCTION wallet.forecast IS 'How long the money of a wallet lasts that its use may spend, by the use of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
 

@@ -19,12 +19,14 @@ use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::reporting::forecast::{Foretold, run_outs};
 use crate::statement;
-use crate::storage::clock;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 
 /// Most days that may be asked for.
 const MAX_DAYS: i32 = 365;
+/// Wallets of which is read what they have and use by one statement each.
+const PORTION: i64 = 500;
 
 statement!(
     ASK,
@@ -41,13 +43,13 @@ statement!(
 );
 statement!(
     ASKING,
-    [TEXTOID],
+    [TEXTOID, INT8OID],
     "SELECT a.wallet_id, a.days, a.near
        FROM wallet.run_out_alerts a
        JOIN wallet.wallets w ON w.wallet_id = a.wallet_id
       WHERE w.status <> 'closed' AND a.wallet_id > $1
       ORDER BY a.wallet_id
-      LIMIT 500"
+      LIMIT $2"
 );
 // Rows are locked where something changes, and only as long as it takes to say so. Whoever else is telling at this
 // moment has its rows.
@@ -154,42 +156,55 @@ fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool
     Ok(true)
 }
 
+/// Tells of wallets that ask for it, the next ones behind a name, at most so many; for how many, and the last of them.
+fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64, String)>> {
+    let asking = ASKING.run(&[Value::Text(behind), Value::Int8(most)])?;
+    let mut asked = Vec::with_capacity(asking.len());
+    for row in 0..asking.len() {
+        // A day more: so long must it last to have recovered.
+        asked.push((asking.need(row, 0)?, asking.need::<i32>(row, 1)? + 1));
+    }
+    let Some((last, _)) = asked.last().cloned() else {
+        return Ok(None);
+    };
+    let mut told = 0;
+    for (row, foretold) in run_outs(&asked, now)?.iter().enumerate() {
+        // Where too little is known nothing changes.
+        let Some(foretold) = foretold.as_ref().filter(|one| one.daily_burn.is_some()) else {
+            continue;
+        };
+        let (days, was_near) = (asking.need(row, 1)?, asking.need(row, 2)?);
+        if let Some(near) = is_near(foretold.days_left, days, was_near)
+            && tell(&asked[row].0, days, near, foretold)?
+        {
+            told += 1;
+        }
+    }
+    let looked_at = i64::try_from(asked.len()).unwrap_or(i64::MAX);
+    Ok(Some((told, looked_at, last)))
+}
+
 /// Emits `wallet_run_out_near` where the money lasts fewer days than was asked for, once until it lasts
-/// longer again; says for how many wallets.
+/// longer again; says for how many wallets. All that ask for it are looked at, or so many behind a name.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
-fn announce_run_outs() -> i64 {
+fn announce_run_outs(
+    after_wallet: default!(Option<&str>, "NULL"),
+    max_wallets: default!(Option<i32>, "NULL"),
+) -> i64 {
     let work = || {
+        let mut behind = after_wallet.unwrap_or_default().to_owned();
+        let mut left = args::at_most("max_wallets", max_wallets)?.unwrap_or(i64::MAX);
         enter(Level::Admin, ALL_WALLETS, |_| {
-            let now = clock::now();
-            let (mut told, mut behind) = (0, String::new());
-            loop {
-                let asking = ASKING.run(&[Value::Text(&behind)])?;
-                let mut asked = Vec::with_capacity(asking.len());
-                for row in 0..asking.len() {
-                    // A day more: so long must it last to have recovered.
-                    asked.push((asking.need(row, 0)?, asking.need::<i32>(row, 1)? + 1));
-                }
-                let Some((last, _)) = asked.last() else {
-                    return Ok(told);
-                };
-                behind.clone_from(last);
-                for (row, foretold) in run_outs(&asked, now)?.iter().enumerate() {
-                    let Some(foretold) = foretold else {
-                        continue;
-                    };
-                    // Where too little is known nothing changes.
-                    if foretold.daily_burn.is_none() {
-                        continue;
-                    }
-                    let (days, was_near) = (asking.need(row, 1)?, asking.need(row, 2)?);
-                    if let Some(near) = is_near(foretold.days_left, days, was_near)
-                        && tell(&asked[row].0, days, near, foretold)?
-                    {
-                        told += 1;
-                    }
-                }
+            let (now, mut told) = (clock::now(), 0);
+            while left > 0
+                && let Some((some, looked_at, last)) = announce(&behind, left.min(PORTION), now)?
+            {
+                told += some;
+                left -= looked_at;
+                behind = last;
             }
+            Ok(told)
         })
     };
     work().or_raise()
