@@ -24,6 +24,7 @@ mod over_time;
 mod payments;
 mod prices;
 mod refusals;
+mod report_growth;
 mod rollups;
 mod scoped;
 mod several;
