@@ -92,9 +92,8 @@ extension_sql_file!(
         ledger::due_api::due_entries,
         ledger::due_api::due_lots,
         ledger::due_api::due_balance,
-        ledger::limits_view::period_end,
-        ledger::limits_view::rolling_used,
-        ledger::limits_view::rolling_frees_at,
+        ledger::due_api::expired_held,
+        ledger::limits_view::limits_now,
     ]
 );
 extension_sql_file!(

@@ -22,7 +22,7 @@ COMMENT ON FUNCTION wallet.entry_tokens IS 'The tokens of an entry, from its pri
 COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up the entries of all wallets that were booked before a time, by default before today, or of so many wallets that have some, and says of how many; maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Asks for the event wallet_run_out_near when the money lasts fewer days than that; NULL asks no more. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that asked for it and whose money runs out, and says for how many: of all, or of so many behind a name; maintain() calls it. Errors: 22023, 42501.';
-COMMENT ON FUNCTION wallet.sweep_expired IS 'Books what expired of holds and grants in all wallets, and says in how many something had; maintain() calls it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.sweep_expired IS 'Books what expired of holds and grants, so many holds and so many wallets with grants at most, and says of how many wallets; maintain() and upkeep() call it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.prune_windows IS 'Removes the windows of limits that ended a month ago, and says how many; maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.hold IS 'Sets money and limits aside until the actual use is known. Errors: those of charge().';
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual use of a hold and gives the rest back. Errors: those of charge(), 42704, WL008.';
@@ -57,8 +57,8 @@ COMMENT ON FUNCTION wallet.retry_event IS 'Gives an event back for a later attem
 COMMENT ON FUNCTION wallet.raise_limit IS 'Raises a limit by an amount until a time, or for good, and returns the maximum that then holds. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, 42704.';
 COMMENT ON FUNCTION wallet.drop_limit IS 'Drops a limit and what it counted. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 42704.';
 COMMENT ON FUNCTION wallet.period_end IS 'When a limit of that period resets after a moment; NULL for one that never does and for a rolling one.';
-COMMENT ON FUNCTION wallet.rolling_used IS 'What is used of a rolling window at a moment, from its slices.';
-COMMENT ON FUNCTION wallet.rolling_frees_at IS 'When the oldest use leaves a rolling window.';
+COMMENT ON FUNCTION wallet.limits_now IS 'The limits of a wallet with what is used of them now; the view limits_status asks it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.expired_held IS 'What holds have set aside of the lanes of a wallet whose time has come, whether or not it was given back; the view balances asks it. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.grant_access IS 'Gives a database role a level (reader, charger, billing, admin) on a wallet, or on all. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
 COMMENT ON FUNCTION wallet.revoke_access IS 'Takes a level on a wallet, or on all, back from a database role. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
 COMMENT ON FUNCTION wallet.error_codes IS 'Every SQLSTATE that the extension raises, with its name and meaning.';

@@ -17,30 +17,19 @@ SELECT w.wallet_id AS wallet,
        w.price_list
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
-        -- What is due counts, whether or not it is booked.
+        -- What is due counts, whether or not it is booked, and what expired holds have set aside does not. Functions
+        -- say so, wallet by wallet, where there may be something: no plan has to guess how much.
         SELECT d.balance, d.held, d.scoped
           FROM wallet.due_balance(w.wallet_id, statement_timestamp()) d
-         WHERE w.grants_due <= statement_timestamp()
+         WHERE w.scoped OR w.grants_due <= statement_timestamp()
          UNION ALL
-        SELECT t.balance, t.held, p.free
+        SELECT t.balance, CASE WHEN t.held = 0 THEN 0 ELSE t.held - wallet.expired_held(w.wallet_id) END, 0
           FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
-                       coalesce(sum(a.held), 0)
-                       - coalesce((SELECT sum(r.held) FROM wallet.reservations r
-                                    WHERE r.wallet_id = w.wallet_id AND r.status = 'open'
-                                      AND r.expires_at <= statement_timestamp()), 0) AS held
+                       coalesce(sum(a.held), 0) AS held
                   FROM wallet.allowances a
                  WHERE a.wallet_id = w.wallet_id
                    AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t
-         CROSS JOIN (SELECT coalesce(sum(l.remaining - l.held), 0)
-                            + coalesce((SELECT sum(h.amount)
-                                          FROM wallet.reservations r
-                                         CROSS JOIN unnest(r.scoped_amounts) AS h(amount)
-                                         WHERE w.scoped AND r.wallet_id = w.wallet_id AND r.status = 'open'
-                                           AND r.expires_at <= statement_timestamp()), 0) AS free
-                       FROM wallet.grant_lots l
-                      WHERE w.scoped AND l.wallet_id = w.wallet_id AND l.status = 'active'
-                        AND l.scope IS NOT NULL) p
-         WHERE (w.grants_due <= statement_timestamp()) IS NOT TRUE
+         WHERE (w.scoped OR w.grants_due <= statement_timestamp()) IS NOT TRUE
        ) b;
 COMMENT ON VIEW wallet.balances IS 'One row a wallet: what it has, what is held, what can be spent without credit.';
 COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never below minus credit_limit.';
@@ -257,49 +246,27 @@ COMMENT ON COLUMN wallet.events.available_at IS 'When claim_events() gives it to
 COMMENT ON COLUMN wallet.events.last_error IS 'What retry_event() was told last.';
 
 CREATE VIEW wallet.limits_status WITH (security_invoker = true) AS
-SELECT l.wallet_id AS wallet,
+SELECT w.wallet_id AS wallet,
        l.limit_id,
        l.scope,
-       coalesce(w.subject, l.subject) AS subject,
+       l.subject,
        l.period,
        l.metric,
        l.mode,
-       round(m.max, greatest(min_scale(m.max), d.decimals)) AS max,
-       round(u.used, greatest(min_scale(u.used), d.decimals)) AS used,
-       round(u.held, greatest(min_scale(u.held), d.decimals)) AS held,
+       round(l.max, greatest(min_scale(l.max), d.decimals)) AS max,
+       round(l.used, greatest(min_scale(l.used), d.decimals)) AS used,
+       round(l.held, greatest(min_scale(l.held), d.decimals)) AS held,
        round(u.remaining, greatest(min_scale(u.remaining), d.decimals)) AS remaining,
-       CASE WHEN m.max > 0 THEN round(100 * (u.used + u.held) / m.max, 1) END AS percent,
-       CASE WHEN l.period LIKE 'rolling %' THEN wallet.rolling_frees_at(w.slices, statement_timestamp())
-            ELSE coalesce(w.window_end, wallet.period_end(l.period, l.anchor, l.time_zone, statement_timestamp()))
-       END AS resets_at,
+       CASE WHEN l.max > 0 THEN round(100 * (l.used + l.held) / l.max, 1) END AS percent,
+       l.resets_at,
        l.paused,
        l.time_zone
-  FROM wallet.limits l
- CROSS JOIN LATERAL (
-        SELECT l.max + coalesce(sum(r.by), 0) AS max
-          FROM unnest(l.raised_by, l.raised_until) AS r(by, until)
-         WHERE r.until > statement_timestamp()
-       ) m
+  FROM wallet.wallets w
+ CROSS JOIN LATERAL wallet.limits_now(w.wallet_id) l
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
-  LEFT JOIN LATERAL (
-        SELECT a.subject, a.window_end, (array_agg(a.slices ORDER BY a.lane))[1] AS slices,
-               sum(a.held - CASE WHEN a.lane > 0 THEN 0 ELSE coalesce((
-                       SELECT sum(h.amount)
-                         FROM wallet.reservations r
-                        CROSS JOIN LATERAL unnest(r.window_ids, r.window_amounts) AS h(id, amount)
-                        WHERE r.wallet_id = a.wallet_id AND r.status = 'open'
-                          AND r.expires_at <= statement_timestamp() AND h.id = a.allowance_id), 0) END) AS held,
-               sum(coalesce(wallet.rolling_used(a.slices, statement_timestamp()), a.spent)) AS spent
-          FROM wallet.allowances a
-         WHERE a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id
-           AND (a.window_end IS NULL OR a.window_end > statement_timestamp())
-           AND (a.window_start IS NULL OR a.window_start <= statement_timestamp())
-         GROUP BY a.allowance_id, a.subject, a.window_end
-       ) w ON true
- CROSS JOIN LATERAL (
-        SELECT coalesce(w.spent, 0) AS used, coalesce(w.held, 0) AS held,
-               greatest(m.max - coalesce(w.spent, 0) - coalesce(w.held, 0), 0) AS remaining
-       ) u;
+ CROSS JOIN LATERAL (SELECT greatest(l.max - l.used - l.held, 0) AS remaining) u
+ -- Most wallets have none: they are not asked.
+ WHERE w.known_limits IS DISTINCT FROM '{}';
 COMMENT ON VIEW wallet.limits_status IS 'Every limit with what is used of it now: one row for each subject that used it in the running window, or one row where none has.';
 COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, with what raises it at present.';
 COMMENT ON COLUMN wallet.limits_status.percent IS 'Used and held, in percent of the maximum.';

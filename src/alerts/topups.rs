@@ -217,7 +217,9 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> 
     }
     // What expired counts no more, and what expired holds have set aside counts again.
     due::sweep(wallet)?;
-    Books::open(wallet)?.close()?;
+    let mut books = Books::open(wallet)?;
+    books.sweep()?;
+    books.close()?;
     recut_under(wallet, rules.credit_limit)?;
     call.remember(None)
 }

@@ -40,6 +40,23 @@ statement!(
                    coalesce(to_json(trim_scale($4)), 'null')))"
 );
 
+statement!(
+    EMIT_ALL,
+    [TEXTOID, UUIDARRAYOID, TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.outbox (wallet_id, event_id, event, payload, created_at, available_at)
+     SELECT $1, e.id, $3, e.payload::jsonb, $5, $5
+       FROM unnest($2, $4) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n"
+);
+
+statement!(
+    NOTIFY_ALL,
+    [TEXTOID, UUIDARRAYOID, TEXTOID],
+    "SELECT count(pg_notify('wallet_events',
+            format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":null}',
+                   to_json(e.id), to_json($3), to_json($1))))
+       FROM (SELECT e.id FROM unnest($2) WITH ORDINALITY AS e(id, n) ORDER BY e.n) e"
+);
+
 /// `wallet.notify`
 static NOTIFIES: GucSetting<bool> = GucSetting::<bool>::new(true);
 
@@ -165,6 +182,23 @@ pub fn emit_event(wallet: &str, event: &Event<'_>) -> Result<()> {
     ])?;
     if NOTIFIES.get() {
         NOTIFY.run(&[wallet, id, name, threshold])?;
+    }
+    Ok(())
+}
+
+/// Writes many events of a wallet that are alike, in the order of their payloads.
+pub fn emit_all(wallet: &str, name: Name, payloads: &[Vec<(&str, Field<'_>)>]) -> Result<()> {
+    if payloads.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<[u8; 16]> = payloads.iter().map(|_| next_id()).collect();
+    let texts: Vec<String> = payloads.iter().map(|one| payload(one).to_text()).collect();
+    let (wallet, ids) = (Value::Text(wallet), Value::Uuids(&ids));
+    let name = Value::Text(name.as_str());
+    let payloads = Value::OptTexts(Some(&texts));
+    EMIT_ALL.run(&[wallet, ids, name, payloads, Value::Time(clock::now())])?;
+    if NOTIFIES.get() {
+        NOTIFY_ALL.run(&[wallet, ids, name])?;
     }
     Ok(())
 }

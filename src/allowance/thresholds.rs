@@ -81,9 +81,14 @@ pub enum Crossing {
 impl Threshold {
     /// True when `available` is on the upper side.
     fn holds(&self, available: Amount) -> bool {
+        available.units() >= self.least()
+    }
+
+    /// The least that must be available for it to be on the upper side, in units.
+    pub fn least(&self) -> i128 {
         match self.kind {
-            Kind::Low | Kind::Topup => available >= self.at,
-            Kind::Depleted => available > self.at,
+            Kind::Low | Kind::Topup => self.at.units(),
+            Kind::Depleted => self.at.units() + 1,
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Whole<'a> {
     pub thresholds: Vec<Threshold>,
     stored: Vec<Threshold>,
     looks: bool,
+    /// What of what is held is not any more, though no lane says so yet: it is available.
+    pub unswept: Amount,
 }
 
 /// True for a lane that a look at the whole balance must hold: it pays for charges, or something
@@ -232,6 +234,7 @@ impl<'a> Whole<'a> {
             read: lanes.clone(),
             lanes,
             thresholds,
+            unswept: Amount::ZERO,
         })
     }
 
@@ -249,6 +252,13 @@ impl<'a> Whole<'a> {
     /// What can still be spent, credit included.
     pub fn room(&self) -> Result<Amount> {
         total_room(&self.lanes).map_err(range)
+    }
+
+    /// How much must be available for every threshold to hold that holds with so many units.
+    pub fn floor(&self, available: i128) -> i128 {
+        let floors = self.thresholds.iter().map(Threshold::least);
+        let held = floors.filter(|least| *least <= available);
+        held.max().unwrap_or(i128::MIN)
     }
 
     /// The wallet's balance.
@@ -316,10 +326,11 @@ impl<'a> Whole<'a> {
         let after = self.room()?;
         let available = |room: Amount| room.minus(cut.credit_limit).map_err(range);
         let was_low = self.low();
-        let mut crossings = cross(&mut self.thresholds, available(before)?, available(after)?);
+        let all = after.plus(self.unswept).map_err(range)?;
+        let mut crossings = cross(&mut self.thresholds, available(before)?, available(all)?);
         let looked = if self.looks {
             let low = self.low();
-            topups::look(self.wallet, low, low && !was_low, available(after)?)?
+            topups::look(self.wallet, low, low && !was_low, available(all)?)?
         } else {
             Looked::default()
         };

@@ -15,13 +15,13 @@ use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
 use crate::ledger::grants::{due, kept};
-use crate::ledger::holds::expiry;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules::{self, Rules};
-use crate::limits::limit::Limit;
-use crate::limits::spread;
+use crate::limits::limit::{Applied, Limit};
+use crate::limits::{spread, window};
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::rows::{Entry, link};
+use crate::storage::rows::{AllowanceId, BALANCE, Entry, link};
 use crate::storage::store;
 
 /// A wallet's balance and rules, with all its lanes locked.
@@ -36,11 +36,13 @@ pub struct Books<'a> {
     pub pools: Pools<'a>,
     /// What holds keep of grants that have ended.
     kept: Vec<Kept>,
+    expired: Expired<'a>,
     before: Amount,
 }
 
 impl<'a> Books<'a> {
-    /// Waits for charges under way, opens the books, and gives back what expired holds set aside.
+    /// Waits for charges under way and opens the books. What expired holds have set aside can be spent; it is given back
+    /// as far as that takes.
     pub fn open(wallet: &'a str) -> Result<Books<'a>> {
         Books::open_for(wallet, None)
     }
@@ -58,23 +60,70 @@ impl<'a> Books<'a> {
         let mut whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
-        expiry::sweep(wallet, &mut whole, clock::now(), |one| {
-            // Our own lock does not keep it from being found.
-            Some(one.id) != hold && (!rules.keeps || kept::keeps_nothing(&kept, one))
-        })?;
+        let mut expired = Expired::but(wallet, clock::now(), hold, rules.keeps.then_some(&kept))?;
+        if rules.scoped || rules.keeps {
+            // Grants know what holds have set aside of them.
+            expired.sweep_all(&mut whole)?;
+        }
         Ok(Books {
             wallet,
             pools: Pools::read(wallet, &rules)?,
             kept,
             rules,
             whole,
+            expired,
             before,
         })
     }
 
+    /// Gives back what all expired holds have set aside.
+    pub fn sweep(&mut self) -> Result<()> {
+        self.expired.sweep_all(&mut self.whole).map(drop)
+    }
+
+    /// Gives back what some of them have; says how many.
+    pub fn sweep_some(&mut self) -> Result<i64> {
+        let mut swept = Vec::new();
+        self.expired.sweep_some(&mut self.whole, &mut swept)?;
+        Ok(swept.len() as i64)
+    }
+
+    /// Gives back as much as an amount takes that is going to leave the lanes.
+    pub fn make_way(&mut self, amount: Amount) -> Result<()> {
+        let credit = self.rules.credit_limit;
+        self.expired.make_way(&mut self.whole, amount, credit)
+    }
+
+    /// WL002 where one of the limits that a request takes from next refuses it with all that expired holds have;
+    /// otherwise these give back what it needs.
+    pub fn make_way_in(&mut self, applied: &[Applied<'_>]) -> Result<()> {
+        if self.expired.are_none() {
+            return Ok(());
+        }
+        self.ask(applied)?;
+        let freed = |id| self.expired.of(id);
+        if let Some(refusal) = window::refusal(self.wallet, applied.iter(), freed)? {
+            return Err(refusal);
+        }
+        self.expired.make_way_in(&mut self.whole, applied)
+    }
+
+    /// What is left of a limit that a request takes from.
+    pub fn left_in(&mut self, one: &Applied<'_>) -> Result<Amount> {
+        self.ask(std::slice::from_ref(one))?;
+        let freed = self.expired.of(one.window_id)?;
+        Ok(window::status_with(self.wallet, one.clone(), freed)?.remaining())
+    }
+
+    fn ask(&mut self, applied: &[Applied<'_>]) -> Result<()> {
+        let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
+        self.expired.ask(&windows)
+    }
+
     /// What can still be spent, credit included.
     pub fn room(&self) -> Result<Amount> {
-        self.whole.room()
+        let expired = self.expired.of(BALANCE)?;
+        self.whole.room()?.plus(expired).map_err(range)
     }
 
     /// The same for a use that may take also from grants with a scope, those that had not ended at a time.
@@ -257,6 +306,7 @@ impl<'a> Books<'a> {
     /// Cuts the lanes anew, writes them, and emits what was crossed.
     pub fn close(mut self) -> Result<()> {
         self.lapse(clock::now(), None)?;
+        self.make_way(Amount::ZERO)?;
         let crossings = self.whole.settle(self.before, self.rules.cut())?;
         self.whole.write()?;
         outbox::emit(self.wallet, &crossings)

@@ -14,7 +14,7 @@ use crate::ledger::grants::kept;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
 use crate::ledger::guard::Who;
-use crate::ledger::holds::expiry;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::queue;
 use crate::ledger::replay::{self, Charged};
@@ -36,7 +36,7 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
-use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Link, Part, link};
+use crate::storage::rows::{AllowanceId, BALANCE, Call, Document, Entry, Kind, Lane, Link, Part, link};
 use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
@@ -416,17 +416,29 @@ impl<'a> Job<'a> {
         let mut whole = Whole::new(wallet, lanes, credit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
-        expiry::sweep(wallet, &mut whole, clock::now(), |hold| {
-            !rules.keeps || kept::keeps_nothing(&kept, hold)
-        })?;
-        let (room, purpose) = (whole.room()?, job.purpose());
         let mut pools = Pools::read(wallet, &rules)?;
-        let own = pools.available(purpose, clock::now())?;
-        let total = room.plus(own).map_err(range)?;
-        if !job.is_covered(total) {
-            return Err(job.insufficient(whole.balance(credit)?, total, pools.beside(own)?)?);
+        let mut expired = Expired::but(wallet, clock::now(), None, rules.keeps.then_some(&kept))?;
+        if !expired.are_none() {
+            // What is refused with all that they have is refused before any is given back.
+            let held = expired.of(BALANCE)?;
+            let pools = pools.freed(&mut expired)?;
+            job.require_cover(&whole, held, &pools)?;
+            expired.ask(&job.windows())?;
+            let freed = |id| expired.of(id);
+            if let Some(refusal) = window::refusal(wallet, job.applied.iter(), freed)? {
+                return Err(refusal);
+            }
         }
+        if rules.scoped {
+            expired.sweep_all(&mut whole)?;
+            pools = Pools::read(wallet, &rules)?;
+        }
+        expired.make_way(&mut whole, job.cost, credit)?;
+        job.require_cover(&whole, Amount::ZERO, &pools)?;
         spread::gather(wallet, &job.applied)?;
+        expired.make_way_in(&mut whole, &job.applied)?;
+        whole.unswept = expired.of(BALANCE)?;
+        let (room, purpose) = (whole.room()?, job.purpose());
         let warnings = match window::take(wallet, &job.applied, Part::Spent, &[])? {
             Taken::All(warnings) => warnings,
             Taken::Refused { error, .. } => return Err(error),
@@ -459,6 +471,23 @@ impl<'a> Job<'a> {
         warning::announce(wallet, &warnings)?;
         spread::spread(wallet, &job.applied, rules.lanes)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
+    }
+
+    /// The windows that it counts in.
+    pub fn windows(&self) -> Vec<AllowanceId> {
+        self.applied.iter().map(|one| one.window_id).collect()
+    }
+
+    /// WL001 unless lanes and grants have enough. So much of what the lanes hold is not held any more.
+    fn require_cover(&self, whole: &Whole<'_>, unheld: Amount, pools: &Pools<'_>) -> Result<()> {
+        let own = pools.available(self.purpose(), clock::now())?;
+        let room = whole.room()?.plus(unheld).and_then(|room| room.plus(own));
+        let room = room.map_err(range)?;
+        if self.is_covered(room) {
+            return Ok(());
+        }
+        let balance = whole.balance(self.rules.credit_limit)?;
+        Err(self.insufficient(balance, room, pools.beside(own)?)?)
     }
 
     /// WL001. `beside` is what there is for other use only.

@@ -11,10 +11,12 @@ use crate::error::{OrRaise, Result};
 use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::course::Effect;
 use crate::ledger::grants::ending::Ending;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
+use crate::storage::rows::BALANCE;
 
 fn look<T>(
     wallet: Option<&str>,
@@ -161,4 +163,18 @@ fn due_balance(
         })
     };
     TableIterator::once(work().or_raise())
+}
+
+/// What holds have set aside of the lanes of a wallet whose time has come, whether or not somebody has given it back
+/// yet.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn expired_held(of_wallet: Option<&str>) -> Amount {
+    let work = || {
+        let wallet = args::required("of_wallet", of_wallet)?;
+        enter(Level::Reader, wallet, |_| {
+            Expired::look_in_query(wallet, clock::now())?.of(BALANCE)
+        })
+    };
+    work().or_raise()
 }

@@ -42,6 +42,12 @@ statement!(
 );
 
 statement!(
+    OF_WALLET,
+    [TEXTOID],
+    limit_query!(" ORDER BY limit_id")
+);
+
+statement!(
     INSERT,
     [
         TEXTOID,
@@ -176,22 +182,28 @@ pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
     Ok(id)
 }
 
-fn row_of(rows: &Rows) -> Result<LimitRow> {
+fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
     Ok(LimitRow {
-        id: rows.need(0, 0)?,
-        scope: rows.need(0, 1)?,
-        subject: rows.need(0, 2)?,
-        period: rows.need(0, 3)?,
-        anchor: rows.get(0, 4),
-        metric: rows.need(0, 5)?,
-        is_hard: rows.need(0, 6)?,
-        max: rows.amount(0, 7)?,
-        time_zone: rows.need(0, 8)?,
-        warn_at: rows.amounts(0, 9)?,
-        paused: rows.need(0, 10)?,
-        raised_by: rows.amounts(0, 11)?,
-        raised_until: rows.times(0, 12),
+        id: rows.need(row, 0)?,
+        scope: rows.need(row, 1)?,
+        subject: rows.need(row, 2)?,
+        period: rows.need(row, 3)?,
+        anchor: rows.get(row, 4),
+        metric: rows.need(row, 5)?,
+        is_hard: rows.need(row, 6)?,
+        max: rows.amount(row, 7)?,
+        time_zone: rows.need(row, 8)?,
+        warn_at: rows.amounts(row, 9)?,
+        paused: rows.need(row, 10)?,
+        raised_by: rows.amounts(row, 11)?,
+        raised_until: rows.times(row, 12),
     })
+}
+
+/// All limits of a wallet, as the query sees them that asks.
+pub fn of_wallet(wallet: &str) -> Result<Vec<LimitRow>> {
+    let rows = OF_WALLET.read(&[Value::Text(wallet)])?;
+    (0..rows.len()).map(|row| row_of(&rows, row)).collect()
 }
 
 fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
@@ -206,7 +218,7 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     if found.is_empty() {
         return insert(new, now);
     }
-    let old = row_of(&found)?;
+    let old = row_of(&found, 0)?;
     let zone = new.time_zone.unwrap_or(&old.time_zone);
     let paused = new.paused.unwrap_or(old.paused);
     let anchor = new.period.anchor().map(i16::from);
@@ -359,5 +371,5 @@ fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
         .detail(format!("There is no limit {}.", uuid_text(limit_id)))
         .hint("Pass a limit_id that set_limit() returned; limits_status shows them."));
     }
-    row_of(&rows)
+    row_of(&rows, 0)
 }

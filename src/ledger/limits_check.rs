@@ -7,14 +7,13 @@ use crate::error::{Code, Result};
 use crate::ledger::charge::Job;
 use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::pools::Pools;
-use crate::ledger::holds::row;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::request::Request;
 use crate::ledger::rules::{self, Status};
 use crate::limits::metric::Metric;
 use crate::limits::window;
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::rows::AllowanceId;
 
 /// A row of `check_limits`.
 pub struct Checked {
@@ -63,8 +62,8 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
     }
     // What holds have set aside whose time has come counts no more, whether or not somebody has
     // given it back yet.
-    let expired = row::expired_amounts(wallet, now)?;
-    let standing = asof::standing(wallet, &rules, now, &expired)?;
+    let mut expired = Expired::look(wallet, now)?;
+    let standing = asof::standing(wallet, &rules, now, &mut expired)?;
     let job = match Job::of(request, &rules, who, now) {
         Ok(job) => job,
         // A charge is refused before it is priced.
@@ -81,14 +80,10 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         reason = reason.or(Some("insufficient_funds"));
     }
     let mut rows = vec![balance(wallet, &standing, remaining, reason)?];
+    expired.ask(&job.windows())?;
     for applied in job.applied {
-        let mut status = window::status(wallet, applied)?;
-        let gone = |id: AllowanceId| {
-            let found = expired.iter().find(|(allowance, _)| *allowance == id);
-            found.map_or(Amount::ZERO, |(_, amount)| *amount)
-        };
-        let freed = gone(status.applied.window_id);
-        status.held = status.held.minus(freed).map_err(range)?;
+        let freed = expired.of(applied.window_id)?;
+        let status = window::status_with(wallet, applied, freed)?;
         let limit = status.applied.limit;
         let allowed = status.allows();
         rows.push(Checked {

@@ -134,7 +134,19 @@ fn put_in(entry: &Entry<'_>) -> Result<Amount> {
 
 /// Money out, if it is there.
 fn take_out(mut books: Books<'_>, entry: &Entry<'_>) -> Result<Amount> {
-    let (amount, room) = (entry.amount.negated(), books.room()?);
+    let amount = entry.amount.negated();
+    require_room(&books, entry, amount)?;
+    books.make_way(amount)?;
+    // Some of what was counted may be in the hands of others.
+    require_room(&books, entry, amount)?;
+    let balance = books.debit(entry, amount)?;
+    books.close()?;
+    Ok(balance)
+}
+
+/// WL001 unless so much can be taken out.
+fn require_room(books: &Books<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
+    let room = books.room()?;
     if amount > room {
         let currency = &books.rules.currency;
         let missing = amount.minus(room).map_err(range)?;
@@ -156,9 +168,7 @@ fn take_out(mut books: Books<'_>, entry: &Entry<'_>) -> Result<Amount> {
         ))
         .rule("allowances", "allowance_not_overdrawn"));
     }
-    let balance = books.debit(entry, amount)?;
-    books.close()?;
-    Ok(balance)
+    Ok(())
 }
 
 /// Moves money to another wallet of the same currency: an entry in each.

@@ -1,13 +1,12 @@
 //! Taking from limits, when expired holds may stand in the way.
 
 use crate::error::Result;
-use crate::ledger::holds::expiry;
-use crate::ledger::holds::row;
+use crate::ledger::holds::expired::Expired;
 use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
 use crate::limits::window::{self, Taken};
 use crate::storage::clock;
-use crate::storage::rows::Part;
+use crate::storage::rows::{AllowanceId, Part};
 
 /// What became of it.
 pub enum Outcome<'a> {
@@ -17,8 +16,8 @@ pub enum Outcome<'a> {
     Known(usize),
 }
 
-/// Takes from every window what the request needs. Where one refuses, what expired holds have set
-/// aside in limits is given back first; WL002 when that is not enough. A call that was made before, as
+/// Takes from every window what the request needs. Where one refuses, as much of what expired holds have set
+/// aside in limits is given back first as it takes; WL002, at once, when all of it is not enough. A call that was made before, as
 /// `is_known` says, is not refused.
 pub fn take<'a>(
     wallet: &str,
@@ -36,14 +35,22 @@ pub fn take<'a>(
         if is_known()? {
             return Ok(Outcome::Known(taken));
         }
-        // The error undoes what was taken.
-        if swept || !row::any_expired(wallet, clock::now())? {
+        if swept {
             return Err(error);
         }
+        let mut expired = Expired::look(wallet, clock::now())?;
+        if expired.are_none() {
+            return Err(error);
+        }
+        // Those before have enough, and their rows are locked. The error undoes what was taken.
+        let ahead = &applied[taken..];
+        let windows: Vec<AllowanceId> = ahead.iter().map(|one| one.window_id).collect();
+        expired.ask(&windows)?;
+        if let Some(refusal) = window::refusal(wallet, ahead.iter(), |id| expired.of(id))? {
+            return Err(refusal);
+        }
         window::give_back(wallet, &applied[..taken], part, places)?;
-        // Those before have enough, and their rows are locked.
-        let ahead = applied[taken..].iter().map(|one| one.window_id);
-        expiry::sweep_windows(wallet, &ahead.collect::<Vec<_>>())?;
+        expired.sweep_windows(ahead)?;
         swept = true;
     }
 }

@@ -430,7 +430,9 @@ pub fn turn(
         if turn == Turn::Close {
             // What has expired by now is not in the way.
             due::sweep(wallet)?;
-            Books::open(wallet)?.close()?;
+            let mut books = Books::open(wallet)?;
+            books.sweep()?;
+            books.close()?;
             require_done(wallet, &rules)?;
             let of = [Value::Text(wallet)];
             [DROP_TOPUP_RULE.run(&of), DROP_RECURRING.run(&of)]

@@ -38,6 +38,18 @@ impl Status<'_> {
         Amount::from_units(units.max(0)).unwrap_or_default()
     }
 
+    /// True when no more than this is used with the request, of what counts and what does not: it refuses nothing and
+    /// warns of nothing that it would not, were `freed` given back.
+    pub fn is_as_if(&self, freed: Amount) -> bool {
+        let (limit, max) = (self.applied.limit, self.applied.max);
+        let after = self.spent.units() + self.held.units() + self.applied.need.units();
+        let level = |units: i128| {
+            let used = Amount::from_units(units).unwrap_or(max);
+            (limit.levels_at(used, max), units > max.units())
+        };
+        self.applied.need.is_zero() || level(after) == level(after - freed.units())
+    }
+
     /// True when the request may take what it needs.
     pub fn allows(&self) -> bool {
         let need = self.applied.need;
@@ -47,7 +59,18 @@ impl Status<'_> {
 
 /// The window as it stands, or as it would be made.
 pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
-    let window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
+    status_with(wallet, applied, Amount::ZERO)
+}
+
+/// The same where so much of what is set aside counts no more.
+pub fn status_with<'a>(
+    wallet: &str,
+    applied: Applied<'a>,
+    freed: Amount,
+) -> Result<Status<'a>> {
+    let mut window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
+    let overflow = crate::storage::numeric::overflow;
+    window.held = window.held.minus(freed).map_err(overflow)?;
     let Some(length) = applied.limit.period.slice() else {
         return Ok(Status {
             spent: window.spent,
@@ -177,7 +200,9 @@ fn take_from<'a>(
         {
             return Ok(Ok(warning));
         }
-        if let Some(refusal) = refusal(wallet, applied, one)? {
+        // Windows that were taken from already do not block: they had enough.
+        let rest = applied.iter().filter(|other| other.window_id >= one.window_id);
+        if let Some(refusal) = refusal(wallet, rest, |_| Ok(Amount::ZERO))? {
             return Ok(Err(refusal));
         }
         // Made by another transaction, or given back, since we looked: look again.
@@ -344,6 +369,17 @@ pub fn are_covered(applied: &[Applied<'_>], set_aside: &[(AllowanceId, Amount)])
     })
 }
 
+/// Those of the windows of which more is needed than was given back of a hold just before.
+pub fn uncovered<'a>(applied: &[Applied<'a>], released: &[Released]) -> Vec<Applied<'a>> {
+    let is_covered = |one: &&Applied<'a>| covering(one, released).is_none();
+    applied.iter().filter(is_covered).cloned().collect()
+}
+
+fn covering<'a>(one: &Applied<'_>, released: &'a [Released]) -> Option<&'a Released> {
+    let mut released = released.iter();
+    released.find(|released| released.window == one.window_id && released.amount >= one.need)
+}
+
 /// Books what a hold paid for. What was given back of the hold just before covers a need; beyond it
 /// the limits refuse if they are to, and their windows have been gathered.
 pub fn settle<'a>(
@@ -355,9 +391,7 @@ pub fn settle<'a>(
     let mut warnings = Vec::new();
     for one in applied.iter().filter(|one| !one.need.is_zero()) {
         // Where it came from there is room for it.
-        let covered = released
-            .iter()
-            .find(|released| released.window == one.window_id && released.amount >= one.need);
+        let covered = covering(one, released);
         let way = Way {
             part: Part::Spent,
             forced: covered.is_some() || !refuse,
@@ -414,15 +448,15 @@ fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
 }
 
 /// WL002 that names one limit: of those that refuse the one that frees last. Nothing when none
-/// refuses any more.
-fn refusal(wallet: &str, applied: &[Applied<'_>], first: &Applied<'_>) -> Result<Option<Error>> {
+/// refuses. `freed` says how much of what a window has set aside counts no more.
+pub fn refusal<'a>(
+    wallet: &str,
+    applied: impl Iterator<Item = &'a Applied<'a>>,
+    freed: impl Fn(AllowanceId) -> Result<Amount>,
+) -> Result<Option<Error>> {
     let mut blocking: Option<Status<'_>> = None;
-    // Windows that were taken from already do not block: they had enough.
-    for one in applied
-        .iter()
-        .filter(|one| one.window_id >= first.window_id)
-    {
-        let status = status(wallet, one.clone())?;
+    for one in applied {
+        let status = status_with(wallet, one.clone(), freed(one.window_id)?)?;
         let later = |other: &Status<'_>| match (status.resets_at, other.resets_at) {
             (None, Some(_)) => true,
             (Some(mine), Some(theirs)) => mine > theirs,

@@ -164,36 +164,55 @@ fn prune_windows() -> i64 {
 }
 
 statement!(
+    /// Jumps from wallet to wallet, however many holds each has.
     WITH_EXPIRED_HOLDS,
-    [TIMESTAMPTZOID],
-    "SELECT DISTINCT wallet_id FROM wallet.reservations
-      WHERE status = 'open' AND expires_at <= $1 ORDER BY 1"
+    [TIMESTAMPTZOID, TEXTOID],
+    "SELECT r.wallet_id FROM wallet.reservations r
+      WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)
+      ORDER BY r.wallet_id LIMIT 1"
 );
 statement!(
     WITH_DUE_GRANTS,
-    [TIMESTAMPTZOID],
-    "SELECT wallet_id FROM wallet.wallets WHERE grants_due <= $1 ORDER BY 1"
+    [TIMESTAMPTZOID, INT8OID],
+    "SELECT wallet_id FROM wallet.wallets WHERE grants_due <= $1 ORDER BY 1 LIMIT $2"
 );
 
-/// Books what expired in all wallets, and says in how many something had. Calls do so by themselves when they
-/// need the money; this is for events that should not wait for a call.
+/// Holds that a sweep gives back at once.
+const PORTION: i64 = 2000;
+
+/// Books what expired in all wallets, so many holds and grants' ends of so many wallets at most, and says of how many
+/// wallets. Calls do so by themselves when they need the money; this is for events that should not wait for a call.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
-fn sweep_expired() -> i64 {
+fn sweep_expired(most: default!(Option<i64>, "NULL")) -> i64 {
     let work = || {
+        let most = most.unwrap_or(PORTION).max(1);
         enter(Level::Admin, ALL_WALLETS, |_| {
-            let now = [Value::Time(clock::now())];
+            let now = Value::Time(clock::now());
             let mut swept = 0;
-            let due = WITH_DUE_GRANTS.run(&now)?;
+            let due = WITH_DUE_GRANTS.run(&[now, Value::Int8(most)])?;
             for row in 0..due.len() {
                 due::sweep(&due.need::<String>(row, 0)?)?;
                 swept += 1;
             }
-            let due = WITH_EXPIRED_HOLDS.run(&now)?;
-            for row in 0..due.len() {
-                // Whoever opens a wallet's books gives back what expired holds have set aside.
-                Books::open(&due.need::<String>(row, 0)?)?.close()?;
+            let mut left = most;
+            let mut last: Option<String> = None;
+            while left > 0 {
+                let next = WITH_EXPIRED_HOLDS.run(&[now, Value::OptText(last.as_deref())])?;
+                let Some(wallet) = next.get::<String>(0, 0) else {
+                    break;
+                };
+                let mut books = Books::open(&wallet)?;
+                while left > 0 {
+                    let some = books.sweep_some()?;
+                    if some == 0 {
+                        break;
+                    }
+                    left -= some;
+                }
+                books.close()?;
                 swept += 1;
+                last = Some(wallet);
             }
             Ok(swept)
         })

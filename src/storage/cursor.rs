@@ -11,7 +11,7 @@ use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::amount_at;
-use crate::storage::plan::{Statement, Value};
+use crate::storage::plan::{Rows, Snapshot, Statement, Value};
 
 /// Rows that are read at once.
 const BATCH: i64 = 1000;
@@ -24,7 +24,7 @@ pub fn walk(
     mut each: impl FnMut(&Columns<'_>) -> Result<()>,
     mut pause: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    let portal = Portal(statement.with(|statement| statement.open(values))?);
+    let portal = Portal(statement.with(|statement| statement.open(values, Snapshot::OfTheQuery))?);
     let mut memory = PgMemoryContexts::new("wallet rows");
     let mut columns = Columns {
         values: Vec::new(),
@@ -51,6 +51,30 @@ pub fn walk(
         drop(batch);
         pgrx::check_for_interrupts!();
         pause()?;
+    }
+}
+
+/// Rows of a statement that locks them, in the order of an index: each is locked when it is fetched, and none is looked
+/// at twice, whatever the caller does to those that it has.
+pub struct Locking(Portal);
+
+impl Locking {
+    /// Begins with what is committed by now (under READ COMMITTED).
+    pub fn open(
+        statement: &'static LocalKey<Statement>,
+        values: &[Value<'_>],
+    ) -> Result<Locking> {
+        let portal = statement.with(|statement| statement.open(values, Snapshot::Fresh))?;
+        Ok(Locking(Portal(portal)))
+    }
+
+    /// So many more rows, or fewer where there are no more.
+    pub fn fetch(&self, most: usize) -> Rows {
+        // SAFETY: the cursor is open and SPI is connected; SPI_cursor_fetch sets both globals.
+        unsafe {
+            pg_sys::SPI_cursor_fetch(self.0.0, true, most as _);
+            Rows::of_the_last_call()
+        }
     }
 }
 

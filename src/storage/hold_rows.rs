@@ -37,16 +37,6 @@ statement!(
     hold_query!("hold_id = $2 AND idempotency_key = $3")
 );
 
-// Whoever settles a hold has its row locked: it is left to them.
-statement!(
-    LOCK_EXPIRED,
-    [TEXTOID, TIMESTAMPTZOID, UUIDARRAYOID],
-    hold_query!(
-        "status = 'open' AND expires_at <= $2 AND ($3 IS NULL OR window_ids && $3)
-         ORDER BY hold_id FOR NO KEY UPDATE SKIP LOCKED"
-    )
-);
-
 statement!(
     INSERT,
     [
@@ -326,18 +316,6 @@ pub fn by_key(wallet: &str, key: &str) -> Result<Option<Hold>> {
         Value::Uuid(new_id(wallet, Some(key))),
         Value::Text(key),
     ])?)
-}
-
-/// Locks the open holds whose time has come, but those that others have locked: all, or those with one of the windows.
-pub fn lock_expired(
-    wallet: &str,
-    now: Timestamp,
-    windows: Option<&[AllowanceId]>,
-) -> Result<Vec<Hold>> {
-    let windows = windows.map_or(Value::Null, Value::Uuids);
-    let rows = LOCK_EXPIRED.run(&[Value::Text(wallet), Value::Time(now), windows])?;
-    let rows = Rc::new(rows);
-    (0..rows.len()).map(|row| hold_of(&rows, row)).collect()
 }
 
 /// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.

@@ -96,12 +96,7 @@ impl Statement {
             )));
         }
         // SAFETY: SPI_execute_plan has just set both globals.
-        let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
-        Ok(Rows {
-            table,
-            processed: processed as usize,
-            single_thread: PhantomData,
-        })
+        Ok(unsafe { Rows::of_the_last_call() })
     }
 
     /// The values as SPI takes them.
@@ -117,15 +112,24 @@ impl Statement {
             .unzip()
     }
 
-    /// Begins to read its rows, in the order of an index, under the snapshot of the query that is running.
-    pub(in crate::storage) fn open(&self, values: &[Value<'_>]) -> Result<pg_sys::Portal> {
+    /// Begins to read its rows, in the order of an index.
+    pub(in crate::storage) fn open(
+        &self,
+        values: &[Value<'_>],
+        snapshot: Snapshot,
+    ) -> Result<pg_sys::Portal> {
         session::prepare_for_statements()?;
         let (mut datums, nulls) = self.parameters(values);
         let _indexes = ByIndex::in_order();
         let plan = self.prepared()?;
+        if locks(self.sql) {
+            session::note_lock();
+        }
+        let read_only = snapshot == Snapshot::OfTheQuery;
         // SAFETY: as in `execute`.
         let portal = unsafe {
-            pg_sys::SPI_cursor_open(ptr::null(), plan, datums.as_mut_ptr(), nulls.as_ptr(), true)
+            let (datums, nulls) = (datums.as_mut_ptr(), nulls.as_ptr());
+            pg_sys::SPI_cursor_open(ptr::null(), plan, datums, nulls, read_only)
         };
         if portal.is_null() {
             return Err(Error::internal(format!("no cursor for: {}", self.sql)));
@@ -136,7 +140,7 @@ impl Statement {
 
 /// What a statement sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Snapshot {
+pub(in crate::storage) enum Snapshot {
     /// What is committed by now (under READ COMMITTED), and this transaction's own changes.
     Fresh,
     /// What the query sees that is running.
@@ -330,6 +334,20 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// What SPI has just given.
+    ///
+    /// # Safety
+    /// SPI is connected, and its last call was one that sets the table and the number of its rows.
+    pub(in crate::storage) unsafe fn of_the_last_call() -> Rows {
+        // SAFETY: plain globals; the table is freed once, by whoever has it here.
+        let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
+        Rows {
+            table,
+            processed: processed as usize,
+            single_thread: PhantomData,
+        }
+    }
+
     /// Rows returned, or rows changed by a statement without RETURNING.
     pub fn len(&self) -> usize {
         self.processed

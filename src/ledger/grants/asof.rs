@@ -9,11 +9,11 @@ use crate::ledger::grants::course::Course;
 use crate::ledger::grants::kept;
 use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::turns::Due;
-use crate::ledger::holds::row;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules::Rules;
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::rows::{AllowanceId, BALANCE};
+use crate::storage::rows::BALANCE;
 use crate::storage::store;
 
 /// A wallet's money at a moment.
@@ -55,13 +55,12 @@ impl Standing {
     }
 }
 
-/// What a wallet has at a moment. `expired` is what holds have set aside whose time has come by then, as
-/// [`row::expired_amounts`] gives it.
+/// What a wallet has at a moment. `expired` are the holds whose time has come by then.
 pub fn standing(
     wallet: &str,
     rules: &Rules,
     now: Timestamp,
-    expired: &[(AllowanceId, Amount)],
+    expired: &mut Expired<'_>,
 ) -> Result<Standing> {
     let lanes = store::read_lanes(wallet)?;
     let lanes = lanes.iter().filter(|lane| lane.lane != SCOPED);
@@ -86,15 +85,8 @@ pub fn standing(
         course.run(now, &due.turns)?;
         course
     } else {
-        let gone = |id: AllowanceId| {
-            let found = expired.iter().find(|(allowance, _)| *allowance == id);
-            found.map_or(0, |(_, amount)| amount.units())
-        };
-        for one in lots.iter_mut().filter(|one| one.scope.is_some()) {
-            let units = one.held.units() - gone(one.lot.rank.id);
-            one.held = Amount::from_units(units).map_err(range)?;
-        }
-        Course::still(lots, kept, general, held - gone(BALANCE))
+        lots::free(&mut lots, expired)?;
+        Course::still(lots, kept, general, held - expired.of(BALANCE)?.units())
     };
     Ok(Standing {
         course,
@@ -105,7 +97,7 @@ pub fn standing(
 
 /// What a wallet has at a moment.
 pub fn standing_at(wallet: &str, rules: &Rules, now: Timestamp) -> Result<Standing> {
-    standing(wallet, rules, now, &row::expired_amounts(wallet, now)?)
+    standing(wallet, rules, now, &mut Expired::look(wallet, now)?)
 }
 
 /// The balance of a wallet now, with all that is due.

@@ -6,7 +6,6 @@ use crate::ledger::grants::burn::{Burn, Rank};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::lots;
-use crate::ledger::holds::row::Hold;
 use crate::ledger::rules::Rules;
 use crate::money::Amount;
 use crate::statement;
@@ -68,12 +67,6 @@ pub fn of(wallet: &str, rules: &Rules) -> Result<Vec<Kept>> {
         true => read(wallet),
         false => Ok(Vec::new()),
     }
-}
-
-/// Whether a hold whose time has come keeps nothing, so that any call may give back what it has set aside. What one
-/// keeps ends with it, in the course of time: then the wallet's grants are due.
-pub fn keeps_nothing(kept: &[Kept], hold: &Hold) -> bool {
-    hold.scoped.is_empty() && kept.iter().all(|kept| kept.ended_at <= hold.created_at)
 }
 
 /// What of a balance the lots have that have not ended.

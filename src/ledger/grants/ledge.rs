@@ -10,7 +10,7 @@ use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::lots::{self, Active, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::grants::{burns, kept};
-use crate::ledger::holds::expiry;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
@@ -77,7 +77,7 @@ impl<'a> Ledge<'a> {
             lots: lots::read_active(wallet)?,
             events: Vec::new(),
         };
-        ledge.swept = expiry::sweep(wallet, &mut ledge.whole, opened, |_| true)?;
+        ledge.swept = Expired::look(wallet, opened)?.sweep_all(&mut ledge.whole)?;
         ledge.settle()?;
         ledge.catch_up(opened, Timestamp(i64::MIN))?;
         Ok(ledge)

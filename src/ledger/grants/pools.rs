@@ -21,6 +21,7 @@ use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::scope::Purpose;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
@@ -78,6 +79,13 @@ impl<'a> Pools<'a> {
             scoped: true,
             lots,
         }
+    }
+
+    /// The same for a look, where holds whose time has come have let go of them.
+    pub fn freed(&self, expired: &mut Expired<'_>) -> Result<Pools<'a>> {
+        let mut lots = self.lots.clone();
+        lots::free(&mut lots, expired)?;
+        Ok(Pools { lots, ..*self })
     }
 
     /// All of them.

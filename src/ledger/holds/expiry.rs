@@ -1,74 +1,15 @@
-//! Holds whose time has come.
+//! A hold that lets go of what it has set aside.
 
 use crate::allowance::lanes::range;
-use crate::allowance::outbox::{self, Event, Field, Name};
+use crate::allowance::outbox::{self, Event, Name};
 use crate::allowance::whole::Whole;
 use crate::error::Result;
-use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::pools;
+use crate::ledger::holds::expired;
 use crate::ledger::holds::row::Hold;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
-use crate::storage::rows::AllowanceId;
-use crate::storage::{clock, hold_rows, store};
-
-/// Gives back what holds have set aside that have expired by then, in the balance and in the limits' windows,
-/// and says what that was. One that another transaction is settling at the moment is left to it, and those that are
-/// not wanted to whoever wants them.
-pub fn sweep(
-    wallet: &str,
-    whole: &mut Whole<'_>,
-    by: Timestamp,
-    is_wanted: impl Fn(&Hold) -> bool,
-) -> Result<Vec<Holding>> {
-    let mut holds = hold_rows::lock_expired(wallet, by, None)?;
-    holds.retain(is_wanted);
-    let swept = holds.iter().map(holding).collect();
-    release_in_order(wallet, &mut holds, |_| true)?;
-    for hold in &mut holds {
-        expire(wallet, whole, hold)?;
-    }
-    Ok(swept)
-}
-
-/// What a hold has set aside until its time comes.
-fn holding(hold: &Hold) -> Holding {
-    let scoped = hold.scoped.clone();
-    Holding::new(hold.created_at, Some(hold.expires_at), hold.held, scoped)
-}
-
-/// Gives back what expired holds have set aside in those windows, for a call that does not hold all lanes and
-/// takes from these next: what they have in the balance and in other windows, which come before these in the
-/// order of locks, stays there until one does.
-pub fn sweep_windows(wallet: &str, windows: &[AllowanceId]) -> Result<()> {
-    let mut holds = hold_rows::lock_expired(wallet, clock::now(), Some(windows))?;
-    release_in_order(wallet, &mut holds, |window| windows.contains(window))?;
-    for hold in &mut holds {
-        store::write_hold(hold, wallet, None, None)?;
-    }
-    Ok(())
-}
-
-/// Gives back what holds have set aside in windows, in the order of these.
-fn release_in_order(
-    wallet: &str,
-    holds: &mut [Hold],
-    is_wanted: impl Fn(&AllowanceId) -> bool,
-) -> Result<()> {
-    let mut parts: Vec<(AllowanceId, i16, &mut Amount)> = Vec::new();
-    for hold in holds {
-        let lane = hold.lane;
-        let wanted = hold.windows.iter_mut().filter(|(id, _)| is_wanted(id));
-        parts.extend(wanted.map(|(id, amount)| (*id, lane, amount)));
-    }
-    parts.sort_by_key(|(id, lane, _)| (*id, *lane));
-    for (id, lane, amount) in parts {
-        window::release(wallet, id, *amount, lane)?;
-        *amount = Amount::ZERO;
-    }
-    Ok(())
-}
+use crate::storage::store;
 
 /// Closes one hold whose time has come.
 pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
@@ -77,16 +18,13 @@ pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()
     hold.status = "expired".to_owned();
     let ended = hold.expires_at;
     store::write_hold(hold, wallet, Some(ended), None)?;
+    let payload = expired::payload(hold.id, amount, hold.expires_at);
     outbox::emit_event(
         wallet,
         &Event {
             name: Name::HoldExpired,
             threshold: None,
-            payload: &[
-                ("hold_id", Field::Id(hold.id)),
-                ("amount", Field::Amount(amount)),
-                ("expires_at", Field::Time(Some(hold.expires_at))),
-            ],
+            payload: &payload,
         },
     )
 }

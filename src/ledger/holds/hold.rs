@@ -180,34 +180,15 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     let rules = books.rules.clone();
     let mut job = Job::new(request, &rules)?;
     let now = clock::now();
-    let room = books.room_for(job.purpose(), now)?;
-    let mut amount = job.cost;
-    if new.allow_partial {
-        amount = amount.min(room);
-        for applied in &job.applied {
-            if applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard {
-                amount = amount.min(window::status(wallet, applied.clone())?.remaining());
-            }
+    let amount = loop {
+        let amount = affordable(new, &mut books, &mut job, now)?;
+        books.make_way(amount)?;
+        // Some of what was counted may be in the hands of others.
+        if books.room_for(job.purpose(), now)? >= amount {
+            break amount;
         }
-        for applied in &mut job.applied {
-            if applied.limit.metric == Metric::Amount {
-                applied.need = amount;
-            }
-        }
-    }
-    let nothing = amount.is_zero() && !job.cost.is_zero();
-    if room < amount || nothing && room <= Amount::ZERO {
-        let beside = books.beside(job.purpose(), now)?;
-        return Err(job.insufficient(books.balance()?, room, beside)?);
-    }
-    if nothing {
-        // A limit leaves nothing: have it say so.
-        for applied in &mut job.applied {
-            if applied.limit.metric == Metric::Amount {
-                applied.need = job.cost;
-            }
-        }
-    }
+    };
+    books.make_way_in(&job.applied)?;
     let warnings = match window::take(wallet, &job.applied, Part::Held, &[])? {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),
@@ -229,6 +210,46 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     warning::announce(wallet, &warnings)?;
     books.close()?;
     Ok(held)
+}
+
+/// How much of a request can be set aside, which may be less than it costs where it may shrink; WL001 when that is not
+/// there.
+fn affordable(
+    new: &NewHold<'_>,
+    books: &mut Books<'_>,
+    job: &mut Job<'_>,
+    now: Timestamp,
+) -> Result<Amount> {
+    let room = books.room_for(job.purpose(), now)?;
+    let mut amount = job.cost;
+    if new.allow_partial {
+        amount = amount.min(room);
+        for applied in &job.applied {
+            if applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard {
+                amount = amount.min(books.left_in(applied)?);
+            }
+        }
+        need(job, amount);
+    }
+    let nothing = amount.is_zero() && !job.cost.is_zero();
+    if room < amount || nothing && room <= Amount::ZERO {
+        let beside = books.beside(job.purpose(), now)?;
+        return Err(job.insufficient(books.balance()?, room, beside)?);
+    }
+    if nothing {
+        // A limit leaves nothing: have it say so.
+        need(job, job.cost);
+    }
+    Ok(amount)
+}
+
+/// What a request takes of limits on amounts.
+fn need(job: &mut Job<'_>, amount: Amount) {
+    for applied in &mut job.applied {
+        if applied.limit.metric == Metric::Amount {
+            applied.need = amount;
+        }
+    }
 }
 
 /// The first answer to this key; WL006 when it was another request.

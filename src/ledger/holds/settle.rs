@@ -18,7 +18,7 @@ use crate::ledger::rules::{self, Rules, Status};
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
-use crate::storage::clock;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
 
@@ -107,12 +107,11 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let general_part = held.minus(scoped).map_err(range)?;
     let (released, rest) = release(settlement, &mut books, &mut hold, &job)?;
     let (purpose, at) = (job.purpose(), hold.created_at);
-    let room = books.room_for(purpose, at)?;
-    if job.cost > room && settlement.over != Over::Debt {
-        let beside = books.beside(purpose, at)?;
-        return Err(job.insufficient(books.balance()?, room, beside)?);
-    }
+    let room = cover(settlement, &mut books, &job, at)?;
     let refuse = settlement.over == Over::Charge;
+    if refuse {
+        books.make_way_in(&window::uncovered(&job.applied, &released))?;
+    }
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
     let entry = entry(settlement, &job, hold.id);
     let taken = job.cost.min(room);
@@ -286,6 +285,28 @@ impl InLane<'_> {
         job.list_if_unpriced(&entry)?;
         warning::announce(wallet, &warnings)?;
         Ok(Some(job.charged(entry.entry_id, balance)))
+    }
+}
+
+/// How much there is for a settlement, given back by expired holds as far as it needs; WL001 when that is not enough.
+fn cover(
+    settlement: &Settlement<'_>,
+    books: &mut Books<'_>,
+    job: &Job<'_>,
+    at: Timestamp,
+) -> Result<Amount> {
+    let purpose = job.purpose();
+    loop {
+        let room = books.room_for(purpose, at)?;
+        if job.cost > room && settlement.over != Over::Debt {
+            let beside = books.beside(purpose, at)?;
+            return Err(job.insufficient(books.balance()?, room, beside)?);
+        }
+        books.make_way(job.cost.min(room))?;
+        // Some of what was counted may be in the hands of others.
+        if books.room_for(purpose, at)? >= job.cost.min(room) {
+            return books.room_for(purpose, at);
+        }
     }
 }
 

@@ -1,0 +1,516 @@
+//! What holds whose time has come have set aside still, and giving it back.
+//!
+//! Nobody sweeps holds before somebody needs their money, so there may be any number of them. A call first asks how much
+//! they have set aside in all. What is refused with that is refused at once, and nothing was written. What goes through
+//! gives back as many of them as it needs, the oldest first, many in one statement.
+//!
+//! How much they have is known without a look at each: it is what is held in all, less what open holds have set aside
+//! whose time has not come. Whichever of the two are few are added up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::thread::LocalKey;
+
+use crate::allowance::lanes::range;
+use crate::allowance::outbox::{self, Field, Name};
+use crate::allowance::whole::Whole;
+use crate::error::Result;
+use crate::ledger::grants::burn::Burn;
+use crate::ledger::grants::course::{Holding, Kept};
+use crate::ledger::grants::pools;
+use crate::limits::limit::Applied;
+use crate::limits::window;
+use crate::money::Amount;
+use crate::statement;
+use crate::storage::clock::Timestamp;
+use crate::storage::cursor::Locking;
+use crate::storage::plan::{Rows, Run, Statement, Value};
+use crate::storage::rows::{AllowanceId, BALANCE};
+use crate::storage::store;
+
+/// Holds that are added up one by one before the others are looked at.
+const FEW: i64 = 256;
+/// Open holds whose time has not come that are added up instead.
+const MANY: i64 = 4096;
+/// Holds that are given back with one statement.
+const PORTION: usize = 500;
+
+// An index has them in this order.
+macro_rules! expired_query {
+    ($clause:literal) => {
+        concat!(
+            "SELECT r.hold_id, r.lane, r.held, r.created_at, r.expires_at, r.window_ids, r.window_amounts,
+                    r.scoped_ids, r.scoped_amounts
+               FROM wallet.reservations r
+              WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2
+                AND ($3 IS NULL OR r.hold_id <> $3)
+                AND ($4 IS NULL OR r.created_at >= $4 AND r.scoped_ids = '{}')
+              ORDER BY r.wallet_id, r.expires_at ",
+            $clause
+        )
+    };
+}
+
+statement!(
+    FIRST,
+    [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID],
+    expired_query!("LIMIT $5")
+);
+
+// Whoever settles a hold has its row locked: it is left to them.
+statement!(
+    LOCK,
+    [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID],
+    expired_query!("FOR NO KEY UPDATE SKIP LOCKED")
+);
+
+statement!(
+    ALL,
+    [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID],
+    "SELECT p.id, sum(p.amount)
+       FROM wallet.reservations r
+      CROSS JOIN LATERAL (
+            SELECT '00000000-0000-0000-0000-000000000000'::uuid AS id,
+                   r.held - (SELECT coalesce(sum(s), 0) FROM unnest(r.scoped_amounts) s) AS amount
+             UNION ALL
+            SELECT * FROM unnest(r.window_ids, r.window_amounts)
+             UNION ALL
+            SELECT * FROM unnest(r.scoped_ids, r.scoped_amounts)) p
+      WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2
+        AND ($3 IS NULL OR r.hold_id <> $3)
+        AND ($4 IS NULL OR r.created_at >= $4 AND r.scoped_ids = '{}')
+      GROUP BY p.id"
+);
+
+// One statement, so that both sides are of one moment. The first row says how many holds were added up.
+statement!(
+    OTHERS,
+    [TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID, INT8OID],
+    "WITH others AS MATERIALIZED (
+        (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
+           FROM wallet.reservations r
+          WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at > $2
+            AND ($3 IS NULL OR r.hold_id <> $3)
+          ORDER BY r.wallet_id, r.expires_at LIMIT $5)
+        UNION ALL
+        (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
+           FROM wallet.reservations r
+          WHERE r.wallet_id = $1 AND r.hold_id = $3 AND r.status = 'open')
+     ), parts AS (
+        SELECT a.allowance_id AS id, a.held AS amount
+          FROM wallet.allowances a
+         WHERE a.wallet_id = $1 AND a.allowance_id = ANY ($4) AND a.lane >= 0
+         UNION ALL
+        SELECT g.grant_id, g.held FROM wallet.grant_lots g
+         WHERE g.wallet_id = $1 AND g.grant_id = ANY ($4) AND g.scope IS NOT NULL
+         UNION ALL
+        SELECT p.id, -p.amount
+          FROM others o
+         CROSS JOIN LATERAL (
+               SELECT '00000000-0000-0000-0000-000000000000'::uuid AS id,
+                      o.held - (SELECT coalesce(sum(s), 0) FROM unnest(o.scoped_amounts) s) AS amount
+                UNION ALL
+               SELECT * FROM unnest(o.window_ids, o.window_amounts)
+                UNION ALL
+               SELECT * FROM unnest(o.scoped_ids, o.scoped_amounts)) p
+         WHERE p.id = ANY ($4)
+     )
+     SELECT NULL::uuid, NULL::numeric, count(*) FROM others
+      UNION ALL
+     SELECT p.id, sum(p.amount), NULL FROM parts p GROUP BY p.id"
+);
+
+statement!(
+    CLOSE,
+    [TEXTOID, UUIDARRAYOID],
+    "UPDATE wallet.reservations
+        SET status = 'expired', held = 0, closed_at = expires_at, scoped_ids = '{}', scoped_amounts = '{}',
+            window_amounts = CASE WHEN window_amounts = '{}' THEN window_amounts
+                                  ELSE array_fill(0::numeric, ARRAY[cardinality(window_amounts)]) END
+      WHERE wallet_id = $1 AND hold_id = ANY ($2)"
+);
+
+statement!(
+    EMPTY_WINDOWS,
+    [TEXTOID, UUIDARRAYOID, UUIDARRAYOID],
+    "UPDATE wallet.reservations
+        SET window_amounts = ARRAY(SELECT CASE WHEN w.id = ANY ($3) THEN 0 ELSE w.amount END
+                                     FROM unnest(window_ids, window_amounts) WITH ORDINALITY AS w(id, amount, n)
+                                    ORDER BY w.n)
+      WHERE wallet_id = $1 AND hold_id = ANY ($2)"
+);
+
+/// How the sums were found.
+enum Sums {
+    /// All of them are here: what is not, has nothing.
+    All(HashMap<AllowanceId, i128>),
+    /// Those that were asked for.
+    Asked(HashMap<AllowanceId, i128>),
+}
+
+/// A hold's row, as far as it matters when its time has come.
+struct Row {
+    id: [u8; 16],
+    lane: i16,
+    held: Amount,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    windows: Vec<(AllowanceId, Amount)>,
+    scoped: Vec<Burn>,
+}
+
+/// The holds of a wallet whose time has come by a moment.
+pub struct Expired<'a> {
+    wallet: &'a str,
+    by: Timestamp,
+    /// One that the caller closes itself.
+    except: Option<[u8; 16]>,
+    /// Only those count that were made then or later and have nothing of grants with a scope: what the others keep ends
+    /// in the course of time.
+    made_since: Option<Timestamp>,
+    /// Whether all is read under the snapshot of the query that asks.
+    in_query: bool,
+    sums: Sums,
+    rest: Option<Locking>,
+}
+
+impl<'a> Expired<'a> {
+    /// All of them.
+    pub fn look(wallet: &'a str, by: Timestamp) -> Result<Expired<'a>> {
+        Expired::but(wallet, by, None, None)
+    }
+
+    /// All of them, as the query sees them that asks.
+    pub fn look_in_query(wallet: &'a str, by: Timestamp) -> Result<Expired<'a>> {
+        Expired {
+            in_query: true,
+            ..Expired::none(wallet, by)
+        }
+        .added_up()
+    }
+
+    fn none(wallet: &'a str, by: Timestamp) -> Expired<'a> {
+        Expired {
+            wallet,
+            by,
+            except: None,
+            made_since: None,
+            in_query: false,
+            sums: Sums::All(HashMap::new()),
+            rest: None,
+        }
+    }
+
+    /// All but one that the caller closes itself and, of a wallet of which ended grants keep something, but those that
+    /// may have a part in it.
+    pub fn but(
+        wallet: &'a str,
+        by: Timestamp,
+        except: Option<[u8; 16]>,
+        kept: Option<&[Kept]>,
+    ) -> Result<Expired<'a>> {
+        let last_end = |kept: &[Kept]| kept.iter().map(|kept| kept.ended_at).max();
+        Expired {
+            except,
+            made_since: kept.map(|kept| last_end(kept).unwrap_or(Timestamp(i64::MIN))),
+            ..Expired::none(wallet, by)
+        }
+        .added_up()
+    }
+
+    fn added_up(mut self) -> Result<Expired<'a>> {
+        let [wallet, by, except, since] = self.values();
+        let first = self.run(&FIRST, &[wallet, by, except, since, Value::Int8(FEW)])?;
+        if (first.len() as i64) < FEW {
+            let mut sums = HashMap::new();
+            for row in 0..first.len() {
+                for (id, amount) in Row::of(&first, row)?.parts() {
+                    *sums.entry(id).or_insert(0) += amount;
+                }
+            }
+            self.sums = Sums::All(sums);
+        } else if self.made_since.is_some() {
+            self.add_up()?;
+        } else {
+            self.sums = Sums::Asked(HashMap::new());
+            self.ask(&[BALANCE])?;
+        }
+        Ok(self)
+    }
+
+    fn run(&self, statement: &'static LocalKey<Statement>, values: &[Value<'_>]) -> Result<Rows> {
+        match self.in_query {
+            true => statement.read(values),
+            false => statement.run(values),
+        }
+    }
+
+    fn values(&self) -> [Value<'a>; 4] {
+        [
+            Value::Text(self.wallet),
+            Value::Time(self.by),
+            Value::OptUuid(self.except),
+            Value::OptTime(self.made_since),
+        ]
+    }
+
+    /// Whether there are none, or none that count.
+    pub fn are_none(&self) -> bool {
+        match &self.sums {
+            Sums::All(sums) => sums.is_empty(),
+            Sums::Asked(_) => false,
+        }
+    }
+
+    fn add_up(&mut self) -> Result<()> {
+        let rows = self.run(&ALL, &self.values())?;
+        let sums = (0..rows.len()).map(|row| Ok((rows.need(row, 0)?, rows.amount(row, 1)?.units())));
+        self.sums = Sums::All(sums.collect::<Result<_>>()?);
+        Ok(())
+    }
+
+    /// Finds how much they have in these.
+    pub fn ask(&mut self, ids: &[AllowanceId]) -> Result<()> {
+        let Sums::Asked(known) = &self.sums else {
+            return Ok(());
+        };
+        let unknown = ids.iter().filter(|id| !known.contains_key(*id));
+        let unknown: Vec<AllowanceId> = unknown.copied().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let [wallet, by, except, _] = self.values();
+        let (ids, most) = (Value::Uuids(&unknown), Value::Int8(MANY));
+        let rows = self.run(&OTHERS, &[wallet, by, except, ids, most])?;
+        if rows.need::<i64>(0, 2)? >= MANY {
+            return self.add_up();
+        }
+        let (Sums::All(known) | Sums::Asked(known)) = &mut self.sums;
+        known.extend(unknown.iter().map(|id| (*id, 0)));
+        for row in 1..rows.len() {
+            known.insert(rows.need(row, 0)?, rows.amount(row, 1)?.units());
+        }
+        Ok(())
+    }
+
+    /// How much they have in one that was asked for: a window, a grant with a scope, or the lanes of the balance.
+    pub fn of(&self, id: AllowanceId) -> Result<Amount> {
+        let (Sums::All(sums) | Sums::Asked(sums)) = &self.sums;
+        Amount::from_units(sums.get(&id).copied().unwrap_or(0)).map_err(range)
+    }
+
+    /// Gives back all of them, and says what they had set aside. The caller has all lanes.
+    pub fn sweep_all(&mut self, whole: &mut Whole<'_>) -> Result<Vec<Holding>> {
+        let mut swept = Vec::new();
+        while self.sweep_some(whole, &mut swept)? {}
+        Ok(swept)
+    }
+
+    /// Gives back some. False when there are no more.
+    pub fn sweep_some(
+        &mut self,
+        whole: &mut Whole<'_>,
+        swept: &mut Vec<Holding>,
+    ) -> Result<bool> {
+        if self.are_none() {
+            return Ok(false);
+        }
+        let holds = self.lock_some()?;
+        if holds.is_empty() {
+            // Others are settling those that are left.
+            self.sums = Sums::All(HashMap::new());
+            return Ok(false);
+        }
+        release_windows(self.wallet, &holds, |_| true)?;
+        release_money(self.wallet, whole, &holds)?;
+        let ids: Vec<[u8; 16]> = holds.iter().map(|hold| hold.id).collect();
+        CLOSE.run(&[Value::Text(self.wallet), Value::Uuids(&ids)])?;
+        let payloads: Vec<_> = holds.iter().map(Row::payload).collect();
+        outbox::emit_all(self.wallet, Name::HoldExpired, &payloads)?;
+        self.take_off(holds.iter().flat_map(Row::parts));
+        swept.extend(holds.into_iter().map(Row::holding));
+        Ok(true)
+    }
+
+    /// Gives back as much of what they have set aside in those windows as a request needs, for a call that does not hold
+    /// all lanes and takes from these next: what they have in the balance and in other windows, which come before these
+    /// in the order of locks, stays there until one does.
+    pub fn sweep_windows(&mut self, applied: &[Applied<'_>]) -> Result<()> {
+        let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
+        let is_wanted = |id: &AllowanceId| windows.contains(id);
+        for one in applied.iter().filter(|one| !one.need.is_zero()) {
+            // In their order, whatever the holds have.
+            store::lock_window(self.wallet, one.window_id)?;
+        }
+        while !self.are_as_if(applied)? {
+            let mut holds = self.lock_some()?;
+            if holds.is_empty() {
+                break;
+            }
+            holds.retain(|hold| {
+                let mut windows = hold.windows.iter();
+                windows.any(|(id, amount)| is_wanted(id) && !amount.is_zero())
+            });
+            release_windows(self.wallet, &holds, is_wanted)?;
+            let ids: Vec<[u8; 16]> = holds.iter().map(|hold| hold.id).collect();
+            let (ids, windows) = (Value::Uuids(&ids), Value::Uuids(&windows));
+            EMPTY_WINDOWS.run(&[Value::Text(self.wallet), ids, windows])?;
+            let parts = holds.iter().flat_map(Row::parts);
+            self.take_off(parts.filter(|(id, _)| is_wanted(id)));
+        }
+        Ok(())
+    }
+
+    /// Gives back as many as it takes for limits that a request takes from next, of which they have not been asked
+    /// whether they refuse it. The caller has all lanes.
+    pub fn make_way_in(&mut self, whole: &mut Whole<'_>, applied: &[Applied<'_>]) -> Result<()> {
+        if self.are_none() {
+            return Ok(());
+        }
+        let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
+        self.ask(&windows)?;
+        let mut swept = Vec::new();
+        while !self.are_as_if(applied)? && self.sweep_some(whole, &mut swept)? {}
+        Ok(())
+    }
+
+    /// Gives back as many as it takes for an amount to leave the lanes, and for the thresholds to be judged as if all
+    /// had been given back. The caller has all lanes.
+    pub fn make_way(&mut self, whole: &mut Whole<'_>, amount: Amount, credit: Amount) -> Result<()> {
+        if self.are_none() {
+            return Ok(());
+        }
+        let after = whole.room()?.units() + self.of(BALANCE)?.units() - amount.units();
+        let floor = whole.floor(after - credit.units()) + credit.units();
+        let wanted = amount.units() + floor.max(0);
+        let mut swept = Vec::new();
+        while whole.room()?.units() < wanted && self.sweep_some(whole, &mut swept)? {}
+        whole.unswept = self.of(BALANCE)?;
+        Ok(())
+    }
+
+    /// Whether the windows of a request refuse and warn as if all had been given back.
+    fn are_as_if(&self, applied: &[Applied<'_>]) -> Result<bool> {
+        for one in applied.iter().filter(|one| !one.need.is_zero()) {
+            let freed = self.of(one.window_id)?;
+            if !freed.is_zero() && !window::status(self.wallet, one.clone())?.is_as_if(freed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn lock_some(&mut self) -> Result<Vec<Row>> {
+        if self.rest.is_none() {
+            self.rest = Some(Locking::open(&LOCK, &self.values())?);
+        }
+        let Some(rest) = &self.rest else {
+            return Ok(Vec::new());
+        };
+        let rows = rest.fetch(PORTION);
+        (0..rows.len()).map(|row| Row::of(&rows, row)).collect()
+    }
+
+    fn take_off(&mut self, parts: impl Iterator<Item = (AllowanceId, i128)>) {
+        let (Sums::All(sums) | Sums::Asked(sums)) = &mut self.sums;
+        for (id, units) in parts {
+            if let Some(sum) = sums.get_mut(&id) {
+                *sum -= units;
+            }
+        }
+    }
+}
+
+impl Row {
+    fn of(rows: &Rows, row: usize) -> Result<Row> {
+        let pairs = |ids: i32| -> Result<Vec<(AllowanceId, Amount)>> {
+            let amounts = rows.amounts(row, ids + 1)?;
+            Ok(rows.uuids(row, ids).into_iter().zip(amounts).collect())
+        };
+        let burn = |(id, amount)| Burn { id, amount };
+        Ok(Row {
+            id: rows.need(row, 0)?,
+            lane: rows.need(row, 1)?,
+            held: rows.amount(row, 2)?,
+            created_at: rows.need(row, 3)?,
+            expires_at: rows.need(row, 4)?,
+            windows: pairs(5)?,
+            scoped: pairs(7)?.into_iter().map(burn).collect(),
+        })
+    }
+
+    /// What of it is held in the lanes.
+    fn general(&self) -> i128 {
+        let scoped = self.scoped.iter().map(|part| part.amount.units());
+        self.held.units() - scoped.sum::<i128>()
+    }
+
+    /// How much of it is held where.
+    fn parts(&self) -> impl Iterator<Item = (AllowanceId, i128)> {
+        let windows = self.windows.iter().map(|(id, amount)| (*id, amount.units()));
+        let scoped = self.scoped.iter().map(|part| (part.id, part.amount.units()));
+        std::iter::once((BALANCE, self.general()))
+            .chain(windows)
+            .chain(scoped)
+    }
+
+    fn holding(self) -> Holding {
+        Holding::new(self.created_at, Some(self.expires_at), self.held, self.scoped)
+    }
+
+    fn payload(&self) -> Vec<(&'static str, Field<'static>)> {
+        payload(self.id, self.held, self.expires_at)
+    }
+}
+
+/// What the event says of a hold that was neither settled nor voided in time.
+pub(super) fn payload(
+    id: [u8; 16],
+    amount: Amount,
+    expires_at: Timestamp,
+) -> Vec<(&'static str, Field<'static>)> {
+    vec![
+        ("hold_id", Field::Id(id)),
+        ("amount", Field::Amount(amount)),
+        ("expires_at", Field::Time(Some(expires_at))),
+    ]
+}
+
+/// Gives back what holds have set aside in windows, each row of these once and in their order.
+fn release_windows(
+    wallet: &str,
+    holds: &[Row],
+    is_wanted: impl Fn(&AllowanceId) -> bool,
+) -> Result<()> {
+    let mut sums: BTreeMap<(AllowanceId, i16), i128> = BTreeMap::new();
+    for hold in holds {
+        for (id, amount) in hold.windows.iter().filter(|(id, _)| is_wanted(id)) {
+            *sums.entry((*id, hold.lane)).or_insert(0) += amount.units();
+        }
+    }
+    for ((id, lane), units) in sums {
+        let amount = Amount::from_units(units).map_err(range)?;
+        window::release(wallet, id, amount, lane)?;
+    }
+    Ok(())
+}
+
+/// Gives back what holds have set aside in the lanes and in grants with a scope, each once.
+fn release_money(wallet: &str, whole: &mut Whole<'_>, holds: &[Row]) -> Result<()> {
+    let mut lanes: BTreeMap<i16, i128> = BTreeMap::new();
+    let mut scoped: BTreeMap<[u8; 16], i128> = BTreeMap::new();
+    for hold in holds {
+        *lanes.entry(hold.lane).or_insert(0) += hold.general();
+        for part in &hold.scoped {
+            *scoped.entry(part.id).or_insert(0) += part.amount.units();
+        }
+    }
+    for (lane, units) in lanes {
+        whole.release(lane, Amount::from_units(units).map_err(range)?)?;
+    }
+    let burn = |(id, units)| {
+        let amount = Amount::from_units(units).map_err(range)?;
+        Ok(Burn { id, amount })
+    };
+    let scoped: Vec<Burn> = scoped.into_iter().map(burn).collect::<Result<_>>()?;
+    pools::release(wallet, whole, &scoped)
+}
