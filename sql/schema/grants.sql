@@ -20,7 +20,9 @@ CREATE TABLE wallet.grant_lots (
     PRIMARY KEY (wallet_id, grant_id),
     CONSTRAINT grant_not_overdrawn CHECK (remaining BETWEEN 0 AND amount AND held BETWEEN 0 AND remaining)
 );
-CREATE INDEX grant_lots_active ON wallet.grant_lots (wallet_id) WHERE status = 'active';
+-- In burn order.
+CREATE INDEX grant_lots_active ON wallet.grant_lots (wallet_id, priority, expires_at, promotional DESC, created_at, grant_id)
+ WHERE status = 'active';
 COMMENT ON TABLE wallet.grant_lots IS 'Lots of credit, one a funding. The view grants shows what each has left now.';
 COMMENT ON COLUMN wallet.grant_lots.remaining IS 'What it had left when the wallet''s lots were settled last; of one with a scope, what it has left.';
 COMMENT ON COLUMN wallet.grant_lots.warn_at IS 'When grant_expiring is due; NULL once it was sent.';

@@ -263,10 +263,15 @@ impl<'a> Whole<'a> {
 
     /// The wallet's balance.
     pub fn balance(&self, credit_limit: Amount) -> Result<Amount> {
-        let scoped = self.scoped.as_ref().map(|(_, lane)| lane.credited());
         self.general(credit_limit)?
-            .plus(scoped.unwrap_or_default())
+            .plus(self.scoped_left())
             .map_err(range)
+    }
+
+    /// What is left of the money that only some charges may use.
+    pub fn scoped_left(&self) -> Amount {
+        let scoped = self.scoped.as_ref();
+        scoped.map_or(Amount::ZERO, |(_, lane)| lane.credited())
     }
 
     /// The lane of money that only some charges may use, made where there was none.

@@ -126,31 +126,45 @@ impl<'a> Books<'a> {
         self.whole.room()?.plus(expired).map_err(range)
     }
 
-    /// The same for a use that may take also from grants with a scope, those that had not ended at a time.
-    pub fn room_for(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
-        let own = self.pools.available(purpose, at)?;
-        self.room()?.plus(own).map_err(range)
+    /// The same for a use that may take also from grants with a scope, those that had not ended at a time. Where it is
+    /// enough for an amount, that need not be all.
+    pub fn room_for(
+        &mut self,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+        amount: Amount,
+    ) -> Result<Amount> {
+        let room = self.room()?;
+        let missing = amount.minus(room).map_err(range)?;
+        let own = self.pools.available(purpose, at, missing)?;
+        room.plus(own).map_err(range)
     }
 
     /// What there is for other use only.
-    pub fn beside(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
-        self.pools.beside(self.pools.available(purpose, at)?)
+    pub fn beside(&mut self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
+        self.pools.beside(purpose, at)
     }
 
     /// What grants with a scope pay of an amount.
-    pub fn split(&self, purpose: Purpose<'_>, at: Timestamp, amount: Amount) -> Result<Vec<Burn>> {
-        self.split_within(purpose, at, amount, self.room()?)
+    pub fn split(
+        &mut self,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+        amount: Amount,
+    ) -> Result<Vec<Burn>> {
+        let room = self.room()?;
+        self.split_within(purpose, at, amount, room)
     }
 
     fn split_within(
-        &self,
+        &mut self,
         purpose: Purpose<'_>,
         at: Timestamp,
         amount: Amount,
         room: Amount,
     ) -> Result<Vec<Burn>> {
         let general = kept::without(self.whole.general(self.rules.credit_limit)?, &self.kept)?;
-        Ok(self.pools.split(purpose, at, amount, general, room))
+        self.pools.split(purpose, at, amount, general, room)
     }
 
     /// The wallet's balance.
@@ -239,7 +253,7 @@ impl<'a> Books<'a> {
         }
         // What was given back is there now.
         self.pools = Pools::read(self.wallet, &self.rules)?;
-        let mut lots = self.pools.lots().to_vec();
+        let mut lots = self.pools.all()?.to_vec();
         let (named, own) = hold.unzip();
         for part in own.iter().flat_map(|own| &own.scoped) {
             for one in lots.iter_mut().filter(|one| one.lot.rank.id == part.id) {
@@ -282,7 +296,7 @@ impl<'a> Books<'a> {
         if is_scoped {
             // Notes the burn too.
             self.debit_with(&entry, burn.amount, parts)?;
-            let mut lots = self.pools.lots().iter();
+            let mut lots = self.pools.all()?.iter();
             if lots.any(|one| one.lot.rank.id == burn.id && one.lot.remaining.is_zero()) {
                 kept::ended(self.wallet, burn.id, entry.entry_id)?;
             }

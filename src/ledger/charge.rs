@@ -9,6 +9,7 @@ use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::{Extent, Whole};
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::decision;
 use crate::ledger::grants::due;
 use crate::ledger::grants::kept;
 use crate::ledger::grants::pools::{self, Pools};
@@ -36,7 +37,9 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
-use crate::storage::rows::{AllowanceId, BALANCE, Call, Document, Entry, Kind, Lane, Link, Part, link};
+use crate::storage::rows::{
+    AllowanceId, BALANCE, Call, Document, Entry, Kind, Lane, Link, Part, link,
+};
 use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
@@ -91,6 +94,13 @@ fn book(
 ) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
         if rules.grants_are_due() {
+            // What is refused once all that is due is booked is refused before it is.
+            if let Some(rules) = due::lock(request.wallet)? {
+                let job = Job::new(request, &rules)?;
+                if let Some(refusal) = decision::refusal(&job)? {
+                    return Err(refusal.into());
+                }
+            }
             due::sweep(request.wallet).map_err(Stopped::Broken)?;
             lane = None;
             *rules = rules::read(request.wallet)?;
@@ -140,8 +150,8 @@ fn book(
 
 /// A request under one state of the rules.
 pub struct Job<'a> {
-    request: &'a Request<'a>,
-    rules: &'a Rules,
+    pub(super) request: &'a Request<'a>,
+    pub(super) rules: &'a Rules,
     /// To whom it is attributed.
     pub who: Who<'a>,
     /// What it costs.
@@ -421,8 +431,8 @@ impl<'a> Job<'a> {
         if !expired.are_none() {
             // What is refused with all that they have is refused before any is given back.
             let held = expired.of(BALANCE)?;
-            let pools = pools.freed(&mut expired)?;
-            job.require_cover(&whole, held, &pools)?;
+            let mut pools = pools.freed(&mut expired)?;
+            job.require_cover(&whole, held, &mut pools)?;
             expired.ask(&job.windows())?;
             let freed = |id| expired.of(id);
             if let Some(refusal) = window::refusal(wallet, job.applied.iter(), freed)? {
@@ -434,7 +444,7 @@ impl<'a> Job<'a> {
             pools = Pools::read(wallet, &rules)?;
         }
         expired.make_way(&mut whole, job.cost, credit)?;
-        job.require_cover(&whole, Amount::ZERO, &pools)?;
+        job.require_cover(&whole, Amount::ZERO, &mut pools)?;
         spread::gather(wallet, &job.applied)?;
         expired.make_way_in(&mut whole, &job.applied)?;
         whole.unswept = expired.of(BALANCE)?;
@@ -446,7 +456,7 @@ impl<'a> Job<'a> {
         let entry = job.entry();
         let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
         let general = kept::without(whole.general(credit)?, &kept)?;
-        let parts = pools.split(purpose, clock::now(), job.cost, general, room);
+        let parts = pools.split(purpose, clock::now(), job.cost, general, room)?;
         let payer = whole.booking_lane(rules.lanes)?;
         let (mut after, link) = job.chain(&entry, payer, balance)?;
         if let Some(scoped) = pools::sum_of(&parts)? {
@@ -456,7 +466,7 @@ impl<'a> Job<'a> {
         pools.spend(&mut whole, &parts, entry.entry_id, rules.epoch)?;
         let mut cut = rules.cut();
         if self.rules.scoped
-            && let Some(epoch) = pools.end()?
+            && let Some(epoch) = pools.end(&whole)?
         {
             cut.epoch = epoch;
         }
@@ -479,15 +489,22 @@ impl<'a> Job<'a> {
     }
 
     /// WL001 unless lanes and grants have enough. So much of what the lanes hold is not held any more.
-    fn require_cover(&self, whole: &Whole<'_>, unheld: Amount, pools: &Pools<'_>) -> Result<()> {
-        let own = pools.available(self.purpose(), clock::now())?;
-        let room = whole.room()?.plus(unheld).and_then(|room| room.plus(own));
-        let room = room.map_err(range)?;
-        if self.is_covered(room) {
+    fn require_cover(
+        &self,
+        whole: &Whole<'_>,
+        unheld: Amount,
+        pools: &mut Pools<'_>,
+    ) -> Result<()> {
+        let (purpose, now) = (self.purpose(), clock::now());
+        let room = whole.room()?.plus(unheld).map_err(range)?;
+        let missing = self.cost.minus(room).map_err(range)?;
+        let own = pools.available(purpose, now, missing)?;
+        let total = room.plus(own).map_err(range)?;
+        if self.is_covered(total) {
             return Ok(());
         }
         let balance = whole.balance(self.rules.credit_limit)?;
-        Err(self.insufficient(balance, room, pools.beside(own)?)?)
+        Err(self.insufficient(balance, total, pools.beside(purpose, now)?)?)
     }
 
     /// WL001. `beside` is what there is for other use only.

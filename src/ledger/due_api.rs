@@ -2,6 +2,8 @@
 //!
 //! They follow the course of time by the code that books it.
 
+use std::collections::HashMap;
+
 use pgrx::Uuid;
 use pgrx::prelude::*;
 
@@ -11,6 +13,7 @@ use crate::error::{OrRaise, Result};
 use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::course::Effect;
 use crate::ledger::grants::ending::Ending;
+use crate::ledger::grants::turns::Turn;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules;
 use crate::money::Amount;
@@ -110,20 +113,14 @@ fn due_lots(
 > {
     let work = || {
         look(of_wallet, until, |standing| {
-            let turn_of = |id: [u8; 16]| {
-                standing
-                    .course
-                    .effects
-                    .iter()
-                    .find_map(|effect| match effect {
-                        Effect::Granted { id: new, turn, .. } if *new == id => {
-                            standing.due.turns.get(*turn)
-                        }
-                        _ => None,
-                    })
-            };
+            let granted = standing.course.effects.iter();
+            let granted = granted.filter_map(|effect| match effect {
+                Effect::Granted { id, turn, .. } => Some((*id, standing.due.turns.get(*turn)?)),
+                Effect::Expired { .. } => None,
+            });
+            let granted: HashMap<[u8; 16], &Turn> = granted.collect();
             let rows = standing.course.lots.iter().map(|one| {
-                let turn = turn_of(one.lot.rank.id);
+                let turn = granted.get(&one.lot.rank.id);
                 (
                     Uuid::from_bytes(one.lot.rank.id),
                     one.lot.remaining,

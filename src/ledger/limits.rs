@@ -41,11 +41,7 @@ statement!(
     limit_query!(" AND limit_id = $2")
 );
 
-statement!(
-    OF_WALLET,
-    [TEXTOID],
-    limit_query!(" ORDER BY limit_id")
-);
+statement!(OF_WALLET, [TEXTOID], limit_query!(" ORDER BY limit_id"));
 
 statement!(
     INSERT,

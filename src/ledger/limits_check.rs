@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::allowance::lanes::range;
 use crate::error::{Code, Result};
 use crate::ledger::charge::Job;
+use crate::ledger::decision;
 use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
@@ -73,9 +73,8 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         }
         Err(error) => return Err(error),
     };
-    let pools = Pools::of(wallet, standing.course.lots.clone());
-    let own = pools.available(job.purpose(), now)?;
-    let remaining = standing.room()?.plus(own).map_err(range)?;
+    let mut pools = Pools::of(wallet, standing.course.lots.clone());
+    let remaining = decision::room(&job, &standing, &mut pools)?;
     if !job.is_covered(remaining) {
         reason = reason.or(Some("insufficient_funds"));
     }

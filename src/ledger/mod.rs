@@ -9,6 +9,7 @@ pub mod books;
 pub mod change;
 pub mod charge;
 pub mod credit;
+pub mod decision;
 pub mod due_api;
 pub mod funding;
 pub mod funding_api;

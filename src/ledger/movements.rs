@@ -135,20 +135,22 @@ fn put_in(entry: &Entry<'_>) -> Result<Amount> {
 /// Money out, if it is there.
 fn take_out(mut books: Books<'_>, entry: &Entry<'_>) -> Result<Amount> {
     let amount = entry.amount.negated();
-    require_room(&books, entry, amount)?;
+    require_room(&mut books, entry, amount)?;
     books.make_way(amount)?;
     // Some of what was counted may be in the hands of others.
-    require_room(&books, entry, amount)?;
+    require_room(&mut books, entry, amount)?;
     let balance = books.debit(entry, amount)?;
     books.close()?;
     Ok(balance)
 }
 
 /// WL001 unless so much can be taken out.
-fn require_room(books: &Books<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
+fn require_room(books: &mut Books<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
     let room = books.room()?;
     if amount > room {
-        let currency = &books.rules.currency;
+        let (rules, balance) = (books.rules.clone(), books.balance()?);
+        let beside = Amount::from_units(books.pools.total()?).map_err(range)?;
+        let currency = &rules.currency;
         let missing = amount.minus(room).map_err(range)?;
         return Err(Error::new(
             Code::InsufficientFunds,
@@ -156,12 +158,7 @@ fn require_room(books: &Books<'_>, entry: &Entry<'_>, amount: Amount) -> Result<
         )
         .detail(format!(
             "The call takes {amount} {currency} out; {}.",
-            what_there_is(
-                &books.rules,
-                books.balance()?,
-                room,
-                books.pools.beside(Amount::ZERO)?
-            )?,
+            what_there_is(&rules, balance, room, beside)?,
         ))
         .hint(format!(
             "Take {missing} {currency} less, or fund the wallet first."

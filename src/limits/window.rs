@@ -38,16 +38,17 @@ impl Status<'_> {
         Amount::from_units(units.max(0)).unwrap_or_default()
     }
 
-    /// True when no more than this is used with the request, of what counts and what does not: it refuses nothing and
-    /// warns of nothing that it would not, were `freed` given back.
+    /// True when the request is refused or let through as if `freed` of what is set aside had been given back, and
+    /// comes to no level either way.
     pub fn is_as_if(&self, freed: Amount) -> bool {
         let (limit, max) = (self.applied.limit, self.applied.max);
-        let after = self.spent.units() + self.held.units() + self.applied.need.units();
+        let before = self.spent.units() + self.held.units() - freed.units();
         let level = |units: i128| {
             let used = Amount::from_units(units).unwrap_or(max);
             (limit.levels_at(used, max), units > max.units())
         };
-        self.applied.need.is_zero() || level(after) == level(after - freed.units())
+        let need = self.applied.need.units();
+        need == 0 || level(before) == level(before + need + freed.units())
     }
 
     /// True when the request may take what it needs.
@@ -63,11 +64,7 @@ pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
 }
 
 /// The same where so much of what is set aside counts no more.
-pub fn status_with<'a>(
-    wallet: &str,
-    applied: Applied<'a>,
-    freed: Amount,
-) -> Result<Status<'a>> {
+pub fn status_with<'a>(wallet: &str, applied: Applied<'a>, freed: Amount) -> Result<Status<'a>> {
     let mut window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
     let overflow = crate::storage::numeric::overflow;
     window.held = window.held.minus(freed).map_err(overflow)?;
@@ -201,7 +198,9 @@ fn take_from<'a>(
             return Ok(Ok(warning));
         }
         // Windows that were taken from already do not block: they had enough.
-        let rest = applied.iter().filter(|other| other.window_id >= one.window_id);
+        let rest = applied
+            .iter()
+            .filter(|other| other.window_id >= one.window_id);
         if let Some(refusal) = refusal(wallet, rest, |_| Ok(Amount::ZERO))? {
             return Ok(Err(refusal));
         }

@@ -163,9 +163,9 @@ fn prune_windows() -> i64 {
     as_one_call(work).or_raise()
 }
 
+// Jumps from wallet to wallet, however many holds each has.
 statement!(
-    /// Jumps from wallet to wallet, however many holds each has.
-    WITH_EXPIRED_HOLDS,
+    in_order WITH_EXPIRED_HOLDS,
     [TIMESTAMPTZOID, TEXTOID],
     "SELECT r.wallet_id FROM wallet.reservations r
       WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)

@@ -54,18 +54,15 @@ pub fn walk(
     }
 }
 
-/// Rows of a statement that locks them, in the order of an index: each is locked when it is fetched, and none is looked
-/// at twice, whatever the caller does to those that it has.
-pub struct Locking(Portal);
+/// Rows of a statement, in the order of an index, as far as the caller needs them. Where the statement locks rows, each
+/// is locked when it is fetched, and none is looked at twice, whatever the caller does to those that it has.
+pub struct Portions(Portal);
 
-impl Locking {
+impl Portions {
     /// Begins with what is committed by now (under READ COMMITTED).
-    pub fn open(
-        statement: &'static LocalKey<Statement>,
-        values: &[Value<'_>],
-    ) -> Result<Locking> {
+    pub fn open(statement: &'static LocalKey<Statement>, values: &[Value<'_>]) -> Result<Portions> {
         let portal = statement.with(|statement| statement.open(values, Snapshot::Fresh))?;
-        Ok(Locking(Portal(portal)))
+        Ok(Portions(Portal(portal)))
     }
 
     /// So many more rows, or fewer where there are no more.

@@ -25,13 +25,23 @@ mod tests;
 /// One statement of the extension. Make it with [`statement!`](crate::statement).
 pub struct Statement {
     sql: &'static str,
+    /// It asks for the first of many rows, which an index has in order: a sort would read all of them.
+    in_order: bool,
     types: &'static [PgBuiltInOids],
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
 
-/// Declares a statement with the types of its parameters, kept for the backend's life.
+/// Declares a statement with the types of its parameters, kept for the backend's life. `in_order` has it planned by the
+/// index that has its order, whatever the planner thinks of the number of rows.
 #[macro_export]
 macro_rules! statement {
+    (in_order $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
+        thread_local! {
+            $visibility static $name: $crate::storage::plan::Statement = const {
+                $crate::storage::plan::Statement::new($sql, &[$(pgrx::PgBuiltInOids::$type),*]).in_order()
+            };
+        }
+    };
     ($(#[$doc:meta])* $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
         thread_local! {
             $(#[$doc])*
@@ -47,8 +57,17 @@ impl Statement {
     pub const fn new(sql: &'static str, types: &'static [PgBuiltInOids]) -> Statement {
         Statement {
             sql,
+            in_order: false,
             types,
             plan: Cell::new(ptr::null_mut()),
+        }
+    }
+
+    /// One that asks for the first of many rows.
+    pub const fn in_order(self) -> Statement {
+        Statement {
+            in_order: true,
+            ..self
         }
     }
 
@@ -77,7 +96,10 @@ impl Statement {
     fn execute(&self, values: &[Value<'_>], snapshot: Snapshot) -> Result<Rows> {
         session::prepare_for_statements()?;
         let (mut datums, nulls) = self.parameters(values);
-        let _indexes = ByIndex::begin();
+        let _indexes = match self.in_order {
+            true => ByIndex::in_order(),
+            false => ByIndex::begin(),
+        };
         let plan = self.prepared()?;
         if locks(self.sql) {
             // Before, so that what a trigger of it calls knows.

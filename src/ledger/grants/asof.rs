@@ -1,5 +1,7 @@
 //! What a wallet has at a moment, with all that is due by then, whether or not it is booked. Books nothing.
 
+use std::collections::HashMap;
+
 use crate::allowance::cut::SCOPED;
 use crate::allowance::lanes::range;
 use crate::error::Result;
@@ -115,11 +117,13 @@ pub fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
 fn spread(lots: &mut Vec<Active>, balance: Amount) -> Result<()> {
     let plain = lots.iter().filter(|one| one.scope.is_none());
     let mut plain: Vec<Lot> = plain.map(|one| one.lot.clone()).collect();
-    burn::settle(&mut plain, balance);
-    for lot in plain {
-        let id = lot.rank.id;
-        if let Some(one) = lots.iter_mut().find(|one| one.lot.rank.id == id) {
-            one.lot.remaining = lot.remaining;
+    let mut burnt = HashMap::new();
+    for burn in burn::settle(&mut plain, balance) {
+        burnt.insert(burn.id, burn.amount);
+    }
+    for one in lots.iter_mut() {
+        if let Some(amount) = burnt.get(&one.lot.rank.id) {
+            one.lot.remaining = one.lot.remaining.minus(*amount).map_err(range)?;
         }
     }
     lots.retain(|one| !one.lot.remaining.is_zero());

@@ -1,5 +1,7 @@
 //! What time asks for is booked: grants that end or come again, credit that holds have let go of.
 
+use std::collections::HashMap;
+
 use crate::allowance::lanes::range;
 use crate::allowance::outbox::Name;
 use crate::error::Result;
@@ -58,7 +60,7 @@ impl Ledge<'_> {
 
     /// Books the effects, and brings the rows in line.
     fn take_over(&mut self, course: Course, turns: &[Turn]) -> Result<()> {
-        let mut ended = Vec::new();
+        let mut ended = HashMap::new();
         let mut before = self.lots.clone();
         for effect in &course.effects {
             match effect {
@@ -78,7 +80,7 @@ impl Ledge<'_> {
                         amount: *amount,
                     };
                     let entry = self.expired(&burn, *scoped, *at)?;
-                    ended.push((*id, entry));
+                    ended.insert(*id, entry);
                 }
             }
         }
@@ -87,14 +89,16 @@ impl Ledge<'_> {
         for (id, end, warning) in &course.extended {
             lots::extend(self.wallet, *id, *end, *warning)?;
         }
+        let left: HashMap<[u8; 16], &Active> = course
+            .lots
+            .iter()
+            .map(|one| (one.lot.rank.id, one))
+            .collect();
         for old in &before {
             let id = old.lot.rank.id;
-            let last = ended
-                .iter()
-                .rfind(|(lot, _)| *lot == id)
-                .map(|(_, entry)| *entry);
-            match course.lots.iter().find(|one| one.lot.rank.id == id) {
-                None => lots::end(self.wallet, id, "expired", last)?,
+            match left.get(&id) {
+                // The last entry that took something of it.
+                None => lots::end(self.wallet, id, "expired", ended.get(&id).copied())?,
                 Some(new) => self.changed(old, new)?,
             }
         }

@@ -139,6 +139,7 @@ impl Course {
         loop {
             let release = self.holds.get(released).and_then(|hold| hold.ends);
             let turn = turns.get(granted).map(|turn| turn.at);
+            self.end_all(until, [release, turn].into_iter().flatten().min())?;
             let ends = self.lots.iter().filter(|one| one.may_end());
             let end = ends.filter_map(|one| one.expires_at).min();
             let next = [release, turn, end]
@@ -216,6 +217,31 @@ impl Course {
         Ok(())
     }
 
+    /// All lots that end before something else happens, where no hold has set anything aside of them: one pass, however
+    /// many they are.
+    fn end_all(&mut self, until: Timestamp, before: Option<Timestamp>) -> Result<()> {
+        if self.held != 0 || !self.kept.is_empty() {
+            return Ok(());
+        }
+        let floor = self.floor;
+        let is_next = |one: &mut Active| {
+            let end = one.expires_at.filter(|end| *end <= until && *end >= floor);
+            one.may_end() && end.is_some_and(|end| before.is_none_or(|before| end < before))
+        };
+        let mut ended: Vec<Active> = self.lots.extract_if(.., is_next).collect();
+        ended.sort_by(|a, b| (a.expires_at, &a.lot.rank).cmp(&(b.expires_at, &b.lot.rank)));
+        for mut one in ended {
+            let (id, at) = (one.lot.rank.id, one.expires_at.unwrap_or(until));
+            let free = one.free().remaining;
+            self.expired(id, at, free.units(), one.scope.is_some())?;
+            one.lot.remaining = one.lot.remaining.minus(free).map_err(range)?;
+            if !one.lot.remaining.is_zero() {
+                self.lots.push(one);
+            }
+        }
+        Ok(())
+    }
+
     /// The lots of that end.
     fn end(&mut self, end: Timestamp) -> Result<()> {
         let at = end.max(self.floor);
@@ -224,8 +250,9 @@ impl Course {
             true => Vec::new(),
             false => self.overlay(),
         };
-        let mut ended: Vec<Active> = self.lots.clone();
-        ended.retain(|one| one.expires_at == Some(end) && one.may_end());
+        let ended = self.lots.iter();
+        let ended = ended.filter(|one| one.expires_at == Some(end) && one.may_end());
+        let mut ended: Vec<Active> = ended.cloned().collect();
         ended.sort_by(|a, b| a.lot.rank.cmp(&b.lot.rank));
         for one in ended {
             let id = one.lot.rank.id;
@@ -322,6 +349,9 @@ impl Course {
 
     /// What open holds have set aside of each lot without a scope, in burn order.
     fn overlay(&self) -> Vec<Burn> {
+        if self.held <= self.kept_units() {
+            return Vec::new();
+        }
         let lots = self.lots.iter().filter(|one| one.scope.is_none());
         let mut lots: Vec<Lot> = lots.map(|one| one.lot.clone()).collect();
         let held = (self.held - self.kept_units()).max(0);

@@ -1,9 +1,23 @@
 //! What is due of a wallet's grants is booked by the first call after it.
 
+use std::rc::Rc;
+
+use crate::allowance::whole::Extent;
 use crate::error::Result;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::lock::lock_wallet;
-use crate::ledger::rules;
+use crate::ledger::rules::{self, Rules};
+
+/// The rules of a wallet of whose grants something is due, with its row and all lanes locked for a look at what it has;
+/// nothing where another call has booked that meanwhile.
+pub fn lock(wallet: &str) -> Result<Option<Rc<Rules>>> {
+    lock_wallet(wallet)?;
+    if !rules::read(wallet)?.grants_are_due() {
+        return Ok(None);
+    }
+    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+    Ok(Some(rules))
+}
 
 /// Books what is due of a wallet's grants, if anything is. Takes the wallet's row and all lanes.
 pub fn sweep(wallet: &str) -> Result<()> {

@@ -1,5 +1,8 @@
 //! The rows of lots.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{Lot, Rank};
@@ -9,8 +12,9 @@ use crate::ledger::holds::expired::Expired;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
+use crate::storage::cursor::Portions;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Rows, Run, Value};
 
 /// How long before its end a grant is announced, at most.
 const NOTICE: i64 = 7 * 24 * 3600 * 1_000_000;
@@ -21,6 +25,23 @@ statement!(
     "SELECT grant_id, remaining, priority, expires_at, promotional, created_at, warn_at, recurring,
             scope, held
        FROM wallet.grant_lots WHERE wallet_id = $1 AND status = 'active'"
+);
+
+statement!(
+    /// In burn order, which an index has.
+    IN_ORDER,
+    [TEXTOID],
+    "SELECT grant_id, remaining, priority, expires_at, promotional, created_at, warn_at, recurring,
+            scope, held
+       FROM wallet.grant_lots WHERE wallet_id = $1 AND status = 'active'
+      ORDER BY wallet_id, priority, expires_at, promotional DESC, created_at, grant_id"
+);
+
+statement!(
+    PLAIN_TOTAL,
+    [TEXTOID],
+    "SELECT coalesce(sum(remaining), 0) FROM wallet.grant_lots
+      WHERE wallet_id = $1 AND status = 'active' AND scope IS NULL"
 );
 
 statement!(
@@ -134,7 +155,7 @@ pub struct Active {
     /// True when it is one of many.
     pub recurring: bool,
     /// What it may be used for; nothing for all.
-    pub scope: Option<Scope>,
+    pub scope: Option<Rc<Scope>>,
     /// Of one with a scope: what holds have set aside.
     pub held: Amount,
 }
@@ -157,7 +178,7 @@ impl Active {
             expires_at: terms.expires_at,
             warn_at: terms.expires_at.map(|end| warn_at(new.created_at, end)),
             recurring: new.recurring,
-            scope: terms.scope.map(Scope::stored).transpose()?,
+            scope: terms.scope.map(Scope::stored).transpose()?.map(Rc::new),
             held: Amount::ZERO,
         })
     }
@@ -203,7 +224,33 @@ pub(super) fn free(lots: &mut [Active], expired: &mut Expired<'_>) -> Result<()>
 
 /// The active lots of a wallet, as they were settled last.
 pub(super) fn read_active(wallet: &str) -> Result<Vec<Active>> {
-    let rows = ACTIVE.run(&[Value::Text(wallet)])?;
+    active_of(&ACTIVE.run(&[Value::Text(wallet)])?)
+}
+
+/// The same in burn order, to be read as far as they are needed.
+pub(super) fn in_order(wallet: &str) -> Result<Portions> {
+    Portions::open(&IN_ORDER, &[Value::Text(wallet)])
+}
+
+/// What the lots without a scope have together, as they were settled last.
+pub(super) fn plain_total(wallet: &str) -> Result<Amount> {
+    PLAIN_TOTAL.run(&[Value::Text(wallet)])?.amount(0, 0)
+}
+
+pub(super) fn active_of(rows: &Rows) -> Result<Vec<Active>> {
+    // Many have the same one.
+    let mut scopes: HashMap<Vec<u8>, Rc<Scope>> = HashMap::new();
+    let mut scope_of = |row: usize| -> Result<Option<Rc<Scope>>> {
+        let (Some(bytes), Some(datum)) = (rows.get::<Vec<u8>>(row, 8), rows.datum(row, 8)) else {
+            return Ok(None);
+        };
+        if let Some(scope) = scopes.get(&bytes) {
+            return Ok(Some(scope.clone()));
+        }
+        let scope = Rc::new(Scope::stored(Jsonb(datum))?);
+        scopes.insert(bytes, scope.clone());
+        Ok(Some(scope))
+    };
     (0..rows.len())
         .map(|row| {
             let expires_at = rows.get::<Timestamp>(row, 3);
@@ -222,11 +269,7 @@ pub(super) fn read_active(wallet: &str) -> Result<Vec<Active>> {
                 expires_at,
                 warn_at: rows.get(row, 6),
                 recurring: rows.need(row, 7)?,
-                scope: rows
-                    .datum(row, 8)
-                    .map(Jsonb)
-                    .map(Scope::stored)
-                    .transpose()?,
+                scope: scope_of(row)?,
                 held: rows.amount(row, 9)?,
             })
         })

@@ -27,5 +27,5 @@ pub mod recurring;
 mod returns;
 pub mod scope;
 pub mod terms;
-mod turns;
+pub mod turns;
 pub mod void;

@@ -26,6 +26,7 @@ use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
+use crate::storage::cursor::Portions;
 use crate::storage::plan::{Run, Value};
 
 statement!(
@@ -49,51 +50,66 @@ statement!(
     "UPDATE wallet.wallets SET scoped = false WHERE wallet_id = $1"
 );
 
-/// The lots of a wallet that has lots with a scope; nothing of any other.
+/// Lots that are read at first; then more at a time.
+const FIRST: usize = 16;
+const MORE: usize = 500;
+
+/// The lots of a wallet that has lots with a scope, read in burn order as far as a call needs them; nothing of any
+/// other.
 pub struct Pools<'a> {
     wallet: &'a str,
-    /// Whether the wallet was said to have some.
-    scoped: bool,
+    /// Those that were read.
     lots: Vec<Active>,
+    /// The others; none when all were read.
+    rest: Option<Portions>,
 }
 
 impl<'a> Pools<'a> {
-    /// Reads them. To take from them the caller holds all lanes.
+    /// Begins to read them. To take from them the caller holds all lanes.
     pub fn read(wallet: &'a str, rules: &Rules) -> Result<Pools<'a>> {
-        let lots = if rules.scoped {
-            lots::read_active(wallet)?
-        } else {
-            Vec::new()
+        let rest = match rules.scoped {
+            true => Some(lots::in_order(wallet)?),
+            false => None,
         };
-        Ok(Pools {
-            wallet,
-            scoped: rules.scoped,
-            lots,
-        })
+        let lots = Vec::new();
+        Ok(Pools { wallet, lots, rest })
     }
 
     /// Lots that were read before, for a look at what they could pay.
     pub fn of(wallet: &'a str, lots: Vec<Active>) -> Pools<'a> {
-        Pools {
-            wallet,
-            scoped: true,
-            lots,
-        }
+        let rest = None;
+        Pools { wallet, lots, rest }
     }
 
     /// The same for a look, where holds whose time has come have let go of them.
-    pub fn freed(&self, expired: &mut Expired<'_>) -> Result<Pools<'a>> {
-        let mut lots = self.lots.clone();
+    pub fn freed(&mut self, expired: &mut Expired<'_>) -> Result<Pools<'a>> {
+        let mut lots = self.all()?.to_vec();
         lots::free(&mut lots, expired)?;
-        Ok(Pools { lots, ..*self })
+        Ok(Pools::of(self.wallet, lots))
+    }
+
+    fn read_more(&mut self) -> Result<()> {
+        let Some(rest) = &self.rest else {
+            return Ok(());
+        };
+        let most = if self.lots.is_empty() { FIRST } else { MORE };
+        let rows = rest.fetch(most);
+        self.lots.extend(lots::active_of(&rows)?);
+        if rows.len() < most {
+            self.rest = None;
+        }
+        Ok(())
     }
 
     /// All of them.
-    pub fn lots(&self) -> &[Active] {
-        &self.lots
+    pub fn all(&mut self) -> Result<&[Active]> {
+        while self.rest.is_some() {
+            self.read_more()?;
+        }
+        Ok(&self.lots)
     }
 
-    /// The lots with a scope that may pay for that at a time, with what holds leave of them.
+    /// Of those that were read, the lots with a scope that may pay for that at a time, with what holds leave of them.
     fn usable(&self, purpose: Purpose<'_>, at: Timestamp) -> Vec<Lot> {
         let fits = |one: &&Active| {
             one.scope
@@ -104,36 +120,81 @@ impl<'a> Pools<'a> {
         self.lots.iter().filter(fits).map(Active::free).collect()
     }
 
-    /// How much of them may pay for that.
-    pub fn available(&self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
-        Amount::from_units(burn::total(&self.usable(purpose, at))).map_err(range)
+    /// How much of them may pay for that. Where it is as much as `most` or more, that need not be all.
+    pub fn available(
+        &mut self,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+        most: Amount,
+    ) -> Result<Amount> {
+        loop {
+            let units = burn::total(&self.usable(purpose, at));
+            if self.rest.is_none() || units >= most.units() {
+                return Amount::from_units(units).map_err(range);
+            }
+            self.read_more()?;
+        }
     }
 
     /// What they have beside what may pay for a certain use.
-    pub fn beside(&self, own: Amount) -> Result<Amount> {
-        let lots = self.lots.iter().filter(|one| one.scope.is_some());
+    pub fn beside(&mut self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
+        self.all()?;
+        let own = burn::total(&self.usable(purpose, at));
+        Amount::from_units((self.total()? - own).max(0)).map_err(range)
+    }
+
+    /// What all that have a scope have that no hold has set aside, in units.
+    pub fn total(&mut self) -> Result<i128> {
+        let lots = self.all()?.iter().filter(|one| one.scope.is_some());
         let all: Vec<Lot> = lots.map(Active::free).collect();
-        Amount::from_units((burn::total(&all) - own.units()).max(0)).map_err(range)
+        Ok(burn::total(&all))
     }
 
     /// What of an amount each of them pays; the lanes pay the rest. `general` is the balance without them, and
     /// `room` what the lanes can pay at most, credit included.
     pub fn split(
-        &self,
+        &mut self,
         purpose: Purpose<'_>,
         at: Timestamp,
         amount: Amount,
         general: Amount,
         room: Amount,
-    ) -> Vec<Burn> {
-        let mut own = self.usable(purpose, at);
-        if own.is_empty() {
-            return Vec::new();
+    ) -> Result<Vec<Burn>> {
+        loop {
+            let mut own = self.usable(purpose, at);
+            if own.is_empty() && self.rest.is_none() {
+                return Ok(Vec::new());
+            }
+            let others = self.settled(general)?;
+            let is_covered = burn::total(&own) + burn::total(&others) >= amount.units();
+            let parts = burn::split(&others, &mut own, amount, room);
+            let taken: i128 = parts.iter().map(|part| part.amount.units()).sum();
+            let is_enough = is_covered && taken + room.units().max(0) >= amount.units();
+            if is_enough || self.rest.is_none() {
+                return Ok(parts);
+            }
+            // Those that come later in burn order have a part in it.
+            self.read_more()?;
         }
-        let others = self.lots.iter().filter(|one| one.scope.is_none());
-        let mut others: Vec<Lot> = others.map(|one| one.lot.clone()).collect();
-        burn::settle(&mut others, general);
-        burn::split(&others, &mut own, amount, room)
+    }
+
+    /// Of those that were read, the lots without a scope, with what is left of them of that balance. The first in burn
+    /// order have paid for what was spent since they were settled.
+    fn settled(&self, general: Amount) -> Result<Vec<Lot>> {
+        let plain = self.lots.iter().filter(|one| one.scope.is_none());
+        let mut plain: Vec<Lot> = plain.map(|one| one.lot.clone()).collect();
+        if plain.is_empty() {
+            return Ok(plain);
+        }
+        if self.rest.is_none() {
+            burn::settle(&mut plain, general);
+        } else {
+            let total = lots::plain_total(self.wallet)?;
+            let spent = total.units() - general.units().max(0);
+            let spent = Amount::from_units(spent.max(0)).map_err(range)?;
+            burn::burn(&mut plain, spent);
+        }
+        Ok(plain)
     }
 
     /// Takes what was divided, for a charge.
@@ -179,9 +240,8 @@ impl<'a> Pools<'a> {
 
     /// When nothing of them is left, notes that, and gives the epoch by which charges hear of it. The caller holds
     /// the wallet's row.
-    pub fn end(&self) -> Result<Option<i64>> {
-        let mut scoped = self.lots.iter().filter(|one| one.scope.is_some());
-        if !self.scoped || scoped.any(|one| !one.lot.remaining.is_zero()) {
+    pub fn end(&self, whole: &Whole<'_>) -> Result<Option<i64>> {
+        if !whole.scoped_left().is_zero() {
             return Ok(None);
         }
         NONE_LEFT.run(&[Value::Text(self.wallet)])?;

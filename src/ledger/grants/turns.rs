@@ -1,5 +1,7 @@
 //! The turns of a recurring grant: when the next one is due, and what it grants.
 
+use std::rc::Rc;
+
 use crate::error::Result;
 use crate::ledger::grants::burn::{Lot, Rank};
 use crate::ledger::grants::lots::{self, Active, NewLot};
@@ -159,7 +161,7 @@ impl Turn {
             expires_at: self.expires_at,
             warn_at: self.expires_at.map(|end| lots::warn_at(self.at, end)),
             recurring: true,
-            scope: self.scope.clone(),
+            scope: self.scope.clone().map(Rc::new),
             held: Amount::ZERO,
         }
     }

@@ -22,7 +22,7 @@ use crate::limits::window;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
-use crate::storage::cursor::Locking;
+use crate::storage::cursor::Portions;
 use crate::storage::plan::{Rows, Run, Statement, Value};
 use crate::storage::rows::{AllowanceId, BALANCE};
 use crate::storage::store;
@@ -51,7 +51,7 @@ macro_rules! expired_query {
 }
 
 statement!(
-    FIRST,
+    in_order FIRST,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID],
     expired_query!("LIMIT $5")
 );
@@ -81,9 +81,10 @@ statement!(
       GROUP BY p.id"
 );
 
-// One statement, so that both sides are of one moment. The first row says how many holds were added up.
+// One statement, so that both sides are of one moment. The first row says how many holds were added up. The hold that the
+// caller closes is looked up by its id: an index of open holds would lead to all of the wallet's.
 statement!(
-    OTHERS,
+    in_order OTHERS,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID, INT8OID],
     "WITH others AS MATERIALIZED (
         (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
@@ -94,7 +95,7 @@ statement!(
         UNION ALL
         (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
            FROM wallet.reservations r
-          WHERE r.wallet_id = $1 AND r.hold_id = $3 AND r.status = 'open')
+          WHERE r.wallet_id = $1 AND r.hold_id = $3 AND r.status NOT IN ('settled', 'voided', 'expired'))
      ), parts AS (
         SELECT a.allowance_id AS id, a.held AS amount
           FROM wallet.allowances a
@@ -170,7 +171,7 @@ pub struct Expired<'a> {
     /// Whether all is read under the snapshot of the query that asks.
     in_query: bool,
     sums: Sums,
-    rest: Option<Locking>,
+    rest: Option<Portions>,
 }
 
 impl<'a> Expired<'a> {
@@ -263,7 +264,8 @@ impl<'a> Expired<'a> {
 
     fn add_up(&mut self) -> Result<()> {
         let rows = self.run(&ALL, &self.values())?;
-        let sums = (0..rows.len()).map(|row| Ok((rows.need(row, 0)?, rows.amount(row, 1)?.units())));
+        let sums =
+            (0..rows.len()).map(|row| Ok((rows.need(row, 0)?, rows.amount(row, 1)?.units())));
         self.sums = Sums::All(sums.collect::<Result<_>>()?);
         Ok(())
     }
@@ -306,11 +308,7 @@ impl<'a> Expired<'a> {
     }
 
     /// Gives back some. False when there are no more.
-    pub fn sweep_some(
-        &mut self,
-        whole: &mut Whole<'_>,
-        swept: &mut Vec<Holding>,
-    ) -> Result<bool> {
+    pub fn sweep_some(&mut self, whole: &mut Whole<'_>, swept: &mut Vec<Holding>) -> Result<bool> {
         if self.are_none() {
             return Ok(false);
         }
@@ -375,7 +373,12 @@ impl<'a> Expired<'a> {
 
     /// Gives back as many as it takes for an amount to leave the lanes, and for the thresholds to be judged as if all
     /// had been given back. The caller has all lanes.
-    pub fn make_way(&mut self, whole: &mut Whole<'_>, amount: Amount, credit: Amount) -> Result<()> {
+    pub fn make_way(
+        &mut self,
+        whole: &mut Whole<'_>,
+        amount: Amount,
+        credit: Amount,
+    ) -> Result<()> {
         if self.are_none() {
             return Ok(());
         }
@@ -401,7 +404,7 @@ impl<'a> Expired<'a> {
 
     fn lock_some(&mut self) -> Result<Vec<Row>> {
         if self.rest.is_none() {
-            self.rest = Some(Locking::open(&LOCK, &self.values())?);
+            self.rest = Some(Portions::open(&LOCK, &self.values())?);
         }
         let Some(rest) = &self.rest else {
             return Ok(Vec::new());
@@ -446,15 +449,26 @@ impl Row {
 
     /// How much of it is held where.
     fn parts(&self) -> impl Iterator<Item = (AllowanceId, i128)> {
-        let windows = self.windows.iter().map(|(id, amount)| (*id, amount.units()));
-        let scoped = self.scoped.iter().map(|part| (part.id, part.amount.units()));
+        let windows = self
+            .windows
+            .iter()
+            .map(|(id, amount)| (*id, amount.units()));
+        let scoped = self
+            .scoped
+            .iter()
+            .map(|part| (part.id, part.amount.units()));
         std::iter::once((BALANCE, self.general()))
             .chain(windows)
             .chain(scoped)
     }
 
     fn holding(self) -> Holding {
-        Holding::new(self.created_at, Some(self.expires_at), self.held, self.scoped)
+        Holding::new(
+            self.created_at,
+            Some(self.expires_at),
+            self.held,
+            self.scoped,
+        )
     }
 
     fn payload(&self) -> Vec<(&'static str, Field<'static>)> {

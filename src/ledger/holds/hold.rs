@@ -8,7 +8,9 @@ use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
+use crate::ledger::decision;
 use crate::ledger::grants::burn::Burn;
+use crate::ledger::grants::due;
 use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::queue;
 use crate::ledger::replay::conflict;
@@ -172,6 +174,15 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     if let Some(held) = replay(new)? {
         return Ok(held);
     }
+    if rules::read(wallet)?.grants_are_due()
+        && !new.allow_partial
+        && let Some(rules) = due::lock(wallet)?
+        && replay(new)?.is_none()
+        && let Some(refusal) = decision::refusal(&Job::new(request, &rules)?)?
+    {
+        // What is refused once all that is due is booked is refused before it is.
+        return Err(refusal);
+    }
     let mut books = Books::open(wallet)?;
     // Another call with the key may have held while this one waited for the lanes.
     if let Some(held) = replay(new)? {
@@ -184,7 +195,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         let amount = affordable(new, &mut books, &mut job, now)?;
         books.make_way(amount)?;
         // Some of what was counted may be in the hands of others.
-        if books.room_for(job.purpose(), now)? >= amount {
+        if books.room_for(job.purpose(), now, amount)? >= amount {
             break amount;
         }
     };
@@ -220,7 +231,7 @@ fn affordable(
     job: &mut Job<'_>,
     now: Timestamp,
 ) -> Result<Amount> {
-    let room = books.room_for(job.purpose(), now)?;
+    let room = books.room_for(job.purpose(), now, job.cost)?;
     let mut amount = job.cost;
     if new.allow_partial {
         amount = amount.min(room);

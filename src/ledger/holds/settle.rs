@@ -297,15 +297,17 @@ fn cover(
 ) -> Result<Amount> {
     let purpose = job.purpose();
     loop {
-        let room = books.room_for(purpose, at)?;
+        let room = books.room_for(purpose, at, job.cost)?;
         if job.cost > room && settlement.over != Over::Debt {
             let beside = books.beside(purpose, at)?;
             return Err(job.insufficient(books.balance()?, room, beside)?);
         }
-        books.make_way(job.cost.min(room))?;
+        let needed = job.cost.min(room);
+        books.make_way(needed)?;
         // Some of what was counted may be in the hands of others.
-        if books.room_for(purpose, at)? >= job.cost.min(room) {
-            return books.room_for(purpose, at);
+        let room = books.room_for(purpose, at, job.cost)?;
+        if room >= needed {
+            return Ok(room);
         }
     }
 }

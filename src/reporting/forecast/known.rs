@@ -327,7 +327,7 @@ fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
             scope: one
                 .scope
                 .clone()
-                .map(|scope| known_as(&mut known.scopes, scope)),
+                .map(|scope| known_as(&mut known.scopes, Scope::clone(&scope))),
         });
     }
     if balance > general {
