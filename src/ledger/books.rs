@@ -49,6 +49,21 @@ impl<'a> Books<'a> {
 
     /// The same for a call that closes a hold itself, whether or not its time has come.
     pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
+        let mut books = Books::open_unswept(wallet, hold)?;
+        if books.rules.scoped || books.rules.keeps {
+            // Grants know what holds have set aside of them.
+            books.sweep()?;
+        }
+        books.pools = Pools::read(wallet, &books.rules)?;
+        Ok(books)
+    }
+
+    /// The same for a call that only gives back what some expired holds have set aside.
+    pub fn open_to_sweep(wallet: &'a str) -> Result<Books<'a>> {
+        Books::open_unswept(wallet, None)
+    }
+
+    fn open_unswept(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
         // Read anew: what this backend knows may be older than the last grant.
         if rules::read(wallet)?.grants_are_due() {
             due::sweep(wallet)?;
@@ -57,17 +72,13 @@ impl<'a> Books<'a> {
         if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {
             spread::gather_all(wallet)?;
         }
-        let mut whole = Whole::new(wallet, lanes, rules.credit_limit)?;
+        let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
-        let mut expired = Expired::but(wallet, clock::now(), hold, rules.keeps.then_some(&kept))?;
-        if rules.scoped || rules.keeps {
-            // Grants know what holds have set aside of them.
-            expired.sweep_all(&mut whole)?;
-        }
+        let expired = Expired::but(wallet, clock::now(), hold, rules.keeps.then_some(&kept))?;
         Ok(Books {
             wallet,
-            pools: Pools::read(wallet, &rules)?,
+            pools: Pools::of(wallet, Vec::new()),
             kept,
             rules,
             whole,

@@ -12,6 +12,7 @@ mod drain;
 mod feeds;
 mod grants;
 mod hints;
+mod hold_growth;
 mod hostile;
 mod idempotency;
 mod lanes;

@@ -151,6 +151,10 @@ impl Run {
                 if lot.gone || lot.over {
                     return "gone".to_owned();
                 }
+                // What holds would keep of it is a matter of the simulation's model.
+                if lot.scope.is_none() && lot.remaining > self.model.free() {
+                    return "kept by holds".to_owned();
+                }
                 let sql = "SELECT wallet.void_grant('acme', $1)";
                 self.client.execute(sql, &[&id]).expect("void_grant");
                 self.model.void(id);

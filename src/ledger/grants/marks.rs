@@ -72,7 +72,7 @@ macro_rules! used_query {
     };
 }
 
-// In a thousand parts of the time in between. Where there are many entries, each so many of them get a mark.
+// Where there are many entries, each so many of them get a mark, at the time of the last of them.
 statement!(
     BETWEEN,
     [
@@ -89,12 +89,9 @@ statement!(
         INT8OID
     ],
     concat!(
-        "WITH step AS MATERIALIZED (
-             SELECT greatest(($8 - $7) / 1000, interval '1 microsecond') AS length
-         ), used AS MATERIALIZED (",
+        "WITH used AS MATERIALIZED (",
         used_query!(
-            "date_bin((SELECT length FROM step), l.created_at, $7) AS part, sum(l.number) AS number,
-             sum(l.amount) AS amount,
+            "l.created_at AS at, sum(l.number) AS number, sum(l.amount) AS amount,
              sum(l.amount) FILTER (WHERE (l.created_at, l.lane, l.seq) <= ($4, $5, $6)) AS own",
             "l.created_at > $7 AND l.created_at <= $8"
         ),
@@ -108,12 +105,12 @@ statement!(
              INSERT INTO wallet.grant_marks (wallet_id, at, upto)
              SELECT $1, m.at, $9::numeric + m.upto
                FROM (SELECT s.at, s.upto, s.nth, lag(s.nth, 1, 0::bigint) OVER (ORDER BY s.at) AS nth_before
-                       FROM (SELECT u.part + p.length - interval '1 microsecond' AS at,
-                                    sum(u.amount) OVER in_order AS upto,
+                       FROM (SELECT u.at, sum(u.amount) OVER in_order AS upto,
                                     (sum(u.number) OVER in_order)::bigint / $11 AS nth
-                               FROM used u, step p
-                             WINDOW in_order AS (ORDER BY u.part ROWS UNBOUNDED PRECEDING)) s) m, total t
-              WHERE t.adds_up AND t.is_much AND m.nth > m.nth_before AND m.at > $7 AND m.at < $8
+                               FROM used u
+                              WHERE (SELECT t.adds_up AND t.is_much FROM total t)
+                             WINDOW in_order AS (ORDER BY u.at ROWS UNBOUNDED PRECEDING)) s) m
+              WHERE m.nth > m.nth_before AND m.at < $8
                  ON CONFLICT DO NOTHING
          )
          SELECT t.own::text, t.adds_up FROM total t"

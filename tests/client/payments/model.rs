@@ -320,9 +320,14 @@ impl Model {
         lot.remaining = 0;
     }
 
+    /// What every charge may use and no hold has.
+    pub fn free(&self) -> i64 {
+        (self.general() - self.held).max(0)
+    }
+
     /// Takes back what is left of it and no hold has.
     pub fn void(&mut self, id: Uuid) {
-        let there = (self.general() - self.held).max(0);
+        let there = self.free();
         let lot = self.lot(id);
         let part = match lot.scope {
             None => lot.remaining.min(there),
@@ -346,7 +351,7 @@ impl Model {
     }
 
     pub fn reverse(&mut self, entry: Uuid, id: Uuid, amount: i64) {
-        let there = (self.general() - self.held).max(0);
+        let there = self.free();
         let lot = self.lot(id);
         let scoped = match lot.scope {
             None => 0,

@@ -1,0 +1,296 @@
+//! Holds that nobody has swept: what they cost others, and that no figure depends on who has given back how many.
+
+use std::collections::BTreeMap;
+
+use postgres::Client;
+use wallet_tests::Database;
+
+/// Users of the wallet, each with a limit.
+const USERS: usize = 3;
+
+/// A function that runs what is refused and says with what: so EXPLAIN can count its pages.
+const REFUSED: &str = "
+    CREATE FUNCTION refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
+    BEGIN
+        EXECUTE statement;
+        RETURN 'not refused';
+    EXCEPTION WHEN OTHERS THEN
+        RETURN sqlstate;
+    END $$";
+
+/// A wallet with 1000 and so many holds of 0.01 whose time has come, and some whose time has not.
+fn with_expired(client: &mut Client, wallet: &str, expired: usize) {
+    client
+        .batch_execute(&format!(
+            "SELECT wallet.create_wallet('{wallet}', lanes => 2);
+             SELECT wallet.fund('{wallet}', 1000);
+             SELECT wallet.set_limit('{wallet}', 500, 'month', scope => 'user');
+             SELECT wallet.set_limit('{wallet}', 5000, 'lifetime', scope => 'wallet');
+             SELECT count(wallet.hold('{wallet}', amount => 0.01, user_id => 'user ' || n % {USERS}, ttl => '1 hour'))
+               FROM generate_series(1, {expired}) n;
+             UPDATE wallet.reservations SET expires_at = now() WHERE wallet_id = '{wallet}';
+             SELECT count(wallet.hold('{wallet}', amount => 1, user_id => 'user ' || n % {USERS}, ttl => '1 hour'))
+               FROM generate_series(1, 9) n;"
+        ))
+        .unwrap();
+}
+
+fn explained(client: &mut Client, sql: &str) -> serde_json::Value {
+    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, WAL, TIMING off, FORMAT json) {sql}");
+    let plan: serde_json::Value = client.query_one(&sql, &[]).expect(&sql).get(0);
+    plan[0]["Plan"].clone()
+}
+
+/// Pages that a statement looks at, found in memory or not.
+fn pages(client: &mut Client, sql: &str) -> u64 {
+    let plan = explained(client, sql);
+    let pages = |name: &str| plan[name].as_u64().unwrap_or(0);
+    pages("Shared Hit Blocks") + pages("Shared Read Blocks")
+}
+
+/// Once all is known to the session and what is dead was cleared away, which other tests may put off.
+fn pages_when_warm(client: &mut Client, sql: &str) -> u64 {
+    let clean = |client: &mut Client| {
+        client.batch_execute("VACUUM").unwrap();
+        pages(client, sql)
+    };
+    (0..4).map(|_| clean(client)).min().unwrap_or(0)
+}
+
+#[test]
+fn what_is_refused_costs_the_same_whatever_nobody_has_swept() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(&format!("SET synchronous_commit = off; {REFUSED}"))
+        .unwrap();
+    with_expired(&mut client, "few", 400);
+    with_expired(&mut client, "many", 1600);
+    let refused = |call: &str, state: &str| (format!("refused($${call}$$)"), state.to_owned());
+    let calls = |wallet: &str| {
+        [
+            refused(
+                &format!("SELECT wallet.charge('{wallet}', amount => 2000)"),
+                "WL001",
+            ),
+            refused(
+                &format!("SELECT wallet.charge('{wallet}', amount => 499, user_id => 'user 1')"),
+                "WL002",
+            ),
+            refused(
+                &format!("SELECT wallet.hold('{wallet}', amount => 2000)"),
+                "WL001",
+            ),
+            refused(
+                &format!("SELECT wallet.hold('{wallet}', amount => 499, user_id => 'user 1')"),
+                "WL002",
+            ),
+            refused(
+                &format!("SELECT wallet.adjust('{wallet}', -2000, 'test')"),
+                "WL001",
+            ),
+            (
+                format!("(SELECT held FROM wallet.balances WHERE wallet = '{wallet}')::text"),
+                "9.00".to_owned(),
+            ),
+            (
+                format!(
+                    "(SELECT sum(held) FROM wallet.limits_status WHERE wallet = '{wallet}')::text"
+                ),
+                "18.00".to_owned(),
+            ),
+            (
+                format!(
+                    "(SELECT held FROM wallet.check_limits('{wallet}', amount => 1) WHERE scope = 'balance')::text"
+                ),
+                "9.00".to_owned(),
+            ),
+        ]
+    };
+    for ((few, answer), (many, _)) in calls("few").into_iter().zip(calls("many")) {
+        for call in [&few, &many] {
+            let said: String = client
+                .query_one(&format!("SELECT {call}"), &[])
+                .unwrap()
+                .get(0);
+            assert_eq!(said, answer, "{call}");
+        }
+        let few_pages = pages_when_warm(&mut client, &format!("SELECT {few}"));
+        let plan = explained(&mut client, &format!("SELECT {many}"));
+        let many_pages = pages_when_warm(&mut client, &format!("SELECT {many}"));
+        assert!(
+            many_pages <= few_pages + few_pages / 3 + 20,
+            "{many} looked at {many_pages} pages, with a quarter of the holds at {few_pages}"
+        );
+        let written = plan["WAL Records"].as_u64().unwrap_or(0);
+        assert!(written < 60, "{many} wrote {written} records");
+    }
+    // None was given back.
+    let open: i64 = client
+        .query_one(
+            "SELECT count(*) FROM wallet.reservations WHERE status = 'open'",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(open, 2018);
+}
+
+#[test]
+fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute("SET synchronous_commit = off")
+        .unwrap();
+    with_expired(&mut client, "acme", 3000);
+    let mut open = || -> i64 {
+        let sql = "SELECT count(*) FROM wallet.reservations WHERE status = 'open'";
+        client.query_one(sql, &[]).unwrap().get(0)
+    };
+    assert_eq!(open(), 3009);
+    let mut other = database.connect();
+    // 1000 less 9 and 30 are there: one more than that is a portion's.
+    other
+        .batch_execute("SELECT wallet.charge('acme', amount => 962)")
+        .unwrap();
+    let left = open();
+    assert!((2000..=2600).contains(&left), "{left} are open");
+    // So many at most, and all in the end.
+    let swept: i64 = other
+        .query_one("SELECT wallet.sweep_expired(1000)", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!((swept, open()), (1, left - 1000));
+    while other
+        .query_one("SELECT wallet.sweep_expired()", &[])
+        .unwrap()
+        .get::<_, i64>(0)
+        > 0
+    {}
+    assert_eq!(open(), 9);
+    let events: i64 = other
+        .query_one(
+            "SELECT count(DISTINCT payload ->> 'hold_id') FROM wallet.events
+              WHERE event = 'hold_expired' AND (payload ->> 'amount')::numeric = 0.01",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(events, 3000);
+    let wrong = other
+        .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
+        .unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// What people read of a wallet that holds have a part in.
+fn figures(client: &mut Client) -> BTreeMap<String, String> {
+    let sql = "
+        SELECT 'balance', concat_ws(' ', balance, held, available, scoped) FROM wallet.balances
+         UNION ALL
+        SELECT concat_ws(' ', 'limit', scope, subject), concat_ws(' ', used, held, remaining, percent)
+          FROM wallet.limits_status
+         UNION ALL
+        SELECT concat_ws(' ', 'check', c.scope, c.subject, m.model, a.amount),
+               concat_ws(' ', c.allowed, c.used, c.held, c.remaining)
+          FROM (VALUES ('m-1'), ('other')) m(model), (VALUES (1), (40), (94), (96), (101)) a(amount)
+         CROSS JOIN LATERAL wallet.check_limits('acme', amount => a.amount, user_id => 'user 1', model => m.model) c
+         UNION ALL
+        SELECT 'grant ' || created_at, concat_ws(' ', remaining, status) FROM wallet.grants";
+    let rows = client.query(sql, &[]).unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+#[test]
+fn no_figure_depends_on_who_has_given_back_how_many() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(&format!(
+            "SET synchronous_commit = off;
+             SELECT wallet.create_wallet('acme', lanes => 2, low_balance => '{{95}}');
+             SELECT wallet.fund('acme', 100);
+             SELECT wallet.fund('acme', 7, method => 'grant', scope => '{{\"models\": [\"m-*\"]}}', expires_at => now() + interval '1 day');
+             SELECT wallet.set_limit('acme', 40, 'month', scope => 'user');
+             SELECT wallet.set_limit('acme', 95, 'rolling 1 day', scope => 'wallet');
+             SELECT count(wallet.hold('acme', amount => 0.01, user_id => 'user ' || n % {USERS}, model => (ARRAY['m-1', 'other'])[1 + n % 2],
+                                      ttl => CASE WHEN n % 9 = 0 THEN interval '1 hour' ELSE interval '1 day' END))
+               FROM generate_series(1, 1800) n;
+             UPDATE wallet.reservations SET expires_at = now() WHERE expires_at > now() + interval '2 hours';"
+        ))
+        .unwrap();
+    let before = figures(&mut client);
+    // 200 holds of a cent have not expired.
+    assert!(
+        before["balance"].starts_with("107.00 2.00 105.00"),
+        "{before:#?}"
+    );
+    let mut portions = 0;
+    loop {
+        let swept: i64 = client
+            .query_one("SELECT wallet.sweep_expired(500)", &[])
+            .unwrap()
+            .get(0);
+        assert_eq!(figures(&mut client), before, "after {portions} portions");
+        if swept == 0 {
+            break;
+        }
+        portions += 1;
+    }
+    assert!(portions >= 2, "{portions} portions: {before:#?}");
+    // What the holds had set aside was too much, and was told to be back with the first portion.
+    let told: Vec<String> = client
+        .query(
+            "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance_%' ORDER BY id",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(told, ["wallet_balance_low", "wallet_balance_recovered"]);
+}
+
+#[test]
+fn a_charge_reads_as_many_grants_as_it_needs() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute("SET synchronous_commit = off")
+        .unwrap();
+    for (wallet, lots) in [("few", 100), ("many", 400)] {
+        client
+            .batch_execute(&format!(
+                "SELECT wallet.create_wallet('{wallet}');
+                 SELECT wallet.fund('{wallet}', 100);
+                 SELECT count(wallet.fund('{wallet}', 1, method => 'grant', scope => '{{\"models\": [\"m-*\"]}}',
+                                          expires_at => now() + n * interval '1 hour'))
+                   FROM generate_series(1, {lots}) n;"
+            ))
+            .unwrap();
+    }
+    let charge =
+        |wallet: &str| format!("SELECT wallet.charge('{wallet}', amount => 0.001, model => 'm-1')");
+    let few = pages_when_warm(&mut client, &charge("few"));
+    let many = pages_when_warm(&mut client, &charge("many"));
+    assert!(
+        many <= few + 12,
+        "{many} pages, with a quarter of the grants {few}"
+    );
+    // The grants pay in their order, as many as it takes.
+    client
+        .batch_execute("SELECT wallet.charge('many', amount => 2.5, model => 'm-1')")
+        .unwrap();
+    let left: Vec<String> = client
+        .query(
+            "SELECT remaining::text FROM wallet.grants WHERE wallet = 'many' AND scope IS NOT NULL
+              ORDER BY expires_at LIMIT 4",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(left, ["0.00", "0.00", "0.496", "1.00"]);
+}
