@@ -145,10 +145,10 @@ fn grant_access(
             &Act {
                 wallet,
                 action: "grant_access",
-                of: Of::Access,
                 actor,
                 metadata,
             },
+            Of::Access(role),
             |_| {
                 change.once(|| {
                     require_role(role)?;
@@ -199,10 +199,10 @@ fn revoke_access(
             &Act {
                 wallet,
                 action: "revoke_access",
-                of: Of::Access,
                 actor,
                 metadata,
             },
+            Of::Access(role),
             |_| {
                 change.once(|| {
                     let values = [

@@ -1,7 +1,8 @@
 //! The audit trail: who changed what, with the row before and after.
 //!
-//! A picture of the rows that a call may change is taken before and after it, under the wallet's
-//! lock; what differs is written down. A call that changes nothing leaves no trace.
+//! A picture of the row that a call may change is taken before and after it, under the wallet's
+//! lock; what differs is written down. A call that changes nothing leaves no trace. The row is found by a key of its
+//! own, so that a change costs the same however many others the wallet has.
 
 use crate::access::rights::{Level, enter_as};
 use crate::error::Result;
@@ -10,7 +11,6 @@ use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
-use crate::storage::rows::uuid_text;
 use crate::storage::session::Session;
 
 statement!(
@@ -31,84 +31,102 @@ statement!(
 
 statement!(
     WALLET,
-    [TEXTOID, TEXTOID],
+    [TEXTOID],
     "SELECT jsonb_build_object(wallet_id, to_jsonb(w) - '{attention,grants_due,guarded,scoped,archived,keeps,debt,known_limits}'::text[])
        FROM wallet.wallets w WHERE wallet_id = $1"
 );
 statement!(
-    LIMITS,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.limit_id, to_jsonb(t)) FROM wallet.limits t WHERE t.wallet_id = $1"
+    /// In the order of `limit_subject`, which no other index has.
+    LIMIT_ON,
+    [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.limit_id, to_jsonb(t)) FROM wallet.limits t
+      WHERE t.wallet_id = $1 AND t.scope = $2 AND t.subject = $3 AND t.period = $4
+        AND t.metric >= $5 AND t.metric <= $5
+      ORDER BY t.metric"
 );
 statement!(
-    MEMBERS,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.user_id, to_jsonb(t)) FROM wallet.members t WHERE t.wallet_id = $1"
+    /// In the order of the primary key.
+    LIMIT,
+    [TEXTOID, UUIDOID],
+    "SELECT jsonb_build_object(t.limit_id, to_jsonb(t)) FROM wallet.limits t
+      WHERE t.wallet_id = $1 AND t.limit_id >= $2 AND t.limit_id <= $2
+      ORDER BY t.limit_id"
 );
 statement!(
-    KEYS,
+    MEMBER,
     [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.key_id, to_jsonb(t) - '{secret_hash,previous_hash}'::text[]) FROM wallet.api_keys t WHERE t.wallet_id = $1"
+    "SELECT jsonb_build_object(t.user_id, to_jsonb(t)) FROM wallet.members t
+      WHERE t.wallet_id = $1 AND t.user_id = $2"
+);
+statement!(
+    KEY,
+    [TEXTOID, UUIDOID],
+    "SELECT jsonb_build_object(t.key_id, to_jsonb(t) - '{secret_hash,previous_hash}'::text[]) FROM wallet.api_keys t
+      WHERE t.wallet_id = $1 AND t.key_id = $2"
 );
 statement!(
     ORIGINS,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t)) FROM wallet.origin_rules t WHERE t.wallet_id = $1"
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.origin_rules t WHERE t.wallet_id = $1"
 );
 statement!(
-    MODELS,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.scope || ' ' || t.subject, to_jsonb(t)) FROM wallet.model_rules t WHERE t.wallet_id = $1"
+    MODEL_RULE,
+    [TEXTOID, TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.scope || ' ' || t.subject, to_jsonb(t)) FROM wallet.model_rules t
+      WHERE t.wallet_id = $1 AND t.scope = $2 AND t.subject = $3"
 );
 statement!(
+    /// A grant to a role may end those of an earlier role of the same number.
     ACCESS,
     [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.db_role || ' ' || t.level, to_jsonb(t)) FROM wallet.access_grants t WHERE t.wallet_id = $1"
+    "SELECT jsonb_object_agg(t.db_role || ' ' || t.level, to_jsonb(t)) FROM wallet.access_grants t
+      WHERE t.wallet_id = $1 AND t.db_role = $2"
 );
 statement!(
     TOPUPS,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t)) FROM wallet.topup_rules t WHERE t.wallet_id = $1"
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.topup_rules t WHERE t.wallet_id = $1"
 );
 statement!(
     RECURRING,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t) - '{next_at,granted_until}'::text[]) FROM wallet.recurring_grants t WHERE t.wallet_id = $1"
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - '{next_at,granted_until}'::text[]) FROM wallet.recurring_grants t
+      WHERE t.wallet_id = $1"
 );
 statement!(
     CHARGEBACK,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1"
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1"
 );
 statement!(
     RUN_OUT,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.wallet_id, to_jsonb(t) - 'near') FROM wallet.run_out_alerts t WHERE t.wallet_id = $1"
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - 'near') FROM wallet.run_out_alerts t WHERE t.wallet_id = $1"
 );
 statement!(
-    MAPPINGS,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(md5(to_jsonb(t)::text), to_jsonb(t)) FROM wallet.usage_mappings t"
+    MAPPING,
+    [TEXTOID],
+    "SELECT jsonb_build_object(md5(to_jsonb(t)::text), to_jsonb(t)) FROM wallet.usage_mappings t WHERE t.name = $1"
 );
 statement!(
     PRICE,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $2::uuid"
+    [UUIDOID],
+    "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $1"
 );
 statement!(
     MARKUP,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(markup_id, to_jsonb(t)) FROM wallet.markups t WHERE t.markup_id = $2::uuid"
+    [UUIDOID],
+    "SELECT jsonb_build_object(markup_id, to_jsonb(t)) FROM wallet.markups t WHERE t.markup_id = $1"
 );
 statement!(
     RATE,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(rate_id, to_jsonb(t)) FROM wallet.fx_rates t WHERE t.rate_id = $2::uuid"
+    [UUIDOID],
+    "SELECT jsonb_build_object(rate_id, to_jsonb(t)) FROM wallet.fx_rates t WHERE t.rate_id = $1"
 );
 statement!(
     VOUCHER,
-    [TEXTOID, TEXTOID],
-    "SELECT jsonb_build_object(voucher_id, to_jsonb(t) - 'code_hash' - 'hash') FROM wallet.vouchers t WHERE t.voucher_id = $2::uuid"
+    [UUIDOID],
+    "SELECT jsonb_build_object(voucher_id, to_jsonb(t) - 'code_hash' - 'hash') FROM wallet.vouchers t WHERE t.voucher_id = $1"
 );
 
 statement!(
@@ -127,25 +145,27 @@ statement!(
      VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, session_user, inet_client_addr(), $6, $7)"
 );
 
-/// What a call may change.
+/// The row that a call may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    /// The wallet's row.
+pub enum Of<'a> {
+    /// The wallet's.
     Wallet,
-    /// A wallet that is made.
+    /// Of a wallet that is made.
     NewWallet,
-    /// Its limits.
-    Limits,
-    /// Its members.
-    Members,
-    /// Its keys, without anything of their secrets.
-    Keys,
-    /// Its networks and devices.
+    /// The limit with that scope, subject, period and metric.
+    LimitOn([&'a str; 4]),
+    /// The limit of that id.
+    Limit([u8; 16]),
+    /// The member.
+    Member(&'a str),
+    /// The key of that id, without anything of its secrets.
+    Key([u8; 16]),
+    /// The wallet's networks and devices.
     Origins,
-    /// Its model rules.
-    Models,
-    /// Rights of database roles on it.
-    Access,
+    /// The model rule with that scope and subject.
+    ModelRule([&'a str; 2]),
+    /// Rights of a database role on the wallet.
+    Access(&'a str),
     /// Its top-up rule.
     Topups,
     /// Its recurring grant.
@@ -154,8 +174,13 @@ pub enum Of {
     Chargeback,
     /// When it wants to know that its money runs out.
     RunOut,
-    /// How usage objects are read.
-    Mappings,
+    /// How usage objects of that name are read.
+    Mapping(&'a str),
+}
+
+/// What a call makes whose row has an id of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
     /// A price.
     Price,
     /// A markup.
@@ -166,14 +191,53 @@ pub enum Of {
     Voucher,
 }
 
+impl Of<'_> {
+    /// The row as it is now.
+    fn picture(self, wallet: &str) -> Result<Rows> {
+        let wallet = Value::Text(wallet);
+        match self {
+            Of::Wallet | Of::NewWallet => WALLET.run(&[wallet]),
+            Of::LimitOn([scope, subject, period, metric]) => {
+                let [scope, subject, period, metric] =
+                    [scope, subject, period, metric].map(Value::Text);
+                LIMIT_ON.run_in_order(&[wallet, scope, subject, period, metric])
+            }
+            Of::Limit(id) => LIMIT.run_in_order(&[wallet, Value::Uuid(id)]),
+            Of::Member(user) => MEMBER.run(&[wallet, Value::Text(user)]),
+            Of::Key(id) => KEY.run(&[wallet, Value::Uuid(id)]),
+            Of::Origins => ORIGINS.run(&[wallet]),
+            Of::ModelRule([scope, subject]) => {
+                MODEL_RULE.run(&[wallet, Value::Text(scope), Value::Text(subject)])
+            }
+            Of::Access(role) => ACCESS.run(&[wallet, Value::Text(role)]),
+            Of::Topups => TOPUPS.run(&[wallet]),
+            Of::Recurring => RECURRING.run(&[wallet]),
+            Of::Chargeback => CHARGEBACK.run(&[wallet]),
+            Of::RunOut => RUN_OUT.run(&[wallet]),
+            Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
+        }
+    }
+}
+
+impl Making {
+    /// The row that was made.
+    fn picture(self, id: [u8; 16]) -> Result<Rows> {
+        let id = [Value::Uuid(id)];
+        match self {
+            Making::Price => PRICE.run(&id),
+            Making::Markup => MARKUP.run(&id),
+            Making::Rate => RATE.run(&id),
+            Making::Voucher => VOUCHER.run(&id),
+        }
+    }
+}
+
 /// Who does what.
 pub struct Act<'a> {
     /// The wallet; `*` for what concerns all.
     pub wallet: &'a str,
     /// The function's name.
     pub action: &'static str,
-    /// What it may change.
-    pub of: Of,
     /// Who acts.
     pub actor: Option<&'a str>,
     /// The caller's own data.
@@ -181,28 +245,6 @@ pub struct Act<'a> {
 }
 
 impl Act<'_> {
-    fn picture(&self, id: &str) -> Result<Rows> {
-        let values = [Value::Text(self.wallet), Value::Text(id)];
-        match self.of {
-            Of::Wallet | Of::NewWallet => WALLET.run(&values),
-            Of::Limits => LIMITS.run(&values),
-            Of::Members => MEMBERS.run(&values),
-            Of::Keys => KEYS.run(&values),
-            Of::Origins => ORIGINS.run(&values),
-            Of::Models => MODELS.run(&values),
-            Of::Access => ACCESS.run(&values),
-            Of::Topups => TOPUPS.run(&values),
-            Of::Recurring => RECURRING.run(&values),
-            Of::Chargeback => CHARGEBACK.run(&values),
-            Of::RunOut => RUN_OUT.run(&values),
-            Of::Mappings => MAPPINGS.run(&values),
-            Of::Price => PRICE.run(&values),
-            Of::Markup => MARKUP.run(&values),
-            Of::Rate => RATE.run(&values),
-            Of::Voucher => VOUCHER.run(&values),
-        }
-    }
-
     /// Writes down what differs between two pictures.
     fn write(&self, before: Option<&Rows>, after: &Rows) -> Result<()> {
         let object = |rows: &Rows| {
@@ -223,21 +265,22 @@ impl Act<'_> {
     }
 }
 
-/// Runs `work` as the owner after checking level and role, and writes down what it changed.
+/// Runs `work` as the owner after checking level and role, and writes down what it changed of a row.
 pub fn enter_audited<T>(
     level: Level,
     act: &Act<'_>,
+    of: Of<'_>,
     work: impl FnOnce(&Session) -> Result<T>,
 ) -> Result<T> {
     enter_as(level, act.wallet, act.actor, |session| {
-        // Nobody else changes the rows between the picture and the change.
-        let is_there = act.wallet != crate::access::rights::ALL_WALLETS && act.of != Of::NewWallet;
+        // Nobody else changes the row between the picture and the change.
+        let is_there = act.wallet != crate::access::rights::ALL_WALLETS && of != Of::NewWallet;
         if is_there {
             lock_wallet(act.wallet)?;
         }
-        let before = act.picture("")?;
+        let before = of.picture(act.wallet)?;
         let done = work(session)?;
-        act.write(Some(&before), &act.picture("")?)?;
+        act.write(Some(&before), &of.picture(act.wallet)?)?;
         Ok(done)
     })
 }
@@ -260,11 +303,12 @@ pub fn note_down(act: &Act<'_>, subject: &str, after: Jsonb) -> Result<()> {
 pub fn enter_making(
     level: Level,
     act: &Act<'_>,
+    making: Making,
     work: impl FnOnce(&Session) -> Result<[u8; 16]>,
 ) -> Result<[u8; 16]> {
     enter_as(level, act.wallet, act.actor, |session| {
         let id = work(session)?;
-        act.write(None, &act.picture(&uuid_text(id))?)?;
+        act.write(None, &making.picture(id)?)?;
         Ok(id)
     })
 }

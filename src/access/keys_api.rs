@@ -155,18 +155,18 @@ fn write_key(
                 ("devices", listed(devices.as_ref())),
             ]),
         };
+        let id = uuid::Uuid::now_v7().into_bytes();
         enter_audited(
             Level::Admin,
             &Act {
                 wallet,
                 action: "create_key",
-                of: Of::Keys,
                 actor,
                 metadata,
             },
+            Of::Key(id),
             |_| {
                 with_secret(call, |secret| {
-                    let id = uuid::Uuid::now_v7().into_bytes();
                     CREATE.run(&[
                         Value::Text(wallet),
                         Value::Uuid(id),
@@ -247,10 +247,10 @@ fn rotate_key(
             &Act {
                 wallet,
                 action: "rotate_key",
-                of: Of::Keys,
                 actor,
                 metadata,
             },
+            Of::Key(id),
             |_| {
                 with_secret(call, |secret| {
                     if find(wallet, id)?.is_some() {
@@ -300,10 +300,10 @@ fn revoke_key(
             &Act {
                 wallet,
                 action: "revoke_key",
-                of: Of::Keys,
                 actor,
                 metadata,
             },
+            Of::Key(id),
             |_| {
                 change_once(call, || {
                     find(wallet, id)?;
@@ -347,10 +347,10 @@ fn write_ip_rules(
             &Act {
                 wallet,
                 action: "set_ip_rules",
-                of: Of::Origins,
                 actor,
                 metadata,
             },
+            Of::Origins,
             |_| {
                 change_once(call, || {
                     SET_NETWORKS
@@ -389,10 +389,10 @@ fn set_devices(
             &Act {
                 wallet,
                 action: "set_devices",
-                of: Of::Origins,
                 actor,
                 metadata,
             },
+            Of::Origins,
             |_| {
                 change_once(call, || {
                     SET_DEVICES

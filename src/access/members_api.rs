@@ -117,10 +117,10 @@ fn set_member(
             &Act {
                 wallet,
                 action: "set_member",
-                of: Of::Members,
                 actor,
                 metadata,
             },
+            Of::Member(user),
             |_| {
                 change_once(call, || {
                     if role == Role::Owner || is_owner(wallet, user)? {
@@ -174,10 +174,10 @@ fn drop_member(
             &Act {
                 wallet,
                 action: "drop_member",
-                of: Of::Members,
                 actor,
                 metadata,
             },
+            Of::Member(user),
             |_| {
                 change_once(call, || {
                     if is_owner(wallet, user)? {
@@ -266,10 +266,10 @@ fn set_model_rules(
             &Act {
                 wallet,
                 action: "set_model_rules",
-                of: Of::Models,
                 actor,
                 metadata,
             },
+            Of::ModelRule([scope.as_str(), subject]),
             |_| {
                 change_once(call, || {
                     let key = [wallet, scope.as_str(), subject].map(Value::Text);

@@ -262,10 +262,10 @@ fn set_topup_rule(
             &Act {
                 wallet,
                 action: "set_topup_rule",
-                of: Of::Topups,
                 actor,
                 metadata,
             },
+            Of::Topups,
             |_| topups::set(wallet, checked.as_ref(), call),
         )
     };

@@ -150,10 +150,10 @@ fn create_wallet(
             &Act {
                 wallet: name,
                 action: "create_wallet",
-                of: Of::NewWallet,
                 actor,
                 metadata: None,
             },
+            Of::NewWallet,
             |_| wallets::create(&new, call),
         )
     };
@@ -235,10 +235,10 @@ fn update_wallet(
             &Act {
                 wallet,
                 action: "update_wallet",
-                of: Of::Wallet,
                 actor,
                 metadata: None,
             },
+            Of::Wallet,
             |_| wallets::update(wallet, &changes, call),
         )
     };
@@ -273,10 +273,10 @@ fn turn(
             &Act {
                 wallet,
                 action: call.call,
-                of: Of::Wallet,
                 actor,
                 metadata,
             },
+            Of::Wallet,
             |_| wallets::turn(wallet, turn, reason, call),
         )
     };
@@ -373,10 +373,10 @@ fn set_lanes(
             &Act {
                 wallet,
                 action: "set_lanes",
-                of: Of::Wallet,
                 actor,
                 metadata,
             },
+            Of::Wallet,
             |_| wallets::set_lanes(wallet, lanes, call),
         )
     };

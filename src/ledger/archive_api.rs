@@ -4,7 +4,7 @@ use pgrx::datum::{IntoDatum, TimestampWithTimeZone};
 use pgrx::default;
 use pgrx::prelude::*;
 
-use crate::access::audit::{Act, Of};
+use crate::access::audit::Act;
 use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::composite;
@@ -83,7 +83,6 @@ fn archive(
             act: Act {
                 wallet,
                 action: "archive",
-                of: Of::Wallet,
                 actor,
                 metadata,
             },

@@ -4,7 +4,7 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::audit::{Act, Of, enter_making};
+use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::composite;
@@ -266,10 +266,10 @@ fn set_fx_rate(
             &Act {
                 wallet: ALL_WALLETS,
                 action: "set_fx_rate",
-                of: Of::Rate,
                 actor,
                 metadata,
             },
+            Making::Rate,
             |_| call.id(|| fx::set(&new)),
         )
     };
@@ -324,10 +324,10 @@ fn create_voucher(
             &Act {
                 wallet: ALL_WALLETS,
                 action: "create_voucher",
-                of: Of::Voucher,
                 actor,
                 metadata,
             },
+            Making::Voucher,
             |_| vouchers::create(&new, call),
         )
     };

@@ -178,10 +178,10 @@ fn set_recurring_grant(
             &Act {
                 wallet: new.wallet,
                 action: "set_recurring_grant",
-                of: Of::Recurring,
                 actor,
                 metadata,
             },
+            Of::Recurring,
             |_| recurring::set(&new, call),
         )
     };

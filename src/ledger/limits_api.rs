@@ -135,15 +135,16 @@ fn set_limit(
         args::name("actor", actor)?;
         let time_zone = args::name("time_zone", time_zone)?;
         let key = args::name("idempotency_key", idempotency_key)?;
+        let on = (scope.as_str().into_owned(), period_name.clone());
         enter_audited(
             limits::LEVEL,
             &Act {
                 wallet,
                 action: "set_limit",
-                of: Of::Limits,
                 actor,
                 metadata,
             },
+            Of::LimitOn([&on.0, subject, &on.1, metric.unwrap_or_default()]),
             |_| {
                 let metric = metric_of(metric)?;
                 let mut fingerprint = Fingerprint::new(0);
@@ -247,10 +248,10 @@ fn raise_limit(
             &Act {
                 wallet,
                 action: "raise_limit",
-                of: Of::Limits,
                 actor,
                 metadata,
             },
+            Of::Limit(raise.limit_id),
             |_| limits::raise(&raise, call),
         )
     };
@@ -285,10 +286,10 @@ fn drop_limit(
             &Act {
                 wallet,
                 action: "drop_limit",
-                of: Of::Limits,
                 actor,
                 metadata,
             },
+            Of::Limit(limit_id),
             |_| limits::drop_limit(wallet, limit_id, call),
         )
     };

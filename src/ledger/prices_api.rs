@@ -46,10 +46,10 @@ fn use_price_list(
             &Act {
                 wallet,
                 action: "use_price_list",
-                of: Of::Wallet,
                 actor,
                 metadata,
             },
+            Of::Wallet,
             |_| wallets::use_price_list(wallet, list, call),
         )
     };

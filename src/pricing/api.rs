@@ -4,7 +4,7 @@ use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-use crate::access::audit::{Act, Of, enter_making};
+use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
 use crate::composite;
@@ -214,10 +214,10 @@ fn set_price(
             &Act {
                 wallet: ALL_WALLETS,
                 action: "set_price",
-                of: Of::Price,
                 actor,
                 metadata: metadata.as_ref().map(|metadata| metadata.value),
             },
+            Making::Price,
             |_| {
                 call.id(|| {
                     let price = [

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 use rust_decimal::Decimal;
 
-use crate::access::audit::{Act, Of, enter_making};
+use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::error::{OrRaise, Result};
@@ -127,10 +127,10 @@ fn set_markup(
             &Act {
                 wallet: ALL_WALLETS,
                 action: "set_markup",
-                of: Of::Markup,
                 actor,
                 metadata,
             },
+            Making::Markup,
             |_| call.id(|| set(&new)),
         )
     };

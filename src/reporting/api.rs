@@ -129,10 +129,10 @@ fn set_chargeback_rule(
             &Act {
                 wallet,
                 action: "set_chargeback_rule",
-                of: Of::Chargeback,
                 actor,
                 metadata,
             },
+            Of::Chargeback,
             |_| {
                 lock_wallet(wallet)?;
                 if call.answered()?.is_some() {

@@ -96,10 +96,10 @@ fn set_run_out_alert(
             &Act {
                 wallet,
                 action: "set_run_out_alert",
-                of: Of::RunOut,
                 actor,
                 metadata,
             },
+            Of::RunOut,
             |_| {
                 lock_wallet(wallet)?;
                 if call.answered()?.is_some() {

@@ -93,12 +93,17 @@ impl Statement {
         Ok(self.plan.get())
     }
 
-    fn execute(&self, values: &[Value<'_>], snapshot: Snapshot) -> Result<Rows> {
+    fn execute(
+        &self,
+        values: &[Value<'_>],
+        snapshot: Snapshot,
+        by_index: fn() -> ByIndex,
+    ) -> Result<Rows> {
         session::prepare_for_statements()?;
         let (mut datums, nulls) = self.parameters(values);
         let _indexes = match self.in_order {
             true => ByIndex::in_order(),
-            false => ByIndex::begin(),
+            false => by_index(),
         };
         let plan = self.prepared()?;
         if locks(self.sql) {
@@ -233,17 +238,25 @@ pub trait Run {
     /// Runs it with a fresh snapshot (under READ COMMITTED).
     fn run(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 
+    /// The same for a statement whose order only one index has: no other one is taken for it, whatever is known of the
+    /// table.
+    fn run_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows>;
+
     /// Runs it with the snapshot of the query that is running, so that several agree with each other.
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 }
 
 impl Run for std::thread::LocalKey<Statement> {
     fn run(&'static self, values: &[Value<'_>]) -> Result<Rows> {
-        self.with(|statement| statement.execute(values, Snapshot::Fresh))
+        self.with(|statement| statement.execute(values, Snapshot::Fresh, ByIndex::begin))
+    }
+
+    fn run_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows> {
+        self.with(|statement| statement.execute(values, Snapshot::Fresh, ByIndex::in_order))
     }
 
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows> {
-        self.with(|statement| statement.execute(values, Snapshot::OfTheQuery))
+        self.with(|statement| statement.execute(values, Snapshot::OfTheQuery, ByIndex::begin))
     }
 }
 

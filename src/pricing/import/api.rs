@@ -5,7 +5,7 @@ use std::str::FromStr;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 
-use crate::access::audit::{Act, Of, note_down};
+use crate::access::audit::{Act, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::error::{Error, OrRaise};
@@ -128,7 +128,6 @@ fn import_prices(
                 let act = Act {
                     wallet: ALL_WALLETS,
                     action: "import_prices",
-                    of: Of::Price,
                     actor,
                     metadata,
                 };

@@ -132,10 +132,10 @@ fn set_usage_mapping(
             &Act {
                 wallet: ALL_WALLETS,
                 action: "set_usage_mapping",
-                of: Of::Mappings,
                 actor,
                 metadata: metadata.as_ref().map(|metadata| metadata.value),
             },
+            Of::Mapping(name),
             |_| {
                 call.text(|| {
                     let metadata = metadata.as_ref().map(|document| document.value);
