@@ -6,7 +6,7 @@
 use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
 use crate::allowance::outbox::{Event, Field, Name, emit_event};
 use crate::allowance::thresholds::{Kind, State, Threshold};
-use crate::allowance::whole::{Extent, read_thresholds, write_thresholds};
+use crate::allowance::whole::{read_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
 use crate::ledger::credit::ask_for_attention;
@@ -181,7 +181,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> 
     if call.answered()?.is_some() {
         return Ok(());
     }
-    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+    let (rules, _) = rules::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
     let threshold = rule.and_then(|rule| rule.threshold);
     DROP_THRESHOLD.run(&[Value::Text(wallet), Value::OptAmount(threshold)])?;

@@ -16,7 +16,6 @@
 //! - *A row is deleted that was not copied.* A trigger compares each of them (`sql/schema/triggers.sql`).
 
 use crate::access::audit::{Act, note_down};
-use crate::allowance::whole::Extent;
 use crate::error::{Error, Result};
 use crate::ledger::change::move_epoch;
 use crate::ledger::lock::lock_wallet;
@@ -216,7 +215,7 @@ fn move_entries(
     ];
     all_of(wallet, count, &COPY.run(&these)?)?;
     lock_wallet(wallet)?;
-    rules::read_with_lanes(wallet, Extent::Every)?;
+    rules::lock_to_change(wallet)?;
     MARK.run(&[Value::Text(wallet)])?;
     all_of(wallet, count, &TAKE_OUT.run(&these)?)?;
     // Charges that know the old rules see another epoch on their lane and read them again.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::outbox::{self, Event, Field, Name};
-use crate::allowance::whole::{Extent, Whole};
+use crate::allowance::whole::Whole;
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{self, Course, Effect, Holding, Kept};
@@ -68,7 +68,7 @@ impl<'a> Books<'a> {
         if rules::read(wallet)?.grants_are_due() {
             due::sweep(wallet)?;
         }
-        let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;
+        let (rules, lanes) = rules::read_with_lanes(wallet)?;
         if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {
             spread::gather_all(wallet)?;
         }

@@ -1,7 +1,6 @@
 //! A change of a wallet's rules: no charge is under way while it happens, and every charge after it
 //! knows of it.
 
-use crate::allowance::whole::Extent;
 use crate::error::Result;
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
@@ -33,7 +32,7 @@ statement!(
 
 /// Changes rules of a wallet while no charge is under way. The wallet's row is locked before.
 pub fn change<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
-    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+    let (rules, _) = rules::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
     let changed = change(clock::now())?;
     NOTE_GUARD.run(&[Value::Text(wallet)])?;

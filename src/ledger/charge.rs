@@ -7,7 +7,7 @@
 
 use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
-use crate::allowance::whole::{Extent, Whole};
+use crate::allowance::whole::Whole;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::decision;
 use crate::ledger::grants::due;
@@ -417,7 +417,7 @@ impl<'a> Job<'a> {
     fn pay_from_all(&self) -> Result<Attempt> {
         let wallet = self.request.wallet;
         // Nobody can change a rule while we hold the lanes, nor book with our key.
-        let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Counting)?;
+        let (rules, lanes) = rules::read_with_lanes(wallet)?;
         if replay::by_key(wallet, self.request.key, Call::Charge)?.is_some() {
             return Ok(Attempt::KeyTaken);
         }

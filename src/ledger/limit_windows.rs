@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::limits::limit::{Limit, Mode, Scope};
+use crate::limits::limit::{Limit, Mode, Scope, bounds};
 use crate::limits::slices::Slices;
 use crate::limits::window;
 use crate::money::Amount;
@@ -67,14 +67,16 @@ statement!(
 // Running windows are counted anew, maybe between other bounds. What holds have set aside stays.
 statement!(
     FORGET,
-    [TEXTOID, UUIDOID, TIMESTAMPTZOID],
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID],
     "WITH gone AS (
         DELETE FROM wallet.allowances
-         WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3) AND held = 0
+         WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
+           AND (window_end IS NULL OR window_end > $3) AND held = 0
      )
      UPDATE wallet.allowances
         SET spent = 0, slices = NULL, attended = 0
-      WHERE wallet_id = $1 AND limit_id = $2 AND (window_end IS NULL OR window_end > $3) AND held > 0"
+      WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
+        AND (window_end IS NULL OR window_end > $3) AND held > 0"
 );
 
 statement!(
@@ -84,13 +86,16 @@ statement!(
         UUIDOID,
         TIMESTAMPTZOID,
         NUMERICOID,
-        NUMERICARRAYOID
+        NUMERICARRAYOID,
+        UUIDOID,
+        UUIDOID
     ],
     "UPDATE wallet.allowances
         SET allotted = CASE WHEN $4 IS NOT NULL THEN greatest($4, spent + held) END,
             attended = (SELECT count(*) FROM unnest($5) level
                          WHERE spent + held > 0 AND spent + held >= level)
-      WHERE wallet_id = $1 AND limit_id = $2 AND lane = 0 AND (window_end IS NULL OR window_end > $3)"
+      WHERE wallet_id = $1 AND allowance_id >= $6 AND allowance_id <= $7 AND limit_id = $2 AND lane = 0
+        AND (window_end IS NULL OR window_end > $3)"
 );
 
 /// The smallest id of an entry of that moment, a minute earlier for clocks that are not one.
@@ -104,7 +109,9 @@ fn first_id(start: Timestamp) -> [u8; 16] {
 /// Has a limit count what its running windows already used. From here on a window without a row
 /// is one in which nothing was used.
 pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
-    FORGET.run(&[Value::Text(wallet), Value::Uuid(limit.id), Value::Time(now)])?;
+    let [first, last] = bounds(limit.id).map(Value::Uuid);
+    let id = Value::Uuid(limit.id);
+    FORGET.run(&[Value::Text(wallet), id, Value::Time(now), first, last])?;
     let overflow = crate::storage::numeric::overflow;
     let slice = limit.period.slice();
     let start = match slice {
@@ -162,6 +169,7 @@ pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let levels: Vec<Amount> = (0..)
         .map_while(|passed| limit.next_level(passed, max))
         .collect();
+    let [first, last] = bounds(limit.id).map(Value::Uuid);
     REALLOT
         .run(&[
             Value::Text(wallet),
@@ -169,6 +177,8 @@ pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
             Value::Time(now),
             Value::OptAmount((limit.mode == Mode::Hard).then_some(max)),
             Value::Amounts(&levels),
+            first,
+            last,
         ])
         .map(drop)
 }

@@ -8,7 +8,7 @@ use crate::ledger::limit_windows::{count_running, reallot};
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::{Once, lost};
 use crate::ledger::rules;
-use crate::limits::limit::{Limit, Mode, Scope};
+use crate::limits::limit::{Limit, Mode, Scope, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
 use crate::money::Amount;
@@ -30,15 +30,19 @@ macro_rules! limit_query {
 }
 
 statement!(
+    /// In the order of `limit_subject`, which no other index has.
     FIND,
     [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
-    limit_query!(" AND scope = $2 AND subject = $3 AND period = $4 AND metric = $5")
+    limit_query!(
+        " AND scope = $2 AND subject = $3 AND period = $4 AND metric >= $5 AND metric <= $5 ORDER BY metric"
+    )
 );
 
 statement!(
+    /// In the order of the primary key.
     BY_ID,
     [TEXTOID, UUIDOID],
-    limit_query!(" AND limit_id = $2")
+    limit_query!(" AND limit_id >= $2 AND limit_id <= $2 ORDER BY limit_id")
 );
 
 statement!(OF_WALLET, [TEXTOID], limit_query!(" ORDER BY limit_id"));
@@ -105,8 +109,9 @@ statement!(
 
 statement!(
     DROP_WINDOWS,
-    [TEXTOID, UUIDOID],
-    "DELETE FROM wallet.allowances WHERE wallet_id = $1 AND limit_id = $2"
+    [TEXTOID, UUIDOID, UUIDOID, UUIDOID],
+    "DELETE FROM wallet.allowances
+      WHERE wallet_id = $1 AND allowance_id >= $3 AND allowance_id <= $4 AND limit_id = $2"
 );
 
 statement!(
@@ -116,23 +121,24 @@ statement!(
 );
 
 statement!(
-    /// They are kept beside the wallet as long as they are few: all are written at each change of one.
+    /// They are kept beside the wallet as long as they are few: all are written at each change of one. Of many, nine
+    /// are read, in the order of the primary key.
     NOTE_KNOWN,
     [TEXTOID],
-    "UPDATE wallet.wallets
-        SET known_limits = (
-                SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
-                           (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
-                            paused, raised_by, raised_until)::wallet.known_limit ORDER BY limit_id), '{}') END
-                  FROM wallet.limits WHERE wallet_id = $1)
-      WHERE wallet_id = $1"
+    "UPDATE wallet.wallets w
+        SET known_limits = k.known
+       FROM (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
+                        (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
+                         paused, raised_by, raised_until)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
+               FROM (SELECT * FROM wallet.limits WHERE wallet_id = $1 ORDER BY limit_id LIMIT 9) few) k
+      WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
 );
 
 /// Changes limits of a wallet while no charge is under way. The wallet's row is locked before.
 fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
     change(wallet, |now| {
         let changed = work(now)?;
-        NOTE_KNOWN.run(&[Value::Text(wallet)])?;
+        NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
         Ok(changed)
     })
 }
@@ -204,7 +210,7 @@ pub fn of_wallet(wallet: &str) -> Result<Vec<LimitRow>> {
 
 fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     let wallet = new.wallet;
-    let found = FIND.run(&[
+    let found = FIND.run_in_order(&[
         Value::Text(wallet),
         Value::Text(&new.scope.as_str()),
         Value::Text(new.subject),
@@ -349,16 +355,17 @@ pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: Once<'_>) -> Result<()
     }
     change_limits(wallet, |_| {
         let row = find(wallet, limit_id)?;
-        let values = [Value::Text(wallet), Value::Uuid(row.id)];
-        DROP.run(&values)?;
-        DROP_WINDOWS.run(&values).map(drop)
+        let (of, id) = (Value::Text(wallet), Value::Uuid(row.id));
+        DROP.run(&[of, id])?;
+        let [first, last] = bounds(row.id).map(Value::Uuid);
+        DROP_WINDOWS.run(&[of, id, first, last]).map(drop)
     })?;
     call.remember(None)
 }
 
 /// 42704 unless the wallet has the limit.
 fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
-    let rows = BY_ID.run(&[Value::Text(wallet), Value::Uuid(limit_id)])?;
+    let rows = BY_ID.run_in_order(&[Value::Text(wallet), Value::Uuid(limit_id)])?;
     if rows.is_empty() {
         return Err(Error::new(
             Code::ObjectNotFound,

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod archive;
 pub mod archive_api;
+pub mod basis;
 pub mod batch;
 pub mod batch_api;
 pub mod books;

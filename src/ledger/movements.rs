@@ -1,7 +1,6 @@
 //! Corrections and transfers: `adjust`, `transfer`, `refund`.
 
 use crate::allowance::lanes::range;
-use crate::allowance::whole::Extent;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
 use crate::ledger::charge::what_there_is;
@@ -194,7 +193,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     }
     if to < from {
         // Lanes too are locked by name.
-        rules::read_with_lanes(to, Extent::Every)?;
+        rules::lock_to_change(to)?;
     }
     let books = Books::open(from)?;
     let contra = format!("transfer:{to}");

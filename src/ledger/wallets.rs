@@ -8,13 +8,13 @@ use crate::allowance::cut::active;
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
 use crate::allowance::thresholds::{Kind, State, Threshold};
-use crate::allowance::whole::{Cut, Extent, Whole, keep_low_thresholds, write_thresholds};
+use crate::allowance::whole::{Cut, Whole, keep_low_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::books::Books;
 use crate::ledger::grants::due;
 use crate::ledger::lock::lock_wallet;
 use crate::ledger::once::Once;
-use crate::ledger::rules::{self, Rules, Status};
+use crate::ledger::rules::{self, Basis, Status};
 use crate::money::Amount;
 use crate::pricing::book::require_list;
 use crate::statement;
@@ -287,7 +287,7 @@ fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
 /// limit was `old_credit` when the lanes were cut last.
 pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     // Every lane, also those that do not count now: they may have been active before.
-    let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
+    let (rules, lanes) = rules::lock_to_change(wallet)?;
     let credit = rules.credit_limit;
     let mut whole = Whole::new(wallet, lanes, credit)?;
     whole.look_at_topups();
@@ -345,7 +345,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
         check_time_zone(zone)?;
     }
     once(call, || {
-        let (before, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+        let (before, _) = rules::lock_to_change(wallet)?;
         before.require_open(wallet)?;
         let low_balance = changes.low_balance.as_deref();
         let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
@@ -382,7 +382,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
 /// Cuts the balance into that many lanes.
 pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatum> {
     once(call, || {
-        let (rules, present) = rules::read_with_lanes(wallet, Extent::Every)?;
+        let (rules, present) = rules::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
             lock::wait(wallet, lane);
@@ -397,7 +397,7 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatu
 /// Has the wallet pay by that price list, over the default list.
 pub fn use_price_list(wallet: &str, list: &str, call: Once<'_>) -> Result<BalanceDatum> {
     once(call, || {
-        let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+        let (rules, _) = rules::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         require_list(list)?;
         SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
@@ -425,7 +425,7 @@ pub fn turn(
     call: Once<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
-        let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+        let (rules, _) = rules::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         if turn == Turn::Close {
             // What has expired by now is not in the way.
@@ -458,7 +458,7 @@ pub fn turn(
 }
 
 /// WL004 while the wallet has or owes money, or waits for some; it names all that is in the way.
-fn require_done(wallet: &str, rules: &Rules) -> Result<()> {
+fn require_done(wallet: &str, rules: &Basis) -> Result<()> {
     let rows = IN_THE_WAY.run(&[Value::Text(wallet)])?;
     let mut found = Vec::new();
     let mut hints = Vec::new();

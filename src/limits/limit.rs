@@ -273,6 +273,7 @@ impl Limit {
             .finalize();
         let mut window_id: AllowanceId = [0; 16];
         window_id.copy_from_slice(&digest[..16]);
+        window_id[..MARK].copy_from_slice(mark(&self.id));
         // Version 8, variant 1: an id that is made by a rule of our own, and never nil.
         window_id[6] = window_id[6] & 0x0f | 0x80;
         window_id[8] = window_id[8] & 0x3f | 0x80;
@@ -287,6 +288,25 @@ impl Limit {
             need,
         })
     }
+}
+
+/// How many bytes at the beginning of a window's id are the limit's. The rest are of a digest: enough of them that two
+/// windows of a limit never share an id.
+const MARK: usize = 3;
+
+/// What the ids of a limit's windows begin with: the end of the limit's id, which is random.
+fn mark(limit: &[u8; 16]) -> &[u8] {
+    &limit[limit.len() - MARK..]
+}
+
+/// Between which ids the windows of a limit stand, and few others: so that they are found by the primary key, among
+/// all windows of a wallet.
+pub fn bounds(limit: [u8; 16]) -> [AllowanceId; 2] {
+    [0x00, 0xff].map(|fill| {
+        let mut id = [fill; 16];
+        id[..MARK].copy_from_slice(mark(&limit));
+        id
+    })
 }
 
 /// That fraction of a maximum, rounded up to a unit.

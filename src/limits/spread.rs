@@ -17,7 +17,7 @@
 //!   in several rows they are gathered.
 
 use crate::error::Result;
-use crate::limits::limit::{Applied, Limit, Mode, Scope, WHOLE};
+use crate::limits::limit::{Applied, Limit, Mode, Scope, WHOLE, bounds};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::plan::{Run, Value};
@@ -32,36 +32,47 @@ const WORTHWHILE: i128 = 16;
 const BOUNDLESS: i128 = 1_000_000_000_000_000 * WHOLE;
 
 statement!(
+    /// The limits whose windows may be spread, in the order of `limit_subject`, which no other index has.
+    LIMITS,
+    [TEXTOID],
+    "SELECT limit_id FROM wallet.limits
+      WHERE wallet_id = $1 AND scope = 'wallet'
+      ORDER BY subject, period, metric"
+);
+
+statement!(
     LOCK,
-    [TEXTOID, UUIDOID],
+    [TEXTOID, UUIDOID, UUIDOID],
     "SELECT FROM wallet.allowances
       WHERE wallet_id = $1 AND limit_id IS NOT NULL AND lane > 0 AND watermark <> 0
-        AND ($2 IS NULL OR allowance_id = $2)
+        AND allowance_id >= $2 AND allowance_id <= $3
       ORDER BY allowance_id, lane
         FOR NO KEY UPDATE"
 );
 
 statement!(
     GATHER,
-    [TEXTOID, UUIDOID],
+    [TEXTOID, UUIDOID, UUIDOID],
     "WITH spread AS (
         SELECT allowance_id, lane, spent, held
           FROM wallet.allowances
          WHERE wallet_id = $1 AND limit_id IS NOT NULL AND lane > 0 AND watermark <> 0
-           AND ($2 IS NULL OR allowance_id = $2)
+           AND allowance_id >= $2 AND allowance_id <= $3
      ), emptied AS (
         UPDATE wallet.allowances a
            SET spent = 0, held = 0, watermark = 0,
                allotted = CASE WHEN a.allotted IS NOT NULL THEN 0 END
           FROM spread s
          WHERE a.wallet_id = $1 AND a.allowance_id = s.allowance_id AND a.lane = s.lane
+           AND a.allowance_id >= $2 AND a.allowance_id <= $3
      )
      UPDATE wallet.allowances a
         SET spent = a.spent + s.spent, held = a.held + s.held,
             allotted = CASE WHEN a.allotted IS NOT NULL
                             THEN greatest(a.allotted, a.spent + a.held + s.spent + s.held) END
        FROM (SELECT allowance_id, sum(spent) AS spent, sum(held) AS held FROM spread GROUP BY allowance_id) s
-      WHERE a.wallet_id = $1 AND a.allowance_id = s.allowance_id AND a.lane = 0"
+      WHERE a.wallet_id = $1 AND a.allowance_id = s.allowance_id AND a.lane = 0
+        AND a.allowance_id >= $2 AND a.allowance_id <= $3"
 );
 
 statement!(
@@ -141,15 +152,23 @@ pub fn gather(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
 
 /// Gathers one window.
 pub fn gather_window(wallet: &str, window: AllowanceId) -> Result<()> {
-    gather_some(&[Value::Text(wallet), Value::Uuid(window)])
+    gather_between(wallet, [window, window])
 }
 
-/// Gathers all windows of a wallet.
+/// Gathers all windows of a wallet. Of those that users, teams and the like have, however many, none is read.
 pub fn gather_all(wallet: &str) -> Result<()> {
-    gather_some(&[Value::Text(wallet), Value::OptUuid(None)])
+    let limits = LIMITS.run_in_order(&[Value::Text(wallet)])?;
+    let mut all = (0..limits.len())
+        .map(|row| limits.need(row, 0).map(bounds))
+        .collect::<Result<Vec<_>>>()?;
+    // Rows are locked in the order of their ids.
+    all.sort_unstable();
+    all.into_iter()
+        .try_for_each(|between| gather_between(wallet, between))
 }
 
-fn gather_some(which: &[Value<'_>; 2]) -> Result<()> {
+fn gather_between(wallet: &str, [first, last]: [AllowanceId; 2]) -> Result<()> {
+    let which = &[Value::Text(wallet), Value::Uuid(first), Value::Uuid(last)];
     // Locked in one statement, added up in the next, which sees what was committed meanwhile.
     if LOCK.run(which)?.is_empty() {
         return Ok(());

@@ -69,15 +69,26 @@ pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
 
 /// What a charge must know of a wallet, or nothing when there is none of that name.
 pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
+    read_some_rules(wallet, true)
+}
+
+/// The same without the limits, however many there are.
+pub fn read_basis(wallet: &str) -> Result<Option<RuleRows>> {
+    read_some_rules(wallet, false)
+}
+
+fn read_some_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
     let tables = [Which::Wallets, Which::Allowances].map(|which| direct(which, Access::Read));
     let answer = match tables {
-        [Some(wallets), Some(allowances)] => rules::read_rules(&wallets, &allowances, wallet)?,
+        [Some(wallets), Some(allowances)] => {
+            rules::read_rules(&wallets, &allowances, wallet, limits)?
+        }
         _ => rules::Answer::Elsewhere,
     };
     match answer {
         rules::Answer::Rules(rows) => Ok(Some(rows)),
         rules::Answer::None => Ok(None),
-        rules::Answer::Elsewhere => spi::read_rules(wallet),
+        rules::Answer::Elsewhere => spi::read_rules(wallet, limits),
     }
 }
 

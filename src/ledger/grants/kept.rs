@@ -6,7 +6,7 @@ use crate::ledger::grants::burn::{Burn, Rank};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::lots;
-use crate::ledger::rules::Rules;
+use crate::ledger::rules::Basis;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
@@ -62,7 +62,7 @@ pub fn read(wallet: &str) -> Result<Vec<Kept>> {
 }
 
 /// The same of a wallet whose rules are known.
-pub fn of(wallet: &str, rules: &Rules) -> Result<Vec<Kept>> {
+pub fn of(wallet: &str, rules: &Basis) -> Result<Vec<Kept>> {
     match rules.keeps {
         true => read(wallet),
         false => Ok(Vec::new()),

@@ -3,7 +3,7 @@
 use crate::allowance::cut::active;
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::outbox::{self, Event, Field, Name};
-use crate::allowance::whole::{Cut, Extent, Whole};
+use crate::allowance::whole::{Cut, Whole};
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::course::{Holding, Kept};
@@ -11,7 +11,7 @@ use crate::ledger::grants::lots::{self, Active, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::grants::{burns, kept};
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::rules::{self, Rules};
+use crate::ledger::rules::{self, Basis};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
@@ -48,7 +48,7 @@ statement!(
 /// A wallet whose row and lanes are all ours, with its lots settled.
 pub struct Ledge<'a> {
     pub(super) wallet: &'a str,
-    rules: std::rc::Rc<Rules>,
+    rules: Basis,
     pub(super) whole: Whole<'a>,
     before: Amount,
     pub(super) lots: Vec<Active>,
@@ -61,7 +61,7 @@ pub struct Ledge<'a> {
 impl<'a> Ledge<'a> {
     /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row.
     pub fn open(wallet: &'a str) -> Result<Ledge<'a>> {
-        let (rules, lanes) = rules::read_with_lanes(wallet, Extent::Every)?;
+        let (rules, lanes) = rules::lock_to_change(wallet)?;
         let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
@@ -84,7 +84,7 @@ impl<'a> Ledge<'a> {
     }
 
     /// The wallet's rules.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &Basis {
         &self.rules
     }
 

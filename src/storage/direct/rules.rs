@@ -61,12 +61,17 @@ pub enum Answer {
     Elsewhere,
 }
 
-/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together. Its limits stand
-/// beside the wallet, or in the table.
-pub fn read_rules(wallets: &Table, allowances: &Table, wallet: &str) -> Result<Answer> {
+/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together. Its limits, where they
+/// are asked for, stand beside the wallet, or in the table.
+pub fn read_rules(
+    wallets: &Table,
+    allowances: &Table,
+    wallet: &str,
+    limits: bool,
+) -> Result<Answer> {
     // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
     let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
-    let rules = read_rules_under(snapshot, wallets, allowances, wallet);
+    let rules = read_rules_under(snapshot, wallets, allowances, wallet, limits);
     // SAFETY: registered above.
     unsafe { pg_sys::UnregisterSnapshot(snapshot) };
     rules
@@ -77,10 +82,11 @@ fn read_rules_under(
     wallets: &Table,
     allowances: &Table,
     wallet: &str,
+    limits: bool,
 ) -> Result<Answer> {
     let layout = wallets
         .elements
-        .filter(|row| row.len() == usize::from(limit::RAISED_UNTIL.unsigned_abs()));
+        .filter(|row| limits && row.len() == usize::from(limit::RAISED_UNTIL.unsigned_abs()));
     let (mut found, mut known) = (None, None);
     scan(
         wallets,
@@ -144,6 +150,7 @@ fn read_rules_under(
     let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
     let limits = match known {
         Some(known) => known,
+        None if !limits => Vec::new(),
         None => match Table::open(Which::Limits, Access::Read) {
             Some(limits) => read_limits(snapshot, &limits, wallet)?,
             None => return Ok(Answer::Elsewhere),

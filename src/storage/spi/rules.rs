@@ -8,7 +8,7 @@ use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
 // One statement, hence one snapshot: rules and epoch belong together.
 statement!(
     RULES,
-    [TEXTOID],
+    [TEXTOID, BOOLOID],
     "SELECT w.currency, w.credit_limit, w.status, w.status_reason, w.lanes, w.price_list,
             w.attention, l.epoch, l.attended,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
@@ -24,13 +24,14 @@ statement!(
          ON l.wallet_id = w.wallet_id
         AND l.allowance_id = '00000000-0000-0000-0000-000000000000'
         AND l.lane = CASE WHEN w.lanes = 1 THEN 0 ELSE 1 END
-       LEFT JOIN wallet.limits r ON r.wallet_id = w.wallet_id
+       LEFT JOIN wallet.limits r ON r.wallet_id = w.wallet_id AND $2
       WHERE w.wallet_id = $1"
 );
 
-/// What a charge must know of a wallet, or nothing when there is none of that name.
-pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
-    let rows = RULES.run(&[Value::Text(wallet)])?;
+/// What a charge must know of a wallet, its limits only where they are asked for; nothing when there is none of that
+/// name.
+pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
+    let rows = RULES.run(&[Value::Text(wallet), Value::Bool(limits)])?;
     if rows.is_empty() {
         return Ok(None);
     }
