@@ -156,9 +156,14 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/upkeep.sql",
+    name = "upkeep",
+    requires = ["reports"]
+);
+extension_sql_file!(
     "../sql/schema/statement_html.sql",
     name = "statement_html",
-    requires = ["reports"]
+    requires = ["upkeep"]
 );
 extension_sql_file!(
     "../sql/schema/proof.sql",

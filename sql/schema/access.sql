@@ -120,6 +120,7 @@ AS $$
             ('admin',   'FUNCTION', 'prune_windows'),
             ('admin',   'FUNCTION', 'sweep_expired'),
             ('admin',   'FUNCTION', 'maintain'),
+            ('admin',   'FUNCTION', 'upkeep'),
             ('charger', 'FUNCTION', 'charge'),
             ('charger', 'FUNCTION', 'charge_batch'),
             ('charger', 'FUNCTION', 'hold'),
@@ -227,7 +228,9 @@ BEGIN
             CASE WHEN privilege.granted THEN 'GRANT %s ON %s %s TO %I'
                  ELSE 'REVOKE %s ON %s %s FROM %I' END,
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'EXECUTE' ELSE 'SELECT' END,
-            privilege.object_kind, privilege.object, db_role);
+            -- A procedure is none to GRANT, but a routine is both.
+            CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE privilege.object_kind END,
+            privilege.object, db_role);
     END LOOP;
 END
 $$;

@@ -64,6 +64,6 @@ COMMENT ON FUNCTION wallet.revoke_access IS 'Takes a level on a wallet, or on al
 COMMENT ON FUNCTION wallet.error_codes IS 'Every SQLSTATE that the extension raises, with its name and meaning.';
 COMMENT ON FUNCTION wallet.readable_wallets IS 'Wallets that the current role may read; * is all. Row-level security asks it once a query.';
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA wallet FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;

@@ -692,26 +692,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION wallet.focus_csv IS 'The view focus as a file: CSV with a header, a line a row, times in ISO 8601 and UTC; of the wallets that the caller may read, or of one. Errors: 22023, 42501, WL003.';
-
--- Upkeep that nothing depends on: rows that no call looks at any more.
-CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, wallet, pg_temp
-SET jit = off
-AS $$
-BEGIN
-    task := 'wallets whose holds or grants had expired';
-    done := wallet.sweep_expired();
-    RETURN NEXT;
-    task := 'roll-ups of closed days';
-    done := wallet.roll_up();
-    RETURN NEXT;
-    task := 'alerts that money runs out';
-    done := wallet.announce_run_outs();
-    RETURN NEXT;
-    task := 'limit windows that ended a month ago';
-    done := wallet.prune_windows();
-    RETURN NEXT;
-END
-$$;
-COMMENT ON FUNCTION wallet.maintain IS 'Books what expired, rolls up closed days, tells who asked that money runs out, and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';

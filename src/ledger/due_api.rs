@@ -170,6 +170,7 @@ fn expired_held(of_wallet: Option<&str>) -> Amount {
     let work = || {
         let wallet = args::required("of_wallet", of_wallet)?;
         enter(Level::Reader, wallet, |_| {
+            rules::require(wallet)?;
             Expired::look_in_query(wallet, clock::now())?.of(BALANCE)
         })
     };

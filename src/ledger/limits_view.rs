@@ -10,7 +10,7 @@ use crate::args;
 use crate::error::{OrRaise, Result};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::limits;
-use crate::ledger::rules::limit_of;
+use crate::ledger::rules::{self, limit_of};
 use crate::limits::period::{self, Period};
 use crate::limits::slices::Slices;
 use crate::money::Amount;
@@ -125,6 +125,7 @@ fn limits_now(
     let work = || {
         let wallet = args::required("of_wallet", of_wallet)?;
         enter(Level::Reader, wallet, |_| {
+            rules::require(wallet)?;
             let now = clock::now();
             let mut running = running(wallet, now)?;
             let mut rows = Vec::new();

@@ -103,6 +103,13 @@ fn cached(wallet: &str) -> Option<Rc<Rules>> {
     })
 }
 
+/// WL003 unless there is a wallet of that name.
+pub fn require(wallet: &str) -> Result<()> {
+    store::read_basis(wallet)?
+        .map(drop)
+        .ok_or_else(|| Error::wallet_not_found(wallet))
+}
+
 /// The rules as they are committed now.
 pub fn read(wallet: &str) -> Result<Rc<Rules>> {
     read_with_lane(wallet).map(|(rules, _)| rules)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use postgres::Client;
-use wallet_tests::Database;
+use wallet_tests::{Database, Roles, state_of};
 
 /// Users of the wallet, each with a limit.
 const USERS: usize = 3;
@@ -162,12 +162,9 @@ fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
         .unwrap()
         .get(0);
     assert_eq!((swept, open()), (1, left - 1000));
-    while other
-        .query_one("SELECT wallet.sweep_expired()", &[])
-        .unwrap()
-        .get::<_, i64>(0)
-        > 0
-    {}
+    other
+        .batch_execute("CALL wallet.upkeep(portion => 700)")
+        .unwrap();
     assert_eq!(open(), 9);
     let events: i64 = other
         .query_one(
@@ -182,6 +179,31 @@ fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
         .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
         .unwrap();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn upkeep_is_for_administrators_and_outside_of_transactions() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for (call, state) in [
+        ("CALL wallet.upkeep(0)", "22023"),
+        ("CALL wallet.upkeep(NULL)", "22023"),
+        ("BEGIN; CALL wallet.upkeep()", "2D000"),
+    ] {
+        let error = client.batch_execute(call).unwrap_err();
+        assert_eq!(state_of(&error), state, "{call}");
+    }
+    client.batch_execute("ROLLBACK").unwrap();
+    let mut roles = Roles::new(&database);
+    for (level, state) in [("billing", "42501"), ("admin", "")] {
+        let role = roles.add(level);
+        client
+            .batch_execute(&format!("SELECT wallet.grant_access('{role}', '{level}')"))
+            .unwrap();
+        let called = roles.connect(&role).batch_execute("CALL wallet.upkeep()");
+        let said = called.err().map_or(String::new(), |error| state_of(&error));
+        assert_eq!(said, state, "{level}");
+    }
 }
 
 /// What people read of a wallet that holds have a part in.

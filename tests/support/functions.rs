@@ -398,7 +398,8 @@ fn catalog(client: &mut Client) -> BTreeMap<String, Vec<Declared>> {
             "SELECT p.proname::text, p.provolatile = 'v', coalesce('actor' = ANY (p.proargnames), false)
                FROM pg_proc p
                JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-               JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'",
+               JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'
+              WHERE p.prokind = 'f'",
             &[],
         )
         .expect("pg_proc");

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use crate::allowance::whole::Extent;
 use crate::error::Result;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::lock::lock_wallet;
@@ -15,7 +14,7 @@ pub fn lock(wallet: &str) -> Result<Option<Rc<Rules>>> {
     if !rules::read(wallet)?.grants_are_due() {
         return Ok(None);
     }
-    let (rules, _) = rules::read_with_lanes(wallet, Extent::Every)?;
+    let (rules, _) = rules::read_with_lanes(wallet)?;
     Ok(Some(rules))
 }
 

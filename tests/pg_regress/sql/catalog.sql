@@ -53,7 +53,8 @@ SELECT t.typname AS type_open_to_public
    AND a.grantee = 0;
 
 -- Every function pins its search path. Those that calls come to most often do not by a SET clause, which costs more
--- than the rest of their entry: they pin it inside, for as long as they act as the owner, or ask no SQL.
+-- than the rest of their entry: they pin it inside, for as long as they act as the owner, or ask no SQL. A
+-- procedure that commits cannot have one: upkeep() qualifies all its names and operators.
 SELECT p.proname AS not_pinned_in_the_catalog
   FROM pg_proc p
  WHERE p.pronamespace = 'wallet'::regnamespace

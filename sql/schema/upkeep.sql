@@ -1,0 +1,61 @@
+-- Upkeep that nothing depends on: what expired is booked, closed days are rolled up, and rows that no call looks at any
+-- more are removed.
+
+CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+AS $$
+BEGIN
+    task := 'wallets whose holds or grants had expired';
+    done := wallet.sweep_expired();
+    RETURN NEXT;
+    task := 'roll-ups of closed days';
+    done := wallet.roll_up();
+    RETURN NEXT;
+    task := 'alerts that money runs out';
+    done := wallet.announce_run_outs();
+    RETURN NEXT;
+    task := 'limit windows that ended a month ago';
+    done := wallet.prune_windows();
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION wallet.maintain IS 'Books what expired, rolls up closed days, tells who asked that money runs out, and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';
+
+-- A procedure that sets anything cannot commit: all names and operators are qualified instead.
+CREATE PROCEDURE wallet.upkeep(portion integer DEFAULT 500)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    after text := '';
+BEGIN
+    IF portion IS NULL OR portion OPERATOR(pg_catalog.<) 1 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'portion is out of range',
+            DETAIL = pg_catalog.format('It is %s; 1 or more is allowed.', coalesce(portion::pg_catalog.text, 'NULL')),
+            HINT = 'Leave it out for 500.';
+    END IF;
+    WHILE wallet.sweep_expired(portion) OPERATOR(pg_catalog.>) 0 LOOP
+        COMMIT;
+    END LOOP;
+    COMMIT;
+    WHILE wallet.roll_up(max_wallets => portion) OPERATOR(pg_catalog.>) 0 LOOP
+        COMMIT;
+    END LOOP;
+    COMMIT;
+    WHILE after IS NOT NULL LOOP
+        PERFORM wallet.announce_run_outs(after, portion);
+        -- The last wallet of the portion; none where it was not full.
+        after := (SELECT r.wallet_id
+                    FROM wallet.run_out_alerts r
+                    JOIN wallet.wallets w ON w.wallet_id OPERATOR(pg_catalog.=) r.wallet_id
+                                         AND w.status OPERATOR(pg_catalog.<>) 'closed'
+                   WHERE r.wallet_id OPERATOR(pg_catalog.>) after
+                   ORDER BY r.wallet_id OFFSET portion OPERATOR(pg_catalog.-) 1 LIMIT 1);
+        COMMIT;
+    END LOOP;
+    PERFORM wallet.prune_windows();
+    COMMIT;
+END
+$$;
+COMMENT ON PROCEDURE wallet.upkeep IS 'What maintain() does, all of it, in portions of so many holds or wallets with a commit after each: a portion''s locks are all that it holds. Errors: 22023, 42501, 2D000 within a transaction.';
