@@ -151,7 +151,11 @@ CREATE TABLE wallet.outbox (
     PRIMARY KEY (wallet_id, event_id)
 );
 CREATE INDEX outbox_event ON wallet.outbox (event_id);
-CREATE INDEX outbox_pending ON wallet.outbox (event_id) WHERE done_at IS NULL;
+-- What nobody has had yet apart from what somebody has, or had, so that neither stands in the way of the other: of the
+-- second, what has come free is found by when, or by age where that is much. A new event is in the first of them alone.
+CREATE INDEX outbox_untouched ON wallet.outbox (event_id) WHERE done_at IS NULL AND available_at <= created_at;
+CREATE INDEX outbox_coming_free ON wallet.outbox (available_at) WHERE done_at IS NULL AND available_at > created_at;
+CREATE INDEX outbox_given_out ON wallet.outbox (event_id) WHERE done_at IS NULL AND available_at > created_at;
 COMMENT ON TABLE wallet.outbox IS 'Events, written in the transaction that caused them. The view events shows them.';
 COMMENT ON COLUMN wallet.outbox.event_id IS 'UUIDv7 to less than a microsecond: ordered by what happened first.';
 COMMENT ON COLUMN wallet.outbox.available_at IS 'When a worker may have it: at once, after the lease of the one that has it, or after the pause that retry_event() asked for.';

@@ -7,6 +7,7 @@
 use pgrx::pg_sys;
 
 use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
+use crate::alerts::free::{Free, Key};
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
 use crate::statement;
@@ -22,36 +23,21 @@ pub const LEVEL: Level = Level::Billing;
 /// Longest pause that [`retry`] chooses by itself.
 const MAX_PAUSE_SECONDS: i64 = 3600;
 
+// A join of a list with the outbox would be planned once, for as few events as there were then; a key is looked up in one way.
 statement!(
-    CLAIM,
-    [
-        INT8OID,
-        TIMESTAMPTZOID,
-        TIMESTAMPTZOID,
-        TEXTARRAYOID,
-        TEXTARRAYOID
-    ],
+    TAKE,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "WITH free AS MATERIALIZED (
-         SELECT wallet_id, event_id
+         SELECT
            FROM wallet.outbox
-          WHERE done_at IS NULL
-            AND available_at <= $2
-            AND ($4 IS NULL OR event = ANY ($4))
-            AND ($5 IS NULL OR wallet_id = ANY ($5))
-          ORDER BY event_id
-          LIMIT $1
+          WHERE wallet_id = $1 AND event_id = $2 AND done_at IS NULL AND available_at <= $3
             FOR NO KEY UPDATE SKIP LOCKED
-     ), claimed AS (
-         UPDATE wallet.outbox o
-            SET claimed_at = $2, available_at = $3, attempts = o.attempts + 1
-           FROM free
-          WHERE o.wallet_id = free.wallet_id AND o.event_id = free.event_id
-         RETURNING o.*
      )
-     SELECT event_id, wallet_id, event, trim_scale(threshold), payload, created_at, claimed_at,
-            attempts, available_at, last_error
-       FROM claimed
-      ORDER BY event_id"
+     UPDATE wallet.outbox o
+        SET claimed_at = $3, available_at = $4, attempts = o.attempts + 1
+       FROM free
+      WHERE o.wallet_id = $1 AND o.event_id = $2
+     RETURNING o.event, trim_scale(o.threshold), o.payload, o.created_at, o.attempts, o.last_error"
 );
 
 statement!(
@@ -119,33 +105,44 @@ pub fn claim(
     let now = clock::now();
     let until = Timestamp(now.0.saturating_add(lease));
     let reach = reach(session)?;
-    let rows = CLAIM.run(&[
-        Value::Int8(max),
+    let max = usize::try_from(max).unwrap_or(0);
+    let mut free = Free::begin(now, max, events, reach.as_deref())?;
+    let mut claimed = Vec::new();
+    while claimed.len() < max
+        && let Some(event) = free.next()?
+    {
+        claimed.extend(take(&event, now, until)?);
+    }
+    Ok(claimed)
+}
+
+/// Takes one event, unless somebody else has it by now.
+fn take(event: &Key, now: Timestamp, until: Timestamp) -> Result<Option<Claimed>> {
+    let rows = TAKE.run(&[
+        Value::Text(&event.wallet),
+        Value::Uuid(event.id),
         Value::Time(now),
         Value::Time(until),
-        Value::OptTexts(events),
-        Value::OptTexts(reach.as_deref()),
     ])?;
-    (0..rows.len())
-        .map(|row| {
-            let payload = rows
-                .datum(row, 4)
-                .map(Jsonb)
-                .ok_or_else(|| Error::internal("an event has no payload"))?;
-            Ok(Claimed {
-                id: rows.need(row, 0)?,
-                wallet: rows.need(row, 1)?,
-                event: rows.need(row, 2)?,
-                threshold: rows.opt_amount(row, 3)?,
-                payload: payload.to_text(),
-                created_at: rows.need(row, 5)?,
-                claimed_at: rows.need(row, 6)?,
-                attempts: rows.need(row, 7)?,
-                available_at: rows.need(row, 8)?,
-                last_error: rows.get(row, 9),
-            })
-        })
-        .collect()
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let payload = rows
+        .datum(0, 2)
+        .map(Jsonb)
+        .ok_or_else(|| Error::internal("an event has no payload"))?;
+    Ok(Some(Claimed {
+        id: event.id,
+        wallet: event.wallet.clone(),
+        event: rows.need(0, 0)?,
+        threshold: rows.opt_amount(0, 1)?,
+        payload: payload.to_text(),
+        created_at: rows.need(0, 3)?,
+        claimed_at: now,
+        attempts: rows.need(0, 4)?,
+        available_at: until,
+        last_error: rows.get(0, 5),
+    }))
 }
 
 /// Whether the event is done, and how often it was given out.

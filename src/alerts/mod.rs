@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod events;
+mod free;
 pub mod topups;
 pub mod topups_api;

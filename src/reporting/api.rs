@@ -165,7 +165,7 @@ fn prune_windows() -> i64 {
 
 // Jumps from wallet to wallet, however many holds each has.
 statement!(
-    in_order WITH_EXPIRED_HOLDS,
+    WITH_EXPIRED_HOLDS,
     [TIMESTAMPTZOID, TEXTOID],
     "SELECT r.wallet_id FROM wallet.reservations r
       WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)
@@ -198,7 +198,8 @@ fn sweep_expired(most: default!(Option<i64>, "NULL")) -> i64 {
             let mut left = most;
             let mut last: Option<String> = None;
             while left > 0 {
-                let next = WITH_EXPIRED_HOLDS.run(&[now, Value::OptText(last.as_deref())])?;
+                let next =
+                    WITH_EXPIRED_HOLDS.run_in_order(&[now, Value::OptText(last.as_deref())])?;
                 let Some(wallet) = next.get::<String>(0, 0) else {
                     break;
                 };

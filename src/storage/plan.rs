@@ -25,23 +25,13 @@ mod tests;
 /// One statement of the extension. Make it with [`statement!`](crate::statement).
 pub struct Statement {
     sql: &'static str,
-    /// It asks for the first of many rows, which an index has in order: a sort would read all of them.
-    in_order: bool,
     types: &'static [PgBuiltInOids],
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
 
-/// Declares a statement with the types of its parameters, kept for the backend's life. `in_order` has it planned by the
-/// index that has its order, whatever the planner thinks of the number of rows.
+/// Declares a statement with the types of its parameters, kept for the backend's life.
 #[macro_export]
 macro_rules! statement {
-    (in_order $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
-        thread_local! {
-            $visibility static $name: $crate::storage::plan::Statement = const {
-                $crate::storage::plan::Statement::new($sql, &[$(pgrx::PgBuiltInOids::$type),*]).in_order()
-            };
-        }
-    };
     ($(#[$doc:meta])* $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
         thread_local! {
             $(#[$doc])*
@@ -57,17 +47,8 @@ impl Statement {
     pub const fn new(sql: &'static str, types: &'static [PgBuiltInOids]) -> Statement {
         Statement {
             sql,
-            in_order: false,
             types,
             plan: Cell::new(ptr::null_mut()),
-        }
-    }
-
-    /// One that asks for the first of many rows.
-    pub const fn in_order(self) -> Statement {
-        Statement {
-            in_order: true,
-            ..self
         }
     }
 
@@ -101,10 +82,7 @@ impl Statement {
     ) -> Result<Rows> {
         session::prepare_for_statements()?;
         let (mut datums, nulls) = self.parameters(values);
-        let _indexes = match self.in_order {
-            true => ByIndex::in_order(),
-            false => by_index(),
-        };
+        let _indexes = by_index();
         let plan = self.prepared()?;
         if locks(self.sql) {
             // Before, so that what a trigger of it calls knows.
@@ -244,6 +222,9 @@ pub trait Run {
 
     /// Runs it with the snapshot of the query that is running, so that several agree with each other.
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows>;
+
+    /// Both at once.
+    fn read_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 }
 
 impl Run for std::thread::LocalKey<Statement> {
@@ -257,6 +238,10 @@ impl Run for std::thread::LocalKey<Statement> {
 
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows> {
         self.with(|statement| statement.execute(values, Snapshot::OfTheQuery, ByIndex::begin))
+    }
+
+    fn read_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows> {
+        self.with(|statement| statement.execute(values, Snapshot::OfTheQuery, ByIndex::in_order))
     }
 }
 

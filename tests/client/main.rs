@@ -8,6 +8,7 @@ mod caches;
 mod card_data;
 mod chain;
 mod circles;
+mod claiming;
 mod drain;
 mod feeds;
 mod grants;

@@ -51,7 +51,7 @@ macro_rules! expired_query {
 }
 
 statement!(
-    in_order FIRST,
+    FIRST,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID],
     expired_query!("LIMIT $5")
 );
@@ -84,7 +84,7 @@ statement!(
 // One statement, so that both sides are of one moment. The first row says how many holds were added up. The hold that the
 // caller closes is looked up by its id: an index of open holds would lead to all of the wallet's.
 statement!(
-    in_order OTHERS,
+    OTHERS,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID, INT8OID],
     "WITH others AS MATERIALIZED (
         (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
@@ -240,8 +240,8 @@ impl<'a> Expired<'a> {
 
     fn run(&self, statement: &'static LocalKey<Statement>, values: &[Value<'_>]) -> Result<Rows> {
         match self.in_query {
-            true => statement.read(values),
-            false => statement.run(values),
+            true => statement.read_in_order(values),
+            false => statement.run_in_order(values),
         }
     }
 
