@@ -109,8 +109,17 @@ RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
+    -- Asked for as a value: to be joined it would be a row like others, which a plan for few lots adds up for each of them.
+    WITH balance AS MATERIALIZED (
+        SELECT coalesce(sum(a.allotted - a.spent), 0)
+               - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet)
+               - (SELECT coalesce(sum(k.amount), 0) FROM wallet.kept_credit k WHERE k.wallet_id = of_wallet) AS balance
+          FROM wallet.allowances a
+         WHERE a.wallet_id = of_wallet
+           AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND a.lane >= 0
+    )
     SELECT l.grant_id, l.amount, l.remaining,
-           l.remaining - least(l.remaining, greatest(greatest(l.total - greatest(b.balance, 0), 0) - l.before, 0)),
+           l.remaining - least(l.remaining, greatest(greatest(l.total - greatest((SELECT b.balance FROM balance b), 0), 0) - l.before, 0)),
            l.expires_at, l.priority, l.promotional, l.scope, l.status, l.created_at, l.place
       FROM (SELECT g.*,
                    sum(g.remaining) OVER () AS total,
@@ -119,13 +128,7 @@ AS $$
               FROM wallet.grant_lots g
              WHERE g.wallet_id = of_wallet AND g.status = 'active' AND g.scope IS NULL
             WINDOW burn_order AS (ORDER BY g.priority, g.expires_at NULLS LAST, g.promotional DESC,
-                                           g.created_at, g.grant_id ROWS UNBOUNDED PRECEDING)) l,
-           (SELECT coalesce(sum(a.allotted - a.spent), 0)
-                   - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet)
-                   - (SELECT coalesce(sum(k.amount), 0) FROM wallet.kept_credit k WHERE k.wallet_id = of_wallet) AS balance
-              FROM wallet.allowances a
-             WHERE a.wallet_id = of_wallet
-               AND a.allowance_id = '00000000-0000-0000-0000-000000000000' AND a.lane >= 0) b
+                                           g.created_at, g.grant_id ROWS UNBOUNDED PRECEDING)) l
     UNION ALL
     SELECT g.grant_id, g.amount, g.remaining, g.remaining, g.expires_at, g.priority, g.promotional, g.scope, g.status,
            g.created_at, NULL
@@ -150,6 +153,8 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 -- To compile it takes longer than to run it.
 SET jit = off
+-- All of the wallet is read. A plan for a few rows would look through all charges or burns again for each of the others.
+SET enable_nestloop = off
 AS $$
     -- What was paid for one charge alone, or is a debt of it, covers a part of it.
     WITH noted AS MATERIALIZED (

@@ -159,26 +159,39 @@ AS $$
 BEGIN
     IF (SELECT w.grants_due <= until FROM wallet.wallets w WHERE w.wallet_id = of_wallet) THEN
         RETURN QUERY
-            WITH due AS MATERIALIZED (
-                SELECT d.* FROM wallet.due_lots(of_wallet, until) d
+            -- What is due stands behind what is booked of the same lot, and nothing is joined: nobody could say how many
+            -- there are of either.
+            WITH lots AS (
+                SELECT n.grant_id, n.amount, n.remaining, n.expires_at, n.priority, n.promotional, n.scope, n.status,
+                       n.created_at, false AS due
+                  FROM wallet.lots_now(of_wallet) n
+                 UNION ALL
+                SELECT d.grant_id, d.new_amount, d.remaining, d.expires_at, d.priority, d.promotional, d.new_scope::jsonb, NULL,
+                       d.created_at, true
+                  FROM wallet.due_lots(of_wallet, until) d
+            ), paired AS (
+                SELECT b.*,
+                       coalesce(lead(b.due) OVER of_lot, false) AS has_due,
+                       lead(b.remaining) OVER of_lot AS due_remaining,
+                       lead(b.expires_at) OVER of_lot AS due_expires_at
+                  FROM lots b
+                WINDOW of_lot AS (PARTITION BY b.grant_id ORDER BY b.due)
             )
-            SELECT g.grant_id, g.amount, coalesce(d.remaining, 0), coalesce(d.expires_at, g.expires_at), g.priority,
-                   g.promotional, g.scope,
-                   CASE WHEN d.grant_id IS NOT NULL AND coalesce(d.expires_at <= until, false) THEN 'expired'
-                        WHEN d.grant_id IS NOT NULL THEN 'active'
-                        WHEN g.status <> 'active' THEN g.status
+            SELECT p.grant_id, p.amount, coalesce(p.due_remaining, 0), coalesce(p.due_expires_at, p.expires_at), p.priority,
+                   p.promotional, p.scope,
+                   CASE WHEN p.has_due AND coalesce(p.due_expires_at <= until, false) THEN 'expired'
+                        WHEN p.has_due THEN 'active'
+                        WHEN p.status <> 'active' THEN p.status
                         -- What was left of it has ended; another was used up before.
-                        WHEN n.remaining > 0 THEN 'expired'
+                        WHEN p.remaining > 0 THEN 'expired'
                         ELSE 'depleted' END,
-                   g.created_at
-              FROM wallet.grant_lots g
-              LEFT JOIN due d ON d.grant_id = g.grant_id
-              LEFT JOIN wallet.lots_now(of_wallet) n ON n.grant_id = g.grant_id
-             WHERE g.wallet_id = of_wallet
+                   p.created_at
+              FROM paired p
+             WHERE NOT p.due
              UNION ALL
-            SELECT d.grant_id, d.new_amount, d.remaining, d.expires_at, d.priority, d.promotional, d.new_scope::jsonb, 'active',
-                   d.created_at
-              FROM due d WHERE d.new_amount IS NOT NULL;
+            SELECT p.grant_id, p.amount, p.remaining, p.expires_at, p.priority, p.promotional, p.scope, 'active', p.created_at
+              FROM paired p
+             WHERE p.due AND p.amount IS NOT NULL;
     ELSE
         RETURN QUERY
             SELECT l.grant_id, l.amount, l.remaining, l.expires_at, l.priority, l.promotional, l.scope,
