@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
-	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-callgrind test-oracle torture freeze package clean
+	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -95,6 +95,12 @@ bench: setup ## measure
 
 bench-large: setup ## measure on a ledger of ten million charges
 	@scripts/bench-large.sh
+
+bench-growth: setup ## how the cost of every function and view grows, at three sizes
+	@WALLET_GROWTH=long scripts/client.sh growth
+
+test-growth: setup ## the same at two small sizes, counted in pages
+	@scripts/client.sh growth
 
 bench-callgrind: setup ## count the instructions of a charge; RECORD=1 records them
 	@scripts/bench-callgrind.sh $(if $(RECORD),record)

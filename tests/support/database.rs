@@ -52,6 +52,16 @@ impl Database {
 
     /// A database without it, to restore into.
     pub fn empty() -> Database {
+        // template0, which nobody can be connected to.
+        Database::made("template0 ENCODING 'UTF8'")
+    }
+
+    /// A copy of another, to which nobody may be connected.
+    pub fn like(template: &Database) -> Database {
+        Database::made(template.name())
+    }
+
+    fn made(template: &str) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("wallet_test_{}_{number}", std::process::id());
@@ -59,8 +69,7 @@ impl Database {
         // One of a run that was killed, whose process id has come round again.
         let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
         administrator.batch_execute(&drop).expect("drop database");
-        // template0, which nobody can be connected to.
-        let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
+        let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
         administrator
             .batch_execute(&create)
             .expect("create database");

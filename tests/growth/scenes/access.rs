@@ -1,0 +1,281 @@
+//! Members, keys, the audit trail, roles, and row-level security.
+
+use crate::scene::{CONSTANT, LINEAR, Scene, call};
+
+/// The scenes.
+pub const SCENES: &[Scene] = &[
+    Scene {
+        name: "members",
+        setup: &[
+            "CALL growth.repeat($q$ SELECT wallet.set_member('w', 'm' || $1, team => 't' || $1 % 10, allowed_models => '{m}') $q$, {n})",
+            "SELECT wallet.set_member('w', 'ann')",
+        ],
+        size: 250,
+        short: 100,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[
+            "drop_member",
+            "void",
+            "refund",
+            "reverse_funding",
+            "adjust",
+            "transfer",
+            "set_limit",
+            "set_member",
+            "set_lanes, 4",
+            "update_wallet",
+            "freeze_wallet",
+        ],
+        calls: &[
+            call(
+                "charge",
+                "of a member",
+                CONSTANT,
+                "SELECT * FROM wallet.charge('w', amount => 1, user_id => 'm7', model => 'm')",
+            ),
+            call(
+                "drop_member",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.drop_member('w', 'm7')",
+            ),
+            call(
+                "set_model_rules",
+                "",
+                CONSTANT,
+                "SELECT wallet.set_model_rules('w', 'team', 't1', allowed => '{m}')",
+            ),
+            call(
+                "set_ip_rules",
+                "",
+                CONSTANT,
+                "SELECT wallet.set_ip_rules('w', '{10.0.0.0/8}')",
+            ),
+            call(
+                "set_devices",
+                "",
+                CONSTANT,
+                "SELECT wallet.set_devices('w', '{laptop}')",
+            ),
+        ],
+    },
+    Scene {
+        name: "keys",
+        setup: &[
+            "CALL growth.repeat($q$ SELECT wallet.create_key('w', 'ann') $q$, {n})",
+            "CREATE TABLE growth.secret AS SELECT * FROM wallet.create_key('w', 'bob')",
+        ],
+        size: 250,
+        short: 100,
+        ids: &[
+            ("key", "SELECT key_id::text FROM growth.secret"),
+            ("secret", "SELECT secret FROM growth.secret"),
+        ],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call(
+                "charge",
+                "with a key",
+                CONSTANT,
+                "SELECT * FROM wallet.charge('w', amount => 1, key => '{secret}')",
+            ),
+            call(
+                "rotate_key",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.rotate_key('w', '{key}')",
+            ),
+            call(
+                "revoke_key",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.revoke_key('w', '{key}')",
+            ),
+            call(
+                "keys",
+                "by id",
+                CONSTANT,
+                "SELECT * FROM wallet.keys WHERE wallet = 'w' AND key_id = '{key}'",
+            ),
+            call(
+                "keys",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.keys WHERE wallet = 'w'",
+            ),
+        ],
+    },
+    Scene {
+        name: "audit",
+        setup: &[
+            "INSERT INTO wallet.audit_log (wallet_id, audit_id, at, action, subject, db_role) SELECT 'w', growth.id(now(), i), now() - i * '1 second'::interval, 'set_limit', 's' || i, 'postgres' FROM generate_series(1, {n}) i",
+        ],
+        size: 2500,
+        short: 500,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call(
+                "audit",
+                "of an hour",
+                CONSTANT,
+                "SELECT * FROM wallet.audit WHERE wallet = 'w' AND at > now() - '5 minutes'::interval",
+            ),
+            call(
+                "audit",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.audit WHERE wallet = 'w'",
+            ),
+        ],
+    },
+    Scene {
+        name: "roles",
+        setup: &[
+            "DO $$ BEGIN FOR i IN 1 .. {n} LOOP EXECUTE format('CREATE ROLE {role}_%s', i); END LOOP; END $$",
+            "CALL growth.repeat($q$ SELECT wallet.grant_access('{role}_' || $1, 'reader', 'w') $q$, {n})",
+            "SELECT wallet.grant_access('{role}', 'admin', 'w')",
+        ],
+        size: 16,
+        short: 5,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            // PostgreSQL keeps the rights of all roles on an object in one array.
+            call(
+                "grant_access",
+                "",
+                LINEAR,
+                "SELECT wallet.grant_access('{role}_1', 'charger', 'w')",
+            ),
+            call(
+                "revoke_access",
+                "",
+                LINEAR,
+                "SELECT wallet.revoke_access('{role}_1', 'reader', 'w')",
+            ),
+            call(
+                "access_grants",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.access_grants",
+            ),
+            call(
+                "charge",
+                "as a role",
+                CONSTANT,
+                "SELECT * FROM wallet.charge('w', amount => 1)",
+            )
+            .as_role(),
+        ],
+    },
+    Scene {
+        name: "granted wallets",
+        setup: &[
+            "CALL growth.repeat($q$ SELECT wallet.create_wallet('x' || $1) $q$, {n})",
+            "CALL growth.repeat($q$ SELECT wallet.fund('x' || $1, 10); $q$, {n})",
+            "SELECT wallet.grant_access('{role}', 'admin', 'w')",
+            "INSERT INTO wallet.role_grants (wallet_id, role, level, created_at) SELECT 'x' || i, '{role}'::regrole, 'admin', now() FROM generate_series(1, {n}) i",
+        ],
+        size: 500,
+        short: 100,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &["grants, of all, as a role"],
+        calls: &[
+            call(
+                "charge",
+                "as a role",
+                CONSTANT,
+                "SELECT * FROM wallet.charge('w', amount => 1)",
+            )
+            .as_role(),
+            call(
+                "check_limits",
+                "as a role",
+                CONSTANT,
+                "SELECT * FROM wallet.check_limits('w', amount => 1)",
+            )
+            .as_role(),
+            call(
+                "balances",
+                "as a role",
+                LINEAR,
+                "SELECT * FROM wallet.balances WHERE wallet = 'w'",
+            )
+            .as_role(),
+            call(
+                "balances",
+                "of all, as a role",
+                LINEAR,
+                "SELECT * FROM wallet.balances",
+            )
+            .as_role(),
+            call(
+                "entries",
+                "as a role",
+                LINEAR,
+                "SELECT * FROM wallet.entries WHERE wallet = 'w'",
+            )
+            .as_role(),
+            call(
+                "entries",
+                "of all, as a role",
+                LINEAR,
+                "SELECT * FROM wallet.entries",
+            )
+            .as_role(),
+            call(
+                "limits_status",
+                "of all, as a role",
+                LINEAR,
+                "SELECT * FROM wallet.limits_status",
+            )
+            .as_role(),
+            call(
+                "grants",
+                "of all, as a role",
+                LINEAR,
+                "SELECT * FROM wallet.grants",
+            )
+            .as_role(),
+            call(
+                "statement",
+                "as a role",
+                LINEAR,
+                "SELECT * FROM wallet.statement('w')",
+            )
+            .as_role(),
+            call(
+                "usage_by",
+                "as a role",
+                LINEAR,
+                "SELECT * FROM wallet.usage_by('w', 'user')",
+            )
+            .as_role(),
+            call(
+                "verify",
+                "as a role",
+                LINEAR,
+                "SELECT * FROM wallet.verify('w')",
+            )
+            .as_role(),
+            call(
+                "claim_events",
+                "as a role",
+                LINEAR,
+                "SELECT * FROM wallet.claim_events(1)",
+            )
+            .as_role(),
+        ],
+    },
+];

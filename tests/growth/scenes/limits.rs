@@ -1,0 +1,121 @@
+//! Wallets of many limits, and of limits with many windows.
+
+use crate::scene::{CONSTANT, LINEAR, Scene, call};
+
+const LIMITS: &str = "CALL growth.repeat($q$ SELECT wallet.set_limit('w', 900000, 'month', scope => 'user', subject => 'u' || $1) $q$, {n})";
+const LIMIT: &[(&str, &str)] = &[(
+    "limit",
+    "SELECT limit_id::text FROM wallet.limits_status WHERE wallet = 'w' ORDER BY limit_id LIMIT 1",
+)];
+
+/// The scenes.
+pub const SCENES: &[Scene] = &[
+    Scene {
+        name: "limits",
+        setup: &[LIMITS],
+        size: 100,
+        short: 40,
+        ids: LIMIT,
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call(
+                "charge",
+                "of a user with one",
+                CONSTANT,
+                "SELECT * FROM wallet.charge('w', amount => 1, user_id => 'u7')",
+            ),
+            call(
+                "limits_status",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.limits_status WHERE wallet = 'w'",
+            ),
+            call(
+                "limits_status",
+                "of one limit",
+                CONSTANT,
+                "SELECT * FROM wallet.limits_status WHERE wallet = 'w' AND limit_id = '{limit}'",
+            ),
+            call(
+                "raise_limit",
+                "",
+                CONSTANT,
+                "SELECT wallet.raise_limit('w', '{limit}', 1)",
+            ),
+            call(
+                "drop_limit",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.drop_limit('w', '{limit}')",
+            ),
+            call(
+                "set_limit",
+                "that is there",
+                CONSTANT,
+                "SELECT wallet.set_limit('w', 800000, 'month', scope => 'user', subject => 'u7')",
+            ),
+        ],
+    },
+    Scene {
+        name: "windows",
+        setup: &[
+            "SELECT wallet.set_limit('w', 900000, 'month', scope => 'user')",
+            "CALL growth.repeat($q$ SELECT wallet.charge('w', amount => 1, user_id => 'u' || $1) $q$, {n})",
+        ],
+        size: 1000,
+        short: 200,
+        ids: LIMIT,
+        everyday: Some("w"),
+        linear: &[],
+        pending: &["limits_status", "set_limit"],
+        calls: &[
+            call(
+                "limits_status",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.limits_status WHERE wallet = 'w'",
+            ),
+            call(
+                "limits_status",
+                "of another wallet",
+                CONSTANT,
+                "SELECT * FROM wallet.limits_status WHERE wallet = 'peer'",
+            ),
+            call(
+                "drop_limit",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.drop_limit('w', '{limit}')",
+            ),
+            call(
+                "raise_limit",
+                "",
+                LINEAR,
+                "SELECT wallet.raise_limit('w', '{limit}', 1)",
+            ),
+            call("verify", "", LINEAR, "SELECT * FROM wallet.verify('w')"),
+        ],
+    },
+    Scene {
+        name: "ended windows",
+        setup: &[
+            "SELECT wallet.set_limit('w', 900000, 'day', scope => 'user')",
+            "CALL growth.repeat($q$ SELECT wallet.charge('w', amount => 1, user_id => 'u' || $1) $q$, {n})",
+            "UPDATE wallet.allowances SET window_start = window_start - '90 days'::interval, window_end = window_end - '90 days'::interval WHERE wallet_id = 'w' AND window_end IS NOT NULL",
+        ],
+        size: 1000,
+        short: 200,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &["set_limit"],
+        calls: &[call(
+            "maintain",
+            "",
+            LINEAR,
+            "SELECT * FROM wallet.maintain()",
+        )],
+    },
+];
