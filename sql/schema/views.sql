@@ -103,7 +103,11 @@ SELECT l.wallet_id AS wallet,
        l.service_tier,
        l.tags
   FROM wallet.unpriced_charges u
-  JOIN wallet.ledger_all l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
+ -- OFFSET 0 has each entry looked up by its id.
+ CROSS JOIN LATERAL (
+        SELECT e.* FROM wallet.ledger_all e
+         WHERE e.wallet_id = u.wallet_id AND e.entry_id = u.entry_id
+        OFFSET 0) l
  WHERE u.priced_id IS NULL;
 COMMENT ON VIEW wallet.unpriced IS 'Charges that were booked at zero because their model had no price, until price_unpriced() books what they cost.';
 

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use postgres::Client;
 
-/// The functions and views that a level may use; a function of several forms is told apart by its first argument.
+/// The functions and views that a level may use; a function of several forms is told apart by its first argument. The
+/// procedure upkeep() commits, so that it cannot be undone after it was measured; the functions that it calls are here.
 const PUBLIC: &str = "
     SELECT DISTINCT p.object
            || CASE WHEN count(*) OVER (PARTITION BY p.object) > 1 THEN format('(%s)', p.first) ELSE '' END
       FROM (SELECT DISTINCT v.object, f.oid, f.proargnames[1] AS first
               FROM wallet.privileges() v
-              JOIN pg_proc f ON f.proname = v.object AND f.pronamespace = 'wallet'::regnamespace
+              JOIN pg_proc f ON f.proname = v.object AND f.pronamespace = 'wallet'::regnamespace AND f.prokind = 'f'
              WHERE v.object_kind = 'FUNCTION'
              UNION
             SELECT v.object, c.oid, NULL
