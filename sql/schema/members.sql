@@ -30,6 +30,9 @@ CREATE TABLE wallet.api_keys (
     rotated_at     timestamptz,
     PRIMARY KEY (wallet_id, key_id)
 );
+-- A call has a secret, and nothing else says which key it is. Of the hash alone: a secret is of one wallet.
+CREATE UNIQUE INDEX api_keys_secret ON wallet.api_keys (secret_hash);
+CREATE UNIQUE INDEX api_keys_previous ON wallet.api_keys (previous_hash) WHERE previous_hash IS NOT NULL;
 COMMENT ON TABLE wallet.api_keys IS 'Keys that programs spend with. A secret is shown once; only its SHA-256 is kept.';
 COMMENT ON COLUMN wallet.api_keys.user_id IS 'Whose it is; charges with the key are that user''s.';
 COMMENT ON COLUMN wallet.api_keys.secret_hash IS 'SHA-256 of the secret.';

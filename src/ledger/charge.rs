@@ -108,9 +108,9 @@ fn book(
         let job = match Job::new(request, rules) {
             Ok(job) => job,
             Err(refused) => {
-                // What refuses may have changed since the rules were read.
+                // What refuses may have changed since the rules were read, or while.
                 let fresh = rules::read(request.wallet)?;
-                if fresh.epoch == rules.epoch {
+                if fresh.epoch == rules.epoch && refused.code != Code::SerializationFailure {
                     return Err(refused.into());
                 }
                 *rules = fresh;

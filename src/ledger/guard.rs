@@ -1,13 +1,15 @@
 //! Who may spend from a wallet: its members, keys, addresses, devices and models.
+//!
+//! A wallet may have any number of members, keys and model rules, and a request names one user, one key, one team. So
+//! each is read when a request names it first, and kept with the others.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::known::{Known, Outside};
 use crate::pricing::select::matches;
 use crate::storage::clock::Timestamp;
 
@@ -82,10 +84,8 @@ pub struct Key {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// SHA-256 of its secret.
-    pub hash: Vec<u8>,
-    /// SHA-256 of the secret before the last rotation, and until when that is good.
-    pub previous: Option<(Vec<u8>, Timestamp)>,
+    /// Until when the secret is good by which the key was found, where it is the one before the last rotation.
+    pub good_until: Option<Timestamp>,
     /// Models that it may use; all when there is none.
     pub allowed_models: Vec<String>,
     /// Networks that it may be used from; all when there is none.
@@ -103,25 +103,68 @@ pub struct ModelRule {
     pub blocked: Vec<String>,
 }
 
-/// For whom a model rule is: scope and subject.
-pub type RuleOf = (String, String);
+impl Outside for Member {
+    fn outside(&self) -> usize {
+        self.team.outside() + self.allowed_models.outside()
+    }
+}
 
-/// Everything that decides who may spend from a wallet.
+impl Outside for Key {
+    fn outside(&self) -> usize {
+        self.user_id.outside()
+            + self.allowed_models.outside()
+            + self.devices.outside()
+            + size_of_val(&self.allowed_ips[..])
+    }
+}
+
+impl Outside for ModelRule {
+    fn outside(&self) -> usize {
+        self.allowed.outside() + self.blocked.outside()
+    }
+}
+
+/// SHA-256 of a secret.
+pub type Hash = [u8; 32];
+
+/// Where members, keys and model rules of a wallet are read.
+pub trait Source {
+    /// The member, if the user is one.
+    fn member(&self, user: &str) -> Result<Option<Member>>;
+
+    /// The key whose secret has that hash.
+    ///
+    /// It is looked up, and not compared in constant time to the hash of each key: how long that takes may say
+    /// something of hashes, and whoever knows half of the hash of 244 random bits is no nearer to the secret.
+    fn key(&self, hash: &Hash) -> Result<Option<Key>>;
+
+    /// The model rule of a scope for that subject itself.
+    fn model_rule(&self, scope: &str, subject: &str) -> Result<Option<ModelRule>>;
+}
+
+/// What decides who may spend from a wallet: what concerns every request, and what was read of the rest.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// Whether nobody but members may spend.
     pub members_only: bool,
-    /// The members by user id.
-    pub members: HashMap<String, Member>,
-    /// The keys.
-    pub keys: Vec<Key>,
+    /// Whether there is any member.
+    pub has_members: bool,
+    /// Whether there is any model rule.
+    pub has_model_rules: bool,
     /// Networks that the wallet may be used from; all when there is none.
     pub networks: Vec<IpNet>,
     /// Devices that the wallet may be used from; all when there is none.
     pub devices: Vec<String>,
-    /// Model rules.
-    pub models: HashMap<RuleOf, ModelRule>,
+    /// Members by user id, and who is none.
+    pub(super) members: Known<String, Option<Member>>,
+    /// Keys by the hash of a secret that opens them. Secrets that open none are not kept: there is no end of them.
+    pub(super) keys: Known<Hash, Key>,
+    /// Model rules by subject, of each scope.
+    pub(super) model_rules: [Known<String, Option<ModelRule>>; 3],
 }
+
+/// The scopes of model rules.
+const SCOPES: [&str; 3] = ["wallet", "team", "user"];
 
 /// Who asks to spend, as the call says.
 #[derive(Clone, Copy, Default)]
@@ -169,10 +212,15 @@ pub fn unknown_key() -> Error {
 
 impl Guard {
     /// Lets the caller in and says to whom the use is attributed; WL009 names the rule otherwise.
-    pub fn admit<'a>(&'a self, caller: &Caller<'a>, now: Timestamp) -> Result<Who<'a>> {
+    pub fn admit<'a>(
+        &'a self,
+        source: &impl Source,
+        caller: &Caller<'a>,
+        now: Timestamp,
+    ) -> Result<Who<'a>> {
         let key = caller
             .secret
-            .map(|secret| self.key(secret, now))
+            .map(|secret| self.key(source, secret, now))
             .transpose()?;
         let user_id = match (key.and_then(|key| key.user_id.as_deref()), caller.user_id) {
             (Some(owner), Some(given)) if owner != given => {
@@ -184,11 +232,23 @@ impl Guard {
         };
         self.origin(key, caller)?;
         if let Some(actor) = caller.actor {
-            self.may_act(actor)?;
+            self.may_act(source, actor)?;
         }
-        let member = self.member(user_id, key.is_some())?;
+        let member = self.member(source, user_id, key.is_some())?;
         let team = team(member, user_id, caller.team)?;
-        self.model(member, key, user_id, team, caller)?;
+        if self.has_model_rules {
+            for (scope, subject) in [Some("*"), team, user_id].into_iter().enumerate() {
+                if let Some(rule) = self.model_rule(source, scope, subject)? {
+                    may_use(caller, &rule.allowed, &rule.blocked, SCOPES[scope])?;
+                }
+            }
+        }
+        if let Some(member) = member {
+            may_use(caller, &member.allowed_models, &[], "member")?;
+        }
+        if let Some(key) = key {
+            may_use(caller, &key.allowed_models, &[], "key")?;
+        }
         Ok(Who {
             user_id,
             team,
@@ -196,29 +256,18 @@ impl Guard {
         })
     }
 
-    /// The key of that secret. Hashes are compared in constant time, and all of them.
-    fn key(&self, secret: &str, now: Timestamp) -> Result<&Key> {
-        let hash = Sha256::digest(secret.as_bytes());
-        let mut found = None;
-        for key in &self.keys {
-            if bool::from(key.hash.as_slice().ct_eq(hash.as_slice())) {
-                found = Some((key, None));
-            }
-            if let Some((previous, until)) = &key.previous
-                && bool::from(previous.as_slice().ct_eq(hash.as_slice()))
-            {
-                found = Some((key, Some(*until)));
-            }
-        }
-        let Some((key, until)) = found else {
-            return Err(unknown_key());
-        };
+    /// The key of that secret.
+    fn key(&self, source: &impl Source, secret: &str, now: Timestamp) -> Result<&Key> {
+        let hash: Hash = Sha256::digest(secret.as_bytes()).into();
+        let key = self
+            .keys
+            .get_or_read(&hash, || source.key(&hash)?.ok_or_else(unknown_key))?;
         if key.revoked_at.is_some() {
             return Err(refused("key was revoked")
                 .detail("A revoked key stays revoked.")
                 .hint("Make another one with create_key()."));
         }
-        if until.is_some_and(|until| until <= now) {
+        if key.good_until.is_some_and(|until| until <= now) {
             return Err(refused("key was rotated")
                 .detail("The overlap in which the old secret was good is over.")
                 .hint("Use the secret that rotate_key() returned."));
@@ -275,16 +324,30 @@ impl Guard {
         Ok(())
     }
 
+    /// The user as the wallet knows it.
+    fn known(&self, source: &impl Source, user: &str) -> Result<Option<&Member>> {
+        if !self.has_members {
+            return Ok(None);
+        }
+        let member = self.members.get_or_read(user, || source.member(user))?;
+        Ok(member.as_ref())
+    }
+
     /// Whoever acts for somebody needs a role that spends, where it is a member.
-    fn may_act(&self, actor: &str) -> Result<()> {
-        match self.members.get(actor) {
+    fn may_act(&self, source: &impl Source, actor: &str) -> Result<()> {
+        match self.known(source, actor)? {
             Some(member) if member.blocked => Err(blocked(actor)),
             Some(member) if !member.role.spends() => Err(may_not(member.role, "spend")),
             _ => Ok(()),
         }
     }
 
-    fn member(&self, user_id: Option<&str>, has_key: bool) -> Result<Option<&Member>> {
+    fn member(
+        &self,
+        source: &impl Source,
+        user_id: Option<&str>,
+        has_key: bool,
+    ) -> Result<Option<&Member>> {
         let Some(user) = user_id else {
             if self.members_only && !has_key {
                 return Err(refused("only members may spend")
@@ -293,7 +356,7 @@ impl Guard {
             }
             return Ok(None);
         };
-        match self.members.get(user) {
+        match self.known(source, user)? {
             Some(member) if member.blocked => Err(blocked(user)),
             Some(member) if !member.role.spends() => Err(may_not(member.role, "spend")),
             Some(member) => Ok(Some(member)),
@@ -304,32 +367,24 @@ impl Guard {
         }
     }
 
-    fn model(
+    /// The rule for that subject, or the one for each that has none of its own.
+    fn model_rule(
         &self,
-        member: Option<&Member>,
-        key: Option<&Key>,
-        user_id: Option<&str>,
-        team: Option<&str>,
-        caller: &Caller<'_>,
-    ) -> Result<()> {
-        let rule = |scope: &str, subject: Option<&str>| {
-            let at = |subject: &str| self.models.get(&(scope.to_owned(), subject.to_owned()));
-            subject.and_then(|subject| at(subject).or_else(|| at("*")))
+        source: &impl Source,
+        scope: usize,
+        subject: Option<&str>,
+    ) -> Result<Option<&ModelRule>> {
+        let Some(subject) = subject else {
+            return Ok(None);
         };
-        if !self.models.is_empty() {
-            for (scope, subject) in [("wallet", Some("*")), ("team", team), ("user", user_id)] {
-                if let Some(rule) = rule(scope, subject) {
-                    may_use(caller, &rule.allowed, &rule.blocked, scope)?;
-                }
-            }
+        let of = |subject: &str| {
+            let read = || source.model_rule(SCOPES[scope], subject);
+            self.model_rules[scope].get_or_read(subject, read)
+        };
+        match of(subject)? {
+            Some(rule) => Ok(Some(rule)),
+            None => of("*").map(Option::as_ref),
         }
-        if let Some(member) = member {
-            may_use(caller, &member.allowed_models, &[], "member")?;
-        }
-        if let Some(key) = key {
-            may_use(caller, &key.allowed_models, &[], "key")?;
-        }
-        Ok(())
     }
 }
 
@@ -403,109 +458,4 @@ fn may_use(caller: &Caller<'_>, allowed: &[String], blocked: &[String], whose: &
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_000);
-
-    fn member(role: Role) -> Member {
-        Member {
-            role,
-            team: None,
-            allowed_models: Vec::new(),
-            blocked: false,
-        }
-    }
-
-    fn message(result: Result<Who<'_>>) -> String {
-        result.expect_err("a refusal").message.clone()
-    }
-
-    #[test]
-    fn roles_that_spend() {
-        for role in Role::ALL {
-            let mut guard = Guard::default();
-            guard.members.insert("ana".to_owned(), member(*role));
-            let caller = Caller {
-                user_id: Some("ana"),
-                ..Caller::default()
-            };
-            assert_eq!(guard.admit(&caller, NOW).is_ok(), role.spends());
-            assert_eq!(Role::parse(role.as_str()), Some(*role));
-        }
-    }
-
-    #[test]
-    fn a_key_says_whose_it_is_until_it_ends() {
-        let key = |hash: &str, expires_at| Key {
-            id: [7; 16],
-            user_id: Some("ana".to_owned()),
-            expires_at,
-            revoked_at: None,
-            hash: Sha256::digest(hash).to_vec(),
-            previous: Some((Sha256::digest("old").to_vec(), Timestamp(1_500))),
-            allowed_models: Vec::new(),
-            allowed_ips: vec!["10.0.0.0/8".parse().expect("a network")],
-            devices: Vec::new(),
-        };
-        let guard = Guard {
-            keys: vec![key("secret", Some(Timestamp(2_000)))],
-            ..Guard::default()
-        };
-        let caller = Caller {
-            secret: Some("secret"),
-            client_ip: Some("::ffff:10.1.2.3".parse().expect("an address")),
-            ..Caller::default()
-        };
-        let who = guard.admit(&caller, NOW).expect("good");
-        assert_eq!((who.user_id, who.key_id), (Some("ana"), Some([7; 16])));
-        assert_eq!(
-            message(guard.admit(&caller, Timestamp(2_000))),
-            "key has expired"
-        );
-        let old = Caller {
-            secret: Some("old"),
-            ..caller
-        };
-        assert!(guard.admit(&old, NOW).is_ok());
-        assert_eq!(
-            message(guard.admit(&old, Timestamp(1_500))),
-            "key was rotated"
-        );
-        let wrong = Caller {
-            secret: Some("wrong"),
-            ..caller
-        };
-        assert_eq!(
-            message(guard.admit(&wrong, NOW)),
-            "key is not a key of the wallet"
-        );
-        let far = Caller {
-            client_ip: Some("11.0.0.1".parse().expect("an address")),
-            ..caller
-        };
-        assert_eq!(
-            message(guard.admit(&far, NOW)),
-            "the key may not be used from address 11.0.0.1"
-        );
-    }
-
-    #[test]
-    fn a_prefix_does_not_get_past_a_blocked_name() {
-        let mut guard = Guard::default();
-        guard.models.insert(
-            ("wallet".to_owned(), "*".to_owned()),
-            ModelRule {
-                allowed: Vec::new(),
-                blocked: vec!["gpt-4*".to_owned()],
-            },
-        );
-        let with = |model| Caller {
-            model: Some(model),
-            ..Caller::default()
-        };
-        assert!(guard.admit(&with("gpt-4o"), NOW).is_err());
-        assert!(guard.admit(&with("openai/gpt-4o"), NOW).is_err());
-        assert!(guard.admit(&with("gpt-3.5"), NOW).is_ok());
-    }
-}
+mod tests;

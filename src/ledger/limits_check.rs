@@ -9,11 +9,14 @@ use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::request::Request;
-use crate::ledger::rules::{self, Status};
+use crate::ledger::rules::{self, Rules, Status};
 use crate::limits::metric::Metric;
 use crate::limits::window;
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
+
+/// Changes of the rules, one after the other, that are waited out.
+const MAX_TRIES: usize = 50;
 
 /// A row of `check_limits`.
 pub struct Checked {
@@ -48,7 +51,13 @@ pub struct Checked {
 /// The balance, then every limit that applies; books nothing.
 pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
     let wallet = request.wallet;
-    let rules = rules::read(wallet)?;
+    let mut rules = rules::read(wallet)?;
+    for _ in 0..MAX_TRIES {
+        if !changed_meanwhile(&rules, request) {
+            break;
+        }
+        rules = rules::read(wallet)?;
+    }
     let now = clock::now();
     let (mut reason, mut who) = (None, request.given());
     if rules.status != Status::Active {
@@ -110,6 +119,12 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         ))
     });
     Ok(rows)
+}
+
+/// Whether the rules turn out to have changed when they are asked who may spend.
+fn changed_meanwhile(rules: &Rules, request: &Request<'_>) -> bool {
+    rules.status == Status::Active
+        && matches!(rules.admit(request), Err(refusal) if refusal.code == Code::SerializationFailure)
 }
 
 /// The first row: what the balance says, credit included.

@@ -21,6 +21,7 @@ pub mod guard_rows;
 pub mod headers;
 pub mod holds;
 pub mod holds_api;
+pub mod known;
 pub mod limit_windows;
 pub mod limits;
 pub mod limits_api;

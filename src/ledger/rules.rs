@@ -12,7 +12,8 @@ use crate::allowance::whole::{Extent, lock_all};
 use crate::error::{Error, Result};
 pub use crate::ledger::basis::{Basis, Status};
 use crate::ledger::guard::{Guard, Who, unknown_key};
-use crate::ledger::guard_rows;
+use crate::ledger::guard_rows::{self, Tables};
+use crate::ledger::known;
 use crate::ledger::request::{Asked, Request};
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
@@ -26,6 +27,9 @@ use foldhash::HashMap;
 /// Wallets that a backend keeps; beyond, it starts anew.
 const MAX_WALLETS: usize = 20_000;
 
+/// Bytes of members, keys and model rules that a backend keeps; beyond, it starts anew.
+const MAX_KNOWN: usize = 16 << 20;
+
 /// The rules of a wallet.
 #[derive(Debug)]
 pub struct Rules {
@@ -34,7 +38,7 @@ pub struct Rules {
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
     /// Who may spend; nothing for a wallet that has no rule on it.
-    guard: Option<Guard>,
+    guard: Option<Box<Guard>>,
 }
 
 impl std::ops::Deref for Rules {
@@ -52,7 +56,13 @@ impl Rules {
         match (&self.guard, &request.asked) {
             // Was let in when it was booked without a price.
             (_, Asked::Late(..)) => Ok(given),
-            (Some(guard), _) => guard.admit(&request.caller(), clock::now()),
+            (Some(guard), _) => {
+                let tables = Tables {
+                    wallet: request.wallet,
+                    basis: &self.basis,
+                };
+                guard.admit(&tables, &request.caller(), clock::now())
+            }
             (None, _) if request.secret.is_some() => Err(unknown_key()),
             (None, _) => Ok(given),
         }
@@ -108,6 +118,13 @@ pub fn require(wallet: &str) -> Result<()> {
     store::read_basis(wallet)?
         .map(drop)
         .ok_or_else(|| Error::wallet_not_found(wallet))
+}
+
+/// Starts anew where members, keys and model rules take too much memory. What a running call uses goes with it.
+pub fn keep_within_bounds() {
+    if known::bytes() > MAX_KNOWN {
+        CACHE.with_borrow_mut(|cache| cache.wallets.clear());
+    }
 }
 
 /// The rules as they are committed now.
@@ -174,7 +191,7 @@ fn fetch(wallet: &str) -> Result<(Rules, Option<Lane>)> {
     // Read after the epoch: if it changed in between, the lane shows another epoch.
     let guard = basis
         .guarded
-        .then(|| guard_rows::read(wallet, basis.members_only))
+        .then(|| guard_rows::read(wallet, basis.members_only).map(Box::new))
         .transpose()?;
     let rules = Rules {
         basis,

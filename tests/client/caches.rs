@@ -189,3 +189,107 @@ fn few_limits_are_read_beside_the_wallet() {
         .unwrap();
     charged("auto").expect("what the table says");
 }
+
+/// A session that has changed members and knows its own rules prepares the change, and does not see it until it is
+/// committed: what it reads meanwhile must not be taken for what holds then.
+fn beside_a_prepared_change(lanes: i32, commit: bool) {
+    let database = Database::new();
+    let (mut one, mut two) = (database.connect(), database.connect());
+    create(&mut one, "acme", lanes, &[], dec("100"));
+    let charge_of = |client: &mut Client, user: &str| {
+        client.query_one(
+            "SELECT cost FROM wallet.charge('acme', amount => 1, user_id => $1)",
+            &[&user],
+        )
+    };
+    one.batch_execute("SELECT wallet.set_member('acme', 'ann'), wallet.set_member('acme', 'bob')")
+        .unwrap();
+    let name: String = one
+        .query_one("SELECT current_database() || ' bob'", &[])
+        .unwrap()
+        .get(0);
+    one.batch_execute("BEGIN; SELECT wallet.set_member('acme', 'bob', blocked => true)")
+        .unwrap();
+    charge_of(&mut one, "ann").expect("known by the new rules");
+    one.batch_execute(&format!("PREPARE TRANSACTION '{name}'"))
+        .unwrap();
+    let pid: i32 = one
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0);
+    let waiting = std::thread::spawn(move || charge_of(&mut one, "bob"));
+    loop {
+        let waits: bool = two
+            .query_one(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)",
+                &[&pid],
+            )
+            .unwrap()
+            .get(0);
+        if waits {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let end = if commit { "COMMIT" } else { "ROLLBACK" };
+    two.batch_execute(&format!("{end} PREPARED '{name}'"))
+        .unwrap();
+    let charged = waiting.join().unwrap();
+    if commit {
+        expect(charged, "WL009");
+    } else {
+        charged.expect("nobody is blocked");
+    }
+}
+
+#[test]
+fn a_prepared_change_of_members_is_not_read_before_it_is_committed() {
+    beside_a_prepared_change(1, true);
+    beside_a_prepared_change(2, true);
+    beside_a_prepared_change(1, false);
+    beside_a_prepared_change(2, false);
+}
+
+/// What is kept of members is bounded, and is read again.
+#[test]
+fn members_beyond_the_bound_are_read_again() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("100000"));
+    client
+        .batch_execute(
+            "SELECT count(wallet.set_member('acme', 'user ' || n,
+                          allowed_models => (SELECT array_agg(repeat('m', 200) || n || '-' || m) || ARRAY['gpt*'] FROM generate_series(1, 1000) m)))
+               FROM generate_series(1, 120) n",
+        )
+        .unwrap();
+    let memory = |client: &mut Client| -> u64 {
+        let pid: i32 = client
+            .query_one("SELECT pg_backend_pid()", &[])
+            .unwrap()
+            .get(0);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+        let pages = status
+            .split(' ')
+            .nth(5)
+            .and_then(|pages| pages.parse().ok());
+        pages.unwrap_or(0) * 4096
+    };
+    let mut round = |first: u32, last: u32| {
+        for n in first..=last {
+            let sql = "SELECT cost FROM wallet.charge('acme', amount => 1, user_id => $1, model => 'gpt-4o')";
+            client.query_one(sql, &[&format!("user {n}")]).unwrap();
+        }
+        memory(&mut client)
+    };
+    let first = round(1, 120);
+    let mut last = first;
+    for _ in 0..4 {
+        last = round(1, 120);
+    }
+    // 120 members have about 27 MB; each round reads them all anew, and lets them go.
+    assert!(
+        last < first + (32 << 20),
+        "{first} bytes have become {last}"
+    );
+}

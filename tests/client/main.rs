@@ -28,6 +28,7 @@ mod prices;
 mod refusals;
 mod report_growth;
 mod rollups;
+mod rule_growth;
 mod scoped;
 mod several;
 mod skew;
