@@ -89,8 +89,8 @@ COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: 
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
 
 CREATE VIEW wallet.unpriced WITH (security_invoker = true) AS
-SELECT l.wallet_id AS wallet,
-       l.entry_id,
+SELECT u.wallet_id AS wallet,
+       u.entry_id,
        l.model,
        coalesce(l.usage, wallet.entry_usage(l.model, l.lines)) AS usage,
        l.user_id,

@@ -15,19 +15,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[],
         everyday: Some("w"),
         linear: &[],
-        pending: &[
-            "drop_member",
-            "void",
-            "refund",
-            "reverse_funding",
-            "adjust",
-            "transfer",
-            "set_limit",
-            "set_member",
-            "set_lanes, 4",
-            "update_wallet",
-            "freeze_wallet",
-        ],
+        pending: &[],
         calls: &[
             call(
                 "charge",

@@ -176,8 +176,9 @@ pub const SCENES: &[Scene] = &[
         short: 800,
         ids: &[],
         everyday: Some("w"),
-        linear: &[],
-        pending: &["set_limit", "report", "balance_at"],
+        // Up to a thousand entries are read between two marks, and a new limit counts what its window has used.
+        linear: &["refund", "set_limit"],
+        pending: &[],
         calls: &[
             call(
                 "statement",
@@ -329,8 +330,9 @@ pub const SCENES: &[Scene] = &[
         short: 400,
         ids: DIGEST,
         everyday: Some("w"),
-        linear: &[],
-        pending: &["transfer", "set_limit"],
+        // The wallet that is paid settles its lots.
+        linear: &["transfer"],
+        pending: &[],
         calls: &[
             call("verify", "", LINEAR, "SELECT * FROM wallet.verify('w')"),
             call(

@@ -34,8 +34,9 @@ pub const SCENES: &[Scene] = &[
         short: 200,
         ids: &[],
         everyday: Some("w"),
-        linear: &[],
-        pending: &["refund", "reverse_funding", "adjust"],
+        // What was spent is spread over the lots once, by the call that comes first.
+        linear: &["refund", "reverse_funding", "adjust"],
+        pending: &[],
         calls: &[
             call("grants", "", LINEAR, GRANTS),
             call("grants", "of another wallet", CONSTANT, "SELECT * FROM wallet.grants WHERE wallet = 'peer'"),
@@ -50,8 +51,9 @@ pub const SCENES: &[Scene] = &[
         short: 200,
         ids: &[("one", "SELECT grant_id::text FROM wallet.grants WHERE wallet = 'w' AND status = 'active' ORDER BY expires_at DESC LIMIT 1")],
         everyday: Some("w"),
-        linear: &[],
-        pending: &["adjust"],
+        // It reads the lots, and spreads what was spent over them.
+        linear: &["adjust"],
+        pending: &[],
         calls: &[
             call("grants", "", LINEAR, GRANTS),
             call("grant_payments", "", LINEAR, PAYMENTS),
@@ -90,8 +92,9 @@ pub const SCENES: &[Scene] = &[
         short: 200,
         ids: &[("one", "SELECT grant_id::text FROM wallet.grants WHERE wallet = 'w' AND scope IS NOT NULL LIMIT 1")],
         everyday: Some("w"),
-        linear: &[],
-        pending: &["refund"],
+        // It reads the lots, and spreads what was spent over them.
+        linear: &["refund"],
+        pending: &[],
         calls: &[
             call("grants", "", LINEAR, GRANTS),
             call("grant_payments", "", LINEAR, PAYMENTS),

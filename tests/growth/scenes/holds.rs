@@ -88,7 +88,7 @@ pub const SCENES: &[Scene] = &[
             "freeze_wallet",
             "set_limit",
         ],
-        pending: &["charge, refused", "charge, refused by a limit"],
+        pending: &[],
         calls: &[
             call(
                 "charge",

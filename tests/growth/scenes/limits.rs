@@ -69,7 +69,7 @@ pub const SCENES: &[Scene] = &[
         ids: LIMIT,
         everyday: Some("w"),
         linear: &[],
-        pending: &["limits_status", "set_limit"],
+        pending: &[],
         calls: &[
             call(
                 "limits_status",
@@ -110,7 +110,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[],
         everyday: Some("w"),
         linear: &[],
-        pending: &["set_limit"],
+        pending: &[],
         calls: &[call(
             "maintain",
             "",
