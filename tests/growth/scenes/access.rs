@@ -178,6 +178,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[],
         everyday: Some("w"),
         linear: &[],
+        // Each look at a table asks for all wallets that were granted one by one.
         pending: &["grants, of all, as a role"],
         calls: &[
             call(

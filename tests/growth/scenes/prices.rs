@@ -199,6 +199,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[],
         everyday: Some("w"),
         linear: &[],
+        // While statistics know of three entries, the index of the keys seems as good as that of the ids.
         pending: &["unpriced"],
         calls: &[
             call(

@@ -16,6 +16,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[("digest", "SELECT wallet.digest()::text")],
         everyday: Some("w"),
         linear: &[],
+        // Of tables of a few pages all are read for each wallet, which is cheaper than their indexes.
         pending: &["grants, of all", "grant_payments, of all"],
         calls: &[
             call("create_wallet", "", CONSTANT, "SELECT * FROM wallet.create_wallet('new')"),
