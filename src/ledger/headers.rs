@@ -1,19 +1,21 @@
 //! The usage headers of an entry.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::grants::asof;
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules;
 use crate::limits::limit::{Applied, Mode, Spending, applicable};
 use crate::limits::metric::Metric;
-use crate::limits::window::status;
+use crate::limits::window::status_with;
 use crate::money::Amount;
 use crate::pricing::unknown::tokens;
 use crate::pricing::usage::Usage;
 use crate::pricing::{lines, stored};
 use crate::statement;
+use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::uuid_text;
-use crate::storage::{clock, store};
+use crate::storage::rows::{AllowanceId, uuid_text};
 
 statement!(
     ENTRY,
@@ -54,9 +56,7 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     if let Some(model) = rows.get::<String>(0, 1) {
         headers.push(("X-Model", model));
     }
-    let balance = store::others_credited(wallet, i16::MIN)?
-        .minus(rules.credit_limit)
-        .map_err(crate::allowance::lanes::range)?;
+    let balance = asof::balance(wallet, &rules)?;
     headers.push(("X-Wallet-Balance", balance.to_string()));
     let text = |column: i32| rows.get::<String>(0, column);
     let (user, model, team, service) = (text(3), text(1), text(5), text(6));
@@ -74,8 +74,13 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     let in_money = |applied: &Applied<'_>| {
         applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard
     };
-    for applied in applied.into_iter().filter(in_money) {
-        let left = status(wallet, applied)?.remaining();
+    let applied: Vec<Applied<'_>> = applied.into_iter().filter(in_money).collect();
+    let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
+    let mut expired = Expired::look(wallet, clock::now())?;
+    expired.ask(&windows)?;
+    for applied in applied {
+        let freed = expired.of(applied.window_id)?;
+        let left = status_with(wallet, applied, freed)?.remaining();
         remaining = Some(remaining.map_or(left, |least| least.min(left)));
     }
     if let Some(remaining) = remaining {

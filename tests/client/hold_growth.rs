@@ -275,6 +275,35 @@ fn no_figure_depends_on_who_has_given_back_how_many() {
 }
 
 #[test]
+fn headers_say_what_is_there_once_all_that_is_due_is_booked() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('acme');
+             SELECT wallet.fund('acme', 100);
+             SELECT wallet.fund('acme', 7, method => 'grant', priority => 200, expires_at => clock_timestamp() + interval '0.3 seconds');
+             SELECT wallet.set_limit('acme', 50, 'month', scope => 'user');
+             SELECT wallet.charge('acme', amount => 10, user_id => 'ann', idempotency_key => 'one');
+             SELECT wallet.hold('acme', amount => 5, user_id => 'ann');
+             UPDATE wallet.reservations SET expires_at = now();
+             SELECT pg_sleep(0.4);",
+        )
+        .unwrap();
+    let headers: String = client
+        .query_one(
+            "SELECT concat_ws(' ', string_agg(h.value, ' ' ORDER BY h.name DESC),
+                              (SELECT balance FROM wallet.balances), (SELECT remaining FROM wallet.limits_status))
+               FROM wallet.usage_headers('acme', (SELECT entry_id FROM wallet.entries WHERE kind = 'charge')) h
+              WHERE h.name IN ('X-Wallet-Balance', 'X-Limit-Remaining')",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(headers, "90.00 40.00 90.00 40.00");
+}
+
+#[test]
 fn a_charge_reads_as_many_grants_as_it_needs() {
     let database = Database::new();
     let mut client = database.connect();
