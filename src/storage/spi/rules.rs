@@ -24,7 +24,7 @@ statement!(
          ON l.wallet_id = w.wallet_id
         AND l.allowance_id = '00000000-0000-0000-0000-000000000000'
         AND l.lane = CASE WHEN w.lanes = 1 THEN 0 ELSE 1 END
-       LEFT JOIN wallet.limits r ON r.wallet_id = w.wallet_id AND $2
+       LEFT JOIN wallet.limits r ON r.wallet_id = CASE WHEN $2 THEN $1 END
       WHERE w.wallet_id = $1"
 );
 
