@@ -14,6 +14,8 @@ use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::session::Session;
 
 statement!(
+    /// What was written of all wallets is looked up for each row, by its subject: as an EXISTS it would be read whole,
+    /// once, for the hundred rows that PostgreSQL takes an object to have.
     WRITE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID, JSONBOID],
     "INSERT INTO wallet.audit_log
@@ -24,9 +26,10 @@ statement!(
        FROM jsonb_each(coalesce($5, '{}')) b
        FULL JOIN jsonb_each(coalesce($6, '{}')) a ON a.key = b.key
       WHERE a.value IS DISTINCT FROM b.value
-        AND NOT ($1 = '*' AND EXISTS (
-                SELECT FROM wallet.audit_log l
-                 WHERE l.wallet_id = '*' AND l.subject = a.key AND l.action = $3 AND l.after = a.value))"
+        AND ($1 <> '*' OR (
+                SELECT true FROM wallet.audit_log l
+                 WHERE l.wallet_id = '*' AND l.subject = a.key AND l.action = $3 AND l.after = a.value
+                 LIMIT 1) IS NULL)"
 );
 
 statement!(
