@@ -23,7 +23,7 @@ SELECT w.wallet_id AS wallet,
           FROM wallet.due_balance(w.wallet_id, statement_timestamp()) d
          WHERE w.scoped OR w.grants_due <= statement_timestamp()
          UNION ALL
-        SELECT t.balance, CASE WHEN t.held = 0 THEN 0 ELSE t.held - wallet.expired_held(w.wallet_id) END, 0
+        SELECT t.balance, CASE WHEN t.held = 0 THEN 0 ELSE t.held - wallet.expired_held(w.wallet_id, statement_timestamp()) END, 0
           FROM (SELECT coalesce(sum(a.allotted - a.spent), 0) - w.credit_limit AS balance,
                        coalesce(sum(a.held), 0) AS held
                   FROM wallet.allowances a
@@ -279,7 +279,7 @@ SELECT w.wallet_id AS wallet,
        l.paused,
        l.time_zone
   FROM wallet.wallets w
- CROSS JOIN LATERAL wallet.limits_now(w.wallet_id) l
+ CROSS JOIN LATERAL wallet.limits_now(w.wallet_id, statement_timestamp()) l
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
  CROSS JOIN LATERAL (SELECT greatest(l.max - l.used - l.held, 0) AS remaining) u
  -- Most wallets have none: they are not asked.

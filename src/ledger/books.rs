@@ -18,6 +18,7 @@ use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::rules::{self, Rules};
 use crate::limits::limit::{Applied, Limit};
+use crate::limits::warning::Warning;
 use crate::limits::{spread, window};
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
@@ -105,6 +106,11 @@ impl<'a> Books<'a> {
         self.expired.make_way(&mut self.whole, amount, credit)
     }
 
+    /// Warnings of what is used without what expired holds have set aside.
+    pub fn warnings<'w>(&mut self, warnings: Vec<Warning<'w>>) -> Result<Vec<Warning<'w>>> {
+        self.expired.without(warnings)
+    }
+
     /// WL002 where one of the limits that a request takes from next refuses it with all that expired holds have;
     /// otherwise these give back what it needs.
     pub fn make_way_in(&mut self, applied: &[Applied<'_>]) -> Result<()> {
@@ -126,7 +132,8 @@ impl<'a> Books<'a> {
         Ok(window::status_with(self.wallet, one.clone(), freed)?.remaining())
     }
 
-    fn ask(&mut self, applied: &[Applied<'_>]) -> Result<()> {
+    /// Finds what expired holds have in the windows of a request, before any of these is written.
+    pub fn ask(&mut self, applied: &[Applied<'_>]) -> Result<()> {
         let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
         self.expired.ask(&windows)
     }

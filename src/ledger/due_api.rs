@@ -162,16 +162,17 @@ fn due_balance(
     TableIterator::once(work().or_raise())
 }
 
-/// What holds have set aside of the lanes of a wallet whose time has come, whether or not somebody has given it back
-/// yet.
+/// What holds have set aside of the lanes of a wallet whose time has come by a moment, whether or not somebody has given
+/// it back yet.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
-fn expired_held(of_wallet: Option<&str>) -> Amount {
+fn expired_held(of_wallet: Option<&str>, by: Option<TimestampWithTimeZone>) -> Amount {
     let work = || {
         let wallet = args::required("of_wallet", of_wallet)?;
+        let by = args::time("by", by)?.unwrap_or_else(clock::now);
         enter(Level::Reader, wallet, |_| {
             rules::require(wallet)?;
-            Expired::look_in_query(wallet, clock::now())?.of(BALANCE)
+            Expired::look_in_query(wallet, by)?.of(BALANCE)
         })
     };
     work().or_raise()

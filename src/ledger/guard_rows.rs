@@ -38,7 +38,7 @@ statement!(
        FROM (VALUES ($1)) w (id) LEFT JOIN wallet.origin_rules o ON o.wallet_id = $1"
 );
 
-macro_rules! with_epoch {
+macro_rules! with_epoch_query {
     ($columns:literal, $from:literal) => {
         concat!(
             "SELECT l.epoch, ", $columns,
@@ -51,7 +51,7 @@ macro_rules! with_epoch {
 statement!(
     MEMBER,
     [TEXTOID, INT2OID, TEXTOID],
-    with_epoch!(
+    with_epoch_query!(
         "m.role, m.team, m.allowed_models, m.blocked",
         "wallet.members m ON m.wallet_id = $1 AND m.user_id = $3"
     )
@@ -61,7 +61,7 @@ statement!(
     /// the wallet's keys by id.
     KEY,
     [TEXTOID, INT2OID, BYTEAOID],
-    with_epoch!(
+    with_epoch_query!(
         "k.wallet_id, k.key_id, k.user_id, k.expires_at, k.revoked_at, k.good_until, k.allowed_models,
          k.allowed_ips::text[], k.devices",
         "(SELECT *, NULL::timestamptz AS good_until FROM wallet.api_keys WHERE secret_hash = $3
@@ -72,7 +72,7 @@ statement!(
 statement!(
     MODEL_RULE,
     [TEXTOID, INT2OID, TEXTOID, TEXTOID],
-    with_epoch!(
+    with_epoch_query!(
         "r.subject, r.allowed, r.blocked",
         "wallet.model_rules r ON r.wallet_id = $1 AND r.scope = $3 AND r.subject = $4"
     )

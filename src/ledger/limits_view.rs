@@ -98,13 +98,14 @@ fn running(wallet: &str, now: Timestamp) -> Result<HashMap<[u8; 16], Vec<Running
     Ok(running)
 }
 
-/// The limits of a wallet with what is used of them now: a row for each subject that used one in its running window,
+/// The limits of a wallet with what is used of them at a moment, which is about now: a row for each subject that used one in its running window,
 /// or one row where none has. One pass over the wallet's windows, whatever the planner knows of them.
 #[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
 fn limits_now(
     of_wallet: Option<&str>,
+    at: Option<TimestampWithTimeZone>,
 ) -> TableIterator<
     'static,
     (
@@ -124,9 +125,9 @@ fn limits_now(
 > {
     let work = || {
         let wallet = args::required("of_wallet", of_wallet)?;
+        let now = args::time("at", at)?.unwrap_or_else(clock::now);
         enter(Level::Reader, wallet, |_| {
             rules::require(wallet)?;
-            let now = clock::now();
             let mut running = running(wallet, now)?;
             let mut rows = Vec::new();
             for row in limits::of_wallet(wallet)? {

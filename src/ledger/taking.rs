@@ -29,7 +29,12 @@ pub fn take<'a>(
     let mut swept = false;
     loop {
         let (taken, error) = match window::take(wallet, applied, part, places)? {
-            Taken::All(warnings) => return Ok(Outcome::Taken(warnings)),
+            // A level to which only expired holds come is none.
+            Taken::All(warnings) if warnings.is_empty() => return Ok(Outcome::Taken(warnings)),
+            Taken::All(warnings) => {
+                let warnings = Expired::look(wallet, clock::now())?.without(warnings)?;
+                return Ok(Outcome::Taken(warnings));
+            }
             Taken::Refused { taken, error } => (taken, error),
         };
         if is_known()? {

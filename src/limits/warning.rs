@@ -4,6 +4,8 @@ use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::error::Result;
 use crate::limits::limit::{Applied, WHOLE};
 use crate::money::Amount;
+use crate::storage::numeric::overflow;
+use crate::storage::rows::AllowanceId;
 use crate::storage::store;
 
 /// A window that came to one level of its limit or to several.
@@ -28,6 +30,20 @@ impl<'a> Warning<'a> {
             now,
             used,
         })
+    }
+}
+
+impl Warning<'_> {
+    /// The window.
+    pub fn window(&self) -> AllowanceId {
+        self.applied.window_id
+    }
+
+    /// The warning that is due when so much of what is set aside counts no more, if one is.
+    pub fn less(self, freed: Amount) -> Result<Option<Self>> {
+        let used = self.used.minus(freed).map_err(overflow)?;
+        let now = self.applied.limit.levels_at(used, self.applied.max);
+        Ok((now > self.before).then_some(Warning { now, used, ..self }))
     }
 }
 

@@ -18,14 +18,14 @@ use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::pools;
 use crate::limits::limit::Applied;
-use crate::limits::window;
+use crate::limits::warning::Warning;
+use crate::limits::window::{self, Status};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::cursor::Portions;
 use crate::storage::plan::{Rows, Run, Statement, Value};
 use crate::storage::rows::{AllowanceId, BALANCE};
-use crate::storage::store;
 
 /// Holds that are added up one by one before the others are looked at.
 const FEW: i64 = 256;
@@ -36,15 +36,16 @@ const PORTION: usize = 500;
 
 // An index has them in this order.
 macro_rules! expired_query {
-    ($clause:literal) => {
+    ($and:literal, $clause:literal) => {
         concat!(
             "SELECT r.hold_id, r.lane, r.held, r.created_at, r.expires_at, r.window_ids, r.window_amounts,
                     r.scoped_ids, r.scoped_amounts
                FROM wallet.reservations r
               WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2
                 AND ($3 IS NULL OR r.hold_id <> $3)
-                AND ($4 IS NULL OR r.created_at >= $4 AND r.scoped_ids = '{}')
-              ORDER BY r.wallet_id, r.expires_at ",
+                AND ($4 IS NULL OR r.created_at >= $4 AND r.scoped_ids = '{}') ",
+            $and,
+            " ORDER BY r.wallet_id, r.expires_at ",
             $clause
         )
     };
@@ -53,14 +54,27 @@ macro_rules! expired_query {
 statement!(
     FIRST,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID],
-    expired_query!("LIMIT $5")
+    expired_query!("", "LIMIT $5")
 );
 
 // Whoever settles a hold has its row locked: it is left to them.
 statement!(
     LOCK,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID],
-    expired_query!("FOR NO KEY UPDATE SKIP LOCKED")
+    expired_query!("", "FOR NO KEY UPDATE SKIP LOCKED")
+);
+
+// Holds that have nothing in the windows are left to others.
+statement!(
+    LOCK_IN_WINDOWS,
+    [
+        TEXTOID,
+        TIMESTAMPTZOID,
+        UUIDOID,
+        TIMESTAMPTZOID,
+        UUIDARRAYOID
+    ],
+    expired_query!("AND r.window_ids && $5", "FOR NO KEY UPDATE SKIP LOCKED")
 );
 
 statement!(
@@ -335,26 +349,37 @@ impl<'a> Expired<'a> {
     pub fn sweep_windows(&mut self, applied: &[Applied<'_>]) -> Result<()> {
         let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
         let is_wanted = |id: &AllowanceId| windows.contains(id);
-        for one in applied.iter().filter(|one| !one.need.is_zero()) {
-            // In their order, whatever the holds have.
-            store::lock_window(self.wallet, one.window_id)?;
-        }
-        while !self.are_as_if(applied)? {
-            let mut holds = self.lock_some()?;
-            if holds.is_empty() {
+        let needing = applied.iter().filter(|one| !one.need.is_zero());
+        let needing = needing.map(|one| window::status(self.wallet, one.clone()));
+        let mut needing: Vec<Status<'_>> = needing.collect::<Result<_>>()?;
+        let [wallet, by, except, since] = self.values();
+        let ours = [wallet, by, except, since, Value::Uuids(&windows)];
+        self.rest = Some(Portions::open(&LOCK_IN_WINDOWS, &ours)?);
+        let mut holds: Vec<Row> = Vec::new();
+        while !self.are_as_if_in(&needing)? {
+            let more = self.lock_some()?;
+            if more.is_empty() {
                 break;
             }
-            holds.retain(|hold| {
-                let mut windows = hold.windows.iter();
-                windows.any(|(id, amount)| is_wanted(id) && !amount.is_zero())
-            });
-            release_windows(self.wallet, &holds, is_wanted)?;
-            let ids: Vec<[u8; 16]> = holds.iter().map(|hold| hold.id).collect();
-            let (ids, windows) = (Value::Uuids(&ids), Value::Uuids(&windows));
-            EMPTY_WINDOWS.run(&[Value::Text(self.wallet), ids, windows])?;
-            let parts = holds.iter().flat_map(Row::parts);
-            self.take_off(parts.filter(|(id, _)| is_wanted(id)));
+            for (id, units) in more.iter().flat_map(Row::parts) {
+                let of_it = needing.iter_mut();
+                for status in of_it.filter(|status| status.applied.window_id == id) {
+                    let held = status.held.units() - units;
+                    status.held = Amount::from_units(held).map_err(range)?;
+                }
+            }
+            self.take_off(
+                more.iter()
+                    .flat_map(Row::parts)
+                    .filter(|(id, _)| is_wanted(id)),
+            );
+            holds.extend(more);
         }
+        // All at once: the rows of windows are written in the order in which everybody locks them.
+        release_windows(self.wallet, &holds, is_wanted)?;
+        let ids: Vec<[u8; 16]> = holds.iter().map(|hold| hold.id).collect();
+        let (ids, windows) = (Value::Uuids(&ids), Value::Uuids(&windows));
+        EMPTY_WINDOWS.run(&[Value::Text(self.wallet), ids, windows])?;
         Ok(())
     }
 
@@ -368,6 +393,7 @@ impl<'a> Expired<'a> {
         self.ask(&windows)?;
         let mut swept = Vec::new();
         while !self.are_as_if(applied)? && self.sweep_some(whole, &mut swept)? {}
+        whole.unswept = self.of(BALANCE)?;
         Ok(())
     }
 
@@ -379,9 +405,6 @@ impl<'a> Expired<'a> {
         amount: Amount,
         credit: Amount,
     ) -> Result<()> {
-        if self.are_none() {
-            return Ok(());
-        }
         let after = whole.room()?.units() + self.of(BALANCE)?.units() - amount.units();
         let floor = whole.floor(after - credit.units()) + credit.units();
         let wanted = amount.units() + floor.max(0);
@@ -393,13 +416,34 @@ impl<'a> Expired<'a> {
 
     /// Whether the windows of a request refuse and warn as if all had been given back.
     fn are_as_if(&self, applied: &[Applied<'_>]) -> Result<bool> {
-        for one in applied.iter().filter(|one| !one.need.is_zero()) {
-            let freed = self.of(one.window_id)?;
-            if !freed.is_zero() && !window::status(self.wallet, one.clone())?.is_as_if(freed) {
+        let needing = applied.iter().filter(|one| !one.need.is_zero());
+        let needing = needing.map(|one| window::status(self.wallet, one.clone()));
+        self.are_as_if_in(&needing.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn are_as_if_in(&self, needing: &[Status<'_>]) -> Result<bool> {
+        for status in needing {
+            let freed = self.of(status.applied.window_id)?;
+            if !freed.is_zero() && !status.is_as_if(freed) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Warnings of what is used without what they have set aside: a level that only they come to is none.
+    pub fn without<'w>(&mut self, warnings: Vec<Warning<'w>>) -> Result<Vec<Warning<'w>>> {
+        if self.are_none() || warnings.is_empty() {
+            return Ok(warnings);
+        }
+        let windows: Vec<AllowanceId> = warnings.iter().map(Warning::window).collect();
+        self.ask(&windows)?;
+        let mut left = Vec::new();
+        for warning in warnings {
+            let freed = self.of(warning.window())?;
+            left.extend(warning.less(freed)?);
+        }
+        Ok(left)
     }
 
     fn lock_some(&mut self) -> Result<Vec<Row>> {

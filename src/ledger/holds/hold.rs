@@ -194,12 +194,12 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     let amount = loop {
         let amount = affordable(new, &mut books, &mut job, now)?;
         books.make_way(amount)?;
+        books.make_way_in(&job.applied)?;
         // Some of what was counted may be in the hands of others.
-        if books.room_for(job.purpose(), now, amount)? >= amount {
+        if affordable(new, &mut books, &mut job, now)? == amount {
             break amount;
         }
     };
-    books.make_way_in(&job.applied)?;
     let warnings = match window::take(wallet, &job.applied, Part::Held, &[])? {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),

@@ -8,6 +8,7 @@ use crate::ledger::charge::Job;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
+use crate::ledger::holds::expired::Expired;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::{MAX_TRIES, context, differs};
@@ -105,6 +106,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
     let general_part = held.minus(scoped).map_err(range)?;
+    books.ask(&job.applied)?;
     let (released, rest) = release(settlement, &mut books, &mut hold, &job)?;
     let (purpose, at) = (job.purpose(), hold.created_at);
     let room = cover(settlement, &mut books, &job, at)?;
@@ -113,6 +115,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         books.make_way_in(&window::uncovered(&job.applied, &released))?;
     }
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+    let warnings = books.warnings(warnings)?;
     let entry = entry(settlement, &job, hold.id);
     let taken = job.cost.min(room);
     let owed = job.cost.minus(taken).map_err(range)?;
@@ -276,7 +279,10 @@ impl InLane<'_> {
         };
         let released = window::release_all(wallet, self.windows, self.lane)?;
         let refuse = settlement.over == Over::Charge;
-        let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+        let mut warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+        if !warnings.is_empty() {
+            warnings = Expired::look(wallet, clock::now())?.without(warnings)?;
+        }
         if !store::append(&entry, &link, rules.archived)? {
             // Another settlement has used the key: WL006, which undoes this one.
             replayed(settlement, request)?;

@@ -158,7 +158,8 @@ impl<'a> Look<'a> {
                 let status = match lot.status {
                     Some(status) => status,
                     None if lot.live > 0 && !lot.over => "active",
-                    None if lot.expired => "expired",
+                    // Its time is over, and holds have what is left of it.
+                    None if lot.expired || lot.over && lot.live > 0 => "expired",
                     None => "depleted",
                 };
                 let live = if lot.over { 0 } else { lot.live };
