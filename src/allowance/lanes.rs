@@ -68,12 +68,12 @@ pub enum Found {
 
 /// Finds a lane that can pay without going below its watermark. `again` says that an earlier try
 /// of this call lost a race, so that the row is locked before it is read.
-pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
+pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool, may_combine: bool) -> Result<Found> {
     store::begin_writing();
     let found = if cutting.lanes == 1 {
         find_single(cutting, amount, again)?
     } else {
-        find_among(cutting, amount)?
+        find_among(cutting, amount, may_combine)?
     };
     if let Found::Payer(payer) = &found {
         LAST.set(Some((clock::transaction(), payer.lane.lane)));
@@ -123,7 +123,7 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     payer(cutting, lane, false)
 }
 
-fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
+fn find_among(cutting: Cutting<'_>, amount: Amount, may_combine: bool) -> Result<Found> {
     let Cutting { wallet, .. } = cutting;
     let mut poor = Vec::new();
     let mut busy = Vec::new();
@@ -155,7 +155,7 @@ fn find_among(cutting: Cutting<'_>, amount: Amount) -> Result<Found> {
         }
         poor.push(row);
     }
-    if let Some(row) = combine(wallet, amount, &poor)? {
+    if may_combine && let Some(row) = combine(wallet, amount, &poor)? {
         return payer(cutting, row, true);
     }
     release_all(wallet, &poor);

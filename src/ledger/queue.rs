@@ -29,5 +29,11 @@ pub fn find(
             }
         }
     }
-    lanes::find(cutting, amount, again)
+    // A limit that is spread over the lanes may need a look at all of them. Lanes that room was taken from are written and
+    // cannot be let go for that; to wait for others below them could be a circle.
+    let may_combine = cutting.lanes == 1
+        || !applied
+            .iter()
+            .any(|one| !one.need.is_zero() && one.limit.can_spread());
+    lanes::find(cutting, amount, again, may_combine)
 }

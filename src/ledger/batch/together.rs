@@ -132,7 +132,7 @@ fn book_at_once(
         .iter()
         .try_fold(Amount::ZERO, |sum, job| sum.plus(job.cost))
         .map_err(range)?;
-    let payer = match lanes::find(rules.cutting(wallet), cost, false)? {
+    let payer = match lanes::find(rules.cutting(wallet), cost, false, true)? {
         Found::Payer(payer) => payer,
         Found::None => return Ok(Some(Outcome::Refused)),
         Found::Stale => {
