@@ -31,7 +31,7 @@ macro_rules! limit_query {
 
 /// A change of one limit, found in the order of the primary key: with statistics of wallets that have one limit each,
 /// the other index that begins with the wallet looks as good.
-macro_rules! that_limit {
+macro_rules! that_limit_query {
     ($change:literal) => {
         concat!(
             $change,
@@ -95,7 +95,7 @@ statement!(
         NUMERICARRAYOID,
         BOOLOID
     ],
-    that_limit!(
+    that_limit_query!(
         "UPDATE wallet.limits
         SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
             raised_by = '{}', raised_until = '{}'"
@@ -111,13 +111,13 @@ statement!(
         NUMERICARRAYOID,
         TIMESTAMPTZARRAYOID
     ],
-    that_limit!("UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5")
+    that_limit_query!("UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5")
 );
 
 statement!(
     DROP,
     [TEXTOID, UUIDOID],
-    that_limit!("DELETE FROM wallet.limits")
+    that_limit_query!("DELETE FROM wallet.limits")
 );
 
 statement!(
