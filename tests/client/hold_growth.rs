@@ -345,3 +345,124 @@ fn a_charge_reads_as_many_grants_as_it_needs() {
         .collect();
     assert_eq!(left, ["0.00", "0.00", "0.496", "1.00"]);
 }
+
+/// A wallet with 1000, a user limit, and so many holds of 1 whose time has come.
+fn of_one(client: &mut Client, limit: i32, expired: usize) {
+    client
+        .batch_execute(&format!(
+            "SELECT wallet.create_wallet('acme');
+             SELECT wallet.fund('acme', 1000);
+             SELECT wallet.set_limit('acme', {limit}, 'month', scope => 'user', warn_at => '{{0.5}}');
+             SELECT count(wallet.hold('acme', amount => 1, user_id => 'ann')) FROM generate_series(1, {expired});
+             UPDATE wallet.reservations SET expires_at = now();"
+        ))
+        .unwrap();
+}
+
+#[test]
+fn a_settlement_has_the_room_of_its_own_hold_among_expired_ones() {
+    // Added up one by one, and by the others.
+    for expired in [100, 300] {
+        let database = Database::new();
+        let mut client = database.connect();
+        of_one(&mut client, 1000, expired);
+        client
+            .batch_execute(
+                "SELECT wallet.hold('acme', amount => 500, user_id => 'ann', idempotency_key => 'own');
+                 SELECT wallet.settle('acme', (SELECT hold_id FROM wallet.holds WHERE amount = 500), amount => 950)",
+            )
+            .unwrap();
+        let wrong = client
+            .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
+            .unwrap();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_has_expired_warns_of_nothing() {
+    let calls = [
+        "SELECT wallet.adjust('acme', -1, 'test'); SELECT wallet.charge('acme', amount => 10, user_id => 'ann')",
+        "SELECT wallet.hold('acme', amount => 10, user_id => 'ann')",
+        "SELECT wallet.hold('acme', amount => 3, user_id => 'ann', idempotency_key => 'own');
+         SELECT wallet.settle('acme', (SELECT hold_id FROM wallet.holds WHERE amount = 3), amount => 8, over => 'debt')",
+    ];
+    for call in calls {
+        let database = Database::new();
+        let mut client = database.connect();
+        of_one(&mut client, 100, 45);
+        client.batch_execute(call).unwrap();
+        let told = client
+            .query("SELECT FROM wallet.events WHERE event LIKE 'limit_%'", &[])
+            .unwrap();
+        assert!(told.is_empty(), "{call}");
+    }
+}
+
+#[test]
+fn a_hold_that_others_have_locked_is_no_money_yet() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('acme', low_balance => '{975}');
+             SELECT wallet.fund('acme', 1000);
+             SELECT wallet.set_limit('acme', 100, 'month', scope => 'user');
+             SELECT wallet.hold('acme', amount => 10, user_id => 'ann');
+             SELECT wallet.hold('acme', amount => 60, user_id => 'ann');
+             UPDATE wallet.reservations SET expires_at = now() - interval '1 second' / amount;",
+        )
+        .unwrap();
+    let mut other = database.connect();
+    other
+        .batch_execute("BEGIN; SELECT FROM wallet.reservations WHERE amount = 60 FOR UPDATE")
+        .unwrap();
+    let held: String = client
+        .query_one(
+            "SELECT amount::text FROM wallet.hold('acme', amount => 90, user_id => 'ann', allow_partial => true)",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(held, "40.00");
+    other.batch_execute("ROLLBACK").unwrap();
+    let told: Vec<String> = client
+        .query(
+            "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance_%' ORDER BY id",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(told, ["wallet_balance_low"]);
+    let wrong = client
+        .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
+        .unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn views_judge_holds_by_the_statements_time() {
+    let database = Database::new();
+    let mut client = database.connect();
+    client
+        .batch_execute(
+            "SELECT wallet.create_wallet('acme');
+             SELECT wallet.fund('acme', 100);
+             SELECT wallet.set_limit('acme', 50, 'month', scope => 'user');
+             SELECT wallet.hold('acme', amount => 7, user_id => 'ann', ttl => '1 second')",
+        )
+        .unwrap();
+    let row = client
+        .query_one(
+            "WITH waited AS MATERIALIZED (SELECT pg_sleep(1.2))
+             SELECT (SELECT b.held FROM wallet.balances b)::text, (SELECT l.held FROM wallet.limits_status l)::text,
+                    (SELECT sum(h.held) FROM wallet.holds h)::text
+               FROM waited",
+            &[],
+        )
+        .unwrap();
+    let held: Vec<String> = (0..3).map(|column| row.get(column)).collect();
+    assert_eq!(held, ["7.00", "7.00", "7.00"]);
+}
