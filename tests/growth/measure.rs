@@ -94,12 +94,10 @@ fn pages(client: &mut Client, sql: &str) -> f64 {
 /// Times until they are steady: the median of some, fewer of long ones.
 fn time(client: &mut Client, sql: &str) -> f64 {
     let first = run(client, sql);
-    let times = if first > 2000.0 {
-        1
-    } else if first > 200.0 {
-        3
-    } else {
-        7
+    let times = match first {
+        500.0.. => 1,
+        50.0.. => 3,
+        _ => 5,
     };
     let mut all: Vec<f64> = (0..times).map(|_| run(client, sql)).collect();
     all.sort_by(f64::total_cmp);

@@ -173,7 +173,7 @@ pub const SCENES: &[Scene] = &[
             "SELECT wallet.grant_access('{role}', 'admin', 'w')",
             "INSERT INTO wallet.role_grants (wallet_id, role, level, created_at) SELECT 'x' || i, '{role}'::regrole, 'admin', now() FROM generate_series(1, {n}) i",
         ],
-        size: 500,
+        size: 250,
         short: 100,
         ids: &[],
         everyday: Some("w"),

@@ -77,7 +77,7 @@ pub const SCENES: &[Scene] = &[
              SELECT 'w', growth.id(now() - '1 day'::interval, i), 10, 'card', 'threshold', 'succeeded', now() - '1 day'::interval, now() FROM generate_series(1, {n}) i",
             "SELECT wallet.charge('w', amount => 999900)",
         ],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[("topup", "SELECT topup_id::text FROM wallet.topups WHERE wallet = 'w' AND status = 'requested'")],
         everyday: Some("w"),

@@ -31,7 +31,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "entries",
         setup: &[CHARGES],
-        size: 2500,
+        size: 600,
         short: 400,
         ids: DIGEST,
         everyday: Some("w"),
@@ -171,7 +171,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "rolled up",
         setup: &[CHARGES, ROLLED],
-        size: 2500,
+        size: 800,
         // Each of 80 days, and 50 users have used something.
         short: 800,
         ids: &[],
@@ -229,7 +229,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "archived",
         setup: &[CHARGES, ARCHIVED],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[(
             "old",
@@ -285,7 +285,7 @@ pub const SCENES: &[Scene] = &[
             "SELECT wallet.charge('w', amount => 1, idempotency_key => 'last')",
             REFUNDS,
         ],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[(
             "last",
@@ -326,7 +326,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "256 lanes",
         setup: &[LANES, LIMITED[0], LIMITED[1]],
-        size: 2500,
+        size: 600,
         short: 400,
         ids: DIGEST,
         everyday: Some("w"),

@@ -30,7 +30,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "plain grants",
         setup: &[PLAIN, "SELECT wallet.charge('w', amount => 1000000 + {n} / 2)"],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[],
         everyday: Some("w"),
@@ -47,7 +47,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "ending grants",
         setup: &["SELECT wallet.fund('w', 1, expires_at => now() + '400 days'::interval)", ending!("now() + '1 day'::interval + i * '1 minute'::interval", "NULL"), "SELECT wallet.charge('w', amount => 5 * {n})"],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[("one", "SELECT grant_id::text FROM wallet.grants WHERE wallet = 'w' AND status = 'active' ORDER BY expires_at DESC LIMIT 1")],
         everyday: Some("w"),
@@ -66,7 +66,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "ended grants",
         setup: &["SELECT wallet.fund('w', 1, expires_at => now() + '400 days'::interval)", ending!("now() - i * '1 second'::interval", "NULL")],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[],
         everyday: Some("peer"),
@@ -88,7 +88,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "scoped grants",
         setup: &["SELECT wallet.fund('w', 1, scope => '{\"models\":[\"m\"]}')", ending!("NULL", "'{\"models\":[\"m\"]}'")],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[("one", "SELECT grant_id::text FROM wallet.grants WHERE wallet = 'w' AND scope IS NOT NULL LIMIT 1")],
         everyday: Some("w"),

@@ -12,7 +12,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "open holds",
         setup: &[LIMITS, HOLDS],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[],
         everyday: Some("w"),
@@ -57,7 +57,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "closed holds",
         setup: &[LIMITS, CLOSED],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[],
         everyday: Some("w"),
@@ -73,7 +73,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "expired holds",
         setup: &[LIMITS, HOLDS, EXPIRED],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[],
         everyday: Some("w"),

@@ -77,7 +77,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "fundings",
         setup: &["CALL growth.repeat($q$ SELECT wallet.fund('w', 1, status => 'pending', idempotency_key => 'f' || $1) $q$, {n})"],
-        size: 1000,
+        size: 500,
         short: 200,
         ids: &[],
         everyday: Some("w"),
