@@ -14,7 +14,7 @@ BEGIN
                (SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n) FROM unnest(p.proargtypes) WITH ORDINALITY a (t, n)) AS types,
                (SELECT string_agg('$' || n, ', ') FROM generate_series(1, p.pronargs) n) AS arguments
           FROM pg_proc p
-         WHERE p.pronamespace = 'wallet'::regnamespace AND p.prorettype <> 'trigger'::regtype
+         WHERE p.pronamespace = 'wallet'::regnamespace AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype
     LOOP
         EXECUTE format('CREATE FUNCTION twins.%I(%s) RETURNS text LANGUAGE sql VOLATILE AS %L', f.proname, f.types,
                        format('SELECT pg_catalog.string_agg(t::pg_catalog.text, '','') FROM wallet.%I(%s) t', f.proname, f.arguments));
