@@ -28,7 +28,7 @@ BEGIN
                                     ('usage', 'used')) AS k (name, kind)
                     ON k.name = p.proargnames[i]) AS types
           FROM pg_catalog.pg_proc p, generate_series(greatest(p.pronargs - p.pronargdefaults, 1), p.pronargs) n
-         WHERE p.pronamespace = 'wallet'::regnamespace AND p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
+         WHERE p.pronamespace = 'wallet'::regnamespace AND p.prokind = 'f' AND p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
            AND p.proname <> 'apply_privileges'
     LOOP
         BEGIN
