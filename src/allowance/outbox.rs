@@ -20,40 +20,25 @@ statement!(
     EMIT,
     [
         TEXTOID,
-        UUIDOID,
+        UUIDARRAYOID,
         TEXTOID,
         NUMERICOID,
-        JSONBOID,
+        TEXTARRAYOID,
         TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.outbox (wallet_id, event_id, event, threshold, payload, created_at, available_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $6)"
+     SELECT $1, e.id, $3, $4, e.payload::jsonb, $6, $6
+       FROM unnest($2, $5) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n"
 );
 
 // The payload names the event, never a balance: whoever may LISTEN may read it.
 statement!(
     NOTIFY,
-    [TEXTOID, UUIDOID, TEXTOID, NUMERICOID],
-    "SELECT pg_notify('wallet_events',
-            format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":%s}',
-                   to_json($2), to_json($3), to_json($1),
-                   coalesce(to_json(trim_scale($4)), 'null')))"
-);
-
-statement!(
-    EMIT_ALL,
-    [TEXTOID, UUIDARRAYOID, TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.outbox (wallet_id, event_id, event, payload, created_at, available_at)
-     SELECT $1, e.id, $3, e.payload::jsonb, $5, $5
-       FROM unnest($2, $4) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n"
-);
-
-statement!(
-    NOTIFY_ALL,
-    [TEXTOID, UUIDARRAYOID, TEXTOID],
+    [TEXTOID, UUIDARRAYOID, TEXTOID, NUMERICOID],
     "SELECT count(pg_notify('wallet_events',
-            format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":null}',
-                   to_json(e.id), to_json($3), to_json($1))))
+            format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":%s}',
+                   to_json(e.id), to_json($3), to_json($1),
+                   coalesce(to_json(trim_scale($4)), 'null'))))
        FROM (SELECT e.id FROM unnest($2) WITH ORDINALITY AS e(id, n) ORDER BY e.n) e"
 );
 
@@ -168,37 +153,29 @@ fn payload(fields: &[(&str, Field<'_>)]) -> Jsonb {
 
 /// Writes an event of a wallet and, with the commit, tells listeners.
 pub fn emit_event(wallet: &str, event: &Event<'_>) -> Result<()> {
-    let id = Value::Uuid(next_id());
-    let (wallet, name) = (Value::Text(wallet), Value::Text(event.name.as_str()));
-    let threshold = Value::OptAmount(event.threshold);
-    let payload = Value::Jsonb(payload(event.payload));
-    EMIT.run(&[
-        wallet,
-        id,
-        name,
-        threshold,
-        payload,
-        Value::Time(clock::now()),
-    ])?;
-    if NOTIFIES.get() {
-        NOTIFY.run(&[wallet, id, name, threshold])?;
-    }
-    Ok(())
+    emit_all(wallet, event.name, event.threshold, &[event.payload])
 }
 
-/// Writes many events of a wallet that are alike, in the order of their payloads.
-pub fn emit_all(wallet: &str, name: Name, payloads: &[Vec<(&str, Field<'_>)>]) -> Result<()> {
+/// Writes many events of a wallet that differ in their payloads alone, in the order of these.
+pub fn emit_all<'a>(
+    wallet: &str,
+    name: Name,
+    threshold: Option<Amount>,
+    payloads: &[impl AsRef<[(&'a str, Field<'a>)]>],
+) -> Result<()> {
     if payloads.is_empty() {
         return Ok(());
     }
     let ids: Vec<[u8; 16]> = payloads.iter().map(|_| next_id()).collect();
-    let texts: Vec<String> = payloads.iter().map(|one| payload(one).to_text()).collect();
+    let texts = payloads.iter().map(|one| payload(one.as_ref()).to_text());
+    let texts: Vec<String> = texts.collect();
     let (wallet, ids) = (Value::Text(wallet), Value::Uuids(&ids));
-    let name = Value::Text(name.as_str());
+    let (name, threshold) = (Value::Text(name.as_str()), Value::OptAmount(threshold));
     let payloads = Value::OptTexts(Some(&texts));
-    EMIT_ALL.run(&[wallet, ids, name, payloads, Value::Time(clock::now())])?;
+    let now = Value::Time(clock::now());
+    EMIT.run(&[wallet, ids, name, threshold, payloads, now])?;
     if NOTIFIES.get() {
-        NOTIFY_ALL.run(&[wallet, ids, name])?;
+        NOTIFY.run(&[wallet, ids, name, threshold])?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::limits::warning::Warning;
 use crate::limits::{spread, window};
 use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
-use crate::storage::rows::{AllowanceId, BALANCE, Entry, link};
+use crate::storage::rows::{BALANCE, Entry, link};
 use crate::storage::store;
 
 /// A wallet's balance and rules, with all its lanes locked.
@@ -95,8 +95,7 @@ impl<'a> Books<'a> {
 
     /// Gives back what some of them have; says how many.
     pub fn sweep_some(&mut self) -> Result<i64> {
-        let mut swept = Vec::new();
-        self.expired.sweep_some(&mut self.whole, &mut swept)?;
+        let swept = self.expired.sweep_some(&mut self.whole)?;
         Ok(swept.len() as i64)
     }
 
@@ -117,9 +116,7 @@ impl<'a> Books<'a> {
         if self.expired.are_none() {
             return Ok(());
         }
-        self.ask(applied)?;
-        let freed = |id| self.expired.of(id);
-        if let Some(refusal) = window::refusal(self.wallet, applied.iter(), freed)? {
+        if let Some(refusal) = self.expired.refusal(applied)? {
             return Err(refusal);
         }
         self.expired.make_way_in(&mut self.whole, applied)
@@ -134,8 +131,7 @@ impl<'a> Books<'a> {
 
     /// Finds what expired holds have in the windows of a request, before any of these is written.
     pub fn ask(&mut self, applied: &[Applied<'_>]) -> Result<()> {
-        let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
-        self.expired.ask(&windows)
+        self.expired.ask_in(applied)
     }
 
     /// What can still be spent, credit included.

@@ -37,9 +37,7 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
-use crate::storage::rows::{
-    AllowanceId, BALANCE, Call, Document, Entry, Kind, Lane, Link, Part, link,
-};
+use crate::storage::rows::{BALANCE, Call, Document, Entry, Kind, Lane, Link, Part, link};
 use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
@@ -433,9 +431,7 @@ impl<'a> Job<'a> {
             let held = expired.of(BALANCE)?;
             let mut pools = pools.freed(&mut expired)?;
             job.require_cover(&whole, held, &mut pools)?;
-            expired.ask(&job.windows())?;
-            let freed = |id| expired.of(id);
-            if let Some(refusal) = window::refusal(wallet, job.applied.iter(), freed)? {
+            if let Some(refusal) = expired.refusal(&job.applied)? {
                 return Err(refusal);
             }
         }
@@ -447,7 +443,6 @@ impl<'a> Job<'a> {
         job.require_cover(&whole, Amount::ZERO, &mut pools)?;
         spread::gather(wallet, &job.applied)?;
         expired.make_way_in(&mut whole, &job.applied)?;
-        whole.unswept = expired.of(BALANCE)?;
         let (room, purpose) = (whole.room()?, job.purpose());
         let warnings = match window::take(wallet, &job.applied, Part::Spent, &[])? {
             Taken::All(warnings) => warnings,
@@ -481,11 +476,6 @@ impl<'a> Job<'a> {
         warning::announce(wallet, &warnings)?;
         spread::spread(wallet, &job.applied, rules.lanes)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
-    }
-
-    /// The windows that it counts in.
-    pub fn windows(&self) -> Vec<AllowanceId> {
-        self.applied.iter().map(|one| one.window_id).collect()
     }
 
     /// WL001 unless lanes and grants have enough. So much of what the lanes hold is not held any more.

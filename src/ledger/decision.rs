@@ -6,7 +6,6 @@ use crate::ledger::charge::Job;
 use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
-use crate::limits::window;
 use crate::money::Amount;
 use crate::storage::clock;
 
@@ -29,6 +28,5 @@ pub fn refusal(job: &Job<'_>) -> Result<Option<Error>> {
             .insufficient(standing.balance()?, room, beside)
             .map(Some);
     }
-    expired.ask(&job.windows())?;
-    window::refusal(wallet, job.applied.iter(), |id| expired.of(id))
+    expired.refusal(&job.applied)
 }

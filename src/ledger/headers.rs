@@ -15,7 +15,7 @@ use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
-use crate::storage::rows::{AllowanceId, uuid_text};
+use crate::storage::rows::uuid_text;
 
 statement!(
     ENTRY,
@@ -75,9 +75,8 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
         applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard
     };
     let applied: Vec<Applied<'_>> = applied.into_iter().filter(in_money).collect();
-    let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
     let mut expired = Expired::look(wallet, clock::now())?;
-    expired.ask(&windows)?;
+    expired.ask_in(&applied)?;
     for applied in applied {
         let freed = expired.of(applied.window_id)?;
         let left = status_with(wallet, applied, freed)?.remaining();

@@ -88,7 +88,7 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         reason = reason.or(Some("insufficient_funds"));
     }
     let mut rows = vec![balance(wallet, &standing, remaining, reason)?];
-    expired.ask(&job.windows())?;
+    expired.ask_in(&job.applied)?;
     for applied in job.applied {
         let freed = expired.of(applied.window_id)?;
         let status = window::status_with(wallet, applied, freed)?;

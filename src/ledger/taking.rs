@@ -1,12 +1,12 @@
 //! Taking from limits, when expired holds may stand in the way.
 
 use crate::error::Result;
-use crate::ledger::holds::expired::Expired;
+use crate::ledger::holds::expired::{self, Expired};
 use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
 use crate::limits::window::{self, Taken};
 use crate::storage::clock;
-use crate::storage::rows::{AllowanceId, Part};
+use crate::storage::rows::Part;
 
 /// What became of it.
 pub enum Outcome<'a> {
@@ -30,10 +30,8 @@ pub fn take<'a>(
     loop {
         let (taken, error) = match window::take(wallet, applied, part, places)? {
             // A level to which only expired holds come is none.
-            Taken::All(warnings) if warnings.is_empty() => return Ok(Outcome::Taken(warnings)),
             Taken::All(warnings) => {
-                let warnings = Expired::look(wallet, clock::now())?.without(warnings)?;
-                return Ok(Outcome::Taken(warnings));
+                return Ok(Outcome::Taken(expired::without(wallet, warnings)?));
             }
             Taken::Refused { taken, error } => (taken, error),
         };
@@ -49,9 +47,7 @@ pub fn take<'a>(
         }
         // Those before have enough, and their rows are locked. The error undoes what was taken.
         let ahead = &applied[taken..];
-        let windows: Vec<AllowanceId> = ahead.iter().map(|one| one.window_id).collect();
-        expired.ask(&windows)?;
-        if let Some(refusal) = window::refusal(wallet, ahead.iter(), |id| expired.of(id))? {
+        if let Some(refusal) = expired.refusal(ahead)? {
             return Err(refusal);
         }
         window::give_back(wallet, &applied[..taken], part, places)?;

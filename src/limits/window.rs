@@ -125,6 +125,11 @@ pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool
 /// Looks at a window that is being made or given back to before a call gives up.
 const MAX_TRIES: usize = 50;
 
+/// The windows of limits that apply.
+pub fn ids(applied: &[Applied<'_>]) -> Vec<AllowanceId> {
+    applied.iter().map(|one| one.window_id).collect()
+}
+
 /// What became of taking from several windows.
 pub enum Taken<'a> {
     /// All had enough; these came to a level.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use postgres::Client;
-use wallet_tests::{Database, Roles, state_of};
+use wallet_tests::{Database, Roles, explained, pages, state_of};
 
 /// Users of the wallet, each with a limit.
 const USERS: usize = 3;
@@ -35,19 +35,6 @@ fn with_expired(client: &mut Client, wallet: &str, expired: usize) {
         .unwrap();
 }
 
-fn explained(client: &mut Client, sql: &str) -> serde_json::Value {
-    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, WAL, TIMING off, FORMAT json) {sql}");
-    let plan: serde_json::Value = client.query_one(&sql, &[]).expect(&sql).get(0);
-    plan[0]["Plan"].clone()
-}
-
-/// Pages that a statement looks at, found in memory or not.
-fn pages(client: &mut Client, sql: &str) -> u64 {
-    let plan = explained(client, sql);
-    let pages = |name: &str| plan[name].as_u64().unwrap_or(0);
-    pages("Shared Hit Blocks") + pages("Shared Read Blocks")
-}
-
 /// Once all is known to the session and what is dead was cleared away, which other tests may put off.
 fn pages_when_warm(client: &mut Client, sql: &str) -> u64 {
     let clean = |client: &mut Client| {
@@ -55,6 +42,20 @@ fn pages_when_warm(client: &mut Client, sql: &str) -> u64 {
         pages(client, sql)
     };
     (0..4).map(|_| clean(client)).min().unwrap_or(0)
+}
+
+fn is_verified(client: &mut Client) {
+    let wrong = client
+        .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
+        .unwrap();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// The events of balances, in their order.
+fn told(client: &mut Client) -> Vec<String> {
+    let sql = "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance_%' ORDER BY id";
+    let rows = client.query(sql, &[]).unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 #[test]
@@ -175,10 +176,7 @@ fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
         .unwrap()
         .get(0);
     assert_eq!(events, 3000);
-    let wrong = other
-        .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
-        .unwrap();
-    assert!(wrong.is_empty(), "{wrong:?}");
+    is_verified(&mut other);
 }
 
 #[test]
@@ -262,16 +260,10 @@ fn no_figure_depends_on_who_has_given_back_how_many() {
     }
     assert!(portions >= 2, "{portions} portions: {before:#?}");
     // What the holds had set aside was too much, and was told to be back with the first portion.
-    let told: Vec<String> = client
-        .query(
-            "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance_%' ORDER BY id",
-            &[],
-        )
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    assert_eq!(told, ["wallet_balance_low", "wallet_balance_recovered"]);
+    assert_eq!(
+        told(&mut client),
+        ["wallet_balance_low", "wallet_balance_recovered"]
+    );
 }
 
 #[test]
@@ -372,10 +364,7 @@ fn a_settlement_has_the_room_of_its_own_hold_among_expired_ones() {
                  SELECT wallet.settle('acme', (SELECT hold_id FROM wallet.holds WHERE amount = 500), amount => 950)",
             )
             .unwrap();
-        let wrong = client
-            .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
-            .unwrap();
-        assert!(wrong.is_empty(), "{wrong:?}");
+        is_verified(&mut client);
     }
 }
 
@@ -426,20 +415,8 @@ fn a_hold_that_others_have_locked_is_no_money_yet() {
         .get(0);
     assert_eq!(held, "40.00");
     other.batch_execute("ROLLBACK").unwrap();
-    let told: Vec<String> = client
-        .query(
-            "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance_%' ORDER BY id",
-            &[],
-        )
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    assert_eq!(told, ["wallet_balance_low"]);
-    let wrong = client
-        .query("SELECT * FROM wallet.verify('acme') WHERE NOT ok", &[])
-        .unwrap();
-    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(told(&mut client), ["wallet_balance_low"]);
+    is_verified(&mut client);
 }
 
 #[test]

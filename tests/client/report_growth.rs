@@ -2,9 +2,9 @@
 //! matter how fast the machine is.
 
 use postgres::Client;
-use wallet_tests::{Database, state_of};
+use wallet_tests::{Database, pages, state_of};
 
-use crate::skew::{forget_statistics, least_pages, leave_statistics_alone, pages};
+use crate::skew::{forget_statistics, least_pages, leave_statistics_alone};
 
 const PRICES: &str = "SET synchronous_commit = off;
     SELECT count(wallet.set_price('m', meter, 2.5, per => 1000000, effective_from => '2020-01-01Z'))

@@ -2,18 +2,10 @@
 //! a few, also where the statistics know only the small one. What is counted are pages, which no noise changes.
 
 use postgres::Client;
-use wallet_tests::{Database, create, dec};
+use wallet_tests::{Database, create, dec, pages};
 
 /// How many limits, members, keys and model rules the small wallet has. The large one has four times as many.
 const FEW: u64 = 300;
-
-/// Pages that a query looks at, found in memory or not.
-fn pages(client: &mut Client, sql: &str) -> u64 {
-    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) {sql}");
-    let plan: serde_json::Value = client.query_one(&sql, &[]).expect(&sql).get(0);
-    let pages = |name: &str| plan[0]["Plan"][name].as_u64().unwrap_or(0);
-    pages("Shared Hit Blocks") + pages("Shared Read Blocks")
-}
 
 /// Fills a wallet, without the functions: what they cost is what is asked.
 fn fill(client: &mut Client, wallet: &str, count: u64) {

@@ -2,7 +2,7 @@
 //! were one of them, whatever is known of the tables.
 
 use postgres::Client;
-use wallet_tests::{Database, state_of};
+use wallet_tests::{Database, pages, state_of};
 
 /// Entries of the large wallet.
 const ENTRIES: u64 = 4000;
@@ -67,14 +67,6 @@ pub fn forget_statistics(client: &mut Client) {
 /// its tables now and then, which takes thousands.
 pub fn least_pages(client: &mut Client, sql: &str) -> u64 {
     (0..3).map(|_| pages(client, sql)).min().unwrap_or_default()
-}
-
-/// Pages that a query looks at, found in memory or not.
-pub fn pages(client: &mut Client, sql: &str) -> u64 {
-    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) {sql}");
-    let plan: serde_json::Value = client.query_one(&sql, &[]).expect(&sql).get(0);
-    let pages = |name: &str| plan[0]["Plan"][name].as_u64().unwrap_or(0);
-    pages("Shared Hit Blocks") + pages("Shared Read Blocks")
 }
 
 /// What reads a wallet, and how many pages an entry it may take: rows are read in the order of an index, which stays on a

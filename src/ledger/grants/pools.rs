@@ -62,6 +62,8 @@ pub struct Pools<'a> {
     lots: Vec<Active>,
     /// The others; none when all were read.
     rest: Option<Portions>,
+    /// What all lots without a scope had together when they were settled last, in units, once it was asked for.
+    plain: Option<i128>,
 }
 
 impl<'a> Pools<'a> {
@@ -71,14 +73,20 @@ impl<'a> Pools<'a> {
             true => Some(lots::in_order(wallet)?),
             false => None,
         };
-        let lots = Vec::new();
-        Ok(Pools { wallet, lots, rest })
+        Ok(Pools {
+            rest,
+            ..Pools::of(wallet, Vec::new())
+        })
     }
 
     /// Lots that were read before, for a look at what they could pay.
     pub fn of(wallet: &'a str, lots: Vec<Active>) -> Pools<'a> {
-        let rest = None;
-        Pools { wallet, lots, rest }
+        Pools {
+            wallet,
+            lots,
+            rest: None,
+            plain: None,
+        }
     }
 
     /// The same for a look, where holds whose time has come have let go of them.
@@ -180,20 +188,21 @@ impl<'a> Pools<'a> {
 
     /// Of those that were read, the lots without a scope, with what is left of them of that balance. The first in burn
     /// order have paid for what was spent since they were settled.
-    fn settled(&self, general: Amount) -> Result<Vec<Lot>> {
+    fn settled(&mut self, general: Amount) -> Result<Vec<Lot>> {
         let plain = self.lots.iter().filter(|one| one.scope.is_none());
         let mut plain: Vec<Lot> = plain.map(|one| one.lot.clone()).collect();
         if plain.is_empty() {
             return Ok(plain);
         }
-        if self.rest.is_none() {
-            burn::settle(&mut plain, general);
-        } else {
-            let total = lots::plain_total(self.wallet)?;
-            let spent = total.units() - general.units().max(0);
-            let spent = Amount::from_units(spent.max(0)).map_err(range)?;
-            burn::burn(&mut plain, spent);
-        }
+        let total = match (&self.rest, self.plain) {
+            (None, _) => burn::total(&plain),
+            (Some(_), Some(total)) => total,
+            (Some(_), None) => lots::plain_total(self.wallet)?.units(),
+        };
+        self.plain = Some(total);
+        let spent = total - general.units().max(0);
+        let spent = Amount::from_units(spent.max(0)).map_err(range)?;
+        burn::burn(&mut plain, spent);
         Ok(plain)
     }
 

@@ -13,7 +13,7 @@ use std::thread::LocalKey;
 use crate::allowance::lanes::range;
 use crate::allowance::outbox::{self, Field, Name};
 use crate::allowance::whole::Whole;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::pools;
@@ -22,7 +22,7 @@ use crate::limits::warning::Warning;
 use crate::limits::window::{self, Status};
 use crate::money::Amount;
 use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::storage::clock::{self, Timestamp};
 use crate::storage::cursor::Portions;
 use crate::storage::plan::{Rows, Run, Statement, Value};
 use crate::storage::rows::{AllowanceId, BALANCE};
@@ -308,6 +308,11 @@ impl<'a> Expired<'a> {
         Ok(())
     }
 
+    /// The same of the windows of a request.
+    pub fn ask_in(&mut self, applied: &[Applied<'_>]) -> Result<()> {
+        self.ask(&window::ids(applied))
+    }
+
     /// How much they have in one that was asked for: a window, a grant with a scope, or the lanes of the balance.
     pub fn of(&self, id: AllowanceId) -> Result<Amount> {
         let (Sums::All(sums) | Sums::Asked(sums)) = &self.sums;
@@ -317,46 +322,53 @@ impl<'a> Expired<'a> {
     /// Gives back all of them, and says what they had set aside. The caller has all lanes.
     pub fn sweep_all(&mut self, whole: &mut Whole<'_>) -> Result<Vec<Holding>> {
         let mut swept = Vec::new();
-        while self.sweep_some(whole, &mut swept)? {}
-        Ok(swept)
+        loop {
+            let some = self.sweep_some(whole)?;
+            if some.is_empty() {
+                return Ok(swept);
+            }
+            swept.extend(some);
+        }
     }
 
-    /// Gives back some. False when there are no more.
-    pub fn sweep_some(&mut self, whole: &mut Whole<'_>, swept: &mut Vec<Holding>) -> Result<bool> {
+    /// Gives back some, and says what they had set aside. Nothing when there are no more.
+    pub fn sweep_some(&mut self, whole: &mut Whole<'_>) -> Result<Vec<Holding>> {
         if self.are_none() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let holds = self.lock_some()?;
         if holds.is_empty() {
             // Others are settling those that are left.
             self.sums = Sums::All(HashMap::new());
-            return Ok(false);
+            return Ok(Vec::new());
         }
         release_windows(self.wallet, &holds, |_| true)?;
         release_money(self.wallet, whole, &holds)?;
-        let ids: Vec<[u8; 16]> = holds.iter().map(|hold| hold.id).collect();
-        CLOSE.run(&[Value::Text(self.wallet), Value::Uuids(&ids)])?;
+        CLOSE.run(&[Value::Text(self.wallet), Value::Uuids(&ids_of(&holds))])?;
         let payloads: Vec<_> = holds.iter().map(Row::payload).collect();
-        outbox::emit_all(self.wallet, Name::HoldExpired, &payloads)?;
+        outbox::emit_all(self.wallet, Name::HoldExpired, None, &payloads)?;
         self.take_off(holds.iter().flat_map(Row::parts));
-        swept.extend(holds.into_iter().map(Row::holding));
-        Ok(true)
+        Ok(holds.into_iter().map(Row::holding).collect())
+    }
+
+    /// WL002 where one of the limits that a request takes from next refuses it with all that they have.
+    pub fn refusal(&mut self, applied: &[Applied<'_>]) -> Result<Option<Error>> {
+        self.ask_in(applied)?;
+        window::refusal(self.wallet, applied.iter(), |id| self.of(id))
     }
 
     /// Gives back as much of what they have set aside in those windows as a request needs, for a call that does not hold
     /// all lanes and takes from these next: what they have in the balance and in other windows, which come before these
     /// in the order of locks, stays there until one does.
     pub fn sweep_windows(&mut self, applied: &[Applied<'_>]) -> Result<()> {
-        let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
+        let windows = window::ids(applied);
         let is_wanted = |id: &AllowanceId| windows.contains(id);
-        let needing = applied.iter().filter(|one| !one.need.is_zero());
-        let needing = needing.map(|one| window::status(self.wallet, one.clone()));
-        let mut needing: Vec<Status<'_>> = needing.collect::<Result<_>>()?;
+        let mut needing = self.needing(applied)?;
         let [wallet, by, except, since] = self.values();
         let ours = [wallet, by, except, since, Value::Uuids(&windows)];
         self.rest = Some(Portions::open(&LOCK_IN_WINDOWS, &ours)?);
         let mut holds: Vec<Row> = Vec::new();
-        while !self.are_as_if_in(&needing)? {
+        while !self.are_as_if(&needing)? {
             let more = self.lock_some()?;
             if more.is_empty() {
                 break;
@@ -377,10 +389,9 @@ impl<'a> Expired<'a> {
         }
         // All at once: the rows of windows are written in the order in which everybody locks them.
         release_windows(self.wallet, &holds, is_wanted)?;
-        let ids: Vec<[u8; 16]> = holds.iter().map(|hold| hold.id).collect();
+        let ids = ids_of(&holds);
         let (ids, windows) = (Value::Uuids(&ids), Value::Uuids(&windows));
-        EMPTY_WINDOWS.run(&[Value::Text(self.wallet), ids, windows])?;
-        Ok(())
+        EMPTY_WINDOWS.run(&[wallet, ids, windows]).map(drop)
     }
 
     /// Gives back as many as it takes for limits that a request takes from next, of which they have not been asked
@@ -389,10 +400,8 @@ impl<'a> Expired<'a> {
         if self.are_none() {
             return Ok(());
         }
-        let windows: Vec<AllowanceId> = applied.iter().map(|one| one.window_id).collect();
-        self.ask(&windows)?;
-        let mut swept = Vec::new();
-        while !self.are_as_if(applied)? && self.sweep_some(whole, &mut swept)? {}
+        self.ask_in(applied)?;
+        while !self.are_as_if(&self.needing(applied)?)? && !self.sweep_some(whole)?.is_empty() {}
         whole.unswept = self.of(BALANCE)?;
         Ok(())
     }
@@ -408,20 +417,21 @@ impl<'a> Expired<'a> {
         let after = whole.room()?.units() + self.of(BALANCE)?.units() - amount.units();
         let floor = whole.floor(after - credit.units()) + credit.units();
         let wanted = amount.units() + floor.max(0);
-        let mut swept = Vec::new();
-        while whole.room()?.units() < wanted && self.sweep_some(whole, &mut swept)? {}
+        while whole.room()?.units() < wanted && !self.sweep_some(whole)?.is_empty() {}
         whole.unswept = self.of(BALANCE)?;
         Ok(())
     }
 
-    /// Whether the windows of a request refuse and warn as if all had been given back.
-    fn are_as_if(&self, applied: &[Applied<'_>]) -> Result<bool> {
+    /// The windows that a request needs something of, as they stand.
+    fn needing<'w>(&self, applied: &[Applied<'w>]) -> Result<Vec<Status<'w>>> {
         let needing = applied.iter().filter(|one| !one.need.is_zero());
-        let needing = needing.map(|one| window::status(self.wallet, one.clone()));
-        self.are_as_if_in(&needing.collect::<Result<Vec<_>>>()?)
+        needing
+            .map(|one| window::status(self.wallet, one.clone()))
+            .collect()
     }
 
-    fn are_as_if_in(&self, needing: &[Status<'_>]) -> Result<bool> {
+    /// Whether the windows of a request refuse and warn as if all had been given back.
+    fn are_as_if(&self, needing: &[Status<'_>]) -> Result<bool> {
         for status in needing {
             let freed = self.of(status.applied.window_id)?;
             if !freed.is_zero() && !status.is_as_if(freed) {
@@ -465,6 +475,18 @@ impl<'a> Expired<'a> {
             }
         }
     }
+}
+
+/// Warnings of what is used without what expired holds have set aside, for a call that has not looked at these.
+pub fn without<'w>(wallet: &str, warnings: Vec<Warning<'w>>) -> Result<Vec<Warning<'w>>> {
+    if warnings.is_empty() {
+        return Ok(warnings);
+    }
+    Expired::look(wallet, clock::now())?.without(warnings)
+}
+
+fn ids_of(holds: &[Row]) -> Vec<[u8; 16]> {
+    holds.iter().map(|hold| hold.id).collect()
 }
 
 impl Row {

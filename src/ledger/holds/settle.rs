@@ -8,7 +8,7 @@ use crate::ledger::charge::Job;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
-use crate::ledger::holds::expired::Expired;
+use crate::ledger::holds::expired;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::{MAX_TRIES, context, differs};
@@ -279,10 +279,8 @@ impl InLane<'_> {
         };
         let released = window::release_all(wallet, self.windows, self.lane)?;
         let refuse = settlement.over == Over::Charge;
-        let mut warnings = window::settle(wallet, &job.applied, &released, refuse)?;
-        if !warnings.is_empty() {
-            warnings = Expired::look(wallet, clock::now())?.without(warnings)?;
-        }
+        let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+        let warnings = expired::without(wallet, warnings)?;
         if !store::append(&entry, &link, rules.archived)? {
             // Another settlement has used the key: WL006, which undoes this one.
             replayed(settlement, request)?;
