@@ -22,6 +22,42 @@ pub struct Finding {
     pub message: String,
 }
 
+/// What a forecast says.
+struct Foretold {
+    figures: String,
+    /// Seconds since 1970.
+    times: Vec<Option<f64>>,
+    shown: String,
+}
+
+impl Foretold {
+    fn of(row: Option<&SimpleQueryRow>) -> Foretold {
+        let field = |name: &str| row.and_then(|row| text(row, name));
+        Foretold {
+            figures: field("figures").unwrap_or_default().to_owned(),
+            times: ["out", "early", "late"]
+                .map(|name| field(name).map(|text| text.parse().expect("a number")))
+                .to_vec(),
+            shown: ["runs_out_at", "earliest", "latest"]
+                .map(|name| field(name).unwrap_or("never"))
+                .join(", "),
+        }
+    }
+
+    fn agrees(&self, other: &Foretold) -> bool {
+        let near = |one: &Option<f64>, two: &Option<f64>| match (one, two) {
+            (Some(one), Some(two)) => (one - two).abs() <= 1.0,
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        self.figures == other.figures
+            && self
+                .times
+                .iter()
+                .zip(&other.times)
+                .all(|(one, two)| near(one, two))
+    }
+}
+
 /// A run.
 pub struct Run<'a> {
     clock: &'a Clock,
@@ -311,7 +347,7 @@ impl<'a> Run<'a> {
 
     /// Compares every wallet; before and after upkeep.
     fn look(&mut self, place: Place, now: At) {
-        let mut forecasts: BTreeMap<usize, String> = BTreeMap::new();
+        let mut forecasts: BTreeMap<usize, Foretold> = BTreeMap::new();
         for phase in ["before maintain()", "after maintain()", "after archive()"] {
             for of in 0..self.wallets.len() {
                 if self.apart.contains(&of) {
@@ -344,29 +380,33 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What is foretold does not hang on upkeep.
+    /// What is foretold does not hang on upkeep. Shares are floating-point numbers that are added up in the order of the
+    /// lots, which upkeep may change: times are compared by the second.
     fn forecast(
         &mut self,
         place: Place,
         of: usize,
         phase: &str,
-        before: &mut BTreeMap<usize, String>,
+        before: &mut BTreeMap<usize, Foretold>,
     ) {
-        let sql = format!("SELECT f::text AS forecast FROM wallet.forecast('w{of}') f");
+        let sql = format!(
+            "SELECT row(daily_burn, days_left, suggested_topup, basis)::text AS figures, runs_out_at, earliest, latest,
+                    extract(epoch FROM runs_out_at) AS out, extract(epoch FROM earliest) AS early, extract(epoch FROM latest) AS late
+               FROM wallet.forecast('w{of}')"
+        );
         let shown = match rows(&mut self.client, &sql) {
-            Ok(rows) => rows
-                .first()
-                .and_then(|row| text(row, "forecast"))
-                .unwrap_or_default()
-                .to_owned(),
-            Err(error) => error,
+            Ok(rows) => Foretold::of(rows.first()),
+            Err(error) => return self.find(place, Some(of), "forecast", error),
         };
         match before.get(&of) {
             None => {
                 before.insert(of, shown);
             }
-            Some(first) if *first != shown => {
-                let message = format!("w{of} {phase}: expected {first}, got {shown}");
+            Some(first) if !first.agrees(&shown) => {
+                let message = format!(
+                    "w{of} {phase}: expected {} {}, got {} {}",
+                    first.figures, first.shown, shown.figures, shown.shown
+                );
                 self.find(place, Some(of), "forecast", message);
             }
             Some(_) => {}
