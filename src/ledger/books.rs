@@ -170,6 +170,19 @@ impl<'a> Books<'a> {
         self.split_within(purpose, at, amount, room)
     }
 
+    /// What grants with a scope pay of an amount of which lots that have ended pay the beginning.
+    pub fn split_behind(
+        &mut self,
+        purpose: Purpose<'_>,
+        at: Timestamp,
+        amount: Amount,
+        kept: Amount,
+    ) -> Result<Vec<Burn>> {
+        let room = self.room()?.minus(kept).map_err(range)?;
+        let amount = amount.minus(kept).map_err(range)?;
+        self.split_within(purpose, at, amount, room)
+    }
+
     fn split_within(
         &mut self,
         purpose: Purpose<'_>,

@@ -8,6 +8,7 @@ use crate::ledger::charge::Job;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
+use crate::ledger::grants::scope::Purpose;
 use crate::ledger::holds::expired;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
@@ -124,15 +125,14 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let kept = books.kept_for(at, taken.min(general_part))?;
     let parts = books.split(purpose, at, taken.minus(kept).map_err(range)?)?;
-    if settlement.is_final || scoped.is_zero() {
-        // What the hold does not need any more ends first, so that the answer leaves it out.
-        let needs = match settlement.is_final {
-            true => taken.min(general_part),
-            false => general_part,
-        };
-        let own = pools::sum_of(&parts)?.unwrap_or_default();
-        let needs = needs.plus(own).map_err(range)?;
-        let needs = Holding::new(hold.created_at, None, needs, parts.clone());
+    if books.rules.keeps {
+        let needs = needs(
+            &mut books,
+            &hold,
+            purpose,
+            general_part,
+            [taken, rest, kept],
+        )?;
         books.lapse(clock::now(), Some((hold.id, needs)))?;
     }
     books.spend_kept(at, kept, entry.entry_id)?;
@@ -290,6 +290,24 @@ impl InLane<'_> {
         warning::announce(wallet, &warnings)?;
         Ok(Some(job.charged(entry.entry_id, balance)))
     }
+}
+
+/// What a hold needs yet for what is taken and for what is set aside again, of which lots that have ended pay `kept`. What
+/// it does not need ends before the settlement is booked, so that the answer leaves it out. What is set aside again may
+/// stand in other lots than before.
+fn needs(
+    books: &mut Books<'_>,
+    hold: &Hold,
+    purpose: Purpose<'_>,
+    general_part: Amount,
+    [taken, rest, kept]: [Amount; 3],
+) -> Result<Holding> {
+    let all = taken.plus(rest).map_err(range)?;
+    let scoped = books.split_behind(purpose, hold.created_at, all, kept)?;
+    let of_scoped = pools::sum_of(&scoped)?.unwrap_or_default();
+    let general = all.minus(of_scoped).map_err(range)?.min(general_part);
+    let needs = general.plus(of_scoped).map_err(range)?;
+    Ok(Holding::new(hold.created_at, None, needs, scoped))
 }
 
 /// How much there is for a settlement, given back by expired holds as far as it needs; WL001 when that is not enough.
