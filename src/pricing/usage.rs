@@ -38,6 +38,21 @@ pub struct Usage {
     pub is_mapped: bool,
     /// The cost that the provider reports.
     pub reported_cost: Option<Number>,
+    /// The mapping that read it; none for the flat form.
+    pub mapping: Option<String>,
+    /// Numbers other than zero that nothing has read.
+    pub unread: Vec<Unread>,
+}
+
+/// A number of a usage object that nothing has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Where it stands in the whole object, for people: `usage.new.count`, `usage.parts[*].count`.
+    pub path: String,
+    /// The same as an SQL/JSON path: `$."usage"."new"."count"`.
+    pub jsonpath: String,
+    /// The number.
+    pub value: String,
 }
 
 /// WL007.

@@ -153,6 +153,8 @@ impl<'a> Reading<'a> {
             object: Vec::new(),
             is_mapped: true,
             reported_cost: self.cost()?,
+            mapping: Some(self.mapping.name.clone()),
+            unread: Vec::new(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! A mapping: which shape of object it is for, and where the numbers stand. Pure.
 //!
-//! The form is JSON, the same for the built-in ones (`builtin.json`) and for those of
+//! The form is JSON, the same for the built-in ones (the files in `builtin`) and for those of
 //! `wallet.usage_mappings`; `docs/usage.md` describes it. It is read once in a backend.
 
 use std::cell::{Cell, OnceCell};
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::pricing::lines::is_known_meter;
+use crate::pricing::normalize::builtin::FILES;
 use crate::pricing::normalize::path::{Object, Path};
 use crate::storage::jsonb::Json;
 use crate::storage::numeric::Number;
@@ -543,14 +544,15 @@ impl Mappings {
     }
 }
 
-/// The mappings that come with the extension.
-const BUILTIN: &str = include_str!("builtin.json");
-
 /// Reads the mappings that come with the extension.
 pub fn builtin() -> Result<Vec<Mapping>, String> {
-    let all: Vec<(String, RawMapping)> =
-        serde_json::from_str(BUILTIN).map_err(|error| error.to_string())?;
-    all.into_iter()
-        .map(|(name, raw)| Mapping::compile(&name, raw).map_err(|error| format!("{name}: {error}")))
+    FILES
+        .iter()
+        .map(|(name, text)| {
+            serde_json::from_str(text)
+                .map_err(|error| error.to_string())
+                .and_then(|raw| Mapping::compile(name, raw))
+                .map_err(|error| format!("{name}: {error}"))
+        })
         .collect()
 }
