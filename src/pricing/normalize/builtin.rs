@@ -8,20 +8,35 @@ pub const FILES: &[(&str, &str)] = &[
     ("ai_sdk.v6", include_str!("builtin/ai_sdk.v6.json")),
     ("ai_sdk.spec", include_str!("builtin/ai_sdk.spec.json")),
     ("ai_sdk.v5", include_str!("builtin/ai_sdk.v5.json")),
-    ("ai_sdk.v5.anthropic", include_str!("builtin/ai_sdk.v5.anthropic.json")),
-    ("ai_sdk.v5.google", include_str!("builtin/ai_sdk.v5.google.json")),
+    (
+        "ai_sdk.v5.anthropic",
+        include_str!("builtin/ai_sdk.v5.anthropic.json"),
+    ),
+    (
+        "ai_sdk.v5.google",
+        include_str!("builtin/ai_sdk.v5.google.json"),
+    ),
     ("ai_sdk.embed", include_str!("builtin/ai_sdk.embed.json")),
     ("langchain", include_str!("builtin/langchain.json")),
     ("langchain.ttl", include_str!("builtin/langchain.ttl.json")),
     ("openai.agents", include_str!("builtin/openai.agents.json")),
-    ("openai.agents.js", include_str!("builtin/openai.agents.js.json")),
+    (
+        "openai.agents.js",
+        include_str!("builtin/openai.agents.js.json"),
+    ),
     ("codex", include_str!("builtin/codex.json")),
-    ("codex.app_server", include_str!("builtin/codex.app_server.json")),
+    (
+        "codex.app_server",
+        include_str!("builtin/codex.app_server.json"),
+    ),
     ("pydantic_ai", include_str!("builtin/pydantic_ai.json")),
     ("crewai", include_str!("builtin/crewai.json")),
     ("langfuse", include_str!("builtin/langfuse.json")),
     ("dashscope", include_str!("builtin/dashscope.json")),
-    ("dashscope.media", include_str!("builtin/dashscope.media.json")),
+    (
+        "dashscope.media",
+        include_str!("builtin/dashscope.media.json"),
+    ),
     ("openrouter", include_str!("builtin/openrouter.json")),
     (
         "openrouter.responses",
@@ -61,8 +76,14 @@ pub const FILES: &[(&str, &str)] = &[
     ("mistral.ocr", include_str!("builtin/mistral.ocr.json")),
     ("ollama", include_str!("builtin/ollama.json")),
     ("spring_ai", include_str!("builtin/spring_ai.json")),
-    ("haystack.anthropic", include_str!("builtin/haystack.anthropic.json")),
-    ("frameworks.chat", include_str!("builtin/frameworks.chat.json")),
+    (
+        "haystack.anthropic",
+        include_str!("builtin/haystack.anthropic.json"),
+    ),
+    (
+        "frameworks.chat",
+        include_str!("builtin/frameworks.chat.json"),
+    ),
     (
         "frameworks.anthropic",
         include_str!("builtin/frameworks.anthropic.json"),
