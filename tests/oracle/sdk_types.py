@@ -18,7 +18,6 @@ import sdk_schema as schema
 USAGE = re.compile(
     r"usage|.*_usage|usage_.*|usage(Metadata|Info)|.*Usage"  # of everybody
     r"|meta"  # Cohere
-    r"|invocationMetrics"  # guardrails of Bedrock
 )
 #: Fields that carry what has usage.
 CARRIER = re.compile(r"response|message|interaction|delta|metadata|result|output|x_groq")
@@ -41,11 +40,13 @@ LEFT_OUT = {
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """A number of usage: its path in the holder, the name that it is reported by, and where its usage object begins."""
+    """A number of usage: its path in the holder, the name that it is reported by, and the usage object that it is in:
+    where that stands, and its type."""
 
     path: tuple
     name: str
     usage: tuple
+    kind: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,10 @@ def usage_leaves(record, path=(), above=()):
             # Numbers are named after the type that the usage has, or after the holder where it has none.
             for inside, inner in records_in(field):
                 for leaf, _ in schema.leaves(inner):
-                    yield Leaf((*here, *inside, *leaf), f"{inner.name}{dotted(leaf)}", here)
+                    yield Leaf((*here, *inside, *leaf), f"{inner.name}{dotted(leaf)}", (*here, *inside), inner.name)
             if not any(records_in(field)):
                 for leaf, _ in schema.leaves(field):
-                    yield Leaf((*here, *leaf), f"{record.name}.{key}{dotted(leaf)}", here)
+                    yield Leaf((*here, *leaf), f"{record.name}.{key}{dotted(leaf)}", path, record.name)
         elif CARRIER.fullmatch(key):
             for inside, inner in records_in(field):
                 yield from usage_leaves(inner, (*here, *inside), (*above, record.name))
@@ -134,7 +135,8 @@ def whole(provider, package, names):
         if kind.__name__ in names:
             record = schema.of_class(kind)
             yield Holder(provider, record, tuple(
-                Leaf(path, f"{record.name}{dotted(path)}", ()) for path, _ in schema.leaves(record) if path[0] not in ("logprobs", "embeddings")
+                Leaf((key,), f"{record.name}.{key}", (), record.name)
+                for key, (field, _) in record.fields.items() if isinstance(field, schema.Number)
             ))
 
 
