@@ -27,6 +27,7 @@ AS $$
             ('reader',  'FUNCTION', 'compare_models'),
             ('reader',  'FUNCTION', 'reprice'),
             ('reader',  'FUNCTION', 'normalize_usage'),
+            ('reader',  'FUNCTION', 'explain_usage'),
             ('reader',  'FUNCTION', 'check_limits'),
             ('reader',  'FUNCTION', 'period_end'),
             ('reader',  'FUNCTION', 'limits_now'),

@@ -42,6 +42,7 @@ COMMENT ON FUNCTION wallet.use_price_list IS 'Has a wallet pay by a price list, 
 COMMENT ON FUNCTION wallet.compare_models IS 'What the same usage would cost with each of several models, the cheapest first; books nothing. Errors: 22023, WL007, 42501, WL003, WL012.';
 COMMENT ON FUNCTION wallet.reprice IS 'What the charges of a time would have cost with a price list; books nothing. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.price_unpriced IS 'Books what charges without a price cost, as far as there is a price by now: all or none. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL001, WL002.';
+COMMENT ON FUNCTION wallet.explain_usage IS 'What became of every number of a usage object: its meter and quantity, its role (meter, part, total, not billed, unread), and why. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.normalize_usage IS 'The disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a shape are read; NULL removes the mapping. Errors: 22023, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the one on the same scope, subject, period and metric, and returns its id; waits for charges under way. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004.';

@@ -75,6 +75,8 @@ const METERS: &[&str] = &[
     "requests",
     "gpu_seconds",
     "credits",
+    "file_searches",
+    "map_queries",
 ];
 
 /// True for a meter that the extension knows, whether or not it has a price.

@@ -9,7 +9,8 @@ use crate::money::{AMOUNT_SCALE, Amount, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::lines::{is_countable, is_known_meter};
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::Object;
-use crate::pricing::normalize::{apply, store};
+use crate::pricing::normalize::whole::{BATCH, Whole};
+use crate::pricing::normalize::{apply, refusals, store};
 use crate::storage::jsonb::Json;
 use crate::storage::numeric::Number;
 
@@ -36,8 +37,8 @@ pub struct Usage {
     pub object: Vec<(String, Json)>,
     /// True when a mapping has read a provider's object: each number is then a meter.
     pub is_mapped: bool,
-    /// The cost that the provider reports.
-    pub reported_cost: Option<Number>,
+    /// The cost that the provider reports, or why it cannot be used.
+    pub reported_cost: Option<Result<Decimal>>,
     /// The mapping that read it; none for the flat form.
     pub mapping: Option<String>,
     /// Numbers other than zero that nothing has read.
@@ -60,7 +61,8 @@ pub fn invalid(message: impl Into<String>) -> Error {
     Error::new(Code::InvalidUsage, message)
 }
 
-const EXAMPLE: &str = "Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000, \"output_tokens\": 450}.";
+/// The flat form.
+pub const EXAMPLE: &str = "Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000, \"output_tokens\": 450}.";
 
 impl Usage {
     /// Reads an object in any form that this backend knows.
@@ -89,31 +91,59 @@ impl Usage {
         provider: Option<&str>,
         mappings: impl Fn() -> Result<Rc<Mappings>>,
     ) -> Result<Usage> {
-        let Json::Object(object) = json else {
-            return Err(invalid("usage is not an object")
-                .detail("A usage names a model and what was used of it.")
-                .hint(EXAMPLE));
-        };
-        if let Some(mappings) = mappings_of(&object, mappings)? {
-            let read = match mappings.may_fit(&object) {
-                true => apply::read(&mappings, &object, provider)?,
-                false => None,
-            };
-            if let Some(mut usage) = read {
-                usage.object = object;
+        let whole = Whole::of(json, &mappings)?;
+        let mut usage = Usage::of_whole(&whole, provider, mappings)?;
+        for unread in &mut usage.unread {
+            whole.locate(unread);
+        }
+        if whole.is_batch {
+            usage.service_tier = Some(BATCH.to_owned());
+            usage.is_standard_tier = false;
+        }
+        usage.add(&whole.extra)?;
+        usage.object.extend(whole.object);
+        Ok(usage)
+    }
+
+    /// Reads one object, but for the keys that conditions of prices look at.
+    pub fn of_whole(
+        whole: &Whole,
+        provider: Option<&str>,
+        mappings: impl Fn() -> Result<Rc<Mappings>>,
+    ) -> Result<Usage> {
+        let object = &whole.object;
+        if let Some(mappings) = mappings_of(object, mappings)? {
+            if let Some(usage) = apply::read(&mappings, object, provider)? {
                 return Ok(usage);
             }
-            if !has_meters(&mappings, &object) {
-                return Err(unknown_shape(&object));
+            if !has_meters(&mappings, object) {
+                return Err(unknown_shape(object, &mappings.near_misses(object)));
             }
         }
         Usage::flat(object)
     }
 
+    /// Adds meters that stand beside the usage.
+    fn add(&mut self, extra: &[(String, Json)]) -> Result<()> {
+        for (meter, json) in extra {
+            let Json::Number(number) = json else { continue };
+            let more = quantity(meter, number, || format!("extra.{meter}"))?;
+            match self.numbers.iter_mut().find(|(name, _)| name == meter) {
+                Some((_, Ok(there))) => *there += more,
+                Some((_, there)) => *there = Ok(more),
+                None => self.numbers.push((meter.clone(), Ok(more))),
+            }
+        }
+        if !extra.is_empty() && self.reported_cost.is_some() {
+            self.reported_cost = Some(Err(refusals::cost_without_extra()));
+        }
+        Ok(())
+    }
+
     /// Reads the flat form: attributes as strings, meters as numbers.
-    fn flat(object: Vec<(String, Json)>) -> Result<Usage> {
+    fn flat(object: &Object) -> Result<Usage> {
         let mut usage = Usage::default();
-        for (key, value) in &object {
+        for (key, value) in object {
             let attribute = usage.attribute(key);
             match (value, attribute) {
                 (Json::Null, _) => {}
@@ -130,7 +160,8 @@ impl Usage {
                     if is_known_meter(key) {
                         quantity.clone()?;
                     } else if key == "cost" {
-                        usage.reported_cost = Some(number.clone());
+                        usage.reported_cost =
+                            Some(number.to_decimal().ok_or_else(refusals::no_amount));
                     }
                     usage.numbers.push((key.clone(), quantity));
                 }
@@ -144,7 +175,6 @@ impl Usage {
                 _ => {}
             }
         }
-        usage.object = object;
         Ok(usage)
     }
 
@@ -182,23 +212,18 @@ impl Usage {
 
     /// The cost that the provider reports, rounded once, half to even, at the twelfth decimal.
     pub fn reported_amount(&self) -> Result<Amount> {
-        let Some(number) = &self.reported_cost else {
+        let Some(cost) = &self.reported_cost else {
             return Err(invalid("usage reports no cost")
                 .detail("cost_from is \"provider\", and the usage object has no cost in a place that its mapping names.")
                 .hint("Pass the provider's object with its cost, or leave cost_from out."));
         };
-        let unusable = || {
-            invalid("usage reports a cost that is no amount")
-                .detail("A reported cost is zero or more, with at most 28 digits.")
-                .hint("Pass the provider's object as it came, or leave cost_from out.")
-        };
-        let cost = number.to_decimal().ok_or_else(unusable)?;
+        let cost = cost.clone()?;
         if cost.is_sign_negative() && !cost.is_zero() {
-            return Err(unusable());
+            return Err(refusals::no_amount());
         }
         let rounded =
             cost.round_dp_with_strategy(AMOUNT_SCALE, RoundingStrategy::MidpointNearestEven);
-        Amount::from_decimal(rounded).map_err(|_| unusable())
+        Amount::from_decimal(rounded).map_err(|_| refusals::no_amount())
     }
 
     fn attribute(&mut self, key: &str) -> Option<&mut Option<String>> {
@@ -209,6 +234,18 @@ impl Usage {
             "service_tier" => Some(&mut self.service_tier),
             _ => None,
         }
+    }
+
+    /// Output tokens of all kinds.
+    pub fn output_tokens(&self) -> Decimal {
+        self.numbers
+            .iter()
+            .filter(|(key, _)| {
+                key.ends_with("_tokens")
+                    && (key.starts_with("output_") || key.starts_with("reasoning_"))
+            })
+            .filter_map(|(_, quantity)| quantity.as_ref().ok())
+            .sum()
     }
 
     /// Input tokens of all kinds: what context thresholds look at.
@@ -272,17 +309,27 @@ fn has_meters(mappings: &Mappings, object: &Object) -> bool {
         || object.iter().any(is_number) && !object.iter().any(is_container)
 }
 
+/// Most mappings that a message names which come close to an object.
+const MAX_NEAR: usize = 3;
+
 /// WL007: no mapping knows the object and nothing in it is a meter.
-pub fn unknown_shape(object: &Object) -> Error {
+pub fn unknown_shape(object: &Object, near: &[(&str, String)]) -> Error {
     let mut keys: Vec<String> = object.iter().take(12).map(|(key, _)| quoted(key)).collect();
     if object.len() > keys.len() {
         keys.push("…".to_owned());
     }
+    let mut detail = match keys.is_empty() {
+        true => "The object is empty.".to_owned(),
+        false => format!(
+            "No mapping fits an object with the keys {}, and none is a meter.",
+            keys.join(", ")
+        ),
+    };
+    for (name, miss) in near.iter().take(MAX_NEAR) {
+        detail.push_str(&format!(" For {} it {miss}.", quoted(name)));
+    }
     invalid("usage has no known shape")
-        .detail(match keys.is_empty() {
-            true => "The object is empty.".to_owned(),
-            false => format!("No mapping fits an object with the keys {}, and none is a meter.", keys.join(", ")),
-        })
+        .detail(detail)
         .hint("Pass a provider's response or its usage object as it came, or name the meters: {\"model\": \"gpt-4o\", \"input_tokens\": 1000}. set_usage_mapping() adds the shape of another provider.")
 }
 
@@ -297,7 +344,16 @@ pub fn out_of_range(key: &str) -> Error {
 
 /// A number of the usage object as a quantity of a meter; `key` names it in errors.
 pub fn quantity(meter: &str, number: &Number, key: impl Fn() -> String) -> Result<Decimal> {
-    let Some(value) = number.to_decimal() else {
+    checked_quantity(meter, number.to_decimal(), key)
+}
+
+/// The same of a decimal number; none is one of too many digits.
+pub fn checked_quantity(
+    meter: &str,
+    value: Option<Decimal>,
+    key: impl Fn() -> String,
+) -> Result<Decimal> {
+    let Some(value) = value else {
         return Err(out_of_range(&key()));
     };
     if value.is_sign_negative() && !value.is_zero() {

@@ -128,6 +128,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "entry_lines", "wallet.entry_lines({lines})"),
     f(Reader, Any, "entry_usage", "wallet.entry_usage('fn-m', {lines})"),
     f(Reader, Any, "error_codes", "wallet.error_codes()"),
+    f(Reader, Any, "explain_usage", r#"wallet.explain_usage('{"model":"fn-m","input_tokens":5}')"#),
     f(Reader, Any, "normalize_usage", r#"wallet.normalize_usage('{"model":"fn-m","input_tokens":5}')"#),
     f(Reader, Any, "period_end", "wallet.period_end('day', 1, 'UTC', 'now')"),
     f(Reader, Any, "readable_wallets", "wallet.readable_wallets()"),

@@ -11,6 +11,7 @@ use crate::ledger::api::{fingerprint, owned};
 use crate::ledger::once::Once;
 use crate::ledger::request::canonical;
 use crate::pricing::lines::is_known_meter;
+use crate::pricing::normalize::explain::explain;
 use crate::pricing::normalize::mapping::Mapping;
 use crate::pricing::normalize::store;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, unknown_shape};
@@ -59,11 +60,7 @@ fn normalize_usage(
     provider: default!(Option<&str>, "NULL"),
 ) -> TableIterator<'static, (name!(meter, String), name!(quantity, Quantity))> {
     let work = || {
-        let object = usage.ok_or_else(|| {
-            Error::argument("usage is missing")
-                .detail("The argument usage is NULL or was not given.")
-                .hint("Pass a provider's response or its usage object, or an object of meters.")
-        })?;
+        let object = usage.ok_or_else(missing)?;
         let provider = args::name("provider", provider)?;
         let usage = Usage::read_as(
             object.read("usage", MAX_USAGE_BYTES)?,
@@ -75,15 +72,60 @@ fn normalize_usage(
     TableIterator::new(work().or_raise())
 }
 
+/// What became of every number of a usage object.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity, reason = "the columns of the result")]
+fn explain_usage(
+    usage: Option<Jsonb>,
+    provider: default!(Option<&str>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(path, String),
+        name!(value, String),
+        name!(meter, Option<String>),
+        name!(quantity, Option<Quantity>),
+        name!(role, String),
+        name!(note, Option<String>),
+    ),
+> {
+    let work = || {
+        let object = usage.ok_or_else(missing)?;
+        let provider = args::name("provider", provider)?;
+        let object = object.read("usage", MAX_USAGE_BYTES)?;
+        enter_any(|_| explain(object, provider, store::mappings, is_meter))
+    };
+    let rows = work().or_raise().into_iter();
+    TableIterator::new(rows.map(|row| {
+        (
+            row.path,
+            row.value,
+            row.meter,
+            row.quantity.map(Quantity),
+            row.role.as_str().to_owned(),
+            row.note,
+        )
+    }))
+}
+
+fn missing() -> Error {
+    Error::argument("usage is missing")
+        .detail("The argument usage is NULL or was not given.")
+        .hint("Pass a provider's response or its usage object, or an object of meters.")
+}
+
+/// Whether a name is a meter in the flat form: one that is known, or that has a price.
+fn is_meter(name: &str) -> Result<bool> {
+    Ok(is_known_meter(name) || !HAS_PRICE.run(&[Value::Text(name)])?.is_empty())
+}
+
 /// The meters of a usage. In the flat form a name that has a price is a meter too.
 fn meters(usage: Usage) -> Result<Vec<(String, Quantity)>> {
     let mut meters = Vec::with_capacity(usage.numbers.len());
     let mut is_any = false;
     for (meter, quantity) in usage.numbers {
-        let is_meter = usage.is_mapped
-            || is_known_meter(&meter)
-            || !HAS_PRICE.run(&[Value::Text(&meter)])?.is_empty();
-        if !is_meter {
+        if !usage.is_mapped && !is_meter(&meter)? {
             continue;
         }
         is_any = true;
@@ -95,7 +137,7 @@ fn meters(usage: Usage) -> Result<Vec<(String, Quantity)>> {
     if is_any {
         Ok(meters)
     } else {
-        Err(unknown_shape(&usage.object))
+        Err(unknown_shape(&usage.object, &[]))
     }
 }
 

@@ -1,15 +1,28 @@
 //! Usage objects of providers, made into disjoint meters.
 //!
 //! Which shape an object has and where its numbers stand is data: the files in `builtin` and the table
-//! `wallet.usage_mappings`. `mapping` reads that data, `apply` applies it, `store` keeps it.
+//! `wallet.usage_mappings`. `whole` makes one object of what is handed over, `mapping` says which shapes there are, `apply` chooses,
+//! `reading` reads, `explain` says what became of each number, `store` keeps the mappings.
 
 pub mod api;
 pub mod apply;
+pub mod body;
 pub mod builtin;
+pub mod explain;
 pub mod mapping;
+pub mod numbers;
 pub mod path;
+mod raw;
+pub mod reading;
+pub mod refusals;
+pub mod shape;
 pub mod store;
+pub mod whole;
 
+#[cfg(test)]
+mod documentation;
+#[cfg(test)]
+mod sample_tests;
 #[cfg(test)]
 pub mod samples;
 #[cfg(test)]

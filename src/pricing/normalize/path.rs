@@ -1,7 +1,8 @@
 //! Paths into a JSON object: how a mapping says where a number stands. Pure.
 //!
-//! `a.b` is a key inside an object, `a[k=v].b` looks into those elements of an array whose key `k`
-//! is the string `v`, and `a[*]` counts the elements of an array.
+//! `a.b` is a key inside an object, `a[*]` every element of an array, `a[k=v]` and `a[k!=v]` those whose `k` is, or is
+//! not, the string `v`. A path that ends in brackets counts: `a[*]` and `a[k=v]` the elements, `a[distinct]` different
+//! values, `a[any]` 1 where there is something. `$.a` begins in the whole object, not in the usage object.
 
 use std::fmt;
 
@@ -16,8 +17,24 @@ const MAX_PATH: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Key(Box<str>),
-    Where(Box<str>, Box<str>),
-    Count,
+    AnyKey,
+    Each,
+    Where {
+        keys: Box<[Box<str>]>,
+        value: Box<str>,
+        is: bool,
+    },
+}
+
+/// How a path counts what it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// Every value.
+    Elements,
+    /// Values that differ.
+    Distinct,
+    /// One, where there is any value that is not empty.
+    Any,
 }
 
 /// A path, and how it was written.
@@ -25,20 +42,32 @@ enum Step {
 pub struct Path {
     text: Box<str>,
     steps: Vec<Step>,
-}
-
-/// What a path leads to.
-pub enum Value<'a> {
-    /// A value that stands there; never `null`.
-    Json(&'a Json),
-    /// The number of elements of an array.
-    Count(usize),
+    /// Whether it begins in the whole object.
+    pub is_outside: bool,
+    /// How it counts; nothing where it leads to the number itself.
+    pub tally: Option<Tally>,
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// A condition on the elements of an array: `k=v` or `k!=v`.
+fn filter(inside: &str) -> Option<Step> {
+    let (key, value) = inside.split_once('=')?;
+    let (key, is) = match key.strip_suffix('!') {
+        Some(key) => (key, false),
+        None => (key, true),
+    };
+    let keys: Box<[Box<str>]> = key.split('.').map(Box::from).collect();
+    let is_named = keys.iter().all(|key| !key.is_empty());
+    is_named.then(|| Step::Where {
+        keys,
+        value: value.into(),
+        is,
+    })
 }
 
 impl Path {
@@ -48,41 +77,63 @@ impl Path {
             return Err(format!("a path has more than {MAX_PATH} bytes"));
         }
         let wrong = |what: &str| format!("path \"{text}\" {what}");
-        let mut steps = Vec::new();
-        let mut rest = text;
+        let (is_outside, mut rest) = match text.strip_prefix("$.") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        if rest.is_empty() {
+            return Err("a path is empty".to_owned());
+        }
+        let (mut steps, mut tally) = (Vec::new(), None);
         while !rest.is_empty() {
             let end = rest.find(['.', '[']).unwrap_or(rest.len());
             let (key, mut after) = rest.split_at(end);
-            if key.is_empty() {
-                return Err(wrong("has an empty key"));
+            match key {
+                "" => return Err(wrong("has an empty key")),
+                "*" => steps.push(Step::AnyKey),
+                key => steps.push(Step::Key(key.into())),
             }
-            steps.push(Step::Key(key.into()));
+            tally = None;
             while let Some(bracket) = after.strip_prefix('[') {
                 let Some((inside, behind)) = bracket.split_once(']') else {
                     return Err(wrong("has a bracket that is not closed"));
                 };
-                steps.push(match inside.split_once('=') {
-                    _ if inside == "*" => Step::Count,
-                    Some((key, value)) if !key.is_empty() => Step::Where(key.into(), value.into()),
-                    _ => return Err(wrong("has brackets with neither * nor key=value")),
-                });
+                if matches!(tally, Some(Tally::Distinct | Tally::Any)) {
+                    return Err(wrong("goes on after it has counted"));
+                }
+                let (step, counts) = match inside {
+                    "*" => (Some(Step::Each), Tally::Elements),
+                    "distinct" => (None, Tally::Distinct),
+                    "any" => (None, Tally::Any),
+                    _ => match filter(inside) {
+                        Some(step) => (Some(step), Tally::Elements),
+                        None => {
+                            return Err(wrong(
+                                "has brackets with neither *, distinct, any nor key=value",
+                            ));
+                        }
+                    },
+                };
+                steps.extend(step);
+                tally = Some(counts);
                 after = behind;
             }
             rest = match after.strip_prefix('.') {
                 Some("") => return Err(wrong("ends with a dot")),
+                Some(_) if matches!(tally, Some(Tally::Distinct | Tally::Any)) => {
+                    return Err(wrong("goes on after it has counted"));
+                }
                 Some(next) => next,
                 None if after.is_empty() => after,
                 None => return Err(wrong("has no dot after a bracket")),
             };
         }
-        match steps.iter().position(|step| *step == Step::Count) {
-            Some(at) if at + 1 < steps.len() => Err(wrong("goes on after [*]")),
-            _ if steps.is_empty() => Err("a path is empty".to_owned()),
-            _ => Ok(Path {
-                text: text.into(),
-                steps,
-            }),
-        }
+        Ok(Path {
+            text: text.into(),
+            steps,
+            is_outside,
+            tally,
+        })
     }
 
     /// All ways to write a path of keys when any of its dots may be part of a key: attributes
@@ -116,6 +167,8 @@ impl Path {
                 Path {
                     text: self.text.clone(),
                     steps: steps.into_iter().map(|key| Step::Key(key.into())).collect(),
+                    is_outside: self.is_outside,
+                    tally: self.tally,
                 }
             })
             .collect()
@@ -129,26 +182,80 @@ impl Path {
         }
     }
 
+    /// Its keys; nothing where it goes to the elements of an array.
+    pub fn keys(&self) -> impl Iterator<Item = Option<&str>> {
+        self.steps.iter().map(|step| match step {
+            Step::Key(key) => Some(&**key),
+            Step::AnyKey | Step::Each | Step::Where { .. } => None,
+        })
+    }
+
+    /// The way that it goes: keys, and `[*]` for elements, however they are selected.
+    pub fn way(&self) -> String {
+        let mut way = String::with_capacity(self.text.len());
+        for key in self.keys() {
+            match key {
+                Some(key) => {
+                    if !way.is_empty() {
+                        way.push('.');
+                    }
+                    way.push_str(key);
+                }
+                None => way.push_str("[*]"),
+            }
+        }
+        way
+    }
+
     /// The first value that the path leads to.
     pub fn first<'a>(&self, object: &'a Object) -> Option<&'a Json> {
         let mut found = None;
-        visit(&self.steps, object, &mut |value| {
-            if let (None, Value::Json(json)) = (found, value) {
-                found = Some(json);
-            }
-        });
+        self.each(object, |json| found = found.or(Some(json)));
         found
     }
 
-    /// Every value that the path leads to.
-    pub fn each<'a>(&self, object: &'a Object, mut visitor: impl FnMut(Value<'a>)) {
+    /// Every value that the path leads to, `null` left out.
+    pub fn each<'a>(&self, object: &'a Object, mut visitor: impl FnMut(&'a Json)) {
         visit(&self.steps, object, &mut visitor);
     }
 
-    /// True when the path leads anywhere.
+    /// How many, of a path that counts.
+    pub fn count(&self, object: &Object, tally: Tally) -> usize {
+        let mut all: Vec<&Json> = Vec::new();
+        self.each(object, |json| match (tally, json) {
+            (Tally::Elements, _) => all.push(json),
+            // An array stands for its elements.
+            (_, Json::Array(items)) => all.extend(items.iter().filter(|item| **item != Json::Null)),
+            (_, Json::String(text)) if text.is_empty() => {}
+            (_, Json::Object(entries)) if entries.is_empty() => {}
+            _ => all.push(json),
+        });
+        match tally {
+            Tally::Elements => all.len(),
+            Tally::Any => usize::from(!all.is_empty()),
+            Tally::Distinct => {
+                let mut seen = std::collections::HashSet::new();
+                let mut text = String::new();
+                for json in all {
+                    text.clear();
+                    json.write_canonical(&mut text);
+                    if !seen.contains(&text) {
+                        seen.insert(text.clone());
+                    }
+                }
+                seen.len()
+            }
+        }
+    }
+
+    /// True when the path leads anywhere. Brackets at its end ask for the array alone.
     pub fn is_present(&self, object: &Object) -> bool {
+        let steps = match self.steps.split_last() {
+            Some((Step::Each, array)) => array,
+            _ => &self.steps,
+        };
         let mut present = false;
-        self.each(object, |_| present = true);
+        visit(steps, object, &mut |_| present = true);
         present
     }
 }
@@ -161,30 +268,60 @@ pub fn member<'a>(object: &'a Object, key: &str) -> Option<&'a Json> {
         .map(|(_, value)| value)
 }
 
-fn visit<'a>(steps: &[Step], object: &'a Object, visitor: &mut dyn FnMut(Value<'a>)) {
-    if let Some((Step::Key(key), rest)) = steps.split_first()
-        && let Some(json) = member(object, key)
-    {
-        descend(rest, json, visitor);
+fn visit<'a>(steps: &[Step], object: &'a Object, visitor: &mut dyn FnMut(&'a Json)) {
+    match steps.split_first() {
+        Some((Step::Key(key), rest)) => {
+            if let Some(json) = member(object, key) {
+                descend(rest, json, visitor);
+            }
+        }
+        Some((Step::AnyKey, rest)) => {
+            for (_, json) in object {
+                descend(rest, json, visitor);
+            }
+        }
+        _ => {}
     }
 }
 
-fn descend<'a>(steps: &[Step], json: &'a Json, visitor: &mut dyn FnMut(Value<'a>)) {
+fn descend<'a>(steps: &[Step], json: &'a Json, visitor: &mut dyn FnMut(&'a Json)) {
     match (steps.split_first(), json) {
         (None, Json::Null) => {}
-        (None, json) => visitor(Value::Json(json)),
-        (Some((Step::Key(_), _)), Json::Object(object)) => visit(steps, object, visitor),
-        (Some((Step::Where(key, value), rest)), Json::Array(items)) => {
+        (None, json) => visitor(json),
+        (Some((Step::Key(_) | Step::AnyKey, _)), Json::Object(object)) => {
+            visit(steps, object, visitor);
+        }
+        (Some((Step::Each, rest)), Json::Array(items)) => {
             for item in items {
-                if let Json::Object(object) = item
-                    && matches!(member(object, key), Some(Json::String(text)) if **text == **value)
-                {
-                    descend(rest, item, visitor);
-                }
+                descend(rest, item, visitor);
             }
         }
-        (Some((Step::Count, _)), Json::Array(items)) => visitor(Value::Count(items.len())),
+        (Some((Step::Where { .. }, _)), Json::Array(items)) => {
+            for item in items {
+                select(steps, item, visitor);
+            }
+        }
         _ => {}
+    }
+}
+
+/// Goes on with an element that meets all conditions that follow each other.
+fn select<'a>(steps: &[Step], item: &'a Json, visitor: &mut dyn FnMut(&'a Json)) {
+    match steps.split_first() {
+        Some((Step::Where { keys, value, is }, rest)) => {
+            let mut found = Some(item);
+            for key in keys {
+                found = match found {
+                    Some(Json::Object(object)) => member(object, key),
+                    _ => None,
+                };
+            }
+            let same = matches!(found, Some(Json::String(text)) if **text == **value);
+            if same == *is && matches!(item, Json::Object(_)) {
+                select(rest, item, visitor);
+            }
+        }
+        _ => descend(steps, item, visitor),
     }
 }
 
@@ -202,35 +339,78 @@ mod tests {
         Some(out)
     }
 
+    fn count(path: &str, json: &str) -> usize {
+        let path = Path::parse(path).unwrap();
+        path.count(&object(json), path.tally.unwrap())
+    }
+
     #[test]
     fn paths_lead_through_objects_and_arrays() {
         let json =
             r#"{"a": {"b": "x"}, "n": null, "l": [{"k": "A", "v": "1"}, 7, {"k": "B", "v": "2"}]}"#;
         assert_eq!(first("a.b", json).as_deref(), Some("1\"x"));
+        assert_eq!(first("$.a.b", json).as_deref(), Some("1\"x"));
+        assert_eq!(first("*.b", json).as_deref(), Some("1\"x"));
         assert_eq!(first("l[k=B].v", json).as_deref(), Some("1\"2"));
-        for nowhere in ["a.c", "n", "n.x", "a.b.c", "l.k", "l[k=C].v", "a[k=A]"] {
+        assert_eq!(first("l[k!=A].v", json).as_deref(), Some("1\"2"));
+        assert_eq!(first("l[*].v", json).as_deref(), Some("1\"1"));
+        assert_eq!(first("l[v=2][k=B].k", json).as_deref(), Some("1\"B"));
+        for nowhere in [
+            "a.c",
+            "n",
+            "n.x",
+            "a.b.c",
+            "l.k",
+            "l[k=C].v",
+            "a[k=A].x",
+            "l[k=A][v=2].k",
+        ] {
             assert_eq!(first(nowhere, json), None, "{nowhere}");
         }
-        let mut count = 0;
-        Path::parse("l[*]").unwrap().each(&object(json), |value| {
-            if let Value::Count(elements) = value {
-                count += elements;
-            }
-        });
-        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn paths_count() {
+        let json = r#"{"l": [{"t": "s", "q": ["a", "b", "a", null], "c": {"id": "1"}}, 7, {"t": "s", "q": ["b"], "c": {"id": "1"}},
+            {"t": "m", "q": []}, {"q": null}], "none": [], "empty": ""}"#;
+        for (path, expected) in [
+            ("l[*]", 5),
+            ("l[t=s]", 2),
+            ("l[t!=s]", 2),
+            ("l[t=s][c.id=1]", 2),
+            ("l[t=s][c.id=2]", 0),
+            ("l[*].q[*]", 4),
+            ("l[*].q[distinct]", 2),
+            ("l[t=s].c.id[distinct]", 1),
+            ("l[*].q[any]", 1),
+            ("l[t=m].q[any]", 0),
+            ("l[t=m][any]", 1),
+            ("none[*]", 0),
+            ("none[any]", 0),
+            ("empty[any]", 0),
+            ("nothing[distinct]", 0),
+        ] {
+            assert_eq!(count(path, json), expected, "{path}");
+        }
+        let object = object(json);
+        let is_present = |path: &str| Path::parse(path).unwrap().is_present(&object);
+        assert!(is_present("none[*]") && is_present("l[t=m]") && !is_present("l[t=x]"));
     }
 
     #[test]
     fn what_is_no_path_says_why() {
         for (text, why) in [
             ("", "empty"),
+            ("$.", "empty"),
             (".a", "empty key"),
             ("a..b", "empty key"),
             ("a.", "ends with a dot"),
             ("a[k=v", "not closed"),
             ("a[k]", "neither"),
             ("a[=v]", "neither"),
-            ("a[*].b", "goes on"),
+            ("a[k.=v]", "neither"),
+            ("a[distinct].b", "goes on"),
+            ("a[any][*]", "goes on"),
             ("a[*]b", "no dot"),
             ("[k=v]", "empty key"),
         ] {

@@ -554,36 +554,6 @@ fn a_mapping_that_cannot_be_read_says_why() {
     }
 }
 
-/// docs/usage.md lists each built-in mapping and each path with its meter.
-#[test]
-fn the_documentation_lists_every_path() {
-    let text = include_str!("../../../docs/usage.md");
-    for mapping in mappings().all() {
-        let heading = format!("### `{}`", mapping.name);
-        let section = text
-            .split(&heading)
-            .nth(1)
-            .unwrap_or_else(|| panic!("docs/usage.md lacks {heading}"));
-        let section = section.split("\n##").next().unwrap();
-        let mut paths = Vec::new();
-        mapping
-            .body()
-            .unwrap()
-            .meters
-            .iter()
-            .for_each(|node| node.all_paths(&mut paths));
-        for (path, meter) in paths {
-            let lists = section.lines().any(|line| {
-                line.contains(&format!("`{path}`")) && line.contains(&format!("| `{meter}`"))
-            });
-            assert!(
-                lists,
-                "docs/usage.md, {heading}: no line with `{path}` and `{meter}`"
-            );
-        }
-    }
-}
-
 /// Some of a number, and the rest.
 fn split(whole: u64, share: f64) -> (u64, u64) {
     let part = (whole as f64 * share) as u64;

@@ -1,0 +1,200 @@
+//! Every number of a usage object, and where it stands. Pure.
+
+use std::collections::HashSet;
+
+use crate::pricing::normalize::path::{Object, Path};
+use crate::pricing::usage::Unread;
+use crate::storage::jsonb::Json;
+use crate::storage::numeric::Number;
+
+/// Most paths of unread numbers that are named.
+const MAX_UNREAD: usize = 64;
+
+/// True of zero, however it is written.
+pub fn is_zero(number: &Number) -> bool {
+    matches!(number, Number::Finite { digits, .. } if digits.iter().all(|digit| *digit == 0))
+}
+
+/// A step of the way to a number.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    Element,
+}
+
+/// A number on the walk.
+pub struct Leaf<'a, 'w> {
+    /// The number.
+    pub json: &'a Json,
+    /// The same.
+    pub number: &'a Number,
+    /// The objects and arrays that it is in, the outermost first.
+    pub within: &'w [&'a Json],
+    steps: &'w [Step<'a>],
+    at: Option<&'w Path>,
+}
+
+impl Leaf<'_, '_> {
+    /// Where it stands in the whole object, for people.
+    pub fn path(&self) -> String {
+        let mut out = self.at.map_or(String::new(), Path::to_string);
+        for step in self.steps {
+            match step {
+                Step::Key(key) => {
+                    if !out.is_empty() {
+                        out.push('.');
+                    }
+                    out.push_str(key);
+                }
+                Step::Element => out.push_str("[*]"),
+            }
+        }
+        out
+    }
+
+    /// The same as an SQL/JSON path.
+    fn jsonpath(&self) -> String {
+        let mut out = String::from("$");
+        let key = |key: &str, out: &mut String| {
+            out.push('.');
+            out.push_str(&serde_json::Value::from(key).to_string());
+        };
+        for name in self.at.into_iter().flat_map(Path::keys) {
+            match name {
+                Some(name) => key(name, &mut out),
+                None => out.push_str("[*]"),
+            }
+        }
+        for step in self.steps {
+            match step {
+                Step::Key(name) => key(name, &mut out),
+                Step::Element => out.push_str("[*]"),
+            }
+        }
+        out
+    }
+}
+
+/// A walk over the numbers of a usage object.
+pub struct Walk<'a, 'p> {
+    usage: &'a Object,
+    at: Option<&'p Path>,
+}
+
+impl<'a, 'p> Walk<'a, 'p> {
+    /// Over the object that stands there in the whole object.
+    pub fn new(usage: &'a Object, at: Option<&'p Path>) -> Walk<'a, 'p> {
+        Walk { usage, at }
+    }
+
+    /// Visits every number, until the visitor says stop.
+    pub fn each(&self, visitor: &mut dyn FnMut(&Leaf<'a, '_>) -> bool) {
+        let (mut steps, mut within) = (Vec::new(), Vec::new());
+        self.object(self.usage, &mut steps, &mut within, visitor);
+    }
+
+    fn object(
+        &self,
+        object: &'a Object,
+        steps: &mut Vec<Step<'a>>,
+        within: &mut Vec<&'a Json>,
+        visitor: &mut dyn FnMut(&Leaf<'a, '_>) -> bool,
+    ) -> bool {
+        for (key, json) in object {
+            steps.push(Step::Key(key));
+            let goes_on = self.value(json, steps, within, visitor);
+            steps.pop();
+            if !goes_on {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn value(
+        &self,
+        json: &'a Json,
+        steps: &mut Vec<Step<'a>>,
+        within: &mut Vec<&'a Json>,
+        visitor: &mut dyn FnMut(&Leaf<'a, '_>) -> bool,
+    ) -> bool {
+        match json {
+            Json::Number(number) => visitor(&Leaf {
+                json,
+                number,
+                within,
+                steps,
+                at: self.at,
+            }),
+            Json::Object(object) => {
+                within.push(json);
+                let goes_on = self.object(object, steps, within, visitor);
+                within.pop();
+                goes_on
+            }
+            Json::Array(items) => {
+                within.push(json);
+                steps.push(Step::Element);
+                let goes_on = items
+                    .iter()
+                    .all(|item| self.value(item, steps, within, visitor));
+                steps.pop();
+                within.pop();
+                goes_on
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether every number other than zero is one of these.
+    pub fn all_in(&self, seen: &[&Json]) -> bool {
+        all_in(self.usage, seen)
+    }
+
+    /// Numbers other than zero that are none of these, nor in one of those; each path once.
+    pub fn unread(&self, seen: &[&Json], covered: &[&Json]) -> Vec<Unread> {
+        let (mut unread, mut known) = (Vec::new(), HashSet::new());
+        self.each(&mut |leaf| {
+            let is_one_of =
+                |all: &[&Json], json: &Json| all.iter().any(|one| std::ptr::eq(*one, json));
+            if is_zero(leaf.number)
+                || is_one_of(seen, leaf.json)
+                || is_one_of(covered, leaf.json)
+                || leaf.within.iter().any(|json| is_one_of(covered, json))
+            {
+                return true;
+            }
+            let path = leaf.path();
+            if known.insert(path.clone()) {
+                unread.push(Unread {
+                    path,
+                    jsonpath: leaf.jsonpath(),
+                    value: text_of(leaf.number),
+                });
+            }
+            unread.len() < MAX_UNREAD
+        });
+        unread
+    }
+}
+
+/// A number as text; what has more digits than a quantity may have is shortened by nobody.
+pub fn text_of(number: &Number) -> String {
+    match number.to_decimal() {
+        Some(value) => value.normalize().to_string(),
+        None => "a number of too many digits".to_owned(),
+    }
+}
+
+fn all_in(object: &Object, seen: &[&Json]) -> bool {
+    object.iter().all(|(_, json)| value_in(json, seen))
+}
+
+fn value_in(json: &Json, seen: &[&Json]) -> bool {
+    match json {
+        Json::Number(number) => seen.iter().any(|one| std::ptr::eq(*one, json)) || is_zero(number),
+        Json::Object(object) => all_in(object, seen),
+        Json::Array(items) => items.iter().all(|item| value_in(item, seen)),
+        _ => true,
+    }
+}

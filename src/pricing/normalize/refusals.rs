@@ -1,0 +1,184 @@
+//! WL007: why a usage object is not read. Pure.
+
+use std::fmt::Write;
+
+use rust_decimal::Decimal;
+
+use crate::error::{Error, quoted};
+use crate::pricing::normalize::body::Node;
+use crate::pricing::normalize::path::Path;
+use crate::pricing::normalize::reading::{Found, Reading};
+use crate::pricing::usage::{Unread, Usage, invalid};
+
+/// What to do about an object that contradicts itself.
+pub const AS_IT_CAME: &str = "Pass the provider's object as it came. Where a provider counts differently, \
+     say so with set_usage_mapping().";
+
+/// A meter that is no number.
+pub fn not_a_number(path: &str) -> Error {
+    invalid(format!("usage key {} is not a number", quoted(path)))
+        .detail("Meters are JSON numbers.")
+        .hint(AS_IT_CAME)
+}
+
+/// An attribute that is no string.
+pub fn not_a_string(path: &str) -> Error {
+    invalid(format!("usage key {} is not a string", quoted(path)))
+        .detail("model, provider, region and service_tier are JSON strings.")
+        .hint(AS_IT_CAME)
+}
+
+/// Two numbers that say the same thing differently.
+pub fn alternatives_differ(
+    reading: &Reading<'_>,
+    first: &Found<'_>,
+    path: &Path,
+    value: Decimal,
+) -> Error {
+    let (one, other) = (quoted(reading.name(first.path)), quoted(reading.name(path)));
+    invalid(format!(
+        "usage keys {one} and {other} contradict each other"
+    ))
+    .detail(format!(
+        "Both stand for the same number; {one} is {}, {other} is {value}.",
+        first.value
+    ))
+    .hint(AS_IT_CAME)
+}
+
+/// A part that is greater than its whole.
+pub fn exceeded(
+    reading: &Reading<'_>,
+    whole: Option<&Found<'_>>,
+    node: &Node,
+    parts: &[Found<'_>],
+) -> Error {
+    let whole_name = reading.name(whole.map_or(&node.path[0], |found| found.path));
+    let mut names = String::new();
+    let mut numbers = String::new();
+    for part in parts.iter().filter(|part| !part.value.is_zero()) {
+        let name = quoted(reading.name(part.path));
+        let comma = if names.is_empty() { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(names, "{comma}{name}");
+        let _ = write!(numbers, "{comma}{name} is {}", part.value);
+    }
+    let several = names.contains(", ");
+    let whole_number = match whole {
+        Some(found) => format!("is {}", found.value),
+        None => "is missing".to_owned(),
+    };
+    invalid(if several {
+        format!(
+            "usage parts {names} add up to more than {}",
+            quoted(&whole_name)
+        )
+    } else {
+        format!(
+            "usage part {names} is greater than its whole {}",
+            quoted(&whole_name)
+        )
+    })
+    .detail(format!(
+        "{numbers}; {} {whole_number}.",
+        quoted(&whole_name)
+    ))
+    .hint(AS_IT_CAME)
+}
+
+/// A total that is not the sum of its parts.
+pub fn contradiction(reading: &Reading<'_>, path: &Path, value: Decimal, sum: Decimal) -> Error {
+    let numbers: Vec<String> = reading
+        .found_tokens()
+        .into_iter()
+        .map(|(name, value)| format!("{} is {value}", quoted(name)))
+        .collect();
+    let name = quoted(reading.name(path));
+    invalid(format!("usage total {name} is not the sum of its parts"))
+        .detail(format!(
+            "{name} is {value}; its parts add up to {sum}: {}.",
+            if numbers.is_empty() {
+                "none is there".to_owned()
+            } else {
+                numbers.join(", ")
+            }
+        ))
+        .hint(AS_IT_CAME)
+}
+
+/// A meter's name beside a usage object would be counted or lost; neither is safe.
+pub fn mixed(reading: &Reading<'_>, key: &str) -> Error {
+    let at = reading
+        .fit
+        .shape
+        .at
+        .as_ref()
+        .map_or(String::new(), Path::to_string);
+    invalid(format!("usage has both {} and the meter {}", quoted(at), quoted(key)))
+        .detail(format!(
+            "The object is read as {}, which says nothing of {}.",
+            quoted(&reading.fit.mapping.name),
+            quoted(key)
+        ))
+        .hint(format!(
+            "Put what comes on top into the key extra: {{\"extra\": {{{key:?}: …}}}}, or pass the provider's object as it came."
+        ))
+}
+
+/// Numbers that the mapping does not read, and another one, or the flat form, does.
+pub fn foreign(mapping: &str, unread: &Unread, knows: &str) -> Error {
+    invalid("usage is in the form of no one provider")
+        .detail(format!(
+            "{} comes close, but says nothing of {}, which is {}; {} does.",
+            quoted(mapping),
+            quoted(&unread.path),
+            unread.value,
+            knows
+        ))
+        .hint("Pass the provider's object as it came, or name the meters: {\"model\": \"gpt-4o\", \"input_tokens\": 1000}. set_usage_mapping() adds a form of your own.")
+}
+
+/// Two mappings that read the same object differently.
+pub fn ambiguous(one: &Usage, other: &Usage) -> Error {
+    let shown = |usage: &Usage| {
+        let numbers = usage.numbers.iter();
+        let meters: Vec<String> = numbers
+            .filter_map(|(meter, quantity)| Some((meter, quantity.as_ref().ok()?)))
+            .filter(|(_, quantity)| !quantity.is_zero())
+            .map(|(meter, quantity)| format!("{meter} {quantity}"))
+            .collect();
+        format!(
+            "{} reads {}",
+            quoted(usage.mapping.as_deref().unwrap_or_default()),
+            meters.join(", ")
+        )
+    };
+    invalid("usage may be read in two ways")
+        .detail(format!("{}; {}.", shown(one), shown(other)))
+        .hint("Say whose object it is: add its key \"provider\", or pass the whole response instead of the usage object alone.")
+}
+
+/// A reported cost that leaves something out.
+pub fn partial_cost(cost: &str, part: &str) -> Error {
+    invalid("usage reports a part of its cost only")
+        .detail(format!(
+            "{} is not the whole cost of this request, and {} is missing.",
+            quoted(cost),
+            quoted(part)
+        ))
+        .hint("Leave cost_from out, so that the usage is priced.")
+}
+
+/// A reported cost beside which `extra` names more.
+pub fn cost_without_extra() -> Error {
+    invalid("usage reports a part of its cost only")
+        .detail("The cost that the provider reports leaves out the meters in \"extra\".")
+        .hint("Charge them in a call of their own, or leave cost_from out, so that all is priced.")
+}
+
+/// A reported cost that no amount can hold.
+pub fn no_amount() -> Error {
+    invalid("usage reports a cost that is no amount")
+        .detail("A reported cost is zero or more, with at most 28 digits.")
+        .hint("Pass the provider's object as it came, or leave cost_from out.")
+}

@@ -1,0 +1,177 @@
+//! Usage objects as providers and frameworks hand them over, and what they come to: the files in `samples`.
+//!
+//! What is expected was worked out by hand from the documentation of each provider.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::builtin::FILES;
+use super::explain::explain;
+use super::mapping::{Mappings, builtin};
+use super::reading::Role;
+use super::samples::json;
+use crate::error::Code;
+use crate::pricing::lines::is_known_meter;
+use crate::pricing::usage::Usage;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    name: String,
+    usage: Value,
+    provider: Option<String>,
+    meters: Option<BTreeMap<String, Value>>,
+    model: Option<String>,
+    service_tier: Option<String>,
+    region: Option<String>,
+    #[serde(default)]
+    unread: Vec<String>,
+    error: Option<String>,
+    cost: Option<String>,
+}
+
+fn meters_of(usage: &Usage) -> BTreeMap<String, String> {
+    let numbers = usage.numbers.iter();
+    numbers
+        .map(|(meter, quantity)| (meter.clone(), *quantity.as_ref().unwrap()))
+        .filter(|(_, quantity)| !quantity.is_zero())
+        .map(|(meter, quantity)| (meter, quantity.normalize().to_string()))
+        .collect()
+}
+
+/// What is wrong with what was read of a sample.
+fn wrong(sample: &Sample, mappings: &Rc<Mappings>) -> Option<String> {
+    let provider = sample.provider.as_deref();
+    let read = Usage::read_as(json(&sample.usage), provider, || Ok(mappings.clone()));
+    let usage = match (read, &sample.error) {
+        (Err(error), Some(_)) if error.code == Code::InvalidUsage => return None,
+        (Err(error), _) => {
+            return Some(format!(
+                "{} ({})",
+                error.message,
+                error.detail.unwrap_or_default()
+            ));
+        }
+        (Ok(usage), Some(_)) => {
+            return Some(format!("{:?} reads {:?}", usage.mapping, meters_of(&usage)));
+        }
+        (Ok(usage), None) => usage,
+    };
+    let mut wrong = Vec::new();
+    let meters = meters_of(&usage);
+    let expected: BTreeMap<String, String> = sample
+        .meters
+        .iter()
+        .flatten()
+        .map(|(meter, value)| (meter.clone(), value.to_string()))
+        .collect();
+    if meters != expected {
+        wrong.push(format!("meters {meters:?}, expected {expected:?}"));
+    }
+    for (name, stated, expected) in [
+        ("model", &usage.model, &sample.model),
+        ("service_tier", &usage.service_tier, &sample.service_tier),
+        ("region", &usage.region, &sample.region),
+    ] {
+        if expected.is_some() && stated != expected {
+            wrong.push(format!("{name} {stated:?}, expected {expected:?}"));
+        }
+    }
+    let mut unread: Vec<&str> = usage.unread.iter().map(|one| &*one.path).collect();
+    unread.sort_unstable();
+    let mut expected: Vec<&str> = sample.unread.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    if unread != expected {
+        wrong.push(format!("unread {unread:?}, expected {expected:?}"));
+    }
+    if let Some(expected) = &sample.cost {
+        let cost = match usage.reported_amount() {
+            Ok(cost) => cost.to_string(),
+            Err(_) => "refused".to_owned(),
+        };
+        if cost != *expected {
+            wrong.push(format!("cost {cost}, expected {expected}"));
+        }
+    }
+    // What is explained is what is charged.
+    let rows = explain(
+        json(&sample.usage),
+        provider,
+        || Ok(mappings.clone()),
+        |name| Ok(is_known_meter(name)),
+    );
+    match rows {
+        Err(error) => wrong.push(format!("explain: {}", error.message)),
+        Ok(rows) => {
+            let mut explained: BTreeMap<String, rust_decimal::Decimal> = BTreeMap::new();
+            for row in &rows {
+                if let (Some(meter), Some(quantity)) = (&row.meter, row.quantity) {
+                    *explained.entry(meter.clone()).or_default() += quantity;
+                }
+            }
+            let mut explained: BTreeMap<String, String> = explained
+                .into_iter()
+                .filter(|(_, quantity)| !quantity.is_zero())
+                .map(|(meter, quantity)| (meter, quantity.normalize().to_string()))
+                .collect();
+            // What a total has beyond the rest stands at no number.
+            if rows.iter().any(|row| row.role == Role::Total) {
+                for (meter, quantity) in &meters {
+                    if meter == "reasoning_tokens" {
+                        explained
+                            .entry(meter.clone())
+                            .or_insert_with(|| quantity.clone());
+                    }
+                }
+            }
+            if explained != meters {
+                wrong.push(format!("explained {explained:?}, charged {meters:?}"));
+            }
+        }
+    }
+    (!wrong.is_empty()).then(|| format!("by {:?}: {}", usage.mapping, wrong.join("; ")))
+}
+
+#[test]
+fn samples_are_read_as_expected() {
+    let mappings = Rc::new(Mappings::new(builtin().unwrap()));
+    let (mut count, mut failed) = (0, Vec::new());
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pricing/normalize/samples");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let samples: Vec<Sample> =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for sample in &samples {
+            count += 1;
+            if let Some(wrong) = wrong(sample, &mappings) {
+                failed.push(format!("{name}, {}: {wrong}", sample.name));
+            }
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {count}:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+/// Every mapping can be read, and says whose objects it is for.
+#[test]
+fn mappings_are_whole() {
+    for mapping in Mappings::new(builtin().unwrap()).all() {
+        mapping.body().unwrap();
+        for name in &mapping.otherwise {
+            assert!(
+                FILES.iter().any(|(known, _)| known == name),
+                "{}: otherwise {name}",
+                mapping.name
+            );
+        }
+    }
+}

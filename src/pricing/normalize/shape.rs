@@ -1,0 +1,219 @@
+//! Which objects a mapping is for. Pure.
+
+use crate::pricing::lines::is_known_meter;
+use crate::pricing::normalize::path::{Object, Path};
+use crate::pricing::normalize::raw;
+use crate::storage::jsonb::Json;
+
+/// Most elements that a list of a mapping may have.
+pub const MAX_ITEMS: usize = 256;
+
+/// The paths of a list; all ways to write each where dots may be part of a key.
+pub fn paths(texts: &[String], dotted: bool) -> Result<Vec<Path>, String> {
+    if texts.len() > MAX_ITEMS {
+        return Err(format!("a list of paths has more than {MAX_ITEMS}"));
+    }
+    let mut paths = Vec::with_capacity(texts.len());
+    for text in texts {
+        let path = Path::parse(text)?;
+        if dotted {
+            paths.extend(path.dotted());
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+/// What a value must be.
+enum Is {
+    /// There.
+    Present,
+    /// That string, or that truth value.
+    Text(Box<str>),
+    /// A string that begins, goes on and ends with these.
+    Like(Box<[Box<str>]>),
+}
+
+impl Is {
+    fn holds(&self, json: &Json) -> bool {
+        match (self, json) {
+            (Is::Present, _) => true,
+            (Is::Text(is), Json::String(text)) => **is == **text,
+            (Is::Text(is), Json::Bool(value)) => **is == *if *value { "true" } else { "false" },
+            (Is::Like(parts), Json::String(text)) => is_like(parts, text),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a text begins with the first part, ends with the last, and has the others in between.
+fn is_like(parts: &[Box<str>], text: &str) -> bool {
+    let [first, between @ .., last] = parts else {
+        return false;
+    };
+    let Some(mut rest) = text.strip_prefix(&**first) else {
+        return false;
+    };
+    for part in between {
+        match rest.find(&**part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(&**last)
+}
+
+/// A condition: a path that is there, or that leads to a text.
+pub struct Condition {
+    path: Vec<Path>,
+    is: Is,
+    text: Box<str>,
+}
+
+impl Condition {
+    /// Reads a condition, or says what is wrong with it.
+    pub fn parse(text: &str, dotted: bool) -> Result<Condition, String> {
+        // An equals sign behind the last bracket: those inside select elements.
+        let tail = text.rfind(']').map_or(0, |at| at + 1);
+        let (path, is) = match text[tail..].find('=') {
+            Some(at) => (&text[..tail + at], Some(&text[tail + at + 1..])),
+            None => (text, None),
+        };
+        Ok(Condition {
+            path: paths(&[path.to_owned()], dotted)?,
+            is: match is {
+                None => Is::Present,
+                Some(is) if is.contains('*') => Is::Like(is.split('*').map(Box::from).collect()),
+                Some(is) => Is::Text(is.into()),
+            },
+            text: text.into(),
+        })
+    }
+
+    /// Reads a list of them.
+    pub fn parse_all(texts: &[String], dotted: bool) -> Result<Vec<Condition>, String> {
+        texts
+            .iter()
+            .map(|text| Condition::parse(text, dotted))
+            .collect()
+    }
+
+    /// Whether it holds for a usage object and the whole object that has it.
+    pub fn holds(&self, usage: &Object, root: &Object) -> bool {
+        self.path.iter().any(|path| {
+            let object = if path.is_outside { root } else { usage };
+            match &self.is {
+                Is::Present => path.is_present(object),
+                is => {
+                    let mut holds = false;
+                    path.each(object, |json| holds |= is.holds(json));
+                    holds
+                }
+            }
+        })
+    }
+
+    fn first_keys(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.path.iter().map(|path| (path, path.first_key()))
+    }
+}
+
+/// Where the usage object stands, and how to know it.
+pub struct Shape {
+    /// The path of the usage object; none when it is the whole object.
+    pub at: Option<Path>,
+    all: Vec<Condition>,
+    any: Vec<Condition>,
+    none: Vec<Condition>,
+}
+
+impl Shape {
+    /// Reads a shape, or says what is wrong with it.
+    pub fn parse(raw: &raw::Shape, dotted: bool) -> Result<Shape, String> {
+        let shape = Shape {
+            at: match raw.at.as_str() {
+                "" => None,
+                at => Some(Path::parse(at)?),
+            },
+            all: Condition::parse_all(&raw.all, dotted)?,
+            any: Condition::parse_all(&raw.any, dotted)?,
+            none: Condition::parse_all(&raw.none, dotted)?,
+        };
+        if shape.all.is_empty() && shape.any.is_empty() {
+            return Err("a shape has neither all nor any".to_owned());
+        }
+        if shape.at.is_none() && shape.telltales().next().is_none() {
+            return Err(
+                "a shape of the whole object asks for nothing but meters: that is the flat form"
+                    .to_owned(),
+            );
+        }
+        Ok(shape)
+    }
+
+    /// The usage object, if it is there. Where several are that differ, it is none of them.
+    pub fn place<'a>(&self, root: &'a Object) -> Option<&'a Object> {
+        let Some(at) = &self.at else {
+            return Some(root);
+        };
+        let (mut found, mut is_one) = (None, true);
+        at.each(root, |json| match (found, json.as_object()) {
+            (None, object) => found = object,
+            (Some(first), Some(object)) => is_one &= first == object,
+            (Some(_), None) => {}
+        });
+        found.filter(|_| is_one)
+    }
+
+    /// The usage object, when the whole object has this shape.
+    pub fn usage<'a>(&self, root: &'a Object) -> Option<&'a Object> {
+        let usage = self.place(root)?;
+        let holds = |condition: &Condition| condition.holds(usage, root);
+        let fits = self.all.iter().all(holds)
+            && (self.any.is_empty() || self.any.iter().any(holds))
+            && !self.none.iter().any(holds);
+        fits.then_some(usage)
+    }
+
+    /// Why an object that has the usage object in its place has not this shape, where it has something of it.
+    pub fn near_miss(&self, root: &Object) -> Option<String> {
+        let usage = self.place(root)?;
+        let holds = |condition: &&Condition| condition.holds(usage, root);
+        let has_some =
+            self.all.iter().any(|one| holds(&one)) || self.any.iter().any(|one| holds(&one));
+        if !has_some {
+            return None;
+        }
+        let names = |conditions: &mut dyn Iterator<Item = &Condition>, between: &str| {
+            let names: Vec<String> = conditions
+                .map(|condition| crate::error::quoted(&condition.text))
+                .collect();
+            names.join(between)
+        };
+        let missing = names(&mut self.all.iter().filter(|one| !holds(one)), " and ");
+        if !missing.is_empty() {
+            return Some(format!("lacks {missing}"));
+        }
+        if !self.any.is_empty() && !self.any.iter().any(|one| holds(&one)) {
+            return Some(format!("lacks {}", names(&mut self.any.iter(), " or ")));
+        }
+        let odd = names(&mut self.none.iter().filter(|one| holds(one)), " and ");
+        (!odd.is_empty()).then(|| format!("does not have {odd}"))
+    }
+
+    /// Keys of the whole object without which it cannot have this shape. A meter is none: the
+    /// flat form has it too.
+    pub fn telltales(&self) -> impl Iterator<Item = &str> {
+        let is_root = self.at.is_none();
+        let inside = self
+            .all
+            .iter()
+            .chain(&self.any)
+            .flat_map(Condition::first_keys)
+            .filter(move |(path, key)| (is_root || path.is_outside) && !is_known_meter(key))
+            .map(|(_, key)| key);
+        let at = self.at.as_ref().map(Path::first_key);
+        at.into_iter().chain(inside.filter(move |_| is_root))
+    }
+}
