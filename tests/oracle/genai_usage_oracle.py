@@ -144,9 +144,9 @@ def rule_of(provider, flavor, paths):
 def response_of(provider, extractor, rng):
     """A random response that the extractor reads."""
     made, usage = dict(AROUND.get(extractor.api_flavor, {})), {}
-    for mapping in extractor.mappings:
-        if mapping.required or rng.random() < 0.6:
-            put(usage, steps_of(mapping.path), rng.choice((0, rng.randint(1, 40), rng.randint(1, 4_000))))
+    some = [mapping for mapping in extractor.mappings if mapping.required or rng.random() < 0.6]
+    for mapping in some or extractor.mappings:
+        put(usage, steps_of(mapping.path), rng.choice((0, rng.randint(1, 40), rng.randint(1, 4_000))))
     paths = {named(mapping.path) for mapping in extractor.mappings}
     sdk_rules.make_consistent(rule_of(provider, extractor.api_flavor, paths), usage)
     put(made, steps_of(extractor.root), usage)

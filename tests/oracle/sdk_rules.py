@@ -99,6 +99,8 @@ class Chat:
         details, out = "prompt_tokens_details", "completion_tokens_details"
         u.cover("prompt_tokens", *(f"{details}.{part}_tokens" for part in ("cached", "cache_write", "audio", "image", "video")))
         u.cover("prompt_tokens", "cached_tokens")
+        u.cover("prompt_tokens", "cache_read_input_tokens")
+        u.cover("completion_tokens", "reasoning_tokens")
         u.rest(f"{details}.text_tokens", "prompt_tokens", f"{details}.audio_tokens", f"{details}.image_tokens")
         u.cover("completion_tokens", *(f"{out}.{part}_tokens" for part in ("reasoning", "audio", "image", "accepted_prediction", "rejected_prediction")))
         u.rest(f"{out}.text_tokens", "completion_tokens", *(f"{out}.{part}_tokens" for part in ("audio", "reasoning", "image")))
@@ -123,7 +125,7 @@ class Responses:
         for side in ("input", "output"):
             details = f"{side}_tokens_details"
             u.cover(f"{details}.cache_write_tokens", f"{details}.cache_write_tokens_details.*")
-            u.cover(f"{side}_tokens", *(f"{details}.{part}_tokens" for part in ("cached", "cache_write", "reasoning", "audio")))
+            u.cover(f"{side}_tokens", *(f"{details}.{part}_tokens" for part in ("cached", "cache_write", "cache_read_input", "reasoning", "audio")))
         u.cover("output_tokens", "reasoning_tokens")  # of SVG
         u.total("total_tokens", "input_tokens", "output_tokens")
 
@@ -137,6 +139,7 @@ class Images(Responses):
     def consistent(self, u):
         for side in ("input", "output"):
             details = f"{side}_tokens_details"
+            u.cover(f"{side}_tokens", f"{details}.*")
             u.rest(f"{details}.text_tokens", f"{side}_tokens", f"{details}.image_tokens")
         u.cover("cached_tokens", "cached_tokens_details.*")
         u.cover("input_tokens", "cached_tokens")
