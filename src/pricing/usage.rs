@@ -91,7 +91,7 @@ impl Usage {
         provider: Option<&str>,
         mappings: impl Fn() -> Result<Rc<Mappings>>,
     ) -> Result<Usage> {
-        let whole = Whole::of(json, &mappings)?;
+        let whole = Whole::of(json, provider, &mappings)?;
         let mut usage = Usage::of_whole(&whole, provider, mappings)?;
         for unread in &mut usage.unread {
             whole.locate(unread);

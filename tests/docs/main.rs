@@ -45,7 +45,7 @@ fn the_examples_of_usage_run() {
     let database = Database::new();
     let mut client = database.connect();
     let examples = blocks(USAGE, "sql");
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 8);
     for example in examples {
         let said: Vec<String> = client
             .simple_query(&example)

@@ -196,6 +196,10 @@ pub const FIELDS: &[(&str, Meaning)] = &[
         "google_maps_grounding_cost_per_query",
         Meter("map_queries", 1),
     ),
+    (
+        "file_search_cost_per_1k_calls",
+        Meter("file_searches", 1_000),
+    ),
     ("search_context_cost_per_query", SearchContext),
     // Whole tables and factors.
     ("tiered_pricing", Tiers),
@@ -225,10 +229,6 @@ pub const FIELDS: &[(&str, Meaning)] = &[
     (
         "input_cost_per_video_per_second_above_15s_interval",
         Skip("no meter counts video by the length of its intervals"),
-    ),
-    (
-        "file_search_cost_per_1k_calls",
-        Skip("the calls of a tool are not part of a model's usage"),
     ),
     (
         "file_search_cost_per_gb_per_day",

@@ -55,7 +55,7 @@ pub fn explain(
     mappings: impl Fn() -> Result<Rc<Mappings>>,
     is_meter: impl Fn(&str) -> Result<bool>,
 ) -> Result<Vec<Explained>> {
-    let whole = Whole::of(json, &mappings)?;
+    let whole = Whole::of(json, provider, &mappings)?;
     let known = mappings()?;
     let mut rows = match choose(&known, &whole.object, provider)? {
         Some((fit, _)) => {

@@ -221,14 +221,19 @@ impl Path {
 
     /// How many, of a path that counts.
     pub fn count(&self, object: &Object, tally: Tally) -> usize {
+        let is_something = |json: &&Json| match json {
+            Json::Null => false,
+            Json::String(text) => !text.is_empty(),
+            Json::Array(items) => !items.is_empty(),
+            Json::Object(entries) => !entries.is_empty(),
+            Json::Bool(_) | Json::Number(_) => true,
+        };
         let mut all: Vec<&Json> = Vec::new();
         self.each(object, |json| match (tally, json) {
             (Tally::Elements, _) => all.push(json),
             // An array stands for its elements.
-            (_, Json::Array(items)) => all.extend(items.iter().filter(|item| **item != Json::Null)),
-            (_, Json::String(text)) if text.is_empty() => {}
-            (_, Json::Object(entries)) if entries.is_empty() => {}
-            _ => all.push(json),
+            (_, Json::Array(items)) => all.extend(items.iter().filter(is_something)),
+            _ => all.extend(Some(json).filter(is_something)),
         });
         match tally {
             Tally::Elements => all.len(),
@@ -372,14 +377,14 @@ mod tests {
     #[test]
     fn paths_count() {
         let json = r#"{"l": [{"t": "s", "q": ["a", "b", "a", null], "c": {"id": "1"}}, 7, {"t": "s", "q": ["b"], "c": {"id": "1"}},
-            {"t": "m", "q": []}, {"q": null}], "none": [], "empty": ""}"#;
+            {"t": "m", "q": [""]}, {"q": null}], "none": [], "empty": ""}"#;
         for (path, expected) in [
             ("l[*]", 5),
             ("l[t=s]", 2),
             ("l[t!=s]", 2),
             ("l[t=s][c.id=1]", 2),
             ("l[t=s][c.id=2]", 0),
-            ("l[*].q[*]", 4),
+            ("l[*].q[*]", 5),
             ("l[*].q[distinct]", 2),
             ("l[t=s].c.id[distinct]", 1),
             ("l[*].q[any]", 1),

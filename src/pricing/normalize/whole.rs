@@ -45,13 +45,17 @@ const EXTRA: &str = "extra";
 
 impl Whole {
     /// What an object is, or a stream.
-    pub fn of(json: Json, mappings: impl Fn() -> Result<std::rc::Rc<Mappings>>) -> Result<Whole> {
+    pub fn of(
+        json: Json,
+        provider: Option<&str>,
+        mappings: impl Fn() -> Result<std::rc::Rc<Mappings>>,
+    ) -> Result<Whole> {
         match json {
             Json::Object(object) => Whole::of_object(object),
             Json::Array(chunks) => {
                 let mappings = mappings()?;
                 Ok(Whole {
-                    object: join(chunks, &mappings)?,
+                    object: join(chunks, provider, &mappings)?,
                     extra: Vec::new(),
                     is_batch: false,
                     from: From::Stream,
@@ -154,7 +158,11 @@ fn take_extra(object: &mut Vec<(String, Json)>) -> Result<Vec<(String, Json)>> {
 
 /// Makes one object of the chunks of a stream. The usage is the last one, which counts everything so far; Anthropic's stands
 /// in two events.
-fn join(chunks: Vec<Json>, mappings: &Mappings) -> Result<Vec<(String, Json)>> {
+fn join(
+    chunks: Vec<Json>,
+    provider: Option<&str>,
+    mappings: &Mappings,
+) -> Result<Vec<(String, Json)>> {
     let mut events = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         match chunk {
@@ -181,7 +189,7 @@ fn join(chunks: Vec<Json>, mappings: &Mappings) -> Result<Vec<(String, Json)>> {
     let message = message_of(&events)?;
     match message {
         Some(message) => Ok(message),
-        None => last_of(events, mappings),
+        None => last_of(events, provider, mappings),
     }
 }
 
@@ -249,13 +257,14 @@ fn message_of(events: &[Vec<(String, Json)>]) -> Result<Option<Vec<(String, Json
 /// The last chunk that has a usage, with what the others say beside it.
 fn last_of(
     mut events: Vec<Vec<(String, Json)>>,
+    provider: Option<&str>,
     mappings: &Mappings,
 ) -> Result<Vec<(String, Json)>> {
     let mut last = None;
     let mut ids = HashSet::new();
     let mut most = rust_decimal::Decimal::ZERO;
     for (place, event) in events.iter().enumerate() {
-        let Some((_, usage)) = choose(mappings, event, None)? else {
+        let Some((_, usage)) = choose(mappings, event, provider)? else {
             continue;
         };
         ids.extend(id_of(event));
@@ -282,7 +291,7 @@ fn last_of(
             .hint("Ask for usage in streams (of OpenAI: stream_options with include_usage), and pass all chunks."));
     };
     let mut object = events[place].clone();
-    let joined: Vec<String> = match choose(mappings, &object, None)? {
+    let joined: Vec<String> = match choose(mappings, &object, provider)? {
         Some((fit, _)) => fit.body.join.clone(),
         None => Vec::new(),
     };
