@@ -121,20 +121,28 @@ def at(value, path):
             yield (path[0], *rest), found
 
 
-def kinds_of(holder):
-    """The places of usage objects in a holder, innermost first, and the rule of the type that stands there."""
-    found = {}
-    for leaf in holder.leaves:
-        found[leaf.usage] = leaf.kind
-    return sorted(found.items(), key=lambda place: -len(place[0]))
+def places_of(holder):
+    """Where usage objects may stand in a holder, innermost first."""
+    return sorted({leaf.usage for leaf in holder.leaves}, key=lambda place: -len(place))
+
+
+def usages_of(holder, made):
+    """The usage objects in an object of the holder, innermost first, and the rule of the type that each of them has:
+    of several the one that knows most of its keys."""
+    for place in places_of(holder):
+        keys = {}
+        for leaf in holder.leaves:
+            if leaf.usage == place:
+                keys.setdefault(leaf.kind, set()).add(leaf.path[len(place)])
+        for _, usage in at(made, place):
+            if isinstance(usage, dict):
+                yield usage, sdk_rules.rule_of(max(keys, key=lambda kind: len(keys[kind] & usage.keys())))
 
 
 def make_consistent(holder, made):
     """Makes the numbers of a holder agree, as its provider's do."""
-    for place, kind in kinds_of(holder):
-        for _, usage in at(made, place):
-            if isinstance(usage, dict):
-                sdk_rules.make_consistent(sdk_rules.rule_of(kind), usage)
+    for usage, rule in usages_of(holder, made):
+        sdk_rules.make_consistent(rule, usage)
     return made
 
 
@@ -202,7 +210,7 @@ def leads(one, place):
 
 def random_object(holder, rng):
     """A random consistent object of the holder."""
-    places = [place for place, _ in kinds_of(holder)]
+    places = places_of(holder)
     one = rng.choice(places)
     # Beside the usage of a response may stand that of its tools; the others say the same thing twice.
     chosen = [place for place in places if place == one or holder.provider == "openai" and rng.random() < 0.3]
@@ -220,8 +228,7 @@ def numbers_in(value):
 
 def spoil(holder, made, rng):
     """Changes some of the numbers of usage, so that they may no longer agree."""
-    places = [numbers for place, _ in kinds_of(holder) for _, usage in at(made, place) if isinstance(usage, dict)
-              for numbers in numbers_in(usage)]
+    places = [numbers for usage, _ in usages_of(holder, made) for numbers in numbers_in(usage)]
     for _ in range(rng.randint(1, 3)):
         if places:
             inside, key = rng.choice(places)
@@ -231,7 +238,4 @@ def spoil(holder, made, rng):
 
 def total_of(holder, made):
     """The provider's own total of everything in the object."""
-    return sum(
-        sdk_rules.rule_of(kind).total(sdk_rules.Usage(usage))
-        for place, kind in kinds_of(holder) for _, usage in at(made, place) if isinstance(usage, dict)
-    )
+    return sum(rule.total(sdk_rules.Usage(usage)) for usage, rule in usages_of(holder, made))

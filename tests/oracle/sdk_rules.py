@@ -140,7 +140,8 @@ class Images(Responses):
         for side in ("input", "output"):
             details = f"{side}_tokens_details"
             u.cover(f"{side}_tokens", f"{details}.*")
-            u.rest(f"{details}.text_tokens", f"{side}_tokens", f"{details}.image_tokens")
+            rest, other = ("text", "image") if u.has(f"{details}.text_tokens") else ("image", "text")
+            u.rest(f"{details}.{rest}_tokens", f"{side}_tokens", f"{details}.{other}_tokens")
         u.cover("cached_tokens", "cached_tokens_details.*")
         u.cover("input_tokens", "cached_tokens")
         for kind in ("image", "text"):
@@ -150,15 +151,19 @@ class Images(Responses):
         u.total("total_tokens", "input_tokens", "output_tokens")
 
 
-class Tools:
-    """What the tools of a response used, beside the usage of the response itself."""
+class OfAnotherModel(Responses):
+    """Tokens of another model that a tool called: they stand beside the usage of the response and are not in it."""
+
+    def total(self, u):
+        return 0
+
+
+class Tools(OfAnotherModel):
+    """What the tools of a response used: the tokens of the model that made images, and searches."""
 
     def consistent(self, u):
         if u.has("image_gen"):
             Images().consistent(Usage(u.raw["image_gen"]))
-
-    def total(self, u):
-        return Images().total(Usage(u.raw.get("image_gen") or {}))
 
 
 class Realtime:
@@ -169,8 +174,9 @@ class Realtime:
         for kind in ("audio", "image", "text"):
             u.cover(f"{details}.{kind}_tokens", f"{details}.cached_tokens_details.{kind}_tokens")
         u.cover(f"{details}.cached_tokens", f"{details}.cached_tokens_details.*")
-        u.rest(f"{details}.cached_tokens_details.text_tokens", f"{details}.cached_tokens",
-               *(f"{details}.cached_tokens_details.{kind}_tokens" for kind in ("audio", "image")))
+        if u.has(f"{details}.cached_tokens_details"):
+            others = (f"{details}.cached_tokens_details.{kind}_tokens" for kind in ("audio", "image"))
+            u.put(f"{details}.cached_tokens_details.text_tokens", u.get(f"{details}.cached_tokens") - u.sum(*others))
         u.cover(f"{details}.text_tokens", f"{details}.cached_tokens_details.text_tokens")
         if not u.has(f"{details}.cached_tokens_details"):  # what is cached is text, as far as it may be
             u.cover(f"{details}.text_tokens", f"{details}.cached_tokens")
@@ -199,10 +205,9 @@ class Live:
 
 class Anthropic:
     """What is read from and written to the cache is beside the input. Iterations that sampled the message are in the
-    numbers above them; those of a compaction and of an advisor are beside them."""
+    numbers above them; those of a compaction are beside them, and so are those of an advisor, which is another model."""
 
     counts = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
-    beside = ("compaction", "advisor_message")
 
     def consistent(self, u):
         for one in u.raw.get("iterations") or ():
@@ -224,7 +229,7 @@ class Anthropic:
         written = "cache_creation_input_tokens" if u.has("cache_creation_input_tokens") else "cache_creation.*"
         own = u.sum("input_tokens", "cache_read_input_tokens", written, "output_tokens")
         return own + sum(
-            self.total(Usage(one)) for one in u.raw.get("iterations") or () if one.get("type") in self.beside
+            self.total(Usage(one)) for one in u.raw.get("iterations") or () if one["type"] == "compaction"
         )
 
 
@@ -312,7 +317,8 @@ class Cached:
 
 
 class Bedrock:
-    """Converse: what is read from and written to the cache is beside the input."""
+    """Converse: what is read from and written to the cache is beside the input. Its total has that or not, by model
+    and time, so that the sum is what counts."""
 
     parts = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "outputTokens")
 
@@ -322,25 +328,26 @@ class Bedrock:
         u.total("totalTokens", *self.parts)
 
     def total(self, u):
-        return u.stated("totalTokens", *self.parts)
+        written = "cacheWriteInputTokens" if u.has("cacheWriteInputTokens") else "cacheDetails[].inputTokens"
+        return u.sum("inputTokens", "cacheReadInputTokens", written, "outputTokens")
 
 
 class Cohere:
-    """What is billed, beside what was read and written. Text and images make up the input of an embedding."""
-
-    billed = ("billed_units.input_tokens", "billed_units.output_tokens")
+    """What is billed, beside what was read and written. Tokens of images are beside the input, those of text are it."""
 
     def consistent(self, u):
-        u.cover("billed_units.input_tokens", "billed_units.image_tokens", "billed_units.text_tokens")
-        if u.has("billed_units.image_tokens"):
-            u.rest("billed_units.text_tokens", "billed_units.input_tokens", "billed_units.image_tokens")
+        if u.has("billed_units.text_tokens") and u.has("billed_units.input_tokens"):
+            u.cover("billed_units.input_tokens", "billed_units.text_tokens")
+            u.put("billed_units.text_tokens", u.get("billed_units.input_tokens"))
         if u.has("cached_tokens") and not u.has("billed_units"):
             u.put("billed_units", {})
-        u.cover("billed_units.input_tokens", "cached_tokens")
+        u.cover("tokens.input_tokens", "billed_units.input_tokens", "billed_units.image_tokens")
         u.cover("tokens.input_tokens", "cached_tokens")
+        u.cover("tokens.output_tokens", "billed_units.output_tokens")
 
     def total(self, u):
-        return u.sum(*self.billed)
+        text = "input_tokens" if u.has("billed_units.input_tokens") else "text_tokens"
+        return u.sum(*(f"billed_units.{name}" for name in (text, "image_tokens", "output_tokens")))
 
 
 class Xai:
@@ -376,6 +383,7 @@ RULES = [
     (r"openai\..*\.(CompletionUsage|SampleUsage|PerModelUsage)|openai\..*(threads|create_embedding)\S*\.Usage", Chat()),
     (r"openai\..*(image\w*)\.Usage", Images()),
     (r"openai\..*\.ToolUsage", Tools()),
+    (r"openai\..*SvgUsage", OfAnotherModel()),
     (r"openai\..*Duration|openai\..*transcription_verbose\.", Plain()),
     (r"openai\..*(transcription\w*)\.|openai\..*\.RealtimeResponseUsage", Realtime()),
     (r"openai\..*\.SessionUsage", Live()),
