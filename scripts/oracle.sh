@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prices beside the calculators of LiteLLM and of genai-prices, and focus_csv() before the validator of FOCUS
-# (tests/oracle), in environments of their own.
+# Prices beside the calculators of LiteLLM and of genai-prices, usage beside genai-prices' extraction of it and the
+# types of the current SDKs, and focus_csv() before the validator of FOCUS (tests/oracle), in environments of their own.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -12,10 +12,21 @@ sql() { "$WALLET_ROOT/scripts/with-server.sh" psql -X -q -c "SET client_min_mess
 sql "DROP DATABASE IF EXISTS $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 status=0
-for oracle in litellm_oracle genai_oracle; do
+ask() {
     WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/with-server.sh" \
-        "$python" "$WALLET_ROOT/tests/oracle/$oracle.py" || status=$?
-done
+        "$1" "$WALLET_ROOT/tests/oracle/$2.py" || status=$?
+}
+ask "$python" litellm_oracle
+ask "$python" genai_oracle
+if recent=$(find_python_of 3.11); then
+    sdks=$(python_environment sdks "$WALLET_ROOT/tests/oracle/sdk_requirements.txt" "$recent")
+    # What an SDK has added since is to be seen.
+    "$sdks" -m pip install --quiet --disable-pip-version-check --upgrade --requirement "$WALLET_ROOT/tests/oracle/sdk_requirements.txt"
+    ask "$sdks" genai_usage_oracle
+    ask "$sdks" sdk_oracle
+else
+    say "The SDKs are left out: they need Python 3.11 or newer."
+fi
 sql "DROP DATABASE $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 if newer=$(find_python_of 3.12); then

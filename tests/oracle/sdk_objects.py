@@ -1,0 +1,241 @@
+"""Objects made from the schema of a holder: the least one that has a certain number, and random ones."""
+
+import re
+
+import sdk_rules
+import sdk_schema as schema
+
+#: A model of each provider, where a response names one.
+MODELS = {
+    "openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-pro", "mistral": "mistral-large-latest",
+    "cohere": "command-r-plus", "aws": "anthropic.claude-sonnet-4-5-v1:0", "groq": "openai/gpt-oss-120b",
+    "ollama": "llama3.2", "xai": "grok-4",
+}
+#: Keys that name it.
+MODEL = re.compile("model|model_?version|modelVersion|modelId")
+#: Numbers that are no counts: they may have a fraction.
+FRACTIONS = ("seconds", "time", "duration")
+
+
+def fits(one, path):
+    """Whether a number stands at the path in that schema."""
+    if not path:
+        return isinstance(one, schema.Number) or isinstance(one, schema.Choice) and any(fits(o, path) for o in one.of)
+    if isinstance(one, schema.Record):
+        return path[0] in one.fields and fits(one.fields[path[0]][0], path[1:])
+    if isinstance(one, schema.Choice):
+        return any(fits(option, path) for option in one.of)
+    if isinstance(one, schema.Many):
+        return path[0] == "[]" and fits(one.of, path[1:])
+    return isinstance(one, schema.Map) and path[0] == "{}" and fits(one.of, path[1:])
+
+
+def number(one, key, amount):
+    """The amount as the JSON of that number has it."""
+    if one.quoted:
+        return str(amount)
+    if one.whole:
+        return amount
+    return amount + 0.5 if any(word in key.lower() for word in FRACTIONS) else float(amount)
+
+
+def text(one, key, model):
+    return one.values[0] if one.values else model if MODEL.fullmatch(key) else "x"
+
+
+def values_of(one):
+    """The values that a text may have, also where others may come."""
+    for option in one.of if isinstance(one, schema.Choice) else (one,):
+        if isinstance(option, schema.Text) and option.values:
+            return option.values
+    return ()
+
+
+def variants(one):
+    """The elements that an array of that schema may have: one for each option and each value of what tells them
+    apart, as fixed values by key."""
+    for option in one.of if isinstance(one, schema.Choice) else (one,):
+        several = isinstance(option, schema.Record) and next(
+            ((key, values_of(field)) for key, (field, _) in option.fields.items()
+             if key != "model" and len(values_of(field)) > 1), None)
+        for value in several[1] if several else (None,):
+            yield option, {several[0]: value} if several else {}
+
+
+def least(one, key, model, usage=False):
+    """The least value of a schema: what is required and what can have one value only. A usage object has all its
+    numbers, as zeros."""
+    if isinstance(one, schema.Number):
+        return number(one, "", 0)
+    if isinstance(one, schema.Text):
+        return text(one, key, model)
+    if isinstance(one, schema.Flag):
+        return bool(one.value)
+    if isinstance(one, schema.Record):
+        return {
+            name: least(field, name, model, usage) for name, (field, required) in one.fields.items()
+            if required or isinstance(field, schema.Text) and (len(field.values) == 1 or MODEL.fullmatch(name))
+            or usage and isinstance(field, (schema.Number, schema.Record))
+        }
+    if isinstance(one, schema.Many):
+        return []
+    if isinstance(one, schema.Map):
+        return {}
+    if isinstance(one, schema.Choice):
+        return least(one.of[0], key, model, usage)
+    return None
+
+
+def with_number(one, path, amount, model, above, key=""):
+    """The least value that has the amount at the path, whose usage object begins that many steps further. Where it
+    is in an array there is an element of each kind."""
+    if isinstance(one, schema.Choice):
+        one = next(option for option in one.of if fits(option, path))
+    if not path:
+        return number(one, key, amount)
+    inner = (path[1:], amount, model, above - 1)
+    if isinstance(one, schema.Map):
+        return {"web_search": with_number(one.of, *inner, "web_search")}
+    if isinstance(one, schema.Many):
+        return [{**with_number(option, *inner), **fixed} if path[1:] else number(option, key, amount)
+                for option, fixed in variants(one.of) if fits(option, path[1:])]
+    made = least(one, key, model, usage=above <= 0)
+    made[path[0]] = with_number(one.fields[path[0]][0], *inner, path[0])
+    return made
+
+
+def at(value, path):
+    """What the path leads to, each with its own path: arrays by index."""
+    if not path:
+        yield (), value
+    elif path[0] == "[]":
+        for index, element in enumerate(value):
+            for rest, found in at(element, path[1:]):
+                yield (index, *rest), found
+    elif path[0] == "{}":
+        for name, inner in value.items():
+            for rest, found in at(inner, path[1:]):
+                yield (name, *rest), found
+    elif isinstance(value, dict) and path[0] in value:
+        for rest, found in at(value[path[0]], path[1:]):
+            yield (path[0], *rest), found
+
+
+def places_of(holder):
+    """Where usage objects may stand in a holder, innermost first."""
+    return sorted({leaf.usage for leaf in holder.leaves}, key=lambda place: -len(place))
+
+
+def usages_of(holder, made):
+    """The usage objects in an object of the holder, innermost first, and the rule of the type that each of them has:
+    of several the one that knows most of its keys."""
+    for place in places_of(holder):
+        keys = {}
+        for leaf in holder.leaves:
+            if leaf.usage == place:
+                keys.setdefault(leaf.kind, set()).add(leaf.path[len(place)])
+        for _, usage in at(made, place):
+            if isinstance(usage, dict):
+                yield usage, sdk_rules.rule_of(max(keys, key=lambda kind: len(keys[kind] & usage.keys())))
+
+
+def make_consistent(holder, made):
+    """Makes the numbers of a holder agree, as its provider's do."""
+    for usage, rule in usages_of(holder, made):
+        sdk_rules.make_consistent(rule, usage)
+    return made
+
+
+def object_with(holder, leaf, amount):
+    """The least consistent object of the holder that has a number at the leaf."""
+    model = MODELS[holder.provider]
+    return make_consistent(holder, with_number(holder.kind, leaf.path, amount, model, len(leaf.usage)))
+
+
+def amount_of(rng):
+    return rng.choice((0, rng.randint(1, 30), rng.randint(1, 3_000)))
+
+
+def anything(one, rng, model, key=""):
+    """A random value of a schema."""
+    if isinstance(one, schema.Number):
+        return number(one, key, amount_of(rng))
+    if isinstance(one, schema.Text):
+        return rng.choice(one.values) if one.values and not MODEL.fullmatch(key) else text(one, key, model)
+    if isinstance(one, schema.Record):
+        return {
+            name: anything(field, rng, model, name) for name, (field, required) in one.fields.items()
+            if required or rng.random() < 0.6
+        }
+    if isinstance(one, schema.Many):
+        kinds = list(variants(one.of))
+        return [{**anything(option, rng, model), **fixed} if fixed else anything(option, rng, model)
+                for option, fixed in rng.sample(kinds, rng.randint(0, len(kinds)))]
+    if isinstance(one, schema.Map):
+        return {name: anything(one.of, rng, model, name) for name in ("web_search", "code_interpreter") if rng.random() < 0.5}
+    if isinstance(one, schema.Choice):
+        return anything(rng.choice(one.of), rng, model, key)
+    return least(one, key, model)
+
+
+def with_random(one, places, rng, model, key=""):
+    """A value whose usage objects at the places are random, and the least of everything else."""
+    if () in places:
+        return anything(one, rng, model, key)
+    if isinstance(one, schema.Choice):
+        inside = [option for option in one.of if any(leads(option, place) for place in places)]
+        return with_random(rng.choice(inside), places, rng, model, key)
+    if isinstance(one, schema.Many):
+        options = [option for option, _ in variants(one.of) if any(leads(option, place[1:]) for place in places)]
+        return [with_random(rng.choice(options), [place[1:] for place in places], rng, model) for _ in range(rng.randint(1, 2))]
+    if isinstance(one, schema.Map):
+        return {"key": with_random(one.of, [place[1:] for place in places], rng, model)}
+    made = least(one, key, model)
+    for first in dict.fromkeys(place[0] for place in places):
+        if first in one.fields:
+            made[first] = with_random(one.fields[first][0], [place[1:] for place in places if place[0] == first], rng, model, first)
+    return made
+
+
+def leads(one, place):
+    """Whether a schema has something at the place."""
+    if not place:
+        return isinstance(one, schema.Record)
+    if isinstance(one, schema.Record):
+        return place[0] in one.fields and leads(one.fields[place[0]][0], place[1:])
+    if isinstance(one, schema.Choice):
+        return any(leads(option, place) for option in one.of)
+    return isinstance(one, (schema.Many, schema.Map)) and place[0] in ("[]", "{}") and leads(one.of, place[1:])
+
+
+def random_object(holder, rng):
+    """A random consistent object of the holder."""
+    places = places_of(holder)
+    one = rng.choice(places)
+    # Beside the usage of a response may stand that of its tools; the others say the same thing twice.
+    chosen = [place for place in places if place == one or holder.provider == "openai" and rng.random() < 0.3]
+    return make_consistent(holder, with_random(holder.kind, chosen, rng, MODELS[holder.provider]))
+
+
+def numbers_in(value):
+    """Where numbers stand: the object or array that has them, and their key."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, (dict, list)):
+            yield from numbers_in(inner)
+        elif isinstance(inner, (int, float)) and not isinstance(inner, bool):
+            yield value, key
+
+
+def spoil(holder, made, rng):
+    """Changes some of the numbers of usage, so that they may no longer agree."""
+    places = [numbers for usage, _ in usages_of(holder, made) for numbers in numbers_in(usage)]
+    for _ in range(rng.randint(1, 3)):
+        if places:
+            inside, key = rng.choice(places)
+            inside[key] = rng.choice((None, float(amount_of(rng)) if isinstance(inside[key], float) else amount_of(rng)))
+    return made
+
+
+def total_of(holder, made):
+    """The provider's own total of everything in the object."""
+    return sum(rule.total(sdk_rules.Usage(usage)) for usage, rule in usages_of(holder, made))

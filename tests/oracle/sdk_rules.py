@@ -1,0 +1,421 @@
+"""What each provider says of its own numbers: which are parts of which, and what its total is.
+
+A plain model beside the mappings, and not made from them. Paths are dotted; `a[]` goes into each element of an array,
+`a[k=v]` into those whose `k` is `v`, and `*` is every number at that place.
+"""
+
+import copy
+import re
+
+
+def camel(name):
+    return re.sub(r"_([a-z])", lambda letter: letter[1].upper(), name)
+
+
+class Usage:
+    """The numbers of a usage object by path. Names in snake_case also find keys in camelCase."""
+
+    def __init__(self, raw):
+        self.raw = raw
+
+    def _places(self, path):
+        """The objects or arrays that hold the last step, and their keys."""
+        places = [(self.raw, None)]
+        for step in path.split("."):
+            name, _, wanted = step.partition("[")
+            found = []
+            for holder, key in places:
+                value = holder if key is None else holder[key]
+                if isinstance(value, dict):
+                    keys = value if name == "*" else [k for k in dict.fromkeys((name, camel(name))) if k in value]
+                    found += [(value, k) for k in keys]
+            if wanted:
+                key, _, text = wanted.rstrip("]").partition("=")
+                found = [
+                    (holder[k], index) for holder, k in found for index, element in enumerate(holder[k] or ())
+                    if not key or str(element.get(key)).lower() == text
+                ]
+            places = found
+        return places
+
+    def spelled(self, name):
+        """A key as this object spells its own."""
+        return camel(name) if any(re.search("[a-z][A-Z]", key) for key in self.raw) else name
+
+    def has(self, path):
+        return any(holder[key] is not None for holder, key in self._places(path))
+
+    def get(self, path):
+        """The sum of what the path leads to."""
+        values = (holder[key] for holder, key in self._places(path))
+        return sum(v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
+
+    def array(self, path):
+        """The array itself; None where there is none."""
+        return next((holder[key] for holder, key in self._places(path)), None)
+
+    def sum(self, *paths):
+        return sum(map(self.get, paths))
+
+    def put(self, path, value):
+        """Sets what the path leads to; makes it, where only its last key is missing."""
+        places = self._places(path)
+        if not places:
+            above, _, name = path.rpartition(".")
+            inside = [holder[key] for holder, key in self._places(above)] if above else [self.raw]
+            places = [(one, self.spelled(name)) for one in inside if isinstance(one, dict)]
+        for holder, key in places[:1]:
+            holder[key] = value
+
+    def cover(self, whole, *parts):
+        """Makes a whole at least as great as its parts."""
+        if self.sum(*parts) > self.get(whole):
+            self.put(whole, self.sum(*parts))
+
+    def rest(self, part, whole, *others):
+        """Makes a part, where it is there, what the other parts leave of the whole."""
+        if self.has(part):
+            self.cover(whole, part, *others)
+            self.put(part, self.get(whole) - self.sum(*others))
+
+    def total(self, total, *parts, required=True):
+        """Makes a total the sum of its parts; one that stands alone becomes the first part."""
+        if self.get(total) and not self.sum(*parts):
+            self.put(parts[0], self.get(total))
+        if required or self.has(total):
+            self.put(total, self.sum(*parts))
+
+    def stated(self, total, *parts):
+        """The provider's total, or the sum of what it is made of where it does not state one."""
+        return self.get(total) if self.has(total) else self.sum(*parts)
+
+
+class Chat:
+    """OpenAI's chat completions and who speaks like them; also embeddings."""
+
+    parts = ("prompt_tokens", "completion_tokens")
+
+    def consistent(self, u):
+        details, out = "prompt_tokens_details", "completion_tokens_details"
+        u.cover("prompt_tokens", *(f"{details}.{part}_tokens" for part in ("cached", "cache_write", "audio", "image", "video")))
+        u.cover("prompt_tokens", "cached_tokens")
+        u.cover("prompt_tokens", "cache_read_input_tokens")
+        u.cover("completion_tokens", "reasoning_tokens")
+        u.rest(f"{details}.text_tokens", "prompt_tokens", f"{details}.audio_tokens", f"{details}.image_tokens")
+        u.cover("completion_tokens", *(f"{out}.{part}_tokens" for part in ("reasoning", "audio", "image", "accepted_prediction", "rejected_prediction")))
+        u.rest(f"{out}.text_tokens", "completion_tokens", *(f"{out}.{part}_tokens" for part in ("audio", "reasoning", "image")))
+        u.total("total_tokens", *self.parts)
+
+    def total(self, u):
+        return u.stated("total_tokens", *self.parts)
+
+
+class Conversation(Chat):
+    """Mistral's conversations: connectors are beside prompt and completion."""
+
+    parts = ("prompt_tokens", "completion_tokens", "connector_tokens")
+
+
+
+
+class Responses:
+    """OpenAI's Responses API and who speaks like it."""
+
+    def consistent(self, u):
+        for side in ("input", "output"):
+            details = f"{side}_tokens_details"
+            u.cover(f"{details}.cache_write_tokens", f"{details}.cache_write_tokens_details.*")
+            u.cover(f"{side}_tokens", *(f"{details}.{part}_tokens" for part in ("cached", "cache_write", "cache_read_input", "reasoning", "audio")))
+        u.cover("output_tokens", "reasoning_tokens")  # of SVG
+        u.total("total_tokens", "input_tokens", "output_tokens")
+
+    def total(self, u):
+        return u.stated("total_tokens", "input_tokens", "output_tokens")
+
+
+class Images(Responses):
+    """Tokens of images; in a response they are those of a tool."""
+
+    def consistent(self, u):
+        for side in ("input", "output"):
+            details = f"{side}_tokens_details"
+            u.cover(f"{side}_tokens", f"{details}.*")
+            rest, other = ("text", "image") if u.has(f"{details}.text_tokens") else ("image", "text")
+            u.rest(f"{details}.{rest}_tokens", f"{side}_tokens", f"{details}.{other}_tokens")
+        u.cover("cached_tokens", "cached_tokens_details.*")
+        u.cover("input_tokens", "cached_tokens")
+        for kind in ("image", "text"):
+            u.cover(f"input_tokens_details.{kind}_tokens", f"cached_tokens_details.cached_{kind}_tokens")
+        u.cover("input_tokens", "input_tokens_details.*")
+        u.rest("input_tokens_details.text_tokens", "input_tokens", "input_tokens_details.image_tokens")
+        u.total("total_tokens", "input_tokens", "output_tokens")
+
+
+class OfAnotherModel(Responses):
+    """Tokens of another model that a tool called: they stand beside the usage of the response and are not in it."""
+
+    def total(self, u):
+        return 0
+
+
+class Tools(OfAnotherModel):
+    """What the tools of a response used: the tokens of the model that made images, and searches."""
+
+    def consistent(self, u):
+        if u.has("image_gen"):
+            Images().consistent(Usage(u.raw["image_gen"]))
+
+
+class Realtime:
+    """OpenAI's Realtime API, and transcriptions: text, audio and images make up a side, and so do they what is cached."""
+
+    def consistent(self, u):
+        details = "input_token_details"
+        for kind in ("audio", "image", "text"):
+            u.cover(f"{details}.{kind}_tokens", f"{details}.cached_tokens_details.{kind}_tokens")
+        u.cover(f"{details}.cached_tokens", f"{details}.cached_tokens_details.*")
+        if u.has(f"{details}.cached_tokens_details"):
+            others = (f"{details}.cached_tokens_details.{kind}_tokens" for kind in ("audio", "image"))
+            u.put(f"{details}.cached_tokens_details.text_tokens", u.get(f"{details}.cached_tokens") - u.sum(*others))
+        u.cover(f"{details}.text_tokens", f"{details}.cached_tokens_details.text_tokens")
+        if not u.has(f"{details}.cached_tokens_details"):  # what is cached is text, as far as it may be
+            u.cover(f"{details}.text_tokens", f"{details}.cached_tokens")
+        u.cover("input_tokens", *(f"{details}.{kind}_tokens" for kind in ("audio", "image", "text")))
+        u.cover("input_tokens", f"{details}.cached_tokens")
+        u.rest(f"{details}.text_tokens", "input_tokens", f"{details}.audio_tokens", f"{details}.image_tokens")
+        u.cover("output_tokens", "output_token_details.*")
+        u.rest("output_token_details.text_tokens", "output_tokens", "output_token_details.audio_tokens")
+        u.total("total_tokens", "input_tokens", "output_tokens")
+
+    def total(self, u):
+        return u.stated("total_tokens", "input_tokens", "output_tokens")
+
+
+class Live:
+    """Seconds of a session, active and paused."""
+
+    def consistent(self, u):
+        if u.has("active_seconds"):
+            u.put("active_seconds", max(u.get("active_seconds"), int(u.get("seconds") - u.get("paused_seconds"))))
+            u.put("seconds", float(u.sum("active_seconds", "paused_seconds")))
+
+    def total(self, u):
+        return 0
+
+
+class Anthropic:
+    """What is read from and written to the cache is beside the input. Iterations that sampled the message are in the
+    numbers above them; those of a compaction are beside them, and so are those of an advisor, which is another model."""
+
+    counts = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+
+    def consistent(self, u):
+        for one in u.raw.get("iterations") or ():
+            Anthropic().consistent(Usage(one))
+        if u.raw.get("iterations"):
+            within = ("iterations[type=message]", "iterations[type=fallback_message]")
+            for count in self.counts:
+                u.put(count, u.sum(*(f"{place}.{count}" for place in within)))
+            for ttl in ("5m", "1h"):
+                name = f"cache_creation.ephemeral_{ttl}_input_tokens"
+                if u.has("cache_creation"):
+                    u.put(name, u.sum(*(f"{place}.{name}" for place in within)))
+        if u.has("cache_creation"):
+            u.cover("cache_creation_input_tokens", "cache_creation.*")
+            u.rest("cache_creation.ephemeral_5m_input_tokens", "cache_creation_input_tokens", "cache_creation.ephemeral_1h_input_tokens")
+        u.cover("output_tokens", "output_tokens_details.*")
+
+    def total(self, u):
+        written = "cache_creation_input_tokens" if u.has("cache_creation_input_tokens") else "cache_creation.*"
+        own = u.sum("input_tokens", "cache_read_input_tokens", written, "output_tokens")
+        return own + sum(
+            self.total(Usage(one)) for one in u.raw.get("iterations") or () if one["type"] == "compaction"
+        )
+
+
+class ManagedAgents(Anthropic):
+    """Sessions of agents: what was written to the cache is only there by its time to live."""
+
+    def consistent(self, u):
+        pass
+
+
+class Gemini:
+    """The prompt includes what is cached; what tools put in and thoughts are beside prompt and candidates."""
+
+    parts = ("prompt_token_count", "tool_use_prompt_token_count", "candidates_token_count", "response_token_count", "thoughts_token_count")
+    details = {
+        "cached_content_token_count": "cache_tokens_details",
+        "prompt_token_count": "prompt_tokens_details",
+        "tool_use_prompt_token_count": "tool_use_prompt_tokens_details",
+        "candidates_token_count": "candidates_tokens_details",
+        "response_token_count": "response_tokens_details",
+    }
+    count, all_of_them = "token_count", "total_token_count"
+    cached, prompt = "cached_content_token_count", "prompt_token_count"
+
+    def consistent(self, u):
+        for whole, details in self.details.items():
+            elements = u.array(details)
+            if whole == self.prompt:
+                u.cover(whole, self.cached)
+                if elements is not None:
+                    self.include(elements, u.array(self.details[self.cached]) or (), u.spelled(self.count))
+            if elements:
+                key = u.spelled(self.count)
+                for one in elements:
+                    one.setdefault(key, 0)
+                text = next((one for one in elements if one["modality"].lower() == "text"), None)
+                if text is None:
+                    text = {"modality": "TEXT" if elements[0]["modality"].isupper() else "text", key: 0}
+                    elements.append(text)
+                together = sum(one[key] for one in elements)
+                text[key] += max(0, u.get(whole) - together)
+                u.put(whole, max(u.get(whole), together))
+        u.total(self.all_of_them, *self.parts)
+
+    @staticmethod
+    def include(elements, parts, key):
+        """Of each modality there is at least as much as there is in the parts."""
+        for part in parts:
+            same = next((one for one in elements if one["modality"] == part["modality"]), None)
+            if same is None:
+                elements.append(dict(part))
+            else:
+                same[key] = max(same.get(key, 0), part[key])
+
+    def total(self, u):
+        return u.stated(self.all_of_them, *self.parts)
+
+
+class Interactions(Gemini):
+    """The same of the Interactions API, in other words."""
+
+    parts = ("total_input_tokens", "total_tool_use_tokens", "total_output_tokens", "total_thought_tokens")
+    details = {
+        "total_cached_tokens": "cached_tokens_by_modality",
+        "total_input_tokens": "input_tokens_by_modality",
+        "total_tool_use_tokens": "tool_use_tokens_by_modality",
+        "total_output_tokens": "output_tokens_by_modality",
+    }
+    count, all_of_them = "tokens", "total_tokens"
+    cached, prompt = "total_cached_tokens", "total_input_tokens"
+
+    def consistent(self, u):
+        u.cover("total_input_tokens", "initial_input_tokens")
+        super().consistent(u)
+
+
+class Cached:
+    """The size of a cache of Gemini."""
+
+    def consistent(self, u):
+        pass
+
+    def total(self, u):
+        return u.get("total_token_count")
+
+
+class Bedrock:
+    """Converse: what is read from and written to the cache is beside the input. Its total has that or not, by model
+    and time, so that the sum is what counts."""
+
+    parts = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "outputTokens")
+
+    def consistent(self, u):
+        if u.raw.get("cacheDetails"):
+            u.put("cacheWriteInputTokens", u.get("cacheDetails[].inputTokens"))
+        u.total("totalTokens", *self.parts)
+
+    def total(self, u):
+        written = "cacheWriteInputTokens" if u.has("cacheWriteInputTokens") else "cacheDetails[].inputTokens"
+        return u.sum("inputTokens", "cacheReadInputTokens", written, "outputTokens")
+
+
+class Cohere:
+    """What is billed, beside what was read and written. Tokens of images are beside the input, those of text are it."""
+
+    def consistent(self, u):
+        if u.has("billed_units.text_tokens") and u.has("billed_units.input_tokens"):
+            u.cover("billed_units.input_tokens", "billed_units.text_tokens")
+            u.put("billed_units.text_tokens", u.get("billed_units.input_tokens"))
+        if u.has("cached_tokens") and not u.has("billed_units"):
+            u.put("billed_units", {})
+        u.cover("tokens.input_tokens", "billed_units.input_tokens", "billed_units.image_tokens")
+        u.cover("tokens.input_tokens", "cached_tokens")
+        u.cover("tokens.output_tokens", "billed_units.output_tokens")
+
+    def total(self, u):
+        text = "input_tokens" if u.has("billed_units.input_tokens") else "text_tokens"
+        return u.sum(*(f"billed_units.{name}" for name in (text, "image_tokens", "output_tokens")))
+
+
+class Xai:
+    """xAI's protobuf: text and images make up the prompt, and reasoning is beside the completion."""
+
+    parts = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+
+    def consistent(self, u):
+        u.cover("prompt_text_tokens", "cached_prompt_text_tokens")
+        u.cover("prompt_tokens", "prompt_text_tokens", "prompt_image_tokens")
+        u.rest("prompt_text_tokens", "prompt_tokens", "prompt_image_tokens")
+        u.total("total_tokens", *self.parts)
+
+    def total(self, u):
+        return u.stated("total_tokens", *self.parts)
+
+
+class Plain:
+    """Numbers that nothing ties to each other; these are its tokens."""
+
+    def __init__(self, *tokens):
+        self.tokens = tokens
+
+    def consistent(self, u):
+        pass
+
+    def total(self, u):
+        return u.sum(*self.tokens)
+
+
+#: The rule of a type of usage, by its name.
+RULES = [
+    (r"openai\..*\.(CompletionUsage|SampleUsage|PerModelUsage)|openai\..*(threads|create_embedding)\S*\.Usage", Chat()),
+    (r"openai\..*(image\w*)\.Usage", Images()),
+    (r"openai\..*\.ToolUsage", Tools()),
+    (r"openai\..*SvgUsage", OfAnotherModel()),
+    (r"openai\..*Duration|openai\..*transcription_verbose\.", Plain()),
+    (r"openai\..*(transcription\w*)\.|openai\..*\.RealtimeResponseUsage", Realtime()),
+    (r"openai\..*\.SessionUsage", Live()),
+    (r"openai\.", Responses()),
+    (r"anthropic\..*ManagedAgentsSession\w*Usage", ManagedAgents()),
+    (r"anthropic\.", Anthropic()),
+    (r"google\..*\.interactions\.usage\.Usage", Interactions()),
+    (r"google\..*\.CachedContentUsageMetadata", Cached()),
+    (r"google\.", Gemini()),
+    (r"mistralai\..*\.ConversationUsageInfo", Conversation()),
+    (r"mistralai\..*\.ResponsesUsage", Responses()),
+    (r"mistralai\..*\.OCRUsageInfo", Plain()),
+    (r"mistralai\.", Chat()),
+    (r"cohere\.", Cohere()),
+    (r"bedrock-runtime\.TokenUsage", Bedrock()),
+    (r"bedrock-runtime\.", Plain()),
+    (r"groq\.", Chat()),
+    (r"ollama\..*\.SystemOneUsage", Plain("input_tokens", "output_tokens")),
+    (r"ollama\.", Plain("prompt_eval_count", "eval_count")),
+    (r"\S*xai_api\.SamplingUsage", Xai()),
+    (r"\S*xai_api\.", Plain()),
+]
+
+
+def rule_of(kind):
+    """The rule of a type of usage; None where nobody has written one."""
+    return next((rule for pattern, rule in RULES if re.match(pattern, kind)), None)
+
+
+def make_consistent(rule, usage):
+    """Makes the numbers of a usage object agree: what changes one may concern another."""
+    before = None
+    while rule and before != usage:
+        before = copy.deepcopy(usage)
+        rule.consistent(Usage(usage))
