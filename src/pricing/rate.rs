@@ -138,7 +138,7 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
     let (mut price_provider, mut service) = (None, None);
     for (meter, quantity) in &usage.numbers {
         let price = price_of(meter, shelf, &situation);
-        let known = usage.is_mapped || is_known_meter(meter);
+        let known = usage.is_meter(meter);
         metered |= known || price.is_some();
         let quantity = match quantity {
             Ok(quantity) => *quantity,
@@ -215,7 +215,7 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
 
 /// Keys of the flat form beside the known meters that a price is for, or that a condition of the model's prices looks at.
 fn read_keys(usage: &Usage, shelf: &Shelf, situation: &Situation<'_>) -> Vec<String> {
-    if usage.is_mapped {
+    if usage.is_mapped || usage.is_plain {
         return Vec::new();
     }
     let is_read = |key: &&String| !is_known_meter(key) && price_of(key, shelf, situation).is_some();
@@ -247,7 +247,7 @@ pub fn tokens(usage: &Usage) -> i64 {
     let known = usage
         .numbers
         .iter()
-        .filter(|(meter, _)| usage.is_mapped || is_known_meter(meter))
+        .filter(|(meter, _)| usage.is_meter(meter))
         .filter_map(|(meter, quantity)| Some((meter.as_str(), *quantity.as_ref().ok()?)));
     total_tokens(known)
 }

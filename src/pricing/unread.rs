@@ -42,7 +42,7 @@ impl UnreadUsage {
 
 /// The numbers other than zero that neither a mapping nor a price has read.
 pub fn unread<'a>(usage: &'a Usage, priced: &Priced) -> Cow<'a, [Unread]> {
-    match usage.is_mapped {
+    match usage.is_mapped || usage.is_plain {
         true => Cow::Borrowed(&usage.unread),
         false => Cow::Owned(flat(&usage.object, &priced.read)),
     }
@@ -75,8 +75,8 @@ fn refused(unread: &[Unread], mapping: Option<&str>, model: &str) -> Error {
             ),
         })
         .hint(match mapping {
-            Some(_) => "Say what they count with set_usage_mapping(); explain_usage shows what is read. update_wallet(unread_usage => 'note') charges such usage and notes the paths.",
-            None => "Add their prices with set_price(), or leave them out; explain_usage shows what is read. update_wallet(unread_usage => 'note') charges such usage and notes the paths.",
+            Some(_) => "Say what they count with set_usage_mapping(); explain_usage shows what is read. Or set unread_usage to note with update_wallet(): such usage is then charged, and the paths are noted.",
+            None => "Add their prices with set_price(), or leave them out; explain_usage shows what is read. Or set unread_usage to note with update_wallet(): such usage is then charged, and the paths are noted.",
         })
 }
 
@@ -173,6 +173,30 @@ mod tests {
         assert_eq!(flat(&many, &[]).len(), 64);
         let error = refused(&flat(&many, &[]), None, "m");
         assert!(error.detail.unwrap().ends_with("k7 (1), 56 more."));
+    }
+
+    #[test]
+    fn of_a_providers_object_the_mapping_says_it() {
+        let usage = Usage {
+            is_mapped: true,
+            mapping: Some("mine".to_owned()),
+            object: object(&[("flat", number(&[1], 0))]),
+            unread: flat(&object(&[("new", number(&[2], 0))]), &[]),
+            ..Usage::default()
+        };
+        let priced = Priced {
+            cost: crate::money::Amount::ZERO,
+            lines: Vec::new(),
+            total_tokens: 0,
+            provider: None,
+            service: None,
+            mark: crate::pricing::rate::Mark::Own,
+            read: Vec::new(),
+        };
+        assert_eq!(paths(&unread(&usage, &priced)), [["new", "$.\"new\"", "2"]]);
+        let error = require_read(&usage, &priced, "m").unwrap_err();
+        let detail = "The mapping \"mine\" does not read: new (2).";
+        assert_eq!(error.detail.as_deref(), Some(detail));
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub struct Usage {
     pub object: Vec<(String, Json)>,
     /// True when a mapping has read a provider's object: each number is then a meter.
     pub is_mapped: bool,
+    /// True for the flat form where every key is an attribute or a known meter: then nothing in it is unread.
+    pub is_plain: bool,
+    /// Meters that were put beside the usage: each number is one, whether or not it is known.
+    pub extra: Vec<String>,
     /// The cost that the provider reports, or why it cannot be used.
     pub reported_cost: Option<Result<Decimal>>,
     /// The mapping that read it; none for the flat form.
@@ -112,7 +116,9 @@ impl Usage {
         mappings: impl Fn() -> Result<Rc<Mappings>>,
     ) -> Result<Usage> {
         let object = &whole.object;
-        if let Some(mappings) = mappings_of(object, mappings)? {
+        let mappings = mappings_of(object, mappings)?;
+        let is_plain = mappings.is_none();
+        if let Some(mappings) = mappings {
             if let Some(usage) = apply::read(&mappings, object, provider)? {
                 return Ok(usage);
             }
@@ -120,7 +126,15 @@ impl Usage {
                 return Err(unknown_shape(object, &mappings.near_misses(object)));
             }
         }
-        Usage::flat(object)
+        Ok(Usage {
+            is_plain,
+            ..Usage::flat(object)?
+        })
+    }
+
+    /// Whether a number of that name is a meter, whether or not it has a price.
+    pub fn is_meter(&self, name: &str) -> bool {
+        self.is_mapped || is_known_meter(name) || self.extra.iter().any(|meter| meter == name)
     }
 
     /// Adds meters that stand beside the usage.
@@ -128,6 +142,7 @@ impl Usage {
         for (meter, json) in extra {
             let Json::Number(number) = json else { continue };
             let more = quantity(meter, number, || format!("extra.{meter}"))?;
+            self.extra.push(meter.clone());
             match self.numbers.iter_mut().find(|(name, _)| name == meter) {
                 Some((_, Ok(there))) => *there += more,
                 Some((_, there)) => *there = Ok(more),

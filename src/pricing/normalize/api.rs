@@ -49,6 +49,13 @@ statement!(
     "DELETE FROM wallet.usage_mappings WHERE name = $1 RETURNING name"
 );
 
+statement!(
+    /// What is still unread is noted again by the next charge that has it.
+    FORGET_UNREAD,
+    [],
+    "DELETE FROM wallet.unread_paths WHERE mapping IS NOT NULL"
+);
+
 /// Largest mapping, in bytes of `jsonb`.
 const MAX_MAPPING_BYTES: usize = 1 << 16;
 
@@ -124,14 +131,14 @@ fn is_meter(name: &str) -> Result<bool> {
 fn meters(usage: Usage) -> Result<Vec<(String, Quantity)>> {
     let mut meters = Vec::with_capacity(usage.numbers.len());
     let mut is_any = false;
-    for (meter, quantity) in usage.numbers {
-        if !usage.is_mapped && !is_meter(&meter)? {
+    for (meter, quantity) in &usage.numbers {
+        if !usage.is_meter(meter) && !is_meter(meter)? {
             continue;
         }
         is_any = true;
-        let quantity = quantity?;
+        let quantity = quantity.clone()?;
         if !quantity.is_zero() {
-            meters.push((meter, Quantity(quantity)));
+            meters.push((meter.clone(), Quantity(quantity)));
         }
     }
     if is_any {
@@ -198,11 +205,11 @@ fn set(
 ) -> Result<&'static str> {
     let Some(mapping) = mapping else {
         let removed = REMOVE_MAPPING.run(&[Value::Text(name)])?;
-        return Ok(if removed.is_empty() {
-            "unchanged"
-        } else {
-            "removed"
-        });
+        if removed.is_empty() {
+            return Ok("unchanged");
+        }
+        FORGET_UNREAD.run(&[])?;
+        return Ok("removed");
     };
     let before = SAME_MAPPING.run(&[Value::Text(name), Value::Jsonb(mapping)])?;
     let action = match before.is_empty() {
@@ -210,6 +217,7 @@ fn set(
         false if before.get(0, 0) == Some(true) => return Ok("unchanged"),
         false => "changed",
     };
+    FORGET_UNREAD.run(&[])?;
     SET_MAPPING.run(&[
         Value::Text(name),
         Value::Jsonb(mapping),

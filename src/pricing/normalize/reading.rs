@@ -166,6 +166,8 @@ impl<'a> Reading<'a> {
                 .collect(),
             object: self.facts(),
             is_mapped: true,
+            is_plain: false,
+            extra: Vec::new(),
             reported_cost,
             mapping: Some(self.fit.mapping.name.clone()),
             unread: self.unread(),

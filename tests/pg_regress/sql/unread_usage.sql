@@ -15,7 +15,7 @@ SELECT count(*), array_agg(payload->>'path' ORDER BY id) AS paths FROM wallet.ev
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"total_tokens":100,"cost":0.5,"ur_units":2,"quality":2,"size":{"w":512},"steps":0,"note":"7","none":null,"parts":[{"n":0}]}');
 SELECT * FROM ur;
 -- What is not is noted once, with an event each; the charge is booked.
-SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"details":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
+SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"more":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
 SELECT * FROM ur ORDER BY path;
 SELECT e.event, e.threshold, e.payload - 'entry_id' AS payload, l.idempotency_key AS first_charge
   FROM wallet.events e JOIN wallet.entries l ON l.wallet = e.wallet AND l.entry_id = (e.payload->>'entry_id')::uuid
@@ -24,7 +24,7 @@ SELECT e.event, e.threshold, e.payload - 'entry_id' AS payload, l.idempotency_ke
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":31}');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":0}');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":"32"}');
-SELECT replayed FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"details":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
+SELECT replayed FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"more":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
 SELECT path, charges, example FROM ur ORDER BY path;
 SELECT * FROM ur_events;
 -- A place is one of a model and a provider.
@@ -107,7 +107,7 @@ SELECT path, model, charges FROM ur WHERE path = 'ur_more' ORDER BY model;
 SELECT wallet FROM wallet.update_wallet('ur', unread_usage => 'reject', idempotency_key => 'ur-reject', actor => 'ada');
 CALL regress.fails($$ SELECT wallet.update_wallet('ur', unread_usage => 'note', idempotency_key => 'ur-reject') $$);
 SELECT before->>'unread_usage' AS before, after->>'unread_usage' AS after, actor FROM wallet.audit WHERE wallet = 'ur' AND action = 'update_wallet' ORDER BY at DESC LIMIT 1;
-CALL regress.fails($$ SELECT wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"steps":30,"details":{"cached":5}}') $$);
+CALL regress.fails($$ SELECT wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"steps":30,"more":{"cached":5}}') $$);
 CALL regress.fails($$ SELECT wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"j":10}') $$);
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"ur-m","input_tokens":1,"steps":30}', wallet => 'ur') $$);
 CALL regress.fails($$ SELECT wallet.check_limits('ur', usage => '{"model":"ur-m","input_tokens":1,"steps":30}') $$);
@@ -122,7 +122,7 @@ RESET wallet.storage;
 -- What is read is not, nor what a price alone is asked; a first answer is the answer.
 SELECT cost FROM wallet.settle('ur', :'hold_id', '{"model":"ur-m","input_tokens":1,"ur_units":1,"steps":0}');
 SELECT cost FROM wallet.price_usage('{"model":"ur-m","input_tokens":1,"steps":30}');
-SELECT replayed FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"details":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
+SELECT replayed FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"more":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
 SELECT amount, replayed FROM wallet.hold('ur', usage => '{"model":"ur-m","input_tokens":100,"asked":1}', idempotency_key => 'held');
 -- What has no price comes first, too little money after it.
 SELECT regress.outcome($$ SELECT wallet.charge('ur', '{"model":"ur-m","video_seconds":1,"steps":30}') $$) AS no_price,
