@@ -57,7 +57,7 @@ class Exceptions:
     def explain(self, test, name, holder, answer):
         """Whether an entry is about that number or type in that holder, and says what our answer is."""
         for number, rule in enumerate(self.rules):
-            if (rule["test"] == test and re.fullmatch(rule["of"], name) and re.fullmatch(rule.get("in", ".*"), holder)
+            if (rule["test"] == test and re.match(rule["of"], name) and re.match(rule.get("in", ""), holder)
                     and re.match(rule["ours"], answer)):
                 self.used[number] += 1
                 return True
@@ -93,10 +93,10 @@ def fate_of(made, leaf, answer):
     """What became of the number at the leaf: a role, `unread`, or why the object was refused."""
     if isinstance(answer, str):
         return answer
-    found = [(path, value) for path, value in objects.at(made, leaf.path)]
-    wanted = {".".join("[*]" if isinstance(step, int) else step for step in path).replace(".[*]", "[*]") for path, _ in found}
-    rows = [(Decimal(value), role) for path, value, role in answer if plain(path) in wanted]
-    if any(role == "unread" for _, role in rows) or sum(value for value, _ in rows) != sum(Decimal(str(v)) for _, v in found):
+    found = [(path, Decimal(value)) for path, value in objects.at(made, leaf.path)]
+    wanted = {plain("".join("[0]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")) for path, _ in found}
+    rows = [(Decimal(value), role) for path, value, role in answer if plain(path) in wanted and Decimal(value)]
+    if not rows or any(role == "unread" for _, role in rows) or sum(value for value, _ in rows) != sum(value for _, value in found):
         return "unread"
     return rows[0][1]
 
@@ -106,20 +106,20 @@ def check_fields(connection, holders, exceptions):
     cases = []
     for holder in holders:
         for leaf in holder.leaves:
-            made = objects.object_with(holder, leaf, AMOUNT)
-            assert all(float(value) for _, value in objects.at(made, leaf.path)), (str(holder), leaf.name, made)
-            cases += [(holder, leaf, made, holder.provider), (holder, leaf, made, None)]
-    answers = ask(connection, "explained", [(made, provider) for _, _, made, provider in cases])
-    faults, roles = collections.defaultdict(list), collections.Counter()
-    for number, (holder, leaf, made, provider) in enumerate(cases):
+            for name, made in objects.objects_with(holder, leaf, AMOUNT):
+                assert any(float(value) for _, value in objects.at(made, leaf.path)), (str(holder), name, made)
+                cases += [(holder, leaf, name, made, holder.provider), (holder, leaf, name, made, None)]
+    answers = ask(connection, "explained", [(made, provider) for *_, made, provider in cases])
+    faults, fates = collections.defaultdict(list), collections.Counter()
+    for number, (holder, leaf, name, made, provider) in enumerate(cases):
         fate = fate_of(made, leaf, answers[number])
-        if fate == "unread" or fate[:2] == "WL" and provider:
-            if not exceptions.explain("field", leaf.name, str(holder), fate):
-                faults[leaf.name].append((fate, str(holder), provider, made))
-        elif fate[:1].isupper() and fate[:5] != "WL007" or fate[:1].isdigit():
-            faults[leaf.name].append((fate, str(holder), provider, made))
-        roles[fate if fate.islower() else fate[:5]] += 1
-    print(f"{len({leaf.name for h in holders for leaf in h.leaves})} numbers in {len(holders)} types, {len(cases)} objects:", dict(roles.most_common()))
+        fates[fate if fate.islower() else fate[:5]] += 1
+        # It is refused where no provider is named and two would read it differently.
+        if fate in ("meter", "part", "total", "not billed") or fate.startswith("WL007") and not provider:
+            continue
+        if not exceptions.explain("field", name, str(holder), fate):
+            faults[name].append((fate, str(holder), provider, made))
+    print(f"{len({name for _, _, name, *_ in cases})} numbers in {len(holders)} types, {len(cases)} objects:", dict(fates.most_common()))
     return faults
 
 

@@ -118,6 +118,13 @@ class Conversation(Chat):
 
 
 
+class Mistral(Chat):
+    """Where it says how long the audio was, the total has tokens of the audio too, which is billed by the second."""
+
+    def total(self, u):
+        return u.sum(*self.parts) if u.has("prompt_audio_seconds") else super().total(u)
+
+
 class Responses:
     """OpenAI's Responses API and who speaks like it."""
 
@@ -339,8 +346,9 @@ class Cohere:
         if u.has("billed_units.text_tokens") and u.has("billed_units.input_tokens"):
             u.cover("billed_units.input_tokens", "billed_units.text_tokens")
             u.put("billed_units.text_tokens", u.get("billed_units.input_tokens"))
-        if u.has("cached_tokens") and not u.has("billed_units"):
-            u.put("billed_units", {})
+        if not u.has("billed_units"):
+            u.put("billed_units", {name: u.get(f"tokens.{name}") for name in ("input_tokens", "output_tokens")})
+            u.cover("billed_units.input_tokens", "cached_tokens")
         u.cover("tokens.input_tokens", "billed_units.input_tokens", "billed_units.image_tokens")
         u.cover("tokens.input_tokens", "cached_tokens")
         u.cover("tokens.output_tokens", "billed_units.output_tokens")
@@ -396,7 +404,7 @@ RULES = [
     (r"mistralai\..*\.ConversationUsageInfo", Conversation()),
     (r"mistralai\..*\.ResponsesUsage", Responses()),
     (r"mistralai\..*\.OCRUsageInfo", Plain()),
-    (r"mistralai\.", Chat()),
+    (r"mistralai\.", Mistral()),
     (r"cohere\.", Cohere()),
     (r"bedrock-runtime\.TokenUsage", Bedrock()),
     (r"bedrock-runtime\.", Plain()),
