@@ -8,7 +8,7 @@ import sdk_schema as schema
 #: A model of each provider, where a response names one.
 MODELS = {
     "openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-pro", "mistral": "mistral-large-latest",
-    "cohere": "command-r-plus", "aws": "anthropic.claude-sonnet-4-5-v1:0", "groq": "openai/gpt-oss-120b",
+    "cohere": "command-r-plus", "bedrock": "anthropic.claude-sonnet-4-5-v1:0", "groq": "openai/gpt-oss-120b",
     "ollama": "llama3.2", "xai": "grok-4",
 }
 #: Keys that name it.

@@ -185,7 +185,7 @@ def holders():
     yield from of_python("google", "google.genai.types", aliases=False)
     yield from of_python("mistral", "mistralai.client.models")
     yield from of_python("cohere", "cohere")
-    yield from of_botocore("aws", "bedrock-runtime")
+    yield from of_botocore("bedrock", "bedrock-runtime")
     yield from of_python("groq", "groq.types")
     yield from of_python("ollama", "ollama")
     yield from whole("ollama", "ollama", ("GenerateResponse", "ChatResponse", "EmbedResponse"))
