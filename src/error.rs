@@ -46,7 +46,7 @@ codes! {
     WalletNotActive "WL004" "wallet_not_active" "the wallet is frozen or closed";
     PriceNotFound "WL005" "price_not_found" "a meter of the model has no price at that time";
     IdempotencyConflict "WL006" "idempotency_conflict" "the idempotency key was used for another request; the message names what differs";
-    InvalidUsage "WL007" "invalid_usage" "the usage object cannot be understood or contradicts itself";
+    InvalidUsage "WL007" "invalid_usage" "the usage object cannot be understood, contradicts itself, or has numbers that nothing reads";
     HoldNotOpen "WL008" "hold_not_open" "the hold was settled, voided or has expired";
     NotPermitted "WL009" "not_permitted" "role, model, key, address or device is not allowed to do that";
     ImmutableLedger "WL010" "immutable_ledger" "ledger entries are never changed and never deleted";

@@ -7,6 +7,7 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.ledger', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.ledger_archive', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.carried_forward', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.unpriced_charges', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.unread_paths', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.funding_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.grant_lots', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.grant_burns', '');

@@ -15,7 +15,7 @@ COMMENT ON FUNCTION wallet.create_voucher IS 'Makes a voucher code that wallets 
 COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back what is left of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again every period; an amount of zero stops it. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
-COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 where nothing is a meter, WL005, WL001, WL002.';
+COMMENT ON FUNCTION wallet.charge IS 'Takes the cost of a usage, or an amount, from a wallet. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 where nothing is a meter, WL005, WL007 where the wallet refuses numbers that nothing reads, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'The name of a wallet that the caller may read; reports ask it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Says how what no team used is split over the teams: none, even, use, fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.entry_tokens IS 'The tokens of an entry, from its price lines: of input of every kind, or of output.';
@@ -36,7 +36,7 @@ COMMENT ON FUNCTION wallet.entry_lines IS 'Spells out the price lines of an entr
 COMMENT ON FUNCTION wallet.entry_usage IS 'The usage object of an entry that did not store it, from its model and lines.';
 COMMENT ON FUNCTION wallet.set_price IS 'Adds a price from a date on and returns its id; a NULL unit_price ends the price. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.import_prices IS 'Brings a price list in line with a published price feed (litellm, genai-prices) and says what it did; changes are new rows with a date, what vanished is ended. Errors: 22023, 42501, WL006, WL012.';
-COMMENT ON FUNCTION wallet.price_usage IS 'Prices a usage object and books nothing. Errors: 22023, WL007, 42501, WL003, WL005, WL012.';
+COMMENT ON FUNCTION wallet.price_usage IS 'Prices a usage object and books nothing. Errors: 22023, WL007, 42501, WL003, WL005, WL012, WL007 where the wallet refuses numbers that nothing reads.';
 COMMENT ON FUNCTION wallet.set_markup IS 'Says from a date on what a price list adds to the prices of the default list, and returns the markup''s id; both NULL takes it back. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.use_price_list IS 'Has a wallet pay by a price list, over the default list; waits for charges under way. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 42704.';
 COMMENT ON FUNCTION wallet.compare_models IS 'What the same usage would cost with each of several models, the cheapest first; books nothing. Errors: 22023, WL007, 42501, WL003, WL012.';
@@ -46,7 +46,7 @@ COMMENT ON FUNCTION wallet.explain_usage IS 'What became of every number of a us
 COMMENT ON FUNCTION wallet.normalize_usage IS 'The disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a shape are read; NULL removes the mapping. Errors: 22023, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the one on the same scope, subject, period and metric, and returns its id; waits for charges under way. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004.';
-COMMENT ON FUNCTION wallet.check_limits IS 'What the balance and every limit that applies would say to a request; books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005.';
+COMMENT ON FUNCTION wallet.check_limits IS 'What the balance and every limit that applies would say to a request; books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL007 where the wallet refuses numbers that nothing reads.';
 COMMENT ON FUNCTION wallet.journal IS 'The ledger of a wallet as double entries for hledger or beancount, with the balance asserted at the end. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet asks for money by itself, and for how much; NULL drops the rule. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a top-up that was paid, once; safe to call twice, and late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004.';

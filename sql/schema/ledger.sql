@@ -66,6 +66,27 @@ COMMENT ON TABLE wallet.unpriced_charges IS 'Charges that were booked at zero be
 COMMENT ON COLUMN wallet.unpriced_charges.most IS 'Of a settlement that could not be more than was held: what was held. NULL: the price alone decides.';
 COMMENT ON COLUMN wallet.unpriced_charges.priced_id IS 'The entry that booked what the charge costs; NULL while it waits.';
 
+-- Written by the first charge with a path, and never again: how often it came is counted from the ledger. The key is a
+-- hash, because paths may be long.
+CREATE TABLE wallet.unread_paths (
+    wallet_id     text NOT NULL,
+    path_id       uuid NOT NULL,
+    entry_id      uuid NOT NULL,
+    first_seen    timestamptz NOT NULL,
+    provider      text,
+    mapping       text,
+    model         text,
+    path          text NOT NULL,
+    jsonpath      jsonpath NOT NULL,
+    example       jsonb NOT NULL,
+    PRIMARY KEY (wallet_id, path_id)
+);
+COMMENT ON TABLE wallet.unread_paths IS 'Where usage objects had numbers that nothing read, each place once. The view unread_usage shows them.';
+COMMENT ON COLUMN wallet.unread_paths.path_id IS 'Half of a SHA-256 over provider, mapping, model and jsonpath.';
+COMMENT ON COLUMN wallet.unread_paths.entry_id IS 'The first charge with it.';
+COMMENT ON COLUMN wallet.unread_paths.mapping IS 'The mapping that read the rest of the object; NULL for the flat form.';
+COMMENT ON COLUMN wallet.unread_paths.jsonpath IS 'Finds its numbers other than zero in a usage object.';
+
 CREATE TABLE wallet.funding_requests (
     wallet_id           text NOT NULL REFERENCES wallet.wallets,
     entry_id            uuid NOT NULL,

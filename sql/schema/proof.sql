@@ -236,6 +236,8 @@ SELECT 'holds_expired', count(*), 'holds whose time came and that nobody has nee
  UNION ALL
 SELECT 'charges_unpriced', count(*), 'charges booked without a price: price_unpriced() books what they cost' FROM wallet.unpriced_charges u WHERE u.priced_id IS NULL
  UNION ALL
+SELECT 'usage_unread', count(*), 'places in usage objects with numbers that nothing reads: the view unread_usage shows them' FROM wallet.unread_paths
+ UNION ALL
 SELECT 'lanes_waited_for', coalesce(sum(a.waits), 0), 'calls that found no free lane: the view lane_waits says of which wallets'
   FROM wallet.allowances a WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
  UNION ALL

@@ -111,6 +111,31 @@ SELECT u.wallet_id AS wallet,
  WHERE u.priced_id IS NULL;
 COMMENT ON VIEW wallet.unpriced IS 'Charges that were booked at zero because their model had no price, until price_unpriced() books what they cost.';
 
+CREATE VIEW wallet.unread_usage WITH (security_invoker = true) AS
+SELECT u.provider,
+       u.mapping,
+       u.path,
+       u.model,
+       u.first_seen,
+       coalesce(e.last_seen, u.first_seen) AS last_seen,
+       e.charges,
+       u.example,
+       u.wallet_id AS wallet
+  FROM wallet.unread_paths u
+ CROSS JOIN LATERAL (
+        SELECT count(*) AS charges, max(l.created_at) AS last_seen
+          FROM wallet.ledger_all l
+         WHERE l.wallet_id = u.wallet_id AND l.entry_id >= u.entry_id AND l.kind = 'c'
+           AND l.model IS NOT DISTINCT FROM u.model AND l.provider IS NOT DISTINCT FROM u.provider
+           AND jsonb_path_exists(l.usage, u.jsonpath)) e;
+COMMENT ON VIEW wallet.unread_usage IS 'Numbers of usage objects that no mapping and no price has read: each place once, from its first charge on.';
+COMMENT ON COLUMN wallet.unread_usage.provider IS 'The provider of the charges.';
+COMMENT ON COLUMN wallet.unread_usage.mapping IS 'The mapping that read the rest of the object; NULL for the flat form.';
+COMMENT ON COLUMN wallet.unread_usage.path IS 'Where the number stands in the whole usage object.';
+COMMENT ON COLUMN wallet.unread_usage.charges IS 'Charges of the model since then whose usage has a number other than zero there.';
+COMMENT ON COLUMN wallet.unread_usage.last_seen IS 'When the last of them was booked.';
+COMMENT ON COLUMN wallet.unread_usage.example IS 'The number of the first charge.';
+
 CREATE VIEW wallet.fundings WITH (security_invoker = true) AS
 SELECT f.wallet_id AS wallet,
        f.entry_id,

@@ -29,6 +29,7 @@ CREATE TABLE wallet.wallets (
     lanes                  smallint NOT NULL CHECK (lanes BETWEEN 1 AND 256),
     price_list             text NOT NULL DEFAULT 'default',
     unknown_price          text NOT NULL DEFAULT 'reject',
+    unread_usage           text NOT NULL DEFAULT 'note' CHECK (unread_usage IN ('note', 'reject')),
     members_only           boolean NOT NULL DEFAULT false,
     freeze_on_chargeback   boolean NOT NULL DEFAULT false,
     funding_min            numeric(28,12),
@@ -48,6 +49,7 @@ COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
 COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may go below zero.';
 COMMENT ON COLUMN wallet.wallets.debt IS 'What a late failure of a funding left unpaid; it stands beside the balance.';
+COMMENT ON COLUMN wallet.wallets.unread_usage IS 'What becomes of usage with numbers that nothing reads: it is charged and the paths are noted, or it is refused.';
 COMMENT ON COLUMN wallet.wallets.attention IS 'Counts fundings that could not look at all lanes; the next charge does, and notes the count in the lanes.';
 COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is granted again; infinity: never; NULL: the wallet has none but plain fundings. The first call after it does what is due.';
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';

@@ -93,6 +93,7 @@ names! {
     GrantExpired "grant_expired" "A grant expired with something left.";
     HoldExpired "hold_expired" "A hold was neither settled nor voided in time.";
     WalletFrozen "wallet_frozen" "A wallet was frozen.";
+    UsageUnread "usage_unread" "A usage object has a number that nothing reads, at a place that is new.";
     RunOutNear "wallet_run_out_near" "At the rate of late the money lasts fewer days than asked for.";
 }
 
@@ -108,6 +109,8 @@ pub enum Field<'a> {
     Amount(Amount),
     /// A whole number.
     Count(i64),
+    /// A number as JSON has it; a string where it is no decimal.
+    Number(&'a str),
     /// An id, as a string.
     Id([u8; 16]),
     /// A point in time, as PostgreSQL prints it in JSON, or null.
@@ -144,6 +147,10 @@ fn payload(fields: &[(&str, Field<'_>)]) -> Jsonb {
             Field::OptText(text) => json.text(key, *text),
             Field::Amount(amount) => json.amount(key, *amount),
             Field::Count(count) => json.decimal(key, (*count).into()),
+            Field::Number(text) => match text.parse() {
+                Ok(number) => json.decimal(key, number),
+                Err(_) => json.text(key, Some(text)),
+            },
             Field::Id(id) => json.text(key, Some(&crate::storage::rows::uuid_text(*id))),
             Field::Time(at) => json.text(key, at.map(clock::Timestamp::to_json).as_deref()),
         }

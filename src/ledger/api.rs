@@ -19,6 +19,7 @@ use crate::money::Amount;
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::stored;
 use crate::pricing::unknown::UnknownPrice;
+use crate::pricing::unread::UnreadUsage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::{Number, Quantity};
@@ -177,6 +178,7 @@ fn update_wallet(
     metadata: default!(Option<Jsonb>, "NULL"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
+    unread_usage: default!(Option<&str>, "NULL"),
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -196,6 +198,10 @@ fn update_wallet(
             .detail("Known are: reject, unpriced, price_of:MODEL.")
             .hint("Give one of these, such as price_of:gpt-4o."));
         }
+        let word = |rule| {
+            let all = UnreadUsage::ALL;
+            args::word("unread_usage", Some(rule), all, UnreadUsage::as_str, &[])
+        };
         let changes = Changes {
             credit_limit: amount("credit_limit", credit_limit)?,
             low_balance: self::low_balance(low_balance)?,
@@ -206,6 +212,7 @@ fn update_wallet(
             funding_min: amount("funding_min", funding_min)?,
             funding_max: amount("funding_max", funding_max)?,
             metadata: args::document("metadata", metadata)?,
+            unread_usage: unread_usage.map(word).transpose()?,
         };
         let fixed = |amount: Option<Amount>| amount.map(Amount::to_fixed);
         let call = Once {
@@ -228,6 +235,7 @@ fn update_wallet(
                     "metadata",
                     changes.metadata.as_ref().and_then(|m| canonical(m.value)),
                 ),
+                ("unread_usage", owned(unread_usage)),
             ]),
         };
         enter_audited(

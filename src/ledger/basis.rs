@@ -51,6 +51,8 @@ pub struct Basis {
     pub price_list: String,
     /// Its rule for usage without a price.
     pub unknown_price: UnknownPrice,
+    /// Whether usage with numbers that nothing reads is refused.
+    pub rejects_unread: bool,
     /// Version of the rules.
     pub epoch: i64,
     /// Counts fundings that could not look at all lanes.
@@ -86,6 +88,7 @@ impl Basis {
             lanes,
             price_list,
             unknown_price,
+            rejects_unread,
             attention,
             grants_due,
             members_only,
@@ -103,6 +106,7 @@ impl Basis {
             lanes,
             price_list,
             unknown_price: UnknownPrice::of_row(&unknown_price)?,
+            rejects_unread,
             epoch: rows.epoch,
             attention,
             attended: rows.attended,

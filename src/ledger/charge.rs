@@ -22,7 +22,7 @@ use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
 use crate::ledger::taking::{self, Outcome};
-use crate::ledger::unpriced;
+use crate::ledger::{unpriced, unread};
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::Measured;
 use crate::limits::spread;
@@ -34,6 +34,7 @@ use crate::pricing::markup::is_markup_meter;
 use crate::pricing::rate::{Mark, Priced};
 use crate::pricing::reported::rate_beside;
 use crate::pricing::unknown::rate_or;
+use crate::pricing::unread::require_read;
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
@@ -190,10 +191,14 @@ impl<'a> Job<'a> {
             Asked::Usage(usage, _, _) => {
                 let model = usage.model.as_deref().ok_or_else(no_model)?;
                 let (list, at) = (&rules.price_list, request.event_at.unwrap_or(now));
-                Some(match request.reported {
+                let priced = match request.reported {
                     None => rate_or(usage, model, list, at, &rules.unknown_price)?,
                     Some(cost) => rate_beside(cost, &rules.currency, usage, model, list, at)?,
-                })
+                };
+                if rules.rejects_unread {
+                    require_read(usage, &priced, model)?;
+                }
+                Some(priced)
             }
         };
         let cost = match (&request.asked, &priced) {
@@ -324,12 +329,17 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Remembers a charge that waits for its price.
-    pub fn list_if_unpriced(&self, entry: &Entry<'_>) -> Result<()> {
-        match &self.priced {
-            Some(priced) if priced.mark == Mark::Unpriced => {
-                unpriced::list(entry.wallet, entry.entry_id, self.most)
-            }
+    /// Remembers what somebody has to look at: that the charge waits for its price, and numbers of its usage that nothing
+    /// has read.
+    pub fn note(&self, entry: &Entry<'_>) -> Result<()> {
+        let Some(priced) = &self.priced else {
+            return Ok(());
+        };
+        if priced.mark == Mark::Unpriced {
+            unpriced::list(entry.wallet, entry.entry_id, self.most)?;
+        }
+        match &self.request.asked {
+            Asked::Usage(usage, ..) => unread::note(entry, usage, priced),
             _ => Ok(()),
         }
     }
@@ -399,7 +409,7 @@ impl<'a> Job<'a> {
         let taken = match taking::take(wallet, &self.applied, Part::Spent, places, known)? {
             Outcome::Taken(warnings) => {
                 if store::append(entry, link, self.rules.archived)? {
-                    self.list_if_unpriced(entry)?;
+                    self.note(entry)?;
                     warning::announce(wallet, &warnings)?;
                     return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
                 }
@@ -471,7 +481,7 @@ impl<'a> Job<'a> {
         if !store::append(&entry, &link, rules.archived)? {
             return Err(changed_underneath(wallet));
         }
-        job.list_if_unpriced(&entry)?;
+        job.note(&entry)?;
         outbox::emit(wallet, &crossings)?;
         warning::announce(wallet, &warnings)?;
         spread::spread(wallet, &job.applied, rules.lanes)?;

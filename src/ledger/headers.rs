@@ -8,7 +8,7 @@ use crate::limits::limit::{Applied, Mode, Spending, applicable};
 use crate::limits::metric::Metric;
 use crate::limits::window::status_with;
 use crate::money::Amount;
-use crate::pricing::unknown::tokens;
+use crate::pricing::rate::tokens;
 use crate::pricing::usage::Usage;
 use crate::pricing::{lines, stored};
 use crate::statement;

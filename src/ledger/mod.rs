@@ -44,4 +44,5 @@ pub mod savings;
 pub mod taking;
 pub mod triggers;
 pub mod unpriced;
+pub mod unread;
 pub mod wallets;

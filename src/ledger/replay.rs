@@ -3,8 +3,8 @@
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::request::{Asked, Request, canonical};
 use crate::money::Amount;
+use crate::pricing::rate::tokens;
 use crate::pricing::stored;
-use crate::pricing::unknown::tokens;
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;

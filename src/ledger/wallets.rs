@@ -17,6 +17,7 @@ use crate::ledger::once::Once;
 use crate::ledger::rules::{self, Basis, Status};
 use crate::money::Amount;
 use crate::pricing::book::require_list;
+use crate::pricing::unread::UnreadUsage;
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
@@ -57,7 +58,8 @@ statement!(
         BOOLOID,
         NUMERICOID,
         NUMERICOID,
-        JSONBOID
+        JSONBOID,
+        TEXTOID
     ],
     "UPDATE wallet.wallets
         SET credit_limit = coalesce($2, credit_limit),
@@ -69,7 +71,8 @@ statement!(
             freeze_on_chargeback = coalesce($7, freeze_on_chargeback),
             funding_min = coalesce($8, funding_min),
             funding_max = coalesce($9, funding_max),
-            metadata = coalesce($10, metadata)
+            metadata = coalesce($10, metadata),
+            unread_usage = coalesce($11, unread_usage)
       WHERE wallet_id = $1"
 );
 
@@ -337,6 +340,8 @@ pub struct Changes<'a> {
     pub funding_max: Option<Amount>,
     /// The caller's own data.
     pub metadata: Option<Document>,
+    /// What to do with numbers that nothing reads.
+    pub unread_usage: Option<UnreadUsage>,
 }
 
 /// Changes what is given.
@@ -360,6 +365,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
             Value::OptAmount(changes.funding_min),
             Value::OptAmount(changes.funding_max),
             Value::OptJsonb(changes.metadata.as_ref().map(|document| document.value)),
+            Value::OptText(changes.unread_usage.map(UnreadUsage::as_str)),
         ])?;
         if let Some(low_balance) = low_balance {
             let credit = changes.credit_limit.unwrap_or(before.credit_limit);

@@ -19,6 +19,7 @@ use crate::pricing::markup::is_markup_meter;
 use crate::pricing::reported::{CostFrom, rate_beside};
 use crate::pricing::stored;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
+use crate::pricing::unread::require_read;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid};
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
@@ -81,10 +82,11 @@ statement!(
 );
 
 statement!(
-    /// Price list, currency and rule for usage without a price of a wallet.
+    /// Price list and currency of a wallet, its rule for usage without a price, and whether it refuses usage with numbers
+    /// that nothing reads.
     pub WALLET_PRICING,
     [TEXTOID],
-    "SELECT price_list, currency, unknown_price FROM wallet.wallets WHERE wallet_id = $1"
+    "SELECT price_list, currency, unknown_price, unread_usage = 'reject' FROM wallet.wallets WHERE wallet_id = $1"
 );
 
 /// Largest `conditions` object, in bytes of `jsonb`.
@@ -315,7 +317,11 @@ fn price_usage(
                     return Err(Error::wallet_not_found(wallet));
                 }
                 let rule = UnknownPrice::of_row(&rows.need::<String>(0, 2)?)?;
-                priced(&rows.need::<String>(0, 0)?, rows.need(0, 1)?, &rule)
+                let priced = priced(&rows.need::<String>(0, 0)?, rows.need(0, 1)?, &rule)?;
+                if rows.need(0, 3)? {
+                    require_read(&usage, &priced.0, &model)?;
+                }
+                Ok(priced)
             }),
         }
     };

@@ -281,6 +281,11 @@ impl Shelf {
         self.prices.iter().any(|prices| prices.ask_for_keys())
     }
 
+    /// True when some price of the model, of whatever time, asks for that key.
+    pub fn asks_for(&self, key: &str) -> bool {
+        self.prices.iter().any(|prices| prices.ask_for(key))
+    }
+
     /// Whether any price, of whatever time, is one of a service tier.
     pub fn knows_tier(&self, tier: &str) -> bool {
         self.prices.iter().any(|prices| prices.know_tier(tier))

@@ -57,6 +57,16 @@ impl Prices {
         self.ask_for_keys
     }
 
+    /// True when some price, of whatever time, asks for that key.
+    pub fn ask_for(&self, key: &str) -> bool {
+        self.ask_for_keys
+            && self
+                .meters
+                .iter()
+                .flat_map(|(_, chains)| chains.iter().filter_map(|chain| chain.first()))
+                .any(|price| price.conditions.iter().any(|(asked, _)| asked == key))
+    }
+
     /// Number of rows of all times.
     pub fn len(&self) -> usize {
         self.rows

@@ -15,4 +15,5 @@ pub mod reported;
 pub mod select;
 pub mod stored;
 pub mod unknown;
+pub mod unread;
 pub mod usage;

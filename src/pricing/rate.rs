@@ -26,6 +26,8 @@ pub struct Priced {
     pub service: Option<String>,
     /// Whether these are the model's own prices.
     pub mark: Mark,
+    /// Keys of the flat form beside the known meters that something looks at.
+    pub read: Vec<String>,
 }
 
 /// How a request came to its price.
@@ -207,7 +209,47 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
         provider,
         service,
         mark: Mark::Own,
+        read: read_keys(usage, shelf, &situation),
     })
+}
+
+/// Keys of the flat form beside the known meters that a price is for, or that a condition of the model's prices looks at.
+fn read_keys(usage: &Usage, shelf: &Shelf, situation: &Situation<'_>) -> Vec<String> {
+    if usage.is_mapped {
+        return Vec::new();
+    }
+    let is_read = |key: &&String| !is_known_meter(key) && price_of(key, shelf, situation).is_some();
+    let keys = usage.numbers.iter().map(|(key, _)| key);
+    let mut read: Vec<String> = keys.filter(is_read).cloned().collect();
+    if shelf.asks_for_keys() {
+        let keys = usage.object.iter().map(|(key, _)| key);
+        read.extend(keys.filter(|key| shelf.asks_for(key)).cloned());
+    }
+    read
+}
+
+/// A request at zero, without a line.
+pub fn at_nothing(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Priced> {
+    let shelf = Shelf::of(list, model, usage.provider.as_deref())?;
+    Ok(Priced {
+        cost: Amount::ZERO,
+        lines: Vec::new(),
+        total_tokens: tokens(usage),
+        provider: usage.provider.clone(),
+        service: None,
+        mark: Mark::Unpriced,
+        read: read_keys(usage, &shelf, &situation(usage, at)),
+    })
+}
+
+/// Tokens of all known kinds that a usage names.
+pub fn tokens(usage: &Usage) -> i64 {
+    let known = usage
+        .numbers
+        .iter()
+        .filter(|(meter, _)| usage.is_mapped || is_known_meter(meter))
+        .filter_map(|(meter, quantity)| Some((meter.as_str(), *quantity.as_ref().ok()?)));
+    total_tokens(known)
 }
 
 fn plus(sum: Amount, amount: Amount) -> Result<Amount> {

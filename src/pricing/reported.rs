@@ -3,8 +3,7 @@
 use crate::args;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
-use crate::pricing::rate::{Mark, Priced, rate};
-use crate::pricing::unknown::unpriced;
+use crate::pricing::rate::{Mark, Priced, at_nothing, rate};
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 
@@ -58,7 +57,7 @@ pub fn rate_beside(
             .hint("Leave cost_from out and price the usage, or charge the converted amount."));
     }
     let ours = match rate(usage, model, list, at) {
-        Err(error) if error.code == Code::PriceNotFound => unpriced(usage),
+        Err(error) if error.code == Code::PriceNotFound => at_nothing(usage, model, list, at)?,
         other => other?,
     };
     Ok(Priced {

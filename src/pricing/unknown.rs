@@ -1,9 +1,7 @@
 //! What becomes of usage that has no price: the wallet's rule.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::money::Amount;
-use crate::pricing::lines::{is_known_meter, total_tokens};
-use crate::pricing::rate::{Mark, Priced, rate};
+use crate::pricing::rate::{Mark, Priced, at_nothing, rate};
 use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 
@@ -57,7 +55,7 @@ pub fn rate_or(
     };
     match rule {
         UnknownPrice::Reject => Err(refused),
-        UnknownPrice::Unpriced => Ok(unpriced(usage)),
+        UnknownPrice::Unpriced => at_nothing(usage, model, list, at),
         UnknownPrice::PriceOf(other) => match rate(usage, other, list, at) {
             Ok(priced) => Ok(Priced {
                 provider: usage.provider.clone(),
@@ -73,28 +71,6 @@ pub fn rate_or(
             Err(error) => Err(error),
         },
     }
-}
-
-/// A request at zero, without a line.
-pub fn unpriced(usage: &Usage) -> Priced {
-    Priced {
-        cost: Amount::ZERO,
-        lines: Vec::new(),
-        total_tokens: tokens(usage),
-        provider: usage.provider.clone(),
-        service: None,
-        mark: Mark::Unpriced,
-    }
-}
-
-/// Tokens of all known kinds that a usage names.
-pub fn tokens(usage: &Usage) -> i64 {
-    let known = usage
-        .numbers
-        .iter()
-        .filter(|(meter, _)| usage.is_mapped || is_known_meter(meter))
-        .filter_map(|(meter, quantity)| Some((meter.as_str(), *quantity.as_ref().ok()?)));
-    total_tokens(known)
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ const CLASS: u16 = 0x5741;
 /// The same for calls that queue for a window ("WB").
 const QUEUE: u16 = 0x5742;
 
+/// The same for what is noted once by whoever comes first ("WC").
+const NOTE: u16 = 0x5743;
+
 /// Not a lane, of which none has that number: calls of `archive` queue there.
 pub const ARCHIVE: i16 = -2;
 
@@ -132,7 +135,16 @@ pub fn release(wallet: &str, lane: i16) {
 
 /// Queues for a window, in the order of arrival, until the transaction ends. Two windows may share a queue.
 pub fn queue(window: [u8; 16]) {
-    let [.., a, b, c, d, e, f, g, h] = window;
-    let words = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes);
-    acquire(tag_of(QUEUE, words), false);
+    acquire(tag_of(QUEUE, last_words(window)), false);
+}
+
+/// Takes the lock of a note until the transaction ends, if nobody else has it. Two notes may share a lock.
+pub fn attempt_note(id: [u8; 16]) -> Attempt {
+    session::note_lock();
+    acquire(tag_of(NOTE, last_words(id)), true)
+}
+
+/// The last two words of an id.
+fn last_words([.., a, b, c, d, e, f, g, h]: [u8; 16]) -> [u32; 2] {
+    [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes)
 }

@@ -163,6 +163,8 @@ pub struct WalletRow {
     pub price_list: String,
     /// Rule for usage without a price.
     pub unknown_price: String,
+    /// Whether usage with numbers that nothing reads is refused.
+    pub rejects_unread: bool,
     /// Counts fundings that could not look at all lanes.
     pub attention: i64,
     /// When a grant expires next or is granted again, where the wallet has other than plain ones.

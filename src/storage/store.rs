@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
-use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds};
+use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
     AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RuleRows, Taking,
@@ -121,6 +121,14 @@ pub fn read_thresholds(wallet: &str) -> Result<Vec<ThresholdRow>> {
     match direct(Which::Thresholds, Access::Read) {
         Some(table) => thresholds::read(&table, wallet),
         None => spi::read_thresholds(wallet),
+    }
+}
+
+/// Whether a place in usage objects is noted: by a transaction that has committed, or by this one.
+pub fn is_noted(wallet: &str, path_id: [u8; 16]) -> Result<bool> {
+    match direct(Which::UnreadPaths, Access::Read) {
+        Some(table) => unread::is_noted(&table, wallet, path_id),
+        None => spi::is_noted(wallet, path_id),
     }
 }
 

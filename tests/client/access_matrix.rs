@@ -280,6 +280,8 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("topups", Level::Reader, Some("wallet")),
     ("unpriced", Level::Reader, Some("wallet")),
     ("unpriced_charges", Level::Reader, Some("wallet_id")),
+    ("unread_paths", Level::Reader, Some("wallet_id")),
+    ("unread_usage", Level::Reader, Some("wallet")),
     ("unrolled_days", Level::Reader, Some("wallet")),
     ("usage_daily", Level::Reader, Some("wallet")),
     ("usage_days", Level::Reader, Some("wallet")),

@@ -19,6 +19,7 @@ const TABLES: &[&str] = &[
     "ledger_archive",
     "carried_forward",
     "unpriced_charges",
+    "unread_paths",
     "funding_requests",
     "grant_lots",
     "grant_burns",
@@ -60,6 +61,7 @@ fn contents(client: &mut postgres::Client) -> Vec<String> {
         "balances",
         "entries",
         "unpriced",
+        "unread_usage",
         "fundings",
         "events",
         "topups",
@@ -115,7 +117,7 @@ fn fill(database: &Database) {
              SELECT wallet.update_wallet('hot', unknown_price => 'unpriced');
              SELECT wallet.charge('hot', '{\"model\": \"late\", \"pages\": 1}'),
                     wallet.charge('hot', '{\"model\": \"never\", \"pages\": 1}'),
-                    wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 7}');
+                    wallet.charge('hot', '{\"model\": \"m\", \"input_tokens\": 7, \"steps\": 3}');
              SELECT wallet.set_price('late', 'pages', 0.01);
              SELECT wallet.price_unpriced('hot');
              SELECT wallet.freeze_wallet('hot', 'under \"review\"');

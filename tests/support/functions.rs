@@ -310,7 +310,7 @@ impl Scene {
                  SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-m\",\"input_tokens\":5}}', user_id => 'ann');
                  SELECT wallet.charge('{wallet}', amount => 200, user_id => 'bob');
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'unpriced');
-                 SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1}}');
+                 SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1,\"steps\":3}}');
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'reject');
                  SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');"
             );

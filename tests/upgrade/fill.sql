@@ -17,4 +17,4 @@ SELECT wallet.hold('acme', amount => 3, ttl => '1000 days', idempotency_key => '
 SELECT wallet.refund('acme', entry_id, 0.5) FROM wallet.entries WHERE wallet = 'acme' AND kind = 'charge' LIMIT 1;
 SELECT wallet.transfer('hot', 'peer', 2), wallet.adjust('peer', 1, 'a gift');
 SELECT wallet.update_wallet('hot', unknown_price => 'unpriced');
-SELECT wallet.charge('hot', '{"model":"unknown","pages":1}');
+SELECT wallet.charge('hot', '{"model":"unknown","pages":1,"steps":3}');

@@ -175,7 +175,7 @@ fn book_at_once(
         return Ok(None);
     }
     for (job, (entry, _)) in jobs.iter().zip(&entries) {
-        job.list_if_unpriced(entry)?;
+        job.note(entry)?;
     }
     warning::announce(wallet, &warnings)?;
     let booked = jobs.iter().zip(&entries).map(|(job, (entry, _))| Booked {

@@ -245,8 +245,8 @@ impl Course {
     /// The lots of that end.
     fn end(&mut self, end: Timestamp) -> Result<()> {
         let at = end.max(self.floor);
-        // What has come back to a lot that had ended before was in no hold's hands.
-        let overlay = match end < self.floor {
+        // What came, or came back, to a lot whose end is booked already was in no hold's hands.
+        let overlay = match end <= self.floor {
             true => Vec::new(),
             false => self.overlay(),
         };

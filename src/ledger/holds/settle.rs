@@ -141,7 +141,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         hold.scoped = books.hold(hold.lane, rest, purpose, at)?;
         hold.held = rest;
     }
-    job.list_if_unpriced(&entry)?;
+    job.note(&entry)?;
     hold.settled = hold.settled.plus(job.cost).map_err(range)?;
     let closed_at = settlement.is_final.then(clock::now);
     if settlement.is_final {
@@ -286,7 +286,7 @@ impl InLane<'_> {
             replayed(settlement, request)?;
             return Err(changed_underneath(wallet));
         }
-        job.list_if_unpriced(&entry)?;
+        job.note(&entry)?;
         warning::announce(wallet, &warnings)?;
         Ok(Some(job.charged(entry.entry_id, balance)))
     }

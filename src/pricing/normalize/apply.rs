@@ -45,29 +45,20 @@ pub fn choose<'a>(
     if fits.is_empty() {
         return Ok(None);
     }
-    let (mut whole, mut partial, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut reads, mut strange, mut refused) = (Vec::new(), None, Vec::new());
     for fit in fits {
         match Reading::new(root, fit).read() {
-            Ok(usage) if usage.unread.is_empty() => whole.push((fit, usage)),
-            Ok(usage) => partial.push((fit, usage)),
+            Ok(usage) => match foreign(mappings, fit, &usage.unread)? {
+                None => reads.push((fit, usage)),
+                Some(error) => strange = strange.or(Some(error)),
+            },
             Err(error) => refused.push((fit, error)),
         }
     }
-    if let Some(read) = agreed(whole, provider)? {
+    if let Some(read) = agreed(reads, provider)? {
         return Ok(Some(read));
     }
     if let Some(read) = otherwise(mappings, root, &refused)? {
-        return Ok(Some(read));
-    }
-    let mut strange = None;
-    let mut own = Vec::new();
-    for (fit, usage) in partial {
-        match foreign(mappings, fit, &usage.unread)? {
-            None => own.push((fit, usage)),
-            Some(error) => strange = strange.or(Some(error)),
-        }
-    }
-    if let Some(read) = agreed(own, provider)? {
         return Ok(Some(read));
     }
     match strange.or_else(|| refused.into_iter().next().map(|(_, error)| error)) {
@@ -76,7 +67,7 @@ pub fn choose<'a>(
     }
 }
 
-/// The one that the provider names, or else the first, if all of them read the same.
+/// The one that the provider names, or else one that leaves nothing unread, or else the first, if all of them read the same.
 fn agreed<'a>(mut all: Vec<Read<'a>>, provider: Option<&str>) -> Result<Option<Read<'a>>> {
     if all.len() > 1 && all.iter().any(|(fit, _)| fit.mapping.is_of(provider)) {
         all.retain(|(fit, _)| fit.mapping.is_of(provider));
@@ -88,7 +79,8 @@ fn agreed<'a>(mut all: Vec<Read<'a>>, provider: Option<&str>) -> Result<Option<R
             }
         }
     }
-    Ok(all.into_iter().next())
+    let whole = all.iter().position(|(_, usage)| usage.unread.is_empty());
+    Ok(all.into_iter().nth(whole.unwrap_or(0)))
 }
 
 /// Whether two usages have the same meters.

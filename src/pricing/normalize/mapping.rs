@@ -6,10 +6,11 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use crate::pricing::normalize::body::Body;
 use crate::pricing::normalize::builtin::FILES;
+use crate::pricing::normalize::index::Index;
 use crate::pricing::normalize::path::Object;
 use crate::pricing::normalize::raw;
 use crate::pricing::normalize::shape::{MAX_ITEMS, Shape};
@@ -92,24 +93,23 @@ impl Mapping {
 
     /// The first of the shapes that the object has.
     pub fn fit<'a>(&'a self, root: &'a Object) -> Result<Option<Fit<'a>>, String> {
-        let shapes = self.shapes.iter();
-        let fitting = shapes.filter_map(|shape| Some((shape, shape.usage(root)?)));
-        self.fit_of(fitting.into_iter().next())
+        let mut shapes = self.shapes.iter();
+        let fitting = shapes.find_map(|shape| {
+            let usage = Shape::place(shape.at.as_ref(), root)?;
+            shape.fits(usage, root).then_some((shape, usage))
+        });
+        fitting
+            .map(|(shape, usage)| self.fit_of(shape, usage))
+            .transpose()
     }
 
-    fn fit_of<'a>(
-        &'a self,
-        fitting: Option<(&'a Shape, &'a Object)>,
-    ) -> Result<Option<Fit<'a>>, String> {
-        let Some((shape, usage)) = fitting else {
-            return Ok(None);
-        };
-        Ok(Some(Fit {
+    fn fit_of<'a>(&'a self, shape: &'a Shape, usage: &'a Object) -> Result<Fit<'a>, String> {
+        Ok(Fit {
             mapping: self,
             shape,
             usage,
             body: self.body()?,
-        }))
+        })
     }
 
     /// Whether the provider of that name chooses it.
@@ -121,8 +121,9 @@ impl Mapping {
 /// The mappings of a backend, in the order in which they are tried.
 pub struct Mappings {
     list: Vec<Mapping>,
-    /// Mapping and shape, by keys of the whole object without one of which no object has the shape.
-    by_key: HashMap<Box<str>, Vec<(usize, usize)>>,
+    index: Index,
+    /// Keys of the whole object of which an object of any mapping has one.
+    telltales: HashSet<Box<str>>,
     /// Mappings by the ways to their meters. Made when an object has a number that its mapping does not read.
     by_way: OnceCell<Result<HashMap<String, Vec<usize>>, String>>,
 }
@@ -136,46 +137,32 @@ impl Mappings {
                 list.push(mapping);
             }
         }
-        let mut by_key: HashMap<Box<str>, Vec<(usize, usize)>> = HashMap::default();
-        for (number, mapping) in list.iter().enumerate() {
-            for (place, shape) in mapping.shapes.iter().enumerate() {
-                for key in shape.telltales() {
-                    let shapes = by_key.entry(key.into()).or_default();
-                    if shapes.last() != Some(&(number, place)) {
-                        shapes.push((number, place));
-                    }
-                }
-            }
-        }
+        let shapes = list.iter().enumerate().flat_map(|(number, mapping)| {
+            let shapes = mapping.shapes.iter().enumerate();
+            shapes.map(move |(place, shape)| (number, place, shape))
+        });
+        let telltales = list
+            .iter()
+            .flat_map(|mapping| &mapping.shapes)
+            .flat_map(Shape::telltales)
+            .map(Box::from)
+            .collect();
         Mappings {
-            list,
-            by_key,
+            index: Index::new(shapes),
+            telltales,
             by_way: OnceCell::new(),
+            list,
         }
     }
 
     /// True when an object with that key may have the shape of a mapping.
     pub fn is_telltale(&self, key: &str) -> bool {
-        self.by_key.contains_key(key)
+        self.telltales.contains(key)
     }
 
-    /// The shapes that an object may have, in the order in which they are tried.
-    fn shapes_of<'a>(&'a self, root: &Object) -> Vec<(&'a Mapping, &'a Shape)> {
-        let keys = root.iter();
-        let mut places: Vec<(usize, usize)> = keys
-            .filter_map(|(key, _)| self.by_key.get(&**key))
-            .flatten()
-            .copied()
-            .collect();
-        places.sort_unstable();
-        places.dedup();
-        places
-            .into_iter()
-            .map(|(mapping, shape)| {
-                let mapping = &self.list[mapping];
-                (mapping, &mapping.shapes[shape])
-            })
-            .collect()
+    fn shape(&self, mapping: usize, shape: usize) -> (&Mapping, &Shape) {
+        let mapping = &self.list[mapping];
+        (mapping, &mapping.shapes[shape])
     }
 
     /// Every mapping that an object has a shape of, with the first such shape. A mapping of one's own leaves no room
@@ -186,7 +173,11 @@ impl Mappings {
         provider: Option<&str>,
     ) -> Result<Vec<Fit<'a>>, String> {
         let mut fits: Vec<Fit<'a>> = Vec::new();
-        for (mapping, shape) in self.shapes_of(root) {
+        if !root.iter().any(|(key, _)| self.is_telltale(key)) {
+            return Ok(fits);
+        }
+        for (mapping, shape, usage) in self.index.candidates(root) {
+            let (mapping, shape) = self.shape(mapping, shape);
             if mapping.by_name && !mapping.is_of(provider) {
                 continue;
             }
@@ -195,8 +186,9 @@ impl Mappings {
             {
                 continue;
             }
-            let fitting = shape.usage(root).map(|usage| (shape, usage));
-            fits.extend(mapping.fit_of(fitting)?);
+            if shape.fits(usage, root) {
+                fits.push(mapping.fit_of(shape, usage)?);
+            }
         }
         Ok(fits)
     }
@@ -204,10 +196,11 @@ impl Mappings {
     /// What keeps an object from having the shapes that it has something of: mappings, and what of each.
     pub fn near_misses(&self, root: &Object) -> Vec<(&str, String)> {
         let mut misses: Vec<(&str, String)> = Vec::new();
-        for (mapping, shape) in self.shapes_of(root) {
+        for (mapping, shape, usage) in self.index.placed(root) {
+            let (mapping, shape) = self.shape(mapping, shape);
             if !mapping.by_name
                 && misses.iter().all(|(name, _)| *name != mapping.name)
-                && let Some(miss) = shape.near_miss(root)
+                && let Some(miss) = shape.near_miss(usage, root)
             {
                 misses.push((&mapping.name, miss));
             }

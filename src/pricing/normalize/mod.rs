@@ -9,6 +9,7 @@ pub mod apply;
 pub mod body;
 pub mod builtin;
 pub mod explain;
+mod index;
 pub mod mapping;
 pub mod numbers;
 pub mod path;

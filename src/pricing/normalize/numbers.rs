@@ -178,12 +178,30 @@ impl<'a, 'p> Walk<'a, 'p> {
     }
 }
 
-/// A number as text; what has more digits than a quantity may have is shortened by nobody.
+/// The number as JSON has it; of one that is longer than any quantity its first digits.
 pub fn text_of(number: &Number) -> String {
-    match number.to_decimal() {
-        Some(value) => value.normalize().to_string(),
-        None => "a number of too many digits".to_owned(),
+    const SHOWN: usize = 17;
+    if let Some(decimal) = number.to_decimal() {
+        return decimal.normalize().to_string();
     }
+    let Number::Finite {
+        negative,
+        weight,
+        digits,
+    } = number
+    else {
+        return "0".to_owned();
+    };
+    let all: String = digits.iter().map(|digit| format!("{digit:04}")).collect();
+    let significant = all.trim_start_matches('0');
+    let leading = all.len() - significant.len();
+    // How often the first of them counts ten.
+    let exponent = 4 * (i64::from(*weight) + 1) - 1 - leading as i64;
+    let (first, rest) = significant.split_at(significant.len().min(1));
+    let rest = rest[..rest.len().min(SHOWN - 1)].trim_end_matches('0');
+    let sign = if *negative { "-" } else { "" };
+    let point = if rest.is_empty() { "" } else { "." };
+    format!("{sign}{first}{point}{rest}e{exponent}")
 }
 
 fn all_in(object: &Object, seen: &[&Json]) -> bool {
@@ -196,5 +214,26 @@ fn value_in(json: &Json, seen: &[&Json]) -> bool {
         Json::Object(object) => all_in(object, seen),
         Json::Array(items) => items.iter().all(|item| value_in(item, seen)),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_numbers_are_cut() {
+        let text = |digits: &[u16], weight| {
+            text_of(&Number::Finite {
+                negative: false,
+                weight,
+                digits: digits.to_vec(),
+            })
+        };
+        assert_eq!(text(&[1], 100), "1e400");
+        assert_eq!(text(&[12, 3400], 25), "1.234e101");
+        assert_eq!(text(&[1], -100), "1e-400");
+        assert_eq!(text(&[1234; 20], 19), "1.2341234123412341e79");
+        assert_eq!(text(&[1, 0], 1), "10000");
     }
 }

@@ -5,33 +5,14 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::builtin::FILES;
 use super::explain::explain;
 use super::mapping::{Mappings, builtin};
 use super::reading::Role;
-use super::samples::json;
+use super::samples::{self, Sample, json};
 use crate::error::Code;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::usage::Usage;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sample {
-    name: String,
-    usage: Value,
-    provider: Option<String>,
-    meters: Option<BTreeMap<String, Value>>,
-    model: Option<String>,
-    service_tier: Option<String>,
-    region: Option<String>,
-    #[serde(default)]
-    unread: Vec<String>,
-    error: Option<String>,
-    cost: Option<String>,
-}
 
 fn meters_of(usage: &Usage) -> BTreeMap<String, String> {
     let numbers = usage.numbers.iter();
@@ -138,25 +119,16 @@ fn wrong(sample: &Sample, mappings: &Rc<Mappings>) -> Option<String> {
 #[test]
 fn samples_are_read_as_expected() {
     let mappings = Rc::new(Mappings::new(builtin().unwrap()));
-    let (mut count, mut failed) = (0, Vec::new());
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pricing/normalize/samples");
-    for file in std::fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let samples: Vec<Sample> =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        for sample in &samples {
-            count += 1;
-            if let Some(wrong) = wrong(sample, &mappings) {
-                failed.push(format!("{name}, {}: {wrong}", sample.name));
-            }
-        }
-    }
+    let samples = samples::all();
+    let failed: Vec<String> = samples
+        .iter()
+        .filter_map(|sample| Some(format!("{}: {}", sample.name, wrong(sample, &mappings)?)))
+        .collect();
     assert!(
         failed.is_empty(),
-        "{} of {count}:\n{}",
+        "{} of {}:\n{}",
         failed.len(),
+        samples.len(),
         failed.join("\n")
     );
 }

@@ -1,7 +1,66 @@
-//! JSON from text, for the tests: as PostgreSQL's `jsonb` gives it.
+//! The files in `samples`, and JSON from text, as PostgreSQL's `jsonb` gives it. For the tests.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::pricing::normalize::apply::choose;
+use crate::pricing::normalize::mapping::Mappings;
 use crate::storage::jsonb::Json;
 use crate::storage::numeric::Number;
+
+/// A usage object and what it comes to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    pub name: String,
+    pub usage: Value,
+    pub provider: Option<String>,
+    pub meters: Option<BTreeMap<String, Value>>,
+    pub model: Option<String>,
+    pub service_tier: Option<String>,
+    pub region: Option<String>,
+    #[serde(default)]
+    pub unread: Vec<String>,
+    pub error: Option<String>,
+    pub cost: Option<String>,
+}
+
+/// All samples; the name of each begins with its file's.
+pub fn all() -> Vec<Sample> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pricing/normalize/samples");
+    let mut all = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let samples: Vec<Sample> =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        all.extend(samples.into_iter().map(|sample| Sample {
+            name: format!("{name}, {}", sample.name),
+            ..sample
+        }));
+    }
+    all
+}
+
+/// Where the usage object of a sample stands, as a JSON pointer; nothing where no mapping reads it or it is in an array.
+pub fn usage_of(mappings: &Mappings, sample: &Sample) -> Option<String> {
+    let Json::Object(root) = json(&sample.usage) else {
+        return None;
+    };
+    let (fit, _) = choose(mappings, &root, sample.provider.as_deref()).ok()??;
+    let keys = fit
+        .shape
+        .at
+        .as_ref()
+        .map(|at| at.keys().collect::<Option<Vec<_>>>());
+    match keys {
+        None => Some(String::new()),
+        Some(keys) => Some(keys?.iter().map(|key| format!("/{key}")).collect()),
+    }
+}
 
 /// A number as the digits in base 10000 that `numeric` has.
 fn number(text: &str) -> Number {

@@ -114,7 +114,8 @@ impl Condition {
         })
     }
 
-    fn first_keys(&self) -> impl Iterator<Item = (&Path, &str)> {
+    /// The keys that its paths begin with.
+    pub fn first_keys(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.path.iter().map(|path| (path, path.first_key()))
     }
 }
@@ -123,8 +124,10 @@ impl Condition {
 pub struct Shape {
     /// The path of the usage object; none when it is the whole object.
     pub at: Option<Path>,
-    all: Vec<Condition>,
-    any: Vec<Condition>,
+    /// Conditions that must all hold.
+    pub all: Vec<Condition>,
+    /// Conditions of which one must hold, if there is any.
+    pub any: Vec<Condition>,
     none: Vec<Condition>,
 }
 
@@ -152,9 +155,9 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The usage object, if it is there. Where several are that differ, it is none of them.
-    pub fn place<'a>(&self, root: &'a Object) -> Option<&'a Object> {
-        let Some(at) = &self.at else {
+    /// The usage object that stands there, if it is there. Where several are that differ, it is none of them.
+    pub fn place<'a>(at: Option<&Path>, root: &'a Object) -> Option<&'a Object> {
+        let Some(at) = at else {
             return Some(root);
         };
         let (mut found, mut is_one) = (None, true);
@@ -166,19 +169,16 @@ impl Shape {
         found.filter(|_| is_one)
     }
 
-    /// The usage object, when the whole object has this shape.
-    pub fn usage<'a>(&self, root: &'a Object) -> Option<&'a Object> {
-        let usage = self.place(root)?;
+    /// Whether the whole object has this shape, with this usage object in its place.
+    pub fn fits(&self, usage: &Object, root: &Object) -> bool {
         let holds = |condition: &Condition| condition.holds(usage, root);
-        let fits = self.all.iter().all(holds)
+        self.all.iter().all(holds)
             && (self.any.is_empty() || self.any.iter().any(holds))
-            && !self.none.iter().any(holds);
-        fits.then_some(usage)
+            && !self.none.iter().any(holds)
     }
 
     /// Why an object that has the usage object in its place has not this shape, where it has something of it.
-    pub fn near_miss(&self, root: &Object) -> Option<String> {
-        let usage = self.place(root)?;
+    pub fn near_miss(&self, usage: &Object, root: &Object) -> Option<String> {
         let holds = |condition: &&Condition| condition.holds(usage, root);
         let has_some =
             self.all.iter().any(|one| holds(&one)) || self.any.iter().any(|one| holds(&one));
@@ -199,7 +199,7 @@ impl Shape {
             return Some(format!("lacks {}", names(&mut self.any.iter(), " or ")));
         }
         let odd = names(&mut self.none.iter().filter(|one| holds(one)), " and ");
-        (!odd.is_empty()).then(|| format!("does not have {odd}"))
+        (!odd.is_empty()).then(|| format!("should not have {odd}"))
     }
 
     /// Keys of the whole object without which it cannot have this shape. A meter is none: the

@@ -1,18 +1,25 @@
 //! Usage objects as the providers' APIs return them, and any JSON at all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use super::explain::{Explained, explain};
 use super::mapping::{Mapping, Mappings, builtin};
+use super::reading::Role;
 use super::samples;
 use crate::error::{Code, Result};
 use crate::pricing::usage::Usage;
 
+thread_local! {
+    static BUILTIN: Rc<Mappings> = Rc::new(Mappings::new(builtin().unwrap()));
+}
+
 fn mappings() -> Rc<Mappings> {
-    Rc::new(Mappings::new(builtin().unwrap()))
+    BUILTIN.with(Rc::clone)
 }
 
 fn read_as(value: &Value, provider: Option<&str>) -> Result<Usage> {
@@ -612,7 +619,95 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Numbers other than zero of the whole object, whose paths do not begin with `extra`.
+fn leaves(value: &Value, out: &mut usize) {
+    match value {
+        Value::Number(number) if number.as_f64() != Some(0.0) => *out += 1,
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, out)),
+        Value::Object(entries) => entries.values().for_each(|item| leaves(item, out)),
+        _ => {}
+    }
+}
+
+/// Where the usage object of a value stands that a mapping reads, and what was read.
+fn explained(value: &Value) -> Option<Vec<Explained>> {
+    let is_meter = |name: &str| Ok(crate::pricing::lines::is_known_meter(name));
+    explain(samples::json(value), None, || Ok(mappings()), is_meter).ok()
+}
+
 proptest! {
+    /// Each number is explained once, what is explained is what is charged, and what is unread there is unread here.
+    #[test]
+    fn every_number_is_accounted_for(value in json_value()) {
+        let read = read(&value);
+        let rows = explained(&value);
+        prop_assert_eq!(read.is_ok(), rows.is_some());
+        if let (Ok(usage), Some(rows)) = (read, rows) && usage.is_mapped {
+            let mut charged = BTreeMap::<&str, Decimal>::new();
+            for (meter, quantity) in &usage.numbers {
+                *charged.entry(meter).or_default() += quantity.clone().unwrap();
+            }
+            let mut shown = BTreeMap::<&str, Decimal>::new();
+            for row in &rows {
+                if let (Some(meter), Some(quantity)) = (&row.meter, row.quantity) {
+                    *shown.entry(meter).or_default() += quantity;
+                }
+            }
+            charged.retain(|_, quantity| !quantity.is_zero());
+            shown.retain(|_, quantity| !quantity.is_zero());
+            if usage.mapping.as_deref() != Some("gemini.openai") {
+                prop_assert_eq!(charged, shown, "{}", value);
+            }
+            let unread: BTreeSet<&str> = usage.unread.iter().map(|one| &*one.path).collect();
+            let shown: BTreeSet<&str> = rows
+                .iter()
+                .filter(|row| row.role == Role::Unread && row.value.parse() != Ok(Decimal::ZERO))
+                .map(|row| &*row.path)
+                .collect();
+            prop_assert_eq!(unread, shown, "{}", value);
+            let mut all = 0;
+            leaves(&value, &mut all);
+            prop_assert!(rows.iter().filter(|row| row.value != "0").count() <= all + 8);
+        }
+    }
+
+    /// A number that nobody knows is unread wherever it is put, and changes nothing that is charged.
+    #[test]
+    fn a_new_number_is_noticed(place in 0_usize..64, number in 1_u32..1000, sample in prop::sample::select(samples::all())) {
+        let Ok(before) = read_as(&sample.usage, sample.provider.as_deref()) else { return Ok(()) };
+        if !before.is_mapped || sample.usage.is_array() { return Ok(()) }
+        let at = samples::usage_of(&mappings(), &sample);
+        let Some(at) = at else { return Ok(()) };
+        let mut usage = sample.usage.clone();
+        let mut within = usage.pointer_mut(&at).unwrap();
+        for step in 0..place % 3 {
+            let objects: Vec<String> = within
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(_, value)| value.is_object())
+                .map(|(key, _)| key.clone())
+                .collect();
+            if objects.is_empty() { break }
+            within = &mut within[&objects[(place / 3 + step) % objects.len()]];
+        }
+        within["never_seen_before"] = json!(number);
+        // Or it is in a part of the object that is not billed as a whole, or contradicts nothing that can be told.
+        match read_as(&usage, sample.provider.as_deref()) {
+            Ok(after) => {
+                prop_assert_eq!(shown(&after), shown(&before));
+                let rows = explain(samples::json(&usage), sample.provider.as_deref(), || Ok(mappings()), |_| Ok(false)).unwrap();
+                let row = rows.iter().find(|row| row.path.ends_with("never_seen_before"));
+                if let Some(row) = row {
+                    let is_unread = after.unread.iter().any(|one| one.path == row.path);
+                    prop_assert_eq!(is_unread, row.role == Role::Unread);
+                    prop_assert!(is_unread || row.role == Role::NotBilled, "{:?}", row);
+                }
+            }
+            Err(error) => prop_assert_eq!(error.code, Code::InvalidUsage),
+        }
+    }
+
     #[test]
     fn any_json_gives_meters_or_wl007(value in json_value()) {
         match read(&value) {

@@ -24,4 +24,5 @@ pub mod rules;
 mod scan;
 pub mod table;
 pub mod thresholds;
+pub mod unread;
 mod write;

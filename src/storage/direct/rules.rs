@@ -19,14 +19,15 @@ mod wallets {
     pub const LANES: i16 = 9;
     pub const PRICE_LIST: i16 = 10;
     pub const UNKNOWN_PRICE: i16 = 11;
-    pub const ATTENTION: i16 = 18;
-    pub const MEMBERS_ONLY: i16 = 12;
-    pub const GRANTS_DUE: i16 = 19;
-    pub const GUARDED: i16 = 20;
-    pub const SCOPED: i16 = 21;
-    pub const ARCHIVED: i16 = 22;
-    pub const KEEPS: i16 = 23;
-    pub const KNOWN_LIMITS: i16 = 24;
+    pub const UNREAD_USAGE: i16 = 12;
+    pub const ATTENTION: i16 = 19;
+    pub const MEMBERS_ONLY: i16 = 13;
+    pub const GRANTS_DUE: i16 = 20;
+    pub const GUARDED: i16 = 21;
+    pub const SCOPED: i16 = 22;
+    pub const ARCHIVED: i16 = 23;
+    pub const KEEPS: i16 = 24;
+    pub const KNOWN_LIMITS: i16 = 25;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -103,6 +104,7 @@ fn read_rules_under(
                 lanes: fields.int2(wallets::LANES),
                 price_list: fields.needed_text(wallets::PRICE_LIST)?,
                 unknown_price: fields.needed_text(wallets::UNKNOWN_PRICE)?,
+                rejects_unread: fields.needed_text(wallets::UNREAD_USAGE)? == "reject",
                 attention: fields.int8(wallets::ATTENTION),
                 grants_due: fields.time(wallets::GRANTS_DUE),
                 members_only: fields.bool(wallets::MEMBERS_ONLY),

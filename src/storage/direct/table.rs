@@ -35,10 +35,12 @@ pub enum Which {
     Archive,
     /// `wallet.thresholds`, read only
     Thresholds,
+    /// `wallet.unread_paths`, read only
+    UnreadPaths,
 }
 
 /// How many there are.
-const TABLES: usize = 10;
+const TABLES: usize = 11;
 
 /// Indexes that a table has at most.
 const INDEXES: usize = 3;
@@ -59,6 +61,7 @@ impl Which {
             Which::Reservations => c"reservations",
             Which::Archive => c"ledger_archive",
             Which::Thresholds => c"thresholds",
+            Which::UnreadPaths => c"unread_paths",
         }
     }
 
@@ -67,13 +70,14 @@ impl Which {
         match self {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 24,
+            Which::Wallets => 25,
             Which::Limits => 15,
             Which::Prices => 16,
             Which::Markups => 8,
             Which::Mappings => 5,
             Which::Reservations => 33,
             Which::Thresholds => 4,
+            Which::UnreadPaths => 10,
         }
     }
 
@@ -100,6 +104,7 @@ impl Which {
             Which::Reservations => &[c"reservations_pkey", NONE, c"reservations_open"],
             Which::Archive => &[c"ledger_archive_key"],
             Which::Thresholds => &[c"thresholds_pkey"],
+            Which::UnreadPaths => &[c"unread_paths_pkey"],
         }
     }
 }
@@ -395,6 +400,7 @@ mod tests {
             Which::Reservations,
             Which::Archive,
             Which::Thresholds,
+            Which::UnreadPaths,
         ];
         assert_eq!(all.len(), TABLES);
         for which in all {

@@ -5,6 +5,7 @@ mod ledger;
 mod prices;
 mod rules;
 mod thresholds;
+mod unread;
 mod windows;
 
 pub use lanes::{
@@ -14,6 +15,7 @@ pub use ledger::{append, taken_keys};
 pub use prices::{read_mappings, read_markups, read_pattern_prices, read_prices};
 pub use rules::read_rules;
 pub use thresholds::read_thresholds;
+pub use unread::is_noted;
 pub use windows::{
     NewWindow, give_back, lock_window, open_window, read_counted, read_window, release_window,
     set_levels, take, write_window,

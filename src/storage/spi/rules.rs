@@ -18,7 +18,7 @@ statement!(
                 SELECT FROM wallet.allowances o
                  WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
                    AND o.lane <> l.lane AND o.allotted <> o.spent),
-            coalesce(l.armed, false), w.keeps
+            coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject'
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -63,6 +63,7 @@ pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
             lanes: rows.need(0, 4)?,
             price_list: rows.need(0, 5)?,
             unknown_price: rows.need(0, 15)?,
+            rejects_unread: rows.need(0, 31)?,
             attention: rows.need(0, 6)?,
             grants_due: rows.get(0, 23),
             members_only: rows.need(0, 24)?,

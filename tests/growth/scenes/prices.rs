@@ -188,6 +188,32 @@ pub const SCENES: &[Scene] = &[
         ],
     },
     Scene {
+        name: "unread",
+        setup: &[
+            r#"CALL growth.repeat($q$ SELECT wallet.charge('w', '{"model":"m","input_tokens":1,"steps":1}') $q$, {n})"#,
+        ],
+        size: 500,
+        short: 200,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call(
+                "unread_usage",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.unread_usage WHERE wallet = 'w'",
+            ),
+            call(
+                "unread_usage",
+                "of another wallet",
+                CONSTANT,
+                "SELECT * FROM wallet.unread_usage WHERE wallet = 'peer'",
+            ),
+        ],
+    },
+    Scene {
         name: "unpriced",
         setup: &[
             "SELECT wallet.update_wallet('w', unknown_price => 'unpriced')",

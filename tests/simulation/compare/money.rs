@@ -38,7 +38,7 @@ impl<'a> Look<'a> {
             ("held", held),
             ("available", balance - held),
             ("scoped", self.wallet.scoped()),
-            ("debt", self.wallet.debt),
+            ("debt", self.wallet.debt()),
             ("credit_limit", self.wallet.credit),
         ];
         for (column, expected) in expected {
@@ -173,10 +173,6 @@ impl<'a> Look<'a> {
                 )
             })
             .collect();
-        // A refund gives what a debt was paid with back to the grant that paid it, which only the model of payments follows.
-        if self.wallet.had_debt {
-            return;
-        }
         let came_back = self
             .wallet
             .entries
@@ -229,10 +225,10 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Who paid what: by grant, and by charge where credit paid nothing. What pays a debt becomes a part of the charge that
-    /// left it, which the model of `tests/client/payments` follows and this one does not.
+    /// Who paid what: by grant, and by charge. What credit paid, or is a debt, nobody has paid.
     pub(super) fn payments(&mut self) {
-        if self.wallet.had_debt {
+        // A turn that is due makes up for credit, and has no id with which it could be listed until it is booked.
+        if self.phase == "before maintain()" && self.wallet.credit > 0 {
             return;
         }
         let sql = format!(
@@ -271,16 +267,13 @@ impl<'a> Look<'a> {
                 expected.unwrap_or(0),
             );
         }
-        if self.wallet.had_debt {
-            return;
-        }
         for (place, charge) in self.wallet.charges.clone() {
             let shown = by_charge.get(&Some(place)).copied().unwrap_or(0);
             self.equal(
                 "grant_payments by charge",
                 &format!("charge of act {place}"),
                 shown,
-                charge.cost - charge.refunded,
+                charge.parts.iter().map(|part| part.1).sum(),
             );
         }
     }

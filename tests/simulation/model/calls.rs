@@ -195,11 +195,11 @@ impl Wallet {
         let paying = if terms.scope.is_some() {
             0
         } else {
-            self.debt.min(amount)
+            self.debt().min(amount)
         };
-        self.debt -= paying;
         self.entry("funding", amount, now, Some(place)).promotional = terms.promotional;
         let lot = self.lot(Some(place), now, amount, amount - paying, terms);
+        self.pay_debts(lot, paying);
         // One whose time has come already ends at once.
         if self.lots[lot].ends.is_some_and(|end| end <= now) {
             self.advance(now);
@@ -252,6 +252,7 @@ impl Wallet {
                 parts: Vec::new(),
                 refunded: 0,
                 owed: 0,
+                early: 0,
                 about: about.clone(),
                 at: now,
                 window_at: now,
@@ -276,11 +277,11 @@ impl Wallet {
         let entry = self.entry("refund", amount, now, Some(place));
         entry.charge = Some(charge);
         entry.about = found.about.clone();
-        // What became a debt first: the debt stays, and with it what pays it.
+        // What is a debt first: the debt stays, and with it what pays it.
         let mut left = amount;
         let mut plain = found.owed.min(left);
         left -= plain;
-        let owed = found.owed - plain;
+        let owed_back = plain;
         // Then what credit paid, which needs no lot.
         for (of, open) in &mut self.unpaid {
             if *of == charge {
@@ -308,7 +309,8 @@ impl Wallet {
         parts.retain(|part| part.1 > 0);
         let charge = self.charges.get_mut(&charge).expect("a charge");
         charge.refunded += amount;
-        charge.owed = owed;
+        charge.owed -= owed_back;
+        charge.early += owed_back;
         charge.parts = parts;
         let made_up = self.order();
         for lot in made_up {
@@ -394,8 +396,7 @@ impl Wallet {
         }
         assert_eq!(left, 0, "the model contradicts itself: chargeback");
         let owed = amount - scoped - general;
-        self.debt += owed;
-        self.had_debt |= owed > 0;
+        self.owe(None, owed);
         self.fundings[found].reversed += amount;
         if is_all {
             self.fundings[found].status = "reversed";

@@ -81,24 +81,23 @@ impl Wallet {
         ended.sort_by_key(|lot| self.lots[*lot].rank());
         for lot in ended {
             self.lots[lot].over = true;
-            // A payment that came after the end of its grant.
+            // A payment that comes when the time of its grant has come was in no hold's hands.
+            let is_late = self.lots[lot].created >= at;
             let at_last = at.max(self.lots[lot].created);
             if self.lots[lot].scope.is_some() {
                 let free = self.free(lot);
                 self.expire(lot, free, at_last);
                 continue;
             }
-            let part = covered
-                .iter()
-                .find(|part| part.0 == lot)
-                .map_or(0, |part| part.1);
-            self.keep(lot, at, part);
+            if !is_late {
+                let part = covered
+                    .iter()
+                    .find(|part| part.0 == lot)
+                    .map_or(0, |part| part.1);
+                self.keep(lot, at, part);
+            }
             let rest = self.lots[lot].live;
             self.expire(lot, rest, at_last);
-            if at_last > at {
-                // Holds that were made later keep nothing.
-                self.let_go(at_last);
-            }
         }
     }
 

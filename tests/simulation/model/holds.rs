@@ -155,8 +155,7 @@ impl Wallet {
         }
         let taken = cost.min(room.max(0));
         let owed = cost - taken;
-        self.debt += owed;
-        self.had_debt |= owed > 0;
+        self.owe(Some(place), owed);
         // What it had set aside of lots that have ended since pays first.
         let mut parts = self.take_kept(before.created, taken.min(before.general));
         let rest = taken - parts.iter().map(|part| part.1).sum::<i128>();
@@ -171,6 +170,7 @@ impl Wallet {
                 parts: Vec::new(),
                 refunded: 0,
                 owed,
+                early: 0,
                 about: about.clone(),
                 at: now,
                 window_at: before.created,

@@ -129,7 +129,6 @@ impl Wallet {
         }
         if left > 0 {
             self.unpaid.push_back((place, left));
-            self.had_debt = true;
         }
         parts
     }
@@ -198,6 +197,36 @@ impl Wallet {
             }
             if *open == 0 {
                 self.unpaid.pop_front();
+            }
+        }
+    }
+
+    /// The wallet owes more.
+    pub(super) fn owe(&mut self, charge: Option<Place>, amount: i128) {
+        if amount > 0 {
+            self.debts.push_back((charge, amount));
+        }
+    }
+
+    /// A lot pays debts. It has paid the charges that left them then, and what came back of these meanwhile too.
+    pub(super) fn pay_debts(&mut self, lot: usize, amount: i128) {
+        let mut left = amount;
+        while let Some((charge, open)) = self.debts.front_mut() {
+            let part = left.min(*open);
+            if part == 0 {
+                break;
+            }
+            left -= part;
+            *open -= part;
+            if let Some(charge) = charge.and_then(|place| self.charges.get_mut(&place)) {
+                let back = charge.early.min(part);
+                charge.early -= back;
+                charge.owed -= part - back;
+                charge.parts.push((lot, part - back));
+                self.lots[lot].paid += part - back;
+            }
+            if *open == 0 {
+                self.debts.pop_front();
             }
         }
     }

@@ -123,8 +123,10 @@ pub struct Charge {
     /// Which lots paid how much of it.
     pub parts: Vec<(usize, i128)>,
     pub refunded: i128,
-    /// What of it became a debt, less what came back of that.
+    /// What of it is a debt still, less what came back of that.
     pub owed: i128,
+    /// What came back of its debt before anybody paid it.
+    pub early: i128,
     pub about: About,
     /// When it was booked.
     pub at: At,
@@ -177,7 +179,8 @@ pub struct Wallet {
     pub kept: Vec<Kept>,
     /// What credit paid, the oldest first.
     pub unpaid: VecDeque<(Place, i128)>,
-    pub debt: i128,
+    /// What it owes, the oldest first: by charge, or of a chargeback.
+    pub debts: VecDeque<(Option<Place>, i128)>,
     pub holds: Vec<Hold>,
     pub charges: BTreeMap<Place, Charge>,
     pub fundings: Vec<Funding>,
@@ -185,8 +188,6 @@ pub struct Wallet {
     recurring: Option<Recurring>,
     pub limits: Vec<Limit>,
     pub rule: &'static str,
-    /// True when the wallet ever owed something, or used credit.
-    pub had_debt: bool,
 }
 
 impl Wallet {
@@ -200,7 +201,7 @@ impl Wallet {
             lots: Vec::new(),
             kept: Vec::new(),
             unpaid: VecDeque::new(),
-            debt: 0,
+            debts: VecDeque::new(),
             holds: Vec::new(),
             charges: BTreeMap::new(),
             fundings: Vec::new(),
@@ -208,7 +209,6 @@ impl Wallet {
             recurring: None,
             limits: Vec::new(),
             rule: "none",
-            had_debt: false,
         }
     }
 
@@ -229,6 +229,11 @@ impl Wallet {
     pub fn balance(&self) -> i128 {
         let scoped = self.lots.iter().filter(|lot| lot.scope.is_some());
         self.general() + scoped.map(|lot| lot.live).sum::<i128>()
+    }
+
+    /// What it owes beside the balance.
+    pub fn debt(&self) -> i128 {
+        self.debts.iter().map(|debt| debt.1).sum()
     }
 
     /// What open holds have set aside.
@@ -272,7 +277,7 @@ impl Wallet {
     pub fn check(&self) {
         let booked: i128 = self.entries.iter().map(|entry| entry.amount).sum();
         assert_eq!(
-            booked + self.debt,
+            booked + self.debt(),
             self.balance(),
             "the model contradicts itself: balance"
         );

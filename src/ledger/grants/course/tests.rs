@@ -112,12 +112,15 @@ fn a_hold_that_is_there_when_an_end_is_noticed_keeps_too() {
 
 #[test]
 fn what_comes_back_to_a_lot_that_has_ended_ends_at_once() {
-    let lots = vec![lot(1, 10, 100, Some(10)), lot(2, 6, 100, None)];
-    let holds = vec![hold(20, None, 6)];
-    let mut course = Course::new(lots, Vec::new(), units(16), holds, Timestamp(30));
-    course.run(Timestamp(25), &[]).unwrap();
-    assert_eq!(expired(&course), [(1, 30, 10)]);
-    assert_eq!((course.general, course.kept_units()), (6, 0));
+    // Long ago, or at this very moment.
+    for end in [10, 30] {
+        let lots = vec![lot(1, 10, 100, Some(end)), lot(2, 6, 100, None)];
+        let holds = vec![hold(5, None, 6)];
+        let mut course = Course::new(lots, Vec::new(), units(16), holds, Timestamp(30));
+        course.run(Timestamp(30), &[]).unwrap();
+        assert_eq!(expired(&course), [(1, 30, 10)]);
+        assert_eq!((course.general, course.kept_units()), (6, 0));
+    }
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! Which shapes an object may have, by the keys that it has. Pure.
+//!
+//! There are many shapes, and most objects have one of them. The keys that shapes ask for are numbered; an object's keys are
+//! a set of these numbers, which rules nearly all shapes out before any condition is looked at.
+
+use foldhash::HashMap;
+
+use crate::pricing::normalize::path::{Object, Path};
+use crate::pricing::normalize::shape::{Condition, Shape};
+
+/// A set of numbered keys.
+#[derive(Clone, Default)]
+struct Keys(Vec<u64>);
+
+impl Keys {
+    fn add(&mut self, number: usize) {
+        let word = number / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
+    }
+
+    fn has_all(&self, others: &Keys) -> bool {
+        let words = others.0.iter().enumerate();
+        words
+            .into_iter()
+            .all(|(place, word)| self.0.get(place).copied().unwrap_or(0) & word == *word)
+    }
+
+    fn has_any(&self, others: &Keys) -> bool {
+        self.0
+            .iter()
+            .zip(&others.0)
+            .any(|(one, two)| one & two != 0)
+    }
+}
+
+/// A shape by its mapping and its place among the mapping's, and the keys of the usage object that it asks for.
+struct Entry {
+    mapping: usize,
+    shape: usize,
+    all: Keys,
+    /// Of these one at least, where it asks for any.
+    any: Option<Keys>,
+}
+
+/// The shapes whose usage object stands in one place.
+struct Place {
+    at: Option<Path>,
+    entries: Vec<Entry>,
+}
+
+/// The shapes of all mappings.
+pub struct Index {
+    numbers: HashMap<Box<str>, usize>,
+    places: Vec<Place>,
+}
+
+impl Index {
+    /// Of shapes, each with its mapping and its place there.
+    pub fn new<'a>(shapes: impl Iterator<Item = (usize, usize, &'a Shape)>) -> Index {
+        let mut index = Index {
+            numbers: HashMap::default(),
+            places: Vec::new(),
+        };
+        for (mapping, place, shape) in shapes {
+            let entry = Entry {
+                mapping,
+                shape: place,
+                all: index.all(&shape.all),
+                any: index.any(&shape.any),
+            };
+            let known = index.places.iter_mut().find(|known| known.at == shape.at);
+            match known {
+                Some(known) => known.entries.push(entry),
+                None => index.places.push(Place {
+                    at: shape.at.clone(),
+                    entries: vec![entry],
+                }),
+            }
+        }
+        index
+    }
+
+    fn number(&mut self, key: &str) -> usize {
+        let next = self.numbers.len();
+        *self.numbers.entry(key.into()).or_insert(next)
+    }
+
+    /// Keys that are there where all conditions hold.
+    fn all(&mut self, conditions: &[Condition]) -> Keys {
+        let mut keys = Keys::default();
+        for condition in conditions {
+            let mut first = condition.first_keys();
+            if let (Some((path, key)), None) = (first.next(), first.next())
+                && !path.is_outside
+                && !key.is_empty()
+            {
+                keys.add(self.number(key));
+            }
+        }
+        keys
+    }
+
+    /// Keys of which one is there where any condition holds; nothing where that cannot be told by keys.
+    fn any(&mut self, conditions: &[Condition]) -> Option<Keys> {
+        let mut keys = Keys::default();
+        for (path, key) in conditions.iter().flat_map(Condition::first_keys) {
+            if path.is_outside || key.is_empty() {
+                return None;
+            }
+            keys.add(self.number(key));
+        }
+        (!conditions.is_empty()).then_some(keys)
+    }
+
+    fn keys(&self, object: &Object) -> Keys {
+        let mut keys = Keys(vec![0; self.numbers.len().div_ceil(64)]);
+        for (key, _) in object {
+            if let Some(number) = self.numbers.get(&**key) {
+                keys.add(*number);
+            }
+        }
+        keys
+    }
+
+    /// The shapes that an object may have, with the usage object of each, in the order of the mappings.
+    pub fn candidates<'a>(&self, root: &'a Object) -> Vec<(usize, usize, &'a Object)> {
+        let mut found = Vec::new();
+        for place in &self.places {
+            let Some(usage) = Shape::place(place.at.as_ref(), root) else {
+                continue;
+            };
+            let keys = self.keys(usage);
+            for entry in &place.entries {
+                let may = keys.has_all(&entry.all)
+                    && entry.any.as_ref().is_none_or(|any| keys.has_any(any));
+                if may {
+                    found.push((entry.mapping, entry.shape, usage));
+                }
+            }
+        }
+        found.sort_unstable_by_key(|(mapping, shape, _)| (*mapping, *shape));
+        found
+    }
+
+    /// Every shape whose usage object is there, in the order of the mappings.
+    pub fn placed<'a>(&self, root: &'a Object) -> Vec<(usize, usize, &'a Object)> {
+        let mut found = Vec::new();
+        for place in &self.places {
+            if let Some(usage) = Shape::place(place.at.as_ref(), root) {
+                let entries = place.entries.iter();
+                found.extend(entries.map(|entry| (entry.mapping, entry.shape, usage)));
+            }
+        }
+        found.sort_unstable_by_key(|(mapping, shape, _)| (*mapping, *shape));
+        found
+    }
+}

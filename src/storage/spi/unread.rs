@@ -1,0 +1,18 @@
+//! Places in usage objects that were noted.
+
+use crate::error::Result;
+use crate::statement;
+use crate::storage::plan::{Run, Value};
+
+statement!(
+    NOTED,
+    [TEXTOID, UUIDOID],
+    "SELECT FROM wallet.unread_paths WHERE wallet_id = $1 AND path_id = $2"
+);
+
+/// Whether the place is noted, as far as this transaction sees.
+pub fn is_noted(wallet: &str, path_id: [u8; 16]) -> Result<bool> {
+    NOTED
+        .run(&[Value::Text(wallet), Value::Uuid(path_id)])
+        .map(|rows| !rows.is_empty())
+}
