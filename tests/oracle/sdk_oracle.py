@@ -28,7 +28,7 @@ import sdk_types
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "20"))
 SDKS = ("openai", "anthropic", "google-genai", "mistralai", "cohere", "botocore", "groq", "xai-sdk", "ollama")
-#: The least amount that every number gets in its turn; odd, so that it is not mistaken for another.
+#: What every number gets in its turn.
 AMOUNT = 10
 
 OURS = """
@@ -162,6 +162,9 @@ def main():
     unruled = sorted({leaf.kind for holder in holders for leaf in holder.leaves if sdk_rules.rule_of(leaf.kind) is None})
     for kind in unruled:
         print(f"  WRONG: sdk_rules.py has no rule of {kind}")
+    unneeded = sdk_types.LEFT_OUT.keys() - sdk_types.needed
+    for pattern in sorted(unneeded):
+        print(f"  WRONG: sdk_types.py leaves out {pattern}, and there is none")
     exceptions = Exceptions()
     with psycopg.connect(os.environ.get("WALLET_ORACLE_DATABASE", "")) as connection:
         connection.execute("DROP EXTENSION IF EXISTS wallet CASCADE")
@@ -178,7 +181,7 @@ def main():
         if faults:
             print(f"{what}: {len(faults)}")
     idle = exceptions.report()
-    return 1 if unruled or fields or totals or idle else 0
+    return 1 if unruled or unneeded or fields or totals or idle else 0
 
 
 if __name__ == "__main__":
