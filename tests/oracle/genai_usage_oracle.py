@@ -76,14 +76,6 @@ class XaiChat(sdk_rules.Chat):
         u.put("total_tokens", u.sum("prompt_tokens", "completion_tokens") + reasoning)
 
 
-class XaiSdk(sdk_rules.Xai):
-    """Its prompt has text."""
-
-    def consistent(self, u):
-        u.put("prompt_text_tokens", max(1, u.get("prompt_text_tokens")))
-        super().consistent(u)
-
-
 class Perplexity(sdk_rules.Chat):
     """Perplexity's reasoning and citations are beside its total."""
 
@@ -93,7 +85,7 @@ class Perplexity(sdk_rules.Chat):
 
 #: The rule of a response, by a field that it has.
 RULES = [
-    ("cached_prompt_text_tokens", XaiSdk()),
+    ("cached_prompt_text_tokens", sdk_rules.Xai()),
     ("promptTokenCount", sdk_rules.Gemini()),
     ("cacheDetails", sdk_rules.Bedrock()),
     ("prompt_tokens", sdk_rules.Chat()),
