@@ -50,12 +50,14 @@ pub struct Fit<'a> {
 impl Mapping {
     /// Reads a mapping of one's own from JSON, or says what is wrong with it.
     pub fn parse(name: &str, json: &str) -> Result<Mapping, String> {
-        let mapping = Mapping {
+        // What is wrong with the whole says more than what the header lacks.
+        serde_json::from_str(json)
+            .map_err(|error| error.to_string())
+            .and_then(Body::compile)?;
+        Ok(Mapping {
             is_own: true,
             ..Mapping::compile(name, Cow::Owned(json.to_owned()))?
-        };
-        mapping.body()?;
-        Ok(mapping)
+        })
     }
 
     fn compile(name: &str, json: Cow<'static, str>) -> Result<Mapping, String> {
@@ -193,19 +195,25 @@ impl Mappings {
         Ok(fits)
     }
 
-    /// What keeps an object from having the shapes that it has something of: mappings, and what of each.
+    /// What keeps an object from having the shapes that it has something of: mappings, and what of each, the nearest first.
     pub fn near_misses(&self, root: &Object) -> Vec<(&str, String)> {
-        let mut misses: Vec<(&str, String)> = Vec::new();
+        let mut misses: Vec<(usize, &str, String)> = Vec::new();
         for (mapping, shape, usage) in self.index.placed(root) {
             let (mapping, shape) = self.shape(mapping, shape);
-            if !mapping.by_name
-                && misses.iter().all(|(name, _)| *name != mapping.name)
-                && let Some(miss) = shape.near_miss(usage, root)
-            {
-                misses.push((&mapping.name, miss));
+            let Some((count, miss)) = shape.near_miss(usage, root) else {
+                continue;
+            };
+            let known = misses.iter_mut().find(|(_, name, _)| *name == mapping.name);
+            match known {
+                _ if mapping.by_name => {}
+                Some(known) if known.0 <= count => {}
+                Some(known) => *known = (count, &mapping.name, miss),
+                None => misses.push((count, &mapping.name, miss)),
             }
         }
-        misses
+        misses.sort_by_key(|(count, ..)| *count);
+        let misses = misses.into_iter();
+        misses.map(|(_, name, miss)| (name, miss)).collect()
     }
 
     /// Another mapping that has a meter at the same place of its usage objects.

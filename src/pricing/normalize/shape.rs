@@ -177,8 +177,9 @@ impl Shape {
             && !self.none.iter().any(holds)
     }
 
-    /// Why an object that has the usage object in its place has not this shape, where it has something of it.
-    pub fn near_miss(&self, usage: &Object, root: &Object) -> Option<String> {
+    /// Why an object that has the usage object in its place has not this shape, where it has something of it; and how many
+    /// conditions stand against it.
+    pub fn near_miss(&self, usage: &Object, root: &Object) -> Option<(usize, String)> {
         let holds = |condition: &&Condition| condition.holds(usage, root);
         let has_some =
             self.all.iter().any(|one| holds(&one)) || self.any.iter().any(|one| holds(&one));
@@ -193,13 +194,15 @@ impl Shape {
         };
         let missing = names(&mut self.all.iter().filter(|one| !holds(one)), " and ");
         if !missing.is_empty() {
-            return Some(format!("lacks {missing}"));
+            let count = self.all.iter().filter(|one| !holds(one)).count();
+            return Some((count, format!("lacks {missing}")));
         }
         if !self.any.is_empty() && !self.any.iter().any(|one| holds(&one)) {
-            return Some(format!("lacks {}", names(&mut self.any.iter(), " or ")));
+            let any = names(&mut self.any.iter(), " or ");
+            return Some((1, format!("lacks {any}")));
         }
         let odd = names(&mut self.none.iter().filter(|one| holds(one)), " and ");
-        (!odd.is_empty()).then(|| format!("should not have {odd}"))
+        (!odd.is_empty()).then(|| (1, format!("should not have {odd}")))
     }
 
     /// Keys of the whole object without which it cannot have this shape. A meter is none: the
