@@ -60,7 +60,7 @@ test-crash: setup ## what stands after the server crashed
 torture: setup ## the tests with random input and crashes, twenty times as long
 	@scripts/torture.sh
 
-test-oracle: setup ## prices beside another calculator's, for all models of its file
+test-oracle: setup ## prices beside another calculator's, usage beside the SDKs' own types
 	@scripts/oracle.sh
 
 test-servers: setup ## a standby that reads and is promoted, and a subscriber

@@ -96,6 +96,8 @@ RULES = [
     ("tokens.input_tokens", sdk_rules.Cohere()),
     ("", sdk_rules.Plain()),
 ]
+#: APIs whose responses have all the fields always, which is what they are known by.
+COMPLETE = {("perplexity", "default")}
 #: What else a response has, by a word of the API's name.
 AROUND = {
     "chat": {"object": "chat.completion", "choices": []},
@@ -104,6 +106,7 @@ AROUND = {
     "anthropic": {"type": "message", "role": "assistant"},
     "realtime": {"type": "response.done"},
     "ocr": {"pages": []},
+    "ocr_annotated": {"pages": [], "document_annotation": "{}"},
     "live": {"type": "session.closed"},
 }
 MODELS = {"google": "gemini-2.5-pro", "anthropic": "claude-sonnet-4-5", "x-ai": "grok-4", "cohere": "command-r-plus"}
@@ -144,7 +147,8 @@ def rule_of(provider, flavor, paths):
 def response_of(provider, extractor, rng):
     """A random response that the extractor reads."""
     made, usage = dict(AROUND.get(extractor.api_flavor, {})), {}
-    some = [mapping for mapping in extractor.mappings if mapping.required or rng.random() < 0.6]
+    chance = 1 if (provider, extractor.api_flavor) in COMPLETE else 0.6
+    some = [mapping for mapping in extractor.mappings if mapping.required or rng.random() < chance]
     for mapping in some or extractor.mappings:
         put(usage, steps_of(mapping.path), rng.choice((0, rng.randint(1, 40), rng.randint(1, 4_000))))
     paths = {named(mapping.path) for mapping in extractor.mappings}

@@ -8,11 +8,13 @@ import sdk_schema as schema
 #: A model of each provider, where a response names one.
 MODELS = {
     "openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-pro", "mistral": "mistral-large-latest",
-    "cohere": "command-r-plus", "aws": "anthropic.claude-sonnet-4-5-v1:0", "groq": "openai/gpt-oss-120b",
+    "cohere": "command-r-plus", "bedrock": "anthropic.claude-sonnet-4-5-v1:0", "groq": "openai/gpt-oss-120b",
     "ollama": "llama3.2", "xai": "grok-4",
 }
 #: Keys that name it.
 MODEL = re.compile("model|model_?version|modelVersion|modelId")
+#: Fields that have usage of tools, beside that of the response itself.
+BESIDE = ("tool_usage", "svg_usage", "output", "usage_breakdown")
 #: Numbers that are no counts: they may have a fraction.
 FRACTIONS = ("seconds", "time", "duration")
 
@@ -54,12 +56,13 @@ def values_of(one):
 def variants(one):
     """The elements that an array of that schema may have: one for each option and each value of what tells them
     apart, as fixed values by key."""
-    for option in one.of if isinstance(one, schema.Choice) else (one,):
-        several = isinstance(option, schema.Record) and next(
-            ((key, values_of(field)) for key, (field, _) in option.fields.items()
-             if key != "model" and len(values_of(field)) > 1), None)
-        for value in several[1] if several else (None,):
-            yield option, {several[0]: value} if several else {}
+    options = one.of if isinstance(one, schema.Choice) else (one,)
+    for option in options:
+        texts = [(key, values_of(field)) for key, (field, _) in option.fields.items() if key != "model" and values_of(field)] \
+            if isinstance(option, schema.Record) else []
+        key, values = next((text for text in texts if len(text[1]) > 1 or len(options) > 1), (None, (None,)))
+        for value in values:
+            yield option, {key: value} if key else {}
 
 
 def least(one, key, model, usage=False):
@@ -86,22 +89,43 @@ def least(one, key, model, usage=False):
     return None
 
 
-def with_number(one, path, amount, model, above, key=""):
-    """The least value that has the amount at the path, whose usage object begins that many steps further. Where it
-    is in an array there is an element of each kind."""
+def with_number(one, path, amount, model, above, kind, key=""):
+    """The least value that has the amount at the path, whose usage object begins that many steps further. Of an array
+    in it there is one element, of that kind."""
     if isinstance(one, schema.Choice):
         one = next(option for option in one.of if fits(option, path))
     if not path:
         return number(one, key, amount)
-    inner = (path[1:], amount, model, above - 1)
+    inner = (path[1:], amount, model, above - 1, kind)
     if isinstance(one, schema.Map):
         return {"web_search": with_number(one.of, *inner, "web_search")}
     if isinstance(one, schema.Many):
-        return [{**with_number(option, *inner), **fixed} if path[1:] else number(option, key, amount)
-                for option, fixed in variants(one.of) if fits(option, path[1:])]
+        fitting = elements_for(one, path)
+        option, fixed = fitting[kind if above <= 0 else 0]
+        return [{**with_number(option, *inner), **fixed} if path[1:] else number(option, key, amount)]
     made = least(one, key, model, usage=above <= 0)
+    if path[0] in BESIDE and "usage" in one.fields:
+        made["usage"] = least(one.fields["usage"][0], "usage", model, usage=True)
     made[path[0]] = with_number(one.fields[path[0]][0], *inner, path[0])
     return made
+
+
+def elements_for(many, path):
+    """The kinds of elements that have a number where the path goes on."""
+    return [(option, fixed) for option, fixed in variants(many.of) if fits(option, path[1:])]
+
+
+def kinds_at(one, path, above):
+    """What tells apart the elements of the first array in the usage object on the path; one of nothing where there is
+    none."""
+    if isinstance(one, schema.Choice):
+        one = next(option for option in one.of if fits(option, path))
+    if not path:
+        return [{}]
+    if isinstance(one, schema.Many) and above <= 0:
+        return [fixed for _, fixed in elements_for(one, path)]
+    below = one.fields[path[0]][0] if isinstance(one, schema.Record) else one.of
+    return kinds_at(below, path[1:], above - 1)
 
 
 def at(value, path):
@@ -146,10 +170,13 @@ def make_consistent(holder, made):
     return made
 
 
-def object_with(holder, leaf, amount):
-    """The least consistent object of the holder that has a number at the leaf."""
-    model = MODELS[holder.provider]
-    return make_consistent(holder, with_number(holder.kind, leaf.path, amount, model, len(leaf.usage)))
+def objects_with(holder, leaf, amount):
+    """The least consistent objects of the holder that have a number at the leaf, and the name of the number in each:
+    one for each kind of element of an array."""
+    for kind, fixed in enumerate(kinds_at(holder.kind, leaf.path, len(leaf.usage))):
+        made = with_number(holder.kind, leaf.path, amount, MODELS[holder.provider], len(leaf.usage), kind)
+        element = "".join(f"[{key}={value}]" for key, value in fixed.items())
+        yield leaf.name.replace("[]", element or "[]", 1), make_consistent(holder, made)
 
 
 def amount_of(rng):
@@ -165,7 +192,7 @@ def anything(one, rng, model, key=""):
     if isinstance(one, schema.Record):
         return {
             name: anything(field, rng, model, name) for name, (field, required) in one.fields.items()
-            if required or rng.random() < 0.6
+            if required or rng.random() < 0.75
         }
     if isinstance(one, schema.Many):
         kinds = list(variants(one.of))
@@ -211,9 +238,9 @@ def leads(one, place):
 def random_object(holder, rng):
     """A random consistent object of the holder."""
     places = places_of(holder)
-    one = rng.choice(places)
-    # Beside the usage of a response may stand that of its tools; the others say the same thing twice.
-    chosen = [place for place in places if place == one or holder.provider == "openai" and rng.random() < 0.3]
+    # Beside the usage of a response may stand that of its tools; others say the same thing twice.
+    beside = [place for place in places if any(step in BESIDE for step in place)]
+    chosen = [rng.choice([place for place in places if place not in beside])] + [place for place in beside if rng.random() < 0.3]
     return make_consistent(holder, with_random(holder.kind, chosen, rng, MODELS[holder.provider]))
 
 

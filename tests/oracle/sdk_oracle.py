@@ -28,7 +28,7 @@ import sdk_types
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "20"))
 SDKS = ("openai", "anthropic", "google-genai", "mistralai", "cohere", "botocore", "groq", "xai-sdk", "ollama")
-#: The least amount that every number gets in its turn; odd, so that it is not mistaken for another.
+#: What every number gets in its turn.
 AMOUNT = 10
 
 OURS = """
@@ -57,7 +57,7 @@ class Exceptions:
     def explain(self, test, name, holder, answer):
         """Whether an entry is about that number or type in that holder, and says what our answer is."""
         for number, rule in enumerate(self.rules):
-            if (rule["test"] == test and re.fullmatch(rule["of"], name) and re.fullmatch(rule.get("in", ".*"), holder)
+            if (rule["test"] == test and re.match(rule["of"], name) and re.match(rule.get("in", ""), holder)
                     and re.match(rule["ours"], answer)):
                 self.used[number] += 1
                 return True
@@ -93,10 +93,10 @@ def fate_of(made, leaf, answer):
     """What became of the number at the leaf: a role, `unread`, or why the object was refused."""
     if isinstance(answer, str):
         return answer
-    found = [(path, value) for path, value in objects.at(made, leaf.path)]
-    wanted = {".".join("[*]" if isinstance(step, int) else step for step in path).replace(".[*]", "[*]") for path, _ in found}
-    rows = [(Decimal(value), role) for path, value, role in answer if plain(path) in wanted]
-    if any(role == "unread" for _, role in rows) or sum(value for value, _ in rows) != sum(Decimal(str(v)) for _, v in found):
+    found = [(path, Decimal(value)) for path, value in objects.at(made, leaf.path)]
+    wanted = {plain("".join("[0]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")) for path, _ in found}
+    rows = [(Decimal(value), role) for path, value, role in answer if plain(path) in wanted and Decimal(value)]
+    if not rows or any(role == "unread" for _, role in rows) or sum(value for value, _ in rows) != sum(value for _, value in found):
         return "unread"
     return rows[0][1]
 
@@ -106,20 +106,20 @@ def check_fields(connection, holders, exceptions):
     cases = []
     for holder in holders:
         for leaf in holder.leaves:
-            made = objects.object_with(holder, leaf, AMOUNT)
-            assert all(float(value) for _, value in objects.at(made, leaf.path)), (str(holder), leaf.name, made)
-            cases += [(holder, leaf, made, holder.provider), (holder, leaf, made, None)]
-    answers = ask(connection, "explained", [(made, provider) for _, _, made, provider in cases])
-    faults, roles = collections.defaultdict(list), collections.Counter()
-    for number, (holder, leaf, made, provider) in enumerate(cases):
+            for name, made in objects.objects_with(holder, leaf, AMOUNT):
+                assert any(float(value) for _, value in objects.at(made, leaf.path)), (str(holder), name, made)
+                cases += [(holder, leaf, name, made, holder.provider), (holder, leaf, name, made, None)]
+    answers = ask(connection, "explained", [(made, provider) for *_, made, provider in cases])
+    faults, fates = collections.defaultdict(list), collections.Counter()
+    for number, (holder, leaf, name, made, provider) in enumerate(cases):
         fate = fate_of(made, leaf, answers[number])
-        if fate == "unread" or fate[:2] == "WL" and provider:
-            if not exceptions.explain("field", leaf.name, str(holder), fate):
-                faults[leaf.name].append((fate, str(holder), provider, made))
-        elif fate[:1].isupper() and fate[:5] != "WL007" or fate[:1].isdigit():
-            faults[leaf.name].append((fate, str(holder), provider, made))
-        roles[fate if fate.islower() else fate[:5]] += 1
-    print(f"{len({leaf.name for h in holders for leaf in h.leaves})} numbers in {len(holders)} types, {len(cases)} objects:", dict(roles.most_common()))
+        fates[fate if fate.islower() else fate[:5]] += 1
+        # It is refused where no provider is named and two would read it differently.
+        if fate in ("meter", "part", "total", "not billed") or fate.startswith("WL007") and not provider:
+            continue
+        if not exceptions.explain("field", name, str(holder), fate):
+            faults[name].append((fate, str(holder), provider, made))
+    print(f"{len({name for _, _, name, *_ in cases})} numbers in {len(holders)} types, {len(cases)} objects:", dict(fates.most_common()))
     return faults
 
 
@@ -131,7 +131,8 @@ def check_totals(connection, holders, exceptions, rng):
             made = objects.random_object(holder, rng)
             if number % 2:
                 made = objects.spoil(holder, made, rng)
-            provider = rng.choice((holder.provider, None)) if number > 1 else holder.provider
+            # Numbers that do not agree are the provider's who is named; without, another's form may fit them.
+            provider = holder.provider if number % 2 or number < 2 else rng.choice((holder.provider, None))
             cases.append((holder, number % 2 == 0, objects.total_of(holder, made), made, provider))
     answers = ask(connection, "tokens", [(made, provider) for *_, made, provider in cases])
     faults, agreed, counts = collections.defaultdict(list), collections.Counter(), collections.Counter()
@@ -162,6 +163,9 @@ def main():
     unruled = sorted({leaf.kind for holder in holders for leaf in holder.leaves if sdk_rules.rule_of(leaf.kind) is None})
     for kind in unruled:
         print(f"  WRONG: sdk_rules.py has no rule of {kind}")
+    unneeded = sdk_types.LEFT_OUT.keys() - sdk_types.needed
+    for pattern in sorted(unneeded):
+        print(f"  WRONG: sdk_types.py leaves out {pattern}, and there is none")
     exceptions = Exceptions()
     with psycopg.connect(os.environ.get("WALLET_ORACLE_DATABASE", "")) as connection:
         connection.execute("DROP EXTENSION IF EXISTS wallet CASCADE")
@@ -178,7 +182,7 @@ def main():
         if faults:
             print(f"{what}: {len(faults)}")
     idle = exceptions.report()
-    return 1 if unruled or fields or totals or idle else 0
+    return 1 if unruled or unneeded or fields or totals or idle else 0
 
 
 if __name__ == "__main__":

@@ -118,6 +118,13 @@ class Conversation(Chat):
 
 
 
+class Mistral(Chat):
+    """Where it says how long the audio was, the total has tokens of the audio too, which is billed by the second."""
+
+    def total(self, u):
+        return u.sum(*self.parts) if u.has("prompt_audio_seconds") else super().total(u)
+
+
 class Responses:
     """OpenAI's Responses API and who speaks like it."""
 
@@ -185,6 +192,8 @@ class Realtime:
         u.rest(f"{details}.text_tokens", "input_tokens", f"{details}.audio_tokens", f"{details}.image_tokens")
         u.cover("output_tokens", "output_token_details.*")
         u.rest("output_token_details.text_tokens", "output_tokens", "output_token_details.audio_tokens")
+        for side in ("input_tokens", "output_tokens"):
+            u.put(side, u.get(side))
         u.total("total_tokens", "input_tokens", "output_tokens")
 
     def total(self, u):
@@ -259,6 +268,8 @@ class Gemini:
             elements = u.array(details)
             if whole == self.prompt:
                 u.cover(whole, self.cached)
+                if elements is None and u.array(self.details[self.cached]):
+                    u.put(details, elements := [])
                 if elements is not None:
                     self.include(elements, u.array(self.details[self.cached]) or (), u.spelled(self.count))
             if elements:
@@ -339,8 +350,9 @@ class Cohere:
         if u.has("billed_units.text_tokens") and u.has("billed_units.input_tokens"):
             u.cover("billed_units.input_tokens", "billed_units.text_tokens")
             u.put("billed_units.text_tokens", u.get("billed_units.input_tokens"))
-        if u.has("cached_tokens") and not u.has("billed_units"):
-            u.put("billed_units", {})
+        if not u.has("billed_units"):
+            u.put("billed_units", {name: u.get(f"tokens.{name}") for name in ("input_tokens", "output_tokens")})
+            u.cover("billed_units.input_tokens", "cached_tokens")
         u.cover("tokens.input_tokens", "billed_units.input_tokens", "billed_units.image_tokens")
         u.cover("tokens.input_tokens", "cached_tokens")
         u.cover("tokens.output_tokens", "billed_units.output_tokens")
@@ -358,11 +370,22 @@ class Xai:
     def consistent(self, u):
         u.cover("prompt_text_tokens", "cached_prompt_text_tokens")
         u.cover("prompt_tokens", "prompt_text_tokens", "prompt_image_tokens")
-        u.rest("prompt_text_tokens", "prompt_tokens", "prompt_image_tokens")
+        u.put("prompt_text_tokens", u.get("prompt_tokens") - u.get("prompt_image_tokens"))
         u.total("total_tokens", *self.parts)
 
     def total(self, u):
         return u.stated("total_tokens", *self.parts)
+
+
+class Breakdown:
+    """Groq's compound systems: the usage that stands beside it, once more and by model."""
+
+    def consistent(self, u):
+        for model in u.raw.get("models") or ():
+            Chat().consistent(Usage(model["usage"]))
+
+    def total(self, u):
+        return 0
 
 
 class Plain:
@@ -396,10 +419,12 @@ RULES = [
     (r"mistralai\..*\.ConversationUsageInfo", Conversation()),
     (r"mistralai\..*\.ResponsesUsage", Responses()),
     (r"mistralai\..*\.OCRUsageInfo", Plain()),
-    (r"mistralai\.", Chat()),
+    (r"mistralai\.", Mistral()),
     (r"cohere\.", Cohere()),
     (r"bedrock-runtime\.TokenUsage", Bedrock()),
     (r"bedrock-runtime\.", Plain()),
+    (r"groq\..*\.UsageBreakdown", Breakdown()),
+    (r"groq\..*\.XGroqUsage", Plain()),
     (r"groq\.", Chat()),
     (r"ollama\..*\.SystemOneUsage", Plain("input_tokens", "output_tokens")),
     (r"ollama\.", Plain("prompt_eval_count", "eval_count")),

@@ -13,6 +13,7 @@ import re
 import botocore.session
 import pydantic
 import sdk_schema as schema
+from xai_sdk.proto import usage_pb2
 
 #: Fields that are usage, whatever their type.
 USAGE = re.compile(
@@ -32,10 +33,11 @@ LEFT_OUT = {
     r"openai\.types\.live\.session_usage_updated_event\.ContextWindow": "a ratio",
     r"cohere\.datasets\.": "bytes that are stored",
     r"mistralai\..*\.(GetSpan|Aggregation)": "a record of tracing",
-    r"mistralai\..*\.(MCP\w+|EmbeddedResource)": "what a tool says of itself",
     r"anthropic\..*\.BetaCompliance\w+": "a copy of a response, for review",
     r".*\.(ImageGenerationCall|UsageBreakdownModel|XGroq|StepDeltaMetadata|ChatMessageEndEventDelta)": "part of a holder",
 }
+#: Which of these there are.
+needed = set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +102,11 @@ def usage_leaves(record, path=(), above=()):
 def holders_among(provider, records):
     """The holders among records."""
     for record in records:
-        if not any(re.match(pattern, record.name) for pattern in LEFT_OUT):
-            leaves = tuple(dict.fromkeys(usage_leaves(record)))
-            if leaves:
+        leaves = tuple(dict.fromkeys(usage_leaves(record)))
+        if leaves:
+            left_out = [pattern for pattern in LEFT_OUT if re.match(pattern, record.name)]
+            needed.update(left_out)
+            if not left_out:
                 yield Holder(provider, record, leaves)
 
 
@@ -176,20 +180,16 @@ def of_protobuf(provider, package, camel_case):
 
 def holders():
     """Every holder of every SDK."""
-    import xai_sdk.proto
-    from xai_sdk.proto import usage_pb2
-
     yield from of_python("openai", "openai.types")
     yield from of_python("anthropic", "anthropic.types")
     yield from of_python("google", "google.genai")
     yield from of_python("google", "google.genai.types", aliases=False)
     yield from of_python("mistral", "mistralai.client.models")
     yield from of_python("cohere", "cohere")
-    yield from of_botocore("aws", "bedrock-runtime")
+    yield from of_botocore("bedrock", "bedrock-runtime")
     yield from of_python("groq", "groq.types")
     yield from of_python("ollama", "ollama")
     yield from whole("ollama", "ollama", ("GenerateResponse", "ChatResponse", "EmbedResponse"))
     package = usage_pb2.__name__.rsplit(".", 1)[0]
     for camel_case in (False, True):
         yield from of_protobuf("xai", package, camel_case)
-    assert xai_sdk.proto is not None
