@@ -50,14 +50,16 @@ pub struct Fit<'a> {
 impl Mapping {
     /// Reads a mapping of one's own from JSON, or says what is wrong with it.
     pub fn parse(name: &str, json: &str) -> Result<Mapping, String> {
-        // What is wrong with the whole says more than what the header lacks.
-        serde_json::from_str(json)
-            .map_err(|error| error.to_string())
-            .and_then(Body::compile)?;
-        Ok(Mapping {
+        // Of a key that nobody knows the whole says more than the header, which passes over it.
+        let body: raw::Body = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let mapping = Mapping {
             is_own: true,
             ..Mapping::compile(name, Cow::Owned(json.to_owned()))?
-        })
+        };
+        let body = Body::compile(body)?;
+        // It has not been read before.
+        let _ = mapping.body.set(Ok(body));
+        Ok(mapping)
     }
 
     fn compile(name: &str, json: Cow<'static, str>) -> Result<Mapping, String> {

@@ -8,7 +8,7 @@ use crate::storage::jsonb::Json;
 use crate::storage::numeric::Number;
 
 /// Most paths of unread numbers that are named.
-const MAX_UNREAD: usize = 64;
+const MAX_UNREAD: usize = 256;
 
 /// True of zero, however it is written.
 pub fn is_zero(number: &Number) -> bool {

@@ -481,19 +481,18 @@ impl<'a> Reading<'a> {
         for cost in &self.fit.body.cost {
             for path in cost.paths() {
                 path.each(self.object(path), |json| {
-                    if let Json::Number(number) = json {
-                        self.seen.borrow_mut().push(json);
-                        if let Some(accounts) = &self.accounts {
-                            accounts.borrow_mut().push(Account {
-                                values: vec![json],
-                                path,
-                                meter: None,
-                                value: number.to_decimal().unwrap_or_default(),
-                                quantity: None,
-                                role: Role::NotBilled,
-                                note: "the cost that the provider reports".to_owned(),
-                            });
-                        }
+                    let Some(value) = amount(json) else { return };
+                    self.seen.borrow_mut().push(json);
+                    if let Some(accounts) = &self.accounts {
+                        accounts.borrow_mut().push(Account {
+                            values: vec![json],
+                            path,
+                            meter: None,
+                            value: value.unwrap_or_default(),
+                            quantity: None,
+                            role: Role::NotBilled,
+                            note: "the cost that the provider reports".to_owned(),
+                        });
                     }
                 });
             }
@@ -509,11 +508,10 @@ impl<'a> Reading<'a> {
 
     fn cost_of(&self, cost: &crate::pricing::normalize::body::Cost) -> Option<Result<Decimal>> {
         let number = |paths: &'a [Path]| {
-            let found = paths.iter().find_map(|path| path.first(self.object(path)));
-            match found {
-                Some(Json::Number(number)) => Some(number.to_decimal()),
-                _ => None,
-            }
+            let mut found = paths
+                .iter()
+                .filter_map(|path| path.first(self.object(path)));
+            found.find_map(amount)
         };
         // The lifetime of the body is the reading's.
         let cost = self
@@ -613,6 +611,15 @@ impl<'a> Reading<'a> {
             &covered,
             |path| self.name(path),
         )
+    }
+}
+
+/// An amount, which may be written as text; nothing where it is neither, and no number where it has too many digits.
+fn amount(json: &Json) -> Option<Option<Decimal>> {
+    match json {
+        Json::Number(number) => Some(number.to_decimal()),
+        Json::String(text) => Some(Some(Decimal::from_str_exact(text).ok()?)),
+        _ => None,
     }
 }
 
