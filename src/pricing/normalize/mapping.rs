@@ -169,7 +169,7 @@ impl Mappings {
         (mapping, &mapping.shapes[shape])
     }
 
-    /// Every mapping that an object has a shape of, with the first such shape. A mapping of one's own leaves no room
+    /// Every mapping that an object has a shape of, once for each usage object. A mapping of one's own leaves no room
     /// for those of the extension.
     pub fn fitting<'a>(
         &'a self,
@@ -186,8 +186,16 @@ impl Mappings {
                 continue;
             }
             if let Some(last) = fits.last()
-                && (std::ptr::eq(last.mapping, mapping) || last.mapping.is_own && !mapping.is_own)
+                && last.mapping.is_own
+                && !mapping.is_own
             {
+                continue;
+            }
+            // A mapping's usage objects in other places must say the same.
+            let is_known = |fit: &Fit<'_>| {
+                std::ptr::eq(fit.mapping, mapping) && std::ptr::eq(fit.usage, usage)
+            };
+            if fits.iter().any(is_known) {
                 continue;
             }
             if shape.fits(usage, root) {

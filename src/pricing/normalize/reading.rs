@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
         if self.fit.shape.at.is_some()
             && let Some(stranger) = self.stranger()
         {
-            return Err(refusals::mixed(self, stranger));
+            return Err(refusals::beside(stranger, &self.fit.mapping.name));
         }
         Ok(Usage {
             model: self.attribute("model", &body.model)?.name(),

@@ -36,7 +36,25 @@ const BATCHES: &[(&[&str], &str)] = &[
     (&["recordId", "modelOutput"], "modelOutput"),
     (&["key", "response.usageMetadata"], "response"),
     (&["key", "response.usage_metadata"], "response"),
-    (&["request", "response.usageMetadata"], "response"),
+    (
+        &[
+            "request",
+            "status",
+            "processed_time",
+            "response.usageMetadata",
+        ],
+        "response",
+    ),
+];
+
+/// Where a framework keeps the provider's response as it came, beside a copy of some of its numbers.
+const COPIES: &[(&[&str], &str)] = &[
+    (&["message", "raw.usage"], "raw"),
+    (&["message", "raw.usage_metadata"], "raw"),
+    (&["message", "raw.usageMetadata"], "raw"),
+    (&["text", "raw.usage"], "raw"),
+    (&["text", "raw.usage_metadata"], "raw"),
+    (&["text", "raw.usageMetadata"], "raw"),
 ];
 
 /// The service tier of a batch.
@@ -71,7 +89,14 @@ impl Whole {
 
     fn of_object(mut object: Vec<(String, Json)>) -> Result<Whole> {
         let extra = take_extra(&mut object)?;
-        let Some(at) = batch_of(&object)? else {
+        let (at, is_batch) = match batch_of(&object)? {
+            Some(at) => (Some(at), true),
+            None if object.iter().any(|(key, _)| key == "raw") => {
+                (place_of(COPIES, &object)?, false)
+            }
+            None => (None, false),
+        };
+        let Some(at) = at else {
             return Ok(Whole {
                 object,
                 extra,
@@ -83,7 +108,7 @@ impl Whole {
         Ok(Whole {
             object: inner.unwrap_or_default().to_vec(),
             extra,
-            is_batch: true,
+            is_batch,
             from: From::Within(at),
         })
     }
@@ -119,8 +144,13 @@ fn batch_of(object: &Object) -> Result<Option<Path>> {
     {
         return Ok(None);
     }
+    place_of(BATCHES, object)
+}
+
+/// The place of the first of these whose keys are all there.
+fn place_of(known: &[(&[&str], &str)], object: &Object) -> Result<Option<Path>> {
     let path = |text: &str| Path::parse(text).map_err(Error::internal);
-    for (keys, at) in BATCHES {
+    for (keys, at) in known {
         let mut is_it = true;
         for key in *keys {
             is_it &= path(key)?.is_present(object);
