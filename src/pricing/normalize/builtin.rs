@@ -6,6 +6,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("opentelemetry", include_str!("builtin/opentelemetry.json")),
     ("gemini", include_str!("builtin/gemini.json")),
     ("gemini.sdk", include_str!("builtin/gemini.sdk.json")),
+    ("gemini.cache", include_str!("builtin/gemini.cache.json")),
     ("ai_sdk.v6", include_str!("builtin/ai_sdk.v6.json")),
     ("ai_sdk.spec", include_str!("builtin/ai_sdk.spec.json")),
     ("ai_sdk.v5", include_str!("builtin/ai_sdk.v5.json")),
@@ -30,6 +31,7 @@ pub const FILES: &[(&str, &str)] = &[
         "codex.app_server",
         include_str!("builtin/codex.app_server.json"),
     ),
+    ("cursor", include_str!("builtin/cursor.json")),
     ("pydantic_ai", include_str!("builtin/pydantic_ai.json")),
     ("crewai", include_str!("builtin/crewai.json")),
     ("langfuse", include_str!("builtin/langfuse.json")),
@@ -79,6 +81,11 @@ pub const FILES: &[(&str, &str)] = &[
     ("xai.responses", include_str!("builtin/xai.responses.json")),
     ("xai.sdk", include_str!("builtin/xai.sdk.json")),
     ("xai.media", include_str!("builtin/xai.media.json")),
+    (
+        "xai.embeddings",
+        include_str!("builtin/xai.embeddings.json"),
+    ),
+    ("xai.realtime", include_str!("builtin/xai.realtime.json")),
     ("voyage", include_str!("builtin/voyage.json")),
     ("jina.reader", include_str!("builtin/jina.reader.json")),
     ("deepgram", include_str!("builtin/deepgram.json")),
@@ -162,6 +169,10 @@ pub const FILES: &[(&str, &str)] = &[
     (
         "bedrock.converse",
         include_str!("builtin/bedrock.converse.json"),
+    ),
+    (
+        "bedrock.guardrail",
+        include_str!("builtin/bedrock.guardrail.json"),
     ),
     (
         "bedrock.invoke",
