@@ -110,7 +110,7 @@ impl Usage {
     }
 
     /// Reads one object, but for the keys that conditions of prices look at.
-    pub fn of_whole(
+    fn of_whole(
         whole: &Whole,
         provider: Option<&str>,
         mappings: impl Fn() -> Result<Rc<Mappings>>,

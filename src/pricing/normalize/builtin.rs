@@ -4,12 +4,21 @@
 pub const FILES: &[(&str, &str)] = &[
     ("openinference", include_str!("builtin/openinference.json")),
     ("opentelemetry", include_str!("builtin/opentelemetry.json")),
+    ("gemini.inside", include_str!("builtin/gemini.inside.json")),
     ("gemini", include_str!("builtin/gemini.json")),
+    (
+        "gemini.sdk.inside",
+        include_str!("builtin/gemini.sdk.inside.json"),
+    ),
     ("gemini.sdk", include_str!("builtin/gemini.sdk.json")),
     ("gemini.cache", include_str!("builtin/gemini.cache.json")),
     ("ai_sdk.v6", include_str!("builtin/ai_sdk.v6.json")),
     ("ai_sdk.spec", include_str!("builtin/ai_sdk.spec.json")),
     ("ai_sdk.v5", include_str!("builtin/ai_sdk.v5.json")),
+    (
+        "ai_sdk.v5.named",
+        include_str!("builtin/ai_sdk.v5.named.json"),
+    ),
     (
         "ai_sdk.v5.anthropic",
         include_str!("builtin/ai_sdk.v5.anthropic.json"),

@@ -155,11 +155,40 @@ fn section(name: &str, mapping: &Value) -> String {
     out
 }
 
+/// A line of the overview: where the usage object stands, and whose objects these are in a sentence.
+fn row(name: &str, mapping: &Value) -> String {
+    let shapes = mapping["shapes"].as_array().into_iter().flatten();
+    let mut places: Vec<String> = shapes
+        .map(|shape| match shape["at"].as_str() {
+            Some(at) => format!("`{at}`"),
+            None => "the whole object".to_owned(),
+        })
+        .collect();
+    places.sort();
+    places.dedup();
+    let about = mapping["about"].as_str().unwrap_or_default();
+    let sentence = about
+        .split_inclusive(". ")
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let anchor = name.replace('.', "");
+    let providers = code(&texts(&mapping["providers"]), ", ");
+    format!(
+        "| [`{name}`](#{anchor}) | {} | {providers} | {sentence} |\n",
+        places.join(", ")
+    )
+}
+
 fn generated() -> String {
     let mut out = format!(
         "{HEADING}\nThis part is made of the files in `src/pricing/normalize/builtin`, in the order in which they are tried. Paths are those inside \
          the usage object; `$.` begins in the whole object.\n"
     );
+    out.push_str("\n| mapping | usage object | providers | for |\n| --- | --- | --- | --- |\n");
+    for (name, text) in FILES {
+        out.push_str(&row(name, &serde_json::from_str(text).unwrap()));
+    }
     for (name, text) in FILES {
         out.push_str(&section(name, &serde_json::from_str(text).unwrap()));
     }

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use crate::error::Result;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
-use crate::pricing::normalize::numbers::{Leaf, Walk, text_of};
+use crate::pricing::normalize::numbers::{Leaf, Walk, is_zero, text_of};
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::reading::{Account, Reading, Role};
 use crate::pricing::normalize::whole::Whole;
@@ -55,6 +55,8 @@ pub fn explain(
     mappings: impl Fn() -> Result<Rc<Mappings>>,
     is_meter: impl Fn(&str) -> Result<bool>,
 ) -> Result<Vec<Explained>> {
+    // What is refused is refused here, too.
+    Usage::read_as(json.clone(), provider, &mappings)?;
     let whole = Whole::of(json, provider, &mappings)?;
     let known = mappings()?;
     let mut rows = match choose(&known, &whole.object, provider)? {
@@ -63,11 +65,7 @@ pub fn explain(
             reading.read()?;
             reading.accounts()
         }
-        None => {
-            // Refuses what is no flat form either.
-            Usage::of_whole(&whole, provider, &mappings)?;
-            flat(&whole.object, is_meter)?
-        }
+        None => flat(&whole.object, is_meter)?,
     };
     for row in &mut rows {
         row.path = whole.path(&row.path);
@@ -169,6 +167,10 @@ pub fn of(
         }) {
             row.role = Role::NotBilled;
             row.note = note(why);
+        }
+        if row.role == Role::Unread && is_zero(leaf.number) {
+            row.role = Role::NotBilled;
+            row.note = note("zero");
         }
         rows.push(row);
         true

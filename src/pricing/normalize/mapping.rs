@@ -246,9 +246,13 @@ impl Mappings {
             })
             .as_ref()
             .map_err(String::clone)?;
-        let known = by_way.get(way).into_iter().flatten();
-        let mut known = known.map(|number| &self.list[*number]);
-        Ok(known.find(|mapping| mapping.name != than.name))
+        let known = by_way.get(way).map_or(&[][..], Vec::as_slice);
+        let mut known = known.iter().map(|number| &self.list[*number]);
+        // What has the place itself does not know this kind of element, which says nothing of whose it is.
+        if known.clone().any(|mapping| std::ptr::eq(mapping, than)) {
+            return Ok(None);
+        }
+        Ok(known.next())
     }
 
     /// The mapping of that name.

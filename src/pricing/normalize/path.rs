@@ -62,8 +62,9 @@ fn filter(inside: &str) -> Option<Step> {
         None => (key, true),
     };
     let keys: Box<[Box<str>]> = key.split('.').map(Box::from).collect();
-    let is_named = keys.iter().all(|key| !key.is_empty());
-    is_named.then(|| Step::Where {
+    // Patterns are for conditions on strings alone.
+    let is_plain = !value.contains('*') && keys.iter().all(|key| !key.is_empty());
+    is_plain.then(|| Step::Where {
         keys,
         value: value.into(),
         is,
@@ -418,6 +419,7 @@ mod tests {
             ("a[k=v", "not closed"),
             ("a[k]", "neither"),
             ("a[=v]", "neither"),
+            ("a[k=v*]", "neither"),
             ("a[k.=v]", "neither"),
             ("a[distinct].b", "goes on"),
             ("a[any][*]", "goes on"),

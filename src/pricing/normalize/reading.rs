@@ -249,8 +249,16 @@ impl<'a> Reading<'a> {
         meters: &mut Meters<'a>,
     ) -> Decimal {
         let mut cut = Decimal::ZERO;
+        let all: Decimal = parts.iter().map(|(_, part)| part.value).sum();
+        let whole = all - excess;
         for (node, found) in parts.iter_mut().filter(|(node, _)| node.overlaps) {
-            let part = (excess - cut).min(found.value).max(Decimal::ZERO);
+            // No part is greater than the whole, nor in others with more than these have.
+            let most = if found.value > whole {
+                Decimal::ZERO
+            } else {
+                found.value.min(all - cut - found.value)
+            };
+            let part = (excess - cut).min(most).max(Decimal::ZERO);
             if part.is_zero() {
                 continue;
             }
@@ -350,6 +358,11 @@ impl<'a> Reading<'a> {
         };
         if let Some(tally) = path.tally {
             let count = path.count(object, tally);
+            path.each(object, |json| {
+                if let Json::Number(_) = json {
+                    self.seen.borrow_mut().push(json);
+                }
+            });
             let value = (count > 0 || path.is_present(object)).then(|| Decimal::from(count));
             return Ok(value.and_then(times));
         }
@@ -417,6 +430,15 @@ impl<'a> Reading<'a> {
             _ if value == sum => Ok(()),
             Some(rest) if value > sum => {
                 *meters.of(rest) += value - sum;
+                if let Some(accounts) = &self.accounts {
+                    let mut accounts = accounts.borrow_mut();
+                    let own = accounts.iter_mut().rfind(|account| account.path == path);
+                    if let Some(account) = own {
+                        account.meter = Some(rest);
+                        account.quantity = Some(value - sum);
+                        account.note = "what the sum has beyond the others".to_owned();
+                    }
+                }
                 Ok(())
             }
             _ => Err(refusals::contradiction(self, path, value, sum)),
@@ -576,11 +598,14 @@ impl<'a> Reading<'a> {
     /// The walks over the numbers of the usage object, and of those beside it that are accounted for as well.
     fn walks(&self) -> Vec<Walk<'a, 'a>> {
         let own = Walk::new(self.fit.usage, self.fit.shape.at.as_ref());
-        let also = self.fit.body.also.iter().filter_map(|path| {
-            let object = path.first(self.root)?.as_object()?;
-            Some(Walk::new(object, Some(path)))
-        });
-        std::iter::once(own).chain(also).collect()
+        let mut walks = vec![own];
+        for path in &self.fit.body.also {
+            path.each(self.root, |json| {
+                let object = json.as_object();
+                walks.extend(object.map(|object| Walk::new(object, Some(path))));
+            });
+        }
+        walks
     }
 
     /// What nothing reads.

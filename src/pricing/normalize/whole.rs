@@ -8,7 +8,7 @@ use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::{Object, Path, member};
-use crate::pricing::usage::{Unread, invalid};
+use crate::pricing::usage::{Unread, Usage, invalid};
 use crate::storage::jsonb::Json;
 
 /// One object, and where it came from.
@@ -329,7 +329,7 @@ fn change(usage: &mut Event, key: &str, json: &Json) -> Result<()> {
                 return Ok(());
             }
             if after.is_some_and(|after| after < before) {
-                return Err(goes_down(after.unwrap_or_default(), before));
+                return Err(goes_down(after.unwrap_or_default(), before, key));
             }
         }
         _ => {}
@@ -338,10 +338,10 @@ fn change(usage: &mut Event, key: &str, json: &Json) -> Result<()> {
     Ok(())
 }
 
-fn goes_down(after: Decimal, before: Decimal) -> Error {
+fn goes_down(after: Decimal, before: Decimal, of: &str) -> Error {
     invalid("usage of the stream goes down")
         .detail(format!(
-            "A chunk counts {after} tokens, one before it {before}; the last one should count all."
+            "A chunk counts {after} {of}, one before it {before}; the last one should count all."
         ))
         .hint("Pass the chunks of one response in the order in which they came.")
 }
@@ -356,23 +356,32 @@ fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) ->
         Some(place) => vec![place],
         None => (0..events.len()).collect(),
     };
-    let mut last: Option<Counted> = None;
+    let (mut last, mut refused): (Option<Counted>, Option<Error>) = (None, None);
     for place in counting {
         let event = &events[place];
-        let Some((fit, usage)) = choose(mappings, event, provider)? else {
-            continue;
+        let (fit, usage) = match choose(mappings, event, provider) {
+            Ok(Some(read)) => read,
+            Ok(None) => continue,
+            // An early chunk need not add up, if a later one does.
+            Err(error) => {
+                refused = Some(error);
+                continue;
+            }
         };
+        refused = None;
         let counted = Counted {
             place,
             id: id_of(event),
-            input: usage.input_tokens(),
-            output: usage.output_tokens(),
+            counts: counts_of(&usage, fit.body.join.is_empty()),
             join: fit.body.join.clone(),
         };
         if let Some(before) = &last {
             before.goes_on_with(&counted, events)?;
         }
         last = Some(counted);
+    }
+    if let Some(refused) = refused {
+        return Err(refused);
     }
     let Some(last) = last else {
         return Err(invalid("usage has no known shape")
@@ -383,6 +392,7 @@ fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) ->
             .hint("Ask for usage in streams (of OpenAI: stream_options with include_usage), and pass all chunks."));
     };
     let mut object = events[last.place].clone();
+    add_items(&mut object, events);
     for key in &last.join {
         let mut all = Vec::new();
         for event in &mut *events {
@@ -405,16 +415,53 @@ fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) ->
     Ok(object)
 }
 
+/// Gives a response of OpenAI the items of its output that only events of their own have.
+fn add_items(object: &mut Event, events: &[Event]) {
+    let response = object.iter_mut().find(|(key, _)| key == "response");
+    let Some((_, Json::Object(response))) = response else {
+        return;
+    };
+    if !matches!(member(response, "output"), Some(Json::Array(items)) if items.is_empty()) {
+        return;
+    }
+    let done = events
+        .iter()
+        .filter(|event| is_type(event, "response.output_item.done"));
+    let items = done.filter_map(|event| member(event, "item").cloned());
+    let items = items.collect();
+    set(response, "output", Json::Array(items));
+}
+
+/// What must not go down from chunk to chunk: input and output of all kinds, and every other meter, unless the chunks have
+/// parts of what it is counted from.
+fn counts_of(usage: &Usage, is_whole: bool) -> Vec<(String, Decimal)> {
+    let mut counts = vec![
+        ("input tokens".to_owned(), usage.input_tokens()),
+        ("output tokens".to_owned(), usage.output_tokens()),
+    ];
+    let numbers = usage.numbers.iter().filter(|_| is_whole);
+    for (meter, quantity) in numbers {
+        if let (false, Ok(quantity)) = (meter.ends_with("_tokens"), quantity) {
+            counts.push((meter.clone(), *quantity));
+        }
+    }
+    counts
+}
+
 /// A chunk that has a usage.
 struct Counted {
     place: usize,
     id: Option<String>,
-    input: Decimal,
-    output: Decimal,
+    counts: Vec<(String, Decimal)>,
     join: Vec<String>,
 }
 
 impl Counted {
+    fn count(&self, of: &str) -> Decimal {
+        let count = self.counts.iter().find(|(name, _)| name == of);
+        count.map_or(Decimal::ZERO, |(_, count)| *count)
+    }
+
     /// WL007 unless the other one is a later chunk of the same response, which counts what this one counts and more.
     fn goes_on_with(&self, later: &Counted, events: &[Event]) -> Result<()> {
         let is_one = match (&self.id, &later.id) {
@@ -423,15 +470,17 @@ impl Counted {
             }
             (one, other) => one.is_some() && one == other,
         };
-        let (before, after) = (self.input + self.output, later.input + later.output);
-        if after < before {
-            return Err(goes_down(after, before));
+        for (name, before) in &self.counts {
+            let after = later.count(name);
+            if after < *before {
+                return Err(goes_down(after, *before, name));
+            }
         }
         // What says no id is one response only if each of them is a part of one: the prompt is the same, and no part but
         // the last says that it is the end.
-        let is_part = is_part(&events[self.place]);
-        let has_same_prompt = self.input == later.input || self.input.is_zero();
-        if is_one || is_part && has_same_prompt {
+        let (before, after) = (self.count("input tokens"), later.count("input tokens"));
+        let has_same_prompt = before == after || before.is_zero();
+        if is_one || is_part(&events[self.place]) && has_same_prompt {
             return Ok(());
         }
         Err(several(
@@ -464,7 +513,16 @@ fn id_of(event: &Object) -> Option<String> {
     let within = within.filter_map(|key| member(event, key)?.as_object());
     std::iter::once(event)
         .chain(within)
-        .flat_map(|object| ["id", "responseId", "response_id"].map(|key| member(object, key)))
+        .flat_map(|object| {
+            [
+                "id",
+                "responseId",
+                "response_id",
+                "request_id",
+                "generation_id",
+            ]
+            .map(|key| member(object, key))
+        })
         .find_map(|id| match id {
             Some(Json::String(id)) => Some(id.clone()),
             _ => None,
