@@ -6,9 +6,11 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, line_amount};
 use crate::pricing::book::Shelf;
 use crate::pricing::lines::{Line, is_known_meter, total_tokens};
+use crate::pricing::normalize::refusals;
 use crate::pricing::select::{Price, Situation};
 use crate::pricing::usage::{Usage, invalid};
 use crate::storage::clock::Timestamp;
+use crate::storage::jsonb::Json;
 use crate::storage::numeric::not_an_amount;
 
 /// A priced request.
@@ -165,6 +167,12 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
             _ => {}
         }
     }
+    if let Some(key) = beside(usage, shelf, &situation) {
+        return Err(refusals::beside(
+            key,
+            usage.mapping.as_deref().unwrap_or_default(),
+        ));
+    }
     // A fee per request is due once, whether or not the usage counts its requests.
     if metered
         && !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
@@ -211,6 +219,18 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
         mark: Mark::Own,
         read: read_keys(usage, shelf, &situation),
     })
+}
+
+/// A key beside a provider's usage object that has a number and a price of its own, and is none of the meters that were read.
+fn beside<'a>(usage: &'a Usage, shelf: &Shelf, situation: &Situation<'_>) -> Option<&'a str> {
+    let object = usage.object.iter().filter(|_| usage.is_mapped);
+    let mut numbers = object.filter(|(_, json)| matches!(json, Json::Number(_)));
+    numbers
+        .find(|(key, _)| {
+            usage.numbers.iter().all(|(meter, _)| meter != key)
+                && shelf.price(key, situation).is_some()
+        })
+        .map(|(key, _)| key.as_str())
 }
 
 /// Keys of the flat form beside the known meters that a price is for, or that a condition of the model's prices looks at.

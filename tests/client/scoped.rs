@@ -498,3 +498,34 @@ fn nobody_overspends_what_is_for_others() {
         verified(&mut client);
     }
 }
+
+/// A hold whose time had come, and which nobody had given back yet, kept its part of a grant from who took that back.
+#[test]
+fn an_expired_hold_keeps_nothing_of_a_grant_that_is_taken_back() {
+    let database = Database::new();
+    let mut client = database.connect();
+    for (wallet, taken_back) in [
+        (
+            "voided",
+            "SELECT balance, 0::numeric FROM wallet.void_grant($1, $2)",
+        ),
+        (
+            "reversed",
+            "SELECT balance, debt FROM wallet.reverse_funding($1, $2)",
+        ),
+    ] {
+        create(&mut client, wallet, 1, &[], dec("0"));
+        let scoped = "SELECT entry_id FROM wallet.fund($1, 10, scope => '{\"models\": [\"m1\"]}')";
+        let grant: Uuid = client.query_one(scoped, &[&wallet]).unwrap().get(0);
+        let hold = "SELECT wallet.hold($1, 4, model => 'm1', ttl => '10 milliseconds')";
+        client.query_one(hold, &[&wallet]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let row = client.query_one(taken_back, &[&wallet, &grant]).unwrap();
+        let answered: (Decimal, Decimal) = (row.get(0), row.get(1));
+        assert_eq!(answered, (dec("0"), dec("0")), "{wallet}");
+        let sql = "SELECT status FROM wallet.grants WHERE wallet = $1 AND grant_id = $2";
+        let status: String = client.query_one(sql, &[&wallet, &grant]).unwrap().get(0);
+        assert_eq!(status, wallet);
+        audit(&mut client, wallet);
+    }
+}

@@ -42,7 +42,7 @@ impl Ledge<'_> {
     fn follow(&mut self, until: Timestamp, turns: &[Turn], floor: Timestamp) -> Result<()> {
         let ended = |one: &Active| one.expires_at.is_some_and(|end| end <= until);
         if turns.is_empty() && self.kept.is_empty() && !self.lots.iter().any(ended) {
-            return Ok(());
+            return self.let_go();
         }
         // Of those that were not swept one whose time has come is being settled.
         let mut holds = kept::holdings(self.wallet, None, None)?;
@@ -56,6 +56,18 @@ impl Ledge<'_> {
             course.lapse(floor)?;
         }
         self.take_over(course, turns)
+    }
+
+    /// Nothing ends: holds whose time has come leave what they had of lots with a scope, and nothing else happens.
+    fn let_go(&mut self) -> Result<()> {
+        let swept = std::mem::take(&mut self.swept);
+        for part in swept.into_iter().flat_map(|hold| hold.scoped) {
+            let mut lots = self.lots.iter_mut();
+            if let Some(one) = lots.find(|one| one.lot.rank.id == part.id) {
+                one.held = one.held.minus(part.amount).map_err(range)?;
+            }
+        }
+        Ok(())
     }
 
     /// Books the effects, and brings the rows in line.

@@ -217,6 +217,8 @@ pub struct Body {
     pub total: Option<Total>,
     /// What is not billed.
     pub not_billed: Vec<NotBilled>,
+    /// Objects beside the usage object whose numbers are accounted for as well.
+    pub also: Vec<Path>,
 }
 
 impl Body {
@@ -254,6 +256,7 @@ impl Body {
                     rest: total.rest.map(String::into_boxed_str),
                 }),
             },
+            also: paths(raw.also.all(), dotted)?,
             not_billed: raw
                 .not_billed
                 .into_iter()

@@ -2,6 +2,7 @@
 
 /// Each with the text of its file.
 pub const FILES: &[(&str, &str)] = &[
+    ("openinference", include_str!("builtin/openinference.json")),
     ("opentelemetry", include_str!("builtin/opentelemetry.json")),
     ("gemini", include_str!("builtin/gemini.json")),
     ("gemini.sdk", include_str!("builtin/gemini.sdk.json")),

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use crate::error::Result;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
-use crate::pricing::normalize::numbers::{Walk, text_of};
+use crate::pricing::normalize::numbers::{Leaf, Walk, text_of};
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::reading::{Account, Reading, Role};
 use crate::pricing::normalize::whole::Whole;
@@ -130,14 +130,14 @@ fn flat(object: &Object, is_meter: impl Fn(&str) -> Result<bool>) -> Result<Vec<
 
 /// The numbers of a usage object in their order, then what was counted elsewhere.
 pub fn of(
-    walk: Walk<'_, '_>,
+    walks: &[Walk<'_, '_>],
     accounts: &[Account<'_>],
     not_billed: &[(&Json, &str)],
     name: impl Fn(&Path) -> String,
 ) -> Vec<Explained> {
     let mut rows = Vec::new();
     let mut shown = vec![false; accounts.len()];
-    walk.each(&mut |leaf| {
+    let mut visit = |leaf: &Leaf<'_, '_>| {
         let is_it = |one: &Json| std::ptr::eq(one, leaf.json);
         let mut row = Explained {
             path: leaf.path(),
@@ -172,7 +172,10 @@ pub fn of(
         }
         rows.push(row);
         true
-    });
+    };
+    for walk in walks {
+        walk.each(&mut visit);
+    }
     for (account, shown) in accounts.iter().zip(shown) {
         if !shown && !account.value.is_zero() {
             rows.push(Explained {

@@ -54,7 +54,7 @@ impl Mapping {
         let body: raw::Body = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let mapping = Mapping {
             is_own: true,
-            ..Mapping::compile(name, Cow::Owned(json.to_owned()))?
+            ..Mapping::compile(name, json, Cow::Owned(json.to_owned()))?
         };
         let body = Body::compile(body)?;
         // It has not been read before.
@@ -62,8 +62,9 @@ impl Mapping {
         Ok(mapping)
     }
 
-    fn compile(name: &str, json: Cow<'static, str>) -> Result<Mapping, String> {
-        let header: raw::Header = serde_json::from_str(&json).map_err(|error| error.to_string())?;
+    fn compile(name: &str, header: &str, json: Cow<'static, str>) -> Result<Mapping, String> {
+        let header: raw::Header =
+            serde_json::from_str(header).map_err(|error| error.to_string())?;
         if header.shapes.is_empty() || header.shapes.len() > MAX_ITEMS {
             return Err(format!("shapes has no element, or more than {MAX_ITEMS}"));
         }
@@ -169,7 +170,7 @@ impl Mappings {
         (mapping, &mapping.shapes[shape])
     }
 
-    /// Every mapping that an object has a shape of, with the first such shape. A mapping of one's own leaves no room
+    /// Every mapping that an object has a shape of, once for each usage object. A mapping of one's own leaves no room
     /// for those of the extension.
     pub fn fitting<'a>(
         &'a self,
@@ -186,8 +187,16 @@ impl Mappings {
                 continue;
             }
             if let Some(last) = fits.last()
-                && (std::ptr::eq(last.mapping, mapping) || last.mapping.is_own && !mapping.is_own)
+                && last.mapping.is_own
+                && !mapping.is_own
             {
+                continue;
+            }
+            // A mapping's usage objects in other places must say the same.
+            let is_known = |fit: &Fit<'_>| {
+                std::ptr::eq(fit.mapping, mapping) && std::ptr::eq(fit.usage, usage)
+            };
+            if fits.iter().any(is_known) {
                 continue;
             }
             if shape.fits(usage, root) {
@@ -254,12 +263,22 @@ impl Mappings {
     }
 }
 
+/// What a mapping that comes with the extension says before its meters: to read all of every one would take a new backend
+/// longer than its first price.
+pub fn header_of(text: &str) -> Option<String> {
+    let (header, _) = text.split_once("\n  \"meters\"")?;
+    Some(format!("{}\n}}", header.trim_end().trim_end_matches(',')))
+}
+
 /// Reads the mappings that come with the extension.
 pub fn builtin() -> Result<Vec<Mapping>, String> {
     FILES
         .iter()
         .map(|(name, text)| {
-            Mapping::compile(name, Cow::Borrowed(*text)).map_err(|error| format!("{name}: {error}"))
+            header_of(text)
+                .ok_or_else(|| "it has no meters".to_owned())
+                .and_then(|header| Mapping::compile(name, &header, Cow::Borrowed(*text)))
+                .map_err(|error| format!("{name}: {error}"))
         })
         .collect()
 }

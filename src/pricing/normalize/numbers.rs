@@ -37,7 +37,7 @@ pub struct Leaf<'a, 'w> {
 impl Leaf<'_, '_> {
     /// Where it stands in the whole object, for people.
     pub fn path(&self) -> String {
-        let mut out = self.at.map_or(String::new(), Path::to_string);
+        let mut out = self.at.map_or(String::new(), Path::inside);
         for step in self.steps {
             match step {
                 Step::Key(key) => {

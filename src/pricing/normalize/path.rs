@@ -182,6 +182,11 @@ impl Path {
         }
     }
 
+    /// As it is written, without the sign of the whole object.
+    pub fn inside(&self) -> String {
+        self.text.trim_start_matches("$.").to_owned()
+    }
+
     /// Its keys; nothing where it goes to the elements of an array.
     pub fn keys(&self) -> impl Iterator<Item = Option<&str>> {
         self.steps.iter().map(|step| match step {

@@ -91,6 +91,8 @@ pub struct Body {
     pub total: Option<Total>,
     #[serde(default)]
     pub not_billed: Vec<NotBilled>,
+    #[serde(default)]
+    pub also: OneOrMany<String>,
 }
 
 #[derive(Default, Deserialize)]

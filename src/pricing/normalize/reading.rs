@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
         if self.fit.shape.at.is_some()
             && let Some(stranger) = self.stranger()
         {
-            return Err(refusals::mixed(self, stranger));
+            return Err(refusals::beside(stranger, &self.fit.mapping.name));
         }
         Ok(Usage {
             model: self.attribute("model", &body.model)?.name(),
@@ -380,7 +380,7 @@ impl<'a> Reading<'a> {
     pub fn name(&self, path: &Path) -> String {
         match &self.fit.shape.at {
             Some(at) if !path.is_outside => format!("{at}.{path}"),
-            _ => path.to_string().trim_start_matches("$.").to_owned(),
+            _ => path.inside(),
         }
     }
 
@@ -573,20 +573,27 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The walk over the numbers of the usage object.
-    fn walk(&self) -> Walk<'a, '_> {
-        Walk::new(self.fit.usage, self.fit.shape.at.as_ref())
+    /// The walks over the numbers of the usage object, and of those beside it that are accounted for as well.
+    fn walks(&self) -> Vec<Walk<'a, 'a>> {
+        let own = Walk::new(self.fit.usage, self.fit.shape.at.as_ref());
+        let also = self.fit.body.also.iter().filter_map(|path| {
+            let object = path.first(self.root)?.as_object()?;
+            Some(Walk::new(object, Some(path)))
+        });
+        std::iter::once(own).chain(also).collect()
     }
 
     /// What nothing reads.
     fn unread(&self) -> Vec<Unread> {
         let seen = self.seen.borrow();
-        if self.walk().all_in(&seen) {
+        let walks = self.walks();
+        if walks.iter().all(|walk| walk.all_in(&seen)) {
             return Vec::new();
         }
         let covered = self.not_billed();
         let covered: Vec<&Json> = covered.iter().map(|(json, _)| *json).collect();
-        self.walk().unread(&seen, &covered)
+        let unread = walks.iter().map(|walk| walk.unread(&seen, &covered));
+        unread.flatten().collect()
     }
 
     /// What the mapping says is not billed, and why.
@@ -603,10 +610,10 @@ impl<'a> Reading<'a> {
     /// An account of every number, in the order of the usage object; what stands elsewhere comes last.
     pub fn accounts(self) -> Vec<crate::pricing::normalize::explain::Explained> {
         let covered = self.not_billed();
-        let walk = Walk::new(self.fit.usage, self.fit.shape.at.as_ref());
+        let walks = self.walks();
         let accounts = self.accounts.as_ref().map(RefCell::borrow);
         crate::pricing::normalize::explain::of(
-            walk,
+            &walks,
             accounts.as_deref().map_or(&[], Vec::as_slice),
             &covered,
             |path| self.name(path),

@@ -107,17 +107,11 @@ pub fn contradiction(reading: &Reading<'_>, path: &Path, value: Decimal, sum: De
 }
 
 /// A meter's name beside a usage object would be counted or lost; neither is safe.
-pub fn mixed(reading: &Reading<'_>, key: &str) -> Error {
-    let at = reading
-        .fit
-        .shape
-        .at
-        .as_ref()
-        .map_or(String::new(), Path::to_string);
-    invalid(format!("usage has both {} and the meter {}", quoted(at), quoted(key)))
+pub fn beside(key: &str, mapping: &str) -> Error {
+    invalid(format!("usage has the meter {} beside a provider's usage object", quoted(key)))
         .detail(format!(
             "The object is read as {}, which says nothing of {}.",
-            quoted(&reading.fit.mapping.name),
+            quoted(mapping),
             quoted(key)
         ))
         .hint(format!(

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::builtin::FILES;
 use super::explain::explain;
-use super::mapping::{Mappings, builtin};
+use super::mapping::{Mappings, builtin, header_of};
 use super::reading::Role;
 use super::samples::{self, Sample, json};
 use crate::error::Code;
@@ -144,6 +144,27 @@ fn mappings_are_whole() {
                 "{}: otherwise {name}",
                 mapping.name
             );
+        }
+    }
+}
+
+/// What says for which objects a mapping is stands before its meters, where it is looked for.
+#[test]
+fn headers_come_first() {
+    const HEADER: &[&str] = &[
+        "about",
+        "providers",
+        "dotted",
+        "by_name",
+        "shapes",
+        "otherwise",
+    ];
+    for (name, text) in FILES {
+        let whole: serde_json::Value = serde_json::from_str(text).unwrap();
+        let header = header_of(text).unwrap_or_else(|| panic!("{name} has no meters"));
+        let header: serde_json::Value = serde_json::from_str(&header).unwrap();
+        for key in HEADER {
+            assert_eq!(whole.get(key), header.get(key), "{name}: {key}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Lots: in which order they pay, and what comes back.
 
-use super::{Kept, Lot, Terms, Wallet};
+use super::{Entry, Kept, Lot, Terms, Wallet};
 use crate::act::{About, Place, Scope};
 use crate::calendar::At;
 
@@ -182,7 +182,7 @@ impl Wallet {
         )
     }
 
-    /// A lot makes up for credit, as far as it goes.
+    /// A lot makes up for credit, as far as it goes. An adjustment since is given back then.
     pub(super) fn make_up(&mut self, lot: usize) {
         while let Some((place, open)) = self.unpaid.front_mut() {
             let part = self.lots[lot].live.min(*open);
@@ -194,6 +194,14 @@ impl Wallet {
             *open -= part;
             if let Some(charge) = self.charges.get_mut(place) {
                 charge.parts.push((lot, part));
+            }
+            let since = |entry: &&Entry| {
+                entry.place == Some(*place)
+                    && entry.kind == "adjustment"
+                    && entry.at > self.lots[lot].created
+            };
+            if self.entries.iter().any(|entry| since(&entry)) {
+                self.lots[lot].given_back += part;
             }
             if *open == 0 {
                 self.unpaid.pop_front();
