@@ -280,6 +280,8 @@ class Gemini:
                 if text is None:
                     text = {"modality": "TEXT" if elements[0]["modality"].isupper() else "text", key: 0}
                     elements.append(text)
+                if whole == self.prompt and not u.array(self.details[self.cached]):  # what is cached is text, as far as it may be
+                    text[key] = max(text[key], u.get(self.cached))
                 together = sum(one[key] for one in elements)
                 text[key] += max(0, u.get(whole) - together)
                 u.put(whole, max(u.get(whole), together))
