@@ -4,13 +4,13 @@
 pub const FILES: &[(&str, &str)] = &[
     ("openinference", include_str!("builtin/openinference.json")),
     ("opentelemetry", include_str!("builtin/opentelemetry.json")),
-    ("gemini.inside", include_str!("builtin/gemini.inside.json")),
     ("gemini", include_str!("builtin/gemini.json")),
+    ("gemini.inside", include_str!("builtin/gemini.inside.json")),
+    ("gemini.sdk", include_str!("builtin/gemini.sdk.json")),
     (
         "gemini.sdk.inside",
         include_str!("builtin/gemini.sdk.inside.json"),
     ),
-    ("gemini.sdk", include_str!("builtin/gemini.sdk.json")),
     ("gemini.cache", include_str!("builtin/gemini.cache.json")),
     ("ai_sdk.v6", include_str!("builtin/ai_sdk.v6.json")),
     ("ai_sdk.spec", include_str!("builtin/ai_sdk.spec.json")),

@@ -6,7 +6,7 @@
 use foldhash::HashMap;
 
 use crate::pricing::normalize::path::{Object, Path};
-use crate::pricing::normalize::shape::{Condition, Shape};
+use crate::pricing::normalize::shape::{Shape, first_keys};
 
 /// A set of numbered keys.
 #[derive(Clone, Default)]
@@ -68,8 +68,8 @@ impl Index {
             let entry = Entry {
                 mapping,
                 shape: place,
-                all: index.all(&shape.all),
-                any: index.any(&shape.any),
+                all: index.all(&shape.raw.all, shape.dotted),
+                any: index.any(&shape.raw.any, shape.dotted),
             };
             let known = index.places.iter_mut().find(|known| known.at == shape.at);
             match known {
@@ -89,13 +89,13 @@ impl Index {
     }
 
     /// Keys that are there where all conditions hold.
-    fn all(&mut self, conditions: &[Condition]) -> Keys {
+    fn all(&mut self, conditions: &[String], dotted: bool) -> Keys {
         let mut keys = Keys::default();
         for condition in conditions {
-            let mut first = condition.first_keys();
-            if let (Some((path, key)), None) = (first.next(), first.next())
-                && !path.is_outside
-                && !key.is_empty()
+            let (is_outside, first) = first_keys(condition, dotted);
+            if let [key] = first.as_slice()
+                && !is_outside
+                && *key != "*"
             {
                 keys.add(self.number(key));
             }
@@ -104,13 +104,16 @@ impl Index {
     }
 
     /// Keys of which one is there where any condition holds; nothing where that cannot be told by keys.
-    fn any(&mut self, conditions: &[Condition]) -> Option<Keys> {
+    fn any(&mut self, conditions: &[String], dotted: bool) -> Option<Keys> {
         let mut keys = Keys::default();
-        for (path, key) in conditions.iter().flat_map(Condition::first_keys) {
-            if path.is_outside || key.is_empty() {
+        for condition in conditions {
+            let (is_outside, first) = first_keys(condition, dotted);
+            if is_outside || first.contains(&"*") {
                 return None;
             }
-            keys.add(self.number(key));
+            for key in first {
+                keys.add(self.number(key));
+            }
         }
         (!conditions.is_empty()).then_some(keys)
     }

@@ -57,6 +57,7 @@ impl Mapping {
             ..Mapping::compile(name, json, Cow::Owned(json.to_owned()))?
         };
         let body = Body::compile(body)?;
+        mapping.shapes.iter().try_for_each(Shape::check)?;
         // It has not been read before.
         let _ = mapping.body.set(Ok(body));
         Ok(mapping)
@@ -75,7 +76,7 @@ impl Mapping {
             is_own: false,
             shapes: header
                 .shapes
-                .iter()
+                .into_iter()
                 .map(|shape| Shape::parse(shape, header.dotted))
                 .collect::<Result<_, _>>()?,
             otherwise: header.otherwise,
@@ -98,14 +99,14 @@ impl Mapping {
 
     /// The first of the shapes that the object has.
     pub fn fit<'a>(&'a self, root: &'a Object) -> Result<Option<Fit<'a>>, String> {
-        let mut shapes = self.shapes.iter();
-        let fitting = shapes.find_map(|shape| {
-            let usage = Shape::place(shape.at.as_ref(), root)?;
-            shape.fits(usage, root).then_some((shape, usage))
-        });
-        fitting
-            .map(|(shape, usage)| self.fit_of(shape, usage))
-            .transpose()
+        for shape in &self.shapes {
+            if let Some(usage) = Shape::place(shape.at.as_ref(), root)
+                && shape.fits(usage, root)?
+            {
+                return self.fit_of(shape, usage).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn fit_of<'a>(&'a self, shape: &'a Shape, usage: &'a Object) -> Result<Fit<'a>, String> {
@@ -199,7 +200,7 @@ impl Mappings {
             if fits.iter().any(is_known) {
                 continue;
             }
-            if shape.fits(usage, root) {
+            if shape.fits(usage, root)? {
                 fits.push(mapping.fit_of(shape, usage)?);
             }
         }

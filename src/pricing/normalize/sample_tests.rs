@@ -138,6 +138,9 @@ fn samples_are_read_as_expected() {
 fn mappings_are_whole() {
     for mapping in Mappings::new(builtin().unwrap()).all() {
         mapping.body().unwrap();
+        for shape in &mapping.shapes {
+            shape.check().unwrap();
+        }
         for name in &mapping.otherwise {
             assert!(
                 FILES.iter().any(|(known, _)| known == name),

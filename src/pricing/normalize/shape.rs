@@ -1,5 +1,7 @@
 //! Which objects a mapping is for. Pure.
 
+use std::cell::OnceCell;
+
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::raw;
@@ -113,46 +115,84 @@ impl Condition {
             }
         })
     }
+}
 
-    /// The keys that its paths begin with.
-    pub fn first_keys(&self) -> impl Iterator<Item = (&Path, &str)> {
-        self.path.iter().map(|path| (path, path.first_key()))
+/// The keys that the path of a condition may begin with, and whether it begins in the whole object. This is asked of every
+/// condition of every mapping before any of them is read.
+pub fn first_keys(condition: &str, dotted: bool) -> (bool, Vec<&str>) {
+    let (is_outside, path) = match condition.strip_prefix("$.") {
+        Some(path) => (true, path),
+        None => (false, condition),
+    };
+    let end = path.find(['[', '=']).unwrap_or(path.len());
+    let path = &path[..end];
+    let dots = path.match_indices('.').map(|(at, _)| &path[..at]);
+    if dotted {
+        return (is_outside, dots.chain(std::iter::once(path)).collect());
     }
+    (is_outside, vec![path.split('.').next().unwrap_or(path)])
+}
+
+/// Conditions that must all hold, of which one must, and of which none may.
+struct Conditions {
+    all: Vec<Condition>,
+    any: Vec<Condition>,
+    none: Vec<Condition>,
 }
 
 /// Where the usage object stands, and how to know it.
 pub struct Shape {
     /// The path of the usage object; none when it is the whole object.
     pub at: Option<Path>,
-    /// Conditions that must all hold.
-    pub all: Vec<Condition>,
-    /// Conditions of which one must hold, if there is any.
-    pub any: Vec<Condition>,
-    none: Vec<Condition>,
+    /// Dots may be part of a key.
+    pub dotted: bool,
+    /// As it stands in JSON.
+    pub raw: raw::Shape,
+    /// Read when an object may have the shape.
+    conditions: OnceCell<Result<Conditions, String>>,
 }
 
 impl Shape {
-    /// Reads a shape, or says what is wrong with it.
-    pub fn parse(raw: &raw::Shape, dotted: bool) -> Result<Shape, String> {
-        let shape = Shape {
-            at: match raw.at.as_str() {
-                "" => None,
-                at => Some(Path::parse(at)?),
-            },
-            all: Condition::parse_all(&raw.all, dotted)?,
-            any: Condition::parse_all(&raw.any, dotted)?,
-            none: Condition::parse_all(&raw.none, dotted)?,
+    /// Reads a shape but for its conditions, or says what is wrong with it.
+    pub fn parse(raw: raw::Shape, dotted: bool) -> Result<Shape, String> {
+        let at = match raw.at.as_str() {
+            "" => None,
+            at => Some(Path::parse(at)?),
         };
-        if shape.all.is_empty() && shape.any.is_empty() {
+        let shape = Shape {
+            at,
+            dotted,
+            raw,
+            conditions: OnceCell::new(),
+        };
+        if shape.raw.all.is_empty() && shape.raw.any.is_empty() {
             return Err("a shape has neither all nor any".to_owned());
         }
-        if shape.at.is_none() && shape.telltales().next().is_none() {
+        if shape.at.is_none() && shape.telltales().is_empty() {
             return Err(
                 "a shape of the whole object asks for nothing but meters: that is the flat form"
                     .to_owned(),
             );
         }
         Ok(shape)
+    }
+
+    /// Reads its conditions, or says what is wrong with them.
+    pub fn check(&self) -> Result<(), String> {
+        self.conditions().map(drop)
+    }
+
+    fn conditions(&self) -> Result<&Conditions, String> {
+        self.conditions
+            .get_or_init(|| {
+                Ok(Conditions {
+                    all: Condition::parse_all(&self.raw.all, self.dotted)?,
+                    any: Condition::parse_all(&self.raw.any, self.dotted)?,
+                    none: Condition::parse_all(&self.raw.none, self.dotted)?,
+                })
+            })
+            .as_ref()
+            .map_err(String::clone)
     }
 
     /// The usage object that stands there, if it is there. Where several are that differ, it is none of them.
@@ -170,19 +210,20 @@ impl Shape {
     }
 
     /// Whether the whole object has this shape, with this usage object in its place.
-    pub fn fits(&self, usage: &Object, root: &Object) -> bool {
+    pub fn fits(&self, usage: &Object, root: &Object) -> Result<bool, String> {
+        let Conditions { all, any, none } = self.conditions()?;
         let holds = |condition: &Condition| condition.holds(usage, root);
-        self.all.iter().all(holds)
-            && (self.any.is_empty() || self.any.iter().any(holds))
-            && !self.none.iter().any(holds)
+        Ok(all.iter().all(holds)
+            && (any.is_empty() || any.iter().any(holds))
+            && !none.iter().any(holds))
     }
 
     /// Why an object that has the usage object in its place has not this shape, where it has something of it; and how many
     /// conditions stand against it.
     pub fn near_miss(&self, usage: &Object, root: &Object) -> Option<(usize, String)> {
+        let Conditions { all, any, none } = self.conditions().ok()?;
         let holds = |condition: &&Condition| condition.holds(usage, root);
-        let has_some =
-            self.all.iter().any(|one| holds(&one)) || self.any.iter().any(|one| holds(&one));
+        let has_some = all.iter().any(|one| holds(&one)) || any.iter().any(|one| holds(&one));
         if !has_some {
             return None;
         }
@@ -192,31 +233,27 @@ impl Shape {
                 .collect();
             names.join(between)
         };
-        let missing = names(&mut self.all.iter().filter(|one| !holds(one)), " and ");
+        let missing = names(&mut all.iter().filter(|one| !holds(one)), " and ");
         if !missing.is_empty() {
-            let count = self.all.iter().filter(|one| !holds(one)).count();
+            let count = all.iter().filter(|one| !holds(one)).count();
             return Some((count, format!("lacks {missing}")));
         }
-        if !self.any.is_empty() && !self.any.iter().any(|one| holds(&one)) {
-            let any = names(&mut self.any.iter(), " or ");
+        if !any.is_empty() && !any.iter().any(|one| holds(&one)) {
+            let any = names(&mut any.iter(), " or ");
             return Some((1, format!("lacks {any}")));
         }
-        let odd = names(&mut self.none.iter().filter(|one| holds(one)), " and ");
+        let odd = names(&mut none.iter().filter(|one| holds(one)), " and ");
         (!odd.is_empty()).then(|| (1, format!("should not have {odd}")))
     }
 
     /// Keys of the whole object without which it cannot have this shape. A meter is none: the
     /// flat form has it too.
-    pub fn telltales(&self) -> impl Iterator<Item = &str> {
-        let is_root = self.at.is_none();
-        let inside = self
-            .all
-            .iter()
-            .chain(&self.any)
-            .flat_map(Condition::first_keys)
-            .filter(move |(path, key)| (is_root || path.is_outside) && !is_known_meter(key))
-            .map(|(_, key)| key);
-        let at = self.at.as_ref().map(Path::first_key);
-        at.into_iter().chain(inside.filter(move |_| is_root))
+    pub fn telltales(&self) -> Vec<&str> {
+        if let Some(at) = &self.at {
+            return vec![at.first_key()];
+        }
+        let conditions = self.raw.all.iter().chain(&self.raw.any);
+        let keys = conditions.flat_map(|condition| first_keys(condition, self.dotted).1);
+        keys.filter(|key| !is_known_meter(key)).collect()
     }
 }
