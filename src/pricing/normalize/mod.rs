@@ -6,9 +6,12 @@
 
 pub mod api;
 pub mod apply;
+mod attributes;
 pub mod body;
 pub mod builtin;
+mod costs;
 pub mod explain;
+mod extra;
 mod index;
 pub mod mapping;
 pub mod numbers;
@@ -18,7 +21,9 @@ pub mod reading;
 pub mod refusals;
 pub mod shape;
 pub mod store;
+mod stream;
 pub mod whole;
+mod wrapped;
 
 #[cfg(test)]
 mod documentation;

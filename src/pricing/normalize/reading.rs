@@ -6,10 +6,11 @@ use rust_decimal::Decimal;
 
 use crate::error::Result;
 use crate::money::{QUANTITY_DIGITS, significant_digits};
-use crate::pricing::normalize::body::{Attribute, Node};
+use crate::pricing::normalize::attributes::Stated;
+use crate::pricing::normalize::body::Node;
 use crate::pricing::normalize::mapping::Fit;
 use crate::pricing::normalize::numbers::{Walk, is_zero};
-use crate::pricing::normalize::path::{Object, Path, member};
+use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::refusals;
 use crate::pricing::usage::{Unread, Usage, checked_quantity, out_of_range};
 use crate::storage::jsonb::Json;
@@ -72,24 +73,6 @@ impl<'a> Meters<'a> {
     }
 }
 
-/// What an object says of its model, provider, region or service tier.
-#[derive(PartialEq, Eq)]
-enum Stated {
-    Nothing,
-    /// The ordinary case, which has no name here.
-    Ordinary,
-    Named(String),
-}
-
-impl Stated {
-    fn name(self) -> Option<String> {
-        match self {
-            Stated::Named(name) => Some(name),
-            Stated::Nothing | Stated::Ordinary => None,
-        }
-    }
-}
-
 /// A number that was found, and where.
 pub struct Found<'a> {
     /// Where.
@@ -107,9 +90,9 @@ pub struct Reading<'a> {
     /// The mapping, and the usage object.
     pub fit: Fit<'a>,
     /// The numbers that paths have led to.
-    seen: RefCell<Vec<&'a Json>>,
+    pub(super) seen: RefCell<Vec<&'a Json>>,
     /// What became of each, for people.
-    accounts: Option<RefCell<Vec<Account<'a>>>>,
+    pub(super) accounts: Option<RefCell<Vec<Account<'a>>>>,
 }
 
 impl<'a> Reading<'a> {
@@ -174,7 +157,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn object(&self, path: &Path) -> &'a Object {
+    pub(super) fn object(&self, path: &Path) -> &'a Object {
         if path.is_outside {
             self.root
         } else {
@@ -474,116 +457,6 @@ impl<'a> Reading<'a> {
             .collect()
     }
 
-    fn attribute(&self, key: &str, attribute: &Attribute) -> Result<Stated> {
-        if let Some(is) = &attribute.is {
-            return Ok(Stated::Named(is.clone()));
-        }
-        let named = attribute
-            .path
-            .iter()
-            .find_map(|path| path.first(self.root).map(|json| (path.to_string(), json)))
-            .or_else(|| match member(self.root, key) {
-                None | Some(Json::Null) => None,
-                Some(json) => Some((key.to_owned(), json)),
-            });
-        match named {
-            None => Ok(Stated::Nothing),
-            Some((_, Json::String(name))) => Ok(match attribute.here(name) {
-                None => Stated::Ordinary,
-                Some("") => Stated::Nothing,
-                Some(here) => Stated::Named(here.to_owned()),
-            }),
-            Some((path, _)) => Err(refusals::not_a_string(&path)),
-        }
-    }
-
-    /// The cost that the provider reports, or why what it reports cannot be used.
-    fn cost(&self) -> Option<Result<Decimal>> {
-        let mut reported = None;
-        for cost in &self.fit.body.cost {
-            for path in cost.paths() {
-                path.each(self.object(path), |json| {
-                    let Some(value) = amount(json) else { return };
-                    self.seen.borrow_mut().push(json);
-                    if let Some(accounts) = &self.accounts {
-                        accounts.borrow_mut().push(Account {
-                            values: vec![json],
-                            path,
-                            meter: None,
-                            value: value.unwrap_or_default(),
-                            quantity: None,
-                            role: Role::NotBilled,
-                            note: "the cost that the provider reports".to_owned(),
-                        });
-                    }
-                });
-            }
-            if reported.is_none() {
-                reported = self.cost_of(cost);
-            }
-        }
-        reported.or_else(|| match member(self.root, "cost") {
-            Some(Json::Number(number)) => Some(number.to_decimal().ok_or_else(refusals::no_amount)),
-            _ => None,
-        })
-    }
-
-    fn cost_of(&self, cost: &crate::pricing::normalize::body::Cost) -> Option<Result<Decimal>> {
-        let number = |paths: &'a [Path]| {
-            let mut found = paths
-                .iter()
-                .filter_map(|path| path.first(self.object(path)));
-            found.find_map(amount)
-        };
-        // The lifetime of the body is the reading's.
-        let cost = self
-            .fit
-            .body
-            .cost
-            .iter()
-            .find(|one| std::ptr::eq(*one, cost))?;
-        let own = number(&cost.path)?;
-        let scaled = own.and_then(|own| match cost.times {
-            Some(factor) => own.checked_mul(factor),
-            None => Some(own),
-        });
-        let Some(mut sum) = scaled else {
-            return Some(Err(refusals::no_amount()));
-        };
-        for (paths, when) in &cost.plus {
-            if !when.iter().all(|one| one.holds(self.fit.usage, self.root)) {
-                continue;
-            }
-            match number(paths) {
-                Some(Some(part)) => match sum.checked_add(part) {
-                    Some(more) => sum = more,
-                    None => return Some(Err(refusals::no_amount())),
-                },
-                _ => {
-                    let part = paths.first().map_or(String::new(), |path| self.name(path));
-                    return Some(Err(refusals::partial_cost(
-                        &self.name(&cost.path[0]),
-                        &part,
-                    )));
-                }
-            }
-        }
-        Some(Ok(sum))
-    }
-
-    /// What conditions of prices may look at beside the keys of the whole object.
-    fn facts(&self) -> Vec<(String, Json)> {
-        let conditions = self.fit.body.conditions.iter();
-        conditions
-            .filter_map(|(key, paths)| {
-                let json = paths
-                    .iter()
-                    .find_map(|path| path.first(self.object(path)))?;
-                Some((key.to_string(), json.clone()))
-            })
-            .collect()
-    }
-
     /// A meter's name in the whole object beside the usage object, with a number other than zero that nothing reads.
     fn stranger(&self) -> Option<&'a str> {
         let seen = self.seen.borrow();
@@ -643,15 +516,6 @@ impl<'a> Reading<'a> {
             &covered,
             |path| self.name(path),
         )
-    }
-}
-
-/// An amount, which may be written as text; nothing where it is neither, and no number where it has too many digits.
-fn amount(json: &Json) -> Option<Option<Decimal>> {
-    match json {
-        Json::Number(number) => Some(number.to_decimal()),
-        Json::String(text) => Some(Some(Decimal::from_str_exact(text).ok()?)),
-        _ => None,
     }
 }
 
