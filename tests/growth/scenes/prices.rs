@@ -53,6 +53,12 @@ pub const SCENES: &[Scene] = &[
                 r#"SELECT * FROM wallet.normalize_usage('{"model":"m","input_tokens":5}')"#,
             ),
             call(
+                "explain_usage",
+                "",
+                CONSTANT,
+                r#"SELECT * FROM wallet.explain_usage('{"model":"m","input_tokens":5}')"#,
+            ),
+            call(
                 "usage_attributes",
                 "",
                 CONSTANT,
@@ -123,6 +129,12 @@ pub const SCENES: &[Scene] = &[
                 "of a provider",
                 CONSTANT,
                 r#"SELECT * FROM wallet.normalize_usage('{"engine":"e","bill":{"tokens_in":7}}', 'p7')"#,
+            ),
+            call(
+                "explain_usage",
+                "of a provider",
+                CONSTANT,
+                r#"SELECT * FROM wallet.explain_usage('{"engine":"e","bill":{"tokens_in":7}}', 'p7')"#,
             ),
         ],
     },
