@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::pricing::normalize::body::Attribute;
-use crate::pricing::normalize::path::member;
+use crate::pricing::normalize::numbers::is_zero;
+use crate::pricing::normalize::path::{Path, member};
 use crate::pricing::normalize::reading::Reading;
 use crate::pricing::normalize::refusals;
 use crate::storage::jsonb::Json;
@@ -42,13 +43,26 @@ impl Reading<'_> {
                 Some(json) => Some((key.to_owned(), json)),
             });
         match named {
-            None => Ok(Stated::Nothing),
+            None => Ok(self.told_by(attribute)),
             Some((_, Json::String(name))) => Ok(match attribute.here(name) {
                 None => Stated::Ordinary,
                 Some("") => Stated::Nothing,
                 Some(here) => Stated::Named(here.to_owned()),
             }),
             Some((path, _)) => Err(refusals::not_a_string(&path)),
+        }
+    }
+
+    /// The name that a number of the usage object tells.
+    fn told_by(&self, attribute: &Attribute) -> Stated {
+        let is_counted = |path: &Path| {
+            let number = path.first(self.object(path));
+            matches!(number, Some(Json::Number(number)) if !is_zero(number))
+        };
+        let mut told = attribute.told_by.iter();
+        match told.find(|(_, paths)| paths.iter().any(is_counted)) {
+            Some((name, _)) => Stated::Named(name.clone()),
+            None => Stated::Nothing,
         }
     }
 

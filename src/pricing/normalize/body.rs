@@ -19,6 +19,8 @@ pub struct Attribute {
     names: BTreeMap<String, Option<String>>,
     /// A name that holds for every object of this mapping.
     pub is: Option<String>,
+    /// Names that hold where a number of the usage object is not zero, where nothing else says a name.
+    pub told_by: Vec<(String, Vec<Path>)>,
 }
 
 impl Attribute {
@@ -42,6 +44,11 @@ impl Attribute {
                 .map(|(name, here)| (name.to_ascii_lowercase(), here))
                 .collect(),
             is: raw.is,
+            told_by: raw
+                .told_by
+                .into_iter()
+                .map(|(name, path)| Ok((name, paths(path.all(), dotted)?)))
+                .collect::<Result<_, String>>()?,
         })
     }
 }

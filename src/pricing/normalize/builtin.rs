@@ -165,6 +165,7 @@ pub const FILES: &[(&str, &str)] = &[
     ),
     ("openai.speech", include_str!("builtin/openai.speech.json")),
     ("openai.live", include_str!("builtin/openai.live.json")),
+    ("veo", include_str!("builtin/veo.json")),
     ("openai.video", include_str!("builtin/openai.video.json")),
     (
         "openai.moderation",

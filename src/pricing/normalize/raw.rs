@@ -103,6 +103,9 @@ pub struct Attribute {
     #[serde(default, rename = "as")]
     pub names: BTreeMap<String, Option<String>>,
     pub is: Option<String>,
+    /// Names that numbers in the usage object tell.
+    #[serde(default, rename = "where")]
+    pub told_by: BTreeMap<String, OneOrMany<String>>,
 }
 
 #[derive(Deserialize)]

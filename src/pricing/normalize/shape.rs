@@ -2,6 +2,8 @@
 
 use std::cell::OnceCell;
 
+use rust_decimal::Decimal;
+
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::raw;
@@ -31,7 +33,7 @@ pub fn paths(texts: &[String], dotted: bool) -> Result<Vec<Path>, String> {
 enum Is {
     /// There.
     Present,
-    /// That string, or that truth value.
+    /// That string, truth value or number.
     Text(Box<str>),
     /// A string that begins, goes on and ends with these.
     Like(Box<[Box<str>]>),
@@ -43,6 +45,9 @@ impl Is {
             (Is::Present, _) => true,
             (Is::Text(is), Json::String(text)) => **is == **text,
             (Is::Text(is), Json::Bool(value)) => **is == *if *value { "true" } else { "false" },
+            (Is::Text(is), Json::Number(number)) => number
+                .to_decimal()
+                .is_some_and(|number| Decimal::from_str_exact(is) == Ok(number)),
             (Is::Like(parts), Json::String(text)) => is_like(parts, text),
             _ => false,
         }
