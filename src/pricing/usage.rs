@@ -105,7 +105,11 @@ impl Usage {
             usage.is_standard_tier = false;
         }
         usage.add(&whole.extra)?;
-        usage.object.extend(whole.object);
+        if usage.object.is_empty() {
+            usage.object = whole.object;
+        } else {
+            usage.object.extend(whole.object);
+        }
         Ok(usage)
     }
 
@@ -116,9 +120,8 @@ impl Usage {
         mappings: impl Fn() -> Result<Rc<Mappings>>,
     ) -> Result<Usage> {
         let object = &whole.object;
-        let mappings = mappings_of(object, mappings)?;
-        let is_plain = mappings.is_none();
-        if let Some(mappings) = mappings {
+        if !whole.is_plain {
+            let mappings = mappings()?;
             if let Some(usage) = apply::read(&mappings, object, provider)? {
                 return Ok(usage);
             }
@@ -127,7 +130,7 @@ impl Usage {
             }
         }
         Ok(Usage {
-            is_plain,
+            is_plain: whole.is_plain,
             ..Usage::flat(object)?
         })
     }
@@ -294,23 +297,6 @@ pub fn one_of(
         (Some(argument), _) => Ok(Some(argument.to_owned())),
         (None, used) => Ok(used),
     }
-}
-
-/// The mappings, if the object may be more than the flat form: cheap where it is that form.
-fn mappings_of(
-    object: &Object,
-    mappings: impl Fn() -> Result<Rc<Mappings>>,
-) -> Result<Option<Rc<Mappings>>> {
-    let is_flat = |(key, value): &(String, Json)| {
-        !matches!(value, Json::Object(_) | Json::Array(_))
-            && (matches!(&**key, "model" | "provider" | "region" | "service_tier")
-                || is_known_meter(key))
-    };
-    if object.iter().all(is_flat) {
-        return Ok(None);
-    }
-    let mappings = mappings()?;
-    Ok(Some(mappings))
 }
 
 /// False when nothing in the flat object can be a meter: it has no number, or it has none that we

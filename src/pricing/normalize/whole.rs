@@ -2,6 +2,7 @@
 //! output file, meters beside an object. Pure.
 
 use crate::error::Result;
+use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::extra::take_extra;
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::Path;
@@ -16,6 +17,8 @@ pub struct Whole {
     pub object: Vec<(String, Json)>,
     /// Meters that were put beside it.
     pub extra: Vec<(String, Json)>,
+    /// True for the flat form where every key is an attribute or a known meter.
+    pub is_plain: bool,
     /// Whether it is of a batch, which has a service tier of its own.
     pub is_batch: bool,
     from: From,
@@ -45,6 +48,7 @@ impl Whole {
                 Ok(Whole {
                     object: join(&mut events, provider, &mappings)?,
                     extra,
+                    is_plain: false,
                     is_batch: false,
                     from: From::Stream,
                 })
@@ -56,6 +60,16 @@ impl Whole {
     }
 
     fn of_object(mut object: Vec<(String, Json)>) -> Result<Whole> {
+        // What most objects are costs no further look.
+        if object.iter().all(is_flat) {
+            return Ok(Whole {
+                object,
+                extra: Vec::new(),
+                is_plain: true,
+                is_batch: false,
+                from: From::Itself,
+            });
+        }
         let extra = take_extra(&mut object)?;
         let (at, is_batch) = match batch_of(&object)? {
             Some(at) => (Some(at), true),
@@ -65,6 +79,7 @@ impl Whole {
             return Ok(Whole {
                 object,
                 extra,
+                is_plain: false,
                 is_batch: false,
                 from: From::Itself,
             });
@@ -73,6 +88,7 @@ impl Whole {
         Ok(Whole {
             object: inner.unwrap_or_default().to_vec(),
             extra,
+            is_plain: false,
             is_batch,
             from: From::Within(at),
         })
@@ -99,4 +115,11 @@ impl Whole {
             From::Itself | From::Stream => path.to_owned(),
         }
     }
+}
+
+/// Whether an entry of an object is an attribute or a known meter of the flat form.
+fn is_flat((key, value): &(String, Json)) -> bool {
+    !matches!(value, Json::Object(_) | Json::Array(_))
+        && (matches!(&**key, "model" | "provider" | "region" | "service_tier")
+            || is_known_meter(key))
 }
