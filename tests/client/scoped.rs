@@ -529,3 +529,23 @@ fn an_expired_hold_keeps_nothing_of_a_grant_that_is_taken_back() {
         audit(&mut client, wallet);
     }
 }
+
+/// Taking back what was taken back before gives back what an expired hold had set aside, too: all of it, or nothing.
+#[test]
+fn a_grant_is_taken_back_again_beside_an_expired_hold() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "acme", 1, &[], dec("0"));
+    fund(&mut client, "acme", dec("10")).unwrap();
+    let sql =
+        "SELECT entry_id FROM wallet.fund('acme', 5, expires_at => now() + interval '1 hour')";
+    let grant: Uuid = client.query_one(sql, &[]).unwrap().get(0);
+    let take_back = "SELECT balance FROM wallet.void_grant('acme', $1)";
+    client.query_one(take_back, &[&grant]).unwrap();
+    let hold = "SELECT wallet.hold('acme', 4, ttl => '10 milliseconds')";
+    client.query_one(hold, &[]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    client.query_one(take_back, &[&grant]).unwrap();
+    audit(&mut client, "acme");
+    charge(&mut client, "m1", dec("10")).unwrap();
+}

@@ -91,14 +91,14 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
             call.remember(None)?;
         }
         let ledge = Ledge::open(wallet)?;
+        let balance = ledge.balance()?;
+        // To open it may have given back what expired holds had set aside.
+        ledge.close()?;
         let amount = found.opt_amount(0, 2)?.unwrap_or_default().negated();
         return Ok(Voided {
             entry_id: found.get(0, 1),
             amount,
-            balance: match found.opt_amount(0, 3)? {
-                Some(balance) => balance,
-                None => ledge.balance()?,
-            },
+            balance: found.opt_amount(0, 3)?.unwrap_or(balance),
             replayed: true,
         });
     }

@@ -186,6 +186,8 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     let mut books = Books::open(wallet)?;
     // Another call with the key may have held while this one waited for the lanes.
     if let Some(held) = replay(new)? {
+        // To open the books may have given back what expired holds had set aside.
+        books.close()?;
         return Ok(held);
     }
     let rules = books.rules.clone();
