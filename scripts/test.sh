@@ -52,7 +52,11 @@ stage isolation-spi env PGOPTIONS='-c wallet.storage=spi' scripts/isolation.sh
 if [ "$(uname)" != Darwin ]; then stage instructions scripts/bench-callgrind.sh check; fi
 # Every test over real connections that there is.
 while IFS= read -r name; do
-    stage "$name" scripts/client.sh "$name"
+    case $name in
+        # A run that is known to agree, so that a change is judged by what it changes; 'make test-simulation' makes others.
+        simulation) stage "$name" env WALLET_SEED="${WALLET_SEED:-1795985937744785728}" scripts/client.sh "$name" ;;
+        *) stage "$name" scripts/client.sh "$name" ;;
+    esac
 done < <(awk '/^\[/ { test = $0 == "[[test]]" } test && /^name *=/ { gsub(/.*= *"|".*/, ""); print }' tests/Cargo.toml)
 
 # Neither is there for macOS.
