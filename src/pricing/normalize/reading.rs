@@ -349,23 +349,33 @@ impl<'a> Reading<'a> {
             let value = (count > 0 || path.is_present(object)).then(|| Decimal::from(count));
             return Ok(value.and_then(times));
         }
+        self.sum(path, &node.meter, |json| match json {
+            Json::Number(number) => Some(number.to_decimal().and_then(times)),
+            Json::String(text) if node.is_text => {
+                Some(Decimal::from_str_exact(text).ok().and_then(times))
+            }
+            _ => None,
+        })
+    }
+
+    /// The sum of the numbers that a path leads to, as quantities of a meter. `value` is none where something is no number,
+    /// and has none where the number has too many digits.
+    fn sum(
+        &self,
+        path: &'a Path,
+        meter: &str,
+        value: impl Fn(&Json) -> Option<Option<Decimal>>,
+    ) -> Result<Option<Decimal>> {
         let mut sum = Ok(None);
-        path.each(object, |json| {
+        path.each(self.object(path), |json| {
             let Ok(before) = &sum else { return };
             let before: Decimal = before.unwrap_or_default();
-            let value = match json {
-                Json::Number(number) => {
-                    self.seen.borrow_mut().push(json);
-                    Some(number.to_decimal())
-                }
-                Json::String(text) if node.is_text => Some(Decimal::from_str_exact(text).ok()),
-                _ => None,
-            };
-            sum = match value {
-                Some(value) => {
-                    checked_quantity(&node.meter, value.and_then(times), || self.name(path))
-                        .map(|value| Some(before + value))
-                }
+            if let Json::Number(_) = json {
+                self.seen.borrow_mut().push(json);
+            }
+            sum = match value(json) {
+                Some(value) => checked_quantity(meter, value, || self.name(path))
+                    .map(|value| Some(before + value)),
                 None => Err(refusals::not_a_number(&self.name(path))),
             };
         });
@@ -387,9 +397,11 @@ impl<'a> Reading<'a> {
         let mut found: Option<(&'a Path, Decimal)> = None;
         for path in &total.path {
             let begin = self.seen.borrow().len();
-            let Some(value) = self.plain_number(path)? else {
-                continue;
-            };
+            let value = self.sum(path, "input_tokens", |json| match json {
+                Json::Number(number) => Some(number.to_decimal()),
+                _ => None,
+            })?;
+            let Some(value) = value else { continue };
             if let Some(accounts) = &self.accounts {
                 accounts.borrow_mut().push(Account {
                     values: self.seen.borrow()[begin..].to_vec(),
@@ -426,24 +438,6 @@ impl<'a> Reading<'a> {
             }
             _ => Err(refusals::contradiction(self, path, value, sum)),
         }
-    }
-
-    /// The number of tokens that a path leads to.
-    fn plain_number(&self, path: &'a Path) -> Result<Option<Decimal>> {
-        let mut sum = Ok(None);
-        path.each(self.object(path), |json| {
-            let Ok(before) = &sum else { return };
-            let before: Decimal = before.unwrap_or_default();
-            sum = match json {
-                Json::Number(number) => {
-                    self.seen.borrow_mut().push(json);
-                    checked_quantity("input_tokens", number.to_decimal(), || self.name(path))
-                        .map(|value| Some(before + value))
-                }
-                _ => Err(refusals::not_a_number(&self.name(path))),
-            };
-        });
-        sum
     }
 
     /// The meters that have a number of their own, for a message.
