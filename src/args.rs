@@ -3,6 +3,7 @@
 use pgrx::AnyNumeric;
 use pgrx::datum::{FromDatum, Interval, IntoDatum, TimestampWithTimeZone};
 
+use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
 use crate::storage::cards;
@@ -87,6 +88,11 @@ fn is_invisible(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
             | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A currency of ISO 4217 or a unit of one's own.
+pub fn currency(argument: &str, value: Option<&str>) -> Result<Currency> {
+    Currency::of_argument(argument, required(argument, value)?)
 }
 
 /// A free text that may be left out.

@@ -54,6 +54,7 @@ codes! {
     InvalidAmount "WL012" "invalid_amount" "an amount, rate, price or limit is NULL, NaN, infinite, negative, too large or too precise";
     FundingNotOpen "WL013" "funding_not_open" "the funding or grant is not in the state that the call needs";
     VoucherNotValid "WL014" "voucher_not_valid" "the voucher is unknown, expired or used up";
+    RateNotFound "WL015" "rate_not_found" "a price or payment is in another currency, and no exchange rate had begun at that time";
     FeatureNotSupported "0A000" "feature_not_supported" "an argument asks for what this version cannot do";
     InvalidParameter "22023" "invalid_parameter_value" "another argument is missing or out of range";
     UniqueViolation "23505" "unique_violation" "a wallet of that name exists";

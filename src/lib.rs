@@ -12,6 +12,7 @@ mod alerts;
 mod allowance;
 mod args;
 mod cards;
+mod currency;
 mod error;
 mod ledger;
 mod limits;

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use ethnum::U256;
 use rust_decimal::Decimal;
 
 /// Decimals that an amount carries.
@@ -173,47 +174,101 @@ pub fn significant_digits(value: Decimal) -> u32 {
     }
 }
 
-/// The price of `quantity` at `unit_price` for every `per`, rounded once, half to even, at the
-/// twelfth decimal. `per` is above zero and no operand is negative: callers check that where
-/// they read them.
+/// How many units of a currency another currency's unit is worth, as it was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Above zero.
+    pub value: Decimal,
+    /// Whether it was recorded the other way round: then amounts are divided by it.
+    pub is_inverse: bool,
+}
+
+/// The price of `quantity` at `unit_price` for every `per`, at a rate where the price is in another
+/// currency, rounded once, half to even, at the twelfth decimal. `per` is above zero and no operand is
+/// negative: callers check that where they read them.
 pub fn line_amount(
     quantity: Decimal,
     unit_price: Decimal,
     per: Decimal,
+    rate: Option<Rate>,
 ) -> Result<Amount, NotAnAmount> {
-    let (quantity, unit_price, per) = (
-        quantity.normalize(),
-        unit_price.normalize(),
-        per.normalize(),
-    );
-    // 12 + 15 digits at most: the product fits the 38 digits of an i128.
-    let product = quantity
-        .mantissa()
-        .checked_mul(unit_price.mantissa())
-        .ok_or(NotAnAmount::OutOfRange)?;
-    if product == 0 {
+    let mut over = [quantity.normalize(), unit_price.normalize(), Decimal::ONE];
+    let mut under = [per.normalize(), Decimal::ONE];
+    match rate {
+        Some(rate) if rate.is_inverse => under[1] = rate.value.normalize(),
+        Some(rate) => over[2] = rate.value.normalize(),
+        None => {}
+    }
+    // units = numerator × 10^exponent / denominator
+    let scales = |factors: &[Decimal]| -> i64 {
+        factors.iter().map(|factor| i64::from(factor.scale())).sum()
+    };
+    let exponent = i64::from(AMOUNT_SCALE) + scales(&under) - scales(&over);
+    let product = |factors: &[Decimal]| {
+        factors.iter().try_fold(1_i128, |product, factor| {
+            product.checked_mul(factor.mantissa())
+        })
+    };
+    if let (Some(numerator), Some(denominator)) = (product(&over), product(&under))
+        && let Some(units) = quotient(numerator, denominator, exponent)
+    {
+        return Amount::from_units(units);
+    }
+    wide_quotient(&over, &under, exponent)
+}
+
+/// Numerator × 10^exponent / denominator, rounded half to even; nothing where that takes more than 128 bits.
+fn quotient(numerator: i128, denominator: i128, exponent: i64) -> Option<i128> {
+    let power = u32::try_from(exponent.unsigned_abs())
+        .ok()
+        .and_then(|exponent| 10_i128.checked_pow(exponent))?;
+    let (numerator, denominator) = match exponent >= 0 {
+        true => (numerator.checked_mul(power)?, denominator),
+        false => (numerator, denominator.checked_mul(power)?),
+    };
+    Some(divide_half_even(numerator, denominator))
+}
+
+/// The same in 256 bits. What does not fit them is out of an amount's range, or far below its last decimal.
+fn wide_quotient(
+    over: &[Decimal],
+    under: &[Decimal],
+    exponent: i64,
+) -> Result<Amount, NotAnAmount> {
+    let product = |factors: &[Decimal]| {
+        factors.iter().try_fold(U256::ONE, |product, factor| {
+            product.checked_mul(U256::from(factor.mantissa().unsigned_abs()))
+        })
+    };
+    let numerator = product(over).ok_or(NotAnAmount::OutOfRange)?;
+    let denominator = product(under).ok_or(NotAnAmount::OutOfRange)?;
+    if numerator == U256::ZERO {
         return Ok(Amount::ZERO);
     }
-    // units = product × 10^exponent / per.mantissa
-    let exponent = i64::from(AMOUNT_SCALE) + i64::from(per.scale())
-        - i64::from(quantity.scale())
-        - i64::from(unit_price.scale());
-    let power = |exponent: i64| {
-        u32::try_from(exponent)
-            .ok()
-            .and_then(|exponent| 10_i128.checked_pow(exponent))
-    };
+    let power = u32::try_from(exponent.unsigned_abs())
+        .ok()
+        .and_then(|exponent| U256::new(10).checked_pow(exponent));
     let (numerator, denominator) = if exponent >= 0 {
-        let numerator = power(exponent).and_then(|p| product.checked_mul(p));
-        (numerator.ok_or(NotAnAmount::OutOfRange)?, per.mantissa())
+        // A divisor has 27 digits at most: beyond 10^77 the quotient is beyond 10^50.
+        let numerator = power.and_then(|power| numerator.checked_mul(power));
+        (numerator.ok_or(NotAnAmount::OutOfRange)?, denominator)
     } else {
-        match power(-exponent).and_then(|p| per.mantissa().checked_mul(p)) {
-            Some(denominator) => (product, denominator),
-            // The divisor is beyond 10^38 and the product below 10^27: nothing but zero is near.
+        match power.and_then(|power| denominator.checked_mul(power)) {
+            Some(denominator) => (numerator, denominator),
+            // The divisor is beyond 10^77 and the product of 28, 15 and 15 digits below half of that.
             None => return Ok(Amount::ZERO),
         }
     };
-    Amount::from_units(divide_half_even(numerator, denominator))
+    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    let up = match rest.cmp(&(denominator - rest)) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => quotient % 2 == U256::ONE,
+        std::cmp::Ordering::Less => false,
+    };
+    // Below 2^255: the quotient has room for one more.
+    i128::try_from(quotient + U256::from(u8::from(up)))
+        .map_err(|_| NotAnAmount::OutOfRange)
+        .and_then(Amount::from_units)
 }
 
 /// A positive amount at a positive rate, rounded once, half to even, at the twelfth decimal, and
@@ -256,6 +311,7 @@ fn divide_half_even(numerator: i128, denominator: i128) -> i128 {
 mod tests {
     use std::str::FromStr;
 
+    use num_bigint::BigInt;
     use proptest::prelude::*;
 
     use super::*;
@@ -307,7 +363,7 @@ mod tests {
             ("0.00000000000250001", "0.000000000003"),
         ] {
             assert_eq!(
-                line_amount(Decimal::ONE, decimal(price), per),
+                line_amount(Decimal::ONE, decimal(price), per, None),
                 Ok(amount(expected))
             );
         }
@@ -316,11 +372,11 @@ mod tests {
     #[test]
     fn prices_by_the_million_and_by_the_hour() {
         assert_eq!(
-            line_amount(decimal("1450"), decimal("2.50"), decimal("1000000")),
+            line_amount(decimal("1450"), decimal("2.50"), decimal("1000000"), None),
             Ok(amount("0.003625"))
         );
         assert_eq!(
-            line_amount(decimal("5400"), decimal("25"), decimal("3600")),
+            line_amount(decimal("5400"), decimal("25"), decimal("3600"), None),
             Ok(amount("37.5"))
         );
     }
@@ -357,10 +413,41 @@ mod tests {
             let quantity = Decimal::new(quantity, quantity_scale).normalize();
             let price = Decimal::new(price, price_scale).normalize();
             let per = Decimal::from(per).normalize();
-            let got = line_amount(quantity, price, per);
+            let got = line_amount(quantity, price, per, None);
             match got {
                 Ok(got) => prop_assert_eq!(got.units(), long_division(quantity, price, per)),
                 Err(e) => prop_assert_eq!(e, NotAnAmount::OutOfRange),
+            }
+        }
+
+        /// All digits that a quantity, a price and a rate may have, against integers without bounds.
+        #[test]
+        fn a_converted_line_equals_big_integers(
+            quantity in 0_i64..1_000_000_000_000, quantity_scale in 0_u32..12,
+            price in 0_i64..1_000_000_000_000_000, price_scale in 0_u32..=28,
+            per in 1_i64..1_000_000_000_000, per_scale in 0_u32..12,
+            rate in 1_i64..1_000_000_000_000_000, rate_scale in 0_u32..=16,
+            is_inverse in any::<bool>(),
+        ) {
+            let (quantity, price) = (Decimal::new(quantity, quantity_scale), Decimal::new(price, price_scale));
+            let (per, rate) = (Decimal::new(per, per_scale), Decimal::new(rate, rate_scale));
+            let got = line_amount(quantity, price, per, Some(Rate { value: rate, is_inverse }));
+            // Everything in units of 10^-28, and the amount in units of 10^-12.
+            let fine = |value: Decimal| BigInt::from(value.mantissa()) * BigInt::from(10).pow(28 - value.scale());
+            let one = BigInt::from(10).pow(28);
+            let (over, under) = match is_inverse {
+                true => (fine(quantity) * fine(price) * &one, fine(per) * fine(rate) * &one),
+                false => (fine(quantity) * fine(price) * fine(rate), fine(per) * &one * &one),
+            };
+            let over = over * BigInt::from(10).pow(AMOUNT_SCALE);
+            let (mut units, rest) = (&over / &under, &over % &under);
+            let twice = rest * 2;
+            if twice > under || (twice == under && &units % 2 == BigInt::from(1)) {
+                units += 1;
+            }
+            match got {
+                Ok(got) => prop_assert_eq!(BigInt::from(got.units()), units),
+                Err(_) => prop_assert!(units >= BigInt::from(LIMIT)),
             }
         }
 
@@ -388,7 +475,7 @@ mod tests {
             let (less, more) = (a.min(b), a.max(b));
             let price = Decimal::new(price, scale);
             // What is out of range costs more than anything in range.
-            let cost = |q: i64| line_amount(Decimal::from(q), price, Decimal::ONE)
+            let cost = |q: i64| line_amount(Decimal::from(q), price, Decimal::ONE, None)
                 .map_or(i128::MAX, Amount::units);
             prop_assert!(cost(less) <= cost(more));
         }

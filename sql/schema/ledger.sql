@@ -136,10 +136,12 @@ CREATE TABLE wallet.fx_rates (
     effective_from   timestamptz NOT NULL,
     created_at       timestamptz NOT NULL,
     actor            text,
-    metadata         jsonb
+    metadata         jsonb,
+    source           text
 );
-CREATE INDEX fx_rates_pair ON wallet.fx_rates (from_currency, to_currency, effective_from);
+CREATE INDEX fx_rates_pair ON wallet.fx_rates (from_currency, to_currency, effective_from, rate_id);
 COMMENT ON TABLE wallet.fx_rates IS 'Exchange rates from a date on; of rows for the same pair and date the one recorded last holds.';
+COMMENT ON COLUMN wallet.fx_rates.source IS 'Where the rate comes from, such as ECB.';
 COMMENT ON COLUMN wallet.fx_rates.rate IS 'What one unit of from_currency is worth in to_currency.';
 
 -- A code is money: only its hash is kept, so that neither a reader nor a dump can spend it.

@@ -16,7 +16,8 @@ CREATE TABLE wallet.prices (
     effective_from       timestamptz NOT NULL,
     created_at           timestamptz NOT NULL,
     actor                text,
-    metadata             jsonb
+    metadata             jsonb,
+    currency             text NOT NULL
 );
 CREATE INDEX prices_model ON wallet.prices (price_list, model, meter, effective_from);
 CREATE INDEX prices_pattern ON wallet.prices (price_list, model) WHERE model LIKE '%*%';
@@ -26,21 +27,23 @@ CREATE INDEX prices_pattern ON wallet.prices (price_list, model) WHERE model LIK
 CREATE TABLE wallet.markups (
     markup_id        uuid PRIMARY KEY,
     price_list       text NOT NULL,
-    percent          numeric CHECK (percent >= 0 AND percent <> 'NaN'),
+    percent          numeric CHECK (percent > -100 AND percent <> 'NaN'),
     fixed            numeric(28,12) CHECK (fixed >= 0 AND fixed <> 'NaN'),
     effective_from   timestamptz NOT NULL,
     created_at       timestamptz NOT NULL,
     actor            text,
-    metadata         jsonb
+    metadata         jsonb,
+    currency         text NOT NULL
 );
 CREATE INDEX markups_list ON wallet.markups (price_list, effective_from);
 COMMENT ON TABLE wallet.markups IS 'What price lists add to the prices of the default list, from a date on. Both NULL: nothing of its own from then on.';
-COMMENT ON COLUMN wallet.markups.percent IS 'Per cent on what the prices of the default list make: 20 adds a fifth.';
-COMMENT ON COLUMN wallet.markups.fixed IS 'Added once to every charge by usage, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.markups.percent IS 'Per cent on what the prices of the default list make: 20 adds a fifth, -8 is a discount.';
+COMMENT ON COLUMN wallet.markups.fixed IS 'Added once to every charge by usage, in currency.';
 
 COMMENT ON TABLE wallet.prices IS 'Unit prices: one row a model, meter and condition from a date on. A NULL unit_price ends the price.';
 COMMENT ON COLUMN wallet.prices.model IS 'Exact name, provider/model, or a pattern with *.';
 COMMENT ON COLUMN wallet.prices.unit_price IS 'Price of `per` units of the meter; NULL: no price from then on.';
+COMMENT ON COLUMN wallet.prices.currency IS 'Currency of unit_price; charges of a wallet in another are converted by fx_rates.';
 COMMENT ON COLUMN wallet.prices.per IS 'The unit in which the price was quoted, such as 1000000 tokens or 3600 seconds.';
 COMMENT ON COLUMN wallet.prices.above_input_tokens IS 'Holds for requests with more input tokens than this; the whole request is priced so.';
 COMMENT ON COLUMN wallet.prices.conditions IS 'Keys that the usage must have with equal values, such as {"size": "1024x1024"}.';

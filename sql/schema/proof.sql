@@ -157,7 +157,9 @@ AS $$
          UNION ALL
         SELECT 6, 'refunds', p.refunds, 'each is in the ledger' FROM pass p
          UNION ALL
-        SELECT 7, 'scoped',
+        SELECT 7, 'prices', p.lines, format('%s price lines recomputed', p.lines_count) FROM pass p
+         UNION ALL
+        SELECT 8, 'scoped',
                CASE WHEN (g.remaining, g.held) <> (a.remaining, a.held)
                     THEN format('grants for some models or services have %s, %s held; the balance has %s and %s for them', g.remaining, g.held, a.remaining, a.held) END,
                format('%s for some models or services', g.remaining)
@@ -172,21 +174,21 @@ AS $$
          UNION ALL
         -- That the chain goes on from one to the other is the first check's; here, that each entry stands on its
         -- side of what was carried forward.
-        SELECT 8, 'archive',
+        SELECT 9, 'archive',
                coalesce(CASE WHEN NOT w.archived THEN 'the wallet does not say that it has one: keys would be used again' END,
                         p.archive),
                (SELECT format('%s entries, %s carried forward', sum(c.seq), sum(c.amount)) FROM carried c WHERE c.seq = c.last)
           FROM w, pass p
          WHERE w.archived OR EXISTS (SELECT FROM carried) OR p.archived > 0
          UNION ALL
-        SELECT 9, 'digest', p.digest_problem, format('%s lanes as they were at %s', p.digest_kept, verify.digest ->> 'at')
+        SELECT 10, 'digest', p.digest_problem, format('%s lanes as they were at %s', p.digest_kept, verify.digest ->> 'at')
           FROM pass p
          WHERE verify.digest IS NOT NULL
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;
-COMMENT ON FUNCTION wallet.recount IS 'Goes through all entries of a wallet once: chains, sums, limits, refunds, archive, digest; verify() asks it. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.verify IS 'Recomputes chain, sums, allowances, holds, limits and refunds of a wallet, and compares it with a digest that was kept. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.recount IS 'Goes through all entries of a wallet once: chains, sums, limits, refunds, price lines, archive, digest; verify() asks it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.verify IS 'Recomputes chain, sums, allowances, holds, limits, refunds and price lines of a wallet, and compares it with a digest that was kept. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.digest() RETURNS jsonb
 LANGUAGE sql STABLE

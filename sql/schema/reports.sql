@@ -419,7 +419,7 @@ AS $$
      ORDER BY s.saved DESC, c.kind, d.description
 $$;
 COMMENT ON FUNCTION wallet.compare_charges IS 'Charges of a time beside what they would have cost otherwise; savings() asks it. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved, of the charges that have a price for it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved, of the charges that have a price for it. Errors: 22023, 42501, WL003, WL015.';
 
 CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30) RETURNS SETOF text
 LANGUAGE plpgsql STABLE

@@ -90,6 +90,9 @@ CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.markups
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 CREATE TRIGGER announce_change
+    AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.fx_rates
+    FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
+CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.usage_mappings
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 CREATE TRIGGER announce_change
@@ -97,6 +100,7 @@ CREATE TRIGGER announce_change
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
 COMMENT ON TRIGGER announce_change ON wallet.prices IS 'Has every backend drop its price cache when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.markups IS 'Has every backend drop its price cache when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.fx_rates IS 'Has every backend forget its exchange rates when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.usage_mappings IS 'Has every backend read the mappings again when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.role_grants IS 'Has every backend forget whom it let in when the change commits.';
 
@@ -105,6 +109,7 @@ COMMENT ON TRIGGER announce_change ON wallet.role_grants IS 'Has every backend f
 -- that are enabled for REPLICA fire there and nowhere else.
 ALTER TABLE wallet.prices ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.markups ENABLE ALWAYS TRIGGER announce_change;
+ALTER TABLE wallet.fx_rates ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.usage_mappings ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.role_grants ENABLE ALWAYS TRIGGER announce_change;
 CREATE TRIGGER announce_replicated
@@ -116,6 +121,10 @@ CREATE TRIGGER announce_replicated
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
 ALTER TABLE wallet.markups ENABLE REPLICA TRIGGER announce_replicated;
 CREATE TRIGGER announce_replicated
+    AFTER INSERT OR UPDATE OR DELETE ON wallet.fx_rates
+    FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
+ALTER TABLE wallet.fx_rates ENABLE REPLICA TRIGGER announce_replicated;
+CREATE TRIGGER announce_replicated
     AFTER INSERT OR UPDATE OR DELETE ON wallet.usage_mappings
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
 ALTER TABLE wallet.usage_mappings ENABLE REPLICA TRIGGER announce_replicated;
@@ -125,5 +134,6 @@ CREATE TRIGGER announce_replicated
 ALTER TABLE wallet.role_grants ENABLE REPLICA TRIGGER announce_replicated;
 COMMENT ON TRIGGER announce_replicated ON wallet.prices IS 'What announce_change is, for rows that logical replication brings.';
 COMMENT ON TRIGGER announce_replicated ON wallet.markups IS 'What announce_change is, for rows that logical replication brings.';
+COMMENT ON TRIGGER announce_replicated ON wallet.fx_rates IS 'What announce_change is, for rows that logical replication brings.';
 COMMENT ON TRIGGER announce_replicated ON wallet.usage_mappings IS 'What announce_change is, for rows that logical replication brings.';
 COMMENT ON TRIGGER announce_replicated ON wallet.role_grants IS 'What announce_change is, for rows that logical replication brings.';

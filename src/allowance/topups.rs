@@ -9,6 +9,7 @@
 
 use crate::allowance::lanes::range;
 use crate::allowance::outbox::{Event, Field, Name, emit_event};
+use crate::currency::Currency;
 use crate::error::Result;
 use crate::money::{AMOUNT_SCALE, Amount};
 use crate::statement;
@@ -240,7 +241,8 @@ fn gap(state: &State, low: bool, available: Amount) -> Result<Amount> {
     };
     let units = match (state.target, state.amount) {
         (Some(target), _) => {
-            let unit = 10_i128.pow(AMOUNT_SCALE - minor_digits(&state.currency));
+            let unit =
+                10_i128.pow(AMOUNT_SCALE - Currency::of_row(&state.currency)?.minor_digits());
             below(target)?.div_ceil_to(unit)
         }
         (None, Some(amount)) => match state.threshold.filter(|_| low) {
@@ -260,16 +262,6 @@ trait CeilTo {
 impl CeilTo for i128 {
     fn div_ceil_to(self, step: i128) -> i128 {
         (self + step - 1) / step * step
-    }
-}
-
-/// Decimals of what can be paid in a currency (ISO 4217); two for a unit of one's own.
-fn minor_digits(currency: &str) -> u32 {
-    match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX"
-        | "UYI" | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        _ => 2,
     }
 }
 

@@ -71,19 +71,8 @@ fn lanes(value: Option<i32>) -> Result<i16> {
 
 /// The name of a currency.
 pub fn currency<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
-    let currency = args::required(argument, value)?;
-    let mut letters = currency.chars();
-    let fits = letters.next().is_some_and(|c| c.is_ascii_alphabetic())
-        && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && currency.len() <= 16;
-    if fits {
-        return Ok(currency);
-    }
-    Err(
-        Error::argument(format!("{argument} is not a currency's name"))
-            .detail(format!("It is {}.", crate::error::quoted(currency)))
-            .hint("Use an ISO 4217 code such as USD, or a unit of your own such as credits."),
-    )
+    args::currency(argument, value)?;
+    args::required(argument, value)
 }
 
 fn low_balance(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Option<Vec<Amount>>> {

@@ -6,8 +6,10 @@
 use crate::allowance::cut::new_epoch;
 use crate::allowance::lanes::Cutting;
 use crate::allowance::whole::Cut;
+use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::Amount;
+use crate::pricing::rate::Terms;
 use crate::pricing::unknown::UnknownPrice;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{RuleRows, WalletRow};
@@ -38,7 +40,7 @@ impl Status {
 #[derive(Debug)]
 pub struct Basis {
     /// Its currency.
-    pub currency: String,
+    pub currency: Currency,
     /// How far the balance may go below zero.
     pub credit_limit: Amount,
     /// Whether it may be spent from.
@@ -98,7 +100,7 @@ impl Basis {
             keeps,
         } = rows.wallet;
         Ok(Basis {
-            currency,
+            currency: Currency::of_row(&currency)?,
             credit_limit,
             status: Status::parse(&status)
                 .ok_or_else(|| Error::internal(format!("unknown wallet status {status:?}")))?,
@@ -119,6 +121,15 @@ impl Basis {
             guarded,
             members_only,
         })
+    }
+
+    /// By which prices use of a time is priced.
+    pub fn terms(&self, at: Timestamp) -> Terms<'_> {
+        Terms {
+            list: &self.price_list,
+            currency: Some(self.currency),
+            at,
+        }
     }
 
     /// What the lanes need to know.

@@ -190,10 +190,10 @@ impl<'a> Job<'a> {
             Asked::Late(priced, _) => Some(Priced::clone(priced)),
             Asked::Usage(usage, _, _) => {
                 let model = usage.model.as_deref().ok_or_else(no_model)?;
-                let (list, at) = (&rules.price_list, request.event_at.unwrap_or(now));
+                let terms = rules.terms(request.event_at.unwrap_or(now));
                 let priced = match request.reported {
-                    None => rate_or(usage, model, list, at, &rules.unknown_price)?,
-                    Some(cost) => rate_beside(cost, &rules.currency, usage, model, list, at)?,
+                    None => rate_or(usage, model, &terms, &rules.unknown_price)?,
+                    Some(cost) => rate_beside(cost, usage, model, &terms)?,
                 };
                 if rules.rejects_unread {
                     require_read(usage, &priced, model)?;
@@ -320,7 +320,7 @@ impl<'a> Job<'a> {
         Charged {
             entry_id,
             cost: self.cost,
-            currency: self.rules.currency.clone(),
+            currency: self.rules.currency.to_string(),
             balance,
             model: self.request.model.clone(),
             total_tokens: self.priced.as_ref().map(|priced| priced.total_tokens),

@@ -11,14 +11,14 @@ use crate::composite;
 use crate::error::{Error, OrRaise, Result, or_raise_keeping};
 use crate::ledger::api::{currency, fingerprint, owned};
 use crate::ledger::funding::fund;
-use crate::ledger::funding::fx::{self, NewRate};
 use crate::ledger::funding::later;
 use crate::ledger::funding::request::{Change, Funded, Funding};
 use crate::ledger::funding::reversal;
 use crate::ledger::funding::vouchers::{self, NewVoucher, Redemption};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
-use crate::ledger::once::{Once, begins};
+use crate::ledger::once::Once;
+use crate::pricing::rates;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
 use crate::storage::row::text;
@@ -83,7 +83,7 @@ fn fund(
             currency: currency
                 .map(|value| self::currency("currency", Some(value)))
                 .transpose()?,
-            rate: rate.as_ref().map(fx::rate).transpose()?,
+            rate: rate.as_ref().map(rates::rate).transpose()?,
             pending: status == "pending",
             terms: Terms {
                 expires_at,
@@ -213,67 +213,6 @@ fn reverse_funding(
         reversed.taken.and_then(IntoDatum::into_datum),
         reversed.debt.into_datum(),
     ])
-}
-
-/// Sets what one unit of a currency is worth in another, from a date on.
-#[pg_extern(schema = "wallet", requires = ["ledger"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
-#[allow(clippy::too_many_arguments)]
-fn set_fx_rate(
-    from_currency: Option<&str>,
-    to_currency: Option<&str>,
-    rate: Option<Number>,
-    effective_from: default!(Option<TimestampWithTimeZone>, "now()"),
-    idempotency_key: default!(Option<&str>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
-    metadata: default!(Option<Jsonb>, "NULL"),
-) -> Uuid {
-    let work = || {
-        let missing = |name: &str| {
-            Error::argument(format!("{name} is missing"))
-                .detail(format!("The argument {name} is NULL or was not given."))
-                .hint(args::give(name, ""))
-        };
-        let new = NewRate {
-            from: currency("from_currency", from_currency)?,
-            to: currency("to_currency", to_currency)?,
-            rate: fx::rate(&rate.ok_or_else(|| missing("rate"))?)?,
-            effective_from: args::kept_time("effective_from", effective_from)?
-                .ok_or_else(|| missing("effective_from"))?,
-            actor: args::name("actor", actor)?,
-            metadata: args::document("metadata", metadata)?,
-        };
-        if new.from == new.to {
-            return Err(
-                Error::argument("from_currency and to_currency are the same")
-                    .detail(format!("Both are {}.", crate::error::quoted(new.from)))
-                    .hint("A currency needs no rate to itself."),
-            );
-        }
-        let call = Once {
-            wallet: "",
-            call: "set_fx_rate",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("from_currency", owned(from_currency)),
-                ("to_currency", owned(to_currency)),
-                ("rate", Some(new.rate.to_string())),
-                ("effective_from", begins(new.effective_from)),
-            ]),
-        };
-        enter_making(
-            Level::Admin,
-            &Act {
-                wallet: ALL_WALLETS,
-                action: "set_fx_rate",
-                actor,
-                metadata,
-            },
-            Making::Rate,
-            |_| call.id(|| fx::set(&new)),
-        )
-    };
-    Uuid::from_bytes(work().or_raise())
 }
 
 /// Makes a voucher code that wallets can redeem.

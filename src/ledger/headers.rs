@@ -37,7 +37,10 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
         .detail(format!("There is no entry {}.", uuid_text(entry_id)))
         .hint("Pass the entry_id that charge() returned."));
     }
-    let mut headers = vec![("X-Usage-Cost", rows.amount(0, 0)?.negated().to_string())];
+    let mut headers = vec![
+        ("X-Usage-Cost", rows.amount(0, 0)?.negated().to_string()),
+        ("X-Usage-Currency", rules.currency.to_string()),
+    ];
     if let Some(bytes) = rows.get::<Vec<u8>>(0, 2) {
         let lines = stored::read(&bytes)?;
         let total = match rows.datum(0, 4) {

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
 use crate::pricing::book::Shelf;
+use crate::pricing::exchange::Conversion;
 use crate::pricing::lines::StoredLine;
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::rate::{Mark, rate_from};
+use crate::pricing::reported::REPORTED;
 use crate::pricing::stored;
 use crate::pricing::unknown::PRICED_AS;
 use crate::pricing::usage::Usage;
@@ -131,15 +134,20 @@ pub enum How {
 impl Charged {
     /// What it would have cost with the prices that `shelf` gives for a model; nothing where there are none for all of
     /// it. A cost that the provider reported does not hang on prices, and what was capped stays so.
-    pub fn cost_by(&self, shelf: impl Fn(&str) -> Result<Rc<Shelf>>) -> Result<Option<Amount>> {
+    pub fn cost_by(
+        &self,
+        shelf: impl Fn(&str) -> Result<Rc<Shelf>>,
+        currency: Currency,
+    ) -> Result<Option<Amount>> {
+        let conversion = Conversion::into(currency, self.at);
+        let priced = |model: &str| cost(&self.usage, model, &*shelf(model)?, conversion);
         let cost = match &self.how {
             How::Reported => return Ok(Some(self.cost)),
-            How::As(other) => match cost(&self.usage, &self.model, &*shelf(&self.model)?, self.at)?
-            {
-                None => cost(&self.usage, other, &*shelf(other)?, self.at)?,
+            How::As(other) => match priced(&self.model)? {
+                None => priced(other)?,
                 own => own,
             },
-            _ => cost(&self.usage, &self.model, &*shelf(&self.model)?, self.at)?,
+            _ => priced(&self.model)?,
         };
         Ok(cost.map(|cost| self.capped(cost)))
     }
@@ -155,8 +163,13 @@ impl Charged {
 
 /// What a usage costs by a shelf; nothing where there is no price for the model or one of its meters, or none that
 /// makes a meter of a key.
-pub fn cost(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Result<Option<Amount>> {
-    match rate_from(usage, model, shelf, at) {
+pub fn cost(
+    usage: &Usage,
+    model: &str,
+    shelf: &Shelf,
+    conversion: Conversion,
+) -> Result<Option<Amount>> {
+    match rate_from(usage, model, shelf, conversion.at, conversion) {
         Ok(priced) => Ok(Some(priced.cost)),
         Err(error) if matches!(error.code, Code::PriceNotFound | Code::InvalidUsage) => Ok(None),
         Err(error) => Err(error),
@@ -207,7 +220,7 @@ fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
     let listed: i128 = lines.iter().map(|line| line.amount.units()).sum();
     let how = match reason {
         _ if columns.letter(2)? == Call::Price as u8 => How::Late,
-        _ if reason == Mark::Reported.reason() => How::Reported,
+        _ if reason.is_some_and(|reason| reason.starts_with(REPORTED)) => How::Reported,
         _ if listed > booked.units() => How::Capped,
         _ if reason == Mark::Unpriced.reason() && more.is_none() => How::Unpriced,
         Some(text) => match text.strip_prefix(PRICED_AS) {

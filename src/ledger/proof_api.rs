@@ -30,6 +30,8 @@ fn recount(
         name!(archive, Option<String>),
         name!(digest_kept, i64),
         name!(digest_problem, Option<String>),
+        name!(lines, Option<String>),
+        name!(lines_count, i64),
     ),
 > {
     let work = || -> Result<proof::Proof> {
@@ -49,5 +51,7 @@ fn recount(
         found.archive,
         found.kept,
         found.digest,
+        found.lines,
+        found.lines_count,
     ))
 }

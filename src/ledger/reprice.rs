@@ -18,7 +18,7 @@ pub struct Repriced {
     pub new_cost: Option<Amount>,
 }
 
-/// The charges by usage of a time, each priced as of when it was: with the prices of the list that
+/// The charges by usage of a time, each priced as of when it was, at the exchange rate of that time: with the prices of the list that
 /// is tried out or, without one, of the wallet's own.
 pub fn reprice(wallet: &str, span: Span, list: Option<&str>) -> Result<Vec<Repriced>> {
     let rules = rules::read(wallet)?;
@@ -30,10 +30,11 @@ pub fn reprice(wallet: &str, span: Span, list: Option<&str>) -> Result<Vec<Repri
             return Ok(());
         }
         let provider = charge.usage.provider.as_deref();
-        let new_cost = charge.cost_by(|model| match list {
+        let shelf = |model: &str| match list {
             Some(list) => Shelf::tried_out(list, model, provider),
             None => Shelf::of(&rules.price_list, model, provider),
-        })?;
+        };
+        let new_cost = charge.cost_by(shelf, rules.currency)?;
         repriced.push(Repriced {
             entry_id: charge.entry_id,
             cost: charge.cost,

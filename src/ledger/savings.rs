@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ledger::past::{self, Charged, How, Span};
-use crate::ledger::rules;
+use crate::ledger::rules::{self, Rules};
 use crate::money::Amount;
 use crate::pricing::book::Shelf;
 use crate::pricing::rate::{cost_as, has_price_of_tier};
@@ -75,7 +75,7 @@ impl Compared {
 
 /// Compares the charges by usage of a time, each as of when it was priced. What no charge has a price for is left out.
 pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compared>> {
-    let list = rules::read(wallet)?.price_list.clone();
+    let rules = rules::read(wallet)?;
     let mut cache = Compared::new(Kind::Cache, "");
     let mut tiers = TIERS.map(|tier| Compared::new(Kind::Tier, tier));
     let mut others: Vec<Compared> = models
@@ -84,16 +84,16 @@ pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compar
         .collect();
     past::charges(wallet, span, |mut charge| {
         if matches!(charge.how, How::Priced | How::As(_) | How::Late) {
-            compare_cache(&mut cache, &charge, &list)?;
+            compare_cache(&mut cache, &charge, &rules)?;
         }
         // What has no price yet costs nothing yet; what was priced late is compared with the charge.
         if matches!(charge.how, How::Late | How::Unpriced) {
             return Ok(());
         }
-        compare_models(&mut others, &charge, &list)?;
+        compare_models(&mut others, &charge, &rules)?;
         let tier = charge.usage.service_tier.as_deref();
         if tier.is_none_or(|tier| STANDARD.contains(&tier)) {
-            compare_tiers(&mut tiers, &mut charge, &list)?;
+            compare_tiers(&mut tiers, &mut charge, &rules)?;
         }
         Ok(())
     })?;
@@ -106,7 +106,7 @@ pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compar
 
 /// Cached input beside the price that plain input of the same request has. Where a charge was capped or its cost was
 /// reported, its lines are not what was paid.
-fn compare_cache(cache: &mut Compared, charge: &Charged, list: &str) -> Result<()> {
+fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &Rules) -> Result<()> {
     for line in charge
         .lines
         .iter()
@@ -118,20 +118,26 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, list: &str) -> Result<(
             .position(|line| line.meter == "input_tokens");
         let alternative = match plain {
             Some(plain) => {
-                let (unit_price, per) = stored::price_of(&charge.lines[plain])?;
-                crate::money::line_amount(line.quantity, unit_price, per)
+                let plain = &charge.lines[plain];
+                let (unit_price, per) = stored::price_of(plain)?;
+                let rate = stored::exchange_of(plain)?.map(|exchange| exchange.rate);
+                crate::money::line_amount(line.quantity, unit_price, per, rate)
                     .map(Some)
                     .map_err(overflow)?
             }
             // All of it was cached.
             None => {
-                let shelf = Shelf::of(list, &charge.model, charge.usage.provider.as_deref())?;
+                let shelf = Shelf::of(
+                    &rules.price_list,
+                    &charge.model,
+                    charge.usage.provider.as_deref(),
+                )?;
                 cost_as(
                     "input_tokens",
                     line.quantity,
                     &charge.usage,
                     &shelf,
-                    charge.at,
+                    rules.terms(charge.at).conversion(),
                 )?
             }
         };
@@ -142,7 +148,7 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, list: &str) -> Result<(
     Ok(())
 }
 
-fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, list: &str) -> Result<()> {
+fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &Rules) -> Result<()> {
     // A provider decides on what it reports.
     if charge.how == How::Reported {
         return Ok(());
@@ -151,14 +157,15 @@ fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, list: &str) -> Re
         How::As(other) => other,
         _ => &charge.model,
     };
-    let shelf = Shelf::of(list, model, charge.usage.provider.as_deref())?;
+    let shelf = Shelf::of(&rules.price_list, model, charge.usage.provider.as_deref())?;
+    let conversion = rules.terms(charge.at).conversion();
     for compared in tiers {
         if !shelf.knows_tier(&compared.name) {
             continue;
         }
         charge.usage.service_tier = Some(compared.name.clone());
         if has_price_of_tier(&charge.usage, &shelf, charge.at)
-            && let Some(cost) = past::cost(&charge.usage, model, &shelf, charge.at)?
+            && let Some(cost) = past::cost(&charge.usage, model, &shelf, conversion)?
         {
             compared.add(charge.cost, charge.capped(cost))?;
         }
@@ -166,7 +173,8 @@ fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, list: &str) -> Re
     Ok(())
 }
 
-fn compare_models(others: &mut [Compared], charge: &Charged, list: &str) -> Result<()> {
+fn compare_models(others: &mut [Compared], charge: &Charged, rules: &Rules) -> Result<()> {
+    let conversion = rules.terms(charge.at).conversion();
     for compared in others {
         compared.of += 1;
         // Who served the request does not say who would serve another model.
@@ -174,8 +182,8 @@ fn compare_models(others: &mut [Compared], charge: &Charged, list: &str) -> Resu
         let mut usage = charge.usage.clone();
         usage.model = Some(compared.name.clone());
         usage.provider = usage.provider.filter(|_| same);
-        let shelf = Shelf::of(list, &compared.name, usage.provider.as_deref())?;
-        if let Some(cost) = past::cost(&usage, &compared.name, &shelf, charge.at)? {
+        let shelf = Shelf::of(&rules.price_list, &compared.name, usage.provider.as_deref())?;
+        if let Some(cost) = past::cost(&usage, &compared.name, &shelf, conversion)? {
             compared.add(charge.cost, charge.capped(cost))?;
         }
     }

@@ -117,7 +117,7 @@ fn announce_change<'a>(
 ) -> std::result::Result<NewRow<'a>, pgrx::trigger_support::PgTriggerError> {
     let is_price_book = trigger
         .table_name()
-        .is_ok_and(|name| name == "prices" || name == "markups");
+        .is_ok_and(|name| matches!(name.as_str(), "prices" | "markups" | "fx_rates"));
     if is_price_book {
         invalidation::announce_prices();
     } else {

@@ -14,7 +14,7 @@ use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::pricing::book::Shelf;
-use crate::pricing::rate::{Priced, rate_from};
+use crate::pricing::rate::{Priced, Terms, rate_from};
 use crate::pricing::usage::Usage;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::{Json, Jsonb};
@@ -94,7 +94,7 @@ pub fn price(pricing: &Pricing<'_>, call: Once<'_>) -> Result<Vec<LatePrice>> {
     if let Some(answer) = call.answered()? {
         return first_answer(&answer);
     }
-    let list = &rules::read(wallet)?.price_list;
+    let rules = rules::read(wallet)?;
     let rows = PENDING.run(&[
         Value::Text(wallet),
         Value::OptTime(pricing.span.from),
@@ -103,7 +103,7 @@ pub fn price(pricing: &Pricing<'_>, call: Once<'_>) -> Result<Vec<LatePrice>> {
     let mut booked = Vec::new();
     for row in 0..rows.len() {
         let (usage, model, used_at) = past::usage(&rows, row, 5)?;
-        if let Some(mut priced) = first_price(&usage, &model, list, used_at)? {
+        if let Some(mut priced) = first_price(&usage, &model, &rules.terms(used_at))? {
             if let Some(most) = rows.opt_amount(row, 10)? {
                 priced.cost = priced.cost.min(most);
             }
@@ -115,17 +115,12 @@ pub fn price(pricing: &Pricing<'_>, call: Once<'_>) -> Result<Vec<LatePrice>> {
 }
 
 /// The price at the time of use. Where there was none, the first that came after it: the model had
-/// no other before.
-fn first_price(
-    usage: &Usage,
-    model: &str,
-    list: &str,
-    used_at: Timestamp,
-) -> Result<Option<Priced>> {
-    let shelf = Shelf::of(list, model, usage.provider.as_deref())?;
-    let later = shelf.beginnings(used_at, clock::now());
-    for at in std::iter::once(used_at).chain(later) {
-        match rate_from(usage, model, &shelf, at) {
+/// no other before. The exchange rate is that of the time of use.
+fn first_price(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Option<Priced>> {
+    let shelf = Shelf::of(terms.list, model, usage.provider.as_deref())?;
+    let later = shelf.beginnings(terms.at, clock::now());
+    for at in std::iter::once(terms.at).chain(later) {
+        match rate_from(usage, model, &shelf, at, terms.conversion()) {
             Ok(priced) => return Ok(Some(priced)),
             Err(error) if matches!(error.code, Code::PriceNotFound | Code::InvalidUsage) => {}
             Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
 use crate::composite;
+use crate::currency::Currency;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
 use crate::ledger::api::{fingerprint, owned};
 use crate::ledger::once::{Once, begins};
@@ -16,6 +17,7 @@ use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::is_markup_meter;
+use crate::pricing::rate::Terms;
 use crate::pricing::reported::{CostFrom, rate_beside};
 use crate::pricing::stored;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
@@ -39,9 +41,10 @@ statement!(
     SAME_PRICE,
     [
         TEXTOID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-        INT8OID, JSONBOID, TIMESTAMPTZOID
+        INT8OID, JSONBOID, TIMESTAMPTZOID, TEXTOID
     ],
-    "SELECT price_id, unit_price IS NOT DISTINCT FROM $4 AND per = $5 AND service IS NOT DISTINCT FROM $7
+    "SELECT price_id,
+            unit_price IS NOT DISTINCT FROM $4 AND per = $5 AND service IS NOT DISTINCT FROM $7 AND currency = $13
        FROM wallet.prices
       WHERE price_list = $1 AND model = $2 AND meter = $3
         AND provider IS NOT DISTINCT FROM $6
@@ -70,6 +73,7 @@ statement!(
         INT8OID,
         JSONBOID,
         TIMESTAMPTZOID,
+        TEXTOID,
         UUIDOID,
         TIMESTAMPTZOID,
         TEXTOID,
@@ -77,23 +81,46 @@ statement!(
     ],
     "INSERT INTO wallet.prices
         (price_list, model, meter, unit_price, per, provider, service, region, service_tier,
-         above_input_tokens, conditions, effective_from, price_id, created_at, actor, metadata)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+         above_input_tokens, conditions, effective_from, currency, price_id, created_at, actor, metadata)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 );
 
 statement!(
-    /// Price list and currency of a wallet, its rule for usage without a price, and whether it refuses usage with numbers
-    /// that nothing reads.
-    pub WALLET_PRICING,
+    WALLET_PRICING,
     [TEXTOID],
     "SELECT price_list, currency, unknown_price, unread_usage = 'reject' FROM wallet.wallets WHERE wallet_id = $1"
 );
 
+/// How a wallet's usage is priced.
+pub struct WalletPricing {
+    /// Its price list.
+    pub list: String,
+    /// Its currency.
+    pub currency: Currency,
+    /// Its rule for usage without a price.
+    pub unknown_price: UnknownPrice,
+    /// Whether it refuses usage with numbers that nothing reads.
+    pub rejects_unread: bool,
+}
+
+impl WalletPricing {
+    /// As the wallet's row has it; WL003 where there is none.
+    pub fn of(wallet: &str) -> Result<WalletPricing> {
+        let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
+        if rows.is_empty() {
+            return Err(Error::wallet_not_found(wallet));
+        }
+        Ok(WalletPricing {
+            list: rows.need(0, 0)?,
+            currency: Currency::of_row(&rows.need::<String>(0, 1)?)?,
+            unknown_price: UnknownPrice::of_row(&rows.need::<String>(0, 2)?)?,
+            rejects_unread: rows.need(0, 3)?,
+        })
+    }
+}
+
 /// Largest `conditions` object, in bytes of `jsonb`.
 const MAX_CONDITIONS_BYTES: usize = 2048;
-
-/// Currency of prices that are asked for without a wallet.
-const PRICE_CURRENCY: &str = "USD";
 
 /// A price or a quantity that an argument gives: exact, zero or more.
 pub fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
@@ -144,6 +171,7 @@ fn set_price(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    currency: default!(Option<&str>, "'USD'"),
 ) -> Uuid {
     let work = || {
         let model = args::required("model", model)?;
@@ -186,6 +214,7 @@ fn set_price(
         Conditions::read(keys)?;
         let effective_from = args::effective_from(effective_from)?;
         let list = args::required("price_list", price_list)?;
+        let currency = args::currency("currency", currency)?;
         let provider = args::name("provider", provider)?;
         let service = args::name("service", service)?;
         let region = args::name("region", region)?;
@@ -207,6 +236,7 @@ fn set_price(
                 ("conditions", canonical(conditions)),
                 ("effective_from", begins(effective_from)),
                 ("price_list", owned(Some(list))),
+                ("currency", Some(currency.to_string())),
             ]),
         };
         let actor = args::name("actor", actor)?;
@@ -235,6 +265,7 @@ fn set_price(
                         Value::OptInt8(above_input_tokens),
                         Value::Jsonb(conditions),
                         Value::Time(effective_from),
+                        Value::Text(&currency),
                     ];
                     let same = SAME_PRICE.run(&price)?;
                     if same.get(0, 1) == Some(true) {
@@ -267,6 +298,7 @@ fn price_usage(
     service_tier: default!(Option<&str>, "NULL"),
     at: default!(Option<TimestampWithTimeZone>, "now()"),
     cost_from: default!(Option<&str>, "'prices'"),
+    currency: default!(Option<&str>, "NULL"),
 ) -> PriceRow {
     let work = || {
         let object = usage.ok_or_else(|| {
@@ -276,6 +308,9 @@ fn price_usage(
         })?;
         let wallet = args::name("wallet", wallet)?;
         let cost_from = CostFrom::of(cost_from)?;
+        let currency = currency
+            .map(|currency| args::currency("currency", Some(currency)))
+            .transpose()?;
         let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
         usage.model = usage.model_or(args::name("model", model)?)?;
         usage.serve(
@@ -295,40 +330,34 @@ fn price_usage(
             CostFrom::Prices => None,
             CostFrom::Provider => Some(usage.reported_amount()?),
         };
-        let priced = |list: &str, currency: String, rule: &UnknownPrice| {
-            let priced = match reported {
-                None => rate_or(&usage, &model, list, at, rule)?,
-                Some(cost) => rate_beside(cost, &currency, &usage, &model, list, at)?,
-            };
-            Ok((priced, currency, model.clone()))
+        let priced = |list: &str, own: Option<Currency>, rule: &UnknownPrice| {
+            let currency = currency.or(own);
+            let terms = Terms { list, currency, at };
+            match reported {
+                None => rate_or(&usage, &model, &terms, rule),
+                Some(cost) => rate_beside(cost, &usage, &model, &terms),
+            }
         };
-        match wallet {
+        let priced = match wallet {
             None => enter_any(|_| {
                 invalidation::catch_up();
-                priced(
-                    DEFAULT_LIST,
-                    PRICE_CURRENCY.to_owned(),
-                    &UnknownPrice::Reject,
-                )
+                priced(DEFAULT_LIST, None, &UnknownPrice::Reject)
             }),
             Some(wallet) => enter(Level::Reader, wallet, |_| {
-                let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
-                if rows.is_empty() {
-                    return Err(Error::wallet_not_found(wallet));
-                }
-                let rule = UnknownPrice::of_row(&rows.need::<String>(0, 2)?)?;
-                let priced = priced(&rows.need::<String>(0, 0)?, rows.need(0, 1)?, &rule)?;
-                if rows.need(0, 3)? {
-                    require_read(&usage, &priced.0, &model)?;
+                let of = WalletPricing::of(wallet)?;
+                let priced = priced(&of.list, Some(of.currency), &of.unknown_price)?;
+                if of.rejects_unread {
+                    require_read(&usage, &priced, &model)?;
                 }
                 Ok(priced)
             }),
-        }
+        };
+        Ok((priced?, model))
     };
-    let (priced, currency, model) = work().or_raise();
+    let (priced, model) = work().or_raise();
     PriceRow(vec![
         priced.cost.into_datum(),
-        text(&currency),
+        text(&priced.currency),
         text(&model),
         priced.total_tokens.into_datum(),
         stored::to_jsonb(&priced.lines).into_datum(),

@@ -106,6 +106,7 @@ fn price_of(row: PriceRow, list: &str) -> Result<Price> {
         meter: row.meter,
         unit_price: row.unit_price,
         per: row.per,
+        currency: row.currency,
         provider: row.provider,
         service: row.service,
         region: row.region,

@@ -144,6 +144,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
+    use crate::currency::Currency;
     use crate::pricing::select::pick;
     use crate::storage::jsonb::Json;
 
@@ -168,6 +169,7 @@ mod tests {
                 meter: meter.to_owned(),
                 unit_price: unit_price.map(Decimal::from),
                 per: Decimal::ONE,
+                currency: Currency::USD,
                 provider,
                 service: None,
                 region,

@@ -8,16 +8,16 @@ use rust_decimal::Decimal;
 
 use crate::access::rights::{Level, enter, enter_any};
 use crate::args;
+use crate::currency::Currency;
 use crate::error::{Code, Error, OrRaise, Result};
 use crate::money::Amount;
-use crate::pricing::api::WALLET_PRICING;
+use crate::pricing::api::WalletPricing;
 use crate::pricing::book::DEFAULT_LIST;
-use crate::pricing::rate::rate;
+use crate::pricing::rate::{Terms, rate, several_currencies};
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
-use crate::storage::clock::{self, Timestamp};
+use crate::storage::clock;
 use crate::storage::invalidation;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
 
 /// Models that one call compares.
 const MAX_MODELS: usize = 1000;
@@ -28,10 +28,11 @@ const RATIO_SCALE: u32 = 6;
 struct Compared {
     model: String,
     cost: Option<Amount>,
+    currency: Option<Currency>,
 }
 
 /// The models by cost, those without a price last; models of equal cost by name.
-fn compare(usage: &Usage, models: &[String], list: &str, at: Timestamp) -> Result<Vec<Compared>> {
+fn compare(usage: &Usage, models: &[String], terms: &Terms<'_>) -> Result<Vec<Compared>> {
     let mut rows = models
         .iter()
         .map(|model| {
@@ -43,8 +44,8 @@ fn compare(usage: &Usage, models: &[String], list: &str, at: Timestamp) -> Resul
                 provider,
                 ..usage.clone()
             };
-            let cost = match rate(&usage, model, list, at) {
-                Ok(priced) => Some(priced.cost),
+            let priced = match rate(&usage, model, terms) {
+                Ok(priced) => Some(priced),
                 Err(error) if matches!(error.code, Code::PriceNotFound | Code::InvalidUsage) => {
                     None
                 }
@@ -52,10 +53,17 @@ fn compare(usage: &Usage, models: &[String], list: &str, at: Timestamp) -> Resul
             };
             Ok(Compared {
                 model: model.clone(),
-                cost,
+                cost: priced.as_ref().map(|priced| priced.cost),
+                currency: priced.map(|priced| priced.currency),
             })
         })
         .collect::<Result<Vec<_>>>()?;
+    let mut currencies = rows.iter().filter_map(|row| row.currency);
+    if let Some(first) = currencies.next()
+        && let Some(other) = currencies.find(|other| *other != first)
+    {
+        return Err(several_currencies(first, other));
+    }
     rows.sort_by(|a, b| {
         (a.cost.is_none(), a.cost, &a.model).cmp(&(b.cost.is_none(), b.cost, &b.model))
     });
@@ -119,12 +127,14 @@ fn compare_models(
     models: Option<Vec<Option<String>>>,
     wallet: default!(Option<&str>, "NULL"),
     at: default!(Option<TimestampWithTimeZone>, "now()"),
+    currency: default!(Option<&str>, "NULL"),
 ) -> TableIterator<
     'static,
     (
         name!(model, String),
         name!(cost, Option<Amount>),
         name!(ratio, Option<AnyNumeric>),
+        name!(currency, Option<String>),
     ),
 > {
     let work = || {
@@ -135,19 +145,22 @@ fn compare_models(
         })?;
         let models = distinct(models)?;
         let wallet = args::name("wallet", wallet)?;
+        let currency = currency
+            .map(|currency| args::currency("currency", Some(currency)))
+            .transpose()?;
         let usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
         let at = args::time("at", at)?.unwrap_or_else(clock::now);
         match wallet {
             None => enter_any(|_| {
                 invalidation::catch_up();
-                compare(&usage, &models, DEFAULT_LIST, at)
+                let list = DEFAULT_LIST;
+                compare(&usage, &models, &Terms { list, currency, at })
             }),
             Some(wallet) => enter(Level::Reader, wallet, |_| {
-                let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
-                if rows.is_empty() {
-                    return Err(Error::wallet_not_found(wallet));
-                }
-                compare(&usage, &models, &rows.need::<String>(0, 0)?, at)
+                let of = WalletPricing::of(wallet)?;
+                let currency = Some(currency.unwrap_or(of.currency));
+                let list = &of.list;
+                compare(&usage, &models, &Terms { list, currency, at })
             }),
         }
     };
@@ -159,7 +172,8 @@ fn compare_models(
             .zip(least)
             .and_then(|(cost, least)| ratio(cost, least));
         let ratio = ratio.and_then(|ratio| AnyNumeric::try_from(ratio.to_string().as_str()).ok());
-        (row.model, row.cost, ratio)
+        let currency = row.currency.map(|currency| currency.to_string());
+        (row.model, row.cost, ratio, currency)
     }))
 }
 

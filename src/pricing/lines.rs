@@ -6,7 +6,8 @@
 
 use rust_decimal::Decimal;
 
-use crate::money::Amount;
+use crate::currency::Currency;
+use crate::money::{Amount, Rate};
 
 /// One priced meter of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +20,23 @@ pub struct Line {
     pub unit_price: Decimal,
     /// The unit in which the price was quoted.
     pub per: Decimal,
-    /// What it costs, rounded once.
+    /// What it costs, rounded once: below zero for a discount.
     pub amount: Amount,
     /// The price row.
     pub price_id: [u8; 16],
+    /// The exchange that made the amount of a price in another currency.
+    pub exchange: Option<Exchange>,
+}
+
+/// An exchange rate as it was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The currency of the price.
+    pub from: Currency,
+    /// What a unit of it is worth.
+    pub rate: Rate,
+    /// The row of `wallet.fx_rates`.
+    pub rate_id: [u8; 16],
 }
 
 /// A line as the ledger keeps it.
@@ -36,10 +50,43 @@ pub struct StoredLine {
     pub amount: Amount,
     /// The price row.
     pub price_id: [u8; 16],
+    /// The rate by which it was converted.
+    pub exchange: Option<StoredExchange>,
+}
+
+/// The rate of a line as the ledger keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoredExchange {
+    /// The row of `wallet.fx_rates`.
+    pub rate_id: [u8; 16],
+    /// Whether the row has it the other way round.
+    pub is_inverse: bool,
+}
+
+impl StoredExchange {
+    fn of(exchange: &Exchange) -> StoredExchange {
+        StoredExchange {
+            rate_id: exchange.rate_id,
+            is_inverse: exchange.rate.is_inverse,
+        }
+    }
 }
 
 /// First byte: the version of the form.
 const VERSION: u8 = 1;
+
+/// Bits of a line's second part: how many decimals the quantity has, and what else the line says.
+const SCALE: u8 = 0x1f;
+/// The amount is below zero.
+const NEGATIVE: u8 = 0x80;
+/// How the line was converted: not at all, or by one of these.
+const EXCHANGE: u8 = 0x60;
+/// By a rate whose id follows.
+const DIRECT: u8 = 0x20;
+/// By a rate of the opposite pair, whose id follows.
+const INVERSE: u8 = 0x40;
+/// As the last line before that was converted.
+const AS_BEFORE: u8 = 0x60;
 
 /// Meters that take one byte. Only ever append: the position is what the ledger keeps, from 1.
 const METERS: &[&str] = &[
@@ -117,11 +164,12 @@ fn read_bytes<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// The compact form. Quantities and amounts are not negative.
+/// The compact form. Quantities are not negative.
 pub fn encode(lines: &[Line]) -> Vec<u8> {
     // Most lines take less.
     let mut out = Vec::with_capacity(1 + 32 * lines.len());
     out.push(VERSION);
+    let mut before = None;
     for line in lines {
         match METERS.iter().position(|meter| *meter == line.meter) {
             Some(index) => push_varint(&mut out, index as u128 + 1),
@@ -131,10 +179,27 @@ pub fn encode(lines: &[Line]) -> Vec<u8> {
                 out.extend_from_slice(line.meter.as_bytes());
             }
         }
-        out.push(line.quantity.scale() as u8);
+        let exchange = line.exchange.as_ref().map(StoredExchange::of);
+        let is_new = exchange.is_some() && exchange != before;
+        let how = match exchange {
+            None => 0,
+            Some(_) if !is_new => AS_BEFORE,
+            Some(exchange) if exchange.is_inverse => INVERSE,
+            Some(_) => DIRECT,
+        };
+        let sign = if line.amount.is_negative() {
+            NEGATIVE
+        } else {
+            0
+        };
+        out.push(line.quantity.scale() as u8 & SCALE | how | sign);
         push_varint(&mut out, line.quantity.mantissa().unsigned_abs());
         push_varint(&mut out, line.amount.units().unsigned_abs());
         out.extend_from_slice(&line.price_id);
+        if let Some(exchange) = exchange.filter(|_| is_new) {
+            out.extend_from_slice(&exchange.rate_id);
+            before = Some(exchange);
+        }
     }
     out
 }
@@ -146,6 +211,7 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<StoredLine>> {
         return None;
     }
     let mut lines = Vec::new();
+    let mut before = None;
     while !bytes.is_empty() {
         let meter = match usize::try_from(read_varint(bytes)?).ok()? {
             0 => {
@@ -156,16 +222,35 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<StoredLine>> {
             }
             index => (*METERS.get(index - 1)?).to_owned(),
         };
-        let scale = u32::from(*read_bytes(bytes, 1)?.first()?);
+        let form = *read_bytes(bytes, 1)?.first()?;
+        let scale = u32::from(form & SCALE);
         let mantissa = i128::try_from(read_varint(bytes)?).ok()?;
         let quantity = Decimal::try_from_i128_with_scale(mantissa, scale).ok()?;
         let amount = Amount::from_units(i128::try_from(read_varint(bytes)?).ok()?).ok()?;
+        let amount = match form & NEGATIVE {
+            0 => amount,
+            _ => amount.negated(),
+        };
         let price_id = read_bytes(bytes, 16)?.try_into().ok()?;
+        let exchange = match form & EXCHANGE {
+            0 => None,
+            AS_BEFORE => Some(before?),
+            how => {
+                let rate_id = read_bytes(bytes, 16)?.try_into().ok()?;
+                let is_inverse = how == INVERSE;
+                before = Some(StoredExchange {
+                    rate_id,
+                    is_inverse,
+                });
+                before
+            }
+        };
         lines.push(StoredLine {
             meter,
             quantity,
             amount,
             price_id,
+            exchange,
         });
     }
     Some(lines)
@@ -195,20 +280,26 @@ mod tests {
                         prop::sample::select(METERS).prop_map(str::to_owned),
                         "[a-zé_]{1,40}".prop_map(|s| s),
                     ],
-                    0_i64..999_999_999_999, 0_u32..6,
-                    0_i128..10_i128.pow(28),
+                    0_i64..999_999_999_999, 0_u32..=28,
+                    -10_i128.pow(28) + 1..10_i128.pow(28),
                     any::<[u8; 16]>(),
+                    prop::option::of((0_u8..3, any::<bool>())),
                 ),
-                0..6,
+                0..8,
             )
         ) {
-            let lines: Vec<Line> = lines.into_iter().map(|(meter, q, scale, units, price_id)| Line {
+            let lines: Vec<Line> = lines.into_iter().map(|(meter, q, scale, units, price_id, exchange)| Line {
                 meter,
                 quantity: Decimal::new(q, scale),
                 unit_price: Decimal::ONE,
                 per: Decimal::ONE,
                 amount: Amount::from_units(units).unwrap(),
                 price_id,
+                exchange: exchange.map(|(rate_id, is_inverse)| Exchange {
+                    from: Currency::USD,
+                    rate: Rate { value: Decimal::TWO, is_inverse },
+                    rate_id: [rate_id; 16],
+                }),
             }).collect();
             let bytes = encode(&lines);
             let read = decode(&bytes).unwrap();
@@ -219,6 +310,7 @@ mod tests {
                 prop_assert_eq!(read.quantity.scale(), line.quantity.scale());
                 prop_assert_eq!(read.amount, line.amount);
                 prop_assert_eq!(read.price_id, line.price_id);
+                prop_assert_eq!(read.exchange, line.exchange.as_ref().map(StoredExchange::of));
             }
         }
 
@@ -237,6 +329,7 @@ mod tests {
             per: Decimal::ONE,
             amount: Amount::from_units(2_500_000_000).unwrap(),
             price_id: [7; 16],
+            exchange: None,
         };
         assert!(encode(&[line("input_tokens", 1000), line("output_tokens", 450)]).len() <= 52);
     }

@@ -7,11 +7,13 @@ use rust_decimal::Decimal;
 use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
-use crate::error::{OrRaise, Result};
+use crate::currency::Currency;
+use crate::error::{Code, Error, OrRaise, Result};
 use crate::ledger::api::{fingerprint, owned};
 use crate::ledger::once::{Once, begins};
 use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
 use crate::pricing::api::price_number;
+use crate::pricing::markup::PERCENT;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
@@ -21,8 +23,9 @@ use crate::storage::rows::Document;
 
 statement!(
     IN_FORCE,
-    [TEXTOID, NUMERICOID, NUMERICOID, TIMESTAMPTZOID],
-    "SELECT markup_id, percent IS NOT DISTINCT FROM $2 AND fixed IS NOT DISTINCT FROM $3
+    [TEXTOID, NUMERICOID, NUMERICOID, TIMESTAMPTZOID, TEXTOID],
+    "SELECT markup_id,
+            percent IS NOT DISTINCT FROM $2 AND fixed IS NOT DISTINCT FROM $3 AND (currency = $5 OR fixed IS NULL)
        FROM wallet.markups
       WHERE price_list = $1 AND effective_from <= $4
       ORDER BY effective_from DESC, markup_id DESC
@@ -39,11 +42,12 @@ statement!(
         TIMESTAMPTZOID,
         TIMESTAMPTZOID,
         TEXTOID,
-        JSONBOID
+        JSONBOID,
+        TEXTOID
     ],
     "INSERT INTO wallet.markups
-        (markup_id, price_list, percent, fixed, effective_from, created_at, actor, metadata)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        (markup_id, price_list, percent, fixed, effective_from, created_at, actor, metadata, currency)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 );
 
 /// What `set_markup` was asked for.
@@ -51,6 +55,7 @@ struct NewMarkup<'a> {
     list: &'a str,
     percent: Option<Decimal>,
     fixed: Option<Decimal>,
+    currency: Currency,
     effective_from: Timestamp,
     actor: Option<&'a str>,
     metadata: Option<Document>,
@@ -61,7 +66,8 @@ fn set(new: &NewMarkup<'_>) -> Result<[u8; 16]> {
     let decimal = |value: Option<Decimal>| value.map_or(Value::Null, Value::Decimal);
     let (percent, fixed) = (decimal(new.percent), decimal(new.fixed));
     let (list, from) = (Value::Text(new.list), Value::Time(new.effective_from));
-    let in_force = IN_FORCE.run(&[list, percent, fixed, from])?;
+    let currency = Value::Text(&new.currency);
+    let in_force = IN_FORCE.run(&[list, percent, fixed, from, currency])?;
     if in_force.get(0, 1) == Some(true) {
         return in_force.need(0, 0);
     }
@@ -75,8 +81,30 @@ fn set(new: &NewMarkup<'_>) -> Result<[u8; 16]> {
         Value::Time(clock::now()),
         Value::OptText(new.actor),
         Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+        currency,
     ])?;
     Ok(id)
+}
+
+/// A percentage that an argument gives: below zero it is a discount, and something of the price must be left.
+fn percentage(number: &Number) -> Result<Decimal> {
+    let Some(value) = number.to_decimal() else {
+        return price_number("percent", number, PRICE_DIGITS);
+    };
+    if value <= -PERCENT {
+        return Err(
+            Error::new(Code::InvalidAmount, "percent leaves nothing of the price")
+                .detail(format!(
+                    "It is {value}; a discount is less than 100 per cent."
+                ))
+                .hint("Give a percentage above -100. Prices of 0 make a model free."),
+        );
+    }
+    let size = price_number("percent", &Number::of(value.abs()), PRICE_DIGITS)?;
+    Ok(match value.is_sign_negative() {
+        true => -size,
+        false => size,
+    })
 }
 
 /// Says from a date on what a price list adds to the prices of the default list, and returns the
@@ -92,16 +120,16 @@ fn set_markup(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    currency: default!(Option<&str>, "'USD'"),
 ) -> Uuid {
     let work = || {
         let list = args::required("price_list", price_list)?;
-        let percent = percent
-            .map(|number| price_number("percent", &number, PRICE_DIGITS))
-            .transpose()?;
+        let percent = percent.map(|number| percentage(&number)).transpose()?;
         let fixed = fixed
             .map(|number| args::amount("fixed", Some(&number)))
             .transpose()?
             .map(|fixed| Decimal::from_i128_with_scale(fixed.units(), AMOUNT_SCALE).normalize());
+        let currency = args::currency("currency", currency)?;
         let effective_from = args::effective_from(effective_from)?;
         let call = Once {
             wallet: "",
@@ -112,12 +140,14 @@ fn set_markup(
                 ("percent", percent.map(|percent| percent.to_string())),
                 ("fixed", fixed.map(|fixed| fixed.to_string())),
                 ("effective_from", begins(effective_from)),
+                ("currency", Some(currency.to_string())),
             ]),
         };
         let new = NewMarkup {
             list,
             percent,
             fixed,
+            currency,
             effective_from,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,

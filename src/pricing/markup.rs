@@ -5,9 +5,10 @@
 
 use rust_decimal::Decimal;
 
+use crate::currency::Currency;
 use crate::error::Result;
 use crate::money::{AMOUNT_SCALE, Amount, line_amount};
-use crate::pricing::lines::Line;
+use crate::pricing::lines::{Exchange, Line};
 use crate::storage::clock::Timestamp;
 use crate::storage::numeric::not_an_amount;
 pub use crate::storage::rows::Markup;
@@ -31,9 +32,20 @@ impl Markup {
         self.percent.is_none() && self.fixed.is_none()
     }
 
+    /// Currency of the fixed amount, where it adds one.
+    pub fn fee_currency(&self) -> Option<Currency> {
+        let fixed = self.fixed.filter(|fixed| !fixed.is_zero());
+        fixed.map(|_| self.currency)
+    }
+
     /// Adds the markup to the lines of a charge; `base` is what the prices of the default list
-    /// make. A charge without lines has used nothing and costs nothing.
-    pub fn add_to(&self, lines: &mut Vec<Line>, base: Amount) -> Result<()> {
+    /// make, `exchange` converts the fixed part. A charge without lines has used nothing and costs nothing.
+    pub fn add_to(
+        &self,
+        lines: &mut Vec<Line>,
+        base: Amount,
+        exchange: Option<Exchange>,
+    ) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -41,22 +53,37 @@ impl Markup {
             && !base.is_zero()
         {
             let base = Decimal::from_i128_with_scale(base.units(), AMOUNT_SCALE).normalize();
-            lines.push(self.line(MARKUP, base, percent, PERCENT)?);
+            lines.push(self.line(MARKUP, base, percent, PERCENT, None)?);
         }
         if let Some(fixed) = self.fixed.filter(|fixed| !fixed.is_zero()) {
-            lines.push(self.line(MARKUP_FEE, Decimal::ONE, fixed, Decimal::ONE)?);
+            let one = Decimal::ONE;
+            lines.push(self.line(MARKUP_FEE, one, fixed, one, exchange)?);
         }
         Ok(())
     }
 
-    fn line(&self, meter: &str, quantity: Decimal, price: Decimal, per: Decimal) -> Result<Line> {
+    fn line(
+        &self,
+        meter: &str,
+        quantity: Decimal,
+        price: Decimal,
+        per: Decimal,
+        exchange: Option<Exchange>,
+    ) -> Result<Line> {
+        let rate = exchange.map(|exchange| exchange.rate);
+        let amount =
+            line_amount(quantity, price.abs(), per, rate).map_err(|e| not_an_amount("cost", e))?;
         Ok(Line {
             meter: meter.to_owned(),
             quantity,
             unit_price: price,
             per,
-            amount: line_amount(quantity, price, per).map_err(|e| not_an_amount("cost", e))?,
+            amount: match price.is_sign_negative() {
+                true => amount.negated(),
+                false => amount,
+            },
             price_id: self.id,
+            exchange,
         })
     }
 }
@@ -100,6 +127,7 @@ mod tests {
             id: [1; 16],
             percent: number(percent),
             fixed: number(fixed),
+            currency: Currency::USD,
             effective_from: Timestamp(0),
         }
     }
@@ -116,12 +144,13 @@ mod tests {
             per: Decimal::ONE,
             amount: amount("1"),
             price_id: [0; 16],
+            exchange: None,
         }
     }
 
     fn added(markup: &Markup, base: &str) -> Vec<(String, String)> {
         let mut lines = vec![used()];
-        markup.add_to(&mut lines, amount(base)).unwrap();
+        markup.add_to(&mut lines, amount(base), None).unwrap();
         lines
             .drain(1..)
             .map(|line| (line.meter, line.amount.to_string()))
@@ -141,6 +170,11 @@ mod tests {
             [line(MARKUP_FEE, "0.01")]
         );
         assert_eq!(added(&markup("0", "0"), "5"), []);
+        assert_eq!(added(&markup("-8", ""), "5"), [line(MARKUP, "-0.40")]);
+        assert_eq!(
+            added(&markup("-99.9", "0.01"), "5"),
+            [line(MARKUP, "-4.995"), line(MARKUP_FEE, "0.01")]
+        );
         // Half to even at the twelfth decimal.
         assert_eq!(
             added(&markup("50", ""), "0.000000000003"),
@@ -151,7 +185,8 @@ mod tests {
     #[test]
     fn what_used_nothing_costs_nothing() {
         let mut lines = Vec::new();
-        markup("20", "1").add_to(&mut lines, Amount::ZERO).unwrap();
+        let markup = markup("20", "1");
+        markup.add_to(&mut lines, Amount::ZERO, None).unwrap();
         assert_eq!(lines, []);
     }
 
@@ -180,17 +215,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_percentage_is_rounded_once(units in 0_i128..10_i128.pow(24), percent in 0_i64..100_000) {
+        fn the_percentage_is_rounded_once(units in 0_i128..10_i128.pow(24), percent in -9_999_i64..100_000) {
             let base = Amount::from_units(units).unwrap();
             let percent = Decimal::new(percent, 2);
             let mut lines = vec![used()];
             let markup = Markup { percent: Some(percent), ..markup("", "") };
-            markup.add_to(&mut lines, base).unwrap();
+            markup.add_to(&mut lines, base, None).unwrap();
             // In units of 10^-12 and hundredths of a per cent: base * percent / 10000.
             let exact = units * percent.mantissa();
             let got = lines.get(1).map_or(0, |line| line.amount.units());
             let distance = (got * 10_i128.pow(percent.scale() + 2) - exact).abs();
             prop_assert!(distance * 2 <= 10_i128.pow(percent.scale() + 2));
+            prop_assert!(got >= -units, "a discount leaves nothing below zero");
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use rust_decimal::Decimal;
 
+use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, line_amount};
 use crate::pricing::book::Shelf;
+use crate::pricing::exchange::Conversion;
 use crate::pricing::lines::{Line, is_known_meter, total_tokens};
+use crate::pricing::markup::Markup;
 use crate::pricing::normalize::refusals;
 use crate::pricing::select::{Price, Situation};
 use crate::pricing::usage::{Usage, invalid};
@@ -18,6 +21,8 @@ use crate::storage::numeric::not_an_amount;
 pub struct Priced {
     /// Sum of the lines.
     pub cost: Amount,
+    /// Currency of the cost.
+    pub currency: Currency,
     /// One line a meter.
     pub lines: Vec<Line>,
     /// Tokens of all kinds.
@@ -42,8 +47,8 @@ pub enum Mark {
     PricedAs(String),
     /// Not yet: it has no price.
     Unpriced,
-    /// The provider reported its cost.
-    Reported,
+    /// The provider reported its cost: the text that says so in the ledger.
+    Reported(String),
 }
 
 impl Mark {
@@ -51,9 +56,8 @@ impl Mark {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Mark::Own => None,
-            Mark::PricedAs(reason) => Some(reason),
+            Mark::PricedAs(reason) | Mark::Reported(reason) => Some(reason),
             Mark::Unpriced => Some("unpriced"),
-            Mark::Reported => Some("cost reported by provider"),
         }
     }
 }
@@ -78,10 +82,31 @@ fn stand_ins(meter: &str) -> &'static [&'static str] {
     }
 }
 
+/// By which prices a request is priced, and in which currency.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The price list.
+    pub list: &'a str,
+    /// Currency of the cost; nothing for the prices' own.
+    pub currency: Option<Currency>,
+    /// Time of use.
+    pub at: Timestamp,
+}
+
+impl Terms<'_> {
+    /// How prices become the cost.
+    pub fn conversion(&self) -> Conversion {
+        Conversion {
+            into: self.currency,
+            at: self.at,
+        }
+    }
+}
+
 /// Prices a request from one state of the price book.
-pub fn rate(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Priced> {
-    let shelf = Shelf::of(list, model, usage.provider.as_deref())?;
-    rate_from(usage, model, &shelf, at)
+pub fn rate(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
+    let shelf = Shelf::of(terms.list, model, usage.provider.as_deref())?;
+    rate_from(usage, model, &shelf, terms.at, terms.conversion())
 }
 
 fn situation(usage: &Usage, at: Timestamp) -> Situation<'_> {
@@ -123,21 +148,27 @@ pub fn cost_as(
     quantity: Decimal,
     usage: &Usage,
     shelf: &Shelf,
-    at: Timestamp,
+    conversion: Conversion,
 ) -> Result<Option<Amount>> {
-    price_of(meter, shelf, &situation(usage, at))
-        .map(|price| line(meter, quantity, price).map(|line| line.amount))
+    price_of(meter, shelf, &situation(usage, conversion.at))
+        .map(|price| line(meter, quantity, price, conversion).map(|line| line.amount))
         .transpose()
 }
 
-/// Prices a request from what the price book knows of its model.
-pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Result<Priced> {
+/// Prices a request from what the price book knows of its model at a time.
+///
+/// All prices are found before one of them is converted: what has no price says so, whatever rates there are.
+pub fn rate_from(
+    usage: &Usage,
+    model: &str,
+    shelf: &Shelf,
+    at: Timestamp,
+    conversion: Conversion,
+) -> Result<Priced> {
     let situation = situation(usage, at);
-    let mut lines = Vec::with_capacity(usage.numbers.len());
-    // Negotiated prices are final: markups come on top of the others only.
-    let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
+    let mut used = Vec::with_capacity(usage.numbers.len() + 1);
     let mut metered = false;
-    let (mut price_provider, mut service) = (None, None);
+    let (mut price_provider, mut service, mut quoted_in) = (None, None, None);
     for (meter, quantity) in &usage.numbers {
         let price = price_of(meter, shelf, &situation);
         let known = usage.is_meter(meter);
@@ -151,17 +182,10 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
             Some(price) => {
                 price_provider = price_provider.or_else(|| price.provider.clone());
                 service = service.or_else(|| price.service.clone());
-                if quantity.is_zero() {
-                    continue;
+                quoted_in = quoted_in.or(Some(price.currency));
+                if !quantity.is_zero() {
+                    used.push((meter.as_str(), quantity, price));
                 }
-                let line = line(meter, quantity, price)?;
-                let sum = if price.negotiated {
-                    &mut negotiated
-                } else {
-                    &mut listed
-                };
-                *sum = plus(*sum, line.amount)?;
-                lines.push(line);
             }
             None if known && !quantity.is_zero() => return Err(not_found(model, meter, shelf)),
             _ => {}
@@ -173,20 +197,6 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
             usage.mapping.as_deref().unwrap_or_default(),
         ));
     }
-    // A fee per request is due once, whether or not the usage counts its requests.
-    if metered
-        && !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
-        && let Some(price) = shelf.price(REQUESTS, &situation)
-    {
-        let line = line(REQUESTS, Decimal::ONE, price)?;
-        let sum = if price.negotiated {
-            &mut negotiated
-        } else {
-            &mut listed
-        };
-        *sum = plus(*sum, line.amount)?;
-        lines.push(line);
-    }
     if !metered {
         return Err(if shelf.is_empty() {
             not_found(model, "", shelf)
@@ -196,14 +206,45 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
                 .hint("Name meters such as input_tokens, output_tokens, images, audio_seconds or gpu_seconds.")
         });
     }
+    // A fee per request is due once, whether or not the usage counts its requests.
+    if !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
+        && let Some(price) = shelf.price(REQUESTS, &situation)
+    {
+        used.push((REQUESTS, Decimal::ONE, price));
+    }
+    let mut lines = Vec::with_capacity(used.len() + 2);
+    // Negotiated prices are final: markups come on top of the others only.
+    let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
+    for (meter, quantity, price) in &used {
+        let line = line(meter, *quantity, price, conversion)?;
+        let sum = if price.negotiated {
+            &mut negotiated
+        } else {
+            &mut listed
+        };
+        *sum = plus(*sum, line.amount)?;
+        lines.push(line);
+    }
     let mut cost = plus(negotiated, listed)?;
-    if let Some(markup) = shelf.markup(at) {
+    let markup = shelf.markup(at).filter(|_| !lines.is_empty());
+    if let Some(markup) = markup {
         let used = lines.len();
-        markup.add_to(&mut lines, listed)?;
+        let fee = markup.fee_currency();
+        let exchange = fee.map_or(Ok(None), |fee| conversion.of(fee))?;
+        markup.add_to(&mut lines, listed, exchange)?;
         for line in &lines[used..] {
             cost = plus(cost, line.amount)?;
         }
     }
+    let currency = match conversion.into {
+        Some(currency) => currency,
+        None => {
+            let prices = used.iter().map(|(_, _, price)| price.currency);
+            one_currency(prices.chain(markup.and_then(Markup::fee_currency)))?
+                .or(quoted_in)
+                .unwrap_or(Currency::USD)
+        }
+    };
     let total_tokens = total_tokens(
         lines
             .iter()
@@ -212,6 +253,7 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
     let provider = usage.provider.clone().or(price_provider);
     Ok(Priced {
         cost,
+        currency,
         lines,
         total_tokens,
         provider,
@@ -219,6 +261,24 @@ pub fn rate_from(usage: &Usage, model: &str, shelf: &Shelf, at: Timestamp) -> Re
         mark: Mark::Own,
         read: read_keys(usage, shelf, &situation),
     })
+}
+
+/// The currency of all prices of a request; 22023 where they have several.
+fn one_currency(mut prices: impl Iterator<Item = Currency>) -> Result<Option<Currency>> {
+    let Some(first) = prices.next() else {
+        return Ok(None);
+    };
+    match prices.find(|other| *other != first) {
+        None => Ok(Some(first)),
+        Some(other) => Err(several_currencies(first, other)),
+    }
+}
+
+/// 22023: figures of two currencies have no sum and no order.
+pub fn several_currencies(one: Currency, other: Currency) -> Error {
+    Error::argument("the prices are in several currencies")
+        .detail(format!("One is in {one}, another in {other}."))
+        .hint("Say in which currency the cost is wanted: pass currency, or a wallet.")
 }
 
 /// A key beside a provider's usage object that has a number and a price of its own, and is none of the meters that were read.
@@ -249,16 +309,17 @@ fn read_keys(usage: &Usage, shelf: &Shelf, situation: &Situation<'_>) -> Vec<Str
 }
 
 /// A request at zero, without a line.
-pub fn at_nothing(usage: &Usage, model: &str, list: &str, at: Timestamp) -> Result<Priced> {
-    let shelf = Shelf::of(list, model, usage.provider.as_deref())?;
+pub fn at_nothing(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
+    let shelf = Shelf::of(terms.list, model, usage.provider.as_deref())?;
     Ok(Priced {
         cost: Amount::ZERO,
+        currency: terms.currency.unwrap_or(Currency::USD),
         lines: Vec::new(),
         total_tokens: tokens(usage),
         provider: usage.provider.clone(),
         service: None,
         mark: Mark::Unpriced,
-        read: read_keys(usage, &shelf, &situation(usage, at)),
+        read: read_keys(usage, &shelf, &situation(usage, terms.at)),
     })
 }
 
@@ -277,14 +338,19 @@ fn plus(sum: Amount, amount: Amount) -> Result<Amount> {
 }
 
 /// The line of a meter. What is billed is the price's minimum at least, and that is what the line
-/// shows.
-fn line(meter: &str, quantity: Decimal, price: &Price) -> Result<Line> {
+/// shows. What is free is so in every currency.
+fn line(meter: &str, quantity: Decimal, price: &Price, conversion: Conversion) -> Result<Line> {
     let quantity = price
         .minimum
         .map_or(quantity, |minimum| minimum.max(quantity));
     let unit_price = price.unit_price.unwrap_or_default();
+    let exchange = match unit_price.is_zero() {
+        true => None,
+        false => conversion.of(price.currency)?,
+    };
+    let rate = exchange.map(|exchange| exchange.rate);
     let amount =
-        line_amount(quantity, unit_price, price.per).map_err(|e| not_an_amount("cost", e))?;
+        line_amount(quantity, unit_price, price.per, rate).map_err(|e| not_an_amount("cost", e))?;
     Ok(Line {
         meter: meter.to_owned(),
         quantity,
@@ -292,6 +358,7 @@ fn line(meter: &str, quantity: Decimal, price: &Price) -> Result<Line> {
         per: price.per,
         amount,
         price_id: price.id,
+        exchange,
     })
 }
 

@@ -1,11 +1,16 @@
 //! The cost that a provider reports, beside our own figure.
 
+use std::fmt;
+
 use crate::args;
-use crate::error::{Code, Error, Result};
-use crate::money::Amount;
-use crate::pricing::rate::{Mark, Priced, at_nothing, rate};
+use crate::currency::Currency;
+use crate::error::{Code, Result};
+use crate::money::{Amount, Rate};
+use crate::pricing::exchange::exchanged;
+use crate::pricing::lines::StoredExchange;
+use crate::pricing::rate::{Mark, Priced, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
-use crate::storage::clock::Timestamp;
+use crate::storage::rows::uuid_text;
 
 /// Where the cost of a usage comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,32 +42,138 @@ impl CostFrom {
 }
 
 /// Currency in which providers report a cost.
-const REPORTED_CURRENCY: &str = "USD";
+const REPORTED_CURRENCY: Currency = Currency::USD;
+
+/// What the reason of a charge begins with whose cost the provider reported.
+pub const REPORTED: &str = "cost reported by provider";
 
 /// A request at the cost that the provider reports. Its lines are ours; there is none where the
 /// model or one of its meters has no price.
-pub fn rate_beside(
-    cost: Amount,
-    currency: &str,
-    usage: &Usage,
-    model: &str,
-    list: &str,
-    at: Timestamp,
-) -> Result<Priced> {
-    if currency != REPORTED_CURRENCY {
-        return Err(Error::argument("cost_from \"provider\" needs a wallet in USD")
-            .detail(format!(
-                "Providers report costs in {REPORTED_CURRENCY}; the wallet's currency is {currency}."
-            ))
-            .hint("Leave cost_from out and price the usage, or charge the converted amount."));
-    }
-    let ours = match rate(usage, model, list, at) {
-        Err(error) if error.code == Code::PriceNotFound => at_nothing(usage, model, list, at)?,
+pub fn rate_beside(cost: Amount, usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
+    let terms = Terms {
+        currency: Some(terms.currency.unwrap_or(REPORTED_CURRENCY)),
+        ..*terms
+    };
+    let ours = match rate(usage, model, &terms) {
+        Err(error) if error.code == Code::PriceNotFound => at_nothing(usage, model, &terms)?,
         other => other?,
     };
+    // What is free is so in every currency.
+    let exchange = match cost.is_zero() {
+        true => None,
+        false => terms.conversion().of(REPORTED_CURRENCY)?,
+    };
+    let (converted, reason) = match exchange {
+        None => (cost, REPORTED.to_owned()),
+        Some(exchange) => {
+            let reported = Reported {
+                cost,
+                from: REPORTED_CURRENCY,
+                rate: exchange.rate,
+                rate_id: exchange.rate_id,
+            };
+            (reported.worth()?, reported.to_string())
+        }
+    };
     Ok(Priced {
-        cost,
-        mark: Mark::Reported,
+        cost: converted,
+        mark: Mark::Reported(reason),
         ..ours
     })
+}
+
+/// A reported cost in another currency, and its rate, as the entry's reason says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// What the provider reported.
+    pub cost: Amount,
+    /// Its currency.
+    pub from: Currency,
+    /// What a unit of it is worth.
+    pub rate: Rate,
+    /// The row of `wallet.fx_rates`.
+    pub rate_id: [u8; 16],
+}
+
+impl Reported {
+    /// What it is worth, rounded once.
+    pub fn worth(&self) -> Result<Amount> {
+        exchanged(self.cost, self.rate)
+    }
+
+    /// The rate as a line would keep it.
+    pub fn stored(&self) -> StoredExchange {
+        StoredExchange {
+            rate_id: self.rate_id,
+            is_inverse: self.rate.is_inverse,
+        }
+    }
+
+    /// Reads what it writes.
+    pub fn parse(reason: &str) -> Option<Reported> {
+        let mut words = reason
+            .strip_prefix(REPORTED)?
+            .strip_prefix(": ")?
+            .split(' ');
+        let mut next = || words.next();
+        let cost = Amount::from_decimal(next()?.parse().ok()?).ok()?;
+        let from = Currency::of_row(next()?).ok()?;
+        let is_inverse = match next()? {
+            "/" => true,
+            "*" => false,
+            _ => return None,
+        };
+        let value = next()?.parse().ok()?;
+        let id = (next()? == "(rate").then(&mut next)??.strip_suffix(')')?;
+        let rate_id = uuid::Uuid::parse_str(id).ok()?.into_bytes();
+        let rate = Rate { value, is_inverse };
+        next().is_none().then_some(Reported {
+            cost,
+            from,
+            rate,
+            rate_id,
+        })
+    }
+}
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.rate.is_inverse { '/' } else { '*' };
+        let (cost, from, rate, id) = (
+            self.cost,
+            self.from,
+            self.rate.value,
+            uuid_text(self.rate_id),
+        );
+        write!(f, "{REPORTED}: {cost} {from} {sign} {rate} (rate {id})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_reason_reads_back(
+            units in 1_i128..10_i128.pow(20), mantissa in 1_i64..1_000_000_000_000_000, scale in 0_u32..=16,
+            is_inverse in any::<bool>(), rate_id in any::<[u8; 16]>(),
+        ) {
+            let value = rust_decimal::Decimal::new(mantissa, scale).normalize();
+            let reported = Reported {
+                cost: Amount::from_units(units).unwrap(),
+                from: REPORTED_CURRENCY,
+                rate: Rate { value, is_inverse },
+                rate_id,
+            };
+            prop_assert_eq!(Reported::parse(&reported.to_string()), Some(reported));
+        }
+
+        #[test]
+        fn other_texts_are_no_reason(text in any::<String>()) {
+            prop_assert_eq!(Reported::parse(&format!("{REPORTED}{text}")), None);
+        }
+    }
 }

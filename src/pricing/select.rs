@@ -9,6 +9,7 @@
 
 use rust_decimal::Decimal;
 
+use crate::currency::Currency;
 use crate::pricing::conditions::Window;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
@@ -24,6 +25,8 @@ pub struct Price {
     pub unit_price: Option<Decimal>,
     /// The unit in which it was quoted.
     pub per: Decimal,
+    /// The currency in which it was quoted.
+    pub currency: Currency,
     /// Provider, where the row names one.
     pub provider: Option<String>,
     /// Service, where the row names one.
@@ -184,6 +187,7 @@ mod tests {
             meter: "input_tokens".to_owned(),
             unit_price: unit_price.map(Decimal::from),
             per: Decimal::ONE,
+            currency: Currency::USD,
             provider: None,
             service: None,
             region: None,

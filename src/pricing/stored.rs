@@ -5,10 +5,13 @@ use std::cell::RefCell;
 use foldhash::HashMap;
 use rust_decimal::Decimal;
 
+use crate::currency::Currency;
 use crate::error::{Error, Result};
-use crate::pricing::lines::{Line, StoredLine, decode};
+use crate::money::Rate;
+use crate::pricing::lines::{Exchange, Line, StoredExchange, StoredLine, decode};
 use crate::pricing::markup::MARKUP_FEE;
 use crate::statement;
+use crate::storage::invalidation;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::jsonb_rows::{Leaf, array_of_objects};
 use crate::storage::numeric::Encoded;
@@ -24,39 +27,99 @@ statement!(
        FROM wallet.markups WHERE markup_id = $1"
 );
 
-/// Prices that a backend keeps; beyond, it starts anew. Rows never change, so they are never
-/// stale; a row of a transaction that was rolled back is never asked for again.
-const MAX_PRICES: usize = 4096;
+statement!(
+    RATE_BY_ID,
+    [UUIDOID],
+    "SELECT from_currency, to_currency, rate FROM wallet.fx_rates WHERE rate_id = $1"
+);
+
+/// Rows of each kind that a backend keeps; beyond, it starts anew. Our functions never change a row, and
+/// who does it behind their back is found out: what was kept is dropped as the price book is.
+const MAX_KEPT: usize = 4096;
 
 /// A price, or one of the two parts of a markup: true for the fixed one.
 type PriceKey = ([u8; 16], bool);
 
-thread_local! {
-    static PRICES: RefCell<HashMap<PriceKey, (Decimal, Decimal)>> = RefCell::default();
+#[derive(Default)]
+struct Kept {
+    generation: u64,
+    prices: HashMap<PriceKey, (Decimal, Decimal)>,
+    rates: HashMap<StoredExchange, Exchange>,
 }
 
-fn price(key: PriceKey) -> Result<(Decimal, Decimal)> {
-    if let Some(known) = PRICES.with_borrow(|prices| prices.get(&key).copied()) {
-        return Ok(known);
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+}
+
+/// Works with what is kept of the present generation.
+fn kept<T>(work: impl FnOnce(&mut Kept) -> T) -> T {
+    let generation = invalidation::generation();
+    KEPT.with_borrow_mut(|kept| {
+        let size = kept.prices.len().max(kept.rates.len());
+        if kept.generation != generation || size >= MAX_KEPT {
+            *kept = Kept {
+                generation,
+                ..Kept::default()
+            };
+        }
+        work(kept)
+    })
+}
+
+/// Unit price and unit of a line, where its price is there.
+pub fn found_price(line: &StoredLine) -> Result<Option<(Decimal, Decimal)>> {
+    let key = (line.price_id, line.meter == MARKUP_FEE);
+    if let Some(known) = kept(|kept| kept.prices.get(&key).copied()) {
+        return Ok(Some(known));
     }
     let (id, fixed) = key;
     let rows = PRICE_BY_ID.run(&[Value::Uuid(id), Value::Bool(fixed)])?;
     if rows.is_empty() {
-        return Err(damaged(format!("There is no price {}.", uuid_text(id))));
+        return Ok(None);
     }
     let found = (rows.decimal(0, 0)?, rows.decimal(0, 1)?);
-    PRICES.with_borrow_mut(|prices| {
-        if prices.len() >= MAX_PRICES {
-            prices.clear();
-        }
-        prices.insert(key, found);
-    });
-    Ok(found)
+    invalidation::note_caching();
+    kept(|kept| kept.prices.insert(key, found));
+    Ok(Some(found))
 }
 
 /// Unit price and unit of a line.
 pub fn price_of(line: &StoredLine) -> Result<(Decimal, Decimal)> {
-    price((line.price_id, line.meter == MARKUP_FEE))
+    let id = line.price_id;
+    found_price(line)?.ok_or_else(|| damaged(format!("There is no price {}.", uuid_text(id))))
+}
+
+/// A line's exchange, where its rate is there.
+pub fn found_exchange(stored: StoredExchange) -> Result<Option<Exchange>> {
+    if let Some(known) = kept(|kept| kept.rates.get(&stored).copied()) {
+        return Ok(Some(known));
+    }
+    let rows = RATE_BY_ID.run(&[Value::Uuid(stored.rate_id)])?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let from: String = rows.need(0, i32::from(stored.is_inverse))?;
+    let found = Exchange {
+        from: Currency::of_row(&from)?,
+        rate: Rate {
+            value: rows.decimal(0, 2)?,
+            is_inverse: stored.is_inverse,
+        },
+        rate_id: stored.rate_id,
+    };
+    invalidation::note_caching();
+    kept(|kept| kept.rates.insert(stored, found));
+    Ok(Some(found))
+}
+
+/// The exchange by which a line was converted.
+pub fn exchange_of(line: &StoredLine) -> Result<Option<Exchange>> {
+    let found = |stored: StoredExchange| {
+        let id = stored.rate_id;
+        let lost = || damaged(format!("There is no exchange rate {}.", uuid_text(id)));
+        found_exchange(stored)?.ok_or_else(lost)
+    };
+    line.exchange.map(found).transpose()
 }
 
 /// The lines of a compact form, without their prices. Anybody who may read can ask with bytes of his own.
@@ -77,6 +140,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
         .into_iter()
         .map(|line| {
             let (unit_price, per) = price_of(&line)?;
+            let exchange = exchange_of(&line)?;
             Ok(Line {
                 meter: line.meter,
                 quantity: line.quantity,
@@ -84,29 +148,57 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
                 per,
                 amount: line.amount,
                 price_id: line.price_id,
+                exchange,
             })
         })
         .collect()
 }
 
-/// The lines as functions return them: an array of objects.
+/// The lines as functions return them: an array of objects. A converted line says from which currency, and by which rate.
 pub fn to_jsonb(lines: &[Line]) -> Jsonb {
-    let ids: Vec<String> = lines.iter().map(|line| uuid_text(line.price_id)).collect();
+    let ids: Vec<[String; 2]> = lines
+        .iter()
+        .map(|line| {
+            let rate_id = line.exchange.map(|exchange| uuid_text(exchange.rate_id));
+            [uuid_text(line.price_id), rate_id.unwrap_or_default()]
+        })
+        .collect();
     array_of_objects(
         [
             "per",
+            "rate",
             "meter",
             "amount",
+            "inverse",
+            "rate_id",
+            "currency",
             "price_id",
             "quantity",
             "unit_price",
         ],
-        lines.iter().zip(&ids).map(|(line, id)| {
+        lines.iter().zip(&ids).map(|(line, [price_id, rate_id])| {
+            let exchange = line.exchange.as_ref();
+            let [rate, inverse, rate_id, currency] = match exchange {
+                None => [const { Leaf::Absent }; 4],
+                Some(exchange) => [
+                    Leaf::Number(Encoded::decimal(exchange.rate.value)),
+                    match exchange.rate.is_inverse {
+                        true => Leaf::True,
+                        false => Leaf::Absent,
+                    },
+                    Leaf::Text(rate_id),
+                    Leaf::Text(&exchange.from),
+                ],
+            };
             [
                 Leaf::Number(Encoded::decimal(line.per)),
+                rate,
                 Leaf::Text(&line.meter),
                 Leaf::Number(Encoded::amount(line.amount)),
-                Leaf::Text(id),
+                inverse,
+                rate_id,
+                currency,
+                Leaf::Text(price_id),
                 Leaf::Number(Encoded::decimal(line.quantity)),
                 Leaf::Number(Encoded::decimal(line.unit_price)),
             ]

@@ -1,9 +1,8 @@
 //! What becomes of usage that has no price: the wallet's rule.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::pricing::rate::{Mark, Priced, at_nothing, rate};
+use crate::pricing::rate::{Mark, Priced, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
-use crate::storage::clock::Timestamp;
 
 /// What the reason of a charge begins with that was priced as if another model had been used.
 pub const PRICED_AS: &str = "priced as ";
@@ -45,18 +44,17 @@ impl UnknownPrice {
 pub fn rate_or(
     usage: &Usage,
     model: &str,
-    list: &str,
-    at: Timestamp,
+    terms: &Terms<'_>,
     rule: &UnknownPrice,
 ) -> Result<Priced> {
-    let refused = match rate(usage, model, list, at) {
+    let refused = match rate(usage, model, terms) {
         Err(error) if error.code == Code::PriceNotFound => error,
         other => return other,
     };
     match rule {
         UnknownPrice::Reject => Err(refused),
-        UnknownPrice::Unpriced => at_nothing(usage, model, list, at),
-        UnknownPrice::PriceOf(other) => match rate(usage, other, list, at) {
+        UnknownPrice::Unpriced => at_nothing(usage, model, terms),
+        UnknownPrice::PriceOf(other) => match rate(usage, other, terms) {
             Ok(priced) => Ok(Priced {
                 provider: usage.provider.clone(),
                 mark: Mark::PricedAs(format!("{PRICED_AS}{other}")),

@@ -186,6 +186,7 @@ mod tests {
         };
         let priced = Priced {
             cost: crate::money::Amount::ZERO,
+            currency: crate::currency::Currency::USD,
             lines: Vec::new(),
             total_tokens: 0,
             provider: None,

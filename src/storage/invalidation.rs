@@ -89,7 +89,7 @@ pub fn note_caching() {
 
 /// The relations whose changes the caches must hear of: those that caches read, then the others that are reached
 /// without the executor.
-pub(super) const NAMES: [&CStr; 11] = [
+pub(super) const NAMES: [&CStr; 12] = [
     c"prices",
     c"wallets",
     c"allowances",
@@ -101,6 +101,7 @@ pub(super) const NAMES: [&CStr; 11] = [
     c"ledger_archive",
     c"thresholds",
     c"unread_paths",
+    c"fx_rates",
 ];
 
 fn relations() -> [pg_sys::Oid; NAMES.len()] {

@@ -1,4 +1,4 @@
-//! A `jsonb` array of flat objects that all have the same keys, written in its binary form.
+//! A `jsonb` array of flat objects that have some of the same keys, written in its binary form.
 //!
 //! PostgreSQL's own builder takes the parts one by one, sorts the keys of every object and copies
 //! all of it once more, which costs more than pricing a request. Here the keys are a constant in
@@ -15,6 +15,7 @@ use crate::storage::varlena::length_word;
 const ARRAY: u32 = 0x4000_0000;
 const OBJECT: u32 = 0x2000_0000;
 const IS_NUMERIC: u32 = 0x1000_0000;
+const IS_TRUE: u32 = 0x3000_0000;
 const IS_CONTAINER: u32 = 0x5000_0000;
 /// An entry keeps the end of its value instead of its length.
 const HAS_OFFSET: u32 = 0x8000_0000;
@@ -27,6 +28,10 @@ pub enum Leaf<'a> {
     Text(&'a str),
     /// A number.
     Number(Encoded),
+    /// Yes.
+    True,
+    /// The object lacks the key.
+    Absent,
 }
 
 /// Writes rows whose keys are in the order of `jsonb`.
@@ -61,15 +66,19 @@ pub fn array_of_objects<'a, const N: usize>(
 }
 
 fn write_object<const N: usize>(out: &mut Vec<u8>, keys: &[&str; N], row: [Leaf<'_>; N]) {
-    push_word(out, N as u32 | OBJECT);
-    let mut entries = Entries::reserve(out, 2 * N);
-    for key in keys {
+    let is_there = |leaf: &Leaf<'_>| !matches!(leaf, Leaf::Absent);
+    let count = row.iter().filter(|leaf| is_there(leaf)).count();
+    push_word(out, count as u32 | OBJECT);
+    let mut entries = Entries::reserve(out, 2 * count);
+    for (key, _) in keys.iter().zip(&row).filter(|(_, leaf)| is_there(leaf)) {
         out.extend_from_slice(key.as_bytes());
         entries.push(out, 0, key.len());
     }
     for leaf in row {
         let start = out.len();
         let kind = match leaf {
+            Leaf::Absent => continue,
+            Leaf::True => IS_TRUE,
             Leaf::Text(text) => {
                 out.extend_from_slice(text.as_bytes());
                 0

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
+use crate::currency::Currency;
 use crate::money::Amount;
 use crate::storage::canonical::Canonical;
 use crate::storage::clock::{self, Timestamp};
@@ -491,6 +492,8 @@ pub struct PriceRow {
     pub unit_price: Option<Decimal>,
     /// The unit.
     pub per: Decimal,
+    /// Currency of the price.
+    pub currency: Currency,
     /// Provider.
     pub provider: Option<String>,
     /// Service.
@@ -527,6 +530,19 @@ pub struct Markup {
     pub percent: Option<Decimal>,
     /// Added once to a charge.
     pub fixed: Option<Decimal>,
+    /// Currency of the fixed part.
+    pub currency: Currency,
+    /// When it begins.
+    pub effective_from: Timestamp,
+}
+
+/// A row of `wallet.fx_rates`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateRow {
+    /// UUIDv7: the later one was recorded later.
+    pub id: [u8; 16],
+    /// What one unit of the first currency is worth in the second.
+    pub rate: Decimal,
     /// When it begins.
     pub effective_from: Timestamp,
 }

@@ -13,7 +13,7 @@ use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
-    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RuleRows, Taking,
+    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RateRow, RuleRows, Taking,
     ThresholdRow, Used,
 };
 use crate::storage::spi;
@@ -105,6 +105,18 @@ pub fn read_pattern_prices(list: &str) -> Result<Vec<PriceRow>> {
     match direct(Which::Prices, Access::Read) {
         Some(table) => prices::of_patterns(&table, list),
         None => spi::read_pattern_prices(list),
+    }
+}
+
+/// The exchange rate of a pair that began last at a time, and when the next one begins.
+pub fn read_rates(
+    from: &str,
+    to: &str,
+    at: Timestamp,
+) -> Result<(Option<RateRow>, Option<Timestamp>)> {
+    match direct(Which::Rates, Access::Read) {
+        Some(table) => prices::rates(&table, from, to, at),
+        None => spi::read_rates(from, to, at),
     }
 }
 

@@ -30,6 +30,10 @@ const SITUATIONS: &[(&str, &str)] = &[
         "SELECT wallet.set_price('fn-m', 'input_tokens', NULL)",
     ),
     (
+        "in a currency without a rate",
+        "SELECT wallet.set_price('fn-m', 'input_tokens', 0.01, currency => 'elsewhere')",
+    ),
+    (
         "nobody but members",
         "SELECT wallet.update_wallet('own', members_only => true)",
     ),

@@ -14,6 +14,7 @@ use crate::page::{Page, check, recording, turn};
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
     "docs/reference/prices.md",
+    "docs/reference/currencies.md",
     "docs/reference/limits.md",
     "docs/reference/holds.md",
     "docs/reference/alerts.md",
@@ -446,6 +447,7 @@ macro_rules! examples {
 examples! {
     wallets => "docs/reference/wallets.md"
     prices => "docs/reference/prices.md"
+    currencies => "docs/reference/currencies.md"
     limits => "docs/reference/limits.md"
     holds => "docs/reference/holds.md"
     alerts => "docs/reference/alerts.md"

@@ -70,7 +70,7 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     Ok(Funded {
         entry_id,
         amount,
-        currency: rules.currency.clone(),
+        currency: rules.currency.to_string(),
         balance,
         status: status.to_owned(),
         replayed: false,

@@ -1,50 +1,16 @@
-//! Funding in another currency than the wallet's, and the dated rates for it.
+//! Funding in another currency than the wallet's.
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 
-use crate::error::{Code, Error, Result};
-use crate::money::{self, Amount, NotAnAmount};
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
+use crate::currency::Currency;
+use crate::error::{Error, Result};
+use crate::money::{self, Amount, NotAnAmount, PRICE_DIGITS};
+use crate::pricing::exchange;
+use crate::pricing::rates::MAX_SCALE;
+use crate::storage::clock;
 use crate::storage::jsonb::Builder;
-use crate::storage::numeric::{Number, not_an_amount};
-use crate::storage::plan::{Run, Value};
+use crate::storage::numeric::not_an_amount;
 use crate::storage::rows::Document;
-
-statement!(
-    RATE_AT,
-    [TEXTOID, TEXTOID, TIMESTAMPTZOID],
-    "SELECT rate FROM wallet.fx_rates
-      WHERE from_currency = $1 AND to_currency = $2 AND effective_from <= $3
-      ORDER BY effective_from DESC, rate_id DESC LIMIT 1"
-);
-
-statement!(
-    SAME_RATE,
-    [TEXTOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID],
-    "SELECT r.rate_id FROM (
-         SELECT rate_id, rate FROM wallet.fx_rates
-          WHERE from_currency = $1 AND to_currency = $2 AND effective_from = $4
-          ORDER BY rate_id DESC LIMIT 1) r
-      WHERE r.rate = $3"
-);
-
-statement!(
-    ADD_RATE,
-    [
-        UUIDOID,
-        TEXTOID,
-        TEXTOID,
-        NUMERICOID,
-        TIMESTAMPTZOID,
-        TIMESTAMPTZOID,
-        TEXTOID,
-        JSONBOID
-    ],
-    "INSERT INTO wallet.fx_rates
-        (rate_id, from_currency, to_currency, rate, effective_from, created_at, actor, metadata)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-);
 
 /// What was paid, in another currency than the wallet's.
 pub struct Original {
@@ -135,79 +101,19 @@ pub fn into_wallet(
     Ok((converted, Some(original)))
 }
 
-/// The rate that holds now.
+/// The rate that holds now. An inverse is rounded to the digits that a rate has, and the entry keeps it so.
 fn dated(from: &str, to: &str) -> Result<Decimal> {
-    let rows = RATE_AT.run(&[
-        Value::Text(from),
-        Value::Text(to),
-        Value::Time(clock::now()),
-    ])?;
-    if rows.is_empty() {
-        return Err(
-            Error::argument(format!("no exchange rate from {from} to {to} is known"))
-                .detail("No rate is given and none has begun in fx_rates.")
-                .hint("Give a rate, or set one with set_fx_rate()."),
-        );
+    let (from, to) = (Currency::of_row(from)?, Currency::of_row(to)?);
+    let rate = exchange::require(from, to, clock::now())?.rate;
+    if !rate.is_inverse {
+        return Ok(rate.value);
     }
-    rows.decimal(0, 0)
-}
-
-/// A rate that an argument gives.
-pub fn rate(value: &Number) -> Result<Decimal> {
-    let invalid = |detail: &str| {
-        Error::new(Code::InvalidAmount, "rate is not a valid exchange rate")
-            .detail(detail.to_owned())
-            .hint("Give what one unit of the payment's currency is worth in the wallet's.")
-    };
-    let rate = value
-        .to_decimal()
-        .ok_or_else(|| invalid("It is not finite, or has more than 28 digits."))?
-        .normalize();
-    if rate <= Decimal::ZERO {
-        return Err(invalid("It must be above zero."));
-    }
-    if money::significant_digits(rate) > money::PRICE_DIGITS || rate.scale() > 16 {
-        return Err(invalid(
-            "It has more than 15 significant digits or 16 decimals.",
-        ));
-    }
-    Ok(rate)
-}
-
-/// What `set_fx_rate` was asked for.
-pub struct NewRate<'a> {
-    /// The currency that is paid in.
-    pub from: &'a str,
-    /// The wallet's currency.
-    pub to: &'a str,
-    /// What one unit of the first is worth in the second.
-    pub rate: Decimal,
-    /// From when on.
-    pub effective_from: Timestamp,
-    /// Who acts.
-    pub actor: Option<&'a str>,
-    /// The caller's own data.
-    pub metadata: Option<Document>,
-}
-
-/// Adds a rate; the same one again changes nothing.
-pub fn set(new: &NewRate<'_>) -> Result<[u8; 16]> {
-    let (from, to) = (Value::Text(new.from), Value::Text(new.to));
-    let (rate, at) = (Value::Decimal(new.rate), Value::Time(new.effective_from));
-    let same = SAME_RATE.run(&[from, to, rate, at])?;
-    if let Some(id) = same.get(0, 0) {
-        return Ok(id);
-    }
-    let id = uuid::Uuid::now_v7().into_bytes();
-    ADD_RATE.run(&[
-        Value::Uuid(id),
-        from,
-        to,
-        rate,
-        at,
-        Value::Time(clock::now()),
-        Value::OptText(new.actor),
-        Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
-    ])?;
-    Ok(id)
+    let inverse = Decimal::ONE
+        .checked_div(rate.value)
+        .and_then(|inverse| {
+            inverse.round_sf_with_strategy(PRICE_DIGITS, RoundingStrategy::MidpointNearestEven)
+        })
+        .map(|inverse| inverse.round_dp(MAX_SCALE).normalize())
+        .filter(|inverse| !inverse.is_zero());
+    inverse.ok_or_else(|| not_an_amount("rate", NotAnAmount::OutOfRange))
 }

@@ -104,7 +104,7 @@ fn funded(found: &Found, change: &Change<'_>, rules: &Rules) -> Result<Funded> {
     Ok(Funded {
         entry_id: change.entry_id,
         amount: found.amount()?,
-        currency: rules.currency.clone(),
+        currency: rules.currency.to_string(),
         balance,
         status: found.status.clone(),
         replayed: true,

@@ -45,7 +45,7 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Fund
         Some(Funded {
             entry_id,
             amount,
-            currency: rules.currency.clone(),
+            currency: rules.currency.to_string(),
             balance,
             status: status.to_owned(),
             replayed: true,

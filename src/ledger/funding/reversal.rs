@@ -141,7 +141,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     let mut ledge = Ledge::open(wallet)?;
     let (currency, active) = {
         let rules = ledge.rules();
-        (rules.currency.clone(), rules.status == Status::Active)
+        (rules.currency.to_string(), rules.status == Status::Active)
     };
     let amount = part.amount;
     let scoped = amount.min(ledge.scoped_available(change.entry_id));
@@ -228,7 +228,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
     {
         let currency = match found.currency() {
             Some(currency) => currency,
-            None => rules::read(wallet)?.currency.clone(),
+            None => rules::read(wallet)?.currency.to_string(),
         };
         return Err(Error::new(
             Code::InvalidAmount,
@@ -288,7 +288,7 @@ fn replay(wallet: &str, found: &Found, entry_id: Option<[u8; 16]>) -> Result<Rev
     Ok(Reversed {
         entry_id,
         amount: rows.opt_amount(0, 0)?.unwrap_or_default().negated(),
-        currency: rules::read(wallet)?.currency.clone(),
+        currency: rules::read(wallet)?.currency.to_string(),
         balance: match rows.opt_amount(0, 1)? {
             Some(balance) => balance,
             None => booking::balance(wallet, &*rules::read(wallet)?)?,

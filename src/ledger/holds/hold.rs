@@ -362,7 +362,7 @@ fn affordable_tokens(request: &Request<'_>, rules: &Rules, amount: Amount) -> Re
     let mut trial: Usage = Usage::clone(usage);
     let mut pays_for = |tokens: i64| -> Result<bool> {
         trial.numbers[output].1 = Ok(Decimal::from(tokens));
-        let priced = rate_or(&trial, model, &rules.price_list, at, &rules.unknown_price)?;
+        let priced = rate_or(&trial, model, &rules.terms(at), &rules.unknown_price)?;
         Ok(priced.cost <= amount)
     };
     // The cost never falls with more tokens, so that the last affordable number is found by halves.

@@ -353,7 +353,7 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
         let field = differs::in_settlement(settlement, &rows)?;
         return Err(replay::conflict(key, field));
     }
-    let currency = rules::known(settlement.wallet)?.currency.clone();
+    let currency = rules::known(settlement.wallet)?.currency;
     replay::charged(request, &rows, &currency).map(Some)
 }
 

@@ -5,6 +5,7 @@
 //! always.
 
 mod chain;
+mod lines;
 mod pass;
 mod windows;
 

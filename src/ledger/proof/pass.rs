@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, quoted};
 use crate::ledger::proof::chain::{Chains, Head, Item};
+use crate::ledger::proof::lines::{self, Lines};
 use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
 use crate::money::Amount;
@@ -100,6 +101,10 @@ pub struct Proof {
     pub windows: i64,
     /// What is wrong with a refund.
     pub refunds: Option<String>,
+    /// What is wrong with a price line.
+    pub lines: Option<String>,
+    /// Price lines that were recomputed.
+    pub lines_count: i64,
     /// Entries of it that stand in the archive.
     pub archived: i64,
     /// What is wrong with what was carried forward.
@@ -132,6 +137,7 @@ struct Pass<'a> {
     /// Their sum; nothing where one is no amount.
     booked: Option<i128>,
     windows: Windows<'a>,
+    lines: Lines,
     /// By charge; nothing once they are too many.
     refunds: Option<HashMap<[u8; 16], i128>>,
     carried: BTreeMap<(i16, i64), Carried>,
@@ -174,6 +180,7 @@ pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
         archived: 0,
         booked: Some(0),
         windows: Windows::of(wallet)?,
+        lines: Lines::default(),
         refunds: Some(HashMap::new()),
         carried,
         carried_to,
@@ -282,6 +289,15 @@ impl Pass<'_> {
         match item(self.wallet, columns, (kind, call), hash) {
             Some(item) => self.chains.add(lane, item),
             None => self.chains.fail(),
+        }
+        if let (Some(lines), Some(id)) = (columns.bytes(22), columns.uuid(0)) {
+            self.lines.add(&lines::Charge {
+                id,
+                call,
+                cost: -amount,
+                lines,
+                reason: columns.text(27),
+            })?;
         }
         self.count(columns, (kind, call), amount)
     }
@@ -399,6 +415,8 @@ impl Pass<'_> {
             limits,
             windows,
             refunds,
+            lines: self.lines.wrong,
+            lines_count: self.lines.count,
             archived: self.archived,
             archive,
             digest,

@@ -50,6 +50,7 @@ fn import_prices(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    currency: default!(Option<&str>, "'USD'"),
 ) -> TableIterator<
     'static,
     (
@@ -64,6 +65,7 @@ fn import_prices(
     let work = || {
         let source = args::word("source", source, Source::ALL, Source::as_str, &[])?;
         let list = args::required("price_list", price_list)?;
+        let currency = args::currency("currency", currency)?;
         let from = args::kept_time("effective_from", effective_from)?;
         let (dry_run, force) = (dry_run.unwrap_or(false), force.unwrap_or(false));
         // A trial books nothing, so there is nothing that its key could stand for.
@@ -91,6 +93,7 @@ fn import_prices(
                     ("price_list", Some(list.to_owned())),
                     ("effective_from", from.map(|from| from.0.to_string())),
                     ("force", Some(force.to_string())),
+                    ("currency", Some(currency.to_string())),
                 ]),
             };
             if let Some(first) = call.answered()? {
@@ -106,6 +109,7 @@ fn import_prices(
             let import = Import {
                 source: source.as_str(),
                 list,
+                currency,
                 from,
                 dry_run,
                 force,

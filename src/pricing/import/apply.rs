@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::currency::Currency;
 use crate::error::Result;
 use crate::pricing::import::{Fault, Feed, refused};
 use crate::statement;
@@ -32,24 +33,24 @@ statement!(
 statement!(
     /// Each quote with the price that holds at its time.
     COMPARE,
-    [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID],
+    [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, TEXTOID],
     "SELECT q.n,
             CASE WHEN q.unit_price IS NULL
                  THEN CASE WHEN o.is_there AND o.unit_price IS NULL THEN 'unchanged' ELSE 'ended' END
                  WHEN o.unit_price IS NULL THEN 'added'
                  WHEN o.unit_price * q.per = q.unit_price * o.per
-                  AND o.service IS NOT DISTINCT FROM q.service THEN 'unchanged'
+                  AND o.service IS NOT DISTINCT FROM q.service AND o.currency = $5 THEN 'unchanged'
                  ELSE 'changed' END,
             trim_scale(o.unit_price / o.per)::text,
             trim_scale(q.unit_price / q.per)::text,
-            o.unit_price > 0 AND (q.unit_price * o.per >= $4 * o.unit_price * q.per
+            o.unit_price > 0 AND o.currency = $5 AND (q.unit_price * o.per >= $4 * o.unit_price * q.per
                                OR q.unit_price * o.per * $4 <= o.unit_price * q.per AND q.unit_price > 0)
        FROM jsonb_to_recordset($3::jsonb) AS q(
                 n integer, model text, meter text, provider text, service text, region text,
                 service_tier text, above_input_tokens bigint, conditions jsonb, unit_price numeric,
                 per numeric, effective_from timestamptz)
        LEFT JOIN LATERAL (
-            SELECT p.unit_price, p.per, p.service, true AS is_there
+            SELECT p.unit_price, p.per, p.service, p.currency, true AS is_there
               FROM wallet.prices p
              WHERE p.price_list = $1 AND p.model = q.model AND p.meter = q.meter
                AND p.provider IS NOT DISTINCT FROM q.provider
@@ -100,14 +101,15 @@ statement!(
         TEXTOID,
         TEXTOID,
         JSONBOID,
-        TIMESTAMPTZOID
+        TIMESTAMPTZOID,
+        TEXTOID
     ],
     "INSERT INTO wallet.prices
-        (price_id, price_list, model, meter, unit_price, per, provider, service, region,
-         service_tier, above_input_tokens, conditions, effective_from, created_at, actor, metadata)
+        (price_id, price_list, model, meter, unit_price, per, provider, service, region, service_tier,
+         above_input_tokens, conditions, effective_from, created_at, actor, metadata, currency)
      SELECT q.id, $1, q.model, q.meter, q.unit_price, q.per, q.provider, q.service, q.region,
             q.service_tier, q.above_input_tokens, q.conditions, coalesce(q.effective_from, $2), $6,
-            $4, $5
+            $4, $5, $7
        FROM jsonb_to_recordset($3::jsonb) AS q(
                 id uuid, model text, meter text, provider text, service text, region text,
                 service_tier text, above_input_tokens bigint, conditions jsonb, unit_price numeric,
@@ -136,6 +138,8 @@ pub struct Import<'a> {
     pub source: &'a str,
     /// The price list.
     pub list: &'a str,
+    /// Currency of the feed's prices.
+    pub currency: Currency,
     /// When prices begin that the feed gives no date for; nothing is the moment of the import.
     pub from: Option<Timestamp>,
     /// Change nothing.
@@ -221,6 +225,7 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
             Value::OptText(import.actor),
             Value::Jsonb(import.metadata),
             Value::Time(clock::now()),
+            Value::Text(&import.currency),
         ])?;
     }
     rows.sort_by(|a, b| (&a.model, &a.meter).cmp(&(&b.model, &b.meter)));
@@ -245,6 +250,7 @@ fn compare(
         Value::Time(from),
         Value::Text(text),
         Value::Int8(WILD),
+        Value::Text(&import.currency),
     ])?;
     let (mut rows, mut added, mut wild) = (Vec::new(), Vec::new(), Vec::new());
     for (n, (quote, object)) in feed.quotes.iter().zip(quotes).enumerate() {

@@ -1,10 +1,12 @@
-//! The price book's tables: `wallet.prices`, `wallet.markups` and `wallet.usage_mappings`.
+//! The price book's tables: `wallet.prices`, `wallet.markups`, `wallet.fx_rates` and `wallet.usage_mappings`.
 
+use crate::currency::Currency;
 use crate::error::Result;
+use crate::storage::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::scan::{scan_by, text_key};
+use crate::storage::direct::scan::{Bound, scan_back, scan_by, text_key, time_key};
 use crate::storage::direct::table::Table;
-use crate::storage::rows::{Markup, PriceRow};
+use crate::storage::rows::{Markup, PriceRow, RateRow};
 
 /// Columns of `wallet.prices`, by position.
 mod price {
@@ -20,6 +22,7 @@ mod price {
     pub const ABOVE: i16 = 11;
     pub const CONDITIONS: i16 = 12;
     pub const FROM: i16 = 13;
+    pub const CURRENCY: i16 = 17;
 }
 
 /// Columns of `wallet.markups`, by position.
@@ -27,6 +30,14 @@ mod markup {
     pub const ID: i16 = 1;
     pub const PERCENT: i16 = 3;
     pub const FIXED: i16 = 4;
+    pub const FROM: i16 = 5;
+    pub const CURRENCY: i16 = 9;
+}
+
+/// Columns of `wallet.fx_rates`, by position.
+mod fx {
+    pub const ID: i16 = 1;
+    pub const RATE: i16 = 4;
     pub const FROM: i16 = 5;
 }
 
@@ -64,6 +75,7 @@ fn price_of(fields: &Fields) -> Result<PriceRow> {
         meter: fields.needed_text(price::METER)?,
         unit_price: fields.opt_decimal(price::UNIT_PRICE)?,
         per: fields.decimal(price::PER)?,
+        currency: Currency::of_row(&fields.needed_text(price::CURRENCY)?)?,
         provider: fields.text(price::PROVIDER),
         service: fields.text(price::SERVICE),
         region: fields.text(price::REGION),
@@ -83,11 +95,49 @@ pub fn markups(table: &Table, list: &str) -> Result<Vec<Markup>> {
             id: fields.uuid(markup::ID),
             percent: fields.opt_decimal(markup::PERCENT)?,
             fixed: fields.opt_decimal(markup::FIXED)?,
+            currency: Currency::of_row(&fields.needed_text(markup::CURRENCY)?)?,
             effective_from: fields.needed_time(markup::FROM),
         });
         Ok(true)
     })?;
     Ok(rows)
+}
+
+/// The rate of a pair that began last at a time, and when the next one begins.
+pub fn rates(
+    table: &Table,
+    from: &str,
+    to: &str,
+    at: Timestamp,
+) -> Result<(Option<RateRow>, Option<Timestamp>)> {
+    let (mut last, mut next) = (None, None);
+    let pair = || (text_key(from), text_key(to));
+    let (one, other) = pair();
+    scan_back(
+        table,
+        0,
+        &[one, other, time_key(Bound::AtMost, at)],
+        |tuple, _| {
+            let fields = Fields::of(table, tuple);
+            last = Some(RateRow {
+                id: fields.uuid(fx::ID),
+                rate: fields.decimal(fx::RATE)?,
+                effective_from: fields.needed_time(fx::FROM),
+            });
+            Ok(false)
+        },
+    )?;
+    let (one, other) = pair();
+    scan_by(
+        table,
+        0,
+        &[one, other, time_key(Bound::After, at)],
+        |tuple, _| {
+            next = Some(Fields::of(table, tuple).needed_time(fx::FROM));
+            Ok(false)
+        },
+    )?;
+    Ok((last, next))
 }
 
 /// Names and texts of the mappings that were set, by name.

@@ -5,17 +5,39 @@ use std::ptr;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::storage::clock::Timestamp;
 use crate::storage::direct::fields::words_of;
 use crate::storage::direct::roots::Root;
 use crate::storage::direct::table::Table;
 use crate::storage::raw;
 use crate::storage::varlena::length_word;
 
-/// The value that a column of an index must have. Keys are given in the order of the index's leading columns.
+/// The value that a column of an index must have, or its bound. Keys are given in the order of the index's leading
+/// columns; only the last may be a bound.
 pub(super) struct Key {
     collation: pg_sys::Oid,
-    equal: u32,
+    strategy: u32,
+    function: u32,
     value: Value,
+}
+
+impl Key {
+    fn equal(collation: pg_sys::Oid, function: u32, value: Value) -> Key {
+        Key {
+            collation,
+            strategy: pg_sys::BTEqualStrategyNumber,
+            function,
+            value,
+        }
+    }
+}
+
+/// On which side of a time the rows are.
+pub(super) enum Bound {
+    /// At that time or before.
+    AtMost,
+    /// After it.
+    After,
 }
 
 /// What a key looks for.
@@ -41,34 +63,35 @@ const MAX_KEYS: usize = 3;
 
 pub(super) fn text_key(value: &str) -> Key {
     let head = length_word(size_of::<u32>() + value.len());
-    Key {
-        collation: pg_sys::DEFAULT_COLLATION_OID,
-        equal: pg_sys::F_TEXTEQ,
-        value: Value::Kept(words_of(&head, value.as_bytes())),
-    }
+    let value = Value::Kept(words_of(&head, value.as_bytes()));
+    Key::equal(pg_sys::DEFAULT_COLLATION_OID, pg_sys::F_TEXTEQ, value)
 }
 
 pub(super) fn uuid_key(value: [u8; 16]) -> Key {
-    Key {
-        collation: pg_sys::InvalidOid,
-        equal: pg_sys::F_UUID_EQ,
-        value: Value::Kept(words_of(&[], &value)),
-    }
+    let value = Value::Kept(words_of(&[], &value));
+    Key::equal(pg_sys::InvalidOid, pg_sys::F_UUID_EQ, value)
 }
 
 pub(super) fn int2_key(value: i16) -> Key {
-    Key {
-        collation: pg_sys::InvalidOid,
-        equal: pg_sys::F_INT2EQ,
-        value: Value::Plain(pg_sys::Datum::from(value)),
-    }
+    let value = Value::Plain(pg_sys::Datum::from(value));
+    Key::equal(pg_sys::InvalidOid, pg_sys::F_INT2EQ, value)
 }
 
 pub(super) fn char_key(value: u8) -> Key {
+    let value = Value::Plain(pg_sys::Datum::from(value));
+    Key::equal(pg_sys::InvalidOid, pg_sys::F_CHAREQ, value)
+}
+
+pub(super) fn time_key(bound: Bound, at: Timestamp) -> Key {
+    let (strategy, function) = match bound {
+        Bound::AtMost => (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE),
+        Bound::After => (pg_sys::BTGreaterStrategyNumber, pg_sys::F_TIMESTAMPTZ_GT),
+    };
     Key {
         collation: pg_sys::InvalidOid,
-        equal: pg_sys::F_CHAREQ,
-        value: Value::Plain(pg_sys::Datum::from(value)),
+        strategy,
+        function,
+        value: Value::Plain(pg_sys::Datum::from(at.0)),
     }
 }
 
@@ -81,7 +104,7 @@ pub(super) fn scan(
     keys: &[Key],
     each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
 ) -> Result<()> {
-    scan_under(Some(snapshot), table, index, keys, each)
+    scan_under(Some(snapshot), table, index, keys, FORWARD, each)
 }
 
 /// Scans with what is committed now (under READ COMMITTED), one's own changes included.
@@ -100,7 +123,18 @@ pub(super) fn scan_by(
     keys: &[Key],
     each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
 ) -> Result<()> {
-    scan_under(None, table, table.indexes[index], keys, each)
+    scan_under(None, table, table.indexes[index], keys, FORWARD, each)
+}
+
+/// The same from the end of the index.
+pub(super) fn scan_back(
+    table: &Table,
+    index: usize,
+    keys: &[Key],
+    each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+) -> Result<()> {
+    let backward = pg_sys::ScanDirection::BackwardScanDirection;
+    scan_under(None, table, table.indexes[index], keys, backward, each)
 }
 
 /// Scans under a snapshot that the caller keeps, or under one of its own.
@@ -109,27 +143,32 @@ fn scan_under(
     table: &Table,
     index: pg_sys::Relation,
     keys: &[Key],
+    direction: pg_sys::ScanDirection::Type,
     mut each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
 ) -> Result<()> {
     let mut entries = [pg_sys::ScanKeyData::default(); MAX_KEYS];
-    let mut wanted = [(
-        pg_sys::InvalidOid,
-        pg_sys::InvalidOid,
-        pg_sys::Datum::null(),
-    ); MAX_KEYS];
+    let mut wanted = [Wanted::default(); MAX_KEYS];
     for (wanted, key) in wanted.iter_mut().zip(keys) {
-        *wanted = (
-            key.collation,
-            pg_sys::Oid::from(key.equal),
-            key.value.datum(),
-        );
+        *wanted = Wanted {
+            collation: key.collation,
+            strategy: key.strategy as pg_sys::StrategyNumber,
+            function: pg_sys::Oid::from(key.function),
+            value: key.value.datum(),
+        };
     }
     let wanted = &wanted[..keys.len().min(MAX_KEYS)];
-    // SAFETY: the keys are those of the index's leading columns with the types' own equality, and live
+    // SAFETY: the keys are those of the index's leading columns with the types' own comparisons, and live
     // longer than the scan. A PostgreSQL error leaves scan, snapshot, pin and lock to the abort.
     unsafe {
         let (mut scan, mut found) = raw::guarded(|| {
-            let mut scan = Scan::begin(table.relation, index, snapshot, &mut entries, wanted);
+            let mut scan = Scan::begin(
+                table.relation,
+                index,
+                snapshot,
+                &mut entries,
+                wanted,
+                direction,
+            );
             let found = scan.step();
             (scan, found)
         });
@@ -149,11 +188,34 @@ fn scan_under(
     }
 }
 
+/// A key as a scan is told of it.
+#[derive(Clone, Copy)]
+struct Wanted {
+    collation: pg_sys::Oid,
+    strategy: pg_sys::StrategyNumber,
+    function: pg_sys::Oid,
+    value: pg_sys::Datum,
+}
+
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted {
+            collation: pg_sys::InvalidOid,
+            strategy: 0,
+            function: pg_sys::InvalidOid,
+            value: pg_sys::Datum::null(),
+        }
+    }
+}
+
+const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
+
 /// A scan that is under way: the page that was looked at last stays pinned for the next row.
 #[derive(Clone, Copy)]
 struct Scan {
     table: pg_sys::Relation,
     scan: pg_sys::IndexScanDesc,
+    direction: pg_sys::ScanDirection::Type,
     snapshot: pg_sys::Snapshot,
     /// Whether the snapshot was taken for this scan.
     is_own: bool,
@@ -178,22 +240,23 @@ impl Scan {
         index: pg_sys::Relation,
         snapshot: Option<pg_sys::Snapshot>,
         entries: &mut [pg_sys::ScanKeyData; MAX_KEYS],
-        wanted: &[(pg_sys::Oid, pg_sys::Oid, pg_sys::Datum)],
+        wanted: &[Wanted],
+        direction: pg_sys::ScanDirection::Type,
     ) -> Scan {
         // SAFETY: the caller's guarantee.
         unsafe {
             let mut count = 0;
-            for (entry, (collation, equal, value)) in entries.iter_mut().zip(wanted) {
+            for (entry, wanted) in entries.iter_mut().zip(wanted) {
                 count += 1;
                 raw::ScanKeyEntryInitialize(
                     entry,
                     0,
                     count,
-                    pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                    wanted.strategy,
                     pg_sys::InvalidOid,
-                    *collation,
-                    *equal,
-                    *value,
+                    wanted.collation,
+                    wanted.function,
+                    wanted.value,
                 );
             }
             let (snapshot, is_own) = match snapshot {
@@ -206,6 +269,7 @@ impl Scan {
             Scan {
                 table,
                 scan,
+                direction,
                 snapshot,
                 is_own,
                 buffer: NO_BUFFER,
@@ -228,8 +292,7 @@ impl Scan {
                 let is_first = !self.in_chain;
                 let mut all_dead = false;
                 if is_first {
-                    let forward = pg_sys::ScanDirection::ForwardScanDirection;
-                    let tid = raw::index_getnext_tid(self.scan, forward);
+                    let tid = raw::index_getnext_tid(self.scan, self.direction);
                     if tid.is_null() {
                         return false;
                     }

@@ -27,6 +27,8 @@ pub enum Which {
     Prices,
     /// `wallet.markups`, read only
     Markups,
+    /// `wallet.fx_rates`, read only
+    Rates,
     /// `wallet.usage_mappings`, read only
     Mappings,
     /// `wallet.reservations`
@@ -40,7 +42,7 @@ pub enum Which {
 }
 
 /// How many there are.
-const TABLES: usize = 11;
+const TABLES: usize = 12;
 
 /// Indexes that a table has at most.
 const INDEXES: usize = 3;
@@ -57,6 +59,7 @@ impl Which {
             Which::Limits => c"limits",
             Which::Prices => c"prices",
             Which::Markups => c"markups",
+            Which::Rates => c"fx_rates",
             Which::Mappings => c"usage_mappings",
             Which::Reservations => c"reservations",
             Which::Archive => c"ledger_archive",
@@ -72,8 +75,8 @@ impl Which {
             Which::Ledger | Which::Archive => 31,
             Which::Wallets => 25,
             Which::Limits => 15,
-            Which::Prices => 16,
-            Which::Markups => 8,
+            Which::Prices => 17,
+            Which::Markups | Which::Rates => 9,
             Which::Mappings => 5,
             Which::Reservations => 33,
             Which::Thresholds => 4,
@@ -100,6 +103,7 @@ impl Which {
             Which::Limits => &[c"limits_pkey"],
             Which::Prices => &[c"prices_model", c"prices_pattern"],
             Which::Markups => &[c"markups_list"],
+            Which::Rates => &[c"fx_rates_pair"],
             Which::Mappings => &[c"usage_mappings_pkey"],
             Which::Reservations => &[c"reservations_pkey", NONE, c"reservations_open"],
             Which::Archive => &[c"ledger_archive_key"],
@@ -396,6 +400,7 @@ mod tests {
             Which::Limits,
             Which::Prices,
             Which::Markups,
+            Which::Rates,
             Which::Mappings,
             Which::Reservations,
             Which::Archive,

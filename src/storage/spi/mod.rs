@@ -12,7 +12,7 @@ pub use lanes::{
     lock_lane, new_lane, others_credited, read_lane, read_lanes, try_lane, write_lane,
 };
 pub use ledger::{append, taken_keys};
-pub use prices::{read_mappings, read_markups, read_pattern_prices, read_prices};
+pub use prices::{read_mappings, read_markups, read_pattern_prices, read_prices, read_rates};
 pub use rules::read_rules;
 pub use thresholds::read_thresholds;
 pub use unread::is_noted;

@@ -1,16 +1,18 @@
-//! Prices, markups and usage mappings.
+//! Prices, markups, exchange rates and usage mappings.
 
+use crate::currency::Currency;
 use crate::error::{Error, Result};
 use crate::statement;
+use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
-use crate::storage::rows::{Markup, PriceRow};
+use crate::storage::rows::{Markup, PriceRow, RateRow};
 
 macro_rules! price_query {
     ($condition:literal) => {
         concat!(
             "SELECT price_id, model, meter, unit_price, per, provider, service, region, service_tier,
-                    above_input_tokens, conditions, effective_from
+                    above_input_tokens, conditions, effective_from, currency
                FROM wallet.prices
               WHERE price_list = $1 AND ",
             $condition
@@ -25,7 +27,23 @@ statement!(PATTERN_PRICES, [TEXTOID], price_query!("model LIKE '%*%'"));
 statement!(
     MARKUPS,
     [TEXTOID],
-    "SELECT markup_id, percent, fixed, effective_from FROM wallet.markups WHERE price_list = $1"
+    "SELECT markup_id, percent, fixed, effective_from, currency FROM wallet.markups WHERE price_list = $1"
+);
+
+statement!(
+    LAST_RATE,
+    [TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    "SELECT rate_id, rate, effective_from FROM wallet.fx_rates
+      WHERE from_currency = $1 AND to_currency = $2 AND effective_from <= $3
+      ORDER BY effective_from DESC, rate_id DESC LIMIT 1"
+);
+
+statement!(
+    NEXT_RATE,
+    [TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    "SELECT effective_from FROM wallet.fx_rates
+      WHERE from_currency = $1 AND to_currency = $2 AND effective_from > $3
+      ORDER BY effective_from LIMIT 1"
 );
 
 statement!(
@@ -56,6 +74,7 @@ fn prices_of(rows: &Rows) -> Result<Vec<PriceRow>> {
                 meter: rows.need(row, 2)?,
                 unit_price: rows.opt_decimal(row, 3)?,
                 per: rows.decimal(row, 4)?,
+                currency: Currency::of_row(&rows.need::<String>(row, 12)?)?,
                 provider: rows.get(row, 5),
                 service: rows.get(row, 6),
                 region: rows.get(row, 7),
@@ -77,10 +96,30 @@ pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
                 id: rows.need(row, 0)?,
                 percent: rows.opt_decimal(row, 1)?,
                 fixed: rows.opt_decimal(row, 2)?,
+                currency: Currency::of_row(&rows.need::<String>(row, 4)?)?,
                 effective_from: rows.need(row, 3)?,
             })
         })
         .collect()
+}
+
+/// The rate of a pair that began last at a time, and when the next one begins.
+pub fn read_rates(
+    from: &str,
+    to: &str,
+    at: Timestamp,
+) -> Result<(Option<RateRow>, Option<Timestamp>)> {
+    let values = [Value::Text(from), Value::Text(to), Value::Time(at)];
+    let rows = LAST_RATE.run(&values)?;
+    let last = match rows.is_empty() {
+        true => None,
+        false => Some(RateRow {
+            id: rows.need(0, 0)?,
+            rate: rows.decimal(0, 1)?,
+            effective_from: rows.need(0, 2)?,
+        }),
+    };
+    Ok((last, NEXT_RATE.run(&values)?.get(0, 0)))
 }
 
 /// Names and texts of the mappings that were set, by name.

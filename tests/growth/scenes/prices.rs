@@ -157,6 +157,24 @@ pub const SCENES: &[Scene] = &[
                 "SELECT wallet.set_fx_rate('EUR', 'USD', 1.2)",
             ),
             call(
+                "set_fx_rates",
+                "",
+                CONSTANT,
+                r#"SELECT * FROM wallet.set_fx_rates('EUR', '{"USD": 1.2, "CHF": 0.9}')"#,
+            ),
+            call(
+                "convert_amount",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.convert_amount(1, 'EUR', 'USD')",
+            ),
+            call(
+                "convert_amount",
+                "by an inverse",
+                CONSTANT,
+                "SELECT * FROM wallet.convert_amount(1, 'USD', 'EUR')",
+            ),
+            call(
                 "fund",
                 "in another currency",
                 CONSTANT,

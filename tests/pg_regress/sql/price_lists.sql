@@ -70,7 +70,8 @@ SELECT price_list FROM wallet.wallets WHERE wallet_id = 'pl';
 SELECT wallet FROM wallet.use_price_list('pl', 'default');
 -- What is refused.
 CALL regress.fails($$ SELECT wallet.set_markup(NULL, 20) $$);
-CALL regress.fails($$ SELECT wallet.set_markup('pl-gold', -1) $$);
+CALL regress.fails($$ SELECT wallet.set_markup('pl-gold', -100) $$);
+CALL regress.fails($$ SELECT wallet.set_markup('pl-gold', -8.1234567890123456) $$);
 CALL regress.fails($$ SELECT wallet.set_markup('pl-gold', fixed => 0.0000000000001) $$);
 CALL regress.fails($$ SELECT wallet.set_markup('pl-gold', 'NaN') $$);
 CALL regress.fails($$ SELECT wallet.set_markup('pl-gold', 20, effective_from => NULL) $$);

@@ -6,7 +6,7 @@ GRANT USAGE ON SCHEMA regress TO PUBLIC;
 CREATE FUNCTION regress.mask(said text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT regexp_replace(
                regexp_replace(said, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<uuid>', 'g'),
-               '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d', '<time>', 'g')
+               '\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d|T\d\d:\d\d:\d\d\.\d+Z)', '<time>', 'g')
 $$;
 -- Runs a statement that must fail and prints all that the client gets to know of the error.
 CREATE PROCEDURE regress.fails(statement text) LANGUAGE plpgsql AS $$

@@ -1,0 +1,165 @@
+//! Prices of one currency in another: the dated rates that this backend has used, kept until any rate changes.
+//!
+//! The rate of a pair at a time is the latest of `wallet.fx_rates` that has begun, else the inverse of the latest of the
+//! opposite pair. There are no chains over a third currency. What was found is kept with the span of time in which it
+//! holds, so that a look-up after the first costs no query; the cache is dropped as the price book is.
+
+use std::cell::RefCell;
+
+use foldhash::HashMap;
+use rust_decimal::Decimal;
+
+use crate::currency::Currency;
+use crate::error::{Code, Error, Result};
+use crate::money::{Amount, Rate, line_amount};
+use crate::pricing::lines::Exchange;
+use crate::storage::clock::Timestamp;
+use crate::storage::numeric::not_an_amount;
+use crate::storage::rows::RateRow;
+use crate::storage::{invalidation, store};
+
+/// Spans that a backend keeps; beyond, it starts anew.
+const MAX_SPANS: usize = 1 << 14;
+
+/// What holds from one time until another: a rate, or that there is none.
+#[derive(Clone, Copy)]
+struct Span {
+    from: Timestamp,
+    until: Timestamp,
+    found: Option<Exchange>,
+}
+
+#[derive(Default)]
+struct Cache {
+    generation: u64,
+    pairs: HashMap<(Currency, Currency), Vec<Span>>,
+    spans: usize,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = RefCell::default();
+}
+
+/// The rate from one currency to another at a time; nothing where none had begun.
+pub fn rate_at(from: Currency, to: Currency, at: Timestamp) -> Result<Option<Exchange>> {
+    let generation = invalidation::generation();
+    let kept = CACHE.with_borrow_mut(|cache| {
+        if cache.generation != generation || cache.spans > MAX_SPANS {
+            *cache = Cache {
+                generation,
+                ..Cache::default()
+            };
+        }
+        let spans = cache.pairs.get(&(from, to))?;
+        spans
+            .iter()
+            .find(|span| span.from <= at && at < span.until)
+            .copied()
+    });
+    if let Some(span) = kept {
+        return Ok(span.found);
+    }
+    let span = look_up(from, to, at)?;
+    invalidation::note_caching();
+    CACHE.with_borrow_mut(|cache| {
+        if cache.generation == generation && invalidation::generation() == generation {
+            cache.pairs.entry((from, to)).or_default().push(span);
+            cache.spans += 1;
+        }
+    });
+    Ok(span.found)
+}
+
+fn look_up(from: Currency, to: Currency, at: Timestamp) -> Result<Span> {
+    let [direct, inverse] = [(from, to), (to, from)];
+    let read = |(one, other): (Currency, Currency)| store::read_rates(&one, &other, at);
+    let (row, next) = read(direct)?;
+    let exchange = |row: &RateRow, is_inverse| Exchange {
+        from,
+        rate: Rate {
+            value: row.rate,
+            is_inverse,
+        },
+        rate_id: row.id,
+    };
+    let end = |next: Option<Timestamp>| next.unwrap_or(Timestamp(i64::MAX));
+    if let Some(row) = row {
+        return Ok(Span {
+            from: row.effective_from,
+            until: end(next),
+            found: Some(exchange(&row, false)),
+        });
+    }
+    let (row, then) = read(inverse)?;
+    Ok(Span {
+        from: row
+            .as_ref()
+            .map_or(Timestamp(i64::MIN), |row| row.effective_from),
+        until: end(next).min(end(then)),
+        found: row.map(|row| exchange(&row, true)),
+    })
+}
+
+/// The same; WL015 where there is none.
+pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> {
+    rate_at(from, to, at)?.ok_or_else(|| {
+        let time = at.to_json();
+        Error::new(
+            Code::RateNotFound,
+            format!("no exchange rate from {from} to {to}"),
+        )
+        .detail(format!(
+            "Neither {from} to {to} nor {to} to {from} has a rate that had begun at {time}."
+        ))
+        .hint(format!(
+            "Set one: SELECT wallet.set_fx_rate('{from}', '{to}', <rate>, effective_from => '{time}');"
+        ))
+    })
+}
+
+/// An amount at a rate, rounded once, half to even, at the twelfth decimal.
+pub fn exchanged(amount: Amount, rate: Rate) -> Result<Amount> {
+    let (size, one) = (amount.to_decimal().abs(), Decimal::ONE);
+    let worth = line_amount(size, one, one, Some(rate))
+        .map_err(|reason| not_an_amount("amount", reason))?;
+    Ok(match amount.is_negative() {
+        true => worth.negated(),
+        false => worth,
+    })
+}
+
+/// Into which currency prices are converted, and at whose time's rates.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversion {
+    /// The currency of the cost; nothing for the prices' own, which must be one.
+    pub into: Option<Currency>,
+    /// When the use happened.
+    pub at: Timestamp,
+}
+
+impl Conversion {
+    /// Into a currency.
+    pub fn into(currency: Currency, at: Timestamp) -> Conversion {
+        Conversion {
+            into: Some(currency),
+            at,
+        }
+    }
+
+    /// The exchange that a price in a currency needs.
+    pub fn of(&self, currency: Currency) -> Result<Option<Exchange>> {
+        match self.into {
+            Some(into) if into != currency => require(currency, into, self.at).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// An amount in a currency, converted and rounded once.
+    pub fn amount(&self, amount: Amount, currency: Currency) -> Result<(Amount, Option<Exchange>)> {
+        let Some(exchange) = self.of(currency)? else {
+            return Ok((amount, None));
+        };
+        let converted = exchanged(amount, exchange.rate)?;
+        Ok((converted, Some(exchange)))
+    }
+}

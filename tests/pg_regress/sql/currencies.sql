@@ -1,0 +1,184 @@
+-- Prices, wallets and payments in several currencies, and units of one's own.
+SET datestyle = ISO;
+SET timezone = 'UTC';
+-- A charge's cost and lines, and the same by SQL's own arithmetic from what the lines say.
+CREATE FUNCTION regress.converted(lines jsonb)
+RETURNS TABLE (meter text, quantity numeric, unit_price numeric, per numeric, currency text, rate numeric, inverse boolean, amount numeric, by_hand numeric)
+LANGUAGE sql AS $$
+    SELECT x.meter, x.quantity, x.unit_price, x.per, x.currency, x.rate, x.inverse, x.amount,
+           trim_scale(round(x.quantity * x.unit_price * CASE WHEN x.inverse THEN 1 ELSE coalesce(x.rate, 1) END
+                            / (x.per * CASE WHEN x.inverse THEN x.rate ELSE 1 END), 12))
+      FROM jsonb_to_recordset(lines) x (meter text, quantity numeric, unit_price numeric, per numeric, currency text, rate numeric, inverse boolean, amount numeric)
+$$;
+SELECT count(wallet.set_price(m, meter, price, 1000000, effective_from => '2025-01-01'))
+  FROM (VALUES ('cu-gpt', 'input_tokens', 2.5), ('cu-gpt', 'output_tokens', 10), ('cu-gpt', 'cache_read_tokens', 0.6667), ('cu-free', 'input_tokens', 0)) p (m, meter, price);
+SELECT count(b.wallet) FROM (VALUES ('cu_usd', 'USD'), ('cu_chf', 'CHF'), ('cu_yen', 'JPY'), ('cu_coins', 'cu_coins')) w (name, currency),
+       LATERAL wallet.create_wallet(w.name, w.currency) b;
+SELECT sum((wallet.fund(name, 1000)).amount) FROM unnest('{cu_usd,cu_chf,cu_yen,cu_coins}'::text[]) name;
+
+-- What a currency is.
+CALL regress.fails($$ SELECT wallet.create_wallet('cu_bad', 'usd') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet('cu_bad', 'Eur') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet('cu_bad', 'EURO') $$);
+CALL regress.fails($$ SELECT wallet.create_wallet('cu_bad', 'a_unit_of_more_than_16') $$);
+CALL regress.fails($$ SELECT wallet.fund('cu_usd', 1, currency => 'eur', rate => 1) $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rate('USD', 'Chf', 1) $$);
+CALL regress.fails($$ SELECT wallet.set_price('cu-x', 'pages', 1, currency => 'US') $$);
+CALL regress.fails($$ SELECT wallet.set_price('cu-x', 'pages', 1, currency => NULL) $$);
+CALL regress.fails($$ SELECT wallet.set_markup('cu-list', 1, currency => 'dollars!') $$);
+CALL regress.fails($$ SELECT wallet.import_prices('litellm', '{}', currency => 'eur') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"cu-gpt","input_tokens":1}', currency => 'chf') $$);
+CALL regress.fails($$ SELECT wallet.create_voucher('cu-code-12345678', 1, 'Gbp') $$);
+
+-- No rate, no charge: neither at home nor abroad, and never for free.
+CALL regress.fails($$ SELECT wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":1000}', event_at => '2026-03-01 12:00Z') $$);
+CALL regress.fails($$ SELECT wallet.hold('cu_chf', usage => '{"model":"cu-gpt","input_tokens":1000}', event_at => '2026-03-01 12:00Z') $$);
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', 'cu_chf', at => '2026-03-01 12:00Z') $$);
+CALL regress.fails($$ SELECT wallet.check_limits('cu_chf', usage => '{"model":"cu-gpt","input_tokens":1000}') $$);
+CALL regress.fails($$ SELECT wallet.compare_models('{"input_tokens":1000}', '{cu-gpt}', 'cu_chf', '2026-03-01 12:00Z') $$);
+CALL regress.fails($$ SELECT wallet.convert_amount(1, 'USD', 'CHF', '2026-03-01 12:00Z') $$);
+-- Nor where it would be booked without a price: it has one.
+SELECT wallet FROM wallet.update_wallet('cu_chf', unknown_price => 'unpriced');
+CALL regress.fails($$ SELECT wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":1000}', event_at => '2026-03-01 12:00Z') $$);
+SELECT wallet FROM wallet.update_wallet('cu_chf', unknown_price => 'reject');
+-- What has no price says so first, also where another meter would need a rate; and so does usage that cannot be read.
+CALL regress.fails($$ SELECT wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":1000,"images":1}', event_at => '2026-03-01 12:00Z') $$);
+CALL regress.fails($$ SELECT wallet.charge('cu_chf', '{"model":"cu-none","input_tokens":1000}') $$);
+CALL regress.fails($$ SELECT wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":-1}') $$);
+-- What is free is so in every currency. What used nothing costs nothing.
+SELECT cost, currency, (lines->0) - 'price_id' AS line FROM wallet.charge('cu_chf', '{"model":"cu-free","input_tokens":1000}');
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-gpt","input_tokens":0}', 'cu_chf');
+
+-- The rate of the time of use holds, whatever has begun since.
+SELECT wallet.set_fx_rate('USD', 'CHF', 0.88, '2026-02-01') IS NOT NULL AS set;
+SELECT wallet.set_fx_rate('USD', 'CHF', 0.8125123, '2026-03-01') IS NOT NULL AS set;
+SELECT wallet.set_fx_rate('USD', 'CHF', 0.79, '2026-04-01') IS NOT NULL AS set;
+SELECT wallet.set_fx_rate('CHF', 'JPY', 187.31, '2026-02-01') IS NOT NULL AS set;
+SELECT at, p.cost, p.currency FROM unnest('{2026-02-01,2026-02-28 23:59:59.999999,2026-03-01,2026-03-31,2026-04-01}'::timestamptz[]) at,
+       LATERAL wallet.price_usage('{"model":"cu-gpt","input_tokens":1000,"output_tokens":450}', 'cu_chf', at => at) p;
+SELECT l.*, l.amount = l.by_hand AS right FROM wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":1000,"cache_read_tokens":77,"output_tokens":450}', event_at => '2026-03-15', idempotency_key => 'march') c,
+       regress.converted(c.lines) l;
+-- The ledger spells it out again, the replay says the same, and the lines add up.
+SELECT e.amount, r.cost, r.replayed, r.lines = e.lines AS same_lines, -e.amount = (SELECT sum((l->>'amount')::numeric) FROM jsonb_array_elements(e.lines) l) AS adds_up,
+       (SELECT count(*) FROM jsonb_array_elements(e.lines) l JOIN wallet.fx_rates f ON f.rate_id = (l->>'rate_id')::uuid WHERE f.rate = 0.8125123) AS lines_by_that_rate
+  FROM wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":1000,"cache_read_tokens":77,"output_tokens":450}', event_at => '2026-03-15', idempotency_key => 'march') r
+  JOIN wallet.entries e ON e.entry_id = r.entry_id;
+-- Rounded once, half to even, behind the conversion: 0.5 of the last decimal stays down at an even digit, and goes up at an odd one.
+SELECT wallet.set_price('cu-small', 'pages', 0.000000000001, effective_from => '2025-01-01') IS NOT NULL AS set;
+SELECT wallet.set_fx_rate('USD', 'cu_halves', 0.5, '2025-01-01') IS NOT NULL AS set;
+SELECT pages, cost FROM generate_series(1, 5) pages, LATERAL wallet.price_usage(jsonb_build_object('model', 'cu-small', 'pages', pages), currency => 'cu_halves') ORDER BY 1;
+
+-- The inverse of the opposite pair, divided exactly; no chain over a third currency: USD to JPY has none.
+CALL regress.fails($$ SELECT wallet.charge('cu_yen', '{"model":"cu-gpt","input_tokens":1000}') $$);
+SELECT wallet.set_fx_rate('JPY', 'USD', 0.0067, '2026-01-01') IS NOT NULL AS set;
+SELECT l.*, l.amount = l.by_hand AS right FROM wallet.charge('cu_yen', '{"model":"cu-gpt","input_tokens":1001,"output_tokens":450}') c, regress.converted(c.lines) l;
+SELECT amount, rate, inverse FROM wallet.convert_amount(100, 'USD', 'JPY');
+SELECT amount, rate, inverse FROM wallet.convert_amount(-100, 'JPY', 'USD');
+SELECT amount, rate, inverse, rate_id FROM wallet.convert_amount(100, 'JPY', 'JPY');
+-- The direct pair comes first, however old it is.
+SELECT wallet.set_fx_rate('USD', 'JPY', 150, '2025-06-01') IS NOT NULL AS set;
+SELECT at, p.cost FROM unnest('{2025-07-01,2026-06-01}'::timestamptz[]) at, LATERAL wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', 'cu_yen', at => at) p;
+
+-- A unit of one's own: 100 coins a dollar.
+SELECT wallet.set_fx_rate('USD', 'cu_coins', 100, '2026-01-01') IS NOT NULL AS set;
+SELECT cost, currency, balance FROM wallet.charge('cu_coins', '{"model":"cu-gpt","input_tokens":1000}');
+-- A price in coins needs no rate there, and one at home.
+SELECT wallet.set_price('cu-own', 'pages', 3, currency => 'cu_coins', effective_from => '2026-01-01') IS NOT NULL AS set;
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-own","pages":2}', 'cu_coins');
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-own","pages":2}', 'cu_usd');
+-- Without a wallet, the prices' own currency; where they have several, it must be said.
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-own","pages":2}');
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-own","pages":0}');
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', currency => 'CHF', at => '2026-03-15');
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', 'cu_yen', currency => 'CHF', at => '2026-03-15');
+SELECT wallet.set_price('cu-own', 'input_tokens', 1, 1000000, effective_from => '2026-01-01') IS NOT NULL AS set;
+CALL regress.fails($$ SELECT wallet.price_usage('{"model":"cu-own","pages":2,"input_tokens":1000}') $$);
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-own","pages":2,"input_tokens":1000}', currency => 'cu_coins');
+CALL regress.fails($$ SELECT wallet.compare_models('{"pages":2}', '{cu-own,cu-small}') $$);
+SELECT model, cost, ratio, currency FROM wallet.compare_models('{"pages":2}', '{cu-own,cu-small}', 'cu_coins');
+SELECT model, cost, ratio, currency FROM wallet.compare_models('{"pages":2}', '{cu-own,cu-small}', currency => 'USD');
+-- A later price in another currency takes the place of the earlier one.
+SELECT wallet.set_price('cu-own', 'pages', 0.04, effective_from => '2026-05-01') IS NOT NULL AS set;
+SELECT at, cost, currency FROM unnest('{2026-04-30,2026-05-01}'::timestamptz[]) at, LATERAL wallet.price_usage('{"model":"cu-own","pages":2}', at => at);
+-- The same price twice is one; in another currency it is another.
+SELECT wallet.set_price('cu-same', 'pages', 1, effective_from => '2026-01-01') = wallet.set_price('cu-same', 'pages', 1, effective_from => '2026-01-01') AS same,
+       wallet.set_price('cu-same', 'pages', 1, effective_from => '2026-01-01', currency => 'CHF') = wallet.set_price('cu-same', 'pages', 1, effective_from => '2026-01-01') AS other;
+
+-- A tenant's list: prices of its own in francs, a discount on the others, a fee in euros.
+SELECT wallet.set_fx_rate('CHF', 'EUR', 1.05, '2026-01-01') IS NOT NULL AS set;
+SELECT wallet.set_price('cu-gpt', 'output_tokens', 8, 1000000, price_list => 'cu-list', currency => 'CHF', effective_from => '2026-01-01') IS NOT NULL AS set;
+SELECT wallet.set_markup('cu-list', -8, 0.0005, currency => 'EUR', effective_from => '2026-01-01') IS NOT NULL AS set;
+SELECT wallet FROM wallet.use_price_list('cu_chf', 'cu-list');
+SELECT l.*, l.amount = l.by_hand AS right FROM wallet.charge('cu_chf', '{"model":"cu-gpt","input_tokens":1000,"output_tokens":450}', event_at => '2026-03-15') c, regress.converted(c.lines) l;
+CALL regress.fails($$ SELECT wallet.set_markup('cu-list', -100) $$);
+SELECT wallet.set_markup('cu-all-but', -99.99, effective_from => '2026-01-01') IS NOT NULL AS set;
+SELECT cost, lines->1->'amount' AS discount FROM wallet.use_price_list('cu_usd', 'cu-all-but') w, LATERAL wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', w.wallet) p;
+SELECT cost FROM wallet.use_price_list('cu_usd', 'cu-all-but') w, LATERAL wallet.price_usage('{"model":"cu-small","pages":1}', w.wallet) p;
+SELECT wallet FROM wallet.use_price_list('cu_usd', 'default');
+-- A fee a request and a minimum quantity are converted as all else is.
+SELECT count(wallet.set_price('cu-fees', meter, price, conditions => c, effective_from => '2026-01-01'))
+  FROM (VALUES ('requests', 0.01, '{}'::jsonb), ('audio_seconds', 0.001, '{"minimum": 60}')) p (meter, price, c);
+SELECT l.*, l.amount = l.by_hand AS right FROM wallet.price_usage('{"model":"cu-fees","audio_seconds":3}', currency => 'CHF', at => '2026-03-15') c, regress.converted(c.lines) l;
+
+-- Holds, settlements and batches take the rate of the time of use; headers say the currency.
+SELECT wallet FROM wallet.use_price_list('cu_chf', 'default');
+SELECT amount, status, affordable_tokens FROM wallet.hold('cu_chf', usage => '{"model":"cu-gpt","input_tokens":1000,"output_tokens":450}', event_at => '2026-03-15', idempotency_key => 'h');
+SELECT s.cost, s.currency FROM wallet.holds h, LATERAL wallet.settle('cu_chf', h.hold_id, usage => '{"model":"cu-gpt","input_tokens":1000,"output_tokens":45}') s WHERE h.wallet = 'cu_chf' AND h.status = 'open';
+SELECT cost, sqlstate FROM wallet.charge_batch('[{"wallet":"cu_chf","usage":{"model":"cu-gpt","input_tokens":1000},"event_at":"2026-02-15Z"},{"wallet":"cu_chf","usage":{"model":"cu-gpt","input_tokens":1000},"event_at":"2026-03-15Z"},{"wallet":"cu_yen","usage":{"model":"cu-gpt","input_tokens":1000},"event_at":"2025-02-15Z"}]', on_error => 'skip');
+SELECT h.* FROM wallet.entries e, LATERAL wallet.usage_headers('cu_chf', e.entry_id) h WHERE e.wallet = 'cu_chf' AND e.event_at = '2026-02-15Z';
+SELECT scope, remaining, allowed FROM wallet.check_limits('cu_chf', usage => '{"model":"cu-gpt","input_tokens":1000}');
+
+-- A provider's cost in dollars: the entry's reason says how it was converted.
+SELECT cost, currency FROM wallet.charge('cu_chf', '{"model":"cu-gpt","usage":{"prompt_tokens":5,"completion_tokens":1,"cost":0.0123}}', cost_from => 'provider', event_at => '2026-03-15');
+SELECT cost, currency FROM wallet.charge('cu_yen', '{"model":"cu-gpt","usage":{"prompt_tokens":5,"completion_tokens":1,"cost":0}}', cost_from => 'provider', event_at => '2024-03-15');
+SELECT wallet, amount, regress.mask(reason) AS reason FROM wallet.entries WHERE wallet IN ('cu_chf', 'cu_yen') AND reason LIKE 'cost reported%' ORDER BY wallet;
+
+-- What was booked without a price is priced at the rate of its time; so is what is priced again.
+SELECT wallet FROM wallet.update_wallet('cu_chf', unknown_price => 'unpriced');
+SELECT cost FROM wallet.charge('cu_chf', '{"model":"cu-late","pages":7}', event_at => '2026-03-15');
+SELECT wallet.set_price('cu-late', 'pages', 1, effective_from => '2026-04-15') IS NOT NULL AS set;
+SELECT model, cost FROM wallet.price_unpriced('cu_chf');
+SELECT model, cost, new_cost, new_cost - cost AS difference FROM wallet.reprice('cu_chf', '2026-03-01', '2026-03-16');
+SELECT model, cost, new_cost FROM wallet.reprice('cu_chf', '2026-02-01', '2026-02-28', 'cu-list');
+SELECT kind, actual, alternative FROM wallet.savings('cu_chf', '2026-03-01', '2026-03-16', '{cu-free}') WHERE kind <> 'tier';
+
+-- Payments: a rate that is given, a direct one, and an inverse, which the entry keeps rounded to fifteen digits.
+SELECT amount, currency FROM wallet.fund('cu_chf', 100, currency => 'USD', rate => 0.9);
+SELECT amount, currency FROM wallet.fund('cu_chf', 100, currency => 'USD');
+SELECT amount, currency FROM wallet.fund('cu_chf', 1000, currency => 'EUR');
+SELECT original_amount, original_currency, rate, rounding FROM wallet.funding_requests WHERE wallet_id = 'cu_chf' AND original_currency = 'EUR';
+CALL regress.fails($$ SELECT wallet.fund('cu_coins', 1, currency => 'JPY') $$);
+
+-- Rates of a day at once: an object of rates, or a document that has it.
+SELECT to_currency, rate, added FROM wallet.set_fx_rates('cu_base', '{"SEK": 11.23, "NOK": "11.8", "cu_base": 1}', '2026-05-01', 'ECB');
+SELECT to_currency, rate, added FROM wallet.set_fx_rates('cu_base', '{"base": "cu_base", "date": "2026-05-01", "rates": {"SEK": 11.23, "NOK": 11.9}}', '2026-05-01', 'ECB', idempotency_key => 'rates');
+SELECT to_currency, rate, added FROM wallet.set_fx_rates('cu_base', '{"base": "cu_base", "date": "2026-05-01", "rates": {"SEK": 11.23, "NOK": 11.9}}', '2026-05-01', 'ECB', idempotency_key => 'rates');
+SELECT to_currency, rate, effective_from, source FROM wallet.fx_rates WHERE from_currency = 'cu_base' ORDER BY to_currency, rate_id;
+SELECT action, subject, after FROM wallet.audit WHERE action = 'set_fx_rates' ORDER BY at;
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"base": "USD", "rates": {"SEK": 11.23}}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": "many"}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": null}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": 0}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": 1.2345678901234567}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"sek": 11.23}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"EUR": 2}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '[1]') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', NULL) $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": 1}', NULL) $$);
+-- A rate that is set is used by the next call, also in its own transaction; one that was rolled back is not.
+BEGIN;
+SELECT wallet.set_fx_rate('USD', 'CHF', 2, '2026-03-10') IS NOT NULL AS set;
+SELECT cost FROM wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', 'cu_chf', at => '2026-03-15');
+ROLLBACK;
+SELECT cost FROM wallet.price_usage('{"model":"cu-gpt","input_tokens":1000}', 'cu_chf', at => '2026-03-15');
+-- verify() recomputes the lines, by the rates that they name.
+SELECT * FROM wallet.verify('cu_chf') WHERE "check" = 'prices';
+UPDATE wallet.fx_rates SET rate = 0.8125124 WHERE rate = 0.8125123;
+\c -
+SET timezone = 'UTC';
+SELECT "check", ok, regress.mask(detail) AS detail FROM wallet.verify('cu_chf') WHERE NOT ok;
+UPDATE wallet.fx_rates SET rate = 0.8125123 WHERE rate = 0.8125124;
+\c -
+SELECT * FROM regress.broken('cu_chf');
+SELECT * FROM regress.broken('cu_yen');
