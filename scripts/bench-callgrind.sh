@@ -46,6 +46,7 @@ batch() {
 # name, function, statements
 counts=(
     'charge|charge_wrapper|charge w 10'
+    'charge_converted|charge_wrapper|charge euro 10'
     'charge_first|charge_wrapper|charge first 1000'
     'charge_month_limit|charge_wrapper|charge month 10'
     'charge_16_lanes|charge_wrapper|charge hot 4'
@@ -76,8 +77,11 @@ sed '/^--/d' "$WALLET_ROOT/tests/bench/instructions.sql" | single env ||
     die "the wallets could not be made; see $log"
 if grep -E '^(ERROR|FATAL|PANIC)|ERROR: ' "$log" >&2; then die "the wallets could not be made; see $log"; fi
 
+# A charge in another currency than its prices costs at most so much more, in per cent.
+conversion=5
 worst=0
 result=''
+plain=0
 for count in "${counts[@]}"; do
     IFS='|' read -r name function statements <<<"$count"
     [ "$mode" != profile ] || [ "$profile" = "$name" ] || continue
@@ -97,6 +101,11 @@ for count in "${counts[@]}"; do
         if [ $((each * 100)) -gt $((was * 105)) ]; then verdict=FAILED; fi
     else
         change='not recorded' verdict=FAILED
+    fi
+    [ "$name" != charge ] || plain=$each
+    if [ "$name" = charge_converted ] && [ "$plain" -gt 0 ]; then
+        change+=$(awk -v a="$each" -v b="$plain" 'BEGIN { printf ", %+.1f %% of charge", (a / b - 1) * 100 }')
+        if [ $((each * 100)) -gt $((plain * (100 + conversion))) ]; then verdict=FAILED; fi
     fi
     if [ "$mode" = check ]; then
         if [ "$verdict" = FAILED ]; then worst=1; fi

@@ -192,29 +192,34 @@ pub fn line_amount(
     per: Decimal,
     rate: Option<Rate>,
 ) -> Result<Amount, NotAnAmount> {
-    let mut over = [quantity.normalize(), unit_price.normalize(), Decimal::ONE];
-    let mut under = [per.normalize(), Decimal::ONE];
-    match rate {
-        Some(rate) if rate.is_inverse => under[1] = rate.value.normalize(),
-        Some(rate) => over[2] = rate.value.normalize(),
-        None => {}
-    }
+    let (quantity, unit_price, per) = (
+        quantity.normalize(),
+        unit_price.normalize(),
+        per.normalize(),
+    );
+    let (factor, divisor) = match rate {
+        None => (Decimal::ONE, Decimal::ONE),
+        Some(rate) if rate.is_inverse => (Decimal::ONE, rate.value.normalize()),
+        Some(rate) => (rate.value.normalize(), Decimal::ONE),
+    };
+    let scale = |decimal: Decimal| i64::from(decimal.scale());
     // units = numerator × 10^exponent / denominator
-    let scales = |factors: &[Decimal]| -> i64 {
-        factors.iter().map(|factor| i64::from(factor.scale())).sum()
-    };
-    let exponent = i64::from(AMOUNT_SCALE) + scales(&under) - scales(&over);
-    let product = |factors: &[Decimal]| {
-        factors.iter().try_fold(1_i128, |product, factor| {
-            product.checked_mul(factor.mantissa())
-        })
-    };
-    if let (Some(numerator), Some(denominator)) = (product(&over), product(&under))
+    let exponent = i64::from(AMOUNT_SCALE) + scale(per) + scale(divisor)
+        - scale(quantity)
+        - scale(unit_price)
+        - scale(factor);
+    let numerator = quantity
+        .mantissa()
+        .checked_mul(unit_price.mantissa())
+        .and_then(|product| product.checked_mul(factor.mantissa()));
+    // 12 and 15 digits at most.
+    let denominator = per.mantissa().checked_mul(divisor.mantissa());
+    if let (Some(numerator), Some(denominator)) = (numerator, denominator)
         && let Some(units) = quotient(numerator, denominator, exponent)
     {
         return Amount::from_units(units);
     }
-    wide_quotient(&over, &under, exponent)
+    wide_quotient(&[quantity, unit_price, factor], &[per, divisor], exponent)
 }
 
 /// Numerator × 10^exponent / denominator, rounded half to even; nothing where that takes more than 128 bits.

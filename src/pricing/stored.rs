@@ -156,6 +156,33 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
 
 /// The lines as functions return them: an array of objects. A converted line says from which currency, and by which rate.
 pub fn to_jsonb(lines: &[Line]) -> Jsonb {
+    if lines.iter().any(|line| line.exchange.is_some()) {
+        return converted_to_jsonb(lines);
+    }
+    let ids: Vec<String> = lines.iter().map(|line| uuid_text(line.price_id)).collect();
+    array_of_objects(
+        [
+            "per",
+            "meter",
+            "amount",
+            "price_id",
+            "quantity",
+            "unit_price",
+        ],
+        lines.iter().zip(&ids).map(|(line, id)| {
+            [
+                Leaf::Number(Encoded::decimal(line.per)),
+                Leaf::Text(&line.meter),
+                Leaf::Number(Encoded::amount(line.amount)),
+                Leaf::Text(id),
+                Leaf::Number(Encoded::decimal(line.quantity)),
+                Leaf::Number(Encoded::decimal(line.unit_price)),
+            ]
+        }),
+    )
+}
+
+fn converted_to_jsonb(lines: &[Line]) -> Jsonb {
     let ids: Vec<[String; 2]> = lines
         .iter()
         .map(|line| {
@@ -177,8 +204,7 @@ pub fn to_jsonb(lines: &[Line]) -> Jsonb {
             "unit_price",
         ],
         lines.iter().zip(&ids).map(|(line, [price_id, rate_id])| {
-            let exchange = line.exchange.as_ref();
-            let [rate, inverse, rate_id, currency] = match exchange {
+            let [rate, inverse, rate_id, currency] = match &line.exchange {
                 None => [const { Leaf::Absent }; 4],
                 Some(exchange) => [
                     Leaf::Number(Encoded::decimal(exchange.rate.value)),

@@ -5,6 +5,8 @@ SELECT wallet.set_price('gpt-4o', 'output_tokens', 10.00, 1000000, provider => '
 SELECT count(wallet.create_wallet('w' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.create_wallet('hot' || n, lanes => 16)) FROM generate_series(1, 4) n
 SELECT count(wallet.create_wallet('month' || n)) FROM generate_series(1, 100) n
+SELECT count(wallet.create_wallet('euro' || n, 'EUR')) FROM generate_series(1, 100) n
+SELECT wallet.set_fx_rate('USD', 'EUR', 0.9216, '2024-01-01')
 SELECT count(wallet.create_wallet('plain' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.create_wallet('first' || n)) FROM generate_series(1, 1000) n
 SELECT count(wallet.fund(w.wallet, 100000)) FROM wallet.balances w

@@ -1,4 +1,5 @@
-"""Compares price_usage() with LiteLLM's own calculator, for every model of LiteLLM's own price file.
+"""Compares price_usage() with LiteLLM's own calculator, for every model of LiteLLM's own price file, and what wallets in
+other currencies are charged with the calculator's figure times the exchange rate.
 
 Prints its seed (WALLET_SEED repeats a run) and every group of disagreements, and fails on one that
 disagreements.json does not explain, on a group that explains none any more, and on one that covers more
@@ -13,6 +14,8 @@ import random
 import re
 import sys
 import time
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from fractions import Fraction
 
 import litellm_usages as theirs
 import psycopg
@@ -30,6 +33,24 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END $$
 """
+
+#: Currencies of wallets, how the rate is recorded, and what a dollar is worth.
+RATES = {
+    "EUR": (("EUR", "USD", "1.0850"), Fraction(1) / Fraction("1.0850")),
+    "JPY": (("USD", "JPY", "156.3725"), Fraction("156.3725")),
+    "credits": (("USD", "credits", "100"), Fraction(100)),
+}
+CHARGED = """
+CREATE FUNCTION pg_temp.charged(wallet text, usage jsonb, at timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT jsonb_build_object('cost', c.cost, 'lines', c.lines) FROM wallet.charge(wallet, usage, event_at => at) c);
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END $$
+"""
+UNIT = Fraction(1, 10**12)
+#: Charges in one transaction.
+CHUNK = 200
 
 
 def cases_of(feed, rng):
@@ -58,8 +79,60 @@ def cases_of(feed, rng):
         print("  refused by theirs:", count, what)
 
 
+def rounded(exact):
+    """A fraction to twelve decimals, half to even."""
+    with localcontext() as context:
+        context.prec = 60
+        units = Decimal(round(exact / UNIT))  # Python rounds fractions half to even
+        return (units * Decimal("1e-12")).quantize(Decimal("1e-12"), rounding=ROUND_HALF_EVEN)
+
+
+def charged(connection, currency):
+    """What a wallet in that currency is charged for each case: a cost and lines, or an error."""
+    (base, other, rate), _ = RATES[currency]
+    connection.execute("SELECT wallet.set_fx_rate(%s, %s, %s, '2019-01-01Z')", (base, other, rate))
+    connection.execute("SELECT wallet.create_wallet(%s, %s, credit_limit => 1000000000000000)", (currency, currency))
+    answers = {}
+    count = connection.execute("SELECT count(*) FROM cases").fetchone()[0]
+    # A transaction sees every version that it made of the balance: many short ones are faster.
+    for first in range(0, count, CHUNK):
+        connection.commit()
+        answers.update(connection.execute(
+            "SELECT id, pg_temp.charged(%s, usage, at) FROM cases WHERE id >= %s AND id < %s",
+            (currency, first, first + CHUNK)).fetchall())
+    return answers
+
+
+def wrong_charge(currency, answer, ours, cost, is_listed):
+    """What is wrong with a charge, if something is: `ours` is the cost in dollars, `cost` the calculator's."""
+    worth = RATES[currency][1]
+    try:
+        found = json.loads(answer, parse_float=Decimal, parse_int=Decimal)
+    except ValueError:  # an error: as in dollars
+        return None if answer == ours else f"{answer} and not {ours}"
+    total = Decimal(0)
+    for line in found["lines"]:
+        exact = Fraction(line["quantity"]) * Fraction(line["unit_price"]) / Fraction(line["per"])
+        if exact:
+            if line.get("currency") != "USD" or line.get("inverse", False) != (currency == "EUR"):
+                return f"a line says {line}"
+            exact *= worth
+        if Decimal(line["amount"]) != rounded(exact):
+            return f"a line is {line['amount']} and not {rounded(exact)}"
+        total += Decimal(line["amount"])
+    if Decimal(found["cost"]) != total:
+        return f"it took {found['cost']} and the lines make {total}"
+    # Their figure is a binary number; where it is not ours for a listed reason, ours is converted.
+    expected = (Fraction(Decimal(ours)) if is_listed else Fraction(Decimal(repr(cost)))) * worth
+    # Each line of both is rounded at the twelfth decimal.
+    slack = UNIT * (1 + worth) * (1 + len(found["lines"])) + abs(expected) / 10**9
+    if abs(Fraction(total) - expected) > slack:
+        return f"it took {total} and not {float(expected)}"
+    return None
+
+
 def priced_by_us(feed, cases):
-    """Our answer to each case: a cost, or an error."""
+    """Our answer to each case, a cost or an error; and what wallets in other currencies are charged for it."""
     with psycopg.connect(os.environ.get("WALLET_ORACLE_DATABASE", "")) as connection:
         connection.execute("DROP EXTENSION IF EXISTS wallet CASCADE")
         connection.execute("CREATE EXTENSION wallet")
@@ -71,8 +144,13 @@ def priced_by_us(feed, cases):
             for number, (model, _, meters, given, at, _) in enumerate(cases):
                 copy.write_row((number, json.dumps({"model": model, **meters, **given}), at))
         ours = dict(connection.execute("SELECT id, pg_temp.cost(usage, at) FROM cases").fetchall())
+        connection.execute(CHARGED)
+        elsewhere = {currency: charged(connection, currency) for currency in RATES}
+        broken = connection.execute(
+            "SELECT b.wallet, v.* FROM wallet.balances b, wallet.verify(b.wallet) v WHERE NOT v.ok"
+        ).fetchall()
         connection.rollback()
-    return ours
+    return ours, elsewhere, broken
 
 
 def same(answer, cost):
@@ -117,7 +195,7 @@ def main():
     left = collections.Counter(str(entry.get("mode")) for model, entry in feed.items() if model not in asked)
     print("  without a calculation of theirs, by mode:", dict(left.most_common()))
 
-    ours = priced_by_us(feed, cases)
+    ours, elsewhere, broken = priced_by_us(feed, cases)
     rules = json.load(open(os.path.join(HERE, "disagreements.json")))
     listed, models, unlisted = collections.Counter(), collections.defaultdict(set), []
     for number, case in enumerate(cases):
@@ -133,7 +211,23 @@ def main():
             models[rule].add(case[0])
     print(f"{len(cases) - listed.total() - len(unlisted)} agree within 1e-9, "
           f"{listed.total()} disagree for a listed reason, {len(unlisted)} for none")
-    wrong = bool(unlisted)
+    wrong = bool(unlisted) or bool(broken)
+    for one in broken:
+        print("  WRONG:", *one)
+    for currency, answers in elsewhere.items():
+        failures, models_charged = [], set()
+        for number, case in enumerate(cases):
+            is_listed = not same(ours[number], case[-1])
+            reason = wrong_charge(currency, answers[number], ours[number], case[-1], is_listed)
+            if reason:
+                failures.append((case[0], case[2], reason))
+            elif answers[number].startswith("{"):
+                models_charged.add(case[0])
+        print(f"{currency}: {len(answers) - len(failures)} charges of {len(models_charged)} models are theirs times the rate, "
+              f"{len(failures)} are not")
+        wrong = wrong or bool(failures)
+        for failure in failures[:10]:
+            print("  WRONG:", *failure)
     for number, rule in enumerate(rules):
         count = len(models[number])
         print(f"  {listed[number]} of {count} models: {rule['reason']}")
