@@ -282,10 +282,9 @@ mod tests {
         #[test]
         fn parts_add_up(
             parts in prop::collection::vec(1_i128..10_i128.pow(15), 1..20),
-            mantissa in 1_i64..=1_000_000_000, scale in 0_u32..=6,
+            millionths in prop_oneof![1_i64..=1_000_000_000, (1_i64..=1000).prop_map(|percent| percent * 1_000_000)],
         ) {
-            let percent = Decimal::new(mantissa, scale);
-            prop_assume!(percent <= Decimal::from(1000));
+            let percent = Decimal::new(millionths, 6).normalize();
             let total: i128 = parts.iter().sum();
             let paid = Amount::from_units(total).unwrap();
             let bonus = of(paid, percent).unwrap();
