@@ -59,9 +59,7 @@ statement!(
 );
 
 /// What comes on top of a payment.
-pub struct Bonus {
-    /// Its entry, and hence its grant.
-    pub entry_id: [u8; 16],
+pub(super) struct Bonus {
     /// How much.
     pub amount: Amount,
     /// How much that is in per cent of the payment.
@@ -93,11 +91,20 @@ impl Bonus {
         let percent = rows.decimal(0, 0)?.normalize();
         let bonus = share(amount, percent)?;
         Ok((!bonus.is_zero()).then(|| Bonus {
-            entry_id: uuid::Uuid::now_v7().into_bytes(),
             amount: bonus,
             percent,
             expires_in: rows.get(0, 1),
         }))
+    }
+
+    /// The same once an entry has booked it.
+    pub(super) fn booked(&self, entry_id: [u8; 16]) -> Booked {
+        Booked {
+            entry_id,
+            amount: self.amount,
+            percent: self.percent,
+            reversed: Amount::ZERO,
+        }
     }
 
     /// The terms of its grant, where it is booked at that moment.

@@ -92,7 +92,7 @@ pub(super) struct Booked {
     /// When.
     pub at: Timestamp,
     /// What came on top of it.
-    pub bonus: Option<Bonus>,
+    pub bonus: Option<bonus::Booked>,
 }
 
 /// Books the payment and what comes on top of it: a debt is paid first, the rest may be spent.
@@ -131,9 +131,12 @@ pub(super) fn book(wallet: &str, paid: &Paid<'_>, payee: &Payee, rules: &Rules) 
     };
     if let Some(bonus) = bonus {
         let debt = payee.debt.minus(paying).map_err(range)?;
-        let balance = with_bonus(&entry, spendable, paid, &bonus, debt)?;
-        let bonus = Some(bonus);
-        return Ok(Booked { balance, at, bonus });
+        let (balance, entry_id) = with_bonus(&entry, spendable, paid, &bonus, debt)?;
+        return Ok(Booked {
+            balance,
+            at,
+            bonus: Some(bonus.booked(entry_id)),
+        });
     }
     // A plain lot comes last in burn order, unless a grant of low priority is there.
     if !paid.terms.plain() || rules.scoped || payee.has_later {
@@ -170,24 +173,21 @@ pub(super) fn book(wallet: &str, paid: &Paid<'_>, payee: &Payee, rules: &Rules) 
 }
 
 /// Books a payment and its bonus, which pays what the payment leaves of a debt. Both tell the balance after the call.
+/// Gives it, and the bonus's entry.
 fn with_bonus(
     payment: &Entry<'_>,
     spendable: Amount,
     paid: &Paid<'_>,
     bonus: &Bonus,
     debt: Amount,
-) -> Result<Amount> {
+) -> Result<(Amount, [u8; 16])> {
     let wallet = payment.wallet;
     let paying = debt.min(bonus.amount);
-    if !paying.is_zero() {
-        debts::pay(wallet, bonus.entry_id, paying)?;
-    }
     let rest = bonus.amount.minus(paying).map_err(range)?;
     let mut ledge = Ledge::open(wallet)?;
     ledge.grant(payment, spendable, paid.terms, false, rest)?;
     // It lives from the moment on at which the lanes are ours.
     let entry = Entry {
-        entry_id: bonus.entry_id,
         related_id: Some(payment.entry_id),
         actor: paid.actor,
         ..Entry::of_money(
@@ -198,10 +198,13 @@ fn with_bonus(
             bonus::CONTRA,
         )
     };
+    if !paying.is_zero() {
+        debts::pay(wallet, entry.entry_id, paying)?;
+    }
     let terms = bonus.terms(wallet, entry.created_at)?;
     let balance = ledge.grant(&entry, rest, &terms, false, Amount::ZERO)?;
     ledge.close()?;
-    Ok(balance)
+    Ok((balance, entry.entry_id))
 }
 
 /// The wallet's balance, as last committed.

@@ -1,7 +1,7 @@
 //! The rows of fundings, also of those whose money has not come.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::ledger::funding::bonus::{Bonus, Booked};
+use crate::ledger::funding::bonus::Booked;
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::{Change, Funding};
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
@@ -250,7 +250,7 @@ pub(super) fn finish(
     change: &Change<'_>,
     status: &str,
     at: Timestamp,
-    bonus: Option<&Bonus>,
+    bonus: Option<&Booked>,
 ) -> Result<()> {
     let [amount, id, percent] = bonus_values(bonus);
     FINISH
@@ -268,7 +268,7 @@ pub(super) fn finish(
 }
 
 /// A bonus as three columns.
-fn bonus_values(bonus: Option<&Bonus>) -> [Value<'static>; 3] {
+fn bonus_values(bonus: Option<&Booked>) -> [Value<'static>; 3] {
     match bonus {
         None => [Value::Null; 3],
         Some(bonus) => [
@@ -319,7 +319,7 @@ pub(super) struct Noted<'a> {
     pub status: &'a str,
     pub created_at: Timestamp,
     pub original: Option<&'a Original>,
-    pub bonus: Option<&'a Bonus>,
+    pub bonus: Option<&'a Booked>,
 }
 
 /// Notes a funding.
