@@ -14,6 +14,7 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.grant_burns', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.kept_credit', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.grant_marks', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.recurring_grants', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.bonus_rules', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.fx_rates', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.vouchers', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.outbox', '');

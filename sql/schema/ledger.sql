@@ -110,7 +110,13 @@ CREATE TABLE wallet.funding_requests (
     metadata            jsonb,
     reversed            numeric(28,12) NOT NULL DEFAULT 0,
     reversed_original   numeric(28,12) NOT NULL DEFAULT 0,
+    bonus               numeric(28,12) CHECK (bonus > 0 AND bonus <> 'NaN'),
+    bonus_percent       numeric CHECK (bonus_percent > 0 AND bonus_percent <> 'NaN'),
+    bonus_id            uuid,
+    bonus_reversed      numeric(28,12) NOT NULL DEFAULT 0,
     PRIMARY KEY (wallet_id, entry_id),
+    CONSTRAINT funding_bonus_is_whole CHECK (
+        num_nulls(bonus, bonus_percent, bonus_id) IN (0, 3) AND bonus_reversed BETWEEN 0 AND coalesce(bonus, 0)),
     CONSTRAINT funding_reversed_once CHECK (
         reversed BETWEEN 0 AND amount AND reversed_original BETWEEN 0 AND coalesce(original_amount, 0))
 );
@@ -126,6 +132,25 @@ COMMENT ON COLUMN wallet.funding_requests.rounding IS 'What rounding to twelve d
 COMMENT ON COLUMN wallet.funding_requests.reversal_id IS 'The last entry that took back some or all of it.';
 COMMENT ON COLUMN wallet.funding_requests.reversed IS 'How much of amount reverse_funding() took back so far.';
 COMMENT ON COLUMN wallet.funding_requests.reversed_original IS 'The same of original_amount; zero where there is none.';
+COMMENT ON COLUMN wallet.funding_requests.bonus IS 'What came on top of it as promotional credit; NULL: nothing.';
+COMMENT ON COLUMN wallet.funding_requests.bonus_percent IS 'How much that was in per cent: of what is taken back the same part of the bonus goes.';
+COMMENT ON COLUMN wallet.funding_requests.bonus_id IS 'The entry that credits the bonus.';
+COMMENT ON COLUMN wallet.funding_requests.bonus_reversed IS 'How much of the bonus reverse_funding() took back so far.';
+
+-- A wallet has one rule, in its own currency, or none; * has one for each currency.
+CREATE TABLE wallet.bonus_rules (
+    wallet_id     text NOT NULL,
+    currency      text NOT NULL,
+    tiers         jsonb NOT NULL,
+    expires_in    interval,
+    created_at    timestamptz NOT NULL,
+    actor         text,
+    metadata      jsonb,
+    PRIMARY KEY (wallet_id, currency)
+);
+COMMENT ON TABLE wallet.bonus_rules IS 'What comes on top of payments: of a wallet, or, with *, of all wallets in a currency that have no rule of their own.';
+COMMENT ON COLUMN wallet.bonus_rules.tiers IS 'Array of {from, percent}, as it was given: the highest from that a payment reaches holds for all of it.';
+COMMENT ON COLUMN wallet.bonus_rules.expires_in IS 'How long a bonus lives from its booking on; NULL: without end.';
 
 -- On no wallet, like prices. Rows are never changed: a rate holds until a later one begins.
 CREATE TABLE wallet.fx_rates (

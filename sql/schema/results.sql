@@ -15,15 +15,20 @@ COMMENT ON COLUMN wallet.charge_result.lines IS 'Array of {meter, quantity, unit
 COMMENT ON COLUMN wallet.charge_result.replayed IS 'True when an earlier call with the idempotency key booked it: this call booked nothing.';
 
 CREATE TYPE wallet.fund_result AS (
-    entry_id   uuid,
-    amount     numeric,
-    currency   text,
-    balance    numeric,
-    status     text,
-    replayed   boolean
+    entry_id         uuid,
+    amount           numeric,
+    currency         text,
+    balance          numeric,
+    status           text,
+    replayed         boolean,
+    bonus            numeric,
+    bonus_entry_id   uuid
 );
 COMMENT ON TYPE wallet.fund_result IS 'What fund(), settle_funding(), fail_funding() and redeem_voucher() return.';
+COMMENT ON COLUMN wallet.fund_result.balance IS 'The wallet''s balance after the call, the bonus included.';
 COMMENT ON COLUMN wallet.fund_result.status IS 'Of the funding now, also in a replay: pending, settled, failed or reversed.';
+COMMENT ON COLUMN wallet.fund_result.bonus IS 'What was credited on top of the amount as promotional credit; NULL: nothing.';
+COMMENT ON COLUMN wallet.fund_result.bonus_entry_id IS 'The entry that credits the bonus.';
 
 CREATE TYPE wallet.reversal_result AS (
     entry_id   uuid,
@@ -33,7 +38,8 @@ CREATE TYPE wallet.reversal_result AS (
     status     text,
     replayed   boolean,
     taken      numeric,
-    debt       numeric
+    debt       numeric,
+    bonus      numeric
 );
 COMMENT ON TYPE wallet.reversal_result IS 'What reverse_funding() returns.';
 COMMENT ON COLUMN wallet.reversal_result.entry_id IS 'The entry that takes money back; NULL where nothing was left to take.';
@@ -41,6 +47,7 @@ COMMENT ON COLUMN wallet.reversal_result.amount IS 'How much it takes back, in t
 COMMENT ON COLUMN wallet.reversal_result.status IS 'Of the funding: reversed when all of it was taken back, settled when a part was.';
 COMMENT ON COLUMN wallet.reversal_result.taken IS 'How much of it was still there and left the balance.';
 COMMENT ON COLUMN wallet.reversal_result.debt IS 'What the wallet owes after the call; the next funding pays it first.';
+COMMENT ON COLUMN wallet.reversal_result.bonus IS 'How much of the funding''s bonus goes with it, out of the balance or as a debt; NULL where none does.';
 
 CREATE TYPE wallet.void_result AS (
     entry_id   uuid,

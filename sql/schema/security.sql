@@ -19,3 +19,5 @@ BEGIN
     END LOOP;
 END
 $$;
+-- What holds for all wallets holds for every wallet: whoever may read one sees it, as prices are seen.
+CREATE POLICY bonus_of_all ON wallet.bonus_rules FOR SELECT USING (wallet_id = '*');

@@ -159,7 +159,11 @@ SELECT f.wallet_id AS wallet,
        f.actor,
        f.metadata,
        round(f.reversed, greatest(min_scale(f.reversed), 2)) AS reversed,
-       round(r.original, greatest(min_scale(r.original), 2)) AS reversed_original
+       round(r.original, greatest(min_scale(r.original), 2)) AS reversed_original,
+       round(f.bonus, greatest(min_scale(f.bonus), 2)) AS bonus,
+       trim_scale(f.bonus_percent) AS bonus_percent,
+       f.bonus_id AS bonus_entry_id,
+       round(f.bonus_reversed, greatest(min_scale(f.bonus_reversed), 2)) AS bonus_reversed
   FROM wallet.funding_requests f
   JOIN wallet.wallets w ON w.wallet_id = f.wallet_id
  CROSS JOIN LATERAL (SELECT CASE WHEN f.original_amount IS NULL THEN f.reversed ELSE f.reversed_original END AS original) r;
@@ -170,6 +174,25 @@ COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was set
 COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The last entry that took back some or all of it.';
 COMMENT ON COLUMN wallet.fundings.reversed IS 'How much reverse_funding() took back so far, in the wallet''s currency.';
 COMMENT ON COLUMN wallet.fundings.reversed_original IS 'The same in the currency that was paid.';
+COMMENT ON COLUMN wallet.fundings.bonus IS 'What was credited on top of it as promotional credit, in the wallet''s currency; NULL: nothing.';
+COMMENT ON COLUMN wallet.fundings.bonus_percent IS 'How many per cent of the amount that was.';
+COMMENT ON COLUMN wallet.fundings.bonus_entry_id IS 'The entry that credits the bonus, which is a grant of its own.';
+COMMENT ON COLUMN wallet.fundings.bonus_reversed IS 'How much of the bonus reverse_funding() took back so far.';
+
+CREATE VIEW wallet.bonuses WITH (security_invoker = true) AS
+SELECT b.wallet_id AS wallet,
+       b.currency,
+       b.tiers,
+       b.expires_in,
+       b.created_at,
+       b.actor,
+       b.metadata
+  FROM wallet.bonus_rules b;
+COMMENT ON VIEW wallet.bonuses IS 'What comes on top of payments: one row a wallet that has a bonus of its own, and one a currency for all others.';
+COMMENT ON COLUMN wallet.bonuses.wallet IS 'The wallet; * for every wallet in the currency that has no bonus of its own.';
+COMMENT ON COLUMN wallet.bonuses.tiers IS 'Array of {from, percent}: the highest from that a payment reaches holds for all of it.';
+COMMENT ON COLUMN wallet.bonuses.expires_in IS 'How long a bonus lives from its booking on; NULL: without end.';
+COMMENT ON COLUMN wallet.bonuses.created_at IS 'When it was set.';
 
 COMMENT ON FUNCTION wallet.due_entries IS 'The entries that a call at a moment would book before anything else: expired credit and turns of a recurring grant, by the code that books them. A later moment than now counts as now. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.due_lots IS 'The lots of a wallet of which something is left at a moment, with all that is due by then. Errors: 22023, 42501, WL003.';

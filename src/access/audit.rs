@@ -91,6 +91,13 @@ statement!(
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.topup_rules t WHERE t.wallet_id = $1"
 );
 statement!(
+    /// Of a wallet, which has one at most, or of all wallets in a currency.
+    BONUS,
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(CASE t.wallet_id WHEN '*' THEN t.currency ELSE t.wallet_id END, to_jsonb(t))
+       FROM wallet.bonus_rules t WHERE t.wallet_id = $1 AND ($1 <> '*' OR t.currency = $2)"
+);
+statement!(
     RECURRING,
     [TEXTOID],
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - '{next_at,granted_until}'::text[]) FROM wallet.recurring_grants t
@@ -173,6 +180,8 @@ pub enum Of<'a> {
     Topups,
     /// Its recurring grant.
     Recurring,
+    /// What it gets on top of payments; of all wallets in that currency.
+    Bonus(Option<&'a str>),
     /// Its chargeback rule.
     Chargeback,
     /// When it wants to know that its money runs out.
@@ -215,6 +224,7 @@ impl Of<'_> {
             Of::Access(role) => ACCESS.run(&[wallet, Value::Text(role)]),
             Of::Topups => TOPUPS.run(&[wallet]),
             Of::Recurring => RECURRING.run(&[wallet]),
+            Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
             Of::Chargeback => CHARGEBACK.run(&[wallet]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),

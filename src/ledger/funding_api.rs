@@ -36,6 +36,7 @@ composite!(
 );
 
 fn fund_row(funded: Funded) -> FundRow {
+    let (bonus, bonus_id) = funded.bonus.unzip();
     FundRow(vec![
         Uuid::from_bytes(funded.entry_id).into_datum(),
         funded.amount.into_datum(),
@@ -43,6 +44,10 @@ fn fund_row(funded: Funded) -> FundRow {
         funded.balance.into_datum(),
         text(&funded.status),
         funded.replayed.into_datum(),
+        bonus.and_then(IntoDatum::into_datum),
+        bonus_id
+            .map(Uuid::from_bytes)
+            .and_then(IntoDatum::into_datum),
     ])
 }
 
@@ -212,6 +217,7 @@ fn reverse_funding(
         reversed.replayed.into_datum(),
         reversed.taken.and_then(IntoDatum::into_datum),
         reversed.debt.into_datum(),
+        reversed.bonus.and_then(IntoDatum::into_datum),
     ])
 }
 

@@ -106,13 +106,14 @@ const DAY: i64 = 24 * 3600 * 1_000_000;
 /// A hundred years and the days by which months may differ.
 const MAX_LIFE_DAYS: i64 = 100 * 12 * 31;
 
-fn lifetime(value: Option<Interval>) -> Result<Option<String>> {
+/// How long a grant lives, as an interval; nothing for one without an end.
+pub fn lifetime(argument: &str, value: Option<Interval>) -> Result<Option<String>> {
     let Some(interval) = value else {
         return Ok(None);
     };
     let (months, days, micros) = (interval.months(), interval.days(), interval.micros());
     if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
-        return Err(Error::argument("expires_after is not above zero")
+        return Err(Error::argument(format!("{argument} is not above zero"))
             .detail("A grant must live for some time.")
             .hint(
                 "Give an interval such as 1 month, or leave it out for grants that do not expire.",
@@ -120,7 +121,7 @@ fn lifetime(value: Option<Interval>) -> Result<Option<String>> {
     }
     let days_in_all = i64::from(months) * 31 + i64::from(days);
     if days_in_all > MAX_LIFE_DAYS || micros / DAY > MAX_LIFE_DAYS {
-        return Err(Error::argument("expires_after is out of range")
+        return Err(Error::argument(format!("{argument} is out of range"))
             .detail("A grant lives for a hundred years at most.")
             .hint(
                 "Give an interval such as 1 month, or leave it out for grants that do not expire.",
@@ -148,7 +149,7 @@ fn set_recurring_grant(
 ) -> RecurringRow {
     let work = || {
         let period = self::period(period)?;
-        let expires_after = lifetime(expires_after)?;
+        let expires_after = lifetime("expires_after", expires_after)?;
         let new = NewRecurring {
             wallet: args::required("wallet", wallet)?,
             amount: args::amount("amount", amount.as_ref())?,

@@ -6,6 +6,7 @@ pub mod archive_api;
 pub mod basis;
 pub mod batch;
 pub mod batch_api;
+pub mod bonus_api;
 pub mod books;
 pub mod change;
 pub mod charge;

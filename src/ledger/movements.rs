@@ -126,7 +126,7 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
 /// Money in that was not there before: a lot like a plain funding.
 fn put_in(entry: &Entry<'_>) -> Result<Amount> {
     let mut ledge = Ledge::open(entry.wallet)?;
-    let balance = ledge.grant(entry, entry.amount, &Terms::default(), false)?;
+    let balance = ledge.grant(entry, entry.amount, &Terms::default(), false, Amount::ZERO)?;
     ledge.close()?;
     Ok(balance)
 }

@@ -234,6 +234,8 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("audit", Level::Admin, Some("wallet")),
     ("audit_log", Level::Admin, Some("wallet_id")),
     ("balances", Level::Reader, Some("wallet")),
+    ("bonus_rules", Level::Reader, Some("wallet_id")),
+    ("bonuses", Level::Reader, Some("wallet")),
     ("carried_forward", Level::Reader, Some("wallet_id")),
     ("chargeback_rules", Level::Reader, Some("wallet_id")),
     ("counted_entries", Level::Reader, Some("wallet")),
@@ -324,6 +326,7 @@ fn every_view_and_table_shows_own_rows_alone_and_takes_no_write() {
                     wallet.set_recurring_grant(w, 1), wallet.set_fx_rate('EUR', 'USD', 1.1),
                     wallet.void_grant(w, grant_id)
                FROM unnest(ARRAY['own', 'shared', 'other']) w, LATERAL (SELECT grant_id FROM wallet.grants g WHERE g.wallet = w AND promotional) g;
+             SELECT wallet.set_bonus(w, '[{\"from\": 0, \"percent\": 5}]') FROM unnest(ARRAY['own', 'shared', 'other', '*']) w;
              SELECT wallet.set_price('fn-late', 'pages', 0.02);
              SELECT wallet.create_wallet('low', low_balance => '{5}', idempotency_key => 'k');",
         )
@@ -370,6 +373,8 @@ fn every_view_and_table_shows_own_rows_alone_and_takes_no_write() {
                     mine.retain(|wallet, _| {
                         everywhere
                             || key.is_none()
+                            // What holds for all wallets holds for theirs.
+                            || wallet == "*" && name.starts_with("bonus")
                             || wallet
                                 .split('-')
                                 .next()

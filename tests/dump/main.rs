@@ -21,6 +21,7 @@ const TABLES: &[&str] = &[
     "unpriced_charges",
     "unread_paths",
     "funding_requests",
+    "bonus_rules",
     "grant_lots",
     "grant_burns",
     "grant_marks",
@@ -63,6 +64,7 @@ fn contents(client: &mut postgres::Client) -> Vec<String> {
         "unpriced",
         "unread_usage",
         "fundings",
+        "bonuses",
         "events",
         "topups",
     ]) {
@@ -127,6 +129,10 @@ fn fill(database: &Database) {
              SELECT wallet.hold('gifts', amount => 2, model => 'm', ttl => '1 day');
              SELECT wallet.charge('gifts', amount => 3, model => 'm'),
                     wallet.create_voucher('GIFT-9QX', 1, scope => '{\"models\": [\"m\"]}');
+             SELECT wallet.create_wallet('more'), wallet.set_bonus('*', '[{\"from\": 0, \"percent\": 1}]', 'EUR'),
+                    wallet.set_bonus('more', '[{\"from\": 5, \"percent\": 12.5}]', expires_in => '1 month', metadata => '{}');
+             SELECT wallet.fund('more', 50, reference => 'b1', idempotency_key => 'b1'), wallet.charge('more', amount => 2);
+             SELECT wallet.reverse_funding('more', entry_id, amount => 20) FROM wallet.fundings WHERE wallet = 'more';
              SELECT wallet.archive('acme', statement_timestamp(), 12), wallet.archive('hot', statement_timestamp())",
         )
         .unwrap();
@@ -177,9 +183,18 @@ fn restored(plain: bool) {
         Vec::<String>::new(),
         "a restore notifies nobody"
     );
-    for wallet in ["acme", "hot"] {
+    for wallet in ["acme", "hot", "more"] {
         audit(&mut after, wallet);
     }
+    // A payment's bonus goes with it still, by the percentage that it had.
+    let sql = "SELECT f.replayed, f.bonus, f.balance, r.bonus, r.balance, r.debt
+                 FROM wallet.fund('more', 50, reference => 'b1', idempotency_key => 'b1') f
+                CROSS JOIN LATERAL wallet.reverse_funding('more', f.entry_id) r";
+    let row = after.query_one(sql, &[]).unwrap();
+    assert!(row.get::<_, bool>(0));
+    let numbers: Vec<Decimal> = (1..6).map(|column| row.get(column)).collect();
+    let expected = ["6.25", "56.25", "3.75", "0", "2"].map(dec);
+    assert_eq!(numbers, expected);
 
     // Life goes on where it was: replays, limits, chain.
     let first = Charge {

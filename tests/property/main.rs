@@ -2,6 +2,7 @@
 
 mod asked;
 mod at_once;
+mod bonus;
 mod holds;
 mod in_turn;
 mod isolation;

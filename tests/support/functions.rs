@@ -173,6 +173,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, Wallet, "raise_limit", "wallet.raise_limit({w}, {limit}, 1{a})"),
     f(Admin, Wallet, "revoke_key", "wallet.revoke_key({w}, {key}{a})"),
     f(Admin, Wallet, "rotate_key", "wallet.rotate_key({w}, {key}{a})"),
+    f(Admin, Wallet, "set_bonus", r#"wallet.set_bonus({w}, '[{"from":50,"percent":5}]'{a})"#),
     f(Admin, Wallet, "set_devices", "wallet.set_devices({w}, '{laptop}'{a})"),
     f(Admin, Wallet, "set_ip_rules", "wallet.set_ip_rules({w}, '{10.0.0.0/8}'{a})"),
     f(Admin, Wallet, "set_lanes", "wallet.set_lanes({w}, 2{a})"),

@@ -3,6 +3,7 @@
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
 use crate::ledger::credit::{Credit, credit};
+use crate::ledger::funding::bonus::{self, Bonus};
 use crate::ledger::funding::fx::Original;
 use crate::ledger::grants::asof;
 use crate::ledger::grants::debts;
@@ -22,7 +23,9 @@ statement!(
     "SELECT w.funding_min, w.funding_max, w.debt,
             w.grants_due IS NOT NULL AND EXISTS (
                 SELECT FROM wallet.grant_lots g
-                 WHERE g.wallet_id = $1 AND g.status = 'active' AND g.priority > 100)
+                 WHERE g.wallet_id = $1 AND g.status = 'active' AND g.priority > 100),
+            EXISTS (SELECT FROM wallet.bonus_rules b
+                     WHERE b.wallet_id IN ($1, '*') AND b.currency = w.currency)
        FROM wallet.wallets w WHERE w.wallet_id = $1"
 );
 
@@ -33,6 +36,8 @@ pub(super) struct Payee {
     debt: Amount,
     /// Whether it has a grant that is burnt after plain fundings.
     has_later: bool,
+    /// Whether there is a rule on what comes on top of payments.
+    has_bonus: bool,
 }
 
 impl Payee {
@@ -44,6 +49,7 @@ impl Payee {
             max: rows.opt_amount(0, 1)?,
             debt: rows.amount(0, 2)?,
             has_later: rows.need(0, 3)?,
+            has_bonus: rows.need(0, 4)?,
         })
     }
 
@@ -79,13 +85,18 @@ pub(super) struct Paid<'a> {
     pub metadata: Option<Document>,
 }
 
-/// Books the payment: a debt is paid first, the rest may be spent.
-pub(super) fn book(
-    wallet: &str,
-    paid: &Paid<'_>,
-    payee: &Payee,
-    rules: &Rules,
-) -> Result<(Amount, Timestamp)> {
+/// A payment that was booked.
+pub(super) struct Booked {
+    /// The balance after it and all that came with it.
+    pub balance: Amount,
+    /// When.
+    pub at: Timestamp,
+    /// What came on top of it.
+    pub bonus: Option<bonus::Booked>,
+}
+
+/// Books the payment and what comes on top of it: a debt is paid first, the rest may be spent.
+pub(super) fn book(wallet: &str, paid: &Paid<'_>, payee: &Payee, rules: &Rules) -> Result<Booked> {
     let contra = format!("funding:{}", paid.method);
     let entry = Entry {
         entry_id: paid.entry_id,
@@ -107,12 +118,36 @@ pub(super) fn book(
         debts::pay(wallet, entry.entry_id, paying)?;
     }
     let spendable = paid.amount.minus(paying).map_err(range)?;
+    let at = entry.created_at;
+    let bonus = match payee.has_bonus {
+        true => Bonus::on(
+            wallet,
+            &rules.currency,
+            paid.method,
+            paid.terms,
+            paid.amount,
+        )?,
+        false => None,
+    };
+    if let Some(bonus) = bonus {
+        let debt = payee.debt.minus(paying).map_err(range)?;
+        let (balance, entry_id) = with_bonus(&entry, spendable, paid, &bonus, debt)?;
+        return Ok(Booked {
+            balance,
+            at,
+            bonus: Some(bonus.booked(entry_id)),
+        });
+    }
     // A plain lot comes last in burn order, unless a grant of low priority is there.
     if !paid.terms.plain() || rules.scoped || payee.has_later {
         let mut ledge = Ledge::open(wallet)?;
-        let balance = ledge.grant(&entry, spendable, paid.terms, false)?;
+        let balance = ledge.grant(&entry, spendable, paid.terms, false, Amount::ZERO)?;
         ledge.close()?;
-        return Ok((balance, entry.created_at));
+        return Ok(Booked {
+            balance,
+            at,
+            bonus: None,
+        });
     }
     let booked = Credit {
         entry: &entry,
@@ -130,7 +165,46 @@ pub(super) fn book(
             created_at: entry.created_at,
         },
     )?;
-    Ok((balance, entry.created_at))
+    Ok(Booked {
+        balance,
+        at,
+        bonus: None,
+    })
+}
+
+/// Books a payment and its bonus, which pays what the payment leaves of a debt. Both tell the balance after the call.
+/// Gives it, and the bonus's entry.
+fn with_bonus(
+    payment: &Entry<'_>,
+    spendable: Amount,
+    paid: &Paid<'_>,
+    bonus: &Bonus,
+    debt: Amount,
+) -> Result<(Amount, [u8; 16])> {
+    let wallet = payment.wallet;
+    let paying = debt.min(bonus.amount);
+    let rest = bonus.amount.minus(paying).map_err(range)?;
+    let mut ledge = Ledge::open(wallet)?;
+    ledge.grant(payment, spendable, paid.terms, false, rest)?;
+    // It lives from the moment on at which the lanes are ours.
+    let entry = Entry {
+        related_id: Some(payment.entry_id),
+        actor: paid.actor,
+        ..Entry::of_money(
+            wallet,
+            Kind::Funding,
+            Call::Fund,
+            bonus.amount,
+            bonus::CONTRA,
+        )
+    };
+    if !paying.is_zero() {
+        debts::pay(wallet, entry.entry_id, paying)?;
+    }
+    let terms = bonus.terms(wallet, entry.created_at)?;
+    let balance = ledge.grant(&entry, rest, &terms, false, Amount::ZERO)?;
+    ledge.close()?;
+    Ok((balance, entry.entry_id))
 }
 
 /// The wallet's balance, as last committed.

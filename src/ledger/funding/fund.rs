@@ -35,10 +35,10 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
         payee.check(amount)?;
     }
     let entry_id = uuid::Uuid::now_v7().into_bytes();
-    let (balance, created_at) = if funding.pending {
+    let (balance, created_at, bonus) = if funding.pending {
         let balance = booking::balance(wallet, &rules)?;
         funding.once().remember(Some(answer(entry_id, balance)))?;
-        (balance, clock::now())
+        (balance, clock::now(), None)
     } else {
         let paid = Paid {
             entry_id,
@@ -52,7 +52,8 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
             actor: funding.actor,
             metadata: funding.metadata.clone(),
         };
-        booking::book(wallet, &paid, &payee, &rules)?
+        let booked = booking::book(wallet, &paid, &payee, &rules)?;
+        (booked.balance, booked.at, booked.bonus)
     };
     let status = if funding.pending {
         "pending"
@@ -65,6 +66,7 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
         status,
         created_at,
         original: original.as_ref(),
+        bonus: bonus.as_ref(),
     };
     rows::record(funding, &noted)?;
     Ok(Funded {
@@ -74,5 +76,6 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
         balance,
         status: status.to_owned(),
         replayed: false,
+        bonus: bonus.map(|bonus| (bonus.amount, bonus.entry_id)),
     })
 }

@@ -40,10 +40,11 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
                 metadata: change.metadata.clone().or_else(|| found.metadata()),
             };
             let payee = Payee::of(wallet)?;
-            let (balance, at) = booking::book(wallet, &paid, &payee, &rules)?;
-            rows::finish(change, "settled", at)?;
+            let booked = booking::book(wallet, &paid, &payee, &rules)?;
+            rows::finish(change, "settled", booked.at, booked.bonus.as_ref())?;
             Funded {
-                balance,
+                balance: booked.balance,
+                bonus: booked.bonus.map(|bonus| (bonus.amount, bonus.entry_id)),
                 status: "settled".to_owned(),
                 replayed: false,
                 ..funded(&found, change, &rules)?
@@ -73,7 +74,7 @@ pub fn fail(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
     let found = Found::of(wallet, change.entry_id)?;
     let result = match found.status.as_str() {
         "pending" => {
-            rows::finish(change, "failed", clock::now())?;
+            rows::finish(change, "failed", clock::now(), None)?;
             Funded {
                 status: "failed".to_owned(),
                 replayed: false,
@@ -108,5 +109,6 @@ fn funded(found: &Found, change: &Change<'_>, rules: &Rules) -> Result<Funded> {
         balance,
         status: found.status.clone(),
         replayed: true,
+        bonus: found.bonus()?.map(|bonus| (bonus.amount, bonus.entry_id)),
     })
 }

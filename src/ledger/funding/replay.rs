@@ -41,15 +41,17 @@ fn read_answer(answer: Jsonb) -> Result<([u8; 16], Amount)> {
 /// whatever the key says.
 pub(super) fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
     let wallet = funding.wallet;
-    let funded = |entry_id, amount, balance, status: &str| {
-        Some(Funded {
+    let funded = |entry_id, amount, balance, found: &Found| {
+        let bonus = found.bonus()?;
+        Ok(Some(Funded {
             entry_id,
             amount,
             currency: rules.currency.to_string(),
             balance,
-            status: status.to_owned(),
+            status: found.status.clone(),
             replayed: true,
-        })
+            bonus: bonus.map(|bonus| (bonus.amount, bonus.entry_id)),
+        }))
     };
     if let Some(rows) = by_key(wallet, funding.key, Call::Fund)? {
         if rows.need::<[u8; 16]>(0, 1)? != funding.fingerprint() {
@@ -62,20 +64,20 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Fund
             return Err(conflict(funding.key.unwrap_or_default(), field));
         }
         // It may have been taken back since.
-        let status = Found::of(wallet, rows.need(0, 0)?)?.status;
-        return Ok(funded(
+        let found = Found::of(wallet, rows.need(0, 0)?)?;
+        return funded(
             rows.need(0, 0)?,
             rows.amount(0, 2)?,
             rows.amount(0, 3)?,
-            &status,
-        ));
+            &found,
+        );
     }
     let once = funding.once();
     let answered = once.answered()?;
     if let Some(answer) = answered.as_ref().and_then(|answer| answer.result()) {
         let (entry_id, balance) = read_answer(answer)?;
         let found = Found::of(wallet, entry_id)?;
-        return Ok(funded(entry_id, found.amount()?, balance, &found.status));
+        return funded(entry_id, found.amount()?, balance, &found);
     }
     let Some(reference) = funding.reference else {
         return Ok(None);
@@ -93,7 +95,7 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Fund
         None => balance(wallet, rules)?,
     };
     let (id, amount) = (found.entry_id()?, found.amount()?);
-    Ok(funded(id, amount, balance, &found.status))
+    funded(id, amount, balance, &found)
 }
 
 /// WL006 when a reference comes again with other money.

@@ -50,6 +50,8 @@ pub struct Funded {
     pub status: String,
     /// True when an earlier call did it.
     pub replayed: bool,
+    /// What came on top of it, and its entry.
+    pub bonus: Option<(Amount, [u8; 16])>,
 }
 
 impl Funding<'_> {

@@ -8,12 +8,17 @@
 //! What `adjust` took out of the funding's grant since, and what `void_grant` took of it, is not part of that rest: it
 //! was not used but given back, so that a dispute cannot be about it. Nothing tells whether an adjustment was such a
 //! repayment, so a call that names an amount may take that part too.
+//!
+//! What came on top of the payment goes with it in the same proportion, as a chargeback of its own ([`bonus`]): what is
+//! left of it first, and what was spent of it out of what else is available; the rest is owed.
 
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
 use crate::error::{Code, Error, Result};
+use crate::ledger::funding::bonus::{self, Going};
 use crate::ledger::funding::booking;
 use crate::ledger::funding::fx::Original;
+use crate::ledger::funding::given_back;
 use crate::ledger::funding::request::Change;
 use crate::ledger::funding::rows::{self, Found, TakenBack, not_open};
 use crate::ledger::grants::debts;
@@ -36,26 +41,6 @@ statement!(
     [TEXTOID, TEXTOID],
     "UPDATE wallet.wallets SET status = 'frozen', status_reason = $2
       WHERE wallet_id = $1 AND status = 'active' AND freeze_on_chargeback"
-);
-
-// What was given back of a funding by other calls: adjustments since that its grant paid, and what was voided of it. Few
-// wallets have adjustments, so which grant paid them is worked out only where there is one.
-statement!(
-    GIVEN_BACK,
-    [TEXTOID, UUIDOID],
-    "SELECT (SELECT coalesce(sum(u.amount), 0)
-               FROM wallet.grant_burns u
-               JOIN wallet.ledger_all l ON l.wallet_id = u.wallet_id AND l.entry_id = u.entry_id
-              WHERE u.wallet_id = $1 AND u.grant_id = $2 AND l.kind = 'x' AND l.contra = 'voided:grant')
-          + CASE WHEN EXISTS (
-                     SELECT FROM wallet.ledger_all l
-                      WHERE l.wallet_id = $1 AND l.entry_id > $2 AND l.kind = 'a' AND l.amount < 0)
-                 THEN (SELECT coalesce(sum(p.amount), 0)
-                         FROM wallet.payments_of($1) p
-                         JOIN wallet.ledger_all l ON l.wallet_id = $1 AND l.entry_id = p.entry_id
-                         JOIN wallet.ledger_all f ON f.wallet_id = $1 AND f.entry_id = $2
-                        WHERE p.grant_id = $2 AND l.kind = 'a' AND l.created_at > f.created_at)
-                 ELSE 0 END"
 );
 
 statement!(
@@ -85,6 +70,8 @@ pub struct Reversed {
     pub taken: Option<Amount>,
     /// What the wallet owes.
     pub debt: Amount,
+    /// How much of the bonus goes with it; not known of an earlier call.
+    pub bonus: Option<Amount>,
 }
 
 /// What one call takes back.
@@ -93,6 +80,8 @@ struct Part {
     amount: Amount,
     /// What that was, where it was paid in another.
     original: Option<Original>,
+    /// What is left of the funding after it, in the wallet's currency.
+    left: Amount,
     /// The funding's status after it.
     status: &'static str,
 }
@@ -138,6 +127,12 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     // What has expired is not there to be taken.
     due::sweep(wallet)?;
     let part = part(wallet, &found, change.entry_id, amount)?;
+    let booked = found.bonus()?;
+    // Adjustments are repayments where no amount is named, as of the payment itself.
+    let adjusted = match &booked {
+        Some(booked) if amount.is_none() => given_back::adjusted(wallet, booked.entry_id)?,
+        _ => Amount::ZERO,
+    };
     let mut ledge = Ledge::open(wallet)?;
     let (currency, active) = {
         let rules = ledge.rules();
@@ -145,7 +140,24 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     };
     let amount = part.amount;
     let scoped = amount.min(ledge.scoped_available(change.entry_id));
-    let general = amount.minus(scoped).map_err(range)?.min(ledge.available()?);
+    let ends = part.status == "reversed";
+    let mut going = match &booked {
+        None => None,
+        Some(booked) => {
+            let left = if ends { Amount::ZERO } else { part.left };
+            Going::of(wallet, booked, left, adjusted, &ledge)?
+        }
+    };
+    let own = going.as_ref().map_or(Amount::ZERO, Going::own);
+    let available = ledge.available()?.minus(own).map_err(range)?;
+    let general = amount.minus(scoped).map_err(range)?.min(available);
+    if let Some(going) = &mut going {
+        going.take(available.minus(general).map_err(range)?)?;
+    }
+    let bonus_taken = match &going {
+        Some(going) => going.taken()?,
+        None => Amount::ZERO,
+    };
     let taken = general.plus(scoped).map_err(range)?;
     let (method, reference) = (found.method()?, found.reference());
     let contra = format!("funding:{method}");
@@ -166,17 +178,42 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
             &contra,
         )
     };
-    let (balance, entry_id, at) = if amount.is_zero() {
+    // The entry tells the balance after the call, as the call does.
+    let (mut balance, entry_id, at) = if amount.is_zero() {
         call.remember(None)?;
         (ledge.balance()?, None, clock::now())
     } else {
-        let balance = ledge.book(&entry, general.negated(), scoped.negated())?;
-        let ends = part.status == "reversed";
-        ledge.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
+        let (general, scoped) = (general.negated(), scoped.negated());
+        let balance = ledge.book_but(&entry, general, scoped, bonus_taken)?;
         (balance, Some(entry.entry_id), entry.created_at)
     };
+    let bonus_entry = Entry {
+        related_id: going.as_ref().map(|going| going.bonus),
+        reason: change.reason,
+        actor: change.actor,
+        ..Entry::of_money(
+            wallet,
+            Kind::Chargeback,
+            Call::Reverse,
+            going
+                .as_ref()
+                .map_or(Amount::ZERO, |going| going.amount.negated()),
+            bonus::CONTRA,
+        )
+    };
+    if let Some(going) = &going {
+        balance = ledge.book(&bonus_entry, bonus_taken.negated(), Amount::ZERO)?;
+        going.take_own(&mut ledge, bonus_entry.entry_id)?;
+    }
+    if entry_id.is_some() {
+        ledge.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
+    }
     let owed = amount.minus(taken).map_err(range)?;
-    let debt = debts::owe(wallet, entry.entry_id, owed)?;
+    let mut debt = debts::owe(wallet, entry.entry_id, owed)?;
+    if let Some(going) = &going {
+        going.take_other(&mut ledge, bonus_entry.entry_id, ends)?;
+        debt = debts::owe(wallet, bonus_entry.entry_id, going.owed()?)?;
+    }
     let frozen = active
         && !FREEZE
             .run(&[
@@ -192,6 +229,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         original: part
             .original
             .map_or(Amount::ZERO, |original| original.amount),
+        bonus: going.as_ref().map_or(Amount::ZERO, |going| going.amount),
     };
     rows::take_back(change, &taken_back)?;
     ledge.close_with(rules::new_epoch())?;
@@ -207,6 +245,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         replayed: false,
         taken: Some(taken),
         debt,
+        bonus: going.map(|going| going.amount),
     })
 }
 
@@ -243,8 +282,9 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
     }
     let worth = match (amount, &original) {
         (None, _) => {
-            let rows = GIVEN_BACK.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
-            minus(left, rows.amount(0, 0)?.min(left))?
+            let voided = given_back::voided(wallet, entry_id)?;
+            let given_back = voided.plus(given_back::adjusted(wallet, entry_id)?);
+            minus(left, given_back.map_err(range)?.min(left))?
         }
         (Some(amount), None) => amount,
         // The last part takes what rounding has left.
@@ -273,6 +313,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
     Ok(Part {
         amount: worth,
         original,
+        left: minus(left, worth)?,
         // One that was all taken back stays so, whatever more is taken.
         status: if is_all || found.status == "reversed" {
             "reversed"
@@ -297,5 +338,6 @@ fn replay(wallet: &str, found: &Found, entry_id: Option<[u8; 16]>) -> Result<Rev
         replayed: true,
         taken: None,
         debt: rows.amount(0, 2)?,
+        bonus: None,
     })
 }

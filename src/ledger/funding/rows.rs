@@ -1,6 +1,7 @@
 //! The rows of fundings, also of those whose money has not come.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::funding::bonus::Booked;
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::{Change, Funding};
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
@@ -19,7 +20,8 @@ macro_rules! request_query {
             "SELECT f.entry_id, f.amount, f.method, f.reference, f.status,
                     f.original_amount, f.original_currency, f.rate, f.rounding,
                     coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata,
-                    f.expires_at, f.priority, f.promotional, f.scope, f.reversed, f.reversed_original
+                    f.expires_at, f.priority, f.promotional, f.scope, f.reversed, f.reversed_original,
+                    f.bonus, f.bonus_id, f.bonus_percent, f.bonus_reversed
                FROM wallet.funding_requests f
                LEFT JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
               WHERE f.wallet_id = $1 AND ",
@@ -55,20 +57,33 @@ statement!(
         TIMESTAMPTZOID,
         INT4OID,
         BOOLOID,
-        JSONBOID
+        JSONBOID,
+        NUMERICOID,
+        UUIDOID,
+        NUMERICOID
     ],
     "INSERT INTO wallet.funding_requests
         (wallet_id, entry_id, amount, method, reference, status, created_at,
          original_amount, original_currency, rate, rounding, actor, metadata,
-         expires_at, priority, promotional, scope)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+         expires_at, priority, promotional, scope, bonus, bonus_id, bonus_percent)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 );
 
 statement!(
     FINISH,
-    [TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID],
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        NUMERICOID,
+        UUIDOID,
+        NUMERICOID
+    ],
     "UPDATE wallet.funding_requests
-        SET status = $3, finished_at = $4, reason = coalesce($5, reason)
+        SET status = $3, finished_at = $4, reason = coalesce($5, reason),
+            bonus = $6, bonus_id = $7, bonus_percent = $8
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
@@ -82,12 +97,14 @@ statement!(
         TEXTOID,
         UUIDOID,
         NUMERICOID,
+        NUMERICOID,
         NUMERICOID
     ],
     "UPDATE wallet.funding_requests
         SET status = $3, finished_at = $4, reason = coalesce($5, reason),
             reversal_id = coalesce($6, reversal_id),
-            reversed = reversed + $7, reversed_original = reversed_original + $8
+            reversed = reversed + $7, reversed_original = reversed_original + $8,
+            bonus_reversed = bonus_reversed + $9
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
@@ -149,6 +166,11 @@ impl Found {
     /// How much was taken back before, and how much of what was paid in another currency.
     pub fn reversed(&self) -> Result<(Amount, Amount)> {
         Ok((self.rows.amount(0, 16)?, self.rows.amount(0, 17)?))
+    }
+
+    /// What came on top of it.
+    pub fn bonus(&self) -> Result<Option<Booked>> {
+        Booked::read(&self.rows, 18)
     }
 
     /// The last entry that took some of it back.
@@ -224,7 +246,13 @@ pub(super) fn not_open(entry_id: [u8; 16], status: &str, hint: &str) -> Error {
 }
 
 /// Notes what became of a funding.
-pub(super) fn finish(change: &Change<'_>, status: &str, at: Timestamp) -> Result<()> {
+pub(super) fn finish(
+    change: &Change<'_>,
+    status: &str,
+    at: Timestamp,
+    bonus: Option<&Booked>,
+) -> Result<()> {
+    let [amount, id, percent] = bonus_values(bonus);
     FINISH
         .run(&[
             Value::Text(change.wallet),
@@ -232,8 +260,23 @@ pub(super) fn finish(change: &Change<'_>, status: &str, at: Timestamp) -> Result
             Value::Text(status),
             Value::Time(at),
             Value::OptText(change.reason),
+            amount,
+            id,
+            percent,
         ])
         .map(drop)
+}
+
+/// A bonus as three columns.
+fn bonus_values(bonus: Option<&Booked>) -> [Value<'static>; 3] {
+    match bonus {
+        None => [Value::Null; 3],
+        Some(bonus) => [
+            Value::Amount(bonus.amount),
+            Value::Uuid(bonus.entry_id),
+            Value::Decimal(bonus.percent),
+        ],
+    }
 }
 
 /// What is taken back of a funding.
@@ -248,6 +291,8 @@ pub(super) struct TakenBack<'a> {
     pub amount: Amount,
     /// How much of what was paid in another currency.
     pub original: Amount,
+    /// How much of its bonus goes with it.
+    pub bonus: Amount,
 }
 
 /// Notes what was taken back of a funding.
@@ -262,6 +307,7 @@ pub(super) fn take_back(change: &Change<'_>, taken: &TakenBack<'_>) -> Result<()
             Value::OptUuid(taken.reversal),
             Value::Amount(taken.amount),
             Value::Amount(taken.original),
+            Value::Amount(taken.bonus),
         ])
         .map(drop)
 }
@@ -273,10 +319,12 @@ pub(super) struct Noted<'a> {
     pub status: &'a str,
     pub created_at: Timestamp,
     pub original: Option<&'a Original>,
+    pub bonus: Option<&'a Booked>,
 }
 
 /// Notes a funding.
 pub(super) fn record(funding: &Funding<'_>, noted: &Noted<'_>) -> Result<()> {
+    let [bonus, bonus_id, percent] = bonus_values(noted.bonus);
     let decimal = |value: Option<Decimal>| value.map_or(Value::Null, Value::Decimal);
     RECORD
         .run(&[
@@ -297,6 +345,9 @@ pub(super) fn record(funding: &Funding<'_>, noted: &Noted<'_>) -> Result<()> {
             Value::Int4(funding.terms.priority),
             Value::Bool(funding.terms.promotional),
             Value::OptJsonb(funding.terms.scope),
+            bonus,
+            bonus_id,
+            percent,
         ])
         .map(drop)
 }

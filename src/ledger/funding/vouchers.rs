@@ -21,7 +21,7 @@ use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Document, uuid_text};
 
 /// How a redemption is called among fundings.
-const METHOD: &str = "voucher";
+pub(super) const METHOD: &str = "voucher";
 
 statement!(
     CREATE,

@@ -178,7 +178,7 @@ impl<'a> Ledge<'a> {
     }
 
     /// The same where a part of it ends at once: the balance that the entry and the caller tell is without it.
-    pub(super) fn book_but(
+    pub fn book_but(
         &mut self,
         entry: &Entry<'_>,
         spendable: Amount,
@@ -221,13 +221,22 @@ impl<'a> Ledge<'a> {
         }
     }
 
-    /// Books money in that is a lot of its own.
+    /// What is left of a lot that every charge may use.
+    pub fn left_of(&self, id: [u8; 16]) -> Amount {
+        let mut lots = self.lots.iter();
+        let found = lots.find(|one| one.lot.rank.id == id && one.scope.is_none());
+        found.map_or(Amount::ZERO, |one| one.lot.remaining)
+    }
+
+    /// Books money in that is a lot of its own. The balance that the entry and the caller tell has in it what comes
+    /// with it: `beside`.
     pub fn grant(
         &mut self,
         entry: &Entry<'_>,
         spendable: Amount,
         terms: &Terms,
         recurring: bool,
+        beside: Amount,
     ) -> Result<Amount> {
         let is_scoped = terms.scope.is_some();
         // What credit was used before, the lot makes up for, unless it is for some use only.
@@ -244,7 +253,8 @@ impl<'a> Ledge<'a> {
             Some(end) if end <= self.opened => remaining,
             _ => Amount::ZERO,
         };
-        let balance = self.book_grant(entry, spendable, is_scoped, ends)?;
+        let less = ends.minus(beside).map_err(range)?;
+        let balance = self.book_grant(entry, spendable, is_scoped, less)?;
         self.add_lot(&NewLot {
             id: entry.entry_id,
             amount: entry.amount,

@@ -131,7 +131,7 @@ pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
         };
         let entry = first.entry(wallet, new.metadata.clone());
         let (id, terms) = (entry.entry_id, first.terms());
-        let balance = ledge.grant(&entry, new.amount, &terms, true)?;
+        let balance = ledge.grant(&entry, new.amount, &terms, true, Amount::ZERO)?;
         Recurring {
             grant_id: Some(id),
             amount: new.amount,

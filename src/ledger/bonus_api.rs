@@ -1,0 +1,85 @@
+//! SQL function on what comes on top of payments.
+
+use pgrx::datum::Interval;
+use pgrx::default;
+use pgrx::prelude::*;
+
+use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::rights::{ALL_WALLETS, Level};
+use crate::args;
+use crate::error::{Error, OrRaise};
+use crate::ledger::api::{currency, fingerprint, owned};
+use crate::ledger::funding::bonus_rules::{self, NewBonus};
+use crate::ledger::funding::tiers;
+use crate::ledger::grants_api::lifetime;
+use crate::ledger::once::Once;
+use crate::ledger::request::canonical;
+use crate::storage::jsonb::Jsonb;
+
+/// The currency of a bonus for all wallets where none is given, as of a new wallet.
+const CURRENCY: &str = "USD";
+
+/// Says what a wallet, or all wallets in a currency, get on top of payments; no tiers take it back. Returns the tiers.
+#[pg_extern(schema = "wallet", requires = ["ledger"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn set_bonus(
+    wallet: Option<&str>,
+    tiers: Option<Jsonb>,
+    currency: default!(Option<&str>, "NULL"),
+    expires_in: default!(Option<Interval>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> Option<Jsonb> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let is_of_all = wallet == ALL_WALLETS;
+        let given = currency
+            .map(|value| self::currency("currency", Some(value)))
+            .transpose()?;
+        let tiers = match tiers {
+            Some(given) => {
+                tiers::check(&given.read("tiers", args::MAX_DOCUMENT_BYTES)?)?.then_some(given)
+            }
+            None => None,
+        };
+        let expires_in = lifetime("expires_in", expires_in)?;
+        if tiers.is_none() && expires_in.is_some() {
+            return Err(Error::argument("expires_in is given without tiers")
+                .detail("Without tiers there is no bonus that could end.")
+                .hint("Give the tiers too, or leave expires_in out to take the bonus back."));
+        }
+        let new = NewBonus {
+            wallet,
+            currency: given.or(is_of_all.then_some(CURRENCY)),
+            tiers,
+            expires_in: expires_in.as_deref(),
+            actor: args::name("actor", actor)?,
+            metadata: args::document("metadata", metadata)?,
+        };
+        let call = Once {
+            wallet: if is_of_all { "" } else { wallet },
+            call: "set_bonus",
+            key: args::name("idempotency_key", idempotency_key)?,
+            fingerprint: fingerprint(&[
+                ("tiers", new.tiers.and_then(canonical)),
+                ("currency", owned(new.currency)),
+                ("expires_in", owned(new.expires_in)),
+            ]),
+        };
+        enter_audited(
+            Level::Admin,
+            &Act {
+                wallet,
+                action: "set_bonus",
+                actor,
+                metadata,
+            },
+            Of::Bonus(new.currency),
+            |_| bonus_rules::set(&new, call),
+        )?;
+        Ok(new.tiers)
+    };
+    work().or_raise()
+}

@@ -1,0 +1,100 @@
+//! `set_bonus`: the rules that say what comes on top of payments.
+
+use crate::access::rights::ALL_WALLETS;
+use crate::error::{Error, Result, quoted};
+use crate::ledger::lock::lock_wallet;
+use crate::ledger::once::Once;
+use crate::ledger::rules;
+use crate::statement;
+use crate::storage::clock;
+use crate::storage::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value};
+use crate::storage::rows::Document;
+
+// The same rule again changes nothing.
+statement!(
+    SET,
+    [
+        TEXTOID,
+        TEXTOID,
+        JSONBOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        TEXTOID,
+        JSONBOID
+    ],
+    "INSERT INTO wallet.bonus_rules AS r
+        (wallet_id, currency, tiers, expires_in, created_at, actor, metadata)
+     VALUES ($1, $2, $3, $4::interval, $5, $6, $7)
+     ON CONFLICT (wallet_id, currency) DO UPDATE
+        SET tiers = excluded.tiers, expires_in = excluded.expires_in, created_at = excluded.created_at,
+            actor = excluded.actor, metadata = excluded.metadata
+      WHERE (r.tiers, r.expires_in) IS DISTINCT FROM (excluded.tiers, excluded.expires_in)"
+);
+
+statement!(
+    TAKE_BACK,
+    [TEXTOID, TEXTOID],
+    "DELETE FROM wallet.bonus_rules WHERE wallet_id = $1 AND currency = $2"
+);
+
+/// What `set_bonus` was asked for.
+pub struct NewBonus<'a> {
+    /// The wallet, or `*`.
+    pub wallet: &'a str,
+    /// The currency, where it was given; of `*` always.
+    pub currency: Option<&'a str>,
+    /// The checked tiers; none take the bonus back.
+    pub tiers: Option<Jsonb>,
+    /// How long a bonus lives, as an interval.
+    pub expires_in: Option<&'a str>,
+    /// Who acts.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// Sets the bonus, or takes it back.
+pub fn set(new: &NewBonus<'_>, call: Once<'_>) -> Result<()> {
+    let is_of_all = new.wallet == ALL_WALLETS;
+    if !is_of_all {
+        lock_wallet(new.wallet)?;
+    }
+    if call.answered()?.is_some() {
+        return Ok(());
+    }
+    let own = match is_of_all {
+        true => None,
+        false => {
+            let rules = rules::read(new.wallet)?;
+            rules.require_open(new.wallet)?;
+            Some(rules.currency.clone())
+        }
+    };
+    let currency = match (own.as_deref(), new.currency) {
+        (Some(own), Some(given)) if own != given => {
+            return Err(Error::argument("currency is not the wallet's")
+                .detail(format!(
+                    "The wallet {} is in {own}; the call says {given}.",
+                    quoted(new.wallet)
+                ))
+                .hint("Leave the currency out: a wallet has one."));
+        }
+        (Some(currency), _) | (None, Some(currency)) => currency,
+        (None, None) => return Err(Error::internal("a bonus for all wallets has no currency")),
+    };
+    let (wallet, currency) = (Value::Text(new.wallet), Value::Text(currency));
+    match new.tiers {
+        None => TAKE_BACK.run(&[wallet, currency])?,
+        Some(tiers) => SET.run(&[
+            wallet,
+            currency,
+            Value::Jsonb(tiers),
+            Value::OptText(new.expires_in),
+            Value::Time(clock::now()),
+            Value::OptText(new.actor),
+            Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+        ])?,
+    };
+    call.remember(None)
+}
