@@ -197,23 +197,24 @@ pub fn line_amount(
         unit_price.normalize(),
         per.normalize(),
     );
-    let (factor, divisor) = match rate {
-        None => (Decimal::ONE, Decimal::ONE),
-        Some(rate) if rate.is_inverse => (Decimal::ONE, rate.value.normalize()),
-        Some(rate) => (rate.value.normalize(), Decimal::ONE),
-    };
     let scale = |decimal: Decimal| i64::from(decimal.scale());
     // units = numerator × 10^exponent / denominator
-    let exponent = i64::from(AMOUNT_SCALE) + scale(per) + scale(divisor)
-        - scale(quantity)
-        - scale(unit_price)
-        - scale(factor);
-    let numerator = quantity
-        .mantissa()
-        .checked_mul(unit_price.mantissa())
-        .and_then(|product| product.checked_mul(factor.mantissa()));
-    // 12 and 15 digits at most.
-    let denominator = per.mantissa().checked_mul(divisor.mantissa());
+    let mut exponent = i64::from(AMOUNT_SCALE) + scale(per) - scale(quantity) - scale(unit_price);
+    let mut numerator = quantity.mantissa().checked_mul(unit_price.mantissa());
+    let mut denominator = Some(per.mantissa());
+    let (mut factor, mut divisor) = (Decimal::ONE, Decimal::ONE);
+    if let Some(rate) = rate {
+        let value = rate.value.normalize();
+        if rate.is_inverse {
+            divisor = value;
+            exponent += scale(value);
+            denominator = per.mantissa().checked_mul(value.mantissa());
+        } else {
+            factor = value;
+            exponent -= scale(value);
+            numerator = numerator.and_then(|product| product.checked_mul(value.mantissa()));
+        }
+    }
     if let (Some(numerator), Some(denominator)) = (numerator, denominator)
         && let Some(units) = quotient(numerator, denominator, exponent)
     {

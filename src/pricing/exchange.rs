@@ -163,3 +163,31 @@ impl Conversion {
         Ok((converted, Some(exchange)))
     }
 }
+
+/// The exchanges of one request: most of its prices have the same currency.
+pub struct Exchanges {
+    conversion: Conversion,
+    last: Option<(Currency, Option<Exchange>)>,
+}
+
+impl Exchanges {
+    /// For a conversion.
+    pub fn of(conversion: Conversion) -> Exchanges {
+        Exchanges {
+            conversion,
+            last: None,
+        }
+    }
+
+    /// The exchange that a price in a currency needs.
+    pub fn from(&mut self, currency: Currency) -> Result<Option<Exchange>> {
+        match self.last {
+            Some((known, exchange)) if known == currency => Ok(exchange),
+            _ => {
+                let exchange = self.conversion.of(currency)?;
+                self.last = Some((currency, exchange));
+                Ok(exchange)
+            }
+        }
+    }
+}

@@ -167,7 +167,7 @@ fn read_bytes<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 /// The compact form. Quantities are not negative.
 pub fn encode(lines: &[Line]) -> Vec<u8> {
     // Most lines take less.
-    let mut out = Vec::with_capacity(1 + 32 * lines.len());
+    let mut out = Vec::with_capacity(24 + 32 * lines.len());
     out.push(VERSION);
     let mut before = None;
     for line in lines {

@@ -6,7 +6,7 @@ use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, line_amount};
 use crate::pricing::book::Shelf;
-use crate::pricing::exchange::Conversion;
+use crate::pricing::exchange::{Conversion, Exchanges};
 use crate::pricing::lines::{Line, is_known_meter, total_tokens};
 use crate::pricing::markup::Markup;
 use crate::pricing::normalize::refusals;
@@ -151,7 +151,10 @@ pub fn cost_as(
     conversion: Conversion,
 ) -> Result<Option<Amount>> {
     price_of(meter, shelf, &situation(usage, conversion.at))
-        .map(|price| line(meter, quantity, price, conversion).map(|line| line.amount))
+        .map(|price| {
+            let exchanges = &mut Exchanges::of(conversion);
+            line(meter, quantity, price, exchanges).map(|line| line.amount)
+        })
         .transpose()
 }
 
@@ -215,8 +218,9 @@ pub fn rate_from(
     let mut lines = Vec::with_capacity(used.len() + 2);
     // Negotiated prices are final: markups come on top of the others only.
     let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
+    let mut exchanges = Exchanges::of(conversion);
     for (meter, quantity, price) in &used {
-        let line = line(meter, *quantity, price, conversion)?;
+        let line = line(meter, *quantity, price, &mut exchanges)?;
         let sum = if price.negotiated {
             &mut negotiated
         } else {
@@ -230,7 +234,7 @@ pub fn rate_from(
     if let Some(markup) = markup {
         let used = lines.len();
         let fee = markup.fee_currency();
-        let exchange = fee.map_or(Ok(None), |fee| conversion.of(fee))?;
+        let exchange = fee.map_or(Ok(None), |fee| exchanges.from(fee))?;
         markup.add_to(&mut lines, listed, exchange)?;
         for line in &lines[used..] {
             cost = plus(cost, line.amount)?;
@@ -339,14 +343,14 @@ fn plus(sum: Amount, amount: Amount) -> Result<Amount> {
 
 /// The line of a meter. What is billed is the price's minimum at least, and that is what the line
 /// shows. What is free is so in every currency.
-fn line(meter: &str, quantity: Decimal, price: &Price, conversion: Conversion) -> Result<Line> {
+fn line(meter: &str, quantity: Decimal, price: &Price, exchanges: &mut Exchanges) -> Result<Line> {
     let quantity = price
         .minimum
         .map_or(quantity, |minimum| minimum.max(quantity));
     let unit_price = price.unit_price.unwrap_or_default();
     let exchange = match unit_price.is_zero() {
         true => None,
-        false => conversion.of(price.currency)?,
+        false => exchanges.from(price.currency)?,
     };
     let rate = exchange.map(|exchange| exchange.rate);
     let amount =

@@ -20,7 +20,7 @@ use crate::pricing::rates::{self, Quote, Recording};
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::invalidation;
 use crate::storage::jsonb::{Builder, Json, Jsonb};
-use crate::storage::jsonb_rows::{Leaf, array_of_objects};
+use crate::storage::jsonb_rows::{Leaf, array_of_sparse_objects};
 use crate::storage::numeric::Number;
 use crate::storage::rows::uuid_text;
 
@@ -194,7 +194,7 @@ fn answer(rows: &[Recorded]) -> Jsonb {
         .iter()
         .map(|row| [uuid_text(row.id), row.rate.to_string()])
         .collect();
-    array_of_objects(
+    array_of_sparse_objects(
         ["id", "to", "new", "rate"],
         rows.iter().zip(&texts).map(|(row, [id, rate])| {
             let is_new = if row.is_new { Leaf::True } else { Leaf::Absent };

@@ -1,6 +1,7 @@
 //! The lines of entries, spelled out again with the unit prices that they were priced with.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use foldhash::HashMap;
 use rust_decimal::Decimal;
@@ -13,7 +14,7 @@ use crate::pricing::markup::MARKUP_FEE;
 use crate::statement;
 use crate::storage::invalidation;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::jsonb_rows::{Leaf, array_of_objects};
+use crate::storage::jsonb_rows::{Leaf, array_of_objects, array_of_sparse_objects};
 use crate::storage::numeric::Encoded;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
@@ -183,14 +184,24 @@ pub fn to_jsonb(lines: &[Line]) -> Jsonb {
 }
 
 fn converted_to_jsonb(lines: &[Line]) -> Jsonb {
-    let ids: Vec<[String; 2]> = lines
+    // Most lines of a charge have the same rate.
+    let mut last: Option<([u8; 16], Rc<str>)> = None;
+    let mut rate_text = |id: [u8; 16]| match &last {
+        Some((known, text)) if *known == id => text.clone(),
+        _ => {
+            let text: Rc<str> = uuid_text(id).into();
+            last = Some((id, text.clone()));
+            text
+        }
+    };
+    let ids: Vec<(String, Option<Rc<str>>)> = lines
         .iter()
         .map(|line| {
-            let rate_id = line.exchange.map(|exchange| uuid_text(exchange.rate_id));
-            [uuid_text(line.price_id), rate_id.unwrap_or_default()]
+            let rate_id = line.exchange.map(|exchange| rate_text(exchange.rate_id));
+            (uuid_text(line.price_id), rate_id)
         })
         .collect();
-    array_of_objects(
+    array_of_sparse_objects(
         [
             "per",
             "rate",
@@ -203,19 +214,20 @@ fn converted_to_jsonb(lines: &[Line]) -> Jsonb {
             "quantity",
             "unit_price",
         ],
-        lines.iter().zip(&ids).map(|(line, [price_id, rate_id])| {
-            let [rate, inverse, rate_id, currency] = match &line.exchange {
-                None => [const { Leaf::Absent }; 4],
-                Some(exchange) => [
-                    Leaf::Number(Encoded::decimal(exchange.rate.value)),
-                    match exchange.rate.is_inverse {
-                        true => Leaf::True,
-                        false => Leaf::Absent,
-                    },
-                    Leaf::Text(rate_id),
-                    Leaf::Text(&exchange.from),
-                ],
-            };
+        lines.iter().zip(&ids).map(|(line, (price_id, rate_id))| {
+            let [rate, inverse, rate_id, currency] =
+                match line.exchange.as_ref().zip(rate_id.as_ref()) {
+                    None => [const { Leaf::Absent }; 4],
+                    Some((exchange, rate_id)) => [
+                        Leaf::Number(Encoded::decimal(exchange.rate.value)),
+                        match exchange.rate.is_inverse {
+                            true => Leaf::True,
+                            false => Leaf::Absent,
+                        },
+                        Leaf::Text(rate_id),
+                        Leaf::Text(&exchange.from),
+                    ],
+                };
             [
                 Leaf::Number(Encoded::decimal(line.per)),
                 rate,

@@ -22,6 +22,9 @@ const HAS_OFFSET: u32 = 0x8000_0000;
 /// Every entry at such a position keeps its end.
 const OFFSET_STRIDE: usize = 32;
 
+/// Room for a key, its value and their entries: most rows take less.
+const BYTES_A_KEY: usize = 44;
+
 /// A value of an object.
 pub enum Leaf<'a> {
     /// A string.
@@ -39,19 +42,55 @@ pub fn array_of_objects<'a, const N: usize>(
     keys: [&str; N],
     rows: impl ExactSizeIterator<Item = [Leaf<'a>; N]>,
 ) -> Jsonb {
-    debug_assert!(
-        keys.is_sorted_by(|a, b| (a.len(), *a) < (b.len(), *b)),
-        "keys in the order of jsonb"
-    );
+    debug_assert!(are_in_order(&keys), "keys in the order of jsonb");
+    array_of(rows, N * BYTES_A_KEY, |out, row| {
+        let mut entries = begin_object(out, N);
+        for key in &keys {
+            write_key(out, &mut entries, key);
+        }
+        for leaf in row {
+            write_leaf(out, &mut entries, leaf);
+        }
+    })
+}
+
+/// The same of rows that lack some of the keys: those whose value is absent.
+pub fn array_of_sparse_objects<'a, const N: usize>(
+    keys: [&str; N],
+    rows: impl ExactSizeIterator<Item = [Leaf<'a>; N]>,
+) -> Jsonb {
+    debug_assert!(are_in_order(&keys), "keys in the order of jsonb");
+    array_of(rows, N * BYTES_A_KEY, |out, row| {
+        let is_there = |leaf: &Leaf<'_>| !matches!(leaf, Leaf::Absent);
+        let count = row.iter().filter(|leaf| is_there(leaf)).count();
+        let mut entries = begin_object(out, count);
+        for (key, _) in keys.iter().zip(&row).filter(|(_, leaf)| is_there(leaf)) {
+            write_key(out, &mut entries, key);
+        }
+        for leaf in row.into_iter().filter(is_there) {
+            write_leaf(out, &mut entries, leaf);
+        }
+    })
+}
+
+fn are_in_order(keys: &[&str]) -> bool {
+    keys.is_sorted_by(|a, b| (a.len(), *a) < (b.len(), *b))
+}
+
+fn array_of<T>(
+    rows: impl ExactSizeIterator<Item = T>,
+    bytes_a_row: usize,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) -> Jsonb {
     // The length word comes first: values are aligned to the start of the whole.
     let mut out = vec![0; 4];
-    out.reserve(rows.len() * 256);
+    out.reserve(rows.len() * bytes_a_row);
     push_word(&mut out, rows.len() as u32 | ARRAY);
     let mut entries = Entries::reserve(&mut out, rows.len());
     for row in rows {
         let start = out.len();
         pad(&mut out);
-        write_object(&mut out, &keys, row);
+        write(&mut out, row);
         let length = out.len() - start;
         entries.push(&mut out, IS_CONTAINER, length);
     }
@@ -65,33 +104,34 @@ pub fn array_of_objects<'a, const N: usize>(
     }
 }
 
-fn write_object<const N: usize>(out: &mut Vec<u8>, keys: &[&str; N], row: [Leaf<'_>; N]) {
-    let is_there = |leaf: &Leaf<'_>| !matches!(leaf, Leaf::Absent);
-    let count = row.iter().filter(|leaf| is_there(leaf)).count();
-    push_word(out, count as u32 | OBJECT);
-    let mut entries = Entries::reserve(out, 2 * count);
-    for (key, _) in keys.iter().zip(&row).filter(|(_, leaf)| is_there(leaf)) {
-        out.extend_from_slice(key.as_bytes());
-        entries.push(out, 0, key.len());
-    }
-    for leaf in row {
-        let start = out.len();
-        let kind = match leaf {
-            Leaf::Absent => continue,
-            Leaf::True => IS_TRUE,
-            Leaf::Text(text) => {
-                out.extend_from_slice(text.as_bytes());
-                0
-            }
-            Leaf::Number(number) => {
-                pad(out);
-                out.extend_from_slice(number.bytes());
-                IS_NUMERIC
-            }
-        };
-        let length = out.len() - start;
-        entries.push(out, kind, length);
-    }
+fn begin_object(out: &mut Vec<u8>, keys: usize) -> Entries {
+    push_word(out, keys as u32 | OBJECT);
+    Entries::reserve(out, 2 * keys)
+}
+
+fn write_key(out: &mut Vec<u8>, entries: &mut Entries, key: &str) {
+    out.extend_from_slice(key.as_bytes());
+    entries.push(out, 0, key.len());
+}
+
+fn write_leaf(out: &mut Vec<u8>, entries: &mut Entries, leaf: Leaf<'_>) {
+    let start = out.len();
+    let kind = match leaf {
+        // Only sparse rows have it, and leave it out.
+        Leaf::Absent => return,
+        Leaf::True => IS_TRUE,
+        Leaf::Text(text) => {
+            out.extend_from_slice(text.as_bytes());
+            0
+        }
+        Leaf::Number(number) => {
+            pad(out);
+            out.extend_from_slice(number.bytes());
+            IS_NUMERIC
+        }
+    };
+    let length = out.len() - start;
+    entries.push(out, kind, length);
 }
 
 /// The words that tell what the values of a container are and how long, before the values.

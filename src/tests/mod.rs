@@ -8,7 +8,7 @@ mod tests {
 
     use crate::money::Amount;
     use crate::storage::jsonb::{Json, Jsonb};
-    use crate::storage::jsonb_rows::{Leaf, array_of_objects};
+    use crate::storage::jsonb_rows::{Leaf, array_of_objects, array_of_sparse_objects};
     use crate::storage::numeric::{Encoded, Number, amount_at, decimal_datum};
 
     fn one(sql: &str) -> String {
@@ -182,6 +182,37 @@ mod tests {
                 .expect("a value");
             assert_eq!(bytes(ours), bytes(theirs), "{count} rows");
         }
+    }
+
+    #[pg_test]
+    fn rows_that_lack_keys_are_written_as_postgres_writes_them() {
+        let bytes = |value: Jsonb| {
+            // SAFETY: a jsonb datum is a varlena.
+            unsafe { Vec::<u8>::from_datum(value.0, false) }.expect("bytes")
+        };
+        // Every way in which four keys may be there or lacking.
+        let leaf = |there: bool, leaf| if there { leaf } else { Leaf::Absent };
+        let ours = array_of_sparse_objects(
+            ["n", "aa", "bb", "text"],
+            (0..16_u32).map(|bits| {
+                let number = Encoded::decimal(Decimal::new(bits.into(), 1));
+                [
+                    leaf(bits & 1 != 0, Leaf::Number(number)),
+                    leaf(bits & 2 != 0, Leaf::True),
+                    leaf(bits & 4 != 0, Leaf::Text("né")),
+                    leaf(bits & 8 != 0, Leaf::Text("")),
+                ]
+            }),
+        );
+        let theirs = Spi::get_one::<Jsonb>(
+            "SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                        'n', CASE WHEN b & 1 <> 0 THEN trim_scale(b * 0.1) END, 'aa', CASE WHEN b & 2 <> 0 THEN true END,
+                        'bb', CASE WHEN b & 4 <> 0 THEN 'né' END, 'text', CASE WHEN b & 8 <> 0 THEN '' END)) ORDER BY b)
+               FROM generate_series(0, 15) b",
+        );
+        let theirs = theirs.expect("valid JSON").expect("a value");
+        assert_eq!(ours.to_text(), theirs.to_text());
+        assert_eq!(bytes(ours), bytes(theirs));
     }
 
     #[pg_test]

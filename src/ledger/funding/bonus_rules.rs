@@ -68,7 +68,7 @@ pub fn set(new: &NewBonus<'_>, call: Once<'_>) -> Result<()> {
         false => {
             let rules = rules::read(new.wallet)?;
             rules.require_open(new.wallet)?;
-            Some(rules.currency.clone())
+            Some(rules.currency)
         }
     };
     let currency = match (own.as_deref(), new.currency) {
