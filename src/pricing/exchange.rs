@@ -112,7 +112,8 @@ pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> 
             "Neither {from} to {to} nor {to} to {from} has a rate that had begun at {time}."
         ))
         .hint(format!(
-            "Set one: SELECT wallet.set_fx_rate('{from}', '{to}', <rate>, effective_from => '{time}');"
+            "Set it, with what one {from} is worth in {to} as $1: SELECT wallet.set_fx_rate('{}', '{}', $1, effective_from => '{}');",
+            from, to, time
         ))
     })
 }
