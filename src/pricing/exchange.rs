@@ -119,10 +119,14 @@ pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> 
 
 /// An amount at a rate, rounded once, half to even, at the twelfth decimal.
 pub fn exchanged(amount: Amount, rate: Rate) -> Result<Amount> {
-    let (size, one) = (amount.to_decimal().abs(), Decimal::ONE);
-    let worth = line_amount(size, one, one, Some(rate))
+    exchanged_part(amount.to_decimal(), Decimal::ONE, rate)
+}
+
+/// One of so many equal parts of a figure at a rate, rounded once as well.
+pub fn exchanged_part(figure: Decimal, parts: Decimal, rate: Rate) -> Result<Amount> {
+    let worth = line_amount(figure.abs(), Decimal::ONE, parts, Some(rate))
         .map_err(|reason| not_an_amount("amount", reason))?;
-    Ok(match amount.is_negative() {
+    Ok(match figure.is_sign_negative() {
         true => worth.negated(),
         false => worth,
     })
