@@ -101,7 +101,7 @@ AS $$
            AS u(value, requests, tokens, cost, average_cost, share, refunded, n)
      ORDER BY u.n
 $$;
-COMMENT ON FUNCTION wallet.usage_by IS 'Use of a wallet by user, team, model, service, region, key, hour, day or a tag, the dearest first. Errors: 22023, 42501, WL003, WL015.';
+COMMENT ON FUNCTION wallet.usage_by IS 'Use of a wallet by user, team, model, service, region, key, hour, day or a tag, the dearest first. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 CREATE TABLE wallet.chargeback_rules (
     wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
@@ -253,7 +253,7 @@ AS $$
            AS c(team, requests, tokens, direct_cost, shared_cost, total_cost, share, refunded, n)
      ORDER BY c.n
 $$;
-COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges; what was refunded of the shared cost is not split, or goes back to those who bore it. Errors: 22023, 42501, WL003, WL015.';
+COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges; what was refunded of the shared cost is not split, or goes back to those who bore it. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 CREATE FUNCTION wallet.balance_at(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -452,7 +452,7 @@ AS $$
            WITH ORDINALITY AS x(wallet, currency, rate, inverse, line) ON x.line = l.line
      ORDER BY l.line
 $$;
-COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003, WL015.';
+COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 -- On a large ledger compiling takes longer than running.
 ALTER FUNCTION wallet.forecast(text, integer) SET jit = off;
@@ -461,7 +461,7 @@ ALTER FUNCTION wallet.roll_up(timestamptz, integer) SET jit = off;
 ALTER FUNCTION wallet.balances_in(text, timestamptz) SET jit = off;
 COMMENT ON FUNCTION wallet.exchange_rates IS 'The currency in which figures of a wallet are read, and the rates of some times, in their order: none where it is the wallet''s own, nor for a time that is NULL. Errors: 22023, 42501, WL003, WL015.';
 COMMENT ON FUNCTION wallet.exchanged IS 'An amount, or its part of so many, at a rate: rounded once, half to even, at the twelfth decimal. Errors: WL012.';
-COMMENT ON FUNCTION wallet.balances_in IS 'The balances of all wallets that the caller may read, in one currency, at the rate of a time. Errors: 22023, 42501, WL015.';
+COMMENT ON FUNCTION wallet.balances_in IS 'The balances of all wallets that the caller may read, in one currency, at the rate of a time. Errors: 22023, 42501, WL015, WL012.';
 COMMENT ON FUNCTION wallet.forecast IS 'How long the money of a wallet lasts that its use may spend, by the use of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.savings(
@@ -600,7 +600,7 @@ BEGIN
          ORDER BY x.n;
 END
 $$;
-COMMENT ON FUNCTION wallet.report IS 'A page for a person in psql: balance, alerts, forecast, spend per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003, WL015.';
+COMMENT ON FUNCTION wallet.report IS 'A page for a person in psql: balance, alerts, forecast, spend per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 -- FOCUS 1.2, all its columns. What a wallet has was bought before it is used: a top-up is the purchase and is billed, its use is
 -- the effective cost. docs/reference/views.md says what each kind of entry is.

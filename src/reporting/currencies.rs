@@ -28,8 +28,9 @@ statement!(
     "SELECT currency FROM wallet.wallets WHERE wallet_id = $1"
 );
 
-// Of now the lanes are asked, which know the sum of a wallet's entries, and else its entries. Few wallets have something
-// due: who has not is not looked at.
+// Of now the lanes are asked, which know the sum of a wallet's entries. Of the past a wallet of few entries is added up here,
+// by one plan for all of them; one of many has a plan of its own, with what is rolled up. Few have something due: who has not is
+// not looked at.
 statement!(
     BALANCES,
     [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID],
@@ -41,6 +42,14 @@ statement!(
                              THEN (SELECT coalesce(sum(d.amount), 0) FROM wallet.due_entries(w.wallet_id, statement_timestamp()) d)
                              ELSE 0 END
                  WHEN w.created_at > $2 THEN 0
+                 WHEN (SELECT coalesce(sum(a.seq), 0) FROM wallet.allowances a
+                        WHERE a.wallet_id = w.wallet_id AND a.allowance_id = '00000000-0000-0000-0000-000000000000') <= 500
+                 THEN (SELECT coalesce(sum(l.amount), 0) FROM wallet.ledger_all l
+                        WHERE l.wallet_id = w.wallet_id AND l.entry_id >= '00000000-0000-0000-0000-000000000000' AND l.effective_at <= $2)
+                      + CASE WHEN w.grants_due <= statement_timestamp()
+                             THEN (SELECT coalesce(sum(d.amount), 0) FROM wallet.due_entries(w.wallet_id, statement_timestamp()) d
+                                    WHERE d.at <= $2)
+                             ELSE 0 END
                  ELSE wallet.booked_before(w.wallet_id, $2 + interval '1 microsecond') END
        FROM wallet.wallets w
       WHERE $1 IS NULL OR w.wallet_id = ANY ($1)
