@@ -91,14 +91,14 @@ fn quote(client: &mut Client, seed: &mut Seed) -> Vec<Quote> {
     quotes
 }
 
-/// What an amount is worth just before a time, by the rule of the reference: the latest rate of the pair, else the
+/// What an amount is worth at a time, in microseconds, by the rule of the reference: the latest rate of the pair, else the
 /// inverse of the latest of the opposite pair.
-fn worth(quotes: &[Quote], amount: Decimal, own: &str, other: &str, end: i64) -> Option<Decimal> {
+fn worth(quotes: &[Quote], amount: Decimal, own: &str, other: &str, at: i64) -> Option<Decimal> {
     // Of those of the same time the one that was set last.
     let latest = |from: &str, to: &str| {
         let of_pair = quotes
             .iter()
-            .filter(|quote| quote.from == from && quote.to == to && quote.at < end);
+            .filter(|quote| quote.from == from && quote.to == to && quote.at * 1_000_000 <= at);
         of_pair.max_by_key(|quote| quote.at).map(|quote| quote.rate)
     };
     let exact = match latest(own, other) {
@@ -174,6 +174,55 @@ fn by_hledger(file: &str, next_day: &str, currency: &str) -> Decimal {
     dec(words[0])
 }
 
+/// Each line of a statement at the rate of its time, and use at that of the last moment that is asked for.
+fn check_reports(client: &mut Client, quotes: &[Quote], wallet: &str, own: &str) {
+    let rows = client
+        .query(
+            "SELECT (extract(epoch FROM s.at) * 1000000)::bigint, o.amount, o.balance, s.amount, s.balance
+               FROM wallet.statement($1, currency => 'CHF') s JOIN wallet.statement($1) o USING (line)",
+            &[&wallet],
+        )
+        .unwrap();
+    assert!(rows.len() > 20, "{} lines", rows.len());
+    for row in rows {
+        let at: i64 = row.get(0);
+        for column in [1, 2] {
+            let own_figure: Option<Decimal> = row.get(column);
+            let expected = own_figure.map(|figure| match figure.is_zero() {
+                true => figure,
+                false => worth(quotes, figure, own, "CHF", at).unwrap(),
+            });
+            assert_eq!(
+                row.get::<_, Option<Decimal>>(column + 2),
+                expected,
+                "{wallet} at {at}"
+            );
+        }
+    }
+    let rows = client
+        .query(
+            "SELECT (extract(epoch FROM b.last) * 1000000)::bigint - 1, o.cost, o.cost / o.requests, u.cost, u.average_cost, o.share = u.share
+               FROM (SELECT wallet.day_begins(d, time_zone) AS last, d FROM wallet.wallets, generate_series(10, 40, 10) n, LATERAL (SELECT date '2026-03-01' + n) x(d) WHERE wallet_id = $1) b,
+                    LATERAL wallet.usage_by($1, 'day', to_day => b.d, currency => 'CHF') u,
+                    LATERAL (SELECT * FROM wallet.usage_by($1, 'day', to_day => b.d) o WHERE o.value = u.value) o",
+            &[&wallet],
+        )
+        .unwrap();
+    assert!(rows.len() > 20, "{} days", rows.len());
+    for row in rows {
+        let at: i64 = row.get(0);
+        let cost = worth(quotes, row.get(1), own, "CHF", at);
+        assert_eq!(
+            row.get::<_, Option<Decimal>>(3),
+            cost,
+            "{wallet} before {at}"
+        );
+        let average = worth(quotes, row.get(2), own, "CHF", at).unwrap();
+        let difference = (row.get::<_, Decimal>(4) - average).abs();
+        assert!(difference <= dec("0.000000000001") && row.get::<_, bool>(5));
+    }
+}
+
 #[test]
 fn both_programs_value_the_books_as_the_wallet_does() {
     let mut seed = Seed::of("both_programs_value_the_books_as_the_wallet_does");
@@ -192,6 +241,7 @@ fn both_programs_value_the_books_as_the_wallet_does() {
     }
     let (mut figures, mut without) = (0, 0);
     for ((wallet, own, zone), booked) in WALLETS.iter().zip(&books) {
+        check_reports(&mut client, &quotes, wallet, own);
         for first in [None, Some(15)] {
             let mut wanted = Vec::new();
             for _ in 0..8 {
@@ -209,7 +259,8 @@ fn both_programs_value_the_books_as_the_wallet_does() {
                     .filter(|(at, _)| *at < end)
                     .map(|(_, amount)| *amount)
                     .sum();
-                let in_francs = worth(&quotes, balance, own, "CHF", end);
+                let last = end * 1_000_000 - 1;
+                let in_francs = worth(&quotes, balance, own, "CHF", last);
                 let row = client
                     .query_one(
                         "SELECT own_balance, balance FROM wallet.balances_in('CHF', to_timestamp($2::bigint) - interval '1 microsecond') WHERE wallet = $1",
@@ -227,7 +278,7 @@ fn both_programs_value_the_books_as_the_wallet_does() {
                     "SELECT amount FROM wallet.convert_amount($1, $2, 'SEK', to_timestamp($3::bigint) - interval '1 microsecond')",
                     &[&balance, own, &end],
                 );
-                match worth(&quotes, balance, own, "SEK", end) {
+                match worth(&quotes, balance, own, "SEK", last) {
                     Some(in_crowns) => {
                         assert_eq!(
                             converted.unwrap().get::<_, Decimal>(0),
