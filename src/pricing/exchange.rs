@@ -167,3 +167,35 @@ impl Conversion {
         Ok((converted, Some(exchange)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_part_is_rounded_once_and_half_to_even() {
+        let part = |figure: &str, parts: &str, value: &str, is_inverse| {
+            let value = decimal(value);
+            let rate = Rate { value, is_inverse };
+            let worth = exchanged_part(decimal(figure), decimal(parts), rate);
+            worth.unwrap().to_decimal().normalize().to_string()
+        };
+        assert_eq!(part("100", "1", "1.085", false), "108.5");
+        assert_eq!(part("100", "1", "0.008", true), "12500");
+        assert_eq!(part("-100", "3", "1.2", false), "-40");
+        // A third of it first would be 0.333333333333, and 0.999999999999 in the end.
+        assert_eq!(part("1", "3", "3", false), "1");
+        for (figure, half) in [("1", "0"), ("3", "2"), ("5", "2"), ("-3", "-2")] {
+            let figure = (decimal(figure) * decimal("0.000000000001")).to_string();
+            let half = decimal(half) * decimal("0.000000000001");
+            let half = half.normalize().to_string();
+            assert_eq!(part(&figure, "2", "1", false), half);
+            assert_eq!(part(&figure, "1", "0.5", false), half);
+            assert_eq!(part(&figure, "1", "2", true), half);
+        }
+    }
+}

@@ -394,4 +394,29 @@ mod tests {
     fn text_stays_on_its_line() {
         assert_eq!(plain("a\n\"b\"; c\\"), "a 'b', c/");
     }
+
+    #[test]
+    fn prices_have_the_names_of_the_postings() {
+        let written = |format: Format| {
+            let mut journal = Journal {
+                format,
+                wallet: String::new(),
+                commodity: String::new(),
+                text: String::new(),
+            };
+            journal.price("2026-03-01", "USD", "CHF", "0.8125123");
+            journal.price("2026-03-02", "credits_1", "CHF", "0.01");
+            journal.price("2026-03-03", "x", "x0", "2");
+            journal.text
+        };
+        assert_eq!(
+            written(Format::Hledger),
+            "P 2026-03-01 USD 0.8125123 CHF\nP 2026-03-02 \"credits_1\" 0.01 CHF\nP 2026-03-03 x 2 \"x0\"\n"
+        );
+        // To beancount the last two are one.
+        assert_eq!(
+            written(Format::Beancount),
+            "2026-03-01 price USD 0.8125123 CHF\n2026-03-02 price CREDITS_1 0.01 CHF\n"
+        );
+    }
 }
