@@ -111,7 +111,8 @@ fn worth(quotes: &[Quote], amount: Decimal, own: &str, other: &str, at: i64) -> 
 /// Books at random, in March and April; gives when and what.
 fn book(client: &mut Client, seed: &mut Seed, wallet: &str) -> Vec<(i64, Decimal)> {
     let mut booked = vec![(
-        MARCH + seed.below(DAY as u64).cast_signed(),
+        // On the first of March everywhere.
+        MARCH + 21_600 + seed.below(28_800).cast_signed(),
         dec("5000.123456789012"),
     )];
     client
@@ -183,7 +184,7 @@ fn check_reports(client: &mut Client, quotes: &[Quote], wallet: &str, own: &str)
             &[&wallet],
         )
         .unwrap();
-    assert!(rows.len() > 20, "{} lines", rows.len());
+    assert!(rows.len() > 5, "{} lines", rows.len());
     for row in rows {
         let at: i64 = row.get(0);
         for column in [1, 2] {
@@ -208,7 +209,7 @@ fn check_reports(client: &mut Client, quotes: &[Quote], wallet: &str, own: &str)
             &[&wallet],
         )
         .unwrap();
-    assert!(rows.len() > 20, "{} days", rows.len());
+    assert!(rows.len() > 5, "{} days", rows.len());
     for row in rows {
         let at: i64 = row.get(0);
         let cost = worth(quotes, row.get(1), own, "CHF", at);
@@ -244,8 +245,10 @@ fn both_programs_value_the_books_as_the_wallet_does() {
         check_reports(&mut client, &quotes, wallet, own);
         for first in [None, Some(15)] {
             let mut wanted = Vec::new();
-            for _ in 0..8 {
-                let day = first.unwrap_or(1) + seed.below(40).cast_signed();
+            for number in 0..8 {
+                // The first day too, on which not every pair has a rate.
+                let later = if number == 0 { 0 } else { seed.below(40) };
+                let day = first.unwrap_or(1) + later.cast_signed();
                 let row = client
                     .query_one(
                         "SELECT d.day::text, (d.day + 1)::text, extract(epoch FROM (d.day + 1)::timestamp AT TIME ZONE $2)::bigint
