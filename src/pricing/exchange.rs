@@ -120,10 +120,14 @@ pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> 
 
 /// An amount at a rate, rounded once, half to even, at the twelfth decimal.
 pub fn exchanged(amount: Amount, rate: Rate) -> Result<Amount> {
-    let (size, one) = (amount.to_decimal().abs(), Decimal::ONE);
-    let worth = line_amount(size, one, one, Some(rate))
+    exchanged_part(amount.to_decimal(), Decimal::ONE, rate)
+}
+
+/// One of so many equal parts of a figure at a rate, rounded once as well.
+pub fn exchanged_part(figure: Decimal, parts: Decimal, rate: Rate) -> Result<Amount> {
+    let worth = line_amount(figure.abs(), Decimal::ONE, parts, Some(rate))
         .map_err(|reason| not_an_amount("amount", reason))?;
-    Ok(match amount.is_negative() {
+    Ok(match figure.is_sign_negative() {
         true => worth.negated(),
         false => worth,
     })
@@ -189,6 +193,38 @@ impl Exchanges {
                 self.last = Some((currency, exchange));
                 Ok(exchange)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_part_is_rounded_once_and_half_to_even() {
+        let part = |figure: &str, parts: &str, value: &str, is_inverse| {
+            let value = decimal(value);
+            let rate = Rate { value, is_inverse };
+            let worth = exchanged_part(decimal(figure), decimal(parts), rate);
+            worth.unwrap().to_decimal().normalize().to_string()
+        };
+        assert_eq!(part("100", "1", "1.085", false), "108.5");
+        assert_eq!(part("100", "1", "0.008", true), "12500");
+        assert_eq!(part("-100", "3", "1.2", false), "-40");
+        // A third of it first would be 0.333333333333, and 0.999999999999 in the end.
+        assert_eq!(part("1", "3", "3", false), "1");
+        for (figure, half) in [("1", "0"), ("3", "2"), ("5", "2"), ("-3", "-2")] {
+            let figure = (decimal(figure) * decimal("0.000000000001")).to_string();
+            let half = decimal(half) * decimal("0.000000000001");
+            let half = half.normalize().to_string();
+            assert_eq!(part(&figure, "2", "1", false), half);
+            assert_eq!(part(&figure, "1", "0.5", false), half);
+            assert_eq!(part(&figure, "1", "2", true), half);
         }
     }
 }

@@ -29,7 +29,10 @@ fn both_programs_agree_with_the_lanes() {
     for wallet in wallets {
         if wallet == "credits.x" {
             client
-                .batch_execute("SELECT wallet.create_wallet('credits.x', currency => 'credits_1', time_zone => 'Asia/Tokyo')")
+                .batch_execute(
+                    "SELECT wallet.create_wallet('credits.x', currency => 'credits_1', time_zone => 'Asia/Tokyo');
+                     SELECT wallet.set_fx_rate('USD', 'credits_1', 100, now() - interval '3 days')",
+                )
                 .unwrap();
             fund(&mut client, wallet, dec("1000.5")).unwrap();
         } else {
