@@ -1,7 +1,7 @@
 //! Prices of one currency in another: the dated rates that this backend has used, kept until any rate changes.
 //!
 //! The rate of a pair at a time is the latest of `wallet.fx_rates` that has begun, else the inverse of the latest of the
-//! opposite pair. There are no chains over a third currency. What was found is kept with the span of time in which it
+//! opposite pair. A row without a rate ends that of its pair. There are no chains over a third currency. What was found is kept with the span of time in which it
 //! holds, so that a look-up after the first costs no query; the cache is dropped as the price book is.
 
 use std::cell::RefCell;
@@ -73,30 +73,30 @@ pub fn rate_at(from: Currency, to: Currency, at: Timestamp) -> Result<Option<Exc
 fn look_up(from: Currency, to: Currency, at: Timestamp) -> Result<Span> {
     let [direct, inverse] = [(from, to), (to, from)];
     let read = |(one, other): (Currency, Currency)| store::read_rates(&one, &other, at);
-    let (row, next) = read(direct)?;
-    let exchange = |row: &RateRow, is_inverse| Exchange {
+    let exchange = |rate, id, is_inverse| Exchange {
         from,
         rate: Rate {
-            value: row.rate,
+            value: rate,
             is_inverse,
         },
-        rate_id: row.id,
+        rate_id: id,
     };
-    let end = |next: Option<Timestamp>| next.unwrap_or(Timestamp(i64::MAX));
-    if let Some(row) = row {
-        return Ok(Span {
-            from: row.effective_from,
-            until: end(next),
-            found: Some(exchange(&row, false)),
-        });
+    let begins = |row: Option<&RateRow>| row.map_or(Timestamp(i64::MIN), |row| row.effective_from);
+    let ends = |next: Option<Timestamp>| next.unwrap_or(Timestamp(i64::MAX));
+    let (row, next) = read(direct)?;
+    let span = Span {
+        from: begins(row.as_ref()),
+        until: ends(next),
+        found: row.and_then(|row| Some(exchange(row.rate?, row.id, false))),
+    };
+    if span.found.is_some() {
+        return Ok(span);
     }
-    let (row, then) = read(inverse)?;
+    let (row, next) = read(inverse)?;
     Ok(Span {
-        from: row
-            .as_ref()
-            .map_or(Timestamp(i64::MIN), |row| row.effective_from),
-        until: end(next).min(end(then)),
-        found: row.map(|row| exchange(&row, true)),
+        from: span.from.max(begins(row.as_ref())),
+        until: span.until.min(ends(next)),
+        found: row.and_then(|row| Some(exchange(row.rate?, row.id, true))),
     })
 }
 

@@ -83,17 +83,17 @@ statement!(
                  WHERE (r.from_currency, r.to_currency) > (p.from_currency, p.to_currency)
                  ORDER BY 1, 2 LIMIT 1) n
      ), rates AS (
-         SELECT p.from_currency, p.to_currency, r.rate, r.rate_id, greatest(r.effective_from, s.first) AS at, s.time_zone,
+         SELECT p.from_currency, p.to_currency, r.rate, r.rate_id, r.created_at, greatest(r.effective_from, s.first) AS at, s.time_zone,
                 p.from_currency = s.currency AS direct,
                 CASE WHEN p.from_currency = s.currency THEN p.to_currency ELSE p.from_currency END AS other
            FROM span s
            JOIN pairs p ON p.from_currency = s.currency OR p.to_currency = s.currency
           CROSS JOIN LATERAL (
-                (SELECT r.rate, r.rate_id, r.effective_from FROM wallet.fx_rates r
+                (SELECT r.rate, r.rate_id, r.created_at, r.effective_from FROM wallet.fx_rates r
                   WHERE r.from_currency = p.from_currency AND r.to_currency = p.to_currency AND r.effective_from <= s.first
-                  ORDER BY r.effective_from DESC, r.rate_id DESC LIMIT 1)
+                  ORDER BY r.effective_from DESC, r.created_at DESC, r.rate_id DESC LIMIT 1)
                  UNION ALL
-                SELECT r.rate, r.rate_id, r.effective_from FROM wallet.fx_rates r
+                SELECT r.rate, r.rate_id, r.created_at, r.effective_from FROM wallet.fx_rates r
                  WHERE r.from_currency = p.from_currency AND r.to_currency = p.to_currency
                    AND r.effective_from > s.first AND r.effective_from <= s.last) r
      ), used AS (
@@ -102,8 +102,8 @@ statement!(
          SELECT DISTINCT ON (u.other, d.day) d.day, u.from_currency, u.to_currency, u.rate
            FROM used u
           CROSS JOIN LATERAL (SELECT to_char(timezone(u.time_zone, u.at), 'YYYY-MM-DD') AS day) d
-          WHERE u.direct OR u.direct_from IS NULL OR u.at < u.direct_from
-          ORDER BY u.other, d.day, u.at DESC, u.rate_id DESC
+          WHERE (u.direct OR u.direct_from IS NULL OR u.at < u.direct_from) AND u.rate IS NOT NULL
+          ORDER BY u.other, d.day, u.at DESC, u.created_at DESC, u.rate_id DESC
      )
      SELECT d.day, d.from_currency, d.to_currency, trim_scale(d.rate)::text
        FROM dated d
