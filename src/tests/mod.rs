@@ -283,6 +283,34 @@ mod tests {
         }
     }
 
+    #[pg_test]
+    fn both_ways_to_the_exchange_rates_answer_the_same() {
+        Spi::run(
+            "SELECT wallet.set_fx_rate(f, t, r, make_timestamptz(2026, 1, d, 0, 0, 0, 'UTC'))
+               FROM (VALUES (1, 'b', 'a', 0.5), (2, 'a', 'b', 1.1), (2, 'a', 'b', 1.2), (3, 'b', 'a', 0.9), (4, 'a', 'b', NULL),
+                            (5, 'b', 'a', 0.8), (6, 'b', 'a', NULL), (6, 'a', 'b', 1.3), (7, 'a', 'c', 9)) r (d, f, t, r)",
+        )
+        .expect("set up");
+        let mut answers = Vec::new();
+        for storage in ["auto", "spi"] {
+            Spi::run(&format!(
+                "SET LOCAL wallet.storage = {storage};
+                 -- So that nothing is known of the rates.
+                 SELECT wallet.set_fx_rate('x', '{storage}', 1)"
+            ))
+            .expect(storage);
+            answers.push(one(
+                "SELECT string_agg(concat_ws('|', at, c.amount, c.rate, c.inverse, d.amount, d.inverse), E'\\n' ORDER BY at)
+                   FROM generate_series(1, 8) day, generate_series(-1, 1) m,
+                        LATERAL (SELECT make_timestamptz(2026, 1, day, 0, 0, 0, 'UTC') + m * '1 microsecond'::interval) t (at),
+                        LATERAL wallet.convert_amount(7, 'a', 'b', at) c, LATERAL wallet.convert_amount(7, 'b', 'a', at) d
+                  WHERE at >= '2026-01-01Z'",
+            ));
+        }
+        assert!(answers[0].lines().count() == 23, "{}", answers[0]);
+        assert_eq!(answers[0], answers[1]);
+    }
+
     #[pg_test(error = "insufficient funds in wallet \"poor\"")]
     fn a_charge_without_funds_is_refused() {
         Spi::run("SELECT wallet.create_wallet('poor'); SELECT wallet.charge('poor', amount => 1)")
