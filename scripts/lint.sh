@@ -18,9 +18,14 @@ fi
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --no-default-features --features "$TEST_FEATURES" -- -D warnings
 
-# Licences, advisories and sources of the crates: deny.toml.
+# Licences, registries and advisories of the crates: deny.toml. The list of advisories needs the network.
 if command -v cargo-deny >/dev/null; then
-    cargo deny --workspace check
+    cargo deny --workspace check licenses bans sources
+    if cargo deny fetch db >/dev/null 2>&1; then
+        cargo deny --workspace check advisories
+    else
+        say "The list of advisories cannot be fetched: they were not checked."
+    fi
 else
     say "cargo-deny is not installed: the crates' licences and advisories were not checked."
 fi
