@@ -168,10 +168,14 @@ pub fn push_digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
 
 /// Significant digits of a number, leading and trailing zeros not counted.
 pub fn significant_digits(value: Decimal) -> u32 {
-    match value.normalize().mantissa().unsigned_abs() {
-        0 => 0,
-        mantissa => mantissa.ilog10() + 1,
+    let mut mantissa = value.normalize().mantissa().unsigned_abs();
+    if mantissa == 0 {
+        return 0;
     }
+    while mantissa.is_multiple_of(10) {
+        mantissa /= 10;
+    }
+    mantissa.ilog10() + 1
 }
 
 /// How many units of a currency another currency's unit is worth, as it was recorded.

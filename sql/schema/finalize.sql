@@ -13,7 +13,7 @@ COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back a funding that failed 
 COMMENT ON FUNCTION wallet.convert_amount IS 'What an amount of one currency is worth in another, by the rate that a charge of that time would use; books nothing. Errors: 22023, WL012, 42501, WL015.';
 COMMENT ON FUNCTION wallet.set_fx_rates IS 'Sets what one unit of a currency is worth in many others from a date on, and returns a row a rate. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_bonus IS 'Says what a wallet, or * for all in a currency, gets on top of payments, in tiers by their amount; an empty array takes it back. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 22023 where the currency is not the wallet''s.';
-COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets what one unit of a currency is worth in another from a date on, and returns the rate''s id. Errors: 22023, WL012, 42501, WL006.';
+COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets what one unit of a currency is worth in another from a date on, and returns the rate''s id; a NULL rate ends it. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.create_voucher IS 'Makes a voucher code that wallets can redeem, and returns its id; only the code''s hash is kept. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with a voucher, once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014, WL015.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back what is left of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';

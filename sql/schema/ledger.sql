@@ -114,6 +114,7 @@ CREATE TABLE wallet.funding_requests (
     bonus_percent       numeric CHECK (bonus_percent > 0 AND bonus_percent <> 'NaN'),
     bonus_id            uuid,
     bonus_reversed      numeric(28,12) NOT NULL DEFAULT 0,
+    inverse             boolean NOT NULL DEFAULT false,
     PRIMARY KEY (wallet_id, entry_id),
     CONSTRAINT funding_bonus_is_whole CHECK (
         num_nulls(bonus, bonus_percent, bonus_id) IN (0, 3) AND bonus_reversed BETWEEN 0 AND coalesce(bonus, 0)),
@@ -128,7 +129,8 @@ COMMENT ON COLUMN wallet.funding_requests.entry_id IS 'The entry that credits it
 COMMENT ON COLUMN wallet.funding_requests.amount IS 'What is credited, in the wallet''s currency.';
 COMMENT ON COLUMN wallet.funding_requests.original_amount IS 'What was paid, where that was in another currency.';
 COMMENT ON COLUMN wallet.funding_requests.rate IS 'What one unit of the original currency is worth in the wallet''s.';
-COMMENT ON COLUMN wallet.funding_requests.rounding IS 'What rounding to twelve decimals added to original_amount times rate.';
+COMMENT ON COLUMN wallet.funding_requests.rounding IS 'What rounding to twelve decimals added to original_amount times rate, or divided by it where inverse.';
+COMMENT ON COLUMN wallet.funding_requests.inverse IS 'True where the rate was recorded the other way round, so that original_amount is divided by it.';
 COMMENT ON COLUMN wallet.funding_requests.reversal_id IS 'The last entry that took back some or all of it.';
 COMMENT ON COLUMN wallet.funding_requests.reversed IS 'How much of amount reverse_funding() took back so far.';
 COMMENT ON COLUMN wallet.funding_requests.reversed_original IS 'The same of original_amount; zero where there is none.';
@@ -157,17 +159,17 @@ CREATE TABLE wallet.fx_rates (
     rate_id          uuid PRIMARY KEY,
     from_currency    text NOT NULL,
     to_currency      text NOT NULL,
-    rate             numeric NOT NULL CHECK (rate > 0 AND rate <> 'NaN'),
+    rate             numeric CHECK (rate > 0 AND rate <> 'NaN'),
     effective_from   timestamptz NOT NULL,
     created_at       timestamptz NOT NULL,
     actor            text,
     metadata         jsonb,
     source           text
 );
-CREATE INDEX fx_rates_pair ON wallet.fx_rates (from_currency, to_currency, effective_from, rate_id);
+CREATE INDEX fx_rates_pair ON wallet.fx_rates (from_currency, to_currency, effective_from, created_at, rate_id);
 COMMENT ON TABLE wallet.fx_rates IS 'Exchange rates from a date on; of rows for the same pair and date the one recorded last holds.';
 COMMENT ON COLUMN wallet.fx_rates.source IS 'Where the rate comes from, such as ECB.';
-COMMENT ON COLUMN wallet.fx_rates.rate IS 'What one unit of from_currency is worth in to_currency.';
+COMMENT ON COLUMN wallet.fx_rates.rate IS 'What one unit of from_currency is worth in to_currency; NULL ends the pair''s rate.';
 
 -- A code is money: only its hash is kept, so that neither a reader nor a dump can spend it.
 CREATE TABLE wallet.vouchers (

@@ -17,7 +17,7 @@ CREATE TABLE wallet.prices (
     created_at           timestamptz NOT NULL,
     actor                text,
     metadata             jsonb,
-    currency             text NOT NULL
+    currency             text NOT NULL DEFAULT 'USD'
 );
 CREATE INDEX prices_model ON wallet.prices (price_list, model, meter, effective_from);
 CREATE INDEX prices_pattern ON wallet.prices (price_list, model) WHERE model LIKE '%*%';
@@ -33,7 +33,7 @@ CREATE TABLE wallet.markups (
     created_at       timestamptz NOT NULL,
     actor            text,
     metadata         jsonb,
-    currency         text NOT NULL
+    currency         text NOT NULL DEFAULT 'USD'
 );
 CREATE INDEX markups_list ON wallet.markups (price_list, effective_from);
 COMMENT ON TABLE wallet.markups IS 'What price lists add to the prices of the default list, from a date on. Both NULL: nothing of its own from then on.';

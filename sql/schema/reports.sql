@@ -5,9 +5,8 @@
 -- Each function asks readable_wallet() first, which raises where the wallet is not the caller's to
 -- read; the rows come through the views, under row-level security.
 
-CREATE FUNCTION wallet.usage_by(
-    wallet text, dimension text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
-    from_day date DEFAULT NULL, to_day date DEFAULT NULL,
+CREATE FUNCTION wallet.usage_rows(
+    wallet text, dimension text, first timestamptz, last timestamptz,
     OUT value text, OUT requests bigint, OUT tokens bigint, OUT cost numeric, OUT average_cost numeric,
     OUT share numeric, OUT refunded numeric)
 RETURNS SETOF record
@@ -20,13 +19,11 @@ AS $$
 #variable_conflict use_column
 DECLARE
     zone text;
-    first timestamptz;
-    last timestamptz;
     first_day date;
     next_day date;
     by_days boolean;
 BEGIN
-    PERFORM wallet.readable_wallet(usage_by.wallet);
+    PERFORM wallet.readable_wallet(usage_rows.wallet);
     IF dimension IS NULL OR dimension NOT IN ('user', 'team', 'model', 'service', 'region', 'key', 'hour', 'day')
        AND dimension NOT LIKE 'tag:_%' THEN
         RAISE EXCEPTION USING ERRCODE = '22023',
@@ -34,8 +31,7 @@ BEGIN
             DETAIL = 'Known are: user, team, model, service, region, key, hour, day, tag:NAME.',
             HINT = 'Give one of these as dimension.';
     END IF;
-    SELECT w.time_zone INTO zone FROM wallet.wallets w WHERE w.wallet_id = usage_by.wallet;
-    SELECT s.first, s.last INTO first, last FROM wallet.span_of(usage_by.wallet, "from", "to", from_day, to_day) s;
+    SELECT w.time_zone INTO zone FROM wallet.wallets w WHERE w.wallet_id = usage_rows.wallet;
     first_day := coalesce(wallet.day_begun(first, zone), CASE WHEN first IS NULL THEN '-infinity'::date END);
     next_day := coalesce(wallet.day_begun(last, zone), CASE WHEN last IS NULL THEN 'infinity'::date END);
     -- Roll-ups know whole days, and neither hours nor tags.
@@ -48,30 +44,30 @@ BEGIN
                trim_scale(round(sum(g.cost) OVER in_order / nullif(sum(g.cost) OVER (), 0), 6)
                           - round((sum(g.cost) OVER in_order - g.cost) / nullif(sum(g.cost) OVER (), 0), 6)),
                round(g.refunded, greatest(min_scale(g.refunded), 2))
-          FROM (SELECT CASE usage_by.dimension WHEN 'hour' THEN wallet.hour_of(min(u.at), zone) ELSE u.value END AS value,
+          FROM (SELECT CASE usage_rows.dimension WHEN 'hour' THEN wallet.hour_of(min(u.at), zone) ELSE u.value END AS value,
                        sum(u.requests)::bigint AS requests, sum(u.tokens)::bigint AS tokens,
                        sum(u.cost) AS cost, sum(u.refunded) AS refunded
                   FROM (SELECT NULL::timestamptz AS at, NULL::interval AS shift,
-                               CASE usage_by.dimension
+                               CASE usage_rows.dimension
                                    WHEN 'user' THEN d.user_id WHEN 'team' THEN d.team WHEN 'model' THEN d.model
                                    WHEN 'service' THEN d.service WHEN 'region' THEN d.region WHEN 'key' THEN d.key_id::text
                                    ELSE to_char(d.day, 'YYYY-MM-DD') END AS value,
                                d.requests, d.input_tokens + d.output_tokens AS tokens, d.cost, d.refunded
                           FROM wallet.usage_days d
-                         WHERE by_days AND d.wallet = usage_by.wallet AND d.day >= first_day AND d.day < next_day
+                         WHERE by_days AND d.wallet = usage_rows.wallet AND d.day >= first_day AND d.day < next_day
                          UNION ALL
-                        SELECT CASE usage_by.dimension WHEN 'hour' THEN e.event_at END,
+                        SELECT CASE usage_rows.dimension WHEN 'hour' THEN e.event_at END,
                                -- The hour that comes twice when clocks are put back is two.
-                               CASE usage_by.dimension WHEN 'hour' THEN e.event_at AT TIME ZONE zone - e.event_at AT TIME ZONE 'UTC' END,
-                               CASE usage_by.dimension
+                               CASE usage_rows.dimension WHEN 'hour' THEN e.event_at AT TIME ZONE zone - e.event_at AT TIME ZONE 'UTC' END,
+                               CASE usage_rows.dimension
                                    WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team WHEN 'model' THEN e.model
                                    WHEN 'service' THEN e.service WHEN 'region' THEN e.region WHEN 'key' THEN e.key_id::text
                                    WHEN 'hour' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD HH24')
                                    WHEN 'day' THEN to_char(e.event_at AT TIME ZONE zone, 'YYYY-MM-DD')
-                                   ELSE e.tags ->> substr(usage_by.dimension, 5) END,
+                                   ELSE e.tags ->> substr(usage_rows.dimension, 5) END,
                                e.requests, e.tokens, e.cost, e.refunded
                           FROM wallet.usage_entries e
-                         WHERE NOT by_days AND e.wallet = usage_by.wallet
+                         WHERE NOT by_days AND e.wallet = usage_rows.wallet
                            AND (first IS NULL OR e.event_at >= first)
                            AND (last IS NULL OR e.event_at < last)) u
                  GROUP BY u.value, u.shift) g
@@ -79,7 +75,33 @@ BEGIN
          ORDER BY g.cost DESC, g.value;
 END
 $$;
-COMMENT ON FUNCTION wallet.usage_by IS 'Use of a wallet by user, team, model, service, region, key, hour, day or a tag, the dearest first. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.usage_rows IS 'What usage_by() says, in the wallet''s currency. Errors: 22023, 42501, WL003.';
+
+-- The rate is that of the last moment of the span: the one that a statement of it closes with.
+CREATE FUNCTION wallet.usage_by(
+    wallet text, dimension text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL,
+    OUT value text, OUT requests bigint, OUT tokens bigint, OUT cost numeric, OUT average_cost numeric,
+    OUT share numeric, OUT refunded numeric, OUT currency text, OUT rate numeric, OUT inverse boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+AS $$
+    SELECT u.value, u.requests, u.tokens,
+           coalesce(wallet.exchanged(u.cost, x.rate, x.inverse), u.cost),
+           coalesce(trim_scale(wallet.exchanged(u.cost, x.rate, x.inverse, nullif(u.requests, 0))), u.average_cost),
+           u.share,
+           coalesce(wallet.exchanged(u.refunded, x.rate, x.inverse), u.refunded),
+           x.currency, x.rate, x.inverse
+      FROM wallet.span_of(usage_by.wallet, usage_by."from", usage_by."to", usage_by.from_day, usage_by.to_day) s
+     CROSS JOIN LATERAL wallet.exchange_rates(usage_by.wallet, usage_by.currency,
+                                              ARRAY[least(s.last - interval '1 microsecond', statement_timestamp())]) x
+     CROSS JOIN LATERAL wallet.usage_rows(x.wallet, usage_by.dimension, s.first, s.last) WITH ORDINALITY
+           AS u(value, requests, tokens, cost, average_cost, share, refunded, n)
+     ORDER BY u.n
+$$;
+COMMENT ON FUNCTION wallet.usage_by IS 'Use of a wallet by user, team, model, service, region, key, hour, day or a tag, the dearest first. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 CREATE TABLE wallet.chargeback_rules (
     wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
@@ -100,7 +122,7 @@ CREATE TABLE wallet.run_out_alerts (
 COMMENT ON TABLE wallet.run_out_alerts IS 'Wallets that want to be told when their money lasts only so many days.';
 COMMENT ON COLUMN wallet.run_out_alerts.near IS 'Whether it was told and has not recovered.';
 
-CREATE FUNCTION wallet.chargeback(
+CREATE FUNCTION wallet.chargeback_rows(
     wallet text, month date,
     OUT team text, OUT requests bigint, OUT tokens bigint, OUT direct_cost numeric, OUT shared_cost numeric,
     OUT total_cost numeric, OUT share numeric, OUT refunded numeric)
@@ -112,7 +134,7 @@ SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM wallet.readable_wallet(chargeback.wallet);
+    PERFORM wallet.readable_wallet(chargeback_rows.wallet);
     IF month IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'month is missing',
             DETAIL = 'The argument month is NULL or was not given.', HINT = 'Give any day of the month.';
@@ -128,24 +150,24 @@ BEGIN
                wallet.day_begins((m.month + interval '1 month')::date, w.time_zone) AS last,
                coalesce(r.rule, 'none') AS rule, coalesce(r.shares, '{}') AS shares
           FROM wallet.wallets w LEFT JOIN wallet.chargeback_rules r ON r.wallet_id = w.wallet_id
-         CROSS JOIN LATERAL (SELECT date_trunc('month', chargeback.month::timestamp) AS month) m
-         WHERE w.wallet_id = chargeback.wallet
+         CROSS JOIN LATERAL (SELECT date_trunc('month', chargeback_rows.month::timestamp) AS month) m
+         WHERE w.wallet_id = chargeback_rows.wallet
     ), direct AS MATERIALIZED (
         SELECT u.value AS team, u.requests, u.tokens, u.cost, u.refunded
-          FROM bounds b CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', b.first, b.last) u
+          FROM bounds b CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, 'team', b.first, b.last) u
     ), late AS MATERIALIZED (
         -- What was given back of the shared cost of other months. It goes to those who bore that cost.
         SELECT c.month, sum(e.amount) AS amount
           FROM bounds b
-         CROSS JOIN LATERAL wallet.booked_ids(chargeback.wallet, b.first, b.last) i
+         CROSS JOIN LATERAL wallet.booked_ids(chargeback_rows.wallet, b.first, b.last) i
          CROSS JOIN LATERAL (
                SELECT l.amount, l.related_id FROM wallet.ledger_all l
-                WHERE l.wallet_id = chargeback.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
+                WHERE l.wallet_id = chargeback_rows.wallet AND l.entry_id BETWEEN i.first_id AND i.last_id
                   AND l.kind = 'r' AND l.team IS NULL AND l.created_at >= b.first AND l.created_at < b.last
                OFFSET 0) e
          CROSS JOIN LATERAL (
                SELECT date_trunc('month', CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AT TIME ZONE b.time_zone) AS month
-                 FROM wallet.ledger_all l WHERE l.wallet_id = chargeback.wallet AND l.entry_id = e.related_id
+                 FROM wallet.ledger_all l WHERE l.wallet_id = chargeback_rows.wallet AND l.entry_id = e.related_id
                OFFSET 0) c
          WHERE EXISTS (SELECT FROM direct d WHERE d.team IS NULL AND d.refunded <> 0) AND c.month <> b.month
          GROUP BY c.month
@@ -160,8 +182,8 @@ BEGIN
          UNION ALL
         SELECT l.month, u.value, u.cost
           FROM bounds b CROSS JOIN late l
-         CROSS JOIN LATERAL wallet.usage_by(chargeback.wallet, 'team', from_day => l.month::date,
-                                            to_day => (l.month + interval '1 month')::date) u
+         CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, 'team', wallet.day_begins(l.month::date, b.time_zone),
+                                              wallet.day_begins((l.month + interval '1 month')::date, b.time_zone)) u
          WHERE u.value IS NOT NULL
          UNION ALL
         SELECT p.month, k.team, 0 FROM bounds b CROSS JOIN pools p CROSS JOIN LATERAL jsonb_object_keys(b.shares) k(team)
@@ -203,7 +225,35 @@ BEGIN
      ORDER BY r.team NULLS LAST;
 END
 $$;
-COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges; what was refunded of the shared cost is not split, or goes back to those who bore it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.chargeback_rows IS 'What chargeback() says, in the wallet''s currency. Errors: 22023, 42501, WL003.';
+
+CREATE FUNCTION wallet.chargeback(
+    wallet text, month date, currency text DEFAULT NULL,
+    OUT team text, OUT requests bigint, OUT tokens bigint, OUT direct_cost numeric, OUT shared_cost numeric,
+    OUT total_cost numeric, OUT share numeric, OUT refunded numeric, OUT currency text, OUT rate numeric, OUT inverse boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+AS $$
+    SELECT c.team, c.requests, c.tokens,
+           coalesce(wallet.exchanged(c.direct_cost, x.rate, x.inverse), c.direct_cost),
+           coalesce(wallet.exchanged(c.shared_cost, x.rate, x.inverse), c.shared_cost),
+           coalesce(wallet.exchanged(c.total_cost, x.rate, x.inverse), c.total_cost),
+           c.share,
+           coalesce(wallet.exchanged(c.refunded, x.rate, x.inverse), c.refunded),
+           x.currency, x.rate, x.inverse
+      -- A month that no calendar of reports has is refused by the rows.
+      FROM wallet.span_of(chargeback.wallet, NULL, NULL, NULL,
+                          CASE WHEN chargeback.month BETWEEN '0001-01-01' AND '9999-12-31'
+                               THEN (date_trunc('month', chargeback.month::timestamp) + interval '1 month')::date END) s
+     CROSS JOIN LATERAL wallet.exchange_rates(chargeback.wallet, chargeback.currency,
+                                              ARRAY[least(s.last - interval '1 microsecond', statement_timestamp())]) x
+     CROSS JOIN LATERAL wallet.chargeback_rows(x.wallet, chargeback.month) WITH ORDINALITY
+           AS c(team, requests, tokens, direct_cost, shared_cost, total_cost, share, refunded, n)
+     ORDER BY c.n
+$$;
+COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges; what was refunded of the shared cost is not split, or goes back to those who bore it. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 CREATE FUNCTION wallet.balance_at(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -375,25 +425,43 @@ END
 $$;
 COMMENT ON FUNCTION wallet.statement_lines IS 'The lines of a statement and, for a page that shows both, the use of days by day, model, team and user. Errors: 22023, 42501, WL003.';
 
+-- Each line has the rate of its own time. Nothing is nothing in every currency: such a line needs no rate.
 CREATE FUNCTION wallet.statement(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
-    from_day date DEFAULT NULL, to_day date DEFAULT NULL,
-    OUT line bigint, OUT at timestamptz, OUT kind text, OUT description text, OUT amount numeric, OUT balance numeric)
+    from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL,
+    OUT line bigint, OUT at timestamptz, OUT kind text, OUT description text, OUT amount numeric, OUT balance numeric,
+    OUT currency text, OUT rate numeric, OUT inverse boolean)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
 AS $$
-    SELECT l.line, l.at, l.kind, l.description, l.amount, l.balance
-      FROM wallet.span_of(statement.wallet, statement."from", statement."to", statement.from_day, statement.to_day) s
-     CROSS JOIN LATERAL wallet.statement_lines(statement.wallet, s.first, s.last, NULL, NULL) l
+    WITH lines AS MATERIALIZED (
+        SELECT l.line, l.at, l.kind, l.description, l.amount, l.balance
+          FROM wallet.span_of(statement.wallet, statement."from", statement."to", statement.from_day, statement.to_day) s
+         CROSS JOIN LATERAL wallet.statement_lines(statement.wallet, s.first, s.last, NULL, NULL) l
+    )
+    SELECT l.line, l.at, l.kind, l.description,
+           coalesce(wallet.exchanged(l.amount, x.rate, x.inverse), l.amount),
+           coalesce(wallet.exchanged(l.balance, x.rate, x.inverse), l.balance),
+           x.currency, x.rate, x.inverse
+      FROM lines l
+      -- Lines are numbered from one on.
+      JOIN wallet.exchange_rates(statement.wallet, statement.currency,
+                                 ARRAY(SELECT CASE WHEN n.amount <> 0 OR n.balance <> 0 THEN n.at END FROM lines n ORDER BY n.line))
+           WITH ORDINALITY AS x(wallet, currency, rate, inverse, line) ON x.line = l.line
      ORDER BY l.line
 $$;
-COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 -- On a large ledger compiling takes longer than running.
 ALTER FUNCTION wallet.forecast(text, integer) SET jit = off;
 ALTER FUNCTION wallet.announce_run_outs(text, integer) SET jit = off;
 ALTER FUNCTION wallet.roll_up(timestamptz, integer) SET jit = off;
+ALTER FUNCTION wallet.balances_in(text, timestamptz) SET jit = off;
+COMMENT ON FUNCTION wallet.exchange_rates IS 'The currency in which figures of a wallet are read, and the rates of some times, in their order: none where it is the wallet''s own, nor for a time that is NULL. Errors: 22023, 42501, WL003, WL015.';
+COMMENT ON FUNCTION wallet.exchanged IS 'An amount, or its part of so many, at a rate: rounded once, half to even, at the twelfth decimal. Errors: WL012.';
+COMMENT ON FUNCTION wallet.balances_in IS 'The balances of all wallets that the caller may read, in one currency, at the rate of a time. Errors: 22023, 42501, WL015, WL012.';
 COMMENT ON FUNCTION wallet.forecast IS 'How long the money of a wallet lasts that its use may spend, by the use of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.savings(
@@ -421,7 +489,7 @@ $$;
 COMMENT ON FUNCTION wallet.compare_charges IS 'Charges of a time beside what they would have cost otherwise; savings() asks it. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved, of the charges that have a price for it. Errors: 22023, 42501, WL003, WL015.';
 
-CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30) RETURNS SETOF text
+CREATE FUNCTION wallet.report(wallet text, days integer DEFAULT 30, currency text DEFAULT NULL) RETURNS SETOF text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
@@ -431,6 +499,7 @@ AS $$
 DECLARE
     b record;
     f record;
+    fx record;
     zone text;
     today date;
 BEGIN
@@ -440,25 +509,31 @@ BEGIN
             DETAIL = format('It is %s; 1 to 366 are allowed.', coalesce(days::text, 'NULL')),
             HINT = 'Leave it out for 30 days.';
     END IF;
+    -- All of it at one rate, that of now.
+    SELECT r.currency, r.rate, r.inverse INTO fx FROM wallet.exchange_rates(report.wallet, report.currency, ARRAY[statement_timestamp()]) r;
     SELECT * INTO b FROM wallet.balances WHERE wallet = report.wallet;
     SELECT w.time_zone, (statement_timestamp() AT TIME ZONE w.time_zone)::date INTO zone, today
       FROM wallet.wallets w WHERE w.wallet_id = report.wallet;
     RETURN NEXT format('%s   %s   %s', report.wallet, b.status, to_char(statement_timestamp() AT TIME ZONE zone, 'YYYY-MM-DD HH24:MI ') || zone);
     RETURN NEXT '';
-    RETURN NEXT format('balance    %14s %s', b.balance, b.currency);
-    IF b.held <> 0 THEN RETURN NEXT format('held       %14s', b.held); END IF;
-    RETURN NEXT format('available  %14s', b.available);
-    IF b.credit_limit <> 0 THEN RETURN NEXT format('credit     %14s', b.credit_limit); END IF;
-    IF b.debt <> 0 THEN RETURN NEXT format('debt       %14s', b.debt); END IF;
+    RETURN NEXT format('balance    %14s %s', coalesce(wallet.exchanged(b.balance, fx.rate, fx.inverse), b.balance), fx.currency);
+    IF fx.rate IS NOT NULL THEN
+        RETURN NEXT format('rate       1 %s = %s %s', CASE WHEN fx.inverse THEN fx.currency ELSE b.currency END, fx.rate,
+                           CASE WHEN fx.inverse THEN b.currency ELSE fx.currency END);
+    END IF;
+    IF b.held <> 0 THEN RETURN NEXT format('held       %14s', coalesce(wallet.exchanged(b.held, fx.rate, fx.inverse), b.held)); END IF;
+    RETURN NEXT format('available  %14s', coalesce(wallet.exchanged(b.available, fx.rate, fx.inverse), b.available));
+    IF b.credit_limit <> 0 THEN RETURN NEXT format('credit     %14s', coalesce(wallet.exchanged(b.credit_limit, fx.rate, fx.inverse), b.credit_limit)); END IF;
+    IF b.debt <> 0 THEN RETURN NEXT format('debt       %14s', coalesce(wallet.exchanged(b.debt, fx.rate, fx.inverse), b.debt)); END IF;
     IF cardinality(b.low_balance) > 0 THEN
-        RETURN NEXT 'alerts at  ' || (SELECT string_agg(trim_scale(t) || CASE WHEN b.available < t THEN ' (below)' ELSE '' END, ', ' ORDER BY t DESC) FROM unnest(b.low_balance) t);
+        RETURN NEXT 'alerts at  ' || (SELECT string_agg(trim_scale(coalesce(wallet.exchanged(t, fx.rate, fx.inverse), t)) || CASE WHEN b.available < t THEN ' (below)' ELSE '' END, ', ' ORDER BY t DESC) FROM unnest(b.low_balance) t);
     END IF;
     SELECT * INTO f FROM wallet.forecast(report.wallet);
     RETURN NEXT CASE
         WHEN f.daily_burn IS NULL THEN 'forecast   ' || f.basis
         WHEN f.daily_burn = 0 THEN format('forecast   nothing is spent (%s)', f.basis)
-        WHEN f.days_left IS NULL THEN format('forecast   %s a day, lasts for more than a hundred years (%s)', round(f.daily_burn, 2), f.basis)
-        ELSE format('forecast   %s a day, %s days left, until %s (%s)', round(f.daily_burn, 2), f.days_left,
+        WHEN f.days_left IS NULL THEN format('forecast   %s a day, lasts for more than a hundred years (%s)', round(coalesce(wallet.exchanged(f.daily_burn, fx.rate, fx.inverse), f.daily_burn), 2), f.basis)
+        ELSE format('forecast   %s a day, %s days left, until %s (%s)', round(coalesce(wallet.exchanged(f.daily_burn, fx.rate, fx.inverse), f.daily_burn), 2), f.days_left,
                     to_char(f.runs_out_at AT TIME ZONE zone, 'YYYY-MM-DD'), f.basis) END;
     RETURN NEXT '';
     RETURN NEXT format('Spent in %s days', days);
@@ -486,7 +561,7 @@ BEGIN
         )
         SELECT r.text
           FROM (SELECT 0 AS n, d.day - today AS place,
-                       format('  %s %12s  %s', to_char(d.day, 'YYYY-MM-DD'), round(d.cost, 2),
+                       format('  %s %12s  %s', to_char(d.day, 'YYYY-MM-DD'), round(coalesce(wallet.exchanged(d.cost, fx.rate, fx.inverse), d.cost), 2),
                               repeat('#', CASE WHEN max(d.cost) OVER () > 0 THEN ceil(40 * d.cost / max(d.cost) OVER ())::integer ELSE 0 END)) AS text
                   FROM (SELECT g.day::date AS day, coalesce(u.cost, 0) AS cost
                           FROM generate_series((today - report.days + 1)::timestamp, today::timestamp, interval '1 day') g(day)
@@ -497,7 +572,7 @@ BEGIN
                 SELECT s.n, 1, s.title FROM (VALUES (1, 'Models'), (2, 'Users'), (3, 'Teams')) s(n, title)
                  UNION ALL
                 SELECT t.n, 1 + t.place,
-                       format('  %-32s %12s  %5s %%', left(t.name, 32), round(t.cost, 2), coalesce(t.percent, 0.0))
+                       format('  %-32s %12s  %5s %%', left(t.name, 32), round(coalesce(wallet.exchanged(t.cost, fx.rate, fx.inverse), t.cost), 2), coalesce(t.percent, 0.0))
                   FROM shown t) r
          ORDER BY r.n, r.place;
     IF EXISTS (SELECT FROM wallet.limits_status l WHERE l.wallet = report.wallet AND NOT l.paused) THEN
@@ -506,22 +581,26 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT format('  %-40s %12s of %-12s %5s %%', left(concat_ws(' ', l.scope, nullif(l.subject, '*'), l.period, nullif(l.metric, 'amount')), 40),
-                      l.used + l.held, l.max, coalesce(l.percent, 100))
-          FROM wallet.limits_status l WHERE l.wallet = report.wallet AND NOT l.paused
+                      coalesce(wallet.exchanged(l.used + l.held, m.rate, fx.inverse), l.used + l.held),
+                      coalesce(wallet.exchanged(l.max, m.rate, fx.inverse), l.max), coalesce(l.percent, 100))
+          FROM wallet.limits_status l
+         -- Requests and tokens are no money.
+         CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN fx.rate END AS rate) m
+         WHERE l.wallet = report.wallet AND NOT l.paused
          ORDER BY l.percent DESC NULLS FIRST, l.scope, l.subject LIMIT 8;
     RETURN QUERY
         SELECT x.text FROM (
             SELECT 1 AS n, '' AS text WHERE EXISTS (SELECT FROM wallet.holds h WHERE h.wallet = report.wallet AND h.status = 'open')
              UNION ALL
-            SELECT 2, format('Open holds: %s, %s held', count(*), sum(h.held)) FROM wallet.holds h
+            SELECT 2, format('Open holds: %s, %s held', count(*), coalesce(wallet.exchanged(sum(h.held), fx.rate, fx.inverse), sum(h.held))) FROM wallet.holds h
              WHERE h.wallet = report.wallet AND h.status = 'open' HAVING count(*) > 0
              UNION ALL
-            SELECT 3, format('Top-up requested: %s by %s since %s', t.amount, t.method, to_char(t.created_at AT TIME ZONE zone, 'YYYY-MM-DD HH24:MI'))
+            SELECT 3, format('Top-up requested: %s by %s since %s', coalesce(wallet.exchanged(t.amount, fx.rate, fx.inverse), t.amount), t.method, to_char(t.created_at AT TIME ZONE zone, 'YYYY-MM-DD HH24:MI'))
               FROM wallet.topups t WHERE t.wallet = report.wallet AND t.status = 'requested') x
          ORDER BY x.n;
 END
 $$;
-COMMENT ON FUNCTION wallet.report IS 'A page for a person in psql: balance, alerts, forecast, spend per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.report IS 'A page for a person in psql: balance, alerts, forecast, spend per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003, WL015, WL012.';
 
 -- FOCUS 1.2, all its columns. What a wallet has was bought before it is used: a top-up is the purchase and is billed, its use is
 -- the effective cost. docs/reference/views.md says what each kind of entry is.
@@ -582,10 +661,13 @@ SELECT NULL::text AS "AvailabilityZone",
        p.unit_price AS "ListUnitPrice",
        'Wallet' AS "BillingAccountType",
        CASE WHEN l.team IS NOT NULL THEN 'Team' END AS "SubAccountType",
-       w.currency AS "PricingCurrency",
-       p.unit_price AS "PricingCurrencyContractedUnitPrice",
-       c.effective AS "PricingCurrencyEffectiveCost",
-       p.unit_price AS "PricingCurrencyListUnitPrice",
+       coalesce(u.currency, w.currency) AS "PricingCurrency",
+       p.priced_at AS "PricingCurrencyContractedUnitPrice",
+       -- What the price makes; of a share of it as much as makes the share.
+       CASE WHEN u.rate IS NULL THEN c.effective
+            WHEN c.effective = u.amount THEN trim_scale(wallet.exchanged(u.quantity, u.price, false, u.per))
+            ELSE trim_scale(wallet.exchanged(c.effective, u.rate, NOT u.inverse)) END AS "PricingCurrencyEffectiveCost",
+       p.priced_at AS "PricingCurrencyListUnitPrice",
        CASE WHEN k.sku IS NOT NULL THEN coalesce(u.meter, 'amount') END AS "SkuMeter",
        NULL::jsonb AS "SkuPriceDetails",
        CASE WHEN k.sku IS NOT NULL THEN concat_ws('/', k.sku, u.price_id) END AS "SkuPriceId",
@@ -621,15 +703,17 @@ SELECT NULL::text AS "AvailabilityZone",
               CASE WHEN l.kind = 'c' THEN 'Usage' WHEN l.kind = 'f' AND o.paid THEN 'Purchase' WHEN l.kind IN ('f', 'r') THEN 'Credit' ELSE 'Adjustment' END AS category) t
  -- A charge is a row for each of its meters, and one row where it has none.
   LEFT JOIN LATERAL (
-       SELECT x.meter, x.quantity, x.unit_price, x.amount, x.price_id, x.n,
+       SELECT x.meter, x.quantity, x.price, x.per, x.amount, x.price_id, x.currency, x.rate, x.inverse, x.n,
               sum(x.amount) OVER (ORDER BY x.n) AS upto, sum(x.amount) OVER () AS "all",
               CASE WHEN x.meter LIKE E'%\\_tokens' THEN 'Tokens' WHEN x.meter LIKE '%images' THEN 'Images' WHEN x.meter LIKE '%pages' THEN 'Pages'
                    WHEN x.meter LIKE '%pixels' THEN 'Pixels' WHEN x.meter LIKE '%characters' THEN 'Characters' WHEN x.meter LIKE '%seconds' THEN 'Seconds'
                    WHEN x.meter = 'markup' THEN w.currency WHEN x.meter = 'markup_fee' THEN 'Requests'
                    ELSE initcap(replace(x.meter, '_', ' ')) END AS unit
          FROM (SELECT e.n, e.line ->> 'meter' AS meter, trim_scale((e.line ->> 'quantity')::numeric) AS quantity,
-                      trim_scale((e.line ->> 'unit_price')::numeric / (e.line ->> 'per')::numeric) AS unit_price,
-                      trim_scale((e.line ->> 'amount')::numeric) AS amount, e.line ->> 'price_id' AS price_id
+                      (e.line ->> 'unit_price')::numeric AS price, (e.line ->> 'per')::numeric AS per,
+                      trim_scale((e.line ->> 'amount')::numeric) AS amount, e.line ->> 'price_id' AS price_id,
+                      e.line ->> 'currency' AS currency, (e.line ->> 'rate')::numeric AS rate,
+                      coalesce((e.line ->> 'inverse')::boolean, false) AS inverse
                  FROM jsonb_array_elements(wallet.entry_lines(l.lines)) WITH ORDINALITY e(line, n)) x) u ON l.kind = 'c'
  CROSS JOIN LATERAL (
        SELECT CASE WHEN t.category = 'Usage' THEN concat_ws('/', l.provider, coalesce(l.model, l.service, 'usage'), u.meter)
@@ -646,14 +730,22 @@ SELECT NULL::text AS "AvailabilityZone",
                               WHEN u.n = 1 THEN -l.amount
                               ELSE 0 END) AS effective) c
  CROSS JOIN LATERAL (
-       -- What has no meter is priced as one piece.
-       SELECT CASE WHEN u.meter IS NOT NULL THEN u.quantity WHEN t.category IN ('Usage', 'Purchase') THEN 1 END AS quantity,
+       -- What has no meter is priced as one piece. No unit price of the standard is below zero: of a discount the quantity is.
+       SELECT CASE WHEN u.meter IS NOT NULL THEN CASE WHEN u.price < 0 THEN -u.quantity ELSE u.quantity END
+                   WHEN t.category IN ('Usage', 'Purchase') THEN 1 END AS quantity,
               CASE WHEN u.meter IS NOT NULL THEN u.unit WHEN t.category IN ('Usage', 'Purchase') THEN 'Units' END AS unit,
-              CASE WHEN u.meter IS NOT NULL THEN u.unit_price WHEN t.category IN ('Usage', 'Purchase') THEN c.listed END AS unit_price) p;
+              CASE WHEN u.meter IS NOT NULL
+                   THEN trim_scale(CASE WHEN u.rate IS NULL THEN abs(u.price) / u.per
+                                        WHEN u.inverse THEN u.price / (u.per * u.rate) ELSE u.price * u.rate / u.per END)
+                   WHEN t.category IN ('Usage', 'Purchase') THEN c.listed END AS unit_price,
+              CASE WHEN u.meter IS NOT NULL THEN trim_scale(abs(u.price) / u.per)
+                   WHEN t.category IN ('Usage', 'Purchase') THEN c.listed END AS priced_at) p;
 COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2: use is billed at zero with its cost as EffectiveCost, a row for each meter; a top-up is a Purchase the other way round. focus_csv() makes a file of it.';
 COMMENT ON COLUMN wallet.focus."BilledCost" IS 'Of a paid funding what was paid, of its chargeback less that; zero for all else, also for promotional credit and vouchers.';
 COMMENT ON COLUMN wallet.focus."EffectiveCost" IS 'Of use what was booked for it, of a refund less that; zero for all else.';
 COMMENT ON COLUMN wallet.focus."ConsumedQuantity" IS 'How much of SkuMeter was used; NULL of what no meter measured.';
+COMMENT ON COLUMN wallet.focus."PricingQuantity" IS 'As ConsumedQuantity, but below zero for a discount, whose unit price is what it takes off.';
+COMMENT ON COLUMN wallet.focus."PricingCurrency" IS 'Currency of the price, which the columns with this name in theirs are in; the wallet''s where no price of another made the row. Other unit prices and costs are converted by the rate of the charge.';
 COMMENT ON COLUMN wallet.focus."x_Amount" IS 'The row''s part of the ledger''s amount: they add up to the wallet''s balance, less what it owes.';
 
 CREATE FUNCTION wallet.focus_csv("from" timestamptz, "to" timestamptz, wallet text DEFAULT NULL) RETURNS SETOF text

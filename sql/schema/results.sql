@@ -11,7 +11,7 @@ CREATE TYPE wallet.charge_result AS (
 COMMENT ON TYPE wallet.charge_result IS 'What charge() returns.';
 COMMENT ON COLUMN wallet.charge_result.cost IS 'What was taken from the balance, in the wallet''s currency.';
 COMMENT ON COLUMN wallet.charge_result.balance IS 'The wallet''s balance after the charge; on a wallet of several lanes it has what other transactions had committed.';
-COMMENT ON COLUMN wallet.charge_result.lines IS 'Array of {meter, quantity, unit_price, per, amount, price_id}; NULL for a charge by amount.';
+COMMENT ON COLUMN wallet.charge_result.lines IS 'Array of {meter, quantity, unit_price, per, amount, price_id}, with currency, rate, rate_id and inverse where a price was converted; NULL for a charge by amount.';
 COMMENT ON COLUMN wallet.charge_result.replayed IS 'True when an earlier call with the idempotency key booked it: this call booked nothing.';
 
 CREATE TYPE wallet.fund_result AS (

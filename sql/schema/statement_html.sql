@@ -93,7 +93,7 @@ BEGIN
                 WHERE by_days AND a.dimension = s.dimension
                WINDOW in_order AS (ORDER BY a.cost DESC, a.value ROWS UNBOUNDED PRECEDING)
                 UNION ALL
-               SELECT u.value, u.cost, u.requests, u.share FROM wallet.usage_by(statement_html.wallet, s.dimension, first, last) u WHERE NOT by_days) t
+               SELECT u.value, u.cost, u.requests, u.share FROM wallet.usage_rows(statement_html.wallet, s.dimension, first, last) u WHERE NOT by_days) t
     ), bars AS (
         SELECT r.n, r.title, r.place, coalesce(r.value, '(none)') AS value, r.cost, r.share, r.requests
           FROM ranked r WHERE r.place <= CASE WHEN r.count > 12 THEN 11 ELSE 12 END

@@ -85,7 +85,7 @@ COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry that this one belongs to, such as the charge that it prices.';
 COMMENT ON COLUMN wallet.entries.effective_at IS 'From when on it counts in a balance: when it was booked, or, for the end of a grant and the turn of a recurring one, when that was due.';
 COMMENT ON COLUMN wallet.entries.key_id IS 'The key that was used.';
-COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: amount, currency, rate, and what rounding added.';
+COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: amount, currency, rate, inverse where the amount was divided by the rate, and what rounding added.';
 COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
 
 CREATE VIEW wallet.unpriced WITH (security_invoker = true) AS
@@ -163,12 +163,14 @@ SELECT f.wallet_id AS wallet,
        round(f.bonus, greatest(min_scale(f.bonus), 2)) AS bonus,
        trim_scale(f.bonus_percent) AS bonus_percent,
        f.bonus_id AS bonus_entry_id,
-       round(f.bonus_reversed, greatest(min_scale(f.bonus_reversed), 2)) AS bonus_reversed
+       round(f.bonus_reversed, greatest(min_scale(f.bonus_reversed), 2)) AS bonus_reversed,
+       f.inverse
   FROM wallet.funding_requests f
   JOIN wallet.wallets w ON w.wallet_id = f.wallet_id
  CROSS JOIN LATERAL (SELECT CASE WHEN f.original_amount IS NULL THEN f.reversed ELSE f.reversed_original END AS original) r;
 COMMENT ON VIEW wallet.fundings IS 'Fundings in every state: pending, settled, failed, reversed.';
 COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits it; while it is pending there is no such entry yet.';
+COMMENT ON COLUMN wallet.fundings.inverse IS 'True where the rate was recorded the other way round, so that what was paid is divided by it.';
 COMMENT ON COLUMN wallet.fundings.status IS 'pending, settled, failed, or reversed when all of it was taken back; of a settled one reversed says how much was.';
 COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when some or all of a settled one was taken back last.';
 COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The last entry that took back some or all of it.';

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use pgrx::Inet;
+use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use crate::args;
@@ -121,7 +122,7 @@ pub struct Request<'a> {
     /// The caller's own data.
     pub metadata: Option<Document>,
     /// The cost that the provider reports, where that is what is charged.
-    pub reported: Option<Amount>,
+    pub reported: Option<Decimal>,
 }
 
 impl<'a> Request<'a> {

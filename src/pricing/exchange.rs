@@ -1,7 +1,7 @@
 //! Prices of one currency in another: the dated rates that this backend has used, kept until any rate changes.
 //!
 //! The rate of a pair at a time is the latest of `wallet.fx_rates` that has begun, else the inverse of the latest of the
-//! opposite pair. There are no chains over a third currency. What was found is kept with the span of time in which it
+//! opposite pair. A row without a rate ends that of its pair. There are no chains over a third currency. What was found is kept with the span of time in which it
 //! holds, so that a look-up after the first costs no query; the cache is dropped as the price book is.
 
 use std::cell::RefCell;
@@ -73,30 +73,30 @@ pub fn rate_at(from: Currency, to: Currency, at: Timestamp) -> Result<Option<Exc
 fn look_up(from: Currency, to: Currency, at: Timestamp) -> Result<Span> {
     let [direct, inverse] = [(from, to), (to, from)];
     let read = |(one, other): (Currency, Currency)| store::read_rates(&one, &other, at);
-    let (row, next) = read(direct)?;
-    let exchange = |row: &RateRow, is_inverse| Exchange {
+    let exchange = |rate, id, is_inverse| Exchange {
         from,
         rate: Rate {
-            value: row.rate,
+            value: rate,
             is_inverse,
         },
-        rate_id: row.id,
+        rate_id: id,
     };
-    let end = |next: Option<Timestamp>| next.unwrap_or(Timestamp(i64::MAX));
-    if let Some(row) = row {
-        return Ok(Span {
-            from: row.effective_from,
-            until: end(next),
-            found: Some(exchange(&row, false)),
-        });
+    let begins = |row: Option<&RateRow>| row.map_or(Timestamp(i64::MIN), |row| row.effective_from);
+    let ends = |next: Option<Timestamp>| next.unwrap_or(Timestamp(i64::MAX));
+    let (row, next) = read(direct)?;
+    let span = Span {
+        from: begins(row.as_ref()),
+        until: ends(next),
+        found: row.and_then(|row| Some(exchange(row.rate?, row.id, false))),
+    };
+    if span.found.is_some() {
+        return Ok(span);
     }
-    let (row, then) = read(inverse)?;
+    let (row, next) = read(inverse)?;
     Ok(Span {
-        from: row
-            .as_ref()
-            .map_or(Timestamp(i64::MIN), |row| row.effective_from),
-        until: end(next).min(end(then)),
-        found: row.map(|row| exchange(&row, true)),
+        from: span.from.max(begins(row.as_ref())),
+        until: span.until.min(ends(next)),
+        found: row.and_then(|row| Some(exchange(row.rate?, row.id, true))),
     })
 }
 
@@ -112,17 +112,22 @@ pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> 
             "Neither {from} to {to} nor {to} to {from} has a rate that had begun at {time}."
         ))
         .hint(format!(
-            "Set one: SELECT wallet.set_fx_rate('{from}', '{to}', <rate>, effective_from => '{time}');"
+            "Set it, with what one {from} is worth in {to} as $1: SELECT wallet.set_fx_rate('{}', '{}', $1, effective_from => '{}');",
+            from, to, time
         ))
     })
 }
 
 /// An amount at a rate, rounded once, half to even, at the twelfth decimal.
 pub fn exchanged(amount: Amount, rate: Rate) -> Result<Amount> {
-    let (size, one) = (amount.to_decimal().abs(), Decimal::ONE);
-    let worth = line_amount(size, one, one, Some(rate))
+    exchanged_part(amount.to_decimal(), Decimal::ONE, rate)
+}
+
+/// One of so many equal parts of a figure at a rate, rounded once as well.
+pub fn exchanged_part(figure: Decimal, parts: Decimal, rate: Rate) -> Result<Amount> {
+    let worth = line_amount(figure.abs(), Decimal::ONE, parts, Some(rate))
         .map_err(|reason| not_an_amount("amount", reason))?;
-    Ok(match amount.is_negative() {
+    Ok(match figure.is_sign_negative() {
         true => worth.negated(),
         false => worth,
     })
@@ -188,6 +193,38 @@ impl Exchanges {
                 self.last = Some((currency, exchange));
                 Ok(exchange)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_part_is_rounded_once_and_half_to_even() {
+        let part = |figure: &str, parts: &str, value: &str, is_inverse| {
+            let value = decimal(value);
+            let rate = Rate { value, is_inverse };
+            let worth = exchanged_part(decimal(figure), decimal(parts), rate);
+            worth.unwrap().to_decimal().normalize().to_string()
+        };
+        assert_eq!(part("100", "1", "1.085", false), "108.5");
+        assert_eq!(part("100", "1", "0.008", true), "12500");
+        assert_eq!(part("-100", "3", "1.2", false), "-40");
+        // A third of it first would be 0.333333333333, and 0.999999999999 in the end.
+        assert_eq!(part("1", "3", "3", false), "1");
+        for (figure, half) in [("1", "0"), ("3", "2"), ("5", "2"), ("-3", "-2")] {
+            let figure = (decimal(figure) * decimal("0.000000000001")).to_string();
+            let half = decimal(half) * decimal("0.000000000001");
+            let half = half.normalize().to_string();
+            assert_eq!(part(&figure, "2", "1", false), half);
+            assert_eq!(part(&figure, "1", "0.5", false), half);
+            assert_eq!(part(&figure, "1", "2", true), half);
         }
     }
 }

@@ -243,7 +243,9 @@ pub fn rate_from(
     let currency = match conversion.into {
         Some(currency) => currency,
         None => {
-            let prices = used.iter().map(|(_, _, price)| price.currency);
+            let is_free = |price: &Price| price.unit_price.unwrap_or_default().is_zero();
+            let prices = used.iter().filter(|(_, _, price)| !is_free(price));
+            let prices = prices.map(|(_, _, price)| price.currency);
             one_currency(prices.chain(markup.and_then(Markup::fee_currency)))?
                 .or(quoted_in)
                 .unwrap_or(Currency::USD)

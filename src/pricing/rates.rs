@@ -17,8 +17,8 @@ statement!(
     "SELECT r.rate_id FROM (
          SELECT rate_id, rate FROM wallet.fx_rates
           WHERE from_currency = $1 AND to_currency = $2 AND effective_from = $4
-          ORDER BY rate_id DESC LIMIT 1) r
-      WHERE r.rate = $3"
+          ORDER BY created_at DESC, rate_id DESC LIMIT 1) r
+      WHERE r.rate IS NOT DISTINCT FROM $3"
 );
 
 statement!(
@@ -40,7 +40,7 @@ statement!(
 );
 
 /// Decimals that a rate may have.
-pub const MAX_SCALE: u32 = 16;
+const MAX_SCALE: u32 = 16;
 
 /// Rates that one call records.
 const MAX_RATES: usize = 1000;
@@ -74,8 +74,8 @@ pub struct Quote {
     pub from: Currency,
     /// The currency in which it is worth so much.
     pub to: Currency,
-    /// So much.
-    pub rate: Decimal,
+    /// So much; nothing ends the rate of the pair.
+    pub rate: Option<Decimal>,
 }
 
 /// What the rates of one call have in common.
@@ -94,7 +94,8 @@ impl Recording<'_> {
     /// Adds a rate, and says whether it is new: the same one again changes nothing.
     pub fn add(&self, quote: &Quote) -> Result<([u8; 16], bool)> {
         let (from, to) = (Value::Text(&quote.from), Value::Text(&quote.to));
-        let (rate, at) = (Value::Decimal(quote.rate), Value::Time(self.effective_from));
+        let rate = quote.rate.map_or(Value::Null, Value::Decimal);
+        let at = Value::Time(self.effective_from);
         let same = SAME_RATE.run(&[from, to, rate, at])?;
         if let Some(id) = same.get(0, 0) {
             return Ok((id, false));
@@ -115,6 +116,14 @@ impl Recording<'_> {
     }
 }
 
+/// Digits and perhaps a decimal point, as a number in JSON has them.
+fn is_plain(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
 /// The rates of a document: an object of currencies and rates, or one that has it as its member `rates`, and perhaps
 /// the member `base`.
 pub fn quotes(base: Currency, document: &Json) -> Result<Vec<Quote>> {
@@ -132,13 +141,16 @@ pub fn quotes(base: Currency, document: &Json) -> Result<Vec<Quote>> {
     let rates = match member("rates") {
         None => document.clone(),
         Some((_, rates)) => {
-            if let Some((_, Json::String(named))) = member("base")
-                && *named != *base
+            if let Some((_, named)) = member("base")
+                && !matches!(named, Json::String(named) if *named == *base)
             {
+                let named = match named {
+                    Json::String(named) => quoted(named),
+                    _ => "no text".to_owned(),
+                };
                 return Err(Error::argument("rates have another base")
                     .detail(format!(
-                        "The document's base is {}; the argument base is {base}.",
-                        quoted(named)
+                        "The document's base is {named}; the argument base is {base}."
                     ))
                     .hint("Pass the currency whose unit the rates are for."));
             }
@@ -156,7 +168,9 @@ pub fn quotes(base: Currency, document: &Json) -> Result<Vec<Quote>> {
         let to = Currency::of_argument("key of rates", name)?;
         let number = match value {
             Json::Number(number) => Some(number.clone()),
-            Json::String(text) => Decimal::from_str_exact(text).ok().map(Number::of),
+            Json::String(text) if is_plain(text) => {
+                Decimal::from_str_exact(text).ok().map(Number::of)
+            }
             _ => None,
         };
         let number = number.ok_or_else(|| unreadable(format!("The rate of {to} is no number.")))?;
@@ -168,7 +182,7 @@ pub fn quotes(base: Currency, document: &Json) -> Result<Vec<Quote>> {
             quotes.push(Quote {
                 from: base,
                 to,
-                rate,
+                rate: Some(rate),
             });
         } else if rate != Decimal::ONE {
             return Err(unreadable(format!(

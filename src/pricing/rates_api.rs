@@ -55,7 +55,7 @@ fn set_fx_rate(
         let quote = Quote {
             from: args::currency("from_currency", from_currency)?,
             to: args::currency("to_currency", to_currency)?,
-            rate: rates::rate(&rate.ok_or_else(|| missing("rate"))?)?,
+            rate: rate.as_ref().map(rates::rate).transpose()?,
         };
         let actor = args::name("actor", actor)?;
         args::document("metadata", metadata)?;
@@ -79,7 +79,7 @@ fn set_fx_rate(
             fingerprint: fingerprint(&[
                 ("from_currency", Some(quote.from.to_string())),
                 ("to_currency", Some(quote.to.to_string())),
-                ("rate", Some(quote.rate.to_string())),
+                ("rate", quote.rate.map(|rate| rate.to_string())),
                 ("effective_from", begins(recording.effective_from)),
             ]),
         };
@@ -158,7 +158,7 @@ fn set_fx_rates(
                 let (id, is_new) = recording.add(quote)?;
                 rows.push(Recorded {
                     to: quote.to.to_string(),
-                    rate: quote.rate,
+                    rate: quote.rate.unwrap_or_default(),
                     id,
                     is_new,
                 });
@@ -169,6 +169,10 @@ fn set_fx_rates(
                 summary.begin_object();
                 summary.text("source", recording.source);
                 summary.decimal("added", Decimal::from(added));
+                summary.text("effective_from", Some(&recording.effective_from.to_json()));
+                for row in rows.iter().filter(|row| row.is_new) {
+                    summary.decimal(&row.to, row.rate);
+                }
                 let act = Act {
                     wallet: ALL_WALLETS,
                     action: "set_fx_rates",

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use rust_decimal::Decimal;
+
 use crate::args;
 use crate::currency::Currency;
 use crate::error::{Code, Result};
-use crate::money::{Amount, Rate};
-use crate::pricing::exchange::exchanged;
+use crate::money::{Amount, Rate, line_amount};
 use crate::pricing::lines::StoredExchange;
+use crate::pricing::normalize::refusals;
 use crate::pricing::rate::{Mark, Priced, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
 use crate::storage::rows::uuid_text;
@@ -48,14 +50,16 @@ const REPORTED_CURRENCY: Currency = Currency::USD;
 pub const REPORTED: &str = "cost reported by provider";
 
 /// A request at the cost that the provider reports. Its lines are ours; there is none where the
-/// model or one of its meters has no price.
-pub fn rate_beside(cost: Amount, usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
+/// model or one of its meters has no price, or a price no exchange rate.
+pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
     let terms = Terms {
         currency: Some(terms.currency.unwrap_or(REPORTED_CURRENCY)),
         ..*terms
     };
     let ours = match rate(usage, model, &terms) {
-        Err(error) if error.code == Code::PriceNotFound => at_nothing(usage, model, &terms)?,
+        Err(error) if matches!(error.code, Code::PriceNotFound | Code::RateNotFound) => {
+            at_nothing(usage, model, &terms)?
+        }
         other => other?,
     };
     // What is free is so in every currency.
@@ -64,7 +68,7 @@ pub fn rate_beside(cost: Amount, usage: &Usage, model: &str, terms: &Terms<'_>) 
         false => terms.conversion().of(REPORTED_CURRENCY)?,
     };
     let (converted, reason) = match exchange {
-        None => (cost, REPORTED.to_owned()),
+        None => (worth(cost, None)?, REPORTED.to_owned()),
         Some(exchange) => {
             let reported = Reported {
                 cost,
@@ -82,11 +86,16 @@ pub fn rate_beside(cost: Amount, usage: &Usage, model: &str, terms: &Terms<'_>) 
     })
 }
 
+/// A reported cost as an amount, rounded once, half to even, at the twelfth decimal.
+fn worth(cost: Decimal, rate: Option<Rate>) -> Result<Amount> {
+    line_amount(cost, Decimal::ONE, Decimal::ONE, rate).map_err(|_| refusals::no_amount())
+}
+
 /// A reported cost in another currency, and its rate, as the entry's reason says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reported {
-    /// What the provider reported.
-    pub cost: Amount,
+    /// What the provider reported, with all its digits.
+    pub cost: Decimal,
     /// Its currency.
     pub from: Currency,
     /// What a unit of it is worth.
@@ -98,7 +107,7 @@ pub struct Reported {
 impl Reported {
     /// What it is worth, rounded once.
     pub fn worth(&self) -> Result<Amount> {
-        exchanged(self.cost, self.rate)
+        worth(self.cost, Some(self.rate))
     }
 
     /// The rate as a line would keep it.
@@ -116,7 +125,7 @@ impl Reported {
             .strip_prefix(": ")?
             .split(' ');
         let mut next = || words.next();
-        let cost = Amount::from_decimal(next()?.parse().ok()?).ok()?;
+        let cost = Decimal::from_str_exact(next()?).ok()?;
         let from = Currency::of_row(next()?).ok()?;
         let is_inverse = match next()? {
             "/" => true,
@@ -158,12 +167,12 @@ mod tests {
     proptest! {
         #[test]
         fn the_reason_reads_back(
-            units in 1_i128..10_i128.pow(20), mantissa in 1_i64..1_000_000_000_000_000, scale in 0_u32..=16,
+            cost in 1_i64..i64::MAX, decimals in 0_u32..=28, mantissa in 1_i64..1_000_000_000_000_000, scale in 0_u32..=16,
             is_inverse in any::<bool>(), rate_id in any::<[u8; 16]>(),
         ) {
-            let value = rust_decimal::Decimal::new(mantissa, scale).normalize();
+            let value = Decimal::new(mantissa, scale).normalize();
             let reported = Reported {
-                cost: Amount::from_units(units).unwrap(),
+                cost: Decimal::new(cost, decimals).normalize(),
                 from: REPORTED_CURRENCY,
                 rate: Rate { value, is_inverse },
                 rate_id,

@@ -12,6 +12,7 @@ use crate::money::Rate;
 use crate::pricing::lines::{Exchange, Line, StoredExchange, StoredLine, decode};
 use crate::pricing::markup::MARKUP_FEE;
 use crate::statement;
+use crate::storage::clock::Timestamp;
 use crate::storage::invalidation;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::jsonb_rows::{Leaf, array_of_objects, array_of_sparse_objects};
@@ -22,16 +23,16 @@ use crate::storage::rows::uuid_text;
 statement!(
     PRICE_BY_ID,
     [UUIDOID, BOOLOID],
-    "SELECT unit_price, per FROM wallet.prices WHERE price_id = $1
+    "SELECT unit_price, per, currency FROM wallet.prices WHERE price_id = $1
      UNION ALL
-     SELECT CASE WHEN $2 THEN fixed ELSE percent END, CASE WHEN $2 THEN 1 ELSE 100 END
+     SELECT CASE WHEN $2 THEN fixed ELSE percent END, CASE WHEN $2 THEN 1 ELSE 100 END, currency
        FROM wallet.markups WHERE markup_id = $1"
 );
 
 statement!(
     RATE_BY_ID,
     [UUIDOID],
-    "SELECT from_currency, to_currency, rate FROM wallet.fx_rates WHERE rate_id = $1"
+    "SELECT from_currency, to_currency, rate, effective_from FROM wallet.fx_rates WHERE rate_id = $1"
 );
 
 /// Rows of each kind that a backend keeps; beyond, it starts anew. Our functions never change a row, and
@@ -41,11 +42,33 @@ const MAX_KEPT: usize = 4096;
 /// A price, or one of the two parts of a markup: true for the fixed one.
 type PriceKey = ([u8; 16], bool);
 
+/// What a row says of the price of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundPrice {
+    /// Price of `per` units, or a percentage.
+    pub unit_price: Decimal,
+    /// The unit.
+    pub per: Decimal,
+    /// Currency of the price.
+    pub currency: Currency,
+}
+
+/// What a row says of the rate of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundRate {
+    /// The exchange.
+    pub exchange: Exchange,
+    /// Into which currency it converts.
+    pub to: Currency,
+    /// When the rate began.
+    pub effective_from: Timestamp,
+}
+
 #[derive(Default)]
 struct Kept {
     generation: u64,
-    prices: HashMap<PriceKey, (Decimal, Decimal)>,
-    rates: HashMap<StoredExchange, Exchange>,
+    prices: HashMap<PriceKey, FoundPrice>,
+    rates: HashMap<StoredExchange, FoundRate>,
 }
 
 thread_local! {
@@ -67,49 +90,66 @@ fn kept<T>(work: impl FnOnce(&mut Kept) -> T) -> T {
     })
 }
 
-/// Unit price and unit of a line, where its price is there.
-pub fn found_price(line: &StoredLine) -> Result<Option<(Decimal, Decimal)>> {
+/// The price of a line, where it is there.
+pub fn found_price(line: &StoredLine) -> Result<Option<FoundPrice>> {
     let key = (line.price_id, line.meter == MARKUP_FEE);
     if let Some(known) = kept(|kept| kept.prices.get(&key).copied()) {
         return Ok(Some(known));
     }
+    let generation = invalidation::generation();
     let (id, fixed) = key;
     let rows = PRICE_BY_ID.run(&[Value::Uuid(id), Value::Bool(fixed)])?;
     if rows.is_empty() {
         return Ok(None);
     }
-    let found = (rows.decimal(0, 0)?, rows.decimal(0, 1)?);
+    let found = FoundPrice {
+        unit_price: rows.decimal(0, 0)?,
+        per: rows.decimal(0, 1)?,
+        currency: Currency::of_row(&rows.need::<String>(0, 2)?)?,
+    };
     invalidation::note_caching();
-    kept(|kept| kept.prices.insert(key, found));
+    // Unless a change arrived while it was being read.
+    if generation == invalidation::generation() {
+        kept(|kept| kept.prices.insert(key, found));
+    }
     Ok(Some(found))
 }
 
 /// Unit price and unit of a line.
 pub fn price_of(line: &StoredLine) -> Result<(Decimal, Decimal)> {
     let id = line.price_id;
-    found_price(line)?.ok_or_else(|| damaged(format!("There is no price {}.", uuid_text(id))))
+    let found = found_price(line)?
+        .ok_or_else(|| damaged(format!("There is no price {}.", uuid_text(id))))?;
+    Ok((found.unit_price, found.per))
 }
 
 /// A line's exchange, where its rate is there.
-pub fn found_exchange(stored: StoredExchange) -> Result<Option<Exchange>> {
+pub fn found_exchange(stored: StoredExchange) -> Result<Option<FoundRate>> {
     if let Some(known) = kept(|kept| kept.rates.get(&stored).copied()) {
         return Ok(Some(known));
     }
+    let generation = invalidation::generation();
     let rows = RATE_BY_ID.run(&[Value::Uuid(stored.rate_id)])?;
     if rows.is_empty() {
         return Ok(None);
     }
-    let from: String = rows.need(0, i32::from(stored.is_inverse))?;
-    let found = Exchange {
-        from: Currency::of_row(&from)?,
-        rate: Rate {
-            value: rows.decimal(0, 2)?,
-            is_inverse: stored.is_inverse,
+    let currency = |column: bool| Currency::of_row(&rows.need::<String>(0, i32::from(column))?);
+    let found = FoundRate {
+        exchange: Exchange {
+            from: currency(stored.is_inverse)?,
+            rate: Rate {
+                value: rows.decimal(0, 2)?,
+                is_inverse: stored.is_inverse,
+            },
+            rate_id: stored.rate_id,
         },
-        rate_id: stored.rate_id,
+        to: currency(!stored.is_inverse)?,
+        effective_from: rows.need(0, 3)?,
     };
     invalidation::note_caching();
-    kept(|kept| kept.rates.insert(stored, found));
+    if generation == invalidation::generation() {
+        kept(|kept| kept.rates.insert(stored, found));
+    }
     Ok(Some(found))
 }
 
@@ -118,7 +158,9 @@ pub fn exchange_of(line: &StoredLine) -> Result<Option<Exchange>> {
     let found = |stored: StoredExchange| {
         let id = stored.rate_id;
         let lost = || damaged(format!("There is no exchange rate {}.", uuid_text(id)));
-        found_exchange(stored)?.ok_or_else(lost)
+        found_exchange(stored)?
+            .map(|found| found.exchange)
+            .ok_or_else(lost)
     };
     line.exchange.map(found).transpose()
 }

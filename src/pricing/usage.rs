@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::money::{AMOUNT_SCALE, Amount, QUANTITY_DIGITS, significant_digits};
+use crate::money::{QUANTITY_DIGITS, significant_digits};
 use crate::pricing::lines::{is_countable, is_known_meter};
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::Object;
@@ -228,8 +228,8 @@ impl Usage {
         }
     }
 
-    /// The cost that the provider reports, rounded once, half to even, at the twelfth decimal.
-    pub fn reported_amount(&self) -> Result<Amount> {
+    /// The cost that the provider reports, with all its digits.
+    pub fn reported_amount(&self) -> Result<Decimal> {
         let Some(cost) = &self.reported_cost else {
             return Err(invalid("usage reports no cost")
                 .detail("cost_from is \"provider\", and the usage object has no cost in a place that its mapping names.")
@@ -239,9 +239,7 @@ impl Usage {
         if cost.is_sign_negative() && !cost.is_zero() {
             return Err(refusals::no_amount());
         }
-        let rounded =
-            cost.round_dp_with_strategy(AMOUNT_SCALE, RoundingStrategy::MidpointNearestEven);
-        Amount::from_decimal(rounded).map_err(|_| refusals::no_amount())
+        Ok(cost.normalize())
     }
 
     fn attribute(&mut self, key: &str) -> Option<&mut Option<String>> {

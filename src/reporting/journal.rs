@@ -4,6 +4,9 @@
 //! it counts. What is due and not booked yet stands there too. The journal ends with a balance assertion: up to now it
 //! is what the lanes have, and before that the sum of the roll-ups; neither is what the entries were added up from, so
 //! the accounting program checks one against the other.
+//!
+//! Prices come first: the rates by which the wallet's currency is worth something in others, so that the programs can
+//! value the books themselves.
 
 use std::fmt::Write;
 
@@ -58,6 +61,53 @@ statement!(
          ON ($2 IS NULL OR e.at >= $2) AND ($3 IS NULL OR e.at < $3)
       WHERE w.wallet_id = $1
       ORDER BY e.at, e.entry_id"
+);
+
+// The rates that `convert_amount` takes in the time of the journal: of each other currency those from the wallet's, and until
+// there is one those of the opposite pair. The programs know days, so of each day the last one is theirs; the rate that holds at
+// the beginning stands on its day. From pair to pair by the index, however many rates there are.
+statement!(
+    PRICES,
+    [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+    "WITH RECURSIVE span AS (
+         SELECT w.currency, w.time_zone, coalesce($2, w.created_at) AS first,
+                coalesce($3 - interval '1 microsecond', statement_timestamp()) AS last
+           FROM wallet.wallets w WHERE w.wallet_id = $1
+     ), pairs AS (
+         (SELECT r.from_currency, r.to_currency FROM wallet.fx_rates r ORDER BY 1, 2 LIMIT 1)
+          UNION ALL
+         SELECT n.from_currency, n.to_currency
+           FROM pairs p
+          CROSS JOIN LATERAL (
+                SELECT r.from_currency, r.to_currency FROM wallet.fx_rates r
+                 WHERE (r.from_currency, r.to_currency) > (p.from_currency, p.to_currency)
+                 ORDER BY 1, 2 LIMIT 1) n
+     ), rates AS (
+         SELECT p.from_currency, p.to_currency, r.rate, r.rate_id, r.created_at, greatest(r.effective_from, s.first) AS at, s.time_zone,
+                p.from_currency = s.currency AS direct,
+                CASE WHEN p.from_currency = s.currency THEN p.to_currency ELSE p.from_currency END AS other
+           FROM span s
+           JOIN pairs p ON p.from_currency = s.currency OR p.to_currency = s.currency
+          CROSS JOIN LATERAL (
+                (SELECT r.rate, r.rate_id, r.created_at, r.effective_from FROM wallet.fx_rates r
+                  WHERE r.from_currency = p.from_currency AND r.to_currency = p.to_currency AND r.effective_from <= s.first
+                  ORDER BY r.effective_from DESC, r.created_at DESC, r.rate_id DESC LIMIT 1)
+                 UNION ALL
+                SELECT r.rate, r.rate_id, r.created_at, r.effective_from FROM wallet.fx_rates r
+                 WHERE r.from_currency = p.from_currency AND r.to_currency = p.to_currency
+                   AND r.effective_from > s.first AND r.effective_from <= s.last) r
+     ), used AS (
+         SELECT r.*, min(r.at) FILTER (WHERE r.direct) OVER (PARTITION BY r.other) AS direct_from FROM rates r
+     ), dated AS (
+         SELECT DISTINCT ON (u.other, d.day) d.day, u.from_currency, u.to_currency, u.rate
+           FROM used u
+          CROSS JOIN LATERAL (SELECT to_char(timezone(u.time_zone, u.at), 'YYYY-MM-DD') AS day) d
+          WHERE (u.direct OR u.direct_from IS NULL OR u.at < u.direct_from) AND u.rate IS NOT NULL
+          ORDER BY u.other, d.day, u.at DESC, u.created_at DESC, u.rate_id DESC
+     )
+     SELECT d.day, d.from_currency, d.to_currency, trim_scale(d.rate)::text
+       FROM dated d
+      ORDER BY d.day, d.from_currency, d.to_currency"
 );
 
 /// The two programs.
@@ -170,6 +220,19 @@ impl Journal {
         self.line(format_args!(""));
     }
 
+    /// What a unit of a currency is worth in another, from a day on.
+    fn price(&mut self, date: &str, from: &str, to: &str, rate: &str) {
+        let (from, to) = (self.format.commodity(from), self.format.commodity(to));
+        // Two names may be one in capitals.
+        if from == to {
+            return;
+        }
+        match self.format {
+            Format::Hledger => self.line(format_args!("P {date} {from} {rate} {to}")),
+            Format::Beancount => self.line(format_args!("{date} price {from} {rate} {to}")),
+        }
+    }
+
     fn transaction(
         &mut self,
         date: &str,
@@ -216,7 +279,7 @@ impl Journal {
     }
 }
 
-fn write(wallet: &str, rows: &Rows, format: Format) -> Result<String> {
+fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result<String> {
     let currency: String = rows.need(0, 0)?;
     let mut journal = Journal {
         format,
@@ -225,6 +288,13 @@ fn write(wallet: &str, rows: &Rows, format: Format) -> Result<String> {
         text: String::new(),
     };
     journal.header(wallet);
+    for row in 0..prices.len() {
+        let text = |column| prices.need::<String>(row, column);
+        journal.price(&text(0)?, &text(1)?, &text(2)?, &text(3)?);
+    }
+    if !prices.is_empty() {
+        journal.line(format_args!(""));
+    }
     let opening = rows.amount(0, 2)?;
     if let Some(date) = rows.get::<String>(0, 1).filter(|_| !opening.is_zero()) {
         journal.transaction(&date, None, "opening balance", opening, "Equity:Opening");
@@ -280,15 +350,16 @@ fn journal(
                 (span.get(0, 0), span.get(0, 1));
             // Of the future nothing is known.
             let to = to.filter(|to| *to <= clock::now());
-            let rows = ENTRIES.run(&[
+            let values = [
                 Value::Text(wallet),
                 Value::OptTime(from),
                 Value::OptTime(to),
-            ])?;
+            ];
+            let rows = ENTRIES.run(&values)?;
             if rows.is_empty() {
                 return Err(Error::wallet_not_found(wallet));
             }
-            write(wallet, &rows, format)
+            write(wallet, &rows, &PRICES.run(&values)?, format)
         })
     };
     work().or_raise()
@@ -322,5 +393,30 @@ mod tests {
     #[test]
     fn text_stays_on_its_line() {
         assert_eq!(plain("a\n\"b\"; c\\"), "a 'b', c/");
+    }
+
+    #[test]
+    fn prices_have_the_names_of_the_postings() {
+        let written = |format: Format| {
+            let mut journal = Journal {
+                format,
+                wallet: String::new(),
+                commodity: String::new(),
+                text: String::new(),
+            };
+            journal.price("2026-03-01", "USD", "CHF", "0.8125123");
+            journal.price("2026-03-02", "credits_1", "CHF", "0.01");
+            journal.price("2026-03-03", "x", "x0", "2");
+            journal.text
+        };
+        assert_eq!(
+            written(Format::Hledger),
+            "P 2026-03-01 USD 0.8125123 CHF\nP 2026-03-02 \"credits_1\" 0.01 CHF\nP 2026-03-03 x 2 \"x0\"\n"
+        );
+        // To beancount the last two are one.
+        assert_eq!(
+            written(Format::Beancount),
+            "2026-03-01 price USD 0.8125123 CHF\n2026-03-02 price CREDITS_1 0.01 CHF\n"
+        );
     }
 }

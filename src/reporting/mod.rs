@@ -1,6 +1,7 @@
 //! What the ledger tells, for people and for other programs.
 
 pub mod api;
+pub mod currencies;
 pub mod forecast;
 pub mod journal;
 pub mod rollups;

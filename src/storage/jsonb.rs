@@ -411,6 +411,16 @@ impl Builder {
         self.member(key, value);
     }
 
+    /// Adds true or false.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        let mut member = pg_sys::JsonbValue {
+            type_: jbvType::jbvBool,
+            ..Default::default()
+        };
+        member.val.boolean = value;
+        self.member(key, member);
+    }
+
     /// Adds a number.
     pub fn decimal(&mut self, key: &str, value: Decimal) {
         self.numeric(key, numeric::decimal_datum(value));

@@ -541,8 +541,8 @@ pub struct Markup {
 pub struct RateRow {
     /// UUIDv7: the later one was recorded later.
     pub id: [u8; 16],
-    /// What one unit of the first currency is worth in the second.
-    pub rate: Decimal,
+    /// What one unit of the first currency is worth in the second; nothing where the pair's rate ends.
+    pub rate: Option<Decimal>,
     /// When it begins.
     pub effective_from: Timestamp,
 }

@@ -29,7 +29,10 @@ fn both_programs_agree_with_the_lanes() {
     for wallet in wallets {
         if wallet == "credits.x" {
             client
-                .batch_execute("SELECT wallet.create_wallet('credits.x', currency => 'credits_1', time_zone => 'Asia/Tokyo')")
+                .batch_execute(
+                    "SELECT wallet.create_wallet('credits.x', currency => 'credits_1', time_zone => 'Asia/Tokyo');
+                     SELECT wallet.set_fx_rate('USD', 'credits_1', 100, now() - interval '3 days')",
+                )
                 .unwrap();
             fund(&mut client, wallet, dec("1000.5")).unwrap();
         } else {
@@ -46,6 +49,9 @@ fn both_programs_agree_with_the_lanes() {
                             wallet.fund($1, 2, scope => '{\"services\": [\"images\"]}')";
         client.execute(given, &[&wallet]).unwrap();
         wallet_tests::price(&mut client, "gpt-4o", "input_tokens", dec("0.0000012345"));
+        // The price is in dollars: a wallet in another currency pays it at the rate.
+        let rate = "SELECT wallet.set_fx_rate('USD', currency, 98.7654321) FROM wallet.balances WHERE wallet = $1 AND currency <> 'USD'";
+        client.execute(rate, &[&wallet]).unwrap();
         for number in 1..20 {
             charge(&mut client, wallet, dec("1.000000000001")).unwrap();
             let used = serde_json::json!({"model": "gpt-4o", "input_tokens": 1000 + number});

@@ -211,3 +211,51 @@ fn a_changed_feed_touches_no_old_row() {
     );
     assert!(cost("whisper-1", "audio_seconds", "2026-02-15Z").is_err());
 }
+
+/// The recipe for the rates of the European Central Bank, as its cron job runs it; gives what psql prints.
+fn feed_rates(database: &Database, xml: &str) -> String {
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/ecb_rates.sql");
+    let output = std::process::Command::new("psql")
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+        .args(["-v", &format!("xml={xml}"), "-d", database.name()])
+        .args(["-f", recipe])
+        .output()
+        .expect("psql runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// 1.0850 dollars are a euro from four in the afternoon in Frankfurt on; another run of the evening adds nothing, and that
+/// of the next working day does.
+#[test]
+fn the_rates_of_a_central_bank_are_fed_once_a_day() {
+    let xml = include_str!("../data/ecb_eurofxref_daily.xml");
+    let database = Database::new();
+    let mut client = database.connect();
+    assert_eq!(feed_rates(&database, xml).trim(), "2026-03-27|29|29");
+    assert_eq!(feed_rates(&database, xml).trim(), "2026-03-27|29|0");
+    let monday = xml
+        .replace("2026-03-27", "2026-03-30")
+        .replace("1.0850", "1.0900");
+    assert_eq!(feed_rates(&database, &monday).trim(), "2026-03-30|29|29");
+    let mut converted = |amount: &str, from: &str, to: &str, at: &str| {
+        let sql = format!(
+            "SELECT amount::text FROM wallet.convert_amount({amount}, '{from}', '{to}', '{at}')"
+        );
+        client
+            .query_one(&sql, &[])
+            .map(|row| row.get::<_, String>(0))
+    };
+    // Summer time begins between the two days: 16:00 is 15:00 UTC, and then 14:00.
+    assert!(converted("100", "EUR", "USD", "2026-03-27 14:59:59Z").is_err());
+    for (amount, from, to, at, worth) in [
+        ("100", "EUR", "USD", "2026-03-27 15:00Z", "108.50"),
+        ("100", "EUR", "JPY", "2026-03-27 15:00Z", "16420.00"),
+        ("100", "EUR", "USD", "2026-03-30 13:59:59Z", "108.50"),
+        ("100", "EUR", "USD", "2026-03-30 14:00Z", "109.00"),
+        ("109", "USD", "EUR", "2026-03-30 14:00Z", "100.00"),
+    ] {
+        assert_eq!(converted(amount, from, to, at).unwrap(), worth, "{at}");
+    }
+}

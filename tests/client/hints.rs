@@ -126,7 +126,7 @@ fn every_call_in_a_hint_is_one_that_there_is() {
                 names += 1;
             }
             if let Some(statement) = statement(&hint) {
-                let sql = statement.replace("'{}'", "{}").replace("{}", "'x'");
+                let sql = statement.replace("'{}'", "{}").replace("{}", "'now'");
                 client
                     .prepare(&sql)
                     .unwrap_or_else(|error| panic!("{hint} in {file:?}: {error}"));

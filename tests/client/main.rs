@@ -37,5 +37,6 @@ mod statement_page;
 mod topups;
 mod transactions;
 mod unpriced;
+mod valuation;
 mod waiting;
 mod workers;

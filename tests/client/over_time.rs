@@ -187,6 +187,12 @@ fn check_balance(client: &mut Client, wallet: &str, entries: &[Entry], at: i64) 
     let said: Decimal = client.query_one(&sql, &[&wallet]).unwrap().get(0);
     let by_hand = sum(entries.iter().filter(|entry| entry.counts <= at));
     assert_eq!(said, by_hand, "balance_at {at} of {wallet}");
+    let sql = format!(
+        "SELECT own_balance FROM wallet.balances_in('USD', {}) WHERE wallet = $1",
+        time(at)
+    );
+    let said: Decimal = client.query_one(&sql, &[&wallet]).unwrap().get(0);
+    assert_eq!(said, by_hand, "balances_in at {at} of {wallet}");
 }
 
 fn check_statement(client: &mut Client, wallet: &str, entries: &[Entry], from: i64, to: i64) {

@@ -120,8 +120,10 @@ fn check(client: &mut Client, moments: &[String]) {
         let row = client
             .query_one(
                 "SELECT bool_and(wallet.balance_at(w, $1::text::timestamptz)
-                                 = (SELECT coalesce(sum(amount), 0) FROM wallet.entries e WHERE e.wallet = w AND e.created_at <= $1::text::timestamptz))
-                   FROM unnest('{one,many,unpriced}'::text[]) w",
+                                 = (SELECT coalesce(sum(amount), 0) FROM wallet.entries e WHERE e.wallet = w AND e.created_at <= $1::text::timestamptz)
+                                 AND wallet.balance_at(w, $1::text::timestamptz) = b.own_balance)
+                   FROM unnest('{one,many,unpriced}'::text[]) w
+                   LEFT JOIN wallet.balances_in('USD', $1::text::timestamptz) b ON b.wallet = w",
                 &[moment],
             )
             .unwrap();

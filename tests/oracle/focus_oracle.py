@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from importlib import resources
 from pathlib import Path
 
@@ -25,6 +25,9 @@ SUPPORTED = (
 # The model lets InvoiceId be NULL in all rows (004) or in none (005), so that one of the two fails with every file; the
 # rule above them (003) says whether it is right.
 ONE_OF_TWO = {"InvoiceId-C-005-C"}
+
+# The rules let a price be in a virtual currency, such as credits or tokens; the validator looks for it in ISO 4217.
+OF_ISO_ALONE = {"PricingCurrency-C-000-C", "PricingCurrency-C-003-M"}
 
 SCENE = """
 CREATE EXTENSION wallet;
@@ -49,7 +52,24 @@ SELECT wallet.update_wallet('acme', unknown_price => 'unpriced');
 SELECT wallet.charge('acme', '{"model":"late","images":1}');
 SELECT wallet.set_price('late', 'images', 0.25, effective_from => '2025-01-01Z');
 SELECT wallet.price_unpriced('acme');
+SELECT wallet.create_wallet('euro', 'EUR', time_zone => 'Europe/Berlin');
+SELECT wallet.fund('euro', 100, 'card', reference => 'in_3'), wallet.fund('euro', 50, 'card', currency => 'USD', rate => 0.9);
+SELECT wallet.set_fx_rate('USD', 'EUR', 0.9215, '2025-01-01Z'), wallet.set_fx_rate('EUR', 'GBP', 0.8433, '2025-01-01Z'), wallet.set_fx_rate('coins', 'EUR', 0.01, '2025-01-01Z');
+SELECT wallet.set_price('g', 'pages', 0.03, currency => 'GBP', effective_from => '2025-01-01Z'), wallet.set_price('c', 'images', 5, currency => 'coins', effective_from => '2025-01-01Z');
+SELECT wallet.set_markup('discount', -8, 0.001, currency => 'GBP', effective_from => '2025-01-01Z'), wallet.use_price_list('euro', 'discount');
+SELECT wallet.charge('euro', usage, region => 'abroad', event_at => '2026-03-05 12:00Z')
+  FROM (VALUES ('{"model":"m","input_tokens":1001,"output_tokens":333}'::jsonb), ('{"model":"g","pages":7}'), ('{"model":"c","images":3}')) AS u (usage);
+SELECT hold_id AS hold FROM wallet.hold('euro', amount => 0.5) \\gset
+SELECT wallet.settle('euro', :'hold', usage => '{"model":"m","images":50,"pages":1}', over => 'cap');
 """
+
+# What is used abroad: how much of what, at which price of which currency, and what a unit of that is worth in euros.
+ABROAD = {
+    ("m", "input_tokens"): (1001, "0.0000025", "USD", Decimal("0.9215")),
+    ("m", "output_tokens"): (333, "0.00001", "USD", Decimal("0.9215")),
+    ("g", "pages"): (7, "0.03", "GBP", 1 / Decimal("0.8433")),
+    ("c", "images"): (3, "5", "coins", Decimal("0.01")),
+}
 
 
 def psql(*arguments, text=None):
@@ -81,9 +101,9 @@ def validate(text):
     return failed, int(totals[1])
 
 
-def accept(name, text):
+def accept(name, text, but=frozenset()):
     failed, passed = validate(text)
-    if failed != ONE_OF_TWO or passed < 200:
+    if failed != ONE_OF_TWO | but or passed < 200:
         sys.exit(f"{name}: {passed} rules hold, and these do not: {sorted(failed)}")
     print(f"{name}: {passed} rules of FOCUS 1.2 hold")
 
@@ -96,17 +116,60 @@ def write(rows):
     return out.getvalue()
 
 
+def rounded(value):
+    return value.quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
+
+
+def check_abroad(rows):
+    """Prices of other currencies: in them and in euros, with a discount and a fee."""
+    figure = lambda row, column: Decimal(row[column])
+    used = [row for row in rows if row["RegionId"] == "abroad"]
+    assert len(used) == 4 + 3 * 2
+    for (model, meter), (quantity, price, currency, worth) in ABROAD.items():
+        [row] = [row for row in used if (row["ResourceId"], row["SkuMeter"]) == (model, meter)]
+        exact = quantity * Decimal(price)
+        assert (row["BillingCurrency"], row["PricingCurrency"]) == ("EUR", currency), row
+        for column in ("ListCost", "ContractedCost", "EffectiveCost"):
+            assert figure(row, column) == rounded(exact * worth), (column, row)
+        for column in ("PricingCurrencyListUnitPrice", "PricingCurrencyContractedUnitPrice"):
+            assert figure(row, column) == Decimal(price), (column, row)
+        assert figure(row, "PricingCurrencyEffectiveCost") == rounded(exact), row
+        for column in ("ListUnitPrice", "ContractedUnitPrice"):
+            assert abs(figure(row, column) / (Decimal(price) * worth) - 1) < Decimal("1e-15"), (column, row)
+    fee = rounded(Decimal("0.001") / Decimal("0.8433"))
+    for model in ("m", "g", "c"):
+        base = sum(rounded(q * Decimal(p) * worth) for (of, _), (q, p, _, worth) in ABROAD.items() if of == model)
+        [row] = [row for row in used if (row["ResourceId"], row["SkuMeter"]) == (model, "markup")]
+        assert row["PricingCurrency"] == "EUR" and figure(row, "PricingQuantity") == -base and figure(row, "ListUnitPrice") == Decimal("0.08"), row
+        assert figure(row, "ListCost") == figure(row, "EffectiveCost") == figure(row, "PricingCurrencyEffectiveCost") == -rounded(base * Decimal("0.08")), row
+        [row] = [row for row in used if (row["ResourceId"], row["SkuMeter"]) == (model, "markup_fee")]
+        assert row["PricingCurrency"] == "GBP" and figure(row, "EffectiveCost") == fee and figure(row, "PricingCurrencyEffectiveCost") == Decimal("0.001"), row
+    # Half of a euro was held for what costs more: the rows have their shares.
+    capped = [row for row in rows if row["BillingAccountId"] == "euro" and row["ChargeCategory"] == "Usage" and row["RegionId"] != "abroad"]
+    assert len(capped) == 4 and sum(figure(row, "EffectiveCost") for row in capped) == Decimal("0.5")
+    worth = {"EUR": 1, "USD": Decimal("0.9215"), "GBP": 1 / Decimal("0.8433")}
+    for row in capped:
+        assert abs(figure(row, "PricingCurrencyEffectiveCost") * worth[row["PricingCurrency"]] - figure(row, "EffectiveCost")) < Decimal("2e-12"), row
+    assert all(figure(row, column) >= 0 for row in rows for column in row if column.endswith("UnitPrice") and row[column])
+    print("prices of other currencies, and discounts, are what they are by hand")
+
+
 def main():
     psql(text=SCENE.replace("\\\\", "\\"))
     text = psql("-c", "SELECT wallet.focus_csv(NULL, NULL)")
-    accept("all entries", text)
+    accept("all entries", text, OF_ISO_ALONE)
     rows = list(csv.DictReader(io.StringIO(text)))
+    accept("all but prices of coins", write([row for row in rows if row["PricingCurrency"] != "coins"]))
     assert len(rows) > 20 and all(None not in row.values() for row in rows), "rows with fewer values than columns"
-    accept("use alone", write([row for row in rows if row["ChargeCategory"] == "Usage"]))
+    accept("use alone", write([row for row in rows if row["ChargeCategory"] == "Usage" and row["PricingCurrency"] != "coins"]))
     accept("a charge by amount", write([row for row in rows if row["ResourceId"] == 'a, "b"' and row["ChargeCategory"] == "Usage"]))
     accept("one wallet and month", psql("-c", "SELECT wallet.focus_csv('2026-02-01Z', '2026-03-01Z', 'acme')"))
 
-    total = lambda column, **wanted: sum(Decimal(row[column]) for row in rows if all(row[k] == v for k, v in wanted.items()))
+    accept("prices of other currencies", write([row for row in rows if row["PricingCurrency"] in ("GBP", "USD") and row["BillingCurrency"] == "EUR"]))
+    check_abroad(rows)
+
+    dollars = [row for row in rows if row["BillingCurrency"] == "USD"]
+    total = lambda column, **wanted: sum(Decimal(row[column]) for row in dollars if all(row[k] == v for k, v in wanted.items()))
     lines = [Decimal(1000) * Decimal("2.5") / 10**6, Decimal(333) * 10 / 10**6, Decimal("0.08"), Decimal("61.5") * Decimal("0.0001"),
              Decimal(1234) * 15 / 10**6, Decimal("2.333333333333"), Decimal("0.025")]
     used = 30 + sum(lines) + Decimal("0.5") + 1 + Decimal("0.25")
@@ -129,7 +192,7 @@ def main():
         {"ConsumedUnit": "", "BillingCurrency": "Euro"}, {"ChargeCategory": "Use", "ListUnitPrice": "7.0"},
     ):
         broken = [{**row, **damage} for row in rows]
-        assert validate(write(broken))[0] > ONE_OF_TWO, f"the validator does not see {damage}"
+        assert validate(write(broken))[0] > ONE_OF_TWO | OF_ISO_ALONE, f"the validator does not see {damage}"
     print("what is damaged is refused")
 
 

@@ -29,7 +29,7 @@ statement!(
      ON CONFLICT (wallet_id, currency) DO UPDATE
         SET tiers = excluded.tiers, expires_in = excluded.expires_in, created_at = excluded.created_at,
             actor = excluded.actor, metadata = excluded.metadata
-      WHERE (r.tiers, r.expires_in) IS DISTINCT FROM (excluded.tiers, excluded.expires_in)"
+      WHERE (r.tiers, r.expires_in::text) IS DISTINCT FROM (excluded.tiers, excluded.expires_in::text)"
 );
 
 statement!(
@@ -67,7 +67,10 @@ pub fn set(new: &NewBonus<'_>, call: Once<'_>) -> Result<()> {
         true => None,
         false => {
             let rules = rules::read(new.wallet)?;
-            rules.require_open(new.wallet)?;
+            // A closed wallet's bonus may still be taken back.
+            if new.tiers.is_some() {
+                rules.require_open(new.wallet)?;
+            }
             Some(rules.currency)
         }
     };

@@ -1,12 +1,11 @@
 //! Funding in another currency than the wallet's.
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 
 use crate::currency::Currency;
-use crate::error::{Error, Result};
-use crate::money::{self, Amount, NotAnAmount, PRICE_DIGITS};
-use crate::pricing::exchange;
-use crate::pricing::rates::MAX_SCALE;
+use crate::error::{Code, Error, Result};
+use crate::money::{self, Amount, NotAnAmount, Rate};
+use crate::pricing::exchange::{self, exchanged};
 use crate::storage::clock;
 use crate::storage::jsonb::Builder;
 use crate::storage::numeric::not_an_amount;
@@ -19,8 +18,8 @@ pub struct Original {
     /// Its currency.
     pub currency: String,
     /// What one unit of it is worth in the wallet's currency.
-    pub rate: Decimal,
-    /// What rounding added to amount times rate.
+    pub rate: Rate,
+    /// What rounding added to amount times rate; where the amount is divided by the rate, to 24 decimals.
     pub rounding: Decimal,
 }
 
@@ -31,35 +30,58 @@ impl Original {
         json.begin_object();
         json.decimal("amount", self.amount.to_decimal());
         json.text("currency", Some(&self.currency));
-        json.decimal("rate", self.rate);
+        json.decimal("rate", self.rate.value);
+        if self.rate.is_inverse {
+            json.bool("inverse", true);
+        }
         json.decimal("rounding", self.rounding);
         let value = json.finish_object();
         let text = value.to_text();
         Document { value, text }
     }
+
+    /// What some of the payment is worth in the wallet's currency.
+    pub fn worth(&self, paid: Amount) -> Result<Amount> {
+        exchanged(paid, self.rate)
+    }
+}
+
+/// What rounding added to an amount that was worth so much.
+fn rounding(amount: Amount, rate: Rate, worth: Amount) -> Result<Decimal> {
+    let wrong = |reason| not_an_amount("amount", reason);
+    let out_of_range = || wrong(NotAnAmount::OutOfRange);
+    if !rate.is_inverse {
+        let (product, rounding) = money::convert(amount, rate.value).map_err(wrong)?;
+        let more = worth.minus(product).map_err(wrong)?.to_decimal();
+        return Ok((rounding + more).normalize());
+    }
+    let exact = amount.to_decimal().checked_div(rate.value);
+    let added = worth
+        .to_decimal()
+        .checked_sub(exact.ok_or_else(out_of_range)?);
+    let added = added.ok_or_else(out_of_range)?;
+    Ok(added.round_dp(2 * money::AMOUNT_SCALE).normalize())
 }
 
 impl Original {
     /// The part of the payment that is worth so much: what was paid of it is given, or computed by the rate, and not
     /// more than `most`.
     pub fn part(&self, amount: Amount, paid: Option<Amount>, most: Amount) -> Result<Original> {
-        let wrong = |reason| not_an_amount("amount", reason);
         let paid = match paid {
             Some(paid) => paid,
             None => {
-                let quotient = amount.to_decimal().checked_div(self.rate);
-                let quotient = quotient.ok_or(NotAnAmount::OutOfRange).map_err(wrong)?;
-                let rounded = quotient.round_dp(money::AMOUNT_SCALE);
-                Amount::from_decimal(rounded).map_err(wrong)?.min(most)
+                let back = Rate {
+                    value: self.rate.value,
+                    is_inverse: !self.rate.is_inverse,
+                };
+                exchanged(amount, back)?.min(most)
             }
         };
-        let (worth, rounding) = money::convert(paid, self.rate).map_err(wrong)?;
-        let more = amount.minus(worth).map_err(wrong)?.to_decimal();
         Ok(Original {
             amount: paid,
             currency: self.currency.clone(),
             rate: self.rate,
-            rounding: (rounding + more).normalize(),
+            rounding: rounding(paid, self.rate, amount)?,
         })
     }
 }
@@ -84,36 +106,36 @@ pub fn into_wallet(
         };
     }
     let rate = match rate {
-        Some(rate) => rate,
+        Some(value) => Rate {
+            value,
+            is_inverse: false,
+        },
         None => dated(currency, wallet_currency)?,
     };
-    let (converted, rounding) =
-        money::convert(amount, rate).map_err(|reason| not_an_amount("amount", reason))?;
+    let converted = exchanged(amount, rate)?;
     if converted.is_zero() {
-        return Err(not_an_amount("amount", NotAnAmount::TooPrecise));
+        return Err(worth_nothing(amount, currency, wallet_currency));
     }
     let original = Original {
         amount,
         currency: currency.to_owned(),
         rate,
-        rounding,
+        rounding: rounding(amount, rate, converted)?,
     };
     Ok((converted, Some(original)))
 }
 
-/// The rate that holds now. An inverse is rounded to the digits that a rate has, and the entry keeps it so.
-fn dated(from: &str, to: &str) -> Result<Decimal> {
+/// WL012: nothing would be credited.
+fn worth_nothing(amount: Amount, currency: &str, wallet_currency: &str) -> Error {
+    Error::new(Code::InvalidAmount, "amount is worth nothing")
+        .detail(format!(
+            "At the exchange rate {amount} {currency} are less than 0.000000000001 {wallet_currency}."
+        ))
+        .hint("Pay more, or check the rate.")
+}
+
+/// The rate that holds now.
+fn dated(from: &str, to: &str) -> Result<Rate> {
     let (from, to) = (Currency::of_row(from)?, Currency::of_row(to)?);
-    let rate = exchange::require(from, to, clock::now())?.rate;
-    if !rate.is_inverse {
-        return Ok(rate.value);
-    }
-    let inverse = Decimal::ONE
-        .checked_div(rate.value)
-        .and_then(|inverse| {
-            inverse.round_sf_with_strategy(PRICE_DIGITS, RoundingStrategy::MidpointNearestEven)
-        })
-        .map(|inverse| inverse.round_dp(MAX_SCALE).normalize())
-        .filter(|inverse| !inverse.is_zero());
-    inverse.ok_or_else(|| not_an_amount("rate", NotAnAmount::OutOfRange))
+    Ok(exchange::require(from, to, clock::now())?.rate)
 }

@@ -29,7 +29,7 @@ use crate::ledger::once::Once;
 use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::request::Fingerprint;
 use crate::ledger::rules::{self, Status};
-use crate::money::{self, Amount, NotAnAmount};
+use crate::money::{Amount, NotAnAmount};
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::numeric::not_an_amount;
@@ -291,9 +291,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
         (Some(amount), Some(_)) if amount == paid_left => left,
         (Some(amount), Some(original)) => {
             let upto = paid_before.plus(amount).map_err(range)?;
-            let (upto, _) = money::convert(upto, original.rate)
-                .map_err(|reason| not_an_amount("amount", reason))?;
-            let worth = minus(upto, reversed)?.min(left);
+            let worth = minus(original.worth(upto)?, reversed)?.min(left);
             if worth <= Amount::ZERO {
                 return Err(not_an_amount("amount", NotAnAmount::TooPrecise));
             }

@@ -6,7 +6,7 @@ use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::{Change, Funding};
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
 use crate::ledger::rules::Rules;
-use crate::money::Amount;
+use crate::money::{Amount, Rate};
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
@@ -21,7 +21,7 @@ macro_rules! request_query {
                     f.original_amount, f.original_currency, f.rate, f.rounding,
                     coalesce(l.balance, l.lane_balance), f.reversal_id, f.metadata,
                     f.expires_at, f.priority, f.promotional, f.scope, f.reversed, f.reversed_original,
-                    f.bonus, f.bonus_id, f.bonus_percent, f.bonus_reversed
+                    f.bonus, f.bonus_id, f.bonus_percent, f.bonus_reversed, f.inverse
                FROM wallet.funding_requests f
                LEFT JOIN wallet.ledger_all l ON l.wallet_id = f.wallet_id AND l.entry_id = f.entry_id
               WHERE f.wallet_id = $1 AND ",
@@ -60,13 +60,14 @@ statement!(
         JSONBOID,
         NUMERICOID,
         UUIDOID,
-        NUMERICOID
+        NUMERICOID,
+        BOOLOID
     ],
     "INSERT INTO wallet.funding_requests
         (wallet_id, entry_id, amount, method, reference, status, created_at,
          original_amount, original_currency, rate, rounding, actor, metadata,
-         expires_at, priority, promotional, scope, bonus, bonus_id, bonus_percent)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+         expires_at, priority, promotional, scope, bonus, bonus_id, bonus_percent, inverse)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
 );
 
 statement!(
@@ -186,7 +187,10 @@ impl Found {
         Ok(Some(Original {
             amount,
             currency: self.rows.need(0, 6)?,
-            rate: self.rows.decimal(0, 7)?,
+            rate: Rate {
+                value: self.rows.decimal(0, 7)?,
+                is_inverse: self.rows.need(0, 22)?,
+            },
             rounding: self.rows.decimal(0, 8)?,
         }))
     }
@@ -337,7 +341,7 @@ pub(super) fn record(funding: &Funding<'_>, noted: &Noted<'_>) -> Result<()> {
             Value::Time(noted.created_at),
             Value::OptAmount(noted.original.map(|original| original.amount)),
             Value::OptText(noted.original.map(|original| original.currency.as_str())),
-            decimal(noted.original.map(|original| original.rate)),
+            decimal(noted.original.map(|original| original.rate.value)),
             decimal(noted.original.map(|original| original.rounding)),
             Value::OptText(funding.actor),
             Value::OptJsonb(funding.metadata.as_ref().map(|document| document.value)),
@@ -348,6 +352,11 @@ pub(super) fn record(funding: &Funding<'_>, noted: &Noted<'_>) -> Result<()> {
             bonus,
             bonus_id,
             percent,
+            Value::Bool(
+                noted
+                    .original
+                    .is_some_and(|original| original.rate.is_inverse),
+            ),
         ])
         .map(drop)
 }

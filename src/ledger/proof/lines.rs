@@ -1,15 +1,19 @@
 //! Price lines, recomputed from the prices, markups and exchange rates that they name.
 
+use crate::currency::Currency;
 use crate::error::Result;
-use crate::money::{Amount, line_amount};
-use crate::pricing::lines::{StoredLine, decode};
+use crate::money::{Amount, Rate, line_amount};
+use crate::pricing::lines::{StoredExchange, StoredLine, decode};
+use crate::pricing::markup::MARKUP;
 use crate::pricing::reported::{REPORTED, Reported};
 use crate::pricing::stored;
+use crate::storage::clock::Timestamp;
 use crate::storage::rows::{Call, uuid_text};
 
 /// What the pass has seen of the lines of charges.
-#[derive(Default)]
 pub struct Lines {
+    /// The wallet's currency.
+    currency: Currency,
     /// Lines that were recomputed.
     pub count: i64,
     /// The first thing that is wrong.
@@ -28,9 +32,20 @@ pub struct Charge<'a> {
     pub lines: &'a [u8],
     /// Its reason.
     pub reason: Option<&'a str>,
+    /// The latest time as of which it may have been priced.
+    pub at: Timestamp,
 }
 
 impl Lines {
+    /// Of a wallet in that currency.
+    pub fn of(currency: Currency) -> Lines {
+        Lines {
+            currency,
+            count: 0,
+            wrong: None,
+        }
+    }
+
     /// Recomputes the lines of a charge.
     pub fn add(&mut self, charge: &Charge<'_>) -> Result<()> {
         if self.wrong.is_none() {
@@ -49,7 +64,7 @@ impl Lines {
             self.count += 1;
             sum += line.amount.units();
             let meter = &line.meter;
-            match recomputed(line)? {
+            match self.recomputed(line, charge.at)? {
                 Ok(amount) if amount == line.amount => {}
                 Ok(amount) => {
                     return Ok(Some(format!(
@@ -63,60 +78,98 @@ impl Lines {
         // What settles a hold or prices an earlier charge may be capped, and keeps the lines of what it used.
         let is_capped = charge.call == Call::Settle as u8 || charge.call == Call::Price as u8;
         let is_right = match charge.reason {
-            Some(reason) if reason.starts_with(REPORTED) => return reported(charge, reason),
+            Some(reason) if reason.starts_with(REPORTED) => return self.reported(charge, reason),
             _ if is_capped => charge.cost <= sum,
             _ => charge.cost == sum,
         };
         Ok((!is_right).then(|| "its lines do not add up to what it took".to_owned()))
     }
-}
 
-/// The amount of a line by the rows that it names, or why there is none.
-fn recomputed(line: &StoredLine) -> Result<std::result::Result<Amount, String>> {
-    let Some((unit_price, per)) = stored::found_price(line)? else {
-        return Ok(Err(format!(
-            "there is no price {}",
-            uuid_text(line.price_id)
-        )));
-    };
-    let rate = match line.exchange {
-        None => None,
-        Some(exchange) => match stored::found_exchange(exchange)? {
-            Some(found) => Some(found.rate),
+    /// The amount of a line by the rows that it names, or why there is none.
+    fn recomputed(
+        &self,
+        line: &StoredLine,
+        at: Timestamp,
+    ) -> Result<std::result::Result<Amount, String>> {
+        let Some(price) = stored::found_price(line)? else {
+            return Ok(Err(format!(
+                "there is no price {}",
+                uuid_text(line.price_id)
+            )));
+        };
+        let rate = match line.exchange {
             None => {
-                let id = uuid_text(exchange.rate_id);
-                return Ok(Err(format!("there is no exchange rate {id}")));
+                // A percentage has no currency, and what is free is so in every one.
+                let needs_none = line.meter == MARKUP || price.unit_price.is_zero();
+                if !needs_none && price.currency != self.currency {
+                    return Ok(Err(format!(
+                        "a price in {} was not converted",
+                        price.currency
+                    )));
+                }
+                None
             }
-        },
-    };
-    let amount = line_amount(line.quantity, unit_price.abs(), per, rate);
-    Ok(match amount {
-        Ok(amount) if unit_price.is_sign_negative() => Ok(amount.negated()),
-        Ok(amount) => Ok(amount),
-        Err(_) => Err("quantity times price is no amount".to_owned()),
-    })
-}
-
-/// What is wrong with a cost that the provider reported in another currency.
-fn reported(charge: &Charge<'_>, reason: &str) -> Result<Option<String>> {
-    if reason == REPORTED {
-        return Ok(None);
+            Some(exchange) => match self.rate(exchange, price.currency, at)? {
+                Ok(rate) => Some(rate),
+                Err(why) => return Ok(Err(why)),
+            },
+        };
+        let amount = line_amount(line.quantity, price.unit_price.abs(), price.per, rate);
+        Ok(match amount {
+            Ok(amount) if price.unit_price.is_sign_negative() => Ok(amount.negated()),
+            Ok(amount) => Ok(amount),
+            Err(_) => Err("quantity times price is no amount".to_owned()),
+        })
     }
-    let Some(reported) = Reported::parse(reason) else {
-        return Ok(Some(
-            "its reason does not say how its cost was converted".to_owned(),
-        ));
-    };
-    let found = stored::found_exchange(reported.stored())?;
-    let is_of_row =
-        found.is_some_and(|found| found.rate == reported.rate && *found.from == *reported.from);
-    // A settlement may be capped.
-    let is_right = is_of_row
-        && reported
-            .worth()
-            .is_ok_and(|worth| match charge.call == Call::Settle as u8 {
-                true => charge.cost <= worth.units(),
-                false => charge.cost == worth.units(),
-            });
-    Ok((!is_right).then(|| "the cost that the provider reported makes another amount".to_owned()))
+
+    /// The rate that an entry names, or why it cannot have been the one.
+    fn rate(
+        &self,
+        exchange: StoredExchange,
+        from: Currency,
+        at: Timestamp,
+    ) -> Result<std::result::Result<Rate, String>> {
+        let id = || uuid_text(exchange.rate_id);
+        let Some(found) = stored::found_exchange(exchange)? else {
+            return Ok(Err(format!("there is no exchange rate {}", id())));
+        };
+        let (is_from, is_to) = (found.exchange.from, found.to);
+        Ok(if (is_from, is_to) != (from, self.currency) {
+            let needed = self.currency;
+            Err(format!(
+                "the exchange rate {} is from {is_from} to {is_to}, and not from {from} to {needed}",
+                id()
+            ))
+        } else if found.effective_from > at {
+            Err(format!("the exchange rate {} had not begun", id()))
+        } else {
+            Ok(found.exchange.rate)
+        })
+    }
+
+    /// What is wrong with a cost that the provider reported in another currency.
+    fn reported(&self, charge: &Charge<'_>, reason: &str) -> Result<Option<String>> {
+        if reason == REPORTED {
+            return Ok(None);
+        }
+        let Some(reported) = Reported::parse(reason) else {
+            return Ok(Some(
+                "its reason does not say how its cost was converted".to_owned(),
+            ));
+        };
+        let rate = match self.rate(reported.stored(), reported.from, charge.at)? {
+            Ok(rate) => rate,
+            Err(why) => return Ok(Some(why)),
+        };
+        // A settlement may be capped.
+        let is_right = rate == reported.rate
+            && reported
+                .worth()
+                .is_ok_and(|worth| match charge.call == Call::Settle as u8 {
+                    true => charge.cost <= worth.units(),
+                    false => charge.cost == worth.units(),
+                });
+        Ok((!is_right)
+            .then(|| "the cost that the provider reported makes another amount".to_owned()))
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use crate::currency::Currency;
 use crate::error::{Error, Result, quoted};
 use crate::ledger::proof::chain::{Chains, Head, Item};
 use crate::ledger::proof::lines::{self, Lines};
@@ -10,6 +11,7 @@ use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
 use crate::money::Amount;
 use crate::statement;
+use crate::storage::clock::Timestamp;
 use crate::storage::cursor::{Columns, walk};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
@@ -31,9 +33,9 @@ statement!(ARCHIVED, [TEXTOID], entries_query!("ledger_archive"));
 statement!(BOOKED, [TEXTOID], entries_query!("ledger"));
 
 statement!(
-    EXISTS,
+    CURRENCY,
     [TEXTOID],
-    "SELECT FROM wallet.wallets WHERE wallet_id = $1"
+    "SELECT currency FROM wallet.wallets WHERE wallet_id = $1"
 );
 
 statement!(
@@ -168,9 +170,12 @@ impl Progress {
 
 /// Goes through all that is stored of a wallet, under the snapshot of the query that is running.
 pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
-    if EXISTS.read(&[Value::Text(wallet)])?.is_empty() {
+    let rows = CURRENCY.read(&[Value::Text(wallet)])?;
+    if rows.is_empty() {
         return Err(Error::wallet_not_found(wallet));
     }
+    let currency = Currency::of_row(&rows.need::<String>(0, 0)?)?;
+    drop(rows);
     let heads = heads(wallet)?;
     let (carried, carried_to) = carried(wallet)?;
     let mut pass = Pass {
@@ -180,7 +185,7 @@ pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
         archived: 0,
         booked: Some(0),
         windows: Windows::of(wallet)?,
-        lines: Lines::default(),
+        lines: Lines::of(currency),
         refunds: Some(HashMap::new()),
         carried,
         carried_to,
@@ -297,6 +302,10 @@ impl Pass<'_> {
                 cost: -amount,
                 lines,
                 reason: columns.text(27),
+                at: columns
+                    .time(2)
+                    .or(columns.time(1))
+                    .unwrap_or(Timestamp(i64::MAX)),
             })?;
         }
         self.count(columns, (kind, call), amount)

@@ -121,7 +121,7 @@ pub fn rates(
             let fields = Fields::of(table, tuple);
             last = Some(RateRow {
                 id: fields.uuid(fx::ID),
-                rate: fields.decimal(fx::RATE)?,
+                rate: fields.opt_decimal(fx::RATE)?,
                 effective_from: fields.needed_time(fx::FROM),
             });
             Ok(false)

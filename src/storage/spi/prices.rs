@@ -35,7 +35,7 @@ statement!(
     [TEXTOID, TEXTOID, TIMESTAMPTZOID],
     "SELECT rate_id, rate, effective_from FROM wallet.fx_rates
       WHERE from_currency = $1 AND to_currency = $2 AND effective_from <= $3
-      ORDER BY effective_from DESC, rate_id DESC LIMIT 1"
+      ORDER BY effective_from DESC, created_at DESC, rate_id DESC LIMIT 1"
 );
 
 statement!(
@@ -115,7 +115,7 @@ pub fn read_rates(
         true => None,
         false => Some(RateRow {
             id: rows.need(0, 0)?,
-            rate: rows.decimal(0, 1)?,
+            rate: rows.opt_decimal(0, 1)?,
             effective_from: rows.need(0, 2)?,
         }),
     };

@@ -75,6 +75,12 @@ pub const SCENES: &[Scene] = &[
                 LINEAR,
                 "SELECT wallet.statement_html('w', current_date)",
             ),
+            call(
+                "balances_in",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.balances_in('USD')",
+            ),
             call("journal", "", LINEAR, "SELECT * FROM wallet.journal('w')"),
             call(
                 "balance_at",

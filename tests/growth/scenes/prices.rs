@@ -175,6 +175,36 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.convert_amount(1, 'USD', 'EUR')",
             ),
             call(
+                "balances_in",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.balances_in('EUR')",
+            ),
+            call(
+                "usage_by",
+                "in another currency",
+                CONSTANT,
+                "SELECT * FROM wallet.usage_by('w', 'user', currency => 'EUR')",
+            ),
+            call(
+                "statement",
+                "in another currency",
+                CONSTANT,
+                "SELECT * FROM wallet.statement('w', currency => 'EUR')",
+            ),
+            call(
+                "report",
+                "in another currency",
+                CONSTANT,
+                "SELECT * FROM wallet.report('w', currency => 'EUR')",
+            ),
+            call(
+                "journal",
+                "with prices",
+                CONSTANT,
+                "SELECT wallet.journal('w')",
+            ),
+            call(
                 "fund",
                 "in another currency",
                 CONSTANT,

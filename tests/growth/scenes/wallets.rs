@@ -25,6 +25,8 @@ pub const SCENES: &[Scene] = &[
             call("set_chargeback_rule", "", CONSTANT, "SELECT wallet.set_chargeback_rule('w', 'even')"),
             call("set_run_out_alert", "", CONSTANT, "SELECT wallet.set_run_out_alert('w', 7)"),
             call("balances", "of all", LINEAR, "SELECT * FROM wallet.balances"),
+            call("balances_in", "", LINEAR, "SELECT * FROM wallet.balances_in('USD')"),
+            call("balances_in", "of the past", LINEAR, "SELECT * FROM wallet.balances_in('USD', now() - '1 second'::interval)"),
             call("lane_waits", "of all", LINEAR, "SELECT * FROM wallet.lane_waits"),
             call("limits_status", "of all", CONSTANT, "SELECT * FROM wallet.limits_status"),
             call("grants", "of all", LINEAR, "SELECT * FROM wallet.grants"),
@@ -71,6 +73,7 @@ pub const SCENES: &[Scene] = &[
         calls: &[
             call("maintain", "", LINEAR, "SELECT * FROM wallet.maintain()"),
             call("balances", "of all", LINEAR, "SELECT * FROM wallet.balances"),
+            call("balances_in", "", LINEAR, "SELECT * FROM wallet.balances_in('USD')"),
             call("grants", "of all", LINEAR, "SELECT * FROM wallet.grants"),
         ],
     },

@@ -140,6 +140,10 @@ SELECT pg_sleep(1.1);
 SELECT balance FROM wallet.balances WHERE wallet = 'bon_end';
 SELECT amount, taken, bonus, balance, debt FROM wallet.reverse_funding('bon_end', :'paid', amount => 50);
 SELECT amount, taken, bonus, balance, debt FROM wallet.reverse_funding('bon_end', :'paid');
+-- What PostgreSQL takes for equal ends at another time.
+SELECT wallet.set_bonus('bon_end', '[{"from": 0, "percent": 10}]', expires_in => '30 days');
+SELECT wallet.set_bonus('bon_end', '[{"from": 0, "percent": 10}]', expires_in => '1 mon');
+SELECT expires_in FROM wallet.bonuses WHERE wallet = 'bon_end';
 SELECT wallet.set_bonus('bon_end', '[{"from": 0, "percent": 10}]', expires_in => '1 mon 2 days 03:00:00');
 SELECT entry_id AS paid, bonus_entry_id AS bonus, balance FROM wallet.fund('bon_end', 100) \gset
 SELECT expires_at = created_at + interval '1 mon 2 days 03:00:00' AS ends FROM wallet.grants WHERE grant_id = :'bonus';

@@ -142,11 +142,41 @@ SELECT model, cost, new_cost, new_cost - cost AS difference FROM wallet.reprice(
 SELECT model, cost, new_cost FROM wallet.reprice('cu_chf', '2026-02-01', '2026-02-28', 'cu-list');
 SELECT kind, actual, alternative FROM wallet.savings('cu_chf', '2026-03-01', '2026-03-16', '{cu-free}') WHERE kind <> 'tier';
 
--- Payments: a rate that is given, a direct one, and an inverse, which the entry keeps rounded to fifteen digits.
+-- A cost with more than twelve decimals is rounded once, behind the conversion. A model whose prices have no rate has no lines, and the cost holds.
+SELECT cost FROM wallet.charge('cu_coins', '{"model":"cu-none","images":1,"cost":0.00000000000149}', cost_from => 'provider');
+SELECT wallet.set_price('cu-far', 'images', 1, currency => 'cu_far', effective_from => '2026-01-01') IS NOT NULL AS set;
+SELECT cost, currency, lines FROM wallet.charge('cu_coins', '{"model":"cu-far","images":1,"cost":0.5}', cost_from => 'provider');
+-- What is free is so beside prices in another currency, too.
+SELECT wallet.set_price('cu-far', 'input_tokens', 0, effective_from => '2026-01-01') IS NOT NULL AS set;
+SELECT cost, currency FROM wallet.price_usage('{"model":"cu-far","images":1,"input_tokens":5}');
+
+-- Payments: a rate that is given, a direct one, and an inverse, by which the amount is divided and rounded once.
 SELECT amount, currency FROM wallet.fund('cu_chf', 100, currency => 'USD', rate => 0.9);
 SELECT amount, currency FROM wallet.fund('cu_chf', 100, currency => 'USD');
 SELECT amount, currency FROM wallet.fund('cu_chf', 1000, currency => 'EUR');
-SELECT original_amount, original_currency, rate, rounding FROM wallet.funding_requests WHERE wallet_id = 'cu_chf' AND original_currency = 'EUR';
+SELECT original_amount, original_currency, rate, inverse FROM wallet.fundings WHERE wallet = 'cu_chf' AND original_currency = 'EUR';
+SELECT original FROM wallet.entries WHERE wallet = 'cu_chf' AND original IS NOT NULL ORDER BY seq;
+-- Divided and not multiplied by a third that was rounded: the whole, its parts, and a rate whose inverse has no digit.
+SELECT wallet.set_fx_rate('cu_coins', 'cu_thirds', 3, '2026-01-01') IS NOT NULL AS set;
+SELECT f.entry_id AS paid, f.amount, c.amount = f.amount AS as_converted FROM wallet.fund('cu_coins', 3000000, currency => 'cu_thirds', reference => 'thirds') f, wallet.convert_amount(3000000, 'cu_thirds', 'cu_coins') c \gset thirds_
+SELECT :thirds_amount AS amount, :'thirds_as_converted' AS as_converted;
+SELECT amount FROM wallet.reverse_funding('cu_coins', :'thirds_paid', amount => 1000000);
+SELECT amount FROM wallet.reverse_funding('cu_coins', :'thirds_paid', amount => 1000000);
+SELECT amount FROM wallet.reverse_funding('cu_coins', :'thirds_paid', amount => 1000000);
+SELECT reversed, reversed_original, amount FROM wallet.fundings WHERE wallet = 'cu_coins' AND entry_id = :'thirds_paid';
+SELECT sum((original->>'amount')::numeric) AS paid, sum(amount) AS credited FROM wallet.entries WHERE wallet = 'cu_coins' AND kind = 'chargeback';
+SELECT wallet.set_fx_rate('cu_coins', 'cu_dust', 600000000000000, '2026-01-01') IS NOT NULL AS set;
+SELECT amount FROM wallet.fund('cu_coins', 6000000000000000, currency => 'cu_dust');
+CALL regress.fails($$ SELECT wallet.fund('cu_coins', 0.000000000001, currency => 'cu_dust') $$);
+SELECT * FROM regress.broken('cu_coins');
+-- A rate of 16 digits of which 15 are zeros has one that counts; a NULL rate ends the pair's, and the inverse comes in its place.
+SELECT wallet.set_fx_rate('cu_a', 'cu_b', 7000000000000000, '2026-01-01') IS NOT NULL AS set, wallet.set_fx_rate('cu_b', 'cu_a', 4, '2026-01-01') IS NOT NULL AS back;
+SELECT wallet.set_fx_rate('cu_a', 'cu_b', NULL, '2026-02-01') = wallet.set_fx_rate('cu_a', 'cu_b', NULL, '2026-02-01') AS once;
+SELECT wallet.set_fx_rate('cu_a', 'cu_b', 5, '2026-03-01') IS NOT NULL AS set;
+SELECT at, amount, rate, inverse FROM unnest('{2026-01-31,2026-02-01,2026-02-28,2026-03-01}'::timestamptz[]) at, LATERAL wallet.convert_amount(1, 'cu_a', 'cu_b', at);
+SELECT wallet.set_fx_rate('cu_b', 'cu_a', NULL, '2026-02-15') IS NOT NULL AS set;
+SELECT amount FROM wallet.convert_amount(1, 'cu_a', 'cu_b', '2026-02-14');
+CALL regress.fails($$ SELECT wallet.convert_amount(1, 'cu_a', 'cu_b', '2026-02-15') $$);
 CALL regress.fails($$ SELECT wallet.fund('cu_coins', 1, currency => 'JPY') $$);
 
 -- Rates of a day at once: an object of rates, or a document that has it.
@@ -154,10 +184,12 @@ SELECT to_currency, rate, added FROM wallet.set_fx_rates('cu_base', '{"SEK": 11.
 SELECT to_currency, rate, added FROM wallet.set_fx_rates('cu_base', '{"base": "cu_base", "date": "2026-05-01", "rates": {"SEK": 11.23, "NOK": 11.9}}', '2026-05-01', 'ECB', idempotency_key => 'rates');
 SELECT to_currency, rate, added FROM wallet.set_fx_rates('cu_base', '{"base": "cu_base", "date": "2026-05-01", "rates": {"SEK": 11.23, "NOK": 11.9}}', '2026-05-01', 'ECB', idempotency_key => 'rates');
 SELECT to_currency, rate, effective_from, source FROM wallet.fx_rates WHERE from_currency = 'cu_base' ORDER BY to_currency, rate_id;
-SELECT action, subject, after FROM wallet.audit WHERE action = 'set_fx_rates' ORDER BY at;
+SELECT action, subject, after FROM wallet.audit WHERE action = 'set_fx_rates' AND subject LIKE 'cu%' ORDER BY at;
 CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"base": "USD", "rates": {"SEK": 11.23}}') $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": "many"}') $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": null}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": "1_1"}') $$);
+CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"base": 17, "rates": {"SEK": 11.23}}') $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": 0}') $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"SEK": 1.2345678901234567}') $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rates('EUR', '{"sek": 11.23}') $$);
@@ -179,6 +211,15 @@ UPDATE wallet.fx_rates SET rate = 0.8125124 WHERE rate = 0.8125123;
 SET timezone = 'UTC';
 SELECT "check", ok, regress.mask(detail) AS detail FROM wallet.verify('cu_chf') WHERE NOT ok;
 UPDATE wallet.fx_rates SET rate = 0.8125123 WHERE rate = 0.8125124;
+-- A rate of other currencies, one that had not begun, and a price of another currency are found too.
+UPDATE wallet.fx_rates SET from_currency = 'SEK' WHERE rate = 0.8125123;
+SELECT "check", regress.mask(detail) AS detail FROM wallet.verify('cu_chf') WHERE NOT ok;
+UPDATE wallet.fx_rates SET from_currency = 'USD', effective_from = '2099-01-01' WHERE rate = 0.8125123;
+SELECT "check", regress.mask(detail) AS detail FROM wallet.verify('cu_chf') WHERE NOT ok;
+UPDATE wallet.fx_rates SET effective_from = '2026-03-01' WHERE rate = 0.8125123;
+UPDATE wallet.prices SET currency = 'SEK' WHERE model = 'cu-gpt' AND currency = 'CHF';
+SELECT "check", regress.mask(detail) AS detail FROM wallet.verify('cu_chf') WHERE NOT ok;
+UPDATE wallet.prices SET currency = 'CHF' WHERE model = 'cu-gpt' AND currency = 'SEK';
 \c -
 SELECT * FROM regress.broken('cu_chf');
 SELECT * FROM regress.broken('cu_yen');

@@ -108,7 +108,7 @@ CALL regress.fails($$SELECT wallet.charge('us', amount => 1, cost_from => 'provi
 CALL regress.fails($$SELECT wallet.charge('us', '{"model":"us-gpt","input_tokens":5}', cost_from => 'guess')$$);
 SELECT regress.outcome($$SELECT wallet.charge('us', '{"model":"us-gpt","input_tokens":5}', cost_from => NULL)$$);
 SELECT wallet FROM wallet.create_wallet('us_eur', 'EUR');
-CALL regress.fails($$SELECT wallet.charge('us_eur', '{"model":"us-gpt","usage":{"prompt_tokens":5,"cost":0}}', cost_from => 'provider')$$);
+CALL regress.fails($$SELECT wallet.charge('us_eur', '{"model":"us-gpt","usage":{"prompt_tokens":5,"cost":0.5}}', cost_from => 'provider')$$);
 SELECT * FROM regress.broken('us');
 
 -- A new provider needs no release: its mapping is data, and counts at once.
