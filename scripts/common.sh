@@ -16,6 +16,20 @@ if ! command -v cargo >/dev/null && [ -x "$CARGO_BIN/cargo" ]; then
     PATH=$CARGO_BIN:$PATH
 fi
 
+# rust-toolchain.toml names the toolchain. Where rustup does not have it (setup.sh tries to get it), its default one builds
+# the extension too.
+PINNED_RUST_MISSING=''
+if [ -z "${RUSTUP_TOOLCHAIN:-}" ] && command -v rustup >/dev/null && ! rustup which rustc >/dev/null 2>&1; then
+    PINNED_RUST_MISSING=yes
+    RUSTUP_TOOLCHAIN=$(rustup default 2>/dev/null | cut -d' ' -f1)
+    export RUSTUP_TOOLCHAIN
+fi
+
+# The stages of test.sh that depend on the version of PostgreSQL. The others look at sources alone, count
+# instructions, which are recorded for one version, or test the package.
+# shellcheck disable=SC2034
+VERSION_STAGES=(build unit pg regress isolation isolation-spi client property dump crash servers upgrade docs)
+
 say() { printf '%s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 

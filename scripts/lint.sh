@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What can be judged without running anything: formatting, clippy over all
-# targets, the shell scripts.
+# targets, the shell scripts, the crates.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -17,3 +17,15 @@ fi
 
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --no-default-features --features "$TEST_FEATURES" -- -D warnings
+
+# Licences, registries and advisories of the crates: deny.toml. The list of advisories needs the network.
+if command -v cargo-deny >/dev/null; then
+    cargo deny --workspace check licenses bans sources
+    if cargo deny fetch db >/dev/null 2>&1; then
+        cargo deny --workspace check advisories
+    else
+        say "The list of advisories cannot be fetched: they were not checked."
+    fi
+else
+    say "cargo-deny is not installed: the crates' licences and advisories were not checked."
+fi

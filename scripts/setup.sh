@@ -5,8 +5,18 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-PGRX_VERSION=0.17.0
-RUST_MINIMUM=85 # of 1.x, as in Cargo.toml
+# Cargo.toml has both versions.
+PGRX_VERSION=$(sed -nE 's/^pgrx = "=(.*)"/\1/p' Cargo.toml)
+RUST_MINIMUM=$(sed -nE 's/^rust-version = "1\.([0-9]+)"/\1/p' Cargo.toml) # of 1.x
+
+if [ -n "$PINNED_RUST_MISSING" ]; then
+    say 'Installing the Rust toolchain of rust-toolchain.toml with rustup.'
+    if env -u RUSTUP_TOOLCHAIN rustup toolchain install </dev/null; then
+        unset RUSTUP_TOOLCHAIN
+    else
+        say "rustup cannot get it; going on with ${RUSTUP_TOOLCHAIN:-no toolchain}."
+    fi
+fi
 
 # What is missing, as the packages that Debian has for it, and as words.
 packages=() words=()

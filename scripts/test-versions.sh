@@ -9,10 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 suites=(trixie sid)
 if [ $# -gt 0 ]; then suites=("$1"); shift; fi
 stages=("$@")
-# Neither what looks at sources alone, nor instructions, which are counted for one version, nor packages.
-if [ $# -eq 0 ]; then
-    stages=(build unit pg regress isolation isolation-spi client property dump crash servers upgrade docs)
-fi
+if [ $# -eq 0 ]; then stages=("${VERSION_STAGES[@]}"); fi
 
 home=/home/wallet
 rust=$(rustc --print sysroot)

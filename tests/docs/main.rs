@@ -20,22 +20,16 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
+/// The example of the README prints what the README says.
 #[test]
 fn the_readmes_example_runs() {
-    let database = Database::empty();
-    let mut client = database.connect();
-    let examples = blocks(README, "sql");
-    assert!(!examples.is_empty());
-    for example in examples {
-        client
-            .batch_execute(&example)
-            .unwrap_or_else(|error| panic!("{example}\n{error:?}"));
-    }
-    let entries: i64 = client
-        .query_one("SELECT count(*) FROM wallet.entries", &[])
-        .unwrap()
-        .get(0);
-    assert_eq!(entries, 2, "the funding and the charge");
+    page::check("README.md", Database::empty());
+}
+
+/// The README stays short enough to be read from top to bottom.
+#[test]
+fn the_readme_is_short() {
+    assert!(README.lines().count() <= 200);
 }
 
 /// The examples of docs/usage.md run, and say what stands beside them.
@@ -74,9 +68,14 @@ fn the_examples_of_usage_run() {
 
 /// Every page of the documents, from the root of the tree.
 fn documents() -> Vec<String> {
-    let mut documents: Vec<String> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
-        .map(str::to_owned)
-        .into();
+    let mut documents: Vec<String> = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(str::to_owned)
+    .into();
     for folder in ["docs", "docs/reference"] {
         let pages = std::fs::read_dir(page::path_of(folder)).expect("a folder");
         let names = pages.map(|page| {
