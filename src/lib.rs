@@ -22,6 +22,7 @@ mod reporting;
 mod storage;
 
 #[cfg(any(test, feature = "pg_test"))]
+#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // Tests fail by panicking.
 mod tests;
 
 ::pgrx::pg_module_magic!();
