@@ -1,6 +1,6 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo psql start stop build test test-unit test-pg test-regress \
+.PHONY: help setup demo psql start stop build test test-unit test-tidy test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
 	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
@@ -32,6 +32,9 @@ test: setup ## lint and every kind of test
 
 test-unit: setup ## unit and property tests inside the extension, without a server
 	@scripts/test-unit.sh
+
+test-tidy: setup ## the order of the source: imports, circles, unsafe code, lengths
+	@cargo test --package wallet-tests --test tidy
 
 test-pg: setup ## tests that run inside a server (#[pg_test])
 	@scripts/test-pg.sh

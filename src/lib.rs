@@ -1,8 +1,9 @@
 //! `wallet`: a prepaid, pay-per-use wallet for AI services inside PostgreSQL.
 //!
 //! Charge, price, limits, ledger line and alert commit in one transaction, together with the
-//! application's own rows. Layers, each using only those below it: `ledger`, `limits` and
-//! `pricing`, `allowance`, `access`, `storage`, and `money` and `error` at the bottom.
+//! application's own rows. Folders, each using only those below it: `reporting`, `alerts`, `ledger`,
+//! `allowance`, `pricing`, `limits`, `access`, `idempotency`, `storage`, and single files such as `money`
+//! and `error` at the bottom. `tests/tidy` has the order, and what does not keep to it yet.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 use pgrx::prelude::*;
@@ -14,9 +15,11 @@ mod args;
 mod cards;
 mod currency;
 mod error;
+mod idempotency;
 mod ledger;
 mod limits;
 mod money;
+mod pattern;
 mod pricing;
 mod reporting;
 mod storage;

@@ -7,8 +7,8 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, readable_by};
 use crate::args;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
-use crate::ledger::api::fingerprint;
-use crate::ledger::once::Once;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::fingerprint;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
@@ -53,7 +53,7 @@ struct Change<'a> {
     role: &'a str,
     level: Level,
     wallet: &'a str,
-    once: Once<'a>,
+    once: IdempotentCall<'a>,
 }
 
 impl Change<'_> {
@@ -84,7 +84,7 @@ fn change<'a>(
     }
     let level = args::word("level", level, Level::ALL, Level::as_str, &[])?;
     let wallet = args::required("wallet", wallet)?;
-    let once = Once {
+    let once = IdempotentCall {
         wallet: if wallet == ALL_WALLETS { "" } else { wallet },
         call,
         key: args::name("idempotency_key", idempotency_key)?,

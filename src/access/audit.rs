@@ -6,12 +6,12 @@
 
 use crate::access::rights::{Level, enter_as};
 use crate::error::Result;
-use crate::ledger::lock::lock_wallet;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::session::Session;
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     /// What was written of all wallets is looked up for each row, by its subject: as an EXISTS it would be read whole,

@@ -9,15 +9,15 @@ use crate::access::members_api::{listed, names};
 use crate::access::rights::Level;
 use crate::args;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
-use crate::ledger::api::{fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::change::{change, change_once};
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     /// 244 random bits of the server's own generator.
@@ -92,7 +92,10 @@ fn rows(made: Made) -> KeyRows {
 }
 
 /// Makes a secret once; the same call again answers without it, as nobody kept it.
-fn with_secret(call: Once<'_>, work: impl FnOnce(&str) -> Result<[u8; 16]>) -> Result<Made> {
+fn with_secret(
+    call: IdempotentCall<'_>,
+    work: impl FnOnce(&str) -> Result<[u8; 16]>,
+) -> Result<Made> {
     lock_wallet(call.wallet)?;
     if let Some(answer) = call.answered()? {
         return Ok(Made {
@@ -142,7 +145,7 @@ fn write_key(
         let devices = names("devices", devices)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "create_key",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -233,7 +236,7 @@ fn rotate_key(
         let overlap = args::duration("overlap", overlap)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "rotate_key",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -254,7 +257,7 @@ fn rotate_key(
             |_| {
                 with_secret(call, |secret| {
                     if find(wallet, id)?.is_some() {
-                        return Err(crate::ledger::guard::refused("key was revoked")
+                        return Err(crate::access::spending_policy::refused("key was revoked")
                             .detail("A revoked key stays revoked.")
                             .hint("Make another one with create_key()."));
                     }
@@ -289,7 +292,7 @@ fn revoke_key(
         let id = self::key_id(key_id)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "revoke_key",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -336,7 +339,7 @@ fn write_ip_rules(
         let cidrs = names("cidrs", cidrs)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_ip_rules",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -378,7 +381,7 @@ fn set_devices(
         let devices = names("devices", devices)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_devices",
             key: args::name("idempotency_key", idempotency_key)?,

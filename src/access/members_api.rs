@@ -5,12 +5,12 @@ use pgrx::prelude::*;
 
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, require_owner};
+use crate::access::spending_policy::Role;
 use crate::args;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
-use crate::ledger::api::{fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::change::change_once;
-use crate::ledger::guard::Role;
-use crate::ledger::once::Once;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
@@ -100,7 +100,7 @@ fn set_member(
         let models = names("allowed_models", allowed_models)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_member",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -163,7 +163,7 @@ fn drop_member(
         let user = args::required("user_id", user_id)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "drop_member",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -250,7 +250,7 @@ fn set_model_rules(
         let blocked = names("blocked", blocked)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_model_rules",
             key: args::name("idempotency_key", idempotency_key)?,

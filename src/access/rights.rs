@@ -6,12 +6,13 @@ use std::rc::Rc;
 use foldhash::HashMap;
 use pgrx::pg_sys;
 
+use crate::access::spending_policy::{Role, blocked, may_not};
 use crate::error::{Code, Error, Result, literal, quoted};
-use crate::ledger::guard::{Role, blocked, may_not};
 use crate::statement;
 use crate::storage::invalidation;
 use crate::storage::plan::{Run, Value};
-use crate::storage::session::{Session, as_owner, require_writable};
+use crate::storage::session::{Session, as_owner};
+use crate::storage::writable::require_writable;
 
 /// What a database role was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

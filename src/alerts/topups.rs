@@ -8,14 +8,13 @@ use crate::allowance::outbox::{Event, Field, Name, emit_event};
 use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::allowance::whole::{read_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::books::Books;
 use crate::ledger::credit::ask_for_attention;
 use crate::ledger::funding::fund::fund;
 use crate::ledger::funding::request::Funding;
 use crate::ledger::grants::due;
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::ledger::wallets::recut_under;
 use crate::money::Amount;
@@ -25,6 +24,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Document, uuid_text};
 use crate::storage::session::Session;
+use crate::storage::wallet_row::lock_wallet;
 use pgrx::pg_sys;
 
 /// The level that calls on top-ups need.
@@ -176,7 +176,7 @@ pub struct Rule<'a> {
 }
 
 /// Sets the wallet's rule, or drops it. A wallet that is low asks at once.
-pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: Once<'_>) -> Result<()> {
+pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> Result<()> {
     lock_wallet(wallet)?;
     if call.answered()?.is_some() {
         return Ok(());
@@ -239,7 +239,7 @@ pub struct End<'a> {
     /// The caller's own data.
     pub metadata: Option<Document>,
     /// The call and its key.
-    pub call: Once<'a>,
+    pub call: IdempotentCall<'a>,
 }
 
 /// A top-up as a call returns it.

@@ -11,9 +11,9 @@ use crate::alerts::topups::{self, End, Rule, Topup};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result, quoted};
-use crate::ledger::api::fingerprint;
-use crate::ledger::once::Once;
-use crate::ledger::request::canonical;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::fingerprint;
 use crate::money::Amount;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
@@ -251,7 +251,7 @@ fn set_topup_rule(
             Some((given, json)) => Some(read(*given, json)?),
             None => None,
         };
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_topup_rule",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -294,7 +294,7 @@ fn end<'a>(
         reason: args::text("reason", reason)?,
         actor: args::name("actor", actor)?,
         metadata: args::document("metadata", metadata)?,
-        call: Once {
+        call: IdempotentCall {
             wallet,
             call,
             key: args::name("idempotency_key", key)?,

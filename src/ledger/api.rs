@@ -10,10 +10,11 @@ use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result, or_raise_keeping};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
 use crate::ledger::charge;
-use crate::ledger::once::Once;
 use crate::ledger::replay::Charged;
-use crate::ledger::request::{ChargeArgs, Fingerprint, Request, canonical};
+use crate::ledger::request::{ChargeArgs, Request};
 use crate::ledger::wallets::{self, BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
 use crate::money::Amount;
 use crate::pricing::markup::is_markup_meter;
@@ -30,20 +31,6 @@ composite!(
     ChargeRow,
     "wallet.charge_result"
 );
-
-/// Collects the fingerprint of a call that writes no entry.
-pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
-    let mut fingerprint = Fingerprint::new(0);
-    for (name, value) in fields {
-        fingerprint.field(name, value.as_deref());
-    }
-    fingerprint.finish()
-}
-
-/// A copy for a fingerprint.
-pub fn owned(value: Option<&str>) -> Option<String> {
-    value.map(str::to_owned)
-}
 
 fn list(amounts: &[Amount]) -> String {
     amounts
@@ -123,7 +110,7 @@ fn create_wallet(
             lanes: self::lanes(lanes)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = Once {
+        let call = IdempotentCall {
             wallet: name,
             call: "create_wallet",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -204,7 +191,7 @@ fn update_wallet(
             unread_usage: unread_usage.map(word).transpose()?,
         };
         let fixed = |amount: Option<Amount>| amount.map(Amount::to_fixed);
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "update_wallet",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -259,7 +246,7 @@ fn turn(
         let reason = args::text("reason", reason)?;
         let key = args::name("idempotency_key", idempotency_key)?;
         let fingerprint = fingerprint(&[("reason", owned(reason))]);
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call,
             key,
@@ -359,7 +346,7 @@ fn set_lanes(
         let lanes = self::lanes(lanes)?;
         let key = args::name("idempotency_key", idempotency_key)?;
         let fingerprint = fingerprint(&[("lanes", Some(lanes.to_string()))]);
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_lanes",
             key,

@@ -17,9 +17,8 @@
 
 use crate::access::audit::{Act, note_down};
 use crate::error::{Error, Result};
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::change::move_epoch;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
@@ -28,6 +27,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::lock;
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::uuid_text;
+use crate::storage::wallet_row::lock_wallet;
 
 // The beginning of each lane's chain in which nothing was booked at that time or later. Of several lanes the first
 // so many by their numbers, which is a beginning of each again. Where some are asked for, only the entries with the
@@ -143,7 +143,7 @@ pub struct Archived {
 }
 
 /// Moves entries to the archive, or replays.
-pub fn archive(archiving: &Archiving<'_>, call: Once<'_>) -> Result<Archived> {
+pub fn archive(archiving: &Archiving<'_>, call: IdempotentCall<'_>) -> Result<Archived> {
     let wallet = call.wallet;
     rules::read(wallet)?;
     // Before the wallet's row and its lanes, which the others need.

@@ -9,9 +9,9 @@ use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
-use crate::ledger::api::fingerprint;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::fingerprint;
 use crate::ledger::archive::{self, Archiving};
-use crate::ledger::once::Once;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
 
@@ -68,7 +68,7 @@ fn archive(
         let max_entries = self::max_entries(max_entries)?;
         let actor = args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "archive",
             key: args::name("idempotency_key", idempotency_key)?,

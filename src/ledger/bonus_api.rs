@@ -8,12 +8,13 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::error::{Error, OrRaise};
-use crate::ledger::api::{currency, fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::ledger::api::currency;
 use crate::ledger::funding::bonus_rules::{self, NewBonus};
 use crate::ledger::funding::tiers;
 use crate::ledger::grants_api::lifetime;
-use crate::ledger::once::Once;
-use crate::ledger::request::canonical;
 use crate::storage::jsonb::Jsonb;
 
 /// The currency of a bonus for all wallets where none is given, as of a new wallet.
@@ -58,7 +59,7 @@ fn set_bonus(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = Once {
+        let call = IdempotentCall {
             wallet: if is_of_all { "" } else { wallet },
             call: "set_bonus",
             key: args::name("idempotency_key", idempotency_key)?,

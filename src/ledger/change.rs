@@ -2,12 +2,12 @@
 //! knows of it.
 
 use crate::error::Result;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::rules;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::plan::{Run, Value};
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     TOUCH_EPOCH,
@@ -49,7 +49,7 @@ pub fn move_epoch(wallet: &str) -> Result<()> {
 }
 
 /// The same for a call that answers nothing: once however often it is called with its key.
-pub fn change_once(call: Once<'_>, work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn change_once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<()> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(call.wallet)?;
     if call.answered()?.is_some() {

@@ -5,18 +5,18 @@
 //! a lane that another call changed is read again, a key that was used before puts back what this
 //! call took, and a lane that cannot pay alone leads to the slow path.
 
+use crate::access::spending_policy::Who;
 use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::allowance::outbox;
 use crate::allowance::whole::Whole;
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::decision;
 use crate::ledger::grants::due;
 use crate::ledger::grants::kept;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
-use crate::ledger::guard::Who;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::lock::lock_wallet;
 use crate::ledger::queue;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::{Asked, Request};
@@ -39,6 +39,7 @@ use crate::pricing::usage::Usage;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;
 use crate::storage::rows::{BALANCE, Call, Document, Entry, Kind, Lane, Link, Part, link};
+use crate::storage::wallet_row::lock_wallet;
 use crate::storage::{clock, store};
 
 /// Races that a call may lose before it gives up: each one lost is one that another call won.
@@ -405,7 +406,7 @@ impl<'a> Job<'a> {
         balance: Amount,
     ) -> Result<Attempt> {
         let wallet = self.request.wallet;
-        let known = || Ok(replay::by_key(wallet, self.request.key, Call::Charge)?.is_some());
+        let known = || Ok(by_key(wallet, self.request.key, Call::Charge)?.is_some());
         let taken = match taking::take(wallet, &self.applied, Part::Spent, places, known)? {
             Outcome::Taken(warnings) => {
                 if store::append(entry, link, self.rules.archived)? {
@@ -426,7 +427,7 @@ impl<'a> Job<'a> {
         let wallet = self.request.wallet;
         // Nobody can change a rule while we hold the lanes, nor book with our key.
         let (rules, lanes) = rules::read_with_lanes(wallet)?;
-        if replay::by_key(wallet, self.request.key, Call::Charge)?.is_some() {
+        if by_key(wallet, self.request.key, Call::Charge)?.is_some() {
             return Ok(Attempt::KeyTaken);
         }
         let job = Job::new(self.request, &rules)?;

@@ -9,7 +9,9 @@ use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result, or_raise_keeping};
-use crate::ledger::api::{currency, fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::ledger::api::currency;
 use crate::ledger::funding::fund;
 use crate::ledger::funding::later;
 use crate::ledger::funding::request::{Change, Funded, Funding};
@@ -17,7 +19,6 @@ use crate::ledger::funding::reversal;
 use crate::ledger::funding::vouchers::{self, NewVoucher, Redemption};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
-use crate::ledger::once::Once;
 use crate::pricing::rates;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
@@ -129,8 +130,12 @@ fn change<'a>(
     })
 }
 
-fn once<'a>(call: &'static str, change: &Change<'a>, key: Option<&'a str>) -> Result<Once<'a>> {
-    Ok(Once {
+fn once<'a>(
+    call: &'static str,
+    change: &Change<'a>,
+    key: Option<&'a str>,
+) -> Result<IdempotentCall<'a>> {
+    Ok(IdempotentCall {
         wallet: change.wallet,
         call,
         key: args::name("idempotency_key", key)?,
@@ -251,7 +256,7 @@ fn create_voucher(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = Once {
+        let call = IdempotentCall {
             wallet: "",
             call: "create_voucher",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -296,7 +301,7 @@ fn redeem_voucher(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = Once {
+        let call = IdempotentCall {
             wallet: redemption.wallet,
             call: "redeem_voucher",
             key: args::name("idempotency_key", idempotency_key)?,

@@ -9,11 +9,11 @@ use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result};
-use crate::ledger::api::{fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::grants::recurring::{self, NewRecurring};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::void::{self, Void};
-use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
@@ -162,7 +162,7 @@ fn set_recurring_grant(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = Once {
+        let call = IdempotentCall {
             wallet: new.wallet,
             call: "set_recurring_grant",
             key: args::name("idempotency_key", idempotency_key)?,

@@ -21,10 +21,10 @@
 
 use ipnet::IpNet;
 
+use crate::access::spending_policy::{Hash, Key, Member, ModelRule, Role, Source, SpendingPolicy};
 use crate::allowance::cut::active;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::basis::Basis;
-use crate::ledger::guard::{Guard, Hash, Key, Member, ModelRule, Role, Source};
 use crate::ledger::rules;
 use crate::statement;
 use crate::storage::plan::{Rows, Run, Value};
@@ -79,15 +79,15 @@ statement!(
 );
 
 /// Reads what concerns every request.
-pub fn read(wallet: &str, members_only: bool) -> Result<Guard> {
+pub fn read(wallet: &str, members_only: bool) -> Result<SpendingPolicy> {
     let rows = WHOLE.run(&[Value::Text(wallet)])?;
-    Ok(Guard {
+    Ok(SpendingPolicy {
         members_only,
         has_members: rows.need(0, 0)?,
         has_model_rules: rows.need(0, 1)?,
         networks: networks(rows.get(0, 2))?,
         devices: rows.get(0, 3).unwrap_or_default(),
-        ..Guard::default()
+        ..SpendingPolicy::default()
     })
 }
 

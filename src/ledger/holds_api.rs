@@ -8,11 +8,12 @@ use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
 use crate::composite;
 use crate::error::{Error, OrRaise, Result, or_raise_keeping};
-use crate::ledger::api::{ChargeRow, charge_row, fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::ledger::api::{ChargeRow, charge_row};
 use crate::ledger::holds::hold::{self, Held, NewHold};
 use crate::ledger::holds::settle::{self, Over, Settlement};
 use crate::ledger::holds::{close, differs};
-use crate::ledger::once::Once;
 use crate::ledger::request::{ChargeArgs, Request};
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
@@ -203,7 +204,7 @@ fn void(
         let reason = args::text("reason", reason)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "void",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -236,7 +237,7 @@ fn extend_hold(
         let ttl = self::ttl(ttl)?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "extend_hold",
             key: args::name("idempotency_key", idempotency_key)?,

@@ -3,10 +3,9 @@
 
 use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::{IdempotentCall, lost};
 use crate::ledger::change::change;
 use crate::ledger::limit_windows::{count_running, reallot};
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::{Once, lost};
 use crate::ledger::rules;
 use crate::limits::limit::{Limit, Mode, Scope, bounds};
 use crate::limits::metric::Metric;
@@ -17,6 +16,7 @@ use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Builder, Json};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{LimitRow, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 
 macro_rules! limit_query {
     ($clause:literal) => {
@@ -186,7 +186,7 @@ pub struct NewLimit<'a> {
 pub const LEVEL: Level = Level::Admin;
 
 /// Sets the limit, or changes the one on the same scope, subject, period and metric.
-pub fn set(new: &NewLimit<'_>, call: Once<'_>) -> Result<[u8; 16]> {
+pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(new.wallet)?;
     if let Some(answer) = call.answered()? {
@@ -317,7 +317,7 @@ pub struct Raise<'a> {
 }
 
 /// Raises a limit for a time, or for good, and gives the maximum that then holds.
-pub fn raise(raise: &Raise<'_>, call: Once<'_>) -> Result<Amount> {
+pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     let wallet = raise.wallet;
     lock_wallet(wallet)?;
     if let Some(answer) = call.answered()? {
@@ -361,7 +361,7 @@ pub fn raise(raise: &Raise<'_>, call: Once<'_>) -> Result<Amount> {
 }
 
 /// Drops a limit and what it counted.
-pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: Once<'_>) -> Result<()> {
+pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) -> Result<()> {
     lock_wallet(wallet)?;
     if call.answered()?.is_some() {
         return Ok(());

@@ -7,10 +7,11 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result, or_raise_keeping, quoted};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::limits::{self, NewLimit, Raise};
 use crate::ledger::limits_check;
-use crate::ledger::once::Once;
-use crate::ledger::request::{ChargeArgs, Fingerprint, Request};
+use crate::ledger::request::{ChargeArgs, Request};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
@@ -164,7 +165,7 @@ fn set_limit(
                     "paused",
                     paused.map(|paused| if paused { "t" } else { "f" }),
                 );
-                let call = Once {
+                let call = IdempotentCall {
                     wallet,
                     call: "set_limit",
                     key,
@@ -237,7 +238,7 @@ fn raise_limit(
         fingerprint.field("by", Some(&raise.by.to_fixed()));
         let until = raise.until.map(|until| until.0.to_string());
         fingerprint.field("until", until.as_deref());
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "raise_limit",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -275,7 +276,7 @@ fn drop_limit(
         args::name("actor", actor)?;
         let mut fingerprint = Fingerprint::new(0);
         fingerprint.field("limit_id", Some(&crate::storage::rows::uuid_text(limit_id)));
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "drop_limit",
             key: args::name("idempotency_key", idempotency_key)?,

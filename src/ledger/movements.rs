@@ -2,13 +2,13 @@
 
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::books::Books;
 use crate::ledger::charge::what_there_is;
 use crate::ledger::grants::due;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::rules;
 use crate::limits::limit::{Spending, applicable};
 use crate::limits::metric::Measured;
@@ -19,6 +19,7 @@ use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 
 // What a settlement used was counted when its hold was made.
 statement!(

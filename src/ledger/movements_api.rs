@@ -8,7 +8,7 @@ use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
 use crate::composite;
 use crate::error::{Code, Error, OrRaise, Result};
-use crate::ledger::api::{fingerprint, owned};
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::movements::{self, Moved, Movement};
 use crate::money::Amount;
 use crate::storage::jsonb::Jsonb;

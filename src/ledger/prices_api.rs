@@ -7,8 +7,9 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
 use crate::error::{OrRaise, Result};
-use crate::ledger::api::{fingerprint, owned, row};
-use crate::ledger::once::Once;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::ledger::api::row;
 use crate::ledger::past::Span;
 use crate::ledger::unpriced::{self, Pricing};
 use crate::ledger::wallets;
@@ -35,7 +36,7 @@ fn use_price_list(
         args::document("metadata", metadata)?;
         let list = args::required("price_list", price_list)?;
         args::name("actor", actor)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "use_price_list",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -167,7 +168,7 @@ fn price_unpriced(
         let wallet = args::required("wallet", wallet)?;
         let span = span(from, to)?;
         let micros = |at: Option<Timestamp>| at.map(|at| at.0.to_string());
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "price_unpriced",
             key: args::name("idempotency_key", idempotency_key)?,

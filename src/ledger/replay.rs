@@ -1,74 +1,17 @@
 //! Exactly once: a key that was used before answers with the first result, or refuses.
 
-use crate::error::{Code, Error, Result, quoted};
-use crate::ledger::request::{Asked, Request, canonical};
+use crate::error::Result;
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::fingerprint::canonical;
+use crate::ledger::request::{Asked, Request};
 use crate::money::Amount;
 use crate::pricing::rate::tokens;
 use crate::pricing::stored;
-use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::Rows;
 use crate::storage::rows::Call;
-use crate::storage::store;
-
-macro_rules! by_key_query {
-    ($table:literal) => {
-        concat!(
-            "SELECT entry_id, fingerprint, amount, coalesce(balance, lane_balance), model, lines,
-                    user_id, team, service, region, service_tier, tags, event_at
-               FROM ",
-            $table,
-            " WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
-        )
-    };
-}
-
-statement!(
-    BY_KEY,
-    [TEXTOID, TEXTOID, CHAROID],
-    by_key_query!("wallet.ledger")
-);
-statement!(
-    BY_ARCHIVED_KEY,
-    [TEXTOID, TEXTOID, CHAROID],
-    by_key_query!("wallet.ledger_archive")
-);
-
-/// The entry that a key has made, if it has.
-pub fn by_key(wallet: &str, key: Option<&str>, call: Call) -> Result<Option<Rows>> {
-    let Some(key) = key else {
-        return Ok(None);
-    };
-    let values = [
-        Value::Text(wallet),
-        Value::Text(key),
-        Value::Char(call as u8),
-    ];
-    let rows = BY_KEY.run(&values)?;
-    if !rows.is_empty() {
-        return Ok(Some(rows));
-    }
-    // In this order: what is not in the ledger any more stands in the archive by then.
-    if !store::is_archived(wallet, key, call)? {
-        return Ok(None);
-    }
-    let rows = BY_ARCHIVED_KEY.run(&values)?;
-    Ok((!rows.is_empty()).then_some(rows))
-}
-
-/// WL006 that names what differs.
-pub fn conflict(key: &str, field: &str) -> Error {
-    Error::new(
-        Code::IdempotencyConflict,
-        format!(
-            "idempotency key {} was used for another request",
-            quoted(key)
-        ),
-    )
-    .detail(format!("The first request differs in {field}."))
-    .hint("Use a new key for a new request, and the same arguments for a retry.")
-}
 
 /// What `charge` returns.
 pub struct Charged {

@@ -5,17 +5,17 @@ use std::rc::Rc;
 
 use pgrx::Inet;
 use rust_decimal::Decimal;
-use sha2::{Digest, Sha256};
 
+use crate::access::spending_policy::{Caller, Who};
 use crate::args;
 use crate::error::{Error, Result};
-use crate::ledger::guard::{Caller, Who};
+use crate::idempotency::fingerprint::{Fingerprint, canonical};
 use crate::money::Amount;
 use crate::pricing::rate::Priced;
 use crate::pricing::reported::CostFrom;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::{Json, Jsonb};
+use crate::storage::jsonb::Jsonb;
 use crate::storage::numeric::Number;
 use crate::storage::rows::{Call, Document};
 
@@ -273,39 +273,4 @@ pub fn address(value: Option<Inet>) -> Result<Option<IpAddr>> {
             .detail(format!("It is {text}."))
             .hint("Pass one address, without a netmask.")
     })
-}
-
-/// The canonical form of a document that was checked before.
-pub fn canonical(value: Jsonb) -> Option<String> {
-    let json: Json = value.reread("document").ok()?;
-    let mut out = String::new();
-    json.write_canonical(&mut out);
-    Some(out)
-}
-
-/// Collects the fields of a request.
-pub struct Fingerprint(Sha256);
-
-impl Fingerprint {
-    /// The fingerprint of a call of that kind.
-    pub fn new(call: u8) -> Fingerprint {
-        Fingerprint(Sha256::new().chain_update([call]))
-    }
-
-    /// Adds a field; an absent one differs from every value.
-    pub fn field(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.0.update(name);
-            self.0.update((value.len() as u64).to_be_bytes());
-            self.0.update(value);
-        }
-    }
-
-    /// Sixteen bytes of it.
-    pub fn finish(self) -> [u8; 16] {
-        let digest = self.0.finalize();
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest[..16]);
-        half
-    }
 }

@@ -7,13 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::access::known;
+use crate::access::spending_policy::{SpendingPolicy, Who, unknown_key};
 pub use crate::allowance::cut::new_epoch;
 use crate::allowance::whole::{Extent, lock_all};
 use crate::error::{Error, Result};
 pub use crate::ledger::basis::{Basis, Status};
-use crate::ledger::guard::{Guard, Who, unknown_key};
 use crate::ledger::guard_rows::{self, Tables};
-use crate::ledger::known;
 use crate::ledger::request::{Asked, Request};
 use crate::limits::limit::{Limit, Mode, Scope};
 use crate::limits::metric::Metric;
@@ -38,7 +38,7 @@ pub struct Rules {
     /// Its limits but those that are paused.
     pub limits: Vec<Limit>,
     /// Who may spend; nothing for a wallet that has no rule on it.
-    guard: Option<Box<Guard>>,
+    guard: Option<Box<SpendingPolicy>>,
 }
 
 impl std::ops::Deref for Rules {

@@ -6,9 +6,8 @@
 //! entry that was, so that it is booked once; calls for one wallet queue on the wallet's row.
 
 use crate::error::{Code, Error, Result};
+use crate::idempotency::call::{Answer, IdempotentCall};
 use crate::ledger::charge;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::{Answer, Once};
 use crate::ledger::past::{self, Span};
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules;
@@ -21,6 +20,7 @@ use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::jsonb_rows::{Leaf, array_of_objects};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::{Document, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 use crate::{past_usage_columns, statement};
 
 statement!(
@@ -87,7 +87,7 @@ pub struct Pricing<'a> {
 }
 
 /// Prices the charges of that time that have found a price since; the others stay listed.
-pub fn price(pricing: &Pricing<'_>, call: Once<'_>) -> Result<Vec<LatePrice>> {
+pub fn price(pricing: &Pricing<'_>, call: IdempotentCall<'_>) -> Result<Vec<LatePrice>> {
     let wallet = pricing.wallet;
     // Whoever prices the same charges waits here for the first one, and then finds none.
     lock_wallet(wallet)?;

@@ -13,7 +13,7 @@ use foldhash::HashSet;
 
 use crate::allowance::outbox::{Field, Name, emit_all};
 use crate::error::Result;
-use crate::ledger::request::Fingerprint;
+use crate::idempotency::fingerprint::Fingerprint;
 use crate::pricing::rate::Priced;
 use crate::pricing::unread::unread;
 use crate::pricing::usage::{Unread, Usage};

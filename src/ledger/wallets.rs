@@ -10,10 +10,9 @@ use crate::allowance::outbox;
 use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::allowance::whole::{Cut, Whole, keep_low_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::books::Books;
 use crate::ledger::grants::due;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::ledger::rules::{self, Basis, Status};
 use crate::money::Amount;
 use crate::pricing::book::require_list;
@@ -23,6 +22,7 @@ use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::Document;
 use crate::storage::session::to_caller;
+use crate::storage::wallet_row::lock_wallet;
 use crate::storage::{clock, lock, store};
 
 /// Most lanes that a wallet may have.
@@ -180,7 +180,7 @@ pub fn check_time_zone(zone: &str) -> Result<()> {
 }
 
 /// The first answer if the key was used, else what `work` makes, remembered.
-fn once(once: Once<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatum> {
+fn once(once: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatum> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(once.wallet)?;
     if let Some(row) = answered(once)? {
@@ -191,7 +191,7 @@ fn once(once: Once<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatu
 }
 
 /// The first answer to the call, if there was one.
-fn answered(once: Once<'_>) -> Result<Option<BalanceDatum>> {
+fn answered(once: IdempotentCall<'_>) -> Result<Option<BalanceDatum>> {
     let Some(answer) = once.answered()? else {
         return Ok(None);
     };
@@ -203,7 +203,7 @@ fn answered(once: Once<'_>) -> Result<Option<BalanceDatum>> {
 }
 
 /// The wallet's row of `balances`, kept as the answer to the call.
-fn remember(once: Once<'_>) -> Result<BalanceDatum> {
+fn remember(once: IdempotentCall<'_>) -> Result<BalanceDatum> {
     let rows = BALANCE_ROW.run(&[Value::Text(once.wallet)])?;
     let row = rows
         .datum(0, 0)
@@ -231,7 +231,7 @@ pub struct NewWallet<'a> {
 }
 
 /// Makes a wallet with an empty balance.
-pub fn create(new: &NewWallet<'_>, call: Once<'_>) -> Result<BalanceDatum> {
+pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     check_time_zone(new.time_zone)?;
     let rows = CREATE.run(&[
         Value::Text(new.wallet),
@@ -345,7 +345,11 @@ pub struct Changes<'a> {
 }
 
 /// Changes what is given.
-pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<BalanceDatum> {
+pub fn update(
+    wallet: &str,
+    changes: &Changes<'_>,
+    call: IdempotentCall<'_>,
+) -> Result<BalanceDatum> {
     if let Some(zone) = changes.time_zone {
         check_time_zone(zone)?;
     }
@@ -386,7 +390,7 @@ pub fn update(wallet: &str, changes: &Changes<'_>, call: Once<'_>) -> Result<Bal
 }
 
 /// Cuts the balance into that many lanes.
-pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatum> {
+pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, present) = rules::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
@@ -401,7 +405,7 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: Once<'_>) -> Result<BalanceDatu
 }
 
 /// Has the wallet pay by that price list, over the default list.
-pub fn use_price_list(wallet: &str, list: &str, call: Once<'_>) -> Result<BalanceDatum> {
+pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, _) = rules::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
@@ -428,7 +432,7 @@ pub fn turn(
     wallet: &str,
     turn: Turn,
     reason: Option<&str>,
-    call: Once<'_>,
+    call: IdempotentCall<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, _) = rules::lock_to_change(wallet)?;

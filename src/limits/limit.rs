@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::period::Period;
 use crate::money::Amount;
-use crate::pricing::select::matches;
+use crate::pattern::matches;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::rows::{AllowanceId, uuid_text};

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::error::{Result, quoted};
+use crate::error::{Code, Error, Result, quoted};
 use crate::money::Amount;
 
 /// What a limit counts.
@@ -90,7 +90,7 @@ impl Measured<'_> {
 fn amount(metric: &str, quantity: Decimal) -> Result<Amount> {
     Amount::from_decimal(quantity).map_err(|_| {
         let message = format!("usage of {} is out of range for a limit", quoted(metric));
-        crate::pricing::usage::invalid(message)
+        Error::new(Code::InvalidUsage, message)
             .detail(format!(
                 "It is {quantity}; a limit counts less than 10000000000000000, and 12 decimals at most."
             ))

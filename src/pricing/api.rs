@@ -10,9 +10,9 @@ use crate::args;
 use crate::composite;
 use crate::currency::Currency;
 use crate::error::{Code, Error, OrRaise, Result, quoted};
-use crate::ledger::api::{fingerprint, owned};
-use crate::ledger::once::{Once, begins};
-use crate::ledger::request::canonical;
+use crate::idempotency::call::{IdempotentCall, begins};
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::conditions::Conditions;
@@ -219,7 +219,7 @@ fn set_price(
         let service = args::name("service", service)?;
         let region = args::name("region", region)?;
         let service_tier = args::name("service_tier", service_tier)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet: "",
             call: "set_price",
             key: args::name("idempotency_key", idempotency_key)?,

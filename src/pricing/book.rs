@@ -11,10 +11,11 @@ use std::rc::Rc;
 use foldhash::HashMap;
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::pattern::matches;
 use crate::pricing::chains::Prices;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::{Markup, Markups};
-use crate::pricing::select::{Price, Situation, matches};
+use crate::pricing::select::{Price, Situation};
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::jsonb::Json;

@@ -9,8 +9,8 @@ use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::currency::Currency;
 use crate::error::{Code, Error, OrRaise, Result};
-use crate::ledger::api::{fingerprint, owned};
-use crate::ledger::once::{Once, begins};
+use crate::idempotency::call::{IdempotentCall, begins};
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
 use crate::pricing::api::price_number;
 use crate::pricing::markup::PERCENT;
@@ -131,7 +131,7 @@ fn set_markup(
             .map(|fixed| Decimal::from_i128_with_scale(fixed.units(), AMOUNT_SCALE).normalize());
         let currency = args::currency("currency", currency)?;
         let effective_from = args::effective_from(effective_from)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet: "",
             call: "set_markup",
             key: args::name("idempotency_key", idempotency_key)?,

@@ -11,9 +11,9 @@ use crate::access::rights::{ALL_WALLETS, Level, enter_any, enter_as};
 use crate::args;
 use crate::currency::Currency;
 use crate::error::{Error, OrRaise, Result, quoted};
-use crate::ledger::api::fingerprint;
-use crate::ledger::once::{Answer, Once, begins, lost};
-use crate::ledger::request::canonical;
+use crate::idempotency::call::{Answer, IdempotentCall, begins, lost};
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::fingerprint;
 use crate::money::Amount;
 use crate::pricing::exchange::Conversion;
 use crate::pricing::rates::{self, Quote, Recording};
@@ -72,7 +72,7 @@ fn set_fx_rate(
                     .hint("A currency needs no rate to itself."),
             );
         }
-        let call = Once {
+        let call = IdempotentCall {
             wallet: "",
             call: "set_fx_rate",
             key: args::name("idempotency_key", idempotency_key)?,
@@ -139,7 +139,7 @@ fn set_fx_rates(
             metadata,
         };
         let quotes = rates::quotes(base, &document.read("rates", MAX_RATES_BYTES)?)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet: "",
             call: "set_fx_rates",
             key: args::name("idempotency_key", idempotency_key)?,

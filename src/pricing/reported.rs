@@ -87,7 +87,7 @@ pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>)
 }
 
 /// A reported cost as an amount, rounded once, half to even, at the twelfth decimal.
-fn worth(cost: Decimal, rate: Option<Rate>) -> Result<Amount> {
+pub fn worth(cost: Decimal, rate: Option<Rate>) -> Result<Amount> {
     line_amount(cost, Decimal::ONE, Decimal::ONE, rate).map_err(|_| refusals::no_amount())
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rust_decimal::Decimal;
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::money::{QUANTITY_DIGITS, significant_digits};
+use crate::money::{QUANTITY_DIGITS, line_amount, significant_digits};
 use crate::pricing::lines::{is_countable, is_known_meter};
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::Object;
@@ -239,7 +239,12 @@ impl Usage {
         if cost.is_sign_negative() && !cost.is_zero() {
             return Err(refusals::no_amount());
         }
-        Ok(cost.normalize())
+        // It must be an amount of the provider's currency, whatever it is worth elsewhere.
+        let cost = cost.normalize();
+        let one = Decimal::ONE;
+        line_amount(cost, one, one, None)
+            .map(|_| cost)
+            .map_err(|_| refusals::no_amount())
     }
 
     fn attribute(&mut self, key: &str) -> Option<&mut Option<String>> {

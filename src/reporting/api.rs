@@ -7,18 +7,18 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
-use crate::ledger::api::{fingerprint, owned};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::books::Books;
 use crate::ledger::grants::due;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
-use crate::ledger::request::canonical;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::plan::{Run, Value};
 use crate::storage::session::as_one_call;
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     EXISTS,
@@ -115,7 +115,7 @@ fn set_chargeback_rule(
         check_shares(shares, rule == "fixed")?;
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_chargeback_rule",
             key: args::name("idempotency_key", idempotency_key)?,

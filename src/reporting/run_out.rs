@@ -13,15 +13,15 @@ use crate::allowance::lanes::range;
 use crate::allowance::outbox::{Event, Field, Name, emit_event};
 use crate::args;
 use crate::error::{Error, OrRaise, Result};
-use crate::ledger::api::fingerprint;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::fingerprint;
 use crate::money::Amount;
 use crate::reporting::forecast::{Foretold, run_outs};
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
+use crate::storage::wallet_row::lock_wallet;
 
 /// Most days that may be asked for.
 const MAX_DAYS: i32 = 365;
@@ -85,7 +85,7 @@ fn set_run_out_alert(
         }
         args::name("actor", actor)?;
         args::document("metadata", metadata)?;
-        let call = Once {
+        let call = IdempotentCall {
             wallet,
             call: "set_run_out_alert",
             key: args::name("idempotency_key", idempotency_key)?,

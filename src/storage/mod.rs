@@ -25,3 +25,5 @@ pub mod store;
 pub mod subtransaction;
 mod varlena;
 pub mod version;
+pub mod wallet_row;
+pub mod writable;

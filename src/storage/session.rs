@@ -15,7 +15,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::storage::direct::table;
 use crate::storage::giving_way::{self, Rank};
-use crate::storage::{clock, invalidation, raw, version};
+use crate::storage::{clock, invalidation, version};
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
@@ -193,17 +193,6 @@ fn owner() -> Result<pg_sys::Oid> {
     let owner = owner.ok_or_else(|| Error::internal("the table wallet.wallets does not exist"))?;
     OWNER.set(Some((generation, owner)));
     Ok(owner)
-}
-
-/// 25006 in a read-only transaction and on a standby, 25000 in a parallel worker; raised by PostgreSQL itself.
-pub fn require_writable() {
-    // SAFETY: they look at the transaction's state and raise.
-    unsafe {
-        raw::guarded(|| {
-            raw::PreventCommandIfReadOnly(c"this wallet function".as_ptr());
-            raw::PreventCommandIfParallelMode(c"this wallet function".as_ptr());
-        });
-    }
 }
 
 /// Copies a varlena datum into the memory of the function's caller, where it outlives the session.

@@ -2,14 +2,14 @@
 
 use crate::access::rights::ALL_WALLETS;
 use crate::error::{Error, Result, quoted};
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::rules;
 use crate::statement;
 use crate::storage::clock;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::Document;
+use crate::storage::wallet_row::lock_wallet;
 
 // The same rule again changes nothing.
 statement!(
@@ -55,7 +55,7 @@ pub struct NewBonus<'a> {
 }
 
 /// Sets the bonus, or takes it back.
-pub fn set(new: &NewBonus<'_>, call: Once<'_>) -> Result<()> {
+pub fn set(new: &NewBonus<'_>, call: IdempotentCall<'_>) -> Result<()> {
     let is_of_all = new.wallet == ALL_WALLETS;
     if !is_of_all {
         lock_wallet(new.wallet)?;

@@ -7,9 +7,9 @@ use crate::ledger::funding::replay::{answer, replay};
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::funding::rows::{self, Noted};
 use crate::ledger::grants::due;
-use crate::ledger::lock::lock_wallet;
 use crate::ledger::rules;
 use crate::storage::clock;
+use crate::storage::wallet_row::lock_wallet;
 
 /// Credits the wallet or notes that money is on its way, or replays.
 pub fn fund(funding: &Funding<'_>) -> Result<Funded> {

@@ -1,17 +1,17 @@
 //! `settle_funding` and `fail_funding`: what becomes of money that was on its way.
 
 use crate::error::Result;
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::funding::booking::{self, Paid, Payee};
 use crate::ledger::funding::request::{Change, Funded};
 use crate::ledger::funding::rows::{self, Found, not_open};
 use crate::ledger::grants::due;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::ledger::rules::{self, Rules};
 use crate::storage::clock;
+use crate::storage::wallet_row::lock_wallet;
 
 /// Credits a pending funding. A second call, of whatever key, answers with what the first did.
-pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
+pub fn settle(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
     let answered = call.answered()?.is_some();
@@ -66,7 +66,7 @@ pub fn settle(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
 }
 
 /// Ends a pending funding without money.
-pub fn fail(change: &Change<'_>, call: Once<'_>) -> Result<Funded> {
+pub fn fail(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
     let answered = call.answered()?.is_some();

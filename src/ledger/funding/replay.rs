@@ -1,11 +1,12 @@
 //! Exactly once: the first answer to a key, or to a payment.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::conflict;
+use crate::idempotency::call::lost;
+use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::funding::booking::balance;
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::funding::rows::Found;
-use crate::ledger::once::lost;
-use crate::ledger::replay::{by_key, conflict};
 use crate::ledger::rules::Rules;
 use crate::money::Amount;
 use crate::storage::jsonb::{Builder, Json, Jsonb};

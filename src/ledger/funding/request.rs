@@ -2,9 +2,9 @@
 
 use rust_decimal::Decimal;
 
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::once::Once;
-use crate::ledger::request::Fingerprint;
 use crate::money::Amount;
 use crate::storage::rows::{Call, Document};
 
@@ -79,8 +79,8 @@ impl Funding<'_> {
     }
 
     /// The call, where it makes no entry that would keep its key.
-    pub(super) fn once(&self) -> Once<'_> {
-        Once {
+    pub(super) fn once(&self) -> IdempotentCall<'_> {
+        IdempotentCall {
             wallet: self.wallet,
             call: "fund",
             key: self.key,

@@ -15,6 +15,10 @@
 use crate::allowance::lanes::range;
 use crate::allowance::outbox;
 use crate::error::{Code, Error, Result};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::funding::bonus::{self, Going};
 use crate::ledger::funding::booking;
 use crate::ledger::funding::fx::Original;
@@ -24,10 +28,6 @@ use crate::ledger::funding::rows::{self, Found, TakenBack, not_open};
 use crate::ledger::grants::debts;
 use crate::ledger::grants::due;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
-use crate::ledger::replay::{by_key, conflict};
-use crate::ledger::request::Fingerprint;
 use crate::ledger::rules::{self, Status};
 use crate::money::{Amount, NotAnAmount};
 use crate::statement;
@@ -35,6 +35,7 @@ use crate::storage::clock;
 use crate::storage::numeric::not_an_amount;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Entry, Kind, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     FREEZE,
@@ -103,7 +104,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         return replay(wallet, &found, rows.get(0, 0));
     }
     // A call that found nothing left has no entry that would keep its key.
-    let call = Once {
+    let call = IdempotentCall {
         wallet,
         call: "reverse_funding",
         key,

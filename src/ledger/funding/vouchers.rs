@@ -7,11 +7,10 @@
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error, Result};
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::funding::fund::fund;
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::ledger::rules;
 use crate::money::Amount;
 use crate::statement;
@@ -19,6 +18,7 @@ use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Document, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 
 /// How a redemption is called among fundings.
 pub(super) const METHOD: &str = "voucher";
@@ -90,7 +90,7 @@ pub struct NewVoucher<'a> {
 }
 
 /// Makes a voucher and gives its id.
-pub fn create(new: &NewVoucher<'_>, call: Once<'_>) -> Result<[u8; 16]> {
+pub fn create(new: &NewVoucher<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     let hash = hash(new.code);
     if call.answered()?.is_some() {
         let known = LOCK.run(&[Value::Bytes(&hash)])?;
@@ -141,7 +141,7 @@ fn not_valid(detail: &str) -> Error {
 }
 
 /// Credits the wallet with the voucher.
-pub fn redeem(redemption: &Redemption<'_>, call: Once<'_>) -> Result<Funded> {
+pub fn redeem(redemption: &Redemption<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let wallet = redemption.wallet;
     lock_wallet(wallet)?;
     let answered = call.answered()?.is_some();

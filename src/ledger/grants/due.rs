@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::lock::lock_wallet;
 use crate::ledger::rules::{self, Rules};
+use crate::storage::wallet_row::lock_wallet;
 
 /// The rules of a wallet of whose grants something is due, with its row and all lanes locked for a look at what it has;
 /// nothing where another call has booked that meanwhile.

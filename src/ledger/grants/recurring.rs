@@ -1,17 +1,17 @@
 //! `set_recurring_grant`: grants that come again every period.
 
 use crate::error::{Error, Result};
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::turns::Turn;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Document, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     SET,
@@ -90,7 +90,7 @@ pub struct Recurring {
 }
 
 /// Grants now and from now on every period, or stops it.
-pub fn set(new: &NewRecurring<'_>, call: Once<'_>) -> Result<Recurring> {
+pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring> {
     let wallet = new.wallet;
     lock_wallet(wallet)?;
     if let Some(answer) = call.answered()? {

@@ -2,7 +2,7 @@
 
 use crate::args::{MAX_DOCUMENT_BYTES, MAX_NAME};
 use crate::error::{Error, Result, quoted};
-use crate::pricing::select::matches;
+use crate::pattern::matches;
 use crate::storage::jsonb::{Json, Jsonb};
 
 /// Names or patterns of models and of services. A list that is empty allows all.

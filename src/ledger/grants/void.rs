@@ -1,16 +1,17 @@
 //! `void_grant`: what is left of a grant is taken back.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::grants::due;
 use crate::ledger::grants::ending::Ending;
 use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::lock::lock_wallet;
-use crate::ledger::once::Once;
-use crate::ledger::replay::{by_key, conflict};
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::plan::{Run, Value};
 use crate::storage::rows::{Call, Document, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     FIND,
@@ -68,7 +69,7 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
         });
     }
     // A void that took nothing has no entry that would keep its key.
-    let call = Once {
+    let call = IdempotentCall {
         wallet,
         call: "void_grant",
         key: void.key,

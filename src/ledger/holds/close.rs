@@ -1,12 +1,12 @@
 //! `void` and `extend_hold`.
 
 use crate::error::{Error, Result};
+use crate::idempotency::call::IdempotentCall;
 use crate::ledger::books::Books;
 use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::hold::Held;
 use crate::ledger::holds::row::{self, Hold};
-use crate::ledger::once::Once;
 use crate::money::Amount;
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
@@ -21,7 +21,12 @@ statement!(
 );
 
 /// Gives back all that a hold still has set aside.
-pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) -> Result<Held> {
+pub fn void(
+    wallet: &str,
+    id: [u8; 16],
+    reason: Option<&str>,
+    call: IdempotentCall<'_>,
+) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result());
@@ -49,7 +54,7 @@ pub fn void(wallet: &str, id: [u8; 16], reason: Option<&str>, call: Once<'_>) ->
 }
 
 /// Has a hold last until so long from now at least; it never ends earlier than it would have.
-pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: Once<'_>) -> Result<Held> {
+pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result());

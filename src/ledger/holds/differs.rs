@@ -4,10 +4,11 @@
 //! found by the fingerprint: it is made again with each of their other values.
 
 use crate::error::Result;
+use crate::idempotency::fingerprint::{Fingerprint, canonical};
 use crate::ledger::holds::hold::NewHold;
 use crate::ledger::holds::settle::{self, Over, Settlement};
 use crate::ledger::replay;
-use crate::ledger::request::{Asked, Fingerprint, Request, canonical};
+use crate::ledger::request::{Asked, Request};
 use crate::statement;
 use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value};

@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 
 use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::error::Result;
+use crate::idempotency::call::conflict;
 use crate::ledger::books::Books;
 use crate::ledger::charge::{Job, put_back};
 use crate::ledger::decision;
@@ -13,7 +14,6 @@ use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
 use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::queue;
-use crate::ledger::replay::conflict;
 use crate::ledger::request::{Asked, Request};
 use crate::ledger::rules::{self, Rules};
 use crate::ledger::taking::{self, Outcome};

@@ -3,6 +3,8 @@
 use crate::allowance::cut::{active, can_pay};
 use crate::allowance::lanes::{self, changed_underneath, range};
 use crate::error::Result;
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::books::Books;
 use crate::ledger::charge::Job;
 use crate::ledger::grants::course::Holding;
@@ -13,7 +15,6 @@ use crate::ledger::holds::expired;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::{MAX_TRIES, context, differs};
-use crate::ledger::lock::lock_wallet;
 use crate::ledger::replay::{self, Charged};
 use crate::ledger::request::Request;
 use crate::ledger::rules::{self, Rules, Status};
@@ -23,6 +24,7 @@ use crate::money::Amount;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
+use crate::storage::wallet_row::lock_wallet;
 
 /// What becomes of a use that costs more than was held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,14 +346,14 @@ fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> E
 
 /// The first answer to this key; WL006 when it was another settlement.
 fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option<Charged>> {
-    let rows = replay::by_key(settlement.wallet, request.key, Call::Settle)?;
+    let rows = by_key(settlement.wallet, request.key, Call::Settle)?;
     let Some(rows) = rows else {
         return Ok(None);
     };
     let key = request.key.unwrap_or_default();
     if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
         let field = differs::in_settlement(settlement, &rows)?;
-        return Err(replay::conflict(key, field));
+        return Err(conflict(key, field));
     }
     let currency = rules::known(settlement.wallet)?.currency;
     replay::charged(request, &rows, &currency).map(Some)
@@ -393,7 +395,7 @@ fn release(
 
 /// Everything of a settlement, the fingerprint of its request among it, that changes money or attribution.
 pub fn fingerprint(request: [u8; 16], hold_id: [u8; 16], is_final: bool, over: Over) -> [u8; 16] {
-    let mut fingerprint = crate::ledger::request::Fingerprint::new(Call::Settle as u8);
+    let mut fingerprint = crate::idempotency::fingerprint::Fingerprint::new(Call::Settle as u8);
     fingerprint.field("hold_id", Some(&uuid_text(hold_id)));
     fingerprint.field("final", Some(if is_final { "t" } else { "f" }));
     fingerprint.field("over", Some(over.as_str()));

@@ -1,7 +1,7 @@
 //! The rows of an import as an idempotency key remembers them.
 
 use crate::error::Result;
-use crate::ledger::once::{Answer, lost};
+use crate::idempotency::call::{Answer, lost};
 use crate::pricing::import::apply::Row;
 use crate::storage::jsonb::{Json, Jsonb};
 use crate::storage::jsonb_rows::{Leaf, array_of_objects};

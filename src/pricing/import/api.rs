@@ -9,9 +9,9 @@ use crate::access::audit::{Act, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::error::{Error, OrRaise};
-use crate::ledger::api::fingerprint;
-use crate::ledger::once::Once;
-use crate::ledger::request::canonical;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::fingerprint;
 use crate::pricing::import::apply::{self, Import};
 use crate::pricing::import::{answer, genai, litellm};
 use crate::storage::jsonb::{Builder, Jsonb};
@@ -83,7 +83,7 @@ fn import_prices(
                 apply::lock()?;
             }
             // A call with the same key has waited for the first one, and finds its answer.
-            let call = Once {
+            let call = IdempotentCall {
                 wallet: "",
                 call: "import_prices",
                 key,

@@ -7,9 +7,9 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter_any};
 use crate::args;
 use crate::error::{Error, OrRaise, Result, quoted};
-use crate::ledger::api::{fingerprint, owned};
-use crate::ledger::once::Once;
-use crate::ledger::request::canonical;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::canonical;
+use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::explain::explain;
 use crate::pricing::normalize::mapping::Mapping;
@@ -165,7 +165,7 @@ fn set_usage_mapping(
             mapping.read("mapping", MAX_MAPPING_BYTES)?;
             Mapping::parse(name, &mapping.to_text()).map_err(|what| not_a_mapping(name, &what))?;
         }
-        let call = Once {
+        let call = IdempotentCall {
             wallet: "",
             call: "set_usage_mapping",
             key: args::name("idempotency_key", idempotency_key)?,

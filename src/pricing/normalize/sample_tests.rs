@@ -12,6 +12,7 @@ use super::reading::Role;
 use super::samples::{self, Sample, json};
 use crate::error::Code;
 use crate::pricing::lines::is_known_meter;
+use crate::pricing::reported::worth;
 use crate::pricing::usage::Usage;
 
 fn meters_of(usage: &Usage) -> BTreeMap<String, String> {
@@ -69,7 +70,7 @@ fn wrong(sample: &Sample, mappings: &Rc<Mappings>) -> Option<String> {
         wrong.push(format!("unread {unread:?}, expected {expected:?}"));
     }
     if let Some(expected) = &sample.cost {
-        let cost = match usage.reported_amount() {
+        let cost = match usage.reported_amount().and_then(|cost| worth(cost, None)) {
             Ok(cost) => cost.to_string(),
             Err(_) => "refused".to_owned(),
         };

@@ -12,6 +12,7 @@ use super::mapping::{Mapping, Mappings, builtin};
 use super::reading::Role;
 use super::samples;
 use crate::error::{Code, Result};
+use crate::pricing::reported::worth;
 use crate::pricing::usage::Usage;
 
 thread_local! {
@@ -246,7 +247,7 @@ fn openrouter() {
         "cache_read 10, cache_write 100, input 84, output 2",
     );
     assert_eq!(usage.provider.as_deref(), Some("openrouter"));
-    assert_eq!(usage.reported_amount().unwrap().to_string(), "0.00095");
+    assert_eq!(reported(&usage), "0.00095");
     let generation = json!({"data": {"id": "gen-1", "model": "sao10k/l3-stheno-8b", "total_cost": 0.0015,
         "tokens_prompt": 11, "tokens_completion": 24, "native_tokens_prompt": 10, "native_tokens_completion": 25,
         "native_tokens_reasoning": 5, "native_tokens_cached": 3, "usage": 0.0015}});
@@ -255,7 +256,13 @@ fn openrouter() {
         "/data",
         "cache_read 3, input 7, output 20, reasoning 5",
     );
-    assert_eq!(usage.reported_amount().unwrap().to_string(), "0.0015");
+    assert_eq!(reported(&usage), "0.0015");
+}
+
+/// What is charged for a reported cost in its own currency.
+fn reported(usage: &Usage) -> String {
+    let cost = usage.reported_amount().unwrap();
+    worth(cost, None).unwrap().to_string()
 }
 
 #[test]
@@ -269,11 +276,7 @@ fn a_reported_cost_is_rounded_once_half_to_even() {
     ] {
         let text = format!(r#"{{"usage": {{"prompt_tokens": 1, "cost": {cost}}}}}"#);
         let usage = read(&serde_json::from_str(&text).unwrap()).unwrap();
-        assert_eq!(
-            usage.reported_amount().unwrap().to_string(),
-            expected,
-            "{cost}"
-        );
+        assert_eq!(reported(&usage), expected, "{cost}");
     }
     for cost in ["-0.1", "1e20", "0.12345678901234567890123456789012345"] {
         let text = format!(r#"{{"usage": {{"prompt_tokens": 1, "cost": {cost}}}}}"#);
@@ -514,7 +517,7 @@ fn a_mapping_of_ones_own_comes_first_and_replaces() {
     .unwrap();
     assert_eq!(shown(&usage), "clips 3, input 5");
     assert_eq!(usage.model.as_deref(), Some("e1"));
-    assert_eq!(usage.reported_amount().unwrap().to_string(), "0.50");
+    assert_eq!(reported(&usage), "0.50");
     assert_eq!(
         shown(&read(json!({"usage": {"prompt_tokens": 5}})).unwrap()),
         "credits 5"

@@ -10,7 +10,8 @@ use std::ptr;
 use pgrx::pg_sys;
 
 use crate::storage::direct::layout::{self, Layout};
-use crate::storage::{invalidation, raw, session};
+use crate::storage::writable::require_writable;
+use crate::storage::{invalidation, raw};
 
 /// A table that this way may be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +201,7 @@ impl Table {
         }
         if access == Access::Write && is_first_to_write {
             // The executor would refuse it for us.
-            session::require_writable();
+            require_writable();
         }
         let table = Table::open_anew(which, access);
         OPENED.with_borrow_mut(|opened| {

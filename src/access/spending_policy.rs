@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use crate::access::known::{Known, Outside};
 use crate::error::{Code, Error, Result, quoted};
-use crate::ledger::known::{Known, Outside};
-use crate::pricing::select::matches;
+use crate::pattern::matches;
 use crate::storage::clock::Timestamp;
 
 /// What a member may do.
@@ -144,7 +144,7 @@ pub trait Source {
 
 /// What decides who may spend from a wallet: what concerns every request, and what was read of the rest.
 #[derive(Debug, Default)]
-pub struct Guard {
+pub struct SpendingPolicy {
     /// Whether nobody but members may spend.
     pub members_only: bool,
     /// Whether there is any member.
@@ -156,11 +156,11 @@ pub struct Guard {
     /// Devices that the wallet may be used from; all when there is none.
     pub devices: Vec<String>,
     /// Members by user id, and who is none.
-    pub(super) members: Known<String, Option<Member>>,
+    pub(crate) members: Known<String, Option<Member>>,
     /// Keys by the hash of a secret that opens them. Secrets that open none are not kept: there is no end of them.
-    pub(super) keys: Known<Hash, Key>,
+    pub(crate) keys: Known<Hash, Key>,
     /// Model rules by subject, of each scope.
-    pub(super) model_rules: [Known<String, Option<ModelRule>>; 3],
+    pub(crate) model_rules: [Known<String, Option<ModelRule>>; 3],
 }
 
 /// The scopes of model rules.
@@ -210,7 +210,7 @@ pub fn unknown_key() -> Error {
         .hint("Leave the key out, or pass one that the wallet has.")
 }
 
-impl Guard {
+impl SpendingPolicy {
     /// Lets the caller in and says to whom the use is attributed; WL009 names the rule otherwise.
     pub fn admit<'a>(
         &'a self,

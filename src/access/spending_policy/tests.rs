@@ -47,11 +47,11 @@ impl Source for Rules {
 }
 
 /// A guard of a wallet with members and model rules.
-fn guard() -> Guard {
-    Guard {
+fn guard() -> SpendingPolicy {
+    SpendingPolicy {
         has_members: true,
         has_model_rules: true,
-        ..Guard::default()
+        ..SpendingPolicy::default()
     }
 }
 
@@ -100,7 +100,7 @@ fn a_key_says_whose_it_is_until_it_ends() {
         keys: [(hash("secret"), key as fn() -> Key), (hash("old"), rotated)].into(),
         ..Rules::default()
     };
-    let guard = Guard::default();
+    let guard = SpendingPolicy::default();
     let caller = Caller {
         secret: Some("secret"),
         client_ip: Some("::ffff:10.1.2.3".parse().expect("an address")),

@@ -1,12 +1,24 @@
 //! Idempotency of the calls that write no ledger entry.
 
-use crate::error::{Code, Error, Result};
-use crate::ledger::replay::conflict;
+use crate::error::{Code, Error, Result, quoted};
 use crate::statement;
 use crate::storage::clock::{self, Timestamp};
 use crate::storage::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Rows, Run, Value};
 use crate::storage::rows::uuid_text;
+
+/// WL006 that names what differs.
+pub fn conflict(key: &str, field: &str) -> Error {
+    Error::new(
+        Code::IdempotencyConflict,
+        format!(
+            "idempotency key {} was used for another request",
+            quoted(key)
+        ),
+    )
+    .detail(format!("The first request differs in {field}."))
+    .hint("Use a new key for a new request, and the same arguments for a retry.")
+}
 
 statement!(
     FIND,
@@ -26,7 +38,7 @@ statement!(
 
 /// One call with its key.
 #[derive(Clone, Copy)]
-pub struct Once<'a> {
+pub struct IdempotentCall<'a> {
     /// The wallet, or empty for a call on none.
     pub wallet: &'a str,
     /// The function's name.
@@ -73,7 +85,7 @@ pub fn begins(at: Timestamp) -> Option<String> {
     (at != clock::transaction_start()).then(|| at.0.to_string())
 }
 
-impl Once<'_> {
+impl IdempotentCall<'_> {
     /// The first answer to this key; WL006 when it was another request.
     pub fn answered(&self) -> Result<Option<Answer>> {
         let Some(key) = self.key else {

@@ -1,0 +1,52 @@
+//! The entry that an idempotency key has made, in the ledger or in its archive.
+
+use crate::error::Result;
+use crate::statement;
+use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::rows::Call;
+use crate::storage::store;
+
+macro_rules! by_key_query {
+    ($table:literal) => {
+        concat!(
+            "SELECT entry_id, fingerprint, amount, coalesce(balance, lane_balance), model, lines,
+                    user_id, team, service, region, service_tier, tags, event_at
+               FROM ",
+            $table,
+            " WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
+        )
+    };
+}
+
+statement!(
+    BY_KEY,
+    [TEXTOID, TEXTOID, CHAROID],
+    by_key_query!("wallet.ledger")
+);
+statement!(
+    BY_ARCHIVED_KEY,
+    [TEXTOID, TEXTOID, CHAROID],
+    by_key_query!("wallet.ledger_archive")
+);
+
+/// The entry that a key has made, if it has.
+pub fn by_key(wallet: &str, key: Option<&str>, call: Call) -> Result<Option<Rows>> {
+    let Some(key) = key else {
+        return Ok(None);
+    };
+    let values = [
+        Value::Text(wallet),
+        Value::Text(key),
+        Value::Char(call as u8),
+    ];
+    let rows = BY_KEY.run(&values)?;
+    if !rows.is_empty() {
+        return Ok(Some(rows));
+    }
+    // In this order: what is not in the ledger any more stands in the archive by then.
+    if !store::is_archived(wallet, key, call)? {
+        return Ok(None);
+    }
+    let rows = BY_ARCHIVED_KEY.run(&values)?;
+    Ok((!rows.is_empty()).then_some(rows))
+}

@@ -1,0 +1,54 @@
+//! Fingerprints of requests: two requests with the same fingerprint are the same request.
+
+use sha2::{Digest, Sha256};
+
+use crate::storage::jsonb::{Json, Jsonb};
+
+/// The canonical form of a document that was checked before.
+pub fn canonical(value: Jsonb) -> Option<String> {
+    let json: Json = value.reread("document").ok()?;
+    let mut out = String::new();
+    json.write_canonical(&mut out);
+    Some(out)
+}
+
+/// Collects the fields of a request.
+pub struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    /// The fingerprint of a call of that kind.
+    pub fn new(call: u8) -> Fingerprint {
+        Fingerprint(Sha256::new().chain_update([call]))
+    }
+
+    /// Adds a field; an absent one differs from every value.
+    pub fn field(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.update(name);
+            self.0.update((value.len() as u64).to_be_bytes());
+            self.0.update(value);
+        }
+    }
+
+    /// Sixteen bytes of it.
+    pub fn finish(self) -> [u8; 16] {
+        let digest = self.0.finalize();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        half
+    }
+}
+
+/// Collects the fingerprint of a call that writes no entry.
+pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
+    let mut fingerprint = Fingerprint::new(0);
+    for (name, value) in fields {
+        fingerprint.field(name, value.as_deref());
+    }
+    fingerprint.finish()
+}
+
+/// A copy for a fingerprint.
+pub fn owned(value: Option<&str>) -> Option<String> {
+    value.map(str::to_owned)
+}

@@ -1,0 +1,153 @@
+//! The order of the source: which folder may use which, where `unsafe` and SQL functions may be, how long a file and a
+//! function may be. Needs no server.
+//!
+//! `exceptions.json` lists what breaks a rule today. A new breach fails, and so does an exception that is not needed any
+//! more: the list only shrinks. `RECORD=1` writes the list without what is not needed; it never adds to it.
+
+mod graph;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use source::Source;
+
+/// The folders and single files of `src`, from the bottom to the top: each uses only those before it.
+const ORDER: &[&str] = &[
+    "error",
+    "money",
+    "pattern",
+    "currency",
+    "cards",
+    "storage",
+    "args",
+    "idempotency",
+    "access",
+    "limits",
+    "pricing",
+    "allowance",
+    "ledger",
+    "alerts",
+    "reporting",
+    "lib",
+];
+
+/// Where functions of SQL are declared.
+const SQL_FUNCTIONS: &str = "api";
+/// Where code may be unsafe.
+const UNSAFE: &[&str] = &["storage"];
+const MAX_FILE: usize = 500;
+const MAX_FUNCTION: usize = 70;
+
+/// Breaches of a rule, each with its size where it has one: it may shrink and not grow.
+type Breaches = BTreeMap<String, usize>;
+
+fn rules(sources: &[Source]) -> BTreeMap<&'static str, Breaches> {
+    let place = |folder: &str| {
+        let known = ORDER.iter().position(|name| *name == folder);
+        known.unwrap_or_else(|| panic!("tests/tidy does not know the place of src/{folder}"))
+    };
+    let mut rules: BTreeMap<&'static str, Breaches> = BTreeMap::new();
+    let mut breach = |rule: &'static str, what: String, size: usize| {
+        rules.entry(rule).or_default().insert(what, size);
+    };
+    for source in sources {
+        for used in &source.uses {
+            if place(used.split('/').next().unwrap_or_default()) > place(source.folder()) {
+                breach("imports upward", format!("{} uses {used}", source.name), 0);
+            }
+        }
+        if source.has_sql_functions && source.folder() != SQL_FUNCTIONS {
+            breach(
+                "functions of SQL outside of src/api",
+                source.name.clone(),
+                0,
+            );
+        }
+        if source.is_unsafe && !UNSAFE.contains(&source.folder()) {
+            breach("unsafe code outside of src/storage", source.name.clone(), 0);
+        }
+        if source.lines > MAX_FILE {
+            breach(
+                "files of more than 500 lines",
+                source.name.clone(),
+                source.lines,
+            );
+        }
+        for (function, lines) in source
+            .functions
+            .iter()
+            .filter(|(_, lines)| *lines > MAX_FUNCTION)
+        {
+            breach(
+                "functions of more than 70 lines",
+                format!("{}: {function}", source.name),
+                *lines,
+            );
+        }
+        if !source.says_what_it_is_for {
+            breach(
+                "files that do not begin with what they are for",
+                source.name.clone(),
+                0,
+            );
+        }
+    }
+    for circle in graph::circles(sources) {
+        breach("circles", circle.join(", "), 0);
+    }
+    rules
+}
+
+#[test]
+fn the_source_is_in_order() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let sources = source::read(&root.join("src"));
+    assert!(
+        sources.len() > 100,
+        "only {} files were found",
+        sources.len()
+    );
+    let found = rules(&sources);
+    let file = root.join("tests/tidy/exceptions.json");
+    let text = std::fs::read_to_string(&file).expect("tests/tidy/exceptions.json");
+    let listed: BTreeMap<String, Breaches> =
+        serde_json::from_str(&text).expect("a list of exceptions");
+    let (mut wrong, mut left): (Vec<String>, BTreeMap<&str, Breaches>) =
+        (Vec::new(), BTreeMap::new());
+    let none = Breaches::new();
+    for (rule, breaches) in &found {
+        let allowed = listed.get(*rule).unwrap_or(&none);
+        for (what, size) in breaches {
+            match allowed.get(what) {
+                Some(most) if size <= most => {
+                    left.entry(rule).or_default().insert(what.clone(), *size);
+                }
+                Some(most) => wrong.push(format!(
+                    "{rule}: {what} has grown from {most} to {size} lines"
+                )),
+                None => wrong.push(format!("{rule}: {what}")),
+            }
+        }
+    }
+    let now = &found;
+    let shrunk = listed.iter().flat_map(|(rule, breaches)| {
+        breaches.iter().filter_map(move |(what, most)| {
+            let size = now
+                .get(rule.as_str())
+                .and_then(|breaches| breaches.get(what));
+            (size != Some(most)).then(|| format!("{rule}: {what}"))
+        })
+    });
+    let shrunk: Vec<String> = shrunk
+        .filter(|line| !wrong.iter().any(|wrong| wrong.starts_with(line)))
+        .collect();
+    if std::env::var_os("RECORD").is_some() {
+        let text = serde_json::to_string_pretty(&left).expect("a list");
+        std::fs::write(&file, text + "\n").expect("tests/tidy/exceptions.json");
+    } else {
+        let hint = "is better than tests/tidy/exceptions.json says; RECORD=1 shortens it";
+        wrong.extend(shrunk.iter().map(|line| format!("{line} {hint}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
