@@ -80,7 +80,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "bonuses",
         setup: &[WALLETS, "CALL growth.repeat($q$ SELECT wallet.set_bonus('x' || $1, '[{\"from\":0,\"percent\":5}]') $q$, {n})",
-                 "CALL growth.repeat($q$ SELECT wallet.set_bonus('*', '[{\"from\":1,\"percent\":5}]', 'C' || $1) $q$, {n})",
+                 "CALL growth.repeat($q$ SELECT wallet.set_bonus('*', '[{\"from\":1,\"percent\":5}]', 'c' || $1) $q$, {n})",
                  "SELECT wallet.set_bonus('*', '[{\"from\":1,\"percent\":5}]')"],
         size: 250,
         short: 100,
