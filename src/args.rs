@@ -90,6 +90,11 @@ fn is_invisible(character: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// A currency that may be left out.
+pub fn optional_currency(argument: &str, value: Option<&str>) -> Result<Option<Currency>> {
+    value.map(|name| currency(argument, Some(name))).transpose()
+}
+
 /// A currency of ISO 4217 or a unit of one's own.
 pub fn currency(argument: &str, value: Option<&str>) -> Result<Currency> {
     Currency::of_argument(argument, required(argument, value)?)

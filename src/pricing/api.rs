@@ -308,9 +308,7 @@ fn price_usage(
         })?;
         let wallet = args::name("wallet", wallet)?;
         let cost_from = CostFrom::of(cost_from)?;
-        let currency = currency
-            .map(|currency| args::currency("currency", Some(currency)))
-            .transpose()?;
+        let currency = args::optional_currency("currency", currency)?;
         let mut usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
         usage.model = usage.model_or(args::name("model", model)?)?;
         usage.serve(

@@ -145,9 +145,7 @@ fn compare_models(
         })?;
         let models = distinct(models)?;
         let wallet = args::name("wallet", wallet)?;
-        let currency = currency
-            .map(|currency| args::currency("currency", Some(currency)))
-            .transpose()?;
+        let currency = args::optional_currency("currency", currency)?;
         let usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
         let at = args::time("at", at)?.unwrap_or_else(clock::now);
         match wallet {

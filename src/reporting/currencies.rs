@@ -87,9 +87,7 @@ fn exchange_rates(
 > {
     let work = || {
         let wallet = args::required("wallet", of_wallet)?;
-        let named = currency
-            .map(|currency| args::currency("currency", Some(currency)))
-            .transpose()?;
+        let named = args::optional_currency("currency", currency)?;
         enter(Level::Reader, wallet, |_| {
             let rows = CURRENCY.run(&[Value::Text(wallet)])?;
             if rows.is_empty() {

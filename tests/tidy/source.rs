@@ -209,9 +209,11 @@ impl Looking<'_> {
         }
     }
 
-    fn note_function(&mut self, name: &syn::Ident, whole: proc_macro2::Span) {
-        let lines = whole.end().line + 1 - whole.start().line;
-        self.source.functions.push((name.to_string(), lines));
+    fn note_function(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let lines = block.span().end().line + 1 - signature.span().start().line;
+        self.source
+            .functions
+            .push((signature.ident.to_string(), lines));
     }
 }
 
@@ -251,22 +253,12 @@ impl<'ast> Visit<'ast> for Looking<'_> {
         {
             return;
         }
-        let span = function
-            .sig
-            .span()
-            .join(function.block.span())
-            .unwrap_or_else(|| function.block.span());
-        self.note_function(&function.sig.ident, span);
+        self.note_function(&function.sig, &function.block);
         visit::visit_item_fn(self, function);
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        let span = function
-            .sig
-            .span()
-            .join(function.block.span())
-            .unwrap_or_else(|| function.block.span());
-        self.note_function(&function.sig.ident, span);
+        self.note_function(&function.sig, &function.block);
         visit::visit_impl_item_fn(self, function);
     }
 

@@ -25,7 +25,8 @@ use crate::ledger::funding::given_back;
 use crate::ledger::funding::vouchers;
 use crate::ledger::grants::ledge::Ledge;
 use crate::ledger::grants::terms::Terms;
-use crate::money::{self, Amount};
+use crate::money::{Amount, NotAnAmount, line_amount};
+use crate::pricing::markup::PERCENT;
 use crate::statement;
 use crate::storage::clock::Timestamp;
 use crate::storage::numeric::not_an_amount;
@@ -129,15 +130,9 @@ fn share(amount: Amount, percent: Decimal) -> Result<Amount> {
     of(amount, percent).map_err(|reason| not_an_amount("bonus", reason))
 }
 
-/// The pure part of it. A percentage has at most six decimals and is at most 1000, so the product has 38 digits at most.
-fn of(amount: Amount, percent: Decimal) -> std::result::Result<Amount, money::NotAnAmount> {
-    if amount.is_zero() || percent.is_zero() {
-        return Ok(Amount::ZERO);
-    }
-    let percent = percent.normalize();
-    let rate = Decimal::try_from_i128_with_scale(percent.mantissa(), percent.scale() + 2)
-        .map_err(|_| money::NotAnAmount::OutOfRange)?;
-    money::convert(amount, rate).map(|(share, _)| share)
+/// The pure part of it.
+fn of(amount: Amount, percent: Decimal) -> std::result::Result<Amount, NotAnAmount> {
+    line_amount(amount.to_decimal(), percent, PERCENT, None)
 }
 
 /// A bonus that was booked, as the row of its funding has it.
