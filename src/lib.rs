@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 mod access;
 mod alerts;
 mod allowance;
+mod api;
 mod args;
 mod cards;
 mod currency;
@@ -94,13 +95,13 @@ extension_sql_file!(
     name = "views",
     requires = [
         "access",
-        ledger::api::entry_lines,
-        ledger::api::entry_usage,
-        ledger::due_api::due_entries,
-        ledger::due_api::due_lots,
-        ledger::due_api::due_balance,
-        ledger::due_api::expired_held,
-        ledger::limits::view::limits_now,
+        api::charges::entry_lines,
+        api::charges::entry_usage,
+        api::due::due_entries,
+        api::due::due_lots,
+        api::due::due_balance,
+        api::due::expired_held,
+        api::limits_view::limits_now,
     ]
 );
 extension_sql_file!(
@@ -113,8 +114,8 @@ extension_sql_file!(
     name = "batch",
     requires = [
         "triggers",
-        ledger::batch_api::charge_batch,
-        ledger::batch_api::charge_batch_over_wallets
+        api::charge_batch::charge_batch,
+        api::charge_batch::charge_batch_over_wallets
     ]
 );
 extension_sql_file!(
@@ -122,14 +123,14 @@ extension_sql_file!(
     name = "members",
     requires = [
         "batch",
-        access::keys_api::write_key,
-        access::keys_api::write_ip_rules,
-        access::keys_api::set_devices,
-        access::keys_api::rotate_key,
-        access::keys_api::revoke_key,
-        access::members_api::set_member,
-        access::members_api::drop_member,
-        access::members_api::set_model_rules,
+        api::keys::write_key,
+        api::keys::write_ip_rules,
+        api::keys::set_devices,
+        api::keys::rotate_key,
+        api::keys::revoke_key,
+        api::members::set_member,
+        api::members::drop_member,
+        api::members::set_model_rules,
     ]
 );
 extension_sql_file!(
@@ -142,9 +143,9 @@ extension_sql_file!(
     name = "usage",
     requires = [
         "audit",
-        ledger::api::entry_lines,
-        ledger::api::entry_tokens,
-        reporting::api::readable_wallet
+        api::charges::entry_lines,
+        api::charges::entry_tokens,
+        api::reports::readable_wallet
     ]
 );
 extension_sql_file!(
@@ -152,17 +153,17 @@ extension_sql_file!(
     name = "reports",
     requires = [
         "usage",
-        reporting::api::readable_wallet,
-        reporting::api::prune_windows,
-        reporting::api::sweep_expired,
-        reporting::currencies::balances_in,
-        reporting::currencies::exchange_rates,
-        reporting::currencies::exchanged,
-        reporting::forecast::forecast,
-        reporting::rollups::roll_up,
-        reporting::run_out::set_run_out_alert,
-        reporting::run_out::announce_run_outs,
-        ledger::prices_api::compare_charges,
+        api::reports::readable_wallet,
+        api::reports::prune_windows,
+        api::reports::sweep_expired,
+        api::currencies::balances_in,
+        api::currencies::exchange_rates,
+        api::currencies::exchanged,
+        api::forecast::forecast,
+        api::rollups::roll_up,
+        api::run_out::set_run_out_alert,
+        api::run_out::announce_run_outs,
+        api::repricing::compare_charges,
     ]
 );
 extension_sql_file!(
@@ -178,13 +179,13 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/schema/proof.sql",
     name = "proof",
-    requires = ["statement_html", ledger::proof_api::recount]
+    requires = ["statement_html", api::proof::recount]
 );
 // Behind the last table.
 extension_sql_file!(
     "../sql/schema/security.sql",
     name = "security",
-    requires = ["proof", access::api::readable_wallets]
+    requires = ["proof", api::access::readable_wallets]
 );
 extension_sql_file!(
     "../sql/schema/dump.sql",

@@ -1,10 +1,10 @@
 //! Who may do what.
 
-pub mod api;
 pub mod audit;
+pub mod grants;
 pub mod kept_by_key;
-pub mod keys_api;
-pub mod members_api;
+pub mod keys;
+pub mod members;
 pub mod policy_rows;
 pub mod rights;
 pub mod spending_policy;

@@ -1,38 +1,29 @@
 //! `compare_models`: what the same usage would cost with other models.
 
-use std::collections::HashSet;
-
-use pgrx::prelude::*;
-use pgrx::{AnyNumeric, default};
-use rust_decimal::Decimal;
-
-use crate::access::rights::{Level, enter, enter_any};
 use crate::args;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::raise::OrRaise;
-use crate::pg::{clock, invalidation};
-use crate::pricing::api::WalletPricing;
-use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::rate::{Terms, rate, several_currencies};
-use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
+use crate::pricing::usage::Usage;
+use rust_decimal::Decimal;
+use std::collections::HashSet;
 
 /// Models that one call compares.
 const MAX_MODELS: usize = 1000;
+
 /// Decimals of a ratio.
 const RATIO_SCALE: u32 = 6;
 
 /// A model and what the usage costs with it, if it has a price for all of it.
-struct Compared {
-    model: String,
-    cost: Option<Amount>,
-    currency: Option<Currency>,
+pub struct Compared {
+    pub model: String,
+    pub cost: Option<Amount>,
+    pub currency: Option<Currency>,
 }
 
 /// The models by cost, those without a price last; models of equal cost by name.
-fn compare(usage: &Usage, models: &[String], terms: &Terms<'_>) -> Result<Vec<Compared>> {
+pub fn compare(usage: &Usage, models: &[String], terms: &Terms<'_>) -> Result<Vec<Compared>> {
     let mut rows = models
         .iter()
         .map(|model| {
@@ -72,7 +63,7 @@ fn compare(usage: &Usage, models: &[String], terms: &Terms<'_>) -> Result<Vec<Co
 
 /// How many times the least cost it is, to six decimals; nothing when that is zero and this is
 /// not.
-fn ratio(cost: Amount, least: Amount) -> Option<Decimal> {
+pub fn ratio(cost: Amount, least: Amount) -> Option<Decimal> {
     if cost == least {
         return Some(Decimal::ONE);
     }
@@ -116,63 +107,6 @@ pub fn distinct(models: Option<Vec<Option<String>>>) -> Result<Vec<String>> {
         }
     }
     Ok(distinct)
-}
-
-/// What the same usage would cost with each of several models, the cheapest first; books nothing.
-#[pg_extern(schema = "wallet", stable, parallel_restricted)]
-#[search_path(pg_catalog, wallet, pg_temp)]
-#[allow(clippy::type_complexity)]
-fn compare_models(
-    usage: Option<Jsonb>,
-    models: Option<Vec<Option<String>>>,
-    wallet: default!(Option<&str>, "NULL"),
-    at: default!(Option<TimestampWithTimeZone>, "now()"),
-    currency: default!(Option<&str>, "NULL"),
-) -> TableIterator<
-    'static,
-    (
-        name!(model, String),
-        name!(cost, Option<Amount>),
-        name!(ratio, Option<AnyNumeric>),
-        name!(currency, Option<String>),
-    ),
-> {
-    let work = || {
-        let object = usage.ok_or_else(|| {
-            Error::argument("usage is missing")
-                .detail("The argument usage is NULL or was not given.")
-                .hint("Pass an object such as {\"input_tokens\": 1000, \"output_tokens\": 450}.")
-        })?;
-        let models = distinct(models)?;
-        let wallet = args::name("wallet", wallet)?;
-        let currency = args::optional_currency("currency", currency)?;
-        let usage = Usage::read(object.read("usage", MAX_USAGE_BYTES)?)?;
-        let at = args::time("at", at)?.unwrap_or_else(clock::now);
-        match wallet {
-            None => enter_any(|_| {
-                invalidation::catch_up();
-                let list = DEFAULT_LIST;
-                compare(&usage, &models, &Terms { list, currency, at })
-            }),
-            Some(wallet) => enter(Level::Reader, wallet, |_| {
-                let of = WalletPricing::of(wallet)?;
-                let currency = Some(currency.unwrap_or(of.currency));
-                let list = &of.list;
-                compare(&usage, &models, &Terms { list, currency, at })
-            }),
-        }
-    };
-    let rows = work().or_raise();
-    let least = rows.first().and_then(|row| row.cost);
-    TableIterator::new(rows.into_iter().map(move |row| {
-        let ratio = row
-            .cost
-            .zip(least)
-            .and_then(|(cost, least)| ratio(cost, least));
-        let ratio = ratio.and_then(|ratio| AnyNumeric::try_from(ratio.to_string().as_str()).ok());
-        let currency = row.currency.map(|currency| currency.to_string());
-        (row.model, row.cost, ratio, currency)
-    }))
 }
 
 #[cfg(test)]

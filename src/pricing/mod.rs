@@ -1,6 +1,5 @@
 //! Prices: usage in, exact lines out.
 
-pub mod api;
 pub mod book;
 pub mod chains;
 pub mod compare;
@@ -13,10 +12,11 @@ pub mod markup;
 pub mod normalize;
 pub mod rate;
 pub mod rates;
-pub mod rates_api;
 pub mod reported;
 pub mod select;
+pub mod set_price;
 pub mod stored;
 pub mod unknown;
 pub mod unread;
 pub mod usage;
+pub mod wallet_pricing;

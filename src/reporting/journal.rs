@@ -8,25 +8,15 @@
 //! Prices come first: the rates by which the wallet's currency is worth something in others, so that the programs can
 //! value the books themselves.
 
+use crate::error::Result;
+use crate::money::Amount;
+use crate::storage::plan::{Rows, statement};
+use crate::storage::rows::uuid_text;
+use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-use pgrx::datum::Date;
-use pgrx::default;
-use pgrx::prelude::*;
-use sha2::{Digest, Sha256};
-
-use crate::access::rights::{Level, enter};
-use crate::args;
-use crate::error::{Error, Result};
-use crate::money::Amount;
-use crate::pg::clock;
-use crate::pg::clock::Timestamp;
-use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::uuid_text;
-
 statement!(
-    SPAN,
+    pub SPAN,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, DATEOID, DATEOID],
     "SELECT s.first, s.last FROM wallet.span_of($1, $2, $3, $4, $5) s"
 );
@@ -34,7 +24,7 @@ statement!(
 // One statement, hence one snapshot: entries, sums and lanes belong together. A sub-select is asked once, whatever the
 // number of entries. What is due and not booked yet has no id.
 statement!(
-    ENTRIES,
+    pub ENTRIES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "SELECT w.currency,
             to_char(timezone(w.time_zone, $2), 'YYYY-MM-DD'),
@@ -68,7 +58,7 @@ statement!(
 // there is one those of the opposite pair. The programs know days, so of each day the last one is theirs; the rate that holds at
 // the beginning stands on its day. From pair to pair by the index, however many rates there are.
 statement!(
-    PRICES,
+    pub PRICES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "WITH RECURSIVE span AS (
          SELECT w.currency, w.time_zone, coalesce($2, w.created_at) AS first,
@@ -113,15 +103,15 @@ statement!(
 
 /// The two programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub enum Format {
     Hledger,
     Beancount,
 }
 
 impl Format {
-    const ALL: &'static [Format] = &[Format::Hledger, Format::Beancount];
+    pub const ALL: &'static [Format] = &[Format::Hledger, Format::Beancount];
 
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Format::Hledger => "hledger",
             Format::Beancount => "beancount",
@@ -280,7 +270,7 @@ impl Journal {
     }
 }
 
-fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result<String> {
+pub fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result<String> {
     let currency: String = rows.need(0, 0)?;
     let mut journal = Journal {
         format,
@@ -321,49 +311,6 @@ fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result<Str
     let (on, next): (String, String) = (rows.need(0, 4)?, rows.need(0, 5)?);
     journal.assertion(&on, &next, rows.amount(0, 3)?);
     Ok(journal.text)
-}
-
-/// The ledger of a wallet as double entries for hledger or beancount, with the balance asserted at
-/// the end.
-#[pg_extern(schema = "wallet", stable, parallel_restricted)]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn journal(
-    wallet: Option<&str>,
-    from: default!(Option<TimestampWithTimeZone>, "NULL"),
-    to: default!(Option<TimestampWithTimeZone>, "NULL"),
-    format: default!(Option<&str>, "'hledger'"),
-    from_day: default!(Option<Date>, "NULL"),
-    to_day: default!(Option<Date>, "NULL"),
-) -> String {
-    let work = || {
-        let wallet = args::required("wallet", wallet)?;
-        let format = args::word("format", format, Format::ALL, Format::as_str, &[])?;
-        let (from, to) = (args::time("from", from)?, args::time("to", to)?);
-        enter(Level::Reader, wallet, |_| {
-            let span = SPAN.run(&[
-                Value::Text(wallet),
-                Value::OptTime(from),
-                Value::OptTime(to),
-                Value::OptDate(from_day),
-                Value::OptDate(to_day),
-            ])?;
-            let (from, to): (Option<Timestamp>, Option<Timestamp>) =
-                (span.get(0, 0), span.get(0, 1));
-            // Of the future nothing is known.
-            let to = to.filter(|to| *to <= clock::now());
-            let values = [
-                Value::Text(wallet),
-                Value::OptTime(from),
-                Value::OptTime(to),
-            ];
-            let rows = ENTRIES.run(&values)?;
-            if rows.is_empty() {
-                return Err(Error::wallet_not_found(wallet));
-            }
-            write(wallet, &rows, &PRICES.run(&values)?, format)
-        })
-    };
-    work().or_raise()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What the ledger tells, for people and for other programs.
 
-pub mod api;
 pub mod currencies;
 pub mod forecast;
 pub mod journal;
 pub mod rollups;
 pub mod run_out;
+pub mod upkeep;

@@ -6,25 +6,18 @@
 //! commit. So no entry can come later into what was rolled up, however long its transaction was open, whatever
 //! its id says and whenever the use was. Reports add the entries behind (`sql/schema/usage.sql`).
 
-use std::collections::BTreeMap;
-
-use pgrx::default;
-use pgrx::prelude::*;
-
-use crate::access::rights::{ALL_WALLETS, Level, enter};
-use crate::args;
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
-use crate::pg::raise::OrRaise;
 use crate::storage::plan::{Run, Value, statement};
+use std::collections::BTreeMap;
 
 /// Wallets that are rolled up by one statement. Beyond, sorts and sums would go to disk.
-const PORTION: usize = 500;
+pub const PORTION: usize = 500;
 
 // Wallets with entries that are not rolled up, as many as are asked for. Today is the wallet's.
 statement!(
-    DUE,
+    pub DUE,
     [TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID],
     "SELECT w.wallet_id, t.before
        FROM wallet.wallets w
@@ -38,6 +31,7 @@ statement!(
       ORDER BY w.wallet_id
       LIMIT $3"
 );
+
 // From when on ids may be of transactions that are still open: those that have booked something, and those that
 // are in a call. It is asked before the snapshot of the roll-up is taken: who is not in it then is open now, or
 // begins later. A prepared transaction does not say when it began, and under one snapshot for all statements
@@ -52,6 +46,7 @@ statement!(
                    FROM pg_stat_activity a
                   WHERE a.datname = current_database()))"
 );
+
 statement!(
     BEGIN,
     [TEXTARRAYOID],
@@ -61,6 +56,7 @@ statement!(
       ORDER BY wallet_id
      ON CONFLICT DO NOTHING"
 );
+
 // One at a time; who finds another at a wallet leaves it to that one.
 statement!(
     LOCK,
@@ -71,17 +67,20 @@ statement!(
       ORDER BY s.wallet_id
         FOR NO KEY UPDATE OF s SKIP LOCKED"
 );
+
 // Days of another time zone are other days.
 statement!(
     FORGET_DAYS,
     [TEXTARRAYOID],
     "DELETE FROM wallet.usage_rollups WHERE wallet_id = ANY ($1)"
 );
+
 statement!(
     FORGET_CHUNKS,
     [TEXTARRAYOID],
     "DELETE FROM wallet.rollup_chunks WHERE wallet_id = ANY ($1)"
 );
+
 statement!(
     START_ANEW,
     [TEXTARRAYOID],
@@ -89,6 +88,7 @@ statement!(
             floor_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff', floor_at = 'infinity', seqs = '{}'
        FROM wallet.wallets w WHERE w.wallet_id = s.wallet_id AND s.wallet_id = ANY ($1)"
 );
+
 // One statement, hence one snapshot, for as many wallets as are asked for. A lane is rolled up to where the first number
 // is missing. The floor for the next time and for readers: below every entry that was left, and below the ids that
 // transactions still open can have made; fundings that were pending are looked up by their own. A wallet whose time zone
@@ -191,7 +191,7 @@ statement!(
 );
 
 /// Rolls up wallets, each up to a time; says how many. Left out are those that another call is at, or has been.
-fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
+pub fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
     let names: Vec<String> = wallets.iter().map(|(wallet, _)| wallet.clone()).collect();
     BEGIN.run(&[Value::OptTexts(Some(&names))])?;
     let states = LOCK.run(&[Value::OptTexts(Some(&names))])?;
@@ -228,33 +228,4 @@ fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
         Value::Time(open_since.need(0, 0)?),
     ])?;
     Ok(i64::try_from(mine.len()).unwrap_or(i64::MAX))
-}
-
-/// Rolls up the entries of all wallets that were booked before a time, by default before today in each
-/// wallet's time zone, or of so many wallets; says of how many wallets.
-#[pg_extern(schema = "wallet", requires = ["access"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn roll_up(
-    before: default!(Option<TimestampWithTimeZone>, "NULL"),
-    max_wallets: default!(Option<i32>, "NULL"),
-) -> i64 {
-    let work = || {
-        let now = clock::now();
-        // What comes until then is not there yet.
-        let before = args::time("before", before)?.map(|before| before.min(now));
-        let most = args::at_most("max_wallets", max_wallets)?;
-        enter(Level::Admin, ALL_WALLETS, |_| {
-            let due = DUE.run(&[
-                Value::Time(now),
-                Value::OptTime(before),
-                Value::OptInt8(most),
-            ])?;
-            let mut wallets = Vec::with_capacity(due.len());
-            for row in 0..due.len() {
-                wallets.push((due.need::<String>(row, 0)?, due.need(row, 1)?));
-            }
-            wallets.chunks(PORTION).map(roll).sum()
-        })
-    };
-    work().or_raise()
 }

@@ -3,45 +3,36 @@
 //! Only time tells that money runs out, so that no call can emit it: `maintain` does, or whoever calls
 //! `announce_run_outs`.
 
-use pgrx::default;
-use pgrx::prelude::*;
-use rust_decimal::Decimal;
-
-use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::allowance::lanes::range;
-use crate::args;
-use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::fingerprint;
+use crate::error::Result;
 use crate::money::Amount;
 use crate::outbox::{Event, Field, Name, emit_event};
-use crate::pg::clock;
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::Jsonb;
-use crate::pg::raise::OrRaise;
 use crate::reporting::forecast::{Foretold, run_outs};
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::wallet_row::lock_wallet;
+use rust_decimal::Decimal;
 
 /// Most days that may be asked for.
-const MAX_DAYS: i32 = 365;
+pub const MAX_DAYS: i32 = 365;
+
 /// Wallets of which is read what they have and use by one statement each.
-const PORTION: i64 = 500;
+pub const PORTION: i64 = 500;
 
 statement!(
-    ASK,
+    pub ASK,
     [TEXTOID, INT4OID, TIMESTAMPTZOID],
     "INSERT INTO wallet.run_out_alerts AS a (wallet_id, days, changed_at) VALUES ($1, $2, $3)
      ON CONFLICT (wallet_id) DO UPDATE
         SET days = excluded.days, changed_at = excluded.changed_at,
             near = a.near AND a.days = excluded.days"
 );
+
 statement!(
-    ASK_NO_MORE,
+    pub ASK_NO_MORE,
     [TEXTOID],
     "DELETE FROM wallet.run_out_alerts WHERE wallet_id = $1"
 );
+
 statement!(
     ASKING,
     [TEXTOID, INT8OID],
@@ -52,6 +43,7 @@ statement!(
       ORDER BY a.wallet_id
       LIMIT $2"
 );
+
 // Rows are locked where something changes, and only as long as it takes to say so. Whoever else is telling at this
 // moment has its rows.
 statement!(
@@ -59,67 +51,12 @@ statement!(
     [TEXTOID, INT4OID, BOOLOID],
     "SELECT FROM wallet.run_out_alerts WHERE wallet_id = $1 AND days = $2 AND near = $3 FOR NO KEY UPDATE SKIP LOCKED"
 );
+
 statement!(
     NOTE,
     [TEXTOID, BOOLOID],
     "UPDATE wallet.run_out_alerts SET near = $2 WHERE wallet_id = $1"
 );
-
-/// Asks to be told when the money of a wallet lasts fewer days than that; NULL asks no more.
-#[pg_extern(schema = "wallet")]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn set_run_out_alert(
-    wallet: Option<&str>,
-    days: Option<i32>,
-    idempotency_key: default!(Option<&str>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
-    metadata: default!(Option<Jsonb>, "NULL"),
-) {
-    let work = || {
-        let wallet = args::required("wallet", wallet)?;
-        if let Some(days) = days
-            && !(1..=MAX_DAYS).contains(&days)
-        {
-            return Err(Error::argument("days is out of range")
-                .detail(format!("It is {days}; 1 to {MAX_DAYS} are allowed."))
-                .hint("Give so many days as it takes to get money in, or NULL for no alert."));
-        }
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "set_run_out_alert",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("days", days.map(|days| days.to_string()))]),
-        };
-        enter_audited(
-            Level::Billing,
-            &Act {
-                wallet,
-                action: "set_run_out_alert",
-                actor,
-                metadata,
-            },
-            Of::RunOut,
-            |_| {
-                lock_wallet(wallet)?;
-                if call.answered()?.is_some() {
-                    return Ok(());
-                }
-                match days {
-                    Some(days) => ASK.run(&[
-                        Value::Text(wallet),
-                        Value::Int4(days),
-                        Value::Time(clock::now()),
-                    ])?,
-                    None => ASK_NO_MORE.run(&[Value::Text(wallet)])?,
-                };
-                call.remember(None)
-            },
-        )
-    };
-    work().or_raise();
-}
 
 /// Whether a wallet is near the end, or nothing where that stays as it was: it recovers when the money
 /// lasts a day longer than was asked for, so that a forecast that wavers is told once.
@@ -158,7 +95,7 @@ fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool
 }
 
 /// Tells of wallets that ask for it, the next ones behind a name, at most so many; for how many, and the last of them.
-fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64, String)>> {
+pub fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64, String)>> {
     let asking = ASKING.run(&[Value::Text(behind), Value::Int8(most)])?;
     let mut asked = Vec::with_capacity(asking.len());
     for row in 0..asking.len() {
@@ -183,32 +120,6 @@ fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64,
     }
     let looked_at = i64::try_from(asked.len()).unwrap_or(i64::MAX);
     Ok(Some((told, looked_at, last)))
-}
-
-/// Emits `wallet_run_out_near` where the money lasts fewer days than was asked for, once until it lasts
-/// longer again; says for how many wallets. All that ask for it are looked at, or so many behind a name.
-#[pg_extern(schema = "wallet")]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn announce_run_outs(
-    after_wallet: default!(Option<&str>, "NULL"),
-    max_wallets: default!(Option<i32>, "NULL"),
-) -> i64 {
-    let work = || {
-        let mut behind = after_wallet.unwrap_or_default().to_owned();
-        let mut left = args::at_most("max_wallets", max_wallets)?.unwrap_or(i64::MAX);
-        enter(Level::Admin, ALL_WALLETS, |_| {
-            let (now, mut told) = (clock::now(), 0);
-            while left > 0
-                && let Some((some, looked_at, last)) = announce(&behind, left.min(PORTION), now)?
-            {
-                told += some;
-                left -= looked_at;
-                behind = last;
-            }
-            Ok(told)
-        })
-    };
-    work().or_raise()
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "ledger",
     "alerts",
     "reporting",
+    "api",
     "lib",
 ];
 

@@ -1,5 +1,6 @@
 //! Limits where they meet the ledger: setting, recounting, checking and showing them.
 pub mod check;
+pub mod metric;
 pub mod recount;
 pub mod set;
 pub mod view;

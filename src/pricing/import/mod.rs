@@ -5,7 +5,6 @@
 //! the list and adds what differs. No price of a feed is dropped silently.
 
 pub mod answer;
-pub mod api;
 pub mod apply;
 pub mod expand;
 pub mod fields;

@@ -4,7 +4,6 @@
 //! `wallet.usage_mappings`. `whole` makes one object of what is handed over, `mapping` says which shapes there are, `apply` chooses,
 //! `reading` reads, `explain` says what became of each number, `store` keeps the mappings.
 
-pub mod api;
 pub mod apply;
 mod attributes;
 pub mod body;
@@ -19,6 +18,7 @@ pub mod path;
 mod raw;
 pub mod reading;
 pub mod refusals;
+pub mod set;
 pub mod shape;
 pub mod store;
 mod stream;

@@ -3,44 +3,36 @@
 //! [`known`] reads what there is and what was used, [`series`] foretells what will be spent, [`projection`] spends it,
 //! as charges would, from what is there and what comes.
 
+use crate::error::{Error, Result};
+use crate::pg::clock::Timestamp;
+use crate::reporting::forecast::calendar::Calendar;
+use crate::reporting::forecast::known::Known;
+pub use crate::reporting::forecast::projection::MOST_DAYS;
+use crate::reporting::forecast::projection::{Spending, Stream, project};
+use crate::reporting::forecast::series::{LEAST_DAYS, Outlook};
+use rust_decimal::Decimal;
+
 mod calendar;
-mod known;
+
+pub mod known;
+
 mod projection;
+
 mod series;
 
 #[cfg(test)]
 mod backtest;
 
-use pgrx::prelude::*;
-use pgrx::{default, pg_sys};
-use rust_decimal::Decimal;
-
-use crate::access::rights::{Level, enter};
-use crate::args;
-use crate::error::{Error, Result};
-use crate::pg::clock;
-use crate::pg::clock::Timestamp;
-use crate::pg::numeric::decimal_datum;
-use crate::pg::raise::OrRaise;
-use crate::pg::row::{composite, text};
-use crate::reporting::forecast::calendar::Calendar;
-use crate::reporting::forecast::known::Known;
-use crate::reporting::forecast::projection::{MOST_DAYS, Spending, Stream, project};
-use crate::reporting::forecast::series::{LEAST_DAYS, Outlook};
-
 const DAY: i64 = 86_400_000_000;
+
 /// Units of an amount.
 const ONE: f64 = 1e12;
+
 /// What is missing counts from a millionth on: less comes of rounding.
 const NOTHING: i128 = 1_000_000;
+
 /// Units of a hundredth.
 const CENT: i128 = 10_000_000_000;
-
-composite!(
-    /// What `forecast` returns.
-    ForecastRow,
-    "wallet.forecast_result"
-);
 
 /// What is foretold of a wallet.
 pub struct Foretold {
@@ -51,15 +43,15 @@ pub struct Foretold {
     /// When it runs out.
     pub runs_out_at: Option<Timestamp>,
     /// The range in which that is, in four of five cases.
-    range: (Option<Timestamp>, Option<Timestamp>),
+    pub range: (Option<Timestamp>, Option<Timestamp>),
     /// What would make it last as long as was asked for.
-    topup: Option<Decimal>,
+    pub topup: Option<Decimal>,
     /// What it is foretold from.
-    basis: String,
+    pub basis: String,
 }
 
 /// What is asked of a forecast.
-enum Ask {
+pub enum Ask {
     /// Everything, and what would make the money last so many days.
     All(i32),
     /// Whether the money lasts so many days.
@@ -117,7 +109,7 @@ fn spending(known: &Known, outlook: &Outlook, today: usize) -> Spending {
     Spending { streams, days }
 }
 
-fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
+pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
     let mut foretold = Foretold {
         daily_burn: None,
         days_left: None,
@@ -203,46 +195,4 @@ pub fn run_outs(wallets: &[(String, i32)], now: Timestamp) -> Result<Vec<Option<
                 .transpose()
         })
         .collect()
-}
-
-fn checked(days: Option<i32>) -> Result<i32> {
-    let most = i32::try_from(MOST_DAYS).unwrap_or(i32::MAX);
-    match days {
-        Some(days) if (1..=most).contains(&days) => Ok(days),
-        days => Err(Error::argument("days is out of range")
-            .detail(format!(
-                "It is {}; 1 to {most} are allowed.",
-                days.map_or("NULL".to_owned(), |days| days.to_string())
-            ))
-            .hint("Give so many days as a top-up is to last, or leave it out for 30.")),
-    }
-}
-
-/// How long the money of a wallet lasts, and what would make it last so many days.
-#[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["results"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
-pub fn forecast(wallet: Option<&str>, days: default!(Option<i32>, "30")) -> ForecastRow {
-    let work = || {
-        let wallet = args::required("wallet", wallet)?;
-        let days = checked(days)?;
-        enter(Level::Reader, wallet, |_| {
-            let now = clock::statement_start();
-            let known = known::read(&[wallet.to_owned()], now)?;
-            let known = known
-                .get(wallet)
-                .ok_or_else(|| Error::wallet_not_found(wallet))?;
-            foretell(known, now, &Ask::All(days))
-        })
-    };
-    let foretold = work().or_raise();
-    let time = |time: Option<Timestamp>| time.map(|time| pg_sys::Datum::from(time.0));
-    ForecastRow(vec![
-        foretold.daily_burn.map(decimal_datum),
-        foretold.days_left.map(decimal_datum),
-        time(foretold.runs_out_at),
-        time(foretold.range.0),
-        time(foretold.range.1),
-        foretold.topup.map(decimal_datum),
-        text(&foretold.basis),
-    ])
 }

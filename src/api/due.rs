@@ -2,11 +2,6 @@
 //!
 //! They follow the course of time by the code that books it.
 
-use std::collections::HashMap;
-
-use pgrx::Uuid;
-use pgrx::prelude::*;
-
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::Result;
@@ -22,6 +17,9 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::storage::rows::BALANCE;
+use pgrx::Uuid;
+use pgrx::prelude::*;
+use std::collections::HashMap;
 
 fn look<T>(
     wallet: Option<&str>,

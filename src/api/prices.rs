@@ -1,9 +1,5 @@
 //! SQL functions on prices.
 
-use pgrx::datum::IntoDatum;
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
@@ -23,99 +19,22 @@ use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::rate::Terms;
 use crate::pricing::reported::{CostFrom, rate_beside};
+use crate::pricing::set_price::{ADD_PRICE, SAME_PRICE};
 use crate::pricing::stored;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
 use crate::pricing::unread::require_read;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid};
-use crate::storage::plan::{Run, Value, statement};
+use crate::pricing::wallet_pricing::WalletPricing;
+use crate::storage::plan::{Run, Value};
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 composite!(
     /// What `price_usage` returns.
     PriceRow,
     "wallet.price_result"
 );
-
-statement!(
-    SAME_PRICE,
-    [
-        TEXTOID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-        INT8OID, JSONBOID, TIMESTAMPTZOID, TEXTOID
-    ],
-    "SELECT price_id,
-            unit_price IS NOT DISTINCT FROM $4 AND per = $5 AND service IS NOT DISTINCT FROM $7 AND currency = $13
-       FROM wallet.prices
-      WHERE price_list = $1 AND model = $2 AND meter = $3
-        AND provider IS NOT DISTINCT FROM $6
-        AND region IS NOT DISTINCT FROM $8
-        AND service_tier IS NOT DISTINCT FROM $9
-        AND above_input_tokens IS NOT DISTINCT FROM $10
-        AND conditions = $11
-        AND effective_from = $12
-      ORDER BY price_id DESC
-      LIMIT 1"
-);
-
-// Its parameters begin with those of SAME_PRICE.
-statement!(
-    ADD_PRICE,
-    [
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        NUMERICOID,
-        NUMERICOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        INT8OID,
-        JSONBOID,
-        TIMESTAMPTZOID,
-        TEXTOID,
-        UUIDOID,
-        TIMESTAMPTZOID,
-        TEXTOID,
-        JSONBOID
-    ],
-    "INSERT INTO wallet.prices
-        (price_list, model, meter, unit_price, per, provider, service, region, service_tier,
-         above_input_tokens, conditions, effective_from, currency, price_id, created_at, actor, metadata)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-);
-
-statement!(
-    WALLET_PRICING,
-    [TEXTOID],
-    "SELECT price_list, currency, unknown_price, unread_usage = 'reject' FROM wallet.wallets WHERE wallet_id = $1"
-);
-
-/// How a wallet's usage is priced.
-pub struct WalletPricing {
-    /// Its price list.
-    pub list: String,
-    /// Its currency.
-    pub currency: Currency,
-    /// Its rule for usage without a price.
-    pub unknown_price: UnknownPrice,
-    /// Whether it refuses usage with numbers that nothing reads.
-    pub rejects_unread: bool,
-}
-
-impl WalletPricing {
-    /// As the wallet's row has it; WL003 where there is none.
-    pub fn of(wallet: &str) -> Result<WalletPricing> {
-        let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
-        if rows.is_empty() {
-            return Err(Error::wallet_not_found(wallet));
-        }
-        Ok(WalletPricing {
-            list: rows.need(0, 0)?,
-            currency: Currency::of_row(&rows.need::<String>(0, 1)?)?,
-            unknown_price: UnknownPrice::of_row(&rows.need::<String>(0, 2)?)?,
-            rejects_unread: rows.need(0, 3)?,
-        })
-    }
-}
 
 /// Largest `conditions` object, in bytes of `jsonb`.
 const MAX_CONDITIONS_BYTES: usize = 2048;

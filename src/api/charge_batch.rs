@@ -1,10 +1,5 @@
 //! SQL function on many charges.
 
-use std::cell::Cell;
-
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::args;
 use crate::error::Result;
 use crate::ledger::batch::{Answer, Batch, OnError, charge_all};
@@ -12,6 +7,9 @@ use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::or_raise_hiding;
 use crate::storage::session::as_one_call;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
+use std::cell::Cell;
 
 type Row = (
     i32,

@@ -1,8 +1,5 @@
 //! SQL functions on limits.
 
-use pgrx::prelude::*;
-use pgrx::{AnyNumeric, Uuid, default};
-
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
@@ -10,6 +7,7 @@ use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::charges::request::{ChargeArgs, Request};
+use crate::ledger::limits::metric::metric_of;
 use crate::ledger::limits::set::{NewLimit, Raise};
 use crate::ledger::limits::{check, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
@@ -20,14 +18,8 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::{Measure, Number};
 use crate::pg::raise::{OrRaise, or_raise_keeping};
-use crate::pricing::lines::is_known_meter;
-use crate::storage::plan::{Run, Value, statement};
-
-statement!(
-    HAS_PRICE,
-    [TEXTOID],
-    "SELECT FROM wallet.prices WHERE meter = $1 LIMIT 1"
-);
+use pgrx::prelude::*;
+use pgrx::{AnyNumeric, Uuid, default};
 
 /// 22023 that names the periods.
 fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
@@ -79,21 +71,6 @@ fn scope_of(scope: Option<&str>) -> Result<Scope> {
             .detail(format!("Known are: {}.", Scope::NAMES.join(", ")))
             .hint("Give one of these as scope.")
     })
-}
-
-/// The metric of that name: a meter counts if usage can have it or if it has a price.
-fn metric_of(metric: Option<&str>) -> Result<Metric> {
-    let name = args::required("metric", metric)?;
-    let metric = Metric::parse(name);
-    if let Metric::Meter(meter) = &metric
-        && !is_known_meter(meter)
-        && HAS_PRICE.run(&[Value::Text(meter)])?.is_empty()
-    {
-        return Err(Error::argument(format!("metric {} is not known", quoted(name)))
-            .detail("It is neither amount, requests or tokens, nor a meter that is known or has a price.")
-            .hint("Give amount, requests, tokens, or the name of a meter such as output_tokens."));
-    }
-    Ok(metric)
 }
 
 /// Sets a limit, or changes the one on the same scope, subject, period and metric, and returns

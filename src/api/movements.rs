@@ -1,9 +1,5 @@
 //! SQL functions that correct, move and give back.
 
-use pgrx::datum::IntoDatum;
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
 use crate::error::{Code, Error, Result};
@@ -15,6 +11,9 @@ use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::composite;
 use crate::storage::rows::uuid_text;
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 composite!(
     /// What calls that move money return.

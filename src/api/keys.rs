@@ -1,116 +1,32 @@
 //! SQL functions on keys, addresses and devices.
 
-use pgrx::datum::Interval;
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::members_api::{listed, names};
+use crate::access::keys::{
+    CREATE, Made, REVOKE, ROTATE, SET_DEVICES, SET_NETWORKS, find, with_secret,
+};
+use crate::access::members::{listed, names};
 use crate::access::rights::Level;
 use crate::args;
-use crate::error::{Code, Error, Result, quoted};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::wallets::change::{change, change_once};
+use crate::ledger::wallets::change::change_once;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Run, Value, statement};
+use crate::storage::plan::{Run, Value};
 use crate::storage::rows::uuid_text;
-use crate::storage::wallet_row::lock_wallet;
-
-statement!(
-    /// 244 random bits of the server's own generator.
-    NEW_SECRET,
-    [],
-    "SELECT 'wk_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')"
-);
-statement!(
-    CREATE,
-    [
-        TEXTOID,
-        UUIDOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TIMESTAMPTZOID,
-        TEXTARRAYOID,
-        TEXTARRAYOID,
-        TEXTARRAYOID,
-        TIMESTAMPTZOID
-    ],
-    "INSERT INTO wallet.api_keys
-        (wallet_id, key_id, user_id, name, secret_hash, expires_at, allowed_models, allowed_ips,
-         devices, created_at)
-     VALUES ($1, $2, $3, $4, sha256(convert_to($5, 'UTF8')), $6, nullif($7, '{}'),
-             nullif($8, '{}')::cidr[], nullif($9, '{}'), $10)"
-);
-statement!(
-    FIND,
-    [TEXTOID, UUIDOID],
-    "SELECT revoked_at FROM wallet.api_keys WHERE wallet_id = $1 AND key_id = $2"
-);
-statement!(
-    ROTATE,
-    [TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
-    "UPDATE wallet.api_keys
-        SET previous_hash = secret_hash, previous_until = $4,
-            secret_hash = sha256(convert_to($3, 'UTF8')), rotated_at = $5
-      WHERE wallet_id = $1 AND key_id = $2"
-);
-statement!(
-    REVOKE,
-    [TEXTOID, UUIDOID, TIMESTAMPTZOID],
-    "UPDATE wallet.api_keys SET revoked_at = coalesce(revoked_at, $3)
-      WHERE wallet_id = $1 AND key_id = $2"
-);
-statement!(
-    SET_NETWORKS,
-    [TEXTOID, TEXTARRAYOID],
-    "INSERT INTO wallet.origin_rules (wallet_id, cidrs) VALUES ($1, nullif($2, '{}')::cidr[])
-     ON CONFLICT (wallet_id) DO UPDATE SET cidrs = excluded.cidrs"
-);
-statement!(
-    SET_DEVICES,
-    [TEXTOID, TEXTARRAYOID],
-    "INSERT INTO wallet.origin_rules (wallet_id, devices) VALUES ($1, nullif($2, '{}'))
-     ON CONFLICT (wallet_id) DO UPDATE SET devices = excluded.devices"
-);
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 /// A key's id, its secret where it is new, and whether an earlier call made it.
 type KeyRows = TableIterator<'static, (Uuid, Option<String>, bool)>;
 
-/// What the calls that make a secret answer.
-struct Made {
-    id: [u8; 16],
-    secret: Option<String>,
-}
-
 fn rows(made: Made) -> KeyRows {
     let replayed = made.secret.is_none();
     TableIterator::once((Uuid::from_bytes(made.id), made.secret, replayed))
-}
-
-/// Makes a secret once; the same call again answers without it, as nobody kept it.
-fn with_secret(
-    call: IdempotentCall<'_>,
-    work: impl FnOnce(&str) -> Result<[u8; 16]>,
-) -> Result<Made> {
-    lock_wallet(call.wallet)?;
-    if let Some(answer) = call.answered()? {
-        return Ok(Made {
-            id: answer.id()?,
-            secret: None,
-        });
-    }
-    let secret: String = NEW_SECRET.run(&[])?.need(0, 0)?;
-    let id = change(call.wallet, |_| work(&secret))?;
-    call.remember_text("key_id", &uuid_text(id))?;
-    Ok(Made {
-        id,
-        secret: Some(secret),
-    })
 }
 
 /// What `create_key` does, with networks as text.
@@ -191,26 +107,12 @@ fn write_key(
     rows(work().or_raise())
 }
 
-fn key_id(value: Option<Uuid>) -> Result<[u8; 16]> {
+pub fn key_id(value: Option<Uuid>) -> Result<[u8; 16]> {
     value.map(|id| *id.as_bytes()).ok_or_else(|| {
         Error::argument("key_id is missing")
             .detail("The argument key_id is NULL or was not given.")
             .hint("Pass the id that create_key() returned; wallet.keys shows them.")
     })
-}
-
-/// When the key was revoked; 42704 unless the wallet has the key.
-fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
-    let found = FIND.run(&[Value::Text(wallet), Value::Uuid(id)])?;
-    if found.is_empty() {
-        return Err(Error::new(
-            Code::ObjectNotFound,
-            format!("wallet {} has no such key", quoted(wallet)),
-        )
-        .detail(format!("There is no key {}.", uuid_text(id)))
-        .hint("Pass a key_id that create_key() returned; wallet.keys shows them."));
-    }
-    Ok(found.get(0, 0))
 }
 
 /// Gives a key a new secret; the old one stays good for the overlap.

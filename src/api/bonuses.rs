@@ -1,21 +1,20 @@
 //! SQL function on what comes on top of payments.
 
-use pgrx::datum::Interval;
-use pgrx::default;
-use pgrx::prelude::*;
-
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level};
+use crate::api::grants::lifetime;
+use crate::api::wallets::currency;
 use crate::args;
 use crate::error::Error;
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
-use crate::ledger::api::currency;
 use crate::ledger::funding::bonus_rules::{self, NewBonus};
 use crate::ledger::funding::tiers;
-use crate::ledger::grants_api::lifetime;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
+use pgrx::datum::Interval;
+use pgrx::default;
+use pgrx::prelude::*;
 
 /// The currency of a bonus for all wallets where none is given, as of a new wallet.
 const CURRENCY: &str = "USD";

@@ -1,15 +1,12 @@
 //! SQL functions on the prices of wallets and of what they have booked.
 
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter, enter_as};
+use crate::api::wallets::row;
 use crate::args;
 use crate::error::Result;
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::api::row;
 use crate::ledger::charges::past_usage::Span;
 use crate::ledger::charges::unpriced::Pricing;
 use crate::ledger::charges::{reprice, savings, unpriced};
@@ -21,6 +18,8 @@ use crate::pg::raise::OrRaise;
 use crate::pg::row::BalanceRow;
 use crate::pricing::compare;
 use crate::storage::session::as_one_call;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 /// Has a wallet pay by a price list, over the default list, and returns its row of `balances`.
 #[pg_extern(schema = "wallet", requires = ["views"])]

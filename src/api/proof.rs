@@ -1,14 +1,13 @@
 //! The SQL function behind `verify`.
 
-use pgrx::default;
-use pgrx::prelude::*;
-
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::Result;
 use crate::ledger::proof;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
+use pgrx::default;
+use pgrx::prelude::*;
 
 /// Goes through all entries of a wallet once, for `verify`.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]

@@ -1,9 +1,7 @@
 //! SQL functions on database roles.
 
-use pgrx::default;
-use pgrx::prelude::*;
-
 use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::grants::{APPLY, FORGET_DROPPED, GRANT, REVOKE, require_role};
 use crate::access::rights::{ALL_WALLETS, Level, readable_by};
 use crate::args;
 use crate::error::{Code, Error, Result, quoted};
@@ -12,41 +10,10 @@ use crate::idempotency::fingerprint::fingerprint;
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Run, Value, statement};
+use crate::storage::plan::{Run, Value};
 use crate::storage::session::as_owner;
-
-statement!(
-    ROLE_EXISTS,
-    [TEXTOID],
-    "SELECT 1 FROM pg_roles WHERE rolname = $1"
-);
-statement!(
-    GRANT,
-    [TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.role_grants (wallet_id, role, level, created_at)
-     SELECT $1, r.oid, $3, $4 FROM pg_roles r WHERE r.rolname = $2 ON CONFLICT DO NOTHING"
-);
-statement!(
-    /// Grants to roles that were dropped, and to an earlier role of the same number. A role cannot be dropped
-    /// while it has a privilege on our schema, so one that has none now is another one than the grants were
-    /// made to, or it was to lose all its rights by DROP OWNED.
-    FORGET_DROPPED,
-    [TEXTOID],
-    "DELETE FROM wallet.role_grants g
-      WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role)
-         OR g.role = (SELECT r.oid FROM pg_roles r WHERE r.rolname = $1)
-        AND NOT EXISTS (
-            SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
-             WHERE n.nspname = 'wallet' AND a.grantee = g.role AND a.privilege_type = 'USAGE')"
-);
-statement!(
-    REVOKE,
-    [TEXTOID, TEXTOID, TEXTOID],
-    "DELETE FROM wallet.role_grants g
-      USING pg_roles r
-      WHERE r.rolname = $2 AND g.role = r.oid AND g.wallet_id = $1 AND g.level = $3"
-);
-statement!(APPLY, [TEXTOID], "SELECT wallet.apply_privileges($1)");
+use pgrx::default;
+use pgrx::prelude::*;
 
 /// A grant or its withdrawal.
 struct Change<'a> {
@@ -99,18 +66,6 @@ fn change<'a>(
         wallet,
         once,
     })
-}
-
-fn require_role(role: &str) -> Result<()> {
-    if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
-        return Err(Error::new(
-            Code::ObjectNotFound,
-            format!("role {} does not exist", quoted(role)),
-        )
-        .detail("Rights are granted to database roles.")
-        .hint("Create it with CREATE ROLE."));
-    }
-    Ok(())
 }
 
 /// Gives a database role a level on a wallet, or on all.

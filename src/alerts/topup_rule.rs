@@ -1,31 +1,12 @@
-//! SQL functions on top-ups.
+//! A top-up rule as an argument gives it.
 
-use jiff::{Span, SpanRelativeTo};
-use pgrx::datum::IntoDatum;
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
-use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::rights::{Level, enter_as, enter_some};
-use crate::alerts::topups::{self, End, Rule, Topup};
+use crate::alerts::topups::Rule;
 use crate::args;
 use crate::error::{Error, Result, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{canonical, fingerprint};
 use crate::money::Amount;
-use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::numeric::Number;
-use crate::pg::raise::OrRaise;
-use crate::pg::row::{composite, text};
-use crate::storage::rows::uuid_text;
-use crate::storage::session::as_one_call;
-
-composite!(
-    /// What `complete_topup` and `fail_topup` return.
-    TopupRow,
-    "wallet.topup_result"
-);
+use jiff::{Span, SpanRelativeTo};
 
 const KEYS: &[&str] = &[
     "event",
@@ -159,7 +140,7 @@ fn one_of(key: &str, value: &str, known: &[&str]) -> Error {
     .hint(format!("Give one of these as {key}."))
 }
 
-fn read(given: Jsonb, json: &Json) -> Result<Rule<'_>> {
+pub fn read(given: Jsonb, json: &Json) -> Result<Rule<'_>> {
     let Some(entries) = json.as_object() else {
         return Err(Error::argument("rule is not a JSON object")
             .detail("A top-up rule is an object with threshold, amount and method.")
@@ -223,163 +204,4 @@ fn read(given: Jsonb, json: &Json) -> Result<Rule<'_>> {
             .hint("After a top-up the wallet would still be low: raise target_balance."));
     }
     Ok(rule)
-}
-
-/// Sets when a wallet asks for money by itself, and for how much; NULL drops the rule. Returns the
-/// rule.
-#[pg_extern(schema = "wallet")]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn set_topup_rule(
-    wallet: Option<&str>,
-    rule: Option<Jsonb>,
-    idempotency_key: default!(Option<&str>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
-    metadata: default!(Option<Jsonb>, "NULL"),
-) -> Option<Jsonb> {
-    let work = || {
-        let wallet = args::required("wallet", wallet)?;
-        args::name("actor", actor)?;
-        let json = match rule {
-            Some(rule) => {
-                args::document("rule", Some(rule))?;
-                Some((rule, rule.read("rule", args::MAX_DOCUMENT_BYTES)?))
-            }
-            None => None,
-        };
-        let checked = match &json {
-            Some((given, json)) => Some(read(*given, json)?),
-            None => None,
-        };
-        let call = IdempotentCall {
-            wallet,
-            call: "set_topup_rule",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("rule", rule.and_then(canonical))]),
-        };
-        enter_audited(
-            Level::Billing,
-            &Act {
-                wallet,
-                action: "set_topup_rule",
-                actor,
-                metadata,
-            },
-            Of::Topups,
-            |_| topups::set(wallet, checked.as_ref(), call),
-        )
-    };
-    work().or_raise();
-    rule
-}
-
-fn end<'a>(
-    call: &'static str,
-    wallet: Option<&'a str>,
-    topup_id: Option<Uuid>,
-    [reference, reason, key, actor]: [Option<&'a str>; 4],
-    metadata: Option<Jsonb>,
-) -> Result<End<'a>> {
-    let topup_id = topup_id.ok_or_else(|| {
-        Error::argument("topup_id is missing")
-            .detail("The argument topup_id is NULL or was not given.")
-            .hint("Give the topup_id of the event topup_requested.")
-    })?;
-    let wallet = args::required("wallet", wallet)?;
-    let topup_id = *topup_id.as_bytes();
-    Ok(End {
-        wallet,
-        topup_id,
-        reference: args::name("reference", reference)?,
-        reason: args::text("reason", reason)?,
-        actor: args::name("actor", actor)?,
-        metadata: args::document("metadata", metadata)?,
-        call: IdempotentCall {
-            wallet,
-            call,
-            key: args::name("idempotency_key", key)?,
-            fingerprint: fingerprint(&[
-                ("topup_id", Some(uuid_text(topup_id))),
-                ("reference", reference.map(str::to_owned)),
-                ("reason", reason.map(str::to_owned)),
-            ]),
-        },
-    })
-}
-
-fn time(at: Timestamp) -> Option<pg_sys::Datum> {
-    Some(pg_sys::Datum::from(at.0))
-}
-
-fn row(end: &End<'_>, topup: Topup) -> TopupRow {
-    TopupRow(vec![
-        text(end.wallet),
-        Uuid::from_bytes(end.topup_id).into_datum(),
-        topup.amount.into_datum(),
-        text(&topup.method),
-        text(&topup.status),
-        topup.reason.as_deref().and_then(text),
-        topup.reference.as_deref().and_then(text),
-        time(topup.created_at),
-        topup.finished_at.and_then(time),
-        topup
-            .entry_id
-            .and_then(|id| Uuid::from_bytes(id).into_datum()),
-        topup.balance.into_datum(),
-        topup.replayed.into_datum(),
-    ])
-}
-
-/// Credits a top-up that was paid; safe to call twice, and late.
-#[pg_extern(schema = "wallet", requires = ["topups"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn complete_topup(
-    wallet: Option<&str>,
-    topup_id: Option<Uuid>,
-    reference: default!(Option<&str>, "NULL"),
-    idempotency_key: default!(Option<&str>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
-    metadata: default!(Option<Jsonb>, "NULL"),
-) -> TopupRow {
-    let work = || {
-        let texts = [reference, None, idempotency_key, actor];
-        let end = end("complete_topup", wallet, topup_id, texts, metadata)?;
-        let topup = enter_as(Level::Billing, end.wallet, actor, |_| {
-            topups::complete(&end)
-        })?;
-        Ok(row(&end, topup))
-    };
-    work().or_raise()
-}
-
-/// Notes that a top-up was not paid.
-#[pg_extern(schema = "wallet", requires = ["topups"])]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn fail_topup(
-    wallet: Option<&str>,
-    topup_id: Option<Uuid>,
-    reason: default!(Option<&str>, "NULL"),
-    idempotency_key: default!(Option<&str>, "NULL"),
-    actor: default!(Option<&str>, "NULL"),
-    metadata: default!(Option<Jsonb>, "NULL"),
-) -> TopupRow {
-    let work = || {
-        let texts = [None, reason, idempotency_key, actor];
-        let end = end("fail_topup", wallet, topup_id, texts, metadata)?;
-        let topup = enter_as(Level::Billing, end.wallet, actor, |_| topups::fail(&end))?;
-        Ok(row(&end, topup))
-    };
-    work().or_raise()
-}
-
-/// Has the rules whose time has come ask for money, where no charge has done so; gives how many did.
-#[pg_extern(schema = "wallet")]
-#[search_path(pg_catalog, wallet, pg_temp)]
-fn request_due_topups(wallet: default!(Option<&str>, "NULL")) -> i64 {
-    let work = || {
-        let wallet = args::name("wallet", wallet)?;
-        enter_some(Level::Billing, |session| {
-            topups::request_due(session, wallet)
-        })
-    };
-    as_one_call(work).or_raise()
 }

@@ -1,8 +1,4 @@
-//! The SQL function that keeps the ledger small.
-
-use pgrx::datum::{IntoDatum, TimestampWithTimeZone};
-use pgrx::default;
-use pgrx::prelude::*;
+//! Moves old entries to the archive.
 
 use crate::access::audit::Act;
 use crate::access::rights::{Level, enter_as};
@@ -16,6 +12,9 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::composite;
+use pgrx::datum::{IntoDatum, TimestampWithTimeZone};
+use pgrx::default;
+use pgrx::prelude::*;
 
 composite!(
     /// What `archive` returns.

@@ -1,15 +1,11 @@
 //! SQL functions on holds.
 
-use pgrx::datum::{Interval, IntoDatum};
-use pgrx::prelude::*;
-use pgrx::{Inet, Uuid, default};
-
 use crate::access::rights::{Level, enter, enter_as};
+use crate::api::charges::{ChargeRow, charge_row};
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::api::{ChargeRow, charge_row};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::hold::{self, Held, NewHold};
 use crate::ledger::holds::settle::{self, Over, Settlement};
@@ -20,6 +16,9 @@ use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::row::{composite, text};
 use crate::storage::rows::uuid_text;
+use pgrx::datum::{Interval, IntoDatum};
+use pgrx::prelude::*;
+use pgrx::{Inet, Uuid, default};
 
 composite!(
     /// What calls on holds return.

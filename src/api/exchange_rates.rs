@@ -1,11 +1,5 @@
 //! SQL functions on exchange rates.
 
-use std::str::FromStr;
-
-use pgrx::prelude::*;
-use pgrx::{AnyNumeric, Uuid, default};
-use rust_decimal::Decimal;
-
 use crate::access::audit::{Act, Making, enter_making, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_any, enter_as};
 use crate::args;
@@ -23,6 +17,10 @@ use crate::pg::{clock, invalidation};
 use crate::pricing::exchange::Conversion;
 use crate::pricing::rates::{self, Quote, Recording};
 use crate::storage::rows::uuid_text;
+use pgrx::prelude::*;
+use pgrx::{AnyNumeric, Uuid, default};
+use rust_decimal::Decimal;
+use std::str::FromStr;
 
 /// Largest document of `set_fx_rates`, in bytes of `jsonb`.
 const MAX_RATES_BYTES: usize = 1 << 18;

@@ -1,9 +1,5 @@
 //! SQL functions for workers: the outbox.
 
-use pgrx::datum::Interval;
-use pgrx::prelude::*;
-use pgrx::{JsonB, Uuid, default};
-
 use crate::access::rights::{Level, enter_some};
 use crate::alerts::events;
 use crate::args;
@@ -13,6 +9,9 @@ use crate::outbox::Name;
 use crate::pg::cards;
 use crate::pg::clock::Timestamp;
 use crate::pg::raise::OrRaise;
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use pgrx::{JsonB, Uuid, default};
 
 /// Most events that a worker takes at once.
 const MAX_CLAIM: i32 = 10_000;

@@ -1,10 +1,5 @@
 //! SQL function on price feeds.
 
-use std::str::FromStr;
-
-use pgrx::prelude::*;
-use pgrx::{AnyNumeric, default};
-
 use crate::access::audit::{Act, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
@@ -15,6 +10,9 @@ use crate::pg::jsonb::{Builder, Jsonb};
 use crate::pg::raise::OrRaise;
 use crate::pricing::import::apply::{self, Import};
 use crate::pricing::import::{answer, genai, litellm};
+use pgrx::prelude::*;
+use pgrx::{AnyNumeric, default};
+use std::str::FromStr;
 
 /// The whole feed of LiteLLM has less than two.
 const MAX_FEED_BYTES: usize = 64 << 20;

@@ -1,79 +1,22 @@
 //! SQL functions on members and model rules.
 
-use pgrx::default;
-use pgrx::prelude::*;
-
 use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::members::{
+    DROP, DROP_RULE, ROLE_OF, RuleScope, SET, SET_RULE, is_owner, listed, names,
+};
 use crate::access::rights::{Level, require_owner};
 use crate::access::spending_policy::Role;
 use crate::args;
-use crate::error::{Code, Error, Result, quoted};
+use crate::error::{Code, Error, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::wallets::change::change_once;
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Run, Value, statement};
-
-statement!(
-    ROLE_OF,
-    [TEXTOID, TEXTOID],
-    "SELECT role FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
-);
-statement!(
-    SET,
-    [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.members AS m
-        (wallet_id, user_id, role, team, allowed_models, blocked, created_at)
-     VALUES ($1, $2, $3, nullif($4, ''), nullif($5, '{}'), coalesce($6, false), $7)
-     ON CONFLICT (wallet_id, user_id) DO UPDATE
-        SET role = excluded.role,
-            team = CASE WHEN $4 IS NULL THEN m.team ELSE excluded.team END,
-            allowed_models = CASE WHEN $5 IS NULL THEN m.allowed_models ELSE excluded.allowed_models END,
-            blocked = coalesce($6, m.blocked)"
-);
-statement!(
-    DROP,
-    [TEXTOID, TEXTOID],
-    "DELETE FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
-);
-statement!(
-    SET_RULE,
-    [
-        TEXTOID,
-        TEXTOID,
-        TEXTOID,
-        TEXTARRAYOID,
-        TEXTARRAYOID,
-        TIMESTAMPTZOID
-    ],
-    "INSERT INTO wallet.model_rules (wallet_id, scope, subject, allowed, blocked, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6)
-     ON CONFLICT (wallet_id, scope, subject) DO UPDATE
-        SET allowed = excluded.allowed, blocked = excluded.blocked"
-);
-statement!(
-    DROP_RULE,
-    [TEXTOID, TEXTOID, TEXTOID],
-    "DELETE FROM wallet.model_rules WHERE wallet_id = $1 AND scope = $2 AND subject = $3"
-);
-
-/// A list of names, without NULLs or empty ones.
-pub fn names(argument: &str, list: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
-    let Some(list) = list else {
-        return Ok(None);
-    };
-    list.into_iter()
-        .map(|name| args::required(argument, name.as_deref()).map(str::to_owned))
-        .collect::<Result<Vec<String>>>()
-        .map(Some)
-}
-
-/// A list for a fingerprint.
-pub fn listed(list: Option<&Vec<String>>) -> Option<String> {
-    list.map(|list| list.join("\n"))
-}
+use crate::storage::plan::{Run, Value};
+use pgrx::default;
+use pgrx::prelude::*;
 
 /// Makes somebody a member of a wallet, or changes what is given of one.
 #[pg_extern(schema = "wallet", requires = ["access"])]
@@ -143,11 +86,6 @@ fn set_member(
     work().or_raise();
 }
 
-fn is_owner(wallet: &str, user: &str) -> Result<bool> {
-    let rows = ROLE_OF.run(&[Value::Text(wallet), Value::Text(user)])?;
-    Ok(!rows.is_empty() && rows.need::<String>(0, 0)? == Role::Owner.as_str())
-}
-
 /// Takes a member out of a wallet.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
@@ -198,25 +136,6 @@ fn drop_member(
         )
     };
     work().or_raise();
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RuleScope {
-    Wallet,
-    Team,
-    User,
-}
-
-impl RuleScope {
-    const ALL: &'static [RuleScope] = &[RuleScope::Wallet, RuleScope::Team, RuleScope::User];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            RuleScope::Wallet => "wallet",
-            RuleScope::Team => "team",
-            RuleScope::User => "user",
-        }
-    }
 }
 
 /// Says which models a wallet, a team or a user may use.

@@ -1,16 +1,12 @@
 //! SQL functions on fundings, exchange rates and vouchers.
 
-use pgrx::datum::IntoDatum;
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
+use crate::api::wallets::currency;
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::api::currency;
 use crate::ledger::funding::request::{Change, Funded, Funding};
 use crate::ledger::funding::vouchers::{self, NewVoucher, Redemption};
 use crate::ledger::funding::{fund, pending, reversal};
@@ -22,12 +18,16 @@ use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::row::{composite, text};
 use crate::pricing::rates;
 use crate::storage::rows::uuid_text;
+use pgrx::datum::IntoDatum;
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 composite!(
     /// What calls on fundings return.
     FundRow,
     "wallet.fund_result"
 );
+
 composite!(
     /// What `reverse_funding` returns.
     ReversalRow,

@@ -1,9 +1,5 @@
 //! SQL functions on grants.
 
-use pgrx::datum::{Interval, IntoDatum};
-use pgrx::prelude::*;
-use pgrx::{Uuid, default};
-
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter_as};
 use crate::args;
@@ -19,12 +15,16 @@ use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::composite;
 use crate::storage::rows::uuid_text;
+use pgrx::datum::{Interval, IntoDatum};
+use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 composite!(
     /// What `void_grant` returns.
     VoidRow,
     "wallet.void_result"
 );
+
 composite!(
     /// What `set_recurring_grant` returns.
     RecurringRow,

@@ -1,0 +1,62 @@
+//! How long the money lasts.
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::error::{Error, Result};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::numeric::decimal_datum;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::{composite, text};
+use crate::reporting::forecast::MOST_DAYS;
+use crate::reporting::forecast::{Ask, foretell, known};
+use pgrx::prelude::*;
+use pgrx::{default, pg_sys};
+
+composite!(
+    /// What `forecast` returns.
+    ForecastRow,
+    "wallet.forecast_result"
+);
+
+fn checked(days: Option<i32>) -> Result<i32> {
+    let most = i32::try_from(MOST_DAYS).unwrap_or(i32::MAX);
+    match days {
+        Some(days) if (1..=most).contains(&days) => Ok(days),
+        days => Err(Error::argument("days is out of range")
+            .detail(format!(
+                "It is {}; 1 to {most} are allowed.",
+                days.map_or("NULL".to_owned(), |days| days.to_string())
+            ))
+            .hint("Give so many days as a top-up is to last, or leave it out for 30.")),
+    }
+}
+
+/// How long the money of a wallet lasts, and what would make it last so many days.
+#[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["results"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+pub fn forecast(wallet: Option<&str>, days: default!(Option<i32>, "30")) -> ForecastRow {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let days = checked(days)?;
+        enter(Level::Reader, wallet, |_| {
+            let now = clock::statement_start();
+            let known = known::read(&[wallet.to_owned()], now)?;
+            let known = known
+                .get(wallet)
+                .ok_or_else(|| Error::wallet_not_found(wallet))?;
+            foretell(known, now, &Ask::All(days))
+        })
+    };
+    let foretold = work().or_raise();
+    let time = |time: Option<Timestamp>| time.map(|time| pg_sys::Datum::from(time.0));
+    ForecastRow(vec![
+        foretold.daily_burn.map(decimal_datum),
+        foretold.days_left.map(decimal_datum),
+        time(foretold.runs_out_at),
+        time(foretold.range.0),
+        time(foretold.range.1),
+        foretold.topup.map(decimal_datum),
+        text(&foretold.basis),
+    ])
+}

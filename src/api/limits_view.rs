@@ -1,0 +1,98 @@
+//! What the view `limits_status` computes.
+
+use crate::access::rights::{Level, enter};
+use crate::args;
+use crate::ledger::limits::set;
+use crate::ledger::limits::view::{Running, running};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::limit_of;
+use crate::limits::period::{self, Period};
+use crate::money::Amount;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::raise::OrRaise;
+use pgrx::Uuid;
+use pgrx::prelude::*;
+
+/// The first moment after the window that a period has at a moment: when a limit of it resets. NULL
+/// for one that never does, and for a rolling one.
+#[pg_extern(schema = "wallet", immutable, parallel_safe)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn period_end(
+    period: Option<&str>,
+    anchor: Option<i32>,
+    time_zone: Option<&str>,
+    at: Option<TimestampWithTimeZone>,
+) -> Option<TimestampWithTimeZone> {
+    let (period, _) = Period::parse(period?, anchor).ok()?;
+    let zone = period::zone(time_zone?).ok()?;
+    let (_, end) = period.window(&zone, Timestamp::from(at?).unix_micros())?;
+    TimestampWithTimeZone::try_from(Timestamp::from_unix_micros(end?).0).ok()
+}
+
+/// The limits of a wallet with what is used of them at a moment, which is about now: a row for each subject that used one in its running window,
+/// or one row where none has. One pass over the wallet's windows, whatever the planner knows of them.
+#[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn limits_now(
+    of_wallet: Option<&str>,
+    at: Option<TimestampWithTimeZone>,
+) -> TableIterator<
+    'static,
+    (
+        name!(limit_id, Uuid),
+        name!(scope, String),
+        name!(subject, String),
+        name!(period, String),
+        name!(metric, String),
+        name!(mode, String),
+        name!(max, Amount),
+        name!(used, Amount),
+        name!(held, Amount),
+        name!(resets_at, Option<TimestampWithTimeZone>),
+        name!(paused, bool),
+        name!(time_zone, String),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("of_wallet", of_wallet)?;
+        let now = args::time("at", at)?.unwrap_or_else(clock::now);
+        enter(Level::Reader, wallet, |_| {
+            config::require(wallet)?;
+            let mut running = running(wallet, now)?;
+            let mut rows = Vec::new();
+            for row in set::of_wallet(wallet)? {
+                let (paused, zone) = (row.paused, row.time_zone.clone());
+                let limit = limit_of(row)?;
+                let max = limit.max_at(now)?;
+                let is_rolling = limit.period.slice().is_some();
+                let end = limit.window("*".to_owned(), now, Amount::ZERO);
+                let end = end.ok().and_then(|window| window.end);
+                let windows = running.remove(&limit.id);
+                for window in windows.unwrap_or_else(|| vec![Running::default()]) {
+                    let resets_at = match is_rolling {
+                        true => window.frees_at,
+                        false => window.end.or(end),
+                    };
+                    rows.push((
+                        Uuid::from_bytes(limit.id),
+                        limit.scope.as_str().into_owned(),
+                        window.subject.unwrap_or_else(|| limit.subject.clone()),
+                        limit.period_name.clone(),
+                        limit.metric.as_str().to_owned(),
+                        limit.mode.as_str().to_owned(),
+                        max,
+                        window.used,
+                        window.held,
+                        resets_at.and_then(|at| TimestampWithTimeZone::try_from(at.0).ok()),
+                        paused,
+                        zone.clone(),
+                    ));
+                }
+            }
+            Ok(rows)
+        })
+    };
+    TableIterator::new(work().or_raise())
+}

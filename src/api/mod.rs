@@ -1,0 +1,33 @@
+//! The SQL functions: each checks its arguments and the rights of its caller, calls the domain, and builds its rows.
+
+pub mod access;
+pub mod archive;
+pub mod bonuses;
+pub mod charge_batch;
+pub mod charges;
+pub mod compare_models;
+pub mod currencies;
+pub mod due;
+pub mod events;
+pub mod exchange_rates;
+pub mod forecast;
+pub mod fundings;
+pub mod grants;
+pub mod holds;
+pub mod import_prices;
+pub mod journal;
+pub mod keys;
+pub mod limits;
+pub mod limits_view;
+pub mod markups;
+pub mod members;
+pub mod movements;
+pub mod prices;
+pub mod proof;
+pub mod reports;
+pub mod repricing;
+pub mod rollups;
+pub mod run_out;
+pub mod topups;
+pub mod usage_mappings;
+pub mod wallets;

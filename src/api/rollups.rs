@@ -1,0 +1,39 @@
+//! Rolls up closed days.
+
+use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::args;
+use crate::pg::clock;
+use crate::pg::raise::OrRaise;
+use crate::reporting::rollups::{DUE, PORTION, roll};
+use crate::storage::plan::{Run, Value};
+use pgrx::default;
+use pgrx::prelude::*;
+
+/// Rolls up the entries of all wallets that were booked before a time, by default before today in each
+/// wallet's time zone, or of so many wallets; says of how many wallets.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn roll_up(
+    before: default!(Option<TimestampWithTimeZone>, "NULL"),
+    max_wallets: default!(Option<i32>, "NULL"),
+) -> i64 {
+    let work = || {
+        let now = clock::now();
+        // What comes until then is not there yet.
+        let before = args::time("before", before)?.map(|before| before.min(now));
+        let most = args::at_most("max_wallets", max_wallets)?;
+        enter(Level::Admin, ALL_WALLETS, |_| {
+            let due = DUE.run(&[
+                Value::Time(now),
+                Value::OptTime(before),
+                Value::OptInt8(most),
+            ])?;
+            let mut wallets = Vec::with_capacity(due.len());
+            for row in 0..due.len() {
+                wallets.push((due.need::<String>(row, 0)?, due.need(row, 1)?));
+            }
+            wallets.chunks(PORTION).map(roll).sum()
+        })
+    };
+    work().or_raise()
+}
