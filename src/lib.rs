@@ -146,27 +146,64 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
-    "../sql/schema/reports.sql",
-    name = "reports",
+    "../sql/schema/currencies.sql",
+    name = "currencies",
     requires = [
         "usage",
-        reporting::api::readable_wallet,
-        reporting::api::prune_windows,
-        reporting::api::sweep_expired,
         reporting::currencies::balances_in,
         reporting::currencies::exchange_rates,
         reporting::currencies::exchanged,
+    ]
+);
+extension_sql_file!(
+    "../sql/schema/usage_by.sql",
+    name = "usage_by",
+    requires = ["currencies", reporting::api::readable_wallet]
+);
+extension_sql_file!(
+    "../sql/schema/chargeback.sql",
+    name = "chargeback",
+    requires = ["usage_by"]
+);
+extension_sql_file!(
+    "../sql/schema/statement.sql",
+    name = "statement",
+    requires = ["chargeback"]
+);
+extension_sql_file!(
+    "../sql/schema/forecast.sql",
+    name = "forecast",
+    requires = [
+        "statement",
         reporting::forecast::forecast,
-        reporting::rollups::roll_up,
         reporting::run_out::set_run_out_alert,
         reporting::run_out::announce_run_outs,
-        ledger::prices_api::compare_charges,
     ]
+);
+extension_sql_file!(
+    "../sql/schema/savings.sql",
+    name = "savings",
+    requires = ["forecast", ledger::prices_api::compare_charges]
+);
+extension_sql_file!(
+    "../sql/schema/report.sql",
+    name = "report",
+    requires = ["savings"]
+);
+extension_sql_file!(
+    "../sql/schema/focus.sql",
+    name = "focus",
+    requires = ["report"]
 );
 extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
-    requires = ["reports"]
+    requires = [
+        "focus",
+        reporting::api::prune_windows,
+        reporting::api::sweep_expired,
+        reporting::rollups::roll_up,
+    ]
 );
 extension_sql_file!(
     "../sql/schema/statement_html.sql",

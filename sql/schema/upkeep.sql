@@ -59,3 +59,6 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE wallet.upkeep IS 'What maintain() does, all of it, in portions of so many holds or wallets with a commit after each: a portion''s locks are all that it holds. Errors: 22023, 42501, 2D000 within a transaction.';
+
+-- On a large ledger, compiling takes longer than running.
+ALTER FUNCTION wallet.roll_up(timestamptz, integer) SET jit = off;

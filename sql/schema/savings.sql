@@ -1,0 +1,26 @@
+-- What cached input saved, and what other service tiers or models would have saved.
+
+CREATE FUNCTION wallet.savings(
+    wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, models text[] DEFAULT '{}',
+    OUT kind text, OUT description text, OUT actual numeric, OUT alternative numeric, OUT saved numeric)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, wallet, pg_temp
+SET jit = off
+AS $$
+    SELECT c.kind, d.description,
+           round(c.actual, greatest(min_scale(c.actual), 2)),
+           round(c.alternative, greatest(min_scale(c.alternative), 2)),
+           round(s.saved, greatest(min_scale(s.saved), 2))
+      FROM wallet.compare_charges(wallet.readable_wallet(savings.wallet), savings."from", savings."to", savings.models) c
+     CROSS JOIN LATERAL (
+           SELECT CASE c.kind WHEN 'cache' THEN 'cached input, beside its price as plain input'
+                              WHEN 'tier' THEN c.name || ' instead of the standard tier'
+                              ELSE c.name || ' for ' || CASE WHEN c.charges = c.of THEN 'every charge' ELSE format('%s of %s charges', c.charges, c.of) END
+                  END) d(description)
+     -- What the cache saved is saved already; of the others it is what they would save.
+     CROSS JOIN LATERAL (SELECT CASE c.kind WHEN 'cache' THEN c.alternative - c.actual ELSE c.actual - c.alternative END) s(saved)
+     ORDER BY s.saved DESC, c.kind, d.description
+$$;
+COMMENT ON FUNCTION wallet.compare_charges IS 'Charges of a time beside what they would have cost otherwise; savings() asks it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved, of the charges that have a price for it. Errors: 22023, 42501, WL003, WL015.';
