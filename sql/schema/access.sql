@@ -7,13 +7,13 @@ CREATE TABLE wallet.role_grants (
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, role, level)
 );
-COMMENT ON TABLE wallet.role_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets. The view access_grants shows them by name.';
+COMMENT ON TABLE wallet.role_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. The view access_grants shows the roles by name.';
 
 CREATE VIEW wallet.access_grants WITH (security_invoker = true) AS
 SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at
   FROM wallet.role_grants g
   JOIN pg_roles r ON r.oid = g.role;
-COMMENT ON VIEW wallet.access_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets. A role that was dropped has no row.';
+COMMENT ON VIEW wallet.access_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. A role that was dropped has no row.';
 
 -- Which functions and relations each level opens. A level has what its base has, and more.
 CREATE FUNCTION wallet.privileges(OUT level text, OUT object_kind text, OUT object text)
@@ -209,7 +209,7 @@ AS $$
             ('admin', 'reader'), ('admin', 'charger'), ('admin', 'billing'), ('admin', 'admin')
            ) AS l (level, base) ON l.base = o.base
 $$;
-COMMENT ON FUNCTION wallet.privileges IS 'The functions and relations that each level opens.';
+COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use.';
 
 -- Brings the privileges of a database role in line with its grants, on any wallet. Which wallets
 -- it then reaches is decided by row-level security and by the functions themselves.
@@ -247,4 +247,4 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION wallet.apply_privileges IS 'Brings the privileges of a database role in line with its grants; grant_access() and revoke_access() call it.';
+COMMENT ON FUNCTION wallet.apply_privileges IS 'Updates the privileges of a database role to match its grants. grant_access() and revoke_access() call it.';

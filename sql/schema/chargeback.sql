@@ -6,9 +6,9 @@ CREATE TABLE wallet.chargeback_rules (
     shares       jsonb NOT NULL DEFAULT '{}',
     changed_at   timestamptz NOT NULL
 );
-COMMENT ON TABLE wallet.chargeback_rules IS 'How what no team used is split over the teams of a wallet.';
-COMMENT ON COLUMN wallet.chargeback_rules.rule IS 'none: shown as unallocated; even: the same for each team; use: in proportion to their own cost; fixed: by shares.';
-COMMENT ON COLUMN wallet.chargeback_rules.shares IS 'For fixed: the fraction of each team; what they leave stays unallocated.';
+COMMENT ON TABLE wallet.chargeback_rules IS 'How the unallocated cost of a wallet is distributed across its teams.';
+COMMENT ON COLUMN wallet.chargeback_rules.rule IS 'none: the cost remains unallocated; even: equal shares; use: in proportion to each team''s direct cost; fixed: by shares.';
+COMMENT ON COLUMN wallet.chargeback_rules.shares IS 'Only for fixed: the fraction of each team. The remainder stays unallocated.';
 
 CREATE FUNCTION wallet.chargeback_rows(
     wallet text, month date,
@@ -113,7 +113,7 @@ BEGIN
      ORDER BY r.team NULLS LAST;
 END
 $$;
-COMMENT ON FUNCTION wallet.chargeback_rows IS 'What chargeback() says, in the wallet''s currency. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.chargeback_rows IS 'Returns the rows of chargeback() in the wallet''s currency. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.chargeback(
     wallet text, month date, currency text DEFAULT NULL,
@@ -141,4 +141,4 @@ AS $$
            AS c(team, requests, tokens, direct_cost, shared_cost, total_cost, share, refunded, n)
      ORDER BY c.n
 $$;
-COMMENT ON FUNCTION wallet.chargeback IS 'What each team of a wallet cost in a month; a NULL team is the unallocated. The totals add up to the wallet''s charges; what was refunded of the shared cost is not split, or goes back to those who bore it. Errors: 22023, 42501, WL003, WL015, WL012.';
+COMMENT ON FUNCTION wallet.chargeback IS 'Allocates the cost of a month to the teams of a wallet. The row with a NULL team is the unallocated cost. The totals add up to the wallet''s charges. Refunded shared cost is not distributed; if it was distributed in an earlier month, the refund goes to the teams that bore it. Errors: 22023, 42501, WL003, WL015, WL012.';

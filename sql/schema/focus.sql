@@ -137,13 +137,13 @@ SELECT NULL::text AS "AvailabilityZone",
                    WHEN t.category IN ('Usage', 'Purchase') THEN c.listed END AS unit_price,
               CASE WHEN u.meter IS NOT NULL THEN trim_scale(abs(u.price) / u.per)
                    WHEN t.category IN ('Usage', 'Purchase') THEN c.listed END AS priced_at) p;
-COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2: use is billed at zero with its cost as EffectiveCost, a row for each meter; a top-up is a Purchase the other way round. focus_csv() makes a file of it.';
-COMMENT ON COLUMN wallet.focus."BilledCost" IS 'Of a paid funding what was paid, of its chargeback less that; zero for all else, also for promotional credit and vouchers.';
-COMMENT ON COLUMN wallet.focus."EffectiveCost" IS 'Of use what was booked for it, of a refund less that; zero for all else.';
-COMMENT ON COLUMN wallet.focus."ConsumedQuantity" IS 'How much of SkuMeter was used; NULL of what no meter measured.';
-COMMENT ON COLUMN wallet.focus."PricingQuantity" IS 'As ConsumedQuantity, but below zero for a discount, whose unit price is what it takes off.';
-COMMENT ON COLUMN wallet.focus."PricingCurrency" IS 'Currency of the price, which the columns with this name in theirs are in; the wallet''s where no price of another made the row. Other unit prices and costs are converted by the rate of the charge.';
-COMMENT ON COLUMN wallet.focus."x_Amount" IS 'The row''s part of the ledger''s amount: they add up to the wallet''s balance, less what it owes.';
+COMMENT ON VIEW wallet.focus IS 'The ledger in the columns of FOCUS 1.2. Usage is billed at zero and has its cost as EffectiveCost, one row per meter. A top-up is a Purchase with a BilledCost and no EffectiveCost. focus_csv() exports it.';
+COMMENT ON COLUMN wallet.focus."BilledCost" IS 'The amount paid, for a paid funding; the amount taken back, negative, for its chargeback. Zero for all other rows, including promotional credit and vouchers.';
+COMMENT ON COLUMN wallet.focus."EffectiveCost" IS 'The booked cost of usage; negative for a refund. Zero for all other rows.';
+COMMENT ON COLUMN wallet.focus."ConsumedQuantity" IS 'The quantity of SkuMeter that was used. NULL if no meter measured it.';
+COMMENT ON COLUMN wallet.focus."PricingQuantity" IS 'Equal to ConsumedQuantity, but negative for a discount, whose unit price is the amount taken off.';
+COMMENT ON COLUMN wallet.focus."PricingCurrency" IS 'The currency of the price and of the columns whose names begin with PricingCurrency; the wallet''s currency if the price needed no conversion. Other unit prices and costs are converted at the rate of the charge.';
+COMMENT ON COLUMN wallet.focus."x_Amount" IS 'The row''s part of the ledger amount. All rows of a wallet add up to its balance minus its debt.';
 
 CREATE FUNCTION wallet.focus_csv("from" timestamptz, "to" timestamptz, wallet text DEFAULT NULL) RETURNS SETOF text
 LANGUAGE plpgsql STABLE
@@ -180,4 +180,4 @@ BEGIN
          ORDER BY f."BillingAccountId", f."ChargePeriodStart", f."x_EntryId", f."SkuMeter";
 END
 $$;
-COMMENT ON FUNCTION wallet.focus_csv IS 'The view focus as a file: CSV with a header, a line a row, times in ISO 8601 and UTC; of the wallets that the caller may read, or of one. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.focus_csv IS 'Exports the view focus as CSV with a header, one line per row, for one wallet or for all wallets that the caller may read. Times are in ISO 8601 and UTC. Errors: 22023, 42501, WL003.';

@@ -6,10 +6,10 @@ CREATE TABLE wallet.run_out_alerts (
     near         boolean NOT NULL DEFAULT false,
     changed_at   timestamptz NOT NULL
 );
-COMMENT ON TABLE wallet.run_out_alerts IS 'Wallets that want to be told when their money lasts only so many days.';
-COMMENT ON COLUMN wallet.run_out_alerts.near IS 'Whether it was told and has not recovered.';
+COMMENT ON TABLE wallet.run_out_alerts IS 'Wallets that requested an alert for when their money lasts fewer than a given number of days.';
+COMMENT ON COLUMN wallet.run_out_alerts.near IS 'Whether the alert was emitted and the forecast has not recovered since.';
 
 -- On a large ledger compiling takes longer than running.
 ALTER FUNCTION wallet.forecast(text, integer) SET jit = off;
 ALTER FUNCTION wallet.announce_run_outs(text, integer) SET jit = off;
-COMMENT ON FUNCTION wallet.forecast IS 'How long the money of a wallet lasts that its use may spend, by the use of the last eight weeks, and what would make it last so many days. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.forecast IS 'Forecasts how long the money of a wallet lasts, from the usage of the last eight weeks, and the top-up that makes it last a given number of days. Errors: 22023, 42501, WL003.';

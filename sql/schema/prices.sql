@@ -36,17 +36,17 @@ CREATE TABLE wallet.markups (
     currency         text NOT NULL DEFAULT 'USD'
 );
 CREATE INDEX markups_list ON wallet.markups (price_list, effective_from);
-COMMENT ON TABLE wallet.markups IS 'What price lists add to the prices of the default list, from a date on. Both NULL: nothing of its own from then on.';
-COMMENT ON COLUMN wallet.markups.percent IS 'Per cent on what the prices of the default list make: 20 adds a fifth, -8 is a discount.';
-COMMENT ON COLUMN wallet.markups.fixed IS 'Added once to every charge by usage, in currency.';
+COMMENT ON TABLE wallet.markups IS 'Markups of price lists on the prices of the default list, each valid from a date on. NULL for both parts: the list has no markup of its own from then on.';
+COMMENT ON COLUMN wallet.markups.percent IS 'Percentage added to the cost by prices of the default list. 20 adds a fifth; -8 is a discount.';
+COMMENT ON COLUMN wallet.markups.fixed IS 'Amount added once to every charge by usage, in currency.';
 
-COMMENT ON TABLE wallet.prices IS 'Unit prices: one row a model, meter and condition from a date on. A NULL unit_price ends the price.';
+COMMENT ON TABLE wallet.prices IS 'Unit prices: one row per model, meter and condition, each valid from a date on. A NULL unit_price ends the price.';
 COMMENT ON COLUMN wallet.prices.model IS 'Exact name, provider/model, or a pattern with *.';
-COMMENT ON COLUMN wallet.prices.unit_price IS 'Price of `per` units of the meter; NULL: no price from then on.';
-COMMENT ON COLUMN wallet.prices.currency IS 'Currency of unit_price; charges of a wallet in another are converted by fx_rates.';
-COMMENT ON COLUMN wallet.prices.per IS 'The unit in which the price was quoted, such as 1000000 tokens or 3600 seconds.';
-COMMENT ON COLUMN wallet.prices.above_input_tokens IS 'Holds for requests with more input tokens than this; the whole request is priced so.';
-COMMENT ON COLUMN wallet.prices.conditions IS 'Keys that the usage must have with equal values, such as {"size": "1024x1024"}.';
+COMMENT ON COLUMN wallet.prices.unit_price IS 'Price of `per` units of the meter. NULL: no price from then on.';
+COMMENT ON COLUMN wallet.prices.currency IS 'Currency of unit_price. Charges of wallets in another currency are converted by fx_rates.';
+COMMENT ON COLUMN wallet.prices.per IS 'The number of units to which unit_price refers, such as 1000000 tokens or 3600 seconds.';
+COMMENT ON COLUMN wallet.prices.above_input_tokens IS 'The price applies to requests with more input tokens than this, and to the whole request.';
+COMMENT ON COLUMN wallet.prices.conditions IS 'Keys that the usage object must have with equal values, such as {"size": "1024x1024"}.';
 
 -- How usage objects of further providers are read; the built-in mappings are part of the library.
 CREATE TABLE wallet.usage_mappings (
@@ -56,5 +56,5 @@ CREATE TABLE wallet.usage_mappings (
     actor        text,
     metadata     jsonb
 );
-COMMENT ON TABLE wallet.usage_mappings IS 'How usage objects of further providers are read; a row replaces the built-in mapping of its name.';
-COMMENT ON COLUMN wallet.usage_mappings.mapping IS 'Shapes, meters and the paths where they stand, in the form of docs/usage.md.';
+COMMENT ON TABLE wallet.usage_mappings IS 'How usage objects of additional providers are read. A row replaces the built-in mapping of the same name.';
+COMMENT ON COLUMN wallet.usage_mappings.mapping IS 'Shapes, meters and their paths, in the form described in docs/usage.md.';

@@ -101,7 +101,7 @@ AS $$
       FROM result r
      ORDER BY r.lane
 $$;
-COMMENT ON FUNCTION wallet.verify_chain IS 'Recomputes the hash chain of each lane of a wallet; verify() calls it.';
+COMMENT ON FUNCTION wallet.verify_chain IS 'Recomputes the hash chain of each lane of a wallet. verify() calls it if it finds an error.';
 
 CREATE FUNCTION wallet.verify(
     wallet text, digest jsonb DEFAULT NULL, OUT "check" text, OUT ok boolean, OUT detail text)
@@ -187,8 +187,8 @@ AS $$
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;
-COMMENT ON FUNCTION wallet.recount IS 'Goes through all entries of a wallet once: chains, sums, limits, refunds, price lines, archive, digest; verify() asks it. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.verify IS 'Recomputes chain, sums, allowances, holds, limits, refunds and price lines of a wallet, and compares it with a digest that was kept. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.recount IS 'Reads all entries of a wallet once and checks chains, sums, limits, refunds, price lines, archive and digest. verify() calls it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.verify IS 'Recomputes chains, sums, allowances, holds, limits, refunds and price lines of a wallet, and compares it with a stored digest. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.digest() RETURNS jsonb
 LANGUAGE sql STABLE
@@ -204,7 +204,7 @@ AS $$
              WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
              GROUP BY a.wallet_id) d
 $$;
-COMMENT ON FUNCTION wallet.digest IS 'The heads of the chains of every wallet that the caller may read, to be kept elsewhere: verify(wallet, digest) finds what was cut off or rewritten since.';
+COMMENT ON FUNCTION wallet.digest IS 'Returns the heads of the chains of every wallet that the caller may read. Store them elsewhere: verify(wallet, digest) then finds entries that were cut off or rewritten since.';
 
 CREATE VIEW wallet.lane_waits WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
@@ -218,10 +218,10 @@ SELECT w.wallet_id AS wallet,
           FROM wallet.allowances l
          WHERE l.wallet_id = w.wallet_id
            AND l.allowance_id = '00000000-0000-0000-0000-000000000000') a;
-COMMENT ON VIEW wallet.lane_waits IS 'How often charges and holds of each wallet have waited for a lane; set_lanes() relieves them.';
-COMMENT ON COLUMN wallet.lane_waits.waits IS 'How many calls waited because no lane was free, since the wallet''s lanes were set.';
-COMMENT ON COLUMN wallet.lane_waits.entries IS 'Entries of the wallet, since it was made.';
-COMMENT ON COLUMN wallet.lane_waits.share IS 'waits by entries.';
+COMMENT ON VIEW wallet.lane_waits IS 'How often charges and holds of each wallet waited for a lane. More lanes (set_lanes()) reduce the waits.';
+COMMENT ON COLUMN wallet.lane_waits.waits IS 'The number of calls that waited because no lane was free, since set_lanes() last changed the lanes.';
+COMMENT ON COLUMN wallet.lane_waits.entries IS 'The number of entries of the wallet since it was created.';
+COMMENT ON COLUMN wallet.lane_waits.share IS 'waits divided by entries.';
 
 CREATE VIEW wallet.health WITH (security_invoker = true) AS
 SELECT 'wallets' AS name, count(*)::numeric AS value, 'wallets that this role may read' AS meaning FROM wallet.wallets
@@ -245,4 +245,4 @@ SELECT 'lanes_waited_for', coalesce(sum(a.waits), 0), 'calls that found no free 
  UNION ALL
 SELECT 'lane_waits', count(*), 'calls that wait for a lane at the moment: more lanes help where it is never zero'
   FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 22337 AND NOT l.granted;
-COMMENT ON VIEW wallet.health IS 'Figures for monitoring, one a row.';
+COMMENT ON VIEW wallet.health IS 'Figures for monitoring, one per row.';

@@ -111,4 +111,4 @@ BEGIN
          ORDER BY x.n;
 END
 $$;
-COMMENT ON FUNCTION wallet.report IS 'A page for a person in psql: balance, alerts, forecast, spend per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003, WL015, WL012.';
+COMMENT ON FUNCTION wallet.report IS 'Summarizes a wallet for a person in psql: balance, alerts, forecast, spending per day, top models, users and teams, limits, open holds and top-ups. Errors: 22023, 42501, WL003, WL015, WL012.';

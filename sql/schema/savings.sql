@@ -22,5 +22,5 @@ AS $$
      CROSS JOIN LATERAL (SELECT CASE c.kind WHEN 'cache' THEN c.alternative - c.actual ELSE c.actual - c.alternative END) s(saved)
      ORDER BY s.saved DESC, c.kind, d.description
 $$;
-COMMENT ON FUNCTION wallet.compare_charges IS 'Charges of a time beside what they would have cost otherwise; savings() asks it. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.savings IS 'What cached input saved, and what batch or flex or each of a list of models would have saved, of the charges that have a price for it. Errors: 22023, 42501, WL003, WL015.';
+COMMENT ON FUNCTION wallet.compare_charges IS 'Compares the cost of past charges with their cost under alternatives. savings() calls it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.savings IS 'Shows what cached input saved, and what batch, flex or each of the given models would have saved, for the charges that have a price for it. Errors: 22023, 42501, WL003, WL015.';

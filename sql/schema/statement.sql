@@ -18,7 +18,7 @@ BEGIN
     RETURN round(balance, greatest(min_scale(balance), 2));
 END
 $$;
-COMMENT ON FUNCTION wallet.balance_at IS 'The sum of a wallet''s entries up to and including a time: its balance, less what it owed. What grants gave and lost by themselves counts from when it was due, whether or not a call has booked it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.balance_at IS 'Returns the sum of a wallet''s entries up to and including a given time, which is balance minus debt. Expiring and recurring grants count from their due time, even if no call has booked them yet. Errors: 22023, 42501, WL003.';
 
 -- What is not rolled up is read once for all: what was booked within the time and before, and use, which goes by days. Lines have a
 -- number; of use there is a row for each day, model, team and user, each apart, if first_day is given.
@@ -169,7 +169,7 @@ BEGIN
      GROUP BY GROUPING SETS ((u.day), (u.model), (u.team), (u.user_id));
 END
 $$;
-COMMENT ON FUNCTION wallet.statement_lines IS 'The lines of a statement and, for a page that shows both, the use of days by day, model, team and user. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.statement_lines IS 'Returns the lines of a statement and, for the HTML page, the usage by day, model, team and user. Errors: 22023, 42501, WL003.';
 
 -- Each line has the rate of its own time. Nothing is nothing in every currency: such a line needs no rate.
 CREATE FUNCTION wallet.statement(
@@ -198,4 +198,4 @@ AS $$
            WITH ORDINALITY AS x(wallet, currency, rate, inverse, line) ON x.line = l.line
      ORDER BY l.line
 $$;
-COMMENT ON FUNCTION wallet.statement IS 'Opening balance, movements and closing balance of a time. The balance of a line is balance_at() its time. Charges are summed per day and model, between other movements. Errors: 22023, 42501, WL003, WL015, WL012.';
+COMMENT ON FUNCTION wallet.statement IS 'Returns opening balance, movements and closing balance of a period. The balance of each line is balance_at() of its time. Charges are summed per day and model between other movements. Errors: 22023, 42501, WL003, WL015, WL012.';

@@ -158,4 +158,4 @@ BEGIN
     RETURN '<!DOCTYPE html>' || E'\n' || page::text;
 END
 $$;
-COMMENT ON FUNCTION wallet.statement_html IS 'The statement of a month as one self-contained HTML page: sums, use per day, by model, team and user, movements. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.statement_html IS 'Returns the statement of a month as one self-contained HTML page: totals, usage per day, by model, team and user, and movements. Errors: 22023, 42501, WL003.';

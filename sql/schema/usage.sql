@@ -9,11 +9,11 @@ CREATE TABLE wallet.rollup_states (
     floor_at     timestamptz NOT NULL,
     seqs         bigint[] NOT NULL
 );
-COMMENT ON TABLE wallet.rollup_states IS 'What of a wallet was rolled up; where the wallet has another time zone by now, nothing of it counts.';
-COMMENT ON COLUMN wallet.rollup_states.rolled_to IS 'Entries booked before were looked at.';
-COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where to begin to look for entries that are not rolled up: a guess, which readers check. The greatest id: nothing was rolled up yet.';
-COMMENT ON COLUMN wallet.rollup_states.floor_at IS 'Pending fundings that were settled later have ids below floor_id and may not be rolled up.';
-COMMENT ON COLUMN wallet.rollup_states.seqs IS 'The last entry of each lane that is rolled up, zero where there is none: of lane -1, of lane 0, and so on.';
+COMMENT ON TABLE wallet.rollup_states IS 'How far each wallet is rolled up. If the wallet''s time zone has changed since, the roll-ups are ignored.';
+COMMENT ON COLUMN wallet.rollup_states.rolled_to IS 'Entries booked before this time have been examined.';
+COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where the search for entries that are not rolled up begins. It is a guess, which readers verify. The greatest id means that no entry was rolled up yet.';
+COMMENT ON COLUMN wallet.rollup_states.floor_at IS 'Pending fundings that were settled after this time have ids below floor_id and may not be rolled up.';
+COMMENT ON COLUMN wallet.rollup_states.seqs IS 'The last rolled-up entry of each lane, starting with lane -1, then lane 0. Zero if the lane has none.';
 
 CREATE TABLE wallet.rollup_chunks (
     wallet_id    text NOT NULL,
@@ -30,12 +30,12 @@ CREATE TABLE wallet.rollup_chunks (
     dated_amounts  numeric[],
     PRIMARY KEY (wallet_id, lane, to_seq)
 );
-COMMENT ON TABLE wallet.rollup_chunks IS 'Entries that are rolled up: a piece of a lane''s chain a row, about a day long, without gaps from the first entry on.';
-COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'Sum of the entries that count from when they were booked.';
-COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at, as last_at is the greatest; ids likewise.';
-COMMENT ON COLUMN wallet.rollup_chunks.dated_ids IS 'The entries that count from another time than that of their booking; NULL: none.';
-COMMENT ON COLUMN wallet.rollup_chunks.dated_at IS 'From when on the entry at the same place counts.';
-COMMENT ON COLUMN wallet.rollup_chunks.dated_amounts IS 'The amount of the entry at the same place.';
+COMMENT ON TABLE wallet.rollup_chunks IS 'Rolled-up entries: one row per piece of a lane''s chain. A piece covers about a day; the pieces leave no gaps from the first entry on.';
+COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'The sum of the entries that count from their time of booking.';
+COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at of the piece. last_at is the greatest; first_id and last_id are the least and greatest entry_id.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_ids IS 'The entries that do not count from their time of booking; NULL if there are none.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_at IS 'When the entry at the same array position begins to count.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_amounts IS 'The amount of the entry at the same array position.';
 
 CREATE TABLE wallet.usage_rollups (
     wallet_id      text NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE wallet.usage_rollups (
     provider       text,
     PRIMARY KEY (wallet_id, day, rollup_id)
 );
-COMMENT ON TABLE wallet.usage_rollups IS 'Use of the entries that are rolled up, by day of use. Rows are added, never changed: what is booked later for a day stands in rows of its own.';
+COMMENT ON TABLE wallet.usage_rollups IS 'Usage of the rolled-up entries, by day of use. Rows are added and never changed; entries booked later for the same day get rows of their own.';
 
 CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS
 SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
@@ -63,7 +63,7 @@ SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
   JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
  CROSS JOIN LATERAL unnest(s.seqs) WITH ORDINALITY AS r(seq, place)
  WHERE r.seq > 0;
-COMMENT ON VIEW wallet.rolled_lanes IS 'Up to which entry each lane of a wallet is rolled up.';
+COMMENT ON VIEW wallet.rolled_lanes IS 'The last rolled-up entry of each lane of a wallet.';
 
 -- Who reads what is not rolled up reads the ranges, and counts what is found. If that is as much as `entries`, it is all; if not, the
 -- others are somewhere below floor_id. Both parts are read once. The ranges do not overlap: from the floor on, and the id of each
@@ -83,12 +83,12 @@ SELECT w.wallet_id AS wallet,
                                    WHERE f.wallet_id = s.wallet_id AND f.entry_id < s.floor_id
                                      AND f.finished_at >= s.floor_at - interval '1 minute') AS ids
                      OFFSET 0) f;
-COMMENT ON VIEW wallet.rolled_wallets IS 'What of each wallet is rolled up, and where the other entries are.';
-COMMENT ON COLUMN wallet.rolled_wallets.seqs IS 'The last entry of each lane that is rolled up: of lane -1, of lane 0, and so on.';
-COMMENT ON COLUMN wallet.rolled_wallets.entries IS 'How many entries are not rolled up.';
-COMMENT ON COLUMN wallet.rolled_wallets.floor_id IS 'The least id of an entry that is not rolled up, but for fundings that were pending: a guess.';
-COMMENT ON COLUMN wallet.rolled_wallets.first_ids IS 'Where ranges of ids begin in which all entries are that are not rolled up, if the guess is right; the first is floor_id.';
-COMMENT ON COLUMN wallet.rolled_wallets.last_ids IS 'Where they end.';
+COMMENT ON VIEW wallet.rolled_wallets IS 'How far each wallet is rolled up, and where to find the other entries.';
+COMMENT ON COLUMN wallet.rolled_wallets.seqs IS 'The last rolled-up entry of each lane, starting with lane -1, then lane 0.';
+COMMENT ON COLUMN wallet.rolled_wallets.entries IS 'The number of entries that are not rolled up.';
+COMMENT ON COLUMN wallet.rolled_wallets.floor_id IS 'The least id of an entry that is not rolled up, except for fundings that were pending. It is a guess.';
+COMMENT ON COLUMN wallet.rolled_wallets.first_ids IS 'The first ids of ranges that contain all entries that are not rolled up, if the guess is right. The first element is floor_id.';
+COMMENT ON COLUMN wallet.rolled_wallets.last_ids IS 'The last ids of these ranges.';
 
 CREATE FUNCTION wallet.unrolled_from(wallet text) RETURNS uuid
 LANGUAGE plpgsql STABLE
@@ -115,7 +115,7 @@ BEGIN
         SELECT CASE WHEN f.entries = r.entries THEN r.floor_id ELSE '00000000-0000-0000-0000-000000000000' END FROM rolled r, found f);
 END
 $$;
-COMMENT ON FUNCTION wallet.unrolled_from IS 'The id from which on all entries of a wallet are that are not rolled up, but for fundings that were pending; the nil id where that is not sure. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.unrolled_from IS 'Returns the id at which the entries of a wallet that are not rolled up begin, except for fundings that were pending. Returns the nil id if that is uncertain. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.usage_attributes(
     lines jsonb, model text, provider text DEFAULT NULL, service_tier text DEFAULT NULL)
@@ -155,7 +155,7 @@ AS $$
                'openai.response.service_tier', usage_attributes.service_tier))
            || coalesce((SELECT jsonb_object_agg(n.name, trim_scale(n.quantity)) FROM named n WHERE n.quantity IS NOT NULL), '{}')
 $$;
-COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like. Errors: 22023.';
+COMMENT ON FUNCTION wallet.usage_attributes IS 'Converts price lines to attributes of the OpenTelemetry conventions for generative AI, such as gen_ai.usage.input_tokens. Errors: 22023.';
 
 CREATE VIEW wallet.counted_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
@@ -178,7 +178,7 @@ SELECT l.wallet_id AS wallet,
        l.amount,
        l.effective_at
   FROM wallet.ledger_all l;
-COMMENT ON VIEW wallet.counted_entries IS 'Every entry with what reports count of it, if anything.';
+COMMENT ON VIEW wallet.counted_entries IS 'Every entry with the figures that reports count for it, if any.';
 
 CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
 SELECT c.wallet, c.entry_id, c.event_at, c.created_at, c.user_id, c.team, c.service, c.model, c.region, c.provider, c.service_tier, c.key_id, c.tags,
@@ -193,10 +193,10 @@ SELECT c.wallet, c.entry_id, c.event_at, c.created_at, c.user_id, c.team, c.serv
        c.seq
   FROM wallet.counted_entries c
  WHERE c.kind IN ('c', 'r');
-COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
-COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
-COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output of every kind: plain, reasoning, audio, images.';
-COMMENT ON COLUMN wallet.usage_entries.attributes IS 'What was used, in the names of OpenTelemetry; NULL of a charge by amount.';
+COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with the figures that reports count for them: requests, tokens, cost, refunded.';
+COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input tokens of every kind: plain, cached, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output tokens of every kind: plain, reasoning, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.attributes IS 'The usage as OpenTelemetry attributes; NULL for a charge by amount.';
 
 -- Of each wallet in turn, by the index, in one statement: how many rows a wallet is thought to have does not matter, nor how
 -- many wallets there are. That a text equals itself has PostgreSQL take the wallets for one: what it takes for a long query it compiles, and
@@ -235,7 +235,7 @@ SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_i
         GROUP BY 1, 2, 3, 4, 5, 6, 7
        OFFSET 0) u
  WHERE r.wallet || '' = r.wallet;
-COMMENT ON VIEW wallet.unrolled_days IS 'Use by day of the entries that are not rolled up.';
+COMMENT ON VIEW wallet.unrolled_days IS 'Usage by day of the entries that are not rolled up.';
 
 CREATE VIEW wallet.usage_days WITH (security_invoker = true) AS
 SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.region, r.key_id,
@@ -247,7 +247,7 @@ SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.re
 SELECT u.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
        u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
   FROM wallet.unrolled_days u;
-COMMENT ON VIEW wallet.usage_days IS 'Use by day in pieces that add up: what is rolled up, and what is not.';
+COMMENT ON VIEW wallet.usage_days IS 'Usage by day, in rows that add up: rolled-up usage and usage that is not rolled up.';
 
 CREATE VIEW wallet.usage_daily WITH (security_invoker = true) AS
 SELECT u.day,
@@ -264,8 +264,8 @@ SELECT u.day,
        round(sum(u.refunded), greatest(min_scale(sum(u.refunded)), 2)) AS refunded
   FROM wallet.usage_days u
  GROUP BY 1, 2, 3, 4, 5, 6;
-COMMENT ON VIEW wallet.usage_daily IS 'Use by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
-COMMENT ON COLUMN wallet.usage_daily.refunded IS 'What was given back on that day; cost is what was charged.';
+COMMENT ON VIEW wallet.usage_daily IS 'Usage by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
+COMMENT ON COLUMN wallet.usage_daily.refunded IS 'The amount refunded on that day. It is not deducted from cost.';
 
 -- Near a change of the clocks a day may begin twice, or in the middle of another.
 CREATE FUNCTION wallet.day_begun(at timestamptz, time_zone text) RETURNS date
@@ -278,7 +278,7 @@ AS $$
                                - (day_begun.at - interval '3 hours') AT TIME ZONE day_begun.time_zone = interval '6 hours'
                           THEN (day_begun.at AT TIME ZONE day_begun.time_zone)::date END END
 $$;
-COMMENT ON FUNCTION wallet.day_begun IS 'The day that begins at a moment, or NULL: then use before and after it has to be told apart entry by entry.';
+COMMENT ON FUNCTION wallet.day_begun IS 'Returns the day that begins at a given time, or NULL. If NULL, usage before and after that time is separated entry by entry.';
 
 -- Where clocks are changed at midnight a day begins later, or its first hour comes twice.
 CREATE FUNCTION wallet.day_begins(day date, time_zone text) RETURNS timestamptz
@@ -294,7 +294,7 @@ AS $$
                      WHERE day_begins.day BETWEEN '0001-01-02' AND '9999-12-30') e) b
      WHERE (b.at AT TIME ZONE day_begins.time_zone)::date = day_begins.day
 $$;
-COMMENT ON FUNCTION wallet.day_begins IS 'The first moment of a day in a time zone.';
+COMMENT ON FUNCTION wallet.day_begins IS 'Returns the first moment of a day in a time zone.';
 
 -- What reports are asked of: moments, or days of the wallet.
 CREATE FUNCTION wallet.span_of(
@@ -320,7 +320,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION wallet.span_of IS 'The moments between which a report looks, from moments or from days in the wallet''s time zone. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.span_of IS 'Returns the start and end of a report''s period, given as times or as days in the wallet''s time zone. Errors: 22023, 42501, WL003.';
 
 -- Where an hour comes twice, or has a part with another offset, the offset tells the two apart.
 CREATE FUNCTION wallet.hour_of(at timestamptz, time_zone text) RETURNS text
@@ -339,7 +339,7 @@ AS $$
       FROM (SELECT date_trunc('hour', hour_of.at AT TIME ZONE hour_of.time_zone) AS hour,
                    hour_of.at AT TIME ZONE hour_of.time_zone - hour_of.at AT TIME ZONE 'UTC' AS shift) h
 $$;
-COMMENT ON FUNCTION wallet.hour_of IS 'The hour of a moment in a time zone, with its offset from UTC where that hour comes twice.';
+COMMENT ON FUNCTION wallet.hour_of IS 'Returns the hour of a time in a time zone, with its offset from UTC if the hour occurs twice.';
 
 CREATE FUNCTION wallet.rolled_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -373,7 +373,7 @@ BEGIN
                           WHERE c.first_at < rolled_before.at AND c.last_at >= rolled_before.at), 0));
 END
 $$;
-COMMENT ON FUNCTION wallet.rolled_before IS 'The sum of the entries of a wallet that are rolled up and count from before a moment. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.rolled_before IS 'Returns the sum of the wallet''s rolled-up entries that count from before a given time. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -409,7 +409,7 @@ BEGIN
                           WHERE d.at < booked_before.at), 0));
 END
 $$;
-COMMENT ON FUNCTION wallet.booked_before IS 'The sum of the entries of a wallet that count from before a moment, with those that are due and not booked yet. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.booked_before IS 'Returns the sum of the wallet''s entries that count from before a given time, including entries that are due but not booked yet. Errors: 22023, 42501, WL003.';
 
 -- Ranges do not overlap, so that no entry is found twice.
 CREATE FUNCTION wallet.booked_ids(
@@ -458,4 +458,4 @@ BEGIN
          WHERE x.entry_id < floor_id AND (x.entry_id BETWEEN least_found AND last_found) IS NOT TRUE;
 END
 $$;
-COMMENT ON FUNCTION wallet.booked_ids IS 'Ranges of ids in which all entries of a wallet are that count from a time; others may be there too. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.booked_ids IS 'Returns ranges of ids that contain all entries of a wallet that count within a period. The ranges may contain other entries too. Errors: 22023, 42501, WL003.';

@@ -76,7 +76,7 @@ BEGIN
          ORDER BY g.cost DESC, g.value;
 END
 $$;
-COMMENT ON FUNCTION wallet.usage_rows IS 'What usage_by() says, in the wallet''s currency. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.usage_rows IS 'Returns the rows of usage_by() in the wallet''s currency. Errors: 22023, 42501, WL003.';
 
 -- The rate is that of the last moment of the span: the one that a statement of it closes with.
 CREATE FUNCTION wallet.usage_by(
@@ -102,4 +102,4 @@ AS $$
            AS u(value, requests, tokens, cost, average_cost, share, refunded, n)
      ORDER BY u.n
 $$;
-COMMENT ON FUNCTION wallet.usage_by IS 'Use of a wallet by user, team, model, service, region, key, hour, day or a tag, the dearest first. Errors: 22023, 42501, WL003, WL015, WL012.';
+COMMENT ON FUNCTION wallet.usage_by IS 'Sums the usage of a wallet by user, team, model, service, region, key, hour, day or a tag, most expensive first. Errors: 22023, 42501, WL003, WL015, WL012.';
