@@ -1,5 +1,6 @@
--- The role itself and not its name: a role that gets another name keeps its rights, and another role that gets
--- the name has none. A dump has names all the same, because regrole is written and read as one.
+-- Grants refer to the role, not to its name: a renamed role keeps its rights, and another role that
+-- takes over the name gets none. A dump contains names nevertheless, because regrole is written and
+-- read as a name.
 CREATE TABLE wallet.role_grants (
     wallet_id    text NOT NULL,
     role         regrole NOT NULL,
@@ -15,7 +16,8 @@ SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at
   JOIN pg_roles r ON r.oid = g.role;
 COMMENT ON VIEW wallet.access_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. A role that was dropped has no row.';
 
--- Which functions and relations each level opens. A level has what its base has, and more.
+-- The functions and relations that each level may use. A level includes everything that its base
+-- level includes.
 CREATE FUNCTION wallet.privileges(OUT level text, OUT object_kind text, OUT object text)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -211,8 +213,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use.';
 
--- Brings the privileges of a database role in line with its grants, on any wallet. Which wallets
--- it then reaches is decided by row-level security and by the functions themselves.
+-- Updates the privileges of a database role to match its grants on any wallet. Row-level security
+-- and the functions decide which wallets the role can access.
 CREATE FUNCTION wallet.apply_privileges(db_role text) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, wallet, pg_temp
@@ -226,7 +228,7 @@ BEGIN
     IF wanted THEN
         EXECUTE format('GRANT USAGE ON SCHEMA wallet TO %I', db_role);
     END IF;
-    -- A function of several forms is opened in all of them.
+    -- All overloads of a function get the privilege.
     FOR privilege IN
         SELECT p.object_kind, coalesce(f.oid::regprocedure::text, format('wallet.%I', p.object)) AS object,
                bool_or(EXISTS (SELECT FROM wallet.role_grants g
@@ -241,7 +243,7 @@ BEGIN
             CASE WHEN privilege.granted THEN 'GRANT %s ON %s %s TO %I'
                  ELSE 'REVOKE %s ON %s %s FROM %I' END,
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'EXECUTE' ELSE 'SELECT' END,
-            -- A procedure is none to GRANT, but a routine is both.
+            -- GRANT ... ON FUNCTION does not accept a procedure; ROUTINE accepts both.
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE privilege.object_kind END,
             privilege.object, db_role);
     END LOOP;

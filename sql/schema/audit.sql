@@ -1,4 +1,4 @@
--- Who changed which rule, right, key or price. Written by the functions that change them.
+-- Who changed which rule, right, key or price. Written by the functions that make the change.
 CREATE TABLE wallet.audit_log (
     wallet_id      text NOT NULL,
     audit_id       uuid NOT NULL,

@@ -44,7 +44,7 @@ BEGIN
         SELECT u.value AS team, u.requests, u.tokens, u.cost, u.refunded
           FROM bounds b CROSS JOIN LATERAL wallet.usage_rows(chargeback_rows.wallet, 'team', b.first, b.last) u
     ), late AS MATERIALIZED (
-        -- What was given back of the shared cost of other months. It goes to those who bore that cost.
+        -- Refunds of the shared cost of other months. They go to the teams that bore that cost.
         SELECT c.month, sum(e.amount) AS amount
           FROM bounds b
          CROSS JOIN LATERAL wallet.booked_ids(chargeback_rows.wallet, b.first, b.last) i
@@ -86,7 +86,7 @@ BEGIN
          CROSS JOIN (SELECT u.month, u.team, sum(u.cost) AS cost FROM users u GROUP BY 1, 2) t
           JOIN pools p ON p.month = t.month
     ), split AS (
-        -- Running sums are rounded, not shares, so that the parts add up to the last digit.
+        -- Running sums are rounded rather than shares, so that the parts add up exactly.
         SELECT c.team, sum(round(c.cost * c.upto / c.whole, 12) - round(c.cost * (c.upto - c.weight) / c.whole, 12)) AS cost
           FROM (SELECT t.team, t.cost, t.weight,
                        sum(t.weight) OVER (PARTITION BY t.month ORDER BY t.team ROWS UNBOUNDED PRECEDING) AS upto,
@@ -131,7 +131,7 @@ AS $$
            c.share,
            coalesce(wallet.exchanged(c.refunded, x.rate, x.inverse), c.refunded),
            x.currency, x.rate, x.inverse
-      -- A month that no calendar of reports has is refused by the rows.
+      -- A month outside of the calendar of reports is refused by chargeback_rows().
       FROM wallet.span_of(chargeback.wallet, NULL, NULL, NULL,
                           CASE WHEN chargeback.month BETWEEN '0001-01-01' AND '9999-12-31'
                                THEN (date_trunc('month', chargeback.month::timestamp) + interval '1 month')::date END) s

@@ -1,5 +1,5 @@
--- The ledger in FOCUS 1.2, with all columns of the standard. A wallet is prepaid: the top-up is the purchase and is
--- billed; usage has an effective cost and is billed at zero.
+-- The ledger in FOCUS 1.2, with all columns of the standard. A wallet is prepaid: the top-up is the
+-- purchase and is billed. Usage is billed at zero and has an effective cost.
 
 CREATE VIEW wallet.focus WITH (security_invoker = true) AS
 SELECT NULL::text AS "AvailabilityZone",
@@ -10,7 +10,8 @@ SELECT NULL::text AS "AvailabilityZone",
        (t.month + interval '1 month') AT TIME ZONE w.time_zone AS "BillingPeriodEnd",
        t.month AT TIME ZONE w.time_zone AS "BillingPeriodStart",
        t.category AS "ChargeCategory",
-       -- Of a period that is over: of the one that runs it is no correction in the standard's sense.
+       -- Only for a billing period that is over. Within the current period, it is not a correction
+       -- in the sense of the standard.
        CASE WHEN t.month > t.related_month THEN 'Correction' END AS "ChargeClass",
        CASE l.kind WHEN 'c' THEN concat_ws(' ', coalesce(l.model, l.service, 'usage'), u.meter, l.reason)
                    ELSE concat_ws(', ', coalesce(l.contra, 'usage:' || concat_ws('/', l.provider, coalesce(l.model, l.service, 'other'))), l.reason) END AS "ChargeDescription",
@@ -40,7 +41,8 @@ SELECT NULL::text AS "AvailabilityZone",
        k.sku AS "SkuId",
        l.team AS "SubAccountId",
        l.team AS "SubAccountName",
-       -- Values are texts, numbers or truth values; a tag of the user's own goes before ours.
+       -- Values are strings, numbers or booleans. A user's own tag takes precedence over the
+       -- generated one.
        jsonb_strip_nulls(jsonb_build_object('user_id', l.user_id))
            || coalesce((SELECT jsonb_object_agg(g.key, CASE WHEN jsonb_typeof(g.value) IN ('object', 'array') THEN to_jsonb(g.value::text) ELSE g.value END)
                           FROM jsonb_each(l.tags) g), '{}') AS "Tags",
@@ -60,7 +62,8 @@ SELECT NULL::text AS "AvailabilityZone",
        CASE WHEN l.team IS NOT NULL THEN 'Team' END AS "SubAccountType",
        coalesce(u.currency, w.currency) AS "PricingCurrency",
        p.priced_at AS "PricingCurrencyContractedUnitPrice",
-       -- What the price makes; of a share of it as much as makes the share.
+       -- The cost in the currency of the price. If the row is charged only in part, the same part
+       -- of it.
        CASE WHEN u.rate IS NULL THEN c.effective
             WHEN c.effective = u.amount THEN trim_scale(wallet.exchanged(u.quantity, u.price, false, u.per))
             ELSE trim_scale(wallet.exchanged(c.effective, u.rate, NOT u.inverse)) END AS "PricingCurrencyEffectiveCost",
@@ -75,7 +78,7 @@ SELECT NULL::text AS "AvailabilityZone",
                l.model, l.service, l.region, l.lines, l.tags, l.contra, l.reference, l.reason
           FROM wallet.ledger_all l
          UNION ALL
-        -- What is due counts, whether or not it is booked.
+        -- Due entries count, booked or not.
         SELECT o.wallet_id, NULL, d.at, d.at, d.grant_id, CASE d.kind WHEN 'expiry' THEN 'x' ELSE 'f' END::"char",
                CASE d.kind WHEN 'expiry' THEN 'x' ELSE 'g' END::"char", d.amount, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, d.contra, NULL, NULL
           FROM wallet.wallets o
@@ -83,22 +86,22 @@ SELECT NULL::text AS "AvailabilityZone",
          WHERE o.grants_due <= statement_timestamp()) l
   JOIN wallet.wallets w ON w.wallet_id = l.wallet_id
  CROSS JOIN LATERAL (
-       -- The entry that this one gives back, takes back or prices, and when that was.
+       -- The month of the entry that this one refunds, takes back or prices.
        SELECT CASE WHEN l.kind IN ('r', 'b') OR l.call = 'p' THEN
                   (SELECT date_trunc('month', CASE WHEN r.event_at >= '0001-01-01Z' AND r.event_at < '9999-01-01Z' THEN r.event_at ELSE r.created_at END AT TIME ZONE w.time_zone)
                      FROM wallet.ledger_all r WHERE r.wallet_id = l.wallet_id AND r.entry_id = l.related_id) END AS related_month,
-              -- Neither the standard nor a calendar goes further.
+              -- The standard and calendars do not support other years.
               CASE WHEN l.event_at >= '0001-01-01Z' AND l.event_at < '9999-01-01Z' THEN l.event_at ELSE l.created_at END AS at,
-              -- What was given was not bought, nor was what a voucher is worth.
+              -- Promotional credit and vouchers were not bought.
               CASE l.kind WHEN 'f' THEN l.entry_id IS NOT NULL AND l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.entry_id), false)
                           WHEN 'b' THEN l.contra <> 'funding:voucher' AND NOT coalesce((SELECT g.promotional FROM wallet.grant_lots g WHERE g.wallet_id = l.wallet_id AND g.grant_id = l.related_id), false)
                           ELSE false END AS paid
-       -- Asked once a row, however many columns need it.
+       -- OFFSET 0: computed once per row, however many columns use it.
        OFFSET 0) o
  CROSS JOIN LATERAL (
        SELECT o.related_month, o.paid, date_trunc('second', o.at) AS at, date_trunc('month', o.at AT TIME ZONE w.time_zone) AS month,
               CASE WHEN l.kind = 'c' THEN 'Usage' WHEN l.kind = 'f' AND o.paid THEN 'Purchase' WHEN l.kind IN ('f', 'r') THEN 'Credit' ELSE 'Adjustment' END AS category) t
- -- A charge is a row for each of its meters, and one row where it has none.
+ -- A charge has one row per meter, and one row if it has no meter.
   LEFT JOIN LATERAL (
        SELECT x.meter, x.quantity, x.price, x.per, x.amount, x.price_id, x.currency, x.rate, x.inverse, x.n,
               sum(x.amount) OVER (ORDER BY x.n) AS upto, sum(x.amount) OVER () AS "all",
@@ -116,8 +119,9 @@ SELECT NULL::text AS "AvailabilityZone",
        SELECT CASE WHEN t.category = 'Usage' THEN concat_ws('/', l.provider, coalesce(l.model, l.service, 'usage'), u.meter)
                    WHEN t.category = 'Purchase' THEN 'prepaid' END AS sku) k
  CROSS JOIN LATERAL (
-       -- What its prices make of a charge, and what was booked for it, which is less where it was capped and another sum where the
-       -- provider reported it: then each line has its share, so that they add up.
+       -- The listed cost is the result of the prices. The effective cost is the booked amount,
+       -- which is lower if the charge was capped and may differ if the provider reported the cost.
+       -- In that case it is distributed across the lines, so that they add up to it.
        SELECT trim_scale(CASE l.kind WHEN 'c' THEN coalesce(u.amount, -l.amount) WHEN 'r' THEN -l.amount ELSE CASE WHEN t.paid THEN l.amount ELSE 0 END END) AS listed,
               trim_scale(CASE WHEN l.kind = 'r' THEN -l.amount
                               WHEN l.kind <> 'c' THEN 0
@@ -127,7 +131,8 @@ SELECT NULL::text AS "AvailabilityZone",
                               WHEN u.n = 1 THEN -l.amount
                               ELSE 0 END) AS effective) c
  CROSS JOIN LATERAL (
-       -- What has no meter is priced as one piece. No unit price of the standard is below zero: of a discount the quantity is.
+       -- Usage without a meter is priced as one unit. The standard does not allow negative unit
+       -- prices; the quantity of a discount is negative instead.
        SELECT CASE WHEN u.meter IS NOT NULL THEN CASE WHEN u.price < 0 THEN -u.quantity ELSE u.quantity END
                    WHEN t.category IN ('Usage', 'Purchase') THEN 1 END AS quantity,
               CASE WHEN u.meter IS NOT NULL THEN u.unit WHEN t.category IN ('Usage', 'Purchase') THEN 'Units' END AS unit,
@@ -149,7 +154,7 @@ CREATE FUNCTION wallet.focus_csv("from" timestamptz, "to" timestamptz, wallet te
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
--- The standard's times are in UTC.
+-- The standard requires times in UTC.
 SET timezone = 'UTC'
 SET plan_cache_mode = force_custom_plan
 AS $$
@@ -166,10 +171,11 @@ BEGIN
                   WHERE a.attrelid = 'wallet.focus'::regclass AND a.attnum > 0 AND NOT a.attisdropped);
     RETURN QUERY
         SELECT (SELECT string_agg(CASE WHEN v.value ~ '[",\r\n]' OR v.value = '' THEN '"' || replace(v.value, '"', '""') || '"' ELSE coalesce(v.value, '') END, ',' ORDER BY v.n)
-                  FROM (SELECT CASE -- A payment's reference is no invoice of its own, and validators want an id for all rows or for none.
+                  FROM (SELECT CASE -- A payment's reference is not an invoice, and validators require an id for all rows or for none.
                                     WHEN c.name = 'InvoiceId' THEN NULL
                                     WHEN c.name LIKE '%Period%' THEN replace(c.value, '+00:00', 'Z')
-                                    -- A reader that guesses types takes a column without a point for whole numbers.
+                                    -- Readers that infer types would infer integers for a column without
+                                    -- a decimal point.
                                     WHEN c.name ~ '(Cost|Quantity|UnitPrice|Amount)$' AND c.value !~ '[.]' THEN c.value || '.0'
                                     ELSE c.value END AS value, c.n
                           FROM json_each_text(row_to_json(f)) WITH ORDINALITY c(name, value, n)) v)

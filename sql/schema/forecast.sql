@@ -9,7 +9,7 @@ CREATE TABLE wallet.run_out_alerts (
 COMMENT ON TABLE wallet.run_out_alerts IS 'Wallets that requested an alert for when their money lasts fewer than a given number of days.';
 COMMENT ON COLUMN wallet.run_out_alerts.near IS 'Whether the alert was emitted and the forecast has not recovered since.';
 
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 ALTER FUNCTION wallet.forecast(text, integer) SET jit = off;
 ALTER FUNCTION wallet.announce_run_outs(text, integer) SET jit = off;
 COMMENT ON FUNCTION wallet.forecast IS 'Forecasts how long the money of a wallet lasts, from the usage of the last eight weeks, and the top-up that makes it last a given number of days. Errors: 22023, 42501, WL003.';

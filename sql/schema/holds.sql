@@ -1,4 +1,4 @@
--- There is no foreign key on purpose: it would lock the wallet's row at every hold.
+-- Without a foreign key, because it would lock the wallet's row at every hold.
 CREATE TABLE wallet.reservations (
     wallet_id           text NOT NULL,
     hold_id             uuid NOT NULL,
@@ -34,13 +34,13 @@ CREATE TABLE wallet.reservations (
     priced_as           text,
     event_at            timestamptz,
     PRIMARY KEY (wallet_id, hold_id),
-    -- One CHECK: PostgreSQL parses each of them again for every statement.
+    -- A single CHECK, because PostgreSQL parses every CHECK again for each statement.
     CONSTRAINT hold_in_order CHECK (
         status IN ('open', 'settled', 'voided', 'expired')
         AND amount >= 0 AND held >= 0 AND settled >= 0
         AND 'NaN' NOT IN (amount, held, settled)
     )
--- A settlement writes its hold anew, on the same page where it can.
+-- A settlement writes a new version of its hold, on the same page if there is room.
 ) WITH (fillfactor = 80);
 CREATE INDEX reservations_open ON wallet.reservations (wallet_id, expires_at) WHERE status = 'open';
 COMMENT ON TABLE wallet.reservations IS 'Holds: money reserved until the actual usage is known. The view holds shows them.';
@@ -59,7 +59,7 @@ COMMENT ON COLUMN wallet.reservations.event_at IS 'The time of use, if the calle
 COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which part of the amount is held. The lane holds the rest.';
 COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'The amount held in the grant at the same array position.';
 
--- What was given back of each charge, so that the whole is never more than what was charged.
+-- The refunded amount of each charge, so that refunds never exceed the charge.
 CREATE TABLE wallet.refunds (
     wallet_id    text NOT NULL,
     entry_id     uuid NOT NULL,

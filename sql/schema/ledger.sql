@@ -1,4 +1,5 @@
--- Fixed-width columns first, and codes of one byte: a hot ledger is mostly headers and padding.
+-- Fixed-width columns come first and codes take one byte, because tuple headers and alignment
+-- padding dominate the size of an entry.
 CREATE TABLE wallet.ledger (
     entry_id          uuid NOT NULL,
     created_at        timestamptz NOT NULL,
@@ -33,8 +34,9 @@ CREATE TABLE wallet.ledger (
     metadata          jsonb,
     CONSTRAINT ledger_idempotency UNIQUE (wallet_id, idempotency_key, call)
 );
--- Behind the other index: of two that seem to cost the same, as of a table that was small when it was analyzed, the planner
--- takes the younger one. By the other one it would read all of a wallet to find an entry.
+-- Created after the other index: if both seem to cost the same, for example because the table was
+-- small when it was analyzed, the planner chooses the newer index. With the other one it would read
+-- all entries of a wallet to find a single entry.
 ALTER TABLE wallet.ledger ADD PRIMARY KEY (wallet_id, entry_id);
 COMMENT ON TABLE wallet.ledger IS 'The ledger behind the view entries: one immutable row per entry. Never updated; deleted only by archive(), which moves it.';
 COMMENT ON COLUMN wallet.ledger.entry_id IS 'UUIDv7, ordered by the time of booking.';
@@ -52,8 +54,8 @@ COMMENT ON COLUMN wallet.ledger.lines IS 'Price lines in a compact form (docs/le
 COMMENT ON COLUMN wallet.ledger.usage IS 'The usage object as received; NULL if model and lines contain all of it. For a funding in another currency: the amount paid, its currency, the rate and the rounding.';
 COMMENT ON COLUMN wallet.ledger.contra IS 'The contra account of the entry. NULL for usage, whose contra account follows from provider and model.';
 
--- Few, and not on the hot path: an index on the ledger itself would cost every charge. Entries are
--- never deleted, so that no foreign key has to guard them.
+-- A small table outside of the hot path; an index on the ledger would slow down every charge.
+-- Entries are never deleted, so no foreign key is needed.
 CREATE TABLE wallet.unpriced_charges (
     wallet_id         text NOT NULL,
     entry_id          uuid NOT NULL,
@@ -66,8 +68,8 @@ COMMENT ON TABLE wallet.unpriced_charges IS 'Charges that were booked at zero be
 COMMENT ON COLUMN wallet.unpriced_charges.most IS 'Upper bound of the price, for a settlement that could not exceed its hold: the amount held. NULL: no upper bound.';
 COMMENT ON COLUMN wallet.unpriced_charges.priced_id IS 'The entry that booked the cost of the charge; NULL if it is not priced yet.';
 
--- Written by the first charge with a path, and never again: how often it came is counted from the ledger. The key is a
--- hash, because paths may be long.
+-- Written once, by the first charge with the path; the number of occurrences is counted from the
+-- ledger. The key is a hash, because paths may be long.
 CREATE TABLE wallet.unread_paths (
     wallet_id     text NOT NULL,
     path_id       uuid NOT NULL,
@@ -121,7 +123,7 @@ CREATE TABLE wallet.funding_requests (
     CONSTRAINT funding_reversed_once CHECK (
         reversed BETWEEN 0 AND amount AND reversed_original BETWEEN 0 AND coalesce(original_amount, 0))
 );
--- A payment that failed may be tried again under its reference.
+-- A failed payment may be retried with the same reference.
 CREATE UNIQUE INDEX funding_reference ON wallet.funding_requests (wallet_id, method, reference)
     WHERE status <> 'failed';
 COMMENT ON TABLE wallet.funding_requests IS 'Fundings by method and the payment provider''s reference, so that no payment is credited twice.';
@@ -139,7 +141,7 @@ COMMENT ON COLUMN wallet.funding_requests.bonus_percent IS 'The bonus in percent
 COMMENT ON COLUMN wallet.funding_requests.bonus_id IS 'The entry that credits the bonus.';
 COMMENT ON COLUMN wallet.funding_requests.bonus_reversed IS 'How much of the bonus reverse_funding() has taken back so far.';
 
--- A wallet has one rule, in its own currency, or none; * has one for each currency.
+-- A wallet has at most one rule, in its own currency. * has at most one rule per currency.
 CREATE TABLE wallet.bonus_rules (
     wallet_id     text NOT NULL,
     currency      text NOT NULL,
@@ -154,7 +156,7 @@ COMMENT ON TABLE wallet.bonus_rules IS 'Bonuses on payments: for one wallet or, 
 COMMENT ON COLUMN wallet.bonus_rules.tiers IS 'Array of {from, percent}, as given. The tier with the highest from that a payment reaches applies to all of the payment.';
 COMMENT ON COLUMN wallet.bonus_rules.expires_in IS 'How long a bonus lives after it was booked; NULL: it does not expire.';
 
--- On no wallet, like prices. Rows are never changed: a rate holds until a later one begins.
+-- Not tied to a wallet, like prices. Rows never change: a rate applies until a later one begins.
 CREATE TABLE wallet.fx_rates (
     rate_id          uuid PRIMARY KEY,
     from_currency    text NOT NULL,
@@ -171,7 +173,7 @@ COMMENT ON TABLE wallet.fx_rates IS 'Exchange rates, each valid from a date on. 
 COMMENT ON COLUMN wallet.fx_rates.source IS 'The origin of the rate, such as ECB.';
 COMMENT ON COLUMN wallet.fx_rates.rate IS 'The value of one unit of from_currency in to_currency; NULL ends the pair''s rate.';
 
--- A code is money: only its hash is kept, so that neither a reader nor a dump can spend it.
+-- A code is worth money. Only its hash is stored, so that neither a reader nor a dump can spend it.
 CREATE TABLE wallet.vouchers (
     code_hash         bytea PRIMARY KEY,
     voucher_id        uuid NOT NULL UNIQUE,
@@ -203,8 +205,9 @@ CREATE TABLE wallet.outbox (
     PRIMARY KEY (wallet_id, event_id)
 );
 CREATE INDEX outbox_event ON wallet.outbox (event_id);
--- What nobody has had yet apart from what somebody has, or had, so that neither stands in the way of the other: of the
--- second, what has come free is found by when, or by age where that is much. A new event is in the first of them alone.
+-- Events that no worker has claimed yet and events that were claimed have separate indexes, so that
+-- a search for one kind does not scan the other. Claimed events that can be claimed again are found
+-- by available_at or, if there are many, by event_id. A new event is only in the first index.
 CREATE INDEX outbox_untouched ON wallet.outbox (event_id) WHERE done_at IS NULL AND available_at <= created_at;
 CREATE INDEX outbox_coming_free ON wallet.outbox (available_at) WHERE done_at IS NULL AND available_at > created_at;
 CREATE INDEX outbox_given_out ON wallet.outbox (event_id) WHERE done_at IS NULL AND available_at > created_at;

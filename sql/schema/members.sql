@@ -1,4 +1,4 @@
--- Who may spend from a wallet, beside the rights of database roles.
+-- Who may spend from a wallet, in addition to the rights of database roles.
 CREATE TABLE wallet.members (
     wallet_id      text NOT NULL REFERENCES wallet.wallets,
     user_id        text NOT NULL,
@@ -30,7 +30,8 @@ CREATE TABLE wallet.api_keys (
     rotated_at     timestamptz,
     PRIMARY KEY (wallet_id, key_id)
 );
--- A call has a secret, and nothing else says which key it is. Of the hash alone: a secret is of one wallet.
+-- A call passes only the secret, which identifies the key. The index is on the hash alone, because
+-- a secret belongs to one wallet.
 CREATE UNIQUE INDEX api_keys_secret ON wallet.api_keys (secret_hash);
 CREATE UNIQUE INDEX api_keys_previous ON wallet.api_keys (previous_hash) WHERE previous_hash IS NOT NULL;
 COMMENT ON TABLE wallet.api_keys IS 'Keys with which programs spend. A secret is shown once; only its SHA-256 is stored.';

@@ -1,5 +1,6 @@
--- Append-only: a new price is a new row, so that a charge's price_id always says what it was priced
--- with. Of rows for the same thing and time the one recorded last (the greatest UUIDv7) holds.
+-- Append-only: a new price is a new row, so that the price_id of a charge always refers to the
+-- price that was used. Of rows for the same price and time, the one recorded last (the greatest
+-- UUIDv7) applies.
 CREATE TABLE wallet.prices (
     price_id             uuid PRIMARY KEY,
     price_list           text NOT NULL,
@@ -22,8 +23,8 @@ CREATE TABLE wallet.prices (
 CREATE INDEX prices_model ON wallet.prices (price_list, model, meter, effective_from);
 CREATE INDEX prices_pattern ON wallet.prices (price_list, model) WHERE model LIKE '%*%';
 
--- Append-only and dated like prices. A markup is a tenant's: it comes on top of what the default
--- list gives; a price that stands in the tenant's own list was agreed on and is final.
+-- Append-only and dated, like prices. A markup applies to lines priced by the default list. A price
+-- in the wallet's own list is negotiated and final.
 CREATE TABLE wallet.markups (
     markup_id        uuid PRIMARY KEY,
     price_list       text NOT NULL,
@@ -48,7 +49,8 @@ COMMENT ON COLUMN wallet.prices.per IS 'The number of units to which unit_price 
 COMMENT ON COLUMN wallet.prices.above_input_tokens IS 'The price applies to requests with more input tokens than this, and to the whole request.';
 COMMENT ON COLUMN wallet.prices.conditions IS 'Keys that the usage object must have with equal values, such as {"size": "1024x1024"}.';
 
--- How usage objects of further providers are read; the built-in mappings are part of the library.
+-- How usage objects of additional providers are read. The built-in mappings are part of the
+-- library.
 CREATE TABLE wallet.usage_mappings (
     name         text PRIMARY KEY,
     mapping      jsonb NOT NULL,

@@ -1,16 +1,17 @@
--- Proof: what is stored of a wallet agrees with itself and with a digest kept elsewhere. verify_chain() is plain SQL, as
--- in docs/verify_chain.sql, under row-level security; verify() goes through the entries once, in recount().
+-- Checks that the stored state of a wallet is consistent and matches a digest stored elsewhere.
+-- verify_chain() is plain SQL under row-level security, as in docs/verify_chain.sql. verify() reads
+-- the entries once, in recount().
 
 CREATE FUNCTION wallet.verify_chain(
     wallet text, OUT lane integer, OUT entries bigint, OUT ok boolean, OUT problem text, OUT at_seq bigint)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
 AS $$
     WITH chained AS (
-        -- Every entry beside the one before it in its lane.
+        -- Every entry with the previous one in its lane.
         SELECT l.*,
                row_number() OVER lane_order AS expected_seq,
                sum(l.amount) OVER lane_order AS expected_balance,
@@ -19,7 +20,7 @@ AS $$
          WHERE l.wallet_id = verify_chain.wallet
         WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
     ), hashed AS (
-        -- The canonical form: a JSON array of texts, in this order, as PostgreSQL prints it.
+        -- The canonical form: a JSON array of strings, in this order, as PostgreSQL prints it.
         SELECT c.*,
                sha256(convert_to(jsonb_build_array(
                    coalesce(encode(c.previous_hash, 'hex'), ''),
@@ -32,7 +33,7 @@ AS $$
                    c.amount::text,             -- always 12 decimals
                    c.lane_balance::text,
                    c.balance::text,            -- NULL where it is the lane's
-                   -- Microseconds; beyond what a bigint holds they are its last.
+                   -- Microseconds, clamped to the range of a bigint.
                    least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
                    CASE WHEN c.event_at IS NOT NULL THEN
                    least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
@@ -113,7 +114,7 @@ AS $$
     WITH w AS (
         SELECT w.* FROM wallet.wallets w WHERE w.wallet_id = wallet.readable_wallet(verify.wallet)
     ), pass AS MATERIALIZED (
-        -- All that hangs on the entries.
+        -- All checks that need the entries.
         SELECT r.* FROM w, wallet.recount(w.wallet_id, verify.digest) r
     ), money AS (
         SELECT coalesce(sum(a.allotted - a.spent), 0) AS credited, coalesce(sum(a.held), 0) AS held
@@ -172,8 +173,9 @@ AS $$
                            AND b.lane < 0) a
          WHERE a.remaining <> 0 OR g.remaining <> 0
          UNION ALL
-        -- That the chain goes on from one to the other is the first check's; here, that each entry stands on its
-        -- side of what was carried forward.
+        -- The first check verifies that the chain continues from the archive into the ledger. This
+        -- check verifies that each entry is on the right side of the position that was carried
+        -- forward.
         SELECT 9, 'archive',
                coalesce(CASE WHEN NOT w.archived THEN 'the wallet does not say that it has one: keys would be used again' END,
                         p.archive),

@@ -20,7 +20,7 @@ BEGIN
             DETAIL = format('It is %s; 1 to 366 are allowed.', coalesce(days::text, 'NULL')),
             HINT = 'Leave it out for 30 days.';
     END IF;
-    -- All of it at one rate, that of now.
+    -- All amounts use the current rate.
     SELECT r.currency, r.rate, r.inverse INTO fx FROM wallet.exchange_rates(report.wallet, report.currency, ARRAY[statement_timestamp()]) r;
     SELECT * INTO b FROM wallet.balances WHERE wallet = report.wallet;
     SELECT w.time_zone, (statement_timestamp() AT TIME ZONE w.time_zone)::date INTO zone, today
@@ -49,7 +49,7 @@ BEGIN
     RETURN NEXT '';
     RETURN NEXT format('Spent in %s days', days);
     RETURN QUERY
-        -- The use of a large wallet is read once for all that is shown of it.
+        -- The usage of a large wallet is read once for all parts of the report.
         WITH used AS MATERIALIZED (
             SELECT u.day, u.model, u.user_id, u.team, grouping(u.day, u.model, u.user_id, u.team) AS without, sum(u.cost) AS cost
               FROM wallet.usage_days u
@@ -95,7 +95,7 @@ BEGIN
                       coalesce(wallet.exchanged(l.used + l.held, m.rate, fx.inverse), l.used + l.held),
                       coalesce(wallet.exchanged(l.max, m.rate, fx.inverse), l.max), coalesce(l.percent, 100))
           FROM wallet.limits_status l
-         -- Requests and tokens are no money.
+         -- Requests and tokens are not money.
          CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN fx.rate END AS rate) m
          WHERE l.wallet = report.wallet AND NOT l.paused
          ORDER BY l.percent DESC NULLS FIRST, l.scope, l.subject LIMIT 8;

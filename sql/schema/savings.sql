@@ -18,7 +18,7 @@ AS $$
                               WHEN 'tier' THEN c.name || ' instead of the standard tier'
                               ELSE c.name || ' for ' || CASE WHEN c.charges = c.of THEN 'every charge' ELSE format('%s of %s charges', c.charges, c.of) END
                   END) d(description)
-     -- What the cache saved is saved already; of the others it is what they would save.
+     -- The cache has already saved its amount; the other alternatives would save theirs.
      CROSS JOIN LATERAL (SELECT CASE c.kind WHEN 'cache' THEN c.alternative - c.actual ELSE c.actual - c.alternative END) s(saved)
      ORDER BY s.saved DESC, c.kind, d.description
 $$;

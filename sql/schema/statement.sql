@@ -1,5 +1,5 @@
--- The balance at a time, and statements. By the time of booking; the end of a grant and the renewal of a recurring grant
--- count from their due time.
+-- The balance at a time, and statements. By the time of booking; the end of a grant and the renewal
+-- of a recurring grant count from their due time.
 
 CREATE FUNCTION wallet.balance_at(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -20,8 +20,9 @@ END
 $$;
 COMMENT ON FUNCTION wallet.balance_at IS 'Returns the sum of a wallet''s entries up to and including a given time, which is balance minus debt. Expiring and recurring grants count from their due time, even if no call has booked them yet. Errors: 22023, 42501, WL003.';
 
--- What is not rolled up is read once for all: what was booked within the time and before, and use, which goes by days. Lines have a
--- number; of use there is a row for each day, model, team and user, each apart, if first_day is given.
+-- Entries that are not rolled up are read once for everything: the entries booked in the period and
+-- before it, and the usage, which is grouped by day. Lines have a number. If first_day is given,
+-- the result also has one row per day, per model, per team and per user.
 CREATE FUNCTION wallet.statement_lines(
     wallet text, "from" timestamptz, "to" timestamptz, first_day date, next_day date,
     OUT line bigint, OUT at timestamptz, OUT kind text, OUT description text, OUT amount numeric, OUT balance numeric,
@@ -41,7 +42,7 @@ DECLARE
 BEGIN
     PERFORM wallet.readable_wallet(statement_lines.wallet);
     SELECT w.time_zone, coalesce("from", w.created_at),
-           -- Of the future nothing is known.
+           -- The future is unknown.
            least("to", statement_timestamp() + interval '1 microsecond')
       INTO zone, first, last
       FROM wallet.wallets w
@@ -54,7 +55,7 @@ BEGIN
         SELECT c.*
           FROM rolled r
          CROSS JOIN LATERAL unnest(r.first_ids, r.last_ids) AS i(first_id, last_id)
-         -- OFFSET 0 has each range looked up by its ids.
+         -- OFFSET 0 makes the plan look up each range by its ids.
          CROSS JOIN LATERAL (
                SELECT c.entry_id, c.kind, c.effective_at AS at, c.amount, coalesce(c.model, c.service, 'usage') AS name,
                       CASE WHEN with_use AND c.kind IN ('c', 'r') THEN (c.event_at AT TIME ZONE zone)::date END AS day,
@@ -88,7 +89,8 @@ BEGIN
           FROM rolled r
          CROSS JOIN (SELECT s.first_id, s.last_id FROM span s
                       UNION ALL
-                     -- What counts from another time than that of its booking has the id of its booking.
+                     -- An entry that does not count from its time of booking has the id of its
+                     -- booking.
                      SELECT d.entry_id, d.entry_id
                        FROM chunks c CROSS JOIN LATERAL unnest(c.dated_ids, c.dated_at) AS d(entry_id, at) CROSS JOIN span s
                       WHERE c.dated_ids IS NOT NULL AND d.at >= first AND d.at < last AND (d.entry_id BETWEEN s.first_id AND s.last_id) IS NOT TRUE) i
@@ -115,7 +117,7 @@ BEGIN
           FROM wallet.due_entries(statement_lines.wallet, statement_timestamp()) d
          WHERE d.at >= first AND d.at < last
     ), cuts AS MATERIALIZED (
-        -- Charges are summed between them: other movements, and midnights.
+        -- Charges are summed between these times: those of other movements, and midnights.
         SELECT coalesce(array_agg(c.at ORDER BY c.at), '{}') AS at
           FROM (SELECT o.at + interval '1 microsecond' AS at FROM others o
                  UNION
@@ -136,7 +138,7 @@ BEGIN
          UNION ALL
         SELECT 1, o.at, o.kind, o.description, o.amount, o.amount FROM others o
          UNION ALL
-        -- The balance is known at the end of a piece, when all models were charged.
+        -- The balance is that at the end of a piece, after the charges of all models.
         SELECT 1, max(c.at) OVER (PARTITION BY c.piece), 'charge',
                format('%s, %s %s', c.name, c.count, CASE c.count WHEN 1 THEN 'charge' ELSE 'charges' END),
                c.amount, c.amount
@@ -158,7 +160,7 @@ BEGIN
            round(sum(l.change) OVER upto, greatest(min_scale(sum(l.change) OVER upto), 2)),
            NULL, NULL::date, NULL, NULL::bigint, NULL::numeric
       FROM lines l
-    -- Lines of the same moment have the balance after all of them.
+    -- Lines of the same time have the balance after all of them.
     WINDOW upto AS (ORDER BY l.part, l.at RANGE UNBOUNDED PRECEDING)
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -171,7 +173,8 @@ END
 $$;
 COMMENT ON FUNCTION wallet.statement_lines IS 'Returns the lines of a statement and, for the HTML page, the usage by day, model, team and user. Errors: 22023, 42501, WL003.';
 
--- Each line has the rate of its own time. Nothing is nothing in every currency: such a line needs no rate.
+-- Each line uses the rate at its own time. Zero is zero in every currency, so a line of zero needs
+-- no rate.
 CREATE FUNCTION wallet.statement(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
     from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL,
@@ -192,7 +195,7 @@ AS $$
            coalesce(wallet.exchanged(l.balance, x.rate, x.inverse), l.balance),
            x.currency, x.rate, x.inverse
       FROM lines l
-      -- Lines are numbered from one on.
+      -- Lines are numbered from 1.
       JOIN wallet.exchange_rates(statement.wallet, statement.currency,
                                  ARRAY(SELECT CASE WHEN n.amount <> 0 OR n.balance <> 0 THEN n.at END FROM lines n ORDER BY n.line))
            WITH ORDINALITY AS x(wallet, currency, rate, inverse, line) ON x.line = l.line

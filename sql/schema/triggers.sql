@@ -7,8 +7,9 @@ CREATE FUNCTION wallet.refuse_change() RETURNS trigger
 CREATE FUNCTION wallet.announce_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, wallet, pg_temp
     AS 'MODULE_PATHNAME', 'announce_change_wrapper';
--- What archive() takes out of the ledger must stand in the archive, to the last bit, and where everybody looks for
--- it: behind what was carried forward, of a wallet that is known to have an archive. Of a statement's rows at once.
+-- An entry may be deleted from the ledger only if the archive has an identical copy where readers
+-- look for it: not after the position carried forward, and in a wallet that is marked as archived.
+-- All rows of a statement are checked at once.
 CREATE FUNCTION wallet.refuse_loss() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, wallet, pg_temp
@@ -40,8 +41,9 @@ COMMENT ON FUNCTION wallet.refuse_overdraft IS 'Trigger: refuses an overdrawn al
 COMMENT ON FUNCTION wallet.refuse_change IS 'Trigger: refuses every change of the ledger, its archive and the audit trail.';
 COMMENT ON FUNCTION wallet.announce_change IS 'Trigger: makes every backend discard its cache of the table.';
 
--- Rules at the table, for any path and any role that can write. They only validate or refuse: a
--- dump restores through them in any order, and nothing happens twice.
+-- Rules enforced at the tables, for every code path and every role that can write. They only
+-- validate or refuse. A dump can therefore be restored in any order, and no side effect happens
+-- twice.
 CREATE TRIGGER refuse_overdraft_on_insert
     BEFORE INSERT ON wallet.allowances
     FOR EACH ROW WHEN (NEW.spent + NEW.held > NEW.allotted)
@@ -104,9 +106,9 @@ COMMENT ON TRIGGER announce_change ON wallet.fx_rates IS 'Makes every backend di
 COMMENT ON TRIGGER announce_change ON wallet.usage_mappings IS 'Makes every backend read the mappings again when the change commits.';
 COMMENT ON TRIGGER announce_change ON wallet.role_grants IS 'Makes every backend discard its cached access checks when the change commits.';
 
--- On the subscriber of a logical replication rows arrive without the triggers above: those of statements
--- fire there for the first copy and TRUNCATE alone, and only where they are enabled ALWAYS. Triggers of rows
--- that are enabled for REPLICA fire there and nowhere else.
+-- On the subscriber of a logical replication, rows arrive without firing the triggers above.
+-- Statement-level triggers fire there only for the initial copy and for TRUNCATE, and only if they
+-- are enabled ALWAYS. Row-level triggers that are enabled as REPLICA fire there and nowhere else.
 ALTER TABLE wallet.prices ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.markups ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.fx_rates ENABLE ALWAYS TRIGGER announce_change;

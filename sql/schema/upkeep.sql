@@ -1,5 +1,5 @@
--- Upkeep that nothing depends on: what expired is booked, closed days are rolled up, and rows that no call looks at any
--- more are removed.
+-- Optional upkeep: books expired holds and grants, rolls up closed days, and deletes rows that no
+-- call needs any more.
 
 CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
@@ -23,7 +23,7 @@ END
 $$;
 COMMENT ON FUNCTION wallet.maintain IS 'Books expired holds and grants, rolls up closed days, emits run-out alerts, and deletes rows that no call needs any more. It is optional; no rule depends on it. Errors: 42501.';
 
--- A procedure that sets anything cannot commit: all names and operators are qualified instead.
+-- A procedure with a SET clause cannot commit, so all names and operators are qualified instead.
 CREATE PROCEDURE wallet.upkeep(portion integer DEFAULT 500)
 LANGUAGE plpgsql
 AS $$
@@ -45,7 +45,7 @@ BEGIN
     COMMIT;
     WHILE after IS NOT NULL LOOP
         PERFORM wallet.announce_run_outs(after, portion);
-        -- The last wallet of the portion; none where it was not full.
+        -- The last wallet of the portion; NULL if the portion was not full.
         after := (SELECT r.wallet_id
                     FROM wallet.run_out_alerts r
                     JOIN wallet.wallets w ON w.wallet_id OPERATOR(pg_catalog.=) r.wallet_id
@@ -60,5 +60,5 @@ END
 $$;
 COMMENT ON PROCEDURE wallet.upkeep IS 'Does the work of maintain() in portions of a given number of holds or wallets, with a commit after each portion. It holds only the locks of the current portion. Errors: 22023, 42501, 2D000 inside a transaction block.';
 
--- On a large ledger, compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 ALTER FUNCTION wallet.roll_up(timestamptz, integer) SET jit = off;

@@ -1,5 +1,5 @@
--- Use as reports count it, rolled up for days that are closed. docs/internals.md says what a roll-up
--- is and why it cannot be wrong.
+-- Usage as reports count it, rolled up for closed days. docs/internals.md explains roll-ups and why
+-- they cannot be wrong.
 
 CREATE TABLE wallet.rollup_states (
     wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
@@ -65,9 +65,10 @@ SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
  WHERE r.seq > 0;
 COMMENT ON VIEW wallet.rolled_lanes IS 'The last rolled-up entry of each lane of a wallet.';
 
--- Who reads what is not rolled up reads the ranges, and counts what is found. If that is as much as `entries`, it is all; if not, the
--- others are somewhere below floor_id. Both parts are read once. The ranges do not overlap: from the floor on, and the id of each
--- funding that was pending, which is of when it was asked for.
+-- A reader of entries that are not rolled up reads these ranges and counts the entries found. If
+-- their number equals `entries`, the ranges contain all of them; otherwise the others are below
+-- floor_id. Both parts are read once. The ranges do not overlap: one begins at floor_id, and one is
+-- the id of each funding that was pending, whose id dates from its request.
 CREATE VIEW wallet.rolled_wallets WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
        w.time_zone,
@@ -93,7 +94,7 @@ COMMENT ON COLUMN wallet.rolled_wallets.last_ids IS 'The last ids of these range
 CREATE FUNCTION wallet.unrolled_from(wallet text) RETURNS uuid
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
@@ -130,7 +131,7 @@ AS $$
          WHERE line ->> 'meter' NOT IN ('markup', 'markup_fee')
          GROUP BY 1
     ), named AS (
-        -- The totals of OpenTelemetry include their parts, as those of the providers do.
+        -- The totals of OpenTelemetry include their parts, like those of the providers.
         SELECT 'gen_ai.usage.input_tokens' AS name, sum(u.quantity) AS quantity FROM used u WHERE u.tokens AND u.meter ~ '^(input|cache)'
          UNION ALL
         SELECT 'gen_ai.usage.output_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter !~ '^(input|cache)'
@@ -141,7 +142,7 @@ AS $$
          UNION ALL
         SELECT 'gen_ai.usage.reasoning.output_tokens', sum(u.quantity) FROM used u WHERE u.meter = 'reasoning_tokens'
          UNION ALL
-        -- What the convention has no name for.
+        -- Meters without a name in the conventions.
         SELECT 'wallet.usage.' || u.meter, u.quantity FROM used u
          WHERE u.meter NOT IN ('input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'reasoning_tokens')
     )
@@ -160,12 +161,13 @@ COMMENT ON FUNCTION wallet.usage_attributes IS 'Converts price lines to attribut
 CREATE VIEW wallet.counted_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
        l.entry_id,
-       -- Not where the calendar ends: every zone and period around it must have a date.
+       -- Clamped to a range inside PostgreSQL's calendar, so that a date exists in every time zone
+       -- and in every period around it.
        least(greatest(coalesce(l.event_at, l.created_at), '4713-02-01Z BC'), '294276-11-30Z') AS event_at,
        l.created_at,
        l.user_id, l.team, l.service, l.model, l.region, l.provider, l.service_tier, l.key_id, l.tags,
-       -- What prices a charge later is no request of its own, nor is what gives one back. Its tokens are
-       -- those of the charge, which had none.
+       -- An entry that prices a charge later is not a request of its own, and neither is a refund.
+       -- Its tokens are those of the charge, which had none.
        CASE WHEN l.kind = 'c' AND l.call <> 'p' THEN 1 ELSE 0 END AS requests,
        CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, true) ELSE 0 END AS input_tokens,
        CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, false) ELSE 0 END AS output_tokens,
@@ -198,9 +200,10 @@ COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input tokens of every ki
 COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output tokens of every kind: plain, reasoning, audio, images.';
 COMMENT ON COLUMN wallet.usage_entries.attributes IS 'The usage as OpenTelemetry attributes; NULL for a charge by amount.';
 
--- Of each wallet in turn, by the index, in one statement: how many rows a wallet is thought to have does not matter, nor how
--- many wallets there are. That a text equals itself has PostgreSQL take the wallets for one: what it takes for a long query it compiles, and
--- here that takes longer than running.
+-- One lateral query per wallet, by the index. The plan therefore depends neither on the estimated
+-- number of rows per wallet nor on the number of wallets. The condition wallet || '' = wallet,
+-- which is always true, makes the planner expect a single wallet. It would otherwise expect a long
+-- query and use JIT compilation, which takes longer than execution.
 CREATE VIEW wallet.unrolled_days WITH (security_invoker = true) AS
 SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
        u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
@@ -224,7 +227,7 @@ SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_i
         UNION ALL
        SELECT (u.event_at AT TIME ZONE r.time_zone)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
               sum(u.requests)::bigint, sum(u.input_tokens), sum(u.output_tokens), sum(u.cost), sum(u.refunded)
-         -- What is of an array whose length is not known is taken for more than a little, and hashed.
+         -- For an array of unknown length the planner expects several rows, and aggregates by hash.
          FROM unnest(r.first_ids[1:1]) AS i(first_id)
         CROSS JOIN LATERAL (
               SELECT u.* FROM wallet.usage_entries u
@@ -267,7 +270,7 @@ SELECT u.day,
 COMMENT ON VIEW wallet.usage_daily IS 'Usage by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
 COMMENT ON COLUMN wallet.usage_daily.refunded IS 'The amount refunded on that day. It is not deducted from cost.';
 
--- Near a change of the clocks a day may begin twice, or in the middle of another.
+-- Near a clock change, a day may begin twice, or in the middle of another day.
 CREATE FUNCTION wallet.day_begun(at timestamptz, time_zone text) RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -280,7 +283,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.day_begun IS 'Returns the day that begins at a given time, or NULL. If NULL, usage before and after that time is separated entry by entry.';
 
--- Where clocks are changed at midnight a day begins later, or its first hour comes twice.
+-- If clocks change at midnight, the day begins later, or its first hour occurs twice.
 CREATE FUNCTION wallet.day_begins(day date, time_zone text) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -288,7 +291,7 @@ AS $$
     SELECT min(b.at)
       FROM (SELECT day_begins.day::timestamp AT TIME ZONE day_begins.time_zone AS at
              UNION ALL
-            -- Midnight by the clocks of the evening before.
+            -- Midnight with the UTC offset of the evening before.
             SELECT (day_begins.day::timestamp - (e.at AT TIME ZONE day_begins.time_zone - e.at AT TIME ZONE 'UTC')) AT TIME ZONE 'UTC'
               FROM (SELECT (day_begins.day::timestamp - interval '4 hours') AT TIME ZONE day_begins.time_zone AS at
                      WHERE day_begins.day BETWEEN '0001-01-02' AND '9999-12-30') e) b
@@ -296,7 +299,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION wallet.day_begins IS 'Returns the first moment of a day in a time zone.';
 
--- What reports are asked of: moments, or days of the wallet.
+-- The period of a report: times, or days in the wallet's time zone.
 CREATE FUNCTION wallet.span_of(
     wallet text, "from" timestamptz, "to" timestamptz, from_day date, to_day date,
     OUT first timestamptz, OUT last timestamptz)
@@ -322,7 +325,7 @@ END
 $$;
 COMMENT ON FUNCTION wallet.span_of IS 'Returns the start and end of a report''s period, given as times or as days in the wallet''s time zone. Errors: 22023, 42501, WL003.';
 
--- Where an hour comes twice, or has a part with another offset, the offset tells the two apart.
+-- If an hour occurs twice, or part of it has another offset, the offset distinguishes the two.
 CREATE FUNCTION wallet.hour_of(at timestamptz, time_zone text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -358,10 +361,11 @@ BEGIN
                             WHERE s.wallet_id = rolled_before.wallet)
         )
         SELECT coalesce((SELECT sum(c.amount) FROM chunks c WHERE c.last_at < rolled_before.at), 0)
-             -- Few: what grants gave and lost by themselves.
+             -- Few entries: those of expired and recurring grants.
              + coalesce((SELECT sum(d.amount) FROM chunks c CROSS JOIN LATERAL unnest(c.dated_at, c.dated_amounts) AS d(at, amount)
                           WHERE c.dated_at IS NOT NULL AND d.at < rolled_before.at), 0)
-             -- Chunks that the moment cuts: few, and each is looked up by its ids (OFFSET 0 keeps it so).
+             -- Chunks that contain the given time. They are few, and OFFSET 0 makes the plan look
+             -- up each by its ids.
              + coalesce((SELECT sum(l.amount)
                            FROM chunks c
                           CROSS JOIN LATERAL (
@@ -404,14 +408,14 @@ BEGIN
                                    AND l.entry_id < r.floor_id AND l.entry_id <> ALL (r.first_ids)
                                    AND l.seq > coalesce(r.seqs[l.lane + 2], 0) AND l.effective_at < booked_before.at
                                 OFFSET 0) l), 0)
-             -- What is due and waits for a call to book it.
+             -- Entries that are due, but not booked yet.
              + coalesce((SELECT sum(d.amount) FROM wallet.due_entries(booked_before.wallet, statement_timestamp()) d
                           WHERE d.at < booked_before.at), 0));
 END
 $$;
 COMMENT ON FUNCTION wallet.booked_before IS 'Returns the sum of the wallet''s entries that count from before a given time, including entries that are due but not booked yet. Errors: 22023, 42501, WL003.';
 
--- Ranges do not overlap, so that no entry is found twice.
+-- The ranges do not overlap, so that no entry is found twice.
 CREATE FUNCTION wallet.booked_ids(
     wallet text, "from" timestamptz, "to" timestamptz, OUT first_id uuid, OUT last_id uuid)
 RETURNS SETOF record
@@ -442,8 +446,8 @@ BEGIN
         first_id := least_found; last_id := last_found;
         RETURN NEXT;
     END IF;
-    -- Fundings that were pending have the ids of when they were asked for; what counts from another time than that of
-    -- its booking has the id of its booking.
+    -- A funding that was pending has the id of its request. An entry that does not count from its
+    -- time of booking has the id of its booking.
     RETURN QUERY
         SELECT x.entry_id, x.entry_id
           FROM (SELECT f.entry_id FROM wallet.funding_requests f WHERE f.wallet_id = booked_ids.wallet

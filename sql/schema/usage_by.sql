@@ -1,10 +1,10 @@
 -- Usage by an attribute, by the time of use.
 --
 -- This holds for the functions of all reports:
--- - Each calls readable_wallet() first, which raises an error if the caller may not read the wallet. Rows are then read
---   through the views, under row-level security.
--- - plan_cache_mode makes a plan for the given wallet. A generic plan, or one made before the first roll-up, can take
---   minutes on a large wallet.
+-- - Each calls readable_wallet() first, which raises an error if the caller may not read the wallet.
+--   Rows are then read through the views, under row-level security.
+-- - plan_cache_mode makes the server plan for the given wallet. A generic plan, or one made before
+--   the first roll-up, can take minutes on a large wallet.
 
 CREATE FUNCTION wallet.usage_rows(
     wallet text, dimension text, first timestamptz, last timestamptz,
@@ -13,7 +13,7 @@ CREATE FUNCTION wallet.usage_rows(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
@@ -35,7 +35,7 @@ BEGIN
     SELECT w.time_zone INTO zone FROM wallet.wallets w WHERE w.wallet_id = usage_rows.wallet;
     first_day := coalesce(wallet.day_begun(first, zone), CASE WHEN first IS NULL THEN '-infinity'::date END);
     next_day := coalesce(wallet.day_begun(last, zone), CASE WHEN last IS NULL THEN 'infinity'::date END);
-    -- Roll-ups know whole days, and neither hours nor tags.
+    -- Roll-ups contain whole days, but no hours and no tags.
     by_days := first_day IS NOT NULL AND next_day IS NOT NULL AND dimension <> 'hour' AND dimension NOT LIKE 'tag:%';
     RETURN QUERY
         SELECT g.value, g.requests, g.tokens,
@@ -58,7 +58,7 @@ BEGIN
                          WHERE by_days AND d.wallet = usage_rows.wallet AND d.day >= first_day AND d.day < next_day
                          UNION ALL
                         SELECT CASE usage_rows.dimension WHEN 'hour' THEN e.event_at END,
-                               -- The hour that comes twice when clocks are put back is two.
+                               -- An hour that occurs twice when clocks are set back has two rows.
                                CASE usage_rows.dimension WHEN 'hour' THEN e.event_at AT TIME ZONE zone - e.event_at AT TIME ZONE 'UTC' END,
                                CASE usage_rows.dimension
                                    WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team WHEN 'model' THEN e.model
@@ -78,7 +78,7 @@ END
 $$;
 COMMENT ON FUNCTION wallet.usage_rows IS 'Returns the rows of usage_by() in the wallet''s currency. Errors: 22023, 42501, WL003.';
 
--- The rate is that of the last moment of the span: the one that a statement of it closes with.
+-- Uses the rate at the last moment of the period, like the closing line of a statement.
 CREATE FUNCTION wallet.usage_by(
     wallet text, dimension text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL,
     from_day date DEFAULT NULL, to_day date DEFAULT NULL, currency text DEFAULT NULL,

@@ -1,5 +1,5 @@
--- Views run with the rights of whoever asks (security_invoker), and row-level security below lets
--- through the wallets that were granted. Amounts show two decimals at least, all that are needed.
+-- Views run with the caller's rights (security_invoker), and row-level security shows the granted
+-- wallets. Amounts have at least two decimals, and more if needed.
 
 CREATE VIEW wallet.balances WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
@@ -17,8 +17,9 @@ SELECT w.wallet_id AS wallet,
        w.price_list
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
-        -- What is due counts, whether or not it is booked, and what expired holds have set aside does not. Functions
-        -- say so, wallet by wallet, where there may be something: no plan has to guess how much.
+        -- Due entries count, booked or not, and amounts reserved by expired holds do not. Functions
+        -- compute this per wallet, and only for wallets that may have any, so that no plan depends
+        -- on an estimate.
         SELECT d.balance, d.held, d.scoped
           FROM wallet.due_balance(w.wallet_id, statement_timestamp()) d
          WHERE w.scoped OR w.grants_due <= statement_timestamp()
@@ -103,7 +104,7 @@ SELECT u.wallet_id AS wallet,
        l.service_tier,
        l.tags
   FROM wallet.unpriced_charges u
- -- OFFSET 0 has each entry looked up by its id.
+ -- OFFSET 0 makes the plan look up each entry by its id.
  CROSS JOIN LATERAL (
         SELECT e.* FROM wallet.ledger_all e
          WHERE e.wallet_id = u.wallet_id AND e.entry_id = u.entry_id
@@ -200,7 +201,7 @@ COMMENT ON FUNCTION wallet.due_entries IS 'Returns the entries that a call at a 
 COMMENT ON FUNCTION wallet.due_lots IS 'Returns the lots of a wallet that have credit left at a given time, including everything due by then. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.due_balance IS 'Returns balance, held and scoped of a wallet at a given time, including everything due by then. Errors: 22023, 42501, WL003.';
 
--- The lots of a wallet as they are at a moment, with all that is due by then.
+-- The lots of a wallet at a given time, including everything due by then.
 CREATE FUNCTION wallet.lots_at(
     of_wallet text, until timestamptz,
     OUT grant_id uuid, OUT amount numeric, OUT remaining numeric, OUT expires_at timestamptz, OUT priority integer,
@@ -213,8 +214,8 @@ AS $$
 BEGIN
     IF (SELECT w.grants_due <= until FROM wallet.wallets w WHERE w.wallet_id = of_wallet) THEN
         RETURN QUERY
-            -- What is due stands behind what is booked of the same lot, and nothing is joined: nobody could say how many
-            -- there are of either.
+            -- Due rows are paired with the stored rows of the same lot by a window function instead
+            -- of a join, because the planner cannot estimate the number of either.
             WITH lots AS (
                 SELECT n.grant_id, n.amount, n.remaining, n.expires_at, n.priority, n.promotional, n.scope, n.status,
                        n.created_at, false AS due
@@ -236,7 +237,8 @@ BEGIN
                    CASE WHEN p.has_due AND coalesce(p.due_expires_at <= until, false) THEN 'expired'
                         WHEN p.has_due THEN 'active'
                         WHEN p.status <> 'active' THEN p.status
-                        -- What was left of it has ended; another was used up before.
+                        -- The lot has no due row: its remaining amount has expired, or it was used
+                        -- up before.
                         WHEN p.remaining > 0 THEN 'expired'
                         ELSE 'depleted' END,
                    p.created_at
@@ -332,7 +334,7 @@ SELECT w.wallet_id AS wallet,
  CROSS JOIN LATERAL wallet.limits_now(w.wallet_id, statement_timestamp()) l
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
  CROSS JOIN LATERAL (SELECT greatest(l.max - l.used - l.held, 0) AS remaining) u
- -- Most wallets have none: they are not asked.
+ -- Most wallets have no limits, and the function is not called for them.
  WHERE w.known_limits IS DISTINCT FROM '{}';
 COMMENT ON VIEW wallet.limits_status IS 'Every limit with its current usage: one row per subject that used it in the running window, or one row if no subject did.';
 COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect.';

@@ -1,5 +1,6 @@
--- A row of limits as a charge needs it, in the order of the columns there. A type of its own, so that a version that
--- gives limits a column reads what an older one has dumped.
+-- A row of the table limits as a charge needs it, with its columns in the same order. It is a type
+-- of its own, so that a version that adds a column to limits can still read the dump of an older
+-- version.
 CREATE TYPE wallet.known_limit AS (
     limit_id     uuid,
     scope        text,
@@ -42,7 +43,8 @@ CREATE TABLE wallet.wallets (
     scoped                 boolean NOT NULL DEFAULT false,
     archived               boolean NOT NULL DEFAULT false,
     keeps                  boolean NOT NULL DEFAULT false,
-    -- Without a default, so that a row that comes from elsewhere has its limits read.
+    -- Without a default, so that a charge reads the table limits for a row that was loaded from
+    -- elsewhere.
     known_limits           wallet.known_limit[]
 );
 COMMENT ON TABLE wallet.wallets IS 'One row per wallet with its currency and settings. Charges never write it; fundings of one wallet queue on it.';
@@ -59,17 +61,18 @@ COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether open holds keep credit of gra
 COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, if there are few, so that a charge reads them with the wallet''s row. NULL: a charge reads the table limits.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'The number of lanes of the balance, which is the number of transactions that can spend at the same time.';
 
--- The one mechanism behind balance and limits: a bounded counter in lanes.
+-- The mechanism behind balances and limits: a bounded counter in lanes.
 --
--- The balance has the nil uuid as its id. With one lane it is lane 0, locked as a row; with n it
--- is lanes 1..n, each locked by a lock of its own; all other lanes are spares without room, where
--- a funding may put money while every active lane is busy. Lane -1 is what only some models or services may use:
--- it counts in the balance, pays for nothing else, and is written by those who hold all other lanes.
+-- The balance has the nil UUID. A balance with one lane uses lane 0, which is locked as a row. A
+-- balance with n lanes uses lanes 1 to n, each with a lock of its own. All other lanes are empty
+-- spares, into which a funding puts money while every active lane is busy. Lane -1 contains the
+-- credit that only some models or services may use. It is part of the balance, but pays for nothing
+-- else. It is written only by calls that hold all other lanes.
 --
--- A limit's window has a row of its own, whose id is computed from the limit, the subject and the
--- start of the window.
+-- Each window of a limit has a row. Its id is computed from the limit, the subject and the start of
+-- the window.
 --
--- There is no foreign key on purpose: it would lock the wallet's row at every charge.
+-- Without a foreign key, because it would lock the wallet's row at every charge.
 CREATE TABLE wallet.allowances (
     wallet_id      text NOT NULL,
     allowance_id   uuid NOT NULL,
@@ -93,8 +96,9 @@ CREATE TABLE wallet.allowances (
     waits          bigint,
     armed          boolean,
     PRIMARY KEY (wallet_id, allowance_id, lane),
-    -- One CHECK: PostgreSQL parses each of them again for every statement. What only the lanes of a balance
-    -- have takes no room in the rows of windows, of which there are many more.
+    -- A single CHECK, because PostgreSQL parses every CHECK again for each statement. The columns
+    -- used only by lanes of a balance are NULL in the rows of windows, of which there are many
+    -- more, and take no room there.
     CONSTRAINT allowance_not_overdrawn CHECK (
         (allotted IS NULL OR allotted <> 'NaN' AND spent + held <= allotted)
         AND spent >= 0 AND held >= 0
@@ -116,7 +120,7 @@ COMMENT ON COLUMN wallet.allowances.watermark IS 'Balance rows: a charge that wo
 COMMENT ON COLUMN wallet.allowances.booked IS 'Balance rows only: running total of the lane''s entries. The totals of all lanes add up to balance minus debt.';
 COMMENT ON COLUMN wallet.allowances.hash IS 'Balance rows only: hash of the lane''s last entry, which is the head of its chain.';
 
--- Alert thresholds and whether each is armed. Written only under a lock on an active lane.
+-- Alert thresholds and their state. Written only under the lock of an active lane.
 CREATE TABLE wallet.thresholds (
     wallet_id   text NOT NULL REFERENCES wallet.wallets,
     kind        text NOT NULL CHECK (kind IN ('low', 'depleted', 'topup')),
@@ -126,7 +130,7 @@ CREATE TABLE wallet.thresholds (
 );
 COMMENT ON TABLE wallet.thresholds IS 'Alert thresholds of a wallet. new: never reached; armed: available is at or above it; fired: available fell below it and has not recovered.';
 
--- First answers of the calls that write no ledger entry, for their replay.
+-- First results of calls that write no ledger entry, for replays.
 CREATE TABLE wallet.requests (
     wallet_id         text NOT NULL,
     call              text NOT NULL,
