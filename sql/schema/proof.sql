@@ -32,7 +32,7 @@ AS $$
                    c.call::text,
                    c.amount::text,             -- always 12 decimals
                    c.lane_balance::text,
-                   c.balance::text,            -- NULL where it is the lane's
+                   c.balance::text,            -- NULL if equal to lane_balance
                    -- Microseconds, clamped to the range of a bigint.
                    least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
                    CASE WHEN c.event_at IS NOT NULL THEN
