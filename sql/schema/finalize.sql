@@ -23,15 +23,15 @@ COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amo
 COMMENT ON FUNCTION wallet.readable_wallet IS 'Returns the name of a wallet if the caller may read it. Reports call it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.entry_tokens IS 'Returns the input or output tokens of an entry, of every kind, from its price lines.';
-COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up the entries of all wallets that were booked before a given time (default: today), or of at most so many wallets, and returns the number of wallets rolled up. maintain() calls it. Errors: 22023, 42501.';
+COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up entries booked before a given time (default: before today), for all wallets or for a limited number of them, and returns the number of wallets rolled up. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Requests the event wallet_run_out_near for when the money lasts fewer than the given number of days. NULL cancels the request. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that requested it and are about to run out, for all of them or for a given number of wallets after a given name. Returns the number of wallets. maintain() calls it. Errors: 22023, 42501.';
-COMMENT ON FUNCTION wallet.sweep_expired IS 'Books expired holds and grants, for at most so many holds and so many wallets with grants, and returns the number of wallets. maintain() and upkeep() call it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.sweep_expired IS 'Books expired holds and grants, up to a number of holds and of wallets with grants, and returns the number of wallets. maintain() and upkeep() call it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.prune_windows IS 'Deletes windows of limits that ended more than a month ago, and returns their number. maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.hold IS 'Reserves money and limits until the actual usage is known. Errors: those of charge().';
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual usage of a hold and releases the rest. Errors: those of charge(), 42704, WL008.';
 COMMENT ON FUNCTION wallet.void IS 'Releases everything that a hold still reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
-COMMENT ON FUNCTION wallet.extend_hold IS 'Extends a hold to ttl from now. It never shortens a hold. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.extend_hold IS 'Extends a hold so that it ends at least ttl from now. It never shortens a hold. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.refund IS 'Refunds a charge, in whole or in part, and returns the amount to limits whose window is still running. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004.';
 COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
 COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
