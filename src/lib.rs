@@ -149,27 +149,64 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
-    "../sql/schema/reports.sql",
-    name = "reports",
+    "../sql/schema/currencies.sql",
+    name = "currencies",
     requires = [
         "usage",
-        api::reports::readable_wallet,
-        api::reports::prune_windows,
-        api::reports::sweep_expired,
         api::currencies::balances_in,
         api::currencies::exchange_rates,
         api::currencies::exchanged,
+    ]
+);
+extension_sql_file!(
+    "../sql/schema/usage_by.sql",
+    name = "usage_by",
+    requires = ["currencies", api::reports::readable_wallet]
+);
+extension_sql_file!(
+    "../sql/schema/chargeback.sql",
+    name = "chargeback",
+    requires = ["usage_by"]
+);
+extension_sql_file!(
+    "../sql/schema/statement.sql",
+    name = "statement",
+    requires = ["chargeback"]
+);
+extension_sql_file!(
+    "../sql/schema/forecast.sql",
+    name = "forecast",
+    requires = [
+        "statement",
         api::forecast::forecast,
-        api::rollups::roll_up,
         api::run_out::set_run_out_alert,
         api::run_out::announce_run_outs,
-        api::repricing::compare_charges,
     ]
+);
+extension_sql_file!(
+    "../sql/schema/savings.sql",
+    name = "savings",
+    requires = ["forecast", api::repricing::compare_charges]
+);
+extension_sql_file!(
+    "../sql/schema/report.sql",
+    name = "report",
+    requires = ["savings"]
+);
+extension_sql_file!(
+    "../sql/schema/focus.sql",
+    name = "focus",
+    requires = ["report"]
 );
 extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
-    requires = ["reports"]
+    requires = [
+        "focus",
+        api::reports::prune_windows,
+        api::reports::sweep_expired,
+        api::rollups::roll_up,
+    ]
 );
 extension_sql_file!(
     "../sql/schema/statement_html.sql",

@@ -1,5 +1,6 @@
--- The role itself and not its name: a role that gets another name keeps its rights, and another role that gets
--- the name has none. A dump has names all the same, because regrole is written and read as one.
+-- Grants refer to the role, not to its name: a renamed role keeps its rights, and another role that
+-- takes over the name gets none. A dump contains names nevertheless, because regrole is written and
+-- read as a name.
 CREATE TABLE wallet.role_grants (
     wallet_id    text NOT NULL,
     role         regrole NOT NULL,
@@ -7,15 +8,16 @@ CREATE TABLE wallet.role_grants (
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, role, level)
 );
-COMMENT ON TABLE wallet.role_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets. The view access_grants shows them by name.';
+COMMENT ON TABLE wallet.role_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. The view access_grants shows the roles by name.';
 
 CREATE VIEW wallet.access_grants WITH (security_invoker = true) AS
 SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at
   FROM wallet.role_grants g
   JOIN pg_roles r ON r.oid = g.role;
-COMMENT ON VIEW wallet.access_grants IS 'Which database role may do what on which wallet; wallet_id * is all wallets. A role that was dropped has no row.';
+COMMENT ON VIEW wallet.access_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. A role that was dropped has no row.';
 
--- Which functions and relations each level opens. A level has what its base has, and more.
+-- The functions and relations that each level may use. A level includes everything that its base
+-- level includes.
 CREATE FUNCTION wallet.privileges(OUT level text, OUT object_kind text, OUT object text)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -209,10 +211,10 @@ AS $$
             ('admin', 'reader'), ('admin', 'charger'), ('admin', 'billing'), ('admin', 'admin')
            ) AS l (level, base) ON l.base = o.base
 $$;
-COMMENT ON FUNCTION wallet.privileges IS 'The functions and relations that each level opens.';
+COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use.';
 
--- Brings the privileges of a database role in line with its grants, on any wallet. Which wallets
--- it then reaches is decided by row-level security and by the functions themselves.
+-- Updates the privileges of a database role to match its grants on any wallet. Row-level security
+-- and the functions decide which wallets the role can access.
 CREATE FUNCTION wallet.apply_privileges(db_role text) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, wallet, pg_temp
@@ -226,7 +228,7 @@ BEGIN
     IF wanted THEN
         EXECUTE format('GRANT USAGE ON SCHEMA wallet TO %I', db_role);
     END IF;
-    -- A function of several forms is opened in all of them.
+    -- All overloads of a function get the privilege.
     FOR privilege IN
         SELECT p.object_kind, coalesce(f.oid::regprocedure::text, format('wallet.%I', p.object)) AS object,
                bool_or(EXISTS (SELECT FROM wallet.role_grants g
@@ -241,10 +243,10 @@ BEGIN
             CASE WHEN privilege.granted THEN 'GRANT %s ON %s %s TO %I'
                  ELSE 'REVOKE %s ON %s %s FROM %I' END,
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'EXECUTE' ELSE 'SELECT' END,
-            -- A procedure is none to GRANT, but a routine is both.
+            -- GRANT ... ON FUNCTION does not accept a procedure; ROUTINE accepts both.
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE privilege.object_kind END,
             privilege.object, db_role);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION wallet.apply_privileges IS 'Brings the privileges of a database role in line with its grants; grant_access() and revoke_access() call it.';
+COMMENT ON FUNCTION wallet.apply_privileges IS 'Updates the privileges of a database role to match its grants. grant_access() and revoke_access() call it.';

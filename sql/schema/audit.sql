@@ -1,4 +1,4 @@
--- Who changed which rule, right, key or price. Written by the functions that change them.
+-- Who changed which rule, right, key or price. Written by the functions that make the change.
 CREATE TABLE wallet.audit_log (
     wallet_id      text NOT NULL,
     audit_id       uuid NOT NULL,
@@ -15,11 +15,11 @@ CREATE TABLE wallet.audit_log (
 );
 CREATE INDEX audit_log_at ON wallet.audit_log (wallet_id, at);
 CREATE INDEX audit_log_of_all ON wallet.audit_log (subject) WHERE wallet_id = '*';
-COMMENT ON TABLE wallet.audit_log IS 'The audit trail behind the view audit: one row a changed row, never updated, never deleted.';
-COMMENT ON COLUMN wallet.audit_log.wallet_id IS 'The wallet; * for what concerns all, such as a price.';
-COMMENT ON COLUMN wallet.audit_log.db_role IS 'The role that the session logged in with.';
-COMMENT ON COLUMN wallet.audit_log.before IS 'The row before the change; NULL where it was made.';
-COMMENT ON COLUMN wallet.audit_log.after IS 'The row after the change; NULL where it was dropped.';
+COMMENT ON TABLE wallet.audit_log IS 'The audit trail behind the view audit: one row per changed row. Never updated, never deleted.';
+COMMENT ON COLUMN wallet.audit_log.wallet_id IS 'The wallet, or * for changes that affect all wallets, such as a price.';
+COMMENT ON COLUMN wallet.audit_log.db_role IS 'The role with which the session logged in.';
+COMMENT ON COLUMN wallet.audit_log.before IS 'The row before the change; NULL if the change created it.';
+COMMENT ON COLUMN wallet.audit_log.after IS 'The row after the change; NULL if the change dropped it.';
 
 CREATE TRIGGER refuse_change
     BEFORE UPDATE OR DELETE ON wallet.audit_log
@@ -27,13 +27,13 @@ CREATE TRIGGER refuse_change
 CREATE TRIGGER refuse_truncate
     BEFORE TRUNCATE ON wallet.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
-COMMENT ON TRIGGER refuse_change ON wallet.audit_log IS 'WL010: the trail is never updated and never deleted.';
-COMMENT ON TRIGGER refuse_truncate ON wallet.audit_log IS 'WL010: the trail is never updated and never deleted.';
+COMMENT ON TRIGGER refuse_change ON wallet.audit_log IS 'WL010: the audit trail is never updated and never deleted.';
+COMMENT ON TRIGGER refuse_truncate ON wallet.audit_log IS 'WL010: the audit trail is never updated and never deleted.';
 
 CREATE VIEW wallet.audit WITH (security_invoker = true) AS
     SELECT l.wallet_id AS wallet, l.audit_id, l.at, l.action, l.subject, l.actor,
            l.db_role AS "session_user", l.client_address, l.before, l.after, l.metadata
       FROM wallet.audit_log l;
-COMMENT ON VIEW wallet.audit IS 'Every change of a rule, a right, a key or a price: who, when, before, after.';
-COMMENT ON COLUMN wallet.audit.wallet IS 'The wallet; * for what concerns all, such as a price.';
-COMMENT ON COLUMN wallet.audit.subject IS 'What was changed: the wallet, a limit_id, a user, a key_id, a price_id, ...';
+COMMENT ON VIEW wallet.audit IS 'Every change of a rule, a right, a key or a price: who made it, when, and the row before and after.';
+COMMENT ON COLUMN wallet.audit.wallet IS 'The wallet, or * for changes that affect all wallets, such as a price.';
+COMMENT ON COLUMN wallet.audit.subject IS 'The changed object: the wallet, a limit_id, a user, a key_id, a price_id, and so on.';

@@ -1,9 +1,9 @@
--- CREATE EXTENSION sets just this path. It is said here so that the script shows by itself that nobody
--- else's operator, function or type comes before PostgreSQL's own.
+-- CREATE EXTENSION sets exactly this path. The script sets it again to make visible that no foreign
+-- operator, function or type can take precedence over PostgreSQL's own.
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
--- Created plainly, never IF NOT EXISTS: a schema that somebody else prepared could hold functions
--- and operators that our own would then find first.
+-- Without IF NOT EXISTS: a schema prepared by somebody else could contain functions and operators
+-- that would take precedence over those of the extension.
 CREATE SCHEMA wallet;
 COMMENT ON SCHEMA wallet IS 'Prepaid wallet for AI usage: functions write, views read.';
 REVOKE ALL ON SCHEMA wallet FROM PUBLIC;

@@ -1,4 +1,4 @@
--- Users' rows belong into a dump.
+-- A dump includes the rows of users.
 SELECT pg_catalog.pg_extension_config_dump('wallet.wallets', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.allowances', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.thresholds', '');
@@ -24,7 +24,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.prices', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.markups', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_mappings', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.limits', '');
--- The grants of a role that was dropped are left out: in another cluster its number may be another role's.
+-- Grants of dropped roles are omitted, because in another cluster their OID may belong to another
+-- role.
 SELECT pg_catalog.pg_extension_config_dump('wallet.role_grants', 'WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) role)');
 SELECT pg_catalog.pg_extension_config_dump('wallet.reservations', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.refunds', '');

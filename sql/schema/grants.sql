@@ -1,6 +1,7 @@
--- Lots of credit. Every funding is one; what a lot has left is kept as of the last time when lots
--- were settled, and what was spent since is spread over them in their order (burn order: priority,
--- expiry, promotional before paid, age). Charges never write here, but to lots with a scope, which are always settled.
+-- Lots of credit, one per funding. remaining is the amount that was left when spending was last
+-- allocated to lots; later spending is subtracted from the lots in burn order: priority, expiry,
+-- promotional before paid, age. Charges write this table only for lots with a scope, whose
+-- remaining is always current.
 CREATE TABLE wallet.grant_lots (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
     grant_id      uuid NOT NULL,
@@ -20,18 +21,18 @@ CREATE TABLE wallet.grant_lots (
     PRIMARY KEY (wallet_id, grant_id),
     CONSTRAINT grant_not_overdrawn CHECK (remaining BETWEEN 0 AND amount AND held BETWEEN 0 AND remaining)
 );
--- In burn order.
+-- Ordered by burn order.
 CREATE INDEX grant_lots_active ON wallet.grant_lots (wallet_id, priority, expires_at, promotional DESC, created_at, grant_id)
  WHERE status = 'active';
-COMMENT ON TABLE wallet.grant_lots IS 'Lots of credit, one a funding. The view grants shows what each has left now.';
-COMMENT ON COLUMN wallet.grant_lots.remaining IS 'What it had left when the wallet''s lots were settled last; of one with a scope, what it has left.';
-COMMENT ON COLUMN wallet.grant_lots.warn_at IS 'When grant_expiring is due; NULL once it was sent.';
-COMMENT ON COLUMN wallet.grant_lots.scope IS 'The models and services that it may be used for; NULL: all.';
-COMMENT ON COLUMN wallet.grant_lots.held IS 'Of one with a scope: what open holds have set aside of it.';
-COMMENT ON COLUMN wallet.grant_lots.ended_id IS 'The entry that took its rest back: it expired or was voided or reversed.';
+COMMENT ON TABLE wallet.grant_lots IS 'Lots of credit, one per funding. The view grants shows the remaining amount of each.';
+COMMENT ON COLUMN wallet.grant_lots.remaining IS 'The remaining amount when spending was last allocated to the wallet''s lots. For a lot with a scope, the current remaining amount.';
+COMMENT ON COLUMN wallet.grant_lots.warn_at IS 'When grant_expiring is due; NULL if it was emitted.';
+COMMENT ON COLUMN wallet.grant_lots.scope IS 'The models and services that may use the lot; NULL means all.';
+COMMENT ON COLUMN wallet.grant_lots.held IS 'Lots with a scope only: the amount that open holds reserve.';
+COMMENT ON COLUMN wallet.grant_lots.ended_id IS 'The entry that took back the remaining amount because the lot expired, was voided or was reversed.';
 
--- A hold that is older than the end of a grant may still be settled with it. A grant that has ended keeps what such
--- holds have set aside of it, and that ends when they let go of it.
+-- A hold that is older than the end of a grant can still be settled with it. An ended grant
+-- therefore keeps the amount that such holds reserve, until they release it.
 CREATE TABLE wallet.kept_credit (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
     grant_id      uuid NOT NULL,
@@ -39,12 +40,14 @@ CREATE TABLE wallet.kept_credit (
     amount        numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
     PRIMARY KEY (wallet_id, grant_id, ended_at)
 );
-COMMENT ON TABLE wallet.kept_credit IS 'What of grants that have ended holds keep that are older than the end. It counts in the balance and in what is held.';
-COMMENT ON COLUMN wallet.kept_credit.ended_at IS 'When the grant ended, or its turn that could not be carried on: only holds that were made before may use it.';
+COMMENT ON TABLE wallet.kept_credit IS 'Credit of grants that have ended, kept for holds that are older than the end. It counts in the balance and in held.';
+COMMENT ON COLUMN wallet.kept_credit.ended_at IS 'When the grant, or its part that could not be carried over, ended. Only holds created before may use the credit.';
 
--- What was burnt of which lot, in order. Beside the charges in their order it says who paid what. Without an entry it is
--- the use of all charges; with one it is paid for that entry alone. A negative row is what came back by a refund. One
--- without a grant is what no grant has paid: a debt of that entry, or, of a refund, what was owed or credit had paid.
+-- The amounts taken from each lot, in order. Together with the charges in their order, they show
+-- which lot paid which charge. A row without entry_id is general use by all charges; a row with
+-- entry_id was paid for that entry alone. A negative row is an amount that a refund returned. A row
+-- without grant_id is an amount that no grant paid: a debt of that entry or, for a refund, an
+-- amount that was owed or paid on credit.
 CREATE TABLE wallet.grant_burns (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
     burn_id       uuid NOT NULL,
@@ -65,23 +68,23 @@ CREATE INDEX grant_burns_use ON wallet.grant_burns (wallet_id, upto) WHERE entry
 CREATE INDEX grant_burns_entry ON wallet.grant_burns (wallet_id, entry_id) WHERE entry_id IS NOT NULL;
 CREATE INDEX grant_burns_related ON wallet.grant_burns (wallet_id, related_id) WHERE related_id IS NOT NULL;
 CREATE INDEX grant_burns_of_none ON wallet.grant_burns (wallet_id, upto) INCLUDE (amount) WHERE grant_id IS NULL;
-COMMENT ON TABLE wallet.grant_burns IS 'What each settlement of lots burnt, in order of upto, and what refunds gave back; burn_id is a UUIDv7.';
-COMMENT ON COLUMN wallet.grant_burns.grant_id IS 'The lot; NULL: none, of a debt that nobody has paid, and of what a refund gave back that no lot had paid.';
-COMMENT ON COLUMN wallet.grant_burns.amount IS 'What was burnt; negative: what a refund gave back.';
-COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry that it went to: an expiry, a void, a chargeback, a charge that a grant with a scope paid or that left a debt; the refund that gave it back; NULL for the use of others.';
-COMMENT ON COLUMN wallet.grant_burns.related_id IS 'Of a refund: the charge.';
-COMMENT ON COLUMN wallet.grant_burns.given_to IS 'Of a refund: the lot that has it now; NULL where credit had paid.';
-COMMENT ON COLUMN wallet.grant_burns.upto IS 'Of use: what was burnt for it up to here, this included. Of what credit had paid and a refund gave back: what had been used up to that charge.';
+COMMENT ON TABLE wallet.grant_burns IS 'The amounts taken from each lot whenever spending was allocated to lots, in order of upto, and the amounts that refunds returned. burn_id is a UUIDv7.';
+COMMENT ON COLUMN wallet.grant_burns.grant_id IS 'The lot. NULL for an unpaid debt, and for a refunded amount that no lot had paid.';
+COMMENT ON COLUMN wallet.grant_burns.amount IS 'The amount taken from the lot; negative if a refund returned it.';
+COMMENT ON COLUMN wallet.grant_burns.entry_id IS 'The one entry to which the amount belongs: an expiry, a void, a chargeback, a charge that a grant with a scope paid or that left a debt, or the refund that returned it. NULL for general use.';
+COMMENT ON COLUMN wallet.grant_burns.related_id IS 'Refunds only: the refunded charge.';
+COMMENT ON COLUMN wallet.grant_burns.given_to IS 'Refunds only: the lot that now has the money; NULL if the charge had been paid on credit.';
+COMMENT ON COLUMN wallet.grant_burns.upto IS 'General use: the total taken up to and including this row. Refunds of an amount paid on credit: the total spending up to the refunded charge.';
 
--- So that a refund need not add up the ledger to know where its charge stands.
+-- Lets a refund find the position of its charge without adding up the ledger.
 CREATE TABLE wallet.grant_marks (
     wallet_id     text NOT NULL REFERENCES wallet.wallets,
     at            timestamptz NOT NULL,
     upto          numeric NOT NULL CHECK (upto >= 0 AND upto <> 'NaN'),
     PRIMARY KEY (wallet_id, at)
 );
-COMMENT ON TABLE wallet.grant_marks IS 'How much had been used of a wallet up to a time, made by refunds: what was booked up to then is less what was paid for one entry alone, and what refunds cut out is not taken off.';
-COMMENT ON COLUMN wallet.grant_marks.at IS 'All entries up to it were booked when the mark was made.';
+COMMENT ON TABLE wallet.grant_marks IS 'The total spending of a wallet up to a given time, stored by refunds. It excludes amounts paid for one entry alone; it includes amounts that were refunded.';
+COMMENT ON COLUMN wallet.grant_marks.at IS 'All entries up to this time were booked when the mark was made.';
 
 CREATE TABLE wallet.recurring_grants (
     wallet_id       text PRIMARY KEY REFERENCES wallet.wallets,
@@ -96,10 +99,10 @@ CREATE TABLE wallet.recurring_grants (
     metadata        jsonb,
     scope           jsonb
 );
-COMMENT ON TABLE wallet.recurring_grants IS 'Credit that a wallet gets again and again. Granted by the first call after next_at; no job is needed.';
-COMMENT ON COLUMN wallet.recurring_grants.turn IS 'How many periods have passed since started_at.';
+COMMENT ON TABLE wallet.recurring_grants IS 'Credit that a wallet receives in every period. The first call after next_at grants it; no job is needed.';
+COMMENT ON COLUMN wallet.recurring_grants.turn IS 'The number of periods since started_at.';
 
--- The wallet's lots with what each has left now: as settled, less what was spent since.
+-- The wallet's lots with the remaining amount of each: the stored amount minus later spending.
 CREATE FUNCTION wallet.lots_now(
     of_wallet text,
     OUT grant_id uuid, OUT amount numeric, OUT settled numeric, OUT remaining numeric, OUT expires_at timestamptz,
@@ -109,7 +112,8 @@ RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
-    -- Asked for as a value: to be joined it would be a row like others, which a plan for few lots adds up for each of them.
+    -- Read as a scalar subquery: with a join, a plan for few lots would compute the sum again for
+    -- each lot.
     WITH balance AS MATERIALIZED (
         SELECT coalesce(sum(a.allotted - a.spent), 0)
                - (SELECT w.credit_limit FROM wallet.wallets w WHERE w.wallet_id = of_wallet)
@@ -139,11 +143,13 @@ AS $$
       FROM wallet.grant_lots g
      WHERE g.wallet_id = of_wallet AND g.status <> 'active'
 $$;
-COMMENT ON FUNCTION wallet.lots_now IS 'The lots of a wallet with what each has left now, in burn order, those with a scope after the others; the views grants and balances ask it.';
+COMMENT ON FUNCTION wallet.lots_now IS 'Returns the lots of a wallet with the remaining amount of each, in burn order, followed by lots with a scope. The views grants and balances call it.';
 
--- Charges in their order and burns in theirs cover the same stretch of money. Their ends cut it into pieces, each of
--- which belongs to one charge and one grant: those with the next end. One sort, whatever the length of the ledger.
--- What a refund gave back is noted; the stretch is that of the charges as they were, but for what credit had paid.
+-- Charges in their order and burns in theirs cover the same range of cumulative spending. The end
+-- points of both divide the range into pieces. Each piece belongs to one charge and one grant,
+-- those with the next end point. This takes one sort, whatever the size of the ledger. Refunds are
+-- recorded separately; the range is that of the original charges, without amounts paid on credit
+-- and refunded.
 CREATE FUNCTION wallet.payments_of(
     of_wallet text,
     OUT entry_id uuid, OUT grant_id uuid, OUT amount numeric, OUT created_at timestamptz, OUT refund_of uuid,
@@ -151,12 +157,13 @@ CREATE FUNCTION wallet.payments_of(
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- To compile it takes longer than to run it.
+-- JIT compilation takes longer than execution.
 SET jit = off
--- All of the wallet is read. A plan for a few rows would look through all charges or burns again for each of the others.
+-- The query reads all rows of the wallet. A nested loop planned for few rows would scan all charges
+-- or burns for each row of the other side.
 SET enable_nestloop = off
 AS $$
-    -- What was paid for one charge alone, or is a debt of it, covers a part of it.
+    -- Amounts that were paid for one charge alone, or are a debt of it, cover part of the charge.
     WITH noted AS MATERIALIZED (
         SELECT u.entry_id, u.grant_id, u.amount, c.created_at
           FROM wallet.grant_burns u
@@ -188,7 +195,7 @@ AS $$
                   FROM wallet.grant_burns u
                  WHERE u.wallet_id = of_wallet AND u.entry_id IS NULL
                 UNION ALL
-                -- What was spent since the lots were settled last.
+                -- Spending since spending was last allocated to lots.
                 SELECT n.grant_id, n.settled - n.remaining, NULL, n.place
                   FROM wallet.lots_now(of_wallet) n
                  WHERE n.settled > n.remaining) b
@@ -215,4 +222,4 @@ AS $$
       JOIN wallet.ledger_all r ON r.wallet_id = of_wallet AND r.entry_id = u.entry_id
      WHERE u.wallet_id = of_wallet AND u.related_id IS NOT NULL AND u.grant_id IS NOT NULL
 $$;
-COMMENT ON FUNCTION wallet.payments_of IS 'Which grant of a wallet paid how much of which charge, and what refunds gave back of it; the view grant_payments asks it.';
+COMMENT ON FUNCTION wallet.payments_of IS 'Returns which grant of a wallet paid how much of which charge, and what refunds returned. The view grant_payments calls it.';

@@ -1,4 +1,4 @@
--- There is no foreign key on purpose: it would lock the wallet's row at every hold.
+-- Without a foreign key, because it would lock the wallet's row at every hold.
 CREATE TABLE wallet.reservations (
     wallet_id           text NOT NULL,
     hold_id             uuid NOT NULL,
@@ -34,36 +34,36 @@ CREATE TABLE wallet.reservations (
     priced_as           text,
     event_at            timestamptz,
     PRIMARY KEY (wallet_id, hold_id),
-    -- One CHECK: PostgreSQL parses each of them again for every statement.
+    -- A single CHECK, because PostgreSQL parses every CHECK again for each statement.
     CONSTRAINT hold_in_order CHECK (
         status IN ('open', 'settled', 'voided', 'expired')
         AND amount >= 0 AND held >= 0 AND settled >= 0
         AND 'NaN' NOT IN (amount, held, settled)
     )
--- A settlement writes its hold anew, on the same page where it can.
+-- A settlement writes a new version of its hold, on the same page if there is room.
 ) WITH (fillfactor = 80);
 CREATE INDEX reservations_open ON wallet.reservations (wallet_id, expires_at) WHERE status = 'open';
-COMMENT ON TABLE wallet.reservations IS 'Holds: money set aside until the actual use is known. The view holds shows them.';
-COMMENT ON COLUMN wallet.reservations.hold_id IS 'A hash of wallet and idempotency key, so that the primary key lets each key make one hold; without a key a UUIDv7.';
-COMMENT ON COLUMN wallet.reservations.held IS 'What is still set aside; zero once the hold is closed.';
-COMMENT ON COLUMN wallet.reservations.settled IS 'What was booked of it so far.';
-COMMENT ON COLUMN wallet.reservations.lane IS 'The lane of the balance in which it is held.';
+COMMENT ON TABLE wallet.reservations IS 'Holds: money reserved until the actual usage is known. The view holds shows them.';
+COMMENT ON COLUMN wallet.reservations.hold_id IS 'A hash of the wallet and the idempotency key, so that the primary key allows one hold per key. Without a key, a UUIDv7.';
+COMMENT ON COLUMN wallet.reservations.held IS 'The amount that is still reserved; zero once the hold is closed.';
+COMMENT ON COLUMN wallet.reservations.settled IS 'The amount booked so far.';
+COMMENT ON COLUMN wallet.reservations.lane IS 'The lane of the balance in which the amount is held.';
 COMMENT ON COLUMN wallet.reservations.balance IS 'The balance that the call returned.';
-COMMENT ON COLUMN wallet.reservations.window_ids IS 'The limits'' windows in which it is held as well.';
-COMMENT ON COLUMN wallet.reservations.window_amounts IS 'How much of what the limit counts is held in the window at the same place.';
+COMMENT ON COLUMN wallet.reservations.window_ids IS 'The windows of limits in which the hold also reserves an amount.';
+COMMENT ON COLUMN wallet.reservations.window_amounts IS 'The reserved amount, in the limit''s metric, in the window at the same array position.';
 
-COMMENT ON COLUMN wallet.reservations.usage IS 'The estimate. A settlement takes from it what the price needs and its own usage leaves out.';
+COMMENT ON COLUMN wallet.reservations.usage IS 'The estimate. A settlement takes from it the attributes that the price needs and the settlement''s own usage omits.';
 COMMENT ON COLUMN wallet.reservations.provider IS 'The provider that the estimate names.';
-COMMENT ON COLUMN wallet.reservations.priced_as IS 'The argument model, where it was given: a settlement by a provider''s response is priced as that model.';
-COMMENT ON COLUMN wallet.reservations.event_at IS 'When the use happens, if the caller said so.';
-COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which a part of it is held; the lane holds the rest.';
-COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'How much is held in the grant at the same place.';
+COMMENT ON COLUMN wallet.reservations.priced_as IS 'The argument model, if given. A settlement with a provider''s response is priced as this model.';
+COMMENT ON COLUMN wallet.reservations.event_at IS 'The time of use, if the caller gave one.';
+COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which part of the amount is held. The lane holds the rest.';
+COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'The amount held in the grant at the same array position.';
 
--- What was given back of each charge, so that the whole is never more than what was charged.
+-- The refunded amount of each charge, so that refunds never exceed the charge.
 CREATE TABLE wallet.refunds (
     wallet_id    text NOT NULL,
     entry_id     uuid NOT NULL,
     refunded     numeric(28,12) NOT NULL CHECK (refunded >= 0 AND refunded <> 'NaN'),
     PRIMARY KEY (wallet_id, entry_id)
 );
-COMMENT ON TABLE wallet.refunds IS 'How much of each charge was refunded; charges without a refund have no row.';
+COMMENT ON TABLE wallet.refunds IS 'The refunded amount of each charge. Charges without a refund have no row.';

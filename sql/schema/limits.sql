@@ -17,11 +17,11 @@ CREATE TABLE wallet.limits (
     PRIMARY KEY (wallet_id, limit_id),
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
 );
-COMMENT ON TABLE wallet.limits IS 'Spending limits: scope x period x metric x maximum. What was used is in allowances, one row a window.';
-COMMENT ON COLUMN wallet.limits.subject IS 'Whom it holds for; * is each one separately.';
+COMMENT ON TABLE wallet.limits IS 'Spending limits: scope x period x metric x maximum. The usage is in the table allowances, one row per window.';
+COMMENT ON COLUMN wallet.limits.subject IS 'The subject of the limit; * means each subject separately.';
 COMMENT ON COLUMN wallet.limits.time_zone IS 'Time zone in which days and months begin.';
-COMMENT ON COLUMN wallet.limits.anchor IS 'Day on which its weeks (1 Monday to 7 Sunday) or months (1 to 28) begin; NULL is the first.';
-COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which limit_near is emitted, ascending.';
-COMMENT ON COLUMN wallet.limits.paused IS 'While true it counts nothing and refuses nothing.';
-COMMENT ON COLUMN wallet.limits.raised_by IS 'By how much the maximum is raised, each until the time at the same place in raised_until.';
-COMMENT ON COLUMN wallet.limits.raised_until IS 'Until when each raise lasts.';
+COMMENT ON COLUMN wallet.limits.anchor IS 'First day of the week (1 Monday to 7 Sunday) or of the month (1 to 28); NULL means the first.';
+COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which limit_near is emitted, in ascending order.';
+COMMENT ON COLUMN wallet.limits.paused IS 'While true, the limit neither counts usage nor refuses requests.';
+COMMENT ON COLUMN wallet.limits.raised_by IS 'Amounts by which the maximum is raised, each until the time at the same array position of raised_until.';
+COMMENT ON COLUMN wallet.limits.raised_until IS 'When each raise ends.';

@@ -1,16 +1,17 @@
--- Proof: what is stored of a wallet agrees with itself and with a digest kept elsewhere. verify_chain() is plain SQL, as
--- in docs/verify_chain.sql, under row-level security; verify() goes through the entries once, in recount().
+-- Checks that the stored state of a wallet is consistent and matches a digest stored elsewhere.
+-- verify_chain() is plain SQL under row-level security, as in docs/verify_chain.sql. verify() reads
+-- the entries once, in recount().
 
 CREATE FUNCTION wallet.verify_chain(
     wallet text, OUT lane integer, OUT entries bigint, OUT ok boolean, OUT problem text, OUT at_seq bigint)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
 AS $$
     WITH chained AS (
-        -- Every entry beside the one before it in its lane.
+        -- Every entry with the previous one in its lane.
         SELECT l.*,
                row_number() OVER lane_order AS expected_seq,
                sum(l.amount) OVER lane_order AS expected_balance,
@@ -19,7 +20,7 @@ AS $$
          WHERE l.wallet_id = verify_chain.wallet
         WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
     ), hashed AS (
-        -- The canonical form: a JSON array of texts, in this order, as PostgreSQL prints it.
+        -- The canonical form: a JSON array of strings, in this order, as PostgreSQL prints it.
         SELECT c.*,
                sha256(convert_to(jsonb_build_array(
                    coalesce(encode(c.previous_hash, 'hex'), ''),
@@ -31,8 +32,8 @@ AS $$
                    c.call::text,
                    c.amount::text,             -- always 12 decimals
                    c.lane_balance::text,
-                   c.balance::text,            -- NULL where it is the lane's
-                   -- Microseconds; beyond what a bigint holds they are its last.
+                   c.balance::text,            -- NULL if equal to lane_balance
+                   -- Microseconds, clamped to the range of a bigint.
                    least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
                    CASE WHEN c.event_at IS NOT NULL THEN
                    least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,
@@ -101,7 +102,7 @@ AS $$
       FROM result r
      ORDER BY r.lane
 $$;
-COMMENT ON FUNCTION wallet.verify_chain IS 'Recomputes the hash chain of each lane of a wallet; verify() calls it.';
+COMMENT ON FUNCTION wallet.verify_chain IS 'Recomputes the hash chain of each lane of a wallet. verify() calls it if it finds an error.';
 
 CREATE FUNCTION wallet.verify(
     wallet text, digest jsonb DEFAULT NULL, OUT "check" text, OUT ok boolean, OUT detail text)
@@ -113,7 +114,7 @@ AS $$
     WITH w AS (
         SELECT w.* FROM wallet.wallets w WHERE w.wallet_id = wallet.readable_wallet(verify.wallet)
     ), pass AS MATERIALIZED (
-        -- All that hangs on the entries.
+        -- All checks that need the entries.
         SELECT r.* FROM w, wallet.recount(w.wallet_id, verify.digest) r
     ), money AS (
         SELECT coalesce(sum(a.allotted - a.spent), 0) AS credited, coalesce(sum(a.held), 0) AS held
@@ -172,8 +173,9 @@ AS $$
                            AND b.lane < 0) a
          WHERE a.remaining <> 0 OR g.remaining <> 0
          UNION ALL
-        -- That the chain goes on from one to the other is the first check's; here, that each entry stands on its
-        -- side of what was carried forward.
+        -- The first check verifies that the chain continues from the archive into the ledger. This
+        -- check verifies that each entry is on the right side of the position that was carried
+        -- forward.
         SELECT 9, 'archive',
                coalesce(CASE WHEN NOT w.archived THEN 'the wallet does not say that it has one: keys would be used again' END,
                         p.archive),
@@ -187,8 +189,8 @@ AS $$
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;
-COMMENT ON FUNCTION wallet.recount IS 'Goes through all entries of a wallet once: chains, sums, limits, refunds, price lines, archive, digest; verify() asks it. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.verify IS 'Recomputes chain, sums, allowances, holds, limits, refunds and price lines of a wallet, and compares it with a digest that was kept. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.recount IS 'Reads all entries of a wallet once and checks chains, sums, limits, refunds, price lines, archive and digest. verify() calls it. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.verify IS 'Recomputes chains, sums, allowances, holds, limits, refunds and price lines of a wallet, and compares it with a stored digest. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.digest() RETURNS jsonb
 LANGUAGE sql STABLE
@@ -204,7 +206,7 @@ AS $$
              WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
              GROUP BY a.wallet_id) d
 $$;
-COMMENT ON FUNCTION wallet.digest IS 'The heads of the chains of every wallet that the caller may read, to be kept elsewhere: verify(wallet, digest) finds what was cut off or rewritten since.';
+COMMENT ON FUNCTION wallet.digest IS 'Returns the heads of the chains of every wallet that the caller may read. Store them elsewhere: verify(wallet, digest) then finds entries that were cut off or rewritten since.';
 
 CREATE VIEW wallet.lane_waits WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
@@ -218,10 +220,10 @@ SELECT w.wallet_id AS wallet,
           FROM wallet.allowances l
          WHERE l.wallet_id = w.wallet_id
            AND l.allowance_id = '00000000-0000-0000-0000-000000000000') a;
-COMMENT ON VIEW wallet.lane_waits IS 'How often charges and holds of each wallet have waited for a lane; set_lanes() relieves them.';
-COMMENT ON COLUMN wallet.lane_waits.waits IS 'How many calls waited because no lane was free, since the wallet''s lanes were set.';
-COMMENT ON COLUMN wallet.lane_waits.entries IS 'Entries of the wallet, since it was made.';
-COMMENT ON COLUMN wallet.lane_waits.share IS 'waits by entries.';
+COMMENT ON VIEW wallet.lane_waits IS 'How often charges and holds of each wallet waited for a lane. More lanes (set_lanes()) reduce the waits.';
+COMMENT ON COLUMN wallet.lane_waits.waits IS 'The number of calls that waited because no lane was free, since set_lanes() last changed the lanes.';
+COMMENT ON COLUMN wallet.lane_waits.entries IS 'The number of entries of the wallet since it was created.';
+COMMENT ON COLUMN wallet.lane_waits.share IS 'waits divided by entries.';
 
 CREATE VIEW wallet.health WITH (security_invoker = true) AS
 SELECT 'wallets' AS name, count(*)::numeric AS value, 'wallets that this role may read' AS meaning FROM wallet.wallets
@@ -245,4 +247,4 @@ SELECT 'lanes_waited_for', coalesce(sum(a.waits), 0), 'calls that found no free 
  UNION ALL
 SELECT 'lane_waits', count(*), 'calls that wait for a lane at the moment: more lanes help where it is never zero'
   FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 22337 AND NOT l.granted;
-COMMENT ON VIEW wallet.health IS 'Figures for monitoring, one a row.';
+COMMENT ON VIEW wallet.health IS 'Figures for monitoring, one per row.';

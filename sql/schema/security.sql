@@ -1,5 +1,6 @@
--- A database role sees of every table of wallets the rows of those that were granted to it. The sub-selects are
--- asked once a query. Two tables are for the functions alone, which act as the owner: there nobody sees a row.
+-- In every table with a wallet_id, a database role sees the rows of the wallets that were granted
+-- to it. The sub-selects are evaluated once per query. Two tables are used only by the functions,
+-- which act as the owner; no role sees their rows.
 DO $$
 DECLARE
     name text;
@@ -19,5 +20,5 @@ BEGIN
     END LOOP;
 END
 $$;
--- What holds for all wallets holds for every wallet: whoever may read one sees it, as prices are seen.
+-- Bonuses for all wallets apply to every wallet, so every reader sees them, like prices.
 CREATE POLICY bonus_of_all ON wallet.bonus_rules FOR SELECT USING (wallet_id = '*');

@@ -1,9 +1,9 @@
--- The month on one page. Every element is made by PostgreSQL's own XML functions, which escape what
--- stands in names; nothing is loaded from elsewhere.
+-- The statement of a month on one page. PostgreSQL's XML functions create every element and escape
+-- the text in it. The page loads nothing from elsewhere.
 CREATE FUNCTION wallet.statement_html(wallet text, month date) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
@@ -55,7 +55,7 @@ BEGIN
     next_day := date_trunc('month', month::timestamp) + interval '1 month';
     first := wallet.day_begins(first_day, w.time_zone);
     last := wallet.day_begins(next_day, w.time_zone);
-    -- Where a month begins near a change of the clocks its use is told apart entry by entry.
+    -- If the month begins near a clock change, its usage is separated entry by entry.
     by_days := coalesce(wallet.day_begun(first, w.time_zone) = first_day AND wallet.day_begun(last, w.time_zone) = next_day, false);
     WITH all_of_it AS MATERIALIZED (
         SELECT l.* FROM wallet.statement_lines(statement_html.wallet, first, last, first_day, next_day) l
@@ -68,7 +68,8 @@ BEGIN
     ), top AS (
         SELECT greatest(max(d.cost), 0.01) AS cost, sum(d.cost) AS total FROM daily d
     ), tiles AS (
-        -- They add up. The middle is what the kinds of movements come to; what there was none of is not shown, but for the first four.
+        -- The tiles add up: the opening balance plus the sums by kind of movement is the closing
+        -- balance. A kind without movements is omitted, except in the first four tiles.
         SELECT t.n, t.sign, t.name, CASE WHEN t.sign = '-' THEN -t.value ELSE t.value END AS value
           FROM (SELECT 1 AS n, '' AS sign, 'Opening balance' AS name, (SELECT l.balance FROM lines l WHERE l.kind = 'opening') AS value
                  UNION ALL
@@ -122,7 +123,7 @@ BEGIN
                             (extract(day FROM d.day) - 1) * 20 AS x, round(120 - 105 * d.cost / t.cost, 2) AS y, 15 AS width, round(105 * d.cost / t.cost, 2) AS height),
                             xmlelement(name title, format('%s: %s %s', to_char(d.day, 'YYYY-MM-DD'), round(d.cost, greatest(min_scale(d.cost), 2)), w.currency))) ORDER BY d.day)
                    FROM daily d, top t),
-                -- The highest bar says how high it is.
+                -- The highest bar is labelled with its value.
                 (SELECT xmlelement(name text, xmlattributes(CASE WHEN d.day_of_month > 15 THEN (d.day_of_month - 1) * 20 + 15 ELSE (d.day_of_month - 1) * 20 END AS x, 11 AS y,
                                                             CASE WHEN d.day_of_month > 15 THEN 'end' END AS "text-anchor"), round(d.cost, 2)::text)
                    FROM (SELECT extract(day FROM d.day)::integer AS day_of_month, d.cost FROM daily d WHERE d.cost > 0 ORDER BY d.cost DESC, d.day LIMIT 1) d),
@@ -146,7 +147,7 @@ BEGIN
                 xmlelement(name tr, xmlattributes('head' AS class), xmlelement(name th, 'Date'), xmlelement(name th, 'Kind'), xmlelement(name th, 'Description'),
                            xmlelement(name th, xmlattributes('n' AS class), 'Amount'), xmlelement(name th, xmlattributes('n' AS class), 'Balance')),
                 (SELECT xmlagg(xmlelement(name tr,
-                            -- The opening balance is that of the moment before.
+                            -- The opening line has the last moment before the month.
                             xmlelement(name td, xmlattributes('d' AS class),
                                        to_char((CASE l.kind WHEN 'opening' THEN l.at + interval '1 microsecond' ELSE l.at END) AT TIME ZONE w.time_zone, 'YYYY-MM-DD')),
                             xmlelement(name td, xmlattributes('d' AS class), l.kind),
@@ -158,4 +159,4 @@ BEGIN
     RETURN '<!DOCTYPE html>' || E'\n' || page::text;
 END
 $$;
-COMMENT ON FUNCTION wallet.statement_html IS 'The statement of a month as one self-contained HTML page: sums, use per day, by model, team and user, movements. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.statement_html IS 'Returns the statement of a month as one self-contained HTML page: totals, usage per day, by model, team and user, and movements. Errors: 22023, 42501, WL003.';

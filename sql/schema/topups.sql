@@ -20,12 +20,12 @@ CREATE TABLE wallet.topup_rules (
     CHECK (threshold IS NOT NULL OR step IS NOT NULL)
 );
 CREATE INDEX topup_rules_due ON wallet.topup_rules (look_at) WHERE look_at IS NOT NULL;
-COMMENT ON TABLE wallet.topup_rules IS 'When a wallet asks for money by itself. What changes by itself is written under the locks of all lanes.';
-COMMENT ON COLUMN wallet.topup_rules.rule IS 'As it was given.';
-COMMENT ON COLUMN wallet.topup_rules.step IS 'Of a rule by time: how long from one top-up to the next, counted from created_at.';
-COMMENT ON COLUMN wallet.topup_rules.next_at IS 'Of a rule by time: when the next top-up is due.';
-COMMENT ON COLUMN wallet.topup_rules.refused IS 'Why the last look at the rule asked for nothing, so that it is told once.';
-COMMENT ON COLUMN wallet.topup_rules.look_at IS 'When to look again, which the lanes know too.';
+COMMENT ON TABLE wallet.topup_rules IS 'When a wallet requests money by itself. The state columns are written under the locks of all lanes.';
+COMMENT ON COLUMN wallet.topup_rules.rule IS 'The rule as given.';
+COMMENT ON COLUMN wallet.topup_rules.step IS 'Time-based rules only: the interval between two top-ups, counted from created_at.';
+COMMENT ON COLUMN wallet.topup_rules.next_at IS 'Time-based rules only: when the next top-up is due.';
+COMMENT ON COLUMN wallet.topup_rules.refused IS 'Why the last evaluation of the rule requested no money, so that each reason is reported once.';
+COMMENT ON COLUMN wallet.topup_rules.look_at IS 'When to evaluate the rule again. The lanes store this time too.';
 
 CREATE TABLE wallet.topup_requests (
     wallet_id     text NOT NULL,
@@ -42,10 +42,10 @@ CREATE TABLE wallet.topup_requests (
     PRIMARY KEY (wallet_id, topup_id)
 );
 CREATE UNIQUE INDEX topup_open ON wallet.topup_requests (wallet_id) WHERE status = 'requested';
-COMMENT ON TABLE wallet.topup_requests IS 'Top-ups that rules asked for. The view topups shows them.';
-COMMENT ON COLUMN wallet.topup_requests.cause IS 'What asked for it: the balance below the threshold, or the time.';
-COMMENT ON COLUMN wallet.topup_requests.entry_id IS 'The entry that credited it.';
-COMMENT ON INDEX wallet.topup_open IS 'One open top-up for each wallet.';
+COMMENT ON TABLE wallet.topup_requests IS 'Top-ups that rules requested. The view topups shows them.';
+COMMENT ON COLUMN wallet.topup_requests.cause IS 'The cause of the request: threshold, if the balance fell below it, or interval.';
+COMMENT ON COLUMN wallet.topup_requests.entry_id IS 'The entry that credited the top-up.';
+COMMENT ON INDEX wallet.topup_open IS 'One open top-up per wallet.';
 
 CREATE TYPE wallet.topup_result AS (
     wallet        text,
@@ -61,5 +61,5 @@ CREATE TYPE wallet.topup_result AS (
     balance       numeric,
     replayed      boolean
 );
-COMMENT ON TYPE wallet.topup_result IS 'What complete_topup() and fail_topup() return.';
+COMMENT ON TYPE wallet.topup_result IS 'The result of complete_topup() and fail_topup().';
 REVOKE ALL ON TYPE wallet.topup_result FROM PUBLIC;

@@ -7,8 +7,9 @@ CREATE FUNCTION wallet.refuse_change() RETURNS trigger
 CREATE FUNCTION wallet.announce_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, wallet, pg_temp
     AS 'MODULE_PATHNAME', 'announce_change_wrapper';
--- What archive() takes out of the ledger must stand in the archive, to the last bit, and where everybody looks for
--- it: behind what was carried forward, of a wallet that is known to have an archive. Of a statement's rows at once.
+-- An entry may be deleted from the ledger only if the archive has an identical copy where readers
+-- look for it: not after the position carried forward, and in a wallet that is marked as archived.
+-- All rows of a statement are checked at once.
 CREATE FUNCTION wallet.refuse_loss() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, wallet, pg_temp
@@ -35,13 +36,14 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION wallet.refuse_loss IS 'Trigger: refuses to delete an entry of the ledger that does not stand in the archive as it was.';
-COMMENT ON FUNCTION wallet.refuse_overdraft IS 'Trigger: refuses an allowance that would be overdrawn, whoever writes it.';
+COMMENT ON FUNCTION wallet.refuse_loss IS 'Trigger: refuses to delete a ledger entry unless the archive has an identical copy.';
+COMMENT ON FUNCTION wallet.refuse_overdraft IS 'Trigger: refuses an overdrawn allowance, whoever writes it.';
 COMMENT ON FUNCTION wallet.refuse_change IS 'Trigger: refuses every change of the ledger, its archive and the audit trail.';
-COMMENT ON FUNCTION wallet.announce_change IS 'Trigger: has every backend drop what it cached of the table.';
+COMMENT ON FUNCTION wallet.announce_change IS 'Trigger: makes every backend discard its cache of the table.';
 
--- Rules at the table, for any path and any role that can write. They only validate or refuse: a
--- dump restores through them in any order, and nothing happens twice.
+-- Rules enforced at the tables, for every code path and every role that can write. They only
+-- validate or refuse. A dump can therefore be restored in any order, and no side effect happens
+-- twice.
 CREATE TRIGGER refuse_overdraft_on_insert
     BEFORE INSERT ON wallet.allowances
     FOR EACH ROW WHEN (NEW.spent + NEW.held > NEW.allotted)
@@ -50,8 +52,8 @@ CREATE TRIGGER refuse_overdraft_on_update
     BEFORE UPDATE ON wallet.allowances
     FOR EACH ROW WHEN (NEW.spent + NEW.held > NEW.allotted)
     EXECUTE FUNCTION wallet.refuse_overdraft();
-COMMENT ON TRIGGER refuse_overdraft_on_insert ON wallet.allowances IS 'WL001 for a balance, WL002 for a limit; costs nothing where nothing is violated.';
-COMMENT ON TRIGGER refuse_overdraft_on_update ON wallet.allowances IS 'WL001 for a balance, WL002 for a limit; costs nothing where nothing is violated.';
+COMMENT ON TRIGGER refuse_overdraft_on_insert ON wallet.allowances IS 'WL001 for a balance, WL002 for a limit. Costs nothing unless the row violates the rule.';
+COMMENT ON TRIGGER refuse_overdraft_on_update ON wallet.allowances IS 'WL001 for a balance, WL002 for a limit. Costs nothing unless the row violates the rule.';
 
 CREATE TRIGGER refuse_change
     BEFORE UPDATE ON wallet.ledger
@@ -80,8 +82,8 @@ CREATE TRIGGER refuse_truncate
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
 COMMENT ON TRIGGER refuse_change ON wallet.ledger_archive IS 'WL010: entries are never updated and never deleted.';
 COMMENT ON TRIGGER refuse_truncate ON wallet.ledger_archive IS 'WL010: entries are never updated and never deleted.';
-COMMENT ON TRIGGER refuse_change ON wallet.carried_forward IS 'WL010: what was carried forward is never updated and never deleted.';
-COMMENT ON TRIGGER refuse_truncate ON wallet.carried_forward IS 'WL010: what was carried forward is never updated and never deleted.';
+COMMENT ON TRIGGER refuse_change ON wallet.carried_forward IS 'WL010: carried forward amounts are never updated and never deleted.';
+COMMENT ON TRIGGER refuse_truncate ON wallet.carried_forward IS 'WL010: carried forward amounts are never updated and never deleted.';
 
 CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.prices
@@ -98,15 +100,15 @@ CREATE TRIGGER announce_change
 CREATE TRIGGER announce_change
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON wallet.role_grants
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.announce_change();
-COMMENT ON TRIGGER announce_change ON wallet.prices IS 'Has every backend drop its price cache when the change commits.';
-COMMENT ON TRIGGER announce_change ON wallet.markups IS 'Has every backend drop its price cache when the change commits.';
-COMMENT ON TRIGGER announce_change ON wallet.fx_rates IS 'Has every backend forget its exchange rates when the change commits.';
-COMMENT ON TRIGGER announce_change ON wallet.usage_mappings IS 'Has every backend read the mappings again when the change commits.';
-COMMENT ON TRIGGER announce_change ON wallet.role_grants IS 'Has every backend forget whom it let in when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.prices IS 'Makes every backend discard its price cache when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.markups IS 'Makes every backend discard its price cache when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.fx_rates IS 'Makes every backend discard its cached exchange rates when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.usage_mappings IS 'Makes every backend read the mappings again when the change commits.';
+COMMENT ON TRIGGER announce_change ON wallet.role_grants IS 'Makes every backend discard its cached access checks when the change commits.';
 
--- On the subscriber of a logical replication rows arrive without the triggers above: those of statements
--- fire there for the first copy and TRUNCATE alone, and only where they are enabled ALWAYS. Triggers of rows
--- that are enabled for REPLICA fire there and nowhere else.
+-- On the subscriber of a logical replication, rows arrive without firing the triggers above.
+-- Statement-level triggers fire there only for the initial copy and for TRUNCATE, and only if they
+-- are enabled ALWAYS. Row-level triggers that are enabled as REPLICA fire there and nowhere else.
 ALTER TABLE wallet.prices ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.markups ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE wallet.fx_rates ENABLE ALWAYS TRIGGER announce_change;
@@ -132,8 +134,8 @@ CREATE TRIGGER announce_replicated
     AFTER INSERT OR UPDATE OR DELETE ON wallet.role_grants
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
 ALTER TABLE wallet.role_grants ENABLE REPLICA TRIGGER announce_replicated;
-COMMENT ON TRIGGER announce_replicated ON wallet.prices IS 'What announce_change is, for rows that logical replication brings.';
-COMMENT ON TRIGGER announce_replicated ON wallet.markups IS 'What announce_change is, for rows that logical replication brings.';
-COMMENT ON TRIGGER announce_replicated ON wallet.fx_rates IS 'What announce_change is, for rows that logical replication brings.';
-COMMENT ON TRIGGER announce_replicated ON wallet.usage_mappings IS 'What announce_change is, for rows that logical replication brings.';
-COMMENT ON TRIGGER announce_replicated ON wallet.role_grants IS 'What announce_change is, for rows that logical replication brings.';
+COMMENT ON TRIGGER announce_replicated ON wallet.prices IS 'Like announce_change, for rows that arrive through logical replication.';
+COMMENT ON TRIGGER announce_replicated ON wallet.markups IS 'Like announce_change, for rows that arrive through logical replication.';
+COMMENT ON TRIGGER announce_replicated ON wallet.fx_rates IS 'Like announce_change, for rows that arrive through logical replication.';
+COMMENT ON TRIGGER announce_replicated ON wallet.usage_mappings IS 'Like announce_change, for rows that arrive through logical replication.';
+COMMENT ON TRIGGER announce_replicated ON wallet.role_grants IS 'Like announce_change, for rows that arrive through logical replication.';

@@ -1,5 +1,5 @@
--- Upkeep that nothing depends on: what expired is booked, closed days are rolled up, and rows that no call looks at any
--- more are removed.
+-- Optional upkeep: books expired holds and grants, rolls up closed days, and deletes rows that no
+-- call needs any more.
 
 CREATE FUNCTION wallet.maintain(OUT task text, OUT done bigint) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
@@ -21,9 +21,9 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION wallet.maintain IS 'Books what expired, rolls up closed days, tells who asked that money runs out, and removes what no call looks at any more; optional, no rule needs it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.maintain IS 'Books expired holds and grants, rolls up closed days, emits run-out alerts, and deletes rows that no call needs any more. It is optional; no rule depends on it. Errors: 42501.';
 
--- A procedure that sets anything cannot commit: all names and operators are qualified instead.
+-- A procedure with a SET clause cannot commit, so all names and operators are qualified instead.
 CREATE PROCEDURE wallet.upkeep(portion integer DEFAULT 500)
 LANGUAGE plpgsql
 AS $$
@@ -45,7 +45,7 @@ BEGIN
     COMMIT;
     WHILE after IS NOT NULL LOOP
         PERFORM wallet.announce_run_outs(after, portion);
-        -- The last wallet of the portion; none where it was not full.
+        -- The last wallet of the portion; NULL if the portion was not full.
         after := (SELECT r.wallet_id
                     FROM wallet.run_out_alerts r
                     JOIN wallet.wallets w ON w.wallet_id OPERATOR(pg_catalog.=) r.wallet_id
@@ -58,4 +58,7 @@ BEGIN
     COMMIT;
 END
 $$;
-COMMENT ON PROCEDURE wallet.upkeep IS 'What maintain() does, all of it, in portions of so many holds or wallets with a commit after each: a portion''s locks are all that it holds. Errors: 22023, 42501, 2D000 within a transaction.';
+COMMENT ON PROCEDURE wallet.upkeep IS 'Does the work of maintain() in portions of a given number of holds or wallets, with a commit after each portion. It holds only the locks of the current portion. Errors: 22023, 42501, 2D000 inside a transaction block.';
+
+-- On a large ledger, JIT compilation takes longer than execution.
+ALTER FUNCTION wallet.roll_up(timestamptz, integer) SET jit = off;

@@ -1,5 +1,5 @@
--- Use as reports count it, rolled up for days that are closed. docs/internals.md says what a roll-up
--- is and why it cannot be wrong.
+-- Usage as reports count it, rolled up for closed days. docs/internals.md explains roll-ups and why
+-- they cannot be wrong.
 
 CREATE TABLE wallet.rollup_states (
     wallet_id    text PRIMARY KEY REFERENCES wallet.wallets,
@@ -9,11 +9,11 @@ CREATE TABLE wallet.rollup_states (
     floor_at     timestamptz NOT NULL,
     seqs         bigint[] NOT NULL
 );
-COMMENT ON TABLE wallet.rollup_states IS 'What of a wallet was rolled up; where the wallet has another time zone by now, nothing of it counts.';
-COMMENT ON COLUMN wallet.rollup_states.rolled_to IS 'Entries booked before were looked at.';
-COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where to begin to look for entries that are not rolled up: a guess, which readers check. The greatest id: nothing was rolled up yet.';
-COMMENT ON COLUMN wallet.rollup_states.floor_at IS 'Pending fundings that were settled later have ids below floor_id and may not be rolled up.';
-COMMENT ON COLUMN wallet.rollup_states.seqs IS 'The last entry of each lane that is rolled up, zero where there is none: of lane -1, of lane 0, and so on.';
+COMMENT ON TABLE wallet.rollup_states IS 'How far each wallet is rolled up. If the wallet''s time zone has changed since, the roll-ups are ignored.';
+COMMENT ON COLUMN wallet.rollup_states.rolled_to IS 'Entries booked before this time have been examined.';
+COMMENT ON COLUMN wallet.rollup_states.floor_id IS 'Where the search for entries that are not rolled up begins. It is a guess, which readers verify. The greatest id means that no entry was rolled up yet.';
+COMMENT ON COLUMN wallet.rollup_states.floor_at IS 'Pending fundings that were settled after this time have ids below floor_id and may not be rolled up.';
+COMMENT ON COLUMN wallet.rollup_states.seqs IS 'The last rolled-up entry of each lane, starting with lane -1, then lane 0. Zero if the lane has none.';
 
 CREATE TABLE wallet.rollup_chunks (
     wallet_id    text NOT NULL,
@@ -30,12 +30,12 @@ CREATE TABLE wallet.rollup_chunks (
     dated_amounts  numeric[],
     PRIMARY KEY (wallet_id, lane, to_seq)
 );
-COMMENT ON TABLE wallet.rollup_chunks IS 'Entries that are rolled up: a piece of a lane''s chain a row, about a day long, without gaps from the first entry on.';
-COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'Sum of the entries that count from when they were booked.';
-COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at, as last_at is the greatest; ids likewise.';
-COMMENT ON COLUMN wallet.rollup_chunks.dated_ids IS 'The entries that count from another time than that of their booking; NULL: none.';
-COMMENT ON COLUMN wallet.rollup_chunks.dated_at IS 'From when on the entry at the same place counts.';
-COMMENT ON COLUMN wallet.rollup_chunks.dated_amounts IS 'The amount of the entry at the same place.';
+COMMENT ON TABLE wallet.rollup_chunks IS 'Rolled-up entries: one row per piece of a lane''s chain. A piece covers about a day; the pieces leave no gaps from the first entry on.';
+COMMENT ON COLUMN wallet.rollup_chunks.amount IS 'The sum of the entries that count from their time of booking.';
+COMMENT ON COLUMN wallet.rollup_chunks.first_at IS 'The least created_at of the piece. last_at is the greatest; first_id and last_id are the least and greatest entry_id.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_ids IS 'The entries that do not count from their time of booking; NULL if there are none.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_at IS 'When the entry at the same array position begins to count.';
+COMMENT ON COLUMN wallet.rollup_chunks.dated_amounts IS 'The amount of the entry at the same array position.';
 
 CREATE TABLE wallet.usage_rollups (
     wallet_id      text NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE wallet.usage_rollups (
     provider       text,
     PRIMARY KEY (wallet_id, day, rollup_id)
 );
-COMMENT ON TABLE wallet.usage_rollups IS 'Use of the entries that are rolled up, by day of use. Rows are added, never changed: what is booked later for a day stands in rows of its own.';
+COMMENT ON TABLE wallet.usage_rollups IS 'Usage of the rolled-up entries, by day of use. Rows are added and never changed; entries booked later for the same day get rows of their own.';
 
 CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS
 SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
@@ -63,11 +63,12 @@ SELECT s.wallet_id AS wallet, (r.place - 2)::smallint AS lane, r.seq
   JOIN wallet.wallets w ON w.wallet_id = s.wallet_id AND w.time_zone = s.time_zone
  CROSS JOIN LATERAL unnest(s.seqs) WITH ORDINALITY AS r(seq, place)
  WHERE r.seq > 0;
-COMMENT ON VIEW wallet.rolled_lanes IS 'Up to which entry each lane of a wallet is rolled up.';
+COMMENT ON VIEW wallet.rolled_lanes IS 'The last rolled-up entry of each lane of a wallet.';
 
--- Who reads what is not rolled up reads the ranges, and counts what is found. If that is as much as `entries`, it is all; if not, the
--- others are somewhere below floor_id. Both parts are read once. The ranges do not overlap: from the floor on, and the id of each
--- funding that was pending, which is of when it was asked for.
+-- A reader of entries that are not rolled up reads these ranges and counts the entries found. If
+-- their number equals `entries`, the ranges contain all of them; otherwise the others are below
+-- floor_id. Both parts are read once. The ranges do not overlap: one begins at floor_id, and one is
+-- the id of each funding that was pending, whose id dates from its request.
 CREATE VIEW wallet.rolled_wallets WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
        w.time_zone,
@@ -83,17 +84,17 @@ SELECT w.wallet_id AS wallet,
                                    WHERE f.wallet_id = s.wallet_id AND f.entry_id < s.floor_id
                                      AND f.finished_at >= s.floor_at - interval '1 minute') AS ids
                      OFFSET 0) f;
-COMMENT ON VIEW wallet.rolled_wallets IS 'What of each wallet is rolled up, and where the other entries are.';
-COMMENT ON COLUMN wallet.rolled_wallets.seqs IS 'The last entry of each lane that is rolled up: of lane -1, of lane 0, and so on.';
-COMMENT ON COLUMN wallet.rolled_wallets.entries IS 'How many entries are not rolled up.';
-COMMENT ON COLUMN wallet.rolled_wallets.floor_id IS 'The least id of an entry that is not rolled up, but for fundings that were pending: a guess.';
-COMMENT ON COLUMN wallet.rolled_wallets.first_ids IS 'Where ranges of ids begin in which all entries are that are not rolled up, if the guess is right; the first is floor_id.';
-COMMENT ON COLUMN wallet.rolled_wallets.last_ids IS 'Where they end.';
+COMMENT ON VIEW wallet.rolled_wallets IS 'How far each wallet is rolled up, and where to find the other entries.';
+COMMENT ON COLUMN wallet.rolled_wallets.seqs IS 'The last rolled-up entry of each lane, starting with lane -1, then lane 0.';
+COMMENT ON COLUMN wallet.rolled_wallets.entries IS 'The number of entries that are not rolled up.';
+COMMENT ON COLUMN wallet.rolled_wallets.floor_id IS 'The least id of an entry that is not rolled up, except for fundings that were pending. It is a guess.';
+COMMENT ON COLUMN wallet.rolled_wallets.first_ids IS 'The first ids of ranges that contain all entries that are not rolled up, if the guess is right. The first element is floor_id.';
+COMMENT ON COLUMN wallet.rolled_wallets.last_ids IS 'The last ids of these ranges.';
 
 CREATE FUNCTION wallet.unrolled_from(wallet text) RETURNS uuid
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
--- On a large ledger compiling takes longer than running.
+-- On a large ledger, JIT compilation takes longer than execution.
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$
@@ -115,7 +116,7 @@ BEGIN
         SELECT CASE WHEN f.entries = r.entries THEN r.floor_id ELSE '00000000-0000-0000-0000-000000000000' END FROM rolled r, found f);
 END
 $$;
-COMMENT ON FUNCTION wallet.unrolled_from IS 'The id from which on all entries of a wallet are that are not rolled up, but for fundings that were pending; the nil id where that is not sure. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.unrolled_from IS 'Returns the id at which the entries of a wallet that are not rolled up begin, except for fundings that were pending. Returns the nil id if that is uncertain. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.usage_attributes(
     lines jsonb, model text, provider text DEFAULT NULL, service_tier text DEFAULT NULL)
@@ -130,7 +131,7 @@ AS $$
          WHERE line ->> 'meter' NOT IN ('markup', 'markup_fee')
          GROUP BY 1
     ), named AS (
-        -- The totals of OpenTelemetry include their parts, as those of the providers do.
+        -- The totals of OpenTelemetry include their parts, like those of the providers.
         SELECT 'gen_ai.usage.input_tokens' AS name, sum(u.quantity) AS quantity FROM used u WHERE u.tokens AND u.meter ~ '^(input|cache)'
          UNION ALL
         SELECT 'gen_ai.usage.output_tokens', sum(u.quantity) FROM used u WHERE u.tokens AND u.meter !~ '^(input|cache)'
@@ -141,7 +142,7 @@ AS $$
          UNION ALL
         SELECT 'gen_ai.usage.reasoning.output_tokens', sum(u.quantity) FROM used u WHERE u.meter = 'reasoning_tokens'
          UNION ALL
-        -- What the convention has no name for.
+        -- Meters without a name in the conventions.
         SELECT 'wallet.usage.' || u.meter, u.quantity FROM used u
          WHERE u.meter NOT IN ('input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'reasoning_tokens')
     )
@@ -155,17 +156,18 @@ AS $$
                'openai.response.service_tier', usage_attributes.service_tier))
            || coalesce((SELECT jsonb_object_agg(n.name, trim_scale(n.quantity)) FROM named n WHERE n.quantity IS NOT NULL), '{}')
 $$;
-COMMENT ON FUNCTION wallet.usage_attributes IS 'Price lines as attributes of OpenTelemetry''s conventions for generative AI: gen_ai.usage.input_tokens and the like. Errors: 22023.';
+COMMENT ON FUNCTION wallet.usage_attributes IS 'Converts price lines to attributes of the OpenTelemetry conventions for generative AI, such as gen_ai.usage.input_tokens. Errors: 22023.';
 
 CREATE VIEW wallet.counted_entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
        l.entry_id,
-       -- Not where the calendar ends: every zone and period around it must have a date.
+       -- Clamped to a range inside PostgreSQL's calendar, so that a date exists in every time zone
+       -- and in every period around it.
        least(greatest(coalesce(l.event_at, l.created_at), '4713-02-01Z BC'), '294276-11-30Z') AS event_at,
        l.created_at,
        l.user_id, l.team, l.service, l.model, l.region, l.provider, l.service_tier, l.key_id, l.tags,
-       -- What prices a charge later is no request of its own, nor is what gives one back. Its tokens are
-       -- those of the charge, which had none.
+       -- An entry that prices a charge later is not a request of its own, and neither is a refund.
+       -- Its tokens are those of the charge, which had none.
        CASE WHEN l.kind = 'c' AND l.call <> 'p' THEN 1 ELSE 0 END AS requests,
        CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, true) ELSE 0 END AS input_tokens,
        CASE WHEN l.kind = 'c' AND l.lines IS NOT NULL THEN wallet.entry_tokens(l.lines, false) ELSE 0 END AS output_tokens,
@@ -178,7 +180,7 @@ SELECT l.wallet_id AS wallet,
        l.amount,
        l.effective_at
   FROM wallet.ledger_all l;
-COMMENT ON VIEW wallet.counted_entries IS 'Every entry with what reports count of it, if anything.';
+COMMENT ON VIEW wallet.counted_entries IS 'Every entry with the figures that reports count for it, if any.';
 
 CREATE VIEW wallet.usage_entries WITH (security_invoker = true) AS
 SELECT c.wallet, c.entry_id, c.event_at, c.created_at, c.user_id, c.team, c.service, c.model, c.region, c.provider, c.service_tier, c.key_id, c.tags,
@@ -193,14 +195,15 @@ SELECT c.wallet, c.entry_id, c.event_at, c.created_at, c.user_id, c.team, c.serv
        c.seq
   FROM wallet.counted_entries c
  WHERE c.kind IN ('c', 'r');
-COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with what reports count of them: requests, tokens, cost, refunded.';
-COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input of every kind: plain, cached, audio, images.';
-COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output of every kind: plain, reasoning, audio, images.';
-COMMENT ON COLUMN wallet.usage_entries.attributes IS 'What was used, in the names of OpenTelemetry; NULL of a charge by amount.';
+COMMENT ON VIEW wallet.usage_entries IS 'Charges and refunds with the figures that reports count for them: requests, tokens, cost, refunded.';
+COMMENT ON COLUMN wallet.usage_entries.input_tokens IS 'Input tokens of every kind: plain, cached, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.output_tokens IS 'Output tokens of every kind: plain, reasoning, audio, images.';
+COMMENT ON COLUMN wallet.usage_entries.attributes IS 'The usage as OpenTelemetry attributes; NULL for a charge by amount.';
 
--- Of each wallet in turn, by the index, in one statement: how many rows a wallet is thought to have does not matter, nor how
--- many wallets there are. That a text equals itself has PostgreSQL take the wallets for one: what it takes for a long query it compiles, and
--- here that takes longer than running.
+-- One lateral query per wallet, by the index. The plan therefore depends neither on the estimated
+-- number of rows per wallet nor on the number of wallets. The condition wallet || '' = wallet,
+-- which is always true, makes the planner expect a single wallet. It would otherwise expect a long
+-- query and use JIT compilation, which takes longer than execution.
 CREATE VIEW wallet.unrolled_days WITH (security_invoker = true) AS
 SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
        u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
@@ -224,7 +227,7 @@ SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_i
         UNION ALL
        SELECT (u.event_at AT TIME ZONE r.time_zone)::date, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
               sum(u.requests)::bigint, sum(u.input_tokens), sum(u.output_tokens), sum(u.cost), sum(u.refunded)
-         -- What is of an array whose length is not known is taken for more than a little, and hashed.
+         -- For an array of unknown length the planner expects several rows, and aggregates by hash.
          FROM unnest(r.first_ids[1:1]) AS i(first_id)
         CROSS JOIN LATERAL (
               SELECT u.* FROM wallet.usage_entries u
@@ -235,7 +238,7 @@ SELECT r.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_i
         GROUP BY 1, 2, 3, 4, 5, 6, 7
        OFFSET 0) u
  WHERE r.wallet || '' = r.wallet;
-COMMENT ON VIEW wallet.unrolled_days IS 'Use by day of the entries that are not rolled up.';
+COMMENT ON VIEW wallet.unrolled_days IS 'Usage by day of the entries that are not rolled up.';
 
 CREATE VIEW wallet.usage_days WITH (security_invoker = true) AS
 SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.region, r.key_id,
@@ -247,7 +250,7 @@ SELECT r.wallet_id AS wallet, r.day, r.team, r.user_id, r.service, r.model, r.re
 SELECT u.wallet, u.day, u.team, u.user_id, u.service, u.model, u.region, u.key_id,
        u.requests, u.input_tokens, u.output_tokens, u.cost, u.refunded
   FROM wallet.unrolled_days u;
-COMMENT ON VIEW wallet.usage_days IS 'Use by day in pieces that add up: what is rolled up, and what is not.';
+COMMENT ON VIEW wallet.usage_days IS 'Usage by day, in rows that add up: rolled-up usage and usage that is not rolled up.';
 
 CREATE VIEW wallet.usage_daily WITH (security_invoker = true) AS
 SELECT u.day,
@@ -264,10 +267,10 @@ SELECT u.day,
        round(sum(u.refunded), greatest(min_scale(sum(u.refunded)), 2)) AS refunded
   FROM wallet.usage_days u
  GROUP BY 1, 2, 3, 4, 5, 6;
-COMMENT ON VIEW wallet.usage_daily IS 'Use by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
-COMMENT ON COLUMN wallet.usage_daily.refunded IS 'What was given back on that day; cost is what was charged.';
+COMMENT ON VIEW wallet.usage_daily IS 'Usage by day (in the wallet''s time zone), team, user, service and model, by the time of use.';
+COMMENT ON COLUMN wallet.usage_daily.refunded IS 'The amount refunded on that day. It is not deducted from cost.';
 
--- Near a change of the clocks a day may begin twice, or in the middle of another.
+-- Near a clock change, a day may begin twice, or in the middle of another day.
 CREATE FUNCTION wallet.day_begun(at timestamptz, time_zone text) RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -278,9 +281,9 @@ AS $$
                                - (day_begun.at - interval '3 hours') AT TIME ZONE day_begun.time_zone = interval '6 hours'
                           THEN (day_begun.at AT TIME ZONE day_begun.time_zone)::date END END
 $$;
-COMMENT ON FUNCTION wallet.day_begun IS 'The day that begins at a moment, or NULL: then use before and after it has to be told apart entry by entry.';
+COMMENT ON FUNCTION wallet.day_begun IS 'Returns the day that begins at a given time, or NULL. If NULL, usage before and after that time is separated entry by entry.';
 
--- Where clocks are changed at midnight a day begins later, or its first hour comes twice.
+-- If clocks change at midnight, the day begins later, or its first hour occurs twice.
 CREATE FUNCTION wallet.day_begins(day date, time_zone text) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -288,15 +291,15 @@ AS $$
     SELECT min(b.at)
       FROM (SELECT day_begins.day::timestamp AT TIME ZONE day_begins.time_zone AS at
              UNION ALL
-            -- Midnight by the clocks of the evening before.
+            -- Midnight with the UTC offset of the evening before.
             SELECT (day_begins.day::timestamp - (e.at AT TIME ZONE day_begins.time_zone - e.at AT TIME ZONE 'UTC')) AT TIME ZONE 'UTC'
               FROM (SELECT (day_begins.day::timestamp - interval '4 hours') AT TIME ZONE day_begins.time_zone AS at
                      WHERE day_begins.day BETWEEN '0001-01-02' AND '9999-12-30') e) b
      WHERE (b.at AT TIME ZONE day_begins.time_zone)::date = day_begins.day
 $$;
-COMMENT ON FUNCTION wallet.day_begins IS 'The first moment of a day in a time zone.';
+COMMENT ON FUNCTION wallet.day_begins IS 'Returns the first moment of a day in a time zone.';
 
--- What reports are asked of: moments, or days of the wallet.
+-- The period of a report: times, or days in the wallet's time zone.
 CREATE FUNCTION wallet.span_of(
     wallet text, "from" timestamptz, "to" timestamptz, from_day date, to_day date,
     OUT first timestamptz, OUT last timestamptz)
@@ -320,9 +323,9 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION wallet.span_of IS 'The moments between which a report looks, from moments or from days in the wallet''s time zone. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.span_of IS 'Returns the start and end of a report''s period, given as times or as days in the wallet''s time zone. Errors: 22023, 42501, WL003.';
 
--- Where an hour comes twice, or has a part with another offset, the offset tells the two apart.
+-- If an hour occurs twice, or part of it has another offset, the offset distinguishes the two.
 CREATE FUNCTION wallet.hour_of(at timestamptz, time_zone text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, wallet, pg_temp
@@ -339,7 +342,7 @@ AS $$
       FROM (SELECT date_trunc('hour', hour_of.at AT TIME ZONE hour_of.time_zone) AS hour,
                    hour_of.at AT TIME ZONE hour_of.time_zone - hour_of.at AT TIME ZONE 'UTC' AS shift) h
 $$;
-COMMENT ON FUNCTION wallet.hour_of IS 'The hour of a moment in a time zone, with its offset from UTC where that hour comes twice.';
+COMMENT ON FUNCTION wallet.hour_of IS 'Returns the hour of a time in a time zone, with its offset from UTC if the hour occurs twice.';
 
 CREATE FUNCTION wallet.rolled_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -358,10 +361,11 @@ BEGIN
                             WHERE s.wallet_id = rolled_before.wallet)
         )
         SELECT coalesce((SELECT sum(c.amount) FROM chunks c WHERE c.last_at < rolled_before.at), 0)
-             -- Few: what grants gave and lost by themselves.
+             -- Few entries: those of expired and recurring grants.
              + coalesce((SELECT sum(d.amount) FROM chunks c CROSS JOIN LATERAL unnest(c.dated_at, c.dated_amounts) AS d(at, amount)
                           WHERE c.dated_at IS NOT NULL AND d.at < rolled_before.at), 0)
-             -- Chunks that the moment cuts: few, and each is looked up by its ids (OFFSET 0 keeps it so).
+             -- Chunks that contain the given time. They are few, and OFFSET 0 makes the plan look
+             -- up each by its ids.
              + coalesce((SELECT sum(l.amount)
                            FROM chunks c
                           CROSS JOIN LATERAL (
@@ -373,7 +377,7 @@ BEGIN
                           WHERE c.first_at < rolled_before.at AND c.last_at >= rolled_before.at), 0));
 END
 $$;
-COMMENT ON FUNCTION wallet.rolled_before IS 'The sum of the entries of a wallet that are rolled up and count from before a moment. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.rolled_before IS 'Returns the sum of the wallet''s rolled-up entries that count from before a given time. Errors: 22023, 42501, WL003.';
 
 CREATE FUNCTION wallet.booked_before(wallet text, at timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE
@@ -404,14 +408,14 @@ BEGIN
                                    AND l.entry_id < r.floor_id AND l.entry_id <> ALL (r.first_ids)
                                    AND l.seq > coalesce(r.seqs[l.lane + 2], 0) AND l.effective_at < booked_before.at
                                 OFFSET 0) l), 0)
-             -- What is due and waits for a call to book it.
+             -- Entries that are due, but not booked yet.
              + coalesce((SELECT sum(d.amount) FROM wallet.due_entries(booked_before.wallet, statement_timestamp()) d
                           WHERE d.at < booked_before.at), 0));
 END
 $$;
-COMMENT ON FUNCTION wallet.booked_before IS 'The sum of the entries of a wallet that count from before a moment, with those that are due and not booked yet. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.booked_before IS 'Returns the sum of the wallet''s entries that count from before a given time, including entries that are due but not booked yet. Errors: 22023, 42501, WL003.';
 
--- Ranges do not overlap, so that no entry is found twice.
+-- The ranges do not overlap, so that no entry is found twice.
 CREATE FUNCTION wallet.booked_ids(
     wallet text, "from" timestamptz, "to" timestamptz, OUT first_id uuid, OUT last_id uuid)
 RETURNS SETOF record
@@ -442,8 +446,8 @@ BEGIN
         first_id := least_found; last_id := last_found;
         RETURN NEXT;
     END IF;
-    -- Fundings that were pending have the ids of when they were asked for; what counts from another time than that of
-    -- its booking has the id of its booking.
+    -- A funding that was pending has the id of its request. An entry that does not count from its
+    -- time of booking has the id of its booking.
     RETURN QUERY
         SELECT x.entry_id, x.entry_id
           FROM (SELECT f.entry_id FROM wallet.funding_requests f WHERE f.wallet_id = booked_ids.wallet
@@ -458,4 +462,4 @@ BEGIN
          WHERE x.entry_id < floor_id AND (x.entry_id BETWEEN least_found AND last_found) IS NOT TRUE;
 END
 $$;
-COMMENT ON FUNCTION wallet.booked_ids IS 'Ranges of ids in which all entries of a wallet are that count from a time; others may be there too. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.booked_ids IS 'Returns ranges of ids that contain all entries of a wallet that count within a period. The ranges may contain other entries too. Errors: 22023, 42501, WL003.';

@@ -1,5 +1,5 @@
--- Views run with the rights of whoever asks (security_invoker), and row-level security below lets
--- through the wallets that were granted. Amounts show two decimals at least, all that are needed.
+-- Views run with the caller's rights (security_invoker), and row-level security shows the granted
+-- wallets. Amounts have at least two decimals, and more if needed.
 
 CREATE VIEW wallet.balances WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
@@ -17,8 +17,9 @@ SELECT w.wallet_id AS wallet,
        w.price_list
   FROM wallet.wallets w
  CROSS JOIN LATERAL (
-        -- What is due counts, whether or not it is booked, and what expired holds have set aside does not. Functions
-        -- say so, wallet by wallet, where there may be something: no plan has to guess how much.
+        -- Due entries count, booked or not, and amounts reserved by expired holds do not. Functions
+        -- compute this per wallet, and only for wallets that may have any, so that no plan depends
+        -- on an estimate.
         SELECT d.balance, d.held, d.scoped
           FROM wallet.due_balance(w.wallet_id, statement_timestamp()) d
          WHERE w.scoped OR w.grants_due <= statement_timestamp()
@@ -31,12 +32,12 @@ SELECT w.wallet_id AS wallet,
                    AND a.allowance_id = '00000000-0000-0000-0000-000000000000') t
          WHERE (w.scoped OR w.grants_due <= statement_timestamp()) IS NOT TRUE
        ) b;
-COMMENT ON VIEW wallet.balances IS 'One row a wallet: what it has, what is held, what can be spent without credit.';
-COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt; never below minus credit_limit.';
-COMMENT ON COLUMN wallet.balances.held IS 'Set aside by open holds.';
-COMMENT ON COLUMN wallet.balances.available IS 'balance minus held; alert thresholds look at what of it every charge may use: available minus scoped.';
-COMMENT ON COLUMN wallet.balances.scoped IS 'How much of available only some models or services may use.';
-COMMENT ON COLUMN wallet.balances.price_list IS 'The price list that the wallet pays by, over the default list.';
+COMMENT ON VIEW wallet.balances IS 'One row per wallet: its balance, the held amount, and the amount that can be spent without credit.';
+COMMENT ON COLUMN wallet.balances.balance IS 'Sum of the ledger plus debt. It never falls below minus credit_limit.';
+COMMENT ON COLUMN wallet.balances.held IS 'The amount that open holds reserve.';
+COMMENT ON COLUMN wallet.balances.available IS 'balance minus held. Alert thresholds are compared with the part of it that every charge may use: available minus scoped.';
+COMMENT ON COLUMN wallet.balances.scoped IS 'The part of available that only some models or services may use.';
+COMMENT ON COLUMN wallet.balances.price_list IS 'The wallet''s price list, which takes precedence over the default list.';
 
 CREATE VIEW wallet.entries WITH (security_invoker = true) AS
 SELECT l.wallet_id AS wallet,
@@ -79,14 +80,14 @@ SELECT l.wallet_id AS wallet,
        l.key_id,
        l.effective_at
   FROM wallet.ledger_all l;
-COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane seq has no gaps.';
-COMMENT ON COLUMN wallet.entries.amount IS 'Signed: money in is positive. The sum over a wallet is balance minus debt.';
-COMMENT ON COLUMN wallet.entries.contra IS 'The other side, such as funding:card or usage:openai/gpt-4o.';
-COMMENT ON COLUMN wallet.entries.related_id IS 'The entry that this one belongs to, such as the charge that it prices.';
-COMMENT ON COLUMN wallet.entries.effective_at IS 'From when on it counts in a balance: when it was booked, or, for the end of a grant and the turn of a recurring one, when that was due.';
-COMMENT ON COLUMN wallet.entries.key_id IS 'The key that was used.';
-COMMENT ON COLUMN wallet.entries.original IS 'Of a funding in another currency: amount, currency, rate, inverse where the amount was divided by the rate, and what rounding added.';
-COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries; with one lane it is the wallet''s balance.';
+COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane, seq has no gaps.';
+COMMENT ON COLUMN wallet.entries.amount IS 'Signed: positive if money enters the wallet. The sum over a wallet is balance minus debt.';
+COMMENT ON COLUMN wallet.entries.contra IS 'The contra account, such as funding:card or usage:openai/gpt-4o.';
+COMMENT ON COLUMN wallet.entries.related_id IS 'The entry to which this one refers, such as the refunded charge. For a settlement, the hold_id.';
+COMMENT ON COLUMN wallet.entries.effective_at IS 'When the entry begins to count in a balance: the time of booking or, for the end of a grant and the renewal of a recurring grant, the due time.';
+COMMENT ON COLUMN wallet.entries.key_id IS 'The key with which the charge was made.';
+COMMENT ON COLUMN wallet.entries.original IS 'Fundings in another currency only: amount, currency, rate, rounding, and inverse if the amount was divided by the rate.';
+COMMENT ON COLUMN wallet.entries.lane_balance IS 'Running total of the lane''s entries. In a wallet with one lane, this is the wallet''s balance minus debt.';
 
 CREATE VIEW wallet.unpriced WITH (security_invoker = true) AS
 SELECT u.wallet_id AS wallet,
@@ -103,13 +104,13 @@ SELECT u.wallet_id AS wallet,
        l.service_tier,
        l.tags
   FROM wallet.unpriced_charges u
- -- OFFSET 0 has each entry looked up by its id.
+ -- OFFSET 0 makes the plan look up each entry by its id.
  CROSS JOIN LATERAL (
         SELECT e.* FROM wallet.ledger_all e
          WHERE e.wallet_id = u.wallet_id AND e.entry_id = u.entry_id
         OFFSET 0) l
  WHERE u.priced_id IS NULL;
-COMMENT ON VIEW wallet.unpriced IS 'Charges that were booked at zero because their model had no price, until price_unpriced() books what they cost.';
+COMMENT ON VIEW wallet.unpriced IS 'Charges that were booked at zero because their model had no price, until price_unpriced() books their cost.';
 
 CREATE VIEW wallet.unread_usage WITH (security_invoker = true) AS
 SELECT u.provider,
@@ -128,13 +129,13 @@ SELECT u.provider,
          WHERE l.wallet_id = u.wallet_id AND l.entry_id >= u.entry_id AND l.kind = 'c'
            AND l.model IS NOT DISTINCT FROM u.model AND l.provider IS NOT DISTINCT FROM u.provider
            AND jsonb_path_exists(l.usage, u.jsonpath, '{}', true)) e;
-COMMENT ON VIEW wallet.unread_usage IS 'Numbers of usage objects that no mapping and no price has read: each place once, from its first charge on.';
+COMMENT ON VIEW wallet.unread_usage IS 'Numbers of usage objects that no mapping and no price read, one row per place, from the first charge on.';
 COMMENT ON COLUMN wallet.unread_usage.provider IS 'The provider of the charges.';
 COMMENT ON COLUMN wallet.unread_usage.mapping IS 'The mapping that read the rest of the object; NULL for the flat form.';
-COMMENT ON COLUMN wallet.unread_usage.path IS 'Where the number stands in the whole usage object.';
-COMMENT ON COLUMN wallet.unread_usage.charges IS 'Charges of the model since then whose usage has a number other than zero there.';
+COMMENT ON COLUMN wallet.unread_usage.path IS 'The path of the number in the usage object.';
+COMMENT ON COLUMN wallet.unread_usage.charges IS 'The number of charges of the model since then whose usage has a nonzero number at this path.';
 COMMENT ON COLUMN wallet.unread_usage.last_seen IS 'When the last such charge was booked.';
-COMMENT ON COLUMN wallet.unread_usage.example IS 'The number of the first charge.';
+COMMENT ON COLUMN wallet.unread_usage.example IS 'The number in the first charge.';
 
 CREATE VIEW wallet.fundings WITH (security_invoker = true) AS
 SELECT f.wallet_id AS wallet,
@@ -169,17 +170,17 @@ SELECT f.wallet_id AS wallet,
   JOIN wallet.wallets w ON w.wallet_id = f.wallet_id
  CROSS JOIN LATERAL (SELECT CASE WHEN f.original_amount IS NULL THEN f.reversed ELSE f.reversed_original END AS original) r;
 COMMENT ON VIEW wallet.fundings IS 'Fundings in every state: pending, settled, failed, reversed.';
-COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits it; while it is pending there is no such entry yet.';
-COMMENT ON COLUMN wallet.fundings.inverse IS 'True where the rate was recorded the other way round, so that what was paid is divided by it.';
-COMMENT ON COLUMN wallet.fundings.status IS 'pending, settled, failed, or reversed when all of it was taken back; of a settled one reversed says how much was.';
-COMMENT ON COLUMN wallet.fundings.finished_at IS 'When a pending funding was settled or failed, or when some or all of a settled one was taken back last.';
-COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The last entry that took back some or all of it.';
-COMMENT ON COLUMN wallet.fundings.reversed IS 'How much reverse_funding() took back so far, in the wallet''s currency.';
-COMMENT ON COLUMN wallet.fundings.reversed_original IS 'The same in the currency that was paid.';
-COMMENT ON COLUMN wallet.fundings.bonus IS 'What was credited on top of it as promotional credit, in the wallet''s currency; NULL: nothing.';
-COMMENT ON COLUMN wallet.fundings.bonus_percent IS 'How many per cent of the amount that was.';
+COMMENT ON COLUMN wallet.fundings.entry_id IS 'The entry that credits the funding. A pending funding has no such entry yet.';
+COMMENT ON COLUMN wallet.fundings.inverse IS 'True if the rate was recorded for the opposite pair: the paid amount is divided by the rate.';
+COMMENT ON COLUMN wallet.fundings.status IS 'pending, settled, failed, or reversed if all of it was taken back. For a settled funding, the column reversed shows the part taken back.';
+COMMENT ON COLUMN wallet.fundings.finished_at IS 'When the pending funding was settled or failed, or when money was last taken back from a settled one.';
+COMMENT ON COLUMN wallet.fundings.reversal_id IS 'The last entry that took back all or part of the funding.';
+COMMENT ON COLUMN wallet.fundings.reversed IS 'How much reverse_funding() has taken back so far, in the wallet''s currency.';
+COMMENT ON COLUMN wallet.fundings.reversed_original IS 'How much reverse_funding() has taken back so far, in the currency that was paid.';
+COMMENT ON COLUMN wallet.fundings.bonus IS 'The promotional credit added to the payment, in the wallet''s currency; NULL if there is no bonus.';
+COMMENT ON COLUMN wallet.fundings.bonus_percent IS 'The bonus in percent of the payment.';
 COMMENT ON COLUMN wallet.fundings.bonus_entry_id IS 'The entry that credits the bonus, which is a grant of its own.';
-COMMENT ON COLUMN wallet.fundings.bonus_reversed IS 'How much of the bonus reverse_funding() took back so far.';
+COMMENT ON COLUMN wallet.fundings.bonus_reversed IS 'How much of the bonus reverse_funding() has taken back so far.';
 
 CREATE VIEW wallet.bonuses WITH (security_invoker = true) AS
 SELECT b.wallet_id AS wallet,
@@ -190,17 +191,17 @@ SELECT b.wallet_id AS wallet,
        b.actor,
        b.metadata
   FROM wallet.bonus_rules b;
-COMMENT ON VIEW wallet.bonuses IS 'What comes on top of payments: one row a wallet that has a bonus of its own, and one a currency for all others.';
-COMMENT ON COLUMN wallet.bonuses.wallet IS 'The wallet; * for every wallet in the currency that has no bonus of its own.';
-COMMENT ON COLUMN wallet.bonuses.tiers IS 'Array of {from, percent}: the highest from that a payment reaches holds for all of it.';
-COMMENT ON COLUMN wallet.bonuses.expires_in IS 'How long a bonus lives from its booking on; NULL: without end.';
-COMMENT ON COLUMN wallet.bonuses.created_at IS 'When it was set.';
+COMMENT ON VIEW wallet.bonuses IS 'Bonuses on payments: one row per wallet that has a bonus of its own, and one row per currency for all other wallets.';
+COMMENT ON COLUMN wallet.bonuses.wallet IS 'The wallet, or * for every wallet in the currency that has no bonus of its own.';
+COMMENT ON COLUMN wallet.bonuses.tiers IS 'Array of {from, percent}. The tier with the highest from that a payment reaches applies to all of the payment.';
+COMMENT ON COLUMN wallet.bonuses.expires_in IS 'How long a bonus lives after it was booked; NULL: it does not expire.';
+COMMENT ON COLUMN wallet.bonuses.created_at IS 'When the bonus was set.';
 
-COMMENT ON FUNCTION wallet.due_entries IS 'The entries that a call at a moment would book before anything else: expired credit and turns of a recurring grant, by the code that books them. A later moment than now counts as now. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.due_lots IS 'The lots of a wallet of which something is left at a moment, with all that is due by then. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.due_balance IS 'Balance, held and scoped of a wallet at a moment, with all that is due by then. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.due_entries IS 'Returns the entries that a call at a given time would book first: expired credit and renewals of a recurring grant. It runs the code that books them. A time in the future counts as now. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.due_lots IS 'Returns the lots of a wallet that have credit left at a given time, including everything due by then. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.due_balance IS 'Returns balance, held and scoped of a wallet at a given time, including everything due by then. Errors: 22023, 42501, WL003.';
 
--- The lots of a wallet as they are at a moment, with all that is due by then.
+-- The lots of a wallet at a given time, including everything due by then.
 CREATE FUNCTION wallet.lots_at(
     of_wallet text, until timestamptz,
     OUT grant_id uuid, OUT amount numeric, OUT remaining numeric, OUT expires_at timestamptz, OUT priority integer,
@@ -213,8 +214,8 @@ AS $$
 BEGIN
     IF (SELECT w.grants_due <= until FROM wallet.wallets w WHERE w.wallet_id = of_wallet) THEN
         RETURN QUERY
-            -- What is due stands behind what is booked of the same lot, and nothing is joined: nobody could say how many
-            -- there are of either.
+            -- Due rows are paired with the stored rows of the same lot by a window function instead
+            -- of a join, because the planner cannot estimate the number of either.
             WITH lots AS (
                 SELECT n.grant_id, n.amount, n.remaining, n.expires_at, n.priority, n.promotional, n.scope, n.status,
                        n.created_at, false AS due
@@ -236,7 +237,8 @@ BEGIN
                    CASE WHEN p.has_due AND coalesce(p.due_expires_at <= until, false) THEN 'expired'
                         WHEN p.has_due THEN 'active'
                         WHEN p.status <> 'active' THEN p.status
-                        -- What was left of it has ended; another was used up before.
+                        -- The lot has no due row: its remaining amount has expired, or it was used
+                        -- up before.
                         WHEN p.remaining > 0 THEN 'expired'
                         ELSE 'depleted' END,
                    p.created_at
@@ -258,7 +260,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION wallet.lots_at IS 'The lots of a wallet with what each has left at a moment, with all that is due by then; the view grants asks it.';
+COMMENT ON FUNCTION wallet.lots_at IS 'Returns the lots of a wallet with the remaining amount of each at a given time, including everything due by then. The view grants calls it.';
 
 CREATE VIEW wallet.grants WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
@@ -274,8 +276,8 @@ SELECT w.wallet_id AS wallet,
   FROM wallet.wallets w
  CROSS JOIN LATERAL wallet.lots_at(w.wallet_id, statement_timestamp()) l
  CROSS JOIN LATERAL (SELECT CASE WHEN l.status = 'expired' THEN 0 ELSE l.remaining END AS remaining) r;
-COMMENT ON VIEW wallet.grants IS 'Lots of credit, one a funding, with what each has left now. Use burns them in the order of priority, expiry, promotional before paid, age.';
-COMMENT ON COLUMN wallet.grants.grant_id IS 'The entry that granted it.';
+COMMENT ON VIEW wallet.grants IS 'Lots of credit, one per funding, with the remaining amount of each. Charges burn lots in the order of priority, expiry, promotional before paid, age.';
+COMMENT ON COLUMN wallet.grants.grant_id IS 'The entry that granted the credit.';
 COMMENT ON COLUMN wallet.grants.status IS 'active, depleted, expired, voided or reversed.';
 
 CREATE VIEW wallet.grant_payments WITH (security_invoker = true) AS
@@ -288,12 +290,12 @@ SELECT w.wallet_id AS wallet,
        p.returned_to
   FROM wallet.wallets w
  CROSS JOIN LATERAL wallet.payments_of(w.wallet_id) p;
-COMMENT ON VIEW wallet.grant_payments IS 'Which grant paid how much of which charge, and what refunds gave back of it. What credit paid, or is a debt, is not listed until a funding makes up for it.';
-COMMENT ON COLUMN wallet.grant_payments.entry_id IS 'The charge, or the transfer or adjustment that took money out; of what came back the refund.';
+COMMENT ON VIEW wallet.grant_payments IS 'Which grant paid how much of which charge, and what refunds returned. Amounts paid on credit or left as a debt are not listed until a funding covers them.';
+COMMENT ON COLUMN wallet.grant_payments.entry_id IS 'The charge, transfer or adjustment that took the money; for a returned amount, the refund.';
 COMMENT ON COLUMN wallet.grant_payments.grant_id IS 'The grant that paid.';
-COMMENT ON COLUMN wallet.grant_payments.amount IS 'What it paid; of a refund negative.';
-COMMENT ON COLUMN wallet.grant_payments.refund_of IS 'Of a refund: the charge that it gives back.';
-COMMENT ON COLUMN wallet.grant_payments.returned_to IS 'Of a refund: the grant that has the money now. It is the one that paid, or, where that was voided or reversed, a plain one of its own, whose grant_id is the refund''s entry_id.';
+COMMENT ON COLUMN wallet.grant_payments.amount IS 'The amount that the grant paid; negative for a refund.';
+COMMENT ON COLUMN wallet.grant_payments.refund_of IS 'Refunds only: the refunded charge.';
+COMMENT ON COLUMN wallet.grant_payments.returned_to IS 'Refunds only: the grant that now has the money. It is the grant that paid or, if that was voided or reversed, a new plain grant whose grant_id is the refund''s entry_id.';
 
 CREATE VIEW wallet.events WITH (security_invoker = true) AS
 SELECT o.event_id AS id,
@@ -308,9 +310,9 @@ SELECT o.event_id AS id,
        o.available_at,
        o.last_error
   FROM wallet.outbox o;
-COMMENT ON VIEW wallet.events IS 'What happened to wallets that somebody should know: one row an event, written with what caused it.';
-COMMENT ON COLUMN wallet.events.available_at IS 'When claim_events() gives it to a worker, if it is not done by then.';
-COMMENT ON COLUMN wallet.events.last_error IS 'What retry_event() was told last.';
+COMMENT ON VIEW wallet.events IS 'Events of wallets, one row per event, written in the transaction that caused it.';
+COMMENT ON COLUMN wallet.events.available_at IS 'When claim_events() may give the event to a worker, unless it is done by then.';
+COMMENT ON COLUMN wallet.events.last_error IS 'The error last passed to retry_event().';
 
 CREATE VIEW wallet.limits_status WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
@@ -332,12 +334,12 @@ SELECT w.wallet_id AS wallet,
  CROSS JOIN LATERAL wallet.limits_now(w.wallet_id, statement_timestamp()) l
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
  CROSS JOIN LATERAL (SELECT greatest(l.max - l.used - l.held, 0) AS remaining) u
- -- Most wallets have none: they are not asked.
+ -- Most wallets have no limits, and the function is not called for them.
  WHERE w.known_limits IS DISTINCT FROM '{}';
-COMMENT ON VIEW wallet.limits_status IS 'Every limit with what is used of it now: one row for each subject that used it in the running window, or one row where none has.';
-COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, with what raises it at present.';
-COMMENT ON COLUMN wallet.limits_status.percent IS 'Used and held, in percent of the maximum.';
-COMMENT ON COLUMN wallet.limits_status.resets_at IS 'When the window ends; of a rolling one when its oldest use leaves it; NULL for one that never resets.';
+COMMENT ON VIEW wallet.limits_status IS 'Every limit with its current usage: one row per subject that used it in the running window, or one row if no subject did.';
+COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect.';
+COMMENT ON COLUMN wallet.limits_status.percent IS 'The sum of used and held, in percent of the maximum.';
+COMMENT ON COLUMN wallet.limits_status.resets_at IS 'When the window ends. For a rolling window, when its oldest usage leaves it. NULL if the limit never resets.';
 
 CREATE VIEW wallet.topups WITH (security_invoker = true) AS
 SELECT t.wallet_id AS wallet,
@@ -352,9 +354,9 @@ SELECT t.wallet_id AS wallet,
        t.cause,
        t.entry_id
   FROM wallet.topup_requests t;
-COMMENT ON VIEW wallet.topups IS 'Top-ups that rules asked for: requested, succeeded or failed.';
-COMMENT ON COLUMN wallet.topups.cause IS 'What asked for it: threshold or interval.';
-COMMENT ON COLUMN wallet.topups.entry_id IS 'The entry that credited it.';
+COMMENT ON VIEW wallet.topups IS 'Top-ups that rules requested: requested, succeeded or failed.';
+COMMENT ON COLUMN wallet.topups.cause IS 'The cause of the request: threshold or interval.';
+COMMENT ON COLUMN wallet.topups.entry_id IS 'The entry that credited the top-up.';
 
 CREATE VIEW wallet.holds WITH (security_invoker = true) AS
 SELECT r.wallet_id AS wallet,
@@ -379,7 +381,7 @@ SELECT r.wallet_id AS wallet,
        r.service_tier
   FROM wallet.reservations r
  CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
-COMMENT ON VIEW wallet.holds IS 'Money set aside until the actual use is known: open, settled, voided or expired.';
-COMMENT ON COLUMN wallet.holds.amount IS 'What was set aside at first.';
-COMMENT ON COLUMN wallet.holds.settled IS 'What was booked of it; more than the amount where the use cost more.';
-COMMENT ON COLUMN wallet.holds.held IS 'What is still set aside.';
+COMMENT ON VIEW wallet.holds IS 'Money reserved until the actual usage is known: open, settled, voided or expired.';
+COMMENT ON COLUMN wallet.holds.amount IS 'The amount reserved at first.';
+COMMENT ON COLUMN wallet.holds.settled IS 'The booked amount. It exceeds amount if the usage cost more.';
+COMMENT ON COLUMN wallet.holds.held IS 'The amount that is still reserved.';

@@ -1,5 +1,6 @@
--- A row of limits as a charge needs it, in the order of the columns there. A type of its own, so that a version that
--- gives limits a column reads what an older one has dumped.
+-- A row of the table limits as a charge needs it, with its columns in the same order. It is a type
+-- of its own, so that a version that adds a column to limits can still read the dump of an older
+-- version.
 CREATE TYPE wallet.known_limit AS (
     limit_id     uuid,
     scope        text,
@@ -15,7 +16,7 @@ CREATE TYPE wallet.known_limit AS (
     raised_by    numeric[],
     raised_until timestamptz[]
 );
-COMMENT ON TYPE wallet.known_limit IS 'A limit as it stands beside its wallet; the columns are those of limits.';
+COMMENT ON TYPE wallet.known_limit IS 'A limit as cached in the wallet''s row. Its columns are those of the table limits.';
 
 CREATE TABLE wallet.wallets (
     wallet_id              text PRIMARY KEY,
@@ -42,34 +43,36 @@ CREATE TABLE wallet.wallets (
     scoped                 boolean NOT NULL DEFAULT false,
     archived               boolean NOT NULL DEFAULT false,
     keeps                  boolean NOT NULL DEFAULT false,
-    -- Without a default, so that a row that comes from elsewhere has its limits read.
+    -- Without a default, so that a charge reads the table limits for a row that was loaded from
+    -- elsewhere.
     known_limits           wallet.known_limit[]
 );
-COMMENT ON TABLE wallet.wallets IS 'One row a wallet: its currency and its rules. Charges never write it; fundings of one wallet queue on it.';
-COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The key that the application chose.';
-COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may go below zero.';
-COMMENT ON COLUMN wallet.wallets.debt IS 'What a late failure of a funding left unpaid; it stands beside the balance.';
-COMMENT ON COLUMN wallet.wallets.unread_usage IS 'What becomes of usage with numbers that nothing reads: it is charged and the paths are noted, or it is refused.';
-COMMENT ON COLUMN wallet.wallets.attention IS 'Counts fundings that could not look at all lanes; the next charge does, and notes the count in the lanes.';
-COMMENT ON COLUMN wallet.wallets.grants_due IS 'When a grant expires next or is granted again; infinity: never; NULL: the wallet has none but plain fundings. The first call after it does what is due.';
-COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether it has members, keys, or rules on who may spend; a charge reads them only then.';
-COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether it has money that only some models or services may use; a charge looks at that only then.';
-COMMENT ON COLUMN wallet.wallets.archived IS 'Whether entries of it stand in the archive; a charge looks for its key there only then.';
-COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether holds keep credit that has ended; a settlement looks at that only then.';
-COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, where there are few, so that a charge finds them beside the wallet; NULL: it reads the table.';
-COMMENT ON COLUMN wallet.wallets.lanes IS 'Into how many lanes the balance is cut, so that as many transactions can spend at once.';
+COMMENT ON TABLE wallet.wallets IS 'One row per wallet with its currency and settings. Charges never write it; fundings of one wallet queue on it.';
+COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The name that the application chose.';
+COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may fall below zero.';
+COMMENT ON COLUMN wallet.wallets.debt IS 'The unpaid part of reversed fundings and of settlements that exceeded the balance. It is not part of the balance.';
+COMMENT ON COLUMN wallet.wallets.unread_usage IS 'What happens to usage with numbers that nothing reads. note: it is charged and the paths are recorded; reject: it is refused.';
+COMMENT ON COLUMN wallet.wallets.attention IS 'Recheck counter: counts fundings that could not acquire all lanes. The next charge takes the slow path and stores the count in the lanes (attended).';
+COMMENT ON COLUMN wallet.wallets.grants_due IS 'When the next grant expires or is renewed. infinity: never. NULL: the wallet has only plain fundings. The first call after this time books what is due.';
+COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether the wallet has members, keys, or rules on who may spend. A charge reads them only if true.';
+COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether the wallet has credit for some models or services only. A charge looks for such credit only if true.';
+COMMENT ON COLUMN wallet.wallets.archived IS 'Whether the wallet has archived entries. A charge looks for its idempotency key in the archive only if true.';
+COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether open holds keep credit of grants that have ended. A settlement checks for such credit only if true.';
+COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, if there are few, so that a charge reads them with the wallet''s row. NULL: a charge reads the table limits.';
+COMMENT ON COLUMN wallet.wallets.lanes IS 'The number of lanes of the balance, which is the number of transactions that can spend at the same time.';
 
--- The one mechanism behind balance and limits: a bounded counter in lanes.
+-- The mechanism behind balances and limits: a bounded counter in lanes.
 --
--- The balance has the nil uuid as its id. With one lane it is lane 0, locked as a row; with n it
--- is lanes 1..n, each locked by a lock of its own; all other lanes are spares without room, where
--- a funding may put money while every active lane is busy. Lane -1 is what only some models or services may use:
--- it counts in the balance, pays for nothing else, and is written by those who hold all other lanes.
+-- The balance has the nil UUID. A balance with one lane uses lane 0, which is locked as a row. A
+-- balance with n lanes uses lanes 1 to n, each with a lock of its own. All other lanes are empty
+-- spares, into which a funding puts money while every active lane is busy. Lane -1 contains the
+-- credit that only some models or services may use. It is part of the balance, but pays for nothing
+-- else. It is written only by calls that hold all other lanes.
 --
--- A limit's window has a row of its own, whose id is computed from the limit, the subject and the
--- start of the window.
+-- Each window of a limit has a row. Its id is computed from the limit, the subject and the start of
+-- the window.
 --
--- There is no foreign key on purpose: it would lock the wallet's row at every charge.
+-- Without a foreign key, because it would lock the wallet's row at every charge.
 CREATE TABLE wallet.allowances (
     wallet_id      text NOT NULL,
     allowance_id   uuid NOT NULL,
@@ -93,30 +96,31 @@ CREATE TABLE wallet.allowances (
     waits          bigint,
     armed          boolean,
     PRIMARY KEY (wallet_id, allowance_id, lane),
-    -- One CHECK: PostgreSQL parses each of them again for every statement. What only the lanes of a balance
-    -- have takes no room in the rows of windows, of which there are many more.
+    -- A single CHECK, because PostgreSQL parses every CHECK again for each statement. The columns
+    -- used only by lanes of a balance are NULL in the rows of windows, of which there are many
+    -- more, and take no room there.
     CONSTRAINT allowance_not_overdrawn CHECK (
         (allotted IS NULL OR allotted <> 'NaN' AND spent + held <= allotted)
         AND spent >= 0 AND held >= 0
         AND (limit_id IS NOT NULL OR num_nulls(version, epoch, seq, booked, hash, waits) = 0)
     )
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
-COMMENT ON TABLE wallet.allowances IS 'Bounded counters: the balance and every limit, in lanes. spent + held never exceeds allotted.';
-COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for the balance; for a limit''s window computed from limit, subject and start.';
-COMMENT ON COLUMN wallet.allowances.version IS 'Of the balance: counts changes, so that a write can see that the lane is what was read.';
-COMMENT ON COLUMN wallet.allowances.epoch IS 'Of the balance: version of the wallet''s rules; a charge that knows another version reads them again.';
-COMMENT ON COLUMN wallet.allowances.attended IS 'Of the balance: the wallet''s count of attention when all its lanes were looked at last. Of a limit''s window: how many of the limit''s levels were come to.';
-COMMENT ON COLUMN wallet.allowances.slices IS 'What was used by slices of time, of a rolling window; spent is their sum as of the last change.';
-COMMENT ON COLUMN wallet.allowances.look_at IS 'From then on a charge must look at all lanes, because a top-up rule may ask for money.';
-COMMENT ON COLUMN wallet.allowances.waits IS 'Of the balance: how many charges and holds found no free lane and waited for this one, since the wallet''s lanes were set.';
-COMMENT ON COLUMN wallet.allowances.armed IS 'Of the balance: whether every alert threshold was armed when all lanes were looked at last: money that comes back has none to arm.';
-COMMENT ON COLUMN wallet.allowances.seq IS 'Of the balance: number of the last entry of the lane.';
-COMMENT ON COLUMN wallet.allowances.allotted IS 'What may be spent in all; NULL is unlimited.';
-COMMENT ON COLUMN wallet.allowances.watermark IS 'Below this remainder a charge must look at all lanes; the lanes'' watermarks add up to the next alert threshold. Of a limit''s window in a lane of its own: the use that a charge may not reach without looking at all.';
-COMMENT ON COLUMN wallet.allowances.booked IS 'Of the balance: running total of the lane''s entries; the lanes'' totals add up to balance minus debt.';
-COMMENT ON COLUMN wallet.allowances.hash IS 'Of the balance: hash of the lane''s last entry: the head of its chain.';
+COMMENT ON TABLE wallet.allowances IS 'Bounded counters, divided into lanes: the balance and every limit. spent + held never exceeds allotted.';
+COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for a balance. For a window of a limit, computed from the limit, the subject and the start of the window.';
+COMMENT ON COLUMN wallet.allowances.version IS 'Balance rows only: number of changes. A write checks that the lane still has the version that was read.';
+COMMENT ON COLUMN wallet.allowances.epoch IS 'Balance rows only: version of the wallet''s settings. A charge that has cached another version reads them again.';
+COMMENT ON COLUMN wallet.allowances.attended IS 'Balance rows: the wallet''s recheck counter (attention) at the last full check of all lanes. Window rows: the number of the limit''s levels that have been reported.';
+COMMENT ON COLUMN wallet.allowances.slices IS 'Rolling windows only: usage per slice of time. spent is the sum of the slices at the last change.';
+COMMENT ON COLUMN wallet.allowances.look_at IS 'From this time on, a charge must take the slow path, because a top-up rule may be due.';
+COMMENT ON COLUMN wallet.allowances.waits IS 'Balance rows only: number of charges and holds that found no free lane and waited for this one since set_lanes() last changed the lanes.';
+COMMENT ON COLUMN wallet.allowances.armed IS 'Balance rows only: whether every alert threshold was armed at the last full check of all lanes. If so, released money need not arm any.';
+COMMENT ON COLUMN wallet.allowances.seq IS 'Balance rows only: number of the lane''s last entry.';
+COMMENT ON COLUMN wallet.allowances.allotted IS 'The total that may be spent; NULL means unlimited.';
+COMMENT ON COLUMN wallet.allowances.watermark IS 'Balance rows: a charge that would leave less than this in the lane takes the slow path; the lanes'' watermarks add up to the next alert threshold. Rows of a spread limit window: a charge whose usage would reach this value acquires all lanes.';
+COMMENT ON COLUMN wallet.allowances.booked IS 'Balance rows only: running total of the lane''s entries. The totals of all lanes add up to balance minus debt.';
+COMMENT ON COLUMN wallet.allowances.hash IS 'Balance rows only: hash of the lane''s last entry, which is the head of its chain.';
 
--- Alert thresholds and whether each is armed. Written only under a lock on an active lane.
+-- Alert thresholds and their state. Written only under the lock of an active lane.
 CREATE TABLE wallet.thresholds (
     wallet_id   text NOT NULL REFERENCES wallet.wallets,
     kind        text NOT NULL CHECK (kind IN ('low', 'depleted', 'topup')),
@@ -124,9 +128,9 @@ CREATE TABLE wallet.thresholds (
     state       text NOT NULL CHECK (state IN ('new', 'armed', 'fired')),
     PRIMARY KEY (wallet_id, kind, threshold)
 );
-COMMENT ON TABLE wallet.thresholds IS 'Alert thresholds of a wallet. new: never reached; armed: available is at or above; fired: it fell below and has not recovered.';
+COMMENT ON TABLE wallet.thresholds IS 'Alert thresholds of a wallet. new: never reached; armed: available is at or above it; fired: available fell below it and has not recovered.';
 
--- First answers of the calls that write no ledger entry, for their replay.
+-- First results of calls that write no ledger entry, for replays.
 CREATE TABLE wallet.requests (
     wallet_id         text NOT NULL,
     call              text NOT NULL,
@@ -136,4 +140,4 @@ CREATE TABLE wallet.requests (
     created_at        timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, call, idempotency_key)
 );
-COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. An empty wallet_id stands for calls on no wallet.';
+COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. An empty wallet_id means a call that concerns no wallet.';

@@ -10,9 +10,9 @@ const REFERENCE: &str = include_str!("../../docs/reference/access.md");
 /// The columns of the table, and what they are about.
 const COLUMNS: [&str; 4] = [
     "spends",
-    "money in and back",
+    "fundings and refunds",
     "rules, members, keys",
-    "names owners",
+    "appoints owners",
 ];
 
 /// The table: role → a yes or no for each column.

@@ -13,6 +13,10 @@ use crate::page::{Page, check, recording, turn};
 /// The pages with sections of functions; docs/reference.md is their index.
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
+    "docs/reference/fundings.md",
+    "docs/reference/grants.md",
+    "docs/reference/charges.md",
+    "docs/reference/movements.md",
     "docs/reference/prices.md",
     "docs/reference/currencies.md",
     "docs/reference/limits.md",
@@ -446,6 +450,10 @@ macro_rules! examples {
 
 examples! {
     wallets => "docs/reference/wallets.md"
+    fundings => "docs/reference/fundings.md"
+    grants => "docs/reference/grants.md"
+    charges => "docs/reference/charges.md"
+    movements => "docs/reference/movements.md"
     prices => "docs/reference/prices.md"
     currencies => "docs/reference/currencies.md"
     limits => "docs/reference/limits.md"
