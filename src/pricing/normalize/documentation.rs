@@ -1,4 +1,5 @@
-//! The part of docs/usage.md that is generated from the mappings. `WALLET_UPDATE_DOCS=1` rewrites it.
+//! The part of docs/usage.md that is generated from the mappings. `WALLET_UPDATE_DOCS=1`
+//! rewrites it.
 
 use std::fmt::Write;
 
@@ -65,6 +66,18 @@ fn node(out: &mut String, node: &Value, part_of: &str) {
     }
 }
 
+/// The mappings that name this one in `otherwise`.
+fn alternative_of(name: &str) -> Vec<&'static str> {
+    FILES
+        .iter()
+        .filter(|(_, text)| {
+            let mapping: Value = serde_json::from_str(text).unwrap();
+            texts(&mapping["otherwise"]).contains(&name)
+        })
+        .map(|(other, _)| *other)
+        .collect()
+}
+
 fn section(name: &str, mapping: &Value) -> String {
     let mut out = format!("\n### `{name}`\n\n");
     if let Some(about) = mapping["about"].as_str() {
@@ -96,17 +109,21 @@ fn section(name: &str, mapping: &Value) -> String {
         })
         .collect();
     let _ = writeln!(out, "Usage object: {}.", shapes.join("; "));
+    let mut conditions = Vec::new();
     let providers = texts(&mapping["providers"]);
     if !providers.is_empty() {
-        let used = match mapping["by_name"] {
-            Value::Bool(true) => "Used only",
-            _ => "Preferred",
-        };
-        let _ = writeln!(
-            out,
-            "{used} if the provider is {}.",
-            code(&providers, " or ")
-        );
+        conditions.push(format!("the provider is {}", code(&providers, " or ")));
+    }
+    let mut used = "Preferred";
+    if mapping["by_name"] == Value::Bool(true) {
+        used = "Used only";
+        let others = alternative_of(name);
+        if !others.is_empty() {
+            conditions.push(format!("a number contradicts {}", code(&others, " or ")));
+        }
+    }
+    if !conditions.is_empty() {
+        let _ = writeln!(out, "{used} if {}.", conditions.join(", or if "));
     }
     let _ = writeln!(
         out,
@@ -185,9 +202,9 @@ fn row(name: &str, mapping: &Value) -> String {
 
 fn generated() -> String {
     let mut out = format!(
-        "{HEADING}\nThis part is generated from the files in `src/pricing/normalize/builtin`, in the \
-         order in which they are tried. Paths begin in the usage object; paths with `$.` begin in the \
-         whole object.\n"
+        "{HEADING}\nThis part is generated from the files in `src/pricing/normalize/builtin`, in \
+         the order in which they are tried. Paths begin in the usage object; paths with `$.` begin \
+         in the whole object.\n"
     );
     out.push_str("\n| mapping | usage object | providers | for |\n| --- | --- | --- | --- |\n");
     for (name, text) in FILES {
