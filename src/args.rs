@@ -1,16 +1,16 @@
 //! Arguments of SQL functions: present, within bounds, of the right form.
 
 use pgrx::AnyNumeric;
-use pgrx::datum::{FromDatum, Interval, IntoDatum, TimestampWithTimeZone};
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
-use crate::storage::cards;
-use crate::storage::clock::Timestamp;
+use crate::pg::cards;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::numeric::Number;
 use crate::storage::event_at;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::numeric::Number;
 use crate::storage::rows::Document;
 
 /// Longest name: wallet, user, model, key, …. An index entry holds less than 2,700 bytes.
@@ -290,13 +290,7 @@ pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amou
                 .detail("Every element must be an amount.")
                 .hint("Leave the element out."));
             }
-            let number = value
-                .clone()
-                .and_then(IntoDatum::into_datum)
-                .and_then(|datum| {
-                    // SAFETY: the datum is the numeric that pgrx has just made of the element.
-                    unsafe { Number::from_datum(datum, false) }
-                });
+            let number = value.clone().and_then(Number::of_any);
             amount(argument, number.as_ref())
         })
         .collect()

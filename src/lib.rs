@@ -19,7 +19,9 @@ mod idempotency;
 mod ledger;
 mod limits;
 mod money;
+mod outbox;
 mod pattern;
+mod pg;
 mod pricing;
 mod reporting;
 mod storage;
@@ -98,7 +100,7 @@ extension_sql_file!(
         ledger::due_api::due_lots,
         ledger::due_api::due_balance,
         ledger::due_api::expired_held,
-        ledger::limits_view::limits_now,
+        ledger::limits::view::limits_now,
     ]
 );
 extension_sql_file!(
@@ -194,10 +196,10 @@ extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 /// Called when a backend loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    storage::invalidation::register();
+    pg::invalidation::register();
     storage::store::register();
-    allowance::outbox::register();
-    storage::cards::register();
+    outbox::register();
+    pg::cards::register();
     storage::event_at::register();
 }
 

@@ -6,13 +6,13 @@ use pgrx::prelude::*;
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, readable_by};
 use crate::args;
-use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::fingerprint;
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::as_owner;
 
 statement!(

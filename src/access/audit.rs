@@ -6,10 +6,9 @@
 
 use crate::access::rights::{Level, enter_as};
 use crate::error::Result;
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
 

@@ -7,14 +7,14 @@ use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, require_owner};
 use crate::access::spending_policy::Role;
 use crate::args;
-use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::change::change_once;
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::ledger::wallets::change::change_once;
+use crate::pg::clock;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     ROLE_OF,

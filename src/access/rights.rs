@@ -8,11 +8,11 @@ use pgrx::pg_sys;
 
 use crate::access::spending_policy::{Role, blocked, may_not};
 use crate::error::{Code, Error, Result, literal, quoted};
-use crate::statement;
-use crate::storage::invalidation;
-use crate::storage::plan::{Run, Value};
+use crate::pg::invalidation;
+use crate::pg::role::{is_member, role_name};
+use crate::pg::writable::require_writable;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::{Session, as_owner};
-use crate::storage::writable::require_writable;
 
 /// What a database role was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +170,7 @@ pub fn enter_some<T>(level: Level, work: impl FnOnce(&Session) -> Result<T>) -> 
 
 /// 42501 unless the caller has the level on the wallet; an empty wallet stands for any.
 pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
-    // SAFETY: a catalog look-up.
-    if session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) } {
+    if session.may_do_anything() {
         return Ok(());
     }
     if allowed(session.caller, level, wallet)? {
@@ -271,23 +270,11 @@ pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
     Ok(wallets)
 }
 
-/// True when the caller has the role's privileges; nobody has those of a role that was dropped.
-fn is_member(caller: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    // SAFETY: a catalog look-up.
-    unsafe { pg_sys::has_privs_of_role(caller, role) }
-}
-
-/// The role's name, or its number when it was dropped meanwhile.
-fn role_name(role: pg_sys::Oid) -> String {
-    // SAFETY: the name is palloc'ed and copied; noerr gives NULL for an unknown role.
-    unsafe {
-        let name = pg_sys::GetUserNameFromId(role, true);
-        if name.is_null() {
-            role.to_u32().to_string()
-        } else {
-            std::ffi::CStr::from_ptr(name)
-                .to_string_lossy()
-                .into_owned()
-        }
+/// The wallets on which the caller of a session has the level; `None` for all.
+pub fn reach(session: &Session, level: Level) -> Result<Option<Vec<String>>> {
+    if session.may_do_anything() {
+        return Ok(None);
     }
+    let wallets = wallets_of(session.caller, level)?;
+    Ok((!wallets.iter().any(|wallet| wallet == ALL_WALLETS)).then_some(wallets))
 }

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use crate::access::known::{Known, Outside};
+use crate::access::kept_by_key::{Known, Outside};
 use crate::error::{Code, Error, Result, quoted};
 use crate::pattern::matches;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
 
 /// What a member may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,13 @@ use pgrx::{JsonB, Uuid, default};
 
 use crate::access::rights::{Level, enter_some};
 use crate::alerts::events;
-use crate::allowance::outbox::Name;
 use crate::args;
-use crate::error::{Error, OrRaise, Result, quoted};
+use crate::error::{Error, Result, quoted};
 use crate::money::Amount;
-use crate::storage::cards;
-use crate::storage::clock::Timestamp;
+use crate::outbox::Name;
+use crate::pg::cards;
+use crate::pg::clock::Timestamp;
+use crate::pg::raise::OrRaise;
 
 /// Most events that a worker takes at once.
 const MAX_CLAIM: i32 = 10_000;

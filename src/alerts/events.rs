@@ -4,16 +4,14 @@
 //! `retry_event` asked for. Workers at the same moment get different events; a worker whose
 //! transaction is still open has its events under a row lock, which the others skip.
 
-use pgrx::pg_sys;
-
-use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
+use crate::access::rights::{Level, reach};
 use crate::alerts::free::{Free, Key};
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::session::Session;
 
@@ -85,16 +83,6 @@ pub struct Claimed {
     pub last_error: Option<String>,
 }
 
-/// The wallets whose events the caller may have: nothing stands for all.
-fn reach(session: &Session) -> Result<Option<Vec<String>>> {
-    // SAFETY: a catalog look-up.
-    if session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) } {
-        return Ok(None);
-    }
-    let wallets = wallets_of(session.caller, LEVEL)?;
-    Ok((!wallets.iter().any(|wallet| wallet == ALL_WALLETS)).then_some(wallets))
-}
-
 /// Takes up to `max` events, the oldest first.
 pub fn claim(
     session: &Session,
@@ -104,7 +92,7 @@ pub fn claim(
 ) -> Result<Vec<Claimed>> {
     let now = clock::now();
     let until = Timestamp(now.0.saturating_add(lease));
-    let reach = reach(session)?;
+    let reach = reach(session, LEVEL)?;
     let max = usize::try_from(max).unwrap_or(0);
     let mut free = Free::begin(now, max, events, reach.as_deref())?;
     let mut claimed = Vec::new();
@@ -147,7 +135,7 @@ fn take(event: &Key, now: Timestamp, until: Timestamp) -> Result<Option<Claimed>
 
 /// Whether the event is done, and how often it was given out.
 fn find(session: &Session, id: [u8; 16]) -> Result<(bool, i32)> {
-    let reach = reach(session)?;
+    let reach = reach(session, LEVEL)?;
     let rows = FIND.run(&[Value::Uuid(id), Value::OptTexts(reach.as_deref())])?;
     if rows.is_empty() {
         return Err(Error::new(

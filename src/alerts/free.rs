@@ -7,9 +7,8 @@
 use std::vec::IntoIter;
 
 use crate::error::Result;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Rows, Run, Value, statement};
 
 /// How many may have come free to be sorted.
 const FEW: usize = 1000;

@@ -3,29 +3,28 @@
 //! Completing and failing a top-up take the wallet's row, as a funding does, and never wait for a
 //! charge. Both have the next charge look at the rule again.
 
-use crate::access::rights::{ALL_WALLETS, Level, wallets_of};
-use crate::allowance::outbox::{Event, Field, Name, emit_event};
+use crate::access::rights::{Level, reach};
+use crate::allowance::all_lanes::{read_thresholds, write_thresholds};
 use crate::allowance::thresholds::{Kind, State, Threshold};
-use crate::allowance::whole::{read_thresholds, write_thresholds};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::books::Books;
-use crate::ledger::credit::ask_for_attention;
+use crate::ledger::balance::credit::ask_for_attention;
+use crate::ledger::balance::locked::Books;
 use crate::ledger::funding::fund::fund;
 use crate::ledger::funding::request::Funding;
 use crate::ledger::grants::due;
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::rules;
-use crate::ledger::wallets::recut_under;
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::settings::recut_under;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::outbox::{Event, Field, Name, emit_event};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Document, uuid_text};
 use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
-use pgrx::pg_sys;
 
 /// The level that calls on top-ups need.
 pub const LEVEL: Level = Level::Billing;
@@ -181,7 +180,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
     if call.answered()?.is_some() {
         return Ok(());
     }
-    let (rules, _) = rules::lock_to_change(wallet)?;
+    let (rules, _) = config::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
     let threshold = rule.and_then(|rule| rule.threshold);
     DROP_THRESHOLD.run(&[Value::Text(wallet), Value::OptAmount(threshold)])?;
@@ -438,12 +437,9 @@ pub fn fail(end: &End<'_>) -> Result<Topup> {
 /// Looks at the rules whose time has come, of the wallets that the caller may act on; gives how
 /// many top-ups they asked for.
 pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
-    // SAFETY: a catalog look-up.
-    let all = session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) };
-    let wallets = wallets_of(session.caller, LEVEL)?;
-    let reach = (!all && !wallets.iter().any(|w| w == ALL_WALLETS)).then_some(&wallets[..]);
+    let reach = reach(session, LEVEL)?;
     let rows = DUE.run(&[
-        Value::OptTexts(reach),
+        Value::OptTexts(reach.as_deref()),
         Value::Time(clock::now()),
         Value::OptText(only),
     ])?;
@@ -451,7 +447,7 @@ pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
     for row in 0..rows.len() {
         let wallet: String = rows.need(row, 0)?;
         due::sweep(&wallet)?;
-        let credit = rules::read(&wallet)?.credit_limit;
+        let credit = config::read(&wallet)?.credit_limit;
         recut_under(&wallet, credit)?;
         requested += IS_OPEN.run(&[Value::Text(&wallet)])?.len() as i64;
     }

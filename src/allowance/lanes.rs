@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 
-use crate::allowance::cut::{active, can_pay, slack};
+use crate::allowance::lane_split::{active, can_pay, slack};
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
+use crate::pg::clock;
 use crate::storage::lock::{self, Attempt};
 use crate::storage::rows::Lane;
-use crate::storage::{clock, store};
+use crate::storage::store;
 
 thread_local! {
     /// The lane that the last call of this transaction used, so that a second one takes it again

@@ -17,9 +17,9 @@
 //! - A funding cannot lock all lanes without waiting: it arms only what the lanes it holds can
 //!   guarantee, and has the next charge look at all lanes where that is not enough.
 
-pub mod cut;
+pub mod all_lanes;
+pub mod crossings;
+pub mod lane_split;
 pub mod lanes;
-pub mod outbox;
 pub mod thresholds;
-pub mod topups;
-pub mod whole;
+pub mod topup_rule;

@@ -1,6 +1,6 @@
 //! Alert thresholds: which events a change of the available amount causes. Pure.
 
-use crate::allowance::topups::Notice;
+use crate::allowance::topup_rule::Notice;
 use crate::money::Amount;
 
 /// What a threshold watches.

@@ -1,10 +1,10 @@
 //! Idempotency of the calls that write no ledger entry.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json, Jsonb};
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 /// WL006 that names what differs.

@@ -1,8 +1,7 @@
 //! The entry that an idempotency key has made, in the ledger or in its archive.
 
 use crate::error::Result;
-use crate::statement;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::Call;
 use crate::storage::store;
 

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::storage::jsonb::{Json, Jsonb};
+use crate::pg::jsonb::{Json, Jsonb};
 
 /// The canonical form of a document that was checked before.
 pub fn canonical(value: Jsonb) -> Option<String> {

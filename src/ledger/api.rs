@@ -8,23 +8,24 @@ use rust_decimal::Decimal;
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::composite;
-use crate::error::{Error, OrRaise, Result, or_raise_keeping};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
-use crate::ledger::charge;
-use crate::ledger::replay::Charged;
-use crate::ledger::request::{ChargeArgs, Request};
-use crate::ledger::wallets::{self, BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
+use crate::ledger::charges::charge;
+use crate::ledger::charges::replay::Charged;
+use crate::ledger::charges::request::{ChargeArgs, Request};
+use crate::ledger::wallets::settings;
+use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
 use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::{Number, Quantity};
+use crate::pg::raise::{OrRaise, or_raise_keeping};
+use crate::pg::row::{BalanceRow, composite, text};
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::stored;
 use crate::pricing::unknown::UnknownPrice;
 use crate::pricing::unread::UnreadUsage;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::{Number, Quantity};
-use crate::storage::row::{BalanceRow, text};
 
 composite!(
     /// What `charge` returns.
@@ -131,7 +132,7 @@ fn create_wallet(
                 metadata: None,
             },
             Of::NewWallet,
-            |_| wallets::create(&new, call),
+            |_| settings::create(&new, call),
         )
     };
     row(work())
@@ -223,7 +224,7 @@ fn update_wallet(
                 metadata: None,
             },
             Of::Wallet,
-            |_| wallets::update(wallet, &changes, call),
+            |_| settings::update(wallet, &changes, call),
         )
     };
     row(work())
@@ -261,7 +262,7 @@ fn turn(
                 metadata,
             },
             Of::Wallet,
-            |_| wallets::turn(wallet, turn, reason, call),
+            |_| settings::turn(wallet, turn, reason, call),
         )
     };
     row(work())
@@ -361,7 +362,7 @@ fn set_lanes(
                 metadata,
             },
             Of::Wallet,
-            |_| wallets::set_lanes(wallet, lanes, call),
+            |_| settings::set_lanes(wallet, lanes, call),
         )
     };
     row(work())
@@ -448,7 +449,7 @@ fn entry_lines(lines: &[u8]) -> Jsonb {
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
     let lines = stored::parts(lines).or_raise();
-    let mut json = crate::storage::jsonb::Builder::default();
+    let mut json = crate::pg::jsonb::Builder::default();
     json.begin_object();
     json.text("model", Some(model));
     for line in lines.iter().filter(|line| !is_markup_meter(&line.meter)) {
@@ -484,7 +485,7 @@ fn usage_headers(
         let entry_id = entry_id
             .ok_or_else(|| Error::argument("entry_id is missing").hint("Give an entry_id."))?;
         enter(Level::Reader, wallet, |_| {
-            crate::ledger::headers::headers(wallet, *entry_id.as_bytes())
+            crate::ledger::charges::headers::headers(wallet, *entry_id.as_bytes())
         })
     };
     TableIterator::new(work().or_raise())

@@ -18,14 +18,14 @@
 use crate::access::audit::{Act, note_down};
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::change::move_epoch;
-use crate::ledger::rules;
+use crate::ledger::wallets::change::move_epoch;
+use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 use crate::storage::lock;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
@@ -145,7 +145,7 @@ pub struct Archived {
 /// Moves entries to the archive, or replays.
 pub fn archive(archiving: &Archiving<'_>, call: IdempotentCall<'_>) -> Result<Archived> {
     let wallet = call.wallet;
-    rules::read(wallet)?;
+    config::read(wallet)?;
     // Before the wallet's row and its lanes, which the others need.
     lock::wait(wallet, lock::ARCHIVE);
     if let Some(answer) = call.answered()? {
@@ -215,7 +215,7 @@ fn move_entries(
     ];
     all_of(wallet, count, &COPY.run(&these)?)?;
     lock_wallet(wallet)?;
-    rules::lock_to_change(wallet)?;
+    config::lock_to_change(wallet)?;
     MARK.run(&[Value::Text(wallet)])?;
     all_of(wallet, count, &TAKE_OUT.run(&these)?)?;
     // Charges that know the old rules see another epoch on their lane and read them again.

@@ -7,13 +7,15 @@ use pgrx::prelude::*;
 use crate::access::audit::Act;
 use crate::access::rights::{Level, enter_as};
 use crate::args;
-use crate::composite;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::fingerprint;
 use crate::ledger::archive::{self, Archiving};
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::composite;
 
 composite!(
     /// What `archive` returns.

@@ -6,10 +6,11 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 use crate::args;
-use crate::error::{Result, or_raise_hiding};
+use crate::error::Result;
 use crate::ledger::batch::{Answer, Batch, OnError, charge_all};
 use crate::money::Amount;
-use crate::storage::jsonb::Jsonb;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::or_raise_hiding;
 use crate::storage::session::as_one_call;
 
 type Row = (

@@ -7,15 +7,15 @@ use pgrx::prelude::*;
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
-use crate::error::{Error, OrRaise};
+use crate::error::Error;
 use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::canonical;
-use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
 use crate::ledger::api::currency;
 use crate::ledger::funding::bonus_rules::{self, NewBonus};
 use crate::ledger::funding::tiers;
 use crate::ledger::grants_api::lifetime;
-use crate::storage::jsonb::Jsonb;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
 
 /// The currency of a bonus for all wallets where none is given, as of a new wallet.
 const CURRENCY: &str = "USD";

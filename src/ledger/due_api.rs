@@ -9,16 +9,18 @@ use pgrx::prelude::*;
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{OrRaise, Result};
+use crate::error::Result;
 use crate::ledger::grants::asof::{self, Standing};
 use crate::ledger::grants::course::Effect;
-use crate::ledger::grants::ending::Ending;
-use crate::ledger::grants::turns::Turn;
+use crate::ledger::grants::lot_end::Ending;
+use crate::ledger::grants::recurrence::Turn;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::rules;
+use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
 use crate::storage::rows::BALANCE;
 
 fn look<T>(
@@ -30,7 +32,7 @@ fn look<T>(
     // What is due later is not known yet: money may come and go before.
     let until = args::time("until", until)?.unwrap_or(Timestamp(i64::MAX));
     enter(Level::Reader, wallet, |_| {
-        let rules = rules::read(wallet)?;
+        let rules = config::read(wallet)?;
         read(asof::standing_at(wallet, &rules, until.min(clock::now()))?)
     })
 }
@@ -171,7 +173,7 @@ fn expired_held(of_wallet: Option<&str>, by: Option<TimestampWithTimeZone>) -> A
         let wallet = args::required("of_wallet", of_wallet)?;
         let by = args::time("by", by)?.unwrap_or_else(clock::now);
         enter(Level::Reader, wallet, |_| {
-            rules::require(wallet)?;
+            config::require(wallet)?;
             Expired::look_in_query(wallet, by)?.of(BALANCE)
         })
     };

@@ -7,22 +7,20 @@ use pgrx::{Uuid, default};
 use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
-use crate::composite;
-use crate::error::{Error, OrRaise, Result, or_raise_keeping};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::api::currency;
-use crate::ledger::funding::fund;
-use crate::ledger::funding::later;
 use crate::ledger::funding::request::{Change, Funded, Funding};
-use crate::ledger::funding::reversal;
 use crate::ledger::funding::vouchers::{self, NewVoucher, Redemption};
+use crate::ledger::funding::{fund, pending, reversal};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::Number;
+use crate::pg::raise::{OrRaise, or_raise_keeping};
+use crate::pg::row::{composite, text};
 use crate::pricing::rates;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
-use crate::storage::row::text;
 use crate::storage::rows::uuid_text;
 
 composite!(
@@ -76,7 +74,7 @@ fn fund(
         let wallet = args::required("wallet", wallet)?;
         let status = args::word("status", status, &["settled", "pending"], |word| word, &[])?;
         let expires_at = args::kept_time("expires_at", expires_at)?;
-        if expires_at.is_some_and(|end| end <= crate::storage::clock::now()) {
+        if expires_at.is_some_and(|end| end <= crate::pg::clock::now()) {
             return Err(Error::argument("expires_at is in the past")
                 .detail("Nothing of the grant could be used.")
                 .hint("Give a time in the future, or leave it out for money that stays."));
@@ -160,7 +158,7 @@ fn settle_funding(
         let change = change(wallet, entry_id, None, actor, metadata)?;
         let call = once("settle_funding", &change, idempotency_key)?;
         enter_as(Level::Billing, change.wallet, actor, |_| {
-            later::settle(&change, call)
+            pending::settle(&change, call)
         })
     };
     fund_row(work().or_raise())
@@ -181,7 +179,7 @@ fn fail_funding(
         let change = change(wallet, entry_id, reason, actor, metadata)?;
         let call = once("fail_funding", &change, idempotency_key)?;
         enter_as(Level::Billing, change.wallet, actor, |_| {
-            later::fail(&change, call)
+            pending::fail(&change, call)
         })
     };
     fund_row(work().or_raise())

@@ -7,16 +7,17 @@ use pgrx::{Uuid, default};
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter_as};
 use crate::args;
-use crate::composite;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::grants::recurring::{self, NewRecurring};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::void::{self, Void};
 use crate::money::Amount;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::Number;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::composite;
 use crate::storage::rows::uuid_text;
 
 composite!(

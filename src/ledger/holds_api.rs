@@ -6,19 +6,19 @@ use pgrx::{Inet, Uuid, default};
 
 use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
-use crate::composite;
-use crate::error::{Error, OrRaise, Result, or_raise_keeping};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::api::{ChargeRow, charge_row};
+use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::hold::{self, Held, NewHold};
 use crate::ledger::holds::settle::{self, Over, Settlement};
 use crate::ledger::holds::{close, differs};
-use crate::ledger::request::{ChargeArgs, Request};
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
-use crate::storage::row::text;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::Number;
+use crate::pg::raise::{OrRaise, or_raise_keeping};
+use crate::pg::row::{composite, text};
 use crate::storage::rows::uuid_text;
 
 composite!(

@@ -6,22 +6,22 @@ use pgrx::{AnyNumeric, Uuid, default};
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{Error, OrRaise, Result, or_raise_keeping, quoted};
+use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::Fingerprint;
-use crate::ledger::limits::{self, NewLimit, Raise};
-use crate::ledger::limits_check;
-use crate::ledger::request::{ChargeArgs, Request};
+use crate::ledger::charges::request::{ChargeArgs, Request};
+use crate::ledger::limits::set::{NewLimit, Raise};
+use crate::ledger::limits::{check, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::{Measure, Number};
+use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pricing::lines::is_known_meter;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::{Measure, Number};
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     HAS_PRICE,
@@ -138,7 +138,7 @@ fn set_limit(
         let key = args::name("idempotency_key", idempotency_key)?;
         let on = (scope.as_str().into_owned(), period_name.clone());
         enter_audited(
-            limits::LEVEL,
+            set::LEVEL,
             &Act {
                 wallet,
                 action: "set_limit",
@@ -184,7 +184,7 @@ fn set_limit(
                     time_zone,
                     paused,
                 };
-                limits::set(&new, call)
+                set::set(&new, call)
             },
         )
     };
@@ -223,7 +223,7 @@ fn raise_limit(
         };
         if raise
             .until
-            .is_some_and(|until| until <= crate::storage::clock::now())
+            .is_some_and(|until| until <= crate::pg::clock::now())
         {
             return Err(Error::argument("until is in the past")
                 .detail("The limit would not be raised at all.")
@@ -245,7 +245,7 @@ fn raise_limit(
             fingerprint: fingerprint.finish(),
         };
         enter_audited(
-            limits::LEVEL,
+            set::LEVEL,
             &Act {
                 wallet,
                 action: "raise_limit",
@@ -253,7 +253,7 @@ fn raise_limit(
                 metadata,
             },
             Of::Limit(raise.limit_id),
-            |_| limits::raise(&raise, call),
+            |_| set::raise(&raise, call),
         )
     };
     work().or_raise()
@@ -283,7 +283,7 @@ fn drop_limit(
             fingerprint: fingerprint.finish(),
         };
         enter_audited(
-            limits::LEVEL,
+            set::LEVEL,
             &Act {
                 wallet,
                 action: "drop_limit",
@@ -291,7 +291,7 @@ fn drop_limit(
                 metadata,
             },
             Of::Limit(limit_id),
-            |_| limits::drop_limit(wallet, limit_id, call),
+            |_| set::drop_limit(wallet, limit_id, call),
         )
     };
     work().or_raise();
@@ -360,7 +360,7 @@ fn check_limits(
             cost_from,
             ..ChargeArgs::default()
         })?;
-        enter(Level::Reader, wallet, |_| limits_check::check(&request))
+        enter(Level::Reader, wallet, |_| check::check(&request))
     };
     let time = |at: Timestamp| TimestampWithTimeZone::try_from(at.0).ok();
     let rows: Vec<_> = or_raise_keeping(key, work)

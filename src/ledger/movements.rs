@@ -4,20 +4,19 @@ use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
-use crate::ledger::books::Books;
-use crate::ledger::charge::what_there_is;
+use crate::ledger::balance::locked::Books;
+use crate::ledger::charges::charge::what_there_is;
 use crate::ledger::grants::due;
-use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::locked_lots::Ledge;
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::rules;
+use crate::ledger::wallets::config;
 use crate::limits::limit::{Spending, applicable};
 use crate::limits::metric::Measured;
 use crate::limits::window;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
@@ -105,7 +104,7 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     if let Some(moved) = movement.replay(Call::Adjust)? {
         return Ok(moved);
     }
-    rules::read(wallet)?.require_open(wallet)?;
+    config::read(wallet)?.require_open(wallet)?;
     // With all lanes in hand it is booked at the time that it says.
     let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
     let (entry_id, balance) = if amount.is_negative() {
@@ -178,7 +177,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     if let Some(moved) = movement.replay(Call::Transfer)? {
         return Ok(moved);
     }
-    let (ours, theirs) = (rules::read(from)?, rules::read(to)?);
+    let (ours, theirs) = (config::read(from)?, config::read(to)?);
     ours.require_active(from)?;
     theirs.require_open(to)?;
     if ours.currency != theirs.currency {
@@ -194,7 +193,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     }
     if to < from {
         // Lanes too are locked by name.
-        rules::lock_to_change(to)?;
+        config::lock_to_change(to)?;
     }
     let books = Books::open(from)?;
     let contra = format!("transfer:{to}");
@@ -271,7 +270,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         .collect::<Vec<_>>()
         .join("/")
     );
-    rules::read(wallet)?.require_open(wallet)?;
+    config::read(wallet)?.require_open(wallet)?;
     // What has expired had expired before the money came back.
     due::sweep(wallet)?;
     let mut ledge = Ledge::open(wallet)?;
@@ -294,7 +293,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         Value::Uuid(charge),
         Value::Amount(refunded.plus(amount).map_err(range)?),
     ])?;
-    let rules = rules::read(wallet)?;
+    let rules = config::read(wallet)?;
     let spending = Spending {
         user_id: user_id.as_deref(),
         team: team.as_deref(),

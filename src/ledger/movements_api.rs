@@ -6,13 +6,14 @@ use pgrx::{Uuid, default};
 
 use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
-use crate::composite;
-use crate::error::{Code, Error, OrRaise, Result};
+use crate::error::{Code, Error, Result};
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::movements::{self, Moved, Movement};
 use crate::money::Amount;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::Number;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::composite;
 use crate::storage::rows::uuid_text;
 
 composite!(

@@ -6,19 +6,20 @@ use pgrx::{Uuid, default};
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{Level, enter, enter_as};
 use crate::args;
-use crate::error::{OrRaise, Result};
+use crate::error::Result;
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::api::row;
-use crate::ledger::past::Span;
-use crate::ledger::unpriced::{self, Pricing};
-use crate::ledger::wallets;
-use crate::ledger::{reprice, savings};
+use crate::ledger::charges::past_usage::Span;
+use crate::ledger::charges::unpriced::Pricing;
+use crate::ledger::charges::{reprice, savings, unpriced};
+use crate::ledger::wallets::settings;
 use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::BalanceRow;
 use crate::pricing::compare;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::row::BalanceRow;
 use crate::storage::session::as_one_call;
 
 /// Has a wallet pay by a price list, over the default list, and returns its row of `balances`.
@@ -51,7 +52,7 @@ fn use_price_list(
                 metadata,
             },
             Of::Wallet,
-            |_| wallets::use_price_list(wallet, list, call),
+            |_| settings::use_price_list(wallet, list, call),
         )
     };
     row(work())

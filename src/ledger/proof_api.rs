@@ -5,9 +5,10 @@ use pgrx::prelude::*;
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{OrRaise, Result};
+use crate::error::Result;
 use crate::ledger::proof;
-use crate::storage::jsonb::Jsonb;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
 
 /// Goes through all entries of a wallet once, for `verify`.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]

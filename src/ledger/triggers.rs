@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use crate::error::{Code, Error, quoted};
 use crate::money::Amount;
-use crate::storage::invalidation;
+use crate::pg::invalidation;
 use crate::storage::rows::{BALANCE, uuid_text};
 
 type NewRow<'a> = Option<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>;

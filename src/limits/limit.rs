@@ -10,8 +10,8 @@ use crate::limits::metric::{Measured, Metric};
 use crate::limits::period::Period;
 use crate::money::Amount;
 use crate::pattern::matches;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::{Json, Jsonb};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Json, Jsonb};
 use crate::storage::rows::{AllowanceId, uuid_text};
 
 /// What a limit looks at.
@@ -235,7 +235,7 @@ impl Limit {
             .iter()
             .filter(|(_, until)| *until > at)
             .try_fold(self.max, |max, (by, _)| max.plus(*by))
-            .map_err(crate::storage::numeric::overflow)
+            .map_err(crate::pg::numeric::overflow)
     }
 
     /// How many of the limit's levels that much use has come to: its warnings, and reaching it.

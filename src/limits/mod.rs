@@ -1,9 +1,9 @@
 //! Spending limits: periods, rules, and the windows in which they count.
 
+pub mod lane_windows;
 pub mod limit;
 pub mod metric;
 pub mod period;
 pub mod slices;
-pub mod spread;
 pub mod warning;
 pub mod window;

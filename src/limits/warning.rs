@@ -1,10 +1,11 @@
 //! The levels of a limit that a request came to, and their events.
 
-use crate::allowance::outbox::{self, Event, Field, Name};
 use crate::error::Result;
 use crate::limits::limit::{Applied, WHOLE};
 use crate::money::Amount;
-use crate::storage::numeric::overflow;
+use crate::outbox;
+use crate::outbox::{Event, Field, Name};
+use crate::pg::numeric::overflow;
 use crate::storage::rows::AllowanceId;
 use crate::storage::store;
 

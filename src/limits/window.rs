@@ -1,14 +1,13 @@
 //! Taking from the windows of limits.
 
 use crate::error::{Code, Error, Result, quoted};
+use crate::limits::lane_windows;
 use crate::limits::limit::{Applied, Mode, Scope};
 use crate::limits::slices::Slices;
-use crate::limits::spread;
 use crate::limits::warning::Warning;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Part, Taking, Window};
 use crate::storage::store::{self, NewWindow};
 
@@ -66,7 +65,7 @@ pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
 /// The same where so much of what is set aside counts no more.
 pub fn status_with<'a>(wallet: &str, applied: Applied<'a>, freed: Amount) -> Result<Status<'a>> {
     let mut window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
-    let overflow = crate::storage::numeric::overflow;
+    let overflow = crate::pg::numeric::overflow;
     window.held = window.held.minus(freed).map_err(overflow)?;
     let Some(length) = applied.limit.period.slice() else {
         return Ok(Status {
@@ -102,7 +101,7 @@ fn aged(window: &Window, length: i64, now: Timestamp) -> Result<Slices> {
 }
 
 fn total(slices: &Slices) -> Result<Amount> {
-    Amount::from_units(slices.total()).map_err(crate::storage::numeric::overflow)
+    Amount::from_units(slices.total()).map_err(crate::pg::numeric::overflow)
 }
 
 /// Makes the window's row; false when it is there. A window that is missing is one in which nothing
@@ -295,7 +294,7 @@ fn take_slice<'a>(
     way: Way,
     length: i64,
 ) -> Result<Option<Option<Warning<'a>>>> {
-    let overflow = crate::storage::numeric::overflow;
+    let overflow = crate::pg::numeric::overflow;
     let mut slices = aged(window, length, one.at)?;
     let before = total(&slices)?.plus(window.held).map_err(overflow)?;
     let after = before.plus(one.need).map_err(overflow)?;
@@ -341,7 +340,7 @@ pub fn release(wallet: &str, window: AllowanceId, amount: Amount, lane: i16) -> 
     let mut released = store::release_window(wallet, window, amount, lane)?;
     if released.is_none() && lane != 0 {
         // Maybe no row alone has it any more.
-        spread::gather_window(wallet, window)?;
+        lane_windows::gather_window(wallet, window)?;
         released = store::release_window(wallet, window, amount, 0)?;
     }
     Ok(Released {
@@ -432,7 +431,7 @@ pub fn give_back_charged(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
         if one.limit.can_spread() {
             let whole = store::read_counted(wallet, one.window_id, 0)?;
             if whole.is_some_and(|whole| whole.spent < one.need) {
-                spread::gather_window(wallet, one.window_id)?;
+                lane_windows::gather_window(wallet, one.window_id)?;
             }
         }
         give_back(wallet, std::slice::from_ref(one), Part::Spent, &[])?;
@@ -444,7 +443,7 @@ fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
     let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
         return Ok(());
     };
-    let mut slices = aged(&window, length, crate::storage::clock::now())?;
+    let mut slices = aged(&window, length, crate::pg::clock::now())?;
     slices.take_back(one.at.unix_micros(), one.need);
     window.spent = total(&slices)?;
     window.slices = Some(slices.to_bytes());

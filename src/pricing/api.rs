@@ -7,13 +7,17 @@ use pgrx::{Uuid, default};
 use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
-use crate::composite;
 use crate::currency::Currency;
-use crate::error::{Code, Error, OrRaise, Result, quoted};
+use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{IdempotentCall, begins};
-use crate::idempotency::fingerprint::canonical;
-use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::numeric::Number;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::{composite, text};
+use crate::pg::{clock, invalidation};
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::is_markup_meter;
@@ -23,13 +27,7 @@ use crate::pricing::stored;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
 use crate::pricing::unread::require_read;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid};
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::invalidation;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::numeric::Number;
-use crate::storage::plan::{Run, Value};
-use crate::storage::row::text;
+use crate::storage::plan::{Run, Value, statement};
 
 composite!(
     /// What `price_usage` returns.
@@ -204,7 +202,7 @@ fn set_price(
         }
         let conditions = match conditions {
             Some(value) => value,
-            None => crate::storage::jsonb::empty_object(),
+            None => crate::pg::jsonb::empty_object(),
         };
         let Json::Object(keys) = conditions.read("conditions", MAX_CONDITIONS_BYTES)? else {
             return Err(Error::argument("conditions is not a JSON object")

@@ -12,16 +12,16 @@ use foldhash::HashMap;
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::pattern::matches;
+use crate::pg::clock::Timestamp;
+use crate::pg::invalidation;
+use crate::pg::jsonb::Json;
 use crate::pricing::chains::Prices;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::{Markup, Markups};
 use crate::pricing::select::{Price, Situation};
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Json;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::PriceRow;
-use crate::storage::{invalidation, store};
+use crate::storage::store;
 
 /// The list that stands behind every other.
 pub const DEFAULT_LIST: &str = "default";

@@ -4,8 +4,8 @@
 //! begins. A look-up compares the conditions of one row a chain, which it finds by binary search,
 //! so that years of history cost it next to nothing.
 
+use crate::pg::clock::Timestamp;
 use crate::pricing::select::{Price, Situation};
-use crate::storage::clock::Timestamp;
 
 /// Rows of the same conditions, the earliest first; of those for the same time the one recorded
 /// first.
@@ -145,8 +145,8 @@ mod tests {
 
     use super::*;
     use crate::currency::Currency;
+    use crate::pg::jsonb::Json;
     use crate::pricing::select::pick;
-    use crate::storage::jsonb::Json;
 
     fn maybe(words: &'static [&'static str]) -> impl Strategy<Value = Option<String>> {
         prop::option::weighted(0.3, prop::sample::select(words).prop_map(str::to_owned))

@@ -9,15 +9,15 @@ use rust_decimal::Decimal;
 use crate::access::rights::{Level, enter, enter_any};
 use crate::args;
 use crate::currency::Currency;
-use crate::error::{Code, Error, OrRaise, Result};
+use crate::error::{Code, Error, Result};
 use crate::money::Amount;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
+use crate::pg::{clock, invalidation};
 use crate::pricing::api::WalletPricing;
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::rate::{Terms, rate, several_currencies};
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
-use crate::storage::clock;
-use crate::storage::invalidation;
-use crate::storage::jsonb::Jsonb;
 
 /// Models that one call compares.
 const MAX_MODELS: usize = 1000;

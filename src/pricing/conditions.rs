@@ -10,8 +10,8 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result, quoted};
 use crate::money::{QUANTITY_DIGITS, significant_digits};
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Json;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Json;
 
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
@@ -191,7 +191,7 @@ fn read_minimum(value: &Json) -> Result<Decimal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::numeric::Number;
+    use crate::pg::numeric::Number;
 
     fn text(text: &str) -> Json {
         Json::String(text.to_owned())

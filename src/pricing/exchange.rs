@@ -12,11 +12,12 @@ use rust_decimal::Decimal;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::{Amount, Rate, line_amount};
+use crate::pg::clock::Timestamp;
+use crate::pg::invalidation;
+use crate::pg::numeric::not_an_amount;
 use crate::pricing::lines::Exchange;
-use crate::storage::clock::Timestamp;
-use crate::storage::numeric::not_an_amount;
 use crate::storage::rows::RateRow;
-use crate::storage::{invalidation, store};
+use crate::storage::store;
 
 /// Spans that a backend keeps; beyond, it starts anew.
 const MAX_SPANS: usize = 1 << 14;

@@ -8,17 +8,18 @@ use crate::access::audit::{Act, Making, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::currency::Currency;
-use crate::error::{Code, Error, OrRaise, Result};
+use crate::error::{Code, Error, Result};
 use crate::idempotency::call::{IdempotentCall, begins};
 use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::money::{AMOUNT_SCALE, PRICE_DIGITS};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::Number;
+use crate::pg::raise::OrRaise;
 use crate::pricing::api::price_number;
 use crate::pricing::markup::PERCENT;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Number;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::Document;
 
 statement!(

@@ -8,9 +8,9 @@ use rust_decimal::Decimal;
 use crate::currency::Currency;
 use crate::error::Result;
 use crate::money::{AMOUNT_SCALE, Amount, line_amount};
+use crate::pg::clock::Timestamp;
+use crate::pg::numeric::not_an_amount;
 use crate::pricing::lines::{Exchange, Line};
-use crate::storage::clock::Timestamp;
-use crate::storage::numeric::not_an_amount;
 pub use crate::storage::rows::Markup;
 
 /// Meter of the line that adds a percentage: its quantity is the amount that is marked up.

@@ -5,6 +5,9 @@ use rust_decimal::Decimal;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, line_amount};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Json;
+use crate::pg::numeric::not_an_amount;
 use crate::pricing::book::Shelf;
 use crate::pricing::exchange::{Conversion, Exchanges};
 use crate::pricing::lines::{Line, is_known_meter, total_tokens};
@@ -12,9 +15,6 @@ use crate::pricing::markup::Markup;
 use crate::pricing::normalize::refusals;
 use crate::pricing::select::{Price, Situation};
 use crate::pricing::usage::{Usage, invalid};
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Json;
-use crate::storage::numeric::not_an_amount;
 
 /// A priced request.
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@ use rust_decimal::Decimal;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::numeric::Number;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::numeric::Number;
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     SAME_RATE,

@@ -10,18 +10,18 @@ use crate::access::audit::{Act, Making, enter_making, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_any, enter_as};
 use crate::args;
 use crate::currency::Currency;
-use crate::error::{Error, OrRaise, Result, quoted};
+use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::{Answer, IdempotentCall, begins, lost};
-use crate::idempotency::fingerprint::canonical;
-use crate::idempotency::fingerprint::fingerprint;
+use crate::idempotency::fingerprint::{canonical, fingerprint};
 use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Builder, Json, Jsonb};
+use crate::pg::jsonb_rows::{Leaf, array_of_sparse_objects};
+use crate::pg::numeric::Number;
+use crate::pg::raise::OrRaise;
+use crate::pg::{clock, invalidation};
 use crate::pricing::exchange::Conversion;
 use crate::pricing::rates::{self, Quote, Recording};
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::invalidation;
-use crate::storage::jsonb::{Builder, Json, Jsonb};
-use crate::storage::jsonb_rows::{Leaf, array_of_sparse_objects};
-use crate::storage::numeric::Number;
 use crate::storage::rows::uuid_text;
 
 /// Largest document of `set_fx_rates`, in bytes of `jsonb`.

@@ -10,9 +10,9 @@
 use rust_decimal::Decimal;
 
 use crate::currency::Currency;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Json;
 use crate::pricing::conditions::Window;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Json;
 
 /// A row of `wallet.prices`.
 #[derive(Clone, Debug)]

@@ -9,15 +9,14 @@ use rust_decimal::Decimal;
 use crate::currency::Currency;
 use crate::error::{Error, Result};
 use crate::money::Rate;
+use crate::pg::clock::Timestamp;
+use crate::pg::invalidation;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::jsonb_rows::{Leaf, array_of_objects, array_of_sparse_objects};
+use crate::pg::numeric::Encoded;
 use crate::pricing::lines::{Exchange, Line, StoredExchange, StoredLine, decode};
 use crate::pricing::markup::MARKUP_FEE;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::invalidation;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::jsonb_rows::{Leaf, array_of_objects, array_of_sparse_objects};
-use crate::storage::numeric::Encoded;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 statement!(

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result, quoted};
+use crate::pg::jsonb::Json;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::numbers::Walk;
 use crate::pricing::rate::Priced;
 use crate::pricing::usage::{Unread, Usage, invalid};
-use crate::storage::jsonb::Json;
 
 /// Paths that an error names.
 const MAX_NAMED: usize = 8;
@@ -100,7 +100,7 @@ fn flat(object: &[(String, Json)], read: &[String]) -> Vec<Unread> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::numeric::Number;
+    use crate::pg::numeric::Number;
 
     fn number(digits: &[u16], weight: i32) -> Json {
         Json::Number(Number::Finite {

@@ -6,13 +6,13 @@ use rust_decimal::Decimal;
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::{QUANTITY_DIGITS, line_amount, significant_digits};
+use crate::pg::jsonb::Json;
+use crate::pg::numeric::Number;
 use crate::pricing::lines::{is_countable, is_known_meter};
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::Object;
 use crate::pricing::normalize::whole::{BATCH, Whole};
 use crate::pricing::normalize::{apply, refusals, store};
-use crate::storage::jsonb::Json;
-use crate::storage::numeric::Number;
 
 /// Largest usage object, in bytes of `jsonb`.
 pub const MAX_USAGE_BYTES: usize = 1 << 20;

@@ -6,17 +6,16 @@ use pgrx::prelude::*;
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::canonical;
-use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::books::Books;
+use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
+use crate::ledger::balance::locked::Books;
 use crate::ledger::grants::due;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::raise::OrRaise;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::as_one_call;
 use crate::storage::wallet_row::lock_wallet;
 
@@ -89,7 +88,7 @@ fn check_shares(shares: Option<Jsonb>, is_fixed: bool) -> Result<()> {
         if share.is_negative() {
             return Err(wrong(format!("The share of {team} is negative.")));
         }
-        sum = sum.plus(share).map_err(crate::storage::numeric::overflow)?;
+        sum = sum.plus(share).map_err(crate::pg::numeric::overflow)?;
     }
     if sum.units() > crate::limits::limit::WHOLE {
         return Err(wrong(format!("They add up to {sum}.")));

@@ -6,21 +6,21 @@
 use std::str::FromStr;
 
 use pgrx::prelude::*;
-use pgrx::{AnyNumeric, default, pg_sys};
+use pgrx::{AnyNumeric, default};
 use rust_decimal::Decimal;
 
-use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any, readable_by};
+use crate::access::rights::{Level, enter, enter_any, reach};
 use crate::args;
 use crate::currency::Currency;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
 use crate::money::{Amount, NotAnAmount, Rate};
+use crate::pg::clock::Timestamp;
+use crate::pg::numeric::{Number, not_an_amount};
+use crate::pg::raise::OrRaise;
+use crate::pg::{clock, invalidation};
 use crate::pricing::exchange::{self, Conversion};
 use crate::pricing::lines::Exchange;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::invalidation;
-use crate::storage::numeric::{Number, not_an_amount};
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     CURRENCY,
@@ -173,13 +173,7 @@ fn balances_in(
         let at = args::time("at", at)?.unwrap_or_else(clock::now);
         let rows = enter_any(|session| {
             invalidation::catch_up();
-            // SAFETY: a catalog look-up.
-            let all =
-                session.caller == session.owner || unsafe { pg_sys::superuser_arg(session.caller) };
-            let wallets = readable_by(session.caller)?;
-            let reach = (!all && !wallets.iter().any(|wallet| wallet == ALL_WALLETS))
-                .then_some(&wallets[..]);
-            balances(reach, into, at)
+            balances(reach(session, Level::Reader)?.as_deref(), into, at)
         })?;
         Ok::<_, Error>((into, rows))
     };

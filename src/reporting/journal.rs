@@ -17,11 +17,12 @@ use sha2::{Digest, Sha256};
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::raise::OrRaise;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 statement!(

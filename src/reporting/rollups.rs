@@ -13,10 +13,11 @@ use pgrx::prelude::*;
 
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
-use crate::error::{OrRaise, Result};
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::plan::{Run, Value};
+use crate::error::Result;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::raise::OrRaise;
+use crate::storage::plan::{Run, Value, statement};
 
 /// Wallets that are rolled up by one statement. Beyond, sorts and sums would go to disk.
 const PORTION: usize = 500;

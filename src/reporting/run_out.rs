@@ -10,17 +10,18 @@ use rust_decimal::Decimal;
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::allowance::lanes::range;
-use crate::allowance::outbox::{Event, Field, Name, emit_event};
 use crate::args;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::fingerprint;
 use crate::money::Amount;
+use crate::outbox::{Event, Field, Name, emit_event};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::raise::OrRaise;
 use crate::reporting::forecast::{Foretold, run_outs};
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::wallet_row::lock_wallet;
 
 /// Most days that may be asked for.

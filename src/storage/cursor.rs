@@ -8,9 +8,9 @@ use pgrx::{pg_sys, varlena};
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::amount_at;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::amount_at;
 use crate::storage::plan::{Rows, Snapshot, Statement, Value};
 
 /// Rows that are read at once.

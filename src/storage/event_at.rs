@@ -5,7 +5,8 @@ use std::ffi::{CStr, CString};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::storage::clock::{self, Timestamp};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
 
 /// `wallet.event_at_min`
 static MIN: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"2000-01-01"));

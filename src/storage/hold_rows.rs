@@ -6,11 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 use crate::storage::direct::holds::Standing;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Burn, Document};
 
 macro_rules! hold_query {

@@ -14,15 +14,15 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::{Number, decimal_datum};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::{Number, decimal_datum};
 use crate::storage::session;
 
 #[cfg(test)]
 mod tests;
 
-/// One statement of the extension. Make it with [`statement!`](crate::statement).
+/// One statement of the extension. Make it with [`statement!`].
 pub struct Statement {
     sql: &'static str,
     types: &'static [PgBuiltInOids],
@@ -30,7 +30,6 @@ pub struct Statement {
 }
 
 /// Declares a statement with the types of its parameters, kept for the backend's life.
-#[macro_export]
 macro_rules! statement {
     ($(#[$doc:meta])* $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
         thread_local! {
@@ -41,6 +40,7 @@ macro_rules! statement {
         }
     };
 }
+pub(crate) use statement;
 
 impl Statement {
     /// A statement that is planned at its first use.
@@ -211,7 +211,7 @@ impl Drop for ByIndex {
     }
 }
 
-/// Runs a [`statement!`](crate::statement).
+/// Runs a [`statement!`].
 pub trait Run {
     /// Runs it with a fresh snapshot (under READ COMMITTED).
     fn run(&'static self, values: &[Value<'_>]) -> Result<Rows>;

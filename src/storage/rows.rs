@@ -5,9 +5,10 @@ use sha2::{Digest, Sha256};
 
 use crate::currency::Currency;
 use crate::money::Amount;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Json;
 use crate::storage::canonical::Canonical;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Json;
 
 /// Id of an allowance; the balance is [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -392,7 +393,7 @@ impl<'a> Entry<'a> {
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The datum.
-    pub value: crate::storage::jsonb::Jsonb,
+    pub value: crate::pg::jsonb::Jsonb,
     /// `value::text`
     pub text: String,
 }

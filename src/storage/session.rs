@@ -13,9 +13,9 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
+use crate::pg::{clock, invalidation, version};
 use crate::storage::direct::table;
 use crate::storage::giving_way::{self, Rank};
-use crate::storage::{clock, invalidation, version};
 
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
@@ -44,6 +44,14 @@ pub struct Session {
     pub caller: pg_sys::Oid,
     /// The owner of the extension's tables.
     pub owner: pg_sys::Oid,
+}
+
+impl Session {
+    /// Whether the caller is the owner or a superuser, who need no grant.
+    pub fn may_do_anything(&self) -> bool {
+        // SAFETY: a catalog look-up.
+        self.caller == self.owner || unsafe { pg_sys::superuser_arg(self.caller) }
+    }
 }
 
 /// Runs `work` as the owner of the extension. Values that it returns are Rust's own: what SPI

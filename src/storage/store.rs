@@ -8,7 +8,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
@@ -164,7 +164,7 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
 pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
     match direct(Which::Allowances, Access::Read) {
         Some(table) => Amount::from_units(lanes::others_credited(&table, wallet, lane)?)
-            .map_err(crate::storage::numeric::overflow),
+            .map_err(crate::pg::numeric::overflow),
         None => spi::others_credited(wallet, lane),
     }
 }

@@ -1,8 +1,7 @@
 //! The lock on a wallet's row, the first in the order of locks.
 
 use crate::error::{Error, Result};
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     LOCK_WALLET,

@@ -7,9 +7,15 @@ mod tests {
     use rust_decimal::Decimal;
 
     use crate::money::Amount;
-    use crate::storage::jsonb::{Json, Jsonb};
-    use crate::storage::jsonb_rows::{Leaf, array_of_objects, array_of_sparse_objects};
-    use crate::storage::numeric::{Encoded, Number, amount_at, decimal_datum};
+    use crate::pg::jsonb::Json;
+    use crate::pg::jsonb::Jsonb;
+    use crate::pg::jsonb_rows::Leaf;
+    use crate::pg::jsonb_rows::array_of_objects;
+    use crate::pg::jsonb_rows::array_of_sparse_objects;
+    use crate::pg::numeric::Encoded;
+    use crate::pg::numeric::Number;
+    use crate::pg::numeric::amount_at;
+    use crate::pg::numeric::decimal_datum;
 
     fn one(sql: &str) -> String {
         Spi::get_one::<String>(sql)

@@ -4,13 +4,12 @@ use pgrx::Inet;
 
 use crate::error::{Error, Result};
 use crate::ledger::batch::{Batch, unknown_member, unreadable};
-use crate::ledger::request::ChargeArgs;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::jsonb_parts::{Part, members};
-use crate::storage::numeric::Number;
-use crate::storage::plan::{Run, Value};
+use crate::ledger::charges::request::ChargeArgs;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::jsonb_parts::{Part, members};
+use crate::pg::numeric::Number;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::{as_owner, to_caller};
 
 statement!(

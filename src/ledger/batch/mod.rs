@@ -13,15 +13,14 @@ use std::cell::Cell;
 
 use crate::access::rights::{Level, enter};
 use crate::error::{Error, Result, quoted};
-use crate::ledger::charge;
-use crate::ledger::replay::{self, Charged};
-use crate::ledger::request::Request;
-use crate::ledger::rules;
+use crate::ledger::charges::replay::Charged;
+use crate::ledger::charges::request::Request;
+use crate::ledger::charges::{charge, replay};
+use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::jsonb_parts;
-use crate::storage::report;
-use crate::storage::subtransaction::{Failure, attempt};
+use crate::pg::jsonb::Jsonb;
+use crate::pg::subtransaction::{Failure, attempt};
+use crate::pg::{jsonb_parts, report};
 use item::{Fields, Item};
 use together::Outcome;
 
@@ -203,7 +202,7 @@ impl Run<'_> {
             let request = Request::check(fields.args(item))?;
             enter(Level::Charger, request.wallet, |_| {
                 // Many retries in one transaction would each write their lane and put it back.
-                let currency = &rules::known(request.wallet)?.currency;
+                let currency = &config::known(request.wallet)?.currency;
                 match replay::charge(&request, currency)? {
                     Some(first) => Ok(first),
                     None => charge::charge(&request),

@@ -11,17 +11,17 @@ use crate::access::rights::{Level, enter};
 use crate::allowance::lanes::{self, Found, changed_underneath, range};
 use crate::error::{Error, Result};
 use crate::ledger::batch::Booked;
-use crate::ledger::charge::{Job, put_back};
-use crate::ledger::request::Request;
-use crate::ledger::rules::{self, Rules};
+use crate::ledger::charges::charge::{Job, put_back};
+use crate::ledger::charges::request::Request;
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Rules;
 use crate::limits::limit::Applied;
-use crate::limits::spread;
-use crate::limits::warning;
 use crate::limits::window::{self, Taken};
+use crate::limits::{lane_windows, warning};
 use crate::money::Amount;
+use crate::pg::subtransaction::attempt;
 use crate::storage::rows::{AllowanceId, Call, Entry, Link, Part};
 use crate::storage::store;
-use crate::storage::subtransaction::attempt;
 
 /// What became of a run.
 pub enum Outcome {
@@ -48,7 +48,7 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
     };
     let wallet = first.wallet;
     let start = enter(Level::Charger, wallet, |_| {
-        let rules = rules::known(wallet)?;
+        let rules = config::known(wallet)?;
         Ok(match rules.lanes == 1 && rules.limits.is_empty() {
             true => Start::Ended(book_in_place(requests, &rules)),
             false => Start::Undoable(rules),
@@ -137,7 +137,7 @@ fn book_at_once(
         Found::None => return Ok(Some(Outcome::Refused)),
         Found::Stale => {
             // Known better from here on, and when the run is tried in halves.
-            rules::read(wallet)?;
+            config::read(wallet)?;
             return Ok(Some(Outcome::Refused));
         }
     };
@@ -159,7 +159,7 @@ fn book_at_once(
         entries.push((entry, link));
     }
     let wanted = wanted(&jobs)?;
-    let Some(places) = spread::places(wallet, &wanted, lane.lane, rules.lanes)? else {
+    let Some(places) = lane_windows::places(wallet, &wanted, lane.lane, rules.lanes)? else {
         return Ok(Some(Outcome::Refused));
     };
     if !store::write_lane(wallet, &lane)? {

@@ -21,16 +21,14 @@ use rust_decimal::Decimal;
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
-use crate::ledger::funding::given_back;
-use crate::ledger::funding::vouchers;
-use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::funding::{given_back, vouchers};
+use crate::ledger::grants::locked_lots::Ledge;
 use crate::ledger::grants::terms::Terms;
 use crate::money::{Amount, NotAnAmount, line_amount};
+use crate::pg::clock::Timestamp;
+use crate::pg::numeric::not_an_amount;
 use crate::pricing::markup::PERCENT;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::numeric::not_an_amount;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 
 /// The other side of its entries.
 pub(super) const CONTRA: &str = "funding:bonus";

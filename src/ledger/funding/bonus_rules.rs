@@ -3,11 +3,10 @@
 use crate::access::rights::ALL_WALLETS;
 use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::rules;
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::ledger::wallets::config;
+use crate::pg::clock;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::Document;
 use crate::storage::wallet_row::lock_wallet;
 
@@ -66,7 +65,7 @@ pub fn set(new: &NewBonus<'_>, call: IdempotentCall<'_>) -> Result<()> {
     let own = match is_of_all {
         true => None,
         false => {
-            let rules = rules::read(new.wallet)?;
+            let rules = config::read(new.wallet)?;
             // A closed wallet's bonus may still be taken back.
             if new.tiers.is_some() {
                 rules.require_open(new.wallet)?;

@@ -2,19 +2,17 @@
 
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
-use crate::ledger::credit::{Credit, credit};
+use crate::ledger::balance::credit::{Credit, credit};
 use crate::ledger::funding::bonus::{self, Bonus};
 use crate::ledger::funding::fx::Original;
-use crate::ledger::grants::asof;
-use crate::ledger::grants::debts;
-use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::locked_lots::Ledge;
 use crate::ledger::grants::lots::{self, NewLot};
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::rules::Rules;
+use crate::ledger::grants::{asof, debts};
+use crate::ledger::wallets::config::Rules;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
 statement!(

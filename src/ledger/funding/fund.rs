@@ -7,22 +7,22 @@ use crate::ledger::funding::replay::{answer, replay};
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::funding::rows::{self, Noted};
 use crate::ledger::grants::due;
-use crate::ledger::rules;
-use crate::storage::clock;
+use crate::ledger::wallets::config;
+use crate::pg::clock;
 use crate::storage::wallet_row::lock_wallet;
 
 /// Credits the wallet or notes that money is on its way, or replays.
 pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     let wallet = funding.wallet;
     lock_wallet(wallet)?;
-    let mut rules = rules::read(wallet)?;
+    let mut rules = config::read(wallet)?;
     if let Some(funded) = replay(funding, &rules)? {
         return Ok(funded);
     }
     rows::require_payable(&rules, wallet)?;
     if rules.grants_are_due() {
         due::sweep(wallet)?;
-        rules = rules::read(wallet)?;
+        rules = config::read(wallet)?;
     }
     let (amount, original) = fx::into_wallet(
         funding.amount,

@@ -5,10 +5,10 @@ use rust_decimal::Decimal;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::{self, Amount, NotAnAmount, Rate};
+use crate::pg::clock;
+use crate::pg::jsonb::Builder;
+use crate::pg::numeric::not_an_amount;
 use crate::pricing::exchange::{self, exchanged};
-use crate::storage::clock;
-use crate::storage::jsonb::Builder;
-use crate::storage::numeric::not_an_amount;
 use crate::storage::rows::Document;
 
 /// What was paid, in another currency than the wallet's.

@@ -2,8 +2,7 @@
 
 use crate::error::Result;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     ENDED,

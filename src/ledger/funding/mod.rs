@@ -10,7 +10,7 @@ mod booking;
 pub mod fund;
 pub mod fx;
 mod given_back;
-pub mod later;
+pub mod pending;
 mod replay;
 pub mod request;
 pub mod reversal;

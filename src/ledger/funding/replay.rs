@@ -1,15 +1,14 @@
 //! Exactly once: the first answer to a key, or to a payment.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::idempotency::call::conflict;
-use crate::idempotency::call::lost;
+use crate::idempotency::call::{conflict, lost};
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::funding::booking::balance;
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::funding::rows::Found;
-use crate::ledger::rules::Rules;
+use crate::ledger::wallets::config::Rules;
 use crate::money::Amount;
-use crate::storage::jsonb::{Builder, Json, Jsonb};
+use crate::pg::jsonb::{Builder, Json, Jsonb};
 use crate::storage::rows::{Call, uuid_text};
 
 /// What an idempotency key remembers of a pending funding.

@@ -13,27 +13,24 @@
 //! left of it first, and what was spent of it out of what else is available; the rest is owed.
 
 use crate::allowance::lanes::range;
-use crate::allowance::outbox;
 use crate::error::{Code, Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::call::conflict;
+use crate::idempotency::call::{IdempotentCall, conflict};
 use crate::idempotency::entry_by_key::by_key;
 use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::funding::bonus::{self, Going};
-use crate::ledger::funding::booking;
 use crate::ledger::funding::fx::Original;
-use crate::ledger::funding::given_back;
 use crate::ledger::funding::request::Change;
 use crate::ledger::funding::rows::{self, Found, TakenBack, not_open};
-use crate::ledger::grants::debts;
-use crate::ledger::grants::due;
-use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::rules::{self, Status};
+use crate::ledger::funding::{booking, given_back};
+use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::{debts, due};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Status;
 use crate::money::{Amount, NotAnAmount};
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::numeric::not_an_amount;
-use crate::storage::plan::{Run, Value};
+use crate::outbox;
+use crate::pg::clock;
+use crate::pg::numeric::not_an_amount;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Entry, Kind, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
@@ -233,7 +230,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         bonus: going.as_ref().map_or(Amount::ZERO, |going| going.amount),
     };
     rows::take_back(change, &taken_back)?;
-    ledge.close_with(rules::new_epoch())?;
+    ledge.close_with(config::new_epoch())?;
     if frozen {
         outbox::announce(wallet, outbox::Name::WalletFrozen)?;
     }
@@ -268,7 +265,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
     {
         let currency = match found.currency() {
             Some(currency) => currency,
-            None => rules::read(wallet)?.currency.to_string(),
+            None => config::read(wallet)?.currency.to_string(),
         };
         return Err(Error::new(
             Code::InvalidAmount,
@@ -328,10 +325,10 @@ fn replay(wallet: &str, found: &Found, entry_id: Option<[u8; 16]>) -> Result<Rev
     Ok(Reversed {
         entry_id,
         amount: rows.opt_amount(0, 0)?.unwrap_or_default().negated(),
-        currency: rules::read(wallet)?.currency.to_string(),
+        currency: config::read(wallet)?.currency.to_string(),
         balance: match rows.opt_amount(0, 1)? {
             Some(balance) => balance,
-            None => booking::balance(wallet, &*rules::read(wallet)?)?,
+            None => booking::balance(wallet, &*config::read(wallet)?)?,
         },
         status: found.status.clone(),
         replayed: true,

@@ -5,12 +5,11 @@ use crate::ledger::funding::bonus::Booked;
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::{Change, Funding};
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
-use crate::ledger::rules::Rules;
+use crate::ledger::wallets::config::Rules;
 use crate::money::{Amount, Rate};
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Document, uuid_text};
 use rust_decimal::Decimal;
 

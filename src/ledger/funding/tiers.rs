@@ -4,8 +4,8 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result, quoted};
 use crate::money::{Amount, NotAnAmount};
-use crate::storage::jsonb::Json;
-use crate::storage::numeric::Number;
+use crate::pg::jsonb::Json;
+use crate::pg::numeric::Number;
 
 /// More tiers than anybody can explain to a customer.
 pub const MAX_TIERS: usize = 32;

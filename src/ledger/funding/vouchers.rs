@@ -11,12 +11,12 @@ use crate::idempotency::call::IdempotentCall;
 use crate::ledger::funding::fund::fund;
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::rules;
+use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Document, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
@@ -145,7 +145,7 @@ pub fn redeem(redemption: &Redemption<'_>, call: IdempotentCall<'_>) -> Result<F
     let wallet = redemption.wallet;
     lock_wallet(wallet)?;
     let answered = call.answered()?.is_some();
-    rules::read(wallet)?.require_open(wallet)?;
+    config::read(wallet)?.require_open(wallet)?;
     let hash = hash(redemption.code);
     let voucher = LOCK.run(&[Value::Bytes(&hash)])?;
     if voucher.is_empty() {

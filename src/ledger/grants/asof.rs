@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::allowance::cut::SCOPED;
+use crate::allowance::lane_split::SCOPED;
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Lot};
@@ -10,11 +10,12 @@ use crate::ledger::grants::catching_up::MAX_TURNS;
 use crate::ledger::grants::course::Course;
 use crate::ledger::grants::kept;
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::grants::turns::Due;
+use crate::ledger::grants::recurrence::Due;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::rules::Rules;
+use crate::ledger::wallets::config::Rules;
 use crate::money::Amount;
-use crate::storage::clock::{self, Timestamp};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
 use crate::storage::rows::BALANCE;
 use crate::storage::store;
 

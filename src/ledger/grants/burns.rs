@@ -10,10 +10,9 @@
 
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
-use crate::ledger::grants::marks;
+use crate::ledger::grants::usage_marks;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     USED,
@@ -127,7 +126,7 @@ pub(super) struct Paid {
 
 /// Who has paid a charge. The lots are settled, and so much is used on credit.
 pub(super) fn paid_by(wallet: &str, charge: [u8; 16], on_credit: Amount) -> Result<Paid> {
-    let whole = marks::used_up_to(wallet, charge, on_credit)?;
+    let whole = usage_marks::used_up_to(wallet, charge, on_credit)?;
     let place = PLACE.run(&[
         Value::Text(wallet),
         Value::Uuid(charge),

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use crate::allowance::lanes::range;
-use crate::allowance::outbox::Name;
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{Course, Effect, Holding};
-use crate::ledger::grants::ending::Ending;
-use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::lot_end::Ending;
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::grants::turns::{self, Due, Turn};
-use crate::ledger::grants::{burns, kept};
+use crate::ledger::grants::recurrence::{Due, Turn};
+use crate::ledger::grants::{burns, kept, recurrence};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::outbox::Name;
+use crate::pg::clock::Timestamp;
 
 /// Turns of a recurring grant that are taken at once.
 pub(super) const MAX_TURNS: usize = 100;
@@ -116,7 +116,7 @@ impl Ledge<'_> {
         }
         kept::write(self.wallet, &self.kept, &course.kept)?;
         if !turns.is_empty() {
-            turns::taken(self.wallet, turns.len())?;
+            recurrence::taken(self.wallet, turns.len())?;
         }
         self.lots = course.lots;
         self.kept = course.kept;

@@ -14,9 +14,9 @@ use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot, Rank};
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::grants::turns::Turn;
+use crate::ledger::grants::recurrence::Turn;
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
 
 /// What an open hold has set aside.
 #[derive(Clone, Debug)]

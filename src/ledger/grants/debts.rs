@@ -6,8 +6,7 @@
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     OWE,

@@ -3,18 +3,19 @@
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::ledger::grants::ledge::Ledge;
-use crate::ledger::rules::{self, Rules};
+use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Rules;
 use crate::storage::wallet_row::lock_wallet;
 
 /// The rules of a wallet of whose grants something is due, with its row and all lanes locked for a look at what it has;
 /// nothing where another call has booked that meanwhile.
 pub fn lock(wallet: &str) -> Result<Option<Rc<Rules>>> {
     lock_wallet(wallet)?;
-    if !rules::read(wallet)?.grants_are_due() {
+    if !config::read(wallet)?.grants_are_due() {
         return Ok(None);
     }
-    let (rules, _) = rules::read_with_lanes(wallet)?;
+    let (rules, _) = config::read_with_lanes(wallet)?;
     Ok(Some(rules))
 }
 
@@ -22,9 +23,9 @@ pub fn lock(wallet: &str) -> Result<Option<Rc<Rules>>> {
 pub fn sweep(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
     // Whoever waited finds that another call has done it.
-    if !rules::read(wallet)?.grants_are_due() {
+    if !config::read(wallet)?.grants_are_due() {
         return Ok(());
     }
-    rules::note_catching_up();
+    config::note_catching_up();
     Ledge::open(wallet)?.close()
 }

@@ -3,14 +3,12 @@
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{Burn, Rank};
-use crate::ledger::grants::burns;
 use crate::ledger::grants::course::{Holding, Kept};
-use crate::ledger::grants::lots;
-use crate::ledger::rules::Basis;
+use crate::ledger::grants::{burns, lots};
+use crate::ledger::wallets::config::Basis;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     KEPT,

@@ -10,11 +10,10 @@ use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::holds::expired::Expired;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 use crate::storage::cursor::Portions;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 
 /// How long before its end a grant is announced, at most.
 const NOTICE: i64 = 7 * 24 * 3600 * 1_000_000;

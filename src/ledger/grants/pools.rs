@@ -2,7 +2,7 @@
 //!
 //! Other lots need no look at a charge, because every charge may use each of them: what was spent is spread
 //! over them later. That does not hold for a lot with a scope. So its money is not in the lanes that pay for
-//! charges: all such lots of a wallet stand together in a lane of their own ([`SCOPED`](crate::allowance::cut::SCOPED)), which counts in the
+//! charges: all such lots of a wallet stand together in a lane of their own ([`SCOPED`](crate::allowance::lane_split::SCOPED)), which counts in the
 //! balance and in what is held, and in no room, share or threshold. Nobody can overspend it by another charge,
 //! nor the others' money by a look at the balance.
 //!
@@ -14,20 +14,20 @@
 //! `wallets.scoped` says that a wallet has such money. Then each call takes the way that holds all lanes: charges
 //! of that wallet queue. Others pay nothing for it.
 
+use crate::allowance::all_lanes::Whole;
 use crate::allowance::lanes::range;
-use crate::allowance::whole::Whole;
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::scope::Purpose;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::rules::{self, Rules};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Rules;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
 use crate::storage::cursor::Portions;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     SPEND,
@@ -254,7 +254,7 @@ impl<'a> Pools<'a> {
             return Ok(None);
         }
         NONE_LEFT.run(&[Value::Text(self.wallet)])?;
-        Ok(Some(rules::new_epoch()))
+        Ok(Some(config::new_epoch()))
     }
 }
 

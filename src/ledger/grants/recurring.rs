@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::recurrence::Turn;
 use crate::ledger::grants::scope::Scope;
-use crate::ledger::grants::turns::Turn;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json, Jsonb};
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Document, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 

@@ -3,7 +3,7 @@
 use crate::args::{MAX_DOCUMENT_BYTES, MAX_NAME};
 use crate::error::{Error, Result, quoted};
 use crate::pattern::matches;
-use crate::storage::jsonb::{Json, Jsonb};
+use crate::pg::jsonb::{Json, Jsonb};
 
 /// Names or patterns of models and of services. A list that is empty allows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

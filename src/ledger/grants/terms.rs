@@ -1,7 +1,7 @@
 //! What a grant says of itself beside its amount.
 
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 
 /// What distinguishes a grant from a plain funding.
 #[derive(Clone, Debug)]

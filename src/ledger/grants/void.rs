@@ -1,15 +1,13 @@
 //! `void_grant`: what is left of a grant is taken back.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::call::conflict;
+use crate::idempotency::call::{IdempotentCall, conflict};
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::grants::due;
-use crate::ledger::grants::ending::Ending;
-use crate::ledger::grants::ledge::Ledge;
+use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::lot_end::Ending;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Document, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 

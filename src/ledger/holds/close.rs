@@ -2,16 +2,16 @@
 
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::books::Books;
+use crate::ledger::balance::locked::Books;
 use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::hold::Held;
 use crate::ledger::holds::row::{self, Hold};
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::{Builder, Json, Jsonb};
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Builder, Json, Jsonb};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::store;
 
 statement!(
@@ -67,7 +67,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) ->
         Value::Uuid(id),
         Value::Time(hold.expires_at),
     ])?;
-    let rules = crate::ledger::rules::read(wallet)?;
+    let rules = crate::ledger::wallets::config::read(wallet)?;
     let balance = asof::balance(wallet, &rules)?;
     let held = Held {
         hold_id: id,

@@ -4,13 +4,12 @@
 use std::rc::Rc;
 
 use crate::error::Result;
+use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::holds::row::About;
-use crate::ledger::request::{Asked, Request};
+use crate::pg::jsonb::{Json, Jsonb};
 use crate::pricing::book::Shelf;
 use crate::pricing::usage::Usage;
-use crate::statement;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 
 // What the settlement says itself comes last and wins.
 statement!(

@@ -5,13 +5,12 @@
 
 use crate::error::Result;
 use crate::idempotency::fingerprint::{Fingerprint, canonical};
+use crate::ledger::charges::replay;
+use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::holds::hold::NewHold;
 use crate::ledger::holds::settle::{self, Over, Settlement};
-use crate::ledger::replay;
-use crate::ledger::request::{Asked, Request};
-use crate::statement;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 statement!(

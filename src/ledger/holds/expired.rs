@@ -10,9 +10,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::thread::LocalKey;
 
+use crate::allowance::all_lanes::Whole;
 use crate::allowance::lanes::range;
-use crate::allowance::outbox::{self, Field, Name};
-use crate::allowance::whole::Whole;
 use crate::error::{Error, Result};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{Holding, Kept};
@@ -21,10 +20,12 @@ use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
 use crate::limits::window::{self, Status};
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
+use crate::outbox;
+use crate::outbox::{Field, Name};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
 use crate::storage::cursor::Portions;
-use crate::storage::plan::{Rows, Run, Statement, Value};
+use crate::storage::plan::{Rows, Run, Statement, Value, statement};
 use crate::storage::rows::{AllowanceId, BALANCE};
 
 /// Holds that are added up one by one before the others are looked at.

@@ -1,14 +1,15 @@
 //! A hold that lets go of what it has set aside.
 
+use crate::allowance::all_lanes::Whole;
 use crate::allowance::lanes::range;
-use crate::allowance::outbox::{self, Event, Name};
-use crate::allowance::whole::Whole;
 use crate::error::Result;
 use crate::ledger::grants::pools;
 use crate::ledger::holds::expired;
 use crate::ledger::holds::row::Hold;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
+use crate::outbox;
+use crate::outbox::{Event, Name};
 use crate::storage::store;
 
 /// Closes one hold whose time has come.

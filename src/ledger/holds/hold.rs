@@ -7,25 +7,25 @@ use rust_decimal::Decimal;
 use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::idempotency::call::conflict;
-use crate::ledger::books::Books;
-use crate::ledger::charge::{Job, put_back};
-use crate::ledger::decision;
+use crate::ledger::balance::locked::Books;
+use crate::ledger::charges::charge::{Job, put_back};
+use crate::ledger::charges::limit_take::Outcome;
+use crate::ledger::charges::request::{Asked, Request};
+use crate::ledger::charges::{decision, limit_take, window_queue};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
 use crate::ledger::holds::{MAX_TRIES, differs, row};
-use crate::ledger::queue;
-use crate::ledger::request::{Asked, Request};
-use crate::ledger::rules::{self, Rules};
-use crate::ledger::taking::{self, Outcome};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Rules;
 use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
-use crate::limits::spread;
-use crate::limits::warning;
 use crate::limits::window::{self, Taken};
+use crate::limits::{lane_windows, warning};
 use crate::money::Amount;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
-use crate::storage::clock::{self, Timestamp};
 use crate::storage::rows::{Lane, Part};
 use crate::storage::{hold_rows, store};
 
@@ -74,7 +74,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let wallet = request.wallet;
     // What is read first is written later: opened once.
     store::begin_writing();
-    let (rules, read) = rules::known_with_lane(wallet)?;
+    let (rules, read) = config::known_with_lane(wallet)?;
     // What shrinks to what is left has to know it.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
     if rules.grants_are_due() || rules.needs_attention() || rules.scoped || shrinks {
@@ -98,7 +98,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         cutting.read = None;
     };
     let known = || Ok(replay(new)?.is_some());
-    let warnings = match taking::take(wallet, &job.applied, Part::Held, &places, known)? {
+    let warnings = match limit_take::take(wallet, &job.applied, Part::Held, &places, known)? {
         Outcome::Taken(warnings) => warnings,
         Outcome::Known(taken) => {
             put_back(wallet, lane, &job.applied[..taken], Part::Held, &places)?;
@@ -143,12 +143,12 @@ enum SetAside {
 
 fn set_aside(cutting: Cutting<'_>, job: &Job<'_>) -> Result<SetAside> {
     let wallet = cutting.wallet;
-    let found = queue::find(cutting, job.cost, &job.applied, false)?;
+    let found = window_queue::find(cutting, job.cost, &job.applied, false)?;
     let Found::Payer(payer) = found else {
         return Ok(SetAside::All);
     };
     let number = payer.lane.lane;
-    let Some(places) = spread::places(wallet, &job.applied, number, cutting.lanes)? else {
+    let Some(places) = lane_windows::places(wallet, &job.applied, number, cutting.lanes)? else {
         payer.let_go(wallet)?;
         return Ok(SetAside::All);
     };
@@ -174,7 +174,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     if let Some(held) = replay(new)? {
         return Ok(held);
     }
-    if rules::read(wallet)?.grants_are_due()
+    if config::read(wallet)?.grants_are_due()
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()

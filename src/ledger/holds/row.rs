@@ -2,8 +2,8 @@
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants::due;
-use crate::ledger::rules;
-use crate::storage::clock;
+use crate::ledger::wallets::config;
+use crate::pg::clock;
 pub use crate::storage::hold_rows::{About, Hold};
 use crate::storage::rows::uuid_text;
 use crate::storage::store;
@@ -11,14 +11,14 @@ use crate::storage::store;
 /// Locks the hold; 42704 when the wallet has none of that id, WL003 when there is no wallet.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
     // Read anew: what this backend knows may be older than the last grant.
-    if rules::read(wallet)?.grants_are_due() {
+    if config::read(wallet)?.grants_are_due() {
         // It takes the wallet's row, which comes before holds.
         due::sweep(wallet)?;
     }
     if let Some(hold) = store::lock_hold(wallet, id)? {
         return Ok(hold);
     }
-    rules::read(wallet)?;
+    config::read(wallet)?;
     Err(Error::new(
         Code::ObjectNotFound,
         format!("wallet {} has no such hold", quoted(wallet)),

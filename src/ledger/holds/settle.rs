@@ -1,27 +1,29 @@
 //! `settle`: the actual use of a hold is booked once, and the rest goes back.
 
-use crate::allowance::cut::{active, can_pay};
+use crate::allowance::lane_split::{active, can_pay};
 use crate::allowance::lanes::{self, changed_underneath, range};
 use crate::error::Result;
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
-use crate::ledger::books::Books;
-use crate::ledger::charge::Job;
+use crate::ledger::balance::locked::Books;
+use crate::ledger::charges::charge::Job;
+use crate::ledger::charges::replay;
+use crate::ledger::charges::replay::Charged;
+use crate::ledger::charges::request::Request;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::grants::scope::Purpose;
-use crate::ledger::holds::expired;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
-use crate::ledger::holds::{MAX_TRIES, context, differs};
-use crate::ledger::replay::{self, Charged};
-use crate::ledger::request::Request;
-use crate::ledger::rules::{self, Rules, Status};
+use crate::ledger::holds::{MAX_TRIES, context, differs, expired};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::{Rules, Status};
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
-use crate::storage::clock::{self, Timestamp};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
 use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
 use crate::storage::wallet_row::lock_wallet;
@@ -80,7 +82,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
-    let known = rules::known(wallet)?;
+    let known = config::known(wallet)?;
     let (request, _kept) = context::complete(&settlement.request, &about, &known.price_list)?;
     if let Some(charged) = replayed(settlement, &request)? {
         return Ok(charged);
@@ -168,7 +170,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
         return Ok(None);
     }
     let about = hold.about.clone();
-    let rules = rules::known(wallet)?;
+    let rules = config::known(wallet)?;
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     if rules.grants_are_due()
         || rules.needs_attention()
@@ -355,7 +357,7 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
         let field = differs::in_settlement(settlement, &rows)?;
         return Err(conflict(key, field));
     }
-    let currency = rules::known(settlement.wallet)?.currency;
+    let currency = config::known(settlement.wallet)?.currency;
     replay::charged(request, &rows, &currency).map(Some)
 }
 

@@ -3,11 +3,11 @@
 use crate::currency::Currency;
 use crate::error::Result;
 use crate::money::{Amount, Rate, line_amount};
+use crate::pg::clock::Timestamp;
 use crate::pricing::lines::{StoredExchange, StoredLine, decode};
 use crate::pricing::markup::MARKUP;
 use crate::pricing::reported::{REPORTED, Reported};
 use crate::pricing::stored;
-use crate::storage::clock::Timestamp;
 use crate::storage::rows::{Call, uuid_text};
 
 /// What the pass has seen of the lines of charges.

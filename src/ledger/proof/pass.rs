@@ -10,11 +10,10 @@ use crate::ledger::proof::lines::{self, Lines};
 use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 use crate::storage::cursor::{Columns, walk};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Document, Entry, Kind, Link, canonical};
 
 macro_rules! entries_query {

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::ledger::rules::limit_of;
+use crate::ledger::wallets::config::limit_of;
 use crate::limits::limit::{Limit, Spending, WALLET_SUBJECT};
 use crate::limits::metric::Metric;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::plan::{Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::LimitRow;
 
 statement!(
@@ -282,7 +281,7 @@ impl<'a> Windows<'a> {
                 key_id: rows.get(row, 3),
                 tags: rows
                     .datum(row, 8)
-                    .map(|tags| crate::storage::jsonb::Jsonb(tags).into()),
+                    .map(|tags| crate::pg::jsonb::Jsonb(tags).into()),
                 ..Spending::default()
             });
             let booked_at: Timestamp = rows.need(row, 1)?;

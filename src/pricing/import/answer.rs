@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::idempotency::call::{Answer, lost};
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::jsonb_rows::{Leaf, array_of_objects};
 use crate::pricing::import::apply::Row;
-use crate::storage::jsonb::{Json, Jsonb};
-use crate::storage::jsonb_rows::{Leaf, array_of_objects};
 
 /// What an import does to a price.
 const ACTIONS: [&str; 5] = ["added", "changed", "ended", "unchanged", "skipped"];

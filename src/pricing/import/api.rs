@@ -8,13 +8,13 @@ use pgrx::{AnyNumeric, default};
 use crate::access::audit::{Act, note_down};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
-use crate::error::{Error, OrRaise};
+use crate::error::Error;
 use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::canonical;
-use crate::idempotency::fingerprint::fingerprint;
+use crate::idempotency::fingerprint::{canonical, fingerprint};
+use crate::pg::jsonb::{Builder, Jsonb};
+use crate::pg::raise::OrRaise;
 use crate::pricing::import::apply::{self, Import};
 use crate::pricing::import::{answer, genai, litellm};
-use crate::storage::jsonb::{Builder, Jsonb};
 
 /// The whole feed of LiteLLM has less than two.
 const MAX_FEED_BYTES: usize = 64 << 20;

@@ -4,11 +4,11 @@ use serde_json::{Value as Json, json};
 
 use crate::currency::Currency;
 use crate::error::Result;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 use crate::pricing::import::{Fault, Feed, refused};
-use crate::statement;
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 /// A price that is so many times the old one, or that part of it, looks wrong.

@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use crate::args::MAX_NAME;
 use crate::error::Result;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Json;
 use crate::pricing::import::number::{Read, price};
 use crate::pricing::import::{Feed, Quote, matching, not_a_feed};
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Json;
 use rust_decimal::Decimal;
 
 /// The name of the source.

@@ -9,12 +9,11 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
+use crate::pg::jsonb::Json;
+use crate::pricing::import::expand::{Cell, Grid};
 use crate::pricing::import::fields::{self, Field, Meaning, field};
 use crate::pricing::import::number::{Read, cut, price};
-use crate::pricing::import::spread::{Cell, Grid};
-use crate::pricing::import::table;
-use crate::pricing::import::{Feed, Quote, not_a_feed};
-use crate::storage::jsonb::Json;
+use crate::pricing::import::{Feed, Quote, not_a_feed, table};
 
 /// The name of the source.
 pub const SOURCE: &str = "litellm";

@@ -3,7 +3,7 @@
 //! A rule is an object with one key: `equals`, `starts_with`, `ends_with`, `contains`, `regex`, or `or` and
 //! `and` of rules. A price's model can say what a name with `*` can say.
 
-use crate::storage::jsonb::Json;
+use crate::pg::jsonb::Json;
 
 /// What a rule says in names and patterns.
 #[derive(Debug, Default, PartialEq, Eq)]

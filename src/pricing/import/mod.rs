@@ -7,12 +7,12 @@
 pub mod answer;
 pub mod api;
 pub mod apply;
+pub mod expand;
 pub mod fields;
 pub mod genai;
 pub mod litellm;
 pub mod matching;
 pub mod number;
-pub mod spread;
 pub mod table;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::money::{PRICE_DIGITS, significant_digits};
-use crate::storage::jsonb::Json;
+use crate::pg::jsonb::Json;
 
 /// A price of one unit, and what was cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use crate::pg::jsonb::Json;
 use crate::pricing::import::number::Read;
-use crate::storage::jsonb::Json;
 
 /// A range of input tokens and what stands in it.
 pub struct Range<'a> {

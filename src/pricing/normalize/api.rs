@@ -6,20 +6,19 @@ use pgrx::prelude::*;
 use crate::access::audit::{Act, Of, enter_audited};
 use crate::access::rights::{ALL_WALLETS, Level, enter_any};
 use crate::args;
-use crate::error::{Error, OrRaise, Result, quoted};
+use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::canonical;
-use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
+use crate::pg::clock;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::Quantity;
+use crate::pg::raise::OrRaise;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::explain::explain;
 use crate::pricing::normalize::mapping::Mapping;
 use crate::pricing::normalize::store;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, unknown_shape};
-use crate::statement;
-use crate::storage::clock;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::Quantity;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     HAS_PRICE,

@@ -1,12 +1,12 @@
 //! What an object says of its model, provider, region and service tier, and to the conditions of prices. Pure.
 
 use crate::error::Result;
+use crate::pg::jsonb::Json;
 use crate::pricing::normalize::body::Attribute;
 use crate::pricing::normalize::numbers::is_zero;
 use crate::pricing::normalize::path::{Path, member};
 use crate::pricing::normalize::reading::Reading;
 use crate::pricing::normalize::refusals;
-use crate::storage::jsonb::Json;
 
 /// What an object says of its model, provider, region or service tier.
 #[derive(PartialEq, Eq)]

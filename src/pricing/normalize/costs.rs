@@ -3,11 +3,11 @@
 use rust_decimal::Decimal;
 
 use crate::error::Result;
+use crate::pg::jsonb::Json;
 use crate::pricing::normalize::body::Cost;
 use crate::pricing::normalize::path::{Path, member};
 use crate::pricing::normalize::reading::{Account, Reading, Role};
 use crate::pricing::normalize::refusals;
-use crate::storage::jsonb::Json;
 
 impl<'a> Reading<'a> {
     /// The cost that the provider reports, or why what it reports cannot be used.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use rust_decimal::Decimal;
 
 use crate::error::Result;
+use crate::pg::jsonb::Json;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::numbers::{Leaf, Walk, is_zero, text_of};
@@ -12,7 +13,6 @@ use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::reading::{Account, Reading, Role};
 use crate::pricing::normalize::whole::Whole;
 use crate::pricing::usage::Usage;
-use crate::storage::jsonb::Json;
 
 impl Role {
     /// Its name in SQL.

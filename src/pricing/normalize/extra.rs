@@ -1,9 +1,9 @@
 //! Meters that are handed over beside a usage, in the key `extra`. Pure.
 
 use crate::error::{Result, quoted};
+use crate::pg::jsonb::Json;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::usage::invalid;
-use crate::storage::jsonb::Json;
 
 /// The key of meters beside an object.
 const EXTRA: &str = "extra";

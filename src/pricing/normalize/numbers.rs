@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use crate::pg::jsonb::Json;
+use crate::pg::numeric::Number;
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::usage::Unread;
-use crate::storage::jsonb::Json;
-use crate::storage::numeric::Number;
 
 /// Most paths of unread numbers that are named.
 const MAX_UNREAD: usize = 256;

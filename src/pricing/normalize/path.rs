@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::storage::jsonb::Json;
+use crate::pg::jsonb::Json;
 
 /// The entries of an object.
 pub type Object = [(String, Json)];

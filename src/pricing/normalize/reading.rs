@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 
 use crate::error::Result;
 use crate::money::{QUANTITY_DIGITS, significant_digits};
+use crate::pg::jsonb::Json;
 use crate::pricing::normalize::attributes::Stated;
 use crate::pricing::normalize::body::Node;
 use crate::pricing::normalize::mapping::Fit;
@@ -13,7 +14,6 @@ use crate::pricing::normalize::numbers::{Walk, is_zero};
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::refusals;
 use crate::pricing::usage::{Unread, Usage, checked_quantity, out_of_range};
-use crate::storage::jsonb::Json;
 
 /// What became of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::pg::jsonb::Json;
+use crate::pg::numeric::Number;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
-use crate::storage::jsonb::Json;
-use crate::storage::numeric::Number;
 
 /// A usage object and what it comes to.
 #[derive(Clone, Debug, Deserialize)]

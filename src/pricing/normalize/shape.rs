@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 
 use rust_decimal::Decimal;
 
+use crate::pg::jsonb::Json;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::raw;
-use crate::storage::jsonb::Json;
 
 /// Most elements that a list of a mapping may have.
 pub const MAX_ITEMS: usize = 256;

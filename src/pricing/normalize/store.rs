@@ -7,10 +7,11 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::pg::invalidation;
 use crate::pricing::normalize::apply::damaged;
 use crate::pricing::normalize::mapping::{Mapping, Mappings, builtin};
 use crate::storage::session::as_owner;
-use crate::storage::{invalidation, store};
+use crate::storage::store;
 
 thread_local! {
     static KNOWN: RefCell<Option<(u64, Rc<Mappings>)>> = RefCell::default();

@@ -3,13 +3,13 @@
 use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
+use crate::pg::jsonb::Json;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::extra::take_extra;
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::path::{Object, member};
 use crate::pricing::normalize::wrapped::batch_of;
 use crate::pricing::usage::{Usage, invalid};
-use crate::storage::jsonb::Json;
 
 /// An event of a stream.
 pub type Event = Vec<(String, Json)>;

@@ -2,6 +2,7 @@
 //! output file, meters beside an object. Pure.
 
 use crate::error::Result;
+use crate::pg::jsonb::Json;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::extra::take_extra;
 use crate::pricing::normalize::mapping::Mappings;
@@ -9,7 +10,6 @@ use crate::pricing::normalize::path::Path;
 use crate::pricing::normalize::stream::{events_of, join};
 use crate::pricing::normalize::wrapped::{batch_of, copy_of};
 use crate::pricing::usage::{Unread, invalid};
-use crate::storage::jsonb::Json;
 
 /// One object, and where it came from.
 pub struct Whole {

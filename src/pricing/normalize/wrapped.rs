@@ -1,8 +1,8 @@
 //! Where a response stands inside something else: a line of a batch's output file, or a framework's object. Pure.
 
 use crate::error::{Error, Result};
+use crate::pg::jsonb::Json;
 use crate::pricing::normalize::path::{Object, Path};
-use crate::storage::jsonb::Json;
 
 /// Where a batch's output file has the response in each line, by keys that a line has.
 const BATCHES: &[(&[&str], &str)] = &[

@@ -10,16 +10,15 @@ use crate::ledger::grants::asof;
 use crate::ledger::grants::burn::{self, Lot, Rank};
 use crate::ledger::grants::scope::{Purpose, Scope};
 use crate::ledger::grants::terms::PLAIN_PRIORITY;
-use crate::ledger::rules;
+use crate::ledger::wallets::config;
 use crate::limits::period;
 use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
 use crate::reporting::forecast::calendar::{Calendar, Length};
 use crate::reporting::forecast::projection::{Funds, Pot, Recurring};
 use crate::reporting::forecast::series::MOST_DAYS;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 
 // A row a lot, with what its wallet has beside; one row for a wallet without lots. Lots are as they were settled last:
 // what was spent since, and what time has brought, is left to Rust. What holds keep of lots that have ended is theirs alone.
@@ -299,7 +298,7 @@ fn plain(left: i128, now: Timestamp) -> Pot {
 
 /// Puts what is due in, as the call would that books it.
 fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
-    let rules = rules::read(wallet)?;
+    let rules = config::read(wallet)?;
     let standing = asof::standing_at(wallet, &rules, now)?;
     let course = &standing.course;
     let balance = course.general - course.kept_units();

@@ -17,15 +17,16 @@ use rust_decimal::Decimal;
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::composite;
-use crate::error::{Error, OrRaise, Result};
+use crate::error::{Error, Result};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::pg::numeric::decimal_datum;
+use crate::pg::raise::OrRaise;
+use crate::pg::row::{composite, text};
 use crate::reporting::forecast::calendar::Calendar;
 use crate::reporting::forecast::known::Known;
 use crate::reporting::forecast::projection::{MOST_DAYS, Spending, Stream, project};
 use crate::reporting::forecast::series::{LEAST_DAYS, Outlook};
-use crate::storage::clock::{self, Timestamp};
-use crate::storage::numeric::decimal_datum;
-use crate::storage::row::text;
 
 const DAY: i64 = 86_400_000_000;
 /// Units of an amount.

@@ -6,13 +6,13 @@ use rust_decimal::Decimal;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::numeric::{Encoded, Number, amount_at};
+use crate::pg::varlena::{length_word, plain};
 use crate::storage::direct::layout::{self, Layout};
 use crate::storage::direct::table::Table;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::numeric::{Encoded, Number, amount_at};
 use crate::storage::plan::{amounts_of, rows_of, times_of, uuids_of};
-use crate::storage::varlena::{length_word, plain};
 
 /// As many columns as the widest of the hot tables has.
 const MAX_COLUMNS: usize = 33;

@@ -6,16 +6,16 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::clock::{Timestamp, one_snapshot_for_all};
+use crate::pg::clock::{Timestamp, one_snapshot_for_all};
+use crate::pg::jsonb::Jsonb;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::once;
 use crate::storage::direct::scan::{scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
+use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{
     Place, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
 };
 use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
-use crate::storage::jsonb::Jsonb;
 use crate::storage::plan::Value;
 use crate::storage::session;
 
@@ -101,13 +101,13 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     let row = fields.form(table);
     if new.key.is_none() {
         // SAFETY: the row has the table's columns.
-        unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
+        unsafe { unique_insert::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     }
     let keys = || vec![text_key(new.wallet), uuid_key(new.id)];
     // A hold on the single lane has written its row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
-    unsafe { once::append(table, row, &fields, &keys, new.lane == 0) }
+    unsafe { unique_insert::append(table, row, &fields, &keys, new.lane == 0) }
 }
 
 /// The hold as it was last committed (or changed by this transaction), without a lock.

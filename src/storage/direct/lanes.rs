@@ -5,11 +5,12 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::roots::{self, LaneRoot, Prune};
 use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
+use crate::storage::direct::tid_cache;
+use crate::storage::direct::tid_cache::{LaneRoot, Prune};
 use crate::storage::direct::write::{place_of, replace};
 use crate::storage::rows::{AllowanceId, BALANCE, Counted, Lane, Part, Taking, Used};
 
@@ -78,10 +79,10 @@ fn with_row<T>(
     mut work: impl FnMut(&mut Fields, pg_sys::HeapTuple) -> Result<T>,
 ) -> Result<Option<T>> {
     use allowance::*;
-    let digest = roots::digest(wallet, allowance, Some(lane));
+    let digest = tid_cache::digest(wallet, allowance, Some(lane));
     let mut found = None;
-    if let Some(root) = roots::recall(digest) {
-        let is_it = roots::at(table, [root].into_iter(), Prune::Yes, |tuple| {
+    if let Some(root) = tid_cache::recall(digest) {
+        let is_it = tid_cache::at(table, [root].into_iter(), Prune::Yes, |tuple| {
             let mut fields = Fields::of(table, tuple);
             let is_it = fields.int2(LANE) == lane
                 && fields.uuid(ID) == allowance
@@ -98,7 +99,7 @@ fn with_row<T>(
     let keys = [text_key(wallet), uuid_key(allowance), int2_key(lane)];
     scan_now(table, &keys, |tuple, root| {
         found = Some(work(&mut Fields::of(table, tuple), tuple)?);
-        roots::remember(digest, root);
+        tid_cache::remember(digest, root);
         Ok(false)
     })?;
     Ok(found)
@@ -126,7 +127,7 @@ pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
 /// wallet with several lanes asks for it, so no more of the rows is read than it needs.
 pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     use allowance::*;
-    let digest = roots::digest(wallet, BALANCE, None);
+    let digest = tid_cache::digest(wallet, BALANCE, None);
     let first = |tuple| Fields::first(table, tuple, SPENT.unsigned_abs().into());
     let others = |fields: &Fields| -> Result<i128> {
         match fields.int2(LANE) == lane {
@@ -134,10 +135,10 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
             false => Ok(fields.amount(ALLOTTED)?.units() - fields.amount(SPENT)?.units()),
         }
     };
-    if let Some(known) = roots::recall_balance(digest) {
+    if let Some(known) = tid_cache::recall_balance(digest) {
         let mut units = 0;
         let mut expected = known.iter();
-        let are_all = roots::at(
+        let are_all = tid_cache::at(
             table,
             known.iter().map(|lane| lane.root),
             Prune::No,
@@ -168,7 +169,7 @@ pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
         });
         Ok(true)
     })?;
-    roots::remember_balance(digest, found);
+    tid_cache::remember_balance(digest, found);
     Ok(units)
 }
 
@@ -226,7 +227,7 @@ pub fn read_counted(
             spent,
             used: spent
                 .plus(fields.amount(HELD)?)
-                .map_err(crate::storage::numeric::overflow)?,
+                .map_err(crate::pg::numeric::overflow)?,
             watermark: fields.amount(WATERMARK)?,
             levels: fields.int8(ATTENDED),
         })
@@ -241,7 +242,7 @@ pub fn take(
     taking: &Taking,
 ) -> Result<Option<Used>> {
     use allowance::*;
-    let amount = |units| Amount::from_units(units).map_err(crate::storage::numeric::overflow);
+    let amount = |units| Amount::from_units(units).map_err(crate::pg::numeric::overflow);
     let side = match taking.part {
         Part::Spent => SPENT,
         Part::Held => HELD,
@@ -318,7 +319,7 @@ pub fn release(
                 return Ok(None);
             }
             let rest = held.minus(amount);
-            let rest = rest.map_err(crate::storage::numeric::overflow)?;
+            let rest = rest.map_err(crate::pg::numeric::overflow)?;
             fields.set_amount(HELD, Some(rest));
             Ok(Some(lane))
         })?;

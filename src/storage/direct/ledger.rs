@@ -4,12 +4,12 @@ use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::pg::raw;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::once;
 use crate::storage::direct::scan::{char_key, scan, text_key};
 use crate::storage::direct::table::{Table, Which};
+use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{UNIQUE_PARTIAL, UNIQUE_YES, insert_with};
-use crate::storage::raw;
 use crate::storage::rows::{Call, Entry, Link};
 use crate::storage::session;
 
@@ -55,7 +55,7 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     let row = fields.form(table);
     let Some(name) = entry.key else {
         // SAFETY: the row has the table's columns.
-        unsafe { once::insert(table, row, &fields, UNIQUE_YES) };
+        unsafe { unique_insert::insert(table, row, &fields, UNIQUE_YES) };
         return Ok(true);
     };
     let keys = || {
@@ -70,7 +70,7 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
             Call::Fund | Call::Reverse | Call::Expire | Call::Grant
         );
     // SAFETY: the row has the table's columns, and the keys are those of the row.
-    unsafe { once::append(table, row, &fields, &keys, alone) }
+    unsafe { unique_insert::append(table, row, &fields, &keys, alone) }
 }
 
 /// Which of the keys have made an entry of the table that is committed or this transaction's own.

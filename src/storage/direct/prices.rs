@@ -2,7 +2,7 @@
 
 use crate::currency::Currency;
 use crate::error::Result;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::scan::{Bound, scan_back, scan_by, text_key, time_key};
 use crate::storage::direct::table::Table;

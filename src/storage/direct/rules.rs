@@ -5,9 +5,9 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::lanes::lane_of;
-use crate::storage::direct::roots;
 use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
+use crate::storage::direct::tid_cache;
 use crate::storage::rows::{BALANCE, LimitRow, RuleRows, WalletRow};
 
 /// Columns of `wallet.wallets`, by position.
@@ -142,7 +142,7 @@ fn read_rules_under(
             if found.lane == first {
                 lane = Some(found);
                 // Whoever asks for the rules wants the lane next.
-                roots::remember(roots::digest(wallet, BALANCE, Some(first)), root);
+                tid_cache::remember(tid_cache::digest(wallet, BALANCE, Some(first)), root);
             } else {
                 beside |= found.allotted != found.spent;
             }

@@ -5,12 +5,12 @@ use std::ptr;
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::storage::clock::Timestamp;
+use crate::pg::clock::Timestamp;
+use crate::pg::raw;
+use crate::pg::varlena::length_word;
 use crate::storage::direct::fields::words_of;
-use crate::storage::direct::roots::Root;
 use crate::storage::direct::table::Table;
-use crate::storage::raw;
-use crate::storage::varlena::length_word;
+use crate::storage::direct::tid_cache::Root;
 
 /// The value that a column of an index must have, or its bound. Keys are given in the order of the index's leading
 /// columns; only the last may be a bound.

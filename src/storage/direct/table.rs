@@ -9,9 +9,9 @@ use std::ptr;
 
 use pgrx::pg_sys;
 
+use crate::pg::writable::require_writable;
+use crate::pg::{invalidation, raw};
 use crate::storage::direct::layout::{self, Layout};
-use crate::storage::writable::require_writable;
-use crate::storage::{invalidation, raw};
 
 /// A table that this way may be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,11 @@ use std::ptr;
 use pgrx::pg_sys;
 
 use crate::error::{Code, Error, Result};
-use crate::storage::clock::one_snapshot_for_all;
+use crate::pg::clock::one_snapshot_for_all;
+use crate::pg::raw;
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::table::Table;
-use crate::storage::{raw, session};
+use crate::storage::session;
 
 /// Block (high and low half) and offset of a row version.
 pub type Place = (u16, u16, u16);

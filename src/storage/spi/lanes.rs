@@ -6,8 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Hash, Lane};
 
 macro_rules! lane_query {

@@ -2,10 +2,9 @@
 
 use crate::currency::Currency;
 use crate::error::{Error, Result};
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::jsonb::Jsonb;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Markup, PriceRow, RateRow};
 
 macro_rules! price_query {

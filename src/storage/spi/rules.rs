@@ -1,8 +1,7 @@
 //! The rules of a wallet.
 
 use crate::error::Result;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
 
 // One statement, hence one snapshot: rules and epoch belong together.

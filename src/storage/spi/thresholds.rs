@@ -1,8 +1,7 @@
 //! Alert thresholds.
 
 use crate::error::Result;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::ThresholdRow;
 
 statement!(

@@ -1,8 +1,7 @@
 //! Places in usage objects that were noted.
 
 use crate::error::Result;
-use crate::statement;
-use crate::storage::plan::{Run, Value};
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
     NOTED,

@@ -2,9 +2,8 @@
 
 use crate::error::Result;
 use crate::money::Amount;
-use crate::statement;
-use crate::storage::clock::Timestamp;
-use crate::storage::plan::{Rows, Run, Value};
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Counted, Part, Taking, Used, Window};
 
 // A limit without a cap only warns. `allotted` follows the cap, so that the table itself refuses

@@ -1,0 +1,248 @@
+//! How money comes into the lanes, without ever waiting for a charge.
+//!
+//! Credits of one wallet queue on the wallet's row. A credit then takes whatever lane is free;
+//! when none is, it puts the money into a spare lane and has the next charge fetch it.
+//!
+//! Thresholds that the money may re-arm are decided at once when every lane is free. When some are
+//! busy, the lanes at hand raise their watermarks by what they can guarantee, whatever the busy
+//! ones still spend; what cannot be guaranteed is left to the next charge, which looks at all.
+
+use crate::allowance::all_lanes::{
+    Free, Whole, lock_free, read_thresholds, watermark_for, write_thresholds,
+};
+use crate::allowance::crossings;
+use crate::allowance::lane_split::active;
+use crate::allowance::lanes::{changed_underneath, range};
+use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, all_armed, cross};
+use crate::error::Result;
+use crate::ledger::wallets::config::Rules;
+use crate::money::Amount;
+use crate::pg::invalidation;
+use crate::storage::plan::{Run, Value, statement};
+use crate::storage::rows::{Entry, Lane, link};
+use crate::storage::{lock, store};
+
+statement!(
+    ATTENTION,
+    [TEXTOID],
+    "UPDATE wallet.wallets SET attention = attention + 1 WHERE wallet_id = $1"
+);
+
+/// Money in.
+pub struct Credit<'a> {
+    /// The entry that books it.
+    pub entry: &'a Entry<'a>,
+    /// How much of it may be spent: all but what pays a debt.
+    pub spendable: Amount,
+}
+
+/// Books the credit and gives the wallet's balance after it. The caller holds the wallet's row and
+/// has looked up the entry's key.
+pub fn credit(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
+    let wallet = credit.entry.wallet;
+    let Some(lane) = free_active_lane(wallet, rules)? else {
+        return into_spare(credit, rules);
+    };
+    // With an active lane in hand nobody else can move the thresholds.
+    let thresholds = read_thresholds(wallet, rules.credit_limit)?;
+    if all_armed(&thresholds) {
+        return into_lane(credit, rules, lane);
+    }
+    let free = lock_free(wallet, rules.lanes)?;
+    if free.whole {
+        // An empty spare lane is not ours, and somebody may be waiting behind its row.
+        into_all(credit, rules, free.ours)
+    } else {
+        into_some(credit, rules, free, thresholds)
+    }
+}
+
+/// An active lane that nobody else has locked, now locked by us.
+fn free_active_lane(wallet: &str, rules: &Rules) -> Result<Option<Lane>> {
+    for lane in active(rules.lanes) {
+        if lane == 0 {
+            return store::try_lane(wallet, 0);
+        }
+        if lock::attempt(wallet, lane) == lock::Attempt::Acquired {
+            return store::read_lane(wallet, lane);
+        }
+    }
+    Ok(None)
+}
+
+/// The wallet's balance with this credit, busy lanes as last committed.
+fn balance_after(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
+    store::others_credited(credit.entry.wallet, i16::MIN)?
+        .minus(rules.credit_limit)
+        .and_then(|balance| balance.plus(credit.spendable))
+        .map_err(range)
+}
+
+/// Books the entry at the end of the lane's chain and raises what the lane may spend.
+fn book(credit: &Credit<'_>, rules: &Rules, lane: &mut Lane, balance: Amount) -> Result<()> {
+    let entry = credit.entry;
+    let booked = lane.booked.plus(entry.amount).map_err(range)?;
+    let link = link(entry, lane, booked, balance);
+    lane.allotted = lane.allotted.plus(credit.spendable).map_err(range)?;
+    lane.booked = booked;
+    lane.seq = link.seq;
+    lane.hash = Some(link.hash);
+    // Credits of the wallet queue on its row, where the key was looked up.
+    if !store::append(entry, &link, rules.archived)? {
+        return Err(changed_underneath(entry.wallet));
+    }
+    Ok(())
+}
+
+fn write(wallet: &str, lane: &Lane) -> Result<()> {
+    if store::write_lane(wallet, lane)? {
+        Ok(())
+    } else {
+        Err(changed_underneath(wallet))
+    }
+}
+
+/// All thresholds are armed: any lane will do, and nothing can cross.
+fn into_lane(credit: &Credit<'_>, rules: &Rules, mut lane: Lane) -> Result<Amount> {
+    let balance = balance_after(credit, rules)?;
+    book(credit, rules, &mut lane, balance)?;
+    write(credit.entry.wallet, &lane)?;
+    Ok(balance)
+}
+
+/// Every lane that counts is ours: the exact total decides.
+fn into_all(credit: &Credit<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Amount> {
+    let limit = rules.credit_limit;
+    let mut whole = Whole::new(credit.entry.wallet, lanes, limit)?;
+    let before = whole.room()?;
+    let balance = whole
+        .balance(limit)?
+        .plus(credit.spendable)
+        .map_err(range)?;
+    book(credit, rules, whole.booking_lane(rules.lanes)?, balance)?;
+    let crossings = whole.settle(before, rules.cut())?;
+    whole.write()?;
+    crossings::emit(credit.entry.wallet, &crossings)?;
+    Ok(balance)
+}
+
+/// Some lanes are busy: what the free ones can guarantee is armed.
+fn into_some(
+    credit: &Credit<'_>,
+    rules: &Rules,
+    free: Free,
+    stored: Vec<Threshold>,
+) -> Result<Amount> {
+    let wallet = credit.entry.wallet;
+    let limit = rules.credit_limit;
+    let balance = balance_after(credit, rules)?;
+    let Free {
+        ours: mut free,
+        all,
+        ..
+    } = free;
+    let payee = free
+        .iter_mut()
+        .find(|lane| active(rules.lanes).contains(&lane.lane))
+        .ok_or_else(|| changed_underneath(wallet))?;
+    book(credit, rules, payee, balance)?;
+
+    // Busy lanes never go below their watermarks without all lanes' locks, and those are fixed
+    // while we hold one: the sum of the watermarks plus our slack is certain to be there.
+    let certain: i128 = all.iter().map(|lane| lane.watermark.units()).sum::<i128>()
+        + free
+            .iter()
+            .map(|lane| lane.room().units() - lane.watermark.units())
+            .sum::<i128>();
+    let certain = Amount::from_units(certain)
+        .and_then(|c| c.minus(limit))
+        .map_err(range)?;
+    let mut thresholds = stored.clone();
+    let crossings: Vec<Crossing> = cross_upwards(&mut thresholds, certain);
+
+    let wanted = watermark_for(&thresholds, limit)?.units();
+    let mut missing = wanted - all.iter().map(|lane| lane.watermark.units()).sum::<i128>();
+    for lane in free
+        .iter_mut()
+        .filter(|lane| active(rules.lanes).contains(&lane.lane))
+    {
+        let raise = missing
+            .min(lane.room().units() - lane.watermark.units())
+            .max(0);
+        lane.watermark = Amount::from_units(lane.watermark.units() + raise).map_err(range)?;
+        missing -= raise;
+    }
+    for lane in &free {
+        let unchanged = all.contains(lane);
+        if !unchanged {
+            write(wallet, lane)?;
+        }
+    }
+    write_thresholds(wallet, &stored, &thresholds)?;
+    crossings::emit(wallet, &crossings)?;
+    if thresholds
+        .iter()
+        .any(|threshold| threshold.state != State::Armed)
+        || missing > 0
+    {
+        ask_for_attention(wallet)?;
+    }
+    Ok(balance)
+}
+
+/// Has the next charge, of whatever backend, look at all lanes.
+pub fn ask_for_attention(wallet: &str) -> Result<()> {
+    ATTENTION.run(&[Value::Text(wallet)])?;
+    invalidation::announce_wallets();
+    Ok(())
+}
+
+/// Arms what an amount that is certainly available reaches, and fires nothing.
+fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing> {
+    let mut reached: Vec<Threshold> = thresholds
+        .iter()
+        .filter(|t| match t.kind {
+            Kind::Low | Kind::Topup => certain >= t.at,
+            Kind::Depleted => certain > t.at,
+        })
+        .cloned()
+        .collect();
+    let crossings = cross(&mut reached, certain, certain);
+    for threshold in thresholds {
+        if let Some(now) = reached
+            .iter()
+            .find(|r| (r.kind, r.at) == (threshold.kind, threshold.at))
+        {
+            *threshold = now.clone();
+        }
+    }
+    crossings
+}
+
+/// Every active lane is busy: the money goes to a spare lane, and the next charge fetches it.
+fn into_spare(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
+    let wallet = credit.entry.wallet;
+    let balance = balance_after(credit, rules)?;
+    let all = store::read_lanes(wallet)?;
+    let is_spare = |lane: &&Lane| lane.lane > 0 && !active(rules.lanes).contains(&lane.lane);
+    let free = all
+        .iter()
+        .filter(is_spare)
+        .map(|lane| lane.lane)
+        .find(|lane| lock::attempt(wallet, *lane) == lock::Attempt::Acquired);
+    let number = match free {
+        Some(lane) => lane,
+        None => {
+            let last = all.iter().map(|lane| lane.lane).max().unwrap_or(0);
+            let number = last.max(rules.lanes) + 1;
+            lock::wait(wallet, number);
+            store::new_lane(wallet, number, rules.epoch)?;
+            number
+        }
+    };
+    let mut lane = store::read_lane(wallet, number)?.ok_or_else(|| changed_underneath(wallet))?;
+    book(credit, rules, &mut lane, balance)?;
+    write(wallet, &lane)?;
+    ask_for_attention(wallet)?;
+    Ok(balance)
+}

@@ -1,0 +1,3 @@
+//! The balance: how money comes in, and the balance locked as a whole.
+pub mod credit;
+pub mod locked;

@@ -1,0 +1,32 @@
+//! Whether a request would be refused: by a look at what a wallet has once all that is due is booked.
+
+use crate::allowance::lanes::range;
+use crate::error::{Error, Result};
+use crate::ledger::charges::charge::Job;
+use crate::ledger::grants::asof::{self, Standing};
+use crate::ledger::grants::pools::Pools;
+use crate::ledger::holds::expired::Expired;
+use crate::money::Amount;
+use crate::pg::clock;
+
+/// What a request may spend of a wallet that stands so, credit included.
+pub fn room(job: &Job<'_>, standing: &Standing, pools: &mut Pools<'_>) -> Result<Amount> {
+    let own = pools.available(job.purpose(), clock::now(), job.cost)?;
+    standing.room()?.plus(own).map_err(range)
+}
+
+/// WL001 or WL002, where the request would be refused. The caller has all lanes and the wallet's row.
+pub fn refusal(job: &Job<'_>) -> Result<Option<Error>> {
+    let (wallet, now) = (job.request.wallet, clock::now());
+    let mut expired = Expired::look(wallet, now)?;
+    let standing = asof::standing(wallet, job.rules, now, &mut expired)?;
+    let mut pools = Pools::of(wallet, standing.course.lots.clone());
+    let room = room(job, &standing, &mut pools)?;
+    if !job.is_covered(room) {
+        let beside = pools.beside(job.purpose(), now)?;
+        return job
+            .insufficient(standing.balance()?, room, beside)
+            .map(Some);
+    }
+    expired.refusal(&job.applied)
+}

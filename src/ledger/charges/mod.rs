@@ -1,0 +1,13 @@
+//! Charges: what one asks for, how it is decided and booked, replayed, and priced again.
+pub mod charge;
+pub mod decision;
+pub mod headers;
+pub mod limit_take;
+pub mod past_usage;
+pub mod replay;
+pub mod reprice;
+pub mod request;
+pub mod savings;
+pub mod unpriced;
+pub mod unread_usage;
+pub mod window_queue;

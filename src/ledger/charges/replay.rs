@@ -1,0 +1,125 @@
+//! Exactly once: a key that was used before answers with the first result, or refuses.
+
+use crate::error::Result;
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::fingerprint::canonical;
+use crate::ledger::charges::request::{Asked, Request};
+use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::pricing::rate::tokens;
+use crate::pricing::stored;
+use crate::storage::plan::Rows;
+use crate::storage::rows::Call;
+
+/// What `charge` returns.
+pub struct Charged {
+    /// The entry.
+    pub entry_id: [u8; 16],
+    /// What it cost.
+    pub cost: Amount,
+    /// The wallet's currency.
+    pub currency: String,
+    /// The wallet's balance after it.
+    pub balance: Amount,
+    /// The model.
+    pub model: Option<String>,
+    /// Tokens of all kinds, where usage was priced.
+    pub total_tokens: Option<i64>,
+    /// The priced lines, where usage was priced.
+    pub lines: Option<Vec<crate::pricing::lines::Line>>,
+    /// True when an earlier call made the entry.
+    pub replayed: bool,
+}
+
+/// The first answer to a charge with this key, if there was one.
+pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> {
+    let Some(rows) = by_key(request.wallet, request.key, Call::Charge)? else {
+        return Ok(None);
+    };
+    if rows.need::<[u8; 16]>(0, 1)? != request.fingerprint() {
+        let key = request.key.unwrap_or_default();
+        return Err(conflict(key, differing_field(request, &rows)?));
+    }
+    charged(request, &rows, currency).map(Some)
+}
+
+/// What the call that made the entry returned.
+pub fn charged(request: &Request<'_>, rows: &Rows, currency: &str) -> Result<Charged> {
+    let lines = match rows.get::<Vec<u8>>(0, 5) {
+        Some(bytes) => Some(stored::read(&bytes)?),
+        None => None,
+    };
+    let total_tokens = lines.as_ref().map(|lines| {
+        match &request.asked {
+            // Without a line nothing was used, or it had no price.
+            Asked::Usage(usage, ..) if lines.is_empty() => tokens(usage),
+            _ => crate::pricing::lines::total_tokens(
+                lines
+                    .iter()
+                    .map(|line| (line.meter.as_str(), line.quantity)),
+            ),
+        }
+    });
+    Ok(Charged {
+        entry_id: rows.need(0, 0)?,
+        cost: rows.amount(0, 2)?.negated(),
+        currency: currency.to_owned(),
+        balance: rows.amount(0, 3)?,
+        model: rows.get(0, 4),
+        total_tokens,
+        lines,
+        replayed: true,
+    })
+}
+
+fn differing_field(request: &Request<'_>, rows: &Rows) -> Result<&'static str> {
+    let priced = rows.datum(0, 5).is_some();
+    match &request.asked {
+        Asked::Amount(amount) if priced || rows.amount(0, 2)?.negated() != *amount => {
+            return Ok("amount");
+        }
+        Asked::Usage(..) if !priced => return Ok("usage"),
+        _ => {}
+    }
+    if let Some(field) = differing_attribute(request, rows)? {
+        return Ok(field);
+    }
+    if rows.get::<Timestamp>(0, 12) != request.event_at {
+        return Ok("event_at");
+    }
+    Ok(if priced { "usage" } else { "service" })
+}
+
+/// What of the attribution of a use differs from the first one's row, if something does.
+pub fn differing_attribute(request: &Request<'_>, rows: &Rows) -> Result<Option<&'static str>> {
+    let text = |column: i32| rows.get::<String>(0, column);
+    let same = |column: i32, value: Option<&str>| text(column).as_deref() == value;
+    // A key and the list of members say what was not given.
+    let may_be_filled_in = |value: Option<&str>| value.is_none() && request.secret.is_some();
+    if !same(6, request.user_id) && !may_be_filled_in(request.user_id) {
+        return Ok(Some("user_id"));
+    }
+    if !same(7, request.team) && request.team.is_some() {
+        return Ok(Some("team"));
+    }
+    if !same(4, request.model.as_deref()) {
+        return Ok(Some("model"));
+    }
+    if !same(9, request.region.as_deref()) {
+        return Ok(Some("region"));
+    }
+    if !same(10, request.service_tier.as_deref()) {
+        return Ok(Some("service_tier"));
+    }
+    let stored_tags = rows.datum(0, 11).and_then(|datum| canonical(Jsonb(datum)));
+    if stored_tags != request.tags.as_ref().and_then(|tags| canonical(tags.value)) {
+        return Ok(Some("tags"));
+    }
+    // A service that was not given may stand in the entry because the price names one.
+    if request.service.is_some() && !same(8, request.service) {
+        return Ok(Some("service"));
+    }
+    Ok(None)
+}

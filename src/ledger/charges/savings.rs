@@ -1,0 +1,193 @@
+//! `savings`: what cached input saved, and what other service tiers and models would have.
+
+use crate::error::Result;
+use crate::ledger::charges::past_usage;
+use crate::ledger::charges::past_usage::{Charged, How, Span};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Rules;
+use crate::money::Amount;
+use crate::pg::numeric::overflow;
+use crate::pricing::book::Shelf;
+use crate::pricing::rate::{cost_as, has_price_of_tier};
+use crate::pricing::stored;
+
+/// Tiers that cost less and answer later.
+const TIERS: [&str; 2] = ["batch", "flex"];
+
+/// What a charge without a tier, or one that names the standard one, has as its tier.
+const STANDARD: [&str; 2] = ["default", "standard"];
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Cached input, with plain input.
+    Cache,
+    /// The standard tier, with another.
+    Tier,
+    /// The model that was used, with another.
+    Model,
+}
+
+impl Kind {
+    /// Its name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Cache => "cache",
+            Kind::Tier => "tier",
+            Kind::Model => "model",
+        }
+    }
+}
+
+/// Charges and what they would have cost otherwise: those that have a price for it.
+pub struct Compared {
+    /// What is compared.
+    pub kind: Kind,
+    /// The tier or model.
+    pub name: String,
+    /// How many charges are compared.
+    pub charges: i64,
+    /// How many there are.
+    pub of: i64,
+    /// What was paid.
+    pub actual: Amount,
+    /// What would have been.
+    pub alternative: Amount,
+}
+
+impl Compared {
+    fn new(kind: Kind, name: &str) -> Compared {
+        Compared {
+            kind,
+            name: name.to_owned(),
+            charges: 0,
+            of: 0,
+            actual: Amount::ZERO,
+            alternative: Amount::ZERO,
+        }
+    }
+
+    fn add(&mut self, actual: Amount, alternative: Amount) -> Result<()> {
+        self.charges += 1;
+        self.actual = self.actual.plus(actual).map_err(overflow)?;
+        self.alternative = self.alternative.plus(alternative).map_err(overflow)?;
+        Ok(())
+    }
+}
+
+/// Compares the charges by usage of a time, each as of when it was priced. What no charge has a price for is left out.
+pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compared>> {
+    let rules = config::read(wallet)?;
+    let mut cache = Compared::new(Kind::Cache, "");
+    let mut tiers = TIERS.map(|tier| Compared::new(Kind::Tier, tier));
+    let mut others: Vec<Compared> = models
+        .iter()
+        .map(|model| Compared::new(Kind::Model, model))
+        .collect();
+    past_usage::charges(wallet, span, |mut charge| {
+        if matches!(charge.how, How::Priced | How::As(_) | How::Late) {
+            compare_cache(&mut cache, &charge, &rules)?;
+        }
+        // What has no price yet costs nothing yet; what was priced late is compared with the charge.
+        if matches!(charge.how, How::Late | How::Unpriced) {
+            return Ok(());
+        }
+        compare_models(&mut others, &charge, &rules)?;
+        let tier = charge.usage.service_tier.as_deref();
+        if tier.is_none_or(|tier| STANDARD.contains(&tier)) {
+            compare_tiers(&mut tiers, &mut charge, &rules)?;
+        }
+        Ok(())
+    })?;
+    let mut compared = vec![cache];
+    compared.extend(tiers);
+    compared.extend(others);
+    compared.retain(|compared| compared.charges > 0);
+    Ok(compared)
+}
+
+/// Cached input beside the price that plain input of the same request has. Where a charge was capped or its cost was
+/// reported, its lines are not what was paid.
+fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &Rules) -> Result<()> {
+    for line in charge
+        .lines
+        .iter()
+        .filter(|line| line.meter == "cache_read_tokens")
+    {
+        let plain = charge
+            .lines
+            .iter()
+            .position(|line| line.meter == "input_tokens");
+        let alternative = match plain {
+            Some(plain) => {
+                let plain = &charge.lines[plain];
+                let (unit_price, per) = stored::price_of(plain)?;
+                let rate = stored::exchange_of(plain)?.map(|exchange| exchange.rate);
+                crate::money::line_amount(line.quantity, unit_price, per, rate)
+                    .map(Some)
+                    .map_err(overflow)?
+            }
+            // All of it was cached.
+            None => {
+                let shelf = Shelf::of(
+                    &rules.price_list,
+                    &charge.model,
+                    charge.usage.provider.as_deref(),
+                )?;
+                cost_as(
+                    "input_tokens",
+                    line.quantity,
+                    &charge.usage,
+                    &shelf,
+                    rules.terms(charge.at).conversion(),
+                )?
+            }
+        };
+        if let Some(alternative) = alternative {
+            cache.add(line.amount, alternative)?;
+        }
+    }
+    Ok(())
+}
+
+fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &Rules) -> Result<()> {
+    // A provider decides on what it reports.
+    if charge.how == How::Reported {
+        return Ok(());
+    }
+    let model = match &charge.how {
+        How::As(other) => other,
+        _ => &charge.model,
+    };
+    let shelf = Shelf::of(&rules.price_list, model, charge.usage.provider.as_deref())?;
+    let conversion = rules.terms(charge.at).conversion();
+    for compared in tiers {
+        if !shelf.knows_tier(&compared.name) {
+            continue;
+        }
+        charge.usage.service_tier = Some(compared.name.clone());
+        if has_price_of_tier(&charge.usage, &shelf, charge.at)
+            && let Some(cost) = past_usage::cost(&charge.usage, model, &shelf, conversion)?
+        {
+            compared.add(charge.cost, charge.capped(cost))?;
+        }
+    }
+    Ok(())
+}
+
+fn compare_models(others: &mut [Compared], charge: &Charged, rules: &Rules) -> Result<()> {
+    let conversion = rules.terms(charge.at).conversion();
+    for compared in others {
+        compared.of += 1;
+        // Who served the request does not say who would serve another model.
+        let same = charge.model == compared.name;
+        let mut usage = charge.usage.clone();
+        usage.model = Some(compared.name.clone());
+        usage.provider = usage.provider.filter(|_| same);
+        let shelf = Shelf::of(&rules.price_list, &compared.name, usage.provider.as_deref())?;
+        if let Some(cost) = past_usage::cost(&usage, &compared.name, &shelf, conversion)? {
+            compared.add(charge.cost, charge.capped(cost))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! A wallet in the hands of whoever changes its lots: its row and all lanes locked, its lots settled.
+
+use crate::allowance::all_lanes::{Cut, Whole};
+use crate::allowance::crossings;
+use crate::allowance::lane_split::active;
+use crate::allowance::lanes::{changed_underneath, range};
+use crate::error::Result;
+use crate::ledger::grants::burn::{self, Burn, Lot};
+use crate::ledger::grants::course::{Holding, Kept};
+use crate::ledger::grants::lots::{self, Active, NewLot};
+use crate::ledger::grants::terms::Terms;
+use crate::ledger::grants::{burns, kept};
+use crate::ledger::holds::expired::Expired;
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::Basis;
+use crate::money::Amount;
+use crate::outbox;
+use crate::outbox::{Event, Field, Name};
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Run, Value, statement};
+use crate::storage::rows::{Entry, link};
+use crate::storage::store;
+
+// What holds keep of a lot ends with them. One that is being settled is looked at again soon: its settlement
+// may be undone.
+statement!(
+    SET_DUE,
+    [TEXTOID, TIMESTAMPTZOID],
+    "WITH lots AS MATERIALIZED (
+        SELECT l.expires_at, l.warn_at, l.scope IS NOT NULL AS scoped, coalesce(l.expires_at <= $2, false) AS ended
+          FROM wallet.grant_lots l WHERE l.wallet_id = $1 AND l.status = 'active'
+     ), keeping AS MATERIALIZED (
+        SELECT EXISTS (SELECT FROM wallet.kept_credit k WHERE k.wallet_id = $1)
+               OR EXISTS (SELECT FROM lots l WHERE l.ended) AS keeps
+     )
+     UPDATE wallet.wallets w
+        SET grants_due = coalesce(
+            least((SELECT min(l.expires_at) FROM lots l WHERE NOT l.ended),
+                  (SELECT min(l.warn_at) FROM lots l WHERE NOT l.ended),
+                  (SELECT r.next_at FROM wallet.recurring_grants r WHERE r.wallet_id = $1),
+                  (SELECT min(CASE WHEN r.expires_at > $2 THEN r.expires_at ELSE $2 + interval '1 second' END)
+                     FROM wallet.reservations r
+                    WHERE r.wallet_id = $1 AND r.status = 'open' AND (SELECT k.keeps FROM keeping k))),
+            'infinity'),
+            scoped = EXISTS (SELECT FROM lots l WHERE l.scoped),
+            keeps = (SELECT k.keeps FROM keeping k)
+      WHERE w.wallet_id = $1"
+);
+
+/// A wallet whose row and lanes are all ours, with its lots settled.
+pub struct Ledge<'a> {
+    pub(super) wallet: &'a str,
+    rules: Basis,
+    pub(super) whole: Whole<'a>,
+    before: Amount,
+    pub(super) lots: Vec<Active>,
+    pub(super) kept: Vec<Kept>,
+    pub(super) swept: Vec<Holding>,
+    opened: Timestamp,
+    pub(super) events: Vec<(Name, [u8; 16], Amount, Option<Timestamp>)>,
+}
+
+impl<'a> Ledge<'a> {
+    /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row.
+    pub fn open(wallet: &'a str) -> Result<Ledge<'a>> {
+        let (rules, lanes) = config::lock_to_change(wallet)?;
+        let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
+        let before = whole.room()?;
+        let kept = kept::of(wallet, &rules)?;
+        let opened = clock::now();
+        let mut ledge = Ledge {
+            wallet,
+            rules,
+            kept,
+            swept: Vec::new(),
+            opened,
+            whole,
+            before,
+            lots: lots::read_active(wallet)?,
+            events: Vec::new(),
+        };
+        ledge.swept = Expired::look(wallet, opened)?.sweep_all(&mut ledge.whole)?;
+        ledge.settle()?;
+        ledge.catch_up(opened, Timestamp(i64::MIN))?;
+        Ok(ledge)
+    }
+
+    /// The wallet's rules.
+    pub fn rules(&self) -> &Basis {
+        &self.rules
+    }
+
+    /// The wallet's balance now.
+    pub fn balance(&self) -> Result<Amount> {
+        self.whole.balance(self.rules.credit_limit)
+    }
+
+    /// What of the balance every charge may use.
+    pub(super) fn general(&self) -> Result<Amount> {
+        self.whole.general(self.rules.credit_limit)
+    }
+
+    /// What of a lot with a scope no hold has set aside; zero of any other.
+    pub fn scoped_available(&self, id: [u8; 16]) -> Amount {
+        let mut lots = self.lots.iter();
+        let found = lots.find(|one| one.lot.rank.id == id && one.scope.is_some());
+        found.map_or(Amount::ZERO, |one| one.free().remaining)
+    }
+
+    /// What every charge may use and no hold has set aside, without credit; not below zero.
+    pub fn available(&self) -> Result<Amount> {
+        Ok(self
+            .whole
+            .room()?
+            .minus(self.rules.credit_limit)
+            .map_err(range)?
+            .max(Amount::ZERO))
+    }
+
+    /// What of the balance the lots without a scope have: what holds keep of others is no part of it.
+    pub(super) fn spread(&self) -> Result<Amount> {
+        kept::without(self.general()?, &self.kept)
+    }
+
+    /// Lots with a scope are settled always.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let balance = self.spread()?;
+        let mut lots = self.unscoped();
+        let surplus = balance.units().max(0) - burn::total(&lots);
+        let burnt = burn::settle(&mut lots, balance);
+        burns::record(self.wallet, &burnt, None)?;
+        self.keep(&burnt)?;
+        if surplus > 0 {
+            // Money that came back or in by a call that names no lot: a plain one of its own.
+            let amount = Amount::from_units(surplus).map_err(range)?;
+            self.add_lot(&NewLot {
+                id: uuid::Uuid::now_v7().into_bytes(),
+                amount,
+                remaining: amount,
+                terms: &Terms::default(),
+                recurring: false,
+                created_at: clock::now(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The lots that every charge may use.
+    pub(super) fn unscoped(&self) -> Vec<Lot> {
+        let lots = self.lots.iter().filter(|one| one.scope.is_none());
+        lots.map(|one| one.lot.clone()).collect()
+    }
+
+    /// Takes what was burnt from the lots, here and in the table.
+    pub(super) fn keep(&mut self, burnt: &[Burn]) -> Result<()> {
+        for burn in burnt {
+            let Some(one) = self.lots.iter_mut().find(|one| one.lot.rank.id == burn.id) else {
+                continue;
+            };
+            one.lot.remaining = one.lot.remaining.minus(burn.amount).map_err(range)?;
+            lots::set_remaining(self.wallet, burn.id, one.lot.remaining)?;
+        }
+        self.lots.retain(|one| !one.lot.remaining.is_zero());
+        Ok(())
+    }
+
+    pub(super) fn add_lot(&mut self, new: &NewLot<'_>) -> Result<()> {
+        lots::add(self.wallet, new)?;
+        if new.remaining.is_zero() {
+            return lots::set_remaining(self.wallet, new.id, Amount::ZERO);
+        }
+        self.lots.push(Active::new(new)?);
+        Ok(())
+    }
+
+    /// Books an entry that changes by `spendable` what every charge may use, and by `scoped` what only some may;
+    /// gives the balance after it.
+    pub fn book(&mut self, entry: &Entry<'_>, spendable: Amount, scoped: Amount) -> Result<Amount> {
+        self.book_but(entry, spendable, scoped, Amount::ZERO)
+    }
+
+    /// The same where a part of it ends at once: the balance that the entry and the caller tell is without it.
+    pub fn book_but(
+        &mut self,
+        entry: &Entry<'_>,
+        spendable: Amount,
+        scoped: Amount,
+        ends: Amount,
+    ) -> Result<Amount> {
+        if !scoped.is_zero() {
+            let lane = self.whole.scoped(self.rules.epoch)?;
+            lane.allotted = lane.allotted.plus(scoped).map_err(range)?;
+        }
+        let balance = self.balance()?.plus(spendable).map_err(range)?;
+        let balance = balance.minus(ends).map_err(range)?;
+        let lane = self.whole.booking_lane(self.rules.lanes)?;
+        let booked = lane.booked.plus(entry.amount).map_err(range)?;
+        let link = link(entry, lane, booked, balance);
+        // The lane may be overdrawn for a moment: the re-cut makes up for it.
+        lane.allotted = lane.allotted.plus(spendable).map_err(range)?;
+        lane.booked = booked;
+        lane.seq = link.seq;
+        lane.hash = Some(link.hash);
+        debug_assert!(active(self.rules.lanes).contains(&link.lane));
+        if !store::append(entry, &link, self.rules.archived)? {
+            return Err(changed_underneath(self.wallet));
+        }
+        Ok(balance)
+    }
+
+    /// Books money in for every charge, or for some only.
+    pub(super) fn book_grant(
+        &mut self,
+        entry: &Entry<'_>,
+        spendable: Amount,
+        is_scoped: bool,
+        ends: Amount,
+    ) -> Result<Amount> {
+        if is_scoped {
+            self.book_but(entry, Amount::ZERO, spendable, ends)
+        } else {
+            self.book_but(entry, spendable, Amount::ZERO, ends)
+        }
+    }
+
+    /// What is left of a lot that every charge may use.
+    pub fn left_of(&self, id: [u8; 16]) -> Amount {
+        let mut lots = self.lots.iter();
+        let found = lots.find(|one| one.lot.rank.id == id && one.scope.is_none());
+        found.map_or(Amount::ZERO, |one| one.lot.remaining)
+    }
+
+    /// Books money in that is a lot of its own. The balance that the entry and the caller tell has in it what comes
+    /// with it: `beside`.
+    pub fn grant(
+        &mut self,
+        entry: &Entry<'_>,
+        spendable: Amount,
+        terms: &Terms,
+        recurring: bool,
+        beside: Amount,
+    ) -> Result<Amount> {
+        let is_scoped = terms.scope.is_some();
+        // What credit was used before, the lot makes up for, unless it is for some use only.
+        let remaining = if is_scoped {
+            spendable
+        } else {
+            let before = self.spread()?;
+            let after = before.plus(spendable).map_err(range)?;
+            let before = before.max(Amount::ZERO);
+            after.max(Amount::ZERO).minus(before).map_err(range)?
+        };
+        // A payment may arrive when the time of its lot has come.
+        let ends = match terms.expires_at {
+            Some(end) if end <= self.opened => remaining,
+            _ => Amount::ZERO,
+        };
+        let less = ends.minus(beside).map_err(range)?;
+        let balance = self.book_grant(entry, spendable, is_scoped, less)?;
+        self.add_lot(&NewLot {
+            id: entry.entry_id,
+            amount: entry.amount,
+            remaining,
+            terms,
+            recurring,
+            created_at: entry.event_at.unwrap_or(entry.created_at),
+        })?;
+        let made_up = spendable.minus(remaining).map_err(range)?;
+        if !made_up.is_zero() {
+            let burn = Burn {
+                id: entry.entry_id,
+                amount: made_up,
+            };
+            burns::record(self.wallet, &[burn], None)?;
+        }
+        Ok(balance)
+    }
+
+    /// Writes the lanes and when something is due next, and emits the events.
+    pub fn close(mut self) -> Result<()> {
+        // Money may have come back to a lot that has ended.
+        self.catch_up(self.opened, clock::now())?;
+        SET_DUE.run(&[Value::Text(self.wallet), Value::Time(clock::now())])?;
+        let cut = Cut {
+            // Every backend must hear of the new time.
+            epoch: config::new_epoch(),
+            ..self.rules.cut()
+        };
+        let crossings = self.whole.settle(self.before, cut)?;
+        self.whole.write()?;
+        for (name, id, amount, end) in &self.events {
+            let payload = [
+                ("grant_id", Field::Id(*id)),
+                ("amount", Field::Amount(*amount)),
+                ("expires_at", Field::Time(*end)),
+            ];
+            let event = Event {
+                name: *name,
+                threshold: None,
+                payload: &payload,
+            };
+            outbox::emit_event(self.wallet, &event)?;
+        }
+        crossings::emit(self.wallet, &crossings)
+    }
+
+    /// Writes the lanes under an epoch that the caller has chosen.
+    pub fn close_with(mut self, epoch: i64) -> Result<()> {
+        let cut = Cut {
+            epoch,
+            ..self.rules.cut()
+        };
+        let crossings = self.whole.settle(self.before, cut)?;
+        self.whole.write()?;
+        crossings::emit(self.wallet, &crossings)
+    }
+}

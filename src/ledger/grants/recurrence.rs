@@ -1,0 +1,167 @@
+//! The turns of a recurring grant: when the next one is due, and what it grants.
+
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::ledger::grants::burn::{Lot, Rank};
+use crate::ledger::grants::lots::{self, Active, NewLot};
+use crate::ledger::grants::scope::Scope;
+use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
+use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Rows, Run, Value, statement};
+use crate::storage::rows::{Call, Document, Entry, Kind};
+
+// From the beginning on, so that the 31st comes back after a short month. Months and days are the wallet's, whatever
+// time zone the session has; hours are hours.
+statement!(
+    DUE,
+    [TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID],
+    "SELECT t.at, r.amount,
+            (t.at AT TIME ZONE w.time_zone + date_trunc('day', r.expires_after)) AT TIME ZONE w.time_zone
+                + (r.expires_after - date_trunc('day', r.expires_after)),
+            r.rollover_max, r.actor, r.scope
+       FROM wallet.recurring_grants r
+       JOIN wallet.wallets w ON w.wallet_id = r.wallet_id
+      CROSS JOIN LATERAL (
+            SELECT CASE WHEN n.n = 1 THEN r.next_at
+                        ELSE (r.started_at AT TIME ZONE w.time_zone + (r.turn + n.n) * r.period)
+                             AT TIME ZONE w.time_zone END AS at
+              FROM generate_series($3 + 1, $3 + $4) AS n(n)) t
+      WHERE r.wallet_id = $1 AND r.next_at <= $2 AND t.at <= $2
+      ORDER BY t.at"
+);
+
+statement!(
+    TAKEN,
+    [TEXTOID, INT8OID],
+    "UPDATE wallet.recurring_grants r
+        SET turn = r.turn + $2,
+            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + $2 + 1) * r.period)
+                      AT TIME ZONE w.time_zone
+       FROM wallet.wallets w
+      WHERE r.wallet_id = $1 AND w.wallet_id = r.wallet_id"
+);
+
+/// One turn of a recurring grant.
+pub struct Turn {
+    /// When it was due.
+    pub at: Timestamp,
+    /// How much.
+    pub amount: Amount,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// How much of the turns before may be carried on.
+    pub rollover_max: Option<Amount>,
+    /// Who set it.
+    pub actor: Option<String>,
+    /// What it may be used for.
+    pub scope: Option<Scope>,
+    /// The same as it is stored.
+    pub stored_scope: Option<Jsonb>,
+}
+
+/// Turns that are due.
+#[derive(Default)]
+pub struct Due {
+    /// The turns, the earliest first.
+    pub turns: Vec<Turn>,
+    /// Keep the scopes' datums alive.
+    rows: Vec<Rows>,
+}
+
+impl Due {
+    /// Adds the turns that are due by a moment behind those that are here, so many at most; gives how many.
+    pub(super) fn read_on(&mut self, wallet: &str, until: Timestamp, most: usize) -> Result<usize> {
+        let rows = DUE.run(&[
+            Value::Text(wallet),
+            Value::Time(until),
+            Value::Int8(self.turns.len() as i64),
+            Value::Int8(most as i64),
+        ])?;
+        for row in 0..rows.len() {
+            let scope = rows.datum(row, 5).map(Jsonb);
+            self.turns.push(Turn {
+                at: rows.need(row, 0)?,
+                amount: rows.amount(row, 1)?,
+                expires_at: rows.get(row, 2),
+                rollover_max: rows.opt_amount(row, 3)?,
+                actor: rows.get(row, 4),
+                scope: scope.map(Scope::stored).transpose()?,
+                stored_scope: scope,
+            });
+        }
+        let more = rows.len();
+        self.rows.push(rows);
+        Ok(more)
+    }
+}
+
+/// Notes that so many more turns were taken.
+pub(super) fn taken(wallet: &str, turns: usize) -> Result<()> {
+    TAKEN
+        .run(&[Value::Text(wallet), Value::Int8(turns as i64)])
+        .map(drop)
+}
+
+impl Turn {
+    /// The entry that books it.
+    pub(super) fn entry<'a>(&'a self, wallet: &'a str, metadata: Option<Document>) -> Entry<'a> {
+        Entry {
+            event_at: Some(self.at),
+            actor: self.actor.as_deref(),
+            metadata,
+            ..Entry::of_money(
+                wallet,
+                Kind::Funding,
+                Call::Grant,
+                self.amount,
+                "funding:grant",
+            )
+        }
+    }
+
+    /// The terms of the lot that it grants.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            expires_at: self.expires_at,
+            promotional: true,
+            scope: self.stored_scope,
+            ..Terms::default()
+        }
+    }
+
+    /// The lot that it grants: of the time when the turn was due.
+    pub(super) fn lot<'a>(&self, id: [u8; 16], terms: &'a Terms, remaining: Amount) -> NewLot<'a> {
+        NewLot {
+            id,
+            amount: self.amount,
+            remaining,
+            terms,
+            recurring: true,
+            created_at: self.at,
+        }
+    }
+
+    /// The same as it is followed.
+    pub(super) fn active(&self, id: [u8; 16], remaining: Amount) -> Active {
+        Active {
+            lot: Lot {
+                rank: Rank {
+                    priority: PLAIN_PRIORITY,
+                    expires_at: self.expires_at.map_or(i64::MAX, |at| at.0),
+                    paid: false,
+                    created_at: self.at.0,
+                    id,
+                },
+                remaining,
+            },
+            expires_at: self.expires_at,
+            warn_at: self.expires_at.map(|end| lots::warn_at(self.at, end)),
+            recurring: true,
+            scope: self.scope.clone().map(Rc::new),
+            held: Amount::ZERO,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the balance and the limits would say to a request, by the code that decides on a charge.
+
+use std::borrow::Cow;
+
+use crate::error::{Code, Result};
+use crate::ledger::charges::charge::Job;
+use crate::ledger::charges::decision;
+use crate::ledger::charges::request::Request;
+use crate::ledger::grants::asof::{self, Standing};
+use crate::ledger::grants::pools::Pools;
+use crate::ledger::holds::expired::Expired;
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::{Rules, Status};
+use crate::limits::metric::Metric;
+use crate::limits::window;
+use crate::money::Amount;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+
+/// Changes of the rules, one after the other, that are waited out.
+const MAX_TRIES: usize = 50;
+
+/// A row of `check_limits`.
+pub struct Checked {
+    /// The limit; none for the balance.
+    pub limit_id: Option<[u8; 16]>,
+    /// `balance`, or the limit's scope.
+    pub scope: Cow<'static, str>,
+    /// Whose it is.
+    pub subject: String,
+    /// The limit's period.
+    pub period: Option<String>,
+    /// What it counts.
+    pub metric: Metric,
+    /// Whether it refuses.
+    pub mode: &'static str,
+    /// Maximum.
+    pub max: Option<Amount>,
+    /// What was used.
+    pub used: Option<Amount>,
+    /// What is held.
+    pub held: Amount,
+    /// What is left.
+    pub remaining: Amount,
+    /// When it resets.
+    pub resets_at: Option<Timestamp>,
+    /// Whether it allows the request.
+    pub allowed: bool,
+    /// Why not.
+    pub reason: Option<&'static str>,
+}
+
+/// The balance, then every limit that applies; books nothing.
+pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
+    let wallet = request.wallet;
+    let mut rules = config::read(wallet)?;
+    for _ in 0..MAX_TRIES {
+        if !changed_meanwhile(&rules, request) {
+            break;
+        }
+        rules = config::read(wallet)?;
+    }
+    let now = clock::now();
+    let (mut reason, mut who) = (None, request.given());
+    if rules.status != Status::Active {
+        reason = Some("wallet_not_active");
+    } else {
+        match rules.admit(request) {
+            Ok(admitted) => who = admitted,
+            Err(refusal) if refusal.code == Code::NotPermitted => reason = Some("not_permitted"),
+            Err(error) => return Err(error),
+        }
+    }
+    // What holds have set aside whose time has come counts no more, whether or not somebody has
+    // given it back yet.
+    let mut expired = Expired::look(wallet, now)?;
+    let standing = asof::standing(wallet, &rules, now, &mut expired)?;
+    let job = match Job::of(request, &rules, who, now) {
+        Ok(job) => job,
+        // A charge is refused before it is priced.
+        Err(_) if reason.is_some() => {
+            let remaining = standing.room()?;
+            return Ok(vec![balance(wallet, &standing, remaining, reason)?]);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut pools = Pools::of(wallet, standing.course.lots.clone());
+    let remaining = decision::room(&job, &standing, &mut pools)?;
+    if !job.is_covered(remaining) {
+        reason = reason.or(Some("insufficient_funds"));
+    }
+    let mut rows = vec![balance(wallet, &standing, remaining, reason)?];
+    expired.ask_in(&job.applied)?;
+    for applied in job.applied {
+        let freed = expired.of(applied.window_id)?;
+        let status = window::status_with(wallet, applied, freed)?;
+        let limit = status.applied.limit;
+        let allowed = status.allows();
+        rows.push(Checked {
+            limit_id: Some(limit.id),
+            scope: limit.scope.as_str(),
+            subject: status.applied.subject.clone(),
+            period: Some(limit.period_name.clone()),
+            metric: limit.metric.clone(),
+            mode: limit.mode.as_str(),
+            max: Some(status.applied.max),
+            used: Some(status.spent),
+            held: status.held,
+            remaining: status.remaining(),
+            resets_at: status.resets_at,
+            allowed,
+            reason: (!allowed).then_some("limit_exceeded"),
+        });
+    }
+    rows[1..].sort_by(|a, b| {
+        (&a.scope, &a.period, a.metric.as_str(), a.limit_id).cmp(&(
+            &b.scope,
+            &b.period,
+            b.metric.as_str(),
+            b.limit_id,
+        ))
+    });
+    Ok(rows)
+}
+
+/// Whether the rules turn out to have changed when they are asked who may spend.
+fn changed_meanwhile(rules: &Rules, request: &Request<'_>) -> bool {
+    rules.status == Status::Active
+        && matches!(rules.admit(request), Err(refusal) if refusal.code == Code::SerializationFailure)
+}
+
+/// The first row: what the balance says, credit included.
+fn balance(
+    wallet: &str,
+    standing: &Standing,
+    remaining: Amount,
+    reason: Option<&'static str>,
+) -> Result<Checked> {
+    Ok(Checked {
+        limit_id: None,
+        scope: Cow::Borrowed("balance"),
+        subject: wallet.to_owned(),
+        period: None,
+        metric: Metric::Amount,
+        mode: "hard",
+        max: None,
+        used: None,
+        held: standing.held()?,
+        remaining,
+        resets_at: None,
+        allowed: reason.is_none(),
+        reason,
+    })
+}

@@ -1,0 +1,390 @@
+//! Setting limits. It is here and not in `limits` because a new limit must count what its running
+//! windows have spent, which the ledger knows, and must hold all lanes while it does.
+
+use crate::access::rights::Level;
+use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::{IdempotentCall, lost};
+use crate::ledger::limits::recount::{count_running, reallot};
+use crate::ledger::wallets::change::change;
+use crate::ledger::wallets::config;
+use crate::limits::limit::{Limit, Mode, Scope, bounds};
+use crate::limits::metric::Metric;
+use crate::limits::period::{self, Period};
+use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Builder, Json};
+use crate::storage::plan::{Rows, Run, Value, statement};
+use crate::storage::rows::{LimitRow, uuid_text};
+use crate::storage::wallet_row::lock_wallet;
+
+macro_rules! limit_query {
+    ($clause:literal) => {
+        concat!(
+            "SELECT limit_id, scope, subject, period, anchor, metric, mode = 'hard', max, time_zone,
+                    warn_at, paused, raised_by, raised_until
+               FROM wallet.limits WHERE wallet_id = $1",
+            $clause
+        )
+    };
+}
+
+/// A change of one limit, found in the order of the primary key: with statistics of wallets that have one limit each,
+/// the other index that begins with the wallet looks as good.
+macro_rules! that_limit_query {
+    ($change:literal) => {
+        concat!(
+            $change,
+            " WHERE ctid = (SELECT l.ctid FROM wallet.limits l
+                             WHERE l.wallet_id = $1 AND l.limit_id >= $2 AND l.limit_id <= $2
+                             ORDER BY l.limit_id)"
+        )
+    };
+}
+
+statement!(
+    /// In the order of `limit_subject`, which no other index has.
+    FIND,
+    [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+    limit_query!(
+        " AND scope = $2 AND subject = $3 AND period = $4 AND metric >= $5 AND metric <= $5 ORDER BY metric"
+    )
+);
+
+statement!(
+    /// In the order of the primary key.
+    BY_ID,
+    [TEXTOID, UUIDOID],
+    limit_query!(" AND limit_id >= $2 AND limit_id <= $2 ORDER BY limit_id")
+);
+
+statement!(OF_WALLET, [TEXTOID], limit_query!(" ORDER BY limit_id"));
+
+statement!(
+    INSERT,
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        NUMERICOID,
+        TEXTOID,
+        TIMESTAMPTZOID,
+        INT2OID,
+        NUMERICARRAYOID,
+        BOOLOID
+    ],
+    "INSERT INTO wallet.limits
+        (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
+         anchor, warn_at, paused)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+);
+
+statement!(
+    CHANGE,
+    [
+        TEXTOID,
+        UUIDOID,
+        TEXTOID,
+        NUMERICOID,
+        TEXTOID,
+        INT2OID,
+        NUMERICARRAYOID,
+        BOOLOID
+    ],
+    that_limit_query!(
+        "UPDATE wallet.limits
+        SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
+            raised_by = '{}', raised_until = '{}'"
+    )
+);
+
+statement!(
+    RAISE_MAX,
+    [
+        TEXTOID,
+        UUIDOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TIMESTAMPTZARRAYOID
+    ],
+    that_limit_query!("UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5")
+);
+
+statement!(
+    DROP,
+    [TEXTOID, UUIDOID],
+    that_limit_query!("DELETE FROM wallet.limits")
+);
+
+statement!(
+    DROP_WINDOWS,
+    [TEXTOID, UUIDOID, UUIDOID, UUIDOID],
+    "DELETE FROM wallet.allowances
+      WHERE wallet_id = $1 AND allowance_id >= $3 AND allowance_id <= $4 AND limit_id = $2"
+);
+
+statement!(
+    ZONE,
+    [TEXTOID],
+    "SELECT time_zone FROM wallet.wallets WHERE wallet_id = $1"
+);
+
+statement!(
+    /// They are kept beside the wallet as long as they are few: all are written at each change of one. Of many, nine
+    /// are read, in the order of the primary key.
+    NOTE_KNOWN,
+    [TEXTOID],
+    "UPDATE wallet.wallets w
+        SET known_limits = k.known
+       FROM (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
+                        (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
+                         paused, raised_by, raised_until)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
+               FROM (SELECT * FROM wallet.limits WHERE wallet_id = $1 ORDER BY limit_id LIMIT 9) few) k
+      WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
+);
+
+/// Changes limits of a wallet while no charge is under way. The wallet's row is locked before.
+fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
+    change(wallet, |now| {
+        let changed = work(now)?;
+        NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
+        Ok(changed)
+    })
+}
+
+/// What `set_limit` was asked for.
+pub struct NewLimit<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// What it looks at.
+    pub scope: Scope,
+    /// For whom.
+    pub subject: &'a str,
+    /// Its period.
+    pub period: Period,
+    /// The period's name.
+    pub period_name: String,
+    /// What it counts.
+    pub metric: Metric,
+    /// Whether it refuses.
+    pub mode: Mode,
+    /// Maximum in a window.
+    pub max: Amount,
+    /// Fractions of the maximum at which it warns, ascending.
+    pub warn_at: Vec<Amount>,
+    /// Its own time zone; the wallet's otherwise.
+    pub time_zone: Option<&'a str>,
+    /// Whether it is paused; as it was otherwise.
+    pub paused: Option<bool>,
+}
+
+/// The level that setting a limit needs.
+pub const LEVEL: Level = Level::Admin;
+
+/// Sets the limit, or changes the one on the same scope, subject, period and metric.
+pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
+    // A call with the same key waits here for the first one, and then finds its answer.
+    lock_wallet(new.wallet)?;
+    if let Some(answer) = call.answered()? {
+        return answer.id();
+    }
+    let id = change_limits(new.wallet, |now| write(new, now))?;
+    call.remember_text("limit_id", &uuid_text(id))?;
+    Ok(id)
+}
+
+fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
+    Ok(LimitRow {
+        id: rows.need(row, 0)?,
+        scope: rows.need(row, 1)?,
+        subject: rows.need(row, 2)?,
+        period: rows.need(row, 3)?,
+        anchor: rows.get(row, 4),
+        metric: rows.need(row, 5)?,
+        is_hard: rows.need(row, 6)?,
+        max: rows.amount(row, 7)?,
+        time_zone: rows.need(row, 8)?,
+        warn_at: rows.amounts(row, 9)?,
+        paused: rows.need(row, 10)?,
+        raised_by: rows.amounts(row, 11)?,
+        raised_until: rows.times(row, 12),
+    })
+}
+
+/// All limits of a wallet, as the query sees them that asks.
+pub fn of_wallet(wallet: &str) -> Result<Vec<LimitRow>> {
+    let rows = OF_WALLET.read(&[Value::Text(wallet)])?;
+    (0..rows.len()).map(|row| row_of(&rows, row)).collect()
+}
+
+fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
+    let wallet = new.wallet;
+    let found = FIND.run_in_order(&[
+        Value::Text(wallet),
+        Value::Text(&new.scope.as_str()),
+        Value::Text(new.subject),
+        Value::Text(&new.period_name),
+        Value::Text(new.metric.as_str()),
+    ])?;
+    if found.is_empty() {
+        return insert(new, now);
+    }
+    let old = row_of(&found, 0)?;
+    let zone = new.time_zone.unwrap_or(&old.time_zone);
+    let paused = new.paused.unwrap_or(old.paused);
+    let anchor = new.period.anchor().map(i16::from);
+    let limit = limit(new, old.id, zone)?;
+    CHANGE.run_in_order(&[
+        Value::Text(wallet),
+        Value::Uuid(old.id),
+        Value::Text(new.mode.as_str()),
+        Value::Amount(new.max),
+        Value::Text(zone),
+        Value::OptInt2(anchor),
+        Value::Amounts(&new.warn_at),
+        Value::Bool(paused),
+    ])?;
+    // Other windows, or some in which nothing was counted: as for a new limit.
+    let resumed = old.paused && !paused;
+    let moved = zone != old.time_zone || anchor.unwrap_or(1) != old.anchor.unwrap_or(1);
+    if !paused && (resumed || moved) {
+        count_running(wallet, &limit, now)?;
+    }
+    reallot(wallet, &limit, now)?;
+    Ok(old.id)
+}
+
+fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
+    crate::ledger::wallets::settings::check_time_zone(zone)?;
+    Ok(Limit {
+        id,
+        scope: new.scope.clone(),
+        subject: new.subject.to_owned(),
+        period: new.period,
+        period_name: new.period_name.clone(),
+        metric: new.metric.clone(),
+        mode: new.mode,
+        max: new.max,
+        raises: Vec::new(),
+        warn_at: new.warn_at.clone(),
+        zone: period::zone(zone).map_err(|_| Error::argument("time zone is not known"))?,
+    })
+}
+
+fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
+    let wallet = new.wallet;
+    let zone = match new.time_zone {
+        Some(zone) => zone.to_owned(),
+        None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
+    };
+    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone)?;
+    let paused = new.paused.unwrap_or(false);
+    INSERT.run(&[
+        Value::Text(wallet),
+        Value::Uuid(limit.id),
+        Value::Text(&new.scope.as_str()),
+        Value::Text(new.subject),
+        Value::Text(&new.period_name),
+        Value::Text(new.metric.as_str()),
+        Value::Text(new.mode.as_str()),
+        Value::Amount(new.max),
+        Value::Text(&zone),
+        Value::Time(now),
+        Value::OptInt2(new.period.anchor().map(i16::from)),
+        Value::Amounts(&new.warn_at),
+        Value::Bool(paused),
+    ])?;
+    if !paused {
+        count_running(wallet, &limit, now)?;
+    }
+    Ok(limit.id)
+}
+
+/// What `raise_limit` was asked for.
+pub struct Raise<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// The limit.
+    pub limit_id: [u8; 16],
+    /// By how much.
+    pub by: Amount,
+    /// Until when; for good otherwise.
+    pub until: Option<Timestamp>,
+}
+
+/// Raises a limit for a time, or for good, and gives the maximum that then holds.
+pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
+    let wallet = raise.wallet;
+    lock_wallet(wallet)?;
+    if let Some(answer) = call.answered()? {
+        let json = answer.result().ok_or_else(lost)?.reread("result")?;
+        return match json.as_object() {
+            Some([(_, Json::Number(max))]) => max.to_amount().map_err(|_| lost()),
+            _ => Err(lost()),
+        };
+    }
+    let max = change_limits(wallet, |now| {
+        let mut row = find(wallet, raise.limit_id)?;
+        let overflow = crate::pg::numeric::overflow;
+        let (raised_by, raised_until): (Vec<Amount>, Vec<Timestamp>) = row
+            .raised_by
+            .iter()
+            .copied()
+            .zip(row.raised_until.iter().copied())
+            .filter(|(_, until)| *until > now)
+            .chain(raise.until.map(|until| (raise.by, until)))
+            .unzip();
+        if raise.until.is_none() {
+            row.max = row.max.plus(raise.by).map_err(overflow)?;
+        }
+        RAISE_MAX.run_in_order(&[
+            Value::Text(wallet),
+            Value::Uuid(row.id),
+            Value::Amount(row.max),
+            Value::Amounts(&raised_by),
+            Value::Times(&raised_until),
+        ])?;
+        (row.raised_by, row.raised_until) = (raised_by, raised_until);
+        let limit = config::limit_of(row)?;
+        reallot(wallet, &limit, now)?;
+        limit.max_at(now)
+    })?;
+    let mut json = Builder::default();
+    json.begin_object();
+    json.amount("max", max);
+    call.remember(Some(json.finish_object()))?;
+    Ok(max)
+}
+
+/// Drops a limit and what it counted.
+pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) -> Result<()> {
+    lock_wallet(wallet)?;
+    if call.answered()?.is_some() {
+        return Ok(());
+    }
+    change_limits(wallet, |_| {
+        let row = find(wallet, limit_id)?;
+        let (of, id) = (Value::Text(wallet), Value::Uuid(row.id));
+        DROP.run_in_order(&[of, id])?;
+        let [first, last] = bounds(row.id).map(Value::Uuid);
+        DROP_WINDOWS.run(&[of, id, first, last]).map(drop)
+    })?;
+    call.remember(None)
+}
+
+/// 42704 unless the wallet has the limit.
+fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
+    let rows = BY_ID.run_in_order(&[Value::Text(wallet), Value::Uuid(limit_id)])?;
+    if rows.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such limit", quoted(wallet)),
+        )
+        .detail(format!("There is no limit {}.", uuid_text(limit_id)))
+        .hint("Pass a limit_id that set_limit() returned; limits_status shows them."));
+    }
+    row_of(&rows, 0)
+}

@@ -1,0 +1,60 @@
+//! A change of a wallet's rules: no charge is under way while it happens, and every charge after it
+//! knows of it.
+
+use crate::error::Result;
+use crate::idempotency::call::IdempotentCall;
+use crate::ledger::wallets::config;
+use crate::pg::clock;
+use crate::pg::clock::Timestamp;
+use crate::storage::plan::{Run, Value, statement};
+use crate::storage::wallet_row::lock_wallet;
+
+statement!(
+    TOUCH_EPOCH,
+    [TEXTOID, INT8OID],
+    "UPDATE wallet.allowances SET epoch = $2, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = '00000000-0000-0000-0000-000000000000'"
+);
+
+statement!(
+    /// A charge reads who may spend only where somebody may not.
+    NOTE_GUARD,
+    [TEXTOID],
+    "UPDATE wallet.wallets w SET guarded = now_guarded
+       FROM (SELECT members_only
+                 OR EXISTS (SELECT FROM wallet.members WHERE wallet_id = $1)
+                 OR EXISTS (SELECT FROM wallet.api_keys WHERE wallet_id = $1)
+                 OR EXISTS (SELECT FROM wallet.origin_rules WHERE wallet_id = $1)
+                 OR EXISTS (SELECT FROM wallet.model_rules WHERE wallet_id = $1) AS now_guarded
+               FROM wallet.wallets WHERE wallet_id = $1) g
+      WHERE w.wallet_id = $1 AND w.guarded <> g.now_guarded"
+);
+
+/// Changes rules of a wallet while no charge is under way. The wallet's row is locked before.
+pub fn change<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
+    let (rules, _) = config::lock_to_change(wallet)?;
+    rules.require_open(wallet)?;
+    let changed = change(clock::now())?;
+    NOTE_GUARD.run(&[Value::Text(wallet)])?;
+    // Charges that know the old rules see another epoch on their lane and read them again.
+    move_epoch(wallet)?;
+    Ok(changed)
+}
+
+/// Gives all lanes, which the caller has locked, another version of the rules.
+pub fn move_epoch(wallet: &str) -> Result<()> {
+    TOUCH_EPOCH
+        .run(&[Value::Text(wallet), Value::Int8(config::new_epoch())])
+        .map(drop)
+}
+
+/// The same for a call that answers nothing: once however often it is called with its key.
+pub fn change_once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    // A call with the same key waits here for the first one, and then finds its answer.
+    lock_wallet(call.wallet)?;
+    if call.answered()?.is_some() {
+        return Ok(());
+    }
+    change(call.wallet, |_| work())?;
+    call.remember(None)
+}

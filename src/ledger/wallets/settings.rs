@@ -1,0 +1,527 @@
+//! Wallets and their rules. Every change of a rule holds all lanes, so that a charge either comes
+//! before it or knows it.
+
+use jiff::tz::TimeZone;
+use pgrx::pg_sys;
+
+use crate::allowance::all_lanes::{Cut, Whole, keep_low_thresholds, write_thresholds};
+use crate::allowance::crossings;
+use crate::allowance::lane_split::active;
+use crate::allowance::lanes::range;
+use crate::allowance::thresholds::{Kind, State, Threshold};
+use crate::error::{Code, Error, Result, quoted};
+use crate::idempotency::call::IdempotentCall;
+use crate::ledger::balance::locked::Books;
+use crate::ledger::grants::due;
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::{Basis, Status};
+use crate::money::Amount;
+use crate::outbox;
+use crate::pg::clock;
+use crate::pg::jsonb::Jsonb;
+use crate::pricing::book::require_list;
+use crate::pricing::unread::UnreadUsage;
+use crate::storage::plan::{Run, Value, statement};
+use crate::storage::rows::Document;
+use crate::storage::session::to_caller;
+use crate::storage::wallet_row::lock_wallet;
+use crate::storage::{lock, store};
+
+/// Most lanes that a wallet may have.
+pub const MAX_LANES: i32 = 256;
+
+statement!(
+    CREATE,
+    [
+        TEXTOID,
+        TEXTOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TEXTOID,
+        INT2OID,
+        JSONBOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.wallets
+        (wallet_id, currency, credit_limit, low_balance, time_zone, lanes, metadata, created_at, known_limits)
+     VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, '{}')
+     ON CONFLICT DO NOTHING"
+);
+
+statement!(
+    UPDATE,
+    [
+        TEXTOID,
+        NUMERICOID,
+        NUMERICARRAYOID,
+        TEXTOID,
+        TEXTOID,
+        BOOLOID,
+        BOOLOID,
+        NUMERICOID,
+        NUMERICOID,
+        JSONBOID,
+        TEXTOID
+    ],
+    "UPDATE wallet.wallets
+        SET credit_limit = coalesce($2, credit_limit),
+            low_balance = coalesce($3, low_balance),
+            time_zone = coalesce($4, time_zone),
+            unknown_price = coalesce($5, unknown_price),
+            members_only = coalesce($6, members_only),
+            guarded = guarded OR coalesce($6, false),
+            freeze_on_chargeback = coalesce($7, freeze_on_chargeback),
+            funding_min = coalesce($8, funding_min),
+            funding_max = coalesce($9, funding_max),
+            metadata = coalesce($10, metadata),
+            unread_usage = coalesce($11, unread_usage)
+      WHERE wallet_id = $1"
+);
+
+statement!(
+    SET_STATUS,
+    [TEXTOID, TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets SET status = $2, status_reason = $3 WHERE wallet_id = $1"
+);
+
+statement!(
+    /// What is counted from here on says whether the new number is enough.
+    FORGET_WAITS,
+    [TEXTOID],
+    "UPDATE wallet.allowances SET waits = 0, version = version + 1
+      WHERE wallet_id = $1 AND allowance_id = '00000000-0000-0000-0000-000000000000' AND waits <> 0"
+);
+
+statement!(
+    SET_LANES,
+    [TEXTOID, INT2OID],
+    "UPDATE wallet.wallets SET lanes = $2 WHERE wallet_id = $1"
+);
+
+statement!(
+    /// What keeps a wallet from being closed: what it is, how often, and how much in all.
+    IN_THE_WAY,
+    [TEXTOID],
+    "WITH lanes AS (
+         SELECT coalesce(sum(a.allotted - a.spent) FILTER (WHERE a.lane >= 0), 0) - w.credit_limit AS general,
+                coalesce(sum(a.allotted - a.spent) FILTER (WHERE a.lane < 0), 0) AS scoped, w.debt
+           FROM wallet.wallets w
+           JOIN wallet.allowances a ON a.wallet_id = w.wallet_id
+            AND a.allowance_id = '00000000-0000-0000-0000-000000000000'
+          WHERE w.wallet_id = $1
+          GROUP BY w.credit_limit, w.debt
+     )
+     SELECT f.what, f.count, f.amount
+       FROM (SELECT 1 AS place, 'balance' AS what, 1::bigint AS count, general AS amount FROM lanes WHERE general <> 0
+             UNION ALL SELECT 2, 'scoped', 1, scoped FROM lanes WHERE scoped <> 0
+             UNION ALL SELECT 3, 'hold', count(*), sum(h.held) FROM wallet.reservations h
+                        WHERE h.wallet_id = $1 AND h.status = 'open'
+             UNION ALL SELECT 4, 'debt', 1, debt FROM lanes WHERE debt <> 0
+             UNION ALL SELECT 5, 'funding', count(*), sum(r.amount) FROM wallet.funding_requests r
+                        WHERE r.wallet_id = $1 AND r.status = 'pending'
+             UNION ALL SELECT 6, 'topup', count(*), sum(t.amount) FROM wallet.topup_requests t
+                        WHERE t.wallet_id = $1 AND t.status = 'requested'
+             UNION ALL SELECT 7, 'unpriced', count(*), 0 FROM wallet.unpriced_charges u
+                        WHERE u.wallet_id = $1 AND u.priced_id IS NULL) f
+      WHERE f.count > 0
+      ORDER BY f.place"
+);
+
+statement!(
+    DROP_TOPUP_RULE,
+    [TEXTOID],
+    "WITH thresholds AS (DELETE FROM wallet.thresholds WHERE wallet_id = $1 AND kind = 'topup')
+     DELETE FROM wallet.topup_rules WHERE wallet_id = $1"
+);
+
+statement!(
+    DROP_RECURRING,
+    [TEXTOID],
+    "DELETE FROM wallet.recurring_grants WHERE wallet_id = $1"
+);
+
+statement!(
+    SET_PRICE_LIST,
+    [TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets SET price_list = $2 WHERE wallet_id = $1"
+);
+
+statement!(
+    BALANCE_ROW,
+    [TEXTOID],
+    "SELECT b, to_jsonb(b) FROM wallet.balances b WHERE b.wallet = $1"
+);
+
+statement!(
+    ROW_FROM_JSON,
+    [JSONBOID],
+    "SELECT jsonb_populate_record(NULL::wallet.balances, $1)"
+);
+
+statement!(
+    KNOWN_ZONE,
+    [TEXTOID, TIMESTAMPTZOID],
+    "SELECT timezone($1, $2)"
+);
+
+/// A row of `balances`, in the caller's memory.
+pub struct BalanceDatum(pub pg_sys::Datum);
+
+/// 22023 unless both PostgreSQL and the period arithmetic know the zone.
+pub fn check_time_zone(zone: &str) -> Result<()> {
+    if TimeZone::get(zone).is_err() {
+        return Err(
+            Error::argument(format!("time zone {} is not known", quoted(zone)))
+                .detail("Time zones are named as in the IANA database.")
+                .hint("Use a name such as UTC, Europe/Berlin or America/New_York."),
+        );
+    }
+    KNOWN_ZONE
+        .run(&[Value::Text(zone), Value::Time(clock::now())])
+        .map(drop)
+}
+
+/// The first answer if the key was used, else what `work` makes, remembered.
+fn once(once: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatum> {
+    // A call with the same key waits here for the first one, and then finds its answer.
+    lock_wallet(once.wallet)?;
+    if let Some(row) = answered(once)? {
+        return Ok(row);
+    }
+    work()?;
+    remember(once)
+}
+
+/// The first answer to the call, if there was one.
+fn answered(once: IdempotentCall<'_>) -> Result<Option<BalanceDatum>> {
+    let Some(answer) = once.answered()? else {
+        return Ok(None);
+    };
+    let lost = || Error::internal("an answer was not kept");
+    let rows = ROW_FROM_JSON.run(&[Value::Jsonb(answer.result().ok_or_else(lost)?)])?;
+    Ok(Some(BalanceDatum(to_caller(
+        rows.datum(0, 0).ok_or_else(lost)?,
+    ))))
+}
+
+/// The wallet's row of `balances`, kept as the answer to the call.
+fn remember(once: IdempotentCall<'_>) -> Result<BalanceDatum> {
+    let rows = BALANCE_ROW.run(&[Value::Text(once.wallet)])?;
+    let row = rows
+        .datum(0, 0)
+        .ok_or_else(|| Error::wallet_not_found(once.wallet))?;
+    once.remember(rows.datum(0, 1).map(Jsonb))?;
+    Ok(BalanceDatum(to_caller(row)))
+}
+
+/// What `create_wallet` was asked for.
+pub struct NewWallet<'a> {
+    /// Its name.
+    pub wallet: &'a str,
+    /// Its currency.
+    pub currency: &'a str,
+    /// How far it may go below zero.
+    pub credit_limit: Amount,
+    /// Alert thresholds.
+    pub low_balance: Vec<Amount>,
+    /// Its time zone.
+    pub time_zone: &'a str,
+    /// Number of lanes.
+    pub lanes: i16,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+}
+
+/// Makes a wallet with an empty balance.
+pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
+    check_time_zone(new.time_zone)?;
+    let rows = CREATE.run(&[
+        Value::Text(new.wallet),
+        Value::Text(new.currency),
+        Value::Amount(new.credit_limit),
+        Value::Amounts(&new.low_balance),
+        Value::Text(new.time_zone),
+        Value::Int2(new.lanes),
+        Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
+        Value::Time(clock::now()),
+    ])?;
+    if rows.is_empty() {
+        return match answered(call)? {
+            Some(row) => Ok(row),
+            None => Err(exists(new.wallet)),
+        };
+    }
+    let epoch = config::new_epoch();
+    store::new_lane(new.wallet, 0, epoch)?;
+    if new.lanes > 1 {
+        active(new.lanes).try_for_each(|lane| store::new_lane(new.wallet, lane, epoch))?;
+    }
+    write_thresholds(
+        new.wallet,
+        &[],
+        &thresholds(&new.low_balance, new.credit_limit),
+    )?;
+    recut_under(new.wallet, Amount::ZERO)?;
+    remember(call)
+}
+
+fn exists(wallet: &str) -> Error {
+    Error::new(
+        Code::UniqueViolation,
+        format!("wallet {} exists already", quoted(wallet)),
+    )
+    .detail("Wallet names are unique in a database.")
+    .hint("Choose another name, or change the wallet with update_wallet().")
+    .rule("wallets", "wallets_pkey")
+}
+
+/// The thresholds of a wallet that has not been funded yet.
+fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
+    let low = low_balance.iter().map(|at| (Kind::Low, *at));
+    std::iter::once((Kind::Depleted, credit_limit.negated()))
+        .chain(low)
+        .map(|(kind, at)| Threshold {
+            kind,
+            at,
+            state: State::New,
+        })
+        .collect()
+}
+
+/// Brings lanes and thresholds in line with the wallet's row, under all lanes' locks. The credit
+/// limit was `old_credit` when the lanes were cut last.
+pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
+    // Every lane, also those that do not count now: they may have been active before.
+    let (rules, lanes) = config::lock_to_change(wallet)?;
+    let credit = rules.credit_limit;
+    let mut whole = Whole::new(wallet, lanes, credit)?;
+    whole.look_at_topups();
+    let added = credit.minus(old_credit).map_err(range)?;
+    let before = whole.room()?.plus(added).map_err(range)?;
+    if before.is_negative() {
+        return Err(Error::new(
+            Code::InsufficientFunds,
+            format!("credit_limit is below what wallet {} uses", quoted(wallet)),
+        )
+        .detail(format!(
+            "A credit limit of {credit} would leave {before} to spend; it must be zero or more."
+        ))
+        .hint("Fund the wallet first, or lower the credit limit by less."));
+    }
+    let lane = whole.booking_lane(rules.lanes)?;
+    lane.allotted = lane.allotted.plus(added).map_err(range)?;
+    let crossings = whole.settle(
+        before,
+        Cut {
+            epoch: config::new_epoch(),
+            ..rules.cut()
+        },
+    )?;
+    whole.write()?;
+    crossings::emit(wallet, &crossings)
+}
+
+/// What `update_wallet` was asked to change.
+#[derive(Default)]
+pub struct Changes<'a> {
+    /// How far the balance may go below zero.
+    pub credit_limit: Option<Amount>,
+    /// Alert thresholds.
+    pub low_balance: Option<Vec<Amount>>,
+    /// Time zone.
+    pub time_zone: Option<&'a str>,
+    /// What to do with a model without a price.
+    pub unknown_price: Option<&'a str>,
+    /// Whether only members may spend.
+    pub members_only: Option<bool>,
+    /// Whether a chargeback freezes the wallet.
+    pub freeze_on_chargeback: Option<bool>,
+    /// Least amount of a funding.
+    pub funding_min: Option<Amount>,
+    /// Greatest amount of a funding.
+    pub funding_max: Option<Amount>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+    /// What to do with numbers that nothing reads.
+    pub unread_usage: Option<UnreadUsage>,
+}
+
+/// Changes what is given.
+pub fn update(
+    wallet: &str,
+    changes: &Changes<'_>,
+    call: IdempotentCall<'_>,
+) -> Result<BalanceDatum> {
+    if let Some(zone) = changes.time_zone {
+        check_time_zone(zone)?;
+    }
+    once(call, || {
+        let (before, _) = config::lock_to_change(wallet)?;
+        before.require_open(wallet)?;
+        let low_balance = changes.low_balance.as_deref();
+        let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
+        UPDATE.run(&[
+            Value::Text(wallet),
+            Value::OptAmount(changes.credit_limit),
+            low_balance.map_or(Value::Null, Value::Amounts),
+            Value::OptText(changes.time_zone),
+            Value::OptText(changes.unknown_price),
+            flag(changes.members_only),
+            flag(changes.freeze_on_chargeback),
+            Value::OptAmount(changes.funding_min),
+            Value::OptAmount(changes.funding_max),
+            Value::OptJsonb(changes.metadata.as_ref().map(|document| document.value)),
+            Value::OptText(changes.unread_usage.map(UnreadUsage::as_str)),
+        ])?;
+        if let Some(low_balance) = low_balance {
+            let credit = changes.credit_limit.unwrap_or(before.credit_limit);
+            let stored = crate::allowance::all_lanes::read_thresholds(wallet, credit)?;
+            keep_low_thresholds(wallet, low_balance)?;
+            let new: Vec<Threshold> = thresholds(low_balance, credit)
+                .into_iter()
+                .filter(|new| {
+                    stored
+                        .iter()
+                        .all(|old| (old.kind, old.at) != (new.kind, new.at))
+                })
+                .collect();
+            write_thresholds(wallet, &stored, &new)?;
+        }
+        recut_under(wallet, before.credit_limit)
+    })
+}
+
+/// Cuts the balance into that many lanes.
+pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
+    once(call, || {
+        let (rules, present) = config::lock_to_change(wallet)?;
+        rules.require_open(wallet)?;
+        for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
+            lock::wait(wallet, lane);
+            store::new_lane(wallet, lane, rules.epoch)?;
+        }
+        SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
+        FORGET_WAITS.run(&[Value::Text(wallet)])?;
+        recut_under(wallet, rules.credit_limit)
+    })
+}
+
+/// Has the wallet pay by that price list, over the default list.
+pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
+    once(call, || {
+        let (rules, _) = config::lock_to_change(wallet)?;
+        rules.require_open(wallet)?;
+        require_list(list)?;
+        SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
+        // Charges that know the old list see another epoch on their lane.
+        recut_under(wallet, rules.credit_limit)
+    })
+}
+
+/// A change of status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// No more charges.
+    Freeze,
+    /// Charges again.
+    Unfreeze,
+    /// Nothing any more.
+    Close,
+}
+
+/// Freezes, unfreezes or closes a wallet.
+pub fn turn(
+    wallet: &str,
+    turn: Turn,
+    reason: Option<&str>,
+    call: IdempotentCall<'_>,
+) -> Result<BalanceDatum> {
+    once(call, || {
+        let (rules, _) = config::lock_to_change(wallet)?;
+        rules.require_open(wallet)?;
+        if turn == Turn::Close {
+            // What has expired by now is not in the way.
+            due::sweep(wallet)?;
+            let mut books = Books::open(wallet)?;
+            books.sweep()?;
+            books.close()?;
+            require_done(wallet, &rules)?;
+            let of = [Value::Text(wallet)];
+            [DROP_TOPUP_RULE.run(&of), DROP_RECURRING.run(&of)]
+                .into_iter()
+                .try_for_each(|dropped| dropped.map(drop))?;
+        }
+        let status = match turn {
+            Turn::Freeze => "frozen",
+            Turn::Unfreeze => "active",
+            Turn::Close => "closed",
+        };
+        SET_STATUS.run(&[
+            Value::Text(wallet),
+            Value::Text(status),
+            Value::OptText(reason),
+        ])?;
+        recut_under(wallet, rules.credit_limit)?;
+        if turn == Turn::Freeze && rules.status == Status::Active {
+            outbox::announce(wallet, outbox::Name::WalletFrozen)?;
+        }
+        Ok(())
+    })
+}
+
+/// WL004 while the wallet has or owes money, or waits for some; it names all that is in the way.
+fn require_done(wallet: &str, rules: &Basis) -> Result<()> {
+    let rows = IN_THE_WAY.run(&[Value::Text(wallet)])?;
+    let mut found = Vec::new();
+    let mut hints = Vec::new();
+    for row in 0..rows.len() {
+        let (count, amount): (i64, Amount) = (rows.need(row, 1)?, rows.amount(row, 2)?);
+        let what: String = rows.need(row, 0)?;
+        let some = |one: &str| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {one}s"),
+        };
+        let currency = &rules.currency;
+        let (said, hint) = match what.as_str() {
+            "balance" => (
+                format!("a balance of {amount} {currency}"),
+                "Take money out with adjust(), transfer() or void_grant(); fund() makes up for used credit.",
+            ),
+            "scoped" => (
+                format!("{amount} {currency} for some models or services only"),
+                "Take grants back with void_grant().",
+            ),
+            "hold" => (
+                format!("{} of {amount} {currency}", some("open hold")),
+                "Settle or void open holds.",
+            ),
+            "debt" => (
+                format!("a debt of {amount} {currency}"),
+                "Have the debt paid: fund() pays it first, with the method write_off where it is given up.",
+            ),
+            "funding" => (
+                format!("{} of {amount} {currency}", some("pending funding")),
+                "End pending fundings with settle_funding() or fail_funding().",
+            ),
+            "topup" => (
+                format!("{} of {amount} {currency}", some("requested top-up")),
+                "End requested top-ups with complete_topup() or fail_topup().",
+            ),
+            _ => (
+                format!("{} without a price", some("charge")),
+                "Set the missing prices, and book the charges with price_unpriced().",
+            ),
+        };
+        found.push(said);
+        hints.push(hint);
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::WalletNotActive,
+        format!("wallet {} cannot be closed yet", quoted(wallet)),
+    )
+    .detail(format!("It has {}.", found.join(", ")))
+    .hint(hints.join(" ")))
+}

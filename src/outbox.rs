@@ -1,0 +1,199 @@
+//! Events: a row in the outbox and a NOTIFY, both in the transaction that causes them.
+//!
+//! A NOTIFY takes a lock of the whole cluster until its transaction has committed. It is sent from
+//! here alone, so never without a row of the outbox, and `wallet.notify = off` leaves the rows.
+
+use std::cell::RefCell;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use uuid::{ContextV7, Timestamp as IdTime, Uuid};
+
+use crate::error::Result;
+use crate::money::Amount;
+use crate::pg::clock;
+use crate::pg::jsonb::{Builder, Jsonb};
+use crate::storage::plan::{Run, Value, statement};
+
+statement!(
+    EMIT,
+    [
+        TEXTOID,
+        UUIDARRAYOID,
+        TEXTOID,
+        NUMERICOID,
+        TEXTARRAYOID,
+        TIMESTAMPTZOID
+    ],
+    "INSERT INTO wallet.outbox (wallet_id, event_id, event, threshold, payload, created_at, available_at)
+     SELECT $1, e.id, $3, $4, e.payload::jsonb, $6, $6
+       FROM unnest($2, $5) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n"
+);
+
+// The payload names the event, never a balance: whoever may LISTEN may read it.
+statement!(
+    NOTIFY,
+    [TEXTOID, UUIDARRAYOID, TEXTOID, NUMERICOID],
+    "SELECT count(pg_notify('wallet_events',
+            format('{\"id\":%s,\"event\":%s,\"wallet\":%s,\"threshold\":%s}',
+                   to_json(e.id), to_json($3), to_json($1),
+                   coalesce(to_json(trim_scale($4)), 'null'))))
+       FROM (SELECT e.id FROM unnest($2) WITH ORDINALITY AS e(id, n) ORDER BY e.n) e"
+);
+
+/// `wallet.notify`
+static NOTIFIES: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Defines the setting; called once, when the library is loaded.
+pub fn register() {
+    GucRegistry::define_bool_guc(
+        c"wallet.notify",
+        c"Whether events are told to listeners of wallet_events.",
+        c"off keeps the outbox: claim_events() finds the same events.",
+        &NOTIFIES,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+macro_rules! names {
+    ($($variant:ident $name:literal $meaning:literal;)*) => {
+        /// The events of the interface.
+        #[allow(dead_code, reason = "each is emitted by the domain that it belongs to")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Name {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Name {
+            /// All of them.
+            #[allow(dead_code)]
+            pub const ALL: &'static [Name] = &[$(Name::$variant,)*];
+
+            /// As the outbox and listeners have it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Name::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+names! {
+    BalanceLow "wallet_balance_low" "Available fell below a threshold.";
+    BalanceRecovered "wallet_balance_recovered" "Available is back at or above a threshold.";
+    Depleted "wallet_depleted" "Nothing is left to spend.";
+    LimitNear "limit_near" "A limit's window has reached a fraction of its maximum.";
+    LimitReached "limit_reached" "A limit's window is full.";
+    TopupRequested "topup_requested" "A top-up rule asks for money.";
+    TopupSucceeded "topup_succeeded" "A top-up was paid and credited.";
+    TopupFailed "topup_failed" "A top-up was declined, or could not be requested.";
+    TopupRuleStopped "topup_rule_stopped" "A top-up rule was declined too often.";
+    GrantExpiring "grant_expiring" "A grant expires soon.";
+    GrantExpired "grant_expired" "A grant expired with something left.";
+    HoldExpired "hold_expired" "A hold was neither settled nor voided in time.";
+    WalletFrozen "wallet_frozen" "A wallet was frozen.";
+    UsageUnread "usage_unread" "A usage object has a number that nothing reads, at a place that is new.";
+    RunOutNear "wallet_run_out_near" "At the rate of late the money lasts fewer days than asked for.";
+}
+
+/// A value of an event's payload.
+#[allow(dead_code, reason = "each domain needs others")]
+#[derive(Clone, Debug)]
+pub enum Field<'a> {
+    /// A string.
+    Text(&'a str),
+    /// A string, or null.
+    OptText(Option<&'a str>),
+    /// An amount, as a number.
+    Amount(Amount),
+    /// A whole number.
+    Count(i64),
+    /// A number as JSON has it; a string where it is no decimal.
+    Number(&'a str),
+    /// An id, as a string.
+    Id([u8; 16]),
+    /// A point in time, as PostgreSQL prints it in JSON, or null.
+    Time(Option<clock::Timestamp>),
+}
+
+/// Something that somebody should know.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// What happened.
+    pub name: Name,
+    /// The threshold that was crossed, where there is one.
+    pub threshold: Option<Amount>,
+    /// What a worker needs to act on it. It stays in the outbox and is not sent to listeners.
+    pub payload: &'a [(&'a str, Field<'a>)],
+}
+
+thread_local! {
+    /// Ids grow with time to less than a microsecond, so that what happened one after the other,
+    /// in whatever backends, is in that order by id too.
+    static IDS: RefCell<ContextV7> = RefCell::new(ContextV7::new().with_additional_precision());
+}
+
+fn next_id() -> [u8; 16] {
+    IDS.with_borrow(|context| Uuid::new_v7(IdTime::now(context)).into_bytes())
+}
+
+fn payload(fields: &[(&str, Field<'_>)]) -> Jsonb {
+    let mut json = Builder::default();
+    json.begin_object();
+    for (key, value) in fields {
+        match value {
+            Field::Text(text) => json.text(key, Some(text)),
+            Field::OptText(text) => json.text(key, *text),
+            Field::Amount(amount) => json.amount(key, *amount),
+            Field::Count(count) => json.decimal(key, (*count).into()),
+            Field::Number(text) => match text.parse() {
+                Ok(number) => json.decimal(key, number),
+                Err(_) => json.text(key, Some(text)),
+            },
+            Field::Id(id) => json.text(key, Some(&crate::storage::rows::uuid_text(*id))),
+            Field::Time(at) => json.text(key, at.map(clock::Timestamp::to_json).as_deref()),
+        }
+    }
+    json.finish_object()
+}
+
+/// Writes an event of a wallet and, with the commit, tells listeners.
+pub fn emit_event(wallet: &str, event: &Event<'_>) -> Result<()> {
+    emit_all(wallet, event.name, event.threshold, &[event.payload])
+}
+
+/// Writes many events of a wallet that differ in their payloads alone, in the order of these.
+pub fn emit_all<'a>(
+    wallet: &str,
+    name: Name,
+    threshold: Option<Amount>,
+    payloads: &[impl AsRef<[(&'a str, Field<'a>)]>],
+) -> Result<()> {
+    if payloads.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<[u8; 16]> = payloads.iter().map(|_| next_id()).collect();
+    let texts = payloads.iter().map(|one| payload(one.as_ref()).to_text());
+    let texts: Vec<String> = texts.collect();
+    let (wallet, ids) = (Value::Text(wallet), Value::Uuids(&ids));
+    let (name, threshold) = (Value::Text(name.as_str()), Value::OptAmount(threshold));
+    let payloads = Value::OptTexts(Some(&texts));
+    let now = Value::Time(clock::now());
+    EMIT.run(&[wallet, ids, name, threshold, payloads, now])?;
+    if NOTIFIES.get() {
+        NOTIFY.run(&[wallet, ids, name, threshold])?;
+    }
+    Ok(())
+}
+
+/// Writes an event of which there is nothing more to say.
+pub fn announce(wallet: &str, name: Name) -> Result<()> {
+    let (threshold, payload) = (None, &[][..]);
+    emit_event(
+        wallet,
+        &Event {
+            name,
+            threshold,
+            payload,
+        },
+    )
+}

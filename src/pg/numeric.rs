@@ -1,0 +1,516 @@
+//! PostgreSQL's `numeric`, read and written in its binary form.
+//!
+//! Going through text costs more than the arithmetic of a charge. The on-disk format (short and
+//! long header, base 10000 digits) has been stable since PostgreSQL 9.1; a `#[pg_test]` compares
+//! both directions with `numeric_in` and `numeric_out`.
+
+use pgrx::AnyNumeric;
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::datum::{Datum as FcDatum, FromDatum, IntoDatum};
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, Returns, ReturnsError, SqlMapping, SqlTranslatable,
+};
+use pgrx::{pg_sys, varlena};
+use rust_decimal::Decimal;
+
+use crate::error::{Code, Error, Result};
+use crate::money::{AMOUNT_SCALE, Amount, NotAnAmount};
+use crate::pg::varlena::{length_word, plain};
+
+const SIGN_MASK: u16 = 0xC000;
+const NEGATIVE: u16 = 0x4000;
+const SHORT: u16 = 0x8000;
+const SPECIAL: u16 = 0xC000;
+const NAN: u16 = 0xC000;
+const SHORT_NEGATIVE: u16 = 0x2000;
+const SHORT_WEIGHT_SIGN: u16 = 0x0040;
+const SHORT_WEIGHT_MASK: u16 = 0x003F;
+
+/// Any `numeric` as it stands in the database, before it is taken for an amount, a price or a
+/// quantity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// A finite number.
+    Finite {
+        /// Below zero.
+        negative: bool,
+        /// The first digit counts 10000^weight.
+        weight: i32,
+        /// Digits in base 10000.
+        digits: Vec<u16>,
+    },
+    /// Not a number.
+    NaN,
+    /// Plus or minus infinity.
+    Infinite,
+}
+
+impl Number {
+    /// Zero.
+    pub const ZERO: Number = Number::Finite {
+        negative: false,
+        weight: 0,
+        digits: Vec::new(),
+    };
+}
+
+/// The word at a position of a `numeric` after its length word.
+fn word(bytes: &[u8], index: usize) -> u16 {
+    bytes
+        .get(index * 2..index * 2 + 2)
+        .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]))
+}
+
+/// Reads a column's `numeric` as an amount, in place: the columns of the hot tables are all in the
+/// short form, stored in the row.
+///
+/// # Safety
+/// The datum is a `numeric`.
+pub unsafe fn amount_at(datum: pg_sys::Datum) -> std::result::Result<Amount, NotAnAmount> {
+    // SAFETY: the caller's guarantee; what is compressed or stored elsewhere goes the long way.
+    let short = unsafe { plain(datum) }.and_then(short_amount);
+    match short {
+        Some(units) => Amount::from_units(units),
+        // SAFETY: the caller's guarantee.
+        None => unsafe { Number::from_datum(datum, false) }
+            .map_or(Err(NotAnAmount::NotFinite), |number| number.to_amount()),
+    }
+}
+
+/// Powers of ten that fit 64 bits.
+const POWERS: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut power = 1;
+    while power < powers.len() {
+        powers[power] = powers[power - 1] * 10;
+        power += 1;
+    }
+    powers
+};
+
+/// The units of a `numeric` in the short form without digits beyond the twelfth decimal, from its bytes after the
+/// length word.
+fn short_amount(bytes: &[u8]) -> Option<i128> {
+    let header = word(bytes, 0);
+    if header & SIGN_MASK != SHORT {
+        return None;
+    }
+    let low = i32::from(header & SHORT_WEIGHT_MASK);
+    let weight = if header & SHORT_WEIGHT_SIGN != 0 {
+        low - 64
+    } else {
+        low
+    };
+    let digits = bytes.get(2..)?;
+    let count = digits.len() / 2;
+    // The last digit counts 10^exponent units; 10^16 units before the point are the most.
+    let exponent = 4 * (weight + 1 - count as i32) + AMOUNT_SCALE as i32;
+    if weight > 3 || exponent < 0 {
+        return None;
+    }
+    // So there are seven digits at most. Four fit 64 bits, and 64 bits times 64 are one instruction.
+    let part = |digits: &[u8], exponent: i32| {
+        let number = digits.chunks_exact(2).fold(0, |number: u64, digit| {
+            number * 10_000 + u64::from(u16::from_ne_bytes([digit[0], digit[1]]))
+        });
+        let power = POWERS.get(usize::try_from(exponent).ok()?)?;
+        Some(u128::from(number) * u128::from(*power))
+    };
+    let (first, rest) = digits.split_at(digits.len().min(8));
+    let mut units = part(first, exponent + 2 * rest.len() as i32)?;
+    if !rest.is_empty() {
+        units += part(rest, exponent)?;
+    }
+    let units = units.cast_signed();
+    Some(if header & SHORT_NEGATIVE != 0 {
+        -units
+    } else {
+        units
+    })
+}
+
+impl Number {
+    /// Reads the bytes of a `numeric` after its length word.
+    fn from_bytes(bytes: &[u8]) -> Number {
+        let word = |index: usize| word(bytes, index);
+        let header = word(0);
+        let (negative, weight, first) = match header & SIGN_MASK {
+            SPECIAL if header == NAN => return Number::NaN,
+            SPECIAL => return Number::Infinite,
+            SHORT => {
+                let low = i32::from(header & SHORT_WEIGHT_MASK);
+                // The weight is a seven bit number in two's complement.
+                let weight = if header & SHORT_WEIGHT_SIGN != 0 {
+                    low - 64
+                } else {
+                    low
+                };
+                (header & SHORT_NEGATIVE != 0, weight, 1)
+            }
+            sign => (sign == NEGATIVE, i32::from(word(1).cast_signed()), 2),
+        };
+        let digits = (first..bytes.len() / 2).map(word).collect();
+        Number::Finite {
+            negative,
+            weight,
+            digits,
+        }
+    }
+
+    /// The number that pgrx has.
+    pub fn of_any(value: AnyNumeric) -> Option<Number> {
+        let datum = value.into_datum()?;
+        // SAFETY: the datum is the numeric that pgrx has just made.
+        unsafe { Number::from_datum(datum, false) }
+    }
+
+    /// The number that a decimal is.
+    pub fn of(value: Decimal) -> Number {
+        Number::from_bytes(&Encoded::decimal(value).bytes()[4..])
+    }
+
+    /// A whole number above 10^12, not larger than a card number can be; nothing otherwise.
+    pub fn whole(&self) -> Option<u128> {
+        let Number::Finite {
+            negative: false,
+            weight: weight @ 3..=4,
+            digits,
+        } = self
+        else {
+            return None;
+        };
+        let places = usize::try_from(*weight).ok()? + 1;
+        if digits.iter().skip(places).any(|digit| *digit != 0) {
+            return None;
+        }
+        let digit = |place| u128::from(digits.get(place).copied().unwrap_or(0));
+        Some((0..places).fold(0, |sum, place| sum * 10_000 + digit(place)))
+    }
+
+    /// The number as an exact amount.
+    pub fn to_amount(&self) -> std::result::Result<Amount, NotAnAmount> {
+        let Number::Finite {
+            negative,
+            weight,
+            digits,
+        } = self
+        else {
+            return Err(NotAnAmount::NotFinite);
+        };
+        let mut units: i128 = 0;
+        for (index, digit) in digits.iter().enumerate() {
+            let exponent = 4 * (i64::from(*weight) - index as i64) + i64::from(AMOUNT_SCALE);
+            if *digit == 0 {
+                continue;
+            }
+            let power = match u32::try_from(exponent) {
+                // 9999 × 10^exponent must stay inside the i128.
+                Ok(exponent) if exponent <= 32 => 10_i128.pow(exponent),
+                Ok(_) => return Err(NotAnAmount::OutOfRange),
+                Err(_) => return Err(NotAnAmount::TooPrecise),
+            };
+            units += i128::from(*digit) * power;
+        }
+        Amount::from_units(if *negative { -units } else { units })
+    }
+
+    /// The number as a decimal of at most 28 digits, or nothing when it has more.
+    pub fn to_decimal(&self) -> Option<Decimal> {
+        let Number::Finite {
+            negative,
+            weight,
+            digits,
+        } = self
+        else {
+            return None;
+        };
+        let mut mantissa: i128 = 0;
+        for digit in digits {
+            mantissa = mantissa
+                .checked_mul(10_000)?
+                .checked_add(i128::from(*digit))?;
+        }
+        let mut scale = 4 * (digits.len() as i64 - 1 - i64::from(*weight));
+        if mantissa == 0 {
+            return Some(Decimal::ZERO);
+        }
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+        while scale < 0 {
+            mantissa = mantissa.checked_mul(10)?;
+            scale += 1;
+        }
+        let mantissa = if *negative { -mantissa } else { mantissa };
+        Decimal::try_from_i128_with_scale(mantissa, u32::try_from(scale).ok()?).ok()
+    }
+
+    /// The number as an amount that an argument gives, or WL012 that names the argument.
+    pub fn amount(&self, argument: &str) -> Result<Amount> {
+        self.to_amount()
+            .map_err(|reason| not_an_amount(argument, reason))
+    }
+}
+
+/// WL012 for an argument that is no amount.
+pub fn not_an_amount(argument: &str, reason: NotAnAmount) -> Error {
+    let error = Error::new(
+        Code::InvalidAmount,
+        format!("{argument} is not a valid amount"),
+    );
+    match reason {
+        NotAnAmount::NotFinite => error
+            .detail(format!("The {argument} is NaN or infinite."))
+            .hint("Give a finite number."),
+        NotAnAmount::OutOfRange => error
+            .detail(format!(
+                "The {argument} does not fit 16 digits before the decimal point."
+            ))
+            .hint("Amounts are kept as numeric(28,12)."),
+        NotAnAmount::TooPrecise => error
+            .detail(format!("The {argument} has more than 12 decimals."))
+            .hint("Round it to 12 decimals yourself, so that no digit is lost silently."),
+    }
+}
+
+/// A `numeric` in its stored form, length word included. It has room for all digits of an `i128`.
+#[derive(Clone, Copy)]
+pub struct Encoded {
+    bytes: [u8; MAX_ENCODED],
+    len: usize,
+}
+
+/// Length word, header, and ten digits of base 10000.
+const MAX_ENCODED: usize = 4 + 2 + 2 * 11;
+
+impl Encoded {
+    /// mantissa × 10^-scale as a `numeric` that shows `display_scale` decimals.
+    fn new(mantissa: i128, scale: u32, display_scale: u32) -> Encoded {
+        // Align the decimal point to a base 10000 digit.
+        let padding = (4 - scale % 4) % 4;
+        let aligned = mantissa.unsigned_abs() * 10_u128.pow(padding);
+        let mut digits = [0_u16; 11];
+        let first = base_10000(aligned, &mut digits);
+        let mut digits = &digits[first..];
+        let fraction_digits = ((scale + padding) / 4) as i32;
+        let weight = digits.len() as i32 - 1 - fraction_digits;
+        while let Some((0, rest)) = digits.split_last() {
+            digits = rest;
+        }
+        let weight = if digits.is_empty() { 0 } else { weight };
+        let sign = if mantissa < 0 && !digits.is_empty() {
+            SHORT_NEGATIVE
+        } else {
+            0
+        };
+        let weight_bits =
+            (weight as u16 & SHORT_WEIGHT_MASK) | if weight < 0 { SHORT_WEIGHT_SIGN } else { 0 };
+        // Weights of amounts and decimals lie in -7..=7 and scales below 64, so the short header
+        // form holds them.
+        let header = SHORT | sign | ((display_scale as u16) << 7) | weight_bits;
+        let mut bytes = [0; MAX_ENCODED];
+        let len = 4 + 2 + 2 * digits.len();
+        bytes[..4].copy_from_slice(&length_word(len));
+        bytes[4..6].copy_from_slice(&header.to_ne_bytes());
+        for (slot, digit) in bytes[6..].chunks_exact_mut(2).zip(digits) {
+            slot.copy_from_slice(&digit.to_ne_bytes());
+        }
+        Encoded { bytes, len }
+    }
+
+    /// A decimal with the decimals it has.
+    pub fn decimal(value: Decimal) -> Encoded {
+        Encoded::new(value.mantissa(), value.scale(), value.scale())
+    }
+
+    /// An amount shown with the decimals it needs, two at least.
+    pub fn amount(value: Amount) -> Encoded {
+        Encoded::new(value.units(), AMOUNT_SCALE, value.decimals())
+    }
+
+    /// An amount as a `numeric(28,12)` column keeps it.
+    pub fn fixed(value: Amount) -> Encoded {
+        Encoded::new(value.units(), AMOUNT_SCALE, AMOUNT_SCALE)
+    }
+
+    /// The stored form.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The same in memory of PostgreSQL's.
+    pub fn into_datum(self) -> pg_sys::Datum {
+        // SAFETY: palloc returns at least `len` writable bytes, all of which are written.
+        unsafe {
+            let varlena = pg_sys::palloc(self.len).cast::<u8>();
+            std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), varlena, self.len);
+            pg_sys::Datum::from(varlena)
+        }
+    }
+}
+
+/// Writes the base 10000 digits of an integer to the end of the array and gives the position of
+/// the first.
+fn base_10000(mut value: u128, digits: &mut [u16; 11]) -> usize {
+    let mut first = digits.len();
+    // Dividing 128 bits is several times slower than dividing 64.
+    while value > u128::from(u64::MAX) {
+        first -= 1;
+        digits[first] = (value % 10_000) as u16;
+        value /= 10_000;
+    }
+    let mut value = value as u64;
+    while value > 0 {
+        first -= 1;
+        digits[first] = (value % 10_000) as u16;
+        value /= 10_000;
+    }
+    first
+}
+
+impl FromDatum for Number {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _typoid: pg_sys::Oid,
+    ) -> Option<Number> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: a non-null numeric datum points to a varlena; detoasting returns it or a copy
+        // whose bytes live as long as the current memory context, and they are copied at once.
+        unsafe {
+            if let Some(bytes) = plain(datum) {
+                return Some(Number::from_bytes(bytes));
+            }
+            let detoasted = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+            Some(Number::from_bytes(varlena::varlena_to_byte_slice(
+                detoasted,
+            )))
+        }
+    }
+}
+
+// SAFETY: reads the argument's datum as the numeric that `argument_sql` declares.
+unsafe impl<'fcx> ArgAbi<'fcx> for Number {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the SQL declaration makes the argument a numeric. All arguments are `Option`,
+        // whose implementation looks at NULL first.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Number::NaN)
+    }
+}
+
+/// A `numeric` on its way to PostgreSQL: an amount shown with the decimals it needs, two at
+/// least.
+impl IntoDatum for Amount {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(Encoded::amount(self).into_datum())
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NUMERICOID
+    }
+}
+
+// SAFETY: returns the datum of the numeric that `return_sql` declares.
+unsafe impl BoxRet for Amount {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: the datum was allocated in the function's result context just now.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
+/// A total of the database itself left the range of an amount.
+pub fn overflow(_: NotAnAmount) -> Error {
+    Error::new(Code::InvalidAmount, "total is out of range")
+        .detail("It would not fit 16 digits before the decimal point.")
+        .hint("Keep larger sums in more than one wallet.")
+}
+
+/// A decimal as a `numeric` datum with the decimals it has.
+pub fn decimal_datum(value: Decimal) -> pg_sys::Datum {
+    Encoded::decimal(value).into_datum()
+}
+
+/// A quantity on its way to PostgreSQL.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantity(pub Decimal);
+
+impl IntoDatum for Quantity {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(decimal_datum(self.0))
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NUMERICOID
+    }
+}
+
+// SAFETY: returns the datum of the numeric that `return_sql` declares.
+unsafe impl BoxRet for Quantity {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
+        // SAFETY: the datum was allocated in the function's result context just now.
+        unsafe { fcinfo.return_raw_datum(decimal_datum(self.0)) }
+    }
+}
+
+/// An amount of money, or of something else that a limit counts, on its way to PostgreSQL.
+#[derive(Clone, Copy, Debug)]
+pub enum Measure {
+    /// Money, with two decimals at least.
+    Money(Amount),
+    /// A quantity, with the decimals it has.
+    Count(Amount),
+}
+
+impl IntoDatum for Measure {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        match self {
+            Measure::Money(amount) => amount.into_datum(),
+            Measure::Count(amount) => {
+                let fixed = i64::from(AMOUNT_SCALE);
+                let (mut units, mut scale) = (amount.units(), fixed);
+                while scale > 0 && units % 10 == 0 {
+                    units /= 10;
+                    scale -= 1;
+                }
+                let scale = u32::try_from(scale).unwrap_or(0);
+                Some(Encoded::new(units, scale, scale).into_datum())
+            }
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NUMERICOID
+    }
+}
+
+// SAFETY: returns the datum of the numeric that `return_sql` declares.
+unsafe impl BoxRet for Measure {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: the datum was allocated in the function's result context just now.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
+macro_rules! is_sql_numeric {
+    ($($type:ty),*) => {$(
+        // SAFETY: the type is read from and written as `numeric` only.
+        unsafe impl SqlTranslatable for $type {
+            fn argument_sql() -> std::result::Result<SqlMapping, ArgumentError> {
+                Ok(SqlMapping::literal("numeric"))
+            }
+            fn return_sql() -> std::result::Result<Returns, ReturnsError> {
+                Ok(Returns::One(SqlMapping::literal("numeric")))
+            }
+        }
+    )*};
+}
+is_sql_numeric!(Number, Amount, Quantity, Measure);
