@@ -3,10 +3,10 @@
 --     psql -v wallet=acme -f docs/verify_chain.sql
 --
 -- Returns one row per lane of the balance. "ok" is true if the lane's entries are numbered from 1
--- without gaps, every running total is the sum of the entries up to it, every hash is the SHA-256 of
--- the previous hash and the entry, and the head that the lane stores (seq, booked, hash) is its last
--- entry. Entries that archive() has moved are included. Otherwise "problem" is the first problem in
--- the lane, and "at_seq" is the number of its entry.
+-- without gaps, every running total is the sum of the entries up to it, every hash is the SHA-256
+-- of the previous hash and the entry, and the head that the lane stores (seq, booked, hash) is its
+-- last entry. Entries that archive() has moved are included. If "ok" is false, "problem" is the
+-- first problem in the lane, and "at_seq" is the number of its entry.
 
 WITH chained AS (
     -- Every entry with the hash of the one before it in its lane.

@@ -1,5 +1,5 @@
--- List prices in USD, from LiteLLM's public price feed (August 2026) and the providers' price pages,
--- in the units in which they are quoted. Run it in psql: \i examples/prices.sql
+-- List prices in USD, from LiteLLM's public price feed (August 2026) and the providers' price
+-- pages, in the units in which they are quoted. Run it in psql: \i examples/prices.sql
 SELECT count(wallet.set_price(
            model, meter, unit_price, per, provider => provider, service => service,
            conditions => conditions, effective_from => '2026-01-01', actor => 'examples/prices.sql'
