@@ -1,15 +1,15 @@
--- Recomputes the hash chain of a wallet in plain SQL, without any function of the extension.
+-- Recomputes the hash chains of a wallet in plain SQL, without any function of the extension.
 --
 --     psql -v wallet=acme -f docs/verify_chain.sql
 --
--- One row per lane of the balance. "ok" is true if the lane's entries are numbered from 1 without
--- gaps, every running total is the sum of the entries up to it, every hash is the SHA-256 of the
--- previous hash and the entry, and the head stored in the lane (seq, booked, hash) equals its last
--- entry. Archived entries are included. Otherwise "problem" describes the first error, and "at_seq"
--- is its position.
+-- Returns one row per lane of the balance. "ok" is true if the lane's entries are numbered from 1
+-- without gaps, every running total is the sum of the entries up to it, every hash is the SHA-256
+-- of the previous hash and the entry, and the head that the lane stores (seq, booked, hash) is its
+-- last entry. Entries that archive() has moved are included. If "ok" is false, "problem" is the
+-- first problem in the lane, and "at_seq" is the number of its entry.
 
 WITH chained AS (
-    -- Every entry with the previous one in its lane.
+    -- Every entry with the hash of the one before it in its lane.
     SELECT l.*,
            row_number() OVER lane_order AS expected_seq,
            sum(l.amount) OVER lane_order AS expected_balance,
@@ -18,7 +18,7 @@ WITH chained AS (
      WHERE l.wallet_id = :'wallet'
     WINDOW lane_order AS (PARTITION BY l.lane ORDER BY l.seq ROWS UNBOUNDED PRECEDING)
 ), hashed AS (
-    -- The canonical form: a JSON array of strings, in this order, as PostgreSQL prints it.
+    -- The canonical form: a JSON array of texts, in this order, as PostgreSQL prints it.
     SELECT c.*,
            sha256(convert_to(jsonb_build_array(
                coalesce(encode(c.previous_hash, 'hex'), ''),
@@ -30,8 +30,8 @@ WITH chained AS (
                c.call::text,
                c.amount::text,             -- always 12 decimals
                c.lane_balance::text,
-               c.balance::text,            -- NULL if equal to lane_balance
-               -- Microseconds, clamped to the range of a bigint.
+               c.balance::text,            -- NULL if it equals lane_balance
+               -- Microseconds, limited to the range of timestamps that fit into a bigint.
                least(greatest(extract(epoch FROM c.created_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
                CASE WHEN c.event_at IS NOT NULL THEN
                    least(greatest(extract(epoch FROM c.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text END,

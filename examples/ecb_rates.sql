@@ -1,10 +1,12 @@
--- The euro foreign exchange reference rates of the European Central Bank, once a day. The bank publishes them at about
--- 16:00 Central European Time on each of its working days, and they count from then on. Another run changes nothing.
+-- Records the euro foreign exchange reference rates of the European Central Bank. Run it once per
+-- working day. The bank publishes the rates at about 16:00 Central European Time, and they are
+-- effective from then on. Running it again on the same day changes nothing. As a line of a crontab:
 --
 --     15 16 * * 1-5  psql -X -q -v ON_ERROR_STOP=1 -d app -f ecb_rates.sql
 --
--- Rates are of one euro. A wallet in euros that pays dollar prices is charged by the inverse; a wallet in another
--- currency needs rates of its own, such as USD to CHF: there is no way over the euro.
+-- Each rate is the value of one euro. A wallet in euros pays dollar prices by the inverse of the
+-- rate. Rates are never combined: a wallet in francs that pays dollar prices needs a rate from USD
+-- to CHF.
 
 \if :{?xml}
 \else

@@ -1,17 +1,18 @@
-// Pays top-ups and sends webhooks: what happens in wallets, told to the rest of the world.
+// Takes events of wallets: pays top-ups and sends webhooks.
 //
 //     PAY_URL=https://… HOOK_URL=https://… HOOK_SECRET=… node worker.js
 //
-// PostgreSQL is found by PGHOST, PGDATABASE and so on; the role needs wallet.grant_access(role, 'billing').
-// Run as many as you like: claim_events gives each event to one of them. An event comes at least once:
-// the payment carries the top-up's id as its idempotency key, the webhook the event's id.
+// The connection is configured by PGHOST, PGDATABASE and so on. The role needs
+// wallet.grant_access(role, 'billing'). You can run any number of workers: claim_events gives each
+// event to one of them. An event is delivered at least once. The payment has the top-up's id as its
+// idempotency key, and the webhook has the event's id.
 'use strict'
 const { createHmac } = require('node:crypto')
 const { Client } = require('pg')
 
 const { PAY_URL, HOOK_URL, HOOK_SECRET = '' } = process.env
 const TIMEOUT = Number(process.env.TIMEOUT || 10) * 1000
-const LEASE = `${TIMEOUT * 4 + 1000} milliseconds` // longer than an event takes: a payment and a webhook
+const LEASE = `${TIMEOUT * 4 + 1000} milliseconds` // longer than one payment and one webhook take
 const POLL = Number(process.env.POLL || 5) * 1000
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
@@ -45,7 +46,7 @@ async function tell({ id, wallet, event, threshold, payload, created_at }) {
 }
 
 async function work(db) {
-  // One at a time: what this worker has not begun is free for the others.
+  // One at a time, so that other workers can take the events that this one has not begun.
   for (;;) {
     const claimed = await db.query('SELECT * FROM wallet.claim_events(1, $1::interval)', [LEASE])
     const event = claimed.rows[0]
@@ -70,7 +71,7 @@ async function connected() {
     await db.connect()
     await db.query('LISTEN wallet_events')
     for (;;) {
-      // Made before the look: what comes meanwhile is not missed.
+      // Created before the search, so that no notification in between is missed.
       const told = new Promise((resolve) => { wake = resolve })
       await db.query('SELECT wallet.request_due_topups()')
       await work(db)

@@ -1,10 +1,11 @@
-"""Pays top-ups and sends webhooks: what happens in wallets, told to the rest of the world.
+"""Takes events of wallets: pays top-ups and sends webhooks.
 
     PAY_URL=https://… HOOK_URL=https://… HOOK_SECRET=… python3 worker.py
 
-PostgreSQL is found by PGHOST, PGDATABASE and so on; the role needs wallet.grant_access(role, 'billing').
-Run as many as you like: claim_events gives each event to one of them. An event comes at least once:
-the payment carries the top-up's id as its idempotency key, the webhook the event's id.
+The connection is configured by PGHOST, PGDATABASE and so on. The role needs
+wallet.grant_access(role, 'billing'). You can run any number of workers: claim_events gives each
+event to one of them. An event is delivered at least once. The payment has the top-up's id as its
+idempotency key, and the webhook has the event's id.
 """
 import hashlib
 import hmac
@@ -22,12 +23,12 @@ from psycopg.rows import dict_row
 PAY_URL, HOOK_URL = os.environ.get("PAY_URL"), os.environ.get("HOOK_URL")
 SECRET = os.environ.get("HOOK_SECRET", "").encode()
 TIMEOUT = float(os.environ.get("TIMEOUT", "10"))
-LEASE = f"{TIMEOUT * 4 + 1} seconds"  # longer than an event takes: a payment and a webhook
+LEASE = f"{TIMEOUT * 4 + 1} seconds"  # longer than one payment and one webhook take
 POLL = float(os.environ.get("POLL", "5"))
 
 
 class Declined(Exception):
-    """The provider will not pay; to ask again at once would not help."""
+    """The payment was declined. Trying again at once would not help."""
 
 
 def post(url, body, headers):
@@ -64,7 +65,7 @@ def tell(event):
 
 
 def work(db):
-    # One at a time: what this worker has not begun is free for the others.
+    # One at a time, so that other workers can take the events that this one has not begun.
     while event := db.execute("SELECT * FROM wallet.claim_events(1, %s::interval)", (LEASE,)).fetchone():
         try:
             if PAY_URL and event["event"] == "topup_requested":
@@ -72,7 +73,7 @@ def work(db):
             if HOOK_URL:
                 tell(event)
             db.execute("SELECT wallet.finish_event(%s)", (event["id"],))
-        except Exception as error:  # whatever it was: try again later
+        except Exception as error:  # any failure: try again later
             db.execute("SELECT wallet.retry_event(%s, error => %s)", (event["id"], repr(error)))
 
 

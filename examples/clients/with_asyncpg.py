@@ -1,4 +1,7 @@
-"""Charges a wallet in the transaction that stores the answer, with asyncpg. PostgreSQL is found by PGHOST, PGDATABASE and so on."""
+"""Charges a wallet in the transaction that stores the answer, with asyncpg.
+
+The connection is configured by PGHOST, PGDATABASE and so on.
+"""
 import asyncio
 import json
 from decimal import Decimal
@@ -10,7 +13,7 @@ ANSWER = "INSERT INTO answers (request, answer) VALUES ($1, $2)"
 
 
 async def charge(db, request, answer, cost):
-    """Both, or neither. NUMERIC comes as a Decimal: nothing is a float."""
+    """Stores the charge and the answer, or neither. NUMERIC is a Decimal, never a float."""
     for attempt in range(5):
         try:
             async with db.transaction():
@@ -18,14 +21,14 @@ async def charge(db, request, answer, cost):
                 await db.execute(ANSWER, request, answer)
             return charged
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-            # It met another transaction: run it again, with the same key.
+            # A conflict with another transaction: run it again with the same key.
             if attempt == 4:
                 raise
             await asyncio.sleep(0.01 * 2**attempt)
 
 
 async def main():
-    # A connection of its own: it lives as long as the program listens.
+    # LISTEN needs a connection of its own, open as long as the program listens.
     listener = await asyncpg.connect()
     heard = asyncio.Queue()
     await listener.add_listener("wallet_events", lambda connection, pid, channel, payload: heard.put_nowait(payload))

@@ -1,4 +1,5 @@
-// Charges a wallet in the transaction that stores the answer, with node-postgres. PostgreSQL is found by PGHOST, PGDATABASE and so on.
+// Charges a wallet in the transaction that stores the answer, with node-postgres.
+// The connection is configured by PGHOST, PGDATABASE and so on.
 'use strict'
 const { once } = require('node:events')
 const { setTimeout: pause } = require('node:timers/promises')
@@ -7,7 +8,8 @@ const { Client } = require('pg')
 const CHARGE = "SELECT cost, balance FROM wallet.charge('acme', amount => $1, idempotency_key => $2)"
 const ANSWER = 'INSERT INTO answers (request, answer) VALUES ($1, $2)'
 
-// Both, or neither. NUMERIC comes and goes as a string: never make it a Number.
+// Stores the charge and the answer, or neither. NUMERIC is a string in both directions: never
+// convert it to a Number.
 async function charge(db, request, answer, cost) {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -18,7 +20,7 @@ async function charge(db, request, answer, cost) {
       return charged.rows[0]
     } catch (error) {
       await db.query('ROLLBACK')
-      // It met another transaction: run it again, with the same key.
+      // A conflict with another transaction: run it again with the same key.
       if (!['40001', '40P01'].includes(error.code) || attempt === 5) throw error
       await pause(10 * 2 ** attempt)
     }
@@ -26,7 +28,7 @@ async function charge(db, request, answer, cost) {
 }
 
 async function main() {
-  // A connection of its own: it lives as long as the program listens.
+  // LISTEN needs a connection of its own, open as long as the program listens.
   const listener = new Client()
   await listener.connect()
   const heard = once(listener, 'notification')

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Charges a wallet in the transaction that stores the answer, with psql. PostgreSQL is found by PGHOST, PGDATABASE and so on.
+# Charges a wallet in the transaction that stores the answer, with psql.
+# The connection is configured by PGHOST, PGDATABASE and so on.
 set -eu
 
-# charge REQUEST ANSWER COST: both, or neither. NUMERIC is text: the shell never computes with it.
-# A session that listens says what it heard with its next query.
+# charge REQUEST ANSWER COST: stores the charge and the answer, or neither. NUMERIC is text, and the
+# shell never computes with it. psql prints the notifications of a session after its next query.
 charge() {
     attempt=1
     until said=$(psql -XqAt -v ON_ERROR_STOP=1 -v VERBOSITY=verbose -v request="$1" -v answer="$2" -v cost="$3" 2>&1 <<'SQL'
@@ -16,7 +17,7 @@ COMMIT;
 SQL
     ); do
         case $said in
-            # It met another transaction: run it again, with the same key.
+            # A conflict with another transaction: run it again with the same key.
             *"ERROR:  40001:"* | *"ERROR:  40P01:"*) [ "$attempt" -lt 5 ] || break ;;
             *) break ;;
         esac

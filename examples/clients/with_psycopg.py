@@ -1,4 +1,7 @@
-"""Charges a wallet in the transaction that stores the answer, with psycopg 3. PostgreSQL is found by PGHOST, PGDATABASE and so on."""
+"""Charges a wallet in the transaction that stores the answer, with psycopg 3.
+
+The connection is configured by PGHOST, PGDATABASE and so on.
+"""
 import json
 import time
 from decimal import Decimal
@@ -11,7 +14,7 @@ ANSWER = "INSERT INTO answers (request, answer) VALUES (%s, %s)"
 
 
 def charge(db, request, answer, cost):
-    """Both, or neither. NUMERIC comes as a Decimal: nothing is a float."""
+    """Stores the charge and the answer, or neither. NUMERIC is a Decimal, never a float."""
     for attempt in range(5):
         try:
             with db.transaction():
@@ -19,13 +22,13 @@ def charge(db, request, answer, cost):
                 db.execute(ANSWER, (request, answer))
             return charged
         except (SerializationFailure, DeadlockDetected):
-            # It met another transaction: run it again, with the same key.
+            # A conflict with another transaction: run it again with the same key.
             if attempt == 4:
                 raise
             time.sleep(0.01 * 2**attempt)
 
 
-# A connection of its own: it lives as long as the program listens.
+# LISTEN needs a connection of its own, open as long as the program listens.
 listener = psycopg.connect("", autocommit=True)
 listener.execute("LISTEN wallet_events")
 db = psycopg.connect("", autocommit=True)

@@ -5,6 +5,7 @@
 //! more: the list only shrinks. `RECORD=1` writes the list without what is not needed; it never adds to it.
 
 mod graph;
+mod prose;
 mod source;
 
 use std::collections::BTreeMap;

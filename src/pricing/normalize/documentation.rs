@@ -1,4 +1,5 @@
-//! The part of docs/usage.md that is made of the mappings. `WALLET_UPDATE_DOCS=1` writes it anew.
+//! The part of docs/usage.md that is generated from the mappings. `WALLET_UPDATE_DOCS=1`
+//! rewrites it.
 
 use std::fmt::Write;
 
@@ -8,7 +9,7 @@ use super::builtin::FILES;
 
 const HEADING: &str = "## Built-in mappings\n";
 
-/// The strings of a value that is one or several.
+/// The strings of a value that is one string or a list of strings.
 fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
@@ -22,11 +23,11 @@ fn code(texts: &[&str], between: &str) -> String {
     quoted.join(between)
 }
 
-/// The paths that are the only ones, for dots that may be part of a key.
+/// Appends the table row of a meter, then the rows of its parts.
 fn node(out: &mut String, node: &Value, part_of: &str) {
     let paths = texts(&node["path"]);
     let mut notes = Vec::new();
-    for (key, says) in [("less", "less"), ("when", "where"), ("unless", "unless")] {
+    for (key, says) in [("less", "less"), ("when", "if"), ("unless", "unless")] {
         let given = texts(&node[key]);
         if !given.is_empty() {
             notes.push(format!("{says} {}", code(&given, " and ")));
@@ -37,9 +38,12 @@ fn node(out: &mut String, node: &Value, part_of: &str) {
     }
     for (key, says) in [
         ("text", "may be written as text"),
-        ("implied", "the sum of its parts where it is missing"),
-        ("overlaps", "counted as far as the other parts leave room"),
-        ("outside_total", "outside the total"),
+        ("implied", "the sum of its parts if it is missing"),
+        (
+            "overlaps",
+            "counted up to the remainder after the other parts",
+        ),
+        ("outside_total", "not in the total"),
     ] {
         if node[key] == Value::Bool(true) {
             notes.push(says.to_owned());
@@ -60,6 +64,18 @@ fn node(out: &mut String, node: &Value, part_of: &str) {
     for part in node["parts"].as_array().into_iter().flatten() {
         self::node(out, part, &own);
     }
+}
+
+/// The mappings that name this one in `otherwise`.
+fn alternative_of(name: &str) -> Vec<&'static str> {
+    FILES
+        .iter()
+        .filter(|(_, text)| {
+            let mapping: Value = serde_json::from_str(text).unwrap();
+            texts(&mapping["otherwise"]).contains(&name)
+        })
+        .map(|(other, _)| *other)
+        .collect()
 }
 
 fn section(name: &str, mapping: &Value) -> String {
@@ -92,18 +108,22 @@ fn section(name: &str, mapping: &Value) -> String {
             says
         })
         .collect();
-    let _ = writeln!(out, "Where: {}.", shapes.join("; "));
+    let _ = writeln!(out, "Usage object: {}.", shapes.join("; "));
+    let mut conditions = Vec::new();
     let providers = texts(&mapping["providers"]);
     if !providers.is_empty() {
-        let only = match mapping["by_name"] {
-            Value::Bool(true) => " only",
-            _ => "",
-        };
-        let _ = writeln!(
-            out,
-            "Chosen{only} by the provider {}.",
-            code(&providers, ", ")
-        );
+        conditions.push(format!("the provider is {}", code(&providers, " or ")));
+    }
+    let mut used = "Preferred";
+    if mapping["by_name"] == Value::Bool(true) {
+        used = "Used only";
+        let others = alternative_of(name);
+        if !others.is_empty() {
+            conditions.push(format!("a number contradicts {}", code(&others, " or ")));
+        }
+    }
+    if !conditions.is_empty() {
+        let _ = writeln!(out, "{used} if {}.", conditions.join(", or if "));
     }
     let _ = writeln!(
         out,
@@ -115,7 +135,7 @@ fn section(name: &str, mapping: &Value) -> String {
     let total = texts(&mapping["total"]["path"]);
     if !total.is_empty() {
         let rest = match mapping["total"]["rest"].as_str() {
-            Some(rest) => format!("; what it has beyond the others is `{rest}`"),
+            Some(rest) => format!("; the remainder after the other meters is `{rest}`"),
             None => String::new(),
         };
         let _ = writeln!(out, "\nTotal: {}{rest}.", code(&total, ", "));
@@ -139,7 +159,7 @@ fn section(name: &str, mapping: &Value) -> String {
             );
             let when = texts(&part["when"]);
             if !when.is_empty() {
-                let _ = write!(says, " where {}", code(&when, " and "));
+                let _ = write!(says, " if {}", code(&when, " and "));
             }
         }
         let _ = writeln!(out, "\n{says}.");
@@ -155,7 +175,7 @@ fn section(name: &str, mapping: &Value) -> String {
     out
 }
 
-/// A line of the overview: where the usage object stands, and whose objects these are in a sentence.
+/// A row of the overview: where the usage object is, and the first sentence of `about`.
 fn row(name: &str, mapping: &Value) -> String {
     let shapes = mapping["shapes"].as_array().into_iter().flatten();
     let mut places: Vec<String> = shapes
@@ -182,8 +202,9 @@ fn row(name: &str, mapping: &Value) -> String {
 
 fn generated() -> String {
     let mut out = format!(
-        "{HEADING}\nThis part is made of the files in `src/pricing/normalize/builtin`, in the order in which they are tried. Paths are those inside \
-         the usage object; `$.` begins in the whole object.\n"
+        "{HEADING}\nThis part is generated from the files in `src/pricing/normalize/builtin`, in \
+         the order in which they are tried. Paths begin in the usage object; paths with `$.` begin \
+         in the whole object.\n"
     );
     out.push_str("\n| mapping | usage object | providers | for |\n| --- | --- | --- | --- |\n");
     for (name, text) in FILES {
@@ -206,7 +227,7 @@ fn the_documentation_lists_every_mapping() {
     } else {
         assert!(
             there == generated,
-            "docs/usage.md is not what the mappings say: run the unit tests with WALLET_UPDATE_DOCS=1"
+            "docs/usage.md differs from the mappings: run the unit tests with WALLET_UPDATE_DOCS=1"
         );
     }
 }

@@ -2,20 +2,20 @@
 //!
 //!     cargo run --package wallet-example-sqlx
 //!
-//! PostgreSQL is found by PGHOST, PGDATABASE and so on.
+//! The connection is configured by PGHOST, PGDATABASE and so on.
 
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPool};
 
-/// Run the transaction again, with the same key: it met another one.
+/// True for a conflict with another transaction: run it again with the same key.
 fn is_retryable(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("40001" | "40P01"))
 }
 
-async fn once(
+async fn try_charge(
     db: &PgPool,
     request: &str,
     answer: &str,
@@ -38,7 +38,7 @@ async fn once(
     Ok(charged)
 }
 
-/// Both, or neither. NUMERIC comes as a Decimal of 28 digits: nothing is a float.
+/// Stores the charge and the answer, or neither. NUMERIC is a Decimal of 28 digits, never a float.
 async fn charge(
     db: &PgPool,
     request: &str,
@@ -46,20 +46,20 @@ async fn charge(
     cost: Decimal,
 ) -> Result<(Decimal, Decimal), sqlx::Error> {
     for attempt in 1..5 {
-        match once(db, request, answer, cost).await {
+        match try_charge(db, request, answer, cost).await {
             Err(error) if is_retryable(&error) => {
                 tokio::time::sleep(Duration::from_millis(10 << attempt)).await
             }
             done => return done,
         }
     }
-    once(db, request, answer, cost).await
+    try_charge(db, request, answer, cost).await
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let db = PgPool::connect_with(PgConnectOptions::new()).await?;
-    // A connection of its own: it lives as long as the program listens.
+    // LISTEN needs a connection of its own, open as long as the program listens.
     let mut listener = PgListener::connect_with(&db).await?;
     listener.listen("wallet_events").await?;
 
