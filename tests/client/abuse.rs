@@ -30,7 +30,7 @@ fn refused(client: &mut Client, sql: &str, expected: &str) {
 }
 
 #[test]
-fn amounts() {
+fn a_bad_amount_is_refused_with_a_clear_error() {
     let (_database, mut client) = set_up();
     for amount in [
         "'NaN'",
@@ -75,7 +75,7 @@ fn amounts() {
 }
 
 #[test]
-fn usage() {
+fn a_bad_usage_is_refused_with_a_clear_error() {
     let (_database, mut client) = set_up();
     let big = format!(
         "{{\"model\": \"m\", \"x\": \"{}\"}}",
@@ -149,7 +149,7 @@ fn usage() {
 }
 
 #[test]
-fn names() {
+fn a_bad_name_is_refused_with_a_clear_error() {
     let (_database, mut client) = set_up();
     let long = format!("'{}'", "w".repeat(10_000));
     for name in ["''", "NULL", long.as_str()] {

@@ -98,7 +98,7 @@ fn expected(function: &Function, level: Level, wallet: &str) -> Result<(), Strin
 }
 
 #[test]
-fn every_function_on_every_wallet_at_every_level() {
+fn every_function_allows_each_level_what_is_documented() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let (mut wrong, mut cells) = (Vec::new(), 0);
@@ -147,7 +147,7 @@ fn every_function_on_every_wallet_at_every_level() {
 /// A role cannot find out which wallets there are: one that does not exist answers like one that is
 /// somebody else's. Who may see all is told that there is none.
 #[test]
-fn a_wallet_of_others_and_one_that_is_not_there_are_alike() {
+fn a_foreign_wallet_answers_like_a_missing_one() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let mut wrong = Vec::new();
@@ -197,7 +197,7 @@ fn a_wallet_of_others_and_one_that_is_not_there_are_alike() {
 
 /// Both ends of a transfer need the level.
 #[test]
-fn a_transfer_reaches_no_wallet_of_others() {
+fn a_transfer_needs_the_level_on_both_wallets() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let (_, _, admin) = matrix.of_own.last_mut().expect("an admin");
@@ -309,7 +309,7 @@ fn rows_of(
 }
 
 #[test]
-fn every_view_and_table_shows_own_rows_alone_and_takes_no_write() {
+fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let mut owner = database.connect();

@@ -22,7 +22,7 @@ fn check(program: &[&str], text: &str, extension: &str, database: &Database) -> 
 }
 
 #[test]
-fn both_programs_agree_with_the_lanes() {
+fn hledger_and_beancount_agree_with_the_lanes() {
     let database = Database::new();
     let mut client = database.connect();
     let wallets = ["acme", "Acme", "a \"b\"; ü", "credits.x"];

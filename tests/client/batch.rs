@@ -85,8 +85,8 @@ fn limits(client: &mut Client, wallet: &str) -> Vec<(String, String, Decimal)> {
 }
 
 #[test]
-fn a_batch_is_its_charges_one_by_one() {
-    let mut seed = Seed::of("a_batch_is_its_charges_one_by_one");
+fn a_batch_books_what_its_charges_would_one_by_one() {
+    let mut seed = Seed::of("a_batch_books_what_its_charges_would_one_by_one");
     let database = Database::new();
     let mut client = database.connect();
     wallet_tests::price(&mut client, "m", "input_tokens", dec("0.001"));
@@ -149,7 +149,7 @@ fn a_batch_is_its_charges_one_by_one() {
 }
 
 #[test]
-fn the_same_batch_at_once_is_booked_once() {
+fn a_batch_sent_concurrently_is_booked_once() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -216,7 +216,7 @@ fn batches_over_the_same_wallets_never_deadlock() {
 
 /// What is not the item's fault ends the call: the item would be lost as if it could not be booked.
 #[test]
-fn what_no_item_is_to_blame_for_ends_the_call() {
+fn an_error_that_no_item_caused_ends_the_call() {
     let database = Database::new();
     let mut client = database.connect();
     for lanes in [1, 3] {

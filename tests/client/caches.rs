@@ -29,7 +29,7 @@ fn set_up() -> (Database, Client, Client) {
 }
 
 #[test]
-fn another_backends_price_holds_at_once() {
+fn a_price_of_another_backend_applies_once_committed() {
     let (_database, mut one, mut two) = set_up();
     price(&mut one, "m", "images", dec("2"));
     assert_eq!(cost(&mut two), dec("2"));
@@ -61,7 +61,7 @@ fn a_rolled_back_price_leaves_no_trace() {
 }
 
 #[test]
-fn an_old_snapshot_is_not_remembered() {
+fn prices_and_rules_of_an_old_snapshot_are_not_cached() {
     let (_database, mut one, mut two) = set_up();
     two.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
         .unwrap();
@@ -77,7 +77,7 @@ fn an_old_snapshot_is_not_remembered() {
 }
 
 #[test]
-fn changed_rules_hold_for_a_warm_backend() {
+fn changed_rules_apply_in_a_warm_backend() {
     let (_database, mut one, mut two) = set_up();
     one.batch_execute("SELECT wallet.freeze_wallet('acme')")
         .unwrap();
@@ -106,7 +106,7 @@ fn changed_rules_hold_for_a_warm_backend() {
 }
 
 #[test]
-fn a_warm_backend_hears_of_indexes_made_anew() {
+fn a_warm_backend_notices_rebuilt_indexes() {
     let (_database, mut one, mut two) = set_up();
     for table in [
         "wallets",
@@ -130,7 +130,7 @@ fn a_warm_backend_hears_of_indexes_made_anew() {
 }
 
 #[test]
-fn a_page_that_was_cut_off_is_not_looked_for() {
+fn a_truncated_page_is_not_read() {
     let (database, mut one, mut two) = set_up();
     let pages = |client: &mut Client| -> i64 {
         let sql =
@@ -164,7 +164,7 @@ fn a_page_that_was_cut_off_is_not_looked_for() {
 /// Few limits stand beside their wallet, where a charge reads them without the executor; else the table says what
 /// they are.
 #[test]
-fn few_limits_are_read_beside_the_wallet() {
+fn a_few_limits_are_read_from_the_wallets_row() {
     let database = Database::new();
     let mut admin = database.connect();
     create(&mut admin, "acme", 1, &[], dec("100"));
@@ -252,7 +252,7 @@ fn a_prepared_change_of_members_is_not_read_before_it_is_committed() {
 
 /// What is kept of members is bounded, and is read again.
 #[test]
-fn members_beyond_the_bound_are_read_again() {
+fn members_beyond_the_bound_of_the_cache_are_read_again() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("100000"));

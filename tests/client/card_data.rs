@@ -18,7 +18,7 @@ fn log_of(client: &mut postgres::Client) -> String {
 }
 
 #[test]
-fn neither_the_error_nor_the_log_repeats_it() {
+fn card_data_is_in_neither_the_error_nor_the_log() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("100"));
@@ -233,7 +233,7 @@ fn a_refused_call_with_a_secret_is_not_logged() {
 
 /// Other sessions see what a session runs, in pg_stat_activity and where it is part of a deadlock: no secret.
 #[test]
-fn no_secret_stands_in_the_activity() {
+fn no_secret_is_in_pg_stat_activity() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 1, &[], dec("10"));

@@ -10,7 +10,7 @@ const ODD: &str = "quote \" backslash \\ slash / tab \t line \n return \r bell \
 const WALLET: &str = "quote \" backslash \\ slash / é 漢 🪙 %s $1 '";
 
 #[test]
-fn odd_characters_in_every_column() {
+fn the_chain_verifies_with_odd_characters_in_every_column() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, WALLET, 2, &[], dec("0"));
@@ -55,7 +55,7 @@ fn odd_characters_in_every_column() {
 }
 
 #[test]
-fn amounts_of_every_size() {
+fn the_chain_verifies_with_amounts_of_every_size() {
     let database = Database::new();
     let mut client = database.connect();
     let most = "9999999999999999.999999999999";

@@ -292,23 +292,23 @@ fn a_crowd(lanes: i32, storage: &str, level: &str) {
 }
 
 #[test]
-fn among_lanes_a_single_call_never_gives_way() {
+fn a_single_call_is_never_the_deadlock_victim_on_several_lanes() {
     a_crowd(4, "auto", "read committed");
 }
 
 #[test]
-fn on_single_lanes_a_single_call_never_gives_way() {
+fn a_single_call_is_never_the_deadlock_victim_on_one_lane() {
     a_crowd(1, "auto", "read committed");
 }
 
 #[test]
-fn nor_by_way_of_spi() {
+fn a_single_call_is_never_the_deadlock_victim_through_spi() {
     a_crowd(4, "spi", "read committed");
     a_crowd(1, "spi", "read committed");
 }
 
 #[test]
-fn nor_under_repeatable_read() {
+fn a_single_call_is_never_the_deadlock_victim_under_repeatable_read() {
     a_crowd(4, "auto", "repeatable read");
 }
 
@@ -361,7 +361,7 @@ fn gives_way(client: &mut Client, sql: &str) {
 
 /// The single call has waited for longer, so that PostgreSQL would end it first.
 #[test]
-fn a_later_call_that_closes_a_circle_gives_way() {
+fn a_later_call_that_closes_a_cycle_is_the_deadlock_victim() {
     for storage in ["auto", "spi"] {
         let (database, connect) = two_wallets(storage);
         let mut several = connect(&database);
@@ -382,7 +382,7 @@ fn a_later_call_that_closes_a_circle_gives_way() {
 
 /// The later call has long looked for a circle when a single one closes it.
 #[test]
-fn a_later_call_that_waits_looks_again() {
+fn a_later_call_that_waits_checks_for_deadlocks_again() {
     for storage in ["auto", "spi"] {
         let (database, connect) = two_wallets(storage);
         let mut client = database.connect();
@@ -449,7 +449,7 @@ fn a_later_call_waits_for_a_long_transaction() {
 
 /// What a call sets for its own waits is as it was after it, also after an error.
 #[test]
-fn settings_are_as_they_were() {
+fn a_call_restores_the_settings_it_changes() {
     let (database, connect) = two_wallets("auto");
     let mut client = connect(&database);
     client
@@ -488,7 +488,7 @@ fn settings_are_as_they_were() {
 /// What expired holds of others have set aside comes before a charge's own windows, or after them, in the order of
 /// locks: it is left alone. Only its own stands in its way.
 #[test]
-fn a_charge_clears_its_own_windows_only() {
+fn a_charge_releases_expired_holds_only_in_its_own_windows() {
     for storage in ["auto", "spi"] {
         let database = Database::new();
         let mut client = database.connect();

@@ -82,19 +82,27 @@ fn drain(test: &str, lanes: i32, connections: usize) {
 }
 
 #[test]
-fn sixteen_lanes_and_64_connections() {
-    drain("sixteen_lanes_and_64_connections", 16, 64);
+fn sixteen_lanes_are_drained_exactly_by_64_connections() {
+    drain(
+        "sixteen_lanes_are_drained_exactly_by_64_connections",
+        16,
+        64,
+    );
 }
 
 #[test]
-fn one_lane_and_32_connections() {
-    drain("one_lane_and_32_connections", 1, 32);
+fn one_lane_is_drained_exactly_by_32_connections() {
+    drain("one_lane_is_drained_exactly_by_32_connections", 1, 32);
 }
 
 /// More lanes than cents at the end, so that combining and re-cutting happen all the time.
 #[test]
-fn a_hundred_lanes_and_16_connections() {
-    drain("a_hundred_lanes_and_16_connections", 100, 16);
+fn a_hundred_lanes_are_drained_exactly_by_16_connections() {
+    drain(
+        "a_hundred_lanes_are_drained_exactly_by_16_connections",
+        100,
+        16,
+    );
 }
 
 fn with_fundings(test: &str, lanes: i32) {
@@ -151,11 +159,11 @@ fn with_fundings(test: &str, lanes: i32) {
 }
 
 #[test]
-fn fundings_meanwhile_one_lane() {
-    with_fundings("fundings_meanwhile_one_lane", 1);
+fn one_lane_is_drained_exactly_during_fundings() {
+    with_fundings("one_lane_is_drained_exactly_during_fundings", 1);
 }
 
 #[test]
-fn fundings_meanwhile_eight_lanes() {
-    with_fundings("fundings_meanwhile_eight_lanes", 8);
+fn eight_lanes_are_drained_exactly_during_fundings() {
+    with_fundings("eight_lanes_are_drained_exactly_during_fundings", 8);
 }

@@ -139,7 +139,7 @@ fn an_import_that_waited_adds_nothing_again() {
 }
 
 #[test]
-fn an_import_that_began_before_another_comes_after_it() {
+fn an_import_applies_after_one_that_began_later_but_finished_first() {
     let database = Database::new();
     let mut late = database.connect();
     late.batch_execute("BEGIN; SELECT now()").unwrap();
@@ -229,7 +229,7 @@ fn feed_rates(database: &Database, xml: &str) -> String {
 /// 1.0850 dollars are a euro from four in the afternoon in Frankfurt on; another run of the evening adds nothing, and that
 /// of the next working day does.
 #[test]
-fn the_rates_of_a_central_bank_are_fed_once_a_day() {
+fn the_rates_of_a_central_bank_are_added_once_per_day() {
     let xml = include_str!("../data/ecb_eurofxref_daily.xml");
     let database = Database::new();
     let mut client = database.connect();

@@ -150,8 +150,8 @@ fn grant(client: &mut Client, amount: Decimal, priority: i32, days: i32, paid: b
 }
 
 #[test]
-fn late_spreading_equals_burning_charge_by_charge() {
-    let mut seed = Seed::of("late_spreading_equals_burning_charge_by_charge");
+fn deferred_allocation_equals_burning_charge_by_charge() {
+    let mut seed = Seed::of("deferred_allocation_equals_burning_charge_by_charge");
     for round in 0..scale(4) {
         let database = Database::new();
         let mut client = database.connect();
@@ -248,7 +248,7 @@ fn late_spreading_equals_burning_charge_by_charge() {
 }
 
 #[test]
-fn an_expiry_is_booked_once_by_many_charges_at_once() {
+fn an_expiry_is_booked_once_by_concurrent_charges() {
     let _crowd = crowd();
     for lanes in [1, 8] {
         let database = Database::new();
@@ -299,7 +299,7 @@ fn an_expiry_is_booked_once_by_many_charges_at_once() {
 }
 
 #[test]
-fn a_voucher_is_redeemed_as_often_as_it_says_and_once_by_each() {
+fn a_voucher_is_redeemed_up_to_its_maximum_and_once_per_wallet() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -337,7 +337,7 @@ fn a_voucher_is_redeemed_as_often_as_it_says_and_once_by_each() {
 }
 
 #[test]
-fn a_payment_is_credited_once_by_whatever_calls_at_once() {
+fn a_payment_is_credited_once_by_concurrent_calls() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -380,7 +380,7 @@ fn a_payment_is_credited_once_by_whatever_calls_at_once() {
 }
 
 #[test]
-fn who_paid_what_is_told_of_long_ledgers() {
+fn grant_payments_of_a_long_ledger_are_found_quickly() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("0"));
@@ -415,7 +415,7 @@ fn who_paid_what_is_told_of_long_ledgers() {
 /// What had ended before a payment was booked fired a threshold, and the payment left the rules at the version before:
 /// a backend that knew all thresholds to be armed as of that version let the wallet recover unseen.
 #[test]
-fn a_payment_that_comes_after_an_end_keeps_alerts() {
+fn a_payment_after_an_expiry_keeps_alerts() {
     let database = Database::new();
     let (mut warm, mut other) = (database.connect(), database.connect());
     create(&mut other, "acme", 1, &[dec("3")], dec("4"));

@@ -97,7 +97,7 @@ fn statement(text: &str) -> Option<&str> {
 }
 
 #[test]
-fn every_call_in_a_hint_is_one_that_there_is() {
+fn every_call_in_a_hint_exists() {
     let database = Database::new();
     let mut client = database.connect();
     let mut files = Vec::new();
@@ -139,7 +139,7 @@ fn every_call_in_a_hint_is_one_that_there_is() {
 
 /// The statement of a HINT is run as it stands, and then the refused call is let in.
 #[test]
-fn what_a_refused_role_is_told_to_have_run_lets_it_in() {
+fn the_statement_in_a_refusals_hint_lets_the_role_in() {
     let database = Database::new();
     let mut client = database.connect();
     let role = format!("{}_o'neil \"Odd\"", database.name());

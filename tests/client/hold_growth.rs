@@ -59,7 +59,7 @@ fn told(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn what_is_refused_costs_the_same_whatever_nobody_has_swept() {
+fn a_refusal_costs_the_same_however_many_holds_are_unswept() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -138,7 +138,7 @@ fn what_is_refused_costs_the_same_whatever_nobody_has_swept() {
 }
 
 #[test]
-fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
+fn a_call_releases_what_it_needs_and_a_sweep_one_portion() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -180,7 +180,7 @@ fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
 }
 
 #[test]
-fn upkeep_is_for_administrators_and_outside_of_transactions() {
+fn upkeep_needs_an_administrator_and_runs_outside_transactions() {
     let database = Database::new();
     let mut client = database.connect();
     for (call, state) in [
@@ -223,7 +223,7 @@ fn figures(client: &mut Client) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn no_figure_depends_on_who_has_given_back_how_many() {
+fn no_figure_depends_on_how_many_expired_holds_are_released() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -267,7 +267,7 @@ fn no_figure_depends_on_who_has_given_back_how_many() {
 }
 
 #[test]
-fn headers_say_what_is_there_once_all_that_is_due_is_booked() {
+fn headers_count_expiries_that_are_not_booked_yet() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -296,7 +296,7 @@ fn headers_say_what_is_there_once_all_that_is_due_is_booked() {
 }
 
 #[test]
-fn a_charge_reads_as_many_grants_as_it_needs() {
+fn a_charge_reads_only_the_grants_it_needs() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -352,7 +352,7 @@ fn of_one(client: &mut Client, limit: i32, expired: usize) {
 }
 
 #[test]
-fn a_settlement_has_the_room_of_its_own_hold_among_expired_ones() {
+fn a_settlement_uses_its_own_holds_reservation_among_expired_ones() {
     // Added up one by one, and by the others.
     for expired in [100, 300] {
         let database = Database::new();
@@ -369,7 +369,7 @@ fn a_settlement_has_the_room_of_its_own_hold_among_expired_ones() {
 }
 
 #[test]
-fn what_has_expired_warns_of_nothing() {
+fn expired_holds_cause_no_limit_warning() {
     let calls = [
         "SELECT wallet.adjust('acme', -1, 'test'); SELECT wallet.charge('acme', amount => 10, user_id => 'ann')",
         "SELECT wallet.hold('acme', amount => 10, user_id => 'ann')",
@@ -389,7 +389,7 @@ fn what_has_expired_warns_of_nothing() {
 }
 
 #[test]
-fn a_hold_that_others_have_locked_is_no_money_yet() {
+fn an_expired_hold_that_is_locked_is_not_available_yet() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -420,7 +420,7 @@ fn a_hold_that_others_have_locked_is_no_money_yet() {
 }
 
 #[test]
-fn views_judge_holds_by_the_statements_time() {
+fn views_expire_holds_by_the_time_of_the_statement() {
     let database = Database::new();
     let mut client = database.connect();
     client

@@ -105,7 +105,7 @@ fn marks(client: &mut Client) -> bool {
 }
 
 #[test]
-fn nothing_of_a_hostile_role_is_run() {
+fn no_object_of_a_hostile_role_is_run() {
     let database = Database::new();
     let (mut owner, mut roles) = (database.connect(), Roles::new(&database));
     let names = [roles.add("nobody"), roles.add("onlooker")];
@@ -223,7 +223,7 @@ fn proof(client: &mut Client) -> (String, i64) {
 }
 
 #[test]
-fn settings_of_a_session_change_no_answer() {
+fn session_settings_change_no_answer() {
     let database = Database::new();
     let (mut owner, mut roles) = (database.connect(), Roles::new(&database));
     let names = [roles.add("nobody"), roles.add("onlooker")];

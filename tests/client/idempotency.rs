@@ -15,7 +15,7 @@ fn keyed(amount: &str) -> Charge<'static> {
 }
 
 #[test]
-fn sixteen_calls_with_one_key_at_once() {
+fn sixteen_concurrent_charges_with_one_key_book_once() {
     let _crowd = crowd();
     for lanes in [1, 16] {
         let database = Database::new();
@@ -42,7 +42,7 @@ fn sixteen_calls_with_one_key_at_once() {
 }
 
 #[test]
-fn sixteen_fundings_with_one_key_at_once() {
+fn sixteen_concurrent_fundings_with_one_key_book_once() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -62,7 +62,7 @@ fn sixteen_fundings_with_one_key_at_once() {
 }
 
 #[test]
-fn a_replay_does_not_care_about_the_wallets_state() {
+fn a_replay_answers_whatever_the_state_of_the_wallet() {
     let database = Database::new();
     let mut client = database.connect();
     for lanes in [1, 4] {
@@ -286,7 +286,7 @@ fn a_replay_under_an_old_snapshot_takes_nothing() {
 }
 
 #[test]
-fn a_conflict_of_a_hold_names_the_field() {
+fn a_hold_conflict_names_the_field() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("1000"));
@@ -340,7 +340,7 @@ fn a_conflict_of_a_hold_names_the_field() {
 }
 
 #[test]
-fn a_conflict_of_a_settlement_names_the_field() {
+fn a_settlement_conflict_names_the_field() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("1000"));

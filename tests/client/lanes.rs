@@ -6,9 +6,9 @@ use wallet_tests::{
 };
 
 #[test]
-fn while_the_lanes_are_cut_anew() {
+fn no_charge_is_lost_while_the_number_of_lanes_changes() {
     let _turn = crowd();
-    let seed = Seed::of("drain and cut");
+    let seed = Seed::of("no_charge_is_lost_while_the_number_of_lanes_changes");
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[dec("500")], dec("1000"));
@@ -40,7 +40,7 @@ fn while_the_lanes_are_cut_anew() {
 }
 
 #[test]
-fn what_such_a_funding_crosses_is_reported() {
+fn a_threshold_crossed_by_a_funding_during_a_charge_is_reported() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 1, &[dec("50")], dec("60"));
@@ -86,7 +86,7 @@ fn charges_on_different_lanes_do_not_wait() {
 }
 
 #[test]
-fn a_replay_answers_when_nothing_else_would() {
+fn a_replay_answers_on_an_empty_or_frozen_wallet() {
     for lanes in [1, 4] {
         let database = Database::new();
         let mut client = database.connect();
@@ -125,7 +125,7 @@ fn a_replay_answers_when_nothing_else_would() {
 }
 
 #[test]
-fn the_first_answer_comes_again_whole() {
+fn a_replay_returns_the_whole_first_answer() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("100"));

@@ -126,7 +126,7 @@ fn two_of(metric: &str) -> Request {
 /// Each scope x period x metric: 5 may be used; what takes 2 passes twice and no third time, and
 /// the refusal leaves the limit as it was.
 #[test]
-fn every_scope_period_and_metric() {
+fn every_scope_period_and_metric_refuses_only_the_excess() {
     let database = Database::new();
     let mut client = database.connect();
     setup(&mut client);
@@ -288,8 +288,8 @@ fn check_limits_agrees_with_charge() {
 /// The end of every window is what PostgreSQL's own calendar says, in many zones and at the changes
 /// of their clocks.
 #[test]
-fn windows_are_those_of_date_trunc() {
-    let mut seed = Seed::of("windows_are_those_of_date_trunc");
+fn windows_agree_with_date_trunc() {
+    let mut seed = Seed::of("windows_agree_with_date_trunc");
     let database = Database::new();
     let mut client = database.connect();
     let zones = [

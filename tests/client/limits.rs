@@ -19,9 +19,9 @@ fn number_after(text: &str, words: &str) -> Decimal {
 }
 
 #[test]
-fn a_daily_limit_under_32_connections() {
+fn a_daily_limit_holds_under_32_connections() {
     let _crowd = crowd();
-    let seed = Seed::of("a_daily_limit_under_32_connections");
+    let seed = Seed::of("a_daily_limit_holds_under_32_connections");
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 16, &[], dec("100000"));
@@ -64,7 +64,7 @@ fn a_daily_limit_under_32_connections() {
 
 /// The window's row does not exist yet when all of them come.
 #[test]
-fn the_first_use_of_a_user_by_many_at_once() {
+fn a_limit_holds_when_a_users_first_charges_are_concurrent() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -91,7 +91,7 @@ fn the_first_use_of_a_user_by_many_at_once() {
 
 /// Charges that are rolled back give back what they took, and others wait to see it.
 #[test]
-fn a_rolled_back_charge_gives_its_share_back() {
+fn a_rolled_back_charge_releases_its_share_of_the_limit() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 4, &[], dec("1000"));
@@ -115,9 +115,9 @@ fn a_rolled_back_charge_gives_its_share_back() {
 /// 64 connections against one limit of 100 with requests that do not divide it, for every kind of limit:
 /// no more than 100 passes, and what was refused would have passed it.
 #[test]
-fn any_limit_under_64_connections() {
+fn every_kind_of_limit_holds_under_64_connections() {
     let _crowd = crowd();
-    let seed = Seed::of("any_limit_under_64_connections");
+    let seed = Seed::of("every_kind_of_limit_holds_under_64_connections");
     let database = Database::new();
     let mut client = database.connect();
     for meter in ["input_tokens", "output_tokens", "images"] {
@@ -206,9 +206,9 @@ fn any_limit_under_64_connections() {
 /// A limit of the whole wallet is spread over the wallet's lanes, and holds to the cent all the same:
 /// each of its warnings comes once, and what is refused would have passed it.
 #[test]
-fn a_limit_of_the_wallet_over_its_lanes() {
+fn a_limit_spread_over_the_wallets_lanes_holds_to_the_cent() {
     let _crowd = crowd();
-    let seed = Seed::of("a_limit_of_the_wallet_over_its_lanes");
+    let seed = Seed::of("a_limit_spread_over_the_wallets_lanes_holds_to_the_cent");
     let database = Database::new();
     let mut client = database.connect();
     for (wallet, storage) in [("direct", "auto"), ("spi", "spi")] {

@@ -79,7 +79,7 @@ fn scene(client: &mut Client, roles: &mut Roles<'_>) -> Scene {
 }
 
 #[test]
-fn every_role_by_every_call_that_names_an_actor() {
+fn every_call_with_an_actor_allows_each_role_what_is_documented() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     let scene = scene(&mut client, &mut roles);
@@ -130,7 +130,7 @@ fn every_role_by_every_call_that_names_an_actor() {
 
 /// The column "spends" is also about the user of a charge or hold, however the call is made.
 #[test]
-fn who_spends_spends_as_user_too() {
+fn a_user_spends_only_with_a_role_that_spends() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     scene(&mut client, &mut roles);
@@ -160,7 +160,7 @@ fn who_spends_spends_as_user_too() {
 }
 
 #[test]
-fn who_names_owners() {
+fn only_a_role_that_names_owners_changes_owners() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     scene(&mut client, &mut roles);
@@ -185,7 +185,7 @@ fn who_names_owners() {
 
 /// An actor is judged in both wallets of a transfer.
 #[test]
-fn a_transfer_asks_both_wallets() {
+fn an_actor_needs_the_right_in_both_wallets_of_a_transfer() {
     let database = Database::new();
     let mut client = database.connect();
     client

@@ -30,7 +30,7 @@ fn funded(database: &Database, amount: u32) -> Client {
 /// Many calls and one charge. Each call has a key of its own, is billed, and billed once; one key for two
 /// different calls is an error, and not a call for free.
 #[test]
-fn eliza_10909_n_calls_one_charge() {
+fn eliza_10909_n_calls_are_n_charges() {
     let database = Database::new();
     let mut client = funded(&database, 100);
     let calls = 8;
@@ -62,7 +62,7 @@ fn eliza_10909_n_calls_one_charge() {
 /// A settlement gave the rest back, then failed later on, and the way out of the error gave the whole hold
 /// back again. What is closed stays closed, and refunds never exceed the charge, at the same moment either.
 #[test]
-fn eliza_11473_double_refund() {
+fn eliza_11473_nothing_is_refunded_twice() {
     let database = Database::new();
     let mut client = funded(&database, 10);
     let hold: uuid::Uuid = client
@@ -114,7 +114,7 @@ fn eliza_11473_double_refund() {
 
 /// What was in flight did not count, so that as many requests passed as came before the first settled.
 #[test]
-fn blnk_181_holds_not_counted() {
+fn blnk_181_open_holds_count() {
     let database = Database::new();
     let mut client = funded(&database, 10);
     let outcomes = together(&database, 16, |_, client| {
@@ -139,7 +139,7 @@ fn blnk_181_holds_not_counted() {
 
 /// What a request had reserved of a budget was never given back.
 #[test]
-fn litellm_27639_leaked_reservation() {
+fn litellm_27639_no_reservation_leaks() {
     let database = Database::new();
     let mut client = funded(&database, 100);
     client
@@ -177,7 +177,7 @@ fn litellm_27639_leaked_reservation() {
 /// A client went away in the middle of a stream, and was billed for more than it had seen. What was seen is
 /// billed, once, and the rest of the estimate goes back.
 #[test]
-fn new_api_5288_disconnect() {
+fn new_api_5288_a_disconnect_bills_what_was_seen() {
     let database = Database::new();
     let mut client = funded(&database, 1);
     let hold: uuid::Uuid = client

@@ -391,8 +391,8 @@ fn check(client: &mut Client, wallet: &str, entries: &[Entry], spans: &[(i64, i6
 }
 
 #[test]
-fn every_moment_has_the_balance_of_what_counts_by_then() {
-    let mut seed = Seed::of("every_moment_has_the_balance_of_what_counts_by_then");
+fn reports_of_any_moment_add_up_the_entries_that_count_by_then() {
+    let mut seed = Seed::of("reports_of_any_moment_add_up_the_entries_that_count_by_then");
     let database = Database::new();
     let mut client = database.connect();
     client

@@ -350,8 +350,8 @@ impl Run {
 }
 
 #[test]
-fn refunds_give_back_as_charge_by_charge() {
-    let mut seed = Seed::of("refunds_give_back_as_charge_by_charge");
+fn refunds_give_back_what_the_model_does_charge_by_charge() {
+    let mut seed = Seed::of("refunds_give_back_what_the_model_does_charge_by_charge");
     for round in 0..scale(8) {
         let database = Database::new();
         let mut client = database.connect();
@@ -420,8 +420,8 @@ type Parts = BTreeMap<(Uuid, Uuid), i64>;
 
 /// Refunds of charges anywhere in a ledger do not add it up, and give back what the view says was paid.
 #[test]
-fn refunds_know_who_paid_in_long_ledgers() {
-    let mut seed = Seed::of("refunds_know_who_paid_in_long_ledgers");
+fn refunds_find_who_paid_in_long_ledgers() {
+    let mut seed = Seed::of("refunds_find_who_paid_in_long_ledgers");
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 4, &[], dec("0"));

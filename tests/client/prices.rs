@@ -49,8 +49,8 @@ fn none(client: &mut Client, what: &str, query: &str) {
 }
 
 #[test]
-fn what_holds_of_every_price() {
-    let mut seed = Seed::of("what_holds_of_every_price");
+fn every_cost_adds_up_and_neither_splitting_nor_more_use_saves() {
+    let mut seed = Seed::of("every_cost_adds_up_and_neither_splitting_nor_more_use_saves");
     let database = Database::new();
     let mut client = database.connect();
     setup(&mut client, &mut seed, scale(3_000));

@@ -79,7 +79,7 @@ const NOT_AMOUNTS: [&str; 10] = [
 ];
 
 #[test]
-fn amounts() {
+fn a_bad_amount_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for amount in NOT_AMOUNTS.into_iter().chain(["1e131071"]) {
         for call in [
@@ -114,7 +114,7 @@ fn amounts() {
 }
 
 #[test]
-fn prices() {
+fn a_bad_price_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for number in [
         "'NaN'",
@@ -176,7 +176,7 @@ fn prices() {
 }
 
 #[test]
-fn usages() {
+fn a_bad_usage_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for (usage, expected) in [
         (r#"{"model":"m","input_tokens":-1}"#, "WL007"),
@@ -228,7 +228,7 @@ fn usages() {
 }
 
 #[test]
-fn large_and_deep_json() {
+fn large_or_deep_json_is_refused() {
     let mut victim = Victim::new();
     let long =
         r#"jsonb_build_object('model', 'm', 'input_tokens', 1, 'note', repeat('x', 10000000))"#;
@@ -271,7 +271,7 @@ fn large_and_deep_json() {
 }
 
 #[test]
-fn names() {
+fn a_bad_name_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for (wallet, expected) in [
         ("''", "22023"),
@@ -343,7 +343,7 @@ fn names() {
 
 /// A name is a name, whatever it looks like.
 #[test]
-fn odd_names_that_are_allowed() {
+fn an_odd_name_is_stored_as_it_is() {
     let mut victim = Victim::new();
     for wallet in [
         "🪙",
@@ -362,7 +362,7 @@ fn odd_names_that_are_allowed() {
 }
 
 #[test]
-fn a_key_that_is_not_the_wallets() {
+fn a_key_of_no_member_of_the_wallet_is_refused() {
     let mut victim = Victim::new();
     for key in ["'secret'", "'acme'", "'other'"] {
         victim.refuses_as(
@@ -374,7 +374,7 @@ fn a_key_that_is_not_the_wallets() {
 
 /// Bytes that no entry has are an argument like others.
 #[test]
-fn lines_of_no_entry() {
+fn bytes_of_no_entry_are_an_invalid_argument() {
     let database = Database::new();
     let mut client = database.connect();
     for bytes in [

@@ -54,7 +54,7 @@ const ROLL_UP: &str = "SELECT wallet.roll_up(now())";
 const RUN_OUTS: &str = "SELECT wallet.announce_run_outs()";
 
 #[test]
-fn use_of_a_day_grows_with_the_wallets() {
+fn the_usage_of_a_day_reads_in_proportion_to_the_wallets() {
     grows_with_the_wallets(A_DAY, 40, forget_statistics);
     grows_with_the_wallets(A_DAY, 40, |client| client.batch_execute("ANALYZE").unwrap());
     grows_with_the_wallets(A_DAY, 40, |client| {
@@ -64,7 +64,7 @@ fn use_of_a_day_grows_with_the_wallets() {
 }
 
 #[test]
-fn a_roll_up_grows_with_the_wallets() {
+fn a_roll_up_reads_in_proportion_to_the_wallets() {
     grows_with_the_wallets(ROLL_UP, 150, forget_statistics);
     grows_with_the_wallets(ROLL_UP, 150, |client| {
         client.batch_execute("ANALYZE").unwrap()
@@ -72,7 +72,7 @@ fn a_roll_up_grows_with_the_wallets() {
 }
 
 #[test]
-fn telling_of_run_outs_grows_with_the_wallets() {
+fn announcing_run_outs_reads_in_proportion_to_the_wallets() {
     for days in [1, 9] {
         let ask = format!("UPDATE wallet.run_out_alerts SET days = {days}");
         let forgotten = |client: &mut Client| {
@@ -156,7 +156,7 @@ fn large(database: &Database, entries: u32) -> Client {
 
 /// Entries that are rolled up are not read, however late they were booked.
 #[test]
-fn right_after_a_roll_up_nothing_is_read_again() {
+fn rolled_up_entries_are_not_read_again() {
     let later = "SELECT * FROM wallet.statement('large', (SELECT max(last_at) + interval '1 microsecond' FROM wallet.rollup_chunks))";
     let read = [4000, 16000].map(|entries| {
         let database = Database::new();
@@ -184,7 +184,7 @@ fn right_after_a_roll_up_nothing_is_read_again() {
 /// The floor is above all that was rolled up also while a transaction is open that has booked nothing, and below what
 /// one has booked that is.
 #[test]
-fn a_floor_is_as_high_as_open_transactions_let_it_be() {
+fn only_open_transactions_with_bookings_hold_the_floor_down() {
     let database = Database::new();
     let mut client = large(&database, 4000);
     client

@@ -218,8 +218,8 @@ fn extent(client: &mut Client) -> (i64, i64) {
 }
 
 #[test]
-fn reports_with_roll_ups_are_those_without() {
-    let mut seed = Seed::of("reports_with_roll_ups_are_those_without");
+fn reports_are_the_same_with_and_without_roll_ups() {
+    let mut seed = Seed::of("reports_are_the_same_with_and_without_roll_ups");
     let database = Database::new();
     let connect = || {
         let mut client = database.connect();
@@ -341,7 +341,7 @@ fn reports_with_roll_ups_are_those_without() {
 
 /// An entry whose transaction was open while its day was rolled up, and one whose id is older than the floor.
 #[test]
-fn what_commits_late_is_not_lost() {
+fn an_entry_that_commits_late_is_not_lost() {
     let database = Database::new();
     let (mut client, mut late) = (database.connect(), database.connect());
     fill(&mut client);

@@ -138,24 +138,24 @@ fn changes_cost_what_they_change(lanes: i32, storage: &str) {
 }
 
 #[test]
-fn a_change_costs_what_it_changes_on_one_lane() {
+fn a_change_costs_the_same_with_few_and_many_rules_on_one_lane() {
     changes_cost_what_they_change(1, "auto");
 }
 
 #[test]
-fn a_change_costs_what_it_changes_on_several_lanes() {
+fn a_change_costs_the_same_with_few_and_many_rules_on_several_lanes() {
     changes_cost_what_they_change(4, "auto");
 }
 
 #[test]
-fn a_change_costs_what_it_changes_by_statements() {
+fn a_change_costs_the_same_with_few_and_many_rules_through_spi() {
     changes_cost_what_they_change(1, "spi");
 }
 
 /// The first charge of a session, and the one after each change, read the one user and the one key. Limits are all read:
 /// here there are none.
 #[test]
-fn a_charge_reads_the_one_user_and_the_one_key() {
+fn a_charge_reads_only_its_own_user_and_key() {
     let database = wallets(1);
     let mut admin = database.connect();
     admin
@@ -201,7 +201,7 @@ fn a_charge_reads_the_one_user_and_the_one_key() {
 
 /// What concerns all wallets is audited too: a price costs the same after thousands of others.
 #[test]
-fn a_price_costs_the_same_after_many() {
+fn setting_a_price_costs_the_same_after_many_prices() {
     let database = Database::new();
     let mut client = database.connect();
     client

@@ -442,9 +442,9 @@ fn scoped_grants_burn_like_charge_by_charge() {
 
 /// Half of the threads may use all money, half a part of it, all at once.
 #[test]
-fn nobody_overspends_what_is_for_others() {
+fn no_model_spends_credit_scoped_to_others() {
     let _crowd = crowd();
-    let seed = Seed::of("nobody_overspends_what_is_for_others");
+    let seed = Seed::of("no_model_spends_credit_scoped_to_others");
     for lanes in [1, 16] {
         let database = Database::new();
         let mut client = database.connect();
@@ -501,7 +501,7 @@ fn nobody_overspends_what_is_for_others() {
 
 /// A hold whose time had come, and which nobody had given back yet, kept its part of a grant from who took that back.
 #[test]
-fn an_expired_hold_keeps_nothing_of_a_grant_that_is_taken_back() {
+fn an_expired_hold_reserves_nothing_of_a_voided_or_reversed_grant() {
     let database = Database::new();
     let mut client = database.connect();
     for (wallet, taken_back) in [
@@ -532,7 +532,7 @@ fn an_expired_hold_keeps_nothing_of_a_grant_that_is_taken_back() {
 
 /// Taking back what was taken back before gives back what an expired hold had set aside, too: all of it, or nothing.
 #[test]
-fn a_grant_is_taken_back_again_beside_an_expired_hold() {
+fn voiding_a_grant_again_releases_an_expired_hold() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("0"));

@@ -21,7 +21,7 @@ fn alice(amount: &str) -> Charge<'_> {
 }
 
 #[test]
-fn rolled_back_to_a_savepoint_and_charged_again() {
+fn charges_rolled_back_to_a_savepoint_do_not_count() {
     for lanes in [1, 4] {
         let (database, mut client) = wallet_of(lanes);
         let mut transaction = client.transaction().unwrap();
@@ -44,7 +44,7 @@ fn rolled_back_to_a_savepoint_and_charged_again() {
 }
 
 #[test]
-fn many_charges_in_one_transaction() {
+fn a_transaction_sees_its_own_charges() {
     for lanes in [1, 2, 16] {
         let (_database, mut client) = wallet_of(lanes);
         let mut transaction = client.transaction().unwrap();

@@ -36,7 +36,7 @@ fn priced() -> (Database, Client, Client) {
 }
 
 #[test]
-fn a_price_that_another_backend_changes() {
+fn a_price_that_another_backend_changes_applies_to_the_next_call() {
     let (_database, mut warm, mut other) = priced();
     for step in 2..20 {
         let unit = Decimal::new(step, 3);
@@ -64,7 +64,7 @@ fn a_price_that_another_backend_changes() {
 
 /// The snapshot is older than the change, and the backend hears of the change before it reads.
 #[test]
-fn an_old_snapshot_that_reads_late() {
+fn a_late_read_under_an_old_snapshot_is_not_cached() {
     let (_database, mut reader, mut other) = priced();
     limit(&mut other, "acme", dec("500"), "day", &noon());
     let mut transaction = reader
@@ -94,7 +94,7 @@ fn an_old_snapshot_that_reads_late() {
 
 /// Rules that other backends change, seen by the next charge of a warmed-up one.
 #[test]
-fn rules_that_another_backend_changes() {
+fn rules_that_another_backend_changes_apply_to_the_next_charge() {
     for lanes in [1, 4] {
         let database = Database::new();
         let (mut warm, mut other) = (database.connect(), database.connect());
@@ -159,7 +159,7 @@ fn rules_that_another_backend_changes() {
 
 /// Rules that were rolled back are nobody's, not even the backend's that made them.
 #[test]
-fn rules_that_were_rolled_back() {
+fn rules_that_were_rolled_back_apply_to_nobody() {
     for lanes in [1, 4] {
         let database = Database::new();
         let (mut warm, mut other) = (database.connect(), database.connect());

@@ -197,7 +197,7 @@ fn rows(client: &mut postgres::Client, sql: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_reader_sees_the_reports_numbers_and_names_as_text() {
+fn the_page_shows_the_reports_numbers_and_names_as_text() {
     let database = Database::new();
     fill(&database);
     let mut client = database.connect();

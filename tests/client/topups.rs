@@ -122,11 +122,11 @@ fn pause(client: &mut Client) -> Duration {
 }
 
 #[test]
-fn one_lane_is_never_stuck() {
-    never_stuck("one_lane_is_never_stuck", 1);
+fn a_low_wallet_of_one_lane_always_gets_another_topup() {
+    never_stuck("a_low_wallet_of_one_lane_always_gets_another_topup", 1);
 }
 
 #[test]
-fn eight_lanes_are_never_stuck() {
-    never_stuck("eight_lanes_are_never_stuck", 8);
+fn a_low_wallet_of_eight_lanes_always_gets_another_topup() {
+    never_stuck("a_low_wallet_of_eight_lanes_always_gets_another_topup", 8);
 }

@@ -3,7 +3,7 @@
 use wallet_tests::{Database, audit, balance, charge, create, dec, entries, expect};
 
 #[test]
-fn rolled_back_with_the_applications_row() {
+fn a_charge_is_rolled_back_with_the_applications_row() {
     for lanes in [1, 4] {
         let database = Database::new();
         let mut client = database.connect();
@@ -76,7 +76,7 @@ fn a_read_only_transaction_reads_and_does_not_write() {
 /// Somebody else's trigger or index on the hot tables: the way without the executor would not
 /// serve it, so the other one is taken, at once.
 #[test]
-fn a_trigger_of_the_applications_own_is_served() {
+fn an_applications_trigger_on_the_ledger_fires() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 1, &[], dec("50"));

@@ -79,7 +79,7 @@ fn a_key_answers_all_callers_with_the_first_result() {
 
 /// A call that is rolled back has priced nothing, and whoever waited for it does.
 #[test]
-fn whoever_waits_for_a_call_that_is_rolled_back_prices() {
+fn a_caller_prices_what_a_rolled_back_call_left() {
     let _crowd = crowd();
     let database = Database::new();
     let (mut first, mut client) = (database.connect(), database.connect());

@@ -225,8 +225,8 @@ fn check_reports(client: &mut Client, quotes: &[Quote], wallet: &str, own: &str)
 }
 
 #[test]
-fn both_programs_value_the_books_as_the_wallet_does() {
-    let mut seed = Seed::of("both_programs_value_the_books_as_the_wallet_does");
+fn hledger_and_beancount_value_journals_as_the_wallet_does() {
+    let mut seed = Seed::of("hledger_and_beancount_value_journals_as_the_wallet_does");
     let database = Database::new();
     let mut client = database.connect();
     let quotes = quote(&mut client, &mut seed);

@@ -62,22 +62,22 @@ fn beside_open_charges(lanes: i32, busy: usize) {
 }
 
 #[test]
-fn one_lane_that_a_charge_holds() {
+fn a_funding_does_not_wait_for_a_charge_on_the_only_lane() {
     beside_open_charges(1, 1);
 }
 
 #[test]
-fn both_lanes_that_charges_hold() {
+fn a_funding_does_not_wait_for_charges_on_both_lanes() {
     beside_open_charges(2, 2);
 }
 
 #[test]
-fn one_of_two_lanes() {
+fn a_funding_does_not_wait_for_a_charge_on_one_of_two_lanes() {
     beside_open_charges(2, 1);
 }
 
 #[test]
-fn one_of_four_lanes() {
+fn a_funding_does_not_wait_for_a_charge_on_one_of_four_lanes() {
     beside_open_charges(4, 1);
 }
 
@@ -155,7 +155,7 @@ fn waits_for_lanes_are_counted() {
 
 /// A funding that is rolled back leaves nothing, and one that is open is not there yet.
 #[test]
-fn an_open_funding_is_not_there_yet() {
+fn an_uncommitted_funding_cannot_be_spent() {
     let database = Database::new();
     let mut client = impatient(&database);
     create(&mut client, "acme", 2, &[dec("5")], dec("10"));

@@ -240,17 +240,25 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
 }
 
 #[test]
-fn python_worker() {
-    an_hour_of_faults("python_worker", python_with("psycopg"), "worker.py");
+fn the_python_worker_survives_an_hour_of_faults() {
+    an_hour_of_faults(
+        "the_python_worker_survives_an_hour_of_faults",
+        python_with("psycopg"),
+        "worker.py",
+    );
 }
 
 #[test]
-fn node_worker() {
-    an_hour_of_faults("node_worker", "node", "worker.js");
+fn the_node_worker_survives_an_hour_of_faults() {
+    an_hour_of_faults(
+        "the_node_worker_survives_an_hour_of_faults",
+        "node",
+        "worker.js",
+    );
 }
 
 #[test]
-fn workers_are_short() {
+fn each_worker_is_shorter_than_100_lines() {
     for script in [
         include_str!("../../examples/worker.py"),
         include_str!("../../examples/worker.js"),

@@ -111,9 +111,9 @@ impl Cut<'_> {
 }
 
 #[test]
-fn large_calls_happen_whole_or_not_at_all() {
+fn an_interrupted_large_call_happens_completely_or_not_at_all() {
     let _crowd = crowd();
-    let mut seed = Seed::of("large_calls_happen_whole_or_not_at_all");
+    let mut seed = Seed::of("an_interrupted_large_call_happens_completely_or_not_at_all");
     let database = Database::new();
     let mut client = connect(&database);
     create(&mut client, "wide", 2, &[], dec("1000000"));

@@ -197,7 +197,7 @@ fn scene(client: &mut Client, roles: &mut Roles<'_>) -> (Scene, BTreeMap<String,
 }
 
 #[test]
-fn comments_list_the_errors() {
+fn comments_list_every_error() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     let (scene, documented) = scene(&mut client, &mut roles);
@@ -324,7 +324,7 @@ const ALL_THE_SAME: &[&str] = &[
 
 /// A key stands for one request: another one with it is refused, whatever the function.
 #[test]
-fn a_key_is_for_one_request() {
+fn a_key_identifies_one_request() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     let (scene, documented) = scene(&mut client, &mut roles);

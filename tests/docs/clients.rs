@@ -70,27 +70,27 @@ fn script(program: &str, name: &str) {
 }
 
 #[test]
-fn psql() {
+fn the_psql_client_prints_what_the_page_says() {
     script("sh", "with_psql.sh");
 }
 
 #[test]
-fn psycopg() {
+fn the_psycopg_client_prints_what_the_page_says() {
     script(python_with("psycopg"), "with_psycopg.py");
 }
 
 #[test]
-fn asyncpg() {
+fn the_asyncpg_client_prints_what_the_page_says() {
     script(python_with("asyncpg"), "with_asyncpg.py");
 }
 
 #[test]
-fn node_postgres() {
+fn the_node_postgres_client_prints_what_the_page_says() {
     script("node", "with_node_postgres.js");
 }
 
 #[test]
-fn sqlx() {
+fn the_sqlx_client_prints_what_the_page_says() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--package", "wallet-example-sqlx"]);
     cargo.current_dir(path_of("."));

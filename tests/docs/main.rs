@@ -34,7 +34,7 @@ fn the_readme_is_short() {
 
 /// The examples of docs/usage.md run, and say what stands beside them.
 #[test]
-fn the_examples_of_usage_run() {
+fn the_usage_examples_run() {
     const USAGE: &str = include_str!("../../docs/usage.md");
     let database = Database::new();
     let mut client = database.connect();
@@ -107,7 +107,7 @@ fn anchor(heading: &str) -> String {
 
 /// What the documents link to is there.
 #[test]
-fn the_links_lead_somewhere() {
+fn every_link_leads_to_a_file_or_heading() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for document in documents() {
         let path = root.join(&document);
@@ -136,7 +136,7 @@ fn the_links_lead_somewhere() {
 }
 
 #[test]
-fn the_error_table_is_the_extensions() {
+fn the_error_table_agrees_with_the_extension() {
     let database = Database::new();
     let rows = database
         .connect()
@@ -166,6 +166,6 @@ fn the_guide_runs() {
 
 /// What of operations can be run does what the page says.
 #[test]
-fn operations_run() {
+fn the_operations_guide_runs() {
     page::check("docs/operations.md", Database::empty());
 }

@@ -438,7 +438,7 @@ macro_rules! examples {
         })*
 
         #[test]
-        fn every_page_runs() {
+        fn every_reference_page_runs() {
             assert_eq!(PAGES, [$($page),*]);
         }
     };

@@ -224,12 +224,12 @@ fn restored(plain: bool) {
 }
 
 #[test]
-fn plain_dump() {
+fn a_plain_dump_restores_everything() {
     restored(true);
 }
 
 #[test]
-fn custom_dump() {
+fn a_custom_dump_restores_everything() {
     restored(false);
 }
 

@@ -36,7 +36,7 @@ fn event(name: &str, at: &str) -> Heard {
 }
 
 #[test]
-fn life_goes_on_where_it_was() {
+fn a_restored_database_continues_where_it_was() {
     for lanes in [1, 4] {
         let source = Database::new();
         let mut client = source.connect();

@@ -90,7 +90,7 @@ fn grants(client: &mut Client) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn rights_go_with_the_name_into_another_cluster() {
+fn rights_follow_role_names_into_another_cluster() {
     let (from, to) = (Database::new(), Database::empty());
     let mut client = from.connect();
     let named = |what: &str| format!("{}_{what}", from.name());

@@ -88,7 +88,7 @@ fn line(
 }
 
 #[test]
-fn nothing_grows_faster_than_it_may() {
+fn no_call_grows_faster_than_allowed() {
     let (measure, sizes): (_, &[usize]) = match is_long() {
         true => (Measure::Time, &[1, 4, 16]),
         false => (Measure::Pages, &[1, 4]),

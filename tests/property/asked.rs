@@ -217,8 +217,8 @@ fn asked(client: &mut impl GenericClient, name: &str, arguments: &str) -> Option
 }
 
 #[test]
-fn what_is_asked_is_what_happens() {
-    let mut seed = Seed::of("what is asked is what happens");
+fn check_limits_predicts_the_charge() {
+    let mut seed = Seed::of("check_limits_predicts_the_charge");
     let database = Database::new();
     let mut client = database.connect();
     prices(&mut client);

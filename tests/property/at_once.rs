@@ -108,9 +108,9 @@ impl Told {
 }
 
 #[test]
-fn what_was_acknowledged_adds_up() {
+fn acknowledged_calls_add_up_in_every_snapshot() {
     let _crowd = crowd();
-    let seed = Seed::of("what_was_acknowledged_adds_up");
+    let seed = Seed::of("acknowledged_calls_add_up_in_every_snapshot");
     let database = Database::new();
     let mut client = database.connect();
     let thresholds = [dec("50"), dec("20")];

@@ -199,8 +199,8 @@ fn begin(lanes: i32) -> (Database, Story) {
 }
 
 #[test]
-fn taking_payments_back_gains_nothing() {
-    let mut seed = Seed::of("taking payments back gains nothing");
+fn reversing_payments_gains_nothing() {
+    let mut seed = Seed::of("reversing_payments_gains_nothing");
     let (mut with_bonus, mut debts) = (0, 0);
     for lanes in [1, 4] {
         let (database, mut story) = begin(lanes);
@@ -239,8 +239,8 @@ fn taking_payments_back_gains_nothing() {
 
 /// The same where bonuses are voided and end: nobody gains, and nobody owes what was never used.
 #[test]
-fn what_ended_is_neither_gained_nor_owed() {
-    let mut seed = Seed::of("what ended is neither gained nor owed");
+fn an_ended_bonus_is_neither_gained_nor_owed() {
+    let mut seed = Seed::of("an_ended_bonus_is_neither_gained_nor_owed");
     let (database, mut story) = begin(1);
     let mut gone = Decimal::ZERO;
     for number in 0..scale(40) {

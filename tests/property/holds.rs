@@ -594,8 +594,8 @@ fn newest(count: usize, which: usize) -> Option<usize> {
 }
 
 #[test]
-fn holds_and_what_becomes_of_them_are_the_models() {
-    let seed = Seed::of("holds_and_what_becomes_of_them_are_the_models");
+fn holds_agree_with_the_model_after_every_call() {
+    let seed = Seed::of("holds_agree_with_the_model_after_every_call");
     let config = Config {
         cases: scale(60) as u32,
         max_shrink_iters: 300,

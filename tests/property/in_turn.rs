@@ -161,8 +161,8 @@ fn run(client: &mut Client, wallet: &str, credit: i64, lanes: i32, steps: &[Step
 }
 
 #[test]
-fn every_answer_is_the_models() {
-    let seed = Seed::of("every_answer_is_the_models");
+fn every_answer_and_event_agrees_with_the_model() {
+    let seed = Seed::of("every_answer_and_event_agrees_with_the_model");
     let config = Config {
         cases: scale(60) as u32,
         max_shrink_iters: 400,

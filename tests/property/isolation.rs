@@ -299,9 +299,9 @@ fn check_keys(all: &[Told]) {
 }
 
 #[test]
-fn every_isolation_level_at_once() {
+fn each_key_books_once_under_mixed_isolation_levels() {
     let _crowd = crowd();
-    let seed = Seed::of("every_isolation_level_at_once");
+    let seed = Seed::of("each_key_books_once_under_mixed_isolation_levels");
     let database = Database::new();
     let mut client = database.connect();
     for (wallet, lanes) in WALLETS {

@@ -181,7 +181,7 @@ fn agree(client: &mut Client, wallet: &str, model: &Model) -> Result<(), TestCas
 }
 
 #[test]
-fn any_sequence_agrees_with_plain_numbers() {
+fn any_sequence_of_calls_agrees_with_plain_numbers() {
     let database = Database::new();
     let mut client = database.connect();
     let mut number = 0;

@@ -56,7 +56,7 @@ fn response(words: &[(&str, String)], version: &str, tokens: u64) -> String {
 
 #[test]
 fn a_settlement_books_what_a_charge_would() {
-    let mut seed = Seed::of("a settlement books what a charge would");
+    let mut seed = Seed::of("a_settlement_books_what_a_charge_would");
     let database = Database::new();
     let mut client = database.connect();
     let mut price = 1;

@@ -136,11 +136,11 @@ fn storm(storage: &str) {
 }
 
 #[test]
-fn acknowledged_is_booked_directly() {
+fn acknowledged_calls_are_booked_without_the_executor() {
     storm("auto");
 }
 
 #[test]
-fn acknowledged_is_booked_through_spi() {
+fn acknowledged_calls_are_booked_through_spi() {
     storm("spi");
 }

@@ -8,7 +8,7 @@ use wallet_tests::{Database, Server, audit, crowd, dec};
 use crate::{broken, digest, fill, goes_on};
 
 #[test]
-fn a_promoted_standby_goes_on() {
+fn a_promoted_standby_continues() {
     let _crowd = crowd();
     let database = Database::new();
     let mut primary = database.connect();

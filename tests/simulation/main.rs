@@ -85,8 +85,8 @@ fn is_told(area: &str, number: usize) -> bool {
 }
 
 #[test]
-fn every_figure_is_the_models_at_any_moment() {
-    let seed = Seed::of("every_figure_is_the_models_at_any_moment");
+fn every_figure_agrees_with_the_model_at_any_moment() {
+    let seed = Seed::of("every_figure_agrees_with_the_model_at_any_moment");
     let start = moment(STARTS[0]);
     let Some(clock) = Clock::start(start) else {
         println!("left out: a server gets a clock of its own on Linux alone");

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_found_and_a_line_is_none() {
+    fn a_cycle_is_found_and_a_chain_is_not_a_cycle() {
         let sources = [
             source("a", &["b"]),
             source("b", &["c/d"]),

@@ -154,7 +154,7 @@ fn written(scripts: &[(String, String)]) -> Files {
 }
 
 #[test]
-fn what_an_upgrade_script_leaves_out_is_missed() {
+fn an_incomplete_upgrade_script_is_detected() {
     let _files = crowd();
     let fresh = fresh();
     let steps = steps(&mut Database::new().connect());
@@ -178,7 +178,7 @@ fn what_an_upgrade_script_leaves_out_is_missed() {
 }
 
 #[test]
-fn an_older_version_with_data_becomes_this_one() {
+fn an_upgraded_older_version_equals_a_fresh_one() {
     let _files = crowd();
     let fresh = fresh();
     let from = Database::new();

@@ -109,7 +109,7 @@ fn released() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_released_version_becomes_this_one() {
+fn every_released_version_upgrades_to_this_one() {
     let _files = crowd();
     let frozen: BTreeSet<String> = std::fs::read_dir(directory())
         .expect("releases")
