@@ -1,6 +1,6 @@
--- Which price applies: every service once, then each step of the order of precedence.
+-- Which price applies: each service once, then each step of the order of precedence.
 \i examples/prices.sql
--- One request of each service. The unit of the quote stays in the line.
+-- One request of each service. The line keeps the unit of the quote.
 SELECT u.service, l->>'meter' AS meter, l->>'quantity' AS quantity, l->>'unit_price' AS unit_price, l->>'per' AS per, l->>'amount' AS amount
   FROM (VALUES
     (1, 'text',           '{"model":"gpt-4o","input_tokens":1000,"cache_read_tokens":200,"output_tokens":450}'::jsonb),
@@ -17,18 +17,18 @@ SELECT u.service, l->>'meter' AS meter, l->>'quantity' AS quantity, l->>'unit_pr
     (12, 'fine-tuning',   '{"model":"ft:gpt-4o","gpu_seconds":5400}')
   ) AS u (n, service, usage), wallet.price_usage(u.usage) p, jsonb_array_elements(p.lines) WITH ORDINALITY AS l (l, line)
  ORDER BY n, line;
--- A fee per request: one where the usage does not count its requests, the count where it does.
+-- A fee per request: one request if the usage does not count them, otherwise the count.
 SELECT usage, cost
   FROM (VALUES ('{"output_tokens":1000}'::jsonb), ('{"output_tokens":1000,"requests":3}'), ('{"output_tokens":1000,"requests":0}'), ('{"requests":2}'), ('{"output_tokens":0}')) AS u (usage),
        wallet.price_usage(usage, model => 'pplx-70b-online');
--- It makes no usage of what is none.
+-- The fee does not turn an object without usage into usage.
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pplx-70b-online","output_tokns":1000}') $$);
--- Ten seconds are billed at least, and the line says so; nothing used costs nothing.
+-- At least ten seconds are billed, and the line says so. Zero usage costs nothing.
 SELECT seconds, cost, lines->0->>'quantity' AS billed
   FROM (VALUES (0::numeric), (0.1), (9.99), (10), (10.5), (3600)) AS s (seconds),
        wallet.price_usage(jsonb_build_object('model', 'whisper-large-v3', 'audio_seconds', seconds));
 
--- Each of these prices beats all above it, where its conditions hold.
+-- Each of these prices takes precedence over all above it if its conditions hold.
 SELECT count(wallet.set_price('cd', 'input_tokens', price, above_input_tokens => above, conditions => cond, service_tier => tier, region => region, effective_from => '2025-01-01'))
   FROM (VALUES
     (1,  NULL::bigint, '{}'::jsonb, NULL, NULL),
@@ -69,7 +69,7 @@ SELECT step, l->>'unit_price' AS unit_price
        wallet.price_usage(rest || jsonb_build_object('input_tokens', tokens), model => 'cd', at => ('2026-07-01 ' || clock || 'Z')::timestamptz) p,
        jsonb_array_elements(p.lines) l;
 
--- A window: hours of certain weekdays in a time zone, also over the change of the clocks.
+-- A window: hours of certain weekdays in a time zone, also across clock changes.
 SELECT wallet.set_price('cd-day', 'input_tokens', 1, effective_from => '2025-01-01') IS NOT NULL AS day,
        wallet.set_price('cd-day', 'input_tokens', 0.5, conditions => '{"hours":["00:00-07:00","20:00-24:00"],"weekdays":[1,2,3,4,5],"time_zone":"Europe/Berlin"}', effective_from => '2025-01-01') IS NOT NULL AS night,
        wallet.set_price('cd-day', 'input_tokens', 0.25, conditions => '{"weekdays":[6,7],"time_zone":"Europe/Berlin"}', effective_from => '2025-01-01') IS NOT NULL AS weekend;
@@ -77,18 +77,18 @@ SELECT at AT TIME ZONE 'Europe/Berlin' AS berlin, to_char(at AT TIME ZONE 'Europ
   FROM (VALUES ('2026-01-05 05:59:59Z'::timestamptz), ('2026-01-05 06:00Z'), ('2026-07-06 04:59:59Z'), ('2026-07-06 05:00Z'),
                ('2026-07-03 18:00Z'), ('2026-07-03 21:59:59Z'), ('2026-07-03 22:00Z'), ('2026-07-05 21:59:59Z'), ('2026-07-05 22:00Z')) AS t (at),
        wallet.price_usage('{"model":"cd-day","input_tokens":1}', at => at);
--- A minimum is no condition: a later price without one takes its place.
+-- A minimum is not a condition: a later price without one replaces it.
 SELECT wallet.set_price('cd-min', 'audio_seconds', 1, conditions => '{"minimum":10}', effective_from => '2025-01-01') IS NOT NULL AS set,
        wallet.set_price('cd-min', 'audio_seconds', 1, effective_from => '2025-02-01') IS NOT NULL AS set;
 SELECT at, cost FROM (VALUES ('2025-01-15Z'::timestamptz), ('2025-02-15Z')) AS t (at), wallet.price_usage('{"model":"cd-min","audio_seconds":3}', at => at);
--- A provider is no condition either: the price that began last holds, whoever is named.
+-- Nor is a provider: the price that began last applies, whichever provider is named.
 SELECT wallet.set_price('cd-prov', 'input_tokens', 1, provider => 'openai', effective_from => '2025-01-01') IS NOT NULL AS set,
        wallet.set_price('cd-prov', 'input_tokens', 2, effective_from => '2025-02-01') IS NOT NULL AS set;
 SELECT provider, at, cost
   FROM (VALUES ('openai', '2025-01-15Z'::timestamptz), ('openai', '2025-02-15Z'), (NULL, '2025-02-15Z')) AS t (provider, at),
        wallet.price_usage(jsonb_strip_nulls(jsonb_build_object('model', 'cd-prov', 'input_tokens', 1, 'provider', provider)), at => at);
 
--- Reserved keys must mean something.
+-- Reserved keys must have a valid meaning.
 CALL regress.fails($$ SELECT wallet.set_price('cd', 'input_tokens', 1, conditions => '{"hours":"9-17"}') $$);
 CALL regress.fails($$ SELECT wallet.set_price('cd', 'input_tokens', 1, conditions => '{"hours":[]}') $$);
 CALL regress.fails($$ SELECT wallet.set_price('cd', 'input_tokens', 1, conditions => '{"weekdays":[0]}') $$);

@@ -1,4 +1,4 @@
--- Grants for some models or services: who may use them, and what is told of them.
+-- Grants for certain models or services: which charges may use them, and how they are reported.
 SELECT wallet FROM wallet.create_wallet('scoped', low_balance => '{5}');
 SELECT balance FROM wallet.fund('scoped', 10);
 SELECT balance FROM wallet.fund('scoped', 6, promotional => true, scope => '{"models": ["gpt-4*", "openai/o3"]}');
@@ -6,7 +6,7 @@ SELECT balance FROM wallet.fund('scoped', 4, priority => 50, scope => '{"service
 SELECT balance, held, available, scoped FROM wallet.balances WHERE wallet = 'scoped';
 SELECT amount, remaining, priority, promotional, scope, status FROM wallet.grants WHERE wallet = 'scoped' ORDER BY created_at;
 
--- What a call may use depends on what it is for; check_limits says the same.
+-- The money that a call may use depends on its model and service. check_limits agrees.
 CREATE FUNCTION regress.may_spend(model text, service text DEFAULT NULL) RETURNS numeric LANGUAGE sql AS
 $$ SELECT remaining FROM wallet.check_limits('scoped', model => $1, service => $2) WHERE scope = 'balance' $$;
 SELECT regress.may_spend('gpt-4o') AS gpt, regress.may_spend('o3') AS o3, regress.may_spend('dall-e-3', 'images') AS images,
@@ -15,22 +15,22 @@ CALL regress.fails($$ SELECT wallet.charge('scoped', amount => 10.01, model => '
 CALL regress.fails($$ SELECT wallet.charge('scoped', amount => 16.01, model => 'gpt-4o') $$);
 CALL regress.fails($$ SELECT wallet.hold('scoped', amount => 10.01) $$);
 
--- Those that fit burn in the order of all grants; who paid what is told.
+-- Matching grants burn in the order of all grants. Who paid what is reported.
 SELECT balance FROM wallet.charge('scoped', amount => 11, model => 'gpt-4o', service => 'images', user_id => 'a');
 SELECT balance FROM wallet.charge('scoped', amount => 5, model => 'claude', user_id => 'b');
 SELECT e.user_id, f.scope, p.amount FROM wallet.grant_payments p JOIN wallet.entries e USING (wallet, entry_id) JOIN wallet.grants f USING (wallet, grant_id)
  WHERE wallet = 'scoped' ORDER BY 1, 2 NULLS FIRST;
 SELECT remaining, scope, status FROM wallet.grants WHERE wallet = 'scoped' ORDER BY created_at;
--- Thresholds look at what every charge may use.
+-- Thresholds compare the money that every charge may use.
 SELECT event, threshold FROM wallet.events WHERE wallet = 'scoped' ORDER BY id;
 
--- A refund goes back to the same grants, and only to what they paid.
+-- A refund returns to the same grants, up to what they paid.
 SELECT balance FROM wallet.refund('scoped', (SELECT entry_id FROM wallet.entries WHERE wallet = 'scoped' AND user_id = 'a'), 3);
 SELECT remaining, scope, status FROM wallet.grants WHERE wallet = 'scoped' ORDER BY created_at;
 SELECT balance, held, available, scoped FROM wallet.balances WHERE wallet = 'scoped';
 SELECT * FROM regress.broken('scoped');
 
--- A hold sets it aside; a settlement takes from it first what was held there; voiding gives it back.
+-- A hold reserves scoped credit. A settlement takes from it first, and voiding releases it.
 SELECT hold_id AS hold, amount, balance FROM wallet.hold('scoped', amount => 4, model => 'gpt-4o', ttl => '1 hour') \gset
 SELECT balance, held, available, scoped FROM wallet.balances WHERE wallet = 'scoped';
 SELECT amount, held FROM wallet.holds WHERE wallet = 'scoped';
@@ -47,11 +47,11 @@ SELECT regress.may_spend('gpt-4o') AS gpt, regress.may_spend('claude') AS claude
 SELECT balance FROM wallet.charge('scoped', amount => 0.5, model => 'gpt-4o');
 SELECT * FROM regress.broken('scoped');
 
--- Many at once, prices and what is priced later go the same way.
+-- Batches, prices and late pricing follow the same rules.
 SELECT item, cost, sqlstate FROM wallet.charge_batch('scoped', '[{"amount": 0.25, "model": "gpt-4o"}, {"amount": 99, "model": "gpt-4o"}, {"amount": 0.25, "model": "claude"}]', on_error => 'skip');
 SELECT remaining, scope, status FROM wallet.grants WHERE wallet = 'scoped' ORDER BY created_at;
 
--- What leaves the wallet, and what pays a debt, is never money for some use only.
+-- Money that leaves the wallet, or pays a debt, is never scoped credit.
 SELECT wallet FROM wallet.create_wallet('elsewhere');
 CALL regress.fails($$ SELECT wallet.transfer('scoped', 'elsewhere', 9) $$);
 CALL regress.fails($$ SELECT wallet.adjust('scoped', -9) $$);
@@ -94,7 +94,7 @@ SELECT balance, scoped FROM wallet.balances WHERE wallet = 'ends';
 SELECT * FROM regress.broken('ends');
 SELECT "check", ok, detail FROM wallet.verify('ends') WHERE "check" = 'scoped';
 
--- What stands beside what it should be is found.
+-- verify() finds values that differ from what they should be.
 BEGIN;
 UPDATE wallet.grant_lots SET remaining = remaining - 1 WHERE wallet_id = 'ends' AND scope IS NOT NULL AND remaining > 1;
 SELECT "check", ok, detail FROM wallet.verify('ends') WHERE NOT ok;
@@ -104,7 +104,7 @@ ROLLBACK;
 SELECT balance, replayed FROM wallet.fund('elsewhere', 1, scope => '{"models": ["m"]}', idempotency_key => 'k');
 SELECT balance, replayed FROM wallet.fund('elsewhere', 1, scope => '{"models": ["m"]}', idempotency_key => 'k');
 CALL regress.fails($$ SELECT wallet.fund('elsewhere', 1, scope => '{"models": ["n"]}', idempotency_key => 'k') $$);
--- A pending one is credited with its scope.
+-- A pending funding is credited with its scope.
 SELECT entry_id AS coming FROM wallet.fund('elsewhere', 2, 'bank', status => 'pending', scope => '{"services": ["s"]}') \gset
 SELECT balance FROM wallet.settle_funding('elsewhere', :'coming');
 SELECT amount, scope FROM wallet.fundings WHERE wallet = 'elsewhere' ORDER BY created_at;
@@ -119,7 +119,7 @@ CALL regress.fails($$ SELECT wallet.fund('elsewhere', 1, scope => '{"models": [4
 CALL regress.fails($$ SELECT wallet.set_recurring_grant('elsewhere', 1, scope => '{"services": [""]}') $$);
 CALL regress.fails($$ SELECT wallet.create_voucher('X', 1, scope => '"m"') $$);
 
--- Once it is spent, charges need not look for it any more.
+-- Once scoped credit is spent, charges no longer look for it.
 SELECT wallet FROM wallet.create_wallet('spent');
 SELECT balance FROM wallet.fund('spent', 1, scope => '{"models": ["m"]}');
 SELECT balance FROM wallet.fund('spent', 5);

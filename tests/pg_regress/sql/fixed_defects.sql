@@ -1,253 +1,153 @@
--- Defects that were found, each with its story: what once went wrong must not come back.
+-- Defects that were found, each with its story, so that they do not come back.
 \pset format unaligned
 \pset tuples_only on
--- A role that lost its membership could go on charging in the same session: the decision was kept.
+
+-- A role that lost its membership could continue to charge in the same session: the decision was
+-- cached.
 SET client_min_messages = warning;
 CREATE ROLE regress_group;
 CREATE ROLE regress_member IN ROLE regress_group;
 RESET client_min_messages;
 SELECT balance FROM wallet.create_wallet('story_a');
-0.00
 SELECT balance FROM wallet.create_wallet('story_b');
-0.00
 SELECT balance FROM wallet.fund('story_a', 10);
-10.00
 SELECT wallet.grant_access('regress_group', 'charger', 'story_a');
-
 SELECT wallet.grant_access('regress_member', 'charger', 'story_b');
-
 SET ROLE regress_member;
 SELECT balance FROM wallet.charge('story_a', amount => 1);
-9.00
 RESET ROLE;
 REVOKE regress_group FROM regress_member;
 SET ROLE regress_member;
 SELECT regress.outcome($$SELECT wallet.charge('story_a', amount => 1)$$);
-42501
 RESET ROLE;
--- A new role of an old one's name inherited its grants with the first of its own.
+
+-- A new role with an old role's name inherited the old role's grants with its own first grant.
 DROP OWNED BY regress_member;
 DROP ROLE regress_member;
 CREATE ROLE regress_member;
 SELECT wallet.grant_access('regress_member', 'reader', 'story_a');
-
 SELECT wallet_id, level FROM wallet.access_grants WHERE db_role = 'regress_member';
-story_a|reader
 SET ROLE regress_member;
 SELECT regress.outcome($$SELECT wallet.charge('story_b', amount => 0)$$);
-42501
 RESET ROLE;
 SELECT wallet.revoke_access('regress_member', 'reader', 'story_a');
-
 SELECT wallet.revoke_access('regress_group', 'charger', 'story_a');
-
 DROP ROLE regress_member, regress_group;
+
 -- A closed wallet could still be changed.
 SELECT status FROM wallet.close_wallet('story_b');
-closed
 CALL regress.fails($$SELECT wallet.update_wallet('story_b', credit_limit => 5)$$);
-NOTICE:  WL004 wallet "story_b" is closed
-DETAIL:  No reason was given.
-HINT:  A closed wallet stays closed; create another one.
 CALL regress.fails($$SELECT wallet.set_lanes('story_b', 3)$$);
-NOTICE:  WL004 wallet "story_b" is closed
-DETAIL:  No reason was given.
-HINT:  A closed wallet stays closed; create another one.
--- set_limit kept the time zone of the limit that it changed, and what was spent today must count in
--- the new day too.
+
+-- set_limit kept the time zone of the limit it changed. What was spent today must also count in the
+-- new day.
 SELECT wallet.set_limit('story_a', 5, 'day') IS NOT NULL;
-t
 SELECT wallet.set_limit('story_a', 6, 'day', time_zone => 'Asia/Tokyo') IS NOT NULL;
-t
 SELECT time_zone, max FROM wallet.limits WHERE wallet_id = 'story_a';
-Asia/Tokyo|6.000000000000
 SELECT max, used FROM wallet.check_limits('story_a') WHERE scope = 'wallet';
-6.00|1.00
--- A key that came with a payment credited before was not remembered and could book another one.
+
+-- The key of a payment that had been credited before was not stored, and could book another
+-- payment.
 SELECT amount, replayed FROM wallet.fund('story_a', 5, reference => 'p');
-5.00|f
 SELECT amount, replayed FROM wallet.fund('story_a', 5, reference => 'p', idempotency_key => 'k');
-5.00|t
 SELECT amount, replayed FROM wallet.fund('story_a', 5, reference => 'p', idempotency_key => 'k');
-5.00|t
 CALL regress.fails($$SELECT wallet.fund('story_a', 99, reference => 'q', idempotency_key => 'k')$$);
-NOTICE:  WL006 idempotency key "k" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
--- A model that is a number was taken for no model.
+
+-- A model whose name is a number was treated as no model.
 CALL regress.fails($$SELECT wallet.price_usage('{"model": 7, "input_tokens": 1}')$$);
-NOTICE:  WL007 usage key "model" is not a string
-DETAIL:  model, provider, region and service_tier are JSON strings.
-HINT:  Pass an object such as {"model": "gpt-4o", "input_tokens": 1000, "output_tokens": 450}.
--- A use of nothing forgot the price's provider.
+
+-- Zero usage lost the provider of the price.
 SELECT wallet.set_price('story', 'input_tokens', 1, provider => 'acme-ai') IS NOT NULL;
-t
 SELECT cost FROM wallet.charge('story_a', '{"model": "story", "input_tokens": 0}');
-0.00
 SELECT contra FROM wallet.entries WHERE model = 'story';
-usage:acme-ai/story
--- Arguments come before the key in the order of precedence.
+
+-- Argument errors take precedence over the key.
 SELECT regress.outcome($$SELECT wallet.charge('story_a', amount => 'NaN', key => 'k')$$);
-WL012
 SELECT regress.outcome($$SELECT wallet.charge('story_a', amount => 1, key => 'k')$$);
-WL009
--- What concerns all wallets did not keep its key: a retry that came late put an older price back.
+
+-- Calls for all wallets did not store their key: a late retry restored an older price.
 CREATE FUNCTION pg_temp.price_of_story() RETURNS numeric LANGUAGE sql
 RETURN (SELECT cost FROM wallet.price_usage('{"model": "late", "input_tokens": 1}'));
 SELECT wallet.set_price('late', 'input_tokens', 1, idempotency_key => 'late-1') AS first \gset
 SELECT wallet.set_price('late', 'input_tokens', 2, idempotency_key => 'late-2') IS NOT NULL;
-t
 SELECT wallet.set_price('late', 'input_tokens', 1.0, idempotency_key => 'late-1') = :'first', pg_temp.price_of_story();
-t|2.00
 CALL regress.fails($$SELECT wallet.set_price('late', 'input_tokens', 3, idempotency_key => 'late-1')$$);
-NOTICE:  WL006 idempotency key "late-1" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
 SELECT wallet.set_markup('late', 10, idempotency_key => 'late-1') AS first \gset
 SELECT wallet.set_markup('late', 20, idempotency_key => 'late-2') IS NOT NULL;
-t
 SELECT wallet.set_markup('late', 10, idempotency_key => 'late-1') = :'first';
-t
 SELECT percent FROM wallet.markups WHERE price_list = 'late' ORDER BY markup_id DESC LIMIT 1;
-20
 CALL regress.fails($$SELECT wallet.set_markup('late', 10, 1, idempotency_key => 'late-1')$$);
-NOTICE:  WL006 idempotency key "late-1" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
 SELECT wallet.set_fx_rate('CHF', 'USD', 1.1, idempotency_key => 'late-1') AS first \gset
 SELECT wallet.set_fx_rate('CHF', 'USD', 1.2, idempotency_key => 'late-2') IS NOT NULL;
-t
 SELECT wallet.set_fx_rate('CHF', 'USD', 1.1, idempotency_key => 'late-1') = :'first';
-t
 SELECT rate FROM wallet.fx_rates WHERE from_currency = 'CHF' ORDER BY rate_id DESC LIMIT 1;
-1.2
 CALL regress.fails($$SELECT wallet.set_fx_rate('CHF', 'EUR', 1.1, idempotency_key => 'late-1')$$);
-NOTICE:  WL006 idempotency key "late-1" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
 SELECT wallet.set_usage_mapping('late', '{"providers": ["late"], "shapes": [{"at": "u", "all": ["n"]}], "meters": [{"path": "n", "meter": "pages"}]}',
                                 idempotency_key => 'late-1');
-added
 SELECT wallet.set_usage_mapping('late', NULL, idempotency_key => 'late-2');
-removed
 SELECT wallet.set_usage_mapping('late', '{"shapes": [{"at": "u", "all": ["n"]}], "meters": [{"path": "n", "meter": "pages"}], "providers": ["late"]}',
                                 idempotency_key => 'late-1');
-added
 SELECT count(*) FROM wallet.usage_mappings WHERE name = 'late';
-0
 CALL regress.fails($$SELECT wallet.set_usage_mapping('late', NULL, idempotency_key => 'late-1')$$);
-NOTICE:  WL006 idempotency key "late-1" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
--- An import answers with the rows of the first, and a trial leaves its key alone.
+-- A repeated import returns the rows of the first one, and a dry run does not use its key.
 SELECT action, model, meter, old_price, new_price
   FROM wallet.import_prices('litellm', '{"later": {"input_cost_per_token": 1e-6, "mode": "chat"}}', dry_run => true, idempotency_key => 'late-1');
-added|later|input_tokens||0.000001
 SELECT action, model, meter, old_price, new_price
   FROM wallet.import_prices('litellm', '{"later": {"input_cost_per_token": 1e-6, "mode": "chat"}}', idempotency_key => 'late-1');
-added|later|input_tokens||0.000001
 SELECT action, new_price FROM wallet.import_prices('litellm', '{"later": {"input_cost_per_token": 2e-6, "mode": "chat"}}', idempotency_key => 'late-2');
-changed|0.000002
 SELECT action, model, meter, old_price, new_price
   FROM wallet.import_prices('litellm', '{"later": {"mode": "chat", "input_cost_per_token": 1e-6}}', idempotency_key => 'late-1');
-added|later|input_tokens||0.000001
 SELECT cost FROM wallet.price_usage('{"model": "later", "input_tokens": 1}');
-0.000002
 CALL regress.fails($$SELECT wallet.import_prices('litellm', '{}', idempotency_key => 'late-1')$$);
-NOTICE:  WL006 idempotency key "late-1" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
--- The trail has each change once.
+-- The audit trail has each change once.
 SELECT action, count(*) FROM wallet.audit
  WHERE wallet = '*' AND (subject = 'late' OR after ->> 'model' = 'late' OR after ->> 'price_list' = 'late' OR after ->> 'from_currency' = 'CHF'
        OR coalesce(after, before) ->> 'name' = 'late')
  GROUP BY 1 ORDER BY 1;
-set_fx_rate|4
-set_markup|2
-set_price|2
-set_usage_mapping|2
 -- The end of a top-up.
 SELECT wallet.create_wallet('story_top'), wallet.fund('story_top', 10) \gset
 SELECT wallet.set_topup_rule('story_top', '{"threshold": 5, "amount": 10}') IS NOT NULL;
-t
 SELECT balance FROM wallet.charge('story_top', amount => 6);
-4.00
 SELECT topup_id FROM wallet.topups WHERE wallet = 'story_top' \gset
 SELECT status, replayed FROM wallet.fail_topup('story_top', :'topup_id', 'declined', idempotency_key => 'k');
-failed|f
 SELECT status, replayed FROM wallet.complete_topup('story_top', :'topup_id', 'paid late', idempotency_key => 'k');
-succeeded|f
--- The decline is told again: it was heard before the money came.
+-- The decline is announced again: it had been announced before the money arrived.
 SELECT status, replayed FROM wallet.fail_topup('story_top', :'topup_id', 'declined', idempotency_key => 'k');
-succeeded|t
 SELECT status, replayed FROM wallet.complete_topup('story_top', :'topup_id', 'paid late', idempotency_key => 'k');
-succeeded|t
 CALL regress.fails(format($$SELECT wallet.complete_topup('story_top', '%s', 'other', idempotency_key => 'k')$$, :'topup_id'));
-NOTICE:  WL006 idempotency key "k" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
 CALL regress.fails($$SELECT wallet.fail_topup('story_top', '00000000-0000-7000-8000-000000000001', 'declined', idempotency_key => 'k')$$);
-NOTICE:  WL006 idempotency key "k" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
 SELECT balance FROM wallet.balances WHERE wallet = 'story_top';
-14.00
--- A void that found nothing left did not keep its key.
+
+-- A void that found nothing left did not store its key.
 SELECT wallet.create_wallet('story_void') \gset
 SELECT wallet.fund('story_void', 5, promotional => true), wallet.fund('story_void', 7, promotional => true, priority => 200) \gset
 SELECT balance FROM wallet.charge('story_void', amount => 5);
-7.00
 SELECT grant_id AS used FROM wallet.grants WHERE wallet = 'story_void' AND amount = 5 \gset
 SELECT grant_id AS other FROM wallet.grants WHERE wallet = 'story_void' AND amount = 7 \gset
 SELECT amount, balance, replayed FROM wallet.void_grant('story_void', :'used', idempotency_key => 'k');
-0.00|7.00|f
 SELECT amount, balance, replayed FROM wallet.void_grant('story_void', :'used', idempotency_key => 'k');
-0.00|7.00|t
 SELECT set_config('regress.other', :'other', false) IS NOT NULL;
-t
 CALL regress.fails($$SELECT wallet.void_grant('story_void', current_setting('regress.other')::uuid, idempotency_key => 'k')$$);
-NOTICE:  WL006 idempotency key "k" was used for another request
-DETAIL:  The first request differs in its arguments.
-HINT:  Use a new key for a new request, and the same arguments for a retry.
 SELECT balance FROM wallet.balances WHERE wallet = 'story_void';
-7.00
--- A turn of a recurring grant was lost when another grant had ended before it and no call came in between.
+
+-- A turn of a recurring grant was lost if another grant had expired before it and no call came in
+-- between.
 SELECT wallet.create_wallet('story_turn'), wallet.create_wallet('story_held') \gset
 SELECT balance FROM wallet.set_recurring_grant('story_turn', 10, '3 seconds', expires_after => '1 second');
-10.00
 SELECT balance FROM wallet.set_recurring_grant('story_held', 10, '3 seconds', expires_after => '1 second');
-10.00
 SELECT amount FROM wallet.hold('story_held', 10);
-10.00
 SELECT wallet.create_wallet('story_roll') \gset
 SELECT balance FROM wallet.set_recurring_grant('story_roll', 10, '3 seconds', expires_after => '2 seconds', rollover_max => 5);
-10.00
 SELECT amount FROM wallet.hold('story_roll', 10);
-10.00
 SELECT pg_sleep(3.1);
-
--- Nor is it carried on to the next turn: one grant lasts, and not both.
+-- Nor is it carried over to the next turn: one grant lasts, not both.
 SELECT balance FROM wallet.charge('story_roll', amount => 1);
-19.00
 SELECT count(*) FROM wallet.grants WHERE wallet = 'story_roll' AND expires_at > now();
-1
 SELECT balance FROM wallet.set_recurring_grant('story_roll', 0);
-19.00
 SELECT balance FROM wallet.charge('story_turn', amount => 1);
-9.00
 SELECT kind, amount, contra FROM wallet.entries WHERE wallet = 'story_turn' ORDER BY seq;
-funding|10.00|funding:grant
-expiry|-10.00|expired:grant
-funding|10.00|funding:grant
-charge|-1.00|usage:other
 SELECT balance FROM wallet.set_recurring_grant('story_turn', 0);
-9.00
--- What a hold keeps of an ended grant keeps no turn back.
+-- Money that a hold reserves from an expired grant does not delay a turn.
 SELECT balance FROM wallet.charge('story_held', amount => 1);
-19.00
 SELECT kind, amount, contra FROM wallet.entries WHERE wallet = 'story_held' ORDER BY seq;
-funding|10.00|funding:grant
-funding|10.00|funding:grant
-charge|-1.00|usage:other
 SELECT balance FROM wallet.set_recurring_grant('story_held', 0);
-19.00
