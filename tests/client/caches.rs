@@ -1,5 +1,4 @@
-//! What a backend remembers is never stale after a commit, and leaves no trace of what was rolled
-//! back.
+//! The caches of a backend are never stale after a commit, and keep nothing that was rolled back.
 
 use postgres::Client;
 use wallet_tests::{Database, Decimal, charge, create, dec, expect, price};
@@ -143,7 +142,7 @@ fn a_truncated_page_is_not_read() {
     )
     .unwrap();
     let before = pages(&mut one);
-    // The first finds the row by the index, the second where it stood.
+    // The first charge finds the row with the index, the second with its cached TID.
     for _ in 0..2 {
         charge(&mut two, "w300", dec("1")).unwrap();
     }
@@ -161,14 +160,14 @@ fn a_truncated_page_is_not_read() {
     drop(database);
 }
 
-/// Few limits stand beside their wallet, where a charge reads them without the executor; else the table says what
-/// they are.
+/// A few limits are copied into the wallet's row, where a charge reads them without the executor.
+/// Otherwise they are read from their table.
 #[test]
 fn a_few_limits_are_read_from_the_wallets_row() {
     let database = Database::new();
     let mut admin = database.connect();
     create(&mut admin, "acme", 1, &[], dec("100"));
-    // Behind the functions' back, so that the two differ.
+    // Changes the table behind the functions, so that the two differ.
     admin
         .batch_execute(
             "SELECT wallet.set_limit('acme', 5, 'lifetime'); UPDATE wallet.limits SET max = 50",
@@ -190,9 +189,10 @@ fn a_few_limits_are_read_from_the_wallets_row() {
     charged("auto").expect("what the table says");
 }
 
-/// A session that has changed members and knows its own rules prepares the change, and does not see it until it is
-/// committed: what it reads meanwhile must not be taken for what holds then.
-fn beside_a_prepared_change(lanes: i32, commit: bool) {
+/// A session that has changed members and cached its own rules prepares the transaction, and does
+/// not see the change until it is committed. What it reads in between must not be cached as the
+/// rules after the commit.
+fn during_a_prepared_change(lanes: i32, commit: bool) {
     let database = Database::new();
     let (mut one, mut two) = (database.connect(), database.connect());
     create(&mut one, "acme", lanes, &[], dec("100"));
@@ -244,13 +244,13 @@ fn beside_a_prepared_change(lanes: i32, commit: bool) {
 
 #[test]
 fn a_prepared_change_of_members_is_not_read_before_it_is_committed() {
-    beside_a_prepared_change(1, true);
-    beside_a_prepared_change(2, true);
-    beside_a_prepared_change(1, false);
-    beside_a_prepared_change(2, false);
+    during_a_prepared_change(1, true);
+    during_a_prepared_change(2, true);
+    during_a_prepared_change(1, false);
+    during_a_prepared_change(2, false);
 }
 
-/// What is kept of members is bounded, and is read again.
+/// The cache of members is bounded. Members beyond the bound are read again.
 #[test]
 fn members_beyond_the_bound_of_the_cache_are_read_again() {
     let database = Database::new();
@@ -287,7 +287,7 @@ fn members_beyond_the_bound_of_the_cache_are_read_again() {
     for _ in 0..4 {
         last = round(1, 120);
     }
-    // 120 members have about 27 MB; each round reads them all anew, and lets them go.
+    // 120 members take about 27 MB. Each round reads all of them again, and frees the memory.
     assert!(
         last < first + (32 << 20),
         "{first} bytes have become {last}"

@@ -1,10 +1,10 @@
-//! Which code exactly a bad argument gets, that not a single row of any table changes by it, and
-//! that the same backend answers afterwards.
+//! The exact code for each bad argument. No row of any table changes, and the same backend answers
+//! afterwards.
 
 use postgres::{Client, SimpleQueryMessage};
 use wallet_tests::{Database, audit, create, dec, limit, price};
 
-/// Rows that a refused call must not add to, and money that it must not move.
+/// Row counts and money that a refused call must not change.
 const STATE: &str = "SELECT pg_backend_pid(),
         (SELECT count(*) FROM wallet.ledger), (SELECT sum(amount) FROM wallet.ledger),
         (SELECT count(*) FROM wallet.wallets), (SELECT count(*) FROM wallet.prices),
@@ -50,7 +50,7 @@ impl Victim {
         }
     }
 
-    /// Makes the call, which must be refused with that code.
+    /// Makes the call, which must be refused with this code.
     fn refuses_as(&mut self, sql: &str, expected: &str) {
         let shown: String = sql.chars().take(200).collect();
         let error = match self.client.simple_query(sql) {
@@ -108,7 +108,7 @@ fn a_bad_amount_is_refused_with_its_code_and_changes_nothing() {
     victim.refuses_as("SELECT wallet.charge('acme', amount => NULL)", "22023");
     victim.refuses_as("SELECT wallet.charge('acme')", "22023");
     victim.refuses_as("SELECT wallet.charge('acme', '{}', 1)", "22023");
-    // More than all wallets together may have: in range each, not in sum.
+    // The amount is in range, but the sum of the wallet would not be.
     victim.refuses_as("SELECT wallet.fund('acme', 9999999999999999)", "WL012");
     audit(&mut victim.client, "acme");
 }
@@ -222,7 +222,7 @@ fn a_bad_usage_is_refused_with_its_code_and_changes_nothing() {
             expected,
         );
     }
-    // Twelve digits of tokens at 0.001 are more than there is, not more than can be told.
+    // Twelve digits of tokens at 0.001 exceed the balance, but not the range of numbers.
     let much = r#"{"model":"m","input_tokens":999999999999}"#;
     victim.refuses_as(&format!("SELECT wallet.charge('acme', '{much}')"), "WL001");
 }
@@ -241,7 +241,7 @@ fn large_or_deep_json_is_refused() {
         "]".repeat(depth)
     );
     let objects = format!("'{}1{}'::jsonb", "{\"a\":".repeat(depth), "}".repeat(depth));
-    // What is nested too deeply for PostgreSQL itself does not reach us.
+    // PostgreSQL itself refuses what is nested too deeply for it.
     for (document, expected) in [
         (long, "22023"),
         (wide, "22023"),
@@ -298,7 +298,7 @@ fn a_bad_name_is_refused_with_its_code_and_changes_nothing() {
         ] {
             victim.refuses_as(&call, expected);
         }
-        // Some names are good for no wallet.
+        // Some names are valid for no wallet.
         if expected == "22023" || ["' '", "'acme '", "'*'", r"E'acme\n'"].contains(&wallet) {
             victim.refuses_as(&format!("SELECT wallet.create_wallet({wallet})"), "22023");
         }
@@ -341,7 +341,7 @@ fn a_bad_name_is_refused_with_its_code_and_changes_nothing() {
     }
 }
 
-/// A name is a name, whatever it looks like.
+/// A name is stored unchanged, whatever it looks like.
 #[test]
 fn an_odd_name_is_stored_as_it_is() {
     let mut victim = Victim::new();
@@ -372,7 +372,7 @@ fn a_key_of_no_member_of_the_wallet_is_refused() {
     }
 }
 
-/// Bytes that no entry has are an argument like others.
+/// Bytes that no entry has are a bad argument like any other.
 #[test]
 fn bytes_of_no_entry_are_an_invalid_argument() {
     let database = Database::new();
@@ -385,7 +385,7 @@ fn bytes_of_no_entry_are_an_invalid_argument() {
     ] {
         for call in ["entry_lines($1)", "entry_usage('m', $1)"] {
             let sql = format!("SELECT wallet.{}", call.replace("$1", "$1::text::bytea"));
-            // A price is looked for only where prices are shown.
+            // The price is only looked up when prices are shown.
             if let Err(error) = client.query(&sql, &[&bytes]) {
                 assert_eq!(wallet_tests::state_of(&error), "22023", "{sql} of {bytes}");
             } else {

@@ -1,5 +1,5 @@
-//! The less obvious ways to a stale cache: changes behind the functions' back, many in a row, an
-//! old snapshot that reads late, rules that were rolled back.
+//! The less obvious ways to a stale cache: changes behind the functions, many in a row, an old
+//! snapshot that reads late, rules that were rolled back.
 
 use postgres::{Client, IsolationLevel};
 use serde_json::json;
@@ -8,7 +8,7 @@ use wallet_tests::{
     usage,
 };
 
-/// What a thousand units of the model `m` cost now.
+/// The current price of a thousand units of the model `m`.
 fn cost(client: &mut impl postgres::GenericClient) -> Decimal {
     client
         .query_one(
@@ -44,7 +44,7 @@ fn a_price_that_another_backend_changes_applies_to_the_next_call() {
         assert_eq!(cost_of_a_charge(&mut warm), Decimal::from(step));
         assert_eq!(cost(&mut warm), Decimal::from(step));
     }
-    // Behind the functions' back too.
+    // Changes behind the functions, too.
     other
         .batch_execute(
             "INSERT INTO wallet.prices (price_id, price_list, model, meter, unit_price, per,
@@ -62,7 +62,8 @@ fn a_price_that_another_backend_changes_applies_to_the_next_call() {
     expect(no_price, "WL005");
 }
 
-/// The snapshot is older than the change, and the backend hears of the change before it reads.
+/// The snapshot is older than the change, and the backend receives the invalidation before it
+/// reads.
 #[test]
 fn a_late_read_under_an_old_snapshot_is_not_cached() {
     let (_database, mut reader, mut other) = priced();
@@ -81,7 +82,7 @@ fn a_late_read_under_an_old_snapshot_is_not_cached() {
         )
         .unwrap();
     assert_eq!(cost(&mut transaction), dec("1"), "its snapshot");
-    // Its rules are read, and what it wants to change has changed since.
+    // Its rules are read, and the row that it wants to update has changed since.
     let stale = charge(&mut transaction, "acme", dec("1"));
     expect(stale, "40001");
     drop(transaction);
@@ -92,7 +93,7 @@ fn a_late_read_under_an_old_snapshot_is_not_cached() {
     audit(&mut reader, "acme");
 }
 
-/// Rules that other backends change, seen by the next charge of a warmed-up one.
+/// The next charge of a warm backend applies rules that other backends have changed.
 #[test]
 fn rules_that_another_backend_changes_apply_to_the_next_charge() {
     for lanes in [1, 4] {
@@ -116,7 +117,7 @@ fn rules_that_another_backend_changes_apply_to_the_next_charge() {
         run(&mut other, "SELECT wallet.unfreeze_wallet('acme')");
         by_alice(&mut warm, "1").unwrap();
 
-        // Counts the four that were spent.
+        // The limit counts the four that were spent.
         limit(&mut other, "acme", dec("5"), "day", &noon());
         by_alice(&mut warm, "1").unwrap();
         expect(by_alice(&mut warm, "0.01"), "WL002");
@@ -157,7 +158,7 @@ fn rules_that_another_backend_changes_apply_to_the_next_charge() {
     }
 }
 
-/// Rules that were rolled back are nobody's, not even the backend's that made them.
+/// Rules that were rolled back apply nowhere, not even in the backend that set them.
 #[test]
 fn rules_that_were_rolled_back_apply_to_nobody() {
     for lanes in [1, 4] {

@@ -1,6 +1,6 @@
-//! Holds, settlements, voids, refunds and transfers compared with plain numbers. After every call the
-//! wallet, its holds and its limits agree with the model, also after a rollback to a savepoint. Any
-//! earlier call that is repeated returns its first result.
+//! Holds, settlements, voids, refunds and transfers compared with plain numbers. After every call
+//! the wallet, its holds and its limits agree with the model, also after a rollback to a savepoint.
+//! Any earlier call that is repeated returns its first result.
 
 use postgres::{Client, GenericClient};
 use proptest::prelude::*;
