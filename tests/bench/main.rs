@@ -81,13 +81,13 @@ const WORKLOADS: &[Workload] = &[
         ours: "charge_month_limit",
     },
     Workload {
-        name: "four limits, beside the charge with none",
+        name: "four limits vs none",
         clients: 1,
         hand: "charge_no_limits",
         ours: "charge_limits",
     },
     Workload {
-        name: "hold and settle, beside a charge, 1 client",
+        name: "hold and settle vs a charge, 1 client",
         clients: 1,
         hand: "charge_no_limits",
         ours: "hold_settle",
@@ -99,7 +99,7 @@ const WORKLOADS: &[Workload] = &[
         ours: "hold_settle",
     },
     Workload {
-        name: "alerts and a top-up rule armed, beside none",
+        name: "alerts and a top-up rule vs none",
         clients: 32,
         hand: "charge_unarmed",
         ours: "charge_armed",
