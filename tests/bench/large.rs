@@ -248,7 +248,7 @@ fn main() {
     ratios.sort_by(f64::total_cmp);
     let (here, there) = (median(on_large), median(on_empty));
     row(
-        "a charge, beside one on an empty ledger",
+        "a charge, and one on an empty ledger",
         &format!(
             "{:.3} ({:.3} to {:.3}; {:.0} and {:.0} µs)",
             ratios[ROUNDS / 2],

@@ -71,7 +71,7 @@ fn the_oldest_free_events_are_claimed() {
                 expected,
                 "{number} events, {max} at most"
             );
-            open.rollback().expect("given back");
+            open.rollback().expect("ROLLBACK");
         }
     }
 }

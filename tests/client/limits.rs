@@ -57,7 +57,7 @@ fn a_daily_limit_holds_under_32_connections() {
     let least = *least.expect("somebody is refused");
     assert!(
         total + least > dec("100"),
-        "{least} would fit beside {total}"
+        "{least} would fit in addition to {total}"
     );
     audit(&mut client, "acme");
 }
@@ -188,7 +188,7 @@ fn every_kind_of_limit_holds_under_64_connections() {
             let least = least.expect("somebody is refused");
             assert!(
                 total + least > dec("100"),
-                "{kind}: {least} would fit beside {total}"
+                "{kind}: {least} would fit in addition to {total}"
             );
             let used: Decimal = client
                 .query_one(

@@ -328,7 +328,7 @@ fn every_function_has_its_section() {
                 }
             }
             if let Some(other) = seen.insert(function.clone(), *name) {
-                wrong.push(format!("{function} stands in {other} and in {name}"));
+                wrong.push(format!("{function} has a section in {other} and in {name}"));
             }
         }
         if recording() {

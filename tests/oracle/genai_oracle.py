@@ -86,8 +86,8 @@ END $$
 
 
 def case_of(rng, provider, model, name, named):
-    """A random usage of the model under a name, at a random time: ours and their cost. Nothing where the
-    model is not priced by the token."""
+    """A random usage of the model under a name, at a random time: ours and their cost. None if the model
+    is not priced by the token."""
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(
         minutes=rng.randint(0, 60 * 24 * 300))
     fields = {field for field, value in vars(prices_of(model, at)).items() if value is not None}

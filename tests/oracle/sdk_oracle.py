@@ -48,7 +48,7 @@ END $$
 
 
 class Exceptions:
-    """What is listed as no fault, and whether it still is one."""
+    """The accepted differences, and whether each still occurs."""
 
     def __init__(self):
         self.rules = json.load(open(os.path.join(HERE, "sdk_exceptions.json")))

@@ -58,7 +58,7 @@ fn goes_on(client: &mut Client) {
             "SELECT wallet.settle('acme', hold_id, amount => 2) FROM wallet.holds WHERE wallet = 'acme' AND status = 'open';
              SELECT wallet.set_price('m', 'input_tokens', 0.002), wallet.set_lanes('hot', 3), wallet.fund('hot', 5)",
         )
-        .expect("every call goes on");
+        .expect("every call works");
     let beyond = wallet_tests::charge(client, "acme", dec("5000"));
     wallet_tests::expect(beyond, "WL001");
     for wallet in ["acme", "hot"] {

@@ -83,7 +83,7 @@ impl Restored {
                 "SELECT wallet.charge('hot', amount => 1), wallet.fund('acme', 1), wallet.set_lanes('hot', 2);
                  SELECT wallet.settle('acme', hold_id, amount => 2) FROM wallet.holds WHERE status = 'open'",
             )
-            .expect("every call goes on");
+            .expect("every call works");
         let replay = "SELECT replayed FROM wallet.charge('acme', amount => 1, user_id => 'ann', idempotency_key => 'k1')";
         assert!(
             client

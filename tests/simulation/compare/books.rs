@@ -197,7 +197,7 @@ impl Look<'_> {
         let what = format!("{format} {range}");
         self.equal(
             "journal.own",
-            &format!("{what}: the sum of its lines, beside its assertion"),
+            &format!("{what}: the sum of its lines, compared with its assertion"),
             sum,
             asserted.unwrap_or(0),
         );
