@@ -17,7 +17,7 @@
 //! - **A transaction has one snapshot** (REPEATABLE READ), older than the lane. Then epoch and members are those of the
 //!   snapshot, and the write of the lane fails with 40001 if it has changed since.
 //!
-//! `tests/isolation/specs/members_read.spec` has these in turn.
+//! `tests/isolation/specs/set_member_vs_first_charge.spec` has these in turn.
 
 use ipnet::IpNet;
 

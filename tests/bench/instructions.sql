@@ -1,4 +1,5 @@
--- What the counted statements work on. Read by a server in single-user mode: one statement a line.
+-- The data for the counted statements. A server in single-user mode reads it: one statement per
+-- line.
 CREATE EXTENSION wallet
 SELECT wallet.set_price('gpt-4o', 'input_tokens', 2.50, 1000000, provider => 'openai', effective_from => '2024-01-01')
 SELECT wallet.set_price('gpt-4o', 'output_tokens', 10.00, 1000000, provider => 'openai', effective_from => '2024-01-01')

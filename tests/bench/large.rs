@@ -1,7 +1,8 @@
-//! `make bench-large`: reports, charges and balances on a ledger of 10,000,000 charges, and the charge beside the same
-//! on an empty ledger. `WALLET_LARGE` sets another number of charges.
+//! `make bench-large`: reports, charges and balances on a ledger of 10,000,000 charges, and charges
+//! compared with those on an empty ledger. `WALLET_LARGE` sets another number of charges.
 //!
-//! The database stays, so that a second run measures alone; `WALLET_LARGE_ANEW=1` makes it anew.
+//! The database remains, so that a second run only measures. `WALLET_LARGE_ANEW=1` creates it
+//! again.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -58,7 +59,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// How long a query takes, the median of some.
+/// The median time of several runs of a query.
 fn time(client: &mut Client, sql: &str, times: usize) -> Duration {
     client.simple_query(sql).expect(sql);
     let one = |_| {
@@ -77,7 +78,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// The time of each of many charges of wallets at random.
+/// The time of each of many charges on random wallets.
 fn charges(client: &mut Client, number: usize, seed: &mut u64) -> Vec<Duration> {
     let charge = client
         .prepare(
@@ -130,7 +131,7 @@ fn main() {
         entries.get::<_, i64>(0),
         entries.get::<_, String>(1)
     );
-    // A month that is over.
+    // A past month.
     let month = "(date_trunc('month', now()) - interval '1 month')::date";
     let first = "date_trunc('month', now() - interval '1 month', 'Europe/Berlin'), date_trunc('month', now(), 'Europe/Berlin')";
     let reports = [
@@ -247,7 +248,7 @@ fn main() {
     ratios.sort_by(f64::total_cmp);
     let (here, there) = (median(on_large), median(on_empty));
     row(
-        "a charge, beside one on an empty ledger",
+        "a charge, and one on an empty ledger",
         &format!(
             "{:.3} ({:.3} to {:.3}; {:.0} and {:.0} µs)",
             ratios[ROUNDS / 2],

@@ -1,8 +1,10 @@
--- The ledger of `make bench-large`: wallets with a heavy head, 200 users each, 40 models, 18 months up to now.
+-- The ledger of `make bench-large`: a few wallets with most of the charges, 200 users each, 40
+-- models, the last 18 months.
 --
--- Wallets, prices, fundings and one charge of each shape are made by the extension; the charges are copies of those
--- with other wallets, users and times, written into the ledger as it would have them but for the hashes: verify() says
--- so of them, and nothing else looks. Rows come in the order of time, as they do in life.
+-- The extension creates the wallets, prices, fundings and one charge of each shape. The other
+-- charges are copies with other wallets, users and times. They differ from real entries only in
+-- their hashes, which only verify() reads. Rows are inserted in the order of time, as in
+-- production.
 SET synchronous_commit = off;
 SET session_replication_role = replica;
 SET work_mem = '256MB';
@@ -32,13 +34,13 @@ DECLARE
     part integer;
 BEGIN
     SELECT * INTO s FROM large.settings;
-    -- The same numbers every time.
+    -- The same random numbers every time.
     PERFORM setseed(0.42);
     FOR part IN 0 .. parts - 1 LOOP
         CREATE TEMP TABLE made ON COMMIT DROP AS
         SELECT n,
                s.first + (now() - s.first) * (n::double precision / s.charges) AS at,
-               -- The first wallet has every tenth charge, the thousandth one of seven thousand.
+               -- The first wallet gets every tenth charge, the thousandth one in seven thousand.
                'w' || floor(exp(random() * ln(s.wallets + 1)))::integer AS wallet_id,
                1 + floor(200 * random() ^ 2)::integer AS person,
                1 + floor(40 * random() ^ 2)::integer AS model,

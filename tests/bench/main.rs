@@ -1,8 +1,8 @@
-//! `make bench`: the extension beside SQL written by hand for the same durable work, alternating in
-//! one run, because machines differ and are noisy: the ratio is what counts.
+//! `make bench`: the extension compared with hand-written SQL for the same durable work. The two
+//! alternate in one run, because machines differ and are noisy: the ratio is what counts.
 //!
-//! `WALLET_BENCH_ROUNDS` (5) and `WALLET_BENCH_SECONDS` (4) set how long it takes, and
-//! `WALLET_BENCH_ONLY` takes only what has that text in its name.
+//! `WALLET_BENCH_ROUNDS` (5) and `WALLET_BENCH_SECONDS` (4) set the duration. `WALLET_BENCH_ONLY`
+//! selects the workloads whose name contains the text.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use postgres::{Client, NoTls};
 
-/// A workload: its name, clients, and the two scripts, what it is compared with and our own. Behind an
-/// `@` stands the value of `wallet.storage` for it.
+/// A workload: its name, the number of clients, the script to compare with and our own script. A
+/// suffix after `@` is the value of `wallet.storage`.
 struct Workload {
     name: &'static str,
     clients: u32,
@@ -81,13 +81,13 @@ const WORKLOADS: &[Workload] = &[
         ours: "charge_month_limit",
     },
     Workload {
-        name: "four limits, beside the charge with none",
+        name: "four limits vs none",
         clients: 1,
         hand: "charge_no_limits",
         ours: "charge_limits",
     },
     Workload {
-        name: "hold and settle, beside a charge, 1 client",
+        name: "hold and settle vs a charge, 1 client",
         clients: 1,
         hand: "charge_no_limits",
         ours: "hold_settle",
@@ -99,7 +99,7 @@ const WORKLOADS: &[Workload] = &[
         ours: "hold_settle",
     },
     Workload {
-        name: "alerts and a top-up rule armed, beside none",
+        name: "alerts and a top-up rule vs none",
         clients: 32,
         hand: "charge_unarmed",
         ours: "charge_armed",
@@ -112,7 +112,8 @@ const WORKLOADS: &[Workload] = &[
     },
 ];
 
-/// Statements that run in a loop inside the server: name, SQL of one statement, calls in it.
+/// Statements that run in a loop inside the server: name, SQL of one statement, calls per
+/// statement.
 const LOOPS: &[(&str, &str, u32)] = &[
     (
         "price_usage of a cached model",
@@ -223,13 +224,13 @@ fn pgbench(script: &str, clients: u32, seconds: u32) -> f64 {
         .expect("a number")
 }
 
-/// Whether this run is to measure that.
+/// Whether this run measures the workload.
 fn is_asked(name: &str) -> bool {
     std::env::var("WALLET_BENCH_ONLY").map_or(true, |text| name.contains(&text))
 }
 
-/// A batch of events beside the bare insertion of the rows that it made, into a table with the same
-/// columns and indexes, and as many rows before.
+/// A batch of events, compared with the plain insertion of the rows it made into a table with the
+/// same columns, indexes and number of rows.
 fn batch(client: &mut Client, rounds: u32, name: &str, wallet: &str) {
     const EVENTS: i32 = 8_190;
     client
@@ -289,8 +290,8 @@ fn batch(client: &mut Client, rounds: u32, name: &str, wallet: &str) {
     );
 }
 
-/// Imports a published price file, so that all prices are looked up among many; gives how many models
-/// there are.
+/// Imports a published price file, so that every price is looked up among many. Returns the number
+/// of models.
 fn import_prices(client: &mut Client) -> i64 {
     let packed = include_bytes!("../data/litellm_model_prices.json.gz");
     let mut feed = String::new();
@@ -308,15 +309,15 @@ fn import_prices(client: &mut Client) -> i64 {
     client.query_one(sql, &[]).expect("models").get(0)
 }
 
-/// A usage by its tokens, and the same in an OpenAI response.
+/// Usage by its tokens, and the same in an OpenAI response.
 const BY_TOKENS: &str = r#"{"model":"MODEL","input_tokens":10}"#;
 const RESPONSE: &str = r#"{"model":"MODEL","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":3}}}"#;
 
-/// Microseconds of the first `price_usage()` in a new backend, and of the next model's, round trip and
-/// parsing of the statement included.
+/// Microseconds of the first `price_usage()` in a new backend, and of the next model's. Both
+/// include the round trip and parsing the statement.
 fn first_use(usage: &str) -> (f64, f64) {
     let mut client = connect(DATABASE);
-    // What every session pays before it does anything.
+    // The costs that every session has before its first call.
     client
         .batch_execute("SELECT count(*) FROM wallet.prices WHERE false; LOAD 'wallet'")
         .expect("LOAD");
@@ -373,11 +374,12 @@ fn main() {
     );
     for workload in WORKLOADS.iter().filter(|workload| is_asked(workload.name)) {
         let (mut hand, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        // Not before each round: the first touch of a page after a checkpoint writes the whole page, and a
-        // round of seconds would measure little else, while a server has a checkpoint every some minutes.
+        // Not before each round: the first write to a page after a checkpoint logs the whole page.
+        // A round of seconds would measure little else, while a server has a checkpoint every few
+        // minutes.
         client.batch_execute("CHECKPOINT").expect("checkpoint");
         for round in 0..rounds {
-            // Each side comes first in turn, so that what the other leaves behind weighs on both.
+            // The sides take turns to be first, so that the after-effects of each affect both.
             for side in [round % 2, (round + 1) % 2] {
                 match side {
                     0 => hand.push(pgbench(workload.hand, workload.clients, seconds)),

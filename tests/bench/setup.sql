@@ -1,4 +1,4 @@
--- Two ways to the same durable work: the extension's, and SQL that an application would write by
+-- Two ways to do the same durable work: the extension, and SQL that an application would write by
 -- hand, with the same keys and indexes.
 CREATE EXTENSION wallet;
 
@@ -12,14 +12,14 @@ SELECT wallet.create_wallet('hot', lanes => 16, low_balance => '{50,20}');
 SELECT wallet.fund('hot', 10000000);
 SELECT wallet.set_limit('hot', 100000, 'day', 'user');
 
--- And with a limit of the whole wallet besides.
+-- The same with an additional limit of the whole wallet.
 SELECT wallet.create_wallet('hot_lim', lanes => 16, low_balance => '{50,20}');
 SELECT wallet.fund('hot_lim', 10000000);
 SELECT wallet.set_limit('hot_lim', 100000, 'day', 'user');
 SELECT wallet.set_limit('hot_lim', 5000000, 'month');
 
--- The same wallets with four limits that apply to every charge, with none, with one of each user, and with one of
--- the whole wallet besides.
+-- The same wallets with four limits that apply to every charge (l), without limits (n), with one
+-- limit per user (u), and with an additional limit of the whole wallet (m).
 SELECT count(wallet.create_wallet(k || n)), count(wallet.fund(k || n, 100000))
   FROM generate_series(1, 2000) n, (VALUES ('l'), ('n'), ('u'), ('m')) k (k);
 SELECT count(wallet.set_limit(k || n, 100000, 'day', 'user')) FROM generate_series(1, 2000) n, (VALUES ('u'), ('m')) k (k);
@@ -30,7 +30,7 @@ SELECT count(wallet.set_limit('l' || n, 100000, 'month')),
        count(wallet.set_limit('l' || n, 1000000, 'minute', 'user', metric => 'requests'))
   FROM generate_series(1, 2000) n;
 
--- Alerts: armed on one half.
+-- Alerts: one half has thresholds.
 SELECT count(wallet.create_wallet('un' || n)) FROM generate_series(1, 1000) n;
 SELECT count(wallet.create_wallet('ar' || n, low_balance => '{50,20,10,0}')) FROM generate_series(1, 1000) n;
 SELECT wallet.create_wallet('hot_un', lanes => 16);
@@ -75,7 +75,8 @@ SELECT b.wallet_id, u.user_id, current_date, 0, 100000
 INSERT INTO hand.limits
 SELECT 'hot', 'h' || n, current_date, 0, 100000 FROM generate_series(1, 64) n;
 
--- Both sides have their rows of today: what is measured is charging, not a day's first charge.
+-- Both sides already have their rows of today: the benchmark measures charging, not the first
+-- charge of a day.
 SELECT count(wallet.charge('w' || n, amount => 0.007, user_id => 'u' || u, idempotency_key => gen_random_uuid()::text))
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
 SELECT count(wallet.charge(k || n, amount => 0.007, user_id => 'u' || u, team => 'red', idempotency_key => gen_random_uuid()::text))
@@ -88,6 +89,7 @@ INSERT INTO hand.entries (wallet_id, call, amount, balance, idempotency_key, use
 SELECT 'w' || n, 'c', -0.007, 100000, gen_random_uuid()::text, 'u' || u, 'openai', 'gpt-4o',
        '{"model":"gpt-4o","input_tokens":1000,"output_tokens":450}'
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
--- Both sides begin with packed tables: ours has grown row by row above, the other was filled at once.
+-- Both sides begin with compact tables: the extension's have grown row by row above, the others
+-- were filled at once.
 VACUUM (FULL) wallet.wallets, wallet.allowances, hand.balances, hand.limits;
 VACUUM ANALYZE;

@@ -1,4 +1,4 @@
-//! Bad input is refused with a clear error, nothing is booked, and the backend lives on.
+//! Bad input is refused with a clear error, nothing is booked, and the backend survives.
 
 use postgres::Client;
 use wallet_tests::{Database, balance, create, dec, entries, price, state_of};
@@ -11,7 +11,8 @@ fn set_up() -> (Database, Client) {
     (database, client)
 }
 
-/// The statement must fail with that code, say more where it is ours, and change nothing.
+/// The statement must fail with this code, explain the extension's own errors further, and change
+/// nothing.
 #[track_caller]
 fn refused(client: &mut Client, sql: &str, expected: &str) {
     let shown: String = sql.chars().take(200).collect();
@@ -20,7 +21,7 @@ fn refused(client: &mut Client, sql: &str, expected: &str) {
     let wordy = error
         .as_db_error()
         .is_some_and(|e| e.detail().is_some() && e.hint().is_some());
-    // What PostgreSQL refuses before it calls us it explains itself.
+    // PostgreSQL explains the errors that it raises before it calls the extension.
     assert!(
         wordy || expected.starts_with("22P"),
         "{shown}: no DETAIL or no HINT in {error:?}"
@@ -30,7 +31,7 @@ fn refused(client: &mut Client, sql: &str, expected: &str) {
 }
 
 #[test]
-fn amounts() {
+fn a_bad_amount_is_refused_with_a_clear_error() {
     let (_database, mut client) = set_up();
     for amount in [
         "'NaN'",
@@ -55,7 +56,7 @@ fn amounts() {
                 .replace("10000000000000000", "0"),
         ] {
             if !sql.contains("set_price") || !sql.contains("1e40") {
-                // A charge may have no amount: it then needs a usage.
+                // A charge may have no amount. Then it needs a usage.
                 let expected = match sql.contains("charge") && amount == "NULL" {
                     true => "22023",
                     false => "WL012",
@@ -75,7 +76,7 @@ fn amounts() {
 }
 
 #[test]
-fn usage() {
+fn a_bad_usage_is_refused_with_a_clear_error() {
     let (_database, mut client) = set_up();
     let big = format!(
         "{{\"model\": \"m\", \"x\": \"{}\"}}",
@@ -149,7 +150,7 @@ fn usage() {
 }
 
 #[test]
-fn names() {
+fn a_bad_name_is_refused_with_a_clear_error() {
     let (_database, mut client) = set_up();
     let long = format!("'{}'", "w".repeat(10_000));
     for name in ["''", "NULL", long.as_str()] {

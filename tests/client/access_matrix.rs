@@ -1,12 +1,12 @@
-//! Level × function × wallet, level × view, level × table: complete, since the lists are compared
-//! with the catalog.
+//! Level × function × wallet, level × view, level × table. The matrix is complete, because the
+//! lists are compared with the catalog.
 
 use std::collections::BTreeMap;
 
 use postgres::{Client, SimpleQueryMessage};
 use wallet_tests::{Database, FUNCTIONS, Function, Level, Reach, Roles, Scene, state_of};
 
-/// Rows, or the SQLSTATE that refused it; nothing stays.
+/// The number of rows, or the SQLSTATE that refused the call. The call is rolled back.
 fn attempt(client: &mut Client, sql: &str) -> Result<usize, String> {
     client.batch_execute("BEGIN").expect("begin");
     let result = client.simple_query(sql);
@@ -22,8 +22,8 @@ fn count(messages: &[SimpleQueryMessage]) -> usize {
     messages.iter().filter(row).count()
 }
 
-/// A database with three wallets, and for each level a role that has it on `own` and is a reader of
-/// `shared`, and one that has it on all wallets.
+/// A database with three wallets and two roles for each level: one has the level on `own` and is a
+/// reader of `shared`, the other has the level on all wallets.
 struct Matrix<'a> {
     scene: Scene,
     of_own: Vec<(Level, String, Client)>,
@@ -76,7 +76,8 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What docs/reference/access.md says of a role with that level on `own`, and reader of `shared`.
+/// What docs/reference/access.md says about a role with this level on `own`, and reader of
+/// `shared`.
 fn expected(function: &Function, level: Level, wallet: &str) -> Result<(), String> {
     let refused = Err("42501".to_owned());
     let there = match wallet {
@@ -87,7 +88,7 @@ fn expected(function: &Function, level: Level, wallet: &str) -> Result<(), Strin
     let may = match function.reach {
         Reach::Wallet => there.covers(function.level) && there != Level::None,
         Reach::Rows | Reach::Any => level.covers(function.level),
-        // The level somewhere is enough to ask.
+        // The level on any wallet is enough to ask for an id.
         Reach::Id if level.covers(function.level) && !there.covers(function.level) => {
             return Err("42704".to_owned());
         }
@@ -98,7 +99,7 @@ fn expected(function: &Function, level: Level, wallet: &str) -> Result<(), Strin
 }
 
 #[test]
-fn every_function_on_every_wallet_at_every_level() {
+fn every_function_allows_each_level_what_is_documented() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let (mut wrong, mut cells) = (Vec::new(), 0);
@@ -114,7 +115,7 @@ fn every_function_on_every_wallet_at_every_level() {
                         "{name} by {level:?} on {wallet}: {got:?}, not {want:?}"
                     ));
                 }
-                // What it finds of another's wallet is nothing.
+                // It finds no rows of another role's wallet.
                 if function.reach == Reach::Rows && got.is_ok() {
                     assert_eq!(
                         got > Ok(0),
@@ -144,10 +145,10 @@ fn every_function_on_every_wallet_at_every_level() {
     );
 }
 
-/// A role cannot find out which wallets there are: one that does not exist answers like one that is
-/// somebody else's. Who may see all is told that there is none.
+/// A role cannot find out which wallets exist: a missing wallet answers like another role's. A role
+/// that may see all wallets is told that the wallet does not exist.
 #[test]
-fn a_wallet_of_others_and_one_that_is_not_there_are_alike() {
+fn a_foreign_wallet_answers_like_a_missing_one() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let mut wrong = Vec::new();
@@ -195,9 +196,9 @@ fn a_wallet_of_others_and_one_that_is_not_there_are_alike() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Both ends of a transfer need the level.
+/// A transfer needs the level on both wallets.
 #[test]
-fn a_transfer_reaches_no_wallet_of_others() {
+fn a_transfer_needs_the_level_on_both_wallets() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let (_, _, admin) = matrix.of_own.last_mut().expect("an admin");
@@ -214,7 +215,7 @@ fn a_transfer_reaches_no_wallet_of_others() {
         attempt(admin, "SELECT wallet.transfer('own', 'own-peer', 1)"),
         Ok(1)
     );
-    // One item among a role's own does not take another's along.
+    // A batch with one item on the role's own wallet does not give access to another wallet.
     let items = r#"'[{"wallet":"own","amount":1},{"wallet":"other","amount":1}]'"#;
     let sql = format!("SELECT wallet.charge_batch({items})");
     assert_eq!(attempt(admin, &sql), Err("42501".to_owned()));
@@ -226,7 +227,7 @@ fn a_transfer_reaches_no_wallet_of_others() {
     assert_eq!(states, [None, Some("42501".to_owned())]);
 }
 
-/// Which level opens a relation, and the column that says whose a row is.
+/// The level that a relation needs, and the column with the wallet of a row.
 const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("access_grants", Level::Admin, Some("wallet_id")),
     ("allowances", Level::Reader, Some("wallet_id")),
@@ -294,7 +295,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("wallets", Level::Reader, Some("wallet_id")),
 ];
 
-/// Rows by wallet, or the SQLSTATE.
+/// The number of rows by wallet, or the SQLSTATE.
 fn rows_of(
     client: &mut Client,
     name: &str,
@@ -309,11 +310,11 @@ fn rows_of(
 }
 
 #[test]
-fn every_view_and_table_shows_own_rows_alone_and_takes_no_write() {
+fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
     let database = Database::new();
     let mut matrix = Matrix::new(&database);
     let mut owner = database.connect();
-    // Rows where the scene has none.
+    // Adds rows to relations that the scene leaves empty.
     owner
         .batch_execute(
             "SELECT wallet.fund(w, 7, expires_at => clock_timestamp() + interval '0.2 seconds', priority => 1),
@@ -373,7 +374,7 @@ fn every_view_and_table_shows_own_rows_alone_and_takes_no_write() {
                     mine.retain(|wallet, _| {
                         everywhere
                             || key.is_none()
-                            // What holds for all wallets holds for theirs.
+                            // Rules of all wallets apply to the role's wallet, too.
                             || wallet == "*" && name.starts_with("bonus")
                             || wallet
                                 .split('-')

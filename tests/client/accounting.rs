@@ -1,4 +1,4 @@
-//! Journals are what hledger and beancount take, and end with the balance that the lanes have.
+//! hledger and beancount accept the journals, which end with the balance of the lanes.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ fn check(program: &[&str], text: &str, extension: &str, database: &Database) -> 
 }
 
 #[test]
-fn both_programs_agree_with_the_lanes() {
+fn hledger_and_beancount_agree_with_the_lanes() {
     let database = Database::new();
     let mut client = database.connect();
     let wallets = ["acme", "Acme", "a \"b\"; ü", "credits.x"];
@@ -44,12 +44,12 @@ fn both_programs_agree_with_the_lanes() {
                 &[&wallet],
             )
             .unwrap();
-        // Credit for some use only stands in the same account.
+        // Scoped credit is in the same account.
         let given = "SELECT wallet.fund($1, 0.01, scope => '{\"models\": [\"gpt-4o\", \"m\"]}'),
                             wallet.fund($1, 2, scope => '{\"services\": [\"images\"]}')";
         client.execute(given, &[&wallet]).unwrap();
         wallet_tests::price(&mut client, "gpt-4o", "input_tokens", dec("0.0000012345"));
-        // The price is in dollars: a wallet in another currency pays it at the rate.
+        // The price is in dollars: a wallet in another currency pays it at the exchange rate.
         let rate = "SELECT wallet.set_fx_rate('USD', currency, 98.7654321) FROM wallet.balances WHERE wallet = $1 AND currency <> 'USD'";
         client.execute(rate, &[&wallet]).unwrap();
         for number in 1..20 {
@@ -75,9 +75,9 @@ fn both_programs_agree_with_the_lanes() {
             }
             all += &row.get::<_, String>(0);
         }
-        // Those of several wallets in one file.
+        // The journals of several wallets in one file.
         assert_eq!(check(program, &all, format, &database), Ok(()), "{all}");
-        // A journal that leaves something out is refused.
+        // A journal with a missing amount is refused.
         let cut = all.replacen("1.000000000001 ", "1.000000000002 ", 2);
         assert_ne!(cut, all);
         assert!(check(program, &cut, format, &database).is_err());

@@ -1,4 +1,4 @@
-//! `charge_batch` books what the same charges one by one would book.
+//! `charge_batch` books what the same charges would book one by one.
 
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use wallet_tests::{
     together,
 };
 
-/// What became of an item: cost and replayed, or the SQLSTATE.
+/// The outcome of an item: cost and replayed, or the SQLSTATE.
 type Outcome = Result<(Decimal, bool), String>;
 
 fn batch(
@@ -32,7 +32,7 @@ fn batch(
         .collect())
 }
 
-/// One charge in a savepoint of its own.
+/// One charge in its own savepoint.
 fn single(client: &mut impl GenericClient, wallet: &str, item: &Value) -> Outcome {
     let mut savepoint = client.transaction().expect("SAVEPOINT");
     let amount = item["amount"]
@@ -63,7 +63,7 @@ fn item(seed: &mut Seed) -> Value {
         0 => item["usage"] = json!({ "model": "no-such-model", "input_tokens": 5 }),
         1 => item["usage"] = json!({ "model": "m" }),
         2..6 => item["usage"] = json!({ "model": "m", "input_tokens": seed.below(3000) }),
-        // A text, as it must be converted.
+        // As text, which must be converted.
         _ => item["amount"] = seed.cents(0, 300).to_string().into(),
     }
     if seed.below(3) == 0 {
@@ -85,8 +85,8 @@ fn limits(client: &mut Client, wallet: &str) -> Vec<(String, String, Decimal)> {
 }
 
 #[test]
-fn a_batch_is_its_charges_one_by_one() {
-    let mut seed = Seed::of("a_batch_is_its_charges_one_by_one");
+fn a_batch_books_what_its_charges_would_one_by_one() {
+    let mut seed = Seed::of("a_batch_books_what_its_charges_would_one_by_one");
     let database = Database::new();
     let mut client = database.connect();
     wallet_tests::price(&mut client, "m", "input_tokens", dec("0.001"));
@@ -130,7 +130,7 @@ fn a_batch_is_its_charges_one_by_one() {
             );
             assert_eq!(limits(&mut client, &all), limits(&mut client, &one));
         }
-        // All or nothing: the first error is the call's.
+        // All or nothing: the first error is the error of the call.
         let items: Vec<Value> = (0..20).map(|_| item(&mut seed)).collect();
         let before = balance(&mut client, &all);
         let mut transaction = client.transaction().expect("BEGIN");
@@ -149,7 +149,7 @@ fn a_batch_is_its_charges_one_by_one() {
 }
 
 #[test]
-fn the_same_batch_at_once_is_booked_once() {
+fn a_batch_sent_concurrently_is_booked_once() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -174,8 +174,8 @@ fn the_same_batch_at_once_is_booked_once() {
     }
 }
 
-/// Each names the wallets in an order of its own; they are booked in one order, so no two wait for
-/// each other.
+/// Each call lists the wallets in a different order. They are booked in one order, so that no two
+/// calls deadlock.
 #[test]
 fn batches_over_the_same_wallets_never_deadlock() {
     let _crowd = crowd();
@@ -214,9 +214,10 @@ fn batches_over_the_same_wallets_never_deadlock() {
     );
 }
 
-/// What is not the item's fault ends the call: the item would be lost as if it could not be booked.
+/// An error that no item caused ends the call. Otherwise the item would be lost as if it could not
+/// be booked.
 #[test]
-fn what_no_item_is_to_blame_for_ends_the_call() {
+fn an_error_that_no_item_caused_ends_the_call() {
     let database = Database::new();
     let mut client = database.connect();
     for lanes in [1, 3] {
@@ -233,7 +234,7 @@ fn what_no_item_is_to_blame_for_ends_the_call() {
             ];
             let mut other = database.connect();
             let mut transaction = other.transaction().expect("BEGIN");
-            // Every lane is somebody else's.
+            // Another transaction holds every lane.
             transaction
                 .execute("SELECT wallet.freeze_wallet($1)", &[&wallet])
                 .expect("freeze_wallet");

@@ -1,5 +1,4 @@
-//! What a backend remembers is never stale after a commit, and leaves no trace of what was rolled
-//! back.
+//! The caches of a backend are never stale after a commit, and keep nothing that was rolled back.
 
 use postgres::Client;
 use wallet_tests::{Database, Decimal, charge, create, dec, expect, price};
@@ -29,7 +28,7 @@ fn set_up() -> (Database, Client, Client) {
 }
 
 #[test]
-fn another_backends_price_holds_at_once() {
+fn a_price_of_another_backend_applies_once_committed() {
     let (_database, mut one, mut two) = set_up();
     price(&mut one, "m", "images", dec("2"));
     assert_eq!(cost(&mut two), dec("2"));
@@ -61,7 +60,7 @@ fn a_rolled_back_price_leaves_no_trace() {
 }
 
 #[test]
-fn an_old_snapshot_is_not_remembered() {
+fn prices_and_rules_of_an_old_snapshot_are_not_cached() {
     let (_database, mut one, mut two) = set_up();
     two.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
         .unwrap();
@@ -77,7 +76,7 @@ fn an_old_snapshot_is_not_remembered() {
 }
 
 #[test]
-fn changed_rules_hold_for_a_warm_backend() {
+fn changed_rules_apply_in_a_warm_backend() {
     let (_database, mut one, mut two) = set_up();
     one.batch_execute("SELECT wallet.freeze_wallet('acme')")
         .unwrap();
@@ -106,7 +105,7 @@ fn changed_rules_hold_for_a_warm_backend() {
 }
 
 #[test]
-fn a_warm_backend_hears_of_indexes_made_anew() {
+fn a_warm_backend_notices_rebuilt_indexes() {
     let (_database, mut one, mut two) = set_up();
     for table in [
         "wallets",
@@ -130,7 +129,7 @@ fn a_warm_backend_hears_of_indexes_made_anew() {
 }
 
 #[test]
-fn a_page_that_was_cut_off_is_not_looked_for() {
+fn a_truncated_page_is_not_read() {
     let (database, mut one, mut two) = set_up();
     let pages = |client: &mut Client| -> i64 {
         let sql =
@@ -143,7 +142,7 @@ fn a_page_that_was_cut_off_is_not_looked_for() {
     )
     .unwrap();
     let before = pages(&mut one);
-    // The first finds the row by the index, the second where it stood.
+    // The first charge finds the row with the index, the second with its cached TID.
     for _ in 0..2 {
         charge(&mut two, "w300", dec("1")).unwrap();
     }
@@ -161,14 +160,14 @@ fn a_page_that_was_cut_off_is_not_looked_for() {
     drop(database);
 }
 
-/// Few limits stand beside their wallet, where a charge reads them without the executor; else the table says what
-/// they are.
+/// A few limits are copied into the wallet's row, where a charge reads them without the executor.
+/// Otherwise they are read from their table.
 #[test]
-fn few_limits_are_read_beside_the_wallet() {
+fn a_few_limits_are_read_from_the_wallets_row() {
     let database = Database::new();
     let mut admin = database.connect();
     create(&mut admin, "acme", 1, &[], dec("100"));
-    // Behind the functions' back, so that the two differ.
+    // Changes the table behind the functions, so that the two differ.
     admin
         .batch_execute(
             "SELECT wallet.set_limit('acme', 5, 'lifetime'); UPDATE wallet.limits SET max = 50",
@@ -190,9 +189,10 @@ fn few_limits_are_read_beside_the_wallet() {
     charged("auto").expect("what the table says");
 }
 
-/// A session that has changed members and knows its own rules prepares the change, and does not see it until it is
-/// committed: what it reads meanwhile must not be taken for what holds then.
-fn beside_a_prepared_change(lanes: i32, commit: bool) {
+/// A session that has changed members and cached its own rules prepares the transaction, and does
+/// not see the change until it is committed. What it reads in between must not be cached as the
+/// rules after the commit.
+fn during_a_prepared_change(lanes: i32, commit: bool) {
     let database = Database::new();
     let (mut one, mut two) = (database.connect(), database.connect());
     create(&mut one, "acme", lanes, &[], dec("100"));
@@ -244,15 +244,15 @@ fn beside_a_prepared_change(lanes: i32, commit: bool) {
 
 #[test]
 fn a_prepared_change_of_members_is_not_read_before_it_is_committed() {
-    beside_a_prepared_change(1, true);
-    beside_a_prepared_change(2, true);
-    beside_a_prepared_change(1, false);
-    beside_a_prepared_change(2, false);
+    during_a_prepared_change(1, true);
+    during_a_prepared_change(2, true);
+    during_a_prepared_change(1, false);
+    during_a_prepared_change(2, false);
 }
 
-/// What is kept of members is bounded, and is read again.
+/// The cache of members is bounded. Members beyond the bound are read again.
 #[test]
-fn members_beyond_the_bound_are_read_again() {
+fn members_beyond_the_bound_of_the_cache_are_read_again() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("100000"));
@@ -287,7 +287,7 @@ fn members_beyond_the_bound_are_read_again() {
     for _ in 0..4 {
         last = round(1, 120);
     }
-    // 120 members have about 27 MB; each round reads them all anew, and lets them go.
+    // 120 members take about 27 MB. Each round reads all of them again, and frees the memory.
     assert!(
         last < first + (32 << 20),
         "{first} bytes have become {last}"

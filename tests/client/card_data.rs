@@ -1,4 +1,4 @@
-//! Card data stays out of the database, of the error and of the server's log.
+//! Card data is stored neither in the database nor in the error nor in the server's log.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use postgres::Client;
 use wallet_tests::{Database, create, dec, expect, price};
 
-/// A test number of Visa, in parts, so that this file does not stand in the log itself.
+/// A test number of Visa in parts, so that this file does not contain it.
 fn card() -> String {
     ["4242", "4242", "4242", "4242"].concat()
 }
@@ -18,7 +18,7 @@ fn log_of(client: &mut postgres::Client) -> String {
 }
 
 #[test]
-fn neither_the_error_nor_the_log_repeats_it() {
+fn card_data_is_in_neither_the_error_nor_the_log() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("100"));
@@ -54,7 +54,7 @@ fn neither_the_error_nor_the_log_repeats_it() {
         let all = format!("{error:?}");
         assert!(!all.contains(&card) && !all.contains(spaced), "{all}");
     }
-    // As a parameter, which the log would show as one.
+    // As a parameter, which the log would print.
     let error = client
         .query("SELECT wallet.fund('acme', 1, reference => $1)", &[&card])
         .unwrap_err();
@@ -76,7 +76,7 @@ fn neither_the_error_nor_the_log_repeats_it() {
         .unwrap()
         .get(0);
     assert_eq!(kept, 1, "the funding of the beginning");
-    // The transaction goes on behind a savepoint, as after every other error.
+    // The transaction continues after a rollback to a savepoint, as after every other error.
     let mut transaction = client.transaction().unwrap();
     let mut savepoint = transaction.savepoint("s").unwrap();
     savepoint.batch_execute(&statements[0]).unwrap_err();
@@ -87,7 +87,7 @@ fn neither_the_error_nor_the_log_repeats_it() {
     transaction.commit().unwrap();
 }
 
-/// A secret that nobody else has, so that the log can be searched for it.
+/// A unique secret, so that the log can be searched for it.
 fn secret(client: &mut Client, what: &str) -> String {
     let random: String = client
         .query_one("SELECT md5(random()::text || clock_timestamp())", &[])
@@ -96,7 +96,7 @@ fn secret(client: &mut Client, what: &str) -> String {
     format!("{what}_{random}")
 }
 
-/// Whatever a call with a secret is refused for: the log has the error and not the statement.
+/// For every reason to refuse a call with a secret, the log has the error and not the statement.
 #[test]
 fn a_refused_call_with_a_secret_is_not_logged() {
     let database = Database::new();
@@ -189,14 +189,14 @@ fn a_refused_call_with_a_secret_is_not_logged() {
     for (statement, expected) in &refused {
         expect(client.batch_execute(statement), expected);
     }
-    // As parameters, which the log would show as such.
+    // As parameters, which the log would print.
     for sql in [
         "SELECT wallet.charge('acme', amount => 1, key => $1)",
         "SELECT wallet.redeem_voucher('acme', $1)",
     ] {
         client.query(sql, &[&key]).unwrap_err();
     }
-    // Errors of PostgreSQL itself are hidden as ours are.
+    // Statements with errors of PostgreSQL itself are hidden, too.
     let secret: String = client
         .query_one("SELECT secret FROM wallet.create_key('acme')", &[])
         .unwrap()
@@ -219,7 +219,7 @@ fn a_refused_call_with_a_secret_is_not_logged() {
         let line = at.map(|at| log[..at].lines().last().unwrap_or_default().to_owned());
         assert_eq!(line, None, "the log repeats a secret");
     }
-    // A call without a secret is logged as ever.
+    // A call without a secret is logged as usual.
     let marker = self::secret(&mut client, "u");
     let plain = format!("SELECT wallet.charge('acme', amount => 1000, user_id => '{marker}')");
     expect(client.batch_execute(&plain), "WL001");
@@ -231,9 +231,10 @@ fn a_refused_call_with_a_secret_is_not_logged() {
     assert!(log.contains(&format!("'{marker}'")) && log.contains(&format!("{marker}b")));
 }
 
-/// Other sessions see what a session runs, in pg_stat_activity and where it is part of a deadlock: no secret.
+/// Other sessions see the statement of a session in pg_stat_activity and in the report of a
+/// deadlock. It contains no secret.
 #[test]
-fn no_secret_stands_in_the_activity() {
+fn no_secret_is_in_pg_stat_activity() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 1, &[], dec("10"));
@@ -254,7 +255,7 @@ fn no_secret_stands_in_the_activity() {
         ),
         "SELECT wallet.redeem_voucher('acme', 'SECRET-CODE-12345')".to_owned(),
     ] {
-        // A code that nobody made is refused.
+        // An unknown code is refused.
         let _ = client.batch_execute(&call);
         let seen: String = other
             .query_one("SELECT query FROM pg_stat_activity WHERE pid = $1", &[&pid])

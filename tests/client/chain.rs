@@ -1,20 +1,20 @@
-//! Every column of an entry goes into its hash in the form that plain SQL prints.
+//! Every column of an entry is hashed in the form that plain SQL prints.
 
 use wallet_tests::{Database, archive, audit, charge, create, dec};
 
-/// Characters that JSON escapes, or that one might think it does.
+/// Characters that JSON escapes, or that might be expected to be escaped.
 const ODD: &str = "quote \" backslash \\ slash / tab \t line \n return \r bell \u{7} \u{8} \u{c} \
                    delete \u{7f} \u{85} \u{2028} é 漢 🪙 %s $1 '";
 
-/// The same without those that the name of a wallet must not have.
+/// The same without characters that the name of a wallet must not contain.
 const WALLET: &str = "quote \" backslash \\ slash / é 漢 🪙 %s $1 '";
 
 #[test]
-fn odd_characters_in_every_column() {
+fn the_chain_verifies_with_odd_characters_in_every_column() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, WALLET, 2, &[], dec("0"));
-    // Times before 1970 are hashed as well.
+    // Times before 1970 are hashed, too.
     client
         .batch_execute("SET wallet.event_at_min = '1900-01-01'")
         .unwrap();
@@ -55,7 +55,7 @@ fn odd_characters_in_every_column() {
 }
 
 #[test]
-fn amounts_of_every_size() {
+fn the_chain_verifies_with_amounts_of_every_size() {
     let database = Database::new();
     let mut client = database.connect();
     let most = "9999999999999999.999999999999";
@@ -73,7 +73,7 @@ fn amounts_of_every_size() {
     audit(&mut client, "acme");
 }
 
-/// The checker would notice: an entry that a superuser changed behind the triggers' back.
+/// The check detects an entry that a superuser has changed behind the triggers.
 #[test]
 fn a_changed_entry_is_found() {
     let sql = include_str!("../../docs/verify_chain.sql").replace(":'wallet'", "'acme'");

@@ -1,4 +1,4 @@
-//! Who gives way where transactions wait for each other in a circle: never a single call.
+//! Which transaction is cancelled in a deadlock: never a single call.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use postgres::{Client, GenericClient};
 use uuid::Uuid;
 use wallet_tests::{Database, Seed, audit, create, crowd, dec, noon, scale, state_of, together};
 
-/// Transactions that make several calls, in one way or the other: one of them may give way.
+/// Transactions with several calls, in one of two ways: these may be cancelled.
 const SEVERAL: [&str; 2] = ["several", "charge_batch"];
 
-/// What became of the calls of one kind.
+/// The results of the calls of one kind.
 #[derive(Clone, Debug, Default)]
 struct Count {
     done: usize,
     /// By a limit, or by REPEATABLE READ.
     refused: usize,
-    /// How long each call had run that gave way.
+    /// How long each cancelled call had run.
     gave_way: Vec<Duration>,
 }
 
@@ -35,7 +35,7 @@ impl Count {
     }
 }
 
-/// A wallet of those.
+/// One of the four wallets.
 fn any(seed: &mut Seed) -> String {
     format!("w{}", seed.below(4))
 }
@@ -68,7 +68,7 @@ fn fund(client: &mut impl GenericClient, seed: &mut Seed) -> Result<(), postgres
     run(client, "SELECT wallet.fund($1, 0.01)", &[&any(seed)])
 }
 
-/// Several calls in one transaction, in whatever order; `begun` is when the last one began.
+/// Several calls in one transaction, in random order. `begun` is when the last one began.
 fn several(
     client: &mut Client,
     seed: &mut Seed,
@@ -76,7 +76,7 @@ fn several(
 ) -> Result<(), postgres::Error> {
     let mut transaction = client.transaction()?;
     charge(&mut transaction, seed)?;
-    // What the application does in between.
+    // The application's own work between the calls.
     std::thread::sleep(Duration::from_micros(seed.below(2_000)));
     *begun = Instant::now();
     charge(&mut transaction, seed)?;
@@ -85,7 +85,7 @@ fn several(
     transaction.commit()
 }
 
-/// One call, and for some another one in a transaction of its own.
+/// One call, and for some kinds another one in its own transaction.
 fn single(client: &mut Client, seed: &mut Seed, counts: &mut Counts) {
     let (wallet, user) = (any(seed), user(seed));
     let mut one = |client: &mut Client, kind: &'static str, sql: &str, values: &Values<'_>| {
@@ -143,7 +143,7 @@ fn single(client: &mut Client, seed: &mut Seed, counts: &mut Counts) {
             );
         }
         76..82 => {
-            // The same key at the same moment.
+            // The same key as other connections at the same moment.
             let key = format!("k{}", seed.below(50));
             one(
                 client,
@@ -209,10 +209,10 @@ fn total(counts: &[Counts], several: bool) -> (usize, Vec<Duration>) {
     sum
 }
 
-/// Sixteen connections spend from four wallets; every twelfth transaction makes several calls.
+/// Sixteen connections spend from four wallets. Every twelfth transaction makes several calls.
 fn a_crowd(lanes: i32, storage: &str, level: &str) {
     let _crowd = crowd();
-    // Holds that are left fill it up now and then.
+    // Holds that are left over fill the limit from time to time.
     let max = 3 * scale(1) as i32;
     let seed = Seed::of(&format!("circles, {lanes} lanes, {storage}, {level}"));
     let database = Database::new();
@@ -282,7 +282,7 @@ fn a_crowd(lanes: i32, storage: &str, level: &str) {
         audit(&mut client, &format!("w{wallet}"));
     }
     assert_eq!(gave_way.len(), 0, "single calls that gave way");
-    // With PostgreSQL's own timer each takes a second at least.
+    // With PostgreSQL's own deadlock_timeout each would take at least a second.
     let below =
         |share: f64, most: u64| at(share).is_none_or(|took| *took < Duration::from_millis(most));
     assert!(
@@ -292,27 +292,27 @@ fn a_crowd(lanes: i32, storage: &str, level: &str) {
 }
 
 #[test]
-fn among_lanes_a_single_call_never_gives_way() {
+fn a_single_call_is_never_the_deadlock_victim_on_several_lanes() {
     a_crowd(4, "auto", "read committed");
 }
 
 #[test]
-fn on_single_lanes_a_single_call_never_gives_way() {
+fn a_single_call_is_never_the_deadlock_victim_on_one_lane() {
     a_crowd(1, "auto", "read committed");
 }
 
 #[test]
-fn nor_by_way_of_spi() {
+fn a_single_call_is_never_the_deadlock_victim_through_spi() {
     a_crowd(4, "spi", "read committed");
     a_crowd(1, "spi", "read committed");
 }
 
 #[test]
-fn nor_under_repeatable_read() {
+fn a_single_call_is_never_the_deadlock_victim_under_repeatable_read() {
     a_crowd(4, "auto", "repeatable read");
 }
 
-/// Waits until so many connections wait for a lock.
+/// Waits until this many connections wait for a lock.
 fn until_waiting(client: &mut Client, count: i64) {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -328,7 +328,7 @@ fn until_waiting(client: &mut Client, count: i64) {
     }
 }
 
-/// Wallets `a` and `b` of one lane, and a way to connect.
+/// Wallets `a` and `b` with one lane each, and a way to connect.
 fn two_wallets(storage: &str) -> (Database, impl Fn(&Database) -> Client) {
     let database = Database::new();
     let mut client = database.connect();
@@ -346,7 +346,7 @@ fn two_wallets(storage: &str) -> (Database, impl Fn(&Database) -> Client) {
 
 const TRANSFER: &str = "SELECT wallet.transfer('a', 'b', 1)";
 
-/// Gives way, and soon.
+/// The call is cancelled as a deadlock victim, and soon.
 fn gives_way(client: &mut Client, sql: &str) {
     let begun = Instant::now();
     let error = client.batch_execute(sql).expect_err(sql);
@@ -359,9 +359,9 @@ fn gives_way(client: &mut Client, sql: &str) {
     client.batch_execute("ROLLBACK").expect("ROLLBACK");
 }
 
-/// The single call has waited for longer, so that PostgreSQL would end it first.
+/// The single call has waited longer, so that PostgreSQL would cancel it first.
 #[test]
-fn a_later_call_that_closes_a_circle_gives_way() {
+fn a_later_call_that_closes_a_cycle_is_the_deadlock_victim() {
     for storage in ["auto", "spi"] {
         let (database, connect) = two_wallets(storage);
         let mut several = connect(&database);
@@ -380,9 +380,9 @@ fn a_later_call_that_closes_a_circle_gives_way() {
     }
 }
 
-/// The later call has long looked for a circle when a single one closes it.
+/// The later call has checked for deadlocks long before a single call closes the cycle.
 #[test]
-fn a_later_call_that_waits_looks_again() {
+fn a_later_call_that_waits_checks_for_deadlocks_again() {
     for storage in ["auto", "spi"] {
         let (database, connect) = two_wallets(storage);
         let mut client = database.connect();
@@ -422,7 +422,7 @@ fn a_later_call_that_waits_looks_again() {
     }
 }
 
-/// Where there is no circle a later call waits as long as it takes.
+/// Without a deadlock, a later call waits as long as necessary.
 #[test]
 fn a_later_call_waits_for_a_long_transaction() {
     let (database, connect) = two_wallets("auto");
@@ -447,9 +447,9 @@ fn a_later_call_waits_for_a_long_transaction() {
     audit(&mut client, "b");
 }
 
-/// What a call sets for its own waits is as it was after it, also after an error.
+/// Settings that a call changes for its waits are restored after it, also after an error.
 #[test]
-fn settings_are_as_they_were() {
+fn a_call_restores_the_settings_it_changes() {
     let (database, connect) = two_wallets("auto");
     let mut client = connect(&database);
     client
@@ -485,10 +485,11 @@ fn settings_are_as_they_were() {
     check(&mut client);
 }
 
-/// What expired holds of others have set aside comes before a charge's own windows, or after them, in the order of
-/// locks: it is left alone. Only its own stands in its way.
+/// The windows in which other users' expired holds reserve an amount precede or follow the charge's
+/// own windows in lock order. A charge leaves them alone and releases only the holds in its own
+/// windows.
 #[test]
-fn a_charge_clears_its_own_windows_only() {
+fn a_charge_releases_expired_holds_only_in_its_own_windows() {
     for storage in ["auto", "spi"] {
         let database = Database::new();
         let mut client = database.connect();
@@ -504,7 +505,7 @@ fn a_charge_clears_its_own_windows_only() {
             run(&mut client, hold, &[&user]).expect("a hold");
         }
         std::thread::sleep(Duration::from_millis(1_200));
-        // Gives back what bob's hold has set aside, and keeps the window.
+        // Releases what bob's hold reserves, and keeps the window locked.
         let mut other = database.connect();
         other
             .batch_execute("BEGIN; SELECT wallet.charge('acme', amount => 1, user_id => 'bob')")

@@ -1,10 +1,10 @@
-//! `claim_events` gives the oldest events that are free, beside a query that reads them all.
+//! `claim_events` returns the oldest free events, compared with a query that reads all events.
 
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
 use wallet_tests::{Database, Seed, scale};
 
-/// Events at random: nobody has had them, somebody has them, had them, or they are done.
+/// Random events: never claimed, claimed, claimed with an expired lease, or completed.
 const EVENTS: &str = "
     INSERT INTO wallet.outbox (wallet_id, event_id, event, created_at, available_at, attempts, done_at)
     SELECT (ARRAY['a', 'b'])[1 + (random())::integer], gen_random_uuid(),
@@ -25,7 +25,7 @@ fn ids(client: &mut impl GenericClient, sql: &str, max: i64, event: Option<&str>
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// What a query says that reads all; its locks are gone when this returns.
+/// The result of a query that reads all events. Its locks are released on return.
 fn oldest(client: &mut Client, max: i64, event: Option<&str>) -> Vec<Uuid> {
     let mut transaction = client.transaction().expect("a transaction");
     ids(&mut transaction, OLDEST, max, event)
@@ -45,7 +45,7 @@ fn the_oldest_free_events_are_claimed() {
     worker
         .execute("SELECT setseed($1)", &[&seeded])
         .expect("setseed");
-    // Few that have come free, and more than are sorted.
+    // A few events that have become free, and more than are sorted.
     for round in 0..scale(12) {
         let number = [10_i32, 300, 6000][round % 3];
         worker
@@ -59,7 +59,7 @@ fn the_oldest_free_events_are_claimed() {
             let most = [5, 50, 2000][seed.below(3) as usize];
             let max = 1 + seed.below(most).cast_signed();
             let event = [None, Some("limit_near")][seed.below(2) as usize];
-            // Somebody else has some, in a transaction that is open.
+            // Another session has locked some in an open transaction.
             let mut open = other.transaction().expect("a transaction");
             let theirs = seed.below(200) as i64;
             if theirs > 0 {
@@ -71,7 +71,7 @@ fn the_oldest_free_events_are_claimed() {
                 expected,
                 "{number} events, {max} at most"
             );
-            open.rollback().expect("given back");
+            open.rollback().expect("ROLLBACK");
         }
     }
 }

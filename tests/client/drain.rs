@@ -1,4 +1,5 @@
-//! Many connections spend one wallet down to nothing, and nothing is lost, seen wrong or missed.
+//! Many connections spend one wallet down to zero. No money is lost, no reader sees a wrong sum,
+//! and no event is missed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,8 +15,8 @@ fn thresholds() -> [Decimal; 3] {
     THRESHOLDS.map(Decimal::from)
 }
 
-/// Charges random amounts until not even a cent is left, or until `stop` after a refusal; gives
-/// what was charged in all.
+/// Charges random amounts until not even a cent is left, or until `stop` is set after a refusal.
+/// Returns the total that was charged.
 fn spend(client: &mut Client, mut seed: Seed, most: i64, stop: &AtomicBool) -> Decimal {
     let mut spent = Decimal::ZERO;
     let mut most = most;
@@ -30,7 +31,7 @@ fn spend(client: &mut Client, mut seed: Seed, most: i64, stop: &AtomicBool) -> D
             Err(error) => {
                 assert_eq!(state_of(&error), "WL001", "{error:?}");
                 if stop.load(Ordering::Relaxed) {
-                    // Smaller and smaller, so that it ends at zero.
+                    // Smaller and smaller amounts, so that it ends at zero.
                     most /= 2;
                 }
             }
@@ -39,7 +40,7 @@ fn spend(client: &mut Client, mut seed: Seed, most: i64, stop: &AtomicBool) -> D
     spent
 }
 
-/// Looks at the wallet until `done`; gives how often.
+/// Checks the wallet repeatedly until `done`. Returns how often.
 fn watch(database: &Database, done: &AtomicBool) -> usize {
     let mut client = database.connect();
     let mut looks = 0;
@@ -82,19 +83,27 @@ fn drain(test: &str, lanes: i32, connections: usize) {
 }
 
 #[test]
-fn sixteen_lanes_and_64_connections() {
-    drain("sixteen_lanes_and_64_connections", 16, 64);
+fn sixteen_lanes_are_drained_exactly_by_64_connections() {
+    drain(
+        "sixteen_lanes_are_drained_exactly_by_64_connections",
+        16,
+        64,
+    );
 }
 
 #[test]
-fn one_lane_and_32_connections() {
-    drain("one_lane_and_32_connections", 1, 32);
+fn one_lane_is_drained_exactly_by_32_connections() {
+    drain("one_lane_is_drained_exactly_by_32_connections", 1, 32);
 }
 
-/// More lanes than cents at the end, so that combining and re-cutting happen all the time.
+/// More lanes than cents at the end, so that lanes are combined and rebalanced all the time.
 #[test]
-fn a_hundred_lanes_and_16_connections() {
-    drain("a_hundred_lanes_and_16_connections", 100, 16);
+fn a_hundred_lanes_are_drained_exactly_by_16_connections() {
+    drain(
+        "a_hundred_lanes_are_drained_exactly_by_16_connections",
+        100,
+        16,
+    );
 }
 
 fn with_fundings(test: &str, lanes: i32) {
@@ -144,18 +153,18 @@ fn with_fundings(test: &str, lanes: i32) {
     assert_eq!(last, [("wallet_depleted".to_owned(), Decimal::ZERO)]);
     let mut recorded = recorded(&mut client, "acme");
     let mut heard = heard;
-    // Two events in one millisecond have ids in either order.
+    // Events of the same millisecond have ids in any order.
     recorded.sort();
     heard.sort();
     assert_eq!(recorded, heard);
 }
 
 #[test]
-fn fundings_meanwhile_one_lane() {
-    with_fundings("fundings_meanwhile_one_lane", 1);
+fn one_lane_is_drained_exactly_during_fundings() {
+    with_fundings("one_lane_is_drained_exactly_during_fundings", 1);
 }
 
 #[test]
-fn fundings_meanwhile_eight_lanes() {
-    with_fundings("fundings_meanwhile_eight_lanes", 8);
+fn eight_lanes_are_drained_exactly_during_fundings() {
+    with_fundings("eight_lanes_are_drained_exactly_during_fundings", 8);
 }

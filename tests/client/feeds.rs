@@ -1,4 +1,4 @@
-//! The whole published price file of LiteLLM.
+//! Imports of whole published feeds: LiteLLM's price file and the central bank's exchange rates.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -20,7 +20,7 @@ fn feed() -> Map<String, Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Action, model, meter, note of each row.
+/// Action, model, meter and note of each row.
 fn import(client: &mut Client, feed: &Map<String, Value>, at: &str) -> Vec<[String; 4]> {
     import_or_try(client, feed, at, false)
 }
@@ -78,7 +78,7 @@ fn every_price_field_is_imported_or_skipped_with_a_reason() {
                 continue;
             }
             fields.insert(field.as_str());
-            // Numbers beside names that are no prices, such as a flag, are nothing to import.
+            // Values of such a field that are not prices, such as flags, are not imported.
             let known = said
                 .get(model.as_str())
                 .is_some_and(|said| said.contains(field.as_str()));
@@ -115,7 +115,7 @@ fn two_imports_at_once_add_each_price_once() {
     );
 }
 
-/// An import that waits for another, which begins later and goes first, finds its prices.
+/// An import that waits for another one, which began later and runs first, finds its prices.
 #[test]
 fn an_import_that_waited_adds_nothing_again() {
     let database = Database::new();
@@ -139,7 +139,7 @@ fn an_import_that_waited_adds_nothing_again() {
 }
 
 #[test]
-fn an_import_that_began_before_another_comes_after_it() {
+fn an_import_applies_after_one_that_began_later_but_finished_first() {
     let database = Database::new();
     let mut late = database.connect();
     late.batch_execute("BEGIN; SELECT now()").unwrap();
@@ -212,7 +212,8 @@ fn a_changed_feed_touches_no_old_row() {
     assert!(cost("whisper-1", "audio_seconds", "2026-02-15Z").is_err());
 }
 
-/// The recipe for the rates of the European Central Bank, as its cron job runs it; gives what psql prints.
+/// The recipe for the rates of the European Central Bank, run like its cron job. Returns psql's
+/// output.
 fn feed_rates(database: &Database, xml: &str) -> String {
     let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/ecb_rates.sql");
     let output = std::process::Command::new("psql")
@@ -226,10 +227,10 @@ fn feed_rates(database: &Database, xml: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// 1.0850 dollars are a euro from four in the afternoon in Frankfurt on; another run of the evening adds nothing, and that
-/// of the next working day does.
+/// A euro is 1.0850 dollars from four in the afternoon in Frankfurt. Another run in the same
+/// evening adds nothing, and a run on the next working day does.
 #[test]
-fn the_rates_of_a_central_bank_are_fed_once_a_day() {
+fn the_rates_of_a_central_bank_are_added_once_per_day() {
     let xml = include_str!("../data/ecb_eurofxref_daily.xml");
     let database = Database::new();
     let mut client = database.connect();
@@ -247,7 +248,8 @@ fn the_rates_of_a_central_bank_are_fed_once_a_day() {
             .query_one(&sql, &[])
             .map(|row| row.get::<_, String>(0))
     };
-    // Summer time begins between the two days: 16:00 is 15:00 UTC, and then 14:00.
+    // Summer time begins between the two days: 16:00 is 15:00 UTC on the first, and 14:00 on the
+    // second.
     assert!(converted("100", "EUR", "USD", "2026-03-27 14:59:59Z").is_err());
     for (amount, from, to, at, worth) in [
         ("100", "EUR", "USD", "2026-03-27 15:00Z", "108.50"),

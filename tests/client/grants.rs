@@ -1,4 +1,4 @@
-//! Grants beside a model that burns charge by charge; and at once from many connections.
+//! Grants compared with a model that burns charge by charge, and used by many connections at once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use wallet_tests::{
 #[derive(Clone, Debug)]
 struct Lot {
     id: Uuid,
-    /// Priority, expiry in days (none is the greatest), paid, age.
+    /// Priority, expiry in days (the maximum for none), paid, age.
     rank: (i32, i32, bool, usize),
     remaining: Decimal,
 }
 
-/// What the wallet should have, burnt charge by charge.
+/// The expected state of the wallet, burned charge by charge.
 #[derive(Default)]
 struct Model {
     lots: Vec<Lot>,
     balance: Decimal,
     credit: Decimal,
     debt: Decimal,
-    /// What credit paid and no lot has made up for yet: charge and amount.
+    /// What credit paid and no lot has repaid yet: charge and amount.
     unpaid: Vec<(Uuid, Decimal)>,
     paid: BTreeMap<(Uuid, Uuid), Decimal>,
 }
@@ -60,7 +60,7 @@ impl Model {
         self.debt -= paying;
         let mut left = amount - paying;
         self.balance += left;
-        // It makes up for credit that was used, the earliest first.
+        // It repays used credit, the earliest first.
         while let Some((charge, open)) = self.unpaid.first_mut() {
             let part = left.min(*open);
             if part.is_zero() {
@@ -80,7 +80,7 @@ impl Model {
         });
     }
 
-    /// Ends a lot.
+    /// Expires a lot.
     fn end(&mut self, id: Uuid) {
         let lot = self
             .lots
@@ -150,8 +150,8 @@ fn grant(client: &mut Client, amount: Decimal, priority: i32, days: i32, paid: b
 }
 
 #[test]
-fn late_spreading_equals_burning_charge_by_charge() {
-    let mut seed = Seed::of("late_spreading_equals_burning_charge_by_charge");
+fn deferred_allocation_equals_burning_charge_by_charge() {
+    let mut seed = Seed::of("deferred_allocation_equals_burning_charge_by_charge");
     for round in 0..scale(4) {
         let database = Database::new();
         let mut client = database.connect();
@@ -197,7 +197,7 @@ fn late_spreading_equals_burning_charge_by_charge() {
                     funded.push((id, amount));
                 }
                 16 => {
-                    // One that ends at once, after some use.
+                    // A lot that expires immediately, after some usage.
                     let amount = seed.cents(100, 2000);
                     let id: Uuid = client
                         .query_one(
@@ -237,7 +237,7 @@ fn late_spreading_equals_burning_charge_by_charge() {
             );
             model.check(&mut client, "acme");
         }
-        // What has expired is booked by the next call.
+        // The next call books expiries.
         let last = seed.cents(1, 100);
         let id = fund(&mut client, "acme", last).unwrap().entry_id;
         model.grant(id, last, (100, 1000, true, 10_000));
@@ -248,7 +248,7 @@ fn late_spreading_equals_burning_charge_by_charge() {
 }
 
 #[test]
-fn an_expiry_is_booked_once_by_many_charges_at_once() {
+fn an_expiry_is_booked_once_by_concurrent_charges() {
     let _crowd = crowd();
     for lanes in [1, 8] {
         let database = Database::new();
@@ -260,7 +260,7 @@ fn an_expiry_is_booked_once_by_many_charges_at_once() {
             )
             .unwrap();
         let results = together(&database, 16, |number, client| {
-            // From before the end to after it.
+            // From before the expiry until after it.
             for _ in 0..20 {
                 charge(client, "acme", dec("0.10")).expect("a charge");
                 std::thread::sleep(Duration::from_millis(20 + number as u64));
@@ -299,7 +299,7 @@ fn an_expiry_is_booked_once_by_many_charges_at_once() {
 }
 
 #[test]
-fn a_voucher_is_redeemed_as_often_as_it_says_and_once_by_each() {
+fn a_voucher_is_redeemed_up_to_its_maximum_and_once_per_wallet() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -337,7 +337,7 @@ fn a_voucher_is_redeemed_as_often_as_it_says_and_once_by_each() {
 }
 
 #[test]
-fn a_payment_is_credited_once_by_whatever_calls_at_once() {
+fn a_payment_is_credited_once_by_concurrent_calls() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -380,13 +380,13 @@ fn a_payment_is_credited_once_by_whatever_calls_at_once() {
 }
 
 #[test]
-fn who_paid_what_is_told_of_long_ledgers() {
+fn grant_payments_of_a_long_ledger_are_found_quickly() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("0"));
     let batches = scale(20);
     for _ in 0..batches {
-        // Settles what was spent before.
+        // Allocates the spend so far.
         client
             .batch_execute("SELECT wallet.fund('acme', 20, expires_at => now() + interval '1 day')")
             .unwrap();
@@ -408,14 +408,15 @@ fn who_paid_what_is_told_of_long_ledgers() {
     assert_eq!(row.get::<_, Decimal>(1), Decimal::new(charges, 2));
     assert_eq!(row.get::<_, i64>(2), batches as i64);
     println!("{charges} charges: {took:?}");
-    // One sort takes a fraction of a second; each charge beside each grant took minutes.
+    // One sort takes a fraction of a second. Comparing each charge with each grant took minutes.
     assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
-/// What had ended before a payment was booked fired a threshold, and the payment left the rules at the version before:
-/// a backend that knew all thresholds to be armed as of that version let the wallet recover unseen.
+/// An expiry that was due before a payment fired a threshold, but the payment did not change the
+/// version of the rules. A backend that had cached for that version that all thresholds are armed
+/// then missed the recovery of the wallet.
 #[test]
-fn a_payment_that_comes_after_an_end_keeps_alerts() {
+fn a_payment_after_an_expiry_keeps_alerts() {
     let database = Database::new();
     let (mut warm, mut other) = (database.connect(), database.connect());
     create(&mut other, "acme", 1, &[dec("3")], dec("4"));

@@ -1,4 +1,4 @@
-//! A HINT that shows a call shows one that can be made.
+//! A HINT that shows a call shows one that exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use postgres::Client;
 use wallet_tests::{Database, create, dec, expect};
 
-/// All files of the extension's own code.
+/// All files of the extension's source.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -18,8 +18,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The texts of a file that stand in double quotes, with whether they belong to a HINT: they are an argument of
-/// `hint`, or begin with what only a HINT begins with.
+/// The string literals of a file, and whether each belongs to a HINT: it is an argument of `hint`,
+/// or begins like only a HINT does.
 fn hints(source: &str) -> Vec<String> {
     let mut texts = Vec::new();
     let mut rest = source;
@@ -49,7 +49,7 @@ fn hints(source: &str) -> Vec<String> {
             }
         }
     }
-    // Those that have a name.
+    // Texts in constants.
     for line in source.lines().map(str::trim) {
         let is_named = line.starts_with("const ") && line.contains(": &str = \"");
         if let Some((_, text)) = line.split_once('"').filter(|_| is_named) {
@@ -59,7 +59,7 @@ fn hints(source: &str) -> Vec<String> {
     texts
 }
 
-/// The names in a text that are followed by a parenthesis, and what it begins with.
+/// The names in a text that are followed by a parenthesis, and the beginning of what is inside.
 fn calls(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices('(') {
@@ -87,7 +87,7 @@ fn is_function(client: &mut Client, name: &str) -> bool {
         .get(0)
 }
 
-/// The statement that a HINT tells to run, from its keyword to the semicolon.
+/// The statement that a HINT recommends, from its keyword to the semicolon.
 fn statement(text: &str) -> Option<&str> {
     let at = text.find("SELECT ")?;
     let end = text[at..]
@@ -97,7 +97,7 @@ fn statement(text: &str) -> Option<&str> {
 }
 
 #[test]
-fn every_call_in_a_hint_is_one_that_there_is() {
+fn every_call_in_a_hint_exists() {
     let database = Database::new();
     let mut client = database.connect();
     let mut files = Vec::new();
@@ -118,7 +118,7 @@ fn every_call_in_a_hint_is_one_that_there_is() {
                     is_function(&mut client, &name),
                     "{name} in {file:?}: {hint}"
                 );
-                // What is more than a name must be a statement.
+                // Anything longer than a name must be a statement.
                 assert!(
                     inside == ")" || statement(&hint).is_some(),
                     "{name} in {file:?}: {hint}"
@@ -137,9 +137,9 @@ fn every_call_in_a_hint_is_one_that_there_is() {
     assert!(names > 50 && statements > 0, "{names} {statements}");
 }
 
-/// The statement of a HINT is run as it stands, and then the refused call is let in.
+/// The statement of a HINT is run unchanged, and then the refused call is allowed.
 #[test]
-fn what_a_refused_role_is_told_to_have_run_lets_it_in() {
+fn the_statement_in_a_refusals_hint_lets_the_role_in() {
     let database = Database::new();
     let mut client = database.connect();
     let role = format!("{}_o'neil \"Odd\"", database.name());

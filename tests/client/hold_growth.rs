@@ -1,4 +1,5 @@
-//! Holds that nobody has swept: what they cost others, and that no figure depends on who has given back how many.
+//! Expired holds that are not swept: what they cost other calls. No figure depends on how many have
+//! been released.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use wallet_tests::{Database, Roles, explained, pages, state_of};
 /// Users of the wallet, each with a limit.
 const USERS: usize = 3;
 
-/// A function that runs what is refused and says with what: so EXPLAIN can count its pages.
+/// A function that runs a refused call and returns the SQLSTATE, so that EXPLAIN can count its
+/// pages.
 const REFUSED: &str = "
     CREATE FUNCTION refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
     BEGIN
@@ -18,7 +20,7 @@ const REFUSED: &str = "
         RETURN sqlstate;
     END $$";
 
-/// A wallet with 1000 and so many holds of 0.01 whose time has come, and some whose time has not.
+/// A wallet with 1000, this many expired holds of 0.01, and some open ones.
 fn with_expired(client: &mut Client, wallet: &str, expired: usize) {
     client
         .batch_execute(&format!(
@@ -35,7 +37,8 @@ fn with_expired(client: &mut Client, wallet: &str, expired: usize) {
         .unwrap();
 }
 
-/// Once all is known to the session and what is dead was cleared away, which other tests may put off.
+/// The pages when the session's caches are filled and dead rows are removed, which other tests may
+/// delay.
 fn pages_when_warm(client: &mut Client, sql: &str) -> u64 {
     let clean = |client: &mut Client| {
         client.batch_execute("VACUUM").unwrap();
@@ -51,7 +54,7 @@ fn is_verified(client: &mut Client) {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// The events of balances, in their order.
+/// The balance events, in order.
 fn told(client: &mut Client) -> Vec<String> {
     let sql = "SELECT event FROM wallet.events WHERE event LIKE 'wallet_balance_%' ORDER BY id";
     let rows = client.query(sql, &[]).unwrap();
@@ -59,7 +62,7 @@ fn told(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn what_is_refused_costs_the_same_whatever_nobody_has_swept() {
+fn a_refusal_costs_the_same_however_many_holds_are_unswept() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -126,7 +129,7 @@ fn what_is_refused_costs_the_same_whatever_nobody_has_swept() {
         let written = plan["WAL Records"].as_u64().unwrap_or(0);
         assert!(written < 60, "{many} wrote {written} records");
     }
-    // None was given back.
+    // None was released.
     let open: i64 = client
         .query_one(
             "SELECT count(*) FROM wallet.reservations WHERE status = 'open'",
@@ -138,7 +141,7 @@ fn what_is_refused_costs_the_same_whatever_nobody_has_swept() {
 }
 
 #[test]
-fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
+fn a_call_releases_what_it_needs_and_a_sweep_one_portion() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -151,13 +154,13 @@ fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
     };
     assert_eq!(open(), 3009);
     let mut other = database.connect();
-    // 1000 less 9 and 30 are there: one more than that is a portion's.
+    // 1000 minus 9 and 30 are available. One more needs a portion of the expired holds.
     other
         .batch_execute("SELECT wallet.charge('acme', amount => 962)")
         .unwrap();
     let left = open();
     assert!((2000..=2600).contains(&left), "{left} are open");
-    // So many at most, and all in the end.
+    // At most this many per call, and all in the end.
     let swept: i64 = other
         .query_one("SELECT wallet.sweep_expired(1000)", &[])
         .unwrap()
@@ -180,7 +183,7 @@ fn a_call_gives_back_what_it_needs_and_a_sweep_a_portion() {
 }
 
 #[test]
-fn upkeep_is_for_administrators_and_outside_of_transactions() {
+fn upkeep_needs_an_administrator_and_runs_outside_transactions() {
     let database = Database::new();
     let mut client = database.connect();
     for (call, state) in [
@@ -204,7 +207,7 @@ fn upkeep_is_for_administrators_and_outside_of_transactions() {
     }
 }
 
-/// What people read of a wallet that holds have a part in.
+/// The figures of a wallet that holds influence.
 fn figures(client: &mut Client) -> BTreeMap<String, String> {
     let sql = "
         SELECT 'balance', concat_ws(' ', balance, held, available, scoped) FROM wallet.balances
@@ -223,7 +226,7 @@ fn figures(client: &mut Client) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn no_figure_depends_on_who_has_given_back_how_many() {
+fn no_figure_depends_on_how_many_expired_holds_are_released() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -259,7 +262,7 @@ fn no_figure_depends_on_who_has_given_back_how_many() {
         portions += 1;
     }
     assert!(portions >= 2, "{portions} portions: {before:#?}");
-    // What the holds had set aside was too much, and was told to be back with the first portion.
+    // The holds had reserved too much for the threshold. The first portion announced the recovery.
     assert_eq!(
         told(&mut client),
         ["wallet_balance_low", "wallet_balance_recovered"]
@@ -267,7 +270,7 @@ fn no_figure_depends_on_who_has_given_back_how_many() {
 }
 
 #[test]
-fn headers_say_what_is_there_once_all_that_is_due_is_booked() {
+fn headers_count_expiries_that_are_not_booked_yet() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -296,7 +299,7 @@ fn headers_say_what_is_there_once_all_that_is_due_is_booked() {
 }
 
 #[test]
-fn a_charge_reads_as_many_grants_as_it_needs() {
+fn a_charge_reads_only_the_grants_it_needs() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -321,7 +324,7 @@ fn a_charge_reads_as_many_grants_as_it_needs() {
         many <= few + 12,
         "{many} pages, with a quarter of the grants {few}"
     );
-    // The grants pay in their order, as many as it takes.
+    // The grants pay in order, as many as needed.
     client
         .batch_execute("SELECT wallet.charge('many', amount => 2.5, model => 'm-1')")
         .unwrap();
@@ -338,7 +341,7 @@ fn a_charge_reads_as_many_grants_as_it_needs() {
     assert_eq!(left, ["0.00", "0.00", "0.496", "1.00"]);
 }
 
-/// A wallet with 1000, a user limit, and so many holds of 1 whose time has come.
+/// A wallet with 1000, a user limit, and this many expired holds of 1.
 fn of_one(client: &mut Client, limit: i32, expired: usize) {
     client
         .batch_execute(&format!(
@@ -352,8 +355,8 @@ fn of_one(client: &mut Client, limit: i32, expired: usize) {
 }
 
 #[test]
-fn a_settlement_has_the_room_of_its_own_hold_among_expired_ones() {
-    // Added up one by one, and by the others.
+fn a_settlement_uses_its_own_holds_reservation_among_expired_ones() {
+    // Numbers of expired holds that are summed one by one, and that are summed by the other holds.
     for expired in [100, 300] {
         let database = Database::new();
         let mut client = database.connect();
@@ -369,7 +372,7 @@ fn a_settlement_has_the_room_of_its_own_hold_among_expired_ones() {
 }
 
 #[test]
-fn what_has_expired_warns_of_nothing() {
+fn expired_holds_cause_no_limit_warning() {
     let calls = [
         "SELECT wallet.adjust('acme', -1, 'test'); SELECT wallet.charge('acme', amount => 10, user_id => 'ann')",
         "SELECT wallet.hold('acme', amount => 10, user_id => 'ann')",
@@ -389,7 +392,7 @@ fn what_has_expired_warns_of_nothing() {
 }
 
 #[test]
-fn a_hold_that_others_have_locked_is_no_money_yet() {
+fn an_expired_hold_that_is_locked_is_not_available_yet() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -420,7 +423,7 @@ fn a_hold_that_others_have_locked_is_no_money_yet() {
 }
 
 #[test]
-fn views_judge_holds_by_the_statements_time() {
+fn views_expire_holds_by_the_time_of_the_statement() {
     let database = Database::new();
     let mut client = database.connect();
     client

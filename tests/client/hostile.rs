@@ -1,11 +1,12 @@
-//! A role that puts its own functions, operators, types and relations before ours, and settings that
-//! change how SQL is read: every call answers as ever, and nothing of the role's is ever run.
+//! A role that puts its own functions, operators, types and relations before the extension's, and
+//! settings that change how SQL is read. Every call returns the same results, and nothing of the
+//! role is run.
 
 use postgres::{Client, SimpleQueryMessage};
 use wallet_tests::{Database, FUNCTIONS, Reach, Roles, Scene, audit, state_of};
 
-/// Everything of pg_catalog that may be made again in a schema of one's own, each telling that it was
-/// called: by a sequence, which a rollback does not put back, and by an error.
+/// Everything in pg_catalog that can be created again in another schema. Each replacement reveals
+/// that it was called: by a sequence, which a rollback does not reset, and by an error.
 const EVIL: &str = r#"
 CREATE SCHEMA evil;
 CREATE SEQUENCE evil.marks;
@@ -50,7 +51,7 @@ CREATE FUNCTION evil.to_other(pg_catalog.text) RETURNS evil.other LANGUAGE plpgs
 CREATE CAST (pg_catalog.text AS evil.other) WITH FUNCTION evil.to_other(pg_catalog.text) AS IMPLICIT;
 "#;
 
-/// Relations named like ours and like the catalog's, in the given schema.
+/// Relations with the names of the extension's and the catalog's, in the given schema.
 const RELATIONS: &str = "
 DO $$
 DECLARE r pg_catalog.record;
@@ -63,7 +64,7 @@ BEGIN
     END LOOP;
 END $$";
 
-/// Rows, or the SQLSTATE that refused it; nothing stays.
+/// The number of rows, or the SQLSTATE that refused the call. The call is rolled back.
 fn attempt(client: &mut Client, sql: &str) -> Result<usize, String> {
     client.batch_execute("BEGIN").expect("begin");
     let result = client.simple_query(sql);
@@ -105,7 +106,7 @@ fn marks(client: &mut Client) -> bool {
 }
 
 #[test]
-fn nothing_of_a_hostile_role_is_run() {
+fn no_object_of_a_hostile_role_is_run() {
     let database = Database::new();
     let (mut owner, mut roles) = (database.connect(), Roles::new(&database));
     let names = [roles.add("nobody"), roles.add("onlooker")];
@@ -143,7 +144,7 @@ fn nothing_of_a_hostile_role_is_run() {
             "{role}"
         );
         for storage in ["auto", "spi"] {
-            // A new backend has no plan that it made before.
+            // A new backend has no cached plans.
             let mut client = roles.connect(role);
             client
                 .batch_execute(&RELATIONS.replace("SCHEMA", "pg_temp"))
@@ -165,7 +166,7 @@ fn nothing_of_a_hostile_role_is_run() {
             }
         }
     }
-    // They would have told.
+    // Checks that the replacements reveal themselves.
     let mut client = roles.connect(&of_own);
     let trap = "SET search_path = evil, pg_catalog; SELECT 1 + 1";
     assert_eq!(attempt(&mut client, trap), Err("HACKD".to_owned()));
@@ -173,7 +174,7 @@ fn nothing_of_a_hostile_role_is_run() {
     audit(&mut owner, "own");
 }
 
-/// Settings that anybody may change, and that change how SQL is read or values are written.
+/// Settings that every role may change, and that change how SQL is read or values are printed.
 const SETTINGS: &[(&str, &str)] = &[
     ("standard_conforming_strings", "off"),
     ("backslash_quote", "on"),
@@ -206,7 +207,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("temp_buffers", "100"),
 ];
 
-/// What the ledger and the chain say, whatever the session writes dates and bytes like.
+/// The ledger and the chain, whatever format the session uses for dates and bytes.
 fn proof(client: &mut Client) -> (String, i64) {
     let digest = client
         .query_one("SELECT (wallet.digest() - 'at')::text", &[])
@@ -223,7 +224,7 @@ fn proof(client: &mut Client) -> (String, i64) {
 }
 
 #[test]
-fn settings_of_a_session_change_no_answer() {
+fn session_settings_change_no_answer() {
     let database = Database::new();
     let (mut owner, mut roles) = (database.connect(), Roles::new(&database));
     let names = [roles.add("nobody"), roles.add("onlooker")];

@@ -1,4 +1,4 @@
-//! Exactly once.
+//! A call with an idempotency key is booked exactly once.
 
 use postgres::{Client, IsolationLevel};
 use wallet_tests::{
@@ -15,7 +15,7 @@ fn keyed(amount: &str) -> Charge<'static> {
 }
 
 #[test]
-fn sixteen_calls_with_one_key_at_once() {
+fn sixteen_concurrent_charges_with_one_key_book_once() {
     let _crowd = crowd();
     for lanes in [1, 16] {
         let database = Database::new();
@@ -23,7 +23,7 @@ fn sixteen_calls_with_one_key_at_once() {
         for round in 0..10 {
             let wallet = format!("acme {round}");
             create(&mut client, &wallet, lanes, &[dec("50")], dec("60"));
-            // The same key in the same moment, where a threshold is crossed.
+            // The same key at the same moment, in a charge that crosses a threshold.
             let results = together(&database, 16, |_, client| {
                 keyed("12.5").on(client, &wallet).expect("a charge")
             });
@@ -42,7 +42,7 @@ fn sixteen_calls_with_one_key_at_once() {
 }
 
 #[test]
-fn sixteen_fundings_with_one_key_at_once() {
+fn sixteen_concurrent_fundings_with_one_key_book_once() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -62,7 +62,7 @@ fn sixteen_fundings_with_one_key_at_once() {
 }
 
 #[test]
-fn a_replay_does_not_care_about_the_wallets_state() {
+fn a_replay_answers_whatever_the_state_of_the_wallet() {
     let database = Database::new();
     let mut client = database.connect();
     for lanes in [1, 4] {
@@ -137,7 +137,7 @@ fn a_conflict_names_the_field() {
         let error = expect(client.query(&call(&other), &[]), "WL006");
         assert!(detail(&error).contains(field), "{field}: {error:?}");
     }
-    // The same request: a number in another form, keys in another order, another actor.
+    // The same request: another form of a number, another order of keys, another actor.
     let same = by_amount.replace("amount => 5", "amount => 5.00").replace(
         "{\"a\": \"1\", \"b\": \"2\"}",
         "{\"b\": \"2\", \"a\": \"1\"}",
@@ -227,7 +227,7 @@ fn a_payment_is_credited_once() {
     assert_eq!(balance(&mut client, "acme"), dec("10"));
     let again = pay(&mut client, "acme", "11", "card", "key".to_owned());
     expect(again, "WL006");
-    // Another method or another wallet has references of its own.
+    // Another method or another wallet has its own references.
     assert!(
         !pay(&mut client, "acme", "1", "bank", "b".to_owned())
             .unwrap()
@@ -243,9 +243,9 @@ fn a_payment_is_credited_once() {
     audit(&mut client, "acme");
 }
 
-/// A key that was used comes again under a snapshot that is older than a window of its limit: the call had written its
-/// lane, could not write the window, and answered with the first result all the same, so that the money left the
-/// lane without an entry.
+/// A used key is repeated under a snapshot that is older than a window of its limit. The call had
+/// written its lane, could not write the window, and still returned the first result, so that the
+/// money left the lane without an entry.
 #[test]
 fn a_replay_under_an_old_snapshot_takes_nothing() {
     for storage in ["auto", "spi"] {
@@ -261,7 +261,7 @@ fn a_replay_under_an_old_snapshot_takes_nothing() {
             .isolation_level(IsolationLevel::RepeatableRead)
             .start()
             .unwrap();
-        // The snapshot.
+        // Takes the snapshot.
         balance(&mut transaction, "acme");
         let by_alice = Charge {
             amount: dec("1"),
@@ -286,7 +286,7 @@ fn a_replay_under_an_old_snapshot_takes_nothing() {
 }
 
 #[test]
-fn a_conflict_of_a_hold_names_the_field() {
+fn a_hold_conflict_names_the_field() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("1000"));
@@ -340,7 +340,7 @@ fn a_conflict_of_a_hold_names_the_field() {
 }
 
 #[test]
-fn a_conflict_of_a_settlement_names_the_field() {
+fn a_settlement_conflict_names_the_field() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("1000"));

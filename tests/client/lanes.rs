@@ -1,4 +1,4 @@
-//! What lanes change, and what they do not.
+//! What the number of lanes changes, and what it does not.
 
 use wallet_tests::{
     Charge, Database, Decimal, Seed, alternating, audit, balance, charge, create, crowd, dec,
@@ -6,9 +6,9 @@ use wallet_tests::{
 };
 
 #[test]
-fn while_the_lanes_are_cut_anew() {
+fn no_charge_is_lost_while_the_number_of_lanes_changes() {
     let _turn = crowd();
-    let seed = Seed::of("drain and cut");
+    let seed = Seed::of("no_charge_is_lost_while_the_number_of_lanes_changes");
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[dec("500")], dec("1000"));
@@ -40,14 +40,14 @@ fn while_the_lanes_are_cut_anew() {
 }
 
 #[test]
-fn what_such_a_funding_crosses_is_reported() {
+fn a_threshold_crossed_by_a_funding_during_a_charge_is_reported() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 1, &[dec("50")], dec("60"));
     charge(&mut client, "acme", dec("20")).unwrap();
     let mut transaction = other.transaction().unwrap();
     charge(&mut transaction, "acme", dec("1")).unwrap();
-    // 39 and 30: back above 50, which nobody can know for sure while the charge is open.
+    // 39 and 30: back above 50, which cannot be decided while the charge is open.
     fund(&mut client, "acme", dec("30")).unwrap();
     transaction.commit().unwrap();
     charge(&mut client, "acme", dec("1")).unwrap();
@@ -78,7 +78,7 @@ fn charges_on_different_lanes_do_not_wait() {
         .batch_execute("SET statement_timeout = '2s'")
         .unwrap();
     charge(&mut client, "acme", dec("1")).unwrap();
-    // More than one lane has, and less than the free ones have together.
+    // More than one lane has, and less than the free lanes have together.
     charge(&mut client, "acme", dec("60")).unwrap();
     transaction.commit().unwrap();
     assert_eq!(balance(&mut client, "acme"), dec("38"));
@@ -86,7 +86,7 @@ fn charges_on_different_lanes_do_not_wait() {
 }
 
 #[test]
-fn a_replay_answers_when_nothing_else_would() {
+fn a_replay_answers_on_an_empty_or_frozen_wallet() {
     for lanes in [1, 4] {
         let database = Database::new();
         let mut client = database.connect();
@@ -125,7 +125,7 @@ fn a_replay_answers_when_nothing_else_would() {
 }
 
 #[test]
-fn the_first_answer_comes_again_whole() {
+fn a_replay_returns_the_whole_first_answer() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("100"));
@@ -138,7 +138,7 @@ fn the_first_answer_comes_again_whole() {
             &[&serde_json::json!({"model": "m", "input_tokens": 3})],
         )
         .unwrap();
-    // The order of keys and trailing zeros do not count.
+    // The order of keys and trailing zeros do not matter.
     let text = "SELECT cost, balance, model, total_tokens, lines::text, entry_id::text FROM wallet.charge('acme',
                 '{\"input_tokens\": 3.00, \"model\": \"m\"}', idempotency_key => 'k')";
     let again = client.query_one(text, &[]).unwrap();
@@ -157,8 +157,8 @@ fn the_first_answer_comes_again_whole() {
     assert_eq!(first.get::<_, i64>(3), again.get::<_, i64>(3));
 }
 
-/// A charge writes its lane and its window in place: no index gets an entry, and the page is tidied up by
-/// the next one.
+/// A charge updates its lane and its window in place (HOT): no index gets an entry, and the next
+/// update prunes the page.
 #[test]
 fn lanes_and_windows_are_updated_in_place() {
     let database = Database::new();
@@ -190,7 +190,7 @@ fn lanes_and_windows_are_updated_in_place() {
         }
         let after = updates(&mut client);
         let (all, hot) = (after.0 - before.0, after.1 - before.1);
-        // The lane every time, and the window every time but the first, which made it.
+        // The lane every time, and the window every time except the first, which inserted it.
         assert_eq!(all, 2 * charges - 1);
         assert!(
             hot * 100 >= all * 95,

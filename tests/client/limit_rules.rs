@@ -1,5 +1,5 @@
-//! Every kind of limit: each refuses exactly what would pass it, `check_limits` says what `charge`
-//! does, and windows are those of PostgreSQL's own calendar.
+//! Every kind of limit refuses exactly what would exceed it, `check_limits` agrees with `charge`,
+//! and windows are those of PostgreSQL's calendar.
 
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ const METRICS: &[&str] = &[
     "images",
 ];
 
-/// A request, as `charge` and `check_limits` take it.
+/// The arguments of a request, for `charge` and `check_limits`.
 #[derive(Clone, Debug, Default)]
 struct Request {
     usage: Option<Value>,
@@ -74,7 +74,7 @@ impl Request {
             .map(|row| row.get(0))
     }
 
-    /// Whether everything allows it, and the reasons of what does not.
+    /// Whether everything allows it, and the reasons against it.
     fn check(&self, client: &mut impl GenericClient, wallet: &str) -> (bool, Vec<String>) {
         let rows = client
             .query(
@@ -103,7 +103,7 @@ fn setup(client: &mut Client) {
     price(client, "lim-draw", "images", dec("0.5"));
 }
 
-/// A request that takes two of the metric in every scope.
+/// A request that uses two of the metric in every scope.
 fn two_of(metric: &str) -> Request {
     let usage = match metric {
         "tokens" | "input_tokens" => json!({"model": "lim-text", "input_tokens": 2}),
@@ -123,10 +123,10 @@ fn two_of(metric: &str) -> Request {
     }
 }
 
-/// Each scope x period x metric: 5 may be used; what takes 2 passes twice and no third time, and
-/// the refusal leaves the limit as it was.
+/// Each scope × period × metric: the maximum is 5, so a request of 2 passes twice. The third is
+/// refused and leaves the limit unchanged.
 #[test]
-fn every_scope_period_and_metric() {
+fn every_scope_period_and_metric_refuses_only_the_excess() {
     let database = Database::new();
     let mut client = database.connect();
     setup(&mut client);
@@ -181,7 +181,7 @@ fn every_scope_period_and_metric() {
                     Decimal::from(one * passes),
                     "{scope} {subject} {period} {metric}"
                 );
-                // Somebody else is another matter, unless the limit is for all.
+                // Another user is not affected, unless the limit applies to all.
                 let other = Request {
                     usage: Some(json!({"model": "other", "input_tokens": 0})),
                     user: Some("ben"),
@@ -205,8 +205,8 @@ fn every_scope_period_and_metric() {
     }
 }
 
-/// Random limits and random requests: what `check_limits` says is what `charge` does in the same
-/// transaction, in every case.
+/// Random limits and random requests: `check_limits` always agrees with `charge` in the same
+/// transaction.
 #[test]
 fn check_limits_agrees_with_charge() {
     let mut seed = Seed::of("check_limits_agrees_with_charge");
@@ -285,11 +285,11 @@ fn check_limits_agrees_with_charge() {
     );
 }
 
-/// The end of every window is what PostgreSQL's own calendar says, in many zones and at the changes
-/// of their clocks.
+/// The end of every window is the one of PostgreSQL's calendar, in many zones and at their clock
+/// changes.
 #[test]
-fn windows_are_those_of_date_trunc() {
-    let mut seed = Seed::of("windows_are_those_of_date_trunc");
+fn windows_agree_with_date_trunc() {
+    let mut seed = Seed::of("windows_agree_with_date_trunc");
     let database = Database::new();
     let mut client = database.connect();
     let zones = [
@@ -309,7 +309,7 @@ fn windows_are_those_of_date_trunc() {
             .unwrap();
         for period in ["minute", "hour", "day", "week", "month", "quarter", "year"] {
             for _ in 0..scale(40) {
-                // 2000 to 2037, and near a change of the clock every other time.
+                // Between 2000 and 2037, every other time near a clock change.
                 let second = 946_684_800 + i64::try_from(seed.below(1_190_000_000)).unwrap();
                 let row = client
                     .query_one(

@@ -1,4 +1,4 @@
-//! Limits hold whatever comes at the same moment, and refuse only what would have passed them.
+//! Limits hold under concurrent calls, and refuse only what would exceed them.
 
 use wallet_tests::{
     Charge, Database, Decimal, Seed, audit, create, crowd, dec, detail, limit, noon, scale,
@@ -19,9 +19,9 @@ fn number_after(text: &str, words: &str) -> Decimal {
 }
 
 #[test]
-fn a_daily_limit_under_32_connections() {
+fn a_daily_limit_holds_under_32_connections() {
     let _crowd = crowd();
-    let seed = Seed::of("a_daily_limit_under_32_connections");
+    let seed = Seed::of("a_daily_limit_holds_under_32_connections");
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 16, &[], dec("100000"));
@@ -30,7 +30,7 @@ fn a_daily_limit_under_32_connections() {
         let mut seed = seed.thread(number);
         let (mut spent, mut refused) = (Decimal::ZERO, Vec::new());
         for _ in 0..scale(20) {
-            // None of them divides 100.
+            // None of the amounts divides 100.
             let amount = [dec("0.7"), dec("3.3"), dec("7.77"), dec("11.13")]
                 [usize::try_from(seed.below(4)).unwrap()];
             let charge = Charge {
@@ -57,14 +57,14 @@ fn a_daily_limit_under_32_connections() {
     let least = *least.expect("somebody is refused");
     assert!(
         total + least > dec("100"),
-        "{least} would fit beside {total}"
+        "{least} would fit in addition to {total}"
     );
     audit(&mut client, "acme");
 }
 
-/// The window's row does not exist yet when all of them come.
+/// The row of the window does not exist yet when all calls arrive.
 #[test]
-fn the_first_use_of_a_user_by_many_at_once() {
+fn a_limit_holds_when_a_users_first_charges_are_concurrent() {
     let _crowd = crowd();
     let database = Database::new();
     let mut client = database.connect();
@@ -89,9 +89,9 @@ fn the_first_use_of_a_user_by_many_at_once() {
     }
 }
 
-/// Charges that are rolled back give back what they took, and others wait to see it.
+/// Charges that are rolled back release what they took. Other charges wait for that.
 #[test]
-fn a_rolled_back_charge_gives_its_share_back() {
+fn a_rolled_back_charge_releases_its_share_of_the_limit() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 4, &[], dec("1000"));
@@ -112,12 +112,12 @@ fn a_rolled_back_charge_gives_its_share_back() {
     audit(&mut client, "acme");
 }
 
-/// 64 connections against one limit of 100 with requests that do not divide it, for every kind of limit:
-/// no more than 100 passes, and what was refused would have passed it.
+/// For every kind of limit, 64 connections spend against a maximum of 100 with amounts that do not
+/// divide it. At most 100 passes, and every refused request would have exceeded the limit.
 #[test]
-fn any_limit_under_64_connections() {
+fn every_kind_of_limit_holds_under_64_connections() {
     let _crowd = crowd();
-    let seed = Seed::of("any_limit_under_64_connections");
+    let seed = Seed::of("every_kind_of_limit_holds_under_64_connections");
     let database = Database::new();
     let mut client = database.connect();
     for meter in ["input_tokens", "output_tokens", "images"] {
@@ -188,7 +188,7 @@ fn any_limit_under_64_connections() {
             let least = least.expect("somebody is refused");
             assert!(
                 total + least > dec("100"),
-                "{kind}: {least} would fit beside {total}"
+                "{kind}: {least} would fit in addition to {total}"
             );
             let used: Decimal = client
                 .query_one(
@@ -203,12 +203,12 @@ fn any_limit_under_64_connections() {
     }
 }
 
-/// A limit of the whole wallet is spread over the wallet's lanes, and holds to the cent all the same:
-/// each of its warnings comes once, and what is refused would have passed it.
+/// A limit of the whole wallet is spread over the lanes, and still holds to the cent. Each of its
+/// warnings is sent once, and every refused request would have exceeded the limit.
 #[test]
-fn a_limit_of_the_wallet_over_its_lanes() {
+fn a_limit_spread_over_the_wallets_lanes_holds_to_the_cent() {
     let _crowd = crowd();
-    let seed = Seed::of("a_limit_of_the_wallet_over_its_lanes");
+    let seed = Seed::of("a_limit_spread_over_the_wallets_lanes_holds_to_the_cent");
     let database = Database::new();
     let mut client = database.connect();
     for (wallet, storage) in [("direct", "auto"), ("spi", "spi")] {
@@ -258,7 +258,7 @@ fn a_limit_of_the_wallet_over_its_lanes() {
                         let left = number_after(detail, " is held and ");
                         assert!(amount > left, "needlessly refused: {detail}");
                         refused.push(amount);
-                        // Smaller and smaller, until nothing fits.
+                        // Smaller and smaller amounts, until nothing fits.
                         amount = (amount / Decimal::TWO).round_dp(2);
                     }
                 }

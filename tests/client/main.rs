@@ -1,4 +1,5 @@
-//! What only real connections show: commits, waiting, notifications, caches of other backends.
+//! Behaviour that only real connections show: commits, waiting, notifications, caches of other
+//! backends.
 
 mod abuse;
 mod access_matrix;

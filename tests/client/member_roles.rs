@@ -1,4 +1,4 @@
-//! The table of roles in docs/reference/access.md, cell by cell.
+//! Every cell of the table of roles in docs/reference/access.md.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use wallet_tests::{Database, FUNCTIONS, Function, Level, Reach, Roles, Scene, ex
 
 const REFERENCE: &str = include_str!("../../docs/reference/access.md");
 
-/// The columns of the table, and what they are about.
+/// The columns of the table.
 const COLUMNS: [&str; 4] = [
     "spends",
     "fundings and refunds",
@@ -15,7 +15,7 @@ const COLUMNS: [&str; 4] = [
     "appoints owners",
 ];
 
-/// The table: role → a yes or no for each column.
+/// The table: role → yes or no for each column.
 fn table() -> BTreeMap<String, [bool; 4]> {
     let head = format!("| role | {} |", COLUMNS.join(" | "));
     let (_, rest) = REFERENCE
@@ -44,7 +44,7 @@ fn table() -> BTreeMap<String, [bool; 4]> {
     .collect()
 }
 
-/// The column that a function with an actor is about; none where it concerns no wallet with members.
+/// The column for a function with an actor. `None` if it concerns no wallet with members.
 fn column(function: &Function) -> Option<usize> {
     match (function.reach, function.level) {
         (Reach::All, _) => None,
@@ -55,7 +55,7 @@ fn column(function: &Function) -> Option<usize> {
     }
 }
 
-/// The SQLSTATE of a call, `00000` when it went well; nothing stays.
+/// The SQLSTATE of a call, `00000` for success. The call is rolled back.
 fn attempt(client: &mut Client, sql: &str) -> String {
     client.batch_execute("BEGIN").expect("begin");
     let result = client.simple_query(sql);
@@ -63,7 +63,7 @@ fn attempt(client: &mut Client, sql: &str) -> String {
     result.map_or_else(|error| state_of(&error), |_| "00000".to_owned())
 }
 
-/// A scene whose wallets all have a member `u-ROLE` of every role of the table.
+/// A scene whose wallets all have a member `u-ROLE` for every role of the table.
 fn scene(client: &mut Client, roles: &mut Roles<'_>) -> Scene {
     let names = [roles.add("nobody"), roles.add("onlooker")];
     let scene = Scene::new(client, &["own"], [&names[0], &names[1]]);
@@ -79,7 +79,7 @@ fn scene(client: &mut Client, roles: &mut Roles<'_>) -> Scene {
 }
 
 #[test]
-fn every_role_by_every_call_that_names_an_actor() {
+fn every_call_with_an_actor_allows_each_role_what_is_documented() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     let scene = scene(&mut client, &mut roles);
@@ -105,7 +105,8 @@ fn every_role_by_every_call_that_names_an_actor() {
                 wrong.push(format!("{} by {role}: {got}, not {want}", function.name));
             }
         }
-        // A program that is no member is bound by its database role alone; a blocked member may nothing.
+        // A program that is not a member is bound only by its database role. A blocked member
+        // cannot do anything.
         let program = attempt(&mut client, &scene.call(function, "own", Some("program")));
         assert_eq!(program, "00000", "{} by a program", function.name);
     }
@@ -128,9 +129,9 @@ fn every_role_by_every_call_that_names_an_actor() {
     }
 }
 
-/// The column "spends" is also about the user of a charge or hold, however the call is made.
+/// The column "spends" also applies to the user of a charge or hold, whichever function is called.
 #[test]
-fn who_spends_spends_as_user_too() {
+fn a_user_spends_only_with_a_role_that_spends() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     scene(&mut client, &mut roles);
@@ -160,7 +161,7 @@ fn who_spends_spends_as_user_too() {
 }
 
 #[test]
-fn who_names_owners() {
+fn only_a_role_that_names_owners_changes_owners() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     scene(&mut client, &mut roles);
@@ -176,16 +177,16 @@ fn who_names_owners() {
             let sql = format!("SELECT wallet.{call}, actor => 'u-{role}')");
             assert_eq!(attempt(&mut client, &sql), want, "{sql}");
         }
-        // One does not make oneself an owner.
+        // Members cannot make themselves owners.
         let sql =
             format!("SELECT wallet.set_member('own', 'u-{role}', 'owner', actor => 'u-{role}')");
         assert_eq!(attempt(&mut client, &sql), want, "{sql}");
     }
 }
 
-/// An actor is judged in both wallets of a transfer.
+/// An actor needs the right in both wallets of a transfer.
 #[test]
-fn a_transfer_asks_both_wallets() {
+fn an_actor_needs_the_right_in_both_wallets_of_a_transfer() {
     let database = Database::new();
     let mut client = database.connect();
     client

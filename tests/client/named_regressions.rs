@@ -1,4 +1,4 @@
-//! Bugs of others' billing, by the numbers of their reports: what must not happen here.
+//! Billing bugs of other projects, by the numbers of their reports, which must not occur here.
 
 use postgres::Client;
 use rust_decimal::Decimal;
@@ -8,12 +8,13 @@ fn number(client: &mut Client, sql: &str) -> Decimal {
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
-/// The SQLSTATE of a refusal, or nothing.
+/// The SQLSTATE of a refusal, or `None`.
 fn outcome<T>(result: Result<T, postgres::Error>) -> Option<String> {
     result.err().map(|error| state_of(&error))
 }
 
-/// A wallet with money, and a model at a cent a thousand tokens in and three out.
+/// A wallet with money, and a model that costs one cent per thousand input tokens and three per
+/// thousand output tokens.
 fn funded(database: &Database, amount: u32) -> Client {
     let mut client = database.connect();
     client
@@ -27,10 +28,9 @@ fn funded(database: &Database, amount: u32) -> Client {
     client
 }
 
-/// Many calls and one charge. Each call has a key of its own, is billed, and billed once; one key for two
-/// different calls is an error, and not a call for free.
+/// There: many calls and one charge. Here: each call has its own key and is billed exactly once.
 #[test]
-fn eliza_10909_n_calls_one_charge() {
+fn eliza_10909_n_calls_are_n_charges() {
     let database = Database::new();
     let mut client = funded(&database, 100);
     let calls = 8;
@@ -49,7 +49,8 @@ fn eliza_10909_n_calls_one_charge() {
         number(&mut client, "SELECT balance FROM wallet.balances"),
         dec("99.92")
     );
-    // The request's key for two different calls is an error, and not one call for free.
+    // The key of a request cannot be used for two different calls: that is an error, not a free
+    // call.
     let usage = |tokens: u32| {
         format!(
             "SELECT wallet.charge('acme', '{{\"model\":\"llm\",\"input_tokens\":{tokens}}}', idempotency_key => 'r2')"
@@ -59,10 +60,11 @@ fn eliza_10909_n_calls_one_charge() {
     expect(client.batch_execute(&usage(2000)), "WL006");
 }
 
-/// A settlement gave the rest back, then failed later on, and the way out of the error gave the whole hold
-/// back again. What is closed stays closed, and refunds never exceed the charge, at the same moment either.
+/// There: a settlement released the rest, then failed, and the error handler released the whole
+/// hold again. Here: a closed hold remains closed, and refunds never exceed the charge, even
+/// concurrently.
 #[test]
-fn eliza_11473_double_refund() {
+fn eliza_11473_nothing_is_refunded_twice() {
     let database = Database::new();
     let mut client = funded(&database, 10);
     let hold: uuid::Uuid = client
@@ -112,9 +114,10 @@ fn eliza_11473_double_refund() {
     expect(client.batch_execute(rest), "WL012");
 }
 
-/// What was in flight did not count, so that as many requests passed as came before the first settled.
+/// There: requests in flight did not count, so that all requests before the first settlement
+/// passed.
 #[test]
-fn blnk_181_holds_not_counted() {
+fn blnk_181_open_holds_count() {
     let database = Database::new();
     let mut client = funded(&database, 10);
     let outcomes = together(&database, 16, |_, client| {
@@ -137,9 +140,9 @@ fn blnk_181_holds_not_counted() {
     expect(client.batch_execute(charge), "WL001");
 }
 
-/// What a request had reserved of a budget was never given back.
+/// There: the reservation of a request was never released.
 #[test]
-fn litellm_27639_leaked_reservation() {
+fn litellm_27639_no_reservation_leaks() {
     let database = Database::new();
     let mut client = funded(&database, 100);
     client
@@ -153,7 +156,7 @@ fn litellm_27639_leaked_reservation() {
     let charge = "SELECT wallet.charge('acme', amount => 5, user_id => 'ana')";
     expect(client.batch_execute(charge), "WL002");
     std::thread::sleep(std::time::Duration::from_millis(1_200));
-    // Nobody swept: the charge itself finds that the time has come.
+    // Nothing was swept: the charge itself detects that the hold has expired.
     client.batch_execute(charge).unwrap();
     for held in [
         "SELECT held FROM wallet.balances",
@@ -161,7 +164,7 @@ fn litellm_27639_leaked_reservation() {
     ] {
         assert_eq!(number(&mut client, held), Decimal::ZERO);
     }
-    // All of it can be spent, and then nothing is set aside anywhere.
+    // The whole amount can be spent, and then nothing is reserved.
     client
         .batch_execute("SELECT wallet.charge('acme', amount => 95)")
         .unwrap();
@@ -174,10 +177,10 @@ fn litellm_27639_leaked_reservation() {
     assert_eq!(status, "expired");
 }
 
-/// A client went away in the middle of a stream, and was billed for more than it had seen. What was seen is
-/// billed, once, and the rest of the estimate goes back.
+/// There: a client disconnected during a stream and was billed for more than it had received. Here:
+/// what it received is billed once, and the rest of the estimate is released.
 #[test]
-fn new_api_5288_disconnect() {
+fn new_api_5288_a_disconnect_bills_what_was_seen() {
     let database = Database::new();
     let mut client = funded(&database, 1);
     let hold: uuid::Uuid = client

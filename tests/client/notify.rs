@@ -18,7 +18,7 @@ fn depleted() -> Heard {
 }
 
 #[test]
-fn one_per_crossing_with_the_documented_payload() {
+fn each_crossing_sends_one_notification_with_the_documented_payload() {
     for lanes in [1, 4] {
         let database = Database::new();
         let (mut client, mut listener) = (database.connect(), Listener::new(&database));
@@ -45,7 +45,7 @@ fn one_per_crossing_with_the_documented_payload() {
 }
 
 #[test]
-fn after_commit_and_never_after_rollback() {
+fn notifications_are_sent_after_commit_and_never_after_rollback() {
     let database = Database::new();
     let (mut client, mut listener) = (database.connect(), Listener::new(&database));
     create(&mut client, "acme", 1, &[dec("20")], dec("100"));
@@ -73,7 +73,7 @@ fn after_commit_and_never_after_rollback() {
 }
 
 #[test]
-fn order_when_one_call_crosses_several() {
+fn several_crossings_of_one_call_are_sent_in_order() {
     for lanes in [1, 4] {
         let database = Database::new();
         let (mut client, mut listener) = (database.connect(), Listener::new(&database));
@@ -100,7 +100,7 @@ fn order_when_one_call_crosses_several() {
 }
 
 #[test]
-fn depleted_at_exactly_zero() {
+fn depletion_is_reported_at_exactly_zero() {
     let database = Database::new();
     let (mut client, mut listener) = (database.connect(), Listener::new(&database));
     create(&mut client, "acme", 4, &[], dec("10"));
@@ -114,7 +114,7 @@ fn depleted_at_exactly_zero() {
 }
 
 #[test]
-fn a_wallet_that_was_never_above_is_not_low() {
+fn a_wallet_never_above_a_threshold_is_not_reported_low() {
     let database = Database::new();
     let (mut client, mut listener) = (database.connect(), Listener::new(&database));
     create(&mut client, "acme", 1, &[dec("50"), dec("20")], dec("30"));

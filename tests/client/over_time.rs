@@ -1,5 +1,5 @@
-//! Random business of four months beside a model of plain numbers: what reports say of any moment is what the entries
-//! come to that count by then, rolled up or not, archived or not.
+//! Four months of random business compared with a model of plain numbers. The reports for any
+//! moment add up the entries that count by then, whether or not they are rolled up or archived.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,9 +25,9 @@ struct Entry {
     amount: Decimal,
     /// When it was booked.
     booked: i64,
-    /// From when it counts in a balance.
+    /// The time from which it counts in a balance.
     counts: i64,
-    /// When the use was.
+    /// The time of usage.
     used: i64,
     month: String,
     day: String,
@@ -36,7 +36,7 @@ struct Entry {
     related: Option<Uuid>,
 }
 
-/// Books at random. Corrections become what grants give and lose by themselves, later.
+/// Books random entries. Adjustments are later turned into what grants add and lose by themselves.
 fn book(client: &mut Client, seed: &mut Seed, wallet: &str) {
     for number in 0..scale(120) {
         let sql = match seed.below(20) {
@@ -63,8 +63,9 @@ fn book(client: &mut Client, seed: &mut Seed, wallet: &str) {
     }
 }
 
-/// Gives every entry a time of the last four months, in the order of the chain of its lane; many have the same one, and
-/// many the first or last moment of a day or a month. Nothing but a test can do that.
+/// Gives every entry a time in the last four months, in the order of the chain of its lane. Many
+/// entries share a time, and many have the first or last moment of a day or month. Only a test can
+/// do that.
 fn move_in_time(client: &mut Client, seed: &mut Seed, wallet: &str) {
     let rows = client
         .query(
@@ -139,7 +140,7 @@ fn move_in_time(client: &mut Client, seed: &mut Seed, wallet: &str) {
     transaction.commit().unwrap();
 }
 
-/// The ledger's own rows, and what the agreed rule makes of them.
+/// The rows of the ledger, interpreted by the documented rule.
 fn entries(client: &mut Client, wallet: &str) -> Vec<Entry> {
     let rows = client
         .query(
@@ -304,8 +305,9 @@ fn check_usage(client: &mut Client, wallet: &str, entries: &[Entry], from: i64, 
     }
 }
 
-/// What each team bears of a month, by use: its own, and of each month's shared cost less what was given back of it
-/// (now, or later for the month in which it is booked) as much as it used of all teams.
+/// What each team bears in a month by usage: its own, plus its share of the shared cost of each
+/// month. Refunds of shared cost, booked now or later, reduce the cost of their month. The share of
+/// a team is its part of the usage of all teams.
 fn check_chargeback(client: &mut Client, wallet: &str, entries: &[Entry], month: &str) {
     let charges: BTreeMap<Uuid, &Entry> = entries
         .iter()
@@ -391,8 +393,8 @@ fn check(client: &mut Client, wallet: &str, entries: &[Entry], spans: &[(i64, i6
 }
 
 #[test]
-fn every_moment_has_the_balance_of_what_counts_by_then() {
-    let mut seed = Seed::of("every_moment_has_the_balance_of_what_counts_by_then");
+fn reports_of_any_moment_add_up_the_entries_that_count_by_then() {
+    let mut seed = Seed::of("reports_of_any_moment_add_up_the_entries_that_count_by_then");
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -437,7 +439,7 @@ fn every_moment_has_the_balance_of_what_counts_by_then() {
         check(&mut client, wallet, &booked, &spans);
         all.push((wallet, booked, spans));
     }
-    // Rolled up in steps, and once more after the half of it was archived.
+    // Rolled up in steps, and again after one half was archived.
     for days in [70, 45, 0] {
         let sql = format!("SELECT wallet.roll_up(now() - interval '{days} days')");
         client.batch_execute(&sql).unwrap();

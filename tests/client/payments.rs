@@ -1,4 +1,4 @@
-//! Who paid what, with refunds, beside a model that burns charge by charge.
+//! Who paid what, with refunds, compared with a model that burns charge by charge.
 
 mod model;
 
@@ -23,7 +23,7 @@ fn in_cents(amount: Decimal) -> i64 {
     cents.try_into().expect("cents")
 }
 
-/// The wallet and its model, after each step the same.
+/// The wallet and its model, which agree after each step.
 struct Run {
     client: Client,
     model: Model,
@@ -35,7 +35,7 @@ struct Run {
 }
 
 impl Run {
-    /// Makes a call that gives an entry's id; nothing where there is no money.
+    /// Makes a call that returns the id of an entry. `None` if there is not enough money.
     fn call(&mut self, sql: &str) -> Option<Uuid> {
         match self.client.query_one(sql, &[]) {
             Ok(row) => Some(row.get(0)),
@@ -108,7 +108,7 @@ impl Run {
                 format!("grant {amount} {rank:?} {scope:?}")
             }
             14 if scoped => {
-                // One that ends soon, after some use that may be refunded then.
+                // A grant that expires soon, after usage that may be refunded afterwards.
                 let amount = 100 + seed.below(1000) as i64;
                 let scope = (seed.below(3) == 0).then(|| MODELS[pick(seed, 3)]);
                 let ends = "clock_timestamp() + interval '0.3 seconds'";
@@ -118,7 +118,7 @@ impl Run {
                 self.charge(model, part);
                 std::thread::sleep(Duration::from_millis(320));
                 self.model.end(id);
-                // Books the end.
+                // Books the expiry.
                 self.fund(1, plain(age), None, "NULL");
                 format!("ends soon {amount}, {part} used")
             }
@@ -151,7 +151,8 @@ impl Run {
                 if lot.gone || lot.over {
                     return "gone".to_owned();
                 }
-                // What holds would keep of it is a matter of the simulation's model.
+                // Only the model of tests/simulation covers money of a voided grant that holds
+                // keep.
                 if lot.scope.is_none() && lot.remaining > self.model.free() {
                     return "kept by holds".to_owned();
                 }
@@ -247,7 +248,7 @@ impl Run {
                     "archive".to_owned()
                 }
                 _ => {
-                    // A charge that costs something only later.
+                    // A charge that is booked at zero and priced later.
                     self.pages += 1;
                     let sql = format!(
                         "SELECT entry_id FROM wallet.charge('acme', '{{\"model\": \"late-{}\", \"pages\": 7}}')",
@@ -303,7 +304,8 @@ impl Run {
         assert_eq!(paid, self.model.paid, "who paid what");
         assert_eq!(returned, self.model.returned, "what came back");
 
-        // Whatever the model does: what grants paid less what came back to them is what they burnt.
+        // Independent of the model: what grants paid, minus what was returned to them, is what they
+        // burned.
         for lot in &self.model.lots {
             let mine: i64 = paid
                 .iter()
@@ -320,7 +322,7 @@ impl Run {
                 "{lot:?}"
             );
         }
-        // And the parts add up to the charge, but for what nobody has paid.
+        // The parts add up to the charge, except for what no grant has paid.
         for charge in &self.model.charges {
             let parts: i64 = paid
                 .iter()
@@ -350,8 +352,8 @@ impl Run {
 }
 
 #[test]
-fn refunds_give_back_as_charge_by_charge() {
-    let mut seed = Seed::of("refunds_give_back_as_charge_by_charge");
+fn refunds_give_back_what_the_model_does_charge_by_charge() {
+    let mut seed = Seed::of("refunds_give_back_what_the_model_does_charge_by_charge");
     for round in 0..scale(8) {
         let database = Database::new();
         let mut client = database.connect();
@@ -398,7 +400,7 @@ fn refunds_give_back_as_charge_by_charge() {
     }
 }
 
-/// What refunds wrote down of how much had been used is what the ledger says.
+/// The usage that refunds recorded in their marks agrees with the ledger.
 fn check_marks(client: &mut Client) {
     let sql = "SELECT count(*), count(*) FILTER (WHERE m.upto IS DISTINCT FROM l.used)
                  FROM wallet.grant_marks m
@@ -415,19 +417,20 @@ fn check_marks(client: &mut Client) {
     assert_eq!(row.get::<_, i64>(1), 0, "marks that are wrong");
 }
 
-/// What a grant has to do with a charge.
+/// Amounts by grant and charge.
 type Parts = BTreeMap<(Uuid, Uuid), i64>;
 
-/// Refunds of charges anywhere in a ledger do not add it up, and give back what the view says was paid.
+/// Refunds of charges anywhere in a ledger do not read all of it, and return what the view says was
+/// paid.
 #[test]
-fn refunds_know_who_paid_in_long_ledgers() {
-    let mut seed = Seed::of("refunds_know_who_paid_in_long_ledgers");
+fn refunds_find_who_paid_in_long_ledgers() {
+    let mut seed = Seed::of("refunds_find_who_paid_in_long_ledgers");
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 4, &[], dec("0"));
     let batches = 6 * scale(1);
     for batch in 0..batches {
-        // Settles what was spent before.
+        // Allocates the spend so far.
         let sql = "SELECT wallet.fund('acme', 30, expires_at => now() + interval '1 day')";
         client.batch_execute(sql).unwrap();
         let model = if batch % 2 == 0 {
@@ -476,7 +479,7 @@ fn refunds_know_who_paid_in_long_ledgers() {
     check_marks(&mut client);
     let sql = "SELECT count(*) FROM wallet.grant_marks";
     let marks: i64 = client.query_one(sql, &[]).unwrap().get(0);
-    // How many is a matter of how fast the entries came.
+    // The number depends on how quickly the entries were booked.
     assert!(marks > 0, "no marks");
     audit(&mut client, "acme");
 }

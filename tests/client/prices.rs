@@ -1,13 +1,13 @@
-//! What holds of every price, on random prices and random usages: the lines add up to the cost, nobody
-//! saves by splitting a request, and more use never costs less.
+//! Properties of every price, for random prices and random usages: the lines add up to the cost,
+//! splitting a request saves nothing, and more usage never costs less.
 
 use postgres::Client;
 use wallet_tests::{Database, Seed, scale};
 
 const METERS: &str = "{input_tokens,output_tokens,cache_read_tokens,cache_write_tokens,reasoning_tokens,images,audio_seconds,requests}";
 
-/// Random prices of twenty models, some with a threshold of input tokens above which all is dearer, and
-/// random usages in pairs with one more unit or more of one meter.
+/// Random prices of twenty models, some with a threshold of input tokens above which everything
+/// costs more. Random usages in pairs, and each with at least one more unit of one meter.
 fn setup(client: &mut Client, seed: &mut Seed, usages: usize) {
     let seed = (seed.below(2_000_001) as f64 - 1_000_000.0) / 1_000_000.0;
     let meters = format!("'{METERS}'::text[]");
@@ -36,7 +36,7 @@ fn setup(client: &mut Client, seed: &mut Seed, usages: usize) {
         .expect("prices and usages");
 }
 
-/// How many rows the query counts, with the first few shown when there are any.
+/// Fails if the query returns rows, and shows the first few.
 fn none(client: &mut Client, what: &str, query: &str) {
     let rows = client
         .query(
@@ -49,8 +49,8 @@ fn none(client: &mut Client, what: &str, query: &str) {
 }
 
 #[test]
-fn what_holds_of_every_price() {
-    let mut seed = Seed::of("what_holds_of_every_price");
+fn every_cost_adds_up_and_neither_splitting_nor_more_use_saves() {
+    let mut seed = Seed::of("every_cost_adds_up_and_neither_splitting_nor_more_use_saves");
     let database = Database::new();
     let mut client = database.connect();
     setup(&mut client, &mut seed, scale(3_000));
@@ -60,7 +60,8 @@ fn what_holds_of_every_price() {
         "SELECT use.*, p.cost, p.lines FROM use, LATERAL wallet.price_usage(a, model => use.model) p
           WHERE p.cost <> (SELECT coalesce(sum((line ->> 'amount')::numeric), 0) FROM jsonb_array_elements(p.lines) line)",
     );
-    // Each line is rounded once, at twelve decimals: no more than that is lost by adding before it.
+    // Each line is rounded once, at twelve decimals: adding before rounding can save only that
+    // much.
     none(
         &mut client,
         "cheaper when split",

@@ -1,10 +1,10 @@
-//! Which code exactly a bad argument gets, that not a single row of any table changes by it, and
-//! that the same backend answers afterwards.
+//! The exact code for each bad argument. No row of any table changes, and the same backend answers
+//! afterwards.
 
 use postgres::{Client, SimpleQueryMessage};
 use wallet_tests::{Database, audit, create, dec, limit, price};
 
-/// Rows that a refused call must not add to, and money that it must not move.
+/// Row counts and money that a refused call must not change.
 const STATE: &str = "SELECT pg_backend_pid(),
         (SELECT count(*) FROM wallet.ledger), (SELECT sum(amount) FROM wallet.ledger),
         (SELECT count(*) FROM wallet.wallets), (SELECT count(*) FROM wallet.prices),
@@ -50,7 +50,7 @@ impl Victim {
         }
     }
 
-    /// Makes the call, which must be refused with that code.
+    /// Makes the call, which must be refused with this code.
     fn refuses_as(&mut self, sql: &str, expected: &str) {
         let shown: String = sql.chars().take(200).collect();
         let error = match self.client.simple_query(sql) {
@@ -79,7 +79,7 @@ const NOT_AMOUNTS: [&str; 10] = [
 ];
 
 #[test]
-fn amounts() {
+fn a_bad_amount_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for amount in NOT_AMOUNTS.into_iter().chain(["1e131071"]) {
         for call in [
@@ -108,13 +108,13 @@ fn amounts() {
     victim.refuses_as("SELECT wallet.charge('acme', amount => NULL)", "22023");
     victim.refuses_as("SELECT wallet.charge('acme')", "22023");
     victim.refuses_as("SELECT wallet.charge('acme', '{}', 1)", "22023");
-    // More than all wallets together may have: in range each, not in sum.
+    // The amount is in range, but the sum of the wallet would not be.
     victim.refuses_as("SELECT wallet.fund('acme', 9999999999999999)", "WL012");
     audit(&mut victim.client, "acme");
 }
 
 #[test]
-fn prices() {
+fn a_bad_price_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for number in [
         "'NaN'",
@@ -176,7 +176,7 @@ fn prices() {
 }
 
 #[test]
-fn usages() {
+fn a_bad_usage_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for (usage, expected) in [
         (r#"{"model":"m","input_tokens":-1}"#, "WL007"),
@@ -222,13 +222,13 @@ fn usages() {
             expected,
         );
     }
-    // Twelve digits of tokens at 0.001 are more than there is, not more than can be told.
+    // Twelve digits of tokens at 0.001 exceed the balance, but not the range of numbers.
     let much = r#"{"model":"m","input_tokens":999999999999}"#;
     victim.refuses_as(&format!("SELECT wallet.charge('acme', '{much}')"), "WL001");
 }
 
 #[test]
-fn large_and_deep_json() {
+fn large_or_deep_json_is_refused() {
     let mut victim = Victim::new();
     let long =
         r#"jsonb_build_object('model', 'm', 'input_tokens', 1, 'note', repeat('x', 10000000))"#;
@@ -241,7 +241,7 @@ fn large_and_deep_json() {
         "]".repeat(depth)
     );
     let objects = format!("'{}1{}'::jsonb", "{\"a\":".repeat(depth), "}".repeat(depth));
-    // What is nested too deeply for PostgreSQL itself does not reach us.
+    // PostgreSQL itself refuses what is nested too deeply for it.
     for (document, expected) in [
         (long, "22023"),
         (wide, "22023"),
@@ -271,7 +271,7 @@ fn large_and_deep_json() {
 }
 
 #[test]
-fn names() {
+fn a_bad_name_is_refused_with_its_code_and_changes_nothing() {
     let mut victim = Victim::new();
     for (wallet, expected) in [
         ("''", "22023"),
@@ -298,7 +298,7 @@ fn names() {
         ] {
             victim.refuses_as(&call, expected);
         }
-        // Some names are good for no wallet.
+        // Some names are valid for no wallet.
         if expected == "22023" || ["' '", "'acme '", "'*'", r"E'acme\n'"].contains(&wallet) {
             victim.refuses_as(&format!("SELECT wallet.create_wallet({wallet})"), "22023");
         }
@@ -341,9 +341,9 @@ fn names() {
     }
 }
 
-/// A name is a name, whatever it looks like.
+/// A name is stored unchanged, whatever it looks like.
 #[test]
-fn odd_names_that_are_allowed() {
+fn an_odd_name_is_stored_as_it_is() {
     let mut victim = Victim::new();
     for wallet in [
         "🪙",
@@ -362,7 +362,7 @@ fn odd_names_that_are_allowed() {
 }
 
 #[test]
-fn a_key_that_is_not_the_wallets() {
+fn a_key_of_no_member_of_the_wallet_is_refused() {
     let mut victim = Victim::new();
     for key in ["'secret'", "'acme'", "'other'"] {
         victim.refuses_as(
@@ -372,9 +372,9 @@ fn a_key_that_is_not_the_wallets() {
     }
 }
 
-/// Bytes that no entry has are an argument like others.
+/// Bytes that no entry has are a bad argument like any other.
 #[test]
-fn lines_of_no_entry() {
+fn bytes_of_no_entry_are_an_invalid_argument() {
     let database = Database::new();
     let mut client = database.connect();
     for bytes in [
@@ -385,7 +385,7 @@ fn lines_of_no_entry() {
     ] {
         for call in ["entry_lines($1)", "entry_usage('m', $1)"] {
             let sql = format!("SELECT wallet.{}", call.replace("$1", "$1::text::bytea"));
-            // A price is looked for only where prices are shown.
+            // The price is only looked up when prices are shown.
             if let Err(error) = client.query(&sql, &[&bytes]) {
                 assert_eq!(wallet_tests::state_of(&error), "22023", "{sql} of {bytes}");
             } else {

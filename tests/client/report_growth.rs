@@ -1,5 +1,5 @@
-//! What reports and upkeep read grows with what they look at, and with nothing else. Counted in pages, so that it does not
-//! matter how fast the machine is.
+//! What reports and upkeep read grows only with what they report on. The tests count pages, so that
+//! the speed of the machine does not matter.
 
 use postgres::Client;
 use wallet_tests::{Database, pages, state_of};
@@ -10,7 +10,7 @@ const PRICES: &str = "SET synchronous_commit = off;
     SELECT count(wallet.set_price('m', meter, 2.5, per => 1000000, effective_from => '2020-01-01Z'))
       FROM unnest('{input_tokens,output_tokens}'::text[]) meter;";
 
-/// Wallets with six entries each, of which some want to be told when their money runs out.
+/// Wallets with six entries each, some of which have an alert for when their money runs out.
 fn wallets(database: &Database, number: u32) -> Client {
     let mut client = database.connect();
     leave_statistics_alone(&mut client);
@@ -28,8 +28,8 @@ fn wallets(database: &Database, number: u32) -> Client {
     client
 }
 
-/// Pages that the same takes where there are 500 wallets and where there are 2,000, in a session that has no plans yet; what
-/// it does is undone.
+/// The pages that the statement reads with 500 wallets and with 2,000, in a session without cached
+/// plans. The statement is rolled back.
 fn for_each_number(sql: &str, prepare: impl Fn(&mut Client)) -> [u64; 2] {
     [500, 2000].map(|number| {
         let database = Database::new();
@@ -54,7 +54,7 @@ const ROLL_UP: &str = "SELECT wallet.roll_up(now())";
 const RUN_OUTS: &str = "SELECT wallet.announce_run_outs()";
 
 #[test]
-fn use_of_a_day_grows_with_the_wallets() {
+fn the_usage_of_a_day_reads_in_proportion_to_the_wallets() {
     grows_with_the_wallets(A_DAY, 40, forget_statistics);
     grows_with_the_wallets(A_DAY, 40, |client| client.batch_execute("ANALYZE").unwrap());
     grows_with_the_wallets(A_DAY, 40, |client| {
@@ -64,7 +64,7 @@ fn use_of_a_day_grows_with_the_wallets() {
 }
 
 #[test]
-fn a_roll_up_grows_with_the_wallets() {
+fn a_roll_up_reads_in_proportion_to_the_wallets() {
     grows_with_the_wallets(ROLL_UP, 150, forget_statistics);
     grows_with_the_wallets(ROLL_UP, 150, |client| {
         client.batch_execute("ANALYZE").unwrap()
@@ -72,7 +72,7 @@ fn a_roll_up_grows_with_the_wallets() {
 }
 
 #[test]
-fn telling_of_run_outs_grows_with_the_wallets() {
+fn announcing_run_outs_reads_in_proportion_to_the_wallets() {
     for days in [1, 9] {
         let ask = format!("UPDATE wallet.run_out_alerts SET days = {days}");
         let forgotten = |client: &mut Client| {
@@ -92,7 +92,7 @@ fn number(client: &mut Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).expect(sql).get(0)
 }
 
-/// A caller that commits between portions holds the locks of a portion.
+/// A caller that commits between portions holds only the locks of one portion.
 #[test]
 fn upkeep_is_done_in_portions() {
     let database = Database::new();
@@ -133,7 +133,7 @@ fn upkeep_is_done_in_portions() {
     }
 }
 
-/// A wallet with so many charges of today.
+/// A wallet with this many charges of today.
 fn large(database: &Database, entries: u32) -> Client {
     let mut client = database.connect();
     leave_statistics_alone(&mut client);
@@ -156,7 +156,7 @@ fn large(database: &Database, entries: u32) -> Client {
 
 /// Entries that are rolled up are not read, however late they were booked.
 #[test]
-fn right_after_a_roll_up_nothing_is_read_again() {
+fn rolled_up_entries_are_not_read_again() {
     let later = "SELECT * FROM wallet.statement('large', (SELECT max(last_at) + interval '1 microsecond' FROM wallet.rollup_chunks))";
     let read = [4000, 16000].map(|entries| {
         let database = Database::new();
@@ -181,10 +181,10 @@ fn right_after_a_roll_up_nothing_is_read_again() {
     }
 }
 
-/// The floor is above all that was rolled up also while a transaction is open that has booked nothing, and below what
-/// one has booked that is.
+/// The floor is above everything that was rolled up, even while a transaction without bookings is
+/// open. It is below the bookings of an open transaction.
 #[test]
-fn a_floor_is_as_high_as_open_transactions_let_it_be() {
+fn only_open_transactions_with_bookings_hold_the_floor_down() {
     let database = Database::new();
     let mut client = large(&database, 4000);
     client
@@ -210,7 +210,7 @@ fn a_floor_is_as_high_as_open_transactions_let_it_be() {
     assert_eq!(number(&mut client, used), 300);
 }
 
-/// What is not rolled up is read once, and each page of it once.
+/// Entries that are not rolled up are read once, and each page once.
 #[test]
 fn a_ledger_is_read_once() {
     let database = Database::new();

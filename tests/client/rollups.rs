@@ -1,4 +1,5 @@
-//! Roll-ups cost or save time and never change a number, whatever is booked, when it commits and in which order.
+//! Roll-ups change the speed of reports and never a figure, whatever is booked, when it commits and
+//! in which order.
 
 use postgres::{Client, Error};
 use wallet_tests::{Database, Seed, scale, state_of};
@@ -28,7 +29,7 @@ fn fill(client: &mut Client) {
         .unwrap();
 }
 
-/// Every report of a wallet, as text; with what differs from call to call left out.
+/// Every report of a wallet as text, without what differs from call to call.
 fn reports(client: &mut Client, wallet: &str, moments: &[String]) -> Vec<String> {
     let mut queries = vec![
         "SELECT u::text FROM wallet.usage_daily u WHERE wallet = $1 ORDER BY u".to_owned(),
@@ -39,7 +40,7 @@ fn reports(client: &mut Client, wallet: &str, moments: &[String]) -> Vec<String>
         "SELECT c::text FROM wallet.chargeback($1, current_date) c".to_owned(),
         "SELECT c::text FROM wallet.chargeback($1, (current_date - 40)) c".to_owned(),
         "SELECT s::text FROM wallet.statement($1, NULL, now()) s".to_owned(),
-        // It ends when it is asked for.
+        // Its end is the time of the query.
         "SELECT (s.line, CASE s.kind WHEN 'closing' THEN NULL ELSE s.at END, s.kind, s.description, s.amount, s.balance)::text
            FROM wallet.statement($1, date_trunc('day', now()), now() + interval '1 day') s".to_owned(),
     ];
@@ -86,7 +87,7 @@ fn reports(client: &mut Client, wallet: &str, moments: &[String]) -> Vec<String>
         .collect()
 }
 
-/// The reports must be those of a database without roll-ups, and the ledger's.
+/// The reports must equal those of a database without roll-ups, and the ledger's.
 fn check(client: &mut Client, moments: &[String]) {
     client.batch_execute("BEGIN").unwrap();
     let with: Vec<_> = WALLETS
@@ -131,7 +132,7 @@ fn check(client: &mut Client, moments: &[String]) {
     }
 }
 
-/// One call on a wallet, at random. What others have locked is left alone.
+/// One random call on a wallet. It fails at once if others have locked what it needs.
 fn step(client: &mut Client, seed: &mut Seed, number: usize) -> Result<(), Error> {
     let wallet = WALLETS[seed.below(3) as usize];
     let pick =
@@ -204,7 +205,7 @@ fn step(client: &mut Client, seed: &mut Seed, number: usize) -> Result<(), Error
     }
 }
 
-/// How much of the ledger is rolled up, and how many wallets have a floor that holds.
+/// How much of the ledger is rolled up, and how many wallets have a valid floor.
 fn extent(client: &mut Client) -> (i64, i64) {
     let row = client
         .query_one(
@@ -218,8 +219,8 @@ fn extent(client: &mut Client) -> (i64, i64) {
 }
 
 #[test]
-fn reports_with_roll_ups_are_those_without() {
-    let mut seed = Seed::of("reports_with_roll_ups_are_those_without");
+fn reports_are_the_same_with_and_without_roll_ups() {
+    let mut seed = Seed::of("reports_are_the_same_with_and_without_roll_ups");
     let database = Database::new();
     let connect = || {
         let mut client = database.connect();
@@ -259,10 +260,10 @@ fn reports_with_roll_ups_are_those_without() {
                 let zone = ZONES[seed.below(5) as usize];
                 let wallet = WALLETS[seed.below(3) as usize];
                 let sql = format!("SELECT wallet.update_wallet('{wallet}', time_zone => '{zone}')");
-                // Somebody may have a lane.
+                // Another session may have locked a lane.
                 let _ = client.batch_execute(&sql);
             }
-            // Transactions that stay open over what others do, and roll-ups among them.
+            // Transactions, some with roll-ups, that remain open while others work.
             2..=6 => {
                 let which = seed.below(3) as usize;
                 let (other, is_open) = &mut others[which];
@@ -298,7 +299,7 @@ fn reports_with_roll_ups_are_those_without() {
             }
         }
         if number % 90 == 89 {
-            // What a roll-up has locked cannot be taken away to compare.
+            // Roll-ups that an open transaction has locked cannot be removed for the comparison.
             for (which, (other, is_open)) in others.iter_mut().enumerate() {
                 if std::mem::take(&mut rolling[which]) {
                     other.batch_execute("COMMIT").unwrap();
@@ -306,7 +307,7 @@ fn reports_with_roll_ups_are_those_without() {
                 }
             }
             check(&mut client, &moments);
-            // Under a snapshot of before, too.
+            // Also under an older snapshot.
             if let Some((other, _)) = others.iter_mut().find(|(_, is_open)| !is_open) {
                 other
                     .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -339,9 +340,10 @@ fn reports_with_roll_ups_are_those_without() {
     wallet_tests::audit(&mut client, "many");
 }
 
-/// An entry whose transaction was open while its day was rolled up, and one whose id is older than the floor.
+/// An entry whose transaction was open while its day was rolled up, and one whose id is older than
+/// the floor.
 #[test]
-fn what_commits_late_is_not_lost() {
+fn an_entry_that_commits_late_is_not_lost() {
     let database = Database::new();
     let (mut client, mut late) = (database.connect(), database.connect());
     fill(&mut client);
@@ -373,7 +375,7 @@ fn what_commits_late_is_not_lost() {
         .batch_execute("SELECT wallet.settle_funding(wallet, entry_id) FROM wallet.fundings WHERE status = 'pending'")
         .unwrap();
     assert_eq!(ask(&mut client), ["25.00", "99978.00", "99978.00", "true"]);
-    // A floor that is too high, as after a clock that was put back: found out, and made good.
+    // A floor that is too high, as after the clock was set back, is detected and corrected.
     client
         .batch_execute(
             "UPDATE wallet.rollup_states SET floor_id = 'ffffffff-0000-0000-0000-000000000000'",

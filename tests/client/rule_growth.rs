@@ -1,13 +1,15 @@
-//! A change of a rule costs what it changes: as much on a wallet with thousands of limits, members and keys as on one with
-//! a few, also where the statistics know only the small one. What is counted are pages, which no noise changes.
+//! The cost of changing a rule does not depend on the number of limits, members and keys of the
+//! wallet, even if the statistics know only a small wallet. The tests count pages, which have no
+//! noise.
 
 use postgres::Client;
 use wallet_tests::{Database, create, dec, pages};
 
-/// How many limits, members, keys and model rules the small wallet has. The large one has four times as many.
+/// The number of limits, members, keys and model rules of the small wallet. The large one has four
+/// times as many.
 const FEW: u64 = 300;
 
-/// Fills a wallet, without the functions: what they cost is what is asked.
+/// Fills a wallet without the functions, whose cost is what the test measures.
 fn fill(client: &mut Client, wallet: &str, count: u64) {
     client
         .batch_execute(&format!(
@@ -32,8 +34,8 @@ fn fill(client: &mut Client, wallet: &str, count: u64) {
         .unwrap();
 }
 
-/// The small wallet and the large one, on so many lanes. What is known of the tables is from before they were filled,
-/// when each wallet had one of everything.
+/// The small wallet and the large one, with this many lanes. The statistics are from before they
+/// were filled, when each wallet had one row of everything.
 fn wallets(lanes: i32) -> Database {
     let database = Database::new();
     let mut client = database.connect();
@@ -59,7 +61,7 @@ fn wallets(lanes: i32) -> Database {
         create(&mut client, wallet, lanes, &[], dec("100000"));
         fill(&mut client, wallet, count);
     }
-    // Rows that are gone are looked at until somebody notes that they are. Columns have the statistics of before.
+    // Dead rows are read until VACUUM has removed them. The column statistics remain the old ones.
     for table in [
         "limits",
         "members",
@@ -76,7 +78,7 @@ fn wallets(lanes: i32) -> Database {
     database
 }
 
-/// Calls that change one thing of a wallet; `$n` stands for another number each time.
+/// Calls that change one row of a wallet. `$n` is a different number each time.
 const CHANGES: &[&str] = &[
     "wallet.set_limit('$w', 1000 + $n, 'month', scope => 'user', subject => 'user 7')",
     "wallet.set_limit('$w', 1000, 'month', scope => 'user', subject => 'new $n', paused => true)",
@@ -108,7 +110,7 @@ const CHANGES: &[&str] = &[
     "wallet.set_recurring_grant('$w', $n)",
 ];
 
-/// The second call of a session, which has its plans, and the third.
+/// The second and third call of a session, which has cached its plans.
 fn later_calls(client: &mut Client, wallet: &str, call: &str) -> u64 {
     let mut last = 0;
     for n in 1..=3 {
@@ -138,24 +140,24 @@ fn changes_cost_what_they_change(lanes: i32, storage: &str) {
 }
 
 #[test]
-fn a_change_costs_what_it_changes_on_one_lane() {
+fn a_change_costs_the_same_with_few_and_many_rules_on_one_lane() {
     changes_cost_what_they_change(1, "auto");
 }
 
 #[test]
-fn a_change_costs_what_it_changes_on_several_lanes() {
+fn a_change_costs_the_same_with_few_and_many_rules_on_several_lanes() {
     changes_cost_what_they_change(4, "auto");
 }
 
 #[test]
-fn a_change_costs_what_it_changes_by_statements() {
+fn a_change_costs_the_same_with_few_and_many_rules_through_spi() {
     changes_cost_what_they_change(1, "spi");
 }
 
-/// The first charge of a session, and the one after each change, read the one user and the one key. Limits are all read:
-/// here there are none.
+/// The first charge of a session, and the one after each change, read only their own user and key.
+/// Limits are always read completely, so there are none here.
 #[test]
-fn a_charge_reads_the_one_user_and_the_one_key() {
+fn a_charge_reads_only_its_own_user_and_key() {
     let database = wallets(1);
     let mut admin = database.connect();
     admin
@@ -199,9 +201,10 @@ fn a_charge_reads_the_one_user_and_the_one_key() {
     }
 }
 
-/// What concerns all wallets is audited too: a price costs the same after thousands of others.
+/// Changes for all wallets are audited too: setting a price costs the same after thousands of
+/// others.
 #[test]
-fn a_price_costs_the_same_after_many() {
+fn setting_a_price_costs_the_same_after_many_prices() {
     let database = Database::new();
     let mut client = database.connect();
     client
@@ -213,7 +216,7 @@ fn a_price_costs_the_same_after_many() {
                 "SELECT count(wallet.set_price('model ' || n, 'images', 1)) FROM generate_series({first}, {last}) n"
             ))
             .unwrap();
-        // In a session that plans anew.
+        // In a session without cached plans.
         let mut client = database.connect();
         for n in 1..=2 {
             let sql = format!("SELECT wallet.set_price('model {last} {n}', 'images', 1)");

@@ -1,5 +1,5 @@
-//! Grants for some models only, beside a model that burns charge by charge; and at once from many
-//! connections.
+//! Scoped grants compared with a model that burns charge by charge, and used by many connections at
+//! once.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ struct Lot {
     id: Uuid,
     /// Priority, expiry in days, paid, age.
     rank: (i32, i32, bool, usize),
-    /// The one model that it is for.
+    /// The one model in its scope.
     scope: Option<&'static str>,
     remaining: Decimal,
     held: Decimal,
@@ -44,11 +44,11 @@ impl Hold {
     }
 }
 
-/// What the wallet should have.
+/// The expected state of the wallet.
 #[derive(Default)]
 struct Model {
     lots: Vec<Lot>,
-    /// What every charge may use; below zero on credit.
+    /// The money that every charge may use. Negative on credit.
     general: Decimal,
     held: Decimal,
     credit: Decimal,
@@ -75,7 +75,7 @@ impl Model {
         lots.find(|lot| lot.id == id).expect("a lot")
     }
 
-    /// What lots for that model pay of an amount that is there.
+    /// The parts of an available amount that the lots scoped to the model pay.
     fn split(&mut self, model: &str, amount: Decimal) -> Vec<(Uuid, Decimal)> {
         self.lots.sort_by_key(|lot| lot.rank);
         let (mut left, mut parts) = (amount, Vec::new());
@@ -91,7 +91,7 @@ impl Model {
                 parts.push((lot.id, part));
             }
         }
-        // What holds have of the others cannot be used.
+        // Money that holds reserve from the other lots cannot be used.
         let scoped: Decimal = parts.iter().map(|part| part.1).sum();
         let mut excess = amount - scoped - self.room();
         for (id, part) in &mut parts {
@@ -183,7 +183,7 @@ impl Model {
         }
     }
 
-    /// Whether holds would keep something of a lot that is taken back.
+    /// Whether holds would keep a part of a lot that is voided.
     fn holds_keep(&self, id: Uuid) -> bool {
         let room = (self.room() - self.credit).max(Decimal::ZERO);
         let mut lots = self.lots.iter();
@@ -194,7 +194,7 @@ impl Model {
         }
     }
 
-    /// Takes back what is left of a lot and no hold has.
+    /// Voids the part of a lot that no hold reserves.
     fn void(&mut self, id: Uuid) {
         let room = (self.room() - self.credit).max(Decimal::ZERO);
         let lot = self.lot(id);
@@ -207,7 +207,7 @@ impl Model {
         }
     }
 
-    /// A charge's money goes back to the lots that paid it.
+    /// Returns the money of a charge to the lots that paid it.
     fn refund(&mut self, refund: Uuid, charge: Uuid) {
         let back: Vec<(Uuid, Decimal)> = self
             .paid
@@ -294,7 +294,8 @@ fn refused(result: &Result<Uuid, Error>) -> bool {
     }
 }
 
-/// Random calls by both storage ways, with and without credit, with one lane and several.
+/// Random calls with both ways to access the tables, with and without credit, on one lane and
+/// several.
 #[test]
 fn scoped_grants_burn_like_charge_by_charge() {
     let mut seed = Seed::of("scoped_grants_burn_like_charge_by_charge");
@@ -382,7 +383,7 @@ fn scoped_grants_burn_like_charge_by_charge() {
                             (hold.amount() - amount).max(Decimal::ZERO)
                         }
                         Err(_) => {
-                            // Nothing has happened.
+                            // The call had no effect.
                             model.held += hold.lane;
                             for (lot, part) in &hold.parts {
                                 model.lot(*lot).held += *part;
@@ -407,7 +408,8 @@ fn scoped_grants_burn_like_charge_by_charge() {
                     if gone.contains(&id) {
                         continue;
                     }
-                    // What holds would keep of it is a matter of the simulation's model.
+                    // Only the model of tests/simulation covers money of a voided grant that holds
+                    // keep.
                     if model.holds_keep(id) {
                         continue;
                     }
@@ -419,7 +421,7 @@ fn scoped_grants_burn_like_charge_by_charge() {
                 19 if !charges.is_empty() && model.credit.is_zero() => {
                     let id = charges.swap_remove(seed.below(charges.len() as u64) as usize);
                     let by = model.paid.keys().filter(|(charge, _)| *charge == id);
-                    // What a grant gave that was taken back becomes money of no grant.
+                    // Money returned to a voided grant becomes money of no grant.
                     if by.clone().any(|(_, lot)| gone.contains(lot)) {
                         continue;
                     }
@@ -440,11 +442,11 @@ fn scoped_grants_burn_like_charge_by_charge() {
     }
 }
 
-/// Half of the threads may use all money, half a part of it, all at once.
+/// Half of the threads may use all money, half of them a part of it, all at once.
 #[test]
-fn nobody_overspends_what_is_for_others() {
+fn no_model_spends_credit_scoped_to_others() {
     let _crowd = crowd();
-    let seed = Seed::of("nobody_overspends_what_is_for_others");
+    let seed = Seed::of("no_model_spends_credit_scoped_to_others");
     for lanes in [1, 16] {
         let database = Database::new();
         let mut client = database.connect();
@@ -455,7 +457,7 @@ fn nobody_overspends_what_is_for_others() {
         }
         let spent: Vec<(bool, Decimal)> = together(&database, 16, |number, client| {
             let (mut seed, mut spent) = (seed.thread(number), Decimal::ZERO);
-            // m1 may use everything, m2 not the first grant, other models neither.
+            // m1 may use everything, m2 not the first grant, other models no grant.
             let name = ["m1", "other", "m2", "other"][number % 4];
             let mut most = 60;
             while most > 0 {
@@ -481,12 +483,12 @@ fn nobody_overspends_what_is_for_others() {
         });
         let of_others: Decimal = spent.iter().filter(|one| one.0).map(|one| one.1).sum();
         assert!(of_others <= dec("60"), "{of_others}");
-        // The rest is there for whom it is for, to the cent.
+        // The rest is available to the models in its scope, to the cent.
         while !refused(&charge(&mut client, "other", dec("0.01"))) {}
         while !refused(&charge(&mut client, "m2", dec("0.01"))) {}
         while !refused(&charge(&mut client, "m1", dec("0.01"))) {}
         assert_eq!(balance(&mut client, "acme"), dec("0"));
-        // Where a settlement took the last of it, the next call that goes through notes that.
+        // If a settlement took the last scoped credit, the next successful call records that.
         fund(&mut client, "acme", dec("0.01")).unwrap();
         charge(&mut client, "other", dec("0.01")).unwrap();
         let sql = "SELECT scoped FROM wallet.wallets WHERE wallet_id = 'acme'";
@@ -499,9 +501,10 @@ fn nobody_overspends_what_is_for_others() {
     }
 }
 
-/// A hold whose time had come, and which nobody had given back yet, kept its part of a grant from who took that back.
+/// A hold that had expired, and that no call had released, kept its part of a grant when the grant
+/// was voided.
 #[test]
-fn an_expired_hold_keeps_nothing_of_a_grant_that_is_taken_back() {
+fn an_expired_hold_reserves_nothing_of_a_voided_or_reversed_grant() {
     let database = Database::new();
     let mut client = database.connect();
     for (wallet, taken_back) in [
@@ -530,9 +533,9 @@ fn an_expired_hold_keeps_nothing_of_a_grant_that_is_taken_back() {
     }
 }
 
-/// Taking back what was taken back before gives back what an expired hold had set aside, too: all of it, or nothing.
+/// Voiding a grant again also releases what an expired hold has reserved: completely or not at all.
 #[test]
-fn a_grant_is_taken_back_again_beside_an_expired_hold() {
+fn voiding_a_grant_again_releases_an_expired_hold() {
     let database = Database::new();
     let mut client = database.connect();
     create(&mut client, "acme", 1, &[], dec("0"));

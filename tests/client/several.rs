@@ -1,4 +1,4 @@
-//! Several charges in one transaction, some of them taken back.
+//! Several charges in one transaction, some of them rolled back.
 
 use wallet_tests::{
     Charge, Database, audit, balance, charge, create, dec, entries, expect, limit, noon,
@@ -21,7 +21,7 @@ fn alice(amount: &str) -> Charge<'_> {
 }
 
 #[test]
-fn rolled_back_to_a_savepoint_and_charged_again() {
+fn charges_rolled_back_to_a_savepoint_do_not_count() {
     for lanes in [1, 4] {
         let (database, mut client) = wallet_of(lanes);
         let mut transaction = client.transaction().unwrap();
@@ -44,7 +44,7 @@ fn rolled_back_to_a_savepoint_and_charged_again() {
 }
 
 #[test]
-fn many_charges_in_one_transaction() {
+fn a_transaction_sees_its_own_charges() {
     for lanes in [1, 2, 16] {
         let (_database, mut client) = wallet_of(lanes);
         let mut transaction = client.transaction().unwrap();
@@ -62,7 +62,7 @@ fn many_charges_in_one_transaction() {
     }
 }
 
-/// A key belongs to the transaction too: rolled back, it is free again.
+/// A key belongs to the transaction, too: after a rollback it is free again.
 #[test]
 fn a_key_that_was_rolled_back_is_free() {
     let (_database, mut client) = wallet_of(4);
@@ -80,7 +80,7 @@ fn a_key_that_was_rolled_back_is_free() {
     audit(&mut client, "acme");
 }
 
-/// Two transactions that charge two wallets in opposite order, over and over.
+/// Two transactions repeatedly charge two wallets in opposite order.
 #[test]
 fn two_wallets_in_opposite_order_may_deadlock_but_lose_nothing() {
     let database = Database::new();

@@ -1,5 +1,5 @@
-//! One wallet with nearly all entries beside many small ones: what is read of the large one must not be planned as if it
-//! were one of them, whatever is known of the tables.
+//! One wallet with nearly all entries among many small ones. Queries on the large wallet must not
+//! be planned as if it were small, whatever the statistics say.
 
 use postgres::Client;
 use wallet_tests::{Database, pages, state_of};
@@ -9,7 +9,8 @@ const ENTRIES: u64 = 4000;
 /// Users, each with a window of the limit.
 const USERS: u64 = 32;
 
-/// A large wallet whose users all have a limit, beside small ones. What is known of the tables is from before it was there.
+/// A large wallet whose users all have a limit, among small wallets. The statistics are from before
+/// it existed.
 fn skewed(database: &Database) -> Client {
     let mut client = database.connect();
     leave_statistics_alone(&mut client);
@@ -39,7 +40,7 @@ fn skewed(database: &Database) -> Client {
     client
 }
 
-/// From here on nothing is known of the tables but what the test has had found out.
+/// From here on the test alone decides about the statistics of the tables.
 pub fn leave_statistics_alone(client: &mut Client) {
     client
         .batch_execute(
@@ -54,7 +55,7 @@ pub fn leave_statistics_alone(client: &mut Client) {
         .unwrap();
 }
 
-/// Has nothing be known of the tables.
+/// Deletes the statistics of the tables.
 pub fn forget_statistics(client: &mut Client) {
     client
         .batch_execute(
@@ -63,14 +64,14 @@ pub fn forget_statistics(client: &mut Client) {
         .unwrap();
 }
 
-/// The same, the least of three times: tests beside that create databases have a session look up anew what it knows of
-/// its tables now and then, which takes thousands.
+/// The pages of a statement, the least of three runs: concurrent tests that create databases
+/// invalidate the catalog caches of a session, and reloading them reads thousands of pages.
 pub fn least_pages(client: &mut Client, sql: &str) -> u64 {
     (0..3).map(|_| pages(client, sql)).min().unwrap_or_default()
 }
 
-/// What reads a wallet, and how many pages an entry it may take: rows are read in the order of an index, which stays on a
-/// page for a while. One that is looked up by its id alone takes four.
+/// Reports of a wallet, and how many pages per entry each may read. Rows are read in index order,
+/// which stays on a page for a while. A row that is looked up by its id takes four pages.
 const REPORTS: &[(&str, u64)] = &[
     ("wallet.verify('large')", 1),
     ("wallet.savings('large')", 1),
@@ -84,7 +85,7 @@ const REPORTS: &[(&str, u64)] = &[
     ("wallet.chargeback('large', now()::date)", 6),
     ("wallet.balance_at('large', now())", 1),
     ("wallet.forecast('large')", 1),
-    // Its limits take the most.
+    // Its limits read the most.
     ("wallet.report('large')", 2),
     ("wallet.journal('large')", 1),
     ("wallet.grant_payments WHERE wallet = 'large'", 1),
@@ -114,10 +115,10 @@ fn none_is_dear(client: &mut Client, known: &str, times: u32) {
 fn no_report_is_planned_for_the_average_wallet() {
     let database = Database::new();
     let mut client = skewed(&database);
-    // PostgreSQL plans without the values, if it does so at all, from the sixth time on.
+    // From the sixth execution on PostgreSQL may use a generic plan.
     none_is_dear(&mut client, "what there was before", 6);
     for table in ["ledger", "wallets", "allowances", "limits"] {
-        // A session that has no plans yet.
+        // A session without cached plans.
         let mut client = database.connect();
         client
             .batch_execute(&format!("BEGIN; ANALYZE wallet.{table}"))

@@ -1,5 +1,5 @@
-//! The less obvious ways to a stale cache: changes behind the functions' back, many in a row, an
-//! old snapshot that reads late, rules that were rolled back.
+//! The less obvious ways to a stale cache: changes behind the functions, many in a row, an old
+//! snapshot that reads late, rules that were rolled back.
 
 use postgres::{Client, IsolationLevel};
 use serde_json::json;
@@ -8,7 +8,7 @@ use wallet_tests::{
     usage,
 };
 
-/// What a thousand units of the model `m` cost now.
+/// The current price of a thousand units of the model `m`.
 fn cost(client: &mut impl postgres::GenericClient) -> Decimal {
     client
         .query_one(
@@ -36,7 +36,7 @@ fn priced() -> (Database, Client, Client) {
 }
 
 #[test]
-fn a_price_that_another_backend_changes() {
+fn a_price_that_another_backend_changes_applies_to_the_next_call() {
     let (_database, mut warm, mut other) = priced();
     for step in 2..20 {
         let unit = Decimal::new(step, 3);
@@ -44,7 +44,7 @@ fn a_price_that_another_backend_changes() {
         assert_eq!(cost_of_a_charge(&mut warm), Decimal::from(step));
         assert_eq!(cost(&mut warm), Decimal::from(step));
     }
-    // Behind the functions' back too.
+    // Changes behind the functions, too.
     other
         .batch_execute(
             "INSERT INTO wallet.prices (price_id, price_list, model, meter, unit_price, per,
@@ -62,9 +62,10 @@ fn a_price_that_another_backend_changes() {
     expect(no_price, "WL005");
 }
 
-/// The snapshot is older than the change, and the backend hears of the change before it reads.
+/// The snapshot is older than the change, and the backend receives the invalidation before it
+/// reads.
 #[test]
-fn an_old_snapshot_that_reads_late() {
+fn a_late_read_under_an_old_snapshot_is_not_cached() {
     let (_database, mut reader, mut other) = priced();
     limit(&mut other, "acme", dec("500"), "day", &noon());
     let mut transaction = reader
@@ -81,7 +82,7 @@ fn an_old_snapshot_that_reads_late() {
         )
         .unwrap();
     assert_eq!(cost(&mut transaction), dec("1"), "its snapshot");
-    // Its rules are read, and what it wants to change has changed since.
+    // Its rules are read, and the row that it wants to update has changed since.
     let stale = charge(&mut transaction, "acme", dec("1"));
     expect(stale, "40001");
     drop(transaction);
@@ -92,9 +93,9 @@ fn an_old_snapshot_that_reads_late() {
     audit(&mut reader, "acme");
 }
 
-/// Rules that other backends change, seen by the next charge of a warmed-up one.
+/// The next charge of a warm backend applies rules that other backends have changed.
 #[test]
-fn rules_that_another_backend_changes() {
+fn rules_that_another_backend_changes_apply_to_the_next_charge() {
     for lanes in [1, 4] {
         let database = Database::new();
         let (mut warm, mut other) = (database.connect(), database.connect());
@@ -116,7 +117,7 @@ fn rules_that_another_backend_changes() {
         run(&mut other, "SELECT wallet.unfreeze_wallet('acme')");
         by_alice(&mut warm, "1").unwrap();
 
-        // Counts the four that were spent.
+        // The limit counts the four that were spent.
         limit(&mut other, "acme", dec("5"), "day", &noon());
         by_alice(&mut warm, "1").unwrap();
         expect(by_alice(&mut warm, "0.01"), "WL002");
@@ -157,9 +158,9 @@ fn rules_that_another_backend_changes() {
     }
 }
 
-/// Rules that were rolled back are nobody's, not even the backend's that made them.
+/// Rules that were rolled back apply nowhere, not even in the backend that set them.
 #[test]
-fn rules_that_were_rolled_back() {
+fn rules_that_were_rolled_back_apply_to_nobody() {
     for lanes in [1, 4] {
         let database = Database::new();
         let (mut warm, mut other) = (database.connect(), database.connect());

@@ -1,5 +1,5 @@
-//! The page of a month in headless Chromium, at the width of a desk and of a phone, and on paper: its
-//! numbers are the reports', and what stands in names is text.
+//! The page of a month in headless Chromium, as wide as on a desktop and on a phone, and printed.
+//! Its figures are the reports', and names are shown as text.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use wallet_tests::{Database, dec};
 
-/// Runs at the end of the page, and leaves what a reader would see in an element of its own.
+/// Runs at the end of the page, and writes what a reader sees into an element.
 const PROBE: &str = "<script>addEventListener('load', () => {
     const texts = (within, what) => [...within.querySelectorAll(what)].map(e => e.textContent);
     const rows = table => [...table.querySelectorAll('tr')].map(row => texts(row, 'td')).filter(row => row.length);
@@ -18,9 +18,9 @@ const PROBE: &str = "<script>addEventListener('load', () => {
         heading: document.querySelector('h1').textContent,
         tiles: texts(document, 'dd'),
         names: texts(document, 'dt'),
-        // What does not fit into its box.
+        // Contents that do not fit into their box.
         cramped: [...document.querySelectorAll('dd, td.name')].filter(e => e.scrollWidth > e.clientWidth || e.clientWidth < 90).map(e => e.textContent),
-        // Numbers on more than one line, and tables that are wider than what they stand in.
+        // Numbers on more than one line, and tables wider than their container.
         broken: [...document.querySelectorAll('dd, td.n, td.d')].filter(e => {
             const range = document.createRange();
             range.selectNodeContents(e);
@@ -71,7 +71,7 @@ fn chromium(profile: &Path, arguments: &[&str]) -> Output {
     panic!("there is no Chromium; make setup installs it");
 }
 
-/// A folder that is gone at the end.
+/// A folder that is removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -81,8 +81,8 @@ impl Folder {
         Folder(path)
     }
 
-    /// Where a page stands that has this one in a frame of that size: a browser's own window is never as narrow as
-    /// a telephone.
+    /// The URL of a page that shows this one in a frame of this size: a browser window cannot be as
+    /// narrow as a phone.
     fn framed(&self, html: &str, (width, height): (u32, u32), name: &str) -> String {
         let inner = html.replace('&', "&amp;").replace('"', "&quot;");
         let page = self.0.join(format!("{name}.html"));
@@ -93,7 +93,7 @@ impl Folder {
         format!("file://{}", page.display())
     }
 
-    /// The page as a screen of that size has it.
+    /// The page on a screen of this size.
     fn seen(&self, html: &str, size: (u32, u32)) -> Value {
         let url = self.framed(html, size, "framed");
         let profile = self.0.join(format!("profile-{}", size.0));
@@ -114,7 +114,7 @@ impl Drop for Folder {
     }
 }
 
-/// What `btoa` made.
+/// Decodes the output of `btoa`.
 fn decode(text: &str) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
@@ -173,7 +173,7 @@ fn fill(database: &Database) {
             &[&WALLET],
         )
         .unwrap();
-    // Every kind of movement, and more digits than one expects.
+    // Every kind of movement, and more digits than expected.
     for sql in [
         "SELECT wallet.fund($1, 123456789.123456789012, 'bank', reference => 'large')",
         "SELECT wallet.reverse_funding(wallet, entry_id, 'charged back') FROM wallet.fund($1, 30, 'card', reference => 'disputed'),
@@ -189,7 +189,7 @@ fn fill(database: &Database) {
     }
 }
 
-/// A query's rows as texts, as psql prints them.
+/// The rows of a query as text, as psql prints them.
 fn rows(client: &mut postgres::Client, sql: &str) -> Vec<Vec<String>> {
     let sql = format!("SELECT array_agg(x)::text[] FROM ({sql}) AS t(n, x) GROUP BY n ORDER BY n");
     let rows = client.query(&sql, &[&WALLET]).unwrap();
@@ -197,7 +197,7 @@ fn rows(client: &mut postgres::Client, sql: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_reader_sees_the_reports_numbers_and_names_as_text() {
+fn the_page_shows_the_reports_numbers_and_names_as_text() {
     let database = Database::new();
     fill(&database);
     let mut client = database.connect();
@@ -260,7 +260,7 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
     );
     let names: Vec<&String> = sums.iter().map(|sum| &sum[0]).collect();
     let tiles: Vec<&String> = sums.iter().map(|sum| &sum[1]).collect();
-    // As a reader adds them up.
+    // Added up like a reader does.
     let value = |place: usize| dec(tiles[place]);
     let sum = value(0) + value(1) - value(2) + value(3) + value(4) - value(5) + value(6) - value(7);
     assert_eq!(sum, value(8));
@@ -309,7 +309,7 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         is("ran", serde_json::json!([]));
         is("foreign", 0.into());
         is("loaded", 0.into());
-        // Nothing runs out of the screen.
+        // Nothing is wider than the screen.
         is("overflow", 0.into());
         is("cramped", serde_json::json!([]));
         assert!(
@@ -318,7 +318,7 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
                 .unwrap()
                 .contains("<script>ran_3=1</script>")
         );
-        // A bar for every day; the one that was spent on is the only one to be seen.
+        // One bar for every day. Only the day with spending is visible.
         let bars = seen["bars"].as_array().unwrap();
         assert!((28..=31).contains(&bars.len()));
         let high: Vec<_> = bars.iter().filter(|bar| bar[1] != 0.0).collect();
@@ -327,7 +327,7 @@ fn a_reader_sees_the_reports_numbers_and_names_as_text() {
         assert!(high[0][0].as_str().unwrap().ends_with(&said), "{high:?}");
     }
 
-    // The page as it is, for whoever wants to look at it.
+    // Keeps the page for inspection.
     let page = folder.0.join("page.html");
     std::fs::write(&page, &html).unwrap();
     let url = format!("file://{}", page.display());

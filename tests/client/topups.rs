@@ -1,4 +1,4 @@
-//! Top-ups while many connections spend: one open at a time, and a low wallet always gets another.
+//! Top-ups while many connections spend: at most one is open, and a low wallet always gets another.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn available(client: &mut Client) -> Decimal {
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
-/// Ends what is open: paid, declined, paid twice, or paid after it was taken for declined.
+/// Ends the open top-up: paid, declined, paid twice, or paid after it was reported as declined.
 fn end(client: &mut Client, seed: &mut Seed) -> bool {
     let Some(id) = open(client) else {
         return false;
@@ -86,7 +86,7 @@ fn never_stuck(test: &str, lanes: i32) {
             }
         });
     });
-    // Whatever happened last: a low wallet has an open top-up after the next charge, every time.
+    // Whatever happened last, a low wallet always has an open top-up after the next charge.
     let mut seed = seed.thread(2000);
     for _ in 0..20 {
         if available(&mut client) < dec("0.01") {
@@ -113,7 +113,7 @@ fn never_stuck(test: &str, lanes: i32) {
     audit(&mut client, "acme");
 }
 
-/// Until the pause after the declines so far is over.
+/// The pause after the declines so far.
 fn pause(client: &mut Client) -> Duration {
     let sql = "SELECT count(*) FROM wallet.topups t WHERE status = 'failed' AND finished_at >
                       coalesce((SELECT max(finished_at) FROM wallet.topups WHERE status = 'succeeded'), '-infinity')";
@@ -122,11 +122,11 @@ fn pause(client: &mut Client) -> Duration {
 }
 
 #[test]
-fn one_lane_is_never_stuck() {
-    never_stuck("one_lane_is_never_stuck", 1);
+fn a_low_wallet_of_one_lane_always_gets_another_topup() {
+    never_stuck("a_low_wallet_of_one_lane_always_gets_another_topup", 1);
 }
 
 #[test]
-fn eight_lanes_are_never_stuck() {
-    never_stuck("eight_lanes_are_never_stuck", 8);
+fn a_low_wallet_of_eight_lanes_always_gets_another_topup() {
+    never_stuck("a_low_wallet_of_eight_lanes_always_gets_another_topup", 8);
 }

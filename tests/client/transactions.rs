@@ -1,9 +1,9 @@
-//! A charge goes with the transaction that it is made in.
+//! A charge commits or rolls back with its transaction.
 
 use wallet_tests::{Database, audit, balance, charge, create, dec, entries, expect};
 
 #[test]
-fn rolled_back_with_the_applications_row() {
+fn a_charge_is_rolled_back_with_the_applications_row() {
     for lanes in [1, 4] {
         let database = Database::new();
         let mut client = database.connect();
@@ -20,7 +20,7 @@ fn rolled_back_with_the_applications_row() {
         assert_eq!(balance(&mut client, "acme"), dec("100"));
         assert_eq!(entries(&mut client, "acme"), 1);
 
-        // A savepoint takes back its own part, and the chain goes on.
+        // A savepoint rolls back its own part, and the chain continues.
         let mut transaction = client.transaction().unwrap();
         charge(&mut transaction, "acme", dec("1")).unwrap();
         let mut savepoint = transaction.savepoint("s").unwrap();
@@ -73,10 +73,10 @@ fn a_read_only_transaction_reads_and_does_not_write() {
     client.query("SELECT * FROM wallet.entries", &[]).unwrap();
 }
 
-/// Somebody else's trigger or index on the hot tables: the way without the executor would not
-/// serve it, so the other one is taken, at once.
+/// A trigger or index of the application on the hot tables. The direct way to write, without the
+/// executor, would not maintain it, so the call immediately uses the executor.
 #[test]
-fn a_trigger_of_the_applications_own_is_served() {
+fn an_applications_trigger_on_the_ledger_fires() {
     let database = Database::new();
     let (mut client, mut other) = (database.connect(), database.connect());
     create(&mut client, "acme", 1, &[], dec("50"));

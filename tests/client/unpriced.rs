@@ -1,4 +1,4 @@
-//! Charges without a price that several callers price at the same moment.
+//! Unpriced charges that several callers price at the same moment.
 
 use postgres::Client;
 use serde_json::json;
@@ -41,7 +41,7 @@ fn eight_callers_price_each_charge_once() {
         let wallet = format!("acme {lanes}");
         unpriced(&mut client, &wallet, lanes, 10);
         price(&mut client, &wallet, "pages", dec("0.5"));
-        // Others go on charging meanwhile.
+        // Other connections continue to charge meanwhile.
         let priced = together(&database, 8, |number, client| {
             if number < 6 {
                 return price_all(client, &wallet, None);
@@ -77,9 +77,9 @@ fn a_key_answers_all_callers_with_the_first_result() {
     audit(&mut client, "acme");
 }
 
-/// A call that is rolled back has priced nothing, and whoever waited for it does.
+/// A call that is rolled back has priced nothing. A caller that waited for it prices the charges.
 #[test]
-fn whoever_waits_for_a_call_that_is_rolled_back_prices() {
+fn a_caller_prices_what_a_rolled_back_call_left() {
     let _crowd = crowd();
     let database = Database::new();
     let (mut first, mut client) = (database.connect(), database.connect());
@@ -99,7 +99,7 @@ fn whoever_waits_for_a_call_that_is_rolled_back_prices() {
     audit(&mut first, "acme");
 }
 
-/// A markup and a rule that another backend changes hold for the next call of a warmed-up one.
+/// A markup and a rule that another backend changes apply to the next call of a warm one.
 #[test]
 fn a_markup_and_a_rule_reach_other_backends() {
     let database = Database::new();

@@ -1,20 +1,20 @@
-//! hledger and beancount value the journals of wallets in other currencies as `balances_in` and `convert_amount` do, and as
-//! plain numbers do: at the end of a day of the wallet.
+//! hledger and beancount value the journals of wallets in other currencies at the end of a day of
+//! the wallet. The values agree with `balances_in`, `convert_amount`, and plain numbers.
 
 use std::process::Command;
 
 use postgres::Client;
 use wallet_tests::{Database, Decimal, Seed, dec, expect, python_with};
 
-/// Wallets, their currencies and clocks.
+/// Wallets, their currencies and time zones.
 const WALLETS: [(&str, &str, &str); 3] = [
     ("euro", "EUR", "Europe/Zurich"),
     ("dollar", "USD", "America/New_York"),
     ("coins", "credits_1", "Asia/Tokyo"),
 ];
 
-/// Pairs, what a unit is worth at about, and the day of March 2026 from which there is a rate; zero for always. One
-/// begins in the other direction first.
+/// Pairs, the approximate value of a unit, and the day in March 2026 from which there is a rate, 0
+/// for always. One pair first has a rate in the opposite direction.
 const PAIRS: [(&str, &str, &str, u64); 7] = [
     ("EUR", "CHF", "0.93", 0),
     ("CHF", "USD", "1.24", 0),
@@ -30,7 +30,7 @@ const MARCH: i64 = 1_772_323_200;
 const MAY: i64 = 1_777_593_600;
 const DAY: i64 = 86_400;
 
-/// What a journal is worth at the ends of days, to twelve digits.
+/// The value of a journal at the ends of days, to twelve digits.
 const BEANCOUNT: &str = "
 import datetime, decimal, sys
 from beancount import loader
@@ -58,7 +58,7 @@ struct Quote {
     at: i64,
 }
 
-/// Sets rates at random, several of them on one day.
+/// Sets random rates, several of them on one day.
 fn quote(client: &mut Client, seed: &mut Seed) -> Vec<Quote> {
     let mut quotes = Vec::new();
     for (from, to, about, since) in PAIRS {
@@ -69,7 +69,7 @@ fn quote(client: &mut Client, seed: &mut Seed) -> Vec<Quote> {
         let mut times = vec![first];
         for _ in 0..14 {
             let at = first + seed.below((MAY - first).unsigned_abs() / 60).cast_signed() * 60;
-            // Also when a day begins, in one of the zones, and twice on one day.
+            // Also when a day begins in one of the zones, and twice on one day.
             times.push(match seed.below(3) {
                 0 => at - at.rem_euclid(DAY) + [0, -9, 4, -1][seed.below(4) as usize] * 3600,
                 1 => times[times.len() - 1] + 3600,
@@ -91,10 +91,10 @@ fn quote(client: &mut Client, seed: &mut Seed) -> Vec<Quote> {
     quotes
 }
 
-/// What an amount is worth at a time, in microseconds, by the rule of the reference: the latest rate of the pair, else the
-/// inverse of the latest of the opposite pair.
+/// The value of an amount at a time, in microseconds, by the rule of the reference: the latest rate
+/// of the pair, otherwise the inverse of the latest rate of the opposite pair.
 fn worth(quotes: &[Quote], amount: Decimal, own: &str, other: &str, at: i64) -> Option<Decimal> {
-    // Of those of the same time the one that was set last.
+    // Of several rates for the same time, the one that was set last.
     let latest = |from: &str, to: &str| {
         let of_pair = quotes
             .iter()
@@ -108,10 +108,10 @@ fn worth(quotes: &[Quote], amount: Decimal, own: &str, other: &str, at: i64) -> 
     Some(exact.round_dp(12))
 }
 
-/// Books at random, in March and April; gives when and what.
+/// Books random entries in March and April. Returns their times and amounts.
 fn book(client: &mut Client, seed: &mut Seed, wallet: &str) -> Vec<(i64, Decimal)> {
     let mut booked = vec![(
-        // On the first of March everywhere.
+        // It is the first of March in every zone.
         MARCH + 21_600 + seed.below(28_800).cast_signed(),
         dec("5000.123456789012"),
     )];
@@ -129,7 +129,7 @@ fn book(client: &mut Client, seed: &mut Seed, wallet: &str) -> Vec<(i64, Decimal
         let at = booked[booked.len() - 1].0 + seed.below(3 * DAY as u64).cast_signed();
         booked.push((at, -amount));
     }
-    // Nothing but a test can book in the past.
+    // Only a test can book in the past.
     let times: Vec<i64> = booked.iter().map(|(at, _)| *at).collect();
     let mut transaction = client.transaction().unwrap();
     transaction
@@ -160,7 +160,7 @@ fn said(mut program: Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What hledger says the wallet's account is worth at the end of a day.
+/// hledger's value of the wallet's account at the end of a day.
 fn by_hledger(file: &str, next_day: &str, currency: &str) -> Decimal {
     let commodity = match currency.contains('_') {
         true => format!("\"{currency}\""),
@@ -175,7 +175,8 @@ fn by_hledger(file: &str, next_day: &str, currency: &str) -> Decimal {
     dec(words[0])
 }
 
-/// Each line of a statement at the rate of its time, and use at that of the last moment that is asked for.
+/// Each line of a statement is valued at the rate of its time, and usage at the rate of the last
+/// moment of the period.
 fn check_reports(client: &mut Client, quotes: &[Quote], wallet: &str, own: &str) {
     let rows = client
         .query(
@@ -225,8 +226,8 @@ fn check_reports(client: &mut Client, quotes: &[Quote], wallet: &str, own: &str)
 }
 
 #[test]
-fn both_programs_value_the_books_as_the_wallet_does() {
-    let mut seed = Seed::of("both_programs_value_the_books_as_the_wallet_does");
+fn hledger_and_beancount_value_journals_as_the_wallet_does() {
+    let mut seed = Seed::of("hledger_and_beancount_value_journals_as_the_wallet_does");
     let database = Database::new();
     let mut client = database.connect();
     let quotes = quote(&mut client, &mut seed);
@@ -246,7 +247,7 @@ fn both_programs_value_the_books_as_the_wallet_does() {
         for first in [None, Some(15)] {
             let mut wanted = Vec::new();
             for number in 0..8 {
-                // The first day too, on which not every pair has a rate.
+                // Includes the first day, on which not every pair has a rate.
                 let later = if number == 0 { 0 } else { seed.below(40) };
                 let day = first.unwrap_or(1) + later.cast_signed();
                 let row = client

@@ -1,4 +1,4 @@
-//! A funding never waits for a charge, and its money is there.
+//! A funding never waits for a charge, and its money is available immediately.
 
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ fn impatient(database: &Database) -> Client {
     client
 }
 
-/// `busy` open transactions have charged; a funding in between must not wait for any of them.
-fn beside_open_charges(lanes: i32, busy: usize) {
+/// `busy` open transactions have charged. A funding in between must not wait for any of them.
+fn during_open_charges(lanes: i32, busy: usize) {
     let database = Database::new();
     let mut client = impatient(&database);
     create(&mut client, "acme", lanes, &[dec("50")], dec("60"));
@@ -44,7 +44,7 @@ fn beside_open_charges(lanes: i32, busy: usize) {
         holder.batch_execute("COMMIT").unwrap();
     }
     let left = dec("147") - Decimal::from(busy);
-    // Charged at once, and what the funding crossed is reported at the latest now.
+    // Charged at once. The crossing by the funding is reported now at the latest.
     charge(&mut client, "acme", left - dec("60")).unwrap();
     let recovered = event("wallet_balance_recovered", "50");
     assert_eq!(
@@ -62,27 +62,27 @@ fn beside_open_charges(lanes: i32, busy: usize) {
 }
 
 #[test]
-fn one_lane_that_a_charge_holds() {
-    beside_open_charges(1, 1);
+fn a_funding_does_not_wait_for_a_charge_on_the_only_lane() {
+    during_open_charges(1, 1);
 }
 
 #[test]
-fn both_lanes_that_charges_hold() {
-    beside_open_charges(2, 2);
+fn a_funding_does_not_wait_for_charges_on_both_lanes() {
+    during_open_charges(2, 2);
 }
 
 #[test]
-fn one_of_two_lanes() {
-    beside_open_charges(2, 1);
+fn a_funding_does_not_wait_for_a_charge_on_one_of_two_lanes() {
+    during_open_charges(2, 1);
 }
 
 #[test]
-fn one_of_four_lanes() {
-    beside_open_charges(4, 1);
+fn a_funding_does_not_wait_for_a_charge_on_one_of_four_lanes() {
+    during_open_charges(4, 1);
 }
 
-/// The funding is reported although nobody knows of it but the lanes: the charge that finds the
-/// money comes from a backend that has warm caches.
+/// The funding is reported although only the lanes know of it: the charge that finds the money is
+/// made by a backend with warm caches.
 #[test]
 fn a_warm_backend_finds_the_money_in_a_spare_lane() {
     for lanes in [1, 2] {
@@ -92,7 +92,7 @@ fn a_warm_backend_finds_the_money_in_a_spare_lane() {
         let mut warm = impatient(&database);
         charge(&mut warm, "acme", dec("1")).unwrap();
         let mut holder = impatient(&database);
-        // More than one lane has, so that it holds all.
+        // More than one lane has, so that it locks all.
         holder.batch_execute("BEGIN").unwrap();
         charge(&mut holder, "acme", dec("8.5")).unwrap();
         fund(&mut client, "acme", dec("100")).unwrap();
@@ -103,7 +103,8 @@ fn a_warm_backend_finds_the_money_in_a_spare_lane() {
     }
 }
 
-/// Who waits for a lane is counted, by wallet, until the lanes are set anew; who does not is not.
+/// Waits for lanes are counted by wallet, until the number of lanes is set again. Calls that do not
+/// wait are not counted.
 #[test]
 fn waits_for_lanes_are_counted() {
     for storage in ["auto", "spi"] {
@@ -120,7 +121,7 @@ fn waits_for_lanes_are_counted() {
                 .expect("lane_waits");
             (row.get(0), row.get(1))
         };
-        // As many open transactions as there are lanes, and one that comes after them.
+        // As many open transactions as there are lanes, and one that arrives after them.
         let crowd = |busy: usize| {
             let mut holders: Vec<Client> = (0..busy).map(|_| database.connect()).collect();
             for holder in &mut holders {
@@ -153,9 +154,9 @@ fn waits_for_lanes_are_counted() {
     }
 }
 
-/// A funding that is rolled back leaves nothing, and one that is open is not there yet.
+/// A funding that is rolled back leaves nothing, and an uncommitted one cannot be spent.
 #[test]
-fn an_open_funding_is_not_there_yet() {
+fn an_uncommitted_funding_cannot_be_spent() {
     let database = Database::new();
     let mut client = impatient(&database);
     create(&mut client, "acme", 2, &[dec("5")], dec("10"));

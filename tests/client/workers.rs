@@ -1,6 +1,6 @@
-//! The workers of examples/ against a provider that declines, stays silent, dies half-way, answers
-//! twice and takes back, while workers are killed and connections ended: then its books and the
-//! wallets' agree, and every event was told.
+//! The workers of examples/ against a provider that declines, does not answer, breaks connections,
+//! answers twice and charges back, while workers are killed and connections are terminated.
+//! Afterwards its books agree with the wallets', and every event was delivered.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ use wallet_tests::{
 
 const SECRET: &str = "whsec";
 
-/// Ends with the test, also with one that fails.
+/// A process that ends with the test, even if the test fails.
 struct Worker(Child);
 
 impl Drop for Worker {
@@ -44,7 +44,7 @@ fn pending(client: &mut Client) -> i64 {
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
-/// The signature as PostgreSQL would make it, which knows nothing of the worker.
+/// The signature computed by PostgreSQL, independently of the worker.
 fn signature(client: &mut Client, body: &[u8]) -> String {
     let sql = "SELECT 'sha256=' || encode(hmac($1::bytea, $2::bytea, 'sha256'), 'hex')";
     client
@@ -53,8 +53,8 @@ fn signature(client: &mut Client, body: &[u8]) -> String {
         .get(0)
 }
 
-/// Ends a connection of the database at random, again and again: of workers, of those who spend and of
-/// the provider.
+/// Repeatedly terminates a random connection of the database: of workers, of spending connections
+/// and of the provider.
 fn end_backends(database: &Database, mut seed: Seed, over: &AtomicBool, spare: i32) -> usize {
     let mut client = database.connect();
     let mut ended = 0;
@@ -71,7 +71,8 @@ fn end_backends(database: &Database, mut seed: Seed, over: &AtomicBool, spare: i
     ended
 }
 
-/// Charges the wallets in turn, each charge until it is answered; gives what was charged.
+/// Charges the wallets in turn, each charge until it is answered. Returns the total that was
+/// charged.
 fn spend(database: &Database, mut seed: Seed, over: &AtomicBool, number: usize) -> Decimal {
     let mut client = database.connect();
     let (mut spent, mut step) = (Decimal::ZERO, 0);
@@ -86,7 +87,7 @@ fn spend(database: &Database, mut seed: Seed, over: &AtomicBool, number: usize) 
         loop {
             match charge.on(&mut client, wallet) {
                 Ok(charged) => spent += charged.cost,
-                // What the wallet has not is refused; the top-up is on its way.
+                // A charge beyond the balance is refused. The top-up is under way.
                 Err(error) if error.code().is_some_and(|state| state.code() == "WL001") => {}
                 Err(_) => {
                     client = database.connect();
@@ -116,12 +117,12 @@ fn come_to_rest(client: &mut Client) {
 
 const WALLETS: [&str; 3] = ["one", "many", "poor"];
 
-/// Payments, and kinds of faults, without which a test has shown little.
+/// The least numbers of payments and of kinds of faults for a meaningful test.
 const LEAST_PAYMENTS: usize = 11;
 const LEAST_FAULTS: usize = 7;
 
-/// An hour of faults, in which everything takes a three-hundredth of its time: pauses, back-offs, time-outs.
-/// `WALLET_TEST_SCALE=300` makes it a whole one.
+/// An hour of faults at three hundred times the speed: pauses, back-offs, time-outs.
+/// `WALLET_TEST_SCALE=300` makes it a real hour.
 fn an_hour_of_faults(test: &str, program: &str, script: &str) {
     let _crowd = crowd();
     let seed = Seed::of(test);
@@ -151,7 +152,7 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
             })
             .collect();
         let ending = scope.spawn(|| end_backends(&database, seed.thread(2), &over, ours));
-        // Six times a worker dies with whatever it has in hand, and another one takes its place.
+        // Six times a worker is killed in the middle of its work, and another one takes its place.
         let killed = 6;
         for _ in 0..=killed {
             std::thread::sleep(Duration::from_secs(scale(12) as u64) / (killed + 1));
@@ -173,14 +174,14 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
         (spent, ending.join().expect("no thread panics"), killed)
     });
     provider.be_honest();
-    // What comes back late may ask for a payment once more.
+    // A late chargeback may request another payment.
     come_to_rest(&mut client);
     provider.finish();
     come_to_rest(&mut client);
     drop(workers);
 
-    // What the provider has taken is what the wallets were credited with, payment by payment, and
-    // what it gave back was taken back.
+    // The payments that the provider took are those credited to the wallets, one by one, and its
+    // chargebacks were taken from them.
     let theirs: BTreeMap<String, (String, Decimal)> = provider
         .paid()
         .into_values()
@@ -212,14 +213,14 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
         provider.faults()
     );
     assert!(ended > 5, "only {ended} backends were ended");
-    // The sum of it all: what came in, less what went back and what was spent.
+    // The total: money in, minus chargebacks and charges.
     let sum = |of: &HashSet<String>| -> Decimal { of.iter().map(|one| theirs[one].1).sum() };
     let paid = sum(&theirs.keys().cloned().collect()) - sum(&reversed);
     let sql = "SELECT sum(balance - debt) FROM wallet.balances";
     let left: Decimal = client.query_one(sql, &[]).unwrap().get(0);
     assert_eq!(left, dec("150") + paid - spent);
 
-    // Every event was told, at least once, and signed.
+    // Every event was delivered at least once, and signed.
     let mut told = HashSet::new();
     for hook in provider.hooks() {
         assert_eq!(hook.signature, signature(&mut client, &hook.body));
@@ -240,17 +241,25 @@ fn an_hour_of_faults(test: &str, program: &str, script: &str) {
 }
 
 #[test]
-fn python_worker() {
-    an_hour_of_faults("python_worker", python_with("psycopg"), "worker.py");
+fn the_python_worker_survives_an_hour_of_faults() {
+    an_hour_of_faults(
+        "the_python_worker_survives_an_hour_of_faults",
+        python_with("psycopg"),
+        "worker.py",
+    );
 }
 
 #[test]
-fn node_worker() {
-    an_hour_of_faults("node_worker", "node", "worker.js");
+fn the_node_worker_survives_an_hour_of_faults() {
+    an_hour_of_faults(
+        "the_node_worker_survives_an_hour_of_faults",
+        "node",
+        "worker.js",
+    );
 }
 
 #[test]
-fn workers_are_short() {
+fn each_worker_is_shorter_than_100_lines() {
     for script in [
         include_str!("../../examples/worker.py"),
         include_str!("../../examples/worker.js"),

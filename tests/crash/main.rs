@@ -1,5 +1,5 @@
-//! What stands after a crash: every crossing has its event, once and in order, and its top-up, and
-//! what a client was told is booked.
+//! The state after a crash: every crossing has its event, once and in order, and its top-up, and
+//! every acknowledged charge is booked.
 
 mod single;
 mod torture;
@@ -39,7 +39,7 @@ fn connect(database: &Database) -> Client {
     panic!("the server does not come back");
 }
 
-/// Charges until nothing is left, over every crash; gives what was booked for certain, and what
+/// Charges until no money is left, across all crashes. Returns what was certainly booked, and what
 /// may have been booked when the connection broke.
 fn spend(database: &Database, mut seed: Seed, booked: &AtomicUsize) -> (Decimal, Decimal) {
     let (mut certain, mut unknown) = (Decimal::ZERO, Decimal::ZERO);
@@ -70,7 +70,7 @@ fn spend(database: &Database, mut seed: Seed, booked: &AtomicUsize) -> (Decimal,
 
 #[test]
 fn crossings_survive_crashes() {
-    // There is one server, and each of these tests stops it.
+    // These tests share one server, and each of them stops it.
     let _crowd = crowd();
     let seed = Seed::of("crossings_survive_crashes");
     let database = Database::new();
@@ -93,7 +93,7 @@ fn crossings_survive_crashes() {
                 scope.spawn(move || spend(database, seed, booked))
             })
             .collect();
-        // While charges are under way: the last one among the thresholds.
+        // During the charges, the last crash among the thresholds.
         for after in [200, 600, 1000, 1300] {
             while booked.load(Ordering::Relaxed) < scale(after) {
                 if threads.iter().all(|thread| thread.is_finished()) {

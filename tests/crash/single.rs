@@ -1,5 +1,5 @@
-//! The calls that write most, cut off anywhere: the backend is killed or the server stops at a random moment of
-//! one call, and afterwards it has happened as a whole or not at all.
+//! The calls that write most, interrupted anywhere: the backend is killed or the server stops at a
+//! random moment during one call. Afterwards the call has happened completely or not at all.
 
 use std::io::Read;
 use std::process::Command;
@@ -26,7 +26,8 @@ fn count(client: &mut Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).expect(sql).get(0)
 }
 
-/// Makes the call and ends it after a while, by either way; says whether the caller had its answer.
+/// Makes the call and interrupts it after a while, in one of two ways. Returns whether the caller
+/// got its answer.
 fn cut_off(database: &Database, sql: &str, after: Duration, kills: bool) -> bool {
     let mut client = connect(database);
     let pid = count(&mut client, "SELECT pg_backend_pid()::bigint");
@@ -39,8 +40,8 @@ fn cut_off(database: &Database, sql: &str, after: Duration, kills: bool) -> bool
                 .args(["-9", &pid.to_string()])
                 .output()
                 .expect("kill");
-            // The postmaster then restarts everything, as after any crash of a backend; unless the call had ended,
-            // and its process was only waiting to be collected.
+            // After a backend crash the postmaster restarts all processes, unless the call had
+            // ended and its process was only waiting to be reaped.
             for _ in 0..500 {
                 if !killed.status.success() || witness.simple_query("SELECT 1").is_err() {
                     break;
@@ -54,7 +55,7 @@ fn cut_off(database: &Database, sql: &str, after: Duration, kills: bool) -> bool
     })
 }
 
-/// A call, what goes before it, and a number that the call as a whole changes by `step`.
+/// A call, the statements before it, and a number that the complete call changes by `step`.
 struct Cut<'a> {
     name: &'a str,
     before: &'a str,
@@ -64,7 +65,8 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// Cuts the call off in many places, after each of which it has changed the state by nothing or by all.
+    /// Interrupts the call in many places. After each, the call has changed the state completely or
+    /// not at all.
     fn whole_or_nothing(&self, database: &Database, seed: &mut Seed) {
         let Cut { name, step, .. } = self;
         let mut client = connect(database);
@@ -93,7 +95,8 @@ impl Cut<'_> {
                 "{name}: what was answered is there"
             );
             answered += usize::from(told);
-            // The first may have been slow: the next are cut off within what it needs by now.
+            // The first call may have been slow: the next ones are interrupted within the time it
+            // takes now.
             if told {
                 takes = takes.min(after);
             }
@@ -111,9 +114,9 @@ impl Cut<'_> {
 }
 
 #[test]
-fn large_calls_happen_whole_or_not_at_all() {
+fn an_interrupted_large_call_happens_completely_or_not_at_all() {
     let _crowd = crowd();
-    let mut seed = Seed::of("large_calls_happen_whole_or_not_at_all");
+    let mut seed = Seed::of("an_interrupted_large_call_happens_completely_or_not_at_all");
     let database = Database::new();
     let mut client = connect(&database);
     create(&mut client, "wide", 2, &[], dec("1000000"));
@@ -123,7 +126,7 @@ fn large_calls_happen_whole_or_not_at_all() {
             "SELECT wallet.set_limit(w, 900000, 'lifetime') FROM unnest(ARRAY['wide', 'peer']) w",
         )
         .expect("limits");
-    // Each import goes into a list of its own.
+    // Each import has its own price list.
     let import = format!(
         "SELECT count(*) FROM wallet.import_prices('litellm', $feed${}$feed$,
                 'list ' || (SELECT count(DISTINCT price_list) FROM wallet.prices))",
@@ -161,7 +164,7 @@ fn large_calls_happen_whole_or_not_at_all() {
             state: "SELECT count(*) FROM wallet.entries",
             step: 5 * ITEMS as i64,
         },
-        // Many in one transaction, the last of which leaves 64.
+        // Many changes in one transaction, the last of which leaves 64 lanes.
         Cut {
             name: "set_lanes",
             before: "SELECT wallet.set_lanes('wide', 2)",

@@ -1,7 +1,7 @@
-//! Every kind of call from many connections while backends are ended, killed and the server stopped:
-//! what was acknowledged is there once, what was not is there once or not at all, and made again with
-//! its key it is there once. Nothing stays held, the chains and the sums agree, and the files of the
-//! tables and indexes are sound.
+//! Every kind of call from many connections while backends are terminated or killed and the server
+//! is stopped. An acknowledged call is booked once. A call that was not acknowledged is booked at
+//! most once, and exactly once after a retry with its key. No hold leaks, the chains and the sums
+//! agree, and the files of the tables and indexes are intact.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -15,11 +15,11 @@ use wallet_tests::{Database, Decimal, Seed, audit, create, crowd, dec, scale};
 use crate::{connect, crash};
 
 const CONNECTIONS: usize = 32;
-/// One lane, several, and one to move money to and from.
+/// One lane, several lanes, and a wallet for transfers in both directions.
 const WALLETS: [(&str, i32); 3] = [("solo", 1), ("wide", 8), ("peer", 2)];
 const USERS: [&str; 4] = ["ann", "bob", "cyd", "dan"];
 
-/// What a thread knows to be booked: by wallet the sum of its entries.
+/// What a thread knows to be booked: the sum of the entries by wallet.
 #[derive(Default)]
 struct Known {
     sums: BTreeMap<String, Decimal>,
@@ -38,10 +38,10 @@ impl Known {
     }
 }
 
-/// What a call answered: its id and amount, or the SQLSTATE that refused it.
+/// The answer to a call: its id and amount, or the SQLSTATE that refused it.
 type Answer = Result<(Uuid, Decimal), String>;
 
-/// Makes the call until its answer arrives, whatever happens to the connection meanwhile.
+/// Repeats the call until its answer arrives, whatever happens to the connection.
 fn call(database: &Database, client: &mut Client, sql: &str) -> Answer {
     for _ in 0..1_000 {
         match client.query_one(sql, &[]) {
@@ -50,7 +50,7 @@ fn call(database: &Database, client: &mut Client, sql: &str) -> Answer {
                 .as_db_error()
                 .map(|error| error.code().code().to_owned())
             {
-                // Deadlocks and lost races are run again, and so is what a kill cut off.
+                // Deadlocks and serialization failures are retried, and so are interrupted calls.
                 Some(state) if ["40001", "40P01"].contains(&state.as_str()) => {}
                 Some(state) if !state.starts_with("57P") && !state.starts_with("08") => {
                     return Err(state);
@@ -207,7 +207,8 @@ impl Worker<'_> {
     }
 }
 
-/// Ends backends, kills them, and stops the server, until the work is done; gives how often each.
+/// Terminates backends, kills them, and stops the server, until the work is done. Returns how often
+/// each happened.
 fn chaos(
     database: &Database,
     mut seed: Seed,
@@ -245,7 +246,7 @@ fn chaos(
         if kind == 0 {
             let _ = client.execute("SELECT pg_terminate_backend($1)", &[&pid]);
         } else {
-            // The postmaster then restarts everything, as after any crash of a backend.
+            // The postmaster then restarts all processes, as after any crash of a backend.
             let status = Command::new("kill")
                 .args(["-9", &pid.to_string()])
                 .status()
@@ -283,7 +284,7 @@ fn every_call_survives_kills_and_crashes() {
             .execute("SELECT wallet.set_limit($1, 3000, 'month')", &[&wallet])
             .expect("set_limit");
     }
-    // Credit for some use only: what is charged by usage may take it.
+    // Scoped credit, which charges by usage may spend.
     let given = "SELECT wallet.fund('peer', 100, scope => '{\"models\": [\"m\"]}')";
     client.batch_execute(given).expect("fund");
     drop(client);
@@ -352,7 +353,7 @@ fn every_call_survives_kills_and_crashes() {
             "sum of {wallet}"
         );
     }
-    // No hold leaks: those that are open are those that nobody closed.
+    // No hold leaks: the open holds are those that no thread closed.
     let mut open: Vec<(String, Uuid)> = known.into_iter().flat_map(|known| known.open).collect();
     open.sort();
     let shown: Vec<(String, Uuid)> = client
@@ -393,7 +394,7 @@ fn every_call_survives_kills_and_crashes() {
     sound(&database);
 }
 
-/// Tables and indexes as PostgreSQL's own checker sees them.
+/// Checks tables and indexes with PostgreSQL's pg_amcheck.
 pub fn sound(database: &Database) {
     let mut client = connect(database);
     client

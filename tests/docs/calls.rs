@@ -1,5 +1,5 @@
-//! What the reference says of errors and retries, by every call of the API: in situations that refuse
-//! it, with each of its arguments spoilt, and made again.
+//! What the reference says about errors and retries, checked with every call of the API: in
+//! situations that refuse the call, with each argument replaced by a bad one, and repeated.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use wallet_tests::{Database, FUNCTIONS, Function, Roles, Scene, state_of};
 
 use crate::reference::{Function as Documented, catalog, inside};
 
-/// What is so before a call, each of which refuses some.
+/// Situations before a call, each of which refuses some calls.
 const SITUATIONS: &[(&str, &str)] = &[
     ("ordinary", "SELECT 1"),
     ("frozen", "SELECT wallet.freeze_wallet('own')"),
@@ -39,10 +39,10 @@ const SITUATIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Literals that are put in the place of each of a call's.
+/// Literals that replace each literal of a call.
 const SPOILT: &[&str] = &["NULL", "'{}'", "'ghost'", "-1", "'NaN'"];
 
-/// The codes of a comment, in its order.
+/// The codes in a comment, in their order.
 fn listed<'a>(documented: &'a BTreeMap<String, Documented>, name: &str) -> Vec<&'a str> {
     let errors = &documented[name].errors;
     let words = errors.split(|c: char| !c.is_ascii_alphanumeric());
@@ -59,7 +59,7 @@ fn listed<'a>(documented: &'a BTreeMap<String, Documented>, name: &str) -> Vec<&
     codes
 }
 
-/// The call with each of its literals in turn replaced by what is given for it.
+/// The call with each of its literals replaced, one at a time.
 fn spoilt(call: &str, by: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut calls = Vec::new();
     let bytes = call.as_bytes();
@@ -91,7 +91,7 @@ fn spoilt(call: &str, by: impl Fn(&str) -> Option<String>) -> Vec<String> {
     calls
 }
 
-/// The calls of a function that may be refused, with what is run before.
+/// The calls of a function that may be refused, with the statements before each.
 fn attempts(scene: &Scene, function: &Function, documented: &Documented) -> Vec<(String, String)> {
     let call = scene.call(function, "own", None);
     let mut attempts: Vec<(String, String)> = SITUATIONS
@@ -127,7 +127,8 @@ fn keyed(call: &str) -> String {
     format!("{}, idempotency_key => 'k')", &call[..call.len() - 1])
 }
 
-/// Other requests than the call: with another value for each of its literals, and another reason.
+/// Requests that differ from the call: with another value for each of its literals, and another
+/// reason.
 fn others(call: &str, documented: &Documented) -> Vec<String> {
     let mut others = spoilt(call, |literal| {
         let number = literal.parse::<f64>().is_ok();
@@ -144,7 +145,7 @@ fn others(call: &str, documented: &Documented) -> Vec<String> {
         let digit = literal.rfind(|c: char| c.is_ascii_digit())?;
         (literal.contains('{')).then(|| format!("{}7{}", &literal[..=digit], &literal[digit + 1..]))
     }));
-    // Words that only some others can stand for.
+    // Words that only certain other words can replace.
     for (word, other) in [
         ("'even'", "'use'"),
         ("laptop", "tablet"),
@@ -163,10 +164,10 @@ fn others(call: &str, documented: &Documented) -> Vec<String> {
     others
 }
 
-/// The SQLSTATE that a call is refused with by the extension, if it is; nothing stays.
+/// The SQLSTATE with which the extension refuses a call, if it does. The call is rolled back.
 fn refusal(client: &mut Client, before: &str, call: &str) -> Option<String> {
     client.batch_execute("BEGIN").expect("begin");
-    // What refuses this refuses the call too.
+    // An error in the situation refuses the call too.
     let refused = match client.batch_execute(before) {
         Ok(()) => client.simple_query(call).err(),
         Err(_) => None,
@@ -174,7 +175,7 @@ fn refusal(client: &mut Client, before: &str, call: &str) -> Option<String> {
     client.batch_execute("ROLLBACK").expect("rollback");
     let error = refused?;
     let state = state_of(&error);
-    // PostgreSQL's own word about a literal of the wrong type: the call was never made.
+    // PostgreSQL's own error about a literal of the wrong type: the call was never made.
     let about_the_text = matches!(
         state.as_str(),
         "22P02" | "42883" | "42601" | "22007" | "42725" | "42804" | "22003"
@@ -182,7 +183,8 @@ fn refusal(client: &mut Client, before: &str, call: &str) -> Option<String> {
     (!about_the_text).then_some(state)
 }
 
-/// A scene in which `viewer` is a member who may nothing, and what the catalog says of the functions.
+/// A scene in which `viewer` is a member without rights, and what the catalog says about the
+/// functions.
 fn scene(client: &mut Client, roles: &mut Roles<'_>) -> (Scene, BTreeMap<String, Documented>) {
     let documented = catalog(client);
     let names = [roles.add("nobody"), roles.add("onlooker")];
@@ -197,7 +199,7 @@ fn scene(client: &mut Client, roles: &mut Roles<'_>) -> (Scene, BTreeMap<String,
 }
 
 #[test]
-fn comments_list_the_errors() {
+fn comments_list_every_error() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     let (scene, documented) = scene(&mut client, &mut roles);
@@ -231,7 +233,7 @@ fn comments_list_the_errors() {
     );
 }
 
-/// Of two reasons to refuse a call the one that stands first in the comment is raised.
+/// Of two reasons to refuse a call, the one that the comment lists first is raised.
 #[test]
 fn comments_list_the_errors_in_their_order() {
     let database = Database::new();
@@ -240,13 +242,13 @@ fn comments_list_the_errors_in_their_order() {
     let (mut pairs, mut wrong) = (0, Vec::new());
     for function in FUNCTIONS {
         let (name, listed) = (function.name, listed(&documented, function.name));
-        // A code may stand twice: what is wrong with an argument may be seen late.
+        // A code may be listed twice, because some errors of an argument are detected late.
         let first = |state: &str| listed.iter().position(|code| *code == state);
         let last = |state: &str| listed.iter().rposition(|code| *code == state);
         let call = scene.call(function, "own", None);
         let each = |literal: &&str| spoilt(&call, |_| Some((*literal).to_owned()));
         let spoilt: Vec<String> = SPOILT.iter().flat_map(each).collect();
-        // What is so before the call, and who makes it.
+        // The situation before the call, and the caller.
         let mut reasons: Vec<(&str, &str)> =
             SITUATIONS.iter().map(|(_, before)| (*before, "")).collect();
         if documented[name].has_key {
@@ -262,7 +264,7 @@ fn comments_list_the_errors_in_their_order() {
                 continue;
             };
             for (call, other) in spoilt.iter().zip(&alone) {
-                // In a wallet that is not there nobody is a member.
+                // A wallet that does not exist has no members.
                 let Some(other) = other.as_deref().filter(|other| *other != "WL003") else {
                     continue;
                 };
@@ -293,7 +295,8 @@ fn comments_list_the_errors_in_their_order() {
 /// Columns by name, as text.
 type Row = Vec<(String, Option<String>)>;
 
-/// The rows of a query, without what a retry says otherwise: that it is one, and no secret.
+/// The rows of a query, without what a retry returns differently: the flag that it is one, and no
+/// secret.
 fn rows(client: &mut Client, sql: &str) -> Result<Vec<Row>, String> {
     let messages = client.simple_query(sql).map_err(|error| state_of(&error))?;
     let rows = messages.iter().filter_map(|message| match message {
@@ -314,7 +317,7 @@ fn rows(client: &mut Client, sql: &str) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Calls that have nothing but the wallet to differ in, whose keys are its own.
+/// Calls that can differ only in the wallet, which has keys of its own.
 const ALL_THE_SAME: &[&str] = &[
     "close_wallet",
     "create_wallet",
@@ -322,9 +325,9 @@ const ALL_THE_SAME: &[&str] = &[
     "unfreeze_wallet",
 ];
 
-/// A key stands for one request: another one with it is refused, whatever the function.
+/// A key stands for one request: another request with it is refused, for every function.
 #[test]
-fn a_key_is_for_one_request() {
+fn a_key_identifies_one_request() {
     let database = Database::new();
     let (mut client, mut roles) = (database.connect(), Roles::new(&database));
     let (scene, documented) = scene(&mut client, &mut roles);
@@ -349,7 +352,7 @@ fn a_key_is_for_one_request() {
     assert!(calls > 40, "{calls} calls");
 }
 
-/// What a retry does not repeat, as the sections of these functions say.
+/// Columns that a retry does not repeat, as the sections of these functions say.
 const NOT_REPEATED: &[(&str, &str)] = &[
     ("complete_topup", "balance"),
     ("fail_funding", "balance"),
@@ -358,8 +361,8 @@ const NOT_REPEATED: &[(&str, &str)] = &[
     ("void_grant", "balance"),
 ];
 
-/// "Retry: the first result": the same call with the same key, after another one that would change
-/// the answer, answers as the first did.
+/// "Retry: the first result": the same call with the same key returns the first result, even after
+/// another call that would change the result.
 #[test]
 fn a_retry_gets_the_first_result() {
     let database = Database::new();

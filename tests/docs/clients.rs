@@ -1,4 +1,5 @@
-//! The programs of docs/clients.md print what it says, while their transaction is refused twice.
+//! The programs of docs/clients.md print what the page says, although their transaction fails
+//! twice.
 
 use std::process::Command;
 
@@ -6,7 +7,7 @@ use wallet_tests::{Database, audit, python_with};
 
 use crate::page::{Page, path_of};
 
-/// The first attempt to store an answer meets a serialization failure, the second a deadlock. A
+/// The first attempt to store an answer gets a serialization failure, the second a deadlock. A
 /// sequence is not rolled back, so it counts the attempts.
 const REFUSALS: &str = "
     CREATE SEQUENCE attempts;
@@ -20,7 +21,7 @@ const REFUSALS: &str = "
     END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON answers FOR EACH ROW EXECUTE FUNCTION refuse();";
 
-/// The page's blocks of a language.
+/// The page's blocks in a language.
 fn block(page: &Page, language: &str) -> String {
     let found = page.fences().into_iter().find(|(of, _)| *of == language);
     let (_, lines) = found.expect("the page has such a block");
@@ -70,27 +71,27 @@ fn script(program: &str, name: &str) {
 }
 
 #[test]
-fn psql() {
+fn the_psql_client_prints_what_the_page_says() {
     script("sh", "with_psql.sh");
 }
 
 #[test]
-fn psycopg() {
+fn the_psycopg_client_prints_what_the_page_says() {
     script(python_with("psycopg"), "with_psycopg.py");
 }
 
 #[test]
-fn asyncpg() {
+fn the_asyncpg_client_prints_what_the_page_says() {
     script(python_with("asyncpg"), "with_asyncpg.py");
 }
 
 #[test]
-fn node_postgres() {
+fn the_node_postgres_client_prints_what_the_page_says() {
     script("node", "with_node_postgres.js");
 }
 
 #[test]
-fn sqlx() {
+fn the_sqlx_client_prints_what_the_page_says() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--package", "wallet-example-sqlx"]);
     cargo.current_dir(path_of("."));

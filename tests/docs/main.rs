@@ -1,4 +1,4 @@
-//! What the documents tell is so.
+//! The statements, examples and links of the documents are true.
 
 mod calls;
 mod chain;
@@ -10,7 +10,7 @@ use wallet_tests::Database;
 
 const README: &str = include_str!("../../README.md");
 
-/// The fenced blocks of a language.
+/// The fenced blocks in a language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}");
     text.split(&fence)
@@ -32,9 +32,9 @@ fn the_readme_is_short() {
     assert!(README.lines().count() <= 200);
 }
 
-/// The examples of docs/usage.md run, and say what stands beside them.
+/// The examples of docs/usage.md run, and return the results next to them.
 #[test]
-fn the_examples_of_usage_run() {
+fn the_usage_examples_run() {
     const USAGE: &str = include_str!("../../docs/usage.md");
     let database = Database::new();
     let mut client = database.connect();
@@ -66,7 +66,7 @@ fn the_examples_of_usage_run() {
     }
 }
 
-/// Every page of the documents, from the root of the tree.
+/// Every page of the documents, relative to the root of the repository.
 fn documents() -> Vec<String> {
     let mut documents: Vec<String> = [
         "README.md",
@@ -93,7 +93,7 @@ fn documents() -> Vec<String> {
     documents
 }
 
-/// What stands behind `#` in a link to a heading, as GitHub makes it.
+/// The anchor of a heading in a link, as GitHub makes it.
 fn anchor(heading: &str) -> String {
     heading
         .trim_start_matches('#')
@@ -105,9 +105,9 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// What the documents link to is there.
+/// The targets of all links in the documents exist.
 #[test]
-fn the_links_lead_somewhere() {
+fn every_link_leads_to_a_file_or_heading() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for document in documents() {
         let path = root.join(&document);
@@ -136,7 +136,7 @@ fn the_links_lead_somewhere() {
 }
 
 #[test]
-fn the_error_table_is_the_extensions() {
+fn the_error_table_agrees_with_the_extension() {
     let database = Database::new();
     let rows = database
         .connect()
@@ -158,14 +158,14 @@ fn the_recipes_run() {
     page::check("docs/recipes.md", Database::empty());
 }
 
-/// Who follows the guide sees what it says.
+/// A reader who follows the guide sees what it shows.
 #[test]
 fn the_guide_runs() {
     page::check("docs/guide.md", Database::empty());
 }
 
-/// What of operations can be run does what the page says.
+/// The examples of the operations guide do what the page says.
 #[test]
-fn operations_run() {
+fn the_operations_guide_runs() {
     page::check("docs/operations.md", Database::empty());
 }

@@ -1,5 +1,5 @@
-//! Pages whose examples run. Every block of SQL of a page goes through one psql, in their order, and
-//! prints the block of text that stands below it. `RECORD=1` writes what it printed into the page.
+//! Pages whose examples run. All SQL blocks of a page run in order in one psql, and print the text
+//! block below each. `RECORD=1` writes the output into the page.
 
 use std::io::Write;
 use std::ops::Range;
@@ -9,12 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wallet_tests::Database;
 
-/// Pages that make roles, which belong to the cluster, take turns, and all that write pages.
+/// Serializes pages that create roles, which belong to the cluster, and all that write pages.
 static TURN: Mutex<()> = Mutex::new(());
 
 const CREATE_ROLE: &str = "CREATE ROLE ";
 
-/// Between the outputs of two blocks.
+/// Separates the outputs of two blocks.
 const MARK: &str = "---- the next example ----";
 
 /// A page of the documents.
@@ -23,23 +23,23 @@ pub struct Page {
     pub lines: Vec<String>,
 }
 
-/// A block of SQL and the block of text below it, by line.
+/// An SQL block and the text block below it, as line ranges.
 struct Example {
     code: Range<usize>,
     printed: Option<Range<usize>>,
 }
 
-/// Whether what differs is to be written instead of reported.
+/// Whether differences are written into the page instead of reported.
 pub fn recording() -> bool {
     std::env::var_os("RECORD").is_some()
 }
 
-/// Waits for those that must not run beside this.
+/// Waits for pages that must not run at the same time.
 pub fn turn(needed: bool) -> Option<MutexGuard<'static, ()>> {
     needed.then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Runs a page in a database of its own, and compares or records what it prints.
+/// Runs a page in a separate database, and compares or records what it prints.
 pub fn check(name: &str, database: Database) {
     let makes_roles = Page::read(name)
         .lines
@@ -128,7 +128,7 @@ impl Page {
         let said = psql(database.name(), &script);
         drop(database);
         drop_roles(&roles);
-        // A page that prints the day is right for a day.
+        // A page that prints the date is right only on one day.
         for day in days() {
             assert!(!said.contains(&day), "{} prints {day}", self.name);
         }
@@ -168,7 +168,7 @@ fn days() -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// The lines without the blanks that psql pads with, and without empty ones around them.
+/// The lines without psql's trailing blanks, and without empty lines at both ends.
 fn tidy(text: &str) -> Vec<String> {
     text.trim_matches('\n')
         .lines()
@@ -176,9 +176,9 @@ fn tidy(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What psql prints, errors where they happen.
+/// What psql prints, with errors where they occur.
 fn psql(database: &str, script: &str) -> String {
-    // One pipe for both of its outputs, as on a terminal.
+    // One pipe for stdout and stderr, as on a terminal.
     let mut psql = Command::new("sh")
         .args(["-c", "exec psql -Xq -d \"$0\" 2>&1", database])
         .stdin(Stdio::piped())
@@ -187,14 +187,14 @@ fn psql(database: &str, script: &str) -> String {
         .expect("psql runs");
     let mut input = psql.stdin.take().expect("its input");
     let script = script.to_owned();
-    // Beside the reading: neither waits for the other.
+    // In a thread of its own, so that writing and reading do not wait for each other.
     let writer = std::thread::spawn(move || input.write_all(script.as_bytes()));
     let output = psql.wait_with_output().expect("psql ends");
     writer.join().expect("the writer").expect("psql reads");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// The roles that a script makes.
+/// The roles that a script creates.
 fn roles_of(script: &str) -> Vec<String> {
     script
         .split(CREATE_ROLE)

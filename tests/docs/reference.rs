@@ -1,6 +1,7 @@
-//! The reference is the catalog's: every function that users call has a section, whose beginning
-//! (what it does, arguments, result, level, errors) says what the catalog says, whose arguments are
-//! explained, and whose example runs. `RECORD=1` writes these beginnings and what examples print.
+//! The reference agrees with the catalog. Every function that users call has a section. The
+//! beginning of the section (purpose, arguments, result, level, errors) is the catalog's, its
+//! arguments are explained, and its example runs. `RECORD=1` writes the beginnings and the outputs
+//! of the examples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -10,7 +11,7 @@ use wallet_tests::Database;
 
 use crate::page::{Page, check, recording, turn};
 
-/// The pages with sections of functions; docs/reference.md is their index.
+/// The pages with sections on functions. docs/reference.md is their index.
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
     "docs/reference/fundings.md",
@@ -27,10 +28,10 @@ const PAGES: &[&str] = &[
     "docs/reference/proof.md",
 ];
 
-/// Where a signature is broken.
+/// The width at which a signature is wrapped.
 const WIDTH: usize = 110;
 
-/// A function as the catalog has it; the forms of one name stand together.
+/// A function as the catalog has it, with all overloads of its name.
 #[derive(Default)]
 pub struct Function {
     does: String,
@@ -42,8 +43,8 @@ pub struct Function {
     signatures: Vec<String>,
 }
 
-/// Name, comment, whether it writes, names of the arguments, arguments, and what it returns. The rows of a view are
-/// named; other row types are spelled out.
+/// Name, comment, whether it writes, names of the arguments, arguments, and result. A result type
+/// of a view is named, other row types are spelled out.
 const CATALOG: &str = "
     SELECT p.proname::text, coalesce(obj_description(p.oid, 'pg_proc'), ''), p.provolatile = 'v',
            ARRAY(SELECT a.name FROM arguments(p) a WHERE a.mode = 'i'),
@@ -68,7 +69,7 @@ const CATALOG: &str = "
       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'
      ORDER BY p.proname, p.pronargs DESC";
 
-/// What the query asks.
+/// Helper functions of the query.
 const HELPERS: &str = "
     CREATE FUNCTION short(type oid) RETURNS text LANGUAGE sql AS $$
         SELECT replace(replace(format_type(type, NULL), 'timestamp with time zone', 'timestamptz'), 'character varying', 'text') $$;
@@ -112,7 +113,7 @@ pub fn catalog(client: &mut Client) -> BTreeMap<String, Function> {
     functions
 }
 
-/// `name(argument, …)` and what it returns, broken where a line would be too long.
+/// `name(argument, …)` and its result, wrapped if a line would be too long.
 fn signature(name: &str, arguments: &[String], returns: &str) -> String {
     let call = broken(&format!("{name}("), &arguments.join(", "), name.len() + 1) + ")";
     format!("{call}\n{}", broken("→ ", returns, 2))
@@ -138,7 +139,7 @@ fn broken(head: &str, list: &str, indent: usize) -> String {
     text
 }
 
-/// What stands below the heading of a section.
+/// The text below the heading of a section.
 fn beginning(function: &Function) -> Vec<String> {
     let mut lines = vec![
         String::new(),
@@ -158,7 +159,7 @@ fn beginning(function: &Function) -> Vec<String> {
     lines
 }
 
-/// The sections of functions: their headings are `### name`.
+/// The sections on functions: their headings are `### name`.
 fn sections(page: &Page) -> Vec<(String, Range<usize>)> {
     let fences = page.fences();
     let outside = |number: &usize| !fences.iter().any(|(_, range)| range.contains(number));
@@ -187,7 +188,7 @@ fn common() -> String {
     rest.split("\n## ").next().expect("a section").to_owned()
 }
 
-/// Whether a text has an identifier in code.
+/// Whether a text contains an identifier in code.
 fn mentions(text: &str, name: &str) -> bool {
     text.split('`').skip(1).step_by(2).any(|code| {
         code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -195,7 +196,7 @@ fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// The section without its blocks, and those blocks.
+/// The section without its blocks, and the blocks.
 fn parts(page: &Page, section: &Range<usize>) -> (String, Vec<(String, String)>) {
     let mut prose = String::new();
     let mut fences = Vec::new();
@@ -212,7 +213,7 @@ fn parts(page: &Page, section: &Range<usize>) -> (String, Vec<(String, String)>)
     (prose, fences)
 }
 
-/// What is wrong with a section; its beginning is written when recording.
+/// The errors in a section. Its beginning is written when recording.
 fn complaints(
     page: &mut Page,
     name: &str,
@@ -264,7 +265,7 @@ fn complaints(
         .collect()
 }
 
-/// The functions that docs/internals.md lists: they are called by others of the extension.
+/// The functions that docs/internals.md lists as called only by others of the extension.
 pub fn inside() -> BTreeSet<String> {
     let internals = Page::read("docs/internals.md").lines.join("\n");
     let (_, rest) = internals
@@ -279,7 +280,7 @@ pub fn inside() -> BTreeSet<String> {
         .collect()
 }
 
-/// The index has a line for each page, with its functions.
+/// Checks that the index has a line for each page, with its functions.
 fn index(contents: &[(&str, Vec<String>)]) -> Vec<String> {
     let mut index = Page::read("docs/reference.md");
     let mut wrong = Vec::new();
@@ -322,7 +323,7 @@ fn every_function_has_its_section() {
                 .map(|(function, _)| function)
                 .collect(),
         ));
-        // From the end, so that what is written does not move the sections before.
+        // Backwards, so that writing does not move the sections that follow.
         for (function, section) in sections(&page).into_iter().rev() {
             match functions.get(&function) {
                 None => wrong.push(format!("{name} ### {function}: there is no such function")),
@@ -331,7 +332,7 @@ fn every_function_has_its_section() {
                 }
             }
             if let Some(other) = seen.insert(function.clone(), *name) {
-                wrong.push(format!("{function} stands in {other} and in {name}"));
+                wrong.push(format!("{function} has a section in {other} and in {name}"));
             }
         }
         if recording() {
@@ -362,7 +363,7 @@ fn every_function_has_its_section() {
     );
 }
 
-/// View, comment, columns with their types, and of those with a comment name and comment.
+/// Views, comments, columns with their types, and name and comment of the commented columns.
 const VIEWS: &str = "
     SELECT c.relname::text, coalesce(obj_description(c.oid, 'pg_class'), ''),
            ARRAY(SELECT concat(quote_ident(attname), ' ', short(atttypid)) FROM pg_attribute
@@ -374,7 +375,7 @@ const VIEWS: &str = "
       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'
      WHERE c.relkind = 'v'";
 
-/// A section of docs/reference/views.md is the catalog's as a whole.
+/// A section of docs/reference/views.md is generated completely from the catalog.
 fn view_section(comment: &str, columns: &[String], commented: Vec<String>) -> Vec<String> {
     let mut lines = vec![
         String::new(),
@@ -433,7 +434,7 @@ fn every_view_has_its_section() {
     );
 }
 
-/// A page a test, so that they run beside each other.
+/// One test per page, so that the pages run in parallel.
 macro_rules! examples {
     ($($test:ident => $page:literal)*) => {
         $(#[test]
@@ -442,7 +443,7 @@ macro_rules! examples {
         })*
 
         #[test]
-        fn every_page_runs() {
+        fn every_reference_page_runs() {
             assert_eq!(PAGES, [$($page),*]);
         }
     };

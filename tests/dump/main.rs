@@ -186,7 +186,7 @@ fn restored(plain: bool) {
     for wallet in ["acme", "hot", "more"] {
         audit(&mut after, wallet);
     }
-    // A payment's bonus goes with it still, by the percentage that it had.
+    // The bonus still belongs to its payment, with the percentage that it had.
     let sql = "SELECT f.replayed, f.bonus, f.balance, r.bonus, r.balance, r.debt
                  FROM wallet.fund('more', 50, reference => 'b1', idempotency_key => 'b1') f
                 CROSS JOIN LATERAL wallet.reverse_funding('more', f.entry_id) r";
@@ -196,7 +196,7 @@ fn restored(plain: bool) {
     let expected = ["6.25", "56.25", "3.75", "0", "2"].map(dec);
     assert_eq!(numbers, expected);
 
-    // Life goes on where it was: replays, limits, chain.
+    // The copy continues where the original was: replays, limits, chain.
     let first = Charge {
         amount: dec("2.50"),
         user: Some("ann"),
@@ -224,16 +224,16 @@ fn restored(plain: bool) {
 }
 
 #[test]
-fn plain_dump() {
+fn a_plain_dump_restores_everything() {
     restored(true);
 }
 
 #[test]
-fn custom_dump() {
+fn a_custom_dump_restores_everything() {
     restored(false);
 }
 
-/// A table that a new version adds must not be left out of dumps, nor out of this test.
+/// A table that a new version adds must be part of dumps and of this test.
 #[test]
 fn every_table_is_dumped() {
     let database = Database::new();

@@ -1,4 +1,4 @@
-//! What was armed, fired, used up or paid before a dump is so in the copy.
+//! Alerts, limits, grants and payments continue in a restored copy where they were before the dump.
 
 use std::process::{Command, Stdio};
 
@@ -36,7 +36,7 @@ fn event(name: &str, at: &str) -> Heard {
 }
 
 #[test]
-fn life_goes_on_where_it_was() {
+fn a_restored_database_continues_where_it_was() {
     for lanes in [1, 4] {
         let source = Database::new();
         let mut client = source.connect();
@@ -66,7 +66,7 @@ fn life_goes_on_where_it_was() {
         expect(alice("5.01", None).on(&mut copy, "acme"), "WL002");
         alice("5", None).on(&mut copy, "acme").unwrap();
         assert_eq!(listener.heard(), [event("limit_reached", "1")]);
-        // 50 has fired, 20 is armed: of 40 the next falls through 20 alone, and back.
+        // 50 has fired, 20 is armed: at 40 the next charge crosses only 20, and then back.
         charge(&mut copy, "acme", dec("25")).unwrap();
         assert_eq!(listener.heard(), [event("wallet_balance_low", "20")]);
         fund(&mut copy, "acme", dec("35")).unwrap();

@@ -1,5 +1,5 @@
-//! The rights of database roles: a dump has them by name, and a restore gives them to the roles of that name, which
-//! have other numbers in another cluster.
+//! The rights of database roles: a dump has them by name, and a restore gives them to the roles of
+//! that name, whose oids differ in another cluster.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use wallet_tests::{Database, charge, create, dec, expect, fund};
 
 use crate::run;
 
-/// Roles of this test, which are gone at its end.
+/// Roles of this test, dropped at its end.
 struct Named<'a> {
     database: &'a Database,
     names: Vec<String>,
@@ -90,7 +90,7 @@ fn grants(client: &mut Client) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn rights_go_with_the_name_into_another_cluster() {
+fn rights_follow_role_names_into_another_cluster() {
     let (from, to) = (Database::new(), Database::empty());
     let mut client = from.connect();
     let named = |what: &str| format!("{}_{what}", from.name());
@@ -102,7 +102,7 @@ fn rights_go_with_the_name_into_another_cluster() {
     for wallet in ["own", "other"] {
         create(&mut client, wallet, 1, &[], dec("100"));
     }
-    // One has its rights under another name, and one is dropped.
+    // One role has its rights under a new name, and one is dropped.
     client
         .batch_execute(&format!(
             "CREATE ROLE {}; CREATE ROLE {}; CREATE ROLE {gone}",
@@ -142,7 +142,7 @@ fn rights_go_with_the_name_into_another_cluster() {
         .arg("--file")
         .arg(&file)
         .arg(from.name()));
-    // The roles of the other cluster: the same names, other numbers.
+    // The roles of the other cluster: the same names, other oids.
     roles.drop_in(&mut client);
     roles.drop(&mut client);
     roles.create(&mut client);
@@ -165,9 +165,9 @@ fn rights_go_with_the_name_into_another_cluster() {
         [may(&mut restored, &plain), may(&mut restored, &odd)],
         rights
     );
-    // New roles of the old names have no rights where the old ones had them.
+    // New roles with the old names have no rights in the original database.
     assert_eq!(grants(&mut client), []);
-    // Life goes on: rights are taken back by the names of now.
+    // The copy continues: rights are revoked by their current names.
     restored
         .execute("SELECT wallet.revoke_access($1, 'charger')", &[&odd])
         .expect("revoke_access");

@@ -1,7 +1,7 @@
--- What every scene has: helpers, prices, and the wallets w and peer with money.
+-- Shared by all scenes: helpers, prices, and the wallets w, peer and third with money.
 CREATE SCHEMA growth;
 
--- Does something many times, in transactions of some; $1 is which time it is.
+-- Runs a statement many times, with a commit after every 20. $1 is the number of the run.
 CREATE PROCEDURE growth.repeat(sql text, times integer) LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. times LOOP
@@ -13,7 +13,7 @@ BEGIN
 END
 $$;
 
--- What a refused call costs.
+-- Runs a call that must be refused with this SQLSTATE.
 CREATE FUNCTION growth.refused(sql text, state text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE sql;
@@ -25,7 +25,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- An id of a moment, as the extension makes them.
+-- An id of a given time, in the form that the extension generates.
 CREATE FUNCTION growth.id(at timestamptz, n bigint) RETURNS uuid LANGUAGE sql AS $$
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0') || '8' || lpad(to_hex(n), 15, '0'))::uuid
 $$;
@@ -35,7 +35,7 @@ SELECT wallet.set_price('m', meter, price, per => 1000000, effective_from => '20
 SELECT wallet.create_wallet(name) FROM unnest('{w,peer,third}'::text[]) name;
 SELECT wallet.fund(name, 1000000, reference => 'first') FROM unnest('{w,peer,third}'::text[]) name;
 
--- Nobody analyzes behind our back: statistics are old until a scene is measured with fresh ones.
+-- No automatic ANALYZE: statistics are old until a scene is measured with fresh ones.
 DO $$
 DECLARE
     name text;

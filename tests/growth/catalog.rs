@@ -1,11 +1,12 @@
-//! What has to have an entry: the public functions and views, as the catalog has them.
+//! The public functions and views in the catalog, each of which must have an entry.
 
 use std::collections::BTreeSet;
 
 use postgres::Client;
 
-/// The functions and views that a level may use; a function of several forms is told apart by its first argument. The
-/// procedure upkeep() commits, so that it cannot be undone after it was measured; the functions that it calls are here.
+/// The functions and views that a level may use. Overloads are distinguished by the first argument.
+/// The procedure upkeep() is not listed: it commits, so that a measured call could not be rolled
+/// back. The functions it calls are.
 const PUBLIC: &str = "
     SELECT DISTINCT p.object
            || CASE WHEN count(*) OVER (PARTITION BY p.object) > 1 THEN format('(%s)', p.first) ELSE '' END
@@ -20,7 +21,7 @@ const PUBLIC: &str = "
              WHERE v.object_kind = 'TABLE') p
      WHERE p.object <> ALL ($1)";
 
-/// What docs/internals.md lists as parts of others.
+/// The functions that docs/internals.md lists as parts of others.
 fn parts() -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/internals.md");
     let text = std::fs::read_to_string(path).expect(path);

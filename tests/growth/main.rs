@@ -1,8 +1,9 @@
-//! How the cost of every public function and view grows with what a wallet has, and with what other wallets have.
+//! How the cost of every public function and view grows with the data of a wallet, and with the
+//! data of other wallets.
 //!
-//! `make bench-growth` measures times at three sizes, with old and with fresh statistics; the form that belongs to
-//! `make test` counts pages at two small sizes. A function or view without an entry in `scenes/` fails by its name, and so
-//! does a call that grows faster than its entry allows.
+//! `make bench-growth` measures times at three sizes, with old and with fresh statistics. The form
+//! in `make test` counts pages at two small sizes. The test fails, naming the function or view, if
+//! it has no entry in `scenes/` or if a call grows faster than its entry allows.
 
 mod catalog;
 mod measure;
@@ -19,12 +20,12 @@ use scene::{Call, Scene};
 use table::{Line, Table};
 use wallet_tests::Database;
 
-/// The long form: times.
+/// Whether this is the long form, which measures times.
 fn is_long() -> bool {
     std::env::var("WALLET_GROWTH").is_ok_and(|form| form == "long")
 }
 
-/// Scenes by name alone: `WALLET_GROWTH_SCENES=archive,lots`.
+/// Selects scenes by name: `WALLET_GROWTH_SCENES=archive,lots`.
 fn wanted(scene: &Scene) -> bool {
     std::env::var("WALLET_GROWTH_SCENES").map_or(true, |names| {
         names.split(',').any(|name| name == scene.name)
@@ -67,7 +68,7 @@ fn line(
         [.., small, large] => measure.exponent(*small, *large),
         _ => 0.0,
     };
-    // A machine that does something else meanwhile makes a call dearer, never cheaper.
+    // Other work on the machine makes a call slower, never faster.
     for _ in 0..2 {
         if measure == Measure::Pages || exponent(&costs) <= call.allowed || scene.is_pending(call) {
             break;
@@ -88,7 +89,7 @@ fn line(
 }
 
 #[test]
-fn nothing_grows_faster_than_it_may() {
+fn no_call_grows_faster_than_allowed() {
     let (measure, sizes): (_, &[usize]) = match is_long() {
         true => (Measure::Time, &[1, 4, 16]),
         false => (Measure::Pages, &[1, 4]),
@@ -107,7 +108,7 @@ fn nothing_grows_faster_than_it_may() {
         }
         if is_long() {
             places.iter_mut().for_each(Place::analyze);
-            // Calls of every day look for single rows.
+            // Everyday calls look up single rows.
             for call in scene.calls {
                 table.add(line(&mut places, scene, call, measure, Statistics::Fresh));
             }

@@ -1,4 +1,5 @@
-//! What a call costs: its time, or how many pages of tables and indexes it looks at, which is the same every time.
+//! The cost of a call: its time, or the number of pages of tables and indexes it reads, which is
+//! the same every time.
 
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use crate::scene::Call;
 
-/// What is counted.
+/// The unit of the cost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
     /// Milliseconds.
@@ -17,7 +18,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// What is less counts as that much: below it noise and what is cached decide.
+    /// A lower cost counts as this much: below it, noise and caching dominate.
     pub fn floor(self) -> f64 {
         match self {
             Measure::Time => 0.3,
@@ -25,7 +26,8 @@ impl Measure {
         }
     }
 
-    /// How much more than a call may grow is no growth. Pages come in lumps, and a small scene has few.
+    /// The increase of a cost that does not count as growth. Pages come in steps, and a small scene
+    /// has few.
     pub fn tolerance(self, call: &Call) -> f64 {
         match self {
             Measure::Pages if call.allowed > 1.0 => 0.25,
@@ -47,17 +49,17 @@ fn query(call: &Call, sql: &str) -> String {
     }
 }
 
-/// Does something in a transaction that is rolled back.
+/// Does the work in a transaction that is rolled back.
 fn undone<T>(client: &mut Client, sql: &str, work: impl FnOnce(&mut Client) -> T) -> T {
     let fine = |client: &mut Client, sql: &str| client.batch_execute(sql).expect(sql);
     fine(client, "BEGIN");
     let result = work(client);
-    // What it did ends here, too: a call that keeps an error for the commit is seen.
+    // The rollback fails if the call has left an error for the end of the transaction.
     fine(client, &format!("ROLLBACK -- {}", sql.len()));
     result
 }
 
-/// Runs it once; milliseconds.
+/// Runs the query once. Returns milliseconds.
 fn run(client: &mut Client, sql: &str) -> f64 {
     undone(client, sql, |client| {
         let begun = Instant::now();
@@ -70,7 +72,7 @@ fn run(client: &mut Client, sql: &str) -> f64 {
     })
 }
 
-/// The pages that it looks at, as EXPLAIN counts them.
+/// The pages it reads, as EXPLAIN counts them.
 fn pages(client: &mut Client, sql: &str) -> f64 {
     let explain = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}");
     let rows = undone(client, sql, |client| client.simple_query(&explain));
@@ -91,7 +93,7 @@ fn pages(client: &mut Client, sql: &str) -> f64 {
     .sum()
 }
 
-/// Times until they are steady: the median of some, fewer of long ones.
+/// Repeats until the time is steady: the median of several runs, fewer of long ones.
 fn time(client: &mut Client, sql: &str) -> f64 {
     let first = run(client, sql);
     let times = match first {
@@ -104,7 +106,7 @@ fn time(client: &mut Client, sql: &str) -> f64 {
     all[all.len() / 2]
 }
 
-/// The cost of a call that a session makes for the second time.
+/// The cost of the second call in a session.
 pub fn cost(client: &mut Client, call: &Call, sql: &str, measure: Measure) -> f64 {
     let sql = query(call, sql);
     match measure {

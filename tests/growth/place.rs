@@ -1,4 +1,4 @@
-//! A scene of a size, in a database of its own.
+//! A scene of a given size, in its own database.
 
 use std::collections::HashMap;
 
@@ -8,16 +8,16 @@ use wallet_tests::Database;
 use crate::measure::{self, Measure};
 use crate::scene::{Call, Scene};
 
-/// How old what the planner knows is.
+/// The age of the planner's statistics.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Statistics {
-    /// Of a database in which there was next to nothing.
+    /// From a database with almost no data.
     Old,
-    /// Of the scene.
+    /// From the scene.
     Fresh,
 }
 
-/// A database with `base.sql`, to be copied.
+/// A database with `base.sql`, to copy from.
 pub fn template() -> Database {
     let database = Database::new();
     let mut client = database.connect();
@@ -28,20 +28,21 @@ pub fn template() -> Database {
     database
 }
 
-/// A scene that was made.
+/// A scene that has been created.
 pub struct Place {
     scene: &'static Scene,
     n: usize,
     role: String,
     values: HashMap<&'static str, String>,
-    // Closed before the database is dropped, which is dropped before the role: fields go in this order.
+    // Fields are dropped in this order: the connection before the database, the database before the
+    // role.
     client: Client,
     as_role: Client,
     _database: Database,
     _role: Role,
 }
 
-/// A role that the cluster has until the scene's database is gone.
+/// A role that exists until the database of the scene is dropped.
 struct Role(String);
 
 impl Drop for Role {
@@ -88,7 +89,7 @@ impl Place {
         let as_role = config
             .connect(postgres::NoTls)
             .expect("a connection of the role");
-        // A session of its own, as those who call have one.
+        // A new session, like those of callers.
         let client = database.connect();
         Place {
             scene,
@@ -102,12 +103,12 @@ impl Place {
         }
     }
 
-    /// Tells the planner what there is.
+    /// Updates the planner's statistics.
     pub fn analyze(&mut self) {
         self.client.batch_execute("VACUUM ANALYZE").expect("VACUUM");
     }
 
-    /// What a call costs here.
+    /// The cost of a call in this scene.
     pub fn cost(&mut self, call: &Call, measure: Measure) -> f64 {
         let mut sql = self.scene.filled(call.sql, self.n, &self.role);
         for (name, value) in &self.values {

@@ -1,50 +1,53 @@
-//! What is measured, as data: wallets of a shape and size, and the calls that are made on them.
+//! The measurements as data: wallets of a shape and size, and the calls that are made on them.
 
-/// How a cost may grow with the size of a scene: the exponent, 0 for not at all and 1 for in proportion.
+/// How a cost may grow with the size of a scene: the exponent, 0 for not at all and 1 for in
+/// proportion.
 pub type Growth = f64;
 
-/// The same at any size, but for what an index needs to be deeper.
+/// Constant, apart from the growing depth of indexes.
 pub const CONSTANT: Growth = 0.25;
 
-/// In proportion to the size, but for what a sort needs.
+/// In proportion to the size, apart from the extra cost of sorting.
 pub const LINEAR: Growth = 1.15;
 
 /// Wallets of a shape.
 pub struct Scene {
     /// Its name in the table.
     pub name: &'static str,
-    /// What makes it, behind `base.sql`, with `{n}` for its size. Each part is sent alone, since a `CALL` that commits has to be.
+    /// The statements after `base.sql` that create it, with `{n}` for the size. Each part is sent
+    /// separately, as a `CALL` that commits requires.
     pub setup: &'static [&'static str],
-    /// The smallest size of the long form, which measures it at four and sixteen times that too.
+    /// The smallest size of the long form, which also measures four and sixteen times that size.
     pub size: usize,
     /// The smaller of the two sizes of the short form.
     pub short: usize,
-    /// Names and the queries that give their values: calls have the names in braces.
+    /// Names, and the queries for their values: calls contain the names in braces.
     pub ids: &'static [(&'static str, &'static str)],
-    /// The wallet on which the everyday calls are measured as well; all of them must not grow.
+    /// The wallet on which the everyday calls are measured, too. None of them may grow.
     pub everyday: Option<&'static str>,
-    /// Those of them that may grow in proportion, as the table names them.
+    /// The everyday calls that may grow in proportion, by their names in the table.
     pub linear: &'static [&'static str],
-    /// What is known to grow faster than it may, as the table names it: it is told and does not fail.
+    /// The calls that are known to grow too fast, by their names in the table. They are reported
+    /// and do not fail.
     pub pending: &'static [&'static str],
-    /// What is measured.
+    /// The calls that are measured.
     pub calls: &'static [Call],
 }
 
 /// A call that is measured.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// The function or view that it is an entry of, as the catalog has it.
+    /// The function or view that this is an entry for, as the catalog names it.
     pub of: &'static str,
-    /// What is particular about it.
+    /// What is special about the call.
     pub name: &'static str,
     /// The query.
     pub sql: &'static str,
     /// How its cost may grow.
     pub allowed: Growth,
-    /// Whether a role makes it that has a level on some wallets.
+    /// Whether the caller is a role that has a level on some wallets.
     pub as_role: bool,
-    /// The SQLSTATE where it is refused.
+    /// The SQLSTATE if the call is refused.
     pub refused: Option<&'static str>,
 }
 
@@ -74,7 +77,7 @@ impl Call {
         }
     }
 
-    /// A role makes it that is no superuser, so that rights and row-level security count.
+    /// The caller is not a superuser, so that rights and row-level security count.
     pub const fn as_role(mut self) -> Call {
         self.as_role = true;
         self
@@ -88,7 +91,7 @@ impl Call {
 }
 
 impl Scene {
-    /// Its calls, and those of every day that it has not measured in a way of its own.
+    /// Its calls, and the everyday calls that it does not measure in its own way.
     pub fn all_calls(&self) -> Vec<Call> {
         let mut calls = self.calls.to_vec();
         if self.everyday.is_some() {
@@ -109,12 +112,12 @@ impl Scene {
         calls
     }
 
-    /// Whether a call of it is known to grow faster than it may.
+    /// Whether a call is known to grow too fast.
     pub fn is_pending(&self, call: &Call) -> bool {
         self.pending.contains(&call.title().as_str())
     }
 
-    /// What its lists name and it does not measure.
+    /// The names in its lists that it does not measure.
     pub fn unknown_titles(&self) -> Vec<String> {
         let calls: Vec<String> = self.all_calls().iter().map(Call::title).collect();
         let listed = self.linear.iter().chain(self.pending);
@@ -124,7 +127,7 @@ impl Scene {
             .collect()
     }
 
-    /// A text of it with its values.
+    /// A text with the values filled in.
     pub fn filled(&self, text: &str, n: usize, role: &str) -> String {
         text.replace("{n}", &n.to_string())
             .replace("{w}", self.everyday.unwrap_or("w"))

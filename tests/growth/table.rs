@@ -1,4 +1,4 @@
-//! What was measured, told line by line as it comes, and what is wrong at the end.
+//! The results, printed line by line during the run, and the failures at the end.
 
 use std::io::Write;
 
@@ -8,17 +8,17 @@ use crate::scene::Call;
 
 /// A call that was measured.
 pub struct Line {
-    /// On which scene.
+    /// The scene.
     pub scene: &'static str,
-    /// Which.
+    /// The call.
     pub call: Call,
-    /// Whether it is known to grow faster.
+    /// Whether it is known to grow too fast.
     pub pending: bool,
-    /// With which statistics.
+    /// The age of the statistics.
     pub statistics: Statistics,
-    /// Its costs at the sizes.
+    /// Its cost at each size.
     pub costs: Vec<f64>,
-    /// From the last size but one to the last.
+    /// The growth from the second largest size to the largest.
     pub exponent: f64,
 }
 
@@ -58,19 +58,19 @@ impl Line {
     }
 }
 
-/// All of it.
+/// All results.
 pub struct Table {
     measure: Measure,
     lines: Vec<Line>,
 }
 
-/// Past the capture of the test harness: it is the result of the long form.
+/// Bypasses the capture of the test harness, because this is the result of the long form.
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 impl Table {
-    /// Tells what the columns are.
+    /// Prints the head of the table.
     pub fn new(measure: Measure, sizes: &[usize]) -> Table {
         let unit = match measure {
             Measure::Time => "milliseconds",
@@ -102,7 +102,7 @@ impl Table {
         }
     }
 
-    /// Adds a line; the short form tells those alone that are not fine.
+    /// Adds a line. The short form prints only failures.
     pub fn add(&mut self, line: Line) {
         if self.measure == Measure::Time || !line.verdict(self.measure).is_empty() {
             tell(&line.text(self.measure));
@@ -110,7 +110,7 @@ impl Table {
         self.lines.push(line);
     }
 
-    /// Fails where something grows faster than it may.
+    /// Fails if a call grows faster than it may.
     pub fn finish(self) {
         let wrong: Vec<String> = self
             .lines

@@ -1,7 +1,7 @@
-"""focus_csv() before the validator of the FOCUS project, with the rules of FOCUS 1.2 that it comes with.
+"""Checks focus_csv() with the validator of the FOCUS project and its rules of FOCUS 1.2.
 
-Every kind of entry is booked, at times on both sides of a month's end. The validator must accept the file, must
-refuse it when it is damaged, and the file's sums must be those of what was booked.
+Every kind of entry is booked, at times on both sides of the end of a month. The validator must accept
+the file and refuse damaged copies. The sums of the file must be those of the entries.
 """
 
 import csv
@@ -15,18 +15,19 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from importlib import resources
 from pathlib import Path
 
-# What the wallet has of what a provider may support.
+# The optional features of a provider that the wallet has.
 SUPPORTED = (
     "ACCOUNT_NAMING_SUPPORTED,MULTIPLE_BILLING_ACCOUNT_TYPES_SUPPORTED,MULTIPLE_SUB_ACCOUNT_TYPES_SUPPORTED,"
     "NEGOTIATED_PRICING_SUPPORTED,PRICING_BILLING_CURRENCY_DIFFERENCES_SUPPORTED,PUBLIC_PRICE_LIST_SUPPORTED,"
     "REGION_SUPPORTED,SUB_ACCOUNT_SUPPORTED,TAGGING_SUPPORTED,UNIT_PRICING_SUPPORTED,USAGE_MEASUREMENT_SUPPORTED"
 )
 
-# The model lets InvoiceId be NULL in all rows (004) or in none (005), so that one of the two fails with every file; the
-# rule above them (003) says whether it is right.
+# The model lets InvoiceId be NULL in all rows (004) or in none (005), so that one of the two rules
+# fails with every file. The rule above them (003) says whether it is right.
 ONE_OF_TWO = {"InvoiceId-C-005-C"}
 
-# The rules let a price be in a virtual currency, such as credits or tokens; the validator looks for it in ISO 4217.
+# The rules allow prices in a virtual currency, such as credits or tokens, but the validator looks
+# it up in ISO 4217.
 OF_ISO_ALONE = {"PricingCurrency-C-000-C", "PricingCurrency-C-003-M"}
 
 SCENE = """
@@ -63,7 +64,8 @@ SELECT hold_id AS hold FROM wallet.hold('euro', amount => 0.5) \\gset
 SELECT wallet.settle('euro', :'hold', usage => '{"model":"m","images":50,"pages":1}', over => 'cap');
 """
 
-# What is used abroad: how much of what, at which price of which currency, and what a unit of that is worth in euros.
+# Usage in other currencies: the meter, the quantity, the price and its currency, and the value of a
+# unit of that currency in euros.
 ABROAD = {
     ("m", "input_tokens"): (1001, "0.0000025", "USD", Decimal("0.9215")),
     ("m", "output_tokens"): (333, "0.00001", "USD", Decimal("0.9215")),
@@ -82,12 +84,12 @@ def psql(*arguments, text=None):
 
 
 def validate(text):
-    """The rules that fail, and how many hold."""
+    """The rules that fail, and the number of rules that pass."""
     package = Path(str(resources.files("focus_validator")))
     with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
         file.write(text)
         file.flush()
-        # It looks for its list of currencies from here.
+        # The validator looks for its list of currencies relative to this directory.
         run = subprocess.run(
             [str(Path(sys.executable).with_name("focus-validator")), "--data-file", file.name, "--validate-version", "1.2.0.1",
              "--block-download", "--applicability-criteria", SUPPORTED],
@@ -121,7 +123,7 @@ def rounded(value):
 
 
 def check_abroad(rows):
-    """Prices of other currencies: in them and in euros, with a discount and a fee."""
+    """Checks prices in other currencies: in these and in euros, with a discount and a fee."""
     figure = lambda row, column: Decimal(row[column])
     used = [row for row in rows if row["RegionId"] == "abroad"]
     assert len(used) == 4 + 3 * 2
@@ -144,7 +146,7 @@ def check_abroad(rows):
         assert figure(row, "ListCost") == figure(row, "EffectiveCost") == figure(row, "PricingCurrencyEffectiveCost") == -rounded(base * Decimal("0.08")), row
         [row] = [row for row in used if (row["ResourceId"], row["SkuMeter"]) == (model, "markup_fee")]
         assert row["PricingCurrency"] == "GBP" and figure(row, "EffectiveCost") == fee and figure(row, "PricingCurrencyEffectiveCost") == Decimal("0.001"), row
-    # Half of a euro was held for what costs more: the rows have their shares.
+    # Half a euro was held, but the usage costs more: each row has its share.
     capped = [row for row in rows if row["BillingAccountId"] == "euro" and row["ChargeCategory"] == "Usage" and row["RegionId"] != "abroad"]
     assert len(capped) == 4 and sum(figure(row, "EffectiveCost") for row in capped) == Decimal("0.5")
     worth = {"EUR": 1, "USD": Decimal("0.9215"), "GBP": 1 / Decimal("0.8433")}
@@ -184,10 +186,10 @@ def main():
     }, units
     time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
     assert all(time.fullmatch(row[column]) for row in rows for column in row if "Period" in column)
-    # Half past midnight in Berlin is a day of March.
+    # Half past midnight in Berlin on March 1 belongs to March.
     assert {row["BillingPeriodStart"] for row in rows if row["RegionId"] == "eu"} == {"2026-02-28T23:00:00Z"}
 
-    # It would notice.
+    # The validator must detect damage.
     for damage in (
         {"ConsumedUnit": "", "BillingCurrency": "Euro"}, {"ChargeCategory": "Use", "ListUnitPrice": "7.0"},
     ):

@@ -1,4 +1,4 @@
-"""Compares price_usage() with genai-prices' own calculator, for every model of its own data.
+"""Compares price_usage() with genai-prices' calculator, for every model of its data.
 
 Prints its seed (WALLET_SEED repeats a run) and fails on a disagreement without a listed reason.
 """
@@ -34,7 +34,7 @@ FIELDS = {
 
 
 def plain(value):
-    """Their data as the JSON file has it."""
+    """Their data in the form of the JSON file."""
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     if dataclasses.is_dataclass(value):
@@ -56,7 +56,7 @@ def plain(value):
 
 
 def names_of(rule):
-    """Names, made up where the rule leaves something open, that a model goes by beside its id."""
+    """The names of a model in addition to its id, invented where the rule leaves a part open."""
     for key, value in plain(rule).items():
         if key == "or":
             for one in rule.or_:
@@ -86,8 +86,8 @@ END $$
 
 
 def case_of(rng, provider, model, name, named):
-    """A random usage of the model under a name, at a random time: ours and their cost. Nothing where the
-    model is not priced by the token."""
+    """A random usage of the model under a name, at a random time: ours and their cost. None if the model
+    is not priced by the token."""
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(
         minutes=rng.randint(0, 60 * 24 * 300))
     fields = {field for field, value in vars(prices_of(model, at)).items() if value is not None}
@@ -110,7 +110,7 @@ def case_of(rng, provider, model, name, named):
 
 
 def cases_of(rng):
-    """Every model by its id and by the names that its rule gives it, with its provider and without."""
+    """Every model by its id and by the names that its rule allows, with and without its provider."""
     ids = {model.id for provider in data.providers for model in provider.models}
     refused = collections.Counter()
     for provider in data.providers:

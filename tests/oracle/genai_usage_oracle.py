@@ -1,9 +1,9 @@
-"""Compares normalize_usage() with how genai-prices takes usage out of responses, for every provider and API it knows.
+"""Compares normalize_usage() with the usage that genai-prices extracts from responses, for all its providers and APIs.
 
-Each of its extractors is given random responses that have the fields it reads, and whose numbers agree as the
-provider's do (sdk_rules.py). Its meters include their parts, ours do not: they are compared as it has them. Prints its
-seed (WALLET_SEED repeats a run) and fails on a disagreement that genai_disagreements.json does not list, and on an
-entry that explains none.
+Each of its extractors gets random responses with the fields it reads and with numbers that are consistent by the
+provider's rules (sdk_rules.py). Its meters include their parts, ours do not: ours are added up to compare them.
+Prints its seed (WALLET_SEED repeats a run) and fails on a disagreement that genai_disagreements.json does not
+list, and on an entry that explains none.
 """
 
 import collections
@@ -22,14 +22,14 @@ from genai_prices import data
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "30"))
-#: Providers by our names, where theirs are others.
+#: Providers by our names, if theirs differ.
 NAMES = {"aws": "bedrock", "x-ai": "xai"}
 
 INPUT = ("input_tokens", "cache_read_tokens", "cache_read_audio_tokens", "cache_write_tokens", "cache_write_1h_tokens",
          "cache_write_audio_tokens", "input_audio_tokens", "input_image_tokens", "input_video_tokens")
 OUTPUT = ("output_tokens", "reasoning_tokens", "output_audio_tokens", "output_image_tokens", "output_video_tokens", "citation_tokens")
-#: Their meters, and the sum of ours that each is. What they have of text, and of cached images and videos, we do not tell
-#: apart; images and videos of the input are compared without what was cached of them.
+#: Their meters, and the sum of ours that each one is. We do not separate their text, and cached
+#: images and videos. Images and videos of the input are compared without their cached part.
 METERS = {
     "input_tokens": INPUT,
     "output_tokens": OUTPUT,
@@ -50,7 +50,7 @@ METERS = {
     "input_document_pages": ("pages",),
     "input_annotated_document_pages": ("annotated_pages",),
 }
-#: What is in their meter and, of ours, in that of the cache.
+#: Meters whose cached part, on the right, theirs includes and ours does not.
 CACHED = {"input_image_tokens": "cache_image_read_tokens", "input_video_tokens": "cache_video_read_tokens"}
 
 OURS = """
@@ -64,7 +64,7 @@ END $$
 
 
 class XaiChat(sdk_rules.Chat):
-    """xAI's reasoning is beside the completion."""
+    """xAI counts reasoning separately from the completion."""
 
     parts = ("prompt_tokens", "completion_tokens", "completion_tokens_details.reasoning_tokens")
 
@@ -77,13 +77,13 @@ class XaiChat(sdk_rules.Chat):
 
 
 class Perplexity(sdk_rules.Chat):
-    """Perplexity's reasoning and citations are beside its total."""
+    """Perplexity's total excludes reasoning and citations."""
 
     def consistent(self, u):
         u.total("total_tokens", *self.parts)
 
 
-#: The rule of a response, by a field that it has.
+#: The rule for a response, by one of its fields.
 RULES = [
     ("cached_prompt_text_tokens", sdk_rules.Xai()),
     ("promptTokenCount", sdk_rules.Gemini()),
@@ -96,9 +96,9 @@ RULES = [
     ("tokens.input_tokens", sdk_rules.Cohere()),
     ("", sdk_rules.Plain()),
 ]
-#: APIs whose responses have all the fields always, which is what they are known by.
+#: APIs whose responses always have all the fields, which identify them.
 COMPLETE = {("perplexity", "default")}
-#: What else a response has, by a word of the API's name.
+#: Other parts of a response, by a word in the name of the API.
 AROUND = {
     "chat": {"object": "chat.completion", "choices": []},
     "responses": {"object": "response", "output": []},
@@ -122,7 +122,7 @@ def named(path):
 
 
 def put(inside, path, value):
-    """Puts a value at a path of theirs; an array gets the element that the path asks for."""
+    """Puts a value at a path of theirs. An array gets the element that the path needs."""
     for step, after in zip(path, [*path[1:], None]):
         if after is None:
             inside[step] = value
@@ -159,7 +159,7 @@ def response_of(provider, extractor, rng):
 
 
 def difference(theirs, ours):
-    """The first of their meters that ours do not add up to, with both numbers; nothing where they agree."""
+    """The first of their meters that ours do not add up to, with both numbers. None if they agree."""
     for meter, parts in METERS.items():
         if meter in theirs:
             expected = Decimal(str(theirs[meter])) - Decimal(str(theirs.get(CACHED.get(meter), 0)))

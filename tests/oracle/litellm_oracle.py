@@ -1,9 +1,9 @@
-"""Compares price_usage() with LiteLLM's own calculator, for every model of LiteLLM's own price file, and what wallets in
-other currencies are charged with the calculator's figure times the exchange rate.
+"""Compares price_usage() with LiteLLM's calculator, for every model of LiteLLM's price file. Compares charges on wallets
+in other currencies with the calculator's figure times the exchange rate.
 
-Prints its seed (WALLET_SEED repeats a run) and every group of disagreements, and fails on one that
-disagreements.json does not explain, on a group that explains none any more, and on one that covers more
-models than it says.
+Prints its seed (WALLET_SEED repeats a run) and every group of disagreements. Fails on a disagreement that
+disagreements.json does not explain, on a rule there that explains none, and on one that covers more models
+than it says.
 """
 
 import collections
@@ -22,7 +22,7 @@ import psycopg
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "2"))
-#: Their calculator asks this provider's server for a login first.
+#: Their calculator would log in to the server of this provider first.
 NEEDS_LOGIN = "github_copilot"
 
 OURS = """
@@ -34,7 +34,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$
 """
 
-#: Currencies of wallets, how the rate is recorded, and what a dollar is worth.
+#: Currencies of wallets, how the rate is recorded, and the value of a dollar.
 RATES = {
     "EUR": (("EUR", "USD", "1.0850"), Fraction(1) / Fraction("1.0850")),
     "JPY": (("USD", "JPY", "156.3725"), Fraction("156.3725")),
@@ -49,12 +49,12 @@ EXCEPTION WHEN OTHERS THEN
 END $$
 """
 UNIT = Fraction(1, 10**12)
-#: Charges in one transaction.
+#: Charges per transaction.
 CHUNK = 200
 
 
 def cases_of(feed, rng):
-    """Model, kind, usage, its conditions, time and their cost."""
+    """Model, kind, usage, conditions, time and their cost."""
     refused = collections.Counter()
     for model, entry in feed.items():
         if entry.get("litellm_provider") == NEEDS_LOGIN:
@@ -88,7 +88,7 @@ def rounded(exact):
 
 
 def one_of_each_kind(cases):
-    """The numbers of cases that have every kind of usage of every model once."""
+    """The indexes of cases that cover every kind of usage of every model once."""
     kinds = {}
     for number, (model, kind, *_) in enumerate(cases):
         kinds.setdefault((model, kind), number)
@@ -96,12 +96,13 @@ def one_of_each_kind(cases):
 
 
 def charged(connection, currency, chosen):
-    """What a wallet in that currency is charged for cases: a cost and lines, or an error."""
+    """The charges for the cases on a wallet in this currency: a cost and lines, or an error."""
     (base, other, rate), _ = RATES[currency]
     connection.execute("SELECT wallet.set_fx_rate(%s, %s, %s, '2019-01-01Z')", (base, other, rate))
     connection.execute("SELECT wallet.create_wallet(%s, %s, credit_limit => 1000000000000000)", (currency, currency))
     answers = {}
-    # A transaction sees every version that it made of the balance: many short ones are faster.
+    # A transaction reads every version of the balance that it has made, so that many short
+    # transactions are faster.
     for first in range(0, len(chosen), CHUNK):
         connection.commit()
         answers.update(connection.execute(
@@ -111,7 +112,7 @@ def charged(connection, currency, chosen):
 
 
 def wrong_charge(currency, answer, ours, cost, is_listed):
-    """What is wrong with a charge, if something is: `ours` is the cost in dollars, `cost` the calculator's."""
+    """The error in a charge, or None. `ours` is the cost in dollars, `cost` the calculator's."""
     worth = RATES[currency][1]
     try:
         found = json.loads(answer, parse_float=Decimal, parse_int=Decimal)
@@ -129,9 +130,10 @@ def wrong_charge(currency, answer, ours, cost, is_listed):
         total += Decimal(line["amount"])
     if Decimal(found["cost"]) != total:
         return f"it took {found['cost']} and the lines make {total}"
-    # Their figure is a binary number; where it is not ours for a listed reason, ours is converted.
+    # Their figure is a binary number. If it differs from ours for a listed reason, ours is
+    # converted.
     expected = (Fraction(Decimal(ours)) if is_listed else Fraction(Decimal(repr(cost)))) * worth
-    # Each line of both is rounded at the twelfth decimal.
+    # On both sides each line is rounded at the twelfth decimal.
     slack = UNIT * (1 + worth) * (1 + len(found["lines"])) + abs(expected) / 10**9
     if abs(Fraction(total) - expected) > slack:
         return f"it took {total} and not {float(expected)}"
@@ -139,7 +141,7 @@ def wrong_charge(currency, answer, ours, cost, is_listed):
 
 
 def priced_by_us(feed, cases):
-    """Our answer to each case, a cost or an error; and what wallets in other currencies are charged for it."""
+    """Our answer to each case, a cost or an error, and the charges on wallets in other currencies."""
     with psycopg.connect(os.environ.get("WALLET_ORACLE_DATABASE", "")) as connection:
         connection.execute("DROP EXTENSION IF EXISTS wallet CASCADE")
         connection.execute("CREATE EXTENSION wallet")
@@ -169,7 +171,7 @@ def same(answer, cost):
 
 
 def explains(rule, entry, case, answer):
-    """Whether the rule is about that disagreement, and our answer is the one that it says."""
+    """Whether the rule applies to the disagreement and names our answer."""
     model, kind, meters, given, _, cost = case
     named = (
         re.fullmatch(rule.get("provider", ".*"), str(entry.get("litellm_provider")))

@@ -1,7 +1,7 @@
-"""Random usages of the models of LiteLLM's price file, and what LiteLLM's own calculator makes of them.
+"""Random usages of the models in LiteLLM's price file, and their cost by LiteLLM's calculator.
 
-Every model that is priced by the token is asked for every kind of usage, whether or not the file prices
-that kind; models that are priced by the image, the second and the like are asked for what they sell.
+Every model that is priced by the token gets every kind of usage, whether or not the file prices that kind.
+Models that are priced by the image, the second and so on get the usage that they sell.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ from litellm.types.utils import (  # noqa: E402
 )
 
 FEED = os.path.join(os.path.dirname(litellm.__file__), "model_prices_and_context_window_backup.json")
-#: Thresholds that feeds know, for every model; its own come on top.
+#: Thresholds that feeds know, for every model. A model's own thresholds are added.
 THRESHOLDS = {128_000, 200_000, 256_000, 272_000, 512_000}
-#: Regions that OpenAI adds something for.
+#: Regions with a surcharge at OpenAI.
 REGIONS = ("eu", "us")
-#: Modes whose models answer with no tokens.
+#: Modes whose models return no tokens.
 SILENT = {"embedding", "moderation", "rerank"}
 
 INPUT = ["input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens",
@@ -47,7 +47,7 @@ OUTPUT = ["output_tokens", "reasoning_tokens", "output_audio_tokens", "output_im
 
 
 def is_by_token(entry):
-    """Whether the file has a price of any kind of token, or any price at all of a model that talks."""
+    """Whether the file has a price for any kind of token, or any price of a chat model."""
     keys = [key for key, value in entry.items() if isinstance(value, (int, float)) and value is not False]
     if any(re.search(r"cost.*token|token.*cost", key) for key in keys):
         return True
@@ -60,7 +60,7 @@ def thresholds(entry):
 
 
 def kinds(entry):
-    """The kinds of usage: a name, and what makes it."""
+    """The kinds of usage: a name, and the function that creates it."""
     yield "plain", {}
     yield "cache_read", {"more": ["cache_read_tokens"]}
     yield "cache_write", {"more": ["cache_write_tokens"]}
@@ -116,7 +116,7 @@ def meters(rng, shape, mode):
 
 
 def conditions(rng, shape):
-    """Under which conditions the usage is priced, as price_usage() is told of them, and the time of use."""
+    """The conditions of the usage, as arguments of price_usage(), and its time."""
     given = {"service_tier": shape.get("tier"), "region": shape.get("region")}
     week = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
     at = week + datetime.timedelta(minutes=rng.randint(0, 7 * 24 * 60)) if "hours" in shape else None
@@ -161,7 +161,7 @@ def usage_of(meters):
 
 
 def cost_of(model, entry, meters, given, at=None):
-    """What LiteLLM's calculator says; it raises where it refuses the model."""
+    """The cost by LiteLLM's calculator, which raises an exception if it refuses the model."""
     provider, usage, tier = entry.get("litellm_provider"), usage_of(meters), given.get("service_tier")
     if tier == "batch":
         return sum(batch_cost_calculator(usage=usage, model=model, custom_llm_provider=provider, model_info=entry))
@@ -171,8 +171,8 @@ def cost_of(model, entry, meters, given, at=None):
 
 
 def general_cost(model, entry, meters, tier):
-    """What their general calculator makes of the file's own entry: without the habits of a provider, and
-    with the fee per request that it leaves out. Thresholds that include their number belong to the file."""
+    """The cost of the file's entry by their general calculator: without special rules of a provider, and with
+    the fee per request that it leaves out. Whether a threshold includes its number depends on the file."""
     provider = entry.get("litellm_provider")
     usage = usage_of(meters)
     cost = generic_cost_per_token(model=model, usage=usage, custom_llm_provider=provider if provider == "xai" else "openai",
@@ -181,13 +181,13 @@ def general_cost(model, entry, meters, tier):
 
 
 def batch_cost_as_if(model, entry, meters, copied):
-    """What they make of a batch if the file had some prices of a batch: fields by the field they are copied from."""
+    """Their cost of a batch if the file had certain batch prices: fields by the field they are copied from."""
     known = {**entry, **{to: entry[of] for to, of in copied.items() if of in entry and to not in entry}}
     return cost_of(model, known, meters, {"service_tier": "batch"})
 
 
 def by_unit(rng, model, entry):
-    """Models that are not priced by the token: kind, usage, and what theirs makes of it."""
+    """Models that are not priced by the token: kind, usage, and their cost."""
     provider, mode = entry.get("litellm_provider"), entry.get("mode")
 
     def priced(call_type, **arguments):

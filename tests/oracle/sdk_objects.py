@@ -1,26 +1,26 @@
-"""Objects made from the schema of a holder: the least one that has a certain number, and random ones."""
+"""Creates objects from the schema of a holder: the smallest one with a certain number, and random ones."""
 
 import re
 
 import sdk_rules
 import sdk_schema as schema
 
-#: A model of each provider, where a response names one.
+#: A model of each provider, for responses that name one.
 MODELS = {
     "openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-pro", "mistral": "mistral-large-latest",
     "cohere": "command-r-plus", "bedrock": "anthropic.claude-sonnet-4-5-v1:0", "groq": "openai/gpt-oss-120b",
     "ollama": "llama3.2", "xai": "grok-4",
 }
-#: Keys that name it.
+#: Keys that contain the model.
 MODEL = re.compile("model|model_?version|modelVersion|modelId")
-#: Fields that have usage of tools, beside that of the response itself.
+#: Fields with the usage of tools, in addition to that of the response.
 BESIDE = ("tool_usage", "svg_usage", "output", "usage_breakdown")
-#: Numbers that are no counts: they may have a fraction.
+#: Numbers that are not counts and may have a fraction.
 FRACTIONS = ("seconds", "time", "duration")
 
 
 def fits(one, path):
-    """Whether a number stands at the path in that schema."""
+    """Whether the schema has a number at the path."""
     if not path:
         return isinstance(one, schema.Number) or isinstance(one, schema.Choice) and any(fits(o, path) for o in one.of)
     if isinstance(one, schema.Record):
@@ -33,7 +33,7 @@ def fits(one, path):
 
 
 def number(one, key, amount):
-    """The amount as the JSON of that number has it."""
+    """The amount in the JSON form of the number."""
     if one.quoted:
         return str(amount)
     if one.whole:
@@ -46,7 +46,7 @@ def text(one, key, model):
 
 
 def values_of(one):
-    """The values that a text may have, also where others may come."""
+    """The values that a text may have, even if others are possible."""
     for option in one.of if isinstance(one, schema.Choice) else (one,):
         if isinstance(option, schema.Text) and option.values:
             return option.values
@@ -54,8 +54,8 @@ def values_of(one):
 
 
 def variants(one):
-    """The elements that an array of that schema may have: one for each option and each value of what tells them
-    apart, as fixed values by key."""
+    """The elements that an array of the schema may have: one for each option and each value of the keys that
+    distinguish them, as fixed values by key."""
     options = one.of if isinstance(one, schema.Choice) else (one,)
     for option in options:
         texts = [(key, values_of(field)) for key, (field, _) in option.fields.items() if key != "model" and values_of(field)] \
@@ -66,8 +66,8 @@ def variants(one):
 
 
 def least(one, key, model, usage=False):
-    """The least value of a schema: what is required and what can have one value only. A usage object has all its
-    numbers, as zeros."""
+    """The smallest value of a schema: required fields, and fields with only one possible value. A usage object
+    has all its numbers, as zeros."""
     if isinstance(one, schema.Number):
         return number(one, "", 0)
     if isinstance(one, schema.Text):
@@ -90,8 +90,8 @@ def least(one, key, model, usage=False):
 
 
 def with_number(one, path, amount, model, above, kind, key=""):
-    """The least value that has the amount at the path, whose usage object begins that many steps further. Of an array
-    in it there is one element, of that kind."""
+    """The smallest value with the amount at the path, whose usage object begins that many steps down. An array
+    in it has one element, of the given kind."""
     if isinstance(one, schema.Choice):
         one = next(option for option in one.of if fits(option, path))
     if not path:
@@ -111,13 +111,13 @@ def with_number(one, path, amount, model, above, kind, key=""):
 
 
 def elements_for(many, path):
-    """The kinds of elements that have a number where the path goes on."""
+    """The kinds of elements that have a number at the rest of the path."""
     return [(option, fixed) for option, fixed in variants(many.of) if fits(option, path[1:])]
 
 
 def kinds_at(one, path, above):
-    """What tells apart the elements of the first array in the usage object on the path; one of nothing where there is
-    none."""
+    """The distinguishing keys of the elements of the first array in the usage object on the path. One empty
+    kind if there is no array."""
     if isinstance(one, schema.Choice):
         one = next(option for option in one.of if fits(option, path))
     if not path:
@@ -129,7 +129,7 @@ def kinds_at(one, path, above):
 
 
 def at(value, path):
-    """What the path leads to, each with its own path: arrays by index."""
+    """The values at the path, each with its own path: arrays by index."""
     if not path:
         yield (), value
     elif path[0] == "[]":
@@ -146,13 +146,13 @@ def at(value, path):
 
 
 def places_of(holder):
-    """Where usage objects may stand in a holder, innermost first."""
+    """The places of usage objects in a holder, innermost first."""
     return sorted({leaf.usage for leaf in holder.leaves}, key=lambda place: -len(place))
 
 
 def usages_of(holder, made):
-    """The usage objects in an object of the holder, innermost first, and the rule of the type that each of them has:
-    of several the one that knows most of its keys."""
+    """The usage objects in an object of the holder, innermost first, and the rule for the type of each. If
+    several types match, the one that knows most of its keys."""
     for place in places_of(holder):
         keys = {}
         for leaf in holder.leaves:
@@ -164,15 +164,15 @@ def usages_of(holder, made):
 
 
 def make_consistent(holder, made):
-    """Makes the numbers of a holder agree, as its provider's do."""
+    """Makes the numbers of a holder consistent by the rules of its provider."""
     for usage, rule in usages_of(holder, made):
         sdk_rules.make_consistent(rule, usage)
     return made
 
 
 def objects_with(holder, leaf, amount):
-    """The least consistent objects of the holder that have a number at the leaf, and the name of the number in each:
-    one for each kind of element of an array."""
+    """The smallest consistent objects of the holder with a number at the leaf, and the name of the number in
+    each: one for each kind of element of an array."""
     for kind, fixed in enumerate(kinds_at(holder.kind, leaf.path, len(leaf.usage))):
         made = with_number(holder.kind, leaf.path, amount, MODELS[holder.provider], len(leaf.usage), kind)
         element = "".join(f"[{key}={value}]" for key, value in fixed.items())
@@ -206,7 +206,7 @@ def anything(one, rng, model, key=""):
 
 
 def with_random(one, places, rng, model, key=""):
-    """A value whose usage objects at the places are random, and the least of everything else."""
+    """A value with random usage objects at the places, and the smallest values elsewhere."""
     if () in places:
         return anything(one, rng, model, key)
     if isinstance(one, schema.Choice):
@@ -225,7 +225,7 @@ def with_random(one, places, rng, model, key=""):
 
 
 def leads(one, place):
-    """Whether a schema has something at the place."""
+    """Whether a schema has a value at the place."""
     if not place:
         return isinstance(one, schema.Record)
     if isinstance(one, schema.Record):
@@ -238,14 +238,14 @@ def leads(one, place):
 def random_object(holder, rng):
     """A random consistent object of the holder."""
     places = places_of(holder)
-    # Beside the usage of a response may stand that of its tools; others say the same thing twice.
+    # The usage of tools may be next to that of a response. Other usages repeat the same numbers.
     beside = [place for place in places if any(step in BESIDE for step in place)]
     chosen = [rng.choice([place for place in places if place not in beside])] + [place for place in beside if rng.random() < 0.3]
     return make_consistent(holder, with_random(holder.kind, chosen, rng, MODELS[holder.provider]))
 
 
 def numbers_in(value):
-    """Where numbers stand: the object or array that has them, and their key."""
+    """The places of numbers: the object or array that contains each, and its key."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(inner, (dict, list)):
             yield from numbers_in(inner)
@@ -254,7 +254,7 @@ def numbers_in(value):
 
 
 def spoil(holder, made, rng):
-    """Changes some of the numbers of usage, so that they may no longer agree."""
+    """Changes some of the numbers of usage, so that they may be inconsistent."""
     places = [numbers for usage, _ in usages_of(holder, made) for numbers in numbers_in(usage)]
     for _ in range(rng.randint(1, 3)):
         if places:

@@ -1,13 +1,13 @@
-"""The SDKs' own types beside the mappings: every number that a provider's SDK knows must be accounted for.
+"""Compares the mappings with the types of the SDKs: every number in a provider's SDK must be accounted for.
 
-Takes the current official SDKs and finds the types that carry usage by walking through everything that they define
-(sdk_types.py). For each of their numbers it makes an object that has it (sdk_objects.py) and that agrees with what the
-provider says of its numbers (sdk_rules.py): explain_usage() must not leave the number unread. Then random objects, and
-random ones whose numbers do not agree: the tokens that normalize_usage() counts add up to the provider's total, or the
-object is refused.
+It walks through everything that the current official SDKs define and finds the types that carry usage
+(sdk_types.py). For each number of these types it makes an object with that number (sdk_objects.py) that is
+consistent by the provider's rules (sdk_rules.py). explain_usage() must not leave the number unread. Then
+come random objects, consistent and inconsistent: the tokens that normalize_usage() counts add up to the
+provider's total, or the object is refused.
 
-Prints its seed (WALLET_SEED repeats a run). WALLET_ORACLE_ROUNDS sets how many random objects a type gets. What is no
-fault is listed in sdk_exceptions.json with the reason; an entry that explains nothing any more fails too.
+Prints its seed (WALLET_SEED repeats a run). WALLET_ORACLE_ROUNDS sets the number of random objects per type.
+sdk_exceptions.json lists accepted differences with their reasons. An entry that explains nothing fails, too.
 """
 
 import collections
@@ -28,7 +28,7 @@ import sdk_types
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get("WALLET_ORACLE_ROUNDS", "20"))
 SDKS = ("openai", "anthropic", "google-genai", "mistralai", "cohere", "botocore", "groq", "xai-sdk", "ollama")
-#: What every number gets in its turn.
+#: The amount for the number under test.
 AMOUNT = 10
 
 OURS = """
@@ -48,14 +48,14 @@ END $$
 
 
 class Exceptions:
-    """What is listed as no fault, and whether it still is one."""
+    """The accepted differences, and whether each still occurs."""
 
     def __init__(self):
         self.rules = json.load(open(os.path.join(HERE, "sdk_exceptions.json")))
         self.used = collections.Counter()
 
     def explain(self, test, name, holder, answer):
-        """Whether an entry is about that number or type in that holder, and says what our answer is."""
+        """Whether an entry applies to the number or type in the holder, and names our answer."""
         for number, rule in enumerate(self.rules):
             if (rule["test"] == test and re.match(rule["of"], name) and re.match(rule.get("in", ""), holder)
                     and re.match(rule["ours"], answer)):
@@ -64,7 +64,7 @@ class Exceptions:
         return False
 
     def report(self):
-        """Prints what was explained; whether an entry explained nothing."""
+        """Prints the explained differences. Returns whether an entry explained nothing."""
         idle = False
         for number, rule in enumerate(self.rules):
             print(f"  {self.used[number]} {rule['test']}: {rule['reason']}")
@@ -75,7 +75,7 @@ class Exceptions:
 
 
 def ask(connection, function, cases):
-    """Our answer to each case, an object and the provider that is named."""
+    """Our answer to each case: an object and the named provider."""
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS cases (id int, usage jsonb, provider text)")
     connection.execute("TRUNCATE cases")
     with connection.cursor() as cursor, cursor.copy("COPY cases FROM STDIN") as copy:
@@ -85,7 +85,7 @@ def ask(connection, function, cases):
 
 
 def plain(path):
-    """A path of explain_usage(), or of ours, without the conditions in it."""
+    """A path of explain_usage(), or of ours, without its conditions."""
     return re.sub(r"\[[^\]]*\]", "[*]", path)
 
 
@@ -102,7 +102,7 @@ def fate_of(made, leaf, answer):
 
 
 def check_fields(connection, holders, exceptions):
-    """Every number of every type: the faults by the number's name."""
+    """Checks every number of every type. Returns the faults by the name of the number."""
     cases = []
     for holder in holders:
         for leaf in holder.leaves:
@@ -114,7 +114,7 @@ def check_fields(connection, holders, exceptions):
     for number, (holder, leaf, name, made, provider) in enumerate(cases):
         fate = fate_of(made, leaf, answers[number])
         fates[fate if fate.islower() else fate[:5]] += 1
-        # It is refused where no provider is named and two would read it differently.
+        # It is refused if no provider is named and two would read it differently.
         if fate in ("meter", "part", "total", "not billed") or fate.startswith("WL007") and not provider:
             continue
         if not exceptions.explain("field", name, str(holder), fate):
@@ -124,14 +124,15 @@ def check_fields(connection, holders, exceptions):
 
 
 def check_totals(connection, holders, exceptions, rng):
-    """Random objects of every type: the faults by the type's name."""
+    """Checks random objects of every type. Returns the faults by the name of the type."""
     cases = []
     for holder in holders:
         for number in range(2 * ROUNDS):
             made = objects.random_object(holder, rng)
             if number % 2:
                 made = objects.spoil(holder, made, rng)
-            # Numbers that do not agree are the provider's who is named; without, another's form may fit them.
+            # Inconsistent numbers belong to the named provider. Without a name, the form of another
+            # provider may fit.
             provider = holder.provider if number % 2 or number < 2 else rng.choice((holder.provider, None))
             cases.append((holder, number % 2 == 0, objects.total_of(holder, made), made, provider))
     answers = ask(connection, "tokens", [(made, provider) for *_, made, provider in cases])

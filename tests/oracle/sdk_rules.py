@@ -1,7 +1,7 @@
-"""What each provider says of its own numbers: which are parts of which, and what its total is.
+"""The rules of each provider for its numbers: which are parts of which, and what the total is.
 
-A plain model beside the mappings, and not made from them. Paths are dotted; `a[]` goes into each element of an array,
-`a[k=v]` into those whose `k` is `v`, and `*` is every number at that place.
+A model that is independent of the mappings. Paths are dotted. `a[]` is each element of an array, `a[k=v]` each
+element whose `k` is `v`, and `*` every number at that place.
 """
 
 import copy
@@ -39,26 +39,26 @@ class Usage:
         return places
 
     def spelled(self, name):
-        """A key as this object spells its own."""
+        """A key in the spelling of this object."""
         return camel(name) if any(re.search("[a-z][A-Z]", key) for key in self.raw) else name
 
     def has(self, path):
         return any(holder[key] is not None for holder, key in self._places(path))
 
     def get(self, path):
-        """The sum of what the path leads to."""
+        """The sum of the numbers at the path."""
         values = (holder[key] for holder, key in self._places(path))
         return sum(v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
 
     def array(self, path):
-        """The array itself; None where there is none."""
+        """The array itself, or None."""
         return next((holder[key] for holder, key in self._places(path)), None)
 
     def sum(self, *paths):
         return sum(map(self.get, paths))
 
     def put(self, path, value):
-        """Sets what the path leads to; makes it, where only its last key is missing."""
+        """Sets the value at the path. Creates it if only the last key is missing."""
         places = self._places(path)
         if not places:
             above, _, name = path.rpartition(".")
@@ -68,30 +68,30 @@ class Usage:
             holder[key] = value
 
     def cover(self, whole, *parts):
-        """Makes a whole at least as great as its parts."""
+        """Makes a whole at least as large as its parts."""
         if self.sum(*parts) > self.get(whole):
             self.put(whole, self.sum(*parts))
 
     def rest(self, part, whole, *others):
-        """Makes a part, where it is there, what the other parts leave of the whole."""
+        """Sets a part, if it exists, to what the other parts leave of the whole."""
         if self.has(part):
             self.cover(whole, part, *others)
             self.put(part, self.get(whole) - self.sum(*others))
 
     def total(self, total, *parts, required=True):
-        """Makes a total the sum of its parts; one that stands alone becomes the first part."""
+        """Sets a total to the sum of its parts. A total without parts becomes the first part."""
         if self.get(total) and not self.sum(*parts):
             self.put(parts[0], self.get(total))
         if required or self.has(total):
             self.put(total, self.sum(*parts))
 
     def stated(self, total, *parts):
-        """The provider's total, or the sum of what it is made of where it does not state one."""
+        """The provider's total, or the sum of its parts if it states none."""
         return self.get(total) if self.has(total) else self.sum(*parts)
 
 
 class Chat:
-    """OpenAI's chat completions and who speaks like them; also embeddings."""
+    """OpenAI's chat completions, compatible APIs, and embeddings."""
 
     parts = ("prompt_tokens", "completion_tokens")
 
@@ -111,7 +111,7 @@ class Chat:
 
 
 class Conversation(Chat):
-    """Mistral's conversations: connectors are beside prompt and completion."""
+    """Mistral's conversations: connectors are counted in addition to prompt and completion."""
 
     parts = ("prompt_tokens", "completion_tokens", "connector_tokens")
 
@@ -119,14 +119,14 @@ class Conversation(Chat):
 
 
 class Mistral(Chat):
-    """Where it says how long the audio was, the total has tokens of the audio too, which is billed by the second."""
+    """If the usage has a duration of audio, the total includes tokens of the audio, which is billed by the second."""
 
     def total(self, u):
         return u.sum(*self.parts) if u.has("prompt_audio_seconds") else super().total(u)
 
 
 class Responses:
-    """OpenAI's Responses API and who speaks like it."""
+    """OpenAI's Responses API and compatible APIs."""
 
     def consistent(self, u):
         for side in ("input", "output"):
@@ -141,7 +141,7 @@ class Responses:
 
 
 class Images(Responses):
-    """Tokens of images; in a response they are those of a tool."""
+    """Tokens of images. In a response they are those of a tool."""
 
     def consistent(self, u):
         for side in ("input", "output"):
@@ -159,14 +159,14 @@ class Images(Responses):
 
 
 class OfAnotherModel(Responses):
-    """Tokens of another model that a tool called: they stand beside the usage of the response and are not in it."""
+    """Tokens of another model that a tool called. They are next to the usage of the response, which excludes them."""
 
     def total(self, u):
         return 0
 
 
 class Tools(OfAnotherModel):
-    """What the tools of a response used: the tokens of the model that made images, and searches."""
+    """The usage of the tools of a response: the tokens of the model that made images, and searches."""
 
     def consistent(self, u):
         if u.has("image_gen"):
@@ -174,7 +174,7 @@ class Tools(OfAnotherModel):
 
 
 class Realtime:
-    """OpenAI's Realtime API, and transcriptions: text, audio and images make up a side, and so do they what is cached."""
+    """OpenAI's Realtime API, and transcriptions: text, audio and images make up input, output and the cached part."""
 
     def consistent(self, u):
         details = "input_token_details"
@@ -213,8 +213,9 @@ class Live:
 
 
 class Anthropic:
-    """What is read from and written to the cache is beside the input. Iterations that sampled the message are in the
-    numbers above them; those of a compaction are beside them, and so are those of an advisor, which is another model."""
+    """The input excludes cache reads and writes. Iterations that sampled the message are included in the
+    numbers above them. Those of a compaction are not, and neither are those of an advisor, which is another
+    model."""
 
     counts = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 
@@ -243,14 +244,14 @@ class Anthropic:
 
 
 class ManagedAgents(Anthropic):
-    """Sessions of agents: what was written to the cache is only there by its time to live."""
+    """Sessions of agents: cache writes are only listed by their time to live."""
 
     def consistent(self, u):
         pass
 
 
 class Gemini:
-    """The prompt includes what is cached; what tools put in and thoughts are beside prompt and candidates."""
+    """The prompt includes the cached part. Tool input and thoughts are counted in addition to prompt and candidates."""
 
     parts = ("prompt_token_count", "tool_use_prompt_token_count", "candidates_token_count", "response_token_count", "thoughts_token_count")
     details = {
@@ -289,7 +290,7 @@ class Gemini:
 
     @staticmethod
     def include(elements, parts, key):
-        """Of each modality there is at least as much as there is in the parts."""
+        """Each modality is at least as large as it is in the parts."""
         for part in parts:
             same = next((one for one in elements if one["modality"] == part["modality"]), None)
             if same is None:
@@ -302,7 +303,7 @@ class Gemini:
 
 
 class Interactions(Gemini):
-    """The same of the Interactions API, in other words."""
+    """The same for the Interactions API, with other names."""
 
     parts = ("total_input_tokens", "total_tool_use_tokens", "total_output_tokens", "total_thought_tokens")
     details = {
@@ -330,8 +331,8 @@ class Cached:
 
 
 class Bedrock:
-    """Converse: what is read from and written to the cache is beside the input. Its total has that or not, by model
-    and time, so that the sum is what counts."""
+    """Converse: the input excludes cache reads and writes. The total includes them or not, depending on model
+    and time, so that the sum counts."""
 
     parts = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "outputTokens")
 
@@ -346,7 +347,8 @@ class Bedrock:
 
 
 class Cohere:
-    """What is billed, beside what was read and written. Tokens of images are beside the input, those of text are it."""
+    """The billed tokens, and the tokens that were read and written. The input is text, and tokens of images are
+    counted separately."""
 
     def consistent(self, u):
         if u.has("billed_units.text_tokens") and u.has("billed_units.input_tokens"):
@@ -365,7 +367,7 @@ class Cohere:
 
 
 class Xai:
-    """xAI's protobuf: text and images make up the prompt, and reasoning is beside the completion."""
+    """xAI's protobuf: text and images make up the prompt. The completion excludes reasoning."""
 
     parts = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
 
@@ -380,7 +382,7 @@ class Xai:
 
 
 class Breakdown:
-    """Groq's compound systems: the usage that stands beside it, once more and by model."""
+    """Groq's compound systems: the usage next to it, repeated by model."""
 
     def consistent(self, u):
         for model in u.raw.get("models") or ():
@@ -391,7 +393,7 @@ class Breakdown:
 
 
 class Plain:
-    """Numbers that nothing ties to each other; these are its tokens."""
+    """Independent numbers. These are its tokens."""
 
     def __init__(self, *tokens):
         self.tokens = tokens
@@ -403,7 +405,7 @@ class Plain:
         return u.sum(*self.tokens)
 
 
-#: The rule of a type of usage, by its name.
+#: The rule for a type of usage, by its name.
 RULES = [
     (r"openai\..*\.(CompletionUsage|SampleUsage|PerModelUsage)|openai\..*(threads|create_embedding)\S*\.Usage", Chat()),
     (r"openai\..*(image\w*)\.Usage", Images()),
@@ -436,12 +438,12 @@ RULES = [
 
 
 def rule_of(kind):
-    """The rule of a type of usage; None where nobody has written one."""
+    """The rule for a type of usage. None if there is none."""
     return next((rule for pattern, rule in RULES if re.match(pattern, kind)), None)
 
 
 def make_consistent(rule, usage):
-    """Makes the numbers of a usage object agree: what changes one may concern another."""
+    """Makes the numbers of a usage object consistent. A change of one number may affect others."""
     before = None
     while rule and before != usage:
         before = copy.deepcopy(usage)

@@ -1,4 +1,4 @@
-"""The types of SDKs as one plain schema, whatever they are written in.
+"""Reads the types of SDKs into one plain schema, whatever library defines them.
 
 A schema is a Record, a Choice of schemas, a Many of one schema (an array), a Map (an object with any keys), or one of
 the leaves Number, Text, Flag and Anything.
@@ -20,19 +20,19 @@ import typing_extensions
 @dataclasses.dataclass(frozen=True)
 class Number:
     whole: bool = True
-    #: Protobuf writes 64 bits as strings.
+    #: Protobuf writes 64-bit numbers as strings.
     quoted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    #: The values that it may have; none where it is free.
+    #: The values that it may have. None if it is free.
     values: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    #: The only value that it may have; none where it is free.
+    #: The only value that it may have. None if it is free.
     value: bool | None = None
 
 
@@ -57,7 +57,7 @@ class Choice:
 
 
 class Record:
-    """An object with known keys. They are read when first asked for, so that types may contain themselves."""
+    """An object with known keys. They are read on first use, so that types may contain themselves."""
 
     def __init__(self, name, read):
         self.name = name
@@ -85,7 +85,7 @@ def is_record(kind):
 
 
 def choice(schemas):
-    """One of several; without what says nothing and what is there twice."""
+    """A choice of several schemas, without empty ones and duplicates."""
     flat = []
     for schema in schemas:
         for one in schema.of if isinstance(schema, Choice) else (schema,):
@@ -106,7 +106,7 @@ def literals(values):
 
 
 def of_type(kind, module=None, aliases=True):
-    """The schema of an annotation; None for nothing at all. module is where names in quotes are looked up."""
+    """The schema of an annotation, or None. Quoted names are looked up in module."""
     read = functools.partial(of_type, module=module, aliases=aliases)
     if isinstance(kind, (str, typing.ForwardRef)):
         name = kind if isinstance(kind, str) else kind.__forward_arg__
@@ -154,13 +154,13 @@ def of_type(kind, module=None, aliases=True):
 
 @functools.cache
 def of_class(kind, aliases=True):
-    """The schema of a class with fields. Without aliases the keys are the names that Python has for them."""
+    """The schema of a class with fields. Without aliases, the keys are the names in Python."""
 
     def read():
         module, found = kind.__module__, {}
         if issubclass(kind, pydantic.BaseModel):
             for name, field in kind.model_fields.items():
-                # Annotated keeps what the field itself says, which pydantic takes apart.
+                # Annotated keeps the information of the field itself, which pydantic splits.
                 key = (field.serialization_alias or field.alias or name) if aliases else name
                 found[key] = (of_type(field.annotation, module, aliases) or Anything(), field.is_required())
             return found
@@ -176,7 +176,7 @@ def of_class(kind, aliases=True):
 
 
 def of_shape(shape, service):
-    """The schema of a shape of a service that botocore knows."""
+    """The schema of a shape of a service in botocore."""
     kind = shape.type_name
     if kind == "structure":
         members = shape.members
@@ -198,11 +198,11 @@ def of_shape(shape, service):
     return Anything()
 
 
-# Messages of protobuf, as its own JSON has them.
+# Messages of protobuf, in their JSON form.
 
 
 def of_message(descriptor, camel_case):
-    """The schema of a message in the JSON that protobuf makes of it, with its own names or in camel case."""
+    """The schema of the JSON form of a protobuf message, with its original names or in camel case."""
 
     def of_field(field):
         numbers = {
@@ -231,8 +231,8 @@ def of_message(descriptor, camel_case):
 
 
 def leaves(schema, path=(), above=()):
-    """Every number below a schema: its path, a tuple of keys, with [] for each element of an array and {} for any
-    key; and its schema. A type inside itself is not followed."""
+    """Every number below a schema: its path (a tuple of keys, with [] for each element of an array and {} for
+    any key) and its schema. Recursive types are not followed."""
     if isinstance(schema, Number):
         yield path, schema
     elif isinstance(schema, Record):

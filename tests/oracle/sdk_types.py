@@ -1,7 +1,7 @@
-"""The types of the SDKs that carry usage, found by walking through everything that an SDK defines.
+"""Finds the types of the SDKs that carry usage, by walking through everything that an SDK defines.
 
-A holder is a type that carries usage: a response, an event, a line of a batch. Its usage stands in fields that are
-named so, or deeper, in the response that an event carries.
+A holder is a type that carries usage: a response, an event, a line of a batch. The usage is in fields with such a
+name, or deeper, in the response that an event contains.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ USAGE = re.compile(
     r"usage|.*_usage|usage_.*|usage(Metadata|Info)|.*Usage"  # of everybody
     r"|meta"  # Cohere
 )
-#: Fields that carry what has usage.
+#: Fields that contain something with usage.
 CARRIER = re.compile(r"response|message|interaction|delta|metadata|result|output|x_groq")
-#: Modules that are no types of responses.
+#: Modules whose types are not responses.
 NO_TYPES = re.compile(r"\.(tests|cli|_vendor|azure|gcp|extra)(\.|$)|_test|local_tokenizer")
 #: Types that are left out, and why.
 LEFT_OUT = {
@@ -36,14 +36,13 @@ LEFT_OUT = {
     r"anthropic\..*\.BetaCompliance\w+": "a copy of a response, for review",
     r".*\.(ImageGenerationCall|UsageBreakdownModel|XGroq|StepDeltaMetadata|ChatMessageEndEventDelta)": "part of a holder",
 }
-#: Which of these there are.
+#: The types left out that were found.
 needed = set()
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """A number of usage: its path in the holder, the name that it is reported by, and the usage object that it is in:
-    where that stands, and its type."""
+    """A number of usage: its path in the holder, its name in reports, and the place and type of its usage object."""
 
     path: tuple
     name: str
@@ -53,7 +52,7 @@ class Leaf:
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """A type that carries usage, whose SDK calls the provider so."""
+    """A type that carries usage, and the provider of its SDK."""
 
     provider: str
     kind: schema.Record
@@ -64,7 +63,7 @@ class Holder:
 
 
 def records_in(one, path=()):
-    """The records that a field leads to, without going into them, and their paths."""
+    """The records in a field, without the records inside them, and their paths."""
     if isinstance(one, schema.Record):
         yield path, one
     elif isinstance(one, schema.Choice):
@@ -87,7 +86,7 @@ def usage_leaves(record, path=(), above=()):
     for key, (field, _) in record.fields.items():
         here = (*path, key)
         if USAGE.fullmatch(key):
-            # Numbers are named after the type that the usage has, or after the holder where it has none.
+            # Numbers are named after the type of the usage, or after the holder if it has none.
             for inside, inner in records_in(field):
                 for leaf, _ in schema.leaves(inner):
                     yield Leaf((*here, *inside, *leaf), f"{inner.name}{dotted(leaf)}", (*here, *inside), inner.name)
@@ -129,12 +128,12 @@ def classes_of(package):
 
 
 def of_python(provider, package, aliases=True):
-    """The holders of an SDK of Python types, with the keys of the API, or with the names that Python has for them."""
+    """The holders of an SDK of Python types, with the keys of the API or the names in Python."""
     yield from holders_among(provider, [schema.of_class(kind, aliases) for kind in classes_of(package)])
 
 
 def whole(provider, package, names):
-    """Types that are usage objects themselves: all their numbers count."""
+    """A holder for types that are usage objects themselves: all their numbers count."""
     for kind in classes_of(package):
         if kind.__name__ in names:
             record = schema.of_class(kind)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# install.sh MAJOR, in a Debian system that has nothing of PostgreSQL: apt installs /root/wallet.deb with what it needs, the
-# tour runs in the cluster that Debian makes, and removing the package leaves nothing of it.
+# install.sh MAJOR, in a Debian system without PostgreSQL: apt installs /root/wallet.deb with its
+# dependencies, the tour runs in the cluster that Debian creates, and removing the package leaves
+# nothing of it.
 set -euo pipefail
 major=$1
 name=postgresql-$major-wallet
 [ ! -e /usr/lib/postgresql ]
-# apt's own user reads the package from there.
+# The user of apt can read the package there.
 cp /root/wallet.deb /tmp/
 apt-get update -q
 apt-get install -y -q --no-install-recommends /tmp/wallet.deb

@@ -1,5 +1,5 @@
-"""Whether PGXN would take a distribution: what https://pgxn.org/meta/spec.txt (1.0.0) asks of META.json, and that
-the files it names are there."""
+"""Whether PGXN would accept a distribution: META.json satisfies https://pgxn.org/meta/spec.txt (1.0.0), and the
+files that it names exist."""
 
 import json
 import re
@@ -20,7 +20,7 @@ RELATIONSHIPS = {"requires", "recommends", "suggests", "conflicts"}
 
 
 def problems(meta, names, prefix):
-    """What is wrong, in words."""
+    """The errors, in words."""
     yield from (f"{key} is missing" for key in REQUIRED - meta.keys())
     yield from (f"{key} is unknown" for key in meta.keys() - REQUIRED - OPTIONAL if not key.startswith("x_"))
     if not TERM.fullmatch(meta.get("name", "")):
@@ -69,7 +69,7 @@ def main(path):
         wrong = list(problems(meta, names, prefix))
         if f"{meta.get('name')}-{meta.get('version')}/" != prefix:
             wrong.append("the distribution is not named by name and version")
-        # A check that lets everything pass is none.
+        # A check that accepts everything is useless.
         for key in REQUIRED:
             without = {name: value for name, value in meta.items() if name != key}
             if not list(problems(without, names, prefix)):

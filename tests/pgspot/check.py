@@ -1,7 +1,7 @@
-"""The installation and upgrade scripts as pgspot sees them: search paths, operators and functions that
-somebody else could put before ours, objects that somebody else could have made first.
+"""Searches the installation and upgrade scripts for security holes with pgspot: missing search paths, operators
+and functions that another role could put before ours, objects that another role could have created first.
 
-What it finds must be what allowed.txt lists, no more and no less; what it cannot read is a failure.
+The findings must be exactly those in allowed.txt. A script that pgspot cannot parse is a failure.
 
     check.py INSTALL-SCRIPT [UPGRADE-SCRIPT...]
 """
@@ -18,7 +18,7 @@ from pgspot.state import Counter, State
 
 ALLOWED = Path(__file__).with_name("allowed.txt")
 
-# A script in which each of these must be found: a check that finds nothing proves nothing.
+# Each of these must be found in this script: a check that finds nothing proves nothing.
 HOSTILE = """
 CREATE FUNCTION public.a() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE OR REPLACE FUNCTION public.b() RETURNS int LANGUAGE sql SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
@@ -31,7 +31,7 @@ HOSTILE_CODES = {"PS001", "PS002", "PS003", "PS005", "PS012", "PS016"}
 
 
 def teach_return_next():
-    """pgspot 0.9.4 reads the expression of RETURN NEXT as a statement, and stops there."""
+    """Works around pgspot 0.9.4, which parses the expression of RETURN NEXT as a statement and stops there."""
     visit = visitors.PLPGSQLVisitor.visit
 
     def with_return_next(self, node):
@@ -45,7 +45,7 @@ def teach_return_next():
 
 
 def findings(*scripts):
-    """What it says of the last of the scripts, run after the others, without the numbers of lines."""
+    """The findings in the last of the scripts, run after the others, without line numbers."""
     options = Namespace(
         plpgsql=True, summary_only=False, ignore=[], ignore_lang=[], sql_fn=[], proc_without_search_path=[]
     )
@@ -58,13 +58,13 @@ def findings(*scripts):
 
 
 def allowed_in(script):
-    """What allowed.txt has for a script: lines that begin with its name."""
+    """The findings that allowed.txt has for a script: lines that begin with its name."""
     lines = ALLOWED.read_text().splitlines()
     return {line.split(": ", 1)[1] for line in lines if line.startswith(f"{script.name}: ")}
 
 
 def compare(found, allowed):
-    """What is wrong, in words."""
+    """The differences, in words."""
     for finding in sorted(found - allowed):
         yield f"found: {finding}"
     for finding in sorted(allowed - found):

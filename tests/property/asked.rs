@@ -1,6 +1,7 @@
-//! `check_limits` and `charge` are one decision: for random wallets (grants due and expired, expired holds,
-//! members, keys, scoped credit, limits of all kinds, top-up rules) the one says `allowed` exactly when the
-//! other, made at once in the same snapshot, is booked; and the first reason that it gives is the SQLSTATE.
+//! `check_limits` and `charge` agree. For random wallets (grants due and expired, expired holds,
+//! members, keys, scoped credit, limits of all kinds, top-up rules) the first says `allowed`
+//! exactly if the second, made at once in the same snapshot, is booked. The first reason that it
+//! gives is the SQLSTATE of the refusal.
 
 use postgres::{Client, GenericClient, IsolationLevel};
 use wallet_tests::{Database, Seed, scale, state_of};
@@ -42,7 +43,7 @@ fn prices(client: &mut Client) {
     }
 }
 
-/// A wallet in a random state; gives the secrets of its keys.
+/// Creates a wallet in a random state. Returns the secrets of its keys.
 fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     let mut calls = vec![format!("SELECT wallet.create_wallet('{name}')")];
     let lanes = 1 + seed.below(4);
@@ -123,7 +124,7 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
         ));
     }
     for call in calls {
-        // What the state before does not allow is left out.
+        // Calls that the current state does not allow are skipped.
         let _ = client.batch_execute(&call);
     }
     let mut secrets = vec!["wk_none".to_owned()];
@@ -161,7 +162,7 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     secrets
 }
 
-/// The arguments of both calls, in words that both have.
+/// The arguments that both calls accept.
 fn request(seed: &mut Seed, secrets: &[String]) -> String {
     let mut arguments = Vec::new();
     if seed.below(3) < 2 {
@@ -202,7 +203,7 @@ fn request(seed: &mut Seed, secrets: &[String]) -> String {
     arguments.join(", ")
 }
 
-/// What the first call says: the SQLSTATE of a charge, or none.
+/// The prediction of `check_limits`: the SQLSTATE of a charge, or `None`.
 fn asked(client: &mut impl GenericClient, name: &str, arguments: &str) -> Option<String> {
     let sql = format!("SELECT allowed, reason FROM wallet.check_limits('{name}', {arguments})");
     let rows = match client.query(&sql, &[]) {
@@ -210,15 +211,15 @@ fn asked(client: &mut impl GenericClient, name: &str, arguments: &str) -> Option
         Err(error) => return Some(state_of(&error)),
     };
     let refusing = rows.iter().find(|row| {
-        // A soft limit allows and says that it is exceeded.
+        // A soft limit allows the request and reports that it is exceeded.
         !row.get::<_, bool>(0)
     });
     refusing.map(|row| state(row.get(1)).to_owned())
 }
 
 #[test]
-fn what_is_asked_is_what_happens() {
-    let mut seed = Seed::of("what is asked is what happens");
+fn check_limits_predicts_the_charge() {
+    let mut seed = Seed::of("check_limits_predicts_the_charge");
     let database = Database::new();
     let mut client = database.connect();
     prices(&mut client);

@@ -1,5 +1,5 @@
-//! Random calls from many connections at once, with limits that refuse and keys that are shared.
-//! What was acknowledged adds up, and the chain is whole in every snapshot taken meanwhile.
+//! Random calls from many connections at once, with limits that refuse and with shared keys.
+//! Acknowledged calls add up, and the chain is complete in every snapshot taken meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ const CONNECTIONS: usize = 10;
 const KEYS: u64 = 40;
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 
-/// What one connection was told.
+/// The answers that one connection received.
 #[derive(Default)]
 struct Told {
     funded: Decimal,
@@ -24,7 +24,7 @@ struct Told {
     replays: usize,
 }
 
-/// Every key has one request, whoever makes it.
+/// Every key has one request, whichever connection makes it.
 fn request_of(key: u64) -> (Decimal, &'static str) {
     let mut seed = Seed::of_value(key);
     let amount = seed.cents(1, 900);
@@ -74,7 +74,7 @@ fn step(client: &mut Client, seed: &mut Seed, told: &mut Told) {
                 Err(error) => allowed(&error),
             }
         }
-        // In a transaction that changes its mind.
+        // A transaction that is rolled back.
         90..94 => {
             let mut transaction = client.transaction().expect("BEGIN");
             let amount = seed.cents(1, 500);
@@ -108,9 +108,9 @@ impl Told {
 }
 
 #[test]
-fn what_was_acknowledged_adds_up() {
+fn acknowledged_calls_add_up_in_every_snapshot() {
     let _crowd = crowd();
-    let seed = Seed::of("what_was_acknowledged_adds_up");
+    let seed = Seed::of("acknowledged_calls_add_up_in_every_snapshot");
     let database = Database::new();
     let mut client = database.connect();
     let thresholds = [dec("50"), dec("20")];
@@ -121,7 +121,7 @@ fn what_was_acknowledged_adds_up() {
             let mut client = database.connect();
             let mut looks = 0_usize;
             while !done.load(Ordering::Relaxed) {
-                // The whole chain now and then.
+                // The whole chain from time to time.
                 if looks % 50 == 49 {
                     audit(&mut client, "acme");
                 } else {
@@ -132,7 +132,7 @@ fn what_was_acknowledged_adds_up() {
         });
         let told = together(&database, CONNECTIONS, |number, client| {
             let (mut seed, mut told) = (seed.thread(number), Told::default());
-            // Both ways to the tables at once: they must respect each other's locks.
+            // Both ways to access the tables at once: they must respect each other's locks.
             let storage = ["auto", "spi"][number % 2];
             client
                 .batch_execute(&format!("SET wallet.storage = {storage}"))

@@ -1,5 +1,5 @@
-//! Paying, spending and taking payments back in any order gains nothing: what a wallet has and what it used is what is
-//! still paid, and the bonus on that.
+//! Paying, spending and reversing payments in any order gains nothing: the balance plus the usage
+//! is what remains paid, plus the bonus on it.
 
 use postgres::Client;
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -9,7 +9,7 @@ use wallet_tests::{Database, Seed, audit, scale, state_of};
 /// A payment as plain numbers.
 struct Payment {
     id: Uuid,
-    /// What is left of it, and how many per cent came on top.
+    /// What is left of it, and the bonus in per cent.
     left: Decimal,
     percent: Decimal,
     bonus: Option<Uuid>,
@@ -38,7 +38,7 @@ fn percent_of(amount: Decimal) -> Decimal {
     })
 }
 
-/// An amount with as many digits as there are, up to so many.
+/// An amount with a random number of digits, below a bound.
 fn amount(seed: &mut Seed, below: u64) -> Decimal {
     let whole = seed.below(below * 1_000_000) as i64;
     let fine = match seed.below(3) {
@@ -98,7 +98,7 @@ impl Story {
 
     fn charge(&mut self, seed: &mut Seed) {
         let amount = match seed.below(3) {
-            // To the last bit.
+            // The whole balance.
             0 => self.balance().0,
             _ => amount(seed, 40),
         };
@@ -136,7 +136,7 @@ impl Story {
         self.used -= left;
     }
 
-    /// Takes a part of a payment back, or the rest.
+    /// Reverses a part of a payment, or the rest.
     fn reverse(&mut self, payment: usize, amount: Option<Decimal>) {
         let payment = &mut self.payments[payment];
         let part = amount.unwrap_or(payment.left).min(payment.left);
@@ -168,7 +168,7 @@ impl Story {
         assert_eq!(row.get::<_, Decimal>(0), after);
     }
 
-    /// What there is and what was used is what is paid still and the bonus on that.
+    /// Checks that the balance plus the usage is what remains paid, plus the bonus on it.
     fn check(&mut self) {
         let (balance, debt) = self.balance();
         self.debts_seen += usize::from(!debt.is_zero());
@@ -199,8 +199,8 @@ fn begin(lanes: i32) -> (Database, Story) {
 }
 
 #[test]
-fn taking_payments_back_gains_nothing() {
-    let mut seed = Seed::of("taking payments back gains nothing");
+fn reversing_payments_gains_nothing() {
+    let mut seed = Seed::of("reversing_payments_gains_nothing");
     let (mut with_bonus, mut debts) = (0, 0);
     for lanes in [1, 4] {
         let (database, mut story) = begin(lanes);
@@ -219,7 +219,7 @@ fn taking_payments_back_gains_nothing() {
             story.check();
         }
         audit(&mut database.connect(), "w");
-        // And then all of it: what was used is owed, to the last bit.
+        // Then reverse everything: the usage is owed, to the last digit.
         for payment in 0..story.payments.len() {
             story.reverse(payment, None);
         }
@@ -237,10 +237,11 @@ fn taking_payments_back_gains_nothing() {
     assert!(with_bonus > 10 && debts > 10, "{with_bonus} and {debts}");
 }
 
-/// The same where bonuses are voided and end: nobody gains, and nobody owes what was never used.
+/// The same with bonuses that are voided or expire: nothing is gained, and nothing is owed that was
+/// never used.
 #[test]
-fn what_ended_is_neither_gained_nor_owed() {
-    let mut seed = Seed::of("what ended is neither gained nor owed");
+fn an_ended_bonus_is_neither_gained_nor_owed() {
+    let mut seed = Seed::of("an_ended_bonus_is_neither_gained_nor_owed");
     let (database, mut story) = begin(1);
     let mut gone = Decimal::ZERO;
     for number in 0..scale(40) {

@@ -1,6 +1,6 @@
-//! Money set aside, settled, given back and moved, beside plain numbers: after every call the
-//! wallet, its holds and its limits are the model's, behind savepoints too, and any earlier call
-//! made again answers as it did the first time.
+//! Holds, settlements, voids, refunds and transfers compared with plain numbers. After every call
+//! the wallet, its holds and its limits agree with the model, also after a rollback to a savepoint.
+//! Any earlier call that is repeated returns its first result.
 
 use postgres::{Client, GenericClient};
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ enum Over {
     Debt,
 }
 
-/// Whose limit it is; the place of its numbers.
+/// The subject of a limit, which is the index of its numbers.
 #[derive(Clone, Copy, Debug)]
 enum Scope {
     User = 0,
@@ -30,7 +30,7 @@ fn scope() -> impl Strategy<Value = Scope> {
     prop::sample::select(SCOPES.to_vec())
 }
 
-/// A step. Amounts are in cents; `which` picks one of what is there.
+/// A step. Amounts are in cents. `which` picks an existing hold.
 #[derive(Clone, Debug)]
 enum Step {
     Fund(i64),
@@ -39,7 +39,7 @@ enum Step {
         cents: i64,
         user: usize,
         partial: bool,
-        /// Has expired when the next call comes.
+        /// Whether it has expired by the next call.
         short: bool,
     },
     Settle {
@@ -51,7 +51,7 @@ enum Step {
     Void(usize),
     Refund(usize, Option<i64>),
     Transfer(i64),
-    /// Of each user, or of the wallet.
+    /// For each user, or for the wallet.
     SetLimit(Scope, i64),
     SetLanes(i32),
     Archive,
@@ -94,7 +94,7 @@ struct Hold {
     amount: i64,
     held: i64,
     settled: i64,
-    /// What it has set aside in each limit, where there was one.
+    /// The amount it reserves in each limit that existed.
     windows: [Option<i64>; 2],
     status: &'static str,
 }
@@ -107,7 +107,7 @@ struct Charge {
     refunded: i64,
 }
 
-/// A call as it was made, to be made again.
+/// A call that was made, to repeat it.
 #[derive(Clone, Debug)]
 struct Made {
     sql: String,
@@ -188,7 +188,7 @@ impl Model {
         Ok(cents)
     }
 
-    /// How much a hold sets aside.
+    /// The amount that a hold reserves.
     fn hold(&self, cents: i64, user: usize, partial: bool) -> Result<i64, Refused> {
         let room = self.room();
         let amount = match partial {
@@ -278,8 +278,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Makes the call, compares its answer, and gives the id that it returned. `{k}` in the text is
-    /// a new key or none.
+    /// Makes the call, compares its answer, and returns the id in it. `{k}` in the text is a new
+    /// key or none.
     fn call(
         &self,
         client: &mut impl GenericClient,
@@ -588,14 +588,14 @@ impl Run<'_> {
     }
 }
 
-/// The place of one of the newest.
+/// The index of one of the newest.
 fn newest(count: usize, which: usize) -> Option<usize> {
     count.checked_sub(1 + which.min(count.saturating_sub(1)))
 }
 
 #[test]
-fn holds_and_what_becomes_of_them_are_the_models() {
-    let seed = Seed::of("holds_and_what_becomes_of_them_are_the_models");
+fn holds_agree_with_the_model_after_every_call() {
+    let seed = Seed::of("holds_agree_with_the_model_after_every_call");
     let config = Config {
         cases: scale(60) as u32,
         max_shrink_iters: 300,
@@ -615,7 +615,7 @@ fn holds_and_what_becomes_of_them_are_the_models() {
     );
     let outcome = runner.run(&strategy, |(lanes, storage, steps)| {
         case.set(case.get() + 1);
-        // A failed case leaves its connection in the middle of something.
+        // A failed case may leave its connection inside a transaction.
         let mut client = database.connect();
         client
             .batch_execute(&format!("SET wallet.storage = {storage}"))

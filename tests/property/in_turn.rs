@@ -1,5 +1,5 @@
-//! Random calls one after the other on one connection: every answer, its balance included, and
-//! every event in its order is the model's, in transactions and behind savepoints too.
+//! Random calls one after the other on one connection. Every answer, balance included, and every
+//! event in order agrees with the model, in transactions and after rollbacks to savepoints, too.
 
 use postgres::{Client, GenericClient};
 use proptest::prelude::*;
@@ -19,9 +19,9 @@ enum Step {
     SetLimit(i64),
     SetLanes(i32),
     Freeze(bool),
-    /// At most so many entries.
+    /// At most this many entries.
     Archive(Option<i64>),
-    /// Steps behind a savepoint that is rolled back.
+    /// Steps after a savepoint that is rolled back.
     Regret(Vec<Step>),
     /// Steps in one transaction that commits.
     Together(Vec<Step>),
@@ -60,8 +60,8 @@ fn answer(result: Result<postgres::Row, postgres::Error>) -> Result<(bool, Decim
     }
 }
 
-/// Makes the call and compares its answer with the model's. In a transaction every call has a
-/// savepoint of its own, as an error would end the transaction.
+/// Makes the call and compares its answer with the model's. In a transaction every call has its own
+/// savepoint, because an error would abort the transaction.
 fn one(client: &mut impl GenericClient, wallet: &str, model: &mut Model, step: &Step) {
     let mut transaction = client.transaction().expect("BEGIN or SAVEPOINT");
     let name = |key: &Option<u8>| key.map(|key| format!("key {key}"));
@@ -161,8 +161,8 @@ fn run(client: &mut Client, wallet: &str, credit: i64, lanes: i32, steps: &[Step
 }
 
 #[test]
-fn every_answer_is_the_models() {
-    let seed = Seed::of("every_answer_is_the_models");
+fn every_answer_and_event_agrees_with_the_model() {
+    let seed = Seed::of("every_answer_and_event_agrees_with_the_model");
     let config = Config {
         cases: scale(60) as u32,
         max_shrink_iters: 400,
@@ -183,7 +183,7 @@ fn every_answer_is_the_models() {
     );
     let outcome = runner.run(&strategy, |(credit, lanes, storage, steps)| {
         number.set(number.get() + 1);
-        // A failed case leaves its connection in the middle of something.
+        // A failed case may leave its connection inside a transaction.
         let mut client = database.connect();
         client
             .batch_execute(&format!("SET wallet.storage = {storage}"))

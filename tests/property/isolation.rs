@@ -1,6 +1,7 @@
-//! Transactions of all isolation levels at once, with savepoints that are kept or taken back: random calls on the
-//! same wallets, keys that are shared, rules that change. Each entry is one that was acknowledged and the other way
-//! round, each key has booked once and answers with that for ever, and no call ends in a way of its own.
+//! Concurrent transactions of all isolation levels, with savepoints that are kept or rolled back:
+//! random calls on the same wallets, shared keys, changing rules. Every entry is an acknowledged
+//! one and vice versa. Each key has booked once and always returns that result, and no call fails
+//! with an unexpected error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,7 +22,7 @@ const LEVELS: [&str; 4] = [
     "SERIALIZABLE",
 ];
 
-/// What a call did, which goes with its transaction.
+/// The effect of a call, which is valid if its transaction commits.
 enum Done {
     Booked(&'static str, Decimal, Uuid),
     Keyed(String, Uuid),
@@ -30,7 +31,7 @@ enum Done {
     Charge(&'static str, Uuid),
 }
 
-/// What a connection was told for good.
+/// The committed answers that a connection received.
 #[derive(Default)]
 struct Told {
     booked: HashMap<(&'static str, Uuid), Decimal>,
@@ -59,7 +60,7 @@ fn pick<T: Copy>(seed: &mut Seed, from: &[T]) -> Option<T> {
     (!from.is_empty()).then(|| from[seed.below(from.len() as u64) as usize])
 }
 
-/// A name that is no number: digits might look like a card's.
+/// A name without digits, which might look like card data.
 fn letters(number: u64) -> String {
     (0..16)
         .map(|place| char::from(b'a' + (number >> (4 * place) & 15) as u8))
@@ -121,7 +122,7 @@ fn batch(client: &mut Client, seed: &mut Seed, wallet: &'static str) -> Result<V
     Ok(booked.collect())
 }
 
-/// Makes a call that moves money, or any other; gives what it did.
+/// Makes a random call, one that moves money or another. Returns its effects.
 fn call(client: &mut Client, seed: &mut Seed, told: &Told) -> Result<Vec<Done>, Error> {
     let wallet = WALLETS[seed.below(3) as usize].0;
     let other = WALLETS[seed.below(3) as usize].0;
@@ -201,7 +202,7 @@ fn call(client: &mut Client, seed: &mut Seed, told: &Told) -> Result<Vec<Done>, 
     })
 }
 
-/// A call that moves nothing.
+/// A call that moves no money.
 fn change(client: &mut Client, seed: &mut Seed, wallet: &str) -> Result<(), Error> {
     match seed.below(17) {
         0..3 => {
@@ -238,7 +239,7 @@ fn change(client: &mut Client, seed: &mut Seed, wallet: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Whether the transaction has to be run again; fails for what no call may say.
+/// Whether the transaction must be retried. Panics on errors that no call may raise.
 fn is_lost(error: &Error) -> bool {
     let state = state_of(error);
     let refusals = ["WL001", "WL002", "WL004", "WL008", "WL012"];
@@ -247,13 +248,13 @@ fn is_lost(error: &Error) -> bool {
     races
 }
 
-/// Some calls in a transaction; what it did if it was committed.
+/// Some calls in a transaction. Returns their effects if it was committed.
 fn transaction(client: &mut Client, seed: &mut Seed, told: &Told) -> Vec<Done> {
     let run = |sql: &str, client: &mut Client| client.batch_execute(sql).expect(sql);
     let level = LEVELS[seed.below(4) as usize];
     run(&format!("BEGIN ISOLATION LEVEL {level}"), client);
     if seed.below(2) == 0 {
-        // The snapshot is taken now, and others go on.
+        // Takes the snapshot now, while others continue.
         run("SELECT 1", client);
         std::thread::sleep(Duration::from_millis(seed.below(8)));
     }
@@ -286,7 +287,7 @@ fn transaction(client: &mut Client, seed: &mut Seed, told: &Told) -> Vec<Done> {
     }
 }
 
-/// Every key has made one entry, which is the answer to it.
+/// Each key has made one entry, which is its answer.
 fn check_keys(all: &[Told]) {
     let mut first: HashMap<&str, Uuid> = HashMap::new();
     for (name, id) in all.iter().flat_map(|told| &told.keyed) {
@@ -299,9 +300,9 @@ fn check_keys(all: &[Told]) {
 }
 
 #[test]
-fn every_isolation_level_at_once() {
+fn each_key_books_once_under_mixed_isolation_levels() {
     let _crowd = crowd();
-    let seed = Seed::of("every_isolation_level_at_once");
+    let seed = Seed::of("each_key_books_once_under_mixed_isolation_levels");
     let database = Database::new();
     let mut client = database.connect();
     for (wallet, lanes) in WALLETS {

@@ -1,4 +1,4 @@
-//! A wallet beside a model of plain numbers.
+//! Random calls compared with models of plain numbers.
 
 mod asked;
 mod at_once;

@@ -1,8 +1,8 @@
-//! The wallet in plain numbers (cents), one call after the other.
+//! A model of a wallet in plain numbers (cents), one call after the other.
 
 use std::collections::BTreeMap;
 
-/// What a wallet does, as a model of one connection has it.
+/// The state of a wallet that one connection uses.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub balance: i64,
@@ -32,7 +32,7 @@ enum State {
     Fired,
 }
 
-/// Replayed, and the balance that the call returns; or the SQLSTATE.
+/// Whether it was replayed and the balance that the call returns, or the SQLSTATE.
 pub type Answer = Result<(bool, i64), &'static str>;
 
 impl Model {
@@ -62,13 +62,13 @@ impl Model {
             events: Vec::new(),
             entries: 0,
         };
-        // Credit is there from the start: what it reaches is armed.
+        // Credit is available from the start: the thresholds that it reaches are armed.
         model.look();
         model
     }
 
-    /// Events of the balance as it is now: rising through the lowest threshold first, falling
-    /// through the highest first.
+    /// Adds the events of the current balance. When it rises, the lowest threshold comes first.
+    /// When it falls, the highest does.
     fn look(&mut self) {
         let balance = self.balance;
         let above = |t: &Threshold| {
@@ -133,7 +133,7 @@ impl Model {
             return Err("WL001");
         }
         let used = self.used.get(&user).copied().unwrap_or(0);
-        // A limit below what is used allows nothing, which is still zero.
+        // A limit below its usage still allows an amount of zero.
         if self.max.is_some_and(|max| used + amount > max.max(used)) {
             return Err("WL002");
         }

@@ -1,5 +1,5 @@
-//! One connection, any sequence of calls: after each the database agrees with plain numbers.
-//! proptest shrinks a failure and prints it; `PROPTEST_CASES` sets how many sequences.
+//! Any sequence of calls on one connection: after each call the database agrees with plain numbers.
+//! proptest shrinks a failure and prints it. `PROPTEST_CASES` sets the number of sequences.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
 const USERS: [&str; 3] = ["ann", "bob", "cyd"];
 const THRESHOLDS: [i64; 2] = [2_000, 1_000];
 
-/// Plain numbers, in cents.
+/// The model: plain numbers, in cents.
 #[derive(Clone, Debug, Default)]
 struct Model {
     balance: i64,
@@ -78,7 +78,7 @@ impl Model {
         }
     }
 
-    /// The SQLSTATE that the call must be refused with; otherwise takes the step.
+    /// Returns the SQLSTATE that must refuse the call, or takes the step.
     fn take(&mut self, step: &Step) -> Option<&'static str> {
         match *step {
             Step::Fund(cents) => self.balance += cents,
@@ -181,7 +181,7 @@ fn agree(client: &mut Client, wallet: &str, model: &Model) -> Result<(), TestCas
 }
 
 #[test]
-fn any_sequence_agrees_with_plain_numbers() {
+fn any_sequence_of_calls_agrees_with_plain_numbers() {
     let database = Database::new();
     let mut client = database.connect();
     let mut number = 0;

@@ -1,5 +1,5 @@
-//! A hold carries all that pricing, limits and attribution need: `hold` and then `settle` with the usage alone books
-//! what `charge` books for the same arguments, in cost, lines and entry.
+//! A hold carries everything that pricing, limits and attribution need: `hold` and then `settle`
+//! with only the usage books what `charge` books for the same arguments, in cost, lines and entry.
 
 use wallet_tests::{Database, Seed, scale};
 
@@ -9,7 +9,8 @@ fn maybe(seed: &mut Seed, argument: &str, values: &[&str]) -> Option<(String, St
     Some((argument.to_owned(), format!("'{value}'")))
 }
 
-/// What a usage object says beside its meters, each word in the hold or in the settlement too.
+/// What a usage object contains besides its meters. Each word is in the hold or in the settlement,
+/// too.
 fn words(seed: &mut Seed) -> Vec<(&'static str, String)> {
     let mut words = Vec::new();
     for (key, values) in [
@@ -56,7 +57,7 @@ fn response(words: &[(&str, String)], version: &str, tokens: u64) -> String {
 
 #[test]
 fn a_settlement_books_what_a_charge_would() {
-    let mut seed = Seed::of("a settlement books what a charge would");
+    let mut seed = Seed::of("a_settlement_books_what_a_charge_would");
     let database = Database::new();
     let mut client = database.connect();
     let mut price = 1;
@@ -115,7 +116,7 @@ fn a_settlement_books_what_a_charge_would() {
         .into_iter()
         .flatten()
         .collect();
-        // The other way to say region and tier.
+        // Region and tier as arguments instead.
         let mut said = Vec::new();
         for (key, value) in &words {
             match *key {
@@ -130,7 +131,7 @@ fn a_settlement_books_what_a_charge_would() {
             .map(|(name, value)| format!(", {name} => {value}"))
             .collect();
         let tokens = seed.below(5000);
-        // The settlement says again what it likes of what the hold said in the usage.
+        // The settlement repeats some of what the usage of the hold said.
         let again: Vec<_> = said
             .iter()
             .filter(|_| seed.below(2) == 0)
@@ -167,7 +168,7 @@ fn a_settlement_books_what_a_charge_would() {
             .collect();
         assert_eq!(entries[0], entries[1], "{story}");
     }
-    // What the ledger says of region, tier and conditions fits the price.
+    // The region, tier and conditions in the ledger match the price.
     for wallet in ["w", "x"] {
         let difference: String = client
             .query_one(

@@ -1,5 +1,5 @@
-//! Several connections charge, fund, replay and re-cut lanes; an independent reader looks at every
-//! snapshot it can get; what was acknowledged must be there.
+//! Several connections charge, fund, replay and change the number of lanes. An independent reader
+//! checks every snapshot it can get. Every acknowledged call must be booked.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use wallet_tests::{
     fund, scale, state_of, together,
 };
 
-/// What a connection had acknowledged.
+/// The acknowledged calls of a connection.
 #[derive(Default)]
 struct Acknowledged {
     funded: Decimal,
@@ -31,7 +31,7 @@ fn work(client: &mut postgres::Client, mut seed: Seed, number: usize) -> Acknowl
                     .unwrap();
             }
             4 => {
-                // Generous: nobody is refused, everybody has to hear of it.
+                // A generous limit: nobody is refused, but every backend must notice the change.
                 let max = seed.cents(100_000_000, 200_000_000);
                 client
                     .query_one(
@@ -42,7 +42,7 @@ fn work(client: &mut postgres::Client, mut seed: Seed, number: usize) -> Acknowl
             }
             5 => {
                 client.batch_execute("BEGIN").unwrap();
-                // Both ends of the transaction are tried; nothing of it may stay.
+                // The transaction is rolled back: nothing of it may remain.
                 let charge = Charge {
                     amount: seed.cents(1, 300),
                     user: Some("z"),
@@ -105,7 +105,7 @@ fn storm(storage: &str) {
                 check_snapshot(&mut reader, "acme");
             }
         });
-        // The reader ends also when a thread panics.
+        // The reader must also end if a thread panics.
         let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             together(&database, 12, |number, client| {
                 client
@@ -136,11 +136,11 @@ fn storm(storage: &str) {
 }
 
 #[test]
-fn acknowledged_is_booked_directly() {
+fn acknowledged_calls_are_booked_without_the_executor() {
     storm("auto");
 }
 
 #[test]
-fn acknowledged_is_booked_through_spi() {
+fn acknowledged_calls_are_booked_through_spi() {
     storm("spi");
 }

@@ -1,5 +1,5 @@
-//! More than one server: a standby reads, and goes on when it is promoted; a subscriber of a logical
-//! replication has the same ledger.
+//! More than one server: a standby answers queries and continues when it is promoted, and a
+//! subscriber of logical replication has the same ledger.
 
 mod read_only;
 mod replication;
@@ -8,7 +8,7 @@ mod standby;
 use postgres::Client;
 use wallet_tests::{audit, dec};
 
-/// Wallets of one lane and of several, with limits, prices, members, holds and grants, and some charges.
+/// Wallets with one lane and with several, with limits, prices, members, holds, grants and charges.
 fn fill(client: &mut Client) {
     client
         .batch_execute(
@@ -27,7 +27,7 @@ fn fill(client: &mut Client) {
         .expect("wallets");
 }
 
-/// What `verify` finds broken, of each wallet and beside the digest.
+/// What `verify` finds broken, in each wallet and against the digest.
 fn broken(client: &mut Client, digest: &str) -> Vec<String> {
     let sql = "SELECT w.wallet_id || ': ' || v.\"check\" || ' ' || v.detail
                  FROM wallet.wallets w, wallet.verify(w.wallet_id, $1::text::jsonb) v WHERE NOT v.ok";
@@ -40,7 +40,8 @@ fn digest(client: &mut Client) -> String {
     client.query_one(sql, &[]).expect("digest").get(0)
 }
 
-/// Charges go on where the others stopped: a replay answers, the chain and the limits go on.
+/// Charges continue where the others stopped: a replay answers, and the chain and the limits
+/// continue.
 fn goes_on(client: &mut Client) {
     let replay = "SELECT replayed FROM wallet.charge('acme', amount => 1, user_id => 'ann', idempotency_key => 'k1')";
     assert!(
@@ -57,7 +58,7 @@ fn goes_on(client: &mut Client) {
             "SELECT wallet.settle('acme', hold_id, amount => 2) FROM wallet.holds WHERE wallet = 'acme' AND status = 'open';
              SELECT wallet.set_price('m', 'input_tokens', 0.002), wallet.set_lanes('hot', 3), wallet.fund('hot', 5)",
         )
-        .expect("every call goes on");
+        .expect("every call works");
     let beyond = wallet_tests::charge(client, "acme", dec("5000"));
     wallet_tests::expect(beyond, "WL001");
     for wallet in ["acme", "hot"] {

@@ -1,11 +1,11 @@
-//! In a READ ONLY transaction and on a hot standby everything that reads answers as elsewhere, and everything
-//! that writes is refused with 25006, whatever it would find to do. Complete, since the list of functions is
-//! compared with the catalog, and the catalog says which of them write.
+//! In a READ ONLY transaction and on a hot standby, every call that reads answers as elsewhere, and
+//! every call that writes is refused with 25006, even if it would change nothing. The test is
+//! complete: the list of functions is compared with the catalog, which says which of them write.
 
 use postgres::{Client, SimpleQueryMessage};
 use wallet_tests::{Database, FUNCTIONS, Reach, Roles, Scene, Server, audit, crowd, state_of};
 
-/// The rows of an answer as text, or the SQLSTATE that refused it; nothing stays.
+/// The rows of an answer as text, or the SQLSTATE that refused it. The call is rolled back.
 fn attempt(client: &mut Client, begin: &str, sql: &str) -> Result<Vec<String>, String> {
     client.batch_execute(begin).expect("begin");
     let answer = client.simple_query(sql);
@@ -23,9 +23,9 @@ fn attempt(client: &mut Client, begin: &str, sql: &str) -> Result<Vec<String>, S
 }
 
 struct Calls {
-    /// What reads: calls and views.
+    /// Calls and views that read.
     reads: Vec<String>,
-    /// What writes.
+    /// Calls that write.
     writes: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ fn calls(client: &mut Client, roles: &mut Roles) -> Calls {
     };
     for function in FUNCTIONS {
         let writes = scene.declared(function.name).writes;
-        // What triggers call cannot be called.
+        // Trigger functions cannot be called.
         if function.reach == Reach::Inside && writes && function.name != "apply_privileges" {
             continue;
         }
@@ -60,7 +60,7 @@ fn calls(client: &mut Client, roles: &mut Roles) -> Calls {
     calls
 }
 
-/// What of the writing calls is not refused for being in the wrong place.
+/// The writing calls that are not refused with 25006.
 fn not_refused(client: &mut Client, begin: &str, writes: &[String]) -> Vec<String> {
     writes
         .iter()
@@ -71,7 +71,7 @@ fn not_refused(client: &mut Client, begin: &str, writes: &[String]) -> Vec<Strin
         .collect()
 }
 
-/// Answers that tell the time of the question: their rows are counted.
+/// Answers that contain the time of the call: only their rows are counted.
 fn tells_the_time(sql: &str) -> bool {
     [
         "forecast",

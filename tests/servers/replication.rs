@@ -1,5 +1,6 @@
-//! Logical replication of every table into another server that has the extension: rows, chain and digest are the
-//! same there, its backends see what arrives, and it goes on when the first one is gone.
+//! Logical replication of every table into another server with the extension. Rows, chain and
+//! digest are the same there, its backends notice what arrives, and it continues when the first
+//! server is gone.
 
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ fn a_subscriber_has_the_same_ledger() {
         "the first copy"
     );
 
-    // A backend that has cached prices and rights hears of those that arrive.
+    // A backend that has cached prices and rights notices those that arrive.
     let price = "SELECT cost::text FROM wallet.price_usage('{\"model\":\"m\",\"input_tokens\":1000}', 'acme')";
     let cost =
         |client: &mut Client| -> String { client.query_one(price, &[]).expect("a price").get(0) };
@@ -126,7 +127,7 @@ fn a_subscriber_has_the_same_ledger() {
     let kept = digest(&mut publisher);
     assert_eq!(broken(&mut subscriber, &kept), Vec::<String>::new());
 
-    // The publisher is given up: the copy is a wallet like any other.
+    // The publisher is abandoned: the copy is a wallet like any other.
     subscriber
         .batch_execute("DROP SUBSCRIPTION wallet_copy")
         .expect("the end of the subscription");

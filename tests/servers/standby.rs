@@ -1,4 +1,4 @@
-//! A standby that is promoted, with nothing under way and in the middle of charges.
+//! Promotion of a standby, with no charge under way and during charges.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use wallet_tests::{Database, Server, audit, crowd, dec};
 use crate::{broken, digest, fill, goes_on};
 
 #[test]
-fn a_promoted_standby_goes_on() {
+fn a_promoted_standby_continues() {
     let _crowd = crowd();
     let database = Database::new();
     let mut primary = database.connect();
@@ -16,7 +16,7 @@ fn a_promoted_standby_goes_on() {
     let server = Server::standby();
     let mut standby = server.catch_up(&mut primary, database.name());
 
-    // What a backend of the standby knows of prices and rules follows the primary's commits.
+    // The cached prices and rules of a backend on the standby follow the primary's commits.
     let price = "SELECT cost::text FROM wallet.price_usage('{\"model\":\"m\",\"input_tokens\":1000}', 'acme')";
     let cost = |client: &mut postgres::Client| -> String {
         client.query_one(price, &[]).expect("a price").get(0)
@@ -41,11 +41,11 @@ fn a_promoted_standby_goes_on() {
     let kept = digest(&mut primary);
     drop(server.catch_up(&mut primary, database.name()));
     server.promote();
-    // The backend that only read may write now.
+    // The backend that could only read can write now.
     assert_eq!(broken(&mut standby, &kept), Vec::<String>::new());
     goes_on(&mut standby);
     assert_eq!(broken(&mut standby, &kept), Vec::<String>::new());
-    // And the primary is as it was.
+    // The primary is unchanged.
     assert_eq!(broken(&mut primary, &kept), Vec::<String>::new());
 }
 
@@ -62,7 +62,7 @@ fn a_standby_that_is_promoted_while_charges_run_has_whole_transactions() {
             let (database, over, booked) = (&database, &over, &booked);
             scope.spawn(move || {
                 let mut client = database.connect();
-                // Two wallets in a transaction: both or neither is there.
+                // Two wallets in one transaction: both charges or neither.
                 let mut number = 0;
                 while !over.load(Ordering::Relaxed) {
                     let key = format!("t{thread} n{number}");
@@ -109,9 +109,9 @@ fn a_standby_that_is_promoted_while_charges_run_has_whole_transactions() {
     let kept = digest(&mut promoted);
     assert_eq!(broken(&mut promoted, &kept), Vec::<String>::new());
     goes_on(&mut promoted);
-    // The first server is ahead of what was kept, and agrees with it.
+    // The first server is ahead of the kept digest, and agrees with it.
     assert_eq!(broken(&mut primary, &kept), Vec::<String>::new());
-    // Where they went apart, the digest of one is not the other's.
+    // After the servers have diverged, the digest of one does not match the other.
     let apart = digest(&mut promoted);
     wallet_tests::charge(&mut primary, "hot", dec("1")).expect("a charge");
     assert!(!broken(&mut primary, &apart).is_empty());

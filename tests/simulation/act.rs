@@ -1,11 +1,11 @@
-//! What happens in a business: calls with their times, as values that can be made again and left out.
+//! The acts of a business: calls with their times, as values that can be replayed and left out.
 
 use std::fmt::Write;
 
 use crate::calendar::{At, Length, text};
 use crate::units::decimal;
 
-/// The place of an earlier act, whose result a later one names.
+/// The place of an earlier act, whose result a later act refers to.
 pub type Place = usize;
 
 /// A wallet, by number.
@@ -16,7 +16,7 @@ pub fn name(of: Of) -> String {
     format!("w{of}")
 }
 
-/// A use that is charged.
+/// Usage that is charged.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Use {
     /// An amount.
@@ -36,7 +36,7 @@ pub struct About {
     pub tag: Option<&'static str>,
 }
 
-/// What becomes of a settlement that costs more than was held.
+/// The settlement option for a cost above the held amount.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Over {
     Charge,
@@ -54,7 +54,7 @@ impl Over {
     }
 }
 
-/// What a grant may be used for.
+/// The scope of a grant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scope {
     Model(&'static str),
@@ -179,7 +179,7 @@ pub enum Act {
     Archive {
         of: Of,
     },
-    /// Every view and report is compared.
+    /// Compares every view and report.
     Look,
 }
 
@@ -190,7 +190,7 @@ pub struct Event {
     pub act: Act,
 }
 
-/// What an earlier act is called in a story, and what its id is when it is made.
+/// The name of an earlier act in a story, and its id when the act is run.
 pub type Named<'a> = dyn Fn(Place) -> Option<String> + 'a;
 
 fn cost(usage: &Use) -> String {
@@ -223,7 +223,7 @@ impl About {
         text
     }
 
-    /// What `check_limits` can be told.
+    /// The arguments that `check_limits` accepts.
     fn checked(&self) -> String {
         About {
             region: None,
@@ -238,7 +238,7 @@ fn time(argument: &str, at: Option<At>) -> String {
 }
 
 impl Act {
-    /// The wallet; nothing where it concerns all.
+    /// The wallet. `None` if the act concerns all.
     pub fn wallet(&self) -> Option<Of> {
         match *self {
             Act::Create { of, .. }
@@ -265,7 +265,7 @@ impl Act {
         }
     }
 
-    /// The question whether a charge would go through.
+    /// The question to `check_limits` whether the charge would be booked.
     pub fn question(&self) -> Option<String> {
         let Act::Charge {
             of,
@@ -285,8 +285,8 @@ impl Act {
         ))
     }
 
-    /// The call in SQL, as `columns` of its result; nothing for a look, and where an act that it names did not
-    /// come about. `id` is the column that later acts name.
+    /// The call in SQL, as `columns` of its result. `None` for a look, and if an act that it refers
+    /// to did not happen. `id` is the column that later acts refer to.
     pub fn sql(&self, named: &Named<'_>) -> Option<(&'static str, String)> {
         let w = self.wallet().map(name).unwrap_or_default();
         let (id, call) = match self {
@@ -478,12 +478,13 @@ impl Act {
     }
 }
 
-/// The acts as a script for people: each with its time, ids by the place of the act that made them.
+/// The acts as a readable script: each with its time, and ids named by the place of the act that
+/// created them.
 pub fn script(events: &[(Place, Event)]) -> String {
     let mut text_of_all = String::new();
     for (place, event) in events {
         let when = text(event.at);
-        // What names an act that was left out does nothing.
+        // A reference to an act that was left out has no effect.
         let is_there = |place: Place| events.iter().any(|event| event.0 == place);
         let named = |place: Place| is_there(place).then(|| format!(":'id{place}'"));
         let Some((id, sql)) = event.act.sql(&named) else {

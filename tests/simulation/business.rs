@@ -1,4 +1,4 @@
-//! Random business: what happens next, with a look at what the model says is there.
+//! Random business: the next act, chosen with a look at the state of the model.
 
 use wallet_tests::Seed;
 
@@ -7,20 +7,20 @@ use crate::calendar::{At, Length, ZONES};
 use crate::model::Wallet;
 use crate::units::ONE;
 
-/// What kind of business a wallet does.
+/// The kind of business of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kind {
-    /// Grants that end or come again; without them a wallet has plain fundings alone.
+    /// Grants that expire or recur. Without them a wallet has only plain fundings.
     pub ends: bool,
-    /// Grants for some use only.
+    /// Scoped grants.
     pub scoped: bool,
-    /// Grants that burn before or after others whatever their end.
+    /// Grants with a priority, which burn before or after others whatever their expiry.
     pub priorities: bool,
-    /// Credit below zero.
+    /// A credit limit.
     pub credit: bool,
 }
 
-/// What a business is made of.
+/// The state of a business.
 pub struct Business {
     pub seed: Seed,
     pub kinds: Vec<Kind>,
@@ -34,7 +34,7 @@ const MODELS: [Option<&str>; 3] = [Some("m1"), Some("m2"), None];
 const SERVICES: [Option<&str>; 3] = [Some("chat"), Some("images"), None];
 
 impl Business {
-    /// The kinds of that many wallets.
+    /// A business with this many wallets, each of a random kind.
     pub fn new(mut seed: Seed, wallets: usize, start: At, end: At) -> Business {
         let kinds = (0..wallets)
             .map(|number| Kind {
@@ -67,7 +67,7 @@ impl Business {
             .cast_signed()
     }
 
-    /// An amount up to a most: in cents, or with all decimals.
+    /// An amount up to a maximum: in cents, or with all decimals.
     fn amount(&mut self, most: i128) -> i128 {
         if self.chance(70) {
             let cents = (most / (ONE / 100)).clamp(1, 100_000_000) as i64;
@@ -78,7 +78,7 @@ impl Business {
         }
     }
 
-    /// The wallets are made, with limits and a rule.
+    /// The acts that create the wallets, with limits and a rule.
     pub fn begin(&mut self) -> Vec<Event> {
         let first = self.seed.below(ZONES.len() as u64) as usize;
         let mut events = Vec::new();
@@ -100,7 +100,8 @@ impl Business {
         events
     }
 
-    /// The next moment: soon, the same day or days later. Some are full hours, where days and grants begin and end.
+    /// The next moment: soon, the same day or days later. Some are full hours, at which days and
+    /// grants begin and end.
     pub fn next_time(&mut self, now: At, left: usize) -> At {
         let pace = (self.end - now).max(60) / (left.max(1) as i64);
         let step = match self.seed.below(10) {
@@ -127,7 +128,7 @@ impl Business {
         }
     }
 
-    /// A use that mostly can be paid: of an amount, or of tokens.
+    /// Usage that can mostly be paid: by amount, or by tokens.
     fn cost(&mut self, there: i128, about: &mut About) -> Use {
         if self.chance(30) {
             let model = about.model.unwrap_or("m1");
@@ -136,7 +137,7 @@ impl Business {
             return Use::Tokens(model, self.between(0, most), self.between(1, most));
         }
         let amount = match self.seed.below(20) {
-            // All there is, and the least that is more.
+            // Exactly the available amount, and the smallest amount above it.
             0 if there > 0 => there,
             1 if there > 0 => there + 1,
             2 => there.max(0) + ONE,
@@ -146,7 +147,7 @@ impl Business {
         Use::Amount(amount)
     }
 
-    /// A moment before now, mostly of the last days.
+    /// A moment in the past, mostly in the last days.
     fn late(&mut self, now: At) -> Option<At> {
         if !self.chance(25) {
             return None;
@@ -167,13 +168,13 @@ impl Business {
     }
 
     fn some<T: Copy>(&mut self, of: &[T]) -> Option<T> {
-        // The newest are looked at most.
+        // The newest are chosen most often.
         let last = of.len().checked_sub(1)?;
         let back = self.seed.below(6).min(self.seed.below(40)) as usize;
         Some(of[last.saturating_sub(back)])
     }
 
-    /// What a wallet does next; nothing where it can not.
+    /// The next act of a wallet. `None` if the chosen one is impossible.
     pub fn act(&mut self, wallet: &Wallet, wallets: usize, now: At) -> Option<Act> {
         let of = wallet.of;
         let kind = self.kinds[of];

@@ -1,4 +1,4 @@
-//! Days, months and lengths of time in a wallet's zone. Moments are seconds since 1970.
+//! Days, months and durations in a wallet's zone. Moments are seconds since 1970.
 
 use jiff::tz::{Disambiguation, TimeZone};
 use jiff::{Span, Timestamp, ToSpan, Zoned};
@@ -6,8 +6,8 @@ use jiff::{Span, Timestamp, ToSpan, Zoned};
 /// A moment.
 pub type At = i64;
 
-/// Time zones of wallets: clocks go back and forward on different days, by an hour or half of one, at midnight in one.
-/// Any three in a row have some that go back while others go forward.
+/// Time zones of wallets. Their clocks change on different days, by an hour or half an hour, one of
+/// them at midnight. Any three in a row include clocks that go back while others go forward.
 pub const ZONES: [&str; 6] = [
     "Europe/Berlin",
     "America/Santiago",
@@ -27,7 +27,7 @@ pub fn moment(text: &str) -> At {
     text.parse::<Timestamp>().expect("a moment").as_second()
 }
 
-/// For people and for SQL: UTC.
+/// A moment in UTC, for people and for SQL.
 pub fn text(at: At) -> String {
     let at = Timestamp::from_second(at)
         .expect("a moment")
@@ -35,12 +35,12 @@ pub fn text(at: At) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// The day, as a number that grows with it.
+/// The day, as text that sorts by time.
 pub fn day(at: At, zone: &str) -> String {
     zoned(at, zone).date().to_string()
 }
 
-/// The hour by the clock on the wall, and how far that is from UTC: an hour that comes twice is two.
+/// The hour in local time, and its offset from UTC: an hour that occurs twice counts as two.
 pub fn hour(at: At, zone: &str) -> (String, i32) {
     let at = zoned(at, zone);
     (
@@ -49,7 +49,7 @@ pub fn hour(at: At, zone: &str) -> (String, i32) {
     )
 }
 
-/// The month of a moment, as its first day, and the moments at which it begins and ends.
+/// The month of a moment as its first day, and the moments at which it begins and ends.
 pub fn month(at: At, zone: &str) -> (String, At, At) {
     let first = zoned(at, zone).date().first_of_month();
     let next = first.checked_add(1.month()).expect("a month");
@@ -65,7 +65,7 @@ pub fn month(at: At, zone: &str) -> (String, At, At) {
     (first.to_string(), begins(first), begins(next))
 }
 
-/// The window of a limit that holds a moment.
+/// The window of a limit that contains a moment.
 pub fn window(at: At, period: &str, zone: &str) -> (Option<At>, Option<At>) {
     let here = zoned(at, zone);
     let (first, span): (_, Span) = match period {
@@ -95,14 +95,15 @@ pub fn window(at: At, period: &str, zone: &str) -> (Option<At>, Option<At>) {
     )
 }
 
-/// A moment so many times a length of calendar time later, by the clock on the wall. PostgreSQL reads a time that the
-/// clock leaves out as the one before the change, and one that comes twice as the one after it.
+/// The moment that is a calendar duration, repeated this many times, later in local time.
+/// PostgreSQL reads a local time that does not exist with the offset before the change, and one
+/// that occurs twice with the offset after it.
 pub fn later(at: At, length: &Length, times: i64, zone: &str) -> At {
     let local = zoned(at, zone).datetime();
     let span = match *length {
         Length::Months(months) => (months * times).months(),
         Length::Days(days) => (days * times).days(),
-        // Hours on the clock of the wall.
+        // Hours of local time.
         Length::Hours(hours) => (hours * times).hours(),
     };
     let local = local.checked_add(span).expect("a moment");
@@ -113,7 +114,8 @@ pub fn later(at: At, length: &Length, times: i64, zone: &str) -> At {
     found.expect("a moment").timestamp().as_second()
 }
 
-/// What a grant lives from a moment on: days and months of the calendar, hours by the clock that never changes.
+/// The end of a grant that begins at a moment: days and months of the calendar, hours of elapsed
+/// time.
 pub fn lives_until(at: At, length: &Length, zone: &str) -> At {
     match *length {
         Length::Hours(hours) => at + hours * 3600,
@@ -121,7 +123,7 @@ pub fn lives_until(at: At, length: &Length, zone: &str) -> At {
     }
 }
 
-/// A length of time.
+/// A duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Length {
     Months(i64),

@@ -1,9 +1,10 @@
 /*
- * The clock of a server that a test moves: loaded before the server's programs, it answers whoever asks for the
- * time of day with the number in a file, microseconds since 1970, which lies in shared memory. The monotonic
- * clock, by which waits are measured, is the machine's.
+ * The clock of a server, which a test moves. The library is loaded before the server's programs. It
+ * returns as time of day the number in a memory-mapped file, microseconds since 1970. The monotonic
+ * clock, which measures waits, remains the machine's.
  *
- * PostgreSQL asks for the time in signal handlers too, so that nothing here may allocate, lock or read a file.
+ * PostgreSQL reads the time in signal handlers, too. So no function here may allocate, lock or read
+ * a file.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-//! A server whose clock stands still until the test moves it: clock.c, loaded before its programs. Nothing in the
-//! product knows of it.
+//! A server whose clock stands still until the test moves it. clock.c is loaded before its
+//! programs; the extension has no code for it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub struct Clock {
     number: std::cell::Cell<u32>,
 }
 
-/// Written in place: the server's processes have the file in their memory.
+/// Written in place, because the server's processes have mapped the file.
 fn write(file: &Path, at: At) {
     use std::io::Write;
     let mut options = std::fs::OpenOptions::new();
@@ -26,7 +26,7 @@ fn write(file: &Path, at: At) {
 }
 
 impl Clock {
-    /// Starts the server at a time; nothing where this system cannot do that.
+    /// Starts the server at a time. `None` if this system cannot do that.
     pub fn start(at: At) -> Option<Clock> {
         let (server, file) = Server::with_clock("simulation", |file| write(file, at))?;
         let clock = Clock {
@@ -52,7 +52,7 @@ impl Clock {
         write(&self.file, at);
     }
 
-    /// A fresh database at a time, with the extension.
+    /// A new database at a time, with the extension.
     pub fn database(&self, at: At) -> Client {
         self.set(at);
         let number = self.number.get() + 1;
@@ -68,7 +68,7 @@ impl Clock {
         self.server.connect(&format!("run_{number}"))
     }
 
-    /// All clocks that the extension reads follow: PostgreSQL's three, and Rust's, which UUIDs have.
+    /// All clocks that the extension reads follow: PostgreSQL's three, and Rust's, which UUIDs use.
     fn check(&self, start: At) {
         for at in [start, start + 90_000] {
             self.set(at);
@@ -82,7 +82,7 @@ impl Clock {
         self.set(start);
     }
 
-    /// The time that Rust's code in the server reads stands in the ids that it makes.
+    /// The ids that Rust code in the server generates contain the time that it reads.
     fn check_ids(&self, client: &mut Client, at: At) {
         self.set(at);
         let sql = "SELECT left(replace(wallet.set_price('clock', 'input_tokens', 1)::text, '-', ''), 12) AS id";

@@ -1,9 +1,11 @@
-//! Four months of random business, booked under a clock that the test sets, beside a model in plain numbers that
-//! books everything at once and in the order of time. At ten moments every view and report is compared with the model,
-//! before and after `maintain()` and `archive()`, to the last digit; and every answer when it is given.
+//! Four months of random business under a clock that the test sets, compared with a model in plain
+//! numbers that books everything immediately and in the order of time. At ten moments every view
+//! and report is compared with the model to the last digit, before and after `maintain()` and
+//! `archive()`. Every answer is compared when it is returned.
 //!
-//! `WALLET_SEED` repeats a run, `WALLET_TEST_SCALE` makes more of them. What differs is told as the shortest story
-//! of calls in SQL, with their times; `WALLET_STORIES` says of which figures.
+//! `WALLET_SEED` repeats a run, `WALLET_TEST_SCALE` multiplies the number of runs. A difference is
+//! reported as the shortest sequence of calls in SQL, with their times. `WALLET_STORIES` chooses
+//! which figures to report.
 
 mod act;
 mod business;
@@ -26,13 +28,14 @@ use wallet_tests::{Seed, scale};
 const WALLETS: usize = 3;
 /// Acts of a run.
 const ACTS: usize = 420;
-/// Looks at all there is, in a run.
+/// Full comparisons in a run.
 const LOOKS: usize = 10;
 
-/// When runs begin: four months with changes of the clock in both directions, one half of the year each.
+/// The starts of runs: four months with clock changes in both directions, one in each half of the
+/// year.
 const STARTS: [&str; 2] = ["2026-08-20T09:00:00Z", "2027-01-05T09:00:00Z"];
 
-/// One business from its begin to its end: what happened, and what differs.
+/// One business from beginning to end: its acts, and the differences.
 fn business(clock: &Clock, seed: Seed, start: calendar::At) -> (Vec<(Place, Event)>, Vec<Finding>) {
     let end = start + 122 * 86_400;
     let mut business = Business::new(seed, WALLETS, start, end);
@@ -64,7 +67,7 @@ fn business(clock: &Clock, seed: Seed, start: calendar::At) -> (Vec<(Place, Even
             continue;
         }
         let of = business.seed.below(WALLETS as u64) as usize;
-        // The choice is made by what the model has then.
+        // The choice depends on the state of the model at that time.
         let mut then = run.wallets[of].clone();
         then.advance(now);
         if let Some(act) = business.act(&then, WALLETS, now) {
@@ -75,8 +78,8 @@ fn business(clock: &Clock, seed: Seed, start: calendar::At) -> (Vec<(Place, Even
     (events, findings)
 }
 
-/// Whether a difference is told as a story: the first two are, as most have causes in common. `WALLET_STORIES` names
-/// others by a part of what differs, with commas between them.
+/// Whether a difference is reported as a story. The first two are, because most have causes in
+/// common. `WALLET_STORIES` names others by parts of their areas, separated by commas.
 fn is_told(area: &str, number: usize) -> bool {
     match std::env::var("WALLET_STORIES") {
         Ok(wanted) => wanted.split(',').any(|part| area.contains(part)),
@@ -85,8 +88,8 @@ fn is_told(area: &str, number: usize) -> bool {
 }
 
 #[test]
-fn every_figure_is_the_models_at_any_moment() {
-    let seed = Seed::of("every_figure_is_the_models_at_any_moment");
+fn every_figure_agrees_with_the_model_at_any_moment() {
+    let seed = Seed::of("every_figure_agrees_with_the_model_at_any_moment");
     let start = moment(STARTS[0]);
     let Some(clock) = Clock::start(start) else {
         println!("left out: a server gets a clock of its own on Linux alone");

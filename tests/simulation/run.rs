@@ -1,4 +1,4 @@
-//! A business in the database and in the model at once.
+//! Runs a business in the database and in the model at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::compare::{Difference, Look, amount, rows, text};
 use crate::model::{Wallet, prices};
 use crate::units::decimal;
 
-/// A difference, and the act at which it was seen.
+/// A difference, and the act at which it appeared.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub place: Place,
@@ -22,7 +22,7 @@ pub struct Finding {
     pub message: String,
 }
 
-/// What a forecast says.
+/// The result of a forecast.
 struct Foretold {
     figures: String,
     /// Seconds since 1970.
@@ -63,14 +63,14 @@ pub struct Run<'a> {
     clock: &'a Clock,
     client: Client,
     pub wallets: Vec<Wallet>,
-    /// Wallets whose model and database went apart: what they do later says nothing.
+    /// Wallets whose model and database have diverged. Their later results mean nothing.
     pub apart: BTreeSet<usize>,
     ids: BTreeMap<Place, String>,
     pub findings: Vec<Finding>,
 }
 
 impl<'a> Run<'a> {
-    /// A fresh database at a time. The session has a zone of its own, which must not matter.
+    /// A new database at a time. The session has a different time zone, which must not matter.
     pub fn new(clock: &'a Clock, at: At) -> Run<'a> {
         let mut client = clock.database(at);
         client
@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Makes one act in both, and compares.
+    /// Runs one act in both, and compares.
     pub fn act(&mut self, place: Place, event: &Event) {
         self.clock.set(event.at);
         let of = event.act.wallet();
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
                 };
                 self.client.batch_execute(&sql).expect("create_wallet");
                 while self.wallets.len() <= *of {
-                    // Left out of a story.
+                    // The act was left out of a story.
                     self.apart.insert(self.wallets.len());
                     self.wallets
                         .push(Wallet::new(self.wallets.len(), zone, *credit, event.at));
@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
             }
         }
         self.prices(place, &event.act, &row);
-        // What the balance is after every call.
+        // The balance after every call.
         let sql = format!("SELECT balance, held FROM wallet.balances WHERE wallet = 'w{of}'");
         let shown = rows(&mut self.client, &sql).unwrap_or_default();
         if let Some(row) = shown.first() {
@@ -300,7 +300,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The cost of a use by tokens is its price.
+    /// The cost of usage by tokens is its price.
     fn prices(&mut self, place: Place, act: &Act, row: &SimpleQueryRow) {
         if let Act::Charge {
             cost: cost @ Use::Tokens(..),
@@ -320,7 +320,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What `check_limits` says just before a charge, in its transaction: whether all allow it, and who refuses first.
+    /// The result of `check_limits` just before a charge, in its transaction: whether everything
+    /// allows it, and the first reason that refuses it.
     fn ask(&mut self, place: Place, event: &Event, of: usize) -> Option<(bool, Option<String>)> {
         let question = event.act.question()?;
         self.client.batch_execute("BEGIN").expect("BEGIN");
@@ -345,7 +346,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Compares every wallet; before and after upkeep.
+    /// Compares every wallet, before and after upkeep.
     fn look(&mut self, place: Place, now: At) {
         let mut forecasts: BTreeMap<usize, Foretold> = BTreeMap::new();
         for phase in ["before maintain()", "after maintain()", "after archive()"] {
@@ -380,8 +381,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What is foretold does not hang on upkeep. Shares are floating-point numbers that are added up in the order of the
-    /// lots, which upkeep may change: times are compared by the second.
+    /// The forecast must not depend on upkeep. Shares are floating-point numbers that are added up
+    /// in the order of the lots, which upkeep may change: times are compared to the second.
     fn forecast(
         &mut self,
         place: Place,
@@ -413,7 +414,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Makes acts one after the other.
+    /// Runs acts one after the other.
     pub fn replay(&mut self, events: &[(Place, Event)]) {
         for (place, event) in events {
             self.act(*place, event);

@@ -1,4 +1,4 @@
-//! The shortest story of a failure: acts are left out as long as the same thing still differs.
+//! The shortest story of a failure: acts are left out as long as the same difference remains.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::calendar::At;
 use crate::clock::Clock;
 use crate::run::{Finding, Run};
 
-/// How long one story may take to get short.
+/// The time limit for shortening one story.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 fn still(clock: &Clock, start: At, events: &[(Place, Event)], area: &str) -> Option<Finding> {
@@ -16,7 +16,7 @@ fn still(clock: &Clock, start: At, events: &[(Place, Event)], area: &str) -> Opt
     run.findings.into_iter().find(|found| found.area == area)
 }
 
-/// The acts up to a failure that it needs, as a script, and what it says then.
+/// The acts that a failure needs, as a script, and the difference they lead to.
 pub fn shortest(clock: &Clock, start: At, events: &[(Place, Event)], finding: &Finding) -> String {
     let begun = Instant::now();
     let upto: Vec<(Place, Event)> = events
@@ -25,7 +25,7 @@ pub fn shortest(clock: &Clock, start: At, events: &[(Place, Event)], finding: &F
         .cloned()
         .collect();
     let mut last = finding.clone();
-    // Without the other wallets and earlier looks, if that will do.
+    // First without the other wallets and earlier looks, if the difference remains.
     let own = |event: &&(Place, Event)| {
         let (place, event) = event;
         match (&event.act, finding.of) {
@@ -52,7 +52,7 @@ pub fn shortest(clock: &Clock, start: At, events: &[(Place, Event)], finding: &F
     while size > 0 && begun.elapsed() < PATIENCE {
         let mut from = 0;
         let mut shorter = false;
-        // The last act is where it is seen.
+        // The last act is the one that shows the difference.
         while from + 1 < acts.len() && begun.elapsed() < PATIENCE {
             let to = (from + size).min(acts.len() - 1);
             let mut without = acts.clone();

@@ -10,7 +10,7 @@ pub fn units(text: &str) -> i128 {
         None => (false, text),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    // Shares have fewer digits, and nothing that is compared has more.
+    // Shares have fewer digits, and no compared figure has more.
     assert!(
         fraction.len() <= 12 || fraction[12..].bytes().all(|b| b == b'0'),
         "{text}"
@@ -28,7 +28,7 @@ pub fn units(text: &str) -> i128 {
     if negative { -units } else { units }
 }
 
-/// The decimal number of units, with two decimals at least.
+/// The decimal number of units, with at least two decimals.
 pub fn decimal(units: i128) -> String {
     let sign = if units < 0 { "-" } else { "" };
     let (whole, fraction) = (units.abs() / ONE, units.abs() % ONE);
@@ -39,7 +39,7 @@ pub fn decimal(units: i128) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
-/// A quotient, half away from zero, as PostgreSQL rounds.
+/// A quotient, rounded half away from zero, like PostgreSQL does.
 pub fn divided(units: i128, by: i128) -> i128 {
     let twice = 2 * units.abs() + by;
     units.signum() * (twice / (2 * by))

@@ -1,6 +1,6 @@
--- sqlsmith rolls back what it makes up, and of that little is a call that does something. Here are random calls that are committed:
--- of every function that writes, in its shorter forms too, with types of their own for wallets, amounts, ids and keys, so that most
--- of them name what there is.
+-- Random calls that are committed. sqlsmith rolls back its statements, few of which are calls that
+-- do something. These call every function that writes, also with fewer arguments. Wallets, amounts,
+-- ids and keys have their own types, so that most calls name existing ones.
 \set ON_ERROR_STOP 1
 CREATE SCHEMA calls;
 CREATE DOMAIN calls.wallet_name AS text;
@@ -40,7 +40,7 @@ BEGIN
     END LOOP;
 END
 $$;
--- A literal of a type: mostly something that is there, sometimes nothing or nonsense.
+-- A literal of a type: mostly an existing value, sometimes NULL or nonsense.
 CREATE FUNCTION calls.literal(of_type regtype) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     words text[] := CASE of_type::text
@@ -69,7 +69,7 @@ BEGIN
     RETURN format('%L::%s', words[1 + trunc(random() * cardinality(words))::int], of_type);
 END
 $$;
--- So many calls, as statements.
+-- This many calls, as statements.
 CREATE FUNCTION calls.some(how_many integer) RETURNS SETOF text LANGUAGE sql VOLATILE AS $$
     SELECT format('SELECT %s(%s);', f.oid::regproc, (SELECT string_agg(calls.literal(t::regtype), ', ' ORDER BY i)
                                                       FROM unnest(f.proargtypes) WITH ORDINALITY a (t, i)))

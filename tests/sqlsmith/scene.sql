@@ -1,6 +1,7 @@
--- A database for sqlsmith: wallets with data, and a role of each level beside the superuser. sqlsmith calls no function
--- that returns rows, and of those that are left picks any: so each function of the wallet has a twin here that returns text, and
--- the catalog that sqlsmith reads has these twins and what reads of PostgreSQL's own.
+-- A database for sqlsmith: wallets with data, and a role of each level in addition to the
+-- superuser. sqlsmith calls no function that returns rows, and picks any of the others. So each
+-- function of the extension has a twin here that returns text, and the catalog that sqlsmith reads
+-- contains only these twins and functions of PostgreSQL that read.
 \set ON_ERROR_STOP 1
 CREATE EXTENSION wallet;
 \ir ../upgrade/fill.sql
@@ -24,7 +25,7 @@ $$;
 CREATE VIEW twins.pg_proc AS
     SELECT * FROM pg_catalog.pg_proc
      WHERE pronamespace IN ('twins'::regnamespace, 'wallet'::regnamespace)
-        -- Of PostgreSQL's own those that only compute, of types that a statement can have.
+        -- Of PostgreSQL's functions, those that only compute, with types that a statement can use.
         OR pronamespace = 'pg_catalog'::regnamespace AND provolatile <> 'v'
            AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY (proargtypes::oid[] || prorettype) AND t.typtype = 'p')
            AND proname !~ '^(pg_|inet_|ts_|has_|to_reg|row_security|current_|query_to|table_to|schema_to|database_to|cursor_to)';

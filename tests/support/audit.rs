@@ -1,4 +1,5 @@
-//! An independent checker: plain SQL over what is committed, none of the extension's functions.
+//! An independent check of a wallet: plain SQL on committed rows, without the extension's
+//! functions.
 
 use postgres::{Client, GenericClient, IsolationLevel};
 use rust_decimal::Decimal;
@@ -10,8 +11,8 @@ fn verify_chain() -> String {
     VERIFY_CHAIN.replace(":'wallet'", "$1::text")
 }
 
-/// Fails unless everything that is stored of the wallet agrees. Reads one snapshot, so it can run
-/// while others write.
+/// Fails unless everything that is stored about the wallet agrees. Reads one snapshot, so it can
+/// run while others write.
 #[track_caller]
 pub fn audit(client: &mut Client, wallet: &str) {
     let mut snapshot = client
@@ -35,9 +36,9 @@ pub fn audit(client: &mut Client, wallet: &str) {
     snapshot.commit().expect("the end of a snapshot");
 }
 
-/// The part that is quick enough to run all the time: the sum of the ledger is the balance, which
-/// is not below the credit limit, and no allowance is overdrawn. One statement, so one snapshot;
-/// gives the balance.
+/// The part that is fast enough to run all the time. The sum of the ledger is the balance, the
+/// balance is not below the credit limit, and no allowance is overdrawn. One statement, so one
+/// snapshot. Returns the balance.
 #[track_caller]
 pub fn check_snapshot(client: &mut impl GenericClient, wallet: &str) -> Decimal {
     let row = client
@@ -64,7 +65,7 @@ pub fn check_snapshot(client: &mut impl GenericClient, wallet: &str) -> Decimal 
     balance
 }
 
-/// What the windows of limits say was spent is what the ledger has of their subjects.
+/// The spending in the windows of limits equals what the ledger has for their subjects.
 #[track_caller]
 fn check_windows(client: &mut impl GenericClient, wallet: &str) {
     let wrong = client

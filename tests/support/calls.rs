@@ -96,7 +96,7 @@ pub fn fund(
         })
 }
 
-/// Makes a wallet and funds it.
+/// Creates a wallet and funds it.
 pub fn create(
     client: &mut impl GenericClient,
     wallet: &str,
@@ -115,7 +115,7 @@ pub fn create(
     }
 }
 
-/// Sets a limit for each user; gives its id.
+/// Sets a limit for each user and returns its id.
 pub fn limit(
     client: &mut impl GenericClient,
     wallet: &str,
@@ -153,7 +153,7 @@ pub fn balance(client: &mut impl GenericClient, wallet: &str) -> Decimal {
         .get(0)
 }
 
-/// How many entries there are, of whatever kind.
+/// The number of entries of any kind.
 pub fn entries(client: &mut impl GenericClient, wallet: &str) -> i64 {
     client
         .query_one(
@@ -164,7 +164,7 @@ pub fn entries(client: &mut impl GenericClient, wallet: &str) -> i64 {
         .get(0)
 }
 
-/// Archives what was booked up to now, at most so many entries; says how many.
+/// Archives what has been booked so far, at most this many entries. Returns the number.
 pub fn archive(
     client: &mut impl GenericClient,
     wallet: &str,

@@ -1,4 +1,4 @@
-//! Many connections at once.
+//! Runs work on many connections at once.
 
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
@@ -6,15 +6,14 @@ use postgres::Client;
 
 use crate::Database;
 
-/// Tests with many connections come one after the other: together they would have more than the
-/// server allows.
+/// Serializes the tests with many connections: together they would exceed max_connections.
 pub fn crowd() -> MutexGuard<'static, ()> {
     static CROWD: Mutex<()> = Mutex::new(());
     // A failed test must not fail the others.
     CROWD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work` in `count` threads with a connection each, all let go at the same moment.
+/// Runs `work` in `count` threads with one connection each, all started at the same moment.
 pub fn together<T: Send>(
     database: &Database,
     count: usize,
@@ -27,7 +26,7 @@ pub fn together<T: Send>(
                 let (start, work) = (&start, &work);
                 scope.spawn(move || {
                     let client = std::panic::catch_unwind(|| database.connect());
-                    // Also without a connection, or the others would wait for ever.
+                    // Wait even if the connection failed, or the other threads would wait forever.
                     start.wait();
                     work(number, &mut client.expect("a connection"))
                 })

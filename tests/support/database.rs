@@ -1,4 +1,4 @@
-//! A database of a test's own.
+//! A database for each test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,7 +19,7 @@ pub(crate) fn main_port() -> u16 {
     variable("PGPORT").parse().expect("PGPORT is a number")
 }
 
-/// How to connect to a server by its port.
+/// The configuration for a connection to the server on this port.
 pub(crate) fn config_at(port: u16, database: &str) -> Config {
     let mut config = Config::new();
     config
@@ -35,7 +35,7 @@ fn config(database: &str) -> Config {
 }
 
 impl Database {
-    /// A connection to the cluster, for what belongs to no database of a test.
+    /// A connection to the cluster, for statements that concern no test database.
     pub fn administrator() -> Client {
         config("postgres").connect(NoTls).expect("the server runs")
     }
@@ -50,13 +50,13 @@ impl Database {
         database
     }
 
-    /// A database without it, to restore into.
+    /// A database without the extension, to restore into.
     pub fn empty() -> Database {
-        // template0, which nobody can be connected to.
+        // template0 never has connections that would block the copy.
         Database::made("template0 ENCODING 'UTF8'")
     }
 
-    /// A copy of another, to which nobody may be connected.
+    /// A copy of another database, which must have no connections.
     pub fn like(template: &Database) -> Database {
         Database::made(template.name())
     }
@@ -66,7 +66,7 @@ impl Database {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("wallet_test_{}_{number}", std::process::id());
         let mut administrator = Database::administrator();
-        // One of a run that was killed, whose process id has come round again.
+        // A killed run may have left a database with the same process id.
         let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
         administrator.batch_execute(&drop).expect("drop database");
         let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
@@ -101,7 +101,7 @@ impl Default for Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // While a test fails a second panic would hide the first one.
+        // During a failing test a second panic would hide the first one.
         if let Err(error) = Database::administrator().batch_execute(&drop) {
             eprintln!("{} was not dropped: {error}", self.name);
         }

@@ -1,4 +1,4 @@
-//! What a refused call says.
+//! The SQLSTATE, message and DETAIL of a refused call.
 
 use std::fmt::Debug;
 
@@ -17,7 +17,7 @@ pub fn sqlstate<T: Debug>(result: Result<T, Error>) -> String {
     state_of(&result.expect_err("the call must be refused"))
 }
 
-/// Fails unless the call is refused with that SQLSTATE; gives the error.
+/// Fails unless the call is refused with this SQLSTATE. Returns the error.
 #[track_caller]
 pub fn expect<T: Debug>(result: Result<T, Error>, state: &str) -> Error {
     match result {

@@ -1,4 +1,4 @@
-//! Events, as a listener hears them and as the view has them.
+//! Events, as a listener receives them and as the view shows them.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ impl Listener {
         Listener(client)
     }
 
-    /// The payloads that have come since the last look. What has committed before is among them:
-    /// the round trip fetches all that was sent to this connection.
+    /// The payloads since the last call. They include everything committed before: the round trip
+    /// fetches all notifications that were sent to this connection.
     pub fn payloads(&mut self) -> Vec<String> {
         self.0.batch_execute("SELECT 1").expect("a round trip");
         let mut notifications = self.0.notifications();
         let mut payloads = Vec::new();
-        // Signals to a listener that is idle at the moment arrive in their own time.
+        // Notifications reach an idle listener with a delay.
         let mut waiting = notifications.timeout_iter(Duration::from_millis(150));
         while let Some(notification) = waiting.next().expect("the connection is alive") {
             assert_eq!(notification.channel(), "wallet_events");
@@ -40,7 +40,7 @@ impl Listener {
         payloads
     }
 
-    /// The same, read.
+    /// The same payloads, parsed.
     pub fn heard(&mut self) -> Vec<Heard> {
         self.payloads()
             .iter()
@@ -54,7 +54,7 @@ impl Listener {
     }
 }
 
-/// A wallet's events of its balance, in their order.
+/// The balance events of a wallet, in order.
 pub fn recorded(client: &mut impl GenericClient, wallet: &str) -> Vec<Heard> {
     client
         .query(
@@ -68,7 +68,7 @@ pub fn recorded(client: &mut impl GenericClient, wallet: &str) -> Vec<Heard> {
         .collect()
 }
 
-/// Fails unless low and recovered alternate for that threshold, low first; gives the last one.
+/// Fails unless low and recovered alternate for this threshold, low first. Returns the last one.
 pub fn alternating(events: &[Heard], threshold: Decimal) -> Option<&str> {
     let mut last = None;
     for (event, at) in events {

@@ -1,5 +1,6 @@
-//! Every function of the schema, with a call that is valid but for the rights of who makes it. A test
-//! that goes by this list asks [`Scene::new`], which fails when the extension has another function.
+//! Every function of the schema, with a call that is valid except for the rights of the caller. A
+//! test that uses this list calls [`Scene::new`], which fails if the extension has another
+//! function.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +8,7 @@ use postgres::Client;
 
 use crate::calls::archive;
 
-/// What a role was granted, as docs/reference/access.md has it.
+/// The levels that a role can be granted, as in docs/reference/access.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     None,
@@ -38,7 +39,7 @@ impl Level {
         }
     }
 
-    /// Whether it opens what needs the other: charger and billing stand side by side.
+    /// Whether the level includes the other one. Neither of charger and billing includes the other.
     pub fn covers(self, needed: Level) -> bool {
         needed == Level::None
             || self == Level::Admin
@@ -50,17 +51,17 @@ impl Level {
 /// What a call reaches, and so where the level must have been granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// The wallet that is its argument: refused on another.
+    /// The wallet in its argument: refused on another wallet.
     Wallet,
-    /// The same, but on another it only finds nothing.
+    /// The same, but on another wallet the call finds no rows.
     Rows,
-    /// The wallet of a row that is named by its id alone: on another there is no such row.
+    /// The wallet of a row that only its id names: on another wallet the row does not exist.
     Id,
-    /// What the caller may see: the level on any wallet.
+    /// Whatever the caller may see: the level on any wallet.
     Any,
-    /// What concerns all: the level on `*`.
+    /// All wallets: the level on `*`.
     All,
-    /// Nobody but the owner and superusers.
+    /// Only the owner and superusers.
     Inside,
 }
 
@@ -70,7 +71,8 @@ pub struct Function {
     pub name: &'static str,
     pub level: Level,
     pub reach: Reach,
-    /// With `{w}` and the like for what [`Scene`] has of a wallet, and `{a}` where an actor goes.
+    /// The SQL, with placeholders: `{w}` and others for what [`Scene`] has of a wallet, `{a}` for
+    /// the actor.
     pub call: &'static str,
 }
 
@@ -86,8 +88,8 @@ const fn f(level: Level, reach: Reach, name: &'static str, call: &'static str) -
 use Level::{Admin, Billing, Charger, None as Nobody, Reader};
 use Reach::{All, Any, Id, Inside, Rows, Wallet};
 
-/// The whole API. Calls name everything by schema and have literals alone, so that a hostile search
-/// path changes nothing in them.
+/// The whole API. Calls qualify every name and contain only literals, so that a hostile search path
+/// changes nothing in them.
 #[rustfmt::skip]
 pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "balance_at", "wallet.balance_at({w}, 'now')"),
@@ -214,16 +216,17 @@ pub const FUNCTIONS: &[Function] = &[
     f(Nobody, Inside, "refuse_overdraft", "wallet.refuse_overdraft()"),
 ];
 
-/// What the catalog says of a function.
+/// What the catalog says about a function.
 #[derive(Clone, Debug)]
 pub struct Declared {
-    /// Whether it is VOLATILE, hence writes.
+    /// Whether it is VOLATILE, so that it writes.
     pub writes: bool,
     /// Whether it has an argument `actor`.
     pub has_actor: bool,
 }
 
-/// Wallets of the same shape, with a hold, a limit, a key and so on each: what calls need to be valid.
+/// Wallets of the same shape, each with a hold, a limit, a key and so on: everything that valid
+/// calls need.
 pub struct Scene {
     values: HashMap<&'static str, HashMap<&'static str, String>>,
     declared: BTreeMap<String, Vec<Declared>>,
@@ -278,7 +281,7 @@ const IDS: &[(&str, &str)] = &[
     ("digest", "SELECT wallet.digest()::text WHERE $1 <> ''"),
 ];
 
-/// A literal that means the same whatever `standard_conforming_strings` is.
+/// A literal with the same meaning for every `standard_conforming_strings`.
 fn quoted(text: &str) -> String {
     let text = text.replace('\'', "''");
     if text.contains('\\') {
@@ -288,8 +291,8 @@ fn quoted(text: &str) -> String {
 }
 
 impl Scene {
-    /// Makes the wallets as a superuser, each with `NAME-peer`, `NAME-empty` and `NAME-frozen` beside it.
-    /// The roles are one that nothing was granted to and one that is a reader of all wallets.
+    /// Creates the wallets as a superuser, each together with `NAME-peer`, `NAME-empty` and
+    /// `NAME-frozen`. The first role has no grant, the second is a reader of all wallets.
     ///
     /// # Panics
     /// When a function of the extension is not in [`FUNCTIONS`], or the other way round.
@@ -327,7 +330,7 @@ impl Scene {
             "SELECT wallet.set_price('fn-late', 'pages', 0.01, effective_from => '2020-01-01Z');";
         prices += "SELECT wallet.roll_up(now() + interval '1 day');";
         client.batch_execute(&prices).expect("the scene");
-        // A statement of its own: only what was booked before it is moved.
+        // A separate statement: only entries booked before it are moved.
         for wallet in wallets {
             archive(client, wallet, Some(1)).expect("an archive");
         }
@@ -352,12 +355,13 @@ impl Scene {
         }
     }
 
-    /// Makes every wallet of the scene readable to the second of its roles, as `revoke_access` needs it.
+    /// The wallet and the three wallets that the scene creates with it.
     pub fn wallets_of(wallet: &str) -> [String; 4] {
         ["", "-peer", "-empty", "-frozen"].map(|end| format!("{wallet}{end}"))
     }
 
-    /// The call on a wallet, as text. Where the scene knows nothing of the wallet, ids are those of `ids_of`.
+    /// The call on a wallet, as text. For a wallet that is not in the scene, the ids are those of
+    /// `ids_of`.
     pub fn call(&self, function: &Function, wallet: &str, actor: Option<&str>) -> String {
         self.call_with(function, wallet, wallet, actor)
     }
@@ -387,20 +391,20 @@ impl Scene {
         for (name, value) in &self.values[ids_of] {
             sql = sql.replace(&format!("{{{name}}}"), &quoted(value));
         }
-        // A trigger's function cannot stand in FROM.
+        // A trigger function cannot be called in FROM.
         match function.reach {
             Reach::Inside => format!("SELECT {sql}"),
             _ => format!("SELECT * FROM {sql}"),
         }
     }
 
-    /// What the catalog says of a function's forms; they agree in it.
+    /// What the catalog says about the overloads of a function, which agree in it.
     pub fn declared(&self, name: &str) -> &Declared {
         &self.declared[name][0]
     }
 }
 
-/// The functions of the extension by name, and whether [`FUNCTIONS`] has just them.
+/// The functions of the extension by name, after a check that [`FUNCTIONS`] has exactly these.
 fn catalog(client: &mut Client) -> BTreeMap<String, Vec<Declared>> {
     let rows = client
         .query(

@@ -1,4 +1,4 @@
-//! A payment provider that cannot be relied on, and a receiver of webhooks, on 127.0.0.1.
+//! An unreliable payment provider and a receiver of webhooks, on 127.0.0.1.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{Database, Seed};
 
-/// What the provider has in its own books: wallet, amount and reference by idempotency key.
+/// The provider's own books: wallet, amount and reference by idempotency key.
 pub type Paid = HashMap<String, (String, Decimal, String)>;
 
-/// A webhook as it came.
+/// A webhook as it was received.
 pub struct Hook {
     /// `X-Wallet-Event`
     pub id: String,
@@ -44,10 +44,10 @@ impl Books {
     }
 }
 
-/// How many ways there are to answer; the last ones do what was asked.
+/// The number of ways to answer. The last ones do what was requested.
 const WAYS: u64 = 14;
 
-/// The server; it lives until the test's process ends.
+/// The server, which runs until the test process ends.
 pub struct Provider {
     port: u16,
     books: Arc<Books>,
@@ -58,8 +58,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Provider {
-    /// Starts it; `slow` is longer than the worker waits. Where it answers twice, or later than it was
-    /// asked, it says so by a call of its own, as providers do by a webhook.
+    /// Starts the server. `slow` is longer than the worker waits. If the provider answers twice or
+    /// too late, it also reports the payment with a call of its own, like a webhook.
     pub fn start(database: &Database, mut seed: Seed, slow: Duration) -> Provider {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -69,7 +69,7 @@ impl Provider {
             for stream in listener.incoming().flatten() {
                 let (books, config, chance) = (shared.clone(), config.clone(), seed.below(WAYS));
                 std::thread::spawn(move || {
-                    // A worker that has gone away is a fault like others.
+                    // A worker that has disconnected is a fault like the others.
                     let _ = answer(stream, &books, &config, chance, slow);
                 });
             }
@@ -77,17 +77,17 @@ impl Provider {
         Provider { port, books }
     }
 
-    /// The address below which it answers.
+    /// The URL of a path on the server.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// No more faults from now on.
+    /// Stops all faults from now on.
     pub fn be_honest(&self) {
         self.books.honest.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until it has told and taken back what it meant to.
+    /// Waits for the delayed reports and chargebacks.
     pub fn finish(&self) {
         let later = std::mem::take(&mut *lock(&self.books.later));
         for call in later {
@@ -95,7 +95,7 @@ impl Provider {
         }
     }
 
-    /// References of the payments that it has charged back.
+    /// The references of the payments that it has charged back.
     pub fn returned(&self) -> HashSet<String> {
         lock(&self.books.returned).clone()
     }
@@ -105,12 +105,12 @@ impl Provider {
         lock(&self.books.paid).clone()
     }
 
-    /// Faults so far.
+    /// The faults so far.
     pub fn faults(&self) -> HashMap<&'static str, usize> {
         lock(&self.books.faults).clone()
     }
 
-    /// The webhooks that came.
+    /// The webhooks received.
     pub fn hooks(&self) -> Vec<Hook> {
         std::mem::take(&mut lock(&self.books.hooks))
     }
@@ -242,7 +242,7 @@ fn answer(
     say("200 OK", reference)
 }
 
-/// What was asked for.
+/// A requested payment.
 struct Payment {
     books: Arc<Books>,
     config: postgres::Config,
@@ -261,7 +261,7 @@ impl Payment {
             .or_insert(payment);
     }
 
-    /// Takes the money and says so itself, as providers do by webhook.
+    /// Takes the money and reports it itself, like a webhook.
     fn take_and_tell(&self) {
         self.take();
         self.call(
@@ -270,7 +270,7 @@ impl Payment {
         );
     }
 
-    /// Gives the money back to whoever has paid, and says so twice, once it was credited.
+    /// Returns the money to the payer, and reports that twice after it was credited.
     fn charge_back(&self) {
         lock(&self.books.returned).insert(self.reference.clone());
         let credited = "SELECT FROM wallet.fundings WHERE wallet = $1 AND reference = $2";
@@ -284,7 +284,8 @@ impl Payment {
         }
     }
 
-    /// Makes a call until it is answered, whatever becomes of the connection; gives how many rows.
+    /// Repeats a call until it is answered, whatever happens to the connection. Returns the number
+    /// of rows.
     fn call(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> u64 {
         loop {
             let result = self
@@ -303,7 +304,7 @@ impl Payment {
         }
     }
 
-    /// Does that after a while, whatever happens to the one who asked.
+    /// Does this after a pause, whatever happens to the client that requested it.
     fn later(self, pause: Duration, what: fn(&Payment)) {
         let books = self.books.clone();
         let call = std::thread::spawn(move || {

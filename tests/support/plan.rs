@@ -10,7 +10,7 @@ pub fn explained(client: &mut Client, sql: &str) -> Value {
     plan[0]["Plan"].clone()
 }
 
-/// Pages that a statement looks at, found in memory or not.
+/// The number of pages that a statement reads, cached or not.
 pub fn pages(client: &mut Client, sql: &str) -> u64 {
     let plan = explained(client, sql);
     let pages = |name: &str| plan[name].as_u64().unwrap_or(0);

@@ -1,8 +1,8 @@
-//! Programs of the machine.
+//! Programs installed on the machine.
 
 use std::process::Command;
 
-/// A Python that has a module: Debian's packages belong to /usr/bin/python3.
+/// A Python that has a module. Debian's packages of Python modules are for /usr/bin/python3.
 ///
 /// # Panics
 /// When there is none.

@@ -1,10 +1,11 @@
-//! Database roles of a test's own.
+//! Database roles of a test.
 
 use postgres::{Client, NoTls};
 
 use crate::Database;
 
-/// Roles that can log in, dropped at the end: declare it after the database, so that it goes first.
+/// Roles that can log in, dropped at the end. Declare the value after the database, so that it is
+/// dropped first.
 pub struct Roles<'a> {
     database: &'a Database,
     names: Vec<String>,
@@ -19,7 +20,8 @@ impl Roles<'_> {
         }
     }
 
-    /// Makes one; its name begins with the database's, for roles belong to the whole server.
+    /// Creates a role. Its name begins with the database's, because roles belong to the whole
+    /// cluster.
     pub fn add(&mut self, name: &str) -> String {
         let role = format!("{}_{name}", self.database.name());
         self.database
@@ -45,7 +47,7 @@ impl Drop for Roles<'_> {
         let mut client = self.database.connect();
         for role in &self.names {
             let drop = format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}");
-            // While a test fails a second panic would hide the first one.
+            // During a failing test a second panic would hide the first one.
             if let Err(error) = client.batch_execute(&drop) {
                 eprintln!("{role} was not dropped: {error}");
             }

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-/// How much longer than by default: `WALLET_TEST_SCALE`, 1 if that is not set.
+/// A length multiplied by `WALLET_TEST_SCALE`, which is 1 by default.
 pub fn scale(length: usize) -> usize {
     let factor = std::env::var("WALLET_TEST_SCALE")
         .map_or(1.0, |text| text.parse().expect("WALLET_TEST_SCALE"));
@@ -14,8 +14,8 @@ pub fn scale(length: usize) -> usize {
 pub struct Seed(u64);
 
 impl Seed {
-    /// The seed of `WALLET_SEED`, or another one every time; printed, so that a run can be
-    /// repeated as far as the threads' order allows.
+    /// The seed from `WALLET_SEED`, or a different one every time. It is printed, so that a run can
+    /// be repeated as far as the order of threads allows.
     pub fn of(test: &str) -> Seed {
         let seed = match std::env::var("WALLET_SEED") {
             Ok(text) => text.parse().expect("WALLET_SEED is a whole number"),
@@ -25,7 +25,7 @@ impl Seed {
         Seed(seed)
     }
 
-    /// A source that always gives the same.
+    /// A source that always returns the same numbers.
     pub fn of_value(seed: u64) -> Seed {
         Seed(seed)
     }
@@ -35,7 +35,7 @@ impl Seed {
         self.0
     }
 
-    /// A source of its own for a thread.
+    /// A separate source for a thread.
     pub fn thread(&self, number: usize) -> Seed {
         let mut seed = Seed(self.0 ^ (number as u64).wrapping_mul(0xA076_1D64_78BD_642F));
         seed.number();
@@ -63,7 +63,7 @@ impl Seed {
     }
 }
 
-/// Nanoseconds: another number every time.
+/// Nanoseconds: a different number every time.
 fn clock() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

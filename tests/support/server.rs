@@ -1,4 +1,5 @@
-//! A second server beside the one that all tests share: one at a time, and gone at the end.
+//! A second server in addition to the shared one. At most one exists at a time, and it is removed
+//! at the end.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +9,10 @@ use postgres::{Client, NoTls};
 
 use crate::database::{config_at, main_port};
 
-/// A server of a test's own. It has the first one's programs and so the extension.
+/// A server for one test. It has the programs of the first one and so the extension.
 pub struct Server {
     name: &'static str,
-    /// Whether its clock stands where a file says.
+    /// Whether a file sets its clock.
     clock: bool,
 }
 
@@ -21,13 +22,13 @@ impl Server {
         Server::made("standby", "standby")
     }
 
-    /// A server without any database of ours.
+    /// A server without any database of the tests.
     pub fn fresh(name: &'static str) -> Server {
         Server::made(name, "start")
     }
 
-    /// A server whose clock stands at the time in the file, which is set before it starts; nothing where this
-    /// system cannot do that.
+    /// A server whose clock shows the time in the file, which is written before the server starts.
+    /// `None` if this system cannot do that.
     pub fn with_clock(name: &'static str, set: impl FnOnce(&Path)) -> Option<(Server, PathBuf)> {
         let server = Server { name, clock: true };
         let file = PathBuf::from(server.try_to("clock").ok()?.trim());
@@ -39,13 +40,13 @@ impl Server {
 
     fn made(name: &'static str, how: &str) -> Server {
         let server = Server { name, clock: false };
-        // One that a killed run has left.
+        // A killed run may have left a server.
         server.run("remove");
         server.run(how);
         server
     }
 
-    /// The port, which only names the socket.
+    /// The port, which is only part of the name of the socket.
     pub fn port(&self) -> u16 {
         main_port() + 1
     }
@@ -57,7 +58,7 @@ impl Server {
             .expect("a connection to the second server")
     }
 
-    /// Waits until a standby has what the first server has written up to now.
+    /// Waits until a standby has what the first server has written so far.
     pub fn catch_up(&self, primary: &mut Client, database: &str) -> Client {
         let written: String = primary
             .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
@@ -74,7 +75,7 @@ impl Server {
         panic!("the standby does not catch up with {written}");
     }
 
-    /// Ends recovery: the standby is a server that writes.
+    /// Ends recovery: the standby becomes a server that writes.
     pub fn promote(&self) {
         self.run("promote");
     }
@@ -102,7 +103,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // While a test fails a second panic would hide the first one.
+        // During a failing test a second panic would hide the first one.
         if let Err(problem) = self.try_to("remove") {
             eprintln!("the server {} was not removed: {problem}", self.name);
         }

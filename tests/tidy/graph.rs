@@ -1,10 +1,11 @@
-//! Circles of files that use each other.
+//! Cycles of files that use each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::Source;
 
-/// The circles, each in the order of the names. A folder's own file, which lists the others, is in none.
+/// The cycles, each sorted by name. A folder's own file, which lists the others, is not part of
+/// any.
 pub fn circles(sources: &[Source]) -> Vec<Vec<String>> {
     let names: BTreeSet<&str> = sources.iter().map(|source| source.name.as_str()).collect();
     let uses: BTreeMap<&str, Vec<&str>> = sources
@@ -38,7 +39,7 @@ pub fn circles(sources: &[Source]) -> Vec<Vec<String>> {
     circles.into_iter().collect()
 }
 
-/// Whether one is the module that the other is in.
+/// Whether the first module contains the second.
 fn contains(outer: &str, inner: &str) -> bool {
     inner.starts_with(outer) && inner.as_bytes().get(outer.len()) == Some(&b'/')
 }
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_found_and_a_line_is_none() {
+    fn a_cycle_is_found_and_a_chain_is_not_a_cycle() {
         let sources = [
             source("a", &["b"]),
             source("b", &["c/d"]),

@@ -1,8 +1,9 @@
-//! The order of the source: which folder may use which, where `unsafe` and SQL functions may be, how long a file and a
-//! function may be. Needs no server.
+//! The order of the source: which folder may use which, where `unsafe` and SQL functions are
+//! allowed, how long a file and a function may be. Needs no server.
 //!
-//! `exceptions.json` lists what breaks a rule today. A new breach fails, and so does an exception that is not needed any
-//! more: the list only shrinks. `RECORD=1` writes the list without what is not needed; it never adds to it.
+//! `exceptions.json` lists today's violations. A new violation fails, and so does an exception that
+//! is no longer needed: the list only shrinks. `RECORD=1` removes the exceptions that are no longer
+//! needed, and never adds one.
 
 mod graph;
 mod prose;
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use source::Source;
 
-/// The folders and single files of `src`, from the bottom to the top: each uses only those before it.
+/// The folders and single files of `src`, from bottom to top. Each uses only those before it.
 const ORDER: &[&str] = &[
     "error",
     "money",
@@ -36,14 +37,14 @@ const ORDER: &[&str] = &[
     "lib",
 ];
 
-/// Where functions of SQL are declared.
+/// The folder in which SQL functions are declared.
 const SQL_FUNCTIONS: &str = "api";
-/// Where code may be unsafe.
+/// The folders in which unsafe code is allowed.
 const UNSAFE: &[&str] = &["pg", "storage"];
 const MAX_FILE: usize = 500;
 const MAX_FUNCTION: usize = 70;
 
-/// Breaches of a rule, each with its size where it has one: it may shrink and not grow.
+/// The violations of a rule, with a size if there is one, which may shrink but not grow.
 type Breaches = BTreeMap<String, usize>;
 
 fn rules(sources: &[Source]) -> BTreeMap<&'static str, Breaches> {

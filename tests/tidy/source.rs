@@ -1,4 +1,4 @@
-//! What a file of `src` says: what it uses, and what the rules look at.
+//! Parses a file of `src`: the modules it uses, and what the rules check.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,13 +11,13 @@ use syn::{Attribute, Item, ItemMod, UseTree};
 pub struct Source {
     /// Its module, such as `pricing/rate`.
     pub name: String,
-    /// The modules that it uses.
+    /// The modules it uses.
     pub uses: BTreeSet<String>,
-    /// Its functions, and how many lines each has.
+    /// Its functions, and the number of lines of each.
     pub functions: Vec<(String, usize)>,
-    /// How many lines it has without its tests.
+    /// The number of lines without its tests.
     pub lines: usize,
-    /// Whether it declares functions of SQL.
+    /// Whether it declares SQL functions.
     pub has_sql_functions: bool,
     /// Whether it has unsafe code.
     pub is_unsafe: bool,
@@ -26,13 +26,13 @@ pub struct Source {
 }
 
 impl Source {
-    /// The folder, or the single file, of `src` that it is in.
+    /// The folder or single file of `src` that contains it.
     pub fn folder(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
     }
 }
 
-/// All files below `src`, but for tests.
+/// All files below `src`, except tests.
 pub fn read(src: &Path) -> Vec<Source> {
     let mut files = Vec::new();
     find(src, "", &mut files);
@@ -100,7 +100,7 @@ fn join(prefix: &str, name: &str) -> String {
     }
 }
 
-/// What the modules that a file declares are in.
+/// The folder that contains the modules a file declares.
 fn parent_of_modules(name: &str) -> &str {
     match name {
         "lib" => "",
@@ -119,7 +119,7 @@ struct Looking<'a> {
     module: Vec<String>,
     names: &'a BTreeSet<String>,
     source: Source,
-    /// Lines of tests inside the file.
+    /// The number of lines of the tests inside the file.
     test_lines: usize,
 }
 
@@ -153,7 +153,7 @@ fn look(name: String, text: &str, file: &syn::File, names: &BTreeSet<String>) ->
 }
 
 impl Looking<'_> {
-    /// Notes the module that a path leads to: the longest of its beginnings that is one.
+    /// Records the module that a path leads to: the longest prefix that is a module.
     fn note(&mut self, path: &[String]) {
         let mut absolute: Vec<String> = Vec::new();
         match path.first().map(String::as_str) {
@@ -228,7 +228,7 @@ impl<'ast> Visit<'ast> for Looking<'_> {
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        // What is given on is not used.
+        // A re-export is not a use.
         if matches!(item.vis, syn::Visibility::Inherited) {
             self.note_tree(&item.tree, &mut Vec::new());
         }

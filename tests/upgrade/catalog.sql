@@ -1,5 +1,5 @@
--- What the extension has put into the catalog, a line a fact, without a word that differs from one database to
--- another: two databases have the same extension when they have the same lines.
+-- What the extension has put into the catalog, one line per fact, without anything that differs
+-- between databases. Two databases have the same extension if they have the same lines.
 WITH members AS (
     SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS name
       FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'wallet'
@@ -9,7 +9,7 @@ WITH members AS (
 ), facts (fact) AS (
     SELECT name FROM members
     UNION ALL
-    -- Comments of members, of their columns, triggers, policies and constraints.
+    -- Comments on members, their columns, triggers, policies and constraints.
     SELECT format('%s is %s', pg_describe_object(d.classoid, d.objoid, d.objsubid), d.description)
       FROM pg_description d
      WHERE (d.classoid, d.objoid) IN (SELECT classid, objid FROM members)
@@ -25,10 +25,10 @@ WITH members AS (
       FROM relations
     UNION ALL
     SELECT format('%s: column %s %s %s, not null %s, default %s, storage %s, compression %s, generated %s, statistics %s, options %s', r.name,
-                  -- Its place among those that are left: it is what SELECT * shows.
+                  -- Its position among the existing columns, as SELECT * shows it.
                   row_number() OVER (PARTITION BY r.oid ORDER BY a.attnum), a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
                   pg_get_expr(d.adbin, d.adrelid), a.attstorage, a.attcompression, a.attgenerated, a.attstattarget,
-                  -- Some builds of PostgreSQL number the versions of columns here.
+                  -- Some builds of PostgreSQL store a version number of the column here.
                   (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o !~ '^pg_attver='))
       FROM relations r
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -50,7 +50,7 @@ WITH members AS (
     UNION ALL
     SELECT format('%s: rule %s', r.name, pg_get_ruledef(w.oid)) FROM relations r JOIN pg_rewrite w ON w.ev_class = r.oid
     UNION ALL
-    -- What each may be done with, and what a dump says of it.
+    -- The privileges on each, and those that a dump assumes.
     SELECT format('%s: %s', name, (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(acl) a))
       FROM (SELECT m.name, p.proacl AS acl FROM members m JOIN pg_proc p ON p.oid = m.objid WHERE m.classid = 'pg_proc'::regclass
             UNION ALL SELECT name, relacl FROM relations

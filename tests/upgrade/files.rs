@@ -14,7 +14,7 @@ pub fn this_version() -> String {
 }
 
 fn directory() -> PathBuf {
-    // scripts/client.sh puts the private installation first.
+    // scripts/client.sh puts the private installation first on the path.
     let output = Command::new("pg_config")
         .arg("--sharedir")
         .output()
@@ -29,11 +29,11 @@ pub fn install_script() -> String {
     std::fs::read_to_string(&path).expect("the installation script")
 }
 
-/// Files beside the extension's own, removed at the end.
+/// Files next to the extension's own, removed at the end.
 pub struct Files(Vec<PathBuf>);
 
 impl Files {
-    /// Writes them, by their names. One that is there already is never overwritten.
+    /// Writes files by name. An existing file is never overwritten.
     pub fn new(files: &[(String, &str)]) -> Files {
         let mut written = Files(Vec::new());
         for (name, text) in files {

@@ -1,4 +1,4 @@
--- A database with data, for every kind of row that charges, money and rules leave.
+-- Data for a database: every kind of row that charges, money and rules create.
 SELECT wallet.set_price('m', 'input_tokens', 0.001, effective_from => '2020-01-01Z');
 SELECT wallet.set_markup('reseller', 20, 0.001);
 SELECT wallet.set_fx_rate('EUR', 'USD', 1.1);

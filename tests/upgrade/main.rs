@@ -1,8 +1,9 @@
-//! A database of an older version with data becomes, by ALTER EXTENSION … UPDATE, what a fresh one of this version is.
+//! ALTER EXTENSION … UPDATE turns a database of an older version with data into what a fresh
+//! database of this version is.
 //!
-//! `releases/` has what was released: the installation script and a dump of a database with data. As long as there is
-//! nothing, and afterwards too, a rehearsal makes an older version out of this one, so that what the test can see
-//! is known.
+//! `releases/` contains the released versions: the installation script and a dump of a database
+//! with data. A rehearsal derives an older version from this one, also before the first release, to
+//! prove what the test can detect.
 
 mod files;
 mod rehearsal;
@@ -11,9 +12,9 @@ mod releases;
 use postgres::Client;
 use wallet_tests::Database;
 
-/// What the extension has in the catalog of a database, a line a fact.
+/// What the extension has in the catalog of a database, one line per fact.
 fn catalog(client: &mut Client) -> Vec<String> {
-    // Nothing is on the path, so that names are printed alike.
+    // The search path is empty, so that names are always printed in the same way.
     client
         .batch_execute("SET search_path = pg_catalog")
         .expect("a setting");
@@ -24,7 +25,7 @@ fn catalog(client: &mut Client) -> Vec<String> {
     facts.iter().map(|row| row.get(0)).collect()
 }
 
-/// What only one of the two has.
+/// The lines that only one of the two has.
 fn differences(fresh: &[String], upgraded: &[String]) -> Vec<String> {
     let missing = fresh
         .iter()

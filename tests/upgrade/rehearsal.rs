@@ -1,5 +1,6 @@
-//! An older version that is made out of this one: its installation script is this one's and then some statements
-//! that make it older. The upgrade script takes them back. Left out one by one, each must be missed.
+//! A synthetic older version: its installation script is this version's plus some statements that
+//! make it older. The upgrade script reverts them. If one of its steps is left out, the test must
+//! detect that.
 
 use postgres::Client;
 use wallet_tests::{Database, audit, crowd};
@@ -8,7 +9,8 @@ use crate::files::{Files, install_script, this_version};
 use crate::releases::{Restored, dump};
 use crate::{catalog, differences, fresh};
 
-/// A step between the two versions: what makes this one older, and what an upgrade script says of it.
+/// A step between the two versions: what makes this one older, and the statement in the upgrade
+/// script.
 struct Step {
     what: &'static str,
     older: String,
@@ -119,7 +121,7 @@ fn steps(client: &mut Client) -> Vec<Step> {
     ]
 }
 
-/// The older version `0.0.N` and its way to this one, without the step `left_out`.
+/// The older version `0.0.N` and its upgrade script to this one, without the step `left_out`.
 fn scripts(steps: &[Step], number: usize, left_out: Option<usize>) -> [(String, String); 2] {
     let older: String = steps
         .iter()
@@ -154,7 +156,7 @@ fn written(scripts: &[(String, String)]) -> Files {
 }
 
 #[test]
-fn what_an_upgrade_script_leaves_out_is_missed() {
+fn an_incomplete_upgrade_script_is_detected() {
     let _files = crowd();
     let fresh = fresh();
     let steps = steps(&mut Database::new().connect());
@@ -178,7 +180,7 @@ fn what_an_upgrade_script_leaves_out_is_missed() {
 }
 
 #[test]
-fn an_older_version_with_data_becomes_this_one() {
+fn an_upgraded_older_version_equals_a_fresh_one() {
     let _files = crowd();
     let fresh = fresh();
     let from = Database::new();
@@ -198,8 +200,8 @@ fn an_older_version_with_data_becomes_this_one() {
     let restored = Restored::new("0.0.1", &data);
     let mut client = restored.connect();
 
-    // This library does not touch the older objects, and says what to do. Views and functions in SQL are the older
-    // version's own.
+    // This library refuses to work with the older objects, and says what to do. Views and functions
+    // in SQL are the older version's own.
     for call in [
         "SELECT wallet.charge('acme', amount => 1)",
         "SELECT wallet.price_usage('{\"model\":\"m\",\"input_tokens\":1}')",

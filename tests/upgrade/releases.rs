@@ -1,5 +1,5 @@
-//! What was released: `releases/VERSION/` has its installation script, a dump of a database with data, and the
-//! digest of that. `make freeze` writes them.
+//! The released versions: `releases/VERSION/` contains the installation script, a dump of a
+//! database with data, and the digest of that database. `make freeze` writes them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub fn dump(database: &Database) -> String {
 pub struct Restored(Database);
 
 impl Restored {
-    /// Restores it: the dump takes the extension that is there.
+    /// Restores the dump, which uses the version that is installed already.
     pub fn new(version: &str, dump: &str) -> Restored {
         let database = Database::empty();
         database
@@ -66,7 +66,7 @@ impl Restored {
         self.0.connect()
     }
 
-    /// Everything that was there is there, and the next charge follows it.
+    /// Checks that all data is present, and that a charge continues from it.
     pub fn goes_on(&self, client: &mut Client, digest: &str) {
         client
             .batch_execute("RESET search_path")
@@ -83,7 +83,7 @@ impl Restored {
                 "SELECT wallet.charge('hot', amount => 1), wallet.fund('acme', 1), wallet.set_lanes('hot', 2);
                  SELECT wallet.settle('acme', hold_id, amount => 2) FROM wallet.holds WHERE status = 'open'",
             )
-            .expect("every call goes on");
+            .expect("every call works");
         let replay = "SELECT replayed FROM wallet.charge('acme', amount => 1, user_id => 'ann', idempotency_key => 'k1')";
         assert!(
             client
@@ -98,7 +98,7 @@ fn directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/upgrade/releases"))
 }
 
-/// The versions that the changelog says were released.
+/// The versions that the changelog lists as released.
 fn released() -> BTreeSet<String> {
     include_str!("../../CHANGELOG.md")
         .lines()
@@ -109,7 +109,7 @@ fn released() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_released_version_becomes_this_one() {
+fn every_released_version_upgrades_to_this_one() {
     let _files = crowd();
     let frozen: BTreeSet<String> = std::fs::read_dir(directory())
         .expect("releases")
@@ -127,7 +127,7 @@ fn every_released_version_becomes_this_one() {
         };
         let install = read("install.sql");
         if *version == this_version() {
-            // A version that was released is never changed: what is new needs a new one.
+            // A released version never changes: changes need a new version.
             let name = format!("{version}.frozen");
             let _files = Files::new(&[(format!("wallet--{name}.sql"), &install)]);
             let database = Database::empty();

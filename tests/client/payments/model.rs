@@ -1,13 +1,13 @@
-//! Who paid what, charge by charge, in whole cents.
+//! A model of who paid what, charge by charge, in cents.
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-/// Priority, days until it ends (none is the greatest), paid, age.
+/// Priority, days until it expires (the maximum for none), paid, age.
 pub type Rank = (i32, i32, bool, usize);
 
-/// The rank of a plain lot of that age.
+/// The rank of a plain lot with this age.
 pub fn plain(age: usize) -> Rank {
     (100, 1000, true, age)
 }
@@ -16,17 +16,18 @@ pub fn plain(age: usize) -> Rank {
 pub struct Lot {
     pub id: Uuid,
     pub rank: Rank,
-    /// The one model that it is for.
+    /// The one model in its scope.
     pub scope: Option<&'static str>,
     pub amount: i64,
     pub remaining: i64,
-    /// What ended before it was used: it expired, was voided, charged back, or paid the debt of a chargeback.
+    /// The amount that ended unused: it expired, was voided, charged back, or paid the debt of a
+    /// chargeback.
     pub taken: i64,
-    /// What of that was voided.
+    /// The voided part of that.
     pub voided: i64,
-    /// It was voided or reversed.
+    /// Whether it was voided or reversed.
     pub gone: bool,
-    /// Its time has come.
+    /// Whether it has expired.
     pub over: bool,
 }
 
@@ -38,20 +39,21 @@ pub struct Charge {
     pub refunded: i64,
 }
 
-/// What a refund gave back of what one lot had paid: the refund, the lot, the charge, and who has it now.
+/// A refund of what one lot had paid: the refund, the lot, the charge, and the lot that has the
+/// money now.
 pub type Returned = (Uuid, Uuid, Uuid, Uuid);
 
 #[derive(Default)]
 pub struct Model {
     pub lots: Vec<Lot>,
     pub credit_limit: i64,
-    /// What holds have set aside.
+    /// The amount that holds reserve.
     pub held: i64,
-    /// What credit has paid, by entry, the earliest first.
+    /// The amounts that credit has paid, by entry, the earliest first.
     pub credit: Vec<(Uuid, i64)>,
-    /// What is owed, by entry, the earliest first; true for a chargeback's.
+    /// The debts by entry, the earliest first. True for those of chargebacks.
     pub owed: Vec<(Uuid, i64, bool)>,
-    /// What was refunded of debts while nobody had paid them: the refund, its charge.
+    /// Refunds of debts that were not paid yet: the refund, its charge.
     pub early: Vec<(Uuid, Uuid, i64)>,
     pub charges: Vec<Charge>,
     /// Adjustments that took money out.
@@ -79,7 +81,7 @@ impl Model {
         lots
     }
 
-    /// What every charge may use.
+    /// The money that every charge may use.
     pub fn general(&self) -> i64 {
         let lots = self.lots.iter().filter(|lot| lot.scope.is_none());
         let used: i64 = self.credit.iter().map(|(_, amount)| amount).sum();
@@ -105,14 +107,14 @@ impl Model {
         lots
     }
 
-    /// What can be spent on a model.
+    /// The money that a model can spend.
     pub fn room_for(&self, model: &str) -> i64 {
         let lots = self.usable(model);
         let own = lots.iter().filter(|lot| lot.scope.is_some());
         self.room() + own.map(|lot| lot.remaining).sum::<i64>()
     }
 
-    /// Takes from what every charge may use, in order and on credit last.
+    /// Takes money that every charge may use, in order and from credit last.
     fn take_general(&mut self, entry: Uuid, mut amount: i64) {
         for lot in self.in_order().iter().filter(|lot| lot.scope.is_none()) {
             let part = lot.remaining.min(amount);
@@ -136,7 +138,7 @@ impl Model {
             }
         }
         general += left;
-        // The balance gives no more than there is, whatever the order says.
+        // Unscoped money pays at most what is available, whatever the order is.
         let mut excess = (general - self.room().max(0)).max(0);
         for lot in lots.iter().filter(|lot| lot.scope.is_some()) {
             let part = self.lot(lot.id).remaining.min(excess);
@@ -156,7 +158,7 @@ impl Model {
         });
     }
 
-    /// A settlement of which only a part is there: the rest is owed.
+    /// A settlement that only a part of the money covers: the rest is owed.
     pub fn settle_over(&mut self, id: Uuid, amount: i64) {
         let taken = amount.min(self.room());
         self.charge(id, "", taken);
@@ -167,7 +169,7 @@ impl Model {
         }
     }
 
-    /// Money out that is no charge.
+    /// Takes money out that is not a charge.
     pub fn take_out(&mut self, id: Uuid, amount: i64) {
         self.take_general(id, amount);
     }
@@ -191,7 +193,7 @@ impl Model {
         self.make_up();
     }
 
-    /// What pays debts first.
+    /// Adds money, which pays debts first.
     pub fn fund(&mut self, id: Uuid, amount: i64, rank: Rank, scope: Option<&'static str>) {
         let mut left = match scope {
             None => amount.min(self.debt()),
@@ -213,7 +215,7 @@ impl Model {
                 continue;
             }
             self.pay(entry, id, part);
-            // What was refunded before was refunded of this.
+            // Earlier refunds of the debt become refunds of this payment.
             let mut rest = part;
             for (refund, charge, early) in &mut self.early {
                 let now = if *charge == entry {
@@ -234,7 +236,7 @@ impl Model {
         self.make_up();
     }
 
-    /// What lots have pays for the credit that was used, the earliest first.
+    /// Lots repay used credit, the earliest first.
     fn make_up(&mut self) {
         for lot in self.in_order().iter().filter(|lot| lot.scope.is_none()) {
             while let Some((entry, open)) = self.credit.first().copied() {
@@ -251,12 +253,12 @@ impl Model {
         }
     }
 
-    /// Gives a charge back; what it cost.
+    /// Refunds a charge up to what it cost.
     pub fn refund(&mut self, refund: Uuid, charge: Uuid, amount: i64, age: usize) {
         let one = self.charges.iter_mut().find(|one| one.id == charge);
         one.expect("a charge").refunded += amount;
         let (mut left, mut own) = (amount, 0);
-        // What is owed still and was not refunded before.
+        // The part that is still owed and was not refunded before.
         let owed: i64 = self
             .owed
             .iter()
@@ -312,7 +314,7 @@ impl Model {
         }
     }
 
-    /// Its time has come.
+    /// Expires a lot.
     pub fn end(&mut self, id: Uuid) {
         let lot = self.lot(id);
         lot.over = true;
@@ -320,12 +322,12 @@ impl Model {
         lot.remaining = 0;
     }
 
-    /// What every charge may use and no hold has.
+    /// The unscoped money that no hold reserves.
     pub fn free(&self) -> i64 {
         (self.general() - self.held).max(0)
     }
 
-    /// Takes back what is left of it and no hold has.
+    /// Voids the part of a lot that no hold reserves.
     pub fn void(&mut self, id: Uuid) {
         let there = self.free();
         let lot = self.lot(id);
@@ -339,8 +341,8 @@ impl Model {
         lot.gone |= lot.remaining == 0;
     }
 
-    /// What a chargeback of all of it takes back: not what was voided of it and what adjustments took out of it since.
-    /// Ids are in the order of booking.
+    /// The amount that a chargeback of the whole lot takes: without its voided part, and without
+    /// what adjustments have taken from it since. Ids are in the order of booking.
     pub fn not_given_back(&self, id: Uuid, amount: i64) -> i64 {
         let lot = self.lots.iter().find(|lot| lot.id == id).expect("a lot");
         let parts = self

@@ -1,4 +1,4 @@
-//! Members, keys, the audit trail, roles, and row-level security.
+//! Scenes of members, keys, the audit trail, roles, and row-level security.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 
@@ -137,7 +137,7 @@ pub const SCENES: &[Scene] = &[
         linear: &[],
         pending: &[],
         calls: &[
-            // PostgreSQL keeps the rights of all roles on an object in one array.
+            // PostgreSQL stores the privileges of all roles on an object in one array.
             call(
                 "grant_access",
                 "",
@@ -178,7 +178,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[],
         everyday: Some("w"),
         linear: &[],
-        // Each look at a table asks for all wallets that were granted one by one.
+        // Each scan of a table checks all wallets that were granted one by one.
         pending: &["grants, of all, as a role"],
         calls: &[
             call(

@@ -1,4 +1,4 @@
-//! Events and top-ups.
+//! Scenes of events and top-ups.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 
@@ -86,12 +86,12 @@ pub const SCENES: &[Scene] = &[
         calls: &[
             call("complete_topup", "", CONSTANT, "SELECT * FROM wallet.complete_topup('w', '{topup}', 'paid')"),
             call("fail_topup", "", CONSTANT, "SELECT * FROM wallet.fail_topup('w', '{topup}', 'declined')"),
-            // What the period had is counted from the rule's top-ups.
+            // The money of the period is summed from the rule's top-ups.
             call("set_topup_rule", "", LINEAR, r#"SELECT wallet.set_topup_rule('w', '{"threshold":5,"amount":10}')"#),
             call("request_due_topups", "", CONSTANT, "SELECT wallet.request_due_topups()"),
             call("topups", "open", CONSTANT, "SELECT * FROM wallet.topups WHERE wallet = 'w' AND status = 'requested'"),
             call("topups", "", LINEAR, "SELECT * FROM wallet.topups WHERE wallet = 'w'"),
-            // What the call needs is that there is money to charge.
+            // The call needs money to charge.
             call("charge_batch(wallet)", "of 10", CONSTANT, r#"SELECT * FROM wallet.charge_batch('w', (SELECT jsonb_agg('{"amount":1}'::jsonb) FROM generate_series(1, 10)))"#),
         ],
     },

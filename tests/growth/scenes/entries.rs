@@ -1,4 +1,4 @@
-//! Wallets of many entries: as they were booked, rolled up, archived, refunded, in many lanes.
+//! Scenes with many entries: as booked, rolled up, archived, refunded, on many lanes.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 
@@ -11,7 +11,7 @@ const CHARGES: &str = r#"CALL growth.repeat($q$
 $q$, {n} / 100)"#;
 
 const LANES: &str = "SELECT wallet.set_lanes('w', 256)";
-/// As if an hour had passed since: what was booked in the last one is looked at again.
+/// As if an hour had passed since then: entries of the last hour are read again.
 const ROLLED: &str = "SELECT wallet.roll_up(now() + '1 day'::interval); UPDATE wallet.rollup_states SET floor_id = growth.id(clock_timestamp(), 0)";
 const REFUNDS: &str = "CALL growth.repeat($q$ SELECT wallet.refund('w', (SELECT entry_id FROM wallet.ledger WHERE wallet_id = 'w' AND kind = 'c' AND idempotency_key = 'k' || $1 + 99)) $q$, {n})";
 const ARCHIVED: &str =
@@ -19,7 +19,7 @@ const ARCHIVED: &str =
 const DIGEST: &[(&str, &str)] = &[("digest", "SELECT wallet.digest()::text")];
 const LIMITED: &[&str] = &[
     "SELECT wallet.set_limit('w', 1000000, 'hour', scope => 'user'); SELECT wallet.set_limit('w', 1000000, 'month', scope => 'user'); SELECT wallet.set_limit('w', 1000000, 'rolling 30 days')",
-    // A user of its own for each charge: a window each.
+    // A different user for each charge, so one window each.
     r#"CALL growth.repeat($q$
         SELECT count(*) FROM wallet.charge_batch('w', (
             SELECT jsonb_agg(jsonb_build_object('usage', '{"model":"m","input_tokens":1000}'::jsonb, 'user_id', 'u' || $1 * 100 + i)) FROM generate_series(0, 99) i))
@@ -178,11 +178,12 @@ pub const SCENES: &[Scene] = &[
         name: "rolled up",
         setup: &[CHARGES, ROLLED],
         size: 800,
-        // Each of 80 days, and 50 users have used something.
+        // 50 users have used something on each of 80 days.
         short: 800,
         ids: &[],
         everyday: Some("w"),
-        // Up to a thousand entries are read between two marks, and a new limit counts what its window has used.
+        // Up to a thousand entries are read between two marks, and a new limit counts the usage of
+        // its window.
         linear: &["refund", "set_limit"],
         pending: &[],
         calls: &[
@@ -336,7 +337,7 @@ pub const SCENES: &[Scene] = &[
         short: 400,
         ids: DIGEST,
         everyday: Some("w"),
-        // The wallet that is paid settles its lots.
+        // The receiving wallet allocates its spend to lots.
         linear: &["transfer"],
         pending: &[],
         calls: &[

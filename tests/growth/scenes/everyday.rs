@@ -1,8 +1,9 @@
-//! Calls that cost the same whatever a database has, measured in every scene on a wallet of it.
+//! Calls that cost the same whatever the database contains. Every scene measures them on one of its
+//! wallets.
 
 use crate::scene::{CONSTANT, Call, call};
 
-/// What `everyday.sql` has made.
+/// Ids of what `everyday.sql` has created.
 pub const IDS: &[(&str, &str)] = &[
     (
         "held",
@@ -24,7 +25,7 @@ pub const IDS: &[(&str, &str)] = &[
 
 const USE: &str = r#"SELECT * FROM wallet.charge('{w}', '{"model":"m","input_tokens":500}', user_id => 'ann', idempotency_key => 'new')"#;
 
-/// The calls. `{w}` is the scene's wallet.
+/// The calls. `{w}` is the wallet of the scene.
 pub const CALLS: &[Call] = &[
     call("charge", "", CONSTANT, USE),
     call(

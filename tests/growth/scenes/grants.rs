@@ -1,9 +1,10 @@
-//! Wallets of many grants: plain, that end, that have ended and nobody has booked it, for some models alone, again and again.
+//! Scenes with many grants: plain, expiring, expired without being booked, scoped, recurring.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 
 const PLAIN: &str = "CALL growth.repeat($q$ SELECT wallet.fund('w', 1) $q$, {n})";
-/// As if each had been granted: to grant so many that end would take longer than what is measured.
+/// Inserts the rows as if each had been granted: granting so many would take longer than the
+/// measurement.
 macro_rules! ending {
     ($when:literal, $scope:literal) => {
         concat!(
@@ -34,7 +35,7 @@ pub const SCENES: &[Scene] = &[
         short: 200,
         ids: &[],
         everyday: Some("w"),
-        // What was spent is spread over the lots once, by the call that comes first.
+        // The first call allocates the spend to the lots, once.
         linear: &["refund", "reverse_funding", "adjust"],
         pending: &[],
         calls: &[
@@ -51,7 +52,7 @@ pub const SCENES: &[Scene] = &[
         short: 200,
         ids: &[("one", "SELECT grant_id::text FROM wallet.grants WHERE wallet = 'w' AND status = 'active' ORDER BY expires_at DESC LIMIT 1")],
         everyday: Some("w"),
-        // It reads the lots, and spreads what was spent over them.
+        // It reads the lots and allocates the spend to them.
         linear: &["adjust"],
         pending: &[],
         calls: &[
@@ -92,7 +93,7 @@ pub const SCENES: &[Scene] = &[
         short: 200,
         ids: &[("one", "SELECT grant_id::text FROM wallet.grants WHERE wallet = 'w' AND scope IS NOT NULL LIMIT 1")],
         everyday: Some("w"),
-        // It reads the lots, and spreads what was spent over them.
+        // It reads the lots and allocates the spend to them.
         linear: &["refund"],
         pending: &[],
         calls: &[

@@ -1,4 +1,4 @@
-//! Wallets of many holds: open, and past their time with nobody who has swept them.
+//! Scenes with many holds: open, and expired but not swept.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 

@@ -1,4 +1,4 @@
-//! Wallets of many limits, and of limits with many windows.
+//! Scenes with many limits, and with limits of many windows.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 

@@ -1,4 +1,4 @@
-//! The scenes, a file a domain.
+//! The scenes, one file per domain.
 
 mod access;
 mod alerts;

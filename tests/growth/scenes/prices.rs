@@ -1,4 +1,4 @@
-//! Many prices, a long history of one, mappings, rates, vouchers, charges without a price.
+//! Scenes with many prices, a long history of one, mappings, rates, vouchers, and unpriced charges.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 
@@ -285,7 +285,7 @@ pub const SCENES: &[Scene] = &[
         ids: &[],
         everyday: Some("w"),
         linear: &[],
-        // While statistics know of three entries, the index of the keys seems as good as that of the ids.
+        // With statistics of three entries, the index of the keys seems as good as that of the ids.
         pending: &["unpriced"],
         calls: &[
             call(

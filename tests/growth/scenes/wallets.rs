@@ -1,4 +1,4 @@
-//! Many wallets, and many requests of one.
+//! Scenes with many wallets, and with many requests of one.
 
 use crate::scene::{CONSTANT, LINEAR, Scene, call};
 
@@ -16,7 +16,8 @@ pub const SCENES: &[Scene] = &[
         ids: &[("digest", "SELECT wallet.digest()::text")],
         everyday: Some("w"),
         linear: &[],
-        // Of tables of a few pages all are read for each wallet, which is cheaper than their indexes.
+        // Tables of a few pages are read completely for each wallet, which is cheaper than using
+        // their indexes.
         pending: &["grants, of all", "grant_payments, of all"],
         calls: &[
             call("create_wallet", "", CONSTANT, "SELECT * FROM wallet.create_wallet('new')"),
@@ -103,7 +104,7 @@ pub const SCENES: &[Scene] = &[
         short: 100,
         ids: &[],
         everyday: Some("w"),
-        // The bonus comes before the payments in burn order, so all lots are looked at.
+        // The bonus precedes the payments in burn order, so that all lots are read.
         linear: &["fund", "settle_funding", "reverse_funding", "refund", "adjust"],
         pending: &[],
         calls: &[

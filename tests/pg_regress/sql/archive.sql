@@ -1,4 +1,5 @@
--- archive() moves old entries, and nothing that anyone reads changes. First a wallet of its own, with all kinds of entries.
+-- archive() moves old entries without changing any result. First a wallet of its own, with every
+-- kind of entry.
 SELECT wallet FROM wallet.create_wallet('arc', low_balance => '{20}', time_zone => 'Europe/Berlin');
 SELECT wallet.set_price('arc-m', meter, price, per => 1000, provider => 'prov', effective_from => '2025-01-01Z') IS NOT NULL AS set
   FROM (VALUES ('input_tokens', 1), ('output_tokens', 3)) p (meter, price);
@@ -15,7 +16,7 @@ SELECT amount FROM wallet.adjust('arc', -1, 'correction', idempotency_key => 'a-
 SELECT sum(cost) FROM wallet.charge_batch('arc', '[{"amount":1,"idempotency_key":"b-1"},{"amount":2,"idempotency_key":"b-2"}]');
 SELECT wallet.digest() AS kept \gset
 
--- What it refuses.
+-- Arguments that archive() refuses.
 CALL regress.fails($$ SELECT wallet.archive(NULL, now()) $$);
 CALL regress.fails($$ SELECT wallet.archive('arc', NULL) $$);
 CALL regress.fails($$ SELECT wallet.archive('arc', 'infinity') $$);
@@ -23,7 +24,8 @@ CALL regress.fails($$ SELECT wallet.archive('arc', now() + interval '1 day') $$)
 CALL regress.fails($$ SELECT wallet.archive('arc', now(), 0) $$);
 CALL regress.fails($$ SELECT wallet.archive('arc_nobody', now()) $$);
 
--- Nothing is that old; the first five; the same again with its key, and for something else.
+-- No entry is that old. Then the first five entries. Then the same key again, for the same request
+-- and for another one.
 SELECT * FROM wallet.archive('arc', '2020-01-01Z');
 SELECT statement_timestamp() AS day \gset
 SELECT * FROM wallet.archive('arc', :'day', 5, idempotency_key => 'arc-a', actor => 'ada');
@@ -38,7 +40,8 @@ SELECT lane, seq, amount, actor FROM wallet.carried_forward WHERE wallet_id = 'a
 SELECT action, actor, after - 'before' AS after FROM wallet.audit WHERE wallet = 'arc' AND action = 'archive' ORDER BY at;
 SELECT "check", ok, regexp_replace(detail, 'at .*$', 'at <time>') AS detail FROM wallet.verify('arc', :'kept');
 
--- Calls whose keys were moved are known, and book nothing; other requests under their keys are refused.
+-- Calls whose keys were moved are replayed and book nothing. Other requests with these keys are
+-- refused.
 SELECT cost, balance, total_tokens, replayed FROM wallet.charge('arc', '{"model":"arc-m","input_tokens":1000,"output_tokens":500}', user_id => 'ann', team => 'red', tags => '{"project":"moon"}', event_at => '2026-03-10T12:00Z', idempotency_key => 'c-1');
 SELECT cost, balance, replayed FROM wallet.charge('arc', amount => 10, user_id => 'ben', idempotency_key => 'c-2');
 SET wallet.storage = spi;
@@ -54,23 +57,23 @@ SELECT amount, balance, replayed FROM wallet.settle_funding('arc', :'waiting');
 SELECT amount, balance, replayed FROM wallet.refund('arc', :'charged', 3, idempotency_key => 'r-1');
 SELECT amount, balance, replayed FROM wallet.adjust('arc', -1, 'correction', idempotency_key => 'a-1');
 SELECT cost, balance, replayed FROM wallet.settle('arc', (SELECT hold_id FROM wallet.holds WHERE wallet = 'arc' AND status = 'settled'), amount => 6, idempotency_key => 's-1');
--- Under another hold a key that was moved is another request.
+-- With another hold, a key that was moved is another request.
 CALL regress.fails(format($$ SELECT wallet.settle('arc', %L, amount => 1, idempotency_key => 's-1') $$, :'hold_id'));
 SELECT count(*) AS booked_since FROM wallet.ledger WHERE wallet_id = 'arc';
 
--- A charge that was moved is given back, and never more than it was.
+-- A charge that was moved can be refunded, up to its amount.
 SELECT amount, replayed FROM wallet.refund('arc', :'charged', 4);
 CALL regress.fails(format($$ SELECT wallet.refund('arc', %L, 3.5) $$, :'charged'));
 SELECT amount, replayed FROM wallet.refund('arc', :'charged');
 CALL regress.fails(format($$ SELECT wallet.refund('arc', %L) $$, :'charged'));
 SELECT name, value FROM wallet.usage_headers('arc', (SELECT entry_id FROM wallet.entries WHERE wallet = 'arc' AND idempotency_key = 'c-1')) WHERE name IN ('X-Usage-Cost', 'X-Total-Tokens');
--- A limit counts what its running window has spent, in the archive too.
+-- A limit also counts what the archived entries of its current window have spent.
 SELECT wallet.set_limit('arc', 50, 'lifetime', scope => 'user') IS NOT NULL AS set;
 SELECT subject, used FROM wallet.limits_status WHERE wallet = 'arc' ORDER BY subject;
 SELECT bool_and(ok) AS sound FROM wallet.verify('arc', :'kept');
 SELECT * FROM regress.broken('arc');
 
--- What goes back to an entry that was moved: a late price, a grant that is voided, a chargeback.
+-- Calls that refer to an entry that was moved: late pricing, a voided grant, a chargeback.
 SELECT wallet FROM wallet.create_wallet('arc_late');
 SELECT unnest(low_balance) FROM wallet.update_wallet('arc_late', unknown_price => 'unpriced');
 SELECT entry_id AS paid FROM wallet.fund('arc_late', 50, reference => 'arc-3') \gset
@@ -87,7 +90,8 @@ SELECT amount, taken, debt, status FROM wallet.reverse_funding('arc_late', :'pai
 SELECT cost, replayed FROM wallet.charge('arc_late', '{"model":"arc-late","pages":3}', idempotency_key => 'late');
 SELECT bool_and(ok) AS sound FROM wallet.verify('arc_late');
 
--- Nothing changes or deletes what was moved, and nothing leaves the ledger that was not.
+-- No statement changes or deletes an archived entry, and no entry leaves the ledger without being
+-- archived.
 CALL regress.fails($$ UPDATE wallet.ledger_archive SET amount = 0 WHERE wallet_id = 'arc' $$);
 CALL regress.fails($$ DELETE FROM wallet.ledger_archive WHERE wallet_id = 'arc' AND seq = 3 $$);
 CALL regress.fails($$ TRUNCATE wallet.ledger_archive $$);
@@ -96,7 +100,8 @@ CALL regress.fails($$ DELETE FROM wallet.carried_forward WHERE wallet_id = 'arc'
 CALL regress.fails($$ TRUNCATE wallet.carried_forward $$);
 CALL regress.fails($$ DELETE FROM wallet.ledger WHERE wallet_id = 'arc' $$);
 CALL regress.fails($$ WITH moved AS (DELETE FROM wallet.ledger WHERE wallet_id = 'arc' RETURNING *) INSERT INTO wallet.ledger_archive SELECT * FROM moved $$);
--- A copy that is not the same is no copy, nor is one of a wallet that is not known to have an archive.
+-- A copy that differs is refused as a copy, and so is one of a wallet that is not marked as having
+-- an archive.
 CREATE FUNCTION regress.moved(changed text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO wallet.ledger_archive SELECT * FROM wallet.ledger WHERE wallet_id = 'arc';
@@ -116,7 +121,8 @@ SELECT regress.moved('SELECT') AS as_it_is,
        regress.moved($$ DELETE FROM wallet.carried_forward WHERE wallet_id = 'arc' $$) AS not_carried,
        regress.moved($$ UPDATE wallet.wallets SET archived = false WHERE wallet_id = 'arc' $$) AS not_known;
 
--- Tampering with the archive, by a superuser with triggers off, is found, and where.
+-- verify() finds what a superuser has changed in the archive with triggers off, and names the
+-- place.
 CREATE FUNCTION regress.arc_tampered(what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     found text[];
@@ -147,7 +153,7 @@ SELECT * FROM regress.arc_tampered($$ WITH back AS (DELETE FROM wallet.ledger_ar
 SELECT * FROM regress.arc_tampered($$ WITH gone AS (DELETE FROM wallet.ledger WHERE wallet_id = 'arc' RETURNING *) INSERT INTO wallet.ledger_archive SELECT * FROM gone $$);
 SELECT bool_and(ok) AS untouched FROM wallet.verify('arc', :'kept');
 
--- Several lanes: a beginning of each, up to an entry that was booked later.
+-- Several lanes: the first entries of each lane, up to an entry that was booked later.
 SELECT wallet FROM wallet.create_wallet('arc_lanes', lanes => 3);
 SELECT balance FROM wallet.fund('arc_lanes', 100);
 SELECT count(wallet.charge('arc_lanes', amount => 0.5, idempotency_key => 'k' || n)) FROM generate_series(1, 30) n;
@@ -164,13 +170,14 @@ SELECT count(*) FILTER (WHERE replayed) AS replayed, count(*) FROM wallet.charge
 SELECT bool_and(ok) AS sound FROM wallet.verify('arc_lanes');
 SELECT * FROM regress.broken('arc_lanes');
 
--- Frozen and closed wallets too.
+-- Frozen and closed wallets can be archived.
 SELECT status FROM wallet.freeze_wallet('arc_lanes');
 SELECT archived > 0 AS archived FROM wallet.archive('arc_lanes', now());
 SELECT status FROM wallet.unfreeze_wallet('arc_lanes');
 
--- Every view of every wallet of these tests, and every report of those with most kinds of entries, before and after, when
--- all of it or the first half was moved. It is one statement, so that the time is the same before and after.
+-- Every view of every wallet of these tests, and every report of those with most kinds of entries,
+-- before and after all entries or the first half were moved. It is one statement, so that now() is
+-- the same before and after.
 CREATE FUNCTION regress.all_reads(of_wallet text, reports boolean) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     name text;
@@ -194,7 +201,7 @@ BEGIN
         'rolled_before($1, statement_timestamp())', 'usage_by($1, ''user'')', 'usage_by($1, ''team'')', 'usage_by($1, ''model'')', 'usage_by($1, ''service'')',
         'usage_by($1, ''region'')', 'usage_by($1, ''key'')', 'usage_by($1, ''hour'')', 'usage_by($1, ''day'')', 'usage_by($1, ''tag:project'')',
         'verify_chain($1)'] ELSE '{}'::text[] END LOOP
-        -- What is refused is refused before and after.
+        -- Calls that are refused before must be refused after.
         BEGIN
             EXECUTE format('SELECT array_agg(%L || '' '' || r) FROM wallet.%s r', call, call) INTO said USING of_wallet;
         EXCEPTION WHEN OTHERS THEN
@@ -231,11 +238,11 @@ BEGIN
 END
 $$;
 CALL regress.same_after_archiving();
--- Roll-ups of what stands in the archive say the same as the entries do.
+-- Roll-ups of archived entries have the figures of the entries.
 CREATE TEMPORARY TABLE unrolled AS SELECT * FROM wallet.usage_daily;
 SELECT wallet.roll_up(now()) > 0 AS rolled;
 SELECT count(*) FROM ((TABLE unrolled EXCEPT ALL TABLE wallet.usage_daily) UNION ALL (TABLE wallet.usage_daily EXCEPT ALL TABLE unrolled)) d;
--- What is read is the same relation, column by column.
+-- The view of all entries reads the same relation, column by column.
 SELECT count(*) AS different FROM (
     SELECT attnum, attname, atttypid, atttypmod, attnotnull FROM pg_attribute WHERE attrelid = 'wallet.ledger'::regclass AND attnum > 0
      EXCEPT SELECT attnum, attname, atttypid, atttypmod, attnotnull FROM pg_attribute WHERE attrelid = 'wallet.ledger_archive'::regclass) d;

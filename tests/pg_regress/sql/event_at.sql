@@ -1,14 +1,15 @@
--- The time of a use: its bounds, and what is stored outside of them is read all the same.
+-- The time of usage: its bounds. Times outside the bounds that are stored already can still be
+-- read.
 SET TimeZone = 'UTC';
 SELECT wallet FROM wallet.create_wallet('ev', time_zone => 'Pacific/Kiritimati');
 SELECT balance FROM wallet.fund('ev', 1000);
 SELECT wallet.set_price('ev-model', 'input_tokens', 1, 1000000, effective_from => '2000-01-01') IS NOT NULL AS priced;
 
--- The bounds, and a second beyond each.
+-- The bounds, and one second beyond each.
 SELECT balance FROM wallet.charge('ev', amount => 1, event_at => '2000-01-01 00:00:00Z');
 CALL regress.fails($$ SELECT wallet.charge('ev', amount => 1, event_at => '1999-12-31 23:59:59Z') $$);
 SELECT balance FROM wallet.charge('ev', amount => 1, event_at => now() + interval '23:59:59');
--- How late it may be depends on the clock.
+-- The latest allowed time depends on the clock.
 CREATE FUNCTION regress.said(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE more text; help text;
 BEGIN
@@ -21,11 +22,11 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 SELECT regress.said($$ SELECT wallet.charge('ev', amount => 1, event_at => now() + interval '1 day 1 minute') $$);
--- Milliseconds passed for seconds, and the end of the calendar.
+-- Milliseconds given as seconds, and the end of the calendar.
 SELECT regress.said($$ SELECT wallet.charge('ev', amount => 1, event_at => to_timestamp(1764423000000)) $$);
 SELECT regress.said($$ SELECT wallet.charge('ev', amount => 1, event_at => '294276-12-31 23:59:59.999999Z') $$);
 SELECT regress.said($$ SELECT wallet.charge('ev', amount => 1, event_at => '4714-11-24 BC') $$);
--- Every call that takes one.
+-- Every call that takes a time of usage.
 SELECT regress.outcome(format(q, t)) AS outcome, t, q
   FROM unnest(ARRAY['infinity', '-infinity', '57882-05-07', '1999-12-31']) t,
        unnest(ARRAY[$$ SELECT wallet.charge('ev', amount => 1, event_at => %L) $$,
@@ -35,7 +36,7 @@ SELECT regress.outcome(format(q, t)) AS outcome, t, q
                     $$ SELECT wallet.charge_batch('ev', jsonb_build_array(jsonb_build_object('amount', 1, 'event_at', %L))) $$]) q;
 SELECT item, sqlstate, message FROM wallet.charge_batch('ev', '[{"amount": 1, "event_at": "infinity"}, {"amount": 1, "event_at": "57882-05-07T00:00:00Z"},
     {"amount": 1, "event_at": "1999-12-31T23:59:59.999Z"}, {"amount": 1, "event_at": "2026-01-01T00:00:00Z"}]', on_error => 'skip');
--- The settings, the superuser's.
+-- The settings, which only a superuser may change.
 SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'wallet.event_at%' ORDER BY 1;
 CALL regress.fails($$ SET wallet.event_at_min = 'yesterday' $$);
 CALL regress.fails($$ SET wallet.event_at_min = '2000-01-01T15:00:00' $$);
@@ -48,7 +49,7 @@ SELECT regress.outcome($$ SELECT wallet.charge('ev', amount => 1, event_at => cl
 RESET wallet.event_at_min;
 RESET wallet.event_at_max_ahead;
 SELECT regress.outcome($$ SELECT wallet.charge('ev', amount => 1, event_at => '1980-01-01 00:00:00+01') $$);
--- Other times that are kept lie in the years that every program can read.
+-- Other stored times are within the years that every program can read.
 SELECT regress.said($$ SELECT wallet.fund('ev', 1, expires_at => '10000-01-01Z') $$);
 SELECT regress.outcome($$ SELECT wallet.create_voucher('EV', 1, expires_at => '57882-01-01') $$) AS voucher,
        regress.outcome($$ SELECT wallet.set_fx_rate('AAA', 'USD', 1, '0001-12-31 BC') $$) AS rate,
@@ -56,7 +57,7 @@ SELECT regress.outcome($$ SELECT wallet.create_voucher('EV', 1, expires_at => '5
        regress.outcome($$ SELECT wallet.create_key('ev', expires_at => '57882-01-01') $$) AS key,
        regress.outcome($$ SELECT wallet.price_usage('{"model": "ev-model", "input_tokens": 1}', at => '57882-01-01') $$) AS only_asked;
 
--- Rows as older versions, or somebody with the superuser's rights, may have left them: with a right chain.
+-- Rows that an older version or a superuser may have left, with a correct chain.
 CREATE PROCEDURE regress.book_at(of_wallet text, at timestamptz, of_entry uuid) LANGUAGE plpgsql AS $$
 DECLARE
     l wallet.ledger;
@@ -72,7 +73,7 @@ BEGIN
     l.hash := sha256(convert_to(jsonb_build_array(
         encode(head.hash, 'hex'), l.wallet_id, l.lane::text, l.seq::text, l.entry_id::text, l.kind::text, l.call::text,
         l.amount::text, l.lane_balance::text, l.balance::text, (extract(epoch FROM l.created_at) * 1000000)::bigint::text,
-        -- As many as a bigint has, and minus infinity as it is hashed.
+        -- As large as a bigint, and minus infinity as it is hashed.
         least(greatest(extract(epoch FROM l.event_at) * 1000000, -9222425352054775808), 9223372036854775807)::bigint::text,
         l.idempotency_key, l.fingerprint::text, l.related_id::text, l.key_id::text, l.user_id, l.team, l.provider, l.model, l.service,
         l.region, l.service_tier, encode(l.lines, 'hex'), l.usage::text, l.tags::text, l.contra, l.reference, l.reason, l.actor,
@@ -99,10 +100,10 @@ CALL regress.book_at('ev', '-infinity', :'priced');
 CALL regress.book_at('ev', '57882-05-07Z', :'unpriced');
 CALL regress.book_at('ev', '294276-12-31 23:59:59.999999Z', :'unpriced');
 SELECT kind, event_at, amount FROM wallet.entries WHERE wallet = 'ev' AND event_at NOT BETWEEN '2000-01-01Z' AND now() + interval '1 day' ORDER BY seq;
--- What refers to them is read too.
+-- References to them can be read, too.
 SELECT count(r.amount) AS refunds FROM wallet.entries e CROSS JOIN LATERAL wallet.refund('ev', e.entry_id, 0.25) r
  WHERE e.wallet = 'ev' AND e.amount = -2 AND e.event_at NOT BETWEEN '2000-01-01Z' AND now() + interval '1 day';
--- Every reader, in three time zones.
+-- Every function that reads them, in three time zones.
 CREATE TEMP TABLE readers (place serial, reader text);
 INSERT INTO readers (reader)
 SELECT format('SELECT count(*) FROM %s', q) FROM unnest(ARRAY[
@@ -134,7 +135,7 @@ BEGIN
         FOR r IN SELECT * FROM readers ORDER BY place LOOP
             BEGIN
                 reader := r.reader;
-                -- All columns are made.
+                -- All columns are computed.
                 EXECUTE replace(r.reader, 'count(*)', 'count(e::text)') INTO n;
                 said := CASE n WHEN 0 THEN NULL END;
             EXCEPTION WHEN OTHERS THEN
@@ -154,14 +155,15 @@ SELECT * FROM wallet.verify('ev');
 \set ECHO none
 \i :chain
 \set ECHO all
--- Their use is counted: 6 charges of 2.00 beside the first, and what had no price once it has one.
+-- Their usage is counted: 6 charges of 2.00 in addition to the first, and the unpriced one once it
+-- has a price.
 SELECT value, requests, cost FROM wallet.usage_by('ev', 'model');
 SELECT wallet.set_price('ev-later', 'input_tokens', 3, 1000000, effective_from => '2000-01-01') IS NOT NULL AS priced;
 SELECT model, cost, count(*) FROM wallet.price_unpriced('ev') GROUP BY 1, 2;
 SELECT count(*), sum(f."EffectiveCost") AS cost, bool_and(f."ChargePeriodStart" BETWEEN '2000-01-01' AND now() + interval '1 day') AS in_calendar
   FROM wallet.focus f JOIN wallet.entries e ON e.wallet = f."BillingAccountId" AND e.entry_id = f."x_EntryId"
  WHERE f."BillingAccountId" = 'ev' AND e.event_at > '57882-01-01';
--- Rolled up and archived, all of it once more.
+-- All of it again after roll-up and archiving.
 SELECT count(*) > 0 AS maintained FROM wallet.maintain();
 SELECT wallet.roll_up(clock_timestamp()) > 0 AS rolled_up;
 SELECT count(*) > 0 AS rolled FROM wallet.usage_rollups WHERE wallet_id = 'ev';

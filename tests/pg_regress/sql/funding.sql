@@ -2,25 +2,25 @@
 SELECT wallet FROM wallet.create_wallet('fund_a');
 SELECT wallet FROM wallet.create_wallet('fund_eur', currency => 'EUR', credit_limit => 10);
 
--- The result's columns.
+-- The columns of the result.
 SELECT entry_id IS NOT NULL AS has_id, amount, currency, balance, status, replayed
   FROM wallet.fund('fund_a', 100);
 SELECT amount, currency, balance FROM wallet.fund('fund_a', 0.000000000001, 'bank', 'ref-1', actor => 'ada', metadata => '{"invoice": 7}');
 SELECT amount, balance FROM wallet.fund('fund_a', 12.5, method => 'invoice', reference => 'INV-7');
 SELECT amount, balance, currency FROM wallet.fund('fund_eur', 20, currency => 'EUR');
--- The greatest amounts that fit.
+-- The largest amounts that fit.
 SELECT wallet FROM wallet.create_wallet('fund_max');
 SELECT amount, balance FROM wallet.fund('fund_max', 9999999999999999.999999999999);
 CALL regress.fails($$ SELECT wallet.fund('fund_max', 0.000000000001) $$);
 SELECT balance FROM wallet.balances WHERE wallet = 'fund_max';
 
--- What is written.
+-- The rows that are written.
 SELECT kind, amount, contra, reference, actor, metadata, lane, seq, lane_balance, event_at = created_at AS at_once
   FROM wallet.entries WHERE wallet = 'fund_a' ORDER BY seq;
 SELECT f.amount, f.currency, f.method, f.reference, f.status, f.created_at = e.created_at AS same_time
   FROM wallet.fundings f JOIN wallet.entries e USING (wallet, entry_id) WHERE f.wallet = 'fund_a' ORDER BY e.seq;
 
--- The same key: the first answer. The key is for this call and this wallet only.
+-- A repeated key returns the first result. A key belongs to one call and one wallet.
 SELECT balance, replayed FROM wallet.fund('fund_a', 5, 'card', 'pay-1', idempotency_key => 'k1');
 SELECT balance, replayed FROM wallet.fund('fund_a', 5.00, 'card', 'pay-1', idempotency_key => 'k1');
 SELECT balance, replayed FROM wallet.fund('fund_eur', 5, 'card', 'pay-1', idempotency_key => 'k1');
@@ -30,16 +30,17 @@ CALL regress.fails($$ SELECT wallet.fund('fund_a', 5, 'card', 'pay-2', idempoten
 -- Actor and metadata are not part of the request.
 SELECT balance, replayed FROM wallet.fund('fund_a', 5, 'card', 'pay-1', idempotency_key => 'k1', actor => 'bob', metadata => '{"try": 2}');
 
--- One payment is credited once per wallet, whatever the key says.
+-- One payment is credited once per wallet, whatever the key is.
 SELECT balance, replayed FROM wallet.fund('fund_a', 5, 'card', 'pay-1');
 SELECT balance, replayed FROM wallet.fund('fund_a', 5, 'card', 'pay-1', idempotency_key => 'k2');
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 7, 'card', 'pay-1') $$);
--- Another method's reference is another payment, and no reference is none.
+-- The same reference with another method is another payment. No reference means no payment to
+-- compare with.
 SELECT balance, replayed FROM wallet.fund('fund_a', 5, 'bank', 'pay-1');
 SELECT balance, replayed FROM wallet.fund('fund_a', 1);
 SELECT balance, replayed FROM wallet.fund('fund_a', 1);
 
--- What is refused.
+-- Arguments that are refused.
 CALL regress.fails($$ SELECT wallet.fund('fund_nobody', 1) $$);
 CALL regress.fails($$ SELECT wallet.fund(NULL, 1) $$);
 SELECT regress.outcome($$ SELECT wallet.fund('fund_a', NULL) $$);
@@ -57,20 +58,20 @@ CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, reference => repeat('x', 2
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, currency => 'EUR') $$);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, status => 'paid') $$);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, metadata => '"text"') $$);
--- Another currency needs a rate, and the wallet's own none.
+-- Another currency needs a rate. The wallet's own needs none.
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, currency => 'EUR', rate => 0) $$);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, currency => 'EUR', rate => 'NaN') $$);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, currency => 'EUR', rate => 1.2345678901234567) $$);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 1, currency => 'USD', rate => 1.1) $$);
 
--- Bounds of the wallet. Both are allowed amounts.
+-- The bounds of the wallet. Both bounds are allowed amounts.
 SELECT wallet FROM wallet.update_wallet('fund_a', funding_min => 5, funding_max => 500);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 4.99) $$);
 CALL regress.fails($$ SELECT wallet.fund('fund_a', 500.01) $$);
 SELECT balance FROM wallet.fund('fund_a', 5);
 SELECT balance FROM wallet.fund('fund_a', 500);
 
--- Nothing that was refused left a trace; funding within a transaction that is rolled back neither.
+-- A refused funding leaves no trace, and neither does one in a transaction that is rolled back.
 SELECT balance FROM wallet.balances WHERE wallet = 'fund_a';
 BEGIN;
 SELECT balance FROM wallet.fund('fund_a', 50, idempotency_key => 'gone');
@@ -85,13 +86,14 @@ COMMIT;
 SELECT * FROM regress.broken('fund_a');
 SELECT * FROM regress.broken('fund_eur');
 
--- Another currency: what was paid, the rate and the rounding stay with the entry.
+-- Another currency: the entry stores the paid amount, the rate and the rounding.
 SELECT wallet FROM wallet.create_wallet('fx');
 SELECT amount, currency, balance, status FROM wallet.fund('fx', 100, 'card', 'p1', currency => 'EUR', rate => 1.08);
 SELECT amount, balance FROM wallet.fund('fx', 0.333333333333, 'card', 'p2', currency => 'EUR', rate => 1.0835);
 SELECT amount, contra, original, usage FROM wallet.entries WHERE wallet = 'fx' ORDER BY seq;
 SELECT amount, currency, original_amount, original_currency, rate, status FROM wallet.fundings WHERE wallet = 'fx' ORDER BY created_at;
--- The same payment again, also when the rate has changed since; another amount or currency is another.
+-- The same payment again, also after a change of the rate. Another amount or currency is another
+-- request.
 SELECT amount, replayed FROM wallet.fund('fx', 100, 'card', 'p1', currency => 'EUR', rate => 1.09);
 CALL regress.fails($$ SELECT wallet.fund('fx', 100, 'card', 'p1') $$);
 CALL regress.fails($$ SELECT wallet.fund('fx', 101, 'card', 'p1', currency => 'EUR', rate => 1.08) $$);
@@ -106,14 +108,15 @@ CALL regress.fails($$ SELECT wallet.fund('fx', 10, currency => 'JPY') $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rate('GBP', 'GBP', 1) $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rate('GBP', 'USD', -1) $$);
 CALL regress.fails($$ SELECT wallet.set_fx_rate('GBP', NULL, 1) $$);
--- What is worth nothing in the wallet's currency is refused, and what does not fit.
+-- A payment that is worth nothing in the wallet's currency is refused, and so is one that does not
+-- fit.
 CALL regress.fails($$ SELECT wallet.fund('fx', 0.000000000001, currency => 'XXX', rate => 0.1) $$);
 CALL regress.fails($$ SELECT wallet.fund('fx', 9999999999999999, currency => 'XXX', rate => 1000) $$);
--- A wallet in a unit of one's own.
+-- A wallet in a custom unit.
 SELECT wallet, currency FROM wallet.create_wallet('points', 'credits');
 SELECT amount, currency, balance FROM wallet.fund('points', 5, currency => 'USD', rate => 1000);
 
--- A bank transfer: on its way, then there. No entry exists before.
+-- A bank transfer: pending, then settled. There is no entry before it is settled.
 SELECT wallet FROM wallet.create_wallet('bank', low_balance => '{10}');
 SELECT amount, balance, status, replayed FROM wallet.fund('bank', 40, 'bank', 'T1', status => 'pending', idempotency_key => 'b1', metadata => '{"iban": "x"}');
 SELECT amount, balance, status, replayed FROM wallet.fund('bank', 40, 'bank', 'T1', status => 'pending', idempotency_key => 'b1');
@@ -133,7 +136,7 @@ CALL regress.fails(format($$ SELECT wallet.fail_funding('bank', %L, 'late') $$, 
 CALL regress.fails(format($$ SELECT wallet.settle_funding('bank', %L, idempotency_key => 's1') $$, gen_random_uuid()));
 CALL regress.fails($$ SELECT wallet.settle_funding('bank', gen_random_uuid()) $$);
 CALL regress.fails($$ SELECT wallet.settle_funding('bank', NULL) $$);
--- Or it fails; then the reference is free again.
+-- Or it fails. Then the reference is free again.
 SELECT entry_id AS t2 FROM wallet.fund('bank', 7, 'bank', 'T2', status => 'pending') \gset
 SELECT amount, balance, status, replayed FROM wallet.fail_funding('bank', :'t2', 'rejected');
 SELECT amount, balance, status, replayed FROM wallet.fail_funding('bank', :'t2', 'rejected');
@@ -142,7 +145,7 @@ CALL regress.fails(format($$ SELECT wallet.reverse_funding('bank', %L) $$, :'t2'
 SELECT amount, balance, status, replayed FROM wallet.fund('bank', 7, 'bank', 'T2');
 SELECT amount, method, reference, status, reason, finished_at IS NOT NULL AS finished FROM wallet.fundings WHERE wallet = 'bank' ORDER BY created_at;
 
--- A chargeback takes what is there; the rest is a debt that the next funding pays.
+-- A chargeback takes the available money. The rest is a debt that the next funding pays.
 SELECT balance FROM wallet.charge('bank', amount => 17);
 SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('bank', :'t1', 'disputed', idempotency_key => 'r1');
 SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('bank', :'t1', 'disputed', idempotency_key => 'r1');
@@ -155,7 +158,8 @@ SELECT balance, debt FROM wallet.balances WHERE wallet = 'bank';
 SELECT amount, balance FROM wallet.fund('bank', 20);
 SELECT balance, debt FROM wallet.balances WHERE wallet = 'bank';
 SELECT * FROM regress.broken('bank');
--- It freezes the wallet where the wallet says so. Credit is not taken, nor is a reference free again.
+-- The chargeback freezes the wallet if the wallet says so. It takes no credit, and the reference is
+-- not free again.
 SELECT wallet FROM wallet.create_wallet('strict', credit_limit => 50);
 SELECT wallet FROM wallet.update_wallet('strict', freeze_on_chargeback => true);
 SELECT entry_id AS c1 FROM wallet.fund('strict', 100, 'card', 'C1') \gset
@@ -167,7 +171,7 @@ SELECT event, threshold FROM wallet.events WHERE wallet = 'strict' ORDER BY crea
 SELECT amount, balance, status, replayed FROM wallet.fund('strict', 100, 'card', 'C1');
 SELECT * FROM regress.broken('strict');
 
--- Vouchers: once each wallet, as often in all as they say; the code itself is not kept.
+-- Vouchers: once per wallet, up to their maximum in total. The code itself is not stored.
 SELECT wallet.create_voucher('SPRING-25', 25, expires_at => now() + interval '1 hour', max_redemptions => 2) IS NOT NULL AS id;
 SELECT wallet.create_voucher('OLD', 5, expires_at => now() - interval '1 hour') IS NOT NULL AS id;
 SELECT wallet.create_voucher('POUND', 5, 'GBP', idempotency_key => 'v1') = wallet.create_voucher('POUND', 5, 'GBP', idempotency_key => 'v1') AS same;
@@ -185,7 +189,7 @@ SELECT regress.outcome($$ SELECT wallet.redeem_voucher('fund_a', NULL) $$);
 SELECT kind, amount, contra, original FROM wallet.entries WHERE wallet = 'fx' AND contra = 'funding:voucher' ORDER BY seq;
 SELECT * FROM regress.broken('fx');
 
--- A part of a payment goes back: 30 of 50 are charged back, of which 10 were spent. The balance covers it.
+-- A partial reversal: 30 of 50 are charged back, of which 10 were spent. The balance covers it.
 CREATE FUNCTION regress.money(of_wallet text) RETURNS TABLE (balance numeric, debt numeric, entries numeric) LANGUAGE sql AS $$
     SELECT b.balance, b.debt, (SELECT round(sum(e.amount), 2) FROM wallet.entries e WHERE e.wallet = b.wallet)
       FROM wallet.balances b WHERE b.wallet = of_wallet $$;
@@ -197,15 +201,15 @@ SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_fundin
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 29, idempotency_key => 'd1') $$, :'paid'));
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, idempotency_key => 'd1') $$, :'paid'));
 SELECT status, amount, reversed, reversed_original, reason, reversal_id IS NOT NULL AS has_entry FROM wallet.fundings WHERE wallet = 'part';
--- What is left may be used, and is a grant still.
+-- The rest can be spent, and is still a grant.
 SELECT amount, remaining, status FROM wallet.grants WHERE wallet = 'part';
 SELECT balance FROM wallet.charge('part', amount => 6);
--- No more than what is left: 20.
+-- At most the rest can be reversed: 20.
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 20.01) $$, :'paid'));
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 0) $$, :'paid'));
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => -1) $$, :'paid'));
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part', %L, amount => 'NaN') $$, :'paid'));
--- The rest: 4 are there, 16 were spent and become a debt.
+-- The rest: 4 are available, 16 were spent and become a debt.
 SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', 'dispute 2');
 SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', 'dispute 2');
 SELECT amount, balance, status, replayed, taken, debt FROM wallet.reverse_funding('part', :'paid', amount => 30, idempotency_key => 'd1');
@@ -214,7 +218,7 @@ SELECT status, amount, reversed, reversed_original FROM wallet.fundings WHERE wa
 SELECT amount, remaining, status FROM wallet.grants WHERE wallet = 'part';
 SELECT kind, amount, contra, reference, reason FROM wallet.entries WHERE wallet = 'part' ORDER BY seq;
 SELECT * FROM regress.money('part');
--- The first call's key answers what the funding is now.
+-- The first call's key returns the current state of the funding.
 SELECT wallet FROM wallet.create_wallet('since');
 SELECT entry_id AS paid, status FROM wallet.fund('since', 9, 'card', 'pi_since', idempotency_key => 'f1') \gset
 SELECT amount, status FROM wallet.reverse_funding('since', :'paid', amount => 4);
@@ -230,29 +234,30 @@ SELECT status, replayed FROM wallet.settle_funding('since', :'coming', idempoten
 SELECT entry_id AS coming FROM wallet.fund('since', 5, 'bank', 'T2', status => 'pending', idempotency_key => 'f3') \gset
 SELECT status FROM wallet.fail_funding('since', :'coming');
 SELECT status, replayed FROM wallet.fund('since', 5, 'bank', 'T2', status => 'pending', idempotency_key => 'f3');
--- 20 were paid back with adjust(); a dispute over the rest takes 30, and nothing is owed.
+-- 20 were paid back with adjust(). A dispute over the rest takes 30, and nothing is owed.
 SELECT wallet FROM wallet.create_wallet('repaid');
 SELECT entry_id AS paid FROM wallet.fund('repaid', 50, 'card', 'pi_r') \gset
 SELECT balance FROM wallet.adjust('repaid', -20, 'refund re_1 of pi_r');
 SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('repaid', :'paid', 'dispute');
 SELECT status, amount, reversed FROM wallet.fundings WHERE wallet = 'repaid';
--- Was the adjustment none, an amount says so, and what was paid is the bound.
+-- If the adjustment was not a repayment, an amount says so. The bound is the paid amount.
 SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('repaid', :'paid', 'the whole after all', amount => 20);
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('repaid', %L, amount => 0.01) $$, :'paid'));
 SELECT * FROM regress.money('repaid');
--- Spent money is owed all the same: 50 paid, 20 given back, 12 used; of the dispute over 30, 18 are there.
+-- Spent money is owed: 50 paid, 20 given back, 12 used. Of the dispute over 30, 18 are available.
 SELECT wallet FROM wallet.create_wallet('spent_card');
 SELECT entry_id AS paid FROM wallet.fund('spent_card', 50, 'card', 'pi_u') \gset
 SELECT balance FROM wallet.charge('spent_card', amount => 12);
 SELECT balance FROM wallet.adjust('spent_card', -20);
 SELECT amount, balance, taken, debt FROM wallet.reverse_funding('spent_card', :'paid');
 SELECT * FROM regress.money('spent_card');
--- So is money that went to another wallet.
+-- So is money that was transferred to another wallet.
 SELECT wallet FROM wallet.create_wallet('passed_on');
 SELECT entry_id AS paid FROM wallet.fund('passed_on', 50, 'card', 'pi_m') \gset
 SELECT balance FROM wallet.transfer('passed_on', 'spent_card', 20);
 SELECT amount, balance, taken, debt FROM wallet.reverse_funding('passed_on', :'paid');
--- What was taken out of another funding's grant, or before, says nothing of this one. What was voided of it does.
+-- Adjustments of another funding's grant, or from before, do not count. Voided parts of this one
+-- do.
 SELECT wallet FROM wallet.create_wallet('beside_card');
 SELECT entry_id AS first FROM wallet.fund('beside_card', 50, 'card', 'pi_1') \gset
 SELECT balance FROM wallet.adjust('beside_card', -20);
@@ -264,7 +269,8 @@ SELECT amount, balance, status, replayed, taken, debt, entry_id FROM wallet.reve
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('beside_card', %L, idempotency_key => 'none') $$, :'second'));
 SELECT method, status, amount, reversed, reversal_id IS NOT NULL AS has_entry FROM wallet.fundings WHERE wallet = 'beside_card' ORDER BY created_at;
 SELECT * FROM regress.money('beside_card');
--- Of another currency: the amount is the payment's, the parts add up to what was credited, to the last digit.
+-- In another currency the amount is the payment's. The parts add up to the credited amount, to the
+-- last digit.
 SELECT wallet FROM wallet.create_wallet('part_fx');
 SELECT entry_id AS paid, amount FROM wallet.fund('part_fx', 10, 'card', 'pi_fx', currency => 'EUR', rate => 1.0333333333333) \gset
 SELECT amount, status FROM wallet.reverse_funding('part_fx', :'paid', amount => 3.333333333333);
@@ -277,7 +283,8 @@ SELECT kind, sum(amount) AS amount, sum((original ->> 'amount')::numeric) AS pai
        bool_and(abs(amount) = (original ->> 'amount')::numeric * (original ->> 'rate')::numeric + (original ->> 'rounding')::numeric) AS exact
   FROM wallet.entries WHERE wallet = 'part_fx' GROUP BY kind ORDER BY kind;
 SELECT reversed = amount AS all_of_it, reversed_original = original_amount AS all_that_was_paid FROM wallet.fundings WHERE wallet = 'part_fx';
--- Any parts at any rate add up: of what was credited and of what was paid, and every entry says how its amount came about.
+-- Any parts at any rate add up, in the credited and the paid amount. Every entry says how its
+-- amount was computed.
 CREATE FUNCTION regress.parts(seed double precision, OUT seed_used double precision, OUT fundings integer, OUT parts integer, OUT wrong integer)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -318,10 +325,10 @@ SELECT balance FROM wallet.adjust('part_fx', -4);
 SELECT amount, balance, status, debt FROM wallet.reverse_funding('part_fx', :'paid');
 SELECT original FROM wallet.entries WHERE wallet = 'part_fx' ORDER BY seq DESC LIMIT 1;
 SELECT amount, reversed, original_amount, reversed_original FROM wallet.fundings WHERE wallet = 'part_fx' AND reference = 'pi_fx2';
--- A part that is worth nothing here is refused.
+-- A part that is worth nothing in the wallet's currency is refused.
 SELECT entry_id AS paid FROM wallet.fund('part_fx', 5, 'card', 'pi_fx3', currency => 'JPY', rate => 0.001) \gset
 CALL regress.fails(format($$ SELECT wallet.reverse_funding('part_fx', %L, amount => 0.000000000001) $$, :'paid'));
--- A grant of its own scope, end and priority: first what is left of it, of holds nothing.
+-- A grant with a scope, end and priority: its remaining money first, nothing from holds.
 SELECT wallet FROM wallet.create_wallet('part_scope');
 SELECT balance FROM wallet.fund('part_scope', 100);
 SELECT entry_id AS paid FROM wallet.fund('part_scope', 50, 'card', 'pi_s', priority => 50, scope => '{"models": ["m"]}') \gset
@@ -331,7 +338,7 @@ SELECT balance, held, available, scoped FROM wallet.balances WHERE wallet = 'par
 SELECT amount, remaining, scope IS NOT NULL AS scoped, status FROM wallet.grants WHERE wallet = 'part_scope' ORDER BY created_at;
 SELECT amount, balance, status, taken, debt FROM wallet.reverse_funding('part_scope', :'paid');
 SELECT * FROM wallet.verify('part_scope') WHERE NOT ok;
--- A refund goes back to a grant of which a part was taken back.
+-- A refund returns to a grant of which a part was reversed.
 SELECT wallet FROM wallet.create_wallet('part_refund');
 SELECT entry_id AS paid FROM wallet.fund('part_refund', 50, expires_at => now() + interval '1 day') \gset
 SELECT entry_id AS used FROM wallet.charge('part_refund', amount => 20) \gset
@@ -339,7 +346,7 @@ SELECT taken, debt FROM wallet.reverse_funding('part_refund', :'paid', amount =>
 SELECT remaining, status FROM wallet.grants WHERE wallet = 'part_refund';
 SELECT amount, balance FROM wallet.refund('part_refund', :'spent_card');
 SELECT remaining, status, expires_at IS NOT NULL AS ends FROM wallet.grants WHERE wallet = 'part_refund';
--- A part freezes too, where the wallet says so.
+-- A partial reversal freezes the wallet too, if the wallet says so.
 SELECT wallet FROM wallet.create_wallet('part_ice');
 SELECT wallet FROM wallet.update_wallet('part_ice', freeze_on_chargeback => true);
 SELECT entry_id AS paid FROM wallet.fund('part_ice', 50) \gset

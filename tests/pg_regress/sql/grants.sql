@@ -24,7 +24,7 @@ SELECT e.user_id, f.metadata->>'n' AS n, p.amount
  WHERE p.wallet = 'lots' ORDER BY e.created_at, n;
 SELECT (SELECT sum(remaining) FROM wallet.grants WHERE wallet = 'lots') = (SELECT balance FROM wallet.balances WHERE wallet = 'lots') AS agree;
 
--- What is left of a grant can be taken back, once.
+-- The rest of a grant can be voided, once.
 SELECT grant_id AS last FROM wallet.grants WHERE wallet = 'lots' AND priority = 200 \gset
 SELECT entry_id IS NOT NULL AS entry, amount, balance, replayed FROM wallet.void_grant('lots', :'last', 'a mistake', idempotency_key => 'v');
 SELECT entry_id IS NOT NULL AS entry, amount, balance, replayed FROM wallet.void_grant('lots', :'last', 'a mistake', idempotency_key => 'v');
@@ -37,7 +37,7 @@ CALL regress.fails($$ SELECT wallet.fund('lots', 1, expires_at => now() - interv
 CALL regress.fails($$ SELECT wallet.fund('lots', 1, expires_at => 'infinity') $$);
 SELECT * FROM regress.broken('lots');
 
--- Expiry: the views know at once, the next call books it. The paid money is still there.
+-- Expiry: the views apply it immediately, the next call books it. The paid money remains.
 SELECT wallet FROM wallet.create_wallet('brief', low_balance => '{12}');
 SELECT balance FROM wallet.fund('brief', 10, metadata => '{"n": "paid"}');
 SELECT balance FROM wallet.fund('brief', 5, expires_at => clock_timestamp() + interval '0.4 seconds', promotional => true, metadata => '{"n": "gift"}');
@@ -55,7 +55,7 @@ SELECT * FROM regress.broken('brief');
 SELECT grant_id AS gift FROM wallet.grants WHERE wallet = 'brief' AND promotional \gset
 CALL regress.fails(format($$ SELECT wallet.void_grant('brief', %L) $$, :'gift'));
 
--- Credit that was used is made up for first.
+-- Used credit is repaid first.
 SELECT wallet FROM wallet.create_wallet('oncredit', credit_limit => 20);
 SELECT balance FROM wallet.charge('oncredit', amount => 8, user_id => 'early');
 SELECT balance FROM wallet.fund('oncredit', 10, promotional => true, expires_at => now() + interval '1 day');
@@ -66,7 +66,7 @@ SELECT e.user_id, p.amount, g.promotional FROM wallet.grant_payments p JOIN wall
  WHERE p.wallet = 'oncredit' ORDER BY e.created_at, g.created_at;
 SELECT * FROM regress.broken('oncredit');
 
--- A chargeback takes its own lot first.
+-- A chargeback takes money from its own lot first.
 SELECT wallet FROM wallet.create_wallet('disputed');
 SELECT entry_id AS d1 FROM wallet.fund('disputed', 10, metadata => '{"n": "one"}') \gset
 SELECT entry_id AS d2 FROM wallet.fund('disputed', 10, metadata => '{"n": "two"}') \gset
@@ -79,7 +79,7 @@ SELECT balance FROM wallet.fund('disputed', 10);
 SELECT amount, remaining FROM wallet.grants WHERE wallet = 'disputed' AND status = 'active';
 SELECT * FROM regress.broken('disputed');
 
--- Credit that comes again, with a cap on what is carried on.
+-- Recurring credit, with a cap on what is carried over.
 SELECT wallet FROM wallet.create_wallet('monthly');
 SELECT grant_id IS NOT NULL AS granted, amount, balance, next_at > now() + interval '27 days' AS in_a_month, replayed
   FROM wallet.set_recurring_grant('monthly', 10, 'month', expires_after => '1 month', rollover_max => 4, idempotency_key => 'r');
@@ -99,7 +99,8 @@ SELECT * FROM regress.broken('often');
 SELECT * FROM regress.broken('monthly');
 DROP VIEW regress.lots;
 
--- A grant's end is announced when a quarter of its time is left, by the first call after that, once; then it ends.
+-- The end of a grant is announced when a quarter of its time is left, once, by the first call after
+-- that. Then it expires.
 SELECT wallet FROM wallet.create_wallet('announced');
 SELECT balance FROM wallet.fund('announced', 3, promotional => true, expires_at => clock_timestamp() + interval '2 seconds');
 SELECT balance FROM wallet.charge('announced', amount => 1);
@@ -109,10 +110,10 @@ SELECT balance FROM wallet.charge('announced', amount => 0.5);
 SELECT balance FROM wallet.charge('announced', amount => 0.25);
 SELECT event, payload->>'amount' AS amount, (payload->>'expires_at')::timestamptz > created_at AS to_come FROM wallet.events WHERE wallet = 'announced' ORDER BY id;
 SELECT pg_sleep(0.5);
--- check_limits says what a charge would say, whether or not a call has booked the end.
+-- check_limits agrees with the next charge, whether or not a call has booked the expiry.
 SELECT remaining, allowed, reason FROM wallet.check_limits('announced', amount => 1) WHERE scope = 'balance';
 CALL regress.fails($$ SELECT wallet.charge('announced', amount => 1) $$);
 SELECT balance FROM wallet.fund('announced', 1);
 SELECT event, payload->>'amount' AS amount FROM wallet.events WHERE wallet = 'announced' AND event LIKE 'grant%' ORDER BY id;
--- A life that no calendar has.
+-- A duration that no calendar has.
 CALL regress.fails($$ SELECT wallet.set_recurring_grant('grants', 1, expires_after => '170000000 years') $$);

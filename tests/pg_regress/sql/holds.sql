@@ -1,4 +1,4 @@
--- Holds: money and limits set aside, settled in whole or in part, voided, expired.
+-- Holds: money and limits reserved, settled fully or in part, voided, expired.
 SELECT wallet FROM wallet.create_wallet('holds', low_balance => '{50}');
 SELECT balance FROM wallet.fund('holds', 100);
 SELECT wallet.set_price('hold-model', 'input_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
@@ -6,7 +6,7 @@ SELECT wallet.set_price('hold-model', 'output_tokens', 4, per => 1000, effective
 SELECT wallet.set_limit('holds', 60, 'day', scope => 'user') IS NOT NULL AS set;
 SELECT wallet.set_limit('holds', 3, 'day', scope => 'user', metric => 'requests') IS NOT NULL AS set;
 
--- An estimate is priced and set aside; balance and limits show it as held.
+-- An estimate is priced and reserved. Balance and limits show it as held.
 SELECT amount, balance, expires_at > now() + interval '9 minutes' AS later, replayed, affordable_tokens
   FROM wallet.hold('holds', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 5000}', user_id => 'ann', idempotency_key => 'h1');
 SELECT hold_id FROM wallet.holds WHERE wallet = 'holds' \gset
@@ -16,7 +16,7 @@ SELECT balance, held, available FROM wallet.balances WHERE wallet = 'holds';
 SELECT scope, metric, used, held, remaining FROM wallet.check_limits('holds', user_id => 'ann') ORDER BY scope, metric;
 SELECT metric, used, held, remaining FROM wallet.limits_status WHERE wallet = 'holds' ORDER BY metric;
 SELECT amount, settled, status, user_id, model, held FROM wallet.holds WHERE wallet = 'holds';
--- It is settled with the actual use; what the settlement does not say is the hold's.
+-- It is settled with the actual usage. What the settlement leaves out is taken from the hold.
 SELECT cost, balance, model, total_tokens, replayed FROM wallet.settle('holds', :'hold_id', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 1000}', idempotency_key => 's1');
 SELECT cost, balance, model, total_tokens, replayed FROM wallet.settle('holds', :'hold_id', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 1000}', idempotency_key => 's1');
 CALL regress.fails(format($$ SELECT wallet.settle('holds', %L, amount => 1, idempotency_key => 's1') $$, :'hold_id'));
@@ -28,7 +28,7 @@ SELECT scope, metric, used, held, remaining FROM wallet.check_limits('holds', us
 SELECT amount, settled, status, held FROM wallet.holds WHERE wallet = 'holds';
 SELECT kind, amount, user_id, model, related_id = :'hold_id' AS of_hold FROM wallet.entries WHERE wallet = 'holds' AND kind = 'charge';
 
--- In parts: each part is booked, the last gives back the rest. The request counts once.
+-- In parts: each part is booked, and the last one releases the rest. The request counts once.
 SELECT hold_id FROM wallet.hold('holds', amount => 20, user_id => 'ann', model => 'hold-model') \gset
 SELECT cost, balance FROM wallet.settle('holds', :'hold_id', amount => 5, final => false);
 SELECT cost, balance FROM wallet.settle('holds', :'hold_id', amount => 6, final => false);
@@ -38,7 +38,7 @@ SELECT cost, balance FROM wallet.settle('holds', :'hold_id', amount => 1);
 SELECT settled, status, held FROM wallet.holds WHERE hold_id = :'hold_id';
 SELECT metric, used, held, remaining FROM wallet.limits_status WHERE wallet = 'holds' ORDER BY metric;
 
--- A hold is given back whole.
+-- A hold is voided completely.
 SELECT hold_id FROM wallet.hold('holds', amount => 10, user_id => 'ben') \gset
 SELECT amount, balance, replayed FROM wallet.void('holds', :'hold_id', reason => 'provider failed', idempotency_key => 'v1');
 SELECT amount, balance, replayed FROM wallet.void('holds', :'hold_id', reason => 'provider failed', idempotency_key => 'v1');
@@ -46,7 +46,7 @@ CALL regress.fails(format($$ SELECT wallet.settle('holds', %L, amount => 1) $$, 
 SELECT status, reason FROM wallet.holds WHERE hold_id = :'hold_id';
 SELECT balance, held FROM wallet.balances WHERE wallet = 'holds';
 
--- What may be spent, limits included, bounds a hold; a partial one shrinks to it.
+-- A hold is bounded by what may be spent, limits included. A partial hold is reduced to it.
 CALL regress.fails($$ SELECT wallet.hold('holds', amount => 82.01) $$);
 CALL regress.fails($$ SELECT wallet.hold('holds', amount => 61, user_id => 'cy') $$);
 SELECT amount, affordable_tokens FROM wallet.hold('holds', usage => '{"model": "hold-model", "input_tokens": 2000, "output_tokens": 100000}', user_id => 'cy', allow_partial => true);
@@ -58,7 +58,7 @@ SELECT event, threshold FROM wallet.events WHERE wallet = 'holds' AND event LIKE
 SELECT count(wallet.void('holds', hold_id)) FROM wallet.holds WHERE wallet = 'holds' AND status = 'open';
 SELECT event, threshold FROM wallet.events WHERE wallet = 'holds' AND event LIKE 'wallet%' ORDER BY id;
 
--- More than was held: taken like a charge, cut off, or owed.
+-- More than was held: taken like a charge, capped, or owed.
 SELECT wallet FROM wallet.create_wallet('over');
 SELECT balance FROM wallet.fund('over', 10);
 SELECT hold_id FROM wallet.hold('over', amount => 4) \gset
@@ -71,7 +71,7 @@ SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 5, over =>
 SELECT balance, held, debt FROM wallet.balances WHERE wallet = 'over';
 SELECT balance FROM wallet.fund('over', 10);
 SELECT balance, held, debt FROM wallet.balances WHERE wallet = 'over';
--- A frozen wallet settles and voids, and holds nothing new.
+-- A frozen wallet settles and voids holds, and accepts no new one.
 SELECT hold_id FROM wallet.hold('over', amount => 1) \gset one
 SELECT hold_id FROM wallet.hold('over', amount => 1) \gset two
 SELECT status FROM wallet.freeze_wallet('over');
@@ -80,7 +80,7 @@ SELECT cost FROM wallet.settle('over', :'onehold_id', amount => 1);
 SELECT amount FROM wallet.void('over', :'twohold_id');
 SELECT status FROM wallet.unfreeze_wallet('over');
 
--- An expired hold counts no more, at once; whoever needs the money gives it back.
+-- An expired hold stops counting immediately. A call that needs the money releases it.
 SELECT hold_id FROM wallet.hold('over', amount => 5, ttl => '0.2 seconds') \gset
 SELECT hold_id FROM wallet.hold('over', amount => 1, ttl => '0.2 seconds') \gset late
 SELECT balance, held, available FROM wallet.balances WHERE wallet = 'over';
@@ -92,7 +92,7 @@ CALL regress.fails(format($$ SELECT wallet.extend_hold('over', %L) $$, :'hold_id
 SELECT cost FROM wallet.charge('over', amount => 4);
 SELECT event, payload -> 'amount' AS amount FROM wallet.events WHERE wallet = 'over' AND event = 'hold_expired' ORDER BY id;
 CALL regress.fails(format($$ SELECT wallet.void('over', %L) $$, :'hold_id'));
--- A late settlement is booked if the money is there: the provider was paid.
+-- A late settlement is booked if the money is available, because the provider was paid.
 SELECT balance FROM wallet.balances WHERE wallet = 'over';
 SELECT cost, balance FROM wallet.settle('over', :'latehold_id', amount => 1);
 CALL regress.fails(format($$ SELECT wallet.settle('over', %L, amount => 1) $$, :'latehold_id'));
@@ -100,7 +100,8 @@ SELECT hold_id FROM wallet.hold('over', amount => 0.5) \gset
 SELECT expires_at > now() + interval '50 minutes' AS later FROM wallet.extend_hold('over', :'hold_id', '1 hour');
 SELECT amount FROM wallet.void('over', :'hold_id');
 
--- So is one that nobody gave back before it was settled; and there is nothing to void after its time.
+-- So is the settlement of an expired hold that no call has released. An expired hold cannot be
+-- voided.
 SELECT hold_id FROM wallet.hold('over', amount => 1, ttl => '0.1 seconds') \gset
 SELECT pg_sleep(0.2);
 SELECT cost, balance FROM wallet.settle('over', :'hold_id', amount => 0.5);
@@ -120,13 +121,14 @@ SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_held'
 SELECT cost, balance FROM wallet.settle('lanes_held', :'hold_id', amount => 12.5);
 SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_held';
 
--- Nor does one that holds nothing in a lane that is no more.
+-- A hold of zero can be settled when its lane no longer exists.
 SELECT wallet FROM wallet.create_wallet('lanes_none', lanes => 2);
 SELECT hold_id FROM wallet.hold('lanes_none', amount => 0) \gset
 SELECT lanes FROM wallet.set_lanes('lanes_none', 1);
 SELECT cost FROM wallet.settle('lanes_none', :'hold_id', amount => 0);
 
--- What is held in lanes that are no more is part of the balance that every call returns: 97, 96 and 95.
+-- Reservations in lanes that no longer exist are part of the balance that every call returns: 97,
+-- 96 and 95.
 SELECT wallet FROM wallet.create_wallet('lanes_one', lanes => 2);
 SELECT balance FROM wallet.fund('lanes_one', 100);
 SELECT hold_id FROM wallet.hold('lanes_one', amount => 10) \gset
@@ -141,7 +143,7 @@ SELECT balance, held, available FROM wallet.balances WHERE wallet = 'lanes_one';
 SELECT cost, balance FROM wallet.settle('lanes_one', :'hold_id', amount => 4);
 SELECT cost, balance FROM wallet.charge('lanes_one', amount => 1);
 
--- What is refused.
+-- Arguments that are refused.
 CALL regress.fails($$ SELECT wallet.hold('over') $$);
 CALL regress.fails($$ SELECT wallet.hold('over', amount => 1, ttl => '0') $$);
 CALL regress.fails($$ SELECT wallet.settle('over', NULL, amount => 1) $$);
@@ -153,7 +155,7 @@ SELECT * FROM regress.broken('holds');
 SELECT * FROM regress.broken('over');
 SELECT * FROM regress.broken('lanes_held');
 SELECT * FROM regress.broken('lanes_one');
--- A retry answers with the first result, and with what has become of the hold.
+-- A retry returns the first result and the current state of the hold.
 SELECT wallet FROM wallet.create_wallet('ho_now');
 SELECT balance FROM wallet.fund('ho_now', 100);
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'a');
@@ -169,7 +171,7 @@ SELECT hold_id AS b, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 h
 SELECT amount, replayed, status FROM wallet.void('ho_now', :'b', idempotency_key => 'v');
 SELECT amount, replayed, status FROM wallet.void('ho_now', :'b', idempotency_key => 'v');
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'b');
--- Expired, first before anybody has booked that, then after.
+-- Expired holds, before the expiry is booked and after.
 SELECT status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
 SELECT pg_sleep(0.3);
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
@@ -177,7 +179,7 @@ SELECT status FROM wallet.reservations WHERE wallet_id = 'ho_now' AND idempotenc
 SELECT balance FROM wallet.charge('ho_now', amount => 50);
 SELECT status FROM wallet.reservations WHERE wallet_id = 'ho_now' AND idempotency_key = 'c';
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
--- The other way to the tables says the same, and a hold of all lanes too.
+-- The other way to access the tables gives the same result, and so does a hold across all lanes.
 SET wallet.storage = 'spi';
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 90, ttl => '0.2 seconds', idempotency_key => 'c');
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => '1 hour', idempotency_key => 'b');
@@ -185,7 +187,8 @@ SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 10, ttl => 
 RESET wallet.storage;
 SELECT amount, replayed, status FROM wallet.hold('ho_now', amount => 99, ttl => '1 hour', allow_partial => true, idempotency_key => 'e');
 SELECT * FROM regress.broken('ho_now');
--- Credit that has ended is not held, also where this connection knew the wallet before it had a grant that ends.
+-- Expired credit is not held, even if this connection cached the wallet before it had an expiring
+-- grant.
 SELECT wallet FROM wallet.create_wallet('ho_known');
 SELECT balance FROM wallet.fund('ho_known', 10);
 SELECT balance FROM wallet.fund('ho_known', 10, expires_at => clock_timestamp() + interval '0.2 seconds');

@@ -1,4 +1,4 @@
--- Lanes: the balance cut into shares is the same balance, to the last digit.
+-- Lanes: the balance divided into shares is the same balance, to the last digit.
 SELECT wallet FROM wallet.create_wallet('ln', low_balance => '{5}');
 SELECT balance FROM wallet.fund('ln', 10.000000000001);
 SELECT balance FROM wallet.charge('ln', amount => 0.000000000002);
@@ -30,7 +30,8 @@ SELECT sum(c.cost) AS cost, min(c.balance) AS least FROM generate_series(1, 100)
 CALL regress.fails($$ SELECT wallet.charge('ln_few', amount => 0.000000000001) $$);
 SELECT * FROM regress.broken('ln_few');
 
--- A charge of more than one lane's share, of all but a unit, and of all.
+-- A charge larger than one lane's share, one that leaves a single unit, and one that takes
+-- everything.
 SELECT wallet FROM wallet.create_wallet('ln_big', lanes => 16);
 SELECT balance FROM wallet.fund('ln_big', 16);
 SELECT cost, balance FROM wallet.charge('ln_big', amount => 1.5);
@@ -40,7 +41,7 @@ SELECT cost, balance FROM wallet.charge('ln_big', amount => 0.000000000001);
 CALL regress.fails($$ SELECT wallet.charge('ln_big', amount => 0.000000000001) $$);
 SELECT event, threshold FROM wallet.events WHERE wallet = 'ln_big' ORDER BY id;
 SELECT * FROM regress.broken('ln_big');
--- Many small ones use up every lane, and nothing is left over or spent twice.
+-- Many small charges use up every lane. Nothing is left over or spent twice.
 SELECT wallet FROM wallet.create_wallet('ln_many', lanes => 8);
 SELECT balance FROM wallet.fund('ln_many', 100);
 DO $$
@@ -55,10 +56,10 @@ CALL regress.fails($$ SELECT wallet.charge('ln_many', amount => 0.000000000001) 
 SELECT count(*), sum(amount) FROM wallet.entries WHERE wallet = 'ln_many' AND kind = 'charge';
 SELECT * FROM regress.broken('ln_many');
 
--- Thresholds hold for the sum of the lanes: each crossing once, whatever lane pays.
+-- Thresholds apply to the sum of the lanes: each crossing once, whichever lane pays.
 SELECT wallet FROM wallet.create_wallet('ln_low', lanes => 4, low_balance => '{50,20}');
 SELECT balance FROM wallet.fund('ln_low', 100);
--- In steps, each its own transaction, the balance at which an event appears.
+-- In steps, each its own transaction: the balance at which an event appears.
 CREATE PROCEDURE regress.spend(of_wallet text, step numeric, times int) LANGUAGE plpgsql AS $$
 DECLARE seen bigint := (SELECT count(*) FROM wallet.events WHERE wallet = of_wallet); left_over numeric; e record;
 BEGIN
@@ -78,7 +79,7 @@ SELECT balance FROM wallet.fund('ln_low', 60);
 CALL regress.spend('ln_low', 7, 8);
 SELECT event, threshold FROM wallet.events WHERE wallet = 'ln_low' ORDER BY id;
 SELECT * FROM regress.broken('ln_low');
--- The lanes are re-cut with thresholds half-way: none fires for that, none is lost.
+-- The lanes are rebalanced with thresholds half-way: none fires because of it, and none is lost.
 SELECT wallet FROM wallet.create_wallet('ln_cut', low_balance => '{10}');
 SELECT balance FROM wallet.fund('ln_cut', 12);
 SELECT balance FROM wallet.set_lanes('ln_cut', 5);
@@ -90,7 +91,7 @@ SELECT balance FROM wallet.set_lanes('ln_cut', 2);
 SELECT balance FROM wallet.fund('ln_cut', 0.1);
 SELECT event, threshold FROM wallet.events WHERE wallet = 'ln_cut' ORDER BY id;
 
--- With a credit limit and in lanes; set_lanes replays; odd numbers are refused.
+-- With a credit limit on several lanes. set_lanes replays, and invalid numbers are refused.
 SELECT wallet FROM wallet.create_wallet('ln_credit', credit_limit => 10, lanes => 3);
 SELECT balance FROM wallet.charge('ln_credit', amount => 9.999999999999);
 SELECT balance, available FROM wallet.set_lanes('ln_credit', 2, idempotency_key => 's');
@@ -104,7 +105,7 @@ CALL regress.fails($$ SELECT wallet.set_lanes('ln', 0) $$);
 CALL regress.fails($$ SELECT wallet.set_lanes('ln', NULL) $$);
 CALL regress.fails($$ SELECT wallet.set_lanes('ln', 257) $$);
 CALL regress.fails($$ SELECT wallet.set_lanes('ln_nobody', 2) $$);
--- Limits hold for all lanes together.
+-- Limits apply to all lanes together.
 SELECT wallet FROM wallet.create_wallet('ln_limit', lanes => 4);
 SELECT balance FROM wallet.fund('ln_limit', 100);
 SELECT wallet.set_limit('ln_limit', 10, 'day') IS NOT NULL AS set;
@@ -113,7 +114,7 @@ CALL regress.fails($$ SELECT wallet.charge('ln_limit', amount => 1.01) $$);
 SELECT cost FROM wallet.charge('ln_limit', amount => 1);
 SELECT * FROM regress.broken('ln_credit') UNION ALL SELECT * FROM regress.broken('ln_cut') UNION ALL SELECT * FROM regress.broken('ln_limit');
 
--- Nobody waits for a lane that the same transaction has already.
+-- A transaction never waits for a lane that it has locked itself.
 SELECT wallet FROM wallet.create_wallet('own_lanes', lanes => 4, low_balance => '{1000}');
 BEGIN;
 SELECT balance FROM wallet.fund('own_lanes', 100);

@@ -1,4 +1,5 @@
--- The ledger: nothing changes it, every lane's chain can be checked in plain SQL, headers for HTTP.
+-- The ledger: no statement changes it, plain SQL can check the chain of every lane, headers for
+-- HTTP.
 SELECT wallet FROM wallet.create_wallet('lg', lanes => 2);
 SELECT wallet.set_price('lg-model', meter, price, 1000, provider => 'prov', effective_from => '2025-01-01Z') IS NOT NULL AS set
   FROM (VALUES ('input_tokens', 1), ('output_tokens', 3)) p (meter, price);
@@ -13,14 +14,14 @@ SELECT lanes FROM wallet.set_lanes('lg', 3);
 SELECT cost FROM wallet.charge('lg', amount => 4.8);
 SELECT balance FROM wallet.fund('lg', 0.000000000001);
 
--- Nothing changes an entry, not even a superuser's statement.
+-- No statement changes an entry, not even a superuser's.
 CALL regress.fails($$ UPDATE wallet.ledger SET amount = 0 WHERE wallet_id = 'lg' $$);
 CALL regress.fails($$ DELETE FROM wallet.ledger WHERE wallet_id = 'lg' AND idempotency_key = 'key' $$);
 CALL regress.fails($$ TRUNCATE wallet.ledger $$);
 CALL regress.fails($$ TRUNCATE wallet.ledger CASCADE $$);
 CALL regress.fails($$ INSERT INTO wallet.ledger SELECT * FROM wallet.ledger WHERE wallet_id = 'lg' ON CONFLICT (wallet_id, entry_id) DO UPDATE SET actor = 'eve' $$);
 CALL regress.fails($$ MERGE INTO wallet.ledger l USING (SELECT 1) s ON l.wallet_id = 'lg' WHEN MATCHED THEN DELETE $$);
--- The view takes no writing.
+-- The view is read-only.
 SELECT regress.outcome($$ UPDATE wallet.entries SET amount = 0 $$), regress.outcome($$ DELETE FROM wallet.entries $$);
 
 -- seq has no gaps within a lane, and lane_balance is the running total of its amounts.
@@ -54,7 +55,7 @@ SELECT * FROM regress.chain('lg');
 -- All wallets of the tests before this one.
 SELECT wallet_id, entries - good AS broken, heads_match FROM wallet.wallets, regress.chain(wallet_id)
  WHERE entries <> good OR NOT heads_match;
--- Who gets round the trigger is found by the chain.
+-- The chain reveals changes that bypass the trigger.
 BEGIN;
 SET LOCAL session_replication_role = replica;
 UPDATE wallet.ledger SET actor = 'eve' WHERE wallet_id = 'lg' AND idempotency_key = 'key';

@@ -4,7 +4,7 @@
 SELECT wallet FROM wallet.create_wallet('mem_a');
 SELECT balance FROM wallet.fund('mem_a', 100);
 
--- Members: the team is the wallet's word, a blocked one does nothing.
+-- Members: the wallet decides the team, and a blocked member cannot do anything.
 SELECT wallet.set_member('mem_a', 'ana', team => 'research');
 SELECT wallet.set_member('mem_a', 'vic', 'viewer');
 SELECT wallet.set_member('mem_a', 'bill', 'billing');
@@ -26,7 +26,7 @@ SELECT hold_id FROM wallet.hold('mem_a', amount => 1, user_id => 'stranger');
 SELECT scope, allowed, reason FROM wallet.check_limits('mem_a', user_id => 'stranger', amount => 1);
 SELECT scope, allowed, reason FROM wallet.check_limits('mem_a', user_id => 'ana', amount => 1);
 
--- What each role may do, by the one who acts.
+-- What each role may do as the actor.
 SELECT cost FROM wallet.charge('mem_a', amount => 1, user_id => 'ana', actor => 'vic');
 SELECT balance FROM wallet.fund('mem_a', 1, actor => 'ana');
 SELECT balance FROM wallet.fund('mem_a', 1, actor => 'bill');
@@ -54,7 +54,7 @@ SELECT cost FROM wallet.charge('mem_a', '{"model":"mem-haiku","input_tokens":10}
 SELECT wallet.set_model_rules('mem_a', 'team', 'research');
 SELECT wallet.set_model_rules('mem_a', 'wallet', 'other', allowed => '{x}');
 
--- Keys: the secret is shown once, and says whose the use is.
+-- Keys: the secret is shown once, and determines the user.
 SELECT key_id AS k, secret AS s, length(secret), replayed FROM wallet.create_key('mem_a', 'ana', 'batch', idempotency_key => 'k1') \gset
 SELECT :'k' = key_id::text AS same, secret, replayed FROM wallet.create_key('mem_a', 'ana', 'batch', idempotency_key => 'k1');
 SELECT cost FROM wallet.charge('mem_a', amount => 2, model => 'mem-haiku', key => :'s');
@@ -76,7 +76,7 @@ SELECT name, status FROM wallet.keys WHERE wallet = 'mem_a';
 SELECT secret FROM wallet.rotate_key('mem_a', :'k');
 SELECT wallet.revoke_key('mem_a', '00000000-0000-0000-0000-000000000001');
 
--- The trail.
+-- The audit trail.
 SELECT action, subject, actor, before ->> 'role' AS before, after ->> 'role' AS after FROM wallet.audit WHERE wallet = 'mem_a' AND action IN ('set_member', 'drop_member') ORDER BY at, after->>'user_id';
 SELECT action, before ->> 'revoked_at' IS NULL AS open, after ? 'secret_hash' AS secret FROM wallet.audit WHERE wallet = 'mem_a' AND action LIKE '%key' ORDER BY at;
 SELECT action, after ->> 'model' AS model, before FROM wallet.audit WHERE wallet = '*' AND after ->> 'model' LIKE 'mem-%' ORDER BY 2;

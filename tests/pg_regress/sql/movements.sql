@@ -3,7 +3,7 @@ SELECT wallet FROM wallet.create_wallet('moves');
 SELECT balance FROM wallet.fund('moves', 100);
 SELECT wallet.set_limit('moves', 50, 'day') IS NOT NULL AS set;
 SELECT entry_id FROM wallet.charge('moves', amount => 40, user_id => 'ann', team => 'red', model => 'm') \gset
--- A charge is given back in parts, never more than it was, and to the limit.
+-- A charge is refunded in parts, up to its amount, and the limit is credited.
 SELECT amount, balance, replayed FROM wallet.refund('moves', :'entry_id', 15, 'slow', idempotency_key => 'r1');
 SELECT amount, balance, replayed FROM wallet.refund('moves', :'entry_id', 15, 'slow', idempotency_key => 'r1');
 CALL regress.fails(format($$ SELECT wallet.refund('moves', %L, 16, 'slow', idempotency_key => 'r1') $$, :'entry_id'));
@@ -13,19 +13,19 @@ SELECT amount, balance FROM wallet.refund('moves', :'entry_id');
 CALL regress.fails(format($$ SELECT wallet.refund('moves', %L) $$, :'entry_id'));
 SELECT used, remaining FROM wallet.limits_status WHERE wallet = 'moves';
 SELECT kind, amount, user_id, team, model, contra, reason, related_id = :'entry_id' AS of_charge FROM wallet.entries WHERE wallet = 'moves' AND kind = 'refund' ORDER BY created_at;
--- A limit that is new counts what was refunded too.
+-- A new limit also counts refunds.
 SELECT entry_id FROM wallet.charge('moves', amount => 20, user_id => 'ben') \gset
 SELECT amount FROM wallet.refund('moves', :'entry_id', 5);
 SELECT wallet.set_limit('moves', 50, 'month', scope => 'user') IS NOT NULL AS set;
 SELECT scope, subject, used FROM wallet.limits_status WHERE wallet = 'moves' ORDER BY 1, 2;
--- Lowered below what was used, a refund does not open more than the maximum.
+-- If a limit was lowered below its usage, a refund frees at most the maximum.
 SELECT wallet.set_limit('moves', 10, 'day') IS NOT NULL AS set;
 SELECT amount FROM wallet.refund('moves', :'entry_id', 10);
 SELECT used, remaining FROM wallet.limits_status WHERE wallet = 'moves' AND scope = 'wallet';
 CALL regress.fails($$ SELECT wallet.charge('moves', amount => 5.01) $$);
 SELECT cost FROM wallet.charge('moves', amount => 5);
 
--- What a grant had paid goes back to it.
+-- Money that a grant had paid returns to the grant.
 SELECT wallet FROM wallet.create_wallet('moves_grant');
 SELECT balance FROM wallet.fund('moves_grant', 10, expires_at => now() + interval '1 day', promotional => true);
 SELECT balance FROM wallet.fund('moves_grant', 10);
@@ -36,7 +36,7 @@ SELECT promotional, amount, remaining, status FROM wallet.grants WHERE wallet = 
 SELECT amount, balance FROM wallet.refund('moves_grant', :'entry_id');
 SELECT promotional, amount, remaining, status FROM wallet.grants WHERE wallet = 'moves_grant' ORDER BY 1 DESC;
 
--- Corrections of either sign.
+-- Adjustments of either sign.
 SELECT amount, balance, replayed FROM wallet.adjust('moves', -10, 'counted twice', idempotency_key => 'a1');
 SELECT amount, balance, replayed FROM wallet.adjust('moves', -10, 'counted twice', idempotency_key => 'a1');
 SELECT amount, balance FROM wallet.adjust('moves', 3.5, 'goodwill');
@@ -70,13 +70,13 @@ SELECT cost, replayed FROM wallet.charge('moves_b', '{"model": "batch-model", "i
 SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
 CALL regress.fails($$ SELECT * FROM wallet.charge_batch('moves_b', '[{"amount": 1}, {"amount": 1000}]') $$);
 SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
--- Or each that can be.
+-- Or every item that can be booked.
 SELECT item, entry_id IS NOT NULL AS booked, cost, sqlstate, message, replayed
   FROM wallet.charge_batch('moves_b', '[{"amount": 1}, {"amount": 1000}, {"usage": {"model": "batch-none", "input_tokens": 1}}, {"amount": 0.5}]', on_error => 'skip');
 SELECT balance FROM wallet.balances WHERE wallet = 'moves_b';
 -- Over several wallets.
 SELECT item, cost, sqlstate FROM wallet.charge_batch('[{"wallet": "moves_b", "amount": 1}, {"wallet": "moves", "amount": 0}, {"wallet": "moves_none", "amount": 1}]', on_error => 'skip');
--- An item that cannot be read is that item's error.
+-- An item that cannot be read is an error of that item.
 SELECT item, entry_id IS NOT NULL AS booked, cost, sqlstate, message
   FROM wallet.charge_batch('[{"amount": 0.1}, {"wallet": "moves_b", "amount": 0.1}, 7, {"wallet": 7, "amount": 1}, {"wallet": "moves_b", "amuont": 1},
                              {"wallet": "moves_b", "amount": "much"}, {"wallet": "", "amount": 1}, {"wallet": "moves_b", "amount": 0.2, "tags": {"a": null}},

@@ -1,38 +1,38 @@
--- Workers on the outbox: leases, done, later attempts, rights by wallet.
+-- Workers on the outbox: leases, completion, retries, rights by wallet.
 SELECT wallet FROM wallet.create_wallet('ob_a', low_balance => '{20,10}');
 SELECT wallet FROM wallet.create_wallet('ob_b', low_balance => '{20}');
 SELECT balance FROM wallet.fund('ob_a', 30);
 SELECT balance FROM wallet.fund('ob_b', 30);
--- What other tests left is not looked at here.
+-- Events of other tests are ignored here.
 SELECT count(*) >= 0 AS all_done FROM (SELECT wallet.finish_event(id) FROM wallet.events WHERE done_at IS NULL) e;
 SELECT balance FROM wallet.charge('ob_a', amount => 25);
 SELECT balance FROM wallet.charge('ob_b', amount => 25);
--- The oldest first; what is claimed is not there for another worker until the lease ends.
+-- The oldest events first. A claimed event is hidden from other workers until its lease ends.
 SELECT wallet, event, threshold, payload, claimed_at IS NOT NULL AS claimed, done_at, attempts, available_at - claimed_at AS lease
   FROM wallet.claim_events(2);
 SELECT wallet, event, threshold, attempts FROM wallet.claim_events();
 SELECT wallet, event, threshold, attempts FROM wallet.claim_events();
--- Done is done, once.
+-- An event is completed once.
 SELECT wallet.finish_event(id) FROM wallet.events WHERE wallet = 'ob_a' ORDER BY id;
 SELECT wallet.finish_event(id) FROM wallet.events WHERE wallet = 'ob_a' ORDER BY id;
 SELECT wallet.retry_event(id) FROM wallet.events WHERE wallet = 'ob_a' ORDER BY id;
--- Given back: at once, or after a pause that doubles.
+-- Released: immediately, or after a pause that doubles.
 SELECT wallet.retry_event(id, '0 seconds', 'no answer') <= clock_timestamp() AS now FROM wallet.events WHERE wallet = 'ob_b';
 SELECT wallet, attempts, last_error FROM wallet.claim_events(events => '{wallet_balance_low}');
 SELECT round(extract(epoch FROM wallet.retry_event(id) - clock_timestamp())) AS pause FROM wallet.events WHERE wallet = 'ob_b';
 SELECT count(*) FROM wallet.claim_events();
 SELECT claimed_at, done_at, attempts, last_error FROM wallet.events WHERE wallet = 'ob_b';
--- A lease that ran out.
+-- A lease that expired.
 SELECT wallet.retry_event(id, '0') IS NOT NULL AS given_back FROM wallet.events WHERE wallet = 'ob_b';
 SELECT wallet, attempts FROM wallet.claim_events(lease => '0 seconds');
 SELECT wallet, attempts FROM wallet.claim_events();
 SELECT count(*) FROM wallet.claim_events(events => '{topup_requested,limit_near}');
--- NOTIFY off keeps the outbox.
+-- Without NOTIFY the outbox still works.
 SET wallet.notify = off;
 SELECT balance FROM wallet.fund('ob_b', 30);
 SELECT event, threshold FROM wallet.claim_events();
 RESET wallet.notify;
--- Arguments.
+-- Arguments that are refused.
 CALL regress.fails($$ SELECT wallet.claim_events(0) $$);
 CALL regress.fails($$ SELECT wallet.claim_events(NULL) $$);
 CALL regress.fails($$ SELECT wallet.claim_events(lease => '-1 second') $$);
@@ -41,7 +41,7 @@ CALL regress.fails($$ SELECT wallet.claim_events(events => '{low}') $$);
 CALL regress.fails($$ SELECT wallet.finish_event(NULL) $$);
 CALL regress.fails($$ SELECT wallet.finish_event('00000000-0000-0000-0000-000000000001') $$);
 CALL regress.fails($$ SELECT wallet.retry_event('00000000-0000-0000-0000-000000000001') $$);
--- A worker has the events of its wallets alone.
+-- A worker sees only the events of its wallets.
 CREATE ROLE regress_worker;
 CREATE ROLE regress_reader;
 SELECT wallet.grant_access('regress_worker', 'billing', 'ob_a');

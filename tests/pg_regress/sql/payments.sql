@@ -1,4 +1,4 @@
--- Who paid what, and what refunds gave back of it. Names stand for the ids.
+-- Who paid what, and what refunds returned to them. Names replace the ids.
 CREATE VIEW regress.parts AS
 SELECT p.wallet, e.kind, e.user_id AS call, coalesce(g.metadata->>'n', g.kind) AS grant, p.amount, r.user_id AS refund_of,
        CASE p.returned_to WHEN p.grant_id THEN 'the same' WHEN p.entry_id THEN 'its own' END AS returned_to,
@@ -8,7 +8,8 @@ SELECT p.wallet, e.kind, e.user_id AS call, coalesce(g.metadata->>'n', g.kind) A
   JOIN wallet.entries g ON g.wallet = p.wallet AND g.entry_id = p.grant_id
   LEFT JOIN wallet.entries r ON r.wallet = p.wallet AND r.entry_id = p.refund_of;
 
--- Fund 20, charge 10, give it back, charge 10 twice, fund 5, charge 2: the first grant pays the third charge too.
+-- Fund 20, charge 10, refund it, charge 10 twice, fund 5, charge 2: the first grant pays the third
+-- charge, too.
 SELECT wallet FROM wallet.create_wallet('back');
 SELECT balance FROM wallet.fund('back', 20, metadata => '{"n": "A"}');
 SELECT entry_id AS c1 FROM wallet.charge('back', amount => 10, user_id => 'c1') \gset
@@ -19,7 +20,7 @@ SELECT balance FROM wallet.fund('back', 5, metadata => '{"n": "B"}');
 SELECT balance FROM wallet.charge('back', amount => 2, user_id => 'c4');
 SELECT kind, call, "grant", amount, refund_of, returned_to FROM regress.parts WHERE wallet = 'back' ORDER BY created_at;
 
--- In parts: what was burnt last goes back first, whatever comes in between.
+-- In parts: what was burned last is returned first, whatever happens in between.
 SELECT wallet FROM wallet.create_wallet('steps');
 SELECT balance FROM wallet.fund('steps', 3, metadata => '{"n": "A"}');
 SELECT balance FROM wallet.fund('steps', 3, metadata => '{"n": "B"}');
@@ -31,7 +32,7 @@ SELECT balance FROM wallet.refund('steps', :'c1');
 SELECT kind, call, "grant", amount, refund_of, returned_to FROM regress.parts WHERE wallet = 'steps' ORDER BY created_at, "grant";
 SELECT amount, remaining FROM wallet.grants WHERE wallet = 'steps' ORDER BY created_at;
 
--- What credit has paid is undone first. What comes back then makes up for the credit that others used.
+-- What credit has paid is undone first. The returned money then repays the credit that others used.
 SELECT wallet FROM wallet.create_wallet('credit', credit_limit => 20);
 SELECT balance FROM wallet.fund('credit', 10, metadata => '{"n": "A"}');
 SELECT entry_id AS c1 FROM wallet.charge('credit', amount => 15, user_id => 'c1') \gset
@@ -42,7 +43,8 @@ SELECT balance FROM wallet.refund('credit', :'c1', 9);
 SELECT kind, call, "grant", amount, refund_of, returned_to FROM regress.parts WHERE wallet = 'credit' ORDER BY created_at;
 SELECT amount, remaining FROM wallet.grants WHERE wallet = 'credit';
 
--- A grant whose time has come ends again at once; one that was voided is over, and the money becomes a plain one.
+-- Money returned to an expired grant expires immediately. A voided grant is over, and the money
+-- becomes plain money.
 SELECT wallet FROM wallet.create_wallet('ends');
 SELECT balance FROM wallet.fund('ends', 10, metadata => '{"n": "short"}', expires_at => clock_timestamp() + interval '0.4 seconds');
 SELECT entry_id AS gift FROM wallet.fund('ends', 5, metadata => '{"n": "gift"}', promotional => true) \gset
@@ -55,7 +57,7 @@ SELECT kind, amount, event_at = created_at AS now FROM wallet.entries WHERE wall
 SELECT g.amount, g.remaining, g.promotional, g.status, e.kind FROM wallet.grants g JOIN wallet.entries e ON e.wallet = g.wallet AND e.entry_id = g.grant_id
  WHERE g.wallet = 'ends' ORDER BY g.created_at;
 
--- A debt is paid by the next funding, and that is a part of the charge that left it.
+-- A debt is paid by the next funding, which then has paid a part of the charge that left it.
 SELECT wallet FROM wallet.create_wallet('owes');
 SELECT balance FROM wallet.fund('owes', 10, metadata => '{"n": "A"}');
 SELECT hold_id FROM wallet.hold('owes', 4, user_id => 'c1') \gset

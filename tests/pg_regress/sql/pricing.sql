@@ -1,8 +1,8 @@
--- Which price holds, and that no digit is lost.
+-- Which price applies, and that no digit is lost.
 SET datestyle = ISO;
 SELECT wallet FROM wallet.create_wallet('pr');
 SELECT balance FROM wallet.fund('pr', 1000);
--- price_usage books nothing and says what it found.
+-- price_usage books nothing and shows which prices it found.
 SELECT wallet.set_price('pr-a', 'input_tokens', 3, 1000000, effective_from => '2025-01-01') IS NOT NULL AS set;
 SELECT cost, currency, model, total_tokens, jsonb_array_length(lines) AS lines
   FROM wallet.price_usage('{"model":"pr-a","input_tokens":1000}');
@@ -11,7 +11,7 @@ SELECT l->>'meter' AS meter, l->'quantity' AS quantity, l->'unit_price' AS unit_
   FROM wallet.price_usage('{"model":"pr-a","input_tokens":1000}', wallet => 'pr') p, jsonb_array_elements(p.lines) l;
 SELECT balance FROM wallet.balances WHERE wallet = 'pr';
 
--- Exact digits. The reference is PostgreSQL's own arithmetic.
+-- Exact digits. The reference is PostgreSQL's numeric arithmetic.
 CREATE FUNCTION regress.price(model text, usage jsonb) RETURNS numeric LANGUAGE sql AS
     $$ SELECT cost FROM wallet.price_usage(usage, model => model) $$;
 SELECT count(wallet.set_price(m, 'input_tokens', price, per, effective_from => '2025-01-01'))
@@ -31,7 +31,7 @@ SELECT l->>'meter' AS meter, l->'unit_price' AS unit_price, l->'amount' AS amoun
 SELECT count(*) AS wrong
   FROM generate_series(1, 2000) n, wallet.price_usage(jsonb_build_object('model', 'pr-m', 'input_tokens', n)) p
  WHERE p.cost <> round(0.15 * n / 1000000, 12);
--- The most digits that a price and a quantity may have.
+-- The largest number of digits that a price and a quantity may have.
 SELECT wallet.set_price('pr-most', 'input_tokens', 0.999999999999999) IS NOT NULL AS set;
 SELECT regress.price('pr-most', '{"input_tokens":999999999999}') AS cost, round(0.999999999999999 * 999999999999, 12) AS expected;
 CALL regress.fails($$ SELECT wallet.set_price('pr-most', 'input_tokens', 0.9999999999999999) $$);
@@ -39,7 +39,7 @@ SELECT regress.outcome($$ SELECT wallet.price_usage('{"model":"pr-most","input_t
 SELECT wallet.set_price('pr-huge', 'input_tokens', 99999) IS NOT NULL AS set;
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-huge","input_tokens":999999999999}') $$);
 
--- From a date on: each price holds until the next begins.
+-- Each price applies from its date until the next one begins.
 SELECT count(wallet.set_price('pr-date', 'input_tokens', price, 1, effective_from => since))
   FROM (VALUES (1, '2025-01-01Z'::timestamptz), (2, '2025-02-01Z'), (NULL, '2025-03-01Z'), (4, '2025-04-01Z'), (5, '2999-01-01Z')) AS p (price, since);
 SELECT at AT TIME ZONE 'UTC' AS at, regress.outcome(format('SELECT wallet.price_usage(%L, at => %L)', '{"model":"pr-date","input_tokens":1}', at)) AS outcome,
@@ -49,13 +49,13 @@ SELECT at AT TIME ZONE 'UTC' AS at, regress.outcome(format('SELECT wallet.price_
                ('2025-03-01Z'), ('2025-03-31Z'), ('2025-04-01Z'), ('2026-01-01Z')) AS t (at);
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2024-12-31Z') $$);
 CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-03-15Z') $$);
--- The same price again is no second row; a correction for the same date is one, and holds.
+-- The same price again adds no row. A correction for the same date does, and applies.
 SELECT wallet.set_price('pr-date', 'input_tokens', 2.0, 1, effective_from => '2025-02-01Z')
      = wallet.set_price('pr-date', 'input_tokens', 2, 1, effective_from => '2025-02-01Z') AS same_id;
 SELECT count(*) FROM wallet.prices WHERE model = 'pr-date';
 SELECT wallet.set_price('pr-date', 'input_tokens', 2.5, 1, effective_from => '2025-02-01Z') IS NOT NULL AS corrected;
 SELECT cost FROM wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-02-02Z');
--- In the transaction that sets it a price holds at once, and after a rollback no more.
+-- A price applies immediately in the transaction that sets it, and no longer after a rollback.
 BEGIN;
 SELECT wallet.set_price('pr-date', 'input_tokens', 9, 1, effective_from => '2025-02-01Z') IS NOT NULL AS set;
 SELECT cost FROM wallet.price_usage('{"model":"pr-date","input_tokens":1}', at => '2025-02-02Z');
@@ -82,12 +82,12 @@ SELECT usage, l->'unit_price' AS unit_price
                ('{"input_tokens":1,"region":"eu","service_tier":"flex"}'), ('{"input_tokens":1,"region":"eu","service_tier":"batch"}'),
                ('{"input_tokens":300000,"service_tier":"batch"}'), ('{"input_tokens":300000,"region":"eu"}')) AS u (usage),
        wallet.price_usage(usage, model => 'pr-cond') p, jsonb_array_elements(p.lines) l;
--- Region and tier also by argument, which must not contradict the usage.
+-- Region and tier can be arguments, which must not contradict the usage.
 SELECT cost FROM wallet.price_usage('{"input_tokens":1}', model => 'pr-cond', region => 'eu', service_tier => 'batch');
 CALL regress.fails($$ SELECT wallet.price_usage('{"input_tokens":1,"region":"us"}', model => 'pr-cond', region => 'eu') $$);
 CALL regress.fails($$ SELECT wallet.price_usage('{"input_tokens":1,"model":"x"}', model => 'pr-cond') $$);
 
--- A threshold re-prices all of the request, output too, and counts cached input.
+-- A threshold changes the price of the whole request, output included, and counts cached input.
 SELECT count(wallet.set_price('pr-long', meter, price, 1, above_input_tokens => above, effective_from => '2025-01-01'))
   FROM (VALUES ('input_tokens', 1, NULL::bigint), ('output_tokens', 10, NULL), ('input_tokens', 2, 1000), ('output_tokens', 15, 1000)) AS p (meter, price, above);
 SELECT usage, cost
@@ -95,7 +95,8 @@ SELECT usage, cost
                ('{"input_tokens":600,"cache_read_tokens":401,"output_tokens":1}'), ('{"input_tokens":600,"output_tokens":5000}')) AS u (usage),
        wallet.price_usage(usage, model => 'pr-long');
 
--- Stand-ins: reasoning and output_* as output, cache_* and input_* as input, unless priced; a kind of cached input as cached input first.
+-- Fallbacks: reasoning and output_* as output, cache_* and input_* as input, unless they have a
+-- price. A kind of cached input falls back to cached input first.
 SELECT usage, cost
   FROM (VALUES ('{"reasoning_tokens":1}'::jsonb), ('{"output_audio_tokens":1}'), ('{"cache_read_tokens":1}'), ('{"cache_write_1h_tokens":1}'), ('{"input_image_tokens":1}')) AS u (usage),
        wallet.price_usage(usage, model => 'pr-long');
@@ -114,24 +115,25 @@ CALL regress.fails($$ SELECT wallet.price_usage('{"model":"pr-long","citation_to
 -- A price of zero is a price.
 SELECT wallet.set_price('pr-long', 'citation_tokens', 0, effective_from => '2025-01-01') IS NOT NULL AS set;
 SELECT cost, jsonb_array_length(lines) AS lines FROM wallet.price_usage('{"model":"pr-long","citation_tokens":5}');
--- A meter of one's own is one that has a price.
+-- A custom meter is one that has a price.
 SELECT wallet.set_price('pr-own', 'widgets', 0.5, effective_from => '2025-01-01') IS NOT NULL AS set;
 SELECT cost, total_tokens FROM wallet.price_usage('{"model":"pr-own","widgets":1.5,"gadgets":7}');
 
--- The exact model before provider/model before patterns, the longest pattern first.
+-- The exact model takes precedence over provider/model, and that over patterns, the longest pattern
+-- first.
 SELECT count(wallet.set_price(m, 'requests', price, effective_from => '2025-01-01'))
   FROM (VALUES ('pr-x-*', 1), ('pr-x-4*', 2), ('prov/pr-x-4o', 3), ('pr-x-4o-exact', 4), ('*pr-x-4o-mini*', 5)) AS p (m, price);
 SELECT model, provider, cost
   FROM (VALUES ('pr-x-3', NULL), ('pr-x-4o', NULL), ('pr-x-4o', 'prov'), ('pr-x-4o', 'else'), ('pr-x-4o-exact', 'prov'), ('pr-x-4o-mini-2025', NULL), ('pr-x-', NULL)) AS m (model, provider),
        LATERAL (SELECT cost FROM wallet.price_usage(jsonb_strip_nulls(jsonb_build_object('model', model, 'provider', provider, 'requests', 1)))) p;
 SELECT regress.outcome($$ SELECT wallet.price_usage('{"model":"pr-y","requests":1}') $$);
--- A row of a provider holds for requests of that provider, or of none.
+-- A row of a provider applies to requests of that provider, or without one.
 SELECT count(wallet.set_price('pr-prov', 'requests', price, provider => prov, effective_from => '2025-01-01'))
   FROM (VALUES (1, NULL), (2, 'azure')) AS p (price, prov);
 SELECT cost FROM wallet.price_usage('{"model":"pr-prov","provider":"azure","requests":1}');
 SELECT cost FROM wallet.price_usage('{"model":"pr-prov","provider":"aws","requests":1}');
 
--- A wallet's own list before the default list.
+-- A wallet's own list takes precedence over the default list.
 SELECT count(wallet.set_price(m, meter, price, price_list => list, effective_from => '2025-01-01'))
   FROM (VALUES ('pr-list', 'requests', 10, 'default'), ('pr-list', 'requests', 8, 'gold'), ('pr-list2', 'requests', 20, 'default'), ('pr-list*', 'pages', 7, 'gold')) AS p (m, meter, price, list);
 UPDATE wallet.wallets SET price_list = 'gold' WHERE wallet_id = 'pr';
@@ -140,7 +142,7 @@ SELECT cost FROM wallet.price_usage('{"model":"pr-list","requests":1}', wallet =
 SELECT cost FROM wallet.price_usage('{"model":"pr-list2","requests":1}', wallet => 'pr');
 UPDATE wallet.wallets SET price_list = 'default' WHERE wallet_id = 'pr';
 
--- What price_usage and set_price refuse.
+-- Arguments that price_usage and set_price refuse.
 CALL regress.fails($$ SELECT wallet.price_usage(NULL) $$);
 SELECT regress.outcome($$ SELECT wallet.price_usage('[]') $$);
 SELECT regress.outcome($$ SELECT wallet.price_usage('{}') $$);
@@ -164,7 +166,8 @@ CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, conditions 
 CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, effective_from => NULL) $$);
 CALL regress.fails($$ SELECT wallet.set_price('pr-a', 'requests', 1, effective_from => '-infinity') $$);
 
--- Both ways to the price book's tables answer the same: what this backend has found without the executor, another finds by statements.
+-- Both ways to read the price book give the same result: this backend reads without the executor,
+-- another one with statements.
 SELECT wallet.set_usage_mapping('pr_mapping', '{"shapes": [{"all": ["pr_used"]}], "meters": [{"path": "pr_used", "meter": "input_tokens"}]}') IS NOT NULL AS set;
 SELECT wallet.set_markup('gold', percent => 10) IS NOT NULL AS set;
 UPDATE wallet.wallets SET price_list = 'gold' WHERE wallet_id = 'pr';

@@ -1,5 +1,5 @@
--- Who may do what: levels, own and other wallets, membership, SET ROLE, revocation, and a role
--- that tries to get round it.
+-- Who may do what: levels, own and other wallets, membership, SET ROLE, revocation, and a role that
+-- tries to bypass it.
 SELECT wallet FROM wallet.create_wallet('own');
 SELECT wallet FROM wallet.create_wallet('other');
 SELECT count(c.entry_id) FROM unnest(ARRAY['own', 'other']) w, wallet.fund(w, 1000) c;
@@ -16,8 +16,8 @@ SELECT wallet.grant_access('regress_' || level, level, 'own') FROM unnest(ARRAY[
 SELECT wallet.grant_access('regress_all', 'reader');
 SELECT db_role, level, wallet_id FROM wallet.access_grants ORDER BY 1;
 
--- Every function and view, on the own wallet and on another, for every level. What it books is
--- rolled back.
+-- Every function and view, on the role's own wallet and on another, for every level. What a call
+-- books is rolled back.
 CREATE TABLE regress.attempts (n int GENERATED ALWAYS AS IDENTITY, what text, statement text);
 GRANT SELECT ON regress.attempts TO PUBLIC;
 INSERT INTO regress.attempts (what, statement) VALUES
@@ -102,7 +102,7 @@ SELECT * FROM regress.sees();
 SET ROLE regress_all;
 SELECT what, own, other FROM regress.rights() WHERE what IN ('price_usage', 'check_limits', 'charge', 'fund');
 SELECT * FROM regress.sees();
--- What a refused role is told.
+-- What a refused role sees.
 SET ROLE regress_reader;
 SELECT regress.outcome($$ SELECT * FROM wallet.check_limits('other') $$);
 SELECT regress.outcome($$ SELECT * FROM wallet.check_limits('pv_nobody') $$);
@@ -111,12 +111,12 @@ SET ROLE regress_charger;
 SELECT regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$);
 SET ROLE regress_admin;
 SELECT regress.outcome($$ SELECT wallet.set_price('pv', 'requests', 2) $$);
--- A price without a wallet needs a grant on any.
+-- A price without a wallet needs a grant on any wallet.
 SET ROLE regress_reader;
 SELECT cost, currency FROM wallet.price_usage('{"model":"pv","requests":2}');
 RESET ROLE;
 
--- Members have the rights of their roles; a NOINHERIT member must SET ROLE first.
+-- Members have the rights of their roles. A NOINHERIT member must SET ROLE first.
 CREATE ROLE regress_member IN ROLE regress_charger;
 CREATE ROLE regress_shy NOINHERIT IN ROLE regress_charger;
 SET ROLE regress_member;
@@ -131,7 +131,7 @@ RESET ROLE;
 SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$);
 RESET SESSION AUTHORIZATION;
 
--- In one session: a right is there at once when it is given and gone at once when it is taken.
+-- In one session: a right applies as soon as it is granted and ends as soon as it is revoked.
 SET ROLE regress_reader;
 SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$);
 RESET ROLE;
@@ -143,7 +143,7 @@ SELECT wallet.grant_access('regress_reader', 'charger', 'other');
 SET ROLE regress_reader;
 SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$);
 RESET ROLE;
--- It has the privilege on the function still, for the other wallet, but not on this one.
+-- The role still has the privilege on the function, for the other wallet, but not on this one.
 SELECT wallet.revoke_access('regress_reader', 'charger', 'own');
 SET ROLE regress_reader;
 SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$);
@@ -154,7 +154,7 @@ SET ROLE regress_reader;
 SELECT regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$), regress.outcome($$ SELECT * FROM wallet.balances $$);
 RESET ROLE;
 SELECT has_schema_privilege('regress_reader', 'wallet', 'USAGE') AS usage;
--- A grant that is rolled back is none.
+-- A grant that is rolled back has no effect.
 BEGIN;
 SELECT wallet.grant_access('regress_reader', 'reader', 'own');
 SET LOCAL ROLE regress_reader;
@@ -164,7 +164,7 @@ SET ROLE regress_reader;
 SELECT regress.outcome($$ SELECT * FROM wallet.balances $$);
 RESET ROLE;
 
--- What grant and revoke refuse.
+-- Arguments that grant_access and revoke_access refuse.
 CALL regress.fails($$ SELECT wallet.grant_access('regress_nobody', 'reader', 'own') $$);
 CALL regress.fails($$ SELECT wallet.grant_access('public', 'reader', 'own') $$);
 CALL regress.fails($$ SELECT wallet.grant_access('regress_reader', 'king', 'own') $$);
@@ -172,8 +172,9 @@ CALL regress.fails($$ SELECT wallet.grant_access('regress_reader', 'reader', 'pv
 CALL regress.fails($$ SELECT wallet.grant_access(NULL, 'reader') $$);
 CALL regress.fails($$ SELECT wallet.revoke_access('regress_reader', 'reader', 'own') $$);
 
--- A hostile role: what the extension uses is put into a schema of its own, first in search_path,
--- and into its temporary schema. Each of these would betray itself by the error HACKD.
+-- A hostile role puts replacements of what the extension uses into a schema of its own, first in
+-- search_path, and into its temporary schema. Each of them would reveal itself with the error
+-- HACKD.
 CREATE ROLE regress_hostile;
 SELECT wallet.grant_access('regress_hostile', 'charger', 'own');
 SELECT wallet.grant_access('regress_hostile', 'billing', 'own');
@@ -218,12 +219,13 @@ SELECT regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$), regres
        regress.outcome($$ SELECT wallet.set_lanes('own', 2) $$);
 RESET search_path;
 RESET client_min_messages;
--- A function or an operator in a query of its own runs with its own rights, and sees its wallet.
+-- A function or operator in a query of the role runs with the rights of the role, and sees its
+-- wallet.
 CREATE FUNCTION regress_evil.spy(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END $$;
 SELECT wallet_id FROM wallet.wallets WHERE regress_evil.spy(wallet_id);
 SELECT wallet FROM wallet.balances WHERE regress_evil.spy(wallet);
 RESET ROLE;
--- Nor does a superuser run anything of it who is tricked into its search_path.
+-- Nor does a superuser who is tricked into the role's search_path run any of them.
 SET search_path = regress_evil, wallet, pg_catalog;
 SELECT cost FROM wallet.charge('own', amount => 1);
 SELECT cost FROM wallet.settle('own', (SELECT hold_id FROM wallet.hold('own', amount => 1)), amount => 1);
@@ -235,8 +237,8 @@ RESET search_path;
 DROP TABLE pg_temp.role_grants, pg_temp.wallets;
 SELECT * FROM regress.broken('own') UNION ALL SELECT * FROM regress.broken('other');
 
--- A right is the role's and not its name's: it stays when the role gets another name, and another role that gets
--- the old name has none. The view has the names of now.
+-- A right belongs to the role and not to its name: it remains when the role is renamed, and another
+-- role that gets the old name has none. The view shows the current names.
 CREATE ROLE "regress Odd ""name""";
 SELECT wallet.grant_access('regress Odd "name"', 'charger', 'own');
 SET ROLE "regress Odd ""name""";
@@ -254,14 +256,14 @@ SELECT wallet.grant_access('regress_renamed', 'billing', 'own');
 SELECT wallet.revoke_access('regress_renamed', 'charger', 'own');
 SET ROLE regress_renamed;
 SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.fund('own', 1) $$);
--- What a refused role is told can be run.
+-- The statement that a refused role is shown can be run.
 CALL regress.fails($$ SELECT * FROM wallet.check_limits('it''s \ other') $$);
 RESET ROLE;
 CALL regress.fails($$ SELECT wallet.revoke_access('regress Odd "name"', 'charger', 'own') $$);
 SELECT wallet.revoke_access('regress_renamed', 'billing', 'own');
 DROP ROLE regress_renamed, "regress Odd ""name""";
 
--- A role with a right cannot be dropped. One that was, by way of DROP OWNED, has left nothing.
+-- A role with a right cannot be dropped. After DROP OWNED it can, and no row is left.
 SELECT regress.outcome($$ DROP ROLE regress_hostile $$);
 SET client_min_messages = warning;
 DROP SCHEMA regress_evil CASCADE;

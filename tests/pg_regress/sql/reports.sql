@@ -1,4 +1,5 @@
--- Reports: use, chargeback, statement, forecast, savings, a page for psql, FOCUS. Their numbers are the ledger's.
+-- Reports: usage, chargeback, statement, forecast, savings, a page for psql, FOCUS. Their figures
+-- are the ledger's.
 SELECT wallet FROM wallet.create_wallet('rep', low_balance => '{20}', time_zone => 'Europe/Berlin');
 SELECT balance FROM wallet.fund('rep', 100, reference => 'inv-1');
 SELECT wallet.set_price('rep-big', 'input_tokens', 10, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
@@ -25,7 +26,8 @@ SELECT value, cost FROM wallet.usage_by('rep', 'day', "to" => '2026-05-01Z') ORD
 SELECT value, cost FROM wallet.usage_by('rep', 'hour', "to" => '2026-03-12Z') ORDER BY value;
 SELECT value, cost FROM wallet.usage_by('rep', 'tag:project', "to" => '2026-05-01Z') ORDER BY value;
 SELECT value, cost FROM wallet.usage_by('rep', 'region', "to" => '2026-05-01Z') ORDER BY value;
--- The month is Berlin's: the last charge of March there is April's. What no team used is shown, or split.
+-- The month is Berlin's: the last charge of March in UTC belongs to April. Usage without a team is
+-- shown, or split.
 SELECT * FROM wallet.chargeback('rep', '2026-03-15');
 SELECT * FROM wallet.chargeback('rep', '2026-04-01');
 SELECT wallet.set_chargeback_rule('rep', 'even');
@@ -35,7 +37,7 @@ SELECT * FROM wallet.chargeback('rep', '2026-03-15');
 SELECT wallet.set_chargeback_rule('rep', 'fixed', '{"red": 0.5, "green": 0.25}');
 SELECT * FROM wallet.chargeback('rep', '2026-03-15');
 SELECT sum(total_cost) = (SELECT sum(cost) FROM wallet.usage_by('rep', 'day') WHERE value LIKE '2026-03%') AS adds_up FROM wallet.chargeback('rep', '2026-03-15');
--- Who moves to another team takes nothing along.
+-- A user who moves to another team takes no usage along.
 SELECT wallet FROM wallet.create_wallet('rep_move');
 SELECT balance FROM wallet.fund('rep_move', 10);
 SELECT wallet.set_member('rep_move', 'dora', team => 'red');
@@ -50,7 +52,7 @@ SELECT balance = wallet.balance_at('rep', now() + interval '1 minute') AS as_bal
 SELECT wallet.balance_at('rep', '2020-01-01Z');
 -- Savings.
 SELECT * FROM wallet.savings('rep', models => '{rep-small}');
--- A forecast needs some days.
+-- A forecast needs several days.
 SELECT * FROM wallet.forecast('rep');
 SELECT wallet FROM wallet.create_wallet('rep_even');
 SELECT balance FROM wallet.fund('rep_even', 200);
@@ -58,10 +60,11 @@ SELECT count(wallet.charge('rep_even', amount => 10, event_at => now() - n * int
 SELECT daily_burn, days_left, runs_out_at::date - current_date BETWEEN 9 AND 10 AS in_ten_days, earliest <= runs_out_at AS earliest, latest >= runs_out_at AS latest, suggested_topup, basis FROM wallet.forecast('rep_even');
 SELECT wallet FROM wallet.create_wallet('rep_week');
 SELECT balance FROM wallet.fund('rep_week', 1000);
--- Two days of each week are free. Which ones depends on today, so that the first of the 35 days is none of them.
+-- Two days of each week have no usage. Which ones depends on today, so that the first of the 35
+-- days is not one of them.
 SELECT count(wallet.charge('rep_week', amount => 10, event_at => now() - n * interval '24 hours')) FROM generate_series(1, 35) n WHERE n % 7 NOT IN (2, 3);
 SELECT basis, days_left BETWEEN 90 AND 120 AS about_fifteen_weeks FROM wallet.forecast('rep_week');
--- The same by hand: ten on five days of the week and nothing on the others, from now on.
+-- By hand: ten on five days of the week and zero on the others, from now on.
 WITH today AS (
     SELECT extract(epoch FROM (now() AT TIME ZONE 'UTC')::time) / 86400 AS gone
 ), ahead AS (
@@ -75,14 +78,15 @@ WITH today AS (
 SELECT f.daily_burn = round(50 / 7.0, 6) AS burn_by_hand, abs(f.days_left - e.days) < 0.051 AS days_by_hand,
        abs(extract(epoch FROM f.runs_out_at - now()) / 86400 - f.days_left) < 0.051 AS time_is_the_days, f.suggested_topup = 0 AS topup_by_hand
   FROM wallet.forecast('rep_week') f, ends e;
--- Money for ages: once four weeks are known, and where the days would be more than a time can be.
+-- Money for ages: once four weeks are known, and if the number of days does not fit a timestamp.
 SELECT balance FROM wallet.fund('rep_week', 100000);
 SELECT daily_burn > 0 AS burns, days_left BETWEEN 10000 AND 20000 AS in_decades FROM wallet.forecast('rep_week');
 SELECT balance FROM wallet.fund('rep_week', 900000000000);
 SELECT daily_burn > 0 AS burns, days_left, runs_out_at, earliest, latest FROM wallet.forecast('rep_week');
 SELECT line FROM wallet.report('rep_week', 1) line WHERE line LIKE '%hundred years%' AND line LIKE 'forecast%' \gset
 SELECT :'line' LIKE 'forecast % a day, lasts for more than a hundred years (weighted mean of % days, with the pattern of the week)' AS says_so;
--- Told when asked for: below so many days, once, and again after it recovered or other days were asked for.
+-- Announced on request: below a number of days, once, and again after recovery or after a change of
+-- the number.
 SELECT wallet.set_run_out_alert('rep_even', 10), wallet.set_run_out_alert('rep_week', 10), wallet.set_run_out_alert('rep', 10);
 SELECT wallet.announce_run_outs();
 SELECT wallet.set_run_out_alert('rep_even', 11);
@@ -108,7 +112,7 @@ CALL regress.fails($$ SELECT wallet.set_run_out_alert('rep_none', 7) $$);
 SELECT balance FROM wallet.adjust('rep_even', 5);
 -- The page.
 SELECT regexp_replace(line, '\d{4}-\d\d-\d\d( \d\d:\d\d)?', '<time>', 'g') AS line FROM wallet.report('rep_even', 12) line;
--- The page of a month: the statement's numbers, names as text and never as elements.
+-- The page of a month: the figures of the statement, and names as text, never as elements.
 SELECT wallet FROM wallet.create_wallet('rep_html');
 SELECT balance FROM wallet.fund('rep_html', 50, reference => '<b>&"inv"</b>');
 SELECT cost FROM wallet.charge('rep_html', amount => 12.5, model => '<script>alert(1)</script>', user_id => 'ann & ben', team => 'r<d');
@@ -129,7 +133,7 @@ SELECT jsonb_pretty(wallet.usage_attributes('[{"meter":"input_tokens","quantity"
     {"meter":"cache_write_1h_tokens","quantity":2},{"meter":"input_audio_tokens","quantity":4},{"meter":"output_tokens","quantity":7},{"meter":"reasoning_tokens","quantity":6},
     {"meter":"images","quantity":1},{"meter":"audio_seconds","quantity":61.50},{"meter":"markup","quantity":9}]', 'm', 'vertex_ai', 'flex'));
 SELECT n.meter, n.quantity FROM wallet.usage_entries u, wallet.normalize_usage(u.attributes) n WHERE u.wallet = 'rep' AND u.model = 'rep-big' AND u.output_tokens > 0 ORDER BY n.meter;
--- What is priced later has its tokens then, and is one request.
+-- A charge that is priced later has its tokens then, and counts as one request.
 SELECT wallet FROM wallet.create_wallet('rep_late');
 SELECT wallet FROM wallet.update_wallet('rep_late', unknown_price => 'unpriced');
 SELECT balance FROM wallet.fund('rep_late', 10);
@@ -142,7 +146,7 @@ SELECT requests, tokens, cost FROM wallet.usage_daily WHERE wallet = 'rep_late';
 COPY (SELECT * FROM wallet.usage_daily WHERE wallet = 'rep' AND day < '2026-04-01' ORDER BY day, team, model) TO STDOUT (FORMAT csv, HEADER);
 COPY (SELECT "BilledCost", "EffectiveCost", "ChargeCategory", "ChargeDescription", "Tags" FROM wallet.focus WHERE "BillingAccountId" = 'rep' ORDER BY "x_EntryId", "SkuMeter") TO STDOUT (FORMAT csv, HEADER);
 SELECT task, done >= 0 AS done FROM wallet.maintain();
--- What is refused.
+-- Arguments that are refused.
 CALL regress.fails($$ SELECT * FROM wallet.usage_by('rep', 'planet') $$);
 CALL regress.fails($$ SELECT * FROM wallet.usage_by('rep_none', 'user') $$);
 CALL regress.fails($$ SELECT * FROM wallet.chargeback('rep', NULL) $$);
@@ -152,7 +156,7 @@ CALL regress.fails($$ SELECT * FROM wallet.report('rep', 0) $$);
 CALL regress.fails($$ SELECT wallet.set_chargeback_rule('rep', 'fixed', '{"red": 1.5}') $$);
 CALL regress.fails($$ SELECT wallet.set_chargeback_rule('rep', 'sometimes') $$);
 
--- Maintenance books what expired, also where no call comes.
+-- Maintenance books expiries, also without any call.
 SELECT wallet FROM wallet.create_wallet('rep_swept');
 SELECT balance FROM wallet.fund('rep_swept', 10);
 SELECT balance FROM wallet.fund('rep_swept', 5, 'grant', expires_at => clock_timestamp() + interval '0.3 seconds');
@@ -162,7 +166,7 @@ SELECT done >= 1 AS swept FROM wallet.maintain() WHERE task LIKE 'wallets%';
 SELECT kind, amount FROM wallet.entries WHERE wallet = 'rep_swept' ORDER BY created_at, kind;
 SELECT status FROM wallet.holds WHERE wallet = 'rep_swept';
 SELECT event, count(*) FROM wallet.events WHERE wallet = 'rep_swept' AND event IN ('hold_expired', 'grant_expired') GROUP BY 1 ORDER BY 1;
--- Months that no calendar of reports has.
+-- Months that no report has.
 DO $$
 DECLARE
     call text;

@@ -1,14 +1,14 @@
--- What the files after this one share: the extension, and helpers in a schema of their own.
+-- What the following files share: the extension, and helpers in a schema of their own.
 CREATE EXTENSION wallet;
 CREATE SCHEMA regress;
 GRANT USAGE ON SCHEMA regress TO PUBLIC;
--- What differs from run to run is masked.
+-- Masks what differs from run to run.
 CREATE FUNCTION regress.mask(said text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT regexp_replace(
                regexp_replace(said, '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '<uuid>', 'g'),
                '\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d|T\d\d:\d\d:\d\d\.\d+Z)', '<time>', 'g')
 $$;
--- Runs a statement that must fail and prints all that the client gets to know of the error.
+-- Runs a statement that must fail and prints everything that the client sees of the error.
 CREATE PROCEDURE regress.fails(statement text) LANGUAGE plpgsql AS $$
 DECLARE
     said text; more text; help text; in_schema text; in_table text; rule text;
@@ -45,7 +45,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE;
 END
 $$;
--- The rules that hold for a wallet at any time; no row is good.
+-- Rules that apply to a wallet at any time. Any row is a violation.
 CREATE FUNCTION regress.broken(of_wallet text) RETURNS SETOF text LANGUAGE sql STABLE AS $$
     SELECT 'balance is not the sum of the entries'
       FROM wallet.balances b

@@ -1,4 +1,4 @@
--- Top-up rules: when they ask for money, for how much, and why not.
+-- Top-up rules: when they request money, how much, and why not.
 CREATE FUNCTION regress.told(of_wallet text) RETURNS TABLE (n bigint, event text, threshold numeric, what text)
 LANGUAGE sql AS $$
     SELECT row_number() OVER (ORDER BY id), event, threshold,
@@ -14,7 +14,7 @@ CREATE FUNCTION regress.wound_back(of_wallet text) RETURNS void LANGUAGE sql AS 
            look_at = look_at - interval '2 months' WHERE wallet_id = of_wallet;
     UPDATE wallet.allowances SET look_at = look_at - interval '2 months' WHERE wallet_id = of_wallet $$;
 
--- The rule works with its own threshold; the charge that crosses it asks, once.
+-- The rule works with its own threshold. The charge that crosses it requests a top-up, once.
 SELECT wallet FROM wallet.create_wallet('tu');
 SELECT balance FROM wallet.fund('tu', 50);
 SELECT wallet.set_topup_rule('tu', '{"event":"wallet_balance_low","threshold":20,"action":"auto_top_up","amount":100,"method":"card"}');
@@ -24,7 +24,7 @@ SELECT balance FROM wallet.charge('tu', amount => 0.01);
 SELECT balance FROM wallet.charge('tu', amount => 1);
 SELECT wallet, amount, method, status, reason, reference, finished_at, cause, entry_id FROM wallet.topups WHERE wallet = 'tu';
 SELECT * FROM regress.told('tu');
--- Completed once, whoever says so how often.
+-- Completed once, however often and by whomever it is reported.
 SELECT topup_id AS topup FROM wallet.topups WHERE wallet = 'tu' \gset
 SELECT amount, status, reference, entry_id IS NOT NULL AS has_entry, balance, replayed FROM wallet.complete_topup('tu', :'topup', 'pay_1');
 SELECT amount, status, reference, entry_id IS NOT NULL AS has_entry, balance, replayed FROM wallet.complete_topup('tu', :'topup', 'pay_1');
@@ -33,10 +33,10 @@ CALL regress.fails(format('SELECT wallet.complete_topup(''tu'', %L, ''pay_2'')',
 CALL regress.fails(format('SELECT wallet.fail_topup(''tu'', %L)', :'topup'));
 SELECT amount, method, reference, status FROM wallet.fundings WHERE wallet = 'tu' ORDER BY created_at;
 SELECT * FROM regress.told('tu');
--- The next crossing asks again.
+-- The next crossing requests one again.
 SELECT balance FROM wallet.charge('tu', amount => 110);
 SELECT status, count(*) FROM wallet.topups WHERE wallet = 'tu' GROUP BY 1 ORDER BY 1;
--- A charge that is rolled back has asked for nothing.
+-- A charge that is rolled back has requested nothing.
 SELECT status FROM wallet.complete_topup('tu', regress.open_topup('tu'), 'pay_3');
 BEGIN;
 SELECT balance FROM wallet.charge('tu', amount => 100);
@@ -44,7 +44,7 @@ SELECT regress.open_topup('tu') IS NOT NULL AS open;
 ROLLBACK;
 SELECT regress.open_topup('tu') IS NOT NULL AS open;
 
--- Declined: a pause, then again at the next charge; after max_declines the rule stops.
+-- Declined: a pause, then again at the next charge. After max_declines the rule stops.
 SELECT wallet FROM wallet.create_wallet('tu_declined', low_balance => '{20}');
 SELECT balance FROM wallet.fund('tu_declined', 25);
 SELECT wallet.set_topup_rule('tu_declined', '{"threshold":20,"amount":100,"max_declines":2,"back_off":0.3}') IS NOT NULL AS set;
@@ -60,14 +60,15 @@ SELECT status FROM wallet.fail_topup('tu_declined', :'topup', 'card declined');
 SELECT status, replayed FROM wallet.fail_topup('tu_declined', :'topup', 'card declined');
 SELECT balance FROM wallet.charge('tu_declined', amount => 1);
 SELECT * FROM regress.told('tu_declined');
--- Paid after all: credited, and the rule goes on.
+-- Paid after all: credited, and the rule continues.
 SELECT status, reason, balance FROM wallet.complete_topup('tu_declined', :'topup', 'pay_late');
 SELECT balance FROM wallet.charge('tu_declined', amount => 100);
 SELECT regress.open_topup('tu_declined') IS NOT NULL AS open;
--- Set anew it begins anew.
+-- Setting the rule again resets it.
 SELECT event, threshold FROM wallet.events WHERE wallet = 'tu_declined' ORDER BY id;
 
--- A cool-down that ends while the wallet is still low: the next charge asks, though nothing is crossed.
+-- A cool-down that ends while the wallet is still low: the next charge requests a top-up without a
+-- crossing.
 SELECT wallet FROM wallet.create_wallet('tu_cool', lanes => 4);
 SELECT balance FROM wallet.fund('tu_cool', 25);
 SELECT wallet.set_topup_rule('tu_cool', '{"threshold":20,"amount":10,"cooldown":"1 second"}') IS NOT NULL AS set;
@@ -91,7 +92,7 @@ SELECT wallet.set_topup_rule('tu_gap', '{"threshold":20,"amount":10,"target_bala
 SELECT balance FROM wallet.charge('tu_gap', amount => 9.123456);
 SELECT amount FROM wallet.topups WHERE wallet = 'tu_gap' AND status = 'requested';
 
--- Caps of a period.
+-- Caps per period.
 SELECT wallet FROM wallet.create_wallet('tu_caps');
 SELECT balance FROM wallet.fund('tu_caps', 30);
 SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100,"max_count":1,"period":"year"}') IS NOT NULL AS set;
@@ -104,8 +105,8 @@ SELECT wallet.set_topup_rule('tu_caps', '{"threshold":20,"amount":100}') IS NOT 
 SELECT wallet.update_wallet('tu_caps', funding_max => 500) IS NOT NULL AS set;
 SELECT * FROM regress.told('tu_caps');
 
--- A wallet that is below the threshold asks when the rule is set, whether or not it was ever above; once, however often
--- the rule is set.
+-- A wallet below the threshold requests a top-up when the rule is set, whether or not it was ever
+-- above. It does so once, however often the rule is set.
 SELECT wallet FROM wallet.create_wallet('tu_low');
 SELECT wallet FROM wallet.create_wallet('tu_empty');
 SELECT wallet FROM wallet.create_wallet('tu_at');
@@ -123,29 +124,30 @@ SELECT regress.outcome($$ SELECT wallet.charge('tu_empty', amount => 1) $$);
 SELECT wallet.request_due_topups('tu_low'), wallet.request_due_topups('tu_empty');
 SELECT wallet, amount, status FROM wallet.topups WHERE wallet IN ('tu_low', 'tu_empty') ORDER BY wallet DESC;
 SELECT * FROM regress.told('tu_low');
--- Done, the rule goes on as any.
+-- Completed, the rule continues like any other.
 SELECT status, balance FROM wallet.complete_topup('tu_low', regress.open_topup('tu_low'));
 SELECT balance FROM wallet.charge('tu_low', amount => 40);
 SELECT regress.open_topup('tu_low') IS NOT NULL AS open;
 SELECT balance FROM wallet.charge('tu_low', amount => 10);
 SELECT amount, status FROM wallet.topups WHERE wallet = 'tu_low' ORDER BY created_at;
--- Exactly at the threshold it is not low; a cent less is.
+-- Exactly at the threshold the wallet is not low. One cent less and it is.
 SELECT balance FROM wallet.charge('tu_at', amount => 0.01);
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_at';
--- The threshold moves above the balance: it asks; below it: it does not.
+-- If the threshold moves above the balance, the rule requests a top-up. If it moves below, it does
+-- not.
 SELECT wallet FROM wallet.create_wallet('tu_moves');
 SELECT balance FROM wallet.fund('tu_moves', 20);
 SELECT wallet.set_topup_rule('tu_moves', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_moves';
 SELECT wallet.set_topup_rule('tu_moves', '{"threshold":30,"amount":50}') IS NOT NULL AS set;
 SELECT amount, status FROM wallet.topups WHERE wallet = 'tu_moves';
--- Dropped and set again while the top-up is open: still one.
+-- Dropped and set again during an open top-up: still one top-up.
 SELECT wallet.set_topup_rule('tu_moves', NULL);
 SELECT wallet.set_topup_rule('tu_moves', '{"threshold":30,"amount":50}') IS NOT NULL AS set;
 SELECT status FROM wallet.fail_topup('tu_moves', regress.open_topup('tu_moves'), 'declined');
 SELECT wallet.set_topup_rule('tu_moves', '{"threshold":15,"amount":50}') IS NOT NULL AS set;
 SELECT regress.open_topup('tu_moves') IS NOT NULL AS open;
--- What stands in the way is told; when it is gone the wallet asks.
+-- The obstacle is reported. When it is gone, the wallet requests a top-up.
 SELECT wallet FROM wallet.create_wallet('tu_ice');
 SELECT status FROM wallet.freeze_wallet('tu_ice');
 SELECT wallet.set_topup_rule('tu_ice', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
@@ -159,7 +161,7 @@ SELECT status FROM wallet.complete_topup('tu_max', regress.open_topup('tu_max'))
 SELECT balance FROM wallet.charge('tu_max', amount => 45);
 SELECT wallet.set_topup_rule('tu_max', '{"threshold":10,"amount":50,"max_amount":50,"period":"month"}') IS NOT NULL AS set;
 SELECT * FROM regress.told('tu_max');
--- Money that only some use may spend does not count, nor does what has expired or what expired holds have set aside.
+-- Scoped credit does not count, nor does expired credit or money that expired holds reserve.
 SELECT wallet FROM wallet.create_wallet('tu_scoped');
 SELECT balance FROM wallet.fund('tu_scoped', 90, scope => '{"models": ["m"]}');
 SELECT wallet.set_topup_rule('tu_scoped', '{"threshold":10,"amount":50}') IS NOT NULL AS set;
@@ -171,13 +173,13 @@ SELECT amount FROM wallet.hold('tu_held', amount => 85, ttl => '0.3 seconds');
 SELECT pg_sleep(0.4);
 SELECT wallet.set_topup_rule(w, '{"threshold":10,"amount":50}') IS NOT NULL AS set FROM unnest('{tu_ended,tu_held}'::text[]) w;
 SELECT w, (SELECT count(*) FROM wallet.topups t WHERE t.wallet = w) AS topups FROM unnest('{tu_scoped,tu_ended,tu_held}'::text[]) w;
--- Of several lanes, some with nothing in them.
+-- With several lanes, some of them empty.
 SELECT wallet FROM wallet.create_wallet('tu_lanes', lanes => 4);
 SELECT balance FROM wallet.fund('tu_lanes', 8);
 SELECT wallet.set_topup_rule('tu_lanes', '{"threshold":10,"target_balance":20}') IS NOT NULL AS set;
 SELECT amount, status FROM wallet.topups WHERE wallet = 'tu_lanes';
 
--- By time: the next charge, or request_due_topups(), asks when it is due.
+-- By time: the next charge, or request_due_topups(), requests a top-up when it is due.
 SELECT wallet FROM wallet.create_wallet('tu_time');
 SELECT wallet.set_topup_rule('tu_time', '{"interval":"monthly","amount":100}') IS NOT NULL AS set;
 SELECT balance FROM wallet.fund('tu_time', 10);
@@ -193,7 +195,8 @@ SELECT regress.wound_back('tu_time');
 SELECT wallet.request_due_topups('tu_time'), wallet.request_due_topups('tu_time');
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
 
--- Two more reasons: a top-up is open when the wallet falls again, and the wallet is frozen when its last hold is settled.
+-- Two more reasons: a top-up is open when the wallet falls again, and the wallet is frozen when its
+-- last hold is settled.
 SELECT wallet FROM wallet.create_wallet('tu_open');
 SELECT balance FROM wallet.fund('tu_open', 30);
 SELECT wallet.set_topup_rule('tu_open', '{"threshold":20,"amount":100}') IS NOT NULL AS set;
@@ -213,7 +216,7 @@ SELECT status FROM wallet.unfreeze_wallet('tu_frozen');
 SELECT balance FROM wallet.charge('tu_frozen', amount => 1);
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_frozen';
 
--- Arguments.
+-- Arguments that are refused.
 CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '[]') $$);
 CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"threshold":20}') $$);
 CALL regress.fails($$ SELECT wallet.set_topup_rule('tu', '{"amount":20}') $$);

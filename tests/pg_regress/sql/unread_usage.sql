@@ -1,4 +1,4 @@
--- Numbers of a usage object that nothing reads: noted with the charge, or refused.
+-- Numbers of a usage object that nothing reads: recorded with the charge, or refused.
 SET datestyle = ISO;
 SET timezone = 'UTC';
 SELECT wallet FROM wallet.create_wallet('ur');
@@ -11,35 +11,35 @@ SELECT provider, mapping, path, model, charges, example, first_seen <= last_seen
 CREATE VIEW ur_events AS
 SELECT count(*), array_agg(payload->>'path' ORDER BY id) AS paths FROM wallet.events WHERE wallet = 'ur' AND event = 'usage_unread';
 
--- Known meters, what has a price or is a condition of one, totals, the cost and zeros are read.
+-- Known meters, keys with a price or in a condition of one, totals, the cost and zeros are read.
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"total_tokens":100,"cost":0.5,"ur_units":2,"quality":2,"size":{"w":512},"steps":0,"note":"7","none":null,"parts":[{"n":0}]}');
 SELECT * FROM ur;
--- What is not is noted once, with an event each; the charge is booked.
+-- Other numbers are recorded once, with one event each. The charge is booked.
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"more":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
 SELECT * FROM ur ORDER BY path;
 SELECT e.event, e.threshold, e.payload - 'entry_id' AS payload, l.idempotency_key AS first_charge
   FROM wallet.events e JOIN wallet.entries l ON l.wallet = e.wallet AND l.entry_id = (e.payload->>'entry_id')::uuid
  WHERE e.wallet = 'ur' AND e.event = 'usage_unread' ORDER BY e.id;
--- Again: nothing is written, and the ledger says how often. A replay is no charge.
+-- Again: nothing is written, and the ledger counts the charges. A replay is not a charge.
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":31}');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":0}');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":"32"}');
 SELECT replayed FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"more":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
 SELECT path, charges, example FROM ur ORDER BY path;
 SELECT * FROM ur_events;
--- A place is one of a model and a provider.
+-- A path belongs to one model and provider.
 SELECT wallet.set_price('ur-n', 'input_tokens', 0) IS NOT NULL AS set;
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-n","input_tokens":100,"steps":7,"provider":"other"}');
 SELECT provider, path, model, charges, example FROM ur WHERE path = 'steps' ORDER BY model;
 SELECT * FROM ur_events;
 
--- What asks and books nothing notes nothing, and so does a call that is refused.
+-- Calls that book nothing record nothing, and neither does a refused call.
 SELECT cost FROM wallet.price_usage('{"model":"ur-m","input_tokens":100,"asked":1}', wallet => 'ur');
 SELECT allowed FROM wallet.check_limits('ur', usage => '{"model":"ur-m","input_tokens":100,"asked":1}');
 SELECT regress.outcome($$ SELECT wallet.charge('ur', '{"model":"ur-m","input_tokens":10000000,"asked":1}') $$);
 SELECT amount FROM wallet.hold('ur', usage => '{"model":"ur-m","input_tokens":100,"asked":1}', idempotency_key => 'held');
 SELECT count(*) FROM ur WHERE path = 'asked';
--- Every call that books does, by either way to the tables.
+-- Every call that books does, by either way to access the tables.
 SELECT cost FROM wallet.settle('ur', (SELECT hold_id FROM wallet.holds WHERE wallet = 'ur'), '{"model":"ur-m","input_tokens":90,"settled":1}');
 SELECT hold_id FROM wallet.hold('ur', amount => 1) \gset
 SELECT cost FROM wallet.settle('ur', :'hold_id', '{"model":"ur-m","input_tokens":90,"in_parts":1}', final => false);
@@ -52,7 +52,7 @@ RESET wallet.storage;
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"spi":1,"batch":1}');
 SELECT path, charges, example FROM ur WHERE path IN ('asked', 'settled', 'in_parts', 'batch', 'spi') ORDER BY path;
 
--- Undone with the transaction, or with a savepoint, and noted by the next charge.
+-- Rolled back with the transaction or a savepoint, and recorded by the next charge.
 BEGIN;
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"undone":1}');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"undone":2}');
@@ -69,10 +69,11 @@ COMMIT;
 SELECT path, charges, example FROM ur WHERE path = 'undone';
 SELECT count(*) FROM wallet.events WHERE wallet = 'ur' AND payload->>'path' = 'undone';
 
--- Any key makes a path that finds its number, and long ones fit.
+-- Any key makes a path that finds its number, and long keys fit.
 SELECT cost FROM wallet.charge('ur', jsonb_build_object('model', 'ur-m', 'input_tokens', 1, E'ö "q" \\ \n\t\x01 $.[*]', 1e40, repeat('long', 5000), 1));
 SELECT to_json(left(path, 24)) AS path, charges, example, length(path) FROM ur WHERE path LIKE 'ö%' OR path LIKE 'long%' ORDER BY length(path);
--- A transaction notes some of many, and the next one others; a wallet has a bounded number.
+-- One transaction records a part of many paths, and the next one others. A wallet has a bounded
+-- number.
 SELECT wallet FROM wallet.create_wallet('ur_many');
 SELECT balance FROM wallet.fund('ur_many', 10);
 SELECT jsonb_object_agg('k' || n, n) || '{"model":"ur-m","input_tokens":1}' AS many FROM generate_series(1, 200) n \gset
@@ -88,7 +89,7 @@ SELECT cost FROM wallet.charge('ur_many', :'many');
 SELECT count(*) FROM wallet.unread_paths WHERE wallet_id = 'ur_many';
 DELETE FROM wallet.unread_paths WHERE wallet_id = 'ur_many';
 
--- Without a price, and late: what has a price by then is read in new charges.
+-- Unpriced, and late: a key that has a price by then is read in new charges.
 SELECT wallet FROM wallet.update_wallet('ur', unknown_price => 'unpriced');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-late","input_tokens":1,"pixels":9}');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"pages":1,"ur_units":1}');
@@ -103,7 +104,7 @@ SELECT path, model, charges FROM ur WHERE model = 'ur-other';
 SELECT cost, total_tokens FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"cost":0.25,"ur_more":1}', cost_from => 'provider');
 SELECT path, model, charges FROM ur WHERE path = 'ur_more' ORDER BY model;
 
--- Refused: every call says the same.
+-- Refused: every call raises the same error.
 SELECT wallet FROM wallet.update_wallet('ur', unread_usage => 'reject', idempotency_key => 'ur-reject', actor => 'ada');
 CALL regress.fails($$ SELECT wallet.update_wallet('ur', unread_usage => 'note', idempotency_key => 'ur-reject') $$);
 SELECT before->>'unread_usage' AS before, after->>'unread_usage' AS after, actor FROM wallet.audit WHERE wallet = 'ur' AND action = 'update_wallet' ORDER BY at DESC LIMIT 1;
@@ -119,12 +120,13 @@ SELECT item, cost, sqlstate, message FROM wallet.charge_batch('ur', '[{"usage":{
 SET wallet.storage = spi;
 SELECT regress.outcome($$ SELECT wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"steps":30}') $$);
 RESET wallet.storage;
--- What is read is not, nor what a price alone is asked; a first answer is the answer.
+-- Numbers that are read are accepted, and so is a request for a price alone. A replay returns its
+-- result.
 SELECT cost FROM wallet.settle('ur', :'hold_id', '{"model":"ur-m","input_tokens":1,"ur_units":1,"steps":0}');
 SELECT cost FROM wallet.price_usage('{"model":"ur-m","input_tokens":1,"steps":30}');
 SELECT replayed FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":100,"steps":30,"more":{"cached":5,"parts":[{"n":0},{"n":1.50},{"n":-2}]}}', idempotency_key => 'first') AS c;
 SELECT amount, replayed FROM wallet.hold('ur', usage => '{"model":"ur-m","input_tokens":100,"asked":1}', idempotency_key => 'held');
--- What has no price comes first, too little money after it.
+-- A missing price takes precedence over it, too little money does not.
 SELECT regress.outcome($$ SELECT wallet.charge('ur', '{"model":"ur-m","video_seconds":1,"steps":30}') $$) AS no_price,
        regress.outcome($$ SELECT wallet.charge('ur', '{"model":"ur-m","input_tokens":100000000,"steps":30}') $$) AS much;
 CALL regress.fails($$ SELECT wallet.update_wallet('ur', unread_usage => 'ignore') $$);
@@ -133,7 +135,7 @@ SELECT wallet FROM wallet.update_wallet('ur', unread_usage => 'note');
 SELECT cost FROM wallet.charge('ur', '{"model":"ur-m","input_tokens":1,"steps":30}');
 SELECT charges FROM ur WHERE path = 'steps' AND model = 'ur-m';
 
--- Archived charges count, and health says how many places there are.
+-- Archived charges count, and health reports the number of paths.
 SELECT sum(charges) AS before FROM ur \gset
 SELECT moved > 0 AS moved FROM wallet.archive('ur', statement_timestamp()) AS a (moved);
 SELECT sum(charges) = :before AS same FROM ur;

@@ -1,4 +1,4 @@
--- Usage objects as the providers' APIs return them: what is in them, and what they cost.
+-- Usage objects as the providers' APIs return them: their meters, and their cost.
 \pset format unaligned
 \pset tuples_only on
 SELECT balance FROM wallet.create_wallet('us');
@@ -49,49 +49,51 @@ INSERT INTO regress.body VALUES
    "gen_ai.usage.cache_read.input_tokens": 200}',
  '{"model": "us-gpt", "input_tokens": 800, "cache_read_tokens": 200, "output_tokens": 50}');
 
--- The meters of each, and that the raw body costs what the flat form costs.
+-- The meters of each object. The raw body costs the same as the flat form.
 SELECT b.name, string_agg(n.meter || ' ' || n.quantity, ', ') FROM regress.body b, wallet.normalize_usage(b.usage) n GROUP BY 1 ORDER BY 1;
 SELECT name, r.cost, r.cost = f.cost AS as_flat, r.total_tokens = f.total_tokens AS tokens_too
   FROM regress.body, wallet.price_usage(usage) r, wallet.price_usage(flat) f ORDER BY name;
 SELECT name, c.cost = f.cost AS as_flat, c.model FROM regress.body, wallet.charge('us', usage) c, wallet.price_usage(flat) f ORDER BY name;
--- The entry keeps the body as it came.
+-- The entry stores the body unchanged.
 SELECT count(*) FROM wallet.entries e JOIN regress.body b ON e.usage = b.usage WHERE e.wallet = 'us';
 SELECT b.name, bool_and(allowed) FROM regress.body b, wallet.check_limits('us', usage => b.usage) GROUP BY 1 ORDER BY 1;
 
--- litellm issue 9812: what was written to the cache was charged as prompt too, 0.091311 instead of 0.054399.
+-- litellm issue 9812: tokens written to the cache were also charged as prompt tokens, 0.091311
+-- instead of 0.054399.
 SELECT cost FROM wallet.price_usage('{"input_tokens":3,"cache_creation_input_tokens":12304,"cache_read_input_tokens":0,"output_tokens":550}', model => 'us-claude');
--- Gemini's thoughts are beside the candidates.
+-- Gemini counts thoughts separately from candidates.
 SELECT cost, total_tokens FROM wallet.price_usage('{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":300,"totalTokenCount":420}', model => 'us-gemini');
--- Anthropic's input is without what was read from the cache.
+-- Anthropic's input excludes what was read from the cache.
 SELECT cost, total_tokens FROM wallet.price_usage('{"usage":{"input_tokens":50,"cache_read_input_tokens":100000,"output_tokens":10}}', model => 'us-claude');
 
--- A part greater than its whole, a total that is no sum: both numbers are named.
+-- A part greater than its whole, a total that is not the sum: the error names both numbers.
 CALL regress.fails($$SELECT wallet.price_usage('{"model":"us-gpt","usage":{"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":11}}}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage('{"prompt_tokens":10,"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":3}}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage('{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":30}}')$$);
 CALL regress.fails($$SELECT wallet.charge('us', '{"model":"us-gpt","usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":13}}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage('{"usage":{"prompt_tokens":"10"}}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage('{"usage":{"prompt_tokens":-1}}')$$);
--- Shapes that nobody knows, and mixtures.
+-- Unknown shapes, and mixtures of shapes.
 CALL regress.fails($$SELECT wallet.normalize_usage('{"model":"m","usage":{"units":5}}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage('{}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage('{"model":"us-gpt","widgets_of_usage":5}')$$);
 CALL regress.fails($$SELECT wallet.price_usage('{"model":"us-gpt","usage":{"prompt_tokens":5},"images":2}')$$);
 CALL regress.fails($$SELECT wallet.normalize_usage(NULL)$$);
 SELECT regress.outcome($$SELECT wallet.normalize_usage('[]')$$);
--- What is not known is kept and costs nothing; a name that has a price is a meter of the flat form.
+-- Unknown keys are stored and cost nothing. A key that has a price is a meter of the flat form.
 SELECT cost FROM wallet.price_usage('{"model":"us-gpt","usage":{"prompt_tokens":1000,"new_tokens":7},"x":1}');
 SELECT wallet.set_price('us-own', 'widgets_of_usage', 1) IS NOT NULL;
 SELECT * FROM wallet.normalize_usage('{"model":"us-own","widgets_of_usage":1.5,"gadgets":3}');
--- A response names the version that answered; an argument says what it is priced as. A tier is not contradicted.
+-- A response names the version that answered, and an argument the model to price it as. A tier must
+-- not be contradicted.
 SELECT cost, model FROM wallet.price_usage('{"model":"us-gpt-2025-08-06","usage":{"prompt_tokens":1000}}', model => 'us-gpt');
 SELECT cost FROM wallet.price_usage('{"model":"us-gpt","service_tier":"default","usage":{"prompt_tokens":1000}}', service_tier => 'priority');
 SELECT regress.outcome($$SELECT wallet.price_usage('{"model":"us-gpt","service_tier":"flex","usage":{"prompt_tokens":1000}}', service_tier => 'priority')$$);
--- The provider decides where two fit.
+-- The provider decides if two shapes match.
 SELECT regress.outcome($$SELECT wallet.normalize_usage('{"prompt_tokens":10,"completion_tokens":45,"total_tokens":800}')$$);
 SELECT * FROM wallet.normalize_usage('{"prompt_tokens":10,"completion_tokens":45,"total_tokens":800}', 'gemini');
 
--- The cost that the provider reports, beside our own figure.
+-- The cost that the provider reports, compared with our own figure.
 SELECT p.cost, p.total_tokens, (SELECT sum((l->>'amount')::numeric) FROM jsonb_array_elements(p.lines) l) AS ours
   FROM regress.body, wallet.price_usage(usage, cost_from => 'provider') p WHERE name = 'openrouter';
 SELECT c.cost, c.balance, c.replayed FROM regress.body, wallet.charge('us', usage, idempotency_key => 'r', cost_from => 'provider') c WHERE name = 'openrouter';
@@ -111,7 +113,7 @@ SELECT wallet FROM wallet.create_wallet('us_eur', 'EUR');
 CALL regress.fails($$SELECT wallet.charge('us_eur', '{"model":"us-gpt","usage":{"prompt_tokens":5,"cost":0.5}}', cost_from => 'provider')$$);
 SELECT * FROM regress.broken('us');
 
--- A new provider needs no release: its mapping is data, and counts at once.
+-- A new provider needs no release: its mapping is data, and applies immediately.
 SELECT regress.outcome($$SELECT wallet.normalize_usage('{"bill":{"in":5}}')$$);
 BEGIN;
 SELECT wallet.set_usage_mapping('us-acme', '{"shapes":[{"at":"bill","all":["in"]}],"meters":[{"path":"in","meter":"input_tokens","parts":[{"path":"old","meter":"cache_read_tokens"}]}]}');
@@ -121,14 +123,14 @@ SELECT regress.outcome($$SELECT wallet.normalize_usage('{"bill":{"in":5}}')$$);
 SELECT wallet.set_usage_mapping('us-acme', '{"shapes":[{"at":"bill","all":["in"]}],"meters":[{"path":"in","meter":"us_pieces"}]}', actor => 'ann');
 SELECT wallet.set_usage_mapping('us-acme', '{"meters":[{"meter":"us_pieces","path":"in"}],"shapes":[{"all":["in"],"at":"bill"}]}');
 SELECT name, actor FROM wallet.usage_mappings;
--- What a mapping names is a meter, and without a price it is refused.
+-- A name in a mapping is a meter, and is refused without a price.
 CALL regress.fails($$SELECT wallet.price_usage('{"model":"us-gpt","bill":{"in":5}}')$$);
 SELECT wallet.set_usage_mapping('us-acme', '{"shapes":[{"at":"bill","all":["in"]}],"meters":[{"path":"in","meter":"input_tokens"}]}');
 SELECT cost FROM wallet.price_usage('{"model":"us-gpt","bill":{"in":5}}');
 SELECT cost FROM wallet.charge('us', '{"model":"us-gpt","bill":{"in":5}}', idempotency_key => 'acme');
 SELECT cost, new_cost, difference FROM wallet.reprice('us', NULL, NULL) WHERE entry_id = (SELECT entry_id FROM wallet.ledger WHERE idempotency_key = 'acme');
 SELECT wallet.set_usage_mapping('us-acme', NULL);
--- What was charged by a mapping that is gone stays as it was; it can be shown, and not be priced again.
+-- A charge by a mapping that is gone stays unchanged. It can be shown, but not priced again.
 SELECT name, value FROM wallet.ledger l, wallet.usage_headers('us', l.entry_id) WHERE l.idempotency_key = 'acme' AND name IN ('X-Usage-Cost', 'X-Total-Tokens');
 SELECT cost, new_cost, difference FROM wallet.reprice('us', NULL, NULL) WHERE entry_id = (SELECT entry_id FROM wallet.ledger WHERE idempotency_key = 'acme');
 SELECT wallet.set_usage_mapping('us-acme', NULL);
@@ -138,7 +140,7 @@ CALL regress.fails($$SELECT wallet.set_usage_mapping('us-acme', '{"shape":[]}')$
 CALL regress.fails($$SELECT wallet.set_usage_mapping(NULL, '{}')$$);
 SELECT regress.outcome($$SELECT wallet.set_usage_mapping('us-acme', '[]')$$);
 
--- Who may.
+-- Who may change mappings.
 CREATE ROLE regress_usage;
 SELECT wallet.grant_access('regress_usage', 'reader', 'us');
 SET ROLE regress_usage;

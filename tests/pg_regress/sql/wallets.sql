@@ -13,7 +13,7 @@ SELECT currency, time_zone, metadata, price_list, unknown_price FROM wallet.wall
 -- Names are any text: case, spaces, quotes, emoji.
 SELECT wallet FROM wallet.create_wallet('W_Plain');
 SELECT wallet FROM wallet.create_wallet('w ''quoted" 💳');
--- A name that people cannot read or write down is refused.
+-- A name that cannot be read or written down is refused.
 CALL regress.fails($$ SELECT wallet.create_wallet('   ') $$);
 CALL regress.fails($$ SELECT wallet.create_wallet(E'\t\n') $$);
 CALL regress.fails($$ SELECT wallet.create_wallet(' w') $$);
@@ -24,7 +24,7 @@ CALL regress.fails($$ SELECT wallet.create_wallet(U&'w\200Bx') $$);
 CALL regress.fails($$ SELECT wallet.create_wallet(U&'\FEFFw') $$);
 SELECT wallet, currency FROM wallet.create_wallet('w_credits', 'credits');
 
--- What create refuses.
+-- Arguments that create_wallet refuses.
 CALL regress.fails($$ SELECT wallet.create_wallet('w_plain') $$);
 CALL regress.fails($$ SELECT wallet.create_wallet(NULL) $$);
 CALL regress.fails($$ SELECT wallet.create_wallet('') $$);
@@ -44,7 +44,7 @@ CALL regress.fails($$ SELECT wallet.create_wallet('w_bad', lanes => 257) $$);
 CALL regress.fails($$ SELECT wallet.create_wallet('w_bad', metadata => '[1]') $$);
 SELECT count(*) AS left_behind FROM wallet.wallets WHERE wallet_id = 'w_bad';
 
--- The same key and arguments: the first answer again, whatever happened since.
+-- The same key and arguments return the first result, whatever happened since.
 SELECT wallet, balance, status FROM wallet.create_wallet('w_once', idempotency_key => 'k1');
 SELECT balance FROM wallet.fund('w_once', 10);
 SELECT wallet, balance, status FROM wallet.create_wallet('w_once', idempotency_key => 'k1');
@@ -52,7 +52,7 @@ CALL regress.fails($$ SELECT wallet.create_wallet('w_once', credit_limit => 1, i
 CALL regress.fails($$ SELECT wallet.create_wallet('w_once', idempotency_key => 'k2') $$);
 SELECT * FROM regress.wallet_rows WHERE wallet = 'w_once';
 
--- update_wallet changes what is given, and nothing else.
+-- update_wallet changes the given settings, and no others.
 SELECT credit_limit, available, low_balance FROM wallet.update_wallet('w_full', credit_limit => 100);
 SELECT credit_limit, available, low_balance FROM wallet.update_wallet('w_full', low_balance => '{7}');
 SELECT credit_limit, available, low_balance FROM wallet.update_wallet('w_full', low_balance => '{}', metadata => '{"plan":"free"}');
@@ -61,7 +61,7 @@ SELECT wallet FROM wallet.update_wallet('w_full', time_zone => 'America/New_York
 SELECT wallet FROM wallet.update_wallet('w_full');
 SELECT credit_limit, low_balance, time_zone, unknown_price, metadata FROM wallet.wallets WHERE wallet_id = 'w_full';
 SELECT * FROM regress.broken('w_full');
--- A credit limit that is in use cannot be taken away, only down to what is used.
+-- A credit limit can be lowered only to the credit in use.
 SELECT cost, balance FROM wallet.charge('w_full', amount => 30.25);
 CALL regress.fails($$ SELECT wallet.update_wallet('w_full', credit_limit => 30.24) $$);
 SELECT credit_limit, balance FROM wallet.update_wallet('w_full', credit_limit => 30.25);
@@ -88,7 +88,7 @@ CALL regress.fails($$ SELECT wallet.charge('w_once', amount => 1) $$);
 SELECT status, balance FROM wallet.unfreeze_wallet('w_once', idempotency_key => 'u1');
 SELECT balance FROM wallet.charge('w_once', amount => 1);
 SELECT status FROM wallet.unfreeze_wallet('w_once');
--- A replayed freeze freezes nothing: it answers as it did then.
+-- A replayed freeze does not freeze again: it returns the first result.
 SELECT status, balance FROM wallet.freeze_wallet('w_once', 'under review', idempotency_key => 'f1');
 SELECT status, balance FROM wallet.balances WHERE wallet = 'w_once';
 CALL regress.fails($$ SELECT wallet.freeze_wallet('w_once', 'other reason', idempotency_key => 'f1') $$);
@@ -99,7 +99,7 @@ CALL regress.fails($$ SELECT wallet.freeze_wallet('w_nobody') $$);
 CALL regress.fails($$ SELECT wallet.unfreeze_wallet(NULL) $$);
 CALL regress.fails($$ SELECT wallet.freeze_wallet('w_once', repeat('x', 2001)) $$);
 
--- Closed: only with a zero balance, and for good.
+-- Closed: only with a zero balance, and permanently.
 SELECT regress.outcome($$ SELECT wallet.close_wallet('w_once') $$);
 SELECT balance FROM wallet.charge('w_once', amount => 14);
 SELECT status, balance FROM wallet.close_wallet('w_once', 'account deleted', idempotency_key => 'c1');
@@ -111,11 +111,12 @@ CALL regress.fails($$ SELECT wallet.freeze_wallet('w_once') $$);
 CALL regress.fails($$ SELECT wallet.unfreeze_wallet('w_once') $$);
 CALL regress.fails($$ SELECT wallet.set_limit('w_once', 5, 'day') $$);
 CALL regress.fails($$ SELECT wallet.create_wallet('w_once') $$);
--- A wallet in debt to its credit limit is not empty either.
+-- A wallet that uses its credit limit is not empty either.
 SELECT regress.outcome($$ SELECT wallet.close_wallet('w_full') $$);
 SELECT status, balance, available FROM wallet.close_wallet('w_plain');
 SELECT * FROM regress.broken('w_once');
--- What is in the way is named, all of it: first a debt and money on its way, then everything there is.
+-- Everything that prevents closing is named: first a debt and pending money, then everything
+-- together.
 SELECT wallet FROM wallet.create_wallet('w_shut');
 SELECT entry_id AS bounced FROM wallet.fund('w_shut', 40, 'card', 'pi_1') \gset
 SELECT balance FROM wallet.charge('w_shut', amount => 15);
@@ -133,7 +134,7 @@ SELECT balance FROM wallet.charge('w_shut', amount => 3);
 SELECT entry_id AS second FROM wallet.fund('w_shut', 1, 'bank', 'T2', status => 'pending') \gset
 CALL regress.fails($$ SELECT wallet.close_wallet('w_shut') $$);
 SELECT status FROM wallet.balances WHERE wallet = 'w_shut';
--- One after the other out of the way.
+-- One obstacle after the other is removed.
 SELECT amount FROM wallet.void('w_shut', :'hold');
 SELECT status FROM wallet.fail_funding('w_shut', :'coming', 'closing');
 SELECT status FROM wallet.fail_funding('w_shut', :'second', 'closing');
@@ -143,7 +144,8 @@ SELECT amount FROM wallet.void_grant('w_shut', (SELECT grant_id FROM wallet.gran
 SELECT balance FROM wallet.fund('w_shut', 18, 'write_off');
 SELECT wallet.set_price('w-unknown', 'input_tokens', 0, 1, effective_from => '2000-01-01') IS NOT NULL AS priced;
 SELECT count(*) FROM wallet.price_unpriced('w_shut');
--- A top-up that the rule asked for meanwhile would be in the way too; that it grants again is not, nor is the rule: they end.
+-- A top-up requested meanwhile would prevent closing, too. A recurring grant and the top-up rule do
+-- not: they end.
 SELECT amount, balance FROM wallet.set_recurring_grant('w_shut', 2, '1 month');
 SELECT wallet.set_topup_rule('w_shut', NULL);
 SELECT wallet.set_topup_rule('w_shut', '{"interval": "monthly", "amount": 10}') IS NOT NULL AS set;
@@ -151,18 +153,19 @@ SELECT amount FROM wallet.void_grant('w_shut', (SELECT grant_id FROM wallet.gran
 SELECT balance, debt, available FROM wallet.balances WHERE wallet = 'w_shut';
 SELECT status FROM wallet.close_wallet('w_shut', idempotency_key => 'shut');
 SELECT count(*) FROM wallet.topup_rules WHERE wallet_id = 'w_shut' UNION ALL SELECT count(*) FROM wallet.recurring_grants WHERE wallet_id = 'w_shut';
--- A payment that comes all the same is not credited: it goes back, or to another wallet.
+-- A payment that arrives anyway is not credited: it is returned, or moved to another wallet.
 CALL regress.fails(format($$ SELECT wallet.settle_funding('w_shut', %L) $$, :'coming'));
 CALL regress.fails($$ SELECT wallet.fund('w_shut', 60, 'bank', 'T1') $$);
 CALL regress.fails(format($$ SELECT wallet.complete_topup('w_shut', %L, 'pi_2') $$, :'topup'));
 SELECT wallet FROM wallet.create_wallet('w_next');
 SELECT amount, balance, replayed FROM wallet.fund('w_next', 60, 'bank', 'T1', metadata => '{"closed": "w_shut"}');
 SELECT amount, balance, replayed FROM wallet.fund('w_next', 60, 'bank', 'T1', metadata => '{"closed": "w_shut"}');
--- A chargeback comes too, and leaves a debt; a retry of what was done before answers as it did.
+-- A chargeback is still booked, and leaves a debt. A retry of an earlier call returns its first
+-- result.
 SELECT taken, debt FROM wallet.reverse_funding('w_shut', (SELECT entry_id FROM wallet.fundings WHERE wallet = 'w_shut' AND method = 'write_off'), 'late');
 SELECT status, balance, debt FROM wallet.balances WHERE wallet = 'w_shut';
 SELECT status, debt FROM wallet.close_wallet('w_shut', idempotency_key => 'shut');
--- What has expired is not in the way, whether or not somebody has booked that.
+-- Expired items do not prevent closing, whether or not the expiry is booked.
 SELECT wallet FROM wallet.create_wallet('w_ended');
 SELECT balance FROM wallet.fund('w_ended', 9, expires_at => clock_timestamp() + interval '0.3 seconds');
 CALL regress.fails($$ SELECT wallet.close_wallet('w_ended') $$);
@@ -175,7 +178,7 @@ SELECT status, balance FROM wallet.close_wallet('w_held');
 SELECT * FROM wallet.verify('w_ended') WHERE NOT ok;
 SELECT * FROM regress.broken('w_shut') UNION ALL SELECT * FROM regress.broken('w_ended') UNION ALL SELECT * FROM regress.broken('w_held');
 
--- The same key in different calls is not the same call.
+-- The same key in different calls is not the same request.
 SELECT status FROM wallet.freeze_wallet('w_credits', idempotency_key => 'same');
 SELECT status FROM wallet.unfreeze_wallet('w_credits', idempotency_key => 'same');
 SELECT lanes FROM wallet.set_lanes('w_credits', 2, idempotency_key => 'same');

@@ -1,10 +1,10 @@
-//! The ledger over time: balances of the past, statements, journals.
+//! Compares the ledger over time: past balances, statements, journals.
 
 use super::{Look, amount, number, text};
 use crate::calendar::{At, month, text as moment};
 use crate::units::{decimal, units};
 
-/// What the ledger's kinds come to.
+/// The kinds of the ledger that are summed.
 const KINDS: [&str; 7] = [
     "funding",
     "charge",
@@ -16,12 +16,12 @@ const KINDS: [&str; 7] = [
 ];
 
 impl Look<'_> {
-    /// A moment that has been, or the next one.
+    /// A random moment in the past, often the time of an entry.
     fn past(&mut self) -> At {
         let entries = &self.wallet.entries;
         let choice = self.seed.below(3);
         if choice > 0 && !entries.is_empty() {
-            // Just when something happened, and a second before.
+            // The moment of an entry, or a second before.
             let entry = &entries[self.seed.below(entries.len() as u64) as usize];
             return (entry.at - i64::from(choice == 1)).max(self.wallet.created);
         }
@@ -81,7 +81,7 @@ impl Look<'_> {
         let Some(rows) = self.rows("statement", &sql) else {
             return;
         };
-        // Up to now, what happens now included.
+        // Up to now, including entries of this moment.
         let from_at = from.unwrap_or(self.wallet.created);
         let to_at = to.unwrap_or(self.now + 1).min(self.now + 1);
         let opening = self.wallet.balance_at(from_at - 1);
@@ -126,7 +126,7 @@ impl Look<'_> {
             .map(|row| (number(row, "at"), amount(row, "balance")))
             .collect();
         for (place, (at, balance)) in lines.iter().enumerate() {
-            // Of several lines of a moment the last has its balance.
+            // Of several lines of one moment, the last one has its balance.
             if lines.get(place + 1).is_none_or(|next| next.0 > *at) {
                 let expected = self.wallet.balance_at(*at);
                 self.equal(
@@ -159,7 +159,7 @@ impl Look<'_> {
         }
     }
 
-    /// The postings of the wallet's account come to what the journal asserts, and to what the model has.
+    /// The postings of the wallet's account add up to what the journal asserts, and to the model.
     fn journal_of(&mut self, format: &str, range: &str, expected: i128) {
         let sql = format!(
             "SELECT wallet.journal('{}', {range}format => '{format}') AS journal",
@@ -197,14 +197,14 @@ impl Look<'_> {
         let what = format!("{format} {range}");
         self.equal(
             "journal.own",
-            &format!("{what}: the sum of its lines, beside its assertion"),
+            &format!("{what}: the sum of its lines, compared with its assertion"),
             sum,
             asserted.unwrap_or(0),
         );
         self.equal("journal.assertion", &what, asserted.unwrap_or(0), expected);
     }
 
-    /// The page of a month: its boxes add up, and are the model's.
+    /// The page of a month: its boxes add up, and agree with the model.
     pub(super) fn page(&mut self) {
         let (first, from, to) = month(self.past(), self.wallet.zone);
         let to = to.min(self.now + 1);
@@ -234,7 +234,7 @@ impl Look<'_> {
                 Some((name.to_owned(), units(&value)))
             })
             .collect();
-        // Each box but the first says what it does to the balance: + Money in, - Spent.
+        // Each box except the first shows its effect on the balance: + Money in, - Spent.
         let value = |name: &str| {
             let mut boxes = boxes.iter();
             boxes

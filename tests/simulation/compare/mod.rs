@@ -1,4 +1,4 @@
-//! What the views and reports show, beside what the model has.
+//! Compares the views and reports with the model.
 
 mod books;
 mod money;
@@ -15,26 +15,26 @@ use crate::calendar::At;
 use crate::model::Wallet;
 use crate::units::units;
 
-/// What differs: in which view or report, and how.
+/// A difference: the view or report, and the two values.
 #[derive(Clone, Debug)]
 pub struct Difference {
     pub area: String,
     pub message: String,
 }
 
-/// A look at one wallet.
+/// A comparison of one wallet.
 pub struct Look<'a> {
     pub client: &'a mut Client,
     pub wallet: &'a Wallet,
     pub ids: &'a BTreeMap<Place, String>,
     pub now: At,
-    /// Before or after what.
+    /// The step before or after which it takes place.
     pub phase: &'static str,
     pub seed: Seed,
     pub found: Vec<Difference>,
 }
 
-/// A column as text; nothing for NULL.
+/// A column as text. `None` for NULL.
 pub fn text<'r>(row: &'r SimpleQueryRow, column: &str) -> Option<&'r str> {
     row.try_get(column)
         .unwrap_or_else(|_| panic!("no column {column}"))
@@ -53,7 +53,7 @@ pub fn number(row: &SimpleQueryRow, column: &str) -> i64 {
     })
 }
 
-/// The rows of a query; the SQLSTATE and message where it fails.
+/// The rows of a query, or the SQLSTATE and message of its error.
 pub fn rows(client: &mut Client, sql: &str) -> Result<Vec<SimpleQueryRow>, String> {
     let answered = client.simple_query(sql);
     let messages = answered.map_err(|error| {
@@ -117,7 +117,7 @@ impl Look<'_> {
         }
     }
 
-    /// Amounts.
+    /// Compares two amounts.
     fn equal(&mut self, area: &str, what: &str, got: i128, expected: i128) {
         if got != expected {
             let (got, expected) = (crate::units::decimal(got), crate::units::decimal(expected));

@@ -1,4 +1,4 @@
-//! Balances, lots, holds, fundings, limits: what is there now.
+//! Compares the current state: balances, lots, holds, fundings, limits.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,12 @@ use crate::act::{About, Place};
 use crate::calendar::text as moment;
 use crate::model::window_of;
 
-/// Of a grant: act, amount, end, remaining, status, promotional.
+/// A grant: act, amount, expiry, remaining, status, promotional.
 type Shown = (Option<Place>, i128, Option<i64>, i128, String, bool);
 
 impl<'a> Look<'a> {
-    /// Acts by what they made: a funding that is settled later has the id of the call that asked for it.
+    /// Acts by the ids they created. A funding that is settled later has the id of the call that
+    /// requested it.
     fn known(&self) -> BTreeMap<&'a str, Place> {
         self.ids
             .iter()
@@ -158,7 +159,7 @@ impl<'a> Look<'a> {
                 let status = match lot.status {
                     Some(status) => status,
                     None if lot.live > 0 && !lot.over => "active",
-                    // Its time is over, and holds have what is left of it.
+                    // It has expired, and holds have its remaining money.
                     None if lot.expired || lot.over && lot.live > 0 => "expired",
                     None => "depleted",
                 };
@@ -179,12 +180,13 @@ impl<'a> Look<'a> {
             .iter()
             .any(|entry| entry.kind == "refund");
         for lots in [&mut shown, &mut expected] {
-            // Turns of which nothing is left have no id before they are booked.
+            // Turns with nothing left have no id before they are booked.
             lots.retain(|lot| lot.0.is_some() || lot.3 > 0);
-            // When one would have ended of which nothing is left is of no use.
+            // The expiry of a lot with nothing left does not matter.
             for lot in lots.iter_mut().filter(|lot| lot.3 == 0) {
                 lot.2 = None;
-                // Whether the last of it was used or ended, where money came back to it and went again.
+                // Whether its last money was used or expired is not compared if a refund returned
+                // money to it.
                 if lot.4 == "expired" && came_back {
                     lot.4 = "depleted".to_owned();
                 }
@@ -199,7 +201,7 @@ impl<'a> Look<'a> {
             };
             let (more, less) = (only(&shown, &expected), only(&expected, &shown));
             let what = "(act, amount, end, remaining, status, promotional)";
-            // How a lot ended is one thing, how much it has another.
+            // The status of a lot and its amount are compared separately.
             let amounts = |lots: &[Shown]| {
                 let mut amounts: Vec<_> = lots
                     .iter()
@@ -225,9 +227,9 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Who paid what: by grant, and by charge. What credit paid, or is a debt, nobody has paid.
+    /// Who paid what, by grant and by charge. What credit paid, or is a debt, is paid by no grant.
     pub(super) fn payments(&mut self) {
-        // A turn that is due makes up for credit, and has no id with which it could be listed until it is booked.
+        // A turn that is due repays credit, but has no id to be listed with until it is booked.
         if self.phase == "before maintain()" && self.wallet.credit > 0 {
             return;
         }
@@ -334,7 +336,7 @@ impl<'a> Look<'a> {
                 self.same("limits_status", &what, got, expected);
             }
         }
-        // And what is left for a certain use.
+        // And the money available for a certain usage.
         let about = About {
             user: Some("alice"),
             team: Some("red"),

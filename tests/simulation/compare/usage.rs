@@ -1,4 +1,4 @@
-//! Reports of use: by day, by what there is, by department, for FOCUS.
+//! Compares reports of usage: by day, by dimension, by department, for FOCUS.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +89,7 @@ impl Look<'_> {
             return;
         };
         let expected = self.wallet.usage_by(dimension, from, to);
-        // The tokens are not divided here; values that look the same are told apart by their order.
+        // Input and output tokens are added up here. Equal values are distinguished by their order.
         let group = |value: &str, sums: Sums| {
             (
                 value.to_owned(),
@@ -166,7 +166,8 @@ impl Look<'_> {
         }
     }
 
-    /// What each team cost in a month: its own use, and its part of what no team used, whatever the rule.
+    /// The cost of each team in a month: its own usage, and its part of the usage without a team,
+    /// for any rule.
     pub(super) fn chargeback(&mut self) {
         let (first, from, to) = month(self.some_time(), self.wallet.zone);
         let sql = format!(
@@ -226,8 +227,8 @@ impl Look<'_> {
         self.shares_of_teams(&what, from, &rows);
     }
 
-    /// The rule, in exact numbers: what no team used and nobody gave back is split; what was given back of other
-    /// months' shared cost goes to those who bore it.
+    /// The rule in exact numbers. Usage without a team is split, minus its refunds. Refunds of
+    /// other months' shared cost go to the teams that bore it.
     fn shares_of_teams(&mut self, what: &str, from: At, rows: &[postgres::SimpleQueryRow]) {
         let (pools, shared) = self.wallet.shared(from);
         for row in rows {
@@ -238,7 +239,7 @@ impl Look<'_> {
                 amount(row, "shared_cost"),
                 shared.get(team.as_str()).copied().unwrap_or(0),
             );
-            // Rounded so that all add up, once for each month.
+            // Rounded so that everything adds up, once for each month.
             if (shown - expected).abs() > pools {
                 self.differs(
                     "chargeback.share",

@@ -1,4 +1,4 @@
-//! What each call does.
+//! The effect of each call.
 
 use super::holds::Settlement;
 use super::{Answer, Charge, Funding, Limit, Recurring, Terms, Wallet, measure};
@@ -6,7 +6,7 @@ use crate::act::{About, Act, Place, Use};
 use crate::calendar::{At, lives_until};
 
 impl Wallet {
-    /// Makes a call that concerns this wallet alone.
+    /// Makes a call that concerns only this wallet.
     pub fn call(&mut self, place: Place, now: At, act: &Act) -> Answer {
         self.advance(now);
         let answer = self.called(place, now, act);
@@ -190,7 +190,7 @@ impl Wallet {
             .ok_or("42704")
     }
 
-    /// A debt is paid first, the rest may be spent.
+    /// Pays a debt first. The rest can be spent.
     fn credit(&mut self, place: Place, now: At, amount: i128, terms: Terms) {
         let paying = if terms.scope.is_some() {
             0
@@ -200,13 +200,13 @@ impl Wallet {
         self.entry("funding", amount, now, Some(place)).promotional = terms.promotional;
         let lot = self.lot(Some(place), now, amount, amount - paying, terms);
         self.pay_debts(lot, paying);
-        // One whose time has come already ends at once.
+        // A lot that is already past its end expires immediately.
         if self.lots[lot].ends.is_some_and(|end| end <= now) {
             self.advance(now);
         }
     }
 
-    /// Takes what lots with a scope pay.
+    /// Takes the money that scoped lots pay.
     pub(super) fn take_parts(&mut self, parts: &[(usize, i128)]) -> Vec<(usize, i128)> {
         for (lot, part) in parts {
             self.lots[*lot].live -= part;
@@ -215,7 +215,7 @@ impl Wallet {
         parts.to_vec()
     }
 
-    /// Takes a charge's money, of which some was taken, and notes who paid it.
+    /// Takes the money of a charge, of which a part was taken already, and records who paid it.
     pub(super) fn book_charge(
         &mut self,
         place: Place,
@@ -277,12 +277,12 @@ impl Wallet {
         let entry = self.entry("refund", amount, now, Some(place));
         entry.charge = Some(charge);
         entry.about = found.about.clone();
-        // What is a debt first: the debt stays, and with it what pays it.
+        // First the part that is a debt: the debt remains, and so does the money that will pay it.
         let mut left = amount;
         let mut plain = found.owed.min(left);
         left -= plain;
         let owed_back = plain;
-        // Then what credit paid, which needs no lot.
+        // Then the part that credit paid, which needs no lot.
         for (of, open) in &mut self.unpaid {
             if *of == charge {
                 let part = (*open).min(left);
@@ -291,7 +291,7 @@ impl Wallet {
             }
         }
         self.unpaid.retain(|unpaid| unpaid.1 > 0);
-        // Then what lots paid, the last one first.
+        // Then the parts that lots paid, the last one first.
         let mut parts = found.parts.clone();
         parts.sort_by_key(|part| std::cmp::Reverse(self.lots[part.0].rank()));
         for (lot, part) in &mut parts {
@@ -319,7 +319,7 @@ impl Wallet {
         if plain > 0 {
             self.plain(Some(place), now, plain);
         }
-        // A lot whose time has come ends again.
+        // Money returned to an expired lot expires again.
         for lot in 0..self.lots.len() {
             if self.lots[lot].over && self.lots[lot].status.is_none() {
                 let there = if self.lots[lot].scope.is_some() {
@@ -346,12 +346,12 @@ impl Wallet {
         Ok(Some(self.balance()))
     }
 
-    /// Money that goes to another wallet.
+    /// Sends money to another wallet.
     pub fn send(&mut self, place: Place, now: At, amount: i128) -> Answer {
         self.take_out("transfer", place, now, amount)
     }
 
-    /// Money that comes from another wallet.
+    /// Receives money from another wallet.
     pub fn receive(&mut self, now: At, amount: i128) {
         self.entry("transfer", amount, now, None);
         self.plain(None, now, amount);
@@ -369,7 +369,7 @@ impl Wallet {
             .position(|lot| lot.place == Some(funding))
             .expect("a lot");
         let is_all = amount.is_none_or(|amount| amount == rest);
-        // What was given back otherwise is not taken again, unless somebody says so.
+        // Money that was given back in another way is not taken again, unless the amount is given.
         let amount = amount.unwrap_or((rest - self.lots[lot].given_back).max(0));
         if amount > rest {
             return Err("WL012");
@@ -417,7 +417,7 @@ impl Wallet {
         if one.status.is_some() || one.over || one.expired && one.live == 0 {
             return Err("WL013");
         }
-        // Holds have other lots, as far as these go; the rest is kept for them.
+        // Holds use other lots first, as far as these suffice. The rest is reserved for them.
         let free = if self.lots[lot].scope.is_some() {
             self.free(lot)
         } else {

@@ -1,9 +1,9 @@
-//! What time does by itself: holds end, grants come again, lots end.
+//! What happens by time alone: holds expire, grants recur, lots expire.
 
 use super::{Recurring, Terms, Wallet};
 use crate::calendar::{At, later, lives_until};
 
-/// In this order at one moment.
+/// The order of events at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Hold(usize),
@@ -42,7 +42,7 @@ impl Wallet {
             .min()
     }
 
-    /// Does all that is due until now, in the order of time.
+    /// Does everything that is due until now, in the order of time.
     pub fn advance(&mut self, now: At) {
         while let Some((at, cause)) = self.next_due(now) {
             match cause {
@@ -60,7 +60,8 @@ impl Wallet {
         }
     }
 
-    /// How much of each lot the holds cover, laid over the lots in their order; what is kept of ended ones comes first.
+    /// The part of each lot that holds cover, in the order of the lots. Money kept from expired
+    /// lots comes first.
     fn covered(&self) -> Vec<(usize, i128)> {
         let kept: i128 = self.kept.iter().map(|kept| kept.amount).sum();
         let mut left = self.held_general() - kept;
@@ -81,7 +82,7 @@ impl Wallet {
         ended.sort_by_key(|lot| self.lots[*lot].rank());
         for lot in ended {
             self.lots[lot].over = true;
-            // A payment that comes when the time of its grant has come was in no hold's hands.
+            // No hold covered a payment that arrived when its grant had already expired.
             let is_late = self.lots[lot].created >= at;
             let at_last = at.max(self.lots[lot].created);
             if self.lots[lot].scope.is_some() {
@@ -127,11 +128,11 @@ impl Wallet {
                     .find(|covered| covered.0 == *lot)
                     .map_or(0, |covered| covered.1);
                 if self.lots[*lot].scope.is_some() {
-                    // What holds have of it stays in it.
+                    // The part that holds have of it remains.
                     self.expire(*lot, part.min(self.free(*lot)), at);
                     continue;
                 }
-                // What no hold covers ends first.
+                // The part that no hold covers expires first.
                 let ends = part.min(self.lots[*lot].live - held);
                 self.keep(*lot, at, part - ends);
                 self.expire(*lot, ends, at);
@@ -162,10 +163,10 @@ impl Wallet {
         lot
     }
 
-    /// Somebody let go of what was held: what is kept beyond what older holds still hold ends, and so does what they
-    /// had in ended lots with a scope.
+    /// A hold was released. Kept money beyond what older holds still reserve expires, and so does
+    /// the money that they had in expired scoped lots.
     pub(super) fn let_go(&mut self, at: At) {
-        // What ended first can be kept by the fewest holds.
+        // Fewest holds can keep the money that expired first.
         self.kept.sort_by_key(|kept| (kept.ended, kept.rank));
         let mut before = 0;
         for kept in 0..self.kept.len() {

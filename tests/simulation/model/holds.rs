@@ -1,4 +1,4 @@
-//! Holds: money and limits that are set aside.
+//! Holds: reserved money and limits.
 
 use super::limits::Applied;
 use super::{Answer, Charge, Hold, Wallet, measure};
@@ -97,7 +97,7 @@ impl Wallet {
         Ok(Some(self.balance()))
     }
 
-    /// Books the use of a hold by the hold's context: who, what for, and the windows of limits of that moment.
+    /// Books the usage of a hold with the hold's attributes and the windows of limits at its time.
     pub(super) fn settle(&mut self, place: Place, now: At, of: &Settlement<'_>) -> Answer {
         let before = self.holds[of.hold].clone();
         if !["open", "expired"].contains(&before.status) {
@@ -112,7 +112,7 @@ impl Wallet {
         if of.over == Over::Cap {
             cost = cost.min(held);
         }
-        // All comes back first.
+        // First everything is released.
         self.holds[of.hold].general = 0;
         self.holds[of.hold].parts.clear();
         let (requests, counted) = if of.last { (1, 1) } else { (0, 1) };
@@ -156,7 +156,7 @@ impl Wallet {
         let taken = cost.min(room.max(0));
         let owed = cost - taken;
         self.owe(Some(place), owed);
-        // What it had set aside of lots that have ended since pays first.
+        // Money that it had reserved in lots that have expired since pays first.
         let mut parts = self.take_kept(before.created, taken.min(before.general));
         let rest = taken - parts.iter().map(|part| part.1).sum::<i128>();
         let scoped = self.split(&about, before.created, rest);

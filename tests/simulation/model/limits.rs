@@ -1,4 +1,4 @@
-//! Limits: what of them was used and is held, counted from the charges whenever somebody asks.
+//! Limits: their usage and held amounts, counted from the charges on each request.
 
 use super::{Wallet, measure};
 use crate::act::{About, Use};
@@ -12,17 +12,18 @@ pub struct Limit {
     pub period: &'static str,
     pub metric: &'static str,
     pub max: i128,
-    /// It counts its running windows from their beginning; those that had ended when it was made from then on.
+    /// When it was created. Windows that had ended by then count only what was booked afterwards.
+    /// The others count from their beginning.
     pub made: At,
 }
 
-/// When the window begins that holds a moment.
+/// The beginning of the window that contains a moment.
 pub fn window_of(limit: &Limit, at: At, zone: &str) -> Option<At> {
     window(at, limit.period, zone).0
 }
 
 impl Limit {
-    /// Whose allowance it is; nothing where the limit does not look at such a use.
+    /// The subject whose allowance it is. `None` if the limit does not apply to the usage.
     pub fn subject(&self, about: &About) -> Option<&'static str> {
         match self.scope {
             "wallet" => Some("*"),
@@ -34,7 +35,7 @@ impl Limit {
         }
     }
 
-    /// How much of it a use takes.
+    /// How much of it the usage takes.
     pub fn need(&self, cost: i128, requests: i64, tokens: i64) -> i128 {
         match self.metric {
             "amount" => cost,
@@ -45,7 +46,7 @@ impl Limit {
     }
 }
 
-/// A limit that looks at a use: which, whose, in which window, how much it takes.
+/// A limit that applies to usage: which, whose, in which window, how much it takes.
 #[derive(Clone, Debug)]
 pub struct Applied {
     pub limit: usize,
@@ -55,7 +56,7 @@ pub struct Applied {
 }
 
 impl Wallet {
-    /// The limits that look at a use at a moment.
+    /// The limits that apply to usage at a moment.
     pub fn applied(
         &self,
         about: &About,
@@ -98,7 +99,7 @@ impl Wallet {
             .sum()
     }
 
-    /// What is held in it.
+    /// The amount held in the window.
     pub fn held_of(&self, limit: usize, subject: &str, window: Option<At>) -> i128 {
         let windows = self.holds.iter().flat_map(|hold| &hold.windows);
         let same = windows.filter(|(of, whose, when, _)| {
@@ -107,21 +108,21 @@ impl Wallet {
         same.map(|window| window.3).sum()
     }
 
-    /// What is left of it.
+    /// The rest of the limit.
     pub fn left_of(&self, applied: &Applied) -> i128 {
         let used = self.used(applied.limit, applied.subject, applied.window);
         let held = self.held_of(applied.limit, applied.subject, applied.window);
         (self.limits[applied.limit].max - used - held).max(0)
     }
 
-    /// Whether each of them has as much as the use takes.
+    /// Whether each of them has enough left.
     pub fn allow(&self, applied: &[Applied]) -> bool {
         applied
             .iter()
             .all(|one| one.need == 0 || one.need <= self.left_of(one))
     }
 
-    /// What `charge` would say.
+    /// The result that `charge` would have.
     pub fn would(&self, cost: &Use, about: &About, now: At) -> Result<(), &'static str> {
         let (amount, tokens, model) = measure(cost);
         let about = About {

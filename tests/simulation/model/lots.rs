@@ -1,4 +1,4 @@
-//! Lots: in which order they pay, and what comes back.
+//! Lots: the order in which they pay, and what returns to them.
 
 use super::{Entry, Kept, Lot, Terms, Wallet};
 use crate::act::{About, Place, Scope};
@@ -12,7 +12,7 @@ fn fits(scope: Scope, about: &About) -> bool {
 }
 
 impl Wallet {
-    /// The lots that every charge may use and that have something left, the first to burn first.
+    /// The lots without a scope that have money left, in burn order.
     pub(super) fn order(&self) -> Vec<usize> {
         let there = |lot: &usize| self.lots[*lot].scope.is_none() && self.lots[*lot].live > 0;
         let mut lots: Vec<usize> = (0..self.lots.len()).filter(there).collect();
@@ -20,7 +20,7 @@ impl Wallet {
         lots
     }
 
-    /// The lots with a scope that may pay for that, those that had not ended at a moment.
+    /// The scoped lots that may pay for the usage and had not expired at a moment.
     fn usable(&self, about: &About, at: At) -> Vec<usize> {
         let mut lots: Vec<usize> = (0..self.lots.len())
             .filter(|lot| {
@@ -34,7 +34,7 @@ impl Wallet {
         lots
     }
 
-    /// What a use can spend, credit included.
+    /// The amount that the usage can spend, credit included.
     pub fn room(&self, about: &About, at: At) -> i128 {
         let own: i128 = self
             .usable(about, at)
@@ -44,18 +44,18 @@ impl Wallet {
         self.general() + self.credit - self.held_general() + own
     }
 
-    /// What can be taken out of it that is no use, credit included.
+    /// The amount that can be taken out for other purposes than usage, credit included.
     pub fn room_of_all(&self) -> i128 {
         self.general() + self.credit - self.held_general()
     }
 
-    /// What no hold and no credit stands behind.
+    /// The amount that is neither held nor credit.
     pub(super) fn available(&self) -> i128 {
         (self.general() - self.held_general()).max(0)
     }
 
-    /// What of an amount lots with a scope pay. All that the use may take burn in order; but what every charge may
-    /// use gives no more than holds leave of it.
+    /// The parts of an amount that scoped lots pay. All lots that the usage may take burn in order,
+    /// but the lots without a scope give only what holds leave of them.
     pub(super) fn split(&self, about: &About, at: At, amount: i128) -> Vec<(usize, i128)> {
         let own = self.usable(about, at);
         if own.is_empty() {
@@ -91,7 +91,7 @@ impl Wallet {
         parts
     }
 
-    /// Takes what is kept of ended lots for a hold that was made then, up to a most.
+    /// Takes money kept from expired lots for a hold that was made at that time, up to a maximum.
     pub(super) fn take_kept(&mut self, made: At, most: i128) -> Vec<(usize, i128)> {
         let mut left = most;
         let mut kept: Vec<usize> = (0..self.kept.len())
@@ -133,7 +133,7 @@ impl Wallet {
         parts
     }
 
-    /// A new lot. Credit is made up by it first, unless it is for some use only.
+    /// Adds a lot. It repays credit first, unless it is scoped.
     pub(super) fn lot(
         &mut self,
         place: Option<Place>,
@@ -166,7 +166,7 @@ impl Wallet {
         number
     }
 
-    /// A plain lot.
+    /// Adds a plain lot.
     pub(super) fn plain(&mut self, place: Option<Place>, at: At, amount: i128) -> usize {
         self.lot(
             place,
@@ -182,7 +182,8 @@ impl Wallet {
         )
     }
 
-    /// A lot makes up for credit, as far as it goes. An adjustment since is given back then.
+    /// Repays credit with a lot, as far as it suffices. If an adjustment after the creation of the
+    /// lot used the credit, the part counts as given back.
     pub(super) fn make_up(&mut self, lot: usize) {
         while let Some((place, open)) = self.unpaid.front_mut() {
             let part = self.lots[lot].live.min(*open);
@@ -216,7 +217,8 @@ impl Wallet {
         }
     }
 
-    /// A lot pays debts. It has paid the charges that left them then, and what came back of these meanwhile too.
+    /// Pays debts with a lot. It has then paid the charges that left them, including the part that
+    /// was refunded meanwhile.
     pub(super) fn pay_debts(&mut self, lot: usize, amount: i128) {
         let mut left = amount;
         while let Some((charge, open)) = self.debts.front_mut() {
@@ -239,7 +241,7 @@ impl Wallet {
         }
     }
 
-    /// Books the end of a part of a lot.
+    /// Books the expiry of a part of a lot.
     pub(super) fn expire(&mut self, lot: usize, amount: i128, at: At) {
         if amount > 0 {
             self.lots[lot].live -= amount;
@@ -248,7 +250,7 @@ impl Wallet {
         }
     }
 
-    /// A part of a lot is kept.
+    /// Keeps a part of an expired lot for holds.
     pub(super) fn keep(&mut self, lot: usize, ended: At, amount: i128) {
         if amount > 0 {
             self.lots[lot].live -= amount;

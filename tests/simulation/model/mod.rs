@@ -1,5 +1,6 @@
-//! A wallet in plain numbers: whole units of 10^-12, written charge by charge, lot by lot, in the order of time.
-//! Nothing is done later than it is due. It knows nothing of lanes, sweeps, roll-ups and archives.
+//! A wallet in plain numbers: whole units of 10^-12, booked charge by charge, lot by lot, in the
+//! order of time. Nothing is done later than it is due. There are no lanes, sweeps, roll-ups or
+//! archives.
 
 mod calls;
 mod due;
@@ -19,32 +20,33 @@ pub use reports::{Dimension, Line, Sums};
 /// A line of the ledger.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// As the view `entries` says it.
+    /// The kind in the view `entries`.
     pub kind: &'static str,
     /// Signed: money in is positive.
     pub amount: i128,
-    /// From when on it counts in balances: when it was booked, or due where time caused it.
+    /// The time from which it counts in balances: when it was booked, or when it was due if time
+    /// caused it.
     pub at: At,
-    /// When it was used, for reports of use.
+    /// The time of usage, for reports.
     pub used: At,
-    /// The act that booked it; none where time did.
+    /// The act that booked it. `None` if time did.
     pub place: Option<Place>,
-    /// Who and what for.
+    /// Its user, team and so on.
     pub about: About,
-    /// Tokens in and out.
+    /// Input and output tokens.
     pub tokens: (i64, i64),
-    /// Of a refund: the charge that it gives back.
+    /// For a refund: the refunded charge.
     pub charge: Option<Place>,
-    /// Whether it brings credit that nobody paid for.
+    /// Whether it adds promotional credit.
     pub promotional: bool,
 }
 
 /// A lot of credit.
 #[derive(Clone, Debug)]
 pub struct Lot {
-    /// The act whose id it has; none where the id is not known.
+    /// The act whose id it has. `None` if the id is not known.
     pub place: Option<Place>,
-    /// Age.
+    /// Its number in the order of creation.
     pub number: usize,
     pub created: At,
     pub priority: i32,
@@ -53,22 +55,22 @@ pub struct Lot {
     pub scope: Option<Scope>,
     pub recurring: bool,
     pub amount: i128,
-    /// What of it can be spent; of an ended one with a scope what holds have in it.
+    /// The amount that can be spent. For an expired scoped lot, the amount that holds have in it.
     pub live: i128,
-    /// What it paid for, less what came back.
+    /// The amount that it has paid, minus refunds.
     pub paid: i128,
-    /// What adjustments and voids took of it: a chargeback does not take that again.
+    /// The amount that adjustments and voids took from it: a chargeback does not take it again.
     pub given_back: i128,
-    /// Its end has come.
+    /// Whether its end has been reached.
     pub over: bool,
-    /// What was left of it at last has expired.
+    /// Whether its last money has expired.
     pub expired: bool,
-    /// How it was ended by a call.
+    /// The status that a call gave it at its end.
     pub status: Option<&'static str>,
 }
 
 impl Lot {
-    /// The least is burnt first.
+    /// The position in burn order: the least is burned first.
     pub fn rank(&self) -> (i32, At, bool, At, usize) {
         let ends = self.ends.unwrap_or(At::MAX);
         (
@@ -81,7 +83,7 @@ impl Lot {
     }
 }
 
-/// What of an ended lot is kept for holds that were made before its end.
+/// Money of an expired lot that is kept for holds made before the expiry.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub lot: usize,
@@ -97,40 +99,40 @@ pub struct Hold {
     pub created: At,
     pub expires: At,
     pub status: &'static str,
-    /// What was set aside at first.
+    /// The amount reserved at first.
     pub amount: i128,
-    /// What is set aside now in money that every charge may use.
+    /// The amount reserved now in lots without a scope.
     pub general: i128,
-    /// And in lots with a scope.
+    /// The amounts reserved in scoped lots.
     pub parts: Vec<(usize, i128)>,
     pub settled: i128,
     pub about: About,
-    /// What is set aside in limits: which, whose, when, how much.
+    /// The amounts reserved in limits: which, whose, when, how much.
     pub windows: Vec<(usize, String, Option<At>, i128)>,
 }
 
 impl Hold {
-    /// What it holds.
+    /// The amount it holds.
     pub fn held(&self) -> i128 {
         self.general + self.parts.iter().map(|part| part.1).sum::<i128>()
     }
 }
 
-/// A charge, as far as refunds and payments look at it.
+/// A charge, with what refunds and payments need.
 #[derive(Clone, Debug)]
 pub struct Charge {
     pub cost: i128,
-    /// Which lots paid how much of it.
+    /// The lots that paid it, and how much each.
     pub parts: Vec<(usize, i128)>,
     pub refunded: i128,
-    /// What of it is a debt still, less what came back of that.
+    /// The part that is still a debt, minus refunds of it.
     pub owed: i128,
-    /// What came back of its debt before anybody paid it.
+    /// The part of its debt that was refunded before it was paid.
     pub early: i128,
     pub about: About,
     /// When it was booked.
     pub at: At,
-    /// The windows of limits in which it counts are those of this moment.
+    /// The moment whose windows of limits it counts in.
     pub window_at: At,
     pub requests: i64,
     pub tokens: i64,
@@ -165,7 +167,7 @@ struct Recurring {
     turn: i64,
 }
 
-/// The balance after a call, where it says one; or the SQLSTATE that refuses it.
+/// The balance after a call, if the call returns one, or the SQLSTATE that refuses it.
 pub type Answer = Result<Option<i128>, &'static str>;
 
 /// A wallet.
@@ -177,9 +179,9 @@ pub struct Wallet {
     pub created: At,
     pub lots: Vec<Lot>,
     pub kept: Vec<Kept>,
-    /// What credit paid, the oldest first.
+    /// The charges that credit paid, the oldest first.
     pub unpaid: VecDeque<(Place, i128)>,
-    /// What it owes, the oldest first: by charge, or of a chargeback.
+    /// Its debts, the oldest first: of a charge, or of a chargeback.
     pub debts: VecDeque<(Option<Place>, i128)>,
     pub holds: Vec<Hold>,
     pub charges: BTreeMap<Place, Charge>,
@@ -212,7 +214,7 @@ impl Wallet {
         }
     }
 
-    /// What of the balance every charge may use.
+    /// The part of the balance that every charge may use.
     pub fn general(&self) -> i128 {
         let live = self
             .lots
@@ -231,12 +233,12 @@ impl Wallet {
         self.general() + scoped.map(|lot| lot.live).sum::<i128>()
     }
 
-    /// What it owes beside the balance.
+    /// Its debt in addition to the balance.
     pub fn debt(&self) -> i128 {
         self.debts.iter().map(|debt| debt.1).sum()
     }
 
-    /// What open holds have set aside.
+    /// The amount that open holds reserve.
     pub fn held(&self) -> i128 {
         self.holds.iter().map(Hold::held).sum()
     }
@@ -250,12 +252,12 @@ impl Wallet {
         parts.filter(|part| part.0 == lot).map(|part| part.1).sum()
     }
 
-    /// What of a lot with a scope no hold has set aside.
+    /// The part of a scoped lot that no hold reserves.
     pub fn free(&self, lot: usize) -> i128 {
         self.lots[lot].live - self.held_in(lot)
     }
 
-    /// What of `available` only some use may take.
+    /// The scoped part of `available`.
     pub fn scoped(&self) -> i128 {
         let scoped = |lot: &usize| self.lots[*lot].scope.is_some() && !self.lots[*lot].over;
         (0..self.lots.len())
@@ -264,7 +266,7 @@ impl Wallet {
             .sum()
     }
 
-    /// The sum of the entries up to a moment, that moment included.
+    /// The sum of the entries up to and including a moment.
     pub fn balance_at(&self, at: At) -> i128 {
         self.entries
             .iter()
@@ -273,7 +275,7 @@ impl Wallet {
             .sum()
     }
 
-    /// The lots and the ledger say the same, and nothing is kept that no hold wants.
+    /// Checks that the lots agree with the ledger, and that no money is kept without a hold.
     pub fn check(&self) {
         let booked: i128 = self.entries.iter().map(|entry| entry.amount).sum();
         assert_eq!(
@@ -314,7 +316,7 @@ impl Wallet {
     }
 }
 
-/// Prices in units a token: input, output.
+/// Prices in units per token: input, output.
 pub fn prices(model: &str) -> (i128, i128) {
     match model {
         "m1" => (2_500_000, 10_000_000),
@@ -323,7 +325,7 @@ pub fn prices(model: &str) -> (i128, i128) {
     }
 }
 
-/// Cost, tokens in and out, and the model that the use names.
+/// Cost, input and output tokens, and the model that the usage names.
 pub fn measure(cost: &Use) -> (i128, (i64, i64), Option<&'static str>) {
     match *cost {
         Use::Amount(amount) => (amount, (0, 0), None),

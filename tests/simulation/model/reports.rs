@@ -1,11 +1,11 @@
-//! What reports say, added up from the entries.
+//! The figures of reports, summed from the entries.
 
 use std::collections::BTreeMap;
 
 use super::{Entry, Wallet};
 use crate::calendar::{At, day, hour, month};
 
-/// What use is summed by.
+/// The dimension that usage is summed by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Dimension {
     User,
@@ -44,7 +44,8 @@ impl Dimension {
         }
     }
 
-    /// The value of an entry, and what tells apart values that look the same: an hour that comes twice.
+    /// The value of an entry, and a number that distinguishes equal values: an hour that occurs
+    /// twice.
     fn of(self, entry: &Entry, zone: &str) -> (String, i32) {
         let text = |value: Option<&str>| value.unwrap_or("-").to_owned();
         let about = &entry.about;
@@ -62,7 +63,7 @@ impl Dimension {
     }
 }
 
-/// Sums of use.
+/// Sums of usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sums {
     pub requests: i64,
@@ -99,7 +100,7 @@ impl Wallet {
         })
     }
 
-    /// What was used in a time, by a dimension.
+    /// The usage in a period, by a dimension.
     pub fn usage_by(
         &self,
         dimension: Dimension,
@@ -116,7 +117,7 @@ impl Wallet {
         found
     }
 
-    /// What was used, by day, team, user, service and model.
+    /// The usage by day, team, user, service and model.
     pub fn usage_daily(&self) -> BTreeMap<Line, Sums> {
         let mut found: BTreeMap<Line, Sums> = BTreeMap::new();
         for entry in self.use_between(None, None) {
@@ -134,7 +135,8 @@ impl Wallet {
         found
     }
 
-    /// What each team bears in a month of what no team used, and in how many parts that was divided.
+    /// What each team bears of a month's usage without a team, and into how many parts that was
+    /// divided.
     pub fn shared(&self, at: At) -> (i128, BTreeMap<&'static str, i128>) {
         let (_, from, to) = month(at, self.zone);
         let none = |entry: &&Entry| entry.about.team.is_none();
@@ -183,7 +185,7 @@ impl Wallet {
         (pools.len() as i128, shared)
     }
 
-    /// The sum of what was booked of a kind in a time.
+    /// The sum of the entries of a kind in a period.
     pub fn moved(&self, kind: &str, from: At, to: At) -> i128 {
         let entries = self
             .entries
