@@ -5,7 +5,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
-use crate::money::Amount;
+use crate::money::{Amount, significant_digits};
 use crate::pg::cards;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb};
@@ -343,6 +343,46 @@ fn checked_document(
                 "Wrap the value into an object, or leave {argument} out."
             ))),
     }
+}
+
+/// A list of names, without NULLs or empty ones.
+pub fn names(argument: &str, list: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+    let Some(list) = list else {
+        return Ok(None);
+    };
+    list.into_iter()
+        .map(|name| required(argument, name.as_deref()).map(str::to_owned))
+        .collect::<Result<Vec<String>>>()
+        .map(Some)
+}
+
+/// A price or a quantity that an argument gives: exact, zero or more.
+pub fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
+    let bad = |message: String| Error::new(Code::InvalidAmount, message);
+    let Some(value) = number.to_decimal() else {
+        return Err(match number {
+            Number::Finite { .. } => bad(format!("{argument} is out of range"))
+                .detail("It has more than 28 digits.")
+                .hint(format!("Give at most {digits} significant digits.")),
+            _ => bad(format!("{argument} is not a number"))
+                .detail(format!("The {argument} is NaN or infinite."))
+                .hint("Give a finite number."),
+        });
+    };
+    if value.is_sign_negative() && !value.is_zero() {
+        return Err(bad(format!("{argument} is negative"))
+            .detail(format!("It is {value}."))
+            .hint(give(argument, " of zero or more")));
+    }
+    if significant_digits(value) > digits {
+        return Err(bad(format!("{argument} has too many digits"))
+            .detail(format!(
+                "It has {} significant digits; at most {digits} are exact.",
+                significant_digits(value)
+            ))
+            .hint("Round it yourself, so that no digit is lost silently."));
+    }
+    Ok(value.normalize())
 }
 
 #[cfg(test)]

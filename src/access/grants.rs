@@ -1,6 +1,8 @@
 //! Rights of database roles: the rows.
 
+use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
+use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
 
 statement!(
@@ -10,7 +12,7 @@ statement!(
 );
 
 statement!(
-    pub GRANT,
+    GRANT,
     [TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
     "INSERT INTO wallet.role_grants (wallet_id, role, level, created_at)
      SELECT $1, r.oid, $3, $4 FROM pg_roles r WHERE r.rolname = $2 ON CONFLICT DO NOTHING"
@@ -20,7 +22,7 @@ statement!(
     /// Grants to roles that were dropped, and to an earlier role of the same number. A role cannot be dropped
     /// while it has a privilege on our schema, so one that has none now is another one than the grants were
     /// made to, or it was to lose all its rights by DROP OWNED.
-    pub FORGET_DROPPED,
+    FORGET_DROPPED,
     [TEXTOID],
     "DELETE FROM wallet.role_grants g
       WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role)
@@ -31,16 +33,16 @@ statement!(
 );
 
 statement!(
-    pub REVOKE,
+    REVOKE,
     [TEXTOID, TEXTOID, TEXTOID],
     "DELETE FROM wallet.role_grants g
       USING pg_roles r
       WHERE r.rolname = $2 AND g.role = r.oid AND g.wallet_id = $1 AND g.level = $3"
 );
 
-statement!(pub APPLY, [TEXTOID], "SELECT wallet.apply_privileges($1)");
+statement!(APPLY, [TEXTOID], "SELECT wallet.apply_privileges($1)");
 
-pub fn require_role(role: &str) -> Result<()> {
+fn require_role(role: &str) -> Result<()> {
     if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
         return Err(Error::new(
             Code::ObjectNotFound,
@@ -50,4 +52,31 @@ pub fn require_role(role: &str) -> Result<()> {
         .hint("Create it with CREATE ROLE."));
     }
     Ok(())
+}
+
+/// Grants a level on a wallet, or on all, to a database role.
+pub fn grant(wallet: &str, role: &str, level: Level) -> Result<()> {
+    require_role(role)?;
+    FORGET_DROPPED.run(&[Value::Text(role)])?;
+    GRANT.run(&[
+        Value::Text(wallet),
+        Value::Text(role),
+        Value::Text(level.as_str()),
+        Value::Time(clock::now()),
+    ])?;
+    APPLY.run(&[Value::Text(role)]).map(drop)
+}
+
+/// Revokes a level on a wallet, or on all, from a database role; 42704 unless it was granted.
+pub fn revoke(wallet: &str, role: &str, level: Level) -> Result<()> {
+    let values = [wallet, role, level.as_str()].map(Value::Text);
+    if REVOKE.run(&values)?.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("role {} has no such grant", quoted(role)),
+        )
+        .detail(format!("It does not have {} on {wallet}.", level.as_str()))
+        .hint("See wallet.access_grants for what was granted."));
+    }
+    APPLY.run(&[Value::Text(role)]).map(drop)
 }

@@ -1,12 +1,11 @@
 //! API keys, and the networks and devices of a wallet: the rows.
 
+use crate::access::spending_policy::refused;
 use crate::error::{Code, Error, Result, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::ledger::wallets::change::change;
+use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
-use crate::storage::wallet_row::lock_wallet;
 
 statement!(
     /// 244 random bits of the server's own generator.
@@ -16,7 +15,7 @@ statement!(
 );
 
 statement!(
-    pub CREATE,
+    CREATE,
     [
         TEXTOID,
         UUIDOID,
@@ -43,7 +42,7 @@ statement!(
 );
 
 statement!(
-    pub ROTATE,
+    ROTATE,
     [TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "UPDATE wallet.api_keys
         SET previous_hash = secret_hash, previous_until = $4,
@@ -52,55 +51,69 @@ statement!(
 );
 
 statement!(
-    pub REVOKE,
+    REVOKE,
     [TEXTOID, UUIDOID, TIMESTAMPTZOID],
     "UPDATE wallet.api_keys SET revoked_at = coalesce(revoked_at, $3)
       WHERE wallet_id = $1 AND key_id = $2"
 );
 
 statement!(
-    pub SET_NETWORKS,
+    SET_NETWORKS,
     [TEXTOID, TEXTARRAYOID],
     "INSERT INTO wallet.origin_rules (wallet_id, cidrs) VALUES ($1, nullif($2, '{}')::cidr[])
      ON CONFLICT (wallet_id) DO UPDATE SET cidrs = excluded.cidrs"
 );
 
 statement!(
-    pub SET_DEVICES,
+    SET_DEVICES,
     [TEXTOID, TEXTARRAYOID],
     "INSERT INTO wallet.origin_rules (wallet_id, devices) VALUES ($1, nullif($2, '{}'))
      ON CONFLICT (wallet_id) DO UPDATE SET devices = excluded.devices"
 );
 
-/// What the calls that make a secret answer.
-pub struct Made {
+/// A key that is made.
+pub struct NewKey<'a> {
+    /// Its id.
     pub id: [u8; 16],
-    pub secret: Option<String>,
+    /// The user whose requests it makes, if it is bound to one.
+    pub user_id: Option<&'a str>,
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Models that it may use; all if `None`.
+    pub models: Option<Vec<String>>,
+    /// Networks from which it may be used, as text.
+    pub networks: Option<Vec<String>>,
+    /// Devices from which it may be used.
+    pub devices: Option<Vec<String>>,
 }
 
-/// Makes a secret once; the same call again answers without it, as nobody kept it.
-pub fn with_secret(
-    call: IdempotentCall<'_>,
-    work: impl FnOnce(&str) -> Result<[u8; 16]>,
-) -> Result<Made> {
-    lock_wallet(call.wallet)?;
-    if let Some(answer) = call.answered()? {
-        return Ok(Made {
-            id: answer.id()?,
-            secret: None,
-        });
-    }
-    let secret: String = NEW_SECRET.run(&[])?.need(0, 0)?;
-    let id = change(call.wallet, |_| work(&secret))?;
-    call.remember_text("key_id", &uuid_text(id))?;
-    Ok(Made {
-        id,
-        secret: Some(secret),
-    })
+/// A new secret. Only the caller gets it; the table has its hash.
+fn new_secret() -> Result<String> {
+    NEW_SECRET.run(&[])?.need(0, 0)
+}
+
+/// Makes a key, and returns its secret.
+pub fn create(wallet: &str, new: &NewKey<'_>) -> Result<String> {
+    let secret = new_secret()?;
+    CREATE.run(&[
+        Value::Text(wallet),
+        Value::Uuid(new.id),
+        Value::OptText(new.user_id),
+        Value::OptText(new.name),
+        Value::Text(&secret),
+        Value::OptTime(new.expires_at),
+        Value::OptTexts(new.models.as_deref()),
+        Value::OptTexts(new.networks.as_deref()),
+        Value::OptTexts(new.devices.as_deref()),
+        Value::Time(clock::now()),
+    ])?;
+    Ok(secret)
 }
 
 /// When the key was revoked; 42704 unless the wallet has the key.
-pub fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
+fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
     let found = FIND.run(&[Value::Text(wallet), Value::Uuid(id)])?;
     if found.is_empty() {
         return Err(Error::new(
@@ -111,4 +124,46 @@ pub fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
         .hint("Pass a key_id that create_key() returned; wallet.keys shows them."));
     }
     Ok(found.get(0, 0))
+}
+
+/// Gives a key a new secret and returns it. The old one stays valid for `overlap` microseconds.
+pub fn rotate(wallet: &str, id: [u8; 16], overlap: i64) -> Result<String> {
+    if find(wallet, id)?.is_some() {
+        return Err(refused("key was revoked")
+            .detail("A revoked key stays revoked.")
+            .hint("Make another one with create_key()."));
+    }
+    let secret = new_secret()?;
+    let now = clock::now();
+    ROTATE.run(&[
+        Value::Text(wallet),
+        Value::Uuid(id),
+        Value::Text(&secret),
+        Value::Time(Timestamp(now.0.saturating_add(overlap))),
+        Value::Time(now),
+    ])?;
+    Ok(secret)
+}
+
+/// Ends a key for good.
+pub fn revoke(wallet: &str, id: [u8; 16]) -> Result<()> {
+    find(wallet, id)?;
+    let now = Value::Time(clock::now());
+    REVOKE
+        .run(&[Value::Text(wallet), Value::Uuid(id), now])
+        .map(drop)
+}
+
+/// Sets the networks from which a wallet may be used.
+pub fn set_networks(wallet: &str, networks: Option<&[String]>) -> Result<()> {
+    SET_NETWORKS
+        .run(&[Value::Text(wallet), Value::OptTexts(networks)])
+        .map(drop)
+}
+
+/// Sets the devices from which a wallet may be used.
+pub fn set_devices(wallet: &str, devices: Option<&[String]>) -> Result<()> {
+    SET_DEVICES
+        .run(&[Value::Text(wallet), Value::OptTexts(devices)])
+        .map(drop)
 }

@@ -1,18 +1,19 @@
 //! Members and model rules: the rows.
 
+use crate::access::rights::require_owner;
 use crate::access::spending_policy::Role;
-use crate::args;
-use crate::error::Result;
+use crate::error::{Code, Error, Result, quoted};
+use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
 
 statement!(
-    pub ROLE_OF,
+    ROLE_OF,
     [TEXTOID, TEXTOID],
     "SELECT role FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
 );
 
 statement!(
-    pub SET,
+    SET,
     [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID],
     "INSERT INTO wallet.members AS m
         (wallet_id, user_id, role, team, allowed_models, blocked, created_at)
@@ -25,13 +26,13 @@ statement!(
 );
 
 statement!(
-    pub DROP,
+    DROP,
     [TEXTOID, TEXTOID],
     "DELETE FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
 );
 
 statement!(
-    pub SET_RULE,
+    SET_RULE,
     [
         TEXTOID,
         TEXTOID,
@@ -47,28 +48,12 @@ statement!(
 );
 
 statement!(
-    pub DROP_RULE,
+    DROP_RULE,
     [TEXTOID, TEXTOID, TEXTOID],
     "DELETE FROM wallet.model_rules WHERE wallet_id = $1 AND scope = $2 AND subject = $3"
 );
 
-/// A list of names, without NULLs or empty ones.
-pub fn names(argument: &str, list: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
-    let Some(list) = list else {
-        return Ok(None);
-    };
-    list.into_iter()
-        .map(|name| args::required(argument, name.as_deref()).map(str::to_owned))
-        .collect::<Result<Vec<String>>>()
-        .map(Some)
-}
-
-/// A list for a fingerprint.
-pub fn listed(list: Option<&Vec<String>>) -> Option<String> {
-    list.map(|list| list.join("\n"))
-}
-
-pub fn is_owner(wallet: &str, user: &str) -> Result<bool> {
+fn is_owner(wallet: &str, user: &str) -> Result<bool> {
     let rows = ROLE_OF.run(&[Value::Text(wallet), Value::Text(user)])?;
     Ok(!rows.is_empty() && rows.need::<String>(0, 0)? == Role::Owner.as_str())
 }
@@ -90,4 +75,71 @@ impl RuleScope {
             RuleScope::User => "user",
         }
     }
+}
+
+/// A member as it is to be.
+pub struct NewMember<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// The role.
+    pub role: Role,
+    /// The team; empty for none, `None` to leave it.
+    pub team: Option<&'a str>,
+    /// Models that the member may use; `None` to leave them.
+    pub models: Option<Vec<String>>,
+    /// Whether the member is blocked; `None` to leave it.
+    pub blocked: Option<bool>,
+}
+
+/// Makes a member or changes it. Only owners may name or change an owner.
+pub fn set(wallet: &str, new: &NewMember<'_>, actor: Option<&str>) -> Result<()> {
+    if new.role == Role::Owner || is_owner(wallet, new.user)? {
+        require_owner(wallet, actor, "name or change an owner")?;
+    }
+    SET.run(&[
+        Value::Text(wallet),
+        Value::Text(new.user),
+        Value::Text(new.role.as_str()),
+        Value::OptText(new.team),
+        Value::OptTexts(new.models.as_deref()),
+        new.blocked.map_or(Value::Null, Value::Bool),
+        Value::Time(clock::now()),
+    ])
+    .map(drop)
+}
+
+/// Removes a member; 42704 unless there is one. Only owners may remove an owner.
+pub fn remove(wallet: &str, user: &str, actor: Option<&str>) -> Result<()> {
+    if is_owner(wallet, user)? {
+        require_owner(wallet, actor, "drop an owner")?;
+    }
+    let values = [wallet, user].map(Value::Text);
+    if ROLE_OF.run(&values)?.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such member", quoted(wallet)),
+        )
+        .detail(format!("User {} is not a member.", quoted(user)))
+        .hint("See wallet.members."));
+    }
+    DROP.run(&values).map(drop)
+}
+
+/// Sets the models that a wallet, a team or a user may use. Without lists, drops the rule.
+pub fn set_model_rule(
+    wallet: &str,
+    scope: RuleScope,
+    subject: &str,
+    allowed: Option<&[String]>,
+    blocked: Option<&[String]>,
+) -> Result<()> {
+    let key = [wallet, scope.as_str(), subject].map(Value::Text);
+    if allowed.is_none() && blocked.is_none() {
+        return DROP_RULE.run(&key).map(drop);
+    }
+    let lists = [allowed, blocked].map(Value::OptTexts);
+    let now = [Value::Time(clock::now())];
+    SET_RULE
+        .run(&[&key[..], &lists[..], &now[..]].concat())
+        .map(drop)
 }

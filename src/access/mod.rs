@@ -1,6 +1,7 @@
 //! Who may do what.
 
 pub mod audit;
+pub mod call;
 pub mod grants;
 pub mod kept_by_key;
 pub mod keys;

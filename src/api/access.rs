@@ -1,48 +1,26 @@
 //! SQL functions on database roles.
 
-use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::grants::{APPLY, FORGET_DROPPED, GRANT, REVOKE, require_role};
-use crate::access::rights::{ALL_WALLETS, Level, readable_by};
+use crate::access::audit::Of;
+use crate::access::call::Call;
+use crate::access::grants;
+use crate::access::rights::{Level, readable_by};
 use crate::args;
-use crate::error::{Code, Error, Result, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::fingerprint;
-use crate::pg::clock;
+use crate::error::{Code, Error, Result};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Run, Value};
 use crate::storage::session::as_owner;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// A grant or its withdrawal.
-struct Change<'a> {
-    role: &'a str,
-    level: Level,
-    wallet: &'a str,
-    once: IdempotentCall<'a>,
-}
-
-impl Change<'_> {
-    /// Does the work, unless its key was used for it before.
-    fn once(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self.once.answered()?.is_some() {
-            return Ok(());
-        }
-        work()?;
-        self.once.remember(None)
-    }
-}
-
-fn change<'a>(
-    call: &'static str,
+/// The role, the level and the call of a grant or its withdrawal.
+fn checked<'a>(
+    function: &'static str,
     db_role: Option<&'a str>,
     level: Option<&str>,
     wallet: Option<&'a str>,
-    idempotency_key: Option<&'a str>,
-    actor: Option<&str>,
-) -> Result<Change<'a>> {
-    args::name("actor", actor)?;
+    [idempotency_key, actor]: [Option<&'a str>; 2],
+    metadata: Option<Jsonb>,
+) -> Result<(&'a str, Level, Call<'a>)> {
     let role = args::required("db_role", db_role)?;
     if role == "public" {
         return Err(Error::argument("db_role cannot be public")
@@ -51,21 +29,13 @@ fn change<'a>(
     }
     let level = args::word("level", level, Level::ALL, Level::as_str, &[])?;
     let wallet = args::required("wallet", wallet)?;
-    let once = IdempotentCall {
-        wallet: if wallet == ALL_WALLETS { "" } else { wallet },
-        call,
-        key: args::name("idempotency_key", idempotency_key)?,
-        fingerprint: fingerprint(&[
-            ("db_role", Some(role.to_owned())),
-            ("level", Some(level.as_str().to_owned())),
-        ]),
-    };
-    Ok(Change {
-        role,
-        level,
-        wallet,
-        once,
-    })
+    let call = Call::new(function, wallet)
+        .by(actor)?
+        .noting(metadata)?
+        .once(idempotency_key)?
+        .with("db_role", role)
+        .with("level", level.as_str());
+    Ok((role, level, call))
 }
 
 /// Gives a database role a level on a wallet, or on all.
@@ -80,44 +50,12 @@ fn grant_access(
     metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
-        let change = change(
-            "grant_access",
-            db_role,
-            level,
-            wallet,
-            idempotency_key,
-            actor,
-        )?;
-        args::document("metadata", metadata)?;
-        let Change {
-            role,
-            level,
-            wallet,
-            ..
-        } = change;
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "grant_access",
-                actor,
-                metadata,
-            },
-            Of::Access(role),
-            |_| {
-                change.once(|| {
-                    require_role(role)?;
-                    FORGET_DROPPED.run(&[Value::Text(role)])?;
-                    GRANT.run(&[
-                        Value::Text(wallet),
-                        Value::Text(role),
-                        Value::Text(level.as_str()),
-                        Value::Time(clock::now()),
-                    ])?;
-                    APPLY.run(&[Value::Text(role)]).map(drop)
-                })
-            },
-        )
+        let texts = [idempotency_key, actor];
+        let (role, level, call) = checked("grant_access", db_role, level, wallet, texts, metadata)?;
+        let wallet = call.wallet;
+        call.change(Level::Admin, Of::Access(role), |call| {
+            call.once(|| grants::grant(wallet, role, level))
+        })
     };
     work().or_raise();
 }
@@ -134,49 +72,13 @@ fn revoke_access(
     metadata: default!(Option<Jsonb>, "NULL"),
 ) {
     let work = || {
-        let change = change(
-            "revoke_access",
-            db_role,
-            level,
-            wallet,
-            idempotency_key,
-            actor,
-        )?;
-        args::document("metadata", metadata)?;
-        let Change {
-            role,
-            level,
-            wallet,
-            ..
-        } = change;
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "revoke_access",
-                actor,
-                metadata,
-            },
-            Of::Access(role),
-            |_| {
-                change.once(|| {
-                    let values = [
-                        Value::Text(wallet),
-                        Value::Text(role),
-                        Value::Text(level.as_str()),
-                    ];
-                    if REVOKE.run(&values)?.is_empty() {
-                        return Err(Error::new(
-                            Code::ObjectNotFound,
-                            format!("role {} has no such grant", quoted(role)),
-                        )
-                        .detail(format!("It does not have {} on {wallet}.", level.as_str()))
-                        .hint("See wallet.access_grants for what was granted."));
-                    }
-                    APPLY.run(&[Value::Text(role)]).map(drop)
-                })
-            },
-        )
+        let texts = [idempotency_key, actor];
+        let (role, level, call) =
+            checked("revoke_access", db_role, level, wallet, texts, metadata)?;
+        let wallet = call.wallet;
+        call.change(Level::Admin, Of::Access(role), |call| {
+            call.once(|| grants::revoke(wallet, role, level))
+        })
     };
     work().or_raise();
 }

@@ -1,11 +1,9 @@
 //! Moves old entries to the archive.
 
-use crate::access::audit::Act;
-use crate::access::rights::{Level, enter_as};
+use crate::access::call::Call;
+use crate::access::rights::Level;
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::fingerprint;
 use crate::ledger::archive::{self, Archiving};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -67,30 +65,18 @@ fn archive(
         let wallet = args::required("wallet", wallet)?;
         let before = past(before)?;
         let max_entries = self::max_entries(max_entries)?;
-        let actor = args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "archive",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("before", Some(before.0.to_string())),
-                ("max_entries", max_entries.map(|count| count.to_string())),
-            ]),
-        };
+        let call = Call::new("archive", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("before", before.0)
+            .with("max_entries", max_entries);
         let archiving = Archiving {
             before,
             max_entries,
-            act: Act {
-                wallet,
-                action: "archive",
-                actor,
-                metadata,
-            },
+            act: call.act(),
         };
-        enter_as(Level::Admin, wallet, actor, |_| {
-            archive::archive(&archiving, call)
-        })
+        call.enter(Level::Admin, |call| archive::archive(&archiving, call))
     };
     let archived = work().or_raise();
     ArchiveRow(vec![

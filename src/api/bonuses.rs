@@ -1,13 +1,13 @@
 //! SQL function on what comes on top of payments.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::api::grants::lifetime;
 use crate::api::wallets::currency;
 use crate::args;
 use crate::error::Error;
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
+use crate::idempotency::fingerprint::canonical;
 use crate::ledger::funding::bonus_rules::{self, NewBonus};
 use crate::ledger::funding::tiers;
 use crate::pg::jsonb::Jsonb;
@@ -58,27 +58,16 @@ fn set_bonus(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = IdempotentCall {
-            wallet: if is_of_all { "" } else { wallet },
-            call: "set_bonus",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("tiers", new.tiers.and_then(canonical)),
-                ("currency", owned(new.currency)),
-                ("expires_in", owned(new.expires_in)),
-            ]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "set_bonus",
-                actor,
-                metadata,
-            },
-            Of::Bonus(new.currency),
-            |_| bonus_rules::set(&new, call),
-        )?;
+        let call = Call::new("set_bonus", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("tiers", new.tiers.and_then(canonical))
+            .with("currency", new.currency)
+            .with("expires_in", new.expires_in);
+        call.change(Level::Admin, Of::Bonus(new.currency), |call| {
+            bonus_rules::set(&new, call)
+        })?;
         Ok(new.tiers)
     };
     work().or_raise()

@@ -2,7 +2,6 @@
 
 use crate::access::rights::{Level, enter, enter_any, reach};
 use crate::args;
-use crate::currency::Currency;
 use crate::error::{Error, Result};
 use crate::money::{Amount, NotAnAmount, Rate};
 use crate::pg::numeric::{Number, not_an_amount};
@@ -10,8 +9,7 @@ use crate::pg::raise::OrRaise;
 use crate::pg::{clock, invalidation};
 use crate::pricing::exchange::{self, Conversion};
 use crate::pricing::lines::Exchange;
-use crate::reporting::currencies::{CURRENCY, balances};
-use crate::storage::plan::{Run, Value};
+use crate::reporting::currencies::{balances, currency_of};
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 use rust_decimal::Decimal;
@@ -50,12 +48,7 @@ fn exchange_rates(
         let wallet = args::required("wallet", of_wallet)?;
         let named = args::optional_currency("currency", currency)?;
         enter(Level::Reader, wallet, |_| {
-            let rows = CURRENCY.run(&[Value::Text(wallet)])?;
-            if rows.is_empty() {
-                return Err(Error::wallet_not_found(wallet));
-            }
-            let own: String = rows.need(0, 0)?;
-            let own = Currency::of_row(&own)?;
+            let own = currency_of(wallet)?;
             let into = named.unwrap_or(own);
             invalidation::catch_up();
             let rate = |at: Option<TimestampWithTimeZone>| -> Result<_> {

@@ -1,25 +1,24 @@
 //! SQL functions on exchange rates.
 
-use crate::access::audit::{Act, Making, enter_making, note_down};
-use crate::access::rights::{ALL_WALLETS, Level, enter_any, enter_as};
+use crate::access::audit::Making;
+use crate::access::call::Call;
+use crate::access::rights::{ALL_WALLETS, Level, enter_any};
 use crate::args;
 use crate::currency::Currency;
 use crate::error::{Error, Result, quoted};
-use crate::idempotency::call::{Answer, IdempotentCall, begins, lost};
-use crate::idempotency::fingerprint::{canonical, fingerprint};
+use crate::idempotency::call::begins;
+use crate::idempotency::fingerprint::canonical;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::{Builder, Json, Jsonb};
-use crate::pg::jsonb_rows::{Leaf, array_of_sparse_objects};
+use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::{clock, invalidation};
 use crate::pricing::exchange::Conversion;
 use crate::pricing::rates::{self, Quote, Recording};
-use crate::storage::rows::uuid_text;
+use crate::pricing::recorded;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
-use rust_decimal::Decimal;
 use std::str::FromStr;
 
 /// Largest document of `set_fx_rates`, in bytes of `jsonb`.
@@ -56,7 +55,6 @@ fn set_fx_rate(
             rate: rate.as_ref().map(rates::rate).transpose()?,
         };
         let actor = args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
         let recording = Recording {
             effective_from: beginning(effective_from)?,
             source: args::name("source", source)?,
@@ -70,38 +68,19 @@ fn set_fx_rate(
                     .hint("A currency needs no rate to itself."),
             );
         }
-        let call = IdempotentCall {
-            wallet: "",
-            call: "set_fx_rate",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("from_currency", Some(quote.from.to_string())),
-                ("to_currency", Some(quote.to.to_string())),
-                ("rate", quote.rate.map(|rate| rate.to_string())),
-                ("effective_from", begins(recording.effective_from)),
-            ]),
-        };
-        enter_making(
-            Level::Admin,
-            &Act {
-                wallet: ALL_WALLETS,
-                action: "set_fx_rate",
-                actor,
-                metadata,
-            },
-            Making::Rate,
-            |_| call.id(|| recording.add(&quote).map(|(id, _)| id)),
-        )
+        let call = Call::new("set_fx_rate", ALL_WALLETS)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("from_currency", quote.from)
+            .with("to_currency", quote.to)
+            .with("rate", quote.rate.map(|rate| rate.to_string()))
+            .with("effective_from", begins(recording.effective_from));
+        call.make(Level::Admin, Making::Rate, |call| {
+            call.id(|| recording.add(&quote).map(|(id, _)| id))
+        })
     };
     Uuid::from_bytes(work().or_raise())
-}
-
-/// A rate that `set_fx_rates` recorded, or found.
-struct Recorded {
-    to: String,
-    rate: Decimal,
-    id: [u8; 16],
-    is_new: bool,
 }
 
 /// Records what one unit of a currency is worth in many others, from a date on, and returns a row a rate.
@@ -129,7 +108,6 @@ fn set_fx_rates(
         let base = args::currency("base", base)?;
         let document = rates.ok_or_else(|| missing("rates"))?;
         let actor = args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
         let recording = Recording {
             effective_from: beginning(effective_from)?,
             source: args::name("source", source)?,
@@ -137,50 +115,15 @@ fn set_fx_rates(
             metadata,
         };
         let quotes = rates::quotes(base, &document.read("rates", MAX_RATES_BYTES)?)?;
-        let call = IdempotentCall {
-            wallet: "",
-            call: "set_fx_rates",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("base", Some(base.to_string())),
-                ("rates", canonical(document)),
-                ("effective_from", begins(recording.effective_from)),
-            ]),
-        };
-        enter_as(Level::Admin, ALL_WALLETS, actor, |_| {
-            if let Some(first) = call.answered()? {
-                return first_answer(&first);
-            }
-            let mut rows = Vec::with_capacity(quotes.len());
-            for quote in &quotes {
-                let (id, is_new) = recording.add(quote)?;
-                rows.push(Recorded {
-                    to: quote.to.to_string(),
-                    rate: quote.rate.unwrap_or_default(),
-                    id,
-                    is_new,
-                });
-            }
-            let added = rows.iter().filter(|row| row.is_new).count();
-            if added > 0 {
-                let mut summary = Builder::default();
-                summary.begin_object();
-                summary.text("source", recording.source);
-                summary.decimal("added", Decimal::from(added));
-                summary.text("effective_from", Some(&recording.effective_from.to_json()));
-                for row in rows.iter().filter(|row| row.is_new) {
-                    summary.decimal(&row.to, row.rate);
-                }
-                let act = Act {
-                    wallet: ALL_WALLETS,
-                    action: "set_fx_rates",
-                    actor,
-                    metadata,
-                };
-                note_down(&act, &base, summary.finish_object())?;
-            }
-            call.remember(Some(answer(&rows)))?;
-            Ok(rows)
+        let call = Call::new("set_fx_rates", ALL_WALLETS)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("base", base)
+            .with("rates", canonical(document))
+            .with("effective_from", begins(recording.effective_from));
+        call.enter(Level::Admin, |once| {
+            recorded::record(&recording, base, &quotes, &call.act(), once)
         })
     };
     let rows = work().or_raise();
@@ -188,52 +131,6 @@ fn set_fx_rates(
         let rate = AnyNumeric::from_str(&row.rate.to_string()).ok();
         (row.to, rate, Uuid::from_bytes(row.id), row.is_new)
     }))
-}
-
-/// The rows as an idempotency key remembers them.
-fn answer(rows: &[Recorded]) -> Jsonb {
-    let texts: Vec<[String; 2]> = rows
-        .iter()
-        .map(|row| [uuid_text(row.id), row.rate.to_string()])
-        .collect();
-    array_of_sparse_objects(
-        ["id", "to", "new", "rate"],
-        rows.iter().zip(&texts).map(|(row, [id, rate])| {
-            let is_new = if row.is_new { Leaf::True } else { Leaf::Absent };
-            [
-                Leaf::Text(id),
-                Leaf::Text(&row.to),
-                is_new,
-                Leaf::Text(rate),
-            ]
-        }),
-    )
-}
-
-fn first_answer(answer: &Answer) -> Result<Vec<Recorded>> {
-    match answer.result().ok_or_else(lost)?.reread("result")? {
-        Json::Array(rows) => rows
-            .iter()
-            .map(|row| recorded(row).ok_or_else(lost))
-            .collect(),
-        _ => Err(lost()),
-    }
-}
-
-fn recorded(row: &Json) -> Option<Recorded> {
-    let entries = row.as_object()?;
-    let text = |name: &str| {
-        entries.iter().find_map(|(key, value)| match value {
-            Json::String(text) if key == name => Some(text.as_str()),
-            _ => None,
-        })
-    };
-    Some(Recorded {
-        to: text("to")?.to_owned(),
-        rate: text("rate")?.parse().ok()?,
-        id: uuid::Uuid::parse_str(text("id")?).ok()?.into_bytes(),
-        is_new: entries.iter().any(|(key, _)| key == "new"),
-    })
 }
 
 /// What an amount of a currency is worth in another, by the rate that a charge of that time would use.

@@ -8,8 +8,7 @@ use crate::pg::clock::Timestamp;
 use crate::pg::numeric::decimal_datum;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::{composite, text};
-use crate::reporting::forecast::MOST_DAYS;
-use crate::reporting::forecast::{Ask, foretell, known};
+use crate::reporting::forecast::{Ask, MOST_DAYS, foretell, known};
 use pgrx::prelude::*;
 use pgrx::{default, pg_sys};
 

@@ -1,12 +1,12 @@
 //! SQL functions on fundings, exchange rates and vouchers.
 
-use crate::access::audit::{Act, Making, enter_making};
+use crate::access::audit::Making;
+use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::api::wallets::currency;
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::funding::request::{Change, Funded, Funding};
 use crate::ledger::funding::vouchers::{self, NewVoucher, Redemption};
 use crate::ledger::funding::{fund, pending, reversal};
@@ -17,7 +17,6 @@ use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::row::{composite, text};
 use crate::pricing::rates;
-use crate::storage::rows::uuid_text;
 use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -128,20 +127,17 @@ fn change<'a>(
     })
 }
 
+/// The call of a function that changes an existing funding.
 fn once<'a>(
-    call: &'static str,
+    function: &'static str,
     change: &Change<'a>,
     key: Option<&'a str>,
 ) -> Result<IdempotentCall<'a>> {
-    Ok(IdempotentCall {
-        wallet: change.wallet,
-        call,
-        key: args::name("idempotency_key", key)?,
-        fingerprint: fingerprint(&[
-            ("entry_id", Some(uuid_text(change.entry_id))),
-            ("reason", owned(change.reason)),
-        ]),
-    })
+    let call = Call::new(function, change.wallet).once(key)?;
+    Ok(call
+        .with("entry_id", change.entry_id)
+        .with("reason", change.reason)
+        .idempotent())
 }
 
 /// Credits a pending funding.
@@ -254,30 +250,19 @@ fn create_voucher(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = IdempotentCall {
-            wallet: "",
-            call: "create_voucher",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("code", owned(code)),
-                ("amount", Some(new.amount.to_fixed())),
-                ("currency", owned(currency)),
-                ("expires_at", new.expires_at.map(|at| at.0.to_string())),
-                ("max_redemptions", Some(new.max_redemptions.to_string())),
-                ("scope", scope.map(Jsonb::to_text)),
-            ]),
-        };
-        enter_making(
-            Level::Admin,
-            &Act {
-                wallet: ALL_WALLETS,
-                action: "create_voucher",
-                actor,
-                metadata,
-            },
-            Making::Voucher,
-            |_| vouchers::create(&new, call),
-        )
+        let call = Call::new("create_voucher", ALL_WALLETS)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("code", code)
+            .with("amount", new.amount)
+            .with("currency", currency)
+            .with("expires_at", new.expires_at.map(|at| at.0.to_string()))
+            .with("max_redemptions", new.max_redemptions)
+            .with("scope", scope.map(Jsonb::to_text));
+        call.make(Level::Admin, Making::Voucher, |call| {
+            vouchers::create(&new, call)
+        })
     };
     Uuid::from_bytes(or_raise_keeping(code, work))
 }
@@ -299,15 +284,11 @@ fn redeem_voucher(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = IdempotentCall {
-            wallet: redemption.wallet,
-            call: "redeem_voucher",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("code", owned(code))]),
-        };
-        enter_as(Level::Billing, redemption.wallet, actor, |_| {
-            vouchers::redeem(&redemption, call)
-        })
+        let call = Call::new("redeem_voucher", redemption.wallet)
+            .by(actor)?
+            .once(idempotency_key)?
+            .with("code", code);
+        call.enter(Level::Billing, |call| vouchers::redeem(&redemption, call))
     };
     fund_row(or_raise_keeping(code, work))
 }

@@ -1,15 +1,14 @@
 //! SQL functions on grants.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::idempotency::fingerprint::fingerprint;
 use crate::ledger::grants::recurring::{self, NewRecurring};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::void::{self, Void};
-use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
@@ -163,29 +162,18 @@ fn set_recurring_grant(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = IdempotentCall {
-            wallet: new.wallet,
-            call: "set_recurring_grant",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("amount", Some(new.amount.to_fixed())),
-                ("period", owned(Some(&period))),
-                ("expires_after", owned(new.expires_after)),
-                ("rollover_max", new.rollover_max.map(Amount::to_fixed)),
-                ("scope", scope.map(Jsonb::to_text)),
-            ]),
-        };
-        enter_audited(
-            Level::Billing,
-            &Act {
-                wallet: new.wallet,
-                action: "set_recurring_grant",
-                actor,
-                metadata,
-            },
-            Of::Recurring,
-            |_| recurring::set(&new, call),
-        )
+        let call = Call::new("set_recurring_grant", new.wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("amount", new.amount)
+            .with("period", period.as_str())
+            .with("expires_after", new.expires_after)
+            .with("rollover_max", new.rollover_max)
+            .with("scope", scope.map(Jsonb::to_text));
+        call.change(Level::Billing, Of::Recurring, |call| {
+            recurring::set(&new, call)
+        })
     };
     let set = work().or_raise();
     RecurringRow(vec![

@@ -1,11 +1,10 @@
 //! SQL functions on holds.
 
+use crate::access::call::Call;
 use crate::access::rights::{Level, enter, enter_as};
 use crate::api::charges::{ChargeRow, charge_row};
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::hold::{self, Held, NewHold};
 use crate::ledger::holds::settle::{self, Over, Settlement};
@@ -15,7 +14,6 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::row::{composite, text};
-use crate::storage::rows::uuid_text;
 use pgrx::datum::{Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Inet, Uuid, default};
@@ -201,18 +199,13 @@ fn void(
         let wallet = args::required("wallet", wallet)?;
         let hold_id = self::hold_id(hold_id)?;
         let reason = args::text("reason", reason)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "void",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("hold_id", Some(uuid_text(hold_id))),
-                ("reason", owned(reason)),
-            ]),
-        };
-        enter_as(Level::Charger, wallet, actor, |_| {
+        let call = Call::new("void", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("hold_id", hold_id)
+            .with("reason", reason);
+        call.enter(Level::Charger, |call| {
             close::void(wallet, hold_id, reason, call)
         })
     };
@@ -234,18 +227,13 @@ fn extend_hold(
         let wallet = args::required("wallet", wallet)?;
         let hold_id = self::hold_id(hold_id)?;
         let ttl = self::ttl(ttl)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "extend_hold",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("hold_id", Some(uuid_text(hold_id))),
-                ("ttl", Some(ttl.to_string())),
-            ]),
-        };
-        enter_as(Level::Charger, wallet, actor, |_| {
+        let call = Call::new("extend_hold", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("hold_id", hold_id)
+            .with("ttl", ttl);
+        call.enter(Level::Charger, |call| {
             close::extend(wallet, hold_id, ttl, call)
         })
     };

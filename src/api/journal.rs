@@ -2,12 +2,9 @@
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::Error;
-use crate::pg::clock;
-use crate::pg::clock::Timestamp;
 use crate::pg::raise::OrRaise;
-use crate::reporting::journal::{ENTRIES, Format, PRICES, SPAN, write};
-use crate::storage::plan::{Run, Value};
+use crate::reporting::journal::{self, Format};
+use crate::storage::plan::Value;
 use pgrx::datum::Date;
 use pgrx::default;
 use pgrx::prelude::*;
@@ -29,27 +26,9 @@ fn journal(
         let format = args::word("format", format, Format::ALL, Format::as_str, &[])?;
         let (from, to) = (args::time("from", from)?, args::time("to", to)?);
         enter(Level::Reader, wallet, |_| {
-            let span = SPAN.run(&[
-                Value::Text(wallet),
-                Value::OptTime(from),
-                Value::OptTime(to),
-                Value::OptDate(from_day),
-                Value::OptDate(to_day),
-            ])?;
-            let (from, to): (Option<Timestamp>, Option<Timestamp>) =
-                (span.get(0, 0), span.get(0, 1));
-            // Of the future nothing is known.
-            let to = to.filter(|to| *to <= clock::now());
-            let values = [
-                Value::Text(wallet),
-                Value::OptTime(from),
-                Value::OptTime(to),
-            ];
-            let rows = ENTRIES.run(&values)?;
-            if rows.is_empty() {
-                return Err(Error::wallet_not_found(wallet));
-            }
-            write(wallet, &rows, &PRICES.run(&values)?, format)
+            let span = [from, to].map(Value::OptTime);
+            let days = [from_day, to_day].map(Value::OptDate);
+            journal::of(wallet, span, days, format)
         })
     };
     work().or_raise()

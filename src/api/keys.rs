@@ -1,22 +1,14 @@
 //! SQL functions on keys, addresses and devices.
 
-use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::keys::{
-    CREATE, Made, REVOKE, ROTATE, SET_DEVICES, SET_NETWORKS, find, with_secret,
-};
-use crate::access::members::{listed, names};
+use crate::access::audit::Of;
+use crate::access::call::Call;
+use crate::access::keys::{self, NewKey};
 use crate::access::rights::Level;
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{fingerprint, owned};
-use crate::ledger::wallets::change::change_once;
-use crate::pg::clock;
-use crate::pg::clock::Timestamp;
+use crate::ledger::wallets::change::{change_for_id, change_once};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Run, Value};
-use crate::storage::rows::uuid_text;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -24,9 +16,9 @@ use pgrx::{Uuid, default};
 /// A key's id, its secret where it is new, and whether an earlier call made it.
 type KeyRows = TableIterator<'static, (Uuid, Option<String>, bool)>;
 
-fn rows(made: Made) -> KeyRows {
-    let replayed = made.secret.is_none();
-    TableIterator::once((Uuid::from_bytes(made.id), made.secret, replayed))
+fn rows((id, secret): ([u8; 16], Option<String>)) -> KeyRows {
+    let replayed = secret.is_none();
+    TableIterator::once((Uuid::from_bytes(id), secret, replayed))
 }
 
 /// What `create_key` does, with networks as text.
@@ -54,55 +46,28 @@ fn write_key(
 > {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::name("user_id", user_id)?;
-        args::name("name", name)?;
-        let expires = args::kept_time("expires_at", expires_at)?;
-        let models = names("allowed_models", allowed_models)?;
-        let networks = names("allowed_ips", allowed_ips)?;
-        let devices = names("devices", devices)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "create_key",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("user_id", owned(user_id)),
-                ("name", owned(name)),
-                ("expires_at", expires.map(|at| at.0.to_string())),
-                ("allowed_models", listed(models.as_ref())),
-                ("allowed_ips", listed(networks.as_ref())),
-                ("devices", listed(devices.as_ref())),
-            ]),
+        let new = NewKey {
+            id: uuid::Uuid::now_v7().into_bytes(),
+            user_id: args::name("user_id", user_id)?,
+            name: args::name("name", name)?,
+            expires_at: args::kept_time("expires_at", expires_at)?,
+            models: args::names("allowed_models", allowed_models)?,
+            networks: args::names("allowed_ips", allowed_ips)?,
+            devices: args::names("devices", devices)?,
         };
-        let id = uuid::Uuid::now_v7().into_bytes();
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "create_key",
-                actor,
-                metadata,
-            },
-            Of::Key(id),
-            |_| {
-                with_secret(call, |secret| {
-                    CREATE.run(&[
-                        Value::Text(wallet),
-                        Value::Uuid(id),
-                        Value::OptText(user_id),
-                        Value::OptText(name),
-                        Value::Text(secret),
-                        Value::OptTime(expires),
-                        Value::OptTexts(models.as_deref()),
-                        Value::OptTexts(networks.as_deref()),
-                        Value::OptTexts(devices.as_deref()),
-                        Value::Time(clock::now()),
-                    ])?;
-                    Ok(id)
-                })
-            },
-        )
+        let call = Call::new("create_key", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("user_id", user_id)
+            .with("name", name)
+            .with("expires_at", new.expires_at.map(|at| at.0))
+            .with("allowed_models", new.models.as_deref())
+            .with("allowed_ips", new.networks.as_deref())
+            .with("devices", new.devices.as_deref());
+        call.change(Level::Admin, Of::Key(new.id), |call| {
+            change_for_id(call, new.id, || keys::create(wallet, &new))
+        })
     };
     rows(work().or_raise())
 }
@@ -137,45 +102,15 @@ fn rotate_key(
         let wallet = args::required("wallet", wallet)?;
         let id = self::key_id(key_id)?;
         let overlap = args::duration("overlap", overlap)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "rotate_key",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("key_id", Some(uuid_text(id))),
-                ("overlap", Some(overlap.to_string())),
-            ]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "rotate_key",
-                actor,
-                metadata,
-            },
-            Of::Key(id),
-            |_| {
-                with_secret(call, |secret| {
-                    if find(wallet, id)?.is_some() {
-                        return Err(crate::access::spending_policy::refused("key was revoked")
-                            .detail("A revoked key stays revoked.")
-                            .hint("Make another one with create_key()."));
-                    }
-                    let now = clock::now();
-                    ROTATE.run(&[
-                        Value::Text(wallet),
-                        Value::Uuid(id),
-                        Value::Text(secret),
-                        Value::Time(Timestamp(now.0.saturating_add(overlap))),
-                        Value::Time(now),
-                    ])?;
-                    Ok(id)
-                })
-            },
-        )
+        let call = Call::new("rotate_key", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("key_id", id)
+            .with("overlap", overlap);
+        call.change(Level::Admin, Of::Key(id), |call| {
+            change_for_id(call, id, || keys::rotate(wallet, id, overlap))
+        })
     };
     rows(work().or_raise())
 }
@@ -193,36 +128,14 @@ fn revoke_key(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let id = self::key_id(key_id)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "revoke_key",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("key_id", Some(uuid_text(id)))]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "revoke_key",
-                actor,
-                metadata,
-            },
-            Of::Key(id),
-            |_| {
-                change_once(call, || {
-                    find(wallet, id)?;
-                    REVOKE
-                        .run(&[
-                            Value::Text(wallet),
-                            Value::Uuid(id),
-                            Value::Time(clock::now()),
-                        ])
-                        .map(drop)
-                })
-            },
-        )
+        let call = Call::new("revoke_key", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("key_id", id);
+        call.change(Level::Admin, Of::Key(id), |call| {
+            change_once(call, || keys::revoke(wallet, id))
+        })
     };
     work().or_raise();
 }
@@ -239,32 +152,15 @@ fn write_ip_rules(
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let cidrs = names("cidrs", cidrs)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "set_ip_rules",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("cidrs", listed(cidrs.as_ref()))]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "set_ip_rules",
-                actor,
-                metadata,
-            },
-            Of::Origins,
-            |_| {
-                change_once(call, || {
-                    SET_NETWORKS
-                        .run(&[Value::Text(wallet), Value::OptTexts(cidrs.as_deref())])
-                        .map(drop)
-                })
-            },
-        )
+        let cidrs = args::names("cidrs", cidrs)?;
+        let call = Call::new("set_ip_rules", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("cidrs", cidrs.as_deref());
+        call.change(Level::Admin, Of::Origins, |call| {
+            change_once(call, || keys::set_networks(wallet, cidrs.as_deref()))
+        })
     };
     work().or_raise();
 }
@@ -281,32 +177,15 @@ fn set_devices(
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let devices = names("devices", devices)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "set_devices",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("devices", listed(devices.as_ref()))]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "set_devices",
-                actor,
-                metadata,
-            },
-            Of::Origins,
-            |_| {
-                change_once(call, || {
-                    SET_DEVICES
-                        .run(&[Value::Text(wallet), Value::OptTexts(devices.as_deref())])
-                        .map(drop)
-                })
-            },
-        )
+        let devices = args::names("devices", devices)?;
+        let call = Call::new("set_devices", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("devices", devices.as_deref());
+        call.change(Level::Admin, Of::Origins, |call| {
+            change_once(call, || keys::set_devices(wallet, devices.as_deref()))
+        })
     };
     work().or_raise();
 }

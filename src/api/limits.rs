@@ -1,15 +1,13 @@
 //! SQL functions on limits.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, Result, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::charges::request::{ChargeArgs, Request};
-use crate::ledger::limits::metric::metric_of;
 use crate::ledger::limits::set::{NewLimit, Raise};
-use crate::ledger::limits::{check, set};
+use crate::ledger::limits::{check, metric, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
@@ -73,6 +71,29 @@ fn scope_of(scope: Option<&str>) -> Result<Scope> {
     })
 }
 
+fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
+    let scope = new.scope.as_str();
+    let mut call = call
+        .with("max", new.max)
+        .with("period", new.period_name.as_str())
+        .with("scope", &*scope)
+        .with("subject", new.subject)
+        .with("metric", new.metric.as_str())
+        .with("mode", new.mode.as_str());
+    for level in &new.warn_at {
+        call = call.with("warn_at", *level);
+    }
+    let call = call
+        .with("time_zone", new.time_zone)
+        .with("anchor", new.period.anchor().map(|day| day.to_string()))
+        .with("paused", new.paused);
+    let limit = [&*scope, new.subject, &new.period_name, new.metric.as_str()];
+    call.change(set::LEVEL, Of::LimitOn(limit), |call| {
+        metric::require_known(&new.metric)?;
+        set::set(new, call)
+    })
+}
+
 /// Sets a limit, or changes the one on the same scope, subject, period and metric, and returns
 /// its id.
 #[pg_extern(schema = "wallet")]
@@ -96,7 +117,6 @@ fn set_limit(
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::document("metadata", metadata)?;
         let max = args::amount("max", max.as_ref())?;
         let text = args::required("period", period)?;
         let (period, period_name) =
@@ -110,60 +130,25 @@ fn set_limit(
                 .detail(format!("The subject is {}.", quoted(subject)))
                 .hint("Leave subject out, or choose scope user."));
         }
-        args::name("actor", actor)?;
-        let time_zone = args::name("time_zone", time_zone)?;
-        let key = args::name("idempotency_key", idempotency_key)?;
-        let on = (scope.as_str().into_owned(), period_name.clone());
-        enter_audited(
-            set::LEVEL,
-            &Act {
-                wallet,
-                action: "set_limit",
-                actor,
-                metadata,
-            },
-            Of::LimitOn([&on.0, subject, &on.1, metric.unwrap_or_default()]),
-            |_| {
-                let metric = metric_of(metric)?;
-                let mut fingerprint = Fingerprint::new(0);
-                fingerprint.field("max", Some(&max.to_fixed()));
-                fingerprint.field("period", Some(&period_name));
-                fingerprint.field("scope", Some(&scope.as_str()));
-                fingerprint.field("subject", Some(subject));
-                fingerprint.field("metric", Some(metric.as_str()));
-                fingerprint.field("mode", Some(mode.as_str()));
-                for level in &warn_at {
-                    fingerprint.field("warn_at", Some(&level.to_fixed()));
-                }
-                fingerprint.field("time_zone", time_zone);
-                let day = period.anchor().map(|day| day.to_string());
-                fingerprint.field("anchor", day.as_deref());
-                fingerprint.field(
-                    "paused",
-                    paused.map(|paused| if paused { "t" } else { "f" }),
-                );
-                let call = IdempotentCall {
-                    wallet,
-                    call: "set_limit",
-                    key,
-                    fingerprint: fingerprint.finish(),
-                };
-                let new = NewLimit {
-                    wallet,
-                    scope,
-                    subject,
-                    period,
-                    period_name,
-                    metric,
-                    mode,
-                    max,
-                    warn_at,
-                    time_zone,
-                    paused,
-                };
-                set::set(&new, call)
-            },
-        )
+        let metric = Metric::parse(args::required("metric", metric)?);
+        let new = NewLimit {
+            wallet,
+            scope,
+            subject,
+            period,
+            period_name,
+            metric,
+            mode,
+            max,
+            warn_at,
+            time_zone: args::name("time_zone", time_zone)?,
+            paused,
+        };
+        let call = Call::new("set_limit", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?;
+        set_once(&new, call)
     };
     Uuid::from_bytes(work().or_raise())
 }
@@ -191,7 +176,6 @@ fn raise_limit(
 ) -> Amount {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::document("metadata", metadata)?;
         let raise = Raise {
             wallet,
             limit_id: self::limit_id(limit_id)?,
@@ -206,32 +190,16 @@ fn raise_limit(
                 .detail("The limit would not be raised at all.")
                 .hint("Give a time to come, or leave until out to raise the limit for good."));
         }
-        args::name("actor", actor)?;
-        let mut fingerprint = Fingerprint::new(0);
-        fingerprint.field(
-            "limit_id",
-            Some(&crate::storage::rows::uuid_text(raise.limit_id)),
-        );
-        fingerprint.field("by", Some(&raise.by.to_fixed()));
-        let until = raise.until.map(|until| until.0.to_string());
-        fingerprint.field("until", until.as_deref());
-        let call = IdempotentCall {
-            wallet,
-            call: "raise_limit",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint.finish(),
-        };
-        enter_audited(
-            set::LEVEL,
-            &Act {
-                wallet,
-                action: "raise_limit",
-                actor,
-                metadata,
-            },
-            Of::Limit(raise.limit_id),
-            |_| set::raise(&raise, call),
-        )
+        let call = Call::new("raise_limit", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("limit_id", raise.limit_id)
+            .with("by", raise.by)
+            .with("until", raise.until.map(|until| until.0));
+        call.change(set::LEVEL, Of::Limit(raise.limit_id), |call| {
+            set::raise(&raise, call)
+        })
     };
     work().or_raise()
 }
@@ -248,28 +216,15 @@ fn drop_limit(
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::document("metadata", metadata)?;
         let limit_id = self::limit_id(limit_id)?;
-        args::name("actor", actor)?;
-        let mut fingerprint = Fingerprint::new(0);
-        fingerprint.field("limit_id", Some(&crate::storage::rows::uuid_text(limit_id)));
-        let call = IdempotentCall {
-            wallet,
-            call: "drop_limit",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint.finish(),
-        };
-        enter_audited(
-            set::LEVEL,
-            &Act {
-                wallet,
-                action: "drop_limit",
-                actor,
-                metadata,
-            },
-            Of::Limit(limit_id),
-            |_| set::drop_limit(wallet, limit_id, call),
-        )
+        let call = Call::new("drop_limit", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("limit_id", limit_id);
+        call.change(set::LEVEL, Of::Limit(limit_id), |call| {
+            set::drop_limit(wallet, limit_id, call)
+        })
     };
     work().or_raise();
 }
@@ -339,30 +294,44 @@ fn check_limits(
         })?;
         enter(Level::Reader, wallet, |_| check::check(&request))
     };
+    TableIterator::new(or_raise_keeping(key, work).into_iter().map(check_row))
+}
+
+type CheckRow = (
+    Option<Uuid>,
+    String,
+    String,
+    Option<String>,
+    String,
+    String,
+    Option<Measure>,
+    Option<Measure>,
+    Measure,
+    Measure,
+    Option<TimestampWithTimeZone>,
+    bool,
+    Option<String>,
+);
+
+fn check_row(row: check::Checked) -> CheckRow {
     let time = |at: Timestamp| TimestampWithTimeZone::try_from(at.0).ok();
-    let rows: Vec<_> = or_raise_keeping(key, work)
-        .into_iter()
-        .map(|row| {
-            let measure = |amount: Amount| match row.metric {
-                Metric::Amount => Measure::Money(amount),
-                _ => Measure::Count(amount),
-            };
-            (
-                row.limit_id.map(Uuid::from_bytes),
-                row.scope.clone().into_owned(),
-                row.subject.clone(),
-                row.period.clone(),
-                row.metric.as_str().to_owned(),
-                row.mode.to_owned(),
-                row.max.map(measure),
-                row.used.map(measure),
-                measure(row.held),
-                measure(row.remaining),
-                row.resets_at.and_then(time),
-                row.allowed,
-                row.reason.map(str::to_owned),
-            )
-        })
-        .collect();
-    TableIterator::new(rows)
+    let measure = |amount: Amount| match row.metric {
+        Metric::Amount => Measure::Money(amount),
+        _ => Measure::Count(amount),
+    };
+    (
+        row.limit_id.map(Uuid::from_bytes),
+        row.scope.clone().into_owned(),
+        row.subject.clone(),
+        row.period.clone(),
+        row.metric.as_str().to_owned(),
+        row.mode.to_owned(),
+        row.max.map(measure),
+        row.used.map(measure),
+        measure(row.held),
+        measure(row.remaining),
+        row.resets_at.and_then(time),
+        row.allowed,
+        row.reason.map(str::to_owned),
+    )
 }

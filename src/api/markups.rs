@@ -1,10 +1,10 @@
 //! Markups of price lists.
 
-use crate::access::audit::{Act, Making, enter_making};
+use crate::access::audit::Making;
+use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
-use crate::idempotency::call::{IdempotentCall, begins};
-use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::idempotency::call::begins;
 use crate::money::AMOUNT_SCALE;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
@@ -38,18 +38,15 @@ fn set_markup(
             .map(|fixed| Decimal::from_i128_with_scale(fixed.units(), AMOUNT_SCALE).normalize());
         let currency = args::currency("currency", currency)?;
         let effective_from = args::effective_from(effective_from)?;
-        let call = IdempotentCall {
-            wallet: "",
-            call: "set_markup",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("price_list", owned(price_list)),
-                ("percent", percent.map(|percent| percent.to_string())),
-                ("fixed", fixed.map(|fixed| fixed.to_string())),
-                ("effective_from", begins(effective_from)),
-                ("currency", Some(currency.to_string())),
-            ]),
-        };
+        let call = Call::new("set_markup", ALL_WALLETS)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("price_list", price_list)
+            .with("percent", percent)
+            .with("fixed", fixed)
+            .with("effective_from", begins(effective_from))
+            .with("currency", currency);
         let new = NewMarkup {
             list,
             percent,
@@ -59,17 +56,7 @@ fn set_markup(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter_making(
-            Level::Admin,
-            &Act {
-                wallet: ALL_WALLETS,
-                action: "set_markup",
-                actor,
-                metadata,
-            },
-            Making::Markup,
-            |_| call.id(|| set(&new)),
-        )
+        call.make(Level::Admin, Making::Markup, |call| call.id(|| set(&new)))
     };
     Uuid::from_bytes(work().or_raise())
 }

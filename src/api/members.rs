@@ -1,20 +1,15 @@
 //! SQL functions on members and model rules.
 
-use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::members::{
-    DROP, DROP_RULE, ROLE_OF, RuleScope, SET, SET_RULE, is_owner, listed, names,
-};
-use crate::access::rights::{Level, require_owner};
+use crate::access::audit::Of;
+use crate::access::call::Call;
+use crate::access::members::{self, NewMember, RuleScope};
+use crate::access::rights::Level;
 use crate::access::spending_policy::Role;
 use crate::args;
-use crate::error::{Code, Error, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{fingerprint, owned};
+use crate::error::{Error, quoted};
 use crate::ledger::wallets::change::change_once;
-use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::storage::plan::{Run, Value};
 use pgrx::default;
 use pgrx::prelude::*;
 
@@ -40,48 +35,25 @@ fn set_member(
         if team != Some("") {
             args::name("team", team)?;
         }
-        let models = names("allowed_models", allowed_models)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "set_member",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("user_id", owned(user_id)),
-                ("role", Some(role.as_str().to_owned())),
-                ("team", owned(team)),
-                ("allowed_models", listed(models.as_ref())),
-                ("blocked", blocked.map(|blocked| blocked.to_string())),
-            ]),
+        let new = NewMember {
+            user,
+            role,
+            team,
+            models: args::names("allowed_models", allowed_models)?,
+            blocked,
         };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "set_member",
-                actor,
-                metadata,
-            },
-            Of::Member(user),
-            |_| {
-                change_once(call, || {
-                    if role == Role::Owner || is_owner(wallet, user)? {
-                        require_owner(wallet, actor, "name or change an owner")?;
-                    }
-                    SET.run(&[
-                        Value::Text(wallet),
-                        Value::Text(user),
-                        Value::Text(role.as_str()),
-                        Value::OptText(team),
-                        Value::OptTexts(models.as_deref()),
-                        blocked.map_or(Value::Null, Value::Bool),
-                        Value::Time(clock::now()),
-                    ])
-                    .map(drop)
-                })
-            },
-        )
+        let call = Call::new("set_member", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("user_id", user_id)
+            .with("role", role.as_str())
+            .with("team", team)
+            .with("allowed_models", new.models.as_deref())
+            .with("blocked", blocked);
+        call.change(Level::Admin, Of::Member(user), |call| {
+            change_once(call, || members::set(wallet, &new, actor))
+        })
     };
     work().or_raise();
 }
@@ -99,41 +71,14 @@ fn drop_member(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let user = args::required("user_id", user_id)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "drop_member",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("user_id", owned(user_id))]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "drop_member",
-                actor,
-                metadata,
-            },
-            Of::Member(user),
-            |_| {
-                change_once(call, || {
-                    if is_owner(wallet, user)? {
-                        require_owner(wallet, actor, "drop an owner")?;
-                    }
-                    let values = [Value::Text(wallet), Value::Text(user)];
-                    if ROLE_OF.run(&values)?.is_empty() {
-                        return Err(Error::new(
-                            Code::ObjectNotFound,
-                            format!("wallet {} has no such member", quoted(wallet)),
-                        )
-                        .detail(format!("User {} is not a member.", quoted(user)))
-                        .hint("See wallet.members."));
-                    }
-                    DROP.run(&values).map(drop)
-                })
-            },
-        )
+        let call = Call::new("drop_member", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("user_id", user_id);
+        call.change(Level::Admin, Of::Member(user), |call| {
+            change_once(call, || members::remove(wallet, user, actor))
+        })
     };
     work().or_raise();
 }
@@ -165,47 +110,23 @@ fn set_model_rules(
             }
             name => name.unwrap_or("*"),
         };
-        let allowed = names("allowed", allowed)?;
-        let blocked = names("blocked", blocked)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "set_model_rules",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("scope", Some(scope.as_str().to_owned())),
-                ("subject", Some(subject.to_owned())),
-                ("allowed", listed(allowed.as_ref())),
-                ("blocked", listed(blocked.as_ref())),
-            ]),
-        };
-        enter_audited(
+        let allowed = args::names("allowed", allowed)?;
+        let blocked = args::names("blocked", blocked)?;
+        let call = Call::new("set_model_rules", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("scope", scope.as_str())
+            .with("subject", subject)
+            .with("allowed", allowed.as_deref())
+            .with("blocked", blocked.as_deref());
+        call.change(
             Level::Admin,
-            &Act {
-                wallet,
-                action: "set_model_rules",
-                actor,
-                metadata,
-            },
             Of::ModelRule([scope.as_str(), subject]),
-            |_| {
+            |call| {
                 change_once(call, || {
-                    let key = [wallet, scope.as_str(), subject].map(Value::Text);
-                    if allowed.is_none() && blocked.is_none() {
-                        return DROP_RULE.run(&key).map(drop);
-                    }
-                    let [wallet, scope, subject] = key;
-                    SET_RULE
-                        .run(&[
-                            wallet,
-                            scope,
-                            subject,
-                            Value::OptTexts(allowed.as_deref()),
-                            Value::OptTexts(blocked.as_deref()),
-                            Value::Time(clock::now()),
-                        ])
-                        .map(drop)
+                    let (allowed, blocked) = (allowed.as_deref(), blocked.as_deref());
+                    members::set_model_rule(wallet, scope, subject, allowed, blocked)
                 })
             },
         )

@@ -1,34 +1,30 @@
 //! SQL functions on prices.
 
-use crate::access::audit::{Act, Making, enter_making};
+use crate::access::audit::Making;
+use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter, enter_any};
 use crate::args;
-use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
-use crate::idempotency::call::{IdempotentCall, begins};
-use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
-use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS, significant_digits};
+use crate::idempotency::call::begins;
+use crate::idempotency::fingerprint::canonical;
+use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS};
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::jsonb::{Json, Jsonb, empty_object};
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::{composite, text};
 use crate::pg::{clock, invalidation};
-use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::conditions::Conditions;
 use crate::pricing::markup::is_markup_meter;
-use crate::pricing::rate::Terms;
-use crate::pricing::reported::{CostFrom, rate_beside};
-use crate::pricing::set_price::{ADD_PRICE, SAME_PRICE};
+use crate::pricing::reported::CostFrom;
+use crate::pricing::set_price::{self, NewPrice};
 use crate::pricing::stored;
-use crate::pricing::unknown::{UnknownPrice, rate_or};
-use crate::pricing::unread::require_read;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid};
-use crate::pricing::wallet_pricing::WalletPricing;
-use crate::storage::plan::{Run, Value};
+use crate::pricing::wallet_pricing::Quote;
 use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
+use rust_decimal::Decimal;
 
 composite!(
     /// What `price_usage` returns.
@@ -39,33 +35,52 @@ composite!(
 /// Largest `conditions` object, in bytes of `jsonb`.
 const MAX_CONDITIONS_BYTES: usize = 2048;
 
-/// A price or a quantity that an argument gives: exact, zero or more.
-pub fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
-    let bad = |message: String| Error::new(Code::InvalidAmount, message);
-    let Some(value) = number.to_decimal() else {
-        return Err(match number {
-            Number::Finite { .. } => bad(format!("{argument} is out of range"))
-                .detail("It has more than 28 digits.")
-                .hint(format!("Give at most {digits} significant digits.")),
-            _ => bad(format!("{argument} is not a number"))
-                .detail(format!("The {argument} is NaN or infinite."))
-                .hint("Give a finite number."),
-        });
+fn checked_meter(meter: Option<&str>) -> Result<&str> {
+    let meter = args::required("meter", meter)?;
+    if is_markup_meter(meter) {
+        return Err(
+            Error::argument(format!("meter {} is reserved", quoted(meter)))
+                .detail("It names the line that a price list's markup adds to a charge.")
+                .hint("Choose another name for the meter, or set a markup with set_markup()."),
+        );
+    }
+    Ok(meter)
+}
+
+fn checked_per(per: Option<Number>) -> Result<Decimal> {
+    let hint = "Give the number of units that the price is for, such as 1000000.";
+    let per = per.ok_or_else(|| {
+        Error::new(Code::InvalidAmount, "per is missing")
+            .detail("The argument per is NULL.")
+            .hint(hint)
+    })?;
+    let per = args::price_number("per", &per, QUANTITY_DIGITS)?;
+    if per.is_zero() {
+        return Err(Error::new(Code::InvalidAmount, "per is zero")
+            .detail("A price is for some number of units.")
+            .hint(hint));
+    }
+    Ok(per)
+}
+
+fn checked_threshold(above_input_tokens: Option<i64>) -> Result<Option<i64>> {
+    match above_input_tokens {
+        Some(tokens) if tokens < 0 => Err(Error::argument("above_input_tokens is negative")
+            .detail("It is a number of input tokens.")
+            .hint("Give zero or more, or leave it out.")),
+        threshold => Ok(threshold),
+    }
+}
+
+fn checked_conditions(conditions: Option<Jsonb>) -> Result<Jsonb> {
+    let conditions = conditions.unwrap_or_else(empty_object);
+    let Json::Object(keys) = conditions.read("conditions", MAX_CONDITIONS_BYTES)? else {
+        return Err(Error::argument("conditions is not a JSON object")
+            .detail("It names keys of the usage object and the values they must have.")
+            .hint("Pass an object such as {\"size\": \"1024x1024\"}."));
     };
-    if value.is_sign_negative() && !value.is_zero() {
-        return Err(bad(format!("{argument} is negative"))
-            .detail(format!("It is {value}."))
-            .hint(args::give(argument, " of zero or more")));
-    }
-    if significant_digits(value) > digits {
-        return Err(bad(format!("{argument} has too many digits"))
-            .detail(format!(
-                "It has {} significant digits; at most {digits} are exact.",
-                significant_digits(value)
-            ))
-            .hint("Round it yourself, so that no digit is lost silently."));
-    }
-    Ok(value.normalize())
+    Conditions::read(keys)?;
+    Ok(conditions)
 }
 
 /// Adds a price from a date on and returns its id. A NULL unit_price ends the price.
@@ -91,115 +106,43 @@ fn set_price(
     currency: default!(Option<&str>, "'USD'"),
 ) -> Uuid {
     let work = || {
-        let model = args::required("model", model)?;
-        let meter = args::required("meter", meter)?;
-        if is_markup_meter(meter) {
-            return Err(
-                Error::argument(format!("meter {} is reserved", quoted(meter)))
-                    .detail("It names the line that a price list's markup adds to a charge.")
-                    .hint("Choose another name for the meter, or set a markup with set_markup()."),
-            );
-        }
-        let unit_price = unit_price
-            .map(|number| price_number("unit_price", &number, PRICE_DIGITS))
-            .transpose()?;
-        let per = per.ok_or_else(|| {
-            Error::new(Code::InvalidAmount, "per is missing")
-                .detail("The argument per is NULL.")
-                .hint("Give the number of units that the price is for, such as 1000000.")
-        })?;
-        let per = price_number("per", &per, QUANTITY_DIGITS)?;
-        if per.is_zero() {
-            return Err(Error::new(Code::InvalidAmount, "per is zero")
-                .detail("A price is for some number of units.")
-                .hint("Give the number of units that the price is for, such as 1000000."));
-        }
-        if above_input_tokens.is_some_and(|tokens| tokens < 0) {
-            return Err(Error::argument("above_input_tokens is negative")
-                .detail("It is a number of input tokens.")
-                .hint("Give zero or more, or leave it out."));
-        }
-        let conditions = match conditions {
-            Some(value) => value,
-            None => crate::pg::jsonb::empty_object(),
+        let new = NewPrice {
+            model: args::required("model", model)?,
+            meter: checked_meter(meter)?,
+            unit_price: unit_price
+                .map(|number| args::price_number("unit_price", &number, PRICE_DIGITS))
+                .transpose()?,
+            per: checked_per(per)?,
+            above_input_tokens: checked_threshold(above_input_tokens)?,
+            conditions: checked_conditions(conditions)?,
+            effective_from: args::effective_from(effective_from)?,
+            list: args::required("price_list", price_list)?,
+            currency: args::currency("currency", currency)?,
+            provider: args::name("provider", provider)?,
+            service: args::name("service", service)?,
+            region: args::name("region", region)?,
+            service_tier: args::name("service_tier", service_tier)?,
         };
-        let Json::Object(keys) = conditions.read("conditions", MAX_CONDITIONS_BYTES)? else {
-            return Err(Error::argument("conditions is not a JSON object")
-                .detail("It names keys of the usage object and the values they must have.")
-                .hint("Pass an object such as {\"size\": \"1024x1024\"}."));
-        };
-        Conditions::read(keys)?;
-        let effective_from = args::effective_from(effective_from)?;
-        let list = args::required("price_list", price_list)?;
-        let currency = args::currency("currency", currency)?;
-        let provider = args::name("provider", provider)?;
-        let service = args::name("service", service)?;
-        let region = args::name("region", region)?;
-        let service_tier = args::name("service_tier", service_tier)?;
-        let call = IdempotentCall {
-            wallet: "",
-            call: "set_price",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("model", owned(Some(model))),
-                ("meter", owned(Some(meter))),
-                ("unit_price", unit_price.map(|price| price.to_string())),
-                ("per", Some(per.to_string())),
-                ("provider", owned(provider)),
-                ("service", owned(service)),
-                ("region", owned(region)),
-                ("service_tier", owned(service_tier)),
-                ("above", above_input_tokens.map(|tokens| tokens.to_string())),
-                ("conditions", canonical(conditions)),
-                ("effective_from", begins(effective_from)),
-                ("price_list", owned(Some(list))),
-                ("currency", Some(currency.to_string())),
-            ]),
-        };
-        let actor = args::name("actor", actor)?;
-        let metadata = args::document("metadata", metadata)?;
-        enter_making(
-            Level::Admin,
-            &Act {
-                wallet: ALL_WALLETS,
-                action: "set_price",
-                actor,
-                metadata: metadata.as_ref().map(|metadata| metadata.value),
-            },
-            Making::Price,
-            |_| {
-                call.id(|| {
-                    let price = [
-                        Value::Text(list),
-                        Value::Text(model),
-                        Value::Text(meter),
-                        unit_price.map_or(Value::Null, Value::Decimal),
-                        Value::Decimal(per),
-                        Value::OptText(provider),
-                        Value::OptText(service),
-                        Value::OptText(region),
-                        Value::OptText(service_tier),
-                        Value::OptInt8(above_input_tokens),
-                        Value::Jsonb(conditions),
-                        Value::Time(effective_from),
-                        Value::Text(&currency),
-                    ];
-                    let same = SAME_PRICE.run(&price)?;
-                    if same.get(0, 1) == Some(true) {
-                        return same.need(0, 0);
-                    }
-                    let id = uuid::Uuid::now_v7().into_bytes();
-                    let making = [
-                        Value::Uuid(id),
-                        Value::Time(clock::now()),
-                        Value::OptText(actor),
-                        Value::OptJsonb(metadata.as_ref().map(|document| document.value)),
-                    ];
-                    ADD_PRICE.run(&[&price[..], &making].concat())?;
-                    Ok(id)
-                })
-            },
-        )
+        let call = Call::new("set_price", ALL_WALLETS)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("model", new.model)
+            .with("meter", new.meter)
+            .with("unit_price", new.unit_price)
+            .with("per", new.per)
+            .with("provider", new.provider)
+            .with("service", new.service)
+            .with("region", new.region)
+            .with("service_tier", new.service_tier)
+            .with("above", new.above_input_tokens)
+            .with("conditions", canonical(new.conditions))
+            .with("effective_from", begins(new.effective_from))
+            .with("price_list", new.list)
+            .with("currency", new.currency);
+        call.make(Level::Admin, Making::Price, |once| {
+            once.id(|| set_price::add(&new, &call))
+        })
     };
     Uuid::from_bytes(work().or_raise())
 }
@@ -245,27 +188,19 @@ fn price_usage(
             CostFrom::Prices => None,
             CostFrom::Provider => Some(usage.reported_amount()?),
         };
-        let priced = |list: &str, own: Option<Currency>, rule: &UnknownPrice| {
-            let currency = currency.or(own);
-            let terms = Terms { list, currency, at };
-            match reported {
-                None => rate_or(&usage, &model, &terms, rule),
-                Some(cost) => rate_beside(cost, &usage, &model, &terms),
-            }
+        let quote = Quote {
+            usage: &usage,
+            model: &model,
+            reported,
+            currency,
+            at,
         };
         let priced = match wallet {
             None => enter_any(|_| {
                 invalidation::catch_up();
-                priced(DEFAULT_LIST, None, &UnknownPrice::Reject)
+                quote.by_default_list()
             }),
-            Some(wallet) => enter(Level::Reader, wallet, |_| {
-                let of = WalletPricing::of(wallet)?;
-                let priced = priced(&of.list, Some(of.currency), &of.unknown_price)?;
-                if of.rejects_unread {
-                    require_read(&usage, &priced, &model)?;
-                }
-                Ok(priced)
-            }),
+            Some(wallet) => enter(Level::Reader, wallet, |_| quote.of_wallet(wallet)),
         };
         Ok((priced?, model))
     };

@@ -1,22 +1,16 @@
 //! SQL functions that reports ask.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
-use crate::error::Error;
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
-use crate::ledger::balance::locked::Books;
-use crate::ledger::grants::due;
-use crate::pg::clock;
+use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::reporting::upkeep::{
-    EXISTS, PORTION, PRUNE, SET_RULE, WITH_DUE_GRANTS, WITH_EXPIRED_HOLDS, check_shares,
-};
-use crate::storage::plan::{Run, Value};
+use crate::reporting::cost_allocation::check_shares;
+use crate::reporting::{cost_allocation, upkeep};
 use crate::storage::session::as_one_call;
-use crate::storage::wallet_row::lock_wallet;
+use crate::storage::wallet_row::{lock_wallet, require_wallet};
 use pgrx::default;
 use pgrx::prelude::*;
 
@@ -27,9 +21,7 @@ fn readable_wallet(wallet: Option<&str>) -> String {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         enter(Level::Reader, wallet, |_| {
-            if EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
-                return Err(Error::wallet_not_found(wallet));
-            }
+            require_wallet(wallet)?;
             Ok(wallet.to_owned())
         })
     };
@@ -52,40 +44,16 @@ fn set_chargeback_rule(
         let rules = ["none", "even", "use", "fixed"];
         let rule = args::word("rule", rule, &rules, |word| word, &[])?;
         check_shares(shares, rule == "fixed")?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "set_chargeback_rule",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("rule", owned(Some(rule))),
-                ("shares", shares.and_then(canonical)),
-            ]),
-        };
-        enter_audited(
-            Level::Billing,
-            &Act {
-                wallet,
-                action: "set_chargeback_rule",
-                actor,
-                metadata,
-            },
-            Of::Chargeback,
-            |_| {
-                lock_wallet(wallet)?;
-                if call.answered()?.is_some() {
-                    return Ok(());
-                }
-                SET_RULE.run(&[
-                    Value::Text(wallet),
-                    Value::Text(rule),
-                    Value::OptJsonb(shares),
-                    Value::Time(clock::now()),
-                ])?;
-                call.remember(None)
-            },
-        )
+        let call = Call::new("set_chargeback_rule", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("rule", rule)
+            .with("shares", shares.and_then(canonical));
+        call.change(Level::Billing, Of::Chargeback, |call| {
+            lock_wallet(wallet)?;
+            call.once(|| cost_allocation::set(wallet, rule, shares))
+        })
     };
     work().or_raise();
 }
@@ -94,11 +62,7 @@ fn set_chargeback_rule(
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn prune_windows() -> i64 {
-    let work = || {
-        enter(Level::Admin, ALL_WALLETS, |_| {
-            PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
-        })
-    };
+    let work = || enter(Level::Admin, ALL_WALLETS, |_| upkeep::prune_windows());
     as_one_call(work).or_raise()
 }
 
@@ -108,39 +72,8 @@ fn prune_windows() -> i64 {
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn sweep_expired(most: default!(Option<i64>, "NULL")) -> i64 {
     let work = || {
-        let most = most.unwrap_or(PORTION).max(1);
-        enter(Level::Admin, ALL_WALLETS, |_| {
-            let now = Value::Time(clock::now());
-            let mut swept = 0;
-            let due = WITH_DUE_GRANTS.run(&[now, Value::Int8(most)])?;
-            for row in 0..due.len() {
-                due::sweep(&due.need::<String>(row, 0)?)?;
-                swept += 1;
-            }
-            let mut left = most;
-            let mut last: Option<String> = None;
-            while left > 0 {
-                let next =
-                    WITH_EXPIRED_HOLDS.run_in_order(&[now, Value::OptText(last.as_deref())])?;
-                let Some(wallet) = next.get::<String>(0, 0) else {
-                    break;
-                };
-                let mut books = Books::open_to_sweep(&wallet)?;
-                let before = left;
-                while left > 0 {
-                    let some = books.sweep_some()?;
-                    if some == 0 {
-                        break;
-                    }
-                    left -= some;
-                }
-                books.close()?;
-                // Those that are left may be in the hands of others.
-                swept += i64::from(left < before);
-                last = Some(wallet);
-            }
-            Ok(swept)
-        })
+        let most = most.unwrap_or(upkeep::PORTION).max(1);
+        enter(Level::Admin, ALL_WALLETS, |_| upkeep::sweep(most))
     };
     as_one_call(work).or_raise()
 }

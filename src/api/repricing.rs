@@ -1,12 +1,11 @@
 //! SQL functions on the prices of wallets and of what they have booked.
 
-use crate::access::audit::{Act, Of, enter_audited};
-use crate::access::rights::{Level, enter, enter_as};
+use crate::access::audit::Of;
+use crate::access::call::Call;
+use crate::access::rights::{Level, enter};
 use crate::api::wallets::row;
 use crate::args;
 use crate::error::Result;
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::charges::past_usage::Span;
 use crate::ledger::charges::unpriced::Pricing;
 use crate::ledger::charges::{reprice, savings, unpriced};
@@ -33,26 +32,15 @@ fn use_price_list(
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::document("metadata", metadata)?;
         let list = args::required("price_list", price_list)?;
-        args::name("actor", actor)?;
-        let call = IdempotentCall {
-            wallet,
-            call: "use_price_list",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("price_list", owned(price_list))]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "use_price_list",
-                actor,
-                metadata,
-            },
-            Of::Wallet,
-            |_| settings::use_price_list(wallet, list, call),
-        )
+        let call = Call::new("use_price_list", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("price_list", price_list);
+        call.change(Level::Admin, Of::Wallet, |call| {
+            settings::use_price_list(wallet, list, call)
+        })
     };
     row(work())
 }
@@ -168,21 +156,18 @@ fn price_unpriced(
         let wallet = args::required("wallet", wallet)?;
         let span = span(from, to)?;
         let micros = |at: Option<Timestamp>| at.map(|at| at.0.to_string());
-        let call = IdempotentCall {
-            wallet,
-            call: "price_unpriced",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("from", micros(span.from)), ("to", micros(span.to))]),
-        };
+        let call = Call::new("price_unpriced", wallet)
+            .by(actor)?
+            .once(idempotency_key)?
+            .with("from", micros(span.from))
+            .with("to", micros(span.to));
         let pricing = Pricing {
             wallet,
             span,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        enter_as(Level::Billing, wallet, actor, |_| {
-            unpriced::price(&pricing, call)
-        })
+        call.enter(Level::Billing, |call| unpriced::price(&pricing, call))
     };
     TableIterator::new(work().or_raise().into_iter().map(|row| {
         let [entry_id, related_id] = [row.entry_id, row.related_id].map(Uuid::from_bytes);

@@ -4,8 +4,7 @@ use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
 use crate::pg::clock;
 use crate::pg::raise::OrRaise;
-use crate::reporting::rollups::{DUE, PORTION, roll};
-use crate::storage::plan::{Run, Value};
+use crate::reporting::rollups;
 use pgrx::default;
 use pgrx::prelude::*;
 
@@ -23,16 +22,7 @@ fn roll_up(
         let before = args::time("before", before)?.map(|before| before.min(now));
         let most = args::at_most("max_wallets", max_wallets)?;
         enter(Level::Admin, ALL_WALLETS, |_| {
-            let due = DUE.run(&[
-                Value::Time(now),
-                Value::OptTime(before),
-                Value::OptInt8(most),
-            ])?;
-            let mut wallets = Vec::with_capacity(due.len());
-            for row in 0..due.len() {
-                wallets.push((due.need::<String>(row, 0)?, due.need(row, 1)?));
-            }
-            wallets.chunks(PORTION).map(roll).sum()
+            rollups::roll_due(now, before, most)
         })
     };
     work().or_raise()

@@ -1,18 +1,17 @@
 //! SQL functions on top-ups.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::{Level, enter_as, enter_some};
 use crate::alerts::topup_rule::read;
 use crate::alerts::topups::{self, End, Topup};
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{canonical, fingerprint};
+use crate::idempotency::fingerprint::canonical;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::{composite, text};
-use crate::storage::rows::uuid_text;
 use crate::storage::session::as_one_call;
 use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
@@ -37,7 +36,6 @@ fn set_topup_rule(
 ) -> Option<Jsonb> {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::name("actor", actor)?;
         let json = match rule {
             Some(rule) => {
                 args::document("rule", Some(rule))?;
@@ -49,30 +47,21 @@ fn set_topup_rule(
             Some((given, json)) => Some(read(*given, json)?),
             None => None,
         };
-        let call = IdempotentCall {
-            wallet,
-            call: "set_topup_rule",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("rule", rule.and_then(canonical))]),
-        };
-        enter_audited(
-            Level::Billing,
-            &Act {
-                wallet,
-                action: "set_topup_rule",
-                actor,
-                metadata,
-            },
-            Of::Topups,
-            |_| topups::set(wallet, checked.as_ref(), call),
-        )
+        let call = Call::new("set_topup_rule", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("rule", rule.and_then(canonical));
+        call.change(Level::Billing, Of::Topups, |call| {
+            topups::set(wallet, checked.as_ref(), call)
+        })
     };
     work().or_raise();
     rule
 }
 
 fn end<'a>(
-    call: &'static str,
+    function: &'static str,
     wallet: Option<&'a str>,
     topup_id: Option<Uuid>,
     [reference, reason, key, actor]: [Option<&'a str>; 4],
@@ -92,16 +81,12 @@ fn end<'a>(
         reason: args::text("reason", reason)?,
         actor: args::name("actor", actor)?,
         metadata: args::document("metadata", metadata)?,
-        call: IdempotentCall {
-            wallet,
-            call,
-            key: args::name("idempotency_key", key)?,
-            fingerprint: fingerprint(&[
-                ("topup_id", Some(uuid_text(topup_id))),
-                ("reference", reference.map(str::to_owned)),
-                ("reason", reason.map(str::to_owned)),
-            ]),
-        },
+        call: Call::new(function, wallet)
+            .once(key)?
+            .with("topup_id", topup_id)
+            .with("reference", reference)
+            .with("reason", reason)
+            .idempotent(),
     })
 }
 

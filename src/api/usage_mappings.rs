@@ -1,11 +1,11 @@
 //! SQL functions on usage objects: what is in them, and how to read new ones.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter_any};
 use crate::args;
 use crate::error::{Error, quoted};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
+use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Quantity;
 use crate::pg::raise::OrRaise;
@@ -100,33 +100,15 @@ fn set_usage_mapping(
             mapping.read("mapping", MAX_MAPPING_BYTES)?;
             Mapping::parse(name, &mapping.to_text()).map_err(|what| not_a_mapping(name, &what))?;
         }
-        let call = IdempotentCall {
-            wallet: "",
-            call: "set_usage_mapping",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("name", owned(Some(name))),
-                ("mapping", mapping.and_then(canonical)),
-            ]),
-        };
-        let actor = args::name("actor", actor)?;
-        let metadata = args::document("metadata", metadata)?;
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet: ALL_WALLETS,
-                action: "set_usage_mapping",
-                actor,
-                metadata: metadata.as_ref().map(|metadata| metadata.value),
-            },
-            Of::Mapping(name),
-            |_| {
-                call.text(|| {
-                    let metadata = metadata.as_ref().map(|document| document.value);
-                    set(name, mapping, actor, metadata).map(str::to_owned)
-                })
-            },
-        )
+        let call = Call::new("set_usage_mapping", ALL_WALLETS)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("name", name)
+            .with("mapping", mapping.and_then(canonical));
+        call.change(Level::Admin, Of::Mapping(name), |call| {
+            call.text(|| set(name, mapping, actor, metadata).map(str::to_owned))
+        })
     };
     work().or_raise()
 }

@@ -1,11 +1,11 @@
 //! Wallets: making, changing, freezing and closing them.
 
-use crate::access::audit::{Act, Of, enter_audited};
+use crate::access::audit::Of;
+use crate::access::call::Call;
 use crate::access::rights::Level;
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::call::IdempotentCall;
-use crate::idempotency::fingerprint::{canonical, fingerprint, owned};
+use crate::idempotency::fingerprint::canonical;
 use crate::ledger::wallets::settings;
 use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
 use crate::money::Amount;
@@ -86,7 +86,6 @@ fn create_wallet(
                 .detail("The star stands for all wallets in grant_access().")
                 .hint("Choose another name."));
         }
-        args::name("actor", actor)?;
         let new = NewWallet {
             wallet: name,
             currency: self::currency("currency", currency)?,
@@ -96,29 +95,17 @@ fn create_wallet(
             lanes: self::lanes(lanes)?,
             metadata: args::document("metadata", metadata)?,
         };
-        let call = IdempotentCall {
-            wallet: name,
-            call: "create_wallet",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("currency", owned(currency)),
-                ("credit_limit", Some(new.credit_limit.to_fixed())),
-                ("low_balance", Some(list(&new.low_balance))),
-                ("time_zone", owned(time_zone)),
-                ("lanes", Some(new.lanes.to_string())),
-            ]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet: name,
-                action: "create_wallet",
-                actor,
-                metadata: None,
-            },
-            Of::NewWallet,
-            |_| settings::create(&new, call),
-        )
+        let call = Call::new("create_wallet", name)
+            .by(actor)?
+            .once(idempotency_key)?
+            .with("currency", currency)
+            .with("credit_limit", new.credit_limit)
+            .with("low_balance", Some(list(&new.low_balance)))
+            .with("time_zone", time_zone)
+            .with("lanes", new.lanes);
+        call.change(Level::Admin, Of::NewWallet, |call| {
+            settings::create(&new, call)
+        })
     };
     row(work())
 }
@@ -144,7 +131,6 @@ fn update_wallet(
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::name("actor", actor)?;
         let amount = |name: &str, value: Option<Number>| {
             value
                 .map(|number| args::amount(name, Some(&number)))
@@ -176,41 +162,26 @@ fn update_wallet(
             metadata: args::document("metadata", metadata)?,
             unread_usage: unread_usage.map(word).transpose()?,
         };
-        let fixed = |amount: Option<Amount>| amount.map(Amount::to_fixed);
-        let call = IdempotentCall {
-            wallet,
-            call: "update_wallet",
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("credit_limit", fixed(changes.credit_limit)),
-                ("low_balance", changes.low_balance.as_deref().map(list)),
-                ("time_zone", owned(time_zone)),
-                ("unknown_price", owned(unknown_price)),
-                ("members_only", members_only.map(|only| only.to_string())),
-                (
-                    "freeze_on_chargeback",
-                    freeze_on_chargeback.map(|freeze| freeze.to_string()),
-                ),
-                ("funding_min", fixed(changes.funding_min)),
-                ("funding_max", fixed(changes.funding_max)),
-                (
-                    "metadata",
-                    changes.metadata.as_ref().and_then(|m| canonical(m.value)),
-                ),
-                ("unread_usage", owned(unread_usage)),
-            ]),
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "update_wallet",
-                actor,
-                metadata: None,
-            },
-            Of::Wallet,
-            |_| settings::update(wallet, &changes, call),
-        )
+        let _fixed = |amount: Option<Amount>| amount.map(Amount::to_fixed);
+        let call = Call::new("update_wallet", wallet)
+            .by(actor)?
+            .once(idempotency_key)?
+            .with("credit_limit", changes.credit_limit)
+            .with("low_balance", changes.low_balance.as_deref().map(list))
+            .with("time_zone", time_zone)
+            .with("unknown_price", unknown_price)
+            .with("members_only", members_only)
+            .with("freeze_on_chargeback", freeze_on_chargeback)
+            .with("funding_min", changes.funding_min)
+            .with("funding_max", changes.funding_max)
+            .with(
+                "metadata",
+                changes.metadata.as_ref().and_then(|m| canonical(m.value)),
+            )
+            .with("unread_usage", unread_usage);
+        call.change(Level::Admin, Of::Wallet, |call| {
+            settings::update(wallet, &changes, call)
+        })
     };
     row(work())
 }
@@ -219,7 +190,7 @@ fn update_wallet(
 fn turn(
     wallet: Option<&str>,
     turn: Turn,
-    call: &'static str,
+    function: &'static str,
     reason: Option<&str>,
     idempotency_key: Option<&str>,
     actor: Option<&str>,
@@ -227,28 +198,15 @@ fn turn(
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
         let reason = args::text("reason", reason)?;
-        let key = args::name("idempotency_key", idempotency_key)?;
-        let fingerprint = fingerprint(&[("reason", owned(reason))]);
-        let call = IdempotentCall {
-            wallet,
-            call,
-            key,
-            fingerprint,
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: call.call,
-                actor,
-                metadata,
-            },
-            Of::Wallet,
-            |_| settings::turn(wallet, turn, reason, call),
-        )
+        let call = Call::new(function, wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("reason", reason);
+        call.change(Level::Admin, Of::Wallet, |call| {
+            settings::turn(wallet, turn, reason, call)
+        })
     };
     row(work())
 }
@@ -327,28 +285,15 @@ fn set_lanes(
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        args::name("actor", actor)?;
-        args::document("metadata", metadata)?;
         let lanes = self::lanes(lanes)?;
-        let key = args::name("idempotency_key", idempotency_key)?;
-        let fingerprint = fingerprint(&[("lanes", Some(lanes.to_string()))]);
-        let call = IdempotentCall {
-            wallet,
-            call: "set_lanes",
-            key,
-            fingerprint,
-        };
-        enter_audited(
-            Level::Admin,
-            &Act {
-                wallet,
-                action: "set_lanes",
-                actor,
-                metadata,
-            },
-            Of::Wallet,
-            |_| settings::set_lanes(wallet, lanes, call),
-        )
+        let call = Call::new("set_lanes", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("lanes", lanes);
+        call.change(Level::Admin, Of::Wallet, |call| {
+            settings::set_lanes(wallet, lanes, call)
+        })
     };
     row(work())
 }

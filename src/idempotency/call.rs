@@ -102,6 +102,15 @@ impl IdempotentCall<'_> {
         Ok(Some(Answer(rows)))
     }
 
+    /// Does `work`, which answers nothing, unless a call with this key has done it before.
+    pub fn once(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.answered()?.is_some() {
+            return Ok(());
+        }
+        work()?;
+        self.remember(None)
+    }
+
     /// The text that the first call with this key answered, or that `work` answers now.
     pub fn text(&self, work: impl FnOnce() -> Result<String>) -> Result<String> {
         if let Some(answer) = self.answered()? {

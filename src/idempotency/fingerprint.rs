@@ -13,6 +13,7 @@ pub fn canonical(value: Jsonb) -> Option<String> {
 }
 
 /// Collects the fields of a request.
+#[derive(Clone)]
 pub struct Fingerprint(Sha256);
 
 impl Fingerprint {

@@ -1,6 +1,6 @@
 //! `set_markup`: what a price list adds to the prices of the default list.
 
-use crate::api::prices::price_number;
+use crate::args;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::PRICE_DIGITS;
@@ -80,7 +80,7 @@ pub fn set(new: &NewMarkup<'_>) -> Result<[u8; 16]> {
 /// A percentage that an argument gives: below zero it is a discount, and something of the price must be left.
 pub fn percentage(number: &Number) -> Result<Decimal> {
     let Some(value) = number.to_decimal() else {
-        return price_number("percent", number, PRICE_DIGITS);
+        return args::price_number("percent", number, PRICE_DIGITS);
     };
     if value <= -PERCENT {
         return Err(
@@ -91,7 +91,7 @@ pub fn percentage(number: &Number) -> Result<Decimal> {
                 .hint("Give a percentage above -100. Prices of 0 make a model free."),
         );
     }
-    let size = price_number("percent", &Number::of(value.abs()), PRICE_DIGITS)?;
+    let size = args::price_number("percent", &Number::of(value.abs()), PRICE_DIGITS)?;
     Ok(match value.is_sign_negative() {
         true => -size,
         false => size,

@@ -12,6 +12,7 @@ pub mod markup;
 pub mod normalize;
 pub mod rate;
 pub mod rates;
+pub mod recorded;
 pub mod reported;
 pub mod select;
 pub mod set_price;

@@ -1,9 +1,15 @@
 //! Prices: the rows.
 
-use crate::storage::plan::statement;
+use crate::access::call::Call;
+use crate::currency::Currency;
+use crate::error::Result;
+use crate::pg::clock::{self, Timestamp};
+use crate::pg::jsonb::Jsonb;
+use crate::storage::plan::{Run, Value, statement};
+use rust_decimal::Decimal;
 
 statement!(
-    pub SAME_PRICE,
+    SAME_PRICE,
     [
         TEXTOID, TEXTOID, TEXTOID, NUMERICOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
         INT8OID, JSONBOID, TIMESTAMPTZOID, TEXTOID
@@ -24,7 +30,7 @@ statement!(
 
 // Its parameters begin with those of SAME_PRICE.
 statement!(
-    pub ADD_PRICE,
+    ADD_PRICE,
     [
         TEXTOID,
         TEXTOID,
@@ -49,3 +55,65 @@ statement!(
          above_input_tokens, conditions, effective_from, currency, price_id, created_at, actor, metadata)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 );
+
+/// A price that is added.
+pub struct NewPrice<'a> {
+    /// The price list.
+    pub list: &'a str,
+    /// The model, or a pattern of models.
+    pub model: &'a str,
+    /// The meter.
+    pub meter: &'a str,
+    /// What `per` units cost; `None` ends the price.
+    pub unit_price: Option<Decimal>,
+    /// The number of units that the price is for.
+    pub per: Decimal,
+    /// Currency of the price.
+    pub currency: Currency,
+    /// The provider whose usage it prices; `None` for any.
+    pub provider: Option<&'a str>,
+    /// The service of a charge that names none.
+    pub service: Option<&'a str>,
+    /// The region of the usage; `None` for any.
+    pub region: Option<&'a str>,
+    /// The service tier of the usage; `None` for the standard one.
+    pub service_tier: Option<&'a str>,
+    /// Only for requests with more tokens of input than that.
+    pub above_input_tokens: Option<i64>,
+    /// Keys of the usage object and the values that they must have.
+    pub conditions: Jsonb,
+    /// When it begins.
+    pub effective_from: Timestamp,
+}
+
+/// Adds a price and returns its id; the id of the same price if there is one.
+pub fn add(new: &NewPrice<'_>, call: &Call<'_>) -> Result<[u8; 16]> {
+    let price = [
+        Value::Text(new.list),
+        Value::Text(new.model),
+        Value::Text(new.meter),
+        new.unit_price.map_or(Value::Null, Value::Decimal),
+        Value::Decimal(new.per),
+        Value::OptText(new.provider),
+        Value::OptText(new.service),
+        Value::OptText(new.region),
+        Value::OptText(new.service_tier),
+        Value::OptInt8(new.above_input_tokens),
+        Value::Jsonb(new.conditions),
+        Value::Time(new.effective_from),
+        Value::Text(&new.currency),
+    ];
+    let same = SAME_PRICE.run(&price)?;
+    if same.get(0, 1) == Some(true) {
+        return same.need(0, 0);
+    }
+    let id = uuid::Uuid::now_v7().into_bytes();
+    let making = [
+        Value::Uuid(id),
+        Value::Time(clock::now()),
+        Value::OptText(call.actor),
+        Value::OptJsonb(call.act().metadata),
+    ];
+    ADD_PRICE.run(&[&price[..], &making].concat())?;
+    Ok(id)
+}

@@ -4,7 +4,7 @@
 //! (`pricing::exchange`).
 
 use crate::currency::Currency;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -13,7 +13,7 @@ use crate::pricing::lines::Exchange;
 use crate::storage::plan::{Run, Value, statement};
 
 statement!(
-    pub CURRENCY,
+    CURRENCY,
     [TEXTOID],
     "SELECT currency FROM wallet.wallets WHERE wallet_id = $1"
 );
@@ -74,4 +74,13 @@ pub fn balances(reach: Option<&[String]>, into: Currency, at: Timestamp) -> Resu
         })
     };
     (0..rows.len()).map(balance).collect()
+}
+
+/// The currency of a wallet; WL003 if there is none of that name.
+pub fn currency_of(wallet: &str) -> Result<Currency> {
+    let rows = CURRENCY.run(&[Value::Text(wallet)])?;
+    if rows.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
+    Currency::of_row(&rows.need::<String>(0, 0)?)
 }

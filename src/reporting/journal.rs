@@ -8,15 +8,16 @@
 //! Prices come first: the rates by which the wallet's currency is worth something in others, so that the programs can
 //! value the books themselves.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::money::Amount;
-use crate::storage::plan::{Rows, statement};
+use crate::pg::clock::{self, Timestamp};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 statement!(
-    pub SPAN,
+    SPAN,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, DATEOID, DATEOID],
     "SELECT s.first, s.last FROM wallet.span_of($1, $2, $3, $4, $5) s"
 );
@@ -24,7 +25,7 @@ statement!(
 // One statement, hence one snapshot: entries, sums and lanes belong together. A sub-select is asked once, whatever the
 // number of entries. What is due and not booked yet has no id.
 statement!(
-    pub ENTRIES,
+    ENTRIES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "SELECT w.currency,
             to_char(timezone(w.time_zone, $2), 'YYYY-MM-DD'),
@@ -58,7 +59,7 @@ statement!(
 // there is one those of the opposite pair. The programs know days, so of each day the last one is theirs; the rate that holds at
 // the beginning stands on its day. From pair to pair by the index, however many rates there are.
 statement!(
-    pub PRICES,
+    PRICES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
     "WITH RECURSIVE span AS (
          SELECT w.currency, w.time_zone, coalesce($2, w.created_at) AS first,
@@ -270,7 +271,7 @@ impl Journal {
     }
 }
 
-pub fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result<String> {
+fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result<String> {
     let currency: String = rows.need(0, 0)?;
     let mut journal = Journal {
         format,
@@ -311,6 +312,31 @@ pub fn write(wallet: &str, rows: &Rows, prices: &Rows, format: Format) -> Result
     let (on, next): (String, String) = (rows.need(0, 4)?, rows.need(0, 5)?);
     journal.assertion(&on, &next, rows.amount(0, 3)?);
     Ok(journal.text)
+}
+
+/// The journal of a span of time, or of days in the wallet's time zone.
+pub fn of(
+    wallet: &str,
+    span: [Value<'_>; 2],
+    days: [Value<'_>; 2],
+    format: Format,
+) -> Result<String> {
+    let [from, to] = span;
+    let [from_day, to_day] = days;
+    let span = SPAN.run(&[Value::Text(wallet), from, to, from_day, to_day])?;
+    let (from, to): (Option<Timestamp>, Option<Timestamp>) = (span.get(0, 0), span.get(0, 1));
+    // Of the future nothing is known.
+    let to = to.filter(|to| *to <= clock::now());
+    let values = [
+        Value::Text(wallet),
+        Value::OptTime(from),
+        Value::OptTime(to),
+    ];
+    let rows = ENTRIES.run(&values)?;
+    if rows.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
+    write(wallet, &rows, &PRICES.run(&values)?, format)
 }
 
 #[cfg(test)]

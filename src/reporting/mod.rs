@@ -1,5 +1,6 @@
 //! What the ledger tells, for people and for other programs.
 
+pub mod cost_allocation;
 pub mod currencies;
 pub mod forecast;
 pub mod journal;

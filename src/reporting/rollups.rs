@@ -13,11 +13,11 @@ use crate::storage::plan::{Run, Value, statement};
 use std::collections::BTreeMap;
 
 /// Wallets that are rolled up by one statement. Beyond, sorts and sums would go to disk.
-pub const PORTION: usize = 500;
+const PORTION: usize = 500;
 
 // Wallets with entries that are not rolled up, as many as are asked for. Today is the wallet's.
 statement!(
-    pub DUE,
+    DUE,
     [TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID],
     "SELECT w.wallet_id, t.before
        FROM wallet.wallets w
@@ -191,7 +191,7 @@ statement!(
 );
 
 /// Rolls up wallets, each up to a time; says how many. Left out are those that another call is at, or has been.
-pub fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
+fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
     let names: Vec<String> = wallets.iter().map(|(wallet, _)| wallet.clone()).collect();
     BEGIN.run(&[Value::OptTexts(Some(&names))])?;
     let states = LOCK.run(&[Value::OptTexts(Some(&names))])?;
@@ -228,4 +228,19 @@ pub fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
         Value::Time(open_since.need(0, 0)?),
     ])?;
     Ok(i64::try_from(mine.len()).unwrap_or(i64::MAX))
+}
+
+/// Rolls up the wallets that have entries from before a time, by default before today in the
+/// wallet's time zone, at most that many; returns how many.
+pub fn roll_due(now: Timestamp, before: Option<Timestamp>, most: Option<i64>) -> Result<i64> {
+    let due = DUE.run(&[
+        Value::Time(now),
+        Value::OptTime(before),
+        Value::OptInt8(most),
+    ])?;
+    let mut wallets = Vec::with_capacity(due.len());
+    for row in 0..due.len() {
+        wallets.push((due.need::<String>(row, 0)?, due.need(row, 1)?));
+    }
+    wallets.chunks(PORTION).map(roll).sum()
 }

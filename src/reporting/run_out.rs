@@ -7,7 +7,7 @@ use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::money::Amount;
 use crate::outbox::{Event, Field, Name, emit_event};
-use crate::pg::clock::Timestamp;
+use crate::pg::clock::{self, Timestamp};
 use crate::reporting::forecast::{Foretold, run_outs};
 use crate::storage::plan::{Run, Value, statement};
 use rust_decimal::Decimal;
@@ -16,10 +16,10 @@ use rust_decimal::Decimal;
 pub const MAX_DAYS: i32 = 365;
 
 /// Wallets of which is read what they have and use by one statement each.
-pub const PORTION: i64 = 500;
+const PORTION: i64 = 500;
 
 statement!(
-    pub ASK,
+    ASK,
     [TEXTOID, INT4OID, TIMESTAMPTZOID],
     "INSERT INTO wallet.run_out_alerts AS a (wallet_id, days, changed_at) VALUES ($1, $2, $3)
      ON CONFLICT (wallet_id) DO UPDATE
@@ -28,7 +28,7 @@ statement!(
 );
 
 statement!(
-    pub ASK_NO_MORE,
+    ASK_NO_MORE,
     [TEXTOID],
     "DELETE FROM wallet.run_out_alerts WHERE wallet_id = $1"
 );
@@ -95,7 +95,7 @@ fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool
 }
 
 /// Tells of wallets that ask for it, the next ones behind a name, at most so many; for how many, and the last of them.
-pub fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64, String)>> {
+fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64, String)>> {
     let asking = ASKING.run(&[Value::Text(behind), Value::Int8(most)])?;
     let mut asked = Vec::with_capacity(asking.len());
     for row in 0..asking.len() {
@@ -120,6 +120,30 @@ pub fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, 
     }
     let looked_at = i64::try_from(asked.len()).unwrap_or(i64::MAX);
     Ok(Some((told, looked_at, last)))
+}
+
+/// Sets the days of a wallet's alert; `None` removes the alert.
+pub fn ask(wallet: &str, days: Option<i32>) -> Result<()> {
+    let wallet = Value::Text(wallet);
+    match days {
+        Some(days) => ASK.run(&[wallet, Value::Int4(days), Value::Time(clock::now())]),
+        None => ASK_NO_MORE.run(&[wallet]),
+    }
+    .map(drop)
+}
+
+/// Announces for the wallets with an alert, at most so many behind a name; returns for how many.
+pub fn announce_all(behind: &str, most: i64) -> Result<i64> {
+    let (mut behind, mut left) = (behind.to_owned(), most);
+    let (now, mut told) = (clock::now(), 0);
+    while left > 0
+        && let Some((some, looked_at, last)) = announce(&behind, left.min(PORTION), now)?
+    {
+        told += some;
+        left -= looked_at;
+        behind = last;
+    }
+    Ok(told)
 }
 
 #[cfg(test)]

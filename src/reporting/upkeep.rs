@@ -1,28 +1,13 @@
-//! What keeps the tables small: expired holds, ended windows; and rules of reports.
+//! Keeps the tables small: expired holds, ended grants, windows of limits that have ended.
 
-use crate::args;
-use crate::error::{Error, Result};
-use crate::money::Amount;
-use crate::pg::jsonb::{Json, Jsonb};
-use crate::storage::plan::statement;
-
-statement!(
-    pub EXISTS,
-    [TEXTOID],
-    "SELECT FROM wallet.wallets WHERE wallet_id = $1"
-);
+use crate::error::Result;
+use crate::ledger::balance::locked::Books;
+use crate::ledger::grants::due;
+use crate::pg::clock;
+use crate::storage::plan::{Run, Value, statement};
 
 statement!(
-    pub SET_RULE,
-    [TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.chargeback_rules (wallet_id, rule, shares, changed_at)
-     VALUES ($1, $2, coalesce($3, '{}'), $4)
-     ON CONFLICT (wallet_id) DO UPDATE
-        SET rule = excluded.rule, shares = excluded.shares, changed_at = excluded.changed_at"
-);
-
-statement!(
-    pub PRUNE,
+    PRUNE,
     [TIMESTAMPTZOID],
     "WITH gone AS (
         DELETE FROM wallet.allowances
@@ -31,45 +16,9 @@ statement!(
      SELECT count(*) FROM gone"
 );
 
-/// The fractions of the teams, which are at most one together.
-pub fn check_shares(shares: Option<Jsonb>, is_fixed: bool) -> Result<()> {
-    let wrong = |detail: String| {
-        Error::argument("shares are not fractions of one")
-            .detail(detail)
-            .hint("Pass an object such as {\"research\": 0.6, \"sales\": 0.4} with the rule fixed.")
-    };
-    let Some(shares) = shares else {
-        return match is_fixed {
-            true => Err(wrong("The rule fixed needs shares.".to_owned())),
-            false => Ok(()),
-        };
-    };
-    if !is_fixed {
-        return Err(wrong("Only the rule fixed has shares.".to_owned()));
-    }
-    let Json::Object(shares) = shares.read("shares", args::MAX_DOCUMENT_BYTES)? else {
-        return Err(wrong("The argument shares is not an object.".to_owned()));
-    };
-    let mut sum = Amount::ZERO;
-    for (team, share) in &shares {
-        let share = match share {
-            Json::Number(number) => number.amount(team)?,
-            _ => return Err(wrong(format!("The share of {team} is not a number."))),
-        };
-        if share.is_negative() {
-            return Err(wrong(format!("The share of {team} is negative.")));
-        }
-        sum = sum.plus(share).map_err(crate::pg::numeric::overflow)?;
-    }
-    if sum.units() > crate::limits::limit::WHOLE {
-        return Err(wrong(format!("They add up to {sum}.")));
-    }
-    Ok(())
-}
-
 // Jumps from wallet to wallet, however many holds each has.
 statement!(
-    pub WITH_EXPIRED_HOLDS,
+    WITH_EXPIRED_HOLDS,
     [TIMESTAMPTZOID, TEXTOID],
     "SELECT r.wallet_id FROM wallet.reservations r
       WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)
@@ -77,10 +26,49 @@ statement!(
 );
 
 statement!(
-    pub WITH_DUE_GRANTS,
+    WITH_DUE_GRANTS,
     [TIMESTAMPTZOID, INT8OID],
     "SELECT wallet_id FROM wallet.wallets WHERE grants_due <= $1 ORDER BY 1 LIMIT $2"
 );
 
 /// Holds that a sweep gives back at once.
 pub const PORTION: i64 = 2000;
+
+/// Removes the windows of limits that ended a month ago, and returns how many.
+pub fn prune_windows() -> Result<i64> {
+    PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
+}
+
+/// Books what expired in all wallets, at most that many holds, and the grants of at most that many
+/// wallets; returns of how many wallets.
+pub fn sweep(most: i64) -> Result<i64> {
+    let now = Value::Time(clock::now());
+    let mut swept = 0;
+    let due = WITH_DUE_GRANTS.run(&[now, Value::Int8(most)])?;
+    for row in 0..due.len() {
+        due::sweep(&due.need::<String>(row, 0)?)?;
+        swept += 1;
+    }
+    let mut left = most;
+    let mut last: Option<String> = None;
+    while left > 0 {
+        let next = WITH_EXPIRED_HOLDS.run_in_order(&[now, Value::OptText(last.as_deref())])?;
+        let Some(wallet) = next.get::<String>(0, 0) else {
+            break;
+        };
+        let mut books = Books::open_to_sweep(&wallet)?;
+        let before = left;
+        while left > 0 {
+            let some = books.sweep_some()?;
+            if some == 0 {
+                break;
+            }
+            left -= some;
+        }
+        books.close()?;
+        // Those that are left may be in the hands of others.
+        swept += i64::from(left < before);
+        last = Some(wallet);
+    }
+    Ok(swept)
+}

@@ -16,3 +16,17 @@ pub fn lock_wallet(wallet: &str) -> Result<()> {
     }
     Ok(())
 }
+
+statement!(
+    EXISTS,
+    [TEXTOID],
+    "SELECT FROM wallet.wallets WHERE wallet_id = $1"
+);
+
+/// WL003 unless there is a wallet of that name.
+pub fn require_wallet(wallet: &str) -> Result<()> {
+    match EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
+        true => Err(Error::wallet_not_found(wallet)),
+        false => Ok(()),
+    }
+}

@@ -269,7 +269,7 @@ fn complaints(
 pub fn inside() -> BTreeSet<String> {
     let internals = Page::read("docs/internals.md").lines.join("\n");
     let (_, rest) = internals
-        .split_once("## Functions that others are made of")
+        .split_once("## Internal functions")
         .expect("docs/internals.md lists them");
     let section = rest.split("\n## ").next().expect("a section");
     let rows = section.lines().filter(|line| line.starts_with("| `"));

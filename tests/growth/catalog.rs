@@ -37,7 +37,7 @@ fn parts() -> Vec<String> {
             .map(str::to_owned)
             .collect::<Vec<String>>()
     };
-    let mut parts = section("## Functions that others are made of");
+    let mut parts = section("## Internal functions");
     parts.extend(section("## Views that others are made of"));
     parts
 }

@@ -7,6 +7,7 @@ use crate::ledger::wallets::config;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
+use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
@@ -57,4 +58,20 @@ pub fn change_once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) 
     }
     change(call.wallet, |_| work())?;
     call.remember(None)
+}
+
+/// Changes the rules once for a call that makes or changes a row with an id. A replay gets the id
+/// of the first call and nothing else, because what only the first call may see is not stored.
+pub fn change_for_id<T>(
+    call: IdempotentCall<'_>,
+    id: [u8; 16],
+    work: impl FnOnce() -> Result<T>,
+) -> Result<([u8; 16], Option<T>)> {
+    lock_wallet(call.wallet)?;
+    if let Some(answer) = call.answered()? {
+        return Ok((answer.id()?, None));
+    }
+    let seen = change(call.wallet, |_| work())?;
+    call.remember_text("key_id", &uuid_text(id))?;
+    Ok((id, Some(seen)))
 }

@@ -12,6 +12,7 @@ pub mod genai;
 pub mod litellm;
 pub mod matching;
 pub mod number;
+pub mod source;
 pub mod table;
 
 #[cfg(test)]

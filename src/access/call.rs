@@ -1,0 +1,164 @@
+//! A call that changes something: the part that all such SQL functions have in common.
+
+use crate::access::audit::{Act, Making, Of, enter_audited, enter_making};
+use crate::access::rights::{ALL_WALLETS, Level, enter_as};
+use crate::args;
+use crate::currency::Currency;
+use crate::error::Result;
+use crate::idempotency::call::IdempotentCall;
+use crate::idempotency::fingerprint::Fingerprint;
+use crate::money::Amount;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::rows::{Document, uuid_text};
+use rust_decimal::Decimal;
+
+/// The kind of fingerprint of calls that write no charge.
+const KIND: u8 = 0;
+
+/// Who calls which function on which wallet, with which key and arguments.
+pub struct Call<'a> {
+    /// The function's name.
+    pub function: &'static str,
+    /// The wallet; `*` for a call that concerns all of them.
+    pub wallet: &'a str,
+    /// The person or program that the caller names.
+    pub actor: Option<&'a str>,
+    /// The caller's own data.
+    pub metadata: Option<Document>,
+    key: Option<&'a str>,
+    fingerprint: Fingerprint,
+}
+
+impl<'a> Call<'a> {
+    /// A call of that function on that wallet.
+    pub fn new(function: &'static str, wallet: &'a str) -> Call<'a> {
+        Call {
+            function,
+            wallet,
+            actor: None,
+            metadata: None,
+            key: None,
+            fingerprint: Fingerprint::new(KIND),
+        }
+    }
+
+    /// Checks and sets the actor.
+    pub fn by(self, actor: Option<&'a str>) -> Result<Call<'a>> {
+        let actor = args::name("actor", actor)?;
+        Ok(Call { actor, ..self })
+    }
+
+    /// Checks and sets the caller's own data.
+    pub fn noting(self, metadata: Option<Jsonb>) -> Result<Call<'a>> {
+        let metadata = args::document("metadata", metadata)?;
+        Ok(Call { metadata, ..self })
+    }
+
+    /// Checks and sets the idempotency key.
+    pub fn once(self, idempotency_key: Option<&'a str>) -> Result<Call<'a>> {
+        let key = args::name("idempotency_key", idempotency_key)?;
+        Ok(Call { key, ..self })
+    }
+
+    /// Adds an argument to the fingerprint. A retry must have the same ones.
+    pub fn with(mut self, argument: &str, value: impl Argument) -> Call<'a> {
+        self.fingerprint
+            .field(argument, value.canonical().as_deref());
+        self
+    }
+
+    /// The call as it is looked up by its key.
+    pub fn idempotent(&self) -> IdempotentCall<'a> {
+        let wallet = match self.wallet {
+            ALL_WALLETS => "",
+            wallet => wallet,
+        };
+        IdempotentCall {
+            wallet,
+            call: self.function,
+            key: self.key,
+            fingerprint: self.fingerprint.clone().finish(),
+        }
+    }
+
+    /// The call as the audit trail shows it.
+    pub fn act(&self) -> Act<'a> {
+        Act {
+            wallet: self.wallet,
+            action: self.function,
+            actor: self.actor,
+            metadata: self.metadata.as_ref().map(|document| document.value),
+        }
+    }
+
+    /// Checks level and role, and runs `work` as the owner.
+    pub fn enter<T>(
+        &self,
+        level: Level,
+        work: impl FnOnce(IdempotentCall<'a>) -> Result<T>,
+    ) -> Result<T> {
+        enter_as(level, self.wallet, self.actor, |_| work(self.idempotent()))
+    }
+
+    /// Checks level and role, runs `work` as the owner, and records how it changed the row.
+    pub fn change<T>(
+        &self,
+        level: Level,
+        of: Of<'_>,
+        work: impl FnOnce(IdempotentCall<'a>) -> Result<T>,
+    ) -> Result<T> {
+        enter_audited(level, &self.act(), of, |_| work(self.idempotent()))
+    }
+
+    /// Like `change`, for a call that makes a row with an id of its own and returns the id.
+    pub fn make(
+        &self,
+        level: Level,
+        making: Making,
+        work: impl FnOnce(IdempotentCall<'a>) -> Result<[u8; 16]>,
+    ) -> Result<[u8; 16]> {
+        enter_making(level, &self.act(), making, |_| work(self.idempotent()))
+    }
+}
+
+/// An argument as a fingerprint has it: equal values have equal texts.
+pub trait Argument {
+    /// The text; `None` for an argument that was not given.
+    fn canonical(&self) -> Option<String>;
+}
+
+impl<T: Argument> Argument for Option<T> {
+    fn canonical(&self) -> Option<String> {
+        self.as_ref().and_then(Argument::canonical)
+    }
+}
+
+impl Argument for [u8; 16] {
+    fn canonical(&self) -> Option<String> {
+        Some(uuid_text(*self))
+    }
+}
+
+impl Argument for Amount {
+    fn canonical(&self) -> Option<String> {
+        Some(self.to_fixed())
+    }
+}
+
+/// A list; its elements have no line breaks that could blur where one ends.
+impl Argument for &[String] {
+    fn canonical(&self) -> Option<String> {
+        Some(self.join("\n"))
+    }
+}
+
+macro_rules! displayed {
+    ($($type:ty),*) => {$(
+        impl Argument for $type {
+            fn canonical(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )*};
+}
+displayed!(&str, String, bool, i16, i32, i64, Decimal, Currency);
