@@ -15,17 +15,17 @@ CREATE TABLE wallet.topup_rules (
     created_at       timestamptz NOT NULL,
     next_at          timestamptz,
     refused          text,
-    look_at          timestamptz,
+    evaluate_at          timestamptz,
     CHECK (amount IS NOT NULL OR target_balance IS NOT NULL),
     CHECK (threshold IS NOT NULL OR step IS NOT NULL)
 );
-CREATE INDEX topup_rules_due ON wallet.topup_rules (look_at) WHERE look_at IS NOT NULL;
+CREATE INDEX topup_rules_due ON wallet.topup_rules (evaluate_at) WHERE evaluate_at IS NOT NULL;
 COMMENT ON TABLE wallet.topup_rules IS 'When a wallet requests money by itself. The state columns are written under the locks of all lanes.';
 COMMENT ON COLUMN wallet.topup_rules.rule IS 'The rule as given.';
 COMMENT ON COLUMN wallet.topup_rules.step IS 'Time-based rules only: the interval between two top-ups, counted from created_at.';
 COMMENT ON COLUMN wallet.topup_rules.next_at IS 'Time-based rules only: when the next top-up is due.';
 COMMENT ON COLUMN wallet.topup_rules.refused IS 'Why the last evaluation of the rule requested no money, so that each reason is reported once.';
-COMMENT ON COLUMN wallet.topup_rules.look_at IS 'When to evaluate the rule again. The lanes store this time too.';
+COMMENT ON COLUMN wallet.topup_rules.evaluate_at IS 'When to evaluate the rule again. The lanes store this time too.';
 
 CREATE TABLE wallet.topup_requests (
     wallet_id     text NOT NULL,

@@ -37,7 +37,7 @@ CREATE TABLE wallet.wallets (
     funding_max            numeric(28,12),
     metadata               jsonb NOT NULL DEFAULT '{}',
     created_at             timestamptz NOT NULL,
-    attention              bigint NOT NULL DEFAULT 0,
+    recheck_requested              bigint NOT NULL DEFAULT 0,
     grants_due             timestamptz,
     guarded                boolean NOT NULL DEFAULT false,
     scoped                 boolean NOT NULL DEFAULT false,
@@ -52,7 +52,7 @@ COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The name that the application cho
 COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may fall below zero.';
 COMMENT ON COLUMN wallet.wallets.debt IS 'The unpaid part of reversed fundings and of settlements that exceeded the balance. It is not part of the balance.';
 COMMENT ON COLUMN wallet.wallets.unread_usage IS 'What happens to usage with numbers that nothing reads. note: it is charged and the paths are recorded; reject: it is refused.';
-COMMENT ON COLUMN wallet.wallets.attention IS 'Recheck counter: counts fundings that could not acquire all lanes. The next charge takes the slow path and stores the count in the lanes (attended).';
+COMMENT ON COLUMN wallet.wallets.recheck_requested IS 'Recheck counter: counts fundings that could not acquire all lanes. The next charge takes the slow path and stores the count in the lanes (recheck_done).';
 COMMENT ON COLUMN wallet.wallets.grants_due IS 'When the next grant expires or is renewed. infinity: never. NULL: the wallet has only plain fundings. The first call after this time books what is due.';
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether the wallet has members, keys, or rules on who may spend. A charge reads them only if true.';
 COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether the wallet has credit for some models or services only. A charge looks for such credit only if true.';
@@ -90,9 +90,9 @@ CREATE TABLE wallet.allowances (
     subject        text,
     window_start   timestamptz,
     window_end     timestamptz,
-    attended       bigint NOT NULL DEFAULT 0,
+    recheck_done       bigint NOT NULL DEFAULT 0,
     slices         bytea,
-    look_at        timestamptz,
+    evaluate_at        timestamptz,
     waits          bigint,
     armed          boolean,
     PRIMARY KEY (wallet_id, allowance_id, lane),
@@ -109,9 +109,9 @@ COMMENT ON TABLE wallet.allowances IS 'Bounded counters, divided into lanes: the
 COMMENT ON COLUMN wallet.allowances.allowance_id IS 'Nil for a balance. For a window of a limit, computed from the limit, the subject and the start of the window.';
 COMMENT ON COLUMN wallet.allowances.version IS 'Balance rows only: number of changes. A write checks that the lane still has the version that was read.';
 COMMENT ON COLUMN wallet.allowances.epoch IS 'Balance rows only: version of the wallet''s settings. A charge that has cached another version reads them again.';
-COMMENT ON COLUMN wallet.allowances.attended IS 'Balance rows: the wallet''s recheck counter (attention) at the last full check of all lanes. Window rows: the number of the limit''s levels that have been reported.';
+COMMENT ON COLUMN wallet.allowances.recheck_done IS 'Balance rows: the wallet''s recheck counter (recheck_requested) at the last full check of all lanes. Window rows: the number of the limit''s levels that have been reported.';
 COMMENT ON COLUMN wallet.allowances.slices IS 'Rolling windows only: usage per slice of time. spent is the sum of the slices at the last change.';
-COMMENT ON COLUMN wallet.allowances.look_at IS 'From this time on, a charge must take the slow path, because a top-up rule may be due.';
+COMMENT ON COLUMN wallet.allowances.evaluate_at IS 'From this time on, a charge must take the slow path, because a top-up rule may be due.';
 COMMENT ON COLUMN wallet.allowances.waits IS 'Balance rows only: number of charges and holds that found no free lane and waited for this one since set_lanes() last changed the lanes.';
 COMMENT ON COLUMN wallet.allowances.armed IS 'Balance rows only: whether every alert threshold was armed at the last full check of all lanes. If so, released money need not arm any.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Balance rows only: number of the lane''s last entry.';

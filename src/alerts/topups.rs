@@ -9,7 +9,7 @@ use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::balance::credit::ask_for_attention;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::funding::fund::fund;
 use crate::ledger::funding::request::Funding;
 use crate::ledger::grants::due;
@@ -62,7 +62,7 @@ statement!(
             max_count = excluded.max_count, max_amount = excluded.max_amount,
             period = excluded.period, max_declines = excluded.max_declines, step = excluded.step,
             created_at = excluded.created_at, next_at = excluded.next_at,
-            refused = NULL, look_at = NULL"
+            refused = NULL, evaluate_at = NULL"
 );
 
 statement!(
@@ -128,8 +128,8 @@ statement!(
        FROM wallet.topup_rules r
       WHERE ($1 IS NULL OR r.wallet_id = ANY ($1))
         AND ($3 IS NULL OR r.wallet_id = $3)
-        AND (r.look_at <= $2
-             OR r.look_at IS NULL AND EXISTS (
+        AND (r.evaluate_at <= $2
+             OR r.evaluate_at IS NULL AND EXISTS (
                 SELECT FROM wallet.thresholds t
                  WHERE t.wallet_id = r.wallet_id AND t.kind = 'topup' AND t.state = 'fired')
              OR EXISTS (
@@ -216,7 +216,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
     }
     // What expired counts no more, and what expired holds have set aside counts again.
     due::sweep(wallet)?;
-    let mut books = Books::open(wallet)?;
+    let mut books = LockedBalance::open(wallet)?;
     books.sweep()?;
     books.close()?;
     recut_under(wallet, rules.credit_limit)?;

@@ -5,7 +5,7 @@
 //! Who holds the wallet's row and every active lane is alone with all lanes: fundings hold the row,
 //! and charges an active lane.
 
-use crate::allowance::lane_split::{SCOPED, active, new_epoch, recut, total_room};
+use crate::allowance::lane_split::{SCOPED, active, new_epoch, rebalance, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::thresholds::{
     Crossing, Kind, State, Threshold, all_armed, cross, highest_armed,
@@ -35,19 +35,19 @@ statement!(
 
 /// How lanes are to be cut.
 #[derive(Clone, Copy, Debug)]
-pub struct Cut {
+pub struct LaneSplit {
     /// How far the balance may go below zero.
     pub credit_limit: Amount,
     /// Number of lanes.
     pub lanes: i16,
     /// Version of the rules.
     pub epoch: i64,
-    /// The wallet's count of attention, which this look at all lanes answers.
-    pub attention: i64,
+    /// The wallet's recheck counter, which this recheck answers.
+    pub recheck_requested: i64,
 }
 
 /// Lanes of a balance that are all locked by this transaction, with their thresholds.
-pub struct Whole<'a> {
+pub struct AllLanes<'a> {
     wallet: &'a str,
     /// The lanes as they were read.
     read: Vec<Lane>,
@@ -72,7 +72,7 @@ fn counts(lane: &Lane, lanes: i16) -> bool {
 
 /// Which lanes to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum LaneScope {
     /// Those that count for the balance.
     Counting,
     /// Every one, for a change of the rules.
@@ -84,7 +84,7 @@ pub enum Extent {
 /// lanes, so that what the rules say was funded is there.
 pub fn lock_all<R>(
     wallet: &str,
-    extent: Extent,
+    extent: LaneScope,
     read: impl Fn() -> Result<(R, i16)>,
 ) -> Result<(R, Vec<Lane>)> {
     let mut locked: Vec<i16> = Vec::new();
@@ -92,8 +92,8 @@ pub fn lock_all<R>(
         let (rules, count) = read()?;
         let lanes = store::read_lanes(wallet)?;
         let wanted = |lane: &&Lane| match extent {
-            Extent::Every => lane.lane != SCOPED,
-            Extent::Counting => counts(lane, count),
+            LaneScope::Every => lane.lane != SCOPED,
+            LaneScope::Counting => counts(lane, count),
         };
         let wanted: Vec<i16> = lanes.iter().filter(wanted).map(|lane| lane.lane).collect();
         let missing = |lane: &&i16| !locked.contains(*lane);
@@ -219,17 +219,17 @@ pub fn watermark_for(thresholds: &[Threshold], credit_limit: Amount) -> Result<A
     Ok(armed.plus(credit_limit).map_err(range)?.max(Amount::ZERO))
 }
 
-impl<'a> Whole<'a> {
+impl<'a> AllLanes<'a> {
     /// Takes lanes that are all locked, and reads the thresholds.
-    pub fn new(wallet: &'a str, lanes: Vec<Lane>, credit_limit: Amount) -> Result<Whole<'a>> {
+    pub fn new(wallet: &'a str, lanes: Vec<Lane>, credit_limit: Amount) -> Result<AllLanes<'a>> {
         let thresholds = read_thresholds(wallet, credit_limit)?;
         let (scoped, lanes): (Vec<Lane>, Vec<Lane>) =
             lanes.into_iter().partition(|lane| lane.lane == SCOPED);
-        Ok(Whole {
+        Ok(AllLanes {
             wallet,
             scoped: scoped.into_iter().next().map(|lane| (lane.clone(), lane)),
             looks: thresholds.iter().any(|t| t.kind == Kind::Topup)
-                || lanes.iter().any(|lane| lane.look_at.is_some()),
+                || lanes.iter().any(|lane| lane.evaluate_at.is_some()),
             stored: thresholds.clone(),
             read: lanes.clone(),
             lanes,
@@ -327,7 +327,7 @@ impl<'a> Whole<'a> {
 
     /// Moves the thresholds for a room that changes from `before` to what the lanes have now,
     /// cuts the lanes anew, and gives the events to emit.
-    pub fn settle(&mut self, before: Amount, cut: Cut) -> Result<Vec<Crossing>> {
+    pub fn settle(&mut self, before: Amount, cut: LaneSplit) -> Result<Vec<Crossing>> {
         let after = self.room()?;
         let available = |room: Amount| room.minus(cut.credit_limit).map_err(range);
         let was_low = self.low();
@@ -341,7 +341,7 @@ impl<'a> Whole<'a> {
         };
         crossings.extend(looked.notice.map(Crossing::Topup));
         let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
-        recut(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
+        rebalance(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
         // Backends that know whether all thresholds are armed must hear when that changes. And a caller may know the
         // rules of before it had the lanes: the version that those have come to must not become that one again.
         let armed = all_armed(&self.thresholds);
@@ -355,8 +355,8 @@ impl<'a> Whole<'a> {
         };
         for lane in &mut self.lanes {
             lane.epoch = epoch;
-            lane.attended = cut.attention;
-            lane.look_at = looked.look_at;
+            lane.recheck_done = cut.recheck_requested;
+            lane.evaluate_at = looked.evaluate_at;
             lane.armed = armed;
         }
         Ok(crossings)

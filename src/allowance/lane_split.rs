@@ -22,7 +22,7 @@ pub fn total_room(lanes: &[Lane]) -> Result<Amount, NotAnAmount> {
 
 /// Gives each active lane an equal share of `room` and of `watermark`, and the others nothing.
 /// What is spent and held in a lane stays there.
-pub fn recut(
+pub fn rebalance(
     lanes: &mut [Lane],
     count: i16,
     room: Amount,
@@ -87,8 +87,8 @@ mod tests {
             watermark: Amount::ZERO,
             booked: Amount::ZERO,
             hash: None,
-            attended: 0,
-            look_at: None,
+            recheck_done: 0,
+            evaluate_at: None,
             waits: 0,
             armed: false,
             place: None,
@@ -106,7 +106,7 @@ mod tests {
                 .map(|(n, (spent, held, room))| lane(n, *spent, *held, *room)).collect();
             let total = total_room(&lanes).unwrap();
             let watermark = amount(watermark.min(total.units()));
-            recut(&mut lanes, count, total, watermark).unwrap();
+            rebalance(&mut lanes, count, total, watermark).unwrap();
             prop_assert_eq!(total_room(&lanes).unwrap(), total);
             let sum: i128 = lanes.iter().map(|l| l.watermark.units()).sum();
             prop_assert_eq!(sum, watermark.units());
@@ -128,7 +128,7 @@ mod tests {
         ) {
             let mut lanes: Vec<Lane> = (0..=4).map(|n| lane(n, 0, 0, 0)).collect();
             let watermark = watermark.min(room);
-            recut(&mut lanes, 4, amount(room), amount(watermark)).unwrap();
+            rebalance(&mut lanes, 4, amount(room), amount(watermark)).unwrap();
             for (number, charge) in charges {
                 let lane = &mut lanes[number as usize];
                 if can_pay(lane, amount(charge)) {

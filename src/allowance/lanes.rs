@@ -18,7 +18,7 @@ thread_local! {
 
 /// What the caller knows of the wallet.
 #[derive(Clone, Copy, Debug)]
-pub struct Cutting<'a> {
+pub struct LaneView<'a> {
     /// The wallet.
     pub wallet: &'a str,
     /// Its number of lanes.
@@ -69,7 +69,12 @@ pub enum Found {
 
 /// Finds a lane that can pay without going below its watermark. `again` says that an earlier try
 /// of this call lost a race, so that the row is locked before it is read.
-pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool, may_combine: bool) -> Result<Found> {
+pub fn find(
+    cutting: LaneView<'_>,
+    amount: Amount,
+    again: bool,
+    may_combine: bool,
+) -> Result<Found> {
     store::begin_writing();
     let found = if cutting.lanes == 1 {
         find_single(cutting, amount, again)?
@@ -84,8 +89,8 @@ pub fn find(cutting: Cutting<'_>, amount: Amount, again: bool, may_combine: bool
 
 /// A certain lane, locked where it has a lock of its own; nothing where the rules are not what the
 /// caller knows, or where all lanes have to be looked at.
-pub fn take(cutting: Cutting<'_>, lane: i16) -> Result<Option<Lane>> {
-    let Cutting { wallet, .. } = cutting;
+pub fn take(cutting: LaneView<'_>, lane: i16) -> Result<Option<Lane>> {
+    let LaneView { wallet, .. } = cutting;
     store::begin_writing();
     if lane != 0 {
         lock::wait(wallet, lane);
@@ -107,7 +112,7 @@ pub fn let_go(wallet: &str, lane: i16) {
     }
 }
 
-fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Found> {
+fn find_single(cutting: LaneView<'_>, amount: Amount, again: bool) -> Result<Found> {
     let lane = match cutting.read {
         _ if again => store::lock_lane(cutting.wallet, 0)?,
         Some(lane) => Some(lane.clone()),
@@ -124,8 +129,8 @@ fn find_single(cutting: Cutting<'_>, amount: Amount, again: bool) -> Result<Foun
     payer(cutting, lane, false)
 }
 
-fn find_among(cutting: Cutting<'_>, amount: Amount, may_combine: bool) -> Result<Found> {
-    let Cutting { wallet, .. } = cutting;
+fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Result<Found> {
+    let LaneView { wallet, .. } = cutting;
     let mut poor = Vec::new();
     let mut busy = Vec::new();
     for lane in preference(cutting.lanes) {
@@ -191,10 +196,10 @@ fn find_among(cutting: Cutting<'_>, amount: Amount, may_combine: bool) -> Result
 
 /// True when the time has come to look at all lanes.
 fn must_look(lane: &Lane) -> bool {
-    lane.look_at.is_some_and(|at| at <= clock::now())
+    lane.evaluate_at.is_some_and(|at| at <= clock::now())
 }
 
-fn payer(cutting: Cutting<'_>, lane: Lane, combined: bool) -> Result<Found> {
+fn payer(cutting: LaneView<'_>, lane: Lane, combined: bool) -> Result<Found> {
     let others = others(cutting, lane.lane)?;
     Ok(Found::Payer(Payer {
         lane,
@@ -206,10 +211,10 @@ fn payer(cutting: Cutting<'_>, lane: Lane, combined: bool) -> Result<Found> {
 /// Balance and credit in all lanes but one, as last committed. Where a single lane had nothing beside it
 /// when the rules were read, it has not now: holds are made in active lanes, and a funding that uses a spare
 /// one has the rules read again.
-pub fn others(cutting: Cutting<'_>, lane: i16) -> Result<Amount> {
+pub fn others(cutting: LaneView<'_>, lane: i16) -> Result<Amount> {
     match cutting.alone {
         true => Ok(Amount::ZERO),
-        false => store::others_credited(cutting.wallet, lane),
+        false => store::credited_elsewhere(cutting.wallet, lane),
     }
 }
 

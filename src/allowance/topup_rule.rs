@@ -3,9 +3,9 @@
 //! It is taken whenever all lanes of the wallet are locked, so two looks never meet and at most one
 //! top-up is open. A rule whose threshold was crossed is looked at in the charge that crossed it.
 //! What then stands in the way ends with time (a cooldown, a pause after a decline, a period whose
-//! cap is used up) or with an event (the open top-up is done). Of a time every lane knows (`look_at`):
+//! cap is used up) or with an event (the open top-up is done). Of a time every lane knows (`evaluate_at`):
 //! a charge that comes later looks at all lanes. The end of a top-up asks the next charge for the
-//! same by the wallet's count of attention. So nothing has to run in between.
+//! same by the wallet's recheck counter. So nothing has to run in between.
 
 use crate::allowance::lanes::range;
 use crate::currency::Currency;
@@ -79,7 +79,7 @@ statement!(
     [TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID],
     "UPDATE wallet.topup_rules r
         SET refused = $2,
-            look_at = $3,
+            evaluate_at = $3,
             next_at = CASE WHEN $4 THEN (
                 SELECT min(due)
                   FROM wallet.wallets w,
@@ -95,7 +95,7 @@ statement!(
 statement!(
     LOOK_WHEN_DUE,
     [TEXTOID],
-    "UPDATE wallet.topup_rules SET look_at = next_at WHERE wallet_id = $1"
+    "UPDATE wallet.topup_rules SET evaluate_at = next_at WHERE wallet_id = $1"
 );
 
 /// Why a rule asks for nothing.
@@ -344,7 +344,7 @@ pub struct Looked {
     /// The event that it caused.
     pub notice: Option<Notice>,
     /// When a charge has to look again.
-    pub look_at: Option<Timestamp>,
+    pub evaluate_at: Option<Timestamp>,
 }
 
 /// Looks at the rule of a wallet whose lanes are all locked. `low` says that available is below the
@@ -359,14 +359,14 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
     let refused: Option<String> = rows.get(0, 10);
     let next_at: Option<Timestamp> = rows.get(0, 11);
     let decision = decide(&state, low, available, now)?;
-    let mut look_at = next_at.filter(|at| *at > now);
+    let mut evaluate_at = next_at.filter(|at| *at > now);
     let mut notice = None;
     let mut reason = None;
     match decision {
         Decision::Nothing => {}
         Decision::Refuse(why, until) => {
             reason = Some(why.as_str());
-            look_at = look_at.into_iter().chain(until).min();
+            evaluate_at = evaluate_at.into_iter().chain(until).min();
             // An open top-up is what the rule wants, unless the balance fell a second time.
             let news = why != Reason::Open && refused.as_deref() != reason;
             if crossed || news {
@@ -402,20 +402,23 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
     }
     // What was due is done with when it was asked for, or when there was no need.
     let advance = state.due && reason.is_none() && next_at.is_some_and(|at| at <= now);
-    if advance || refused.as_deref() != reason || look_at.is_some() || notice.is_some() {
+    if advance || refused.as_deref() != reason || evaluate_at.is_some() || notice.is_some() {
         let rows = LOOKED.run(&[
             Value::Text(wallet),
             Value::OptText(reason),
-            Value::OptTime(look_at),
+            Value::OptTime(evaluate_at),
             Value::Bool(advance),
             Value::Time(now),
         ])?;
         if advance {
-            look_at = rows.get(0, 0);
+            evaluate_at = rows.get(0, 0);
             LOOK_WHEN_DUE.run(&[Value::Text(wallet)])?;
         }
     }
-    Ok(Looked { notice, look_at })
+    Ok(Looked {
+        notice,
+        evaluate_at,
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::Result;
-use crate::ledger::grants::asof::{self, Standing};
+use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::course::Effect;
 use crate::ledger::grants::lot_end::Ending;
-use crate::ledger::grants::recurrence::Turn;
+use crate::ledger::grants::recurrence::Occurrence;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::money::Amount;
@@ -24,7 +24,7 @@ use std::collections::HashMap;
 fn look<T>(
     wallet: Option<&str>,
     until: Option<TimestampWithTimeZone>,
-    read: impl FnOnce(Standing) -> Result<T>,
+    read: impl FnOnce(Funds) -> Result<T>,
 ) -> Result<T> {
     let wallet = args::required("of_wallet", wallet)?;
     // What is due later is not known yet: money may come and go before.
@@ -118,7 +118,7 @@ fn due_lots(
                 Effect::Granted { id, turn, .. } => Some((*id, standing.due.turns.get(*turn)?)),
                 Effect::Expired { .. } => None,
             });
-            let granted: HashMap<[u8; 16], &Turn> = granted.collect();
+            let granted: HashMap<[u8; 16], &Occurrence> = granted.collect();
             let rows = standing.course.lots.iter().map(|one| {
                 let turn = granted.get(&one.lot.rank.id);
                 (

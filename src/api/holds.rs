@@ -7,7 +7,7 @@ use crate::args;
 use crate::error::{Error, Result};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::hold::{self, Held, NewHold};
-use crate::ledger::holds::settle::{self, Over, Settlement};
+use crate::ledger::holds::settle::{self, OveragePolicy, Settlement};
 use crate::ledger::holds::{close, differs};
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -165,7 +165,7 @@ fn settle(
     };
     let work = || {
         let hold_id = self::hold_id(hold_id)?;
-        let over = args::word("over", over, Over::ALL, Over::as_str, &[])?;
+        let over = args::word("over", over, OveragePolicy::ALL, OveragePolicy::as_str, &[])?;
         let request = Request::check(args)?;
         let is_final = is_final.unwrap_or(true);
         let wallet = request.wallet;

@@ -7,7 +7,7 @@ use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
 use crate::ledger::wallets::settings;
-use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet, Turn};
+use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet, StatusChange};
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
@@ -187,9 +187,9 @@ fn update_wallet(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn turn(
+fn change_status(
     wallet: Option<&str>,
-    turn: Turn,
+    change_status: StatusChange,
     function: &'static str,
     reason: Option<&str>,
     idempotency_key: Option<&str>,
@@ -205,7 +205,7 @@ fn turn(
             .once(idempotency_key)?
             .with("reason", reason);
         call.change(Level::Admin, Of::Wallet, |call| {
-            settings::turn(wallet, turn, reason, call)
+            settings::change_status(wallet, change_status, reason, call)
         })
     };
     row(work())
@@ -221,9 +221,9 @@ fn freeze_wallet(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
-    turn(
+    change_status(
         wallet,
-        Turn::Freeze,
+        StatusChange::Freeze,
         "freeze_wallet",
         reason,
         idempotency_key,
@@ -241,9 +241,9 @@ fn unfreeze_wallet(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
-    turn(
+    change_status(
         wallet,
-        Turn::Unfreeze,
+        StatusChange::Unfreeze,
         "unfreeze_wallet",
         None,
         idempotency_key,
@@ -262,9 +262,9 @@ fn close_wallet(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
 ) -> BalanceRow {
-    turn(
+    change_status(
         wallet,
-        Turn::Close,
+        StatusChange::Close,
         "close_wallet",
         reason,
         idempotency_key,

@@ -4,10 +4,10 @@ use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::charge::what_there_is;
 use crate::ledger::grants::due;
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::wallets::config;
 use crate::limits::limit::{Spending, applicable};
@@ -108,7 +108,7 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     // With all lanes in hand it is booked at the time that it says.
     let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
     let (entry_id, balance) = if amount.is_negative() {
-        let books = Books::open(wallet)?;
+        let books = LockedBalance::open(wallet)?;
         let entry = entry();
         (entry.entry_id, take_out(books, &entry)?)
     } else {
@@ -125,14 +125,14 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
 
 /// Money in that was not there before: a lot like a plain funding.
 fn put_in(entry: &Entry<'_>) -> Result<Amount> {
-    let mut ledge = Ledge::open(entry.wallet)?;
-    let balance = ledge.grant(entry, entry.amount, &Terms::default(), false, Amount::ZERO)?;
-    ledge.close()?;
+    let mut locked_lots = LockedLots::open(entry.wallet)?;
+    let balance = locked_lots.grant(entry, entry.amount, &Terms::default(), false, Amount::ZERO)?;
+    locked_lots.close()?;
     Ok(balance)
 }
 
 /// Money out, if it is there.
-fn take_out(mut books: Books<'_>, entry: &Entry<'_>) -> Result<Amount> {
+fn take_out(mut books: LockedBalance<'_>, entry: &Entry<'_>) -> Result<Amount> {
     let amount = entry.amount.negated();
     require_room(&mut books, entry, amount)?;
     books.make_way(amount)?;
@@ -144,7 +144,7 @@ fn take_out(mut books: Books<'_>, entry: &Entry<'_>) -> Result<Amount> {
 }
 
 /// WL001 unless so much can be taken out.
-fn require_room(books: &mut Books<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
+fn require_room(books: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
     let room = books.room()?;
     if amount > room {
         let (rules, balance) = (books.rules.clone(), books.balance()?);
@@ -195,7 +195,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
         // Lanes too are locked by name.
         config::lock_to_change(to)?;
     }
-    let books = Books::open(from)?;
+    let books = LockedBalance::open(from)?;
     let contra = format!("transfer:{to}");
     let out = movement.entry(Kind::Transfer, Call::Transfer, amount.negated(), &contra);
     let contra = format!("transfer:{from}");
@@ -273,7 +273,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
     config::read(wallet)?.require_open(wallet)?;
     // What has expired had expired before the money came back.
     due::sweep(wallet)?;
-    let mut ledge = Ledge::open(wallet)?;
+    let mut locked_lots = LockedLots::open(wallet)?;
     let entry = Entry {
         related_id: Some(charge),
         user_id: user_id.as_deref(),
@@ -286,8 +286,8 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         tags: tags.clone(),
         ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
     };
-    let balance = ledge.give_back(&entry, charge)?;
-    ledge.close()?;
+    let balance = locked_lots.give_back(&entry, charge)?;
+    locked_lots.close()?;
     REFUNDED.run(&[
         Value::Text(wallet),
         Value::Uuid(charge),

@@ -155,7 +155,7 @@ pub fn take<'a>(
         if one.need.is_zero() {
             continue;
         }
-        let way = Way {
+        let way = TakeMode {
             part,
             forced: false,
             lane: places.get(taken).copied().unwrap_or(0),
@@ -171,7 +171,7 @@ pub fn take<'a>(
 
 /// How something is taken from a window.
 #[derive(Clone, Copy)]
-struct Way {
+struct TakeMode {
     part: Part,
     forced: bool,
     lane: i16,
@@ -182,7 +182,7 @@ fn take_from<'a>(
     wallet: &str,
     applied: &[Applied<'_>],
     one: &'a Applied<'a>,
-    way: Way,
+    way: TakeMode,
 ) -> Result<std::result::Result<Option<Warning<'a>>, Error>> {
     for _ in 0..MAX_TRIES {
         let taken = match one.limit.period.slice() {
@@ -222,7 +222,7 @@ fn changed_meanwhile() -> Error {
     .hint("Run the transaction again.")
 }
 
-fn taking(one: &Applied<'_>, way: Way) -> Taking {
+fn taking(one: &Applied<'_>, way: TakeMode) -> Taking {
     Taking {
         lane: way.lane,
         need: one.need,
@@ -236,7 +236,7 @@ fn taking(one: &Applied<'_>, way: Way) -> Taking {
 fn take_fixed<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
-    way: Way,
+    way: TakeMode,
 ) -> Result<Option<Option<Warning<'a>>>> {
     let used = store::take(wallet, one.window_id, &taking(one, way))?;
     Ok(used.map(|used| match way.lane {
@@ -249,7 +249,7 @@ fn take_fixed<'a>(
 fn take_rolling<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
-    way: Way,
+    way: TakeMode,
     length: i64,
 ) -> Result<Option<Option<Warning<'a>>>> {
     let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
@@ -267,7 +267,7 @@ fn take_rolling<'a>(
 fn open_taken<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
-    way: Way,
+    way: TakeMode,
 ) -> Result<Option<Option<Warning<'a>>>> {
     let mut window = Window::default();
     let warning = match one.limit.period.slice() {
@@ -291,7 +291,7 @@ fn open_taken<'a>(
 fn take_slice<'a>(
     window: &mut Window,
     one: &'a Applied<'a>,
-    way: Way,
+    way: TakeMode,
     length: i64,
 ) -> Result<Option<Option<Warning<'a>>>> {
     let overflow = crate::pg::numeric::overflow;
@@ -395,7 +395,7 @@ pub fn settle<'a>(
     for one in applied.iter().filter(|one| !one.need.is_zero()) {
         // Where it came from there is room for it.
         let covered = covering(one, released);
-        let way = Way {
+        let way = TakeMode {
             part: Part::Spent,
             forced: covered.is_some() || !refuse,
             lane: covered.map_or(0, |released| released.lane),
@@ -411,7 +411,7 @@ pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part, places: &[i1
         if one.need.is_zero() {
             continue;
         }
-        let way = Way {
+        let way = TakeMode {
             part,
             forced: false,
             lane: places.get(index).copied().unwrap_or(0),

@@ -52,7 +52,7 @@ const MAX_SIZE: usize = 1 << 18;
 type Patterns = Rc<[(String, Rc<Prices>)]>;
 
 /// A shelf and the provider that was named when it was put together.
-type Kept = (Option<String>, Rc<Shelf>);
+type Kept = (Option<String>, Rc<MatchedPrices>);
 
 #[derive(Default)]
 struct Book {
@@ -195,35 +195,35 @@ fn markups(list: &str) -> Result<Rc<Markups>> {
 /// What the book knows of one model, in the order of precedence: the wallet's list before the
 /// default list; the exact model, then provider/model, then patterns, the longest first.
 #[derive(Clone, Debug)]
-pub struct Shelf {
+pub struct MatchedPrices {
     prices: Vec<Rc<Prices>>,
     /// Of the wallet's list, then of the default list.
     markups: Vec<Rc<Markups>>,
 }
 
-impl Shelf {
+impl MatchedPrices {
     /// The prices of a model, as last put together or put together now.
-    pub fn of(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<Shelf>> {
+    pub fn of(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<MatchedPrices>> {
         let generation = refresh();
         let cached = BOOK.with_borrow(|book| {
             let kept = book.shelves.get(list)?.get(model)?;
             kept.iter()
                 .find(|(named, _)| named.as_deref() == provider)
-                .map(|(_, shelf)| shelf.clone())
+                .map(|(_, matched)| matched.clone())
         });
-        if let Some(shelf) = cached {
-            return Ok(shelf);
+        if let Some(matched) = cached {
+            return Ok(matched);
         }
-        let shelf = Rc::new(Shelf::collect(list, model, provider)?);
+        let matched = Rc::new(MatchedPrices::collect(list, model, provider)?);
         keep(generation, 1, |book| {
             let shelves = book.shelves.entry(list.to_owned()).or_default();
-            let kept = (provider.map(str::to_owned), shelf.clone());
+            let kept = (provider.map(str::to_owned), matched.clone());
             shelves.entry(model.to_owned()).or_default().push(kept);
         });
-        Ok(shelf)
+        Ok(matched)
     }
 
-    fn collect(list: &str, model: &str, provider: Option<&str>) -> Result<Shelf> {
+    fn collect(list: &str, model: &str, provider: Option<&str>) -> Result<MatchedPrices> {
         let qualified = provider.map(|provider| format!("{provider}/{model}"));
         let mut prices = Vec::new();
         let mut marks = Vec::new();
@@ -245,7 +245,7 @@ impl Shelf {
             marks.push(markups(list)?);
         }
         prices.retain(|rows| !rows.is_empty());
-        Ok(Shelf {
+        Ok(MatchedPrices {
             prices,
             markups: marks,
         })
@@ -253,10 +253,10 @@ impl Shelf {
 
     /// The shelf of a list that is tried out: what it says counts from the beginning, also for
     /// uses before the list was made. The default list stays as it was at each time.
-    pub fn tried_out(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<Shelf>> {
-        let shelf = Shelf::of(list, model, provider)?;
+    pub fn tried_out(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<MatchedPrices>> {
+        let matched = MatchedPrices::of(list, model, provider)?;
         if list == DEFAULT_LIST {
-            return Ok(shelf);
+            return Ok(matched);
         }
         let early = |rows: &Rc<Prices>| {
             if rows.are_negotiated() {
@@ -265,12 +265,12 @@ impl Shelf {
                 rows.clone()
             }
         };
-        let prices = shelf.prices.iter().map(early).collect();
-        let mut markups = shelf.markups.clone();
+        let prices = matched.prices.iter().map(early).collect();
+        let mut markups = matched.markups.clone();
         if let Some(own) = markups.first_mut() {
             *own = Rc::new(own.always_begun());
         }
-        Ok(Rc::new(Shelf { prices, markups }))
+        Ok(Rc::new(MatchedPrices { prices, markups }))
     }
 
     /// True when no price of any meter and any time is known.

@@ -8,7 +8,7 @@ use crate::money::{Amount, line_amount};
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Json;
 use crate::pg::numeric::not_an_amount;
-use crate::pricing::book::Shelf;
+use crate::pricing::book::MatchedPrices;
 use crate::pricing::exchange::{Conversion, Exchanges};
 use crate::pricing::lines::{Line, is_known_meter, total_tokens};
 use crate::pricing::markup::Markup;
@@ -32,14 +32,14 @@ pub struct Priced {
     /// Service that the price names.
     pub service: Option<String>,
     /// Whether these are the model's own prices.
-    pub mark: Mark,
+    pub mark: PricedBy,
     /// Keys of the flat form beside the known meters that something looks at.
     pub read: Vec<String>,
 }
 
 /// How a request came to its price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Mark {
+pub enum PricedBy {
     /// By the prices of its model.
     #[default]
     Own,
@@ -51,13 +51,13 @@ pub enum Mark {
     Reported(String),
 }
 
-impl Mark {
+impl PricedBy {
     /// What the ledger's `reason` says.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Mark::Own => None,
-            Mark::PricedAs(reason) | Mark::Reported(reason) => Some(reason),
-            Mark::Unpriced => Some("unpriced"),
+            PricedBy::Own => None,
+            PricedBy::PricedAs(reason) | PricedBy::Reported(reason) => Some(reason),
+            PricedBy::Unpriced => Some("unpriced"),
         }
     }
 }
@@ -105,8 +105,8 @@ impl Terms<'_> {
 
 /// Prices a request from one state of the price book.
 pub fn rate(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
-    let shelf = Shelf::of(terms.list, model, usage.provider.as_deref())?;
-    rate_from(usage, model, &shelf, terms.at, terms.conversion())
+    let matched = MatchedPrices::of(terms.list, model, usage.provider.as_deref())?;
+    rate_from(usage, model, &matched, terms.at, terms.conversion())
 }
 
 fn situation(usage: &Usage, at: Timestamp) -> Situation<'_> {
@@ -122,23 +122,27 @@ fn situation(usage: &Usage, at: Timestamp) -> Situation<'_> {
 }
 
 /// The price of a meter, or of one that stands in for it.
-fn price_of<'a>(meter: &str, shelf: &'a Shelf, situation: &Situation<'_>) -> Option<&'a Price> {
-    shelf.price(meter, situation).or_else(|| {
+fn price_of<'a>(
+    meter: &str,
+    matched: &'a MatchedPrices,
+    situation: &Situation<'_>,
+) -> Option<&'a Price> {
+    matched.price(meter, situation).or_else(|| {
         stand_ins(meter)
             .iter()
-            .find_map(|meter| shelf.price(meter, situation))
+            .find_map(|meter| matched.price(meter, situation))
     })
 }
 
 /// Whether something of a usage has a price of its service tier's own, and not only that of every tier.
-pub fn has_price_of_tier(usage: &Usage, shelf: &Shelf, at: Timestamp) -> bool {
+pub fn has_price_of_tier(usage: &Usage, matched: &MatchedPrices, at: Timestamp) -> bool {
     let situation = situation(usage, at);
     let is_used = |quantity: &Result<Decimal>| quantity.as_ref().is_ok_and(|used| !used.is_zero());
     usage
         .numbers
         .iter()
         .filter(|(_, quantity)| is_used(quantity))
-        .filter_map(|(meter, _)| price_of(meter, shelf, &situation))
+        .filter_map(|(meter, _)| price_of(meter, matched, &situation))
         .any(|price| price.service_tier.is_some())
 }
 
@@ -147,10 +151,10 @@ pub fn cost_as(
     meter: &str,
     quantity: Decimal,
     usage: &Usage,
-    shelf: &Shelf,
+    matched: &MatchedPrices,
     conversion: Conversion,
 ) -> Result<Option<Amount>> {
-    price_of(meter, shelf, &situation(usage, conversion.at))
+    price_of(meter, matched, &situation(usage, conversion.at))
         .map(|price| {
             let exchanges = &mut Exchanges::of(conversion);
             line(meter, quantity, price, exchanges).map(|line| line.amount)
@@ -164,7 +168,7 @@ pub fn cost_as(
 pub fn rate_from(
     usage: &Usage,
     model: &str,
-    shelf: &Shelf,
+    matched: &MatchedPrices,
     at: Timestamp,
     conversion: Conversion,
 ) -> Result<Priced> {
@@ -173,7 +177,7 @@ pub fn rate_from(
     let mut metered = false;
     let (mut price_provider, mut service, mut quoted_in) = (None, None, None);
     for (meter, quantity) in &usage.numbers {
-        let price = price_of(meter, shelf, &situation);
+        let price = price_of(meter, matched, &situation);
         let known = usage.is_meter(meter);
         metered |= known || price.is_some();
         let quantity = match quantity {
@@ -190,19 +194,19 @@ pub fn rate_from(
                     used.push((meter.as_str(), quantity, price));
                 }
             }
-            None if known && !quantity.is_zero() => return Err(not_found(model, meter, shelf)),
+            None if known && !quantity.is_zero() => return Err(not_found(model, meter, matched)),
             _ => {}
         }
     }
-    if let Some(key) = beside(usage, shelf, &situation) {
+    if let Some(key) = beside(usage, matched, &situation) {
         return Err(refusals::beside(
             key,
             usage.mapping.as_deref().unwrap_or_default(),
         ));
     }
     if !metered {
-        return Err(if shelf.is_empty() {
-            not_found(model, "", shelf)
+        return Err(if matched.is_empty() {
+            not_found(model, "", matched)
         } else {
             invalid("usage contains no meter")
                 .detail(format!("None of its keys with a number has a price for model {}.", quoted(model)))
@@ -211,7 +215,7 @@ pub fn rate_from(
     }
     // A fee per request is due once, whether or not the usage counts its requests.
     if !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
-        && let Some(price) = shelf.price(REQUESTS, &situation)
+        && let Some(price) = matched.price(REQUESTS, &situation)
     {
         used.push((REQUESTS, Decimal::ONE, price));
     }
@@ -230,7 +234,7 @@ pub fn rate_from(
         lines.push(line);
     }
     let mut cost = plus(negotiated, listed)?;
-    let markup = shelf.markup(at).filter(|_| !lines.is_empty());
+    let markup = matched.markup(at).filter(|_| !lines.is_empty());
     if let Some(markup) = markup {
         let used = lines.len();
         let fee = markup.fee_currency();
@@ -264,8 +268,8 @@ pub fn rate_from(
         total_tokens,
         provider,
         service,
-        mark: Mark::Own,
-        read: read_keys(usage, shelf, &situation),
+        mark: PricedBy::Own,
+        read: read_keys(usage, matched, &situation),
     })
 }
 
@@ -288,35 +292,40 @@ pub fn several_currencies(one: Currency, other: Currency) -> Error {
 }
 
 /// A key beside a provider's usage object that has a number and a price of its own, and is none of the meters that were read.
-fn beside<'a>(usage: &'a Usage, shelf: &Shelf, situation: &Situation<'_>) -> Option<&'a str> {
+fn beside<'a>(
+    usage: &'a Usage,
+    matched: &MatchedPrices,
+    situation: &Situation<'_>,
+) -> Option<&'a str> {
     let object = usage.object.iter().filter(|_| usage.is_mapped);
     let mut numbers = object.filter(|(_, json)| matches!(json, Json::Number(_)));
     numbers
         .find(|(key, _)| {
             usage.numbers.iter().all(|(meter, _)| meter != key)
-                && shelf.price(key, situation).is_some()
+                && matched.price(key, situation).is_some()
         })
         .map(|(key, _)| key.as_str())
 }
 
 /// Keys of the flat form beside the known meters that a price is for, or that a condition of the model's prices looks at.
-fn read_keys(usage: &Usage, shelf: &Shelf, situation: &Situation<'_>) -> Vec<String> {
+fn read_keys(usage: &Usage, matched: &MatchedPrices, situation: &Situation<'_>) -> Vec<String> {
     if usage.is_mapped || usage.is_plain {
         return Vec::new();
     }
-    let is_read = |key: &&String| !is_known_meter(key) && price_of(key, shelf, situation).is_some();
+    let is_read =
+        |key: &&String| !is_known_meter(key) && price_of(key, matched, situation).is_some();
     let keys = usage.numbers.iter().map(|(key, _)| key);
     let mut read: Vec<String> = keys.filter(is_read).cloned().collect();
-    if shelf.asks_for_keys() {
+    if matched.asks_for_keys() {
         let keys = usage.object.iter().map(|(key, _)| key);
-        read.extend(keys.filter(|key| shelf.asks_for(key)).cloned());
+        read.extend(keys.filter(|key| matched.asks_for(key)).cloned());
     }
     read
 }
 
 /// A request at zero, without a line.
 pub fn at_nothing(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
-    let shelf = Shelf::of(terms.list, model, usage.provider.as_deref())?;
+    let matched = MatchedPrices::of(terms.list, model, usage.provider.as_deref())?;
     Ok(Priced {
         cost: Amount::ZERO,
         currency: terms.currency.unwrap_or(Currency::USD),
@@ -324,8 +333,8 @@ pub fn at_nothing(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Price
         total_tokens: tokens(usage),
         provider: usage.provider.clone(),
         service: None,
-        mark: Mark::Unpriced,
-        read: read_keys(usage, &shelf, &situation(usage, terms.at)),
+        mark: PricedBy::Unpriced,
+        read: read_keys(usage, &matched, &situation(usage, terms.at)),
     })
 }
 
@@ -369,8 +378,8 @@ fn line(meter: &str, quantity: Decimal, price: &Price, exchanges: &mut Exchanges
 }
 
 /// WL005: unknown is not free.
-fn not_found(model: &str, meter: &str, shelf: &Shelf) -> Error {
-    if shelf.is_empty() {
+fn not_found(model: &str, meter: &str, matched: &MatchedPrices) -> Error {
+    if matched.is_empty() {
         return Error::new(
             Code::PriceNotFound,
             format!("no price for model {}", quoted(model)),

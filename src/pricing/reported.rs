@@ -10,7 +10,7 @@ use crate::error::{Code, Result};
 use crate::money::{Amount, Rate, line_amount};
 use crate::pricing::lines::StoredExchange;
 use crate::pricing::normalize::refusals;
-use crate::pricing::rate::{Mark, Priced, Terms, at_nothing, rate};
+use crate::pricing::rate::{Priced, PricedBy, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
 use crate::storage::rows::uuid_text;
 
@@ -81,7 +81,7 @@ pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>)
     };
     Ok(Priced {
         cost: converted,
-        mark: Mark::Reported(reason),
+        mark: PricedBy::Reported(reason),
         ..ours
     })
 }

@@ -1,7 +1,7 @@
 //! What becomes of usage that has no price: the wallet's rule.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::pricing::rate::{Mark, Priced, Terms, at_nothing, rate};
+use crate::pricing::rate::{Priced, PricedBy, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
 
 /// What the reason of a charge begins with that was priced as if another model had been used.
@@ -57,7 +57,7 @@ pub fn rate_or(
         UnknownPrice::PriceOf(other) => match rate(usage, other, terms) {
             Ok(priced) => Ok(Priced {
                 provider: usage.provider.clone(),
-                mark: Mark::PricedAs(format!("{PRICED_AS}{other}")),
+                mark: PricedBy::PricedAs(format!("{PRICED_AS}{other}")),
                 ..priced
             }),
             Err(error) if error.code == Code::PriceNotFound => Err(refused

@@ -191,7 +191,7 @@ mod tests {
             total_tokens: 0,
             provider: None,
             service: None,
-            mark: crate::pricing::rate::Mark::Own,
+            mark: crate::pricing::rate::PricedBy::Own,
             read: Vec::new(),
         };
         assert_eq!(paths(&unread(&usage, &priced)), [["new", "$.\"new\"", "2"]]);

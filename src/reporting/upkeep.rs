@@ -1,7 +1,7 @@
 //! Keeps the tables small: expired holds, ended grants, windows of limits that have ended.
 
 use crate::error::Result;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
@@ -56,7 +56,7 @@ pub fn sweep(most: i64) -> Result<i64> {
         let Some(wallet) = next.get::<String>(0, 0) else {
             break;
         };
-        let mut books = Books::open_to_sweep(&wallet)?;
+        let mut books = LockedBalance::open_to_sweep(&wallet)?;
         let before = left;
         while left > 0 {
             let some = books.sweep_some()?;

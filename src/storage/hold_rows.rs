@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
-use crate::storage::direct::holds::Standing;
+use crate::storage::direct::holds::RowAsRead;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Burn, Document};
 
@@ -159,7 +159,7 @@ pub enum Source {
         _rows: Rc<Rows>,
     },
     /// Directly, and where it stands.
-    Table(Standing),
+    Table(RowAsRead),
 }
 
 /// A hold that is made.

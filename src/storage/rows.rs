@@ -42,10 +42,10 @@ pub struct Lane {
     pub booked: Amount,
     /// Hash of its last entry.
     pub hash: Hash,
-    /// The wallet's count of attention when all lanes were looked at last.
-    pub attended: i64,
+    /// The recheck counter when all lanes were locked last.
+    pub recheck_done: i64,
     /// From then on a charge must look at all lanes.
-    pub look_at: Option<Timestamp>,
+    pub evaluate_at: Option<Timestamp>,
     /// How many calls waited for it because no lane was free.
     pub waits: i64,
     /// Whether every alert threshold was armed when all lanes were looked at last.
@@ -136,8 +136,8 @@ pub struct RuleRows {
     pub wallet: WalletRow,
     /// Epoch of its first active lane, which all lanes have.
     pub epoch: i64,
-    /// That lane's note of the attention that was paid.
-    pub attended: i64,
+    /// The recheck counter that the lane has stored.
+    pub recheck_done: i64,
     /// That lane's note of the alert thresholds.
     pub armed: bool,
     /// That lane, where it is the only active one and reading it took no more.
@@ -168,7 +168,7 @@ pub struct WalletRow {
     /// Whether usage with numbers that nothing reads is refused.
     pub rejects_unread: bool,
     /// Counts fundings that could not look at all lanes.
-    pub attention: i64,
+    pub recheck_requested: i64,
     /// When a grant expires next or is granted again, where the wallet has other than plain ones.
     pub grants_due: Option<Timestamp>,
     /// Whether nobody but members may spend.

@@ -86,7 +86,7 @@ fn read_some_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
         _ => rules::Answer::Elsewhere,
     };
     match answer {
-        rules::Answer::Rules(rows) => Ok(Some(rows)),
+        rules::Answer::WalletConfig(rows) => Ok(Some(rows)),
         rules::Answer::None => Ok(None),
         rules::Answer::Elsewhere => spi::read_rules(wallet, limits),
     }
@@ -161,11 +161,11 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
 }
 
 /// Balance and credit that stand in all lanes but one, as last committed.
-pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
+pub fn credited_elsewhere(wallet: &str, lane: i16) -> Result<Amount> {
     match direct(Which::Allowances, Access::Read) {
-        Some(table) => Amount::from_units(lanes::others_credited(&table, wallet, lane)?)
+        Some(table) => Amount::from_units(lanes::credited_elsewhere(&table, wallet, lane)?)
             .map_err(crate::pg::numeric::overflow),
-        None => spi::others_credited(wallet, lane),
+        None => spi::credited_elsewhere(wallet, lane),
     }
 }
 

@@ -18,21 +18,21 @@ fn member(role: Role) -> Member {
 
 /// A wallet's rules, and how often they were asked.
 #[derive(Default)]
-struct Rules {
+struct WalletConfig {
     members: HashMap<&'static str, fn() -> Member>,
     keys: HashMap<Hash, fn() -> Key>,
     model_rules: HashMap<(&'static str, &'static str), fn() -> ModelRule>,
     reads: Cell<usize>,
 }
 
-impl Rules {
+impl WalletConfig {
     fn read<T>(&self, found: Option<&fn() -> T>) -> Result<Option<T>> {
         self.reads.set(self.reads.get() + 1);
         Ok(found.map(|make| make()))
     }
 }
 
-impl Source for Rules {
+impl Source for WalletConfig {
     fn member(&self, user: &str) -> Result<Option<Member>> {
         self.read(self.members.get(user))
     }
@@ -64,9 +64,9 @@ fn roles_that_spend() {
         (Role::Member, || member(Role::Member)),
         (Role::Viewer, || member(Role::Viewer)),
     ] {
-        let rules = Rules {
+        let rules = WalletConfig {
             members: [("ana", make)].into(),
-            ..Rules::default()
+            ..WalletConfig::default()
         };
         let caller = Caller {
             user_id: Some("ana"),
@@ -96,9 +96,9 @@ fn a_key_says_whose_it_is_until_it_ends() {
         ..key()
     };
     let hash = |secret: &str| -> Hash { Sha256::digest(secret).into() };
-    let rules = Rules {
+    let rules = WalletConfig {
         keys: [(hash("secret"), key as fn() -> Key), (hash("old"), rotated)].into(),
-        ..Rules::default()
+        ..WalletConfig::default()
     };
     let guard = SpendingPolicy::default();
     let caller = Caller {
@@ -145,7 +145,7 @@ fn a_key_says_whose_it_is_until_it_ends() {
 
 #[test]
 fn a_prefix_does_not_get_past_a_blocked_name() {
-    let rules = Rules {
+    let rules = WalletConfig {
         model_rules: [(
             ("wallet", "*"),
             (|| ModelRule {
@@ -154,7 +154,7 @@ fn a_prefix_does_not_get_past_a_blocked_name() {
             }) as fn() -> ModelRule,
         )]
         .into(),
-        ..Rules::default()
+        ..WalletConfig::default()
     };
     let guard = guard();
     let is_let_in = |model| {
@@ -177,7 +177,7 @@ fn a_rule_of_a_users_own_stands_in_for_that_of_each() {
             blocked: Vec::new(),
         }
     }
-    let rules = Rules {
+    let rules = WalletConfig {
         members: [(
             "ana",
             (|| Member {
@@ -192,7 +192,7 @@ fn a_rule_of_a_users_own_stands_in_for_that_of_each() {
             (("team", "blue"), || only("l*")),
         ]
         .into(),
-        ..Rules::default()
+        ..WalletConfig::default()
     };
     let guard = guard();
     let is_let_in = |user, model| {

@@ -8,14 +8,14 @@
 //! ones still spend; what cannot be guaranteed is left to the next charge, which looks at all.
 
 use crate::allowance::all_lanes::{
-    Free, Whole, lock_free, read_thresholds, watermark_for, write_thresholds,
+    AllLanes, Free, lock_free, read_thresholds, watermark_for, write_thresholds,
 };
 use crate::allowance::crossings;
 use crate::allowance::lane_split::active;
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, all_armed, cross};
 use crate::error::Result;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::invalidation;
 use crate::storage::plan::{Run, Value, statement};
@@ -25,7 +25,7 @@ use crate::storage::{lock, store};
 statement!(
     ATTENTION,
     [TEXTOID],
-    "UPDATE wallet.wallets SET attention = attention + 1 WHERE wallet_id = $1"
+    "UPDATE wallet.wallets SET recheck_requested = recheck_requested + 1 WHERE wallet_id = $1"
 );
 
 /// Money in.
@@ -38,7 +38,7 @@ pub struct Credit<'a> {
 
 /// Books the credit and gives the wallet's balance after it. The caller holds the wallet's row and
 /// has looked up the entry's key.
-pub fn credit(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
+pub fn credit(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
     let wallet = credit.entry.wallet;
     let Some(lane) = free_active_lane(wallet, rules)? else {
         return into_spare(credit, rules);
@@ -58,7 +58,7 @@ pub fn credit(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
 }
 
 /// An active lane that nobody else has locked, now locked by us.
-fn free_active_lane(wallet: &str, rules: &Rules) -> Result<Option<Lane>> {
+fn free_active_lane(wallet: &str, rules: &WalletConfig) -> Result<Option<Lane>> {
     for lane in active(rules.lanes) {
         if lane == 0 {
             return store::try_lane(wallet, 0);
@@ -71,15 +71,15 @@ fn free_active_lane(wallet: &str, rules: &Rules) -> Result<Option<Lane>> {
 }
 
 /// The wallet's balance with this credit, busy lanes as last committed.
-fn balance_after(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
-    store::others_credited(credit.entry.wallet, i16::MIN)?
+fn balance_after(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
+    store::credited_elsewhere(credit.entry.wallet, i16::MIN)?
         .minus(rules.credit_limit)
         .and_then(|balance| balance.plus(credit.spendable))
         .map_err(range)
 }
 
 /// Books the entry at the end of the lane's chain and raises what the lane may spend.
-fn book(credit: &Credit<'_>, rules: &Rules, lane: &mut Lane, balance: Amount) -> Result<()> {
+fn book(credit: &Credit<'_>, rules: &WalletConfig, lane: &mut Lane, balance: Amount) -> Result<()> {
     let entry = credit.entry;
     let booked = lane.booked.plus(entry.amount).map_err(range)?;
     let link = link(entry, lane, booked, balance);
@@ -103,7 +103,7 @@ fn write(wallet: &str, lane: &Lane) -> Result<()> {
 }
 
 /// All thresholds are armed: any lane will do, and nothing can cross.
-fn into_lane(credit: &Credit<'_>, rules: &Rules, mut lane: Lane) -> Result<Amount> {
+fn into_lane(credit: &Credit<'_>, rules: &WalletConfig, mut lane: Lane) -> Result<Amount> {
     let balance = balance_after(credit, rules)?;
     book(credit, rules, &mut lane, balance)?;
     write(credit.entry.wallet, &lane)?;
@@ -111,9 +111,9 @@ fn into_lane(credit: &Credit<'_>, rules: &Rules, mut lane: Lane) -> Result<Amoun
 }
 
 /// Every lane that counts is ours: the exact total decides.
-fn into_all(credit: &Credit<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Amount> {
+fn into_all(credit: &Credit<'_>, rules: &WalletConfig, lanes: Vec<Lane>) -> Result<Amount> {
     let limit = rules.credit_limit;
-    let mut whole = Whole::new(credit.entry.wallet, lanes, limit)?;
+    let mut whole = AllLanes::new(credit.entry.wallet, lanes, limit)?;
     let before = whole.room()?;
     let balance = whole
         .balance(limit)?
@@ -129,7 +129,7 @@ fn into_all(credit: &Credit<'_>, rules: &Rules, lanes: Vec<Lane>) -> Result<Amou
 /// Some lanes are busy: what the free ones can guarantee is armed.
 fn into_some(
     credit: &Credit<'_>,
-    rules: &Rules,
+    rules: &WalletConfig,
     free: Free,
     stored: Vec<Threshold>,
 ) -> Result<Amount> {
@@ -220,7 +220,7 @@ fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing>
 }
 
 /// Every active lane is busy: the money goes to a spare lane, and the next charge fetches it.
-fn into_spare(credit: &Credit<'_>, rules: &Rules) -> Result<Amount> {
+fn into_spare(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
     let wallet = credit.entry.wallet;
     let balance = balance_after(credit, rules)?;
     let all = store::read_lanes(wallet)?;

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::allowance::all_lanes::Whole;
+use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::crossings;
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::error::Result;
@@ -17,7 +17,7 @@ use crate::ledger::grants::scope::Purpose;
 use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Limit};
 use crate::limits::warning::Warning;
 use crate::limits::{lane_windows, window};
@@ -30,13 +30,13 @@ use crate::storage::rows::{BALANCE, Entry, link};
 use crate::storage::store;
 
 /// A wallet's balance and rules, with all its lanes locked.
-pub struct Books<'a> {
+pub struct LockedBalance<'a> {
     /// The wallet.
     pub wallet: &'a str,
     /// Its rules.
-    pub rules: Rc<Rules>,
+    pub rules: Rc<WalletConfig>,
     /// Its lanes.
-    pub whole: Whole<'a>,
+    pub whole: AllLanes<'a>,
     /// What of the balance only some use may take.
     pub pools: Pools<'a>,
     /// What holds keep of grants that have ended.
@@ -45,16 +45,16 @@ pub struct Books<'a> {
     before: Amount,
 }
 
-impl<'a> Books<'a> {
+impl<'a> LockedBalance<'a> {
     /// Waits for charges under way and opens the books. What expired holds have set aside can be spent; it is given back
     /// as far as that takes.
-    pub fn open(wallet: &'a str) -> Result<Books<'a>> {
-        Books::open_for(wallet, None)
+    pub fn open(wallet: &'a str) -> Result<LockedBalance<'a>> {
+        LockedBalance::open_for(wallet, None)
     }
 
     /// The same for a call that closes a hold itself, whether or not its time has come.
-    pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
-        let mut books = Books::open_unswept(wallet, hold)?;
+    pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
+        let mut books = LockedBalance::open_unswept(wallet, hold)?;
         if books.rules.scoped || books.rules.keeps {
             // Grants know what holds have set aside of them.
             books.sweep()?;
@@ -64,11 +64,11 @@ impl<'a> Books<'a> {
     }
 
     /// The same for a call that only gives back what some expired holds have set aside.
-    pub fn open_to_sweep(wallet: &'a str) -> Result<Books<'a>> {
-        Books::open_unswept(wallet, None)
+    pub fn open_to_sweep(wallet: &'a str) -> Result<LockedBalance<'a>> {
+        LockedBalance::open_unswept(wallet, None)
     }
 
-    fn open_unswept(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<Books<'a>> {
+    fn open_unswept(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
         // Read anew: what this backend knows may be older than the last grant.
         if config::read(wallet)?.grants_are_due() {
             due::sweep(wallet)?;
@@ -77,11 +77,11 @@ impl<'a> Books<'a> {
         if rules.lanes > 1 && rules.limits.iter().any(Limit::can_spread) {
             lane_windows::gather_all(wallet)?;
         }
-        let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
+        let whole = AllLanes::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
         let expired = Expired::but(wallet, clock::now(), hold, rules.keeps.then_some(&kept))?;
-        Ok(Books {
+        Ok(LockedBalance {
             wallet,
             pools: Pools::of(wallet, Vec::new()),
             kept,

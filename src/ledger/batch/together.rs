@@ -14,7 +14,7 @@ use crate::ledger::batch::Booked;
 use crate::ledger::charges::charge::{Job, put_back};
 use crate::ledger::charges::request::Request;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::Applied;
 use crate::limits::window::{self, Taken};
 use crate::limits::{lane_windows, warning};
@@ -38,7 +38,7 @@ enum Start {
     /// One lane without limits is looked at before anything is written, and can be put back.
     Ended(Result<Outcome>),
     /// Several lanes, or limits, may turn out not to do after something was written.
-    Undoable(Rc<Rules>),
+    Undoable(Rc<WalletConfig>),
 }
 
 /// Books the requests, which are of one wallet.
@@ -77,7 +77,7 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
 }
 
 /// Books them on a single lane without limits.
-fn book_in_place(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
+fn book_in_place(requests: &[&Request<'_>], rules: &WalletConfig) -> Result<Outcome> {
     // A batch that is sent again has its first key taken.
     let look_up = match store::appends_directly() {
         true => 1,
@@ -95,14 +95,14 @@ fn book_in_place(requests: &[&Request<'_>], rules: &Rules) -> Result<Outcome> {
 /// no limits.
 fn book_at_once(
     requests: &[&Request<'_>],
-    rules: &Rules,
+    rules: &WalletConfig,
     look_up: usize,
 ) -> Result<Option<Outcome>> {
     let wallet = requests[0].wallet;
     if rules.scoped {
         return Ok(Some(Outcome::Apart((0..requests.len()).collect())));
     }
-    if rules.grants_are_due() || rules.needs_attention() {
+    if rules.grants_are_due() || rules.needs_recheck() {
         return Ok(Some(Outcome::Refused));
     }
     let single = rules.lanes == 1;
@@ -187,7 +187,7 @@ fn book_at_once(
 }
 
 /// Those of the requests' keys that have made an entry.
-fn taken_keys<'a>(requests: &[&'a Request<'_>], rules: &Rules) -> Result<HashSet<&'a str>> {
+fn taken_keys<'a>(requests: &[&'a Request<'_>], rules: &WalletConfig) -> Result<HashSet<&'a str>> {
     let keys: Vec<&'a str> = requests.iter().filter_map(|request| request.key).collect();
     let taken = store::taken_keys(requests[0].wallet, &keys, Call::Charge, rules.archived)?;
     Ok(taken.into_iter().map(|place| keys[place]).collect())

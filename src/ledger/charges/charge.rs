@@ -6,9 +6,9 @@
 //! call took, and a lane that cannot pay alone leads to the slow path.
 
 use crate::access::spending_policy::Who;
-use crate::allowance::all_lanes::Whole;
+use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::crossings;
-use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
+use crate::allowance::lanes::{Found, LaneView, Payer, changed_underneath, range};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::charges::limit_take::Outcome;
@@ -20,7 +20,7 @@ use crate::ledger::grants::scope::Purpose;
 use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::Measured;
 use crate::limits::window::{self, Taken};
@@ -31,7 +31,7 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Json;
 use crate::pricing::lines::{Line, encode};
 use crate::pricing::markup::is_markup_meter;
-use crate::pricing::rate::{Mark, Priced};
+use crate::pricing::rate::{Priced, PricedBy};
 use crate::pricing::reported::rate_beside;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::unread::require_read;
@@ -87,7 +87,7 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
 /// Books the charge; nothing when its key is taken. The lane is the one that was read with the rules.
 fn book(
     request: &Request<'_>,
-    rules: &mut std::rc::Rc<Rules>,
+    rules: &mut std::rc::Rc<WalletConfig>,
     mut lane: Option<Lane>,
 ) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
@@ -120,10 +120,10 @@ fn book(
             lock_wallet(request.wallet)?;
         }
         let read = lane.take();
-        let mut outcome = if rules.needs_attention() || rules.scoped {
+        let mut outcome = if rules.needs_recheck() || rules.scoped {
             job.pay_from_all()?
         } else {
-            let cutting = Cutting {
+            let cutting = LaneView {
                 read: read.as_ref(),
                 ..rules.cutting(request.wallet)
             };
@@ -149,7 +149,7 @@ fn book(
 /// A request under one state of the rules.
 pub struct Job<'a> {
     pub(super) request: &'a Request<'a>,
-    pub(super) rules: &'a Rules,
+    pub(super) rules: &'a WalletConfig,
     /// To whom it is attributed.
     pub who: Who<'a>,
     /// What it costs.
@@ -165,7 +165,7 @@ pub struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// A request that would be booked now.
-    pub fn new(request: &'a Request<'a>, rules: &'a Rules) -> Result<Job<'a>> {
+    pub fn new(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
         rules.require_active(request.wallet)?;
         let who = rules.admit(request)?;
         Job::of(request, rules, who, clock::now())
@@ -173,14 +173,18 @@ impl<'a> Job<'a> {
 
     /// The same without asking who may spend, for the windows of a moment: what was let in before
     /// goes on.
-    pub fn at(request: &'a Request<'a>, rules: &'a Rules, now: Timestamp) -> Result<Job<'a>> {
+    pub fn at(
+        request: &'a Request<'a>,
+        rules: &'a WalletConfig,
+        now: Timestamp,
+    ) -> Result<Job<'a>> {
         Job::of(request, rules, request.given(), now)
     }
 
     /// The same for somebody whom the rules let in.
     pub fn of(
         request: &'a Request<'a>,
-        rules: &'a Rules,
+        rules: &'a WalletConfig,
         who: Who<'a>,
         now: Timestamp,
     ) -> Result<Job<'a>> {
@@ -334,7 +338,7 @@ impl<'a> Job<'a> {
         let Some(priced) = &self.priced else {
             return Ok(());
         };
-        if priced.mark == Mark::Unpriced {
+        if priced.mark == PricedBy::Unpriced {
             unpriced::list(entry.wallet, entry.entry_id, self.most)?;
         }
         match &self.request.asked {
@@ -430,7 +434,7 @@ impl<'a> Job<'a> {
         }
         let job = Job::new(self.request, &rules)?;
         let credit = rules.credit_limit;
-        let mut whole = Whole::new(wallet, lanes, credit)?;
+        let mut whole = AllLanes::new(wallet, lanes, credit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
         let mut pools = Pools::read(wallet, &rules)?;
@@ -490,7 +494,7 @@ impl<'a> Job<'a> {
     /// WL001 unless lanes and grants have enough. So much of what the lanes hold is not held any more.
     fn require_cover(
         &self,
-        whole: &Whole<'_>,
+        whole: &AllLanes<'_>,
         unheld: Amount,
         pools: &mut Pools<'_>,
     ) -> Result<()> {
@@ -528,7 +532,7 @@ impl<'a> Job<'a> {
 
 /// What can be spent, and why it is not all of the balance: `beside` is for other use only, and the rest is held.
 pub fn what_there_is(
-    rules: &Rules,
+    rules: &WalletConfig,
     balance: Amount,
     room: Amount,
     beside: Amount,

@@ -3,14 +3,14 @@
 use crate::allowance::lanes::range;
 use crate::error::{Error, Result};
 use crate::ledger::charges::charge::Job;
-use crate::ledger::grants::asof::{self, Standing};
+use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::money::Amount;
 use crate::pg::clock;
 
 /// What a request may spend of a wallet that stands so, credit included.
-pub fn room(job: &Job<'_>, standing: &Standing, pools: &mut Pools<'_>) -> Result<Amount> {
+pub fn room(job: &Job<'_>, standing: &Funds, pools: &mut Pools<'_>) -> Result<Amount> {
     let own = pools.available(job.purpose(), clock::now(), job.cost)?;
     standing.room()?.plus(own).map_err(range)
 }

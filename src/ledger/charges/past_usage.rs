@@ -9,11 +9,11 @@ use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::numeric::{Number, overflow};
-use crate::pricing::book::Shelf;
+use crate::pricing::book::MatchedPrices;
 use crate::pricing::exchange::Conversion;
 use crate::pricing::lines::StoredLine;
 use crate::pricing::markup::is_markup_meter;
-use crate::pricing::rate::{Mark, rate_from};
+use crate::pricing::rate::{PricedBy, rate_from};
 use crate::pricing::reported::REPORTED;
 use crate::pricing::stored;
 use crate::pricing::unknown::PRICED_AS;
@@ -131,15 +131,15 @@ pub enum How {
 }
 
 impl Charged {
-    /// What it would have cost with the prices that `shelf` gives for a model; nothing where there are none for all of
+    /// What it would have cost with the prices that `matched` gives for a model; nothing where there are none for all of
     /// it. A cost that the provider reported does not hang on prices, and what was capped stays so.
     pub fn cost_by(
         &self,
-        shelf: impl Fn(&str) -> Result<Rc<Shelf>>,
+        matched: impl Fn(&str) -> Result<Rc<MatchedPrices>>,
         currency: Currency,
     ) -> Result<Option<Amount>> {
         let conversion = Conversion::into(currency, self.at);
-        let priced = |model: &str| cost(&self.usage, model, &*shelf(model)?, conversion);
+        let priced = |model: &str| cost(&self.usage, model, &*matched(model)?, conversion);
         let cost = match &self.how {
             How::Reported => return Ok(Some(self.cost)),
             How::As(other) => match priced(&self.model)? {
@@ -165,10 +165,10 @@ impl Charged {
 pub fn cost(
     usage: &Usage,
     model: &str,
-    shelf: &Shelf,
+    matched: &MatchedPrices,
     conversion: Conversion,
 ) -> Result<Option<Amount>> {
-    match rate_from(usage, model, shelf, conversion.at, conversion) {
+    match rate_from(usage, model, matched, conversion.at, conversion) {
         Ok(priced) => Ok(Some(priced.cost)),
         Err(error) if matches!(error.code, Code::PriceNotFound | Code::InvalidUsage) => Ok(None),
         Err(error) => Err(error),
@@ -221,7 +221,7 @@ fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
         _ if columns.letter(2)? == Call::Price as u8 => How::Late,
         _ if reason.is_some_and(|reason| reason.starts_with(REPORTED)) => How::Reported,
         _ if listed > booked.units() => How::Capped,
-        _ if reason == Mark::Unpriced.reason() && more.is_none() => How::Unpriced,
+        _ if reason == PricedBy::Unpriced.reason() && more.is_none() => How::Unpriced,
         Some(text) => match text.strip_prefix(PRICED_AS) {
             Some(other) => How::As(other.to_owned()),
             None => How::Priced,

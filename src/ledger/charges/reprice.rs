@@ -5,7 +5,7 @@ use crate::ledger::charges::past_usage;
 use crate::ledger::charges::past_usage::{How, Span};
 use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::pricing::book::{Shelf, require_list};
+use crate::pricing::book::{MatchedPrices, require_list};
 
 /// A charge and what it would have cost.
 pub struct Repriced {
@@ -31,11 +31,11 @@ pub fn reprice(wallet: &str, span: Span, list: Option<&str>) -> Result<Vec<Repri
             return Ok(());
         }
         let provider = charge.usage.provider.as_deref();
-        let shelf = |model: &str| match list {
-            Some(list) => Shelf::tried_out(list, model, provider),
-            None => Shelf::of(&rules.price_list, model, provider),
+        let matched = |model: &str| match list {
+            Some(list) => MatchedPrices::tried_out(list, model, provider),
+            None => MatchedPrices::of(&rules.price_list, model, provider),
         };
-        let new_cost = charge.cost_by(shelf, rules.currency)?;
+        let new_cost = charge.cost_by(matched, rules.currency)?;
         repriced.push(Repriced {
             entry_id: charge.entry_id,
             cost: charge.cost,

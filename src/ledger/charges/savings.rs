@@ -4,10 +4,10 @@ use crate::error::Result;
 use crate::ledger::charges::past_usage;
 use crate::ledger::charges::past_usage::{Charged, How, Span};
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::numeric::overflow;
-use crate::pricing::book::Shelf;
+use crate::pricing::book::MatchedPrices;
 use crate::pricing::rate::{cost_as, has_price_of_tier};
 use crate::pricing::stored;
 
@@ -108,7 +108,7 @@ pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compar
 
 /// Cached input beside the price that plain input of the same request has. Where a charge was capped or its cost was
 /// reported, its lines are not what was paid.
-fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &Rules) -> Result<()> {
+fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &WalletConfig) -> Result<()> {
     for line in charge
         .lines
         .iter()
@@ -129,7 +129,7 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &Rules) -> Resul
             }
             // All of it was cached.
             None => {
-                let shelf = Shelf::of(
+                let matched = MatchedPrices::of(
                     &rules.price_list,
                     &charge.model,
                     charge.usage.provider.as_deref(),
@@ -138,7 +138,7 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &Rules) -> Resul
                     "input_tokens",
                     line.quantity,
                     &charge.usage,
-                    &shelf,
+                    &matched,
                     rules.terms(charge.at).conversion(),
                 )?
             }
@@ -150,7 +150,7 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &Rules) -> Resul
     Ok(())
 }
 
-fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &Rules) -> Result<()> {
+fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &WalletConfig) -> Result<()> {
     // A provider decides on what it reports.
     if charge.how == How::Reported {
         return Ok(());
@@ -159,15 +159,15 @@ fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &Rules) ->
         How::As(other) => other,
         _ => &charge.model,
     };
-    let shelf = Shelf::of(&rules.price_list, model, charge.usage.provider.as_deref())?;
+    let matched = MatchedPrices::of(&rules.price_list, model, charge.usage.provider.as_deref())?;
     let conversion = rules.terms(charge.at).conversion();
     for compared in tiers {
-        if !shelf.knows_tier(&compared.name) {
+        if !matched.knows_tier(&compared.name) {
             continue;
         }
         charge.usage.service_tier = Some(compared.name.clone());
-        if has_price_of_tier(&charge.usage, &shelf, charge.at)
-            && let Some(cost) = past_usage::cost(&charge.usage, model, &shelf, conversion)?
+        if has_price_of_tier(&charge.usage, &matched, charge.at)
+            && let Some(cost) = past_usage::cost(&charge.usage, model, &matched, conversion)?
         {
             compared.add(charge.cost, charge.capped(cost))?;
         }
@@ -175,7 +175,7 @@ fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &Rules) ->
     Ok(())
 }
 
-fn compare_models(others: &mut [Compared], charge: &Charged, rules: &Rules) -> Result<()> {
+fn compare_models(others: &mut [Compared], charge: &Charged, rules: &WalletConfig) -> Result<()> {
     let conversion = rules.terms(charge.at).conversion();
     for compared in others {
         compared.of += 1;
@@ -184,8 +184,9 @@ fn compare_models(others: &mut [Compared], charge: &Charged, rules: &Rules) -> R
         let mut usage = charge.usage.clone();
         usage.model = Some(compared.name.clone());
         usage.provider = usage.provider.filter(|_| same);
-        let shelf = Shelf::of(&rules.price_list, &compared.name, usage.provider.as_deref())?;
-        if let Some(cost) = past_usage::cost(&usage, &compared.name, &shelf, conversion)? {
+        let matched =
+            MatchedPrices::of(&rules.price_list, &compared.name, usage.provider.as_deref())?;
+        if let Some(cost) = past_usage::cost(&usage, &compared.name, &matched, conversion)? {
             compared.add(charge.cost, charge.capped(cost))?;
         }
     }

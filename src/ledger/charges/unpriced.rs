@@ -16,7 +16,7 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::jsonb_rows::{Leaf, array_of_objects};
-use crate::pricing::book::Shelf;
+use crate::pricing::book::MatchedPrices;
 use crate::pricing::rate::{Priced, Terms, rate_from};
 use crate::pricing::usage::Usage;
 use crate::storage::plan::{Rows, Run, Value, statement};
@@ -117,10 +117,10 @@ pub fn price(pricing: &Pricing<'_>, call: IdempotentCall<'_>) -> Result<Vec<Late
 /// The price at the time of use. Where there was none, the first that came after it: the model had
 /// no other before. The exchange rate is that of the time of use.
 fn first_price(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Option<Priced>> {
-    let shelf = Shelf::of(terms.list, model, usage.provider.as_deref())?;
-    let later = shelf.beginnings(terms.at, clock::now());
+    let matched = MatchedPrices::of(terms.list, model, usage.provider.as_deref())?;
+    let later = matched.beginnings(terms.at, clock::now());
     for at in std::iter::once(terms.at).chain(later) {
-        match rate_from(usage, model, &shelf, at, terms.conversion()) {
+        match rate_from(usage, model, &matched, at, terms.conversion()) {
             Ok(priced) => return Ok(Some(priced)),
             Err(error) if matches!(error.code, Code::PriceNotFound | Code::InvalidUsage) => {}
             Err(error) => return Err(error),

@@ -7,7 +7,7 @@
 //! The queue keeps order and nothing else: rows are locked behind it as they would be without it. Only a
 //! transaction that has no row or lane of ours locked stands in it: those in front may be waiting for that.
 
-use crate::allowance::lanes::{self, Cutting, Found};
+use crate::allowance::lanes::{self, Found, LaneView};
 use crate::error::Result;
 use crate::limits::limit::Applied;
 use crate::money::Amount;
@@ -15,7 +15,7 @@ use crate::storage::{lock, session};
 
 /// A lane that can pay, as [`lanes::find`] has it, when it is this call's turn with the windows of the limits.
 pub fn find(
-    cutting: Cutting<'_>,
+    cutting: LaneView<'_>,
     amount: Amount,
     applied: &[Applied<'_>],
     again: bool,

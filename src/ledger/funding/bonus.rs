@@ -22,7 +22,7 @@ use rust_decimal::Decimal;
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::funding::{given_back, vouchers};
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::terms::Terms;
 use crate::money::{Amount, NotAnAmount, line_amount};
 use crate::pg::clock::Timestamp;
@@ -189,7 +189,7 @@ impl Going {
         booked: &Booked,
         left: Amount,
         adjusted: Amount,
-        ledge: &Ledge<'_>,
+        locked_lots: &LockedLots<'_>,
     ) -> Result<Option<Going>> {
         let ended = given_back::ended(wallet, booked.entry_id)?;
         let unused = ended.plus(adjusted).map_err(range)?;
@@ -198,8 +198,8 @@ impl Going {
             return Ok(None);
         }
         let own = amount
-            .min(ledge.left_of(booked.entry_id))
-            .min(ledge.available()?);
+            .min(locked_lots.left_of(booked.entry_id))
+            .min(locked_lots.available()?);
         Ok(Some(Going {
             bonus: booked.entry_id,
             amount,
@@ -230,13 +230,18 @@ impl Going {
     }
 
     /// Takes what is left of the bonus itself out of the lots.
-    pub fn take_own(&self, ledge: &mut Ledge<'_>, entry: [u8; 16]) -> Result<()> {
-        ledge.take_back(self.bonus, self.own, Amount::ZERO, entry, false)
+    pub fn take_own(&self, locked_lots: &mut LockedLots<'_>, entry: [u8; 16]) -> Result<()> {
+        locked_lots.take_back(self.bonus, self.own, Amount::ZERO, entry, false)
     }
 
     /// Takes the rest out of the lots; `ends` says that nothing may come back to the bonus.
-    pub fn take_other(&self, ledge: &mut Ledge<'_>, entry: [u8; 16], ends: bool) -> Result<()> {
-        ledge.take_back(self.bonus, self.other, Amount::ZERO, entry, ends)
+    pub fn take_other(
+        &self,
+        locked_lots: &mut LockedLots<'_>,
+        entry: [u8; 16],
+        ends: bool,
+    ) -> Result<()> {
+        locked_lots.take_back(self.bonus, self.other, Amount::ZERO, entry, ends)
     }
 }
 

@@ -5,11 +5,11 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::balance::credit::{Credit, credit};
 use crate::ledger::funding::bonus::{self, Bonus};
 use crate::ledger::funding::fx::Original;
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lots::{self, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::grants::{asof, debts};
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
@@ -94,7 +94,12 @@ pub(super) struct Booked {
 }
 
 /// Books the payment and what comes on top of it: a debt is paid first, the rest may be spent.
-pub(super) fn book(wallet: &str, paid: &Paid<'_>, payee: &Payee, rules: &Rules) -> Result<Booked> {
+pub(super) fn book(
+    wallet: &str,
+    paid: &Paid<'_>,
+    payee: &Payee,
+    rules: &WalletConfig,
+) -> Result<Booked> {
     let contra = format!("funding:{}", paid.method);
     let entry = Entry {
         entry_id: paid.entry_id,
@@ -138,9 +143,9 @@ pub(super) fn book(wallet: &str, paid: &Paid<'_>, payee: &Payee, rules: &Rules) 
     }
     // A plain lot comes last in burn order, unless a grant of low priority is there.
     if !paid.terms.plain() || rules.scoped || payee.has_later {
-        let mut ledge = Ledge::open(wallet)?;
-        let balance = ledge.grant(&entry, spendable, paid.terms, false, Amount::ZERO)?;
-        ledge.close()?;
+        let mut locked_lots = LockedLots::open(wallet)?;
+        let balance = locked_lots.grant(&entry, spendable, paid.terms, false, Amount::ZERO)?;
+        locked_lots.close()?;
         return Ok(Booked {
             balance,
             at,
@@ -182,8 +187,8 @@ fn with_bonus(
     let wallet = payment.wallet;
     let paying = debt.min(bonus.amount);
     let rest = bonus.amount.minus(paying).map_err(range)?;
-    let mut ledge = Ledge::open(wallet)?;
-    ledge.grant(payment, spendable, paid.terms, false, rest)?;
+    let mut locked_lots = LockedLots::open(wallet)?;
+    locked_lots.grant(payment, spendable, paid.terms, false, rest)?;
     // It lives from the moment on at which the lanes are ours.
     let entry = Entry {
         related_id: Some(payment.entry_id),
@@ -200,12 +205,12 @@ fn with_bonus(
         debts::pay(wallet, entry.entry_id, paying)?;
     }
     let terms = bonus.terms(wallet, entry.created_at)?;
-    let balance = ledge.grant(&entry, rest, &terms, false, Amount::ZERO)?;
-    ledge.close()?;
+    let balance = locked_lots.grant(&entry, rest, &terms, false, Amount::ZERO)?;
+    locked_lots.close()?;
     Ok((balance, entry.entry_id))
 }
 
 /// The wallet's balance, as last committed.
-pub(super) fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
+pub(super) fn balance(wallet: &str, rules: &WalletConfig) -> Result<Amount> {
     asof::balance(wallet, rules)
 }

@@ -7,7 +7,7 @@ use crate::ledger::funding::request::{Change, Funded};
 use crate::ledger::funding::rows::{self, Found, not_open};
 use crate::ledger::grants::due;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::pg::clock;
 use crate::storage::wallet_row::lock_wallet;
 
@@ -98,7 +98,7 @@ pub fn fail(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
 }
 
 /// What an earlier call has done.
-fn funded(found: &Found, change: &Change<'_>, rules: &Rules) -> Result<Funded> {
+fn funded(found: &Found, change: &Change<'_>, rules: &WalletConfig) -> Result<Funded> {
     let balance = match found.balance()? {
         Some(balance) => balance,
         None => booking::balance(change.wallet, rules)?,

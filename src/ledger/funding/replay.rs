@@ -6,7 +6,7 @@ use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::funding::booking::balance;
 use crate::ledger::funding::request::{Funded, Funding};
 use crate::ledger::funding::rows::Found;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::jsonb::{Builder, Json, Jsonb};
 use crate::storage::rows::{Call, uuid_text};
@@ -39,7 +39,7 @@ fn read_answer(answer: Jsonb) -> Result<([u8; 16], Amount)> {
 
 /// The first answer to this key, or to this payment: the provider's reference is credited once
 /// whatever the key says.
-pub(super) fn replay(funding: &Funding<'_>, rules: &Rules) -> Result<Option<Funded>> {
+pub(super) fn replay(funding: &Funding<'_>, rules: &WalletConfig) -> Result<Option<Funded>> {
     let wallet = funding.wallet;
     let funded = |entry_id, amount, balance, found: &Found| {
         let bonus = found.bonus()?;
@@ -103,7 +103,7 @@ fn same_payment(
     funding: &Funding<'_>,
     reference: &str,
     found: &Found,
-    rules: &Rules,
+    rules: &WalletConfig,
 ) -> Result<()> {
     let (amount, currency) = (found.paid()?, found.currency());
     let currency = currency.as_deref().unwrap_or(&rules.currency);

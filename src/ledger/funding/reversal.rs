@@ -22,7 +22,7 @@ use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::Change;
 use crate::ledger::funding::rows::{self, Found, TakenBack, not_open};
 use crate::ledger::funding::{booking, given_back};
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::{debts, due};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::Status;
@@ -131,23 +131,23 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         Some(booked) if amount.is_none() => given_back::adjusted(wallet, booked.entry_id)?,
         _ => Amount::ZERO,
     };
-    let mut ledge = Ledge::open(wallet)?;
+    let mut locked_lots = LockedLots::open(wallet)?;
     let (currency, active) = {
-        let rules = ledge.rules();
+        let rules = locked_lots.rules();
         (rules.currency.to_string(), rules.status == Status::Active)
     };
     let amount = part.amount;
-    let scoped = amount.min(ledge.scoped_available(change.entry_id));
+    let scoped = amount.min(locked_lots.scoped_available(change.entry_id));
     let ends = part.status == "reversed";
     let mut going = match &booked {
         None => None,
         Some(booked) => {
             let left = if ends { Amount::ZERO } else { part.left };
-            Going::of(wallet, booked, left, adjusted, &ledge)?
+            Going::of(wallet, booked, left, adjusted, &locked_lots)?
         }
     };
     let own = going.as_ref().map_or(Amount::ZERO, Going::own);
-    let available = ledge.available()?.minus(own).map_err(range)?;
+    let available = locked_lots.available()?.minus(own).map_err(range)?;
     let general = amount.minus(scoped).map_err(range)?.min(available);
     if let Some(going) = &mut going {
         going.take(available.minus(general).map_err(range)?)?;
@@ -179,10 +179,10 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     // The entry tells the balance after the call, as the call does.
     let (mut balance, entry_id, at) = if amount.is_zero() {
         call.remember(None)?;
-        (ledge.balance()?, None, clock::now())
+        (locked_lots.balance()?, None, clock::now())
     } else {
         let (general, scoped) = (general.negated(), scoped.negated());
-        let balance = ledge.book_but(&entry, general, scoped, bonus_taken)?;
+        let balance = locked_lots.book_but(&entry, general, scoped, bonus_taken)?;
         (balance, Some(entry.entry_id), entry.created_at)
     };
     let bonus_entry = Entry {
@@ -200,16 +200,16 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         )
     };
     if let Some(going) = &going {
-        balance = ledge.book(&bonus_entry, bonus_taken.negated(), Amount::ZERO)?;
-        going.take_own(&mut ledge, bonus_entry.entry_id)?;
+        balance = locked_lots.book(&bonus_entry, bonus_taken.negated(), Amount::ZERO)?;
+        going.take_own(&mut locked_lots, bonus_entry.entry_id)?;
     }
     if entry_id.is_some() {
-        ledge.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
+        locked_lots.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
     }
     let owed = amount.minus(taken).map_err(range)?;
     let mut debt = debts::owe(wallet, entry.entry_id, owed)?;
     if let Some(going) = &going {
-        going.take_other(&mut ledge, bonus_entry.entry_id, ends)?;
+        going.take_other(&mut locked_lots, bonus_entry.entry_id, ends)?;
         debt = debts::owe(wallet, bonus_entry.entry_id, going.owed()?)?;
     }
     let frozen = active
@@ -230,7 +230,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         bonus: going.as_ref().map_or(Amount::ZERO, |going| going.amount),
     };
     rows::take_back(change, &taken_back)?;
-    ledge.close_with(config::new_epoch())?;
+    locked_lots.close_with(config::new_epoch())?;
     if frozen {
         outbox::announce(wallet, outbox::Name::WalletFrozen)?;
     }

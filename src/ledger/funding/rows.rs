@@ -5,7 +5,7 @@ use crate::ledger::funding::bonus::Booked;
 use crate::ledger::funding::fx::Original;
 use crate::ledger::funding::request::{Change, Funding};
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::{Amount, Rate};
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -233,7 +233,7 @@ impl Found {
 }
 
 /// WL004 where the wallet is closed: a payment that comes all the same belongs elsewhere.
-pub(super) fn require_payable(rules: &Rules, wallet: &str) -> Result<()> {
+pub(super) fn require_payable(rules: &WalletConfig, wallet: &str) -> Result<()> {
     rules.require_open(wallet).map_err(|error| {
         error.hint(
             "Nothing is credited. Give the payment back, or fund() another wallet with its reference.",

@@ -12,7 +12,7 @@ use crate::ledger::grants::kept;
 use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::recurrence::Due;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -20,7 +20,7 @@ use crate::storage::rows::BALANCE;
 use crate::storage::store;
 
 /// A wallet's money at a moment.
-pub struct Standing {
+pub struct Funds {
     /// The course of time up to the moment; of a wallet of plain fundings without lots.
     pub course: Course,
     /// The turns of a recurring grant that are due.
@@ -28,7 +28,7 @@ pub struct Standing {
     credit_limit: Amount,
 }
 
-impl Standing {
+impl Funds {
     /// What every charge may spend, credit included; below zero where less is there than holds have set aside.
     pub fn room(&self) -> Result<Amount> {
         let units = self.course.general + self.credit_limit.units() - self.course.held;
@@ -61,10 +61,10 @@ impl Standing {
 /// What a wallet has at a moment. `expired` are the holds whose time has come by then.
 pub fn standing(
     wallet: &str,
-    rules: &Rules,
+    rules: &WalletConfig,
     now: Timestamp,
     expired: &mut Expired<'_>,
-) -> Result<Standing> {
+) -> Result<Funds> {
     let lanes = store::read_lanes(wallet)?;
     let lanes = lanes.iter().filter(|lane| lane.lane != SCOPED);
     let (mut general, mut held) = (-rules.credit_limit.units(), 0);
@@ -91,7 +91,7 @@ pub fn standing(
         lots::free(&mut lots, expired)?;
         Course::still(lots, kept, general, held - expired.of(BALANCE)?.units())
     };
-    Ok(Standing {
+    Ok(Funds {
         course,
         due,
         credit_limit: rules.credit_limit,
@@ -99,17 +99,17 @@ pub fn standing(
 }
 
 /// What a wallet has at a moment.
-pub fn standing_at(wallet: &str, rules: &Rules, now: Timestamp) -> Result<Standing> {
+pub fn standing_at(wallet: &str, rules: &WalletConfig, now: Timestamp) -> Result<Funds> {
     standing(wallet, rules, now, &mut Expired::look(wallet, now)?)
 }
 
 /// The balance of a wallet now, with all that is due.
-pub fn balance(wallet: &str, rules: &Rules) -> Result<Amount> {
+pub fn balance(wallet: &str, rules: &WalletConfig) -> Result<Amount> {
     let now = clock::now();
     if rules.grants_are_due_at(now) {
         return standing_at(wallet, rules, now)?.balance();
     }
-    store::others_credited(wallet, i16::MIN)?
+    store::credited_elsewhere(wallet, i16::MIN)?
         .minus(rules.credit_limit)
         .map_err(range)
 }

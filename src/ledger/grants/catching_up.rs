@@ -6,10 +6,10 @@ use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{Course, Effect, Holding};
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lot_end::Ending;
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::grants::recurrence::{Due, Turn};
+use crate::ledger::grants::recurrence::{Due, Occurrence};
 use crate::ledger::grants::{burns, kept, recurrence};
 use crate::money::Amount;
 use crate::outbox::Name;
@@ -18,7 +18,7 @@ use crate::pg::clock::Timestamp;
 /// Turns of a recurring grant that are taken at once.
 pub(super) const MAX_TURNS: usize = 100;
 
-impl Ledge<'_> {
+impl LockedLots<'_> {
     /// Books what is due until a moment. `floor` is the moment up to which that was done before.
     pub(super) fn catch_up(&mut self, now: Timestamp, floor: Timestamp) -> Result<()> {
         loop {
@@ -39,7 +39,7 @@ impl Ledge<'_> {
         }
     }
 
-    fn follow(&mut self, until: Timestamp, turns: &[Turn], floor: Timestamp) -> Result<()> {
+    fn follow(&mut self, until: Timestamp, turns: &[Occurrence], floor: Timestamp) -> Result<()> {
         let ended = |one: &Active| one.expires_at.is_some_and(|end| end <= until);
         if turns.is_empty() && self.kept.is_empty() && !self.lots.iter().any(ended) {
             return self.let_go();
@@ -71,7 +71,7 @@ impl Ledge<'_> {
     }
 
     /// Books the effects, and brings the rows in line.
-    fn take_over(&mut self, course: Course, turns: &[Turn]) -> Result<()> {
+    fn take_over(&mut self, course: Course, turns: &[Occurrence]) -> Result<()> {
         let mut ended = HashMap::new();
         let mut before = self.lots.clone();
         for effect in &course.effects {
@@ -132,7 +132,12 @@ impl Ledge<'_> {
     }
 
     /// Books a turn; gives its lot, where something of it is left.
-    fn granted(&mut self, id: [u8; 16], turn: &Turn, remaining: Amount) -> Result<Option<Active>> {
+    fn granted(
+        &mut self,
+        id: [u8; 16],
+        turn: &Occurrence,
+        remaining: Amount,
+    ) -> Result<Option<Active>> {
         let entry = crate::storage::rows::Entry {
             entry_id: id,
             ..turn.entry(self.wallet, None)

@@ -14,7 +14,7 @@ use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot, Rank};
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::grants::recurrence::Turn;
+use crate::ledger::grants::recurrence::Occurrence;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 
@@ -134,7 +134,7 @@ impl Course {
     }
 
     /// Follows the course until a moment, with the turns that are due by then.
-    pub fn run(&mut self, until: Timestamp, turns: &[Turn]) -> Result<()> {
+    pub fn run(&mut self, until: Timestamp, turns: &[Occurrence]) -> Result<()> {
         let (mut released, mut granted) = (0, 0);
         loop {
             let release = self.holds.get(released).and_then(|hold| hold.ends);
@@ -269,7 +269,7 @@ impl Course {
     }
 
     /// A recurring grant's turn: what may not roll over ends, the rest is carried on.
-    fn turn(&mut self, place: usize, turn: &Turn) -> Result<()> {
+    fn turn(&mut self, place: usize, turn: &Occurrence) -> Result<()> {
         let at = turn.at.max(self.floor);
         if let Some(most) = turn.rollover_max {
             let lasts = |one: &Active| one.recurring && one.lot.rank.expires_at >= turn.at.0;
@@ -327,7 +327,7 @@ impl Course {
         self.expired(burn.id, at, expires, scoped)
     }
 
-    fn grant(&mut self, place: usize, turn: &Turn) -> Result<()> {
+    fn grant(&mut self, place: usize, turn: &Occurrence) -> Result<()> {
         let id = uuid::Uuid::now_v7().into_bytes();
         let remaining = if turn.scope.is_some() {
             turn.amount

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::storage::wallet_row::lock_wallet;
 
 /// The rules of a wallet of whose grants something is due, with its row and all lanes locked for a look at what it has;
 /// nothing where another call has booked that meanwhile.
-pub fn lock(wallet: &str) -> Result<Option<Rc<Rules>>> {
+pub fn lock(wallet: &str) -> Result<Option<Rc<WalletConfig>>> {
     lock_wallet(wallet)?;
     if !config::read(wallet)?.grants_are_due() {
         return Ok(None);
@@ -27,5 +27,5 @@ pub fn sweep(wallet: &str) -> Result<()> {
         return Ok(());
     }
     config::note_catching_up();
-    Ledge::open(wallet)?.close()
+    LockedLots::open(wallet)?.close()
 }

@@ -4,14 +4,14 @@ use crate::allowance::lanes::range;
 use crate::error::{Error, Result};
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns::{self, Refund};
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lots::{self, Active, NewLot};
 use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::storage::rows::Entry;
 
-impl Ledge<'_> {
+impl LockedLots<'_> {
     /// Books a refund and gives it back to the grants that paid the charge, what was burnt last
     /// first: what is owed still and what credit has paid, and then the lots in the reverse of their order. What nobody
     /// had paid, or a lot that was taken back meanwhile, becomes a plain lot; one whose time has come ends again.

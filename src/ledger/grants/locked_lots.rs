@@ -1,6 +1,6 @@
 //! A wallet in the hands of whoever changes its lots: its row and all lanes locked, its lots settled.
 
-use crate::allowance::all_lanes::{Cut, Whole};
+use crate::allowance::all_lanes::{AllLanes, LaneSplit};
 use crate::allowance::crossings;
 use crate::allowance::lane_split::active;
 use crate::allowance::lanes::{changed_underneath, range};
@@ -49,10 +49,10 @@ statement!(
 );
 
 /// A wallet whose row and lanes are all ours, with its lots settled.
-pub struct Ledge<'a> {
+pub struct LockedLots<'a> {
     pub(super) wallet: &'a str,
     rules: Basis,
-    pub(super) whole: Whole<'a>,
+    pub(super) whole: AllLanes<'a>,
     before: Amount,
     pub(super) lots: Vec<Active>,
     pub(super) kept: Vec<Kept>,
@@ -61,15 +61,15 @@ pub struct Ledge<'a> {
     pub(super) events: Vec<(Name, [u8; 16], Amount, Option<Timestamp>)>,
 }
 
-impl<'a> Ledge<'a> {
+impl<'a> LockedLots<'a> {
     /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row.
-    pub fn open(wallet: &'a str) -> Result<Ledge<'a>> {
+    pub fn open(wallet: &'a str) -> Result<LockedLots<'a>> {
         let (rules, lanes) = config::lock_to_change(wallet)?;
-        let whole = Whole::new(wallet, lanes, rules.credit_limit)?;
+        let whole = AllLanes::new(wallet, lanes, rules.credit_limit)?;
         let before = whole.room()?;
         let kept = kept::of(wallet, &rules)?;
         let opened = clock::now();
-        let mut ledge = Ledge {
+        let mut locked_lots = LockedLots {
             wallet,
             rules,
             kept,
@@ -80,10 +80,10 @@ impl<'a> Ledge<'a> {
             lots: lots::read_active(wallet)?,
             events: Vec::new(),
         };
-        ledge.swept = Expired::look(wallet, opened)?.sweep_all(&mut ledge.whole)?;
-        ledge.settle()?;
-        ledge.catch_up(opened, Timestamp(i64::MIN))?;
-        Ok(ledge)
+        locked_lots.swept = Expired::look(wallet, opened)?.sweep_all(&mut locked_lots.whole)?;
+        locked_lots.settle()?;
+        locked_lots.catch_up(opened, Timestamp(i64::MIN))?;
+        Ok(locked_lots)
     }
 
     /// The wallet's rules.
@@ -282,7 +282,7 @@ impl<'a> Ledge<'a> {
         // Money may have come back to a lot that has ended.
         self.catch_up(self.opened, clock::now())?;
         SET_DUE.run(&[Value::Text(self.wallet), Value::Time(clock::now())])?;
-        let cut = Cut {
+        let cut = LaneSplit {
             // Every backend must hear of the new time.
             epoch: config::new_epoch(),
             ..self.rules.cut()
@@ -307,7 +307,7 @@ impl<'a> Ledge<'a> {
 
     /// Writes the lanes under an epoch that the caller has chosen.
     pub fn close_with(mut self, epoch: i64) -> Result<()> {
-        let cut = Cut {
+        let cut = LaneSplit {
             epoch,
             ..self.rules.cut()
         };

@@ -4,7 +4,7 @@ use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::Kept;
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::{burns, kept, lots};
 use crate::money::Amount;
 use crate::pg::clock;
@@ -67,7 +67,7 @@ impl Ending<'_> {
     }
 }
 
-impl Ledge<'_> {
+impl LockedLots<'_> {
     /// Takes a lot back before all of it was used: books as much as holds leave of the balance. The rest is kept
     /// for them and ends when they let go. Gives the entry and what it took.
     pub(super) fn finish(&mut self, id: [u8; 16], ending: &Ending<'_>) -> Result<Finished> {

@@ -2,7 +2,7 @@
 //!
 //! Every funding is a lot. Charges know nothing of lots: what was spent since lots were settled last
 //! is what they have together less the balance, and it is spread in burn order ([`burn`]) when the next
-//! grant event happens, under the wallet's row and all lanes ([`ledge`]). A plain funding comes last in
+//! grant event happens, under the wallet's row and all lanes ([`locked_lots`]). A plain funding comes last in
 //! the order, so it is added without that.
 //!
 //! Time needs no worker: the wallet's rules know when the next grant ends, and the first call after

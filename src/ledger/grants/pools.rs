@@ -14,7 +14,7 @@
 //! `wallets.scoped` says that a wallet has such money. Then each call takes the way that holds all lanes: charges
 //! of that wallet queue. Others pay nothing for it.
 
-use crate::allowance::all_lanes::Whole;
+use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
@@ -23,7 +23,7 @@ use crate::ledger::grants::lots::{self, Active};
 use crate::ledger::grants::scope::Purpose;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::cursor::Portions;
@@ -68,7 +68,7 @@ pub struct Pools<'a> {
 
 impl<'a> Pools<'a> {
     /// Begins to read them. To take from them the caller holds all lanes.
-    pub fn read(wallet: &'a str, rules: &Rules) -> Result<Pools<'a>> {
+    pub fn read(wallet: &'a str, rules: &WalletConfig) -> Result<Pools<'a>> {
         let rest = match rules.scoped {
             true => Some(lots::in_order(wallet)?),
             false => None,
@@ -209,7 +209,7 @@ impl<'a> Pools<'a> {
     /// Takes what was divided, for a charge.
     pub fn spend(
         &mut self,
-        whole: &mut Whole<'_>,
+        whole: &mut AllLanes<'_>,
         parts: &[Burn],
         entry: [u8; 16],
         epoch: i64,
@@ -234,7 +234,7 @@ impl<'a> Pools<'a> {
     }
 
     /// Sets aside what was divided, for a hold.
-    pub fn hold(&mut self, whole: &mut Whole<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
+    pub fn hold(&mut self, whole: &mut AllLanes<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
         for part in parts {
             for one in self
                 .lots
@@ -249,7 +249,7 @@ impl<'a> Pools<'a> {
 
     /// When nothing of them is left, notes that, and gives the epoch by which charges hear of it. The caller holds
     /// the wallet's row.
-    pub fn end(&self, whole: &Whole<'_>) -> Result<Option<i64>> {
+    pub fn end(&self, whole: &AllLanes<'_>) -> Result<Option<i64>> {
         if !whole.scoped_left().is_zero() {
             return Ok(None);
         }
@@ -269,7 +269,7 @@ fn values(wallet: &str, id: [u8; 16], amount: Amount) -> [Value<'_>; 3] {
     [Value::Text(wallet), Value::Uuid(id), Value::Amount(amount)]
 }
 
-fn set_aside(wallet: &str, whole: &mut Whole<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
+fn set_aside(wallet: &str, whole: &mut AllLanes<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
     let Some(sum) = sum_of(parts)? else {
         return Ok(());
     };
@@ -282,7 +282,7 @@ fn set_aside(wallet: &str, whole: &mut Whole<'_>, parts: &[Burn], epoch: i64) ->
 }
 
 /// Gives back what a hold has set aside in them.
-pub fn release(wallet: &str, whole: &mut Whole<'_>, parts: &[Burn]) -> Result<()> {
+pub fn release(wallet: &str, whole: &mut AllLanes<'_>, parts: &[Burn]) -> Result<()> {
     let back: Vec<Burn> = parts
         .iter()
         .map(|part| Burn {

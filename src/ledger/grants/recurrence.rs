@@ -45,7 +45,7 @@ statement!(
 );
 
 /// One turn of a recurring grant.
-pub struct Turn {
+pub struct Occurrence {
     /// When it was due.
     pub at: Timestamp,
     /// How much.
@@ -66,7 +66,7 @@ pub struct Turn {
 #[derive(Default)]
 pub struct Due {
     /// The turns, the earliest first.
-    pub turns: Vec<Turn>,
+    pub turns: Vec<Occurrence>,
     /// Keep the scopes' datums alive.
     rows: Vec<Rows>,
 }
@@ -82,7 +82,7 @@ impl Due {
         ])?;
         for row in 0..rows.len() {
             let scope = rows.datum(row, 5).map(Jsonb);
-            self.turns.push(Turn {
+            self.turns.push(Occurrence {
                 at: rows.need(row, 0)?,
                 amount: rows.amount(row, 1)?,
                 expires_at: rows.get(row, 2),
@@ -105,7 +105,7 @@ pub(super) fn taken(wallet: &str, turns: usize) -> Result<()> {
         .map(drop)
 }
 
-impl Turn {
+impl Occurrence {
     /// The entry that books it.
     pub(super) fn entry<'a>(&'a self, wallet: &'a str, metadata: Option<Document>) -> Entry<'a> {
         Entry {

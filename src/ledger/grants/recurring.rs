@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::grants::locked_lots::Ledge;
-use crate::ledger::grants::recurrence::Turn;
+use crate::ledger::grants::locked_lots::LockedLots;
+use crate::ledger::grants::recurrence::Occurrence;
 use crate::ledger::grants::scope::Scope;
 use crate::money::Amount;
 use crate::pg::clock;
@@ -96,15 +96,15 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
     if let Some(answer) = call.answered()? {
         return first_answer(new, answer.result());
     }
-    let mut ledge = Ledge::open(wallet)?;
+    let mut locked_lots = LockedLots::open(wallet)?;
     let now = clock::now();
-    ledge.rules().require_open(wallet)?;
+    locked_lots.rules().require_open(wallet)?;
     let result = if new.amount.is_zero() {
         STOP.run(&[Value::Text(wallet)])?;
         Recurring {
             grant_id: None,
             amount: new.amount,
-            balance: ledge.balance()?,
+            balance: locked_lots.balance()?,
             next_at: None,
             replayed: false,
         }
@@ -120,7 +120,7 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
             Value::OptJsonb(new.metadata.as_ref().map(|document| document.value)),
             Value::OptJsonb(new.scope),
         ])?;
-        let first = Turn {
+        let first = Occurrence {
             at: now,
             amount: new.amount,
             expires_at: rows.get(0, 1),
@@ -131,7 +131,7 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
         };
         let entry = first.entry(wallet, new.metadata.clone());
         let (id, terms) = (entry.entry_id, first.terms());
-        let balance = ledge.grant(&entry, new.amount, &terms, true, Amount::ZERO)?;
+        let balance = locked_lots.grant(&entry, new.amount, &terms, true, Amount::ZERO)?;
         Recurring {
             grant_id: Some(id),
             amount: new.amount,
@@ -140,7 +140,7 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
             replayed: false,
         }
     };
-    ledge.close()?;
+    locked_lots.close()?;
     let mut json = Builder::default();
     json.begin_object();
     json.text("balance", Some(&result.balance.to_fixed()));

@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{IdempotentCall, conflict};
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::grants::due;
-use crate::ledger::grants::locked_lots::Ledge;
+use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lot_end::Ending;
 use crate::money::Amount;
 use crate::storage::plan::{Run, Value, statement};
@@ -89,10 +89,10 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
         if !answered {
             call.remember(None)?;
         }
-        let ledge = Ledge::open(wallet)?;
-        let balance = ledge.balance()?;
+        let locked_lots = LockedLots::open(wallet)?;
+        let balance = locked_lots.balance()?;
         // To open it may have given back what expired holds had set aside.
-        ledge.close()?;
+        locked_lots.close()?;
         let amount = found.opt_amount(0, 2)?.unwrap_or_default().negated();
         return Ok(Voided {
             entry_id: found.get(0, 1),
@@ -108,7 +108,7 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
                 .hint("Nothing of it is left to take back."),
         );
     }
-    let mut ledge = Ledge::open(wallet)?;
+    let mut locked_lots = LockedLots::open(wallet)?;
     let ending = Ending {
         status: "voided",
         call: Call::Grant,
@@ -119,9 +119,9 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
         actor: void.actor,
         metadata: void.metadata.clone(),
     };
-    let (entry_id, amount) = ledge.finish(void.grant_id, &ending)?;
-    let balance = ledge.balance()?;
-    ledge.close()?;
+    let (entry_id, amount) = locked_lots.finish(void.grant_id, &ending)?;
+    let balance = locked_lots.balance()?;
+    locked_lots.close()?;
     if entry_id.is_none() {
         call.remember(None)?;
     }

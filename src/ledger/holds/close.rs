@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::hold::Held;
@@ -32,7 +32,7 @@ pub fn void(
         return answered(&hold, answer.result());
     }
     require_open(&mut hold)?;
-    let mut books = Books::open_for(wallet, Some(hold.id))?;
+    let mut books = LockedBalance::open_for(wallet, Some(hold.id))?;
     let amount = hold.held;
     give_back(wallet, &mut books.whole, &mut hold)?;
     hold.status = "voided".to_owned();

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::holds::row::About;
 use crate::pg::jsonb::{Json, Jsonb};
-use crate::pricing::book::Shelf;
+use crate::pricing::book::MatchedPrices;
 use crate::pricing::usage::Usage;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
@@ -121,7 +121,7 @@ fn missing_keys(usage: &Usage, hold: &About, list: &str) -> Result<Vec<(String, 
     let (Some(estimate), Some(model)) = (hold.usage, model) else {
         return Ok(Vec::new());
     };
-    if !Shelf::of(list, model, provider)?.asks_for_keys() {
+    if !MatchedPrices::of(list, model, provider)?.asks_for_keys() {
         return Ok(Vec::new());
     }
     let Json::Object(mut keys) = estimate.reread("usage")? else {

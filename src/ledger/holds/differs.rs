@@ -8,7 +8,7 @@ use crate::idempotency::fingerprint::{Fingerprint, canonical};
 use crate::ledger::charges::replay;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::holds::hold::NewHold;
-use crate::ledger::holds::settle::{self, Over, Settlement};
+use crate::ledger::holds::settle::{self, OveragePolicy, Settlement};
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
@@ -89,7 +89,7 @@ pub fn in_settlement(settlement: &Settlement<'_>, first: &Rows) -> Result<&'stat
         settle::fingerprint(request, hold, is_final, over) == fingerprint
     };
     let (reported, is_final) = (request.reported.is_some(), settlement.is_final);
-    for over in Over::ALL {
+    for over in OveragePolicy::ALL {
         if as_first(reported, is_final, *over) {
             return Ok("over");
         }

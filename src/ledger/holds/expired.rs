@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::thread::LocalKey;
 
-use crate::allowance::all_lanes::Whole;
+use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
 use crate::error::{Error, Result};
 use crate::ledger::grants::burn::Burn;
@@ -321,7 +321,7 @@ impl<'a> Expired<'a> {
     }
 
     /// Gives back all of them, and says what they had set aside. The caller has all lanes.
-    pub fn sweep_all(&mut self, whole: &mut Whole<'_>) -> Result<Vec<Holding>> {
+    pub fn sweep_all(&mut self, whole: &mut AllLanes<'_>) -> Result<Vec<Holding>> {
         let mut swept = Vec::new();
         loop {
             let some = self.sweep_some(whole)?;
@@ -333,7 +333,7 @@ impl<'a> Expired<'a> {
     }
 
     /// Gives back some, and says what they had set aside. Nothing when there are no more.
-    pub fn sweep_some(&mut self, whole: &mut Whole<'_>) -> Result<Vec<Holding>> {
+    pub fn sweep_some(&mut self, whole: &mut AllLanes<'_>) -> Result<Vec<Holding>> {
         if self.are_none() {
             return Ok(Vec::new());
         }
@@ -397,7 +397,7 @@ impl<'a> Expired<'a> {
 
     /// Gives back as many as it takes for limits that a request takes from next, of which they have not been asked
     /// whether they refuse it. The caller has all lanes.
-    pub fn make_way_in(&mut self, whole: &mut Whole<'_>, applied: &[Applied<'_>]) -> Result<()> {
+    pub fn make_way_in(&mut self, whole: &mut AllLanes<'_>, applied: &[Applied<'_>]) -> Result<()> {
         if self.are_none() {
             return Ok(());
         }
@@ -411,7 +411,7 @@ impl<'a> Expired<'a> {
     /// had been given back. The caller has all lanes.
     pub fn make_way(
         &mut self,
-        whole: &mut Whole<'_>,
+        whole: &mut AllLanes<'_>,
         amount: Amount,
         credit: Amount,
     ) -> Result<()> {
@@ -576,7 +576,7 @@ fn release_windows(
 }
 
 /// Gives back what holds have set aside in the lanes and in grants with a scope, each once.
-fn release_money(wallet: &str, whole: &mut Whole<'_>, holds: &[Row]) -> Result<()> {
+fn release_money(wallet: &str, whole: &mut AllLanes<'_>, holds: &[Row]) -> Result<()> {
     let mut lanes: BTreeMap<i16, i128> = BTreeMap::new();
     let mut scoped: BTreeMap<[u8; 16], i128> = BTreeMap::new();
     for hold in holds {

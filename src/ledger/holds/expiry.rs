@@ -1,6 +1,6 @@
 //! A hold that lets go of what it has set aside.
 
-use crate::allowance::all_lanes::Whole;
+use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::pools;
@@ -13,7 +13,7 @@ use crate::outbox::{Event, Name};
 use crate::storage::store;
 
 /// Closes one hold whose time has come.
-pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
+pub fn expire(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<()> {
     let amount = hold.held;
     give_back(wallet, whole, hold)?;
     hold.status = "expired".to_owned();
@@ -31,13 +31,13 @@ pub fn expire(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()
 }
 
 /// Gives back all that a hold still has set aside; says into which windows.
-pub fn give_back(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<Vec<Released>> {
+pub fn give_back(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<Vec<Released>> {
     give_back_money(wallet, whole, hold)?;
     release_windows(wallet, hold)
 }
 
 /// The money alone.
-pub fn give_back_money(wallet: &str, whole: &mut Whole<'_>, hold: &mut Hold) -> Result<()> {
+pub fn give_back_money(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<()> {
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
     whole.release(hold.lane, hold.held.minus(scoped).map_err(range)?)?;
     pools::release(wallet, whole, &hold.scoped)?;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use rust_decimal::Decimal;
 
-use crate::allowance::lanes::{Cutting, Found, Payer, changed_underneath, range};
+use crate::allowance::lanes::{Found, LaneView, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::idempotency::call::conflict;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::charge::{Job, put_back};
 use crate::ledger::charges::limit_take::Outcome;
 use crate::ledger::charges::request::{Asked, Request};
@@ -16,7 +16,7 @@ use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
 use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::Rules;
+use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
 use crate::limits::window::{self, Taken};
@@ -77,10 +77,10 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let (rules, read) = config::known_with_lane(wallet)?;
     // What shrinks to what is left has to know it.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
-    if rules.grants_are_due() || rules.needs_attention() || rules.scoped || shrinks {
+    if rules.grants_are_due() || rules.needs_recheck() || rules.scoped || shrinks {
         return Ok(None);
     }
-    let mut cutting = Cutting {
+    let mut cutting = LaneView {
         read: read.as_ref(),
         ..rules.cutting(wallet)
     };
@@ -141,7 +141,7 @@ enum SetAside {
     All,
 }
 
-fn set_aside(cutting: Cutting<'_>, job: &Job<'_>) -> Result<SetAside> {
+fn set_aside(cutting: LaneView<'_>, job: &Job<'_>) -> Result<SetAside> {
     let wallet = cutting.wallet;
     let found = window_queue::find(cutting, job.cost, &job.applied, false)?;
     let Found::Payer(payer) = found else {
@@ -183,7 +183,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         // What is refused once all that is due is booked is refused before it is.
         return Err(refusal);
     }
-    let mut books = Books::open(wallet)?;
+    let mut books = LockedBalance::open(wallet)?;
     // Another call with the key may have held while this one waited for the lanes.
     if let Some(held) = replay(new)? {
         // To open the books may have given back what expired holds had set aside.
@@ -229,7 +229,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
 /// there.
 fn affordable(
     new: &NewHold<'_>,
-    books: &mut Books<'_>,
+    books: &mut LockedBalance<'_>,
     job: &mut Job<'_>,
     now: Timestamp,
 ) -> Result<Amount> {
@@ -351,7 +351,11 @@ fn asked_tokens(request: &Request<'_>) -> Option<(usize, i64)> {
 }
 
 /// How many of the estimate's output tokens the amount pays for, with all else as estimated.
-fn affordable_tokens(request: &Request<'_>, rules: &Rules, amount: Amount) -> Result<Option<i64>> {
+fn affordable_tokens(
+    request: &Request<'_>,
+    rules: &WalletConfig,
+    amount: Amount,
+) -> Result<Option<i64>> {
     let (Asked::Usage(usage, ..), Some(model)) = (&request.asked, request.model.as_deref()) else {
         return Ok(None);
     };

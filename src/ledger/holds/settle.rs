@@ -5,7 +5,7 @@ use crate::allowance::lanes::{self, changed_underneath, range};
 use crate::error::Result;
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::charge::Job;
 use crate::ledger::charges::replay;
 use crate::ledger::charges::replay::Charged;
@@ -18,7 +18,7 @@ use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::{MAX_TRIES, context, differs, expired};
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::{Rules, Status};
+use crate::ledger::wallets::config::{Status, WalletConfig};
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
@@ -30,7 +30,7 @@ use crate::storage::wallet_row::lock_wallet;
 
 /// What becomes of a use that costs more than was held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum OveragePolicy {
     /// The excess is taken like a charge, and may fail.
     Charge,
     /// No more is booked than was held.
@@ -39,16 +39,20 @@ pub enum Over {
     Debt,
 }
 
-impl Over {
+impl OveragePolicy {
     /// All of them.
-    pub const ALL: &'static [Over] = &[Over::Charge, Over::Cap, Over::Debt];
+    pub const ALL: &'static [OveragePolicy] = &[
+        OveragePolicy::Charge,
+        OveragePolicy::Cap,
+        OveragePolicy::Debt,
+    ];
 
     /// Its name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
-            Over::Charge => "charge",
-            Over::Cap => "cap",
-            Over::Debt => "debt",
+            OveragePolicy::Charge => "charge",
+            OveragePolicy::Cap => "cap",
+            OveragePolicy::Debt => "debt",
         }
     }
 }
@@ -64,7 +68,7 @@ pub struct Settlement<'a> {
     /// False when more is to come.
     pub is_final: bool,
     /// What becomes of an excess.
-    pub over: Over,
+    pub over: OveragePolicy,
     /// Fingerprint of the call.
     pub fingerprint: [u8; 16],
 }
@@ -72,7 +76,7 @@ pub struct Settlement<'a> {
 /// Books the actual use, or replays.
 pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let wallet = settlement.wallet;
-    if settlement.over == Over::Debt {
+    if settlement.over == OveragePolicy::Debt {
         // A debt is a matter of the wallet's row, which comes before holds and lanes.
         lock_wallet(wallet)?;
     } else if settlement.is_final
@@ -90,7 +94,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if hold.status != "open" && hold.status != "expired" {
         return Err(row::not_open(&hold));
     }
-    let mut books = Books::open_for(wallet, Some(hold.id))?;
+    let mut books = LockedBalance::open_for(wallet, Some(hold.id))?;
     let rules = books.rules.clone();
     rules.require_open(wallet)?;
     if hold.status == "open" && hold.expires_at <= clock::now() {
@@ -101,7 +105,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     let mut job = Job::at(&request, &rules, hold.created_at)?;
     let held = hold.held;
-    if settlement.over == Over::Cap {
+    if settlement.over == OveragePolicy::Cap {
         job.cap(held);
     }
     if !settlement.is_final {
@@ -115,7 +119,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let (released, rest) = release(settlement, &mut books, &mut hold, &job)?;
     let (purpose, at) = (job.purpose(), hold.created_at);
     let room = cover(settlement, &mut books, &job, at)?;
-    let refuse = settlement.over == Over::Charge;
+    let refuse = settlement.over == OveragePolicy::Charge;
     if refuse {
         books.make_way_in(&window::uncovered(&job.applied, &released))?;
     }
@@ -173,7 +177,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let rules = config::known(wallet)?;
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     if rules.grants_are_due()
-        || rules.needs_attention()
+        || rules.needs_recheck()
         // The lane will say the same, after the hold was closed.
         || !rules.armed
         || rules.scoped
@@ -187,7 +191,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let Ok(mut job) = Job::at(&request, &rules, hold.created_at) else {
         return Ok(None);
     };
-    if settlement.over == Over::Cap {
+    if settlement.over == OveragePolicy::Cap {
         job.cap(hold.held);
     }
     // A limit that has to decide may need a look at all lanes.
@@ -232,7 +236,7 @@ fn become_of(hold: &mut Hold, status: &str, (held, settled, windows): Contents) 
 
 /// A hold that is closed, and what it had set aside in one lane.
 struct InLane<'a> {
-    rules: &'a Rules,
+    rules: &'a WalletConfig,
     job: &'a Job<'a>,
     hold: [u8; 16],
     lane: i16,
@@ -282,7 +286,7 @@ impl InLane<'_> {
             tries += 1;
         };
         let released = window::release_all(wallet, self.windows, self.lane)?;
-        let refuse = settlement.over == Over::Charge;
+        let refuse = settlement.over == OveragePolicy::Charge;
         let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
         let warnings = expired::without(wallet, warnings)?;
         if !store::append(&entry, &link, rules.archived)? {
@@ -300,7 +304,7 @@ impl InLane<'_> {
 /// it does not need ends before the settlement is booked, so that the answer leaves it out. What is set aside again may
 /// stand in other lots than before.
 fn needs(
-    books: &mut Books<'_>,
+    books: &mut LockedBalance<'_>,
     hold: &Hold,
     purpose: Purpose<'_>,
     general_part: Amount,
@@ -317,14 +321,14 @@ fn needs(
 /// How much there is for a settlement, given back by expired holds as far as it needs; WL001 when that is not enough.
 fn cover(
     settlement: &Settlement<'_>,
-    books: &mut Books<'_>,
+    books: &mut LockedBalance<'_>,
     job: &Job<'_>,
     at: Timestamp,
 ) -> Result<Amount> {
     let purpose = job.purpose();
     loop {
         let room = books.room_for(purpose, at, job.cost)?;
-        if job.cost > room && settlement.over != Over::Debt {
+        if job.cost > room && settlement.over != OveragePolicy::Debt {
             let beside = books.beside(purpose, at)?;
             return Err(job.insufficient(books.balance()?, room, beside)?);
         }
@@ -365,7 +369,7 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
 /// comes back; what of it is to be set aside again stands beside what was freed.
 fn release(
     settlement: &Settlement<'_>,
-    books: &mut Books<'_>,
+    books: &mut LockedBalance<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
 ) -> Result<(Vec<Released>, Amount)> {
@@ -396,7 +400,12 @@ fn release(
 }
 
 /// Everything of a settlement, the fingerprint of its request among it, that changes money or attribution.
-pub fn fingerprint(request: [u8; 16], hold_id: [u8; 16], is_final: bool, over: Over) -> [u8; 16] {
+pub fn fingerprint(
+    request: [u8; 16],
+    hold_id: [u8; 16],
+    is_final: bool,
+    over: OveragePolicy,
+) -> [u8; 16] {
     let mut fingerprint = crate::idempotency::fingerprint::Fingerprint::new(Call::Settle as u8);
     fingerprint.field("hold_id", Some(&uuid_text(hold_id)));
     fingerprint.field("final", Some(if is_final { "t" } else { "f" }));

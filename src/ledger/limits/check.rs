@@ -6,11 +6,11 @@ use crate::error::{Code, Result};
 use crate::ledger::charges::charge::Job;
 use crate::ledger::charges::decision;
 use crate::ledger::charges::request::Request;
-use crate::ledger::grants::asof::{self, Standing};
+use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::{Rules, Status};
+use crate::ledger::wallets::config::{Status, WalletConfig};
 use crate::limits::metric::Metric;
 use crate::limits::window;
 use crate::money::Amount;
@@ -124,7 +124,7 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
 }
 
 /// Whether the rules turn out to have changed when they are asked who may spend.
-fn changed_meanwhile(rules: &Rules, request: &Request<'_>) -> bool {
+fn changed_meanwhile(rules: &WalletConfig, request: &Request<'_>) -> bool {
     rules.status == Status::Active
         && matches!(rules.admit(request), Err(refusal) if refusal.code == Code::SerializationFailure)
 }
@@ -132,7 +132,7 @@ fn changed_meanwhile(rules: &Rules, request: &Request<'_>) -> bool {
 /// The first row: what the balance says, credit included.
 fn balance(
     wallet: &str,
-    standing: &Standing,
+    standing: &Funds,
     remaining: Amount,
     reason: Option<&'static str>,
 ) -> Result<Checked> {

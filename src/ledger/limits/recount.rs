@@ -73,7 +73,7 @@ statement!(
            AND (window_end IS NULL OR window_end > $3) AND held = 0
      )
      UPDATE wallet.allowances
-        SET spent = 0, slices = NULL, attended = 0
+        SET spent = 0, slices = NULL, recheck_done = 0
       WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
         AND (window_end IS NULL OR window_end > $3) AND held > 0"
 );
@@ -91,7 +91,7 @@ statement!(
     ],
     "UPDATE wallet.allowances
         SET allotted = CASE WHEN $4 IS NOT NULL THEN greatest($4, spent + held) END,
-            attended = (SELECT count(*) FROM unnest($5) level
+            recheck_done = (SELECT count(*) FROM unnest($5) level
                          WHERE spent + held > 0 AND spent + held >= level)
       WHERE wallet_id = $1 AND allowance_id >= $6 AND allowance_id <= $7 AND limit_id = $2 AND lane = 0
         AND (window_end IS NULL OR window_end > $3)"

@@ -3,9 +3,9 @@
 //! It is of one size. Who changes one of thousands of limits or members knows the wallet by it, and reads none of the
 //! others.
 
-use crate::allowance::all_lanes::Cut;
+use crate::allowance::all_lanes::LaneSplit;
 use crate::allowance::lane_split::new_epoch;
-use crate::allowance::lanes::Cutting;
+use crate::allowance::lanes::LaneView;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::Amount;
@@ -59,9 +59,9 @@ pub struct Basis {
     /// Version of the rules.
     pub epoch: i64,
     /// Counts fundings that could not look at all lanes.
-    pub attention: i64,
+    pub recheck_requested: i64,
     /// The count when all lanes were looked at last.
-    pub attended: i64,
+    pub recheck_done: i64,
     /// Whether no alert threshold waits for money to arm it.
     pub armed: bool,
     /// Whether lanes beside a single active one have money or holds.
@@ -92,7 +92,7 @@ impl Basis {
             price_list,
             unknown_price,
             rejects_unread,
-            attention,
+            recheck_requested,
             grants_due,
             members_only,
             guarded,
@@ -111,8 +111,8 @@ impl Basis {
             unknown_price: UnknownPrice::of_row(&unknown_price)?,
             rejects_unread,
             epoch: rows.epoch,
-            attention,
-            attended: rows.attended,
+            recheck_requested,
+            recheck_done: rows.recheck_done,
             armed: rows.armed,
             beside: rows.beside,
             grants_due,
@@ -134,8 +134,8 @@ impl Basis {
     }
 
     /// What the lanes need to know.
-    pub fn cutting<'a>(&self, wallet: &'a str) -> Cutting<'a> {
-        Cutting {
+    pub fn cutting<'a>(&self, wallet: &'a str) -> LaneView<'a> {
+        LaneView {
             wallet,
             lanes: self.lanes,
             alone: self.lanes == 1 && !self.beside,
@@ -155,24 +155,24 @@ impl Basis {
     }
 
     /// True when the next charge has to look at all lanes.
-    pub fn needs_attention(&self) -> bool {
-        self.attention != self.attended
+    pub fn needs_recheck(&self) -> bool {
+        self.recheck_requested != self.recheck_done
     }
 
     /// How a call that has looked at all lanes cuts them.
-    pub fn cut(&self) -> Cut {
-        // Backends that know the rules must hear that the attention was paid.
-        let epoch = if self.needs_attention() {
+    pub fn cut(&self) -> LaneSplit {
+        // Backends that know the rules must hear that the recheck was done.
+        let epoch = if self.needs_recheck() {
             new_epoch()
         } else {
             self.epoch
         };
         let (credit_limit, lanes) = (self.credit_limit, self.lanes);
-        Cut {
+        LaneSplit {
             credit_limit,
             lanes,
             epoch,
-            attention: self.attention,
+            recheck_requested: self.recheck_requested,
         }
     }
 

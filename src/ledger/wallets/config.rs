@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::access::policy_rows::Tables;
 use crate::access::spending_policy::{SpendingPolicy, Who, unknown_key};
 use crate::access::{kept_by_key, policy_rows};
-use crate::allowance::all_lanes::{Extent, lock_all};
+use crate::allowance::all_lanes::{LaneScope, lock_all};
 use crate::allowance::lane_split::active;
 pub use crate::allowance::lane_split::new_epoch;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ const MAX_KNOWN: usize = 16 << 20;
 
 /// The rules of a wallet.
 #[derive(Debug)]
-pub struct Rules {
+pub struct WalletConfig {
     /// What its row and its lanes say.
     basis: Basis,
     /// Its limits but those that are paused.
@@ -43,7 +43,7 @@ pub struct Rules {
     guard: Option<Box<SpendingPolicy>>,
 }
 
-impl std::ops::Deref for Rules {
+impl std::ops::Deref for WalletConfig {
     type Target = Basis;
 
     fn deref(&self) -> &Basis {
@@ -51,7 +51,7 @@ impl std::ops::Deref for Rules {
     }
 }
 
-impl Rules {
+impl WalletConfig {
     /// To whom the use is attributed; WL009 when a rule does not let the request in.
     pub fn admit<'a>(&'a self, request: &'a Request<'_>) -> Result<Who<'a>> {
         let given = request.given();
@@ -77,7 +77,7 @@ impl Rules {
 #[derive(Default)]
 struct Cache {
     generation: u64,
-    wallets: HashMap<String, Rc<Rules>>,
+    wallets: HashMap<String, Rc<WalletConfig>>,
 }
 
 thread_local! {
@@ -93,19 +93,19 @@ pub fn note_catching_up() {
 }
 
 /// The rules as this backend knows them; their epoch must be compared with a lane's.
-pub fn known(wallet: &str) -> Result<Rc<Rules>> {
+pub fn known(wallet: &str) -> Result<Rc<WalletConfig>> {
     known_with_lane(wallet).map(|(rules, _)| rules)
 }
 
 /// The same, with the wallet's single lane where it had to be read for them.
-pub fn known_with_lane(wallet: &str) -> Result<(Rc<Rules>, Option<Lane>)> {
+pub fn known_with_lane(wallet: &str) -> Result<(Rc<WalletConfig>, Option<Lane>)> {
     match cached(wallet) {
         Some(rules) => Ok((rules, None)),
         None => read_with_lane(wallet),
     }
 }
 
-fn cached(wallet: &str) -> Option<Rc<Rules>> {
+fn cached(wallet: &str) -> Option<Rc<WalletConfig>> {
     let generation = invalidation::generation();
     CACHE.with_borrow_mut(|cache| {
         if cache.generation != generation || cache.wallets.len() > MAX_WALLETS {
@@ -133,11 +133,11 @@ fn keep_within_bounds() {
 }
 
 /// The rules as they are committed now.
-pub fn read(wallet: &str) -> Result<Rc<Rules>> {
+pub fn read(wallet: &str) -> Result<Rc<WalletConfig>> {
     read_with_lane(wallet).map(|(rules, _)| rules)
 }
 
-fn read_with_lane(wallet: &str) -> Result<(Rc<Rules>, Option<Lane>)> {
+fn read_with_lane(wallet: &str) -> Result<(Rc<WalletConfig>, Option<Lane>)> {
     let generation = invalidation::generation();
     let (rules, lane) = fetch(wallet)?;
     let rules = Rc::new(rules);
@@ -156,8 +156,8 @@ fn read_with_lane(wallet: &str) -> Result<(Rc<Rules>, Option<Lane>)> {
 }
 
 /// Locks the lanes that count for a wallet's balance, and reads its rules and the lanes.
-pub fn read_with_lanes(wallet: &str) -> Result<(Rc<Rules>, Vec<Lane>)> {
-    lock_all(wallet, Extent::Counting, || {
+pub fn read_with_lanes(wallet: &str) -> Result<(Rc<WalletConfig>, Vec<Lane>)> {
+    lock_all(wallet, LaneScope::Counting, || {
         let rules = read(wallet)?;
         let lanes = rules.lanes;
         Ok((rules, lanes))
@@ -170,7 +170,7 @@ pub fn read_with_lanes(wallet: &str) -> Result<(Rc<Rules>, Vec<Lane>)> {
 pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
     // In the middle of a change the new rules still have the old epoch: they must not be kept, or a rollback would
     // leave them behind under the epoch that holds.
-    let (basis, lanes) = lock_all(wallet, Extent::Every, || {
+    let (basis, lanes) = lock_all(wallet, LaneScope::Every, || {
         let rows = store::read_basis(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
         let basis = Basis::of(rows)?;
         let lanes = basis.lanes;
@@ -184,7 +184,7 @@ pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
 }
 
 /// Reads the rules, and the single lane where that takes no more, and keeps nothing.
-fn fetch(wallet: &str) -> Result<(Rules, Option<Lane>)> {
+fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
     let mut rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
     let lane = rows.lane.take();
     let limits = std::mem::take(&mut rows.limits)
@@ -198,7 +198,7 @@ fn fetch(wallet: &str) -> Result<(Rules, Option<Lane>)> {
         .guarded
         .then(|| policy_rows::read(wallet, basis.members_only).map(Box::new))
         .transpose()?;
-    let rules = Rules {
+    let rules = WalletConfig {
         basis,
         limits,
         guard,

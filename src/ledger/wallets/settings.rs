@@ -4,14 +4,14 @@
 use jiff::tz::TimeZone;
 use pgrx::pg_sys;
 
-use crate::allowance::all_lanes::{Cut, Whole, keep_low_thresholds, write_thresholds};
+use crate::allowance::all_lanes::{AllLanes, LaneSplit, keep_low_thresholds, write_thresholds};
 use crate::allowance::crossings;
 use crate::allowance::lane_split::active;
 use crate::allowance::lanes::range;
 use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::balance::locked::Books;
+use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Basis, Status};
@@ -294,7 +294,7 @@ pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     // Every lane, also those that do not count now: they may have been active before.
     let (rules, lanes) = config::lock_to_change(wallet)?;
     let credit = rules.credit_limit;
-    let mut whole = Whole::new(wallet, lanes, credit)?;
+    let mut whole = AllLanes::new(wallet, lanes, credit)?;
     whole.look_at_topups();
     let added = credit.minus(old_credit).map_err(range)?;
     let before = whole.room()?.plus(added).map_err(range)?;
@@ -312,7 +312,7 @@ pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     lane.allotted = lane.allotted.plus(added).map_err(range)?;
     let crossings = whole.settle(
         before,
-        Cut {
+        LaneSplit {
             epoch: config::new_epoch(),
             ..rules.cut()
         },
@@ -420,7 +420,7 @@ pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Res
 
 /// A change of status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum StatusChange {
     /// No more charges.
     Freeze,
     /// Charges again.
@@ -430,19 +430,19 @@ pub enum Turn {
 }
 
 /// Freezes, unfreezes or closes a wallet.
-pub fn turn(
+pub fn change_status(
     wallet: &str,
-    turn: Turn,
+    change_status: StatusChange,
     reason: Option<&str>,
     call: IdempotentCall<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, _) = config::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
-        if turn == Turn::Close {
+        if change_status == StatusChange::Close {
             // What has expired by now is not in the way.
             due::sweep(wallet)?;
-            let mut books = Books::open(wallet)?;
+            let mut books = LockedBalance::open(wallet)?;
             books.sweep()?;
             books.close()?;
             require_done(wallet, &rules)?;
@@ -451,10 +451,10 @@ pub fn turn(
                 .into_iter()
                 .try_for_each(|dropped| dropped.map(drop))?;
         }
-        let status = match turn {
-            Turn::Freeze => "frozen",
-            Turn::Unfreeze => "active",
-            Turn::Close => "closed",
+        let status = match change_status {
+            StatusChange::Freeze => "frozen",
+            StatusChange::Unfreeze => "active",
+            StatusChange::Close => "closed",
         };
         SET_STATUS.run(&[
             Value::Text(wallet),
@@ -462,7 +462,7 @@ pub fn turn(
             Value::OptText(reason),
         ])?;
         recut_under(wallet, rules.credit_limit)?;
-        if turn == Turn::Freeze && rules.status == Status::Active {
+        if change_status == StatusChange::Freeze && rules.status == Status::Active {
             outbox::announce(wallet, outbox::Name::WalletFrozen)?;
         }
         Ok(())

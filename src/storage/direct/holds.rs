@@ -13,7 +13,7 @@ use crate::storage::direct::scan::{scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{
-    Place, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
+    Tid, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
 };
 use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
 use crate::storage::plan::Value;
@@ -57,9 +57,9 @@ mod column {
 }
 
 /// A row that this transaction has read: a copy of it, and its place.
-pub struct Standing {
+pub struct RowAsRead {
     tuple: pg_sys::HeapTuple,
-    place: Place,
+    place: Tid,
 }
 
 /// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
@@ -116,7 +116,7 @@ pub fn read(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     scan_now(table, &[text_key(wallet), uuid_key(id)], |tuple, _| {
         // SAFETY: the scan's tuple, whose page is pinned while it is copied.
         standing = Some(unsafe {
-            Standing {
+            RowAsRead {
                 tuple: pg_sys::heap_copytuple(tuple),
                 place: place_of(tuple),
             }
@@ -142,13 +142,13 @@ pub fn lock(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
             return Ok(None);
         };
         if let Some(tuple) = lock_at(table, place)? {
-            return hold_of(table, Standing { tuple, place }).map(Some);
+            return hold_of(table, RowAsRead { tuple, place }).map(Some);
         }
     }
 }
 
 /// Locks a row version and gives a copy of it; nothing when another transaction has changed it.
-fn lock_at(table: &Table, place: Place) -> Result<Option<pg_sys::HeapTuple>> {
+fn lock_at(table: &Table, place: Tid) -> Result<Option<pg_sys::HeapTuple>> {
     let mut row = pg_sys::HeapTupleData {
         t_self: tid_of(place),
         ..Default::default()
@@ -187,7 +187,7 @@ fn lock_at(table: &Table, place: Place) -> Result<Option<pg_sys::HeapTuple>> {
     }
 }
 
-fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
+fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
     use column::*;
     let fields = Fields::of(table, standing.tuple);
     let optional = |column: i16| (!fields.at(column).1).then(|| fields.uuid(column));
@@ -241,10 +241,10 @@ fn hold_of(table: &Table, standing: Standing) -> Result<Hold> {
 pub fn write(
     table: &Table,
     hold: &Hold,
-    standing: &Standing,
+    standing: &RowAsRead,
     closed_at: Option<Timestamp>,
     reason: Option<&str>,
-) -> Result<Option<Standing>> {
+) -> Result<Option<RowAsRead>> {
     use column::*;
     let mut fields = Fields::of(table, standing.tuple);
     fields.set_text(STATUS, Some(&hold.status));
@@ -269,5 +269,5 @@ pub fn write(
     }
     // SAFETY: the row has just been written.
     let place = unsafe { place_of(tuple) };
-    Ok(Some(Standing { tuple, place }))
+    Ok(Some(RowAsRead { tuple, place }))
 }

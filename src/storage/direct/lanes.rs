@@ -58,8 +58,8 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
         watermark: fields.amount(WATERMARK)?,
         booked: fields.amount(BOOKED)?,
         hash,
-        attended: fields.int8(ATTENDED),
-        look_at: match fields.at(LOOK_AT) {
+        recheck_done: fields.int8(ATTENDED),
+        evaluate_at: match fields.at(LOOK_AT) {
             (_, true) => None,
             (at, false) => Some(Timestamp(at.value() as i64)),
         },
@@ -125,7 +125,7 @@ pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
 
 /// Balance and credit that stand in all lanes but one, in units of an amount. Every charge of a
 /// wallet with several lanes asks for it, so no more of the rows is read than it needs.
-pub fn others_credited(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
+pub fn credited_elsewhere(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     use allowance::*;
     let digest = tid_cache::digest(wallet, BALANCE, None);
     let first = |tuple| Fields::first(table, tuple, SPENT.unsigned_abs().into());
@@ -202,8 +202,11 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     fields.set_amount(BOOKED, Some(lane.booked));
     let hash: &[u8] = lane.hash.as_ref().map_or(&[], |hash| hash.as_slice());
     fields.set_bytes(HASH, Some(hash));
-    fields.set(ATTENDED, lane.attended.into_datum());
-    fields.set(LOOK_AT, lane.look_at.map(|at| pg_sys::Datum::from(at.0)));
+    fields.set(ATTENDED, lane.recheck_done.into_datum());
+    fields.set(
+        LOOK_AT,
+        lane.evaluate_at.map(|at| pg_sys::Datum::from(at.0)),
+    );
     fields.set(WAITS, lane.waits.into_datum());
     fields.set(ARMED, lane.armed.into_datum());
     if lane.room().is_negative() || lane.spent.is_negative() || lane.held.is_negative() {

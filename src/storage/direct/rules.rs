@@ -55,7 +55,7 @@ const BEFORE: i16 = 1;
 #[allow(clippy::large_enum_variant)]
 pub enum Answer {
     /// Its rules.
-    Rules(RuleRows),
+    WalletConfig(RuleRows),
     /// There is none of that name.
     None,
     /// This way is not right for one of the tables.
@@ -105,7 +105,7 @@ fn read_rules_under(
                 price_list: fields.needed_text(wallets::PRICE_LIST)?,
                 unknown_price: fields.needed_text(wallets::UNKNOWN_PRICE)?,
                 rejects_unread: fields.needed_text(wallets::UNREAD_USAGE)? == "reject",
-                attention: fields.int8(wallets::ATTENTION),
+                recheck_requested: fields.int8(wallets::ATTENTION),
                 grants_due: fields.time(wallets::GRANTS_DUE),
                 members_only: fields.bool(wallets::MEMBERS_ONLY),
                 guarded: fields.bool(wallets::GUARDED),
@@ -158,10 +158,10 @@ fn read_rules_under(
             None => return Ok(Answer::Elsewhere),
         },
     };
-    Ok(Answer::Rules(RuleRows {
+    Ok(Answer::WalletConfig(RuleRows {
         wallet: row,
         epoch: lane.epoch,
-        attended: lane.attended,
+        recheck_done: lane.recheck_done,
         armed: lane.armed,
         lane: single.then_some(lane),
         beside,

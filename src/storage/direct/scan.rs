@@ -10,7 +10,7 @@ use crate::pg::raw;
 use crate::pg::varlena::length_word;
 use crate::storage::direct::fields::words_of;
 use crate::storage::direct::table::Table;
-use crate::storage::direct::tid_cache::Root;
+use crate::storage::direct::tid_cache::CachedTid;
 
 /// The value that a column of an index must have, or its bound. Keys are given in the order of the index's leading
 /// columns; only the last may be a bound.
@@ -102,7 +102,7 @@ pub(super) fn scan(
     index: pg_sys::Relation,
     snapshot: pg_sys::Snapshot,
     keys: &[Key],
-    each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+    each: impl FnMut(pg_sys::HeapTuple, CachedTid) -> Result<bool>,
 ) -> Result<()> {
     scan_under(Some(snapshot), table, index, keys, FORWARD, each)
 }
@@ -111,7 +111,7 @@ pub(super) fn scan(
 pub(super) fn scan_now(
     table: &Table,
     keys: &[Key],
-    each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+    each: impl FnMut(pg_sys::HeapTuple, CachedTid) -> Result<bool>,
 ) -> Result<()> {
     scan_by(table, 0, keys, each)
 }
@@ -121,7 +121,7 @@ pub(super) fn scan_by(
     table: &Table,
     index: usize,
     keys: &[Key],
-    each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+    each: impl FnMut(pg_sys::HeapTuple, CachedTid) -> Result<bool>,
 ) -> Result<()> {
     scan_under(None, table, table.indexes[index], keys, FORWARD, each)
 }
@@ -131,7 +131,7 @@ pub(super) fn scan_back(
     table: &Table,
     index: usize,
     keys: &[Key],
-    each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+    each: impl FnMut(pg_sys::HeapTuple, CachedTid) -> Result<bool>,
 ) -> Result<()> {
     let backward = pg_sys::ScanDirection::BackwardScanDirection;
     scan_under(None, table, table.indexes[index], keys, backward, each)
@@ -144,7 +144,7 @@ fn scan_under(
     index: pg_sys::Relation,
     keys: &[Key],
     direction: pg_sys::ScanDirection::Type,
-    mut each: impl FnMut(pg_sys::HeapTuple, Root) -> Result<bool>,
+    mut each: impl FnMut(pg_sys::HeapTuple, CachedTid) -> Result<bool>,
 ) -> Result<()> {
     let mut entries = [pg_sys::ScanKeyData::default(); MAX_KEYS];
     let mut wanted = [Wanted::default(); MAX_KEYS];
@@ -223,7 +223,7 @@ struct Scan {
     /// The version found last.
     tuple: pg_sys::HeapTupleData,
     /// Where the index led for it.
-    root: Root,
+    root: CachedTid,
     /// Whether another version of the same row may be visible: two are at most, under a snapshot
     /// that shows what is not committed.
     in_chain: bool,
@@ -274,7 +274,7 @@ impl Scan {
                 is_own,
                 buffer: NO_BUFFER,
                 tuple: pg_sys::HeapTupleData::default(),
-                root: Root::NONE,
+                root: CachedTid::NONE,
                 in_chain: false,
             }
         }
@@ -296,7 +296,7 @@ impl Scan {
                     if tid.is_null() {
                         return false;
                     }
-                    self.root = Root::of(*tid);
+                    self.root = CachedTid::of(*tid);
                     self.tuple.t_self = *tid;
                     let before = self.buffer;
                     self.buffer = raw::ReleaseAndReadBuffer(before, self.table, self.root.block);

@@ -30,21 +30,21 @@ const MAX_ROOTS: usize = 100_000;
 
 /// A line pointer of the table to which its index leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Root {
+pub(super) struct CachedTid {
     pub(super) block: pg_sys::BlockNumber,
     offset: pg_sys::OffsetNumber,
 }
 
-impl Root {
+impl CachedTid {
     /// No row's.
-    pub(super) const NONE: Root = Root {
+    pub(super) const NONE: CachedTid = CachedTid {
         block: pg_sys::InvalidBlockNumber,
         offset: 0,
     };
 
     /// The line pointer of that place.
-    pub(super) fn of(tid: pg_sys::ItemPointerData) -> Root {
-        Root {
+    pub(super) fn of(tid: pg_sys::ItemPointerData) -> CachedTid {
+        CachedTid {
             block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
             offset: tid.ip_posid,
         }
@@ -54,7 +54,7 @@ impl Root {
 /// A lane of a balance: where it stands, its number, and the version of the rules that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneRoot {
-    pub(super) root: Root,
+    pub(super) root: CachedTid,
     pub(super) lane: i16,
     pub(super) epoch: i64,
 }
@@ -65,7 +65,7 @@ type Lanes = (u64, Rc<[LaneRoot]>);
 thread_local! {
     static HASHER: RandomState = RandomState::default();
     /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
-    static ROWS: RefCell<HashMap<u64, Root>> = RefCell::default();
+    static ROWS: RefCell<HashMap<u64, CachedTid>> = RefCell::default();
     /// Balances by a digest of the wallet.
     static BALANCES: RefCell<HashMap<u64, Lanes>> = RefCell::default();
 }
@@ -82,7 +82,7 @@ fn may_be_used() -> bool {
 }
 
 /// The root of a row that was found before.
-pub(super) fn recall(digest: u64) -> Option<Root> {
+pub(super) fn recall(digest: u64) -> Option<CachedTid> {
     if may_be_used() {
         ROWS.with_borrow(|rows| rows.get(&digest).copied())
     } else {
@@ -91,7 +91,7 @@ pub(super) fn recall(digest: u64) -> Option<Root> {
 }
 
 /// Remembers where the index led to for a row that a scan has just found.
-pub(super) fn remember(digest: u64, root: Root) {
+pub(super) fn remember(digest: u64, root: CachedTid) {
     ROWS.with_borrow_mut(|rows| {
         if rows.len() >= MAX_ROOTS {
             rows.clear();
@@ -140,11 +140,11 @@ pub(super) enum Prune {
 /// is none behind one of them. The roots of a page stand together.
 pub(super) fn at(
     table: &Table,
-    roots: impl Iterator<Item = Root>,
+    roots: impl Iterator<Item = CachedTid>,
     prune: Prune,
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
-    let roots: Vec<Root> = roots.collect();
+    let roots: Vec<CachedTid> = roots.collect();
     let mut snapshot = ptr::null_mut();
     for page in roots.chunk_by(|a, b| a.block == b.block) {
         // SAFETY: the snapshot is used at once, while nobody takes another one; the statement's own, which is
@@ -164,11 +164,11 @@ pub(super) fn at(
 unsafe fn at_page(
     table: &Table,
     snapshot: &mut pg_sys::Snapshot,
-    roots: &[Root],
+    roots: &[CachedTid],
     prune: Prune,
     each: &mut impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
-    let Some(Root { block, .. }) = roots.first() else {
+    let Some(CachedTid { block, .. }) = roots.first() else {
         return Ok(true);
     };
     // A page that VACUUM has cut off is not there any more; it can cut off none while the table

@@ -12,18 +12,18 @@ use crate::storage::direct::table::Table;
 use crate::storage::session;
 
 /// Block (high and low half) and offset of a row version.
-pub type Place = (u16, u16, u16);
+pub type Tid = (u16, u16, u16);
 
 /// # Safety
 /// The tuple was read from a table.
-pub(super) unsafe fn place_of(tuple: pg_sys::HeapTuple) -> Place {
+pub(super) unsafe fn place_of(tuple: pg_sys::HeapTuple) -> Tid {
     // SAFETY: t_self is set for tuples that were read.
     let tid = unsafe { (*tuple).t_self };
     (tid.ip_blkid.bi_hi, tid.ip_blkid.bi_lo, tid.ip_posid)
 }
 
 /// The other way round.
-pub(super) fn tid_of(place: Place) -> pg_sys::ItemPointerData {
+pub(super) fn tid_of(place: Tid) -> pg_sys::ItemPointerData {
     pg_sys::ItemPointerData {
         ip_blkid: pg_sys::BlockIdData {
             bi_hi: place.0,
@@ -34,7 +34,7 @@ pub(super) fn tid_of(place: Place) -> pg_sys::ItemPointerData {
 }
 
 /// Replaces a row; false when another transaction changed it since it was read.
-pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Result<bool> {
+pub(super) fn replace(table: &Table, place: Tid, row: pg_sys::HeapTuple) -> Result<bool> {
     replace_in_indexes(table, place, row, None, true)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn replace(table: &Table, place: Place, row: pg_sys::HeapTuple) -> Re
 /// fields, if they are still good, are those that the row was formed of.
 pub(super) fn replace_in_indexes(
     table: &Table,
-    place: Place,
+    place: Tid,
     row: pg_sys::HeapTuple,
     fields: Option<&Fields>,
     in_last: bool,

@@ -12,7 +12,7 @@ use crate::storage::rows::{Hash, Lane};
 macro_rules! lane_query {
     ($($clause:literal)*) => {
         concat!(
-            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, attended, look_at,
+            "SELECT lane, version, epoch, seq, allotted, spent, held, watermark, booked, hash, recheck_done, evaluate_at,
                     waits, coalesce(armed, false)
                FROM wallet.allowances
               WHERE wallet_id = $1
@@ -56,7 +56,7 @@ statement!(
     ],
     "UPDATE wallet.allowances
         SET allotted = $4, spent = $5, held = $6, watermark = $7,
-            epoch = $8, seq = $9, booked = $10, hash = $11, attended = $12, look_at = $13, waits = $14,
+            epoch = $8, seq = $9, booked = $10, hash = $11, recheck_done = $12, evaluate_at = $13, waits = $14,
             armed = $15, version = version + 1
       WHERE wallet_id = $1
         AND allowance_id = '00000000-0000-0000-0000-000000000000'
@@ -92,8 +92,8 @@ fn lane_of(rows: &Rows, row: usize) -> Result<Lane> {
         watermark: rows.amount(row, 7)?,
         booked: rows.amount(row, 8)?,
         hash,
-        attended: rows.need(row, 10)?,
-        look_at: rows.get(row, 11),
+        recheck_done: rows.need(row, 10)?,
+        evaluate_at: rows.get(row, 11),
         waits: rows.need(row, 12)?,
         armed: rows.need(row, 13)?,
         place: None,
@@ -130,7 +130,7 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
 }
 
 /// Balance and credit that stand in all lanes but one, as last committed.
-pub fn others_credited(wallet: &str, lane: i16) -> Result<Amount> {
+pub fn credited_elsewhere(wallet: &str, lane: i16) -> Result<Amount> {
     OTHERS_CREDITED
         .run(&[Value::Text(wallet), Value::Int2(lane)])?
         .amount(0, 0)
@@ -150,8 +150,8 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
         Value::Int8(lane.seq),
         Value::Amount(lane.booked),
         Value::Bytes(lane.hash.as_ref().map_or(&[], |hash| hash.as_slice())),
-        Value::Int8(lane.attended),
-        Value::OptTime(lane.look_at),
+        Value::Int8(lane.recheck_done),
+        Value::OptTime(lane.evaluate_at),
         Value::Int8(lane.waits),
         Value::Bool(lane.armed),
     ])?;

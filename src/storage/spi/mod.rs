@@ -9,7 +9,7 @@ mod unread;
 mod windows;
 
 pub use lanes::{
-    lock_lane, new_lane, others_credited, read_lane, read_lanes, try_lane, write_lane,
+    credited_elsewhere, lock_lane, new_lane, read_lane, read_lanes, try_lane, write_lane,
 };
 pub use ledger::{append, taken_keys};
 pub use prices::{read_mappings, read_markups, read_pattern_prices, read_prices, read_rates};

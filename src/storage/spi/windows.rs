@@ -21,7 +21,7 @@ statement!(
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3
         AND ($7 OR CASE WHEN $3 > 0 THEN spent + held + $4 < watermark
                         ELSE $5 IS NULL OR spent + held + $4 <= $5 END)
-  RETURNING spent + held, attended"
+  RETURNING spent + held, recheck_done"
 );
 
 // What is given back lowers what may be spent in all to the limit's maximum, where that was
@@ -54,7 +54,7 @@ statement!(
 statement!(
     READ_COUNTED,
     [TEXTOID, UUIDOID, INT2OID],
-    "SELECT spent, spent + held, watermark, attended
+    "SELECT spent, spent + held, watermark, recheck_done
        FROM wallet.allowances
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = $3"
 );
@@ -62,7 +62,7 @@ statement!(
 statement!(
     READ_WINDOW,
     [TEXTOID, UUIDOID],
-    "SELECT sum(spent), sum(held), max(attended), (array_agg(slices ORDER BY lane))[1]
+    "SELECT sum(spent), sum(held), max(recheck_done), (array_agg(slices ORDER BY lane))[1]
        FROM wallet.allowances
       WHERE wallet_id = $1 AND allowance_id = $2
      HAVING count(*) > 0"
@@ -71,7 +71,7 @@ statement!(
 statement!(
     LOCK_WINDOW,
     [TEXTOID, UUIDOID],
-    "SELECT spent, held, attended, slices
+    "SELECT spent, held, recheck_done, slices
        FROM wallet.allowances
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0
         FOR NO KEY UPDATE"
@@ -83,7 +83,7 @@ statement!(
         TEXTOID, UUIDOID, NUMERICOID, NUMERICOID, NUMERICOID, INT8OID, BYTEAOID
     ],
     "UPDATE wallet.allowances
-        SET spent = $3, held = $4, attended = $6, slices = $7,
+        SET spent = $3, held = $4, recheck_done = $6, slices = $7,
             allotted = CASE WHEN $5 IS NOT NULL THEN greatest($5, $3 + $4) END
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
 );
@@ -91,7 +91,7 @@ statement!(
 statement!(
     SET_LEVELS,
     [TEXTOID, UUIDOID, INT8OID],
-    "UPDATE wallet.allowances SET attended = $3
+    "UPDATE wallet.allowances SET recheck_done = $3
       WHERE wallet_id = $1 AND allowance_id = $2 AND lane = 0"
 );
 
@@ -103,7 +103,7 @@ statement!(
     ],
     "INSERT INTO wallet.allowances
         (wallet_id, allowance_id, lane, allotted, spent, held, limit_id, subject, window_start, window_end,
-         attended, slices)
+         recheck_done, slices)
      VALUES ($1, $2, 0, CASE WHEN $3 IS NOT NULL THEN greatest($3, $4 + $5) END, $4, $5, $6, $7, $8, $9, $10, $11)
      ON CONFLICT DO NOTHING
   RETURNING lane"

@@ -11,8 +11,8 @@ LANGUAGE sql AS $$ SELECT topup_id FROM wallet.topups WHERE wallet = of_wallet A
 -- As if two months had passed, for a rule by time.
 CREATE FUNCTION regress.wound_back(of_wallet text) RETURNS void LANGUAGE sql AS $$
     UPDATE wallet.topup_rules SET created_at = created_at - interval '2 months', next_at = next_at - interval '2 months',
-           look_at = look_at - interval '2 months' WHERE wallet_id = of_wallet;
-    UPDATE wallet.allowances SET look_at = look_at - interval '2 months' WHERE wallet_id = of_wallet $$;
+           evaluate_at = evaluate_at - interval '2 months' WHERE wallet_id = of_wallet;
+    UPDATE wallet.allowances SET evaluate_at = evaluate_at - interval '2 months' WHERE wallet_id = of_wallet $$;
 
 -- The rule works with its own threshold. The charge that crosses it requests a top-up, once.
 SELECT wallet FROM wallet.create_wallet('tu');
@@ -185,7 +185,7 @@ SELECT wallet.set_topup_rule('tu_time', '{"interval":"monthly","amount":100}') I
 SELECT balance FROM wallet.fund('tu_time', 10);
 SELECT balance FROM wallet.charge('tu_time', amount => 1);
 SELECT count(*) FROM wallet.topups WHERE wallet = 'tu_time';
-SELECT next_at = created_at + interval '1 month' AS in_a_month, look_at = next_at AS looks FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
+SELECT next_at = created_at + interval '1 month' AS in_a_month, evaluate_at = next_at AS looks FROM wallet.topup_rules WHERE wallet_id = 'tu_time';
 SELECT regress.wound_back('tu_time');
 SELECT balance FROM wallet.charge('tu_time', amount => 1);
 SELECT amount, cause, status FROM wallet.topups WHERE wallet = 'tu_time';
