@@ -1,10 +1,10 @@
 //! Arguments of SQL functions: present, within bounds, of the right form.
 
-use pgrx::AnyNumeric;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::{AnyNumeric, Uuid};
 
 use crate::currency::Currency;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, significant_digits};
 use crate::pg::cards;
 use crate::pg::clock::Timestamp;
@@ -28,10 +28,26 @@ pub fn name<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str
 /// A name that must be given.
 pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     name(argument, value)?.ok_or_else(|| {
-        Error::argument(format!("{argument} is missing"))
+        Error::argument(format!("{argument} must not be null"))
             .detail(format!("The argument {argument} is NULL or was not given."))
             .hint(give(argument, ""))
     })
+}
+
+/// An id that must be given; `hint` says where to find one.
+pub fn id(argument: &str, value: Option<Uuid>, hint: &str) -> Result<[u8; 16]> {
+    value.map(|id| *id.as_bytes()).ok_or_else(|| {
+        Error::argument(format!("{argument} must not be null"))
+            .detail(format!("The argument {argument} is NULL or was not given."))
+            .hint(hint)
+    })
+}
+
+/// 22023 for a value that is none of the valid ones.
+pub fn unrecognized(argument: &str, value: &str, valid: &[&str]) -> Error {
+    Error::argument(format!("unrecognized {argument} {}", quoted(value)))
+        .detail(format!("It is not a valid value of {argument}."))
+        .hint(format!("Valid values are: {}.", valid.join(", ")))
 }
 
 /// What to do about an argument: give one. `which` says what sort of, after a blank.
@@ -151,13 +167,8 @@ pub fn word<T: Copy>(
         .copied()
         .find(|one| name(*one) == value)
         .ok_or_else(|| {
-            let known: Vec<&str> = all.iter().map(|one| name(*one)).collect();
-            Error::argument(format!(
-                "{argument} {} is not known",
-                crate::error::quoted(value)
-            ))
-            .detail(format!("Known are: {}.", known.join(", ")))
-            .hint(format!("Give one of these as {argument}."))
+            let valid: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+            unrecognized(argument, value, &valid)
         })
 }
 
@@ -200,7 +211,7 @@ pub fn kept_time(
 /// When a price or a markup begins: a time that must be given.
 pub fn effective_from(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
     kept_time("effective_from", value)?.ok_or_else(|| {
-        Error::argument("effective_from is missing")
+        Error::argument("effective_from must not be null")
             .detail("The argument effective_from is NULL.")
             .hint("Leave it out for the present time.")
     })
@@ -229,7 +240,7 @@ pub fn at_most(argument: &str, value: Option<i32>) -> Result<Option<i64>> {
 pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
     const DAY: i64 = 24 * 3600 * 1_000_000;
     let Some(value) = value else {
-        return Err(Error::argument(format!("{argument} is missing"))
+        return Err(Error::argument(format!("{argument} must not be null"))
             .detail(format!("The argument {argument} is NULL or was not given."))
             .hint(give(argument, " such as '1 minute'")));
     };
@@ -248,7 +259,7 @@ pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
 pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
     let Some(number) = value else {
         return Err(
-            Error::new(Code::InvalidAmount, format!("{argument} is missing"))
+            Error::new(Code::InvalidAmount, format!("{argument} must not be null"))
                 .detail(format!("The argument {argument} is NULL or was not given."))
                 .hint(give(argument, " of zero or more")),
         );

@@ -24,7 +24,7 @@ AS $$
 BEGIN
     PERFORM wallet.readable_wallet(chargeback_rows.wallet);
     IF month IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'month is missing',
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'month must not be null',
             DETAIL = 'The argument month is NULL or was not given.', HINT = 'Give any day of the month.';
     END IF;
     IF month NOT BETWEEN '0001-01-01' AND '9999-12-31' THEN

@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     PERFORM wallet.readable_wallet(balance_at.wallet);
     IF at IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'at is missing',
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'at must not be null',
             DETAIL = 'The argument at is NULL or was not given.', HINT = 'Give a point in time, such as now().';
     END IF;
     balance := wallet.booked_before(balance_at.wallet, at + interval '1 microsecond');

@@ -28,9 +28,9 @@ BEGIN
     IF dimension IS NULL OR dimension NOT IN ('user', 'team', 'model', 'service', 'region', 'key', 'hour', 'day')
        AND dimension NOT LIKE 'tag:_%' THEN
         RAISE EXCEPTION USING ERRCODE = '22023',
-            MESSAGE = format('dimension %s is not known', coalesce('"' || dimension || '"', 'NULL')),
-            DETAIL = 'Known are: user, team, model, service, region, key, hour, day, tag:NAME.',
-            HINT = 'Give one of these as dimension.';
+            MESSAGE = format('unrecognized dimension %s', coalesce('"' || dimension || '"', 'NULL')),
+            DETAIL = 'It is not a valid value of dimension.',
+            HINT = 'Valid values are: user, team, model, service, region, key, hour, day, tag:NAME.';
     END IF;
     SELECT w.time_zone INTO zone FROM wallet.wallets w WHERE w.wallet_id = usage_rows.wallet;
     first_day := coalesce(wallet.day_begun(first, zone), CASE WHEN first IS NULL THEN '-infinity'::date END);

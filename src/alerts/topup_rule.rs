@@ -110,7 +110,7 @@ impl<'a> Object<'a> {
             None => Ok(()),
             Some(text) if text == word => Ok(()),
             Some(text) => Err(Error::argument(format!(
-                "{key} {} of a top-up rule is not known",
+                "unrecognized {key} {} of a top-up rule",
                 quoted(text)
             ))
             .detail(format!("A top-up rule has the {key} {word}."))
@@ -133,11 +133,11 @@ fn wrong(key: &str, what: &str) -> Error {
 
 fn one_of(key: &str, value: &str, known: &[&str]) -> Error {
     Error::argument(format!(
-        "{key} {} of a top-up rule is not known",
+        "unrecognized {key} {} of a top-up rule",
         quoted(value)
     ))
-    .detail(format!("Known are: {}.", known.join(", ")))
-    .hint(format!("Give one of these as {key}."))
+    .detail(format!("It is not a valid {key} of a top-up rule."))
+    .hint(format!("Valid values are: {}.", known.join(", ")))
 }
 
 pub fn read(given: Jsonb, json: &Json) -> Result<Rule<'_>> {

@@ -24,7 +24,7 @@ composite!(
 fn past(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
     const GIVE: &str = "Give the time before which entries were booked that are to be moved.";
     let before = value.map(Timestamp::from).ok_or_else(|| {
-        Error::argument("before is missing")
+        Error::argument("before must not be null")
             .detail("The argument before is NULL or was not given.")
             .hint(GIVE)
     })?;

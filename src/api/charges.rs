@@ -2,7 +2,6 @@
 
 use crate::access::rights::{Level, enter};
 use crate::args;
-use crate::error::Error;
 use crate::ledger::charges::charge;
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::{ChargeArgs, Request};
@@ -138,10 +137,13 @@ fn usage_headers(
 ) -> TableIterator<'static, (name!(name, String), name!(value, String))> {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let entry_id = entry_id
-            .ok_or_else(|| Error::argument("entry_id is missing").hint("Give an entry_id."))?;
+        let entry_id = args::id(
+            "entry_id",
+            entry_id,
+            "Give an entry_id of the view entries.",
+        )?;
         enter(Level::Reader, wallet, |_| {
-            crate::ledger::charges::headers::headers(wallet, *entry_id.as_bytes())
+            crate::ledger::charges::headers::headers(wallet, entry_id)
         })
     };
     TableIterator::new(work().or_raise())

@@ -36,7 +36,7 @@ fn compare_models(
 > {
     let work = || {
         let object = usage.ok_or_else(|| {
-            Error::argument("usage is missing")
+            Error::argument("usage must not be null")
                 .detail("The argument usage is NULL or was not given.")
                 .hint("Pass an object such as {\"input_tokens\": 1000, \"output_tokens\": 450}.")
         })?;

@@ -3,7 +3,7 @@
 use crate::access::rights::{Level, enter_some};
 use crate::alerts::events;
 use crate::args;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::outbox::Name;
 use crate::pg::cards;
@@ -31,24 +31,15 @@ fn names(events: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
             if Name::ALL.iter().any(|name| name.as_str() == event) {
                 return Ok(event);
             }
-            let known: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
-            Err(
-                Error::argument(format!("event {} is not known", quoted(&event)))
-                    .detail(format!("Known are: {}.", known.join(", ")))
-                    .hint("Leave events out for all of them."),
-            )
+            let valid: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
+            Err(args::unrecognized("event", &event, &valid))
         })
         .collect::<Result<Vec<_>>>()
         .map(Some)
 }
 
 fn event_id(id: Option<Uuid>) -> Result<[u8; 16]> {
-    let id = id.ok_or_else(|| {
-        Error::argument("id is missing")
-            .detail("The argument id is NULL or was not given.")
-            .hint("Give the id that claim_events() returned.")
-    })?;
-    Ok(*id.as_bytes())
+    args::id("id", id, "Give the id that claim_events() returned.")
 }
 
 /// Takes events for a while, the oldest first; no other worker gets them meanwhile.

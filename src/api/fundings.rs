@@ -114,13 +114,11 @@ fn change<'a>(
 ) -> Result<Change<'a>> {
     Ok(Change {
         wallet: args::required("wallet", wallet)?,
-        entry_id: *entry_id
-            .ok_or_else(|| {
-                Error::argument("entry_id is missing")
-                    .detail("The argument entry_id is NULL or was not given.")
-                    .hint("Give the entry_id that fund() returned.")
-            })?
-            .as_bytes(),
+        entry_id: args::id(
+            "entry_id",
+            entry_id,
+            "Give the entry_id that fund() returned.",
+        )?,
         reason: args::text("reason", reason)?,
         actor: args::name("actor", actor)?,
         metadata: args::document("metadata", metadata)?,

@@ -42,13 +42,7 @@ fn void_grant(
     metadata: default!(Option<Jsonb>, "NULL"),
 ) -> VoidRow {
     let work = || {
-        let grant_id = *grant_id
-            .ok_or_else(|| {
-                Error::argument("grant_id is missing")
-                    .detail("The argument grant_id is NULL or was not given.")
-                    .hint("Give a grant_id of the view grants.")
-            })?
-            .as_bytes();
+        let grant_id = args::id("grant_id", grant_id, "Give a grant_id of the view grants.")?;
         let void = Void {
             wallet: args::required("wallet", wallet)?,
             grant_id,
@@ -71,6 +65,18 @@ fn void_grant(
     ])
 }
 
+/// The periods of a recurring grant, as a HINT lists them.
+const PERIODS: [&str; 8] = [
+    "minute",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "quarter",
+    "year",
+    "and a number of them such as 2 weeks",
+];
+
 /// `month`, `2 weeks`, …: as an interval.
 fn period(value: Option<&str>) -> Result<String> {
     let text = args::required("period", value)?;
@@ -91,12 +97,7 @@ fn period(value: Option<&str>) -> Result<String> {
     };
     match unit {
         Some((factor, unit)) if count > 0 => Ok(format!("{} {unit}", u32::from(count) * factor)),
-        _ => Err(Error::argument(format!(
-            "period {} is not known",
-            crate::error::quoted(text)
-        ))
-        .detail("Known are: minute, hour, day, week, month, quarter, year, also a number of them.")
-        .hint("Give a period such as month, or 2 weeks.")),
+        _ => Err(args::unrecognized("period", text, &PERIODS)),
     }
 }
 

@@ -37,11 +37,7 @@ fn hold_row(held: Held) -> HoldRow {
 }
 
 fn hold_id(value: Option<Uuid>) -> Result<[u8; 16]> {
-    value.map(|id| *id.as_bytes()).ok_or_else(|| {
-        Error::argument("hold_id is missing")
-            .detail("The argument hold_id is NULL or was not given.")
-            .hint("Pass the id that hold() returned.")
-    })
+    args::id("hold_id", value, "Pass the id that hold() returned.")
 }
 
 fn ttl(value: Option<Interval>) -> Result<i64> {

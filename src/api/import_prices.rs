@@ -52,7 +52,7 @@ fn import_prices(
         let key = args::name("idempotency_key", idempotency_key)?.filter(|_| !dry_run);
         let actor = args::name("actor", actor)?;
         let prices = prices.ok_or_else(|| {
-            Error::argument("prices is missing")
+            Error::argument("prices must not be null")
                 .detail("The argument prices is NULL or was not given.")
                 .hint("Pass the price file as jsonb.")
         })?;

@@ -5,7 +5,7 @@ use crate::access::call::Call;
 use crate::access::keys::{self, NewKey};
 use crate::access::rights::Level;
 use crate::args;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::wallets::change::{change_for_id, change_once};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -73,11 +73,8 @@ fn write_key(
 }
 
 pub fn key_id(value: Option<Uuid>) -> Result<[u8; 16]> {
-    value.map(|id| *id.as_bytes()).ok_or_else(|| {
-        Error::argument("key_id is missing")
-            .detail("The argument key_id is NULL or was not given.")
-            .hint("Pass the id that create_key() returned; wallet.keys shows them.")
-    })
+    let hint = "Pass the id that create_key() returned; wallet.keys shows them.";
+    args::id("key_id", value, hint)
 }
 
 /// Gives a key a new secret; the old one stays good for the overlap.

@@ -22,11 +22,11 @@ use pgrx::{AnyNumeric, Uuid, default};
 /// 22023 that names the periods.
 fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
     let hint = format!(
-        "Give one of {}, or a rolling one such as \"rolling 5 hours\".",
+        "Valid values are: {}, and rolling ones such as \"rolling 5 hours\".",
         Period::NAMES.join(", ")
     );
     match why {
-        NotAPeriod::Unknown => Error::argument(format!("period {} is not known", quoted(text)))
+        NotAPeriod::Unknown => Error::argument(format!("unrecognized period {}", quoted(text)))
             .detail("No period has that name.")
             .hint(hint),
         NotAPeriod::NotALength => Error::argument(format!("period {} is not a length of time", quoted(text)))
@@ -64,11 +64,7 @@ fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
 
 fn scope_of(scope: Option<&str>) -> Result<Scope> {
     let text = args::required("scope", scope)?;
-    Scope::parse(text).ok_or_else(|| {
-        Error::argument(format!("scope {} is not known", quoted(text)))
-            .detail(format!("Known are: {}.", Scope::NAMES.join(", ")))
-            .hint("Give one of these as scope.")
-    })
+    Scope::parse(text).ok_or_else(|| args::unrecognized("scope", text, Scope::NAMES))
 }
 
 fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
@@ -154,11 +150,7 @@ fn set_limit(
 }
 
 fn limit_id(value: Option<Uuid>) -> Result<[u8; 16]> {
-    value.map(|id| *id.as_bytes()).ok_or_else(|| {
-        Error::argument("limit_id is missing")
-            .detail("The argument limit_id is NULL or was not given.")
-            .hint("Pass the id that set_limit() returned.")
-    })
+    args::id("limit_id", value, "Pass the id that set_limit() returned.")
 }
 
 /// Raises a limit by an amount until a time, or for good, and returns the maximum that then holds.

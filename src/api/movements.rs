@@ -135,11 +135,8 @@ fn refund(
 ) -> MovementRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let entry_id = entry_id.map(|id| *id.as_bytes()).ok_or_else(|| {
-            Error::argument("entry_id is missing")
-                .detail("The argument entry_id is NULL or was not given.")
-                .hint("Pass the entry_id that charge() returned.")
-        })?;
+        let hint = "Pass the entry_id that charge() returned.";
+        let entry_id = args::id("entry_id", entry_id, hint)?;
         let amount = match amount {
             None => None,
             Some(number) => Some(args::positive_amount("amount", Some(&number))?),

@@ -50,7 +50,7 @@ fn checked_meter(meter: Option<&str>) -> Result<&str> {
 fn checked_per(per: Option<Number>) -> Result<Decimal> {
     let hint = "Give the number of units that the price is for, such as 1000000.";
     let per = per.ok_or_else(|| {
-        Error::new(Code::InvalidAmount, "per is missing")
+        Error::new(Code::InvalidAmount, "per must not be null")
             .detail("The argument per is NULL.")
             .hint(hint)
     })?;
@@ -162,7 +162,7 @@ fn price_usage(
 ) -> PriceRow {
     let work = || {
         let object = usage.ok_or_else(|| {
-            Error::argument("usage is missing")
+            Error::argument("usage must not be null")
                 .detail("The argument usage is NULL or was not given.")
                 .hint("Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000}.")
         })?;

@@ -6,7 +6,7 @@ use crate::access::rights::{Level, enter_as, enter_some};
 use crate::alerts::topup_rule::read;
 use crate::alerts::topups::{self, End, Topup};
 use crate::args;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -67,13 +67,9 @@ fn end<'a>(
     [reference, reason, key, actor]: [Option<&'a str>; 4],
     metadata: Option<Jsonb>,
 ) -> Result<End<'a>> {
-    let topup_id = topup_id.ok_or_else(|| {
-        Error::argument("topup_id is missing")
-            .detail("The argument topup_id is NULL or was not given.")
-            .hint("Give the topup_id of the event topup_requested.")
-    })?;
+    let hint = "Give the topup_id of the event topup_requested.";
+    let topup_id = args::id("topup_id", topup_id, hint)?;
     let wallet = args::required("wallet", wallet)?;
-    let topup_id = *topup_id.as_bytes();
     Ok(End {
         wallet,
         topup_id,

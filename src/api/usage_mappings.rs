@@ -78,7 +78,7 @@ fn explain_usage(
 }
 
 fn missing() -> Error {
-    Error::argument("usage is missing")
+    Error::argument("usage must not be null")
         .detail("The argument usage is NULL or was not given.")
         .hint("Pass a provider's response or its usage object, or an object of meters.")
 }

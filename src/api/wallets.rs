@@ -139,12 +139,11 @@ fn update_wallet(
         if let Some(rule) = args::name("unknown_price", unknown_price)?
             && UnknownPrice::parse(rule).is_none()
         {
-            return Err(Error::argument(format!(
-                "unknown_price {} is not known",
-                crate::error::quoted(rule)
-            ))
-            .detail("Known are: reject, unpriced, price_of:MODEL.")
-            .hint("Give one of these, such as price_of:gpt-4o."));
+            return Err(args::unrecognized(
+                "unknown_price",
+                rule,
+                UnknownPrice::FORMS,
+            ));
         }
         let word = |rule| {
             let all = UnreadUsage::ALL;

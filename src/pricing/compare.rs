@@ -88,7 +88,7 @@ pub fn distinct(models: Option<Vec<Option<String>>>) -> Result<Vec<String>> {
             .detail("Every element is the name of a model.")
             .hint("Pass an array such as '{gpt-4o,claude-sonnet-4}'.")
     };
-    let models = models.ok_or_else(|| missing("models is missing"))?;
+    let models = models.ok_or_else(|| missing("models must not be null"))?;
     if models.len() > MAX_MODELS {
         return Err(Error::argument("models has too many elements")
             .detail(format!(

@@ -162,7 +162,7 @@ fn read_zone(value: &Json) -> Result<TimeZone> {
         _ => "",
     };
     TimeZone::get(name).map_err(|_| {
-        Error::argument(format!("time zone {} is not known", quoted(name)))
+        Error::argument(format!("unrecognized time zone {}", quoted(name)))
             .detail("The conditions key \"time_zone\" is a name of the IANA database.")
             .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
     })

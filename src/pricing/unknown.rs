@@ -21,6 +21,9 @@ pub enum UnknownPrice {
 }
 
 impl UnknownPrice {
+    /// The forms of the rule, as a HINT lists them.
+    pub const FORMS: &'static [&'static str] = &["reject", "unpriced", "price_of:MODEL"];
+
     /// Reads the rule as `update_wallet` takes it and the wallet's row keeps it.
     pub fn parse(text: &str) -> Option<UnknownPrice> {
         match text {

@@ -38,7 +38,7 @@ fn parts() -> Vec<String> {
             .collect::<Vec<String>>()
     };
     let mut parts = section("## Internal functions");
-    parts.extend(section("## Views that others are made of"));
+    parts.extend(section("## Internal views"));
     parts
 }
 

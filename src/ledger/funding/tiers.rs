@@ -73,7 +73,7 @@ fn tier_from(number: usize, tier: &Json) -> Result<Amount> {
         return Err(wrong(
             number,
             &format!("has the unknown key {}", quoted(key)),
-            "Known are: from, percent.",
+            "Valid keys are: from, percent.",
             FORM,
         ));
     }

@@ -270,7 +270,7 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
         max: new.max,
         raises: Vec::new(),
         warn_at: new.warn_at.clone(),
-        zone: period::zone(zone).map_err(|_| Error::argument("time zone is not known"))?,
+        zone: period::zone(zone).map_err(|_| Error::argument("unrecognized time zone"))?,
     })
 }
 

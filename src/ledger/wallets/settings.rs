@@ -171,7 +171,7 @@ pub struct BalanceDatum(pub pg_sys::Datum);
 pub fn check_time_zone(zone: &str) -> Result<()> {
     if TimeZone::get(zone).is_err() {
         return Err(
-            Error::argument(format!("time zone {} is not known", quoted(zone)))
+            Error::argument(format!("unrecognized time zone {}", quoted(zone)))
                 .detail("Time zones are named as in the IANA database.")
                 .hint("Use a name such as UTC, Europe/Berlin or America/New_York."),
         );
