@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WALLET_ROOT/target}
 
 SYSTEM_PG_CONFIG=$(find_pg_config) ||
-    die "no PostgreSQL 15 to 18 with server headers found${PG_CONFIG:+ at $PG_CONFIG, which PG_CONFIG says}; 'make setup' installs one"
+    die "no $PG_SUPPORTED with server headers found${PG_CONFIG:+ at $PG_CONFIG, which PG_CONFIG says}; 'make setup-build' installs one"
 PG_MAJOR=$(pg_major_of "$SYSTEM_PG_CONFIG")
 export SYSTEM_PG_CONFIG PG_MAJOR
 
