@@ -1,22 +1,28 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo psql start stop build test test-unit test-tidy test-pg test-regress \
+.PHONY: help setup setup-build setup-package demo psql start stop build test test-unit test-tidy test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
 	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-setup: ## install what is missing: PostgreSQL, libclang, cargo-pgrx
+setup: ## install what is missing to build and test: PostgreSQL, libclang, cargo-pgrx, ...
 	@scripts/setup.sh
 
-demo: setup ## show what the wallet does, in a server of this checkout's own
+setup-build: ## only what building needs: a C compiler, libclang, PostgreSQL with headers
+	@scripts/setup.sh build
+
+setup-package: ## what building and packaging need
+	@scripts/setup.sh package
+
+demo: setup-build ## show what the wallet does, in a server of this checkout's own
 	@scripts/demo.sh
 
-psql: setup ## psql in a database with the extension
+psql: setup-build ## psql in a database with the extension
 	@scripts/psql.sh
 
-start: setup ## start the server of this checkout, with the extension installed
+start: setup-build ## start the server of this checkout, with the extension installed
 	@scripts/build.sh
 	@scripts/server.sh start
 	@scripts/server.sh status
@@ -24,7 +30,7 @@ start: setup ## start the server of this checkout, with the extension installed
 stop: ## stop it
 	@scripts/server.sh stop
 
-build: setup ## build the release extension and install it into the private PostgreSQL
+build: setup-build ## build the release extension and install it into the private PostgreSQL
 	@scripts/build.sh
 
 test: setup ## lint and every kind of test
@@ -111,7 +117,7 @@ bench-callgrind: setup ## count the instructions of a charge; RECORD=1 records t
 freeze: setup ## when a version is released: keep its schema and data to upgrade from
 	@scripts/freeze.sh
 
-package: setup ## a Debian package and a distribution for PGXN, into target/package
+package: setup-package ## a Debian package and a distribution for PGXN, into target/package
 	@scripts/package.sh
 
 clean: ## stop the server, remove the sandbox and every build
