@@ -8,12 +8,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 "$WALLET_ROOT/scripts/build.sh"
 python=$(python_environment oracle "$WALLET_ROOT/tests/oracle/requirements.txt")
 database=wallet_oracle
-sql() { "$WALLET_ROOT/scripts/with-server.sh" psql -X -q -c "SET client_min_messages = warning" -c "$1"; }
+sql() { "$WALLET_ROOT/scripts/run" with-server psql -X -q -c "SET client_min_messages = warning" -c "$1"; }
 sql "DROP DATABASE IF EXISTS $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 status=0
 ask() {
-    WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/with-server.sh" \
+    WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/run" with-server \
         "$1" "$WALLET_ROOT/tests/oracle/$2.py" || status=$?
 }
 ask "$python" litellm_oracle
@@ -33,7 +33,7 @@ sql "DROP DATABASE $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 if newer=$(find_python_of "$python_of_validator"); then
     validating=$(python_environment focus "$WALLET_ROOT/tests/oracle/focus_requirements.txt" "$newer")
-    WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
+    WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/run" with-server \
         "$validating" "$WALLET_ROOT/tests/oracle/focus_oracle.py" || status=$?
 else
     say "The validator of FOCUS is left out: it needs Python $python_of_validator or newer."
