@@ -1,22 +1,28 @@
 # Every task in one word; the work is done in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo psql start stop build test test-unit test-tidy test-pg test-regress \
+.PHONY: help setup setup-build setup-package demo psql start stop build test test-unit test-tidy test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
 	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-setup: ## install what is missing: PostgreSQL, libclang, cargo-pgrx
+setup: ## install what is missing to build and test: PostgreSQL, libclang, cargo-pgrx, ...
 	@scripts/setup.sh
 
-demo: setup ## show what the wallet does, in a server of this checkout's own
-	@scripts/demo.sh
+setup-build: ## only what building needs: a C compiler, libclang, PostgreSQL with headers
+	@scripts/setup.sh build
 
-psql: setup ## psql in a database with the extension
-	@scripts/psql.sh
+setup-package: ## what building and packaging need
+	@scripts/setup.sh package
 
-start: setup ## start the server of this checkout, with the extension installed
+demo: ## show what the wallet does, in a server of this checkout's own; installs what that needs
+	@scripts/run demo
+
+psql: setup-build ## psql in a database with the extension
+	@scripts/run psql
+
+start: setup-build ## start the server of this checkout, with the extension installed
 	@scripts/build.sh
 	@scripts/server.sh start
 	@scripts/server.sh status
@@ -24,53 +30,53 @@ start: setup ## start the server of this checkout, with the extension installed
 stop: ## stop it
 	@scripts/server.sh stop
 
-build: setup ## build the release extension and install it into the private PostgreSQL
+build: setup-build ## build the release extension and install it into the private PostgreSQL
 	@scripts/build.sh
 
 test: setup ## lint and every kind of test
 	@scripts/test.sh
 
 test-unit: setup ## unit and property tests inside the extension, without a server
-	@scripts/test-unit.sh
+	@scripts/run unit
 
 test-tidy: setup ## the order of the source: imports, circles, unsafe code, lengths
-	@cargo test --package wallet-tests --test tidy
+	@scripts/run tidy
 
 test-pg: setup ## tests that run inside a server (#[pg_test])
 	@scripts/test-pg.sh
 
 test-regress: setup ## SQL scripts and what they must print (pg_regress)
-	@scripts/regress.sh
+	@scripts/run regress
 
 test-isolation: setup ## interleaved sessions and what they must print (pg_isolation_regress)
-	@scripts/isolation.sh
+	@scripts/run isolation
 
 test-client: setup ## tests over real connections
-	@scripts/client.sh client
+	@scripts/run client
 
 test-property: setup ## random operations against a model, over real connections
-	@scripts/client.sh property
+	@scripts/run property
 
 test-simulation: setup ## months of random business under a clock of their own, beside a model
-	@scripts/client.sh simulation
+	@scripts/run simulation
 
 test-dump: setup ## dump, restore and compare
-	@scripts/client.sh dump
+	@scripts/run dump
 
 test-crash: setup ## what stands after the server crashed
-	@scripts/client.sh crash
+	@scripts/run crash
 
 torture: setup ## the tests with random input and crashes, twenty times as long
-	@scripts/torture.sh
+	@scripts/run torture
 
 test-oracle: setup ## prices beside another calculator's, usage beside the SDKs' own types
 	@scripts/oracle.sh
 
 test-servers: setup ## a standby that reads and is promoted, and a subscriber
-	@scripts/client.sh servers
+	@scripts/run servers
 
 test-upgrade: setup ## older versions with data, upgraded to this one
-	@scripts/client.sh upgrade
+	@scripts/run upgrade
 
 test-package: setup ## the package, installed cleanly
 	@scripts/test-package.sh
@@ -82,37 +88,37 @@ test-versions: setup ## the tests on the PostgreSQL of Debian trixie (17) and si
 	@scripts/test-versions.sh
 
 test-pgspot: setup ## the installation and upgrade scripts, searched for holes by pgspot
-	@scripts/pgspot.sh
+	@scripts/run pgspot
 
 test-docs: setup ## the documents' examples
-	@scripts/client.sh docs
+	@scripts/run docs
 
 lint: setup ## formatting, clippy, the shell scripts
 	@scripts/lint.sh
 
 fmt: ## format the Rust sources
-	@scripts/fmt.sh
+	@scripts/run fmt
 
 bench: setup ## measure
-	@scripts/bench.sh
+	@scripts/run bench
 
 bench-large: setup ## measure on a ledger of ten million charges
-	@scripts/bench-large.sh
+	@scripts/run bench-large
 
 bench-growth: setup ## how the cost of every function and view grows, at three sizes
-	@WALLET_GROWTH=long scripts/client.sh growth
+	@WALLET_GROWTH=long scripts/run growth
 
 test-growth: setup ## the same at two small sizes, counted in pages
-	@scripts/client.sh growth
+	@scripts/run growth
 
 bench-callgrind: setup ## count the instructions of a charge; RECORD=1 records them
 	@scripts/bench-callgrind.sh $(if $(RECORD),record)
 
 freeze: setup ## when a version is released: keep its schema and data to upgrade from
-	@scripts/freeze.sh
+	@scripts/run freeze
 
-package: setup ## a Debian package and a distribution for PGXN, into target/package
+package: setup-package ## a Debian package and a distribution for PGXN, into target/package
 	@scripts/package.sh
 
 clean: ## stop the server, remove the sandbox and every build
-	@scripts/clean.sh
+	@scripts/run clean

@@ -18,20 +18,20 @@ recorded=$WALLET_ROOT/tests/bench/instructions.txt
 calls=1000
 usage="'{\"model\":\"gpt-4o\",\"input_tokens\":1000,\"output_tokens\":450}'"
 # Calls, each in a transaction of its own.
-# shellcheck disable=SC2317 # called by name
+# shellcheck disable=SC2317,SC2329 # called by name
 charge() {
     local n
     for ((n = 0; n < calls; n++)); do
         echo "SELECT entry_id FROM wallet.charge('$1$((1 + n % $2))', $usage, user_id => 'u1', idempotency_key => '$1$n')"
     done
 }
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 price_usage() {
     local n
     for ((n = 0; n < calls; n++)); do echo "SELECT cost FROM wallet.price_usage($usage)"; done
 }
 # Each with keys of its own: the counts share a database, and a key that was used is a replay.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 hold_and_settle() {
     local n wallet estimate="${usage/450/4096}"
     for ((n = 0; n < calls; n++)); do
@@ -39,7 +39,7 @@ hold_and_settle() {
         echo "SELECT (wallet.settle($wallet, (SELECT hold_id FROM wallet.hold($wallet, usage => $estimate, user_id => 'u1', idempotency_key => '${1}_h$n')), $usage, idempotency_key => '${1}_s$n')).entry_id"
     done
 }
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 batch() {
     echo "SELECT count(*) FROM wallet.charge_batch((SELECT jsonb_agg(jsonb_build_object('wallet', 'plain' || 1 + n % 100, 'user_id', 'u' || n % 200, 'usage', jsonb_build_object('model', 'gpt-4o', 'input_tokens', 1000 + n, 'output_tokens', 450), 'idempotency_key', 'b' || n)) FROM generate_series(1, $calls) n))"
 }

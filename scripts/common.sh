@@ -19,6 +19,7 @@ fi
 # rust-toolchain.toml names the toolchain. Where rustup does not have it (setup.sh tries to get it), its default one builds
 # the extension too.
 PINNED_RUST_MISSING=''
+# shellcheck disable=SC2034 # used where this is sourced
 if [ -z "${RUSTUP_TOOLCHAIN:-}" ] && command -v rustup >/dev/null && ! rustup which rustc >/dev/null 2>&1; then
     PINNED_RUST_MISSING=yes
     RUSTUP_TOOLCHAIN=$(rustup default 2>/dev/null | cut -d' ' -f1)
@@ -38,14 +39,26 @@ digest() {
     if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-64
 }
 
+# The major versions of PostgreSQL for which Cargo.toml has a feature, newest first.
+read -r -d '' -a PG_VERSIONS < <(sed -nE 's/^pg([0-9]+) = .*/\1/p' Cargo.toml | sort -rn) || true
+# shellcheck disable=SC2034 # used where this is sourced
+PG_SUPPORTED="PostgreSQL ${PG_VERSIONS[${#PG_VERSIONS[@]} - 1]} to ${PG_VERSIONS[0]}"
+
+is_supported() {
+    case " ${PG_VERSIONS[*]} " in
+        *" $1 "*) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
 # The system's pg_config: $PG_CONFIG if that is set, else the newest supported
 # version that has server headers. Debian keeps one below each version's own
 # directory; its /usr/bin/pg_config may belong to a version without headers.
 find_pg_config() {
     local candidate candidates=("${PG_CONFIG:-}")
     if [ -z "${PG_CONFIG:-}" ]; then
-        candidates=(/usr/lib/postgresql/{18,17,16,15}/bin/pg_config
-            /usr/pgsql-{18,17,16,15}/bin/pg_config "$(command -v pg_config || true)")
+        candidates=("${PG_VERSIONS[@]/#//usr/lib/postgresql/}" "${PG_VERSIONS[@]/#//usr/pgsql-}")
+        candidates=("${candidates[@]/%//bin/pg_config}" "$(command -v pg_config || true)")
     fi
     for candidate in "${candidates[@]}"; do
         if usable_pg_config "$candidate"; then
@@ -66,7 +79,7 @@ usable_pg_config() {
     local major bin
     [ -n "$1" ] && [ -x "$1" ] || return 1
     major=$(pg_major_of "$1")
-    [[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 15 ] && [ "$major" -le 18 ] || return 1
+    is_supported "$major" || return 1
     bin=$("$1" --bindir)
     [ -x "$bin/postgres" ] && [ -x "$bin/initdb" ] &&
         [ -f "$("$1" --includedir-server)/postgres.h" ]
@@ -87,7 +100,7 @@ find_python_with() {
 # A Python that is at least that version, such as 3.12: the default one, another by its name, or one of pyenv.
 find_python_of() {
     local python minor=${1#3.}
-    for python in python3 python3.{20..12} "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.*/bin/python3; do
+    for python in python3 python3.{20..10} "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.*/bin/python3; do
         if "$python" -c "import sys; sys.exit(sys.version_info < (3, $minor))" 2>/dev/null; then
             echo "$python"
             return 0
@@ -107,4 +120,9 @@ python_environment() {
         cp "$2" "$environment/"
     fi
     printf '%s\n' "$environment/bin/python"
+}
+
+# The names of the tests that are in tests/Cargo.toml, one per line.
+rust_tests() {
+    awk '/^\[/ { test = $0 == "[[test]]" } test && /^name *=/ { gsub(/.*= *"|".*/, ""); print }' "$WALLET_ROOT/tests/Cargo.toml"
 }

@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WALLET_ROOT/target}
 
 SYSTEM_PG_CONFIG=$(find_pg_config) ||
-    die "no PostgreSQL 15 to 18 with server headers found${PG_CONFIG:+ at $PG_CONFIG, which PG_CONFIG says}; 'make setup' installs one"
+    die "no $PG_SUPPORTED with server headers found${PG_CONFIG:+ at $PG_CONFIG, which PG_CONFIG says}; 'make setup-build' installs one"
 PG_MAJOR=$(pg_major_of "$SYSTEM_PG_CONFIG")
 export SYSTEM_PG_CONFIG PG_MAJOR
 
@@ -61,10 +61,10 @@ if ! as_server test -r "$SANDBOX" -a -x "$SANDBOX" 2>/dev/null; then
 fi
 export SANDBOX
 
-# pgrx's own settings, so that a ~/.pgrx stays as it is. The build scripts
-# watch config.toml there: it stays in the checkout, where .cargo/config.toml
-# points to it too, and is written only when it changes.
+# The settings of pgrx for the scripts: ~/.pgrx stays as it is. The build scripts of pgrx watch config.toml there, so it
+# is written only when it changes. The variables would override it.
 export PGRX_HOME=$WALLET_ROOT/target/pgrx
+unset PGRX_PG_CONFIG_PATH PGRX_PG_CONFIG_AS_ENV
 
 # The private installations: the release build that one works with, and one
 # for cargo pgrx test, which installs a debug build with the tests inside. The

@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 "$WALLET_ROOT/scripts/pg-tree.sh"
 
-scripts=(.ci/run scripts/*.sh scripts/as-root/sudo tests/package/*.sh examples/clients/*.sh)
+scripts=(.ci/run scripts/run scripts/*.sh scripts/as-root/sudo tests/package/*.sh examples/clients/*.sh)
 for script in "${scripts[@]}"; do bash -n "$script"; done
 if command -v shellcheck >/dev/null; then
     shellcheck --external-sources "${scripts[@]}"

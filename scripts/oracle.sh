@@ -8,33 +8,35 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 "$WALLET_ROOT/scripts/build.sh"
 python=$(python_environment oracle "$WALLET_ROOT/tests/oracle/requirements.txt")
 database=wallet_oracle
-sql() { "$WALLET_ROOT/scripts/with-server.sh" psql -X -q -c "SET client_min_messages = warning" -c "$1"; }
+sql() { "$WALLET_ROOT/scripts/run" with-server psql -X -q -c "SET client_min_messages = warning" -c "$1"; }
 sql "DROP DATABASE IF EXISTS $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
 status=0
 ask() {
-    WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/with-server.sh" \
+    WALLET_ORACLE_DATABASE="dbname=$database" "$WALLET_ROOT/scripts/run" with-server \
         "$1" "$WALLET_ROOT/tests/oracle/$2.py" || status=$?
 }
 ask "$python" litellm_oracle
 ask "$python" genai_oracle
-if recent=$(find_python_of 3.11); then
+# The oldest Python that the SDKs and the validator run on.
+python_of_sdks=3.11 python_of_validator=3.12
+if recent=$(find_python_of "$python_of_sdks"); then
     sdks=$(python_environment sdks "$WALLET_ROOT/tests/oracle/sdk_requirements.txt" "$recent")
     # What an SDK has added since is to be seen.
     "$sdks" -m pip install --quiet --disable-pip-version-check --upgrade --requirement "$WALLET_ROOT/tests/oracle/sdk_requirements.txt"
     ask "$sdks" genai_usage_oracle
     ask "$sdks" sdk_oracle
 else
-    say "The SDKs are left out: they need Python 3.11 or newer."
+    say "The SDKs are left out: they need Python $python_of_sdks or newer."
 fi
 sql "DROP DATABASE $database"
 sql "CREATE DATABASE $database TEMPLATE template0 ENCODING 'UTF8'"
-if newer=$(find_python_of 3.12); then
+if newer=$(find_python_of "$python_of_validator"); then
     validating=$(python_environment focus "$WALLET_ROOT/tests/oracle/focus_requirements.txt" "$newer")
-    WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/with-server.sh" \
+    WALLET_ORACLE_DATABASE=$database "$WALLET_ROOT/scripts/run" with-server \
         "$validating" "$WALLET_ROOT/tests/oracle/focus_oracle.py" || status=$?
 else
-    say "The validator of FOCUS is left out: it needs Python 3.12 or newer."
+    say "The validator of FOCUS is left out: it needs Python $python_of_validator or newer."
 fi
 sql "DROP DATABASE $database"
 exit "$status"

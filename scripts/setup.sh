@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
-# Installs what is missing to build and test the extension, and nothing that is
-# there. Where it can't, it says all that is missing and how to get it.
+# setup.sh [build|package]: installs what is missing to build and test the extension, and nothing that is there. With
+# "build" only what compiling the extension and running it in the private server needs; with "package" what the Debian
+# package needs in addition to that. Where it cannot install anything, it says all that is missing and how to get it.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+purpose=${1:-test}
+case $purpose in
+    build | package | test) ;;
+    *) die 'usage: setup.sh [build|package]' ;;
+esac
 
 # Cargo.toml has both versions.
 PGRX_VERSION=$(sed -nE 's/^pgrx = "=(.*)"/\1/p' Cargo.toml)
 RUST_MINIMUM=$(sed -nE 's/^rust-version = "1\.([0-9]+)"/\1/p' Cargo.toml) # of 1.x
 
-if [ -n "$PINNED_RUST_MISSING" ]; then
+rust_is_missing() {
+    local minor
+    command -v cargo >/dev/null && command -v rustc >/dev/null || return 0
+    minor=$(rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
+    [ -z "$minor" ] || [ "$minor" -lt "$RUST_MINIMUM" ]
+}
+
+# To build the extension rustup's default toolchain will do, unless it is too old.
+if [ -n "$PINNED_RUST_MISSING" ] && { [ "$purpose" = test ] || rust_is_missing; }; then
     say 'Installing the Rust toolchain of rust-toolchain.toml with rustup.'
     if env -u RUSTUP_TOOLCHAIN rustup toolchain install </dev/null; then
         unset RUSTUP_TOOLCHAIN
@@ -42,14 +57,14 @@ have_libclang() {
 # headers its headers, else the distribution's default version.
 debian_postgresql() {
     local major
-    for major in 18 17 16 15; do
+    for major in "${PG_VERSIONS[@]}"; do
         if [ -x "/usr/lib/postgresql/$major/bin/postgres" ]; then
             echo "postgresql-$major postgresql-server-dev-$major"
             return 0
         fi
     done
     major=$(apt-cache show postgresql 2>/dev/null | sed -nE 's/^Version: ([0-9]+).*/\1/p' | sort -rn | head -n 1)
-    if [ -z "$major" ] || [ "$major" -lt 15 ] || [ "$major" -gt 18 ]; then return 1; fi
+    is_supported "$major" || return 1
     echo "postgresql-$major postgresql-server-dev-$major"
 }
 
@@ -58,21 +73,33 @@ pgrx_version() {
     cargo pgrx --version 2>/dev/null | sed -E 's/.* //'
 }
 
-rust_is_missing() {
-    local minor
-    command -v cargo >/dev/null && command -v rustc >/dev/null || return 0
-    minor=$(rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
-    [ -z "$minor" ] || [ "$minor" -lt "$RUST_MINIMUM" ]
-}
-
 look() {
     packages=() words=() postgresql=''
+    look_for_build
+    if [ "$purpose" = package ]; then look_for_package; fi
+    if [ "$purpose" = test ]; then look_for_test; fi
+    if [ -n "$postgresql" ]; then words+=("$postgresql"); fi
+}
+
+look_for_build() {
+    local tool
     for tool in cc make; do
         command -v "$tool" >/dev/null || {
             need build-essential 'a C toolchain (cc, make)'
             break
         }
     done
+    have_libclang || need libclang-dev 'libclang (LLVM), which the bindings to PostgreSQL are made with'
+    find_pg_config >/dev/null ||
+        postgresql="$PG_SUPPORTED: the server, its clients and the headers (postgresql-server-dev-NN on Debian and Ubuntu, postgresqlNN-devel on Fedora and RHEL, postgresql@NN with brew)"
+}
+
+look_for_package() {
+    command -v dpkg-shlibdeps >/dev/null || need dpkg-dev "dpkg-dev, which finds the libraries that the extension needs"
+    command -v python3 >/dev/null || need python3 'Python 3, which writes the list of licences and the archive for PGXN'
+}
+
+look_for_test() {
     command -v valgrind >/dev/null || [ "$(uname)" = Darwin ] ||
         need valgrind 'valgrind, which counts the instructions of a charge'
     command -v sqlsmith >/dev/null || [ "$(uname)" = Darwin ] ||
@@ -91,11 +118,10 @@ look() {
         need nodejs 'Node.js, which runs the example workers'
         need npm 'npm'
     fi
-    have_libclang || need libclang-dev 'libclang (LLVM), which the bindings to PostgreSQL are made with'
-    if ! pg_config=$(find_pg_config); then
-        postgresql=missing
-    elif [ ! -x "$("$pg_config" --pkglibdir)/pgxs/src/test/isolation/pg_isolation_regress" ]; then
-        postgresql=missing
+    local pg_config
+    if pg_config=$(find_pg_config) &&
+        [ ! -x "$("$pg_config" --pkglibdir)/pgxs/src/test/isolation/pg_isolation_regress" ]; then
+        postgresql="pg_regress and pg_isolation_regress of PostgreSQL $(pg_major_of "$pg_config") (they come with the headers)"
     fi
     # cargo-pgrx itself is built against OpenSSL, which macOS does without.
     if [ "$(pgrx_version)" != "$PGRX_VERSION" ] && [ "$(uname)" != Darwin ] &&
@@ -103,14 +129,11 @@ look() {
         need pkg-config 'pkg-config'
         need libssl-dev "the headers of OpenSSL (libssl-dev, openssl-devel)"
     fi
-    if [ -n "$postgresql" ]; then
-        words+=('PostgreSQL 15, 16, 17 or 18: the server, its clients, and the headers with pg_regress and pg_isolation_regress (postgresql-server-dev-NN on Debian and Ubuntu, postgresqlNN-devel on Fedora and RHEL, postgresql@NN with brew)')
-    fi
 }
 
 look
 rust=''
-if rust_is_missing; then rust="Rust 1.$RUST_MINIMUM or newer with clippy and rustfmt (https://rustup.rs)"; fi
+if rust_is_missing; then rust="Rust 1.$RUST_MINIMUM or newer (https://rustup.rs)"; fi
 
 # How to become root, if at all. Only a person can answer sudo's question.
 as_root=(false)
@@ -125,18 +148,18 @@ can_install() {
 
 give_up() {
     {
-        echo "To build and test the wallet this is missing, and can't be installed from here:"
+        echo "This is missing, and can't be installed from here:"
         printf '  - %s\n' "$@"
-        if command -v apt-get >/dev/null; then
-            echo "As root: apt-get install build-essential pkg-config libssl-dev libclang-dev valgrind postgresql postgresql-server-dev-all"
+        if command -v apt-get >/dev/null && [ -n "${packages[*]-}$postgresql" ]; then
+            echo "As root: apt-get install ${packages[*]-}${postgresql:+ postgresql postgresql-server-dev-all}"
         fi
-        echo "Then run this again; it installs cargo-pgrx $PGRX_VERSION by itself."
+        echo 'Then run this again.'
     } >&2
     exit 1
 }
 
 if [ -n "$rust" ]; then
-    if can_install; then words=(); fi
+    if can_install; then words=() packages=() postgresql=''; fi
     give_up "$rust" ${words[@]+"${words[@]}"}
 fi
 
@@ -164,20 +187,22 @@ without_cluster() {
 
 if [ ${#words[@]} -gt 0 ]; then
     can_install || give_up "${words[@]}"
-    say 'Installing with apt-get (about 1 to 3 minutes):'
+    say "Installing with apt-get (about $([ "$purpose" = test ] && echo '1 to 3 minutes' || echo '1 minute')):"
     for word in "${words[@]}"; do say "  - $word"; done
     # Lists that are missing or too old for what the archive has.
     "${as_root[@]}" apt-get update -q </dev/null || say 'apt-get update failed; going on with the lists that are there.'
     if [ -n "$postgresql" ]; then
         read -r -a server <<<"$(debian_postgresql)" || true
         [ ${#server[@]} -gt 0 ] ||
-            give_up "PostgreSQL 15, 16, 17 or 18 with headers: this distribution's default is another version; add the PostgreSQL project's archive (https://wiki.postgresql.org/wiki/Apt)"
+            give_up "$PG_SUPPORTED with headers: this distribution's default is another version; add the PostgreSQL project's archive (https://wiki.postgresql.org/wiki/Apt)"
         packages+=("${server[@]}")
     fi
     without_cluster install "${packages[@]}"
     look
     [ ${#words[@]} -eq 0 ] || give_up "${words[@]}"
 fi
+
+if [ "$purpose" != test ]; then exit 0; fi
 
 # The Node examples' only dependency, as its lock file says.
 if [ ! -d examples/node_modules/pg ]; then
@@ -186,6 +211,7 @@ fi
 
 version=$(pgrx_version)
 if [ "$version" != "$PGRX_VERSION" ]; then
+    # cargo pgrx test is the only command of it that is used here.
     say "Installing cargo-pgrx $PGRX_VERSION with cargo install (about 2 to 5 minutes)${version:+, in place of $version}."
     cargo install cargo-pgrx --version "=$PGRX_VERSION" --locked </dev/null
 fi

@@ -26,7 +26,7 @@ report() {
     printf 'test package_%-32s ... %s %8d ms\n' "$name" "$verdict" 0
 }
 
-# shellcheck disable=SC2317 # called by name
+# shellcheck disable=SC2317,SC2329 # called by name
 has_everything() {
     local file documents=usr/share/doc/postgresql-$PG_MAJOR-wallet missing=0
     local sharedir
@@ -47,7 +47,7 @@ has_everything() {
 }
 
 # The installation is PostgreSQL's own, and of the wallet only what the package brings.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 runs_the_tour() (
     set -e
     rm -rf "$PG_TREE"
@@ -68,7 +68,7 @@ runs_the_tour() (
 )
 
 # In this machine's release of Debian, in a copy that is gone afterwards.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2317,SC2329
 installs_with_apt() {
     local log=$WALLET_ROOT/target/package/install.log
     "$WALLET_ROOT/scripts/chroot.sh" run --scratch --bind "$package:/root/wallet.deb" \

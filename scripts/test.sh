@@ -41,23 +41,23 @@ stage() {
 
 stage lint scripts/lint.sh
 stage build scripts/build.sh
-stage pgspot scripts/pgspot.sh
-stage unit scripts/test-unit.sh
+stage pgspot scripts/run pgspot
+stage unit scripts/run unit
 stage pg scripts/test-pg.sh
-stage regress scripts/regress.sh
-stage isolation scripts/isolation.sh
+stage regress scripts/run regress
+stage isolation scripts/run isolation
 # Both ways to the hot tables wait, raise and answer the same.
-stage isolation-spi env PGOPTIONS='-c wallet.storage=spi' scripts/isolation.sh
+stage isolation-spi env PGOPTIONS='-c wallet.storage=spi' scripts/run isolation
 # There is no valgrind for macOS on Apple's processors.
 if [ "$(uname)" != Darwin ]; then stage instructions scripts/bench-callgrind.sh check; fi
 # Every test over real connections that there is.
 while IFS= read -r name; do
     case $name in
         # A run that is known to agree, so that a change is judged by what it changes; 'make test-simulation' makes others.
-        simulation) stage "$name" env WALLET_SEED="${WALLET_SEED:-1795985937744785728}" scripts/client.sh "$name" ;;
-        *) stage "$name" scripts/client.sh "$name" ;;
+        simulation) stage "$name" env WALLET_SEED="${WALLET_SEED:-1795985937744785728}" scripts/run "$name" ;;
+        *) stage "$name" scripts/run "$name" ;;
     esac
-done < <(awk '/^\[/ { test = $0 == "[[test]]" } test && /^name *=/ { gsub(/.*= *"|".*/, ""); print }' tests/Cargo.toml)
+done < <(rust_tests)
 
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then

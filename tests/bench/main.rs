@@ -181,7 +181,7 @@ fn setting(name: &str, default: u32) -> u32 {
 }
 
 fn connect(database: &str) -> Client {
-    let host = std::env::var("PGHOST").expect("PGHOST: run this by scripts/bench.sh");
+    let host = std::env::var("PGHOST").expect("PGHOST: run this with scripts/run bench");
     let port = std::env::var("PGPORT").expect("PGPORT");
     let config = format!("host={host} port={port} user=postgres dbname={database}");
     Client::connect(&config, NoTls).expect("the private server answers")

@@ -10,8 +10,7 @@ pub struct Database {
 }
 
 fn variable(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/client.sh"))
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this with scripts/run"))
 }
 
 /// The port of the server that all tests share.

@@ -14,7 +14,7 @@ pub fn this_version() -> String {
 }
 
 fn directory() -> PathBuf {
-    // scripts/client.sh puts the private installation first on the path.
+    // scripts/run puts the private installation first.
     let output = Command::new("pg_config")
         .arg("--sharedir")
         .output()
