@@ -11,9 +11,14 @@ from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from typing import Any
 
+import anthropic
+import openai
 import psycopg
 import pytest
+from llmock.pytest_plugin import LLMock
+from llmock.testing import LLMockServer
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from recorder import Recorder
 
 from pg_wallet import AsyncWallet, Wallet
 
@@ -24,7 +29,7 @@ PRICES = """
 SELECT wallet.set_price(m, 'input_tokens', i, per => 1000000, effective_from => '2024-01-01'),
        wallet.set_price(m, 'output_tokens', o, per => 1000000, effective_from => '2024-01-01')
   FROM (VALUES ('gpt-4o', 2.50, 10.00), ('gpt-4o-mini', 0.15, 0.60),
-               ('claude-sonnet-4-5', 3.00, 15.00)) AS v (m, i, o);
+               ('claude-sonnet-5', 3.00, 15.00)) AS v (m, i, o);
 SELECT wallet.set_price('text-embedding-3-small', 'input_tokens', 0.02, per => 1000000,
                         effective_from => '2024-01-01');
 SELECT wallet.set_price('dall-e-3', 'images', 0.04, effective_from => '2024-01-01');
@@ -125,3 +130,66 @@ class Ledger:
 @pytest.fixture
 def ledger(db: psycopg.Connection[Any], name: str) -> Ledger:
     return Ledger(db, name)
+
+
+class Mock:
+    """llmock from PyPI, which answers, streams, stalls and breaks streams, behind a recorder."""
+
+    def __init__(self, server: Any, recorder: Recorder) -> None:
+        self.server = server
+        self.recorder = recorder
+        self.faults = LLMock(server)
+
+    def base_url(self, provider: str) -> str:
+        return str(self.server.base_url(provider))
+
+    def reset(self) -> None:
+        self.server.state.scenarios.clear()
+        self.server.state.journal.clear()
+        self.recorder.clear()
+
+
+@pytest.fixture(scope="session")
+def _mock() -> Iterator[Mock]:
+    server = LLMockServer()
+    recorder = Recorder(server.app)
+    server.app = recorder
+    with server:
+        yield Mock(server, recorder)
+
+
+@pytest.fixture
+def mock(_mock: Mock) -> Iterator[Mock]:
+    _mock.reset()
+    yield _mock
+    _mock.reset()
+
+
+@pytest.fixture
+def openai_client(mock: Mock) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=mock.base_url("openai"), api_key="x", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def aopenai_client(mock: Mock) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(
+        base_url=mock.base_url("openai"), api_key="x", max_retries=0
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(mock: Mock) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(
+        base_url=mock.base_url("anthropic"), api_key="x", max_retries=0
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def aanthropic_client(mock: Mock) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with anthropic.AsyncAnthropic(
+        base_url=mock.base_url("anthropic"), api_key="x", max_retries=0
+    ) as client:
+        yield client

@@ -34,6 +34,7 @@ from .request import Request
 from .results import Balance, Charge, Hold, LimitCheck, Line, Price
 from .retry import Retry
 from .spool import FlushReport, Spool
+from .wrap import WrapOptions, wrap
 
 __version__ = "0.1.0"
 
@@ -76,4 +77,6 @@ __all__ = [
     "WalletNotActive",
     "WalletNotFound",
     "WalletUnreachable",
+    "WrapOptions",
+    "wrap",
 ]
