@@ -100,6 +100,10 @@ class AsyncRequest(Lifetime):
         except WalletError as error:
             self._not_voided(error)
 
+    async def charge_late(self, usage: Usage, metadata: Mapping[str, Any] | None = None) -> Charge:
+        """Books use that turned up after the hold was released, once."""
+        return await self._wallet._book(self._charging(usage, None, metadata), None)
+
     async def close(self, error: BaseException | None = None) -> None:
         """Settles what was noted, or releases the hold."""
         if self._must_settle() and not self.closed:

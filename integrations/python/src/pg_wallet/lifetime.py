@@ -150,18 +150,28 @@ class Lifetime:
     def _settling(self) -> Statement[Charge]:
         assert self._used is not None
         usage, amount, metadata = self._used
-        options: dict[str, Any] = {"idempotency_key": self.key}
-        if metadata is not None:
-            options["metadata"] = metadata
-        if "actor" in self._context:
-            options["actor"] = self._context["actor"]
-        if self.hold is not None:
-            options["over"] = self.options.over
-            return self._calls.settle(self.hold.hold_id, usage, amount, options)
-        # There is no hold: the database did not answer. The charge says what the hold would have.
+        if self.hold is None:
+            return self._charging(usage, amount, metadata)
+        options = {**self._ending(metadata), "over": self.options.over}
+        return self._calls.settle(self.hold.hold_id, usage, amount, options)
+
+    def _charging(
+        self, usage: Usage | None, amount: Amount | None, metadata: Mapping[str, Any] | None
+    ) -> Statement[Charge]:
+        """A charge that says what the hold said, or would have said."""
         context = {n: v for n, v in self._context.items() if n != "allow_partial"}
         context.setdefault("event_at", self._began_at)
-        return self._calls.charge(self._completed(usage), amount, {**context, **options})
+        options = {**context, **self._ending(metadata)}
+        return self._calls.charge(self._completed(usage), amount, options)
+
+    def _ending(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+        options: dict[str, Any] = {"idempotency_key": self.key}
+        given = {**(self._context.get("metadata") or {}), **(metadata or {})}
+        if given:
+            options["metadata"] = given
+        if "actor" in self._context:
+            options["actor"] = self._context["actor"]
+        return options
 
     def _completed(self, usage: Usage | None) -> Usage | None:
         """The usage with the names and conditions of the estimate that it does not say itself."""

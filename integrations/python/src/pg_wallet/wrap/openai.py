@@ -176,7 +176,10 @@ class Images(Base):
         )
 
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
-        return read.usage_of(response) or read.images_of(response, prepared.body)
+        usage = read.usage_of(response)
+        if usage is not None and not read.is_zero(usage["usage"]):
+            return usage
+        return read.images_of(response, prepared.body)
 
 
 class LastMeter:

@@ -5,6 +5,7 @@ Only numbers, names and types are taken from a response: no text, no image, no a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,3 +99,20 @@ def images_of(response: Any, body: Mapping[str, Any]) -> dict[str, Any] | None:
         if isinstance(value, str):
             found[name] = value
     return found
+
+
+def event_of(line: str) -> Any:
+    """The event of a line of a stream; None for other lines."""
+    if not line.startswith("data:"):
+        return None
+    try:
+        return json.loads(line[5:])
+    except ValueError:
+        return None
+
+
+def is_zero(usage: Any) -> bool:
+    """Whether a usage object has no number but zero."""
+    if isinstance(usage, Mapping):
+        return all(is_zero(value) for value in usage.values())
+    return not isinstance(usage, (int, float)) or usage == 0
