@@ -222,6 +222,9 @@ def test_the_spool_is_private_and_shared_between_processes(
         spool.add(statement)
         spool.add(statement)
     assert len(spool) == 40
+    other = Calls(name, calls).charge(None, 3, {"idempotency_key": "k0"})
+    with pytest.raises(pg_wallet.IdempotencyConflict):
+        spool.add(other)
     code = (
         "import sys; from psycopg_pool import ConnectionPool; from pg_wallet import Wallet\n"
         "with ConnectionPool(sys.argv[1], open=True) as p:\n"

@@ -185,7 +185,9 @@ def test_a_stream_left_early_is_settled(
             break
     # Nobody began to read: the provider may have begun, but nothing came.
     client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True).close()
-    assert ledger.holds() == ["settled", "settled", "voided"]
+    client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
+    gc.collect()
+    assert ledger.holds() == ["settled", "settled", "voided", "voided"]
 
 
 def test_a_stalled_stream_times_out_and_is_settled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ class AsyncRequest(Lifetime):
                 await finish(self._void("CancelledError"))
             raise
         if self.hold is not None and (self.options.extend or self.options.beyond == "stop"):
-            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+            self._watcher = asyncio.get_running_loop().create_task(_watch(weakref.ref(self)))
 
     async def _open(self) -> None:
         try:
@@ -111,24 +112,24 @@ class AsyncRequest(Lifetime):
         else:
             await self.void(self._reason(error))
 
-    async def _watch(self) -> None:
-        """Extends the hold; ends the body where it may not outlive the hold."""
-        while (due := self._next_extension()) is not None:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            statement = self._extension()
-            if statement is None:
-                return
-            try:
-                await self._wallet._run(statement, None)
-            except WalletError as error:
-                self._not_extended(error)
-                break
-            self._lasts()
-        if self._body is not None:
-            await asyncio.sleep(max(0.0, self._ends - time.monotonic()))
-            if not self.closed:
-                self._stopped = True
-                self._body.cancel()
+    async def _extend(self) -> bool:
+        """Extends the hold; whether it could be."""
+        statement = self._extension()
+        if statement is None:
+            return False
+        try:
+            await self._wallet._run(statement, None)
+        except WalletError as error:
+            self._not_extended(error)
+            return False
+        self._lasts()
+        return True
+
+    def _stop(self) -> None:
+        """Ends the body of a request that has outlived its hold."""
+        if self._body is not None and not self.closed:
+            self._stopped = True
+            self._body.cancel()
 
     def _unwatch(self) -> None:
         if self._watcher is not None:
@@ -147,3 +148,29 @@ class AsyncRequest(Lifetime):
             if uncancel is not None:
                 uncancel()
             raise HoldExpired("the request outlived its hold", hint="Raise ttl or longest.")
+
+
+async def _watch(reference: weakref.ref[AsyncRequest]) -> None:
+    """Extends the hold in time; ends the body where it may not outlive the hold.
+
+    It does not hold the request: one that nobody holds any more is not extended.
+    """
+    while (request := reference()) is not None:
+        due = request._next_extension()
+        end = request._ends
+        del request
+        await asyncio.sleep(max(0.0, (end if due is None else due) - time.monotonic()))
+        request = reference()
+        if request is None:
+            return
+        if due is None:
+            request._stop()
+            return
+        if not await request._extend():
+            end = request._ends
+            del request
+            await asyncio.sleep(max(0.0, end - time.monotonic()))
+            request = reference()
+            if request is not None:
+                request._stop()
+            return

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
 class Extender:
     """Calls `extend_now` of each request when half of its time is over.
 
-    The thread starts with the first request that is due, and ends when it has nothing to do.
+    The thread starts with the first request that is due, and ends when it has nothing to do. It has
+    weak references: a request that nobody holds any more is not extended.
     """
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
-        self._queue: list[tuple[float, int, Request]] = []
+        self._queue: list[tuple[float, int, weakref.ref[Request]]] = []
         self._count = itertools.count()
         self._running = False
 
     def add(self, request: Request, due: float) -> None:
         with self._wake:
-            heapq.heappush(self._queue, (due, next(self._count), request))
+            heapq.heappush(self._queue, (due, next(self._count), weakref.ref(request)))
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._work, name="pg-wallet-extend", daemon=True).start()
@@ -36,7 +38,7 @@ class Extender:
         """The next request that is due; None when there is none left."""
         with self._wake:
             while True:
-                while self._queue and self._queue[0][2].closed:
+                while self._queue and _is_over(self._queue[0][2]()):
                     heapq.heappop(self._queue)
                 if not self._queue:
                     # A moment of patience saves a thread for each request of a quiet program.
@@ -46,7 +48,10 @@ class Extender:
                     continue
                 wait = self._queue[0][0] - time.monotonic()
                 if wait <= 0:
-                    return heapq.heappop(self._queue)[2]
+                    request = heapq.heappop(self._queue)[2]()
+                    if request is not None:
+                        return request
+                    continue
                 self._wake.wait(timeout=wait)
 
     def _work(self) -> None:
@@ -54,3 +59,8 @@ class Extender:
             due = request.extend_now()
             if due is not None:
                 self.add(request, due)
+            del request  # no reference while the thread waits
+
+
+def _is_over(request: Request | None) -> bool:
+    return request is None or request.closed

@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from . import exact
+from .errors import IdempotencyConflict
 from .statements import Statement, call
 
 _SCHEMA = """
@@ -81,14 +82,22 @@ class Spool:
             self._db.execute(_SCHEMA)
 
     def add(self, statement: Statement[Any]) -> None:
-        """Keeps a call; the same call once."""
+        """Keeps a call; the same call once. Another call with its key is refused."""
         arguments = {name: _plain(value) for name, value in statement.arguments.items()}
         key = arguments["idempotency_key"]
-        sql = "INSERT OR IGNORE INTO spool (wallet, function, key, arguments) VALUES (?, ?, ?, ?)"
+        text = exact.dumps(arguments)
+        insert = (
+            "INSERT OR IGNORE INTO spool (wallet, function, key, arguments) VALUES (?, ?, ?, ?)"
+        )
+        find = "SELECT arguments FROM spool WHERE wallet = ? AND function = ? AND key = ?"
+        identity = (statement.wallet, statement.function, key)
         with self._lock:
-            self._db.execute(
-                sql, (statement.wallet, statement.function, key, exact.dumps(arguments))
-            )
+            if self._db.execute(insert, (*identity, text)).rowcount == 1:
+                return
+            found = self._db.execute(find, identity).fetchone()
+        # None: another process has booked it meanwhile, and the wallet knows the key.
+        if found is not None and _compared(found[0]) != _compared(text):
+            raise IdempotencyConflict(f'idempotency key "{key}" was used for another request')
 
     def rows(self, after: int = 0, limit: int = 100) -> list[Spooled]:
         """Rows in the order in which they were added."""
@@ -127,6 +136,13 @@ class Spool:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _compared(text: str) -> dict[str, Any]:
+    """What two calls with one key must have in common: all but the time of the attempt."""
+    arguments: dict[str, Any] = json.loads(text, parse_float=Decimal)
+    arguments.pop("event_at", None)
+    return arguments
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, cast
@@ -138,7 +139,9 @@ class MeteredStream:
         self._iterator = _metered(stream, call, request)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._iterator
+        # A generator that holds this stream for as long as somebody reads.
+        for event in self._iterator:  # noqa: UP028 - it can be read on after a break
+            yield event
 
     def __next__(self) -> Any:
         return next(self._iterator)
@@ -156,6 +159,12 @@ class MeteredStream:
 
     def close(self) -> None:
         _close(self._stream, self._call, self._request)
+
+    def __del__(self) -> None:
+        # Nobody reads it any more, or nobody has begun to.
+        if not self._request.closed:
+            with contextlib.suppress(Exception):
+                self.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
