@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The packages in integrations/: linters, types, and tests against this checkout's server with the
-# official SDKs, the LiteLLM proxy and mock providers from PyPI. Arguments go to pytest.
+# official SDKs, the LiteLLM proxy and mock providers from PyPI. Arguments go to pytest; the word
+# overhead measures what a wrapped call costs.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -15,6 +16,9 @@ bin=$(dirname "$python")
     --editable "$package" >&2
 
 cd "$package"
+if [ "${1:-}" = overhead ]; then
+    exec "$WALLET_ROOT/scripts/with-server.sh" "$python" "$package/tests/overhead.py"
+fi
 if [ "$#" -eq 0 ]; then
     "$bin/ruff" format --check src tests
     "$bin/ruff" check src tests

@@ -176,7 +176,8 @@ def test_refusals_reach_the_client(
     assert error.status_code == 429
     assert f'minute limit exceeded for wallet "{ledger.name}"' in error.message
     assert 0 < int(error.response.headers["retry-after"]) <= 61
-    ledger.one("SELECT wallet.drop_limit(%s, limit_id) FROM wallet.limits_status", ledger.name)
+    drop = "SELECT wallet.drop_limit(wallet, limit_id) FROM wallet.limits_status WHERE wallet = %s"
+    ledger.one(drop, ledger.name)
     ledger.one("SELECT cost FROM wallet.charge(%s, amount => 99.999)", ledger.name)
     error = refused()
     assert error.status_code == 402

@@ -164,17 +164,17 @@ def test_processes_that_are_killed_book_at_most_once_and_leave_no_hold(
         time.sleep(dice.uniform(0.3, 1.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    entries = booked(ledger)
-    assert entries
-    for key, (cost, exact) in entries.items():
-        (logged,) = mock.recorder.of(key)
-        assert exact
-        assert cost == price(logged.input_tokens or 0, logged.output_tokens)
     # Calls that were under way: their holds end by themselves.
     for _ in range(100):
         if ledger.held() == 0:
             break
         time.sleep(0.1)
     assert ledger.held() == 0
+    entries = booked(ledger)
+    assert entries
+    for key, (cost, exact) in entries.items():
+        (logged,) = mock.recorder.of(key)
+        assert exact
+        assert cost == price(logged.input_tokens or 0, logged.output_tokens)
     assert ledger.balance() == 100 - sum(cost for cost, _ in entries.values())
     assert verified(ledger)
