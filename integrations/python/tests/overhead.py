@@ -22,14 +22,15 @@ DATABASE = "wallet_overhead"
 MESSAGES: Any = [{"role": "user", "content": "Say something about the sea, please. " * 50}]
 
 
-def median(call: Callable[[], Any], times: int = 300) -> float:
-    """Milliseconds."""
-    found = []
+def medians(*calls: Callable[[], Any], times: int = 300) -> list[float]:
+    """Milliseconds of each, measured in turns so that all meet the same machine."""
+    found: list[list[float]] = [[] for _ in calls]
     for _ in range(times):
-        begun = time.perf_counter()
-        call()
-        found.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(found)
+        for times_of, call in zip(found, calls, strict=True):
+            begun = time.perf_counter()
+            call()
+            times_of.append((time.perf_counter() - begun) * 1000)
+    return [statistics.median(one) for one in found]
 
 
 def main() -> None:
@@ -56,13 +57,12 @@ def main() -> None:
                 with wallet.request(amount="0.01") as r:
                     r.settle(amount="0.01")
 
-            for client in (plain, wrapped):
-                median(lambda client=client: ask(client), 50)  # type: ignore[misc]
-            without = median(lambda: ask(plain))
-            within = median(lambda: ask(wrapped))
+            calls = (lambda: ask(plain), lambda: ask(wrapped), request)
+            medians(*calls, times=50)
+            without, within, alone = medians(*calls)
             print(f"a call without the wallet   {without:6.2f} ms")
             print(f"a wrapped call              {within:6.2f} ms")
-            print(f"hold and settle alone       {median(request):6.2f} ms")
+            print(f"hold and settle alone       {alone:6.2f} ms")
         admin.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 

@@ -7,13 +7,16 @@ import itertools
 import random
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import DATABASE, Ledger
 from litellm.proxy._types import ProxyException
+from psycopg_pool import AsyncConnectionPool
 
+from pg_wallet import AsyncWallet
 from pg_wallet.litellm import Settings, WalletLogger
 from pg_wallet.litellm.config import Origin
 
@@ -171,6 +174,31 @@ async def test_refusals_have_the_status_of_their_kind(
     call.key.user_id = None
     with pytest.raises(ProxyException, match="no wallet"):
         await call.pre()
+
+
+async def test_without_the_database_calls_are_refused_or_spooled(
+    conninfo: str, name: str, tmp_path: Path, ledger: Ledger
+) -> None:
+    nowhere = f"host={tmp_path} dbname=none"
+    closed = WalletLogger(Settings(database=nowhere, timeout=0.2))
+    with pytest.raises(ProxyException) as refused:
+        await Call(closed, name).pre()
+    assert str(refused.value.code) == "503"
+    await closed.close()
+    spool = str(tmp_path / "spool")
+    opened = WalletLogger(Settings(database=nowhere, timeout=0.2, fail="open", spool=spool))
+    call = Call(opened, name)
+    await call.pre()
+    await call.post_success()
+    await call.success()
+    assert await call.headers() == {}
+    await opened.close()
+    async with AsyncConnectionPool(conninfo, open=False) as pool:
+        wallet = AsyncWallet(pool, "any", fail="open", spool=spool)
+        assert (await wallet.flush_spool()).booked == 1
+    assert ledger.charges() == [COST]
+    sql = "SELECT user_id FROM wallet.entries WHERE wallet = %s AND kind = 'charge'"
+    assert ledger.one(sql, name) == "alice"
 
 
 def test_settings_come_from_the_environment_and_the_proxys_config(

@@ -32,7 +32,8 @@ class Extender:
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._work, name="pg-wallet-extend", daemon=True).start()
-            self._wake.notify()
+            elif self._queue[0][0] == due:
+                self._wake.notify()  # it comes before what the thread waits for
 
     def _next(self) -> Request | None:
         """The next request that is due; None when there is none left."""
