@@ -201,6 +201,29 @@ async def test_without_the_database_calls_are_refused_or_spooled(
     assert ledger.one(sql, name) == "alice"
 
 
+async def test_the_provider_of_the_deployment_can_choose_the_price(
+    conninfo: str, name: str, ledger: Ledger
+) -> None:
+    for provider, unit in (("azure", 2), ("openai", 1)):
+        for meter in ("input_tokens", "output_tokens"):
+            ledger.one(
+                "SELECT wallet.set_price('twice', %s, %s, per => 1000000, provider => %s, "
+                "effective_from => '2024-01-01')",
+                meter,
+                unit,
+                provider,
+            )
+    logger = WalletLogger(Settings(database=f"dbname={DATABASE}", provider="deployment"))
+    for provider in ("azure", "openai"):
+        call = Call(logger, name)
+        call.data["model"] = call.details["model"] = "twice"
+        call.details["custom_llm_provider"] = provider
+        await call.pre()
+        await call.success()
+    await logger.close()
+    assert ledger.charges() == [Decimal("0.005"), Decimal("0.0025")]
+
+
 def test_settings_come_from_the_environment_and_the_proxys_config(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -31,6 +31,8 @@ class Settings:
         between them, or one source of a list of texts such as `env:prod`.
     model: whose name is priced: that of the "deployment" that answered, or of the "group" that
         was asked for. `model_info.wallet_model` of a deployment comes first.
+    provider: "deployment" says the deployment's provider, so that prices of one provider alone
+        count for it; "none" says none, and prices of any provider count.
     unmapped: what becomes of a request that no wallet is found for: "refuse" or "pass".
     fail, spool: as of `AsyncWallet`.
     ttl, longest: as of `RequestOptions`.
@@ -47,6 +49,7 @@ class Settings:
     service: str = ""
     tags: str = "key.metadata.tags"
     model: Literal["deployment", "group"] = "deployment"
+    provider: Literal["none", "deployment"] = "none"
     unmapped: Literal["refuse", "pass"] = "refuse"
     fail: Literal["closed", "open"] = "closed"
     spool: str | None = None

@@ -145,11 +145,10 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
             "idempotency_key": f"litellm/{mark}",
             "metadata": {"litellm_call_id": str(data.get("litellm_call_id"))},
         }
-        model = self._asked_model(data)
+        priced = self._asked(data)
         for number, estimate in enumerate(prepared.estimates, 1):
-            # No provider: a fallback may ask another one.
             meters = {n: v for n, v in estimate.items() if n != "provider"}
-            held = {**meters, "model": model}
+            held = {**meters, **priced}
             request: AsyncRequest = wallet.request(held, options=options, **context)
             try:
                 await request.open()
@@ -258,26 +257,31 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
 
     # Models and usage.
 
-    def _asked_model(self, data: Mapping[str, Any]) -> str:
-        """The name by which the request is priced before it is known who answers it."""
+    def _asked(self, data: Mapping[str, Any]) -> dict[str, str]:
+        """Model and provider by which the request is priced before it is known who answers it."""
         asked = str(data.get("model") or "")
-        if self.settings.model == "group":
-            return asked
         deployments = _deployments(asked)
         if not deployments:
-            return asked
+            return {"model": asked}
         info = deployments[0].get("model_info") or {}
-        if info.get("wallet_model"):
-            return str(info["wallet_model"])
-        return _bare(str((deployments[0].get("litellm_params") or {}).get("model") or asked))
+        parameters = deployments[0].get("litellm_params") or {}
+        model, provider = _split(str(parameters.get("model") or asked))
+        name = asked if self.settings.model == "group" else str(info.get("wallet_model") or model)
+        return {"model": name, **self._provider(provider)}
 
-    def _answering_model(self, tracked: Tracked, details: Mapping[str, Any]) -> str:
-        """The name by which the answer is priced."""
-        held = str(tracked.estimate["model"])
-        if self.settings.model == "group":
-            return held
-        info = (details.get("litellm_params") or {}).get("model_info") or {}
-        return str(info.get("wallet_model") or _bare(str(details.get("model") or held)))
+    def _answered(self, tracked: Tracked, details: Mapping[str, Any]) -> dict[str, str]:
+        """Model and provider by which the answer is priced."""
+        name = str(tracked.estimate["model"])
+        if self.settings.model != "group":
+            info = (details.get("litellm_params") or {}).get("model_info") or {}
+            model = _split(str(details.get("model") or name))[0]
+            name = str(info.get("wallet_model") or model)
+        return {"model": name, **self._provider(details.get("custom_llm_provider"))}
+
+    def _provider(self, provider: Any) -> dict[str, str]:
+        if self.settings.provider == "none" or not provider:
+            return {}
+        return {"provider": str(provider)}
 
     def _usage(
         self, tracked: Tracked, response: Any, details: Mapping[str, Any]
@@ -285,7 +289,7 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
         usage = tracked.endpoint.used(tracked.prepared, response) or read.usage_of(response)
         if not isinstance(usage, dict):
             return None
-        usage = {**usage, "model": self._answering_model(tracked, details)}
+        usage = {**usage, **self._answered(tracked, details)}
         said = usage.get("usage")
         if isinstance(said, dict):
             # The cost is the wallet's, not LiteLLM's.
@@ -327,12 +331,13 @@ def _deployments(model: str) -> list[dict[str, Any]]:
     return [dict(one) for one in llm_router.get_model_list(model_name=model) or []]
 
 
-def _bare(model: str) -> str:
-    """A model without LiteLLM's prefix for the provider."""
+def _split(model: str) -> tuple[str, str | None]:
+    """A model without LiteLLM's prefix for the provider, and the provider."""
     try:
-        return str(litellm.get_llm_provider(model)[0])
+        name, provider, *_ = litellm.get_llm_provider(model)
+        return str(name), str(provider)
     except Exception:  # of a name that LiteLLM does not know
-        return model
+        return model, None
 
 
 def _events(chunk: Any) -> list[Any]:
