@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-build setup-package demo psql start stop build test test-unit test-tidy test-pg test-regress \
 	test-isolation test-client test-property test-dump test-crash test-servers test-upgrade test-package \
-	test-simulation test-sqlsmith test-versions test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
+	test-simulation test-sqlsmith test-versions test-integrations test-pgspot test-docs lint fmt bench bench-large bench-growth test-growth bench-callgrind test-oracle torture freeze package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ torture: setup ## the tests with random input and crashes, twenty times as long
 
 test-oracle: setup ## prices beside another calculator's, usage beside the SDKs' own types
 	@scripts/oracle.sh
+
+test-integrations: setup ## the packages in integrations/, with the official SDKs and mock providers
+	@scripts/test-integrations.sh
 
 test-servers: setup ## a standby that reads and is promoted, and a subscriber
 	@scripts/run servers

@@ -1,0 +1,82 @@
+"""A prepaid wallet in PostgreSQL for AI usage: hold, call, settle."""
+
+from .aio import AsyncWallet
+from .aio_request import AsyncRequest
+from .attribution import Attribution
+from .client import Wallet
+from .errors import (
+    AccessDenied,
+    CardDataRefused,
+    DeadlockDetected,
+    FundingNotOpen,
+    HoldExpired,
+    HoldNotOpen,
+    IdempotencyConflict,
+    ImmutableLedger,
+    InsufficientFunds,
+    InvalidAmount,
+    InvalidArgument,
+    InvalidUsage,
+    LimitExceeded,
+    NotFound,
+    NotPermitted,
+    PriceNotFound,
+    RateNotFound,
+    TransactionConflict,
+    VoucherNotValid,
+    WalletError,
+    WalletNotActive,
+    WalletNotFound,
+    WalletUnreachable,
+)
+from .lifetime import RequestOptions
+from .request import Request
+from .results import Balance, Charge, Hold, LimitCheck, Line, Price
+from .retry import Retry
+from .spool import FlushReport, Spool
+from .wrap import WrapOptions, wrap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessDenied",
+    "AsyncRequest",
+    "AsyncWallet",
+    "Attribution",
+    "Balance",
+    "CardDataRefused",
+    "Charge",
+    "DeadlockDetected",
+    "FlushReport",
+    "FundingNotOpen",
+    "Hold",
+    "HoldExpired",
+    "HoldNotOpen",
+    "IdempotencyConflict",
+    "ImmutableLedger",
+    "InsufficientFunds",
+    "InvalidAmount",
+    "InvalidArgument",
+    "InvalidUsage",
+    "LimitCheck",
+    "LimitExceeded",
+    "Line",
+    "NotFound",
+    "NotPermitted",
+    "Price",
+    "PriceNotFound",
+    "RateNotFound",
+    "Request",
+    "RequestOptions",
+    "Retry",
+    "Spool",
+    "TransactionConflict",
+    "VoucherNotValid",
+    "Wallet",
+    "WalletError",
+    "WalletNotActive",
+    "WalletNotFound",
+    "WalletUnreachable",
+    "WrapOptions",
+    "wrap",
+]

@@ -1,0 +1,223 @@
+"""The life of a request: a hold, then one settlement or one release. Does no I/O."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Literal
+
+from . import telemetry
+from .attribution import Amount, Usage
+from .base import BaseWallet
+from .calls import new_key
+from .errors import HoldExpired, HoldNotOpen, WalletError, WalletUnreachable
+from .results import Charge, Hold
+from .statements import Statement
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """How a request holds and settles.
+
+    ttl: seconds that the hold lasts, and that each extension adds.
+    extend: extends the hold in the background while the request runs.
+    longest: seconds after which the hold is not extended any more; None without end.
+    beyond: what a request does whose hold has ended: "continue" and settle late, or "stop":
+        `check()` and streams raise HoldExpired, and the body of an `async with` is cancelled.
+    over: what becomes of use that costs more than is held, as in `settle`. "debt" books it
+        whatever the balance is, because the provider has been paid.
+    """
+
+    ttl: float = 600
+    extend: bool = True
+    longest: float | None = None
+    beyond: Literal["continue", "stop"] = "continue"
+    over: Literal["charge", "cap", "debt"] = "debt"
+
+
+class Lifetime:
+    """What is known of a request, and the statements that move it on."""
+
+    def __init__(
+        self,
+        wallet: BaseWallet,
+        estimate: Usage | None,
+        amount: Amount | None,
+        options: RequestOptions,
+        context: Mapping[str, Any],
+    ) -> None:
+        self.options = options
+        self.estimate = estimate
+        self.key = context.get("idempotency_key") or new_key()
+        self.hold: Hold | None = None
+        self.charge: Charge | None = None
+        self.offline = False
+        self._wallet_name = wallet.wallet
+        self._calls = wallet.calls
+        self._amount = amount
+        self._context = {**context, "idempotency_key": self.key}
+        self._ttl = self._context.pop("ttl", options.ttl)
+        self._used: tuple[Usage | None, Amount | None, Mapping[str, Any] | None] | None = None
+        self._lock = threading.Lock()
+        self._claimed = self._voided = self._rejected = False
+        self._began = self._ends = time.monotonic()
+        self._began_at = datetime.now(timezone.utc)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the request is settled or released, or is being so."""
+        return self._claimed
+
+    def headers(self) -> dict[str, str]:
+        """The X-Usage headers of the settlement; empty before it."""
+        return self.charge.headers() if self.charge else {}
+
+    def check(self) -> None:
+        """Raises HoldExpired where the hold has ended and `beyond` is "stop"."""
+        if self.options.beyond == "stop" and time.monotonic() >= self._ends:
+            raise HoldExpired("the request outlived its hold", hint="Raise ttl or longest.")
+
+    def use(
+        self,
+        usage: Usage | None = None,
+        amount: Amount | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Notes what has been used so far: it is settled where the request ends without more."""
+        if (usage is None) == (amount is None):
+            raise TypeError("give a usage or an amount")
+        self._used = (usage, amount, metadata)
+
+    # The hold.
+
+    def _opening(self) -> Statement[Hold]:
+        options = {**self._context, "ttl": self._ttl}
+        return self._calls.hold(self.estimate, self._amount, options)
+
+    def _opened(self, hold: Hold) -> None:
+        if hold.replayed and hold.status != "open":
+            self._claimed = True
+            raise HoldNotOpen(
+                f'the request with the key "{self.key}" is {hold.status}',
+                hint="Use its stored answer, or begin again with another key.",
+            )
+        self.hold = hold
+        self._lasts()
+
+    def _lasts(self) -> None:
+        self._ends = time.monotonic() + self._seconds()
+
+    def _seconds(self) -> float:
+        ttl = self._ttl
+        return ttl.total_seconds() if isinstance(ttl, timedelta) else float(ttl)
+
+    def _next_extension(self) -> float | None:
+        """When the hold is to be extended; None where it is not."""
+        if not self.options.extend or self.hold is None or self.closed:
+            return None
+        due = self._ends - self._seconds() / 2
+        if self.options.longest is not None and due > self._began + self.options.longest:
+            return None
+        return due
+
+    def _extension(self) -> Statement[Hold] | None:
+        if self.closed or self.hold is None:
+            return None
+        return self._calls.extend(self.hold.hold_id, self._ttl, {})
+
+    def _not_extended(self, error: WalletError) -> None:
+        if self.closed:
+            return
+        telemetry.log(
+            logging.WARNING, "hold not extended", name=self._wallet_name, error=str(error)
+        )
+
+    # The end.
+
+    def _claim(self) -> bool:
+        """True once: whoever gets it settles or releases."""
+        with self._lock:
+            if self._claimed:
+                return False
+            self._claimed = True
+            return True
+
+    def _settling(self) -> Statement[Charge]:
+        assert self._used is not None
+        usage, amount, metadata = self._used
+        if self.hold is None:
+            return self._charging(usage, amount, metadata)
+        options = {**self._ending(metadata), "over": self.options.over}
+        return self._calls.settle(self.hold.hold_id, usage, amount, options)
+
+    def _charging(
+        self, usage: Usage | None, amount: Amount | None, metadata: Mapping[str, Any] | None
+    ) -> Statement[Charge]:
+        """A charge that says what the hold said, or would have said."""
+        context = {n: v for n, v in self._context.items() if n != "allow_partial"}
+        context.setdefault("event_at", self._began_at)
+        options = {**context, **self._ending(metadata)}
+        return self._calls.charge(self._completed(usage), amount, options)
+
+    def _ending(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+        options: dict[str, Any] = {"idempotency_key": self.key}
+        given = {**(self._context.get("metadata") or {}), **(metadata or {})}
+        if given:
+            options["metadata"] = given
+        if "actor" in self._context:
+            options["actor"] = self._context["actor"]
+        return options
+
+    def _completed(self, usage: Usage | None) -> Usage | None:
+        """The usage with the names and conditions of the estimate that it does not say itself."""
+        if not isinstance(usage, Mapping) or not isinstance(self.estimate, Mapping):
+            return usage
+        said = {n: v for n, v in self.estimate.items() if isinstance(v, (str, bool))}
+        return {**said, **usage}
+
+    def _settle_failed(self, error: BaseException) -> None:
+        """Lets the end be tried again where trying helps."""
+        if isinstance(error, WalletError):
+            self._rejected = True
+            assert self._used is not None
+            telemetry.log(
+                logging.ERROR,
+                "usage not booked",
+                name=self._wallet_name,
+                key=self.key,
+                usage=self._used[0],
+                amount=self._used[1],
+                sqlstate=error.sqlstate,
+                error=str(error),
+            )
+        self._claimed = False
+
+    def _must_settle(self) -> bool:
+        return self._used is not None and not self._rejected
+
+    def _voiding(self, reason: str | None) -> Statement[Hold] | None:
+        self._voided = True
+        if self.hold is None:
+            return None
+        return self._calls.void(self.hold.hold_id, reason, {"idempotency_key": self.key})
+
+    def _not_voided(self, error: WalletError) -> None:
+        """A hold that cannot be released ends by itself."""
+        level = logging.WARNING if isinstance(error, WalletUnreachable) else logging.INFO
+        telemetry.log(level, "hold not released", name=self._wallet_name, error=str(error))
+
+    def _again(self) -> Charge:
+        """The answer to a second settlement."""
+        if self.charge is None:
+            raise HoldNotOpen("the request was released" if self._voided else "it is being settled")
+        return self.charge
+
+    @staticmethod
+    def _reason(error: BaseException | None) -> str:
+        # The name alone: a message may repeat the prompt.
+        return type(error).__name__ if error is not None else "nothing used"

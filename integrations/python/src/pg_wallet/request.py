@@ -1,0 +1,110 @@
+"""A request of a program with threads: `with wallet.request(estimate) as r:`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .attribution import Amount, Usage
+from .errors import WalletError, WalletUnreachable
+from .lifetime import Lifetime, RequestOptions
+from .results import Charge
+
+if TYPE_CHECKING:
+    from .client import Wallet
+
+__all__ = ["Request", "RequestOptions"]
+
+
+class Request(Lifetime):
+    """Holds on entering; settles or releases on every way out."""
+
+    def __init__(
+        self,
+        wallet: Wallet,
+        estimate: Usage | None,
+        amount: Amount | None,
+        options: RequestOptions,
+        context: Mapping[str, Any],
+    ) -> None:
+        super().__init__(wallet, estimate, amount, options, context)
+        self._wallet = wallet
+
+    def __enter__(self) -> Request:
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Holds. `close` must follow."""
+        try:
+            self._opened(self._wallet._run(self._opening(), None))
+        except WalletUnreachable:
+            if self._wallet.fail == "closed":
+                raise
+            self.offline = True
+        due = self._next_extension()
+        if due is not None:
+            self._wallet.extender.add(self, due)
+
+    def settle(
+        self,
+        usage: Usage | None = None,
+        amount: Amount | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Charge:
+        """Books what was used and releases the rest. A second call returns the first result."""
+        if not self.closed:
+            self.use(usage, amount, metadata=metadata)
+        return self._settle()
+
+    def _settle(self) -> Charge:
+        if not self._claim():
+            return self._again()
+        try:
+            self.charge = self._wallet._book(self._settling(), None)
+        except BaseException as error:
+            self._settle_failed(error)
+            raise
+        return self.charge
+
+    def void(self, reason: str | None = None) -> None:
+        """Releases the hold; does nothing where the request is settled."""
+        if not self._claim():
+            return
+        statement = self._voiding(reason)
+        if statement is None:
+            return
+        try:
+            self._wallet._run(statement, None)
+        except WalletError as error:
+            self._not_voided(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Settles what was noted, or releases the hold."""
+        if self._must_settle() and not self.closed:
+            self._settle()
+        else:
+            self.void(self._reason(error))
+
+    def extend_now(self) -> float | None:
+        """Extends the hold; the time of the next extension, if there is one."""
+        statement = self._extension()
+        if statement is None:
+            return None
+        try:
+            self._wallet._run(statement, None)
+        except WalletError as error:
+            self._not_extended(error)
+            return None
+        self._lasts()
+        return self._next_extension()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(error)

@@ -1,0 +1,262 @@
+"""Chat, completions, responses, embeddings, images and audio of OpenAI's SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import read
+from .endpoint import Base, Endpoint, Prepared, Usage, UsageOrStream, size_of, whole
+from .options import WrapOptions
+
+# Sounds have at least this many bytes to the second (16 kbit/s).
+_BYTES_PER_SECOND = 2000
+# A large image of best quality.
+_IMAGE_TOKENS = 6240
+
+
+class Chat(Base):
+    """/chat/completions and /completions."""
+
+    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
+        count, media = self.options.held_tokens, self.options.media_tokens
+        prompt = self.input_text(
+            body.get("messages"), body.get("prompt"), body.get("tools"), body.get("functions")
+        )
+        names = ("max_completion_tokens", "max_tokens")
+        maximum = next((name for name in names if whole(body, name) is not None), None)
+        output = whole(body, maximum or "") or self.options.output_tokens
+        choices = whole(body, "n") or 1
+        estimate = self.estimate(
+            input_tokens=3 + read.input_tokens(prompt, count, media), output_tokens=output * choices
+        )
+        hidden = False
+        if stream:
+            asked = body.get("stream_options")
+            asked = dict(asked) if isinstance(asked, dict) else {}
+            hidden = not asked.get("include_usage")
+            body["stream_options"] = {**asked, "include_usage": True}
+        used = 3 + read.input_tokens(prompt, self.options.used_tokens, media)
+        return Prepared(
+            model=self.model(body),
+            body=body,
+            estimates=[estimate],
+            meter=ChatMeter(self.options, used, hidden) if stream else None,
+            # With several answers each has the maximum.
+            maximum=(maximum or names[0]) if choices == 1 and "messages" in body else None,
+            service_tier=body.get("service_tier"),
+        )
+
+    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
+        return read.usage_of(response)
+
+
+class ChatMeter:
+    """The last chunk says what was used. Without it, the chunks are counted."""
+
+    def __init__(self, options: WrapOptions, prompt: int, hidden: bool) -> None:
+        self.options = options
+        self.prompt = prompt
+        self.hidden = hidden
+        self.said: Usage | None = None
+        self.began = False
+        self.chunks = 0
+        self.tokens = 0
+
+    def see(self, event: Any) -> bool:
+        self.began = True
+        usage = read.usage_of(event)
+        if usage is not None:
+            self.said = usage
+        choices = read.get(event, "choices") or []
+        for choice in choices:
+            delta = read.get(choice, "delta")
+            texts = [read.get(delta, "content"), read.get(delta, "refusal")]
+            texts += [read.get(delta, "reasoning_content"), read.get(choice, "text")]
+            for call in read.get(delta, "tool_calls") or []:
+                texts.append(read.get(read.get(call, "function"), "arguments"))
+            self._count(texts)
+        return not (self.hidden and usage is not None and not choices)
+
+    def _count(self, texts: list[Any]) -> None:
+        given = [text for text in texts if isinstance(text, str) and text]
+        if given:
+            # A chunk is a token, or several.
+            self.chunks += 1
+            self.tokens += max(1, sum(self.options.used_tokens(text) for text in given))
+
+    def usage(self) -> tuple[UsageOrStream, bool] | None:
+        if self.said is not None:
+            return self.said, True
+        if not self.began:
+            return None
+        return {"input_tokens": self.prompt, "output_tokens": max(1, self.tokens)}, False
+
+
+class Responses(Base):
+    """/responses."""
+
+    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
+        if body.get("background"):
+            raise ValueError(
+                "responses in the background are not metered: they report no usage yet"
+            )
+        count, media = self.options.held_tokens, self.options.media_tokens
+        prompt = self.input_text(body.get("input"), body.get("instructions"), body.get("tools"))
+        output = whole(body, "max_output_tokens") or self.options.output_tokens
+        estimate = self.estimate(
+            input_tokens=3 + read.input_tokens(prompt, count, media), output_tokens=output
+        )
+        used = 3 + read.input_tokens(prompt, self.options.used_tokens, media)
+        return Prepared(
+            model=self.model(body),
+            body=body,
+            estimates=[estimate],
+            meter=ResponsesMeter(self.options, used, hidden=False) if stream else None,
+            maximum="max_output_tokens",
+            service_tier=body.get("service_tier"),
+        )
+
+    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
+        return read.usage_of(response)
+
+
+class ResponsesMeter(ChatMeter):
+    """The event that ends the response says what was used."""
+
+    def see(self, event: Any) -> bool:
+        self.began = True
+        usage = read.usage_of(read.get(event, "response"))
+        if usage is not None:
+            self.said = usage
+        if str(read.get(event, "type")).endswith(".delta"):
+            self._count([read.get(event, "delta")])
+        return True
+
+
+class Embeddings(Base):
+    """/embeddings."""
+
+    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
+        given = body.get("input")
+        many = given if isinstance(given, list) else [given]
+        tokens = sum(
+            self.options.held_tokens(item)
+            if isinstance(item, str)
+            else len(item)
+            if isinstance(item, list)
+            else 1
+            for item in many
+        )
+        return Prepared(self.model(body), body, [self.estimate(input_tokens=max(1, tokens))])
+
+    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
+        return read.usage_of(response)
+
+
+class Images(Base):
+    """/images/generations, /images/edits and /images/variations."""
+
+    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
+        number = whole(body, "n") or 1
+        names = {
+            name: body[name]
+            for name in ("size", "quality")
+            if isinstance(body.get(name), str) and body[name] != "auto"
+        }
+        prompt = self.options.held_tokens(str(body.get("prompt") or ""))
+        tokens = self.estimate(
+            input_tokens=prompt + (self.options.media_tokens if files else 0),
+            output_image_tokens=number * _IMAGE_TOKENS,
+        )
+        return Prepared(
+            model=self.model(body, "dall-e-2"),
+            body=body,
+            estimates=[self.estimate(images=number, **names), tokens],
+            meter=ImagesMeter() if stream else None,
+        )
+
+    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
+        usage = read.usage_of(response)
+        if usage is not None and not read.is_zero(usage["usage"]):
+            return usage
+        return read.images_of(response, prepared.body)
+
+
+class LastMeter:
+    """The last event says what was used. Nothing can be counted without it."""
+
+    def __init__(self, known: Usage | None = None) -> None:
+        self.said: Usage | None = None
+        self.known = known
+        self.began = False
+
+    def see(self, event: Any) -> bool:
+        self.began = True
+        self.said = read.usage_of(event) or self.said
+        return True
+
+    def usage(self) -> tuple[UsageOrStream, bool] | None:
+        if self.said is not None:
+            return self.said, True
+        return (self.known, False) if self.began and self.known is not None else None
+
+
+class ImagesMeter(LastMeter):
+    """Partial images come before the whole one, whose event has the usage."""
+
+
+class Speech(Base):
+    """/audio/speech: the answer is a sound, and what it costs is in the request."""
+
+    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
+        text = str(body.get("input") or "")
+        by_character = self.estimate(input_characters=max(1, len(text)))
+        # A minute of speech has about 1,200 tokens and 800 characters.
+        by_token = self.estimate(
+            input_tokens=max(1, self.options.held_tokens(text)), output_audio_tokens=2 * len(text)
+        )
+        prepared = Prepared(self.model(body), body, [by_character, by_token])
+        prepared.meter = LastMeter() if stream else None
+        return prepared
+
+    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
+        return None
+
+
+class Transcriptions(Base):
+    """/audio/transcriptions and /audio/translations."""
+
+    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
+        seconds = max(1, -(-size_of(files) // _BYTES_PER_SECOND))
+        by_second = self.estimate(audio_seconds=seconds)
+        # Ten tokens of sound and at most five of text to the second.
+        by_token = self.estimate(input_audio_tokens=10 * seconds, output_tokens=5 * seconds)
+        prepared = Prepared(self.model(body), body, [by_second, by_token])
+        prepared.meter = LastMeter() if stream else None
+        return prepared
+
+    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
+        usage = read.usage_of(response)
+        if usage is not None:
+            return usage
+        # Of `verbose_json`: whisper bills by the second.
+        duration = read.get(response, "duration")
+        return None if duration is None else {"audio_seconds": float(duration)}
+
+
+def endpoints(options: WrapOptions, provider: str) -> dict[str, Endpoint]:
+    chat = Chat(options, provider)
+    images = Images(options, provider)
+    transcriptions = Transcriptions(options, provider)
+    return {
+        "/chat/completions": chat,
+        "/completions": chat,
+        "/responses": Responses(options, provider),
+        "/embeddings": Embeddings(options, provider),
+        "/images/generations": images,
+        "/images/edits": images,
+        "/images/variations": images,
+        "/audio/speech": Speech(options, provider),
+        "/audio/transcriptions": transcriptions,
+        "/audio/translations": transcriptions,
+    }

@@ -1,0 +1,314 @@
+"""The real LiteLLM proxy with the wallet's callback, in front of the mock provider."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+from conftest import DATABASE, Ledger, Mock
+
+MESSAGES: Any = [{"role": "user", "content": "Say something about the sea, please."}]
+PROXY = Path(__file__).parent / "proxy"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def proxy(_mock: Mock, conninfo: str, tmp_path_factory: Any) -> Iterator[str]:
+    """The proxy's URL."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("proxy") / "log"
+    environment = {
+        **os.environ,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "MOCK_OPENAI": _mock.base_url("openai"),
+        "MOCK_ANTHROPIC": _mock.base_url("anthropic"),
+        "MOCK_NOWHERE": _mock.base_url("openai") + "/nowhere",
+        "WALLET_LITELLM_DATABASE": f"dbname={DATABASE}",
+        "PYTHONPATH": str(PROXY),
+    }
+    command = [
+        str(Path(sys.executable).with_name("litellm")),
+        "--config",
+        str(PROXY / "config.yaml"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=PROXY)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                httpx.get(f"{url}/health/liveliness")
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def client(proxy: str, mock: Mock, name: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=proxy, api_key=f"sk-{name}-alice", max_retries=0) as client:
+        yield client
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def price(mock: Mock, into: int = 250, out: int = 1000) -> Decimal:
+    """What the mock's own log says the last call costs."""
+    entry = mock.recorder.log[-1]
+    assert entry.input_tokens is not None
+    return (Decimal(entry.input_tokens * into) + entry.output_tokens * out) / 100_000_000
+
+
+def test_a_call_is_charged_and_its_headers_say_what(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="smart", messages=MESSAGES)
+    assert ledger.charges() == [price(mock)]
+    headers = raw.headers
+    assert Decimal(headers["x-usage-cost"]) == price(mock)
+    assert Decimal(headers["x-wallet-balance"]) == ledger.balance()
+    assert headers["x-model"] == "gpt-4o"
+    entry = mock.recorder.log[-1]
+    assert int(headers["x-total-tokens"]) == (entry.input_tokens or 0) + entry.output_tokens
+    row = ledger.db.execute(
+        "SELECT user_id, team, tags, metadata ->> 'litellm_call_id' FROM wallet.entries "
+        "WHERE wallet = %s AND kind = 'charge'",
+        (ledger.name,),
+    ).fetchone()
+    assert row == ("alice", "research", {"env": "test"}, headers["x-litellm-call-id"])
+
+
+def test_every_kind_of_call_is_charged_once(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    costs = []
+    client.chat.completions.create(model="alias", messages=MESSAGES)
+    costs.append(price(mock, 15, 60))
+    client.responses.create(model="smart", input="Say something about the sea.")
+    costs.append(price(mock))
+    client.embeddings.create(model="vectors", input="A text. " * 30)
+    costs.append(price(mock, 2, 0))
+    client.images.generate(model="pictures", prompt="The sea", n=2)
+    costs.append(Decimal("0.08"))
+    assert ledger.charges() == costs
+    time.sleep(1)  # the hooks that come later
+    assert ledger.charges() == costs
+    assert ledger.holds() == ["settled"] * 4
+
+
+def test_streams_are_charged_once_at_their_end(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    costs = []
+    for options in ({}, {"stream_options": {"include_usage": True}}):
+        stream: Any = client.chat.completions.with_raw_response.create(
+            model="smart", messages=MESSAGES, stream=True, extra_body=options
+        )
+        assert stream.headers["x-model"] == "gpt-4o"
+        assert Decimal(stream.headers["x-wallet-balance"]) > 99
+        for _ in stream.parse():
+            pass
+        costs.append(price(mock))
+    for _ in client.responses.create(model="smart", input="And the sky?", stream=True):
+        pass
+    costs.append(price(mock))
+    for _ in client.chat.completions.create(model="claude", messages=MESSAGES, stream=True):
+        pass
+    costs.append(price(mock, 300, 1500))
+    eventually(lambda: len(ledger.charges()) == 4)
+    time.sleep(1)
+    assert ledger.charges() == costs
+    assert ledger.holds() == ["settled"] * 4
+
+
+def test_anthropics_own_form_is_charged(proxy: str, name: str, ledger: Ledger, mock: Mock) -> None:
+    with anthropic.Anthropic(base_url=proxy, api_key=f"sk-{name}", max_retries=0) as client:
+        request: Any = {"model": "claude", "max_tokens": 100, "messages": MESSAGES}
+        raw = client.messages.with_raw_response.create(**request)
+        cost = price(mock, 300, 1500)
+        assert Decimal(raw.headers["x-usage-cost"]) == cost
+        with client.messages.stream(**request) as stream:
+            assert "".join(stream.text_stream)
+    eventually(lambda: len(ledger.charges()) == 2)
+    assert ledger.charges() == [cost, cost]
+
+
+def test_refusals_reach_the_client(
+    client: openai.OpenAI, proxy: str, ledger: Ledger, mock: Mock
+) -> None:
+    def refused(model: str = "smart", **options: Any) -> openai.APIStatusError:
+        with pytest.raises(openai.APIStatusError) as error:
+            client.with_options(**options).chat.completions.create(model=model, messages=MESSAGES)
+        return error.value
+
+    ledger.one("SELECT wallet.set_limit(%s, 0.01, 'minute')", ledger.name)
+    error = refused()
+    assert error.status_code == 429
+    assert f'minute limit exceeded for wallet "{ledger.name}"' in error.message
+    assert 0 < int(error.response.headers["retry-after"]) <= 61
+    drop = "SELECT wallet.drop_limit(wallet, limit_id) FROM wallet.limits_status WHERE wallet = %s"
+    ledger.one(drop, ledger.name)
+    ledger.one("SELECT cost FROM wallet.charge(%s, amount => 99.999)", ledger.name)
+    error = refused()
+    assert error.status_code == 402
+    assert f'insufficient funds in wallet "{ledger.name}"' in error.message
+    assert refused("unpriced").status_code == 400
+    assert refused(api_key="sk-nosuchwallet").status_code == 403
+    ledger.one("SELECT status FROM wallet.freeze_wallet(%s)", ledger.name)
+    assert refused().status_code == 403
+    assert mock.recorder.log == []
+
+
+def test_retries_and_fallbacks_are_one_call_priced_by_who_answered(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    mock.faults.fail(500, times=2)
+    client.chat.completions.create(model="smart", messages=MESSAGES)
+    costs = [price(mock)]
+    client.chat.completions.create(model="broken", messages=MESSAGES)
+    costs.append(price(mock))
+    for _ in client.chat.completions.create(model="broken", messages=MESSAGES, stream=True):
+        pass
+    costs.append(price(mock))
+    eventually(lambda: len(ledger.charges()) == 3)
+    time.sleep(1)
+    assert ledger.charges() == costs
+    assert ledger.holds() == ["settled"] * 3
+
+
+def test_a_call_that_fails_for_good_is_released(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    with pytest.raises(openai.APIStatusError):
+        client.chat.completions.create(model="dead", messages=MESSAGES)
+    with pytest.raises(openai.APIStatusError):
+        client.chat.completions.create(model="no-such-model", messages=MESSAGES)
+    eventually(lambda: "open" not in ledger.holds())
+    assert ledger.holds() == ["voided"]
+    assert ledger.charges() == []
+
+
+def test_a_broken_stream_is_settled_with_what_came(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    mock.faults.disconnect(after_chunks=4, times=None)
+    with pytest.raises(openai.APIError):
+        for _ in client.chat.completions.create(model="smart", messages=MESSAGES, stream=True):
+            pass
+    eventually(lambda: ledger.holds() == ["settled"])
+    assert len(ledger.charges()) == 1
+    assert 0 < ledger.charges()[0] < Decimal("0.001")
+
+
+def test_a_client_that_leaves_is_charged_for_what_came(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    mock.faults.pace(50)
+    try:
+        with client.chat.completions.create(
+            model="smart", messages=MESSAGES, stream=True
+        ) as stream:
+            for number, _ in enumerate(stream):
+                if number == 3:
+                    break
+        eventually(lambda: ledger.holds() == ["settled"])
+        assert 0 < ledger.charges()[0] < Decimal("0.001")
+        # Without a stream: LiteLLM goes on, and the provider bills.
+        mock.faults.delay(1.0)
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=0.5).chat.completions.create(
+                model="smart", messages=MESSAGES
+            )
+        eventually(lambda: "open" not in ledger.holds())
+        assert len(ledger.charges()) == ledger.holds().count("settled")
+    finally:
+        mock.faults.pace(0)
+
+
+def test_a_call_id_that_is_used_twice_is_paid_twice(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    # The client chooses the header: it must not be a way to a call for nothing.
+    for _ in range(2):
+        client.chat.completions.create(
+            model="smart", messages=MESSAGES, extra_headers={"x-litellm-call-id": "mine"}
+        )
+    assert ledger.charges() == [price(mock)] * 2
+
+
+async def test_many_calls_with_clients_that_leave(
+    proxy: str, name: str, ledger: Ledger, mock: Mock
+) -> None:
+    """Each call at most once, each complete one exactly once, and no hold is left."""
+    complete = 0
+    async with openai.AsyncOpenAI(
+        base_url=proxy, api_key=f"sk-{name}", max_retries=0, timeout=30
+    ) as client:
+
+        async def call(number: int) -> None:
+            nonlocal complete
+            messages: Any = [{"role": "user", "content": f"Tell me about sea number {number}."}]
+            stream: Any = await client.chat.completions.create(
+                model="smart",
+                messages=messages,
+                stream=number % 2 == 0,  # type: ignore[call-overload,unused-ignore]
+                extra_headers={"x-test-id": str(number)},
+            )
+            if number % 2 == 0:
+                count = 0
+                async for _ in stream:
+                    count += 1
+                    if number % 4 == 0 and count == 2:
+                        await stream.close()
+                        return
+            complete += 1
+
+        for start in range(0, 120, 20):
+            await asyncio.gather(*(call(n) for n in range(start, start + 20)))
+    eventually(lambda: "open" not in ledger.holds(), 60)
+    assert len(ledger.holds()) == 120
+    assert len(ledger.charges()) == ledger.holds().count("settled")
+    assert ledger.held() == 0
+    # What the provider has reported is booked to the last digit, as the mock has it in its log.
+    sql = (
+        "SELECT -amount FROM wallet.entries WHERE wallet = %s AND kind = 'charge' "
+        "AND metadata ->> 'usage' IS NULL"
+    )
+    exact = Counter(cost for (cost,) in ledger.db.execute(sql, (name,)))
+    logged = Counter(
+        (Decimal((entry.input_tokens or 0) * 250) + entry.output_tokens * 1000) / 100_000_000
+        for entry in mock.recorder.log
+        if entry.reported
+    )
+    assert exact <= logged
+    assert exact.total() >= complete
