@@ -7,8 +7,8 @@ use crate::api::wallets::row;
 use crate::args;
 use crate::error::Result;
 use crate::ledger::charges::past_usage::Span;
-use crate::ledger::charges::unpriced::Pricing;
-use crate::ledger::charges::{reprice, savings, unpriced};
+use crate::ledger::charges::price_unpriced::Pricing;
+use crate::ledger::charges::{price_unpriced, reprice, savings};
 use crate::ledger::wallets::settings;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -167,7 +167,7 @@ fn price_unpriced(
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
-        call.enter(Level::Billing, |call| unpriced::price(&pricing, call))
+        call.enter(Level::Billing, |call| price_unpriced::price(&pricing, call))
     };
     TableIterator::new(work().or_raise().into_iter().map(|row| {
         let [entry_id, related_id] = [row.entry_id, row.related_id].map(Uuid::from_bytes);

@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::balance::locked::LockedBalance;
-use crate::ledger::charges::charge::what_there_is;
+use crate::ledger::charges::job::what_there_is;
 use crate::ledger::grants::due;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::terms::Terms;

@@ -15,11 +15,12 @@ use crate::allowance::lane_split::active;
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::allowance::thresholds::{Crossing, Kind, State, Threshold, all_armed, cross};
 use crate::error::Result;
+use crate::ledger::balance::chain;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::invalidation;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Entry, Lane, link};
+use crate::storage::rows::{Entry, Lane};
 use crate::storage::{lock, store};
 
 statement!(
@@ -81,16 +82,9 @@ fn balance_after(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
 /// Books the entry at the end of the lane's chain and raises what the lane may spend.
 fn book(credit: &Credit<'_>, rules: &WalletConfig, lane: &mut Lane, balance: Amount) -> Result<()> {
     let entry = credit.entry;
-    let booked = lane.booked.plus(entry.amount).map_err(range)?;
-    let link = link(entry, lane, booked, balance);
     lane.allotted = lane.allotted.plus(credit.spendable).map_err(range)?;
-    lane.booked = booked;
-    lane.seq = link.seq;
-    lane.hash = Some(link.hash);
     // Credits of the wallet queue on its row, where the key was looked up.
-    if !store::append(entry, &link, rules.archived)? {
-        return Err(changed_underneath(entry.wallet));
-    }
+    chain::append(lane, entry, balance, rules.archived)?;
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::crossings;
-use crate::allowance::lanes::{changed_underneath, range};
+use crate::allowance::lanes::range;
 use crate::error::Result;
+use crate::ledger::balance::chain;
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{self, Course, Effect, Holding, Kept};
 use crate::ledger::grants::lot_end::Ending;
@@ -26,8 +27,7 @@ use crate::outbox;
 use crate::outbox::{Event, Field, Name};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
-use crate::storage::rows::{BALANCE, Entry, link};
-use crate::storage::store;
+use crate::storage::rows::{BALANCE, Entry};
 
 /// A wallet's balance and rules, with all its lanes locked.
 pub struct LockedBalance<'a> {
@@ -248,16 +248,9 @@ impl<'a> LockedBalance<'a> {
         self.pools
             .spend(&mut self.whole, parts, entry.entry_id, epoch)?;
         let lane = self.whole.booking_lane(self.rules.lanes)?;
-        let booked = lane.booked.plus(entry.amount).map_err(range)?;
-        let link = link(entry, lane, booked, balance);
-        // The lane may be overdrawn for a moment: the re-cut makes up for it.
+        // The lane may be overdrawn for a moment: rebalancing makes up for it.
         lane.spent = lane.spent.plus(taken).map_err(range)?;
-        lane.booked = booked;
-        lane.seq = link.seq;
-        lane.hash = Some(link.hash);
-        if !store::append(entry, &link, self.rules.archived)? {
-            return Err(changed_underneath(self.wallet));
-        }
+        chain::append(lane, entry, balance, self.rules.archived)?;
         Ok(balance)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::allowance::lanes::range;
 use crate::error::{Error, Result};
-use crate::ledger::charges::charge::Job;
+use crate::ledger::charges::job::Job;
 use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;

@@ -2,8 +2,10 @@
 pub mod charge;
 pub mod decision;
 pub mod headers;
+pub mod job;
 pub mod limit_take;
 pub mod past_usage;
+pub mod price_unpriced;
 pub mod replay;
 pub mod reprice;
 pub mod request;

@@ -8,7 +8,8 @@ use crate::allowance::lanes::{Found, LaneView, Payer, changed_underneath, range}
 use crate::error::Result;
 use crate::idempotency::call::conflict;
 use crate::ledger::balance::locked::LockedBalance;
-use crate::ledger::charges::charge::{Job, put_back};
+use crate::ledger::charges::charge::put_back;
+use crate::ledger::charges::job::Job;
 use crate::ledger::charges::limit_take::Outcome;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{decision, limit_take, window_queue};

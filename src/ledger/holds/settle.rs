@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::balance::locked::LockedBalance;
-use crate::ledger::charges::charge::Job;
+use crate::ledger::charges::job::Job;
 use crate::ledger::charges::replay;
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;

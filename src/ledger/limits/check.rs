@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::error::{Code, Result};
-use crate::ledger::charges::charge::Job;
 use crate::ledger::charges::decision;
+use crate::ledger::charges::job::Job;
 use crate::ledger::charges::request::Request;
 use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
