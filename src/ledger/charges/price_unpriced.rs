@@ -1,8 +1,8 @@
 //! `price_unpriced`: the cost of charges that were booked without a price, once they have one.
 //!
 //! It books the cost as an entry of its own, as a charge of that amount would be: same lanes, same
-//! limits, same errors. The list says which entry that was, so that it is booked once. Calls for one
-//! wallet queue on the wallet's row.
+//! limits, same errors. The list says which entry that was, so that it is booked once. Calls for
+//! one wallet queue on the wallet's row.
 
 use crate::error::{Code, Error, Result};
 use crate::idempotency::call::{Answer, IdempotentCall};
