@@ -17,11 +17,11 @@ bin=$(dirname "$python")
 
 cd "$package"
 if [ "${1:-}" = overhead ]; then
-    exec "$WALLET_ROOT/scripts/with-server.sh" "$python" "$package/tests/overhead.py"
+    exec "$WALLET_ROOT/scripts/run" with-server "$python" "$package/tests/overhead.py"
 fi
 if [ "$#" -eq 0 ]; then
     "$bin/ruff" format --check src tests
     "$bin/ruff" check src tests
     "$bin/mypy"
 fi
-exec "$WALLET_ROOT/scripts/with-server.sh" env --chdir="$package" "$python" -m pytest "$@"
+exec "$WALLET_ROOT/scripts/run" with-server env --chdir="$package" "$python" -m pytest "$@"
