@@ -9,9 +9,9 @@ use crate::currency::Currency;
 use crate::error::{Code, Result};
 use crate::money::{Amount, Rate, line_amount};
 use crate::pricing::lines::StoredExchange;
-use crate::pricing::normalize::refusals;
 use crate::pricing::rate::{Priced, PricedBy, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
+use crate::pricing::usage::no_amount;
 use crate::storage::rows::uuid_text;
 
 /// Where the cost of a usage comes from.
@@ -88,7 +88,7 @@ pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>)
 
 /// A reported cost as an amount, rounded once, half to even, at the twelfth decimal.
 pub fn worth(cost: Decimal, rate: Option<Rate>) -> Result<Amount> {
-    line_amount(cost, Decimal::ONE, Decimal::ONE, rate).map_err(|_| refusals::no_amount())
+    line_amount(cost, Decimal::ONE, Decimal::ONE, rate).map_err(|_| no_amount())
 }
 
 /// A reported cost in another currency, and its rate, as the entry's reason says it.

@@ -1,7 +1,5 @@
 //! The usage object: the flat form, or what a provider reports.
 
-use std::rc::Rc;
-
 use rust_decimal::Decimal;
 
 use crate::error::{Code, Error, Result, quoted};
@@ -9,10 +7,6 @@ use crate::money::{QUANTITY_DIGITS, line_amount, significant_digits};
 use crate::pg::jsonb::Json;
 use crate::pg::numeric::Number;
 use crate::pricing::lines::{is_countable, is_known_meter};
-use crate::pricing::normalize::mapping::Mappings;
-use crate::pricing::normalize::path::Object;
-use crate::pricing::normalize::whole::{BATCH, Whole};
-use crate::pricing::normalize::{apply, refusals, store};
 
 /// Largest usage object, in bytes of `jsonb`.
 pub const MAX_USAGE_BYTES: usize = 1 << 20;
@@ -69,79 +63,13 @@ pub fn invalid(message: impl Into<String>) -> Error {
 pub const EXAMPLE: &str = "Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000, \"output_tokens\": 450}.";
 
 impl Usage {
-    /// Reads an object in any form that this backend knows.
-    pub fn read(json: Json) -> Result<Usage> {
-        Usage::read_as(json, None, store::mappings)
-    }
-
-    /// Reads the object of an entry. It was understood once; where the mapping that read it is gone
-    /// or reads otherwise now, nothing in it is a meter.
-    pub fn of_entry(json: Json) -> Result<Usage> {
-        match Usage::read(json.clone()) {
-            Err(error) if error.code == Code::InvalidUsage => Ok(Usage {
-                object: match json {
-                    Json::Object(object) => object,
-                    _ => Vec::new(),
-                },
-                ..Usage::default()
-            }),
-            other => other,
-        }
-    }
-
-    /// Reads an object; a provider that is given decides where several mappings fit.
-    pub fn read_as(
-        json: Json,
-        provider: Option<&str>,
-        mappings: impl Fn() -> Result<Rc<Mappings>>,
-    ) -> Result<Usage> {
-        let whole = Whole::of(json, provider, &mappings)?;
-        let mut usage = Usage::of_whole(&whole, provider, mappings)?;
-        for unread in &mut usage.unread {
-            whole.locate(unread);
-        }
-        if whole.is_batch {
-            usage.service_tier = Some(BATCH.to_owned());
-            usage.is_standard_tier = false;
-        }
-        usage.add(&whole.extra)?;
-        if usage.object.is_empty() {
-            usage.object = whole.object;
-        } else {
-            usage.object.extend(whole.object);
-        }
-        Ok(usage)
-    }
-
-    /// Reads one object, but for the keys that conditions of prices look at.
-    fn of_whole(
-        whole: &Whole,
-        provider: Option<&str>,
-        mappings: impl Fn() -> Result<Rc<Mappings>>,
-    ) -> Result<Usage> {
-        let object = &whole.object;
-        if !whole.is_plain {
-            let mappings = mappings()?;
-            if let Some(usage) = apply::read(&mappings, object, provider)? {
-                return Ok(usage);
-            }
-            if !has_meters(&mappings, object) {
-                return Err(unknown_shape(object, &mappings.near_misses(object)));
-            }
-        }
-        Ok(Usage {
-            is_plain: whole.is_plain,
-            ..Usage::flat(object)?
-        })
-    }
-
     /// Whether a number of that name is a meter, whether or not it has a price.
     pub fn is_meter(&self, name: &str) -> bool {
         self.is_mapped || is_known_meter(name) || self.extra.iter().any(|meter| meter == name)
     }
 
-    /// Adds meters that stand beside the usage.
-    fn add(&mut self, extra: &[(String, Json)]) -> Result<()> {
+    /// Adds the meters of the key `extra`.
+    pub fn add(&mut self, extra: &[(String, Json)]) -> Result<()> {
         for (meter, json) in extra {
             let Json::Number(number) = json else { continue };
             let more = quantity(meter, number, || format!("extra.{meter}"))?;
@@ -153,13 +81,13 @@ impl Usage {
             }
         }
         if !extra.is_empty() && self.reported_cost.is_some() {
-            self.reported_cost = Some(Err(refusals::cost_without_extra()));
+            self.reported_cost = Some(Err(cost_without_extra()));
         }
         Ok(())
     }
 
     /// Reads the flat form: attributes as strings, meters as numbers.
-    fn flat(object: &Object) -> Result<Usage> {
+    pub fn flat(object: &[(String, Json)]) -> Result<Usage> {
         let mut usage = Usage::default();
         for (key, value) in object {
             let attribute = usage.attribute(key);
@@ -178,8 +106,7 @@ impl Usage {
                     if is_known_meter(key) {
                         quantity.clone()?;
                     } else if key == "cost" {
-                        usage.reported_cost =
-                            Some(number.to_decimal().ok_or_else(refusals::no_amount));
+                        usage.reported_cost = Some(number.to_decimal().ok_or_else(no_amount));
                     }
                     usage.numbers.push((key.clone(), quantity));
                 }
@@ -237,14 +164,14 @@ impl Usage {
         };
         let cost = cost.clone()?;
         if cost.is_sign_negative() && !cost.is_zero() {
-            return Err(refusals::no_amount());
+            return Err(no_amount());
         }
         // It must be an amount of the provider's currency, whatever it is worth elsewhere.
         let cost = cost.normalize();
         let one = Decimal::ONE;
         line_amount(cost, one, one, None)
             .map(|_| cost)
-            .map_err(|_| refusals::no_amount())
+            .map_err(|_| no_amount())
     }
 
     fn attribute(&mut self, key: &str) -> Option<&mut Option<String>> {
@@ -302,41 +229,6 @@ pub fn one_of(
     }
 }
 
-/// False when nothing in the flat object can be a meter: it has no number, or it has none that we
-/// know beside a container of which a mapping would have to know more.
-fn has_meters(mappings: &Mappings, object: &Object) -> bool {
-    let is_number = |(_, value): &(String, Json)| matches!(value, Json::Number(_));
-    let is_container = |(key, value): &(String, Json)| {
-        matches!(value, Json::Object(_)) && mappings.is_telltale(key)
-    };
-    object.iter().any(|(key, _)| is_known_meter(key))
-        || object.iter().any(is_number) && !object.iter().any(is_container)
-}
-
-/// Most mappings that a message names which come close to an object.
-const MAX_NEAR: usize = 3;
-
-/// WL007: no mapping knows the object and nothing in it is a meter.
-pub fn unknown_shape(object: &Object, near: &[(&str, String)]) -> Error {
-    let mut keys: Vec<String> = object.iter().take(12).map(|(key, _)| quoted(key)).collect();
-    if object.len() > keys.len() {
-        keys.push("…".to_owned());
-    }
-    let mut detail = match keys.is_empty() {
-        true => "The object is empty.".to_owned(),
-        false => format!(
-            "No mapping fits an object with the keys {}, and none is a meter.",
-            keys.join(", ")
-        ),
-    };
-    for (name, miss) in near.iter().take(MAX_NEAR) {
-        detail.push_str(&format!(" For {} it {miss}.", quoted(name)));
-    }
-    invalid("usage has no known shape")
-        .detail(detail)
-        .hint("Pass a provider's response or its usage object as it came, or name the meters: {\"model\": \"gpt-4o\", \"input_tokens\": 1000}. set_usage_mapping() adds the shape of another provider.")
-}
-
 /// WL007: a quantity with too many digits.
 pub fn out_of_range(key: &str) -> Error {
     invalid(format!("usage key {} is out of range", quoted(key)))
@@ -380,4 +272,18 @@ pub fn checked_quantity(
         return Err(out_of_range(&key()));
     }
     Ok(value.normalize())
+}
+
+/// WL007: a reported cost does not include the meters of the key `extra`.
+fn cost_without_extra() -> Error {
+    invalid("usage reports a part of its cost only")
+        .detail("The cost that the provider reports leaves out the meters in \"extra\".")
+        .hint("Charge them in a call of their own, or leave cost_from out, so that all is priced.")
+}
+
+/// WL007: a reported cost is negative or has too many digits.
+pub fn no_amount() -> Error {
+    invalid("usage reports a cost that is no amount")
+        .detail("A reported cost is zero or more, with at most 28 digits.")
+        .hint("Pass the provider's object as it came, or leave cost_from out.")
 }

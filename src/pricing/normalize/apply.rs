@@ -9,16 +9,11 @@ use rust_decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::pg::jsonb::Json;
 use crate::pricing::lines::is_known_meter;
-use crate::pricing::normalize::mapping::{Fit, Mappings};
+use crate::pricing::normalize::mapping::{Fit, Mappings, damaged};
 use crate::pricing::normalize::path::{Object, member};
 use crate::pricing::normalize::reading::Reading;
 use crate::pricing::normalize::refusals;
 use crate::pricing::usage::{Unread, Usage};
-
-/// XX000: the mappings that come with the extension are tested, those of others are read when they are set.
-pub fn damaged(error: &str) -> Error {
-    Error::internal(format!("a built-in usage mapping is damaged: {error}"))
-}
 
 /// Reads an object that has the shape of a mapping; nothing when it has none.
 pub fn read(mappings: &Mappings, root: &Object, provider: Option<&str>) -> Result<Option<Usage>> {

@@ -8,6 +8,7 @@ use crate::pricing::normalize::body::Cost;
 use crate::pricing::normalize::path::{Path, member};
 use crate::pricing::normalize::reading::{Account, Reading, Role};
 use crate::pricing::normalize::refusals;
+use crate::pricing::usage::no_amount;
 
 impl<'a> Reading<'a> {
     /// The cost that the provider reports, or why what it reports cannot be used.
@@ -36,7 +37,7 @@ impl<'a> Reading<'a> {
             }
         }
         reported.or_else(|| match member(self.root, "cost") {
-            Some(Json::Number(number)) => Some(number.to_decimal().ok_or_else(refusals::no_amount)),
+            Some(Json::Number(number)) => Some(number.to_decimal().ok_or_else(no_amount)),
             _ => None,
         })
     }
@@ -54,7 +55,7 @@ impl<'a> Reading<'a> {
             None => Some(own),
         });
         let Some(mut sum) = scaled else {
-            return Some(Err(refusals::no_amount()));
+            return Some(Err(no_amount()));
         };
         for (paths, when) in &cost.plus {
             if !when.iter().all(|one| one.holds(self.fit.usage, self.root)) {
@@ -63,7 +64,7 @@ impl<'a> Reading<'a> {
             match number(paths) {
                 Some(Some(part)) => match sum.checked_add(part) {
                     Some(more) => sum = more,
-                    None => return Some(Err(refusals::no_amount())),
+                    None => return Some(Err(no_amount())),
                 },
                 _ => {
                     let part = paths.first().map_or(String::new(), |path| self.name(path));

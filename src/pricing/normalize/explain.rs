@@ -1,5 +1,6 @@
 //! What became of every number of a usage object, for a person who doubts a bill. Pure.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use rust_decimal::Decimal;
@@ -9,8 +10,8 @@ use crate::pg::jsonb::Json;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
 use crate::pricing::normalize::numbers::{Leaf, Walk, is_zero, text_of};
-use crate::pricing::normalize::path::{Object, Path};
-use crate::pricing::normalize::reading::{Account, Reading, Role};
+use crate::pricing::normalize::path::Object;
+use crate::pricing::normalize::reading::{Reading, Role};
 use crate::pricing::normalize::whole::Whole;
 use crate::pricing::usage::Usage;
 
@@ -63,7 +64,7 @@ pub fn explain(
         Some((fit, _)) => {
             let reading = Reading::explained(&whole.object, fit);
             reading.read()?;
-            reading.accounts()
+            accounts_of(&reading)
         }
         None => flat(&whole.object, is_meter)?,
     };
@@ -126,13 +127,11 @@ fn flat(object: &Object, is_meter: impl Fn(&str) -> Result<bool>) -> Result<Vec<
     Ok(rows)
 }
 
-/// The numbers of a usage object in their order, then what was counted elsewhere.
-pub fn of(
-    walks: &[Walk<'_, '_>],
-    accounts: &[Account<'_>],
-    not_billed: &[(&Json, &str)],
-    name: impl Fn(&Path) -> String,
-) -> Vec<Explained> {
+/// An account of every number, in the order of the usage object. Numbers outside of it come last.
+fn accounts_of(reading: &Reading<'_>) -> Vec<Explained> {
+    let not_billed = reading.not_billed();
+    let accounts = reading.accounts.as_ref().map(RefCell::borrow);
+    let accounts = accounts.as_deref().map_or(&[][..], Vec::as_slice);
     let mut rows = Vec::new();
     let mut shown = vec![false; accounts.len()];
     let mut visit = |leaf: &Leaf<'_, '_>| {
@@ -175,13 +174,13 @@ pub fn of(
         rows.push(row);
         true
     };
-    for walk in walks {
+    for walk in reading.walks() {
         walk.each(&mut visit);
     }
     for (account, shown) in accounts.iter().zip(shown) {
         if !shown && !account.value.is_zero() {
             rows.push(Explained {
-                path: name(account.path),
+                path: reading.name(account.path),
                 value: account.value.normalize().to_string(),
                 meter: account.meter.map(str::to_owned),
                 quantity: account.quantity,

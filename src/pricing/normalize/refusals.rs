@@ -5,9 +5,6 @@ use std::fmt::Write;
 use rust_decimal::Decimal;
 
 use crate::error::{Error, quoted};
-use crate::pricing::normalize::body::Node;
-use crate::pricing::normalize::path::Path;
-use crate::pricing::normalize::reading::{Found, Reading};
 use crate::pricing::usage::{Unread, Usage, invalid};
 
 /// What to do about an object that contradicts itself.
@@ -30,70 +27,62 @@ pub fn not_a_string(path: &str) -> Error {
 
 /// Two numbers that say the same thing differently.
 pub fn alternatives_differ(
-    reading: &Reading<'_>,
-    first: &Found<'_>,
-    path: &Path,
-    value: Decimal,
+    (first_name, first): (&str, Decimal),
+    (other_name, other_value): (&str, Decimal),
 ) -> Error {
-    let (one, other) = (quoted(reading.name(first.path)), quoted(reading.name(path)));
+    let (one, other) = (quoted(first_name), quoted(other_name));
     invalid(format!(
         "usage keys {one} and {other} contradict each other"
     ))
     .detail(format!(
-        "Both stand for the same number; {one} is {}, {other} is {value}.",
-        first.value
+        "Both stand for the same number; {one} is {first}, {other} is {other_value}."
     ))
     .hint(AS_IT_CAME)
 }
 
 /// A part that is greater than its whole.
-pub fn exceeded(
-    reading: &Reading<'_>,
-    whole: Option<&Found<'_>>,
-    node: &Node,
-    parts: &[Found<'_>],
-) -> Error {
-    let whole_name = reading.name(whole.map_or(&node.path[0], |found| found.path));
+pub fn exceeded(whole_name: &str, whole: Option<Decimal>, parts: &[(String, Decimal)]) -> Error {
     let mut names = String::new();
     let mut numbers = String::new();
-    for part in parts.iter().filter(|part| !part.value.is_zero()) {
-        let name = quoted(reading.name(part.path));
+    for (name, value) in parts.iter().filter(|(_, value)| !value.is_zero()) {
+        let name = quoted(name);
         let comma = if names.is_empty() { "" } else { ", " };
         // Writing to a String cannot fail.
         let _ = write!(names, "{comma}{name}");
-        let _ = write!(numbers, "{comma}{name} is {}", part.value);
+        let _ = write!(numbers, "{comma}{name} is {value}");
     }
     let several = names.contains(", ");
     let whole_number = match whole {
-        Some(found) => format!("is {}", found.value),
+        Some(value) => format!("is {value}"),
         None => "is missing".to_owned(),
     };
     invalid(if several {
         format!(
             "usage parts {names} add up to more than {}",
-            quoted(&whole_name)
+            quoted(whole_name)
         )
     } else {
         format!(
             "usage part {names} is greater than its whole {}",
-            quoted(&whole_name)
+            quoted(whole_name)
         )
     })
-    .detail(format!(
-        "{numbers}; {} {whole_number}.",
-        quoted(&whole_name)
-    ))
+    .detail(format!("{numbers}; {} {whole_number}.", quoted(whole_name)))
     .hint(AS_IT_CAME)
 }
 
 /// A total that is not the sum of its parts.
-pub fn contradiction(reading: &Reading<'_>, path: &Path, value: Decimal, sum: Decimal) -> Error {
-    let numbers: Vec<String> = reading
-        .found_tokens()
-        .into_iter()
+pub fn contradiction(
+    total: &str,
+    value: Decimal,
+    sum: Decimal,
+    parts: &[(String, Decimal)],
+) -> Error {
+    let numbers: Vec<String> = parts
+        .iter()
         .map(|(name, value)| format!("{} is {value}", quoted(name)))
         .collect();
-    let name = quoted(reading.name(path));
+    let name = quoted(total);
     invalid(format!("usage total {name} is not the sum of its parts"))
         .detail(format!(
             "{name} is {value}; its parts add up to {sum}: {}.",
@@ -161,18 +150,4 @@ pub fn partial_cost(cost: &str, part: &str) -> Error {
             quoted(part)
         ))
         .hint("Leave cost_from out, so that the usage is priced.")
-}
-
-/// A reported cost beside which `extra` names more.
-pub fn cost_without_extra() -> Error {
-    invalid("usage reports a part of its cost only")
-        .detail("The cost that the provider reports leaves out the meters in \"extra\".")
-        .hint("Charge them in a call of their own, or leave cost_from out, so that all is priced.")
-}
-
-/// A reported cost that no amount can hold.
-pub fn no_amount() -> Error {
-    invalid("usage reports a cost that is no amount")
-        .detail("A reported cost is zero or more, with at most 28 digits.")
-        .hint("Pass the provider's object as it came, or leave cost_from out.")
 }

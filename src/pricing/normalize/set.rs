@@ -5,7 +5,8 @@ use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Quantity;
 use crate::pricing::lines::is_known_meter;
-use crate::pricing::usage::{Usage, unknown_shape};
+use crate::pricing::normalize::read::unknown_shape;
+use crate::pricing::usage::Usage;
 use crate::storage::plan::{Run, Value, statement};
 
 statement!(

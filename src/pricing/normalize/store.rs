@@ -8,8 +8,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::pg::invalidation;
-use crate::pricing::normalize::apply::damaged;
-use crate::pricing::normalize::mapping::{Mapping, Mappings, builtin};
+use crate::pricing::normalize::mapping::{Mapping, Mappings, builtin, damaged};
 use crate::storage::session::as_owner;
 use crate::storage::store;
 
