@@ -1,8 +1,9 @@
-//! Which mapping reads an object. Pure.
+//! Chooses the mapping that reads an object. Pure.
 //!
-//! A mapping reads an object that has one of its shapes, whose numbers do not contradict it, and of which it knows every
-//! number. Where several do and they differ, the provider decides. A number that nobody knows is *unread*; one that only
-//! another mapping knows in that place contradicts the shape.
+//! A mapping reads an object if the object has one of its shapes, the numbers do not contradict the
+//! mapping, and the mapping knows every number. If several such mappings read different quantities,
+//! the provider decides. A number that no mapping knows is *unread*. A number that only another
+//! mapping knows at that place contradicts the shape.
 
 use rust_decimal::Decimal;
 
@@ -15,15 +16,15 @@ use crate::pricing::normalize::reading::Reading;
 use crate::pricing::normalize::refusals;
 use crate::pricing::usage::{Unread, Usage};
 
-/// Reads an object that has the shape of a mapping; nothing when it has none.
+/// Reads an object with the mapping that fits. `None` if no mapping does.
 pub fn read(mappings: &Mappings, root: &Object, provider: Option<&str>) -> Result<Option<Usage>> {
     Ok(choose(mappings, root, provider)?.map(|(_, usage)| usage))
 }
 
-/// What a mapping makes of an object.
+/// A mapping that fits an object, and the usage that it reads.
 type Read<'a> = (Fit<'a>, Usage);
 
-/// The mapping that reads an object, and what it reads; nothing when it has no shape of any.
+/// The mapping that reads an object, and the usage. `None` if the object has no mapping's shape.
 pub fn choose<'a>(
     mappings: &'a Mappings,
     root: &'a Object,
@@ -40,12 +41,12 @@ pub fn choose<'a>(
     if fits.is_empty() {
         return Ok(None);
     }
-    let (mut reads, mut strange, mut refused) = (Vec::new(), None, Vec::new());
+    let (mut reads, mut foreign_error, mut refused) = (Vec::new(), None, Vec::new());
     for fit in fits {
         match Reading::new(root, fit).read() {
             Ok(usage) => match foreign(mappings, fit, &usage.unread)? {
                 None => reads.push((fit, usage)),
-                Some(error) => strange = strange.or(Some(error)),
+                Some(error) => foreign_error = foreign_error.or(Some(error)),
             },
             Err(error) => refused.push((fit, error)),
         }
@@ -56,13 +57,14 @@ pub fn choose<'a>(
     if let Some(read) = otherwise(mappings, root, &refused)? {
         return Ok(Some(read));
     }
-    match strange.or_else(|| refused.into_iter().next().map(|(_, error)| error)) {
+    match foreign_error.or_else(|| refused.into_iter().next().map(|(_, error)| error)) {
         Some(error) => Err(error),
         None => Ok(None),
     }
 }
 
-/// The one that the provider names, or else one that leaves nothing unread, or else the first, if all of them read the same.
+/// If all mappings read the same quantities: the one of the provider, otherwise one that leaves no
+/// number unread, otherwise the first.
 fn agreed<'a>(mut all: Vec<Read<'a>>, provider: Option<&str>) -> Result<Option<Read<'a>>> {
     if all.len() > 1 && all.iter().any(|(fit, _)| fit.mapping.is_of(provider)) {
         all.retain(|(fit, _)| fit.mapping.is_of(provider));
@@ -92,7 +94,7 @@ fn is_same(one: &Usage, other: &Usage) -> bool {
         .all(|(meter, _)| of(one, meter) == of(other, meter))
 }
 
-/// A mapping that counts otherwise than those that the numbers contradict, and explains them all.
+/// An alternative (`otherwise`) of the mappings that refused the object, if it reads every number.
 fn otherwise<'a>(
     mappings: &'a Mappings,
     root: &'a Object,
@@ -110,27 +112,27 @@ fn otherwise<'a>(
     Ok(None)
 }
 
-/// Why an object is not this mapping's, where another one knows a number that this one does not. What an administrator has
-/// set holds all the same.
+/// The error if another mapping, or the flat form, knows a number that this mapping leaves unread:
+/// the object is then not this mapping's. Mappings set by an administrator are exempt.
 fn foreign(mappings: &Mappings, fit: Fit<'_>, unread: &[Unread]) -> Result<Option<Error>> {
     for one in unread {
-        let way = match &fit.shape.at {
+        let place = match &fit.shape.at {
             None => Some(&*one.path),
             Some(at) => one
                 .path
                 .strip_prefix(&at.to_string())
-                .and_then(|way| way.strip_prefix('.')),
+                .and_then(|place| place.strip_prefix('.')),
         };
-        let Some(way) = way else { continue };
+        let Some(place) = place else { continue };
         let name = &fit.mapping.name;
-        if is_known_meter(way) {
+        if is_known_meter(place) {
             return Ok(Some(refusals::foreign(name, one, "a usage of meters")));
         }
         if fit.mapping.is_own {
             continue;
         }
         let other = mappings
-            .other_with(way, fit.mapping)
+            .other_with(place, fit.mapping)
             .map_err(|error| damaged(&error))?;
         if let Some(other) = other {
             let knows = crate::error::quoted(&other.name);

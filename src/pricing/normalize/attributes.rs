@@ -1,4 +1,5 @@
-//! What an object says of its model, provider, region and service tier, and to the conditions of prices. Pure.
+//! The model, provider, region and service tier of an object, and the values that conditions of
+//! prices compare. Pure.
 
 use crate::error::Result;
 use crate::pg::jsonb::Json;
@@ -8,12 +9,12 @@ use crate::pricing::normalize::path::{Path, member};
 use crate::pricing::normalize::reading::Reading;
 use crate::pricing::normalize::refusals;
 
-/// What an object says of its model, provider, region or service tier.
+/// The value of an attribute: model, provider, region or service tier.
 #[derive(PartialEq, Eq)]
 pub enum Stated {
-    /// Nothing.
+    /// The object does not say.
     Nothing,
-    /// The ordinary case, which has no name here.
+    /// The default, such as the standard tier, which has no name.
     Ordinary,
     /// A name.
     Named(String),
@@ -53,7 +54,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The name that a number of the usage object tells.
+    /// A name that follows from a number of the usage object that is not zero (`told_by`).
     fn told_by(&self, attribute: &Attribute) -> Stated {
         let is_counted = |path: &Path| {
             let number = path.first(self.object(path));
@@ -66,7 +67,7 @@ impl Reading<'_> {
         }
     }
 
-    /// What conditions of prices may look at beside the keys of the whole object.
+    /// Values for the conditions of prices, in addition to the keys of the whole object.
     pub(super) fn facts(&self) -> Vec<(String, Json)> {
         let conditions = self.fit.body.conditions.iter();
         conditions

@@ -1,4 +1,5 @@
-//! What a mapping reads: attributes, meters with their parts, totals, costs, and what is not billed. Pure.
+//! The part of a mapping that says what to read: attributes, meters with their parts, totals,
+//! costs, and numbers that are not billed. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +9,23 @@ use crate::pricing::normalize::path::Path;
 use crate::pricing::normalize::raw;
 use crate::pricing::normalize::shape::{Condition, MAX_ITEMS, paths};
 
-/// Parts of parts of parts: as deep as a mapping may go.
+/// Most levels of parts within parts.
 const MAX_PARTS: usize = 8;
 
-/// Where model, provider, region or service tier stand.
+/// How to read the model, provider, region or service tier.
 pub struct Attribute {
     /// Paths in the whole object.
     pub path: Vec<Path>,
-    /// What a name is called here: none where it means the ordinary case, empty where it says nothing.
+    /// Translations of names. `None` is the default case, and empty means that nothing is known.
     names: BTreeMap<String, Option<String>>,
-    /// A name that holds for every object of this mapping.
+    /// A constant for every object of this mapping.
     pub is: Option<String>,
-    /// Names that hold where a number of the usage object is not zero, where nothing else says a name.
+    /// Names that apply if a number of the usage object is not zero and no path has a name.
     pub told_by: Vec<(String, Vec<Path>)>,
 }
 
 impl Attribute {
-    /// What a name is called here.
+    /// The translation of a provider's name. `None` is the default case.
     pub fn here<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         if self.names.is_empty() {
             return Some(name);
@@ -53,33 +54,33 @@ impl Attribute {
     }
 }
 
-/// A number of the usage object and what is inside it.
+/// A number of the usage object, and the parts that it includes.
 pub struct Node {
-    /// Where it stands; the first that is there and not zero.
+    /// Alternative paths. The first whose number is not zero counts.
     pub path: Vec<Path>,
-    /// The meter that gets what is left when the parts are taken out.
+    /// The meter that counts the number without its parts.
     pub meter: Box<str>,
-    /// Numbers that it includes and that are counted elsewhere.
+    /// Numbers that it includes and other nodes count.
     pub less: Vec<Path>,
-    /// Whether the first path counts, whatever the others say; else they must not contradict each other.
+    /// Whether the first path counts whatever the others say. Otherwise they must agree.
     pub takes_first: bool,
     /// Whether the number may be written as text.
     pub is_text: bool,
-    /// What it is multiplied by.
+    /// A factor from the number to the quantity or cost.
     pub times: Option<Decimal>,
-    /// True when it is the sum of its parts where it is not there itself.
+    /// True if the sum of the parts replaces the number where it is missing.
     pub implied: bool,
-    /// True of a part that may be in the other parts as well: it counts as far as they leave room.
+    /// True if the number may also be included in other parts. It counts as far as they leave room.
     pub overlaps: bool,
-    /// True when the provider's total does not have it.
+    /// True if the provider's total does not include it.
     pub outside_total: bool,
     /// Conditions of which all must hold for it to count.
     pub when: Vec<Condition>,
-    /// Conditions of which none may.
+    /// Conditions of which none may hold.
     pub unless: Vec<Condition>,
-    /// A note for people.
+    /// An explanation for `explain_usage`.
     pub why: Box<str>,
-    /// Numbers that it includes.
+    /// Numbers that it includes, each with a meter of its own.
     pub parts: Vec<Node>,
 }
 
@@ -122,7 +123,7 @@ impl Node {
         })
     }
 
-    /// Itself and its parts, with the depth of each.
+    /// Visits the node and its parts, with the depth of each.
     pub fn each<'a>(&'a self, depth: usize, visitor: &mut dyn FnMut(&'a Node, usize)) {
         visitor(self, depth);
         for part in &self.parts {
@@ -150,19 +151,20 @@ fn factor(text: &str) -> Result<Decimal, String> {
 
 /// The provider's own sum of all tokens.
 pub struct Total {
-    /// Where it stands.
+    /// Alternative paths to it.
     pub path: Vec<Path>,
-    /// The meter of what it has beyond the meters, where a provider names that nowhere else.
+    /// The meter of the difference between the total and the meters, if the provider reports that
+    /// quantity nowhere else.
     pub rest: Option<Box<str>>,
 }
 
 /// A cost that the provider reports.
 pub struct Cost {
-    /// Where it stands.
+    /// Alternative paths to it.
     pub path: Vec<Path>,
-    /// What it is multiplied by.
+    /// A factor from the number to the quantity or cost.
     pub times: Option<Decimal>,
-    /// What comes on top of it, and when.
+    /// Amounts to add, with the conditions under which they are added.
     pub plus: Vec<(Vec<Path>, Vec<Condition>)>,
 }
 
@@ -187,44 +189,36 @@ impl Cost {
         }
     }
 
-    /// All paths.
+    /// The paths of the cost and of all additions.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let plus = self.plus.iter().flat_map(|(path, _)| path);
         self.path.iter().chain(plus)
     }
 }
 
-/// Numbers that are no meter, and why.
+/// Numbers that no meter counts, with the reason.
 pub struct NotBilled {
-    /// Where they stand; all that is in what a path leads to.
+    /// Paths to them. A path to an object or array covers everything inside it.
     pub path: Vec<Path>,
-    /// Why.
+    /// The reason, for people.
     pub why: Box<str>,
 }
 
-/// What a mapping reads.
+/// The body of a mapping.
 pub struct Body {
-    /// The model.
     pub model: Attribute,
-    /// The provider.
     pub provider: Attribute,
-    /// The region.
     pub region: Attribute,
-    /// The service tier.
     pub service_tier: Attribute,
-    /// Values that conditions of prices may look at, by key.
+    /// Values for conditions of prices, by the key that conditions use.
     pub conditions: Vec<(Box<str>, Vec<Path>)>,
-    /// Arrays of the whole object that the chunks of a stream have in parts.
+    /// Keys of arrays of which each chunk of a stream has a part. They are joined.
     pub join: Vec<String>,
-    /// The cost that the provider reports.
     pub cost: Vec<Cost>,
-    /// The numbers.
     pub meters: Vec<Node>,
-    /// Their sum.
     pub total: Option<Total>,
-    /// What is not billed.
     pub not_billed: Vec<NotBilled>,
-    /// Objects beside the usage object whose numbers are accounted for as well.
+    /// Objects outside of the usage object whose numbers must be read as well.
     pub also: Vec<Path>,
 }
 

@@ -11,7 +11,7 @@ use crate::pricing::normalize::refusals;
 use crate::pricing::usage::no_amount;
 
 impl<'a> Reading<'a> {
-    /// The cost that the provider reports, or why what it reports cannot be used.
+    /// The cost that the provider reports, or the reason that it cannot be used.
     pub(super) fn cost(&self) -> Option<Result<Decimal>> {
         let mut reported = None;
         for cost in &self.fit.body.cost {
@@ -79,7 +79,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// An amount, which may be written as text; nothing where it is neither, and no number where it has too many digits.
+/// An amount, which may be written as text. `None` if the JSON is neither; `Some(None)` if it has
+/// too many digits.
 fn amount(json: &Json) -> Option<Option<Decimal>> {
     match json {
         Json::Number(number) => Some(number.to_decimal()),

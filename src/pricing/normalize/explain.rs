@@ -1,4 +1,4 @@
-//! What became of every number of a usage object, for a person who doubts a bill. Pure.
+//! Explains how every number of a usage object was counted, for a person who doubts a bill. Pure.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,18 +28,18 @@ impl Role {
     }
 }
 
-/// A number, and what became of it.
+/// A number of a usage object, and how it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
-    /// Where it stands in the whole object.
+    /// Its path in the whole object.
     pub path: String,
     /// The number as text.
     pub value: String,
     /// The meter that it counts for.
     pub meter: Option<String>,
-    /// What the meter gets of it.
+    /// The part of the number that the meter counts.
     pub quantity: Option<Decimal>,
-    /// What became of it.
+    /// How it was counted.
     pub role: Role,
     /// A note.
     pub note: Option<String>,
@@ -49,14 +49,14 @@ fn note(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// What became of every number of a usage. `is_meter` says which names are meters in the flat form.
+/// Explains every number of a usage. `is_meter` says which names are meters in the flat form.
 pub fn explain(
     json: Json,
     provider: Option<&str>,
     mappings: impl Fn() -> Result<Rc<Mappings>>,
     is_meter: impl Fn(&str) -> Result<bool>,
 ) -> Result<Vec<Explained>> {
-    // What is refused is refused here, too.
+    // A usage that a charge would refuse is refused here as well.
     Usage::read_as(json.clone(), provider, &mappings)?;
     let whole = Whole::of(json, provider, &mappings)?;
     let known = mappings()?;
@@ -86,7 +86,7 @@ pub fn explain(
     Ok(rows)
 }
 
-/// The same of the flat form.
+/// Explains the numbers of the flat form.
 fn flat(object: &Object, is_meter: impl Fn(&str) -> Result<bool>) -> Result<Vec<Explained>> {
     let mut rows = Vec::new();
     Walk::new(object, None).each(&mut |leaf| {
@@ -156,7 +156,8 @@ fn accounts_of(reading: &Reading<'_>) -> Vec<Explained> {
                 _ if account.quantity == Some(account.value) => {
                     account.quantity.and(leaf.number.to_decimal())
                 }
-                // What is taken out of several together is shown with the first.
+                // A part that was taken out of several numbers together is shown with the first of
+                // them.
                 _ if !shown[place] => account.quantity,
                 _ => None,
             };

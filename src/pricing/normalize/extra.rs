@@ -1,14 +1,14 @@
-//! Meters that are handed over beside a usage, in the key `extra`. Pure.
+//! Meters that a caller adds to a usage, in the key `extra`. Pure.
 
 use crate::error::{Result, quoted};
 use crate::pg::jsonb::Json;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::usage::invalid;
 
-/// The key of meters beside an object.
 const EXTRA: &str = "extra";
 
-/// Takes the meters out that stand beside a usage. A key of that name that has no number and no meter is the provider's own.
+/// Removes the added meters from an object and returns them. A key `extra` without a number and
+/// without a meter's name is the provider's own and stays.
 pub fn take_extra(object: &mut Vec<(String, Json)>) -> Result<Vec<(String, Json)>> {
     let Some(place) = object.iter().position(|(key, _)| key == EXTRA) else {
         return Ok(Vec::new());
@@ -18,7 +18,7 @@ pub fn take_extra(object: &mut Vec<(String, Json)>) -> Result<Vec<(String, Json)
     }
     let Json::Object(mut meters) = object.remove(place).1 else {
         return Err(invalid("usage key \"extra\" is not an object of meters")
-            .detail(BESIDE)
+            .detail(ABOUT_EXTRA)
             .hint(NAME_METERS));
     };
     meters.retain(|(_, json)| *json != Json::Null);
@@ -30,16 +30,16 @@ pub fn take_extra(object: &mut Vec<(String, Json)>) -> Result<Vec<(String, Json)
             "usage key {} is not a number",
             quoted(format!("extra.{meter}"))
         ))
-        .detail(BESIDE)
+        .detail(ABOUT_EXTRA)
         .hint(NAME_METERS));
     }
     Ok(meters)
 }
 
-const BESIDE: &str = "The key extra has meters and their quantities, which are charged beside the rest of the usage.";
+const ABOUT_EXTRA: &str = "The key extra has meters and their quantities, which are charged beside the rest of the usage.";
 const NAME_METERS: &str = "Name meters as in the flat form: {\"extra\": {\"gpu_seconds\": 5}}.";
 
-/// Whether it has a number or the name of a meter anywhere.
+/// Whether the JSON contains a number or the name of a meter at any depth.
 fn may_count(json: &Json) -> bool {
     match json {
         Json::Number(_) => true,

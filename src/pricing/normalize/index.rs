@@ -1,7 +1,8 @@
-//! Which shapes an object may have, by the keys that it has. Pure.
+//! Finds the shapes that an object may have, by its keys. Pure.
 //!
-//! There are many shapes, and most objects have one of them. The keys that shapes ask for are numbered; an object's keys are
-//! a set of these numbers, which rules nearly all shapes out before any condition is looked at.
+//! There are many shapes, and most objects have only one of them. The keys in the conditions of
+//! shapes are numbered. The keys of an object become a set of these numbers, which excludes nearly
+//! all shapes before any condition is evaluated.
 
 use foldhash::HashMap;
 
@@ -36,29 +37,30 @@ impl Keys {
     }
 }
 
-/// A shape by its mapping and its place among the mapping's, and the keys of the usage object that it asks for.
+/// A shape, as the number of its mapping and its position there, and the keys that the usage object
+/// must have.
 struct Entry {
     mapping: usize,
     shape: usize,
     all: Keys,
-    /// Of these one at least, where it asks for any.
+    /// At least one of these keys must be present. `None` if any keys will do.
     any: Option<Keys>,
 }
 
-/// The shapes whose usage object stands in one place.
+/// The shapes whose usage object has the same path.
 struct Place {
     at: Option<Path>,
     entries: Vec<Entry>,
 }
 
-/// The shapes of all mappings.
+/// An index of the shapes of all mappings.
 pub struct Index {
     numbers: HashMap<Box<str>, usize>,
     places: Vec<Place>,
 }
 
 impl Index {
-    /// Of shapes, each with its mapping and its place there.
+    /// Builds the index of shapes, each with its mapping's number and its position there.
     pub fn new<'a>(shapes: impl Iterator<Item = (usize, usize, &'a Shape)>) -> Index {
         let mut index = Index {
             numbers: HashMap::default(),
@@ -88,7 +90,7 @@ impl Index {
         *self.numbers.entry(key.into()).or_insert(next)
     }
 
-    /// Keys that are there where all conditions hold.
+    /// Keys that an object has whenever all of the conditions hold.
     fn all(&mut self, conditions: &[String], dotted: bool) -> Keys {
         let mut keys = Keys::default();
         for condition in conditions {
@@ -103,7 +105,8 @@ impl Index {
         keys
     }
 
-    /// Keys of which one is there where any condition holds; nothing where that cannot be told by keys.
+    /// Keys of which an object has at least one whenever any of the conditions holds. `None` if
+    /// keys cannot tell.
     fn any(&mut self, conditions: &[String], dotted: bool) -> Option<Keys> {
         let mut keys = Keys::default();
         for condition in conditions {
@@ -128,7 +131,8 @@ impl Index {
         keys
     }
 
-    /// The shapes that an object may have, with the usage object of each, in the order of the mappings.
+    /// The shapes that an object may have, with the usage object of each, in the order of the
+    /// mappings.
     pub fn candidates<'a>(&self, root: &'a Object) -> Vec<(usize, usize, &'a Object)> {
         let mut found = Vec::new();
         for place in &self.places {
@@ -148,7 +152,7 @@ impl Index {
         found
     }
 
-    /// Every shape whose usage object is there, in the order of the mappings.
+    /// Every shape whose usage object exists, in the order of the mappings.
     pub fn placed<'a>(&self, root: &'a Object) -> Vec<(usize, usize, &'a Object)> {
         let mut found = Vec::new();
         for place in &self.places {

@@ -7,7 +7,8 @@ use crate::pricing::normalize::reading::Reading;
 use crate::pricing::usage::Unread;
 
 impl<'a> Reading<'a> {
-    /// A meter's name in the whole object beside the usage object, with a number other than zero that nothing reads.
+    /// A key of the whole object, outside of the usage object, that has a meter's name and a number
+    /// other than zero that no path has led to.
     pub(super) fn stranger(&self) -> Option<&'a str> {
         let seen = self.seen.borrow();
         self.root.iter().find_map(|(key, value)| {
@@ -18,7 +19,8 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The walks over the numbers of the usage object, and of those beside it that are accounted for as well.
+    /// Walks over the numbers of the usage object, and of other objects that the mapping must read
+    /// in full (`also`).
     pub(super) fn walks(&self) -> Vec<Walk<'a, 'a>> {
         let own = Walk::new(self.fit.usage, self.fit.shape.at.as_ref());
         let mut walks = vec![own];
@@ -31,7 +33,7 @@ impl<'a> Reading<'a> {
         walks
     }
 
-    /// What nothing reads.
+    /// Numbers that the mapping does not know.
     pub(super) fn unread(&self) -> Vec<Unread> {
         let seen = self.seen.borrow();
         let walks = self.walks();
@@ -44,7 +46,7 @@ impl<'a> Reading<'a> {
         unread.flatten().collect()
     }
 
-    /// What the mapping says is not billed, and why.
+    /// The JSON that the mapping says is not billed, with the reasons.
     pub(super) fn not_billed(&self) -> Vec<(&'a Json, &'a str)> {
         let mut covered = Vec::new();
         for one in &self.fit.body.not_billed {

@@ -10,7 +10,7 @@ use crate::pricing::normalize::refusals;
 use crate::pricing::usage::Usage;
 
 impl Reading<'_> {
-    /// What was read, or why it was refused.
+    /// Reads the object, or says why it is refused.
     pub fn read(&self) -> Result<Usage> {
         let body = self.fit.body;
         let mut meters = Meters::default();

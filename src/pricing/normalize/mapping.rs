@@ -1,7 +1,8 @@
-//! A mapping: which shape of object it is for, and where the numbers stand. Pure.
+//! A mapping: the shapes of objects that it reads, and the places of the numbers. Pure.
 //!
-//! The form is JSON, the same for the built-in ones (the files in `builtin`) and for those of
-//! `wallet.usage_mappings`; `docs/usage.md` describes it. It is read once in a backend.
+//! A mapping is written in JSON, whether it is built in (the files in `builtin`) or a row of
+//! `wallet.usage_mappings`. `docs/usage.md` describes the format. A backend parses each mapping
+//! once.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -16,21 +17,21 @@ use crate::pricing::normalize::path::Object;
 use crate::pricing::normalize::raw;
 use crate::pricing::normalize::shape::{MAX_ITEMS, Shape};
 
-/// A mapping: the shapes that it is for, and what it reads.
+/// A mapping: the shapes of the objects that it reads, and how it reads them.
 pub struct Mapping {
-    /// Its name.
     pub name: String,
-    /// Providers that choose it where several fit.
+    /// Providers whose name selects it if several mappings fit.
     pub providers: Vec<String>,
-    /// True when only its provider's name or another mapping brings it into play.
+    /// True if it is tried only for one of its providers, or as an alternative of another mapping.
     pub by_name: bool,
-    /// True of one that was set with `set_usage_mapping`: it comes before those of the extension.
+    /// True if it was set with `set_usage_mapping`. It takes precedence over built-in mappings.
     pub is_own: bool,
-    /// Where usage objects of this kind stand.
+    /// Shapes of objects, with the place of the usage object.
     pub shapes: Vec<Shape>,
-    /// Mappings that may stand in where the numbers contradict this one.
+    /// Names of mappings to try if the numbers contradict this one.
     pub otherwise: Vec<String>,
-    /// Read when an object has one of the shapes for the first time: a backend needs few of all.
+    /// Parsed when an object first has one of the shapes, because a backend needs only a few
+    /// mappings.
     body: OnceCell<Result<Body, String>>,
     json: Cow<'static, str>,
 }
@@ -38,20 +39,18 @@ pub struct Mapping {
 /// An object that has a shape of a mapping.
 #[derive(Clone, Copy)]
 pub struct Fit<'a> {
-    /// The mapping.
     pub mapping: &'a Mapping,
-    /// The shape.
     pub shape: &'a Shape,
-    /// The usage object in it.
+    /// The usage object within the whole object.
     pub usage: &'a Object,
-    /// What the mapping reads.
+    /// The parsed body of the mapping.
     pub body: &'a Body,
 }
 
 impl Mapping {
-    /// Reads a mapping of one's own from JSON, or says what is wrong with it.
+    /// Parses a mapping that is not built in. The error is the end of a message for people.
     pub fn parse(name: &str, json: &str) -> Result<Mapping, String> {
-        // Of a key that nobody knows the whole says more than the header, which passes over it.
+        // The body is parsed first, because it reports unknown keys, which the header ignores.
         let body: raw::Body = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let mapping = Mapping {
             is_own: true,
@@ -59,7 +58,7 @@ impl Mapping {
         };
         let body = Body::compile(body)?;
         mapping.shapes.iter().try_for_each(Shape::check)?;
-        // It has not been read before.
+        // The cell is new, so this cannot fail.
         let _ = mapping.body.set(Ok(body));
         Ok(mapping)
     }
@@ -86,7 +85,7 @@ impl Mapping {
         })
     }
 
-    /// What it reads.
+    /// Parses the body on first use.
     pub fn body(&self) -> Result<&Body, String> {
         self.body
             .get_or_init(|| {
@@ -98,7 +97,7 @@ impl Mapping {
             .map_err(|error| format!("{}: {error}", self.name))
     }
 
-    /// The first of the shapes that the object has.
+    /// The first shape that the object has, with the usage object. `None` if it has none.
     pub fn fit<'a>(&'a self, root: &'a Object) -> Result<Option<Fit<'a>>, String> {
         for shape in &self.shapes {
             if let Some(usage) = Shape::place(shape.at.as_ref(), root)
@@ -119,7 +118,7 @@ impl Mapping {
         })
     }
 
-    /// Whether the provider of that name chooses it.
+    /// Whether it names that provider.
     pub fn is_of(&self, provider: Option<&str>) -> bool {
         provider.is_some_and(|provider| self.providers.iter().any(|name| name == provider))
     }
@@ -129,14 +128,14 @@ impl Mapping {
 pub struct Mappings {
     list: Vec<Mapping>,
     index: Index,
-    /// Keys of the whole object of which an object of any mapping has one.
+    /// Every object that any mapping reads has at least one of these keys.
     telltales: HashSet<Box<str>>,
-    /// Mappings by the ways to their meters. Made when an object has a number that its mapping does not read.
-    by_way: OnceCell<Result<HashMap<String, Vec<usize>>, String>>,
+    /// Mappings by the places of their meters. Built when an object first has an unread number.
+    by_place: OnceCell<Result<HashMap<String, Vec<usize>>, String>>,
 }
 
 impl Mappings {
-    /// The mappings in this order; of several with a name the first counts.
+    /// The mappings in this order. If several have the same name, only the first is kept.
     pub fn new(all: Vec<Mapping>) -> Mappings {
         let mut list: Vec<Mapping> = Vec::with_capacity(all.len());
         for mapping in all {
@@ -157,12 +156,12 @@ impl Mappings {
         Mappings {
             index: Index::new(shapes),
             telltales,
-            by_way: OnceCell::new(),
+            by_place: OnceCell::new(),
             list,
         }
     }
 
-    /// True when an object with that key may have the shape of a mapping.
+    /// Whether an object with that key may have the shape of a mapping.
     pub fn is_telltale(&self, key: &str) -> bool {
         self.telltales.contains(key)
     }
@@ -172,8 +171,8 @@ impl Mappings {
         (mapping, &mapping.shapes[shape])
     }
 
-    /// Every mapping that an object has a shape of, once for each usage object. A mapping of one's own leaves no room
-    /// for those of the extension.
+    /// Every mapping whose shape the object has, once per usage object. If a mapping that an
+    /// administrator set fits, built-in ones are left out.
     pub fn fitting<'a>(
         &'a self,
         root: &'a Object,
@@ -194,7 +193,7 @@ impl Mappings {
             {
                 continue;
             }
-            // A mapping's usage objects in other places must say the same.
+            // Two shapes may lead to the same usage object. It is read once.
             let is_known = |fit: &Fit<'_>| {
                 std::ptr::eq(fit.mapping, mapping) && std::ptr::eq(fit.usage, usage)
             };
@@ -208,7 +207,8 @@ impl Mappings {
         Ok(fits)
     }
 
-    /// What keeps an object from having the shapes that it has something of: mappings, and what of each, the nearest first.
+    /// Mappings whose shape the object has in part, each with the reason that it does not fit, the
+    /// nearest first.
     pub fn near_misses(&self, root: &Object) -> Vec<(&str, String)> {
         let mut misses: Vec<(usize, &str, String)> = Vec::new();
         for (mapping, shape, usage) in self.index.placed(root) {
@@ -229,54 +229,54 @@ impl Mappings {
         misses.map(|(_, name, miss)| (name, miss)).collect()
     }
 
-    /// Another mapping that has a meter at the same place of its usage objects.
-    pub fn other_with(&self, way: &str, than: &Mapping) -> Result<Option<&Mapping>, String> {
-        let by_way = self
-            .by_way
+    /// Another mapping with a meter at the same place of its usage objects. `place` is a path
+    /// without selectors.
+    pub fn other_with(&self, place: &str, than: &Mapping) -> Result<Option<&Mapping>, String> {
+        let by_place = self
+            .by_place
             .get_or_init(|| {
-                let mut by_way: HashMap<String, Vec<usize>> = HashMap::default();
+                let mut by_place: HashMap<String, Vec<usize>> = HashMap::default();
                 for (number, mapping) in self.list.iter().enumerate() {
                     for node in &mapping.body()?.meters {
                         node.each(0, &mut |node, _| {
                             for path in node.path.iter().filter(|path| !path.is_outside) {
-                                by_way.entry(path.way()).or_default().push(number);
+                                by_place.entry(path.place()).or_default().push(number);
                             }
                         });
                     }
                 }
-                Ok(by_way)
+                Ok(by_place)
             })
             .as_ref()
             .map_err(String::clone)?;
-        let known = by_way.get(way).map_or(&[][..], Vec::as_slice);
+        let known = by_place.get(place).map_or(&[][..], Vec::as_slice);
         let mut known = known.iter().map(|number| &self.list[*number]);
-        // What has the place itself does not know this kind of element, which says nothing of whose it is.
+        // A mapping that has the place itself, but with other selectors, may still be the right
+        // one.
         if known.clone().any(|mapping| std::ptr::eq(mapping, than)) {
             return Ok(None);
         }
         Ok(known.next())
     }
 
-    /// The mapping of that name.
     pub fn named(&self, name: &str) -> Option<&Mapping> {
         self.list.iter().find(|mapping| mapping.name == name)
     }
 
-    /// All of them.
     #[cfg(test)]
     pub fn all(&self) -> &[Mapping] {
         &self.list
     }
 }
 
-/// What a mapping that comes with the extension says before its meters: to read all of every one would take a new backend
-/// longer than its first price.
+/// The header of a built-in mapping: its text before the meters. Parsing all of every mapping would
+/// take a new backend longer than its first price.
 pub fn header_of(text: &str) -> Option<String> {
     let (header, _) = text.split_once("\n  \"meters\"")?;
     Some(format!("{}\n}}", header.trim_end().trim_end_matches(',')))
 }
 
-/// Reads the mappings that come with the extension.
+/// Parses the headers of the built-in mappings.
 pub fn builtin() -> Result<Vec<Mapping>, String> {
     FILES
         .iter()

@@ -1,5 +1,5 @@
-//! The meters of an object by the nodes of its mapping: disjoint, and as much as the provider's
-//! totals. Pure.
+//! Counts the numbers of an object by the nodes of its mapping. The meters are disjoint, and add up
+//! to the provider's totals. Pure.
 
 use rust_decimal::Decimal;
 
@@ -13,7 +13,7 @@ use crate::pricing::normalize::refusals;
 use crate::pricing::normalize::shape::Condition;
 use crate::pricing::usage::out_of_range;
 
-/// Meters with their quantities, each once.
+/// Quantities by meter. Each meter occurs once.
 #[derive(Default)]
 pub(super) struct Meters<'a>(pub(super) Vec<(&'a str, Decimal)>);
 
@@ -39,7 +39,8 @@ impl<'a> Meters<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Counts a number and its parts, and gives the number.
+    /// Counts a number and its parts, and returns the number. It is longer than most functions
+    /// because every error needs the number, its parts and their names.
     pub(super) fn node(
         &self,
         node: &'a Node,
@@ -98,7 +99,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes what is too much out of the parts that may be in others as well; gives how much that was.
+    /// Reduces the parts that may also be included in others until all parts fit into their whole.
+    /// Returns the sum of the reductions.
     fn cut_overlaps(
         &self,
         parts: &mut [(&'a Node, Found<'a>)],
@@ -109,7 +111,7 @@ impl<'a> Reading<'a> {
         let all: Decimal = parts.iter().map(|(_, part)| part.value).sum();
         let whole = all - excess;
         for (node, found) in parts.iter_mut().filter(|(node, _)| node.overlaps) {
-            // No part is greater than the whole, nor in others with more than these have.
+            // An overlapping part is within the whole, and within the other parts together.
             let most = if found.value > whole {
                 Decimal::ZERO
             } else {
@@ -189,7 +191,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The meters that have a number of their own, for a message.
+    /// The numbers of tokens that have a path of their own, for a message.
     fn found_tokens(&self) -> Vec<(String, Decimal)> {
         let nodes = self.fit.body.meters.iter();
         nodes
@@ -201,7 +203,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Several numbers of a meter may add up to more than a quantity may have.
+/// The sum of several numbers of a meter may have too many digits.
 pub(super) fn check_digits(meter: &str, quantity: Decimal) -> Result<()> {
     let magnitude = quantity.normalize().trunc().mantissa().unsigned_abs();
     if significant_digits(quantity) > QUANTITY_DIGITS || magnitude >= 10_u128.pow(QUANTITY_DIGITS) {

@@ -1,8 +1,10 @@
-//! Usage objects of providers, made into disjoint meters.
+//! Turns the usage objects of providers into disjoint meters.
 //!
-//! Which shape an object has and where its numbers stand is data: the files in `builtin` and the table
-//! `wallet.usage_mappings`. `whole` makes one object of what is handed over, `mapping` says which shapes there are, `apply` chooses,
-//! `reading` reads, `explain` says what became of each number, `store` keeps the mappings.
+//! The shapes of objects and the places of their numbers are data: the files in `builtin` and the
+//! table `wallet.usage_mappings`. `read` reads usage in any form. `whole` makes one object of what
+//! the caller passes, `mapping` is a mapping, `store` keeps the mappings of a backend, `apply`
+//! chooses one, `reading` follows its paths, `meters` counts, `leftover` finds numbers that are not
+//! counted, `mapped` builds the usage, and `explain` explains every number.
 
 pub mod apply;
 mod attributes;

@@ -1,4 +1,4 @@
-//! Every number of a usage object, and where it stands. Pure.
+//! Walks over the numbers of a usage object, with the path of each. Pure.
 
 use std::collections::HashSet;
 
@@ -7,35 +7,35 @@ use crate::pg::numeric::Number;
 use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::usage::Unread;
 
-/// Most paths of unread numbers that are named.
+/// Most unread numbers that are listed per usage object.
 const MAX_UNREAD: usize = 256;
 
-/// True of zero, however it is written.
+/// Whether a number is zero, with any number of digits.
 pub fn is_zero(number: &Number) -> bool {
     matches!(number, Number::Finite { digits, .. } if digits.iter().all(|digit| *digit == 0))
 }
 
-/// A step of the way to a number.
+/// A step of the path to a number.
 #[derive(Clone, Copy)]
 enum Step<'a> {
     Key(&'a str),
     Element,
 }
 
-/// A number on the walk.
+/// A number that the walk visits.
 pub struct Leaf<'a, 'w> {
-    /// The number.
+    /// The number as JSON, whose address identifies it.
     pub json: &'a Json,
-    /// The same.
+    /// The number itself.
     pub number: &'a Number,
-    /// The objects and arrays that it is in, the outermost first.
+    /// The objects and arrays that contain it, the outermost first.
     pub within: &'w [&'a Json],
     steps: &'w [Step<'a>],
     at: Option<&'w Path>,
 }
 
 impl Leaf<'_, '_> {
-    /// Where it stands in the whole object, for people.
+    /// Its path in the whole object, for people.
     pub fn path(&self) -> String {
         let mut out = self.at.map_or(String::new(), Path::inside);
         for step in self.steps {
@@ -52,7 +52,7 @@ impl Leaf<'_, '_> {
         out
     }
 
-    /// The same as an SQL/JSON path.
+    /// Its path as an SQL/JSON path.
     fn jsonpath(&self) -> String {
         let mut out = String::from("$");
         let key = |key: &str, out: &mut String| {
@@ -75,19 +75,18 @@ impl Leaf<'_, '_> {
     }
 }
 
-/// A walk over the numbers of a usage object.
 pub struct Walk<'a, 'p> {
     usage: &'a Object,
     at: Option<&'p Path>,
 }
 
 impl<'a, 'p> Walk<'a, 'p> {
-    /// Over the object that stands there in the whole object.
+    /// Walks over an object, whose path in the whole object is `at`.
     pub fn new(usage: &'a Object, at: Option<&'p Path>) -> Walk<'a, 'p> {
         Walk { usage, at }
     }
 
-    /// Visits every number, until the visitor says stop.
+    /// Visits every number, until the visitor returns false.
     pub fn each(&self, visitor: &mut dyn FnMut(&Leaf<'a, '_>) -> bool) {
         let (mut steps, mut within) = (Vec::new(), Vec::new());
         self.object(self.usage, &mut steps, &mut within, visitor);
@@ -146,12 +145,13 @@ impl<'a, 'p> Walk<'a, 'p> {
         }
     }
 
-    /// Whether every number other than zero is one of these.
+    /// Whether `seen` has every number other than zero.
     pub fn all_in(&self, seen: &[&Json]) -> bool {
         all_in(self.usage, seen)
     }
 
-    /// Numbers other than zero that are none of these, nor in one of those; each path once.
+    /// Numbers other than zero that are neither in `seen` nor in or inside of `covered`. Each path
+    /// is listed once.
     pub fn unread(&self, seen: &[&Json], covered: &[&Json]) -> Vec<Unread> {
         let (mut unread, mut known) = (Vec::new(), HashSet::new());
         self.each(&mut |leaf| {
@@ -178,7 +178,7 @@ impl<'a, 'p> Walk<'a, 'p> {
     }
 }
 
-/// The number as JSON has it; of one that is longer than any quantity its first digits.
+/// The number as text. A number with more digits than a quantity may have is cut.
 pub fn text_of(number: &Number) -> String {
     const SHOWN: usize = 17;
     if let Some(decimal) = number.to_decimal() {
@@ -195,7 +195,7 @@ pub fn text_of(number: &Number) -> String {
     let all: String = digits.iter().map(|digit| format!("{digit:04}")).collect();
     let significant = all.trim_start_matches('0');
     let leading = all.len() - significant.len();
-    // How often the first of them counts ten.
+    // The power of ten of the first significant digit.
     let exponent = 4 * (i64::from(*weight) + 1) - 1 - leading as i64;
     let (first, rest) = significant.split_at(significant.len().min(1));
     let rest = rest[..rest.len().min(SHOWN - 1)].trim_end_matches('0');

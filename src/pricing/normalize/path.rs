@@ -1,8 +1,9 @@
-//! Paths into a JSON object: how a mapping says where a number stands. Pure.
+//! Paths into a JSON object, by which a mapping says where a number is. Pure.
 //!
-//! `a.b` is a key inside an object, `a[*]` every element of an array, `a[k=v]` and `a[k!=v]` those whose `k` is, or is
-//! not, the string `v`. A path that ends in brackets counts: `a[*]` and `a[k=v]` the elements, `a[distinct]` different
-//! values, `a[any]` 1 where there is something. `$.a` begins in the whole object, not in the usage object.
+//! `a.b` is a key inside an object, `a[*]` every element of an array, `a[k=v]` and `a[k!=v]` the
+//! elements whose `k` is, or is not, the string `v`. A path that ends in brackets counts: `a[*]`
+//! and `a[k=v]` count elements, `a[distinct]` counts different values, and `a[any]` is 1 if there
+//! is a value that is not empty. `$.a` begins in the whole object instead of the usage object.
 
 use std::fmt;
 
@@ -26,25 +27,24 @@ enum Step {
     },
 }
 
-/// How a path counts what it leads to.
+/// How a path counts the values that it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
-    /// Every value.
+    /// The number of values.
     Elements,
-    /// Values that differ.
+    /// The number of different values.
     Distinct,
-    /// One, where there is any value that is not empty.
+    /// 1 if any value is not empty, otherwise 0.
     Any,
 }
 
-/// A path, and how it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     text: Box<str>,
     steps: Vec<Step>,
-    /// Whether it begins in the whole object.
+    /// Whether it begins in the whole object instead of the usage object.
     pub is_outside: bool,
-    /// How it counts; nothing where it leads to the number itself.
+    /// How it counts. `None` if it leads to the number itself.
     pub tally: Option<Tally>,
 }
 
@@ -72,7 +72,7 @@ fn filter(inside: &str) -> Option<Step> {
 }
 
 impl Path {
-    /// Reads a path, or says what is wrong with it.
+    /// Parses a path. The error is the end of a message for people.
     pub fn parse(text: &str) -> Result<Path, String> {
         if text.len() > MAX_PATH {
             return Err(format!("a path has more than {MAX_PATH} bytes"));
@@ -183,12 +183,12 @@ impl Path {
         }
     }
 
-    /// As it is written, without the sign of the whole object.
+    /// Its text, without the leading `$.`.
     pub fn inside(&self) -> String {
         self.text.trim_start_matches("$.").to_owned()
     }
 
-    /// Its keys; nothing where it goes to the elements of an array.
+    /// Its keys, with `None` for a step to the elements of an array or to any key.
     pub fn keys(&self) -> impl Iterator<Item = Option<&str>> {
         self.steps.iter().map(|step| match step {
             Step::Key(key) => Some(&**key),
@@ -196,21 +196,22 @@ impl Path {
         })
     }
 
-    /// The way that it goes: keys, and `[*]` for elements, however they are selected.
-    pub fn way(&self) -> String {
-        let mut way = String::with_capacity(self.text.len());
+    /// The place it leads to: keys, and `[*]` for elements, without the conditions that select
+    /// them.
+    pub fn place(&self) -> String {
+        let mut place = String::with_capacity(self.text.len());
         for key in self.keys() {
             match key {
                 Some(key) => {
-                    if !way.is_empty() {
-                        way.push('.');
+                    if !place.is_empty() {
+                        place.push('.');
                     }
-                    way.push_str(key);
+                    place.push_str(key);
                 }
-                None => way.push_str("[*]"),
+                None => place.push_str("[*]"),
             }
         }
-        way
+        place
     }
 
     /// The first value that the path leads to.
@@ -225,7 +226,7 @@ impl Path {
         visit(&self.steps, object, &mut visitor);
     }
 
-    /// How many, of a path that counts.
+    /// The count of a path that counts.
     pub fn count(&self, object: &Object, tally: Tally) -> usize {
         let is_something = |json: &&Json| match json {
             Json::Null => false,
@@ -259,7 +260,7 @@ impl Path {
         }
     }
 
-    /// True when the path leads anywhere. Brackets at its end ask for the array alone.
+    /// Whether the path leads to a value. For brackets at its end, the array is enough.
     pub fn is_present(&self, object: &Object) -> bool {
         let steps = match self.steps.split_last() {
             Some((Step::Each, array)) => array,
@@ -271,7 +272,7 @@ impl Path {
     }
 }
 
-/// The member of an object.
+/// The value of a key of an object.
 pub fn member<'a>(object: &'a Object, key: &str) -> Option<&'a Json> {
     object
         .iter()
@@ -316,7 +317,7 @@ fn descend<'a>(steps: &[Step], json: &'a Json, visitor: &mut dyn FnMut(&'a Json)
     }
 }
 
-/// Goes on with an element that meets all conditions that follow each other.
+/// Continues with an element that meets all conditions in a row.
 fn select<'a>(steps: &[Step], item: &'a Json, visitor: &mut dyn FnMut(&'a Json)) {
     match steps.split_first() {
         Some((Step::Where { keys, value, is }, rest)) => {

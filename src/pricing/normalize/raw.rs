@@ -1,13 +1,13 @@
-//! A mapping as it stands in JSON. Pure.
+//! The JSON of a mapping, as serde parses it. Pure.
 //!
-//! It is read in two steps: the header, which says for which objects it is, and the body, which most backends need of few
-//! mappings only.
+//! It is parsed in two steps: the header, which says for which objects the mapping is, and the
+//! body. Most backends need the bodies of only a few mappings.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// One or several of them.
+/// One value or a list.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
@@ -30,7 +30,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// What says for which objects a mapping is. Keys of the body are passed over.
+/// The header, which says for which objects a mapping is. Keys of the body are ignored.
 #[derive(Deserialize)]
 pub struct Header {
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct Shape {
     pub none: Vec<String>,
 }
 
-/// All of a mapping. The header's keys are here so that others are refused.
+/// A whole mapping. It repeats the header's keys because unknown keys are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
@@ -103,7 +103,7 @@ pub struct Attribute {
     #[serde(default, rename = "as")]
     pub names: BTreeMap<String, Option<String>>,
     pub is: Option<String>,
-    /// Names that numbers in the usage object tell.
+    /// Names that follow from numbers in the usage object.
     #[serde(default, rename = "where")]
     pub told_by: BTreeMap<String, OneOrMany<String>>,
 }

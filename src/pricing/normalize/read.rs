@@ -12,13 +12,13 @@ use crate::pricing::normalize::{apply, store};
 use crate::pricing::usage::{Usage, invalid};
 
 impl Usage {
-    /// Reads an object in any form that this backend knows.
+    /// Reads usage in any form, with the mappings of this backend.
     pub fn read(json: Json) -> Result<Usage> {
         Usage::read_as(json, None, store::mappings)
     }
 
-    /// Reads the object of an entry. It was understood once; where the mapping that read it is gone
-    /// or reads otherwise now, nothing in it is a meter.
+    /// Reads the usage object of an entry. It was understood when it was booked. If the mapping
+    /// that read it is gone or has changed since, no number in it is a meter.
     pub fn of_entry(json: Json) -> Result<Usage> {
         match Usage::read(json.clone()) {
             Err(error) if error.code == Code::InvalidUsage => Ok(Usage {
@@ -32,7 +32,7 @@ impl Usage {
         }
     }
 
-    /// Reads an object; a provider that is given decides where several mappings fit.
+    /// Reads usage. `provider` decides if several mappings fit.
     pub fn read_as(
         json: Json,
         provider: Option<&str>,
@@ -56,7 +56,7 @@ impl Usage {
         Ok(usage)
     }
 
-    /// Reads one object, but for the keys that conditions of prices look at.
+    /// Reads one object, without the keys that conditions of prices compare.
     fn of_whole(
         whole: &Whole,
         provider: Option<&str>,
@@ -79,8 +79,8 @@ impl Usage {
     }
 }
 
-/// False when nothing in the flat object can be a meter: it has no number, or it has none that we
-/// know beside a container of which a mapping would have to know more.
+/// Whether an object can be the flat form: it has a known meter, or it has a number and no object
+/// inside it that a mapping would have to know.
 fn has_meters(mappings: &Mappings, object: &Object) -> bool {
     let is_number = |(_, value): &(String, Json)| matches!(value, Json::Number(_));
     let is_container = |(key, value): &(String, Json)| {
@@ -90,10 +90,10 @@ fn has_meters(mappings: &Mappings, object: &Object) -> bool {
         || object.iter().any(is_number) && !object.iter().any(is_container)
 }
 
-/// Most mappings that a message names which come close to an object.
+/// Most mappings that a message names as close to an object.
 const MAX_NEAR: usize = 3;
 
-/// WL007: no mapping knows the object and nothing in it is a meter.
+/// WL007: no mapping fits the object, and no key in it is a meter.
 pub fn unknown_shape(object: &Object, near: &[(&str, String)]) -> Error {
     let mut keys: Vec<String> = object.iter().take(12).map(|(key, _)| quoted(key)).collect();
     if object.len() > keys.len() {

@@ -1,4 +1,4 @@
-//! A mapping applied to an object: disjoint meters that add up to the provider's totals. Pure.
+//! Follows the paths of a mapping in an object. Pure.
 
 use std::cell::RefCell;
 
@@ -12,46 +12,44 @@ use crate::pricing::normalize::path::{Object, Path};
 use crate::pricing::normalize::refusals;
 use crate::pricing::usage::checked_quantity;
 
-/// What became of a number.
+/// How a number was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It is a meter.
+    /// A meter counts it.
     Meter,
-    /// It is a part of another number, and a meter.
+    /// It is a part of another number, and a meter counts it.
     Part,
     /// A sum that is checked.
     Total,
-    /// It is known, and no meter.
+    /// The mapping knows it, and no meter counts it.
     NotBilled,
-    /// Nothing reads it.
+    /// The mapping does not know it.
     Unread,
 }
 
 /// A number that was read.
 pub struct Account<'a> {
-    /// Where the path led: the numbers themselves; none where the path counts.
+    /// The numbers that the path led to. Empty if the path led to text or to values that it
+    /// counted.
     pub values: Vec<&'a Json>,
-    /// The path as it stands in the mapping.
+    /// The path in the mapping.
     pub path: &'a Path,
     /// The meter that it counts for.
     pub meter: Option<&'a str>,
-    /// The number.
     pub value: Decimal,
-    /// What the meter gets of it.
+    /// The part of the number that the meter counts.
     pub quantity: Option<Decimal>,
-    /// What became of it.
+    /// How it was counted.
     pub role: Role,
     /// A note for people.
     pub note: String,
 }
 
-/// A number that was found, and where.
+/// A number that was found, and its path.
 pub struct Found<'a> {
-    /// Where.
     pub path: &'a Path,
-    /// The number.
     pub value: Decimal,
-    /// The place of its account, where accounts are kept.
+    /// The position of its account, if accounts are kept.
     pub(super) account: Option<usize>,
 }
 
@@ -61,14 +59,14 @@ pub struct Reading<'a> {
     pub root: &'a Object,
     /// The mapping, and the usage object.
     pub fit: Fit<'a>,
-    /// The numbers that paths have led to.
+    /// The numbers that paths have led to, identified by address.
     pub(super) seen: RefCell<Vec<&'a Json>>,
-    /// What became of each, for people.
+    /// How each number was counted, if the reading is to be explained.
     pub(super) accounts: Option<RefCell<Vec<Account<'a>>>>,
 }
 
 impl<'a> Reading<'a> {
-    /// Of an object that has a shape of a mapping.
+    /// Begins to read an object that has a shape of a mapping.
     pub fn new(root: &'a Object, fit: Fit<'a>) -> Reading<'a> {
         Reading {
             root,
@@ -78,7 +76,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The same with an account of each number.
+    /// Begins a reading that keeps an account of each number.
     pub fn explained(root: &'a Object, fit: Fit<'a>) -> Reading<'a> {
         Reading {
             accounts: Some(RefCell::default()),
@@ -102,7 +100,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The first of a node's alternatives that is there and not zero, or else the first that is there.
+    /// The first of a node's alternatives that is not zero, otherwise the first that exists.
     pub(super) fn first(&self, node: &'a Node, role: Role) -> Result<Option<Found<'a>>> {
         let mut found: Option<Found<'a>> = None;
         for path in &node.path {
@@ -159,7 +157,7 @@ impl<'a> Reading<'a> {
         Some(accounts.len() - 1)
     }
 
-    /// An alternative of a number that counts already counts no more.
+    /// Notes that a number is not counted because an alternative of it was.
     fn note_alternative(&self, account: Option<usize>, of: &Path) {
         if let (Some(accounts), Some(place)) = (&self.accounts, account)
             && let Some(account) = accounts.borrow_mut().get_mut(place)
@@ -171,7 +169,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The number that a path leads to; the sum, where it leads to several.
+    /// The number that a path leads to, or the sum of several.
     pub(super) fn number(&self, path: &'a Path, node: &Node) -> Result<Option<Decimal>> {
         let object = self.object(path);
         let times = |value: Decimal| match node.times {
@@ -197,8 +195,8 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The sum of the numbers that a path leads to, as quantities of a meter. `value` is none where something is no number,
-    /// and has none where the number has too many digits.
+    /// The sum of the numbers that a path leads to, as quantities of a meter. `value` returns
+    /// `None` if the JSON is not a number, and `Some(None)` if the number has too many digits.
     pub(super) fn sum(
         &self,
         path: &'a Path,
@@ -221,7 +219,7 @@ impl<'a> Reading<'a> {
         sum
     }
 
-    /// The path as seen from the whole object.
+    /// The path from the whole object, for people.
     pub fn name(&self, path: &Path) -> String {
         match &self.fit.shape.at {
             Some(at) if !path.is_outside => format!("{at}.{path}"),

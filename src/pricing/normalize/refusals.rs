@@ -1,4 +1,4 @@
-//! WL007: why a usage object is not read. Pure.
+//! Errors (WL007) that say why a usage object is refused. Pure.
 
 use std::fmt::Write;
 
@@ -7,40 +7,40 @@ use rust_decimal::Decimal;
 use crate::error::{Error, quoted};
 use crate::pricing::usage::{Unread, Usage, invalid};
 
-/// What to do about an object that contradicts itself.
+/// The HINT for an object that contradicts itself.
 pub const AS_IT_CAME: &str = "Pass the provider's object as it came. Where a provider counts differently, \
      say so with set_usage_mapping().";
 
-/// A meter that is no number.
+/// The path of a meter leads to something that is not a number.
 pub fn not_a_number(path: &str) -> Error {
     invalid(format!("usage key {} is not a number", quoted(path)))
         .detail("Meters are JSON numbers.")
         .hint(AS_IT_CAME)
 }
 
-/// An attribute that is no string.
+/// The path of an attribute leads to something that is not a string.
 pub fn not_a_string(path: &str) -> Error {
     invalid(format!("usage key {} is not a string", quoted(path)))
         .detail("model, provider, region and service_tier are JSON strings.")
         .hint(AS_IT_CAME)
 }
 
-/// Two numbers that say the same thing differently.
+/// Two paths for the same number lead to different numbers.
 pub fn alternatives_differ(
-    (first_name, first): (&str, Decimal),
-    (other_name, other_value): (&str, Decimal),
+    (one, first): (&str, Decimal),
+    (other, second): (&str, Decimal),
 ) -> Error {
-    let (one, other) = (quoted(first_name), quoted(other_name));
+    let (one, other) = (quoted(one), quoted(other));
     invalid(format!(
         "usage keys {one} and {other} contradict each other"
     ))
     .detail(format!(
-        "Both stand for the same number; {one} is {first}, {other} is {other_value}."
+        "Both stand for the same number; {one} is {first}, {other} is {second}."
     ))
     .hint(AS_IT_CAME)
 }
 
-/// A part that is greater than its whole.
+/// Parts add up to more than their whole, or their whole is missing.
 pub fn exceeded(whole_name: &str, whole: Option<Decimal>, parts: &[(String, Decimal)]) -> Error {
     let mut names = String::new();
     let mut numbers = String::new();
@@ -95,7 +95,8 @@ pub fn contradiction(
         .hint(AS_IT_CAME)
 }
 
-/// A meter's name beside a usage object would be counted or lost; neither is safe.
+/// A key outside of the provider's usage object has a meter's name. Counting it might count
+/// something twice, and ignoring it might lose it.
 pub fn beside(key: &str, mapping: &str) -> Error {
     invalid(format!("usage has the meter {} beside a provider's usage object", quoted(key)))
         .detail(format!(
@@ -108,7 +109,7 @@ pub fn beside(key: &str, mapping: &str) -> Error {
         ))
 }
 
-/// Numbers that the mapping does not read, and another one, or the flat form, does.
+/// A number that the mapping does not read, but another mapping or the flat form does.
 pub fn foreign(mapping: &str, unread: &Unread, knows: &str) -> Error {
     invalid("usage is in the form of no one provider")
         .detail(format!(
@@ -141,7 +142,7 @@ pub fn ambiguous(one: &Usage, other: &Usage) -> Error {
         .hint("Say whose object it is: add its key \"provider\", or pass the whole response instead of the usage object alone.")
 }
 
-/// A reported cost that leaves something out.
+/// A reported cost does not include a part that the request has.
 pub fn partial_cost(cost: &str, part: &str) -> Error {
     invalid("usage reports a part of its cost only")
         .detail(format!(

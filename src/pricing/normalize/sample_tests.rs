@@ -1,6 +1,7 @@
-//! Usage objects as providers and frameworks hand them over, and what they come to: the files in `samples`.
+//! Usage objects as providers and frameworks return them, with the expected meters: the files in
+//! `samples`.
 //!
-//! What is expected was worked out by hand from the documentation of each provider.
+//! The expected meters were worked out by hand from the documentation of each provider.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,7 +25,7 @@ fn meters_of(usage: &Usage) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What is wrong with what was read of a sample.
+/// The differences between the usage and the sample's expectation.
 fn wrong(sample: &Sample, mappings: &Rc<Mappings>) -> Option<String> {
     let provider = sample.provider.as_deref();
     let read = Usage::read_as(json(&sample.usage), provider, || Ok(mappings.clone()));
@@ -78,7 +79,7 @@ fn wrong(sample: &Sample, mappings: &Rc<Mappings>) -> Option<String> {
             wrong.push(format!("cost {cost}, expected {expected}"));
         }
     }
-    // What is explained is what is charged.
+    // The explanation has the same quantities as the charge.
     let rows = explain(
         json(&sample.usage),
         provider,
@@ -99,7 +100,7 @@ fn wrong(sample: &Sample, mappings: &Rc<Mappings>) -> Option<String> {
                 .filter(|(_, quantity)| !quantity.is_zero())
                 .map(|(meter, quantity)| (meter, quantity.normalize().to_string()))
                 .collect();
-            // What a total has beyond the rest stands at no number.
+            // The rest of a total belongs to no single number.
             if rows.iter().any(|row| row.role == Role::Total) {
                 for (meter, quantity) in &meters {
                     if meter == "reasoning_tokens" {
@@ -152,7 +153,7 @@ fn mappings_are_whole() {
     }
 }
 
-/// What says for which objects a mapping is stands before its meters, where it is looked for.
+/// The header must come before the meters, because `header_of` cuts the text there.
 #[test]
 fn headers_come_first() {
     const HEADER: &[&str] = &[

@@ -10,7 +10,7 @@ use crate::pg::numeric::Number;
 use crate::pricing::normalize::apply::choose;
 use crate::pricing::normalize::mapping::Mappings;
 
-/// A usage object and what it comes to.
+/// A usage object and the expected meters.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
@@ -45,7 +45,8 @@ pub fn all() -> Vec<Sample> {
     all
 }
 
-/// Where the usage object of a sample stands, as a JSON pointer; nothing where no mapping reads it or it is in an array.
+/// The JSON pointer to the usage object of a sample. `None` if no mapping reads it or it is in an
+/// array.
 pub fn usage_of(mappings: &Mappings, sample: &Sample) -> Option<String> {
     let Json::Object(root) = json(&sample.usage) else {
         return None;

@@ -38,7 +38,7 @@ statement!(
 );
 
 statement!(
-    /// What is still unread is noted again by the next charge that has it.
+    /// The next charge with a number that is still unread notes it again.
     FORGET_UNREAD,
     [],
     "DELETE FROM wallet.unread_paths WHERE mapping IS NOT NULL"

@@ -1,4 +1,4 @@
-//! Which objects a mapping is for. Pure.
+//! The shapes of objects that a mapping reads. Pure.
 
 use std::cell::OnceCell;
 
@@ -12,7 +12,7 @@ use crate::pricing::normalize::raw;
 /// Most elements that a list of a mapping may have.
 pub const MAX_ITEMS: usize = 256;
 
-/// The paths of a list; all ways to write each where dots may be part of a key.
+/// Parses the paths of a list, in all ways to write each if its dots may be part of a key.
 pub fn paths(texts: &[String], dotted: bool) -> Result<Vec<Path>, String> {
     if texts.len() > MAX_ITEMS {
         return Err(format!("a list of paths has more than {MAX_ITEMS}"));
@@ -29,13 +29,13 @@ pub fn paths(texts: &[String], dotted: bool) -> Result<Vec<Path>, String> {
     Ok(paths)
 }
 
-/// What a value must be.
+/// The value that a condition requires.
 enum Is {
-    /// There.
+    /// Any value.
     Present,
-    /// That string, truth value or number.
+    /// This string, truth value or number.
     Text(Box<str>),
-    /// A string that begins, goes on and ends with these.
+    /// A string with these parts, between any text (`*`).
     Like(Box<[Box<str>]>),
 }
 
@@ -71,7 +71,7 @@ fn is_like(parts: &[Box<str>], text: &str) -> bool {
     rest.ends_with(&**last)
 }
 
-/// A condition: a path that is there, or that leads to a text.
+/// A condition: a path that leads to a value, or to a certain value.
 pub struct Condition {
     path: Vec<Path>,
     is: Is,
@@ -81,7 +81,7 @@ pub struct Condition {
 impl Condition {
     /// Reads a condition, or says what is wrong with it.
     pub fn parse(text: &str, dotted: bool) -> Result<Condition, String> {
-        // An equals sign behind the last bracket: those inside select elements.
+        // An equals sign after the last bracket; one inside brackets selects elements.
         let tail = text.rfind(']').map_or(0, |at| at + 1);
         let (path, is) = match text[tail..].find('=') {
             Some(at) => (&text[..tail + at], Some(&text[tail + at + 1..])),
@@ -98,7 +98,7 @@ impl Condition {
         })
     }
 
-    /// Reads a list of them.
+    /// Parses a list of conditions.
     pub fn parse_all(texts: &[String], dotted: bool) -> Result<Vec<Condition>, String> {
         texts
             .iter()
@@ -106,7 +106,7 @@ impl Condition {
             .collect()
     }
 
-    /// Whether it holds for a usage object and the whole object that has it.
+    /// Whether it holds for a usage object within a whole object.
     pub fn holds(&self, usage: &Object, root: &Object) -> bool {
         self.path.iter().any(|path| {
             let object = if path.is_outside { root } else { usage };
@@ -122,8 +122,8 @@ impl Condition {
     }
 }
 
-/// The keys that the path of a condition may begin with, and whether it begins in the whole object. This is asked of every
-/// condition of every mapping before any of them is read.
+/// The keys that the path of a condition may begin with, and whether it begins in the whole object.
+/// Needed for every condition of every mapping before any is parsed.
 pub fn first_keys(condition: &str, dotted: bool) -> (bool, Vec<&str>) {
     let (is_outside, path) = match condition.strip_prefix("$.") {
         Some(path) => (true, path),
@@ -145,20 +145,20 @@ struct Conditions {
     none: Vec<Condition>,
 }
 
-/// Where the usage object stands, and how to know it.
+/// The path of the usage object, and conditions by which it is recognized.
 pub struct Shape {
-    /// The path of the usage object; none when it is the whole object.
+    /// The path of the usage object. `None` if it is the whole object.
     pub at: Option<Path>,
-    /// Dots may be part of a key.
+    /// Whether dots in paths may be part of a key.
     pub dotted: bool,
-    /// As it stands in JSON.
+    /// The conditions as JSON.
     pub raw: raw::Shape,
-    /// Read when an object may have the shape.
+    /// Parsed when an object may first have the shape.
     conditions: OnceCell<Result<Conditions, String>>,
 }
 
 impl Shape {
-    /// Reads a shape but for its conditions, or says what is wrong with it.
+    /// Parses a shape without its conditions, or says what is wrong with it.
     pub fn parse(raw: raw::Shape, dotted: bool) -> Result<Shape, String> {
         let at = match raw.at.as_str() {
             "" => None,
@@ -182,7 +182,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Reads its conditions, or says what is wrong with them.
+    /// Parses its conditions, or says what is wrong with them.
     pub fn check(&self) -> Result<(), String> {
         self.conditions().map(drop)
     }
@@ -200,7 +200,7 @@ impl Shape {
             .map_err(String::clone)
     }
 
-    /// The usage object that stands there, if it is there. Where several are that differ, it is none of them.
+    /// The object at a path. `None` if there is none, or if the path leads to several that differ.
     pub fn place<'a>(at: Option<&Path>, root: &'a Object) -> Option<&'a Object> {
         let Some(at) = at else {
             return Some(root);
@@ -214,7 +214,7 @@ impl Shape {
         found.filter(|_| is_one)
     }
 
-    /// Whether the whole object has this shape, with this usage object in its place.
+    /// Whether the whole object has this shape, with this usage object.
     pub fn fits(&self, usage: &Object, root: &Object) -> Result<bool, String> {
         let Conditions { all, any, none } = self.conditions()?;
         let holds = |condition: &Condition| condition.holds(usage, root);
@@ -223,8 +223,8 @@ impl Shape {
             && !none.iter().any(holds))
     }
 
-    /// Why an object that has the usage object in its place has not this shape, where it has something of it; and how many
-    /// conditions stand against it.
+    /// For an object that has the shape in part: the number of conditions that fail, and the reason
+    /// for people.
     pub fn near_miss(&self, usage: &Object, root: &Object) -> Option<(usize, String)> {
         let Conditions { all, any, none } = self.conditions().ok()?;
         let holds = |condition: &&Condition| condition.holds(usage, root);

@@ -1,7 +1,7 @@
 //! The mappings of this backend: those of `wallet.usage_mappings` before the built-in ones.
 //!
-//! They are read at the first object that is not in the flat form, and again when the generation
-//! of `invalidation` has counted on, as prices are.
+//! They are read at the first object that is not in the flat form, and again when the generation of
+//! `invalidation` has been incremented, as prices are.
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ thread_local! {
     static BUILTIN: OnceCell<Rc<Mappings>> = const { OnceCell::new() };
 }
 
-/// The mappings as they are committed, or as this transaction has left them.
+/// The mappings as committed, or as this transaction has changed them.
 pub fn mappings() -> Result<Rc<Mappings>> {
     let generation = invalidation::catch_up();
     let known = KNOWN.with_borrow(|known| match known {

@@ -1,4 +1,4 @@
-//! The chunks of a stream, made into one object. Pure.
+//! Combines the chunks of a stream into one object. Pure.
 
 use rust_decimal::Decimal;
 
@@ -14,7 +14,7 @@ use crate::pricing::usage::{Usage, invalid};
 /// An event of a stream.
 pub type Event = Vec<(String, Json)>;
 
-/// The events of a stream, and the meters that stand beside them.
+/// The events of a stream, and the meters of their keys `extra`.
 pub fn events_of(chunks: Vec<Json>) -> Result<(Vec<Event>, Event)> {
     let (mut events, mut extra) = (Vec::with_capacity(chunks.len()), Vec::new());
     for chunk in chunks {
@@ -23,7 +23,7 @@ pub fn events_of(chunks: Vec<Json>) -> Result<(Vec<Event>, Event)> {
                 extra.append(&mut take_extra(&mut event)?);
                 events.push(event_of(event));
             }
-            // How streams of server-sent events end.
+            // The end of a stream of server-sent events.
             Json::String(text) if text == "[DONE]" => {}
             Json::Null => {}
             _ => {
@@ -36,8 +36,8 @@ pub fn events_of(chunks: Vec<Json>) -> Result<(Vec<Event>, Event)> {
     Ok((events, extra))
 }
 
-/// Makes one object of the events of a stream. The usage is the last one, which counts everything so far; Anthropic's stands
-/// in two events.
+/// Makes one object of the events of a stream. The last usage counts everything so far. Anthropic's
+/// usage is in two events.
 pub fn join(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) -> Result<Event> {
     for event in &*events {
         if batch_of(event)?.is_some() {
@@ -54,7 +54,7 @@ pub fn join(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) -
     }
 }
 
-/// The data of a server-sent event, where an event is handed over with its name.
+/// The data of a server-sent event, if the event is wrapped with its name.
 fn event_of(mut event: Event) -> Event {
     let is_named = matches!(member(&event, "event"), Some(Json::String(_)));
     let data = event
@@ -73,7 +73,7 @@ fn is_type(event: &Object, name: &str) -> bool {
     matches!(member(event, "type"), Some(Json::String(text)) if text == name)
 }
 
-/// Sets a key of an object; the value that is there gives way.
+/// Sets a key of an object, replacing its value.
 fn set(object: &mut Vec<(String, Json)>, key: &str, value: Json) {
     match object.iter_mut().find(|(name, _)| name == key) {
         Some((_, there)) => *there = value,
@@ -81,7 +81,7 @@ fn set(object: &mut Vec<(String, Json)>, key: &str, value: Json) {
     }
 }
 
-/// The message of an Anthropic stream: what its first event says, and then what the others changed.
+/// The message of an Anthropic stream: the first event, with the changes of the later ones.
 fn message_of(events: &[Event]) -> Result<Option<Event>> {
     let mut starts = events
         .iter()
@@ -120,7 +120,8 @@ fn message_of(events: &[Event]) -> Result<Option<Event>> {
         .hint("Pass all events of the stream. Of a stream that broke off, charge what was received as meters of the flat form."))
 }
 
-/// Changes a key of a usage, which counts everything so far: a zero says nothing new, and a smaller number contradicts it.
+/// Changes a key of a cumulative usage. A zero changes nothing, and a smaller number contradicts
+/// the one before.
 fn change(usage: &mut Event, key: &str, json: &Json) -> Result<()> {
     let before = match member(usage, key) {
         Some(Json::Number(before)) => before.to_decimal().unwrap_or_default(),
@@ -151,9 +152,10 @@ fn goes_down(after: Decimal, before: Decimal, of: &str) -> Error {
         .hint("Pass the chunks of one response in the order in which they came.")
 }
 
-/// The last event that has a usage, with what the others say beside it.
+/// The last event that has a usage, with strings and joined arrays of the other events. Its length
+/// comes from the ways in which chunks may be incomplete.
 fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) -> Result<Event> {
-    // A sum over the steps of a run stands for them all.
+    // A sum over the steps of a run replaces the usage of the steps.
     let total = events
         .iter()
         .rposition(|event| is_type(event, "finish") && member(event, "totalUsage").is_some());
@@ -167,7 +169,7 @@ fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) ->
         let (fit, usage) = match choose(mappings, event, provider) {
             Ok(Some(read)) => read,
             Ok(None) => continue,
-            // An early chunk need not add up, if a later one does.
+            // An early chunk may contradict itself if a later one does not.
             Err(error) => {
                 refused = Some(error);
                 continue;
@@ -181,7 +183,7 @@ fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) ->
             join: fit.body.join.clone(),
         };
         if let Some(before) = &last {
-            before.goes_on_with(&counted, events)?;
+            before.check_continued_by(&counted, events)?;
         }
         last = Some(counted);
     }
@@ -220,7 +222,7 @@ fn last_of(events: &mut [Event], provider: Option<&str>, mappings: &Mappings) ->
     Ok(object)
 }
 
-/// Gives a response of OpenAI the items of its output that only events of their own have.
+/// Adds the items of an OpenAI response's output that only events of their own contain.
 fn add_items(object: &mut Event, events: &[Event]) {
     let response = object.iter_mut().find(|(key, _)| key == "response");
     let Some((_, Json::Object(response))) = response else {
@@ -237,8 +239,8 @@ fn add_items(object: &mut Event, events: &[Event]) {
     set(response, "output", Json::Array(items));
 }
 
-/// What must not go down from chunk to chunk: input and output of all kinds, and every other meter, unless the chunks have
-/// parts of what it is counted from.
+/// Counts that must not decrease from chunk to chunk: input and output of all kinds, and every
+/// other meter, unless each chunk has only a part of the array that it is counted from.
 fn counts_of(usage: &Usage, is_whole: bool) -> Vec<(String, Decimal)> {
     let mut counts = vec![
         ("input tokens".to_owned(), usage.input_tokens()),
@@ -267,8 +269,9 @@ impl Counted {
         count.map_or(Decimal::ZERO, |(_, count)| *count)
     }
 
-    /// WL007 unless the other one is a later chunk of the same response, which counts what this one counts and more.
-    fn goes_on_with(&self, later: &Counted, events: &[Event]) -> Result<()> {
+    /// WL007 unless the other one is a later chunk of the same response, which counts at least as
+    /// much.
+    fn check_continued_by(&self, later: &Counted, events: &[Event]) -> Result<()> {
         let is_one = match (&self.id, &later.id) {
             (Some(one), Some(other)) if one != other => {
                 return Err(several("these have usages of responses with different ids"));
@@ -281,8 +284,8 @@ impl Counted {
                 return Err(goes_down(after, *before, name));
             }
         }
-        // What says no id is one response only if each of them is a part of one: the prompt is the same, and no part but
-        // the last says that it is the end.
+        // Chunks without an id belong to one response only if the prompt is the same and no chunk
+        // but the last says that it is the end.
         let (before, after) = (self.count("input tokens"), later.count("input tokens"));
         let has_same_prompt = before == after || before.is_zero();
         if is_one || is_part(&events[self.place]) && has_same_prompt {
@@ -294,7 +297,7 @@ impl Counted {
     }
 }
 
-/// Whether a chunk without an id is a part of a response, and not the end of it.
+/// Whether a chunk without an id is a part of a response other than its end.
 fn is_part(event: &Object) -> bool {
     let is_chunk = |json: &Json| matches!(json, Json::String(text) if text.ends_with(".chunk"));
     if member(event, "object").is_some_and(is_chunk) {
@@ -312,7 +315,7 @@ fn is_part(event: &Object) -> bool {
     !candidates.iter().any(ends)
 }
 
-/// The response that a chunk is of, where it says so.
+/// The id of the response that a chunk belongs to, if it has one.
 fn id_of(event: &Object) -> Option<String> {
     let within = ["response", "message"].iter();
     let within = within.filter_map(|key| member(event, key)?.as_object());

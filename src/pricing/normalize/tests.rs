@@ -189,8 +189,8 @@ fn litellm_9812_cached_tokens_twice() {
     both(&gateway, "/usage", expected);
 }
 
-/// Gemini's thoughts are beside the candidates, not in them: who takes the candidates for all of
-/// the output loses them, and who subtracts them gets too little or less than nothing.
+/// Gemini's thoughts are not part of the candidates. Taking the candidates for all of the output
+/// loses the thoughts, and subtracting the thoughts from them gives too little or less than zero.
 #[test]
 fn gemini_thoughts_not_in_candidates() {
     let body = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}],
@@ -259,7 +259,7 @@ fn openrouter() {
     assert_eq!(reported(&usage), "0.0015");
 }
 
-/// What is charged for a reported cost in its own currency.
+/// The amount that is charged for a reported cost, in its own currency.
 fn reported(usage: &Usage) -> String {
     let cost = usage.reported_amount().unwrap();
     worth(cost, None).unwrap().to_string()
@@ -492,7 +492,7 @@ fn unknown_shapes_and_mixtures_are_refused() {
         assert_eq!(error.code, Code::InvalidUsage, "{object}");
         assert!(error.detail.is_some() && error.hint.is_some(), "{object}");
     }
-    // What is not known is kept and not counted.
+    // Unknown numbers are kept and not counted.
     let object = json!({"usage": {"prompt_tokens": 5, "new_tokens": 7, "queue_time": 0.1}, "x": 1});
     let usage = read(&object).unwrap();
     assert_eq!(shown(&usage), "input 5");
@@ -632,14 +632,15 @@ fn leaves(value: &Value, out: &mut usize) {
     }
 }
 
-/// Where the usage object of a value stands that a mapping reads, and what was read.
+/// The pointer to the usage object that a mapping reads, and the usage.
 fn explained(value: &Value) -> Option<Vec<Explained>> {
     let is_meter = |name: &str| Ok(crate::pricing::lines::is_known_meter(name));
     explain(samples::json(value), None, || Ok(mappings()), is_meter).ok()
 }
 
 proptest! {
-    /// Each number is explained once, what is explained is what is charged, and what is unread there is unread here.
+    /// Each number is explained once, what is explained is what is charged, and what is unread
+    /// there is unread here.
     #[test]
     fn every_number_is_accounted_for(value in json_value()) {
         let read = read(&value);
@@ -674,7 +675,8 @@ proptest! {
         }
     }
 
-    /// A number that nobody knows is unread wherever it is put, and changes nothing that is charged.
+    /// A number that nobody knows is unread wherever it is put, and changes nothing that is
+    /// charged.
     #[test]
     fn a_new_number_is_noticed(place in 0_usize..64, number in 1_u32..1000, sample in prop::sample::select(samples::all())) {
         let Ok(before) = read_as(&sample.usage, sample.provider.as_deref()) else { return Ok(()) };
@@ -695,7 +697,8 @@ proptest! {
             within = &mut within[&objects[(place / 3 + step) % objects.len()]];
         }
         within["never_seen_before"] = json!(number);
-        // Or it is in a part of the object that is not billed as a whole, or contradicts nothing that can be told.
+        // Or it is in a part of the object that is not billed as a whole, or contradicts nothing
+        // that can be told.
         match read_as(&usage, sample.provider.as_deref()) {
             Ok(after) => {
                 prop_assert_eq!(shown(&after), shown(&before));

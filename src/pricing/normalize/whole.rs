@@ -1,5 +1,5 @@
-//! What is handed over as usage, made into one object that a mapping can read: the chunks of a stream, a line of a batch's
-//! output file, meters beside an object. Pure.
+//! Makes one object that a mapping can read of what the caller passes as usage: the chunks of a
+//! stream, a line of a batch's output file, or an object with added meters. Pure.
 
 use crate::error::Result;
 use crate::pg::jsonb::Json;
@@ -11,20 +11,19 @@ use crate::pricing::normalize::stream::{events_of, join};
 use crate::pricing::normalize::wrapped::{batch_of, copy_of};
 use crate::pricing::usage::{Unread, invalid};
 
-/// One object, and where it came from.
+/// One object, and its place in what the caller passed.
 pub struct Whole {
-    /// The object.
     pub object: Vec<(String, Json)>,
-    /// Meters that were put beside it.
+    /// Meters that the caller added in the key `extra`.
     pub extra: Vec<(String, Json)>,
-    /// True for the flat form where every key is an attribute or a known meter.
+    /// True for the flat form if every key is an attribute or a known meter.
     pub is_plain: bool,
-    /// Whether it is of a batch, which has a service tier of its own.
+    /// Whether it is a response of a batch, which has a service tier of its own.
     pub is_batch: bool,
     from: From,
 }
 
-/// Where the object stood in what was handed over.
+/// The place of the object in what the caller passed.
 enum From {
     Itself,
     Within(Path),
@@ -34,7 +33,7 @@ enum From {
 /// The service tier of a batch.
 pub const BATCH: &str = "batch";
 impl Whole {
-    /// What an object is, or a stream.
+    /// Takes an object, or an array with the chunks of a stream.
     pub fn of(
         json: Json,
         provider: Option<&str>,
@@ -60,7 +59,7 @@ impl Whole {
     }
 
     fn of_object(mut object: Vec<(String, Json)>) -> Result<Whole> {
-        // What most objects are costs no further look.
+        // Most objects are flat and need no other checks.
         if object.iter().all(is_flat) {
             return Ok(Whole {
                 object,
@@ -94,7 +93,7 @@ impl Whole {
         })
     }
 
-    /// A path of the object as a path of what was handed over.
+    /// Turns the paths of the object into paths of what the caller passed.
     pub fn locate(&self, unread: &mut Unread) {
         match &self.from {
             From::Itself => {}
@@ -108,7 +107,7 @@ impl Whole {
         }
     }
 
-    /// The same for people.
+    /// The path in what the caller passed, for people.
     pub fn path(&self, path: &str) -> String {
         match &self.from {
             From::Within(at) => format!("{at}.{path}"),

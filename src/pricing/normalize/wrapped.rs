@@ -1,10 +1,11 @@
-//! Where a response stands inside something else: a line of a batch's output file, or a framework's object. Pure.
+//! Finds a response inside of another object: a line of a batch's output file, or a framework's
+//! object. Pure.
 
 use crate::error::{Error, Result};
 use crate::pg::jsonb::Json;
 use crate::pricing::normalize::path::{Object, Path};
 
-/// Where a batch's output file has the response in each line, by keys that a line has.
+/// Paths of the response in a line of a batch's output file, by keys that the line has.
 const BATCHES: &[(&[&str], &str)] = &[
     (&["custom_id", "response.body"], "response.body"),
     (&["custom_id", "result.message"], "result.message"),
@@ -22,7 +23,8 @@ const BATCHES: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Where a framework keeps the provider's response as it came, beside a copy of some of its numbers.
+/// Paths of the provider's original response in a framework's object, which also has copies of some
+/// of its numbers.
 const COPIES: &[(&[&str], &str)] = &[
     (&["message", "raw.usage"], "raw"),
     (&["message", "raw.usage_metadata"], "raw"),
@@ -32,7 +34,7 @@ const COPIES: &[(&[&str], &str)] = &[
     (&["text", "raw.usageMetadata"], "raw"),
 ];
 
-/// Where the line of a batch has the response.
+/// The path of the response in a line of a batch.
 pub fn batch_of(object: &Object) -> Result<Option<Path>> {
     if !object
         .iter()
@@ -43,7 +45,7 @@ pub fn batch_of(object: &Object) -> Result<Option<Path>> {
     place_of(BATCHES, object)
 }
 
-/// Where a framework's object has the provider's response.
+/// The path of the provider's response in a framework's object.
 pub fn copy_of(object: &Object) -> Result<Option<Path>> {
     if !object.iter().any(|(key, _)| key == "raw") {
         return Ok(None);
@@ -51,7 +53,7 @@ pub fn copy_of(object: &Object) -> Result<Option<Path>> {
     place_of(COPIES, object)
 }
 
-/// The place of the first of these whose keys are all there.
+/// The first path whose keys are all present.
 fn place_of(known: &[(&[&str], &str)], object: &Object) -> Result<Option<Path>> {
     let path = |text: &str| Path::parse(text).map_err(Error::internal);
     for (keys, at) in known {
