@@ -10,8 +10,7 @@ use crate::error::{Code, Result};
 use crate::money::{Amount, Rate, line_amount};
 use crate::pricing::lines::StoredExchange;
 use crate::pricing::rate::{Priced, PricedBy, Terms, at_nothing, rate};
-use crate::pricing::usage::Usage;
-use crate::pricing::usage::no_amount;
+use crate::pricing::usage::{Usage, no_amount};
 use crate::storage::rows::uuid_text;
 
 /// Where the cost of a usage comes from.

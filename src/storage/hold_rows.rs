@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
-use crate::storage::direct::holds::RowAsRead;
+use crate::storage::direct::write::RowAsRead;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Burn, Document};
 

@@ -13,7 +13,7 @@ use crate::storage::direct::scan::{scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{
-    Tid, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
+    RowAsRead, Tid, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
 };
 use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
 use crate::storage::plan::Value;
@@ -54,12 +54,6 @@ mod column {
     pub const PROVIDER: i16 = 31;
     pub const PRICED_AS: i16 = 32;
     pub const EVENT_AT: i16 = 33;
-}
-
-/// A row that this transaction has read: a copy of it, and its place.
-pub struct RowAsRead {
-    tuple: pg_sys::HeapTuple,
-    place: Tid,
 }
 
 /// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.

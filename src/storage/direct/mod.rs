@@ -25,4 +25,4 @@ pub mod thresholds;
 mod tid_cache;
 mod unique_insert;
 pub mod unread;
-mod write;
+pub mod write;

@@ -14,6 +14,14 @@ use crate::storage::session;
 /// Block (high and low half) and offset of a row version.
 pub type Tid = (u16, u16, u16);
 
+/// A row that this transaction has read: a copy of it, and its place.
+pub struct RowAsRead {
+    /// The copy, which PostgreSQL has allocated.
+    pub(super) tuple: pg_sys::HeapTuple,
+    /// Where the row is.
+    pub(super) place: Tid,
+}
+
 /// # Safety
 /// The tuple was read from a table.
 pub(super) unsafe fn place_of(tuple: pg_sys::HeapTuple) -> Tid {
