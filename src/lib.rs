@@ -1,9 +1,10 @@
 //! `wallet`: a prepaid, pay-per-use wallet for AI services inside PostgreSQL.
 //!
-//! Charge, price, limits, ledger line and alert commit in one transaction, together with the
-//! application's own rows. Folders, each using only those below it: `reporting`, `alerts`, `ledger`,
-//! `allowance`, `pricing`, `limits`, `access`, `idempotency`, `storage`, and single files such as `money`
-//! and `error` at the bottom. `tests/tidy` has the order, and what does not keep to it yet.
+//! Charge, price, limits, ledger entry and event commit in one transaction, together with the
+//! application's own rows. From top to bottom, each folder or file using only those below it: `api`
+//! (the SQL functions), `reporting`, `alerts`, `ledger`, `allowance`, `pricing`, `limits`, `access`,
+//! `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values, errors and state of the
+//! backend), and pure files such as `money` and `error`. `tests/tidy/main.rs` checks the order.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 use pgrx::prelude::*;

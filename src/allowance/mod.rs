@@ -5,7 +5,7 @@
 //! or above the sum of the watermarks, which is the highest armed alert threshold: nothing can
 //! cross, and no other lane has to be read (`lanes`). Only a lane that would go below its
 //! watermark makes the charge lock all lanes in ascending order, look at the exact total, decide,
-//! and cut the lanes anew (`whole`).
+//! and cut the lanes anew (`all_lanes`).
 //!
 //! What can go wrong, and why it does not:
 //! - Two calls each hold a lane and want the other's: a lane of a wallet with several is locked by

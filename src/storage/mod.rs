@@ -1,4 +1,4 @@
-//! Thin safe wrappers around PostgreSQL; nearly all unsafe code of the extension is here.
+//! Access to the extension's tables, in two ways. With `pg` the only place of unsafe code.
 
 pub mod canonical;
 pub mod cursor;

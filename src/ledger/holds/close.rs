@@ -29,7 +29,7 @@ pub fn void(
 ) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
-        return answered(&hold, answer.result());
+        return answered(&hold, answer.result(), None);
     }
     require_open(&mut hold)?;
     let mut books = LockedBalance::open_for(wallet, Some(hold.id))?;
@@ -57,7 +57,7 @@ pub fn void(
 pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
-        return answered(&hold, answer.result());
+        return answered(&hold, answer.result(), hold.affordable_tokens);
     }
     require_open(&mut hold)?;
     let end = Timestamp(clock::now().0.saturating_add(ttl));
@@ -102,7 +102,12 @@ fn answer(held: &Held) -> Jsonb {
     json.finish_object()
 }
 
-fn answered(hold: &Hold, answer: Option<Jsonb>) -> Result<Held> {
+/// The answer of the first call, with the tokens that it returned.
+fn answered(
+    hold: &Hold,
+    answer: Option<Jsonb>,
+    affordable_tokens: Option<i64>,
+) -> Result<Held> {
     let lost = || Error::internal("an answer was not kept");
     let json = answer.ok_or_else(lost)?.reread("result")?;
     let value = |name: &str| {
@@ -125,7 +130,7 @@ fn answered(hold: &Hold, answer: Option<Jsonb>) -> Result<Held> {
         balance: amount("balance").ok_or_else(lost)?,
         expires_at: Timestamp(expires_at.ok_or_else(lost)?),
         replayed: true,
-        affordable_tokens: hold.affordable_tokens,
+        affordable_tokens,
         status: row::status_now(hold).to_owned().into(),
     })
 }
