@@ -1,4 +1,4 @@
-//! Thin safe wrappers around PostgreSQL; nearly all unsafe code of the extension is here.
+//! Thin safe wrappers around PostgreSQL. Nearly all unsafe code of the extension is in this module.
 
 pub mod canonical;
 pub mod cursor;
