@@ -1,9 +1,10 @@
 //! `wallet`: a prepaid, pay-per-use wallet for AI services inside PostgreSQL.
 //!
-//! Charge, price, limits, ledger line and alert commit in one transaction, together with the
-//! application's own rows. Folders, each using only those below it: `reporting`, `alerts`, `ledger`,
-//! `allowance`, `pricing`, `limits`, `access`, `idempotency`, `storage`, and single files such as `money`
-//! and `error` at the bottom. `tests/tidy` has the order, and what does not keep to it yet.
+//! Charge, price, limits, ledger entry and alert are committed in one transaction, together with
+//! the application's own rows. Each folder uses only the folders that follow it: `reporting`,
+//! `alerts`, `ledger`, `allowance`, `pricing`, `limits`, `access`, `idempotency`, `storage`. Single
+//! files such as `money` and `error` come last. `tests/tidy` contains the order, and the exceptions
+//! from it.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 use pgrx::prelude::*;
@@ -34,11 +35,11 @@ mod tests;
 ::pgrx::pg_module_magic!();
 
 /// Tells pgrx the schema of the functions. Its `CREATE SCHEMA IF NOT EXISTS` comes after the plain
-/// one of `bootstrap.sql`, which fails when somebody else has made the schema.
+/// `CREATE SCHEMA` of `bootstrap.sql`, which fails if another user has already created the schema.
 #[pg_schema]
 mod wallet {}
 
-// The order of the installation script. Functions come where what they return exists.
+// The order of the installation script. Functions come after the types that they return.
 extension_sql_file!("../sql/schema/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!(
     "../sql/schema/wallets.sql",
@@ -218,7 +219,7 @@ extension_sql_file!(
     name = "proof",
     requires = ["statement_html", api::proof::recount]
 );
-// Behind the last table.
+// After the last table.
 extension_sql_file!(
     "../sql/schema/security.sql",
     name = "security",
@@ -231,7 +232,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 
-/// Called when a backend loads the library.
+/// PostgreSQL calls it when a backend loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::invalidation::register();

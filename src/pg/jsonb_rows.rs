@@ -20,10 +20,10 @@ const IS_TRUE: u32 = 0x3000_0000;
 const IS_CONTAINER: u32 = 0x5000_0000;
 /// Marks an entry that stores the end of its value instead of its length.
 const HAS_OFFSET: u32 = 0x8000_0000;
-/// Every entry at such a position keeps its end.
+/// Every entry whose index is a multiple of this number stores the end of its value.
 const OFFSET_STRIDE: usize = 32;
 
-/// Room for a key, its value and their entries: most rows take less.
+/// Bytes to reserve per key, for the key, its value and their entries. Most rows need less.
 const BYTES_A_KEY: usize = 44;
 
 /// A value of an object.
