@@ -1,4 +1,4 @@
-//! Arguments of SQL functions: present, within bounds, of the right form.
+//! Checks arguments of SQL functions: presence, range and format.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::{AnyNumeric, Uuid};
@@ -13,19 +13,20 @@ use crate::pg::numeric::Number;
 use crate::storage::event_at;
 use crate::storage::rows::Document;
 
-/// Longest name: wallet, user, model, key, …. An index entry holds less than 2,700 bytes.
+/// Maximum length of a name (wallet, user, model, key, …) in characters. An index entry is limited
+/// to less than 2,700 bytes.
 pub const MAX_NAME: usize = 255;
-/// Longest free text.
+/// Maximum length of a free text, in characters.
 pub const MAX_TEXT: usize = 2_000;
-/// Largest `metadata` and `tags`, in bytes of `jsonb`.
+/// Maximum size of `metadata` and `tags`, in bytes of `jsonb`.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 16;
 
-/// A name that may be left out.
+/// An optional name.
 pub fn name<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str>> {
     bounded(argument, value, MAX_NAME)
 }
 
-/// A name that must be given.
+/// A required name.
 pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     name(argument, value)?.ok_or_else(|| {
         Error::argument(format!("{argument} must not be null"))
@@ -34,7 +35,7 @@ pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     })
 }
 
-/// An id that must be given; `hint` says where to find one.
+/// A required id. `hint` says where to find one.
 pub fn id(argument: &str, value: Option<Uuid>, hint: &str) -> Result<[u8; 16]> {
     value.map(|id| *id.as_bytes()).ok_or_else(|| {
         Error::argument(format!("{argument} must not be null"))
@@ -43,14 +44,14 @@ pub fn id(argument: &str, value: Option<Uuid>, hint: &str) -> Result<[u8; 16]> {
     })
 }
 
-/// 22023 for a value that is none of the valid ones.
+/// The error 22023 for a value that is not one of the valid ones.
 pub fn unrecognized(argument: &str, value: &str, valid: &[&str]) -> Error {
     Error::argument(format!("unrecognized {argument} {}", quoted(value)))
         .detail(format!("It is not a valid value of {argument}."))
         .hint(format!("Valid values are: {}.", valid.join(", ")))
 }
 
-/// What to do about an argument: give one. `which` says what sort of, after a blank.
+/// The HINT to give an argument. `which` describes the argument and begins with a blank.
 pub fn give(argument: &str, which: &str) -> String {
     let article = match argument.starts_with(['a', 'e', 'i', 'o']) {
         true => "an",
@@ -59,8 +60,8 @@ pub fn give(argument: &str, which: &str) -> String {
     format!("Give {article} {argument}{which}.")
 }
 
-/// The name of something that is made, which people must be able to read and to write: no blank at its ends and no
-/// character that cannot be seen.
+/// The name of a new object. People must be able to read and write it, so blanks at its ends and
+/// invisible characters are refused.
 pub fn new_name<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     let name = required(argument, value)?;
     let trimmed = name.trim();
@@ -94,8 +95,9 @@ pub fn new_name<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     Ok(name)
 }
 
-/// True for control characters, and for those that Unicode calls default ignorable: joiners, marks of direction,
-/// soft hyphens, fillers, variation selectors, tags. Line and paragraph separators belong to them.
+/// True for control characters, and for those that Unicode calls default ignorable: joiners,
+/// direction marks, soft hyphens, fillers, variation selectors and tags. Also true for line and
+/// paragraph separators.
 fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -106,17 +108,17 @@ fn is_invisible(character: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A currency that may be left out.
+/// An optional currency.
 pub fn optional_currency(argument: &str, value: Option<&str>) -> Result<Option<Currency>> {
     value.map(|name| currency(argument, Some(name))).transpose()
 }
 
-/// A currency of ISO 4217 or a unit of one's own.
+/// A currency of ISO 4217, or a unit of the application's own.
 pub fn currency(argument: &str, value: Option<&str>) -> Result<Currency> {
     Currency::of_argument(argument, required(argument, value)?)
 }
 
-/// A free text that may be left out.
+/// An optional free text.
 pub fn text<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str>> {
     bounded(argument, value, MAX_TEXT)
 }
@@ -142,7 +144,7 @@ fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Opt
     }
 }
 
-/// One of a few words; of those that other versions know it says so.
+/// One of a few words. The error for an unknown word lists the valid ones.
 pub fn word<T: Copy>(
     argument: &str,
     value: Option<&str>,
@@ -172,11 +174,11 @@ pub fn word<T: Copy>(
         })
 }
 
-/// The first moment of the year 1 and that of the year 10000, in microseconds since 2000.
+/// The beginnings of the years 1 and 10000, in microseconds since 2000.
 const YEAR_1: i64 = -63_082_281_600_000_000;
 const YEAR_10000: i64 = 252_455_616_000_000_000;
 
-/// A point in time that may be left out.
+/// An optional point in time.
 pub fn time(argument: &str, value: Option<TimestampWithTimeZone>) -> Result<Option<Timestamp>> {
     finite(argument, value.map(Timestamp::from))
 }
@@ -190,7 +192,7 @@ fn finite(argument: &str, value: Option<Timestamp>) -> Result<Option<Timestamp>>
     }
 }
 
-/// A point in time that is kept: within the years that every program can read.
+/// A point in time that is stored: within the range of years that every program can read.
 pub fn kept_time(
     argument: &str,
     value: Option<TimestampWithTimeZone>,
@@ -208,7 +210,7 @@ pub fn kept_time(
     }
 }
 
-/// When a price or a markup begins: a time that must be given.
+/// When a price or a markup begins: a required time.
 pub fn effective_from(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
     kept_time("effective_from", value)?.ok_or_else(|| {
         Error::argument("effective_from must not be null")
@@ -217,7 +219,7 @@ pub fn effective_from(value: Option<TimestampWithTimeZone>) -> Result<Timestamp>
     })
 }
 
-/// The time of a use, which may be left out; within the bounds that the administrator sets.
+/// The optional time of use, within the bounds that the administrator sets.
 pub fn event_at(value: Option<Timestamp>) -> Result<Option<Timestamp>> {
     if let Some(at) = value.filter(|at| at.is_finite()) {
         event_at::check(at)?;
@@ -225,7 +227,7 @@ pub fn event_at(value: Option<Timestamp>) -> Result<Option<Timestamp>> {
     finite("event_at", value)
 }
 
-/// How much of its work a call does at most; nothing stands for all of it.
+/// How much of its work a call does at most; `None` for all of it.
 pub fn at_most(argument: &str, value: Option<i32>) -> Result<Option<i64>> {
     match value {
         Some(count) if count < 1 => Err(Error::argument(format!("{argument} is out of range"))
@@ -235,8 +237,8 @@ pub fn at_most(argument: &str, value: Option<i32>) -> Result<Option<i64>> {
     }
 }
 
-/// A span of time that must be given, in microseconds: zero or more, days of 24 hours and months of
-/// 30 days.
+/// A required span of time in microseconds, zero or more. A day counts 24 hours and a month 30
+/// days.
 pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
     const DAY: i64 = 24 * 3600 * 1_000_000;
     let Some(value) = value else {
@@ -255,7 +257,7 @@ pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
         })
 }
 
-/// An amount that must be given and not be negative.
+/// A required amount that is not negative.
 pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
     let Some(number) = value else {
         return Err(
@@ -275,7 +277,7 @@ pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
     Ok(amount)
 }
 
-/// An amount that must be given and be above zero.
+/// A required amount above zero.
 pub fn positive_amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
     let amount = amount(argument, value)?;
     if amount.is_zero() {
@@ -307,12 +309,13 @@ pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amou
         .collect()
 }
 
-/// A JSON object that the caller wants kept, with its text.
+/// A JSON object to store, with its text.
 pub fn document(argument: &str, value: Option<Jsonb>) -> Result<Option<Document>> {
     checked_document(argument, value, |_| Ok(()))
 }
 
-/// What a use is tagged with: an object whose values are texts, as the subject of a limit on a tag is.
+/// The tags of a usage: an object whose values are texts, because the subject of a limit on a tag
+/// is a text.
 pub fn tags(value: Option<Jsonb>) -> Result<Option<Document>> {
     checked_document("tags", value, |members| {
         let other = members
@@ -356,7 +359,7 @@ fn checked_document(
     }
 }
 
-/// A list of names, without NULLs or empty ones.
+/// A list of names without NULLs and empty names.
 pub fn names(argument: &str, list: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
     let Some(list) = list else {
         return Ok(None);
@@ -367,7 +370,7 @@ pub fn names(argument: &str, list: Option<Vec<Option<String>>>) -> Result<Option
         .map(Some)
 }
 
-/// A price or a quantity that an argument gives: exact, zero or more.
+/// The price or quantity of an argument: exact, zero or more.
 pub fn price_number(argument: &str, number: &Number, digits: u32) -> Result<rust_decimal::Decimal> {
     let bad = |message: String| Error::new(Code::InvalidAmount, message);
     let Some(value) = number.to_decimal() else {

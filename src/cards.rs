@@ -1,22 +1,25 @@
-//! What looks like card data. Pure, and cheap for what has no thirteen digits.
+//! Recognizes card data. Pure, and fast for texts with fewer than thirteen digits.
 //!
-//! A card number is 13 to 16 digits, in one or in groups parted by spaces or dashes, or 17 to 19 digits
-//! in groups, in the range of a known issuer and with the right check digit (ISO/IEC 7812). The groups have
-//! three digits or more, or all the same number. Identifiers that merely contain digits are let
-//! through: UUIDs, dates with a time, and digits in the midst of a token of letters and digits.
-//! So are 17 to 19 digits in one: of random 63-bit integers, which many applications use as ids, 99.9 % have so
-//! many, and one in 37 of these would pass for a card number. Cards that long are rare, and people write them in groups.
+//! A card number has 13 to 16 digits, either without separators or in groups separated by spaces or
+//! dashes, or 17 to 19 digits in groups. It is in the range of a known issuer and has a valid check
+//! digit (ISO/IEC 7812). Each group has at least three digits, or all groups have the same length.
+//! Identifiers that merely contain digits are accepted: UUIDs, dates with a time, and digits inside
+//! a token of letters and digits. So are 17 to 19 digits without separators. Many applications use
+//! random 63-bit integers as ids. 99.9 % of these have that many digits, and one in 37 of those
+//! would look like a card number. Cards with so many digits are rare, and people write them in
+//! groups.
 
-/// Fewest digits of a card number.
+/// The minimum number of digits of a card number.
 const MIN: usize = 13;
-/// Most digits of a card number that is written without groups.
+/// The maximum number of digits of a card number that is written without groups.
 const MAX_UNGROUPED: usize = 16;
-/// Most digits of a card number.
+/// The maximum number of digits of a card number.
 const MAX: usize = 19;
-/// Most digits in one group of a longer card number: UnionPay writes 6 and 13.
+/// The maximum number of digits of one group of a longer card number: UnionPay writes groups of 6
+/// and 13.
 const MAX_GROUP: usize = 13;
 
-/// Names under which card data is kept that must never be stored.
+/// Names of JSON keys under which applications store card data that must never be stored.
 const KEYS: &[&str] = &[
     "cvv",
     "cvc",
@@ -31,16 +34,16 @@ const KEYS: &[&str] = &[
     "cardnumber",
 ];
 
-/// True for the name of a key that holds card data, in whatever case.
+/// True if a key's name says that it contains card data. The case does not matter.
 pub fn is_card_key(key: &str) -> bool {
     matches!(key.len(), 3..=5 | 6 | 10 | 11)
         && KEYS.iter().any(|known| key.eq_ignore_ascii_case(known))
 }
 
-/// True when the text contains what looks like a card number.
+/// True if the text contains something that looks like a card number.
 pub fn has_card_number(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Almost every text ends here.
+    // Almost every text returns here.
     if bytes.len() < MIN {
         return false;
     }
@@ -55,7 +58,7 @@ pub fn has_card_number(text: &str) -> bool {
     false
 }
 
-/// True when a whole number looks like a card number.
+/// True if an integer looks like a card number.
 pub fn is_card_number(value: u128) -> bool {
     let mut digits = [0; MAX];
     let mut rest = value;
@@ -84,7 +87,7 @@ fn is_separator(byte: u8) -> bool {
     byte == b' ' || byte == b'-'
 }
 
-/// The end of digits and of groups of digits that follow after up to three separators.
+/// The end of a run of digit groups, each after at most three separators.
 fn run_end(bytes: &[u8], start: usize) -> usize {
     let mut end = start;
     loop {
@@ -103,7 +106,7 @@ fn run_end(bytes: &[u8], start: usize) -> usize {
     }
 }
 
-/// Looks at all neighbouring groups of a run that together have the length of a card number.
+/// Checks all sequences of adjacent groups in a run whose total length is that of a card number.
 fn run_has_card(bytes: &[u8], start: usize, end: usize) -> bool {
     let mut from = start;
     while from < end {
@@ -131,7 +134,7 @@ fn run_has_card(bytes: &[u8], start: usize, end: usize) -> bool {
                 return true;
             }
         }
-        // The next group.
+        // Advances to the next group.
         while from < end && !is_separator(bytes[from]) {
             from += 1;
         }
@@ -142,9 +145,9 @@ fn run_has_card(bytes: &[u8], start: usize, end: usize) -> bool {
     false
 }
 
-/// False for groups such as those of a date and a time, which are short and of several lengths. The last
-/// one may be shorter than the others. False, too, for a long number that is not in groups, or is a long id
-/// and a short number after it.
+/// False for groups that are unlike those of a card number, such as a date and a time, which are
+/// short and differ in length. The last group may be shorter than the others. Also false for a long
+/// number that has no groups, or that is a long id followed by a short number.
 fn grouped_as_cards_are(run: &[u8]) -> bool {
     let lengths: Vec<usize> = run
         .split(|byte| is_separator(*byte))
@@ -163,8 +166,8 @@ fn grouped_as_cards_are(run: &[u8]) -> bool {
     long || equal
 }
 
-/// False where the digits are part of an identifier: of a UUID, or of a token in which letters
-/// and digits take turns. A word before or after them does not hide a number.
+/// False if the digits are part of an identifier: a UUID, or a token in which letters and digits
+/// alternate. A word directly before or after the digits does not hide a number.
 fn stands_alone(bytes: &[u8], start: usize, end: usize) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphabetic();
     let before = bytes[..start]
@@ -189,7 +192,7 @@ fn in_uuid(bytes: &[u8], start: usize, end: usize) -> bool {
     token.len() == 36 && [8, 13, 18, 23].iter().all(|dash| token[*dash] == b'-')
 }
 
-/// Length, issuer and check digit.
+/// Checks length, issuer and check digit.
 fn judge(digits: &[u8]) -> bool {
     (MIN..=MAX).contains(&digits.len()) && known_issuer(digits) && luhn(digits)
 }
@@ -227,8 +230,8 @@ fn known_issuer(digits: &[u8]) -> bool {
     }
 }
 
-/// The check digit of ISO/IEC 7812: every second digit from the right doubled, the digits of all
-/// that summed, divisible by ten.
+/// Checks the check digit of ISO/IEC 7812: every second digit from the right is doubled, and the
+/// sum of all resulting digits must be divisible by ten.
 fn luhn(digits: &[u8]) -> bool {
     let sum: u32 = digits
         .iter()
@@ -248,7 +251,8 @@ mod tests {
 
     use super::*;
 
-    /// Test numbers that card schemes and payment providers publish, and how they are grouped.
+    /// Test numbers that card schemes and payment providers publish, with the lengths of their
+    /// groups.
     const PUBLISHED: &[(&str, &[usize])] = &[
         // Visa
         ("4111111111111111", &[4, 4, 4, 4]),
@@ -311,7 +315,7 @@ mod tests {
         ("9792030394440796", &[4, 4, 4, 4]),
     ];
 
-    /// Test numbers of more than 16 digits, which are refused in groups alone.
+    /// Test numbers with more than 16 digits, which are refused only in groups.
     const PUBLISHED_LONG: &[(&str, &[usize])] = &[
         // UnionPay
         ("6205500000000000004", &[4, 4, 4, 4, 3]),
@@ -320,7 +324,7 @@ mod tests {
         ("6799990100000000019", &[4, 4, 4, 4, 3]),
     ];
 
-    /// The digits of a number in its groups, with a separator between them.
+    /// The digits of a number in groups, with a separator between the groups.
     fn grouped(number: &str, lengths: &[usize], separator: &str) -> String {
         assert_eq!(lengths.iter().sum::<usize>(), number.len(), "{number}");
         let mut rest = number;
@@ -352,7 +356,7 @@ mod tests {
             assert!(has_card_number(&format!("card{number}")));
             assert!(has_card_number(&format!("req_{number}")));
             assert!(has_card_number(&format!("2026 {number} 12")));
-            // One digit off.
+            // The number with its last digit incremented.
             let last = number.as_bytes()[number.len() - 1] - b'0';
             let wrong = format!("{}{}", &number[..number.len() - 1], (last + 1) % 10);
             assert!(!has_card_number(&wrong), "{wrong}");
@@ -372,7 +376,7 @@ mod tests {
         }
     }
 
-    /// The next of a row of random numbers (SplitMix64).
+    /// The next number of a random sequence (SplitMix64).
     fn random(state: &mut u64) -> u64 {
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -380,8 +384,9 @@ mod tests {
         mixed ^ (mixed >> 31)
     }
 
-    /// Integers of 16 digits and fewer are one in a thousand of all, and look like a card number where an issuer's
-    /// range and the check digit fit: one in 27,000 of all. Nothing tells them from a card.
+    /// Of all integers, one in a thousand has 16 digits or fewer. Such an integer looks like a card
+    /// number if it matches an issuer's range and has a valid check digit: one in 27,000 of all
+    /// integers. These cannot be distinguished from card numbers.
     #[test]
     fn a_million_random_integers_are_keys() {
         let seed: u64 = std::env::var("WALLET_SEED")

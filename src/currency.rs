@@ -1,17 +1,17 @@
-//! Currencies: ISO 4217 codes in capitals, and units of one's own in lower case. Pure.
+//! Currencies: ISO 4217 codes in upper case, and the application's own units in lower case. Pure.
 
 use std::fmt;
 use std::ops::Deref;
 
 use crate::error::{Error, Result, quoted};
 
-/// The longest name, in bytes.
+/// The maximum length of a name, in bytes.
 const MAX_LENGTH: usize = 16;
 
-/// Decimals in which a unit of one's own can be paid.
+/// The number of decimals in which an own unit can be paid.
 const OWN_MINOR_DIGITS: u32 = 2;
 
-/// The name of a currency or of a unit such as `credits`.
+/// The name of a currency, or of an own unit such as `credits`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency {
     name: [u8; MAX_LENGTH],
@@ -19,7 +19,8 @@ pub struct Currency {
 }
 
 impl Currency {
-    /// Currency of the price feeds, of reported costs, and wherever a call leaves it out.
+    /// The currency of the price feeds and of reported costs, and the default of calls without a
+    /// currency.
     pub const USD: Currency = Currency::literal("USD");
 
     const fn literal(text: &str) -> Currency {
@@ -35,8 +36,8 @@ impl Currency {
         }
     }
 
-    /// The currency that an argument names: 22023 unless it is a code of ISO 4217 in capitals or a unit of one's own in
-    /// lower case.
+    /// The currency of an argument. The error 22023 unless it is an ISO 4217 code in upper case or
+    /// an own unit in lower case.
     pub fn of_argument(argument: &str, text: &str) -> Result<Currency> {
         let refused = |detail: String| {
             Error::argument(format!("{argument} {} is not a currency", quoted(text)))
@@ -63,7 +64,7 @@ impl Currency {
         Err(refused(detail))
     }
 
-    /// The currency in a row, which one of our functions wrote.
+    /// The currency of a row that a function of the extension wrote.
     pub fn of_row(text: &str) -> Result<Currency> {
         match text.len() {
             1..=MAX_LENGTH => Ok(Currency::literal(text)),
@@ -74,12 +75,13 @@ impl Currency {
         }
     }
 
-    /// Its name.
+    /// The name: an ISO 4217 code or that of an own unit.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.name[..usize::from(self.length)]).unwrap_or_default()
     }
 
-    /// Decimals of what can be paid in it: those of ISO 4217, or two.
+    /// The number of decimals of an amount that can be paid: that of ISO 4217, or two for an own
+    /// unit.
     pub fn minor_digits(&self) -> u32 {
         iso_currency::Currency::from_code(self)
             .and_then(|currency| currency.exponent())

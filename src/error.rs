@@ -1,11 +1,12 @@
-//! Every error that a caller can cause.
+//! All errors that a caller can cause.
 //!
-//! Functions return [`Result`]; the boundary to SQL raises the error once ([`crate::pg::raise`]). A code is an
-//! entry of [`Code`], whose table in the README is tested against it.
+//! Functions return [`Result`]. The boundary to SQL raises the error, in one place
+//! ([`crate::pg::raise`]). Each code is an entry of [`Code`]. A test compares the table of codes in
+//! the README with it.
 
 use std::fmt::Display;
 
-/// What a function of the extension returns.
+/// The result of a fallible function of the extension.
 pub type Result<T> = std::result::Result<T, Error>;
 
 macro_rules! codes {
@@ -30,7 +31,7 @@ macro_rules! codes {
                 match self { $(Code::$variant => $name,)* }
             }
 
-            /// What it means, as the documentation says it.
+            /// The meaning of the code, as in the documentation.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Code::$variant => $meaning,)* }
             }
@@ -64,25 +65,25 @@ codes! {
     InternalError "XX000" "internal_error" "a state that must not exist; please report it";
 }
 
-/// An error with all that PostgreSQL can carry to the client.
+/// An error with all fields that PostgreSQL can send to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The SQLSTATE.
     pub code: Code,
-    /// One line: lower case, no final period, names in double quotes.
+    /// The message: one line in lower case, without a final period, with names in double quotes.
     pub message: String,
-    /// The numbers behind it, in full sentences.
+    /// The numbers behind the message, in full sentences.
     pub detail: Option<String>,
     /// What the caller can do, in full sentences.
     pub hint: Option<String>,
-    /// The table whose rule was broken.
+    /// The table whose constraint was violated.
     pub table: Option<&'static str>,
-    /// The rule that was broken.
+    /// The constraint that was violated.
     pub constraint: Option<String>,
 }
 
 impl Error {
-    /// An error with a message; the rest is added by the other methods.
+    /// An error with a message. Other methods add the other fields.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error {
             code,
@@ -94,12 +95,12 @@ impl Error {
         }
     }
 
-    /// 22023: an argument that is missing or out of range.
+    /// 22023: an argument is missing or invalid.
     pub fn argument(message: impl Into<String>) -> Error {
         Error::new(Code::InvalidParameter, message)
     }
 
-    /// WL003.
+    /// WL003: there is no wallet with that id.
     pub fn wallet_not_found(wallet: &str) -> Error {
         Error::new(
             Code::WalletNotFound,
@@ -109,7 +110,7 @@ impl Error {
         .hint("Create it with create_wallet(), or check the name.")
     }
 
-    /// XX000: a state that only a defect or a change behind the extension's back can cause.
+    /// XX000: a state that only a bug or a change that bypassed the extension can cause.
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new(Code::InternalError, message)
             .hint("Please report this; verify the ledger before going on.")
@@ -127,7 +128,7 @@ impl Error {
         self
     }
 
-    /// Adds the table and the rule that was broken.
+    /// Adds the table and the constraint that was violated.
     pub fn rule(mut self, table: &'static str, constraint: impl Into<String>) -> Error {
         self.table = Some(table);
         self.constraint = Some(constraint.into());
@@ -135,7 +136,7 @@ impl Error {
     }
 }
 
-/// A text as SQL reads it, for a HINT that can be run.
+/// A text as an SQL literal, for a HINT that can be executed.
 pub fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     match doubled.contains('\\') {
@@ -144,7 +145,7 @@ pub fn literal(text: &str) -> String {
     }
 }
 
-/// A name as messages show it: in double quotes and no longer than a line.
+/// A name in a message: in double quotes, and shortened to at most one line.
 pub fn quoted(name: impl Display) -> String {
     let name = name.to_string();
     match name.char_indices().nth(80) {

@@ -35,11 +35,11 @@ mod tests;
 ::pgrx::pg_module_magic!();
 
 /// Tells pgrx the schema of the functions. Its `CREATE SCHEMA IF NOT EXISTS` comes after the plain
-/// one of `bootstrap.sql`, which fails when somebody else has made the schema.
+/// `CREATE SCHEMA` of `bootstrap.sql`, which fails if another user has already created the schema.
 #[pg_schema]
 mod wallet {}
 
-// The order of the installation script. Functions come where what they return exists.
+// The order of the installation script. Functions come after the types that they return.
 extension_sql_file!("../sql/schema/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!(
     "../sql/schema/wallets.sql",
@@ -219,7 +219,7 @@ extension_sql_file!(
     name = "proof",
     requires = ["statement_html", api::proof::recount]
 );
-// Behind the last table.
+// After the last table.
 extension_sql_file!(
     "../sql/schema/security.sql",
     name = "security",
@@ -232,7 +232,7 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 
-/// Called when a backend loads the library.
+/// PostgreSQL calls it when a backend loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::invalidation::register();

@@ -1,47 +1,48 @@
-//! Exact amounts of money: pure arithmetic that knows nothing of PostgreSQL.
+//! Exact amounts of money: pure arithmetic that does not depend on PostgreSQL.
 //!
-//! An [`Amount`] counts units of 10⁻¹² of the currency in an `i128`, which is what a
-//! `numeric(28,12)` column can hold, so sums and comparisons are integer operations and
-//! nothing ever rounds behind the caller's back. Prices and quantities are [`Decimal`]s; their
-//! product is exact because their digits are bounded ([`PRICE_DIGITS`], [`QUANTITY_DIGITS`])
-//! and is rounded once, half to even, by [`line_amount`].
+//! An [`Amount`] counts units of 10⁻¹² of the currency in an `i128`. Its range is that of a
+//! `numeric(28,12)` column. So sums and comparisons are integer operations, and nothing is ever
+//! rounded implicitly. Prices and quantities are [`Decimal`]s. Their product is exact because their
+//! digits are bounded ([`PRICE_DIGITS`], [`QUANTITY_DIGITS`]). [`line_amount`] rounds it once, half
+//! to even.
 
 use std::fmt;
 
 use ethnum::U256;
 use rust_decimal::Decimal;
 
-/// Decimals that an amount carries.
+/// The number of decimals of an amount.
 pub const AMOUNT_SCALE: u32 = 12;
-/// Significant digits that a unit price may have.
+/// The maximum number of significant digits of a unit price.
 pub const PRICE_DIGITS: u32 = 15;
-/// Significant digits that a quantity may have.
+/// The maximum number of significant digits of a quantity.
 pub const QUANTITY_DIGITS: u32 = 12;
 
 const UNITS_PER_ONE: i128 = 1_000_000_000_000;
-/// The first number of units that no longer fits `numeric(28,12)`.
+/// The smallest number of units that does not fit in `numeric(28,12)`.
 const LIMIT: i128 = 10_i128.pow(28);
 
 /// An exact amount in the wallet's currency, in units of 10⁻¹².
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(i128);
 
-/// Why a number is no amount.
+/// Why a number is not an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAnAmount {
-    /// It does not fit 28 digits of which 12 are decimals.
+    /// It does not fit in 28 digits with 12 decimals.
     OutOfRange,
-    /// It has a digit that is not zero beyond the twelfth decimal.
+    /// It has a digit other than zero after the twelfth decimal.
     TooPrecise,
     /// It is NaN or infinite.
     NotFinite,
 }
 
 impl Amount {
-    /// Nothing.
+    /// The amount zero.
     pub const ZERO: Amount = Amount(0);
 
-    /// The amount of that many units of 10⁻¹², if it fits `numeric(28,12)`.
+    /// The amount of that many units of 10⁻¹². The error `OutOfRange` if it does not fit in
+    /// `numeric(28,12)`.
     pub fn from_units(units: i128) -> Result<Amount, NotAnAmount> {
         if units.unsigned_abs() < LIMIT.unsigned_abs() {
             Ok(Amount(units))
@@ -55,7 +56,7 @@ impl Amount {
         self.0
     }
 
-    /// The same number as an amount, refused when that would lose a digit.
+    /// Converts a decimal. An error if that would lose a digit.
     pub fn from_decimal(value: Decimal) -> Result<Amount, NotAnAmount> {
         let value = value.normalize();
         if value.scale() > AMOUNT_SCALE {
@@ -68,24 +69,24 @@ impl Amount {
             .and_then(Amount::from_units)
     }
 
-    /// The same number as a decimal.
+    /// Converts to a decimal.
     pub fn to_decimal(self) -> Decimal {
-        // Below 10^28: it fits.
+        // Less than 10^28, so it fits.
         Decimal::from_i128_with_scale(self.0, AMOUNT_SCALE).normalize()
     }
 
-    /// Sum, refused when it leaves the range of an amount.
+    /// The sum; an error if it exceeds the range of an amount.
     pub fn plus(self, other: Amount) -> Result<Amount, NotAnAmount> {
-        // Both operands are below 10^28, so the i128 itself cannot overflow.
+        // Both operands are less than 10^28, so the i128 itself cannot overflow.
         Amount::from_units(self.0 + other.0)
     }
 
-    /// Difference, refused when it leaves the range of an amount.
+    /// The difference; an error if it exceeds the range of an amount.
     pub fn minus(self, other: Amount) -> Result<Amount, NotAnAmount> {
         Amount::from_units(self.0 - other.0)
     }
 
-    /// The amount with its sign turned.
+    /// The amount with the opposite sign.
     pub fn negated(self) -> Amount {
         Amount(-self.0)
     }
@@ -100,8 +101,8 @@ impl Amount {
         self.0 == 0
     }
 
-    /// Cuts a non-negative amount into `n` shares that differ by at most one unit and add up to
-    /// it, the larger shares first.
+    /// Divides a non-negative amount into `n` shares with that sum. They differ by at most one
+    /// unit; the larger shares come first.
     pub fn shares(self, n: usize) -> Vec<Amount> {
         let parts = n as i128;
         let (share, rest) = (self.0.div_euclid(parts), self.0.rem_euclid(parts));
@@ -110,10 +111,10 @@ impl Amount {
             .collect()
     }
 
-    /// Decimals that the amount needs, two at least.
+    /// The number of decimals that the amount needs, but at least two.
     pub fn decimals(self) -> u32 {
         let mut decimals = AMOUNT_SCALE;
-        // The last twelve digits say it, and fit 64 bits.
+        // The last twelve digits decide, and they fit in 64 bits.
         let mut units = (self.0.unsigned_abs() % UNITS_PER_ONE.unsigned_abs()) as u64;
         while decimals > 2 && units.is_multiple_of(10) {
             units /= 10;
@@ -122,14 +123,14 @@ impl Amount {
         decimals
     }
 
-    /// All twelve decimals: the form that enters the hash chain.
+    /// The amount with all twelve decimals: the form that the hash chain covers.
     pub fn to_fixed(self) -> String {
         let mut out = Vec::with_capacity(30);
         self.push_fixed(&mut out);
         out.into_iter().map(char::from).collect()
     }
 
-    /// Writes [`Amount::to_fixed`] to the end of the bytes.
+    /// Appends the text of [`Amount::to_fixed`] to the bytes.
     pub fn push_fixed(self, out: &mut Vec<u8>) {
         if self.0 < 0 {
             out.push(b'-');
@@ -143,7 +144,7 @@ impl Amount {
     }
 }
 
-/// Two decimals at least, all that are needed: `5.00`, `0.0125`.
+/// At least two decimals, and as many as needed: `5.00`, `0.0125`.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fixed = self.to_fixed();
@@ -153,7 +154,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Writes a number in decimal digits, with leading zeros up to a width.
+/// Appends a number in decimal digits, with leading zeros up to a width.
 pub fn push_digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut first = digits.len();
@@ -166,7 +167,7 @@ pub fn push_digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
     out.extend_from_slice(&digits[first..]);
 }
 
-/// Significant digits of a number, leading and trailing zeros not counted.
+/// The number of significant digits, without leading and trailing zeros.
 pub fn significant_digits(value: Decimal) -> u32 {
     let mut mantissa = value.normalize().mantissa().unsigned_abs();
     if mantissa == 0 {
@@ -178,18 +179,18 @@ pub fn significant_digits(value: Decimal) -> u32 {
     mantissa.ilog10() + 1
 }
 
-/// How many units of a currency another currency's unit is worth, as it was recorded.
+/// The value of one unit of a currency in another currency, as it was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Above zero.
+    /// The recorded rate, above zero.
     pub value: Decimal,
-    /// Whether it was recorded the other way round: then amounts are divided by it.
+    /// Whether the rate was recorded for the opposite pair. If so, amounts are divided by it.
     pub is_inverse: bool,
 }
 
-/// The price of `quantity` at `unit_price` for every `per`, at a rate where the price is in another
-/// currency, rounded once, half to even, at the twelfth decimal. `per` is above zero and no operand is
-/// negative: callers check that where they read them.
+/// The price of `quantity` at `unit_price` per `per` units. If the price is in another currency, it
+/// is converted at `rate`. The result is rounded once, half to even, at the twelfth decimal. `per`
+/// is above zero and no operand is negative; callers check that when they read them.
 pub fn line_amount(
     quantity: Decimal,
     unit_price: Decimal,
@@ -227,7 +228,8 @@ pub fn line_amount(
     wide_quotient(&[quantity, unit_price, factor], &[per, divisor], exponent)
 }
 
-/// Numerator × 10^exponent / denominator, rounded half to even; nothing where that takes more than 128 bits.
+/// Numerator × 10^exponent / denominator, rounded half to even. `None` if that takes more than 128
+/// bits.
 fn quotient(numerator: i128, denominator: i128, exponent: i64) -> Option<i128> {
     let power = u32::try_from(exponent.unsigned_abs())
         .ok()
@@ -239,7 +241,8 @@ fn quotient(numerator: i128, denominator: i128, exponent: i64) -> Option<i128> {
     Some(divide_half_even(numerator, denominator))
 }
 
-/// The same in 256 bits. What does not fit them is out of an amount's range, or far below its last decimal.
+/// Like `quotient`, in 256 bits. A result that does not fit in these is out of an amount's range,
+/// or far below its last decimal.
 fn wide_quotient(
     over: &[Decimal],
     under: &[Decimal],
@@ -259,13 +262,15 @@ fn wide_quotient(
         .ok()
         .and_then(|exponent| U256::new(10).checked_pow(exponent));
     let (numerator, denominator) = if exponent >= 0 {
-        // A divisor has 27 digits at most: beyond 10^77 the quotient is beyond 10^50.
+        // The divisor has at most 27 digits, so a numerator above 10^77 gives a quotient above
+        // 10^50.
         let numerator = power.and_then(|power| numerator.checked_mul(power));
         (numerator.ok_or(NotAnAmount::OutOfRange)?, denominator)
     } else {
         match power.and_then(|power| denominator.checked_mul(power)) {
             Some(denominator) => (numerator, denominator),
-            // The divisor is beyond 10^77 and the product of 28, 15 and 15 digits below half of that.
+            // The divisor is above 10^77, and the product of 28, 15 and 15 digits is less than half
+            // of that.
             None => return Ok(Amount::ZERO),
         }
     };
@@ -275,15 +280,16 @@ fn wide_quotient(
         std::cmp::Ordering::Equal => quotient % 2 == U256::ONE,
         std::cmp::Ordering::Less => false,
     };
-    // Below 2^255: the quotient has room for one more.
+    // Less than 2^255, so the quotient can be incremented.
     i128::try_from(quotient + U256::from(u8::from(up)))
         .map_err(|_| NotAnAmount::OutOfRange)
         .and_then(Amount::from_units)
 }
 
-/// A positive amount at a positive rate, rounded once, half to even, at the twelfth decimal, and
-/// what the rounding added. A rate has at most [`PRICE_DIGITS`] digits and 16 decimals, so the
-/// product's digits beyond the twelfth decimal are at most sixteen.
+/// Converts a positive amount at a positive rate. The result is rounded once, half to even, at the
+/// twelfth decimal. The second value is what the rounding added. A rate has at most
+/// [`PRICE_DIGITS`] digits and 16 decimals, so the product has at most sixteen digits after the
+/// twelfth decimal.
 pub fn convert(amount: Amount, rate: Decimal) -> Result<(Amount, Decimal), NotAnAmount> {
     let rate = rate.normalize();
     let amount = amount.to_decimal().normalize();
@@ -305,10 +311,11 @@ pub fn convert(amount: Amount, rate: Decimal) -> Result<(Amount, Decimal), NotAn
     Ok((Amount::from_units(units)?, rounding.normalize()))
 }
 
-/// Quotient of two non-negative integers, halves rounded to the even neighbour.
+/// The quotient of two non-negative integers, rounded half to even.
 fn divide_half_even(numerator: i128, denominator: i128) -> i128 {
     let (quotient, rest) = (numerator / denominator, numerator % denominator);
-    // Compare with the distance to the next integer: doubling the rest could overflow.
+    // Compares the remainder with the distance to the next integer. Doubling the remainder could
+    // overflow.
     let up = match rest.cmp(&(denominator - rest)) {
         std::cmp::Ordering::Greater => true,
         std::cmp::Ordering::Equal => quotient % 2 == 1,
@@ -391,7 +398,7 @@ mod tests {
         );
     }
 
-    /// The reference: numerator and denominator in decimal digits, divided by long division.
+    /// The reference implementation: long division of numerator and denominator in decimal digits.
     fn long_division(quantity: Decimal, price: Decimal, per: Decimal) -> i128 {
         let text = (quantity.mantissa() * price.mantissa()).to_string();
         let scale = quantity.scale() + price.scale();
@@ -430,7 +437,8 @@ mod tests {
             }
         }
 
-        /// All digits that a quantity, a price and a rate may have, against integers without bounds.
+        /// Quantities, prices and rates with the maximum number of digits, compared with arithmetic
+        /// on unbounded integers.
         #[test]
         fn a_converted_line_equals_big_integers(
             quantity in 0_i64..1_000_000_000_000, quantity_scale in 0_u32..12,
@@ -442,7 +450,7 @@ mod tests {
             let (quantity, price) = (Decimal::new(quantity, quantity_scale), Decimal::new(price, price_scale));
             let (per, rate) = (Decimal::new(per, per_scale), Decimal::new(rate, rate_scale));
             let got = line_amount(quantity, price, per, Some(Rate { value: rate, is_inverse }));
-            // Everything in units of 10^-28, and the amount in units of 10^-12.
+            // All operands in units of 10^-28, and the amount in units of 10^-12.
             let fine = |value: Decimal| BigInt::from(value.mantissa()) * BigInt::from(10).pow(28 - value.scale());
             let one = BigInt::from(10).pow(28);
             let (over, under) = match is_inverse {
@@ -484,7 +492,7 @@ mod tests {
         ) {
             let (less, more) = (a.min(b), a.max(b));
             let price = Decimal::new(price, scale);
-            // What is out of range costs more than anything in range.
+            // A cost that is out of range is greater than any cost in range.
             let cost = |q: i64| line_amount(Decimal::from(q), price, Decimal::ONE, None)
                 .map_or(i128::MAX, Amount::units);
             prop_assert!(cost(less) <= cost(more));

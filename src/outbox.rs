@@ -1,7 +1,8 @@
-//! Events: a row in the outbox and a NOTIFY, both in the transaction that causes them.
+//! Events: a row in the outbox and a NOTIFY, both in the transaction that causes the event.
 //!
-//! A NOTIFY takes a lock of the whole cluster until its transaction has committed. It is sent from
-//! here alone, so never without a row of the outbox, and `wallet.notify = off` leaves the rows.
+//! A NOTIFY holds a cluster-wide lock until its transaction has committed. Only this module sends
+//! one, so there is never a NOTIFY without a row in the outbox. With `wallet.notify = off`, only
+//! the rows are written.
 
 use std::cell::RefCell;
 
@@ -29,7 +30,8 @@ statement!(
        FROM unnest($2, $5) WITH ORDINALITY AS e(id, payload, n) ORDER BY e.n"
 );
 
-// The payload names the event, never a balance: whoever may LISTEN may read it.
+// The payload of the NOTIFY names the event but never a balance, because every role that may LISTEN
+// can read it.
 statement!(
     NOTIFY,
     [TEXTOID, UUIDARRAYOID, TEXTOID, NUMERICOID],
@@ -57,7 +59,7 @@ pub fn register() {
 
 macro_rules! names {
     ($($variant:ident $name:literal $meaning:literal;)*) => {
-        /// The events of the interface.
+        /// The events of the public interface.
         #[allow(dead_code, reason = "each is emitted by the domain that it belongs to")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Name {
@@ -65,11 +67,11 @@ macro_rules! names {
         }
 
         impl Name {
-            /// All of them.
+            /// All names.
             #[allow(dead_code)]
             pub const ALL: &'static [Name] = &[$(Name::$variant,)*];
 
-            /// As the outbox and listeners have it.
+            /// The name in the outbox and in notifications.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Name::$variant => $name,)* }
             }
@@ -103,11 +105,11 @@ pub enum Field<'a> {
     Text(&'a str),
     /// A string, or null.
     OptText(Option<&'a str>),
-    /// An amount, as a number.
+    /// An amount, as a JSON number.
     Amount(Amount),
     /// A whole number.
     Count(i64),
-    /// A number as JSON has it; a string where it is no decimal.
+    /// A JSON number; a string if it is not a decimal.
     Number(&'a str),
     /// An id, as a string.
     Id([u8; 16]),
@@ -115,20 +117,21 @@ pub enum Field<'a> {
     Time(Option<clock::Timestamp>),
 }
 
-/// Something that somebody should know.
+/// An event to write.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
-    /// What happened.
+    /// The kind of the event.
     pub name: Name,
-    /// The threshold that was crossed, where there is one.
+    /// The threshold that was crossed, if any.
     pub threshold: Option<Amount>,
-    /// What a worker needs to act on it. It stays in the outbox and is not sent to listeners.
+    /// What a worker needs to handle the event. It is stored in the outbox and not sent to
+    /// listeners.
     pub payload: &'a [(&'a str, Field<'a>)],
 }
 
 thread_local! {
-    /// Ids grow with time to less than a microsecond, so that what happened one after the other,
-    /// in whatever backends, is in that order by id too.
+    /// Ids increase with time at sub-microsecond precision. So events that happened one after the
+    /// other, in any backends, have ids in that order.
     static IDS: RefCell<ContextV7> = RefCell::new(ContextV7::new().with_additional_precision());
 }
 
@@ -156,12 +159,13 @@ fn payload(fields: &[(&str, Field<'_>)]) -> Jsonb {
     json.finish_object()
 }
 
-/// Writes an event of a wallet and, with the commit, tells listeners.
+/// Writes an event of a wallet. Listeners are notified when the transaction commits.
 pub fn emit_event(wallet: &str, event: &Event<'_>) -> Result<()> {
     emit_all(wallet, event.name, event.threshold, &[event.payload])
 }
 
-/// Writes many events of a wallet that differ in their payloads alone, in the order of these.
+/// Writes several events of a wallet that differ only in their payloads, in the order of the
+/// payloads.
 pub fn emit_all<'a>(
     wallet: &str,
     name: Name,
@@ -185,7 +189,7 @@ pub fn emit_all<'a>(
     Ok(())
 }
 
-/// Writes an event of which there is nothing more to say.
+/// Writes an event that has neither threshold nor payload.
 pub fn announce(wallet: &str, name: Name) -> Result<()> {
     let (threshold, payload) = (None, &[][..]);
     emit_event(

@@ -1,6 +1,6 @@
-//! Names with `*`, as prices, limits, grants and model rules have them. Pure.
+//! Names with `*`, as used by prices, limits, grants and model rules. Pure.
 
-/// True when a name fits a pattern in which `*` stands for any characters.
+/// True if a name matches a pattern in which `*` stands for any number of characters.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

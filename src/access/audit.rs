@@ -1,8 +1,9 @@
-//! The audit trail: who changed what, with the row before and after.
+//! The audit trail: who changed a row, with the row before and after.
 //!
-//! A picture of the row that a call may change is taken before and after it, under the wallet's
-//! lock; what differs is written down. A call that changes nothing leaves no trace. The row is found by a key of its
-//! own, so that a change costs the same however many others the wallet has.
+//! An image of the row that a call may change is taken before and after the change, under the
+//! wallet's lock. The columns that differ are recorded. A call that changes nothing leaves no
+//! record. The row is found by its own key, so the cost of a change does not depend on the number
+//! of the wallet's other rows.
 
 use crate::access::rights::{Level, enter_as};
 use crate::error::Result;
@@ -13,8 +14,9 @@ use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
-    /// What was written of all wallets is looked up for each row, by its subject: as an EXISTS it would be read whole,
-    /// once, for the hundred rows that PostgreSQL takes an object to have.
+    /// The rows that concern all wallets are looked up per row, by their subject. PostgreSQL would
+    /// evaluate an EXISTS by reading all of them once, because it assumes that an object has a
+    /// hundred rows.
     WRITE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID, JSONBOID],
     "INSERT INTO wallet.audit_log
@@ -38,7 +40,7 @@ statement!(
        FROM wallet.wallets w WHERE wallet_id = $1"
 );
 statement!(
-    /// In the order of `limit_subject`, which no other index has.
+    /// Sorted in the order of the index `limit_subject`, so that no other index is used.
     LIMIT_ON,
     [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
     "SELECT jsonb_build_object(t.limit_id, to_jsonb(t)) FROM wallet.limits t
@@ -47,7 +49,7 @@ statement!(
       ORDER BY t.metric"
 );
 statement!(
-    /// In the order of the primary key.
+    /// Sorted in the order of the primary key.
     LIMIT,
     [TEXTOID, UUIDOID],
     "SELECT jsonb_build_object(t.limit_id, to_jsonb(t)) FROM wallet.limits t
@@ -78,7 +80,7 @@ statement!(
       WHERE t.wallet_id = $1 AND t.scope = $2 AND t.subject = $3"
 );
 statement!(
-    /// A grant to a role may end those of an earlier role of the same number.
+    /// A grant to a role may end those of an earlier role with the same oid.
     ACCESS,
     [TEXTOID, TEXTOID],
     "SELECT jsonb_object_agg(t.db_role || ' ' || t.level, to_jsonb(t)) FROM wallet.access_grants t
@@ -90,7 +92,7 @@ statement!(
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.topup_rules t WHERE t.wallet_id = $1"
 );
 statement!(
-    /// Of a wallet, which has one at most, or of all wallets in a currency.
+    /// The bonus rule of a wallet, which has at most one, or of all wallets in a currency.
     BONUS,
     [TEXTOID, TEXTOID],
     "SELECT jsonb_build_object(CASE t.wallet_id WHEN '*' THEN t.currency ELSE t.wallet_id END, to_jsonb(t))
@@ -157,39 +159,39 @@ statement!(
 /// The row that a call may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of<'a> {
-    /// The wallet's.
+    /// The wallet's row.
     Wallet,
-    /// Of a wallet that is made.
+    /// The row of a new wallet.
     NewWallet,
     /// The limit with that scope, subject, period and metric.
     LimitOn([&'a str; 4]),
-    /// The limit of that id.
+    /// The limit with that id.
     Limit([u8; 16]),
-    /// The member.
+    /// The member with that user id.
     Member(&'a str),
-    /// The key of that id, without anything of its secrets.
+    /// The API key with that id, without its secrets and their hashes.
     Key([u8; 16]),
-    /// The wallet's networks and devices.
+    /// The wallet's rules on networks and devices.
     Origins,
     /// The model rule with that scope and subject.
     ModelRule([&'a str; 2]),
-    /// Rights of a database role on the wallet.
+    /// The access grants of a database role on the wallet.
     Access(&'a str),
-    /// Its top-up rule.
+    /// The wallet's top-up rule.
     Topups,
-    /// Its recurring grant.
+    /// The wallet's recurring grant.
     Recurring,
-    /// What it gets on top of payments; of all wallets in that currency.
+    /// The bonus rule of the wallet, or of all wallets in that currency.
     Bonus(Option<&'a str>),
-    /// Its chargeback rule.
+    /// The wallet's chargeback rule.
     Chargeback,
-    /// When it wants to know that its money runs out.
+    /// The wallet's run-out alert.
     RunOut,
-    /// How usage objects of that name are read.
+    /// The usage mapping with that name.
     Mapping(&'a str),
 }
 
-/// What a call makes whose row has an id of its own.
+/// The kind of a new row that has an id of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Making {
     /// A price.
@@ -203,7 +205,7 @@ pub enum Making {
 }
 
 impl Of<'_> {
-    /// The row as it is now.
+    /// The current row.
     fn picture(self, wallet: &str) -> Result<Rows> {
         let wallet = Value::Text(wallet);
         match self {
@@ -232,7 +234,7 @@ impl Of<'_> {
 }
 
 impl Making {
-    /// The row that was made.
+    /// The new row.
     fn picture(self, id: [u8; 16]) -> Result<Rows> {
         let id = [Value::Uuid(id)];
         match self {
@@ -244,20 +246,20 @@ impl Making {
     }
 }
 
-/// Who does what.
+/// The call that the audit trail records.
 pub struct Act<'a> {
-    /// The wallet; `*` for what concerns all.
+    /// The wallet's id; `*` if the call concerns all wallets.
     pub wallet: &'a str,
     /// The function's name.
     pub action: &'static str,
-    /// Who acts.
+    /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
-    /// The caller's own data.
+    /// The caller's metadata.
     pub metadata: Option<Jsonb>,
 }
 
 impl Act<'_> {
-    /// Writes down what differs between two pictures.
+    /// Records the difference of two images.
     fn write(&self, before: Option<&Rows>, after: &Rows) -> Result<()> {
         let object = |rows: &Rows| {
             let row = (!rows.is_empty()).then(|| rows.datum(0, 0)).flatten();
@@ -277,7 +279,7 @@ impl Act<'_> {
     }
 }
 
-/// Runs `work` as the owner after checking level and role, and writes down what it changed of a row.
+/// Runs `work` as the owner after checking level and member role, and records how it changed a row.
 pub fn enter_audited<T>(
     level: Level,
     act: &Act<'_>,
@@ -285,7 +287,7 @@ pub fn enter_audited<T>(
     work: impl FnOnce(&Session) -> Result<T>,
 ) -> Result<T> {
     enter_as(level, act.wallet, act.actor, |session| {
-        // Nobody else changes the row between the picture and the change.
+        // The lock keeps others from changing the row between the image and the change.
         let is_there = act.wallet != crate::access::rights::ALL_WALLETS && of != Of::NewWallet;
         if is_there {
             lock_wallet(act.wallet)?;
@@ -297,7 +299,7 @@ pub fn enter_audited<T>(
     })
 }
 
-/// Writes one row for a call that changed too much to show each.
+/// Records a call that changed too many rows to show each, in one row.
 pub fn note_down(act: &Act<'_>, subject: &str, after: Jsonb) -> Result<()> {
     NOTE.run(&[
         Value::Text(act.wallet),
@@ -311,7 +313,7 @@ pub fn note_down(act: &Act<'_>, subject: &str, after: Jsonb) -> Result<()> {
     .map(drop)
 }
 
-/// The same for a call that makes a row of its own and returns its id.
+/// Like `enter_audited`, for a call that adds a row with an id of its own and returns the id.
 pub fn enter_making(
     level: Level,
     act: &Act<'_>,

@@ -1,4 +1,4 @@
-//! A call that changes something: the part that all such SQL functions have in common.
+//! A call that changes something: the parts that all such SQL functions share.
 
 use crate::access::audit::{Act, Making, Of, enter_audited, enter_making};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
@@ -12,18 +12,18 @@ use crate::pg::jsonb::Jsonb;
 use crate::storage::rows::{Document, uuid_text};
 use rust_decimal::Decimal;
 
-/// The kind of fingerprint of calls that write no charge.
+/// The kind in fingerprints of calls that do not write a charge.
 const KIND: u8 = 0;
 
-/// Who calls which function on which wallet, with which key and arguments.
+/// A call of a function on a wallet, with its idempotency key and arguments.
 pub struct Call<'a> {
     /// The function's name.
     pub function: &'static str,
-    /// The wallet; `*` for a call that concerns all of them.
+    /// The wallet's id; `*` for a call that concerns all wallets.
     pub wallet: &'a str,
-    /// The person or program that the caller names.
+    /// The person or program that makes the call, as the caller says.
     pub actor: Option<&'a str>,
-    /// The caller's own data.
+    /// The caller's metadata.
     pub metadata: Option<Document>,
     key: Option<&'a str>,
     fingerprint: Fingerprint,
@@ -48,7 +48,7 @@ impl<'a> Call<'a> {
         Ok(Call { actor, ..self })
     }
 
-    /// Checks and sets the caller's own data.
+    /// Checks and sets the caller's metadata.
     pub fn noting(self, metadata: Option<Jsonb>) -> Result<Call<'a>> {
         let metadata = args::document("metadata", metadata)?;
         Ok(Call { metadata, ..self })
@@ -60,14 +60,14 @@ impl<'a> Call<'a> {
         Ok(Call { key, ..self })
     }
 
-    /// Adds an argument to the fingerprint. A retry must have the same ones.
+    /// Adds an argument to the fingerprint. A retry must have the same arguments.
     pub fn with(mut self, argument: &str, value: impl Argument) -> Call<'a> {
         self.fingerprint
             .field(argument, value.canonical().as_deref());
         self
     }
 
-    /// The call as it is looked up by its key.
+    /// The call, for the look-up by its idempotency key.
     pub fn idempotent(&self) -> IdempotentCall<'a> {
         let wallet = match self.wallet {
             ALL_WALLETS => "",
@@ -81,7 +81,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The call as the audit trail shows it.
+    /// The call, for the audit trail.
     pub fn act(&self) -> Act<'a> {
         Act {
             wallet: self.wallet,
@@ -110,7 +110,7 @@ impl<'a> Call<'a> {
         enter_audited(level, &self.act(), of, |_| work(self.idempotent()))
     }
 
-    /// Like `change`, for a call that makes a row with an id of its own and returns the id.
+    /// Like `change`, for a call that adds a row with an id of its own and returns the id.
     pub fn make(
         &self,
         level: Level,
@@ -121,7 +121,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An argument as a fingerprint has it: equal values have equal texts.
+/// An argument in a fingerprint: equal values have equal texts.
 pub trait Argument {
     /// The text; `None` for an argument that was not given.
     fn canonical(&self) -> Option<String>;
@@ -145,7 +145,7 @@ impl Argument for Amount {
     }
 }
 
-/// A list; its elements have no line breaks that could blur where one ends.
+/// A list. Its elements contain no line breaks, so the separator is unambiguous.
 impl Argument for &[String] {
     fn canonical(&self) -> Option<String> {
         Some(self.join("\n"))

@@ -1,4 +1,4 @@
-//! Rights of database roles: the rows.
+//! Access grants of database roles: the rows.
 
 use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
@@ -19,9 +19,10 @@ statement!(
 );
 
 statement!(
-    /// Grants to roles that were dropped, and to an earlier role of the same number. A role cannot be dropped
-    /// while it has a privilege on our schema, so one that has none now is another one than the grants were
-    /// made to, or it was to lose all its rights by DROP OWNED.
+    /// Deletes grants to dropped roles, and to an earlier role with the same oid. A role cannot be
+    /// dropped while it has a privilege on our schema. So a role that has no such privilege now is
+    /// not the one to which the grants were made, or it should have lost all its rights by DROP
+    /// OWNED.
     FORGET_DROPPED,
     [TEXTOID],
     "DELETE FROM wallet.role_grants g
@@ -67,7 +68,8 @@ pub fn grant(wallet: &str, role: &str, level: Level) -> Result<()> {
     APPLY.run(&[Value::Text(role)]).map(drop)
 }
 
-/// Revokes a level on a wallet, or on all, from a database role; 42704 unless it was granted.
+/// Revokes a level on a wallet, or on all, from a database role. The error 42704 if it was not
+/// granted.
 pub fn revoke(wallet: &str, role: &str, level: Level) -> Result<()> {
     let values = [wallet, role, level.as_str()].map(Value::Text);
     if REVOKE.run(&values)?.is_empty() {

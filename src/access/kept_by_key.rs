@@ -1,8 +1,9 @@
-//! What is read one by one and kept, each under its key.
+//! Values that are read one by one and cached by key.
 //!
-//! A tree by the bits of the key's hash, four ways at a node. Nothing in it is moved or taken out before all of it goes,
-//! so that what was found can be borrowed while more is added, behind a shared reference and without unsafe code. The
-//! hash has a seed of its own, so that nobody can choose keys that make the tree deep.
+//! The cache is a tree over the bits of the key's hash, with four branches per node. No value is
+//! moved or removed before the whole tree is dropped. So found values can be borrowed while more
+//! are added, behind a shared reference and without unsafe code. The hash has a random seed of its
+//! own, so that callers cannot choose keys that make the tree deep.
 
 use std::borrow::Borrow;
 use std::cell::{Cell, OnceCell};
@@ -13,18 +14,18 @@ use foldhash::fast::RandomState;
 use crate::error::Result;
 
 thread_local! {
-    /// Bytes in all trees of this backend.
+    /// The bytes in all trees of this backend.
     static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many bytes all trees of this backend have, about.
+/// The approximate number of bytes in all trees of this backend.
 pub fn bytes() -> usize {
     BYTES.get()
 }
 
-/// What takes memory outside of itself.
+/// A type that owns memory outside of its own value.
 pub trait Outside {
-    /// How many bytes, about.
+    /// The approximate number of bytes of that memory.
     fn outside(&self) -> usize;
 }
 
@@ -52,7 +53,7 @@ impl<T: Outside> Outside for Vec<T> {
     }
 }
 
-/// Values by their keys, each read when it is asked for first.
+/// A cache: each value is read when its key is requested first.
 #[derive(Debug)]
 pub struct Known<K, V> {
     first: Place<K, V>,
@@ -86,7 +87,7 @@ impl<K, V> Drop for Known<K, V> {
 }
 
 impl<K: Outside, V: Outside> Known<K, V> {
-    /// The value of the key, read where it is not known yet.
+    /// Returns the value of the key, and reads it first if it is not cached.
     pub fn get_or_read<Q>(&self, key: &Q, read: impl FnOnce() -> Result<V>) -> Result<&V>
     where
         K: Borrow<Q>,
@@ -96,7 +97,7 @@ impl<K: Outside, V: Outside> Known<K, V> {
             return Ok(value);
         }
         let value = read()?;
-        // From the beginning: the place may have been taken while it was read.
+        // Searched again from the root, because the place may have been filled during the read.
         let place = match self.find(key) {
             Ok(value) => return Ok(value),
             Err(place) => place,
@@ -115,7 +116,7 @@ impl<K: Outside, V: Outside> Known<K, V> {
         Ok(&node.value)
     }
 
-    /// The value, or the place where it belongs.
+    /// The value, or the empty place where it belongs.
     fn find<Q>(&self, key: &Q) -> std::result::Result<&V, &Place<K, V>>
     where
         K: Borrow<Q>,

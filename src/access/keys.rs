@@ -1,4 +1,4 @@
-//! API keys, and the networks and devices of a wallet: the rows.
+//! API keys, and a wallet's rules on networks and devices: the rows.
 
 use crate::access::spending_policy::refused;
 use crate::error::{Code, Error, Result, quoted};
@@ -8,7 +8,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 statement!(
-    /// 244 random bits of the server's own generator.
+    /// 244 random bits from the server's own generator.
     NEW_SECRET,
     [],
     "SELECT 'wk_' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')"
@@ -71,30 +71,30 @@ statement!(
      ON CONFLICT (wallet_id) DO UPDATE SET devices = excluded.devices"
 );
 
-/// A key that is made.
+/// A new API key.
 pub struct NewKey<'a> {
-    /// Its id.
+    /// UUIDv7 of the key.
     pub id: [u8; 16],
-    /// The user whose requests it makes, if it is bound to one.
+    /// The user for whom it makes requests, if it is bound to one.
     pub user_id: Option<&'a str>,
-    /// Its name.
+    /// A name for people, if one was given.
     pub name: Option<&'a str>,
-    /// When it ends.
+    /// When the key expires; `None` for a key that does not.
     pub expires_at: Option<Timestamp>,
-    /// Models that it may use; all if `None`.
+    /// The models that it may use; all if `None`.
     pub models: Option<Vec<String>>,
-    /// Networks from which it may be used, as text.
+    /// The networks from which it may be used, as text; all if `None`.
     pub networks: Option<Vec<String>>,
-    /// Devices from which it may be used.
+    /// The devices from which it may be used; all if `None`.
     pub devices: Option<Vec<String>>,
 }
 
-/// A new secret. Only the caller gets it; the table has its hash.
+/// A new secret. Only the caller gets it. The table stores its hash.
 fn new_secret() -> Result<String> {
     NEW_SECRET.run(&[])?.need(0, 0)
 }
 
-/// Makes a key, and returns its secret.
+/// Adds a key and returns its secret.
 pub fn create(wallet: &str, new: &NewKey<'_>) -> Result<String> {
     let secret = new_secret()?;
     CREATE.run(&[
@@ -112,7 +112,8 @@ pub fn create(wallet: &str, new: &NewKey<'_>) -> Result<String> {
     Ok(secret)
 }
 
-/// When the key was revoked; 42704 unless the wallet has the key.
+/// When the key was revoked; `None` if it was not. The error 42704 if the wallet does not have the
+/// key.
 fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
     let found = FIND.run(&[Value::Text(wallet), Value::Uuid(id)])?;
     if found.is_empty() {
@@ -126,7 +127,8 @@ fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
     Ok(found.get(0, 0))
 }
 
-/// Gives a key a new secret and returns it. The old one stays valid for `overlap` microseconds.
+/// Replaces a key's secret and returns the new one. The old secret stays valid for `overlap`
+/// microseconds.
 pub fn rotate(wallet: &str, id: [u8; 16], overlap: i64) -> Result<String> {
     if find(wallet, id)?.is_some() {
         return Err(refused("key was revoked")
@@ -145,7 +147,7 @@ pub fn rotate(wallet: &str, id: [u8; 16], overlap: i64) -> Result<String> {
     Ok(secret)
 }
 
-/// Ends a key for good.
+/// Revokes a key permanently.
 pub fn revoke(wallet: &str, id: [u8; 16]) -> Result<()> {
     find(wallet, id)?;
     let now = Value::Time(clock::now());

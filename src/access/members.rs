@@ -77,21 +77,21 @@ impl RuleScope {
     }
 }
 
-/// A member as it is to be.
+/// The new values of a member.
 pub struct NewMember<'a> {
-    /// The user.
+    /// The user id of the member.
     pub user: &'a str,
-    /// The role.
+    /// The member role.
     pub role: Role,
-    /// The team; empty for none, `None` to leave it.
+    /// The team; empty for no team, `None` to keep the current one.
     pub team: Option<&'a str>,
-    /// Models that the member may use; `None` to leave them.
+    /// The models that the member may use; `None` to keep the current ones.
     pub models: Option<Vec<String>>,
-    /// Whether the member is blocked; `None` to leave it.
+    /// Whether the member is blocked; `None` to keep the current state.
     pub blocked: Option<bool>,
 }
 
-/// Makes a member or changes it. Only owners may name or change an owner.
+/// Adds or changes a member. Only owners may add or change an owner.
 pub fn set(wallet: &str, new: &NewMember<'_>, actor: Option<&str>) -> Result<()> {
     if new.role == Role::Owner || is_owner(wallet, new.user)? {
         require_owner(wallet, actor, "name or change an owner")?;
@@ -108,7 +108,7 @@ pub fn set(wallet: &str, new: &NewMember<'_>, actor: Option<&str>) -> Result<()>
     .map(drop)
 }
 
-/// Removes a member; 42704 unless there is one. Only owners may remove an owner.
+/// Removes a member. The error 42704 if there is no such member. Only owners may remove an owner.
 pub fn remove(wallet: &str, user: &str, actor: Option<&str>) -> Result<()> {
     if is_owner(wallet, user)? {
         require_owner(wallet, actor, "drop an owner")?;
@@ -125,7 +125,7 @@ pub fn remove(wallet: &str, user: &str, actor: Option<&str>) -> Result<()> {
     DROP.run(&values).map(drop)
 }
 
-/// Sets the models that a wallet, a team or a user may use. Without lists, drops the rule.
+/// Sets the models that a wallet, a team or a user may use. Without lists, removes the rule.
 pub fn set_model_rule(
     wallet: &str,
     scope: RuleScope,

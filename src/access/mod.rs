@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Rights of database roles, members and keys.
 
 pub mod audit;
 pub mod call;

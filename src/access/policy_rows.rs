@@ -1,23 +1,30 @@
-//! The guard of a wallet as its tables have it.
+//! The spending policy of a wallet, read from its tables.
 //!
-//! A guard belongs to rules of one epoch, and so must all that is read into it later, one by one. A charge is let in
-//! first, and locks its lane then; the lane's epoch says whether the rules hold. What could go wrong, and why it does not:
+//! A spending policy belongs to the rules of one epoch. All rows that are later added to it, one by
+//! one, must belong to the same epoch. A charge is admitted first and locks its lane afterwards.
+//! The lane's epoch then says whether the rules are still valid. These cases are critical, and
+//! handled as follows:
 //!
-//! - **A member is read after another change has committed.** It is of a later epoch then than the rules are. Each look-up
-//!   reads the epoch of the wallet's first lane in the same statement, hence under the same snapshot: a change writes both
-//!   in one transaction. What is of another epoch is not kept and not used; the caller reads the rules again.
-//! - **A change commits between the look-up and the lock.** The lane has another epoch, and the charge reads the rules
-//!   again, as ever. A change waits for the charges that have a lane, and epochs are random and never come back: a lane that
-//!   has the epoch of the rules had it all the time since they were read.
-//! - **A transaction reads what it has changed itself, and rolls back.** The rules and what was read into them have an epoch
-//!   that no lane has any more. The rules of before, where they are still known, have nothing of the change in them: it
-//!   had moved the epoch that is read with each look-up.
-//! - **A transaction changes members, knows its own rules and is prepared** (two-phase commit). Its backend does not see
-//!   the change until it is committed, and reads no member under the older epoch into the rules of the new one.
-//! - **A transaction has one snapshot** (REPEATABLE READ), older than the lane. Then epoch and members are those of the
-//!   snapshot, and the write of the lane fails with 40001 if it has changed since.
+//! - **A member is read after another change has committed.** The member then belongs to a later
+//!   epoch than the rules. Each look-up reads the epoch of the wallet's first lane in the same
+//!   statement, and so under the same snapshot. A change writes both in one transaction. A row of
+//!   another epoch is neither cached nor used; the caller reads the rules again.
+//! - **A change commits between the look-up and the lock.** The lane has another epoch, and the
+//!   charge reads the rules again, as usual. A change waits for the charges that have locked a
+//!   lane. Epochs are random and never repeat: a lane with the epoch of the rules has had it ever
+//!   since they were read.
+//! - **A transaction reads its own changes and rolls back.** The rules and the rows added to them
+//!   have an epoch that no lane has any longer. The earlier rules, if they are still cached,
+//!   contain nothing of the change, because it had changed the epoch that is read with each
+//!   look-up.
+//! - **A transaction changes members, caches its own rules and is prepared** (two-phase commit).
+//!   Its backend does not see the change until it is committed. It adds no member of the older
+//!   epoch to the rules of the new one.
+//! - **A transaction has a single snapshot** (REPEATABLE READ) that is older than the lane. Epoch
+//!   and members then belong to the snapshot, and the write of the lane fails with 40001 if the
+//!   lane has changed since.
 //!
-//! `tests/isolation/specs/set_member_vs_first_charge.spec` has these in turn.
+//! `tests/isolation/specs/set_member_vs_first_charge.spec` tests these cases.
 
 use ipnet::IpNet;
 
@@ -53,8 +60,9 @@ statement!(
     )
 );
 statement!(
-    /// By the hash alone, which has an index of its own each: no statistics can lead to another one, such as that of
-    /// the wallet's keys by id.
+    /// Looks the key up by the hash alone. Each of the two hashes has an index of its own, so no
+    /// statistics can make the planner choose another one, such as the index of the wallet's keys
+    /// by id.
     KEY,
     [TEXTOID, INT2OID, BYTEAOID],
     with_epoch_query!(
@@ -74,7 +82,7 @@ statement!(
     )
 );
 
-/// Reads what concerns every request.
+/// Reads the parts that concern every request.
 pub fn read(wallet: &str, members_only: bool) -> Result<SpendingPolicy> {
     let rows = WHOLE.run(&[Value::Text(wallet)])?;
     Ok(SpendingPolicy {
@@ -87,13 +95,13 @@ pub fn read(wallet: &str, members_only: bool) -> Result<SpendingPolicy> {
     })
 }
 
-/// The rest, as long as it is of the epoch of the rules that are known.
+/// Reads the other parts, if they still belong to the epoch of the cached rules.
 pub struct Tables<'a> {
-    /// The wallet.
+    /// The wallet's id.
     pub wallet: &'a str,
     /// The first lane of its balance.
     pub lane: i16,
-    /// The epoch of the rules that are known.
+    /// The epoch of the cached rules.
     pub epoch: i64,
 }
 
@@ -102,7 +110,7 @@ impl Tables<'_> {
         Value::Int2(self.lane)
     }
 
-    /// 40001 unless the rows were read with the epoch of the rules.
+    /// The error 40001 unless the rows were read with the epoch of the rules.
     fn of_epoch(&self, rows: Rows) -> Result<Rows> {
         if rows.is_empty() || rows.need::<i64>(0, 0)? != self.epoch {
             return Err(Error::new(

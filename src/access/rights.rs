@@ -1,4 +1,4 @@
-//! Which database role may call what on which wallet.
+//! Checks which database role may call which function on which wallet.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,16 +14,16 @@ use crate::pg::writable::require_writable;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::{Session, as_owner};
 
-/// What a database role was granted.
+/// The access that a database role was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Views and reports, pricing, checking.
+    /// Views, reports, pricing and checks.
     Reader,
-    /// Reader, and spending.
+    /// The rights of a reader, and spending.
     Charger,
-    /// Reader, and money in and back.
+    /// The rights of a reader, and adding and returning money.
     Billing,
-    /// Everything.
+    /// All rights.
     Admin,
 }
 
@@ -32,7 +32,7 @@ impl Level {
     pub const ALL: &'static [Level] =
         &[Level::Reader, Level::Charger, Level::Billing, Level::Admin];
 
-    /// Its name in SQL.
+    /// The level's name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Reader => "reader",
@@ -42,16 +42,17 @@ impl Level {
         }
     }
 
-    /// True when a role with this level may do what needs the other.
+    /// True if this level includes the rights of the other.
     fn covers(self, needed: Level) -> bool {
         self == Level::Admin || self == needed || needed == Level::Reader
     }
 }
 
-/// Stands for all wallets in a grant.
+/// Means all wallets in an access grant.
 pub const ALL_WALLETS: &str = "*";
 
-/// Wallets whose grants a backend keeps; beyond, it starts anew.
+/// The maximum number of wallets whose access grants a backend caches. Beyond that, the cache is
+/// cleared.
 const MAX_WALLETS: usize = 4096;
 
 statement!(
@@ -72,17 +73,19 @@ statement!(
     "SELECT role, blocked FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
 );
 
-/// What was granted on a wallet: database role and level.
+/// The access grants on a wallet: database role and level.
 type Grants = Rc<[(pg_sys::Oid, Level)]>;
 
 thread_local! {
-    /// Grants by wallet, as of a generation. Whether the caller is a member of a role is asked
-    /// each time: PostgreSQL caches that itself, and forgets it when a membership changes.
+    /// Access grants by wallet, and the generation in which they were read. Whether the caller is a
+    /// member of a role is checked each time: PostgreSQL caches this itself and forgets it when a
+    /// membership changes.
     static GRANTED: RefCell<(u64, HashMap<String, Grants>)> = RefCell::default();
 }
 
-/// Runs `work` as the owner after checking that the caller has the level on the wallet. What needs more
-/// than a reader writes, and is refused in a read-only transaction also where it would find nothing to do.
+/// Runs `work` as the owner after checking that the caller has the level on the wallet. A call with
+/// a higher level than reader is refused in a read-only transaction, even if it would change
+/// nothing.
 pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     as_owner(|session| {
         require(session, level, wallet)?;
@@ -93,7 +96,8 @@ pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Resul
     })
 }
 
-/// The same, and the actor's role must not stand against it where the actor is a member: WL009.
+/// Like `enter`. If the actor is a member of the wallet, the member role must cover the level:
+/// WL009 otherwise.
 pub fn enter_as<T>(
     level: Level,
     wallet: &str,
@@ -106,7 +110,8 @@ pub fn enter_as<T>(
     })
 }
 
-/// WL009 where the actor is a member of the wallet whose role does not cover the level.
+/// The error WL009 if the actor is a member of the wallet and the member role does not cover the
+/// level.
 pub fn require_role(level: Level, wallet: &str, actor: Option<&str>) -> Result<()> {
     match role_of(wallet, actor)? {
         Some(role) if !role_covers(role, level) => Err(may_not(
@@ -122,7 +127,7 @@ pub fn require_role(level: Level, wallet: &str, actor: Option<&str>) -> Result<(
     }
 }
 
-/// WL009 unless the actor is an owner or no member at all.
+/// The error WL009 if the actor is a member of the wallet but not an owner.
 pub fn require_owner(wallet: &str, actor: Option<&str>, what: &str) -> Result<()> {
     match role_of(wallet, actor)? {
         None | Some(Role::Owner) => Ok(()),
@@ -130,7 +135,8 @@ pub fn require_owner(wallet: &str, actor: Option<&str>, what: &str) -> Result<()
     }
 }
 
-/// The actor's role where the actor is a member; WL009 when it is blocked.
+/// The actor's member role; `None` if the actor is not a member. The error WL009 if the member is
+/// blocked.
 fn role_of(wallet: &str, actor: Option<&str>) -> Result<Option<Role>> {
     let Some(actor) = actor else {
         return Ok(None);
@@ -148,7 +154,7 @@ fn role_of(wallet: &str, actor: Option<&str>) -> Result<Option<Role>> {
         .ok_or_else(|| Error::internal(format!("unknown role {role:?}")))
 }
 
-/// What a role may have done, in the words of levels.
+/// Whether a member role covers a level.
 fn role_covers(role: Role, level: Level) -> bool {
     match level {
         Level::Reader => true,
@@ -158,17 +164,18 @@ fn role_covers(role: Role, level: Level) -> bool {
     }
 }
 
-/// Runs `work` as the owner after checking that the caller may read any wallet at all.
+/// Runs `work` as the owner after checking that the caller may read at least one wallet.
 pub fn enter_any<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     enter(Level::Reader, "", work)
 }
 
-/// The same for a call that has the level on any wallet at all; `work` looks at each wallet itself.
+/// Like `enter_any`, for a caller that has `level` on at least one wallet. `work` checks each
+/// wallet itself.
 pub fn enter_some<T>(level: Level, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     enter(level, "", work)
 }
 
-/// 42501 unless the caller has the level on the wallet; an empty wallet stands for any.
+/// The error 42501 unless the caller has the level on the wallet. An empty wallet means any wallet.
 pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
     if session.may_do_anything() {
         return Ok(());
@@ -210,7 +217,7 @@ fn allowed(caller: pg_sys::Oid, level: Level, wallet: &str) -> Result<bool> {
         .any(|(role, granted)| granted.covers(level) && is_member(caller, *role)))
 }
 
-/// The grants on a wallet and on all, or on any when the wallet is empty.
+/// The access grants on a wallet and on all wallets; those on any wallet if the wallet is empty.
 fn granted(wallet: &str) -> Result<Grants> {
     let generation = invalidation::generation();
     let known = GRANTED.with_borrow_mut(|(seen, wallets)| {
@@ -245,12 +252,12 @@ fn granted(wallet: &str) -> Result<Grants> {
     Ok(grants)
 }
 
-/// Wallets that the role may read; `*` is all of them.
+/// The wallets that the role may read; `*` means all.
 pub fn readable_by(caller: pg_sys::Oid) -> Result<Vec<String>> {
     wallets_of(caller, Level::Reader)
 }
 
-/// Wallets on which the role has the level; `*` is all of them.
+/// The wallets on which the role has the level; `*` means all.
 pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
     statement!(
         WALLETS,
@@ -270,7 +277,7 @@ pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
     Ok(wallets)
 }
 
-/// The wallets on which the caller of a session has the level; `None` for all.
+/// The wallets on which the caller of a session has the level; `None` means all.
 pub fn reach(session: &Session, level: Level) -> Result<Option<Vec<String>>> {
     if session.may_do_anything() {
         return Ok(None);

@@ -1,7 +1,7 @@
-//! Who may spend from a wallet: its members, keys, addresses, devices and models.
+//! Decides who may spend from a wallet: its members, keys, networks, devices and models.
 //!
-//! A wallet may have any number of members, keys and model rules, and a request names one user, one key, one team. So
-//! each is read when a request names it first, and kept with the others.
+//! A wallet may have any number of members, keys and model rules. A request names at most one user,
+//! one key and one team. So each row is read when a request names it first, and then cached.
 
 use std::net::IpAddr;
 
@@ -13,18 +13,18 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::pattern::matches;
 use crate::pg::clock::Timestamp;
 
-/// What a member may do.
+/// The role of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Everything.
+    /// All rights.
     Owner,
-    /// Everything but naming owners and closing the wallet.
+    /// All rights except naming owners and closing the wallet.
     Admin,
-    /// Money in and back; does not spend.
+    /// Adds and returns money; does not spend.
     Billing,
-    /// Spends.
+    /// May spend.
     Member,
-    /// Looks.
+    /// May only look.
     Viewer,
 }
 
@@ -38,7 +38,7 @@ impl Role {
         Role::Viewer,
     ];
 
-    /// Its name in SQL.
+    /// The role's name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Owner => "owner",
@@ -49,57 +49,57 @@ impl Role {
         }
     }
 
-    /// The role of that name.
+    /// The role with that name; `None` if there is none.
     pub fn parse(name: &str) -> Option<Role> {
         Role::ALL.iter().copied().find(|role| role.as_str() == name)
     }
 
-    /// Whether it may spend.
+    /// Whether the role may spend.
     pub fn spends(self) -> bool {
         matches!(self, Role::Owner | Role::Admin | Role::Member)
     }
 }
 
-/// One who belongs to the wallet.
+/// A member of a wallet.
 #[derive(Debug)]
 pub struct Member {
-    /// What he may do.
+    /// The member's role.
     pub role: Role,
-    /// His team.
+    /// The member's team, if there is one.
     pub team: Option<String>,
-    /// Models that he may use; all when there is none.
+    /// The models that the member may use; all if empty.
     pub allowed_models: Vec<String>,
-    /// Whether he is shut out.
+    /// Whether the member is blocked.
     pub blocked: bool,
 }
 
-/// A key that programs spend with.
+/// An API key.
 #[derive(Debug)]
 pub struct Key {
-    /// Its id.
+    /// UUIDv7 of the key.
     pub id: [u8; 16],
-    /// Whose it is.
+    /// The user to whom it is bound, if any.
     pub user_id: Option<String>,
-    /// When it ends.
+    /// When it expires; `None` for a key that does not.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When it was revoked; `None` if it was not.
     pub revoked_at: Option<Timestamp>,
-    /// Until when the secret is good by which the key was found, where it is the one before the last rotation.
+    /// Until when the secret in use is valid, if it is the one before the last rotation.
     pub good_until: Option<Timestamp>,
-    /// Models that it may use; all when there is none.
+    /// The models that it may use; all if empty.
     pub allowed_models: Vec<String>,
-    /// Networks that it may be used from; all when there is none.
+    /// The networks from which it may be used; all if empty.
     pub allowed_ips: Vec<IpNet>,
-    /// Devices that it may be used from; all when there is none.
+    /// The devices from which it may be used; all if empty.
     pub devices: Vec<String>,
 }
 
-/// Models that are allowed or blocked.
+/// The models that are allowed or blocked.
 #[derive(Debug, Default)]
 pub struct ModelRule {
-    /// Only these, where there is any.
+    /// If not empty, only these models are allowed.
     pub allowed: Vec<String>,
-    /// None of these.
+    /// These models are blocked.
     pub blocked: Vec<String>,
 }
 
@@ -127,83 +127,86 @@ impl Outside for ModelRule {
 /// SHA-256 of a secret.
 pub type Hash = [u8; 32];
 
-/// Where members, keys and model rules of a wallet are read.
+/// Reads members, keys and model rules of a wallet.
 pub trait Source {
-    /// The member, if the user is one.
+    /// The member with that user id, if there is one.
     fn member(&self, user: &str) -> Result<Option<Member>>;
 
     /// The key whose secret has that hash.
     ///
-    /// It is looked up, and not compared in constant time to the hash of each key: how long that takes may say
-    /// something of hashes, and whoever knows half of the hash of 244 random bits is no nearer to the secret.
+    /// The hash is looked up. It is not compared with the hash of each key in constant time. The
+    /// duration may reveal something about hashes, but even half of the hash of 244 random bits
+    /// brings nobody closer to the secret.
     fn key(&self, hash: &Hash) -> Result<Option<Key>>;
 
-    /// The model rule of a scope for that subject itself.
+    /// The model rule of a scope for exactly that subject.
     fn model_rule(&self, scope: &str, subject: &str) -> Result<Option<ModelRule>>;
 }
 
-/// What decides who may spend from a wallet: what concerns every request, and what was read of the rest.
+/// The rules that decide who may spend from a wallet: those that concern every request, and the
+/// others that have been read so far.
 #[derive(Debug, Default)]
 pub struct SpendingPolicy {
-    /// Whether nobody but members may spend.
+    /// Whether only members may spend.
     pub members_only: bool,
-    /// Whether there is any member.
+    /// Whether the wallet has any member.
     pub has_members: bool,
-    /// Whether there is any model rule.
+    /// Whether the wallet has any model rule.
     pub has_model_rules: bool,
-    /// Networks that the wallet may be used from; all when there is none.
+    /// The networks from which the wallet may be used; all if empty.
     pub networks: Vec<IpNet>,
-    /// Devices that the wallet may be used from; all when there is none.
+    /// The devices from which the wallet may be used; all if empty.
     pub devices: Vec<String>,
-    /// Members by user id, and who is none.
+    /// Members by user id; `None` for users who are not members.
     pub(crate) members: Known<String, Option<Member>>,
-    /// Keys by the hash of a secret that opens them. Secrets that open none are not kept: there is no end of them.
+    /// Keys by the hash of a valid secret. Secrets without a key are not cached, because there is
+    /// no limit to their number.
     pub(crate) keys: Known<Hash, Key>,
-    /// Model rules by subject, of each scope.
+    /// Model rules by subject, for each scope.
     pub(crate) model_rules: [Known<String, Option<ModelRule>>; 3],
 }
 
 /// The scopes of model rules.
 const SCOPES: [&str; 3] = ["wallet", "team", "user"];
 
-/// Who asks to spend, as the call says.
+/// The caller who asks to spend, as the call says.
 #[derive(Clone, Copy, Default)]
 pub struct Caller<'a> {
-    /// The user.
+    /// The user, if the call names one.
     pub user_id: Option<&'a str>,
-    /// The user's team.
+    /// The user's team, if the call names one.
     pub team: Option<&'a str>,
-    /// The model's provider.
+    /// The provider of the model.
     pub provider: Option<&'a str>,
-    /// The model.
+    /// The model, if the usage is of a model.
     pub model: Option<&'a str>,
-    /// A key's secret.
+    /// The secret of an API key, if the call has one.
     pub secret: Option<&'a str>,
-    /// Where the call comes from.
+    /// The address from which the request comes.
     pub client_ip: Option<IpAddr>,
-    /// From which device.
+    /// The device from which the request comes.
     pub device: Option<&'a str>,
-    /// Who acts.
+    /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
 }
 
-/// To whom a use is attributed.
+/// The user, team and key to which a usage is attributed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Who<'a> {
-    /// The user.
+    /// The user, if there is one.
     pub user_id: Option<&'a str>,
     /// The user's team.
     pub team: Option<&'a str>,
-    /// The key.
+    /// The API key, if one was used.
     pub key_id: Option<[u8; 16]>,
 }
 
-/// WL009 of a rule.
+/// The error WL009 for a request that a rule refuses.
 pub fn refused(message: impl Into<String>) -> Error {
     Error::new(Code::NotPermitted, message)
 }
 
-/// WL009 for a secret that is none of the wallet's.
+/// The error WL009 for a secret that matches no key of the wallet.
 pub fn unknown_key() -> Error {
     refused("key is not a key of the wallet")
         .detail("The wallet has no key that this could be.")
@@ -211,7 +214,8 @@ pub fn unknown_key() -> Error {
 }
 
 impl SpendingPolicy {
-    /// Lets the caller in and says to whom the use is attributed; WL009 names the rule otherwise.
+    /// Admits the caller and returns to whom the usage is attributed. Otherwise the error WL009
+    /// names the rule.
     pub fn admit<'a>(
         &'a self,
         source: &impl Source,
@@ -256,7 +260,7 @@ impl SpendingPolicy {
         })
     }
 
-    /// The key of that secret.
+    /// The key with that secret.
     fn key(&self, source: &impl Source, secret: &str, now: Timestamp) -> Result<&Key> {
         let hash: Hash = Sha256::digest(secret.as_bytes()).into();
         let key = self
@@ -324,7 +328,7 @@ impl SpendingPolicy {
         Ok(())
     }
 
-    /// The user as the wallet knows it.
+    /// The member with that user id, if the user is one.
     fn known(&self, source: &impl Source, user: &str) -> Result<Option<&Member>> {
         if !self.has_members {
             return Ok(None);
@@ -333,7 +337,7 @@ impl SpendingPolicy {
         Ok(member.as_ref())
     }
 
-    /// Whoever acts for somebody needs a role that spends, where it is a member.
+    /// An actor who is a member needs a role that may spend, even to act for another user.
     fn may_act(&self, source: &impl Source, actor: &str) -> Result<()> {
         match self.known(source, actor)? {
             Some(member) if member.blocked => Err(blocked(actor)),
@@ -367,7 +371,7 @@ impl SpendingPolicy {
         }
     }
 
-    /// The rule for that subject, or the one for each that has none of its own.
+    /// The model rule for that subject, or the rule for each subject without one of its own.
     fn model_rule(
         &self,
         source: &impl Source,
@@ -388,21 +392,21 @@ impl SpendingPolicy {
     }
 }
 
-/// WL009 for a member who is shut out.
+/// The error WL009 for a blocked member.
 pub fn blocked(user: &str) -> Error {
     refused(format!("user {} is blocked", quoted(user)))
         .detail("A blocked member may do nothing.")
         .hint("An administrator can call set_member() with blocked => false.")
 }
 
-/// WL009 for a role that is not enough.
+/// The error WL009 for a member role that does not allow the call.
 pub fn may_not(role: Role, what: &str) -> Error {
     refused(format!("role {} may not {what}", role.as_str()))
         .detail("What each role may do stands in the reference of set_member().")
         .hint("An administrator can give another role with set_member().")
 }
 
-/// A member's team is the wallet's word.
+/// The team of a member. The wallet's rows decide, not the call.
 fn team<'a>(
     member: Option<&'a Member>,
     user_id: Option<&str>,
@@ -421,7 +425,7 @@ fn team<'a>(
     }
 }
 
-/// WL009 unless the lists let the caller's model through.
+/// The error WL009 unless the lists allow the caller's model.
 fn may_use(caller: &Caller<'_>, allowed: &[String], blocked: &[String], whose: &str) -> Result<()> {
     let Some(model) = caller.model else {
         if allowed.is_empty() {
@@ -437,7 +441,7 @@ fn may_use(caller: &Caller<'_>, allowed: &[String], blocked: &[String], whose: &
     let named = |pattern: &String| {
         matches(pattern, model) || full.as_deref().is_some_and(|full| matches(pattern, full))
     };
-    // Whom a provider's prefix would otherwise let past a blocked name.
+    // Otherwise a provider's prefix would let a blocked name pass.
     let bare = model.rsplit('/').next().unwrap_or(model);
     let is_blocked = blocked
         .iter()

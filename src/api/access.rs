@@ -1,4 +1,4 @@
-//! SQL functions on database roles.
+//! SQL functions on access grants of database roles.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -12,7 +12,7 @@ use crate::storage::session::as_owner;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// The role, the level and the call of a grant or its withdrawal.
+/// Checks the arguments of `grant_access` and `revoke_access`; returns role, level and call.
 fn checked<'a>(
     function: &'static str,
     db_role: Option<&'a str>,
@@ -38,7 +38,7 @@ fn checked<'a>(
     Ok((role, level, call))
 }
 
-/// Gives a database role a level on a wallet, or on all.
+/// Grants a database role a level on a wallet, or on all.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn grant_access(
@@ -60,7 +60,7 @@ fn grant_access(
     work().or_raise();
 }
 
-/// Takes a level on a wallet, or on all, back from a database role.
+/// Revokes a database role's level on a wallet, or on all.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn revoke_access(
@@ -83,7 +83,8 @@ fn revoke_access(
     work().or_raise();
 }
 
-/// Wallets that the current role may read; `*` is all. Row-level security asks it once a query.
+/// The wallets that the current role may read; `*` means all. Row-level security calls it once per
+/// query.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn readable_wallets() -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Moves old entries to the archive.
+//! The SQL function that moves old entries to the archive.
 
 use crate::access::call::Call;
 use crate::access::rights::Level;
@@ -15,12 +15,12 @@ use pgrx::default;
 use pgrx::prelude::*;
 
 composite!(
-    /// What `archive` returns.
+    /// The result of `archive`.
     ArchiveRow,
     "wallet.archive_result"
 );
 
-/// A time that has come.
+/// A required time that is not in the future.
 fn past(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
     const GIVE: &str = "Give the time before which entries were booked that are to be moved.";
     let before = value.map(Timestamp::from).ok_or_else(|| {

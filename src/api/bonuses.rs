@@ -1,4 +1,4 @@
-//! SQL function on what comes on top of payments.
+//! The SQL function on bonuses.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -16,10 +16,11 @@ use pgrx::datum::Interval;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// The currency of a bonus for all wallets where none is given, as of a new wallet.
+/// The default currency of a bonus for all wallets. It is also the default of a new wallet.
 const CURRENCY: &str = "USD";
 
-/// Says what a wallet, or all wallets in a currency, get on top of payments; no tiers take it back. Returns the tiers.
+/// Sets the bonus that a wallet, or all wallets in a currency, get in addition to payments. No
+/// tiers remove the bonus. Returns the tiers.
 #[pg_extern(schema = "wallet", requires = ["ledger"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]

@@ -1,4 +1,4 @@
-//! SQL function on many charges.
+//! The SQL functions that make many charges.
 
 use crate::args;
 use crate::error::Result;
@@ -45,7 +45,7 @@ fn row(index: usize, answer: Answer) -> Row {
     }
 }
 
-/// The arguments of both forms.
+/// The arguments of both functions.
 struct Args<'a> {
     wallet: Option<&'a str>,
     charges: Option<Jsonb>,
@@ -56,7 +56,7 @@ struct Args<'a> {
 }
 
 fn charge_each(args: Args<'_>) -> impl Iterator<Item = Row> + 'static {
-    // Until the items are read, one of them may have the secret of a key.
+    // Until the items have been read, any of them may contain the secret of a key.
     let secret = Cell::new(true);
     let work = || -> Result<Vec<Answer>> {
         let batch = Batch {
@@ -81,9 +81,10 @@ fn charge_each(args: Args<'_>) -> impl Iterator<Item = Row> + 'static {
         .map(|(index, answer)| row(index, answer))
 }
 
-// The search path is pinned inside, once: a setting of the function would be set for every row.
+// The search path is fixed inside the function. A setting of the function would be set again for
+// every row.
 
-/// Charges for each item of an array; all or nothing, or all that can be.
+/// Charges for each item of an array: either all items or none, or all that can be charged.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[allow(clippy::type_complexity)]
 fn charge_batch(
@@ -114,8 +115,8 @@ fn charge_batch(
     }))
 }
 
-/// The same, where each item names its wallet. `metadata` comes second, so that two literals are
-/// always a wallet and its charges.
+/// Like `charge_batch`, with a wallet in each item. `metadata` is the second argument, so that two
+/// literals are always a wallet and its charges.
 #[pg_extern(schema = "wallet", name = "charge_batch", requires = ["results"])]
 #[allow(clippy::type_complexity)]
 fn charge_batch_over_wallets(

@@ -1,4 +1,4 @@
-//! Charges, and what entries say of themselves.
+//! SQL functions on charges and on the usage of entries.
 
 use crate::access::rights::{Level, enter};
 use crate::args;
@@ -18,13 +18,13 @@ use pgrx::{Inet, Uuid, default};
 use rust_decimal::Decimal;
 
 composite!(
-    /// What `charge` returns.
+    /// The result of `charge`.
     ChargeRow,
     "wallet.charge_result"
 );
 
-/// Takes the cost of a usage, or an amount, from a wallet and returns the entry and the balance
-/// after it.
+/// Takes the cost of a usage, or an amount, from a wallet. Returns the entry and the balance after
+/// it.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[allow(clippy::too_many_arguments)]
 fn charge(
@@ -91,7 +91,7 @@ pub fn charge_row(charged: Charged) -> ChargeRow {
     ])
 }
 
-/// The price lines of an entry, spelled out from their compact form.
+/// The price lines of an entry, decoded from their compact form.
 #[pg_extern(schema = "wallet", stable, strict, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn entry_lines(lines: &[u8]) -> Jsonb {
@@ -99,7 +99,7 @@ fn entry_lines(lines: &[u8]) -> Jsonb {
     stored::to_jsonb(&lines)
 }
 
-/// The usage object of an entry that did not store it, from its model and lines.
+/// The usage object of an entry that did not store it, derived from its model and lines.
 #[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
@@ -113,8 +113,8 @@ fn entry_usage(model: &str, lines: &[u8]) -> Jsonb {
     json.finish_object()
 }
 
-/// The tokens of an entry: of input of every kind, or of output of every kind. It asks no SQL, and setting a
-/// search path would cost many times what it does.
+/// The number of input tokens of all kinds, or of output tokens of all kinds, of an entry. It runs
+/// no SQL, and setting a search path would cost many times as much as the computation.
 #[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
 fn entry_tokens(lines: &[u8], input: bool) -> Quantity {
     let of_input = |meter: &str| meter.starts_with("input") || meter.starts_with("cache");
@@ -128,7 +128,7 @@ fn entry_tokens(lines: &[u8], input: bool) -> Quantity {
     Quantity(tokens.or_raise())
 }
 
-/// What an HTTP response can say about a charge: one row a header.
+/// HTTP response headers about a charge: one row per header.
 #[pg_extern(schema = "wallet", stable)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn usage_headers(

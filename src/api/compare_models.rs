@@ -1,4 +1,4 @@
-//! What the same usage costs with other models.
+//! The SQL function that compares the cost of a usage with several models.
 
 use crate::access::rights::{Level, enter, enter_any};
 use crate::args;
@@ -15,7 +15,7 @@ use crate::pricing::wallet_pricing::WalletPricing;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 
-/// What the same usage would cost with each of several models, the cheapest first; books nothing.
+/// The cost of the same usage with each of several models, the cheapest first. Books nothing.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]

@@ -1,4 +1,4 @@
-//! Figures in other currencies.
+//! SQL functions on figures in other currencies.
 
 use crate::access::rights::{Level, enter, enter_any, reach};
 use crate::args;
@@ -15,7 +15,7 @@ use pgrx::{AnyNumeric, default};
 use rust_decimal::Decimal;
 use std::str::FromStr;
 
-/// A rate as SQL has it, and whether it is one of the opposite pair.
+/// A rate as SQL returns it, and whether it is the rate of the opposite pair.
 type Shown = (Option<AnyNumeric>, Option<bool>);
 
 fn shown(exchange: Option<&Exchange>) -> Shown {
@@ -26,8 +26,8 @@ fn shown(exchange: Option<&Exchange>) -> Shown {
     )
 }
 
-/// The currency in which figures of a wallet are read, and the rates of some times, in their order: none where it is
-/// the wallet's own, nor for a time that is NULL.
+/// The currency in which figures of a wallet are shown, and the rates at several times, in the
+/// order of the times. A rate is NULL if the currency is the wallet's own or the time is NULL.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -66,8 +66,9 @@ fn exchange_rates(
     TableIterator::new(work().or_raise())
 }
 
-/// An amount, or one of so many equal parts of it, at a rate: rounded once, half to even, at the twelfth decimal. It asks
-/// no SQL, and setting a search path would cost many times what it does.
+/// Converts an amount, or one of `parts` equal parts of it, at a rate: rounded once, half to even,
+/// at the twelfth decimal. It runs no SQL, and setting a search path would cost many times as much
+/// as the computation.
 #[pg_extern(schema = "wallet", immutable, strict, parallel_safe)]
 fn exchanged(amount: Number, rate: Number, inverse: bool, parts: default!(Number, "1")) -> Amount {
     let work = || {
@@ -94,7 +95,7 @@ fn exchanged(amount: Number, rate: Number, inverse: bool, parts: default!(Number
     work().or_raise()
 }
 
-/// The balances of all wallets that the caller may read, in one currency.
+/// The balances of all wallets that the caller may read, converted to one currency.
 #[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["usage"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]

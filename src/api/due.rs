@@ -1,6 +1,6 @@
-//! SQL functions that views and reports ask: what is due of a wallet and not booked yet.
+//! SQL functions for views and reports: what is due in a wallet but not booked yet.
 //!
-//! They follow the course of time by the code that books it.
+//! They compute it with the code that books it.
 
 use crate::access::rights::{Level, enter};
 use crate::args;
@@ -27,7 +27,7 @@ fn look<T>(
     read: impl FnOnce(Funds) -> Result<T>,
 ) -> Result<T> {
     let wallet = args::required("of_wallet", wallet)?;
-    // What is due later is not known yet: money may come and go before.
+    // What is due later is not known yet, because the wallet may receive or spend money before.
     let until = args::time("until", until)?.unwrap_or(Timestamp(i64::MAX));
     enter(Level::Reader, wallet, |_| {
         let rules = config::read(wallet)?;
@@ -39,8 +39,8 @@ fn time(at: Timestamp) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(at.0).ok()
 }
 
-/// The entries that a call at a moment would book before anything else, in the order of time: expired credit,
-/// and turns of a recurring grant.
+/// The entries that a call at a time would book before anything else, in the order of time: expired
+/// grants, and new periods of a recurring grant.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -90,8 +90,8 @@ fn due_entries(
     TableIterator::new(work().or_raise())
 }
 
-/// The lots of which something is left at a moment. One of a turn that is not booked yet says its amount; its id is
-/// another each time.
+/// The lots that have a rest at a time. A lot whose grant is not booked yet shows its full amount,
+/// and its id differs between calls.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -138,8 +138,8 @@ fn due_lots(
     TableIterator::new(work().or_raise())
 }
 
-/// What a wallet has at a moment: its balance, what holds have set aside, and what of the rest only some charges may
-/// use.
+/// The state of a wallet at a time: its balance, the amount held, and the part of the rest that
+/// only some charges may use.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -162,8 +162,8 @@ fn due_balance(
     TableIterator::once(work().or_raise())
 }
 
-/// What holds have set aside of the lanes of a wallet whose time has come by a moment, whether or not somebody has given
-/// it back yet.
+/// The amount that is still held in a wallet's lanes by holds that have expired at a time, whether
+/// or not a call has released it yet.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn expired_held(of_wallet: Option<&str>, by: Option<TimestampWithTimeZone>) -> Amount {

@@ -1,4 +1,4 @@
-//! SQL functions for workers: the outbox.
+//! SQL functions for workers that process events of the outbox.
 
 use crate::access::rights::{Level, enter_some};
 use crate::alerts::events;
@@ -13,7 +13,7 @@ use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::{JsonB, Uuid, default};
 
-/// Most events that a worker takes at once.
+/// The maximum number of events that a worker claims at once.
 const MAX_CLAIM: i32 = 10_000;
 
 fn at(time: Timestamp) -> Option<TimestampWithTimeZone> {
@@ -42,7 +42,7 @@ fn event_id(id: Option<Uuid>) -> Result<[u8; 16]> {
     args::id("id", id, "Give the id that claim_events() returned.")
 }
 
-/// Takes events for a while, the oldest first; no other worker gets them meanwhile.
+/// Claims events for a period of time, the oldest first. No other worker gets them in that period.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -104,7 +104,7 @@ fn claim_events(
     TableIterator::new(rows)
 }
 
-/// Marks an event as done, so that no worker gets it again; false when it was done before.
+/// Marks an event as done, so that no worker gets it again. Returns false if it was already done.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn finish_event(id: Option<Uuid>) -> bool {
@@ -115,7 +115,8 @@ fn finish_event(id: Option<Uuid>) -> bool {
     work().or_raise()
 }
 
-/// Gives an event back for a later attempt and returns when that may be; NULL when it is done.
+/// Releases an event for a later attempt and returns the time of that attempt; NULL if the event is
+/// done.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn retry_event(
@@ -129,7 +130,7 @@ fn retry_event(
             Some(after) => Some(args::duration("after", Some(after))?),
             None => None,
         };
-        // An error that is too long is no reason to keep the event from being tried again.
+        // An error text that is too long must not prevent another attempt.
         if let Some(error) = error {
             cards::refuse_in_text("error", "error", error)?;
         }

@@ -21,7 +21,7 @@ use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
 use std::str::FromStr;
 
-/// Largest document of `set_fx_rates`, in bytes of `jsonb`.
+/// Maximum size of the document of `set_fx_rates`, in bytes of `jsonb`.
 const MAX_RATES_BYTES: usize = 1 << 18;
 
 fn missing(name: &str) -> Error {
@@ -34,7 +34,7 @@ fn beginning(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
     args::kept_time("effective_from", value)?.ok_or_else(|| missing("effective_from"))
 }
 
-/// Sets what one unit of a currency is worth in another, from a date on.
+/// Sets the value of one unit of a currency in another, from a date on.
 #[pg_extern(schema = "wallet", requires = ["ledger"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -83,7 +83,8 @@ fn set_fx_rate(
     Uuid::from_bytes(work().or_raise())
 }
 
-/// Records what one unit of a currency is worth in many others, from a date on, and returns a row a rate.
+/// Sets the value of one unit of a currency in many others, from a date on. Returns one row per
+/// rate.
 #[pg_extern(schema = "wallet", requires = ["ledger"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
@@ -133,7 +134,7 @@ fn set_fx_rates(
     }))
 }
 
-/// What an amount of a currency is worth in another, by the rate that a charge of that time would use.
+/// Converts an amount to another currency, at the rate that a charge at that time would use.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]

@@ -1,4 +1,4 @@
-//! How long the money lasts.
+//! The SQL function that forecasts how long the money lasts.
 
 use crate::access::rights::{Level, enter};
 use crate::args;
@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use pgrx::{default, pg_sys};
 
 composite!(
-    /// What `forecast` returns.
+    /// The result of `forecast`.
     ForecastRow,
     "wallet.forecast_result"
 );
@@ -31,7 +31,7 @@ fn checked(days: Option<i32>) -> Result<i32> {
     }
 }
 
-/// How long the money of a wallet lasts, and what would make it last so many days.
+/// Forecasts how long the money of a wallet lasts, and what would make it last for `days` days.
 #[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 pub fn forecast(wallet: Option<&str>, days: default!(Option<i32>, "30")) -> ForecastRow {

@@ -1,4 +1,4 @@
-//! SQL functions on fundings, exchange rates and vouchers.
+//! SQL functions on fundings and vouchers.
 
 use crate::access::audit::Making;
 use crate::access::call::Call;
@@ -22,13 +22,13 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 composite!(
-    /// What calls on fundings return.
+    /// The result of calls on fundings.
     FundRow,
     "wallet.fund_result"
 );
 
 composite!(
-    /// What `reverse_funding` returns.
+    /// The result of `reverse_funding`.
     ReversalRow,
     "wallet.reversal_result"
 );
@@ -49,7 +49,7 @@ fn fund_row(funded: Funded) -> FundRow {
     ])
 }
 
-/// Credits a wallet, or notes money that is on its way.
+/// Credits a wallet, or records a pending funding.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -104,7 +104,7 @@ fn fund(
     fund_row(work().or_raise())
 }
 
-/// Checks what the calls on an existing funding have in common.
+/// Checks the arguments that the calls on an existing funding share.
 fn change<'a>(
     wallet: Option<&'a str>,
     entry_id: Option<Uuid>,
@@ -158,7 +158,7 @@ fn settle_funding(
     fund_row(work().or_raise())
 }
 
-/// Ends a pending funding that no money will come of.
+/// Ends a pending funding that failed.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn fail_funding(
@@ -179,7 +179,8 @@ fn fail_funding(
     fund_row(work().or_raise())
 }
 
-/// Takes back a settled funding that failed late, was charged back or paid back, in whole or in part.
+/// Takes back a settled funding, in whole or in part, because it failed late, was charged back or
+/// was refunded.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn reverse_funding(
@@ -218,7 +219,7 @@ fn reverse_funding(
     ])
 }
 
-/// Makes a voucher code that wallets can redeem.
+/// Creates a voucher code that wallets can redeem.
 #[pg_extern(schema = "wallet", requires = ["ledger"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]

@@ -19,18 +19,18 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 composite!(
-    /// What `void_grant` returns.
+    /// The result of `void_grant`.
     VoidRow,
     "wallet.void_result"
 );
 
 composite!(
-    /// What `set_recurring_grant` returns.
+    /// The result of `set_recurring_grant`.
     RecurringRow,
     "wallet.recurring_result"
 );
 
-/// Takes back what is left of a grant.
+/// Takes back the rest of a grant.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn void_grant(
@@ -65,7 +65,7 @@ fn void_grant(
     ])
 }
 
-/// The periods of a recurring grant, as a HINT lists them.
+/// The periods of a recurring grant that a HINT lists.
 const PERIODS: [&str; 8] = [
     "minute",
     "hour",
@@ -77,7 +77,7 @@ const PERIODS: [&str; 8] = [
     "and a number of them such as 2 weeks",
 ];
 
-/// `month`, `2 weeks`, …: as an interval.
+/// Parses a period such as `month` or `2 weeks`. Returns it as an interval.
 fn period(value: Option<&str>) -> Result<String> {
     let text = args::required("period", value)?;
     let (count, unit) = match text.split_once(' ') {
@@ -101,13 +101,13 @@ fn period(value: Option<&str>) -> Result<String> {
     }
 }
 
-/// Microseconds of a day.
+/// Microseconds per day.
 const DAY: i64 = 24 * 3600 * 1_000_000;
 
-/// A hundred years and the days by which months may differ.
+/// A hundred years, with 31 days per month, because months differ in length.
 const MAX_LIFE_DAYS: i64 = 100 * 12 * 31;
 
-/// How long a grant lives, as an interval; nothing for one without an end.
+/// The lifetime of a grant, as an interval; `None` for a grant without an end.
 pub fn lifetime(argument: &str, value: Option<Interval>) -> Result<Option<String>> {
     let Some(interval) = value else {
         return Ok(None);
@@ -133,7 +133,7 @@ pub fn lifetime(argument: &str, value: Option<Interval>) -> Result<Option<String
     )))
 }
 
-/// Grants an amount now and again every period; zero stops it.
+/// Grants an amount now and again every period. Zero ends the recurring grant.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]

@@ -19,7 +19,7 @@ use pgrx::prelude::*;
 use pgrx::{Inet, Uuid, default};
 
 composite!(
-    /// What calls on holds return.
+    /// The result of calls on holds.
     HoldRow,
     "wallet.hold_result"
 );
@@ -50,7 +50,7 @@ fn ttl(value: Option<Interval>) -> Result<i64> {
     Ok(micros)
 }
 
-/// Sets money aside until the actual use is known.
+/// Reserves money until the actual usage is known.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[allow(clippy::too_many_arguments)]
 fn hold(
@@ -111,7 +111,7 @@ fn hold(
     hold_row(or_raise_keeping(key, work))
 }
 
-/// Books the actual use of a hold and gives the rest back.
+/// Books the actual usage of a hold and releases the rest.
 // Written out: `final` cannot be the name of an argument in Rust.
 #[pg_extern(
     schema = "wallet",
@@ -180,7 +180,7 @@ fn settle(
     charge_row(work().or_raise())
 }
 
-/// Gives back all that a hold has set aside.
+/// Releases everything the hold still reserves.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn void(
@@ -208,7 +208,7 @@ fn void(
     hold_row(work().or_raise())
 }
 
-/// Has a hold last until so long from now at least; it never ends earlier than it would have.
+/// Extends a hold to now + `ttl`; never shortens it.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn extend_hold(

@@ -1,4 +1,4 @@
-//! SQL function on price feeds.
+//! The SQL function that imports price feeds.
 
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
@@ -13,10 +13,10 @@ use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 use std::str::FromStr;
 
-/// The whole feed of LiteLLM has less than two.
+/// Maximum size of a feed, in bytes. The complete feed of LiteLLM has less than two megabytes.
 const MAX_FEED_BYTES: usize = 64 << 20;
 
-/// Brings a price list in line with a published price feed, and says what it did.
+/// Updates a price list from a published price feed, and returns the changes.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
@@ -48,7 +48,7 @@ fn import_prices(
         let currency = args::currency("currency", currency)?;
         let from = args::kept_time("effective_from", effective_from)?;
         let (dry_run, force) = (dry_run.unwrap_or(false), force.unwrap_or(false));
-        // A trial books nothing, so there is nothing that its key could stand for.
+        // A dry run books nothing, so its key has no result to return.
         let key = args::name("idempotency_key", idempotency_key)?.filter(|_| !dry_run);
         let actor = args::name("actor", actor)?;
         let prices = prices.ok_or_else(|| {

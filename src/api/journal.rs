@@ -1,4 +1,4 @@
-//! The ledger for plain-text accounting.
+//! The SQL function that exports the ledger for plain-text accounting.
 
 use crate::access::rights::{Level, enter};
 use crate::args;
@@ -9,8 +9,8 @@ use pgrx::datum::Date;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// The ledger of a wallet as double entries for hledger or beancount, with the balance asserted at
-/// the end.
+/// The ledger of a wallet as double entries for hledger or beancount, with an assertion of the
+/// balance at the end.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn journal(

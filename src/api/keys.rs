@@ -1,4 +1,4 @@
-//! SQL functions on keys, addresses and devices.
+//! SQL functions on keys, networks and devices.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -13,7 +13,7 @@ use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-/// A key's id, its secret where it is new, and whether an earlier call made it.
+/// A key's id, its secret if the secret is new, and whether the result is that of an earlier call.
 type KeyRows = TableIterator<'static, (Uuid, Option<String>, bool)>;
 
 fn rows((id, secret): ([u8; 16], Option<String>)) -> KeyRows {
@@ -21,7 +21,7 @@ fn rows((id, secret): ([u8; 16], Option<String>)) -> KeyRows {
     TableIterator::once((Uuid::from_bytes(id), secret, replayed))
 }
 
-/// What `create_key` does, with networks as text.
+/// Implements `create_key`, with networks as text.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -77,7 +77,7 @@ pub fn key_id(value: Option<Uuid>) -> Result<[u8; 16]> {
     args::id("key_id", value, hint)
 }
 
-/// Gives a key a new secret; the old one stays good for the overlap.
+/// Replaces a key's secret. The old secret stays valid for the overlap.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn rotate_key(
@@ -112,7 +112,7 @@ fn rotate_key(
     rows(work().or_raise())
 }
 
-/// Ends a key for good.
+/// Revokes a key permanently.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn revoke_key(
@@ -137,7 +137,7 @@ fn revoke_key(
     work().or_raise();
 }
 
-/// What `set_ip_rules` does, with networks as text.
+/// Implements `set_ip_rules`, with networks as text.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn write_ip_rules(
@@ -162,7 +162,7 @@ fn write_ip_rules(
     work().or_raise();
 }
 
-/// Says from which devices a wallet may be used.
+/// Sets the devices from which a wallet may be used.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_devices(

@@ -19,7 +19,7 @@ use crate::pg::raise::{OrRaise, or_raise_keeping};
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
 
-/// 22023 that names the periods.
+/// The error 22023, which lists the valid periods.
 fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
     let hint = format!(
         "Valid values are: {}, and rolling ones such as \"rolling 5 hours\".",
@@ -45,7 +45,7 @@ fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
     }
 }
 
-/// The fractions at which a limit warns, ascending; reaching the maximum is not among them.
+/// The fractions of the maximum at which a limit warns, ascending and less than one.
 fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
     let mut levels = args::amounts("warn_at", &values.unwrap_or_default())?;
     if let Some(level) = levels
@@ -90,8 +90,8 @@ fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
     })
 }
 
-/// Sets a limit, or changes the one on the same scope, subject, period and metric, and returns
-/// its id.
+/// Sets a limit, or changes the limit with the same scope, subject, period and metric. Returns its
+/// id.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -153,7 +153,7 @@ fn limit_id(value: Option<Uuid>) -> Result<[u8; 16]> {
     args::id("limit_id", value, "Pass the id that set_limit() returned.")
 }
 
-/// Raises a limit by an amount until a time, or for good, and returns the maximum that then holds.
+/// Raises a limit by an amount, until a time or permanently. Returns the maximum that results.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -196,7 +196,7 @@ fn raise_limit(
     work().or_raise()
 }
 
-/// Drops a limit.
+/// Deletes a limit.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn drop_limit(
@@ -221,7 +221,7 @@ fn drop_limit(
     work().or_raise();
 }
 
-/// What the balance and every limit that applies would say to a request; books nothing.
+/// Checks a request against the balance and every limit that applies. Books nothing.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]

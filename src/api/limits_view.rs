@@ -1,4 +1,4 @@
-//! What the view `limits_status` computes.
+//! SQL functions behind the view `limits_status`.
 
 use crate::access::rights::{Level, enter};
 use crate::args;
@@ -14,8 +14,8 @@ use crate::pg::raise::OrRaise;
 use pgrx::Uuid;
 use pgrx::prelude::*;
 
-/// The first moment after the window that a period has at a moment: when a limit of it resets. NULL
-/// for one that never does, and for a rolling one.
+/// The end of the window that contains a given time: when a limit with that period resets. NULL for
+/// a period that never ends, and for a rolling period.
 #[pg_extern(schema = "wallet", immutable, parallel_safe)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn period_end(

@@ -1,4 +1,4 @@
-//! Markups of price lists.
+//! The SQL function on markups of price lists.
 
 use crate::access::audit::Making;
 use crate::access::call::Call;
@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 use rust_decimal::Decimal;
 
-/// Says from a date on what a price list adds to the prices of the default list, and returns the
+/// Sets what a price list adds to the prices of the default list from a date on. Returns the
 /// markup's id.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]

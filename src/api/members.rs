@@ -13,7 +13,7 @@ use crate::pg::raise::OrRaise;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// Makes somebody a member of a wallet, or changes what is given of one.
+/// Adds a member to a wallet, or changes the given attributes of a member.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -58,7 +58,7 @@ fn set_member(
     work().or_raise();
 }
 
-/// Takes a member out of a wallet.
+/// Removes a member from a wallet.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn drop_member(
@@ -83,7 +83,7 @@ fn drop_member(
     work().or_raise();
 }
 
-/// Says which models a wallet, a team or a user may use.
+/// Sets the models that a wallet, a team or a user may use.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -101,7 +101,7 @@ fn set_model_rules(
         let wallet = args::required("wallet", wallet)?;
         let scope = args::word("scope", scope, RuleScope::ALL, RuleScope::as_str, &[])?;
         let subject = match args::name("subject", subject)? {
-            // A wallet has no subject but itself.
+            // A rule with the scope `wallet` has no other subject than the wallet.
             Some(name) if scope == RuleScope::Wallet && name == wallet => "*",
             Some(name) if scope == RuleScope::Wallet && name != "*" => {
                 return Err(Error::argument("scope wallet takes no subject")

@@ -1,4 +1,5 @@
-//! The SQL functions: each checks its arguments and the rights of its caller, calls the domain, and builds its rows.
+//! The SQL functions. Each one checks its arguments and the caller's rights, calls the domain code,
+//! and builds the rows of its result.
 
 pub mod access;
 pub mod archive;

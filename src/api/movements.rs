@@ -1,4 +1,4 @@
-//! SQL functions that correct, move and give back.
+//! SQL functions that correct balances, transfer money and refund charges.
 
 use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
@@ -16,7 +16,7 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 composite!(
-    /// What calls that move money return.
+    /// The result of calls that move money.
     MovementRow,
     "wallet.movement_result"
 );
@@ -30,7 +30,7 @@ fn movement_row(moved: Moved) -> MovementRow {
     ])
 }
 
-/// An amount of either sign that is not zero.
+/// A positive or negative amount other than zero.
 fn signed(value: Option<Number>) -> Result<Amount> {
     let amount = match value {
         Some(number) => number.amount("amount")?,
@@ -77,7 +77,7 @@ fn adjust(
     movement_row(work().or_raise())
 }
 
-/// Moves money to another wallet of the same currency.
+/// Transfers money to another wallet with the same currency.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -121,7 +121,7 @@ fn transfer(
     movement_row(work().or_raise())
 }
 
-/// Gives a charge back, in whole or in part.
+/// Refunds a charge, in whole or in part.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn refund(

@@ -27,12 +27,12 @@ use pgrx::{Uuid, default};
 use rust_decimal::Decimal;
 
 composite!(
-    /// What `price_usage` returns.
+    /// The result of `price_usage`.
     PriceRow,
     "wallet.price_result"
 );
 
-/// Largest `conditions` object, in bytes of `jsonb`.
+/// Maximum size of the object `conditions`, in bytes of `jsonb`.
 const MAX_CONDITIONS_BYTES: usize = 2048;
 
 fn checked_meter(meter: Option<&str>) -> Result<&str> {
@@ -83,7 +83,7 @@ fn checked_conditions(conditions: Option<Jsonb>) -> Result<Jsonb> {
     Ok(conditions)
 }
 
-/// Adds a price from a date on and returns its id. A NULL unit_price ends the price.
+/// Adds a price from a date on and returns its id. A NULL `unit_price` ends the price.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -147,7 +147,7 @@ fn set_price(
     Uuid::from_bytes(work().or_raise())
 }
 
-/// Prices a usage object and books nothing.
+/// Prices a usage object without booking anything.
 #[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["results"])]
 #[allow(clippy::too_many_arguments)]
 fn price_usage(

@@ -9,7 +9,7 @@ use crate::pg::raise::OrRaise;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// Goes through all entries of a wallet once, for `verify`.
+/// Reads all entries of a wallet once, for `verify`.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]

@@ -1,4 +1,4 @@
-//! SQL functions that reports ask.
+//! SQL functions that reports call, and maintenance functions.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -14,7 +14,7 @@ use crate::storage::wallet_row::{lock_wallet, require_wallet};
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// The name of a wallet that the caller may read; raises otherwise. Reports ask it first.
+/// The name of a wallet that the caller may read. Raises an error otherwise. Reports call it first.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn readable_wallet(wallet: Option<&str>) -> String {
@@ -28,7 +28,7 @@ fn readable_wallet(wallet: Option<&str>) -> String {
     work().or_raise()
 }
 
-/// Says how what no team used is split over the teams of a wallet.
+/// Sets how unallocated usage is distributed across the teams of a wallet.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_chargeback_rule(
@@ -58,7 +58,7 @@ fn set_chargeback_rule(
     work().or_raise();
 }
 
-/// Removes the windows of limits that ended a month ago, and says how many.
+/// Deletes the windows of limits that ended a month ago or earlier. Returns their number.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn prune_windows() -> i64 {

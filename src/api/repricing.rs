@@ -1,4 +1,4 @@
-//! SQL functions on the prices of wallets and of what they have booked.
+//! SQL functions on a wallet's price list and on prices of booked usage.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -20,7 +20,8 @@ use crate::storage::session::as_one_call;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
-/// Has a wallet pay by a price list, over the default list, and returns its row of `balances`.
+/// Makes a wallet use a price list with priority over the default list. Returns the wallet's row of
+/// `balances`.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn use_price_list(
@@ -45,13 +46,13 @@ fn use_price_list(
     row(work())
 }
 
-/// A span of time; `infinity` and `-infinity` are as good as NULL.
+/// A span of time. `infinity` and `-infinity` mean the same as NULL.
 fn span(from: Option<TimestampWithTimeZone>, to: Option<TimestampWithTimeZone>) -> Result<Span> {
     let (from, to) = (from.map(Timestamp::from), to.map(Timestamp::from));
     Span { from, to }.check()
 }
 
-/// What the charges of a time would have cost with a price list; books nothing.
+/// Computes the cost of a period's charges with another price list. Books nothing.
 #[pg_extern(schema = "wallet", stable)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -79,14 +80,14 @@ fn reprice(
         })
     };
     TableIterator::new(as_one_call(work).or_raise().into_iter().map(|row| {
-        // Two costs differ by less than an amount can hold.
+        // The difference of two costs fits in an amount.
         let difference = row.new_cost.and_then(|new| new.minus(row.cost).ok());
         let id = Uuid::from_bytes(row.entry_id);
         (id, row.model, row.cost, row.new_cost, difference)
     }))
 }
 
-/// Compares the charges of a time with what they would have cost otherwise, for `savings`.
+/// Compares a period's charges with their cost under other conditions, for `savings`.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
@@ -131,8 +132,7 @@ fn compare_charges(
     }))
 }
 
-/// Books what charges without a price cost, as far as there is a price by now, and returns the new
-/// entries.
+/// Books the cost of charges without a price, if there is a price by now. Returns the new entries.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]

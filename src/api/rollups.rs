@@ -1,4 +1,4 @@
-//! Rolls up closed days.
+//! The SQL function that rolls up closed days.
 
 use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::args;
@@ -8,8 +8,8 @@ use crate::reporting::rollups;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// Rolls up the entries of all wallets that were booked before a time, by default before today in each
-/// wallet's time zone, or of so many wallets; says of how many wallets.
+/// Rolls up the entries that were booked before a time, by default before today in each wallet's
+/// time zone. It processes all wallets, or at most a given number. Returns the number of wallets.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn roll_up(
@@ -18,7 +18,7 @@ fn roll_up(
 ) -> i64 {
     let work = || {
         let now = clock::now();
-        // What comes until then is not there yet.
+        // Entries up to a future time do not exist yet.
         let before = args::time("before", before)?.map(|before| before.min(now));
         let most = args::at_most("max_wallets", max_wallets)?;
         enter(Level::Admin, ALL_WALLETS, |_| {

@@ -1,4 +1,4 @@
-//! Alerts before the money runs out.
+//! SQL functions on run-out alerts.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -12,7 +12,8 @@ use crate::storage::wallet_row::lock_wallet;
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// Asks to be told when the money of a wallet lasts fewer days than that; NULL asks no more.
+/// Sets an alert for when the money of a wallet lasts fewer days than a number. NULL removes the
+/// alert.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_run_out_alert(

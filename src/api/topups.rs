@@ -18,12 +18,12 @@ use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
 composite!(
-    /// What `complete_topup` and `fail_topup` return.
+    /// The result of `complete_topup` and `fail_topup`.
     TopupRow,
     "wallet.topup_result"
 );
 
-/// Sets when a wallet asks for money by itself, and for how much; NULL drops the rule. Returns the
+/// Sets when a wallet requests money by itself, and how much. NULL removes the rule. Returns the
 /// rule.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
@@ -109,7 +109,7 @@ fn row(end: &End<'_>, topup: Topup) -> TopupRow {
     ])
 }
 
-/// Credits a top-up that was paid; safe to call twice, and late.
+/// Credits a top-up that was paid. The call may be repeated, and it may come late.
 #[pg_extern(schema = "wallet", requires = ["topups"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn complete_topup(
@@ -131,7 +131,7 @@ fn complete_topup(
     work().or_raise()
 }
 
-/// Notes that a top-up was not paid.
+/// Records that a top-up was not paid.
 #[pg_extern(schema = "wallet", requires = ["topups"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn fail_topup(
@@ -151,7 +151,8 @@ fn fail_topup(
     work().or_raise()
 }
 
-/// Has the rules whose time has come ask for money, where no charge has done so; gives how many did.
+/// Requests money for the top-up rules whose time has come, if no charge has done so. Returns the
+/// number of requests.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn request_due_topups(wallet: default!(Option<&str>, "NULL")) -> i64 {

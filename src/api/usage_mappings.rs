@@ -1,4 +1,4 @@
-//! SQL functions on usage objects: what is in them, and how to read new ones.
+//! SQL functions on usage objects: their contents, and mappings for new formats.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -17,10 +17,10 @@ use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use pgrx::default;
 use pgrx::prelude::*;
 
-/// Largest mapping, in bytes of `jsonb`.
+/// Maximum size of a mapping, in bytes of `jsonb`.
 const MAX_MAPPING_BYTES: usize = 1 << 16;
 
-/// The disjoint meters of a usage object in any known form, those of zero left out.
+/// The disjoint meters of a usage object in any known format, without those that are zero.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn normalize_usage(
@@ -40,7 +40,7 @@ fn normalize_usage(
     TableIterator::new(work().or_raise())
 }
 
-/// What became of every number of a usage object.
+/// How each number of a usage object was interpreted.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity, reason = "the columns of the result")]
@@ -83,8 +83,8 @@ fn missing() -> Error {
         .hint("Pass a provider's response or its usage object, or an object of meters.")
 }
 
-/// Sets how usage objects of a shape are read, and says whether that was added, changed, removed
-/// or unchanged. NULL removes the mapping.
+/// Sets how usage objects of a format are read. Returns whether the mapping was added, changed,
+/// removed or unchanged. NULL removes the mapping.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_usage_mapping(

@@ -1,4 +1,4 @@
-//! Wallets: making, changing, freezing and closing them.
+//! SQL functions that create, change, freeze and close wallets.
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
@@ -42,7 +42,7 @@ fn lanes(value: Option<i32>) -> Result<i16> {
     }
 }
 
-/// The name of a currency.
+/// Checks the name of a currency.
 pub fn currency<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     args::currency(argument, value)?;
     args::required(argument, value)
@@ -64,7 +64,7 @@ fn low_balance(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Option<Vec<Amo
     Ok(Some(amounts))
 }
 
-/// Makes a wallet with an empty balance and returns its row of `balances`.
+/// Creates a wallet with an empty balance and returns its row of `balances`.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -110,7 +110,7 @@ fn create_wallet(
     row(work())
 }
 
-/// Changes what is given of a wallet and returns its row of `balances`.
+/// Changes the given attributes of a wallet and returns its row of `balances`.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -210,7 +210,7 @@ fn change_status(
     row(work())
 }
 
-/// Stops charges and holds on a wallet; funding stays allowed.
+/// Freezes a wallet: charges and holds are refused; fundings are still accepted.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn freeze_wallet(
@@ -231,7 +231,7 @@ fn freeze_wallet(
     )
 }
 
-/// Allows charges again.
+/// Unfreezes a wallet: charges and holds are accepted again.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn unfreeze_wallet(
@@ -251,7 +251,7 @@ fn unfreeze_wallet(
     )
 }
 
-/// Closes a wallet whose balance is zero, for good.
+/// Closes a wallet whose balance is zero, permanently.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn close_wallet(
@@ -272,7 +272,7 @@ fn close_wallet(
     )
 }
 
-/// Cuts the balance into lanes, so that as many transactions can spend from it at once.
+/// Divides the balance into lanes, so that as many transactions can spend from it concurrently.
 #[pg_extern(schema = "wallet", requires = ["views"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_lanes(

@@ -7,7 +7,7 @@ use crate::pg::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
-/// WL006 that names what differs.
+/// The error WL006, which names the argument that differs.
 pub fn conflict(key: &str, field: &str) -> Error {
     Error::new(
         Code::IdempotencyConflict,
@@ -36,29 +36,29 @@ statement!(
      ON CONFLICT DO NOTHING"
 );
 
-/// One call with its key.
+/// A call with its idempotency key.
 #[derive(Clone, Copy)]
 pub struct IdempotentCall<'a> {
-    /// The wallet, or empty for a call on none.
+    /// The wallet's id; empty for a call that concerns no wallet.
     pub wallet: &'a str,
     /// The function's name.
     pub call: &'static str,
-    /// Idempotency key.
+    /// Idempotency key, if the call has one.
     pub key: Option<&'a str>,
     /// Fingerprint of the arguments.
     pub fingerprint: [u8; 16],
 }
 
-/// The first answer, kept alive by the rows it stands in.
+/// The first answer. The rows that contain it keep it alive.
 pub struct Answer(Rows);
 
 impl Answer {
-    /// The result as it was remembered.
+    /// The stored result.
     pub fn result(&self) -> Option<Jsonb> {
         self.0.datum(0, 1).map(Jsonb)
     }
 
-    /// The one text that was remembered.
+    /// The stored result, which is a single text.
     pub fn text(&self) -> Result<String> {
         let json = self.result().ok_or_else(lost)?.reread("result")?;
         match json.as_object() {
@@ -67,26 +67,27 @@ impl Answer {
         }
     }
 
-    /// The one id that was remembered.
+    /// The stored result, which is a single id.
     pub fn id(&self) -> Result<[u8; 16]> {
         let id = uuid::Uuid::parse_str(&self.text()?).map_err(|_| lost())?;
         Ok(id.into_bytes())
     }
 }
 
-/// What a remembered result that cannot be read is.
+/// The error for a stored result that cannot be read.
 pub fn lost() -> Error {
     Error::internal("an answer was not kept")
 }
 
-/// When something begins, for a fingerprint. `now()`, which is the default, is another time at each
-/// attempt and counts as not given.
+/// A begin time for a fingerprint. `now()`, the default, differs between attempts, so it counts as
+/// not given.
 pub fn begins(at: Timestamp) -> Option<String> {
     (at != clock::transaction_start()).then(|| at.0.to_string())
 }
 
 impl IdempotentCall<'_> {
-    /// The first answer to this key; WL006 when it was another request.
+    /// The first answer to this key, if there is one. The error WL006 if it belongs to another
+    /// request.
     pub fn answered(&self) -> Result<Option<Answer>> {
         let Some(key) = self.key else {
             return Ok(None);
@@ -102,7 +103,7 @@ impl IdempotentCall<'_> {
         Ok(Some(Answer(rows)))
     }
 
-    /// Does `work`, which answers nothing, unless a call with this key has done it before.
+    /// Runs `work`, which returns no result, unless an earlier call with this key has succeeded.
     pub fn once(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.answered()?.is_some() {
             return Ok(());
@@ -111,7 +112,8 @@ impl IdempotentCall<'_> {
         self.remember(None)
     }
 
-    /// The text that the first call with this key answered, or that `work` answers now.
+    /// The text that the first call with this key returned. If there was none, runs `work` and
+    /// returns its text.
     pub fn text(&self, work: impl FnOnce() -> Result<String>) -> Result<String> {
         if let Some(answer) = self.answered()? {
             return answer.text();
@@ -121,7 +123,8 @@ impl IdempotentCall<'_> {
         Ok(text)
     }
 
-    /// The id of what the first call with this key made, or of what `work` makes now.
+    /// The id that the first call with this key returned. If there was none, runs `work` and
+    /// returns its id.
     pub fn id(&self, work: impl FnOnce() -> Result<[u8; 16]>) -> Result<[u8; 16]> {
         if let Some(answer) = self.answered()? {
             return answer.id();
@@ -131,7 +134,7 @@ impl IdempotentCall<'_> {
         Ok(id)
     }
 
-    /// Remembers an answer that is one text.
+    /// Stores an answer that is a single text.
     pub fn remember_text(&self, name: &str, text: &str) -> Result<()> {
         let mut json = Builder::default();
         json.begin_object();
@@ -139,7 +142,7 @@ impl IdempotentCall<'_> {
         self.remember(Some(json.finish_object()))
     }
 
-    /// Remembers the answer.
+    /// Stores the answer.
     pub fn remember(&self, result: Option<Jsonb>) -> Result<()> {
         let Some(key) = self.key else {
             return Ok(());
@@ -153,7 +156,7 @@ impl IdempotentCall<'_> {
             Value::Time(clock::now()),
         ])?;
         if rows.is_empty() {
-            // Two calls with one key at the same moment, and the other one was first.
+            // A concurrent call with the same key was first.
             return Err(Error::new(
                 Code::SerializationFailure,
                 "another call used the same idempotency key at the same moment",

@@ -1,4 +1,4 @@
-//! The entry that an idempotency key has made, in the ledger or in its archive.
+//! Finds the entry with an idempotency key, in the ledger or its archive.
 
 use crate::error::Result;
 use crate::storage::plan::{Rows, Run, Value, statement};
@@ -28,7 +28,7 @@ statement!(
     by_key_query!("wallet.ledger_archive")
 );
 
-/// The entry that a key has made, if it has.
+/// The entry with a key, if there is one.
 pub fn by_key(wallet: &str, key: Option<&str>, call: Call) -> Result<Option<Rows>> {
     let Some(key) = key else {
         return Ok(None);
@@ -42,7 +42,7 @@ pub fn by_key(wallet: &str, key: Option<&str>, call: Call) -> Result<Option<Rows
     if !rows.is_empty() {
         return Ok(Some(rows));
     }
-    // In this order: what is not in the ledger any more stands in the archive by then.
+    // The ledger is read first: an entry that has left the ledger by then is in the archive.
     if !store::is_archived(wallet, key, call)? {
         return Ok(None);
     }

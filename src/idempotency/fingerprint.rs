@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::pg::jsonb::{Json, Jsonb};
 
-/// The canonical form of a document that was checked before.
+/// The canonical form of a document that was checked before; `None` if it cannot be read.
 pub fn canonical(value: Jsonb) -> Option<String> {
     let json: Json = value.reread("document").ok()?;
     let mut out = String::new();
@@ -12,12 +12,12 @@ pub fn canonical(value: Jsonb) -> Option<String> {
     Some(out)
 }
 
-/// Collects the fields of a request.
+/// Builds a fingerprint from the fields of a request.
 #[derive(Clone)]
 pub struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    /// The fingerprint of a call of that kind.
+    /// Begins the fingerprint of a call of that kind.
     pub fn new(call: u8) -> Fingerprint {
         Fingerprint(Sha256::new().chain_update([call]))
     }
@@ -31,7 +31,7 @@ impl Fingerprint {
         }
     }
 
-    /// Sixteen bytes of it.
+    /// The first sixteen bytes of the hash.
     pub fn finish(self) -> [u8; 16] {
         let digest = self.0.finalize();
         let mut half = [0; 16];
@@ -40,7 +40,7 @@ impl Fingerprint {
     }
 }
 
-/// Collects the fingerprint of a call that writes no entry.
+/// The fingerprint of a call that writes no entry.
 pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
     let mut fingerprint = Fingerprint::new(0);
     for (name, value) in fields {
@@ -49,7 +49,7 @@ pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
     fingerprint.finish()
 }
 
-/// A copy for a fingerprint.
+/// A copy of an optional text, for a fingerprint.
 pub fn owned(value: Option<&str>) -> Option<String> {
     value.map(str::to_owned)
 }

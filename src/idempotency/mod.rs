@@ -1,4 +1,5 @@
-//! Idempotency: a key that was used before answers with the first result, or refuses another request.
+//! Idempotency: a call with a known key returns the first result, or is refused if it is another
+//! request.
 
 pub mod call;
 pub mod entry_by_key;

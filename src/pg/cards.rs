@@ -1,4 +1,4 @@
-//! Refuses card data, and the setting that lets false positives pass.
+//! Refuses card data. A setting allows false positives.
 
 use std::ffi::CString;
 
@@ -23,7 +23,7 @@ pub fn register() {
     );
 }
 
-/// True where the administrator lets false positives pass.
+/// True if the administrator allows false positives under this name.
 fn is_allowed(name: &str) -> bool {
     ALLOWED.get().is_some_and(|names| {
         names
@@ -33,7 +33,7 @@ fn is_allowed(name: &str) -> bool {
     })
 }
 
-/// WL011 when a text looks like card data; `name` is the argument or the JSON key that it has.
+/// The error WL011 if a text looks like card data. `name` is the argument or the text's JSON key.
 pub fn refuse_in_text(argument: &str, name: &str, text: &str) -> Result<()> {
     if has_card_number(text) && !is_allowed(name) {
         return Err(refused(argument, name));
@@ -41,7 +41,7 @@ pub fn refuse_in_text(argument: &str, name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// As [`refuse_in_text`], for a number in JSON.
+/// Like [`refuse_in_text`], for a number in JSON.
 pub fn refuse_number(argument: &str, name: &str, number: &Number) -> Result<()> {
     match number.whole() {
         Some(whole) if is_card_number(whole) && !is_allowed(name) => Err(refused(argument, name)),
@@ -49,7 +49,7 @@ pub fn refuse_number(argument: &str, name: &str, number: &Number) -> Result<()> 
     }
 }
 
-/// WL011 for a key under which card data is kept.
+/// The error WL011 if a JSON key is one under which card data is stored.
 pub fn refuse_key(argument: &str, key: &str) -> Result<()> {
     if is_card_key(key) && !is_allowed(key) {
         return Err(Error::new(

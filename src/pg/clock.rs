@@ -1,17 +1,17 @@
-//! Time, transaction and isolation as the backend sees them.
+//! Time, transaction and isolation level of the backend.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
-/// Microseconds between the Unix epoch and PostgreSQL's, 2000-01-01.
+/// Microseconds from the Unix epoch to PostgreSQL's epoch, 2000-01-01.
 const EPOCH_OFFSET: i64 = 946_684_800_000_000;
 
-/// Microseconds of 400 years, and from 1970 to the years 1 and 9601.
+/// Microseconds in 400 years, and from 1970 to the years 1 and 9601.
 const ERA: i128 = 146_097 * 86_400_000_000;
 const YEAR_1: i128 = -62_135_596_800_000_000;
 const YEAR_9601: i128 = YEAR_1 + 24 * ERA;
 
-/// A point in time as PostgreSQL keeps it: microseconds since 2000-01-01 00:00 UTC.
+/// A point in time as PostgreSQL stores it: microseconds since 2000-01-01 00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
@@ -21,18 +21,19 @@ impl Timestamp {
         self.0.saturating_add(EPOCH_OFFSET)
     }
 
-    /// The timestamp of microseconds since 1970-01-01 00:00 UTC.
+    /// The timestamp that is a number of microseconds after 1970-01-01 00:00 UTC.
     pub fn from_unix_micros(micros: i64) -> Timestamp {
         Timestamp(micros.saturating_sub(EPOCH_OFFSET))
     }
 
-    /// ISO 8601 in UTC, as JSON has it; years of more than four digits have a sign.
+    /// ISO 8601 in UTC, as in JSON. Years with more than four digits have a sign.
     pub fn to_json(self) -> String {
         if !self.is_finite() {
             return if self.0 > 0 { "infinity" } else { "-infinity" }.to_owned();
         }
         let (micros, mut eras) = (i128::from(self.0) + i128::from(EPOCH_OFFSET), 0);
-        // The calendar comes again after 400 years, and jiff's ends before that of the year 9999 does.
+        // The calendar repeats after 400 years, and jiff's range ends before the end of the year
+        // 9999.
         if !(YEAR_1..YEAR_9601).contains(&micros) {
             eras = (micros - YEAR_1).div_euclid(ERA);
         }
@@ -64,34 +65,36 @@ impl From<TimestampWithTimeZone> for Timestamp {
     }
 }
 
-/// The clock, now: not the transaction's start, so that entries of a long transaction keep their
-/// real order and a limit's window is the one in which the call is made.
+/// The current time of the clock, not the transaction's start. So entries of a long transaction
+/// keep their real order, and a limit counts a call in the window in which it is made.
 pub fn now() -> Timestamp {
     // SAFETY: reads the system clock.
     Timestamp(unsafe { pg_sys::GetCurrentTimestamp() })
 }
 
-/// What `now()` says: when the running transaction began.
+/// When the running transaction began, like `now()` in SQL.
 pub fn transaction_start() -> Timestamp {
-    // SAFETY: reads a value of the backend's own.
+    // SAFETY: reads a variable of this backend.
     Timestamp(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
 }
 
-/// What `statement_timestamp()` says: when the running statement of the client began.
+/// When the client's running statement began, like `statement_timestamp()` in SQL.
 pub fn statement_start() -> Timestamp {
-    // SAFETY: reads a value of the backend's own.
+    // SAFETY: reads a variable of this backend.
     Timestamp(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
 }
 
-/// True under REPEATABLE READ and SERIALIZABLE, where one snapshot serves the whole transaction.
+/// True under REPEATABLE READ and SERIALIZABLE, where the whole transaction has a single snapshot.
 pub fn one_snapshot_for_all() -> bool {
     // SAFETY: a plain global that only this backend writes.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-/// Names the running transaction among all of this backend; changes with every transaction.
+/// Identifies the running transaction among those of this backend. It changes with every
+/// transaction.
 pub fn transaction() -> u32 {
-    // SAFETY: MyProc is set in every backend that can run a function, and lxid is its own.
+    // SAFETY: MyProc is set in every backend that can run a function, and lxid belongs to this
+    // backend.
     #[cfg(not(any(feature = "pg17", feature = "pg18")))]
     unsafe {
         (*pg_sys::MyProc).lxid
@@ -103,7 +106,7 @@ pub fn transaction() -> u32 {
     }
 }
 
-/// A number that differs between the backends that run at one time: their process ids.
+/// The process id, which differs between backends that run at the same time.
 pub fn backend() -> u32 {
     // SAFETY: a plain global that is set when the backend starts.
     unsafe { pg_sys::MyProcPid }.unsigned_abs()
@@ -122,7 +125,7 @@ mod tests {
             (239_864_457_599_999_999, "9600-12-31T23:59:59.999999Z"),
             (252_455_615_999_999_999, "9999-12-31T23:59:59.999999Z"),
             (252_455_616_000_000_000, "+010000-01-01T00:00:00Z"),
-            // The greatest and the least that PostgreSQL has.
+            // The greatest and the least timestamp of PostgreSQL.
             (9_223_371_331_199_999_999, "+294276-12-31T23:59:59.999999Z"),
             (-211_813_488_000_000_000, "-004713-11-24T00:00:00Z"),
             (i64::MAX, "infinity"),

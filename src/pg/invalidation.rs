@@ -1,9 +1,10 @@
-//! Tells the backend's caches when what they hold may be stale.
+//! Tells the backend's caches when their contents may be stale.
 //!
-//! PostgreSQL sends an invalidation message for a relation to every backend when a transaction
-//! that asked for it commits, and processes one's own at each command and again at an abort. A
-//! statement trigger on the tables that caches read asks for it (`sql/schema/triggers.sql`); the
-//! callback here counts, and a cache that remembers an older count is stale.
+//! When a transaction that asked for it commits, PostgreSQL sends an invalidation message for a
+//! relation to every backend. A backend processes its own messages after each command and again at
+//! an abort. A statement trigger on the cached tables asks for the message
+//! (`sql/schema/triggers.sql`). The callback here increments a counter. A cache that stores an
+//! older count is stale.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -13,20 +14,21 @@ use pgrx::prelude::*;
 use crate::pg::clock;
 
 thread_local! {
-    /// Counts invalidations of the hot tables.
+    /// The number of invalidations of the hot tables.
     static TABLES: Cell<u64> = const { Cell::new(1) };
-    /// Counts invalidations of any relation of the extension.
+    /// The number of invalidations of any relation of the extension.
     static GENERATION: Cell<u64> = const { Cell::new(1) };
-    /// Transaction in which something was cached under a snapshot older than the newest commit.
+    /// The transaction in which something was cached under a snapshot that may be older than the
+    /// newest commit.
     static OLD_SNAPSHOT: Cell<Option<u32>> = const { Cell::new(None) };
-    /// Relations whose changes count; empty until the first look.
+    /// The relations whose invalidations count. `None` until they are looked up first.
     static WATCHED: Cell<Option<[pg_sys::Oid; NAMES.len()]>> = const { Cell::new(None) };
 }
 
 /// Registers the callback; called once, when the library is loaded.
 pub fn register() {
-    // SAFETY: the callback is a plain function that lives as long as the library, which is never
-    // unloaded.
+    // SAFETY: the callback is a plain function that lives as long as the library, and the library
+    // is never unloaded.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache), pg_sys::Datum::null());
     }
@@ -51,15 +53,16 @@ extern "C-unwind" fn on_relcache(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     }
 }
 
-/// Takes in what other backends have committed and gives the count that caches compare.
+/// Processes the invalidations of other backends, and returns the count that caches compare.
 pub fn catch_up() -> u64 {
-    // SAFETY: reads the shared invalidation queue; allowed wherever a function may run.
+    // SAFETY: reads the shared invalidation queue, which is allowed wherever a function may run.
     unsafe { pg_sys::AcceptInvalidationMessages() };
     if OLD_SNAPSHOT
         .get()
         .is_some_and(|transaction| transaction != clock::transaction())
     {
-        // What was cached then may miss a change whose message had come before.
+        // The contents cached in that transaction may miss a change whose message was processed
+        // before.
         OLD_SNAPSHOT.set(None);
         GENERATION.set(GENERATION.get() + 1);
     }
@@ -69,26 +72,26 @@ pub fn catch_up() -> u64 {
     GENERATION.get()
 }
 
-/// The count without looking for news.
+/// The count, without processing new invalidations.
 pub fn generation() -> u64 {
     GENERATION.get()
 }
 
-/// Counts changes of the hot tables' definitions.
+/// The number of changes of the hot tables' definitions.
 pub fn tables() -> u64 {
     TABLES.get()
 }
 
-/// Says that something is being cached now. Under REPEATABLE READ it is what the transaction's
-/// snapshot saw, so it must not outlive the transaction.
+/// Records that something is being cached now. Under REPEATABLE READ it comes from the
+/// transaction's snapshot, so it must not outlive the transaction.
 pub fn note_caching() {
     if clock::one_snapshot_for_all() {
         OLD_SNAPSHOT.set(Some(clock::transaction()));
     }
 }
 
-/// The relations whose changes the caches must hear of: those that caches read, then the others that are reached
-/// without the executor.
+/// The relations whose changes the caches must learn of: first those that caches read, then the
+/// others that are accessed without the executor.
 pub(crate) const NAMES: [&CStr; 12] = [
     c"prices",
     c"wallets",
@@ -105,7 +108,7 @@ pub(crate) const NAMES: [&CStr; 12] = [
 ];
 
 fn relations() -> [pg_sys::Oid; NAMES.len()] {
-    // SAFETY: catalog look-ups by name that answer InvalidOid when there is none.
+    // SAFETY: catalog look-ups by name, which return InvalidOid if there is no such object.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"wallet".as_ptr(), true);
         NAMES.map(|name| pg_sys::get_relname_relid(name.as_ptr(), schema))
@@ -114,17 +117,17 @@ fn relations() -> [pg_sys::Oid; NAMES.len()] {
 
 /// Asks for an invalidation of the relation in every backend when this transaction commits.
 fn announce(relation: pg_sys::Oid) {
-    // SAFETY: the relation is one that a trigger or the caller has just written to.
+    // SAFETY: a trigger or the caller has just written to this relation.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
 }
 
-/// Has every backend read prices and markups again when this transaction commits.
+/// Makes every backend read prices and markups again when this transaction commits.
 pub fn announce_prices() {
     let [prices, ..] = relations();
     announce(prices);
 }
 
-/// Has every backend read the wallets' rules again when this transaction commits.
+/// Makes every backend read the rules of all wallets again when this transaction commits.
 pub fn announce_wallets() {
     let [_, wallets, ..] = relations();
     announce(wallets);

@@ -1,4 +1,4 @@
-//! PostgreSQL's `jsonb`, read and built in its binary form.
+//! Reads and builds PostgreSQL's `jsonb` in its binary form.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,15 +19,15 @@ use crate::money::Amount;
 use crate::pg::numeric::Number;
 use crate::pg::{cards, numeric, raw};
 
-/// Levels of nesting that an argument may have.
+/// The maximum nesting depth of an argument.
 pub const MAX_DEPTH: usize = 64;
 
-/// A `jsonb` argument or column, passed on untouched.
+/// A `jsonb` argument or column that is passed on unchanged.
 #[derive(Clone, Copy, Debug)]
 pub struct Jsonb(pub pg_sys::Datum);
 
-/// A JSON value read into Rust. Objects keep `jsonb`'s order of keys, which is the same for equal
-/// objects.
+/// A JSON value read into Rust. Objects keep the order of keys in `jsonb`, which is the same for
+/// equal objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Json {
     /// `null`
@@ -53,8 +53,8 @@ impl Json {
         }
     }
 
-    /// A form that is equal for equal values: keys in `jsonb`'s order, numbers without trailing
-    /// zeros. It feeds fingerprints and is not meant to be parsed.
+    /// Writes a form that is the same for equal values: keys in the order of `jsonb`, numbers
+    /// without trailing zeros. It is the input of fingerprints and is not meant to be parsed.
     pub fn write_canonical(&self, out: &mut String) {
         match self {
             Json::Null => out.push('n'),
@@ -97,22 +97,23 @@ impl Json {
     }
 }
 
-/// How much follows, and what.
+/// Writes a count and a letter that says what is counted.
 fn push_counted(out: &mut String, count: usize, what: char) {
     out.push_str(itoa::Buffer::new().format(count));
     out.push(what);
 }
 
-/// Tokens of a `jsonb`, fetched some at a time: most usages are read whole behind one jump point.
+/// Iterates over the tokens of a `jsonb`. They are fetched in batches, so that one `sigsetjmp`
+/// guard suffices for most usage objects.
 pub(crate) struct Tokens {
     iterator: *mut pg_sys::JsonbIterator,
-    /// Whether containers within are given as a whole.
+    /// Whether nested containers are returned as a whole.
     skip_nested: bool,
     fetched: [(Token::Type, pg_sys::JsonbValue); TOKENS],
     next: usize,
 }
 
-/// As many as an object of six keys has.
+/// The number of tokens of an object with six keys.
 const TOKENS: usize = 14;
 
 impl Tokens {
@@ -125,13 +126,15 @@ impl Tokens {
         }
     }
 
-    /// The size of the value, of which the first tokens are there if it is not too large.
+    /// Returns the size of the value, in bytes. Fetches the first tokens unless it is larger than
+    /// `max_bytes`.
     ///
     /// # Safety
     /// The datum is a jsonb.
     pub(crate) unsafe fn begin(&mut self, datum: pg_sys::Datum, max_bytes: usize) -> usize {
-        // SAFETY: a jsonb datum points to a varlena, whose raw size is asked before detoasting. That gives a
-        // varlena with a full length word that holds a valid Jsonb, alive as long as the current memory context.
+        // SAFETY: a jsonb datum points to a varlena. Its raw size is read before detoasting.
+        // Detoasting returns a varlena with a 4-byte header that contains a valid Jsonb and lives
+        // as long as the current memory context.
         unsafe {
             raw::guarded(|| {
                 let size = raw::toast_raw_datum_size(datum);
@@ -146,7 +149,7 @@ impl Tokens {
     }
 
     /// # Safety
-    /// Begun, and not at the end; behind a jump point.
+    /// The iteration has begun and not ended. Called inside a `sigsetjmp` guard.
     unsafe fn fetch(&mut self) {
         self.next = 0;
         for (token, value) in &mut self.fetched {
@@ -158,10 +161,10 @@ impl Tokens {
         }
     }
 
-    /// The next token, and its value where it has one.
+    /// The next token, and its value if it has one.
     ///
     /// # Safety
-    /// Begun, and not called again after `WJB_DONE`.
+    /// The iteration has begun, and `WJB_DONE` has not been returned.
     pub(crate) unsafe fn next(&mut self) -> (Token::Type, pg_sys::JsonbValue) {
         if self.next == TOKENS {
             // SAFETY: the last token that was fetched is not the end.
@@ -173,20 +176,20 @@ impl Tokens {
     }
 }
 
-/// A container that is being read.
+/// A container that is not complete yet.
 enum Open {
     Array(Vec<Json>),
     Object(Vec<(String, Json)>, Option<String>),
 }
 
 impl Jsonb {
-    /// Reads the whole value, at most `max_bytes` large and [`MAX_DEPTH`] levels deep, and without
-    /// card data; `argument` names it in the error.
+    /// Reads the whole value. Refuses a value with more than `max_bytes` bytes or [`MAX_DEPTH`]
+    /// levels, or with card data. `argument` is its name in the error.
     pub fn read(self, argument: &str, max_bytes: usize) -> Result<Json> {
         self.walk(argument, max_bytes, true)
     }
 
-    /// Reads what was checked before, as it comes from an argument or a table.
+    /// Reads a value that was checked before, from an argument or a table.
     pub fn reread(self, what: &str) -> Result<Json> {
         self.walk(what, usize::MAX, false)
     }
@@ -205,7 +208,8 @@ impl Jsonb {
         let mut stack: Vec<Open> = Vec::new();
         let mut is_scalar = false;
         loop {
-            // SAFETY: begun above, and used until WJB_DONE; every string is copied out below.
+            // SAFETY: the iteration has begun above and ends with WJB_DONE; every string is copied
+            // below.
             let (token, value) = unsafe { tokens.next() };
             let finished = match token {
                 Token::WJB_BEGIN_ARRAY | Token::WJB_BEGIN_OBJECT => {
@@ -264,7 +268,7 @@ impl Jsonb {
         }
     }
 
-    /// The text that PostgreSQL prints for it: what `usage::text` gives in SQL.
+    /// The text that PostgreSQL prints for the value, like `usage::text` in SQL.
     pub fn to_text(self) -> String {
         // SAFETY: as in `read`; the C string is palloc'ed and copied at once.
         unsafe {
@@ -282,7 +286,7 @@ impl Jsonb {
     }
 }
 
-/// WL011 when a leaf looks like card data.
+/// The error WL011 if a leaf looks like card data.
 fn refuse_card_data(argument: &str, stack: &[Open], leaf: &Json) -> Result<()> {
     let name = || {
         let keys = stack.iter().rev().filter_map(|open| match open {
@@ -298,12 +302,13 @@ fn refuse_card_data(argument: &str, stack: &[Open], leaf: &Json) -> Result<()> {
     }
 }
 
-/// A string that the iterator gave, as it stands in the `jsonb`.
+/// A string of the iterator, borrowed from the `jsonb`.
 ///
 /// # Safety
-/// The value is a string or key, and its `jsonb` outlives what is returned.
+/// The value is a string or key, and its `jsonb` outlives the returned string.
 pub unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> Cow<'a, str> {
-    // SAFETY: the caller's guarantee: `len` bytes of the server's encoding (UTF-8, which the extension requires).
+    // SAFETY: the caller's guarantee: `len` bytes in the server's encoding (UTF-8, which the
+    // extension requires).
     let bytes = unsafe {
         let string = value.val.string;
         std::slice::from_raw_parts(
@@ -317,9 +322,9 @@ pub unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> Cow<'a, str> {
     }
 }
 
-/// A leaf that the iterator gave.
+/// A leaf of the iterator.
 pub fn scalar(value: &pg_sys::JsonbValue) -> Json {
-    // SAFETY: `type_` says which member of the union is filled; strings are `len` bytes of the
+    // SAFETY: `type_` says which member of the union is set. Strings are `len` bytes in the
     // server's encoding (UTF-8, which the extension requires) and are copied.
     unsafe {
         match value.type_ {
@@ -334,10 +339,10 @@ pub fn scalar(value: &pg_sys::JsonbValue) -> Json {
     }
 }
 
-/// Builds a `jsonb` without a detour through text.
+/// Builds a `jsonb` without converting it from text.
 pub struct Builder {
     state: *mut pg_sys::JsonbParseState,
-    /// pushJsonbValue keeps pointers to the strings until the value is finished.
+    /// The strings of the value. pushJsonbValue keeps pointers to them until the value is finished.
     strings: HashSet<Box<str>>,
 }
 
@@ -356,8 +361,8 @@ impl Builder {
         token: Token::Type,
         value: *mut pg_sys::JsonbValue,
     ) -> *mut pg_sys::JsonbValue {
-        // SAFETY: `state` starts as NULL and is kept by pushJsonbValue; `value` is NULL for
-        // brackets and a filled value for keys, members and elements.
+        // SAFETY: `state` is NULL at first and maintained by pushJsonbValue. `value` is NULL for
+        // brackets, and a complete value for keys, members and elements.
         unsafe { pg_sys::pushJsonbValue(&mut self.state, token, value) }
     }
 
@@ -389,7 +394,7 @@ impl Builder {
         self.push(Token::WJB_VALUE, &mut value);
     }
 
-    /// Adds a string member, or null.
+    /// Adds a member that is a string or null.
     pub fn text(&mut self, key: &str, value: Option<&str>) {
         let value = match value {
             Some(text) => self.string(text),
@@ -410,7 +415,7 @@ impl Builder {
         self.member(key, value);
     }
 
-    /// Adds true or false.
+    /// Adds a member that is true or false.
     pub fn bool(&mut self, key: &str, value: bool) {
         let mut member = pg_sys::JsonbValue {
             type_: jbvType::jbvBool,
@@ -420,22 +425,22 @@ impl Builder {
         self.member(key, member);
     }
 
-    /// Adds a number.
+    /// Adds a member that is a number.
     pub fn decimal(&mut self, key: &str, value: Decimal) {
         self.numeric(key, numeric::decimal_datum(value));
     }
 
-    /// Adds an amount as a number.
+    /// Adds a member that is an amount, as a number.
     pub fn amount(&mut self, key: &str, value: Amount) {
         if let Some(datum) = value.into_datum() {
             self.numeric(key, datum);
         }
     }
 
-    /// Closes the object.
+    /// Closes the object and returns the value.
     pub fn finish_object(mut self) -> Jsonb {
         let root = self.push(Token::WJB_END_OBJECT, ptr::null_mut());
-        // SAFETY: closing the outermost bracket gives the finished value; JsonbValueToJsonb
+        // SAFETY: closing the outermost bracket returns the finished value; JsonbValueToJsonb
         // copies all of it into one palloc'ed varlena.
         Jsonb(unsafe { pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(root)) })
     }
@@ -464,8 +469,8 @@ impl IntoDatum for Jsonb {
 // SAFETY: reads the argument's datum as the jsonb that `argument_sql` declares.
 unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the SQL declaration makes the argument a jsonb. All arguments are `Option`,
-        // whose implementation looks at NULL first.
+        // SAFETY: the SQL declaration makes the argument a jsonb. All arguments are `Option`, whose
+        // implementation checks for NULL first.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Jsonb(pg_sys::Datum::null()))
     }
 }
@@ -478,7 +483,7 @@ unsafe impl BoxRet for Jsonb {
     }
 }
 
-// SAFETY: the type is read from and written as `jsonb` only.
+// SAFETY: the type is converted from and to `jsonb` only.
 unsafe impl SqlTranslatable for Jsonb {
     fn argument_sql() -> std::result::Result<SqlMapping, ArgumentError> {
         Ok(SqlMapping::literal("jsonb"))
@@ -488,7 +493,7 @@ unsafe impl SqlTranslatable for Jsonb {
     }
 }
 
-/// `{}`
+/// The empty object `{}`.
 pub fn empty_object() -> Jsonb {
     let mut json = Builder::default();
     json.begin_object();

@@ -1,10 +1,11 @@
-//! A `jsonb` array of flat objects that have some of the same keys, written in its binary form.
+//! Writes a `jsonb` array of flat objects with the same keys, or some of the same keys, in its
+//! binary form.
 //!
 //! PostgreSQL's own builder takes the parts one by one, sorts the keys of every object and copies
-//! all of it once more, which costs more than pricing a request. Here the keys are a constant in
-//! the order that `jsonb` keeps (shorter ones first, then by bytes), so every object is written
-//! where it stays. The format is on disk in every database with a `jsonb` column and does not
-//! change; a `#[pg_test]` compares the result with PostgreSQL's own.
+//! everything again. That costs more than pricing a request. Here the keys are a constant in the
+//! order of `jsonb` (shorter keys first, then by bytes), so every object is written directly in its
+//! final place. The format does not change, because it is on disk in every database with a `jsonb`
+//! column. A `#[pg_test]` compares the result with PostgreSQL's own.
 
 use pgrx::pg_sys;
 
@@ -17,12 +18,12 @@ const OBJECT: u32 = 0x2000_0000;
 const IS_NUMERIC: u32 = 0x1000_0000;
 const IS_TRUE: u32 = 0x3000_0000;
 const IS_CONTAINER: u32 = 0x5000_0000;
-/// An entry keeps the end of its value instead of its length.
+/// Marks an entry that stores the end of its value instead of its length.
 const HAS_OFFSET: u32 = 0x8000_0000;
-/// Every entry at such a position keeps its end.
+/// Every entry whose index is a multiple of this number stores the end of its value.
 const OFFSET_STRIDE: usize = 32;
 
-/// Room for a key, its value and their entries: most rows take less.
+/// Bytes to reserve per key, for the key, its value and their entries. Most rows need less.
 const BYTES_A_KEY: usize = 44;
 
 /// A value of an object.
@@ -31,13 +32,13 @@ pub enum Leaf<'a> {
     Text(&'a str),
     /// A number.
     Number(Encoded),
-    /// Yes.
+    /// True.
     True,
-    /// The object lacks the key.
+    /// The object does not have this key.
     Absent,
 }
 
-/// Writes rows whose keys are in the order of `jsonb`.
+/// Writes objects with all keys, which are in the order of `jsonb`.
 pub fn array_of_objects<'a, const N: usize>(
     keys: [&str; N],
     rows: impl ExactSizeIterator<Item = [Leaf<'a>; N]>,
@@ -54,7 +55,7 @@ pub fn array_of_objects<'a, const N: usize>(
     })
 }
 
-/// The same of rows that lack some of the keys: those whose value is absent.
+/// Writes objects that lack some of the keys: those whose value is `Leaf::Absent`.
 pub fn array_of_sparse_objects<'a, const N: usize>(
     keys: [&str; N],
     rows: impl ExactSizeIterator<Item = [Leaf<'a>; N]>,
@@ -82,7 +83,7 @@ fn array_of<T>(
     bytes_a_row: usize,
     mut write: impl FnMut(&mut Vec<u8>, T),
 ) -> Jsonb {
-    // The length word comes first: values are aligned to the start of the whole.
+    // The length word comes first, because values are aligned to the start of the varlena.
     let mut out = vec![0; 4];
     out.reserve(rows.len() * bytes_a_row);
     push_word(&mut out, rows.len() as u32 | ARRAY);
@@ -96,7 +97,7 @@ fn array_of<T>(
     }
     let length = length_word(out.len());
     out[..4].copy_from_slice(&length);
-    // SAFETY: palloc gives as many bytes as are copied.
+    // SAFETY: palloc allocates the number of bytes that are copied.
     unsafe {
         let jsonb = pg_sys::palloc(out.len()).cast::<u8>();
         std::ptr::copy_nonoverlapping(out.as_ptr(), jsonb, out.len());
@@ -117,7 +118,7 @@ fn write_key(out: &mut Vec<u8>, entries: &mut Entries, key: &str) {
 fn write_leaf(out: &mut Vec<u8>, entries: &mut Entries, leaf: Leaf<'_>) {
     let start = out.len();
     let kind = match leaf {
-        // Only sparse rows have it, and leave it out.
+        // Only sparse objects have this value, and they skip it.
         Leaf::Absent => return,
         Leaf::True => IS_TRUE,
         Leaf::Text(text) => {
@@ -134,7 +135,7 @@ fn write_leaf(out: &mut Vec<u8>, entries: &mut Entries, leaf: Leaf<'_>) {
     entries.push(out, kind, length);
 }
 
-/// The words that tell what the values of a container are and how long, before the values.
+/// The entries before the values of a container, with the type and length of each value.
 struct Entries {
     at: usize,
     index: usize,

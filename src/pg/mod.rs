@@ -1,6 +1,6 @@
-//! PostgreSQL as Rust sees it: values in their binary form, errors, time and the backend's state.
+//! PostgreSQL's values in their binary form, its errors, its time and the backend's state.
 //!
-//! Nothing here knows a table. Unsafe code that is not table access is here.
+//! This module knows no table. Unsafe code that does not access tables is here.
 pub mod cards;
 pub mod clock;
 pub mod invalidation;

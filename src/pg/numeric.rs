@@ -1,8 +1,8 @@
-//! PostgreSQL's `numeric`, read and written in its binary form.
+//! Reads and writes PostgreSQL's `numeric` in its binary form.
 //!
-//! Going through text costs more than the arithmetic of a charge. The on-disk format (short and
-//! long header, base 10000 digits) has been stable since PostgreSQL 9.1; a `#[pg_test]` compares
-//! both directions with `numeric_in` and `numeric_out`.
+//! A conversion through text costs more than the arithmetic of a charge. The on-disk format (short
+//! and long header, base 10000 digits) has been stable since PostgreSQL 9.1. A `#[pg_test]`
+//! compares both directions with `numeric_in` and `numeric_out`.
 
 use pgrx::AnyNumeric;
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
@@ -26,15 +26,14 @@ const SHORT_NEGATIVE: u16 = 0x2000;
 const SHORT_WEIGHT_SIGN: u16 = 0x0040;
 const SHORT_WEIGHT_MASK: u16 = 0x003F;
 
-/// Any `numeric` as it stands in the database, before it is taken for an amount, a price or a
-/// quantity.
+/// Any `numeric` of the database, before it is checked to be an amount, a price or a quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Number {
     /// A finite number.
     Finite {
-        /// Below zero.
+        /// Whether the number is below zero.
         negative: bool,
-        /// The first digit counts 10000^weight.
+        /// The first digit counts multiples of 10000^weight.
         weight: i32,
         /// Digits in base 10000.
         digits: Vec<u16>,
@@ -54,20 +53,20 @@ impl Number {
     };
 }
 
-/// The word at a position of a `numeric` after its length word.
+/// The word at an index of a `numeric`, counted after its length word.
 fn word(bytes: &[u8], index: usize) -> u16 {
     bytes
         .get(index * 2..index * 2 + 2)
         .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]))
 }
 
-/// Reads a column's `numeric` as an amount, in place: the columns of the hot tables are all in the
-/// short form, stored in the row.
+/// Reads a `numeric` column as an amount, in place. The columns of the hot tables are all in the
+/// short form and stored inline.
 ///
 /// # Safety
 /// The datum is a `numeric`.
 pub unsafe fn amount_at(datum: pg_sys::Datum) -> std::result::Result<Amount, NotAnAmount> {
-    // SAFETY: the caller's guarantee; what is compressed or stored elsewhere goes the long way.
+    // SAFETY: the caller's guarantee. A compressed or toasted value is read through `Number`.
     let short = unsafe { plain(datum) }.and_then(short_amount);
     match short {
         Some(units) => Amount::from_units(units),
@@ -77,7 +76,7 @@ pub unsafe fn amount_at(datum: pg_sys::Datum) -> std::result::Result<Amount, Not
     }
 }
 
-/// Powers of ten that fit 64 bits.
+/// The powers of ten that fit in 64 bits.
 const POWERS: [u64; 20] = {
     let mut powers = [1; 20];
     let mut power = 1;
@@ -88,8 +87,8 @@ const POWERS: [u64; 20] = {
     powers
 };
 
-/// The units of a `numeric` in the short form without digits beyond the twelfth decimal, from its bytes after the
-/// length word.
+/// The units of a `numeric` in the short form, from its bytes after the length word. `None` for
+/// another form and for digits beyond the twelfth decimal.
 fn short_amount(bytes: &[u8]) -> Option<i128> {
     let header = word(bytes, 0);
     if header & SIGN_MASK != SHORT {
@@ -103,12 +102,13 @@ fn short_amount(bytes: &[u8]) -> Option<i128> {
     };
     let digits = bytes.get(2..)?;
     let count = digits.len() / 2;
-    // The last digit counts 10^exponent units; 10^16 units before the point are the most.
+    // The last digit counts 10^exponent units. The integer part has at most 10^16 units.
     let exponent = 4 * (weight + 1 - count as i32) + AMOUNT_SCALE as i32;
     if weight > 3 || exponent < 0 {
         return None;
     }
-    // So there are seven digits at most. Four fit 64 bits, and 64 bits times 64 are one instruction.
+    // So there are at most seven digits. Four digits fit in 64 bits, and a product of two 64-bit
+    // numbers takes one instruction.
     let part = |digits: &[u8], exponent: i32| {
         let number = digits.chunks_exact(2).fold(0, |number: u64, digit| {
             number * 10_000 + u64::from(u16::from_ne_bytes([digit[0], digit[1]]))
@@ -139,7 +139,7 @@ impl Number {
             SPECIAL => return Number::Infinite,
             SHORT => {
                 let low = i32::from(header & SHORT_WEIGHT_MASK);
-                // The weight is a seven bit number in two's complement.
+                // The weight is a 7-bit number in two's complement.
                 let weight = if header & SHORT_WEIGHT_SIGN != 0 {
                     low - 64
                 } else {
@@ -157,19 +157,19 @@ impl Number {
         }
     }
 
-    /// The number that pgrx has.
+    /// Converts pgrx's number. `None` if it cannot be read.
     pub fn of_any(value: AnyNumeric) -> Option<Number> {
         let datum = value.into_datum()?;
         // SAFETY: the datum is the numeric that pgrx has just made.
         unsafe { Number::from_datum(datum, false) }
     }
 
-    /// The number that a decimal is.
+    /// Converts a decimal.
     pub fn of(value: Decimal) -> Number {
         Number::from_bytes(&Encoded::decimal(value).bytes()[4..])
     }
 
-    /// A whole number above 10^12, not larger than a card number can be; nothing otherwise.
+    /// An integer above 10^12 that is not larger than a card number can be; `None` otherwise.
     pub fn whole(&self) -> Option<u128> {
         let Number::Finite {
             negative: false,
@@ -204,7 +204,7 @@ impl Number {
                 continue;
             }
             let power = match u32::try_from(exponent) {
-                // 9999 × 10^exponent must stay inside the i128.
+                // 9999 × 10^exponent must fit in the i128.
                 Ok(exponent) if exponent <= 32 => 10_i128.pow(exponent),
                 Ok(_) => return Err(NotAnAmount::OutOfRange),
                 Err(_) => return Err(NotAnAmount::TooPrecise),
@@ -214,7 +214,7 @@ impl Number {
         Amount::from_units(if *negative { -units } else { units })
     }
 
-    /// The number as a decimal of at most 28 digits, or nothing when it has more.
+    /// The number as a decimal of at most 28 digits; `None` if it has more.
     pub fn to_decimal(&self) -> Option<Decimal> {
         let Number::Finite {
             negative,
@@ -246,14 +246,14 @@ impl Number {
         Decimal::try_from_i128_with_scale(mantissa, u32::try_from(scale).ok()?).ok()
     }
 
-    /// The number as an amount that an argument gives, or WL012 that names the argument.
+    /// The number of an argument as an amount, or the error WL012 with the argument's name.
     pub fn amount(&self, argument: &str) -> Result<Amount> {
         self.to_amount()
             .map_err(|reason| not_an_amount(argument, reason))
     }
 }
 
-/// WL012 for an argument that is no amount.
+/// The error WL012 for an argument that is not an amount.
 pub fn not_an_amount(argument: &str, reason: NotAnAmount) -> Error {
     let error = Error::new(
         Code::InvalidAmount,
@@ -274,20 +274,21 @@ pub fn not_an_amount(argument: &str, reason: NotAnAmount) -> Error {
     }
 }
 
-/// A `numeric` in its stored form, length word included. It has room for all digits of an `i128`.
+/// A `numeric` in its stored form, including its length word. It has room for all digits of an
+/// `i128`.
 #[derive(Clone, Copy)]
 pub struct Encoded {
     bytes: [u8; MAX_ENCODED],
     len: usize,
 }
 
-/// Length word, header, and ten digits of base 10000.
+/// Length word, header, and eleven digits in base 10000.
 const MAX_ENCODED: usize = 4 + 2 + 2 * 11;
 
 impl Encoded {
-    /// mantissa × 10^-scale as a `numeric` that shows `display_scale` decimals.
+    /// Encodes mantissa × 10^-scale as a `numeric` that is printed with `display_scale` decimals.
     fn new(mantissa: i128, scale: u32, display_scale: u32) -> Encoded {
-        // Align the decimal point to a base 10000 digit.
+        // Aligns the decimal point to a base 10000 digit.
         let padding = (4 - scale % 4) % 4;
         let aligned = mantissa.unsigned_abs() * 10_u128.pow(padding);
         let mut digits = [0_u16; 11];
@@ -306,8 +307,8 @@ impl Encoded {
         };
         let weight_bits =
             (weight as u16 & SHORT_WEIGHT_MASK) | if weight < 0 { SHORT_WEIGHT_SIGN } else { 0 };
-        // Weights of amounts and decimals lie in -7..=7 and scales below 64, so the short header
-        // form holds them.
+        // Weights of amounts and decimals are in -7..=7 and scales are below 64, so they fit in the
+        // short header.
         let header = SHORT | sign | ((display_scale as u16) << 7) | weight_bits;
         let mut bytes = [0; MAX_ENCODED];
         let len = 4 + 2 + 2 * digits.len();
@@ -319,17 +320,17 @@ impl Encoded {
         Encoded { bytes, len }
     }
 
-    /// A decimal with the decimals it has.
+    /// A decimal with its own number of decimals.
     pub fn decimal(value: Decimal) -> Encoded {
         Encoded::new(value.mantissa(), value.scale(), value.scale())
     }
 
-    /// An amount shown with the decimals it needs, two at least.
+    /// An amount, printed with as many decimals as it needs, but at least two.
     pub fn amount(value: Amount) -> Encoded {
         Encoded::new(value.units(), AMOUNT_SCALE, value.decimals())
     }
 
-    /// An amount as a `numeric(28,12)` column keeps it.
+    /// An amount in the format of a `numeric(28,12)` column.
     pub fn fixed(value: Amount) -> Encoded {
         Encoded::new(value.units(), AMOUNT_SCALE, AMOUNT_SCALE)
     }
@@ -339,7 +340,7 @@ impl Encoded {
         &self.bytes[..self.len]
     }
 
-    /// The same in memory of PostgreSQL's.
+    /// The stored form, in memory allocated by PostgreSQL.
     pub fn into_datum(self) -> pg_sys::Datum {
         // SAFETY: palloc returns at least `len` writable bytes, all of which are written.
         unsafe {
@@ -350,11 +351,11 @@ impl Encoded {
     }
 }
 
-/// Writes the base 10000 digits of an integer to the end of the array and gives the position of
-/// the first.
+/// Writes the base 10000 digits of an integer to the end of the array, and returns the index of the
+/// first digit.
 fn base_10000(mut value: u128, digits: &mut [u16; 11]) -> usize {
     let mut first = digits.len();
-    // Dividing 128 bits is several times slower than dividing 64.
+    // A 128-bit division is several times slower than a 64-bit division.
     while value > u128::from(u64::MAX) {
         first -= 1;
         digits[first] = (value % 10_000) as u16;
@@ -378,8 +379,8 @@ impl FromDatum for Number {
         if is_null {
             return None;
         }
-        // SAFETY: a non-null numeric datum points to a varlena; detoasting returns it or a copy
-        // whose bytes live as long as the current memory context, and they are copied at once.
+        // SAFETY: a numeric datum that is not NULL points to a varlena. Detoasting returns it or a
+        // copy. The bytes live as long as the current memory context, and they are copied at once.
         unsafe {
             if let Some(bytes) = plain(datum) {
                 return Some(Number::from_bytes(bytes));
@@ -396,13 +397,13 @@ impl FromDatum for Number {
 unsafe impl<'fcx> ArgAbi<'fcx> for Number {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the SQL declaration makes the argument a numeric. All arguments are `Option`,
-        // whose implementation looks at NULL first.
+        // whose implementation checks for NULL first.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Number::NaN)
     }
 }
 
-/// A `numeric` on its way to PostgreSQL: an amount shown with the decimals it needs, two at
-/// least.
+/// Converts to a `numeric` that is printed with as many decimals as the amount needs, but at least
+/// two.
 impl IntoDatum for Amount {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         Some(Encoded::amount(self).into_datum())
@@ -424,19 +425,19 @@ unsafe impl BoxRet for Amount {
     }
 }
 
-/// A total of the database itself left the range of an amount.
+/// The error for a total of the database that exceeds the range of an amount.
 pub fn overflow(_: NotAnAmount) -> Error {
     Error::new(Code::InvalidAmount, "total is out of range")
         .detail("It would not fit 16 digits before the decimal point.")
         .hint("Keep larger sums in more than one wallet.")
 }
 
-/// A decimal as a `numeric` datum with the decimals it has.
+/// A decimal as a `numeric` datum, with its own number of decimals.
 pub fn decimal_datum(value: Decimal) -> pg_sys::Datum {
     Encoded::decimal(value).into_datum()
 }
 
-/// A quantity on its way to PostgreSQL.
+/// A quantity that a function returns as `numeric`.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantity(pub Decimal);
 
@@ -458,12 +459,12 @@ unsafe impl BoxRet for Quantity {
     }
 }
 
-/// An amount of money, or of something else that a limit counts, on its way to PostgreSQL.
+/// An amount of money, or of another metric of a limit, that a function returns as `numeric`.
 #[derive(Clone, Copy, Debug)]
 pub enum Measure {
-    /// Money, with two decimals at least.
+    /// Money, printed with at least two decimals.
     Money(Amount),
-    /// A quantity, with the decimals it has.
+    /// A quantity, printed with as many decimals as it needs.
     Count(Amount),
 }
 
@@ -502,7 +503,7 @@ unsafe impl BoxRet for Measure {
 
 macro_rules! is_sql_numeric {
     ($($type:ty),*) => {$(
-        // SAFETY: the type is read from and written as `numeric` only.
+        // SAFETY: the type is converted from and to `numeric` only.
         unsafe impl SqlTranslatable for $type {
             fn argument_sql() -> std::result::Result<SqlMapping, ArgumentError> {
                 Ok(SqlMapping::literal("numeric"))

@@ -1,4 +1,4 @@
-//! Raises an [`Error`]: the only place of the extension that does.
+//! Raises an [`Error`]. No other place of the extension raises errors.
 
 use std::cell::Cell;
 
@@ -6,13 +6,13 @@ use crate::error::{Code, Error, Result};
 use crate::pg::report;
 
 impl Error {
-    /// Ends the statement with this error.
+    /// Raises this error, which ends the statement.
     pub fn raise(self) -> ! {
         self.raise_hiding(false)
     }
 
-    /// The same. The server's log has neither the statement nor its context where these repeat card data or,
-    /// as the caller knows, a secret. The only place of the extension that raises.
+    /// Raises this error. The server's log does not show the statement and its context if they
+    /// repeat card data or, with `secret`, a secret. No other place of the extension raises errors.
     fn raise_hiding(self, secret: bool) -> ! {
         report::throw(
             pack_sqlstate(self.code.sqlstate()),
@@ -26,9 +26,9 @@ impl Error {
     }
 }
 
-/// Does the work of a call with a secret among its arguments, and ends the statement where that fails. No
-/// error in it, PostgreSQL's own ones included, repeats the statement or its parameters in the server's log.
-/// `secret` is asked when an error is raised.
+/// Runs the work of a call that has a secret among its arguments, and raises its error if it fails.
+/// No error in it, including PostgreSQL's own, repeats the statement or its parameters in the
+/// server's log. `secret` is read when an error is raised.
 pub fn or_raise_hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> Result<T>) -> T {
     report::hiding(secret, || match work() {
         Ok(value) => value,
@@ -36,7 +36,7 @@ pub fn or_raise_hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> Result<T>)
     })
 }
 
-/// The same for a call that has its secret in an argument that may be left out.
+/// Like `or_raise_hiding`, for a call whose secret is an optional argument.
 pub fn or_raise_keeping<T>(secret: Option<&str>, work: impl FnOnce() -> Result<T>) -> T {
     match secret {
         None => work().or_raise(),
@@ -47,9 +47,9 @@ pub fn or_raise_keeping<T>(secret: Option<&str>, work: impl FnOnce() -> Result<T
     }
 }
 
-/// Ends the statement with the error, or gives the value.
+/// Returns the value or raises the error.
 pub trait OrRaise<T> {
-    /// The value, or never returns.
+    /// Returns the value, or raises the error and never returns.
     fn or_raise(self) -> T;
 }
 
@@ -62,7 +62,7 @@ impl<T> OrRaise<T> for Result<T> {
     }
 }
 
-/// A SQLSTATE as `MAKE_SQLSTATE` packs it: six bits a character, the first lowest.
+/// A SQLSTATE as `MAKE_SQLSTATE` packs it: six bits per character, the first in the lowest bits.
 fn pack_sqlstate(sqlstate: &str) -> i32 {
     sqlstate.bytes().rev().fold(0, |packed, byte| {
         (packed << 6) | i32::from((byte.wrapping_sub(b'0')) & 0x3f)

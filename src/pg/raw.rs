@@ -1,24 +1,25 @@
-//! PostgreSQL's functions as they are, for work that calls several of them.
+//! PostgreSQL's functions without wrappers, for code that calls several of them in a row.
 //!
-//! Each function of `pg_sys` sets a jump point of its own, to which PostgreSQL's errors come back, and
-//! that takes longer than many of the functions do. Here one jump point ([`guarded`]) stands around several
-//! calls. The signatures are those of `pg_sys`, which the compiler compares.
+//! Each function of `pg_sys` calls `sigsetjmp` to catch PostgreSQL's errors. That takes longer than
+//! many of the functions themselves. Here one `sigsetjmp` ([`guarded`]) protects several calls. The
+//! signatures are those of `pg_sys`; the compiler compares them.
 
 use std::ffi::c_char;
 
 use pgrx::pg_sys;
 
-/// Runs `work` behind a jump point: an error of PostgreSQL in it unwinds from here.
+/// Runs `work` inside a `sigsetjmp` guard: a PostgreSQL error in it becomes a Rust unwind that
+/// starts here.
 ///
 /// # Safety
-/// `work` calls functions of this module and does with what they give what cannot panic. Nothing with a destructor
-/// comes to be in it, since an error jumps over it.
+/// `work` calls functions of this module. It must not panic between these calls and must own
+/// nothing that implements `Drop`, since an error jumps over it.
 pub(crate) unsafe fn guarded<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: the caller's guarantee.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(work) }
 }
 
-/// Declares functions of PostgreSQL, and that `pg_sys` has them with these signatures.
+/// Declares functions of PostgreSQL, and checks that `pg_sys` has them with these signatures.
 macro_rules! as_they_are {
     ($($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
         unsafe extern "C-unwind" {

@@ -1,4 +1,4 @@
-//! Hands an error to PostgreSQL with everything its protocol can carry.
+//! Passes an error to PostgreSQL with all fields that its protocol has.
 
 use std::cell::Cell;
 use std::ffi::{CString, c_void};
@@ -6,7 +6,7 @@ use std::ptr;
 
 use pgrx::pg_sys;
 
-/// Copies a string into palloc'ed memory as C expects it; a NUL inside ends it.
+/// Copies a string into palloc'ed memory as a C string. It ends at the first NUL.
 fn c_string(text: &str) -> *mut std::ffi::c_char {
     let bytes: Vec<u8> = text.bytes().take_while(|byte| *byte != 0).collect();
     match CString::new(bytes) {
@@ -16,8 +16,8 @@ fn c_string(text: &str) -> *mut std::ffi::c_char {
     }
 }
 
-/// Raises an ERROR. Used by [`crate::error::Error::raise`] alone. `secret` keeps the statement that
-/// failed and its context out of the server's log, since they repeat the arguments.
+/// Raises an ERROR. Called only by [`crate::error::Error::raise`]. `secret` keeps the failed
+/// statement and its context out of the server's log, because they repeat the arguments.
 pub fn throw(
     sqlerrcode: i32,
     message: &str,
@@ -43,14 +43,14 @@ pub fn throw(
     if secret {
         throw_in_secret(data);
     }
-    // SAFETY: `data` is fully initialised, its strings are palloc'ed, and ThrowErrorData copies
-    // them before it jumps. pgrx turns the jump into an unwinding that runs destructors.
+    // SAFETY: `data` is fully initialised and its strings are palloc'ed. ThrowErrorData copies them
+    // before it jumps. pgrx turns the jump into an unwind that runs destructors.
     unsafe { pg_sys::ThrowErrorData(&mut data) };
     unreachable!("ThrowErrorData does not return for elevel ERROR")
 }
 
-/// Raises without asking the callbacks for a context, which would repeat the SQL of a surrounding
-/// function or the values of parameters, and hides the statement from the log.
+/// Raises an error without calling the context callbacks, and hides the statement from the log. The
+/// callbacks would repeat the SQL of a surrounding function or the values of parameters.
 fn throw_in_secret(mut data: pg_sys::ErrorData) -> ! {
     // SAFETY: a plain global.
     let least = unsafe { pg_sys::log_min_messages };
@@ -58,19 +58,19 @@ fn throw_in_secret(mut data: pg_sys::ErrorData) -> ! {
     data.output_to_client = true;
     data.hide_stmt = true;
     data.hide_ctx = true;
-    // SAFETY: `data` is fully initialised and its strings are palloc'ed; ReThrowError copies it as
-    // it is and jumps to the innermost handler, which every backend has.
+    // SAFETY: `data` is fully initialised and its strings are palloc'ed. ReThrowError copies it and
+    // jumps to the innermost handler, which every backend has.
     unsafe { pg_sys::ReThrowError(&mut data) };
-    // It is not declared as what it is since PostgreSQL 18.
+    // Since PostgreSQL 18 it is no longer declared as a function that does not return.
     #[cfg(feature = "pg18")]
     unreachable!("ReThrowError does not return")
 }
 
-/// Runs `work`. Where `secret` holds then, no error in it shows statement, parameters or context in the server's
-/// log, whoever raises it.
+/// Runs `work`. If `secret` is true when an error is raised in it, the server's log shows neither
+/// statement nor parameters nor context, whoever raises the error.
 pub fn hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> T) -> T {
-    // SAFETY: a plain global, set back before this function ends, in whatever way: `outer` is dropped before
-    // `callback` and `secret`, to which it points meanwhile.
+    // SAFETY: a plain global that is restored before this function ends in any way. `outer` is
+    // dropped before `callback` and `secret`, to which the global points until then.
     unsafe {
         let outer = OuterCallbacks(pg_sys::error_context_stack);
         let mut callback = pg_sys::ErrorContextCallback {
@@ -85,9 +85,10 @@ pub fn hiding<T>(secret: &Cell<bool>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Keeps the statement out of pg_stat_activity, from which another session's "deadlock detected" takes it.
+/// Removes the statement from pg_stat_activity. Another session's "deadlock detected" message takes
+/// it from there.
 pub fn hide_activity() {
-    // SAFETY: the text is copied; it is the state that a running statement has.
+    // SAFETY: the text is copied; the state is that of a running statement.
     unsafe {
         pg_sys::pgstat_report_activity(
             pg_sys::BackendState::STATE_RUNNING,
@@ -96,7 +97,7 @@ pub fn hide_activity() {
     }
 }
 
-/// The callbacks that were there before, which take their place again at the end.
+/// The callbacks before the call, which are restored at the end.
 struct OuterCallbacks(*mut pg_sys::ErrorContextCallback);
 
 impl Drop for OuterCallbacks {
@@ -108,7 +109,8 @@ impl Drop for OuterCallbacks {
 
 /// Hides the statement of the error that is being raised.
 unsafe extern "C-unwind" fn hide(secret: *mut c_void) {
-    // SAFETY: PostgreSQL calls it while it builds an error, with the `secret` of [`hiding`], which is alive.
+    // SAFETY: PostgreSQL calls it while it builds an error, with the `secret` of [`hiding`], which
+    // is still alive.
     unsafe {
         if (*secret.cast::<Cell<bool>>()).get() {
             pg_sys::errhidestmt(true);

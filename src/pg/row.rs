@@ -1,4 +1,4 @@
-//! Rows that functions return as a composite type.
+//! Rows that functions return as composite types.
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::{Datum as FcDatum, IntoDatum};
@@ -12,13 +12,13 @@ use crate::pg::raw;
 /// The columns of a row, in order.
 pub type Columns = Vec<Option<pg_sys::Datum>>;
 
-/// Declares a type for one row of the SQL composite type of that name.
+/// Declares a type for a row of the SQL composite type with that name.
 macro_rules! composite {
     ($(#[$doc:meta])* $name:ident, $sql:literal) => {
         $(#[$doc])*
         pub struct $name(pub $crate::pg::row::Columns);
 
-        // SAFETY: the row is formed with the result type of the function that is called.
+        // SAFETY: the row is formed with the result type of the called function.
         unsafe impl pgrx::callconv::BoxRet for $name {
             unsafe fn box_into<'fcx>(
                 self,
@@ -55,7 +55,7 @@ pub(crate) use composite;
 /// # Safety
 /// The columns are datums of the result type's attribute types, in their order.
 pub unsafe fn into_datum<'fcx>(columns: Columns, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
-    // SAFETY: fcinfo belongs to a running call, so flinfo and its function exist; the type cache
+    // SAFETY: fcinfo belongs to a running call, so flinfo and its function exist. The type cache
     // keeps the descriptor until it is released below. heap_form_tuple copies the datums.
     unsafe {
         let function = (*(*fcinfo.as_mut_ptr()).flinfo).fn_oid;
@@ -81,7 +81,7 @@ pub unsafe fn into_datum<'fcx>(columns: Columns, fcinfo: &mut FcInfo<'fcx>) -> F
     }
 }
 
-/// A row of the view `balances` that a query returned as a whole.
+/// A whole row of the view `balances`, as a query returned it.
 pub struct BalanceRow(pub pg_sys::Datum);
 
 // SAFETY: the datum is a row of the declared result type in the caller's memory.
@@ -102,7 +102,7 @@ unsafe impl SqlTranslatable for BalanceRow {
     }
 }
 
-/// A `text` column.
+/// The datum of a `text` column.
 pub fn text(value: &str) -> Option<pg_sys::Datum> {
     value.into_datum()
 }

@@ -1,4 +1,4 @@
-//! Work that may be undone while the transaction goes on.
+//! Work that can be rolled back while the transaction continues.
 
 use std::panic::{AssertUnwindSafe, UnwindSafe};
 use std::ptr;
@@ -8,7 +8,7 @@ use pgrx::{PgTryBuilder, pg_sys};
 
 use crate::error::{Error, Result};
 
-/// Why an attempt was undone.
+/// Why an attempt was rolled back.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The SQLSTATE.
@@ -26,10 +26,11 @@ impl From<Error> for Failure {
     }
 }
 
-/// Classes of errors that are not what `work` asked for, but of the server or the session: they would be the same with
-/// other work. Connections, the transaction's state, resources (no memory, no disk), locks that were not to be
-/// had, intervention (cancellation, shutdown), the system, its configuration, and what must not be. A lost race (40)
-/// is the work's: the subtransaction has given back its locks, and the next one may win.
+/// SQLSTATE classes of errors that are caused not by the work but by the server or the session, and
+/// would occur with other work too: connections, transaction state, resources (memory, disk), locks
+/// that are not available, intervention (cancellation, shutdown), the system, its configuration,
+/// and internal errors. Serialization failures and deadlocks (40) are caused by the work: the
+/// subtransaction has released its locks, and the next attempt may succeed.
 const NOT_OF_THE_WORK: &[&str] = &["08", "25", "53", "55", "57", "58", "F0", "XX"];
 
 fn is_of_the_work(sqlstate: &str) -> bool {
@@ -38,17 +39,17 @@ fn is_of_the_work(sqlstate: &str) -> bool {
         .any(|class| sqlstate.starts_with(class))
 }
 
-/// Runs `work` and undoes what it did to the database when it fails, or when `keep` does not want
-/// what it gives. PostgreSQL's own errors are failures too. An error that is not of the work is none: it is
-/// given as an error, or goes through when it is PostgreSQL's.
+/// Runs `work`. Rolls back its changes to the database if it fails, or if `keep` rejects its
+/// result. PostgreSQL's own errors are failures too. An error that the work has not caused is not a
+/// failure: it is returned as an error, or rethrown if it is PostgreSQL's.
 ///
-/// `work` must not leave a session open that was opened before: it begins its own.
+/// `work` must not leave open a session that was opened before. It begins its own.
 pub fn attempt<T>(
     work: impl FnOnce() -> Result<T> + UnwindSafe,
     keep: impl FnOnce(&T) -> bool,
 ) -> Result<std::result::Result<T, Failure>> {
-    // SAFETY: as PL/pgSQL does it for a block with EXCEPTION: whatever happens in it, the subtransaction has
-    // ended before anything goes on, and memory context and resource owner are those of before.
+    // SAFETY: as PL/pgSQL runs a block with EXCEPTION. However the block ends, the subtransaction
+    // ends before execution continues, and memory context and resource owner are restored.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
@@ -72,7 +73,7 @@ pub fn attempt<T>(
             Err(Caught::Failure(failure)) => Ok(Err(failure)),
             Err(Caught::Postgres(error)) => {
                 pg_sys::ReThrowError(error);
-                // It is not declared as what it is since PostgreSQL 18.
+                // Since PostgreSQL 18 it is no longer declared as a function that does not return.
                 #[cfg(feature = "pg18")]
                 unreachable!("ReThrowError does not return")
             }
@@ -81,20 +82,20 @@ pub fn attempt<T>(
     }
 }
 
-/// What ended the work.
+/// How the work ended, if not with a result.
 enum Caught {
     /// An error of PostgreSQL that is a failure of the work.
     Failure(Failure),
-    /// Another one, copied: it goes on once the subtransaction has ended.
+    /// Another PostgreSQL error, copied. It is rethrown after the subtransaction has ended.
     Postgres(*mut pg_sys::ErrorData),
-    /// A panic, or an error that pgrx has not handed to PostgreSQL yet.
+    /// A panic, or an error that pgrx has not passed to PostgreSQL yet.
     Rust(Box<CaughtError>),
 }
 
-/// Looks at an error while PostgreSQL still has it.
+/// Classifies an error while PostgreSQL still has its data.
 ///
 /// # Safety
-/// Called by the handler of the error; the memory context outlives the subtransaction.
+/// Called in the handler of the error; the memory context outlives the subtransaction.
 unsafe fn caught(error: CaughtError, context: pg_sys::MemoryContext) -> Caught {
     let report = match &error {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
@@ -110,14 +111,14 @@ unsafe fn caught(error: CaughtError, context: pg_sys::MemoryContext) -> Caught {
     if matches!(error, CaughtError::ErrorReport(_)) {
         return Caught::Rust(Box::new(error));
     }
-    // SAFETY: the caller's guarantee: the error's data is the topmost of PostgreSQL's.
+    // SAFETY: the caller's guarantee: the error's data is on top of PostgreSQL's error stack.
     unsafe {
         pg_sys::MemoryContextSwitchTo(context);
         Caught::Postgres(pg_sys::CopyErrorData())
     }
 }
 
-/// The five characters of a packed SQLSTATE: six bits each, the first lowest.
+/// The five characters of a packed SQLSTATE: six bits per character, the first in the lowest bits.
 fn unpack(packed: i32) -> String {
     (0..5)
         .map(|place| char::from(b'0' + ((packed >> (6 * place)) & 0x3f) as u8))

@@ -13,10 +13,11 @@ pub fn length_word(len: usize) -> [u8; 4] {
     }
 }
 
-/// The bytes behind the length word of a value that stands there as it is: neither compressed nor elsewhere.
+/// The bytes after the length word of a value that is stored inline and uncompressed; `None` for
+/// any other value.
 ///
 /// # Safety
-/// The datum is a varlena, which lives as long as the bytes are used.
+/// The datum is a varlena that lives as long as the bytes are used.
 pub unsafe fn plain<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
     // SAFETY: the caller's guarantee.
     unsafe {

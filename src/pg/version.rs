@@ -1,7 +1,8 @@
-//! Whether the objects of this database are those that the library knows.
+//! Checks that the extension's objects in this database are those that the library expects.
 //!
-//! A package replaces the library for a whole server at once; the objects of each database follow with
-//! ALTER EXTENSION … UPDATE. In between a call would meet tables of another shape, so it is refused. Only versions that
+//! A package replaces the library for a whole server at once. The objects of each database follow
+//! with ALTER EXTENSION … UPDATE. In between, a call would use tables with another definition, so
+//! it is refused. Only versions that differ in their last number have the same objects.
 //! differ in their last number have the same objects.
 
 use std::ffi::CStr;
@@ -12,7 +13,8 @@ use crate::error::{Code, Error, Result};
 
 const LIBRARY: &str = env!("CARGO_PKG_VERSION");
 
-/// 55000 unless the extension has here the objects that the library knows.
+/// The error 55000 unless the extension's objects in this database are those that the library
+/// expects.
 pub fn require_known_objects() -> Result<()> {
     let installed = installed().unwrap_or_default();
     if series(&installed) == series(LIBRARY) {
@@ -28,17 +30,17 @@ pub fn require_known_objects() -> Result<()> {
     .hint("Run ALTER EXTENSION wallet UPDATE in this database, and connect again."))
 }
 
-/// The part of a version that objects depend on: `0.1` of `0.1.7`.
+/// The part of a version on which the objects depend: `0.1` of `0.1.7`.
 fn series(version: &str) -> &str {
     version
         .rsplit_once('.')
         .map_or(version, |(series, _)| series)
 }
 
-/// What pg_extension has.
+/// The extension's version in pg_extension; `None` if it is not installed.
 fn installed() -> Option<String> {
-    // SAFETY: a scan of a catalog by its index, as PostgreSQL's own look-ups do it; the version is never NULL and is
-    // copied before the scan ends.
+    // SAFETY: scans a catalog by its index, as PostgreSQL's own look-ups do. The version is never
+    // NULL and is copied before the scan ends.
     unsafe {
         let catalog = pg_sys::table_open(
             pg_sys::ExtensionRelationId,

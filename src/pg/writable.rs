@@ -1,10 +1,11 @@
-//! Refuses what would write where nothing may be written.
+//! Refuses calls that would write where writing is not allowed.
 
 use crate::pg::raw;
 
-/// 25006 in a read-only transaction and on a standby, 25000 in a parallel worker; raised by PostgreSQL itself.
+/// The error 25006 in a read-only transaction and on a standby, 25000 in a parallel worker.
+/// PostgreSQL itself raises it.
 pub fn require_writable() {
-    // SAFETY: they look at the transaction's state and raise.
+    // SAFETY: these functions read the transaction's state and raise.
     unsafe {
         raw::guarded(|| {
             raw::PreventCommandIfReadOnly(c"this wallet function".as_ptr());

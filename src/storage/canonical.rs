@@ -1,13 +1,13 @@
 //! The text that the hash chain covers: a JSON array of strings and nulls, written as `jsonb`
 //! prints it. Pure.
 //!
-//! Every charge writes one, so numbers and digits go straight into the bytes that are hashed.
+//! Every charge writes such an array, so numbers and digits go straight into the bytes to hash.
 
 use crate::money::{Amount, push_digits};
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// The array while it is written, element by element.
+/// The array during its construction, element by element.
 pub struct Canonical(Vec<u8>);
 
 impl Default for Canonical {
@@ -95,7 +95,7 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Writes the inside of a string as `jsonb` prints it.
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';
-    // All bytes, so that the compiler can look at many at once.
+    // Scans all bytes without an early exit, so that the compiler can vectorize the loop.
     if text
         .as_bytes()
         .iter()

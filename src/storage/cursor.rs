@@ -1,4 +1,4 @@
-//! Rows that are read one after the other, however many there are: what they take of memory is that of a few.
+//! Reads any number of rows one after the other. Only a few of them are in memory at a time.
 
 use std::marker::PhantomData;
 use std::thread::LocalKey;
@@ -13,11 +13,13 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::amount_at;
 use crate::storage::plan::{Rows, Snapshot, Statement, Value};
 
-/// Rows that are read at once.
+/// How many rows are fetched at once.
 const BATCH: i64 = 1000;
 
-/// Calls `each` with every row of a statement whose order an index has, and `pause` whenever some have been read.
-/// All is read under the snapshot of the query that is running, which can be cancelled meanwhile.
+/// Calls `each` with every row of a statement whose order an index has. Calls `pause` after every
+/// batch of rows.
+/// All rows are read under the snapshot of the running query. The walk can be cancelled between
+/// batches.
 pub fn walk(
     statement: &'static LocalKey<Statement>,
     values: &[Value<'_>],
@@ -36,8 +38,8 @@ pub fn walk(
         if batch.len == 0 {
             return Ok(());
         }
-        // What is unpacked of the rows goes with them.
-        // SAFETY: nothing that is allocated in there is used after the reset.
+        // The reset also frees what was detoasted from the rows.
+        // SAFETY: nothing that is allocated in this context is used after the reset.
         unsafe {
             memory.switch_to(|_| {
                 for row in 0..batch.len {
@@ -54,18 +56,19 @@ pub fn walk(
     }
 }
 
-/// Rows of a statement, in the order of an index, as far as the caller needs them. Where the statement locks rows, each
-/// is locked when it is fetched, and none is looked at twice, whatever the caller does to those that it has.
+/// Rows of a statement, in the order of an index, as many as the caller needs. If the statement
+/// locks rows, each row is locked when it is fetched. No row is fetched twice, even if the caller
+/// changes the rows that it already has.
 pub struct Portions(Portal);
 
 impl Portions {
-    /// Begins with what is committed by now (under READ COMMITTED).
+    /// Opens the cursor with a snapshot of what is committed now (under READ COMMITTED).
     pub fn open(statement: &'static LocalKey<Statement>, values: &[Value<'_>]) -> Result<Portions> {
         let portal = statement.with(|statement| statement.open(values, Snapshot::Fresh))?;
         Ok(Portions(Portal(portal)))
     }
 
-    /// So many more rows, or fewer where there are no more.
+    /// Fetches the next `most` rows, or fewer at the end.
     pub fn fetch(&self, most: usize) -> Rows {
         // SAFETY: the cursor is open and SPI is connected; SPI_cursor_fetch sets both globals.
         unsafe {
@@ -75,7 +78,7 @@ impl Portions {
     }
 }
 
-/// A cursor, closed at the end. When an error of PostgreSQL unwinds, the abort closes it.
+/// A cursor, closed when it is dropped. When a PostgreSQL error unwinds, the abort closes it.
 struct Portal(pg_sys::Portal);
 
 impl Portal {
@@ -94,7 +97,7 @@ impl Portal {
 impl Drop for Portal {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: it is open, and closed once.
+            // SAFETY: the cursor is open, and closed once.
             unsafe { pg_sys::SPI_cursor_close(self.0) };
         }
     }
@@ -108,9 +111,9 @@ struct Batch {
 
 impl Batch {
     /// # Safety
-    /// There is such a row. The columns are used no longer than the batch lives.
+    /// There is a row with this number. The columns are not used after the batch is dropped.
     unsafe fn take_apart(&self, row: usize, columns: &mut Columns<'_>) {
-        // SAFETY: the caller's guarantee; both vectors have a place for each column.
+        // SAFETY: the caller's guarantee; both vectors have an element for each column.
         unsafe {
             let description = (*self.table).tupdesc;
             let count = usize::try_from((*description).natts).unwrap_or(0);
@@ -135,7 +138,8 @@ impl Drop for Batch {
     }
 }
 
-/// The columns of a row, which the statement's text names with their types. What they point to lives as long as the row.
+/// The columns of a row. The statement's text names them with their types. By-reference values live
+/// as long as the row.
 pub struct Columns<'a> {
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
@@ -158,40 +162,40 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// A `bytea`, or the bytes of a `text`.
+    /// A `bytea`, or the bytes of a `text`; `None` for NULL.
     pub fn bytes(&self, column: usize) -> Option<&'a [u8]> {
-        // SAFETY: a varlena; what is compressed or stored elsewhere is unpacked into the memory of the batch.
+        // SAFETY: a varlena. A compressed or toasted value is detoasted into the batch's memory.
         self.datum(column).map(|datum| unsafe {
             let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
             varlena::varlena_to_byte_slice(value)
         })
     }
 
-    /// A `text`; NULL for what is none in UTF-8.
+    /// A `text`; `None` for NULL and for a text that is not valid UTF-8.
     pub fn text(&self, column: usize) -> Option<&'a str> {
         self.bytes(column)
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// A `uuid`.
+    /// A `uuid`; `None` for NULL.
     pub fn uuid(&self, column: usize) -> Option<[u8; 16]> {
         // SAFETY: a uuid datum points to 16 bytes.
         self.datum(column)
             .map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
     }
 
-    /// A `timestamptz`.
+    /// A `timestamptz`; `None` for NULL.
     pub fn time(&self, column: usize) -> Option<Timestamp> {
         self.datum(column)
             .map(|datum| Timestamp(datum.value() as i64))
     }
 
-    /// A `jsonb`.
+    /// A `jsonb`; `None` for NULL.
     pub fn jsonb(&self, column: usize) -> Option<Jsonb> {
         self.datum(column).map(Jsonb)
     }
 
-    /// A `numeric` that is an amount; nothing for NULL and for what is none.
+    /// A `numeric` as an amount; `None` for NULL and for a number that is not an amount.
     pub fn amount(&self, column: usize) -> Option<Amount> {
         // SAFETY: a numeric.
         self.datum(column)

@@ -1,4 +1,4 @@
-//! How early and how late the time of a use may be: the settings, and the check.
+//! How far in the past or in the future a time of use may be: the settings and the check.
 
 use std::ffi::{CStr, CString};
 
@@ -42,11 +42,11 @@ pub fn register() {
     );
 }
 
-/// A date or a time of the setting.
+/// Parses a date or a timestamp of the setting.
 fn parse(text: &str) -> Option<Timestamp> {
     let at = match text.parse::<jiff::Timestamp>() {
         Ok(at) => at,
-        // A time without an offset would be read as a date.
+        // A timestamp without an offset would be parsed as a date.
         Err(_) if text.len() != "2000-01-01".len() => return None,
         Err(_) => {
             let day: jiff::civil::Date = text.parse().ok()?;
@@ -73,7 +73,7 @@ unsafe extern "C-unwind" fn check_min(
     text.to_str().is_ok_and(|text| parse(text).is_some())
 }
 
-/// 22023 when a use is said to have happened too early or too late.
+/// The error 22023 if a time of use is too far in the past or in the future.
 pub fn check(at: Timestamp) -> Result<()> {
     let text = MIN.get();
     let min = text

@@ -1,69 +1,75 @@
-//! Who gives way where transactions wait for each other in a circle.
+//! Decides which transaction of a deadlock fails.
 //!
-//! A call takes its locks in one order. Calls that are the first of their transaction therefore never make a circle
-//! among themselves: in each circle is a transaction that had locks of ours when it called again, or a call that goes
-//! from wallet to wallet. That one gives way (40P01), and the others never notice.
+//! A call acquires its locks in a fixed order. Calls that are the first of their transaction
+//! therefore never deadlock with each other. Every deadlock includes a transaction that had locks
+//! of ours when it called again, or a call that processes several wallets. That transaction fails
+//! (40P01), and the others continue.
 //!
-//! PostgreSQL ends the waiting transaction that looks for a circle first while there is one. It looks once a wait,
-//! `deadlock_timeout` after the wait began, whatever the wait is for: a lane, a row, a key, a table. So a later call
-//! looks soon and again and again, by a timer of ours that raises the flag that PostgreSQL's own raises, and a first
-//! call looks late. A circle is closed by somebody who begins to wait, and each later call in it looks after that.
+//! PostgreSQL aborts the first waiting transaction whose check finds the deadlock. It checks once
+//! per wait, `deadlock_timeout` after the wait began, whether the wait is for a lane, a row, a key
+//! or a table. So a later call checks early and repeatedly: a timer of ours sets the flag that
+//! PostgreSQL's own timer sets. A first call checks late. A deadlock is complete when its last
+//! transaction begins to wait, and each later call in it checks after that.
 
 use std::ffi::{c_int, c_uint};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 
-/// When a first call looks, in milliseconds after a wait began: long after all others have.
+/// When a first call checks, in milliseconds after a wait began: long after all other calls.
 const LATE: c_int = 5_000;
 
-/// How often a call looks that goes from wallet to wallet: after every later call has, since it has done more.
+/// How often a call checks that processes several wallets, in milliseconds. Later calls check
+/// before it, because it has done more work.
 const MIDDLE: c_int = 500;
 
-/// When a later call looks for the first time.
+/// When a later call checks for the first time, in milliseconds.
 const SOON: c_int = 10;
 
-/// How long it waits at most to look again: each look stops PostgreSQL's lock manager for a moment.
+/// The longest interval between two checks of a later call, in milliseconds. The interval grows
+/// because each check blocks PostgreSQL's lock manager for a moment.
 const LONGEST: c_int = 160;
 
-/// Any number of the ten from `USER_TIMEOUT` on asks for a timer of one's own. They begin at 12 in PostgreSQL 15 and
-/// 16 and at 13 in 17 and 18; this one is among them in all.
+/// `RegisterTimeout` assigns a free number if it is called with one of the ten numbers from
+/// `USER_TIMEOUT` on. They begin at 12 in PostgreSQL 15 and 16 and at 13 in 17 and 18. This number
+/// is one of them in all versions.
 const ANY_TIMER: c_uint = 20;
 
-/// The number of a timer of PostgreSQL's own, which nobody is given.
+/// The number of one of PostgreSQL's own timers, which `RegisterTimeout` never assigns.
 const NO_TIMER: c_uint = 0;
 
-// What the timer looks at, which interrupts whatever this backend does.
+// State of the timer. The timer's handler interrupts the backend at any point.
 static TIMER: AtomicU32 = AtomicU32::new(NO_TIMER);
 static WATCHES: AtomicBool = AtomicBool::new(false);
 static DELAY: AtomicI32 = AtomicI32::new(SOON);
 static WAITED: AtomicI32 = AtomicI32::new(0);
 static LOGS: AtomicBool = AtomicBool::new(false);
 
-// `utils/timeout.h`, which `pg_sys` does not have. They raise nothing that comes back to us.
+// `utils/timeout.h`, which `pg_sys` does not contain. These functions raise no error.
 unsafe extern "C-unwind" {
     fn RegisterTimeout(id: c_uint, handler: unsafe extern "C-unwind" fn()) -> c_uint;
     fn enable_timeout_after(id: c_uint, milliseconds: c_int);
     fn get_timeout_active(id: c_uint) -> bool;
-    /// Of `storage/proc.h`, made to be called by a timer.
+    /// From `storage/proc.h`, made to be called by a timer.
     fn CheckDeadLockAlert();
 }
 
-/// What a call is in its transaction.
+/// The position of a call in its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
-    /// The first one: nothing of ours is locked.
+    /// The first call: no lock of ours is held.
     First,
-    /// The first one, which goes from wallet to wallet with locks in hand.
+    /// The first call, which processes several wallets and holds locks of one while it locks the
+    /// next.
     Long,
-    /// One that comes after others.
+    /// A call after other calls.
     Later,
 }
 
-/// A call that is running.
+/// A call in progress.
 pub struct Turn {
     rank: Rank,
-    /// Whether a later call is around it.
+    /// Whether this call runs inside another one that watches for deadlocks.
     was_watching: bool,
     deadlock_timeout: c_int,
     log_lock_waits: bool,
@@ -81,7 +87,7 @@ pub fn begin(rank: Rank) -> Turn {
         }
     };
     match rank {
-        // SAFETY: as above; put back when the turn is dropped, also by an error.
+        // SAFETY: as above; restored when the turn is dropped, also after an error.
         Rank::First => unsafe { pg_sys::DeadlockTimeout = turn.deadlock_timeout.max(LATE) },
         Rank::Long => watch(MIDDLE),
         Rank::Later => watch(SOON),
@@ -102,22 +108,23 @@ impl Drop for Turn {
     }
 }
 
-/// Has this backend look for circles after so many milliseconds and from then on.
+/// Makes this backend check for deadlocks after `first` milliseconds and repeatedly from then on.
 #[cold]
 fn watch(first: c_int) {
-    // SAFETY: the handler does what a handler may; a timer is asked for once in a backend.
+    // SAFETY: the handler does only what a signal handler may do; the timer is registered once per
+    // backend.
     unsafe {
         if TIMER.load(Ordering::Relaxed) == NO_TIMER {
             TIMER.store(RegisterTimeout(ANY_TIMER, look), Ordering::Relaxed);
         }
         let timer = TIMER.load(Ordering::Relaxed);
         if !WATCHES.swap(true, Ordering::Relaxed) {
-            // Looks in the meantime are no reason to log that the wait is long.
+            // Early checks must not log that the wait is long.
             LOGS.store(pg_sys::log_lock_waits, Ordering::Relaxed);
             pg_sys::log_lock_waits = false;
         }
-        // What an earlier call of the transaction has set may still run: it is spared setting it anew. It may run out
-        // at once, which is no time to look.
+        // The timer of an earlier call of the transaction may still be running. Then it is not set
+        // again. It may fire at once, which is too early to check.
         let runs = DELAY.swap(first, Ordering::Relaxed) == first && get_timeout_active(timer);
         WAITED.store(if runs { -first } else { 0 }, Ordering::Relaxed);
         if !runs {
@@ -126,7 +133,8 @@ fn watch(first: c_int) {
     }
 }
 
-/// Has a wait look for a circle when it is interrupted by this, and comes again. After the call it does not.
+/// The timer's handler: makes the current wait check for a deadlock and sets the timer again. After
+/// the end of the call it does neither.
 unsafe extern "C-unwind" fn look() {
     if !WATCHES.load(Ordering::Relaxed) {
         return;
@@ -136,9 +144,10 @@ unsafe extern "C-unwind" fn look() {
     let after = before.saturating_add(delay);
     let next = (delay * 2).min(LONGEST).max(delay);
     DELAY.store(next, Ordering::Relaxed);
-    // SAFETY: runs in PostgreSQL's handler of SIGALRM, which allows timers to be set; plain globals of this backend.
+    // SAFETY: runs in PostgreSQL's handler of SIGALRM, which may set timers; plain globals of this
+    // backend.
     unsafe {
-        // As often as PostgreSQL would, and no more.
+        // Logs a wait as often as PostgreSQL would.
         let pace = pg_sys::DeadlockTimeout.max(1);
         pg_sys::log_lock_waits = LOGS.load(Ordering::Relaxed) && after / pace > before / pace;
         if after > 0 {

@@ -1,4 +1,4 @@
-//! Holds as Rust sees them, and through SPI: `wallet.reservations`.
+//! Holds: their Rust types, and access through SPI. The table is `wallet.reservations`.
 
 use std::rc::Rc;
 
@@ -74,75 +74,76 @@ statement!(
       WHERE wallet_id = $1 AND hold_id = $2"
 );
 
-/// What a hold says of the use that it is for.
+/// The attributes of the usage for which a hold was made.
 pub struct About {
-    /// API key.
+    /// The API key, if one was used.
     pub key_id: Option<[u8; 16]>,
-    /// User.
+    /// The user, if there is one.
     pub user_id: Option<String>,
-    /// Team.
+    /// The user's team, if there is one.
     pub team: Option<String>,
-    /// Model.
+    /// The model, if the usage is of a model.
     pub model: Option<String>,
-    /// Service.
+    /// The service, if the usage is of a service.
     pub service: Option<String>,
-    /// Region.
+    /// The region of the request.
     pub region: Option<String>,
-    /// Service tier.
+    /// The service tier of the request.
     pub service_tier: Option<String>,
-    /// Tags.
+    /// The tags of the request.
     pub tags: Option<Document>,
-    /// Provider that the estimate names.
+    /// The provider that the estimate names.
     pub provider: Option<String>,
-    /// The estimate; the hold keeps its datum alive.
+    /// The estimated usage. The hold keeps its datum alive.
     pub usage: Option<Jsonb>,
-    /// The model that a provider's response is priced as.
+    /// The argument `model`, if given. A settlement with a provider's response is priced as this
+    /// model.
     pub priced_as: Option<String>,
-    /// When the use happens, if the caller said so.
+    /// The time of use, if the caller gave one.
     pub event_at: Option<Timestamp>,
 }
 
-/// A row of `wallet.reservations`, with what a settlement inherits from it.
+/// A row of `wallet.reservations`, with the attributes that its settlement inherits.
 pub struct Hold {
-    /// Its id.
+    /// UUIDv7, or UUIDv8 if the hold has an idempotency key (see [`new_id`]).
     pub id: [u8; 16],
-    /// `open`, `settled`, `voided`, `expired`
+    /// `open`, `settled`, `voided` or `expired`.
     pub status: String,
-    /// What was set aside at first.
+    /// The amount that was originally held.
     pub amount: Amount,
-    /// What still is.
+    /// The amount that is still held.
     pub held: Amount,
-    /// What was booked of it.
+    /// The amount that was booked by settlements.
     pub settled: Amount,
-    /// What of it is held in grants with a scope; the lane holds the rest.
+    /// The part that is held in grants with a scope. The rest is held in the lane.
     pub scoped: Vec<Burn>,
-    /// The lane in which it is held.
+    /// The lane in which the hold is.
     pub lane: i16,
-    /// When it was made.
+    /// When the hold was made.
     pub created_at: Timestamp,
-    /// When it stops counting.
+    /// When the hold no longer reserves its amount.
     pub expires_at: Timestamp,
-    /// Limits' windows in which it is held, and how much in each.
+    /// The windows of limits in which the hold counts, and the amount in each.
     pub windows: Vec<(AllowanceId, Amount)>,
-    /// Whose use it is.
+    /// The attributes of the usage.
     pub about: Rc<About>,
     /// The balance that `hold` returned.
     pub balance: Amount,
-    /// The output tokens that it pays for.
+    /// The number of output tokens that the hold pays for, if it was computed.
     pub affordable_tokens: Option<i64>,
-    /// Fingerprint of the request.
+    /// Fingerprint of the request; `None` without an idempotency key.
     pub fingerprint: Option<[u8; 16]>,
-    /// Where it was read; keeps the tags' datum alive.
+    /// Where the hold was read. Keeps the datums of tags and usage alive.
     pub source: Source,
 }
 
 impl Hold {
-    /// How much is held in each of the limits' windows.
+    /// The amounts that are held in the windows of limits, in the order of `windows`.
     pub(in crate::storage) fn window_amounts(&self) -> Vec<Amount> {
         self.windows.iter().map(|(_, amount)| *amount).collect()
     }
 
-    /// The grants with a scope in which a part of it is held, and how much in each.
+    /// The ids of the grants with a scope in which a part is held, and the amounts.
     pub(in crate::storage) fn scoped_parts(&self) -> (Vec<[u8; 16]>, Vec<Amount>) {
         self.scoped
             .iter()
@@ -155,75 +156,76 @@ impl Hold {
 pub enum Source {
     /// By a statement.
     Statement {
-        /// What the datums point into.
+        /// The rows into which the datums point.
         _rows: Rc<Rows>,
     },
-    /// Directly, and where it stands.
+    /// By direct access; with the row's copy and TID.
     Table(RowAsRead),
 }
 
-/// A hold that is made.
+/// A new hold.
 pub struct NewHold<'a> {
-    /// The wallet.
+    /// The wallet's id.
     pub wallet: &'a str,
-    /// Its id.
+    /// The id, from [`new_id`].
     pub id: [u8; 16],
-    /// What is set aside.
+    /// The amount to hold.
     pub amount: Amount,
-    /// The lane in which it is.
+    /// The lane in which the hold is made.
     pub lane: i16,
     /// The balance that the call returns.
     pub balance: Amount,
-    /// The output tokens that it pays for.
+    /// The number of output tokens that the hold pays for, if it was computed.
     pub affordable_tokens: Option<i64>,
-    /// When it is made.
+    /// When the hold is made.
     pub created_at: Timestamp,
-    /// When it stops counting.
+    /// When the hold no longer reserves its amount.
     pub expires_at: Timestamp,
-    /// Limits' windows in which it is held.
+    /// The windows of limits in which the hold counts.
     pub window_ids: Vec<AllowanceId>,
-    /// How much in each.
+    /// The amount in each of these windows.
     pub window_amounts: Vec<Amount>,
     /// Idempotency key of the call.
     pub key: Option<&'a str>,
-    /// Fingerprint of the request, where there is a key.
+    /// Fingerprint of the request; `None` without an idempotency key.
     pub fingerprint: Option<[u8; 16]>,
-    /// API key.
+    /// The API key, if one was used.
     pub key_id: Option<[u8; 16]>,
-    /// User.
+    /// The user, if there is one.
     pub user_id: Option<&'a str>,
-    /// Team.
+    /// The user's team, if there is one.
     pub team: Option<&'a str>,
-    /// Model.
+    /// The model, if the usage is of a model.
     pub model: Option<&'a str>,
-    /// Service.
+    /// The service, if the usage is of a service.
     pub service: Option<&'a str>,
-    /// Region.
+    /// The region of the request.
     pub region: Option<&'a str>,
-    /// Service tier.
+    /// The service tier of the request.
     pub service_tier: Option<&'a str>,
-    /// Provider that the estimate names.
+    /// The provider that the estimate names.
     pub provider: Option<&'a str>,
-    /// The model that a provider's response is priced as.
+    /// The argument `model`, if given. A settlement with a provider's response is priced as this
+    /// model.
     pub priced_as: Option<&'a str>,
-    /// When the use happens, if the caller said so.
+    /// The time of use, if the caller gave one.
     pub event_at: Option<Timestamp>,
-    /// Tags.
+    /// The tags of the request.
     pub tags: Option<Jsonb>,
-    /// The estimate.
+    /// The estimated usage.
     pub usage: Option<Jsonb>,
-    /// Who acted.
+    /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Jsonb>,
-    /// Grants with a scope in which a part of it is held.
+    /// The grants with a scope in which a part is held.
     pub scoped_ids: Vec<[u8; 16]>,
-    /// How much in each.
+    /// The amount in each of these grants.
     pub scoped_amounts: Vec<Amount>,
 }
 
-/// The id of a hold that is made. One with a key has a UUIDv8 that is a hash of wallet and key, so that
-/// the primary key alone lets each key make one hold; any other has a UUIDv7.
+/// The id of a new hold. With an idempotency key it is a UUIDv8, a hash of wallet and key, so that
+/// the primary key alone allows one hold per key. Without one it is a UUIDv7.
 pub fn new_id(wallet: &str, key: Option<&str>) -> [u8; 16] {
     let Some(key) = key else {
         return uuid::Uuid::now_v7().into_bytes();
@@ -241,13 +243,13 @@ pub fn new_id(wallet: &str, key: Option<&str>) -> [u8; 16] {
         .into_bytes()
 }
 
-/// How much of which grant, of two columns.
+/// Combines a column of lots and a column of amounts.
 pub(in crate::storage) fn burns(ids: Vec<[u8; 16]>, amounts: Vec<Amount>) -> Vec<Burn> {
     let parts = ids.into_iter().zip(amounts);
     parts.map(|(id, amount)| Burn { id, amount }).collect()
 }
 
-/// Tags as they stand in a row.
+/// The tags of a row, with their text.
 pub(in crate::storage) fn document(value: Jsonb) -> Document {
     let text = value.to_text();
     Document { value, text }
@@ -303,12 +305,13 @@ fn first_of(rows: Rows) -> Result<Option<Hold>> {
     hold_of(&rows, 0).map(Some)
 }
 
-/// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
+/// Locks the hold, waiting for the transaction that has it locked. `None` if there is no hold with
+/// that id.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     first_of(LOCK.run(&[Value::Text(wallet), Value::Uuid(id)])?)
 }
 
-/// The hold that a key has made, if it has.
+/// The hold that was made with an idempotency key, if there is one.
 pub fn by_key(wallet: &str, key: &str) -> Result<Option<Hold>> {
     first_of(BY_KEY.run(&[
         Value::Text(wallet),
@@ -317,7 +320,8 @@ pub fn by_key(wallet: &str, key: &str) -> Result<Option<Hold>> {
     ])?)
 }
 
-/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+/// Writes the hold. Returns false if its key is taken. Waits for a transaction that is using the
+/// same key.
 pub fn insert(new: &NewHold<'_>) -> Result<bool> {
     let rows = INSERT.run(&[
         Value::Text(new.wallet),
@@ -352,7 +356,7 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
-/// Writes what became of a hold that this transaction has locked.
+/// Writes the new state of a hold that this transaction has locked.
 pub fn write(
     hold: &Hold,
     wallet: &str,

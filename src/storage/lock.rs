@@ -1,11 +1,11 @@
 //! Locks on the lanes of a hot wallet.
 //!
-//! A row lock cannot be given back before the transaction ends, so a call that locked a lane and
-//! then found it too poor could only go on holding it, and two such calls would deadlock. Lanes
-//! of a wallet with several are therefore locked by a heavyweight lock of their own, which can be
-//! tried, waited for and released, lives as long as the (sub)transaction, and is seen by the
-//! deadlock detector. `pg_locks` shows it as an advisory lock with `objsubid` 22337, which no SQL
-//! function can take.
+//! A row lock cannot be released before the transaction ends. A call that locked a lane's row and
+//! then found too little money there would keep the lock, and two such calls would deadlock. The
+//! lanes of a wallet with several lanes are therefore locked with a heavyweight lock. It can be
+//! tried, waited for and released, lasts at most as long as the (sub)transaction, and is seen by
+//! the deadlock detector. `pg_locks` shows it as an advisory lock with `objsubid` 22337, which no
+//! SQL function can acquire.
 
 use std::cell::RefCell;
 
@@ -14,33 +14,34 @@ use sha2::{Digest, Sha256};
 
 use crate::storage::session;
 
-/// Keeps the locks apart from the application's advisory locks, which have 1 or 2 here ("WA").
+/// Distinguishes these locks from the application's advisory locks, which have 1 or 2 here ("WA").
 const CLASS: u16 = 0x5741;
 
-/// The same for calls that queue for a window ("WB").
+/// The lock class of calls that queue for a window ("WB").
 const QUEUE: u16 = 0x5742;
 
-/// The same for what is noted once by whoever comes first ("WC").
+/// The lock class of things that the first transaction records once ("WC").
 const NOTE: u16 = 0x5743;
 
-/// Not a lane, of which none has that number: calls of `archive` queue there.
+/// The pseudo lane on which calls of `archive` queue. No lane has this number.
 pub const ARCHIVE: i16 = -2;
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// Ours until the transaction ends or [`release`] is called.
+    /// This transaction has the lock until it ends or [`release`] is called.
     Acquired,
-    /// Another transaction has it.
+    /// Another transaction has the lock.
     Busy,
 }
 
 thread_local! {
-    /// The wallet whose lanes were locked last, and its digest: a call tries several lanes of one wallet.
+    /// The wallet whose lanes were locked last, and its digest. A call tries several lanes of the
+    /// same wallet.
     static LAST: RefCell<(String, [u32; 2])> = RefCell::default();
 }
 
-/// Two words that stand for the wallet.
+/// Two words that identify the wallet: a digest.
 fn words(wallet: &str) -> [u32; 2] {
     LAST.with_borrow_mut(|(last, words)| {
         if last != wallet {
@@ -57,7 +58,7 @@ fn words(wallet: &str) -> [u32; 2] {
 
 fn tag(wallet: &str, lane: i16) -> pg_sys::LOCKTAG {
     let [first, second] = words(wallet);
-    // Lanes of one wallet never share a lock.
+    // The lane is XORed into the digest, so that lanes of one wallet never share a lock.
     tag_of(CLASS, [first, second ^ u32::from(lane.cast_unsigned())])
 }
 
@@ -74,7 +75,8 @@ fn tag_of(class: u16, [first, second]: [u32; 2]) -> pg_sys::LOCKTAG {
 }
 
 fn acquire(tag: pg_sys::LOCKTAG, dont_wait: bool) -> Attempt {
-    // SAFETY: the tag lives across the call; a transaction lock needs no resource of ours.
+    // SAFETY: the tag outlives the call; a lock owned by the transaction needs no resource owner of
+    // ours.
     let result = unsafe {
         pg_sys::LockAcquire(
             &tag,
@@ -90,13 +92,13 @@ fn acquire(tag: pg_sys::LOCKTAG, dont_wait: bool) -> Attempt {
     }
 }
 
-/// Takes the lane's lock if nobody else has it.
+/// Acquires the lane's lock if no other transaction has it.
 pub fn attempt(wallet: &str, lane: i16) -> Attempt {
     session::note_lock();
     acquire(tag(wallet, lane), true)
 }
 
-/// Takes the lane's lock, waiting for it in the order of arrival.
+/// Acquires the lane's lock. Waiting calls get it in the order of arrival.
 pub fn wait(wallet: &str, lane: i16) {
     session::note_lock();
     acquire(tag(wallet, lane), false);
@@ -107,38 +109,40 @@ pub fn is_ours(wallet: &str, lane: i16) -> bool {
     let tag = tag(wallet, lane);
     let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
     #[cfg(any(feature = "pg15", feature = "pg16"))]
-    // SAFETY: looks into this backend's own table; the tag lives across the call.
+    // SAFETY: reads this backend's own lock table; the tag outlives the call.
     unsafe {
         pg_sys::LockHeldByMe(&tag, mode)
     }
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-    // SAFETY: as above; no other mode is ever taken.
+    // SAFETY: as above; no other lock mode is ever acquired.
     unsafe {
         pg_sys::LockHeldByMe(&tag, mode, false)
     }
 }
 
-/// How many transactions have the lane's lock or wait for it, at the moment.
+/// How many transactions currently have the lane's lock or wait for it.
 pub fn requests(wallet: &str, lane: i16) -> i32 {
     let tag = tag(wallet, lane);
-    // SAFETY: looks into the shared lock table; the tag lives across the call.
+    // SAFETY: reads the shared lock table; the tag outlives the call.
     unsafe { pg_sys::LockWaiterCount(&tag) }
 }
 
-/// Gives back a lock that one [`attempt`] or [`wait`] of this call took. A lane that an earlier
-/// call of the transaction locked as well stays locked.
+/// Releases a lock that one [`attempt`] or [`wait`] of this call acquired. A lane that an earlier
+/// call of the transaction also locked stays locked.
 pub fn release(wallet: &str, lane: i16) {
     let tag = tag(wallet, lane);
-    // SAFETY: releases one count of a lock that this backend holds; the tag lives across it.
+    // SAFETY: releases one count of a lock that this backend holds; the tag outlives the call.
     unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false) };
 }
 
-/// Queues for a window, in the order of arrival, until the transaction ends. Two windows may share a queue.
+/// Queues for a window, in the order of arrival. The place in the queue is kept until the
+/// transaction ends. Two windows may share a queue.
 pub fn queue(window: [u8; 16]) {
     acquire(tag_of(QUEUE, last_words(window)), false);
 }
 
-/// Takes the lock of a note until the transaction ends, if nobody else has it. Two notes may share a lock.
+/// Acquires the lock of a note until the transaction ends, if no other transaction has it. Two
+/// notes may share a lock.
 pub fn attempt_note(id: [u8; 16]) -> Attempt {
     session::note_lock();
     acquire(tag_of(NOTE, last_words(id)), true)

@@ -1,7 +1,7 @@
-//! Statements that are planned once in a backend and kept.
+//! Statements that are planned once per backend and kept.
 //!
-//! `SPI_keepplan` moves a plan into memory that lives as long as the backend; PostgreSQL itself
-//! replans it when a table changes. The SQL is a constant, and values travel as parameters only.
+//! `SPI_keepplan` moves a plan into memory that lives as long as the backend. PostgreSQL replans it
+//! when a table changes. The SQL is a constant; values are passed as parameters only.
 
 use std::cell::Cell;
 use std::ffi::CString;
@@ -22,14 +22,14 @@ use crate::storage::session;
 #[cfg(test)]
 mod tests;
 
-/// One statement of the extension. Make it with [`statement!`].
+/// A statement of the extension. It is declared with [`statement!`].
 pub struct Statement {
     sql: &'static str,
     types: &'static [PgBuiltInOids],
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
 
-/// Declares a statement with the types of its parameters, kept for the backend's life.
+/// Declares a statement with the types of its parameters. Its plan is kept until the backend ends.
 macro_rules! statement {
     ($(#[$doc:meta])* $visibility:vis $name:ident, [$($type:ident),*], $sql:expr) => {
         thread_local! {
@@ -43,7 +43,7 @@ macro_rules! statement {
 pub(crate) use statement;
 
 impl Statement {
-    /// A statement that is planned at its first use.
+    /// A statement that is planned when it is first used.
     pub const fn new(sql: &'static str, types: &'static [PgBuiltInOids]) -> Statement {
         Statement {
             sql,
@@ -58,10 +58,10 @@ impl Statement {
                 .map_err(|_| Error::internal("a statement contains a NUL byte"))?;
             let mut types: Vec<pg_sys::Oid> = self.types.iter().map(|t| t.oid().value()).collect();
             let count = i32::try_from(types.len()).unwrap_or(i32::MAX);
-            // SAFETY: called between SPI_connect and SPI_finish (a `Session` exists); the plan is
-            // kept before it is stored, so that it outlives SPI_finish.
+            // SAFETY: called between SPI_connect and SPI_finish (a `Session` exists). The plan is
+            // kept before it is stored, so it outlives SPI_finish.
             unsafe {
-                // One plan for all parameters: what is looked up has a key.
+                // A generic plan suits all parameters, because every look-up is by key.
                 let options = pg_sys::CURSOR_OPT_GENERIC_PLAN as i32;
                 let plan =
                     pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options);
@@ -85,12 +85,12 @@ impl Statement {
         let _indexes = by_index();
         let plan = self.prepared()?;
         if locks(self.sql) {
-            // Before, so that what a trigger of it calls knows.
+            // Before the execution, so that calls in a trigger of the statement know of the lock.
             session::note_lock();
         }
         let read_only = snapshot == Snapshot::OfTheQuery;
-        // SAFETY: as many datums and null flags as the plan has parameters, of its types; they
-        // outlive the call. SPI is connected.
+        // SAFETY: the numbers of datums and null flags equal the plan's number of parameters, and
+        // the datums have their types. They outlive the call. SPI is connected.
         let code = unsafe {
             pg_sys::SPI_execute_plan(plan, datums.as_mut_ptr(), nulls.as_ptr(), read_only, 0)
         };
@@ -117,7 +117,7 @@ impl Statement {
             .unzip()
     }
 
-    /// Begins to read its rows, in the order of an index.
+    /// Opens a cursor on the statement's rows, in the order of an index.
     pub(in crate::storage) fn open(
         &self,
         values: &[Value<'_>],
@@ -143,12 +143,12 @@ impl Statement {
     }
 }
 
-/// What a statement sees.
+/// The snapshot of a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::storage) enum Snapshot {
-    /// What is committed by now (under READ COMMITTED), and this transaction's own changes.
+    /// All that is committed by now (under READ COMMITTED), and this transaction's own changes.
     Fresh,
-    /// What the query sees that is running.
+    /// The snapshot of the running query.
     OfTheQuery,
 }
 
@@ -165,8 +165,8 @@ fn locks(sql: &str) -> bool {
     .any(|words| sql.contains(words))
 }
 
-/// Has statements planned without sequential scans for as long as it lives. A plan that was made while
-/// a table was empty is kept, and would read all of it when it is large.
+/// While this value exists, statements are planned without sequential scans. Otherwise a plan made
+/// while a table was empty would be kept, and would read the whole table when it is large.
 struct ByIndex {
     seqscan: bool,
     bitmapscan: bool,
@@ -175,7 +175,7 @@ struct ByIndex {
 
 impl ByIndex {
     fn begin() -> ByIndex {
-        // SAFETY: plain globals of this backend, put back when this is dropped, also by an error.
+        // SAFETY: plain globals of this backend, restored on drop, also after an error.
         unsafe {
             let before = ByIndex {
                 seqscan: pg_sys::enable_seqscan,
@@ -187,11 +187,11 @@ impl ByIndex {
         }
     }
 
-    /// The same for a statement whose order an index has: a sort would be right for the few rows that most wallets
-    /// have, and not for a large one.
+    /// Also disables sorts, for a statement whose order an index has. A sort would suit the few
+    /// rows that most wallets have, but not a large table.
     fn in_order() -> ByIndex {
         let before = ByIndex::begin();
-        // SAFETY: as there.
+        // SAFETY: as in `begin`.
         unsafe {
             pg_sys::enable_bitmapscan = false;
             pg_sys::enable_sort = false;
@@ -216,14 +216,15 @@ pub trait Run {
     /// Runs it with a fresh snapshot (under READ COMMITTED).
     fn run(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 
-    /// The same for a statement whose order only one index has: no other one is taken for it, whatever is known of the
-    /// table.
+    /// Runs it with a fresh snapshot, for a statement whose order only one index has. The planner
+    /// uses that index, whatever the statistics of the table say.
     fn run_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 
-    /// Runs it with the snapshot of the query that is running, so that several agree with each other.
+    /// Runs it with the snapshot of the running query, so that several statements see the same
+    /// state.
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 
-    /// Both at once.
+    /// Runs it with the snapshot of the running query and in the order of the index.
     fn read_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 }
 
@@ -245,7 +246,7 @@ impl Run for std::thread::LocalKey<Statement> {
     }
 }
 
-/// A parameter.
+/// A parameter of a statement.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     /// NULL of any type.
@@ -303,7 +304,7 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value as a parameter; nothing for NULL.
+    /// The value as a datum; `None` for NULL.
     pub(in crate::storage) fn datum(&self) -> Option<pg_sys::Datum> {
         match *self {
             Value::Null => None,
@@ -346,7 +347,7 @@ impl Value<'_> {
     }
 }
 
-/// What a statement returned. Values that are read are copied out of it.
+/// The result of a statement. Values are copied out of it when they are read.
 pub struct Rows {
     table: *mut pg_sys::SPITupleTable,
     processed: usize,
@@ -354,12 +355,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// What SPI has just given.
+    /// The result of the last SPI call.
     ///
     /// # Safety
-    /// SPI is connected, and its last call was one that sets the table and the number of its rows.
+    /// SPI is connected, and its last call set the table and the number of its rows.
     pub(in crate::storage) unsafe fn of_the_last_call() -> Rows {
-        // SAFETY: plain globals; the table is freed once, by whoever has it here.
+        // SAFETY: plain globals; the table is freed once, by the owner of the returned value.
         let (table, processed) = unsafe { (pg_sys::SPI_tuptable, pg_sys::SPI_processed) };
         Rows {
             table,
@@ -368,24 +369,24 @@ impl Rows {
         }
     }
 
-    /// Rows returned, or rows changed by a statement without RETURNING.
+    /// The number of rows that were returned, or changed by a statement without RETURNING.
     pub fn len(&self) -> usize {
         self.processed
     }
 
-    /// True when nothing was returned or changed.
+    /// True if no row was returned or changed.
     pub fn is_empty(&self) -> bool {
         self.processed == 0
     }
 
-    /// A column of a row, both counted from zero; `None` for NULL.
+    /// The value of a column, with row and column counted from zero. `None` for NULL.
     pub fn get<T: Column>(&self, row: usize, column: i32) -> Option<T> {
         if self.table.is_null() || row >= self.processed {
             return None;
         }
         let mut is_null = false;
-        // SAFETY: the row exists, the tuple table lives until drop, and SPI_getbinval answers
-        // NULL with SPI_result set for a column that does not exist.
+        // SAFETY: the row exists, and the tuple table lives until the drop. For a column that does
+        // not exist, SPI_getbinval returns NULL and sets SPI_result.
         unsafe {
             let tuple = *(*self.table).vals.add(row);
             let datum =
@@ -398,7 +399,7 @@ impl Rows {
         }
     }
 
-    /// A column that cannot be NULL.
+    /// The value of a column that cannot be NULL.
     pub fn need<T: Column>(&self, row: usize, column: i32) -> Result<T> {
         self.get(row, column).ok_or_else(|| {
             Error::internal(format!(
@@ -410,7 +411,8 @@ impl Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        // While a PostgreSQL error unwinds, the abort frees the memory; touching SPI is not safe.
+        // While a PostgreSQL error unwinds, the abort frees the memory. Calling SPI is not safe
+        // then.
         if !self.table.is_null() && !std::thread::panicking() {
             // SAFETY: the table came from this connection's SPI_execute_plan and is freed once.
             unsafe { pg_sys::SPI_freetuptable(self.table) };
@@ -418,12 +420,12 @@ impl Drop for Rows {
     }
 }
 
-/// A value that can be copied out of a row.
+/// A type whose values can be copied out of a row.
 pub trait Column {
     /// Copies the datum of the matching type.
     ///
     /// # Safety
-    /// The datum is not NULL and of the type that the implementation reads.
+    /// The datum is not NULL and has the type that the implementation reads.
     unsafe fn from_column(datum: pg_sys::Datum) -> Self;
 }
 
@@ -532,7 +534,7 @@ impl Rows {
     }
 }
 
-/// A datum as it stands in the row.
+/// The datum without a conversion.
 struct Raw(pg_sys::Datum);
 
 impl Column for Raw {
@@ -558,7 +560,7 @@ pub(in crate::storage) unsafe fn uuids_of(datum: pg_sys::Datum) -> Vec<[u8; 16]>
         .collect()
 }
 
-/// An array with its header where PostgreSQL's functions want it.
+/// A detoasted array, with the header that PostgreSQL's functions expect.
 ///
 /// # Safety
 /// The datum is an array.
@@ -567,17 +569,17 @@ unsafe fn unpacked(datum: pg_sys::Datum) -> *mut pg_sys::ArrayType {
     unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast() }
 }
 
-/// Whether an array has no elements, as nearly every one of a limit or a hold. Told at a glance, where taking
-/// any array apart is not.
+/// Whether an array has no elements, as nearly all arrays of limits and holds. This check is much
+/// faster than deconstructing the array.
 ///
 /// # Safety
-/// The array is unpacked.
+/// The array is detoasted.
 unsafe fn has_none(array: *mut pg_sys::ArrayType) -> bool {
     // SAFETY: the caller's guarantee. An array without dimensions has no elements.
     unsafe { (*array).ndim == 0 }
 }
 
-/// The same of a datum.
+/// Whether the array of a datum has no elements.
 ///
 /// # Safety
 /// The datum is an array.
@@ -591,7 +593,7 @@ unsafe fn is_empty(datum: pg_sys::Datum) -> bool {
 /// # Safety
 /// The datum is a `numeric[]`.
 pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<Amount>> {
-    // SAFETY: the caller's guarantee: numerics are of variable length and aligned like that.
+    // SAFETY: the caller's guarantee. Numerics have variable length and this alignment.
     let elements = unsafe { elements_of(datum, pg_sys::TYPALIGN_INT) };
     let amount = |(datum, is_null): (&pg_sys::Datum, &bool)| {
         // SAFETY: an element of the array.
@@ -603,14 +605,14 @@ pub(in crate::storage) unsafe fn amounts_of(datum: pg_sys::Datum) -> Result<Vec<
     elements.map(amount).collect()
 }
 
-/// The elements of an array of rows; nothing where one of them is NULL.
+/// The elements of an array of rows. `None` if one of them is NULL.
 ///
 /// # Safety
 /// The datum is an array of a composite type.
 pub(in crate::storage) unsafe fn rows_of(
     datum: pg_sys::Datum,
 ) -> Option<Vec<pg_sys::HeapTupleData>> {
-    // SAFETY: the caller's guarantee: so is every composite type.
+    // SAFETY: the caller's guarantee. Every composite type has variable length and this alignment.
     let elements = unsafe { elements_of(datum, pg_sys::TYPALIGN_DOUBLE) };
     let row = |(datum, is_null): (&pg_sys::Datum, &bool)| {
         if *is_null {
@@ -626,10 +628,11 @@ pub(in crate::storage) unsafe fn rows_of(
     elements.map(row).collect()
 }
 
-/// The elements of an array, and whether each is NULL; they live as long as the array or the current memory context.
+/// The elements of an array, and whether each is NULL. They live as long as the array or the
+/// current memory context.
 ///
 /// # Safety
-/// The datum is an array of a type of variable length with that alignment.
+/// The datum is an array of a type of variable length with the given alignment.
 unsafe fn elements_of<'a>(
     datum: pg_sys::Datum,
     alignment: u8,

@@ -1,4 +1,4 @@
-//! The rows of the hot tables as Rust sees them.
+//! The rows of the hot tables as Rust types.
 
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
@@ -10,247 +10,248 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Json;
 use crate::storage::canonical::Canonical;
 
-/// Id of an allowance; the balance is [`BALANCE`].
+/// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];
 
 /// The allowance id of every wallet's balance.
 pub const BALANCE: AllowanceId = [0; 16];
 
-/// Head of a chain: empty before the first entry.
+/// Hash of the last entry of a chain; `None` before the first entry.
 pub type Hash = Option<[u8; 32]>;
 
 /// A lane of a wallet's balance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Its number: 0 alone, or 1..n.
+    /// The lane's number: 0 in a wallet with a single lane, otherwise 1 to n.
     pub lane: i16,
-    /// Counts its changes.
+    /// The number of changes of the row. A write compares it.
     pub version: i64,
-    /// Version of the wallet's rules when it was last cut.
+    /// The version of the wallet's rules at the last rebalance.
     pub epoch: i64,
-    /// Number of its last entry.
+    /// The number of the lane's last entry.
     pub seq: i64,
-    /// What may be spent in all.
+    /// The maximum of spent and held.
     pub allotted: Amount,
-    /// What has been spent.
+    /// The amount that has been spent.
     pub spent: Amount,
-    /// What is set aside by holds.
+    /// The amount that open holds reserve.
     pub held: Amount,
-    /// Below this room a charge must look at all lanes.
+    /// If the lane's room falls below this amount, a charge must take the slow path.
     pub watermark: Amount,
-    /// Running total of its entries.
+    /// The sum of the lane's entries.
     pub booked: Amount,
-    /// Hash of its last entry.
+    /// Hash of the lane's last entry.
     pub hash: Hash,
-    /// The recheck counter when all lanes were locked last.
+    /// The wallet's recheck counter at the last full check of all lanes.
     pub recheck_done: i64,
-    /// From then on a charge must look at all lanes.
+    /// From this time on, a charge must take the slow path. `None` if no time is set.
     pub evaluate_at: Option<Timestamp>,
-    /// How many calls waited for it because no lane was free.
+    /// How many calls waited for this lane because no lane was free.
     pub waits: i64,
-    /// Whether every alert threshold was armed when all lanes were looked at last.
+    /// Whether every alert threshold was armed at the last full check of all lanes.
     pub armed: bool,
-    /// Where the row stood when it was read directly.
+    /// The TID of the row, if it was read directly.
     pub place: Option<(u16, u16, u16)>,
 }
 
 impl Lane {
-    /// What can still be spent from this lane alone. The table's CHECK keeps it non-negative and
-    /// within range.
+    /// The amount that can still be spent from this lane alone. The table's CHECK keeps it
+    /// non-negative and within range.
     pub fn room(&self) -> Amount {
         let units = self.allotted.units() - self.spent.units() - self.held.units();
         Amount::from_units(units).unwrap_or_default()
     }
 
-    /// The part of the balance that stands in this lane, credit included: room and holds.
+    /// The lane's share of the balance, including the credit limit: room plus held.
     pub fn credited(&self) -> Amount {
         Amount::from_units(self.allotted.units() - self.spent.units()).unwrap_or_default()
     }
 }
 
-/// One window of a limit.
+/// A window of a limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// Charged in it; of a rolling window as it was written last.
+    /// The amount that was charged. In a rolling window, as of the last write.
     pub spent: Amount,
-    /// Held in it.
+    /// The amount that open holds reserve.
     pub held: Amount,
-    /// How many of the limit's levels were come to.
+    /// The number of the limit's warning levels that have been reported.
     pub levels: i64,
-    /// What was used by slices of time, of a rolling window.
+    /// Usage by slices of time, encoded; `None` unless the window is rolling.
     pub slices: Option<Vec<u8>>,
 }
 
-/// What a row of a window has counted.
+/// The counters of a window's row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Charged in it.
+    /// The amount that was charged.
     pub spent: Amount,
-    /// Charged and held.
+    /// The amount that was charged or is held.
     pub used: Amount,
-    /// What must stay below that while the window is spread over lanes; zero where it is not.
+    /// The upper bound of `used`, exclusive, while the window is spread over lanes; zero otherwise.
     pub watermark: Amount,
-    /// How many of the limit's levels were come to.
+    /// The number of the limit's warning levels that have been reported.
     pub levels: i64,
 }
 
-/// Which side of a window is meant.
+/// One of the two amounts of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// What was charged.
+    /// The amount that was charged.
     Spent,
-    /// What is set aside by holds.
+    /// The amount that holds reserve.
     Held,
 }
 
-/// What is taken from a window, or given back to it.
+/// An amount that is taken from a window or returned to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Taking {
-    /// The row: lane 0, or a lane over which the window is spread, whose watermark is not to be
-    /// reached.
+    /// The lane of the window's row: 0, or a lane over which the window is spread. The latter must
+    /// stay below its watermark.
     pub lane: i16,
-    /// How much.
+    /// The amount.
     pub need: Amount,
-    /// What no more than that may be used of; nothing where the limit only warns.
+    /// Hard cap; `None` for limits that only warn.
     pub cap: Option<Amount>,
-    /// As a charge or as a hold.
+    /// Whether the amount is charged or held.
     pub part: Part,
-    /// True where it must go through: what was held for it was given back just before, or what it
-    /// pays for has been used.
+    /// True if the cap must not refuse it: the hold for it was released just before, or the usage
+    /// that it pays for has already happened.
     pub forced: bool,
 }
 
-/// What a window came to when something was taken from it.
+/// The state of a window when an amount was taken from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// Charged and held, after it.
+    /// The amount that is charged or held, after the taking.
     pub after: Amount,
-    /// How many of the limit's levels were come to before.
+    /// The number of the limit's warning levels that had been reported before.
     pub levels: i64,
 }
 
-/// What a charge must know of a wallet, read under one snapshot.
+/// All that a charge must know of a wallet, read under one snapshot.
 #[derive(Clone, Debug)]
 pub struct RuleRows {
     /// The wallet's row.
     pub wallet: WalletRow,
-    /// Epoch of its first active lane, which all lanes have.
+    /// The epoch of the wallet's first active lane. All lanes have the same epoch.
     pub epoch: i64,
-    /// The recheck counter that the lane has stored.
+    /// The recheck counter that the first active lane has stored.
     pub recheck_done: i64,
-    /// That lane's note of the alert thresholds.
+    /// Whether that lane says that every alert threshold was armed.
     pub armed: bool,
-    /// That lane, where it is the only active one and reading it took no more.
+    /// That lane, if it is the only active one and its columns were read anyway.
     pub lane: Option<Lane>,
-    /// Whether lanes beside a single active one have money or holds: those of a wallet that had several.
+    /// Whether inactive lanes next to a single active one have money or holds. A wallet that had
+    /// several lanes may have such lanes.
     pub beside: bool,
-    /// Its limits.
+    /// The wallet's limits.
     pub limits: Vec<LimitRow>,
 }
 
-/// A row of `wallet.wallets`, as far as charges look at it.
+/// The columns of `wallet.wallets` that charges need.
 #[derive(Clone, Debug)]
 pub struct WalletRow {
-    /// Currency.
+    /// Code of the wallet's currency.
     pub currency: String,
     /// How far the balance may go below zero.
     pub credit_limit: Amount,
-    /// `active`, `frozen`, `closed`
+    /// `active`, `frozen` or `closed`.
     pub status: String,
-    /// Why it is not active.
+    /// Why the wallet is not active, if a reason was given.
     pub status_reason: Option<String>,
-    /// Number of lanes.
+    /// The number of active lanes.
     pub lanes: i16,
-    /// Price list.
+    /// The price list that charges use.
     pub price_list: String,
-    /// Rule for usage without a price.
+    /// The rule for usage without a price.
     pub unknown_price: String,
-    /// Whether usage with numbers that nothing reads is refused.
+    /// Whether usage with numbers that no price reads is refused.
     pub rejects_unread: bool,
-    /// Counts fundings that could not look at all lanes.
+    /// The recheck counter: counts fundings that could not acquire all lanes.
     pub recheck_requested: i64,
-    /// When a grant expires next or is granted again, where the wallet has other than plain ones.
+    /// When the next grant expires or recurs; `None` if the wallet has plain grants only.
     pub grants_due: Option<Timestamp>,
-    /// Whether nobody but members may spend.
+    /// Whether only members may spend.
     pub members_only: bool,
-    /// Whether it has members, keys, or rules on who may spend.
+    /// Whether the wallet has members, keys, or rules on who may spend.
     pub guarded: bool,
-    /// Whether it has money that only some charges may use.
+    /// Whether the wallet has grants with a scope.
     pub scoped: bool,
-    /// Whether entries of it stand in the archive.
+    /// Whether the archive contains entries of the wallet.
     pub archived: bool,
-    /// Whether holds keep credit that has ended.
+    /// Whether holds reserve kept credit.
     pub keeps: bool,
 }
 
 impl WalletRow {
-    /// The first of the lanes that pay: lane 0 alone, or 1 of 1..n.
+    /// The first active lane: 0 in a wallet with a single lane, otherwise 1.
     pub fn first_lane(&self) -> i16 {
         i16::from(self.lanes != 1)
     }
 }
 
-/// How much of which lot of credit.
+/// An amount that one lot paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burn {
     /// The lot.
     pub id: [u8; 16],
-    /// How much.
+    /// The amount that it paid.
     pub amount: Amount,
 }
 
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct LimitRow {
-    /// Its id.
+    /// Id of the limit.
     pub id: [u8; 16],
-    /// Scope, by name.
+    /// Scope of the limit, by name.
     pub scope: String,
-    /// Subject.
+    /// The subject to which the limit applies; `*` means each one separately.
     pub subject: String,
     /// Period, by name.
     pub period: String,
-    /// The day on which its weeks or months begin.
+    /// The day on which the limit's weeks or months begin; `None` for the default.
     pub anchor: Option<i16>,
     /// Metric, by name.
     pub metric: String,
-    /// True for one that refuses.
+    /// True if the limit refuses requests; false if it only warns.
     pub is_hard: bool,
-    /// Maximum.
+    /// Maximum per window, in units of the metric.
     pub max: Amount,
-    /// Time zone, by name.
+    /// Time zone in which periods begin, by name.
     pub time_zone: String,
-    /// Fractions of the maximum at which it warns.
+    /// Fractions of the maximum at which the limit warns.
     pub warn_at: Vec<Amount>,
-    /// True while it counts nothing and refuses nothing.
+    /// While true, the limit neither counts usage nor refuses requests.
     pub paused: bool,
-    /// By how much its maximum is raised.
+    /// The amounts by which the maximum is raised.
     pub raised_by: Vec<Amount>,
-    /// Until when, for each raise.
+    /// The end of each raise.
     pub raised_until: Vec<Timestamp>,
 }
 
-/// What kind of entry it is, as the ledger's `kind` column keeps it.
+/// The kind of an entry, as stored in the column `kind` of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Money in.
+    /// Money that is added.
     Funding = b'f' as isize,
-    /// Use.
+    /// Usage that is paid.
     Charge = b'c' as isize,
-    /// Money taken back by whoever had paid it.
+    /// A payment that the payer took back.
     Chargeback = b'b' as isize,
-    /// Credit that has ended.
+    /// A grant that has ended.
     Expiry = b'x' as isize,
-    /// A charge given back.
+    /// A charge that is returned.
     Refund = b'r' as isize,
     /// A correction.
     Adjustment = b'a' as isize,
-    /// Money from or to another wallet.
+    /// Money moved from or to another wallet.
     Transfer = b't' as isize,
 }
 
-/// The call that made it, as the ledger's `call` column keeps it: idempotency keys are unique
-/// within one.
+/// The call that wrote an entry, as stored in the column `call` of the ledger. Idempotency keys are
+/// unique per wallet and call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// `fund`
@@ -261,7 +262,7 @@ pub enum Call {
     Price = b'p' as isize,
     /// `reverse_funding`
     Reverse = b'b' as isize,
-    /// The end of a grant, by whatever call came after it
+    /// The end of a grant, booked by the next call of any kind.
     Expire = b'x' as isize,
     /// `void_grant`, `set_recurring_grant`
     Grant = b'g' as isize,
@@ -278,7 +279,7 @@ pub enum Call {
 macro_rules! letters {
     ($name:ident, $($value:ident),*) => {
         impl $name {
-            /// What a letter of the ledger stands for.
+            /// The variant for a letter of the ledger; `None` for an unknown letter.
             pub fn of(letter: u8) -> Option<$name> {
                 [$($name::$value),*].into_iter().find(|value| *value as u8 == letter)
             }
@@ -292,65 +293,66 @@ letters!(
     Call, Charge, Settle, Price, Fund, Refund, Reverse, Expire, Grant, Adjust, Transfer
 );
 
-/// A line of the ledger before it is chained.
+/// An entry of the ledger before it is added to a chain.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
-    /// UUIDv7.
+    /// UUIDv7 of the entry.
     pub entry_id: [u8; 16],
-    /// When it is booked.
+    /// Time of booking.
     pub created_at: Timestamp,
-    /// When the use happened, if that was said.
+    /// Time of use, if the caller gave one.
     pub event_at: Option<Timestamp>,
-    /// The wallet.
+    /// The wallet's id.
     pub wallet: &'a str,
-    /// Funding, charge, ….
+    /// The kind of the entry.
     pub kind: Kind,
-    /// The call that the key belongs to.
+    /// The call to which the idempotency key belongs.
     pub call: Call,
-    /// Signed amount.
+    /// The signed amount: negative if it is taken from the wallet.
     pub amount: Amount,
-    /// Idempotency key of the call.
+    /// Idempotency key of the call, if it has one.
     pub key: Option<&'a str>,
-    /// Fingerprint of the request, where there is a key.
+    /// Fingerprint of the request; `None` without an idempotency key.
     pub fingerprint: Option<[u8; 16]>,
-    /// The entry that this one belongs to.
+    /// The entry to which this one refers, such as the charge of a refund.
     pub related_id: Option<[u8; 16]>,
-    /// The key that was used.
+    /// The API key, if one was used.
     pub key_id: Option<[u8; 16]>,
-    /// Who used it.
+    /// The user, if there is one.
     pub user_id: Option<&'a str>,
-    /// The user's team.
+    /// The user's team, if there is one.
     pub team: Option<&'a str>,
-    /// Provider of the model.
+    /// The provider of the model.
     pub provider: Option<&'a str>,
-    /// Model.
+    /// The model, if the usage is of a model.
     pub model: Option<&'a str>,
-    /// Service.
+    /// The service, if the usage is of a service.
     pub service: Option<&'a str>,
-    /// Region.
+    /// The region of the request.
     pub region: Option<&'a str>,
-    /// Service tier.
+    /// The service tier of the request.
     pub service_tier: Option<&'a str>,
-    /// Price lines in their compact form.
+    /// The price lines in their compact form.
     pub lines: Option<&'a [u8]>,
-    /// The usage object and its text.
+    /// The usage object.
     pub usage: Option<Document>,
-    /// Tags and their text.
+    /// The tags.
     pub tags: Option<Document>,
-    /// The other side.
+    /// The contra account.
     pub contra: Option<&'a str>,
-    /// The payment provider's reference.
+    /// The id of the payment at the payment provider.
     pub reference: Option<&'a str>,
-    /// Why.
+    /// The reason that the caller gave.
     pub reason: Option<&'a str>,
-    /// Who acted.
+    /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
-    /// The caller's own data and its text.
+    /// The caller's metadata.
     pub metadata: Option<Document>,
 }
 
 impl<'a> Entry<'a> {
-    /// An entry of money that comes, goes or moves, booked now; it is no use of a model or a service.
+    /// An entry for money that is added, removed or moved, booked now. It has no model and no
+    /// service.
     pub fn of_money(
         wallet: &'a str,
         kind: Kind,
@@ -389,31 +391,31 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A `jsonb` value and the text that PostgreSQL prints for it.
+/// A `jsonb` value with its text, as PostgreSQL prints it.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The datum.
     pub value: crate::pg::jsonb::Jsonb,
-    /// `value::text`
+    /// The text of the value, equal to `value::text`.
     pub text: String,
 }
 
-/// Where an entry stands in its lane's chain.
+/// The position of an entry in its lane's chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The lane.
     pub lane: i16,
-    /// Position in the lane, from 1.
+    /// The position in the lane, counted from 1.
     pub seq: i64,
-    /// The lane's running total.
+    /// The sum of the lane's entries, including this one.
     pub lane_balance: Amount,
     /// The wallet's balance that the call returns.
     pub balance: Amount,
-    /// Hash over the previous hash and the row.
+    /// Hash over the previous entry's hash and this entry.
     pub hash: [u8; 32],
 }
 
-/// Where the entry comes to stand after the lane's last one.
+/// The position of an entry that follows the lane's last one.
 pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amount) -> Link {
     let mut link = Link {
         lane: lane.lane,
@@ -426,7 +428,8 @@ pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amoun
     link
 }
 
-/// The canonical form of `docs/ledger.md`: what `jsonb_build_array(…)::text` prints in SQL.
+/// The canonical form in `docs/ledger.md`: the text that `jsonb_build_array(…)::text` prints in
+/// SQL.
 pub fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
     let mut out = Canonical::default();
     fn text(document: &Option<Document>) -> Option<&str> {
@@ -480,77 +483,79 @@ pub fn uuid_text(bytes: [u8; 16]) -> String {
     uuid::Uuid::from_bytes(bytes).hyphenated().to_string()
 }
 
-/// A row of `wallet.prices`, as far as pricing looks at it.
+/// The columns of `wallet.prices` that pricing needs.
 #[derive(Clone, Debug)]
 pub struct PriceRow {
-    /// Its id.
+    /// Id of the price.
     pub id: [u8; 16],
     /// The model: a name or a pattern.
     pub model: String,
     /// The meter.
     pub meter: String,
-    /// Price of `per` units; nothing where a price ends.
+    /// Price of `per` units; `None` if the row ends a price.
     pub unit_price: Option<Decimal>,
-    /// The unit.
+    /// The number of units that `unit_price` pays for.
     pub per: Decimal,
     /// Currency of the price.
     pub currency: Currency,
-    /// Provider.
+    /// Provider condition, if there is one.
     pub provider: Option<String>,
-    /// Service.
+    /// Service condition, if there is one.
     pub service: Option<String>,
-    /// Region condition.
+    /// Region condition, if there is one.
     pub region: Option<String>,
-    /// Service tier condition.
+    /// Service tier condition, if there is one.
     pub service_tier: Option<String>,
-    /// Threshold condition.
+    /// The price applies to requests with more input tokens than this, if it is set.
     pub above_input_tokens: Option<i64>,
     /// The other conditions.
     pub conditions: Json,
-    /// When it begins.
+    /// When the price begins.
     pub effective_from: Timestamp,
 }
 
 /// A row of `wallet.thresholds`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThresholdRow {
-    /// `low`, `depleted`, `topup`
+    /// `low`, `depleted` or `topup`.
     pub kind: String,
-    /// Where it stands.
+    /// The available amount below which the threshold fires.
     pub threshold: Amount,
-    /// `new`, `armed`, `fired`
+    /// `new`, `armed` or `fired`.
     pub state: String,
 }
 
 /// A row of `wallet.markups`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Markup {
-    /// UUIDv7: the later one was recorded later.
+    /// UUIDv7 of the markup. Of two markups, the one with the greater id was recorded later.
     pub id: [u8; 16],
-    /// Per cent on prices of the default list.
+    /// Percentage that is added to prices of the default list.
     pub percent: Option<Decimal>,
-    /// Added once to a charge.
+    /// Amount that is added once to each charge.
     pub fixed: Option<Decimal>,
-    /// Currency of the fixed part.
+    /// Currency of the fixed amount.
     pub currency: Currency,
-    /// When it begins.
+    /// When the markup begins.
     pub effective_from: Timestamp,
 }
 
 /// A row of `wallet.fx_rates`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateRow {
-    /// UUIDv7: the later one was recorded later.
+    /// UUIDv7 of the rate. Of two rates, the one with the greater id was recorded later.
     pub id: [u8; 16],
-    /// What one unit of the first currency is worth in the second; nothing where the pair's rate ends.
+    /// The value of one unit of the first currency in the second; `None` if the row ends the rate
+    /// of the pair.
     pub rate: Option<Decimal>,
-    /// When it begins.
+    /// When the rate begins.
     pub effective_from: Timestamp,
 }
 
 #[cfg(test)]
 mod tests {
-    /// The letters of `ledger.call`, as the column's comment explains them and as [`super::Call`] has them.
+    /// The letters of `ledger.call`: the column's comment must explain all of those in
+    /// [`super::Call`].
     #[test]
     fn the_comment_explains_every_call() {
         let comment = include_str!("../../sql/schema/ledger.sql")

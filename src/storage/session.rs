@@ -1,11 +1,12 @@
 //! The one place where the extension acts as its owner.
 //!
-//! The attack it stops: a caller puts a schema of its own with `=`, `+` or a table named like one
-//! of ours in front of `search_path`, or relies on its own rights to reach rows of other wallets.
-//! Inside a session the user is the owner of the tables, forced row-level security is off (the
-//! functions check rights themselves, see `access`), and the search path is pinned, so that a
-//! kept plan never means something else. Everything is put back at the end; after an error the
-//! (sub)transaction's abort puts it back, and nothing of ours runs in between.
+//! It prevents two attacks. A caller may put a schema with its own `=`, `+` or tables named like
+//! ours at the front of `search_path`. Or a caller may use its own rights to reach rows of other
+//! wallets. Inside a session, the current user is the owner of the tables, forced row-level
+//! security is off (the functions check rights themselves, see `access`), and the search path is
+//! fixed, so that a kept plan always refers to the same objects. All settings are restored at the
+//! end of the session. After an error, the abort of the (sub)transaction restores them, and no code
+//! of ours runs in between.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -20,42 +21,43 @@ use crate::storage::giving_way::{self, Rank};
 const SEARCH_PATH: &CStr = c"pg_catalog, wallet, pg_temp";
 
 thread_local! {
-    /// What the running session has set up for statements, and must put back.
+    /// The settings that the running session has changed for statements and must restore.
     static STATEMENTS: Cell<Option<Setup>> = const { Cell::new(None) };
-    /// The transaction in which something was locked last.
+    /// The transaction that last locked rows or lanes.
     static LOCKED: Cell<Option<u32>> = const { Cell::new(None) };
-    /// Whether a call is running that goes from wallet to wallet and was the first of its transaction.
+    /// Whether a call is running that processes several wallets and was the first of its
+    /// transaction.
     static IS_LONG: Cell<bool> = const { Cell::new(false) };
-    /// Owner of the extension's tables, asked once and again after an invalidation.
+    /// Owner of the extension's tables. It is looked up again after an invalidation.
     static OWNER: Cell<Option<(u64, pg_sys::Oid)>> = const { Cell::new(None) };
 }
 
-/// What [`prepare_for_statements`] did.
+/// The changes that [`prepare_for_statements`] made.
 #[derive(Clone, Copy)]
 struct Setup {
-    /// Nesting level of the settings, where the search path had to be pinned.
+    /// Nesting level of the settings, if the search path had to be fixed.
     nesting: Option<i32>,
 }
 
-/// Proof that the user is the owner. The first statement connects SPI and pins the path: a call
-/// that reads and writes rows directly pays for neither.
+/// Proves that the current user is the owner. The first statement connects SPI and fixes the search
+/// path. A call that reads and writes rows only directly needs neither.
 pub struct Session {
-    /// The database role that called.
+    /// The database role that made the call.
     pub caller: pg_sys::Oid,
     /// The owner of the extension's tables.
     pub owner: pg_sys::Oid,
 }
 
 impl Session {
-    /// Whether the caller is the owner or a superuser, who need no grant.
+    /// Whether the caller is the owner or a superuser. These need no access grant.
     pub fn may_do_anything(&self) -> bool {
         // SAFETY: a catalog look-up.
         self.caller == self.owner || unsafe { pg_sys::superuser_arg(self.caller) }
     }
 }
 
-/// Runs `work` as the owner of the extension. Values that it returns are Rust's own: what SPI
-/// allocated is gone afterwards.
+/// Runs `work` as the owner of the extension. The value that it returns must be Rust's own, because
+/// the memory that SPI allocated is freed at the end.
 pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     let owner = owner()?;
     let turn = giving_way::begin(match (IS_LONG.get(), has_locks()) {
@@ -64,23 +66,23 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         (false, false) => Rank::First,
     });
     let (mut caller, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: out parameters on the stack; setting a user id needs no resource, and both ways
-    // out of a failure (return below, abort of the (sub)transaction) restore it.
+    // SAFETY: out parameters on the stack. Setting a user id needs no resource, and it is restored
+    // on both ways out: by the return below and by the abort of the (sub)transaction.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut caller, &mut context);
         let inside =
             context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32;
         pg_sys::SetUserIdAndSecContext(owner, inside);
     }
-    // What an outer session has set up (this one may run in a trigger of its statement) is put
-    // back at the end; what a session that ended in an error has left behind means nothing.
+    // An outer session exists if this one runs in a trigger of its statement. Its settings are
+    // restored at the end. Settings left by a session that ended in an error are meaningless.
     let outer = STATEMENTS.replace(None);
     let tables = Tables {
         outer: table::begin(),
     };
     let result = work(&Session { caller, owner });
     tables.close();
-    // SAFETY: undoes what prepare_for_statements did in this session, in reverse order.
+    // SAFETY: undoes the changes of prepare_for_statements in this session, in reverse order.
     unsafe {
         if let Some(setup) = STATEMENTS.replace(outer) {
             pg_sys::SPI_finish();
@@ -94,7 +96,8 @@ pub fn as_owner<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
     result
 }
 
-/// Runs a call that goes from wallet to wallet: what it has locked in one does not make it a later call in the next.
+/// Runs a call that processes several wallets. The locks that it acquires for one wallet do not
+/// make it a later call for the next.
 pub fn as_one_call<T>(work: impl FnOnce() -> T) -> T {
     struct PutBack(bool);
     impl Drop for PutBack {
@@ -106,17 +109,18 @@ pub fn as_one_call<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Says that rows or lanes are locked, or are going to be.
+/// Records that rows or lanes are locked or are about to be.
 pub fn note_lock() {
     LOCKED.set(Some(clock::transaction()));
 }
 
-/// Whether the running transaction may have rows or lanes locked. What a savepoint undid counts too.
+/// Whether the running transaction may hold locks on rows or lanes. Locks that a savepoint released
+/// count too.
 pub fn has_locks() -> bool {
     LOCKED.get() == Some(clock::transaction())
 }
 
-/// The tables that a session opens. When an error unwinds, they are forgotten and not closed.
+/// The tables that a session opens. When an error unwinds, they are dropped without being closed.
 struct Tables {
     outer: table::Opened,
 }
@@ -134,13 +138,13 @@ impl Drop for Tables {
     }
 }
 
-/// Connects SPI and pins the search path, once in a session.
+/// Connects SPI and fixes the search path, once per session.
 pub fn prepare_for_statements() -> Result<()> {
     if STATEMENTS.get().is_some() {
         return Ok(());
     }
     let nesting = pin_search_path();
-    // SAFETY: `as_owner` finishes it; an error in between is cleaned up by the abort.
+    // SAFETY: `as_owner` disconnects SPI; after an error the abort does.
     let code = unsafe { pg_sys::SPI_connect() };
     if code != pg_sys::SPI_OK_CONNECT as i32 {
         return Err(Error::internal(format!("SPI_connect failed with {code}")));
@@ -149,10 +153,10 @@ pub fn prepare_for_statements() -> Result<()> {
     Ok(())
 }
 
-/// Sets the search path for the session unless it is pinned already.
+/// Sets the search path for the session unless it is already fixed.
 fn pin_search_path() -> Option<i32> {
-    // SAFETY: the variable is a NUL-terminated string once the backend runs; set_config_option
-    // with GUC_ACTION_SAVE is undone by AtEOXact_GUC of the same nesting level, also at abort.
+    // SAFETY: the variable is a NUL-terminated string once the backend runs. AtEOXact_GUC of the
+    // same nesting level undoes set_config_option with GUC_ACTION_SAVE, also at abort.
     unsafe {
         if CStr::from_ptr(pg_sys::namespace_search_path) == SEARCH_PATH {
             return None;
@@ -172,7 +176,7 @@ fn pin_search_path() -> Option<i32> {
     }
 }
 
-/// The owner of `wallet.wallets`, who owns everything.
+/// The owner of `wallet.wallets`, who owns all objects of the extension.
 fn owner() -> Result<pg_sys::Oid> {
     let generation = invalidation::catch_up();
     if let Some((seen, owner)) = OWNER.get()
@@ -203,7 +207,8 @@ fn owner() -> Result<pg_sys::Oid> {
     Ok(owner)
 }
 
-/// Copies a varlena datum into the memory of the function's caller, where it outlives the session.
+/// Copies a varlena datum into the memory context of the function's caller, where it outlives the
+/// session.
 pub fn to_caller(datum: pg_sys::Datum) -> pg_sys::Datum {
     // SAFETY: called inside a session; the datum is a varlena (a composite or jsonb).
     unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) }

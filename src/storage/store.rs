@@ -1,8 +1,8 @@
-//! The hot tables: the narrow seam between money and rows.
+//! The narrow interface between the ledger's logic and the rows of the hot tables.
 //!
-//! Two ways stand behind it and answer the same: `direct`, without the executor, and `spi`. The
-//! direct way is taken where it is right, which is looked at once and again after a table changed;
-//! `wallet.storage = spi` forces the other.
+//! It has two implementations with the same results: `direct`, without the executor, and `spi`. The
+//! direct path is used for the tables that support it. Each table is checked once, and again after
+//! it has changed. `wallet.storage = spi` forces the SPI path.
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
@@ -25,10 +25,10 @@ pub use crate::storage::spi::{
 /// `wallet.storage`
 static STORAGE: GucSetting<Storage> = GucSetting::<Storage>::new(Storage::Auto);
 
-/// Ways to the hot tables.
+/// The implementation to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, pgrx::PostgresGucEnum)]
 pub enum Storage {
-    /// The direct way where it is right.
+    /// The direct path for tables that support it, SPI otherwise.
     Auto,
     /// SPI always.
     Spi,
@@ -54,7 +54,8 @@ fn direct(which: Which, access: Access) -> Option<Table> {
     }
 }
 
-/// Says that lanes and windows are going to be written, so that they are opened once.
+/// Announces that lanes and windows are about to be written, so that their table is opened only
+/// once.
 pub fn begin_writing() {
     direct(Which::Allowances, Access::Write);
 }
@@ -67,12 +68,12 @@ pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     }
 }
 
-/// What a charge must know of a wallet, or nothing when there is none of that name.
+/// Reads all that a charge must know of a wallet. `None` if there is no wallet with that name.
 pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
     read_some_rules(wallet, true)
 }
 
-/// The same without the limits, however many there are.
+/// Like `read_rules`, without the limits.
 pub fn read_basis(wallet: &str) -> Result<Option<RuleRows>> {
     read_some_rules(wallet, false)
 }
@@ -92,7 +93,7 @@ fn read_some_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
     }
 }
 
-/// All prices of an exact name in a list, of all times.
+/// All prices of a list for an exact model name, past and future ones too.
 pub fn read_prices(list: &str, model: &str) -> Result<Vec<PriceRow>> {
     match direct(Which::Prices, Access::Read) {
         Some(table) => prices::of_model(&table, list, model),
@@ -100,7 +101,7 @@ pub fn read_prices(list: &str, model: &str) -> Result<Vec<PriceRow>> {
     }
 }
 
-/// All prices of a list whose model is a pattern, of all times.
+/// All prices of a list whose model is a pattern, past and future ones too.
 pub fn read_pattern_prices(list: &str) -> Result<Vec<PriceRow>> {
     match direct(Which::Prices, Access::Read) {
         Some(table) => prices::of_patterns(&table, list),
@@ -108,7 +109,7 @@ pub fn read_pattern_prices(list: &str) -> Result<Vec<PriceRow>> {
     }
 }
 
-/// The exchange rate of a pair that began last at a time, and when the next one begins.
+/// The rate of a currency pair that is in effect at a time, and when the next rate begins.
 pub fn read_rates(
     from: &str,
     to: &str,
@@ -120,7 +121,7 @@ pub fn read_rates(
     }
 }
 
-/// All markups of a list, of all times.
+/// All markups of a list, past and future ones too.
 pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
     match direct(Which::Markups, Access::Read) {
         Some(table) => prices::markups(&table, list),
@@ -136,7 +137,7 @@ pub fn read_thresholds(wallet: &str) -> Result<Vec<ThresholdRow>> {
     }
 }
 
-/// Whether a place in usage objects is noted: by a transaction that has committed, or by this one.
+/// Whether a place in usage objects is recorded, by a committed transaction or by this one.
 pub fn is_noted(wallet: &str, path_id: [u8; 16]) -> Result<bool> {
     match direct(Which::UnreadPaths, Access::Read) {
         Some(table) => unread::is_noted(&table, wallet, path_id),
@@ -144,7 +145,7 @@ pub fn is_noted(wallet: &str, path_id: [u8; 16]) -> Result<bool> {
     }
 }
 
-/// Names and texts of the usage mappings that were set, by name.
+/// The names and texts of all stored usage mappings, in the order of the names.
 pub fn read_mappings() -> Result<Vec<(String, String)>> {
     match direct(Which::Mappings, Access::Read) {
         Some(table) => prices::mappings(&table),
@@ -160,7 +161,7 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
     }
 }
 
-/// Balance and credit that stand in all lanes but one, as last committed.
+/// The sum of balance and credit in all lanes except one, as last committed.
 pub fn credited_elsewhere(wallet: &str, lane: i16) -> Result<Amount> {
     match direct(Which::Allowances, Access::Read) {
         Some(table) => Amount::from_units(lanes::credited_elsewhere(&table, wallet, lane)?)
@@ -169,7 +170,7 @@ pub fn credited_elsewhere(wallet: &str, lane: i16) -> Result<Amount> {
     }
 }
 
-/// Writes a lane if nobody has changed it since it was read; false when another came first.
+/// Writes a lane if no other transaction has changed it since it was read. Returns false otherwise.
 pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
     match direct(Which::Allowances, Access::Write) {
         Some(table) => lanes::write_lane(&table, wallet, lane),
@@ -177,7 +178,7 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
     }
 }
 
-/// What a row of a window has counted, as last committed or by this transaction.
+/// The counters of a window's row, as last committed or changed by this transaction.
 pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Option<Counted>> {
     match direct(Which::Allowances, Access::Read) {
         Some(table) => lanes::read_counted(&table, wallet, window, lane),
@@ -185,7 +186,7 @@ pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Opti
     }
 }
 
-/// Takes from a window; nothing when it is not there or has not that much left.
+/// Takes an amount from a window. `None` if the row does not exist or has too little left.
 pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
     match direct(Which::Allowances, Access::Write) {
         Some(table) => lanes::take(&table, wallet, window, taking),
@@ -193,8 +194,8 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
     }
 }
 
-/// Gives back what a hold that was made in a lane has set aside in a window; the row that had it, or nothing when
-/// none has that much.
+/// Releases from a window the amount of a hold that was made in a lane. Returns the lane of the
+/// row; `None` if no row holds as much.
 pub fn release_window(
     wallet: &str,
     window: AllowanceId,
@@ -207,9 +208,10 @@ pub fn release_window(
     }
 }
 
-/// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
-/// using the same key. `archived` is what the rules say that hold while the entry's lane is locked: none of the
-/// wallet's entries can go to the archive before this transaction has ended.
+/// Writes the entry. Returns false if its idempotency key is taken. Waits for a transaction that is
+/// using the same key. `archived`: whether the wallet has an archive, according to the rules valid
+/// while the lane lock is held. No entry of the wallet can move to the archive before this
+/// transaction has ended.
 pub fn append(entry: &Entry<'_>, link: &Link, archived: bool) -> Result<bool> {
     if archived
         && let Some(key) = entry.key
@@ -227,7 +229,8 @@ fn append_to_ledger(entry: &Entry<'_>, link: &Link) -> Result<bool> {
     }
 }
 
-/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+/// Writes the hold. Returns false if its key is taken. Waits for a transaction that is using the
+/// same key.
 pub fn insert_hold(new: &NewHold<'_>) -> Result<bool> {
     match direct(Which::Reservations, Access::Write) {
         Some(table) => holds::insert(&table, new),
@@ -235,8 +238,8 @@ pub fn insert_hold(new: &NewHold<'_>) -> Result<bool> {
     }
 }
 
-/// The hold, for [`close_hold`]: as it was last committed (or changed by this transaction), or locked where it could
-/// not be seen later whether somebody has changed it.
+/// Reads the hold for [`close_hold`]. The hold is as last committed (or changed by this
+/// transaction). It is locked only if a later change by another transaction could not be detected.
 pub fn read_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     match direct(Which::Reservations, Access::Write) {
         Some(table) => holds::read(&table, wallet, id),
@@ -244,7 +247,8 @@ pub fn read_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     }
 }
 
-/// Writes what became of a hold that [`read_hold`] gave, waiting for whoever is changing it; false when somebody has.
+/// Writes the new state of a hold from [`read_hold`]. Waits for a transaction that is changing the
+/// hold, and returns false if it has changed.
 pub fn close_hold(hold: &mut Hold, wallet: &str, closed_at: Timestamp) -> Result<bool> {
     let Source::Table(standing) = &hold.source else {
         hold_rows::write(hold, wallet, Some(closed_at), None)?;
@@ -260,7 +264,8 @@ pub fn close_hold(hold: &mut Hold, wallet: &str, closed_at: Timestamp) -> Result
     Ok(true)
 }
 
-/// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
+/// Locks the hold, waiting for the transaction that has it locked. `None` if there is no hold with
+/// that id.
 pub fn lock_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     match direct(Which::Reservations, Access::Write) {
         Some(table) => holds::lock(&table, wallet, id),
@@ -268,7 +273,7 @@ pub fn lock_hold(wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     }
 }
 
-/// Writes what became of a hold that this transaction has locked.
+/// Writes the new state of a hold that this transaction has locked.
 pub fn write_hold(
     hold: &mut Hold,
     wallet: &str,
@@ -286,9 +291,10 @@ pub fn write_hold(
     hold_rows::write(hold, wallet, closed_at, reason)
 }
 
-/// Which of the keys have made an entry that is committed or this transaction's own, by place.
+/// Returns the indexes of those keys that already have an entry, committed or written by this
+/// transaction.
 pub fn taken_keys(wallet: &str, keys: &[&str], call: Call, archived: bool) -> Result<Vec<usize>> {
-    // In this order: what is not in the ledger any more stands in the archive by then.
+    // The ledger is read first: an entry that has left the ledger by then is in the archive.
     let mut taken = keys_in(Which::Ledger, wallet, keys, call)?;
     if archived {
         taken.extend(keys_in(Which::Archive, wallet, keys, call)?);
@@ -303,20 +309,20 @@ fn keys_in(which: Which, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<
     }
 }
 
-/// Whether the key has made an entry that stands in the archive.
+/// Whether the archive contains an entry with the key.
 pub fn is_archived(wallet: &str, key: &str, call: Call) -> Result<bool> {
     Ok(!keys_in(Which::Archive, wallet, &[key], call)?.is_empty())
 }
 
-/// Whether entries are written directly.
+/// Whether entries are written without the executor.
 pub fn appends_directly() -> bool {
     direct(Which::Ledger, Access::Write).is_some()
 }
 
-/// Writes entries that stand one behind the other in a lane. `alone` says that nobody else can be
-/// using a key of theirs, because the lane is the wallet's only one and was written before. False
-/// when one of the keys is taken: then nothing was written where `alone` was said and entries are
-/// written directly, else some, and the caller undoes it.
+/// Writes consecutive entries of a lane. `alone`: no other transaction can be using their keys,
+/// because the lane is the wallet's only one and was written before. Returns false if one of the
+/// keys is taken. With `alone` and direct access, no entry was written in that case. Otherwise some
+/// entries may have been written, and the caller must undo them.
 pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool, archived: bool) -> Result<bool> {
     if archived && any_archived(entries)? {
         return Ok(false);
@@ -332,7 +338,8 @@ pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool, archived: bool) ->
     Ok(true)
 }
 
-/// Whether the key of one of the entries, which are of one wallet and call, has made one that was moved.
+/// Whether the archive contains an entry with a key of the given entries, which all have the same
+/// wallet and call.
 fn any_archived(entries: &[(Entry<'_>, Link)]) -> Result<bool> {
     let Some((first, _)) = entries.first() else {
         return Ok(false);

@@ -9,7 +9,8 @@ statement!(
     "SELECT 1 FROM wallet.wallets WHERE wallet_id = $1 FOR NO KEY UPDATE"
 );
 
-/// Locks the wallet's row: calls that change its money from outside or its rules queue on it.
+/// Locks the wallet's row. Calls that change the wallet's rules, or its money other than by
+/// charges, queue on this lock.
 pub fn lock_wallet(wallet: &str) -> Result<()> {
     if LOCK_WALLET.run(&[Value::Text(wallet)])?.is_empty() {
         return Err(Error::wallet_not_found(wallet));
@@ -23,7 +24,7 @@ statement!(
     "SELECT FROM wallet.wallets WHERE wallet_id = $1"
 );
 
-/// WL003 unless there is a wallet of that name.
+/// The error WL003 if there is no wallet with that name.
 pub fn require_wallet(wallet: &str) -> Result<()> {
     match EXISTS.run(&[Value::Text(wallet)])?.is_empty() {
         true => Err(Error::wallet_not_found(wallet)),

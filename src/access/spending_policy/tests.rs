@@ -1,4 +1,4 @@
-//! Who is let in, by rules that stand in memory.
+//! Tests of the decision who may spend, with rules in memory.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ fn member(role: Role) -> Member {
     }
 }
 
-/// A wallet's rules, and how often they were asked.
+/// The rules of a wallet, and how often they were read.
 #[derive(Default)]
 struct WalletConfig {
     members: HashMap<&'static str, fn() -> Member>,
@@ -46,7 +46,7 @@ impl Source for WalletConfig {
     }
 }
 
-/// A guard of a wallet with members and model rules.
+/// The spending policy of a wallet with members and model rules.
 fn guard() -> SpendingPolicy {
     SpendingPolicy {
         has_members: true,
@@ -137,7 +137,7 @@ fn a_key_says_whose_it_is_until_it_ends() {
         admit(&far, NOW),
         refused("the key may not be used from address 11.0.0.1")
     );
-    // Each key once, and each time the secret that opens none.
+    // Each key is read once, and a secret without a key each time.
     assert_eq!(rules.reads.get(), 3);
     assert!(admit(&wrong, NOW).is_err() && admit(&caller, NOW).is_ok());
     assert_eq!(rules.reads.get(), 4);
@@ -205,7 +205,8 @@ fn a_rule_of_a_users_own_stands_in_for_that_of_each() {
     };
     assert!(is_let_in("ana", "large") && !is_let_in("ana", "small"));
     assert!(is_let_in("bob", "small") && !is_let_in("bob", "large"));
-    // The member and who is none; the wallet's rule, the team's, the users' own and that of each: all once.
+    // The member and the user who is not one, the rule of the wallet, that of the team, those of
+    // the users and that of each user: all are read once.
     assert_eq!(rules.reads.get(), 2 + 1 + 1 + 2 + 1);
     assert!(is_let_in("ana", "large") && is_let_in("bob", "small"));
     assert_eq!(rules.reads.get(), 7);

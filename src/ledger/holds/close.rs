@@ -103,11 +103,7 @@ fn answer(held: &Held) -> Jsonb {
 }
 
 /// The answer of the first call, with the tokens that it returned.
-fn answered(
-    hold: &Hold,
-    answer: Option<Jsonb>,
-    affordable_tokens: Option<i64>,
-) -> Result<Held> {
+fn answered(hold: &Hold, answer: Option<Jsonb>, affordable_tokens: Option<i64>) -> Result<Held> {
     let lost = || Error::internal("an answer was not kept");
     let json = answer.ok_or_else(lost)?.reread("result")?;
     let value = |name: &str| {

@@ -1,4 +1,4 @@
-//! The columns of a row, taken apart and put together.
+//! The columns of a row: deforms rows and forms them.
 
 use pgrx::datum::FromDatum;
 use pgrx::pg_sys;
@@ -14,29 +14,29 @@ use crate::storage::direct::layout::{self, Layout};
 use crate::storage::direct::table::Table;
 use crate::storage::plan::{amounts_of, rows_of, times_of, uuids_of};
 
-/// As many columns as the widest of the hot tables has.
+/// The number of columns of the widest hot table.
 const MAX_COLUMNS: usize = 33;
 
-/// Values that are not in the row that was taken apart. They stand in memory of ours, since each allocation of
-/// PostgreSQL's takes longer than making the value.
+/// Holds new values that are not in the row as it was read. The arena has its own memory, because
+/// an allocation by PostgreSQL takes longer than making the value.
 #[derive(Default)]
 struct Arena {
-    /// Never grown, so that what stands in it stays where it is.
+    /// Never grows, so that the addresses of its values stay valid.
     chunk: Vec<u64>,
-    /// Those before it.
+    /// Chunks that were filled before `chunk`.
     full: Vec<Vec<u64>>,
 }
 
-/// What the values of most rows fit into, in words.
+/// The size of a chunk in words. The new values of most rows fit in one.
 const CHUNK: usize = 120;
 
 impl Arena {
-    /// A copy of the two parts, one behind the other, which lives as long as the arena.
+    /// Copies the concatenation of the two parts. The copy lives as long as the arena.
     fn put(&mut self, head: &[u8], bytes: &[u8]) -> pg_sys::Datum {
         self.keep(head, bytes, CHUNK)
     }
 
-    /// The same; where there is no room for it, a chunk of so many words is made.
+    /// Like `put`. If the parts do not fit, a new chunk with `chunk` words is made.
     fn keep(&mut self, head: &[u8], bytes: &[u8], chunk: usize) -> pg_sys::Datum {
         let words = (head.len() + bytes.len()).div_ceil(size_of::<u64>());
         if self.chunk.capacity() - self.chunk.len() < words {
@@ -48,11 +48,11 @@ impl Arena {
         }
         let room = self.chunk.spare_capacity_mut();
         if let Some(last) = words.checked_sub(1) {
-            // What the parts do not fill is written too.
+            // Zeroes the bytes of the last word that the parts do not fill.
             room[last].write(0);
         }
         let place = room.as_mut_ptr().cast::<u8>();
-        // SAFETY: both parts fit into the words that are left, all of which are written then.
+        // SAFETY: both parts fit into the remaining words, and all of these words are written.
         unsafe {
             std::ptr::copy_nonoverlapping(head.as_ptr(), place, head.len());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), place.add(head.len()), bytes.len());
@@ -62,7 +62,7 @@ impl Arena {
     }
 }
 
-/// The two parts, one behind the other, aligned as PostgreSQL has values that stand for themselves.
+/// The concatenation of the two parts, aligned as PostgreSQL aligns by-value datums.
 pub(super) fn words_of(head: &[u8], bytes: &[u8]) -> Vec<u64> {
     let mut arena = Arena::default();
     arena.keep(head, bytes, 0);
@@ -85,18 +85,18 @@ impl Fields {
         }
     }
 
-    /// Takes a row apart. By-reference values point into the tuple.
+    /// Deforms a row. By-reference values point into the tuple.
     pub(super) fn of(table: &Table, tuple: pg_sys::HeapTuple) -> Fields {
         Fields::first(table, tuple, table.layout.len())
     }
 
-    /// The same for the first columns only; the others are NULL.
+    /// Like `of`, for the first columns only. The other columns are NULL.
     pub(super) fn first(table: &Table, tuple: pg_sys::HeapTuple, columns: usize) -> Fields {
         let mut fields = Fields::empty();
         let (values, nulls) = (&mut fields.values, &mut fields.nulls);
         let layout = &table.layout[..columns.min(table.layout.len())];
-        // SAFETY: the tuple is the table's; a table that is fit for this way has no more columns than there are
-        // slots.
+        // SAFETY: the tuple is the table's; a table that the direct path accepts has no more
+        // columns than there are slots.
         unsafe {
             if layout::take_apart(layout, tuple, values, nulls).is_none() {
                 let description = (*table.relation).rd_att;
@@ -113,7 +113,7 @@ impl Fields {
         self.values[index] = value.unwrap_or(pg_sys::Datum::null());
     }
 
-    /// A `text` or `bytea`.
+    /// Sets a `text` or `bytea` column.
     pub(super) fn set_bytes(&mut self, column: i16, value: Option<&[u8]>) {
         let datum = value.map(|bytes| {
             let head = length_word(size_of::<u32>() + bytes.len());
@@ -131,7 +131,7 @@ impl Fields {
         self.set(column, datum);
     }
 
-    /// An amount as a `numeric(28,12)` column keeps it.
+    /// Sets an amount, in the format of a `numeric(28,12)` column.
     pub(super) fn set_amount(&mut self, column: i16, value: Option<Amount>) {
         let datum = value.map(|amount| self.arena.put(&[], Encoded::fixed(amount).bytes()));
         self.set(column, datum);
@@ -142,7 +142,7 @@ impl Fields {
         (self.values[index], self.nulls[index])
     }
 
-    /// The same for a column that an index names: NULL where there is no such column.
+    /// The datum and null flag of a column that an index names. NULL if there is no such column.
     pub(super) fn key(&self, column: i16) -> (pg_sys::Datum, bool) {
         let index = usize::from(column.unsigned_abs()).wrapping_sub(1);
         match (self.values.get(index), self.nulls.get(index)) {
@@ -240,8 +240,8 @@ impl Fields {
         }
     }
 
-    /// An array of rows of a table with that layout, each taken apart; nothing where it is NULL, or a row
-    /// is not as the layout says.
+    /// The rows of an array whose element type has that layout, each deformed. `None` if the array
+    /// is NULL or a row does not match the layout.
     pub(super) fn rows(&self, column: i16, layout: Layout) -> Option<Vec<Fields>> {
         let (datum, is_null) = self.at(column);
         if is_null {
@@ -251,8 +251,8 @@ impl Fields {
         let mut rows = unsafe { rows_of(datum) }?;
         let take_apart = |row: &mut pg_sys::HeapTupleData| {
             let mut fields = Fields::empty();
-            // SAFETY: a row as it stands in the array, which lives as long as the row that it is in or the
-            // current memory context.
+            // SAFETY: a row of the array, which lives as long as the row that contains the array or
+            // as the current memory context.
             unsafe { layout::take_apart(layout, row, &mut fields.values, &mut fields.nulls) }?;
             Some(fields)
         };
@@ -289,23 +289,23 @@ impl Fields {
         amount.ok_or_else(|| Error::internal(format!("column {column} is no amount")))
     }
 
-    /// Whether a column is that text: key columns are stored in the row as they are, and any other form is
-    /// no match.
+    /// Whether a column has that text. Key columns are stored inline and uncompressed; any other
+    /// storage form is no match.
     pub(super) fn is_text(&self, column: i16, text: &str) -> bool {
         self.plain(column) == Some(text.as_bytes())
     }
 
-    /// The bytes of a `text` or `bytea` that stands in the row as it is: neither compressed nor elsewhere.
+    /// The bytes of a `text` or `bytea` that is stored inline and uncompressed.
     fn plain(&self, column: i16) -> Option<&[u8]> {
         let (datum, is_null) = self.at(column);
         if is_null {
             return None;
         }
-        // SAFETY: the column is a varlena, and what it points to lives as long as the fields.
+        // SAFETY: the column is a varlena, and its memory lives as long as the fields.
         unsafe { plain(datum) }
     }
 
-    /// The row as a tuple of the table.
+    /// Forms the row as a tuple of the table.
     pub(super) fn form(&mut self, table: &Table) -> pg_sys::HeapTuple {
         // SAFETY: values and nulls match the descriptor in number and type.
         unsafe {

@@ -56,7 +56,8 @@ mod column {
     pub const EVENT_AT: i16 = 33;
 }
 
-/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+/// Writes the hold. Returns false if its key is taken. Waits for a transaction that is using the
+/// same key.
 pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     use column::*;
     let mut fields = Fields::empty();
@@ -99,7 +100,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
         return Ok(true);
     }
     let keys = || vec![text_key(new.wallet), uuid_key(new.id)];
-    // A hold on the single lane has written its row.
+    // A hold on the single lane has already written the lane's row.
     // SAFETY: the row has the table's columns, and the keys are those of the row.
     unsafe { unique_insert::append(table, row, &fields, &keys, new.lane == 0) }
 }
@@ -108,7 +109,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
 pub fn read(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     let mut standing = None;
     scan_now(table, &[text_key(wallet), uuid_key(id)], |tuple, _| {
-        // SAFETY: the scan's tuple, whose page is pinned while it is copied.
+        // SAFETY: the scan's tuple, whose page stays pinned during the copy.
         standing = Some(unsafe {
             RowAsRead {
                 tuple: pg_sys::heap_copytuple(tuple),
@@ -122,7 +123,8 @@ pub fn read(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
         .transpose()
 }
 
-/// Locks the hold, waiting for whoever has it; nothing when there is none of that id.
+/// Locks the hold, waiting for the transaction that has it locked. `None` if there is no hold with
+/// that id.
 pub fn lock(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     let keys = [text_key(wallet), uuid_key(id)];
     loop {
@@ -141,7 +143,7 @@ pub fn lock(table: &Table, wallet: &str, id: [u8; 16]) -> Result<Option<Hold>> {
     }
 }
 
-/// Locks a row version and gives a copy of it; nothing when another transaction has changed it.
+/// Locks a row version and returns a copy of it. `None` if another transaction has changed the row.
 fn lock_at(table: &Table, place: Tid) -> Result<Option<pg_sys::HeapTuple>> {
     let mut row = pg_sys::HeapTupleData {
         t_self: tid_of(place),
@@ -150,9 +152,9 @@ fn lock_at(table: &Table, place: Tid) -> Result<Option<pg_sys::HeapTuple>> {
     session::note_lock();
     let mut buffer = 0;
     let mut failure = pg_sys::TM_FailureData::default();
-    // SAFETY: the place was read under a snapshot that is not older than the statement's own, which
-    // keeps the version there. heap_lock_tuple waits for a transaction that is changing the row and
-    // leaves its page pinned; the copy is made before the pin goes.
+    // SAFETY: the TID was read under a snapshot that is not older than the statement's own, so the
+    // version has not been removed. heap_lock_tuple waits for a transaction that is changing the
+    // row and leaves its page pinned. The copy is made before the pin is released.
     unsafe {
         let result = pg_sys::heap_lock_tuple(
             table.relation,
@@ -230,8 +232,8 @@ fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
     })
 }
 
-/// Writes what became of a hold; gives where it stands then, or nothing when another transaction has changed it since
-/// it was read.
+/// Writes the new state of a hold and returns its new TID. `None` if another transaction has
+/// changed the hold since it was read.
 pub fn write(
     table: &Table,
     hold: &Hold,
@@ -256,7 +258,7 @@ pub fn write(
         fields.set_text(REASON, reason);
     }
     let tuple = fields.form(table);
-    // The third index has open holds only.
+    // The third index contains open holds only.
     let is_open = hold.status == "open";
     if !replace_in_indexes(table, standing.place, tuple, Some(&fields), is_open)? {
         return Ok(None);

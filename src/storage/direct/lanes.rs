@@ -65,12 +65,12 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
         },
         waits: fields.int8(WAITS),
         armed: fields.bool(ARMED),
-        // SAFETY: a tuple that a scan returned knows where it stands.
+        // SAFETY: a tuple that a scan returned has its TID set.
         place: Some(unsafe { place_of(tuple) }),
     })
 }
 
-/// Calls `work` with the one row that has those keys; nothing when there is none.
+/// Calls `work` with the one row that has those keys. `None` if there is no such row.
 fn with_row<T>(
     table: &Table,
     wallet: &str,
@@ -123,8 +123,8 @@ pub fn read_lanes(table: &Table, wallet: &str) -> Result<Vec<Lane>> {
     Ok(lanes)
 }
 
-/// Balance and credit that stand in all lanes but one, in units of an amount. Every charge of a
-/// wallet with several lanes asks for it, so no more of the rows is read than it needs.
+/// The sum of balance and credit in all lanes except one, in units of an amount. Every charge of a
+/// wallet with several lanes calls this, so only the needed columns of the rows are read.
 pub fn credited_elsewhere(table: &Table, wallet: &str, lane: i16) -> Result<i128> {
     use allowance::*;
     let digest = tid_cache::digest(wallet, BALANCE, None);
@@ -173,12 +173,12 @@ pub fn credited_elsewhere(table: &Table, wallet: &str, lane: i16) -> Result<i128
     Ok(units)
 }
 
-/// Writes a lane if nobody has changed it since it was read.
+/// Writes a lane if no other transaction has changed it since it was read.
 pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     use allowance::*;
     let place = match lane.place {
         Some(place) => place,
-        // Read or written by the other way.
+        // The lane was read or written through SPI.
         None => match read_lane(table, wallet, lane.lane)? {
             Some(Lane {
                 version,
@@ -216,7 +216,7 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     replace(table, place, row)
 }
 
-/// What a row of a window has counted.
+/// The counters of a window's row.
 pub fn read_counted(
     table: &Table,
     wallet: &str,
@@ -237,7 +237,7 @@ pub fn read_counted(
     })
 }
 
-/// Takes from a window; nothing when it is not there or has not that much left.
+/// Takes an amount from a window. `None` if the row does not exist or has too little left.
 pub fn take(
     table: &Table,
     wallet: &str,
@@ -276,8 +276,9 @@ pub fn take(
     })
 }
 
-/// Changes a row of a window as `work` does to its fields, and gives what it gives: nothing, and nothing is written,
-/// when it says so or there is no such row. Where another transaction comes first it is called again.
+/// Applies `work` to the fields of a window's row and returns its answer. Returns `None` and writes
+/// nothing if `work` returns `None` or the row does not exist. Calls `work` again if another
+/// transaction has changed the row in the meantime.
 fn change<T>(
     table: &Table,
     wallet: &str,
@@ -290,7 +291,7 @@ fn change<T>(
             let Some(answer) = work(fields)? else {
                 return Ok(None);
             };
-            // Formed while the tuple that the other columns point into is pinned.
+            // Formed while the tuple, into which the unchanged columns point, is pinned.
             let row = fields.form(table);
             // SAFETY: the tuple was read from the table.
             Ok(Some((unsafe { place_of(tuple) }, row, answer)))
@@ -303,8 +304,9 @@ fn change<T>(
     }
 }
 
-/// Gives back what a hold that was made in a lane has set aside in a window: in the row of that lane if it has as
-/// much, else in that of all. The row that had it, or nothing when none has.
+/// Releases from a window the amount of a hold that was made in a lane: in that lane's row of the
+/// window if it holds as much, otherwise in the row of lane 0. Returns the lane of the row; `None`
+/// if no row holds as much.
 pub fn release(
     table: &Table,
     wallet: &str,

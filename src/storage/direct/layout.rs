@@ -1,8 +1,8 @@
-//! Rows taken apart by what is known of a table's columns.
+//! Deforms rows with a compact description of a table's columns.
 //!
-//! PostgreSQL's own `heap_deform_tuple` looks a column up in a description of two cache lines, and a call that
-//! comes in turn with those of many other backends finds none of them in the processor's cache. Here a column
-//! takes four bytes.
+//! PostgreSQL's own `heap_deform_tuple` reads two cache lines per column from the tuple descriptor.
+//! When the calls of many backends are interleaved, none of these lines is in the processor's
+//! cache. Here, the description of a column takes four bytes.
 
 use std::cell::RefCell;
 use std::mem::offset_of;
@@ -10,14 +10,14 @@ use std::slice;
 
 use pgrx::{PgTupleDesc, pg_sys, varlena};
 
-/// How the values of a column stand in a row.
+/// How the values of a column are stored in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
-    /// In bytes; -1 where each value has its own.
+    /// In bytes; -1 for a type of variable length.
     length: i16,
-    /// One less than what their places are multiples of, which is a power of two.
+    /// The column's alignment, which is a power of two, minus one.
     mask: u8,
-    /// Whether the datum is the value itself.
+    /// Whether the type is passed by value.
     by_value: bool,
 }
 
@@ -25,17 +25,18 @@ pub(super) struct Column {
 pub(super) type Layout = &'static [Column];
 
 thread_local! {
-    /// Those of all tables so far, each of them once.
+    /// The layouts of all tables so far, each of them once.
     static KNOWN: RefCell<Vec<Layout>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Columns that a layout has at most.
+/// The maximum number of columns of a layout.
 const MAX_COLUMNS: usize = u64::BITS as usize;
 
-/// The layout of rows; nothing where a column is of a kind that is not known here.
+/// The layout of a table's rows. `None` if a column has a kind of type that this module does not
+/// support.
 ///
 /// # Safety
-/// The description is that of an open relation or a copy.
+/// The descriptor is that of an open relation or a copy.
 pub(super) unsafe fn of(description: pg_sys::TupleDesc) -> Option<Layout> {
     // SAFETY: the caller's guarantee.
     let description = unsafe { PgTupleDesc::from_pg_unchecked(description) };
@@ -53,10 +54,11 @@ pub(super) unsafe fn of(description: pg_sys::TupleDesc) -> Option<Layout> {
     })
 }
 
-/// The layout of the rows of which the table's last column is an array; nothing where it is none.
+/// The layout of the elements of the table's last column, an array of rows. `None` if the column is
+/// not such an array.
 ///
 /// # Safety
-/// The description is that of an open relation.
+/// The descriptor is that of an open relation.
 pub(super) unsafe fn of_elements(description: pg_sys::TupleDesc) -> Option<Layout> {
     // SAFETY: the caller's guarantee. The copy lives as long as the current memory context.
     unsafe {
@@ -91,9 +93,9 @@ fn column(attribute: &pg_sys::FormData_pg_attribute) -> Option<Column> {
     })
 }
 
-/// Takes the first columns of a row apart, as many as the layout has. Values that are NULL are left as they are;
-/// those by reference point into the row. Nothing when the row is not as the layout says, or is older than a
-/// column: PostgreSQL knows what it has there.
+/// Deforms the first columns of a row, as many as the layout has. NULL columns leave their elements
+/// unchanged; by-reference values point into the row. `None` if the row does not match the layout,
+/// or is older than one of the columns. Only PostgreSQL knows the values of such columns.
 ///
 /// # Safety
 /// The tuple was read from the table of the layout, and its page is pinned.
@@ -103,7 +105,7 @@ pub(super) unsafe fn take_apart(
     values: &mut [pg_sys::Datum],
     nulls: &mut [bool],
 ) -> Option<()> {
-    // SAFETY: a tuple that was read has its header and all its bytes where it says.
+    // SAFETY: a tuple that was read has its header, and all of its bytes are at `t_data`.
     let (header, row) = unsafe {
         let data = (*tuple).t_data;
         let row = slice::from_raw_parts(data.cast::<u8>(), (*tuple).t_len as usize);
@@ -153,7 +155,7 @@ fn read(
     Some(())
 }
 
-/// A bit for each column, the first one lowest, that is set where the column is not NULL.
+/// A bit mask of the columns that are not NULL, with the first column in the lowest bit.
 fn presence(bits: &[u8], columns: usize) -> u64 {
     let bytes = bits.iter().take(columns.div_ceil(8)).rev();
     bytes.fold(0, |all, byte| all << 8 | u64::from(*byte))
@@ -164,11 +166,11 @@ fn aligned(at: usize, mask: u8) -> usize {
     at.wrapping_add(mask) & !mask
 }
 
-/// The value of variable length that comes next, its length included. A short one stands anywhere, and what is left
-/// free before another is zero.
+/// The next value of variable length, including its length header. A value with a short header
+/// needs no alignment. The padding before any other value is zero.
 fn variable<'a>(row: &'a [u8], at: &mut usize, mask: u8) -> Option<&'a [u8]> {
     let head = *row.get(*at)?;
-    // Most have a length of one byte, which is not the mark of a value that stands elsewhere.
+    // Most values have a header of one byte that is not the mark of a toasted value.
     if cfg!(target_endian = "little") && head & 1 == 1 && head != 1 {
         return row.get(*at..at.wrapping_add(usize::from(head >> 1)));
     }
@@ -181,7 +183,7 @@ fn variable<'a>(row: &'a [u8], at: &mut usize, mask: u8) -> Option<&'a [u8]> {
     value.get(..length)
 }
 
-/// A value as its datum.
+/// The datum of a by-value type.
 fn by_value(bytes: &[u8]) -> Option<pg_sys::Datum> {
     let number = match *bytes {
         [a] => i64::from(i8::from_ne_bytes([a])),
@@ -224,7 +226,7 @@ mod tests {
         }
     }
 
-    /// A row of `acme`, a uuid of sevens, -3, what is given and `x`.
+    /// A row with `acme`, a uuid of sevens, -3, the given bigint and `x`.
     fn row(bits: u8, bigint: Option<i64>) -> Vec<u8> {
         let mut row = vec![0; START];
         row[offset_of!(pg_sys::HeapTupleHeaderData, t_bits)] = bits;
@@ -236,7 +238,7 @@ mod tests {
             row.resize(row.len().next_multiple_of(8), 0);
             row.extend(bigint.to_ne_bytes());
         }
-        // A length word of four bytes, at a multiple of them.
+        // A length word of four bytes, aligned to four bytes.
         row.resize(row.len().next_multiple_of(4), 0);
         row.extend((5_u32 << 2).to_ne_bytes());
         row.push(b'x');

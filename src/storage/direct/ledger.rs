@@ -1,4 +1,4 @@
-//! Entries: `wallet.ledger`, and what was moved to `wallet.ledger_archive`.
+//! Entries: `wallet.ledger`, and those that were moved to `wallet.ledger_archive`.
 
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
@@ -48,7 +48,7 @@ mod column {
     pub const METADATA: i16 = 31;
 }
 
-/// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
+/// Writes the entry. Returns false if its idempotency key is taken. Waits for a transaction that is
 /// using the same key.
 pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     let mut fields = entry_fields(entry, link);
@@ -62,8 +62,8 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
         let call = char_key(entry.call as u8);
         vec![text_key(entry.wallet), text_key(name), call]
     };
-    // Charges on the single lane have written its row, and fundings hold the wallet's: nobody
-    // else can be using a key of theirs now.
+    // Charges on the single lane have already written the lane's row, and fundings hold the lock on
+    // the wallet's row. So no other transaction can be using a key of theirs now.
     let alone = link.lane == 0
         || matches!(
             entry.call,
@@ -73,7 +73,8 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     unsafe { unique_insert::append(table, row, &fields, &keys, alone) }
 }
 
-/// Which of the keys have made an entry of the table that is committed or this transaction's own.
+/// Returns the indexes of those keys that already have an entry in the table, committed or written
+/// by this transaction.
 pub fn taken_keys(
     table: &Table,
     which: Which,
@@ -84,7 +85,7 @@ pub fn taken_keys(
     let index = table.indexes[usize::from(which != Which::Archive)];
     // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
     let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
-    // In the index's order, more or less: neighbours share its pages.
+    // Roughly in the order of the index, because neighbours share its pages.
     let mut sorted: Vec<(usize, &str)> = keys.iter().copied().enumerate().collect();
     sorted.sort_unstable_by_key(|(_, name)| *name);
     let mut taken = Vec::new();
@@ -100,8 +101,8 @@ pub fn taken_keys(
     Ok(taken)
 }
 
-/// Writes entries whose keys nobody else can be using; false, and nothing is written, when one of the
-/// keys has made an entry before.
+/// Writes entries whose keys no other transaction can be using. Returns false and writes nothing if
+/// one of the keys already has an entry.
 pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) -> bool {
     session::note_lock();
     let [primary, once, _] = table.indexes;
@@ -109,12 +110,12 @@ pub fn append_free(table: &Table, entries: &[(Entry<'_>, Link)]) -> bool {
         .iter()
         .map(|(entry, link)| entry_fields(entry, link))
         .collect();
-    // SAFETY: both indexes are open; the rows have the table's columns, were formed of the fields, and are
-    // this transaction's own when they are deleted.
+    // SAFETY: both indexes are open. The rows have the table's columns and were formed from the
+    // fields. When they are deleted, they are this transaction's own.
     unsafe {
         let rows = Rows::insert(table, &mut fields);
         let in_turn: Vec<_> = rows.tuples.iter().copied().zip(&fields).collect();
-        // In the index's order, more or less: neighbours share its pages.
+        // Roughly in the order of the index, because neighbours share its pages.
         let mut by_key: Vec<usize> = (0..entries.len()).collect();
         by_key.sort_unstable_by_key(|place| entries[*place].0.key);
         let by_key: Vec<_> = by_key.into_iter().map(|place| in_turn[place]).collect();
@@ -148,13 +149,13 @@ struct Rows {
 }
 
 impl Rows {
-    /// Forms the rows and writes them into the table, in its pages one behind the other.
+    /// Forms the rows and writes them into consecutive pages of the table.
     ///
     /// # Safety
     /// The fields have the table's columns.
     unsafe fn insert(table: &Table, fields: &mut [Fields]) -> Rows {
-        // SAFETY: each slot owns its tuple, so that what is written is the tuple itself, whose place
-        // is set by the writing.
+        // SAFETY: each slot owns its tuple, so the tuple that is written is the slot's own. The
+        // insertion sets its TID.
         unsafe {
             let columns = (*table.relation).rd_att;
             let tuples: Vec<_> = fields.iter_mut().map(|row| row.form(table)).collect();
@@ -180,10 +181,10 @@ impl Rows {
         }
     }
 
-    /// Frees the slots and their tuples. An error leaves that to the abort.
+    /// Frees the slots and their tuples. After an error, the abort frees them.
     fn free(self) {
         for slot in self.slots {
-            // SAFETY: made by `insert`, freed once.
+            // SAFETY: made by `insert`, and freed once.
             unsafe { pg_sys::ExecDropSingleTupleTableSlot(slot) };
         }
     }

@@ -1,16 +1,17 @@
 //! The hot tables without the executor.
 //!
-//! For every statement the executor parses CHECK and WHEN expressions from text, opens indexes and
-//! builds a plan state; that costs more than reading and writing the row. Here rows are found by
-//! the primary key's index and written with `heap_update` and `heap_insert`, as the executor does
-//! it underneath, with the same visibility, waiting, WAL and index entries. `store` takes this way
-//! only where it is right (see [`table`]) and the SPI way elsewhere; both answer the same.
+//! For every statement, the executor parses CHECK and WHEN expressions from text, opens indexes and
+//! builds a plan state. That costs more than reading and writing the row. Here, rows are found by
+//! the primary key's index and written with `heap_update` and `heap_insert`. The executor calls the
+//! same functions, with the same visibility, waiting, WAL and index entries. `store` uses this path
+//! only for tables that support it (see [`table`]), and SPI otherwise. Both return the same
+//! results.
 //!
-//! The rules that CHECK and triggers would enforce hold here because the callers check them before
-//! they write: what a lane or window spends and holds is never more than it was allotted.
+//! CHECK constraints and triggers do not run here. Their rules hold because the callers check them
+//! before they write: a lane or window never spends and holds more than its allotment.
 //!
-//! Memory is the caller's; relations, scans and snapshots are released on every return, and after
-//! an error by the (sub)transaction's abort.
+//! The caller owns the memory. Relations, scans and snapshots are released on every return. After
+//! an error, the abort of the (sub)transaction releases them.
 
 mod fields;
 pub mod holds;

@@ -47,7 +47,7 @@ mod mapping {
     pub const MAPPING: i16 = 2;
 }
 
-/// All prices of an exact name in a list.
+/// All prices of a list for an exact model name.
 pub fn of_model(table: &Table, list: &str, model: &str) -> Result<Vec<PriceRow>> {
     let keys = [text_key(list), text_key(model)];
     let mut rows = Vec::new();
@@ -58,7 +58,7 @@ pub fn of_model(table: &Table, list: &str, model: &str) -> Result<Vec<PriceRow>>
     Ok(rows)
 }
 
-/// All prices of a list whose model is a pattern: the second index holds no others.
+/// All prices of a list whose model is a pattern. The second index contains no other prices.
 pub fn of_patterns(table: &Table, list: &str) -> Result<Vec<PriceRow>> {
     let mut rows = Vec::new();
     scan_by(table, 1, &[text_key(list)], |tuple, _| {
@@ -103,7 +103,7 @@ pub fn markups(table: &Table, list: &str) -> Result<Vec<Markup>> {
     Ok(rows)
 }
 
-/// The rate of a pair that began last at a time, and when the next one begins.
+/// The rate of a currency pair that is in effect at a time, and when the next rate begins.
 pub fn rates(
     table: &Table,
     from: &str,
@@ -140,7 +140,7 @@ pub fn rates(
     Ok((last, next))
 }
 
-/// Names and texts of the mappings that were set, by name.
+/// The names and texts of all stored mappings, in the order of the names.
 pub fn mappings(table: &Table) -> Result<Vec<(String, String)>> {
     let mut rows = Vec::new();
     scan_by(table, 0, &[], |tuple, _| {

@@ -47,23 +47,23 @@ mod limit {
     pub const RAISED_UNTIL: i16 = 13;
 }
 
-/// What stands before them in `wallet.limits`: the wallet.
+/// How many columns precede those of `known_limit` in `wallet.limits`: the wallet.
 const BEFORE: i16 = 1;
 
-/// What was found of a wallet.
-// A box would cost every first charge an allocation.
+/// The result of looking up a wallet's rules.
+/// The variants differ in size, but boxing would cost every first charge an allocation.
 #[allow(clippy::large_enum_variant)]
 pub enum Answer {
-    /// Its rules.
+    /// The wallet's rules.
     WalletConfig(RuleRows),
-    /// There is none of that name.
+    /// There is no wallet with that name.
     None,
-    /// This way is not right for one of the tables.
+    /// The direct path does not support one of the tables.
     Elsewhere,
 }
 
-/// What a charge must know of a wallet, all under one snapshot: rules and epoch belong together. Its limits, where they
-/// are asked for, stand beside the wallet, or in the table.
+/// Reads all that a charge must know of a wallet under one snapshot, because rules and epoch must
+/// be consistent. The limits, if requested, are read from the wallet's row or from `wallet.limits`.
 pub fn read_rules(
     wallets: &Table,
     allowances: &Table,
@@ -129,7 +129,7 @@ fn read_rules_under(
     };
     let (first, single) = (row.first_lane(), row.lanes == 1);
     let keys = [text_key(wallet), uuid_key(BALANCE), int2_key(first)];
-    // Beside a single lane there are few others, and what they have must be known.
+    // A wallet with a single active lane has few other lanes, and their balances are needed too.
     let keys = if single { &keys[..2] } else { &keys[..] };
     let (mut lane, mut beside) = (None, false);
     scan(
@@ -141,7 +141,7 @@ fn read_rules_under(
             let found = lane_of(&Fields::of(allowances, tuple), tuple)?;
             if found.lane == first {
                 lane = Some(found);
-                // Whoever asks for the rules wants the lane next.
+                // The caller usually reads the lane next.
                 tid_cache::remember(tid_cache::digest(wallet, BALANCE, Some(first)), root);
             } else {
                 beside |= found.allotted != found.spent;
@@ -169,7 +169,7 @@ fn read_rules_under(
     }))
 }
 
-/// The wallet's rows of the table.
+/// The wallet's rows of `wallet.limits`.
 fn read_limits(snapshot: pg_sys::Snapshot, limits: &Table, wallet: &str) -> Result<Vec<LimitRow>> {
     let mut rows = Vec::new();
     let keys = [text_key(wallet)];
@@ -180,7 +180,7 @@ fn read_limits(snapshot: pg_sys::Snapshot, limits: &Table, wallet: &str) -> Resu
     Ok(rows)
 }
 
-/// A limit whose columns have as many others before them.
+/// Reads a limit from columns that begin after the first `before` ones.
 fn limit_row(fields: &Fields, before: i16) -> Result<LimitRow> {
     use limit::*;
     let at = |column: i16| before + column;

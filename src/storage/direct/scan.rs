@@ -1,4 +1,4 @@
-//! Rows found by an index, and their columns.
+//! Finds rows by an index.
 
 use std::ptr;
 
@@ -12,8 +12,8 @@ use crate::storage::direct::fields::words_of;
 use crate::storage::direct::table::Table;
 use crate::storage::direct::tid_cache::CachedTid;
 
-/// The value that a column of an index must have, or its bound. Keys are given in the order of the index's leading
-/// columns; only the last may be a bound.
+/// The value that a column of an index must have, or its bound. Keys are listed in the order of the
+/// index's leading columns. Only the last key may be a bound.
 pub(super) struct Key {
     collation: pg_sys::Oid,
     strategy: u32,
@@ -36,20 +36,20 @@ impl Key {
 pub(super) enum Bound {
     /// At that time or before.
     AtMost,
-    /// After it.
+    /// After that time.
     After,
 }
 
-/// What a key looks for.
+/// The value of a key.
 enum Value {
     /// The datum itself.
     Plain(pg_sys::Datum),
-    /// What the datum points to; aligned as PostgreSQL has it.
+    /// The words to which the datum points, with PostgreSQL's alignment.
     Kept(Vec<u64>),
 }
 
 impl Value {
-    /// Good for as long as the key is.
+    /// The datum, valid as long as the key.
     fn datum(&self) -> pg_sys::Datum {
         match self {
             Value::Plain(datum) => *datum,
@@ -58,7 +58,7 @@ impl Value {
     }
 }
 
-/// Keys that a scan has at most.
+/// The maximum number of keys of a scan.
 const MAX_KEYS: usize = 3;
 
 pub(super) fn text_key(value: &str) -> Key {
@@ -95,8 +95,8 @@ pub(super) fn time_key(bound: Bound, at: Timestamp) -> Key {
     }
 }
 
-/// Calls `each` with the rows that the keys find, and with the line pointers to which the index led,
-/// until it says stop.
+/// Calls `each` with the rows that match the keys, and with the root line pointers that the index
+/// entries name, until `each` asks to stop.
 pub(super) fn scan(
     table: &Table,
     index: pg_sys::Relation,
@@ -107,7 +107,8 @@ pub(super) fn scan(
     scan_under(Some(snapshot), table, index, keys, FORWARD, each)
 }
 
-/// Scans with what is committed now (under READ COMMITTED), one's own changes included.
+/// Scans with a snapshot of what is committed now (under READ COMMITTED), including this
+/// transaction's own changes.
 pub(super) fn scan_now(
     table: &Table,
     keys: &[Key],
@@ -116,7 +117,7 @@ pub(super) fn scan_now(
     scan_by(table, 0, keys, each)
 }
 
-/// The same by another of the table's indexes.
+/// Like `scan_now`, by another of the table's indexes.
 pub(super) fn scan_by(
     table: &Table,
     index: usize,
@@ -126,7 +127,7 @@ pub(super) fn scan_by(
     scan_under(None, table, table.indexes[index], keys, FORWARD, each)
 }
 
-/// The same from the end of the index.
+/// Like `scan_by`, from the end of the index.
 pub(super) fn scan_back(
     table: &Table,
     index: usize,
@@ -137,7 +138,7 @@ pub(super) fn scan_back(
     scan_under(None, table, table.indexes[index], keys, backward, each)
 }
 
-/// Scans under a snapshot that the caller keeps, or under one of its own.
+/// Scans under a snapshot of the caller, or under one of its own.
 fn scan_under(
     snapshot: Option<pg_sys::Snapshot>,
     table: &Table,
@@ -157,8 +158,9 @@ fn scan_under(
         };
     }
     let wanted = &wanted[..keys.len().min(MAX_KEYS)];
-    // SAFETY: the keys are those of the index's leading columns with the types' own comparisons, and live
-    // longer than the scan. A PostgreSQL error leaves scan, snapshot, pin and lock to the abort.
+    // SAFETY: the keys are those of the index's leading columns, with the types' own comparisons,
+    // and live longer than the scan. A PostgreSQL error leaves scan, snapshot, pin and lock to the
+    // abort.
     unsafe {
         let (mut scan, mut found) = raw::guarded(|| {
             let mut scan = Scan::begin(
@@ -188,7 +190,7 @@ fn scan_under(
     }
 }
 
-/// A key as a scan is told of it.
+/// A key in the form that a scan needs.
 #[derive(Clone, Copy)]
 struct Wanted {
     collation: pg_sys::Oid,
@@ -210,7 +212,7 @@ impl Default for Wanted {
 
 const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
 
-/// A scan that is under way: the page that was looked at last stays pinned for the next row.
+/// A scan that is in progress. The page that was read last stays pinned for the next row.
 #[derive(Clone, Copy)]
 struct Scan {
     table: pg_sys::Relation,
@@ -220,12 +222,12 @@ struct Scan {
     /// Whether the snapshot was taken for this scan.
     is_own: bool,
     buffer: pg_sys::Buffer,
-    /// The version found last.
+    /// The row version that was found last.
     tuple: pg_sys::HeapTupleData,
-    /// Where the index led for it.
+    /// The root line pointer that the index entry of that version names.
     root: CachedTid,
-    /// Whether another version of the same row may be visible: two are at most, under a snapshot
-    /// that shows what is not committed.
+    /// Whether another version of the same row may be visible. A snapshot that shows uncommitted
+    /// changes can see two versions.
     in_chain: bool,
 }
 
@@ -233,8 +235,8 @@ const NO_BUFFER: pg_sys::Buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
 
 impl Scan {
     /// # Safety
-    /// Called behind a jump point, as are the others; the relations are open, and what is wanted are values
-    /// of the index's leading columns.
+    /// Called inside a `sigsetjmp` guard, as are the other methods. The relations are open, and the
+    /// keys are values of the index's leading columns.
     unsafe fn begin(
         table: pg_sys::Relation,
         index: pg_sys::Relation,
@@ -280,13 +282,14 @@ impl Scan {
         }
     }
 
-    /// Goes to the next visible version: one of a row at most under a snapshot of a moment. False when there
-    /// is none.
+    /// Advances to the next visible version. An MVCC snapshot sees at most one version per row.
+    /// Returns false at the end.
     ///
     /// # Safety
-    /// The scan has not ended. The tuple is good while its page is pinned, which is until the next step.
+    /// The scan has not ended. The tuple is valid while its page is pinned, which is until the next
+    /// step.
     unsafe fn step(&mut self) -> bool {
-        // SAFETY: the table is locked, so that no page that its index names goes.
+        // SAFETY: the table is locked, so no page that its index names can be removed.
         unsafe {
             loop {
                 let is_first = !self.in_chain;
@@ -323,7 +326,8 @@ impl Scan {
                 if found {
                     return true;
                 }
-                // So that the index forgets rows that nobody can see any more, as the executor has it.
+                // Lets the index drop entries of rows that are dead to all transactions, as the
+                // executor does.
                 (*self.scan).kill_prior_tuple = all_dead && !(*self.scan).xactStartedInRecovery;
             }
         }
@@ -332,7 +336,7 @@ impl Scan {
     /// # Safety
     /// Called once.
     unsafe fn end(&self) {
-        // SAFETY: releases what `begin` and `step` have taken.
+        // SAFETY: releases what `begin` and `step` have acquired.
         unsafe {
             if self.buffer != NO_BUFFER {
                 raw::ReleaseBuffer(self.buffer);
@@ -345,7 +349,7 @@ impl Scan {
     }
 }
 
-/// `index_beginscan` over the versions of PostgreSQL.
+/// `index_beginscan` in the supported versions of PostgreSQL.
 ///
 /// # Safety
 /// As for `index_beginscan`.
@@ -361,7 +365,7 @@ unsafe fn begin(
         raw::index_beginscan(table, index, snapshot, keys, 0)
     }
     #[cfg(feature = "pg18")]
-    // SAFETY: the caller's guarantee; nobody counts the searches.
+    // SAFETY: the caller's guarantee; the number of index searches is not counted.
     unsafe {
         raw::index_beginscan(table, index, snapshot, ptr::null_mut(), keys, 0)
     }

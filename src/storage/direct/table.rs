@@ -1,7 +1,7 @@
-//! Opening a hot table, and judging whether the direct way is right for it.
+//! Opens a hot table and checks whether the direct path supports it.
 //!
-//! A charge comes back to the same tables several times. What it has opened stays open until its
-//! session ends ([`begin`], [`end`]); an error leaves the closing to the abort.
+//! A charge uses the same tables several times. A table that it has opened stays open until the
+//! session ends ([`begin`], [`end`]). After an error, the abort closes it.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -13,7 +13,7 @@ use crate::pg::writable::require_writable;
 use crate::pg::{invalidation, raw};
 use crate::storage::direct::layout::{self, Layout};
 
-/// A table that this way may be taken on.
+/// A table that the direct path may support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// `wallet.allowances`
@@ -42,13 +42,13 @@ pub enum Which {
     UnreadPaths,
 }
 
-/// How many there are.
+/// The number of these tables.
 const TABLES: usize = 12;
 
-/// Indexes that a table has at most.
+/// The maximum number of indexes of a table.
 const INDEXES: usize = 3;
 
-/// Stands where a table has no such index.
+/// The index name where a table has no such index.
 const NONE: &CStr = c"";
 
 impl Which {
@@ -69,7 +69,8 @@ impl Which {
         }
     }
 
-    /// Columns that the code below knows; another number is another version's table.
+    /// The number of columns that this module knows. A table with another number belongs to another
+    /// version.
     pub(super) fn columns(self) -> i32 {
         match self {
             Which::Allowances => 21,
@@ -85,8 +86,8 @@ impl Which {
         }
     }
 
-    /// True for a table to which rows are written without the executor: then every index and
-    /// trigger counts.
+    /// True for a table to which rows are written without the executor. For such a table, every
+    /// index and trigger matters.
     fn is_written(self) -> bool {
         matches!(
             self,
@@ -94,8 +95,8 @@ impl Which {
         )
     }
 
-    /// The primary key, or what stands for it; the one that has each key of a call once, where that is
-    /// another; the one that has some of the rows only.
+    /// The names of three indexes: the primary key or its equivalent; the index in which each
+    /// idempotency key is unique, if that is another one; the partial index.
     fn indexes(self) -> &'static [&'static CStr] {
         match self {
             Which::Allowances => &[c"allowances_pkey"],
@@ -114,12 +115,12 @@ impl Which {
     }
 }
 
-/// What a table is opened for.
+/// The purpose for which a table is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Also in a read-only transaction and on a standby.
+    /// Reading, which also works in a read-only transaction and on a standby.
     Read,
-    /// Rows will be inserted or updated.
+    /// Inserting or updating rows.
     Write,
 }
 
@@ -132,7 +133,7 @@ impl Access {
     }
 }
 
-/// Oids of a table and its indexes, as found fit.
+/// The oids of a supported table and its indexes.
 #[derive(Clone, Copy, Debug)]
 struct Fit {
     table: pg_sys::Oid,
@@ -141,7 +142,7 @@ struct Fit {
     elements: Option<Layout>,
 }
 
-/// What was found out about a table, and when.
+/// The result of the check of a table, with the invalidation count at that time.
 type Verdict = Cell<Option<(u64, Option<Fit>)>>;
 
 thread_local! {
@@ -154,39 +155,40 @@ pub struct Table {
     pub(super) relation: pg_sys::Relation,
     pub(super) indexes: [pg_sys::Relation; INDEXES],
     pub(super) layout: Layout,
-    /// How the rows stand of which its last column is an array.
+    /// The layout of the rows in the table's last column, an array.
     pub(super) elements: Option<Layout>,
     access: Access,
 }
 
-/// The tables that a session has open; nothing outside of one.
+/// The tables that a session has open; `None` outside of a session.
 pub type Opened = Option<[Option<Table>; TABLES]>;
 
 thread_local! {
     static OPENED: RefCell<Opened> = const { RefCell::new(None) };
 }
 
-/// Begins a session with nothing open and gives what an outer one has.
+/// Begins a session without open tables. Returns the open tables of the outer session.
 pub fn begin() -> Opened {
     OPENED.replace(Some([None; TABLES]))
 }
 
-/// Closes what the session opened and goes back to the outer one.
+/// Closes the tables that the session opened and restores those of the outer session.
 pub fn end(outer: Opened) {
     for table in OPENED.replace(outer).into_iter().flatten().flatten() {
         table.close();
     }
 }
 
-/// Goes back to the outer session after an error: the abort closes what was open.
+/// Restores the tables of the outer session after an error. The abort closes the others.
 pub fn abandon(outer: Opened) {
     OPENED.set(outer);
 }
 
 impl Table {
-    /// Opens the table, or says that this way is not right for it: it must be a local heap table
-    /// with our columns and our indexes alone, without rules, and without triggers on what is done
-    /// here but our own, which only refuse what is never done here.
+    /// Opens the table; `None` if the direct path does not support it. The table must be a local
+    /// heap table with exactly our columns and indexes, and without rules. Our own triggers are
+    /// allowed, because they only refuse what the direct path never does. Other triggers are
+    /// allowed only on events that the direct path never causes.
     pub fn open(which: Which, access: Access) -> Option<Table> {
         let slot = which as usize;
         let (before, is_first_to_write) = OPENED.with_borrow(|opened| {
@@ -200,7 +202,7 @@ impl Table {
             return Some(table);
         }
         if access == Access::Write && is_first_to_write {
-            // The executor would refuse it for us.
+            // The executor would make this check for us.
             require_writable();
         }
         let table = Table::open_anew(which, access);
@@ -219,7 +221,7 @@ impl Table {
         let verdict = || VERDICTS.with(|verdicts| verdicts[which as usize].get());
         let fit = fit(which)?;
         let table = Table::lock(fit, access);
-        // Locking takes in invalidations: what was judged may have changed just before.
+        // Locking the table processes invalidations, so the verdict may have changed just now.
         match verdict() {
             Some((generation, Some(_))) if generation == invalidation::tables() => Some(table),
             _ => {
@@ -229,11 +231,11 @@ impl Table {
         }
     }
 
-    /// Whether the table has that page. While it is open none goes.
+    /// Whether the table has that page. No page is removed while the table is open.
     pub(super) fn has_block(&self, block: pg_sys::BlockNumber) -> bool {
-        // SAFETY: the relation is open; its storage, if that has been opened, is described. What is known of its
-        // size is forgotten by whoever hears that it was cut off, which locking the table has made us do; it
-        // may only have grown since.
+        // SAFETY: the relation is open; its storage manager entry, if there is one, is valid. The
+        // cached size is dropped when an invalidation reports a truncation, and locking the table
+        // has processed all invalidations. Since then the table can only have grown.
         unsafe {
             let storage = (*self.relation).rd_smgr;
             let known = match storage.is_null() {
@@ -251,7 +253,8 @@ impl Table {
     fn lock(fit: Fit, access: Access) -> Table {
         let lock = access.lock();
         let mut indexes = [ptr::null_mut(); INDEXES];
-        // SAFETY: the relations existed when they were judged; opening raises if one is gone.
+        // SAFETY: the relations existed at the time of the check; opening raises an error if one is
+        // gone.
         let relation = unsafe {
             raw::guarded(|| {
                 let relation = raw::table_open(fit.table, lock);
@@ -274,7 +277,7 @@ impl Table {
 
     fn close(self) {
         let keep = pg_sys::NoLock as pg_sys::LOCKMODE;
-        // SAFETY: opened by `lock`, closed once; the locks stay until the transaction ends.
+        // SAFETY: opened by `lock`, closed once; the locks last until the transaction ends.
         unsafe {
             raw::guarded(|| {
                 for index in &self.indexes {
@@ -288,7 +291,7 @@ impl Table {
     }
 }
 
-/// What was found out about the table, and is still so.
+/// The result of the check, if it is still valid.
 fn fit(which: Which) -> Option<Fit> {
     match VERDICTS.with(|verdicts| verdicts[which as usize].get()) {
         Some((generation, fit)) if generation == invalidation::tables() => fit,
@@ -296,7 +299,7 @@ fn fit(which: Which) -> Option<Fit> {
     }
 }
 
-/// Looks at the table and remembers the verdict until a relation changes.
+/// Checks the table and remembers the verdict until a relation changes.
 fn judge(which: Which) -> Option<Fit> {
     let generation = invalidation::tables();
     // SAFETY: catalog look-ups; the relation is closed before returning.
@@ -327,7 +330,7 @@ unsafe fn fits(relation: pg_sys::Relation, which: Which, schema: pg_sys::Oid) ->
             && (*relation).rd_rules.is_null()
             && (*(*relation).rd_att).natts == which.columns()
             && (!which.is_written() || triggers_are_ours(relation, which))
-            // Where Citus is, a table may be distributed.
+            // If Citus is installed, a table may be distributed.
             && pg_sys::get_relname_relid(
                 c"pg_dist_partition".as_ptr(),
                 pg_sys::PG_CATALOG_NAMESPACE.into(),
@@ -370,8 +373,8 @@ unsafe fn triggers_are_ours(relation: pg_sys::Relation, which: Which) -> bool {
         }
         let count = usize::try_from((*description).numtriggers).unwrap_or(0);
         let triggers = std::slice::from_raw_parts((*description).triggers, count);
-        // Entries are only inserted, allowances only updated, so that others' triggers on other
-        // events do no harm, such as those of a foreign key that refers to an entry.
+        // Entries are only inserted and allowances only updated. Triggers of others on other events
+        // do no harm, such as those of a foreign key that references an entry.
         let (insert, update) = (
             pg_sys::TRIGGER_TYPE_INSERT as i16,
             pg_sys::TRIGGER_TYPE_UPDATE as i16,

@@ -1,14 +1,15 @@
-//! Where the rows of `wallet.allowances` stand, so that finding one again takes no index.
+//! Remembers where the rows of `wallet.allowances` are stored, so that finding a row again needs no
+//! index.
 //!
-//! An update of a lane or window that leaves its keys alone stays on the page, behind the line
-//! pointer to which the index leads: the root. A backend remembers roots. What it finds there is
-//! taken only if it is visible and has the keys that are asked for: of a row with certain keys one
-//! version at most is visible under a snapshot, so that is the row that the index would find. All
-//! else (the row moved to another page, its place was given to another row, the table was written
-//! anew) is found by the index, and the new root remembered.
+//! An update of a lane or window that leaves its keys unchanged stays on the page (HOT). The index
+//! entry still points to the chain's first line pointer: the root. A backend remembers roots. A row
+//! found at a root is used only if it is visible and has the requested keys. At most one version of
+//! the row with these keys is visible under a snapshot, so the index would find the same version.
+//! In all other cases the index is searched and the new root remembered: the row moved to another
+//! page, its line pointer was reused for another row, or the table was rewritten.
 //!
-//! Under SERIALIZABLE the index is asked always: its pages are part of what the transaction is
-//! said to have read.
+//! Under SERIALIZABLE the index is always searched, because its pages are part of the transaction's
+//! read set.
 
 use std::cell::RefCell;
 use std::hash::BuildHasher;
@@ -25,10 +26,10 @@ use crate::storage::direct::table::Table;
 use crate::storage::direct::write::tid_of;
 use crate::storage::rows::AllowanceId;
 
-/// Rows that a backend remembers; beyond, it starts anew.
+/// The maximum number of rows that a backend remembers. Beyond that, the cache is cleared.
 const MAX_ROOTS: usize = 100_000;
 
-/// A line pointer of the table to which its index leads.
+/// A root line pointer: the one that the index entry of a row names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CachedTid {
     pub(super) block: pg_sys::BlockNumber,
@@ -36,13 +37,13 @@ pub(super) struct CachedTid {
 }
 
 impl CachedTid {
-    /// No row's.
+    /// No row.
     pub(super) const NONE: CachedTid = CachedTid {
         block: pg_sys::InvalidBlockNumber,
         offset: 0,
     };
 
-    /// The line pointer of that place.
+    /// The line pointer with that TID.
     pub(super) fn of(tid: pg_sys::ItemPointerData) -> CachedTid {
         CachedTid {
             block: u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo),
@@ -51,7 +52,7 @@ impl CachedTid {
     }
 }
 
-/// A lane of a balance: where it stands, its number, and the version of the rules that it has.
+/// A lane of a balance: its root, its number, and its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneRoot {
     pub(super) root: CachedTid,
@@ -59,18 +60,19 @@ pub(super) struct LaneRoot {
     pub(super) epoch: i64,
 }
 
-/// All lanes of a balance, and as of which generation.
+/// All lanes of a balance, and the generation in which they were read.
 type Lanes = (u64, Rc<[LaneRoot]>);
 
 thread_local! {
     static HASHER: RandomState = RandomState::default();
-    /// Roots by a digest of the keys; that two keys may share one costs a look into the index.
+    /// Roots by a digest of the keys. If two keys share a digest, the second one costs an index
+    /// search.
     static ROWS: RefCell<HashMap<u64, CachedTid>> = RefCell::default();
-    /// Balances by a digest of the wallet.
+    /// Lanes of balances by a digest of the wallet.
     static BALANCES: RefCell<HashMap<u64, Lanes>> = RefCell::default();
 }
 
-/// The keys of a row, digested.
+/// A digest of a row's keys.
 pub(super) fn digest(wallet: &str, allowance: AllowanceId, lane: Option<i16>) -> u64 {
     HASHER.with(|hasher| hasher.hash_one((wallet, allowance, lane)))
 }
@@ -81,7 +83,7 @@ fn may_be_used() -> bool {
     unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_SERIALIZABLE as i32 }
 }
 
-/// The root of a row that was found before.
+/// The remembered root of a row.
 pub(super) fn recall(digest: u64) -> Option<CachedTid> {
     if may_be_used() {
         ROWS.with_borrow(|rows| rows.get(&digest).copied())
@@ -90,7 +92,7 @@ pub(super) fn recall(digest: u64) -> Option<CachedTid> {
     }
 }
 
-/// Remembers where the index led to for a row that a scan has just found.
+/// Remembers the root of a row that a scan has just found.
 pub(super) fn remember(digest: u64, root: CachedTid) {
     ROWS.with_borrow_mut(|rows| {
         if rows.len() >= MAX_ROOTS {
@@ -100,8 +102,9 @@ pub(super) fn remember(digest: u64, root: CachedTid) {
     });
 }
 
-/// All lanes of a balance, if there are no others by now. Whoever makes a lane either changes the rules,
-/// and with them the version that every lane has, or makes a spare one and moves the generation.
+/// All lanes of a balance, unless lanes may have been added since. A call that adds a lane either
+/// changes the rules, and with them the epoch of every lane, or adds a spare lane and increments
+/// the generation.
 pub(super) fn recall_balance(digest: u64) -> Option<Rc<[LaneRoot]>> {
     if !may_be_used() {
         return None;
@@ -114,10 +117,10 @@ pub(super) fn recall_balance(digest: u64) -> Option<Rc<[LaneRoot]>> {
     })
 }
 
-/// Remembers them.
+/// Remembers all lanes of a balance.
 pub(super) fn remember_balance(digest: u64, mut lanes: Vec<LaneRoot>) {
     invalidation::note_caching();
-    // By page, so that each is looked at once.
+    // Sorted by page, so that each page is read once.
     lanes.sort_unstable();
     BALANCES.with_borrow_mut(|balances| {
         if balances.len() >= MAX_ROOTS / 16 {
@@ -127,17 +130,18 @@ pub(super) fn remember_balance(digest: u64, mut lanes: Vec<LaneRoot>) {
     });
 }
 
-/// Whether pages are pruned where they need it, as by an index scan.
+/// Whether pages that need pruning are pruned, as an index scan does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prune {
-    /// Yes: a row there is going to be changed.
+    /// Yes: a row on the page is about to be changed.
     Yes,
-    /// That is left to those who change the rows.
+    /// No: the transactions that change the rows prune the page.
     No,
 }
 
-/// Calls `each` with the visible version behind each root until it says no; false then, and when there
-/// is none behind one of them. The roots of a page stand together.
+/// Calls `each` with the visible version behind each root until `each` returns false. Returns false
+/// in that case, and if there is no visible version behind one of the roots. Roots of the same page
+/// are adjacent.
 pub(super) fn at(
     table: &Table,
     roots: impl Iterator<Item = CachedTid>,
@@ -147,8 +151,9 @@ pub(super) fn at(
     let roots: Vec<CachedTid> = roots.collect();
     let mut snapshot = ptr::null_mut();
     for page in roots.chunk_by(|a, b| a.block == b.block) {
-        // SAFETY: the snapshot is used at once, while nobody takes another one; the statement's own, which is
-        // active and not newer, keeps what it shows.
+        // SAFETY: the snapshot is used at once, before any other snapshot is taken. The statement's
+        // own snapshot, which is active and not newer, keeps the visible versions from being
+        // removed.
         match unsafe { at_page(table, &mut snapshot, page, prune, &mut each) } {
             Ok(true) => {}
             other => return other,
@@ -157,10 +162,10 @@ pub(super) fn at(
     Ok(true)
 }
 
-/// The first page takes the snapshot.
+/// Reads the roots of one page. The first page takes the snapshot.
 ///
 /// # Safety
-/// The roots are of one page, and `each` takes no snapshot.
+/// All roots are on one page, and `each` takes no snapshot.
 unsafe fn at_page(
     table: &Table,
     snapshot: &mut pg_sys::Snapshot,
@@ -171,16 +176,15 @@ unsafe fn at_page(
     let Some(CachedTid { block, .. }) = roots.first() else {
         return Ok(true);
     };
-    // A page that VACUUM has cut off is not there any more; it can cut off none while the table
-    // is locked.
+    // VACUUM may have truncated the page before. It cannot truncate the table while it is locked.
     if !table.has_block(*block) {
         return Ok(false);
     }
     let mut tuples = vec![pg_sys::HeapTupleData::default(); roots.len()];
-    // SAFETY: the page exists. It is pinned until its tuples have been read, which keeps them
-    // where they are, and locked while their visibility is judged; heap_hot_search_buffer stands
-    // any line pointer. Pruning is done here as an index scan does it. A PostgreSQL error leaves
-    // lock and pin to the abort.
+    // SAFETY: the page exists. It is pinned until its tuples have been read, so that they do not
+    // move, and locked while their visibility is checked. heap_hot_search_buffer accepts any line
+    // pointer. Pruning is done here as an index scan does it. A PostgreSQL error leaves lock and
+    // pin to the abort.
     unsafe {
         let (buffer, all_found) = raw::guarded(|| {
             if snapshot.is_null() {

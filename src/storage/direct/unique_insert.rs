@@ -1,8 +1,9 @@
-//! Rows with an idempotency key: each key is written once, whoever else writes it at that moment.
+//! Rows with an idempotency key: each key is written once, even if other transactions write it
+//! concurrently.
 //!
-//! The second index of such a table is unique over the key, or the primary key is made of it. Nobody
-//! looks for the key before: nearly every key is new, and the index finds out about the others when the
-//! row goes into it. Then the row is taken out again.
+//! The second index of such a table is unique over the key, or the primary key is derived from it.
+//! The key is not looked up before the insert, because nearly every key is new. The index detects a
+//! duplicate when the row is added to it. Then the row is deleted again.
 
 use std::ptr;
 
@@ -19,11 +20,13 @@ use crate::storage::direct::write::{
 };
 use crate::storage::session;
 
-/// Writes the row; false when its key is taken. Waits for a transaction that is using the same key.
-/// `alone` says that nobody else can be using it, because of a lock that the caller has.
+/// Writes the row. Returns false if its key is taken. Waits for a transaction that is using the
+/// same key. `alone`: no other transaction can be using the key, because the caller holds a lock
+/// that excludes it.
 ///
 /// # Safety
-/// The row has the table's columns and was formed of the fields; the keys are those of the index that has each once.
+/// The row has the table's columns and was formed from the fields. The keys are those of the unique
+/// index over the idempotency key.
 pub(super) unsafe fn append(
     table: &Table,
     row: pg_sys::HeapTuple,
@@ -39,17 +42,17 @@ pub(super) unsafe fn append(
     }
 }
 
-/// Puts the row into the table and its indexes; false when the key may be taken.
+/// Adds the row to the table and its indexes. Returns false if the key may be taken.
 ///
 /// # Safety
-/// The row has the table's columns and was formed of the fields.
+/// The row has the table's columns and was formed from the fields.
 pub(super) unsafe fn insert(
     table: &Table,
     row: pg_sys::HeapTuple,
     fields: &Fields,
     check: pg_sys::IndexUniqueCheck::Type,
 ) -> bool {
-    // SAFETY: the caller's guarantee; the row stands in the table when it goes into the indexes.
+    // SAFETY: the caller's guarantee; the row is in the table when it is added to the indexes.
     unsafe {
         raw::guarded(|| {
             raw::simple_heap_insert(table.relation, row);
@@ -61,16 +64,17 @@ pub(super) unsafe fn insert(
     }
 }
 
-/// The index that has each key once.
+/// The unique index over the idempotency key.
 fn key_index(table: &Table) -> pg_sys::Relation {
     let [primary, once, _] = table.indexes;
     if once.is_null() { primary } else { once }
 }
 
-/// Puts the row into the unique indexes; false when a partial check found that the key may be taken.
+/// Adds the row to the unique indexes. Returns false if a partial check found that the key may be
+/// taken.
 ///
 /// # Safety
-/// The row stands in the table and was formed of the fields; behind a jump point.
+/// The row is in the table and was formed from the fields. Called inside a `sigsetjmp` guard.
 unsafe fn insert_into_unique(
     table: &Table,
     row: pg_sys::HeapTuple,
@@ -88,10 +92,10 @@ unsafe fn insert_into_unique(
     }
 }
 
-/// Puts the row into the index that is not unique, where the table has one.
+/// Adds the row to the index that is not unique, if the table has one.
 ///
 /// # Safety
-/// The row stands in the table and was formed of the fields; behind a jump point.
+/// The row is in the table and was formed from the fields. Called inside a `sigsetjmp` guard.
 unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple, fields: &Fields) {
     let last = table.indexes[2];
     if !last.is_null() {
@@ -100,7 +104,7 @@ unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple, fields: &Field
     }
 }
 
-/// Appends where nobody else can be using the key.
+/// Appends a row whose key no other transaction can be using.
 fn append_alone(
     table: &Table,
     row: pg_sys::HeapTuple,
@@ -109,7 +113,8 @@ fn append_alone(
 ) -> Result<bool> {
     // SAFETY: the row has the table's columns; it is this transaction's own when it is deleted.
     unsafe {
-        // What the index says is final: a second look could miss a row that is written anew meanwhile.
+        // The first answer of the index is final. A second look-up could miss a row that is updated
+        // in the meantime.
         if insert(table, row, fields, UNIQUE_PARTIAL) {
             return Ok(true);
         }
@@ -122,8 +127,8 @@ fn append_alone(
     }
 }
 
-/// Appends where others may be using the key at this moment, as INSERT … ON CONFLICT DO NOTHING does
-/// it: nobody waits for a row that may yet be taken out again.
+/// Appends a row whose key other transactions may be using at this moment, in the same way as
+/// INSERT … ON CONFLICT DO NOTHING: no transaction waits for a row that may still be deleted again.
 fn append_speculatively(
     table: &Table,
     row: pg_sys::HeapTuple,
@@ -131,8 +136,8 @@ fn append_speculatively(
     keys: &dyn Fn() -> Vec<Key>,
 ) -> Result<bool> {
     loop {
-        // SAFETY: the token is set before the insertion and the insertion is finished or taken
-        // back before the lock is released, as the executor does it.
+        // SAFETY: the token is set before the insertion. The insertion is completed or aborted
+        // before the lock is released, as in the executor.
         let is_new = unsafe {
             raw::guarded(|| {
                 let xid = raw::GetCurrentTransactionId();
@@ -182,8 +187,8 @@ unsafe fn set_speculative_token(row: pg_sys::HeapTuple, token: u32) {
 /// `SpecTokenOffsetNumber` of `htup_details.h`.
 const SPEC_TOKEN_OFFSET: u16 = 0xfffe;
 
-/// Whether an entry that is committed or this transaction's own has the key. Waits for a transaction that is
-/// using it, and then says no: whoever asks tries again.
+/// Whether an entry with the key is committed or this transaction's own. If another transaction is
+/// using the key, waits for it to end and returns false; the caller then tries again.
 fn is_taken(table: &Table, keys: &[Key]) -> Result<bool> {
     let mut snapshot = pg_sys::SnapshotData {
         snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY,
@@ -214,8 +219,8 @@ fn is_taken(table: &Table, keys: &[Key]) -> Result<bool> {
     Ok(false)
 }
 
-/// A taken key: under one snapshot for the whole transaction the entry may be invisible, and the
-/// transaction must be run again.
+/// Answers for a taken key. In a transaction with a single snapshot the entry may be invisible, and
+/// the transaction must be retried.
 fn taken(table: &Table, keys: &[Key]) -> Result<bool> {
     if one_snapshot_for_all() {
         let mut visible = false;

@@ -1,4 +1,4 @@
-//! Places in usage objects that were noted: `wallet.unread_paths`.
+//! Places in usage objects that were recorded: `wallet.unread_paths`.
 
 use pgrx::pg_sys;
 
@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::storage::direct::scan::{scan, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 
-/// Whether the place is noted: by a transaction that has committed by now, or by this one. Under one snapshot for the
-/// whole transaction, too, and without making this transaction depend on those that note others.
+/// Whether the place is recorded, by a committed transaction or by this one. Also sees what was
+/// committed after the snapshot of the transaction, and does not make this transaction depend on
+/// those that record other places.
 pub fn is_noted(table: &Table, wallet: &str, path_id: [u8; 16]) -> Result<bool> {
     let mut snapshot = pg_sys::SnapshotData {
         snapshot_type: pg_sys::SnapshotType::SNAPSHOT_SELF,

@@ -1,4 +1,4 @@
-//! Rows written, as the executor does it underneath.
+//! Writes rows as the executor does.
 
 use std::ptr;
 
@@ -11,7 +11,7 @@ use crate::storage::direct::fields::Fields;
 use crate::storage::direct::table::Table;
 use crate::storage::session;
 
-/// Block (high and low half) and offset of a row version.
+/// A TID: block number (high and low half) and offset of a row version.
 pub type Tid = (u16, u16, u16);
 
 /// A row that this transaction has read: a copy of it, and its place.
@@ -30,7 +30,7 @@ pub(super) unsafe fn place_of(tuple: pg_sys::HeapTuple) -> Tid {
     (tid.ip_blkid.bi_hi, tid.ip_blkid.bi_lo, tid.ip_posid)
 }
 
-/// The other way round.
+/// The reverse of `place_of`.
 pub(super) fn tid_of(place: Tid) -> pg_sys::ItemPointerData {
     pg_sys::ItemPointerData {
         ip_blkid: pg_sys::BlockIdData {
@@ -41,13 +41,13 @@ pub(super) fn tid_of(place: Tid) -> pg_sys::ItemPointerData {
     }
 }
 
-/// Replaces a row; false when another transaction changed it since it was read.
+/// Replaces a row. Returns false if another transaction changed it since it was read.
 pub(super) fn replace(table: &Table, place: Tid, row: pg_sys::HeapTuple) -> Result<bool> {
     replace_in_indexes(table, place, row, None, true)
 }
 
-/// The same for a table whose last index has some of the rows only: whether it has this one. The
-/// fields, if they are still good, are those that the row was formed of.
+/// Like `replace`, for a table whose last index is partial. `in_last`: whether the row belongs in
+/// that index. The fields, if they are still valid, are those from which the row was formed.
 pub(super) fn replace_in_indexes(
     table: &Table,
     place: Tid,
@@ -59,13 +59,14 @@ pub(super) fn replace_in_indexes(
     let mut old = tid_of(place);
     let mut failure = pg_sys::TM_FailureData::default();
     let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
-    // SAFETY: `old` was read under a snapshot that is not older than the statement's own active
-    // one, which keeps the version from being pruned and its place from being used again. The new
-    // row has the table's columns. heap_update waits for a transaction that is changing the row.
+    // SAFETY: `old` was read under a snapshot that is not older than the statement's active one.
+    // That snapshot keeps the version from being pruned and its line pointer from being reused. The
+    // new row has the table's columns. heap_update waits for a transaction that is changing the
+    // row.
     let (result, is_done) = unsafe {
         raw::guarded(|| {
             let result = heap_update(table.relation, &mut old, row, &mut failure, &mut mode);
-            // Most rows stay on their page, and no index hears of it.
+            // Most updates are HOT and need no new index entries.
             let is_done = result == pg_sys::TM_Result::TM_Ok && is_heap_only(row);
             if is_done {
                 raw::CommandCounterIncrement();
@@ -99,11 +100,12 @@ pub(super) fn replace_in_indexes(
     }
 }
 
-/// Adds a row that has moved to the indexes. Its keys are those of the version before it, so that indexes may
-/// clear up versions that nobody sees any more.
+/// Adds index entries for a row version that is not heap-only. Its keys are those of the previous
+/// version, so indexes may remove entries of dead versions.
 ///
 /// # Safety
-/// heap_update has written the row, with the keys of the one before it; it was formed of the fields.
+/// heap_update has written the row, with the keys of the previous version; it was formed from the
+/// fields.
 unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in_last: bool) {
     let [primary, once, last] = table.indexes;
     let last = if in_last { last } else { ptr::null_mut() };
@@ -122,10 +124,10 @@ unsafe fn insert_anew(table: &Table, row: pg_sys::HeapTuple, fields: &Fields, in
     }
 }
 
-/// `heap_update` over the versions of PostgreSQL, as a part of the running command.
+/// `heap_update` in the supported versions of PostgreSQL, as a part of the running command.
 ///
 /// # Safety
-/// As for `heap_update`; behind a jump point.
+/// As for `heap_update`. Called inside a `sigsetjmp` guard.
 unsafe fn heap_update(
     relation: pg_sys::Relation,
     old: &mut pg_sys::ItemPointerData,
@@ -148,7 +150,8 @@ unsafe fn heap_update(
         )
     }
     #[cfg(not(feature = "pg15"))]
-    // SAFETY: the caller's guarantee. Which indexes need an entry is read off the row.
+    // SAFETY: the caller's guarantee. Whether indexes need new entries is read from the row's
+    // header.
     unsafe {
         let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
         raw::heap_update(
@@ -179,11 +182,11 @@ pub(super) const UNIQUE_YES: pg_sys::IndexUniqueCheck::Type =
 pub(super) const UNIQUE_PARTIAL: pg_sys::IndexUniqueCheck::Type =
     pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL;
 
-/// Adds the row to an index; false when a partial check found a possible conflict.
+/// Adds the row to an index. Returns false if a partial check found a possible conflict.
 ///
 /// # Safety
-/// The row stands in the table and was formed of the fields; the index is one of the table's without
-/// expressions or predicate. Behind a jump point.
+/// The row is in the table and was formed from the fields. The index belongs to the table and has
+/// no expressions and no predicate. Called inside a `sigsetjmp` guard.
 pub(super) unsafe fn insert_into_index(
     table: &Table,
     index: pg_sys::Relation,
@@ -198,14 +201,14 @@ pub(super) unsafe fn insert_into_index(
     }
 }
 
-/// Columns that an index has at most.
+/// The maximum number of columns of an index.
 const KEY_COLUMNS: usize = pg_sys::INDEX_MAX_KEYS as usize;
 
-/// As [`insert_into_index`], with what is known of the index from row to row; `unchanged` says that the
-/// row's version before this one has the same keys.
+/// Like [`insert_into_index`], with an `IndexInfo` that is reused for several rows. `unchanged`:
+/// the previous version of the row has the same keys.
 ///
 /// # Safety
-/// As there; `info` is that of the index.
+/// As for [`insert_into_index`]; `info` is that of the index.
 pub(super) unsafe fn insert_with(
     table: &Table,
     index: pg_sys::Relation,
@@ -215,8 +218,8 @@ pub(super) unsafe fn insert_with(
     check: pg_sys::IndexUniqueCheck::Type,
     unchanged: bool,
 ) -> bool {
-    // SAFETY: key columns are plain attributes of the table, as `judge` found; the arrays have
-    // room for every key column.
+    // SAFETY: the key columns are plain attributes of the table, as `judge` checked; the arrays
+    // have an element for every key column.
     unsafe {
         let mut values = [pg_sys::Datum::null(); KEY_COLUMNS];
         let mut nulls = [false; KEY_COLUMNS];
@@ -238,7 +241,7 @@ pub(super) unsafe fn insert_with(
     }
 }
 
-/// 40001, in PostgreSQL's own words.
+/// The error 40001, in PostgreSQL's own words.
 pub(super) fn changed_meanwhile() -> Error {
     Error::new(
         Code::SerializationFailure,

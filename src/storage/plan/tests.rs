@@ -1,9 +1,9 @@
-//! That no SQL is put together while the extension runs: the sources, searched.
+//! Searches the sources to check that no SQL text is built at run time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file, by its path below `src/`.
+/// Every source file, with its path relative to `src/`.
 fn sources() -> Vec<(String, String)> {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
     let mut files = Vec::new();
@@ -29,11 +29,12 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// What follows each `statement!(` in a file: name, types, and the SQL with what comes after it.
+/// The arguments of each `statement!(` in a file: the name, the types, and the SQL with the text
+/// after it.
 fn statements(text: &str) -> Vec<(&str, usize, &str)> {
     let mut found = Vec::new();
     for part in text.split("statement!(").skip(1) {
-        // A list of types is the first thing in brackets; attributes and comments have none.
+        // The list of types is the first text in brackets. Attributes and comments contain none.
         let Some((head, rest)) = part.split_once('[') else {
             panic!("no types after statement!( in {part:.80}");
         };
@@ -55,7 +56,7 @@ fn statements(text: &str) -> Vec<(&str, usize, &str)> {
 fn sql_is_constant_text_with_parameters() {
     let (mut count, mut wrong) = (0, Vec::new());
     for (file, text) in sources() {
-        // Tests may.
+        // Tests may build SQL.
         if file.starts_with("tests/") || file.ends_with("tests.rs") {
             continue;
         }
@@ -75,7 +76,7 @@ fn sql_is_constant_text_with_parameters() {
         }
         for (name, types, sql) in statements(&code) {
             count += 1;
-            // A literal, or literals that a macro puts together when this is compiled.
+            // A literal, or literals that a macro concatenates at compile time.
             let literal = sql.strip_prefix("r#").unwrap_or(sql).strip_prefix('"');
             let is_macro = sql.starts_with("concat!(")
                 || sql.split_once("_query!(").is_some_and(|(name, _)| {

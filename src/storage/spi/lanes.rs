@@ -1,8 +1,8 @@
 //! Lanes of the balance.
 //!
-//! Writes to a lane carry the version that was read. When another transaction came first the
-//! write changes nothing and says so, and the caller reads again: no answer rests on a row that
-//! was not locked when it was changed.
+//! A write to a lane carries the version that was read. If another transaction has changed the lane
+//! in the meantime, the write changes nothing and returns false, and the caller reads the lane
+//! again. So no result depends on a row that was not locked when it was changed.
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
@@ -113,12 +113,12 @@ pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     one_lane(READ_LANE.run(&[Value::Text(wallet), Value::Int2(lane)])?)
 }
 
-/// The lane with its row locked, waiting for whoever has it.
+/// The lane, with its row locked. Waits for the transaction that has it locked.
 pub fn lock_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     one_lane(LOCK_LANE.run(&[Value::Text(wallet), Value::Int2(lane)])?)
 }
 
-/// The lane with its row locked, or nothing when another transaction has it.
+/// The lane, with its row locked; `None` if another transaction has it locked.
 pub fn try_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     one_lane(TRY_LANE.run(&[Value::Text(wallet), Value::Int2(lane)])?)
 }
@@ -129,14 +129,15 @@ pub fn read_lanes(wallet: &str) -> Result<Vec<Lane>> {
     (0..rows.len()).map(|row| lane_of(&rows, row)).collect()
 }
 
-/// Balance and credit that stand in all lanes but one, as last committed.
+/// The sum of balance and credit in all lanes except one, as last committed.
 pub fn credited_elsewhere(wallet: &str, lane: i16) -> Result<Amount> {
     OTHERS_CREDITED
         .run(&[Value::Text(wallet), Value::Int2(lane)])?
         .amount(0, 0)
 }
 
-/// Writes a lane if it still has the version that was read; false when another came first.
+/// Writes a lane if it still has the version that was read. Returns false if another transaction
+/// has changed it.
 pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
     let rows = WRITE_LANE.run(&[
         Value::Text(wallet),

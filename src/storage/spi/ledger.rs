@@ -61,8 +61,8 @@ statement!(
     "SELECT FROM wallet.ledger_archive WHERE wallet_id = $1 AND idempotency_key = $2 AND call = $3"
 );
 
-/// Which of the keys have made an entry that is committed or this transaction's own, and stands in the
-/// ledger or in its archive.
+/// Returns the indexes of those keys that already have an entry in the ledger or its archive,
+/// committed or written by this transaction.
 pub fn taken_keys(in_archive: bool, wallet: &str, keys: &[&str], call: Call) -> Result<Vec<usize>> {
     let has_key = if in_archive {
         &HAS_ARCHIVED_KEY
@@ -82,7 +82,7 @@ pub fn taken_keys(in_archive: bool, wallet: &str, keys: &[&str], call: Call) -> 
     Ok(taken)
 }
 
-/// Writes the entry; false when its idempotency key is taken. Waits for a transaction that is
+/// Writes the entry. Returns false if its idempotency key is taken. Waits for a transaction that is
 /// using the same key.
 pub fn append(entry: &Entry<'_>, link: &Link) -> Result<bool> {
     let rows = APPEND.run(&[

@@ -1,4 +1,5 @@
-//! The hot tables through SPI, with the same answers as [`direct`](crate::storage::direct).
+//! Access to the hot tables through SPI, with the same results as
+//! [`direct`](crate::storage::direct).
 
 mod lanes;
 mod ledger;

@@ -51,7 +51,7 @@ statement!(
     "SELECT name, mapping::text FROM wallet.usage_mappings ORDER BY name"
 );
 
-/// All prices of an exact name in a list.
+/// All prices of a list for an exact model name.
 pub fn read_prices(list: &str, model: &str) -> Result<Vec<PriceRow>> {
     prices_of(&MODEL_PRICES.run(&[Value::Text(list), Value::Text(model)])?)
 }
@@ -102,7 +102,7 @@ pub fn read_markups(list: &str) -> Result<Vec<Markup>> {
         .collect()
 }
 
-/// The rate of a pair that began last at a time, and when the next one begins.
+/// The rate of a currency pair that is in effect at a time, and when the next rate begins.
 pub fn read_rates(
     from: &str,
     to: &str,
@@ -121,7 +121,7 @@ pub fn read_rates(
     Ok((last, NEXT_RATE.run(&values)?.get(0, 0)))
 }
 
-/// Names and texts of the mappings that were set, by name.
+/// The names and texts of all stored mappings, in the order of the names.
 pub fn read_mappings() -> Result<Vec<(String, String)>> {
     let rows = MAPPINGS.run(&[])?;
     (0..rows.len())

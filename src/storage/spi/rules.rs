@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
 
-// One statement, hence one snapshot: rules and epoch belong together.
+// One statement and therefore one snapshot, because rules and epoch must be consistent.
 statement!(
     RULES,
     [TEXTOID, BOOLOID],
@@ -27,8 +27,8 @@ statement!(
       WHERE w.wallet_id = $1"
 );
 
-/// What a charge must know of a wallet, its limits only where they are asked for; nothing when there is none of that
-/// name.
+/// Reads all that a charge must know of a wallet, with its limits only if requested. `None` if
+/// there is no wallet with that name.
 pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
     let rows = RULES.run(&[Value::Text(wallet), Value::Bool(limits)])?;
     if rows.is_empty() {

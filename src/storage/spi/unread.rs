@@ -1,4 +1,4 @@
-//! Places in usage objects that were noted.
+//! Places in usage objects that were recorded.
 
 use crate::error::Result;
 use crate::storage::plan::{Run, Value, statement};
@@ -9,7 +9,7 @@ statement!(
     "SELECT FROM wallet.unread_paths WHERE wallet_id = $1 AND path_id = $2"
 );
 
-/// Whether the place is noted, as far as this transaction sees.
+/// Whether the place is recorded, as far as this transaction can see.
 pub fn is_noted(wallet: &str, path_id: [u8; 16]) -> Result<bool> {
     NOTED
         .run(&[Value::Text(wallet), Value::Uuid(path_id)])

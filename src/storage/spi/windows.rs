@@ -6,8 +6,8 @@ use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Counted, Part, Taking, Used, Window};
 
-// A limit without a cap only warns. `allotted` follows the cap, so that the table itself refuses
-// what would pass it.
+// A limit without a cap only warns. `allotted` follows the cap, so that the table's CHECK refuses a
+// usage above it.
 statement!(
     TAKE,
     [
@@ -24,8 +24,8 @@ statement!(
   RETURNING spent + held, recheck_done"
 );
 
-// What is given back lowers what may be spent in all to the limit's maximum, where that was
-// lowered below what was used.
+// Returning an amount lowers `allotted` to the limit's maximum, if the maximum was lowered below
+// the usage before.
 statement!(
     GIVE_BACK,
     [TEXTOID, UUIDOID, INT2OID, NUMERICOID, NUMERICOID, BOOLOID],
@@ -40,7 +40,8 @@ statement!(
       WHERE a.wallet_id = $1 AND a.allowance_id = $2 AND a.lane = $3"
 );
 
-// In the row of the hold's lane, if the window was spread then and has not been gathered since.
+// Uses the row of the hold's lane, if the window was spread at the time of the hold and has not
+// been gathered since.
 statement!(
     RELEASE,
     [TEXTOID, UUIDOID, NUMERICOID, INT2OID],
@@ -109,7 +110,7 @@ statement!(
   RETURNING lane"
 );
 
-/// Takes from a window; nothing when it is not there or has not that much left.
+/// Takes an amount from a window. `None` if the row does not exist or has too little left.
 pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
     let rows = TAKE.run(&[
         Value::Text(wallet),
@@ -129,7 +130,7 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
     }))
 }
 
-/// Puts back what was taken, as far as it is there.
+/// Returns an amount that was taken, at most as much as the row still contains.
 pub fn give_back(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<()> {
     GIVE_BACK
         .run(&[
@@ -143,8 +144,8 @@ pub fn give_back(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<(
         .map(drop)
 }
 
-/// Gives back what a hold that was made in a lane has set aside in a window; the row that had it, or
-/// nothing when none has that much.
+/// Releases from a window the amount of a hold that was made in a lane. Returns the lane of the
+/// row; `None` if no row holds as much.
 pub fn release_window(
     wallet: &str,
     window: AllowanceId,
@@ -160,7 +161,7 @@ pub fn release_window(
     Ok(rows.get(0, 0))
 }
 
-/// What a row of a window has counted, as last committed or by this transaction.
+/// The counters of a window's row, as last committed or changed by this transaction.
 pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Option<Counted>> {
     let rows = READ_COUNTED.run(&[Value::Text(wallet), Value::Uuid(window), Value::Int2(lane)])?;
     if rows.is_empty() {
@@ -191,12 +192,12 @@ pub fn read_window(wallet: &str, window: AllowanceId) -> Result<Option<Window>> 
     window_of(&READ_WINDOW.run(&[Value::Text(wallet), Value::Uuid(window)])?)
 }
 
-/// A window with its row locked, waiting for whoever has it.
+/// A window, with its row locked. Waits for the transaction that has it locked.
 pub fn lock_window(wallet: &str, window: AllowanceId) -> Result<Option<Window>> {
     window_of(&LOCK_WINDOW.run(&[Value::Text(wallet), Value::Uuid(window)])?)
 }
 
-/// Writes a window that is locked; without a cap it only warns.
+/// Writes a window that is locked. Without a cap, its limit only warns.
 pub fn write_window(
     wallet: &str,
     id: AllowanceId,
@@ -216,7 +217,7 @@ pub fn write_window(
         .map(drop)
 }
 
-/// Notes how many of the limit's levels a window has come to.
+/// Stores how many of the limit's warning levels have been reported in a window.
 pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> {
     SET_LEVELS
         .run(&[
@@ -227,25 +228,25 @@ pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> 
         .map(drop)
 }
 
-/// What a window is made with.
+/// The columns of a new window.
 pub struct NewWindow<'a> {
     /// Its id.
     pub id: AllowanceId,
-    /// The limit's maximum, if it refuses.
+    /// The limit's maximum; `None` if the limit only warns.
     pub cap: Option<Amount>,
-    /// What it has counted.
+    /// The initial counters of the window.
     pub window: &'a Window,
     /// The limit.
     pub limit_id: [u8; 16],
     /// The subject.
     pub subject: &'a str,
-    /// Its first moment, if it has one.
+    /// The beginning of the window, if it has one.
     pub start: Option<Timestamp>,
-    /// The first moment after it, if it has one.
+    /// The end of the window, exclusive, if it has one.
     pub end: Option<Timestamp>,
 }
 
-/// Makes a window; false when it is there, or another transaction made it first.
+/// Adds a window. Returns false if it already exists or another transaction added it first.
 pub fn open_window(wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
     let made = OPEN_WINDOW.run(&[
         Value::Text(wallet),
