@@ -26,8 +26,7 @@ pub const MAX_DEPTH: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Jsonb(pub pg_sys::Datum);
 
-/// A JSON value read into Rust. Objects keep the order of keys in `jsonb`, which is the same for
-/// equal objects.
+/// A JSON value read into Rust. Objects have the order of keys in `jsonb`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Json {
     /// `null`
