@@ -1,8 +1,9 @@
-//! Workers take events of the outbox for a while (a lease), and say when they are done.
+//! Workers claim events of the outbox for a limited time (a lease) and report when they are done.
 //!
-//! An event is given out at least once: again when its lease ran out, or after the pause that
-//! `retry_event` asked for. Workers at the same moment get different events; a worker whose
-//! transaction is still open has its events under a row lock, which the others skip.
+//! An event is delivered at least once. It can be claimed again when its lease has run out, or
+//! after the pause that `retry_event` asked for. Workers that claim at the same moment get
+//! different events: a claim locks the rows of its events until the worker's transaction ends, and
+//! other claims skip locked rows.
 
 use crate::access::rights::{Level, reach};
 use crate::alerts::free::{Free, Key};
@@ -15,13 +16,14 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::session::Session;
 
-/// The level that a worker needs on a wallet, to have its events.
+/// The level that a worker needs on a wallet to receive its events.
 pub const LEVEL: Level = Level::Billing;
 
 /// Longest pause that [`retry`] chooses by itself.
 const MAX_PAUSE_SECONDS: i64 = 3600;
 
-// A join of a list with the outbox would be planned once, for as few events as there were then; a key is looked up in one way.
+// Each event is looked up by its key. A join of a list with the outbox would be planned once, for
+// as few events as there were at that time.
 statement!(
     TAKE,
     [TEXTOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
@@ -59,31 +61,31 @@ statement!(
     "UPDATE wallet.outbox SET available_at = $2, claimed_at = NULL, last_error = $3 WHERE event_id = $1"
 );
 
-/// An event that was claimed.
+/// An event that a worker has claimed.
 pub struct Claimed {
-    /// Its id.
+    /// Id of the event.
     pub id: [u8; 16],
-    /// The wallet.
+    /// The wallet that the event is about.
     pub wallet: String,
-    /// Its name.
+    /// The event's name.
     pub event: String,
-    /// The threshold that was crossed.
+    /// The threshold that was crossed; `None` for events of other kinds.
     pub threshold: Option<Amount>,
-    /// What there is to know, as text of JSON.
+    /// The details, as JSON text.
     pub payload: String,
-    /// When it happened.
+    /// When the event happened.
     pub created_at: Timestamp,
-    /// When it was claimed.
+    /// When the worker claimed it.
     pub claimed_at: Timestamp,
-    /// How often it was given out.
+    /// How often the event has been claimed, this time included.
     pub attempts: i32,
-    /// When the lease ends.
+    /// When the lease ends and the event can be claimed again.
     pub available_at: Timestamp,
-    /// What was wrong the last time.
+    /// The error that a worker reported at the last attempt.
     pub last_error: Option<String>,
 }
 
-/// Takes up to `max` events, the oldest first.
+/// Claims up to `max` events, the oldest first.
 pub fn claim(
     session: &Session,
     max: i64,
@@ -104,7 +106,7 @@ pub fn claim(
     Ok(claimed)
 }
 
-/// Takes one event, unless somebody else has it by now.
+/// Claims one event, unless another worker has claimed it in the meantime.
 fn take(event: &Key, now: Timestamp, until: Timestamp) -> Result<Option<Claimed>> {
     let rows = TAKE.run(&[
         Value::Text(&event.wallet),
@@ -133,7 +135,7 @@ fn take(event: &Key, now: Timestamp, until: Timestamp) -> Result<Option<Claimed>
     }))
 }
 
-/// Whether the event is done, and how often it was given out.
+/// Returns whether the event is done, and how often it has been claimed.
 fn find(session: &Session, id: [u8; 16]) -> Result<(bool, i32)> {
     let reach = reach(session, LEVEL)?;
     let rows = FIND.run(&[Value::Uuid(id), Value::OptTexts(reach.as_deref())])?;
@@ -148,7 +150,7 @@ fn find(session: &Session, id: [u8; 16]) -> Result<(bool, i32)> {
     Ok((rows.need(0, 0)?, rows.need(0, 1)?))
 }
 
-/// Marks an event as done; false when it was done before.
+/// Marks an event as done; false if it was done already.
 pub fn finish(session: &Session, id: [u8; 16]) -> Result<bool> {
     let (done, _) = find(session, id)?;
     if !done {
@@ -157,8 +159,8 @@ pub fn finish(session: &Session, id: [u8; 16]) -> Result<bool> {
     Ok(!done)
 }
 
-/// Gives an event back, to be claimed again after a while: twice as long at every attempt unless
-/// the caller says how long. Gives the time, or nothing when the event is done.
+/// Returns an event to the outbox, to be claimed again after a pause. Without `after`, the pause
+/// doubles with every attempt. Returns when the pause ends, or `None` if the event is done.
 pub fn retry(
     session: &Session,
     id: [u8; 16],

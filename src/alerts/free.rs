@@ -1,8 +1,9 @@
-//! Events that a worker may have, by age, however many others have been given out or are done.
+//! The events that a worker may claim, by age, however many other events are claimed or done.
 //!
-//! An event that nobody has had is free; one that was given out is free again when its time has come. Each kind has its index
-//! by age. Among those that were given out most are not free as a rule, so that what has come free is found by its time and
-//! sorted; only where that is much (workers died with many) they are gone through by age, since most are free then.
+//! An event that nobody has claimed is free. A claimed event is free again when its lease or pause
+//! has ended. Each of the two kinds has an index by age. Most claimed events are normally not free,
+//! so those whose time has passed are read by time and sorted. If they are many, because workers
+//! died with many events, most claimed events are free: then the index by age is read instead.
 
 use std::vec::IntoIter;
 
@@ -10,13 +11,13 @@ use crate::error::Result;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
-/// How many may have come free to be sorted.
+/// The most events with a past lease or pause that are sorted.
 const FEW: usize = 1000;
 
-/// How many more are read than are wanted at first: somebody may have locked some.
+/// How many more events than wanted the first batch contains, because others may have locked some.
 const MORE: usize = 20;
 
-/// Most that are read at once.
+/// The most events in one batch.
 const MOST: usize = 10_000;
 
 macro_rules! by_age_query {
@@ -59,31 +60,32 @@ statement!(
       LIMIT $2"
 );
 
-/// The key of an event, in the order of age.
+/// The key of an event. Keys are ordered by age.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// Its id, which is of the time.
+    /// The event's id, which begins with its time.
     pub id: [u8; 16],
-    /// Its wallet.
+    /// The event's wallet.
     pub wallet: String,
 }
 
-/// Events that were free when they were read, the oldest first. They are not locked.
+/// The events that were free when they were read, the oldest first. They are not locked.
 pub struct Free<'a> {
     now: Timestamp,
     events: Option<&'a [String]>,
     wallets: Option<&'a [String]>,
-    /// What was given out and has come free; nothing where it is too much to be sorted.
+    /// The events whose lease or pause has ended; `None` if they are too many to sort.
     few: Option<Vec<Key>>,
     batch: IntoIter<Key>,
-    /// The last one of the batches that were read.
+    /// The last event of the batches read so far.
     after: [u8; 16],
-    /// How many are read next; nothing at the end.
+    /// Size of the next batch; 0 at the end.
     size: usize,
 }
 
 impl<'a> Free<'a> {
-    /// About so many are wanted, of these events and wallets: nothing stands for all.
+    /// Begins with a batch of about `wanted` events. `None` as `events` or `wallets` means all of
+    /// them.
     pub fn begin(
         now: Timestamp,
         wanted: usize,
@@ -115,7 +117,7 @@ impl<'a> Free<'a> {
         })
     }
 
-    /// The next one.
+    /// The next free event; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Key>> {
         if let Some(key) = self.batch.next() {
             return Ok(Some(key));
@@ -124,7 +126,7 @@ impl<'a> Free<'a> {
         Ok(self.batch.next())
     }
 
-    /// Reads the next batch: the oldest of both kinds.
+    /// Reads the next batch, the oldest of both kinds together.
     fn read(&mut self) -> Result<()> {
         if self.size == 0 {
             return Ok(());
@@ -145,7 +147,7 @@ impl<'a> Free<'a> {
             None => batch.extend(keys(&GIVEN_OUT.run_in_order(&values)?)?),
         }
         batch.sort_unstable();
-        // Of what comes later, one kind may have been read and the other not.
+        // Later events are dropped: they may be complete for one kind and not for the other.
         batch.truncate(self.size);
         let is_last = batch.len() < self.size;
         self.size = if is_last {

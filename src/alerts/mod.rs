@@ -1,4 +1,4 @@
-//! What happened, told to those who act on it: the outbox's workers.
+//! Events and top-ups, for the workers that act on them.
 
 pub mod events;
 mod free;

@@ -1,4 +1,4 @@
-//! A top-up rule as an argument gives it.
+//! Reads a top-up rule from its JSON argument.
 
 use crate::alerts::topups::Rule;
 use crate::args;
@@ -28,7 +28,7 @@ const PERIODS: &[&str] = &[
     "hour", "day", "week", "month", "quarter", "year", "lifetime",
 ];
 
-/// The words for an interval, and what PostgreSQL calls it.
+/// The names of intervals, each with the interval of PostgreSQL.
 const INTERVALS: &[(&str, &str)] = &[
     ("daily", "1 day"),
     ("weekly", "7 days"),
@@ -37,7 +37,7 @@ const INTERVALS: &[(&str, &str)] = &[
     ("yearly", "1 year"),
 ];
 
-/// A rule's JSON object.
+/// The JSON object of a rule.
 struct Object<'a>(&'a [(String, Json)]);
 
 impl<'a> Object<'a> {
@@ -86,7 +86,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Microseconds: a number of seconds, or words such as `10 minutes`.
+    /// A duration in microseconds, from a number of seconds or from words such as `10 minutes`.
     fn duration(&self, key: &str) -> Result<Option<i64>> {
         let micros = match self.get(key) {
             None => return Ok(None),
@@ -104,7 +104,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A key that may say one thing only.
+    /// Checks a key that has one permitted value.
     fn only(&self, key: &str, word: &str) -> Result<()> {
         match self.text(key)? {
             None => Ok(()),

@@ -1,7 +1,7 @@
-//! Top-up rules, and what becomes of the top-ups that they ask for.
+//! Top-up rules, and the results of the top-ups that they request.
 //!
-//! Completing and failing a top-up take the wallet's row, as a funding does, and never wait for a
-//! charge. Both have the next charge look at the rule again.
+//! Completing and failing a top-up lock the wallet's row, as a funding does, and never wait for a
+//! charge. After both, the next charge evaluates the rule again.
 
 use crate::access::rights::{Level, reach};
 use crate::allowance::all_lanes::{read_thresholds, write_thresholds};
@@ -26,7 +26,7 @@ use crate::storage::rows::{Document, uuid_text};
 use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
 
-/// The level that calls on top-ups need.
+/// The access level that calls on top-ups need.
 pub const LEVEL: Level = Level::Billing;
 
 statement!(
@@ -120,7 +120,8 @@ statement!(
     "SELECT balance FROM wallet.balances WHERE wallet = $1"
 );
 
-// Rules whose time has come, and wallets that are low without an open top-up, or may be once what is due is booked.
+// Finds rules whose time has come, and wallets without an open top-up that are low, or that may be
+// low once due movements are booked.
 statement!(
     DUE,
     [TEXTARRAYOID, TIMESTAMPTZOID, TEXTOID],
@@ -146,35 +147,35 @@ statement!(
     "SELECT 1 FROM wallet.topup_requests WHERE wallet_id = $1 AND status = 'requested'"
 );
 
-/// A checked rule.
+/// A rule whose values have been checked.
 pub struct Rule<'a> {
-    /// As it was given.
+    /// The JSON as the caller passed it.
     pub given: Jsonb,
-    /// Below this much available it asks for money.
+    /// The available amount below which the rule requests money; `None` for a rule by time.
     pub threshold: Option<Amount>,
-    /// How much, or a multiple of it.
+    /// The amount to request. The rule requests a multiple of it if one is not enough.
     pub amount: Option<Amount>,
-    /// Or up to here.
+    /// The amount to fill up to, as an alternative to `amount`.
     pub target: Option<Amount>,
-    /// How it is to be paid.
+    /// The payment method.
     pub method: &'a str,
-    /// Pause after a success, in microseconds.
+    /// Pause after a successful top-up, in microseconds.
     pub cooldown: i64,
     /// Pause after the first decline, in microseconds.
     pub back_off: i64,
-    /// Most top-ups in a period.
+    /// The most top-ups in a period; `None` for no limit.
     pub max_count: Option<i64>,
-    /// Most money in a period.
+    /// The most money in a period; `None` for no limit.
     pub max_amount: Option<Amount>,
-    /// The period of both.
+    /// The period of `max_count` and `max_amount`.
     pub period: &'a str,
-    /// So many declines in a row stop the rule.
+    /// The number of consecutive declines that stops the rule.
     pub max_declines: i64,
-    /// Of a rule by time: the interval.
+    /// The interval of a rule by time; `None` for other rules.
     pub step: Option<&'a str>,
 }
 
-/// Sets the wallet's rule, or drops it. A wallet that is low asks at once.
+/// Sets or drops the wallet's rule. If the wallet is low, the rule requests a top-up at once.
 pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> Result<()> {
     lock_wallet(wallet)?;
     if call.answered()?.is_some() {
@@ -208,13 +209,14 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
     if let Some(at) = threshold {
         let stored = read_thresholds(wallet, rules.credit_limit)?;
         if stored.iter().all(|old| old.kind != Kind::Topup) {
-            // As if it had fallen below at this moment, whatever it was before: a wallet that is below has to ask, one that
-            // is not is armed by the look that follows.
+            // The threshold begins as fired, as if the balance had just fallen below it. A wallet
+            // below it must request a top-up; for a wallet above it, the evaluation below arms the
+            // threshold.
             let (kind, state) = (Kind::Topup, State::Fired);
             write_thresholds(wallet, &stored, &[Threshold { kind, at, state }])?;
         }
     }
-    // What expired counts no more, and what expired holds have set aside counts again.
+    // Expired credit no longer counts, and the amounts of expired holds are available again.
     due::sweep(wallet)?;
     let mut books = LockedBalance::open(wallet)?;
     books.sweep()?;
@@ -223,45 +225,45 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
     call.remember(None)
 }
 
-/// The end of a top-up.
+/// The result of a top-up, as a call reports it.
 pub struct End<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// The top-up.
+    /// Id of the top-up.
     pub topup_id: [u8; 16],
-    /// The payment provider's reference, of one that was paid.
+    /// The payment provider's reference; `None` if the payment failed.
     pub reference: Option<&'a str>,
-    /// Why not, of one that was not.
+    /// The reason for a failure; `None` if the payment succeeded.
     pub reason: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
-    /// The call and its key.
+    /// The call with its idempotency key.
     pub call: IdempotentCall<'a>,
 }
 
 /// A top-up as a call returns it.
 pub struct Topup {
-    /// What was asked for.
+    /// The requested amount.
     pub amount: Amount,
-    /// How it was to be paid.
+    /// The payment method.
     pub method: String,
-    /// `requested`, `succeeded`, `failed`
+    /// `requested`, `succeeded` or `failed`.
     pub status: String,
-    /// Why it failed.
+    /// Why the payment failed; `None` otherwise.
     pub reason: Option<String>,
-    /// The payment provider's reference.
+    /// The payment provider's reference, once it is paid.
     pub reference: Option<String>,
-    /// When it was asked for.
+    /// When the top-up was requested.
     pub created_at: Timestamp,
-    /// When it ended.
+    /// When the top-up ended; `None` while it is open.
     pub finished_at: Option<Timestamp>,
-    /// The entry that credited it.
+    /// The ledger entry that credited the top-up.
     pub entry_id: Option<[u8; 16]>,
     /// The wallet's balance.
     pub balance: Amount,
-    /// True when an earlier call ended it so.
+    /// True if an earlier call had already ended the top-up with this result.
     pub replayed: bool,
 }
 
@@ -307,8 +309,8 @@ fn mark(end: &End<'_>, status: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Credits a top-up that was paid, once, also when it was taken for failed meanwhile: the money has
-/// come.
+/// Credits a paid top-up once. A top-up that was marked as failed is credited too, because the
+/// money has arrived.
 pub fn complete(end: &End<'_>) -> Result<Topup> {
     let wallet = end.wallet;
     lock_wallet(wallet)?;
@@ -337,7 +339,7 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
         end.call.remember(None)?;
         return topup(end, true);
     }
-    // First, so that the look at the rule that the money causes finds no open top-up.
+    // The top-up is marked first: the credit evaluates the rule, which must find no open top-up.
     mark(end, "succeeded")?;
     let funded = fund(&Funding {
         wallet,
@@ -378,7 +380,7 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
     topup(end, false)
 }
 
-/// Notes that a top-up was not paid; the rule pauses, or stops after too many.
+/// Records that a top-up was not paid. The rule pauses, or stops after too many declines in a row.
 pub fn fail(end: &End<'_>) -> Result<Topup> {
     let wallet = end.wallet;
     lock_wallet(wallet)?;
@@ -434,8 +436,8 @@ pub fn fail(end: &End<'_>) -> Result<Topup> {
     topup(end, false)
 }
 
-/// Looks at the rules whose time has come, of the wallets that the caller may act on; gives how
-/// many top-ups they asked for.
+/// Evaluates the rules whose time has come, for the wallets that the caller may act on. Returns the
+/// number of top-ups requested.
 pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
     let reach = reach(session, LEVEL)?;
     let rows = DUE.run(&[

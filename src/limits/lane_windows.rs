@@ -1,20 +1,21 @@
-//! A wallet-wide limit on a wallet of several lanes: its window is spread over lanes too.
+//! Windows of a wallet-wide limit on a wallet with several lanes, which are divided among the
+//! lanes.
 //!
-//! A window has a row of lane 0. While it is *gathered* that row counts everything, as the row of any
-//! other limit does. Far from the next level at which something has to happen (a warning, the
-//! maximum) it is *spread*: each lane of the wallet has a row of its own with a share of what is left
-//! up to that level, its watermark. A charge that has a lane of the balance takes from the row of the
-//! same lane; as long as every lane stays below its watermark the window stays below the level.
-//! What would reach the watermark locks all lanes of the balance, gathers the rows, decides with the
-//! exact total, and spreads the window again if the next level is far enough away.
+//! A window has a row of lane 0. While the window is *gathered*, that row counts everything, as the
+//! row of any other limit does. While the window is *spread*, each lane of the wallet has its own
+//! row. This row has a share of the amount left up to the next level (a warning or the maximum) as
+//! its watermark. A charge that has locked a lane of the balance takes from the row of the same
+//! lane. As long as every lane stays below its watermark, the window stays below the level. A
+//! charge that would reach the watermark locks all lanes of the balance, gathers the rows and
+//! decides with the exact total. It spreads the window again if the next level is far enough away.
 //!
-//! What can go wrong, and why it does not:
-//! - The window is spread while a charge counts in lane 0: spreading needs all lanes of the balance,
-//!   and a charge has one of them.
-//! - A raise ends while lanes have a share of it: a limit that is raised is not spread.
-//! - The rules or the number of lanes change: whoever changes them has all lanes and gathers first.
-//! - A hold set aside in a row that was gathered since: it is given back where it is now, and if it is
-//!   in several rows they are gathered.
+//! Races, and why they do no harm:
+//! - A window is spread while a charge counts in lane 0. Spreading needs all lanes of the balance,
+//!   and the charge has locked one of them.
+//! - A raise ends while lanes have a share of it. A limit that is raised is not spread.
+//! - The rules or the number of lanes change. Such a change locks all lanes and gathers first.
+//! - A hold took from a row that was gathered later. The amount is released in the row that now has
+//!   it. If it is in several rows, they are gathered first.
 
 use crate::error::Result;
 use crate::limits::limit::{Applied, Limit, Mode, Scope, WHOLE, bounds};
@@ -24,15 +25,16 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::AllowanceId;
 use crate::storage::store;
 
-/// How many requests of the size at hand each lane's share must hold: with less, gathering and
+/// The minimum of each lane's share, in requests of the current size. With less, gathering and
 /// spreading would cost more than waiting for one row.
 const WORTHWHILE: i128 = 16;
 
-/// What is shared out of a limit that only warns and has nothing left to warn of.
+/// The amount that is divided for a soft limit that has no warning left.
 const BOUNDLESS: i128 = 1_000_000_000_000_000 * WHOLE;
 
 statement!(
-    /// The limits whose windows may be spread, in the order of `limit_subject`, which no other index has.
+    /// The limits whose windows may be spread, in the order of `limit_subject`, which no other
+    /// index has.
     LIMITS,
     [TEXTOID],
     "SELECT limit_id FROM wallet.limits
@@ -89,14 +91,14 @@ statement!(
 );
 
 impl Limit {
-    /// True for a limit whose windows may be spread.
+    /// True for a limit whose windows may be spread: wallet-wide, not rolling and not raised.
     pub fn can_spread(&self) -> bool {
         self.scope == Scope::Wallet && self.period.slice().is_none() && self.raises.is_empty()
     }
 }
 
-/// In which lane's row each window counts the request of a charge that has that lane of the balance;
-/// nothing when all lanes have to be looked at first.
+/// The lane of the row in which each window counts the request of a charge that has locked `lane`
+/// of the balance. `None` if all lanes must be locked first.
 pub fn places(
     wallet: &str,
     applied: &[Applied<'_>],
@@ -125,8 +127,8 @@ pub fn places(
     Ok(Some(places))
 }
 
-/// What each lane may use before the next level, of a window that is gathered and has that much
-/// used; nothing when it is not worth while.
+/// The amount that each lane may use before the next level, for a gathered window with `used` in
+/// it. `None` if spreading is not worthwhile.
 fn share(one: &Applied<'_>, used: Amount, levels: i64, lanes: i16) -> Result<Option<Amount>> {
     let left = match (one.limit.next_level(levels, one.max), one.limit.mode) {
         (Some(level), _) => level.units() - used.units(),
@@ -142,7 +144,7 @@ fn share(one: &Applied<'_>, used: Amount, levels: i64, lanes: i16) -> Result<Opt
         .map_err(numeric::overflow)
 }
 
-/// Gathers the windows of those limits. All lanes of the balance are locked.
+/// Gathers the windows of `applied`. All lanes of the balance are locked.
 pub fn gather(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
     for one in applied.iter().filter(|one| one.limit.can_spread()) {
         gather_window(wallet, one.window_id)?;
@@ -155,7 +157,8 @@ pub fn gather_window(wallet: &str, window: AllowanceId) -> Result<()> {
     gather_between(wallet, [window, window])
 }
 
-/// Gathers all windows of a wallet. Of those that users, teams and the like have, however many, none is read.
+/// Gathers all windows of a wallet. It does not read the windows of users, teams and other
+/// subjects, however many there are.
 pub fn gather_all(wallet: &str) -> Result<()> {
     let limits = LIMITS.run_in_order(&[Value::Text(wallet)])?;
     let mut all = (0..limits.len())
@@ -169,7 +172,7 @@ pub fn gather_all(wallet: &str) -> Result<()> {
 
 fn gather_between(wallet: &str, [first, last]: [AllowanceId; 2]) -> Result<()> {
     let which = &[Value::Text(wallet), Value::Uuid(first), Value::Uuid(last)];
-    // Locked in one statement, added up in the next, which sees what was committed meanwhile.
+    // Two statements: the second one sees what was committed while the first one waited for locks.
     if LOCK.run(which)?.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Limits: what they look at, and which of them apply to a request.
+//! Limits: their scopes, and which limits apply to a request.
 
 use std::borrow::Cow;
 
@@ -14,32 +14,32 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::storage::rows::{AllowanceId, uuid_text};
 
-/// What a limit looks at.
+/// The kind of subject to which a limit applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everything that is spent from the wallet.
+    /// All spending of the wallet.
     Wallet,
-    /// What a user spends.
+    /// The spending of a user.
     User,
-    /// What a team spends.
+    /// The spending of a team.
     Team,
-    /// What is spent on a model.
+    /// Spending on a model.
     Model,
-    /// What is spent on a service.
+    /// Spending on a service.
     Service,
-    /// What is spent with an API key.
+    /// Spending with an API key.
     Key,
-    /// What is spent under a tag of that name.
+    /// Spending under a tag, with the tag's name.
     Tag(String),
 }
 
 impl Scope {
-    /// Names of the scopes; `tag:` is followed by the name of a tag.
+    /// Names of the scopes in SQL. The name of a tag follows `tag:`.
     pub const NAMES: &'static [&'static str] = &[
         "wallet", "user", "team", "model", "service", "key", "tag:NAME",
     ];
 
-    /// Its name in SQL.
+    /// The scope's name in SQL.
     pub fn as_str(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Scope::Wallet => "wallet",
@@ -52,7 +52,7 @@ impl Scope {
         })
     }
 
-    /// The scope of that name.
+    /// The scope with that name in SQL; `None` if the name is unknown.
     pub fn parse(text: &str) -> Option<Scope> {
         Some(match text {
             "wallet" => Scope::Wallet,
@@ -68,18 +68,18 @@ impl Scope {
         })
     }
 
-    /// True where a subject may be a pattern.
+    /// True if a subject of this scope may be a pattern.
     fn takes_patterns(&self) -> bool {
         !matches!(self, Scope::Wallet | Scope::Key)
     }
 }
 
-/// Whether a limit refuses.
+/// Whether a limit refuses requests or only warns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It refuses what would pass it.
+    /// Refuses requests that would exceed the maximum.
     Hard,
-    /// It only warns.
+    /// Only warns.
     Soft,
 }
 
@@ -87,7 +87,7 @@ impl Mode {
     /// All modes.
     pub const ALL: &'static [Mode] = &[Mode::Hard, Mode::Soft];
 
-    /// Its name in SQL.
+    /// The mode's name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::Hard => "hard",
@@ -96,30 +96,31 @@ impl Mode {
     }
 }
 
-/// A rule of `wallet.limits`.
+/// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct Limit {
-    /// Its id.
+    /// Id of the limit.
     pub id: [u8; 16],
-    /// What it looks at.
+    /// The kind of subject that it applies to.
     pub scope: Scope,
-    /// For whom; `*` is each one separately.
+    /// The subject; `*` means each subject separately.
     pub subject: String,
-    /// Its period.
+    /// How long each window of the limit lasts.
     pub period: Period,
-    /// The period's name.
+    /// The period's name in SQL.
     pub period_name: String,
-    /// What it counts.
+    /// The quantity that it counts.
     pub metric: Metric,
-    /// Whether it refuses.
+    /// Whether the limit refuses requests.
     pub mode: Mode,
-    /// Maximum in a window, without what raises it for a time.
+    /// The maximum per window, without temporary raises.
     pub max: Amount,
-    /// By how much the maximum is raised, and until when.
+    /// Temporary raises of the maximum: the amount, and when the raise ends.
     pub raises: Vec<(Amount, Timestamp)>,
-    /// Fractions of the maximum at which it warns, ascending; reaching it is none of them.
+    /// The fractions of the maximum at which it warns, ascending. The maximum itself is not
+    /// included.
     pub warn_at: Vec<Amount>,
-    /// Where its days and months begin.
+    /// The time zone that decides when days and months begin.
     pub zone: TimeZone,
 }
 
@@ -128,43 +129,43 @@ pub struct Limit {
 pub struct Applied<'a> {
     /// The limit.
     pub limit: &'a Limit,
-    /// Whose allowance it is.
+    /// The subject whose window counts the request.
     pub subject: String,
-    /// Id of the window's allowance.
+    /// Id of the window in `wallet.allowances`.
     pub window_id: AllowanceId,
-    /// First moment of the window.
+    /// The first moment of the window; `None` for a window without a beginning.
     pub start: Option<Timestamp>,
-    /// First moment after it: when the limit resets.
+    /// The first moment after the window, when the limit resets; `None` if it never resets.
     pub end: Option<Timestamp>,
-    /// The moment for which it was asked.
+    /// The moment that selected the window.
     pub at: Timestamp,
-    /// The maximum at that moment.
+    /// The maximum at that moment, raises included.
     pub max: Amount,
-    /// How much of what the limit counts the request takes.
+    /// The quantity that the request takes, in the limit's metric.
     pub need: Amount,
 }
 
-/// A request, as far as limits look at it.
+/// The parts of a request that limits depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spending<'a> {
-    /// Who spends.
+    /// The user who spends.
     pub user_id: Option<&'a str>,
     /// The user's team.
     pub team: Option<&'a str>,
-    /// The model.
+    /// The model that is used.
     pub model: Option<&'a str>,
-    /// The service.
+    /// The service that is used.
     pub service: Option<&'a str>,
-    /// The API key.
+    /// The API key that the request was made with.
     pub key_id: Option<[u8; 16]>,
-    /// Tags.
+    /// The request's tags.
     pub tags: Option<Tags>,
-    /// What is spent.
+    /// The quantities of the request.
     pub measured: Measured<'a>,
 }
 
-/// Tags, and how they are read: with PostgreSQL's functions, which nothing else in here needs, so that
-/// unit tests link without a server.
+/// Tags, and the function that reads them. The function uses PostgreSQL. Passing it in keeps the
+/// rest of this folder free of PostgreSQL, so that unit tests link without a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Tags {
     value: Jsonb,
@@ -179,7 +180,7 @@ impl From<Jsonb> for Tags {
 }
 
 impl Spending<'_> {
-    /// The value of a tag.
+    /// The value of a tag; `None` if the request has no such tag.
     fn tag(&self, name: &str) -> Option<String> {
         let tags = self.tags?;
         let Ok(Json::Object(tags)) = (tags.read)(tags.value) else {
@@ -192,7 +193,7 @@ impl Spending<'_> {
         }
     }
 
-    /// Its value in the scope.
+    /// The request's value in a scope, such as its user in the scope `user`.
     fn value(&self, scope: &Scope) -> Option<Cow<'_, str>> {
         match scope {
             Scope::Wallet => Some(Cow::Borrowed(WALLET_SUBJECT)),
@@ -206,20 +207,21 @@ impl Spending<'_> {
     }
 }
 
-/// Name of a wallet's own subject.
+/// The subject of a limit of the whole wallet.
 pub const WALLET_SUBJECT: &str = "*";
 
-/// One, as a fraction of a maximum.
+/// The fraction 1, in units.
 pub const WHOLE: i128 = 1_000_000_000_000;
 
 impl Limit {
-    /// Whose allowance a request takes from, if the limit applies to it.
+    /// The subject whose window counts the request; `None` if the limit does not apply to it.
     pub fn subject_for(&self, spending: &Spending<'_>) -> Option<String> {
         self.subject_of(&spending.value(&self.scope)?)
     }
 
-    /// Whose allowance that value of the scope takes from, if the limit applies to it. A pattern is
-    /// one shared allowance; `*` is one for each.
+    /// The subject whose window counts a request with this value of the scope; `None` if the limit
+    /// does not apply. All values that match a pattern share one window. With `*`, each value has
+    /// its own window.
     pub fn subject_of(&self, value: &str) -> Option<String> {
         if self.subject == WALLET_SUBJECT {
             return Some(value.to_owned());
@@ -229,7 +231,7 @@ impl Limit {
         applies.then(|| self.subject.clone())
     }
 
-    /// The maximum at a moment.
+    /// The maximum at a moment, raises included.
     pub fn max_at(&self, at: Timestamp) -> Result<Amount> {
         self.raises
             .iter()
@@ -238,7 +240,8 @@ impl Limit {
             .map_err(crate::pg::numeric::overflow)
     }
 
-    /// How many of the limit's levels that much use has come to: its warnings, and reaching it.
+    /// The number of the limit's levels that `used` has reached. The warnings and the maximum are
+    /// levels.
     pub fn levels_at(&self, used: Amount, max: Amount) -> i64 {
         let warned = self
             .warn_at
@@ -249,8 +252,7 @@ impl Limit {
         (warned + reached) as i64
     }
 
-    /// The use at which the next level stands, after so many that were come to; nothing after the
-    /// last.
+    /// The usage at the next level after the first `passed` levels; `None` after the last one.
     pub fn next_level(&self, passed: i64, max: Amount) -> Option<Amount> {
         let passed = usize::try_from(passed).unwrap_or(0);
         match self.warn_at.get(passed) {
@@ -274,7 +276,7 @@ impl Limit {
         let mut window_id: AllowanceId = [0; 16];
         window_id.copy_from_slice(&digest[..16]);
         window_id[..MARK].copy_from_slice(mark(&self.id));
-        // Version 8, variant 1: an id that is made by a rule of our own, and never nil.
+        // Version 8, variant 1: an id built by our own rule. It is never nil.
         window_id[6] = window_id[6] & 0x0f | 0x80;
         window_id[8] = window_id[8] & 0x3f | 0x80;
         Ok(Applied {
@@ -290,17 +292,17 @@ impl Limit {
     }
 }
 
-/// How many bytes at the beginning of a window's id are the limit's. The rest are of a digest: enough of them that two
-/// windows of a limit never share an id.
+/// The number of leading bytes of a window's id that come from the limit's id. The other bytes come
+/// from a digest. They are enough that two windows of a limit never share an id.
 const MARK: usize = 3;
 
-/// What the ids of a limit's windows begin with: the end of the limit's id, which is random.
+/// The leading bytes of the ids of a limit's windows: the end of the limit's id, which is random.
 fn mark(limit: &[u8; 16]) -> &[u8] {
     &limit[limit.len() - MARK..]
 }
 
-/// Between which ids the windows of a limit stand, and few others: so that they are found by the primary key, among
-/// all windows of a wallet.
+/// The smallest and the largest possible id of the limit's windows. Few other ids are in between,
+/// so the primary key finds the windows quickly among all windows of a wallet.
 pub fn bounds(limit: [u8; 16]) -> [AllowanceId; 2] {
     [0x00, 0xff].map(|fill| {
         let mut id = [fill; 16];
@@ -309,23 +311,23 @@ pub fn bounds(limit: [u8; 16]) -> [AllowanceId; 2] {
     })
 }
 
-/// That fraction of a maximum, rounded up to a unit.
+/// A fraction of a maximum, rounded up to a unit.
 fn part(max: Amount, fraction: Amount) -> Amount {
-    // In two steps, as the product of the two may not fit.
+    // In two steps, because the product of the two may overflow.
     let (whole, rest) = (max.units() / WHOLE, max.units() % WHOLE);
     let units = fraction.units() * whole + (fraction.units() * rest + WHOLE - 1) / WHOLE;
     Amount::from_units(units).unwrap_or(max)
 }
 
 impl Applied<'_> {
-    /// What no more than that may be used of; nothing for a limit that only warns.
+    /// The maximum of a hard limit; `None` for a soft limit.
     pub fn cap(&self) -> Option<Amount> {
         (self.limit.mode == Mode::Hard).then_some(self.max)
     }
 }
 
 /// The limits that apply to a request, in the order in which they are locked. A limit that names
-/// the subject stands in for the one on `*` with the same period and metric.
+/// the subject replaces the limit on `*` with the same period and metric.
 pub fn applicable<'a>(
     limits: &'a [Limit],
     spending: &Spending<'_>,

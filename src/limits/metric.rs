@@ -1,16 +1,16 @@
-//! What a limit counts. Pure.
+//! The quantities that limits count. Pure.
 
 use rust_decimal::Decimal;
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::money::Amount;
 
-/// What a limit counts.
+/// The quantity that a limit counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Money, in the wallet's currency.
     Amount,
-    /// Requests: one a call, or what the usage says.
+    /// Requests: one per call, or the number in the usage.
     Requests,
     /// Tokens of all kinds.
     Tokens,
@@ -18,12 +18,12 @@ pub enum Metric {
     Meter(String),
 }
 
-/// What a request comes to, in everything that a limit may count.
+/// The size of a request, in every quantity that a limit may count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measured<'a> {
-    /// What it costs.
+    /// The cost in the wallet's currency.
     pub cost: Amount,
-    /// How many requests it is where the usage does not say.
+    /// The number of requests if the usage does not contain one.
     pub requests: u32,
     /// Tokens of all kinds.
     pub tokens: i64,
@@ -32,7 +32,7 @@ pub struct Measured<'a> {
 }
 
 impl Metric {
-    /// The metric of that name.
+    /// The metric of that name. Unknown names are meters.
     pub fn parse(name: &str) -> Metric {
         match name {
             "amount" => Metric::Amount,
@@ -42,7 +42,7 @@ impl Metric {
         }
     }
 
-    /// Its name.
+    /// The metric's name in SQL.
     pub fn as_str(&self) -> &str {
         match self {
             Metric::Amount => "amount",
@@ -52,7 +52,7 @@ impl Metric {
         }
     }
 
-    /// How much of it a request takes.
+    /// The quantity that a request takes in this metric.
     pub fn need(&self, measured: &Measured<'_>) -> Result<Amount> {
         match self {
             Metric::Amount => Ok(measured.cost),
@@ -68,7 +68,8 @@ impl Metric {
         }
     }
 
-    /// An amount of it for people: money with its decimals, a quantity without those that are zero.
+    /// An amount for messages: money with all its decimals, other quantities without trailing
+    /// zeros.
     pub fn show(&self, amount: Amount) -> String {
         let text = amount.to_string();
         match self {

@@ -1,4 +1,4 @@
-//! Spending limits: periods, rules, and the windows in which they count.
+//! Spending limits: their rules, their periods, and the windows in which they count.
 
 pub mod lane_windows;
 pub mod limit;

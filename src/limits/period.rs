@@ -1,4 +1,5 @@
-//! The windows in which limits count. Pure: windows are computed from the time, never scheduled.
+//! The periods of limits and their windows. Pure: windows are computed from the time, never
+//! scheduled.
 
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
@@ -13,26 +14,26 @@ pub enum Period {
     Hour,
     /// From midnight to midnight.
     Day,
-    /// Seven days from the midnight on which the given day begins, 1 for Monday to 7 for Sunday.
+    /// Seven days from midnight on the given weekday, 1 for Monday to 7 for Sunday.
     Week(i8),
-    /// From the given day of a month, 1 to 28, to the same day of the next.
+    /// From the given day of a month, 1 to 28, to the same day of the next month.
     Month(i8),
-    /// From the first of January, April, July or October on.
+    /// From the first of January, April, July or October.
     Quarter,
-    /// From the first of January on.
+    /// From the first of January.
     Year,
-    /// Forever.
+    /// One window that never ends.
     Lifetime,
-    /// The last so many microseconds before any moment.
+    /// The given number of microseconds before any moment.
     Rolling(i64),
 }
 
-/// Microseconds since 1970 of a window's first moment and of the first moment after it; `None`
-/// where it has no such moment.
+/// A window's first moment and the first moment after it, in microseconds since 1970. `None` if the
+/// window has no beginning or no end.
 pub type Bounds = (Option<i64>, Option<i64>);
 
-/// The time zone of that name. UTC is known without the database of zones, which a backend would have to
-/// find and list for its first call.
+/// The time zone of that name. UTC does not need the time zone database, which each backend would
+/// have to find and list at its first call.
 pub fn zone(name: &str) -> Result<TimeZone, jiff::Error> {
     match name {
         "UTC" => Ok(TimeZone::UTC),
@@ -40,16 +41,16 @@ pub fn zone(name: &str) -> Result<TimeZone, jiff::Error> {
     }
 }
 
-/// Why a text is no period.
+/// Why a text is not a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAPeriod {
     /// No period has that name.
     Unknown,
-    /// What follows `rolling` is not a length of time that is always the same.
+    /// The text after `rolling` is not a duration of fixed length.
     NotALength,
     /// A rolling period is shorter than a second or longer than ten years.
     OutOfRange,
-    /// The period has no anchor, or not that one.
+    /// The period takes no anchor, or not this one.
     Anchor,
 }
 
@@ -58,18 +59,18 @@ const HOUR: i64 = 60 * MINUTE;
 const SECOND: i64 = 1_000_000;
 const LONGEST: i64 = 3_653 * 24 * HOUR;
 
-/// Into how many slices a rolling window is cut. What was used leaves it slice by slice, a whole
-/// slice late rather than early.
+/// The number of slices of a rolling window. Usage leaves the window slice by slice, up to one
+/// slice late and never early.
 pub const SLICES: i64 = 60;
 
 impl Period {
-    /// Names of the periods that have one; rolling ones are `rolling` and a length of time.
+    /// Names of the periods, except rolling ones, which are `rolling` and a duration.
     pub const NAMES: &'static [&'static str] = &[
         "minute", "hour", "day", "week", "month", "quarter", "year", "lifetime",
     ];
 
-    /// The period of that name, and its name as it is kept. `anchor` is the first day of a week or
-    /// the day of the month on which a month begins.
+    /// The period of that name, and the name that is stored. `anchor` is the first day of a week,
+    /// or the day of the month on which a month begins.
     pub fn parse(text: &str, anchor: Option<i32>) -> Result<(Period, String), NotAPeriod> {
         let day = |last: i8| match anchor {
             None => Ok(1),
@@ -102,7 +103,7 @@ impl Period {
         Ok((period, name))
     }
 
-    /// The day that `anchor` gave, where there is one to give.
+    /// The day on which a week or month begins; `None` for other periods.
     pub fn anchor(self) -> Option<i8> {
         match self {
             Period::Week(day) | Period::Month(day) => Some(day),
@@ -110,7 +111,7 @@ impl Period {
         }
     }
 
-    /// Length of a slice, for a rolling period.
+    /// Length of a slice in microseconds; `None` unless the period is rolling.
     pub fn slice(self) -> Option<i64> {
         match self {
             Period::Rolling(micros) => Some(micros / SLICES),
@@ -118,8 +119,8 @@ impl Period {
         }
     }
 
-    /// The window that holds a moment, in the given time zone; `None` for moments outside the
-    /// years that a calendar knows. A rolling window has no beginning of its own.
+    /// The window that contains a moment, in the given time zone. `None` for moments outside the
+    /// years of the calendar. A rolling window has no beginning of its own.
     pub fn window(self, zone: &TimeZone, unix_micros: i64) -> Option<Bounds> {
         let at = Timestamp::from_microsecond(unix_micros)
             .ok()?
@@ -157,14 +158,14 @@ impl Period {
     }
 }
 
-/// The first moment of a day: midnight, or the first moment of a day that has no midnight.
+/// The first moment of a day, which is midnight unless the day has no midnight.
 fn midnight(date: Date, zone: &TimeZone) -> Option<i64> {
     let start = date.to_zoned(zone.clone()).ok()?.start_of_day().ok()?;
     Some(start.timestamp().as_microsecond())
 }
 
-/// The full minute or hour by the clock on the wall. Where the clock is changed by less than that
-/// in the middle of one, a window ends there.
+/// The full minute or hour on the local clock. A clock change of less than that length in the
+/// middle of a window ends the window.
 fn clock_window(at: &Zoned, length: i64) -> Option<Bounds> {
     let zone = at.time_zone();
     let now = at.timestamp();
@@ -185,8 +186,8 @@ fn clock_window(at: &Zoned, length: i64) -> Option<Bounds> {
     ))
 }
 
-/// Microseconds of a length of time such as `5 hours`. Days have 24 hours; months and years, whose
-/// length differs, are none.
+/// The microseconds of a duration such as `5 hours`. Days have 24 hours. Months and years are
+/// errors because their lengths differ.
 fn micros(text: &str) -> Result<i64, NotAPeriod> {
     let span: jiff::Span = text.parse().map_err(|_| NotAPeriod::NotALength)?;
     if span.get_months() != 0 || span.get_years() != 0 {
@@ -201,7 +202,7 @@ fn micros(text: &str) -> Result<i64, NotAPeriod> {
         .ok_or(NotAPeriod::OutOfRange)
 }
 
-/// The name of a rolling period: equal lengths have one name.
+/// The stored name of a rolling period. Equal lengths have the same name.
 fn rolling_name(micros: i64) -> String {
     let units = [
         (24 * HOUR, "day"),
@@ -315,7 +316,7 @@ mod tests {
                 micros("2026-11-24T10:30:00Z")
             )
         );
-        // The hour that comes twice is two windows.
+        // The hour that is repeated is two windows.
         let (first, _) = window(Period::Hour, "Europe/Berlin", "2026-10-25T00:30:00Z");
         let (second, _) = window(Period::Hour, "Europe/Berlin", "2026-10-25T01:30:00Z");
         assert_eq!(second - first, HOUR);
@@ -339,7 +340,7 @@ mod tests {
     }
 
     proptest! {
-        /// Windows hold their moment and follow each other without gap or overlap.
+        /// Each window contains its moment. Windows follow each other without gap or overlap.
         #[test]
         fn windows_tile_time(
             at in 0_i64..4_102_444_800_000_000,

@@ -1,23 +1,23 @@
-//! A rolling window: what was used, by slices of time. Pure.
+//! The usage of a rolling window, by slices of time. Pure.
 //!
-//! A slice leaves the window when its last moment is a whole period ago: what was used counts up to
-//! one slice longer than the period, and never shorter.
+//! A slice leaves the window one whole period after its last moment. Usage therefore counts for at
+//! least the period, and for at most one slice longer.
 
 use crate::limits::period::SLICES;
 use crate::money::Amount;
 
-/// What was used in each slice, the oldest first.
+/// The usage in each slice, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slices {
     length: i64,
     used: Vec<(i64, i128)>,
 }
 
-/// Bytes of a slice as it is stored: its number and its units.
+/// Bytes of a stored slice: its number and its units.
 const STORED: usize = 8 + 16;
 
 impl Slices {
-    /// No use yet, in slices of that many microseconds.
+    /// An empty window with slices of `length` microseconds.
     pub fn new(length: i64) -> Slices {
         Slices {
             length: length.max(1),
@@ -25,7 +25,7 @@ impl Slices {
         }
     }
 
-    /// Reads what [`Slices::to_bytes`] wrote; nothing where it is something else.
+    /// Reads the bytes that [`Slices::to_bytes`] wrote; `None` if they are not valid.
     pub fn read(bytes: &[u8]) -> Option<Slices> {
         let (length, rest) = bytes.split_first_chunk::<8>()?;
         let length = i64::from_be_bytes(*length);
@@ -43,7 +43,7 @@ impl Slices {
         })
     }
 
-    /// The form that a row keeps.
+    /// The bytes that are stored in a row.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(8 + self.used.len() * STORED);
         bytes.extend_from_slice(&self.length.to_be_bytes());
@@ -54,18 +54,18 @@ impl Slices {
         bytes
     }
 
-    /// Forgets what has left the window.
+    /// Drops the slices that have left the window.
     pub fn age(&mut self, now: i64) {
         self.used
             .retain(|(number, _)| self.length.saturating_mul(number + 1 + SLICES) > now);
     }
 
-    /// What was used in the window, as of the last [`Slices::age`].
+    /// The usage in the window, in units, as of the last [`Slices::age`].
     pub fn total(&self) -> i128 {
         self.used.iter().map(|(_, units)| units).sum()
     }
 
-    /// Counts a use at a moment.
+    /// Adds usage at a moment.
     pub fn add(&mut self, at: i64, amount: Amount) {
         let number = at.div_euclid(self.length);
         match self.used.binary_search_by_key(&number, |slice| slice.0) {
@@ -74,7 +74,7 @@ impl Slices {
         }
     }
 
-    /// Takes back what was used at a moment, as far as it still counts.
+    /// Subtracts usage at a moment, as far as it still counts.
     pub fn take_back(&mut self, at: i64, amount: Amount) {
         let number = at.div_euclid(self.length);
         if let Ok(found) = self.used.binary_search_by_key(&number, |slice| slice.0) {
@@ -83,7 +83,7 @@ impl Slices {
         }
     }
 
-    /// When the window holds no more than that many units, if it does not now.
+    /// When the usage in the window falls to `units`; `None` if it is that low already.
     pub fn frees_at(&self, units: i128) -> Option<i64> {
         let mut left = self.total();
         for (number, used) in &self.used {
@@ -98,7 +98,7 @@ impl Slices {
         None
     }
 
-    /// When the oldest use leaves the window.
+    /// When the oldest usage leaves the window; `None` if the window is empty.
     pub fn next_free(&self) -> Option<i64> {
         let (number, _) = self.used.iter().find(|(_, units)| *units > 0)?;
         Some(self.length.saturating_mul(number + 1 + SLICES))
@@ -143,8 +143,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is used when: never less counts than what was used within the period, and
-        /// never what was used more than a period and a slice ago.
+        /// The window always counts all usage within the period, and never any usage older than a
+        /// period and a slice.
         #[test]
         fn counts_the_last_period(
             length in 1_i64..50,

@@ -1,4 +1,4 @@
-//! The levels of a limit that a request came to, and their events.
+//! Warnings: the levels of a limit that a request reaches, and their events.
 
 use crate::error::Result;
 use crate::limits::limit::{Applied, WHOLE};
@@ -9,20 +9,21 @@ use crate::pg::numeric::overflow;
 use crate::storage::rows::AllowanceId;
 use crate::storage::store;
 
-/// A window that came to one level of its limit or to several.
+/// A window that has reached one or more further levels of its limit.
 #[derive(Clone, Debug)]
 pub struct Warning<'a> {
     applied: &'a Applied<'a>,
-    /// How many levels it had come to before.
+    /// The number of levels reached before.
     before: i64,
-    /// How many it has come to now.
+    /// The number of levels reached now.
     now: i64,
-    /// What is used and held.
+    /// The usage, spent and held.
     used: Amount,
 }
 
 impl<'a> Warning<'a> {
-    /// The warning that is due when a window that had come to so many levels has that much used.
+    /// The warning for a window with `before` levels reached and `used` in it; `None` if it reaches
+    /// no further level.
     pub fn between(applied: &'a Applied<'a>, before: i64, used: Amount) -> Option<Warning<'a>> {
         let now = applied.limit.levels_at(used, applied.max);
         (now > before).then_some(Warning {
@@ -35,12 +36,13 @@ impl<'a> Warning<'a> {
 }
 
 impl Warning<'_> {
-    /// The window.
+    /// Id of the window.
     pub fn window(&self) -> AllowanceId {
         self.applied.window_id
     }
 
-    /// The warning that is due when so much of what is set aside counts no more, if one is.
+    /// The warning that remains if `freed` of the held amount no longer counts; `None` if none
+    /// remains.
     pub fn less(self, freed: Amount) -> Result<Option<Self>> {
         let used = self.used.minus(freed).map_err(overflow)?;
         let now = self.applied.limit.levels_at(used, self.applied.max);
@@ -48,7 +50,7 @@ impl Warning<'_> {
     }
 }
 
-/// Notes the levels with their windows, and writes an event for each.
+/// Stores the levels in their windows, and writes an event for each level.
 pub fn announce(wallet: &str, warnings: &[Warning<'_>]) -> Result<()> {
     for warning in warnings {
         let Warning {

@@ -1,4 +1,4 @@
-//! Taking from the windows of limits.
+//! Takes from the windows of limits, and releases amounts in them.
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::limits::lane_windows;
@@ -17,28 +17,28 @@ statement!(
     "SELECT to_char(timezone($2, $1), 'YYYY-MM-DD HH24:MI:SS')"
 );
 
-/// A limit that applies and what is left of it.
+/// A limit that applies, with the usage of its window.
 pub struct Status<'a> {
     /// The limit and its window.
     pub applied: Applied<'a>,
-    /// What was charged.
+    /// The quantity that was charged.
     pub spent: Amount,
-    /// What is held.
+    /// The quantity that holds reserve.
     pub held: Amount,
-    /// When it resets; of a rolling window, when the request fits, or else when the oldest use
-    /// leaves it.
+    /// When the limit resets. For a rolling window: when the request fits, or otherwise when the
+    /// oldest usage leaves the window.
     pub resets_at: Option<Timestamp>,
 }
 
 impl Status<'_> {
-    /// What can still be used in the window.
+    /// The quantity that can still be used in the window.
     pub fn remaining(&self) -> Amount {
         let units = self.applied.max.units() - self.spent.units() - self.held.units();
         Amount::from_units(units.max(0)).unwrap_or_default()
     }
 
-    /// True when the request is refused or let through as if `freed` of what is set aside had been given back, and
-    /// comes to no level either way.
+    /// True if releasing `freed` of the held quantity would not change the decision on the request,
+    /// and the request reaches no level in either case.
     pub fn is_as_if(&self, freed: Amount) -> bool {
         let (limit, max) = (self.applied.limit, self.applied.max);
         let before = self.spent.units() + self.held.units() - freed.units();
@@ -50,19 +50,19 @@ impl Status<'_> {
         need == 0 || level(before) == level(before + need + freed.units())
     }
 
-    /// True when the request may take what it needs.
+    /// True if the request fits, or the limit does not refuse requests.
     pub fn allows(&self) -> bool {
         let need = self.applied.need;
         self.applied.limit.mode == Mode::Soft || need.is_zero() || self.remaining() >= need
     }
 }
 
-/// The window as it stands, or as it would be made.
+/// The window as stored, or an empty one if it has no row yet.
 pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
     status_with(wallet, applied, Amount::ZERO)
 }
 
-/// The same where so much of what is set aside counts no more.
+/// The status of a window if `freed` of its held quantity no longer counts.
 pub fn status_with<'a>(wallet: &str, applied: Applied<'a>, freed: Amount) -> Result<Status<'a>> {
     let mut window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
     let overflow = crate::pg::numeric::overflow;
@@ -104,8 +104,8 @@ fn total(slices: &Slices) -> Result<Amount> {
     Amount::from_units(slices.total()).map_err(crate::pg::numeric::overflow)
 }
 
-/// Makes the window's row; false when it is there. A window that is missing is one in which nothing
-/// was used: `set_limit` makes the rows of the running windows of a new limit.
+/// Creates the window's row; false if it exists. A missing row means that nothing was used:
+/// `set_limit` creates the rows of the current windows of a new limit.
 pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool> {
     store::open_window(
         wallet,
@@ -121,29 +121,29 @@ pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool
     )
 }
 
-/// Looks at a window that is being made or given back to before a call gives up.
+/// How often a call retries a window that others create or release at the same time.
 const MAX_TRIES: usize = 50;
 
-/// The windows of limits that apply.
+/// The ids of the windows of `applied`.
 pub fn ids(applied: &[Applied<'_>]) -> Vec<AllowanceId> {
     applied.iter().map(|one| one.window_id).collect()
 }
 
-/// What became of taking from several windows.
+/// The result of taking from several windows.
 pub enum Taken<'a> {
-    /// All had enough; these came to a level.
+    /// Every window had enough. Contains the warnings for the levels reached.
     All(Vec<Warning<'a>>),
-    /// One refused; those before it have been taken from, which the error undoes when it is raised.
+    /// One window refused. The windows before it were taken from, which raising the error undoes.
     Refused {
-        /// How many were taken from.
+        /// The number of windows that were taken from.
         taken: usize,
-        /// WL002.
+        /// The error WL002, or 40001.
         error: Error,
     },
 }
 
-/// Takes from every window what the request needs, in the order of their ids, until one refuses;
-/// `places` says from which row of each.
+/// Takes from every window the quantity that the request needs, in the order of their ids, until
+/// one refuses. `places` says which row of each window to take from.
 pub fn take<'a>(
     wallet: &str,
     applied: &'a [Applied<'a>],
@@ -160,7 +160,7 @@ pub fn take<'a>(
             forced: false,
             lane: places.get(taken).copied().unwrap_or(0),
         };
-        // One that cannot be written now (40001) has not been written either.
+        // A window that fails with 40001 has not been written either.
         match take_from(wallet, applied, one, way).and_then(|taken| taken) {
             Ok(warning) => warnings.extend(warning),
             Err(error) => return Ok(Taken::Refused { taken, error }),
@@ -169,7 +169,7 @@ pub fn take<'a>(
     Ok(Taken::All(warnings))
 }
 
-/// How something is taken from a window.
+/// How a window is taken from.
 #[derive(Clone, Copy)]
 struct TakeMode {
     part: Part,
@@ -177,7 +177,7 @@ struct TakeMode {
     lane: i16,
 }
 
-/// Takes from one window, or gives the error that names the limit which refuses.
+/// Takes from one window, or returns the error that names the limit that refuses.
 fn take_from<'a>(
     wallet: &str,
     applied: &[Applied<'_>],
@@ -193,7 +193,7 @@ fn take_from<'a>(
             return Ok(Ok(warning));
         }
         if way.lane > 0 {
-            // Gathered since its row was looked at: whoever takes from all of it decides.
+            // The window was gathered after its row was read. The slow path must decide.
             return Ok(Err(changed_meanwhile()));
         }
         if store::read_window(wallet, one.window_id)?.is_none()
@@ -201,14 +201,14 @@ fn take_from<'a>(
         {
             return Ok(Ok(warning));
         }
-        // Windows that were taken from already do not block: they had enough.
+        // Windows before this one had enough, so they do not refuse.
         let rest = applied
             .iter()
             .filter(|other| other.window_id >= one.window_id);
         if let Some(refusal) = refusal(wallet, rest, |_| Ok(Amount::ZERO))? {
             return Ok(Err(refusal));
         }
-        // Made by another transaction, or given back, since we looked: look again.
+        // Another transaction has created the window or released an amount since it was read.
     }
     Ok(Err(changed_meanwhile()))
 }
@@ -232,7 +232,8 @@ fn taking(one: &Applied<'_>, way: TakeMode) -> Taking {
     }
 }
 
-/// Nothing when the window is not there or has not that much left; else the warning that is due.
+/// Takes from a window that is not rolling, and returns the warning that is due. `None` if the
+/// window has no row or not enough left.
 fn take_fixed<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
@@ -241,7 +242,7 @@ fn take_fixed<'a>(
     let used = store::take(wallet, one.window_id, &taking(one, way))?;
     Ok(used.map(|used| match way.lane {
         0 => Warning::between(one, used.levels, used.after),
-        // Below its watermark nothing is come to.
+        // A row below its watermark reaches no level.
         _ => None,
     }))
 }
@@ -262,8 +263,8 @@ fn take_rolling<'a>(
     Ok(warning)
 }
 
-/// Makes the window with what is taken from it: one version of its row instead of two. Nothing when
-/// not that much fits, or when another transaction made it first.
+/// Creates the window with the quantity already taken, which writes one row version instead of two.
+/// `None` if the quantity does not fit, or if another transaction created the window first.
 fn open_taken<'a>(
     wallet: &str,
     one: &'a Applied<'a>,
@@ -287,7 +288,7 @@ fn open_taken<'a>(
     }
 }
 
-/// Takes from a rolling window that is not written yet; nothing when it has not that much left.
+/// Takes from a rolling window in memory, before it is written. `None` if not enough is left.
 fn take_slice<'a>(
     window: &mut Window,
     one: &'a Applied<'a>,
@@ -305,7 +306,7 @@ fn take_slice<'a>(
         Part::Spent => slices.add(one.at.unix_micros(), one.need),
         Part::Held => window.held = window.held.plus(one.need).map_err(overflow)?,
     }
-    // It never resets: a level warns again when the use had fallen below it.
+    // A rolling window never resets. A level warns again after the usage has fallen below it.
     let levels = match before.is_zero() {
         true => 0,
         false => one.limit.levels_at(before, one.max),
@@ -316,19 +317,19 @@ fn take_slice<'a>(
     Ok(Some(Warning::between(one, levels, after)))
 }
 
-/// What a hold gave back of a window just before.
+/// The quantity of a window that a hold has just released.
 #[derive(Clone, Copy, Debug)]
 pub struct Released {
-    /// The window.
+    /// Id of the window.
     pub window: AllowanceId,
-    /// How much.
+    /// The released quantity.
     pub amount: Amount,
-    /// Into which row.
+    /// The lane of the row in which it was released.
     pub lane: i16,
 }
 
-/// Gives back what a hold that was made in a lane has set aside in a window, if the window is still
-/// there.
+/// Releases the quantity that a hold reserves in a window, if the window still exists. `lane` is
+/// the lane in which the hold was made.
 pub fn release(wallet: &str, window: AllowanceId, amount: Amount, lane: i16) -> Result<Released> {
     if amount.is_zero() {
         return Ok(Released {
@@ -339,7 +340,7 @@ pub fn release(wallet: &str, window: AllowanceId, amount: Amount, lane: i16) -> 
     }
     let mut released = store::release_window(wallet, window, amount, lane)?;
     if released.is_none() && lane != 0 {
-        // Maybe no row alone has it any more.
+        // Possibly no single row has the whole quantity any longer.
         lane_windows::gather_window(wallet, window)?;
         released = store::release_window(wallet, window, amount, 0)?;
     }
@@ -350,7 +351,8 @@ pub fn release(wallet: &str, window: AllowanceId, amount: Amount, lane: i16) -> 
     })
 }
 
-/// Gives back all that a hold that was made in a lane has set aside in windows.
+/// Releases everything that a hold reserves in windows. `lane` is the lane in which the hold was
+/// made.
 pub fn release_all(
     wallet: &str,
     windows: &[(AllowanceId, Amount)],
@@ -362,7 +364,7 @@ pub fn release_all(
         .collect()
 }
 
-/// True when what a hold has set aside in the limits' windows is all that the request needs of them.
+/// True if the hold's reservations in the windows cover everything that the request needs.
 pub fn are_covered(applied: &[Applied<'_>], set_aside: &[(AllowanceId, Amount)]) -> bool {
     applied.iter().all(|one| {
         one.need.is_zero()
@@ -372,7 +374,7 @@ pub fn are_covered(applied: &[Applied<'_>], set_aside: &[(AllowanceId, Amount)])
     })
 }
 
-/// Those of the windows of which more is needed than was given back of a hold just before.
+/// The windows from which the request needs more than the hold has just released.
 pub fn uncovered<'a>(applied: &[Applied<'a>], released: &[Released]) -> Vec<Applied<'a>> {
     let is_covered = |one: &&Applied<'a>| covering(one, released).is_none();
     applied.iter().filter(is_covered).cloned().collect()
@@ -383,8 +385,9 @@ fn covering<'a>(one: &Applied<'_>, released: &'a [Released]) -> Option<&'a Relea
     released.find(|released| released.window == one.window_id && released.amount >= one.need)
 }
 
-/// Books what a hold paid for. What was given back of the hold just before covers a need; beyond it
-/// the limits refuse if they are to, and their windows have been gathered.
+/// Books the usage of a settled hold in the windows. The quantity that the hold has just released
+/// covers the need. Beyond that, the limits refuse if `refuse` is set; their windows have been
+/// gathered.
 pub fn settle<'a>(
     wallet: &str,
     applied: &'a [Applied<'a>],
@@ -393,7 +396,7 @@ pub fn settle<'a>(
 ) -> Result<Vec<Warning<'a>>> {
     let mut warnings = Vec::new();
     for one in applied.iter().filter(|one| !one.need.is_zero()) {
-        // Where it came from there is room for it.
+        // The released quantity always fits in the row from which it came.
         let covered = covering(one, released);
         let way = TakeMode {
             part: Part::Spent,
@@ -405,7 +408,7 @@ pub fn settle<'a>(
     Ok(warnings)
 }
 
-/// Gives back what [`take`] took for these, from the windows that still hold it.
+/// Returns the quantities that [`take`] took, in the windows that still contain them.
 pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part, places: &[i16]) -> Result<()> {
     for (index, one) in applied.iter().enumerate() {
         if one.need.is_zero() {
@@ -424,9 +427,9 @@ pub fn give_back(wallet: &str, applied: &[Applied<'_>], part: Part, places: &[i1
     Ok(())
 }
 
-/// Gives back what was charged earlier, wherever it was counted.
+/// Returns quantities that were charged earlier, in whatever row they were counted.
 pub fn give_back_charged(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
-    // One after the other, so that their rows are locked in the order of the windows.
+    // One window after the other, so that rows are locked in the order of the windows.
     for one in applied {
         if one.limit.can_spread() {
             let whole = store::read_counted(wallet, one.window_id, 0)?;
@@ -450,8 +453,8 @@ fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
     store::write_window(wallet, one.window_id, &window, one.cap())
 }
 
-/// WL002 that names one limit: of those that refuse the one that frees last. Nothing when none
-/// refuses. `freed` says how much of what a window has set aside counts no more.
+/// The error WL002 for the limit that frees last among those that refuse; `None` if none refuses.
+/// `freed` returns the held quantity of a window that no longer counts.
 pub fn refusal<'a>(
     wallet: &str,
     applied: impl Iterator<Item = &'a Applied<'a>>,
@@ -472,7 +475,7 @@ pub fn refusal<'a>(
     blocking.map(|status| exceeded(wallet, &status)).transpose()
 }
 
-/// WL002.
+/// The error WL002 for one limit.
 fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
     let applied = &status.applied;
     let limit = applied.limit;
@@ -519,7 +522,7 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
     .rule("limits", crate::storage::rows::uuid_text(limit.id)))
 }
 
-/// Whose limit it is, for people.
+/// The owner of a limit, for messages.
 fn whose(wallet: &str, applied: &Applied<'_>) -> String {
     let wallet = quoted(wallet);
     let subject = quoted(&applied.subject);

@@ -1,21 +1,27 @@
-//! What comes on top of a payment: the bonus of its wallet, or of all wallets in its currency.
+//! The bonus on a payment, by the rule of its wallet or the rule for all wallets in its currency.
 //!
-//! It is a promotional grant of its own, booked with the payment: in one transaction, under the wallet's row and all
-//! lanes. Beside the payment stand its amount, its entry and the percentage, so that a replay answers with it and a
-//! reversal takes the right part of it back, whatever rule holds by then.
+//! A bonus is a promotional grant of its own. It is booked with the payment in one transaction,
+//! with the wallet's row and all lanes locked. The payment's row stores the bonus's amount, entry
+//! and percentage. A replay returns them, and a reversal takes the right part of the bonus back
+//! even if the rule has changed since.
 //!
-//! What can go wrong, and what is done about it:
+//! Possible races and abuses, and the answer to each:
 //!
-//! - The rule changes while a payment comes. A wallet's own rule is changed under its row, on which fundings queue. What
-//!   holds for all wallets is read in one statement: a payment has the rule from before the change or from after it.
-//! - A call comes again when another rule holds: it is a replay before any rule is looked at.
-//! - A pending funding is settled under another rule, or fails: the rule is looked at when money is credited.
-//! - Somebody pays, spends the bonus, takes the payment back and pays again. What was spent of a bonus is therefore owed
-//!   as what was spent of a payment is. After a reversal the wallet may have used what it has still paid for and the
-//!   bonus on that, and no more.
-//! - Parts of a reversal do not add up. What may stay is computed anew from all that is left of the payment, and not from
-//!   the part: rounding does not add up, and of nothing nothing stays.
-//! - The bonus has ended, or was voided, before the payment is taken back. The wallet has not had it: it owes none of it.
+//! - The rule changes while a payment arrives. A wallet's own rule is changed with its row locked,
+//!   and fundings wait for that lock. The rule for all wallets is read in one statement. A payment
+//!   gets the rule from before the change or from after it.
+//! - A call is repeated after the rule has changed. It is recognised as a replay before any rule is
+//!   read.
+//! - A pending funding is settled under another rule, or fails. The rule is read when money is
+//!   credited.
+//! - Somebody pays, spends the bonus, takes the payment back and pays again. The spent part of a
+//!   bonus is therefore owed, just like the spent part of a payment. After a reversal, the wallet
+//!   has used at most what it has still paid for and the bonus on that.
+//! - The parts of a reversal do not add up, because of rounding. The bonus that may stay is
+//!   therefore computed from the whole rest of the payment, not from the part. If nothing is left
+//!   of the payment, no bonus stays.
+//! - The bonus has expired or was voided before the payment is taken back. The wallet never used
+//!   it, so it does not owe it.
 
 use rust_decimal::Decimal;
 
@@ -30,7 +36,7 @@ use crate::pg::numeric::not_an_amount;
 use crate::pricing::markup::PERCENT;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
-/// The other side of its entries.
+/// Contra account of the entries of bonuses.
 pub(super) const CONTRA: &str = "funding:bonus";
 
 statement!(
@@ -46,7 +52,8 @@ statement!(
       LIMIT 1"
 );
 
-// Months and days are the wallet's, whatever time zone the session has; hours are hours.
+// Months and days are calendar units of the wallet's time zone, whatever the session's. Hours have
+// a fixed length.
 statement!(
     ENDS,
     [TEXTOID, TEXTOID, TIMESTAMPTZOID],
@@ -57,18 +64,18 @@ statement!(
       WHERE w.wallet_id = $1"
 );
 
-/// What comes on top of a payment.
+/// The bonus on a payment.
 pub(super) struct Bonus {
-    /// How much.
+    /// The amount of the bonus.
     pub amount: Amount,
-    /// How much that is in per cent of the payment.
+    /// The bonus in per cent of the payment.
     pub percent: Decimal,
-    /// How long it lives, as an interval.
+    /// How long the bonus can be spent, as an interval; `None` if it does not expire.
     expires_in: Option<String>,
 }
 
 impl Bonus {
-    /// The bonus on a payment by the rule that holds now. What is given and not paid has none.
+    /// The bonus on a payment by the current rule. Credit that was not paid for has no bonus.
     pub(super) fn on(
         wallet: &str,
         currency: &str,
@@ -96,7 +103,7 @@ impl Bonus {
         }))
     }
 
-    /// The same once an entry has booked it.
+    /// The bonus as it is stored once an entry has booked it.
     pub(super) fn booked(&self, entry_id: [u8; 16]) -> Booked {
         Booked {
             entry_id,
@@ -106,7 +113,7 @@ impl Bonus {
         }
     }
 
-    /// The terms of its grant, where it is booked at that moment.
+    /// The terms of the bonus's grant if it is booked at `at`.
     pub(super) fn terms(&self, wallet: &str, at: Timestamp) -> Result<Terms> {
         let expires_at = match &self.expires_in {
             None => None,
@@ -123,30 +130,30 @@ impl Bonus {
     }
 }
 
-/// So many per cent of an amount, rounded once, half to even, at the twelfth decimal.
+/// A percentage of an amount, rounded once at the twelfth decimal, half to even.
 fn share(amount: Amount, percent: Decimal) -> Result<Amount> {
     of(amount, percent).map_err(|reason| not_an_amount("bonus", reason))
 }
 
-/// The pure part of it.
+/// The pure part of [`share`].
 fn of(amount: Amount, percent: Decimal) -> std::result::Result<Amount, NotAnAmount> {
     line_amount(amount.to_decimal(), percent, PERCENT, None)
 }
 
-/// A bonus that was booked, as the row of its funding has it.
+/// A booked bonus, as its funding's row stores it.
 pub(super) struct Booked {
-    /// Its entry, and hence its grant.
+    /// The entry, whose id is also the id of the grant.
     pub entry_id: [u8; 16],
-    /// How much it was.
+    /// The amount that was booked.
     pub amount: Amount,
-    /// In per cent.
+    /// The percentage that applied.
     pub percent: Decimal,
-    /// How much of it was taken back, or is owed.
+    /// The part that was taken back or is owed.
     pub reversed: Amount,
 }
 
 impl Booked {
-    /// Reads it from four columns of a row, of which the first is NULL where there is none.
+    /// Reads a bonus from four columns of a row; `None` if the first of them is NULL.
     pub fn read(rows: &Rows, amount: i32) -> Result<Option<Booked>> {
         let Some(bonus) = rows.opt_amount(0, amount)? else {
             return Ok(None);
@@ -159,8 +166,8 @@ impl Booked {
         }))
     }
 
-    /// How much of it must go where `left` is what is left of the payment; of nothing nothing stays. `unused` is what of
-    /// it was never used.
+    /// The part of the bonus that must go if `left` is left of the payment. If `left` is zero, the
+    /// whole bonus goes. `unused` is the part that was never used.
     fn due(&self, left: Amount, unused: Amount) -> Result<Amount> {
         let stays = share(left, self.percent)?.min(self.amount);
         let goes = self.amount.minus(stays).map_err(range)?;
@@ -169,21 +176,22 @@ impl Booked {
     }
 }
 
-/// What goes of a bonus with a part of its payment.
+/// The part of a bonus that goes with a part of its payment.
 pub(super) struct Going {
-    /// The bonus's entry, and hence its grant.
+    /// The bonus's entry, whose id is also the id of the grant.
     pub bonus: [u8; 16],
-    /// How much.
+    /// The amount that goes.
     pub amount: Amount,
-    /// What of it is left of the bonus itself.
+    /// The part that is still left in the bonus itself.
     own: Amount,
-    /// What of it is taken from other grants, because it was spent of this one.
+    /// The part that is taken from other grants, because it was spent from the bonus.
     other: Amount,
 }
 
 impl Going {
-    /// What goes where `left` is what is left of the payment. `adjusted` is what adjustments took out of the bonus and
-    /// counts as given back. The wallet's lots are settled and what has ended is booked.
+    /// Computes the part that goes if `left` is left of the payment. `adjusted` is the amount that
+    /// adjustments took out of the bonus; it counts as returned. The wallet's lots are settled and
+    /// ended grants are booked.
     pub fn of(
         wallet: &str,
         booked: &Booked,
@@ -208,33 +216,34 @@ impl Going {
         }))
     }
 
-    /// What of it leaves the balance out of the bonus itself.
+    /// The part that leaves the balance out of the bonus itself.
     pub fn own(&self) -> Amount {
         self.own
     }
 
-    /// Takes the rest out of what is available beside, as far as that goes.
+    /// Takes the rest from other available money, as far as that suffices.
     pub fn take(&mut self, available: Amount) -> Result<()> {
         self.other = self.amount.minus(self.own).map_err(range)?.min(available);
         Ok(())
     }
 
-    /// What of it leaves the balance.
+    /// The part that leaves the balance.
     pub fn taken(&self) -> Result<Amount> {
         self.own.plus(self.other).map_err(range)
     }
 
-    /// What of it the wallet owes.
+    /// The part that the wallet owes.
     pub fn owed(&self) -> Result<Amount> {
         self.amount.minus(self.taken()?).map_err(range)
     }
 
-    /// Takes what is left of the bonus itself out of the lots.
+    /// Takes the rest of the bonus itself out of the lots.
     pub fn take_own(&self, locked_lots: &mut LockedLots<'_>, entry: [u8; 16]) -> Result<()> {
         locked_lots.take_back(self.bonus, self.own, Amount::ZERO, entry, false)
     }
 
-    /// Takes the rest out of the lots; `ends` says that nothing may come back to the bonus.
+    /// Takes the remaining part out of other lots. If `ends` is true, no money may return to the
+    /// bonus.
     pub fn take_other(
         &self,
         locked_lots: &mut LockedLots<'_>,
@@ -283,7 +292,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever parts a payment is taken back in: they take all of the bonus, and never more than is due.
+        /// However a payment is split into reversals, together they take the whole bonus, and no
+        /// reversal takes more than is due.
         #[test]
         fn parts_add_up(
             parts in prop::collection::vec(1_i128..10_i128.pow(15), 1..20),
@@ -306,7 +316,7 @@ mod tests {
             prop_assert_eq!(booked.reversed, bonus);
         }
 
-        /// What ended unused is not owed, and what was taken before it ended counts.
+        /// Bonus that ended unused is not owed. Bonus that was taken back before counts.
         #[test]
         fn what_ended_is_not_owed(
             paid in 1_i128..10_i128.pow(15), taken in 0_u32..=100, ended in 0_u32..=100, percent in 1_i64..=1000,

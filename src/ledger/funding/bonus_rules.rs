@@ -1,4 +1,4 @@
-//! `set_bonus`: the rules that say what comes on top of payments.
+//! `set_bonus`: the rules for bonuses on payments.
 
 use crate::access::rights::ALL_WALLETS;
 use crate::error::{Error, Result, quoted};
@@ -10,7 +10,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::Document;
 use crate::storage::wallet_row::lock_wallet;
 
-// The same rule again changes nothing.
+// Setting the same rule again changes nothing.
 statement!(
     SET,
     [
@@ -37,23 +37,23 @@ statement!(
     "DELETE FROM wallet.bonus_rules WHERE wallet_id = $1 AND currency = $2"
 );
 
-/// What `set_bonus` was asked for.
+/// The arguments of `set_bonus`.
 pub struct NewBonus<'a> {
-    /// The wallet, or `*`.
+    /// The wallet, or `*` for all wallets.
     pub wallet: &'a str,
-    /// The currency, where it was given; of `*` always.
+    /// The currency, if it was given. It always is for `*`.
     pub currency: Option<&'a str>,
-    /// The checked tiers; none take the bonus back.
+    /// The checked tiers; `None` removes the bonus.
     pub tiers: Option<Jsonb>,
-    /// How long a bonus lives, as an interval.
+    /// How long a bonus can be spent, as an interval; `None` if it does not expire.
     pub expires_in: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// Sets the bonus, or takes it back.
+/// Sets or removes the bonus.
 pub fn set(new: &NewBonus<'_>, call: IdempotentCall<'_>) -> Result<()> {
     let is_of_all = new.wallet == ALL_WALLETS;
     if !is_of_all {
@@ -66,7 +66,7 @@ pub fn set(new: &NewBonus<'_>, call: IdempotentCall<'_>) -> Result<()> {
         true => None,
         false => {
             let rules = config::read(new.wallet)?;
-            // A closed wallet's bonus may still be taken back.
+            // The bonus of a closed wallet may still be removed.
             if new.tiers.is_some() {
                 rules.require_open(new.wallet)?;
             }

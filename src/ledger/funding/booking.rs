@@ -1,4 +1,4 @@
-//! How money is credited: what the wallet allows, its debt first, and the lot.
+//! Credits money: checks the wallet's bounds, pays its debt first, and adds the lot.
 
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
@@ -27,19 +27,19 @@ statement!(
        FROM wallet.wallets w WHERE w.wallet_id = $1"
 );
 
-/// What a wallet says that is to be paid.
+/// The properties of a wallet that matter to a payment.
 pub(super) struct Payee {
     min: Option<Amount>,
     max: Option<Amount>,
     debt: Amount,
-    /// Whether it has a grant that is burnt after plain fundings.
+    /// Whether the wallet has a grant that comes after plain fundings in burn order.
     has_later: bool,
-    /// Whether there is a rule on what comes on top of payments.
+    /// Whether a rule on bonuses applies.
     has_bonus: bool,
 }
 
 impl Payee {
-    /// The caller holds the wallet's row.
+    /// Reads the properties. The caller holds the wallet's row lock.
     pub fn of(wallet: &str) -> Result<Payee> {
         let rows = PAYEE.run(&[Value::Text(wallet)])?;
         Ok(Payee {
@@ -51,7 +51,7 @@ impl Payee {
         })
     }
 
-    /// WL012 where the wallet takes no such amount.
+    /// Checks an amount against the wallet's bounds. Returns WL012 if it is outside.
     pub fn check(&self, amount: Amount) -> Result<()> {
         let outside = |bound: &str, limit: Amount| {
             Error::new(
@@ -69,7 +69,7 @@ impl Payee {
     }
 }
 
-/// What a payment says of its entry.
+/// The properties of a payment that its entry stores.
 pub(super) struct Paid<'a> {
     pub entry_id: [u8; 16],
     pub amount: Amount,
@@ -85,15 +85,15 @@ pub(super) struct Paid<'a> {
 
 /// A payment that was booked.
 pub(super) struct Booked {
-    /// The balance after it and all that came with it.
+    /// The balance after the payment and its bonus.
     pub balance: Amount,
-    /// When.
+    /// The time of booking.
     pub at: Timestamp,
-    /// What came on top of it.
+    /// The bonus on the payment, if any.
     pub bonus: Option<bonus::Booked>,
 }
 
-/// Books the payment and what comes on top of it: a debt is paid first, the rest may be spent.
+/// Books the payment and its bonus. The wallet's debt is paid first; the rest may be spent.
 pub(super) fn book(
     wallet: &str,
     paid: &Paid<'_>,
@@ -111,7 +111,7 @@ pub(super) fn book(
         metadata: paid.metadata.clone(),
         ..Entry::of_money(wallet, Kind::Funding, Call::Fund, paid.amount, &contra)
     };
-    // What is for some use only pays no debt.
+    // A grant with a scope pays no debt.
     let paying = if paid.terms.scope.is_some() {
         Amount::ZERO
     } else {
@@ -141,7 +141,7 @@ pub(super) fn book(
             bonus: Some(bonus.booked(entry_id)),
         });
     }
-    // A plain lot comes last in burn order, unless a grant of low priority is there.
+    // A plain lot comes last in burn order, unless the wallet has a grant of low priority.
     if !paid.terms.plain() || rules.scoped || payee.has_later {
         let mut locked_lots = LockedLots::open(wallet)?;
         let balance = locked_lots.grant(&entry, spendable, paid.terms, false, Amount::ZERO)?;
@@ -175,8 +175,9 @@ pub(super) fn book(
     })
 }
 
-/// Books a payment and its bonus, which pays what the payment leaves of a debt. Both tell the balance after the call.
-/// Gives it, and the bonus's entry.
+/// Books a payment and its bonus. The bonus pays the part of a debt that the payment does not
+/// cover. Both entries contain the balance after the call. Returns that balance and the entry of
+/// the bonus.
 fn with_bonus(
     payment: &Entry<'_>,
     spendable: Amount,
@@ -189,7 +190,7 @@ fn with_bonus(
     let rest = bonus.amount.minus(paying).map_err(range)?;
     let mut locked_lots = LockedLots::open(wallet)?;
     locked_lots.grant(payment, spendable, paid.terms, false, rest)?;
-    // It lives from the moment on at which the lanes are ours.
+    // The bonus begins when the lanes are locked.
     let entry = Entry {
         related_id: Some(payment.entry_id),
         actor: paid.actor,

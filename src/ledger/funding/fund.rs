@@ -1,4 +1,4 @@
-//! `fund`: money that is there, or on its way.
+//! `fund`: adds money that has arrived, or records money that is on its way.
 
 use crate::error::Result;
 use crate::ledger::funding::booking::{self, Paid, Payee};
@@ -11,7 +11,7 @@ use crate::ledger::wallets::config;
 use crate::pg::clock;
 use crate::storage::wallet_row::lock_wallet;
 
-/// Credits the wallet or notes that money is on its way, or replays.
+/// Credits the wallet or records a pending funding, or replays an earlier call.
 pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     let wallet = funding.wallet;
     lock_wallet(wallet)?;

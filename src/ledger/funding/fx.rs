@@ -11,20 +11,21 @@ use crate::pg::numeric::not_an_amount;
 use crate::pricing::exchange::{self, exchanged};
 use crate::storage::rows::Document;
 
-/// What was paid, in another currency than the wallet's.
+/// A payment in another currency than the wallet's.
 pub struct Original {
     /// The amount that was paid.
     pub amount: Amount,
-    /// Its currency.
+    /// The currency of the payment.
     pub currency: String,
-    /// What one unit of it is worth in the wallet's currency.
+    /// The value of one unit of that currency in the wallet's currency.
     pub rate: Rate,
-    /// What rounding added to amount times rate; where the amount is divided by the rate, to 24 decimals.
+    /// The amount that rounding added to amount times rate. If the amount is divided by the rate,
+    /// it has 24 decimals.
     pub rounding: Decimal,
 }
 
 impl Original {
-    /// As the entry keeps it.
+    /// The JSON that the entry stores.
     pub fn document(&self) -> Document {
         let mut json = Builder::default();
         json.begin_object();
@@ -40,13 +41,13 @@ impl Original {
         Document { value, text }
     }
 
-    /// What some of the payment is worth in the wallet's currency.
+    /// The value of a part of the payment in the wallet's currency.
     pub fn worth(&self, paid: Amount) -> Result<Amount> {
         exchanged(paid, self.rate)
     }
 }
 
-/// What rounding added to an amount that was worth so much.
+/// The amount that rounding added for a payment of `amount` that was credited as `worth`.
 fn rounding(amount: Amount, rate: Rate, worth: Amount) -> Result<Decimal> {
     let wrong = |reason| not_an_amount("amount", reason);
     let out_of_range = || wrong(NotAnAmount::OutOfRange);
@@ -64,8 +65,9 @@ fn rounding(amount: Amount, rate: Rate, worth: Amount) -> Result<Decimal> {
 }
 
 impl Original {
-    /// The part of the payment that is worth so much: what was paid of it is given, or computed by the rate, and not
-    /// more than `most`.
+    /// The part of the payment with the given value in the wallet's currency. `paid` is the part in
+    /// the currency of the payment. If `paid` is `None`, it is computed by the rate and is at most
+    /// `most`.
     pub fn part(&self, amount: Amount, paid: Option<Amount>, most: Amount) -> Result<Original> {
         let paid = match paid {
             Some(paid) => paid,
@@ -86,7 +88,7 @@ impl Original {
     }
 }
 
-/// A payment in the wallet's currency, and what it was before, where that was another.
+/// A payment in the wallet's currency, and the original payment if its currency is another.
 pub fn into_wallet(
     amount: Amount,
     currency: &str,
@@ -125,7 +127,7 @@ pub fn into_wallet(
     Ok((converted, Some(original)))
 }
 
-/// WL012: nothing would be credited.
+/// The error WL012 for a payment whose value rounds to zero.
 fn worth_nothing(amount: Amount, currency: &str, wallet_currency: &str) -> Error {
     Error::new(Code::InvalidAmount, "amount is worth nothing")
         .detail(format!(
@@ -134,7 +136,7 @@ fn worth_nothing(amount: Amount, currency: &str, wallet_currency: &str) -> Error
         .hint("Pay more, or check the rate.")
 }
 
-/// The rate that holds now.
+/// The current exchange rate.
 fn dated(from: &str, to: &str) -> Result<Rate> {
     let (from, to) = (Currency::of_row(from)?, Currency::of_row(to)?);
     Ok(exchange::require(from, to, clock::now())?.rate)

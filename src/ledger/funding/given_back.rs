@@ -1,4 +1,4 @@
-//! What of a grant was given back by other calls than a reversal, or has ended.
+//! The amounts of a grant that left it by other calls than a reversal, or that have ended.
 
 use crate::error::Result;
 use crate::money::Amount;
@@ -13,7 +13,7 @@ statement!(
       WHERE u.wallet_id = $1 AND u.grant_id = $2 AND l.kind = 'x' AND (NOT $3 OR l.contra = 'voided:grant')"
 );
 
-// Few wallets have adjustments, so which grant paid them is worked out only where there is one.
+// Few wallets have adjustments. The grants that paid them are computed only if there is one.
 statement!(
     ADJUSTED,
     [TEXTOID, UUIDOID],
@@ -28,12 +28,12 @@ statement!(
                  ELSE 0 END"
 );
 
-/// What of a grant was voided.
+/// The amount of a grant that was voided.
 pub(super) fn voided(wallet: &str, grant: [u8; 16]) -> Result<Amount> {
     sum(wallet, grant, true)
 }
 
-/// What of a grant was voided, or has expired and is booked.
+/// The amount of a grant that was voided, or whose expiry is booked.
 pub(super) fn ended(wallet: &str, grant: [u8; 16]) -> Result<Amount> {
     sum(wallet, grant, false)
 }
@@ -44,7 +44,7 @@ fn sum(wallet: &str, grant: [u8; 16], voided: bool) -> Result<Amount> {
         .amount(0, 0)
 }
 
-/// What adjustments have taken out of a grant since it was granted.
+/// The amount that adjustments have taken out of a grant since it was granted.
 pub(super) fn adjusted(wallet: &str, grant: [u8; 16]) -> Result<Amount> {
     ADJUSTED
         .run(&[Value::Text(wallet), Value::Uuid(grant)])?

@@ -1,8 +1,9 @@
-//! Money from outside: fundings and what becomes of them, settled at once or later, failed, reversed.
+//! Fundings: money from outside, which is credited at once or later, fails, or is reversed.
 //!
-//! A pending funding is a row of `funding_requests` and nothing else: no entry, no money ([`rows`]). The entry
-//! that credits it has its id ([`booking`]). One provider's reference is credited once, whatever the keys
-//! say ([`replay`]). What comes on top of a payment is a promotional grant beside it ([`bonus`]).
+//! A pending funding is only a row of `funding_requests`. It has no entry and no money ([`rows`]).
+//! The entry that credits it later has the same id ([`booking`]). Each payment reference is
+//! credited once, whatever the idempotency keys ([`replay`]). A bonus is a promotional grant that
+//! is booked with the payment ([`bonus`]).
 
 pub mod bonus;
 pub mod bonus_rules;

@@ -1,4 +1,4 @@
-//! `settle_funding` and `fail_funding`: what becomes of money that was on its way.
+//! `settle_funding` and `fail_funding`: the end of a pending funding.
 
 use crate::error::Result;
 use crate::idempotency::call::IdempotentCall;
@@ -11,7 +11,7 @@ use crate::ledger::wallets::config::WalletConfig;
 use crate::pg::clock;
 use crate::storage::wallet_row::lock_wallet;
 
-/// Credits a pending funding. A second call, of whatever key, answers with what the first did.
+/// Credits a pending funding. A second call returns the result of the first, whatever its key.
 pub fn settle(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
@@ -23,7 +23,7 @@ pub fn settle(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
             rows::require_payable(&rules, wallet)?;
             if rules.grants_are_due() {
                 due::sweep(wallet)?;
-                // The lanes have another version of them by now.
+                // The sweep has written a new epoch of the rules into the lanes.
                 rules = config::read(wallet)?;
             }
             let original = found.original()?;
@@ -66,7 +66,7 @@ pub fn settle(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     Ok(result)
 }
 
-/// Ends a pending funding without money.
+/// Ends a pending funding without crediting it.
 pub fn fail(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
@@ -97,7 +97,7 @@ pub fn fail(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     Ok(result)
 }
 
-/// What an earlier call has done.
+/// The result of an earlier call.
 fn funded(found: &Found, change: &Change<'_>, rules: &WalletConfig) -> Result<Funded> {
     let balance = match found.balance()? {
         Some(balance) => balance,

@@ -1,4 +1,4 @@
-//! Exactly once: the first answer to a key, or to a payment.
+//! Exactly once: finds the first result for an idempotency key, or for a payment.
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{conflict, lost};
@@ -11,7 +11,7 @@ use crate::money::Amount;
 use crate::pg::jsonb::{Builder, Json, Jsonb};
 use crate::storage::rows::{Call, uuid_text};
 
-/// What an idempotency key remembers of a pending funding.
+/// The answer that is stored with the idempotency key of a pending funding.
 pub(super) fn answer(entry_id: [u8; 16], balance: Amount) -> Jsonb {
     let mut json = Builder::default();
     json.begin_object();
@@ -37,8 +37,8 @@ fn read_answer(answer: Jsonb) -> Result<([u8; 16], Amount)> {
     read().ok_or_else(lost)
 }
 
-/// The first answer to this key, or to this payment: the provider's reference is credited once
-/// whatever the key says.
+/// The first result for this key, or for this payment. A payment reference is credited once,
+/// whatever the key.
 pub(super) fn replay(funding: &Funding<'_>, rules: &WalletConfig) -> Result<Option<Funded>> {
     let wallet = funding.wallet;
     let funded = |entry_id, amount, balance, found: &Found| {
@@ -63,7 +63,7 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &WalletConfig) -> Result<Opti
             };
             return Err(conflict(funding.key.unwrap_or_default(), field));
         }
-        // It may have been taken back since.
+        // The funding may have been reversed in the meantime.
         let found = Found::of(wallet, rows.need(0, 0)?)?;
         return funded(
             rows.need(0, 0)?,
@@ -86,7 +86,7 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &WalletConfig) -> Result<Opti
         return Ok(None);
     };
     same_payment(funding, reference, &found, rules)?;
-    // A key that came with a payment credited before has no entry of its own.
+    // The key came with a payment that was already credited, so no entry stores the key.
     if answered.is_none() {
         once.remember(None)?;
     }
@@ -98,7 +98,7 @@ pub(super) fn replay(funding: &Funding<'_>, rules: &WalletConfig) -> Result<Opti
     funded(id, amount, balance, &found)
 }
 
-/// WL006 when a reference comes again with other money.
+/// Returns WL006 if the reference is used again for a different payment.
 fn same_payment(
     funding: &Funding<'_>,
     reference: &str,

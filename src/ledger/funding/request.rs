@@ -1,4 +1,4 @@
-//! What calls on fundings are asked for, and what they return.
+//! The arguments and results of calls on fundings.
 
 use rust_decimal::Decimal;
 
@@ -8,54 +8,54 @@ use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
 use crate::storage::rows::{Call, Document};
 
-/// A checked funding.
+/// A funding whose arguments have been checked.
 pub struct Funding<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// How much, above zero, in the currency of the payment.
+    /// The amount, above zero, in the currency of the payment.
     pub amount: Amount,
-    /// How it was paid.
+    /// The payment method.
     pub method: &'a str,
     /// The payment provider's reference.
     pub reference: Option<&'a str>,
-    /// Currency of the payment, if it was given.
+    /// Currency of the payment; `None` for the wallet's currency.
     pub currency: Option<&'a str>,
-    /// What one unit of that currency is worth, if it was given.
+    /// The value of one unit of that currency; `None` for the stored exchange rate.
     pub rate: Option<Decimal>,
-    /// True when the money is still on its way.
+    /// True while the money is on its way.
     pub pending: bool,
-    /// What distinguishes it from a plain funding.
+    /// The expiry, priority and scope of the grant.
     pub terms: Terms,
-    /// False where the wallet's bounds do not apply.
+    /// False if the wallet's bounds for fundings do not apply.
     pub bounded: bool,
     /// Idempotency key.
     pub key: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// What calls on fundings return.
+/// The result of a call on a funding.
 pub struct Funded {
-    /// The entry, or what will be its id.
+    /// The entry, or the id that its entry will have.
     pub entry_id: [u8; 16],
-    /// What is credited.
+    /// The credited amount.
     pub amount: Amount,
     /// The wallet's currency.
     pub currency: String,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the call.
     pub balance: Amount,
-    /// `pending`, `settled`, `failed`, `reversed`
+    /// `pending`, `settled`, `failed` or `reversed`.
     pub status: String,
-    /// True when an earlier call did it.
+    /// True if an earlier call produced this result.
     pub replayed: bool,
-    /// What came on top of it, and its entry.
+    /// The bonus and its entry, if any.
     pub bonus: Option<(Amount, [u8; 16])>,
 }
 
 impl Funding<'_> {
-    /// What it is told apart by from another request with its key.
+    /// The fingerprint of the call.
     pub(super) fn fingerprint(&self) -> [u8; 16] {
         let mut fingerprint = Fingerprint::new(Call::Fund as u8);
         fingerprint.field("amount", Some(&self.amount.to_fixed()));
@@ -78,7 +78,7 @@ impl Funding<'_> {
         fingerprint.finish()
     }
 
-    /// The call, where it makes no entry that would keep its key.
+    /// The idempotent call, for a call that writes no entry to store its key.
     pub(super) fn once(&self) -> IdempotentCall<'_> {
         IdempotentCall {
             wallet: self.wallet,
@@ -89,15 +89,15 @@ impl Funding<'_> {
     }
 }
 
-/// A call on a funding that exists.
+/// A call on an existing funding.
 pub struct Change<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// The funding.
+    /// Id of the funding.
     pub entry_id: [u8; 16],
-    /// Why.
+    /// The reason for the call.
     pub reason: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,

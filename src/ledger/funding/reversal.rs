@@ -1,16 +1,18 @@
-//! `reverse_funding`: a settled funding failed late, was charged back or paid back, in whole or in part.
+//! `reverse_funding`: a settled funding failed late, was charged back or was paid back, in whole or
+//! in part.
 //!
-//! The entry takes all of that back, so that the ledger says what happened. What is still there
-//! leaves the balance; the rest becomes a debt beside it, which the next funding pays first. Credit
-//! and what open holds have set aside are left alone.
+//! The entry takes the whole amount back, so that the ledger records what happened. The available
+//! part leaves the balance. The rest becomes a debt, which the next funding pays first. The credit
+//! limit and the amounts that open holds reserve are not touched.
 //!
-//! Several calls may each take a part, together no more than was funded. A call that names no amount takes the rest.
-//! What `adjust` took out of the funding's grant since, and what `void_grant` took of it, is not part of that rest: it
-//! was not used but given back, so that a dispute cannot be about it. Nothing tells whether an adjustment was such a
-//! repayment, so a call that names an amount may take that part too.
+//! Several calls may each take a part, together at most the funded amount. A call without an amount
+//! takes the rest. Amounts that `adjust` or `void_grant` took out of the funding's grant are not
+//! part of that rest. They were returned and not used, so a dispute cannot be about them. But an
+//! adjustment need not be such a repayment, so a call that names an amount may take that part too.
 //!
-//! What came on top of the payment goes with it in the same proportion, as a chargeback of its own ([`bonus`]): what is
-//! left of it first, and what was spent of it out of what else is available; the rest is owed.
+//! The bonus on the payment is reversed in the same proportion, as a chargeback of its own
+//! ([`bonus`]). First the rest of the bonus is taken. The spent part is taken from other available
+//! money, and the remainder is owed.
 
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result};
@@ -50,41 +52,43 @@ statement!(
       WHERE w.wallet_id = $1"
 );
 
-/// What `reverse_funding` returns.
+/// The result of `reverse_funding`.
 pub struct Reversed {
-    /// The entry that takes it back; none where nothing was left to take.
+    /// The entry that takes the amount back; `None` if nothing was left to take.
     pub entry_id: Option<[u8; 16]>,
-    /// How much.
+    /// The amount that was taken back.
     pub amount: Amount,
     /// The wallet's currency.
     pub currency: String,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the call.
     pub balance: Amount,
-    /// The funding's status now.
+    /// The funding's status after the call.
     pub status: String,
-    /// True when an earlier call did it.
+    /// True if an earlier call produced this result.
     pub replayed: bool,
-    /// How much of it left the balance; not known of an earlier call.
+    /// The part that left the balance; `None` for the result of an earlier call.
     pub taken: Option<Amount>,
-    /// What the wallet owes.
+    /// The wallet's debt.
     pub debt: Amount,
-    /// How much of the bonus goes with it; not known of an earlier call.
+    /// The part of the bonus that was reversed as well; `None` if there is none, or for the result
+    /// of an earlier call.
     pub bonus: Option<Amount>,
 }
 
-/// What one call takes back.
+/// The part of a funding that one call takes back.
 struct Part {
-    /// In the wallet's currency.
+    /// The part in the wallet's currency.
     amount: Amount,
-    /// What that was, where it was paid in another.
+    /// The part in the currency of the payment, if that is another.
     original: Option<Original>,
-    /// What is left of the funding after it, in the wallet's currency.
+    /// The rest of the funding after the call, in the wallet's currency.
     left: Amount,
-    /// The funding's status after it.
+    /// The funding's status after the call.
     status: &'static str,
 }
 
-/// Takes a settled funding back, or a part of it. Without an amount it takes the rest, once however often it is called.
+/// Reverses a settled funding or a part of it. Without an amount it takes the rest, and repeating
+/// it takes nothing more.
 pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -> Result<Reversed> {
     let wallet = change.wallet;
     lock_wallet(wallet)?;
@@ -100,7 +104,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         let found = Found::of(wallet, change.entry_id)?;
         return replay(wallet, &found, rows.get(0, 0));
     }
-    // A call that found nothing left has no entry that would keep its key.
+    // A call that found nothing left writes no entry to store its key.
     let call = IdempotentCall {
         wallet,
         call: "reverse_funding",
@@ -122,11 +126,11 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
             return Err(not_open(change.entry_id, status, hint));
         }
     }
-    // What has expired is not there to be taken.
+    // Expired credit can no longer be taken.
     due::sweep(wallet)?;
     let part = part(wallet, &found, change.entry_id, amount)?;
     let booked = found.bonus()?;
-    // Adjustments are repayments where no amount is named, as of the payment itself.
+    // Without an amount, adjustments count as repayments of the bonus, as they do for the payment.
     let adjusted = match &booked {
         Some(booked) if amount.is_none() => given_back::adjusted(wallet, booked.entry_id)?,
         _ => Amount::ZERO,
@@ -176,7 +180,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
             &contra,
         )
     };
-    // The entry tells the balance after the call, as the call does.
+    // The entry contains the balance after the whole call, as the result does.
     let (mut balance, entry_id, at) = if amount.is_zero() {
         call.remember(None)?;
         (locked_lots.balance()?, None, clock::now())
@@ -247,8 +251,8 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     })
 }
 
-/// How much a call takes back; WL012 when that is more than is left. A given amount is in the currency of the payment,
-/// as that of `fund` was.
+/// The part that a call takes back. Returns WL012 if `amount` is more than what is left. `amount`
+/// is in the currency of the payment, as it is for `fund`.
 fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>) -> Result<Part> {
     let (total, original) = (found.amount()?, found.original()?);
     let (reversed, reversed_original) = found.reversed()?;
@@ -285,7 +289,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
             minus(left, given_back.map_err(range)?.min(left))?
         }
         (Some(amount), None) => amount,
-        // The last part takes what rounding has left.
+        // The last part takes the remainder that rounding has left.
         (Some(amount), Some(_)) if amount == paid_left => left,
         (Some(amount), Some(original)) => {
             let upto = paid_before.plus(amount).map_err(range)?;
@@ -297,7 +301,8 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
         }
     };
     let is_all = amount.is_none() || worth == left;
-    // Of a part that was given back otherwise the rate says what it was.
+    // For a part that is not the whole rest, the rate determines the amount in the currency of the
+    // payment.
     let exactly = if worth == left {
         Some(paid_left)
     } else {
@@ -310,7 +315,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
         amount: worth,
         original,
         left: minus(left, worth)?,
-        // One that was all taken back stays so, whatever more is taken.
+        // A funding that was completely reversed keeps that status, whatever is taken later.
         status: if is_all || found.status == "reversed" {
             "reversed"
         } else {
@@ -319,7 +324,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
     })
 }
 
-/// What the first call answered; the debt and the funding's status are today's.
+/// The result of the first call, with the current debt and status of the funding.
 fn replay(wallet: &str, found: &Found, entry_id: Option<[u8; 16]>) -> Result<Reversed> {
     let rows = REVERSAL.run(&[Value::Text(wallet), Value::OptUuid(entry_id)])?;
     Ok(Reversed {

@@ -1,4 +1,4 @@
-//! The rows of fundings, also of those whose money has not come.
+//! The rows of `funding_requests`, for settled fundings and for those whose money has not arrived.
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::funding::bonus::Booked;
@@ -108,15 +108,15 @@ statement!(
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
-/// A row of `funding_requests` as a call on it finds it.
+/// A row of `funding_requests` that a call has read.
 pub(super) struct Found {
     rows: Rows,
-    /// `pending`, `settled`, `failed`, `reversed`
+    /// `pending`, `settled`, `failed` or `reversed`.
     pub status: String,
 }
 
 impl Found {
-    /// The funding, or 42704. The caller holds the wallet's row.
+    /// The funding with that id, or the error 42704. The caller holds the wallet's row lock.
     pub fn of(wallet: &str, entry_id: [u8; 16]) -> Result<Found> {
         let rows = BY_ID.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
         Found::first(rows)?.ok_or_else(|| {
@@ -129,7 +129,7 @@ impl Found {
         })
     }
 
-    /// The funding by a payment of that reference, unless it failed.
+    /// The funding with that payment reference, unless it failed.
     pub fn by_reference(wallet: &str, method: &str, reference: &str) -> Result<Option<Found>> {
         let values = [wallet, method, reference].map(Value::Text);
         Found::first(BY_REFERENCE.run(&values)?)
@@ -143,17 +143,17 @@ impl Found {
         Ok(Some(Found { rows, status }))
     }
 
-    /// Its entry, or what will be its id.
+    /// The entry, or the id that its entry will have.
     pub fn entry_id(&self) -> Result<[u8; 16]> {
         self.rows.need(0, 0)
     }
 
-    /// What is or was credited.
+    /// The amount that is or will be credited.
     pub fn amount(&self) -> Result<Amount> {
         self.rows.amount(0, 1)
     }
 
-    /// How it was paid.
+    /// The payment method.
     pub fn method(&self) -> Result<String> {
         self.rows.need(0, 2)
     }
@@ -163,22 +163,23 @@ impl Found {
         self.rows.get(0, 3)
     }
 
-    /// How much was taken back before, and how much of what was paid in another currency.
+    /// The amount that was taken back before, in the wallet's currency and in the currency of the
+    /// payment.
     pub fn reversed(&self) -> Result<(Amount, Amount)> {
         Ok((self.rows.amount(0, 16)?, self.rows.amount(0, 17)?))
     }
 
-    /// What came on top of it.
+    /// The bonus on the payment, if any.
     pub fn bonus(&self) -> Result<Option<Booked>> {
         Booked::read(&self.rows, 18)
     }
 
-    /// The last entry that took some of it back.
+    /// The last entry that reversed a part of the funding.
     pub fn reversal_id(&self) -> Option<[u8; 16]> {
         self.rows.get(0, 10)
     }
 
-    /// What was paid, where that was in another currency.
+    /// The original payment, if its currency is not the wallet's.
     pub fn original(&self) -> Result<Option<Original>> {
         let Some(amount) = self.rows.opt_amount(0, 5)? else {
             return Ok(None);
@@ -194,12 +195,12 @@ impl Found {
         }))
     }
 
-    /// The currency of the payment, where that was another.
+    /// The currency of the payment, if it is not the wallet's.
     pub fn currency(&self) -> Option<String> {
         self.rows.get(0, 6)
     }
 
-    /// How much was paid, in the currency of the payment.
+    /// The amount in the currency of the payment.
     pub fn paid(&self) -> Result<Amount> {
         match self.rows.opt_amount(0, 5)? {
             Some(amount) => Ok(amount),
@@ -207,12 +208,12 @@ impl Found {
         }
     }
 
-    /// The balance after it was credited, where it was.
+    /// The balance after the funding was credited; `None` if it was not.
     pub fn balance(&self) -> Result<Option<Amount>> {
         self.rows.opt_amount(0, 9)
     }
 
-    /// What distinguishes it from a plain funding.
+    /// The expiry, priority and scope of the grant.
     pub fn terms(&self) -> Terms {
         Terms {
             expires_at: self.rows.get(0, 12),
@@ -232,7 +233,8 @@ impl Found {
     }
 }
 
-/// WL004 where the wallet is closed: a payment that comes all the same belongs elsewhere.
+/// Returns WL004 if the wallet is closed. The payment must then be refunded or credited to another
+/// wallet.
 pub(super) fn require_payable(rules: &WalletConfig, wallet: &str) -> Result<()> {
     rules.require_open(wallet).map_err(|error| {
         error.hint(
@@ -241,14 +243,14 @@ pub(super) fn require_payable(rules: &WalletConfig, wallet: &str) -> Result<()> 
     })
 }
 
-/// WL013: the funding is past the point where the call makes sense.
+/// The error WL013 for a funding that has already ended.
 pub(super) fn not_open(entry_id: [u8; 16], status: &str, hint: &str) -> Error {
     Error::new(Code::FundingNotOpen, format!("the funding is {status}"))
         .detail(format!("The entry_id is {}.", uuid_text(entry_id)))
         .hint(hint)
 }
 
-/// Notes what became of a funding.
+/// Stores the end of a pending funding.
 pub(super) fn finish(
     change: &Change<'_>,
     status: &str,
@@ -282,23 +284,23 @@ fn bonus_values(bonus: Option<&Booked>) -> [Value<'static>; 3] {
     }
 }
 
-/// What is taken back of a funding.
+/// A reversal of a funding, or of a part of it.
 pub(super) struct TakenBack<'a> {
-    /// Its status from now on.
+    /// The funding's status after the reversal.
     pub status: &'a str,
-    /// When.
+    /// The time of the reversal.
     pub at: Timestamp,
-    /// The entry; none where nothing was left to take.
+    /// The entry of the reversal; `None` if nothing was left to take.
     pub reversal: Option<[u8; 16]>,
-    /// How much.
+    /// The amount in the wallet's currency.
     pub amount: Amount,
-    /// How much of what was paid in another currency.
+    /// The amount in the currency of the payment, if that is another.
     pub original: Amount,
-    /// How much of its bonus goes with it.
+    /// The part of the bonus that is reversed as well.
     pub bonus: Amount,
 }
 
-/// Notes what was taken back of a funding.
+/// Stores a reversal in the row of its funding.
 pub(super) fn take_back(change: &Change<'_>, taken: &TakenBack<'_>) -> Result<()> {
     TAKE_BACK
         .run(&[
@@ -315,7 +317,7 @@ pub(super) fn take_back(change: &Change<'_>, taken: &TakenBack<'_>) -> Result<()
         .map(drop)
 }
 
-/// A funding as it is noted.
+/// The properties of a new row in `funding_requests`.
 pub(super) struct Noted<'a> {
     pub entry_id: [u8; 16],
     pub amount: Amount,
@@ -325,7 +327,7 @@ pub(super) struct Noted<'a> {
     pub bonus: Option<&'a Booked>,
 }
 
-/// Notes a funding.
+/// Stores a new funding.
 pub(super) fn record(funding: &Funding<'_>, noted: &Noted<'_>) -> Result<()> {
     let [bonus, bonus_id, percent] = bonus_values(noted.bonus);
     let decimal = |value: Option<Decimal>| value.map_or(Value::Null, Value::Decimal);

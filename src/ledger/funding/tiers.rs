@@ -1,4 +1,5 @@
-//! The tiers of a bonus as an argument gives them: `[{"from": 50, "percent": 5}, {"from": 100, "percent": 10}]`.
+//! Reads the tiers of a bonus from their JSON argument: `[{"from": 50, "percent": 5}, {"from": 100,
+//! "percent": 10}]`.
 
 use rust_decimal::Decimal;
 
@@ -7,12 +8,12 @@ use crate::money::{Amount, NotAnAmount};
 use crate::pg::jsonb::Json;
 use crate::pg::numeric::Number;
 
-/// More tiers than anybody can explain to a customer.
+/// The most tiers of a bonus. More cannot be explained to a customer.
 pub const MAX_TIERS: usize = 32;
 /// The greatest bonus, in per cent.
 pub const MAX_PERCENT: i64 = 1000;
-/// Decimals of a percentage. With them an amount's share is a product that fits 38 digits, so that it is exact before
-/// it is rounded once.
+/// The most decimals of a percentage. With them, the product of an amount and a percentage fits 38
+/// digits. It is exact before it is rounded once.
 pub const PERCENT_SCALE: u32 = 6;
 
 const FORM: &str = "Give an array such as [{\"from\": 50, \"percent\": 5}, {\"from\": 100, \"percent\": 10}]; an empty one \
@@ -24,7 +25,7 @@ fn wrong(number: usize, message: &str, detail: impl Into<String>, hint: &str) ->
         .hint(hint)
 }
 
-/// Refuses tiers that are none, 22023; says whether there are any.
+/// Checks tiers and refuses invalid ones with 22023. Returns whether there are any.
 pub fn check(json: &Json) -> Result<bool> {
     let Json::Array(tiers) = json else {
         return Err(Error::argument("tiers is not a JSON array")
@@ -56,7 +57,7 @@ pub fn check(json: &Json) -> Result<bool> {
     Ok(!tiers.is_empty())
 }
 
-/// Checks a tier and gives where it begins.
+/// Checks a tier and returns the amount from which it applies.
 fn tier_from(number: usize, tier: &Json) -> Result<Amount> {
     let Some(members) = tier.as_object() else {
         return Err(wrong(

@@ -1,8 +1,8 @@
-//! Voucher codes: money that waits for whoever knows the code.
+//! Voucher codes: money that anybody who knows the code can redeem.
 //!
-//! A redemption is a funding of the method `voucher` whose reference is the voucher's id: the
-//! unique reference keeps a wallet from redeeming it twice, and the voucher's row, which is locked
-//! after the wallet's, keeps all wallets together from redeeming it too often.
+//! A redemption is a funding with the method `voucher` and the voucher's id as its reference. The
+//! unique reference prevents a wallet from redeeming a voucher twice. The voucher's row is locked
+//! after the wallet's row and limits the number of redemptions over all wallets.
 
 use sha2::{Digest, Sha256};
 
@@ -20,7 +20,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Document, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
-/// How a redemption is called among fundings.
+/// The payment method of redemptions.
 pub(super) const METHOD: &str = "voucher";
 
 statement!(
@@ -69,27 +69,27 @@ fn hash(code: &str) -> [u8; 32] {
     Sha256::digest(code).into()
 }
 
-/// What `create_voucher` was asked for.
+/// The arguments of `create_voucher`.
 pub struct NewVoucher<'a> {
     /// The code.
     pub code: &'a str,
-    /// What it is worth.
+    /// The value of one redemption.
     pub amount: Amount,
-    /// In which currency.
+    /// The currency of the value.
     pub currency: &'a str,
-    /// Until when it can be redeemed.
+    /// The time until which the voucher can be redeemed; `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
-    /// By how many wallets.
+    /// The number of wallets that may redeem it.
     pub max_redemptions: i32,
-    /// What it may be used for.
+    /// The models and services that the credit may pay for; `None` for all.
     pub scope: Option<Jsonb>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// Makes a voucher and gives its id.
+/// Creates a voucher and returns its id.
 pub fn create(new: &NewVoucher<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     let hash = hash(new.code);
     if call.answered()?.is_some() {
@@ -122,13 +122,13 @@ pub fn create(new: &NewVoucher<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]
     Ok(id)
 }
 
-/// Who redeems what.
+/// The arguments of `redeem`.
 pub struct Redemption<'a> {
     /// The wallet.
     pub wallet: &'a str,
     /// The code.
     pub code: &'a str,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
@@ -140,7 +140,7 @@ fn not_valid(detail: &str) -> Error {
         .hint("Check the code, or ask whoever issued it.")
 }
 
-/// Credits the wallet with the voucher.
+/// Credits the wallet with the voucher's value.
 pub fn redeem(redemption: &Redemption<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let wallet = redemption.wallet;
     lock_wallet(wallet)?;
@@ -171,7 +171,7 @@ pub fn redeem(redemption: &Redemption<'_>, call: IdempotentCall<'_>) -> Result<F
         metadata: redemption.metadata.clone(),
     };
     if answered {
-        // The reference finds what the first call has booked.
+        // The reference finds the funding that the first call booked.
         funding.actor = None;
         return fund(&funding);
     }

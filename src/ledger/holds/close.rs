@@ -20,7 +20,7 @@ statement!(
     "UPDATE wallet.reservations SET expires_at = $3 WHERE wallet_id = $1 AND hold_id = $2"
 );
 
-/// Gives back all that a hold still has set aside.
+/// Releases everything that a hold still reserves.
 pub fn void(
     wallet: &str,
     id: [u8; 16],
@@ -53,7 +53,7 @@ pub fn void(
     Ok(held)
 }
 
-/// Has a hold last until so long from now at least; it never ends earlier than it would have.
+/// Extends a hold to now plus `ttl`; never shortens it.
 pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
@@ -82,7 +82,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) ->
     Ok(held)
 }
 
-/// WL008 unless it is open and its time has not come, whether or not somebody has booked its end.
+/// Returns WL008 unless the hold is open and has not expired, whether or not its expiry is booked.
 fn require_open(hold: &mut Hold) -> Result<()> {
     hold.status = row::status_now(hold).to_owned();
     if hold.status == "open" {
@@ -92,7 +92,7 @@ fn require_open(hold: &mut Hold) -> Result<()> {
     }
 }
 
-/// What a key remembers.
+/// The answer that is stored with an idempotency key.
 fn answer(held: &Held) -> Jsonb {
     let mut json = Builder::default();
     json.begin_object();

@@ -1,5 +1,5 @@
-//! What a settlement takes from its hold: all that pricing, limits and attribution need and the
-//! settlement leaves out.
+//! The context that a settlement inherits from its hold: everything that pricing, limits and
+//! attribution need and the settlement does not contain.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::pricing::book::MatchedPrices;
 use crate::pricing::usage::Usage;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
-// What the settlement says itself comes last and wins.
+// The values of the settlement come last, so they take precedence.
 statement!(
     MERGE,
     [JSONBOID, TEXTARRAYOID, TEXTOID, JSONBOID],
@@ -21,8 +21,8 @@ statement!(
             || $4"
 );
 
-/// The request with what the hold knows where the request says nothing. The rows keep a usage object
-/// alive that was put together of both.
+/// The request, completed with the hold's values where it has none. The returned rows own the
+/// combined usage object and keep it alive.
 pub fn complete<'a>(
     request: &'a Request<'_>,
     hold: &'a About,
@@ -65,8 +65,8 @@ pub fn complete<'a>(
     Ok((completed, rows))
 }
 
-/// The usage with what the estimate says beyond it. Where that is more than model, region and tier, which an
-/// entry has in columns of their own, the object that is stored says it too: the row that comes with it.
+/// The usage, completed with the estimate. An entry has columns for model, region and tier. If more
+/// is added, the stored usage object must contain it too; the returned row owns that object.
 fn complete_usage(
     usage: &Rc<Usage>,
     object: Jsonb,
@@ -76,7 +76,8 @@ fn complete_usage(
     let lacks = |own: &Option<String>, held: &Option<String>| own.is_none() && held.is_some();
     let tier = !usage.is_standard_tier && lacks(&usage.service_tier, &hold.service_tier);
     let provider = lacks(&usage.provider, &hold.provider);
-    // A response names the version that answered; the hold may have named the model that it is priced as.
+    // A response names the model version that answered. The hold may have named the model that sets
+    // the price.
     let priced_as = hold.priced_as.as_ref().filter(|_| usage.is_mapped);
     let priced_as = priced_as.filter(|model| usage.model.as_ref() != Some(model));
     let keys = missing_keys(usage, hold, list)?;
@@ -110,8 +111,8 @@ fn complete_usage(
     Ok((Rc::new(completed), rows))
 }
 
-/// What the estimate says of the request besides quantities, and the usage does not, where a price of
-/// the model asks for such keys.
+/// The keys of the estimate that are not quantities and that the usage does not contain. Empty
+/// unless a price of the model depends on such keys.
 fn missing_keys(usage: &Usage, hold: &About, list: &str) -> Result<Vec<(String, Json)>> {
     let priced_as = hold.priced_as.as_deref().filter(|_| usage.is_mapped);
     let model = priced_as

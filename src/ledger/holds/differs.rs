@@ -1,7 +1,7 @@
-//! What differs between a call and the first one with its key, for WL006.
+//! Finds the argument that differs between a call and the first call with its key, for WL006.
 //!
-//! Of a first call there is its fingerprint, and what its row keeps. Arguments that no row keeps are
-//! found by the fingerprint: it is made again with each of their other values.
+//! The first call has left its fingerprint and its row. Arguments that no row stores are found by
+//! the fingerprint, which is computed again with each of their other possible values.
 
 use crate::error::Result;
 use crate::idempotency::fingerprint::{Fingerprint, canonical};
@@ -14,7 +14,7 @@ use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 statement!(
-    /// The first columns are those of an entry as a replay reads it.
+    /// The first columns are those of an entry, in the order in which a replay reads them.
     FIRST_HOLD,
     [TEXTOID, UUIDOID],
     "SELECT hold_id, fingerprint, -amount, balance, model, NULL::bytea, user_id, team, service, region, service_tier,
@@ -37,7 +37,7 @@ pub fn hold_fingerprint(request: &Request<'_>, ttl: i64, allow_partial: bool) ->
     fingerprint.finish()
 }
 
-/// What differs from the hold that the key has made.
+/// The name of the argument that differs from the hold with the same key.
 pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
     let request = &new.request;
     let first = FIRST_HOLD.run(&[Value::Text(request.wallet), Value::Uuid(hold)])?;
@@ -52,7 +52,7 @@ pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
         });
     }
     if as_first(new.ttl, !new.allow_partial) {
-        // It was extended since.
+        // The hold was extended in the meantime.
         return Ok("allow_partial");
     }
     let usage = first.datum(0, 13).and_then(|datum| canonical(Jsonb(datum)));
@@ -66,14 +66,14 @@ pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
         return Ok(field);
     }
     match &request.asked {
-        // What shrank to what was there is less than what was asked for.
+        // A partial hold reserves less than was requested.
         Asked::Amount(amount) if first.amount(0, 2)?.negated() != *amount => Ok("amount"),
         _ if first.get(0, 12) != request.event_at => Ok("event_at"),
         _ => Ok("ttl"),
     }
 }
 
-/// What differs from the settlement that the key has made.
+/// The name of the argument that differs from the settlement with the same key.
 pub fn in_settlement(settlement: &Settlement<'_>, first: &Rows) -> Result<&'static str> {
     let request = &settlement.request;
     let entry = Value::Uuid(first.need(0, 0)?);

@@ -1,11 +1,12 @@
-//! What holds whose time has come have set aside still, and giving it back.
+//! The amounts that expired holds still reserve, and how they are released.
 //!
-//! Nobody sweeps holds before somebody needs their money, so there may be any number of them. A call first asks how much
-//! they have set aside in all. What is refused with that is refused at once, and nothing was written. What goes through
-//! gives back as many of them as it needs, the oldest first, many in one statement.
+//! No hold is swept before its money is needed, so there may be any number of expired holds. A call
+//! first determines how much they reserve in total. A request that is refused even with that amount
+//! is refused at once, before anything is written. A request that fits releases as many expired
+//! holds as it needs, the oldest first, many per statement.
 //!
-//! How much they have is known without a look at each: it is what is held in all, less what open holds have set aside
-//! whose time has not come. Whichever of the two are few are added up.
+//! The total is known without reading every expired hold. It is the held total minus the amounts of
+//! open holds that have not expired. Of these two groups of holds, the smaller one is summed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::thread::LocalKey;
@@ -28,14 +29,14 @@ use crate::storage::cursor::Portions;
 use crate::storage::plan::{Rows, Run, Statement, Value, statement};
 use crate::storage::rows::{AllowanceId, BALANCE};
 
-/// Holds that are added up one by one before the others are looked at.
+/// Up to this number, expired holds are summed one by one first.
 const FEW: i64 = 256;
-/// Open holds whose time has not come that are added up instead.
+/// Up to this number, the open holds that have not expired are summed instead.
 const MANY: i64 = 4096;
-/// Holds that are given back with one statement.
+/// The number of holds that one statement releases.
 const PORTION: usize = 500;
 
-// An index has them in this order.
+// An index has the holds in this order.
 macro_rules! expired_query {
     ($and:literal, $clause:literal) => {
         concat!(
@@ -58,14 +59,14 @@ statement!(
     expired_query!("", "LIMIT $5")
 );
 
-// Whoever settles a hold has its row locked: it is left to them.
+// A settlement locks the row of its hold. Locked rows are skipped and left to it.
 statement!(
     LOCK,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID],
     expired_query!("", "FOR NO KEY UPDATE SKIP LOCKED")
 );
 
-// Holds that have nothing in the windows are left to others.
+// Holds that reserve nothing in the windows are skipped and left to other calls.
 statement!(
     LOCK_IN_WINDOWS,
     [
@@ -96,8 +97,9 @@ statement!(
       GROUP BY p.id"
 );
 
-// One statement, so that both sides are of one moment. The first row says how many holds were added up. The hold that the
-// caller closes is looked up by its id: an index of open holds would lead to all of the wallet's.
+// One statement, so that both sums are of the same moment. The first row contains the number of
+// holds that were summed. The hold that the caller closes is looked up by its id. An index of open
+// holds would read all of the wallet's holds.
 statement!(
     OTHERS,
     [TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDARRAYOID, INT8OID],
@@ -155,15 +157,15 @@ statement!(
       WHERE wallet_id = $1 AND hold_id = ANY ($2)"
 );
 
-/// How the sums were found.
+/// The known sums.
 enum Sums {
-    /// All of them are here: what is not, has nothing.
+    /// All sums. Ids that are not in the map have none.
     All(HashMap<AllowanceId, i128>),
-    /// Those that were asked for.
+    /// The sums that were asked for.
     Asked(HashMap<AllowanceId, i128>),
 }
 
-/// A hold's row, as far as it matters when its time has come.
+/// The columns of an expired hold that matter here.
 struct Row {
     id: [u8; 16],
     lane: i16,
@@ -174,28 +176,28 @@ struct Row {
     scoped: Vec<Burn>,
 }
 
-/// The holds of a wallet whose time has come by a moment.
+/// The holds of a wallet that have expired by a moment.
 pub struct Expired<'a> {
     wallet: &'a str,
     by: Timestamp,
-    /// One that the caller closes itself.
+    /// A hold that is left out because the caller closes it.
     except: Option<[u8; 16]>,
-    /// Only those count that were made then or later and have nothing of grants with a scope: what the others keep ends
-    /// in the course of time.
+    /// If set, only holds count that were made at this time or later and that reserve nothing of
+    /// grants with a scope. The kept credit of other holds ends in the course of time.
     made_since: Option<Timestamp>,
-    /// Whether all is read under the snapshot of the query that asks.
+    /// Whether everything is read under the snapshot of the calling query.
     in_query: bool,
     sums: Sums,
     rest: Option<Portions>,
 }
 
 impl<'a> Expired<'a> {
-    /// All of them.
+    /// All holds that have expired by `by`.
     pub fn look(wallet: &'a str, by: Timestamp) -> Result<Expired<'a>> {
         Expired::but(wallet, by, None, None)
     }
 
-    /// All of them, as the query sees them that asks.
+    /// All holds that have expired by `by`, as the calling query sees them.
     pub fn look_in_query(wallet: &'a str, by: Timestamp) -> Result<Expired<'a>> {
         Expired {
             in_query: true,
@@ -216,8 +218,8 @@ impl<'a> Expired<'a> {
         }
     }
 
-    /// All but one that the caller closes itself and, of a wallet of which ended grants keep something, but those that
-    /// may have a part in it.
+    /// All expired holds except one that the caller closes. With `kept`, also without the holds for
+    /// which ended grants may keep credit: see `made_since`.
     pub fn but(
         wallet: &'a str,
         by: Timestamp,
@@ -269,7 +271,7 @@ impl<'a> Expired<'a> {
         ]
     }
 
-    /// Whether there are none, or none that count.
+    /// True if no expired hold counts.
     pub fn are_none(&self) -> bool {
         match &self.sums {
             Sums::All(sums) => sums.is_empty(),
@@ -285,7 +287,7 @@ impl<'a> Expired<'a> {
         Ok(())
     }
 
-    /// Finds how much they have in these.
+    /// Determines the amounts that expired holds reserve in the balance, windows or grants `ids`.
     pub fn ask(&mut self, ids: &[AllowanceId]) -> Result<()> {
         let Sums::Asked(known) = &self.sums else {
             return Ok(());
@@ -309,18 +311,19 @@ impl<'a> Expired<'a> {
         Ok(())
     }
 
-    /// The same of the windows of a request.
+    /// Determines the amounts that expired holds reserve in the windows of a request.
     pub fn ask_in(&mut self, applied: &[Applied<'_>]) -> Result<()> {
         self.ask(&window::ids(applied))
     }
 
-    /// How much they have in one that was asked for: a window, a grant with a scope, or the lanes of the balance.
+    /// The amount that expired holds reserve in a window, in a grant with a scope or in the lanes
+    /// of the balance. It must have been asked for.
     pub fn of(&self, id: AllowanceId) -> Result<Amount> {
         let (Sums::All(sums) | Sums::Asked(sums)) = &self.sums;
         Amount::from_units(sums.get(&id).copied().unwrap_or(0)).map_err(range)
     }
 
-    /// Gives back all of them, and says what they had set aside. The caller has all lanes.
+    /// Releases all expired holds, and returns what they reserved. The caller has locked all lanes.
     pub fn sweep_all(&mut self, whole: &mut AllLanes<'_>) -> Result<Vec<Holding>> {
         let mut swept = Vec::new();
         loop {
@@ -332,14 +335,15 @@ impl<'a> Expired<'a> {
         }
     }
 
-    /// Gives back some, and says what they had set aside. Nothing when there are no more.
+    /// Releases some expired holds, and returns what they reserved. The result is empty if none is
+    /// left.
     pub fn sweep_some(&mut self, whole: &mut AllLanes<'_>) -> Result<Vec<Holding>> {
         if self.are_none() {
             return Ok(Vec::new());
         }
         let holds = self.lock_some()?;
         if holds.is_empty() {
-            // Others are settling those that are left.
+            // Other calls are settling the remaining ones.
             self.sums = Sums::All(HashMap::new());
             return Ok(Vec::new());
         }
@@ -352,15 +356,16 @@ impl<'a> Expired<'a> {
         Ok(holds.into_iter().map(Row::holding).collect())
     }
 
-    /// WL002 where one of the limits that a request takes from next refuses it with all that they have.
+    /// The error WL002 if one of the limits that a request takes from next refuses it even with
+    /// everything released; otherwise `None`.
     pub fn refusal(&mut self, applied: &[Applied<'_>]) -> Result<Option<Error>> {
         self.ask_in(applied)?;
         window::refusal(self.wallet, applied.iter(), |id| self.of(id))
     }
 
-    /// Gives back as much of what they have set aside in those windows as a request needs, for a call that does not hold
-    /// all lanes and takes from these next: what they have in the balance and in other windows, which come before these
-    /// in the order of locks, stays there until one does.
+    /// Releases as much in the windows of `applied` as a request needs. For a call that has not
+    /// locked all lanes and takes from these windows next. The amounts in the balance and in other
+    /// windows, which come earlier in the lock order, stay reserved until a call locks all lanes.
     pub fn sweep_windows(&mut self, applied: &[Applied<'_>]) -> Result<()> {
         let windows = window::ids(applied);
         let is_wanted = |id: &AllowanceId| windows.contains(id);
@@ -388,15 +393,15 @@ impl<'a> Expired<'a> {
             );
             holds.extend(more);
         }
-        // All at once: the rows of windows are written in the order in which everybody locks them.
+        // All at once, so that the rows of windows are written in the usual lock order.
         release_windows(self.wallet, &holds, is_wanted)?;
         let ids = ids_of(&holds);
         let (ids, windows) = (Value::Uuids(&ids), Value::Uuids(&windows));
         EMPTY_WINDOWS.run(&[wallet, ids, windows]).map(drop)
     }
 
-    /// Gives back as many as it takes for limits that a request takes from next, of which they have not been asked
-    /// whether they refuse it. The caller has all lanes.
+    /// Releases as many expired holds as the limits need that a request takes from next. The caller
+    /// has not yet asked whether these limits refuse the request. The caller has locked all lanes.
     pub fn make_way_in(&mut self, whole: &mut AllLanes<'_>, applied: &[Applied<'_>]) -> Result<()> {
         if self.are_none() {
             return Ok(());
@@ -407,8 +412,9 @@ impl<'a> Expired<'a> {
         Ok(())
     }
 
-    /// Gives back as many as it takes for an amount to leave the lanes, and for the thresholds to be judged as if all
-    /// had been given back. The caller has all lanes.
+    /// Releases as many expired holds as are needed to take an amount from the lanes. The
+    /// thresholds are then evaluated as if all expired holds had been released. The caller has
+    /// locked all lanes.
     pub fn make_way(
         &mut self,
         whole: &mut AllLanes<'_>,
@@ -423,7 +429,7 @@ impl<'a> Expired<'a> {
         Ok(())
     }
 
-    /// The windows that a request needs something of, as they stand.
+    /// The windows from which a request needs something, with their current usage.
     fn needing<'w>(&self, applied: &[Applied<'w>]) -> Result<Vec<Status<'w>>> {
         let needing = applied.iter().filter(|one| !one.need.is_zero());
         needing
@@ -431,7 +437,7 @@ impl<'a> Expired<'a> {
             .collect()
     }
 
-    /// Whether the windows of a request refuse and warn as if all had been given back.
+    /// Whether the windows of a request refuse and warn as if all expired holds had been released.
     fn are_as_if(&self, needing: &[Status<'_>]) -> Result<bool> {
         for status in needing {
             let freed = self.of(status.applied.window_id)?;
@@ -442,7 +448,8 @@ impl<'a> Expired<'a> {
         Ok(true)
     }
 
-    /// Warnings of what is used without what they have set aside: a level that only they come to is none.
+    /// The warnings that remain without the amounts of expired holds. A level that is reached only
+    /// because of them gives no warning.
     pub fn without<'w>(&mut self, warnings: Vec<Warning<'w>>) -> Result<Vec<Warning<'w>>> {
         if self.are_none() || warnings.is_empty() {
             return Ok(warnings);
@@ -478,7 +485,8 @@ impl<'a> Expired<'a> {
     }
 }
 
-/// Warnings of what is used without what expired holds have set aside, for a call that has not looked at these.
+/// The warnings that remain without the amounts of expired holds, for a call that has not read
+/// these holds.
 pub fn without<'w>(wallet: &str, warnings: Vec<Warning<'w>>) -> Result<Vec<Warning<'w>>> {
     if warnings.is_empty() {
         return Ok(warnings);
@@ -508,13 +516,13 @@ impl Row {
         })
     }
 
-    /// What of it is held in the lanes.
+    /// The part of the hold that is reserved in the lanes, in units.
     fn general(&self) -> i128 {
         let scoped = self.scoped.iter().map(|part| part.amount.units());
         self.held.units() - scoped.sum::<i128>()
     }
 
-    /// How much of it is held where.
+    /// The hold's amounts by window, grant and balance.
     fn parts(&self) -> impl Iterator<Item = (AllowanceId, i128)> {
         let windows = self
             .windows
@@ -543,7 +551,7 @@ impl Row {
     }
 }
 
-/// What the event says of a hold that was neither settled nor voided in time.
+/// The payload of the event about a hold that was neither settled nor voided in time.
 pub(super) fn payload(
     id: [u8; 16],
     amount: Amount,
@@ -556,7 +564,7 @@ pub(super) fn payload(
     ]
 }
 
-/// Gives back what holds have set aside in windows, each row of these once and in their order.
+/// Releases the amounts of holds in windows. Each row is written once, in lock order.
 fn release_windows(
     wallet: &str,
     holds: &[Row],
@@ -575,7 +583,7 @@ fn release_windows(
     Ok(())
 }
 
-/// Gives back what holds have set aside in the lanes and in grants with a scope, each once.
+/// Releases the amounts of holds in the lanes and in grants with a scope. Each row is written once.
 fn release_money(wallet: &str, whole: &mut AllLanes<'_>, holds: &[Row]) -> Result<()> {
     let mut lanes: BTreeMap<i16, i128> = BTreeMap::new();
     let mut scoped: BTreeMap<[u8; 16], i128> = BTreeMap::new();

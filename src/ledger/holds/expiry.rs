@@ -1,4 +1,4 @@
-//! A hold that lets go of what it has set aside.
+//! Releases what a hold reserves.
 
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
@@ -12,7 +12,7 @@ use crate::outbox;
 use crate::outbox::{Event, Name};
 use crate::storage::store;
 
-/// Closes one hold whose time has come.
+/// Closes one expired hold.
 pub fn expire(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<()> {
     let amount = hold.held;
     give_back(wallet, whole, hold)?;
@@ -30,13 +30,14 @@ pub fn expire(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result
     )
 }
 
-/// Gives back all that a hold still has set aside; says into which windows.
+/// Releases everything that a hold still reserves. Returns the windows in which it released
+/// something.
 pub fn give_back(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<Vec<Released>> {
     give_back_money(wallet, whole, hold)?;
     release_windows(wallet, hold)
 }
 
-/// The money alone.
+/// Releases only the money, not the windows.
 pub fn give_back_money(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result<()> {
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
     whole.release(hold.lane, hold.held.minus(scoped).map_err(range)?)?;
@@ -46,7 +47,7 @@ pub fn give_back_money(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) 
     Ok(())
 }
 
-/// Gives back what a hold has set aside in limits.
+/// Releases the amounts that a hold reserves in limits.
 pub fn release_windows(wallet: &str, hold: &mut Hold) -> Result<Vec<Released>> {
     let released = window::release_all(wallet, &hold.windows, hold.lane)?;
     for (_, amount) in &mut hold.windows {

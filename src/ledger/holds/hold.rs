@@ -1,4 +1,4 @@
-//! `hold`: money and limits set aside.
+//! `hold`: reserves money, in the balance and in limits.
 
 use std::borrow::Cow;
 
@@ -30,37 +30,37 @@ use crate::pricing::usage::Usage;
 use crate::storage::rows::{Lane, Part};
 use crate::storage::{hold_rows, store};
 
-/// What `hold` was asked for.
+/// The arguments of `hold`.
 pub struct NewHold<'a> {
-    /// What is set aside, as a charge would be asked.
+    /// The request to reserve money for, like the request of a charge.
     pub request: Request<'a>,
-    /// For how long, in microseconds.
+    /// How long the hold lasts, in microseconds.
     pub ttl: i64,
-    /// Whether it may shrink to what is there.
+    /// Whether the hold may be smaller than requested if less is available.
     pub allow_partial: bool,
     /// Fingerprint of the call.
     pub fingerprint: [u8; 16],
 }
 
-/// What calls on holds return.
+/// The result of a call on a hold.
 pub struct Held {
-    /// The hold.
+    /// Id of the hold.
     pub hold_id: [u8; 16],
-    /// What is set aside.
+    /// The reserved amount.
     pub amount: Amount,
     /// The wallet's balance.
     pub balance: Amount,
-    /// When it stops counting.
+    /// When the hold stops reserving anything.
     pub expires_at: Timestamp,
-    /// True when an earlier call did it.
+    /// True if an earlier call produced this result.
     pub replayed: bool,
-    /// The output tokens that it pays for, where an estimate named some.
+    /// The number of output tokens that the amount pays for; `None` if the estimate names none.
     pub affordable_tokens: Option<i64>,
-    /// What the hold is now: `open`, `settled`, `voided`, `expired`
+    /// The current status: `open`, `settled`, `voided` or `expired`.
     pub status: Cow<'static, str>,
 }
 
-/// Sets money aside, or replays.
+/// Reserves money, or replays an earlier call.
 pub fn hold(new: &NewHold<'_>) -> Result<Held> {
     match hold_in_lane(new)? {
         Some(held) => Ok(held),
@@ -68,15 +68,15 @@ pub fn hold(new: &NewHold<'_>) -> Result<Held> {
     }
 }
 
-/// One lane that can set the whole amount aside without going below its watermark; nothing where
-/// that is not enough, or where a first call with the key was there before.
+/// Reserves the whole amount in one lane that stays at or above its watermark. `None` if no lane
+/// can, or if the key has already been used.
 fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let request = &new.request;
     let wallet = request.wallet;
-    // What is read first is written later: opened once.
+    // The tables that are read first are written later. They are opened only once.
     store::begin_writing();
     let (rules, read) = config::known_with_lane(wallet)?;
-    // What shrinks to what is left has to know it.
+    // A hold that may shrink must know what the limits have left.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
     if rules.grants_are_due() || rules.needs_recheck() || rules.scoped || shrinks {
         return Ok(None);
@@ -87,7 +87,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     };
     let mut tries = 0;
     let (job, Payer { lane, others, .. }, places) = loop {
-        // What refuses is looked at again with all lanes in hand.
+        // A refusal is decided again by the slow path, with all lanes locked.
         let Ok(job) = Job::new(request, &rules) else {
             return Ok(None);
         };
@@ -130,15 +130,16 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     Ok(Some(held))
 }
 
-/// What became of a try to set the amount aside in one lane.
+/// The result of an attempt to reserve the amount in one lane.
 // A box would cost every hold an allocation.
 #[allow(clippy::large_enum_variant)]
 enum SetAside {
-    /// It is held in that lane, which is given as it was before, and may be counted in those rows of the windows.
+    /// The amount fits in that lane, and may be counted in those rows of the windows. The lane is
+    /// returned as it was before.
     In(Payer, Vec<i16>),
-    /// Somebody else changed the lane meanwhile.
+    /// Another transaction changed the lane in the meantime.
     Lost,
-    /// All lanes have to be looked at.
+    /// All lanes must be locked.
     All,
 }
 
@@ -161,14 +162,14 @@ fn set_aside(cutting: LaneView<'_>, job: &Job<'_>) -> Result<SetAside> {
         return Ok(SetAside::In(payer, places));
     }
     if payer.combined {
-        // The lanes that gave room to this one are written.
+        // The lanes whose money was moved to this one have already been written.
         return Err(changed_underneath(wallet));
     }
     payer.let_go(wallet)?;
     Ok(SetAside::Lost)
 }
 
-/// The exact total decides, all lanes locked.
+/// Decides with the exact total, with all lanes locked.
 fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     let request = &new.request;
     let wallet = request.wallet;
@@ -181,13 +182,13 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         && replay(new)?.is_none()
         && let Some(refusal) = decision::refusal(&Job::new(request, &rules)?)?
     {
-        // What is refused once all that is due is booked is refused before it is.
+        // A request that is refused even with everything due booked is refused before booking it.
         return Err(refusal);
     }
     let mut books = LockedBalance::open(wallet)?;
-    // Another call with the key may have held while this one waited for the lanes.
+    // Another call with the key may have made the hold while this one waited for the lanes.
     if let Some(held) = replay(new)? {
-        // To open the books may have given back what expired holds had set aside.
+        // Opening the balance may have released expired holds. That is written.
         books.close()?;
         return Ok(held);
     }
@@ -198,7 +199,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         let amount = affordable(new, &mut books, &mut job, now)?;
         books.make_way(amount)?;
         books.make_way_in(&job.applied)?;
-        // Some of what was counted may be in the hands of others.
+        // Other transactions may be settling some of the holds whose amounts were counted.
         if affordable(new, &mut books, &mut job, now)? == amount {
             break amount;
         }
@@ -226,8 +227,8 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     Ok(held)
 }
 
-/// How much of a request can be set aside, which may be less than it costs where it may shrink; WL001 when that is not
-/// there.
+/// The amount that can be reserved for a request. It may be less than the cost if the hold may
+/// shrink. Returns WL001 if the balance is not sufficient.
 fn affordable(
     new: &NewHold<'_>,
     books: &mut LockedBalance<'_>,
@@ -251,13 +252,13 @@ fn affordable(
         return Err(job.insufficient(books.balance()?, room, beside)?);
     }
     if nothing {
-        // A limit leaves nothing: have it say so.
+        // A limit has nothing left. The full need makes the limit refuse with its own error.
         need(job, job.cost);
     }
     Ok(amount)
 }
 
-/// What a request takes of limits on amounts.
+/// Sets the quantity that a request takes from limits on amounts.
 fn need(job: &mut Job<'_>, amount: Amount) {
     for applied in &mut job.applied {
         if applied.limit.metric == Metric::Amount {
@@ -266,7 +267,7 @@ fn need(job: &mut Job<'_>, amount: Amount) {
     }
 }
 
-/// The first answer to this key; WL006 when it was another request.
+/// The first result for this key. Returns WL006 if the key belongs to another request.
 fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Some(key) = new.request.key else {
         return Ok(None);
@@ -288,7 +289,7 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     }))
 }
 
-/// Writes the hold; false when its key is taken. Waits for a transaction that is using the same key.
+/// Writes the hold; false if its key is taken. Waits for a transaction that is using the same key.
 fn insert(
     new: &NewHold<'_>,
     held: &Held,
@@ -338,7 +339,7 @@ fn insert(
     })
 }
 
-/// Where an estimate names its output tokens, and how many.
+/// The position and the number of output tokens in an estimate; `None` if it names none.
 fn asked_tokens(request: &Request<'_>) -> Option<(usize, i64)> {
     let Asked::Usage(usage, ..) = &request.asked else {
         return None;
@@ -351,7 +352,7 @@ fn asked_tokens(request: &Request<'_>) -> Option<(usize, i64)> {
     Some((output, i64::try_from(asked.trunc()).unwrap_or(0)))
 }
 
-/// How many of the estimate's output tokens the amount pays for, with all else as estimated.
+/// The number of output tokens that the amount pays for, with all other quantities as estimated.
 fn affordable_tokens(
     request: &Request<'_>,
     rules: &WalletConfig,
@@ -370,7 +371,7 @@ fn affordable_tokens(
         let priced = rate_or(&trial, model, &rules.terms(at), &rules.unknown_price)?;
         Ok(priced.cost <= amount)
     };
-    // The cost never falls with more tokens, so that the last affordable number is found by halves.
+    // More tokens never cost less, so a binary search finds the last affordable number.
     let (mut paid, mut beyond) = (0_i64, asked);
     if pays_for(beyond)? {
         return Ok(Some(beyond));

@@ -1,11 +1,13 @@
-//! Holds: money set aside in a short transaction of its own while a provider works, and settled
-//! when the cost is known.
+//! Holds: money that is reserved in a short transaction of its own while a provider works, and
+//! settled when the cost is known.
 //!
-//! A hold is open, settled, voided or expired. Expiry needs no worker: an open hold whose time has
-//! come counts no more, and whoever needs the money gives it back ([`expired`]).
+//! A hold is open, settled, voided or expired. Expiry needs no worker. An open hold whose
+//! `expires_at` has passed no longer counts, and the call that needs its money releases it
+//! ([`expired`]).
 //!
-//! Locks: the hold's row, then the wallet's lanes. Who gives expired holds back has the lanes
-//! already and skips the holds that somebody else has locked: those are being settled.
+//! Lock order: the hold's row, then the wallet's lanes. A call that releases expired holds has
+//! already locked the lanes. It skips holds that others have locked, because those are being
+//! settled.
 
 pub mod close;
 mod context;
@@ -16,5 +18,5 @@ pub mod hold;
 pub mod row;
 pub mod settle;
 
-/// Races for a lane that a hold or a settlement may lose before it looks at all lanes.
+/// How often a hold or a settlement may lose the race for a lane before it locks all lanes.
 const MAX_TRIES: usize = 5;

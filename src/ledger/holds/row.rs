@@ -8,11 +8,12 @@ pub use crate::storage::hold_rows::{About, Hold};
 use crate::storage::rows::uuid_text;
 use crate::storage::store;
 
-/// Locks the hold; 42704 when the wallet has none of that id, WL003 when there is no wallet.
+/// Locks the hold. Returns 42704 if the wallet has no hold of that id, and WL003 if there is no
+/// such wallet.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
-    // Read anew: what this backend knows may be older than the last grant.
+    // Reads the rules again, because the backend's cache may be older than the last grant.
     if config::read(wallet)?.grants_are_due() {
-        // It takes the wallet's row, which comes before holds.
+        // The sweep locks the wallet's row, which comes before holds in the lock order.
         due::sweep(wallet)?;
     }
     if let Some(hold) = store::lock_hold(wallet, id)? {
@@ -27,7 +28,7 @@ pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
     .hint("Pass the hold_id that hold() returned; the view holds shows them."))
 }
 
-/// What a hold is now, whether or not somebody has booked its end.
+/// The current status of a hold, whether or not its expiry is booked.
 pub fn status_now(hold: &Hold) -> &str {
     if hold.status == "open" && hold.expires_at <= clock::now() {
         "expired"
@@ -36,7 +37,7 @@ pub fn status_now(hold: &Hold) -> &str {
     }
 }
 
-/// WL008.
+/// The error WL008 for a hold that is not open.
 pub fn not_open(hold: &Hold) -> Error {
     let hint = match hold.status.as_str() {
         "settled" => "What it paid for is booked; book further use with charge().",

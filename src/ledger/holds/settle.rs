@@ -1,4 +1,4 @@
-//! `settle`: the actual use of a hold is booked once, and the rest goes back.
+//! `settle`: books the actual usage of a hold once, and releases the rest.
 
 use crate::allowance::lane_split::{active, can_pay};
 use crate::allowance::lanes::{self, changed_underneath, range};
@@ -28,14 +28,14 @@ use crate::storage::rows::{AllowanceId, Call, Entry, Lane, uuid_text};
 use crate::storage::store;
 use crate::storage::wallet_row::lock_wallet;
 
-/// What becomes of a use that costs more than was held.
+/// How to book usage that costs more than was held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OveragePolicy {
-    /// The excess is taken like a charge, and may fail.
+    /// The excess is charged as usual, and may be refused.
     Charge,
-    /// No more is booked than was held.
+    /// The charge is limited to the held amount.
     Cap,
-    /// What the balance does not cover becomes a debt.
+    /// The part that the balance does not cover becomes a debt.
     Debt,
 }
 
@@ -47,7 +47,7 @@ impl OveragePolicy {
         OveragePolicy::Debt,
     ];
 
-    /// Its name in SQL.
+    /// The policy's name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             OveragePolicy::Charge => "charge",
@@ -57,27 +57,27 @@ impl OveragePolicy {
     }
 }
 
-/// What `settle` was asked for.
+/// The arguments of `settle`.
 pub struct Settlement<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// The hold.
+    /// Id of the hold.
     pub hold_id: [u8; 16],
-    /// The actual use, as a charge would be asked; what it does not say is the hold's.
+    /// The actual usage, like the request of a charge. It inherits missing values from the hold.
     pub request: Request<'a>,
-    /// False when more is to come.
+    /// False if more usage of the hold will follow.
     pub is_final: bool,
-    /// What becomes of an excess.
+    /// How to book an excess over the held amount.
     pub over: OveragePolicy,
     /// Fingerprint of the call.
     pub fingerprint: [u8; 16],
 }
 
-/// Books the actual use, or replays.
+/// Books the actual usage, or replays an earlier call.
 pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let wallet = settlement.wallet;
     if settlement.over == OveragePolicy::Debt {
-        // A debt is a matter of the wallet's row, which comes before holds and lanes.
+        // A debt needs the wallet's row lock, which comes before holds and lanes.
         lock_wallet(wallet)?;
     } else if settlement.is_final
         && let Some(charged) = settle_in_lane(settlement)?
@@ -98,8 +98,8 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let rules = books.rules.clone();
     rules.require_open(wallet)?;
     if hold.status == "open" && hold.expires_at <= clock::now() {
-        // It holds nothing any more. The provider was paid all the same: it is booked if the
-        // money is there.
+        // An expired hold reserves nothing. The provider was used all the same, so the usage is
+        // booked if the money is available.
         expire(wallet, &mut books.whole, &mut hold)?;
         books.lapse(hold.expires_at, None)?;
     }
@@ -109,7 +109,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         job.cap(held);
     }
     if !settlement.is_final {
-        // The request counts once, when it is over.
+        // The request is counted once, by the final settlement.
         job.applied
             .retain(|applied| applied.limit.metric != crate::limits::metric::Metric::Requests);
     }
@@ -161,15 +161,15 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     Ok(job.charged(entry.entry_id, balance))
 }
 
-/// The lane in which it is held books the use and takes the rest back, where no alert hangs on it; nothing
-/// where all lanes must be looked at, where the hold is not open, and where somebody else has changed it. It is
-/// not locked first but closed if it still is what was read.
+/// Books the usage and releases the rest in the lane of the hold, if no alert depends on it. `None`
+/// if all lanes must be locked, if the hold is not open, or if another call has changed it. The
+/// hold is not locked first: it is closed only if it is still as it was read.
 fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let wallet = settlement.wallet;
     let Some(mut hold) = store::read_hold(wallet, settlement.hold_id)? else {
         return Ok(None);
     };
-    // An open hold was not settled for good: no such settlement can have used the key.
+    // An open hold has had no final settlement, so the key cannot belong to one.
     if hold.status != "open" || hold.expires_at <= clock::now() {
         return Ok(None);
     }
@@ -178,7 +178,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     if rules.grants_are_due()
         || rules.needs_recheck()
-        // The lane will say the same, after the hold was closed.
+        // The lane contains the same flag, but it is read only after the hold was closed.
         || !rules.armed
         || rules.scoped
         || rules.keeps
@@ -194,7 +194,7 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     if settlement.over == OveragePolicy::Cap {
         job.cap(hold.held);
     }
-    // A limit that has to decide may need a look at all lanes.
+    // A limit that has to decide may need all lanes.
     if !window::are_covered(&job.applied, &hold.windows) {
         return Ok(None);
     }
@@ -217,14 +217,14 @@ fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     };
     let charged = part.settle(settlement, &request)?;
     if charged.is_none() {
-        // All lanes decide, and find it as it was.
+        // The slow path decides, and must find the hold as it was.
         become_of(&mut hold, "open", before);
         store::write_hold(&mut hold, wallet, None, None)?;
     }
     Ok(charged)
 }
 
-/// What a hold has set aside, what of it was booked, and what it has set aside of limits.
+/// The held amount, the settled amount, and the amounts in the windows of limits.
 type Contents = (Amount, Amount, Vec<(AllowanceId, Amount)>);
 
 fn become_of(hold: &mut Hold, status: &str, (held, settled, windows): Contents) {
@@ -234,7 +234,7 @@ fn become_of(hold: &mut Hold, status: &str, (held, settled, windows): Contents) 
     hold.windows = windows;
 }
 
-/// A hold that is closed, and what it had set aside in one lane.
+/// A closed hold, with what it reserved in one lane.
 struct InLane<'a> {
     rules: &'a WalletConfig,
     job: &'a Job<'a>,
@@ -245,7 +245,8 @@ struct InLane<'a> {
 }
 
 impl InLane<'_> {
-    /// Books the use and gives the rest back; nothing, and nothing written, where all lanes must be looked at.
+    /// Books the usage and releases the rest. `None`, with nothing written, if all lanes must be
+    /// locked.
     fn settle(
         &self,
         settlement: &Settlement<'_>,
@@ -264,7 +265,8 @@ impl InLane<'_> {
                 held: lane.held.minus(held).map_err(range)?,
                 ..lane.clone()
             };
-            // What goes beyond what was held may set off an alert; what comes back may have to arm one again.
+            // An excess over the held amount may cause an alert. Released money may have to arm one
+            // again.
             let is_too_much = job.cost > held && !can_pay(&freed, job.cost);
             if is_too_much || !lane.armed || tries == MAX_TRIES {
                 lanes::let_go(wallet, lane.lane);
@@ -281,7 +283,7 @@ impl InLane<'_> {
             if store::write_lane(wallet, &after)? {
                 break (balance, entry, link);
             }
-            // Another call on the wallet came first.
+            // Another call on the wallet changed the lane first.
             lanes::let_go(wallet, lane.lane);
             tries += 1;
         };
@@ -290,7 +292,7 @@ impl InLane<'_> {
         let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
         let warnings = expired::without(wallet, warnings)?;
         if !store::append(&entry, &link, rules.archived)? {
-            // Another settlement has used the key: WL006, which undoes this one.
+            // Another settlement has used the key. If it differs, WL006 undoes this one.
             replayed(settlement, request)?;
             return Err(changed_underneath(wallet));
         }
@@ -300,9 +302,10 @@ impl InLane<'_> {
     }
 }
 
-/// What a hold needs yet for what is taken and for what is set aside again, of which lots that have ended pay `kept`. What
-/// it does not need ends before the settlement is booked, so that the answer leaves it out. What is set aside again may
-/// stand in other lots than before.
+/// The amounts that a hold still needs, for the usage that is taken and for the rest that is
+/// reserved again. Ended lots pay `kept` of it. Kept credit that is not needed ends before the
+/// settlement is booked, so that the returned balance does not contain it. The rest may be reserved
+/// in other lots than before.
 fn needs(
     books: &mut LockedBalance<'_>,
     hold: &Hold,
@@ -318,7 +321,8 @@ fn needs(
     Ok(Holding::new(hold.created_at, None, needs, scoped))
 }
 
-/// How much there is for a settlement, given back by expired holds as far as it needs; WL001 when that is not enough.
+/// The amount available for a settlement. Releases expired holds as far as needed. Returns WL001 if
+/// the amount is not sufficient.
 fn cover(
     settlement: &Settlement<'_>,
     books: &mut LockedBalance<'_>,
@@ -334,7 +338,7 @@ fn cover(
         }
         let needed = job.cost.min(room);
         books.make_way(needed)?;
-        // Some of what was counted may be in the hands of others.
+        // Other transactions may be settling some of the holds whose amounts were counted.
         let room = books.room_for(purpose, at, job.cost)?;
         if room >= needed {
             return Ok(room);
@@ -350,7 +354,7 @@ fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> E
     }
 }
 
-/// The first answer to this key; WL006 when it was another settlement.
+/// The first result for this key. Returns WL006 if the key belongs to another settlement.
 fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option<Charged>> {
     let rows = by_key(settlement.wallet, request.key, Call::Settle)?;
     let Some(rows) = rows else {
@@ -365,8 +369,9 @@ fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option
     replay::charged(request, &rows, &currency).map(Some)
 }
 
-/// Gives back what the settlement frees in each window: all of a final one, or as much as it uses. The money all
-/// comes back; what of it is to be set aside again stands beside what was freed.
+/// Releases the quantities of a settlement in each window: everything if it is final, otherwise the
+/// quantity that it uses. All of the money is released; the part to reserve again is returned
+/// separately.
 fn release(
     settlement: &Settlement<'_>,
     books: &mut LockedBalance<'_>,
@@ -376,7 +381,7 @@ fn release(
     let wallet = books.wallet;
     let held = hold.held;
     give_back_money(wallet, &mut books.whole, hold)?;
-    // What came back to grants with a scope may be taken now.
+    // Money that returned to grants with a scope may be taken now.
     books.pools = Pools::read(wallet, &books.rules)?;
     if settlement.is_final {
         return Ok((release_windows(wallet, hold)?, Amount::ZERO));
@@ -399,7 +404,8 @@ fn release(
     Ok((released, rest))
 }
 
-/// Everything of a settlement, the fingerprint of its request among it, that changes money or attribution.
+/// The fingerprint of a settlement: everything that changes money or attribution, including the
+/// fingerprint of its request.
 pub fn fingerprint(
     request: [u8; 16],
     hold_id: [u8; 16],
