@@ -1,4 +1,5 @@
-//! What a wallet has at a moment, with all that is due by then, whether or not it is booked. Books nothing.
+//! A wallet's money at a moment, including everything that is due by then, booked or not. Books no
+//! entry.
 
 use std::collections::HashMap;
 
@@ -21,15 +22,16 @@ use crate::storage::store;
 
 /// A wallet's money at a moment.
 pub struct Funds {
-    /// The course of time up to the moment; of a wallet of plain fundings without lots.
+    /// The course of time up to the moment. It has no lots if the wallet has plain fundings only.
     pub course: Course,
-    /// The turns of a recurring grant that are due.
+    /// The due occurrences of a recurring grant.
     pub due: Due,
     credit_limit: Amount,
 }
 
 impl Funds {
-    /// What every charge may spend, credit included; below zero where less is there than holds have set aside.
+    /// The amount that every charge may spend, including the credit limit. It is below zero if less
+    /// is left than holds reserve.
     pub fn room(&self) -> Result<Amount> {
         let units = self.course.general + self.credit_limit.units() - self.course.held;
         Amount::from_units(units).map_err(range)
@@ -41,13 +43,13 @@ impl Funds {
         Amount::from_units(self.course.general + scoped.sum::<i128>()).map_err(range)
     }
 
-    /// What open holds have set aside.
+    /// The amount that open holds reserve.
     pub fn held(&self) -> Result<Amount> {
         let scoped = self.scoped().map(|one| one.held.units());
         Amount::from_units(self.course.held + scoped.sum::<i128>()).map_err(range)
     }
 
-    /// What only some charges may use, and no hold has set aside.
+    /// The unreserved amount of grants with a scope, which only some charges may use.
     pub fn for_some(&self) -> Result<Amount> {
         let free = self.scoped().map(|one| one.free().remaining.units());
         Amount::from_units(free.sum()).map_err(range)
@@ -58,7 +60,7 @@ impl Funds {
     }
 }
 
-/// What a wallet has at a moment. `expired` are the holds whose time has come by then.
+/// A wallet's money at a moment. `expired` contains the holds that have expired by then.
 pub fn standing(
     wallet: &str,
     rules: &WalletConfig,
@@ -98,12 +100,12 @@ pub fn standing(
     })
 }
 
-/// What a wallet has at a moment.
+/// A wallet's money at a moment, with the expired holds read here.
 pub fn standing_at(wallet: &str, rules: &WalletConfig, now: Timestamp) -> Result<Funds> {
     standing(wallet, rules, now, &mut Expired::look(wallet, now)?)
 }
 
-/// The balance of a wallet now, with all that is due.
+/// A wallet's current balance, including everything that is due.
 pub fn balance(wallet: &str, rules: &WalletConfig) -> Result<Amount> {
     let now = clock::now();
     if rules.grants_are_due_at(now) {
@@ -114,7 +116,7 @@ pub fn balance(wallet: &str, rules: &WalletConfig) -> Result<Amount> {
         .map_err(range)
 }
 
-/// Spreads over the lots without a scope what was spent since they were settled last.
+/// Allocates the spending since the lots were last settled to the lots without a scope.
 fn spread(lots: &mut Vec<Active>, balance: Amount) -> Result<()> {
     let plain = lots.iter().filter(|one| one.scope.is_none());
     let mut plain: Vec<Lot> = plain.map(|one| one.lot.clone()).collect();

@@ -1,42 +1,43 @@
-//! In which order lots of credit are used up. Pure.
+//! The burn order: the order in which lots of credit are used up. Pure.
 //!
-//! A lot that only some charges may use is divided with the charge: see [`split`].
+//! The charge itself is divided among the lots that only some charges may use: see [`split`].
 //!
-//! Between two grant events the order is fixed, so what was spent since the last one can be spread
-//! over the lots at once, with the result of burning charge by charge. A lot that comes last in the
-//! order may even be added without spreading first: use before it would only have reached it
-//! when nothing else was left, which credit has paid for and the new lot makes up for.
+//! The order is fixed between two grant events. The spending since the last event can therefore be
+//! allocated to the lots at once, with the same result as burning charge by charge. A lot that
+//! comes last in the order can even be added without allocating first. Earlier spending would have
+//! reached it only after all other lots were empty. That part was paid on credit, which the new lot
+//! repays.
 
 use crate::money::Amount;
 
-/// Where a lot stands: the least is burnt first. Priority, expiry (none is last), promotional
-/// before paid, age, and the id so that no two are equal.
+/// The place of a lot in burn order; the least is burnt first. Sorts by priority, expiry (none is
+/// last), promotional before paid, and age. The id makes every place unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// Low ones first.
+    /// Low priorities come first.
     pub priority: i32,
-    /// Microseconds; the greatest for none.
+    /// Expiry in microseconds; the greatest value if the lot does not expire.
     pub expires_at: i64,
-    /// False is burnt before true.
+    /// False, for promotional credit, comes before true.
     pub paid: bool,
-    /// Microseconds.
+    /// Time of the grant, in microseconds.
     pub created_at: i64,
-    /// The lot.
+    /// Id of the lot.
     pub id: [u8; 16],
 }
 
 /// A lot of credit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lot {
-    /// Its place in the order.
+    /// The lot's place in burn order.
     pub rank: Rank,
-    /// What is left of it.
+    /// The rest of the lot.
     pub remaining: Amount,
 }
 
 pub use crate::storage::rows::Burn;
 
-/// Burns an amount in order; what the lots do not cover is left to credit.
+/// Burns an amount in burn order. The part that the lots do not cover is on credit.
 pub fn burn(lots: &mut [Lot], amount: Amount) -> Vec<Burn> {
     lots.sort_by(|a, b| a.rank.cmp(&b.rank));
     let mut left = amount.units();
@@ -56,15 +57,16 @@ pub fn burn(lots: &mut [Lot], amount: Amount) -> Vec<Burn> {
     burns
 }
 
-/// Burns until the lots have together what the balance is, or nothing when it is below zero.
+/// Burns until the total of the lots equals the balance, or zero if the balance is negative.
 pub fn settle(lots: &mut [Lot], balance: Amount) -> Vec<Burn> {
     let spent = total(lots) - balance.units().max(0);
     burn(lots, amount_of(spent.max(0)))
 }
 
-/// What lots that only some charges may use pay of such a charge; the balance pays the rest. All lots that it may use
-/// burn in order, `general` being those of the balance. But the balance gives no more than `room`, credit
-/// included: what holds have set aside stays, whatever the order says.
+/// The parts of a charge that lots with a scope pay; the balance pays the rest. All lots that the
+/// charge may use burn in order: its `own` lots with a scope and the `general` lots of the balance.
+/// But the balance pays at most `room`, including the credit limit. The amount that holds reserve
+/// is not touched, whatever the order.
 pub fn split(general: &[Lot], own: &mut [Lot], amount: Amount, room: Amount) -> Vec<Burn> {
     let mut all: Vec<Lot> = general.iter().chain(own.iter()).cloned().collect();
     let mut parts = burn(&mut all, amount);
@@ -85,12 +87,12 @@ pub fn split(general: &[Lot], own: &mut [Lot], amount: Amount, room: Amount) -> 
     parts
 }
 
-/// What the lots have together, in units.
+/// The total of the lots, in units.
 pub fn total(lots: &[Lot]) -> i128 {
     lots.iter().map(|lot| lot.remaining.units()).sum()
 }
 
-/// Units that lie between zero and an amount, so that they are one.
+/// The amount of `units`, which are between zero and an amount.
 fn amount_of(units: i128) -> Amount {
     Amount::from_units(units).unwrap_or_default()
 }
@@ -106,7 +108,7 @@ mod tests {
         Charge(i128),
         /// Amount, priority, expiry, paid.
         Grant(i128, i32, i64, bool),
-        /// The lots of that expiry end.
+        /// The lots with that expiry end.
         Expire(i64),
     }
 
@@ -135,7 +137,7 @@ mod tests {
         }
     }
 
-    /// Charge by charge; `balance` may fall below zero, on credit.
+    /// Burns charge by charge. `balance` may fall below zero, on credit.
     fn eager(steps: &[Step]) -> (Vec<Lot>, i128) {
         let (mut lots, mut balance) = (Vec::new(), 0_i128);
         for (number, step) in steps.iter().enumerate() {
@@ -145,7 +147,7 @@ mod tests {
                     burn(&mut lots, amount_of(amount));
                 }
                 Step::Grant(amount, priority, expires_at, paid) => {
-                    // It makes up for the credit that was used before anything else.
+                    // A grant first repays the credit that was used.
                     let left = amount - (-balance).clamp(0, amount);
                     balance += amount;
                     lots.push(lot(number, left, priority, expires_at, paid));
@@ -162,8 +164,8 @@ mod tests {
         (lots, balance)
     }
 
-    /// As the extension does it: charges change the balance alone, and so does a plain lot that
-    /// comes last; at every other event the lots are settled first.
+    /// Works as the extension does. Charges change only the balance, and so does a plain lot that
+    /// comes last. At every other event the lots are settled first.
     fn lazy(steps: &[Step]) -> (Vec<Lot>, i128) {
         let (mut lots, mut balance): (Vec<Lot>, i128) = (Vec::new(), 0);
         let signed = |units: i128| Amount::from_units(units).unwrap();
@@ -210,8 +212,8 @@ mod tests {
     }
 
     proptest! {
-        /// A charge that may use lots with a scope, unit by unit: the first lot that has one gives it, but the
-        /// balance no more than its room.
+        /// A charge that may use lots with a scope, unit by unit. The first lot with a unit left
+        /// pays it, but the balance pays at most its room.
         #[test]
         fn a_charge_is_divided_as_unit_by_unit(
             lots in prop::collection::vec((0_i128..20, 99_i32..102, any::<bool>()), 0..6),

@@ -1,12 +1,15 @@
-//! The rows that note what was burnt: which lot paid how much of what, and what of it came back.
+//! The rows of `grant_burns`: the amounts that each lot paid, and the amounts that were returned.
 //!
-//! What charges use of lots is not noted with the charge. It is noted when the lots are settled, in the order in which
-//! it was burnt, and the charges in theirs cover the same stretch of money: `upto` says where on it a burn ends. A
-//! charge's place there is what went out before it ([`marks`]). What is paid for one entry alone (`entry_id`) is no part of that
-//! stretch: what a lot with a scope has paid, and what is or was a debt ([`debts`](super::debts)).
+//! Charges do not store which lots pay them. The rows are written when the lots are settled, in
+//! burn order. Think of all spending as one line: the burns and the charges cover the same line,
+//! each in their own order. `upto` is the point where a burn ends. A charge begins at the point
+//! where all earlier spending ends ([`usage_marks`]). Payments for one entry (`entry_id`) are not
+//! on the line: payments by a lot with a scope, and amounts that are or were a debt
+//! ([`debts`](super::debts)).
 //!
-//! The stretch never changes where something is burnt. A refund leaves it as it is and notes what came back beside it.
-//! What of the charge credit has paid and no lot has made up for stands behind all that is burnt: a refund cuts it out.
+//! Burns on the line never change. A refund leaves them unchanged and writes rows of its own for
+//! the returned amounts. The part of a charge that was paid on credit, and that no lot has repaid
+//! yet, is after the last burn on the line. A refund cuts that part out.
 
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
@@ -30,8 +33,8 @@ statement!(
      VALUES ($1, $2, $3, $4, $5)"
 );
 
-// Where the charge ends on the stretch, and how much of it is there, at first with what refunds have cut out and then
-// without. What lies behind all that was burnt is what credit has paid.
+// The point on the line where the charge ends, and its length, first with the parts that refunds
+// have cut out and then without. The part after the last burn was paid on credit.
 statement!(
     PLACE,
     [TEXTOID, UUIDOID, TEXTOID],
@@ -58,7 +61,7 @@ statement!(
        FROM own o"
 );
 
-// The lot that comes last in burn order comes first: it gets its money back first.
+// The lot that comes last in burn order is first, because its money is returned first.
 statement!(
     PAID_BY,
     [TEXTOID, UUIDOID, TEXTOID, TEXTOID],
@@ -94,7 +97,7 @@ statement!(
      VALUES ($1, $2, $3, -$4, $5, $6, $7, $8::numeric)"
 );
 
-/// Notes what was burnt: of use in general, or for one entry.
+/// Stores burns, of general spending or for one entry.
 pub(super) fn record(wallet: &str, burns: &[Burn], entry: Option<[u8; 16]>) -> Result<()> {
     for burn in burns {
         let values = [
@@ -112,19 +115,19 @@ pub(super) fn record(wallet: &str, burns: &[Burn], entry: Option<[u8; 16]>) -> R
     Ok(())
 }
 
-/// Who paid what of a charge that was not refunded before.
+/// Who paid the part of a charge that has not been refunded.
 pub(super) struct Paid {
-    /// Lots; the last one in burn order comes first.
+    /// The amounts that lots paid. The last lot in burn order comes first.
     pub lots: Vec<Burn>,
-    /// What credit has paid and no lot has made up for.
+    /// The amount on credit that no lot has repaid.
     pub credit: Amount,
-    /// What is a debt still.
+    /// The amount that is still a debt.
     pub owed: Amount,
-    /// Where the charge ends, whatever was cut out.
+    /// The point where the charge ends, including the parts that were cut out.
     whole: String,
 }
 
-/// Who has paid a charge. The lots are settled, and so much is used on credit.
+/// Determines who paid a charge. The lots are settled, and `on_credit` is currently used on credit.
 pub(super) fn paid_by(wallet: &str, charge: [u8; 16], on_credit: Amount) -> Result<Paid> {
     let whole = usage_marks::used_up_to(wallet, charge, on_credit)?;
     let place = PLACE.run(&[
@@ -153,7 +156,7 @@ pub(super) fn paid_by(wallet: &str, charge: [u8; 16], on_credit: Amount) -> Resu
     })
 }
 
-/// A refund, of which charge.
+/// A refund and its charge.
 #[derive(Clone, Copy)]
 pub(super) struct Refund<'a> {
     pub wallet: &'a str,
@@ -162,12 +165,12 @@ pub(super) struct Refund<'a> {
 }
 
 impl Refund<'_> {
-    /// Notes what of it goes back where a lot had paid, or nobody yet, and which lot has it now.
+    /// Stores an amount that returns to the lot `to`. `lot` has paid it; `None` if nobody had.
     pub fn returned(self, lot: Option<[u8; 16]>, amount: Amount, to: [u8; 16]) -> Result<()> {
         self.note(lot, amount, Some(to), None)
     }
 
-    /// Notes what of it credit had paid.
+    /// Stores an amount that was paid on credit.
     pub fn cut_out(self, paid: &Paid, amount: Amount) -> Result<()> {
         self.note(None, amount, None, Some(&paid.whole))
     }

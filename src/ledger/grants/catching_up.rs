@@ -1,4 +1,5 @@
-//! What time asks for is booked: grants that end or come again, credit that holds have let go of.
+//! Books the movements that are due: grants that end or recur, and kept credit that holds have
+//! released.
 
 use std::collections::HashMap;
 
@@ -15,11 +16,11 @@ use crate::money::Amount;
 use crate::outbox::Name;
 use crate::pg::clock::Timestamp;
 
-/// Turns of a recurring grant that are taken at once.
+/// The most occurrences of a recurring grant that are read at once.
 pub(super) const MAX_TURNS: usize = 100;
 
 impl LockedLots<'_> {
-    /// Books what is due until a moment. `floor` is the moment up to which that was done before.
+    /// Books everything that is due by `now`. Everything up to `floor` has been booked before.
     pub(super) fn catch_up(&mut self, now: Timestamp, floor: Timestamp) -> Result<()> {
         loop {
             let mut due = Due::default();
@@ -27,7 +28,7 @@ impl LockedLots<'_> {
                 due.read_on(self.wallet, now, MAX_TURNS)?;
             }
             let turns = &due.turns;
-            // What comes after the last of them has to wait for the next.
+            // Events after the last occurrence of this batch wait for the next batch.
             let until = match turns.last() {
                 Some(last) if turns.len() == MAX_TURNS => last.at,
                 _ => now,
@@ -44,7 +45,7 @@ impl LockedLots<'_> {
         if turns.is_empty() && self.kept.is_empty() && !self.lots.iter().any(ended) {
             return self.let_go();
         }
-        // Of those that were not swept one whose time has come is being settled.
+        // An expired hold that was not swept is being settled.
         let mut holds = kept::holdings(self.wallet, None, None)?;
         holds.append(&mut self.swept);
         let later = |hold: &&Holding| hold.ends.is_some_and(|end| end > until);
@@ -58,7 +59,8 @@ impl LockedLots<'_> {
         self.take_over(course, turns)
     }
 
-    /// Nothing ends: holds whose time has come leave what they had of lots with a scope, and nothing else happens.
+    /// For the case that no lot ends: expired holds release their amounts of lots with a scope, and
+    /// nothing else changes.
     fn let_go(&mut self) -> Result<()> {
         let swept = std::mem::take(&mut self.swept);
         for part in swept.into_iter().flat_map(|hold| hold.scoped) {
@@ -70,7 +72,7 @@ impl LockedLots<'_> {
         Ok(())
     }
 
-    /// Books the effects, and brings the rows in line.
+    /// Books the effects, and updates the rows.
     fn take_over(&mut self, course: Course, turns: &[Occurrence]) -> Result<()> {
         let mut ended = HashMap::new();
         let mut before = self.lots.clone();
@@ -96,8 +98,8 @@ impl LockedLots<'_> {
                 }
             }
         }
-        // Money may come back to a lot of which nothing is left: it has the last end then, however many turns were
-        // booked at once.
+        // Money may return to an empty lot. It then needs the last end, however many occurrences
+        // were booked at once.
         for (id, end, warning) in &course.extended {
             lots::extend(self.wallet, *id, *end, *warning)?;
         }
@@ -109,7 +111,7 @@ impl LockedLots<'_> {
         for old in &before {
             let id = old.lot.rank.id;
             match left.get(&id) {
-                // The last entry that took something of it.
+                // The last entry that took something from the lot.
                 None => lots::end(self.wallet, id, "expired", ended.get(&id).copied())?,
                 Some(new) => self.changed(old, new)?,
             }
@@ -123,7 +125,7 @@ impl LockedLots<'_> {
         Ok(())
     }
 
-    /// Books the end of a part of a lot; gives the entry.
+    /// Books the end of a part of a lot; returns the entry.
     fn expired(&mut self, burn: &Burn, scoped: bool, at: Timestamp) -> Result<[u8; 16]> {
         let entry = self.end_part(burn, scoped, &Ending::expired(at))?;
         self.events
@@ -131,7 +133,7 @@ impl LockedLots<'_> {
         Ok(entry)
     }
 
-    /// Books a turn; gives its lot, where something of it is left.
+    /// Books an occurrence; returns its lot if a part of it is left.
     fn granted(
         &mut self,
         id: [u8; 16],
@@ -161,7 +163,7 @@ impl LockedLots<'_> {
         Ok(Some(turn.active(id, remaining)))
     }
 
-    /// Writes what became of a lot.
+    /// Writes the changes of a lot.
     fn changed(&self, old: &Active, new: &Active) -> Result<()> {
         let id = new.lot.rank.id;
         if old.lot.remaining != new.lot.remaining {

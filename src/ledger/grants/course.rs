@@ -1,14 +1,14 @@
-//! What time alone does to the credit of a wallet, in the order of time. Pure.
+//! The course of a wallet's credit: the changes that time alone causes, in order of time. Pure.
 //!
-//! Grants end, come again, and holds whose time has come let go. Whoever books that, and whoever only
-//! wants to know what a wallet has, follows the same course: what it leaves depends on when things
-//! were due, not on who looked first.
+//! Grants end and recur, and holds expire and release their amounts. Calls that book these changes
+//! and calls that only read a wallet's money follow the same course. The result depends on when
+//! things were due, not on when they were noticed.
 //!
-//! A hold sets an amount aside and takes it from no lot. When a lot ends, what open holds have set aside
-//! is laid over the lots in burn order. The part that falls on the lot is kept for these holds, the rest
-//! expires. What is kept pays only settlements of holds that are older than the end. When such a hold lets
-//! go, what the remaining older holds do not need expires at that moment. A lot with a scope knows exactly
-//! what holds have set aside of it.
+//! A hold reserves an amount but takes it from no lot. When a lot ends, the amounts that open holds
+//! reserve are laid over the lots in burn order. The part that falls on the ended lot is kept for
+//! these holds; the rest expires. Kept credit pays only settlements of holds that were made before
+//! the end. When such a hold is closed, the kept credit that the remaining older holds do not need
+//! expires at that moment. For a lot with a scope, the exact reserved amount is stored.
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
@@ -18,21 +18,21 @@ use crate::ledger::grants::recurrence::Occurrence;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 
-/// What an open hold has set aside.
+/// The amounts that an open hold reserves.
 #[derive(Clone, Debug)]
 pub struct Holding {
-    /// When it was made.
+    /// When the hold was made.
     pub created_at: Timestamp,
-    /// When it lets go by itself, if it does within the course.
+    /// When the hold expires; `None` if it does not expire within the course.
     pub ends: Option<Timestamp>,
-    /// What it has set aside of what every charge may use, in units.
+    /// The amount that it reserves of money that every charge may use, in units.
     pub general: i128,
-    /// What it has set aside of lots with a scope.
+    /// The amounts that it reserves of lots with a scope.
     pub scoped: Vec<Burn>,
 }
 
 impl Holding {
-    /// Of a hold that has set an amount aside, a part of it in lots with a scope.
+    /// A hold that reserves `held` in total. A part of it may be in lots with a scope.
     pub fn new(
         created_at: Timestamp,
         ends: Option<Timestamp>,
@@ -49,62 +49,62 @@ impl Holding {
     }
 }
 
-/// What holds keep of a lot that has ended.
+/// Kept credit: the part of an ended lot that older holds still reserve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The lot's place in the order.
+    /// The lot's place in burn order.
     pub rank: Rank,
-    /// When it ended.
+    /// When the lot ended.
     pub ended_at: Timestamp,
-    /// How much.
+    /// The kept amount.
     pub amount: Amount,
 }
 
-/// What is to be booked.
+/// A change that must be booked.
 pub enum Effect {
-    /// Credit expired.
+    /// Credit has expired.
     Expired {
-        /// The lot.
+        /// Id of the lot.
         id: [u8; 16],
-        /// When.
+        /// When it expired.
         at: Timestamp,
-        /// How much.
+        /// The expired amount.
         amount: Amount,
         /// Whether the lot has a scope.
         scoped: bool,
     },
-    /// A recurring grant's turn.
+    /// A recurring grant has occurred.
     Granted {
-        /// The new lot.
+        /// Id of the new lot.
         id: [u8; 16],
-        /// Which of the turns that were given.
+        /// Index of the occurrence in the list passed to [`Course::run`].
         turn: usize,
-        /// How much of it is left after what credit was used is made up for.
+        /// The rest of the lot after repaying used credit.
         remaining: Amount,
     },
 }
 
 /// The credit of a wallet at a moment.
 pub struct Course {
-    /// Its lots, settled.
+    /// The wallet's lots, settled.
     pub lots: Vec<Active>,
-    /// What holds keep of lots that have ended.
+    /// The kept credit of ended lots.
     pub kept: Vec<Kept>,
-    /// What of the balance every charge may use, with what is kept, in units.
+    /// The part of the balance that every charge may use, including kept credit, in units.
     pub general: i128,
-    /// What of it holds have set aside, in units.
+    /// The amount that holds reserve of it, in units.
     pub held: i128,
-    /// What is to be booked, in order.
+    /// The changes to book, in order.
     pub effects: Vec<Effect>,
-    /// Lots that were carried on, also those of which nothing is left since: their last end, and when it is announced.
+    /// Lots that were rolled over, including empty ones: the last end, and when it is announced.
     pub extended: Vec<([u8; 16], Timestamp, Timestamp)>,
     holds: Vec<Holding>,
-    /// Nothing happens before.
+    /// The course begins at this moment.
     floor: Timestamp,
 }
 
 impl Course {
-    /// Begins with lots that are settled. `floor` is the moment up to which all is booked.
+    /// Begins with settled lots. Everything up to `floor` is booked.
     pub fn new(
         lots: Vec<Active>,
         kept: Vec<Kept>,
@@ -125,7 +125,7 @@ impl Course {
         }
     }
 
-    /// Credit for which no time has come.
+    /// The credit of a wallet for which nothing is due.
     pub fn still(lots: Vec<Active>, kept: Vec<Kept>, general: Amount, held: i128) -> Course {
         Course {
             held,
@@ -133,7 +133,7 @@ impl Course {
         }
     }
 
-    /// Follows the course until a moment, with the turns that are due by then.
+    /// Follows the course until a moment. `turns` contains the occurrences that are due by then.
     pub fn run(&mut self, until: Timestamp, turns: &[Occurrence]) -> Result<()> {
         let (mut released, mut granted) = (0, 0);
         loop {
@@ -162,17 +162,17 @@ impl Course {
         }
     }
 
-    /// What holds keep in all, in units.
+    /// The total of kept credit, in units.
     pub fn kept_units(&self) -> i128 {
         self.kept.iter().map(|kept| kept.amount.units()).sum()
     }
 
-    /// What the lots without a scope are spread against.
+    /// The total that the lots without a scope must have, in units.
     fn spread(&self) -> i128 {
         self.general - self.kept_units()
     }
 
-    /// A hold lets go.
+    /// A hold expires and releases its amounts.
     fn release(&mut self, place: usize, at: Timestamp) -> Result<()> {
         let hold = &mut self.holds[place];
         self.held -= hold.general;
@@ -185,7 +185,7 @@ impl Course {
         self.lapse(at)
     }
 
-    /// Ends what holds keep no longer.
+    /// Ends credit that holds no longer keep.
     pub fn lapse(&mut self, at: Timestamp) -> Result<()> {
         let scoped = self.lots.iter().filter(|one| one.scope.is_some());
         let ended =
@@ -197,7 +197,7 @@ impl Course {
         if self.kept.is_empty() {
             return Ok(());
         }
-        // Whoever ended first may be kept by the fewest holds.
+        // The lot that ended first may be kept by the fewest holds.
         self.kept
             .sort_by(|a, b| (a.ended_at, &a.rank).cmp(&(b.ended_at, &b.rank)));
         let mut before = 0;
@@ -217,8 +217,8 @@ impl Course {
         Ok(())
     }
 
-    /// All lots that end before something else happens, where no hold has set anything aside of them: one pass, however
-    /// many they are.
+    /// Ends, in one pass, all lots that end before anything else happens, however many there are.
+    /// Only if holds reserve nothing of them.
     fn end_all(&mut self, until: Timestamp, before: Option<Timestamp>) -> Result<()> {
         if self.held != 0 || !self.kept.is_empty() {
             return Ok(());
@@ -242,10 +242,11 @@ impl Course {
         Ok(())
     }
 
-    /// The lots of that end.
+    /// Ends the lots whose expiry is `end`.
     fn end(&mut self, end: Timestamp) -> Result<()> {
         let at = end.max(self.floor);
-        // What came, or came back, to a lot whose end is booked already was in no hold's hands.
+        // Money that arrived in or returned to a lot whose end is already booked was reserved by no
+        // hold.
         let overlay = match end <= self.floor {
             true => Vec::new(),
             false => self.overlay(),
@@ -268,7 +269,8 @@ impl Course {
         self.lapse(at)
     }
 
-    /// A recurring grant's turn: what may not roll over ends, the rest is carried on.
+    /// A recurring grant occurs. The part of older lots that may not roll over ends, the rest is
+    /// extended.
     fn turn(&mut self, place: usize, turn: &Occurrence) -> Result<()> {
         let at = turn.at.max(self.floor);
         if let Some(most) = turn.rollover_max {
@@ -296,7 +298,7 @@ impl Course {
         self.lapse(at)
     }
 
-    /// Ends a part of a lot that may not be carried on.
+    /// Ends a part of a lot that may not roll over.
     fn give_up(
         &mut self,
         burn: &Burn,
@@ -315,7 +317,7 @@ impl Course {
             one.lot.remaining.units() - held_of(overlay, burn.id)
         };
         let expires = burn.amount.units().min(free);
-        // What a hold has set aside of a lot with a scope stays in the lot.
+        // The reserved amount of a lot with a scope stays in the lot.
         let keeps = if scoped {
             0
         } else {
@@ -347,7 +349,7 @@ impl Course {
         Ok(())
     }
 
-    /// What open holds have set aside of each lot without a scope, in burn order.
+    /// The amount that open holds reserve of each lot without a scope, in burn order.
     fn overlay(&self) -> Vec<Burn> {
         if self.held <= self.kept_units() {
             return Vec::new();
@@ -372,7 +374,7 @@ impl Course {
         if units == 0 {
             return Ok(());
         }
-        // Whatever the clocks say, the holds that are there are older than the end.
+        // The existing holds are older than the end, whatever the clocks say.
         let made = self.holds.iter().filter(|hold| hold.general > 0);
         let youngest = made.map(|hold| hold.created_at.0).max();
         let ended_at = youngest.map_or(ended_at, |made| {
@@ -407,7 +409,8 @@ impl Course {
     }
 }
 
-/// What of a settlement kept credit pays: of lots that ended after the hold was made, in burn order.
+/// The part of a settlement that kept credit pays: from lots that ended after the hold was made, in
+/// burn order.
 pub fn take_kept(kept: &mut [Kept], made: Timestamp, amount: Amount) -> Result<Vec<Burn>> {
     kept.sort_by(|a, b| a.rank.cmp(&b.rank));
     let mut left = amount.units();
@@ -443,7 +446,8 @@ impl Active {
         self.lot.rank.id == id
     }
 
-    /// Whether something of it would end with its time: what holds have not set aside of one with a scope.
+    /// Whether any part of the lot would end at its expiry. For a lot with a scope, the part that
+    /// no hold reserves.
     fn may_end(&self) -> bool {
         match self.scope {
             None => !self.lot.remaining.is_zero(),

@@ -1,7 +1,8 @@
-//! What a wallet owes beside its balance, and which entries left it: chargebacks, and uses that cost more than there
-//! was. The next funding pays it, the oldest first.
+//! The debt of a wallet, and the entries that caused it: chargebacks, and usage that cost more than
+//! was available. The next funding pays the debt, the oldest part first.
 //!
-//! A debt is no use of lots. It is a row of its own entry in `grant_burns` that names no lot; who pays it takes its place.
+//! A debt is not spending of lots. It is a row of `grant_burns` for its own entry that names no
+//! lot. The lot that pays the debt replaces it.
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
@@ -28,7 +29,7 @@ statement!(
       ORDER BY burn_id"
 );
 
-// What of the debt was refunded before anybody paid it.
+// The part of the debt that was refunded before it was paid.
 statement!(
     REFUNDED,
     [TEXTOID, UUIDOID],
@@ -37,7 +38,7 @@ statement!(
       ORDER BY burn_id"
 );
 
-// The part of a row that names no lot gets one.
+// The paid part of a row without a lot gets one.
 statement!(
     TAKE_PLACE,
     [TEXTOID, UUIDOID, UUIDOID, NUMERICOID, UUIDOID],
@@ -53,7 +54,8 @@ statement!(
       WHERE p.amount > 0"
 );
 
-/// Adds to what a wallet owes what that entry left; gives all that it owes. The caller holds the wallet's row.
+/// Adds the amount that an entry left unpaid to the wallet's debt; returns the total debt. The
+/// caller holds the wallet's row lock.
 pub fn owe(wallet: &str, entry: [u8; 16], amount: Amount) -> Result<Amount> {
     if !amount.is_zero() {
         NOTE.run(&[
@@ -67,7 +69,8 @@ pub fn owe(wallet: &str, entry: [u8; 16], amount: Amount) -> Result<Amount> {
         .amount(0, 0)
 }
 
-/// Pays debts out of a lot, which is noted with the entries that left them. The caller holds the wallet's row.
+/// Pays debts out of a lot, which is stored with the entries that caused them. The caller holds the
+/// wallet's row lock.
 pub fn pay(wallet: &str, lot: [u8; 16], amount: Amount) -> Result<()> {
     OWE.run(&[Value::Text(wallet), Value::Amount(amount.negated())])?;
     let open = OPEN.run(&[Value::Text(wallet)])?;

@@ -1,4 +1,4 @@
-//! What is due of a wallet's grants is booked by the first call after it.
+//! Books the due movements of a wallet's grants. The first call after they are due does so.
 
 use std::rc::Rc;
 
@@ -8,8 +8,8 @@ use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::storage::wallet_row::lock_wallet;
 
-/// The rules of a wallet of whose grants something is due, with its row and all lanes locked for a look at what it has;
-/// nothing where another call has booked that meanwhile.
+/// Locks the wallet's row and all lanes to read the money of a wallet for whose grants something is
+/// due. Returns its rules, or `None` if another call has booked the due movements in the meantime.
 pub fn lock(wallet: &str) -> Result<Option<Rc<WalletConfig>>> {
     lock_wallet(wallet)?;
     if !config::read(wallet)?.grants_are_due() {
@@ -19,10 +19,11 @@ pub fn lock(wallet: &str) -> Result<Option<Rc<WalletConfig>>> {
     Ok(Some(rules))
 }
 
-/// Books what is due of a wallet's grants, if anything is. Takes the wallet's row and all lanes.
+/// Books the due movements of a wallet's grants, if there are any. Locks the wallet's row and all
+/// lanes.
 pub fn sweep(wallet: &str) -> Result<()> {
     lock_wallet(wallet)?;
-    // Whoever waited finds that another call has done it.
+    // Another call may have booked them while this one waited for the lock.
     if !config::read(wallet)?.grants_are_due() {
         return Ok(());
     }

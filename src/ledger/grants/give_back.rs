@@ -1,4 +1,4 @@
-//! Money that goes back: of a refund to the lots that paid the charge, of a reversal out of the lots.
+//! Returns refunded money to the lots that paid the charge, and takes reversed money out of lots.
 
 use crate::allowance::lanes::range;
 use crate::error::{Error, Result};
@@ -12,9 +12,10 @@ use crate::pg::clock;
 use crate::storage::rows::Entry;
 
 impl LockedLots<'_> {
-    /// Books a refund and gives it back to the grants that paid the charge, what was burnt last
-    /// first: what is owed still and what credit has paid, and then the lots in the reverse of their order. What nobody
-    /// had paid, or a lot that was taken back meanwhile, becomes a plain lot; one whose time has come ends again.
+    /// Books a refund and returns it to the grants that paid the charge, the last burn first. The
+    /// order is: open debt, usage on credit, then the lots in reverse burn order. An amount that
+    /// nobody had paid, or that a voided lot had paid, becomes a plain lot. An amount in an expired
+    /// lot ends again.
     pub fn give_back(&mut self, entry: &Entry<'_>, charge: [u8; 16]) -> Result<Amount> {
         let refund = Refund {
             wallet: self.wallet,
@@ -29,7 +30,7 @@ impl LockedLots<'_> {
             left = left.minus(part).map_err(range)?;
             Ok(part)
         };
-        // The debt stays, and with it what pays it.
+        // The debt remains, and so does the money that pays it.
         let mut plain = take(paid.owed)?;
         refund.returned(None, plain, entry.entry_id)?;
         refund.cut_out(&paid, take(paid.credit)?)?;
@@ -70,14 +71,14 @@ impl LockedLots<'_> {
                 created_at: entry.created_at,
             })?;
         }
-        // What came back makes up for credit that others use. A lot whose time has come ends again when the wallet is
-        // closed.
+        // The returned money repays credit that other charges use. An expired lot ends again in
+        // `close`.
         self.settle()?;
         Ok(balance)
     }
 
-    /// How much of what has come back ends at once, because the time of its lot has come: what does not make up for
-    /// credit that others use.
+    /// The part of the returned money that ends at once because its lot has expired. The part that
+    /// repays credit of other charges does not end.
     fn ends_again(&self, general: Amount, plain: Amount) -> Result<Amount> {
         let now = clock::now();
         let ended = |one: &&Active| one.expires_at.is_some_and(|end| end <= now);
@@ -98,9 +99,10 @@ impl LockedLots<'_> {
         Amount::from_units(general + scoped).map_err(range)
     }
 
-    /// Takes what leaves the balance from a lot first and then from the others in burn order, all for that
-    /// entry: `scoped` where the lot has a scope, and `amount` of what every charge may use. `ends` says that nothing
-    /// of the lot may come back.
+    /// Takes an amount that leaves the balance from the lot `first`, then from the other lots in
+    /// burn order. All of it is stored for `entry`. `scoped` is the amount to take from a lot with
+    /// a scope, `amount` the amount of money that every charge may use. If `ends` is true, no money
+    /// may return to the lot `first`.
     pub fn take_back(
         &mut self,
         first: [u8; 16],

@@ -1,4 +1,4 @@
-//! The rows of what holds keep of lots that have ended, and what open holds have set aside.
+//! The rows of kept credit, and the amounts that open holds reserve.
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
@@ -39,7 +39,7 @@ statement!(
        FROM wallet.reservations r WHERE r.wallet_id = $1 AND r.status = 'open' AND ($2 IS NULL OR r.hold_id <> $2)"
 );
 
-/// What holds keep of a wallet's lots that have ended.
+/// The kept credit of a wallet.
 pub fn read(wallet: &str) -> Result<Vec<Kept>> {
     let rows = KEPT.run(&[Value::Text(wallet)])?;
     (0..rows.len())
@@ -59,7 +59,7 @@ pub fn read(wallet: &str) -> Result<Vec<Kept>> {
         .collect()
 }
 
-/// The same of a wallet whose rules are known.
+/// The kept credit of a wallet, read only if the rules say that there is any.
 pub fn of(wallet: &str, rules: &Basis) -> Result<Vec<Kept>> {
     match rules.keeps {
         true => read(wallet),
@@ -67,13 +67,13 @@ pub fn of(wallet: &str, rules: &Basis) -> Result<Vec<Kept>> {
     }
 }
 
-/// What of a balance the lots have that have not ended.
+/// The part of `general` that belongs to lots that have not ended.
 pub fn without(general: Amount, kept: &[Kept]) -> Result<Amount> {
     let kept = kept.iter().map(|kept| kept.amount.units());
     Amount::from_units(general.units() - kept.sum::<i128>()).map_err(range)
 }
 
-/// Brings the rows in line with what is kept now.
+/// Updates the rows to the current kept credit.
 pub fn write(wallet: &str, before: &[Kept], now: &[Kept]) -> Result<()> {
     let same = |a: &Kept, b: &Kept| a.rank.id == b.rank.id && a.ended_at == b.ended_at;
     for gone in before
@@ -97,18 +97,19 @@ pub fn write(wallet: &str, before: &[Kept], now: &[Kept]) -> Result<()> {
     Ok(())
 }
 
-/// Notes that nothing is left of a lot with a scope, since its rest has ended.
+/// Marks a lot with a scope as ended with nothing left, because its rest has expired.
 pub fn ended(wallet: &str, id: [u8; 16], entry: [u8; 16]) -> Result<()> {
     lots::end(wallet, id, "expired", Some(entry))
 }
 
-/// Notes what ended grants paid of an entry.
+/// Stores the amounts that ended grants paid for an entry.
 pub fn spent(wallet: &str, parts: &[Burn], entry: [u8; 16]) -> Result<()> {
     burns::record(wallet, parts, Some(entry))
 }
 
-/// What the open holds of a wallet have set aside, but for one. One whose time has come by then lets go within the
-/// course; without a time somebody is settling it.
+/// The amounts that the open holds of a wallet reserve, except the hold `except`. With `by`, holds
+/// that have expired by then release their amounts within the course. Without `by`, another call is
+/// settling them.
 pub fn holdings(
     wallet: &str,
     by: Option<Timestamp>,

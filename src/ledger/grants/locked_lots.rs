@@ -1,4 +1,5 @@
-//! A wallet in the hands of whoever changes its lots: its row and all lanes locked, its lots settled.
+//! A wallet locked for a change of its lots: its row and all lanes are locked, and its lots are
+//! settled.
 
 use crate::allowance::all_lanes::{AllLanes, LaneSplit};
 use crate::allowance::crossings;
@@ -22,8 +23,8 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Entry, link};
 use crate::storage::store;
 
-// What holds keep of a lot ends with them. One that is being settled is looked at again soon: its settlement
-// may be undone.
+// Kept credit ends with its holds. A hold that is being settled is checked again soon, because its
+// settlement may be rolled back.
 statement!(
     SET_DUE,
     [TEXTOID, TIMESTAMPTZOID],
@@ -48,7 +49,7 @@ statement!(
       WHERE w.wallet_id = $1"
 );
 
-/// A wallet whose row and lanes are all ours, with its lots settled.
+/// A wallet whose row and lanes are all locked, with its lots settled.
 pub struct LockedLots<'a> {
     pub(super) wallet: &'a str,
     rules: Basis,
@@ -62,7 +63,8 @@ pub struct LockedLots<'a> {
 }
 
 impl<'a> LockedLots<'a> {
-    /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row.
+    /// Locks all lanes, settles the lots and books what is due. The caller holds the wallet's row
+    /// lock.
     pub fn open(wallet: &'a str) -> Result<LockedLots<'a>> {
         let (rules, lanes) = config::lock_to_change(wallet)?;
         let whole = AllLanes::new(wallet, lanes, rules.credit_limit)?;
@@ -96,19 +98,20 @@ impl<'a> LockedLots<'a> {
         self.whole.balance(self.rules.credit_limit)
     }
 
-    /// What of the balance every charge may use.
+    /// The part of the balance that every charge may use.
     pub(super) fn general(&self) -> Result<Amount> {
         self.whole.general(self.rules.credit_limit)
     }
 
-    /// What of a lot with a scope no hold has set aside; zero of any other.
+    /// The part of a lot with a scope that no hold reserves; zero for any other lot.
     pub fn scoped_available(&self, id: [u8; 16]) -> Amount {
         let mut lots = self.lots.iter();
         let found = lots.find(|one| one.lot.rank.id == id && one.scope.is_some());
         found.map_or(Amount::ZERO, |one| one.free().remaining)
     }
 
-    /// What every charge may use and no hold has set aside, without credit; not below zero.
+    /// The amount that every charge may use and no hold reserves, without the credit limit; at
+    /// least zero.
     pub fn available(&self) -> Result<Amount> {
         Ok(self
             .whole
@@ -118,12 +121,12 @@ impl<'a> LockedLots<'a> {
             .max(Amount::ZERO))
     }
 
-    /// What of the balance the lots without a scope have: what holds keep of others is no part of it.
+    /// The part of the balance that belongs to lots without a scope, without kept credit.
     pub(super) fn spread(&self) -> Result<Amount> {
         kept::without(self.general()?, &self.kept)
     }
 
-    /// Lots with a scope are settled always.
+    /// Settles the lots without a scope. Lots with a scope are always settled.
     pub(super) fn settle(&mut self) -> Result<()> {
         let balance = self.spread()?;
         let mut lots = self.unscoped();
@@ -132,7 +135,7 @@ impl<'a> LockedLots<'a> {
         burns::record(self.wallet, &burnt, None)?;
         self.keep(&burnt)?;
         if surplus > 0 {
-            // Money that came back or in by a call that names no lot: a plain one of its own.
+            // Money was returned or added by a call that names no lot. It becomes a plain lot.
             let amount = Amount::from_units(surplus).map_err(range)?;
             self.add_lot(&NewLot {
                 id: uuid::Uuid::now_v7().into_bytes(),
@@ -152,7 +155,7 @@ impl<'a> LockedLots<'a> {
         lots.map(|one| one.lot.clone()).collect()
     }
 
-    /// Takes what was burnt from the lots, here and in the table.
+    /// Takes burnt amounts from the lots, in memory and in the table.
     pub(super) fn keep(&mut self, burnt: &[Burn]) -> Result<()> {
         for burn in burnt {
             let Some(one) = self.lots.iter_mut().find(|one| one.lot.rank.id == burn.id) else {
@@ -174,13 +177,14 @@ impl<'a> LockedLots<'a> {
         Ok(())
     }
 
-    /// Books an entry that changes by `spendable` what every charge may use, and by `scoped` what only some may;
-    /// gives the balance after it.
+    /// Books an entry. It changes the money that every charge may use by `spendable` and the money
+    /// of lots with a scope by `scoped`. Returns the balance after it.
     pub fn book(&mut self, entry: &Entry<'_>, spendable: Amount, scoped: Amount) -> Result<Amount> {
         self.book_but(entry, spendable, scoped, Amount::ZERO)
     }
 
-    /// The same where a part of it ends at once: the balance that the entry and the caller tell is without it.
+    /// Books an entry of which a part ends at once. The stored and the returned balance do not
+    /// contain that part.
     pub fn book_but(
         &mut self,
         entry: &Entry<'_>,
@@ -197,7 +201,7 @@ impl<'a> LockedLots<'a> {
         let lane = self.whole.booking_lane(self.rules.lanes)?;
         let booked = lane.booked.plus(entry.amount).map_err(range)?;
         let link = link(entry, lane, booked, balance);
-        // The lane may be overdrawn for a moment: the re-cut makes up for it.
+        // The lane may be overdrawn for a moment; rebalancing corrects it.
         lane.allotted = lane.allotted.plus(spendable).map_err(range)?;
         lane.booked = booked;
         lane.seq = link.seq;
@@ -209,7 +213,7 @@ impl<'a> LockedLots<'a> {
         Ok(balance)
     }
 
-    /// Books money in for every charge, or for some only.
+    /// Books incoming money, for every charge or for charges of a scope only.
     pub(super) fn book_grant(
         &mut self,
         entry: &Entry<'_>,
@@ -224,15 +228,15 @@ impl<'a> LockedLots<'a> {
         }
     }
 
-    /// What is left of a lot that every charge may use.
+    /// The rest of a lot without a scope; zero for any other lot.
     pub fn left_of(&self, id: [u8; 16]) -> Amount {
         let mut lots = self.lots.iter();
         let found = lots.find(|one| one.lot.rank.id == id && one.scope.is_none());
         found.map_or(Amount::ZERO, |one| one.lot.remaining)
     }
 
-    /// Books money in that is a lot of its own. The balance that the entry and the caller tell has in it what comes
-    /// with it: `beside`.
+    /// Books incoming money as a lot of its own. The stored and the returned balance contain
+    /// `beside`, an amount that is booked in the same call.
     pub fn grant(
         &mut self,
         entry: &Entry<'_>,
@@ -242,7 +246,7 @@ impl<'a> LockedLots<'a> {
         beside: Amount,
     ) -> Result<Amount> {
         let is_scoped = terms.scope.is_some();
-        // What credit was used before, the lot makes up for, unless it is for some use only.
+        // The lot repays credit that was used before, unless it has a scope.
         let remaining = if is_scoped {
             spendable
         } else {
@@ -251,7 +255,7 @@ impl<'a> LockedLots<'a> {
             let before = before.max(Amount::ZERO);
             after.max(Amount::ZERO).minus(before).map_err(range)?
         };
-        // A payment may arrive when the time of its lot has come.
+        // A payment may arrive after its lot has expired.
         let ends = match terms.expires_at {
             Some(end) if end <= self.opened => remaining,
             _ => Amount::ZERO,
@@ -277,13 +281,13 @@ impl<'a> LockedLots<'a> {
         Ok(balance)
     }
 
-    /// Writes the lanes and when something is due next, and emits the events.
+    /// Writes the lanes and the time when something is next due, and emits the events.
     pub fn close(mut self) -> Result<()> {
-        // Money may have come back to a lot that has ended.
+        // Money may have returned to a lot that has ended.
         self.catch_up(self.opened, clock::now())?;
         SET_DUE.run(&[Value::Text(self.wallet), Value::Time(clock::now())])?;
         let cut = LaneSplit {
-            // Every backend must hear of the new time.
+            // Every backend must learn the new due time.
             epoch: config::new_epoch(),
             ..self.rules.cut()
         };
@@ -305,7 +309,7 @@ impl<'a> LockedLots<'a> {
         crossings::emit(self.wallet, &crossings)
     }
 
-    /// Writes the lanes under an epoch that the caller has chosen.
+    /// Writes the lanes under an epoch chosen by the caller.
     pub fn close_with(mut self, epoch: i64) -> Result<()> {
         let cut = LaneSplit {
             epoch,

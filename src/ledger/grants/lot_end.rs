@@ -1,4 +1,4 @@
-//! How a lot ends before all of it was used: it expires, or is taken back.
+//! The end of a lot before it was used up: it expires or is voided.
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
-/// The entry that ended a lot, and what it took.
+/// The entry that ended a lot, and the amount that it took.
 pub(super) type Finished = (Option<[u8; 16]>, Amount);
 
 /// How a lot ends.
@@ -27,7 +27,7 @@ pub struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// The other side of its entry.
+    /// The contra account of its entry.
     pub fn contra(&self) -> String {
         format!("{}:grant", self.status)
     }
@@ -52,7 +52,7 @@ impl Ending<'_> {
         }
     }
 
-    /// Its time has come.
+    /// The lot's expiry has been reached.
     pub fn expired(at: Timestamp) -> Ending<'static> {
         Ending {
             status: "expired",
@@ -68,8 +68,9 @@ impl Ending<'_> {
 }
 
 impl LockedLots<'_> {
-    /// Takes a lot back before all of it was used: books as much as holds leave of the balance. The rest is kept
-    /// for them and ends when they let go. Gives the entry and what it took.
+    /// Ends a lot before it was used up. Books the amount that holds do not reserve. The rest is
+    /// kept for these holds and ends when they are closed. Returns the entry and the amount that it
+    /// took.
     pub(super) fn finish(&mut self, id: [u8; 16], ending: &Ending<'_>) -> Result<Finished> {
         let Some(place) = self.lots.iter().position(|one| one.lot.rank.id == id) else {
             lots::end(self.wallet, id, ending.status, None)?;
@@ -80,7 +81,7 @@ impl LockedLots<'_> {
         let free = if is_scoped {
             one.free().remaining
         } else {
-            // Holds have other lots, as far as these go.
+            // Holds use the other lots first, as far as these suffice.
             one.lot.remaining.min(self.available()?)
         };
         let entry = match free.is_zero() {
@@ -92,7 +93,7 @@ impl LockedLots<'_> {
         };
         let rest = one.lot.remaining.minus(free).map_err(range)?;
         if is_scoped && !rest.is_zero() {
-            // The lot itself knows what holds have of it.
+            // The lot itself stores the amount that holds reserve of it.
             let now = clock::now();
             lots::set_remaining(self.wallet, id, rest)?;
             lots::extend(self.wallet, id, now, now)?;
@@ -114,7 +115,7 @@ impl LockedLots<'_> {
         Ok((entry, free))
     }
 
-    /// Books the end of a part of a lot; gives the entry.
+    /// Books the end of a part of a lot; returns the entry.
     pub(super) fn end_part(
         &mut self,
         burn: &Burn,

@@ -15,7 +15,7 @@ use crate::pg::jsonb::Jsonb;
 use crate::storage::cursor::Portions;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
-/// How long before its end a grant is announced, at most.
+/// The longest time before its end at which a grant's end is announced.
 const NOTICE: i64 = 7 * 24 * 3600 * 1_000_000;
 
 statement!(
@@ -103,21 +103,21 @@ statement!(
 
 /// A new lot.
 pub struct NewLot<'a> {
-    /// The entry that grants it.
+    /// The entry that grants it. Its id is the id of the lot.
     pub id: [u8; 16],
-    /// How much.
+    /// The granted amount.
     pub amount: Amount,
-    /// How much of it is left at once.
+    /// The rest of the lot at the beginning.
     pub remaining: Amount,
-    /// Its terms.
+    /// Its expiry, priority and scope.
     pub terms: &'a Terms,
-    /// True when it is one of many.
+    /// True if a recurring grant made it.
     pub recurring: bool,
     /// When it was granted.
     pub created_at: Timestamp,
 }
 
-/// Notes a lot.
+/// Stores a lot.
 pub fn add(wallet: &str, lot: &NewLot<'_>) -> Result<()> {
     let terms = lot.terms;
     ADD.run(&[
@@ -136,31 +136,31 @@ pub fn add(wallet: &str, lot: &NewLot<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// A week before its end, but not before three quarters of its time are over.
+/// A week before the end, or when a quarter of the lot's life is left, whichever is later.
 pub(super) fn warn_at(created_at: Timestamp, end: Timestamp) -> Timestamp {
     let life = end.0.saturating_sub(created_at.0);
     Timestamp(end.0 - NOTICE.min(life / 4))
 }
 
-/// An active lot.
+/// A lot that has not ended.
 #[derive(Clone)]
 pub struct Active {
-    /// Its place in the order, and what is left of it.
+    /// The lot's place in burn order, and its rest.
     pub lot: Lot,
-    /// When it ends.
+    /// When the lot ends; `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
-    /// When its end is announced, if it still is.
+    /// When its end is to be announced; `None` once it was announced.
     pub(super) warn_at: Option<Timestamp>,
-    /// True when it is one of many.
+    /// True if a recurring grant made it.
     pub recurring: bool,
-    /// What it may be used for; nothing for all.
+    /// The models and services that it may pay for; `None` for all.
     pub scope: Option<Rc<Scope>>,
-    /// Of one with a scope: what holds have set aside.
+    /// The amount that holds reserve of it. Zero for a lot without a scope.
     pub held: Amount,
 }
 
 impl Active {
-    /// A new lot, of which something is left.
+    /// A new lot that is not empty.
     pub(super) fn new(new: &NewLot<'_>) -> Result<Active> {
         let terms = new.terms;
         Ok(Active {
@@ -182,7 +182,7 @@ impl Active {
         })
     }
 
-    /// A lot for every charge.
+    /// A lot that every charge may use.
     #[cfg(test)]
     pub(super) fn plain(lot: Lot, expires_at: Option<Timestamp>) -> Active {
         Active {
@@ -195,7 +195,7 @@ impl Active {
         }
     }
 
-    /// The lot with what holds leave of it.
+    /// The lot with the part that holds do not reserve.
     pub fn free(&self) -> Lot {
         let units = self.lot.remaining.units() - self.held.units();
         Lot {
@@ -205,7 +205,7 @@ impl Active {
     }
 }
 
-/// Takes off what holds whose time has come have set aside of lots with a scope.
+/// Subtracts the amounts that expired holds reserve of lots with a scope.
 pub(super) fn free(lots: &mut [Active], expired: &mut Expired<'_>) -> Result<()> {
     if expired.are_none() {
         return Ok(());
@@ -221,23 +221,23 @@ pub(super) fn free(lots: &mut [Active], expired: &mut Expired<'_>) -> Result<()>
     Ok(())
 }
 
-/// The active lots of a wallet, as they were settled last.
+/// The active lots of a wallet, as they were last settled.
 pub(super) fn read_active(wallet: &str) -> Result<Vec<Active>> {
     active_of(&ACTIVE.run(&[Value::Text(wallet)])?)
 }
 
-/// The same in burn order, to be read as far as they are needed.
+/// The active lots of a wallet in burn order, to be read as far as needed.
 pub(super) fn in_order(wallet: &str) -> Result<Portions> {
     Portions::open(&IN_ORDER, &[Value::Text(wallet)])
 }
 
-/// What the lots without a scope have together, as they were settled last.
+/// The total of the lots without a scope, as they were last settled.
 pub(super) fn plain_total(wallet: &str) -> Result<Amount> {
     PLAIN_TOTAL.run(&[Value::Text(wallet)])?.amount(0, 0)
 }
 
 pub(super) fn active_of(rows: &Rows) -> Result<Vec<Active>> {
-    // Many have the same one.
+    // Many lots have the same scope.
     let mut scopes: HashMap<Vec<u8>, Rc<Scope>> = HashMap::new();
     let mut scope_of = |row: usize| -> Result<Option<Rc<Scope>>> {
         let (Some(bytes), Some(datum)) = (rows.get::<Vec<u8>>(row, 8), rows.datum(row, 8)) else {
@@ -275,7 +275,7 @@ pub(super) fn active_of(rows: &Rows) -> Result<Vec<Active>> {
         .collect()
 }
 
-/// Notes what is left of a lot.
+/// Stores the rest of a lot.
 pub(super) fn set_remaining(wallet: &str, id: [u8; 16], remaining: Amount) -> Result<()> {
     SET_REMAINING
         .run(&[
@@ -286,7 +286,7 @@ pub(super) fn set_remaining(wallet: &str, id: [u8; 16], remaining: Amount) -> Re
         .map(drop)
 }
 
-/// Notes that a lot has ended, of which nothing is left, and the entry that ended it.
+/// Marks a lot as ended with nothing left, and stores the entry that ended it.
 pub(super) fn end(wallet: &str, id: [u8; 16], status: &str, entry: Option<[u8; 16]>) -> Result<()> {
     END.run(&[
         Value::Text(wallet),
@@ -297,14 +297,14 @@ pub(super) fn end(wallet: &str, id: [u8; 16], status: &str, entry: Option<[u8; 1
     .map(drop)
 }
 
-/// Notes that a lot's end was announced.
+/// Records that a lot's end was announced.
 pub(super) fn warned(wallet: &str, id: [u8; 16]) -> Result<()> {
     WARNED
         .run(&[Value::Text(wallet), Value::Uuid(id)])
         .map(drop)
 }
 
-/// Moves a lot's end.
+/// Changes a lot's end.
 pub(super) fn extend(wallet: &str, id: [u8; 16], end: Timestamp, warn_at: Timestamp) -> Result<()> {
     EXTEND
         .run(&[
@@ -316,7 +316,8 @@ pub(super) fn extend(wallet: &str, id: [u8; 16], end: Timestamp, warn_at: Timest
         .map(drop)
 }
 
-/// Gives money back to a lot and says whether that has a scope; nothing when the lot was taken back itself.
+/// Returns money to a lot, and says whether the lot has a scope. `None` if no money may return to
+/// the lot.
 pub(super) fn give_back(wallet: &str, id: [u8; 16], amount: Amount) -> Result<Option<bool>> {
     let rows = RETURN.run(&[Value::Text(wallet), Value::Uuid(id), Value::Amount(amount)])?;
     if rows.is_empty() {

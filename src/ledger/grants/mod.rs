@@ -1,12 +1,12 @@
-//! Grants: lots of credit with an expiry, a priority, paid or promotional.
+//! Grants: lots of credit with an expiry and a priority, paid or promotional.
 //!
-//! Every funding is a lot. Charges know nothing of lots: what was spent since lots were settled last
-//! is what they have together less the balance, and it is spread in burn order ([`burn`]) when the next
-//! grant event happens, under the wallet's row and all lanes ([`locked_lots`]). A plain funding comes last in
-//! the order, so it is added without that.
+//! Every funding is a lot. Charges do not read lots. The spending since the lots were last settled
+//! is their total minus the balance. The next grant event allocates it in burn order ([`burn`]),
+//! with the wallet's row and all lanes locked ([`locked_lots`]). A plain funding comes last in burn
+//! order, so it is added without allocating first.
 //!
-//! Time needs no worker: the wallet's rules know when the next grant ends, and the first call after
-//! it books what is due ([`due`]).
+//! Expiry needs no worker. The wallet's rules contain the time when the next grant ends, and the
+//! first call after it books what is due ([`due`]).
 //!
 //! Lots with a scope are kept apart, because not every charge may use them ([`pools`]).
 

@@ -1,18 +1,20 @@
 //! Money that only some charges may use: grants with a scope.
 //!
-//! Other lots need no look at a charge, because every charge may use each of them: what was spent is spread
-//! over them later. That does not hold for a lot with a scope. So its money is not in the lanes that pay for
-//! charges: all such lots of a wallet stand together in a lane of their own ([`SCOPED`](crate::allowance::lane_split::SCOPED)), which counts in the
-//! balance and in what is held, and in no room, share or threshold. Nobody can overspend it by another charge,
-//! nor the others' money by a look at the balance.
+//! A charge does not read other lots, because every charge may use each of them: spending is
+//! allocated to them later. That is not possible for a lot with a scope. Its money is therefore not
+//! in the lanes that pay for charges. All such lots of a wallet share a lane of their own
+//! ([`SCOPED`](crate::allowance::lane_split::SCOPED)). That lane counts in the balance and in the
+//! held amount, but in no room, share or threshold. No other charge can spend this money, and a
+//! charge cannot overspend other money because the balance contains it.
 //!
-//! Such a lot is always settled: a charge that it may pay for holds all lanes, takes from it at once and
-//! notes that it did. In which order lots burn is the same for all: the charge is divided among those that it
-//! may use as if they were burnt one by one, and what falls on lots without a scope, or on credit, leaves the
-//! lanes, where it is spread later as ever. So both ways keep their result.
+//! A lot with a scope is always settled. A charge that it may pay for locks all lanes, takes from
+//! the lot at once and stores the burn. All lots have one burn order. The charge is divided among
+//! the lots that it may use, as if they were burnt one by one. The part that falls on lots without
+//! a scope, or on credit, is taken from the lanes and allocated later as usual. Both ways therefore
+//! have the same result.
 //!
-//! `wallets.scoped` says that a wallet has such money. Then each call takes the way that holds all lanes: charges
-//! of that wallet queue. Others pay nothing for it.
+//! `wallets.scoped` says that a wallet has such money. Then each call on the wallet locks all
+//! lanes, so its charges queue. Other wallets pay nothing for this.
 
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
@@ -50,24 +52,25 @@ statement!(
     "UPDATE wallet.wallets SET scoped = false WHERE wallet_id = $1"
 );
 
-/// Lots that are read at first; then more at a time.
+/// The number of lots in the first batch. Later batches have `MORE`.
 const FIRST: usize = 16;
 const MORE: usize = 500;
 
-/// The lots of a wallet that has lots with a scope, read in burn order as far as a call needs them; nothing of any
-/// other.
+/// The lots of a wallet that has lots with a scope, read in burn order as far as a call needs them.
+/// Empty for any other wallet.
 pub struct Pools<'a> {
     wallet: &'a str,
-    /// Those that were read.
+    /// The lots that have been read.
     lots: Vec<Active>,
-    /// The others; none when all were read.
+    /// The lots that have not been read; `None` if all have.
     rest: Option<Portions>,
-    /// What all lots without a scope had together when they were settled last, in units, once it was asked for.
+    /// The total of all lots without a scope when they were last settled, in units, once it was
+    /// asked for.
     plain: Option<i128>,
 }
 
 impl<'a> Pools<'a> {
-    /// Begins to read them. To take from them the caller holds all lanes.
+    /// Begins to read the lots. To take from them, the caller must have locked all lanes.
     pub fn read(wallet: &'a str, rules: &WalletConfig) -> Result<Pools<'a>> {
         let rest = match rules.scoped {
             true => Some(lots::in_order(wallet)?),
@@ -79,7 +82,7 @@ impl<'a> Pools<'a> {
         })
     }
 
-    /// Lots that were read before, for a look at what they could pay.
+    /// Lots that were read before, to compute what they could pay.
     pub fn of(wallet: &'a str, lots: Vec<Active>) -> Pools<'a> {
         Pools {
             wallet,
@@ -89,7 +92,7 @@ impl<'a> Pools<'a> {
         }
     }
 
-    /// The same for a look, where holds whose time has come have let go of them.
+    /// The lots as they are once expired holds have released their amounts; only to compute with.
     pub fn freed(&mut self, expired: &mut Expired<'_>) -> Result<Pools<'a>> {
         let mut lots = self.all()?.to_vec();
         lots::free(&mut lots, expired)?;
@@ -109,7 +112,7 @@ impl<'a> Pools<'a> {
         Ok(())
     }
 
-    /// All of them.
+    /// All of the lots.
     pub fn all(&mut self) -> Result<&[Active]> {
         while self.rest.is_some() {
             self.read_more()?;
@@ -117,7 +120,8 @@ impl<'a> Pools<'a> {
         Ok(&self.lots)
     }
 
-    /// Of those that were read, the lots with a scope that may pay for that at a time, with what holds leave of them.
+    /// The lots with a scope that may pay for a purpose at a time, with the part that holds do not
+    /// reserve. Only lots that have been read.
     fn usable(&self, purpose: Purpose<'_>, at: Timestamp) -> Vec<Lot> {
         let fits = |one: &&Active| {
             one.scope
@@ -128,7 +132,8 @@ impl<'a> Pools<'a> {
         self.lots.iter().filter(fits).map(Active::free).collect()
     }
 
-    /// How much of them may pay for that. Where it is as much as `most` or more, that need not be all.
+    /// The amount that the lots may pay for a purpose. If it is at least `most`, it need not be
+    /// complete.
     pub fn available(
         &mut self,
         purpose: Purpose<'_>,
@@ -144,22 +149,23 @@ impl<'a> Pools<'a> {
         }
     }
 
-    /// What they have beside what may pay for a certain use.
+    /// The unreserved amount of the lots with a scope that may not pay for a purpose.
     pub fn beside(&mut self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
         self.all()?;
         let own = burn::total(&self.usable(purpose, at));
         Amount::from_units((self.total()? - own).max(0)).map_err(range)
     }
 
-    /// What all that have a scope have that no hold has set aside, in units.
+    /// The unreserved amount of all lots with a scope, in units.
     pub fn total(&mut self) -> Result<i128> {
         let lots = self.all()?.iter().filter(|one| one.scope.is_some());
         let all: Vec<Lot> = lots.map(Active::free).collect();
         Ok(burn::total(&all))
     }
 
-    /// What of an amount each of them pays; the lanes pay the rest. `general` is the balance without them, and
-    /// `room` what the lanes can pay at most, credit included.
+    /// The part of an amount that each lot pays; the lanes pay the rest. `general` is the balance
+    /// without lots that have a scope. `room` is the most that the lanes can pay, including the
+    /// credit limit.
     pub fn split(
         &mut self,
         purpose: Purpose<'_>,
@@ -181,13 +187,13 @@ impl<'a> Pools<'a> {
             if is_enough || self.rest.is_none() {
                 return Ok(parts);
             }
-            // Those that come later in burn order have a part in it.
+            // Lots later in burn order pay a part of it.
             self.read_more()?;
         }
     }
 
-    /// Of those that were read, the lots without a scope, with what is left of them of that balance. The first in burn
-    /// order have paid for what was spent since they were settled.
+    /// The lots without a scope that have been read, with their rests for the balance `general`.
+    /// The first lots in burn order have paid for the spending since they were settled.
     fn settled(&mut self, general: Amount) -> Result<Vec<Lot>> {
         let plain = self.lots.iter().filter(|one| one.scope.is_none());
         let mut plain: Vec<Lot> = plain.map(|one| one.lot.clone()).collect();
@@ -206,7 +212,7 @@ impl<'a> Pools<'a> {
         Ok(plain)
     }
 
-    /// Takes what was divided, for a charge.
+    /// Takes the divided amounts, for a charge.
     pub fn spend(
         &mut self,
         whole: &mut AllLanes<'_>,
@@ -233,7 +239,7 @@ impl<'a> Pools<'a> {
         Ok(())
     }
 
-    /// Sets aside what was divided, for a hold.
+    /// Reserves the divided amounts, for a hold.
     pub fn hold(&mut self, whole: &mut AllLanes<'_>, parts: &[Burn], epoch: i64) -> Result<()> {
         for part in parts {
             for one in self
@@ -247,8 +253,8 @@ impl<'a> Pools<'a> {
         set_aside(self.wallet, whole, parts, epoch)
     }
 
-    /// When nothing of them is left, notes that, and gives the epoch by which charges hear of it. The caller holds
-    /// the wallet's row.
+    /// If nothing is left of the lots with a scope, records that and returns the epoch by which
+    /// charges learn of it. Otherwise `None`. The caller holds the wallet's row lock.
     pub fn end(&self, whole: &AllLanes<'_>) -> Result<Option<i64>> {
         if !whole.scoped_left().is_zero() {
             return Ok(None);
@@ -258,7 +264,7 @@ impl<'a> Pools<'a> {
     }
 }
 
-/// The sum, where there is any.
+/// The sum; `None` if it is zero.
 pub fn sum_of(parts: &[Burn]) -> Result<Option<Amount>> {
     let units: i128 = parts.iter().map(|part| part.amount.units()).sum();
     let sum = Amount::from_units(units).map_err(range)?;
@@ -281,7 +287,7 @@ fn set_aside(wallet: &str, whole: &mut AllLanes<'_>, parts: &[Burn], epoch: i64)
     Ok(())
 }
 
-/// Gives back what a hold has set aside in them.
+/// Releases the amounts that a hold reserves in lots with a scope.
 pub fn release(wallet: &str, whole: &mut AllLanes<'_>, parts: &[Burn]) -> Result<()> {
     let back: Vec<Burn> = parts
         .iter()
@@ -290,6 +296,6 @@ pub fn release(wallet: &str, whole: &mut AllLanes<'_>, parts: &[Burn]) -> Result
             amount: part.amount.negated(),
         })
         .collect();
-    // The lane is there: something is held in it.
+    // The lane exists, because something is held in it.
     set_aside(wallet, whole, &back, 0)
 }

@@ -1,4 +1,4 @@
-//! The turns of a recurring grant: when the next one is due, and what it grants.
+//! The occurrences of a recurring grant: when the next one is due, and its grant.
 
 use std::rc::Rc;
 
@@ -13,8 +13,8 @@ use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Call, Document, Entry, Kind};
 
-// From the beginning on, so that the 31st comes back after a short month. Months and days are the wallet's, whatever
-// time zone the session has; hours are hours.
+// Computed from the beginning, so that the 31st returns after a short month. Months and days are
+// calendar units of the wallet's time zone, whatever the session's. Hours have a fixed length.
 statement!(
     DUE,
     [TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID],
@@ -44,35 +44,35 @@ statement!(
       WHERE r.wallet_id = $1 AND w.wallet_id = r.wallet_id"
 );
 
-/// One turn of a recurring grant.
+/// One occurrence of a recurring grant.
 pub struct Occurrence {
     /// When it was due.
     pub at: Timestamp,
-    /// How much.
+    /// The granted amount.
     pub amount: Amount,
-    /// When it ends.
+    /// When the grant ends; `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
-    /// How much of the turns before may be carried on.
+    /// The most that may be rolled over from earlier occurrences.
     pub rollover_max: Option<Amount>,
-    /// Who set it.
+    /// The person or program that set the recurring grant.
     pub actor: Option<String>,
-    /// What it may be used for.
+    /// The models and services that it may pay for; `None` for all.
     pub scope: Option<Scope>,
-    /// The same as it is stored.
+    /// The scope as it is stored.
     pub stored_scope: Option<Jsonb>,
 }
 
-/// Turns that are due.
+/// Occurrences that are due.
 #[derive(Default)]
 pub struct Due {
-    /// The turns, the earliest first.
+    /// The occurrences, the earliest first.
     pub turns: Vec<Occurrence>,
-    /// Keep the scopes' datums alive.
+    /// Keeps the datums of the scopes alive.
     rows: Vec<Rows>,
 }
 
 impl Due {
-    /// Adds the turns that are due by a moment behind those that are here, so many at most; gives how many.
+    /// Appends at most `most` occurrences that are due by a moment. Returns their number.
     pub(super) fn read_on(&mut self, wallet: &str, until: Timestamp, most: usize) -> Result<usize> {
         let rows = DUE.run(&[
             Value::Text(wallet),
@@ -98,7 +98,7 @@ impl Due {
     }
 }
 
-/// Notes that so many more turns were taken.
+/// Records that `turns` more occurrences were booked.
 pub(super) fn taken(wallet: &str, turns: usize) -> Result<()> {
     TAKEN
         .run(&[Value::Text(wallet), Value::Int8(turns as i64)])
@@ -106,7 +106,7 @@ pub(super) fn taken(wallet: &str, turns: usize) -> Result<()> {
 }
 
 impl Occurrence {
-    /// The entry that books it.
+    /// The entry that books the occurrence.
     pub(super) fn entry<'a>(&'a self, wallet: &'a str, metadata: Option<Document>) -> Entry<'a> {
         Entry {
             event_at: Some(self.at),
@@ -122,7 +122,7 @@ impl Occurrence {
         }
     }
 
-    /// The terms of the lot that it grants.
+    /// The terms of its lot.
     pub(super) fn terms(&self) -> Terms {
         Terms {
             expires_at: self.expires_at,
@@ -132,7 +132,7 @@ impl Occurrence {
         }
     }
 
-    /// The lot that it grants: of the time when the turn was due.
+    /// Its lot, created at the time when the occurrence was due.
     pub(super) fn lot<'a>(&self, id: [u8; 16], terms: &'a Terms, remaining: Amount) -> NewLot<'a> {
         NewLot {
             id,
@@ -144,7 +144,7 @@ impl Occurrence {
         }
     }
 
-    /// The same as it is followed.
+    /// Its lot, as the course uses it.
     pub(super) fn active(&self, id: [u8; 16], remaining: Amount) -> Active {
         Active {
             lot: Lot {

@@ -1,4 +1,4 @@
-//! `set_recurring_grant`: grants that come again every period.
+//! `set_recurring_grant`: grants that are repeated every period.
 
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
@@ -55,41 +55,41 @@ statement!(
     "SELECT next_at FROM wallet.recurring_grants WHERE wallet_id = $1"
 );
 
-/// What `set_recurring_grant` was asked for.
+/// The arguments of `set_recurring_grant`.
 pub struct NewRecurring<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// How much each time; zero stops it.
+    /// The amount of each grant; zero stops the recurring grant.
     pub amount: Amount,
-    /// How often, as an interval.
+    /// The period, as an interval.
     pub period: &'a str,
-    /// How long each grant lives, as an interval.
+    /// How long each grant can be spent, as an interval; `None` if it does not expire.
     pub expires_after: Option<&'a str>,
-    /// How much may be carried on.
+    /// The most that may be rolled over from earlier grants.
     pub rollover_max: Option<Amount>,
-    /// What it may be used for.
+    /// The models and services that each grant may pay for; `None` for all.
     pub scope: Option<Jsonb>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// What `set_recurring_grant` returns.
+/// The result of `set_recurring_grant`.
 pub struct Recurring {
-    /// The first grant.
+    /// The first grant; `None` if the recurring grant was stopped.
     pub grant_id: Option<[u8; 16]>,
-    /// How much each time.
+    /// The amount of each grant.
     pub amount: Amount,
-    /// The wallet's balance after the first.
+    /// The wallet's balance after the first grant.
     pub balance: Amount,
-    /// When the next comes.
+    /// When the next grant is due; `None` if there is none.
     pub next_at: Option<Timestamp>,
-    /// True when an earlier call did it.
+    /// True if an earlier call produced this result.
     pub replayed: bool,
 }
 
-/// Grants now and from now on every period, or stops it.
+/// Grants now and then every period, or stops the recurring grant.
 pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring> {
     let wallet = new.wallet;
     lock_wallet(wallet)?;

@@ -1,18 +1,18 @@
-//! What a grant may be used for: some models, some services.
+//! The scope of a grant: the models and services that it may pay for.
 
 use crate::args::{MAX_DOCUMENT_BYTES, MAX_NAME};
 use crate::error::{Error, Result, quoted};
 use crate::pattern::matches;
 use crate::pg::jsonb::{Json, Jsonb};
 
-/// Names or patterns of models and of services. A list that is empty allows all.
+/// Names or patterns of models and of services. An empty list allows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     models: Vec<String>,
     services: Vec<String>,
 }
 
-/// A use, as far as a scope looks at it.
+/// The properties of a request that a scope depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Purpose<'a> {
     /// The model's provider.
@@ -24,7 +24,7 @@ pub struct Purpose<'a> {
 }
 
 impl Scope {
-    /// Checks an argument.
+    /// Reads and checks the argument of a call.
     pub fn given(value: Jsonb) -> Result<Scope> {
         let json = value.read("scope", MAX_DOCUMENT_BYTES)?;
         Scope::of(&json).map_err(|detail| {
@@ -34,7 +34,7 @@ impl Scope {
         })
     }
 
-    /// Reads what was checked before.
+    /// Reads a scope from its row.
     pub fn stored(value: Jsonb) -> Result<Scope> {
         Scope::of(&value.reread("scope")?)
             .map_err(|detail| Error::internal(format!("a grant's scope is not valid: {detail}")))
@@ -74,8 +74,8 @@ impl Scope {
         Ok(scope)
     }
 
-    /// Whether the grant may pay for that: the model is one of its models, where it has any, and the service
-    /// one of its services, where it has any.
+    /// Whether the grant may pay for a purpose. If the scope has models, the model must match one
+    /// of them. If it has services, the service must match one of them.
     pub fn allows(&self, purpose: Purpose<'_>) -> bool {
         let fits = |patterns: &[String], name: Option<&str>| {
             name.is_some_and(|name| patterns.iter().any(|pattern| matches(pattern, name)))

@@ -1,18 +1,18 @@
-//! What a grant says of itself beside its amount.
+//! The terms of a grant.
 
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 
-/// What distinguishes a grant from a plain funding.
+/// The properties that distinguish a grant from a plain funding.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// When what is left of it ends.
+    /// When the rest of the grant ends; `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
-    /// Low ones are burnt first.
+    /// Grants with a low priority are burnt first.
     pub priority: i32,
-    /// Given and not paid.
+    /// True for credit that was not paid for.
     pub promotional: bool,
-    /// What it may be used for.
+    /// The models and services that the grant may pay for; `None` for all.
     pub scope: Option<Jsonb>,
 }
 
@@ -27,11 +27,11 @@ impl Default for Terms {
     }
 }
 
-/// The priority of a funding of which nothing was said.
+/// The priority of a funding without a given priority.
 pub const PLAIN_PRIORITY: i32 = 100;
 
 impl Terms {
-    /// True for a funding of which nothing was said.
+    /// True for a plain funding, to which no terms were given.
     pub fn plain(&self) -> bool {
         self.expires_at.is_none()
             && self.priority == PLAIN_PRIORITY

@@ -1,12 +1,13 @@
-//! How much had been used of a wallet up to a charge, without adding up its ledger.
+//! Determines a wallet's total spending up to a charge, without summing its whole ledger.
 //!
-//! A refund must know it, under the locks of all lanes. So it leaves a mark: what had been used up to now, which lots and
-//! balance say. The next one adds up what lies between two marks only, and makes more where that is much: each entry is
-//! added up a few times at most, however many refunds there are.
+//! A refund must know it, with all lanes locked. So each refund leaves a mark with the total
+//! spending up to now, which it computes from the lots and the balance. The next refund sums only
+//! the entries between two marks, and adds marks if they are many. However many refunds there are,
+//! each entry is summed only a few times.
 //!
-//! A mark is trusted only where the entries up to the next one add up to the next one. They may not: entries are found
-//! by their ids, which are made a moment before the time is taken, and a clock may have been set back. Then the
-//! whole ledger is added up, as `wallet.payments_of()` does.
+//! A mark is trusted only if the entries up to the next mark add up to that mark. They may not.
+//! Entries are found by their ids, which are created a moment before the time is taken, and a clock
+//! may have been set back. Then the whole ledger is summed, as `wallet.payments_of()` does.
 
 use crate::error::Result;
 use crate::money::Amount;
@@ -14,10 +15,10 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
 
-/// Entries from one mark to the next, about.
+/// The approximate number of entries between two marks.
 const APART: i64 = 500;
 
-// A millisecond is what an id can tell; ids and times are some microseconds apart.
+// The time in an id has a precision of a millisecond. Ids and times differ by some microseconds.
 statement!(
     AROUND,
     [TEXTOID, UUIDOID, TIMESTAMPTZOID, NUMERICOID],
@@ -48,8 +49,8 @@ statement!(
        FROM marks m"
 );
 
-// What was paid for one entry alone is taken off, where it was booked. Entry by entry it is looked up by the ids of both:
-// a join might be planned for one row where there are many.
+// Payments for one entry are subtracted at the place where the entry was booked. Each of these
+// entries is looked up by its id. A join might be planned for one row although there are many.
 macro_rules! used_query {
     ($amounts:literal, $times:literal) => {
         concat!(
@@ -72,7 +73,7 @@ macro_rules! used_query {
     };
 }
 
-// Where there are many entries, each so many of them get a mark, at the time of the last of them.
+// If there are many entries, a mark is added after each `$11` of them, at the time of the last one.
 statement!(
     BETWEEN,
     [
@@ -133,8 +134,8 @@ statement!(
      ON CONFLICT DO NOTHING"
 );
 
-/// What had been used up to a charge, that included, as text; so much is used on credit now. The caller holds all
-/// lanes, and the lots are settled.
+/// The total spending up to and including a charge, as text. `on_credit` is the amount now used on
+/// credit. The caller has locked all lanes, and the lots are settled.
 pub(super) fn used_up_to(wallet: &str, charge: [u8; 16], on_credit: Amount) -> Result<String> {
     let now = clock::now();
     let around = AROUND.run(&[

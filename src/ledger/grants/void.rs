@@ -1,4 +1,4 @@
-//! `void_grant`: what is left of a grant is taken back.
+//! `void_grant`: takes the rest of a grant back.
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{IdempotentCall, conflict};
@@ -20,37 +20,37 @@ statement!(
       WHERE g.wallet_id = $1 AND g.grant_id = $2"
 );
 
-/// What `void_grant` was asked for.
+/// The arguments of `void_grant`.
 pub struct Void<'a> {
     /// The wallet.
     pub wallet: &'a str,
-    /// The grant.
+    /// Id of the grant.
     pub grant_id: [u8; 16],
-    /// Why.
+    /// The reason for the call.
     pub reason: Option<&'a str>,
     /// Idempotency key.
     pub key: Option<&'a str>,
     /// Fingerprint of the call.
     pub fingerprint: [u8; 16],
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// What `void_grant` returns.
+/// The result of `void_grant`.
 pub struct Voided {
-    /// The entry, where something was left.
+    /// The entry; `None` if nothing was left.
     pub entry_id: Option<[u8; 16]>,
-    /// What was left.
+    /// The amount that was taken back.
     pub amount: Amount,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the call.
     pub balance: Amount,
-    /// True when an earlier call did it.
+    /// True if an earlier call produced this result.
     pub replayed: bool,
 }
 
-/// Takes back what is left of a grant, once however often it is called.
+/// Takes the rest of a grant back. Repeated calls take nothing more.
 pub fn void(void: &Void<'_>) -> Result<Voided> {
     let wallet = void.wallet;
     lock_wallet(wallet)?;
@@ -66,7 +66,7 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
             replayed: true,
         });
     }
-    // A void that took nothing has no entry that would keep its key.
+    // A void that took nothing writes no entry to store its key.
     let call = IdempotentCall {
         wallet,
         call: "void_grant",
@@ -91,7 +91,7 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
         }
         let locked_lots = LockedLots::open(wallet)?;
         let balance = locked_lots.balance()?;
-        // To open it may have given back what expired holds had set aside.
+        // Opening the balance may have released expired holds. That is written.
         locked_lots.close()?;
         let amount = found.opt_amount(0, 2)?.unwrap_or_default().negated();
         return Ok(Voided {

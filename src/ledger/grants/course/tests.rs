@@ -1,4 +1,4 @@
-//! The course beside money that is followed unit by unit.
+//! Compares the course with money that is followed unit by unit.
 
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn expired(course: &Course) -> Vec<(usize, i64, i128)> {
 
 #[test]
 fn a_hold_keeps_what_falls_on_the_lot_in_burn_order() {
-    // Six are set aside of ten that end and five that stay: the ten come first.
+    // Six units are reserved. Ten units end and five stay; the ten come first.
     let mut course = course(
         vec![lot(1, 10, 100, Some(10)), lot(2, 5, 100, None)],
         vec![hold(1, None, 6)],
@@ -93,7 +93,7 @@ fn younger_holds_keep_nothing() {
         vec![hold(1, Some(30), 6)],
     );
     course.run(Timestamp(20), &[]).unwrap();
-    // Made after the end, of what stays.
+    // A hold made after the end reserves units that stay.
     course.holds.push(hold(20, None, 5));
     course.held += 5;
     course.run(Timestamp(30), &[]).unwrap();
@@ -103,7 +103,7 @@ fn younger_holds_keep_nothing() {
 
 #[test]
 fn a_hold_that_is_there_when_an_end_is_noticed_keeps_too() {
-    // Made after the end, which nobody had noticed: what it has set aside is there.
+    // The hold was made after the end, before any call noticed the end. Its amount is available.
     let mut course = course(vec![lot(1, 10, 100, Some(10))], vec![hold(12, None, 6)]);
     course.run(Timestamp(20), &[]).unwrap();
     assert_eq!(expired(&course), [(1, 10, 4)]);
@@ -112,7 +112,7 @@ fn a_hold_that_is_there_when_an_end_is_noticed_keeps_too() {
 
 #[test]
 fn what_comes_back_to_a_lot_that_has_ended_ends_at_once() {
-    // Long ago, or at this very moment.
+    // The lot ended long ago, or at this very moment.
     for end in [10, 30] {
         let lots = vec![lot(1, 10, 100, Some(end)), lot(2, 6, 100, None)];
         let holds = vec![hold(5, None, 6)];
@@ -143,7 +143,7 @@ fn kept_credit_pays_older_holds_in_burn_order() {
     );
 }
 
-/// A unit of money, in a lot or set aside of one.
+/// A unit of money in a lot.
 #[derive(Clone, Copy)]
 struct Unit {
     lot: usize,
@@ -152,8 +152,9 @@ struct Unit {
 }
 
 proptest! {
-    /// Unit by unit: at each moment the units that holds need are marked in burn order, those that have
-    /// ended first if the hold is older; every other unit that has ended is gone.
+    /// Follows every unit. At each moment, the units that holds need are marked in burn order.
+    /// Units that have ended come first if the hold is older. Every other unit that has ended is
+    /// gone.
     #[test]
     fn no_unit_outlives_its_end_but_for_an_older_hold(
         lots in prop::collection::vec((1_i128..12, 99_i32..102, prop::option::of(5_i64..40)), 1..5),
@@ -178,7 +179,7 @@ proptest! {
             let held: i128 = holds.iter()
                 .filter(|hold| hold.ends.is_none_or(|end| end.0 > now))
                 .map(|hold| hold.general).sum();
-            // What ended before now stays first: holds are all older.
+            // Units that have already ended come first: all holds are older.
             let mut need = held;
             for pass in [true, false] {
                 for unit in money.iter_mut().filter(|unit| !unit.gone && (unit.end < now) == pass) {
@@ -195,7 +196,7 @@ proptest! {
         }
         let mut course = course(made, holds);
         course.run(Timestamp(50), &[]).unwrap();
-        // Which of several lots that have ended lets go first is a matter of the units' order alone.
+        // Which of several ended lots releases units first depends only on the order of the units.
         let sums = |rows: &[(usize, i64, i128)]| {
             let mut sums = std::collections::BTreeMap::new();
             for (_, at, amount) in rows { *sums.entry(*at).or_insert(0) += amount; }
