@@ -202,3 +202,9 @@ SELECT amount FROM wallet.void('ho_known2', :'hold');
 SELECT balance, available FROM wallet.balances WHERE wallet = 'ho_known2';
 SELECT regress.outcome($$ SELECT wallet.charge('ho_known2', amount => 1) $$);
 SELECT regress.broken(w) FROM unnest('{ho_known,ho_known2}'::text[]) w;
+
+-- A retried void answers as the first one: neither returns the tokens that the hold could afford.
+SELECT hold_id AS hold, affordable_tokens IS NOT NULL AS affords FROM wallet.hold('holds', usage => '{"model": "hold-model", "input_tokens": 10, "output_tokens": 10}') \gset
+SELECT :'affords' AS affords;
+SELECT status, affordable_tokens, replayed FROM wallet.void('holds', :'hold', idempotency_key => 'void-once');
+SELECT status, affordable_tokens, replayed FROM wallet.void('holds', :'hold', idempotency_key => 'void-once');
