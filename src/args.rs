@@ -26,22 +26,22 @@ pub fn name<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str
     bounded(argument, value, MAX_NAME)
 }
 
+/// The error 22023 for an argument that is required. The caller adds the HINT.
+pub fn missing(argument: &str) -> Error {
+    Error::argument(format!("{argument} must not be null"))
+        .detail(format!("The argument {argument} is NULL or was not given."))
+}
+
 /// A required name.
 pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
-    name(argument, value)?.ok_or_else(|| {
-        Error::argument(format!("{argument} must not be null"))
-            .detail(format!("The argument {argument} is NULL or was not given."))
-            .hint(give(argument, ""))
-    })
+    name(argument, value)?.ok_or_else(|| missing(argument).hint(give(argument, "")))
 }
 
 /// A required id. `hint` says where to find one.
 pub fn id(argument: &str, value: Option<Uuid>, hint: &str) -> Result<[u8; 16]> {
-    value.map(|id| *id.as_bytes()).ok_or_else(|| {
-        Error::argument(format!("{argument} must not be null"))
-            .detail(format!("The argument {argument} is NULL or was not given."))
-            .hint(hint)
-    })
+    value
+        .map(|id| *id.as_bytes())
+        .ok_or_else(|| missing(argument).hint(hint))
 }
 
 /// The error 22023 for a value that is not one of the valid ones.
@@ -242,9 +242,7 @@ pub fn at_most(argument: &str, value: Option<i32>) -> Result<Option<i64>> {
 pub fn duration(argument: &str, value: Option<Interval>) -> Result<i64> {
     const DAY: i64 = 24 * 3600 * 1_000_000;
     let Some(value) = value else {
-        return Err(Error::argument(format!("{argument} must not be null"))
-            .detail(format!("The argument {argument} is NULL or was not given."))
-            .hint(give(argument, " such as '1 minute'")));
+        return Err(missing(argument).hint(give(argument, " such as '1 minute'")));
     };
     let days = i64::from(value.months()) * 30 + i64::from(value.days());
     days.checked_mul(DAY)

@@ -23,11 +23,9 @@ composite!(
 /// A required time that is not in the future.
 fn past(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
     const GIVE: &str = "Give the time before which entries were booked that are to be moved.";
-    let before = value.map(Timestamp::from).ok_or_else(|| {
-        Error::argument("before must not be null")
-            .detail("The argument before is NULL or was not given.")
-            .hint(GIVE)
-    })?;
+    let before = value
+        .map(Timestamp::from)
+        .ok_or_else(|| args::missing("before").hint(GIVE))?;
     if !before.is_finite() {
         return Err(Error::argument("before is infinite")
             .detail("The argument before must be a point in time.")

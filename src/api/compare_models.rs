@@ -2,7 +2,6 @@
 
 use crate::access::rights::{Level, enter, enter_any};
 use crate::args;
-use crate::error::Error;
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -36,8 +35,7 @@ fn compare_models(
 > {
     let work = || {
         let object = usage.ok_or_else(|| {
-            Error::argument("usage must not be null")
-                .detail("The argument usage is NULL or was not given.")
+            args::missing("usage")
                 .hint("Pass an object such as {\"input_tokens\": 1000, \"output_tokens\": 450}.")
         })?;
         let models = distinct(models)?;

@@ -25,9 +25,7 @@ use std::str::FromStr;
 const MAX_RATES_BYTES: usize = 1 << 18;
 
 fn missing(name: &str) -> Error {
-    Error::argument(format!("{name} must not be null"))
-        .detail(format!("The argument {name} is NULL or was not given."))
-        .hint(args::give(name, ""))
+    args::missing(name).hint(args::give(name, ""))
 }
 
 fn beginning(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {

@@ -5,7 +5,6 @@ use crate::access::call::Call;
 use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::error::{Error, Result};
-use crate::idempotency::fingerprint::fingerprint;
 use crate::ledger::grants::recurring::{self, NewRecurring};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::void::{self, Void};
@@ -13,7 +12,6 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::composite;
-use crate::storage::rows::uuid_text;
 use pgrx::datum::{Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -43,12 +41,18 @@ fn void_grant(
 ) -> VoidRow {
     let work = || {
         let grant_id = args::id("grant_id", grant_id, "Give a grant_id of the view grants.")?;
+        let wallet = args::required("wallet", wallet)?;
+        let reason = args::text("reason", reason)?;
+        let call = Call::new("void_grant", wallet)
+            .once(idempotency_key)?
+            .with("grant_id", grant_id)
+            .idempotent();
         let void = Void {
-            wallet: args::required("wallet", wallet)?,
+            wallet,
             grant_id,
-            reason: args::text("reason", reason)?,
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[("grant_id", Some(uuid_text(grant_id)))]),
+            reason,
+            key: call.key,
+            fingerprint: call.fingerprint,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };

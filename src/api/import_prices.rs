@@ -3,7 +3,6 @@
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
-use crate::error::Error;
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
@@ -51,11 +50,8 @@ fn import_prices(
         // A dry run books nothing, so its key has no result to return.
         let key = args::name("idempotency_key", idempotency_key)?.filter(|_| !dry_run);
         let actor = args::name("actor", actor)?;
-        let prices = prices.ok_or_else(|| {
-            Error::argument("prices must not be null")
-                .detail("The argument prices is NULL or was not given.")
-                .hint("Pass the price file as jsonb.")
-        })?;
+        let prices =
+            prices.ok_or_else(|| args::missing("prices").hint("Pass the price file as jsonb."))?;
         let call = Call::new("import_prices", ALL_WALLETS)
             .by(actor)?
             .noting(metadata)?

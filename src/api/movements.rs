@@ -1,16 +1,15 @@
 //! SQL functions that correct balances, transfer money and refund charges.
 
+use crate::access::call::Call;
 use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
 use crate::error::{Code, Error, Result};
-use crate::idempotency::fingerprint::{fingerprint, owned};
 use crate::ledger::movements::{self, Moved, Movement};
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::composite;
-use crate::storage::rows::uuid_text;
 use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -59,14 +58,16 @@ fn adjust(
         let wallet = args::required("wallet", wallet)?;
         let amount = signed(amount)?;
         let reason = args::text("reason", reason)?;
+        let call = Call::new("adjust", wallet)
+            .once(idempotency_key)?
+            .with("amount", amount)
+            .with("reason", reason)
+            .idempotent();
         let movement = Movement {
             wallet,
             reason,
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("amount", Some(amount.to_fixed())),
-                ("reason", owned(reason)),
-            ]),
+            key: call.key,
+            fingerprint: call.fingerprint,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
@@ -100,15 +101,17 @@ fn transfer(
                 .hint("Name two wallets."));
         }
         let reason = args::text("reason", reason)?;
+        let call = Call::new("transfer", from)
+            .once(idempotency_key)?
+            .with("to_wallet", to)
+            .with("amount", amount)
+            .with("reason", reason)
+            .idempotent();
         let movement = Movement {
             wallet: from,
             reason,
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("to_wallet", Some(to.to_owned())),
-                ("amount", Some(amount.to_fixed())),
-                ("reason", owned(reason)),
-            ]),
+            key: call.key,
+            fingerprint: call.fingerprint,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };
@@ -142,15 +145,17 @@ fn refund(
             Some(number) => Some(args::positive_amount("amount", Some(&number))?),
         };
         let reason = args::text("reason", reason)?;
+        let call = Call::new("refund", wallet)
+            .once(idempotency_key)?
+            .with("entry_id", entry_id)
+            .with("amount", amount)
+            .with("reason", reason)
+            .idempotent();
         let movement = Movement {
             wallet,
             reason,
-            key: args::name("idempotency_key", idempotency_key)?,
-            fingerprint: fingerprint(&[
-                ("entry_id", Some(uuid_text(entry_id))),
-                ("amount", amount.map(Amount::to_fixed)),
-                ("reason", owned(reason)),
-            ]),
+            key: call.key,
+            fingerprint: call.fingerprint,
             actor: args::name("actor", actor)?,
             metadata: args::document("metadata", metadata)?,
         };

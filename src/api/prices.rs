@@ -162,8 +162,7 @@ fn price_usage(
 ) -> PriceRow {
     let work = || {
         let object = usage.ok_or_else(|| {
-            Error::argument("usage must not be null")
-                .detail("The argument usage is NULL or was not given.")
+            args::missing("usage")
                 .hint("Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000}.")
         })?;
         let wallet = args::name("wallet", wallet)?;

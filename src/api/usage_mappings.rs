@@ -78,8 +78,7 @@ fn explain_usage(
 }
 
 fn missing() -> Error {
-    Error::argument("usage must not be null")
-        .detail("The argument usage is NULL or was not given.")
+    args::missing("usage")
         .hint("Pass a provider's response or its usage object, or an object of meters.")
 }
 

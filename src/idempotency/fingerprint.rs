@@ -39,17 +39,3 @@ impl Fingerprint {
         half
     }
 }
-
-/// The fingerprint of a call that writes no entry.
-pub fn fingerprint(fields: &[(&str, Option<String>)]) -> [u8; 16] {
-    let mut fingerprint = Fingerprint::new(0);
-    for (name, value) in fields {
-        fingerprint.field(name, value.as_deref());
-    }
-    fingerprint.finish()
-}
-
-/// A copy of an optional text, for a fingerprint.
-pub fn owned(value: Option<&str>) -> Option<String> {
-    value.map(str::to_owned)
-}

@@ -4,8 +4,9 @@
 use crate::allowance::all_lanes::{AllLanes, LaneSplit};
 use crate::allowance::crossings;
 use crate::allowance::lane_split::active;
-use crate::allowance::lanes::{changed_underneath, range};
+use crate::allowance::lanes::range;
 use crate::error::Result;
+use crate::ledger::balance::chain;
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::course::{Holding, Kept};
 use crate::ledger::grants::lots::{self, Active, NewLot};
@@ -20,8 +21,7 @@ use crate::outbox::{Event, Field, Name};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Entry, link};
-use crate::storage::store;
+use crate::storage::rows::Entry;
 
 // Kept credit ends with its holds. A hold that is being settled is checked again soon, because its
 // settlement may be rolled back.
@@ -199,17 +199,10 @@ impl<'a> LockedLots<'a> {
         let balance = self.balance()?.plus(spendable).map_err(range)?;
         let balance = balance.minus(ends).map_err(range)?;
         let lane = self.whole.booking_lane(self.rules.lanes)?;
-        let booked = lane.booked.plus(entry.amount).map_err(range)?;
-        let link = link(entry, lane, booked, balance);
         // The lane may be overdrawn for a moment; rebalancing corrects it.
         lane.allotted = lane.allotted.plus(spendable).map_err(range)?;
-        lane.booked = booked;
-        lane.seq = link.seq;
-        lane.hash = Some(link.hash);
+        let link = chain::append(lane, entry, balance, self.rules.archived)?;
         debug_assert!(active(self.rules.lanes).contains(&link.lane));
-        if !store::append(entry, &link, self.rules.archived)? {
-            return Err(changed_underneath(self.wallet));
-        }
         Ok(balance)
     }
 

@@ -2,20 +2,12 @@
 
 use crate::error::{Error, Result, quoted};
 use crate::limits::metric::Metric;
-use crate::pricing::lines::is_known_meter;
-use crate::storage::plan::{Run, Value, statement};
-
-statement!(
-    HAS_PRICE,
-    [TEXTOID],
-    "SELECT FROM wallet.prices WHERE meter = $1 LIMIT 1"
-);
+use crate::pricing::normalize::set::is_meter;
 
 /// 22023 unless the metric is known: a meter is, if usage can have it or if it has a price.
 pub fn require_known(metric: &Metric) -> Result<()> {
     if let Metric::Meter(meter) = metric
-        && !is_known_meter(meter)
-        && HAS_PRICE.run(&[Value::Text(meter)])?.is_empty()
+        && !is_meter(meter)?
     {
         return Err(
             Error::argument(format!("unrecognized metric {}", quoted(meter)))
