@@ -11,7 +11,7 @@ statement!(
     "SELECT FROM wallet.prices WHERE meter = $1 LIMIT 1"
 );
 
-/// 22023 unless the metric is known: a meter is, if usage can have it or if it has a price.
+/// 22023 unless the metric is known. A meter is known if usage can have it or if it has a price.
 pub fn require_known(metric: &Metric) -> Result<()> {
     if let Metric::Meter(meter) = metric
         && !is_known_meter(meter)
