@@ -35,10 +35,10 @@ use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
-// The beginning of each lane's chain up to the first entry booked at or after the given time. If a
-// maximum is given, the lanes are taken in the order of their numbers, and the last one only in
-// part. This is again a beginning of each chain. With a maximum, only the entries with the first
-// ids are read, which are roughly those that were booked first.
+// The beginning of each lane's chain up to the first entry booked at or after the given time. With
+// a maximum, entries are taken in the order of their numbers across all lanes, so the result is
+// again a beginning of each chain. Only the entries with the first ids are then read, which are
+// roughly those that were booked first.
 statement!(
     CARRY,
     [
