@@ -1,9 +1,10 @@
-//! The slow path: all lanes of a wallet under lock, the exact total, the thresholds.
+//! The slow path: all lanes of a wallet are locked, and the exact total and the thresholds are
+//! known.
 //!
-//! Lock order: lane 0 (its row), then lanes 1, 2, … (their locks), ascending; limits come after.
+//! Lock order: lane 0 (its row), then lanes 1, 2, … (their locks), ascending. Limits come after.
 //!
-//! Who holds the wallet's row and every active lane is alone with all lanes: fundings hold the row,
-//! and charges an active lane.
+//! A transaction that holds the wallet's row and every active lane excludes all others from the
+//! lanes: fundings need the row, and charges need an active lane.
 
 use crate::allowance::lane_split::{SCOPED, active, new_epoch, rebalance, total_room};
 use crate::allowance::lanes::{changed_underneath, range};
@@ -33,55 +34,56 @@ statement!(
       WHERE wallet_id = $1 AND kind = 'low' AND threshold <> ALL ($2)"
 );
 
-/// How lanes are to be cut.
+/// How the lanes are to be rebalanced.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneSplit {
     /// How far the balance may go below zero.
     pub credit_limit: Amount,
-    /// Number of lanes.
+    /// The number of lanes.
     pub lanes: i16,
-    /// Version of the rules.
+    /// The version of the rules.
     pub epoch: i64,
-    /// The wallet's recheck counter, which this recheck answers.
+    /// The wallet's recheck counter up to which this recheck is done.
     pub recheck_requested: i64,
 }
 
-/// Lanes of a balance that are all locked by this transaction, with their thresholds.
+/// The lanes of a balance, all locked by this transaction, with the thresholds.
 pub struct AllLanes<'a> {
     wallet: &'a str,
     /// The lanes as they were read.
     read: Vec<Lane>,
     /// The lanes as they will be written.
     pub lanes: Vec<Lane>,
-    /// The lane of money that only some charges may use, as it was read and as it will be written.
+    /// The lane of scoped grants, as it was read and as it will be written.
     scoped: Option<(Lane, Lane)>,
     /// The thresholds as they will be written.
     pub thresholds: Vec<Threshold>,
     stored: Vec<Threshold>,
     looks: bool,
-    /// What of what is held is not any more, though no lane says so yet: it is available.
+    /// The amount that expired holds still reserve in the lanes. It is available.
     pub unswept: Amount,
 }
 
-/// True for a lane that a look at the whole balance must hold: it pays for charges, or something
-/// stands in it. An empty spare lane is left to fundings, so that they need not make another one.
+/// True for a lane that a recheck of the whole balance must lock: it is active, or it contains
+/// money or holds. An empty spare lane is left to fundings, so that they need not create another
+/// one.
 fn counts(lane: &Lane, lanes: i16) -> bool {
     lane.lane != SCOPED
         && (active(lanes).contains(&lane.lane) || !lane.room().is_zero() || !lane.held.is_zero())
 }
 
-/// Which lanes to lock.
+/// The lanes to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneScope {
-    /// Those that count for the balance.
+    /// The lanes that count for the balance.
     Counting,
-    /// Every one, for a change of the rules.
+    /// Every lane, for a change of the rules.
     Every,
 }
 
-/// Locks the lanes of a balance in ascending order, waiting for charges that hold them, and reads
-/// them. `read` gives the rules and the number of lanes; it is called before each look at the
-/// lanes, so that what the rules say was funded is there.
+/// Locks the lanes of a balance in ascending order, waiting for the charges that hold them, and
+/// reads them. `read` returns the rules and the number of lanes. It is called each time before the
+/// lanes are read, so that the lanes contain all funding that the rules mention.
 pub fn lock_all<R>(
     wallet: &str,
     extent: LaneScope,
@@ -104,8 +106,8 @@ pub fn lock_all<R>(
                 .collect();
             return Ok((rules, held));
         };
-        // A lane came to count while we waited. To wait for one below those that we hold could be
-        // a deadlock: give them back. Lane 0 is below all, so its row lock may stay.
+        // A lane came to count during the wait. Waiting for a lane below the locked ones could
+        // deadlock, so those are released. Lane 0 is below all others, so its row lock may stay.
         if locked.iter().any(|lane| lane > first) {
             locked.retain(|lane| {
                 if *lane != 0 {
@@ -128,17 +130,17 @@ pub fn lock_all<R>(
     }
 }
 
-/// Lanes that a funding could lock without waiting, among all that there are.
+/// The lanes that a funding could lock without waiting.
 pub struct Free {
-    /// Those that are ours now.
+    /// The lanes that this transaction has locked.
     pub ours: Vec<Lane>,
-    /// All of the wallet.
+    /// All lanes of the wallet.
     pub all: Vec<Lane>,
-    /// True when every lane that counts is ours: then nobody else can change any of them.
+    /// True if every lane that counts is locked, so that no other transaction can change one.
     pub whole: bool,
 }
 
-/// Locks the lanes that nobody else has locked at the moment.
+/// Locks the lanes that no other transaction has locked.
 pub fn lock_free(wallet: &str, lanes: i16) -> Result<Free> {
     let mut locked = Vec::new();
     for lane in store::read_lanes(wallet)?
@@ -154,7 +156,7 @@ pub fn lock_free(wallet: &str, lanes: i16) -> Result<Free> {
             locked.push(lane.lane);
         }
     }
-    // Read again: a lane may have changed between the first look and its lock.
+    // The lanes are read again: one may have changed between the first read and its lock.
     let all = store::read_lanes(wallet)?;
     let whole = all
         .iter()
@@ -167,8 +169,7 @@ pub fn lock_free(wallet: &str, lanes: i16) -> Result<Free> {
     Ok(Free { ours, all, whole })
 }
 
-/// Reads the thresholds of a wallet, in terms of what is available; depletion stands at minus
-/// the credit limit.
+/// Reads the thresholds of a wallet as available amounts. Depletion is at minus the credit limit.
 pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Threshold>> {
     store::read_thresholds(wallet)?
         .into_iter()
@@ -189,7 +190,7 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
         .collect()
 }
 
-/// Writes the thresholds whose state is not what is stored.
+/// Writes the thresholds that differ from the stored ones.
 pub fn write_thresholds(wallet: &str, stored: &[Threshold], now: &[Threshold]) -> Result<()> {
     for threshold in now.iter().filter(|threshold| !stored.contains(threshold)) {
         let at = match threshold.kind {
@@ -206,14 +207,14 @@ pub fn write_thresholds(wallet: &str, stored: &[Threshold], now: &[Threshold]) -
     Ok(())
 }
 
-/// Removes the low thresholds that are not among those.
+/// Removes the low thresholds that are not in `keep`.
 pub fn keep_low_thresholds(wallet: &str, keep: &[Amount]) -> Result<()> {
     DROP_THRESHOLDS
         .run(&[Value::Text(wallet), Value::Amounts(keep)])
         .map(drop)
 }
 
-/// What the lanes' watermarks must add up to: the room at the highest armed threshold.
+/// The sum that the lanes' watermarks must have: the room at the highest armed threshold.
 pub fn watermark_for(thresholds: &[Threshold], credit_limit: Amount) -> Result<Amount> {
     let armed = highest_armed(thresholds).unwrap_or(credit_limit.negated());
     Ok(armed.plus(credit_limit).map_err(range)?.max(Amount::ZERO))
@@ -238,23 +239,24 @@ impl<'a> AllLanes<'a> {
         })
     }
 
-    /// Has `settle` look at the top-up rule in any case: it may have changed.
+    /// Makes `settle` evaluate the top-up rule in any case, because the rule may have changed.
     pub fn look_at_topups(&mut self) {
         self.looks = true;
     }
 
-    /// Whether a top-up rule's threshold is crossed.
+    /// True if the threshold of a top-up rule is crossed.
     fn low(&self) -> bool {
         let mut thresholds = self.thresholds.iter();
         thresholds.any(|t| t.kind == Kind::Topup && t.state == State::Fired)
     }
 
-    /// What can still be spent, credit included.
+    /// The amount that every charge may spend, including the credit limit.
     pub fn room(&self) -> Result<Amount> {
         total_room(&self.lanes).map_err(range)
     }
 
-    /// How much must be available for every threshold to hold that holds with so many units.
+    /// The least available amount, in units, at which every threshold still holds that holds at
+    /// `available`.
     pub fn floor(&self, available: i128) -> i128 {
         let floors = self.thresholds.iter().map(Threshold::least);
         let held = floors.filter(|least| *least <= available);
@@ -268,13 +270,13 @@ impl<'a> AllLanes<'a> {
             .map_err(range)
     }
 
-    /// What is left of the money that only some charges may use.
+    /// The remainder of the scoped grants.
     pub fn scoped_left(&self) -> Amount {
         let scoped = self.scoped.as_ref();
         scoped.map_or(Amount::ZERO, |(_, lane)| lane.credited())
     }
 
-    /// The lane of money that only some charges may use, made where there was none.
+    /// The lane of scoped grants. It is created if there is none.
     pub fn scoped(&mut self, epoch: i64) -> Result<&mut Lane> {
         if self.scoped.is_none() {
             store::new_lane(self.wallet, SCOPED, epoch)?;
@@ -287,7 +289,7 @@ impl<'a> AllLanes<'a> {
         }
     }
 
-    /// What of the balance every charge may use.
+    /// The part of the balance that every charge may use.
     pub fn general(&self, credit_limit: Amount) -> Result<Amount> {
         self.lanes
             .iter()
@@ -305,12 +307,13 @@ impl<'a> AllLanes<'a> {
             .ok_or_else(|| crate::allowance::lanes::missing(self.wallet, first))
     }
 
-    /// Sets an amount aside in a lane.
+    /// Reserves an amount in a lane.
     pub fn set_aside(&mut self, lane: i16, amount: Amount) -> Result<()> {
         self.release(lane, amount.negated())
     }
 
-    /// Gives back what is held in a lane. One that holds nothing may be gone from those that count.
+    /// Releases a held amount of a lane. A lane without held amounts may be missing here, because
+    /// it does not count.
     pub fn release(&mut self, lane: i16, amount: Amount) -> Result<()> {
         if amount.is_zero() {
             return Ok(());
@@ -325,8 +328,8 @@ impl<'a> AllLanes<'a> {
         Ok(())
     }
 
-    /// Moves the thresholds for a room that changes from `before` to what the lanes have now,
-    /// cuts the lanes anew, and gives the events to emit.
+    /// Moves the thresholds for a change of the room from `before` to its current value, rebalances
+    /// the lanes, and returns the events to emit.
     pub fn settle(&mut self, before: Amount, cut: LaneSplit) -> Result<Vec<Crossing>> {
         let after = self.room()?;
         let available = |room: Amount| room.minus(cut.credit_limit).map_err(range);
@@ -342,8 +345,9 @@ impl<'a> AllLanes<'a> {
         crossings.extend(looked.notice.map(Crossing::Topup));
         let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
         rebalance(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
-        // Backends that know whether all thresholds are armed must hear when that changes. And a caller may know the
-        // rules of before it had the lanes: the version that those have come to must not become that one again.
+        // Backends that cache whether all thresholds are armed must notice a change. A caller may
+        // have the rules from before the locks, so the lanes' epoch must not return to that older
+        // version.
         let armed = all_armed(&self.thresholds);
         let active = active(cut.lanes);
         let is_known = |lane: &Lane| {
@@ -362,7 +366,7 @@ impl<'a> AllLanes<'a> {
         Ok(crossings)
     }
 
-    /// Writes what changed.
+    /// Writes the lanes and thresholds that changed.
     pub fn write(&self) -> Result<()> {
         let scoped = self.scoped.iter().map(|(old, new)| (old, new));
         for (old, new) in self.read.iter().zip(&self.lanes).chain(scoped) {

@@ -1,27 +1,28 @@
-//! Cutting what a wallet can spend into lanes. Pure.
+//! The division of a wallet's spendable amount among its lanes. Pure.
 
 use crate::money::{Amount, NotAnAmount};
 use crate::storage::rows::Lane;
 
-/// The lane of money that only some charges may use. It counts in the balance and in nothing else: no charge
-/// finds it, no cut gives it a share, and it has no lock; it is written by those who hold all other lanes.
+/// The lane of scoped grants, which only some charges may use. It counts in the balance only: no
+/// charge finds it, no rebalance assigns it a share, and it has no lock. It is written by
+/// transactions that hold all other lanes.
 pub const SCOPED: i16 = -1;
 
-/// Which lanes pay for charges when a wallet has `lanes` of them: lane 0 alone, or 1..=n. Lane 0
-/// is locked as a row and the others by locks of their own, so the two never mix.
+/// The lanes that pay for charges if a wallet has `lanes` of them: lane 0 alone, or 1..=n. Lane 0
+/// is locked as a row and the others by locks of their own, so the two kinds never mix.
 pub fn active(lanes: i16) -> std::ops::RangeInclusive<i16> {
     if lanes == 1 { 0..=0 } else { 1..=lanes }
 }
 
-/// What all lanes together can still spend.
+/// The amount that all lanes together can still spend.
 pub fn total_room(lanes: &[Lane]) -> Result<Amount, NotAnAmount> {
     lanes
         .iter()
         .try_fold(Amount::ZERO, |sum, lane| sum.plus(lane.room()))
 }
 
-/// Gives each active lane an equal share of `room` and of `watermark`, and the others nothing.
-/// What is spent and held in a lane stays there.
+/// Assigns each active lane an equal share of `room` and of `watermark`, and zero to the others.
+/// The spent and held amounts of a lane stay in the lane.
 pub fn rebalance(
     lanes: &mut [Lane],
     count: i16,
@@ -45,21 +46,21 @@ pub fn rebalance(
     Ok(())
 }
 
-/// True when a lane can pay without looking at the others: what is left is not below its
-/// watermark, and it is not the lane's last unit, which might be the wallet's.
+/// True if a lane can pay without the other lanes: its remainder is not below its watermark, and
+/// the charge does not take its last unit, which might be the wallet's last.
 pub fn can_pay(lane: &Lane, amount: Amount) -> bool {
     let left = lane.room().units() - amount.units();
     left >= lane.watermark.units() && (left > 0 || amount.is_zero())
 }
 
-/// What a lane could give away without going below its watermark, keeping one unit.
+/// The amount that a lane could pass on without going below its watermark, keeping one unit.
 pub fn slack(lane: &Lane) -> Amount {
     let units = lane.room().units() - lane.watermark.units() - 1;
     Amount::from_units(units.max(0)).unwrap_or_default()
 }
 
-/// A new version of the rules. It is random, so that rules which a backend read in a transaction
-/// that was rolled back can never be taken for those of a later one.
+/// A new version of the rules. It is random, so that rules that a backend read in a transaction
+/// that was rolled back are never taken for later ones.
 pub fn new_epoch() -> i64 {
     let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
     ((high ^ low) >> 1).cast_signed()
@@ -119,8 +120,8 @@ mod tests {
             }
         }
 
-        /// The heart of the fast path: whatever lanes pay alone, the total stays at or above the
-        /// sum of the watermarks, and is never used up unseen.
+        /// The core of the fast path: whatever lanes pay alone, the total stays at or above the sum
+        /// of the watermarks, and is never used up undetected.
         #[test]
         fn lanes_that_pay_alone_cross_nothing(
             charges in prop::collection::vec((1_i16..=4, 0_i128..60), 0..80),

@@ -11,23 +11,23 @@ use crate::storage::rows::Lane;
 use crate::storage::store;
 
 thread_local! {
-    /// The lane that the last call of this transaction used, so that a second one takes it again
-    /// instead of a second lane.
+    /// The lane that the last call of this transaction used. The next call uses that lane again,
+    /// instead of locking a second one.
     static LAST: Cell<Option<(u32, i16)>> = const { Cell::new(None) };
 }
 
-/// What the caller knows of the wallet.
+/// The caller's knowledge of the wallet.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneView<'a> {
-    /// The wallet.
+    /// The wallet's name.
     pub wallet: &'a str,
-    /// Its number of lanes.
+    /// The number of lanes.
     pub lanes: i16,
-    /// Whether it has one lane and nothing in any other.
+    /// True if the wallet has one lane and no other lane contains money or holds.
     pub alone: bool,
-    /// Version of its rules.
+    /// The version of the rules.
     pub epoch: i64,
-    /// The single lane, if this call has just read it and written nothing since.
+    /// The single lane, if this call has just read it and has written nothing since.
     pub read: Option<&'a Lane>,
 }
 
@@ -36,14 +36,15 @@ pub struct LaneView<'a> {
 pub struct Payer {
     /// The lane before it pays.
     pub lane: Lane,
-    /// Balance and credit in all other lanes, as last committed.
+    /// The balance and credit in all other lanes, as last committed.
     pub others: Amount,
-    /// Whether room was moved to it that no row has yet: the lanes that gave it are written.
+    /// True if money was moved to the lane and the lanes that it came from are written, but the
+    /// lane itself is not yet.
     pub combined: bool,
 }
 
 impl Payer {
-    /// Does not pay after all.
+    /// Releases the lane without paying.
     pub fn let_go(self, wallet: &str) -> Result<()> {
         if !self.combined {
             let_go(wallet, self.lane.lane);
@@ -54,21 +55,21 @@ impl Payer {
     }
 }
 
-/// What the fast path found.
+/// The result of the fast path.
 // A box would cost every charge an allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Found {
     /// A lane that can pay.
     Payer(Payer),
-    /// The rules are not what the caller knows: read them again.
+    /// The rules differ from the ones that the caller knows. Read them again.
     Stale,
-    /// No lane can pay alone: lock them all.
+    /// No lane can pay alone. Lock all lanes.
     None,
 }
 
-/// Finds a lane that can pay without going below its watermark. `again` says that an earlier try
-/// of this call lost a race, so that the row is locked before it is read.
+/// Finds a lane that can pay without going below its watermark. `again` is true if an earlier try
+/// of this call lost a race. The row is then locked before it is read.
 pub fn find(
     cutting: LaneView<'_>,
     amount: Amount,
@@ -87,8 +88,8 @@ pub fn find(
     Ok(found)
 }
 
-/// A certain lane, locked where it has a lock of its own; nothing where the rules are not what the
-/// caller knows, or where all lanes have to be looked at.
+/// Takes the given lane, locked if it has a lock of its own. `None` if the rules differ from the
+/// ones that the caller knows, or if all lanes must be locked.
 pub fn take(cutting: LaneView<'_>, lane: i16) -> Result<Option<Lane>> {
     let LaneView { wallet, .. } = cutting;
     store::begin_writing();
@@ -105,7 +106,7 @@ pub fn take(cutting: LaneView<'_>, lane: i16) -> Result<Option<Lane>> {
     Ok(row)
 }
 
-/// Lets a lane go that was taken and not written, before all are locked in their order.
+/// Releases a lane that was taken and not written, before all lanes are locked in order.
 pub fn let_go(wallet: &str, lane: i16) {
     if lane != 0 {
         lock::release(wallet, lane);
@@ -121,7 +122,7 @@ fn find_single(cutting: LaneView<'_>, amount: Amount, again: bool) -> Result<Fou
     let Some(mut lane) = lane.filter(|lane| lane.epoch == cutting.epoch) else {
         return Ok(Found::Stale);
     };
-    // The try before this one had to wait for somebody else's.
+    // The previous try had to wait for another transaction.
     lane.waits += i64::from(again);
     if must_look(&lane) || !can_pay(&lane, amount) {
         return Ok(Found::None);
@@ -134,7 +135,7 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
     let mut poor = Vec::new();
     let mut busy = Vec::new();
     for lane in preference(cutting.lanes) {
-        // To see that others are there is cheaper than to try.
+        // Seeing that others hold or want the lane is cheaper than trying to lock it.
         let requests = match lock::is_ours(wallet, lane) {
             true => 0,
             false => lock::requests(wallet, lane),
@@ -143,7 +144,7 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
             busy.push((requests.max(1), lane));
             continue;
         }
-        // A lane that is not there was made by rules that were rolled back.
+        // A missing lane was created under rules that were rolled back.
         let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
         let Some(row) = row else {
             lock::release(wallet, lane);
@@ -165,8 +166,9 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
         return payer(cutting, row, true);
     }
     release_all(wallet, &poor);
-    // Every free lane is too poor. A busy one may still be rich enough: wait for that one alone
-    // rather than for all, and where the fewest wait, so that no lane is idle while another has a queue.
+    // Every free lane has too little. A busy one may still have enough. Waiting for that one is
+    // better than waiting for all. The one with the fewest waiters is chosen, so that no lane is
+    // idle while another has a queue.
     busy.sort_by_key(|(requests, _)| *requests);
     let rich = |lane: &i16| -> Result<bool> {
         Ok(store::read_lane(wallet, *lane)?.is_some_and(|row| can_pay(&row, amount)))
@@ -194,7 +196,7 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
     Ok(Found::None)
 }
 
-/// True when the time has come to look at all lanes.
+/// True if the time has come to lock all lanes and evaluate the rules.
 fn must_look(lane: &Lane) -> bool {
     lane.evaluate_at.is_some_and(|at| at <= clock::now())
 }
@@ -208,9 +210,9 @@ fn payer(cutting: LaneView<'_>, lane: Lane, combined: bool) -> Result<Found> {
     }))
 }
 
-/// Balance and credit in all lanes but one, as last committed. Where a single lane had nothing beside it
-/// when the rules were read, it has not now: holds are made in active lanes, and a funding that uses a spare
-/// one has the rules read again.
+/// The balance and credit in all lanes except one, as last committed. If the other lanes of a
+/// single active one were empty when the rules were read, they still are: holds are made in active
+/// lanes, and a funding that uses a spare lane invalidates the rules.
 pub fn others(cutting: LaneView<'_>, lane: i16) -> Result<Amount> {
     match cutting.alone {
         true => Ok(Amount::ZERO),
@@ -218,7 +220,7 @@ pub fn others(cutting: LaneView<'_>, lane: i16) -> Result<Amount> {
     }
 }
 
-/// Moves room between free lanes, none below its watermark, until one of them can pay.
+/// Moves money between free lanes, none below its watermark, until one of them can pay.
 fn combine(wallet: &str, amount: Amount, poor: &[Lane]) -> Result<Option<Lane>> {
     let Some((first, rest)) = poor.split_first() else {
         return Ok(None);
@@ -259,8 +261,9 @@ fn release_all(wallet: &str, lanes: &[Lane]) {
     }
 }
 
-/// The active lanes in the order in which this backend tries them: the one that this transaction
-/// used before, then its own, which differs from backend to backend, then the others.
+/// The active lanes in the order in which this backend tries them: first the one that this
+/// transaction used before, then the backend's own, which differs between backends, then the
+/// others.
 fn preference(lanes: i16) -> impl Iterator<Item = i16> {
     let last = LAST
         .get()
@@ -275,19 +278,20 @@ fn preference(lanes: i16) -> impl Iterator<Item = i16> {
         .chain(others.filter(move |lane| Some(*lane) != last))
 }
 
-/// A lane that the wallet's rules name does not exist.
+/// The error for a lane that the wallet's rules name but that does not exist.
 pub fn missing(wallet: &str, lane: i16) -> Error {
     Error::internal(format!("wallet {wallet:?} has no lane {lane}"))
 }
 
-/// A sum of lanes left the range of an amount.
+/// The error for a sum of lanes that is out of the range of an amount.
 pub fn range(_: crate::money::NotAnAmount) -> Error {
     Error::new(Code::InvalidAmount, "balance is out of range")
         .detail("The balance would not fit 16 digits before the decimal point.")
         .hint("Keep larger sums in more than one wallet.")
 }
 
-/// A row that was locked by our protocol changed all the same: somebody wrote to the table.
+/// The error for a row that changed although it was locked by this protocol: another program wrote
+/// to the table.
 pub fn changed_underneath(wallet: &str) -> Error {
     Error::new(
         Code::SerializationFailure,

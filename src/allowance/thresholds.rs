@@ -3,19 +3,19 @@
 use crate::allowance::topup_rule::Notice;
 use crate::money::Amount;
 
-/// What a threshold watches.
+/// The condition that a threshold watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Available falls from at or above the threshold to strictly below it.
     Low,
-    /// Nothing is left to spend, credit included.
+    /// No amount is left to spend, including the credit limit.
     Depleted,
-    /// As low, for a top-up rule: crossing it is no event of its own.
+    /// Like `Low`, for a top-up rule. Crossing it is no event of its own.
     Topup,
 }
 
 impl Kind {
-    /// As the table keeps it.
+    /// The kind as the table stores it.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Low => "low",
@@ -28,16 +28,16 @@ impl Kind {
 /// Whether a threshold can fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Available has never been at or above it.
+    /// Available has never been at or above the threshold.
     New,
-    /// Available is at or above it.
+    /// Available is at or above the threshold.
     Armed,
-    /// It has fired and available has not recovered since.
+    /// The threshold has fired, and available has not recovered since.
     Fired,
 }
 
 impl State {
-    /// As the table keeps it.
+    /// The state as the table stores it.
     pub fn as_str(self) -> &'static str {
         match self {
             State::New => "new",
@@ -46,7 +46,7 @@ impl State {
         }
     }
 
-    /// As read from the table.
+    /// The state of a text of the table. `None` if the text is unknown.
     pub fn parse(text: &str) -> Option<State> {
         [State::New, State::Armed, State::Fired]
             .into_iter()
@@ -57,11 +57,11 @@ impl State {
 /// A threshold and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Threshold {
-    /// What it watches.
+    /// The condition that the threshold watches.
     pub kind: Kind,
-    /// The available amount at which it stands.
+    /// The available amount at which the threshold is set.
     pub at: Amount,
-    /// Whether it can fire.
+    /// Whether the threshold can fire.
     pub state: State,
 }
 
@@ -74,17 +74,17 @@ pub enum Crossing {
     Recovered(Amount),
     /// `wallet_depleted`
     Depleted,
-    /// What a look at the top-up rule has to tell.
+    /// The event of an evaluation of the top-up rule.
     Topup(Notice),
 }
 
 impl Threshold {
-    /// True when `available` is on the upper side.
+    /// True if `available` is on the upper side of the threshold.
     fn holds(&self, available: Amount) -> bool {
         available.units() >= self.least()
     }
 
-    /// The least that must be available for it to be on the upper side, in units.
+    /// The least available amount on the upper side of the threshold, in units.
     pub fn least(&self) -> i128 {
         match self.kind {
             Kind::Low | Kind::Topup => self.at.units(),
@@ -109,14 +109,14 @@ impl Threshold {
     }
 }
 
-/// Moves every threshold for a change of the available amount and gives the events in the order
-/// in which they happened: rising through the lowest first, falling through the highest first.
+/// Moves every threshold for a change of the available amount. Returns the events in the order in
+/// which they happened: rising, the lowest threshold comes first; falling, the highest.
 ///
-/// `before` may be higher than what the thresholds saw last, when a funding could not look at all
-/// lanes; they catch up with it first.
+/// `before` may be higher than the amount that the thresholds last saw, if a funding could not lock
+/// all lanes. The thresholds first catch up with `before`.
 pub fn cross(thresholds: &mut [Threshold], before: Amount, after: Amount) -> Vec<Crossing> {
     let mut crossings = Vec::new();
-    // Depleted stands below every low threshold, or at it.
+    // Depletion is below every low threshold, or at the same amount.
     thresholds.sort_by_key(|t| (t.at, t.kind == Kind::Low));
     for threshold in thresholds.iter_mut() {
         let reached = threshold.holds(before) || threshold.holds(after);
@@ -132,12 +132,12 @@ pub fn cross(thresholds: &mut [Threshold], before: Amount, after: Amount) -> Vec
     crossings
 }
 
-/// True when none waits for money to arm it.
+/// True if no threshold waits for money to arm it.
 pub fn all_armed(thresholds: &[Threshold]) -> bool {
     thresholds.iter().all(|t| t.state == State::Armed)
 }
 
-/// The highest armed threshold: while available is at or above it, nothing can cross.
+/// The highest armed threshold. While available is at or above it, no threshold can be crossed.
 pub fn highest_armed(thresholds: &[Threshold]) -> Option<Amount> {
     thresholds
         .iter()

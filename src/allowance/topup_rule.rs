@@ -1,11 +1,13 @@
-//! A look at a wallet's top-up rule: whether it asks for money now, and if not, why and until when.
+//! Evaluates a wallet's top-up rule: whether it requests money now, and if not, why and until when.
 //!
-//! It is taken whenever all lanes of the wallet are locked, so two looks never meet and at most one
-//! top-up is open. A rule whose threshold was crossed is looked at in the charge that crossed it.
-//! What then stands in the way ends with time (a cooldown, a pause after a decline, a period whose
-//! cap is used up) or with an event (the open top-up is done). Of a time every lane knows (`evaluate_at`):
-//! a charge that comes later looks at all lanes. The end of a top-up asks the next charge for the
-//! same by the wallet's recheck counter. So nothing has to run in between.
+//! The rule is evaluated whenever all lanes of the wallet are locked. So two evaluations never run
+//! at once, and at most one top-up is open. If a charge crosses the rule's threshold, the rule is
+//! evaluated in that charge.
+//!
+//! A request may be blocked until a time (a cooldown, a pause after a decline, a period whose cap
+//! is used up) or until an event (the open top-up is done). A time is stored in every lane
+//! (`evaluate_at`), and the first charge after it locks all lanes. The end of a top-up makes the
+//! next charge do the same with the wallet's recheck counter. So no program has to run in between.
 
 use crate::allowance::lanes::range;
 use crate::currency::Currency;
@@ -73,7 +75,8 @@ statement!(
      VALUES ($1, $2, $3, $4, $5, 'requested', $6)"
 );
 
-// Months are counted from the rule's beginning, so that the 31st does not become the 28th for ever.
+// Months are counted from the rule's beginning, so that the 31st does not permanently become the
+// 28th.
 statement!(
     LOOKED,
     [TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID],
@@ -98,29 +101,29 @@ statement!(
     "UPDATE wallet.topup_rules SET evaluate_at = next_at WHERE wallet_id = $1"
 );
 
-/// Why a rule asks for nothing.
+/// The reason why a rule requests no money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A top-up is open.
     Open,
     /// The wallet is frozen or closed.
     NotActive,
-    /// Too many were declined.
+    /// Too many top-ups were declined.
     Stopped,
-    /// One was declined a moment ago.
+    /// A top-up was declined recently.
     BackOff,
-    /// One succeeded a moment ago.
+    /// A top-up succeeded recently.
     Cooldown,
-    /// As many as the period allows.
+    /// The period's maximum number of top-ups is reached.
     MaxCount,
-    /// As much money as the period allows.
+    /// The period's maximum amount is reached.
     MaxAmount,
-    /// More than the wallet takes at once.
+    /// The amount exceeds the wallet's maximum for one funding.
     FundingMax,
 }
 
 impl Reason {
-    /// As the event says it.
+    /// The reason as the event states it.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Open => "topup_open",
@@ -135,7 +138,7 @@ impl Reason {
     }
 }
 
-/// All that a decision rests on.
+/// The state on which a decision depends.
 #[derive(Clone, Debug)]
 struct State {
     threshold: Option<Amount>,
@@ -181,18 +184,18 @@ impl State {
     }
 }
 
-/// What a look comes to.
+/// The result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
-    /// There is no need.
+    /// No money is needed.
     Nothing,
-    /// Ask for that much.
+    /// Request this amount.
     Request(Amount),
-    /// There is need, but not now; perhaps then.
+    /// Money is needed, but cannot be requested now. Evaluate again at the time, if there is one.
     Refuse(Reason, Option<Timestamp>),
 }
 
-/// Decides. Pure.
+/// Decides whether to request money. Pure.
 fn decide(state: &State, low: bool, available: Amount, now: Timestamp) -> Result<Decision> {
     if !low && !state.due {
         return Ok(Decision::Nothing);
@@ -225,15 +228,15 @@ fn decide(state: &State, low: bool, available: Amount, now: Timestamp) -> Result
     }
     let money = state.money.plus(amount).map_err(range)?;
     if state.max_amount.is_some_and(|max| money > max) {
-        // A later period does not help where one top-up is more than the cap.
+        // A later period does not help if one top-up exceeds the cap.
         let helps = state.max_amount.is_some_and(|max| amount <= max);
         return refuse(Reason::MaxAmount, state.ends.filter(|_| helps));
     }
     Ok(Decision::Request(amount))
 }
 
-/// What one payment must be to close the whole gap, the debt that it pays first included: up to the
-/// target, or so many times the rule's amount that the threshold is reached.
+/// The amount of one payment that closes the whole gap, including the debt that it pays first. It
+/// reaches the target, or is the multiple of the rule's amount that reaches the threshold.
 fn gap(state: &State, low: bool, available: Amount) -> Result<Amount> {
     let below = |level: Amount| -> Result<i128> {
         let missing = level.minus(available).and_then(|m| m.plus(state.debt));
@@ -255,7 +258,7 @@ fn gap(state: &State, low: bool, available: Amount) -> Result<Amount> {
 }
 
 trait CeilTo {
-    /// The next multiple of a step, at or above.
+    /// The next multiple of a step, at or above the value.
     fn div_ceil_to(self, step: i128) -> i128;
 }
 
@@ -265,31 +268,31 @@ impl CeilTo for i128 {
     }
 }
 
-/// An event that a look causes, to be emitted after the crossings that caused it.
+/// An event of an evaluation, emitted after the crossings that caused it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// `topup_requested`
     Requested {
-        /// The top-up.
+        /// The id of the top-up.
         topup_id: [u8; 16],
-        /// What is asked for.
+        /// The requested amount.
         amount: Amount,
         /// The wallet's currency.
         currency: String,
-        /// How it is to be paid.
+        /// The payment method.
         method: String,
-        /// What asked for it.
+        /// The cause of the request.
         cause: &'static str,
-        /// The rule's threshold.
+        /// The rule's threshold. `None` if the rule has none.
         threshold: Option<Amount>,
     },
-    /// `topup_failed`, where nothing was asked for.
+    /// `topup_failed`, if no money was requested.
     Refused {
-        /// Why.
+        /// The reason for the refusal.
         reason: Reason,
-        /// Until when, if time will help.
+        /// The end of the refusal. `None` if time does not help.
         until: Option<Timestamp>,
-        /// The rule's threshold.
+        /// The rule's threshold. `None` if the rule has none.
         threshold: Option<Amount>,
     },
 }
@@ -338,17 +341,17 @@ impl Notice {
     }
 }
 
-/// What a look leaves behind.
+/// The result of an evaluation of the top-up rule.
 #[derive(Debug, Default)]
 pub struct Looked {
-    /// The event that it caused.
+    /// The event that it caused. `None` if there is none.
     pub notice: Option<Notice>,
-    /// When a charge has to look again.
+    /// The time at which a charge must evaluate the rule again. `None` if time changes nothing.
     pub evaluate_at: Option<Timestamp>,
 }
 
-/// Looks at the rule of a wallet whose lanes are all locked. `low` says that available is below the
-/// rule's threshold, and `crossed` that it just fell.
+/// Evaluates the rule of a wallet whose lanes are all locked. `low` is true if available is below
+/// the rule's threshold, and `crossed` if it just fell below.
 pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result<Looked> {
     let now = clock::now();
     let rows = STATE.run(&[Value::Text(wallet), Value::Time(now)])?;
@@ -367,7 +370,7 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
         Decision::Refuse(why, until) => {
             reason = Some(why.as_str());
             evaluate_at = evaluate_at.into_iter().chain(until).min();
-            // An open top-up is what the rule wants, unless the balance fell a second time.
+            // An open top-up is the wanted state, unless the balance fell again.
             let news = why != Reason::Open && refused.as_deref() != reason;
             if crossed || news {
                 let threshold = state.threshold;
@@ -400,7 +403,7 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
             });
         }
     }
-    // What was due is done with when it was asked for, or when there was no need.
+    // A scheduled top-up is done once it was requested or was not needed.
     let advance = state.due && reason.is_none() && next_at.is_some_and(|at| at <= now);
     if advance || refused.as_deref() != reason || evaluate_at.is_some() || notice.is_some() {
         let rows = LOOKED.run(&[
@@ -519,7 +522,7 @@ mod tests {
     }
 
     proptest! {
-        /// One payment closes the gap, debt included, and is no larger than it must be.
+        /// One payment closes the gap, debt included, and is no larger than necessary.
         #[test]
         fn one_payment_closes_the_gap(
             available in -1_000_000_i128..20_000_000, debt in 0_i128..1_000_000, step in 1_i128..5_000_000,

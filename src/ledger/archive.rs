@@ -1,19 +1,25 @@
-//! `archive`: entries of long ago leave the table that charges write, and nothing that anyone reads changes.
+//! `archive`: moves old entries out of the table that charges write. The results of all reads stay
+//! the same.
 //!
-//! What goes is a beginning of each lane's chain. Numbers of a lane have no gaps and commit in their order, since
-//! who books in a lane has it until the commit: no entry can come later into what was moved. What could go wrong:
+//! The moved entries are the beginning of each lane's chain. Entry numbers of a lane have no gaps
+//! and commit in their order, because a transaction that books in a lane holds it until commit. So
+//! no later entry can have a number among the moved ones. Possible conflicts, and how they are
+//! prevented:
 //!
-//! - *A key that was moved is used again.* The ledger's index does not know it any more. Whoever books holds a lane,
-//!   or the wallet's row, until the commit, and so does the end of this call: by the time of a booking either all of
-//!   the move is committed or nothing of it. The wallet's row then says that there is an archive, and the epoch that
-//!   every lane carries says that the rules are to be read again; `store::append` looks into the archive. Under one
-//!   snapshot for a whole transaction the lane has changed since, and the write of it fails with 40001.
-//! - *The key is looked up while it moves.* Who looks first (`replay::by_key`, `store::taken_keys`) looks into the
-//!   ledger before the archive: what is not there any more is in the archive by then.
-//! - *Charges wait for a long move.* The rows are copied before anything is locked; entries never change, so the copy
-//!   is right whenever it was made. Wallet and lanes are locked for the deletion alone.
-//! - *Two move at once.* They queue on a lock of their own.
-//! - *A row is deleted that was not copied.* A trigger compares each of them (`sql/schema/triggers.sql`).
+//! - *The key of a moved entry is used again.* The ledger's index no longer contains it. A booking
+//!   holds a lane or the wallet's row until commit, and so does the end of this call. So a booking
+//!   sees either the whole move or none of it. After the move, the wallet's row says that there is
+//!   an archive, and the new epoch in every lane makes charges read the rules again;
+//!   `store::append` then searches the archive. In a transaction with one snapshot, the lane has
+//!   changed since, and writing it fails with 40001.
+//! - *A key is looked up during the move.* Lookups (`replay::by_key`, `store::taken_keys`) search
+//!   the ledger before the archive. An entry that is no longer in the ledger is already in the
+//!   archive.
+//! - *Charges wait for a long move.* The rows are copied before anything is locked. Entries never
+//!   change, so the copy is always right. Wallet and lanes are locked only for the deletion.
+//! - *Two moves run at once.* They queue on a lock of their own.
+//! - *A row is deleted that was not copied.* A trigger compares each row
+//!   (`sql/schema/triggers.sql`).
 
 use crate::access::audit::{Act, note_down};
 use crate::error::{Error, Result};
@@ -29,9 +35,10 @@ use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
-// The beginning of each lane's chain in which nothing was booked at that time or later. Of several lanes the first
-// so many by their numbers, which is a beginning of each again. Where some are asked for, only the entries with the
-// first ids are looked at, which are about those that were booked first.
+// The beginning of each lane's chain up to the first entry booked at or after the given time. With
+// a maximum, entries are taken in the order of their numbers across all lanes, so the result is
+// again a beginning of each chain. Only the entries with the first ids are then read, which are
+// roughly those that were booked first.
 statement!(
     CARRY,
     [
@@ -116,37 +123,37 @@ statement!(
     "SELECT ($1 ->> 'archived')::bigint, ($1 ->> 'carried_forward')::numeric, ($1 ->> 'complete')::boolean"
 );
 
-/// By how many entries the order of ids may differ from that of booking, where some are asked for: those of calls at the
-/// same time.
+/// By how many entries the order of ids may differ from the order of booking, if a maximum is
+/// given. Calls at the same time differ in this way.
 const SLACK: i64 = 1000;
 
-/// What `archive` was asked for.
+/// The arguments of `archive`.
 pub struct Archiving<'a> {
-    /// Entries that were booked before are moved.
+    /// Entries that were booked before this time are moved.
     pub before: Timestamp,
-    /// At most so many.
+    /// The maximum number of entries to move. `None` for no maximum.
     pub max_entries: Option<i64>,
-    /// Who does it.
+    /// The call, for the audit trail.
     pub act: Act<'a>,
 }
 
-/// What `archive` returns.
+/// The result of `archive`.
 pub struct Archived {
-    /// How many were moved.
+    /// The number of moved entries.
     pub archived: i64,
-    /// The sum of all that stand in the archive.
+    /// The sum of all entries in the archive.
     pub carried_forward: Amount,
-    /// True when nothing is left that could be moved.
+    /// True if no entry is left to move.
     pub complete: bool,
-    /// True when an earlier call did it.
+    /// True if an earlier call moved the entries.
     pub replayed: bool,
 }
 
-/// Moves entries to the archive, or replays.
+/// Moves entries to the archive, or returns the first result of the key.
 pub fn archive(archiving: &Archiving<'_>, call: IdempotentCall<'_>) -> Result<Archived> {
     let wallet = call.wallet;
     config::read(wallet)?;
-    // Before the wallet's row and its lanes, which the others need.
+    // This lock comes before the wallet's row and its lanes, which other calls need.
     lock::wait(wallet, lock::ARCHIVE);
     if let Some(answer) = call.answered()? {
         let lost = || Error::internal("an answer was not kept");
@@ -173,7 +180,7 @@ pub fn archive(archiving: &Archiving<'_>, call: IdempotentCall<'_>) -> Result<Ar
     let limit = archiving.max_entries.map(|most| most.saturating_add(SLACK));
     let mut carried = carry(limit)?;
     if carried.need::<i64>(0, 0)? == 0 && !carried.need::<bool>(0, 3)? {
-        // Ids of long ago stand before those that come next, such as those of fundings that were pending.
+        // Old ids precede the next ones, for example those of fundings that were pending.
         carried = carry(None)?;
     }
     let (archived, complete): (i64, bool) = (carried.need(0, 0)?, carried.need(0, 3)?);
@@ -200,7 +207,7 @@ pub fn archive(archiving: &Archiving<'_>, call: IdempotentCall<'_>) -> Result<Ar
     })
 }
 
-/// Moves what this call has carried forward; the ids of the entries are not beyond these.
+/// Moves the entries that this call has carried forward. Their ids are within the bounds.
 fn move_entries(
     wallet: &str,
     id: [u8; 16],
@@ -218,11 +225,11 @@ fn move_entries(
     config::lock_to_change(wallet)?;
     MARK.run(&[Value::Text(wallet)])?;
     all_of(wallet, count, &TAKE_OUT.run(&these)?)?;
-    // Charges that know the old rules see another epoch on their lane and read them again.
+    // Charges with the old rules find another epoch in their lane, and read the rules again.
     move_epoch(wallet)
 }
 
-/// An entry stands in one of the two tables, unless somebody else wrote to them.
+/// Each entry is in one of the two tables, unless another program wrote to them.
 fn all_of(wallet: &str, count: i64, moved: &Rows) -> Result<()> {
     if usize::try_from(count) == Ok(moved.len()) {
         return Ok(());

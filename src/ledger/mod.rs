@@ -1,4 +1,4 @@
-//! Wallets, money in, charges, the ledger and its chain.
+//! Wallets, fundings, charges, the ledger and its chain.
 
 pub mod archive;
 pub mod balance;

@@ -1,4 +1,4 @@
-//! Corrections and transfers: `adjust`, `transfer`, `refund`.
+//! Corrections, transfers and refunds: `adjust`, `transfer`, `refund`.
 
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
@@ -20,7 +20,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
-// What a settlement used was counted when its hold was made.
+// The usage of a settlement was counted in the windows of the time at which its hold was made.
 statement!(
     CHARGE,
     [TEXTOID, UUIDOID],
@@ -40,36 +40,37 @@ statement!(
      ON CONFLICT (wallet_id, entry_id) DO UPDATE SET refunded = excluded.refunded"
 );
 
-/// What moves, in a call with a key.
+/// The arguments that the calls share.
 pub struct Movement<'a> {
-    /// The wallet.
+    /// The wallet whose balance moves.
     pub wallet: &'a str,
-    /// Why.
+    /// The reason of the movement.
     pub reason: Option<&'a str>,
-    /// Idempotency key.
+    /// The idempotency key.
     pub key: Option<&'a str>,
-    /// Fingerprint of the call.
+    /// The fingerprint of the call.
     pub fingerprint: [u8; 16],
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// What the calls return.
+/// The result of the calls.
 pub struct Moved {
-    /// The entry.
+    /// The new entry.
     pub entry_id: [u8; 16],
-    /// Its amount.
+    /// The amount of the entry, negative if money leaves the wallet.
     pub amount: Amount,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the entry.
     pub balance: Amount,
-    /// True when an earlier call booked it.
+    /// True if an earlier call made the entry.
     pub replayed: bool,
 }
 
 impl Movement<'_> {
-    /// The first answer to the key; WL006 when it was another request.
+    /// The first result of the key. `None` if the key is new, WL006 if it was used for another
+    /// request.
     fn replay(&self, call: Call) -> Result<Option<Moved>> {
         let Some(rows) = by_key(self.wallet, self.key, call)? else {
             return Ok(None);
@@ -97,7 +98,7 @@ impl Movement<'_> {
     }
 }
 
-/// Books a correction: money in where it is positive, money out where it is negative.
+/// Books a correction: adds money if the amount is positive, takes money out if it is negative.
 pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     let wallet = movement.wallet;
     lock_wallet(wallet)?;
@@ -105,7 +106,7 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
         return Ok(moved);
     }
     config::read(wallet)?.require_open(wallet)?;
-    // With all lanes in hand it is booked at the time that it says.
+    // With all lanes locked, the entry is booked at its stated time.
     let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
     let (entry_id, balance) = if amount.is_negative() {
         let books = LockedBalance::open(wallet)?;
@@ -123,7 +124,7 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     })
 }
 
-/// Money in that was not there before: a lot like a plain funding.
+/// Adds money as a lot like that of a plain funding.
 fn put_in(entry: &Entry<'_>) -> Result<Amount> {
     let mut locked_lots = LockedLots::open(entry.wallet)?;
     let balance = locked_lots.grant(entry, entry.amount, &Terms::default(), false, Amount::ZERO)?;
@@ -131,19 +132,19 @@ fn put_in(entry: &Entry<'_>) -> Result<Amount> {
     Ok(balance)
 }
 
-/// Money out, if it is there.
+/// Takes money out if it is available.
 fn take_out(mut books: LockedBalance<'_>, entry: &Entry<'_>) -> Result<Amount> {
     let amount = entry.amount.negated();
     require_room(&mut books, entry, amount)?;
     books.make_way(amount)?;
-    // Some of what was counted may be in the hands of others.
+    // Other transactions may have locked some expired holds, which then were not released.
     require_room(&mut books, entry, amount)?;
     let balance = books.debit(entry, amount)?;
     books.close()?;
     Ok(balance)
 }
 
-/// WL001 unless so much can be taken out.
+/// WL001 unless the amount can be taken out.
 fn require_room(books: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
     let room = books.room()?;
     if amount > room {
@@ -167,10 +168,10 @@ fn require_room(books: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amount
     Ok(())
 }
 
-/// Moves money to another wallet of the same currency: an entry in each.
+/// Moves money to another wallet of the same currency: one entry in each.
 pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Moved> {
     let from = movement.wallet;
-    // By name, whichever way the money goes.
+    // Rows are locked in the order of the names, in whichever direction the money moves.
     let mut wallets = [from, to];
     wallets.sort_unstable();
     wallets.into_iter().try_for_each(lock_wallet)?;
@@ -192,7 +193,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
             .hint("Take the money out with adjust() and fund the other wallet in its currency."));
     }
     if to < from {
-        // Lanes too are locked by name.
+        // Lanes, too, are locked in the order of the wallets' names.
         config::lock_to_change(to)?;
     }
     let books = LockedBalance::open(from)?;
@@ -220,7 +221,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     })
 }
 
-/// Gives a charge back, in whole or in part, and to the limits whose window still runs.
+/// Refunds a charge in whole or in part, also to the limits whose window is still running.
 pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>) -> Result<Moved> {
     let wallet = movement.wallet;
     // Refunds of one charge queue here.
@@ -271,7 +272,7 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         .join("/")
     );
     config::read(wallet)?.require_open(wallet)?;
-    // What has expired had expired before the money came back.
+    // Credit that has expired by now expired before the refund.
     due::sweep(wallet)?;
     let mut locked_lots = LockedLots::open(wallet)?;
     let entry = Entry {

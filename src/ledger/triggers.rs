@@ -1,6 +1,6 @@
-//! Triggers: they only validate or refuse, so that a dump restores in any order and no effect
-//! happens twice. Their WHEN clauses keep them from being called where nothing is violated.
-//! `sql/schema/triggers.sql` declares them.
+//! Triggers only validate or refuse, so that a dump can be restored in any order and no effect
+//! happens twice. Their WHEN clauses prevent calls for valid rows. `sql/schema/triggers.sql`
+//! declares them.
 
 use pgrx::datum::{FromDatum, IntoDatum, UnboxDatum};
 use pgrx::prelude::*;
@@ -29,8 +29,8 @@ fn shown(row: &NewRow<'_>, name: &str) -> String {
     })
 }
 
-/// Refuses an allowance that would be overdrawn, whoever writes it: WL001 for a balance, WL002
-/// for a limit.
+/// Refuses an allowance that would be overdrawn, whichever program writes it: WL001 for a balance,
+/// WL002 for a limit.
 #[pg_trigger(sql = false)]
 fn refuse_overdraft<'a>(
     trigger: &'a PgTrigger<'a>,
@@ -68,7 +68,7 @@ fn refuse_overdraft<'a>(
         .raise()
 }
 
-/// Refuses every change of the ledger, of its archive, and of the audit trail.
+/// Refuses every change of the ledger, its archive, and the audit trail.
 #[pg_trigger(sql = false)]
 fn refuse_change<'a>(
     trigger: &'a PgTrigger<'a>,
@@ -110,7 +110,7 @@ fn refuse_change<'a>(
     error.raise()
 }
 
-/// Has every backend drop what it cached of the table, when the change commits.
+/// Makes every backend drop its cached rows of the table when the change commits.
 #[pg_trigger(sql = false)]
 fn announce_change<'a>(
     trigger: &'a PgTrigger<'a>,

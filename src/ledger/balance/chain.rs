@@ -1,4 +1,4 @@
-//! The end of a lane's chain: where an entry is added.
+//! The end of a lane's chain, where entries are added.
 
 use crate::allowance::lanes::{changed_underneath, range};
 use crate::error::Result;

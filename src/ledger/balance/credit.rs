@@ -1,11 +1,12 @@
-//! How money comes into the lanes, without ever waiting for a charge.
+//! Puts money into the lanes without ever waiting for a charge.
 //!
-//! Credits of one wallet queue on the wallet's row. A credit then takes whatever lane is free;
-//! when none is, it puts the money into a spare lane and has the next charge fetch it.
+//! Credits of one wallet queue on the wallet's row. A credit then takes any free lane. If no active
+//! lane is free, it puts the money into a spare lane and requests a recheck, so that the next
+//! charge fetches the money.
 //!
-//! Thresholds that the money may re-arm are decided at once when every lane is free. When some are
-//! busy, the lanes at hand raise their watermarks by what they can guarantee, whatever the busy
-//! ones still spend; what cannot be guaranteed is left to the next charge, which looks at all.
+//! If every lane is free, the thresholds that the money may arm are decided at once. If some lanes
+//! are busy, the locked lanes raise their watermarks by the amount that they can guarantee,
+//! whatever the busy ones still spend. The rest is left to the next charge, which locks all lanes.
 
 use crate::allowance::all_lanes::{
     AllLanes, Free, lock_free, read_thresholds, watermark_for, write_thresholds,
@@ -29,36 +30,37 @@ statement!(
     "UPDATE wallet.wallets SET recheck_requested = recheck_requested + 1 WHERE wallet_id = $1"
 );
 
-/// Money in.
+/// Money that is added to a wallet.
 pub struct Credit<'a> {
-    /// The entry that books it.
+    /// The entry that books the money.
     pub entry: &'a Entry<'a>,
-    /// How much of it may be spent: all but what pays a debt.
+    /// The part of the money that may be spent: all of it except the part that pays a debt.
     pub spendable: Amount,
 }
 
-/// Books the credit and gives the wallet's balance after it. The caller holds the wallet's row and
-/// has looked up the entry's key.
+/// Books the credit and returns the wallet's balance after it. The caller has locked the wallet's
+/// row and has looked up the entry's key.
 pub fn credit(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
     let wallet = credit.entry.wallet;
     let Some(lane) = free_active_lane(wallet, rules)? else {
         return into_spare(credit, rules);
     };
-    // With an active lane in hand nobody else can move the thresholds.
+    // While this transaction holds an active lane, no other one can change the thresholds.
     let thresholds = read_thresholds(wallet, rules.credit_limit)?;
     if all_armed(&thresholds) {
         return into_lane(credit, rules, lane);
     }
     let free = lock_free(wallet, rules.lanes)?;
     if free.whole {
-        // An empty spare lane is not ours, and somebody may be waiting behind its row.
+        // An empty spare lane is not locked by this call, and other calls may be waiting for its
+        // row.
         into_all(credit, rules, free.ours)
     } else {
         into_some(credit, rules, free, thresholds)
     }
 }
 
-/// An active lane that nobody else has locked, now locked by us.
+/// Locks an active lane that no other transaction has locked. `None` if all are busy.
 fn free_active_lane(wallet: &str, rules: &WalletConfig) -> Result<Option<Lane>> {
     for lane in active(rules.lanes) {
         if lane == 0 {
@@ -71,7 +73,7 @@ fn free_active_lane(wallet: &str, rules: &WalletConfig) -> Result<Option<Lane>> 
     Ok(None)
 }
 
-/// The wallet's balance with this credit, busy lanes as last committed.
+/// The wallet's balance with this credit. Busy lanes count as last committed.
 fn balance_after(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
     store::credited_elsewhere(credit.entry.wallet, i16::MIN)?
         .minus(rules.credit_limit)
@@ -79,11 +81,12 @@ fn balance_after(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
         .map_err(range)
 }
 
-/// Books the entry at the end of the lane's chain and raises what the lane may spend.
+/// Books the entry at the end of the lane's chain and raises the lane's allotted amount.
 fn book(credit: &Credit<'_>, rules: &WalletConfig, lane: &mut Lane, balance: Amount) -> Result<()> {
     let entry = credit.entry;
     lane.allotted = lane.allotted.plus(credit.spendable).map_err(range)?;
-    // Credits of the wallet queue on its row, where the key was looked up.
+    // The key cannot be taken: credits of a wallet queue on its row, and the key was looked up
+    // there.
     chain::append(lane, entry, balance, rules.archived)?;
     Ok(())
 }
@@ -96,7 +99,7 @@ fn write(wallet: &str, lane: &Lane) -> Result<()> {
     }
 }
 
-/// All thresholds are armed: any lane will do, and nothing can cross.
+/// Credits one lane. All thresholds are armed, so any lane will do and no threshold can be crossed.
 fn into_lane(credit: &Credit<'_>, rules: &WalletConfig, mut lane: Lane) -> Result<Amount> {
     let balance = balance_after(credit, rules)?;
     book(credit, rules, &mut lane, balance)?;
@@ -104,7 +107,7 @@ fn into_lane(credit: &Credit<'_>, rules: &WalletConfig, mut lane: Lane) -> Resul
     Ok(balance)
 }
 
-/// Every lane that counts is ours: the exact total decides.
+/// Credits with every lane locked that counts for the balance: the exact total decides.
 fn into_all(credit: &Credit<'_>, rules: &WalletConfig, lanes: Vec<Lane>) -> Result<Amount> {
     let limit = rules.credit_limit;
     let mut whole = AllLanes::new(credit.entry.wallet, lanes, limit)?;
@@ -120,7 +123,7 @@ fn into_all(credit: &Credit<'_>, rules: &WalletConfig, lanes: Vec<Lane>) -> Resu
     Ok(balance)
 }
 
-/// Some lanes are busy: what the free ones can guarantee is armed.
+/// Credits while some lanes are busy. Arms the thresholds that the free lanes can guarantee.
 fn into_some(
     credit: &Credit<'_>,
     rules: &WalletConfig,
@@ -141,8 +144,9 @@ fn into_some(
         .ok_or_else(|| changed_underneath(wallet))?;
     book(credit, rules, payee, balance)?;
 
-    // Busy lanes never go below their watermarks without all lanes' locks, and those are fixed
-    // while we hold one: the sum of the watermarks plus our slack is certain to be there.
+    // Busy lanes never go below their watermarks unless all lanes are locked, and the watermarks
+    // are fixed while this transaction holds a lane. So the sum of the watermarks plus the slack of
+    // the free lanes is certainly available.
     let certain: i128 = all.iter().map(|lane| lane.watermark.units()).sum::<i128>()
         + free
             .iter()
@@ -184,14 +188,14 @@ fn into_some(
     Ok(balance)
 }
 
-/// Has the next charge, of whatever backend, look at all lanes.
+/// Requests a recheck: the next charge, in any backend, locks all lanes.
 pub fn ask_for_attention(wallet: &str) -> Result<()> {
     ATTENTION.run(&[Value::Text(wallet)])?;
     invalidation::announce_wallets();
     Ok(())
 }
 
-/// Arms what an amount that is certainly available reaches, and fires nothing.
+/// Arms the thresholds that a certainly available amount reaches. Fires none.
 fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing> {
     let mut reached: Vec<Threshold> = thresholds
         .iter()
@@ -213,7 +217,7 @@ fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing>
     crossings
 }
 
-/// Every active lane is busy: the money goes to a spare lane, and the next charge fetches it.
+/// Credits a spare lane, because every active lane is busy. The next charge fetches the money.
 fn into_spare(credit: &Credit<'_>, rules: &WalletConfig) -> Result<Amount> {
     let wallet = credit.entry.wallet;
     let balance = balance_after(credit, rules)?;

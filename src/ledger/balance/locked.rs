@@ -1,7 +1,8 @@
-//! The whole balance of a wallet in one's hands: all lanes locked, the exact total known.
+//! The locked balance of a wallet: all lanes locked, the exact total known.
 //!
-//! What is not the everyday charge is booked here: holds, settlements, debits. Whoever has the
-//! books is alone with the wallet's lanes and with the windows of its limits.
+//! Everything except the usual charge is booked here: holds, settlements, debits. While a
+//! transaction has the locked balance, no other one can change the wallet's lanes or the windows of
+//! its limits.
 
 use std::rc::Rc;
 
@@ -29,47 +30,47 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::rows::{BALANCE, Entry};
 
-/// A wallet's balance and rules, with all its lanes locked.
+/// A wallet's balance and rules, with all lanes locked.
 pub struct LockedBalance<'a> {
-    /// The wallet.
+    /// The wallet's name.
     pub wallet: &'a str,
-    /// Its rules.
+    /// The wallet's rules, as read under the locks.
     pub rules: Rc<WalletConfig>,
-    /// Its lanes.
+    /// The locked lanes.
     pub whole: AllLanes<'a>,
-    /// What of the balance only some use may take.
+    /// The credit that only some use may spend.
     pub pools: Pools<'a>,
-    /// What holds keep of grants that have ended.
+    /// The credit that holds keep of ended grants.
     kept: Vec<Kept>,
     expired: Expired<'a>,
     before: Amount,
 }
 
 impl<'a> LockedBalance<'a> {
-    /// Waits for charges under way and opens the books. What expired holds have set aside can be spent; it is given back
-    /// as far as that takes.
+    /// Waits for running charges and locks the balance. Amounts that expired holds reserve can be
+    /// spent. They are released as far as needed.
     pub fn open(wallet: &'a str) -> Result<LockedBalance<'a>> {
         LockedBalance::open_for(wallet, None)
     }
 
-    /// The same for a call that closes a hold itself, whether or not its time has come.
+    /// Locks the balance for a call that closes `hold` itself, whether or not the hold has expired.
     pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
         let mut books = LockedBalance::open_unswept(wallet, hold)?;
         if books.rules.scoped || books.rules.keeps {
-            // Grants know what holds have set aside of them.
+            // Grants count the amounts that holds reserve of them.
             books.sweep()?;
         }
         books.pools = Pools::read(wallet, &books.rules)?;
         Ok(books)
     }
 
-    /// The same for a call that only gives back what some expired holds have set aside.
+    /// Locks the balance for a call that only releases some expired holds.
     pub fn open_to_sweep(wallet: &'a str) -> Result<LockedBalance<'a>> {
         LockedBalance::open_unswept(wallet, None)
     }
 
     fn open_unswept(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
-        // Read anew: what this backend knows may be older than the last grant.
+        // The rules are read again, because the cached ones may be older than the last grant.
         if config::read(wallet)?.grants_are_due() {
             due::sweep(wallet)?;
         }
@@ -92,30 +93,30 @@ impl<'a> LockedBalance<'a> {
         })
     }
 
-    /// Gives back what all expired holds have set aside.
+    /// Releases all expired holds.
     pub fn sweep(&mut self) -> Result<()> {
         self.expired.sweep_all(&mut self.whole).map(drop)
     }
 
-    /// Gives back what some of them have; says how many.
+    /// Releases some of the expired holds. Returns their number.
     pub fn sweep_some(&mut self) -> Result<i64> {
         let swept = self.expired.sweep_some(&mut self.whole)?;
         Ok(swept.len() as i64)
     }
 
-    /// Gives back as much as an amount takes that is going to leave the lanes.
+    /// Releases as many expired holds as `amount`, which is about to leave the lanes, needs.
     pub fn make_way(&mut self, amount: Amount) -> Result<()> {
         let credit = self.rules.credit_limit;
         self.expired.make_way(&mut self.whole, amount, credit)
     }
 
-    /// Warnings of what is used without what expired holds have set aside.
+    /// The warnings that remain if expired holds do not count.
     pub fn warnings<'w>(&mut self, warnings: Vec<Warning<'w>>) -> Result<Vec<Warning<'w>>> {
         self.expired.without(warnings)
     }
 
-    /// WL002 where one of the limits that a request takes from next refuses it with all that expired holds have;
-    /// otherwise these give back what it needs.
+    /// Releases the expired holds that block the limits of a request. WL002 if a limit would refuse
+    /// the request even with all of them released.
     pub fn make_way_in(&mut self, applied: &[Applied<'_>]) -> Result<()> {
         if self.expired.are_none() {
             return Ok(());
@@ -126,26 +127,27 @@ impl<'a> LockedBalance<'a> {
         self.expired.make_way_in(&mut self.whole, applied)
     }
 
-    /// What is left of a limit that a request takes from.
+    /// The remainder of a limit that applies to a request.
     pub fn left_in(&mut self, one: &Applied<'_>) -> Result<Amount> {
         self.ask(std::slice::from_ref(one))?;
         let freed = self.expired.of(one.window_id)?;
         Ok(window::status_with(self.wallet, one.clone(), freed)?.remaining())
     }
 
-    /// Finds what expired holds have in the windows of a request, before any of these is written.
+    /// Finds the amounts of expired holds in the windows of a request, before any window is
+    /// written.
     pub fn ask(&mut self, applied: &[Applied<'_>]) -> Result<()> {
         self.expired.ask_in(applied)
     }
 
-    /// What can still be spent, credit included.
+    /// The amount that every charge may spend, including the credit limit.
     pub fn room(&self) -> Result<Amount> {
         let expired = self.expired.of(BALANCE)?;
         self.whole.room()?.plus(expired).map_err(range)
     }
 
-    /// The same for a use that may take also from grants with a scope, those that had not ended at a time. Where it is
-    /// enough for an amount, that need not be all.
+    /// The amount that use for `purpose` may spend, including grants with a scope that had not
+    /// ended at `at`. If that covers `amount`, the result may leave out a part of the grants.
     pub fn room_for(
         &mut self,
         purpose: Purpose<'_>,
@@ -158,12 +160,12 @@ impl<'a> LockedBalance<'a> {
         room.plus(own).map_err(range)
     }
 
-    /// What there is for other use only.
+    /// The credit that only use for other purposes may spend.
     pub fn beside(&mut self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
         self.pools.beside(purpose, at)
     }
 
-    /// What grants with a scope pay of an amount.
+    /// The parts of an amount that grants with a scope pay.
     pub fn split(
         &mut self,
         purpose: Purpose<'_>,
@@ -174,7 +176,7 @@ impl<'a> LockedBalance<'a> {
         self.split_within(purpose, at, amount, room)
     }
 
-    /// What grants with a scope pay of an amount of which lots that have ended pay the beginning.
+    /// The parts that grants with a scope pay, if ended lots pay the first `kept` of the amount.
     pub fn split_behind(
         &mut self,
         purpose: Purpose<'_>,
@@ -203,12 +205,13 @@ impl<'a> LockedBalance<'a> {
         self.whole.balance(self.rules.credit_limit)
     }
 
-    /// The lane in which holds are held that are made with all lanes in hand.
+    /// The lane that reserves holds that are made with all lanes locked.
     pub fn holding_lane(&mut self) -> Result<i16> {
         Ok(self.whole.booking_lane(self.rules.lanes)?.lane)
     }
 
-    /// Sets an amount aside in a lane, and what grants with a scope have for that in these; gives what in which.
+    /// Reserves an amount in a lane, and a part of it in grants with a scope. Returns the parts by
+    /// grant.
     pub fn hold(
         &mut self,
         lane: i16,
@@ -216,7 +219,7 @@ impl<'a> LockedBalance<'a> {
         purpose: Purpose<'_>,
         at: Timestamp,
     ) -> Result<Vec<Burn>> {
-        // A lane that is not in use any more had nothing of it, and gets nothing.
+        // A lane that is no longer in use had no part of the hold, and receives none.
         let in_use = self.whole.lanes.iter().any(|row| row.lane == lane);
         let room = if in_use { self.room()? } else { Amount::ZERO };
         let parts = self.split_within(purpose, at, amount, room)?;
@@ -228,13 +231,13 @@ impl<'a> LockedBalance<'a> {
         Ok(parts)
     }
 
-    /// Books an entry of money out. `taken` of it leaves the balance: all but what becomes a debt.
-    /// Gives the balance after it.
+    /// Books an entry that takes money out. `taken` is the part that leaves the balance; the rest
+    /// becomes debt. Returns the balance after the entry.
     pub fn debit(&mut self, entry: &Entry<'_>, taken: Amount) -> Result<Amount> {
         self.debit_with(entry, taken, &[])
     }
 
-    /// The same where grants with a scope pay these parts.
+    /// Like [`LockedBalance::debit`], with the parts that grants with a scope pay.
     pub fn debit_with(
         &mut self,
         entry: &Entry<'_>,
@@ -248,19 +251,19 @@ impl<'a> LockedBalance<'a> {
         self.pools
             .spend(&mut self.whole, parts, entry.entry_id, epoch)?;
         let lane = self.whole.booking_lane(self.rules.lanes)?;
-        // The lane may be overdrawn for a moment: rebalancing makes up for it.
+        // The lane may be overdrawn for a moment. The rebalance corrects it.
         lane.spent = lane.spent.plus(taken).map_err(range)?;
         chain::append(lane, entry, balance, self.rules.archived)?;
         Ok(balance)
     }
 
-    /// How much of an amount grants pay that have ended, for a hold that is older than their ends.
+    /// The part of an amount that ended grants pay, for a hold that was made before their ends.
     pub fn kept_for(&self, made: Timestamp, most: Amount) -> Result<Amount> {
         let parts = course::take_kept(&mut self.kept.clone(), made, most)?;
         Ok(pools::sum_of(&parts)?.unwrap_or_default())
     }
 
-    /// Has them pay it.
+    /// Spends kept credit of ended grants for an entry.
     pub fn spend_kept(&mut self, made: Timestamp, amount: Amount, entry: [u8; 16]) -> Result<()> {
         let before = self.kept.clone();
         let parts = course::take_kept(&mut self.kept, made, amount)?;
@@ -269,13 +272,13 @@ impl<'a> LockedBalance<'a> {
         kept::spent(self.wallet, &parts, entry)
     }
 
-    /// Ends what holds keep no longer of grants that have ended, once a hold has let go. One whose row does not say so
-    /// yet is named, with what it has set aside still.
+    /// Ends the kept credit that holds no longer need, after a hold was released. `hold` is a hold
+    /// whose row does not show the release yet, with the amounts that it still reserves.
     pub fn lapse(&mut self, at: Timestamp, hold: Option<([u8; 16], Holding)>) -> Result<()> {
         if !self.rules.keeps {
             return Ok(());
         }
-        // What was given back is there now.
+        // The released amounts are now available in the lots.
         self.pools = Pools::read(self.wallet, &self.rules)?;
         let mut lots = self.pools.all()?.to_vec();
         let (named, own) = hold.unzip();
@@ -318,7 +321,7 @@ impl<'a> LockedBalance<'a> {
         let entry = ending.entry(self.wallet, burn, &contra);
         let parts = std::slice::from_ref(burn);
         if is_scoped {
-            // Notes the burn too.
+            // This also notes the burn.
             self.debit_with(&entry, burn.amount, parts)?;
             let mut lots = self.pools.all()?.iter();
             if lots.any(|one| one.lot.rank.id == burn.id && one.lot.remaining.is_zero()) {
@@ -341,7 +344,7 @@ impl<'a> LockedBalance<'a> {
         outbox::emit_event(self.wallet, &event)
     }
 
-    /// Cuts the lanes anew, writes them, and emits what was crossed.
+    /// Rebalances and writes the lanes, and emits the events of crossed thresholds.
     pub fn close(mut self) -> Result<()> {
         self.lapse(clock::now(), None)?;
         self.make_way(Amount::ZERO)?;

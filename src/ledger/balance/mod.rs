@@ -1,4 +1,4 @@
-//! The balance: how money comes in, and the balance locked as a whole.
+//! The balance: credits, and the balance locked as a whole.
 pub mod chain;
 pub mod credit;
 pub mod locked;

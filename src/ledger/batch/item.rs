@@ -1,4 +1,4 @@
-//! One item of a batch: an object with the arguments of `charge`.
+//! One item of a batch: a JSON object with the arguments of `charge`.
 
 use pgrx::Inet;
 
@@ -13,7 +13,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::{as_owner, to_caller};
 
 statement!(
-    /// Members of another type than their argument's are converted as a cast does it.
+    /// Converts members whose type differs from their argument's, as a cast does.
     CONVERT,
     [JSONBOID],
     "SELECT ($1 ->> 'amount')::numeric, ($1 ->> 'event_at')::timestamptz, ($1 ->> 'client_ip')::inet::text,
@@ -25,18 +25,19 @@ statement!(
 
 /// An item of a batch.
 pub struct Item {
-    /// Its place in the array.
+    /// The item's index in the array.
     pub place: usize,
-    /// Whether it has the secret of a key.
+    /// Whether the item contains the secret of an API key.
     pub has_secret: bool,
-    /// Its wallet.
+    /// The item's wallet.
     pub wallet: String,
     object: Jsonb,
-    /// What holds where the item says nothing; the key is the batch's with the item's number.
+    /// The batch's values, for members that the item lacks. The key is the batch's key with the
+    /// item's number.
     batch_metadata: Option<Jsonb>,
     batch_key: Option<String>,
     batch_actor: Option<String>,
-    /// Nothing when a member is of another type than its argument.
+    /// The arguments. `None` if a member has another type than its argument.
     plain: Option<Fields>,
 }
 
@@ -63,7 +64,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The place of the argument of that name, where it is a text.
+    /// The field of a text argument. `None` if there is no text argument of that name.
     fn text(&mut self, name: &str) -> Option<&mut Option<String>> {
         Some(match name {
             "user_id" => &mut self.user_id,
@@ -110,7 +111,7 @@ impl Fields {
 }
 
 impl Item {
-    /// Takes an element of the array apart; 22023 when it is no item.
+    /// Reads an element of the array. 22023 if it is not an item.
     pub fn read(batch: &Batch<'_>, index: usize, element: Part) -> Result<Item> {
         let object = match element {
             Part::Container(object) => object,
@@ -179,13 +180,12 @@ impl Item {
         Ok(item)
     }
 
-    /// The arguments, where each is of its type.
+    /// The arguments. `None` if a member has another type than its argument.
     pub fn plain(&self) -> Option<ChargeArgs<'_>> {
         self.plain.as_ref().map(|fields| fields.args(self))
     }
 
-    /// The arguments, converted where that is needed; what cannot be converted is PostgreSQL's
-    /// error.
+    /// The arguments, converted if needed. A failed conversion raises PostgreSQL's own error.
     pub fn fields(&self) -> Result<Fields> {
         if let Some(fields) = &self.plain {
             return Ok(fields.clone());
@@ -220,8 +220,7 @@ impl Item {
     }
 }
 
-/// A point in time with its offset, to the microsecond; what else PostgreSQL understands it reads
-/// itself.
+/// A point in time with its offset, to the microsecond. PostgreSQL itself reads all other forms.
 fn instant(text: &str) -> Option<Timestamp> {
     let at: jiff::Timestamp = text.parse().ok()?;
     (at.subsec_nanosecond() % 1_000 == 0).then(|| Timestamp::from_unix_micros(at.as_microsecond()))

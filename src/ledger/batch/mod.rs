@@ -1,10 +1,12 @@
 //! `charge_batch`: many charges in one call.
 //!
-//! Items are booked by wallet, in the order of the wallets' names, so that two batches never wait
-//! for each other in a circle, and within a wallet in the order of the items. A run of them is booked
-//! at once (`together`): one look at the lane, one at each limit's window, one chain of entries.
-//! What that does not do as single charges would, because one item is replayed, refused or crosses a
-//! threshold, is divided until that item stands alone and goes the way of `charge`.
+//! Items are booked by wallet, in the order of the wallets' names, so that two batches never
+//! deadlock. Within a wallet, the order of the items is kept. A run of items is booked at once
+//! (`together`): the lane is read once, each limit's window is read once, and the entries form one
+//! chain.
+//!
+//! Sometimes booking a run at once differs from single charges: an item is replayed, is refused or
+//! crosses a threshold. Then the run is divided until that item is alone and is booked by `charge`.
 
 mod item;
 mod together;
@@ -24,23 +26,23 @@ use crate::pg::{jsonb_parts, report};
 use item::{Fields, Item};
 use together::Outcome;
 
-/// Items that are booked at once; more of one wallet are booked in turns.
+/// Items that are booked at once. More items of one wallet are booked in several runs.
 const RUN: usize = 1_000;
 
-/// What becomes of the others when an item cannot be booked.
+/// The treatment of the other items if one cannot be booked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// None is booked.
+    /// No item is booked.
     Fail,
-    /// They are.
+    /// The other items are booked.
     Skip,
 }
 
 impl OnError {
-    /// Both of them.
+    /// All values.
     pub const ALL: &'static [OnError] = &[OnError::Fail, OnError::Skip];
 
-    /// Its name in SQL.
+    /// The name of the value in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             OnError::Fail => "fail",
@@ -49,27 +51,27 @@ impl OnError {
     }
 }
 
-/// What `charge_batch` was asked for.
+/// The arguments of `charge_batch`, except the items.
 pub struct Batch<'a> {
-    /// The wallet, where the items do not name theirs.
+    /// The wallet of the items that name none.
     pub wallet: Option<&'a str>,
-    /// What happens after an error.
+    /// The treatment of the other items after an error.
     pub on_error: OnError,
-    /// Keys of items that have none are made of it.
+    /// The idempotency key from which the keys of items without one are derived.
     pub key: Option<&'a str>,
-    /// Who acts, where an item does not say.
+    /// The actor of the items that name none.
     pub actor: Option<&'a str>,
-    /// The caller's own data, where an item has none.
+    /// The metadata of the items that have none.
     pub metadata: Option<Jsonb>,
 }
 
 /// An item that was booked.
 pub struct Booked {
-    /// The entry.
+    /// The item's entry.
     pub entry_id: [u8; 16],
-    /// What it cost.
+    /// The amount that was booked.
     pub cost: Amount,
-    /// True when an earlier call did it.
+    /// True if an earlier call made the entry.
     pub replayed: bool,
 }
 
@@ -83,11 +85,12 @@ impl From<Charged> for Booked {
     }
 }
 
-/// What became of an item.
+/// The result of an item.
 pub type Answer = std::result::Result<Booked, Failure>;
 
-/// Charges for each item; the answers are in the order of the items. Once the items are read, `secret` says
-/// whether one of them has the secret of a key, or cannot be read and may have one.
+/// Charges for each item. The answers are in the order of the items. Once the items are read,
+/// `secret` is true if one of them contains the secret of an API key, or cannot be read and may
+/// contain one.
 pub fn charge_all(
     batch: &Batch<'_>,
     charges: Option<Jsonb>,
@@ -135,7 +138,7 @@ pub fn charge_all(
         .collect()
 }
 
-/// Items of one wallet on their way.
+/// The items of one wallet that are being booked.
 struct Run<'a> {
     on_error: OnError,
     items: &'a [Item],
@@ -143,9 +146,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Books those items, together where that can be.
+    /// Books the items at these indexes, together if possible.
     fn book(&mut self, places: &[usize]) -> Result<()> {
-        // What cannot be read as it stands is read alone, where its error is its own.
+        // An item that cannot be read without conversion is read alone, so that its error is its
+        // own.
         let plain: Vec<Option<Request<'_>>> = places
             .iter()
             .map(|place| {
@@ -201,7 +205,7 @@ impl Run<'_> {
             let fields: Fields = item.fields()?;
             let request = Request::check(fields.args(item))?;
             enter(Level::Charger, request.wallet, |_| {
-                // Many retries in one transaction would each write their lane and put it back.
+                // Many retries in one transaction would each write their lane and restore it.
                 let currency = &config::known(request.wallet)?.currency;
                 match replay::charge(&request, currency)? {
                     Some(first) => Ok(first),
@@ -220,7 +224,7 @@ impl Run<'_> {
     }
 }
 
-/// 22023 for an item that is not what an item must be.
+/// 22023 for an element that is not a valid item.
 fn unreadable(index: usize, why: &str) -> Error {
     Error::argument(format!("item cannot be read: {why}"))
         .detail(format!("It is item {} of charges.", index + 1))

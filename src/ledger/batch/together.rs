@@ -1,8 +1,8 @@
 //! A run of charges on one wallet, booked at once.
 //!
-//! All that a single charge looks at is looked at once: the rules, the keys, one lane that can pay
-//! for all, and each limit's window, from which the sum is taken. Whatever stands against it leaves
-//! nothing behind, and the caller divides the run.
+//! Everything that a single charge reads is read once for the run: the rules, the keys, one lane
+//! that can pay for all, and each limit's window, from which the sum is taken. If anything prevents
+//! the booking, no write remains, and the caller divides the run.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
@@ -24,25 +24,26 @@ use crate::pg::subtransaction::attempt;
 use crate::storage::rows::{AllowanceId, Call, Entry, Link, Part};
 use crate::storage::store;
 
-/// What became of a run.
+/// The outcome of a run.
 pub enum Outcome {
-    /// All are booked.
+    /// All charges are booked.
     Booked(Vec<Booked>),
-    /// Nothing is: those, by their places, have to be looked at alone.
+    /// No charge is booked. The requests at these indexes must be booked alone.
     Apart(Vec<usize>),
-    /// Nothing is: all of them at once is too much, or there is more to be done first.
+    /// No charge is booked: the run needs too much at once, or something must be done first.
     Refused,
 }
 
 /// How a run begins.
 enum Start {
-    /// One lane without limits is looked at before anything is written, and can be put back.
+    /// With one lane and no limits, everything is checked before the first write, and the lane can
+    /// be restored.
     Ended(Result<Outcome>),
-    /// Several lanes, or limits, may turn out not to do after something was written.
+    /// With several lanes or limits, the run may fail after a write.
     Undoable(Rc<WalletConfig>),
 }
 
-/// Books the requests, which are of one wallet.
+/// Books the requests, all of which are of one wallet.
 pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
     let Some(first) = requests.first() else {
         return Ok(Outcome::Booked(Vec::new()));
@@ -58,7 +59,7 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
     let rules = match start {
         Ok(Start::Undoable(rules)) => rules,
         Ok(Start::Ended(outcome)) => return outcome,
-        // Each of them gets the error.
+        // Each request gets the error when it is booked alone.
         Err(_) => return Ok(Outcome::Apart((0..requests.len()).collect())),
     };
     let work = || {
@@ -72,14 +73,14 @@ pub fn book(requests: &[&Request<'_>]) -> Result<Outcome> {
     });
     Ok(match outcome {
         Ok(Ok(outcome)) => outcome,
-        // What stands against them shows when each is alone.
+        // The reason shows when each request is booked alone.
         Ok(Err(_)) | Err(_) => Outcome::Refused,
     })
 }
 
-/// Books them on a single lane without limits.
+/// Books the requests on a single lane without limits.
 fn book_in_place(requests: &[&Request<'_>], rules: &WalletConfig) -> Result<Outcome> {
-    // A batch that is sent again has its first key taken.
+    // If a batch is sent again, its first key is taken.
     let look_up = match store::appends_directly() {
         true => 1,
         false => requests.len(),
@@ -91,9 +92,9 @@ fn book_in_place(requests: &[&Request<'_>], rules: &WalletConfig) -> Result<Outc
         .ok_or_else(|| changed_underneath(requests[0].wallet))
 }
 
-/// Books all of them. The keys of the first so many are looked up before; nothing when another one
-/// turns out to be taken, and then nothing is changed where the lane is the only one and there are
-/// no limits.
+/// Books all requests. The keys of the first `look_up` requests are looked up before. `None` if
+/// another key turns out to be taken. In that case nothing is changed if the lane is the only one
+/// and there are no limits.
 fn book_at_once(
     requests: &[&Request<'_>],
     rules: &WalletConfig,
@@ -107,8 +108,8 @@ fn book_at_once(
         return Ok(Some(Outcome::Refused));
     }
     let single = rules.lanes == 1;
-    // Read before the keys are looked up: when the lane is written as it was then, nobody has used
-    // a key since.
+    // The lane is read before the keys are looked up. If the lane is unchanged when it is written,
+    // no other call has used a key since.
     let before = match single {
         true => store::read_lane(wallet, 0)?,
         false => None,
@@ -137,7 +138,7 @@ fn book_at_once(
         Found::Payer(payer) => payer,
         Found::None => return Ok(Some(Outcome::Refused)),
         Found::Stale => {
-            // Known better from here on, and when the run is tried in halves.
+            // This caches the current rules for the next try, in which the run is divided.
             config::read(wallet)?;
             return Ok(Some(Outcome::Refused));
         }
@@ -187,14 +188,14 @@ fn book_at_once(
     Ok(Some(Outcome::Booked(booked.collect())))
 }
 
-/// Those of the requests' keys that have made an entry.
+/// The keys of the requests that already have an entry.
 fn taken_keys<'a>(requests: &[&'a Request<'_>], rules: &WalletConfig) -> Result<HashSet<&'a str>> {
     let keys: Vec<&'a str> = requests.iter().filter_map(|request| request.key).collect();
     let taken = store::taken_keys(requests[0].wallet, &keys, Call::Charge, rules.archived)?;
     Ok(taken.into_iter().map(|place| keys[place]).collect())
 }
 
-/// What all jobs together take from each window, in the order of the windows' ids.
+/// The sum that all jobs take from each window, in the order of the windows' ids.
 fn wanted<'a>(jobs: &'a [Job<'a>]) -> Result<Vec<Applied<'a>>> {
     let mut windows: BTreeMap<AllowanceId, Applied<'a>> = BTreeMap::new();
     for applied in jobs.iter().flat_map(|job| &job.applied) {

@@ -1,9 +1,9 @@
-//! `charge`: price, limits, balance, ledger line and alert in one step.
+//! `charge`: price, limits, balance, ledger entry and alert in one step.
 //!
-//! The happy path reads one lane, prices, writes the lane, takes from each limit's window and
-//! appends the entry. Everything else is a way back: rules that changed meanwhile are read again,
-//! a lane that another call changed is read again, a key that was used before puts back what this
-//! call took, and a lane that cannot pay alone leads to the slow path.
+//! The usual path reads one lane, prices the usage, writes the lane, takes from the window of each
+//! limit and appends the entry. All other paths recover. If the rules or the lane changed
+//! meanwhile, they are read again. If the key was used before, the call returns the amounts it
+//! took. If the lane cannot pay alone, the slow path locks all lanes.
 
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::crossings;
@@ -29,23 +29,23 @@ use crate::storage::rows::{BALANCE, Call, Entry, Lane, Link, Part};
 use crate::storage::store;
 use crate::storage::wallet_row::lock_wallet;
 
-/// Races that a call may lose before it gives up: each one lost is one that another call won.
+/// Races that a call may lose before it fails. Each lost race means that another call succeeded.
 const MAX_TRIES: usize = 50;
 
-/// What became of an attempt to book.
+/// The outcome of one attempt to book.
 enum Attempt {
     Booked(Charged),
     KeyTaken,
     Again,
-    /// A limit that is spread over the lanes needs a look at all of them.
+    /// A spread limit needs all lanes.
     All,
 }
 
-/// Why nothing was booked.
+/// The reason why nothing was booked.
 enum Stopped {
-    /// Nothing was written: a first answer to the key does as well.
+    /// Nothing was written, so the first result of the key can be returned instead.
     Refused(Error),
-    /// Something was, which only the error undoes when it is raised.
+    /// Something was written. Only raising the error undoes it.
     Broken(Error),
 }
 
@@ -55,16 +55,16 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Charges, or replays.
+/// Charges a request, or returns the first result of its key.
 pub fn charge(request: &Request<'_>) -> Result<Charged> {
-    // What is read first is written later: opened once.
+    // The tables that are read here are written later, so they are opened only once.
     store::begin_writing();
     let (mut rules, lane) = config::known_with_lane(request.wallet)?;
     match book(request, &mut rules, lane) {
         Ok(Some(charged)) => Ok(charged),
         Ok(None) => replay::charge(request, &rules.currency)?
             .ok_or_else(|| changed_underneath(request.wallet)),
-        // Whatever refuses the request now, a first one may have gone through before.
+        // An earlier attempt may have succeeded, whatever refuses the request now.
         Err(Stopped::Refused(refused)) => match replay::charge(request, &rules.currency)? {
             Some(charged) => Ok(charged),
             None => Err(refused),
@@ -73,7 +73,7 @@ pub fn charge(request: &Request<'_>) -> Result<Charged> {
     }
 }
 
-/// Books the charge; nothing when its key is taken. The lane is the one that was read with the rules.
+/// Books the charge. `None` if its key is taken. `lane` was read together with the rules.
 fn book(
     request: &Request<'_>,
     rules: &mut std::rc::Rc<WalletConfig>,
@@ -81,7 +81,8 @@ fn book(
 ) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
         if rules.grants_are_due() {
-            // What is refused once all that is due is booked is refused before it is.
+            // A request that would be refused after booking everything due is refused before
+            // booking it.
             if let Some(rules) = due::lock(request.wallet)? {
                 let job = Job::new(request, &rules)?;
                 if let Some(refusal) = decision::refusal(&job)? {
@@ -95,7 +96,8 @@ fn book(
         let job = match Job::new(request, rules) {
             Ok(job) => job,
             Err(refused) => {
-                // What refuses may have changed since the rules were read, or while.
+                // The setting that causes the refusal may have changed since or while the rules
+                // were read.
                 let fresh = config::read(request.wallet)?;
                 if fresh.epoch == rules.epoch && refused.code != Code::SerializationFailure {
                     return Err(refused.into());
@@ -105,7 +107,8 @@ fn book(
             }
         };
         if rules.scoped {
-            // Before the lanes: the last of that money is noted there.
+            // The wallet's row is locked before the lanes, because the end of a scoped grant is
+            // written to it.
             lock_wallet(request.wallet)?;
         }
         let read = lane.take();
@@ -136,11 +139,11 @@ fn book(
 }
 
 impl Job<'_> {
-    /// One lane pays alone: lane, then limits, then entry.
+    /// Pays from one lane: writes the lane, then the limits, then the entry.
     fn pay_from(&self, payer: Payer) -> std::result::Result<Attempt, Stopped> {
         let wallet = self.request.wallet;
         let number = payer.lane.lane;
-        // Where room was moved to the lane, those that gave it are written.
+        // If money was moved to the lane, the lanes that it came from are already written.
         let stopped = match payer.combined {
             false => Stopped::Refused,
             true => Stopped::Broken,
@@ -173,7 +176,8 @@ impl Job<'_> {
             .map_err(Stopped::Broken)
     }
 
-    /// The rest of it, once the lane is written; puts the lane back where the key turns out to be taken.
+    /// Takes from the limits and appends the entry, once the lane is written. Restores the lane if
+    /// the key turns out to be taken.
     fn book_behind(
         &self,
         lane: Lane,
@@ -199,10 +203,10 @@ impl Job<'_> {
         Ok(Attempt::KeyTaken)
     }
 
-    /// All lanes are locked: the exact total decides.
+    /// Pays with all lanes locked: the exact total decides.
     fn pay_from_all(&self) -> Result<Attempt> {
         let wallet = self.request.wallet;
-        // Nobody can change a rule while we hold the lanes, nor book with our key.
+        // While the lanes are locked, no other call can change a rule or book with this key.
         let (rules, lanes) = config::read_with_lanes(wallet)?;
         if by_key(wallet, self.request.key, Call::Charge)?.is_some() {
             return Ok(Attempt::KeyTaken);
@@ -215,7 +219,8 @@ impl Job<'_> {
         let mut pools = Pools::read(wallet, &rules)?;
         let mut expired = Expired::but(wallet, clock::now(), None, rules.keeps.then_some(&kept))?;
         if !expired.are_none() {
-            // What is refused with all that they have is refused before any is given back.
+            // A request that all expired holds together could not cover is refused before any is
+            // released.
             let held = expired.of(BALANCE)?;
             let mut pools = pools.freed(&mut expired)?;
             job.require_cover(&whole, held, &mut pools)?;
@@ -253,7 +258,7 @@ impl Job<'_> {
         {
             cut.epoch = epoch;
         }
-        // The paying lane may be overdrawn for a moment: the re-cut makes up for it.
+        // The paying lane may be overdrawn for a moment. The rebalance below corrects it.
         let crossings = whole.settle(before, cut)?;
         whole.write()?;
         if !store::append(&entry, &link, rules.archived)? {
@@ -267,8 +272,8 @@ impl Job<'_> {
     }
 }
 
-/// Puts a lane back to what it was before this call wrote it once, and gives back what was taken from
-/// the windows of limits.
+/// Restores a lane that this call has written once, and releases the amounts taken from the windows
+/// of limits.
 pub fn put_back(
     wallet: &str,
     lane: Lane,

@@ -1,4 +1,4 @@
-//! Whether a request would be refused: by a look at what a wallet has once all that is due is booked.
+//! Decides whether a request would be refused if everything due were booked first.
 
 use crate::allowance::lanes::range;
 use crate::error::{Error, Result};
@@ -9,13 +9,14 @@ use crate::ledger::holds::expired::Expired;
 use crate::money::Amount;
 use crate::pg::clock;
 
-/// What a request may spend of a wallet that stands so, credit included.
+/// The most that a request may spend of these funds, credit limit included.
 pub fn room(job: &Job<'_>, standing: &Funds, pools: &mut Pools<'_>) -> Result<Amount> {
     let own = pools.available(job.purpose(), clock::now(), job.cost)?;
     standing.room()?.plus(own).map_err(range)
 }
 
-/// WL001 or WL002, where the request would be refused. The caller has all lanes and the wallet's row.
+/// The error WL001 or WL002 if the request would be refused. The caller has locked all lanes and
+/// the wallet's row.
 pub fn refusal(job: &Job<'_>) -> Result<Option<Error>> {
     let (wallet, now) = (job.request.wallet, clock::now());
     let mut expired = Expired::look(wallet, now)?;

@@ -23,8 +23,8 @@ statement!(
       WHERE wallet_id = $1 AND entry_id = $2"
 );
 
-/// Cost, tokens and model of the entry; balance and the tightest limit of its user as they are
-/// now. A header without a value is left out.
+/// The entry's cost, tokens and model, and the current balance and tightest limit of the entry's
+/// user. A header without a value is left out.
 pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>> {
     let rules = config::read(wallet)?;
     let rows = ENTRY.run(&[Value::Text(wallet), Value::Uuid(entry_id)])?;
@@ -43,7 +43,7 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     if let Some(bytes) = rows.get::<Vec<u8>>(0, 2) {
         let lines = stored::read(&bytes)?;
         let total = match rows.datum(0, 4) {
-            // Without a line nothing was used, or it had no price.
+            // An entry has no lines if nothing was used or nothing had a price.
             Some(usage) if lines.is_empty() => {
                 tokens(&Usage::of_entry(Jsonb(usage).reread("usage")?)?)
             }

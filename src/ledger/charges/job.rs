@@ -1,4 +1,4 @@
-//! A request under one state of the rules: priced, attributed, and with the limits that apply.
+//! A request under one version of the rules: priced, attributed, with the limits that apply.
 
 use crate::access::spending_policy::Who;
 use crate::allowance::all_lanes::AllLanes;
@@ -26,33 +26,34 @@ use crate::pricing::unread::require_read;
 use crate::pricing::usage::Usage;
 use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Link};
 
-/// A request under one state of the rules.
+/// A request under one version of the rules.
 pub struct Job<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) rules: &'a WalletConfig,
-    /// To whom it is attributed.
+    /// The user, team and key to which the charge is attributed.
     pub who: Who<'a>,
-    /// What it costs.
+    /// The amount to book, in the wallet's currency.
     pub cost: Amount,
-    /// The usage, priced.
+    /// The priced usage. `None` if the request gives an amount.
     pub priced: Option<Priced>,
     lines: Option<Vec<u8>>,
-    /// The limits that apply.
+    /// The limits that apply to the request.
     pub applied: Vec<Applied<'a>>,
-    /// What is booked at most, whatever the use costs.
+    /// The most that may be booked, whatever the usage costs. `None` if there is no cap.
     pub most: Option<Amount>,
 }
 
 impl<'a> Job<'a> {
-    /// A request that would be booked now.
+    /// Builds the job of a request that is booked now. Checks that the wallet is active and that
+    /// the spending policy admits the caller.
     pub fn new(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
         rules.require_active(request.wallet)?;
         let who = rules.admit(request)?;
         Job::of(request, rules, who, clock::now())
     }
 
-    /// The same without asking who may spend, for the windows of a moment: what was let in before
-    /// goes on.
+    /// Builds a job without checking the spending policy, for the windows of the time `now`. The
+    /// policy was checked when the use was admitted.
     pub fn at(
         request: &'a Request<'a>,
         rules: &'a WalletConfig,
@@ -61,7 +62,7 @@ impl<'a> Job<'a> {
         Job::of(request, rules, request.given(), now)
     }
 
-    /// The same for somebody whom the rules let in.
+    /// Builds a job for `who`, whom the spending policy has admitted.
     pub fn of(
         request: &'a Request<'a>,
         rules: &'a WalletConfig,
@@ -107,12 +108,12 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Whether so much that may be spent is enough.
+    /// True if `room`, the amount that may be spent, covers the cost.
     pub fn is_covered(&self, room: Amount) -> bool {
         self.cost <= room
     }
 
-    /// What the money is for.
+    /// The provider, model and service that the money pays for.
     pub fn purpose(&self) -> Purpose<'_> {
         let priced = self.priced.as_ref();
         Purpose {
@@ -125,7 +126,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Books no more than that, whatever the use costs or will cost when it has a price; the lines keep what it costs.
+    /// Books at most `amount`, whatever the usage costs or will cost once it has a price. The price
+    /// lines keep the full cost.
     pub fn cap(&mut self, amount: Amount) {
         self.most = Some(amount);
         if self.cost <= amount {
@@ -139,7 +141,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The entry that books it.
+    /// The entry that books the charge.
     pub fn entry(&self) -> Entry<'_> {
         let call = match self.request.asked {
             Asked::Late(..) => Call::Price,
@@ -148,7 +150,7 @@ impl<'a> Job<'a> {
         self.entry_as(call, || self.request.fingerprint())
     }
 
-    /// The same of a call of another name, which has a fingerprint of its own.
+    /// Like [`Job::entry`], for another call with its own fingerprint.
     pub fn entry_as(&self, call: Call, fingerprint: impl Fn() -> [u8; 16]) -> Entry<'_> {
         let request = self.request;
         let priced = self.priced.as_ref();
@@ -198,7 +200,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// What the call returns.
+    /// The result of the call.
     pub fn charged(&self, entry_id: [u8; 16], balance: Amount) -> Charged {
         Charged {
             entry_id,
@@ -212,8 +214,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Remembers what somebody has to look at: that the charge waits for its price, and numbers of its usage that nothing
-    /// has read.
+    /// Lists the charge as unpriced if it has no price yet, and notes the unread numbers of its
+    /// usage.
     pub fn note(&self, entry: &Entry<'_>) -> Result<()> {
         let Some(priced) = &self.priced else {
             return Ok(());
@@ -227,7 +229,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Puts the entry behind the lane's last one; gives the lane after it and the link.
+    /// Chains the entry to the lane's last one. Returns the lane after the entry, and the link.
     pub fn chain(&self, entry: &Entry<'_>, lane: &Lane, balance: Amount) -> Result<(Lane, Link)> {
         let mut after = lane.clone();
         after.spent = lane.spent.plus(self.cost).map_err(range)?;
@@ -235,7 +237,8 @@ impl<'a> Job<'a> {
         Ok((after, link))
     }
 
-    /// WL001 unless lanes and grants have enough. So much of what the lanes hold is not held any more.
+    /// WL001 unless lanes and grants cover the cost. `unheld` is the part of the held amount that
+    /// expired holds no longer reserve.
     pub fn require_cover(
         &self,
         whole: &AllLanes<'_>,
@@ -254,7 +257,7 @@ impl<'a> Job<'a> {
         Err(self.insufficient(balance, total, pools.beside(purpose, now)?)?)
     }
 
-    /// WL001. `beside` is what there is for other use only.
+    /// The error WL001. `beside` is the credit that only other use may spend.
     pub fn insufficient(&self, balance: Amount, room: Amount, beside: Amount) -> Result<Error> {
         let currency = &self.rules.currency;
         let missing = self.cost.minus(room).map_err(range)?;
@@ -274,7 +277,8 @@ impl<'a> Job<'a> {
     }
 }
 
-/// What can be spent, and why it is not all of the balance: `beside` is for other use only, and the rest is held.
+/// The text that says how much can be spent and why that is not the whole balance. `beside` is the
+/// credit that only other use may spend; the rest is held.
 pub fn what_there_is(
     rules: &WalletConfig,
     balance: Amount,
@@ -298,7 +302,7 @@ pub fn what_there_is(
     Ok(text)
 }
 
-/// A request as limits look at it.
+/// The request as the limits count it.
 fn spending<'a>(
     request: &'a Request<'_>,
     who: Who<'a>,
@@ -317,7 +321,7 @@ fn spending<'a>(
             tokens: priced.map_or(0, |priced| priced.total_tokens),
             meters: &usage.numbers,
         },
-        // All but the cost was counted when the charge was booked.
+        // Everything except the cost was counted when the charge was booked.
         Asked::Late(..) => Measured {
             cost,
             ..Measured::default()
@@ -336,15 +340,15 @@ fn spending<'a>(
     }
 }
 
-/// WL007: which model?
+/// WL007: neither the usage object nor the arguments name a model.
 pub fn no_model() -> Error {
     crate::pricing::usage::invalid("usage names no model")
         .detail("Neither the usage object nor the argument model says which model was used.")
         .hint("Add \"model\" to the usage object, or pass the argument model.")
 }
 
-/// True when model and lines say everything that the usage object says, so that it need not be
-/// stored a second time.
+/// True if model and lines contain everything in the usage object, so that the object need not be
+/// stored as well.
 fn says_it_all(usage: &Usage, lines: &[Line]) -> bool {
     let in_lines = |(key, value): &(String, Json)| {
         matches!(value, Json::Number(_)) && lines.iter().any(|line| line.meter == *key)

@@ -1,4 +1,4 @@
-//! Taking from limits, when expired holds may stand in the way.
+//! Takes from limits, even if expired holds still occupy them.
 
 use crate::error::Result;
 use crate::ledger::holds::expired::{self, Expired};
@@ -8,17 +8,18 @@ use crate::limits::window::{self, Taken};
 use crate::pg::clock;
 use crate::storage::rows::Part;
 
-/// What became of it.
+/// The outcome of taking from the windows.
 pub enum Outcome<'a> {
-    /// All had enough; these came to a level.
+    /// All windows had enough. These warnings reached a level.
     Taken(Vec<Warning<'a>>),
-    /// One refused, but the call was made before. That many were taken from.
+    /// A window refused, but the call was made before. The number of windows already taken from.
     Known(usize),
 }
 
-/// Takes from every window what the request needs. Where one refuses, as much of what expired holds have set
-/// aside in limits is given back first as it takes; WL002, at once, when all of it is not enough. A call that was made before, as
-/// `is_known` says, is not refused.
+/// Takes the amounts that the request needs from every window. If a window refuses, the expired
+/// holds that occupy the windows are released first, as far as needed. If releasing all of them is
+/// not enough, WL002 is raised at once. A call that was made before, as `is_known` reports, is not
+/// refused.
 pub fn take<'a>(
     wallet: &str,
     applied: &'a [Applied<'a>],
@@ -29,7 +30,7 @@ pub fn take<'a>(
     let mut swept = false;
     loop {
         let (taken, error) = match window::take(wallet, applied, part, places)? {
-            // A level to which only expired holds come is none.
+            // A level that is reached only because of expired holds does not count.
             Taken::All(warnings) => {
                 return Ok(Outcome::Taken(expired::without(wallet, warnings)?));
             }
@@ -45,7 +46,7 @@ pub fn take<'a>(
         if expired.are_none() {
             return Err(error);
         }
-        // Those before have enough, and their rows are locked. The error undoes what was taken.
+        // The windows before have enough, and their rows are locked. The error undoes the takes.
         let ahead = &applied[taken..];
         if let Some(refusal) = expired.refusal(ahead)? {
             return Err(refusal);

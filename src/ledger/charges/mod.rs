@@ -1,4 +1,4 @@
-//! Charges: what one asks for, how it is decided and booked, replayed, and priced again.
+//! Charges: the request, its decision, its booking, its replay, and repricing.
 pub mod charge;
 pub mod decision;
 pub mod headers;

@@ -1,4 +1,4 @@
-//! Charges of the past with their usage, to be priced again.
+//! Past charges with their usage, to be priced again.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -22,7 +22,8 @@ use crate::storage::cursor::{Columns, walk};
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::Call;
 
-// A wallet's charges by usage, in the order of booking. A settlement was priced as of when its hold was made.
+// A wallet's charges by usage, in the order of booking. A settlement was priced as of the creation
+// of its hold.
 statement!(
     CHARGES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
@@ -38,7 +39,7 @@ statement!(
       ORDER BY l.entry_id"
 );
 
-// What charges that were booked without a price have been charged since, and what they may cost at most.
+// Late prices of charges that were booked without a price, and the most that each may cost.
 statement!(
     PRICED_LATE,
     [TEXTOID],
@@ -48,17 +49,17 @@ statement!(
       WHERE u.wallet_id = $1"
 );
 
-/// From when to when charges are looked at: the time of use, the end not included.
+/// A span of time of use. The end is not included.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// The first moment; none for the beginning.
+    /// The first moment. `None` if the span has no beginning.
     pub from: Option<Timestamp>,
-    /// The first moment after it; none for the end.
+    /// The first moment after the span. `None` if the span has no end.
     pub to: Option<Timestamp>,
 }
 
 impl Span {
-    /// 22023 when it ends before it begins.
+    /// 22023 if the span ends before it begins.
     pub fn check(self) -> Result<Span> {
         match (self.from, self.to) {
             (Some(from), Some(to)) if from > to => Err(Error::argument("\"from\" is after \"to\"")
@@ -69,7 +70,7 @@ impl Span {
     }
 }
 
-/// Columns that [`usage`] reads, by position from the first of them.
+/// The columns that [`usage`] reads, by position from the first of them.
 macro_rules! past_usage_columns {
     () => {
         "l.model, l.region, l.service_tier,
@@ -79,60 +80,61 @@ macro_rules! past_usage_columns {
 }
 pub(crate) use past_usage_columns;
 
-/// The usage of a charge, as it was asked for, and when it was used.
+/// The usage that a charge was made with, its model, and the time of use.
 pub fn usage(rows: &Rows, row: usize, first: i32) -> Result<(Usage, String, Timestamp)> {
     let model: String = rows.need(row, first)?;
     let object = rows
         .datum(row, first + 3)
         .ok_or_else(|| Error::internal("a charge by usage has no usage"))?;
     let mut usage = Usage::of_entry(Jsonb(object).reread("usage")?)?;
-    // Given as arguments, perhaps.
+    // These may have been given as arguments instead of in the object.
     usage.model = Some(model.clone());
     usage.region = rows.get(row, first + 1);
     usage.service_tier = rows.get(row, first + 2);
     Ok((usage, model, rows.need(row, first + 4)?))
 }
 
-/// A charge by usage.
+/// A past charge by usage.
 pub struct Charged {
-    /// The entry.
+    /// The charge's entry.
     pub entry_id: [u8; 16],
-    /// Its model.
+    /// The model of the charge.
     pub model: String,
-    /// What it cost, with what `price_unpriced` booked for it.
+    /// The booked cost, including a late price.
     pub cost: Amount,
-    /// Its usage, with region and service tier where they were given as arguments.
+    /// The usage, with the region and service tier that were given as arguments.
     pub usage: Usage,
-    /// As of when it was priced.
+    /// The time as of which the charge was priced.
     pub at: Timestamp,
-    /// Its price lines, as stored.
+    /// The price lines, as stored.
     pub lines: Vec<StoredLine>,
-    /// How it was priced.
+    /// How the charge was priced.
     pub how: How,
-    /// What it may cost at most, where a price is not all.
+    /// The most that the charge may cost. `None` if there is no cap.
     most: Option<Amount>,
 }
 
-/// How a charge of the past was priced.
+/// How a past charge was priced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
-    /// By the prices of its model.
+    /// With the prices of its own model.
     Priced,
-    /// By those of another model, by the wallet's rule.
+    /// With the prices of another model, because of the wallet's rule.
     As(String),
-    /// It settled a hold and booked what was held, which was less than the use cost.
+    /// As a settlement that booked the held amount, which was less than the usage cost.
     Capped,
-    /// By what the provider reported.
+    /// With the cost that the provider reported.
     Reported,
-    /// It has no price yet.
+    /// The charge has no price yet.
     Unpriced,
-    /// It is what `price_unpriced` booked for another charge.
+    /// The entry is the late price of another charge.
     Late,
 }
 
 impl Charged {
-    /// What it would have cost with the prices that `matched` gives for a model; nothing where there are none for all of
-    /// it. A cost that the provider reported does not hang on prices, and what was capped stays so.
+    /// The cost with the prices that `matched` returns for a model. `None` if some of the usage has
+    /// no price. A cost that the provider reported does not depend on prices. A capped charge stays
+    /// capped.
     pub fn cost_by(
         &self,
         matched: impl Fn(&str) -> Result<Rc<MatchedPrices>>,
@@ -151,7 +153,7 @@ impl Charged {
         Ok(cost.map(|cost| self.capped(cost)))
     }
 
-    /// That cost, or what was held where the charge could not be more than that.
+    /// The cost, or the cap of the charge if that is lower.
     pub fn capped(&self, cost: Amount) -> Amount {
         match self.how {
             How::Capped => cost.min(self.cost),
@@ -160,8 +162,8 @@ impl Charged {
     }
 }
 
-/// What a usage costs by a shelf; nothing where there is no price for the model or one of its meters, or none that
-/// makes a meter of a key.
+/// The cost of usage with these prices. `None` if the model or one of its meters has no price, or
+/// if the usage has a key that is no meter.
 pub fn cost(
     usage: &Usage,
     model: &str,
@@ -175,7 +177,7 @@ pub fn cost(
     }
 }
 
-/// Calls `each` with every charge by usage of a time, in the order of booking.
+/// Calls `each` with every charge by usage of a span, in the order of booking.
 pub fn charges(
     wallet: &str,
     span: Span,
@@ -197,7 +199,7 @@ pub fn charges(
     walk(&CHARGES, &values, each, || Ok(()))
 }
 
-/// What was charged since for charges without a price, and what they may cost at most.
+/// By unpriced charge: its late price, and the most that it may cost.
 type Late = HashMap<[u8; 16], (Option<Amount>, Option<Amount>)>;
 
 fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
@@ -210,7 +212,7 @@ fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
         Some(object) => Usage::of_entry(Jsonb::reread(object, "usage")?)?,
         None => said_by(&model, &lines),
     };
-    // Given as arguments, perhaps.
+    // These may have been given as arguments instead of in the object.
     usage.model = Some(model.clone());
     usage.region = columns.text(4).map(str::to_owned);
     usage.service_tier = columns.text(5).map(str::to_owned);
@@ -241,7 +243,7 @@ fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
     })
 }
 
-/// The usage of a charge that did not store it, from model and lines, as `entry_usage` has it.
+/// The usage of a charge that did not store it, from its model and lines, as in `entry_usage`.
 fn said_by(model: &str, lines: &[StoredLine]) -> Usage {
     let used = || lines.iter().filter(|line| !is_markup_meter(&line.meter));
     let number = |line: &StoredLine| (line.meter.clone(), Json::Number(Number::of(line.quantity)));

@@ -1,8 +1,8 @@
-//! `price_unpriced`: the cost of charges that were booked without a price, once they have one.
+//! `price_unpriced`: books the cost of unpriced charges once they have a price.
 //!
-//! It books the cost as an entry of its own, as a charge of that amount would be: same lanes, same
-//! limits, same errors. The list says which entry that was, so that it is booked once. Calls for
-//! one wallet queue on the wallet's row.
+//! The cost is booked as an entry of its own, like a charge of that amount: same lanes, same
+//! limits, same errors. The list stores the id of that entry, so that each charge is priced once.
+//! Calls on one wallet queue on the wallet's row.
 
 use crate::error::{Code, Error, Result};
 use crate::idempotency::call::{Answer, IdempotentCall};
@@ -47,32 +47,32 @@ statement!(
 /// An entry that prices an earlier charge.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LatePrice {
-    /// The entry.
+    /// The new entry.
     pub entry_id: [u8; 16],
-    /// The charge.
+    /// The unpriced charge.
     pub related_id: [u8; 16],
-    /// Its model.
+    /// The model of the charge.
     pub model: String,
-    /// What it costs.
+    /// The cost of the charge.
     pub cost: Amount,
 }
 
-/// What `price_unpriced` was asked.
+/// The arguments of `price_unpriced`.
 pub struct Pricing<'a> {
-    /// The wallet.
+    /// The wallet of the charges.
     pub wallet: &'a str,
-    /// Which charges, by their time of use.
+    /// The time of use of the charges.
     pub span: Span,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// Prices the charges of that time that have found a price since; the others stay listed.
+/// Prices the charges of the span that have a price by now. The others stay listed.
 pub fn price(pricing: &Pricing<'_>, call: IdempotentCall<'_>) -> Result<Vec<LatePrice>> {
     let wallet = pricing.wallet;
-    // Whoever prices the same charges waits here for the first one, and then finds none.
+    // A concurrent call on the same charges waits here for the first one, and then finds none.
     lock_wallet(wallet)?;
     if let Some(answer) = call.answered()? {
         return first_answer(&answer);
@@ -97,8 +97,8 @@ pub fn price(pricing: &Pricing<'_>, call: IdempotentCall<'_>) -> Result<Vec<Late
     Ok(booked)
 }
 
-/// The price at the time of use. Where there was none, the first that came after it: the model had
-/// no other before. The exchange rate is that of the time of use.
+/// The price at the time of use. If there was none, the first price after it applies, because the
+/// model had no other before. The exchange rate is that of the time of use.
 fn first_price(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Option<Priced>> {
     let matched = MatchedPrices::of(terms.list, model, usage.provider.as_deref())?;
     let later = matched.beginnings(terms.at, clock::now());
@@ -112,7 +112,7 @@ fn first_price(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Option<P
     Ok(None)
 }
 
-/// Books what the charge in that row costs, attributed as the charge is.
+/// Books the cost of the charge in a row, attributed like the charge.
 fn book(
     pricing: &Pricing<'_>,
     rows: &Rows,
@@ -163,7 +163,7 @@ fn book(
     })
 }
 
-/// The rows as an idempotency key remembers them.
+/// The rows in the form in which an idempotency key stores them.
 fn answer(booked: &[LatePrice]) -> Jsonb {
     let texts: Vec<[String; 3]> = booked
         .iter()

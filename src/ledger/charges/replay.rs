@@ -1,4 +1,4 @@
-//! Exactly once: a key that was used before answers with the first result, or refuses.
+//! Exactly once: a used key returns the first result, or is refused as a conflict.
 
 use crate::error::Result;
 use crate::idempotency::call::conflict;
@@ -13,27 +13,27 @@ use crate::pricing::stored;
 use crate::storage::plan::Rows;
 use crate::storage::rows::Call;
 
-/// What `charge` returns.
+/// The result of `charge`.
 pub struct Charged {
-    /// The entry.
+    /// The charge's entry.
     pub entry_id: [u8; 16],
-    /// What it cost.
+    /// The amount that was booked.
     pub cost: Amount,
     /// The wallet's currency.
     pub currency: String,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the entry.
     pub balance: Amount,
-    /// The model.
+    /// The model of the charge.
     pub model: Option<String>,
-    /// Tokens of all kinds, where usage was priced.
+    /// Tokens of all kinds. `None` if the charge was an amount.
     pub total_tokens: Option<i64>,
-    /// The priced lines, where usage was priced.
+    /// The price lines. `None` if the charge was an amount.
     pub lines: Option<Vec<crate::pricing::lines::Line>>,
-    /// True when an earlier call made the entry.
+    /// True if an earlier call made the entry.
     pub replayed: bool,
 }
 
-/// The first answer to a charge with this key, if there was one.
+/// The first result of a charge with this key. `None` if the key is new.
 pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> {
     let Some(rows) = by_key(request.wallet, request.key, Call::Charge)? else {
         return Ok(None);
@@ -45,7 +45,7 @@ pub fn charge(request: &Request<'_>, currency: &str) -> Result<Option<Charged>> 
     charged(request, &rows, currency).map(Some)
 }
 
-/// What the call that made the entry returned.
+/// The result of the call that made the entry.
 pub fn charged(request: &Request<'_>, rows: &Rows, currency: &str) -> Result<Charged> {
     let lines = match rows.get::<Vec<u8>>(0, 5) {
         Some(bytes) => Some(stored::read(&bytes)?),
@@ -53,7 +53,7 @@ pub fn charged(request: &Request<'_>, rows: &Rows, currency: &str) -> Result<Cha
     };
     let total_tokens = lines.as_ref().map(|lines| {
         match &request.asked {
-            // Without a line nothing was used, or it had no price.
+            // An entry has no lines if nothing was used or nothing had a price.
             Asked::Usage(usage, ..) if lines.is_empty() => tokens(usage),
             _ => crate::pricing::lines::total_tokens(
                 lines
@@ -92,11 +92,11 @@ fn differing_field(request: &Request<'_>, rows: &Rows) -> Result<&'static str> {
     Ok(if priced { "usage" } else { "service" })
 }
 
-/// What of the attribution of a use differs from the first one's row, if something does.
+/// The attribute of the use that differs from the first call's row. `None` if all agree.
 pub fn differing_attribute(request: &Request<'_>, rows: &Rows) -> Result<Option<&'static str>> {
     let text = |column: i32| rows.get::<String>(0, column);
     let same = |column: i32, value: Option<&str>| text(column).as_deref() == value;
-    // A key and the list of members say what was not given.
+    // An API key and the list of members fill in missing values.
     let may_be_filled_in = |value: Option<&str>| value.is_none() && request.secret.is_some();
     if !same(6, request.user_id) && !may_be_filled_in(request.user_id) {
         return Ok(Some("user_id"));
@@ -117,7 +117,7 @@ pub fn differing_attribute(request: &Request<'_>, rows: &Rows) -> Result<Option<
     if stored_tags != request.tags.as_ref().and_then(|tags| canonical(tags.value)) {
         return Ok(Some("tags"));
     }
-    // A service that was not given may stand in the entry because the price names one.
+    // The entry may have a service that was not given, because the price names one.
     if request.service.is_some() && !same(8, request.service) {
         return Ok(Some("service"));
     }

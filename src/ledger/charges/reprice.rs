@@ -1,4 +1,4 @@
-//! `reprice`: what the charges of a time would have cost with another price list.
+//! `reprice`: the cost of past charges under another price list.
 
 use crate::error::Result;
 use crate::ledger::charges::past_usage;
@@ -7,26 +7,26 @@ use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pricing::book::{MatchedPrices, require_list};
 
-/// A charge and what it would have cost.
+/// A charge and its cost under the other price list.
 pub struct Repriced {
-    /// The charge.
+    /// The charge's entry.
     pub entry_id: [u8; 16],
-    /// Its model.
+    /// The model of the charge.
     pub model: String,
-    /// What it cost.
+    /// The cost that was booked.
     pub cost: Amount,
-    /// What it would have cost; nothing where the list has no price for it.
+    /// The cost under the other list. `None` if the list has no price for the charge.
     pub new_cost: Option<Amount>,
 }
 
-/// The charges by usage of a time, each priced as of when it was, at the exchange rate of that time: with the prices of the list that
-/// is tried out or, without one, of the wallet's own.
+/// Reprices the charges by usage of a span. Each is priced as of its own time, at the exchange rate
+/// of that time. The prices come from `list`, or from the wallet's own list without one.
 pub fn reprice(wallet: &str, span: Span, list: Option<&str>) -> Result<Vec<Repriced>> {
     let rules = config::read(wallet)?;
     list.map_or(Ok(()), require_list)?;
     let mut repriced = Vec::new();
     past_usage::charges(wallet, span, |charge| {
-        // What a charge that was booked without a price has been charged since belongs to that one.
+        // A late price is part of the cost of the charge that it prices.
         if charge.how == How::Late {
             return Ok(());
         }

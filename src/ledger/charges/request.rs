@@ -1,4 +1,4 @@
-//! What a charge asks for, and its fingerprint.
+//! The request of a charge, and its fingerprint.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -19,59 +19,59 @@ use crate::pricing::reported::CostFrom;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use crate::storage::rows::{Call, Document};
 
-/// The arguments of `charge` as they came.
+/// The arguments of `charge`, unchecked.
 #[derive(Default)]
 pub struct ChargeArgs<'a> {
-    /// The wallet.
+    /// The wallet to charge.
     pub wallet: Option<&'a str>,
-    /// Usage to be priced.
+    /// The usage to price.
     pub usage: Option<Jsonb>,
-    /// Or the amount itself.
+    /// The amount, instead of usage.
     pub amount: Option<Number>,
-    /// Who used it.
+    /// The user to whom the charge is attributed.
     pub user_id: Option<&'a str>,
-    /// The user's team.
+    /// The team of the user.
     pub team: Option<&'a str>,
-    /// Model.
+    /// The model that was used.
     pub model: Option<&'a str>,
-    /// Service.
+    /// The service that used the model.
     pub service: Option<&'a str>,
-    /// Region.
+    /// The region of the model.
     pub region: Option<&'a str>,
-    /// Service tier.
+    /// The service tier of the request, such as `batch`.
     pub service_tier: Option<&'a str>,
-    /// Tags.
+    /// A JSON object of the caller's tags.
     pub tags: Option<Jsonb>,
-    /// When the use happened.
+    /// The time of use.
     pub event_at: Option<Timestamp>,
-    /// API key.
+    /// The secret of an API key.
     pub key: Option<&'a str>,
-    /// Where the call comes from.
+    /// The address of the client.
     pub client_ip: Option<Inet>,
-    /// Device.
+    /// The device of the client.
     pub device: Option<&'a str>,
-    /// Idempotency key.
+    /// The caller's name for the request.
     pub idempotency_key: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
-    /// The caller's own data.
+    /// A JSON object of the caller's own.
     pub metadata: Option<Jsonb>,
-    /// Where the cost comes from.
+    /// The source of the cost: the prices, or the provider's report.
     pub cost_from: Option<&'a str>,
 }
 
-/// What is to be paid for.
+/// The thing to be paid for.
 pub enum Asked {
-    /// A given amount.
+    /// An amount.
     Amount(Amount),
-    /// Usage, the object and its canonical form.
+    /// Usage, its object and the canonical form of the object.
     Usage(Rc<Usage>, Jsonb, Rc<str>),
-    /// Usage that an entry booked without a price, priced now.
+    /// Usage that the given entry booked without a price, priced now.
     Late(Box<Priced>, [u8; 16]),
 }
 
 impl Asked {
-    /// The same once more.
+    /// A copy of the value.
     pub fn again(&self) -> Asked {
         match self {
             Asked::Amount(amount) => Asked::Amount(*amount),
@@ -85,43 +85,43 @@ impl Asked {
 
 /// A checked request.
 pub struct Request<'a> {
-    /// The wallet.
+    /// The wallet to charge.
     pub wallet: &'a str,
-    /// What is to be paid for.
+    /// The thing to be paid for.
     pub asked: Asked,
-    /// Model, from argument or usage.
+    /// The model, from the argument or the usage.
     pub model: Option<String>,
-    /// The argument alone: a provider's response is priced as that model.
+    /// The argument `model` alone. A provider's response is priced as that model.
     pub priced_as: Option<&'a str>,
-    /// Who used it.
+    /// The user to whom the charge is attributed.
     pub user_id: Option<&'a str>,
-    /// The user's team.
+    /// The team of the user.
     pub team: Option<&'a str>,
-    /// Service.
+    /// The service that used the model.
     pub service: Option<&'a str>,
-    /// Region, from argument or usage.
+    /// The region, from the argument or the usage.
     pub region: Option<String>,
-    /// Service tier, from argument or usage.
+    /// The service tier, from the argument or the usage.
     pub service_tier: Option<String>,
-    /// Tags.
+    /// The caller's tags.
     pub tags: Option<Document>,
-    /// When the use happened.
+    /// The time of use. `None` if it is the time of booking.
     pub event_at: Option<Timestamp>,
-    /// Idempotency key.
+    /// The idempotency key.
     pub key: Option<&'a str>,
-    /// The key that an earlier call used, which this one goes on.
+    /// The id of the API key of an earlier call that this request continues.
     pub key_id: Option<[u8; 16]>,
-    /// The secret of a key.
+    /// The secret of an API key.
     pub secret: Option<&'a str>,
-    /// Where the call comes from.
+    /// The address of the client.
     pub client_ip: Option<IpAddr>,
-    /// From which device.
+    /// The device of the client.
     pub device: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
-    /// The cost that the provider reports, where that is what is charged.
+    /// The cost that the provider reports. `None` if the usage is priced by the price list.
     pub reported: Option<Decimal>,
 }
 
@@ -206,7 +206,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// To whom the use is attributed, as far as the request says.
+    /// The user, team and key that the request itself names.
     pub fn given(&self) -> Who<'_> {
         Who {
             user_id: self.user_id,
@@ -215,7 +215,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Who asks, as far as the request says.
+    /// The caller, as far as the request names them.
     pub fn caller(&self) -> Caller<'_> {
         Caller {
             user_id: self.user_id,
@@ -232,19 +232,19 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Half of a SHA-256 over everything that changes money or attribution. Two requests with the
+    /// Half of a SHA-256 over everything that affects money or attribution. Two requests with the
     /// same fingerprint are the same request.
     pub fn fingerprint(&self) -> [u8; 16] {
         self.fingerprint_if(self.reported.is_some())
     }
 
-    /// What the fingerprint is if the provider's cost is charged, or if it is not.
+    /// The fingerprint if the provider's cost is charged (`reported`), or if it is not.
     pub fn fingerprint_if(&self, reported: bool) -> [u8; 16] {
         let mut fingerprint = Fingerprint::new(Call::Charge as u8);
         match &self.asked {
             Asked::Amount(amount) => fingerprint.field("amount", Some(&amount.to_fixed())),
             Asked::Usage(_, _, canonical) => fingerprint.field("usage", Some(canonical)),
-            // Has no key: its charge is priced once.
+            // A late price has no idempotency key: its charge is priced once.
             Asked::Late(..) => {}
         }
         fingerprint.field("user_id", self.user_id);
@@ -257,7 +257,7 @@ impl<'a> Request<'a> {
         fingerprint.field("tags", tags.as_deref());
         let event_at = self.event_at.map(|at| at.0.to_string());
         fingerprint.field("event_at", event_at.as_deref());
-        // The amount itself is part of the usage.
+        // The reported amount is part of the usage.
         fingerprint.field("cost_from", reported.then_some("provider"));
         fingerprint.finish()
     }

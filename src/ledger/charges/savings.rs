@@ -1,4 +1,4 @@
-//! `savings`: what cached input saved, and what other service tiers and models would have.
+//! `savings`: the savings from cached input, and the possible ones from other tiers and models.
 
 use crate::error::Result;
 use crate::ledger::charges::past_usage;
@@ -11,25 +11,25 @@ use crate::pricing::book::MatchedPrices;
 use crate::pricing::rate::{cost_as, has_price_of_tier};
 use crate::pricing::stored;
 
-/// Tiers that cost less and answer later.
+/// Service tiers that cost less and answer later.
 const TIERS: [&str; 2] = ["batch", "flex"];
 
-/// What a charge without a tier, or one that names the standard one, has as its tier.
+/// The names of the standard tier. A charge without a tier has the standard tier too.
 const STANDARD: [&str; 2] = ["default", "standard"];
 
-/// What is compared.
+/// The kind of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Cached input, with plain input.
+    /// Cached input, compared with plain input.
     Cache,
-    /// The standard tier, with another.
+    /// The standard tier, compared with another.
     Tier,
-    /// The model that was used, with another.
+    /// The model that was used, compared with another.
     Model,
 }
 
 impl Kind {
-    /// Its name in SQL.
+    /// The name of the kind in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Cache => "cache",
@@ -39,19 +39,20 @@ impl Kind {
     }
 }
 
-/// Charges and what they would have cost otherwise: those that have a price for it.
+/// A comparison of charges with their cost otherwise. It covers the charges that have a price for
+/// it.
 pub struct Compared {
-    /// What is compared.
+    /// The kind of the comparison.
     pub kind: Kind,
-    /// The tier or model.
+    /// The other tier or model. Empty for cached input.
     pub name: String,
-    /// How many charges are compared.
+    /// The number of charges that are compared.
     pub charges: i64,
-    /// How many there are.
+    /// The number of charges, for models; 0 for cached input and tiers.
     pub of: i64,
-    /// What was paid.
+    /// The cost that was paid.
     pub actual: Amount,
-    /// What would have been.
+    /// The cost of the alternative.
     pub alternative: Amount,
 }
 
@@ -75,7 +76,8 @@ impl Compared {
     }
 }
 
-/// Compares the charges by usage of a time, each as of when it was priced. What no charge has a price for is left out.
+/// Compares the charges by usage of a span, each as of the time it was priced. A comparison without
+/// any priced charge is left out.
 pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compared>> {
     let rules = config::read(wallet)?;
     let mut cache = Compared::new(Kind::Cache, "");
@@ -88,7 +90,7 @@ pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compar
         if matches!(charge.how, How::Priced | How::As(_) | How::Late) {
             compare_cache(&mut cache, &charge, &rules)?;
         }
-        // What has no price yet costs nothing yet; what was priced late is compared with the charge.
+        // An unpriced charge has no cost yet. A late price is compared together with its charge.
         if matches!(charge.how, How::Late | How::Unpriced) {
             return Ok(());
         }
@@ -106,8 +108,8 @@ pub fn savings(wallet: &str, span: Span, models: &[String]) -> Result<Vec<Compar
     Ok(compared)
 }
 
-/// Cached input beside the price that plain input of the same request has. Where a charge was capped or its cost was
-/// reported, its lines are not what was paid.
+/// Compares cached input with the price of plain input in the same request. Capped charges and
+/// reported costs are left out by the caller, because their lines are not what was paid.
 fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &WalletConfig) -> Result<()> {
     for line in charge
         .lines
@@ -127,7 +129,7 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &WalletConfig) -
                     .map(Some)
                     .map_err(overflow)?
             }
-            // All of it was cached.
+            // All input was cached.
             None => {
                 let matched = MatchedPrices::of(
                     &rules.price_list,
@@ -151,7 +153,7 @@ fn compare_cache(cache: &mut Compared, charge: &Charged, rules: &WalletConfig) -
 }
 
 fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &WalletConfig) -> Result<()> {
-    // A provider decides on what it reports.
+    // The provider determines the cost that it reports.
     if charge.how == How::Reported {
         return Ok(());
     }
@@ -179,7 +181,7 @@ fn compare_models(others: &mut [Compared], charge: &Charged, rules: &WalletConfi
     let conversion = rules.terms(charge.at).conversion();
     for compared in others {
         compared.of += 1;
-        // Who served the request does not say who would serve another model.
+        // The provider of this request may not serve another model.
         let same = charge.model == compared.name;
         let mut usage = charge.usage.clone();
         usage.model = Some(compared.name.clone());

@@ -13,7 +13,7 @@ statement!(
     "INSERT INTO wallet.unpriced_charges (wallet_id, entry_id, most) VALUES ($1, $2, $3)"
 );
 
-/// Lists a charge that was booked without a price, and what it may cost at most.
+/// Lists a charge that was booked without a price. `most` is the most that it may cost.
 pub fn list(wallet: &str, entry_id: [u8; 16], most: Option<Amount>) -> Result<()> {
     LIST.run(&[
         Value::Text(wallet),

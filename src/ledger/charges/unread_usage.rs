@@ -1,11 +1,14 @@
-//! Numbers of usage objects that nothing has read are noted: each place once, with an event.
+//! Notes unread numbers of usage objects: each place once, with an event.
 //!
-//! Charges of a wallet come with the same places again and again, many at once, and none may wait for another because
-//! of a note. So a place is written by the first charge with it and never again; how often it came is counted from the
-//! ledger. Who notes a place takes a lock for it until the commit and never waits for one: where somebody else has it,
-//! that one notes the place, and if it rolls back a later charge does. With the lock in hand nobody else is writing
-//! the row, and what others have committed is seen whatever the transaction's snapshot is
-//! (`storage::direct::unread`): the row meets no other.
+//! The charges of a wallet repeat the same places, many at once, and no charge may wait for another
+//! because of a note. So only the first charge with a place writes it. How often the place occurred
+//! is counted from the ledger.
+//!
+//! The charge that notes a place holds a lock on it until commit, and never waits for that lock. If
+//! another transaction has the lock, that transaction notes the place. If it rolls back, a later
+//! charge notes the place. With the lock, no other transaction is writing the row, and all
+//! committed rows are visible whatever the transaction's snapshot is (`storage::direct::unread`).
+//! So the insert cannot meet a duplicate.
 
 use std::cell::{Cell, RefCell};
 
@@ -23,13 +26,13 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::Entry;
 use crate::storage::store;
 
-/// Places that a transaction notes at most: each takes a lock. What it leaves out the next one notes.
+/// Most places that one transaction notes, because each takes a lock. A later one notes the rest.
 const MAX_NOTED: u32 = 64;
 
-/// Places that a backend knows; beyond, it starts anew.
+/// Most places that a backend remembers. Beyond that it clears its memory.
 const MAX_KNOWN: usize = 20_000;
 
-// A wallet has so many places at most, so that keys made of data fill no table.
+// A wallet may have 1000 places, so that JSON keys built from data cannot fill the table.
 statement!(
     NOTE,
     [
@@ -58,13 +61,14 @@ struct Known {
 }
 
 thread_local! {
-    /// Places of which a charge has nothing more to say: committed, or of a wallet that has as many as it may.
+    /// Places that need no further note: committed ones, and those of a wallet that has reached its
+    /// maximum.
     static KNOWN: RefCell<Known> = RefCell::default();
-    /// The transaction that noted places last, and how many.
+    /// The last transaction that noted places, and the number of them.
     static NOTED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// Notes the numbers of a charge that nothing has read, where they stand at places that are new. The entry is written.
+/// Notes the unread numbers of a charge that are at new places. The entry is already written.
 pub fn note(entry: &Entry<'_>, usage: &Usage, priced: &Priced) -> Result<()> {
     let unread = unread(usage, priced);
     if unread.is_empty() {
@@ -79,7 +83,7 @@ pub fn note(entry: &Entry<'_>, usage: &Usage, priced: &Priced) -> Result<()> {
     announce(entry, usage.mapping.as_deref(), &new)
 }
 
-/// True when the place was not noted before, and is now.
+/// Notes a place. False if the place was noted before, or cannot be noted now.
 fn is_new(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> Result<bool> {
     let id = place(entry, mapping, unread);
     if is_known(id) {
@@ -91,7 +95,7 @@ fn is_new(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> Result<b
         _ => 0,
     };
     if store::is_noted(entry.wallet, id)? {
-        // What this transaction wrote may yet be undone.
+        // A note of this transaction may still be rolled back.
         if noted == 0 {
             know(id);
         }
@@ -100,7 +104,7 @@ fn is_new(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> Result<b
     if noted >= MAX_NOTED || lock::attempt_note(id) == Attempt::Busy {
         return Ok(false);
     }
-    // Whoever had the lock before may have committed since the first look.
+    // The previous holder of the lock may have committed since the first look.
     if store::is_noted(entry.wallet, id)? {
         return Ok(false);
     }
@@ -124,7 +128,7 @@ fn is_new(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> Result<b
     Ok(true)
 }
 
-/// One event a place.
+/// Writes one event per place.
 fn announce(entry: &Entry<'_>, mapping: Option<&str>, new: &[&Unread]) -> Result<()> {
     let mut payloads = Vec::with_capacity(new.len());
     for unread in new {
@@ -140,7 +144,7 @@ fn announce(entry: &Entry<'_>, mapping: Option<&str>, new: &[&Unread]) -> Result
     emit_all(entry.wallet, Name::UsageUnread, None, &payloads)
 }
 
-/// The place's id: half of a SHA-256.
+/// The id of a place: half of a SHA-256.
 fn place(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> [u8; 16] {
     let mut place = Fingerprint::new(0);
     place.field("wallet", Some(entry.wallet));
@@ -154,7 +158,7 @@ fn place(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> [u8; 16] 
 fn is_known(id: [u8; 16]) -> bool {
     let tables = invalidation::tables();
     KNOWN.with_borrow_mut(|known| {
-        // The table may be another one.
+        // After an invalidation, the table may be another one.
         if known.tables != tables || known.places.len() > MAX_KNOWN {
             *known = Known {
                 tables,

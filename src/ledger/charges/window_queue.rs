@@ -1,11 +1,12 @@
-//! Where a call on a wallet of several lanes waits for another one of the same user.
+//! The queue in which calls on a wallet with several lanes wait for calls on the same windows.
 //!
-//! Lanes are for all, but the window of a user's limit is one row. Who had a lane already when it found that
-//! row being changed would keep the lane from everybody else for as long as the other's transaction runs. So
-//! calls that count in the same windows stand in a queue before they take a lane.
+//! A wallet has several lanes, but the window of a user's limit is one row. A call that locks a
+//! lane and then waits for that row would keep the lane from everybody until the other transaction
+//! ends. So calls that count in the same windows queue before they lock a lane.
 //!
-//! The queue keeps order and nothing else: rows are locked behind it as they would be without it. Only a
-//! transaction that has no row or lane of ours locked stands in it: those in front may be waiting for that.
+//! The queue only orders calls: rows are locked behind it as they would be without it. A
+//! transaction that already has locks on a wallet does not queue, because the calls in front may be
+//! waiting for those locks.
 
 use crate::allowance::lanes::{self, Found, LaneView};
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::limits::limit::Applied;
 use crate::money::Amount;
 use crate::storage::{lock, session};
 
-/// A lane that can pay, as [`lanes::find`] has it, when it is this call's turn with the windows of the limits.
+/// Queues for the windows of the limits, then finds a lane that can pay, as [`lanes::find`] does.
 pub fn find(
     cutting: LaneView<'_>,
     amount: Amount,
@@ -21,16 +22,16 @@ pub fn find(
     again: bool,
 ) -> Result<Found> {
     if cutting.lanes > 1 && !session::has_locks() {
-        // In the order of their ids, as the rows are taken.
+        // In the order of their ids, the order in which the rows are locked.
         for one in applied {
-            // The others have a row for each lane.
+            // A limit that can be spread has one row per lane.
             if !one.need.is_zero() && !one.limit.can_spread() {
                 lock::queue(one.window_id);
             }
         }
     }
-    // A limit that is spread over the lanes may need a look at all of them. Lanes that room was taken from are written and
-    // cannot be let go for that; to wait for others below them could be a circle.
+    // A spread limit may need all lanes. Lanes that money was moved out of are already written and
+    // cannot be released for that. Waiting for other lanes below them could deadlock.
     let may_combine = cutting.lanes == 1
         || !applied
             .iter()

@@ -1,4 +1,4 @@
-//! What the balance and the limits would say to a request, by the code that decides on a charge.
+//! Checks a request against the balance and the limits, with the code that decides on charges.
 
 use std::borrow::Cow;
 
@@ -17,40 +17,40 @@ use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 
-/// Changes of the rules, one after the other, that are waited out.
+/// Changes of the rules during one call that are retried.
 const MAX_TRIES: usize = 50;
 
 /// A row of `check_limits`.
 pub struct Checked {
-    /// The limit; none for the balance.
+    /// The limit. `None` for the balance.
     pub limit_id: Option<[u8; 16]>,
     /// `balance`, or the limit's scope.
     pub scope: Cow<'static, str>,
-    /// Whose it is.
+    /// The wallet, user, team and so on to which the row applies.
     pub subject: String,
-    /// The limit's period.
+    /// The limit's period. `None` for the balance.
     pub period: Option<String>,
-    /// What it counts.
+    /// The quantity that is counted.
     pub metric: Metric,
-    /// Whether it refuses.
+    /// Whether exceeding the limit refuses a request: `hard` or `soft`.
     pub mode: &'static str,
-    /// Maximum.
+    /// The maximum per window. `None` for the balance.
     pub max: Option<Amount>,
-    /// What was used.
+    /// The amount used in the window. `None` for the balance.
     pub used: Option<Amount>,
-    /// What is held.
+    /// The amount that open holds reserve.
     pub held: Amount,
-    /// What is left.
+    /// The amount that may still be used.
     pub remaining: Amount,
-    /// When it resets.
+    /// The end of the window. `None` if it has none.
     pub resets_at: Option<Timestamp>,
-    /// Whether it allows the request.
+    /// Whether the row allows the request.
     pub allowed: bool,
-    /// Why not.
+    /// The reason for a refusal. `None` if the request is allowed.
     pub reason: Option<&'static str>,
 }
 
-/// The balance, then every limit that applies; books nothing.
+/// Checks the balance, then every limit that applies. Books nothing.
 pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
     let wallet = request.wallet;
     let mut rules = config::read(wallet)?;
@@ -71,8 +71,7 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
             Err(error) => return Err(error),
         }
     }
-    // What holds have set aside whose time has come counts no more, whether or not somebody has
-    // given it back yet.
+    // Amounts of expired holds do not count, whether or not they are released yet.
     let mut expired = Expired::look(wallet, now)?;
     let standing = asof::standing(wallet, &rules, now, &mut expired)?;
     let job = match Job::of(request, &rules, who, now) {
@@ -123,13 +122,13 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
     Ok(rows)
 }
 
-/// Whether the rules turn out to have changed when they are asked who may spend.
+/// True if reading the spending policy shows that the rules have changed.
 fn changed_meanwhile(rules: &WalletConfig, request: &Request<'_>) -> bool {
     rules.status == Status::Active
         && matches!(rules.admit(request), Err(refusal) if refusal.code == Code::SerializationFailure)
 }
 
-/// The first row: what the balance says, credit included.
+/// The first row: the balance, including the credit limit.
 fn balance(
     wallet: &str,
     standing: &Funds,

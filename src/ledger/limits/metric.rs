@@ -4,7 +4,7 @@ use crate::error::{Error, Result, quoted};
 use crate::limits::metric::Metric;
 use crate::pricing::normalize::set::is_meter;
 
-/// 22023 unless the metric is known: a meter is, if usage can have it or if it has a price.
+/// 22023 unless the metric is known. A meter is known if usage can have it or if it has a price.
 pub fn require_known(metric: &Metric) -> Result<()> {
     if let Metric::Meter(meter) = metric
         && !is_meter(meter)?

@@ -1,4 +1,4 @@
-//! Limits where they meet the ledger: setting, recounting, checking and showing them.
+//! Limits and the ledger: setting, recounting, checking and listing limits.
 pub mod check;
 pub mod metric;
 pub mod recount;

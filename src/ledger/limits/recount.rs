@@ -1,4 +1,4 @@
-//! The windows of a limit that is made or changed: what they have counted, and what they allow.
+//! The windows of a limit that is created or changed: the amounts that they count and allow.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,10 @@ use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::store;
 
-// Refunds count for the window of what they refund, and settlements for that of their hold, which counts as a request
-// once, when it is settled for good. Of a charge that was priced late the amount alone counts: the rest did when it
-// was booked. Entries have ids that are ordered by time.
+// Refunds count in the window of the refunded charge. Settlements count in the window of their
+// hold, and count as one request when the hold is finally settled. Of a late price only the amount
+// counts, because the rest was counted when the charge was booked. Ids of entries are ordered by
+// time.
 statement!(
     USED,
     [
@@ -63,7 +64,8 @@ statement!(
       GROUP BY u.subject, u.slice"
 );
 
-// Running windows are counted anew, maybe between other bounds. What holds have set aside stays.
+// Running windows are counted again, possibly with other bounds. The amounts that holds reserve are
+// kept.
 statement!(
     FORGET,
     [TEXTOID, UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID],
@@ -97,7 +99,7 @@ statement!(
         AND (window_end IS NULL OR window_end > $3)"
 );
 
-/// The smallest id of an entry of that moment, a minute earlier for clocks that are not one.
+/// The smallest id of an entry of that time, minus a minute because clocks may differ.
 fn first_id(start: Timestamp) -> [u8; 16] {
     let millis = (start.unix_micros() / 1_000 - 60_000).max(0).unsigned_abs();
     let mut id = [0; 16];
@@ -105,8 +107,8 @@ fn first_id(start: Timestamp) -> [u8; 16] {
     id
 }
 
-/// Has a limit count what its running windows already used. From here on a window without a row
-/// is one in which nothing was used.
+/// Makes a limit count the amounts that were already used in its running windows. From here on, a
+/// missing row means that nothing was used in the window.
 pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let [first, last] = bounds(limit.id).map(Value::Uuid);
     let id = Value::Uuid(limit.id);
@@ -161,8 +163,8 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
     reallot(wallet, limit, now)
 }
 
-/// Brings the running windows of a limit in line with its maximum and its warnings. What was used
-/// already warns no more.
+/// Adapts the running windows of a limit to its maximum and its warning levels. Usage up to now
+/// causes no more warnings.
 pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let max = limit.max_at(now)?;
     let levels: Vec<Amount> = (0..)

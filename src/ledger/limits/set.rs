@@ -1,5 +1,6 @@
-//! Setting limits. It is here and not in `limits` because a new limit must count what its running
-//! windows have spent, which the ledger knows, and must hold all lanes while it does.
+//! Sets limits. The code is here and not in `limits`, because a new limit must count the amounts
+//! already used in its running windows. The ledger has these amounts, and all lanes must be locked
+//! meanwhile.
 
 use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
@@ -28,8 +29,8 @@ macro_rules! limit_query {
     };
 }
 
-/// A change of one limit, found in the order of the primary key: with statistics of wallets that have one limit each,
-/// the other index that begins with the wallet looks as good.
+/// A change of one limit, found in the order of the primary key. With statistics of wallets that
+/// have one limit each, the planner would rate the other index on the wallet as equally good.
 macro_rules! that_limit_query {
     ($change:literal) => {
         concat!(
@@ -42,7 +43,7 @@ macro_rules! that_limit_query {
 }
 
 statement!(
-    /// In the order of `limit_subject`, which no other index has.
+    /// In the order of `limit_subject`, so that no other index fits.
     FIND,
     [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
     limit_query!(
@@ -133,8 +134,8 @@ statement!(
 );
 
 statement!(
-    /// They are kept beside the wallet as long as they are few: all are written at each change of one. Of many, nine
-    /// are read, in the order of the primary key.
+    /// Up to eight limits are stored in the wallet's row, which is rewritten at each change of one.
+    /// To detect more than eight, nine are read, in the order of the primary key.
     NOTE_KNOWN,
     [TEXTOID],
     "UPDATE wallet.wallets w
@@ -146,7 +147,7 @@ statement!(
       WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
 );
 
-/// Changes limits of a wallet while no charge is under way. The wallet's row is locked before.
+/// Changes limits of a wallet while no charge is running. The caller has locked the wallet's row.
 fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
     change(wallet, |now| {
         let changed = work(now)?;
@@ -155,36 +156,36 @@ fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> 
     })
 }
 
-/// What `set_limit` was asked for.
+/// The arguments of `set_limit`.
 pub struct NewLimit<'a> {
-    /// The wallet.
+    /// The wallet of the limit.
     pub wallet: &'a str,
-    /// What it looks at.
+    /// The kind of subject to which the limit applies.
     pub scope: Scope,
-    /// For whom.
+    /// The subject, such as a user's id; `*` for each one separately.
     pub subject: &'a str,
-    /// Its period.
+    /// How long a window lasts.
     pub period: Period,
-    /// The period's name.
+    /// The name of the period.
     pub period_name: String,
-    /// What it counts.
+    /// The quantity that the limit counts.
     pub metric: Metric,
-    /// Whether it refuses.
+    /// Whether exceeding the limit refuses a request.
     pub mode: Mode,
-    /// Maximum in a window.
+    /// The maximum per window.
     pub max: Amount,
-    /// Fractions of the maximum at which it warns, ascending.
+    /// The fractions of the maximum at which an event is written, ascending.
     pub warn_at: Vec<Amount>,
-    /// Its own time zone; the wallet's otherwise.
+    /// The limit's time zone. `None` for the wallet's.
     pub time_zone: Option<&'a str>,
-    /// Whether it is paused; as it was otherwise.
+    /// Whether the limit is paused. `None` leaves it unchanged.
     pub paused: Option<bool>,
 }
 
-/// The level that setting a limit needs.
+/// The access level that setting a limit needs.
 pub const LEVEL: Level = Level::Admin;
 
-/// Sets the limit, or changes the one on the same scope, subject, period and metric.
+/// Creates a limit, or changes the one with the same scope, subject, period and metric.
 pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(new.wallet)?;
@@ -214,7 +215,7 @@ fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
     })
 }
 
-/// All limits of a wallet, as the query sees them that asks.
+/// All limits of a wallet, under the snapshot of the running query.
 pub fn of_wallet(wallet: &str) -> Result<Vec<LimitRow>> {
     let rows = OF_WALLET.read(&[Value::Text(wallet)])?;
     (0..rows.len()).map(|row| row_of(&rows, row)).collect()
@@ -247,7 +248,8 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
     ])?;
-    // Other windows, or some in which nothing was counted: as for a new limit.
+    // The windows have other bounds, or did not count while paused. They are counted as for a new
+    // limit.
     let resumed = old.paused && !paused;
     let moved = zone != old.time_zone || anchor.unwrap_or(1) != old.anchor.unwrap_or(1);
     if !paused && (resumed || moved) {
@@ -303,19 +305,19 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     Ok(limit.id)
 }
 
-/// What `raise_limit` was asked for.
+/// The arguments of `raise_limit`.
 pub struct Raise<'a> {
-    /// The wallet.
+    /// The wallet of the limit.
     pub wallet: &'a str,
-    /// The limit.
+    /// The id of the limit.
     pub limit_id: [u8; 16],
-    /// By how much.
+    /// The amount that is added to the maximum.
     pub by: Amount,
-    /// Until when; for good otherwise.
+    /// The end of the raise. `None` if it is permanent.
     pub until: Option<Timestamp>,
 }
 
-/// Raises a limit for a time, or for good, and gives the maximum that then holds.
+/// Raises a limit for a time or permanently. Returns the new maximum.
 pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     let wallet = raise.wallet;
     lock_wallet(wallet)?;
@@ -359,7 +361,7 @@ pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     Ok(max)
 }
 
-/// Drops a limit and what it counted.
+/// Drops a limit and its windows.
 pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) -> Result<()> {
     lock_wallet(wallet)?;
     if call.answered()?.is_some() {

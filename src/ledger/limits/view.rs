@@ -1,4 +1,4 @@
-//! What the view `limits_status` computes.
+//! The rows of the view `limits_status`.
 
 use crate::error::Result;
 use crate::ledger::holds::expired::Expired;
@@ -32,8 +32,8 @@ pub struct Running {
     pub frees_at: Option<Timestamp>,
 }
 
-/// The running windows of a wallet by their limits, without what holds have set aside whose time has come. All is read
-/// as the query sees it that asks.
+/// The running windows of a wallet, by limit, without the amounts of expired holds. All rows are
+/// read under the snapshot of the running query.
 pub fn running(wallet: &str, now: Timestamp) -> Result<HashMap<[u8; 16], Vec<Running>>> {
     let rows = WINDOWS.read(&[Value::Text(wallet), Value::Time(now)])?;
     let mut found = Vec::new();

@@ -1,7 +1,8 @@
-//! The chains of a wallet's lanes, while its entries come in the order of their ids. Pure.
+//! Checks the chains of a wallet's lanes while its entries arrive in the order of their ids. Pure.
 //!
-//! That is the order of a lane but for fundings that were pending, which have the ids of when they were asked for, and
-//! for calls that ran at the same moment. What comes too early waits for what is before it.
+//! The order of ids is that of a lane, with two exceptions: fundings that were pending have ids of
+//! the time of the request, and calls may run at the same moment. An entry that arrives too early
+//! waits for the ones before it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
@@ -10,25 +11,25 @@ use sha2::{Digest, Sha256};
 
 /// An entry as its lane sees it.
 pub struct Item {
-    /// Position in the lane.
+    /// The entry's number in the lane.
     pub seq: i64,
-    /// Its amount, in units.
+    /// The entry's amount, in units.
     pub amount: i128,
-    /// The running total that it states, in units.
+    /// The running total that the entry states, in units.
     pub lane_balance: i128,
-    /// The hash that it states.
+    /// The hash that the entry states.
     pub hash: [u8; 32],
-    /// Its canonical form as the first entry of a chain would have it.
+    /// The canonical form that the entry would have as the first one of a chain.
     pub canonical: Vec<u8>,
 }
 
-/// The head of a lane, as the lane states it.
+/// The head of a lane, as stored in the lane.
 pub struct Head {
-    /// Number of its last entry.
+    /// The number of the last entry.
     pub seq: i64,
-    /// Sum of its entries, in units.
+    /// The sum of the entries, in units.
     pub booked: i128,
-    /// Hash of its last entry; empty before the first.
+    /// The hash of the last entry. Empty if there is none.
     pub hash: Vec<u8>,
 }
 
@@ -40,10 +41,11 @@ struct Chain {
     waiting: BTreeMap<i64, Item>,
 }
 
-/// Bytes of entries that may wait.
+/// Most bytes of entries that may wait.
 const MOST_WAITING: usize = 32 << 20;
 
-/// What the canonical form of a first entry begins with: an array whose first element is the empty string.
+/// The beginning of a first entry's canonical form: an array whose first element is the empty
+/// string.
 const NO_HASH: &[u8] = b"[\"\"";
 
 /// The chains of a wallet.
@@ -55,7 +57,7 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Goes on with an entry.
+    /// Continues the chain of a lane with an entry.
     pub fn add(&mut self, lane: i16, item: Item) {
         if self.is_broken {
             return;
@@ -83,18 +85,19 @@ impl Chains {
         }
     }
 
-    /// Notes an entry whose canonical form cannot be written.
+    /// Notes an entry whose canonical form cannot be built.
     pub fn fail(&mut self) {
         self.is_broken = true;
     }
 
-    /// How many lanes there are, with those that only state a head.
+    /// The number of lanes, including those that only have a head.
     pub fn lanes_beside(&self, heads: &BTreeMap<i16, Head>) -> i64 {
         let others = heads.keys().filter(|lane| !self.lanes.contains_key(lane));
         (self.lanes.len() + others.count()) as i64
     }
 
-    /// Whether every chain is whole and ends where its lane says; false also where that was too much to see.
+    /// True if every chain is complete and ends at the head that its lane states. False also if too
+    /// many entries had to wait.
     pub fn end_at(&self, heads: &BTreeMap<i16, Head>) -> bool {
         let is_at_head = |(lane, chain): (&i16, &Chain)| {
             chain.waiting.is_empty()
@@ -113,7 +116,7 @@ impl Chains {
 }
 
 impl Chain {
-    /// Whether the entry is the next one and states what follows.
+    /// True if the entry is the next one and states the right total and hash.
     fn follow(&mut self, item: &Item) -> bool {
         let Some(total) = self.total.checked_add(item.amount) else {
             return false;
@@ -147,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// A chain of that many entries of one unit.
+    /// A chain of `length` entries of one unit.
     fn chain(length: i64) -> Vec<Item> {
         let mut previous = String::new();
         (1..=length)

@@ -1,4 +1,4 @@
-//! Price lines, recomputed from the prices, markups and exchange rates that they name.
+//! Recomputes price lines from the prices, markups and exchange rates that they name.
 
 use crate::currency::Currency;
 use crate::error::Result;
@@ -10,34 +10,34 @@ use crate::pricing::reported::{REPORTED, Reported};
 use crate::pricing::stored;
 use crate::storage::rows::{Call, uuid_text};
 
-/// What the pass has seen of the lines of charges.
+/// The price lines that the pass has checked.
 pub struct Lines {
     /// The wallet's currency.
     currency: Currency,
-    /// Lines that were recomputed.
+    /// The number of recomputed lines.
     pub count: i64,
-    /// The first thing that is wrong.
+    /// The first error. `None` if all lines are right.
     pub wrong: Option<String>,
 }
 
 /// An entry with price lines.
 pub struct Charge<'a> {
-    /// The entry.
+    /// The entry's id.
     pub id: [u8; 16],
-    /// The call that made it.
+    /// The call that made the entry.
     pub call: u8,
-    /// What it took from the balance.
+    /// The amount that the entry took from the balance, in units.
     pub cost: i128,
-    /// Its lines in their compact form.
+    /// The lines in their compact form.
     pub lines: &'a [u8],
-    /// Its reason.
+    /// The reason of the entry, which also records how it was priced.
     pub reason: Option<&'a str>,
-    /// The latest time as of which it may have been priced.
+    /// The latest time as of which the entry may have been priced.
     pub at: Timestamp,
 }
 
 impl Lines {
-    /// Of a wallet in that currency.
+    /// No lines yet, for a wallet in `currency`.
     pub fn of(currency: Currency) -> Lines {
         Lines {
             currency,
@@ -75,7 +75,7 @@ impl Lines {
                 Err(why) => return Ok(Some(format!("the line of {meter}: {why}"))),
             }
         }
-        // What settles a hold or prices an earlier charge may be capped, and keeps the lines of what it used.
+        // A settlement or a late price may be capped. Its lines keep the full usage.
         let is_capped = charge.call == Call::Settle as u8 || charge.call == Call::Price as u8;
         let is_right = match charge.reason {
             Some(reason) if reason.starts_with(REPORTED) => return self.reported(charge, reason),
@@ -85,7 +85,7 @@ impl Lines {
         Ok((!is_right).then(|| "its lines do not add up to what it took".to_owned()))
     }
 
-    /// The amount of a line by the rows that it names, or why there is none.
+    /// The amount of a line, computed from the rows that it names, or the reason why there is none.
     fn recomputed(
         &self,
         line: &StoredLine,
@@ -99,7 +99,7 @@ impl Lines {
         };
         let rate = match line.exchange {
             None => {
-                // A percentage has no currency, and what is free is so in every one.
+                // A percentage has no currency. A price of zero is zero in every currency.
                 let needs_none = line.meter == MARKUP || price.unit_price.is_zero();
                 if !needs_none && price.currency != self.currency {
                     return Ok(Err(format!(
@@ -122,7 +122,7 @@ impl Lines {
         })
     }
 
-    /// The rate that an entry names, or why it cannot have been the one.
+    /// The rate that a line names, or the reason why it cannot have applied.
     fn rate(
         &self,
         exchange: StoredExchange,
@@ -147,7 +147,7 @@ impl Lines {
         })
     }
 
-    /// What is wrong with a cost that the provider reported in another currency.
+    /// The error in a cost that the provider reported in another currency. `None` if it is right.
     fn reported(&self, charge: &Charge<'_>, reason: &str) -> Result<Option<String>> {
         if reason == REPORTED {
             return Ok(None);

@@ -1,8 +1,9 @@
-//! `verify`: what is stored of a wallet agrees with itself. One pass over its ledger in the order of the ids, whatever
-//! the number of windows; memory for the lanes, the running windows and what stands out of order.
+//! `verify`: checks that the stored rows of a wallet agree with each other. One pass reads the
+//! ledger in the order of the ids, whatever the number of windows. Memory is needed for the lanes,
+//! the running windows and the entries that are out of order.
 //!
-//! The pass shows that all is well. Where it cannot, queries in plain SQL say what is wrong: a wallet is sound nearly
-//! always.
+//! The pass proves that all is right. If it cannot, queries in plain SQL find the error. These are
+//! slower, but nearly every wallet is right.
 
 mod chain;
 mod lines;

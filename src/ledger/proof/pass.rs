@@ -63,7 +63,7 @@ statement!(
     "SELECT entry_id, refunded FROM wallet.refunds WHERE wallet_id = $1 ORDER BY entry_id"
 );
 
-// What is wrong, in words, where the pass could not show that nothing is.
+// Describe the error, if the pass could not prove that there is none.
 statement!(
     WRONG_CHAIN,
     [TEXTOID],
@@ -80,47 +80,47 @@ statement!(
       WHERE r.refunded IS DISTINCT FROM e.amount LIMIT 1"
 );
 
-/// How often a long pass says how far it is.
+/// How often a long pass reports its progress.
 const SAY_EVERY: Duration = Duration::from_secs(3);
 
-/// Refunded charges that are kept in memory; where there are more, a query compares them.
+/// Refunded charges that are kept in memory. If there are more, a query compares them.
 const MOST_REFUNDED: usize = 100_000;
 
-/// What the pass found.
+/// The result of the pass.
 pub struct Proof {
-    /// Entries.
+    /// The number of entries.
     pub entries: i64,
-    /// Lanes that have entries or may have some.
+    /// The number of lanes that have entries or may have some.
     pub lanes: i64,
-    /// Sum of the entries, with twelve decimals; `0` where there are none.
+    /// The sum of the entries, with twelve decimals; `0` if there are none.
     pub booked: String,
-    /// What is wrong with a chain.
+    /// The error in a chain. `None` if all are right.
     pub chain: Option<String>,
-    /// What is wrong with a limit's window.
+    /// The error in a limit's window. `None` if all are right.
     pub limits: Option<String>,
-    /// Windows that were recounted.
+    /// The number of windows that were recounted.
     pub windows: i64,
-    /// What is wrong with a refund.
+    /// The error in a refund. `None` if all are right.
     pub refunds: Option<String>,
-    /// What is wrong with a price line.
+    /// The error in a price line. `None` if all are right.
     pub lines: Option<String>,
-    /// Price lines that were recomputed.
+    /// The number of price lines that were recomputed.
     pub lines_count: i64,
-    /// Entries of it that stand in the archive.
+    /// The number of entries in the archive.
     pub archived: i64,
-    /// What is wrong with what was carried forward.
+    /// The error in the rows of `carried_forward`. `None` if all are right.
     pub archive: Option<String>,
-    /// What of a digest is no more as it was.
+    /// The part of a digest that no longer matches. `None` if all of it matches.
     pub digest: Option<String>,
-    /// Lanes of the digest.
+    /// The number of lanes in the digest.
     pub kept: i64,
 }
 
-/// What was carried forward at an entry, and what stands there.
+/// A row of `carried_forward`, compared with the entry that it names.
 struct Carried {
     amount: Amount,
     hash: Vec<u8>,
-    /// Whether the entry is the same; nothing where there is none.
+    /// Whether the entry matches the row. `None` if there is no such entry.
     is_same: Option<bool>,
 }
 
@@ -135,29 +135,29 @@ struct Pass<'a> {
     chains: Chains,
     entries: i64,
     archived: i64,
-    /// Their sum; nothing where one is no amount.
+    /// The sum of the entries. `None` if one of them has no valid amount.
     booked: Option<i128>,
     windows: Windows<'a>,
     lines: Lines,
-    /// By charge; nothing once they are too many.
+    /// The refunded amount by charge. `None` once there are too many.
     refunds: Option<HashMap<[u8; 16], i128>>,
     carried: BTreeMap<(i16, i64), Carried>,
-    /// Up to where each lane was carried forward.
+    /// The last number that was carried forward, by lane.
     carried_to: HashMap<i16, i64>,
-    /// The first entry of a lane that is on the wrong side of it, in the archive and in the ledger.
+    /// By lane, the first entry in the wrong table: in the archive, and in the ledger.
     beyond: [BTreeMap<i16, i64>; 2],
     kept: BTreeMap<i32, Kept>,
     progress: Progress,
 }
 
-/// Says from time to time how far a pass is.
+/// Reports the progress of a pass from time to time.
 struct Progress {
     all: i64,
     said: Instant,
 }
 
 impl Progress {
-    /// Whether it is time to say so.
+    /// True if a report is due.
     fn is_due(&mut self, now: Instant) -> bool {
         let is_due = now.duration_since(self.said) >= SAY_EVERY;
         if is_due {
@@ -167,7 +167,7 @@ impl Progress {
     }
 }
 
-/// Goes through all that is stored of a wallet, under the snapshot of the query that is running.
+/// Checks all stored rows of a wallet, under the snapshot of the running query.
 pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
     let rows = CURRENCY.read(&[Value::Text(wallet)])?;
     if rows.is_empty() {
@@ -195,7 +195,7 @@ pub fn prove(wallet: &str, digest: Option<Jsonb>) -> Result<Proof> {
             said: Instant::now(),
         },
     };
-    // A lane begins in the archive.
+    // The beginning of a lane is in the archive.
     for (statement, is_archive) in [(&ARCHIVED, true), (&BOOKED, false)] {
         let state = std::cell::RefCell::new(&mut pass);
         walk(
@@ -310,7 +310,7 @@ impl Pass<'_> {
         self.count(columns, (kind, call), amount)
     }
 
-    /// Looks at which side of what was carried forward it stands, and at the digest.
+    /// Checks whether the entry is in the right table, and compares it with the digest.
     fn place(
         &mut self,
         columns: &Columns<'_>,
@@ -337,13 +337,13 @@ impl Pass<'_> {
         }
     }
 
-    /// Counts it where limits and refunds do.
+    /// Counts the entry in limits and refunds.
     fn count(&mut self, columns: &Columns<'_>, (kind, call): (u8, u8), amount: i128) -> Result<()> {
         let related = columns.uuid(13);
         let is_reached = columns.time(1).is_some_and(|at| self.windows.reach(at));
         if kind == Kind::Refund as u8 {
             let Some(charge) = related else {
-                // No refund of a charge: the query says so.
+                // The entry is no refund of a charge. The query finds the error.
                 self.refunds = None;
                 return Ok(());
             };
@@ -432,7 +432,8 @@ impl Pass<'_> {
         })
     }
 
-    /// Whether every charge was refunded what the ledger says; false also where they are too many to see.
+    /// True if every charge was refunded the amount that the ledger states. False also if there are
+    /// too many to compare.
     fn are_refunds_right(&mut self) -> Result<bool> {
         let Some(mut refunds) = self.refunds.take() else {
             return Ok(false);
@@ -479,9 +480,9 @@ impl Pass<'_> {
     }
 }
 
-/// The entry for its chain; nothing where its canonical form cannot be written.
+/// The entry for its chain. `None` if its canonical form cannot be built.
 fn item(wallet: &str, columns: &Columns<'_>, (kind, call): (u8, u8), hash: &[u8]) -> Option<Item> {
-    // A text that cannot be read is no NULL.
+    // A text that cannot be read is not NULL.
     let text = |column: usize| match columns.text(column) {
         None if !columns.is_null(column) => None,
         text => Some(text),
@@ -489,7 +490,7 @@ fn item(wallet: &str, columns: &Columns<'_>, (kind, call): (u8, u8), hash: &[u8]
     let lane_balance = columns.amount(8)?;
     let balance = match columns.is_null(9) {
         true => lane_balance,
-        // Where it is the lane's it is NULL.
+        // The stored balance is NULL if it equals the lane's.
         false => columns
             .amount(9)
             .filter(|balance| *balance != lane_balance)?,

@@ -1,4 +1,4 @@
-//! What limits have counted, beside what the ledger says they should: running windows of limits on money.
+//! Compares running windows of limits on money with the amounts that the ledger states.
 
 use std::collections::HashMap;
 
@@ -52,18 +52,18 @@ const MOST_PENDING: usize = 1000;
 struct Watched {
     limit: Limit,
     paused: bool,
-    /// Places of its windows, by subject.
+    /// The indexes of the limit's windows, by subject.
     windows: HashMap<String, Vec<usize>>,
 }
 
 struct Window {
-    /// What it is called: period, scope and subject.
+    /// The name of the window: period, scope and subject.
     name: String,
     start: Option<Timestamp>,
     end: Option<Timestamp>,
     spent: i128,
     booked: i128,
-    /// Whether the ledger cannot say what it counted.
+    /// Whether the ledger cannot show what the window counted.
     in_doubt: bool,
 }
 
@@ -78,16 +78,16 @@ pub struct Windows<'a> {
     wallet: &'a str,
     limits: Vec<Watched>,
     windows: Vec<Window>,
-    /// When the first of them begins; nothing where there are none.
+    /// The beginning of the first window. `None` if there are no windows.
     first: Option<Timestamp>,
-    /// Settlements: the hold, the windows of the one who spent, and how much.
+    /// Settlements: the hold, the windows of the spender, and the amount in units.
     settled: Vec<([u8; 16], Vec<usize>, i128)>,
-    /// Refunds: the charge, and how much.
+    /// Refunds: the charge, and the amount in units.
     refunded: Vec<([u8; 16], i128)>,
 }
 
 impl<'a> Windows<'a> {
-    /// Reads them.
+    /// Reads the running windows of a wallet.
     pub fn of(wallet: &'a str) -> Result<Windows<'a>> {
         let rows = LIMITS.read(&[Value::Text(wallet)])?;
         let limit = |row: usize| {
@@ -99,7 +99,7 @@ impl<'a> Windows<'a> {
                 anchor: rows.get(row, 4),
                 time_zone: rows.need(row, 5)?,
                 paused: rows.need(row, 6)?,
-                // What follows says how much, not for whom.
+                // The fields below determine the maximum, not the subject.
                 metric: Metric::Amount.as_str().to_owned(),
                 is_hard: false,
                 max: Amount::ZERO,
@@ -162,12 +162,12 @@ impl<'a> Windows<'a> {
         })
     }
 
-    /// Whether an entry that was booked at that time may count in one of them.
+    /// True if an entry booked at that time may count in a window.
     pub fn reach(&self, booked_at: Timestamp) -> bool {
         self.first.is_some_and(|first| booked_at >= first)
     }
 
-    /// The windows, of all times, in which such a spending counts.
+    /// The windows, of any time, in which the spending counts.
     fn places(&mut self, spending: &Spending<'_>) -> Vec<usize> {
         let mut found = Vec::new();
         for watched in &self.limits {
@@ -177,7 +177,7 @@ impl<'a> Windows<'a> {
             let Some(places) = watched.windows.get(&subject) else {
                 continue;
             };
-            // A limit that names the subject stands in for this one, and maybe has not always been there.
+            // A limit that names the subject replaces this one, and may not always have existed.
             let named = watched.limit.subject == WALLET_SUBJECT
                 && self.limits.iter().any(|other| {
                     other.limit.subject != WALLET_SUBJECT
@@ -210,7 +210,7 @@ impl<'a> Windows<'a> {
         self.count(&places, at, units);
     }
 
-    /// Counts a settlement when it is known when its hold was made: that is the window it belongs to.
+    /// Counts a settlement once the time of its hold is known, because it counts in that window.
     pub fn settlement(
         &mut self,
         spending: &Spending<'_>,
@@ -227,7 +227,7 @@ impl<'a> Windows<'a> {
         self.count_settled()
     }
 
-    /// Takes a refund back from where its charge counted, once that is looked up.
+    /// Subtracts a refund from the windows of its charge, once the charge is looked up.
     pub fn refund(&mut self, charge: [u8; 16], units: i128) -> Result<()> {
         self.refunded.push((charge, units));
         if self.refunded.len() < MOST_PENDING {
@@ -250,7 +250,7 @@ impl<'a> Windows<'a> {
         for (hold, places, units) in settled {
             match times.get(&hold) {
                 Some(at) => self.count(&places, *at, units),
-                // Without its hold nobody knows.
+                // Without its hold, the window is unknown.
                 None => places
                     .into_iter()
                     .for_each(|place| self.windows[place].in_doubt = true),
@@ -293,7 +293,8 @@ impl<'a> Windows<'a> {
             for place in places {
                 let window = &mut self.windows[place];
                 let is_in = window.contains(booked_at);
-                // What a hold of an earlier window settled counted there, and is given back to another.
+                // If a settlement's hold is from another window, the charge counted there, but the
+                // refund may count here.
                 if held_at.is_some_and(|at| window.contains(at) != is_in) {
                     window.in_doubt = true;
                 }
@@ -305,7 +306,7 @@ impl<'a> Windows<'a> {
         Ok(())
     }
 
-    /// How many were recounted, and what is wrong with the first that is.
+    /// The number of recounted windows, and the first error. `None` if all are right.
     pub fn judge(mut self) -> Result<(i64, Option<String>)> {
         self.count_settled()?;
         self.count_refunded()?;

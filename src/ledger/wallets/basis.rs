@@ -1,7 +1,8 @@
-//! What the wallet's row and its lanes say of a wallet: all that its rules are but the limits and who may spend.
+//! The part of a wallet's rules that its row and its lanes contain: everything except the limits
+//! and the spending policy.
 //!
-//! It is of one size. Who changes one of thousands of limits or members knows the wallet by it, and reads none of the
-//! others.
+//! Its size is fixed. A call that changes one of thousands of limits or members needs only this
+//! part, and reads none of the others.
 
 use crate::allowance::all_lanes::LaneSplit;
 use crate::allowance::lane_split::new_epoch;
@@ -18,11 +19,11 @@ use crate::storage::rows::{RuleRows, WalletRow};
 /// Whether a wallet may be spent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Yes.
+    /// The wallet may be spent from and funded.
     Active,
-    /// No, but funding is allowed.
+    /// The wallet may be funded, but not spent from.
     Frozen,
-    /// Neither.
+    /// The wallet may be neither spent from nor funded.
     Closed,
 }
 
@@ -37,51 +38,52 @@ impl Status {
     }
 }
 
-/// A wallet as its row and its lanes have it.
+/// A wallet as its row and its lanes describe it.
 #[derive(Debug)]
 pub struct Basis {
-    /// Its currency.
+    /// The currency of all its amounts.
     pub currency: Currency,
     /// How far the balance may go below zero.
     pub credit_limit: Amount,
-    /// Whether it may be spent from.
+    /// Whether the wallet may be spent from.
     pub status: Status,
-    /// Why it is not active.
+    /// The reason why the wallet is not active. `None` if there is none.
     pub status_reason: Option<String>,
-    /// Number of lanes.
+    /// The number of lanes.
     pub lanes: i16,
-    /// Its price list.
+    /// The name of the wallet's price list.
     pub price_list: String,
-    /// Its rule for usage without a price.
+    /// The rule for usage without a price.
     pub unknown_price: UnknownPrice,
-    /// Whether usage with numbers that nothing reads is refused.
+    /// Whether usage with unread numbers is refused.
     pub rejects_unread: bool,
-    /// Version of the rules.
+    /// The version of the rules.
     pub epoch: i64,
-    /// Counts fundings that could not look at all lanes.
+    /// The recheck counter: incremented by calls that could not lock all lanes.
     pub recheck_requested: i64,
-    /// The count when all lanes were looked at last.
+    /// The value of the counter at the last recheck.
     pub recheck_done: i64,
-    /// Whether no alert threshold waits for money to arm it.
+    /// Whether all alert thresholds are armed, so that no threshold waits for money.
     pub armed: bool,
-    /// Whether lanes beside a single active one have money or holds.
+    /// Whether lanes other than a single active one contain money or holds.
     pub beside: bool,
-    /// When a grant expires next or is granted again; nothing for a wallet of plain fundings.
+    /// The next time at which a grant expires or is repeated. `None` for a wallet of plain
+    /// fundings.
     pub grants_due: Option<Timestamp>,
-    /// Whether it has money that only some charges may use: then every call looks at all lanes.
+    /// Whether the wallet has scoped grants. Every call then locks all lanes.
     pub scoped: bool,
-    /// Whether entries of it stand in the archive: then keys are looked up there too.
+    /// Whether the wallet has entries in the archive. Keys are then looked up there too.
     pub archived: bool,
-    /// Whether holds keep credit that has ended: then what they let go of ends at once.
+    /// Whether holds keep credit that has ended. The released part of it then ends at once.
     pub keeps: bool,
-    /// Whether there is any rule on who may spend.
+    /// Whether the wallet has any rule on who may spend.
     pub(super) guarded: bool,
-    /// Whether nobody but members may spend.
+    /// Whether only members may spend.
     pub(super) members_only: bool,
 }
 
 impl Basis {
-    /// What was read of a wallet, the limits left out.
+    /// The rules of a wallet that were read, without the limits.
     pub(super) fn of(rows: RuleRows) -> Result<Basis> {
         let WalletRow {
             currency,
@@ -124,7 +126,7 @@ impl Basis {
         })
     }
 
-    /// By which prices use of a time is priced.
+    /// The terms by which use at a time is priced.
     pub fn terms(&self, at: Timestamp) -> Terms<'_> {
         Terms {
             list: &self.price_list,
@@ -133,7 +135,7 @@ impl Basis {
         }
     }
 
-    /// What the lanes need to know.
+    /// The information that the fast path needs.
     pub fn cutting<'a>(&self, wallet: &'a str) -> LaneView<'a> {
         LaneView {
             wallet,
@@ -144,24 +146,24 @@ impl Basis {
         }
     }
 
-    /// True when a grant has expired or is granted again, and nobody has booked it yet.
+    /// True if a grant has expired or is to be repeated, and that is not booked yet.
     pub fn grants_are_due(&self) -> bool {
         self.grants_are_due_at(clock::now())
     }
 
-    /// The same at a moment.
+    /// Like [`Basis::grants_are_due`], at a given time.
     pub fn grants_are_due_at(&self, now: Timestamp) -> bool {
         self.grants_due.is_some_and(|due| due <= now)
     }
 
-    /// True when the next charge has to look at all lanes.
+    /// True if the next charge must lock all lanes.
     pub fn needs_recheck(&self) -> bool {
         self.recheck_requested != self.recheck_done
     }
 
-    /// How a call that has looked at all lanes cuts them.
+    /// How a call that has locked all lanes rebalances them.
     pub fn cut(&self) -> LaneSplit {
-        // Backends that know the rules must hear that the recheck was done.
+        // Backends with cached rules must notice that the recheck was done.
         let epoch = if self.needs_recheck() {
             new_epoch()
         } else {
@@ -176,7 +178,7 @@ impl Basis {
         }
     }
 
-    /// WL004 when the wallet is closed.
+    /// WL004 if the wallet is closed.
     pub fn require_open(&self, wallet: &str) -> Result<()> {
         if self.status == Status::Closed {
             self.require_active(wallet)

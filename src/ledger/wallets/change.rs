@@ -1,5 +1,5 @@
-//! A change of a wallet's rules: no charge is under way while it happens, and every charge after it
-//! knows of it.
+//! Changes of a wallet's rules. No charge runs during a change, and every charge after it sees the
+//! new rules.
 
 use crate::error::Result;
 use crate::idempotency::call::IdempotentCall;
@@ -18,7 +18,7 @@ statement!(
 );
 
 statement!(
-    /// A charge reads who may spend only where somebody may not.
+    /// Charges read the spending policy only if the wallet has one.
     NOTE_GUARD,
     [TEXTOID],
     "UPDATE wallet.wallets w SET guarded = now_guarded
@@ -31,25 +31,25 @@ statement!(
       WHERE w.wallet_id = $1 AND w.guarded <> g.now_guarded"
 );
 
-/// Changes rules of a wallet while no charge is under way. The wallet's row is locked before.
+/// Changes rules of a wallet while no charge is running. The caller has locked the wallet's row.
 pub fn change<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
     let (rules, _) = config::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
     let changed = change(clock::now())?;
     NOTE_GUARD.run(&[Value::Text(wallet)])?;
-    // Charges that know the old rules see another epoch on their lane and read them again.
+    // Charges with the old rules find another epoch in their lane, and read the rules again.
     move_epoch(wallet)?;
     Ok(changed)
 }
 
-/// Gives all lanes, which the caller has locked, another version of the rules.
+/// Sets a new version of the rules in all lanes, which the caller has locked.
 pub fn move_epoch(wallet: &str) -> Result<()> {
     TOUCH_EPOCH
         .run(&[Value::Text(wallet), Value::Int8(config::new_epoch())])
         .map(drop)
 }
 
-/// The same for a call that answers nothing: once however often it is called with its key.
+/// Changes the rules for a call without a result, once per idempotency key.
 pub fn change_once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<()> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(call.wallet)?;
@@ -60,8 +60,8 @@ pub fn change_once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) 
     call.remember(None)
 }
 
-/// Changes the rules once for a call that makes or changes a row with an id. A replay gets the id
-/// of the first call and nothing else, because what only the first call may see is not stored.
+/// Changes the rules once for a call that creates or changes a row with an id. A replay returns
+/// only the id of the first call. Secrets of the first result are not stored.
 pub fn change_for_id<T>(
     call: IdempotentCall<'_>,
     id: [u8; 16],

@@ -1,8 +1,8 @@
-//! What a charge must know of its wallet, read once in a backend and kept.
+//! The information that a charge needs about its wallet, read once per backend and cached.
 //!
-//! The lane that a charge locks carries the epoch of the rules. Every change of a rule holds all
-//! lanes and moves the epoch, so a charge whose epoch is the lane's knows the rules that hold,
-//! however long ago it read them.
+//! The lane that a charge locks contains the epoch of the rules. Every change of a rule locks all
+//! lanes and sets a new epoch. So if the cached epoch is the lane's, the cached rules are current,
+//! however old the cache is.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,20 +26,21 @@ use crate::storage::rows::{Lane, LimitRow};
 use crate::storage::store;
 use foldhash::HashMap;
 
-/// Wallets that a backend keeps; beyond, it starts anew.
+/// Most wallets that a backend caches. Beyond that it clears the cache.
 const MAX_WALLETS: usize = 20_000;
 
-/// Bytes of members, keys and model rules that a backend keeps; beyond, it starts anew.
+/// Most bytes of members, keys and model rules that a backend caches. Beyond that it clears the
+/// cache.
 const MAX_KNOWN: usize = 16 << 20;
 
 /// The rules of a wallet.
 #[derive(Debug)]
 pub struct WalletConfig {
-    /// What its row and its lanes say.
+    /// The part in the wallet's row and its lanes.
     basis: Basis,
-    /// Its limits but those that are paused.
+    /// The limits, except those that are paused.
     pub limits: Vec<Limit>,
-    /// Who may spend; nothing for a wallet that has no rule on it.
+    /// The spending policy. `None` if the wallet has no rule on who may spend.
     guard: Option<Box<SpendingPolicy>>,
 }
 
@@ -52,14 +53,15 @@ impl std::ops::Deref for WalletConfig {
 }
 
 impl WalletConfig {
-    /// To whom the use is attributed; WL009 when a rule does not let the request in.
+    /// The user, team and key to which the use is attributed. WL009 if the spending policy refuses
+    /// the request.
     pub fn admit<'a>(&'a self, request: &'a Request<'_>) -> Result<Who<'a>> {
         let given = request.given();
         match (&self.guard, &request.asked) {
-            // Was let in when it was booked without a price.
+            // The use was admitted when it was booked without a price.
             (_, Asked::Late(..)) => Ok(given),
             (Some(guard), _) => {
-                // What this call reads is kept; what others have kept makes room for it.
+                // The rows that this call reads are cached, so the cache first makes room for them.
                 keep_within_bounds();
                 let tables = Tables {
                     wallet: request.wallet,
@@ -82,22 +84,22 @@ struct Cache {
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
-    /// The transaction that booked last what was due.
+    /// The last transaction that booked due changes.
     static CAUGHT_UP: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Says that the running transaction books what is due of a wallet. Rules that it reads from now on say so, and are
-/// not kept.
+/// Records that the running transaction books due changes of a wallet. The rules that it reads from
+/// now on are not cached.
 pub fn note_catching_up() {
     CAUGHT_UP.set(Some(clock::transaction()));
 }
 
-/// The rules as this backend knows them; their epoch must be compared with a lane's.
+/// The cached rules. The caller must compare their epoch with a lane's.
 pub fn known(wallet: &str) -> Result<Rc<WalletConfig>> {
     known_with_lane(wallet).map(|(rules, _)| rules)
 }
 
-/// The same, with the wallet's single lane where it had to be read for them.
+/// The cached rules. If they had to be read, also the wallet's single lane.
 pub fn known_with_lane(wallet: &str) -> Result<(Rc<WalletConfig>, Option<Lane>)> {
     match cached(wallet) {
         Some(rules) => Ok((rules, None)),
@@ -118,21 +120,22 @@ fn cached(wallet: &str) -> Option<Rc<WalletConfig>> {
     })
 }
 
-/// WL003 unless there is a wallet of that name.
+/// WL003 unless the wallet exists.
 pub fn require(wallet: &str) -> Result<()> {
     store::read_basis(wallet)?
         .map(drop)
         .ok_or_else(|| Error::wallet_not_found(wallet))
 }
 
-/// Starts anew where members, keys and model rules take too much memory. What a running call uses goes with it.
+/// Clears the cache if members, keys and model rules take too much memory, including those of the
+/// running call.
 fn keep_within_bounds() {
     if kept_by_key::bytes() > MAX_KNOWN {
         CACHE.with_borrow_mut(|cache| cache.wallets.clear());
     }
 }
 
-/// The rules as they are committed now.
+/// The rules as committed now.
 pub fn read(wallet: &str) -> Result<Rc<WalletConfig>> {
     read_with_lane(wallet).map(|(rules, _)| rules)
 }
@@ -142,7 +145,7 @@ fn read_with_lane(wallet: &str) -> Result<(Rc<WalletConfig>, Option<Lane>)> {
     let (rules, lane) = fetch(wallet)?;
     let rules = Rc::new(rules);
     invalidation::note_caching();
-    // What time asked for may be undone with the transaction that booked it, and would be due again.
+    // The due changes may be rolled back with this transaction, and would then be due again.
     if CAUGHT_UP.get() == Some(clock::transaction()) {
         CACHE.with_borrow_mut(|cache| cache.wallets.remove(wallet));
         return Ok((rules, lane));
@@ -164,26 +167,27 @@ pub fn read_with_lanes(wallet: &str) -> Result<(Rc<WalletConfig>, Vec<Lane>)> {
     })
 }
 
-/// Locks every lane of a wallet's balance, and reads the lanes and what they and the wallet's row say.
+/// Locks every lane of a wallet's balance, and reads the lanes and the part of the rules in them
+/// and in the wallet's row.
 ///
-/// Who does that changes the rules: windows that are spread over lanes are gathered first.
+/// The caller changes the rules, so spread windows are gathered first.
 pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
-    // In the middle of a change the new rules still have the old epoch: they must not be kept, or a rollback would
-    // leave them behind under the epoch that holds.
+    // During a change, the new rules still have the old epoch. They must not be cached, because
+    // after a rollback they would remain in the cache under the valid epoch.
     let (basis, lanes) = lock_all(wallet, LaneScope::Every, || {
         let rows = store::read_basis(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
         let basis = Basis::of(rows)?;
         let lanes = basis.lanes;
         Ok((basis, lanes))
     })?;
-    // Who takes the second lane away has gathered what was spread.
+    // With one lane, no window is spread. The call that removed the second lane has gathered them.
     if basis.lanes > 1 {
         lane_windows::gather_all(wallet)?;
     }
     Ok((basis, lanes))
 }
 
-/// Reads the rules, and the single lane where that takes no more, and keeps nothing.
+/// Reads the rules, and the single lane if that costs no extra read. Caches nothing.
 fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
     let mut rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
     let lane = rows.lane.take();
@@ -193,7 +197,7 @@ fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
         .map(limit_of)
         .collect::<Result<_>>()?;
     let basis = Basis::of(rows)?;
-    // Read after the epoch: if it changed in between, the lane shows another epoch.
+    // Read after the epoch: if the policy changed in between, the lane has another epoch.
     let guard = basis
         .guarded
         .then(|| policy_rows::read(wallet, basis.members_only).map(Box::new))

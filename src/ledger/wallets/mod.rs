@@ -1,4 +1,4 @@
-//! Wallets: their settings, their status, and what a charge must know of them.
+//! Wallets: their settings, their status, and the rules that a charge needs.
 pub mod basis;
 pub mod change;
 pub mod config;

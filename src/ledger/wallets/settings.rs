@@ -1,5 +1,5 @@
-//! Wallets and their rules. Every change of a rule holds all lanes, so that a charge either comes
-//! before it or knows it.
+//! Wallets and their rules. Every change of a rule locks all lanes, so each charge is either booked
+//! before the change or sees it.
 
 use jiff::tz::TimeZone;
 use pgrx::pg_sys;
@@ -85,7 +85,7 @@ statement!(
 );
 
 statement!(
-    /// What is counted from here on says whether the new number is enough.
+    /// Only waits from here on show whether the new number of lanes is enough.
     FORGET_WAITS,
     [TEXTOID],
     "UPDATE wallet.allowances SET waits = 0, version = version + 1
@@ -99,7 +99,7 @@ statement!(
 );
 
 statement!(
-    /// What keeps a wallet from being closed: what it is, how often, and how much in all.
+    /// The obstacles to closing a wallet: kind, number, and total amount.
     IN_THE_WAY,
     [TEXTOID],
     "WITH lanes AS (
@@ -181,7 +181,8 @@ pub fn check_time_zone(zone: &str) -> Result<()> {
         .map(drop)
 }
 
-/// The first answer if the key was used, else what `work` makes, remembered.
+/// The first result if the key was used, otherwise the wallet's row after `work`, which is stored
+/// as the result.
 fn once(once: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<BalanceDatum> {
     // A call with the same key waits here for the first one, and then finds its answer.
     lock_wallet(once.wallet)?;
@@ -192,7 +193,7 @@ fn once(once: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) -> Result<B
     remember(once)
 }
 
-/// The first answer to the call, if there was one.
+/// The first result of the call. `None` if the key is new.
 fn answered(once: IdempotentCall<'_>) -> Result<Option<BalanceDatum>> {
     let Some(answer) = once.answered()? else {
         return Ok(None);
@@ -204,7 +205,7 @@ fn answered(once: IdempotentCall<'_>) -> Result<Option<BalanceDatum>> {
     ))))
 }
 
-/// The wallet's row of `balances`, kept as the answer to the call.
+/// The wallet's row of `balances`, stored as the result of the call.
 fn remember(once: IdempotentCall<'_>) -> Result<BalanceDatum> {
     let rows = BALANCE_ROW.run(&[Value::Text(once.wallet)])?;
     let row = rows
@@ -214,25 +215,25 @@ fn remember(once: IdempotentCall<'_>) -> Result<BalanceDatum> {
     Ok(BalanceDatum(to_caller(row)))
 }
 
-/// What `create_wallet` was asked for.
+/// The arguments of `create_wallet`.
 pub struct NewWallet<'a> {
-    /// Its name.
+    /// The wallet's name.
     pub wallet: &'a str,
-    /// Its currency.
+    /// The currency of all its amounts.
     pub currency: &'a str,
-    /// How far it may go below zero.
+    /// How far the balance may go below zero.
     pub credit_limit: Amount,
-    /// Alert thresholds.
+    /// The available amounts at which an event is written.
     pub low_balance: Vec<Amount>,
-    /// Its time zone.
+    /// The time zone of the wallet's periods.
     pub time_zone: &'a str,
-    /// Number of lanes.
+    /// The number of lanes.
     pub lanes: i16,
     /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
-/// Makes a wallet with an empty balance.
+/// Creates a wallet with an empty balance.
 pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     check_time_zone(new.time_zone)?;
     let rows = CREATE.run(&[
@@ -288,10 +289,10 @@ fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
         .collect()
 }
 
-/// Brings lanes and thresholds in line with the wallet's row, under all lanes' locks. The credit
-/// limit was `old_credit` when the lanes were cut last.
+/// Rebalances the lanes and sets the thresholds according to the wallet's row, with all lanes
+/// locked. `old_credit` is the credit limit of the last rebalance.
 pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
-    // Every lane, also those that do not count now: they may have been active before.
+    // Lanes that do not count now are included, because they may have been active before.
     let (rules, lanes) = config::lock_to_change(wallet)?;
     let credit = rules.credit_limit;
     let mut whole = AllLanes::new(wallet, lanes, credit)?;
@@ -321,32 +322,32 @@ pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
     crossings::emit(wallet, &crossings)
 }
 
-/// What `update_wallet` was asked to change.
+/// The arguments of `update_wallet`. `None` leaves a setting unchanged.
 #[derive(Default)]
 pub struct Changes<'a> {
     /// How far the balance may go below zero.
     pub credit_limit: Option<Amount>,
-    /// Alert thresholds.
+    /// The available amounts at which an event is written.
     pub low_balance: Option<Vec<Amount>>,
-    /// Time zone.
+    /// The time zone of the wallet's periods.
     pub time_zone: Option<&'a str>,
-    /// What to do with a model without a price.
+    /// The rule for usage without a price.
     pub unknown_price: Option<&'a str>,
     /// Whether only members may spend.
     pub members_only: Option<bool>,
     /// Whether a chargeback freezes the wallet.
     pub freeze_on_chargeback: Option<bool>,
-    /// Least amount of a funding.
+    /// The minimum amount of a funding.
     pub funding_min: Option<Amount>,
-    /// Greatest amount of a funding.
+    /// The maximum amount of a funding.
     pub funding_max: Option<Amount>,
     /// The caller's own data.
     pub metadata: Option<Document>,
-    /// What to do with numbers that nothing reads.
+    /// The rule for unread numbers.
     pub unread_usage: Option<UnreadUsage>,
 }
 
-/// Changes what is given.
+/// Changes the given settings.
 pub fn update(
     wallet: &str,
     changes: &Changes<'_>,
@@ -391,7 +392,7 @@ pub fn update(
     })
 }
 
-/// Cuts the balance into that many lanes.
+/// Divides the balance among the given number of lanes.
 pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, present) = config::lock_to_change(wallet)?;
@@ -406,14 +407,14 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<B
     })
 }
 
-/// Has the wallet pay by that price list, over the default list.
+/// Sets the wallet's price list, which takes precedence over the default list.
 pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, _) = config::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         require_list(list)?;
         SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
-        // Charges that know the old list see another epoch on their lane.
+        // Charges with the old list find another epoch in their lane.
         recut_under(wallet, rules.credit_limit)
     })
 }
@@ -421,11 +422,11 @@ pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Res
 /// A change of status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusChange {
-    /// No more charges.
+    /// Stops charges.
     Freeze,
-    /// Charges again.
+    /// Allows charges again.
     Unfreeze,
-    /// Nothing any more.
+    /// Stops charges and fundings permanently.
     Close,
 }
 
@@ -440,7 +441,7 @@ pub fn change_status(
         let (rules, _) = config::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         if change_status == StatusChange::Close {
-            // What has expired by now is not in the way.
+            // Expired grants and holds do not prevent closing.
             due::sweep(wallet)?;
             let mut books = LockedBalance::open(wallet)?;
             books.sweep()?;
@@ -469,7 +470,7 @@ pub fn change_status(
     })
 }
 
-/// WL004 while the wallet has or owes money, or waits for some; it names all that is in the way.
+/// WL004 while the wallet has money, owes some or waits for some. The error names every obstacle.
 fn require_done(wallet: &str, rules: &Basis) -> Result<()> {
     let rows = IN_THE_WAY.run(&[Value::Text(wallet)])?;
     let mut found = Vec::new();
