@@ -112,7 +112,7 @@ fn hold(
 }
 
 /// Books the actual usage of a hold and releases the rest.
-// Written out: `final` cannot be the name of an argument in Rust.
+// The SQL is written by hand, because `final` is a reserved word in Rust.
 #[pg_extern(
     schema = "wallet",
     requires = ["results"],

@@ -30,8 +30,9 @@ fn period_end(
     TimestampWithTimeZone::try_from(Timestamp::from_unix_micros(end?).0).ok()
 }
 
-/// The limits of a wallet with what is used of them at a moment, which is about now: a row for each subject that used one in its running window,
-/// or one row where none has. One pass over the wallet's windows, whatever the planner knows of them.
+/// The limits of a wallet with their usage at a time, which should be close to now. One row per
+/// subject with usage in its current window, or a single row if there is no such subject. Reads the
+/// wallet's windows in a single pass, whatever the planner's statistics are.
 #[pg_extern(schema = "wallet", stable, parallel_restricted, requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]

@@ -66,8 +66,9 @@ fn prune_windows() -> i64 {
     as_one_call(work).or_raise()
 }
 
-/// Books what expired in all wallets, so many holds and grants' ends of so many wallets at most, and says of how many
-/// wallets. Calls do so by themselves when they need the money; this is for events that should not wait for a call.
+/// Books what has expired in all wallets: at most `most` holds, and the ended grants of at most
+/// `most` wallets. Returns the number of wallets. Calls do this themselves when they need the
+/// money. This function is for events that should not wait for a call.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn sweep_expired(most: default!(Option<i64>, "NULL")) -> i64 {

@@ -45,8 +45,10 @@ fn set_run_out_alert(
     work().or_raise();
 }
 
-/// Emits `wallet_run_out_near` where the money lasts fewer days than was asked for, once until it lasts
-/// longer again; says for how many wallets. All that ask for it are looked at, or so many behind a name.
+/// Emits `wallet_run_out_near` for each wallet whose money lasts fewer days than its alert says,
+/// once until the money lasts longer again. Checks all wallets with an alert, or at most
+/// `max_wallets` of those after the name `after_wallet`. Returns the number of wallets with a new
+/// event.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn announce_run_outs(

@@ -6,8 +6,9 @@ use crate::access::rights::Level;
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
-use crate::ledger::wallets::settings;
-use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet, StatusChange};
+use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet};
+use crate::ledger::wallets::status::StatusChange;
+use crate::ledger::wallets::{settings, status};
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
@@ -204,7 +205,7 @@ fn change_status(
             .once(idempotency_key)?
             .with("reason", reason);
         call.change(Level::Admin, Of::Wallet, |call| {
-            settings::change_status(wallet, change_status, reason, call)
+            status::change_status(wallet, change_status, reason, call)
         })
     };
     row(work())

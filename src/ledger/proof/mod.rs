@@ -6,6 +6,7 @@
 //! slower, but nearly every wallet is right.
 
 mod chain;
+mod item;
 mod lines;
 mod pass;
 mod windows;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::currency::Currency;
 use crate::error::{Error, Result, quoted};
-use crate::ledger::proof::chain::{Chains, Head, Item};
+use crate::ledger::proof::chain::{Chains, Head};
+use crate::ledger::proof::item::item;
 use crate::ledger::proof::lines::{self, Lines};
 use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
@@ -14,7 +15,7 @@ use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::cursor::{Columns, walk};
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Call, Document, Entry, Kind, Link, canonical};
+use crate::storage::rows::{Call, Kind};
 
 macro_rules! entries_query {
     ($table:literal) => {
@@ -269,13 +270,6 @@ fn kept(wallet: &str, digest: Option<Jsonb>) -> Result<BTreeMap<i32, Kept>> {
     (0..rows.len()).map(kept).collect()
 }
 
-fn document(value: Option<Jsonb>) -> Option<Document> {
-    value.map(|value| Document {
-        value,
-        text: value.to_text(),
-    })
-}
-
 impl Pass<'_> {
     fn entry(&mut self, columns: &Columns<'_>, is_archive: bool) -> Result<()> {
         let (lane, seq) = (columns.int2(3)?, columns.int8(4)?);
@@ -478,65 +472,6 @@ impl Pass<'_> {
                 })
             })
     }
-}
-
-/// The entry for its chain. `None` if its canonical form cannot be built.
-fn item(wallet: &str, columns: &Columns<'_>, (kind, call): (u8, u8), hash: &[u8]) -> Option<Item> {
-    // A text that cannot be read is not NULL.
-    let text = |column: usize| match columns.text(column) {
-        None if !columns.is_null(column) => None,
-        text => Some(text),
-    };
-    let lane_balance = columns.amount(8)?;
-    let balance = match columns.is_null(9) {
-        true => lane_balance,
-        // The stored balance is NULL if it equals the lane's.
-        false => columns
-            .amount(9)
-            .filter(|balance| *balance != lane_balance)?,
-    };
-    let entry = Entry {
-        entry_id: columns.uuid(0)?,
-        created_at: columns.time(1)?,
-        event_at: columns.time(2),
-        wallet,
-        kind: Kind::of(kind)?,
-        call: Call::of(call)?,
-        amount: columns.amount(7)?,
-        key: text(11)?,
-        fingerprint: columns.uuid(12),
-        related_id: columns.uuid(13),
-        key_id: columns.uuid(14),
-        user_id: text(15)?,
-        team: text(16)?,
-        provider: text(17)?,
-        model: text(18)?,
-        service: text(19)?,
-        region: text(20)?,
-        service_tier: text(21)?,
-        lines: columns.bytes(22),
-        usage: document(columns.jsonb(23)),
-        tags: document(columns.jsonb(24)),
-        contra: text(25)?,
-        reference: text(26)?,
-        reason: text(27)?,
-        actor: text(28)?,
-        metadata: document(columns.jsonb(29)),
-    };
-    let link = Link {
-        lane: columns.int2(3).ok()?,
-        seq: columns.int8(4).ok()?,
-        lane_balance,
-        balance,
-        hash: hash.try_into().ok()?,
-    };
-    Some(Item {
-        seq: link.seq,
-        amount: entry.amount.units(),
-        lane_balance: lane_balance.units(),
-        hash: link.hash,
-        canonical: canonical(&entry, &link, None),
-    })
 }
 
 #[cfg(test)]

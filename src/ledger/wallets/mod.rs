@@ -3,3 +3,4 @@ pub mod basis;
 pub mod change;
 pub mod config;
 pub mod settings;
+pub mod status;

@@ -1,4 +1,5 @@
-//! The price book's tables: `wallet.prices`, `wallet.markups`, `wallet.fx_rates` and `wallet.usage_mappings`.
+//! The tables of the price book: `wallet.prices`, `wallet.markups`, `wallet.fx_rates` and
+//! `wallet.usage_mappings`.
 
 use crate::currency::Currency;
 use crate::error::Result;

@@ -230,7 +230,7 @@ pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> 
 
 /// The columns of a new window.
 pub struct NewWindow<'a> {
-    /// Its id.
+    /// The allowance id of the window.
     pub id: AllowanceId,
     /// The limit's maximum; `None` if the limit only warns.
     pub cap: Option<Amount>,

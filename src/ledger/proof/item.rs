@@ -1,0 +1,77 @@
+//! An entry as it is read from the ledger, in its canonical form.
+
+use crate::ledger::proof::chain::Item;
+use crate::pg::jsonb::Jsonb;
+use crate::storage::cursor::Columns;
+use crate::storage::rows::{Call, Document, Entry, Kind, Link, canonical};
+
+fn document(value: Option<Jsonb>) -> Option<Document> {
+    value.map(|value| Document {
+        value,
+        text: value.to_text(),
+    })
+}
+
+/// The entry for its chain. `None` if its canonical form cannot be built.
+pub fn item(
+    wallet: &str,
+    columns: &Columns<'_>,
+    (kind, call): (u8, u8),
+    hash: &[u8],
+) -> Option<Item> {
+    // A text that cannot be read is not NULL.
+    let text = |column: usize| match columns.text(column) {
+        None if !columns.is_null(column) => None,
+        text => Some(text),
+    };
+    let lane_balance = columns.amount(8)?;
+    let balance = match columns.is_null(9) {
+        true => lane_balance,
+        // The stored balance is NULL if it equals the lane's.
+        false => columns
+            .amount(9)
+            .filter(|balance| *balance != lane_balance)?,
+    };
+    let entry = Entry {
+        entry_id: columns.uuid(0)?,
+        created_at: columns.time(1)?,
+        event_at: columns.time(2),
+        wallet,
+        kind: Kind::of(kind)?,
+        call: Call::of(call)?,
+        amount: columns.amount(7)?,
+        key: text(11)?,
+        fingerprint: columns.uuid(12),
+        related_id: columns.uuid(13),
+        key_id: columns.uuid(14),
+        user_id: text(15)?,
+        team: text(16)?,
+        provider: text(17)?,
+        model: text(18)?,
+        service: text(19)?,
+        region: text(20)?,
+        service_tier: text(21)?,
+        lines: columns.bytes(22),
+        usage: document(columns.jsonb(23)),
+        tags: document(columns.jsonb(24)),
+        contra: text(25)?,
+        reference: text(26)?,
+        reason: text(27)?,
+        actor: text(28)?,
+        metadata: document(columns.jsonb(29)),
+    };
+    let link = Link {
+        lane: columns.int2(3).ok()?,
+        seq: columns.int8(4).ok()?,
+        lane_balance,
+        balance,
+        hash: hash.try_into().ok()?,
+    };
+    Some(Item {
+        seq: link.seq,
+        amount: entry.amount.units(),
+        lane_balance: lane_balance.units(),
+        hash: link.hash,
+        canonical: canonical(&entry, &link, None),
+    })
+}
