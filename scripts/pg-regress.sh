@@ -44,6 +44,10 @@ mkdir -p "$output"
 dropdb --if-exists --force "$database" 2>/dev/null
 createdb --template template0 "$database"
 if [ "$kind" = spec ]; then psql -qX -v ON_ERROR_STOP=1 -d "$database" -c 'CREATE EXTENSION wallet'; fi
+# Not PGOPTIONS: env.sh unsets what could lead the clients elsewhere.
+if [ -n "${WALLET_STORAGE:-}" ]; then
+    psql -qX -v ON_ERROR_STOP=1 -d "$database" -c "ALTER DATABASE $database SET wallet.storage = '$WALLET_STORAGE'"
+fi
 
 if ! "$program" --use-existing --dbname="$database" --bindir="$PG_BIN" \
     --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" \

@@ -47,7 +47,7 @@ stage pg scripts/test-pg.sh
 stage regress scripts/run regress
 stage isolation scripts/run isolation
 # Both ways to the hot tables wait, raise and answer the same.
-stage isolation-spi env PGOPTIONS='-c wallet.storage=spi' scripts/run isolation
+stage isolation-spi env WALLET_STORAGE=spi scripts/run isolation
 # There is no valgrind for macOS on Apple's processors.
 if [ "$(uname)" != Darwin ]; then stage instructions scripts/bench-callgrind.sh check; fi
 # Every test over real connections that there is.

@@ -88,11 +88,21 @@ impl Statement {
             // Before the execution, so that calls in a trigger of the statement know of the lock.
             session::note_lock();
         }
-        let read_only = snapshot == Snapshot::OfTheQuery;
+        let read_only = snapshot != Snapshot::Fresh;
         // SAFETY: the numbers of datums and null flags equal the plan's number of parameters, and
-        // the datums have their types. They outlive the call. SPI is connected.
+        // the datums have their types. They outlive the call. SPI is connected. A read-only plan
+        // runs with the active snapshot; the one that is pushed here is popped here, or by the
+        // abort after an error.
         let code = unsafe {
-            pg_sys::SPI_execute_plan(plan, datums.as_mut_ptr(), nulls.as_ptr(), read_only, 0)
+            if snapshot == Snapshot::Latest {
+                pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+            }
+            let (datums, nulls) = (datums.as_mut_ptr(), nulls.as_ptr());
+            let code = pg_sys::SPI_execute_plan(plan, datums, nulls, read_only, 0);
+            if snapshot == Snapshot::Latest {
+                pg_sys::PopActiveSnapshot();
+            }
+            code
         };
         if code < 0 {
             return Err(Error::internal(format!(
@@ -130,7 +140,7 @@ impl Statement {
         if locks(self.sql) {
             session::note_lock();
         }
-        let read_only = snapshot == Snapshot::OfTheQuery;
+        let read_only = snapshot != Snapshot::Fresh;
         // SAFETY: as in `execute`.
         let portal = unsafe {
             let (datums, nulls) = (datums.as_mut_ptr(), nulls.as_ptr());
@@ -150,6 +160,9 @@ pub(in crate::storage) enum Snapshot {
     Fresh,
     /// The snapshot of the running query.
     OfTheQuery,
+    /// All that is committed by now, under each isolation level, and this transaction's own
+    /// changes.
+    Latest,
 }
 
 /// Whether a statement locks rows.
@@ -224,6 +237,9 @@ pub trait Run {
     /// state.
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 
+    /// Runs it with a snapshot of all that is committed by now, under each isolation level.
+    fn read_latest(&'static self, values: &[Value<'_>]) -> Result<Rows>;
+
     /// Runs it with the snapshot of the running query and in the order of the index.
     fn read_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows>;
 }
@@ -239,6 +255,10 @@ impl Run for std::thread::LocalKey<Statement> {
 
     fn read(&'static self, values: &[Value<'_>]) -> Result<Rows> {
         self.with(|statement| statement.execute(values, Snapshot::OfTheQuery, ByIndex::begin))
+    }
+
+    fn read_latest(&'static self, values: &[Value<'_>]) -> Result<Rows> {
+        self.with(|statement| statement.execute(values, Snapshot::Latest, ByIndex::begin))
     }
 
     fn read_in_order(&'static self, values: &[Value<'_>]) -> Result<Rows> {
