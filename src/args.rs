@@ -8,10 +8,10 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::money::{Amount, significant_digits};
 use crate::pg::cards;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::numeric::Number;
 use crate::storage::event_at;
-use crate::storage::rows::Document;
 
 /// Maximum length of a name (wallet, user, model, key, …) in characters. An index entry is limited
 /// to less than 2,700 bytes.
@@ -342,10 +342,7 @@ fn checked_document(
     match value.read(argument, MAX_DOCUMENT_BYTES)? {
         Json::Object(members) => {
             check(&members)?;
-            Ok(Some(Document {
-                value,
-                text: value.to_text(),
-            }))
+            Ok(Some(Document::of(value)))
         }
         _ => Err(Error::argument(format!("{argument} is not a JSON object"))
             .detail(format!(

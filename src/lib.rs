@@ -14,6 +14,7 @@ mod alerts;
 mod allowance;
 mod api;
 mod args;
+mod attribution;
 mod cards;
 mod currency;
 mod error;

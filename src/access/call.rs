@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::Fingerprint;
 use crate::money::Amount;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
-use crate::storage::rows::{Document, uuid_text};
+use crate::storage::rows::uuid_text;
 use rust_decimal::Decimal;
 
 /// The kind in fingerprints of calls that do not write a charge.

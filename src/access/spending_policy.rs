@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::access::kept_by_key::{Known, Outside};
+use crate::attribution::{Attribution, UseContext};
 use crate::error::{Code, Error, Result, quoted};
 use crate::pattern::matches;
 use crate::pg::clock::Timestamp;
@@ -172,14 +173,10 @@ const SCOPES: [&str; 3] = ["wallet", "team", "user"];
 /// The caller who asks to spend, as the call says.
 #[derive(Clone, Copy, Default)]
 pub struct Caller<'a> {
-    /// The user, if the call names one.
-    pub user_id: Option<&'a str>,
-    /// The user's team, if the call names one.
-    pub team: Option<&'a str>,
-    /// The provider of the model.
-    pub provider: Option<&'a str>,
-    /// The model, if the usage is of a model.
-    pub model: Option<&'a str>,
+    /// The user and team that the call names.
+    pub attribution: Attribution<'a>,
+    /// The use that is asked for.
+    pub context: UseContext<'a>,
     /// The secret of an API key, if the call has one.
     pub secret: Option<&'a str>,
     /// The address from which the request comes.
@@ -188,17 +185,6 @@ pub struct Caller<'a> {
     pub device: Option<&'a str>,
     /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
-}
-
-/// The user, team and key to which a usage is attributed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Who<'a> {
-    /// The user, if there is one.
-    pub user_id: Option<&'a str>,
-    /// The user's team.
-    pub team: Option<&'a str>,
-    /// The API key, if one was used.
-    pub key_id: Option<[u8; 16]>,
 }
 
 /// The error WL009 for a request that a rule refuses.
@@ -221,12 +207,15 @@ impl SpendingPolicy {
         source: &impl Source,
         caller: &Caller<'a>,
         now: Timestamp,
-    ) -> Result<Who<'a>> {
+    ) -> Result<Attribution<'a>> {
         let key = caller
             .secret
             .map(|secret| self.key(source, secret, now))
             .transpose()?;
-        let user_id = match (key.and_then(|key| key.user_id.as_deref()), caller.user_id) {
+        let user_id = match (
+            key.and_then(|key| key.user_id.as_deref()),
+            caller.attribution.user_id,
+        ) {
             (Some(owner), Some(given)) if owner != given => {
                 return Err(refused("key belongs to another user")
                     .detail(format!("The call names user {}.", quoted(given)))
@@ -239,7 +228,7 @@ impl SpendingPolicy {
             self.may_act(source, actor)?;
         }
         let member = self.member(source, user_id, key.is_some())?;
-        let team = team(member, user_id, caller.team)?;
+        let team = team(member, user_id, caller.attribution.team)?;
         if self.has_model_rules {
             for (scope, subject) in [Some("*"), team, user_id].into_iter().enumerate() {
                 if let Some(rule) = self.model_rule(source, scope, subject)? {
@@ -253,7 +242,7 @@ impl SpendingPolicy {
         if let Some(key) = key {
             may_use(caller, &key.allowed_models, &[], "key")?;
         }
-        Ok(Who {
+        Ok(Attribution {
             user_id,
             team,
             key_id: key.map(|key| key.id),
@@ -427,7 +416,7 @@ fn team<'a>(
 
 /// The error WL009 unless the lists allow the caller's model.
 fn may_use(caller: &Caller<'_>, allowed: &[String], blocked: &[String], whose: &str) -> Result<()> {
-    let Some(model) = caller.model else {
+    let Some(model) = caller.context.model else {
         if allowed.is_empty() {
             return Ok(());
         }
@@ -436,6 +425,7 @@ fn may_use(caller: &Caller<'_>, allowed: &[String], blocked: &[String], whose: &
             .hint("Pass model, or a usage that names it."));
     };
     let full = caller
+        .context
         .provider
         .map(|provider| format!("{provider}/{model}"));
     let named = |pattern: &String| {

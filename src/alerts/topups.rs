@@ -20,9 +20,10 @@ use crate::money::Amount;
 use crate::outbox::{Event, Field, Name, emit_event};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{Document, uuid_text};
+use crate::storage::rows::uuid_text;
 use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
 

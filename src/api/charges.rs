@@ -59,7 +59,7 @@ fn charge(
         service_tier,
         tags,
         event_at: event_at.map(Timestamp::from),
-        key,
+        secret: key,
         client_ip,
         device,
         idempotency_key,

@@ -86,7 +86,7 @@ fn hold(
         service_tier,
         tags,
         event_at: event_at.map(Timestamp::from),
-        key,
+        secret: key,
         client_ip,
         device,
         idempotency_key,

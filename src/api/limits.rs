@@ -278,7 +278,7 @@ fn check_limits(
             service_tier,
             tags,
             event_at: event_at.map(Timestamp::from),
-            key,
+            secret: key,
             client_ip,
             device,
             cost_from,

@@ -1,6 +1,7 @@
 //! Corrections, transfers and refunds: `adjust`, `transfer`, `refund`.
 
 use crate::allowance::lanes::range;
+use crate::attribution::{Attribution, StoredUse};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
@@ -15,9 +16,10 @@ use crate::limits::metric::Measured;
 use crate::limits::window;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Call, Document, Entry, Kind, uuid_text};
+use crate::storage::rows::{Call, Entry, Kind, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
 // The usage of a settlement was counted in the windows of the time at which its hold was made.
@@ -253,18 +255,23 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
         .hint("Refund what is left at most; the amount left out is all of it."));
     }
     let text = |column: i32| rows.get::<String>(0, column);
-    let (user_id, team, model, service) = (text(4), text(5), text(6), text(7));
-    let (provider, region, service_tier) = (text(9), text(10), text(11));
-    let tags = rows.datum(0, 8).map(|datum| {
-        let value = Jsonb(datum);
-        let text = value.to_text();
-        Document { value, text }
-    });
+    let stored = StoredUse {
+        key_id: rows.get(0, 3),
+        user_id: text(4),
+        team: text(5),
+        model: text(6),
+        service: text(7),
+        tags: rows.datum(0, 8).map(|datum| Document::of(Jsonb(datum))),
+        provider: text(9),
+        region: text(10),
+        service_tier: text(11),
+    };
+    let (attribution, context) = (stored.attribution(), stored.context());
     let contra = format!(
         "usage:{}",
         [
-            provider.as_deref(),
-            model.as_deref().or(service.as_deref()).or(Some("other"))
+            context.provider,
+            context.model.or(context.service).or(Some("other"))
         ]
         .into_iter()
         .flatten()
@@ -277,14 +284,12 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
     let mut locked_lots = LockedLots::open(wallet)?;
     let entry = Entry {
         related_id: Some(charge),
-        user_id: user_id.as_deref(),
-        team: team.as_deref(),
-        provider: provider.as_deref(),
-        model: model.as_deref(),
-        service: service.as_deref(),
-        region: region.as_deref(),
-        service_tier: service_tier.as_deref(),
-        tags: tags.clone(),
+        // The key made the charge, not the refund.
+        attribution: Attribution {
+            key_id: None,
+            ..attribution
+        },
+        context,
         ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
     };
     let balance = locked_lots.give_back(&entry, charge)?;
@@ -296,12 +301,8 @@ pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>)
     ])?;
     let rules = config::read(wallet)?;
     let spending = Spending {
-        user_id: user_id.as_deref(),
-        team: team.as_deref(),
-        model: model.as_deref(),
-        service: service.as_deref(),
-        key_id: rows.get(0, 3),
-        tags: tags.as_ref().map(|tags| tags.value.into()),
+        attribution,
+        context,
         measured: Measured {
             cost: amount,
             ..Measured::default()

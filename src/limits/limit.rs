@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
+use crate::attribution::{Attribution, UseContext};
 use crate::error::{Error, Result};
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::period::Period;
 use crate::money::Amount;
 use crate::pattern::matches;
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::{Json, Jsonb};
 use crate::storage::rows::{AllowanceId, uuid_text};
 
 /// The kind of subject to which a limit applies.
@@ -148,61 +148,25 @@ pub struct Applied<'a> {
 /// The parts of a request that limits depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spending<'a> {
-    /// The user who spends.
-    pub user_id: Option<&'a str>,
-    /// The user's team.
-    pub team: Option<&'a str>,
-    /// The model that is used.
-    pub model: Option<&'a str>,
-    /// The service that is used.
-    pub service: Option<&'a str>,
-    /// The API key that the request was made with.
-    pub key_id: Option<[u8; 16]>,
-    /// The request's tags.
-    pub tags: Option<Tags>,
+    /// The user, team and key that spend.
+    pub attribution: Attribution<'a>,
+    /// The use that they pay for.
+    pub context: UseContext<'a>,
     /// The quantities of the request.
     pub measured: Measured<'a>,
 }
 
-/// Tags, and the function that reads them. The function uses PostgreSQL. Passing it in keeps the
-/// rest of this folder free of PostgreSQL, so that unit tests link without a server.
-#[derive(Clone, Copy, Debug)]
-pub struct Tags {
-    value: Jsonb,
-    read: fn(Jsonb) -> Result<Json>,
-}
-
-impl From<Jsonb> for Tags {
-    fn from(value: Jsonb) -> Tags {
-        let read = |value: Jsonb| value.reread("tags");
-        Tags { value, read }
-    }
-}
-
 impl Spending<'_> {
-    /// The value of a tag; `None` if the request has no such tag.
-    fn tag(&self, name: &str) -> Option<String> {
-        let tags = self.tags?;
-        let Ok(Json::Object(tags)) = (tags.read)(tags.value) else {
-            return None;
-        };
-        let (_, value) = tags.into_iter().find(|(key, _)| key == name)?;
-        match value {
-            Json::String(text) => Some(text),
-            _ => None,
-        }
-    }
-
     /// The request's value in a scope, such as its user in the scope `user`.
     fn value(&self, scope: &Scope) -> Option<Cow<'_, str>> {
         match scope {
             Scope::Wallet => Some(Cow::Borrowed(WALLET_SUBJECT)),
-            Scope::User => self.user_id.map(Cow::Borrowed),
-            Scope::Team => self.team.map(Cow::Borrowed),
-            Scope::Model => self.model.map(Cow::Borrowed),
-            Scope::Service => self.service.map(Cow::Borrowed),
-            Scope::Key => self.key_id.map(|id| Cow::Owned(uuid_text(id))),
-            Scope::Tag(name) => self.tag(name).map(Cow::Owned),
+            Scope::User => self.attribution.user_id.map(Cow::Borrowed),
+            Scope::Team => self.attribution.team.map(Cow::Borrowed),
+            Scope::Model => self.context.model.map(Cow::Borrowed),
+            Scope::Service => self.context.service.map(Cow::Borrowed),
+            Scope::Key => self.attribution.key_id.map(|id| Cow::Owned(uuid_text(id))),
+            Scope::Tag(name) => self.context.tag(name).map(Cow::Owned),
         }
     }
 }
@@ -397,10 +361,16 @@ mod tests {
             limit(Scope::Key, "*", Metric::Amount),
         ];
         let spending = Spending {
-            user_id: Some("ann"),
-            team: Some("red"),
-            model: Some("gpt-4o"),
-            service: Some("search"),
+            attribution: Attribution {
+                user_id: Some("ann"),
+                team: Some("red"),
+                ..Attribution::default()
+            },
+            context: UseContext {
+                model: Some("gpt-4o"),
+                service: Some("search"),
+                ..UseContext::default()
+            },
             ..Spending::default()
         };
         assert_eq!(
@@ -418,7 +388,10 @@ mod tests {
             limit(Scope::User, "*", Metric::Requests),
         ];
         let ann = Spending {
-            user_id: Some("ann"),
+            attribution: Attribution {
+                user_id: Some("ann"),
+                ..Attribution::default()
+            },
             ..Spending::default()
         };
         let applied = applicable(&limits, &ann, Timestamp(0)).unwrap();

@@ -3,6 +3,7 @@
 //! This module knows no table. Unsafe code that does not access tables is here.
 pub mod cards;
 pub mod clock;
+pub mod document;
 pub mod invalidation;
 pub mod jsonb;
 pub mod jsonb_parts;

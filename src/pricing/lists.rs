@@ -6,10 +6,10 @@ use crate::error::{Code, Error, Result};
 use crate::money::PRICE_DIGITS;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::numeric::Number;
 use crate::pricing::markup::PERCENT;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::Document;
 use rust_decimal::Decimal;
 
 statement!(

@@ -4,13 +4,15 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
+use crate::attribution::{Attribution, StoredUse, UseContext};
 use crate::error::Result;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::direct::write::RowAsRead;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{AllowanceId, Burn, Document};
+use crate::storage::rows::{AllowanceId, Burn};
 
 macro_rules! hold_query {
     ($clause:literal) => {
@@ -76,24 +78,8 @@ statement!(
 
 /// The attributes of the usage for which a hold was made.
 pub struct About {
-    /// The API key, if one was used.
-    pub key_id: Option<[u8; 16]>,
-    /// The user, if there is one.
-    pub user_id: Option<String>,
-    /// The user's team, if there is one.
-    pub team: Option<String>,
-    /// The model, if the usage is of a model.
-    pub model: Option<String>,
-    /// The service, if the usage is of a service.
-    pub service: Option<String>,
-    /// The region of the request.
-    pub region: Option<String>,
-    /// The service tier of the request.
-    pub service_tier: Option<String>,
-    /// The tags of the request.
-    pub tags: Option<Document>,
-    /// The provider that the estimate names.
-    pub provider: Option<String>,
+    /// Attribution and context of the use. The provider is the one that the estimate names.
+    pub stored: StoredUse,
     /// The estimated usage. The hold keeps its datum alive.
     pub usage: Option<Jsonb>,
     /// The argument `model`, if given. A settlement with a provider's response is priced as this
@@ -189,29 +175,15 @@ pub struct NewHold<'a> {
     pub key: Option<&'a str>,
     /// Fingerprint of the request; `None` without an idempotency key.
     pub fingerprint: Option<[u8; 16]>,
-    /// The API key, if one was used.
-    pub key_id: Option<[u8; 16]>,
-    /// The user, if there is one.
-    pub user_id: Option<&'a str>,
-    /// The user's team, if there is one.
-    pub team: Option<&'a str>,
-    /// The model, if the usage is of a model.
-    pub model: Option<&'a str>,
-    /// The service, if the usage is of a service.
-    pub service: Option<&'a str>,
-    /// The region of the request.
-    pub region: Option<&'a str>,
-    /// The service tier of the request.
-    pub service_tier: Option<&'a str>,
-    /// The provider that the estimate names.
-    pub provider: Option<&'a str>,
+    /// To whom the use is attributed.
+    pub attribution: Attribution<'a>,
+    /// The use. The provider is the one that the estimate names.
+    pub context: UseContext<'a>,
     /// The argument `model`, if given. A settlement with a provider's response is priced as this
     /// model.
     pub priced_as: Option<&'a str>,
     /// The time of use, if the caller gave one.
     pub event_at: Option<Timestamp>,
-    /// The tags of the request.
-    pub tags: Option<Jsonb>,
     /// The estimated usage.
     pub usage: Option<Jsonb>,
     /// The actor: the person or program that makes the call.
@@ -249,12 +221,6 @@ pub(in crate::storage) fn burns(ids: Vec<[u8; 16]>, amounts: Vec<Amount>) -> Vec
     parts.map(|(id, amount)| Burn { id, amount }).collect()
 }
 
-/// The tags of a row, with their text.
-pub(in crate::storage) fn document(value: Jsonb) -> Document {
-    let text = value.to_text();
-    Document { value, text }
-}
-
 fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
     let text = |column: i32| rows.get::<String>(row, column);
     let windows = rows
@@ -263,15 +229,17 @@ fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
         .zip(rows.amounts(row, 9)?)
         .collect();
     let about = Rc::new(About {
-        key_id: rows.get(row, 10),
-        user_id: text(11),
-        team: text(12),
-        model: text(13),
-        service: text(14),
-        region: text(15),
-        service_tier: text(16),
-        tags: rows.datum(row, 17).map(|datum| document(Jsonb(datum))),
-        provider: text(23),
+        stored: StoredUse {
+            key_id: rows.get(row, 10),
+            user_id: text(11),
+            team: text(12),
+            model: text(13),
+            service: text(14),
+            region: text(15),
+            service_tier: text(16),
+            tags: rows.datum(row, 17).map(|datum| Document::of(Jsonb(datum))),
+            provider: text(23),
+        },
         usage: rows.datum(row, 24).map(Jsonb),
         priced_as: text(25),
         event_at: rows.get(row, 26),
@@ -336,20 +304,20 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
         Value::Amounts(&new.window_amounts),
         Value::OptText(new.key),
         Value::OptUuid(new.fingerprint),
-        Value::OptUuid(new.key_id),
-        Value::OptText(new.user_id),
-        Value::OptText(new.team),
-        Value::OptText(new.model),
-        Value::OptText(new.service),
-        Value::OptText(new.region),
-        Value::OptText(new.service_tier),
-        Value::OptJsonb(new.tags),
+        Value::OptUuid(new.attribution.key_id),
+        Value::OptText(new.attribution.user_id),
+        Value::OptText(new.attribution.team),
+        Value::OptText(new.context.model),
+        Value::OptText(new.context.service),
+        Value::OptText(new.context.region),
+        Value::OptText(new.context.service_tier),
+        Value::OptJsonb(new.context.tags.map(|tags| tags.value)),
         Value::OptJsonb(new.usage),
         Value::OptText(new.actor),
         Value::OptJsonb(new.metadata),
         Value::Uuids(&new.scoped_ids),
         Value::Amounts(&new.scoped_amounts),
-        Value::OptText(new.provider),
+        Value::OptText(new.context.provider),
         Value::OptText(new.priced_as),
         Value::OptTime(new.event_at),
     ])?;

@@ -3,10 +3,12 @@
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
+use crate::attribution::{Attribution, UseContext};
 use crate::currency::Currency;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Json;
 use crate::storage::canonical::Canonical;
 
@@ -316,28 +318,14 @@ pub struct Entry<'a> {
     pub fingerprint: Option<[u8; 16]>,
     /// The entry to which this one refers, such as the charge of a refund.
     pub related_id: Option<[u8; 16]>,
-    /// The API key, if one was used.
-    pub key_id: Option<[u8; 16]>,
-    /// The user, if there is one.
-    pub user_id: Option<&'a str>,
-    /// The user's team, if there is one.
-    pub team: Option<&'a str>,
-    /// The provider of the model.
-    pub provider: Option<&'a str>,
-    /// The model, if the usage is of a model.
-    pub model: Option<&'a str>,
-    /// The service, if the usage is of a service.
-    pub service: Option<&'a str>,
-    /// The region of the request.
-    pub region: Option<&'a str>,
-    /// The service tier of the request.
-    pub service_tier: Option<&'a str>,
+    /// To whom the use is attributed.
+    pub attribution: Attribution<'a>,
+    /// The use.
+    pub context: UseContext<'a>,
     /// The price lines in their compact form.
     pub lines: Option<&'a [u8]>,
     /// The usage object.
     pub usage: Option<Document>,
-    /// The tags.
-    pub tags: Option<Document>,
     /// The contra account.
     pub contra: Option<&'a str>,
     /// The id of the payment at the payment provider.
@@ -371,17 +359,10 @@ impl<'a> Entry<'a> {
             key: None,
             fingerprint: None,
             related_id: None,
-            key_id: None,
-            user_id: None,
-            team: None,
-            provider: None,
-            model: None,
-            service: None,
-            region: None,
-            service_tier: None,
+            attribution: Attribution::default(),
+            context: UseContext::default(),
             lines: None,
             usage: None,
-            tags: None,
             contra: Some(contra),
             reference: None,
             reason: None,
@@ -389,15 +370,6 @@ impl<'a> Entry<'a> {
             metadata: None,
         }
     }
-}
-
-/// A `jsonb` value with its text, as PostgreSQL prints it.
-#[derive(Clone, Debug)]
-pub struct Document {
-    /// The datum.
-    pub value: crate::pg::jsonb::Jsonb,
-    /// The text of the value, equal to `value::text`.
-    pub text: String,
 }
 
 /// The position of an entry in its lane's chain.
@@ -432,7 +404,7 @@ pub fn link(entry: &Entry<'_>, lane: &Lane, lane_balance: Amount, balance: Amoun
 /// SQL.
 pub fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
     let mut out = Canonical::default();
-    fn text(document: &Option<Document>) -> Option<&str> {
+    fn text(document: Option<&Document>) -> Option<&str> {
         document.as_ref().map(|document| document.text.as_str())
     }
     match previous {
@@ -456,25 +428,25 @@ pub fn canonical(entry: &Entry<'_>, link: &Link, previous: Hash) -> Vec<u8> {
     out.text(entry.key);
     out.uuid(entry.fingerprint);
     out.uuid(entry.related_id);
-    out.uuid(entry.key_id);
-    out.text(entry.user_id);
-    out.text(entry.team);
-    out.text(entry.provider);
-    out.text(entry.model);
-    out.text(entry.service);
-    out.text(entry.region);
-    out.text(entry.service_tier);
+    out.uuid(entry.attribution.key_id);
+    out.text(entry.attribution.user_id);
+    out.text(entry.attribution.team);
+    out.text(entry.context.provider);
+    out.text(entry.context.model);
+    out.text(entry.context.service);
+    out.text(entry.context.region);
+    out.text(entry.context.service_tier);
     match entry.lines {
         Some(lines) => out.hex(lines),
         None => out.text(None),
     }
-    out.text(text(&entry.usage));
-    out.text(text(&entry.tags));
+    out.text(text(entry.usage.as_ref()));
+    out.text(text(entry.context.tags));
     out.text(entry.contra);
     out.text(entry.reference);
     out.text(entry.reason);
     out.text(entry.actor);
-    out.text(text(&entry.metadata));
+    out.text(text(entry.metadata.as_ref()));
     out.finish()
 }
 

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "currency",
     "cards",
     "pg",
+    "attribution",
     "storage",
     "args",
     "idempotency",

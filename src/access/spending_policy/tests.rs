@@ -55,6 +55,20 @@ fn guard() -> SpendingPolicy {
     }
 }
 
+fn user(user_id: &str) -> Attribution<'_> {
+    Attribution {
+        user_id: Some(user_id),
+        ..Attribution::default()
+    }
+}
+
+fn of_model(model: &str) -> UseContext<'_> {
+    UseContext {
+        model: Some(model),
+        ..UseContext::default()
+    }
+}
+
 #[test]
 fn roles_that_spend() {
     for (role, make) in [
@@ -69,7 +83,7 @@ fn roles_that_spend() {
             ..WalletConfig::default()
         };
         let caller = Caller {
-            user_id: Some("ana"),
+            attribution: user("ana"),
             ..Caller::default()
         };
         assert_eq!(guard().admit(&rules, &caller, NOW).is_ok(), role.spends());
@@ -159,7 +173,7 @@ fn a_prefix_does_not_get_past_a_blocked_name() {
     let guard = guard();
     let is_let_in = |model| {
         let caller = Caller {
-            model: Some(model),
+            context: of_model(model),
             ..Caller::default()
         };
         guard.admit(&rules, &caller, NOW).is_ok()
@@ -195,10 +209,10 @@ fn a_rule_of_a_users_own_stands_in_for_that_of_each() {
         ..WalletConfig::default()
     };
     let guard = guard();
-    let is_let_in = |user, model| {
+    let is_let_in = |name, model| {
         let caller = Caller {
-            user_id: Some(user),
-            model: Some(model),
+            attribution: user(name),
+            context: of_model(model),
             ..Caller::default()
         };
         guard.admit(&rules, &caller, NOW).is_ok()

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::crossings;
 use crate::allowance::lanes::range;
+use crate::attribution::UseContext;
 use crate::error::Result;
 use crate::ledger::balance::chain;
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::course::{self, Course, Effect, Holding, Kept};
 use crate::ledger::grants::lot_end::Ending;
 use crate::ledger::grants::pools::{self, Pools};
-use crate::ledger::grants::scope::Purpose;
 use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
@@ -146,58 +146,58 @@ impl<'a> LockedBalance<'a> {
         self.whole.room()?.plus(expired).map_err(range)
     }
 
-    /// The amount that use for `purpose` may spend, including grants with a scope that had not
+    /// The amount that use may spend, including grants with a scope that had not
     /// ended at `at`. If that covers `amount`, the result may leave out a part of the grants.
     pub fn room_for(
         &mut self,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
         amount: Amount,
     ) -> Result<Amount> {
         let room = self.room()?;
         let missing = amount.minus(room).map_err(range)?;
-        let own = self.pools.available(purpose, at, missing)?;
+        let own = self.pools.available(context, at, missing)?;
         room.plus(own).map_err(range)
     }
 
-    /// The credit that only use for other purposes may spend.
-    pub fn beside(&mut self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
-        self.pools.beside(purpose, at)
+    /// The credit that only other uses may spend.
+    pub fn beside(&mut self, context: UseContext<'_>, at: Timestamp) -> Result<Amount> {
+        self.pools.beside(context, at)
     }
 
     /// The parts of an amount that grants with a scope pay.
     pub fn split(
         &mut self,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
         amount: Amount,
     ) -> Result<Vec<Burn>> {
         let room = self.room()?;
-        self.split_within(purpose, at, amount, room)
+        self.split_within(context, at, amount, room)
     }
 
     /// The parts that grants with a scope pay, if ended lots pay the first `kept` of the amount.
     pub fn split_behind(
         &mut self,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
         amount: Amount,
         kept: Amount,
     ) -> Result<Vec<Burn>> {
         let room = self.room()?.minus(kept).map_err(range)?;
         let amount = amount.minus(kept).map_err(range)?;
-        self.split_within(purpose, at, amount, room)
+        self.split_within(context, at, amount, room)
     }
 
     fn split_within(
         &mut self,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
         amount: Amount,
         room: Amount,
     ) -> Result<Vec<Burn>> {
         let general = kept::without(self.whole.general(self.rules.credit_limit)?, &self.kept)?;
-        self.pools.split(purpose, at, amount, general, room)
+        self.pools.split(context, at, amount, general, room)
     }
 
     /// The wallet's balance.
@@ -216,13 +216,13 @@ impl<'a> LockedBalance<'a> {
         &mut self,
         lane: i16,
         amount: Amount,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
     ) -> Result<Vec<Burn>> {
         // A lane that is no longer in use had no part of the hold, and receives none.
         let in_use = self.whole.lanes.iter().any(|row| row.lane == lane);
         let room = if in_use { self.room()? } else { Amount::ZERO };
-        let parts = self.split_within(purpose, at, amount, room)?;
+        let parts = self.split_within(context, at, amount, room)?;
         let scoped = pools::sum_of(&parts)?.unwrap_or_default();
         self.whole
             .set_aside(lane, amount.minus(scoped).map_err(range)?)?;

@@ -236,7 +236,7 @@ impl Job<'_> {
         job.require_cover(&whole, Amount::ZERO, &mut pools)?;
         lane_windows::gather(wallet, &job.applied)?;
         expired.make_way_in(&mut whole, &job.applied)?;
-        let (room, purpose) = (whole.room()?, job.purpose());
+        let (room, context) = (whole.room()?, job.context());
         let warnings = match window::take(wallet, &job.applied, Part::Spent, &[])? {
             Taken::All(warnings) => warnings,
             Taken::Refused { error, .. } => return Err(error),
@@ -244,7 +244,7 @@ impl Job<'_> {
         let entry = job.entry();
         let balance = whole.balance(credit)?.minus(job.cost).map_err(range)?;
         let general = kept::without(whole.general(credit)?, &kept)?;
-        let parts = pools.split(purpose, clock::now(), job.cost, general, room)?;
+        let parts = pools.split(context, clock::now(), job.cost, general, room)?;
         let payer = whole.booking_lane(rules.lanes)?;
         let (mut after, link) = job.chain(&entry, payer, balance)?;
         if let Some(scoped) = pools::sum_of(&parts)? {

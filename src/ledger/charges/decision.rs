@@ -11,7 +11,7 @@ use crate::pg::clock;
 
 /// The most that a request may spend of these funds, credit limit included.
 pub fn room(job: &Job<'_>, standing: &Funds, pools: &mut Pools<'_>) -> Result<Amount> {
-    let own = pools.available(job.purpose(), clock::now(), job.cost)?;
+    let own = pools.available(job.context(), clock::now(), job.cost)?;
     standing.room()?.plus(own).map_err(range)
 }
 
@@ -24,7 +24,7 @@ pub fn refusal(job: &Job<'_>) -> Result<Option<Error>> {
     let mut pools = Pools::of(wallet, standing.course.lots.clone());
     let room = room(job, &standing, &mut pools)?;
     if !job.is_covered(room) {
-        let beside = pools.beside(job.purpose(), now)?;
+        let beside = pools.beside(job.context(), now)?;
         return job
             .insufficient(standing.balance()?, room, beside)
             .map(Some);

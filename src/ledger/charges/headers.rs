@@ -1,14 +1,16 @@
 //! The usage headers of an entry.
 
+use crate::attribution::StoredUse;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants::asof;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::{self, WalletConfig};
 use crate::limits::limit::{Applied, Mode, Spending, applicable};
 use crate::limits::metric::Metric;
 use crate::limits::window::status_with;
 use crate::money::Amount;
 use crate::pg::clock;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::pricing::rate::tokens;
 use crate::pricing::usage::Usage;
@@ -61,18 +63,38 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     let balance = asof::balance(wallet, &rules)?;
     headers.push(("X-Wallet-Balance", balance.to_string()));
     let text = |column: i32| rows.get::<String>(0, column);
-    let (user, model, team, service) = (text(3), text(1), text(5), text(6));
-    let spending = Spending {
-        user_id: user.as_deref(),
-        team: team.as_deref(),
-        model: model.as_deref(),
-        service: service.as_deref(),
+    let stored = StoredUse {
+        model: text(1),
+        user_id: text(3),
+        team: text(5),
+        service: text(6),
         key_id: rows.get(0, 7),
-        tags: rows.datum(0, 8).map(|tags| Jsonb(tags).into()),
+        tags: rows.datum(0, 8).map(|tags| Document::of(Jsonb(tags))),
+        ..StoredUse::default()
+    };
+    let spending = Spending {
+        attribution: stored.attribution(),
+        context: stored.context(),
         ..Spending::default()
     };
+    let remaining = least_remaining(wallet, &rules, &spending)?;
+    if let Some(remaining) = remaining {
+        headers.push(("X-Limit-Remaining", remaining.to_string()));
+    }
+    Ok(headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
+}
+
+/// The least that is left of the hard limits on money that apply. `None` if none applies.
+fn least_remaining(
+    wallet: &str,
+    rules: &WalletConfig,
+    spending: &Spending<'_>,
+) -> Result<Option<Amount>> {
     let mut remaining: Option<Amount> = None;
-    let applied = applicable(&rules.limits, &spending, clock::now())?;
+    let applied = applicable(&rules.limits, spending, clock::now())?;
     let in_money = |applied: &Applied<'_>| {
         applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard
     };
@@ -84,11 +106,5 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
         let left = status_with(wallet, applied, freed)?.remaining();
         remaining = Some(remaining.map_or(left, |least| least.min(left)));
     }
-    if let Some(remaining) = remaining {
-        headers.push(("X-Limit-Remaining", remaining.to_string()));
-    }
-    Ok(headers
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect())
+    Ok(remaining)
 }

@@ -1,21 +1,21 @@
 //! A request under one version of the rules: priced, attributed, with the limits that apply.
 
-use crate::access::spending_policy::Who;
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
+use crate::attribution::{Attribution, UseContext};
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::balance::chain;
 use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{unpriced, unread_usage};
 use crate::ledger::grants::pools::Pools;
-use crate::ledger::grants::scope::Purpose;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::Measured;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Json;
 use crate::pricing::lines::{Line, encode};
 use crate::pricing::markup::is_markup_meter;
@@ -24,14 +24,14 @@ use crate::pricing::reported::rate_beside;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::unread::require_read;
 use crate::pricing::usage::Usage;
-use crate::storage::rows::{Call, Document, Entry, Kind, Lane, Link};
+use crate::storage::rows::{Call, Entry, Kind, Lane, Link};
 
 /// A request under one version of the rules.
 pub struct Job<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) rules: &'a WalletConfig,
     /// The user, team and key to which the charge is attributed.
-    pub who: Who<'a>,
+    pub attribution: Attribution<'a>,
     /// The amount to book, in the wallet's currency.
     pub cost: Amount,
     /// The priced usage. `None` if the request gives an amount.
@@ -48,8 +48,8 @@ impl<'a> Job<'a> {
     /// the spending policy admits the caller.
     pub fn new(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
         rules.require_active(request.wallet)?;
-        let who = rules.admit(request)?;
-        Job::of(request, rules, who, clock::now())
+        let attribution = rules.admit(request)?;
+        Job::of(request, rules, attribution, clock::now())
     }
 
     /// Builds a job without checking the spending policy, for the windows of the time `now`. The
@@ -59,14 +59,14 @@ impl<'a> Job<'a> {
         rules: &'a WalletConfig,
         now: Timestamp,
     ) -> Result<Job<'a>> {
-        Job::of(request, rules, request.given(), now)
+        Job::of(request, rules, request.attribution, now)
     }
 
-    /// Builds a job for `who`, whom the spending policy has admitted.
+    /// Builds a job for the user, team and key that the spending policy has admitted.
     pub fn of(
         request: &'a Request<'a>,
         rules: &'a WalletConfig,
-        who: Who<'a>,
+        attribution: Attribution<'a>,
         now: Timestamp,
     ) -> Result<Job<'a>> {
         let priced = match &request.asked {
@@ -93,13 +93,13 @@ impl<'a> Job<'a> {
         let lines = priced.as_ref().map(|priced| encode(&priced.lines));
         let applied = applicable(
             &rules.limits,
-            &spending(request, who, priced.as_ref(), cost),
+            &spending(request, attribution, priced.as_ref(), cost),
             now,
         )?;
         Ok(Job {
             request,
             rules,
-            who,
+            attribution,
             cost,
             priced,
             lines,
@@ -113,17 +113,9 @@ impl<'a> Job<'a> {
         self.cost <= room
     }
 
-    /// The provider, model and service that the money pays for.
-    pub fn purpose(&self) -> Purpose<'_> {
-        let priced = self.priced.as_ref();
-        Purpose {
-            provider: priced.and_then(|priced| priced.provider.as_deref()),
-            model: self.request.model.as_deref(),
-            service: self
-                .request
-                .service
-                .or(priced.and_then(|priced| priced.service.as_deref())),
-        }
+    /// The use that the money pays for.
+    pub fn context(&self) -> UseContext<'_> {
+        context(self.request, self.priced.as_ref())
     }
 
     /// Books at most `amount`, whatever the usage costs or will cost once it has a price. The price
@@ -158,10 +150,7 @@ impl<'a> Job<'a> {
             Asked::Usage(usage, object, _)
                 if !says_it_all(usage, priced.map_or(&[], |p| &p.lines)) =>
             {
-                Some(Document {
-                    value: *object,
-                    text: object.to_text(),
-                })
+                Some(Document::of(*object))
             }
             _ => None,
         };
@@ -179,19 +168,10 @@ impl<'a> Job<'a> {
                 Asked::Late(_, charge) => Some(charge),
                 _ => None,
             },
-            user_id: self.who.user_id,
-            team: self.who.team,
-            key_id: self.who.key_id,
-            provider: priced.and_then(|priced| priced.provider.as_deref()),
-            model: request.model.as_deref(),
-            service: request
-                .service
-                .or(priced.and_then(|priced| priced.service.as_deref())),
-            region: request.region.as_deref(),
-            service_tier: request.service_tier.as_deref(),
+            attribution: self.attribution,
+            context: self.context(),
             lines: self.lines.as_deref(),
             usage,
-            tags: request.tags.clone(),
             contra: None,
             reference: None,
             reason: priced.and_then(|priced| priced.mark.reason()),
@@ -245,16 +225,16 @@ impl<'a> Job<'a> {
         unheld: Amount,
         pools: &mut Pools<'_>,
     ) -> Result<()> {
-        let (purpose, now) = (self.purpose(), clock::now());
+        let (context, now) = (self.context(), clock::now());
         let room = whole.room()?.plus(unheld).map_err(range)?;
         let missing = self.cost.minus(room).map_err(range)?;
-        let own = pools.available(purpose, now, missing)?;
+        let own = pools.available(context, now, missing)?;
         let total = room.plus(own).map_err(range)?;
         if self.is_covered(total) {
             return Ok(());
         }
         let balance = whole.balance(self.rules.credit_limit)?;
-        Err(self.insufficient(balance, total, pools.beside(purpose, now)?)?)
+        Err(self.insufficient(balance, total, pools.beside(context, now)?)?)
     }
 
     /// The error WL001. `beside` is the credit that only other use may spend.
@@ -302,10 +282,22 @@ pub fn what_there_is(
     Ok(text)
 }
 
+/// The use of a request. A model's price may name its provider and its service.
+fn context<'a>(request: &'a Request<'_>, priced: Option<&'a Priced>) -> UseContext<'a> {
+    let named = request.context();
+    UseContext {
+        provider: priced.and_then(|priced| priced.provider.as_deref()),
+        service: named
+            .service
+            .or(priced.and_then(|priced| priced.service.as_deref())),
+        ..named
+    }
+}
+
 /// The request as the limits count it.
 fn spending<'a>(
     request: &'a Request<'_>,
-    who: Who<'a>,
+    attribution: Attribution<'a>,
     priced: Option<&'a Priced>,
     cost: Amount,
 ) -> Spending<'a> {
@@ -328,14 +320,8 @@ fn spending<'a>(
         },
     };
     Spending {
-        user_id: who.user_id,
-        team: who.team,
-        model: request.model.as_deref(),
-        service: request
-            .service
-            .or(priced.and_then(|priced| priced.service.as_deref())),
-        key_id: who.key_id,
-        tags: request.tags.as_ref().map(|tags| tags.value.into()),
+        attribution,
+        context: context(request, priced),
         measured,
     }
 }

@@ -4,6 +4,7 @@
 //! limits, same errors. The list stores the id of that entry, so that each charge is priced once.
 //! Calls on one wallet queue on the wallet's row.
 
+use crate::attribution::Attribution;
 use crate::error::{Code, Error, Result};
 use crate::idempotency::call::{Answer, IdempotentCall};
 use crate::ledger::charges::past_usage::{Span, past_usage_columns};
@@ -13,13 +14,14 @@ use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::jsonb_rows::{Leaf, array_of_objects};
 use crate::pricing::book::MatchedPrices;
 use crate::pricing::rate::{Priced, Terms, rate_from};
 use crate::pricing::usage::Usage;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{Document, uuid_text};
+use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
@@ -124,25 +126,23 @@ fn book(
     let related_id: [u8; 16] = rows.need(row, 0)?;
     let text = |column: i32| rows.get::<String>(row, column);
     let (user_id, team, service) = (text(1), text(2), text(3));
-    let tags = rows.datum(row, 4).map(|datum| {
-        let value = Jsonb(datum);
-        let text = value.to_text();
-        Document { value, text }
-    });
+    let tags = rows.datum(row, 4).map(|datum| Document::of(Jsonb(datum)));
     let charged = charge::charge(&Request {
         priced_as: None,
         wallet: pricing.wallet,
         asked: Asked::Late(Box::new(priced), related_id),
         model: Some(model.clone()),
-        user_id: user_id.as_deref(),
-        team: team.as_deref(),
+        attribution: Attribution {
+            user_id: user_id.as_deref(),
+            team: team.as_deref(),
+            key_id: None,
+        },
         service: service.as_deref(),
         region: text(6),
         service_tier: text(7),
         tags,
         event_at: Some(used_at),
         key: None,
-        key_id: None,
         secret: None,
         client_ip: None,
         device: None,

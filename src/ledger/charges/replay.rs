@@ -98,10 +98,10 @@ pub fn differing_attribute(request: &Request<'_>, rows: &Rows) -> Result<Option<
     let same = |column: i32, value: Option<&str>| text(column).as_deref() == value;
     // An API key and the list of members fill in missing values.
     let may_be_filled_in = |value: Option<&str>| value.is_none() && request.secret.is_some();
-    if !same(6, request.user_id) && !may_be_filled_in(request.user_id) {
+    if !same(6, request.attribution.user_id) && !may_be_filled_in(request.attribution.user_id) {
         return Ok(Some("user_id"));
     }
-    if !same(7, request.team) && request.team.is_some() {
+    if !same(7, request.attribution.team) && request.attribution.team.is_some() {
         return Ok(Some("team"));
     }
     if !same(4, request.model.as_deref()) {

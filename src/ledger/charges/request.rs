@@ -6,18 +6,20 @@ use std::rc::Rc;
 use pgrx::Inet;
 use rust_decimal::Decimal;
 
-use crate::access::spending_policy::{Caller, Who};
+use crate::access::spending_policy::Caller;
 use crate::args;
+use crate::attribution::{Attribution, UseContext};
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::{Fingerprint, canonical};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pricing::rate::Priced;
 use crate::pricing::reported::CostFrom;
 use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
-use crate::storage::rows::{Call, Document};
+use crate::storage::rows::Call;
 
 /// The arguments of `charge`, unchecked.
 #[derive(Default)]
@@ -44,8 +46,8 @@ pub struct ChargeArgs<'a> {
     pub tags: Option<Jsonb>,
     /// The time of use.
     pub event_at: Option<Timestamp>,
-    /// The secret of an API key.
-    pub key: Option<&'a str>,
+    /// The secret of an API key: the argument `key`.
+    pub secret: Option<&'a str>,
     /// The address of the client.
     pub client_ip: Option<Inet>,
     /// The device of the client.
@@ -93,10 +95,9 @@ pub struct Request<'a> {
     pub model: Option<String>,
     /// The argument `model` alone. A provider's response is priced as that model.
     pub priced_as: Option<&'a str>,
-    /// The user to whom the charge is attributed.
-    pub user_id: Option<&'a str>,
-    /// The team of the user.
-    pub team: Option<&'a str>,
+    /// The user and team that the call names, and the key of an earlier call that this request
+    /// continues.
+    pub attribution: Attribution<'a>,
     /// The service that used the model.
     pub service: Option<&'a str>,
     /// The region, from the argument or the usage.
@@ -109,8 +110,6 @@ pub struct Request<'a> {
     pub event_at: Option<Timestamp>,
     /// The idempotency key.
     pub key: Option<&'a str>,
-    /// The id of the API key of an earlier call that this request continues.
-    pub key_id: Option<[u8; 16]>,
     /// The secret of an API key.
     pub secret: Option<&'a str>,
     /// The address of the client.
@@ -125,37 +124,40 @@ pub struct Request<'a> {
     pub reported: Option<Decimal>,
 }
 
-impl<'a> Request<'a> {
-    /// Checks the arguments, before anything is read.
-    pub fn check(args: ChargeArgs<'a>) -> Result<Request<'a>> {
-        let wallet = args::required("wallet", args.wallet)?;
+/// The values that come from the arguments or from the usage object.
+struct Named {
+    asked: Asked,
+    model: Option<String>,
+    region: Option<String>,
+    service_tier: Option<String>,
+    reported: Option<Decimal>,
+}
+
+impl Named {
+    fn of(args: &ChargeArgs<'_>) -> Result<Named> {
         let model = args::name("model", args.model)?;
         let region = args::name("region", args.region)?;
         let service_tier = args::name("service_tier", args.service_tier)?;
         let cost_from = CostFrom::of(args.cost_from)?;
-        let mut reported = None;
-        let (asked, model, region, service_tier) = match (args.usage, args.amount) {
-            (Some(_), Some(_)) => {
-                return Err(Error::argument("both amount and usage are given")
-                    .detail("The cost is either given or computed from the usage.")
-                    .hint("Leave one of them out."));
-            }
-            (None, None) => {
-                return Err(Error::argument("neither amount nor usage is given")
-                    .detail("Both arguments are NULL or were not given.")
-                    .hint("Give usage to be priced, or the amount itself."));
-            }
+        match (args.usage, &args.amount) {
+            (Some(_), Some(_)) => Err(Error::argument("both amount and usage are given")
+                .detail("The cost is either given or computed from the usage.")
+                .hint("Leave one of them out.")),
+            (None, None) => Err(Error::argument("neither amount nor usage is given")
+                .detail("Both arguments are NULL or were not given.")
+                .hint("Give usage to be priced, or the amount itself.")),
             (None, Some(_)) if cost_from == CostFrom::Provider => {
-                return Err(Error::argument("cost_from asks for the cost of a usage")
+                Err(Error::argument("cost_from asks for the cost of a usage")
                     .detail("An amount is given, and no usage that could report a cost.")
-                    .hint("Give the usage instead of the amount, or leave cost_from out."));
+                    .hint("Give the usage instead of the amount, or leave cost_from out."))
             }
-            (None, Some(number)) => (
-                Asked::Amount(args::amount("amount", Some(&number))?),
-                model.map(str::to_owned),
-                region.map(str::to_owned),
-                service_tier.map(str::to_owned),
-            ),
+            (None, Some(number)) => Ok(Named {
+                asked: Asked::Amount(args::amount("amount", Some(number))?),
+                model: model.map(str::to_owned),
+                region: region.map(str::to_owned),
+                service_tier: service_tier.map(str::to_owned),
+                reported: None,
+            }),
             (Some(object), None) => {
                 let json = object.read("usage", MAX_USAGE_BYTES)?;
                 let mut canonical = String::with_capacity(128);
@@ -171,60 +173,71 @@ impl<'a> Request<'a> {
                 ] {
                     args::name(name, value.as_deref())?;
                 }
-                if cost_from == CostFrom::Provider {
-                    reported = Some(usage.reported_amount()?);
-                }
-                let attributes = (
-                    usage.model.clone(),
-                    usage.region.clone(),
-                    usage.service_tier.clone(),
-                );
-                let asked = Asked::Usage(Rc::new(usage), object, canonical.into());
-                (asked, attributes.0, attributes.1, attributes.2)
+                Ok(Named {
+                    reported: match cost_from {
+                        CostFrom::Provider => Some(usage.reported_amount()?),
+                        CostFrom::Prices => None,
+                    },
+                    model: usage.model.clone(),
+                    region: usage.region.clone(),
+                    service_tier: usage.service_tier.clone(),
+                    asked: Asked::Usage(Rc::new(usage), object, canonical.into()),
+                })
             }
-        };
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Checks the arguments, before anything is read.
+    pub fn check(args: ChargeArgs<'a>) -> Result<Request<'a>> {
+        let wallet = args::required("wallet", args.wallet)?;
+        let named = Named::of(&args)?;
         Ok(Request {
             wallet,
-            asked,
-            model,
+            asked: named.asked,
+            model: named.model,
             priced_as: args.model,
-            user_id: args::name("user_id", args.user_id)?,
-            team: args::name("team", args.team)?,
+            attribution: Attribution {
+                user_id: args::name("user_id", args.user_id)?,
+                team: args::name("team", args.team)?,
+                key_id: None,
+            },
             service: args::name("service", args.service)?,
-            region,
-            service_tier,
+            region: named.region,
+            service_tier: named.service_tier,
             tags: args::tags(args.tags)?,
             event_at: args::event_at(args.event_at)?,
             key: args::name("idempotency_key", args.idempotency_key)?,
-            key_id: None,
-            secret: args::name("key", args.key)?,
+            secret: args::name("key", args.secret)?,
             client_ip: address(args.client_ip)?,
             device: args::name("device", args.device)?,
             actor: args::name("actor", args.actor)?,
             metadata: args::document("metadata", args.metadata)?,
-            reported,
+            reported: named.reported,
         })
     }
 
-    /// The user, team and key that the request itself names.
-    pub fn given(&self) -> Who<'_> {
-        Who {
-            user_id: self.user_id,
-            team: self.team,
-            key_id: self.key_id,
+    /// The use, as far as the request names it.
+    pub fn context(&self) -> UseContext<'_> {
+        UseContext {
+            provider: match &self.asked {
+                Asked::Usage(usage, ..) => usage.provider.as_deref(),
+                _ => None,
+            },
+            model: self.model.as_deref(),
+            service: self.service,
+            region: self.region.as_deref(),
+            service_tier: self.service_tier.as_deref(),
+            tags: self.tags.as_ref(),
         }
     }
 
     /// The caller, as far as the request names them.
     pub fn caller(&self) -> Caller<'_> {
         Caller {
-            user_id: self.user_id,
-            team: self.team,
-            provider: match &self.asked {
-                Asked::Usage(usage, ..) => usage.provider.as_deref(),
-                _ => None,
-            },
-            model: self.model.as_deref(),
+            attribution: self.attribution,
+            context: self.context(),
             secret: self.secret,
             client_ip: self.client_ip,
             device: self.device,
@@ -247,8 +260,8 @@ impl<'a> Request<'a> {
             // A late price has no idempotency key: its charge is priced once.
             Asked::Late(..) => {}
         }
-        fingerprint.field("user_id", self.user_id);
-        fingerprint.field("team", self.team);
+        fingerprint.field("user_id", self.attribution.user_id);
+        fingerprint.field("team", self.attribution.team);
         fingerprint.field("model", self.model.as_deref());
         fingerprint.field("service", self.service);
         fingerprint.field("region", self.region.as_deref());

@@ -113,9 +113,9 @@ fn is_new(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> Result<b
         Value::Uuid(id),
         Value::Uuid(entry.entry_id),
         Value::Time(entry.created_at),
-        Value::OptText(entry.provider),
+        Value::OptText(entry.context.provider),
         Value::OptText(mapping),
-        Value::OptText(entry.model),
+        Value::OptText(entry.context.model),
         Value::Text(&unread.path),
         Value::Text(&unread.jsonpath),
         Value::Text(&unread.value),
@@ -133,10 +133,10 @@ fn announce(entry: &Entry<'_>, mapping: Option<&str>, new: &[&Unread]) -> Result
     let mut payloads = Vec::with_capacity(new.len());
     for unread in new {
         payloads.push([
-            ("provider", Field::OptText(entry.provider)),
+            ("provider", Field::OptText(entry.context.provider)),
             ("mapping", Field::OptText(mapping)),
             ("path", Field::Text(&unread.path)),
-            ("model", Field::OptText(entry.model)),
+            ("model", Field::OptText(entry.context.model)),
             ("example", Field::Number(&unread.value)),
             ("entry_id", Field::Id(entry.entry_id)),
         ]);
@@ -148,9 +148,9 @@ fn announce(entry: &Entry<'_>, mapping: Option<&str>, new: &[&Unread]) -> Result
 fn place(entry: &Entry<'_>, mapping: Option<&str>, unread: &Unread) -> [u8; 16] {
     let mut place = Fingerprint::new(0);
     place.field("wallet", Some(entry.wallet));
-    place.field("provider", entry.provider);
+    place.field("provider", entry.context.provider);
     place.field("mapping", mapping);
-    place.field("model", entry.model);
+    place.field("model", entry.context.model);
     place.field("jsonpath", Some(&unread.jsonpath));
     place.finish()
 }

@@ -5,9 +5,9 @@ use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::wallets::config;
 use crate::pg::clock;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::Document;
 use crate::storage::wallet_row::lock_wallet;
 
 // Setting the same rule again changes nothing.

@@ -12,8 +12,9 @@ use crate::ledger::grants::{asof, debts};
 use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Call, Document, Entry, Kind};
+use crate::storage::rows::{Call, Entry, Kind};
 
 statement!(
     PAYEE,

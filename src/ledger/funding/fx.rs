@@ -6,10 +6,10 @@ use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
 use crate::money::{self, Amount, NotAnAmount, Rate};
 use crate::pg::clock;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Builder;
 use crate::pg::numeric::not_an_amount;
 use crate::pricing::exchange::{self, exchanged};
-use crate::storage::rows::Document;
 
 /// A payment in another currency than the wallet's.
 pub struct Original {

@@ -6,7 +6,8 @@ use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::Fingerprint;
 use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
-use crate::storage::rows::{Call, Document};
+use crate::pg::document::Document;
+use crate::storage::rows::Call;
 
 /// A funding whose arguments have been checked.
 pub struct Funding<'a> {

@@ -8,9 +8,10 @@ use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
 use crate::ledger::wallets::config::WalletConfig;
 use crate::money::{Amount, Rate};
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{Document, uuid_text};
+use crate::storage::rows::uuid_text;
 use rust_decimal::Decimal;
 
 macro_rules! request_query {
@@ -225,11 +226,9 @@ impl Found {
 
     /// The caller's own data.
     pub fn metadata(&self) -> Option<Document> {
-        self.rows.datum(0, 11).map(|datum| {
-            let value = Jsonb(datum);
-            let text = value.to_text();
-            Document { value, text }
-        })
+        self.rows
+            .datum(0, 11)
+            .map(|datum| Document::of(Jsonb(datum)))
     }
 }
 

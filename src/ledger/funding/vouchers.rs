@@ -15,9 +15,10 @@ use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Document, uuid_text};
+use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
 /// The payment method of redemptions.

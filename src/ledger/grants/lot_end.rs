@@ -9,7 +9,8 @@ use crate::ledger::grants::{burns, kept, lots};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
-use crate::storage::rows::{Call, Document, Entry, Kind};
+use crate::pg::document::Document;
+use crate::storage::rows::{Call, Entry, Kind};
 
 /// The entry that ended a lot, and the amount that it took.
 pub(super) type Finished = (Option<[u8; 16]>, Amount);

@@ -18,11 +18,11 @@
 
 use crate::allowance::all_lanes::AllLanes;
 use crate::allowance::lanes::range;
+use crate::attribution::UseContext;
 use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::grants::scope::Purpose;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
@@ -120,28 +120,28 @@ impl<'a> Pools<'a> {
         Ok(&self.lots)
     }
 
-    /// The lots with a scope that may pay for a purpose at a time, with the part that holds do not
+    /// The lots with a scope that may pay for a use at a time, with the part that holds do not
     /// reserve. Only lots that have been read.
-    fn usable(&self, purpose: Purpose<'_>, at: Timestamp) -> Vec<Lot> {
+    fn usable(&self, context: UseContext<'_>, at: Timestamp) -> Vec<Lot> {
         let fits = |one: &&Active| {
             one.scope
                 .as_ref()
-                .is_some_and(|scope| scope.allows(purpose))
+                .is_some_and(|scope| scope.allows(context))
                 && one.expires_at.is_none_or(|end| end > at)
         };
         self.lots.iter().filter(fits).map(Active::free).collect()
     }
 
-    /// The amount that the lots may pay for a purpose. If it is at least `most`, it need not be
+    /// The amount that the lots may pay for a use. If it is at least `most`, it need not be
     /// complete.
     pub fn available(
         &mut self,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
         most: Amount,
     ) -> Result<Amount> {
         loop {
-            let units = burn::total(&self.usable(purpose, at));
+            let units = burn::total(&self.usable(context, at));
             if self.rest.is_none() || units >= most.units() {
                 return Amount::from_units(units).map_err(range);
             }
@@ -149,10 +149,10 @@ impl<'a> Pools<'a> {
         }
     }
 
-    /// The unreserved amount of the lots with a scope that may not pay for a purpose.
-    pub fn beside(&mut self, purpose: Purpose<'_>, at: Timestamp) -> Result<Amount> {
+    /// The unreserved amount of the lots with a scope that may not pay for a use.
+    pub fn beside(&mut self, context: UseContext<'_>, at: Timestamp) -> Result<Amount> {
         self.all()?;
-        let own = burn::total(&self.usable(purpose, at));
+        let own = burn::total(&self.usable(context, at));
         Amount::from_units((self.total()? - own).max(0)).map_err(range)
     }
 
@@ -168,14 +168,14 @@ impl<'a> Pools<'a> {
     /// credit limit.
     pub fn split(
         &mut self,
-        purpose: Purpose<'_>,
+        context: UseContext<'_>,
         at: Timestamp,
         amount: Amount,
         general: Amount,
         room: Amount,
     ) -> Result<Vec<Burn>> {
         loop {
-            let mut own = self.usable(purpose, at);
+            let mut own = self.usable(context, at);
             if own.is_empty() && self.rest.is_none() {
                 return Ok(Vec::new());
             }

@@ -9,9 +9,10 @@ use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::{PLAIN_PRIORITY, Terms};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{Call, Document, Entry, Kind};
+use crate::storage::rows::{Call, Entry, Kind};
 
 // Computed from the beginning, so that the 31st returns after a short month. Months and days are
 // calendar units of the wallet's time zone, whatever the session's. Hours have a fixed length.

@@ -8,9 +8,10 @@ use crate::ledger::grants::scope::Scope;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Document, uuid_text};
+use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(

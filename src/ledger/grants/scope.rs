@@ -1,6 +1,7 @@
 //! The scope of a grant: the models and services that it may pay for.
 
 use crate::args::{MAX_DOCUMENT_BYTES, MAX_NAME};
+use crate::attribution::UseContext;
 use crate::error::{Error, Result, quoted};
 use crate::pattern::matches;
 use crate::pg::jsonb::{Json, Jsonb};
@@ -10,17 +11,6 @@ use crate::pg::jsonb::{Json, Jsonb};
 pub struct Scope {
     models: Vec<String>,
     services: Vec<String>,
-}
-
-/// The properties of a request that a scope depends on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Purpose<'a> {
-    /// The model's provider.
-    pub provider: Option<&'a str>,
-    /// The model.
-    pub model: Option<&'a str>,
-    /// The service.
-    pub service: Option<&'a str>,
 }
 
 impl Scope {
@@ -74,20 +64,20 @@ impl Scope {
         Ok(scope)
     }
 
-    /// Whether the grant may pay for a purpose. If the scope has models, the model must match one
+    /// Whether the grant may pay for a use. If the scope has models, the model must match one
     /// of them. If it has services, the service must match one of them.
-    pub fn allows(&self, purpose: Purpose<'_>) -> bool {
+    pub fn allows(&self, context: UseContext<'_>) -> bool {
         let fits = |patterns: &[String], name: Option<&str>| {
             name.is_some_and(|name| patterns.iter().any(|pattern| matches(pattern, name)))
         };
-        let full = match (purpose.provider, purpose.model) {
+        let full = match (context.provider, context.model) {
             (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
             _ => None,
         };
         (self.models.is_empty()
-            || fits(&self.models, purpose.model)
+            || fits(&self.models, context.model)
             || fits(&self.models, full.as_deref()))
-            && (self.services.is_empty() || fits(&self.services, purpose.service))
+            && (self.services.is_empty() || fits(&self.services, context.service))
     }
 }
 
@@ -103,31 +93,32 @@ mod tests {
         }
     }
 
-    fn purpose<'a>(model: Option<&'a str>, service: Option<&'a str>) -> Purpose<'a> {
-        Purpose {
+    fn context<'a>(model: Option<&'a str>, service: Option<&'a str>) -> UseContext<'a> {
+        UseContext {
             provider: Some("openai"),
             model,
             service,
+            ..UseContext::default()
         }
     }
 
     #[test]
     fn models_are_names_or_patterns_with_or_without_provider() {
         let gpt = scope(&["gpt-4*", "openai/o3"], &[]);
-        assert!(gpt.allows(purpose(Some("gpt-4o"), None)));
-        assert!(gpt.allows(purpose(Some("o3"), Some("chat"))));
-        assert!(!gpt.allows(purpose(Some("o3-mini"), None)));
-        assert!(!gpt.allows(purpose(None, Some("gpt-4o"))));
+        assert!(gpt.allows(context(Some("gpt-4o"), None)));
+        assert!(gpt.allows(context(Some("o3"), Some("chat"))));
+        assert!(!gpt.allows(context(Some("o3-mini"), None)));
+        assert!(!gpt.allows(context(None, Some("gpt-4o"))));
     }
 
     #[test]
     fn where_it_names_both_both_must_fit() {
         let both = scope(&["gpt-*"], &["images"]);
-        assert!(both.allows(purpose(Some("gpt-image-1"), Some("images"))));
-        assert!(!both.allows(purpose(Some("gpt-image-1"), Some("chat"))));
-        assert!(!both.allows(purpose(Some("dall-e-3"), Some("images"))));
+        assert!(both.allows(context(Some("gpt-image-1"), Some("images"))));
+        assert!(!both.allows(context(Some("gpt-image-1"), Some("chat"))));
+        assert!(!both.allows(context(Some("dall-e-3"), Some("images"))));
         let services = scope(&[], &["images", "audio*"]);
-        assert!(services.allows(purpose(None, Some("audio-out"))));
-        assert!(!services.allows(purpose(Some("gpt-4o"), None)));
+        assert!(services.allows(context(None, Some("audio-out"))));
+        assert!(!services.allows(context(Some("gpt-4o"), None)));
     }
 }

@@ -7,8 +7,9 @@ use crate::ledger::grants::due;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lot_end::Ending;
 use crate::money::Amount;
+use crate::pg::document::Document;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Call, Document, uuid_text};
+use crate::storage::rows::{Call, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(

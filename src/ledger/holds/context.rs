@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use crate::attribution::Attribution;
 use crate::error::Result;
 use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::holds::row::About;
@@ -32,17 +33,19 @@ pub fn complete<'a>(
     let mut completed = Request {
         wallet: request.wallet,
         asked: request.asked.again(),
-        model: request.model.clone().or_else(|| hold.model.clone()),
+        model: request.model.clone().or_else(|| hold.stored.model.clone()),
         priced_as: None,
-        user_id: or(request.user_id, &hold.user_id),
-        team: or(request.team, &hold.team),
-        service: or(request.service, &hold.service),
+        attribution: Attribution {
+            user_id: or(request.attribution.user_id, &hold.stored.user_id),
+            team: or(request.attribution.team, &hold.stored.team),
+            key_id: request.attribution.key_id.or(hold.stored.key_id),
+        },
+        service: or(request.service, &hold.stored.service),
         region: request.region.clone(),
         service_tier: request.service_tier.clone(),
-        tags: request.tags.clone().or_else(|| hold.tags.clone()),
+        tags: request.tags.clone().or_else(|| hold.stored.tags.clone()),
         event_at: request.event_at.or(hold.event_at),
         key: request.key,
-        key_id: request.key_id.or(hold.key_id),
         secret: None,
         client_ip: None,
         device: None,
@@ -51,8 +54,10 @@ pub fn complete<'a>(
         reported: request.reported,
     };
     let Asked::Usage(usage, object, canonical) = &request.asked else {
-        completed.region = completed.region.or_else(|| hold.region.clone());
-        completed.service_tier = completed.service_tier.or_else(|| hold.service_tier.clone());
+        completed.region = completed.region.or_else(|| hold.stored.region.clone());
+        completed.service_tier = completed
+            .service_tier
+            .or_else(|| hold.stored.service_tier.clone());
         return Ok((completed, None));
     };
     let (usage, rows) = complete_usage(usage, *object, hold, list)?;
@@ -74,8 +79,8 @@ fn complete_usage(
     list: &str,
 ) -> Result<(Rc<Usage>, Option<Rows>)> {
     let lacks = |own: &Option<String>, held: &Option<String>| own.is_none() && held.is_some();
-    let tier = !usage.is_standard_tier && lacks(&usage.service_tier, &hold.service_tier);
-    let provider = lacks(&usage.provider, &hold.provider);
+    let tier = !usage.is_standard_tier && lacks(&usage.service_tier, &hold.stored.service_tier);
+    let provider = lacks(&usage.provider, &hold.stored.provider);
     // A response names the model version that answered. The hold may have named the model that sets
     // the price.
     let priced_as = hold.priced_as.as_ref().filter(|_| usage.is_mapped);
@@ -85,8 +90,8 @@ fn complete_usage(
         && !provider
         && keys.is_empty()
         && priced_as.is_none()
-        && !lacks(&usage.model, &hold.model)
-        && !lacks(&usage.region, &hold.region)
+        && !lacks(&usage.model, &hold.stored.model)
+        && !lacks(&usage.region, &hold.stored.region)
     {
         return Ok((usage.clone(), None));
     }
@@ -94,18 +99,21 @@ fn complete_usage(
     completed.model = priced_as
         .cloned()
         .or(completed.model)
-        .or_else(|| hold.model.clone());
-    completed.fill_in(hold.region.as_deref(), hold.service_tier.as_deref());
+        .or_else(|| hold.stored.model.clone());
+    completed.fill_in(
+        hold.stored.region.as_deref(),
+        hold.stored.service_tier.as_deref(),
+    );
     let mut rows = None;
     if provider || !keys.is_empty() {
         let names: Vec<String> = keys.iter().map(|(key, _)| key.clone()).collect();
         rows = Some(MERGE.run(&[
             Value::OptJsonb(hold.usage),
             Value::OptTexts(Some(&names)),
-            Value::OptText(hold.provider.as_deref().filter(|_| provider)),
+            Value::OptText(hold.stored.provider.as_deref().filter(|_| provider)),
             Value::Jsonb(object),
         ])?);
-        completed.provider = completed.provider.or_else(|| hold.provider.clone());
+        completed.provider = completed.provider.or_else(|| hold.stored.provider.clone());
         completed.object.extend(keys);
     }
     Ok((Rc::new(completed), rows))
@@ -117,8 +125,11 @@ fn missing_keys(usage: &Usage, hold: &About, list: &str) -> Result<Vec<(String, 
     let priced_as = hold.priced_as.as_deref().filter(|_| usage.is_mapped);
     let model = priced_as
         .or(usage.model.as_deref())
-        .or(hold.model.as_deref());
-    let provider = usage.provider.as_deref().or(hold.provider.as_deref());
+        .or(hold.stored.model.as_deref());
+    let provider = usage
+        .provider
+        .as_deref()
+        .or(hold.stored.provider.as_deref());
     let (Some(estimate), Some(model)) = (hold.usage, model) else {
         return Ok(Vec::new());
     };

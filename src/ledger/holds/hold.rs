@@ -209,7 +209,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         Taken::Refused { error, .. } => return Err(error),
     };
     let lane = books.holding_lane()?;
-    let parts = books.hold(lane, amount, job.purpose(), now)?;
+    let parts = books.hold(lane, amount, job.context(), now)?;
     let held = Held {
         hold_id: hold_rows::new_id(wallet, request.key),
         amount,
@@ -235,7 +235,7 @@ fn affordable(
     job: &mut Job<'_>,
     now: Timestamp,
 ) -> Result<Amount> {
-    let room = books.room_for(job.purpose(), now, job.cost)?;
+    let room = books.room_for(job.context(), now, job.cost)?;
     let mut amount = job.cost;
     if new.allow_partial {
         amount = amount.min(room);
@@ -248,7 +248,7 @@ fn affordable(
     }
     let nothing = amount.is_zero() && !job.cost.is_zero();
     if room < amount || nothing && room <= Amount::ZERO {
-        let beside = books.beside(job.purpose(), now)?;
+        let beside = books.beside(job.context(), now)?;
         return Err(job.insufficient(books.balance()?, room, beside)?);
     }
     if nothing {
@@ -317,17 +317,10 @@ fn insert(
         window_amounts,
         key: request.key,
         fingerprint: request.key.map(|_| new.fingerprint),
-        key_id: job.who.key_id,
-        user_id: job.who.user_id,
-        team: job.who.team,
-        model: request.model.as_deref(),
-        service: request.service,
-        region: request.region.as_deref(),
-        service_tier: request.service_tier.as_deref(),
-        provider: request.caller().provider,
+        attribution: job.attribution,
+        context: request.context(),
         priced_as: request.priced_as,
         event_at: request.event_at,
-        tags: request.tags.as_ref().map(|tags| tags.value),
         usage: match &request.asked {
             Asked::Usage(_, object, _) => Some(*object),
             _ => None,

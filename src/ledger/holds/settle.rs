@@ -2,6 +2,7 @@
 
 use crate::allowance::lane_split::{active, can_pay};
 use crate::allowance::lanes::{self, changed_underneath, range};
+use crate::attribution::UseContext;
 use crate::error::Result;
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
@@ -13,7 +14,6 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
-use crate::ledger::grants::scope::Purpose;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::{MAX_TRIES, context, differs, expired};
@@ -117,7 +117,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let general_part = held.minus(scoped).map_err(range)?;
     books.ask(&job.applied)?;
     let (released, rest) = release(settlement, &mut books, &mut hold, &job)?;
-    let (purpose, at) = (job.purpose(), hold.created_at);
+    let (context, at) = (job.context(), hold.created_at);
     let room = cover(settlement, &mut books, &job, at)?;
     let refuse = settlement.over == OveragePolicy::Charge;
     if refuse {
@@ -132,12 +132,12 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         debts::owe(wallet, entry.entry_id, owed)?;
     }
     let kept = books.kept_for(at, taken.min(general_part))?;
-    let parts = books.split(purpose, at, taken.minus(kept).map_err(range)?)?;
+    let parts = books.split(context, at, taken.minus(kept).map_err(range)?)?;
     if books.rules.keeps {
         let needs = needs(
             &mut books,
             &hold,
-            purpose,
+            context,
             general_part,
             [taken, rest, kept],
         )?;
@@ -146,7 +146,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     books.spend_kept(at, kept, entry.entry_id)?;
     let balance = books.debit_with(&entry, taken, &parts)?;
     if !rest.is_zero() {
-        hold.scoped = books.hold(hold.lane, rest, purpose, at)?;
+        hold.scoped = books.hold(hold.lane, rest, context, at)?;
         hold.held = rest;
     }
     job.note(&entry)?;
@@ -309,12 +309,12 @@ impl InLane<'_> {
 fn needs(
     books: &mut LockedBalance<'_>,
     hold: &Hold,
-    purpose: Purpose<'_>,
+    context: UseContext<'_>,
     general_part: Amount,
     [taken, rest, kept]: [Amount; 3],
 ) -> Result<Holding> {
     let all = taken.plus(rest).map_err(range)?;
-    let scoped = books.split_behind(purpose, hold.created_at, all, kept)?;
+    let scoped = books.split_behind(context, hold.created_at, all, kept)?;
     let of_scoped = pools::sum_of(&scoped)?.unwrap_or_default();
     let general = all.minus(of_scoped).map_err(range)?.min(general_part);
     let needs = general.plus(of_scoped).map_err(range)?;
@@ -329,17 +329,17 @@ fn cover(
     job: &Job<'_>,
     at: Timestamp,
 ) -> Result<Amount> {
-    let purpose = job.purpose();
+    let context = job.context();
     loop {
-        let room = books.room_for(purpose, at, job.cost)?;
+        let room = books.room_for(context, at, job.cost)?;
         if job.cost > room && settlement.over != OveragePolicy::Debt {
-            let beside = books.beside(purpose, at)?;
+            let beside = books.beside(context, at)?;
             return Err(job.insufficient(books.balance()?, room, beside)?);
         }
         let needed = job.cost.min(room);
         books.make_way(needed)?;
         // Other transactions may be settling some of the holds whose amounts were counted.
-        let room = books.room_for(purpose, at, job.cost)?;
+        let room = books.room_for(context, at, job.cost)?;
         if room >= needed {
             return Ok(room);
         }

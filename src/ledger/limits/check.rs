@@ -61,7 +61,7 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         rules = config::read(wallet)?;
     }
     let now = clock::now();
-    let (mut reason, mut who) = (None, request.given());
+    let (mut reason, mut who) = (None, request.attribution);
     if rules.status != Status::Active {
         reason = Some("wallet_not_active");
     } else {

@@ -1,16 +1,10 @@
 //! An entry as it is read from the ledger, in its canonical form.
 
+use crate::attribution::{Attribution, UseContext};
 use crate::ledger::proof::chain::Item;
-use crate::pg::jsonb::Jsonb;
+use crate::pg::document::Document;
 use crate::storage::cursor::Columns;
-use crate::storage::rows::{Call, Document, Entry, Kind, Link, canonical};
-
-fn document(value: Option<Jsonb>) -> Option<Document> {
-    value.map(|value| Document {
-        value,
-        text: value.to_text(),
-    })
-}
+use crate::storage::rows::{Call, Entry, Kind, Link, canonical};
 
 /// The entry for its chain. `None` if its canonical form cannot be built.
 pub fn item(
@@ -18,6 +12,7 @@ pub fn item(
     columns: &Columns<'_>,
     (kind, call): (u8, u8),
     hash: &[u8],
+    tags: Option<&Document>,
 ) -> Option<Item> {
     // A text that cannot be read is not NULL.
     let text = |column: usize| match columns.text(column) {
@@ -43,22 +38,26 @@ pub fn item(
         key: text(11)?,
         fingerprint: columns.uuid(12),
         related_id: columns.uuid(13),
-        key_id: columns.uuid(14),
-        user_id: text(15)?,
-        team: text(16)?,
-        provider: text(17)?,
-        model: text(18)?,
-        service: text(19)?,
-        region: text(20)?,
-        service_tier: text(21)?,
+        attribution: Attribution {
+            key_id: columns.uuid(14),
+            user_id: text(15)?,
+            team: text(16)?,
+        },
+        context: UseContext {
+            provider: text(17)?,
+            model: text(18)?,
+            service: text(19)?,
+            region: text(20)?,
+            service_tier: text(21)?,
+            tags,
+        },
         lines: columns.bytes(22),
-        usage: document(columns.jsonb(23)),
-        tags: document(columns.jsonb(24)),
+        usage: columns.jsonb(23).map(Document::of),
         contra: text(25)?,
         reference: text(26)?,
         reason: text(27)?,
         actor: text(28)?,
-        metadata: document(columns.jsonb(29)),
+        metadata: columns.jsonb(29).map(Document::of),
     };
     let link = Link {
         lane: columns.int2(3).ok()?,

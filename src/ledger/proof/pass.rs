@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use crate::attribution::{Attribution, UseContext};
 use crate::currency::Currency;
 use crate::error::{Error, Result, quoted};
 use crate::ledger::proof::chain::{Chains, Head};
@@ -12,6 +13,7 @@ use crate::ledger::proof::windows::Windows;
 use crate::limits::limit::Spending;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::cursor::{Columns, walk};
 use crate::storage::plan::{Run, Value, statement};
@@ -275,6 +277,7 @@ impl Pass<'_> {
         let (lane, seq) = (columns.int2(3)?, columns.int8(4)?);
         let (kind, call) = (columns.letter(5)?, columns.letter(6)?);
         let hash = columns.bytes(10).unwrap_or_default();
+        let tags = columns.jsonb(24).map(Document::of);
         self.entries += 1;
         self.archived += i64::from(is_archive);
         self.place(columns, (lane, seq), hash, is_archive);
@@ -284,7 +287,7 @@ impl Pass<'_> {
             return Ok(());
         };
         self.booked = self.booked.and_then(|booked| booked.checked_add(amount));
-        match item(self.wallet, columns, (kind, call), hash) {
+        match item(self.wallet, columns, (kind, call), hash, tags.as_ref()) {
             Some(item) => self.chains.add(lane, item),
             None => self.chains.fail(),
         }
@@ -301,7 +304,7 @@ impl Pass<'_> {
                     .unwrap_or(Timestamp(i64::MAX)),
             })?;
         }
-        self.count(columns, (kind, call), amount)
+        self.count(columns, (kind, call), amount, tags.as_ref())
     }
 
     /// Checks whether the entry is in the right table, and compares it with the digest.
@@ -332,7 +335,13 @@ impl Pass<'_> {
     }
 
     /// Counts the entry in limits and refunds.
-    fn count(&mut self, columns: &Columns<'_>, (kind, call): (u8, u8), amount: i128) -> Result<()> {
+    fn count(
+        &mut self,
+        columns: &Columns<'_>,
+        (kind, call): (u8, u8),
+        amount: i128,
+        tags: Option<&Document>,
+    ) -> Result<()> {
         let related = columns.uuid(13);
         let is_reached = columns.time(1).is_some_and(|at| self.windows.reach(at));
         if kind == Kind::Refund as u8 {
@@ -352,12 +361,17 @@ impl Pass<'_> {
             }
         } else if kind == Kind::Charge as u8 && is_reached {
             let spending = Spending {
-                user_id: columns.text(15),
-                team: columns.text(16),
-                model: columns.text(18),
-                service: columns.text(19),
-                key_id: columns.uuid(14),
-                tags: columns.jsonb(24).map(Into::into),
+                attribution: Attribution {
+                    key_id: columns.uuid(14),
+                    user_id: columns.text(15),
+                    team: columns.text(16),
+                },
+                context: UseContext {
+                    model: columns.text(18),
+                    service: columns.text(19),
+                    tags,
+                    ..UseContext::default()
+                },
                 ..Spending::default()
             };
             match related {

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use crate::attribution::StoredUse;
 use crate::error::Result;
 use crate::ledger::wallets::config::limit_of;
 use crate::limits::limit::{Limit, Spending, WALLET_SUBJECT};
 use crate::limits::metric::Metric;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::document::Document;
+use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::LimitRow;
 
@@ -272,16 +275,19 @@ impl<'a> Windows<'a> {
         let rows = CHARGES.read(&[Value::Text(self.wallet), Value::Uuids(&ids)])?;
         for row in 0..rows.len() {
             let text = |column: i32| rows.get::<String>(row, column);
-            let (user_id, team, model, service) = (text(4), text(5), text(6), text(7));
-            let places = self.places(&Spending {
-                user_id: user_id.as_deref(),
-                team: team.as_deref(),
-                model: model.as_deref(),
-                service: service.as_deref(),
+            let tags = rows.datum(row, 8).map(Jsonb);
+            let stored = StoredUse {
                 key_id: rows.get(row, 3),
-                tags: rows
-                    .datum(row, 8)
-                    .map(|tags| crate::pg::jsonb::Jsonb(tags).into()),
+                user_id: text(4),
+                team: text(5),
+                model: text(6),
+                service: text(7),
+                tags: tags.map(Document::of),
+                ..StoredUse::default()
+            };
+            let places = self.places(&Spending {
+                attribution: stored.attribution(),
+                context: stored.context(),
                 ..Spending::default()
             });
             let booked_at: Timestamp = rows.need(row, 1)?;

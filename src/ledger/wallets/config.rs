@@ -8,11 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::access::policy_rows::Tables;
-use crate::access::spending_policy::{SpendingPolicy, Who, unknown_key};
+use crate::access::spending_policy::{SpendingPolicy, unknown_key};
 use crate::access::{kept_by_key, policy_rows};
 use crate::allowance::all_lanes::{LaneScope, lock_all};
 use crate::allowance::lane_split::active;
 pub use crate::allowance::lane_split::new_epoch;
+use crate::attribution::Attribution;
 use crate::error::{Error, Result};
 use crate::ledger::charges::request::{Asked, Request};
 pub use crate::ledger::wallets::basis::Basis;
@@ -55,8 +56,8 @@ impl std::ops::Deref for WalletConfig {
 impl WalletConfig {
     /// The user, team and key to which the use is attributed. WL009 if the spending policy refuses
     /// the request.
-    pub fn admit<'a>(&'a self, request: &'a Request<'_>) -> Result<Who<'a>> {
-        let given = request.given();
+    pub fn admit<'a>(&'a self, request: &'a Request<'_>) -> Result<Attribution<'a>> {
+        let given = request.attribution;
         match (&self.guard, &request.asked) {
             // The use was admitted when it was booked without a price.
             (_, Asked::Late(..)) => Ok(given),

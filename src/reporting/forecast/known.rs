@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
+use crate::attribution::UseContext;
 use crate::error::Result;
 use crate::ledger::grants::asof;
 use crate::ledger::grants::burn::{self, Lot, Rank};
-use crate::ledger::grants::scope::{Purpose, Scope};
+use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::PLAIN_PRIORITY;
 use crate::ledger::wallets::config;
 use crate::limits::period;
@@ -173,13 +174,14 @@ impl Known {
     pub fn uses_by_fit(&self) -> BTreeMap<Vec<bool>, Vec<i128>> {
         let mut fits: BTreeMap<Vec<bool>, Vec<i128>> = BTreeMap::new();
         for ((provider, model, service), days) in &self.uses {
-            let purpose = Purpose {
+            let context = UseContext {
                 provider: provider.as_deref(),
                 model: model.as_deref(),
                 service: service.as_deref(),
+                ..UseContext::default()
             };
             let scopes = self.scopes.iter();
-            let fit = scopes.map(|scope| scope.allows(purpose)).collect();
+            let fit = scopes.map(|scope| scope.allows(context)).collect();
             let sums = fits.entry(fit).or_insert_with(|| vec![0; days.len()]);
             for (sum, units) in sums.iter_mut().zip(days) {
                 *sum += units;

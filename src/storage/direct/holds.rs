@@ -4,9 +4,11 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use crate::attribution::StoredUse;
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::pg::clock::{Timestamp, one_snapshot_for_all};
+use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::scan::{scan_now, text_key, uuid_key};
@@ -15,7 +17,7 @@ use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{
     RowAsRead, Tid, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
 };
-use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns, document};
+use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns};
 use crate::storage::plan::Value;
 use crate::storage::session;
 
@@ -66,15 +68,15 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     fields.set_text(STATUS, Some("open"));
     fields.set_text(KEY, new.key);
     fields.set_uuid(FINGERPRINT, new.fingerprint);
-    fields.set_uuid(KEY_ID, new.key_id);
-    fields.set_text(USER_ID, new.user_id);
-    fields.set_text(TEAM, new.team);
-    fields.set_text(MODEL, new.model);
-    fields.set_text(SERVICE, new.service);
-    fields.set_text(REGION, new.region);
-    fields.set_text(SERVICE_TIER, new.service_tier);
+    fields.set_uuid(KEY_ID, new.attribution.key_id);
+    fields.set_text(USER_ID, new.attribution.user_id);
+    fields.set_text(TEAM, new.attribution.team);
+    fields.set_text(MODEL, new.context.model);
+    fields.set_text(SERVICE, new.context.service);
+    fields.set_text(REGION, new.context.region);
+    fields.set_text(SERVICE_TIER, new.context.service_tier);
     fields.set_text(ACTOR, new.actor);
-    fields.set_text(PROVIDER, new.provider);
+    fields.set_text(PROVIDER, new.context.provider);
     fields.set_text(PRICED_AS, new.priced_as);
     let mut set = |column: i16, value: Value<'_>| fields.set(column, value.datum());
     set(LANE, Value::Int2(new.lane));
@@ -84,7 +86,10 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     set(WINDOW_IDS, Value::Uuids(&new.window_ids));
     set(WINDOW_AMOUNTS, Value::Amounts(&new.window_amounts));
     set(EVENT_AT, Value::OptTime(new.event_at));
-    set(TAGS, Value::OptJsonb(new.tags));
+    set(
+        TAGS,
+        Value::OptJsonb(new.context.tags.map(|tags| tags.value)),
+    );
     set(USAGE, Value::OptJsonb(new.usage));
     set(METADATA, Value::OptJsonb(new.metadata));
     set(SCOPED_IDS, Value::Uuids(&new.scoped_ids));
@@ -194,18 +199,20 @@ fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
         .collect();
     let scoped = burns(fields.uuids(SCOPED_IDS), fields.amounts(SCOPED_AMOUNTS)?);
     let about = About {
-        key_id: optional(KEY_ID),
-        user_id: fields.text(USER_ID),
-        team: fields.text(TEAM),
-        model: fields.text(MODEL),
-        service: fields.text(SERVICE),
-        region: fields.text(REGION),
-        service_tier: fields.text(SERVICE_TIER),
-        tags: match fields.at(TAGS) {
-            (_, true) => None,
-            (datum, false) => Some(document(Jsonb(datum))),
+        stored: StoredUse {
+            key_id: optional(KEY_ID),
+            user_id: fields.text(USER_ID),
+            team: fields.text(TEAM),
+            model: fields.text(MODEL),
+            service: fields.text(SERVICE),
+            region: fields.text(REGION),
+            service_tier: fields.text(SERVICE_TIER),
+            tags: match fields.at(TAGS) {
+                (_, true) => None,
+                (datum, false) => Some(Document::of(Jsonb(datum))),
+            },
+            provider: fields.text(PROVIDER),
         },
-        provider: fields.text(PROVIDER),
         priced_as: fields.text(PRICED_AS),
         event_at: fields.time(EVENT_AT),
         usage: match fields.at(USAGE) {

@@ -4,6 +4,7 @@ use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::Result;
+use crate::pg::document::Document;
 use crate::pg::raw;
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::scan::{char_key, scan, text_key};
@@ -193,11 +194,7 @@ impl Rows {
 /// The entry as a row of the ledger.
 fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
     use column::*;
-    let json = |value: &Option<crate::storage::rows::Document>| {
-        value
-            .as_ref()
-            .and_then(|document| document.value.into_datum())
-    };
+    let json = |value: Option<&Document>| value.and_then(|document| document.value.into_datum());
     let balance = (link.balance != link.lane_balance).then_some(link.balance);
     let mut fields = Fields::empty();
     fields.set_uuid(ENTRY_ID, Some(entry.entry_id));
@@ -206,7 +203,7 @@ fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
     fields.set(SEQ, link.seq.into_datum());
     fields.set_uuid(FINGERPRINT, entry.fingerprint);
     fields.set_uuid(RELATED_ID, entry.related_id);
-    fields.set_uuid(KEY_ID, entry.key_id);
+    fields.set_uuid(KEY_ID, entry.attribution.key_id);
     fields.set(LANE, link.lane.into_datum());
     fields.set(KIND, Some(pg_sys::Datum::from(entry.kind as u8)));
     fields.set(CALL, Some(pg_sys::Datum::from(entry.call as u8)));
@@ -216,20 +213,20 @@ fn entry_fields(entry: &Entry<'_>, link: &Link) -> Fields {
     fields.set_amount(BALANCE, balance);
     fields.set_bytes(HASH, Some(&link.hash));
     fields.set_text(KEY, entry.key);
-    fields.set_text(USER_ID, entry.user_id);
-    fields.set_text(TEAM, entry.team);
-    fields.set_text(PROVIDER, entry.provider);
-    fields.set_text(MODEL, entry.model);
-    fields.set_text(SERVICE, entry.service);
-    fields.set_text(REGION, entry.region);
-    fields.set_text(SERVICE_TIER, entry.service_tier);
+    fields.set_text(USER_ID, entry.attribution.user_id);
+    fields.set_text(TEAM, entry.attribution.team);
+    fields.set_text(PROVIDER, entry.context.provider);
+    fields.set_text(MODEL, entry.context.model);
+    fields.set_text(SERVICE, entry.context.service);
+    fields.set_text(REGION, entry.context.region);
+    fields.set_text(SERVICE_TIER, entry.context.service_tier);
     fields.set_bytes(LINES, entry.lines);
-    fields.set(USAGE, json(&entry.usage));
-    fields.set(TAGS, json(&entry.tags));
+    fields.set(USAGE, json(entry.usage.as_ref()));
+    fields.set(TAGS, json(entry.context.tags));
     fields.set_text(CONTRA, entry.contra);
     fields.set_text(REFERENCE, entry.reference);
     fields.set_text(REASON, entry.reason);
     fields.set_text(ACTOR, entry.actor);
-    fields.set(METADATA, json(&entry.metadata));
+    fields.set(METADATA, json(entry.metadata.as_ref()));
     fields
 }
