@@ -231,20 +231,20 @@ SELECT 'wallets' AS name, count(*)::numeric AS value, 'wallets that this role ma
 SELECT 'events_waiting', count(*), 'events that no worker has finished' FROM wallet.outbox o WHERE o.done_at IS NULL
  UNION ALL
 SELECT 'oldest_event_seconds', coalesce(round(extract(epoch FROM statement_timestamp() - min(o.created_at)), 0), 0),
-       'age of the oldest of them: a worker is missing where it grows' FROM wallet.outbox o WHERE o.done_at IS NULL
+       'age of the oldest of these events: if it grows, no worker takes them' FROM wallet.outbox o WHERE o.done_at IS NULL
  UNION ALL
 SELECT 'holds_open', count(*), 'holds that are neither settled nor voided nor expired' FROM wallet.holds h WHERE h.status = 'open'
  UNION ALL
-SELECT 'holds_expired', count(*), 'holds whose time came and that nobody has needed back yet' FROM wallet.reservations r
+SELECT 'holds_expired', count(*), 'expired holds whose amounts no call has needed and released yet' FROM wallet.reservations r
  WHERE r.status = 'open' AND r.expires_at <= statement_timestamp()
  UNION ALL
-SELECT 'charges_unpriced', count(*), 'charges booked without a price: price_unpriced() books what they cost' FROM wallet.unpriced_charges u WHERE u.priced_id IS NULL
+SELECT 'charges_unpriced', count(*), 'charges booked without a price: price_unpriced() books their cost' FROM wallet.unpriced_charges u WHERE u.priced_id IS NULL
  UNION ALL
 SELECT 'usage_unread', count(*), 'places in usage objects with numbers that nothing reads: the view unread_usage shows them' FROM wallet.unread_paths
  UNION ALL
-SELECT 'lanes_waited_for', coalesce(sum(a.waits), 0), 'calls that found no free lane: the view lane_waits says of which wallets'
+SELECT 'lanes_waited_for', coalesce(sum(a.waits), 0), 'calls that found no free lane: the view lane_waits has them by wallet'
   FROM wallet.allowances a WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
  UNION ALL
-SELECT 'lane_waits', count(*), 'calls that wait for a lane at the moment: more lanes help where it is never zero'
+SELECT 'lane_waits', count(*), 'calls that wait for a lane now: if it is rarely zero, add lanes'
   FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 22337 AND NOT l.granted;
 COMMENT ON VIEW wallet.health IS 'Figures for monitoring, one per row.';

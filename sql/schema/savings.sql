@@ -14,7 +14,7 @@ AS $$
            round(s.saved, greatest(min_scale(s.saved), 2))
       FROM wallet.compare_charges(wallet.readable_wallet(savings.wallet), savings."from", savings."to", savings.models) c
      CROSS JOIN LATERAL (
-           SELECT CASE c.kind WHEN 'cache' THEN 'cached input, beside its price as plain input'
+           SELECT CASE c.kind WHEN 'cache' THEN 'cached input, compared with plain input price'
                               WHEN 'tier' THEN c.name || ' instead of the standard tier'
                               ELSE c.name || ' for ' || CASE WHEN c.charges = c.of THEN 'every charge' ELSE format('%s of %s charges', c.charges, c.of) END
                   END) d(description)
