@@ -8,6 +8,9 @@ use crate::ledger::grants::terms::Terms;
 use crate::money::Amount;
 use crate::storage::rows::{Call, Document};
 
+/// The payment method of redeemed vouchers.
+pub(super) const VOUCHER: &str = "voucher";
+
 /// A funding whose arguments have been checked.
 pub struct Funding<'a> {
     /// The wallet.
