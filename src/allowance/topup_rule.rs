@@ -350,6 +350,34 @@ pub struct Looked {
     pub evaluate_at: Option<Timestamp>,
 }
 
+/// Stores a requested top-up and returns its event.
+fn request(
+    wallet: &str,
+    state: &State,
+    amount: Amount,
+    method: String,
+    cause: &'static str,
+    now: Timestamp,
+) -> Result<Notice> {
+    let topup_id = uuid::Uuid::now_v7().into_bytes();
+    REQUEST.run(&[
+        Value::Text(wallet),
+        Value::Uuid(topup_id),
+        Value::Amount(amount),
+        Value::Text(&method),
+        Value::Text(cause),
+        Value::Time(now),
+    ])?;
+    Ok(Notice::Requested {
+        topup_id,
+        amount,
+        currency: state.currency.clone(),
+        method,
+        cause,
+        threshold: state.threshold,
+    })
+}
+
 /// Evaluates the rule of a wallet whose lanes are all locked. `low` is true if available is below
 /// the rule's threshold, and `crossed` if it just fell below.
 pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result<Looked> {
@@ -382,25 +410,9 @@ pub fn look(wallet: &str, low: bool, crossed: bool, available: Amount) -> Result
             }
         }
         Decision::Request(amount) => {
-            let topup_id = uuid::Uuid::now_v7().into_bytes();
-            let method: String = rows.need(0, 3)?;
             let cause = if low { "threshold" } else { "interval" };
-            REQUEST.run(&[
-                Value::Text(wallet),
-                Value::Uuid(topup_id),
-                Value::Amount(amount),
-                Value::Text(&method),
-                Value::Text(cause),
-                Value::Time(now),
-            ])?;
-            notice = Some(Notice::Requested {
-                topup_id,
-                amount,
-                currency: state.currency.clone(),
-                method,
-                cause,
-                threshold: state.threshold,
-            });
+            let method = rows.need(0, 3)?;
+            notice = Some(request(wallet, &state, amount, method, cause, now)?);
         }
     }
     // A scheduled top-up is done once it was requested or was not needed.

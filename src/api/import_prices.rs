@@ -6,7 +6,7 @@ use crate::args;
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
-use crate::pricing::import::apply::Import;
+use crate::pricing::import::apply::{Import, Row};
 use crate::pricing::import::source::{self, Source};
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
@@ -77,20 +77,29 @@ fn import_prices(
             source::import(&import, source, &document, &call.act(), once)
         })
     };
-    let number = |text: Option<String>| text.and_then(|text| AnyNumeric::from_str(&text).ok());
-    let rows: Vec<_> = work()
-        .or_raise()
-        .into_iter()
-        .map(|row| {
-            (
-                row.action.to_owned(),
-                row.model,
-                row.meter,
-                number(row.old),
-                number(row.new),
-                Some(row.note),
-            )
-        })
-        .collect();
+    let rows: Vec<_> = work().or_raise().into_iter().map(columns).collect();
     TableIterator::new(rows)
+}
+
+/// The columns of a row of `import_prices`.
+#[allow(clippy::type_complexity)]
+fn columns(
+    row: Row,
+) -> (
+    String,
+    String,
+    String,
+    Option<AnyNumeric>,
+    Option<AnyNumeric>,
+    Option<String>,
+) {
+    let number = |text: Option<String>| text.and_then(|text| AnyNumeric::from_str(&text).ok());
+    (
+        row.action.to_owned(),
+        row.model,
+        row.meter,
+        number(row.old),
+        number(row.new),
+        Some(row.note),
+    )
 }

@@ -14,8 +14,9 @@ use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
-use crate::pg::numeric::{Measure, Number};
+use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
+use crate::pg::sql_types::Measure;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
 

@@ -1,108 +1,19 @@
 //! Takes from the windows of limits, and releases amounts in them.
 
-use crate::error::{Code, Error, Result, quoted};
+mod refusal;
+mod status;
+
+use crate::error::{Code, Error, Result};
 use crate::limits::lane_windows;
-use crate::limits::limit::{Applied, Mode, Scope};
-use crate::limits::slices::Slices;
+use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
+use crate::limits::window::status::{aged, total};
 use crate::money::Amount;
-use crate::pg::clock::Timestamp;
-use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{AllowanceId, Part, Taking, Window};
 use crate::storage::store::{self, NewWindow};
 
-statement!(
-    TIME_TEXT,
-    [TIMESTAMPTZOID, TEXTOID],
-    "SELECT to_char(timezone($2, $1), 'YYYY-MM-DD HH24:MI:SS')"
-);
-
-/// A limit that applies, with the usage of its window.
-pub struct Status<'a> {
-    /// The limit and its window.
-    pub applied: Applied<'a>,
-    /// The quantity that was charged.
-    pub spent: Amount,
-    /// The quantity that holds reserve.
-    pub held: Amount,
-    /// When the limit resets. For a rolling window: when the request fits, or otherwise when the
-    /// oldest usage leaves the window.
-    pub resets_at: Option<Timestamp>,
-}
-
-impl Status<'_> {
-    /// The quantity that can still be used in the window.
-    pub fn remaining(&self) -> Amount {
-        let units = self.applied.max.units() - self.spent.units() - self.held.units();
-        Amount::from_units(units.max(0)).unwrap_or_default()
-    }
-
-    /// True if releasing `freed` of the held quantity would not change the decision on the request,
-    /// and the request reaches no level in either case.
-    pub fn is_as_if(&self, freed: Amount) -> bool {
-        let (limit, max) = (self.applied.limit, self.applied.max);
-        let before = self.spent.units() + self.held.units() - freed.units();
-        let level = |units: i128| {
-            let used = Amount::from_units(units).unwrap_or(max);
-            (limit.levels_at(used, max), units > max.units())
-        };
-        let need = self.applied.need.units();
-        need == 0 || level(before) == level(before + need + freed.units())
-    }
-
-    /// True if the request fits, or the limit does not refuse requests.
-    pub fn allows(&self) -> bool {
-        let need = self.applied.need;
-        self.applied.limit.mode == Mode::Soft || need.is_zero() || self.remaining() >= need
-    }
-}
-
-/// The window as stored, or an empty one if it has no row yet.
-pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
-    status_with(wallet, applied, Amount::ZERO)
-}
-
-/// The status of a window if `freed` of its held quantity no longer counts.
-pub fn status_with<'a>(wallet: &str, applied: Applied<'a>, freed: Amount) -> Result<Status<'a>> {
-    let mut window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
-    let overflow = crate::pg::numeric::overflow;
-    window.held = window.held.minus(freed).map_err(overflow)?;
-    let Some(length) = applied.limit.period.slice() else {
-        return Ok(Status {
-            spent: window.spent,
-            held: window.held,
-            resets_at: applied.end,
-            applied,
-        });
-    };
-    let slices = aged(&window, length, applied.at)?;
-    let room = applied.max.units() - window.held.units() - applied.need.units();
-    let resets_at = slices
-        .frees_at(room)
-        .or_else(|| slices.next_free())
-        .map(Timestamp::from_unix_micros);
-    Ok(Status {
-        spent: total(&slices)?,
-        held: window.held,
-        resets_at,
-        applied,
-    })
-}
-
-/// The slices of a rolling window that still count.
-fn aged(window: &Window, length: i64, now: Timestamp) -> Result<Slices> {
-    let mut slices = match &window.slices {
-        None => Slices::new(length),
-        Some(bytes) => Slices::read(bytes)
-            .ok_or_else(|| Error::internal("the slices of a rolling window cannot be read"))?,
-    };
-    slices.age(now.unix_micros());
-    Ok(slices)
-}
-
-fn total(slices: &Slices) -> Result<Amount> {
-    Amount::from_units(slices.total()).map_err(crate::pg::numeric::overflow)
-}
+pub use refusal::refusal;
+pub use status::{Status, status, status_with};
 
 /// Creates the window's row; false if it exists. A missing row means that nothing was used:
 /// `set_limit` creates the rows of the current windows of a new limit.
@@ -451,84 +362,4 @@ fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
     window.spent = total(&slices)?;
     window.slices = Some(slices.to_bytes());
     store::write_window(wallet, one.window_id, &window, one.cap())
-}
-
-/// The error WL002 for the limit that frees last among those that refuse; `None` if none refuses.
-/// `freed` returns the held quantity of a window that no longer counts.
-pub fn refusal<'a>(
-    wallet: &str,
-    applied: impl Iterator<Item = &'a Applied<'a>>,
-    freed: impl Fn(AllowanceId) -> Result<Amount>,
-) -> Result<Option<Error>> {
-    let mut blocking: Option<Status<'_>> = None;
-    for one in applied {
-        let status = status_with(wallet, one.clone(), freed(one.window_id)?)?;
-        let later = |other: &Status<'_>| match (status.resets_at, other.resets_at) {
-            (None, Some(_)) => true,
-            (Some(mine), Some(theirs)) => mine > theirs,
-            _ => false,
-        };
-        if !status.allows() && blocking.as_ref().is_none_or(later) {
-            blocking = Some(status);
-        }
-    }
-    blocking.map(|status| exceeded(wallet, &status)).transpose()
-}
-
-/// The error WL002 for one limit.
-fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
-    let applied = &status.applied;
-    let limit = applied.limit;
-    let (period, metric) = (&limit.period_name, &limit.metric);
-    let kind = match metric.as_str() {
-        "amount" => format!("{period} limit"),
-        metric => format!("{period} limit of {metric}"),
-    };
-    let never_fits = applied.need > applied.max;
-    let resets = match status.resets_at {
-        None if never_fits => "A request of that size never fits.".to_owned(),
-        None => "It never resets.".to_owned(),
-        Some(at) => {
-            let zone = limit.zone.iana_name().unwrap_or("UTC");
-            let text: String = TIME_TEXT
-                .run(&[Value::Time(at), Value::Text(zone)])?
-                .need(0, 0)?;
-            match limit.period.slice() {
-                None => format!("It resets at {text} {zone}."),
-                Some(_) => format!("Enough of it is free at {text} {zone}."),
-            }
-        }
-    };
-    let show = |amount| metric.show(amount);
-    Ok(Error::new(
-        Code::LimitExceeded,
-        format!("{kind} exceeded for {}", whose(wallet, applied)),
-    )
-    .detail(format!(
-        "The request asks for {}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
-        show(applied.need),
-        show(applied.max),
-        show(status.spent),
-        show(status.held),
-        show(status.remaining()),
-    ))
-    .hint(match status.resets_at {
-        _ if never_fits && applied.max > Amount::ZERO => {
-            "Split the request into smaller ones, or raise the limit with set_limit()."
-        }
-        Some(_) if !never_fits => "Wait for the reset, or raise the limit with set_limit().",
-        _ => "Raise the limit with set_limit().",
-    })
-    .rule("limits", crate::storage::rows::uuid_text(limit.id)))
-}
-
-/// The owner of a limit, for messages.
-fn whose(wallet: &str, applied: &Applied<'_>) -> String {
-    let wallet = quoted(wallet);
-    let subject = quoted(&applied.subject);
-    match &applied.limit.scope {
-        Scope::Wallet => format!("wallet {wallet}"),
-        Scope::Tag(name) => format!("tag {} {subject} of wallet {wallet}", quoted(name)),
-        scope => format!("{} {subject} of wallet {wallet}", scope.as_str()),
-    }
 }

@@ -4,13 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ptr;
 
-use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::{Datum as FcDatum, FromDatum, IntoDatum};
+use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::pg_sys::JsonbIteratorToken as Token;
 use pgrx::pg_sys::jbvType;
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, Returns, ReturnsError, SqlMapping, SqlTranslatable,
-};
 use pgrx::{pg_sys, varlena};
 use rust_decimal::Decimal;
 
@@ -175,6 +171,20 @@ impl Tokens {
     }
 }
 
+fn too_large(argument: &str, size: usize, max_bytes: usize) -> Error {
+    Error::argument(format!("{argument} is too large"))
+        .detail(format!(
+            "It takes {size} bytes; at most {max_bytes} are allowed."
+        ))
+        .hint("Keep large payloads in a table of your own and refer to them by a key.")
+}
+
+fn too_deep(argument: &str) -> Error {
+    Error::argument(format!("{argument} is nested too deeply"))
+        .detail(format!("At most {MAX_DEPTH} levels are allowed."))
+        .hint("Pass the usage object itself, not what contains it.")
+}
+
 /// A container that is not complete yet.
 enum Open {
     Array(Vec<Json>),
@@ -198,11 +208,7 @@ impl Jsonb {
         // SAFETY: the datum is a jsonb.
         let size = unsafe { tokens.begin(self.0, max_bytes) };
         if size > max_bytes {
-            return Err(Error::argument(format!("{argument} is too large"))
-                .detail(format!(
-                    "It takes {size} bytes; at most {max_bytes} are allowed."
-                ))
-                .hint("Keep large payloads in a table of your own and refer to them by a key."));
+            return Err(too_large(argument, size, max_bytes));
         }
         let mut stack: Vec<Open> = Vec::new();
         let mut is_scalar = false;
@@ -213,9 +219,7 @@ impl Jsonb {
             let finished = match token {
                 Token::WJB_BEGIN_ARRAY | Token::WJB_BEGIN_OBJECT => {
                     if stack.len() >= MAX_DEPTH {
-                        return Err(Error::argument(format!("{argument} is nested too deeply"))
-                            .detail(format!("At most {MAX_DEPTH} levels are allowed."))
-                            .hint("Pass the usage object itself, not what contains it."));
+                        return Err(too_deep(argument));
                     }
                     if token == Token::WJB_BEGIN_ARRAY {
                         // SAFETY: WJB_BEGIN_ARRAY fills the array member.
@@ -462,33 +466,6 @@ impl IntoDatum for Jsonb {
 
     fn type_oid() -> pg_sys::Oid {
         pg_sys::JSONBOID
-    }
-}
-
-// SAFETY: reads the argument's datum as the jsonb that `argument_sql` declares.
-unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb {
-    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the SQL declaration makes the argument a jsonb. All arguments are `Option`, whose
-        // implementation checks for NULL first.
-        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Jsonb(pg_sys::Datum::null()))
-    }
-}
-
-// SAFETY: returns a jsonb datum.
-unsafe impl BoxRet for Jsonb {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
-        // SAFETY: the datum is a jsonb of the function's result context.
-        unsafe { fcinfo.return_raw_datum(self.0) }
-    }
-}
-
-// SAFETY: the type is converted from and to `jsonb` only.
-unsafe impl SqlTranslatable for Jsonb {
-    fn argument_sql() -> std::result::Result<SqlMapping, ArgumentError> {
-        Ok(SqlMapping::literal("jsonb"))
-    }
-    fn return_sql() -> std::result::Result<Returns, ReturnsError> {
-        Ok(Returns::One(SqlMapping::literal("jsonb")))
     }
 }
 

@@ -5,11 +5,7 @@
 //! compares both directions with `numeric_in` and `numeric_out`.
 
 use pgrx::AnyNumeric;
-use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::{Datum as FcDatum, FromDatum, IntoDatum};
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, Returns, ReturnsError, SqlMapping, SqlTranslatable,
-};
+use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::{pg_sys, varlena};
 use rust_decimal::Decimal;
 
@@ -335,6 +331,16 @@ impl Encoded {
         Encoded::new(value.units(), AMOUNT_SCALE, AMOUNT_SCALE)
     }
 
+    /// An amount, printed with as many decimals as it needs.
+    pub fn shortest(value: Amount) -> Encoded {
+        let (mut units, mut scale) = (value.units(), AMOUNT_SCALE);
+        while scale > 0 && units % 10 == 0 {
+            units /= 10;
+            scale -= 1;
+        }
+        Encoded::new(units, scale, scale)
+    }
+
     /// The stored form.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -393,15 +399,6 @@ impl FromDatum for Number {
     }
 }
 
-// SAFETY: reads the argument's datum as the numeric that `argument_sql` declares.
-unsafe impl<'fcx> ArgAbi<'fcx> for Number {
-    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the SQL declaration makes the argument a numeric. All arguments are `Option`,
-        // whose implementation checks for NULL first.
-        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Number::NaN)
-    }
-}
-
 /// Converts to a `numeric` that is printed with as many decimals as the amount needs, but at least
 /// two.
 impl IntoDatum for Amount {
@@ -411,17 +408,6 @@ impl IntoDatum for Amount {
 
     fn type_oid() -> pg_sys::Oid {
         pg_sys::NUMERICOID
-    }
-}
-
-// SAFETY: returns the datum of the numeric that `return_sql` declares.
-unsafe impl BoxRet for Amount {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
-        match self.into_datum() {
-            // SAFETY: the datum was allocated in the function's result context just now.
-            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
-            None => fcinfo.return_null(),
-        }
     }
 }
 
@@ -436,82 +422,3 @@ pub fn overflow(_: NotAnAmount) -> Error {
 pub fn decimal_datum(value: Decimal) -> pg_sys::Datum {
     Encoded::decimal(value).into_datum()
 }
-
-/// A quantity that a function returns as `numeric`.
-#[derive(Clone, Copy, Debug)]
-pub struct Quantity(pub Decimal);
-
-impl IntoDatum for Quantity {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        Some(decimal_datum(self.0))
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::NUMERICOID
-    }
-}
-
-// SAFETY: returns the datum of the numeric that `return_sql` declares.
-unsafe impl BoxRet for Quantity {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
-        // SAFETY: the datum was allocated in the function's result context just now.
-        unsafe { fcinfo.return_raw_datum(decimal_datum(self.0)) }
-    }
-}
-
-/// An amount of money, or of another metric of a limit, that a function returns as `numeric`.
-#[derive(Clone, Copy, Debug)]
-pub enum Measure {
-    /// Money, printed with at least two decimals.
-    Money(Amount),
-    /// A quantity, printed with as many decimals as it needs.
-    Count(Amount),
-}
-
-impl IntoDatum for Measure {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        match self {
-            Measure::Money(amount) => amount.into_datum(),
-            Measure::Count(amount) => {
-                let fixed = i64::from(AMOUNT_SCALE);
-                let (mut units, mut scale) = (amount.units(), fixed);
-                while scale > 0 && units % 10 == 0 {
-                    units /= 10;
-                    scale -= 1;
-                }
-                let scale = u32::try_from(scale).unwrap_or(0);
-                Some(Encoded::new(units, scale, scale).into_datum())
-            }
-        }
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::NUMERICOID
-    }
-}
-
-// SAFETY: returns the datum of the numeric that `return_sql` declares.
-unsafe impl BoxRet for Measure {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> FcDatum<'fcx> {
-        match self.into_datum() {
-            // SAFETY: the datum was allocated in the function's result context just now.
-            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
-            None => fcinfo.return_null(),
-        }
-    }
-}
-
-macro_rules! is_sql_numeric {
-    ($($type:ty),*) => {$(
-        // SAFETY: the type is converted from and to `numeric` only.
-        unsafe impl SqlTranslatable for $type {
-            fn argument_sql() -> std::result::Result<SqlMapping, ArgumentError> {
-                Ok(SqlMapping::literal("numeric"))
-            }
-            fn return_sql() -> std::result::Result<Returns, ReturnsError> {
-                Ok(Returns::One(SqlMapping::literal("numeric")))
-            }
-        }
-    )*};
-}
-is_sql_numeric!(Number, Amount, Quantity, Measure);

@@ -162,9 +162,10 @@ pub fn cost_as(
         .transpose()
 }
 
-/// Prices a request from what the price book knows of its model at a time.
+/// Prices a request by the prices of its model at a time.
 ///
-/// All prices are found before one of them is converted: what has no price says so, whatever rates there are.
+/// All prices are found before one of them is converted. So a meter without a price is reported as
+/// such, whatever exchange rates there are.
 pub fn rate_from(
     usage: &Usage,
     model: &str,
@@ -173,104 +174,158 @@ pub fn rate_from(
     conversion: Conversion,
 ) -> Result<Priced> {
     let situation = situation(usage, at);
-    let mut used = Vec::with_capacity(usage.numbers.len() + 1);
-    let mut metered = false;
-    let (mut price_provider, mut service, mut quoted_in) = (None, None, None);
-    for (meter, quantity) in &usage.numbers {
-        let price = price_of(meter, matched, &situation);
-        let known = usage.is_meter(meter);
-        metered |= known || price.is_some();
-        let quantity = match quantity {
-            Ok(quantity) => *quantity,
-            Err(error) if price.is_some() => return Err(error.clone()),
-            Err(_) => continue,
-        };
-        match price {
-            Some(price) => {
-                price_provider = price_provider.or_else(|| price.provider.clone());
-                service = service.or_else(|| price.service.clone());
-                quoted_in = quoted_in.or(Some(price.currency));
-                if !quantity.is_zero() {
-                    used.push((meter.as_str(), quantity, price));
-                }
-            }
-            None if known && !quantity.is_zero() => return Err(not_found(model, meter, matched)),
-            _ => {}
-        }
-    }
-    if let Some(key) = beside(usage, matched, &situation) {
-        return Err(refusals::beside(
-            key,
-            usage.mapping.as_deref().unwrap_or_default(),
-        ));
-    }
-    if !metered {
-        return Err(if matched.is_empty() {
-            not_found(model, "", matched)
-        } else {
-            invalid("usage contains no meter")
-                .detail(format!("None of its keys with a number has a price for model {}.", quoted(model)))
-                .hint("Name meters such as input_tokens, output_tokens, images, audio_seconds or gpu_seconds.")
-        });
-    }
-    // A fee per request is due once, whether or not the usage counts its requests.
-    if !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
-        && let Some(price) = matched.price(REQUESTS, &situation)
-    {
-        used.push((REQUESTS, Decimal::ONE, price));
-    }
-    let mut lines = Vec::with_capacity(used.len() + 2);
-    // Negotiated prices are final: markups come on top of the others only.
-    let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
-    let mut exchanges = Exchanges::of(conversion);
-    for (meter, quantity, price) in &used {
-        let line = line(meter, *quantity, price, &mut exchanges)?;
-        let sum = if price.negotiated {
-            &mut negotiated
-        } else {
-            &mut listed
-        };
-        *sum = plus(*sum, line.amount)?;
-        lines.push(line);
-    }
-    let mut cost = plus(negotiated, listed)?;
-    let markup = matched.markup(at).filter(|_| !lines.is_empty());
-    if let Some(markup) = markup {
-        let used = lines.len();
-        let fee = markup.fee_currency();
-        let exchange = fee.map_or(Ok(None), |fee| exchanges.from(fee))?;
-        markup.add_to(&mut lines, listed, exchange)?;
-        for line in &lines[used..] {
-            cost = plus(cost, line.amount)?;
-        }
-    }
+    let metered = Metered::of(usage, model, matched, &situation)?;
+    let markup = matched.markup(at).filter(|_| !metered.used.is_empty());
+    let (lines, cost) = metered.lines(markup, conversion)?;
     let currency = match conversion.into {
         Some(currency) => currency,
-        None => {
-            let is_free = |price: &Price| price.unit_price.unwrap_or_default().is_zero();
-            let prices = used.iter().filter(|(_, _, price)| !is_free(price));
-            let prices = prices.map(|(_, _, price)| price.currency);
-            one_currency(prices.chain(markup.and_then(Markup::fee_currency)))?
-                .or(quoted_in)
-                .unwrap_or(Currency::USD)
-        }
+        None => metered.currency(markup)?,
     };
     let total_tokens = total_tokens(
         lines
             .iter()
             .map(|line| (line.meter.as_str(), line.quantity)),
     );
-    let provider = usage.provider.clone().or(price_provider);
+    let provider = usage.provider.clone().or(metered.provider);
     Ok(Priced {
         cost,
         currency,
         lines,
         total_tokens,
         provider,
-        service,
+        service: metered.service,
         mark: PricedBy::Own,
         read: read_keys(usage, matched, &situation),
     })
+}
+
+/// The quantities of a usage with their prices, before any is converted.
+struct Metered<'a> {
+    /// Meter, quantity and price of each line.
+    used: Vec<(&'a str, Decimal, &'a Price)>,
+    /// The first provider that a price names.
+    provider: Option<String>,
+    /// The first service that a price names.
+    service: Option<String>,
+    /// The currency of the first price, even if its quantity is zero.
+    quoted_in: Option<Currency>,
+}
+
+impl<'a> Metered<'a> {
+    /// Finds the prices of all quantities. Returns WL005 if a meter has none, and WL007 if nothing
+    /// can be priced or a priced key is not part of the provider's usage object.
+    fn of(
+        usage: &'a Usage,
+        model: &str,
+        matched: &'a MatchedPrices,
+        situation: &Situation<'_>,
+    ) -> Result<Metered<'a>> {
+        let mut used = Vec::with_capacity(usage.numbers.len() + 1);
+        let mut has_meter = false;
+        let (mut provider, mut service, mut quoted_in) = (None, None, None);
+        for (meter, quantity) in &usage.numbers {
+            let price = price_of(meter, matched, situation);
+            let known = usage.is_meter(meter);
+            has_meter |= known || price.is_some();
+            let quantity = match quantity {
+                Ok(quantity) => *quantity,
+                Err(error) if price.is_some() => return Err(error.clone()),
+                Err(_) => continue,
+            };
+            match price {
+                Some(price) => {
+                    provider = provider.or_else(|| price.provider.clone());
+                    service = service.or_else(|| price.service.clone());
+                    quoted_in = quoted_in.or(Some(price.currency));
+                    if !quantity.is_zero() {
+                        used.push((meter.as_str(), quantity, price));
+                    }
+                }
+                None if known && !quantity.is_zero() => {
+                    return Err(not_found(model, meter, matched));
+                }
+                _ => {}
+            }
+        }
+        if let Some(key) = priced_outside(usage, matched, situation) {
+            return Err(refusals::beside(
+                key,
+                usage.mapping.as_deref().unwrap_or_default(),
+            ));
+        }
+        if !has_meter {
+            return Err(no_meter(model, matched));
+        }
+        // A fee per request is due once, whether or not the usage counts its requests.
+        if !usage.numbers.iter().any(|(meter, _)| meter == REQUESTS)
+            && let Some(price) = matched.price(REQUESTS, situation)
+        {
+            used.push((REQUESTS, Decimal::ONE, price));
+        }
+        Ok(Metered {
+            used,
+            provider,
+            service,
+            quoted_in,
+        })
+    }
+
+    /// The lines, including those of the markup, and their sum. Negotiated prices are final: a
+    /// markup is added to the others only.
+    fn lines(
+        &self,
+        markup: Option<&Markup>,
+        conversion: Conversion,
+    ) -> Result<(Vec<Line>, Amount)> {
+        let mut lines = Vec::with_capacity(self.used.len() + 2);
+        let (mut negotiated, mut listed) = (Amount::ZERO, Amount::ZERO);
+        let mut exchanges = Exchanges::of(conversion);
+        for (meter, quantity, price) in &self.used {
+            let line = line(meter, *quantity, price, &mut exchanges)?;
+            let sum = if price.negotiated {
+                &mut negotiated
+            } else {
+                &mut listed
+            };
+            *sum = plus(*sum, line.amount)?;
+            lines.push(line);
+        }
+        let mut cost = plus(negotiated, listed)?;
+        if let Some(markup) = markup {
+            let fee = markup.fee_currency();
+            let exchange = fee.map_or(Ok(None), |fee| exchanges.from(fee))?;
+            markup.add_to(&mut lines, listed, exchange)?;
+            for line in &lines[self.used.len()..] {
+                cost = plus(cost, line.amount)?;
+            }
+        }
+        Ok((lines, cost))
+    }
+
+    /// The currency of the prices, for a cost that is not converted.
+    fn currency(&self, markup: Option<&Markup>) -> Result<Currency> {
+        let is_free = |price: &Price| price.unit_price.unwrap_or_default().is_zero();
+        let prices = self.used.iter().filter(|(_, _, price)| !is_free(price));
+        let prices = prices.map(|(_, _, price)| price.currency);
+        Ok(
+            one_currency(prices.chain(markup.and_then(Markup::fee_currency)))?
+                .or(self.quoted_in)
+                .unwrap_or(Currency::USD),
+        )
+    }
+}
+
+/// The error for a usage in which nothing can be priced.
+fn no_meter(model: &str, matched: &MatchedPrices) -> Error {
+    if matched.is_empty() {
+        return not_found(model, "", matched);
+    }
+    invalid("usage contains no meter")
+        .detail(format!(
+            "None of its keys with a number has a price for model {}.",
+            quoted(model)
+        ))
+        .hint("Name meters such as input_tokens, output_tokens, images, audio_seconds or gpu_seconds.")
 }
 
 /// The currency of all prices of a request; 22023 where they have several.
@@ -291,8 +346,9 @@ pub fn several_currencies(one: Currency, other: Currency) -> Error {
         .hint("Say in which currency the cost is wanted: pass currency, or a wallet.")
 }
 
-/// A key beside a provider's usage object that has a number and a price of its own, and is none of the meters that were read.
-fn beside<'a>(
+/// A key next to a provider's usage object that has a number and a price of its own, but is not one
+/// of the meters that were read.
+fn priced_outside<'a>(
     usage: &'a Usage,
     matched: &MatchedPrices,
     situation: &Situation<'_>,

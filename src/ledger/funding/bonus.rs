@@ -27,7 +27,8 @@ use rust_decimal::Decimal;
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
-use crate::ledger::funding::{given_back, vouchers};
+use crate::ledger::funding::given_back;
+use crate::ledger::funding::request::VOUCHER;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::terms::Terms;
 use crate::money::{Amount, NotAnAmount, line_amount};
@@ -83,7 +84,7 @@ impl Bonus {
         terms: &Terms,
         amount: Amount,
     ) -> Result<Option<Bonus>> {
-        if terms.promotional || method == vouchers::METHOD {
+        if terms.promotional || method == VOUCHER {
             return Ok(None);
         }
         let rows = TIER.run(&[

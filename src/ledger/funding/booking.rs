@@ -84,6 +84,22 @@ pub(super) struct Paid<'a> {
     pub metadata: Option<Document>,
 }
 
+impl<'a> Paid<'a> {
+    /// The entry that books the payment.
+    fn entry(&self, wallet: &'a str, contra: &'a str) -> Entry<'a> {
+        Entry {
+            entry_id: self.entry_id,
+            key: self.key,
+            fingerprint: self.fingerprint,
+            usage: self.original.map(Original::document),
+            reference: self.reference,
+            actor: self.actor,
+            metadata: self.metadata.clone(),
+            ..Entry::of_money(wallet, Kind::Funding, Call::Fund, self.amount, contra)
+        }
+    }
+}
+
 /// A payment that was booked.
 pub(super) struct Booked {
     /// The balance after the payment and its bonus.
@@ -102,16 +118,7 @@ pub(super) fn book(
     rules: &WalletConfig,
 ) -> Result<Booked> {
     let contra = format!("funding:{}", paid.method);
-    let entry = Entry {
-        entry_id: paid.entry_id,
-        key: paid.key,
-        fingerprint: paid.fingerprint,
-        usage: paid.original.map(Original::document),
-        reference: paid.reference,
-        actor: paid.actor,
-        metadata: paid.metadata.clone(),
-        ..Entry::of_money(wallet, Kind::Funding, Call::Fund, paid.amount, &contra)
-    };
+    let entry = paid.entry(wallet, &contra);
     // A grant with a scope pays no debt.
     let paying = if paid.terms.scope.is_some() {
         Amount::ZERO
@@ -143,37 +150,40 @@ pub(super) fn book(
         });
     }
     // A plain lot comes last in burn order, unless the wallet has a grant of low priority.
-    if !paid.terms.plain() || rules.scoped || payee.has_later {
+    let balance = if !paid.terms.plain() || rules.scoped || payee.has_later {
         let mut locked_lots = LockedLots::open(wallet)?;
         let balance = locked_lots.grant(&entry, spendable, paid.terms, false, Amount::ZERO)?;
         locked_lots.close()?;
-        return Ok(Booked {
-            balance,
-            at,
-            bonus: None,
-        });
-    }
-    let booked = Credit {
-        entry: &entry,
-        spendable,
+        balance
+    } else {
+        as_last_lot(&entry, spendable, paid.terms, rules)?
     };
-    let balance = credit(&booked, rules)?;
-    lots::add(
-        wallet,
-        &NewLot {
-            id: entry.entry_id,
-            amount: paid.amount,
-            remaining: spendable,
-            terms: paid.terms,
-            recurring: false,
-            created_at: entry.created_at,
-        },
-    )?;
     Ok(Booked {
         balance,
         at,
         bonus: None,
     })
+}
+
+/// Books a payment whose lot comes last in burn order, so that no other lot need be locked. Returns
+/// the balance.
+fn as_last_lot(
+    entry: &Entry<'_>,
+    spendable: Amount,
+    terms: &Terms,
+    rules: &WalletConfig,
+) -> Result<Amount> {
+    let balance = credit(&Credit { entry, spendable }, rules)?;
+    let lot = NewLot {
+        id: entry.entry_id,
+        amount: entry.amount,
+        remaining: spendable,
+        terms,
+        recurring: false,
+        created_at: entry.created_at,
+    };
+    lots::add(entry.wallet, &lot)?;
+    Ok(balance)
 }
 
 /// Books a payment and its bonus. The bonus pays the part of a debt that the payment does not

@@ -9,6 +9,9 @@ use crate::money::Amount;
 use crate::pg::document::Document;
 use crate::storage::rows::Call;
 
+/// The payment method of redeemed vouchers.
+pub(super) const VOUCHER: &str = "voucher";
+
 /// A funding whose arguments have been checked.
 pub struct Funding<'a> {
     /// The wallet.

@@ -31,6 +31,7 @@ use crate::ledger::wallets::config::Status;
 use crate::money::{Amount, NotAnAmount};
 use crate::outbox;
 use crate::pg::clock;
+use crate::pg::clock::Timestamp;
 use crate::pg::numeric::not_an_amount;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::{Call, Entry, Kind, uuid_text};
@@ -87,6 +88,13 @@ struct Part {
     status: &'static str,
 }
 
+impl Part {
+    /// True if nothing of the funding is left after the call.
+    fn ends(&self) -> bool {
+        self.status == "reversed"
+    }
+}
+
 /// Reverses a settled funding or a part of it. Without an amount it takes the rest, and repeating
 /// it takes nothing more.
 pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -> Result<Reversed> {
@@ -128,11 +136,22 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
     }
     // Expired credit can no longer be taken.
     due::sweep(wallet)?;
-    let part = part(wallet, &found, change.entry_id, amount)?;
-    let booked = found.bonus()?;
+    take_back(change, &found, amount, &call)
+}
+
+/// Takes a part of a funding back. The wallet is locked, and nothing of its credit is due.
+fn take_back(
+    change: &Change<'_>,
+    found: &Found,
+    amount: Option<Amount>,
+    call: &IdempotentCall<'_>,
+) -> Result<Reversed> {
+    let wallet = change.wallet;
+    let part = part(wallet, found, change.entry_id, amount)?;
+    let bonus = found.bonus()?;
     // Without an amount, adjustments count as repayments of the bonus, as they do for the payment.
-    let adjusted = match &booked {
-        Some(booked) if amount.is_none() => given_back::adjusted(wallet, booked.entry_id)?,
+    let adjusted = match &bonus {
+        Some(bonus) if amount.is_none() => given_back::adjusted(wallet, bonus.entry_id)?,
         _ => Amount::ZERO,
     };
     let mut locked_lots = LockedLots::open(wallet)?;
@@ -140,82 +159,16 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         let rules = locked_lots.rules();
         (rules.currency.to_string(), rules.status == Status::Active)
     };
-    let amount = part.amount;
-    let scoped = amount.min(locked_lots.scoped_available(change.entry_id));
-    let ends = part.status == "reversed";
-    let mut going = match &booked {
+    let going = match &bonus {
         None => None,
-        Some(booked) => {
-            let left = if ends { Amount::ZERO } else { part.left };
-            Going::of(wallet, booked, left, adjusted, &locked_lots)?
+        Some(bonus) => {
+            let left = if part.ends() { Amount::ZERO } else { part.left };
+            Going::of(wallet, bonus, left, adjusted, &locked_lots)?
         }
     };
-    let own = going.as_ref().map_or(Amount::ZERO, Going::own);
-    let available = locked_lots.available()?.minus(own).map_err(range)?;
-    let general = amount.minus(scoped).map_err(range)?.min(available);
-    if let Some(going) = &mut going {
-        going.take(available.minus(general).map_err(range)?)?;
-    }
-    let bonus_taken = match &going {
-        Some(going) => going.taken()?,
-        None => Amount::ZERO,
-    };
-    let taken = general.plus(scoped).map_err(range)?;
-    let (method, reference) = (found.method()?, found.reference());
-    let contra = format!("funding:{method}");
-    let entry = Entry {
-        key,
-        fingerprint: key.map(|_| fingerprint),
-        related_id: Some(change.entry_id),
-        usage: part.original.as_ref().map(Original::document),
-        reference: reference.as_deref(),
-        reason: change.reason,
-        actor: change.actor,
-        metadata: change.metadata.clone(),
-        ..Entry::of_money(
-            wallet,
-            Kind::Chargeback,
-            Call::Reverse,
-            amount.negated(),
-            &contra,
-        )
-    };
-    // The entry contains the balance after the whole call, as the result does.
-    let (mut balance, entry_id, at) = if amount.is_zero() {
-        call.remember(None)?;
-        (locked_lots.balance()?, None, clock::now())
-    } else {
-        let (general, scoped) = (general.negated(), scoped.negated());
-        let balance = locked_lots.book_but(&entry, general, scoped, bonus_taken)?;
-        (balance, Some(entry.entry_id), entry.created_at)
-    };
-    let bonus_entry = Entry {
-        related_id: going.as_ref().map(|going| going.bonus),
-        reason: change.reason,
-        actor: change.actor,
-        ..Entry::of_money(
-            wallet,
-            Kind::Chargeback,
-            Call::Reverse,
-            going
-                .as_ref()
-                .map_or(Amount::ZERO, |going| going.amount.negated()),
-            bonus::CONTRA,
-        )
-    };
-    if let Some(going) = &going {
-        balance = locked_lots.book(&bonus_entry, bonus_taken.negated(), Amount::ZERO)?;
-        going.take_own(&mut locked_lots, bonus_entry.entry_id)?;
-    }
-    if entry_id.is_some() {
-        locked_lots.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
-    }
-    let owed = amount.minus(taken).map_err(range)?;
-    let mut debt = debts::owe(wallet, entry.entry_id, owed)?;
-    if let Some(going) = &going {
-        going.take_other(&mut locked_lots, bonus_entry.entry_id, ends)?;
-        debt = debts::owe(wallet, bonus_entry.entry_id, going.owed()?)?;
-    }
+    let sources = Sources::of(&part, going, change.entry_id, &locked_lots)?;
+    let taken = sources.general.plus(sources.scoped).map_err(range)?;
+    let booked = book(change, found, &part, &sources, call, &mut locked_lots)?;
     let frozen = active
         && !FREEZE
             .run(&[
@@ -223,15 +176,15 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
                 Value::Text(change.reason.unwrap_or("chargeback")),
             ])?
             .is_empty();
+    let bonus = sources.bonus.map(|going| going.amount);
+    let original = part.original.as_ref();
     let taken_back = TakenBack {
         status: part.status,
-        at,
-        reversal: entry_id,
-        amount,
-        original: part
-            .original
-            .map_or(Amount::ZERO, |original| original.amount),
-        bonus: going.as_ref().map_or(Amount::ZERO, |going| going.amount),
+        at: booked.at,
+        reversal: booked.entry_id,
+        amount: part.amount,
+        original: original.map_or(Amount::ZERO, |original| original.amount),
+        bonus: bonus.unwrap_or_default(),
     };
     rows::take_back(change, &taken_back)?;
     locked_lots.close_with(config::new_epoch())?;
@@ -239,16 +192,143 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
         outbox::announce(wallet, outbox::Name::WalletFrozen)?;
     }
     Ok(Reversed {
-        entry_id,
-        amount,
+        entry_id: booked.entry_id,
+        amount: part.amount,
         currency,
-        balance,
+        balance: booked.balance,
         status: part.status.to_owned(),
         replayed: false,
         taken: Some(taken),
-        debt,
-        bonus: going.map(|going| going.amount),
+        debt: booked.debt,
+        bonus,
     })
+}
+
+/// The sources of a reversed amount. The wallet owes what they do not cover.
+struct Sources {
+    /// From money that every charge may use.
+    general: Amount,
+    /// From the funding's own grant, if the grant has a scope.
+    scoped: Amount,
+    /// The part of the bonus that goes, with its own sources.
+    bonus: Option<Going>,
+}
+
+impl Sources {
+    /// First the rest of the bonus itself is reserved for the bonus, then the payment takes its
+    /// amount. The spent part of the bonus is taken from the available money that is left.
+    fn of(
+        part: &Part,
+        mut bonus: Option<Going>,
+        funding: [u8; 16],
+        locked_lots: &LockedLots<'_>,
+    ) -> Result<Sources> {
+        let scoped = part.amount.min(locked_lots.scoped_available(funding));
+        let own = bonus.as_ref().map_or(Amount::ZERO, Going::own);
+        let available = locked_lots.available()?.minus(own).map_err(range)?;
+        let general = part.amount.minus(scoped).map_err(range)?.min(available);
+        if let Some(going) = &mut bonus {
+            going.take(available.minus(general).map_err(range)?)?;
+        }
+        Ok(Sources {
+            general,
+            scoped,
+            bonus,
+        })
+    }
+}
+
+/// The entries of a reversal, after they were booked.
+struct Booked {
+    /// The entry that takes the payment back; `None` if nothing was left to take.
+    entry_id: Option<[u8; 16]>,
+    /// The time of the reversal.
+    at: Timestamp,
+    /// The balance after the call.
+    balance: Amount,
+    /// The wallet's debt after the call.
+    debt: Amount,
+}
+
+/// Books the entries of the payment and of its bonus, takes their amounts out of the lots, and
+/// records as debt what no source covers.
+fn book(
+    change: &Change<'_>,
+    found: &Found,
+    part: &Part,
+    sources: &Sources,
+    call: &IdempotentCall<'_>,
+    locked_lots: &mut LockedLots<'_>,
+) -> Result<Booked> {
+    let wallet = change.wallet;
+    let (general, scoped, ends) = (sources.general, sources.scoped, part.ends());
+    let (method, reference) = (found.method()?, found.reference());
+    let contra = format!("funding:{method}");
+    let entry = Entry {
+        key: call.key,
+        fingerprint: call.key.map(|_| call.fingerprint),
+        usage: part.original.as_ref().map(Original::document),
+        reference: reference.as_deref(),
+        metadata: change.metadata.clone(),
+        ..chargeback(change, change.entry_id, part.amount, &contra)
+    };
+    // The entry contains the balance after the whole call, as the result does.
+    let bonus_taken = match &sources.bonus {
+        Some(going) => going.taken()?,
+        None => Amount::ZERO,
+    };
+    let (mut balance, entry_id, at) = if part.amount.is_zero() {
+        call.remember(None)?;
+        (locked_lots.balance()?, None, clock::now())
+    } else {
+        let (general, scoped) = (general.negated(), scoped.negated());
+        let balance = locked_lots.book_but(&entry, general, scoped, bonus_taken)?;
+        (balance, Some(entry.entry_id), entry.created_at)
+    };
+    let mut bonus = None;
+    if let Some(going) = &sources.bonus {
+        let entry = chargeback(change, going.bonus, going.amount, bonus::CONTRA);
+        balance = locked_lots.book(&entry, bonus_taken.negated(), Amount::ZERO)?;
+        going.take_own(locked_lots, entry.entry_id)?;
+        bonus = Some((going, entry.entry_id));
+    }
+    if entry_id.is_some() {
+        locked_lots.take_back(change.entry_id, general, scoped, entry.entry_id, ends)?;
+    }
+    let taken = general.plus(scoped).map_err(range)?;
+    let owed = part.amount.minus(taken).map_err(range)?;
+    let mut debt = debts::owe(wallet, entry.entry_id, owed)?;
+    if let Some((going, entry)) = bonus {
+        going.take_other(locked_lots, entry, ends)?;
+        debt = debts::owe(wallet, entry, going.owed()?)?;
+    }
+    Ok(Booked {
+        entry_id,
+        at,
+        balance,
+        debt,
+    })
+}
+
+/// The entry that takes an amount of a grant back.
+fn chargeback<'a>(
+    change: &Change<'a>,
+    grant: [u8; 16],
+    amount: Amount,
+    contra: &'a str,
+) -> Entry<'a> {
+    Entry {
+        related_id: Some(grant),
+        reason: change.reason,
+        actor: change.actor,
+        ..Entry::of_money(
+            change.wallet,
+            Kind::Chargeback,
+            Call::Reverse,
+            amount.negated(),
+            contra,
+        )
+    }
 }
 
 /// The part that a call takes back. Returns WL012 if `amount` is more than what is left. `amount`

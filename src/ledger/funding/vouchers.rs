@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Code, Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::funding::fund::fund;
-use crate::ledger::funding::request::{Funded, Funding};
+use crate::ledger::funding::request::{Funded, Funding, VOUCHER};
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::wallets::config;
 use crate::money::Amount;
@@ -20,9 +20,6 @@ use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::wallet_row::lock_wallet;
-
-/// The payment method of redemptions.
-pub(super) const METHOD: &str = "voucher";
 
 statement!(
     CREATE,
@@ -157,7 +154,7 @@ pub fn redeem(redemption: &Redemption<'_>, call: IdempotentCall<'_>) -> Result<F
     let mut funding = Funding {
         wallet,
         amount: voucher.amount(0, 1)?,
-        method: METHOD,
+        method: VOUCHER,
         reference: Some(&reference),
         currency: Some(&currency),
         rate: None,

@@ -90,7 +90,7 @@ pub fn standing(
         course.run(now, &due.turns)?;
         course
     } else {
-        lots::free(&mut lots, expired)?;
+        expired.free(&mut lots)?;
         Course::still(lots, kept, general, held - expired.of(BALANCE)?.units())
     };
     Ok(Funds {

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::allowance::lanes::range;
 use crate::error::Result;
 use crate::ledger::grants::burn::{Lot, Rank};
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::Terms;
-use crate::ledger::holds::expired::Expired;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -203,22 +201,6 @@ impl Active {
             ..self.lot.clone()
         }
     }
-}
-
-/// Subtracts the amounts that expired holds reserve of lots with a scope.
-pub(super) fn free(lots: &mut [Active], expired: &mut Expired<'_>) -> Result<()> {
-    if expired.are_none() {
-        return Ok(());
-    }
-    let held = lots.iter_mut().filter(|one| !one.held.is_zero());
-    let held: Vec<&mut Active> = held.collect();
-    let ids: Vec<[u8; 16]> = held.iter().map(|one| one.lot.rank.id).collect();
-    expired.ask(&ids)?;
-    for one in held {
-        let freed = expired.of(one.lot.rank.id)?;
-        one.held = one.held.minus(freed).map_err(range)?;
-    }
-    Ok(())
 }
 
 /// The active lots of a wallet, as they were last settled.

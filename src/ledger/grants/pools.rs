@@ -23,7 +23,6 @@ use crate::error::Result;
 use crate::ledger::grants::burn::{self, Burn, Lot};
 use crate::ledger::grants::burns;
 use crate::ledger::grants::lots::{self, Active};
-use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::money::Amount;
@@ -90,13 +89,6 @@ impl<'a> Pools<'a> {
             rest: None,
             plain: None,
         }
-    }
-
-    /// The lots as they are once expired holds have released their amounts; only to compute with.
-    pub fn freed(&mut self, expired: &mut Expired<'_>) -> Result<Pools<'a>> {
-        let mut lots = self.all()?.to_vec();
-        lots::free(&mut lots, expired)?;
-        Ok(Pools::of(self.wallet, lots))
     }
 
     fn read_more(&mut self) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::lot_end::Ending;
 use crate::money::Amount;
 use crate::pg::document::Document;
-use crate::storage::plan::{Run, Value, statement};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Call, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
@@ -76,31 +76,13 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
     };
     let answered = call.answered()?.is_some();
     due::sweep(wallet)?;
-    let found = FIND.run(&[Value::Text(wallet), Value::Uuid(void.grant_id)])?;
-    if found.is_empty() {
-        return Err(Error::new(
-            Code::ObjectNotFound,
-            format!("wallet {} has no such grant", quoted(wallet)),
-        )
-        .detail(format!("The grant_id is {}.", uuid_text(void.grant_id)))
-        .hint("The view grants shows what there is."));
-    }
+    let found = find(void)?;
     let status: String = found.need(0, 0)?;
     if status == "voided" {
         if !answered {
             call.remember(None)?;
         }
-        let locked_lots = LockedLots::open(wallet)?;
-        let balance = locked_lots.balance()?;
-        // Opening the balance may have released expired holds. That is written.
-        locked_lots.close()?;
-        let amount = found.opt_amount(0, 2)?.unwrap_or_default().negated();
-        return Ok(Voided {
-            entry_id: found.get(0, 1),
-            amount,
-            balance: found.opt_amount(0, 3)?.unwrap_or(balance),
-            replayed: true,
-        });
+        return replay(wallet, &found);
     }
     if status == "expired" || status == "reversed" {
         return Err(
@@ -131,5 +113,33 @@ pub fn void(void: &Void<'_>) -> Result<Voided> {
         amount,
         balance,
         replayed: false,
+    })
+}
+
+/// The row of the grant, or the error 42704.
+fn find(void: &Void<'_>) -> Result<Rows> {
+    let found = FIND.run(&[Value::Text(void.wallet), Value::Uuid(void.grant_id)])?;
+    if found.is_empty() {
+        return Err(Error::new(
+            Code::ObjectNotFound,
+            format!("wallet {} has no such grant", quoted(void.wallet)),
+        )
+        .detail(format!("The grant_id is {}.", uuid_text(void.grant_id)))
+        .hint("The view grants shows what there is."));
+    }
+    Ok(found)
+}
+
+/// The result of the call that voided the grant.
+fn replay(wallet: &str, found: &Rows) -> Result<Voided> {
+    let locked_lots = LockedLots::open(wallet)?;
+    let balance = locked_lots.balance()?;
+    // Opening the balance may have released expired holds. That is written.
+    locked_lots.close()?;
+    Ok(Voided {
+        entry_id: found.get(0, 1),
+        amount: found.opt_amount(0, 2)?.unwrap_or_default().negated(),
+        balance: found.opt_amount(0, 3)?.unwrap_or(balance),
+        replayed: true,
     })
 }

@@ -76,6 +76,35 @@ impl Window {
     }
 }
 
+/// The wallet's limits on money, without their windows.
+fn limits_on_money(wallet: &str) -> Result<Vec<Watched>> {
+    let rows = LIMITS.read(&[Value::Text(wallet)])?;
+    let limit = |row: usize| {
+        let limit = limit_of(LimitRow {
+            id: rows.need(row, 0)?,
+            scope: rows.need(row, 1)?,
+            subject: rows.need(row, 2)?,
+            period: rows.need(row, 3)?,
+            anchor: rows.get(row, 4),
+            time_zone: rows.need(row, 5)?,
+            paused: rows.need(row, 6)?,
+            // The fields below determine the maximum, not the subject.
+            metric: Metric::Amount.as_str().to_owned(),
+            is_hard: false,
+            max: Amount::ZERO,
+            warn_at: Vec::new(),
+            raised_by: Vec::new(),
+            raised_until: Vec::new(),
+        })?;
+        Ok(Watched {
+            limit,
+            paused: rows.need(row, 6)?,
+            windows: HashMap::new(),
+        })
+    };
+    (0..rows.len()).map(limit).collect()
+}
+
 /// The running windows of a wallet.
 pub struct Windows<'a> {
     wallet: &'a str,
@@ -92,31 +121,7 @@ pub struct Windows<'a> {
 impl<'a> Windows<'a> {
     /// Reads the running windows of a wallet.
     pub fn of(wallet: &'a str) -> Result<Windows<'a>> {
-        let rows = LIMITS.read(&[Value::Text(wallet)])?;
-        let limit = |row: usize| {
-            let limit = limit_of(LimitRow {
-                id: rows.need(row, 0)?,
-                scope: rows.need(row, 1)?,
-                subject: rows.need(row, 2)?,
-                period: rows.need(row, 3)?,
-                anchor: rows.get(row, 4),
-                time_zone: rows.need(row, 5)?,
-                paused: rows.need(row, 6)?,
-                // The fields below determine the maximum, not the subject.
-                metric: Metric::Amount.as_str().to_owned(),
-                is_hard: false,
-                max: Amount::ZERO,
-                warn_at: Vec::new(),
-                raised_by: Vec::new(),
-                raised_until: Vec::new(),
-            })?;
-            Ok(Watched {
-                limit,
-                paused: rows.need(row, 6)?,
-                windows: HashMap::new(),
-            })
-        };
-        let mut limits = (0..rows.len()).map(limit).collect::<Result<Vec<_>>>()?;
+        let mut limits = limits_on_money(wallet)?;
         let places: HashMap<[u8; 16], usize> = limits
             .iter()
             .enumerate()

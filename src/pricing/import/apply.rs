@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
-use crate::pricing::import::{Fault, Feed, refused};
+use crate::pricing::import::{Fault, Feed, Quote, refused};
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
@@ -170,52 +170,20 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
             meanwhile.get(0, 0).unwrap_or(from)
         }
     };
-    let quotes: Vec<Json> = feed
-        .quotes
-        .iter()
-        .enumerate()
-        .map(|(n, quote)| {
-            json!({
-                "n": n,
-                "model": quote.model,
-                "meter": quote.meter,
-                "provider": quote.provider,
-                "service": quote.service,
-                "region": quote.region,
-                "service_tier": quote.service_tier,
-                "above_input_tokens": quote.above_input_tokens,
-                "conditions": quote.conditions,
-                "unit_price": quote.unit_price.map(|price| price.to_string()),
-                "per": quote.per.to_string(),
-                "effective_from": quote.effective_from.map(|at| {
-                    jiff::Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.to_string())
-                }),
-            })
-        })
-        .collect();
+    let quotes: Vec<Json> = feed.quotes.iter().enumerate().map(json_of).collect();
     let text = Json::Array(quotes.clone()).to_string();
     let (mut rows, added) = compare(import, from, &feed, quotes, &text)?;
     let ended = vanished(import, from, &feed, &text, &mut rows)?;
-    for skip in feed.skips {
-        rows.push(Row {
-            action: "skipped",
-            model: skip.model,
-            meter: skip.field,
-            old: None,
-            new: None,
-            note: skip.reason,
-        });
-    }
-    for fault in feed.faults {
-        rows.push(Row {
-            action: "skipped",
-            model: fault.model,
-            meter: fault.field,
-            old: None,
-            new: None,
-            note: fault.wrong,
-        });
-    }
+    let skipped = |model, meter, note| Row {
+        action: "skipped",
+        model,
+        meter,
+        old: None,
+        new: None,
+        note,
+    };
+    rows.extend((feed.skips.into_iter()).map(|skip| skipped(skip.model, skip.field, skip.reason)));
+    rows.extend((feed.faults.into_iter()).map(|one| skipped(one.model, one.field, one.wrong)));
     let all: Vec<Json> = added.into_iter().chain(ended).collect();
     if !import.dry_run && !all.is_empty() {
         ADD.run(&[
@@ -230,6 +198,26 @@ pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
     }
     rows.sort_by(|a, b| (&a.model, &a.meter).cmp(&(&b.model, &b.meter)));
     Ok(rows)
+}
+
+/// A quote as a row of the statements, with its number.
+fn json_of((n, quote): (usize, &Quote)) -> Json {
+    json!({
+        "n": n,
+        "model": quote.model,
+        "meter": quote.meter,
+        "provider": quote.provider,
+        "service": quote.service,
+        "region": quote.region,
+        "service_tier": quote.service_tier,
+        "above_input_tokens": quote.above_input_tokens,
+        "conditions": quote.conditions,
+        "unit_price": quote.unit_price.map(|price| price.to_string()),
+        "per": quote.per.to_string(),
+        "effective_from": quote.effective_from.map(|at| {
+            jiff::Timestamp::from_microsecond(at).map_or_else(|_| String::new(), |at| at.to_string())
+        }),
+    })
 }
 
 fn with_id(mut row: Json) -> Json {

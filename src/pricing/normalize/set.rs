@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
-use crate::pg::numeric::Quantity;
+use crate::pg::sql_types::Quantity;
 use crate::pricing::lines::is_known_meter;
 use crate::pricing::normalize::read::unknown_shape;
 use crate::pricing::usage::Usage;

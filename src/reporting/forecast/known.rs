@@ -17,7 +17,7 @@ use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::reporting::forecast::calendar::{Calendar, Length};
-use crate::reporting::forecast::projection::{Funds, Pot, Recurring};
+use crate::reporting::forecast::funds::{Funds, Pot, Recurring};
 use crate::reporting::forecast::series::MOST_DAYS;
 use crate::storage::plan::{Rows, Run, Value, statement};
 

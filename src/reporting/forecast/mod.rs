@@ -6,22 +6,20 @@
 use crate::error::{Error, Result};
 use crate::pg::clock::Timestamp;
 use crate::reporting::forecast::calendar::Calendar;
+use crate::reporting::forecast::funds::{Spending, Stream};
 use crate::reporting::forecast::known::Known;
 pub use crate::reporting::forecast::projection::MOST_DAYS;
-use crate::reporting::forecast::projection::{Spending, Stream, project};
+use crate::reporting::forecast::projection::{Outcome, project};
 use crate::reporting::forecast::series::{LEAST_DAYS, Outlook};
 use rust_decimal::Decimal;
 
-mod calendar;
-
-pub mod known;
-
-mod projection;
-
-mod series;
-
 #[cfg(test)]
 mod backtest;
+mod calendar;
+mod funds;
+pub mod known;
+mod projection;
+mod series;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -151,16 +149,8 @@ pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
     };
     let expected = outcome(&spending, missing_until, false);
     if let Ask::All(_) = ask {
-        let topup = if expected.missing < NOTHING {
-            0
-        } else if expected.owed > 0 {
-            // What was spent on credit is made up for first.
-            let missing = outcome(&spending, missing_until, true).missing;
-            missing + expected.owed + known.debt
-        } else {
-            expected.missing + known.debt
-        };
-        foretold.topup = Decimal::try_from_i128_with_scale((topup + CENT - NOTHING) / CENT, 2).ok();
+        let missing = || outcome(&spending, missing_until, true).missing;
+        foretold.topup = topup(&expected, known.debt, missing);
     }
     let Some(out) = expected.runs_out_at.filter(|_| daily > 0.0) else {
         return Ok(foretold);
@@ -180,6 +170,19 @@ pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
         );
     }
     Ok(foretold)
+}
+
+/// The top-up that makes the money last, in hundredths. What was spent on credit is made up for
+/// first; `missing` then says how much is missing.
+fn topup(expected: &Outcome, debt: i128, missing: impl FnOnce() -> i128) -> Option<Decimal> {
+    let topup = if expected.missing < NOTHING {
+        0
+    } else if expected.owed > 0 {
+        missing() + expected.owed + debt
+    } else {
+        expected.missing + debt
+    };
+    Decimal::try_from_i128_with_scale((topup + CENT - NOTHING) / CENT, 2).ok()
 }
 
 /// Whether and when the money of wallets runs out within so many days each.

@@ -13,7 +13,8 @@ use std::collections::BinaryHeap;
 
 use crate::ledger::grants::burn::Rank;
 use crate::ledger::grants::terms::PLAIN_PRIORITY;
-use crate::reporting::forecast::calendar::{Calendar, Length};
+use crate::reporting::forecast::calendar::Calendar;
+use crate::reporting::forecast::funds::{Day, Funds, Pot, Recurring, Spending, TICK};
 
 /// Nothing is foretold beyond a hundred years.
 pub const MOST_DAYS: usize = 36_500;
@@ -21,99 +22,6 @@ pub const MOST_DAYS: usize = 36_500;
 const MOST_TURNS: u32 = 100_000;
 /// What part of the use must find no money.
 const MATERIAL: f64 = 0.01;
-/// A thousand microseconds: finer, a day's money times its length may not fit.
-const TICK: i64 = 1_000;
-
-/// Money that is used up in one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pot {
-    /// Its place in the burn order, by which time its end is known as well.
-    pub rank: Rank,
-    /// What is left of it.
-    pub left: i128,
-    /// What holds have set aside of it, where it has a scope.
-    pub kept: i128,
-    /// When it ends.
-    pub ends: Option<i64>,
-    /// Whether a recurring grant made it.
-    pub recurring: bool,
-    /// What it may be used for, by number.
-    pub scope: Option<usize>,
-}
-
-/// A grant that comes again.
-#[derive(Clone, Debug)]
-pub struct Recurring {
-    /// How much each time.
-    pub amount: i128,
-    /// How often.
-    pub period: Length,
-    /// How long each lives.
-    pub life: Option<Length>,
-    /// How much of those before is carried on at most.
-    pub rollover_max: Option<i128>,
-    /// When it began.
-    pub started_at: i64,
-    /// Periods since.
-    pub turn: i64,
-    /// When it comes next.
-    pub next_at: i64,
-    /// What it may be used for, by number.
-    pub scope: Option<usize>,
-}
-
-/// A wallet's money as it is booked, with what time has brought since.
-#[derive(Clone, Debug)]
-pub struct Funds {
-    /// Lots with what is left of each.
-    pub pots: Vec<Pot>,
-    /// What was spent on credit.
-    pub owed: i128,
-    /// What holds have set aside of lots without a scope.
-    pub held: i128,
-    /// What comes again.
-    pub recurring: Option<Recurring>,
-}
-
-/// Use that the same lots may pay for.
-#[derive(Clone, Debug)]
-pub struct Stream {
-    /// Its part of the use.
-    pub share: f64,
-    /// By the number of a scope, whether it allows the use.
-    pub fits: Vec<bool>,
-}
-
-/// What is foretold to be spent: units a day and stream, from today on. The last seven days come again and again.
-#[derive(Clone, Debug)]
-pub struct Spending {
-    /// The streams.
-    pub streams: Vec<Stream>,
-    /// Units by day and stream.
-    pub days: Vec<Vec<i128>>,
-}
-
-impl Spending {
-    fn day(&self, ahead: usize) -> &[i128] {
-        let last = self.days.len();
-        let known = match ahead < last {
-            true => ahead,
-            false => last.saturating_sub(7) + (ahead - last) % 7.min(last.max(1)),
-        };
-        self.days.get(known).map_or(&[], Vec::as_slice)
-    }
-
-    /// The same, more or less of it.
-    pub fn times(&self, factor: f64) -> Spending {
-        let times = |units: &i128| (*units as f64 * factor) as i128;
-        let days = self.days.iter();
-        Spending {
-            streams: self.streams.clone(),
-            days: days.map(|day| day.iter().map(times).collect()).collect(),
-        }
-    }
-}
-
 /// What comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -140,28 +48,6 @@ struct Projection<'a> {
     turns: u32,
     /// When turns are followed no more.
     blind: bool,
-}
-
-/// Units of a day that are spent by a moment of it.
-fn spent(units: i128, begin: i64, end: i64, at: i64) -> i128 {
-    let ticks = |span: i64| i128::from(span / TICK);
-    let length = ticks(end - begin).max(1);
-    units.saturating_mul(ticks(at - begin)) / length
-}
-
-/// A day, and what each stream spends on it.
-#[derive(Clone, Copy)]
-struct Day<'a> {
-    begin: i64,
-    end: i64,
-    units: &'a [i128],
-}
-
-impl Day<'_> {
-    fn spent(&self, stream: usize, from: i64, to: i64) -> i128 {
-        let units = self.units.get(stream).copied().unwrap_or(0);
-        spent(units, self.begin, self.end, to) - spent(units, self.begin, self.end, from)
-    }
 }
 
 impl<'a> Projection<'a> {
@@ -322,29 +208,50 @@ impl<'a> Projection<'a> {
         self.turns += 1;
         let ends = again.life.and_then(|life| self.calendar.plus(at, life));
         if let Some(most) = again.rollover_max {
-            let order = self.order.clone();
-            let lasting: Vec<usize> = order
-                .into_iter()
-                .filter(|number| {
-                    let pot = &self.funds.pots[*number];
-                    pot.recurring && pot.left > 0 && pot.rank.expires_at >= at
-                })
-                .collect();
-            let pots = &self.funds.pots;
-            let sum: i128 = lasting.iter().map(|number| pots[*number].left).sum();
-            let mut excess = (sum - most).max(0);
-            for number in &lasting {
-                let part = self.funds.pots[*number].left.min(excess);
-                excess -= part;
-                self.take(*number, part);
-                if let Some(ends) = ends {
-                    let pot = &mut self.funds.pots[*number];
-                    pot.ends = Some(ends);
-                    pot.rank.expires_at = ends;
-                    self.ends.push(Reverse((ends, *number)));
-                }
+            self.roll_over(at, most, ends);
+        }
+        self.grant(&again, at, ends);
+        again.turn += 1;
+        match self
+            .calendar
+            .after(again.started_at, again.period, again.turn + 1)
+        {
+            // Each turn is later than the one before.
+            Some(next) if next > at && self.turns < MOST_TURNS => again.next_at = next,
+            _ => self.blind = true,
+        }
+        self.funds.recurring = Some(again);
+    }
+
+    /// Ends the credit of earlier turns above `most`, the first in burn order first. The rest lives
+    /// as long as the new grant.
+    fn roll_over(&mut self, at: i64, most: i128, ends: Option<i64>) {
+        let order = self.order.clone();
+        let lasting: Vec<usize> = order
+            .into_iter()
+            .filter(|number| {
+                let pot = &self.funds.pots[*number];
+                pot.recurring && pot.left > 0 && pot.rank.expires_at >= at
+            })
+            .collect();
+        let pots = &self.funds.pots;
+        let sum: i128 = lasting.iter().map(|number| pots[*number].left).sum();
+        let mut excess = (sum - most).max(0);
+        for number in &lasting {
+            let part = self.funds.pots[*number].left.min(excess);
+            excess -= part;
+            self.take(*number, part);
+            if let Some(ends) = ends {
+                let pot = &mut self.funds.pots[*number];
+                pot.ends = Some(ends);
+                pot.rank.expires_at = ends;
+                self.ends.push(Reverse((ends, *number)));
             }
         }
+    }
+
+    /// Adds the lot of a turn. Its amount first pays what was spent on credit.
+    fn grant(&mut self, again: &Recurring, at: i64, ends: Option<i64>) {
         let number = self.funds.pots.len();
         let makes_up = match again.scope {
             None => self.funds.owed.min(again.amount),
@@ -377,16 +284,6 @@ impl<'a> Projection<'a> {
         } else {
             self.insert(number);
         }
-        again.turn += 1;
-        match self
-            .calendar
-            .after(again.started_at, again.period, again.turn + 1)
-        {
-            // Each turn is later than the one before.
-            Some(next) if next > at && self.turns < MOST_TURNS => again.next_at = next,
-            _ => self.blind = true,
-        }
-        self.funds.recurring = Some(again);
     }
 
     /// What holds have set aside is as good as spent: their charges come first.

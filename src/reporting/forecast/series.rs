@@ -180,6 +180,33 @@ fn around(days: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// The days, with the usual use instead of that of a day with a burst. `share` is the share of a
+/// day of the week.
+fn without_bursts(flat: &[f64], weekdays: &[usize], share: impl Fn(usize) -> f64) -> Vec<f64> {
+    let even: Vec<f64> = flat
+        .iter()
+        .zip(weekdays)
+        .filter(|(_, weekday)| share(**weekday) > 0.0)
+        .map(|(day, weekday)| day / share(*weekday))
+        .collect();
+    let mut used: Vec<f64> = flat.iter().copied().filter(|day| *day > 0.0).collect();
+    let typical = median(&mut used);
+    let mut medians = around(&even).into_iter();
+    flat.iter()
+        .zip(weekdays)
+        .map(|(day, on)| {
+            let usual = match share(*on) {
+                share if share > 0.0 => match medians.next() {
+                    Some(median) if median > 0.0 => share * median,
+                    _ => typical,
+                },
+                _ => 0.0,
+            };
+            if *day > BURST * usual { usual } else { *day }
+        })
+        .collect()
+}
+
 impl Outlook {
     /// Learns from whole days, yesterday first, and the day of the week that today is (Monday is zero). Nothing
     /// where they are too few.
@@ -219,35 +246,15 @@ impl Outlook {
         let weekdays: Vec<usize> = (1..=days).map(|age| (today + 7 * days - age) % 7).collect();
         let week = pattern(&flat, &weekdays);
         let share = |weekday: usize| week.map_or(1.0, |week| week[weekday]);
-        let even: Vec<f64> = flat
-            .iter()
-            .zip(&weekdays)
-            .filter(|(_, weekday)| share(**weekday) > 0.0)
-            .map(|(day, weekday)| day / share(*weekday))
-            .collect();
-        let mut used: Vec<f64> = flat.iter().copied().filter(|day| *day > 0.0).collect();
-        let halves = if 2 * used.len() > days {
+        let with_use = flat.iter().filter(|day| **day > 0.0).count();
+        let halves = if 2 * with_use > days {
             HALVES
         } else {
             HALVES_OF_FEW
         };
-        let typical = median(&mut used);
-        let mut medians = around(&even).into_iter();
-        let usual: Vec<f64> = flat
-            .iter()
-            .zip(&weekdays)
-            .map(|(day, on)| {
-                let usual = match share(*on) {
-                    share if share > 0.0 => match medians.next() {
-                        Some(median) if median > 0.0 => share * median,
-                        _ => typical,
-                    },
-                    _ => 0.0,
-                };
-                if *day > BURST * usual { usual } else { *day }
-            })
-            .collect();
-        // Both means have the same weights: it does not matter with which day of the week the days begin.
+        let usual = without_bursts(&flat, &weekdays, share);
+        // Both means have the same weights. So the result does not depend on the day of the week
+        // with which the days begin.
         let shares = weighted_mean(weekdays.iter().map(|on| share(*on)), halves);
         let level = weighted_mean(usual.iter().copied(), halves) / shares;
         let above = history.iter().zip(usual.iter().zip(&grown));

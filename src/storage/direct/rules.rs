@@ -8,7 +8,7 @@ use crate::storage::direct::lanes::lane_of;
 use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::tid_cache;
-use crate::storage::rows::{BALANCE, LimitRow, RuleRows, WalletRow};
+use crate::storage::rows::{BALANCE, Lane, LimitRow, RuleRows, WalletRow};
 
 /// Columns of `wallet.wallets`, by position.
 mod wallets {
@@ -20,7 +20,7 @@ mod wallets {
     pub const PRICE_LIST: i16 = 10;
     pub const UNKNOWN_PRICE: i16 = 11;
     pub const UNREAD_USAGE: i16 = 12;
-    pub const ATTENTION: i16 = 19;
+    pub const RECHECK_REQUESTED: i16 = 19;
     pub const MEMBERS_ONLY: i16 = 13;
     pub const GRANTS_DUE: i16 = 20;
     pub const GUARDED: i16 = 21;
@@ -96,23 +96,7 @@ fn read_rules_under(
         &[text_key(wallet)],
         |tuple, _| {
             let fields = Fields::of(wallets, tuple);
-            found = Some(WalletRow {
-                currency: fields.needed_text(wallets::CURRENCY)?,
-                credit_limit: fields.amount(wallets::CREDIT_LIMIT)?,
-                status: fields.needed_text(wallets::STATUS)?,
-                status_reason: fields.text(wallets::STATUS_REASON),
-                lanes: fields.int2(wallets::LANES),
-                price_list: fields.needed_text(wallets::PRICE_LIST)?,
-                unknown_price: fields.needed_text(wallets::UNKNOWN_PRICE)?,
-                rejects_unread: fields.needed_text(wallets::UNREAD_USAGE)? == "reject",
-                recheck_requested: fields.int8(wallets::ATTENTION),
-                grants_due: fields.time(wallets::GRANTS_DUE),
-                members_only: fields.bool(wallets::MEMBERS_ONLY),
-                guarded: fields.bool(wallets::GUARDED),
-                scoped: fields.bool(wallets::SCOPED),
-                archived: fields.bool(wallets::ARCHIVED),
-                keeps: fields.bool(wallets::KEEPS),
-            });
+            found = Some(wallet_row(&fields)?);
             if let Some(rows) = layout.and_then(|layout| fields.rows(wallets::KNOWN_LIMITS, layout))
             {
                 known = Some(
@@ -127,29 +111,9 @@ fn read_rules_under(
     let Some(row) = found else {
         return Ok(Answer::None);
     };
-    let (first, single) = (row.first_lane(), row.lanes == 1);
-    let keys = [text_key(wallet), uuid_key(BALANCE), int2_key(first)];
-    // A wallet with a single active lane has few other lanes, and their balances are needed too.
-    let keys = if single { &keys[..2] } else { &keys[..] };
-    let (mut lane, mut beside) = (None, false);
-    scan(
-        allowances,
-        allowances.indexes[0],
-        snapshot,
-        keys,
-        |tuple, root| {
-            let found = lane_of(&Fields::of(allowances, tuple), tuple)?;
-            if found.lane == first {
-                lane = Some(found);
-                // The caller usually reads the lane next.
-                tid_cache::remember(tid_cache::digest(wallet, BALANCE, Some(first)), root);
-            } else {
-                beside |= found.allotted != found.spent;
-            }
-            Ok(single)
-        },
-    )?;
-    let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
+    let single = row.lanes == 1;
+    let (lane, has_other_money) =
+        first_lane(snapshot, allowances, wallet, row.first_lane(), single)?;
     let limits = match known {
         Some(known) => known,
         None if !limits => Vec::new(),
@@ -164,9 +128,67 @@ fn read_rules_under(
         recheck_done: lane.recheck_done,
         armed: lane.armed,
         lane: single.then_some(lane),
-        beside,
+        beside: has_other_money,
         limits,
     }))
+}
+
+/// Reads the first active lane. If it is the `single` active one, also tells whether other lanes
+/// have money.
+#[inline]
+fn first_lane(
+    snapshot: pg_sys::Snapshot,
+    allowances: &Table,
+    wallet: &str,
+    first: i16,
+    single: bool,
+) -> Result<(Lane, bool)> {
+    let keys = [text_key(wallet), uuid_key(BALANCE), int2_key(first)];
+    // A wallet with a single active lane has few other lanes, and their balances are needed too.
+    let keys = if single { &keys[..2] } else { &keys[..] };
+    let (mut lane, mut has_other_money) = (None, false);
+    scan(
+        allowances,
+        allowances.indexes[0],
+        snapshot,
+        keys,
+        |tuple, root| {
+            let found = lane_of(&Fields::of(allowances, tuple), tuple)?;
+            if found.lane == first {
+                lane = Some(found);
+                // The caller usually reads the lane next.
+                tid_cache::remember(tid_cache::digest(wallet, BALANCE, Some(first)), root);
+            } else {
+                has_other_money |= found.allotted != found.spent;
+            }
+            Ok(single)
+        },
+    )?;
+    let lane = lane.ok_or_else(|| Error::internal("a wallet has no lane"))?;
+    Ok((lane, has_other_money))
+}
+
+/// Reads the columns of `wallet.wallets`.
+#[inline]
+fn wallet_row(fields: &Fields) -> Result<WalletRow> {
+    use wallets::*;
+    Ok(WalletRow {
+        currency: fields.needed_text(CURRENCY)?,
+        credit_limit: fields.amount(CREDIT_LIMIT)?,
+        status: fields.needed_text(STATUS)?,
+        status_reason: fields.text(STATUS_REASON),
+        lanes: fields.int2(LANES),
+        price_list: fields.needed_text(PRICE_LIST)?,
+        unknown_price: fields.needed_text(UNKNOWN_PRICE)?,
+        rejects_unread: fields.needed_text(UNREAD_USAGE)? == "reject",
+        recheck_requested: fields.int8(RECHECK_REQUESTED),
+        grants_due: fields.time(GRANTS_DUE),
+        members_only: fields.bool(MEMBERS_ONLY),
+        guarded: fields.bool(GUARDED),
+        scoped: fields.bool(SCOPED),
+        archived: fields.bool(ARCHIVED),
+        keeps: fields.bool(KEEPS),
+    })
 }
 
 /// The wallet's rows of `wallet.limits`.

@@ -4,6 +4,8 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
+use crate::reporting::forecast::calendar::Length;
+use crate::reporting::forecast::funds::Stream;
 
 const HOUR: i64 = 3_600_000_000;
 const DAY: i64 = 24 * HOUR;

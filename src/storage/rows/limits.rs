@@ -1,0 +1,96 @@
+//! The rows of limits and of their windows.
+
+use crate::money::Amount;
+use crate::pg::clock::Timestamp;
+
+/// A row of `wallet.limits`.
+#[derive(Clone, Debug)]
+pub struct LimitRow {
+    /// Id of the limit.
+    pub id: [u8; 16],
+    /// Scope of the limit, by name.
+    pub scope: String,
+    /// The subject to which the limit applies; `*` means each one separately.
+    pub subject: String,
+    /// Period, by name.
+    pub period: String,
+    /// The day on which the limit's weeks or months begin; `None` for the default.
+    pub anchor: Option<i16>,
+    /// Metric, by name.
+    pub metric: String,
+    /// True if the limit refuses requests; false if it only warns.
+    pub is_hard: bool,
+    /// Maximum per window, in units of the metric.
+    pub max: Amount,
+    /// Time zone in which periods begin, by name.
+    pub time_zone: String,
+    /// Fractions of the maximum at which the limit warns.
+    pub warn_at: Vec<Amount>,
+    /// While true, the limit neither counts usage nor refuses requests.
+    pub paused: bool,
+    /// The amounts by which the maximum is raised.
+    pub raised_by: Vec<Amount>,
+    /// The end of each raise.
+    pub raised_until: Vec<Timestamp>,
+}
+
+/// A window of a limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// The amount that was charged. In a rolling window, as of the last write.
+    pub spent: Amount,
+    /// The amount that open holds reserve.
+    pub held: Amount,
+    /// The number of the limit's warning levels that have been reported.
+    pub levels: i64,
+    /// Usage by slices of time, encoded; `None` unless the window is rolling.
+    pub slices: Option<Vec<u8>>,
+}
+
+/// The counters of a window's row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// The amount that was charged.
+    pub spent: Amount,
+    /// The amount that was charged or is held.
+    pub used: Amount,
+    /// The upper bound of `used`, exclusive, while the window is spread over lanes; zero otherwise.
+    pub watermark: Amount,
+    /// The number of the limit's warning levels that have been reported.
+    pub levels: i64,
+}
+
+/// One of the two amounts of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The amount that was charged.
+    Spent,
+    /// The amount that holds reserve.
+    Held,
+}
+
+/// An amount that is taken from a window or returned to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking {
+    /// The lane of the window's row: 0, or a lane over which the window is spread. The latter must
+    /// stay below its watermark.
+    pub lane: i16,
+    /// The amount.
+    pub need: Amount,
+    /// Hard cap; `None` for limits that only warn.
+    pub cap: Option<Amount>,
+    /// Whether the amount is charged or held.
+    pub part: Part,
+    /// True if the cap must not refuse it: the hold for it was released just before, or the usage
+    /// that it pays for has already happened.
+    pub forced: bool,
+}
+
+/// The state of a window when an amount was taken from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The amount that is charged or held, after the taking.
+    pub after: Amount,
+    /// The number of the limit's warning levels that had been reported before.
+    pub levels: i64,
+}
