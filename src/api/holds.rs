@@ -6,9 +6,10 @@ use crate::api::charges::{ChargeRow, charge_row};
 use crate::args;
 use crate::error::{Error, Result};
 use crate::ledger::charges::request::{ChargeArgs, Request};
-use crate::ledger::holds::hold::{self, Held, NewHold};
-use crate::ledger::holds::settle::{self, OveragePolicy, Settlement};
-use crate::ledger::holds::{close, differs};
+use crate::ledger::holds::close;
+use crate::ledger::holds::hold::{self, Held};
+use crate::ledger::holds::request::{NewHold, OveragePolicy, Settlement};
+use crate::ledger::holds::settle;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
@@ -98,7 +99,7 @@ fn hold(
         let request = Request::check(args)?;
         let ttl = self::ttl(ttl)?;
         let allow_partial = allow_partial.unwrap_or(false);
-        let fingerprint = differs::hold_fingerprint(&request, ttl, allow_partial);
+        let fingerprint = NewHold::fingerprint(&request, ttl, allow_partial);
         let wallet = request.wallet;
         let new = NewHold {
             request,
@@ -168,7 +169,7 @@ fn settle(
         let settlement = Settlement {
             wallet,
             hold_id,
-            fingerprint: settle::fingerprint(request.fingerprint(), hold_id, is_final, over),
+            fingerprint: Settlement::fingerprint(request.fingerprint(), hold_id, is_final, over),
             request,
             is_final,
             over,

@@ -5,6 +5,7 @@ use crate::access::rights::{Level, enter_as, require, require_role};
 use crate::args;
 use crate::error::{Code, Error, Result};
 use crate::ledger::movements::{self, Moved, Movement};
+use crate::ledger::refund;
 use crate::money::Amount;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
@@ -160,7 +161,7 @@ fn refund(
             metadata: args::document("metadata", metadata)?,
         };
         enter_as(Level::Billing, wallet, actor, |_| {
-            movements::refund(&movement, entry_id, amount)
+            refund::refund(&movement, entry_id, amount)
         })
     };
     movement_row(work().or_raise())

@@ -10,5 +10,6 @@ pub mod holds;
 pub mod limits;
 pub mod movements;
 pub mod proof;
+pub mod refund;
 pub mod triggers;
 pub mod wallets;

@@ -1,46 +1,18 @@
-//! Corrections, transfers and refunds: `adjust`, `transfer`, `refund`.
+//! Corrections and transfers: `adjust`, `transfer`.
 
 use crate::allowance::lanes::range;
-use crate::attribution::{Attribution, StoredUse};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
 use crate::idempotency::entry_by_key::by_key;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::job::what_there_is;
-use crate::ledger::grants::due;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::wallets::config;
-use crate::limits::limit::{Spending, applicable};
-use crate::limits::metric::Measured;
-use crate::limits::window;
 use crate::money::Amount;
-use crate::pg::clock::Timestamp;
 use crate::pg::document::Document;
-use crate::pg::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Call, Entry, Kind, uuid_text};
+use crate::storage::rows::{Call, Entry, Kind};
 use crate::storage::wallet_row::lock_wallet;
-
-// The usage of a settlement was counted in the windows of the time at which its hold was made.
-statement!(
-    CHARGE,
-    [TEXTOID, UUIDOID],
-    "SELECT l.kind::text, l.amount, coalesce(h.created_at, l.created_at), l.key_id, l.user_id, l.team, l.model, l.service,
-            l.tags, l.provider, l.region, l.service_tier, coalesce(r.refunded, 0), l.event_at
-       FROM wallet.ledger_all l
-       LEFT JOIN wallet.refunds r ON r.wallet_id = l.wallet_id AND r.entry_id = l.entry_id
-       LEFT JOIN wallet.reservations h
-         ON h.wallet_id = l.wallet_id AND h.hold_id = l.related_id AND l.call = 's'
-      WHERE l.wallet_id = $1 AND l.entry_id = $2"
-);
-
-statement!(
-    REFUNDED,
-    [TEXTOID, UUIDOID, NUMERICOID],
-    "INSERT INTO wallet.refunds (wallet_id, entry_id, refunded) VALUES ($1, $2, $3)
-     ON CONFLICT (wallet_id, entry_id) DO UPDATE SET refunded = excluded.refunded"
-);
 
 /// The arguments that the calls share.
 pub struct Movement<'a> {
@@ -73,7 +45,7 @@ pub struct Moved {
 impl Movement<'_> {
     /// The first result of the key. `None` if the key is new, WL006 if it was used for another
     /// request.
-    fn replay(&self, call: Call) -> Result<Option<Moved>> {
+    pub(super) fn replay(&self, call: Call) -> Result<Option<Moved>> {
         let Some(rows) = by_key(self.wallet, self.key, call)? else {
             return Ok(None);
         };
@@ -88,7 +60,14 @@ impl Movement<'_> {
         }))
     }
 
-    fn entry<'a>(&'a self, kind: Kind, call: Call, amount: Amount, contra: &'a str) -> Entry<'a> {
+    /// The entry of a movement.
+    pub(super) fn entry<'a>(
+        &'a self,
+        kind: Kind,
+        call: Call,
+        amount: Amount,
+        contra: &'a str,
+    ) -> Entry<'a> {
         Entry {
             key: self.key,
             fingerprint: self.key.map(|_| self.fingerprint),
@@ -218,103 +197,6 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     Ok(Moved {
         entry_id: out.entry_id,
         amount: out.amount,
-        balance,
-        replayed: false,
-    })
-}
-
-/// Refunds a charge in whole or in part, also to the limits whose window is still running.
-pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>) -> Result<Moved> {
-    let wallet = movement.wallet;
-    // Refunds of one charge queue here.
-    lock_wallet(wallet)?;
-    if let Some(moved) = movement.replay(Call::Refund)? {
-        return Ok(moved);
-    }
-    let rows = CHARGE.run(&[Value::Text(wallet), Value::Uuid(charge)])?;
-    if rows.is_empty() || rows.need::<String>(0, 0)? != "c" {
-        return Err(Error::new(
-            Code::ObjectNotFound,
-            format!("wallet {} has no such charge", quoted(wallet)),
-        )
-        .detail(format!("There is no charge {}.", uuid_text(charge)))
-        .hint("Pass the entry_id that charge() or settle() returned."));
-    }
-    let charged = rows.amount(0, 1)?.negated();
-    let refunded = rows.amount(0, 12)?;
-    let rest = charged.minus(refunded).map_err(range)?;
-    let amount = amount.unwrap_or(rest);
-    if amount > rest || amount.is_zero() {
-        return Err(Error::new(
-            Code::InvalidAmount,
-            "refund is more than what is left of the charge",
-        )
-        .detail(format!(
-            "The refund is {amount}; of the charge of {charged}, {refunded} was refunded and {rest} is left."
-        ))
-        .hint("Refund what is left at most; the amount left out is all of it."));
-    }
-    let text = |column: i32| rows.get::<String>(0, column);
-    let stored = StoredUse {
-        key_id: rows.get(0, 3),
-        user_id: text(4),
-        team: text(5),
-        model: text(6),
-        service: text(7),
-        tags: rows.datum(0, 8).map(|datum| Document::of(Jsonb(datum))),
-        provider: text(9),
-        region: text(10),
-        service_tier: text(11),
-    };
-    let (attribution, context) = (stored.attribution(), stored.context());
-    let contra = format!(
-        "usage:{}",
-        [
-            context.provider,
-            context.model.or(context.service).or(Some("other"))
-        ]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join("/")
-    );
-    config::read(wallet)?.require_open(wallet)?;
-    // Credit that has expired by now expired before the refund.
-    due::sweep(wallet)?;
-    let mut locked_lots = LockedLots::open(wallet)?;
-    let entry = Entry {
-        related_id: Some(charge),
-        // The key made the charge, not the refund.
-        attribution: Attribution {
-            key_id: None,
-            ..attribution
-        },
-        context,
-        ..movement.entry(Kind::Refund, Call::Refund, amount, &contra)
-    };
-    let balance = locked_lots.give_back(&entry, charge)?;
-    locked_lots.close()?;
-    REFUNDED.run(&[
-        Value::Text(wallet),
-        Value::Uuid(charge),
-        Value::Amount(refunded.plus(amount).map_err(range)?),
-    ])?;
-    let rules = config::read(wallet)?;
-    let spending = Spending {
-        attribution,
-        context,
-        measured: Measured {
-            cost: amount,
-            ..Measured::default()
-        },
-    };
-    let booked_at: Timestamp = rows.need(0, 2)?;
-    let mut applied = applicable(&rules.limits, &spending, booked_at)?;
-    applied.retain(|applied| applied.end.is_none_or(|end| end > entry.created_at));
-    window::give_back_charged(wallet, &applied)?;
-    Ok(Moved {
-        entry_id: entry.entry_id,
-        amount,
         balance,
         replayed: false,
     })

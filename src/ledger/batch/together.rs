@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use crate::access::rights::{Level, enter};
-use crate::allowance::lanes::{self, Found, changed_underneath, range};
+use crate::allowance::lanes::{self, Found, Payer, changed_underneath, range};
 use crate::error::{Error, Result};
 use crate::ledger::batch::Booked;
 use crate::ledger::charges::charge::put_back;
@@ -21,7 +21,7 @@ use crate::limits::window::{self, Taken};
 use crate::limits::{lane_windows, warning};
 use crate::money::Amount;
 use crate::pg::subtransaction::attempt;
-use crate::storage::rows::{AllowanceId, Call, Entry, Link, Part};
+use crate::storage::rows::{AllowanceId, Call, Entry, Lane, Link, Part};
 use crate::storage::store;
 
 /// The outcome of a run.
@@ -92,6 +92,51 @@ fn book_in_place(requests: &[&Request<'_>], rules: &WalletConfig) -> Result<Outc
         .ok_or_else(|| changed_underneath(requests[0].wallet))
 }
 
+/// The jobs of the requests. If some cannot be booked with the others, or their keys are among
+/// those `seen`, returns their places.
+fn jobs<'a>(
+    requests: &[&'a Request<'a>],
+    rules: &'a WalletConfig,
+    mut seen: HashSet<&'a str>,
+) -> std::result::Result<Vec<Job<'a>>, Vec<usize>> {
+    let mut jobs = Vec::with_capacity(requests.len());
+    let mut apart = Vec::new();
+    for (place, request) in requests.iter().enumerate() {
+        let is_new = request.key.is_none_or(|key| seen.insert(key));
+        match is_new.then(|| Job::new(request, rules)) {
+            Some(Ok(job)) => jobs.push(job),
+            _ => apart.push(place),
+        }
+    }
+    match apart.is_empty() {
+        true => Ok(jobs),
+        false => Err(apart),
+    }
+}
+
+/// The entries of the jobs in the order of the lane's chain, and the lane after them.
+fn chained<'a>(
+    jobs: &'a [Job<'_>],
+    payer: &Payer,
+    rules: &WalletConfig,
+) -> Result<(Lane, Vec<(Entry<'a>, Link)>)> {
+    let mut lane = payer.lane.clone();
+    let mut entries = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let entry = job.entry();
+        let balance = lane
+            .credited()
+            .plus(payer.others)
+            .and_then(|sum| sum.minus(job.cost))
+            .and_then(|sum| sum.minus(rules.credit_limit))
+            .map_err(range)?;
+        let (after, link) = job.chain(&entry, &lane, balance)?;
+        lane = after;
+        entries.push((entry, link));
+    }
+    Ok((lane, entries))
+}
+
 /// Books all requests. The keys of the first `look_up` requests are looked up before. `None` if
 /// another key turns out to be taken. In that case nothing is changed if the lane is the only one
 /// and there are no limits.
@@ -110,30 +155,20 @@ fn book_at_once(
     let single = rules.lanes == 1;
     // The lane is read before the keys are looked up. If the lane is unchanged when it is written,
     // no other call has used a key since.
-    let before = match single {
-        true => store::read_lane(wallet, 0)?,
-        false => None,
-    };
-    let mut jobs = Vec::with_capacity(requests.len());
-    let mut apart = Vec::new();
-    let mut seen = taken_keys(&requests[..look_up], rules)?;
+    let before = single
+        .then(|| store::read_lane(wallet, 0))
+        .transpose()?
+        .flatten();
+    let seen = taken_keys(&requests[..look_up], rules)?;
     if !seen.is_empty() && look_up < requests.len() {
         return Ok(None);
     }
-    for (place, request) in requests.iter().enumerate() {
-        let is_new = request.key.is_none_or(|key| seen.insert(key));
-        match is_new.then(|| Job::new(request, rules)) {
-            Some(Ok(job)) => jobs.push(job),
-            _ => apart.push(place),
-        }
-    }
-    if !apart.is_empty() {
-        return Ok(Some(Outcome::Apart(apart)));
-    }
-    let cost = jobs
-        .iter()
-        .try_fold(Amount::ZERO, |sum, job| sum.plus(job.cost))
-        .map_err(range)?;
+    let jobs = match jobs(requests, rules, seen) {
+        Ok(jobs) => jobs,
+        Err(apart) => return Ok(Some(Outcome::Apart(apart))),
+    };
+    let sum = |sum: Amount, job: &Job<'_>| sum.plus(job.cost);
+    let cost = jobs.iter().try_fold(Amount::ZERO, sum).map_err(range)?;
     let payer = match lanes::find(rules.cutting(wallet), cost, false, true)? {
         Found::Payer(payer) => payer,
         Found::None => return Ok(Some(Outcome::Refused)),
@@ -146,20 +181,7 @@ fn book_at_once(
     if single && before.is_none_or(|before| before.version != payer.lane.version) {
         return Ok(Some(Outcome::Refused));
     }
-    let mut lane = payer.lane.clone();
-    let mut entries: Vec<(Entry<'_>, Link)> = Vec::with_capacity(jobs.len());
-    for job in &jobs {
-        let entry = job.entry();
-        let balance = lane
-            .credited()
-            .plus(payer.others)
-            .and_then(|sum| sum.minus(job.cost))
-            .and_then(|sum| sum.minus(rules.credit_limit))
-            .map_err(range)?;
-        let (after, link) = job.chain(&entry, &lane, balance)?;
-        lane = after;
-        entries.push((entry, link));
-    }
+    let (lane, entries) = chained(&jobs, &payer, rules)?;
     let wanted = wanted(&jobs)?;
     let Some(places) = lane_windows::places(wallet, &wanted, lane.lane, rules.lanes)? else {
         return Ok(Some(Outcome::Refused));

@@ -4,14 +4,12 @@
 //! the fingerprint, which is computed again with each of their other possible values.
 
 use crate::error::Result;
-use crate::idempotency::fingerprint::{Fingerprint, canonical};
+use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::replay;
-use crate::ledger::charges::request::{Asked, Request};
-use crate::ledger::holds::hold::NewHold;
-use crate::ledger::holds::settle::{self, OveragePolicy, Settlement};
+use crate::ledger::charges::request::Asked;
+use crate::ledger::holds::request::{NewHold, OveragePolicy, Settlement};
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::uuid_text;
 
 statement!(
     /// The first columns are those of an entry, in the order in which a replay reads them.
@@ -28,22 +26,13 @@ statement!(
     "SELECT related_id FROM wallet.ledger_all WHERE wallet_id = $1 AND entry_id = $2"
 );
 
-/// The fingerprint of a call of `hold`.
-pub fn hold_fingerprint(request: &Request<'_>, ttl: i64, allow_partial: bool) -> [u8; 16] {
-    let mut fingerprint = Fingerprint::new(0);
-    fingerprint.field("request", Some(&uuid_text(request.fingerprint())));
-    fingerprint.field("ttl", Some(&ttl.to_string()));
-    fingerprint.field("allow_partial", Some(&allow_partial.to_string()));
-    fingerprint.finish()
-}
-
 /// The name of the argument that differs from the hold with the same key.
 pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
     let request = &new.request;
     let first = FIRST_HOLD.run(&[Value::Text(request.wallet), Value::Uuid(hold)])?;
     let fingerprint: [u8; 16] = first.need(0, 1)?;
     let ttl: i64 = first.need(0, 14)?;
-    let as_first = |ttl, partial| hold_fingerprint(request, ttl, partial) == fingerprint;
+    let as_first = |ttl, partial| NewHold::fingerprint(request, ttl, partial) == fingerprint;
     if as_first(ttl, new.allow_partial) || as_first(ttl, !new.allow_partial) {
         return Ok(if ttl == new.ttl {
             "allow_partial"
@@ -86,7 +75,7 @@ pub fn in_settlement(settlement: &Settlement<'_>, first: &Rows) -> Result<&'stat
     let fingerprint: [u8; 16] = first.need(0, 1)?;
     let as_first = |reported, is_final, over| {
         let request = request.fingerprint_if(reported);
-        settle::fingerprint(request, hold, is_final, over) == fingerprint
+        Settlement::fingerprint(request, hold, is_final, over) == fingerprint
     };
     let (reported, is_final) = (request.reported.is_some(), settlement.is_final);
     for over in OveragePolicy::ALL {

@@ -15,6 +15,7 @@ use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{decision, limit_take, window_queue};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
+use crate::ledger::holds::request::NewHold;
 use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
@@ -29,18 +30,6 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::rows::{Lane, Part};
 use crate::storage::{hold_rows, store};
-
-/// The arguments of `hold`.
-pub struct NewHold<'a> {
-    /// The request to reserve money for, like the request of a charge.
-    pub request: Request<'a>,
-    /// How long the hold lasts, in microseconds.
-    pub ttl: i64,
-    /// Whether the hold may be smaller than requested if less is available.
-    pub allow_partial: bool,
-    /// Fingerprint of the call.
-    pub fingerprint: [u8; 16],
-}
 
 /// The result of a call on a hold.
 pub struct Held {

@@ -9,14 +9,17 @@
 //! already locked the lanes. It skips holds that others have locked, because those are being
 //! settled.
 
+mod booking;
 pub mod close;
 mod context;
-pub mod differs;
+mod differs;
 pub mod expired;
 pub mod expiry;
 pub mod hold;
+pub mod request;
 pub mod row;
 pub mod settle;
+mod settle_in_lane;
 
 /// How often a hold or a settlement may lose the race for a lane before it locks all lanes.
 const MAX_TRIES: usize = 5;

@@ -1,0 +1,36 @@
+//! The entry of a settlement, and the first result of its key.
+
+use crate::error::Result;
+use crate::idempotency::call::conflict;
+use crate::idempotency::entry_by_key::by_key;
+use crate::ledger::charges::job::Job;
+use crate::ledger::charges::replay;
+use crate::ledger::charges::replay::Charged;
+use crate::ledger::charges::request::Request;
+use crate::ledger::holds::differs;
+use crate::ledger::holds::request::Settlement;
+use crate::ledger::wallets::config;
+use crate::storage::rows::{Call, Entry};
+
+/// The entry of a settlement.
+pub fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> Entry<'a> {
+    Entry {
+        related_id: Some(hold),
+        ..job.entry_as(Call::Settle, || settlement.fingerprint)
+    }
+}
+
+/// The first result for this key. Returns WL006 if the key belongs to another settlement.
+pub fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Option<Charged>> {
+    let rows = by_key(settlement.wallet, request.key, Call::Settle)?;
+    let Some(rows) = rows else {
+        return Ok(None);
+    };
+    let key = request.key.unwrap_or_default();
+    if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
+        let field = differs::in_settlement(settlement, &rows)?;
+        return Err(conflict(key, field));
+    }
+    let currency = config::known(settlement.wallet)?.currency;
+    replay::charged(request, &rows, &currency).map(Some)
+}

@@ -1,0 +1,91 @@
+//! The requests of `hold` and `settle`, and their fingerprints.
+
+use crate::idempotency::fingerprint::Fingerprint;
+use crate::ledger::charges::request::Request;
+use crate::storage::rows::{Call, uuid_text};
+
+/// The arguments of `hold`.
+pub struct NewHold<'a> {
+    /// The request to reserve money for, like the request of a charge.
+    pub request: Request<'a>,
+    /// How long the hold lasts, in microseconds.
+    pub ttl: i64,
+    /// Whether the hold may be smaller than requested if less is available.
+    pub allow_partial: bool,
+    /// Fingerprint of the call.
+    pub fingerprint: [u8; 16],
+}
+
+impl NewHold<'_> {
+    /// The fingerprint of a call of `hold`.
+    pub fn fingerprint(request: &Request<'_>, ttl: i64, allow_partial: bool) -> [u8; 16] {
+        let mut fingerprint = Fingerprint::new(0);
+        fingerprint.field("request", Some(&uuid_text(request.fingerprint())));
+        fingerprint.field("ttl", Some(&ttl.to_string()));
+        fingerprint.field("allow_partial", Some(&allow_partial.to_string()));
+        fingerprint.finish()
+    }
+}
+
+/// How to book usage that costs more than was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OveragePolicy {
+    /// The excess is charged as usual, and may be refused.
+    Charge,
+    /// The charge is limited to the held amount.
+    Cap,
+    /// The part that the balance does not cover becomes a debt.
+    Debt,
+}
+
+impl OveragePolicy {
+    /// All of them.
+    pub const ALL: &'static [OveragePolicy] = &[
+        OveragePolicy::Charge,
+        OveragePolicy::Cap,
+        OveragePolicy::Debt,
+    ];
+
+    /// The policy's name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OveragePolicy::Charge => "charge",
+            OveragePolicy::Cap => "cap",
+            OveragePolicy::Debt => "debt",
+        }
+    }
+}
+
+/// The arguments of `settle`.
+pub struct Settlement<'a> {
+    /// The wallet.
+    pub wallet: &'a str,
+    /// Id of the hold.
+    pub hold_id: [u8; 16],
+    /// The actual usage, like the request of a charge. It inherits missing values from the hold.
+    pub request: Request<'a>,
+    /// False if more usage of the hold will follow.
+    pub is_final: bool,
+    /// How to book an excess over the held amount.
+    pub over: OveragePolicy,
+    /// Fingerprint of the call.
+    pub fingerprint: [u8; 16],
+}
+
+impl Settlement<'_> {
+    /// The fingerprint of a settlement: everything that changes money or attribution, including the
+    /// fingerprint of its request.
+    pub fn fingerprint(
+        request: [u8; 16],
+        hold_id: [u8; 16],
+        is_final: bool,
+        over: OveragePolicy,
+    ) -> [u8; 16] {
+        let mut fingerprint = Fingerprint::new(Call::Settle as u8);
+        fingerprint.field("hold_id", Some(&uuid_text(hold_id)));
+        fingerprint.field("final", Some(if is_final { "t" } else { "f" }));
+        fingerprint.field("over", Some(over.as_str()));
+        fingerprint.field("request", Some(&uuid_text(request)));
+        fingerprint.finish()
+    }
+}

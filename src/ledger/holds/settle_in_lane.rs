@@ -1,0 +1,161 @@
+//! A settlement in one lane: nearly every settlement of a wallet without due grants.
+
+use crate::allowance::lane_split::{active, can_pay};
+use crate::allowance::lanes::{self, changed_underneath, range};
+use crate::error::Result;
+use crate::ledger::charges::job::Job;
+use crate::ledger::charges::replay::Charged;
+use crate::ledger::charges::request::Request;
+use crate::ledger::holds::booking::{entry, replayed};
+use crate::ledger::holds::request::{OveragePolicy, Settlement};
+use crate::ledger::holds::row::Hold;
+use crate::ledger::holds::{MAX_TRIES, context, expired};
+use crate::ledger::wallets::config;
+use crate::ledger::wallets::config::{Status, WalletConfig};
+use crate::limits::warning;
+use crate::limits::window;
+use crate::money::Amount;
+use crate::pg::clock;
+use crate::storage::rows::{AllowanceId, Lane};
+use crate::storage::store;
+
+/// Books the usage and releases the rest in the lane of the hold, if no alert depends on it. `None`
+/// if all lanes must be locked, if the hold is not open, or if another call has changed it. The
+/// hold is not locked first: it is closed only if it is still as it was read.
+pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
+    let wallet = settlement.wallet;
+    let Some(mut hold) = store::read_hold(wallet, settlement.hold_id)? else {
+        return Ok(None);
+    };
+    // An open hold has had no final settlement, so the key cannot belong to one.
+    if hold.status != "open" || hold.expires_at <= clock::now() {
+        return Ok(None);
+    }
+    let about = hold.about.clone();
+    let rules = config::known(wallet)?;
+    let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
+    if rules.grants_are_due()
+        || rules.needs_recheck()
+        // The lane contains the same flag, but it is read only after the hold was closed.
+        || !rules.armed
+        || rules.scoped
+        || rules.keeps
+        || !hold.scoped.is_empty()
+        || rules.status == Status::Closed
+        || !active(rules.lanes).contains(&hold.lane)
+    {
+        return Ok(None);
+    }
+    let Ok(mut job) = Job::at(&request, &rules, hold.created_at) else {
+        return Ok(None);
+    };
+    if settlement.over == OveragePolicy::Cap {
+        job.cap(hold.held);
+    }
+    // A limit that has to decide may need all lanes.
+    if !window::are_covered(&job.applied, &hold.windows) {
+        return Ok(None);
+    }
+    let before = (hold.held, hold.settled, hold.windows.clone());
+    let settled = hold.settled.plus(job.cost).map_err(range)?;
+    let windows = hold.windows.iter();
+    let emptied = windows.map(|(id, _)| (*id, Amount::ZERO)).collect();
+    become_of(&mut hold, "settled", (Amount::ZERO, settled, emptied));
+    if !store::close_hold(&mut hold, wallet, clock::now())? {
+        return Ok(None);
+    }
+    let (held, _, windows) = &before;
+    let part = InLane {
+        rules: &rules,
+        job: &job,
+        hold: hold.id,
+        lane: hold.lane,
+        held: *held,
+        windows,
+    };
+    let charged = part.settle(settlement, &request)?;
+    if charged.is_none() {
+        // The slow path decides, and must find the hold as it was.
+        become_of(&mut hold, "open", before);
+        store::write_hold(&mut hold, wallet, None, None)?;
+    }
+    Ok(charged)
+}
+
+/// The held amount, the settled amount, and the amounts in the windows of limits.
+type Contents = (Amount, Amount, Vec<(AllowanceId, Amount)>);
+
+fn become_of(hold: &mut Hold, status: &str, (held, settled, windows): Contents) {
+    hold.status = status.to_owned();
+    hold.held = held;
+    hold.settled = settled;
+    hold.windows = windows;
+}
+
+/// A closed hold, with what it reserved in one lane.
+struct InLane<'a> {
+    rules: &'a WalletConfig,
+    job: &'a Job<'a>,
+    hold: [u8; 16],
+    lane: i16,
+    held: Amount,
+    windows: &'a [(AllowanceId, Amount)],
+}
+
+impl InLane<'_> {
+    /// Books the usage and releases the rest. `None`, with nothing written, if all lanes must be
+    /// locked.
+    fn settle(
+        &self,
+        settlement: &Settlement<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Charged>> {
+        let InLane {
+            rules, job, held, ..
+        } = *self;
+        let wallet = settlement.wallet;
+        let mut tries = 0;
+        let (balance, entry, link) = loop {
+            let Some(lane) = lanes::take(rules.cutting(wallet), self.lane)? else {
+                return Ok(None);
+            };
+            let freed = Lane {
+                held: lane.held.minus(held).map_err(range)?,
+                ..lane.clone()
+            };
+            // An excess over the held amount may cause an alert. Released money may have to arm one
+            // again.
+            let is_too_much = job.cost > held && !can_pay(&freed, job.cost);
+            if is_too_much || !lane.armed || tries == MAX_TRIES {
+                lanes::let_go(wallet, lane.lane);
+                return Ok(None);
+            }
+            let entry = entry(settlement, job, self.hold);
+            let balance = lane
+                .credited()
+                .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
+                .and_then(|sum| sum.minus(rules.credit_limit))
+                .and_then(|sum| sum.minus(job.cost))
+                .map_err(range)?;
+            let (after, link) = job.chain(&entry, &freed, balance)?;
+            if store::write_lane(wallet, &after)? {
+                break (balance, entry, link);
+            }
+            // Another call on the wallet changed the lane first.
+            lanes::let_go(wallet, lane.lane);
+            tries += 1;
+        };
+        let released = window::release_all(wallet, self.windows, self.lane)?;
+        let refuse = settlement.over == OveragePolicy::Charge;
+        let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+        let warnings = expired::without(wallet, warnings)?;
+        if !store::append(&entry, &link, rules.archived)? {
+            // Another settlement has used the key. If it differs, WL006 undoes this one.
+            replayed(settlement, request)?;
+            return Err(changed_underneath(wallet));
+        }
+        job.note(&entry)?;
+        warning::announce(wallet, &warnings)?;
+        Ok(Some(job.charged(entry.entry_id, balance)))
+    }
+}
