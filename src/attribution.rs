@@ -61,7 +61,7 @@ pub struct StoredUse {
     pub region: Option<String>,
     /// See [`UseContext::service_tier`].
     pub service_tier: Option<String>,
-    /// See [`UseContext::tags`].
+    /// See [`UseContext::tags`]. The datum belongs to the rows that it was read from.
     pub tags: Option<Document>,
 }
 

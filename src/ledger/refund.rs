@@ -14,7 +14,7 @@ use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
-use crate::storage::plan::{Run, Value, statement};
+use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{Call, Entry, Kind, uuid_text};
 use crate::storage::wallet_row::lock_wallet;
 
@@ -45,6 +45,8 @@ struct Refundable {
     refunded: Amount,
     /// The moment whose windows of limits counted the charge.
     counted_at: Timestamp,
+    /// Owns the datum of the tags.
+    _rows: Rows,
 }
 
 impl Refundable {
@@ -75,6 +77,7 @@ impl Refundable {
             charged: rows.amount(0, 1)?.negated(),
             refunded: rows.amount(0, 12)?,
             counted_at: rows.need(0, 2)?,
+            _rows: rows,
         })
     }
 
