@@ -1,4 +1,4 @@
-//! The rows of an import as an idempotency key remembers them.
+//! The rows of an import, as they are stored with its idempotency key.
 
 use crate::error::Result;
 use crate::idempotency::call::{Answer, lost};
@@ -6,10 +6,10 @@ use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::jsonb_rows::{Leaf, array_of_objects};
 use crate::pricing::import::apply::Row;
 
-/// What an import does to a price.
+/// The actions of an import on a price.
 const ACTIONS: [&str; 5] = ["added", "changed", "ended", "unchanged", "skipped"];
 
-/// The rows; no price is an empty text.
+/// Writes the rows. A missing price is an empty text.
 pub fn write(rows: &[Row]) -> Jsonb {
     array_of_objects(
         ["new", "old", "note", "meter", "model", "action"],

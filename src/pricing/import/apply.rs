@@ -1,4 +1,5 @@
-//! What a feed changes in a price list. Old rows are never touched: a change is a new row with a date.
+//! Compares a feed with a price list and adds the differences. Old rows are never changed: a change
+//! is a new row with a date.
 
 use serde_json::{Value as Json, json};
 
@@ -11,18 +12,19 @@ use crate::pricing::import::{Fault, Feed, Quote, refused};
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
-/// A price that is so many times the old one, or that part of it, looks wrong.
+/// A price of this many times the old one, or a fraction as small, is probably wrong.
 const WILD: i64 = 1000;
 
 statement!(
-    /// Two imports at once would both find the same prices missing. Readers are not kept waiting.
+    /// Two imports at once would both find the same prices missing. Readers need not wait.
     LOCK,
     [],
     "LOCK TABLE wallet.prices IN SHARE ROW EXCLUSIVE MODE"
 );
 
 statement!(
-    /// The last beginning of a price after the start of this transaction, if the import begins there too.
+    /// The latest beginning of a price after the start of this transaction, if the import begins at
+    /// that start.
     BEGUN_MEANWHILE,
     [TEXTOID, TIMESTAMPTZOID],
     "SELECT max(effective_from)
@@ -31,7 +33,7 @@ statement!(
 );
 
 statement!(
-    /// Each quote with the price that holds at its time.
+    /// Each quote with the price that is in force at its time.
     COMPARE,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, TEXTOID],
     "SELECT q.n,
@@ -65,8 +67,8 @@ statement!(
 );
 
 statement!(
-    /// Prices that the source once gave, that hold, and that its feed has no more. `NOT IN` hashes the
-    /// quotes however few the planner takes them for.
+    /// Prices that the source gave earlier, that are still in force, and that its feed no longer
+    /// has. `NOT IN` hashes the quotes, however few the planner expects.
     VANISHED,
     [TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTARRAYOID],
     "SELECT h.model, h.meter, trim_scale(h.unit_price / h.per)::text,
@@ -118,21 +120,21 @@ statement!(
 
 /// A row of `import_prices`.
 pub struct Row {
-    /// What was done.
+    /// The action: `added`, `changed`, `ended`, `unchanged` or `skipped`.
     pub action: &'static str,
     /// The model.
     pub model: String,
-    /// The meter, or the feed's field that was skipped.
+    /// The meter, or the field of the feed that was skipped.
     pub meter: String,
-    /// Price of one unit that held.
+    /// Price of one unit before the import.
     pub old: Option<String>,
-    /// Price of one unit that holds now.
+    /// Price of one unit after the import.
     pub new: Option<String>,
-    /// Where it comes from, or why it was skipped.
+    /// The origin of the price, or the reason why it was skipped.
     pub note: String,
 }
 
-/// What is imported where.
+/// The arguments of an import.
 pub struct Import<'a> {
     /// The source's name.
     pub source: &'a str,
@@ -140,29 +142,31 @@ pub struct Import<'a> {
     pub list: &'a str,
     /// Currency of the feed's prices.
     pub currency: Currency,
-    /// When prices begin that the feed gives no date for; nothing is the moment of the import.
+    /// When prices begin for which the feed gives no date; `None` for the time of the import.
     pub from: Option<Timestamp>,
-    /// Change nothing.
+    /// True if nothing must be changed.
     pub dry_run: bool,
-    /// Let through what looks wrong.
+    /// True to import even if prices are probably wrong.
     pub force: bool,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
-    /// Kept with every row.
+    /// Metadata of every new row.
     pub metadata: Jsonb,
 }
 
-/// Keeps other imports away until this transaction ends.
+/// Makes other imports wait until this transaction ends.
 pub fn lock() -> Result<()> {
     LOCK.run(&[]).map(drop)
 }
 
-/// Compares the feed with the list and adds what differs; the caller holds the lock, unless it is a trial.
+/// Compares the feed with the list and adds the differences. The caller holds the lock, unless it
+/// is a dry run.
 pub fn apply(import: &Import<'_>, feed: Feed) -> Result<Vec<Row>> {
     if !feed.faults.is_empty() && !import.force {
         return Err(refused(&feed.faults));
     }
-    // Another import may have begun prices while this one waited for it: what is newer comes after them.
+    // While this import waited for the lock, another one may have added prices that begin later
+    // than this transaction. The new prices must come after these.
     let from = match import.from {
         None => clock::now(),
         Some(from) => {
@@ -225,7 +229,7 @@ fn with_id(mut row: Json) -> Json {
     row
 }
 
-/// The rows of all quotes, and the quotes that are to be added.
+/// The rows of all quotes, and the quotes that must be added.
 fn compare(
     import: &Import<'_>,
     from: Timestamp,
@@ -279,7 +283,7 @@ fn compare(
     Ok((rows, added))
 }
 
-/// Ends what the feed has no more; a model with a fault keeps what it has.
+/// Ends the prices that the feed no longer has. A model with a fault keeps its prices.
 fn vanished(
     import: &Import<'_>,
     from: Timestamp,

@@ -1,8 +1,9 @@
-//! The prices of one model by meter, service tier and threshold, and what follows from them. Pure.
+//! The prices of one model by meter, service tier and threshold, and the prices that follow from
+//! them. Pure.
 //!
-//! A feed leaves out what its readers know: that no tier's own price beats a context threshold
-//! without the tier, that a batch bills all input alike, that reasoning follows the output price of
-//! its tier. A price list says everything itself, so each of these becomes a row.
+//! A feed leaves out what its readers know. Above a context threshold, the threshold's price
+//! applies to tiers that have none there. A batch bills all input alike. Reasoning costs what the
+//! output of its tier costs. A price list needs a row for each of these prices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +17,9 @@ type Slot = (String, Option<String>, Option<i64>);
 pub struct Cell {
     /// The price.
     pub price: Decimal,
-    /// The unit that the row is kept for.
+    /// The number of units for which the row states its price.
     pub per: u32,
-    /// Where it comes from.
+    /// The origin of the price.
     pub note: String,
 }
 
@@ -26,10 +27,10 @@ pub struct Cell {
 #[derive(Clone, Debug, Default)]
 pub struct Grid(pub BTreeMap<Slot, Cell>);
 
-/// The tier whose prices apply to all meters alike.
+/// The tier whose prices apply to several meters alike.
 const BATCH: &str = "batch";
 
-/// Meters for which a threshold beats a tier that has no price above it.
+/// Meters for which the threshold's price applies to a tier that has no price above the threshold.
 const CORE: &[&str] = &[
     "input_tokens",
     "output_tokens",
@@ -38,7 +39,7 @@ const CORE: &[&str] = &[
     "cache_write_1h_tokens",
 ];
 
-/// What a batch bills as input, and as output, where it has no price of its own for it.
+/// Meters that a batch bills as input or as output if it has no prices for them.
 const BATCH_INPUT: &[&str] = &[
     "cache_read_tokens",
     "cache_write_tokens",
@@ -61,7 +62,7 @@ impl Grid {
             .get(&(meter.to_owned(), tier.map(str::to_owned), above))
     }
 
-    /// True when the meter has a price for the tier, above whatever threshold.
+    /// True if the meter has a price for the tier, above any threshold.
     fn is_priced(&self, meter: &str, tier: Option<&str>) -> bool {
         self.0
             .keys()
@@ -78,7 +79,7 @@ impl Grid {
             .or_insert(cell);
     }
 
-    /// The slots of a meter for which the test holds, with their prices.
+    /// The slots of a meter that pass the test, with their prices.
     fn slots(&self, meter: &str, of: impl Fn(&Slot) -> bool) -> Vec<(Slot, Cell)> {
         self.0
             .iter()
@@ -91,14 +92,15 @@ impl Grid {
         self.0.keys().filter_map(|slot| slot.1.clone()).collect()
     }
 
-    /// Adds what the feed leaves out.
+    /// Adds the prices that the feed leaves out.
     pub fn spread(&mut self) {
         self.thresholds_beat_tiers();
         self.batch_bills_alike();
         self.reasoning_follows_output();
     }
 
-    /// Above a threshold that has no price for a tier, the threshold's own price holds for it too.
+    /// Above a threshold for which a tier has no price, the threshold's own price applies to the
+    /// tier too.
     fn thresholds_beat_tiers(&mut self) {
         for meter in CORE {
             for ((_, _, above), cell) in
@@ -117,8 +119,8 @@ impl Grid {
         }
     }
 
-    /// A batch with a price of its own for cached input bills every kind of it so; else one with a price
-    /// for input bills all input so, and likewise all output.
+    /// If a batch has a price for cached input, it bills every kind of cached input by it.
+    /// Otherwise a price for input applies to all input. A price for output applies to all output.
     fn batch_bills_alike(&mut self) {
         for (price, meters) in [
             ("cache_read_tokens", &["cache_read_audio_tokens"][..]),
@@ -143,7 +145,7 @@ impl Grid {
         }
     }
 
-    /// A tier with a price for output and none for reasoning bills reasoning as output.
+    /// If a tier has a price for output and none for reasoning, it bills reasoning as output.
     fn reasoning_follows_output(&mut self) {
         if !self.is_priced("reasoning_tokens", None) {
             return;

@@ -1,26 +1,27 @@
-//! What the fields of LiteLLM's price file mean: one table. Pure data, and the grammar of names.
+//! The meaning of the fields of LiteLLM's price file, in one table, and the grammar of their names.
+//! Pure.
 //!
-//! A field's name is a base of this table, then `_above_200k_tokens` where it holds above a number
-//! of input tokens only, then `_priority` and the like where it holds for a service tier only. A
-//! price field that the table does not know is reported as skipped.
+//! The name of a field is a base of this table. It continues with `_above_200k_tokens` if the price
+//! applies only above a number of input tokens, and ends with `_priority` or the like if it applies
+//! only to a service tier. A price field that the table does not have is reported as skipped.
 
-/// Units that prices of tokens, characters and pixels are kept for: a price reads as vendors quote
-/// it, and a power of ten keeps every digit.
+/// The number of units for which prices of tokens, characters and pixels are stored. It is a power
+/// of ten and keeps every digit, and vendors quote such prices.
 pub const MILLION: u32 = 1_000_000;
 
-/// What a field means.
+/// The meaning of a field.
 #[derive(Clone, Copy, Debug)]
 pub enum Meaning {
-    /// The price of one unit of a meter, kept for that many units.
+    /// The price of one unit of a meter. It is stored for that many units.
     Meter(&'static str, u32),
-    /// The same, for usage that has a key with that value.
+    /// The price of one unit, for usage that has a key with that value.
     MeterIf(&'static str, &'static str, &'static str),
-    /// The price of one unit; the meter depends on the mode of the model. The empty mode is any
-    /// other.
+    /// The price of one unit. The meter depends on the mode of the model; the empty mode is any
+    /// other one.
     ByMode(&'static [(&'static str, &'static str)]),
-    /// The price of a query by the size of the search context.
+    /// The price of a query, by the size of the search context.
     SearchContext,
-    /// Ranges of input tokens with prices of their own.
+    /// Ranges of input tokens with their own prices.
     Tiers,
     /// Prices at certain hours.
     OffPeak,
@@ -28,13 +29,13 @@ pub enum Meaning {
     Uplift(&'static str),
     /// Factors by name: a region, or `fast`.
     Factors,
-    /// Left out, for that reason.
+    /// Skipped, for that reason.
     Skip(&'static str),
 }
 
 use Meaning::{ByMode, Factors, Meter, MeterIf, OffPeak, SearchContext, Skip, Tiers, Uplift};
 
-/// Fields by name. Where two price the same meter, the first that is not zero does.
+/// The fields by name. If two price the same meter, the first that is not zero applies.
 pub const FIELDS: &[(&str, Meaning)] = &[
     // Tokens.
     ("input_cost_per_token", Meter("input_tokens", MILLION)),
@@ -107,7 +108,7 @@ pub const FIELDS: &[(&str, Meaning)] = &[
     ),
     ("input_cost_per_pixel", Meter("input_pixels", MILLION)),
     ("output_cost_per_pixel", Meter("output_pixels", MILLION)),
-    // Images. Models that make images have the price of one in either field.
+    // Images. For models that make images, either field has the price of one image.
     (
         "input_cost_per_image",
         ByMode(&[("image_generation", "images"), ("", "input_images")]),
@@ -184,7 +185,7 @@ pub const FIELDS: &[(&str, Meaning)] = &[
         "output_cost_per_video_per_second",
         Meter("video_seconds", 1),
     ),
-    // Things.
+    // Other things.
     ("ocr_cost_per_page", Meter("pages", 1)),
     ("annotation_cost_per_page", Meter("annotated_pages", 1)),
     ("ocr_cost_per_credit", Meter("credits", 1)),
@@ -201,13 +202,13 @@ pub const FIELDS: &[(&str, Meaning)] = &[
         Meter("file_searches", 1_000),
     ),
     ("search_context_cost_per_query", SearchContext),
-    // Whole tables and factors.
+    // Tables and factors.
     ("tiered_pricing", Tiers),
     ("off_peak_pricing", OffPeak),
     ("regional_processing_uplift_multiplier_eu", Uplift("eu")),
     ("regional_processing_uplift_multiplier_us", Uplift("us")),
     ("provider_specific_entry", Factors),
-    // What is left out.
+    // Skipped fields.
     (
         "regional_endpoint_uplift_multiplier",
         Skip(
@@ -270,23 +271,23 @@ const TIERS: &[(&str, &str)] = &[
     ("_decisions", "decisions"),
 ];
 
-/// Words in the name of a field that say it is about money.
+/// Words in a field's name which say that the field is about money.
 const PRICE_WORDS: &[&str] = &["cost", "price", "pricing", "multiplier", "surcharge"];
 
-/// A field's name, taken apart.
+/// The parts of a field's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// What the base means.
+    /// The meaning of the base.
     pub meaning: Meaning,
-    /// Position of the base in the table.
+    /// The position of the base in the table.
     pub rank: usize,
-    /// Holds above that many input tokens.
+    /// The price applies above that many input tokens.
     pub above: Option<i64>,
-    /// Holds for that service tier.
+    /// The price applies to that service tier.
     pub tier: Option<&'static str>,
 }
 
-/// What a field means, if the table knows it.
+/// The parts of a field's name, if the table has its base.
 pub fn field(name: &str) -> Option<Field> {
     if let Some((rank, meaning)) = base(name) {
         return Some(Field {
@@ -318,7 +319,7 @@ fn base(name: &str) -> Option<(usize, Meaning)> {
     Some((rank, FIELDS[rank].1))
 }
 
-/// `X_above_200k_tokens` as X and 200,000.
+/// Splits `X_above_200k_tokens` into X and 200,000.
 fn threshold(name: &str) -> Option<(&str, i64)> {
     let (rest, number) = name.strip_suffix("_tokens")?.rsplit_once("_above_")?;
     let (digits, unit) = match number.strip_suffix('k') {
@@ -333,7 +334,7 @@ pub fn is_price(name: &str) -> bool {
     PRICE_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// What a service is called, by the mode of a model.
+/// The name of a service, by the mode of a model.
 pub fn service(mode: &str) -> &str {
     match mode {
         "chat" | "completion" | "responses" => "text",
@@ -344,7 +345,8 @@ pub fn service(mode: &str) -> &str {
     }
 }
 
-/// What a provider is called: the feed tells apart Google's and Amazon's interfaces for one price.
+/// The name of a provider. The feed has several names for the interfaces of Google and Amazon,
+/// whose prices are the same.
 pub fn provider(name: &str) -> &str {
     match name {
         "text-completion-openai" => "openai",
@@ -356,10 +358,10 @@ pub fn provider(name: &str) -> &str {
     }
 }
 
-/// Providers who bill the higher price from the threshold on and not only above it.
+/// Providers that bill the higher price from the threshold on, not only above it.
 pub const INCLUSIVE_THRESHOLDS: &[&str] = &["xai"];
 
-/// The size of the search context that a provider searches with when none is asked for.
+/// The size of the search context that a provider uses if a request states none.
 pub fn usual_search_context(provider: &str) -> &'static str {
     if provider == "perplexity" {
         "low"

@@ -1,8 +1,9 @@
 //! The data file of genai-prices: providers, each with models and their prices. Pure.
 //!
-//! Prices stand for a million tokens, or a thousand requests. A price is a number, or a base with tiers
-//! that begin above a number of input tokens. A model has one set of prices, or several of which the
-//! last whose constraint holds counts: a date from which it holds, or hours of the day.
+//! Prices are per million tokens or per thousand requests. A price is a number, or a base with
+//! tiers that begin above a number of input tokens. A model has one set of prices, or several sets
+//! with constraints: a date from which the set applies, or hours of the day. The last set whose
+//! constraint is met applies.
 
 use std::collections::HashSet;
 
@@ -21,7 +22,7 @@ use rust_decimal::Decimal;
 /// The name of the source.
 pub const SOURCE: &str = "genai-prices";
 
-/// Fields by name: the meter, and for how many the price is.
+/// Fields by name: the meter, and the number of units that the price pays for.
 const FIELDS: &[(&str, &str, u32)] = &[
     ("input_mtok", "input_tokens", MILLION),
     ("output_mtok", "output_tokens", MILLION),
@@ -48,7 +49,7 @@ const FIELDS: &[(&str, &str, u32)] = &[
 
 const MILLION: u32 = 1_000_000;
 
-/// What is said of providers and is no price, with the reason why it is left out.
+/// Fields of providers that are not prices, with the reason why they are skipped.
 const OF_PROVIDERS: &[(&str, &str)] = &[
     (
         "provider_match",
@@ -60,10 +61,10 @@ const OF_PROVIDERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Ways of processing that have prices of their own, as service tiers.
+/// Ways of processing that have their own prices, as service tiers.
 const TIERS: &[&str] = &["batch", "flex", "priority"];
 
-/// Where the prices of a set hold.
+/// When the prices of a set apply.
 #[derive(Clone, Default)]
 struct Constraint {
     from: Option<Timestamp>,
@@ -140,9 +141,9 @@ pub fn read(document: &Json) -> Result<Feed> {
     Ok(feed)
 }
 
-/// The names beside its id that a model goes by, as its `match` rule says. A name that more than one
-/// provider may serve is `provider/name`, so that a request that names no provider does not get the price
-/// of whichever comes first. The first model of a provider that has a name keeps it.
+/// The other names of a model, from its `match` rule. A name that several providers may serve
+/// becomes `provider/name`. Otherwise a request that names no provider would get the price of the
+/// first one. If several models of a provider have the same name, the first keeps it.
 fn other_names(
     feed: &mut Feed,
     providers: &[Json],
@@ -176,7 +177,7 @@ fn other_names(
     names
 }
 
-/// The quotes of a model once more for each of its other names.
+/// Repeats the quotes of a model for each of its other names.
 fn repeat(feed: &mut Feed, first: usize, id: &str, names: &[String]) {
     let quotes = feed.quotes[first..].to_vec();
     for name in names {
@@ -204,7 +205,7 @@ fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {
                 match constraint(member(set, "constraint")) {
                     Ok(mut found) => {
                         if dated && found.from.is_none() && found.conditions.is_empty() {
-                            // It held before the others.
+                            // This set applied before the dated ones.
                             found.from = Some(Timestamp::from_unix_micros(0));
                         }
                         let first = feed.quotes.len();
@@ -222,8 +223,8 @@ fn read_model(feed: &mut Feed, provider: &str, id: &str, model: &Json) {
     }
 }
 
-/// Ends at the beginning of a set of prices what sets before it have and this one has not. Gives the prices
-/// that there are now, of which the new ones stand from `first` on.
+/// Ends prices of earlier sets that this set does not have, when this set begins. Returns the
+/// prices of this set, which are the quotes from `first` on.
 fn end_others(
     feed: &mut Feed,
     first: usize,
@@ -246,7 +247,7 @@ fn end_others(
     now
 }
 
-/// Prices for another way of processing the same request.
+/// Reads the prices for another way of processing the same request.
 fn read_variant(feed: &mut Feed, provider: &str, id: &str, variant: &Json) {
     let when = member(variant, "when").and_then(Json::as_object);
     let tier = match when {

@@ -1,8 +1,8 @@
 //! LiteLLM's price file: an object of models, each an object of fields. Pure.
 //!
-//! A model's fields become a [`Grid`] of prices by meter, tier and threshold; then come the tables
-//! of ranges, the prices of certain hours, and last the factors of regions, which multiply every
-//! token price that the model has by then.
+//! The fields of a model fill a [`Grid`] of prices by meter, tier and threshold. Then the tables of
+//! ranges are added, and the prices of certain hours. The factors of regions come last, because
+//! they multiply every token price of the model.
 
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
@@ -54,7 +54,7 @@ pub fn read(document: &Json) -> Result<Feed> {
     Ok(feed)
 }
 
-/// The provider and the mode of an entry, and where its prices gather.
+/// The provider and the mode of an entry, and the prices read so far.
 struct Model<'a> {
     name: &'a str,
     entry: &'a [(String, Json)],
@@ -64,7 +64,7 @@ struct Model<'a> {
     grid: Grid,
     /// Prices with other conditions.
     others: Vec<(String, Cell, Map<String, Value>)>,
-    /// Regions, or a key of the usage, with the factor on all token prices.
+    /// Regions, or keys of the usage, with the factor on all token prices.
     factors: Vec<(Place, Decimal, String)>,
 }
 
@@ -160,14 +160,14 @@ impl<'a> Model<'a> {
         self.write();
     }
 
-    /// The price in a field; what is none is a fault.
+    /// The price in a field. A value that is not a price is a fault.
     fn price(&mut self, key: &str, value: &Json) -> Option<Read> {
         price(value)
             .map_err(|wrong| self.feed.fault(self.name, key, wrong))
             .ok()
     }
 
-    /// A field that prices a meter. The first that is not zero does.
+    /// Notes a field that prices a meter. The first that is not zero applies.
     fn candidate(&mut self, known: Field, key: &str, read: &Read, meter: &str, per: u32) {
         let inclusive = self
             .provider
@@ -215,8 +215,8 @@ impl<'a> Model<'a> {
         self.others.push((meter.to_owned(), cell, keys));
     }
 
-    /// The price of a search by the size of its context: the usual size without a condition, the
-    /// others where they differ.
+    /// The price of a search, by the size of its context. The usual size has no condition. The
+    /// other sizes get rows if their price differs.
     fn search_context(&mut self, key: &str, value: &Json) {
         const PREFIX: &str = "search_context_size_";
         let Some(sizes) = value.as_object() else {
@@ -289,8 +289,9 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Ranges of input tokens: each is a threshold that re-prices the whole request. What a range
-    /// leaves out costs what its input costs, reasoning what its output costs.
+    /// Ranges of input tokens. Each is a threshold above which the whole request has another price.
+    /// If a range leaves out a price, the price of its input applies; for reasoning, that of its
+    /// output.
     fn tiers(&mut self, key: &str, value: &Json) {
         if table::of_other_things(value) {
             self.feed
@@ -356,7 +357,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Prices of certain hours take the place of all others, whatever the threshold or the tier.
+    /// Prices of certain hours replace all others, whatever the threshold or tier.
     fn off_peak(&mut self, key: &str, value: &Json) {
         let Some(entries) = value.as_object() else {
             self.feed.fault(self.name, key, "it is not an object");
@@ -393,7 +394,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The rows: all prices, and all token prices once more for each combination of factors.
+    /// Writes the rows: all prices, and all token prices again for each combination of factors.
     fn write(self) {
         let service = Some(fields::service(self.mode)).filter(|service| !service.is_empty());
         let quote = |meter: &str, cell: &Cell| {
@@ -427,7 +428,7 @@ impl<'a> Model<'a> {
                 ..quote(meter, cell)
             });
         }
-        // Regions exclude each other; a key of the usage comes on top of each.
+        // Regions exclude each other. A key of the usage applies in addition to each region.
         let (regions, keys): (Vec<_>, Vec<_>) = self
             .factors
             .iter()

@@ -1,16 +1,16 @@
-//! The `match` rules of genai-prices: which names a model goes by. Pure.
+//! The `match` rules of genai-prices: the names of a model. Pure.
 //!
-//! A rule is an object with one key: `equals`, `starts_with`, `ends_with`, `contains`, `regex`, or `or` and
-//! `and` of rules. A price's model can say what a name with `*` can say.
+//! A rule is an object with one key: `equals`, `starts_with`, `ends_with`, `contains`, `regex`, or
+//! `or` and `and` of rules. In a price row, a model is a name that may contain `*`.
 
 use crate::pg::jsonb::Json;
 
-/// What a rule says in names and patterns.
+/// A rule as names and patterns.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Names, and patterns with `*`.
     pub said: Vec<String>,
-    /// Rules that no pattern says, each with the reason.
+    /// Rules that no pattern can express, each with the reason.
     pub left: Vec<String>,
 }
 
@@ -57,8 +57,8 @@ fn read(rule: &Json, names: &mut Names) {
     }
 }
 
-/// True when a rule holds for a name. A regular expression holds for none: whether a model is its
-/// provider's own is then not known, and it is taken for one that several providers may serve.
+/// True if a rule matches a name. A regular expression matches none. Whether a model is its
+/// provider's own is then unknown, and the model counts as one that several providers may serve.
 pub fn holds(rule: &Json, name: &str) -> bool {
     match parts(rule) {
         Some(("or", Json::Array(rules))) => rules.iter().any(|rule| holds(rule, name)),
@@ -74,7 +74,7 @@ pub fn holds(rule: &Json, name: &str) -> bool {
     }
 }
 
-/// The one key of a rule with its value.
+/// The one key of a rule, with its value.
 fn parts(rule: &Json) -> Option<(&str, &Json)> {
     match rule.as_object()? {
         [(key, value)] => Some((key, value)),

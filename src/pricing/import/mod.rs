@@ -1,8 +1,8 @@
-//! Price feeds of others into a price list.
+//! Imports price feeds of others into a price list.
 //!
-//! A source reads its document into [`Quote`]s, each a price row as the list should have it, and
-//! [`Skip`]s, each with a reason; it knows nothing of PostgreSQL. [`apply`] compares the quotes with
-//! the list and adds what differs. No price of a feed is dropped silently.
+//! A source reads its document into [`Quote`]s, which are price rows as the list should have them,
+//! and [`Skip`]s, each with a reason. It knows nothing of PostgreSQL. [`apply`] compares the quotes
+//! with the list and adds the differences. No price of a feed is dropped silently.
 
 pub mod answer;
 pub mod apply;
@@ -42,56 +42,56 @@ pub struct Quote {
     pub above_input_tokens: Option<i64>,
     /// The other conditions.
     pub conditions: Map<String, Value>,
-    /// Price of `per` units; nothing where an earlier one ends.
+    /// Price of `per` units; `None` ends an earlier price.
     pub unit_price: Option<Decimal>,
-    /// The unit.
+    /// The number of units that the price pays for.
     pub per: Decimal,
-    /// When it begins, where the feed says it.
+    /// When the price begins, if the feed says so.
     pub effective_from: Option<i64>,
-    /// Where it comes from and what was done to it.
+    /// The origin of the price, and the changes that were made to it.
     pub note: String,
 }
 
-/// What a feed has and the list does not get.
+/// A price of a feed that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
     /// The model.
     pub model: String,
     /// The feed's field.
     pub field: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What is wrong with one price of a feed.
+/// An error in one price of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The model.
     pub model: String,
     /// The feed's field.
     pub field: String,
-    /// What is wrong, as the end of a sentence.
+    /// The error, as the end of a sentence.
     pub wrong: String,
 }
 
-/// A feed as it was read.
+/// A feed after it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Feed {
-    /// Prices.
+    /// The prices.
     pub quotes: Vec<Quote>,
-    /// What was left out.
+    /// The prices that are not imported.
     pub skips: Vec<Skip>,
-    /// What stops the import, unless it is forced.
+    /// The errors. They stop the import, unless it is forced.
     pub faults: Vec<Fault>,
-    /// Other names of models with a fault: they keep what they have, as the models do.
+    /// Other names of models with a fault. They keep their prices, as the models do.
     pub kept: Vec<String>,
 }
 
-/// Faults that an error spells out.
+/// The number of faults that an error lists.
 const FAULTS_SHOWN: usize = 5;
 
 impl Feed {
-    /// Leaves out a field.
+    /// Skips a field.
     pub fn skip(&mut self, model: &str, field: &str, reason: impl Into<String>) {
         self.skips.push(Skip {
             model: model.to_owned(),
@@ -100,7 +100,7 @@ impl Feed {
         });
     }
 
-    /// Notes what is wrong with a field.
+    /// Notes an error in a field.
     pub fn fault(&mut self, model: &str, field: &str, wrong: impl Into<String>) {
         self.faults.push(Fault {
             model: model.to_owned(),
@@ -110,7 +110,7 @@ impl Feed {
     }
 }
 
-/// WL012 that names what is wrong with a feed.
+/// The error WL012 that lists the errors of a feed.
 pub fn refused(faults: &[Fault]) -> Error {
     let mut detail: Vec<String> = faults
         .iter()
@@ -139,7 +139,7 @@ pub fn refused(faults: &[Fault]) -> Error {
     .hint("Nothing was changed. Correct the feed, or pass force => true to skip what is no price and to take the rest as it is.")
 }
 
-/// 22023: not a feed of that source at all.
+/// The error 22023 for a document that is not a feed of that source.
 pub fn not_a_feed(source: &str, detail: &str) -> Error {
     Error::argument(format!("prices are no feed of {source}"))
         .detail(detail.to_owned())

@@ -1,20 +1,20 @@
-//! Prices out of JSON numbers: exact, without the noise of binary floating point. Pure.
+//! Reads prices from JSON numbers: exactly, without the noise of binary floating point. Pure.
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::money::{PRICE_DIGITS, significant_digits};
 use crate::pg::jsonb::Json;
 
-/// A price of one unit, and what was cut off.
+/// A price of one unit, and the number from which it was rounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// At most fifteen significant digits.
+    /// The price, with at most fifteen significant digits.
     pub price: Decimal,
-    /// The number as it stood there, if it had more.
+    /// The number in the feed, if it had more digits.
     pub noise: Option<Decimal>,
 }
 
-/// Cuts a number to the digits that a price may have.
+/// Rounds a number to the digits that a price may have.
 pub fn cut(number: Decimal) -> Read {
     let number = number.normalize();
     if significant_digits(number) <= PRICE_DIGITS {
@@ -33,7 +33,7 @@ pub fn cut(number: Decimal) -> Read {
     }
 }
 
-/// A price, or what is wrong with it.
+/// Reads a price, or says why the value is not one.
 pub fn price(value: &Json) -> Result<Read, String> {
     let Json::Number(number) = value else {
         let kind = match value {
@@ -50,7 +50,7 @@ pub fn price(value: &Json) -> Result<Read, String> {
         Some(price) if price.is_sign_negative() && !price.is_zero() => {
             Err(format!("the price {price} is negative"))
         }
-        // A product with twelve digits of quantity must stay inside an amount.
+        // Multiplied by a quantity of twelve digits, it must still be an amount.
         Some(price) if price >= Decimal::from(1_000_000_000) => Err(format!(
             "the price {price} of one unit is a billion or more"
         )),

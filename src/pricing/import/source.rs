@@ -1,4 +1,4 @@
-//! An import of a price feed, once.
+//! Imports a price feed once per idempotency key.
 
 use rust_decimal::Decimal;
 
@@ -14,15 +14,15 @@ use crate::pricing::import::{Feed, answer, genai, litellm};
 pub enum Source {
     /// The price file of LiteLLM.
     Litellm,
-    /// The data of genai-prices.
+    /// The data file of genai-prices.
     Genai,
 }
 
 impl Source {
-    /// All of them.
+    /// All sources.
     pub const ALL: &'static [Source] = &[Source::Litellm, Source::Genai];
 
-    /// The name in arguments and rows.
+    /// The source's name in arguments and rows.
     pub fn as_str(self) -> &'static str {
         match self {
             Source::Litellm => litellm::SOURCE,
@@ -49,7 +49,7 @@ impl Source {
 /// The actions of rows that change the list.
 const CHANGES: [&str; 3] = ["added", "changed", "ended"];
 
-/// Brings the list in line with the feed. A replay returns the rows of the first call.
+/// Changes the list as the feed says. A replay returns the rows of the first call.
 pub fn import(
     import: &Import<'_>,
     source: Source,
@@ -60,7 +60,7 @@ pub fn import(
     if !import.dry_run {
         apply::lock()?;
     }
-    // A call with the same key has waited for the first one, and finds its answer.
+    // A call with the same key has waited for the first one, and now finds its answer.
     if let Some(first) = call.answered()? {
         return answer::read(&first);
     }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use crate::pg::jsonb::Json;
 use crate::pricing::import::number::Read;
 
-/// A range of input tokens and what stands in it.
+/// A range of input tokens and its fields.
 pub struct Range<'a> {
-    /// More input tokens than that; `None` from the first on.
+    /// The range begins above that many input tokens; `None` for the first range.
     pub above: Option<i64>,
-    /// All its fields.
+    /// The fields of the range.
     pub fields: Vec<(&'a str, &'a Json)>,
 }
 
@@ -23,7 +23,7 @@ fn whole(value: &Json) -> Option<i64> {
     i64::try_from(number).ok().filter(|number| *number >= 0)
 }
 
-/// True for a list of ranges of something else than input tokens, such as results of a search.
+/// True for a list of ranges of other things than input tokens, such as search results.
 pub fn of_other_things(value: &Json) -> bool {
     let Json::Array(items) = value else {
         return false;
@@ -36,8 +36,8 @@ pub fn of_other_things(value: &Json) -> bool {
         })
 }
 
-/// The ranges of a list, or nothing when one is malformed. The end of each is the next one's
-/// beginning, and the last has none: a longer request is billed like the longest.
+/// The ranges of a list; `None` if one is malformed. Each ends at the beginning of the next one.
+/// The last has no end: a longer request is billed like the longest one.
 pub fn ranges(value: &Json) -> Option<Vec<Range<'_>>> {
     let Json::Array(items) = value else {
         return None;
@@ -63,15 +63,15 @@ pub fn ranges(value: &Json) -> Option<Vec<Range<'_>>> {
     items.iter().map(range).collect()
 }
 
-/// Meter, the unit to keep it for, price of one.
+/// Meter, the number of units to store the price for, and the price of one unit.
 type Price = (&'static str, u32, Read);
 
 fn of<'a>(prices: &'a [Price], meter: &str) -> Option<&'a Price> {
     prices.iter().find(|(known, ..)| *known == meter)
 }
 
-/// Meters whose flat prices no longer count beside ranges: a request never mixes the two. Output
-/// alone may stand beside ranges that have none.
+/// Meters whose flat prices are replaced by ranges, because a request never mixes the two. Only the
+/// flat price of output may remain, if no range has one.
 pub fn replaced_by_ranges(ranges: &[(Option<i64>, Vec<Price>)]) -> Vec<&'static str> {
     let any = |meter| ranges.iter().any(|(_, prices)| of(prices, meter).is_some());
     let mut meters = Vec::new();
@@ -89,8 +89,8 @@ pub fn replaced_by_ranges(ranges: &[(Option<i64>, Vec<Price>)]) -> Vec<&'static 
     meters
 }
 
-/// Meter, threshold, unit and price of every range; what a range leaves out and another has costs
-/// what its input costs, reasoning what its output costs.
+/// Meter, threshold, unit and price of every range. If a range leaves out a price that another
+/// range has, the price of its input applies; for reasoning, that of its output.
 pub fn filled(ranges: &[(Option<i64>, Vec<Price>)]) -> Vec<(&'static str, Option<i64>, u32, Read)> {
     let mut meters: Vec<&'static str> = Vec::new();
     for (meter, ..) in ranges.iter().flat_map(|(_, prices)| prices) {
@@ -116,9 +116,9 @@ pub fn filled(ranges: &[(Option<i64>, Vec<Price>)]) -> Vec<(&'static str, Option
     rows
 }
 
-/// The conditions of an `off_peak_pricing` block: one object for each rule. Its hours are in UTC,
-/// its weekdays may be in another time zone: they are said together in that zone, if its clocks
-/// never change.
+/// The conditions of an `off_peak_pricing` block, one object for each rule. Its hours are in UTC,
+/// its weekdays may be in another time zone. Both are converted to that zone, if its offset never
+/// changes.
 pub fn windows(
     entries: &[(String, Json)],
     zone: impl Fn(&str) -> Option<TimeZone>,
@@ -161,9 +161,10 @@ pub fn windows(
     (!found.is_empty()).then_some(found)
 }
 
-/// Minutes that a zone is ahead of UTC, if that never changes within a year.
+/// The minutes by which a zone is ahead of UTC, if they are the same all year.
 fn fixed_offset(zone: &TimeZone) -> Option<i32> {
-    // Half a year apart, at any time near now; the rules of a fixed zone say the same in both.
+    // Two moments half a year apart, near the present. A zone with a fixed offset has the same
+    // offset at both.
     let at = |seconds| {
         Some(
             zone.to_offset(Timestamp::from_second(seconds).ok()?)

@@ -1,5 +1,6 @@
-//! Any JSON as a price feed: it is read, or refused with 22023; every price that comes out is one that a list can
-//! hold, and every cost per unit that goes in is a price, a skip with a reason, or a fault.
+//! Reads any JSON as a price feed. It is read, or refused with 22023. Every price in the result is
+//! one that a list can have. Every cost per unit in the feed becomes a price, a skip with a reason,
+//! or a fault.
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -10,7 +11,7 @@ use crate::error::Code;
 use crate::money::{PRICE_DIGITS, significant_digits};
 use crate::pricing::normalize::samples;
 
-/// A number as feeds have them, and as they never should.
+/// A number as feeds have them, or as they never should.
 fn number() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => (0_u32..100_000, 0_u32..14).prop_map(|(digits, scale)| {
@@ -34,7 +35,7 @@ fn leaf() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Values of the given keys, down to a depth.
+/// Values of the given keys, nested down to a depth.
 fn value(keys: Vec<&'static str>) -> impl Strategy<Value = Value> {
     leaf().prop_recursive(4, 48, 6, move |inner| {
         prop_oneof![
@@ -141,7 +142,7 @@ fn genai_feed() -> impl Strategy<Value = Value> {
     prop_oneof![1 => anything, 3 => well_formed]
 }
 
-/// Nothing that could be a price: null, zero, or a list or object of such.
+/// True for a value that cannot be a price: null, zero, or a list or object of such values.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -183,13 +184,14 @@ proptest! {
             Err(error) => prop_assert_eq!(error.code, Code::InvalidParameter),
             Ok(feed) => {
                 sound(&feed)?;
-                // Nothing about money is lost without a word.
+                // No field about money is lost without a message.
                 for (model, entry) in document.as_object().expect("a feed") {
                     for field in entry.as_object().into_iter().flatten().map(|(field, _)| field) {
                         let told = feed.skips.iter().any(|skip| skip.model == *model && skip.field.starts_with(field.as_str()))
                             || feed.faults.iter().any(|fault| fault.model == *model && (fault.field.is_empty() || fault.field.starts_with(field.as_str())))
                             || feed.quotes.iter().any(|quote| quote.note.split([' ', ',']).any(|word| word.starts_with(field.as_str())));
-                        // A factor may have nothing to multiply, and a zero may stand beside a price.
+                        // A factor may have no price to multiply, and a zero may come in addition
+                        // to a price.
                         let is_price = field.contains("cost_per") && !is_empty(&entry[field]);
                         prop_assert!(told || !is_price, "{} of {}: {:?}", field, model, feed);
                     }
