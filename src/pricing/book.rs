@@ -1,8 +1,9 @@
-//! The price book: the prices that this backend has used, kept until any price changes.
+//! The price book: the prices that this backend has used, cached until any price changes.
 //!
-//! A look-up after the first costs no query, and nor does one for a model that has no price. The
-//! cache is dropped when `invalidation` counts on, which happens in every backend at the commit of
-//! a change, and in the changing transaction at once and again when it rolls back.
+//! Only the first look-up of a model costs a query, even if the model has no price. The cache is
+//! dropped when the generation of [`invalidation`] advances. That happens in every backend when a
+//! change is committed. In the changing transaction it happens at once, and again if the
+//! transaction rolls back.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -23,7 +24,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::PriceRow;
 use crate::storage::store;
 
-/// The list that stands behind every other.
+/// The list whose prices apply if the wallet's own list has none.
 pub const DEFAULT_LIST: &str = "default";
 
 statement!(
@@ -33,7 +34,8 @@ statement!(
                  OR EXISTS (SELECT FROM wallet.markups WHERE price_list = $1)"
 );
 
-/// 42704 unless the list has a price or a markup, or is the default list, which is always there.
+/// Returns 42704 unless the list has a price or a markup, or is the default list, which always
+/// exists.
 pub fn require_list(list: &str) -> Result<()> {
     if list == DEFAULT_LIST || !LIST_EXISTS.run(&[Value::Text(list)])?.is_empty() {
         return Ok(());
@@ -46,24 +48,24 @@ pub fn require_list(list: &str) -> Result<()> {
     .hint("Make it first with set_price(), import_prices() or set_markup(), or check the name."))
 }
 
-/// Rows and look-ups that a backend keeps; beyond, it starts anew.
+/// The maximum number of cached rows and look-ups. Beyond it, the cache is emptied.
 const MAX_SIZE: usize = 1 << 18;
 
 type Patterns = Rc<[(String, Rc<Prices>)]>;
 
-/// A shelf and the provider that was named when it was put together.
+/// The prices of a model, and the provider for which they were collected.
 type Kept = (Option<String>, Rc<MatchedPrices>);
 
 #[derive(Default)]
 struct Book {
     generation: u64,
-    /// By list and model.
-    shelves: HashMap<String, HashMap<String, Vec<Kept>>>,
-    /// By list and the name of the rows.
+    /// The prices of each model, by list and model.
+    by_model: HashMap<String, HashMap<String, Vec<Kept>>>,
+    /// The rows of each model name, by list and name.
     names: HashMap<String, HashMap<String, Rc<Prices>>>,
-    /// By list.
+    /// The patterns and their prices, by list.
     patterns: HashMap<String, Patterns>,
-    /// By list.
+    /// The markups, by list.
     markups: HashMap<String, Rc<Markups>>,
     size: usize,
 }
@@ -72,7 +74,7 @@ thread_local! {
     static BOOK: RefCell<Book> = RefCell::default();
 }
 
-/// Drops what may be stale and gives the present generation.
+/// Drops the cache if it may be stale, and returns the current generation.
 fn refresh() -> u64 {
     let generation = invalidation::generation();
     BOOK.with_borrow_mut(|book| {
@@ -86,7 +88,7 @@ fn refresh() -> u64 {
     generation
 }
 
-/// Stores what was read, unless a change arrived while it was being read.
+/// Caches rows, unless a change arrived while they were being read.
 fn keep(generation: u64, size: usize, store: impl FnOnce(&mut Book)) {
     invalidation::note_caching();
     BOOK.with_borrow_mut(|book| {
@@ -192,21 +194,22 @@ fn markups(list: &str) -> Result<Rc<Markups>> {
     Ok(markups)
 }
 
-/// What the book knows of one model, in the order of precedence: the wallet's list before the
-/// default list; the exact model, then provider/model, then patterns, the longest first.
+/// The prices and markups that may apply to one model, in order of precedence: the wallet's list
+/// before the default list; in each the exact model, then provider/model, then patterns, the
+/// longest first.
 #[derive(Clone, Debug)]
 pub struct MatchedPrices {
     prices: Vec<Rc<Prices>>,
-    /// Of the wallet's list, then of the default list.
+    /// The markups of the wallet's list, then those of the default list.
     markups: Vec<Rc<Markups>>,
 }
 
 impl MatchedPrices {
-    /// The prices of a model, as last put together or put together now.
+    /// The prices of a model, from the cache if possible.
     pub fn of(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<MatchedPrices>> {
         let generation = refresh();
         let cached = BOOK.with_borrow(|book| {
-            let kept = book.shelves.get(list)?.get(model)?;
+            let kept = book.by_model.get(list)?.get(model)?;
             kept.iter()
                 .find(|(named, _)| named.as_deref() == provider)
                 .map(|(_, matched)| matched.clone())
@@ -216,9 +219,9 @@ impl MatchedPrices {
         }
         let matched = Rc::new(MatchedPrices::collect(list, model, provider)?);
         keep(generation, 1, |book| {
-            let shelves = book.shelves.entry(list.to_owned()).or_default();
+            let by_model = book.by_model.entry(list.to_owned()).or_default();
             let kept = (provider.map(str::to_owned), matched.clone());
-            shelves.entry(model.to_owned()).or_default().push(kept);
+            by_model.entry(model.to_owned()).or_default().push(kept);
         });
         Ok(matched)
     }
@@ -251,8 +254,9 @@ impl MatchedPrices {
         })
     }
 
-    /// The shelf of a list that is tried out: what it says counts from the beginning, also for
-    /// uses before the list was made. The default list stays as it was at each time.
+    /// The prices of a model by a list that is being tried out. The list's prices apply from the
+    /// beginning, also to usage before the list was made. Prices of the default list apply as
+    /// usual.
     pub fn tried_out(list: &str, model: &str, provider: Option<&str>) -> Result<Rc<MatchedPrices>> {
         let matched = MatchedPrices::of(list, model, provider)?;
         if list == DEFAULT_LIST {
@@ -273,22 +277,22 @@ impl MatchedPrices {
         Ok(Rc::new(MatchedPrices { prices, markups }))
     }
 
-    /// True when no price of any meter and any time is known.
+    /// True if the model has no price of any meter at any time.
     pub fn is_empty(&self) -> bool {
         self.prices.is_empty()
     }
 
-    /// True when some price of the model asks for keys of the usage object.
+    /// True if a price of the model has a condition on a key of the usage object.
     pub fn asks_for_keys(&self) -> bool {
         self.prices.iter().any(|prices| prices.ask_for_keys())
     }
 
-    /// True when some price of the model, of whatever time, asks for that key.
+    /// True if a price of the model, of any time, has a condition on that key.
     pub fn asks_for(&self, key: &str) -> bool {
         self.prices.iter().any(|prices| prices.ask_for(key))
     }
 
-    /// Whether any price, of whatever time, is one of a service tier.
+    /// True if a price of the model, of any time, requires that service tier.
     pub fn knows_tier(&self, tier: &str) -> bool {
         self.prices.iter().any(|prices| prices.know_tier(tier))
     }
@@ -300,13 +304,14 @@ impl MatchedPrices {
             .find_map(|prices| prices.pick(meter, situation))
     }
 
-    /// What comes on top of prices of the default list: the markup of the wallet's list or, where
-    /// that says nothing, the default list's.
+    /// The markup that is added to prices of the default list: the markup of the wallet's list, or
+    /// otherwise that of the default list.
     pub fn markup(&self, at: Timestamp) -> Option<&Markup> {
         self.markups.iter().find_map(|markups| markups.at(at))
     }
 
-    /// When prices of the model begin after one time and up to another, the earliest first.
+    /// The times after `after` and up to `until` at which prices of the model begin, the earliest
+    /// first.
     pub fn beginnings(&self, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {
         let mut times: Vec<Timestamp> = self
             .prices

@@ -1,27 +1,27 @@
 //! The prices of one model name, found by meter and time. Pure.
 //!
-//! Rows for the same meter and exactly the same conditions form a chain: each holds until the next
-//! begins. A look-up compares the conditions of one row a chain, which it finds by binary search,
-//! so that years of history cost it next to nothing.
+//! Rows with the same meter and exactly the same conditions form a chain. Each row holds until the
+//! next one begins. A look-up finds the row of each chain by binary search and compares the
+//! conditions of that row only. So a long history costs almost nothing.
 
 use crate::pg::clock::Timestamp;
 use crate::pricing::select::{Price, Situation};
 
-/// Rows of the same conditions, the earliest first; of those for the same time the one recorded
-/// first.
+/// Rows with the same conditions, the earliest first. If two begin at the same time, the one that
+/// was recorded first comes first.
 type Chain = Vec<Price>;
 
 /// The prices of one model name in one list.
 #[derive(Clone, Debug, Default)]
 pub struct Prices {
-    /// Chains by meter, in the order of the meters' names.
+    /// The chains of each meter, in the order of the meters' names.
     meters: Vec<(String, Vec<Chain>)>,
     rows: usize,
     ask_for_keys: bool,
 }
 
 impl Prices {
-    /// Arranges rows, whatever their order.
+    /// Arranges rows that come in any order.
     pub fn new(mut rows: Vec<Price>) -> Prices {
         rows.sort_by(|a, b| {
             (&a.meter, a.effective_from, a.id).cmp(&(&b.meter, b.effective_from, b.id))
@@ -52,12 +52,12 @@ impl Prices {
         prices
     }
 
-    /// True when some price asks for keys of the usage object.
+    /// True if a price has a condition on a key of the usage object.
     pub fn ask_for_keys(&self) -> bool {
         self.ask_for_keys
     }
 
-    /// True when some price, of whatever time, asks for that key.
+    /// True if a price, of any time, has a condition on that key.
     pub fn ask_for(&self, key: &str) -> bool {
         self.ask_for_keys
             && self
@@ -67,17 +67,17 @@ impl Prices {
                 .any(|price| price.conditions.iter().any(|(asked, _)| asked == key))
     }
 
-    /// Number of rows of all times.
+    /// The number of rows of all times.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// True when no price of any meter and any time is known.
+    /// True if there is no price of any meter at any time.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// True for prices of a list of a tenant's own.
+    /// True if the list is not the default list.
     pub fn are_negotiated(&self) -> bool {
         self.meters
             .iter()
@@ -86,8 +86,8 @@ impl Prices {
             .is_some_and(|price| price.negotiated)
     }
 
-    /// The price of a meter: of the chains whose conditions hold and which have a price at that
-    /// time, the one that fits most closely.
+    /// The price of a meter. Of the chains that have a price at that time and whose conditions
+    /// hold, it is the one that fits most closely.
     pub fn pick(&self, meter: &str, situation: &Situation<'_>) -> Option<&Price> {
         let found = self
             .meters
@@ -109,16 +109,16 @@ impl Prices {
         best
     }
 
-    /// Whether any price, of whatever time, is one of a service tier.
+    /// True if a price, of any time, requires that service tier.
     pub fn know_tier(&self, tier: &str) -> bool {
-        // All of a chain have the same conditions.
+        // All rows of a chain have the same conditions.
         self.meters
             .iter()
             .flat_map(|(_, chains)| chains.iter().filter_map(|chain| chain.first()))
             .any(|price| price.service_tier.as_deref() == Some(tier))
     }
 
-    /// The same prices as if the first of each chain had always held.
+    /// Copies the prices, with the first price of each chain valid from the beginning of time.
     pub fn always_begun(&self) -> Prices {
         let mut prices = self.clone();
         for chain in prices.meters.iter_mut().flat_map(|(_, chains)| chains) {
@@ -129,7 +129,7 @@ impl Prices {
         prices
     }
 
-    /// When prices begin, of all meters and conditions, in no order.
+    /// The times at which prices of any meter and conditions begin, in no particular order.
     pub fn beginnings(&self) -> impl Iterator<Item = Timestamp> {
         self.meters
             .iter()
@@ -187,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        /// The index against the definition: every row beside every other.
+        /// Compares the index with its definition, which compares every row with every other.
         #[test]
         fn finds_what_the_definition_finds(
             mut rows in prop::collection::vec(price(), 0..40),
@@ -198,7 +198,7 @@ mod tests {
             input_tokens in prop::sample::select(&[0, 100, 250, 300][..]),
             size in maybe(&["small", "large"]),
         ) {
-            // Recorded one after the other, some for the same time.
+            // Some of the rows begin at the same time.
             for (number, row) in (0_u16..).zip(&mut rows) {
                 row.id[1..3].copy_from_slice(&number.to_be_bytes());
             }
@@ -220,7 +220,8 @@ mod tests {
                 let expected = pick(&rows, meter, &situation).map(|price| price.id);
                 prop_assert_eq!(index.pick(meter, &situation).map(|price| price.id), expected);
             }
-            // From the beginning: each chain's first price also holds before.
+            // With prices from the beginning of time, the first price of each chain also holds
+            // earlier.
             let early = Situation { at: Timestamp(-1000), ..situation };
             let always = index.always_begun();
             for meter in ["input_tokens", "output_tokens", "images"] {

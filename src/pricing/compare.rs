@@ -1,4 +1,4 @@
-//! `compare_models`: what the same usage would cost with other models.
+//! `compare_models`: the cost of the same usage with other models.
 
 use crate::args;
 use crate::currency::Currency;
@@ -9,25 +9,29 @@ use crate::pricing::usage::Usage;
 use rust_decimal::Decimal;
 use std::collections::HashSet;
 
-/// Models that one call compares.
+/// The maximum number of models that one call compares.
 const MAX_MODELS: usize = 1000;
 
-/// Decimals of a ratio.
+/// The number of decimals of a ratio.
 const RATIO_SCALE: u32 = 6;
 
-/// A model and what the usage costs with it, if it has a price for all of it.
+/// A model and the cost of the usage, if the model has prices for all of it.
 pub struct Compared {
+    /// The model.
     pub model: String,
+    /// The cost; `None` without a price.
     pub cost: Option<Amount>,
+    /// Currency of the cost.
     pub currency: Option<Currency>,
 }
 
-/// The models by cost, those without a price last; models of equal cost by name.
+/// The models in the order of cost, those without a price last. Models of equal cost are in the
+/// order of their names.
 pub fn compare(usage: &Usage, models: &[String], terms: &Terms<'_>) -> Result<Vec<Compared>> {
     let mut rows = models
         .iter()
         .map(|model| {
-            // Who served the request does not say who would serve another model.
+            // The provider that served the request need not be the one that serves another model.
             let same = usage.model.as_deref() == Some(model);
             let provider = usage.provider.clone().filter(|_| same);
             let usage = Usage {
@@ -61,13 +65,13 @@ pub fn compare(usage: &Usage, models: &[String], terms: &Terms<'_>) -> Result<Ve
     Ok(rows)
 }
 
-/// How many times the least cost it is, to six decimals; nothing when that is zero and this is
-/// not.
+/// The cost as a multiple of the least cost, to six decimals. `None` if only the least cost is
+/// zero.
 pub fn ratio(cost: Amount, least: Amount) -> Option<Decimal> {
     if cost == least {
         return Some(Decimal::ONE);
     }
-    // Both are below 10^28 units; the whole part is taken first so that nothing overflows.
+    // Both are below 10^28 units. The whole part is computed first, so that nothing overflows.
     let (cost, least) = (cost.units(), least.units());
     let (mut quotient, mut rest) = (cost.checked_div(least)?, cost % least);
     for _ in 0..RATIO_SCALE {
@@ -81,7 +85,7 @@ pub fn ratio(cost: Amount, least: Amount) -> Option<Decimal> {
         .map(|ratio| ratio.normalize())
 }
 
-/// Every model once, in the order given.
+/// Every model once, in the given order.
 pub fn distinct(models: Option<Vec<Option<String>>>) -> Result<Vec<String>> {
     let missing = |message: &str| {
         Error::argument(message.to_owned())

@@ -1,8 +1,8 @@
 //! The `conditions` of a price. Pure.
 //!
-//! Most keys name a key of the usage object and the value it must have. Four keys are reserved and
-//! never compared with the usage: `hours`, `weekdays` and `time_zone` say at which times a price
-//! holds, `minimum` the least quantity that is billed.
+//! Most keys name a key of the usage object and the value that it must have. Four keys are reserved
+//! and never compared with the usage. `hours`, `weekdays` and `time_zone` restrict the times at
+//! which the price holds. `minimum` is the least quantity that is billed.
 
 use jiff::Timestamp as Moment;
 use jiff::tz::TimeZone;
@@ -13,27 +13,27 @@ use crate::money::{QUANTITY_DIGITS, significant_digits};
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Json;
 
-/// Minutes of a day.
+/// The number of minutes per day.
 const DAY: u16 = 24 * 60;
 
-/// What the `conditions` of a price say.
+/// The `conditions` of a price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// Keys that the usage must have, with equal values.
     pub keys: Vec<(String, Json)>,
-    /// When in the week the price holds; always, where it says nothing.
+    /// The times of the week at which the price holds; `None` for always.
     pub window: Option<Box<Window>>,
-    /// The least quantity that is billed, where there is one.
+    /// The least quantity that is billed, if there is one.
     pub minimum: Option<Decimal>,
 }
 
 /// Times of the week in a time zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// First minute of the day that is in, first that is out again; past midnight where the second
-    /// is not greater.
+    /// The first minute of the day that is inside, and the first that is outside again. The span
+    /// continues past midnight if the second is not greater than the first.
     hours: Vec<(u16, u16)>,
-    /// A bit for each ISO weekday, Monday the lowest.
+    /// One bit per ISO weekday, Monday the lowest.
     weekdays: u8,
     zone: TimeZone,
 }
@@ -41,7 +41,7 @@ pub struct Window {
 const ALL_WEEKDAYS: u8 = 0b111_1111;
 
 impl Window {
-    /// True when the moment is inside. The weekday is the moment's own, also after midnight.
+    /// True if the moment is inside. After midnight, its own weekday counts.
     pub fn contains(&self, at: Timestamp) -> bool {
         let Ok(moment) = Moment::from_microsecond(at.unix_micros()) else {
             return false;
@@ -62,7 +62,7 @@ impl Window {
 }
 
 impl Conditions {
-    /// Reads the object; 22023 says what a reserved key must look like.
+    /// Reads the object. Returns 22023 with the expected form if a reserved key has another one.
     pub fn read(object: Vec<(String, Json)>) -> Result<Conditions> {
         let mut conditions = Conditions::default();
         let (mut hours, mut weekdays, mut zone) = (None, None, None);
@@ -92,7 +92,7 @@ impl Conditions {
     }
 }
 
-/// `"16:30-00:30"`, or several such windows.
+/// Reads `"16:30-00:30"`, or an array of such spans.
 fn read_hours(value: &Json) -> Result<Vec<(u16, u16)>> {
     let wrong = || {
         Error::argument("conditions key \"hours\" is not a time of day")
@@ -115,7 +115,7 @@ fn read_hours(value: &Json) -> Result<Vec<(u16, u16)>> {
         .ok_or_else(wrong)
 }
 
-/// `16:30` as a minute of the day; `24:00` is its end.
+/// Reads `16:30` as a minute of the day. `24:00` is the end of the day.
 fn minute_of(text: &str) -> Option<u16> {
     let (hours, minutes) = text.trim().split_once(':')?;
     let number = |digits: &str| {
@@ -128,7 +128,7 @@ fn minute_of(text: &str) -> Option<u16> {
     (minutes < 60 && minute <= DAY).then_some(minute)
 }
 
-/// ISO weekdays, 1 is Monday.
+/// Reads ISO weekdays; 1 is Monday.
 fn read_weekdays(value: &Json) -> Result<u8> {
     let wrong = || {
         Error::argument("conditions key \"weekdays\" is not a list of weekdays")
@@ -141,7 +141,7 @@ fn read_weekdays(value: &Json) -> Result<u8> {
     let mut bits = 0;
     for day in days {
         let day = match day {
-            // 1.5 would be cut to 1.
+            // A conversion would truncate 1.5 to 1.
             Json::Number(number) => number
                 .to_decimal()
                 .filter(Decimal::is_integer)
@@ -261,7 +261,7 @@ mod tests {
         assert!(office.contains(at("2026-07-03T07:00:00Z")));
         assert!(!office.contains(at("2026-07-03T06:59:00Z")));
         assert!(!office.contains(at("2026-07-04T07:00:00Z")), "Saturday");
-        // Winter: one hour.
+        // Winter: one hour ahead of UTC.
         assert!(!office.contains(at("2026-01-05T07:30:00Z")));
         assert!(office.contains(at("2026-01-05T08:00:00Z")));
         // Sunday evening in UTC is Monday morning in Tokyo.

@@ -1,8 +1,12 @@
-//! Prices of one currency in another: the dated rates that this backend has used, kept until any rate changes.
+//! Prices of one currency in another: the dated rates that this backend has used, cached until any
+//! rate changes.
 //!
-//! The rate of a pair at a time is the latest of `wallet.fx_rates` that has begun, else the inverse of the latest of the
-//! opposite pair. A row without a rate ends that of its pair. There are no chains over a third currency. What was found is kept with the span of time in which it
-//! holds, so that a look-up after the first costs no query; the cache is dropped as the price book is.
+//! The rate of a pair at a time is the latest row of `wallet.fx_rates` that has begun. If there is
+//! none, it is the inverse of the latest row of the opposite pair. A row without a rate ends the
+//! rate of its pair. Rates are not chained over a third currency.
+//!
+//! A rate is cached with the span of time in which it holds, so that only the first look-up costs a
+//! query. The cache is dropped as that of the price book is.
 
 use std::cell::RefCell;
 
@@ -19,10 +23,10 @@ use crate::pricing::lines::Exchange;
 use crate::storage::rows::RateRow;
 use crate::storage::store;
 
-/// Spans that a backend keeps; beyond, it starts anew.
+/// The maximum number of cached spans. Beyond it, the cache is emptied.
 const MAX_SPANS: usize = 1 << 14;
 
-/// What holds from one time until another: a rate, or that there is none.
+/// A span of time, and the rate in it; `None` if there is no rate.
 #[derive(Clone, Copy)]
 struct Span {
     from: Timestamp,
@@ -41,7 +45,7 @@ thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
 
-/// The rate from one currency to another at a time; nothing where none had begun.
+/// The rate from one currency to another at a time; `None` if none had begun.
 pub fn rate_at(from: Currency, to: Currency, at: Timestamp) -> Result<Option<Exchange>> {
     let generation = invalidation::generation();
     let kept = CACHE.with_borrow_mut(|cache| {
@@ -101,7 +105,7 @@ fn look_up(from: Currency, to: Currency, at: Timestamp) -> Result<Span> {
     })
 }
 
-/// The same; WL015 where there is none.
+/// The rate at a time; WL015 if there is none.
 pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> {
     rate_at(from, to, at)?.ok_or_else(|| {
         let time = at.to_json();
@@ -119,12 +123,12 @@ pub fn require(from: Currency, to: Currency, at: Timestamp) -> Result<Exchange> 
     })
 }
 
-/// An amount at a rate, rounded once, half to even, at the twelfth decimal.
+/// Converts an amount, rounded once at the twelfth decimal, half to even.
 pub fn exchanged(amount: Amount, rate: Rate) -> Result<Amount> {
     exchanged_part(amount.to_decimal(), Decimal::ONE, rate)
 }
 
-/// One of so many equal parts of a figure at a rate, rounded once as well.
+/// Converts one of `parts` equal parts of a figure, also rounded once.
 pub fn exchanged_part(figure: Decimal, parts: Decimal, rate: Rate) -> Result<Amount> {
     let worth = line_amount(figure.abs(), Decimal::ONE, parts, Some(rate))
         .map_err(|reason| not_an_amount("amount", reason))?;
@@ -134,17 +138,18 @@ pub fn exchanged_part(figure: Decimal, parts: Decimal, rate: Rate) -> Result<Amo
     })
 }
 
-/// Into which currency prices are converted, and at whose time's rates.
+/// The currency into which prices are converted, and the time whose rates apply.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion {
-    /// The currency of the cost; nothing for the prices' own, which must be one.
+    /// The currency of the cost. If it is `None`, the cost is in the currency of the prices, which
+    /// must have only one.
     pub into: Option<Currency>,
-    /// When the use happened.
+    /// The time of use.
     pub at: Timestamp,
 }
 
 impl Conversion {
-    /// Into a currency.
+    /// A conversion into a currency.
     pub fn into(currency: Currency, at: Timestamp) -> Conversion {
         Conversion {
             into: Some(currency),
@@ -170,14 +175,14 @@ impl Conversion {
     }
 }
 
-/// The exchanges of one request: most of its prices have the same currency.
+/// The exchanges of one request. Most of its prices have the same currency.
 pub struct Exchanges {
     conversion: Conversion,
     last: Option<(Currency, Option<Exchange>)>,
 }
 
 impl Exchanges {
-    /// For a conversion.
+    /// The exchanges of a request, before any is looked up.
     pub fn of(conversion: Conversion) -> Exchanges {
         Exchanges {
             conversion,
@@ -217,7 +222,7 @@ mod tests {
         assert_eq!(part("100", "1", "1.085", false), "108.5");
         assert_eq!(part("100", "1", "0.008", true), "12500");
         assert_eq!(part("-100", "3", "1.2", false), "-40");
-        // A third of it first would be 0.333333333333, and 0.999999999999 in the end.
+        // Dividing first would make it 0.333333333333, and 0.999999999999 in the end.
         assert_eq!(part("1", "3", "3", false), "1");
         for (figure, half) in [("1", "0"), ("3", "2"), ("5", "2"), ("-3", "-2")] {
             let figure = (decimal(figure) * decimal("0.000000000001")).to_string();

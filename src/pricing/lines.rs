@@ -1,8 +1,8 @@
 //! The priced lines of a charge and their compact form in the ledger. Pure.
 //!
-//! Two lines spelled out as JSON take more room than the rest of an entry. The compact form keeps
-//! what cannot be found elsewhere (meter, quantity, amount, price id) and leaves unit price and
-//! unit to the price row, which never changes. `docs/ledger.md` describes it.
+//! Two lines written as JSON take more space than the rest of an entry. The compact form has only
+//! what is stored nowhere else: meter, quantity, amount and price id. Unit price and unit are in
+//! the row of the price, which never changes. `docs/ledger.md` describes the form.
 
 use rust_decimal::Decimal;
 
@@ -14,17 +14,17 @@ use crate::money::{Amount, Rate};
 pub struct Line {
     /// The meter.
     pub meter: String,
-    /// How much of it was used.
+    /// The quantity that is billed.
     pub quantity: Decimal,
     /// Price of `per` units.
     pub unit_price: Decimal,
-    /// The unit in which the price was quoted.
+    /// The number of units that `unit_price` pays for.
     pub per: Decimal,
-    /// What it costs, rounded once: below zero for a discount.
+    /// The amount of the line, rounded once; below zero for a discount.
     pub amount: Amount,
-    /// The price row.
+    /// Id of the price.
     pub price_id: [u8; 16],
-    /// The exchange that made the amount of a price in another currency.
+    /// The exchange, if the price is in another currency.
     pub exchange: Option<Exchange>,
 }
 
@@ -33,33 +33,33 @@ pub struct Line {
 pub struct Exchange {
     /// The currency of the price.
     pub from: Currency,
-    /// What a unit of it is worth.
+    /// The rate from that currency to the one of the cost.
     pub rate: Rate,
     /// The row of `wallet.fx_rates`.
     pub rate_id: [u8; 16],
 }
 
-/// A line as the ledger keeps it.
+/// A line as the ledger stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredLine {
     /// The meter.
     pub meter: String,
-    /// How much of it was used.
+    /// The quantity that was billed.
     pub quantity: Decimal,
-    /// What it cost.
+    /// The amount of the line.
     pub amount: Amount,
-    /// The price row.
+    /// Id of the price.
     pub price_id: [u8; 16],
-    /// The rate by which it was converted.
+    /// The exchange rate by which it was converted.
     pub exchange: Option<StoredExchange>,
 }
 
-/// The rate of a line as the ledger keeps it.
+/// The exchange rate of a line as the ledger stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoredExchange {
     /// The row of `wallet.fx_rates`.
     pub rate_id: [u8; 16],
-    /// Whether the row has it the other way round.
+    /// True if the row is of the opposite pair.
     pub is_inverse: bool,
 }
 
@@ -72,23 +72,24 @@ impl StoredExchange {
     }
 }
 
-/// First byte: the version of the form.
+/// The first byte: the version of the form.
 const VERSION: u8 = 1;
 
-/// Bits of a line's second part: how many decimals the quantity has, and what else the line says.
+/// The bits of a line's second part. These have the number of decimals of the quantity.
 const SCALE: u8 = 0x1f;
-/// The amount is below zero.
+/// Set if the amount is below zero.
 const NEGATIVE: u8 = 0x80;
-/// How the line was converted: not at all, or by one of these.
+/// How the line was converted: zero if it was not, or one of the three values below.
 const EXCHANGE: u8 = 0x60;
-/// By a rate whose id follows.
+/// Converted by a rate whose id follows.
 const DIRECT: u8 = 0x20;
-/// By a rate of the opposite pair, whose id follows.
+/// Converted by a rate of the opposite pair, whose id follows.
 const INVERSE: u8 = 0x40;
-/// As the last line before that was converted.
+/// Converted as the last converted line before.
 const AS_BEFORE: u8 = 0x60;
 
-/// Meters that take one byte. Only ever append: the position is what the ledger keeps, from 1.
+/// Meters that take one byte. New ones are only appended, because the ledger stores the position,
+/// counted from 1.
 const METERS: &[&str] = &[
     "input_tokens",
     "output_tokens",
@@ -136,7 +137,7 @@ pub fn is_countable(name: &str) -> bool {
     is_known_meter(name) && !name.ends_with("_seconds") && name != "credits"
 }
 
-/// Writes an unsigned integer seven bits a byte, the lowest first.
+/// Writes an unsigned integer with seven bits per byte, the lowest first.
 fn push_varint(out: &mut Vec<u8>, mut value: u128) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -166,7 +167,7 @@ fn read_bytes<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 
 /// The compact form. Quantities are not negative.
 pub fn encode(lines: &[Line]) -> Vec<u8> {
-    // Most lines take less.
+    // Most lines need less.
     let mut out = Vec::with_capacity(24 + 32 * lines.len());
     out.push(VERSION);
     let mut before = None;
@@ -204,7 +205,7 @@ pub fn encode(lines: &[Line]) -> Vec<u8> {
     out
 }
 
-/// The lines of a compact form, or nothing when it is damaged.
+/// The lines of a compact form; `None` if it is damaged.
 pub fn decode(mut bytes: &[u8]) -> Option<Vec<StoredLine>> {
     let bytes = &mut bytes;
     if read_bytes(bytes, 1)? != [VERSION] {
@@ -256,7 +257,7 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<StoredLine>> {
     Some(lines)
 }
 
-/// Tokens of all kinds.
+/// The sum of all kinds of tokens.
 pub fn total_tokens<'a>(meters: impl Iterator<Item = (&'a str, Decimal)>) -> i64 {
     let tokens: Decimal = meters
         .filter(|(meter, _)| meter.ends_with("_tokens"))

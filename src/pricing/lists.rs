@@ -1,4 +1,4 @@
-//! `set_markup`: what a price list adds to the prices of the default list.
+//! `set_markup`: adds to the prices of the default list.
 
 use crate::args;
 use crate::currency::Currency;
@@ -41,14 +41,21 @@ statement!(
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 );
 
-/// What `set_markup` was asked for.
+/// The arguments of `set_markup`.
 pub struct NewMarkup<'a> {
+    /// The price list.
     pub list: &'a str,
+    /// Percentage that is added to prices of the default list.
     pub percent: Option<Decimal>,
+    /// Amount that is added once to each charge.
     pub fixed: Option<Decimal>,
+    /// Currency of the fixed amount.
     pub currency: Currency,
+    /// When the markup begins.
     pub effective_from: Timestamp,
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
+    /// The caller's own data.
     pub metadata: Option<Document>,
 }
 
@@ -77,7 +84,8 @@ pub fn set(new: &NewMarkup<'_>) -> Result<[u8; 16]> {
     Ok(id)
 }
 
-/// A percentage that an argument gives: below zero it is a discount, and something of the price must be left.
+/// A percentage from an argument. Below zero it is a discount, which must leave a part of the
+/// price.
 pub fn percentage(number: &Number) -> Result<Decimal> {
     let Some(value) = number.to_decimal() else {
         return args::price_number("percent", number, PRICE_DIGITS);

@@ -1,7 +1,7 @@
-//! Markups: what a price list adds to the prices of the default list. Pure.
+//! Markups: a percentage or a fee that a price list adds to the prices of the default list. Pure.
 //!
-//! A markup is dated as prices are, and stands in a charge's lines as a line of its own, so that
-//! the lines still add up to the cost and every price in them is one of the price book.
+//! A markup has a date, as a price has. In a charge it is a line of its own. So the lines still add
+//! up to the cost, and every price in them is a price of the price book.
 
 use rust_decimal::Decimal;
 
@@ -13,7 +13,8 @@ use crate::pg::numeric::not_an_amount;
 use crate::pricing::lines::{Exchange, Line};
 pub use crate::storage::rows::Markup;
 
-/// Meter of the line that adds a percentage: its quantity is the amount that is marked up.
+/// Meter of the line that adds a percentage. The quantity of the line is the amount that is marked
+/// up.
 pub const MARKUP: &str = "markup";
 /// Meter of the line that adds the fixed part.
 pub const MARKUP_FEE: &str = "markup_fee";
@@ -21,25 +22,26 @@ pub const MARKUP_FEE: &str = "markup_fee";
 /// The unit of percentages.
 pub const PERCENT: Decimal = Decimal::ONE_HUNDRED;
 
-/// True for the meters that only markups may have: they were never used.
+/// True for the meters that only markups have. They count no usage.
 pub fn is_markup_meter(meter: &str) -> bool {
     meter == MARKUP || meter == MARKUP_FEE
 }
 
 impl Markup {
-    /// True for a row that takes back what the list said before.
+    /// True for a row that ends the markup before it.
     fn is_reset(&self) -> bool {
         self.percent.is_none() && self.fixed.is_none()
     }
 
-    /// Currency of the fixed amount, where it adds one.
+    /// Currency of the fixed amount, if there is one.
     pub fn fee_currency(&self) -> Option<Currency> {
         let fixed = self.fixed.filter(|fixed| !fixed.is_zero());
         fixed.map(|_| self.currency)
     }
 
-    /// Adds the markup to the lines of a charge; `base` is what the prices of the default list
-    /// make, `exchange` converts the fixed part. A charge without lines has used nothing and costs nothing.
+    /// Adds the markup to the lines of a charge. `base` is the amount by prices of the default
+    /// list, and `exchange` converts the fixed part. A charge without lines used nothing and costs
+    /// nothing.
     pub fn add_to(
         &self,
         lines: &mut Vec<Line>,
@@ -93,19 +95,20 @@ impl Markup {
 pub struct Markups(Vec<Markup>);
 
 impl Markups {
-    /// Arranges rows, whatever their order.
+    /// Arranges rows that come in any order.
     pub fn new(mut rows: Vec<Markup>) -> Markups {
         rows.sort_by_key(|row| (row.effective_from, row.id));
         Markups(rows)
     }
 
-    /// The markup that holds at a time: of rows for the same time the one recorded last.
+    /// The markup that holds at a time. Of rows that begin at the same time, the last recorded one
+    /// counts.
     pub fn at(&self, at: Timestamp) -> Option<&Markup> {
         let begun = self.0.partition_point(|row| row.effective_from <= at);
         self.0[..begun].last().filter(|markup| !markup.is_reset())
     }
 
-    /// The same as if the first one had always held.
+    /// Copies the markups, with the first one valid from the beginning of time.
     pub fn always_begun(&self) -> Markups {
         let mut markups = self.clone();
         if let Some(first) = markups.0.first_mut() {

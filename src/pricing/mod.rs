@@ -1,4 +1,4 @@
-//! Prices: usage in, exact lines out.
+//! Prices: turns usage into exact price lines.
 
 pub mod book;
 pub mod chains;

@@ -1,4 +1,4 @@
-//! Usage and prices to lines.
+//! Prices usage: turns quantities into lines.
 
 use rust_decimal::Decimal;
 
@@ -19,40 +19,40 @@ use crate::pricing::usage::{Usage, invalid};
 /// A priced request.
 #[derive(Clone, Debug)]
 pub struct Priced {
-    /// Sum of the lines.
+    /// The sum of the lines.
     pub cost: Amount,
     /// Currency of the cost.
     pub currency: Currency,
-    /// One line a meter.
+    /// One line per meter.
     pub lines: Vec<Line>,
-    /// Tokens of all kinds.
+    /// The sum of all kinds of tokens.
     pub total_tokens: i64,
-    /// Provider: the usage's, or the one that the price names.
+    /// The provider of the usage, or otherwise the one that a price names.
     pub provider: Option<String>,
-    /// Service that the price names.
+    /// The service that a price names.
     pub service: Option<String>,
-    /// Whether these are the model's own prices.
+    /// The prices that were used.
     pub mark: PricedBy,
-    /// Keys of the flat form beside the known meters that something looks at.
+    /// In the flat form: the keys, in addition to known meters, that a price or condition reads.
     pub read: Vec<String>,
 }
 
-/// How a request came to its price.
+/// The prices by which a request was priced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PricedBy {
-    /// By the prices of its model.
+    /// The prices of its model.
     #[default]
     Own,
-    /// By those of another model: the text that says so in the ledger.
+    /// The prices of another model. Contains the text of the ledger's `reason`.
     PricedAs(String),
-    /// Not yet: it has no price.
+    /// None yet: the model has no price.
     Unpriced,
-    /// The provider reported its cost: the text that says so in the ledger.
+    /// The cost that the provider reported. Contains the text of the ledger's `reason`.
     Reported(String),
 }
 
 impl PricedBy {
-    /// What the ledger's `reason` says.
+    /// The text of the ledger's `reason`.
     pub fn reason(&self) -> Option<&str> {
         match self {
             PricedBy::Own => None,
@@ -65,8 +65,8 @@ impl PricedBy {
 /// The meter of a fee per request.
 const REQUESTS: &str = "requests";
 
-/// The meters whose prices stand in for a meter without a price of its own, the nearest first: a kind
-/// of cached input costs what cached input costs before it costs what input does.
+/// The meters whose prices replace a missing price of a meter, the first choice first. A kind of
+/// cached input costs what cached input costs, or otherwise what input costs.
 fn stand_ins(meter: &str) -> &'static [&'static str] {
     let Some(kind) = meter.strip_suffix("_tokens") else {
         return &[];
@@ -82,19 +82,19 @@ fn stand_ins(meter: &str) -> &'static [&'static str] {
     }
 }
 
-/// By which prices a request is priced, and in which currency.
+/// The price list, currency and time for pricing a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// The price list.
     pub list: &'a str,
-    /// Currency of the cost; nothing for the prices' own.
+    /// Currency of the cost; `None` for the currency of the prices.
     pub currency: Option<Currency>,
     /// Time of use.
     pub at: Timestamp,
 }
 
 impl Terms<'_> {
-    /// How prices become the cost.
+    /// The conversion of prices into the cost.
     pub fn conversion(&self) -> Conversion {
         Conversion {
             into: self.currency,
@@ -103,7 +103,7 @@ impl Terms<'_> {
     }
 }
 
-/// Prices a request from one state of the price book.
+/// Prices a request by one state of the price book.
 pub fn rate(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
     let matched = MatchedPrices::of(terms.list, model, usage.provider.as_deref())?;
     rate_from(usage, model, &matched, terms.at, terms.conversion())
@@ -111,7 +111,7 @@ pub fn rate(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
 
 fn situation(usage: &Usage, at: Timestamp) -> Situation<'_> {
     Situation {
-        // A usage that names no provider may have been served by any.
+        // If the usage names no provider, any provider may have served it.
         provider: usage.provider.as_deref(),
         region: usage.region.as_deref(),
         service_tier: usage.service_tier.as_deref(),
@@ -121,7 +121,7 @@ fn situation(usage: &Usage, at: Timestamp) -> Situation<'_> {
     }
 }
 
-/// The price of a meter, or of one that stands in for it.
+/// The price of a meter, or of one that replaces it.
 fn price_of<'a>(
     meter: &str,
     matched: &'a MatchedPrices,
@@ -134,7 +134,8 @@ fn price_of<'a>(
     })
 }
 
-/// Whether something of a usage has a price of its service tier's own, and not only that of every tier.
+/// True if a quantity of the usage has a price for its service tier, and not only one for all
+/// tiers.
 pub fn has_price_of_tier(usage: &Usage, matched: &MatchedPrices, at: Timestamp) -> bool {
     let situation = situation(usage, at);
     let is_used = |quantity: &Result<Decimal>| quantity.as_ref().is_ok_and(|used| !used.is_zero());
@@ -146,7 +147,7 @@ pub fn has_price_of_tier(usage: &Usage, matched: &MatchedPrices, at: Timestamp) 
         .any(|price| price.service_tier.is_some())
 }
 
-/// What a quantity of a meter costs at the price that the meter has for a usage; nothing where it has none.
+/// The cost of a quantity of a meter, at the meter's price for a usage; `None` if it has no price.
 pub fn cost_as(
     meter: &str,
     quantity: Decimal,
@@ -328,7 +329,7 @@ fn no_meter(model: &str, matched: &MatchedPrices) -> Error {
         .hint("Name meters such as input_tokens, output_tokens, images, audio_seconds or gpu_seconds.")
 }
 
-/// The currency of all prices of a request; 22023 where they have several.
+/// The currency of all prices of a request. Returns 22023 if there are several.
 fn one_currency(mut prices: impl Iterator<Item = Currency>) -> Result<Option<Currency>> {
     let Some(first) = prices.next() else {
         return Ok(None);
@@ -339,7 +340,7 @@ fn one_currency(mut prices: impl Iterator<Item = Currency>) -> Result<Option<Cur
     }
 }
 
-/// 22023: figures of two currencies have no sum and no order.
+/// The error 22023 for figures in two currencies, which can be neither added nor compared.
 pub fn several_currencies(one: Currency, other: Currency) -> Error {
     Error::argument("the prices are in several currencies")
         .detail(format!("One is in {one}, another in {other}."))
@@ -363,7 +364,8 @@ fn priced_outside<'a>(
         .map(|(key, _)| key.as_str())
 }
 
-/// Keys of the flat form beside the known meters that a price is for, or that a condition of the model's prices looks at.
+/// In the flat form: the keys, in addition to known meters, that have a price or that a condition
+/// of the model's prices reads.
 fn read_keys(usage: &Usage, matched: &MatchedPrices, situation: &Situation<'_>) -> Vec<String> {
     if usage.is_mapped || usage.is_plain {
         return Vec::new();
@@ -379,7 +381,7 @@ fn read_keys(usage: &Usage, matched: &MatchedPrices, situation: &Situation<'_>) 
     read
 }
 
-/// A request at zero, without a line.
+/// A request that costs nothing and has no lines.
 pub fn at_nothing(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
     let matched = MatchedPrices::of(terms.list, model, usage.provider.as_deref())?;
     Ok(Priced {
@@ -394,7 +396,7 @@ pub fn at_nothing(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Price
     })
 }
 
-/// Tokens of all known kinds that a usage names.
+/// The sum of all kinds of tokens in a usage.
 pub fn tokens(usage: &Usage) -> i64 {
     let known = usage
         .numbers
@@ -408,8 +410,8 @@ fn plus(sum: Amount, amount: Amount) -> Result<Amount> {
     sum.plus(amount).map_err(|e| not_an_amount("cost", e))
 }
 
-/// The line of a meter. What is billed is the price's minimum at least, and that is what the line
-/// shows. What is free is so in every currency.
+/// The line of a meter. At least the minimum of the price is billed, and the line states the billed
+/// quantity. A free price needs no exchange rate.
 fn line(meter: &str, quantity: Decimal, price: &Price, exchanges: &mut Exchanges) -> Result<Line> {
     let quantity = price
         .minimum
@@ -433,7 +435,7 @@ fn line(meter: &str, quantity: Decimal, price: &Price, exchanges: &mut Exchanges
     })
 }
 
-/// WL005: unknown is not free.
+/// The error WL005. A missing price does not mean that the usage is free.
 fn not_found(model: &str, meter: &str, matched: &MatchedPrices) -> Error {
     if matched.is_empty() {
         return Error::new(

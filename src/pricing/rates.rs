@@ -1,4 +1,4 @@
-//! Exchange rates are recorded: one by one, or as a central bank publishes them.
+//! Records exchange rates: single ones, or those that a central bank publishes.
 
 use rust_decimal::Decimal;
 
@@ -39,13 +39,13 @@ statement!(
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 );
 
-/// Decimals that a rate may have.
+/// The number of decimals that a rate may have.
 const MAX_SCALE: u32 = 16;
 
-/// Rates that one call records.
+/// The maximum number of rates that one call records.
 const MAX_RATES: usize = 1000;
 
-/// A rate that an argument gives.
+/// Reads a rate from an argument.
 pub fn rate(value: &Number) -> Result<Decimal> {
     let invalid = |detail: &str| {
         Error::new(Code::InvalidAmount, "rate is not a valid exchange rate")
@@ -67,31 +67,31 @@ pub fn rate(value: &Number) -> Result<Decimal> {
     Ok(rate)
 }
 
-/// What one unit of a currency is worth in another.
+/// The value of one unit of a currency in another.
 #[derive(Clone, Copy, Debug)]
 pub struct Quote {
-    /// The currency whose unit it is.
+    /// The currency of the unit.
     pub from: Currency,
-    /// The currency in which it is worth so much.
+    /// The currency of the value.
     pub to: Currency,
-    /// So much; nothing ends the rate of the pair.
+    /// The value; `None` ends the rate of the pair.
     pub rate: Option<Decimal>,
 }
 
-/// What the rates of one call have in common.
+/// The arguments that all rates of one call share.
 pub struct Recording<'a> {
-    /// From when on they hold.
+    /// When the rates begin.
     pub effective_from: Timestamp,
-    /// Where they come from.
+    /// The source of the rates.
     pub source: Option<&'a str>,
-    /// Who acts.
+    /// The person or program that makes the call.
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Jsonb>,
 }
 
 impl Recording<'_> {
-    /// Adds a rate, and says whether it is new: the same one again changes nothing.
+    /// Adds a rate and tells whether it is new. Repeating the current rate changes nothing.
     pub fn add(&self, quote: &Quote) -> Result<([u8; 16], bool)> {
         let (from, to) = (Value::Text(&quote.from), Value::Text(&quote.to));
         let rate = quote.rate.map_or(Value::Null, Value::Decimal);
@@ -116,7 +116,7 @@ impl Recording<'_> {
     }
 }
 
-/// Digits and perhaps a decimal point, as a number in JSON has them.
+/// True for digits with an optional decimal point, as in a JSON number.
 fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit())
         && text
@@ -124,8 +124,8 @@ fn is_plain(text: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-/// The rates of a document: an object of currencies and rates, or one that has it as its member `rates`, and perhaps
-/// the member `base`.
+/// The rates of a document: an object of currencies and rates, or an object with such an object as
+/// its member `rates`, and optionally a member `base`.
 pub fn quotes(base: Currency, document: &Json) -> Result<Vec<Quote>> {
     let unreadable = |detail: String| {
         Error::argument("rates cannot be read")

@@ -1,4 +1,4 @@
-//! Many exchange rates recorded by one call, once.
+//! Records many exchange rates in one call, once per idempotency key.
 
 use crate::access::audit::{Act, note_down};
 use crate::currency::Currency;
@@ -10,15 +10,15 @@ use crate::pricing::rates::{Quote, Recording};
 use crate::storage::rows::uuid_text;
 use rust_decimal::Decimal;
 
-/// A rate that the call added, or found.
+/// A rate that the call added or found.
 pub struct Recorded {
     /// The currency of the rate's other side.
     pub to: String,
     /// The rate.
     pub rate: Decimal,
-    /// Its id.
+    /// Id of the rate.
     pub id: [u8; 16],
-    /// Whether the call added it.
+    /// True if the call added it.
     pub is_new: bool,
 }
 
@@ -59,7 +59,7 @@ pub fn record(
     Ok(rows)
 }
 
-/// The rows as an idempotency key remembers them.
+/// The rows, as they are stored with the idempotency key.
 fn answer(rows: &[Recorded]) -> Jsonb {
     let texts: Vec<[String; 2]> = rows
         .iter()

@@ -1,4 +1,4 @@
-//! The cost that a provider reports, beside our own figure.
+//! Costs that providers report, which may be charged instead of our own prices.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ use crate::pricing::rate::{Priced, PricedBy, Terms, at_nothing, rate};
 use crate::pricing::usage::{Usage, no_amount};
 use crate::storage::rows::uuid_text;
 
-/// Where the cost of a usage comes from.
+/// The source of the cost of a usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CostFrom {
     /// Our prices.
     Prices,
-    /// What the provider reports.
+    /// The cost that the provider reports.
     Provider,
 }
 
@@ -45,11 +45,11 @@ impl CostFrom {
 /// Currency in which providers report a cost.
 const REPORTED_CURRENCY: Currency = Currency::USD;
 
-/// What the reason of a charge begins with whose cost the provider reported.
+/// The beginning of the reason of a charge whose cost the provider reported.
 pub const REPORTED: &str = "cost reported by provider";
 
-/// A request at the cost that the provider reports. Its lines are ours; there is none where the
-/// model or one of its meters has no price, or a price no exchange rate.
+/// Prices a request at the cost that the provider reports. The lines are by our prices. There are
+/// none if the model or one of its meters has no price, or a price has no exchange rate.
 pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
     let terms = Terms {
         currency: Some(terms.currency.unwrap_or(REPORTED_CURRENCY)),
@@ -61,7 +61,7 @@ pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>)
         }
         other => other?,
     };
-    // What is free is so in every currency.
+    // A cost of zero needs no exchange rate.
     let exchange = match cost.is_zero() {
         true => None,
         false => terms.conversion().of(REPORTED_CURRENCY)?,
@@ -85,31 +85,31 @@ pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>)
     })
 }
 
-/// A reported cost as an amount, rounded once, half to even, at the twelfth decimal.
+/// Converts a reported cost into an amount, rounded once at the twelfth decimal, half to even.
 pub fn worth(cost: Decimal, rate: Option<Rate>) -> Result<Amount> {
     line_amount(cost, Decimal::ONE, Decimal::ONE, rate).map_err(|_| no_amount())
 }
 
-/// A reported cost in another currency, and its rate, as the entry's reason says it.
+/// A reported cost in another currency and its exchange rate, as in the entry's reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reported {
-    /// What the provider reported, with all its digits.
+    /// The reported cost, with all its digits.
     pub cost: Decimal,
-    /// Its currency.
+    /// The currency of the cost.
     pub from: Currency,
-    /// What a unit of it is worth.
+    /// The value of one unit of that currency.
     pub rate: Rate,
     /// The row of `wallet.fx_rates`.
     pub rate_id: [u8; 16],
 }
 
 impl Reported {
-    /// What it is worth, rounded once.
+    /// The converted cost, rounded once.
     pub fn worth(&self) -> Result<Amount> {
         worth(self.cost, Some(self.rate))
     }
 
-    /// The rate as a line would keep it.
+    /// The rate in the form that lines have.
     pub fn stored(&self) -> StoredExchange {
         StoredExchange {
             rate_id: self.rate_id,
@@ -117,7 +117,7 @@ impl Reported {
         }
     }
 
-    /// Reads what it writes.
+    /// Parses the text that `Display` writes.
     pub fn parse(reason: &str) -> Option<Reported> {
         let mut words = reason
             .strip_prefix(REPORTED)?

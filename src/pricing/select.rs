@@ -1,11 +1,12 @@
-//! Which price holds. Pure.
+//! Selects the price that applies. Pure.
 //!
-//! Of the rows for a model and a meter whose conditions all hold at the time of use, the one with
-//! most conditions; then one with a region, with a service tier, with more in `conditions` (a time
-//! window counts as one), with the higher threshold; then the one that began last, and of those
-//! that began together one that names the provider. Rows for exactly the same conditions follow
-//! each other in time: the latest that has begun stands for all, and when it ends the price, they
-//! offer none.
+//! The candidates are the rows of a model and meter whose conditions all hold at the time of use.
+//! The row with most conditions applies. Ties are broken by these rules, in this order: a row with
+//! a region; a row with a service tier; more keys in `conditions`, of which a time window is one;
+//! the higher threshold; the later beginning; a row that names the provider.
+//!
+//! Rows with exactly the same conditions follow each other in time. Only the latest one that has
+//! begun counts. If it ends the price, none of them applies.
 
 use rust_decimal::Decimal;
 
@@ -17,39 +18,39 @@ use crate::pricing::conditions::Window;
 /// A row of `wallet.prices`.
 #[derive(Clone, Debug)]
 pub struct Price {
-    /// UUIDv7: the later one was recorded later.
+    /// UUIDv7. Of two rows, the one with the greater id was recorded later.
     pub id: [u8; 16],
     /// The meter.
     pub meter: String,
-    /// Price of `per` units; `None` ends the price.
+    /// Price of `per` units; `None` if the row ends the price.
     pub unit_price: Option<Decimal>,
-    /// The unit in which it was quoted.
+    /// The number of units that `unit_price` pays for.
     pub per: Decimal,
-    /// The currency in which it was quoted.
+    /// The currency of the price.
     pub currency: Currency,
-    /// Provider, where the row names one.
+    /// The provider, if the row names one.
     pub provider: Option<String>,
-    /// Service, where the row names one.
+    /// The service, if the row names one.
     pub service: Option<String>,
     /// Region condition.
     pub region: Option<String>,
     /// Service tier condition.
     pub service_tier: Option<String>,
-    /// Holds above that many input tokens.
+    /// The price applies above that many input tokens.
     pub above_input_tokens: Option<i64>,
     /// Keys that the usage must have.
     pub conditions: Vec<(String, Json)>,
-    /// Times of the week at which it holds.
+    /// Times of the week at which the price applies.
     pub window: Option<Box<Window>>,
-    /// The least quantity that is billed; no condition.
+    /// The least quantity that is billed. It is not a condition.
     pub minimum: Option<Decimal>,
-    /// When it begins.
+    /// When the price begins.
     pub effective_from: Timestamp,
-    /// Of a list of a tenant's own: final, no markup comes on top.
+    /// True if the price is not of the default list. Such a price is final: no markup is added.
     pub negotiated: bool,
 }
 
-/// What a price's conditions are compared with.
+/// The properties of a request with which conditions are compared.
 pub struct Situation<'a> {
     /// Provider of the request.
     pub provider: Option<&'a str>,
@@ -66,13 +67,13 @@ pub struct Situation<'a> {
 }
 
 impl Price {
-    /// True when the conditions hold and the price has begun.
+    /// True if the conditions hold and the price has begun.
     pub fn holds(&self, situation: &Situation<'_>) -> bool {
         let equal = |condition: &Option<String>, value: Option<&str>| match condition {
             None => true,
             Some(condition) => value == Some(condition.as_str()),
         };
-        // A request that names no provider may be served by any.
+        // If a request names no provider, any provider may serve it.
         let provider = self.provider.as_deref();
         (provider.is_none() || situation.provider.is_none() || provider == situation.provider)
             && equal(&self.region, situation.region)
@@ -91,7 +92,7 @@ impl Price {
                 .is_none_or(|window| window.contains(situation.at))
     }
 
-    /// True for prices of which the later one takes the place of the earlier one.
+    /// True for prices of which the later one replaces the earlier one.
     pub fn same_conditions(&self, other: &Price) -> bool {
         self.provider == other.provider
             && self.region == other.region
@@ -106,7 +107,7 @@ impl Price {
         (self.effective_from, self.id) > (other.effective_from, other.id)
     }
 
-    /// Compares how closely two prices fit; the greater one holds.
+    /// Compares how closely two prices fit. The greater one applies.
     pub fn rank(
         &self,
     ) -> (
@@ -136,8 +137,8 @@ impl Price {
     }
 }
 
-/// The price of a meter among the rows of one model: the definition, row by row. `chains` finds the
-/// same and is tested against it.
+/// The price of a meter among the rows of one model, by definition: row by row. `chains` finds the
+/// same price, and tests compare the two.
 #[cfg(test)]
 pub fn pick<'a>(rows: &'a [Price], meter: &str, situation: &Situation<'_>) -> Option<&'a Price> {
     let holding = |price: &&Price| price.meter == meter && price.holds(situation);

@@ -1,4 +1,4 @@
-//! Prices: the rows.
+//! Adds prices.
 
 use crate::access::call::Call;
 use crate::currency::Currency;
@@ -28,7 +28,7 @@ statement!(
       LIMIT 1"
 );
 
-// Its parameters begin with those of SAME_PRICE.
+// The parameters begin with those of SAME_PRICE.
 statement!(
     ADD_PRICE,
     [
@@ -64,13 +64,13 @@ pub struct NewPrice<'a> {
     pub model: &'a str,
     /// The meter.
     pub meter: &'a str,
-    /// What `per` units cost; `None` ends the price.
+    /// Price of `per` units; `None` ends the price.
     pub unit_price: Option<Decimal>,
-    /// The number of units that the price is for.
+    /// The number of units that `unit_price` pays for.
     pub per: Decimal,
     /// Currency of the price.
     pub currency: Currency,
-    /// The provider whose usage it prices; `None` for any.
+    /// The provider of the usage; `None` for any.
     pub provider: Option<&'a str>,
     /// The service of a charge that names none.
     pub service: Option<&'a str>,
@@ -78,15 +78,15 @@ pub struct NewPrice<'a> {
     pub region: Option<&'a str>,
     /// The service tier of the usage; `None` for the standard one.
     pub service_tier: Option<&'a str>,
-    /// Only for requests with more tokens of input than that.
+    /// The price applies to requests with more input tokens than this; `None` for all.
     pub above_input_tokens: Option<i64>,
     /// Keys of the usage object and the values that they must have.
     pub conditions: Jsonb,
-    /// When it begins.
+    /// When the price begins.
     pub effective_from: Timestamp,
 }
 
-/// Adds a price and returns its id; the id of the same price if there is one.
+/// Adds a price and returns its id. If the same price exists, it returns the id of that one.
 pub fn add(new: &NewPrice<'_>, call: &Call<'_>) -> Result<[u8; 16]> {
     let price = [
         Value::Text(new.list),

@@ -1,4 +1,4 @@
-//! The lines of entries, spelled out again with the unit prices that they were priced with.
+//! Reads the lines of entries, with the unit prices by which they were priced.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -34,30 +34,31 @@ statement!(
     "SELECT from_currency, to_currency, rate, effective_from FROM wallet.fx_rates WHERE rate_id = $1"
 );
 
-/// Rows of each kind that a backend keeps; beyond, it starts anew. Our functions never change a row, and
-/// who does it behind their back is found out: what was kept is dropped as the price book is.
+/// The maximum number of rows of each kind that a backend caches. Beyond it, the cache is emptied.
+/// The extension never changes such a row. If somebody else changes one, the cache is dropped, as
+/// that of the price book is.
 const MAX_KEPT: usize = 4096;
 
-/// A price, or one of the two parts of a markup: true for the fixed one.
+/// Id of a price, or of one of the two parts of a markup. True means the fixed part.
 type PriceKey = ([u8; 16], bool);
 
-/// What a row says of the price of a line.
+/// The price of a line, from its row.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundPrice {
     /// Price of `per` units, or a percentage.
     pub unit_price: Decimal,
-    /// The unit.
+    /// The number of units that `unit_price` pays for.
     pub per: Decimal,
     /// Currency of the price.
     pub currency: Currency,
 }
 
-/// What a row says of the rate of a line.
+/// The exchange rate of a line, from its row.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundRate {
     /// The exchange.
     pub exchange: Exchange,
-    /// Into which currency it converts.
+    /// The currency into which it converts.
     pub to: Currency,
     /// When the rate began.
     pub effective_from: Timestamp,
@@ -74,7 +75,7 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
-/// Works with what is kept of the present generation.
+/// Uses the cache, after dropping it if it is of an earlier generation.
 fn kept<T>(work: impl FnOnce(&mut Kept) -> T) -> T {
     let generation = invalidation::generation();
     KEPT.with_borrow_mut(|kept| {
@@ -89,7 +90,7 @@ fn kept<T>(work: impl FnOnce(&mut Kept) -> T) -> T {
     })
 }
 
-/// The price of a line, where it is there.
+/// The price of a line; `None` if its row does not exist.
 pub fn found_price(line: &StoredLine) -> Result<Option<FoundPrice>> {
     let key = (line.price_id, line.meter == MARKUP_FEE);
     if let Some(known) = kept(|kept| kept.prices.get(&key).copied()) {
@@ -107,14 +108,14 @@ pub fn found_price(line: &StoredLine) -> Result<Option<FoundPrice>> {
         currency: Currency::of_row(&rows.need::<String>(0, 2)?)?,
     };
     invalidation::note_caching();
-    // Unless a change arrived while it was being read.
+    // Nothing is cached if a change arrived while the row was being read.
     if generation == invalidation::generation() {
         kept(|kept| kept.prices.insert(key, found));
     }
     Ok(Some(found))
 }
 
-/// Unit price and unit of a line.
+/// Unit price of a line, and the number of units that it pays for.
 pub fn price_of(line: &StoredLine) -> Result<(Decimal, Decimal)> {
     let id = line.price_id;
     let found = found_price(line)?
@@ -122,7 +123,7 @@ pub fn price_of(line: &StoredLine) -> Result<(Decimal, Decimal)> {
     Ok((found.unit_price, found.per))
 }
 
-/// A line's exchange, where its rate is there.
+/// The exchange of a line; `None` if the row of its rate does not exist.
 pub fn found_exchange(stored: StoredExchange) -> Result<Option<FoundRate>> {
     if let Some(known) = kept(|kept| kept.rates.get(&stored).copied()) {
         return Ok(Some(known));
@@ -164,12 +165,13 @@ pub fn exchange_of(line: &StoredLine) -> Result<Option<Exchange>> {
     line.exchange.map(found).transpose()
 }
 
-/// The lines of a compact form, without their prices. Anybody who may read can ask with bytes of his own.
+/// The lines of a compact form, without their prices. The bytes may come from any reader, so they
+/// may be invalid.
 pub fn parts(bytes: &[u8]) -> Result<Vec<StoredLine>> {
     decode(bytes).ok_or_else(|| damaged("They cannot be read."))
 }
 
-/// What is not the lines of an entry.
+/// The error for bytes that are not the lines of an entry.
 pub fn damaged(detail: impl Into<String>) -> Error {
     Error::argument("these are not the lines of an entry")
         .detail(detail)
@@ -196,7 +198,8 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Line>> {
         .collect()
 }
 
-/// The lines as functions return them: an array of objects. A converted line says from which currency, and by which rate.
+/// The lines as functions return them: an array of objects. A converted line has the currency of
+/// its price and the rate.
 pub fn to_jsonb(lines: &[Line]) -> Jsonb {
     if lines.iter().any(|line| line.exchange.is_some()) {
         return converted_to_jsonb(lines);

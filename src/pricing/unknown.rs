@@ -1,22 +1,21 @@
-//! What becomes of usage that has no price: the wallet's rule.
+//! Usage that has no price, and the wallet's rule for it.
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::pricing::rate::{Priced, PricedBy, Terms, at_nothing, rate};
 use crate::pricing::usage::Usage;
 
-/// What the reason of a charge begins with that was priced as if another model had been used.
+/// The beginning of the reason of a charge that was priced by the prices of another model.
 pub const PRICED_AS: &str = "priced as ";
 
-/// A wallet's rule for usage without a price. Free and unknown are different: a price of zero is a
-/// price.
+/// A wallet's rule for usage without a price. A price of zero is a price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum UnknownPrice {
-    /// It is refused.
+    /// The usage is refused.
     #[default]
     Reject,
-    /// It is booked at zero and listed until it has a price.
+    /// The usage is booked at zero, and listed until it has a price.
     Unpriced,
-    /// It is priced as if that model had been used.
+    /// The usage is priced as if that model had been used.
     PriceOf(String),
 }
 
@@ -24,7 +23,7 @@ impl UnknownPrice {
     /// The forms of the rule, as a HINT lists them.
     pub const FORMS: &'static [&'static str] = &["reject", "unpriced", "price_of:MODEL"];
 
-    /// Reads the rule as `update_wallet` takes it and the wallet's row keeps it.
+    /// Reads the rule in the form of an argument of `update_wallet`, which is also the stored form.
     pub fn parse(text: &str) -> Option<UnknownPrice> {
         match text {
             "reject" => Some(UnknownPrice::Reject),
@@ -43,7 +42,7 @@ impl UnknownPrice {
     }
 }
 
-/// Prices a request, by the wallet's rule if its model has no price, or lacks one for a meter.
+/// Prices a request. The wallet's rule applies if the model has no price, or none for a meter.
 pub fn rate_or(
     usage: &Usage,
     model: &str,

@@ -1,7 +1,8 @@
-//! Numbers of a usage object that nothing reads, and what becomes of them: the wallet's rule.
+//! Numbers of a usage object that nothing reads, and the wallet's rule for them.
 //!
-//! What no mapping and no price looks at costs nothing, whatever it counts. It may be what a provider began to bill
-//! yesterday, so it is told: noted with the charge, or refused.
+//! A number that no mapping and no price reads costs nothing, whatever it counts. It may be
+//! something that a provider has just begun to bill. So it is either noted with the charge, or the
+//! charge is refused.
 
 use std::borrow::Cow;
 
@@ -12,10 +13,10 @@ use crate::pricing::normalize::numbers::Walk;
 use crate::pricing::rate::Priced;
 use crate::pricing::usage::{Unread, Usage, invalid};
 
-/// Paths that an error names.
+/// The number of paths that an error names.
 const MAX_NAMED: usize = 8;
 
-/// Characters of a path or a number in an error.
+/// The number of characters of a path or a number in an error.
 const MAX_SHOWN: usize = 80;
 
 /// A wallet's rule for numbers that nothing reads.
@@ -23,15 +24,15 @@ const MAX_SHOWN: usize = 80;
 pub enum UnreadUsage {
     /// The usage is charged, and new paths are noted.
     Note,
-    /// It is refused.
+    /// The usage is refused.
     Reject,
 }
 
 impl UnreadUsage {
-    /// Both of them.
+    /// Both rules.
     pub const ALL: &'static [UnreadUsage] = &[UnreadUsage::Note, UnreadUsage::Reject];
 
-    /// Its name in SQL.
+    /// The name of the rule in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             UnreadUsage::Note => "note",
@@ -48,7 +49,7 @@ pub fn unread<'a>(usage: &'a Usage, priced: &Priced) -> Cow<'a, [Unread]> {
     }
 }
 
-/// WL007 where there is such a number.
+/// Returns WL007 if there is such a number.
 pub fn require_read(usage: &Usage, priced: &Priced, model: &str) -> Result<()> {
     match unread(usage, priced).as_ref() {
         [] => Ok(()),
@@ -87,7 +88,8 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Those of the flat form: `read` are the keys beside the known meters that something looks at.
+/// The unread numbers of the flat form. `read` has the keys, in addition to known meters, that a
+/// price or condition reads.
 fn flat(object: &[(String, Json)], read: &[String]) -> Vec<Unread> {
     let is_read = |key: &String| {
         is_known_meter(key) || matches!(key.as_str(), "total_tokens" | "cost") || read.contains(key)

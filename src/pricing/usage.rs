@@ -1,4 +1,4 @@
-//! The usage object: the flat form, or what a provider reports.
+//! The usage object: the flat form, or the response of a provider.
 
 use rust_decimal::Decimal;
 
@@ -8,10 +8,10 @@ use crate::pg::jsonb::Json;
 use crate::pg::numeric::Number;
 use crate::pricing::lines::{is_countable, is_known_meter};
 
-/// Largest usage object, in bytes of `jsonb`.
+/// The maximum size of a usage object, in bytes of `jsonb`.
 pub const MAX_USAGE_BYTES: usize = 1 << 20;
 
-/// What a request used and under which conditions.
+/// The quantities that a request used, and the conditions on which prices depend.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
     /// The model, from the object or from the argument.
@@ -20,50 +20,51 @@ pub struct Usage {
     pub provider: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// The service tier; none for the standard one.
+    /// The service tier; `None` for the standard one.
     pub service_tier: Option<String>,
-    /// True when a response says that the standard tier served it.
+    /// True if a response says that the standard tier served it.
     pub is_standard_tier: bool,
-    /// Every key with a number. What cannot be a quantity matters only if the key has a price.
-    /// Of a provider's object, its meters.
+    /// In the flat form: every key with a number. A number that cannot be a quantity matters only
+    /// if the key has a price. In a provider's object: its meters.
     pub numbers: Vec<(String, Result<Decimal>)>,
     /// The whole object, for the conditions of prices.
     pub object: Vec<(String, Json)>,
-    /// True when a mapping has read a provider's object: each number is then a meter.
+    /// True if a mapping has read a provider's object. Each number is then a meter.
     pub is_mapped: bool,
-    /// True for the flat form where every key is an attribute or a known meter: then nothing in it is unread.
+    /// True for a flat form whose keys are all attributes or known meters. Then nothing is unread.
     pub is_plain: bool,
-    /// Meters that were put beside the usage: each number is one, whether or not it is known.
+    /// The meters of the key `extra`. Each is a meter, known or not.
     pub extra: Vec<String>,
-    /// The cost that the provider reports, or why it cannot be used.
+    /// The cost that the provider reports, or the reason why it cannot be used.
     pub reported_cost: Option<Result<Decimal>>,
-    /// The mapping that read it; none for the flat form.
+    /// The mapping that read the object; `None` for the flat form.
     pub mapping: Option<String>,
-    /// Numbers other than zero that nothing has read.
+    /// The numbers other than zero that nothing has read.
     pub unread: Vec<Unread>,
 }
 
 /// A number of a usage object that nothing has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Where it stands in the whole object, for people: `usage.new.count`, `usage.parts[*].count`.
+    /// The place of the number in the whole object, for people: `usage.new.count`,
+    /// `usage.parts[*].count`.
     pub path: String,
-    /// The same as an SQL/JSON path: `$."usage"."new"."count"`.
+    /// The place as an SQL/JSON path: `$."usage"."new"."count"`.
     pub jsonpath: String,
     /// The number.
     pub value: String,
 }
 
-/// WL007.
+/// The error WL007.
 pub fn invalid(message: impl Into<String>) -> Error {
     Error::new(Code::InvalidUsage, message)
 }
 
-/// The flat form.
+/// The hint that shows the flat form.
 pub const EXAMPLE: &str = "Pass an object such as {\"model\": \"gpt-4o\", \"input_tokens\": 1000, \"output_tokens\": 450}.";
 
 impl Usage {
-    /// Whether a number of that name is a meter, whether or not it has a price.
+    /// True if a number of that name is a meter, whether or not it has a price.
     pub fn is_meter(&self, name: &str) -> bool {
         self.is_mapped || is_known_meter(name) || self.extra.iter().any(|meter| meter == name)
     }
@@ -123,8 +124,8 @@ impl Usage {
         Ok(usage)
     }
 
-    /// The model that is priced. In the flat form it is named once; a provider's response names
-    /// the version that answered, and an argument may name the model it is priced as.
+    /// The model that is priced. In the flat form it is named once. A provider's response names the
+    /// version that answered, so an argument may name the model by whose prices it is priced.
     pub fn model_or(&self, argument: Option<&str>) -> Result<Option<String>> {
         match argument {
             Some(argument) if self.is_mapped => Ok(Some(argument.to_owned())),
@@ -132,9 +133,10 @@ impl Usage {
         }
     }
 
-    /// Fills in the region and the service tier that the object leaves out. A response says which
-    /// tier and region served it, whatever was asked for, and the flat form may say the tier so too. The region of
-    /// the flat form is the caller's own word, which must not contradict the argument.
+    /// Fills in the region and the service tier that the object leaves out. A response states the
+    /// tier and region that served it, whatever was requested, and the flat form may state the tier
+    /// in that way. But the region of the flat form comes from the caller and must not contradict
+    /// the argument.
     pub fn serve(&mut self, region: Option<&str>, service_tier: Option<&str>) -> Result<()> {
         if self.is_mapped {
             self.fill_in(region, service_tier);
@@ -145,7 +147,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Fills in the region and the service tier where the object says nothing of them.
+    /// Fills in the region and the service tier if the object leaves them out.
     pub fn fill_in(&mut self, region: Option<&str>, service_tier: Option<&str>) {
         if self.region.is_none() {
             self.region = region.map(str::to_owned);
@@ -166,7 +168,7 @@ impl Usage {
         if cost.is_sign_negative() && !cost.is_zero() {
             return Err(no_amount());
         }
-        // It must be an amount of the provider's currency, whatever it is worth elsewhere.
+        // The cost must be an amount in the provider's currency, whatever its value in another one.
         let cost = cost.normalize();
         let one = Decimal::ONE;
         line_amount(cost, one, one, None)
@@ -196,7 +198,7 @@ impl Usage {
             .sum()
     }
 
-    /// Input tokens of all kinds: what context thresholds look at.
+    /// Input tokens of all kinds, with which context thresholds are compared.
     pub fn input_tokens(&self) -> Decimal {
         self.numbers
             .iter()
@@ -208,7 +210,7 @@ impl Usage {
     }
 }
 
-/// The argument wins over the object's key, and the two must not contradict each other.
+/// The argument takes precedence over the object's key. The two must not contradict each other.
 pub fn one_of(
     name: &str,
     argument: Option<&str>,
@@ -229,7 +231,7 @@ pub fn one_of(
     }
 }
 
-/// WL007: a quantity with too many digits.
+/// The error WL007 for a quantity with too many digits.
 pub fn out_of_range(key: &str) -> Error {
     invalid(format!("usage key {} is out of range", quoted(key)))
         .detail(format!(
@@ -238,12 +240,12 @@ pub fn out_of_range(key: &str) -> Error {
         .hint("Split a larger use into several charges.")
 }
 
-/// A number of the usage object as a quantity of a meter; `key` names it in errors.
+/// A number of the usage object as a quantity of a meter. `key` names it in errors.
 pub fn quantity(meter: &str, number: &Number, key: impl Fn() -> String) -> Result<Decimal> {
     checked_quantity(meter, number.to_decimal(), key)
 }
 
-/// The same of a decimal number; none is one of too many digits.
+/// A decimal number as a quantity; `None` if it has too many digits.
 pub fn checked_quantity(
     meter: &str,
     value: Option<Decimal>,
@@ -274,14 +276,14 @@ pub fn checked_quantity(
     Ok(value.normalize())
 }
 
-/// WL007: a reported cost does not include the meters of the key `extra`.
+/// The error WL007: a reported cost does not include the meters of the key `extra`.
 fn cost_without_extra() -> Error {
     invalid("usage reports a part of its cost only")
         .detail("The cost that the provider reports leaves out the meters in \"extra\".")
         .hint("Charge them in a call of their own, or leave cost_from out, so that all is priced.")
 }
 
-/// WL007: a reported cost is negative or has too many digits.
+/// The error WL007: a reported cost is negative or has too many digits.
 pub fn no_amount() -> Error {
     invalid("usage reports a cost that is no amount")
         .detail("A reported cost is zero or more, with at most 28 digits.")

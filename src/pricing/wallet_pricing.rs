@@ -1,4 +1,4 @@
-//! How a wallet's usage is priced.
+//! The settings by which a wallet's usage is priced.
 
 use crate::currency::Currency;
 use crate::error::{Error, Result};
@@ -18,20 +18,20 @@ statement!(
     "SELECT price_list, currency, unknown_price, unread_usage = 'reject' FROM wallet.wallets WHERE wallet_id = $1"
 );
 
-/// How a wallet's usage is priced.
+/// The settings by which a wallet's usage is priced.
 pub struct WalletPricing {
-    /// Its price list.
+    /// The wallet's price list.
     pub list: String,
-    /// Its currency.
+    /// The wallet's currency.
     pub currency: Currency,
-    /// Its rule for usage without a price.
+    /// The wallet's rule for usage without a price.
     pub unknown_price: UnknownPrice,
-    /// Whether it refuses usage with numbers that nothing reads.
+    /// True if the wallet refuses usage with numbers that nothing reads.
     pub rejects_unread: bool,
 }
 
 impl WalletPricing {
-    /// As the wallet's row has it; WL003 where there is none.
+    /// The settings in the wallet's row. Returns WL003 if there is no such wallet.
     pub fn of(wallet: &str) -> Result<WalletPricing> {
         let rows = WALLET_PRICING.run(&[Value::Text(wallet)])?;
         if rows.is_empty() {
@@ -50,13 +50,13 @@ impl WalletPricing {
 pub struct Quote<'a> {
     /// The usage.
     pub usage: &'a Usage,
-    /// Its model.
+    /// The model.
     pub model: &'a str,
-    /// The cost that the provider reports, if that is what counts.
+    /// The cost that the provider reports, if it is to be charged.
     pub reported: Option<Decimal>,
-    /// The currency; `None` for the wallet's, or the prices' own.
+    /// The currency; `None` for the wallet's currency or that of the prices.
     pub currency: Option<Currency>,
-    /// The time of the use.
+    /// The time of use.
     pub at: Timestamp,
 }
 
@@ -73,12 +73,12 @@ impl Quote<'_> {
         }
     }
 
-    /// Priced by the default list.
+    /// Prices the usage by the default list.
     pub fn by_default_list(&self) -> Result<Priced> {
         self.rated(DEFAULT_LIST, None, &UnknownPrice::Reject)
     }
 
-    /// Priced as a charge of the wallet would be.
+    /// Prices the usage as a charge of the wallet would be priced.
     pub fn of_wallet(&self, wallet: &str) -> Result<Priced> {
         let of = WalletPricing::of(wallet)?;
         let priced = self.rated(&of.list, Some(of.currency), &of.unknown_price)?;
