@@ -1,4 +1,4 @@
-//! The rule by which the cost that no team caused is distributed across teams (`chargeback`).
+//! The rule by which the cost that no team caused is distributed over the teams (`chargeback`).
 
 use crate::args;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ statement!(
         SET rule = excluded.rule, shares = excluded.shares, changed_at = excluded.changed_at"
 );
 
-/// The fractions of the teams, which are at most one together.
+/// Checks the fractions of the teams. Their sum is at most one.
 pub fn check_shares(shares: Option<Jsonb>, is_fixed: bool) -> Result<()> {
     let wrong = |detail: String| {
         Error::argument("shares are not fractions of one")

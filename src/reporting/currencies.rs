@@ -1,7 +1,6 @@
-//! Figures of a wallet read in another currency: balances, and what the other reports ask.
+//! Figures of a wallet in another currency: balances, and values for the other reports.
 //!
-//! How a rate is found, and how an amount is converted and rounded, is decided where a charge is converted
-//! (`pricing::exchange`).
+//! `pricing::exchange` finds the rate and converts and rounds the amount, as for a charge.
 
 use crate::currency::Currency;
 use crate::error::{Error, Result};
@@ -18,9 +17,10 @@ statement!(
     "SELECT currency FROM wallet.wallets WHERE wallet_id = $1"
 );
 
-// Of now the lanes are asked, which know the sum of a wallet's entries. Of the past a wallet of few entries is added up here,
-// by one plan for all of them; one of many has a plan of its own, with what is rolled up. Few have something due: who has not is
-// not looked at.
+// For the present, the balance is read from the lanes, which have the sum of a wallet's entries.
+// For the past, the entries of small wallets are added up here by one plan for all of them. A large
+// wallet has a plan of its own, which uses roll-ups. The due entries are read only of the few
+// wallets that have some.
 statement!(
     BALANCES,
     [TEXTARRAYOID, TIMESTAMPTZOID, BOOLOID],
@@ -48,15 +48,21 @@ statement!(
 
 /// A wallet's balance in its own currency and in another.
 pub struct Balance {
+    /// The wallet.
     pub wallet: String,
+    /// The wallet's currency.
     pub own_currency: Currency,
+    /// The balance in that currency.
     pub own_balance: Amount,
+    /// The balance in the other currency.
     pub balance: Amount,
+    /// The exchange; `None` if the currencies are equal.
     pub exchange: Option<Exchange>,
 }
 
+/// The balances of wallets at a time, converted. `reach` lists the wallets; `None` means all.
 pub fn balances(reach: Option<&[String]>, into: Currency, at: Timestamp) -> Result<Vec<Balance>> {
-    // What this transaction has booked is later than its start, which is what `now()` says.
+    // Entries of this transaction are later than its start, and `now()` is its start.
     let is_now = at >= clock::transaction_start();
     let rows = BALANCES.run(&[Value::OptTexts(reach), Value::Time(at), Value::Bool(is_now)])?;
     let conversion = Conversion::into(into, at);
@@ -76,7 +82,7 @@ pub fn balances(reach: Option<&[String]>, into: Currency, at: Timestamp) -> Resu
     (0..rows.len()).map(balance).collect()
 }
 
-/// The currency of a wallet; WL003 if there is none of that name.
+/// The currency of a wallet. Returns WL003 if there is no wallet of that name.
 pub fn currency_of(wallet: &str) -> Result<Currency> {
     let rows = CURRENCY.run(&[Value::Text(wallet)])?;
     if rows.is_empty() {

@@ -1,12 +1,13 @@
 //! `journal`: the ledger of a wallet for plain-text accounting (hledger, beancount).
 //!
-//! Every entry is a transaction with two postings, the wallet's account and the contra account, on the day from which
-//! it counts. What is due and not booked yet stands there too. The journal ends with a balance assertion: up to now it
-//! is what the lanes have, and before that the sum of the roll-ups; neither is what the entries were added up from, so
-//! the accounting program checks one against the other.
+//! Every entry is a transaction with two postings, to the wallet's account and to the contra
+//! account, on the day from which it counts. Due entries that are not booked yet are included. The
+//! journal ends with a balance assertion. Up to now, it is the sum in the lanes; for an earlier
+//! end, it is the sum of the roll-ups. Both are computed independently of the entries. So the
+//! accounting program compares the two.
 //!
-//! Prices come first: the rates by which the wallet's currency is worth something in others, so that the programs can
-//! value the books themselves.
+//! Prices come first: the exchange rates of the wallet's currency, with which the programs can
+//! value the accounts in other currencies.
 
 use crate::error::{Error, Result};
 use crate::money::Amount;
@@ -22,8 +23,8 @@ statement!(
     "SELECT s.first, s.last FROM wallet.span_of($1, $2, $3, $4, $5) s"
 );
 
-// One statement, hence one snapshot: entries, sums and lanes belong together. A sub-select is asked once, whatever the
-// number of entries. What is due and not booked yet has no id.
+// One statement has one snapshot, so that entries, sums and lanes are consistent. A sub-select runs
+// once, whatever the number of entries. An entry that is due and not booked yet has no id.
 statement!(
     ENTRIES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
@@ -55,9 +56,11 @@ statement!(
       ORDER BY e.at, e.entry_id"
 );
 
-// The rates that `convert_amount` takes in the time of the journal: of each other currency those from the wallet's, and until
-// there is one those of the opposite pair. The programs know days, so of each day the last one is theirs; the rate that holds at
-// the beginning stands on its day. From pair to pair by the index, however many rates there are.
+// The rates that `convert_amount` uses within the time of the journal. For each other currency,
+// these are the rates from the wallet's currency, and before the first of them those of the
+// opposite pair. The programs know only days, so the last rate of each day is listed. The rate in
+// force at the beginning is listed on its first day. The statement moves from pair to pair by
+// index, however many rates there are.
 statement!(
     PRICES,
     [TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID],
@@ -105,13 +108,17 @@ statement!(
 /// The two programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// hledger
     Hledger,
+    /// beancount
     Beancount,
 }
 
 impl Format {
+    /// Both programs.
     pub const ALL: &'static [Format] = &[Format::Hledger, Format::Beancount];
 
+    /// The program's name in arguments.
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Hledger => "hledger",
@@ -125,7 +132,7 @@ impl Format {
                 currency.to_owned()
             }
             Format::Hledger => format!("\"{currency}\""),
-            // Upper case, two characters or more, no underscore at the end.
+            // Upper case, at least two characters, no underscore at the end.
             Format::Beancount => {
                 let mut name = currency.to_ascii_uppercase();
                 if name.len() < 2 || name.ends_with('_') {
@@ -137,9 +144,9 @@ impl Format {
     }
 }
 
-/// A part of an account's name that both programs take: letters, digits and dashes, the first an
-/// upper-case letter or a digit. Where that loses something, a piece of a hash tells apart what
-/// would become the same.
+/// A part of an account's name that both programs accept: letters, digits and dashes, beginning
+/// with an upper-case letter or a digit. If this loses something, a part of a hash keeps different
+/// names different.
 fn component(part: &str) -> String {
     let mut name: String = part
         .chars()
@@ -212,10 +219,10 @@ impl Journal {
         self.line(format_args!(""));
     }
 
-    /// What a unit of a currency is worth in another, from a day on.
+    /// The value of one unit of a currency in another, from a day on.
     fn price(&mut self, date: &str, from: &str, to: &str, rate: &str) {
         let (from, to) = (self.format.commodity(from), self.format.commodity(to));
-        // Two names may be one in capitals.
+        // Two names may be equal in upper case.
         if from == to {
             return;
         }
@@ -263,7 +270,7 @@ impl Journal {
                     "    {wallet}  0 {commodity} = {balance} {commodity}"
                 ));
             }
-            // It holds at the beginning of its day.
+            // The assertion holds at the beginning of its day.
             Format::Beancount => self.line(format_args!(
                 "{next} balance {wallet}  {balance} ~ 0 {commodity}"
             )),
@@ -325,7 +332,7 @@ pub fn of(
     let [from_day, to_day] = days;
     let span = SPAN.run(&[Value::Text(wallet), from, to, from_day, to_day])?;
     let (from, to): (Option<Timestamp>, Option<Timestamp>) = (span.get(0, 0), span.get(0, 1));
-    // Of the future nothing is known.
+    // Nothing is known of the future.
     let to = to.filter(|to| *to <= clock::now());
     let values = [
         Value::Text(wallet),
@@ -387,7 +394,7 @@ mod tests {
             written(Format::Hledger),
             "P 2026-03-01 USD 0.8125123 CHF\nP 2026-03-02 \"credits_1\" 0.01 CHF\nP 2026-03-03 x 2 \"x0\"\n"
         );
-        // To beancount the last two are one.
+        // For beancount, the last two are equal.
         assert_eq!(
             written(Format::Beancount),
             "2026-03-01 price USD 0.8125123 CHF\n2026-03-02 price CREDITS_1 0.01 CHF\n"

@@ -1,4 +1,4 @@
-//! What the ledger tells, for people and for other programs.
+//! Reports on the ledger, for people and for other programs.
 
 pub mod cost_allocation;
 pub mod currencies;

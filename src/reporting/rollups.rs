@@ -1,10 +1,11 @@
-//! Rolls up closed days: use by day, team, user, service, model, region and key, and sums of pieces of
-//! each lane's chain.
+//! Rolls up closed days: use by day, team, user, service, model, region and key, and sums of pieces
+//! of each lane's chain.
 //!
-//! What is rolled up is a beginning of each lane's chain, of which not one entry is missing: a lane's entries
-//! are numbered without gaps and commit in the order of their numbers, since who books in a lane has it until the
-//! commit. So no entry can come later into what was rolled up, however long its transaction was open, whatever
-//! its id says and whenever the use was. Reports add the entries behind (`sql/schema/usage.sql`).
+//! The rolled-up part of each lane's chain is its beginning, and no entry of it is missing. A
+//! lane's entries are numbered without gaps and commit in the order of their numbers, because a
+//! call that books in a lane locks it until the commit. So no entry can be added later to the
+//! rolled-up part. It does not matter how long its transaction was open, what its id is and when
+//! the use was. Reports add the entries after that part (`sql/schema/usage.sql`).
 
 use crate::error::Result;
 use crate::pg::clock;
@@ -12,10 +13,11 @@ use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
 use std::collections::BTreeMap;
 
-/// Wallets that are rolled up by one statement. Beyond, sorts and sums would go to disk.
+/// The number of wallets that one statement rolls up. For more, sorts and sums would need the disk.
 const PORTION: usize = 500;
 
-// Wallets with entries that are not rolled up, as many as are asked for. Today is the wallet's.
+// Wallets with entries that are not rolled up, as many as requested. Today depends on the wallet's
+// time zone.
 statement!(
     DUE,
     [TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID],
@@ -32,10 +34,11 @@ statement!(
       LIMIT $3"
 );
 
-// From when on ids may be of transactions that are still open: those that have booked something, and those that
-// are in a call. It is asked before the snapshot of the roll-up is taken: who is not in it then is open now, or
-// begins later. A prepared transaction does not say when it began, and under one snapshot for all statements
-// others may have ended since: an hour is a guess then, which readers check.
+// The earliest time from which ids may be of transactions that are still open: transactions that
+// have booked something, or are in a call. It is read before the snapshot of the roll-up is taken.
+// A transaction that is not visible in that snapshot is open now, or begins later. A prepared
+// transaction does not tell when it began. If all statements share one snapshot, other transactions
+// may have ended since it was taken. In these two cases an hour is assumed, and readers check it.
 statement!(
     OPEN_SINCE,
     [BOOLOID],
@@ -57,7 +60,7 @@ statement!(
      ON CONFLICT DO NOTHING"
 );
 
-// One at a time; who finds another at a wallet leaves it to that one.
+// One call at a time. A call that finds another one working on a wallet leaves the wallet to it.
 statement!(
     LOCK,
     [TEXTARRAYOID],
@@ -68,7 +71,7 @@ statement!(
         FOR NO KEY UPDATE OF s SKIP LOCKED"
 );
 
-// Days of another time zone are other days.
+// In another time zone, the days are others.
 statement!(
     FORGET_DAYS,
     [TEXTARRAYOID],
@@ -89,10 +92,11 @@ statement!(
        FROM wallet.wallets w WHERE w.wallet_id = s.wallet_id AND s.wallet_id = ANY ($1)"
 );
 
-// One statement, hence one snapshot, for as many wallets as are asked for. A lane is rolled up to where the first number
-// is missing. The floor for the next time and for readers: below every entry that was left, and below the ids that
-// transactions still open can have made; fundings that were pending are looked up by their own. A wallet whose time zone
-// has changed since its state was locked is left to the next call.
+// One statement has one snapshot, for all requested wallets. A lane is rolled up to the first
+// missing number. The statement also stores the floor for the next roll-up and for readers. The
+// floor is below every entry that was left, and below the ids of transactions that are still open.
+// Entries of fundings that were pending are found by their own ids. A wallet whose time zone has
+// changed since its state was locked is left to the next call.
 statement!(
     ROLL,
     [TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID],
@@ -190,7 +194,8 @@ statement!(
       WHERE s.wallet_id = r.wallet"
 );
 
-/// Rolls up wallets, each up to a time; says how many. Left out are those that another call is at, or has been.
+/// Rolls up wallets, each up to a time. Returns their number, without those on which another call
+/// works or has worked.
 fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
     let names: Vec<String> = wallets.iter().map(|(wallet, _)| wallet.clone()).collect();
     BEGIN.run(&[Value::OptTexts(Some(&names))])?;
@@ -231,7 +236,7 @@ fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
 }
 
 /// Rolls up the wallets that have entries from before a time, by default before today in the
-/// wallet's time zone, at most that many; returns how many.
+/// wallet's time zone. It handles at most `most` wallets and returns their number.
 pub fn roll_due(now: Timestamp, before: Option<Timestamp>, most: Option<i64>) -> Result<i64> {
     let due = DUE.run(&[
         Value::Time(now),

@@ -1,7 +1,7 @@
-//! Wallets that want to be told when their money runs out: `wallet_run_out_near`, by the forecast.
+//! The run-out alert: the event `wallet_run_out_near`, by the forecast.
 //!
-//! Only time tells that money runs out, so that no call can emit it: `maintain` does, or whoever calls
-//! `announce_run_outs`.
+//! Time alone makes money run out, so no charge can emit the event. `maintain` emits it, or a
+//! program that calls `announce_run_outs`.
 
 use crate::allowance::lanes::range;
 use crate::error::Result;
@@ -12,10 +12,10 @@ use crate::reporting::forecast::{Foretold, run_outs};
 use crate::storage::plan::{Run, Value, statement};
 use rust_decimal::Decimal;
 
-/// Most days that may be asked for.
+/// The maximum number of days of an alert.
 pub const MAX_DAYS: i32 = 365;
 
-/// Wallets of which is read what they have and use by one statement each.
+/// The number of wallets whose money and use one statement reads.
 const PORTION: i64 = 500;
 
 statement!(
@@ -28,7 +28,7 @@ statement!(
 );
 
 statement!(
-    ASK_NO_MORE,
+    REMOVE,
     [TEXTOID],
     "DELETE FROM wallet.run_out_alerts WHERE wallet_id = $1"
 );
@@ -44,8 +44,8 @@ statement!(
       LIMIT $2"
 );
 
-// Rows are locked where something changes, and only as long as it takes to say so. Whoever else is telling at this
-// moment has its rows.
+// A row is locked only if something changes, and only for a short time. If another call announces
+// at this moment, it has locked its rows.
 statement!(
     MINE,
     [TEXTOID, INT4OID, BOOLOID],
@@ -58,8 +58,8 @@ statement!(
     "UPDATE wallet.run_out_alerts SET near = $2 WHERE wallet_id = $1"
 );
 
-/// Whether a wallet is near the end, or nothing where that stays as it was: it recovers when the money
-/// lasts a day longer than was asked for, so that a forecast that wavers is told once.
+/// Whether a wallet is near the end; `None` if nothing has changed. A wallet recovers if its money
+/// lasts a day longer than its alert says. So a forecast that varies a little is announced once.
 fn is_near(days_left: Option<Decimal>, days: i32, was_near: bool) -> Option<bool> {
     let limit = Decimal::from(if was_near { days + 1 } else { days });
     let near = days_left.is_some_and(|left| left < limit);
@@ -70,7 +70,8 @@ fn amount(number: Decimal) -> Result<Amount> {
     Amount::from_decimal(number).map_err(range)
 }
 
-/// Notes that a wallet is near the end, or that it has recovered; true when that was told.
+/// Records that a wallet is near the end, or that it has recovered. Returns true if an event was
+/// written.
 fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool> {
     let mine = [Value::Text(wallet), Value::Int4(days), Value::Bool(!near)];
     if MINE.run(&mine)?.is_empty() {
@@ -94,12 +95,13 @@ fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool
     Ok(true)
 }
 
-/// Tells of wallets that ask for it, the next ones behind a name, at most so many; for how many, and the last of them.
+/// Announces for at most `most` wallets with an alert, whose names are after `behind`. Returns the
+/// number of announcements, the number of wallets, and the last wallet.
 fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64, String)>> {
     let asking = ASKING.run(&[Value::Text(behind), Value::Int8(most)])?;
     let mut asked = Vec::with_capacity(asking.len());
     for row in 0..asking.len() {
-        // A day more: so long must it last to have recovered.
+        // One day more, because the money of a recovered wallet lasts that long.
         asked.push((asking.need(row, 0)?, asking.need::<i32>(row, 1)? + 1));
     }
     let Some((last, _)) = asked.last().cloned() else {
@@ -107,7 +109,7 @@ fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64,
     };
     let mut told = 0;
     for (row, foretold) in run_outs(&asked, now)?.iter().enumerate() {
-        // Where too little is known nothing changes.
+        // If too little is known, nothing changes.
         let Some(foretold) = foretold.as_ref().filter(|one| one.daily_burn.is_some()) else {
             continue;
         };
@@ -127,12 +129,13 @@ pub fn ask(wallet: &str, days: Option<i32>) -> Result<()> {
     let wallet = Value::Text(wallet);
     match days {
         Some(days) => ASK.run(&[wallet, Value::Int4(days), Value::Time(clock::now())]),
-        None => ASK_NO_MORE.run(&[wallet]),
+        None => REMOVE.run(&[wallet]),
     }
     .map(drop)
 }
 
-/// Announces for the wallets with an alert, at most so many behind a name; returns for how many.
+/// Announces for at most `most` wallets with an alert, whose names are after `behind`. Returns the
+/// number of announcements.
 pub fn announce_all(behind: &str, most: i64) -> Result<i64> {
     let (mut behind, mut left) = (behind.to_owned(), most);
     let (now, mut told) = (clock::now(), 0);
@@ -158,10 +161,10 @@ mod tests {
         assert_eq!(is_near(left(70), 7, false), None);
         assert_eq!(is_near(left(69), 7, false), Some(true));
         assert_eq!(is_near(left(0), 7, true), None);
-        // A forecast that wavers has not recovered.
+        // A small variation is not a recovery.
         assert_eq!(is_near(left(79), 7, true), None);
         assert_eq!(is_near(left(80), 7, true), Some(false));
-        // Nothing is spent, or it lasts for ages.
+        // Either nothing is spent, or the money lasts very long.
         assert_eq!(is_near(None, 7, true), Some(false));
         assert_eq!(is_near(None, 7, false), None);
     }

@@ -1,4 +1,5 @@
-//! Keeps the tables small: expired holds, ended grants, windows of limits that have ended.
+//! Keeps the tables small: releases expired holds, ends grants, and removes ended windows of
+//! limits.
 
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
@@ -31,16 +32,16 @@ statement!(
     "SELECT wallet_id FROM wallet.wallets WHERE grants_due <= $1 ORDER BY 1 LIMIT $2"
 );
 
-/// Holds that a sweep gives back at once.
+/// The number of holds that one call of a sweep releases.
 pub const PORTION: i64 = 2000;
 
-/// Removes the windows of limits that ended a month ago, and returns how many.
+/// Removes the windows of limits that ended a month ago, and returns their number.
 pub fn prune_windows() -> Result<i64> {
     PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
 }
 
-/// Books what expired in all wallets, at most that many holds, and the grants of at most that many
-/// wallets; returns of how many wallets.
+/// Books expiries of all wallets: at most `most` holds, and the grants of at most `most` wallets.
+/// Returns the number of wallets.
 pub fn sweep(most: i64) -> Result<i64> {
     let now = Value::Time(clock::now());
     let mut swept = 0;
@@ -56,17 +57,17 @@ pub fn sweep(most: i64) -> Result<i64> {
         let Some(wallet) = next.get::<String>(0, 0) else {
             break;
         };
-        let mut books = LockedBalance::open_to_sweep(&wallet)?;
+        let mut locked = LockedBalance::open_to_sweep(&wallet)?;
         let before = left;
         while left > 0 {
-            let some = books.sweep_some()?;
+            let some = locked.sweep_some()?;
             if some == 0 {
                 break;
             }
             left -= some;
         }
-        books.close()?;
-        // Those that are left may be in the hands of others.
+        locked.close()?;
+        // The remaining holds may be locked by other calls.
         swept += i64::from(left < before);
         last = Some(wallet);
     }

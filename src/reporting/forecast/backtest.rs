@@ -1,13 +1,13 @@
-//! Foretells days that are known, and compares. docs/reference/reports.md states the errors; these tests fail where
-//! one is larger.
+//! Forecasts days that are known, and compares. docs/reference/reports.md states the errors. These
+//! tests fail if an error is larger.
 
 use super::series::Outlook;
 
-/// Numbers that are the same at every run.
+/// Pseudo-random numbers that are equal in every run.
 struct Dice(u64);
 
 impl Dice {
-    /// From zero up to one.
+    /// A number from zero up to one.
     fn next(&mut self) -> f64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -17,14 +17,14 @@ impl Dice {
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// One on average, with that standard deviation, never below zero.
+    /// A random number with mean one and that standard deviation, never below zero.
     fn noise(&mut self, deviation: f64) -> f64 {
         let sum: f64 = (0..12).map(|_| self.next()).sum();
         (1.0 + deviation * (sum - 6.0)).max(0.0)
     }
 }
 
-/// A series: what is spent on a day, by its number and the day of the week.
+/// A series: the spending of a day, by its number and the day of the week.
 type Series = fn(i32, usize, &mut Dice) -> f64;
 
 fn flat(_: i32, _: usize, dice: &mut Dice) -> f64 {
@@ -85,8 +85,8 @@ fn paused(day: i32, weekday: usize, dice: &mut Dice) -> f64 {
     }
 }
 
-/// What was foretold of the next days beside what was spent, in percent: how far it is off, and how far on
-/// average. Of what stopped, beside what was spent before.
+/// The mean absolute error and the mean error of the forecast, in per cent of the actual spending.
+/// If spending has stopped, they are in per cent of the spending before.
 fn errors(series: Series, known: i32, ahead: usize) -> (f64, f64) {
     let (mut distance, mut bias, mut runs) = (0.0, 0.0, 0.0);
     for run in 0..140 {
@@ -112,7 +112,8 @@ fn errors(series: Series, known: i32, ahead: usize) -> (f64, f64) {
     (100.0 * distance / runs, 100.0 * bias / runs)
 }
 
-/// What the documents state: the series, the days known, the days ahead, the error in percent at most.
+/// The errors that the documents state: the series, the days known, the days ahead, the maximum
+/// error in per cent.
 const STATED: [(&str, Series, i32, usize, f64); 15] = [
     ("flat", flat, 56, 28, 6.5),
     ("flat, young", flat, 10, 28, 6.0),

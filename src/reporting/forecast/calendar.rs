@@ -1,10 +1,10 @@
-//! Days and turns in a wallet's time zone. Pure. Moments are microseconds since 1970.
+//! Days and periods in a wallet's time zone. Pure. Moments are microseconds since 1970.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan};
 
-/// A length of time as PostgreSQL keeps it.
+/// A length of time as PostgreSQL stores an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
     /// Months.
@@ -16,8 +16,8 @@ pub struct Length {
 }
 
 impl Length {
-    /// So many times the length, in parts that are added one after the other; nothing where that is beyond any
-    /// calendar.
+    /// A multiple of the length, as parts that are added one after the other. `None` if it is
+    /// longer than any calendar.
     fn times(self, count: i64) -> Option<[Span; 3]> {
         Some([
             Span::new()
@@ -39,7 +39,7 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// As of a moment; nothing where no calendar knows it.
+    /// The calendar at a moment. `None` if the moment is out of range.
     pub fn at(zone: TimeZone, now: i64) -> Option<Calendar> {
         let today = Timestamp::from_microsecond(now)
             .ok()?
@@ -53,7 +53,7 @@ impl Calendar {
         usize::try_from(self.today.weekday().to_monday_zero_offset()).unwrap_or(0)
     }
 
-    /// The first moment of the day so many days from today.
+    /// The first moment of the day that is `ahead` days from today.
     pub fn begin(&self, ahead: usize) -> Option<i64> {
         let day = self
             .today
@@ -63,14 +63,14 @@ impl Calendar {
         Some(begin.timestamp().as_microsecond())
     }
 
-    /// A moment by the clock on the wall, as PostgreSQL has it: what the clock leaves out comes as much later, and what it
-    /// says twice is the second.
+    /// The moment of a local time, by PostgreSQL's rules. A time that the clock skips is later by
+    /// the skipped time. Of a time that occurs twice, it is the second.
     fn moment(&self, on_the_wall: DateTime) -> Option<Timestamp> {
         let then = self.zone.to_ambiguous_zoned(on_the_wall).later().ok()?;
         Some(then.timestamp())
     }
 
-    /// So many times a length after a moment, by the clock on the wall.
+    /// The moment that is `count` lengths after `at` in local time.
     pub fn after(&self, at: i64, length: Length, count: i64) -> Option<i64> {
         let at = Timestamp::from_microsecond(at)
             .ok()?
@@ -82,7 +82,8 @@ impl Calendar {
         self.moment(then).map(Timestamp::as_microsecond)
     }
 
-    /// A length after a moment: its months and days by the clock on the wall, the rest as time passes.
+    /// The moment that is one length after `at`. Months and days are counted in local time, the
+    /// rest in elapsed time.
     pub fn plus(&self, at: i64, length: Length) -> Option<i64> {
         let days = Length {
             micros: 0,
@@ -106,7 +107,7 @@ mod tests {
 
     #[test]
     fn days_are_those_of_the_zone() {
-        // A Saturday evening in UTC, Sunday in Berlin; the clock is put forward that night.
+        // A Saturday evening in UTC, Sunday in Berlin. That night the clock is put forward.
         let calendar = berlin("2026-03-28T23:30:00Z");
         assert_eq!(calendar.weekday(), 6);
         assert_eq!(calendar.begin(0), Some(micros("2026-03-28T23:00:00Z")));
@@ -127,7 +128,7 @@ mod tests {
             micros: 0,
         };
         let start = micros("2026-01-31T01:30:00Z");
-        // From the beginning on: the 31st comes back.
+        // Counted from the beginning, the 31st returns.
         assert_eq!(
             calendar.after(start, month, 1),
             Some(micros("2026-02-28T01:30:00Z"))
@@ -136,7 +137,7 @@ mod tests {
             calendar.after(start, month, 2),
             Some(micros("2026-03-31T00:30:00Z"))
         );
-        // Half past two is left out on 29 March, and comes twice on 25 October.
+        // Half past two does not occur on 29 March, and occurs twice on 25 October.
         assert_eq!(
             calendar.after(start, day, 57),
             Some(micros("2026-03-29T01:30:00Z"))
@@ -146,7 +147,7 @@ mod tests {
             Some(micros("2026-10-25T01:30:00Z"))
         );
         assert_eq!(calendar.after(start, month, i64::MAX), None);
-        // A day is what the clock says, and twenty-four hours are not.
+        // A day is counted in local time, twenty-four hours in elapsed time.
         let noon = micros("2026-03-28T11:00:00Z");
         assert_eq!(
             calendar.plus(noon, day),

@@ -3,70 +3,72 @@
 use crate::ledger::grants::burn::Rank;
 use crate::reporting::forecast::calendar::Length;
 
-/// A thousand microseconds: finer, a day's money times its length may not fit.
+/// A thousand microseconds. With a finer unit, the product of a day's money and its length might
+/// overflow.
 pub const TICK: i64 = 1_000;
 
-/// Money that is used up in one place.
+/// A lot, or the money that is in no lot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pot {
-    /// Its place in the burn order, by which time its end is known as well.
+    /// Its place in burn order, which includes its expiry.
     pub rank: Rank,
-    /// What is left of it.
+    /// The rest of it.
     pub left: i128,
-    /// What holds have set aside of it, where it has a scope.
+    /// The amount that holds reserve of it, if it has a scope.
     pub kept: i128,
-    /// When it ends.
+    /// When it ends; `None` if it does not expire.
     pub ends: Option<i64>,
-    /// Whether a recurring grant made it.
+    /// True if a recurring grant made it.
     pub recurring: bool,
-    /// What it may be used for, by number.
+    /// The number of its scope; `None` if every use may spend it.
     pub scope: Option<usize>,
 }
 
-/// A grant that comes again.
+/// A recurring grant.
 #[derive(Clone, Debug)]
 pub struct Recurring {
-    /// How much each time.
+    /// The amount of each occurrence.
     pub amount: i128,
-    /// How often.
+    /// The time between two occurrences.
     pub period: Length,
-    /// How long each lives.
+    /// How long the credit of an occurrence lasts; `None` if it does not expire.
     pub life: Option<Length>,
-    /// How much of those before is carried on at most.
+    /// The most that is rolled over from earlier occurrences; `None` if nothing limits it.
     pub rollover_max: Option<i128>,
-    /// When it began.
+    /// When the recurring grant began.
     pub started_at: i64,
-    /// Periods since.
+    /// The number of periods since then.
     pub turn: i64,
-    /// When it comes next.
+    /// When it occurs next.
     pub next_at: i64,
-    /// What it may be used for, by number.
+    /// The number of its scope; `None` if every use may spend it.
     pub scope: Option<usize>,
 }
 
-/// A wallet's money as it is booked, with what time has brought since.
+/// A wallet's money, with everything that is due.
 #[derive(Clone, Debug)]
 pub struct Funds {
-    /// Lots with what is left of each.
+    /// The lots, and the money that is in no lot.
     pub pots: Vec<Pot>,
-    /// What was spent on credit.
+    /// The amount that was spent on credit.
     pub owed: i128,
-    /// What holds have set aside of lots without a scope.
+    /// The amount that holds reserve of lots without a scope.
     pub held: i128,
-    /// What comes again.
+    /// The recurring grant, if there is one.
     pub recurring: Option<Recurring>,
 }
 
-/// Use that the same lots may pay for.
+/// Uses that the same lots may pay for.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// Its part of the use.
+    /// Their fraction of all uses.
     pub share: f64,
-    /// By the number of a scope, whether it allows the use.
+    /// For each scope by number, whether it allows these uses.
     pub fits: Vec<bool>,
 }
 
-/// What is foretold to be spent: units a day and stream, from today on. The last seven days come again and again.
+/// The expected spending, in units per day and stream, from today on. The last seven days repeat
+/// without end.
 #[derive(Clone, Debug)]
 pub struct Spending {
     /// The streams.
@@ -76,7 +78,7 @@ pub struct Spending {
 }
 
 impl Spending {
-    /// Units by stream on the day so many days from today.
+    /// Units by stream on the day that is `ahead` days from today.
     pub fn day(&self, ahead: usize) -> &[i128] {
         let last = self.days.len();
         let known = match ahead < last {
@@ -86,7 +88,7 @@ impl Spending {
         self.days.get(known).map_or(&[], Vec::as_slice)
     }
 
-    /// The same, more or less of it.
+    /// Multiplies the spending by a factor.
     pub fn times(&self, factor: f64) -> Spending {
         let times = |units: &i128| (*units as f64 * factor) as i128;
         let days = self.days.iter();
@@ -97,19 +99,19 @@ impl Spending {
     }
 }
 
-/// Units of a day that are spent by a moment of it.
+/// The units of a day that are spent until a moment of it.
 fn spent(units: i128, begin: i64, end: i64, at: i64) -> i128 {
     let ticks = |span: i64| i128::from(span / TICK);
     let length = ticks(end - begin).max(1);
     units.saturating_mul(ticks(at - begin)) / length
 }
 
-/// A day, and what each stream spends on it.
+/// A day, and the units that each stream spends on it.
 #[derive(Clone, Copy)]
 pub struct Day<'a> {
-    /// When it begins.
+    /// When the day begins.
     pub begin: i64,
-    /// When it ends.
+    /// When the day ends.
     pub end: i64,
     /// Units by stream.
     pub units: &'a [i128],

@@ -1,5 +1,5 @@
-//! What is known of wallets: their money, and what they used. One statement each, for as many wallets as are asked for,
-//! so that each has one snapshot and reads the ledger once.
+//! Reads the money of wallets and their past use. One statement reads each of them for all
+//! requested wallets. So each has one snapshot, and the ledger is read once.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,9 @@ use crate::reporting::forecast::funds::{Funds, Pot, Recurring};
 use crate::reporting::forecast::series::MOST_DAYS;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
-// A row a lot, with what its wallet has beside; one row for a wallet without lots. Lots are as they were settled last:
-// what was spent since, and what time has brought, is left to Rust. What holds keep of lots that have ended is theirs alone.
+// One row per lot, with columns of its wallet; one row for a wallet without lots. Lots have their
+// state when they were last settled. Rust adds later spending and due changes. Credit of ended lots
+// that is kept for holds can be used by these holds only.
 statement!(
     MONEY,
     [TEXTARRAYOID, TIMESTAMPTZOID],
@@ -68,10 +69,11 @@ statement!(
       ORDER BY w.wallet_id"
 );
 
-// Net use by age in days and by what it was. Age 0 is today and later, 57 all that is too old to count. A refund counts
-// on the day of what it gives back, so that it looks the same whenever it was booked. Entries that are not rolled up are
-// found as rolled_wallets says, each of them once. Of each wallet they are found by the index, whatever is known of the
-// tables; nothing is planned or asked wallet by wallet.
+// Net use by age in days and by provider, model and service. Age 0 is today or later, 57 is
+// everything that is too old to count. A refund counts on the day of its charge, so the time when
+// it was booked does not matter. Entries that are not rolled up are found as in rolled_wallets,
+// each of them once. They are found by index in each wallet, whatever the statistics say, and
+// nothing is planned or run for each wallet separately.
 statement!(
     USE,
     [TEXTARRAYOID, TIMESTAMPTZOID],
@@ -143,22 +145,22 @@ statement!(
       GROUP BY 1, 2, 3, 4, 5"
 );
 
-/// What was used: provider, model, service.
+/// The object of a use: provider, model, service.
 type What = (Option<String>, Option<String>, Option<String>);
 
-/// What is known of a wallet.
+/// The known facts of a wallet.
 pub struct Known {
-    /// Its time zone.
+    /// The wallet's time zone.
     pub zone: TimeZone,
-    /// Its money.
+    /// The wallet's money.
     pub funds: Funds,
-    /// What grants may be used for, by number.
+    /// The scopes of its grants, by number.
     pub scopes: Vec<Scope>,
-    /// What it owes beside its balance: the next funding pays it.
+    /// The wallet's debt. The next funding pays it, so it is not part of the balance.
     pub debt: i128,
-    /// Whole days since the first use, [`MOST_DAYS`] at most.
+    /// The number of whole days since the first use, at most [`MOST_DAYS`].
     pub days: usize,
-    /// Net use in units by what it was, yesterday first.
+    /// Net use in units by its object, yesterday first.
     uses: BTreeMap<What, Vec<i128>>,
 }
 
@@ -170,7 +172,7 @@ impl Known {
             .collect()
     }
 
-    /// Use by which scopes allow it, each with its days, yesterday first.
+    /// Use by the scopes that allow it, each with its days, yesterday first.
     pub fn uses_by_fit(&self) -> BTreeMap<Vec<bool>, Vec<i128>> {
         let mut fits: BTreeMap<Vec<bool>, Vec<i128>> = BTreeMap::new();
         for ((provider, model, service), days) in &self.uses {
@@ -191,7 +193,7 @@ impl Known {
     }
 }
 
-/// The number of a scope among those that are known.
+/// The number of a scope among the known ones. A new scope gets the next number.
 fn number_of(
     scopes: &mut Vec<Scope>,
     rows: &Rows,
@@ -257,7 +259,8 @@ fn pot(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<Pot>> 
     }))
 }
 
-/// Spreads over the lots what was spent since they were settled; money that no lot has is a plain one.
+/// Allocates spending since the lots were settled to the lots. Money that is in no lot becomes a
+/// plain one.
 fn settle(pots: &mut Vec<Pot>, balance: Amount, now: Timestamp) -> i128 {
     let general = pots.iter().filter(|pot| pot.scope.is_none());
     let mut lots: Vec<Lot> = general
@@ -280,7 +283,7 @@ fn settle(pots: &mut Vec<Pot>, balance: Amount, now: Timestamp) -> i128 {
     (-balance.units()).max(0)
 }
 
-/// Money that no lot has.
+/// Money that is in no lot.
 fn plain(left: i128, now: Timestamp) -> Pot {
     Pot {
         rank: Rank {
@@ -298,7 +301,7 @@ fn plain(left: i128, now: Timestamp) -> Pot {
     }
 }
 
-/// Puts what is due in, as the call would that books it.
+/// Adds everything that is due, as a call that books it would.
 fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
     let rules = config::read(wallet)?;
     let standing = asof::standing_at(wallet, &rules, now)?;
@@ -366,7 +369,7 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
         let owed = settle(&mut pots, rows.amount(first, 2)?, now);
         let zone = period::zone(&rows.need::<String>(first, 1)?);
         let mut one = Known {
-            // PostgreSQL may know a zone that is not known here.
+            // PostgreSQL may know a time zone that this library does not know.
             zone: zone.unwrap_or(TimeZone::UTC),
             funds: Funds {
                 pots,
@@ -387,7 +390,7 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
     Ok(known)
 }
 
-/// Adds what the wallets used.
+/// Adds the use of the wallets.
 fn add_uses(known: &mut BTreeMap<String, Known>, wallets: &[String], now: Timestamp) -> Result<()> {
     let rows = USE.run(&[Value::OptTexts(Some(wallets)), Value::Time(now)])?;
     for row in 0..rows.len() {
@@ -408,7 +411,7 @@ fn add_uses(known: &mut BTreeMap<String, Known>, wallets: &[String], now: Timest
     Ok(())
 }
 
-/// What is known of wallets, by name; those that do not exist are left out.
+/// The known facts of wallets, by name. Wallets that do not exist are left out.
 pub fn read(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> {
     let mut known = money(wallets, now)?;
     add_uses(&mut known, wallets, now)?;

@@ -1,7 +1,7 @@
 //! `forecast`: how long the money of a wallet lasts.
 //!
-//! [`known`] reads what there is and what was used, [`series`] foretells what will be spent, [`projection`] spends it,
-//! as charges would, from what is there and what comes.
+//! [`known`] reads the money and the past use, [`series`] predicts the spending, and [`projection`]
+//! spends it as charges would, from the money and from future grants.
 
 use crate::error::{Error, Result};
 use crate::pg::clock::Timestamp;
@@ -26,43 +26,44 @@ const DAY: i64 = 86_400_000_000;
 /// Units of an amount.
 const ONE: f64 = 1e12;
 
-/// What is missing counts from a millionth on: less comes of rounding.
+/// A missing amount counts if it is at least a millionth. A smaller one is caused by rounding.
 const NOTHING: i128 = 1_000_000;
 
 /// Units of a hundredth.
 const CENT: i128 = 10_000_000_000;
 
-/// What is foretold of a wallet.
+/// The forecast of a wallet.
 pub struct Foretold {
-    /// The mean of a day of the next seven; nothing where too little is known.
+    /// The mean spending per day of the next seven days; `None` if too little is known.
     pub daily_burn: Option<Decimal>,
-    /// How many days the money lasts.
+    /// The number of days that the money lasts.
     pub days_left: Option<Decimal>,
-    /// When it runs out.
+    /// When the money runs out.
     pub runs_out_at: Option<Timestamp>,
-    /// The range in which that is, in four of five cases.
+    /// The range that contains this time in four of five cases.
     pub range: (Option<Timestamp>, Option<Timestamp>),
-    /// What would make it last as long as was asked for.
+    /// The top-up with which the money lasts for the requested number of days.
     pub topup: Option<Decimal>,
-    /// What it is foretold from.
+    /// The basis of the forecast, in words.
     pub basis: String,
 }
 
-/// What is asked of a forecast.
+/// The question to a forecast.
 pub enum Ask {
-    /// Everything, and what would make the money last so many days.
+    /// The whole forecast, including the top-up with which the money lasts that many days.
     All(i32),
-    /// Whether the money lasts so many days.
+    /// Whether the money lasts that many days.
     Lasts(i32),
 }
 
-/// Units of an amount that is foretold: twelve digits, so that what is the same on paper is the same here.
+/// The units of a predicted amount, rounded to twelve digits. So equal results on paper are equal
+/// here.
 fn units(amount: f64) -> i128 {
     let units = amount * ONE;
     if units < 1.0 {
         return 0;
     }
-    // Beyond any amount, with room for the arithmetic.
+    // More than any amount, with room for the arithmetic.
     let units = units.min(1e29);
     let digits = units.log10().floor() as u32;
     match digits.checked_sub(12) {
@@ -74,7 +75,7 @@ fn units(amount: f64) -> i128 {
     }
 }
 
-/// A number with some decimals; nothing where it is beyond all numbers.
+/// A number with some decimals; `None` if it is out of range.
 fn rounded(value: f64, decimals: u32) -> Option<Decimal> {
     let scaled = (value * 10_f64.powi(decimals.cast_signed())).round();
     Decimal::try_from_i128_with_scale(scaled as i128, decimals).ok()
@@ -107,6 +108,7 @@ fn spending(known: &Known, outlook: &Outlook, today: usize) -> Spending {
     Spending { streams, days }
 }
 
+/// The forecast of a wallet.
 pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
     let mut foretold = Foretold {
         daily_burn: None,
@@ -172,8 +174,8 @@ pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
     Ok(foretold)
 }
 
-/// The top-up that makes the money last, in hundredths. What was spent on credit is made up for
-/// first; `missing` then says how much is missing.
+/// The top-up with which the money lasts, in hundredths. It first repays what was spent on credit;
+/// `missing` returns the amount that is missing then.
 fn topup(expected: &Outcome, debt: i128, missing: impl FnOnce() -> i128) -> Option<Decimal> {
     let topup = if expected.missing < NOTHING {
         0
@@ -185,7 +187,7 @@ fn topup(expected: &Outcome, debt: i128, missing: impl FnOnce() -> i128) -> Opti
     Decimal::try_from_i128_with_scale((topup + CENT - NOTHING) / CENT, 2).ok()
 }
 
-/// Whether and when the money of wallets runs out within so many days each.
+/// For each wallet, whether and when its money runs out within its number of days.
 pub fn run_outs(wallets: &[(String, i32)], now: Timestamp) -> Result<Vec<Option<Foretold>>> {
     let names: Vec<String> = wallets.iter().map(|(wallet, _)| wallet.clone()).collect();
     let known = known::read(&names, now)?;

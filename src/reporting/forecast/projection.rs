@@ -1,12 +1,13 @@
-//! How long money lasts: what is there and what comes, against what is foretold to be spent. Pure.
+//! How long money lasts: spends the expected spending from the money and from future grants. Pure.
 //!
-//! Uses that may be paid by the same lots are one *stream*. Every stream takes from the first lot that it may use, in burn
-//! order, as charges do. Time is cut where something changes: a day begins, a lot ends, a recurring grant comes, a lot is
-//! used up. In between all is spent evenly. What is spent of a day is counted in whole units from its beginning, so that
-//! the parts of a day add up to it.
+//! Uses that the same lots may pay for form one *stream*. Every stream takes from the first lot
+//! that it may use, in burn order, as charges do. Time is divided at each change: a day begins, a
+//! lot ends, a recurring grant occurs, or a lot is used up. Between changes, spending is even. The
+//! spending of a day is counted in whole units from its beginning, so that the parts of a day add
+//! up.
 //!
-//! The money has run out when a use that is foretold finds none, from the moment on when its last lot was used up. Streams
-//! that are less than a hundredth of the use together are not waited for.
+//! The money has run out when an expected use finds no lot. It ran out when the last lot of that
+//! use was used up. Streams that together are less than a hundredth of all use do not count.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,20 +17,20 @@ use crate::ledger::grants::terms::PLAIN_PRIORITY;
 use crate::reporting::forecast::calendar::Calendar;
 use crate::reporting::forecast::funds::{Day, Funds, Pot, Recurring, Spending, TICK};
 
-/// Nothing is foretold beyond a hundred years.
+/// The forecast ends after a hundred years.
 pub const MOST_DAYS: usize = 36_500;
-/// Turns of a recurring grant that are followed.
+/// The most occurrences of a recurring grant that are computed.
 const MOST_TURNS: u32 = 100_000;
-/// What part of the use must find no money.
+/// The money has run out if at least this fraction of the use finds none.
 const MATERIAL: f64 = 0.01;
-/// What comes of it.
+/// The result of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// When the money runs out, if that is within the time that was looked at.
+    /// When the money runs out; `None` if it lasts until the end of the projection.
     pub runs_out_at: Option<i64>,
-    /// How much is missing until the time that was asked for.
+    /// The amount that is missing until the requested time.
     pub missing: i128,
-    /// What was spent on credit, at the beginning.
+    /// The amount that was spent on credit, at the beginning.
     pub owed: i128,
 }
 
@@ -37,16 +38,16 @@ struct Projection<'a> {
     calendar: &'a Calendar,
     spending: &'a Spending,
     funds: Funds,
-    /// Lots in burn order, by number; those that are used up may be among them.
+    /// The numbers of the lots in burn order. Some of them may be used up.
     order: Vec<usize>,
-    /// Where each stream's first lot is in the order, at least.
+    /// For each stream, a place in the order before which it has no lot.
     first: Vec<usize>,
-    /// When each stream found nothing left.
+    /// For each stream, when it found no lot; `None` if it has one.
     dry: Vec<Option<i64>>,
-    /// Ends to come; those of lots that are used up or live on are passed over.
+    /// Future ends of lots. An end is skipped if its lot is used up or was extended.
     ends: BinaryHeap<Reverse<(i64, usize)>>,
     turns: u32,
-    /// When turns are followed no more.
+    /// True once no further occurrence is computed.
     blind: bool,
 }
 
@@ -71,7 +72,7 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// Puts the lots in order again, and has every stream look for its first.
+    /// Sorts the lots again. Every stream then searches for its first lot from the beginning.
     fn reorder(&mut self) {
         let pots = &self.funds.pots;
         self.order.retain(|number| pots[*number].left > 0);
@@ -79,7 +80,7 @@ impl<'a> Projection<'a> {
         self.first.fill(0);
     }
 
-    /// Puts a new lot into the order. There may be one for each day of a hundred years.
+    /// Inserts a new lot into the order. There may be one for each day of a hundred years.
     fn insert(&mut self, number: usize) {
         let pots = &self.funds.pots;
         let place = self
@@ -91,7 +92,7 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// The first lot of a stream that has something left.
+    /// The first lot of a stream that is not used up.
     fn front(&mut self, stream: usize) -> Option<usize> {
         let fits = &self.spending.streams[stream].fits;
         while let Some(number) = self.order.get(self.first[stream]) {
@@ -104,7 +105,7 @@ impl<'a> Projection<'a> {
         None
     }
 
-    /// Has a stream pay; gives what it could not.
+    /// Takes units for a stream from its lots. Returns the units that they do not have.
     fn pay(&mut self, stream: usize, mut units: i128) -> i128 {
         while units > 0 {
             let Some(number) = self.front(stream) else {
@@ -118,7 +119,7 @@ impl<'a> Projection<'a> {
         0
     }
 
-    /// What every use may spend, less what holds have set aside.
+    /// The money that every use may spend, without the amounts that holds reserve.
     fn free(&self) -> i128 {
         let pots = self.funds.pots.iter();
         let general: i128 = pots
@@ -140,7 +141,7 @@ impl<'a> Projection<'a> {
         None
     }
 
-    /// When something comes or ends.
+    /// When the next lot ends or the next grant occurs.
     fn next(&mut self) -> Option<i64> {
         let turn = match self.blind {
             true => None,
@@ -149,7 +150,8 @@ impl<'a> Projection<'a> {
         [self.next_end(), turn].into_iter().flatten().min()
     }
 
-    /// Does what is due, in the order in which calls book it: at the same moment the turn comes first.
+    /// Applies everything that is due, in the order in which calls book it: an occurrence comes
+    /// before an end at the same moment.
     fn catch_up(&mut self, now: i64) {
         while let Some(at) = self.next().filter(|at| *at <= now) {
             let turn = self.funds.recurring.as_ref();
@@ -158,7 +160,7 @@ impl<'a> Projection<'a> {
             } else {
                 self.end(at);
             }
-            // Who has something again may have had nothing for a while, when it spent nothing.
+            // A stream that has money again had none for a while, but spent nothing in that time.
             for stream in 0..self.dry.len() {
                 if self.dry[stream].is_some() && self.front(stream).is_some() {
                     self.dry[stream] = None;
@@ -167,12 +169,12 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// Takes from a lot that ends, but not what holds have set aside.
+    /// Takes at most `most` from a lot that ends, but not the amount that holds reserve.
     fn take(&mut self, number: usize, most: i128) {
         let pot = &self.funds.pots[number];
         let free = match pot.scope {
             Some(_) => pot.left - pot.kept,
-            // To know that, all lots are looked at.
+            // This amount depends on all lots.
             None if self.funds.held > 0 => self.free(),
             None => pot.left,
         };
@@ -180,7 +182,7 @@ impl<'a> Projection<'a> {
         self.funds.pots[number].left -= part;
     }
 
-    /// Ends the lots of that moment.
+    /// Ends the lots whose expiry is `at`.
     fn end(&mut self, at: i64) {
         let mut ended = Vec::new();
         while let Some(Reverse((end, number))) = self.ends.peek().copied() {
@@ -199,7 +201,8 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// The recurring grant's turn: what may not be carried on ends, the rest lives as long as the new grant.
+    /// The recurring grant occurs. Credit that may not roll over ends. The rest lasts as long as
+    /// the new grant.
     fn turn(&mut self) {
         let Some(mut again) = self.funds.recurring.take() else {
             return;
@@ -216,15 +219,15 @@ impl<'a> Projection<'a> {
             .calendar
             .after(again.started_at, again.period, again.turn + 1)
         {
-            // Each turn is later than the one before.
+            // Each occurrence is later than the one before.
             Some(next) if next > at && self.turns < MOST_TURNS => again.next_at = next,
             _ => self.blind = true,
         }
         self.funds.recurring = Some(again);
     }
 
-    /// Ends the credit of earlier turns above `most`, the first in burn order first. The rest lives
-    /// as long as the new grant.
+    /// Ends the credit of earlier occurrences above `most`, the first in burn order first. The rest
+    /// lasts as long as the new grant.
     fn roll_over(&mut self, at: i64, most: i128, ends: Option<i64>) {
         let order = self.order.clone();
         let lasting: Vec<usize> = order
@@ -250,7 +253,7 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// Adds the lot of a turn. Its amount first pays what was spent on credit.
+    /// Adds the lot of an occurrence. Its amount first repays what was spent on credit.
     fn grant(&mut self, again: &Recurring, at: i64, ends: Option<i64>) {
         let number = self.funds.pots.len();
         let makes_up = match again.scope {
@@ -278,7 +281,7 @@ impl<'a> Projection<'a> {
             self.ends.push(Reverse((ends, number)));
         }
         if again.rollover_max.is_some() {
-            // Those that live longer have other places.
+            // The extended lots have moved in burn order.
             self.order.push(number);
             self.reorder();
         } else {
@@ -286,7 +289,7 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// What holds have set aside is as good as spent: their charges come first.
+    /// Spends the amounts that holds reserve, because their charges come first.
     fn settle_holds(&mut self) {
         let mut held = std::mem::take(&mut self.funds.held);
         for number in &self.order {
@@ -303,11 +306,12 @@ impl<'a> Projection<'a> {
         self.funds.owed += held;
     }
 
-    /// Whole weeks from a day on in which no lot is used up, and nothing comes or ends. They are spent at once; gives how many.
-    /// A stream that is not waited for may be without money meanwhile, unless what is missing counts.
+    /// Spends whole weeks at once in which no lot is used up or ends and no grant occurs, from the
+    /// day `day` on. Returns their number. Streams that together are too small to count may have no
+    /// money in these weeks, unless missing amounts are counted.
     fn weeks(&mut self, day: usize, at: i64, until: i64, counts: bool) -> usize {
         const WEEK: i64 = 7 * 86_400_000_000;
-        // A day to spare for clocks that change.
+        // One day less, because clocks may change.
         let Ok(mut weeks) = usize::try_from((until - at - WEEK / 7) / WEEK) else {
             return 0;
         };
@@ -335,7 +339,7 @@ impl<'a> Projection<'a> {
             }
         }
         for (number, week) in &demand {
-            // Less than what is left: the lot stays the first.
+            // Less than the rest of the lot, so that it stays the first one.
             let lasts = (self.funds.pots[*number].left - 1) / week;
             weeks = weeks.min(usize::try_from(lasts).unwrap_or(usize::MAX));
         }
@@ -345,7 +349,8 @@ impl<'a> Projection<'a> {
         weeks
     }
 
-    /// The first moment after `from` at which one of the lots that streams spend from is used up, `to` at the latest.
+    /// The first moment after `from`, at most `to`, at which one of the streams' current lots is
+    /// used up.
     fn used_up(&mut self, day: Day<'_>, from: i64, to: i64) -> i64 {
         let fronts: Vec<Option<usize>> = (0..self.first.len()).map(|one| self.front(one)).collect();
         let demand = |number: usize, to: i64| -> i128 {
@@ -374,8 +379,8 @@ impl<'a> Projection<'a> {
         first
     }
 
-    /// Spends what is foretold from one moment of a day to another, between which nothing comes or ends. Gives when
-    /// the money had run out, where a use found none, and how much was missing.
+    /// Spends the expected amounts from one moment of a day to another. Nothing ends or occurs in
+    /// between. Returns when the money ran out, if a use found none, and the missing amount.
     fn spend(&mut self, day: Day<'_>, mut from: i64, to: i64) -> (Option<i64>, i128) {
         let (mut missing, mut out) = (0, None);
         while from < to {
@@ -412,8 +417,9 @@ impl<'a> Projection<'a> {
     }
 }
 
-/// Looks ahead from a moment: until the money has run out, at most to `until`, and at least to `missing_until`, up to
-/// which it counts what is missing. `topped_up` says that what was spent on credit is made up for.
+/// Projects from `now` until the money has run out, at most until `until`, and at least until
+/// `missing_until`, up to which missing amounts are counted. If `topped_up` is true, the amount
+/// that was spent on credit has been repaid.
 pub fn project(
     calendar: &Calendar,
     spending: &Spending,
@@ -436,7 +442,7 @@ pub fn project(
     }
     let (mut at, mut number) = (now, 0);
     while at < missing_until || (at < until && outcome.runs_out_at.is_none()) {
-        // What comes from here on is not known.
+        // Later occurrences are unknown.
         if ahead.blind && at >= missing_until {
             break;
         }

@@ -1,63 +1,69 @@
-//! What a wallet will spend a day, from what it spent: level, trend, pattern of the week, bursts. Pure.
+//! The expected spending per day, from past spending: level, trend, pattern of the week, bursts.
+//! Pure.
 //!
-//! The steps, each of which looks at what the ones before have left:
+//! These are the steps. Each works on the remainder that the steps before have left:
 //!
-//! 1. **Stopped.** No use for a week, and for more than twice as long as in any pause before: nothing is spent.
-//! 2. **Trend.** Each of the last three weeks is compared with the one before, day by day: the median of the seven ratios
-//!    is the week's change, so that neither a burst nor the weekend counts. The trend is the mean of the changes, but at most half
-//!    as much again as the middle one: a step is one change among small ones. Of one change alone, half counts. The less it
-//!    stands out of its standard error, the less of it counts. It goes on for half as long as is known, four weeks at
-//!    most, and then stays.
-//! 3. **Pattern of the week**, from four weeks on: the median of each day of the week, without the trend. It counts where
-//!    days differ from it by a third less than from one median of all.
-//! 4. **Bursts.** A day above four times the median of the seven days around has a burst. What is above the median counts as often
-//!    as it came in all days that are known, which are taken for four weeks at least.
-//! 5. **Level**: the mean of the rest, a day weighing half of what it weighs a week later; four weeks later, where most days
-//!    have no use.
+//! 1. **Stopped.** If there was no use for a week, and for more than twice as long as in any
+//!    earlier pause, the expected spending is zero.
+//! 2. **Trend.** Each of the last three weeks is compared with the week before it, day by day. The
+//!    median of the seven ratios is the change of the week, so that bursts and weekends do not
+//!    count. The trend is the mean of the changes, but at most one and a half times the middle one,
+//!    because a step is one large change among small ones. A single change counts half. The smaller
+//!    the trend is compared with its standard error, the less it counts. The trend continues for
+//!    half as long as the known time, at most four weeks, and then the level stays.
+//! 3. **Pattern of the week**, from four weeks on: the median of each day of the week, without the
+//!    trend. It is used if days differ from it by a third less than from one median of all days.
+//! 4. **Bursts.** A day above four times the median of the seven days around it has a burst. The
+//!    amount above the median is averaged over all known days, at least over four weeks.
+//! 5. **Level**: the weighted mean of the remainder. A day's weight halves with every week of its
+//!    age, or with every four weeks if most days have no use.
 
-/// Days that are looked at.
+/// The number of days that are used.
 pub const MOST_DAYS: usize = 56;
-/// Days without which nothing is foretold.
+/// The least number of days for a forecast.
 pub const LEAST_DAYS: usize = 3;
-/// Days after which a trend goes on no more.
+/// The most days for which a trend continues.
 const TREND_DAYS: usize = 28;
-/// Weeks that are compared with the one before, day by day, and how many days of a week must have use.
+/// The number of weeks that are compared with the week before, and how many days of a week must
+/// have use.
 const COMPARED_WEEKS: usize = 3;
 const LEAST_RATIOS: usize = 4;
-/// Days from which on each day of the week has a share of its own.
+/// From this number of days on, each day of the week may have its own share.
 const PATTERN_DAYS: usize = 28;
-/// What a day may differ from a pattern of the week, beside what it differs without one.
+/// The pattern of the week is used if the days' distance from it is at most this fraction of the
+/// distance without a pattern.
 const PATTERN_GAIN: f64 = 0.67;
-/// How many times the days around is a burst.
+/// A burst is more than this many times the median of the days around it.
 const BURST: f64 = 4.0;
-/// After how many days a day weighs half: where most days have use, and where few have.
+/// The age in days at which a day's weight is half: if most days have use, and if few have.
 const HALVES: f64 = 7.0;
 const HALVES_OF_FEW: f64 = 28.0;
-/// Days over which bursts are spread at least.
+/// The least number of days over which bursts are averaged.
 const BURST_DAYS: usize = 28;
-/// Fourfold a week is the fastest trend, whichever way.
+/// The fastest trend is fourfold per week, up or down.
 const FASTEST: f64 = 1.386_294_361_119_890_6;
-/// From the standard deviation to the range in which four of five values are.
+/// The factor from the standard deviation to the range that contains four of five values.
 const FOUR_OF_FIVE: f64 = 1.28;
 
-/// What is expected of each day from today on.
+/// The expected spending of each day from today on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outlook {
-    /// Whole days that it was learnt from.
+    /// The number of whole days on which it is based.
     pub days: usize,
-    /// Days without use, where use has stopped.
+    /// The number of days without use, if use has stopped.
     pub stopped: Option<usize>,
-    /// A day, without trend, pattern and bursts, as of today.
+    /// The level of a day, without trend, pattern and bursts, as of today.
     level: f64,
-    /// Growth a day: the logarithm of the factor.
+    /// The logarithm of the growth factor per day.
     trend: f64,
     /// The share of each day of the week, Monday first; one on average.
     week: Option<[f64; 7]>,
-    /// What bursts come to a day.
+    /// The mean of bursts per day.
     bursts: f64,
-    /// After how many days a day weighs half.
+    /// The age in days at which a day's weight is half.
     halves: f64,
-    /// To how many standard errors of the mean four of five means are, as a fraction of a week's use.
+    /// The range that contains four of five means, on either side of the mean, as a fraction of a
+    /// week's use.
     pub spread: f64,
 }
 
@@ -74,7 +80,7 @@ fn weight(age: usize, halves: f64) -> f64 {
     0.5_f64.powf((age as f64 - 1.0) / halves)
 }
 
-/// The mean of values of which the first is yesterday's.
+/// The weighted mean of values. The first value is yesterday's.
 fn weighted_mean(values: impl Iterator<Item = f64>, halves: f64) -> f64 {
     let (mut sum, mut weights) = (0.0, 0.0);
     for (before, value) in values.enumerate() {
@@ -85,7 +91,7 @@ fn weighted_mean(values: impl Iterator<Item = f64>, halves: f64) -> f64 {
     if weights > 0.0 { sum / weights } else { 0.0 }
 }
 
-/// How many days of late had no use, where that is longer than any pause explains.
+/// The number of recent days without use, if that is longer than any pause explains.
 fn stopped(history: &[f64]) -> Option<usize> {
     let silent = history.iter().take_while(|day| **day <= 0.0).count();
     let (mut pause, mut longest) = (0, 0);
@@ -96,7 +102,7 @@ fn stopped(history: &[f64]) -> Option<usize> {
     (silent >= 7 && silent > 2 * longest).then_some(silent)
 }
 
-/// The logarithm of the growth a week.
+/// The logarithm of the growth factor per week.
 fn weekly_trend(history: &[f64]) -> f64 {
     let (mut changes, mut distances) = (Vec::new(), Vec::new());
     for week in 0..COMPARED_WEEKS {
@@ -120,18 +126,19 @@ fn weekly_trend(history: &[f64]) -> f64 {
     let weeks = changes.len() as f64;
     let mean = match changes.len() {
         0 => return 0.0,
-        // It may as well be a step.
+        // It may be a step.
         1 => changes[0] / 2.0,
         _ => changes.iter().sum::<f64>() / weeks,
     };
-    // A step is a change of one week alone: the one in the middle is small.
+    // A step changes one week alone, so the middle change is small.
     changes.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
     let middle = changes[(changes.len() - 1) / 2];
     if mean * middle <= 0.0 {
         return 0.0;
     }
     let trend = mean.abs().min(1.5 * middle.abs());
-    // From median distances to the standard error of a mean of medians, whose ends alone count.
+    // From the median distance to the standard error of a mean of medians, of which only the first
+    // and last count.
     let error = 1.4826 * 1.2533 * median(&mut distances) / 7_f64.sqrt() / weeks;
     let sure = 1.0 - (2.0 * error / trend).powi(2);
     if sure <= 0.0 || trend < 1e-9 {
@@ -140,7 +147,7 @@ fn weekly_trend(history: &[f64]) -> f64 {
     (trend * sure).min(FASTEST).copysign(mean)
 }
 
-/// The share of each day of the week, where that says more than one mean of all.
+/// The share of each day of the week, if it describes the days better than one median of all days.
 fn pattern(flat: &[f64], weekdays: &[usize]) -> Option<[f64; 7]> {
     if flat.len() < PATTERN_DAYS {
         return None;
@@ -169,7 +176,7 @@ fn pattern(flat: &[f64], weekdays: &[usize]) -> Option<[f64; 7]> {
     (with < PATTERN_GAIN * without).then(|| medians.map(|share| share / mean))
 }
 
-/// The median of the seven days around each.
+/// For each day, the median of the seven days around it.
 fn around(days: &[f64]) -> Vec<f64> {
     (0..days.len())
         .map(|index| {
@@ -180,8 +187,8 @@ fn around(days: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// The days, with the usual use instead of that of a day with a burst. `share` is the share of a
-/// day of the week.
+/// The days, with the usual use in place of the use on a day with a burst. `share` is the share of
+/// a day of the week.
 fn without_bursts(flat: &[f64], weekdays: &[usize], share: impl Fn(usize) -> f64) -> Vec<f64> {
     let even: Vec<f64> = flat
         .iter()
@@ -208,8 +215,8 @@ fn without_bursts(flat: &[f64], weekdays: &[usize], share: impl Fn(usize) -> f64
 }
 
 impl Outlook {
-    /// Learns from whole days, yesterday first, and the day of the week that today is (Monday is zero). Nothing
-    /// where they are too few.
+    /// Learns from whole days, yesterday first, and today's day of the week (Monday is zero).
+    /// `None` if there are too few days.
     pub fn of(history: &[f64], today: usize) -> Option<Outlook> {
         let history = &history[..history.len().min(MOST_DAYS)];
         let days = history.len();
@@ -273,7 +280,7 @@ impl Outlook {
         Some(outlook)
     }
 
-    /// The standard error of the weighted mean, beside what is spent a day.
+    /// The standard error of the weighted mean, as a fraction of the spending per day.
     fn spread_of(&self, flat: &[f64], weekdays: &[usize]) -> f64 {
         let days = flat.iter().zip(weekdays);
         let squares =
@@ -291,7 +298,7 @@ impl Outlook {
         }
     }
 
-    /// What a day of that age weighs; yesterday is one day old.
+    /// The weight of a day of that age. Yesterday's age is one.
     pub fn weight(&self, age: usize) -> f64 {
         weight(age, self.halves)
     }
@@ -300,18 +307,19 @@ impl Outlook {
         self.week.map_or(1.0, |week| week[weekday % 7])
     }
 
-    /// Days for which a trend goes on.
+    /// The number of days for which the trend continues.
     pub fn trend_days(&self) -> usize {
         (self.days / 2).min(TREND_DAYS)
     }
 
-    /// What is spent on the day so many days from today (zero is today), which is that day of the week.
+    /// The expected spending on the day that is `ahead` days from today, whose day of the week is
+    /// given. Zero is today.
     pub fn expected(&self, ahead: usize, weekday: usize) -> f64 {
         let grown = (self.trend * ahead.min(self.trend_days()) as f64).exp();
         self.level * self.share(weekday) * grown + self.bursts
     }
 
-    /// The mean of a day of the next seven, today the first.
+    /// The mean spending per day of the next seven days, today included.
     pub fn daily(&self, today: usize) -> f64 {
         (0..7)
             .map(|ahead| self.expected(ahead, today + ahead))
@@ -319,7 +327,7 @@ impl Outlook {
             / 7.0
     }
 
-    /// What it was learnt from, for people.
+    /// The basis of the forecast, for people.
     pub fn basis(&self) -> String {
         if let Some(days) = self.stopped {
             return format!("no use for {days} days");
@@ -342,7 +350,7 @@ impl Outlook {
 mod tests {
     use super::*;
 
-    /// Days in the order of time, the last of which is yesterday.
+    /// Learns from days in the order of time. The last one is yesterday.
     fn learn(days: &[f64]) -> Outlook {
         let history: Vec<f64> = days.iter().rev().copied().collect();
         Outlook::of(&history, 0).unwrap()
@@ -371,7 +379,7 @@ mod tests {
             outlook.basis(),
             "weighted mean of 56 days, growing by 100 % a week"
         );
-        // Two weeks are known: one change, of which half counts, for a week.
+        // If two weeks are known, there is one change. It counts half, for a week.
         let young = learn(&days[42..]);
         assert_eq!(
             young.basis(),
@@ -389,7 +397,7 @@ mod tests {
     #[test]
     fn the_week_has_a_pattern_whatever_day_today_is() {
         for today in 0..7 {
-            // Saturday and Sunday are free.
+            // Saturday and Sunday have no use.
             let history: Vec<f64> = (1..=35)
                 .map(|age| {
                     if (today + 70 - age) % 7 < 5 {
@@ -409,13 +417,13 @@ mod tests {
                 "weighted mean of 35 days, with the pattern of the week"
             );
         }
-        // Days that are all alike have none, nor have three weeks.
+        // There is no pattern if all days are equal, or if only three weeks are known.
         assert_eq!(learn(&[5.0; 40]).week, None);
         assert_eq!(
             learn(&[[9.0; 5].as_slice(), &[0.0; 2]].concat().repeat(3)).week,
             None
         );
-        // A batch on one day of the week is no burst.
+        // A batch on one day of the week is not a burst.
         let batch = learn(&[0.0, 70.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(8));
         assert!((batch.expected(1, 1) - 70.0).abs() < 1e-9);
         assert_eq!(batch.expected(2, 2), 0.0);
@@ -426,9 +434,9 @@ mod tests {
         let mut days = vec![1.0; 56];
         days[55] = 101.0;
         assert!((learn(&days).daily(0) - 156.0 / 56.0).abs() < 1e-9);
-        // Once in ten days that are known may be once in four weeks.
+        // A burst that came once in ten known days may come once in four weeks.
         assert!((learn(&days[46..]).daily(0) - 128.0 / 28.0).abs() < 1e-9);
-        // What stays is no burst.
+        // A lasting increase is not a burst.
         let mut days = vec![1.0; 56];
         days[49..].fill(5.0);
         let burnt = learn(&days).daily(0);
@@ -445,7 +453,7 @@ mod tests {
             (stopped.daily(0), stopped.basis()),
             (0.0, "no use for 7 days".to_owned())
         );
-        // Once in ten days: a week without is nothing.
+        // With use once in ten days, a week without use means nothing.
         let rare = learn(&[&[10.0], [0.0; 9].as_slice()].concat().repeat(5));
         assert!((0.8..1.2).contains(&rare.daily(0)), "{rare:?}");
     }

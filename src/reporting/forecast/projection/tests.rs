@@ -1,4 +1,4 @@
-//! The projection beside money that is spent hour by hour.
+//! Compares the projection with a model that spends money hour by hour.
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ fn steady(units: i128) -> Spending {
     }
 }
 
-/// In hours from now.
+/// How long the money lasts, in hours from now.
 fn lasts(spending: &Spending, funds: Funds, now: i64) -> Option<i64> {
     let calendar = calendar(now);
     let until = now + 40_000 * DAY;
@@ -69,7 +69,8 @@ fn credit_that_ends_is_spent_until_then() {
     let hundred = |ends| funds(vec![pot(1, 100 * ONE, ends, None)]);
     assert_eq!(lasts(&one, hundred(None), now), Some(100 * 24));
     assert_eq!(lasts(&one, hundred(Some(now + 3 * DAY)), now), Some(3 * 24));
-    // It has ended, and is not booked yet; but holds have set some of it aside, which counts as spent.
+    // The lot has ended, and its end is not booked yet. Holds reserve a part of it, which counts as
+    // spent.
     assert_eq!(lasts(&one, hundred(Some(now - 1)), now), Some(0));
     let both = |held| Funds {
         held,
@@ -81,7 +82,7 @@ fn credit_that_ends_is_spent_until_then() {
     assert_eq!(lasts(&one, both(0), now), Some(240));
     assert_eq!(lasts(&one, both(4 * ONE), now), Some(6 * 24));
     assert_eq!(lasts(&one, both(13 * ONE), now), Some(0));
-    // What burns first does not wait for what ends first.
+    // The lot that burns first is used before the lot that ends first.
     let mut last = pot(1, 5 * ONE, Some(now + 3 * DAY), None);
     last.rank.priority = 200;
     assert_eq!(
@@ -95,8 +96,8 @@ fn credit_for_other_use_is_not_spent() {
     let pots = |scope| funds(vec![pot(1, ONE, None, None), pot(2, 90 * ONE, None, scope)]);
     assert_eq!(lasts(&steady(ONE), pots(Some(1)), MONDAY), Some(24));
     assert_eq!(lasts(&steady(ONE), pots(Some(0)), MONDAY), Some(91 * 24));
-    // Half of the use may spend it: the other half has what every use may spend, of which it gets but a part, for what is for all
-    // comes first here.
+    // Half of the use may spend the lot with a scope. The other half has the lot for every use. It
+    // gets only a part of that lot, because the lot comes first in burn order for all.
     let mut half = steady(ONE);
     half.streams = [true, false]
         .map(|fits| Stream {
@@ -109,7 +110,7 @@ fn credit_for_other_use_is_not_spent() {
     let mut first = pots(Some(0));
     first.pots[1].rank.priority = 1;
     assert_eq!(lasts(&half, first, MONDAY), Some(48));
-    // A stream of less than a hundredth is not waited for.
+    // A stream of less than a hundredth does not count.
     half.streams[0].share = 0.995;
     half.streams[1].share = 0.005;
     half.days = vec![vec![ONE, ONE / 200]; 7];
@@ -142,7 +143,8 @@ fn grants_that_come_again_are_waited_for() {
         ..funds(vec![pot(1, left, None, None)])
     };
     let now = MONDAY - 2 * DAY;
-    // Two days, and seven of each week; one that brings too little runs out in the end.
+    // Money for two days, then for seven days of each week. If each week brings too little, the
+    // money runs out in the end.
     assert_eq!(
         lasts(&steady(ONE), with(again(7 * ONE, None, 7), 2 * ONE), now),
         None
@@ -155,21 +157,22 @@ fn grants_that_come_again_are_waited_for() {
         lasts(&steady(ONE), with(again(6 * ONE, None, 7), 4 * ONE), now),
         Some((2 + 14 + 6) * 24)
     );
-    // Before the next comes there is nothing.
+    // There is no money before the next occurrence.
     assert_eq!(
         lasts(&steady(ONE), with(again(7 * ONE, None, 7), ONE), now),
         Some(24)
     );
-    // What was spent on credit comes off the first.
+    // The first occurrence repays what was spent on credit.
     let owing = Funds {
         owed: 3 * ONE,
         ..with(again(7 * ONE, None, 7), 0)
     };
     assert_eq!(lasts(&steady(ONE), owing, now), Some(0));
-    // Of ten a week seven are spent, but no more than two are carried on; nothing is lost for want of it.
+    // Ten are granted and seven are spent per week, and at most two are rolled over. That loses
+    // nothing that is needed.
     let outcome = |rollover| {
         let weekend = Spending {
-            // Spends on every other week only.
+            // Spends in every second week only.
             days: (0..35)
                 .map(|day| vec![if day / 7 % 2 == 0 { 0 } else { 2 * ONE }])
                 .collect(),
@@ -195,7 +198,7 @@ fn grants_that_come_again_are_waited_for() {
 
 #[test]
 fn money_for_ages_is_found_quickly() {
-    // A grant every day of which half is left.
+    // Half of each daily grant is left.
     let daily = Recurring {
         amount: 2 * ONE,
         period: Length {
@@ -232,7 +235,7 @@ fn money_for_ages_is_found_quickly() {
         ),
         None
     );
-    // The weekend is free: out on a Friday evening.
+    // The weekend has no use, so the money runs out on a Friday evening.
     let mut week = steady(ONE);
     week.days[5..].fill(vec![0]);
     assert_eq!(
@@ -241,8 +244,9 @@ fn money_for_ages_is_found_quickly() {
     );
 }
 
-/// Hour by hour, unit by unit, for one stream: lots as (left, end in hours, allowed), and what comes again every so
-/// many hours. Gives the hour in which it found nothing, and what was missing.
+/// Spends hour by hour and unit by unit, for one stream. Lots are given as (rest, end in hours,
+/// allowed), and the recurring grant with its period in hours. Returns the hour in which there was
+/// no money, and the missing amount.
 fn by_the_hour(
     mut lots: Vec<Pot>,
     again: Option<Recurring>,
@@ -399,7 +403,7 @@ proptest! {
         }
     }
 
-    /// Two streams that take turns, a unit each, where nothing comes again.
+    /// Two streams take turns, one unit each. No grant recurs.
     #[test]
     fn streams_share_what_is_for_all(pots in lots(), units in prop::collection::vec(1_i128..4, 2)) {
         let fits = [vec![true, false], vec![false, true]];
@@ -413,7 +417,7 @@ proptest! {
         large.iter_mut().for_each(|pot| pot.left *= scale);
         let now = MONDAY;
         let got = project(&calendar(now), &spending, funds(large), now, now + 3_000 * HOUR, now, false).runs_out_at;
-        // The same in hundredths.
+        // With hundred times as many units.
         let mut lots = pots;
         lots.iter_mut().for_each(|pot| pot.left *= 100);
         let mut out = None;
