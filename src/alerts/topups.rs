@@ -219,9 +219,9 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
     }
     // Expired credit no longer counts, and the amounts of expired holds are available again.
     due::sweep(wallet)?;
-    let mut books = LockedBalance::open(wallet)?;
-    books.sweep()?;
-    books.close()?;
+    let mut locked = LockedBalance::open(wallet)?;
+    locked.sweep()?;
+    locked.close()?;
     recut_under(wallet, rules.credit_limit)?;
     call.remember(None)
 }

@@ -24,7 +24,7 @@ pub struct LaneView<'a> {
     /// The number of lanes.
     pub lanes: i16,
     /// True if the wallet has one lane and no other lane contains money or holds.
-    pub alone: bool,
+    pub is_single: bool,
     /// The version of the rules.
     pub epoch: i64,
     /// The single lane, if this call has just read it and has written nothing since.
@@ -70,17 +70,12 @@ pub enum Found {
 
 /// Finds a lane that can pay without going below its watermark. `again` is true if an earlier try
 /// of this call lost a race. The row is then locked before it is read.
-pub fn find(
-    cutting: LaneView<'_>,
-    amount: Amount,
-    again: bool,
-    may_combine: bool,
-) -> Result<Found> {
+pub fn find(view: LaneView<'_>, amount: Amount, again: bool, may_combine: bool) -> Result<Found> {
     store::begin_writing();
-    let found = if cutting.lanes == 1 {
-        find_single(cutting, amount, again)?
+    let found = if view.lanes == 1 {
+        find_single(view, amount, again)?
     } else {
-        find_among(cutting, amount, may_combine)?
+        find_among(view, amount, may_combine)?
     };
     if let Found::Payer(payer) = &found {
         LAST.set(Some((clock::transaction(), payer.lane.lane)));
@@ -90,14 +85,14 @@ pub fn find(
 
 /// Takes the given lane, locked if it has a lock of its own. `None` if the rules differ from the
 /// ones that the caller knows, or if all lanes must be locked.
-pub fn take(cutting: LaneView<'_>, lane: i16) -> Result<Option<Lane>> {
-    let LaneView { wallet, .. } = cutting;
+pub fn take(view: LaneView<'_>, lane: i16) -> Result<Option<Lane>> {
+    let LaneView { wallet, .. } = view;
     store::begin_writing();
     if lane != 0 {
         lock::wait(wallet, lane);
     }
     let row =
-        store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch && !must_look(row));
+        store::read_lane(wallet, lane)?.filter(|row| row.epoch == view.epoch && !must_look(row));
     if row.is_some() {
         LAST.set(Some((clock::transaction(), lane)));
     } else {
@@ -113,13 +108,13 @@ pub fn let_go(wallet: &str, lane: i16) {
     }
 }
 
-fn find_single(cutting: LaneView<'_>, amount: Amount, again: bool) -> Result<Found> {
-    let lane = match cutting.read {
-        _ if again => store::lock_lane(cutting.wallet, 0)?,
+fn find_single(view: LaneView<'_>, amount: Amount, again: bool) -> Result<Found> {
+    let lane = match view.read {
+        _ if again => store::lock_lane(view.wallet, 0)?,
         Some(lane) => Some(lane.clone()),
-        None => store::read_lane(cutting.wallet, 0)?,
+        None => store::read_lane(view.wallet, 0)?,
     };
-    let Some(mut lane) = lane.filter(|lane| lane.epoch == cutting.epoch) else {
+    let Some(mut lane) = lane.filter(|lane| lane.epoch == view.epoch) else {
         return Ok(Found::Stale);
     };
     // The previous try had to wait for another transaction.
@@ -127,14 +122,14 @@ fn find_single(cutting: LaneView<'_>, amount: Amount, again: bool) -> Result<Fou
     if must_look(&lane) || !can_pay(&lane, amount) {
         return Ok(Found::None);
     }
-    payer(cutting, lane, false)
+    payer(view, lane, false)
 }
 
-fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Result<Found> {
-    let LaneView { wallet, .. } = cutting;
+fn find_among(view: LaneView<'_>, amount: Amount, may_combine: bool) -> Result<Found> {
+    let LaneView { wallet, .. } = view;
     let mut poor = Vec::new();
     let mut busy = Vec::new();
-    for lane in preference(cutting.lanes) {
+    for lane in preference(view.lanes) {
         // Seeing that others hold or want the lane is cheaper than trying to lock it.
         let requests = match lock::is_ours(wallet, lane) {
             true => 0,
@@ -145,7 +140,7 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
             continue;
         }
         // A missing lane was created under rules that were rolled back.
-        let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
+        let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == view.epoch);
         let Some(row) = row else {
             lock::release(wallet, lane);
             release_all(wallet, &poor);
@@ -158,12 +153,12 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
         }
         if can_pay(&row, amount) {
             release_all(wallet, &poor);
-            return payer(cutting, row, false);
+            return payer(view, row, false);
         }
         poor.push(row);
     }
     if may_combine && let Some(row) = combine(wallet, amount, &poor)? {
-        return payer(cutting, row, true);
+        return payer(view, row, true);
     }
     release_all(wallet, &poor);
     // Every free lane has too little. A busy one may still have enough. Waiting for that one is
@@ -176,11 +171,11 @@ fn find_among(cutting: LaneView<'_>, amount: Amount, may_combine: bool) -> Resul
     for (_, lane) in busy {
         if rich(&lane)? {
             lock::wait(wallet, lane);
-            let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == cutting.epoch);
+            let row = store::read_lane(wallet, lane)?.filter(|row| row.epoch == view.epoch);
             return match row {
                 Some(mut row) if !must_look(&row) && can_pay(&row, amount) => {
                     row.waits += 1;
-                    payer(cutting, row, false)
+                    payer(view, row, false)
                 }
                 other => {
                     lock::release(wallet, lane);
@@ -201,8 +196,8 @@ fn must_look(lane: &Lane) -> bool {
     lane.evaluate_at.is_some_and(|at| at <= clock::now())
 }
 
-fn payer(cutting: LaneView<'_>, lane: Lane, combined: bool) -> Result<Found> {
-    let others = others(cutting, lane.lane)?;
+fn payer(view: LaneView<'_>, lane: Lane, combined: bool) -> Result<Found> {
+    let others = others(view, lane.lane)?;
     Ok(Found::Payer(Payer {
         lane,
         others,
@@ -213,10 +208,10 @@ fn payer(cutting: LaneView<'_>, lane: Lane, combined: bool) -> Result<Found> {
 /// The balance and credit in all lanes except one, as last committed. If the other lanes of a
 /// single active one were empty when the rules were read, they still are: holds are made in active
 /// lanes, and a funding that uses a spare lane invalidates the rules.
-pub fn others(cutting: LaneView<'_>, lane: i16) -> Result<Amount> {
-    match cutting.alone {
+pub fn others(view: LaneView<'_>, lane: i16) -> Result<Amount> {
+    match view.is_single {
         true => Ok(Amount::ZERO),
-        false => store::credited_elsewhere(cutting.wallet, lane),
+        false => store::credited_elsewhere(view.wallet, lane),
     }
 }
 

@@ -55,13 +55,13 @@ impl<'a> LockedBalance<'a> {
 
     /// Locks the balance for a call that closes `hold` itself, whether or not the hold has expired.
     pub fn open_for(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
-        let mut books = LockedBalance::open_unswept(wallet, hold)?;
-        if books.rules.scoped || books.rules.keeps {
+        let mut locked = LockedBalance::open_unswept(wallet, hold)?;
+        if locked.rules.scoped || locked.rules.keeps {
             // Grants count the amounts that holds reserve of them.
-            books.sweep()?;
+            locked.sweep()?;
         }
-        books.pools = Pools::read(wallet, &books.rules)?;
-        Ok(books)
+        locked.pools = Pools::read(wallet, &locked.rules)?;
+        Ok(locked)
     }
 
     /// Locks the balance for a call that only releases some expired holds.

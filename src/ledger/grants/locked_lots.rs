@@ -229,14 +229,14 @@ impl<'a> LockedLots<'a> {
     }
 
     /// Books incoming money as a lot of its own. The stored and the returned balance contain
-    /// `beside`, an amount that is booked in the same call.
+    /// `also_booked`, an amount that is booked in the same call.
     pub fn grant(
         &mut self,
         entry: &Entry<'_>,
         spendable: Amount,
         terms: &Terms,
         recurring: bool,
-        beside: Amount,
+        also_booked: Amount,
     ) -> Result<Amount> {
         let is_scoped = terms.scope.is_some();
         // The lot repays credit that was used before, unless it has a scope.
@@ -253,7 +253,7 @@ impl<'a> LockedLots<'a> {
             Some(end) if end <= self.opened => remaining,
             _ => Amount::ZERO,
         };
-        let less = ends.minus(beside).map_err(range)?;
+        let less = ends.minus(also_booked).map_err(range)?;
         let balance = self.book_grant(entry, spendable, is_scoped, less)?;
         self.add_lot(&NewLot {
             id: entry.entry_id,

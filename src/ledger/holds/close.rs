@@ -32,14 +32,14 @@ pub fn void(
         return answered(&hold, answer.result(), None);
     }
     require_open(&mut hold)?;
-    let mut books = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let mut locked = LockedBalance::open_for(wallet, Some(hold.id))?;
     let amount = hold.held;
-    give_back(wallet, &mut books.whole, &mut hold)?;
+    give_back(wallet, &mut locked.whole, &mut hold)?;
     hold.status = "voided".to_owned();
     store::write_hold(&mut hold, wallet, Some(clock::now()), reason)?;
-    books.lapse(clock::now(), None)?;
-    let balance = books.balance()?;
-    books.close()?;
+    locked.lapse(clock::now(), None)?;
+    let balance = locked.balance()?;
+    locked.close()?;
     let held = Held {
         hold_id: id,
         amount,

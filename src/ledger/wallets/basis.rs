@@ -140,7 +140,7 @@ impl Basis {
         LaneView {
             wallet,
             lanes: self.lanes,
-            alone: self.lanes == 1 && !self.beside,
+            is_single: self.lanes == 1 && !self.beside,
             epoch: self.epoch,
             read: None,
         }

@@ -82,9 +82,9 @@ pub fn change_status(
         if change_status == StatusChange::Close {
             // Expired grants and holds do not prevent closing.
             due::sweep(wallet)?;
-            let mut books = LockedBalance::open(wallet)?;
-            books.sweep()?;
-            books.close()?;
+            let mut locked = LockedBalance::open(wallet)?;
+            locked.sweep()?;
+            locked.close()?;
             require_done(wallet, &rules)?;
             let of = [Value::Text(wallet)];
             [DROP_TOPUP_RULE.run(&of), DROP_RECURRING.run(&of)]
