@@ -319,15 +319,19 @@ pub fn appends_directly() -> bool {
     direct(Which::Ledger, Access::Write).is_some()
 }
 
-/// Writes consecutive entries of a lane. `alone`: no other transaction can be using their keys,
-/// because the lane is the wallet's only one and was written before. Returns false if one of the
-/// keys is taken. With `alone` and direct access, no entry was written in that case. Otherwise some
-/// entries may have been written, and the caller must undo them.
-pub fn append_all(entries: &[(Entry<'_>, Link)], alone: bool, archived: bool) -> Result<bool> {
+/// Writes consecutive entries of a lane. `uncontended`: no other transaction can be using their
+/// keys, because the lane is the wallet's only one and was written before. Returns false if one of
+/// the keys is taken. With `uncontended` and direct access, no entry was written in that case.
+/// Otherwise some entries may have been written, and the caller must undo them.
+pub fn append_all(
+    entries: &[(Entry<'_>, Link)],
+    uncontended: bool,
+    archived: bool,
+) -> Result<bool> {
     if archived && any_archived(entries)? {
         return Ok(false);
     }
-    if let (true, Some(table)) = (alone, direct(Which::Ledger, Access::Write)) {
+    if let (true, Some(table)) = (uncontended, direct(Which::Ledger, Access::Write)) {
         return Ok(ledger::append_free(&table, entries));
     }
     for (entry, link) in entries {

@@ -65,13 +65,13 @@ pub fn append(table: &Table, entry: &Entry<'_>, link: &Link) -> Result<bool> {
     };
     // Charges on the single lane have already written the lane's row, and fundings hold the lock on
     // the wallet's row. So no other transaction can be using a key of theirs now.
-    let alone = link.lane == 0
+    let uncontended = link.lane == 0
         || matches!(
             entry.call,
             Call::Fund | Call::Reverse | Call::Expire | Call::Grant
         );
     // SAFETY: the row has the table's columns, and the keys are those of the row.
-    unsafe { unique_insert::append(table, row, &fields, &keys, alone) }
+    unsafe { unique_insert::append(table, row, &fields, &keys, uncontended) }
 }
 
 /// Returns the indexes of those keys that already have an entry in the table, committed or written

@@ -21,8 +21,8 @@ use crate::storage::direct::write::{
 use crate::storage::session;
 
 /// Writes the row. Returns false if its key is taken. Waits for a transaction that is using the
-/// same key. `alone`: no other transaction can be using the key, because the caller holds a lock
-/// that excludes it.
+/// same key. `uncontended`: no other transaction can be using the key, because the caller holds a
+/// lock that excludes it.
 ///
 /// # Safety
 /// The row has the table's columns and was formed from the fields. The keys are those of the unique
@@ -32,11 +32,11 @@ pub(super) unsafe fn append(
     row: pg_sys::HeapTuple,
     fields: &Fields,
     keys: &dyn Fn() -> Vec<Key>,
-    alone: bool,
+    uncontended: bool,
 ) -> Result<bool> {
     session::note_lock();
-    if alone {
-        append_alone(table, row, fields, keys)
+    if uncontended {
+        append_uncontended(table, row, fields, keys)
     } else {
         append_speculatively(table, row, fields, keys)
     }
@@ -105,7 +105,7 @@ unsafe fn insert_into_last(table: &Table, row: pg_sys::HeapTuple, fields: &Field
 }
 
 /// Appends a row whose key no other transaction can be using.
-fn append_alone(
+fn append_uncontended(
     table: &Table,
     row: pg_sys::HeapTuple,
     fields: &Fields,
