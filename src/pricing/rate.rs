@@ -249,7 +249,7 @@ impl<'a> Metered<'a> {
             }
         }
         if let Some(key) = priced_outside(usage, matched, situation) {
-            return Err(refusals::beside(
+            return Err(refusals::outside_object(
                 key,
                 usage.mapping.as_deref().unwrap_or_default(),
             ));

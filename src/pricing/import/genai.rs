@@ -159,18 +159,18 @@ fn other_names(
         feed.skip(id, "match", why);
     }
     let mut names = Vec::new();
-    for said in found.said {
-        let bare = said.trim_matches('*');
+    for known in found.names {
+        let bare = known.trim_matches('*');
         let home = providers.iter().find(|provider| {
             member(provider, "model_match").is_some_and(|rule| matching::holds(rule, bare))
         });
         let name = match home.and_then(|home| text(home, "id")) {
-            Some(home) if home == provider => said.clone(),
-            _ => format!("{provider}/{said}"),
+            Some(home) if home == provider => known.clone(),
+            _ => format!("{provider}/{known}"),
         };
         if name.chars().count() > MAX_NAME {
             feed.skip(id, "match", "a name is too long");
-        } else if taken.insert(said) {
+        } else if taken.insert(known) {
             names.push(name);
         }
     }

@@ -9,7 +9,7 @@ use crate::pg::jsonb::Json;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Names, and patterns with `*`.
-    pub said: Vec<String>,
+    pub names: Vec<String>,
     /// Rules that no pattern can express, each with the reason.
     pub left: Vec<String>,
 }
@@ -49,7 +49,7 @@ fn read(rule: &Json, names: &mut Names) {
         _ => None,
     };
     match pattern {
-        Some(pattern) if !names.said.contains(&pattern) => names.said.push(pattern),
+        Some(pattern) if !names.names.contains(&pattern) => names.names.push(pattern),
         Some(_) => {}
         None => names
             .left
@@ -96,7 +96,7 @@ mod tests {
             {"equals": "a"}, {"regex": "^e\\d$"}, {"and": [{"equals": "f"}]}, {"looks_like": "g"},
             {"equals": "h*"}]});
         let found = names(&samples::json(&rule));
-        assert_eq!(found.said, ["a", "b-*", "*-c", "*d*"]);
+        assert_eq!(found.names, ["a", "b-*", "*-c", "*d*"]);
         assert_eq!(
             found.left,
             [

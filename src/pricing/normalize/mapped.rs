@@ -30,7 +30,7 @@ impl Reading<'_> {
         if self.fit.shape.at.is_some()
             && let Some(stranger) = self.stranger()
         {
-            return Err(refusals::beside(stranger, &self.fit.mapping.name));
+            return Err(refusals::outside_object(stranger, &self.fit.mapping.name));
         }
         Ok(Usage {
             model: self.attribute("model", &body.model)?.name(),
