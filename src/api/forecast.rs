@@ -8,7 +8,7 @@ use crate::pg::clock::Timestamp;
 use crate::pg::numeric::decimal_datum;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::{composite, text};
-use crate::reporting::forecast::{Ask, MOST_DAYS, foretell, known};
+use crate::reporting::forecast::{self, Ask, MOST_DAYS, known};
 use pgrx::prelude::*;
 use pgrx::{default, pg_sys};
 
@@ -44,18 +44,18 @@ pub fn forecast(wallet: Option<&str>, days: default!(Option<i32>, "30")) -> Fore
             let known = known
                 .get(wallet)
                 .ok_or_else(|| Error::wallet_not_found(wallet))?;
-            foretell(known, now, &Ask::All(days))
+            forecast::forecast(known, now, &Ask::All(days))
         })
     };
-    let foretold = work().or_raise();
+    let forecast = work().or_raise();
     let time = |time: Option<Timestamp>| time.map(|time| pg_sys::Datum::from(time.0));
     ForecastRow(vec![
-        foretold.daily_burn.map(decimal_datum),
-        foretold.days_left.map(decimal_datum),
-        time(foretold.runs_out_at),
-        time(foretold.range.0),
-        time(foretold.range.1),
-        foretold.topup.map(decimal_datum),
-        text(&foretold.basis),
+        forecast.daily_burn.map(decimal_datum),
+        forecast.days_left.map(decimal_datum),
+        time(forecast.runs_out_at),
+        time(forecast.range.0),
+        time(forecast.range.1),
+        forecast.topup.map(decimal_datum),
+        text(&forecast.basis),
     ])
 }

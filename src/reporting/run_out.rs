@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::money::Amount;
 use crate::outbox::{Event, Field, Name, emit_event};
 use crate::pg::clock::{self, Timestamp};
-use crate::reporting::forecast::{Foretold, run_outs};
+use crate::reporting::forecast::{Forecast, run_outs};
 use crate::storage::plan::{Run, Value, statement};
 use rust_decimal::Decimal;
 
@@ -72,13 +72,13 @@ fn amount(number: Decimal) -> Result<Amount> {
 
 /// Records that a wallet is near the end, or that it has recovered. Returns true if an event was
 /// written.
-fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool> {
+fn record(wallet: &str, days: i32, near: bool, forecast: &Forecast) -> Result<bool> {
     let mine = [Value::Text(wallet), Value::Int4(days), Value::Bool(!near)];
     if MINE.run(&mine)?.is_empty() {
         return Ok(false);
     }
     NOTE.run(&[Value::Text(wallet), Value::Bool(near)])?;
-    let (true, Some(days_left), Some(daily_burn)) = (near, foretold.days_left, foretold.daily_burn)
+    let (true, Some(days_left), Some(daily_burn)) = (near, forecast.days_left, forecast.daily_burn)
     else {
         return Ok(false);
     };
@@ -87,7 +87,7 @@ fn tell(wallet: &str, days: i32, near: bool, foretold: &Foretold) -> Result<bool
         threshold: Some(amount(Decimal::from(days))?),
         payload: &[
             ("days_left", Field::Amount(amount(days_left)?)),
-            ("runs_out_at", Field::Time(foretold.runs_out_at)),
+            ("runs_out_at", Field::Time(forecast.runs_out_at)),
             ("daily_burn", Field::Amount(amount(daily_burn)?)),
         ],
     };
@@ -107,21 +107,21 @@ fn announce(behind: &str, most: i64, now: Timestamp) -> Result<Option<(i64, i64,
     let Some((last, _)) = asked.last().cloned() else {
         return Ok(None);
     };
-    let mut told = 0;
-    for (row, foretold) in run_outs(&asked, now)?.iter().enumerate() {
+    let mut announced = 0;
+    for (row, forecast) in run_outs(&asked, now)?.iter().enumerate() {
         // If too little is known, nothing changes.
-        let Some(foretold) = foretold.as_ref().filter(|one| one.daily_burn.is_some()) else {
+        let Some(forecast) = forecast.as_ref().filter(|one| one.daily_burn.is_some()) else {
             continue;
         };
         let (days, was_near) = (asking.need(row, 1)?, asking.need(row, 2)?);
-        if let Some(near) = is_near(foretold.days_left, days, was_near)
-            && tell(&asked[row].0, days, near, foretold)?
+        if let Some(near) = is_near(forecast.days_left, days, was_near)
+            && record(&asked[row].0, days, near, forecast)?
         {
-            told += 1;
+            announced += 1;
         }
     }
     let looked_at = i64::try_from(asked.len()).unwrap_or(i64::MAX);
-    Ok(Some((told, looked_at, last)))
+    Ok(Some((announced, looked_at, last)))
 }
 
 /// Sets the days of a wallet's alert; `None` removes the alert.
@@ -138,15 +138,15 @@ pub fn ask(wallet: &str, days: Option<i32>) -> Result<()> {
 /// number of announcements.
 pub fn announce_all(behind: &str, most: i64) -> Result<i64> {
     let (mut behind, mut left) = (behind.to_owned(), most);
-    let (now, mut told) = (clock::now(), 0);
+    let (now, mut announced) = (clock::now(), 0);
     while left > 0
         && let Some((some, looked_at, last)) = announce(&behind, left.min(PORTION), now)?
     {
-        told += some;
+        announced += some;
         left -= looked_at;
         behind = last;
     }
-    Ok(told)
+    Ok(announced)
 }
 
 #[cfg(test)]

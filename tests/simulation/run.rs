@@ -23,17 +23,17 @@ pub struct Finding {
 }
 
 /// The result of a forecast.
-struct Foretold {
+struct Forecast {
     figures: String,
     /// Seconds since 1970.
     times: Vec<Option<f64>>,
     shown: String,
 }
 
-impl Foretold {
-    fn of(row: Option<&SimpleQueryRow>) -> Foretold {
+impl Forecast {
+    fn of(row: Option<&SimpleQueryRow>) -> Forecast {
         let field = |name: &str| row.and_then(|row| text(row, name));
-        Foretold {
+        Forecast {
             figures: field("figures").unwrap_or_default().to_owned(),
             times: ["out", "early", "late"]
                 .map(|name| field(name).map(|text| text.parse().expect("a number")))
@@ -44,7 +44,7 @@ impl Foretold {
         }
     }
 
-    fn agrees(&self, other: &Foretold) -> bool {
+    fn agrees(&self, other: &Forecast) -> bool {
         let near = |one: &Option<f64>, two: &Option<f64>| match (one, two) {
             (Some(one), Some(two)) => (one - two).abs() <= 1.0,
             (one, two) => one.is_none() && two.is_none(),
@@ -348,7 +348,7 @@ impl<'a> Run<'a> {
 
     /// Compares every wallet, before and after upkeep.
     fn look(&mut self, place: Place, now: At) {
-        let mut forecasts: BTreeMap<usize, Foretold> = BTreeMap::new();
+        let mut forecasts: BTreeMap<usize, Forecast> = BTreeMap::new();
         for phase in ["before maintain()", "after maintain()", "after archive()"] {
             for of in 0..self.wallets.len() {
                 if self.apart.contains(&of) {
@@ -388,7 +388,7 @@ impl<'a> Run<'a> {
         place: Place,
         of: usize,
         phase: &str,
-        before: &mut BTreeMap<usize, Foretold>,
+        before: &mut BTreeMap<usize, Forecast>,
     ) {
         let sql = format!(
             "SELECT row(daily_burn, days_left, suggested_topup, basis)::text AS figures, runs_out_at, earliest, latest,
@@ -396,7 +396,7 @@ impl<'a> Run<'a> {
                FROM wallet.forecast('w{of}')"
         );
         let shown = match rows(&mut self.client, &sql) {
-            Ok(rows) => Foretold::of(rows.first()),
+            Ok(rows) => Forecast::of(rows.first()),
             Err(error) => return self.find(place, Some(of), "forecast", error),
         };
         match before.get(&of) {

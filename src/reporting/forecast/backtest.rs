@@ -97,14 +97,14 @@ fn errors(series: Series, known: i32, ahead: usize) -> (f64, f64) {
             .collect();
         days.reverse();
         let outlook = Outlook::of(&days, today).unwrap();
-        let foretold: f64 = (0..ahead)
+        let forecast: f64 = (0..ahead)
             .map(|day| outlook.expected(day, today + day))
             .sum();
         let spent: f64 = (0..ahead as i32)
             .map(|day| series(day, weekday(day), &mut dice))
             .sum();
         let usual = days.iter().sum::<f64>() / f64::from(known) * ahead as f64;
-        let error = (foretold - spent) / if spent > 0.0 { spent } else { usual };
+        let error = (forecast - spent) / if spent > 0.0 { spent } else { usual };
         distance += error.abs();
         bias += error;
         runs += 1.0;

@@ -33,7 +33,7 @@ const NOTHING: i128 = 1_000_000;
 const CENT: i128 = 10_000_000_000;
 
 /// The forecast of a wallet.
-pub struct Foretold {
+pub struct Forecast {
     /// The mean spending per day of the next seven days; `None` if too little is known.
     pub daily_burn: Option<Decimal>,
     /// The number of days that the money lasts.
@@ -109,8 +109,8 @@ fn spending(known: &Known, outlook: &Outlook, today: usize) -> Spending {
 }
 
 /// The forecast of a wallet.
-pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
-    let mut foretold = Foretold {
+pub fn forecast(known: &Known, now: Timestamp, ask: &Ask) -> Result<Forecast> {
+    let mut forecast = Forecast {
         daily_burn: None,
         days_left: None,
         runs_out_at: None,
@@ -128,11 +128,11 @@ pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
         .map(|units| (*units).max(0) as f64 / ONE)
         .collect();
     let Some(outlook) = Outlook::of(&history, today).filter(|_| known.days >= LEAST_DAYS) else {
-        return Ok(foretold);
+        return Ok(forecast);
     };
-    foretold.basis = outlook.basis();
+    forecast.basis = outlook.basis();
     let daily = outlook.daily(today);
-    foretold.daily_burn = rounded(daily, if daily > 0.0 && daily < 0.001 { 12 } else { 6 });
+    forecast.daily_burn = rounded(daily, if daily > 0.0 && daily < 0.001 { 12 } else { 6 });
     let spending = spending(known, &outlook, today);
     let (until, missing_until) = match ask {
         Ask::All(days) => (at + MOST_DAYS as i64 * DAY, at + i64::from(*days) * DAY),
@@ -152,26 +152,26 @@ pub fn foretell(known: &Known, now: Timestamp, ask: &Ask) -> Result<Foretold> {
     let expected = outcome(&spending, missing_until, false);
     if let Ask::All(_) = ask {
         let missing = || outcome(&spending, missing_until, true).missing;
-        foretold.topup = topup(&expected, known.debt, missing);
+        forecast.topup = topup(&expected, known.debt, missing);
     }
     let Some(out) = expected.runs_out_at.filter(|_| daily > 0.0) else {
-        return Ok(foretold);
+        return Ok(forecast);
     };
     let timestamp = Timestamp::from_unix_micros;
-    foretold.days_left = rounded((out - at) as f64 / DAY as f64, 1);
-    foretold.runs_out_at = Some(timestamp(out));
+    forecast.days_left = rounded((out - at) as f64 / DAY as f64, 1);
+    forecast.runs_out_at = Some(timestamp(out));
     if let Ask::All(_) = ask {
         let sooner = outcome(&spending.times(1.0 + outlook.spread), at, false).runs_out_at;
         let later = match outlook.spread < 1.0 {
             true => outcome(&spending.times(1.0 - outlook.spread), at, false).runs_out_at,
             false => None,
         };
-        foretold.range = (
+        forecast.range = (
             sooner.map(|sooner| timestamp(sooner.min(out))),
             later.map(|later| timestamp(later.max(out))),
         );
     }
-    Ok(foretold)
+    Ok(forecast)
 }
 
 /// The top-up with which the money lasts, in hundredths. It first repays what was spent on credit;
@@ -188,7 +188,7 @@ fn topup(expected: &Outcome, debt: i128, missing: impl FnOnce() -> i128) -> Opti
 }
 
 /// For each wallet, whether and when its money runs out within its number of days.
-pub fn run_outs(wallets: &[(String, i32)], now: Timestamp) -> Result<Vec<Option<Foretold>>> {
+pub fn run_outs(wallets: &[(String, i32)], now: Timestamp) -> Result<Vec<Option<Forecast>>> {
     let names: Vec<String> = wallets.iter().map(|(wallet, _)| wallet.clone()).collect();
     let known = known::read(&names, now)?;
     wallets
@@ -196,7 +196,7 @@ pub fn run_outs(wallets: &[(String, i32)], now: Timestamp) -> Result<Vec<Option<
         .map(|(wallet, days)| {
             let known = known.get(wallet);
             known
-                .map(|known| foretell(known, now, &Ask::Lasts(*days)))
+                .map(|known| forecast(known, now, &Ask::Lasts(*days)))
                 .transpose()
         })
         .collect()

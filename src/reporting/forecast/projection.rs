@@ -43,12 +43,12 @@ struct Projection<'a> {
     /// For each stream, a place in the order before which it has no lot.
     first: Vec<usize>,
     /// For each stream, when it found no lot; `None` if it has one.
-    dry: Vec<Option<i64>>,
+    empty_since: Vec<Option<i64>>,
     /// Future ends of lots. An end is skipped if its lot is used up or was extended.
     ends: BinaryHeap<Reverse<(i64, usize)>>,
     turns: u32,
     /// True once no further occurrence is computed.
-    blind: bool,
+    is_exhausted: bool,
 }
 
 impl<'a> Projection<'a> {
@@ -64,11 +64,11 @@ impl<'a> Projection<'a> {
             spending,
             order: (0..funds.pots.len()).collect(),
             first: vec![0; spending.streams.len()],
-            dry: vec![None; spending.streams.len()],
+            empty_since: vec![None; spending.streams.len()],
             funds,
             ends,
             turns: 0,
-            blind: false,
+            is_exhausted: false,
         }
     }
 
@@ -143,7 +143,7 @@ impl<'a> Projection<'a> {
 
     /// When the next lot ends or the next grant occurs.
     fn next(&mut self) -> Option<i64> {
-        let turn = match self.blind {
+        let turn = match self.is_exhausted {
             true => None,
             false => self.funds.recurring.as_ref().map(|again| again.next_at),
         };
@@ -155,15 +155,15 @@ impl<'a> Projection<'a> {
     fn catch_up(&mut self, now: i64) {
         while let Some(at) = self.next().filter(|at| *at <= now) {
             let turn = self.funds.recurring.as_ref();
-            if !self.blind && turn.is_some_and(|again| again.next_at == at) {
+            if !self.is_exhausted && turn.is_some_and(|again| again.next_at == at) {
                 self.turn();
             } else {
                 self.end(at);
             }
             // A stream that has money again had none for a while, but spent nothing in that time.
-            for stream in 0..self.dry.len() {
-                if self.dry[stream].is_some() && self.front(stream).is_some() {
-                    self.dry[stream] = None;
+            for stream in 0..self.empty_since.len() {
+                if self.empty_since[stream].is_some() && self.front(stream).is_some() {
+                    self.empty_since[stream] = None;
                 }
             }
         }
@@ -221,7 +221,7 @@ impl<'a> Projection<'a> {
         {
             // Each occurrence is later than the one before.
             Some(next) if next > at && self.turns < MOST_TURNS => again.next_at = next,
-            _ => self.blind = true,
+            _ => self.is_exhausted = true,
         }
         self.funds.recurring = Some(again);
     }
@@ -389,7 +389,7 @@ impl<'a> Projection<'a> {
             for stream in 0..self.first.len() {
                 let wanted = day.spent(stream, from, until);
                 if self.front(stream).is_none() {
-                    let since = *self.dry[stream].get_or_insert(from);
+                    let since = *self.empty_since[stream].get_or_insert(from);
                     if wanted > 0 {
                         missing += wanted;
                         without.push((since, self.spending.streams[stream].share));
@@ -399,8 +399,8 @@ impl<'a> Projection<'a> {
                 }
             }
             for stream in 0..self.first.len() {
-                if self.dry[stream].is_none() && self.front(stream).is_none() {
-                    self.dry[stream] = Some(until);
+                if self.empty_since[stream].is_none() && self.front(stream).is_none() {
+                    self.empty_since[stream] = Some(until);
                 }
             }
             without.sort_by_key(|one| one.0);
@@ -443,7 +443,7 @@ pub fn project(
     let (mut at, mut number) = (now, 0);
     while at < missing_until || (at < until && outcome.runs_out_at.is_none()) {
         // Later occurrences are unknown.
-        if ahead.blind && at >= missing_until {
+        if ahead.is_exhausted && at >= missing_until {
             break;
         }
         let (Some(begin), Some(end)) = (calendar.begin(number), calendar.begin(number + 1)) else {
@@ -475,7 +475,7 @@ pub fn project(
         };
         let to = end.min(mark);
         let (out, missing) = ahead.spend(day, at, to);
-        if !ahead.blind {
+        if !ahead.is_exhausted {
             outcome.runs_out_at = outcome.runs_out_at.or(out);
         }
         if at < missing_until {
