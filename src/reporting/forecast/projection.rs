@@ -1,4 +1,4 @@
-//! How long money lasts: spends the expected spending from the money and from future grants. Pure.
+//! How long money lasts: pays the expected spending from the money and from future grants. Pure.
 //!
 //! Uses that the same lots may pay for form one *stream*. Every stream takes from the first lot
 //! that it may use, in burn order, as charges do. Time is divided at each change: a day begins, a
@@ -23,6 +23,7 @@ pub const MOST_DAYS: usize = 36_500;
 const MOST_TURNS: u32 = 100_000;
 /// The money has run out if at least this fraction of the use finds none.
 const MATERIAL: f64 = 0.01;
+
 /// The result of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {

@@ -35,7 +35,7 @@ const PATTERN_DAYS: usize = 28;
 const PATTERN_GAIN: f64 = 0.67;
 /// A burst is more than this many times the median of the days around it.
 const BURST: f64 = 4.0;
-/// The age in days at which a day's weight is half: if most days have use, and if few have.
+/// The days in which a day's weight halves: if most days have use, and if few have.
 const HALVES: f64 = 7.0;
 const HALVES_OF_FEW: f64 = 28.0;
 /// The least number of days over which bursts are averaged.
@@ -60,10 +60,9 @@ pub struct Outlook {
     week: Option<[f64; 7]>,
     /// The mean of bursts per day.
     bursts: f64,
-    /// The age in days at which a day's weight is half.
+    /// The days in which a day's weight halves.
     halves: f64,
-    /// The range that contains four of five means, on either side of the mean, as a fraction of a
-    /// week's use.
+    /// Half the width of the range that contains four of five means, as a fraction of the mean.
     pub spread: f64,
 }
 
