@@ -74,7 +74,7 @@ pub struct Error {
     pub message: String,
     /// The numbers behind the message, in full sentences.
     pub detail: Option<String>,
-    /// What the caller can do, in full sentences.
+    /// The HINT: advice to the caller, in full sentences.
     pub hint: Option<String>,
     /// The table whose constraint was violated.
     pub table: Option<&'static str>,

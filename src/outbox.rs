@@ -124,7 +124,7 @@ pub struct Event<'a> {
     pub name: Name,
     /// The threshold that was crossed, if any.
     pub threshold: Option<Amount>,
-    /// What a worker needs to handle the event. It is stored in the outbox and not sent to
+    /// The data that a worker needs to handle the event. It is stored in the outbox and not sent to
     /// listeners.
     pub payload: &'a [(&'a str, Field<'a>)],
 }

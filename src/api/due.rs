@@ -27,7 +27,7 @@ fn look<T>(
     read: impl FnOnce(Funds) -> Result<T>,
 ) -> Result<T> {
     let wallet = args::required("of_wallet", wallet)?;
-    // What is due later is not known yet, because the wallet may receive or spend money before.
+    // Later expiries are not known yet, because the wallet may receive or spend money before.
     let until = args::time("until", until)?.unwrap_or(Timestamp(i64::MAX));
     enter(Level::Reader, wallet, |_| {
         let rules = config::read(wallet)?;

@@ -244,7 +244,7 @@ mod tests {
         assert_ne!(canonical("10000"), canonical("1"));
     }
 
-    /// Books the same requests both ways and compares what stands in the tables.
+    /// Books the same requests both ways and compares the rows of the tables.
     #[pg_test]
     fn both_ways_to_the_tables_answer_the_same() {
         Spi::run(

@@ -164,7 +164,7 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
 }
 
 /// Adapts the running windows of a limit to its maximum and its warning levels. Usage up to now
-/// causes no more warnings.
+/// causes no further warnings.
 pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let max = limit.max_at(now)?;
     let levels: Vec<Amount> = (0..)

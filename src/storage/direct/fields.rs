@@ -95,8 +95,8 @@ impl Fields {
         let mut fields = Fields::empty();
         let (values, nulls) = (&mut fields.values, &mut fields.nulls);
         let layout = &table.layout[..columns.min(table.layout.len())];
-        // SAFETY: the tuple is the table's; a table that the direct path accepts has no more
-        // columns than there are slots.
+        // SAFETY: the tuple is the table's; a table that the direct path accepts has at most
+        // as many columns as there are slots.
         unsafe {
             if layout::take_apart(layout, tuple, values, nulls).is_none() {
                 let description = (*table.relation).rd_att;
