@@ -33,6 +33,8 @@ CREATE TABLE wallet.reservations (
     provider            text,
     priced_as           text,
     event_at            timestamptz,
+    charge_on_expiry    boolean NOT NULL DEFAULT false,
+    expiry_entry_id     uuid,
     PRIMARY KEY (wallet_id, hold_id),
     -- A single CHECK, because PostgreSQL parses every CHECK again for each statement.
     CONSTRAINT hold_in_order CHECK (
@@ -56,6 +58,8 @@ COMMENT ON COLUMN wallet.reservations.usage IS 'The estimate. A settlement takes
 COMMENT ON COLUMN wallet.reservations.provider IS 'The provider that the estimate names.';
 COMMENT ON COLUMN wallet.reservations.priced_as IS 'The argument model, if given. A settlement with a provider''s response is priced as this model.';
 COMMENT ON COLUMN wallet.reservations.event_at IS 'The time of use, if the caller gave one.';
+COMMENT ON COLUMN wallet.reservations.charge_on_expiry IS 'True if the amount is charged when the hold expires (on_expiry => ''charge''). It stays reserved until the charge is booked.';
+COMMENT ON COLUMN wallet.reservations.expiry_entry_id IS 'The charge that booked the amount after the hold had expired.';
 COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which part of the amount is held. The lane holds the rest.';
 COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'The amount held in the grant at the same array position.';
 

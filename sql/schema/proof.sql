@@ -235,7 +235,7 @@ SELECT 'oldest_event_seconds', coalesce(round(extract(epoch FROM statement_times
  UNION ALL
 SELECT 'holds_open', count(*), 'holds that are neither settled nor voided nor expired' FROM wallet.holds h WHERE h.status = 'open'
  UNION ALL
-SELECT 'holds_expired', count(*), 'expired holds whose amounts no call has needed and released yet' FROM wallet.reservations r
+SELECT 'holds_expired', count(*), 'expired holds whose amounts no call has released or charged yet' FROM wallet.reservations r
  WHERE r.status = 'open' AND r.expires_at <= statement_timestamp()
  UNION ALL
 SELECT 'charges_unpriced', count(*), 'charges booked without a price: price_unpriced() books their cost' FROM wallet.unpriced_charges u WHERE u.priced_id IS NULL

@@ -368,7 +368,7 @@ SELECT r.wallet_id AS wallet,
        r.model,
        r.expires_at,
        r.created_at,
-       CASE WHEN e.expired THEN 0.00 ELSE round(r.held, greatest(min_scale(r.held), 2)) END AS held,
+       CASE WHEN e.expired AND NOT r.charge_on_expiry THEN 0.00 ELSE round(r.held, greatest(min_scale(r.held), 2)) END AS held,
        r.team,
        r.service,
        r.tags,
@@ -378,10 +378,14 @@ SELECT r.wallet_id AS wallet,
        r.metadata,
        r.provider,
        r.region,
-       r.service_tier
+       r.service_tier,
+       CASE WHEN r.charge_on_expiry THEN 'charge' ELSE 'release' END AS on_expiry,
+       r.expiry_entry_id
   FROM wallet.reservations r
  CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
 COMMENT ON VIEW wallet.holds IS 'Money reserved until the actual usage is known: open, settled, voided or expired.';
 COMMENT ON COLUMN wallet.holds.amount IS 'The amount reserved at first.';
 COMMENT ON COLUMN wallet.holds.settled IS 'The booked amount. It exceeds amount if the usage cost more.';
 COMMENT ON COLUMN wallet.holds.held IS 'The amount that is still reserved.';
+COMMENT ON COLUMN wallet.holds.on_expiry IS 'release or charge: the argument on_expiry of hold().';
+COMMENT ON COLUMN wallet.holds.expiry_entry_id IS 'The charge that booked the amount after the hold had expired.';

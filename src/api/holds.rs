@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::close;
 use crate::ledger::holds::hold::{self, Held};
-use crate::ledger::holds::request::{NewHold, OveragePolicy, Settlement};
+use crate::ledger::holds::request::{NewHold, OnExpiry, OveragePolicy, Settlement};
 use crate::ledger::holds::settle;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -74,6 +74,7 @@ fn hold(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    on_expiry: default!(Option<&str>, "'release'"),
 ) -> HoldRow {
     let args = ChargeArgs {
         wallet,
@@ -99,12 +100,14 @@ fn hold(
         let request = Request::check(args)?;
         let ttl = self::ttl(ttl)?;
         let allow_partial = allow_partial.unwrap_or(false);
-        let fingerprint = NewHold::fingerprint(&request, ttl, allow_partial);
+        let on_expiry = args::word("on_expiry", on_expiry, OnExpiry::ALL, OnExpiry::as_str, &[])?;
+        let fingerprint = NewHold::fingerprint(&request, ttl, allow_partial, on_expiry);
         let wallet = request.wallet;
         let new = NewHold {
             request,
             ttl,
             allow_partial,
+            on_expiry,
             fingerprint,
         };
         enter(Level::Charger, wallet, |_| hold::hold(&new))
@@ -169,6 +172,7 @@ fn settle(
         let settlement = Settlement {
             wallet,
             hold_id,
+            is_expiry: false,
             fingerprint: Settlement::fingerprint(request.fingerprint(), hold_id, is_final, over),
             request,
             is_final,

@@ -126,6 +126,12 @@ impl Refundable {
     }
 }
 
+/// The part of a charge that has not been refunded. The caller has locked the wallet's row.
+pub fn left(wallet: &str, charge: [u8; 16]) -> Result<Amount> {
+    let refundable = Refundable::read(wallet, charge)?;
+    refundable.charged.minus(refundable.refunded).map_err(range)
+}
+
 /// Refunds a charge in whole or in part, also to the limits whose window is still running.
 pub fn refund(movement: &Movement<'_>, charge: [u8; 16], amount: Option<Amount>) -> Result<Moved> {
     let wallet = movement.wallet;

@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
+use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
 
@@ -20,9 +21,10 @@ statement!(
 // Jumps from wallet to wallet, however many holds each has.
 statement!(
     WITH_EXPIRED_HOLDS,
-    [TIMESTAMPTZOID, TEXTOID],
+    [TIMESTAMPTZOID, TEXTOID, BOOLOID],
     "SELECT r.wallet_id FROM wallet.reservations r
       WHERE r.status = 'open' AND r.expires_at <= $1 AND ($2 IS NULL OR r.wallet_id > $2)
+        AND r.charge_on_expiry = $3
       ORDER BY r.wallet_id LIMIT 1"
 );
 
@@ -53,7 +55,11 @@ pub fn sweep(most: i64) -> Result<i64> {
     let mut left = most;
     let mut last: Option<String> = None;
     while left > 0 {
-        let next = WITH_EXPIRED_HOLDS.run_in_order(&[now, Value::OptText(last.as_deref())])?;
+        let next = WITH_EXPIRED_HOLDS.run_in_order(&[
+            now,
+            Value::OptText(last.as_deref()),
+            Value::Bool(false),
+        ])?;
         let Some(wallet) = next.get::<String>(0, 0) else {
             break;
         };
@@ -71,5 +77,25 @@ pub fn sweep(most: i64) -> Result<i64> {
         swept += i64::from(left < before);
         last = Some(wallet);
     }
-    Ok(swept)
+    Ok(swept + charge_expired_holds(left)?)
+}
+
+/// Charges at most `most` of the holds that are charged when they expire. Returns the number of
+/// wallets.
+fn charge_expired_holds(most: i64) -> Result<i64> {
+    let (mut left, mut wallets) = (most, 0);
+    let mut last: Option<String> = None;
+    while left > 0 {
+        let now = Value::Time(clock::now());
+        let after = Value::OptText(last.as_deref());
+        let next = WITH_EXPIRED_HOLDS.run_in_order(&[now, after, Value::Bool(true)])?;
+        let Some(wallet) = next.get::<String>(0, 0) else {
+            break;
+        };
+        let charged = charge_expired(&wallet, left)?;
+        left -= charged;
+        wallets += i64::from(charged > 0);
+        last = Some(wallet);
+    }
+    Ok(wallets)
 }

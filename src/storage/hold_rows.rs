@@ -20,7 +20,8 @@ macro_rules! hold_query {
             "SELECT hold_id, status, amount, held, settled, lane, created_at, expires_at,
                     window_ids, window_amounts, key_id, user_id, team, model, service, region,
                     service_tier, tags, balance, affordable_tokens, fingerprint,
-                    scoped_ids, scoped_amounts, provider, usage, priced_as, event_at
+                    scoped_ids, scoped_amounts, provider, usage, priced_as, event_at,
+                    charge_on_expiry, expiry_entry_id
                FROM wallet.reservations WHERE wallet_id = $1 AND ",
             $clause
         )
@@ -44,15 +45,15 @@ statement!(
         TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
         UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
         TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID,
-        TEXTOID, TEXTOID, TIMESTAMPTZOID
+        TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID
     ],
     "INSERT INTO wallet.reservations
         (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
          model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts,
-         provider, priced_as, event_at)
+         provider, priced_as, event_at, charge_on_expiry)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
      ON CONFLICT (wallet_id, hold_id) DO NOTHING"
 );
 
@@ -111,6 +112,10 @@ pub struct Hold {
     pub expires_at: Timestamp,
     /// The windows of limits in which the hold counts, and the amount in each.
     pub windows: Vec<(AllowanceId, Amount)>,
+    /// Whether the amount is charged when the hold expires.
+    pub charge_on_expiry: bool,
+    /// The charge that booked the amount after the hold had expired.
+    pub expiry_entry: Option<[u8; 16]>,
     /// The attributes of the usage.
     pub about: Rc<About>,
     /// The balance that `hold` returned.
@@ -190,6 +195,8 @@ pub struct NewHold<'a> {
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Jsonb>,
+    /// Whether the amount is charged when the hold expires.
+    pub charge_on_expiry: bool,
     /// The grants with a scope in which a part is held.
     pub scoped_ids: Vec<[u8; 16]>,
     /// The amount in each of these grants.
@@ -259,6 +266,8 @@ fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
         balance: rows.amount(row, 18)?,
         affordable_tokens: rows.get(row, 19),
         fingerprint: rows.get(row, 20),
+        charge_on_expiry: rows.need(row, 27)?,
+        expiry_entry: rows.get(row, 28),
         source: Source::Statement {
             _rows: rows.clone(),
         },
@@ -320,6 +329,7 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
         Value::OptText(new.context.provider),
         Value::OptText(new.priced_as),
         Value::OptTime(new.event_at),
+        Value::Bool(new.charge_on_expiry),
     ])?;
     Ok(!rows.is_empty())
 }

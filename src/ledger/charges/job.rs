@@ -133,6 +133,18 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Books the part of the cost that goes beyond `booked`, an amount that is booked already. The
+    /// price lines keep the full cost.
+    pub fn beyond(&mut self, booked: Amount) -> Result<()> {
+        self.cost = self.cost.minus(booked.min(self.cost)).map_err(range)?;
+        for applied in &mut self.applied {
+            if applied.limit.metric == crate::limits::metric::Metric::Amount {
+                applied.need = self.cost;
+            }
+        }
+        Ok(())
+    }
+
     /// The entry that books the charge.
     pub fn entry(&self) -> Entry<'_> {
         let call = match self.request.asked {

@@ -218,6 +218,29 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// A request to book an amount, without anything else.
+    pub fn of_amount(wallet: &'a str, amount: Amount) -> Request<'a> {
+        Request {
+            wallet,
+            asked: Asked::Amount(amount),
+            model: None,
+            priced_as: None,
+            attribution: Attribution::default(),
+            service: None,
+            region: None,
+            service_tier: None,
+            tags: None,
+            event_at: None,
+            key: None,
+            secret: None,
+            client_ip: None,
+            device: None,
+            actor: None,
+            metadata: None,
+            reported: None,
+        }
+    }
+
     /// The use, as far as the request names it.
     pub fn context(&self) -> UseContext<'_> {
         UseContext {

@@ -35,7 +35,8 @@ statement!(
 statement!(
     OPEN_HOLDS,
     [TEXTOID, UUIDOID],
-    "SELECT r.created_at, r.expires_at, r.held, r.scoped_ids, r.scoped_amounts
+    "SELECT r.created_at, CASE WHEN r.charge_on_expiry THEN 'infinity' ELSE r.expires_at END,
+            r.held, r.scoped_ids, r.scoped_amounts
        FROM wallet.reservations r WHERE r.wallet_id = $1 AND r.status = 'open' AND ($2 IS NULL OR r.hold_id <> $2)"
 );
 

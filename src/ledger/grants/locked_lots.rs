@@ -40,7 +40,7 @@ statement!(
             least((SELECT min(l.expires_at) FROM lots l WHERE NOT l.ended),
                   (SELECT min(l.warn_at) FROM lots l WHERE NOT l.ended),
                   (SELECT r.next_at FROM wallet.recurring_grants r WHERE r.wallet_id = $1),
-                  (SELECT min(CASE WHEN r.expires_at > $2 THEN r.expires_at ELSE $2 + interval '1 second' END)
+                  (SELECT min(CASE WHEN r.expires_at > $2 THEN r.expires_at WHEN NOT r.charge_on_expiry THEN $2 + interval '1 second' END)
                      FROM wallet.reservations r
                     WHERE r.wallet_id = $1 AND r.status = 'open' AND (SELECT k.keeps FROM keeping k))),
             'infinity'),

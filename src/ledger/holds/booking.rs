@@ -14,9 +14,14 @@ use crate::storage::rows::{Call, Entry};
 
 /// The entry of a settlement.
 pub fn entry<'a>(settlement: &Settlement<'_>, job: &'a Job<'_>, hold: [u8; 16]) -> Entry<'a> {
+    let entry = job.entry_as(Call::Settle, || settlement.fingerprint);
     Entry {
         related_id: Some(hold),
-        ..job.entry_as(Call::Settle, || settlement.fingerprint)
+        reason: match settlement.is_expiry {
+            true => Some("expired hold"),
+            false => entry.reason,
+        },
+        ..entry
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::replay;
 use crate::ledger::charges::request::Asked;
-use crate::ledger::holds::request::{NewHold, OveragePolicy, Settlement};
+use crate::ledger::holds::request::{NewHold, OnExpiry, OveragePolicy, Settlement};
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
@@ -16,7 +16,7 @@ statement!(
     FIRST_HOLD,
     [TEXTOID, UUIDOID],
     "SELECT hold_id, fingerprint, -amount, balance, model, NULL::bytea, user_id, team, service, region, service_tier,
-            tags, event_at, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint
+            tags, event_at, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint, charge_on_expiry
        FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = $2"
 );
 
@@ -32,7 +32,15 @@ pub fn in_hold(new: &NewHold<'_>, hold: [u8; 16]) -> Result<&'static str> {
     let first = FIRST_HOLD.run(&[Value::Text(request.wallet), Value::Uuid(hold)])?;
     let fingerprint: [u8; 16] = first.need(0, 1)?;
     let ttl: i64 = first.need(0, 14)?;
-    let as_first = |ttl, partial| NewHold::fingerprint(request, ttl, partial) == fingerprint;
+    let on_expiry = match first.need(0, 15)? {
+        true => OnExpiry::Charge,
+        false => OnExpiry::Release,
+    };
+    let as_first =
+        |ttl, partial| NewHold::fingerprint(request, ttl, partial, on_expiry) == fingerprint;
+    if on_expiry != new.on_expiry && as_first(new.ttl, new.allow_partial) {
+        return Ok("on_expiry");
+    }
     if as_first(ttl, new.allow_partial) || as_first(ttl, !new.allow_partial) {
         return Ok(if ttl == new.ttl {
             "allow_partial"

@@ -15,7 +15,8 @@ use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{decision, limit_take, window_queue};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
-use crate::ledger::holds::request::NewHold;
+use crate::ledger::holds::expiry_charge::charge_expired;
+use crate::ledger::holds::request::{NewHold, OnExpiry};
 use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
@@ -30,6 +31,9 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::rows::{Lane, Part};
 use crate::storage::{hold_rows, store};
+
+/// How many expired holds a new hold charges.
+const FEW: i64 = 16;
 
 /// The result of a call on a hold.
 pub struct Held {
@@ -51,6 +55,10 @@ pub struct Held {
 
 /// Reserves money, or replays an earlier call.
 pub fn hold(new: &NewHold<'_>) -> Result<Held> {
+    if new.on_expiry == OnExpiry::Charge {
+        // Callers that die leave holds behind. Those that follow book them.
+        charge_expired(new.request.wallet, FEW)?;
+    }
     match hold_in_lane(new)? {
         Some(held) => Ok(held),
         None => hold_of_all(new),
@@ -316,6 +324,7 @@ fn insert(
         },
         actor: request.actor,
         metadata: request.metadata.as_ref().map(|metadata| metadata.value),
+        charge_on_expiry: new.on_expiry == OnExpiry::Charge,
         scoped_ids,
         scoped_amounts,
     })

@@ -15,6 +15,7 @@ mod context;
 mod differs;
 pub mod expired;
 pub mod expiry;
+pub mod expiry_charge;
 pub mod hold;
 pub mod request;
 pub mod row;

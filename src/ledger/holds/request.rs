@@ -12,17 +12,47 @@ pub struct NewHold<'a> {
     pub ttl: i64,
     /// Whether the hold may be smaller than requested if less is available.
     pub allow_partial: bool,
+    /// Whether the amount is charged when the hold expires.
+    pub on_expiry: OnExpiry,
     /// Fingerprint of the call.
     pub fingerprint: [u8; 16],
 }
 
+/// The fate of a hold that nobody settles or voids in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExpiry {
+    /// The amount is released.
+    Release,
+    /// The amount is charged.
+    Charge,
+}
+
+impl OnExpiry {
+    /// All of them.
+    pub const ALL: &'static [OnExpiry] = &[OnExpiry::Release, OnExpiry::Charge];
+
+    /// The name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnExpiry::Release => "release",
+            OnExpiry::Charge => "charge",
+        }
+    }
+}
+
 impl NewHold<'_> {
     /// The fingerprint of a call of `hold`.
-    pub fn fingerprint(request: &Request<'_>, ttl: i64, allow_partial: bool) -> [u8; 16] {
+    pub fn fingerprint(
+        request: &Request<'_>,
+        ttl: i64,
+        allow_partial: bool,
+        on_expiry: OnExpiry,
+    ) -> [u8; 16] {
         let mut fingerprint = Fingerprint::new(0);
         fingerprint.field("request", Some(&uuid_text(request.fingerprint())));
         fingerprint.field("ttl", Some(&ttl.to_string()));
         fingerprint.field("allow_partial", Some(&allow_partial.to_string()));
+        fingerprint.field("on_expiry", Some(on_expiry.as_str()));
         fingerprint.finish()
     }
 }
@@ -68,6 +98,8 @@ pub struct Settlement<'a> {
     pub is_final: bool,
     /// How to book an excess over the held amount.
     pub over: OveragePolicy,
+    /// True for the charge of a hold that has expired.
+    pub is_expiry: bool,
     /// Fingerprint of the call.
     pub fingerprint: [u8; 16],
 }

@@ -5,8 +5,15 @@ use crate::ledger::grants::due;
 use crate::ledger::wallets::config;
 use crate::pg::clock;
 pub use crate::storage::hold_rows::{About, Hold};
+use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::store;
+
+statement!(
+    CHARGED_ON_EXPIRY,
+    [TEXTOID, UUIDOID],
+    "SELECT FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = $2 AND charge_on_expiry"
+);
 
 /// Locks the hold. Returns 42704 if the wallet has no hold of that id, and WL003 if there is no
 /// such wallet.
@@ -28,6 +35,12 @@ pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
     .hint("Pass the hold_id that hold() returned; the view holds shows them."))
 }
 
+/// Whether the hold is charged when it expires. False if there is no such hold.
+pub fn is_charged_on_expiry(wallet: &str, id: [u8; 16]) -> Result<bool> {
+    let rows = CHARGED_ON_EXPIRY.run(&[Value::Text(wallet), Value::Uuid(id)])?;
+    Ok(!rows.is_empty())
+}
+
 /// The current status of a hold, whether or not its expiry is booked.
 pub fn status_now(hold: &Hold) -> &str {
     if hold.status == "open" && hold.expires_at <= clock::now() {
@@ -40,6 +53,9 @@ pub fn status_now(hold: &Hold) -> &str {
 /// The error WL008 for a hold that is not open.
 pub fn not_open(hold: &Hold) -> Error {
     let hint = match hold.status.as_str() {
+        "expired" if hold.charge_on_expiry => {
+            "Its amount is charged; settle() with final => true corrects the charge."
+        }
         "settled" => "What it paid for is booked; book further use with charge().",
         _ => "Nothing is held any more; book the use with charge().",
     };

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::job::Job;
 use crate::ledger::charges::replay::Charged;
+use crate::ledger::charges::request::Request;
 use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
@@ -15,6 +16,8 @@ use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::settle_in_lane::settle_in_lane;
+use crate::ledger::movements::Movement;
+use crate::ledger::refund;
 use crate::ledger::wallets::config;
 use crate::limits::metric::Metric;
 use crate::limits::warning;
@@ -36,6 +39,10 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     {
         return Ok(charged);
     }
+    if row::is_charged_on_expiry(wallet, settlement.hold_id)? {
+        // A refund of the charge needs the wallet's row lock, too.
+        lock_wallet(wallet)?;
+    }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
     let known = config::known(wallet)?;
@@ -46,10 +53,14 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if hold.status != "open" && hold.status != "expired" {
         return Err(row::not_open(&hold));
     }
+    if let Some(entry) = hold.expiry_entry {
+        return correct(settlement, &request, &mut hold, entry);
+    }
     let mut books = LockedBalance::open_for(wallet, Some(hold.id))?;
     let rules = books.rules.clone();
     rules.require_open(wallet)?;
-    if hold.status == "open" && hold.expires_at <= clock::now() {
+    let is_late = hold.status == "open" && hold.expires_at <= clock::now();
+    if is_late && !hold.charge_on_expiry {
         // An expired hold reserves nothing. The provider was used all the same, so the usage is
         // booked if the money is available.
         expire(wallet, &mut books.whole, &mut hold)?;
@@ -67,8 +78,53 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     book(settlement, &mut hold, &job, books)
 }
 
+/// Settles a hold that was charged when it expired. Books the part of the cost that goes beyond the
+/// charge, or refunds the part of the charge that was not used. The entry has the whole usage.
+fn correct(
+    settlement: &Settlement<'_>,
+    request: &Request<'_>,
+    hold: &mut Hold,
+    charge: [u8; 16],
+) -> Result<Charged> {
+    let wallet = settlement.wallet;
+    if !settlement.is_final {
+        return Err(row::not_open(hold));
+    }
+    let rules = config::read(wallet)?;
+    rules.require_open(wallet)?;
+    let booked = refund::left(wallet, charge)?;
+    let mut job = Job::at(request, &rules, hold.created_at)?;
+    if settlement.over == OveragePolicy::Cap {
+        job.cap(booked);
+    }
+    let unused = booked.minus(job.cost.min(booked)).map_err(range)?;
+    if !unused.is_zero() {
+        let movement = Movement {
+            wallet,
+            reason: Some("expired hold"),
+            key: None,
+            fingerprint: settlement.fingerprint,
+            actor: request.actor,
+            metadata: None,
+        };
+        refund::refund(&movement, charge, Some(unused))?;
+        hold.settled = hold.settled.minus(unused).map_err(range)?;
+    }
+    let books = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let rules = books.rules.clone();
+    let mut job = Job::at(request, &rules, hold.created_at)?;
+    if settlement.over == OveragePolicy::Cap {
+        job.cap(booked);
+    }
+    job.beyond(booked)?;
+    // The charge was counted as a request.
+    job.applied
+        .retain(|applied| applied.limit.metric != Metric::Requests);
+    book(settlement, hold, &job, books)
+}
+
 /// Books the usage of a hold with all lanes locked, and releases the rest.
-fn book(
+pub(super) fn book(
     settlement: &Settlement<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
@@ -108,9 +164,18 @@ fn book(
     }
     job.note(&entry)?;
     hold.settled = hold.settled.plus(job.cost).map_err(range)?;
-    let closed_at = settlement.is_final.then(clock::now);
+    let closed_at = match (settlement.is_final, settlement.is_expiry) {
+        (false, _) => None,
+        (true, false) => Some(clock::now()),
+        (true, true) => Some(hold.expires_at),
+    };
     if settlement.is_final {
-        hold.status = "settled".to_owned();
+        let status = if settlement.is_expiry {
+            "expired"
+        } else {
+            "settled"
+        };
+        hold.status = status.to_owned();
     }
     store::write_hold(hold, wallet, closed_at, None)?;
     warning::announce(wallet, &warnings)?;

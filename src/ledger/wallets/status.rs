@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
+use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::ledger::wallets::config::{self, Basis, Status};
 use crate::ledger::wallets::settings::{BalanceDatum, once, recut_under};
 use crate::money::Amount;
@@ -81,6 +82,7 @@ pub fn change_status(
         rules.require_open(wallet)?;
         if change_status == StatusChange::Close {
             // Expired grants and holds do not prevent closing.
+            charge_expired(wallet, i64::MAX)?;
             due::sweep(wallet)?;
             let mut locked = LockedBalance::open(wallet)?;
             locked.sweep()?;

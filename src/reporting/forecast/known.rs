@@ -35,7 +35,7 @@ statement!(
      ), open AS MATERIALIZED (
          SELECT r.wallet_id, r.hold_id, r.held, r.scoped_ids, r.scoped_amounts
            FROM wallet.reservations r
-          WHERE r.wallet_id = ANY ($1) AND r.status = 'open' AND r.expires_at > $2
+          WHERE r.wallet_id = ANY ($1) AND r.status = 'open' AND (r.expires_at > $2 OR r.charge_on_expiry)
      ), kept AS MATERIALIZED (
          SELECT o.wallet_id, p.id, sum(p.amount) AS amount
            FROM open o CROSS JOIN LATERAL unnest(o.scoped_ids, o.scoped_amounts) AS p(id, amount)

@@ -56,6 +56,8 @@ mod column {
     pub const PROVIDER: i16 = 31;
     pub const PRICED_AS: i16 = 32;
     pub const EVENT_AT: i16 = 33;
+    pub const CHARGE_ON_EXPIRY: i16 = 34;
+    pub const EXPIRY_ENTRY_ID: i16 = 35;
 }
 
 /// Writes the hold. Returns false if its key is taken. Waits for a transaction that is using the
@@ -86,6 +88,7 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     set(WINDOW_IDS, Value::Uuids(&new.window_ids));
     set(WINDOW_AMOUNTS, Value::Amounts(&new.window_amounts));
     set(EVENT_AT, Value::OptTime(new.event_at));
+    set(CHARGE_ON_EXPIRY, Value::Bool(new.charge_on_expiry));
     set(
         TAGS,
         Value::OptJsonb(new.context.tags.map(|tags| tags.value)),
@@ -235,6 +238,8 @@ fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
         balance: fields.amount(BALANCE)?,
         affordable_tokens: fields.opt_int8(AFFORDABLE_TOKENS),
         fingerprint: optional(FINGERPRINT),
+        charge_on_expiry: fields.bool(CHARGE_ON_EXPIRY),
+        expiry_entry: optional(EXPIRY_ENTRY_ID),
         source: Source::Table(standing),
     })
 }

@@ -1,4 +1,5 @@
-//! An expired hold: the statements that select it, its columns, and the payload of its event.
+//! An expired hold that is released: the statements that select it, its columns, and the payload
+//! of its event.
 
 use crate::error::Result;
 use crate::ledger::grants::burn::Burn;
@@ -16,7 +17,7 @@ macro_rules! expired_query {
             "SELECT r.hold_id, r.lane, r.held, r.created_at, r.expires_at, r.window_ids, r.window_amounts,
                     r.scoped_ids, r.scoped_amounts
                FROM wallet.reservations r
-              WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2
+              WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2 AND NOT r.charge_on_expiry
                 AND ($3 IS NULL OR r.hold_id <> $3)
                 AND ($4 IS NULL OR r.created_at >= $4 AND r.scoped_ids = '{}') ",
             $and,

@@ -1,5 +1,8 @@
 //! The amounts that expired holds still reserve, and how they are released.
 //!
+//! A hold that is charged when it expires is not among them. Its amount stays reserved until the
+//! charge is booked (`expiry_charge`).
+//!
 //! No hold is swept before its money is needed, so there may be any number of expired holds. A call
 //! first determines how much they reserve in total. A request that is refused even with that amount
 //! is refused at once, before anything is written. A request that fits releases as many expired
@@ -47,7 +50,7 @@ statement!(
             SELECT * FROM unnest(r.window_ids, r.window_amounts)
              UNION ALL
             SELECT * FROM unnest(r.scoped_ids, r.scoped_amounts)) p
-      WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2
+      WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2 AND NOT r.charge_on_expiry
         AND ($3 IS NULL OR r.hold_id <> $3)
         AND ($4 IS NULL OR r.created_at >= $4 AND r.scoped_ids = '{}')
       GROUP BY p.id"
@@ -62,7 +65,7 @@ statement!(
     "WITH others AS MATERIALIZED (
         (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
            FROM wallet.reservations r
-          WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at > $2
+          WHERE r.wallet_id = $1 AND r.status = 'open' AND (r.expires_at > $2 OR r.charge_on_expiry)
             AND ($3 IS NULL OR r.hold_id <> $3)
           ORDER BY r.wallet_id, r.expires_at LIMIT $5)
         UNION ALL

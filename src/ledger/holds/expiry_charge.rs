@@ -1,0 +1,106 @@
+//! Holds that are charged when they expire: `on_expiry => 'charge'`.
+//!
+//! The process that made such a hold may have died after its provider was paid. From `expires_at`
+//! on, the amount counts as spent. It stays reserved in the balance and in limits until the charge
+//! is booked, so it does not matter for anybody else's money when that happens. The charge is
+//! booked by the next hold of this kind, by `maintain` and by `close_wallet`.
+//!
+//! A settlement that comes later books only the difference.
+
+use crate::error::Result;
+use crate::ledger::balance::locked::LockedBalance;
+use crate::ledger::charges::job::Job;
+use crate::ledger::charges::request::Request;
+use crate::ledger::holds::request::{OveragePolicy, Settlement};
+use crate::ledger::holds::row::Hold;
+use crate::ledger::holds::{context, expired, settle};
+use crate::outbox::{self, Event, Field, Name};
+use crate::pg::clock;
+use crate::storage::plan::{Run, Value, statement};
+use crate::storage::store;
+use crate::storage::wallet_row::lock_wallet;
+
+statement!(
+    /// The first expired holds that are to be charged.
+    DUE,
+    [TEXTOID, TIMESTAMPTZOID, INT8OID],
+    "SELECT r.hold_id FROM wallet.reservations r
+      WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2 AND r.charge_on_expiry
+      ORDER BY r.wallet_id, r.expires_at LIMIT $3"
+);
+
+statement!(
+    /// Locks holds. A settlement locks the row of its hold. Locked rows are skipped and left to it.
+    LOCK,
+    [TEXTOID, UUIDARRAYOID],
+    "SELECT r.hold_id FROM wallet.reservations r
+      WHERE r.wallet_id = $1 AND r.hold_id = ANY ($2) AND r.status = 'open'
+      ORDER BY r.expires_at, r.hold_id FOR NO KEY UPDATE SKIP LOCKED"
+);
+
+statement!(
+    CHARGED,
+    [TEXTOID, UUIDOID, UUIDOID],
+    "UPDATE wallet.reservations SET expiry_entry_id = $3 WHERE wallet_id = $1 AND hold_id = $2"
+);
+
+/// Charges the expired holds of a wallet that are to be charged, at most `most` of them. Returns
+/// their number.
+pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
+    let now = Value::Time(clock::now());
+    let due = DUE.run_in_order(&[Value::Text(wallet), now, Value::Int8(most)])?;
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<[u8; 16]> = (0..due.len())
+        .map(|row| due.need(row, 0))
+        .collect::<Result<_>>()?;
+    // The order of locks: the wallet's row, holds, lanes.
+    lock_wallet(wallet)?;
+    let locked = LOCK.run(&[Value::Text(wallet), Value::Uuids(&ids)])?;
+    for row in 0..locked.len() {
+        if let Some(mut hold) = store::lock_hold(wallet, locked.need(row, 0)?)? {
+            charge(wallet, &mut hold)?;
+        }
+    }
+    Ok(locked.len() as i64)
+}
+
+/// Books the amount of an expired hold that is locked, with the hold's attribution and context.
+fn charge(wallet: &str, hold: &mut Hold) -> Result<()> {
+    let amount = hold.held;
+    let about = hold.about.clone();
+    let settlement = Settlement {
+        wallet,
+        hold_id: hold.id,
+        request: Request {
+            event_at: Some(about.event_at.unwrap_or(hold.expires_at)),
+            ..Request::of_amount(wallet, amount)
+        },
+        is_final: true,
+        // The hold reserves the whole amount, so there is no debt.
+        over: OveragePolicy::Debt,
+        is_expiry: true,
+        fingerprint: [0; 16],
+    };
+    let books = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let rules = books.rules.clone();
+    let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
+    let job = Job::at(&request, &rules, hold.created_at)?;
+    let charged = settle::book(&settlement, hold, &job, books)?;
+    CHARGED.run(&[
+        Value::Text(wallet),
+        Value::Uuid(hold.id),
+        Value::Uuid(charged.entry_id),
+    ])?;
+    let mut payload = expired::payload(hold.id, amount, hold.expires_at);
+    payload.push(("entry_id", Field::Id(charged.entry_id)));
+    outbox::emit_event(
+        wallet,
+        &Event {
+            name: Name::HoldExpired,
+            threshold: None,
+            payload: &payload,
+        },
+    )
+}
