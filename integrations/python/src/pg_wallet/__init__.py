@@ -34,7 +34,7 @@ from .request import Request
 from .results import Balance, Charge, Hold, LimitCheck, Line, Price
 from .retry import Retry
 from .spool import FlushReport, Spool
-from .wrap import WrapOptions, wrap
+from .wrap import NotMetered, WrapOptions, wrap
 
 __version__ = "0.1.0"
 
@@ -62,6 +62,7 @@ __all__ = [
     "LimitExceeded",
     "Line",
     "NotFound",
+    "NotMetered",
     "NotPermitted",
     "Price",
     "PriceNotFound",

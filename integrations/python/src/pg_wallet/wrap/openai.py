@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import read
+from . import paths, read
 from .endpoint import Base, Endpoint, Prepared, Usage, UsageOrStream, size_of, whole
 from .options import WrapOptions
 
@@ -97,9 +97,7 @@ class Responses(Base):
 
     def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
         if body.get("background"):
-            raise ValueError(
-                "responses in the background are not metered: they report no usage yet"
-            )
+            raise paths.not_metered("a response in the background")
         count, media = self.options.held_tokens, self.options.media_tokens
         prompt = self.input_text(body.get("input"), body.get("instructions"), body.get("tools"))
         output = whole(body, "max_output_tokens") or self.options.output_tokens
@@ -169,7 +167,7 @@ class Images(Base):
             output_image_tokens=number * _IMAGE_TOKENS,
         )
         return Prepared(
-            model=self.model(body, "dall-e-2"),
+            model=self.model(body),
             body=body,
             estimates=[self.estimate(images=number, **names), tokens],
             meter=ImagesMeter() if stream else None,
@@ -252,6 +250,7 @@ def endpoints(options: WrapOptions, provider: str) -> dict[str, Endpoint]:
         "/chat/completions": chat,
         "/completions": chat,
         "/responses": Responses(options, provider),
+        "/responses/compact": Responses(options, provider),
         "/embeddings": Embeddings(options, provider),
         "/images/generations": images,
         "/images/edits": images,
