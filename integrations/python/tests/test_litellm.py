@@ -266,6 +266,7 @@ def test_a_call_id_that_is_used_twice_is_paid_twice(
     assert ledger.charges() == [price(mock)] * 2
 
 
+@pytest.mark.long
 async def test_many_calls_with_clients_that_leave(
     proxy: str, name: str, ledger: Ledger, mock: Mock
 ) -> None:

@@ -158,6 +158,7 @@ def refusing(wallet: Wallet) -> openai.OpenAI:
     return wrap(client, wallet)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_calls_that_are_not_metered_do_not_reach_the_provider(
     refusing: openai.OpenAI, ledger: Ledger
 ) -> None:
