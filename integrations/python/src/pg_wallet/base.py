@@ -13,6 +13,7 @@ import psycopg
 from . import errors, telemetry
 from .attribution import Attribution, Fail
 from .calls import Calls
+from .clock import Clock
 from .errors import WalletError, WalletNotFound, WalletUnreachable
 from .results import SPOOLED, Balance, Charge
 from .retry import Attempts, Retry
@@ -46,6 +47,7 @@ class BaseWallet:
         self.retry = retry or Retry()
         self.timeout = timeout
         self.calls = Calls(wallet, attribution)
+        self.clock = Clock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.wallet!r}, {self.attribution!r})"
@@ -72,6 +74,8 @@ class BaseWallet:
         mapped = errors.from_psycopg(error)
         pause = attempts.pause_after(mapped)
         if pause is None:
+            if isinstance(mapped, WalletError):
+                mapped.clock = self.clock
             self._refused(statement, mapped)
             raise mapped from error
         telemetry.log(

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
 
+from .clock import Clock
+
 
 class WalletError(Exception):
     """The base of every error of this package.
@@ -35,6 +37,7 @@ class WalletError(Exception):
         self.hint = hint
         self.resets_at = resets_at
         self.limit_id = limit_id
+        self.clock = Clock()
         if sqlstate is not None:
             self.sqlstate = sqlstate
 
@@ -42,7 +45,7 @@ class WalletError(Exception):
         """Whole seconds until `resets_at`, at least one; None without such a time."""
         if self.resets_at is None:
             return None
-        left = (self.resets_at - (now or datetime.now(timezone.utc))) / timedelta(seconds=1)
+        left = (self.resets_at - (now or self.clock.now())) / timedelta(seconds=1)
         return max(1, int(left) + 1)
 
 
@@ -202,6 +205,8 @@ _RESETS_AT = re.compile(
     r"(?:It resets at|Enough of it is free at) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+)\.$"
 )
 
+_UTC = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
+
 
 def resets_at(detail: str | None) -> datetime | None:
     """The time at which a limit resets, from the DETAIL of WL002."""
@@ -209,7 +214,8 @@ def resets_at(detail: str | None) -> datetime | None:
     if found is None:
         return None
     try:
-        zone = ZoneInfo(found[2])
+        # Some images have no time zones; that of most limits must not need them.
+        zone = timezone.utc if found[2] in _UTC else ZoneInfo(found[2])
     except (ZoneInfoNotFoundError, ValueError):
         return None
     # Of an hour that comes twice the later one: nobody is asked to come back too early.
