@@ -16,8 +16,8 @@ from conftest import DATABASE, Ledger
 from litellm.proxy._types import ProxyException
 from psycopg_pool import AsyncConnectionPool
 
-from pg_wallet import AsyncWallet
-from pg_wallet.litellm import Settings, WalletLogger
+from pg_wallet import AsyncWallet, WalletUnreachable
+from pg_wallet.litellm import Settings, WalletLogger, tracked
 from pg_wallet.litellm.config import Origin
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1500, "total_tokens": 2500}
@@ -157,6 +157,81 @@ async def test_a_stream_that_nobody_reads_is_released(
     await call.stream(0, asyncio.CancelledError())
     await asyncio.sleep(0.5)
     assert (ledger.holds(), ledger.charges()) == (["voided"], [])
+
+
+@pytest.mark.parametrize("after_void", [False, True])
+async def test_a_settlement_that_is_not_delivered_is_tried_again(
+    logger: WalletLogger,
+    name: str,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    after_void: bool,
+) -> None:
+    monkeypatch.setattr(tracked, "_PAUSES", (0.05, 0.05, 0.05, 0.05))
+    run, left = AsyncWallet._run, [3]
+
+    async def broken(self: AsyncWallet, statement: Any, *arguments: Any) -> Any:
+        if statement.function in ("settle", "charge") and left[0] > 0:
+            left[0] -= 1
+            raise WalletUnreachable("no connection", sent=False)
+        return await run(self, statement, *arguments)
+
+    call = Call(logger, name)
+    await call.pre()
+    monkeypatch.setattr(AsyncWallet, "_run", broken)
+    if after_void:
+        await call.post_failure()
+    await call.success()
+    await call.post_failure()  # comes too late to release
+    for _ in range(100):
+        if ledger.charges():
+            break
+        await asyncio.sleep(0.05)
+    await call.success()
+    assert ledger.charges() == [COST]
+    assert ledger.holds() == ["voided" if after_void else "settled"]
+
+
+async def test_a_settlement_that_is_never_delivered_leaves_its_hold(
+    logger: WalletLogger, name: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracked, "_PAUSES", (0.05,))
+    call = Call(logger, name)
+    await call.pre()
+    run = AsyncWallet._run
+
+    async def broken(self: AsyncWallet, statement: Any, *arguments: Any) -> Any:
+        if statement.function == "settle":
+            raise WalletUnreachable("no connection", sent=False)
+        return await run(self, statement, *arguments)
+
+    monkeypatch.setattr(AsyncWallet, "_run", broken)
+    await call.success()
+    await asyncio.sleep(0.3)
+    # It was not released: the provider has been paid.
+    assert (ledger.holds(), ledger.charges()) == (["open"], [])
+
+
+async def test_hooks_of_streams_in_every_order_book_once(
+    logger: WalletLogger, name: str, ledger: Ledger
+) -> None:
+    """A stream that ends, breaks or is left, and the other hooks before and after it."""
+    hooks = ("stream", "success", "failure", "post_failure")
+    calls = []
+    for end in (None, ValueError("the provider"), asyncio.CancelledError()):
+        for order in itertools.permutations(hooks):
+            call = Call(logger, name, stream=True)
+            calls.append((order, end))
+            await call.pre()
+            for hook in order:
+                await (call.stream(3, end) if hook == "stream" else getattr(call, hook)())
+            await call.success()
+            await call.post_failure()
+    await asyncio.sleep(0.5)
+    assert "open" not in ledger.holds()
+    # LiteLLM has said of each what was used, and each is booked once, whoever came first.
+    assert len(ledger.charges()) == len(calls)
+    assert ledger.held() == 0
 
 
 async def test_refusals_have_the_status_of_their_kind(
