@@ -71,7 +71,7 @@ class Tracked:
         """No more chunks come. LiteLLM may still say what it has counted."""
         self.streams = False
         self._broken = error is not None
-        found = self.meter.usage() if self.meter is not None else None
+        found = self._metered()
         if found is not None and found[1]:
             await self.settle(found[0], exact=True)
         elif self._reported is not None:
@@ -96,7 +96,15 @@ class Tracked:
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if not self.streams:
-            await self._close(self.meter.usage() if self.meter is not None else None, None)
+            await self._close(self._metered(), None)
+
+    def _metered(self) -> tuple[UsageOrStream, bool] | None:
+        """What the stream has used as far as its chunks say; None for nothing."""
+        found = self.meter.usage() if self.meter is not None else None
+        if found is None:
+            return None
+        usage, exact = found
+        return (dict(self.estimate), False) if usage is None else (usage, exact)
 
     async def _close(
         self, found: tuple[UsageOrStream, bool] | None, error: BaseException | None

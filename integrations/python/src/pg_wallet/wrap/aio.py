@@ -32,6 +32,8 @@ def hook(post: Post, wallet: AsyncWallet, provider: Provider) -> Post:
                 return _stream(call, request, response)
             return await _settled(call, request, response)
         except BaseException as error:
+            if call.was_answered(error):
+                request.use(call.told(), metadata=counted(False))
             await request.close(error)
             raise
 
@@ -56,6 +58,8 @@ async def _hold(wallet: AsyncWallet, call: Call) -> AsyncRequest:
 
 
 async def _settled(call: Call, request: AsyncRequest, response: Any) -> Any:
+    # Whatever becomes of the answer: the provider has given one.
+    request.use(call.told(), metadata=counted(False))
     parsed = response
     if call.raw in ("true", "raw"):
         parsed = response.parse()
@@ -98,8 +102,7 @@ def _stream(call: Call, request: AsyncRequest, response: Any) -> Any:
 
 async def _finish(call: Call, request: AsyncRequest, error: BaseException | None = None) -> None:
     """Settles what the meter has seen, or releases. Does it once."""
-    assert call.prepared.meter is not None
-    found = call.prepared.meter.usage()
+    found = call.ended()
     if found is not None and not request.closed:
         usage, exact = found
         request.use(usage, metadata=counted(exact))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,8 +152,27 @@ class Call:
         said = self.endpoint.used(self.prepared, response)
         if said is not None:
             return said, True
-        # The response says nothing: what was estimated from the request.
-        return dict(self.prepared.estimates[self._next - 1]), False
+        return self.told(), False
+
+    def told(self) -> UsageOrStream:
+        """What the request alone tells of its use."""
+        return self.prepared.told(self._next - 1)
+
+    def was_answered(self, error: BaseException) -> bool:
+        """Whether an error is about an answer that the provider has given, and bills."""
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        return (isinstance(status, int) and 200 <= status < 300) or isinstance(
+            error, json.JSONDecodeError
+        )
+
+    def ended(self) -> tuple[UsageOrStream, bool] | None:
+        """What a stream has used when it ends in any way; None for nothing."""
+        assert self.prepared.meter is not None
+        found = self.prepared.meter.usage()
+        if found is None:
+            return None
+        usage, exact = found
+        return (self.told(), False) if usage is None else (usage, exact)
 
 
 def counted(exact: bool) -> dict[str, str] | None:

@@ -31,6 +31,8 @@ def hook(post: Post, wallet: Wallet, provider: Provider) -> Post:
                 return _stream(call, request, response)
             return _settled(call, request, response)
         except BaseException as error:
+            if call.was_answered(error):
+                request.use(call.told(), metadata=counted(False))
             request.close(error)
             raise
 
@@ -55,7 +57,9 @@ def _hold(wallet: Wallet, call: Call) -> Request:
 
 
 def _settled(call: Call, request: Request, response: Any) -> Any:
-    parsed = response.parse() if call.raw == "true" or call.raw == "raw" else response
+    # Whatever becomes of the answer: the provider has given one.
+    request.use(call.told(), metadata=counted(False))
+    parsed = response.parse() if call.raw in ("true", "raw") else response
     usage, exact = call.used(parsed)
     request.settle(usage, metadata=counted(exact))
     receipt = Receipt(request)
@@ -84,8 +88,7 @@ def _stream(call: Call, request: Request, response: Any) -> Any:
 
 def _finish(call: Call, request: Request, error: BaseException | None = None) -> None:
     """Settles what the meter has seen, or releases. Does it once."""
-    assert call.prepared.meter is not None
-    found = call.prepared.meter.usage()
+    found = call.ended()
     if found is not None and not request.closed:
         usage, exact = found
         request.use(usage, metadata=counted(exact))
