@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from conftest import DATABASE, Ledger
 from litellm.proxy._types import ProxyException
+from litellm.types.utils import CallTypes
 from psycopg_pool import AsyncConnectionPool
 
 from pg_wallet import AsyncWallet, WalletUnreachable
-from pg_wallet.litellm import Settings, WalletLogger, tracked
+from pg_wallet.litellm import Settings, WalletLogger, kinds, tracked
 from pg_wallet.litellm.config import Origin
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1500, "total_tokens": 2500}
@@ -297,6 +298,45 @@ async def test_the_provider_of_the_deployment_can_choose_the_price(
         await call.success()
     await logger.close()
     assert ledger.charges() == [Decimal("0.005"), Decimal("0.0025")]
+
+
+# Kinds that start work whose use the answer does not say.
+REFUSED = """
+    rerank search decisions systemone _arealtime _aresponses_websocket create_batch
+    pass_through_endpoint run_thread run_thread_stream create_fine_tuning_job create_video
+    video_generation video_remix video_create_character video_edit video_extension
+    vector_store_file_create vector_store_create vector_store_search ingest query
+    create_interaction create_container create_sandbox run_code code_interpreter_tool
+    llm_passthrough_route generate_content generate_content_stream ocr send_message
+"""
+
+
+def test_every_kind_of_call_of_litellm_is_charged_free_or_refused() -> None:
+    refused = set(REFUSED.split())
+    found = {"acreate_realtime_client_secret", "arealtime_calls", "acreate_run"}
+    found |= {one.value for one in CallTypes}
+    unknown = set()
+    for kind in found:
+        if kinds.endpoint(kind) is None and not kinds.is_free(kind):
+            if not {kind, kind.removeprefix("a")} & refused:
+                unknown.add(kind)
+        else:
+            assert kind not in refused
+    assert unknown == {"acreate_realtime_client_secret", "arealtime_calls", "acreate_run"}
+
+
+async def test_a_kind_that_is_not_metered_is_refused(
+    logger: WalletLogger, name: str, ledger: Ledger
+) -> None:
+    call = Call(logger, name)
+    for kind in ("acreate_batch", "_aresponses_websocket", "a_kind_of_the_future"):
+        with pytest.raises(ProxyException) as refused:
+            await logger.async_pre_call_hook(call.key, None, call.data, kind)
+        assert (str(refused.value.code), refused.value.type) == ("400", "not_metered")
+    await logger.async_pre_call_hook(call.key, None, call.data, "aretrieve_batch")
+    generous = WalletLogger(Settings(unmetered="pass"))
+    await generous.async_pre_call_hook(call.key, None, call.data, "acreate_batch")
+    assert ledger.holds() == []
 
 
 def test_settings_come_from_the_environment_and_the_proxys_config(

@@ -34,6 +34,8 @@ class Settings:
     provider: "deployment" says the deployment's provider, so that prices of one provider alone
         count for it; "none" says none, and prices of any provider count.
     unmapped: what becomes of a request that no wallet is found for: "refuse" or "pass".
+    unmetered: what becomes of kinds of calls that are not charged and cost something, such as
+        batches, videos and realtime sessions: "refuse" or "pass".
     fail, spool: as of `AsyncWallet`.
     ttl, longest: as of `RequestOptions`.
     grace: seconds to wait for LiteLLM's own count of a stream that broke.
@@ -51,6 +53,7 @@ class Settings:
     model: Literal["deployment", "group"] = "deployment"
     provider: Literal["none", "deployment"] = "none"
     unmapped: Literal["refuse", "pass"] = "refuse"
+    unmetered: Literal["refuse", "pass"] = "refuse"
     fail: Literal["closed", "open"] = "closed"
     spool: str | None = None
     ttl: float = 600
