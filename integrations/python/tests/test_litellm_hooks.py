@@ -347,6 +347,10 @@ def test_settings_come_from_the_environment_and_the_proxys_config(
     settings = Settings.from_environment({"ttl": 60})
     assert (settings.wallet, settings.grace, settings.ttl) == ("=acme", 3.0, 60.0)
     assert settings.spool is None
+    with pytest.raises(ValueError, match="has no walet"):
+        Settings.from_environment({"walet": "=acme"})
+    with pytest.raises(ValueError, match="unmetered is 'pas'; it can be 'refuse', 'pass'"):
+        Settings(unmetered="pas")  # type: ignore[arg-type]
 
 
 def test_sources_lead_to_keys_requests_headers_and_words() -> None:

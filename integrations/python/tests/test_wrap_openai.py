@@ -367,3 +367,7 @@ def test_clients_and_wallets_must_fit(
         wrap(aopenai_client, wallet)
     with pytest.raises(TypeError):
         wrap(object(), wallet)
+    with pytest.raises(ValueError, match="unmetered"):
+        WrapOptions(unmetered="no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="beyond"):
+        RequestOptions(beyond="end")  # type: ignore[arg-type]

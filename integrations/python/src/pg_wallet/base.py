@@ -14,7 +14,13 @@ from . import errors, telemetry
 from .attribution import Attribution, Fail
 from .calls import Calls
 from .clock import Clock
-from .errors import WalletError, WalletNotFound, WalletUnreachable
+from .errors import (
+    ExtensionOutdated,
+    TransactionConflict,
+    WalletError,
+    WalletNotFound,
+    WalletUnreachable,
+)
 from .results import SPOOLED, Balance, Charge
 from .retry import Attempts, Retry
 from .spool import FlushReport, Spool, Spooled
@@ -152,7 +158,7 @@ class Flush:
 
     def failed(self, row: Spooled, error: WalletError) -> None:
         """Keeps what the wallet refuses; ends the pass where the wallet does not answer."""
-        if isinstance(error, WalletUnreachable):
+        if isinstance(error, (WalletUnreachable, TransactionConflict, ExtensionOutdated)):
             raise error
         self.spool.refused(row, f"{error.sqlstate}: {error}")
         self.refused += 1

@@ -157,6 +157,30 @@ class NotFound(WalletError):
     sqlstate = "42704"
 
 
+class AlreadyExists(WalletError):
+    """An object of that name exists."""
+
+    sqlstate = "23505"
+
+
+class NotSupported(WalletError):
+    """An argument asks for what this version of the extension cannot do."""
+
+    sqlstate = "0A000"
+
+
+class ExtensionOutdated(WalletError):
+    """The database has another version of the extension than the server's library."""
+
+    sqlstate = "55000"
+
+
+class InternalError(WalletError):
+    """A state that must not exist; please report it."""
+
+    sqlstate = "XX000"
+
+
 class TransactionConflict(WalletError):
     """Another transaction came first: run the transaction again with the same key."""
 
@@ -180,6 +204,16 @@ class WalletUnreachable(WalletError):
         self.sent = sent
 
 
+# A settlement that failed so may succeed later: the usage itself was not refused.
+UNDELIVERED = (
+    WalletUnreachable,
+    TransactionConflict,
+    ExtensionOutdated,
+    AccessDenied,
+    InternalError,
+)
+
+
 class HoldExpired(WalletError):
     """The request outlived its hold, and `beyond` is "stop"."""
 
@@ -197,8 +231,11 @@ class _Registry:
     }
 
 
-# A connection that cannot be made, broke or is shut down, and a server that is read-only for now.
-_UNREACHABLE = re.compile(r"^(08...|57P0[1-5]|53300|25006)$")
+# A connection that cannot be made, broke or is shut down; a server without resources, or read-only
+# for now; a statement that waited too long.
+_UNREACHABLE = re.compile(r"^(08...|53...|57...|58...|25006|55P03)$")
+# The server has not done it, and to try at once would wait as long again.
+_WAITED = ("57014", "55P03")
 
 # The end of DETAIL of WL002: a time in the limit's own time zone.
 _RESETS_AT = re.compile(
@@ -233,7 +270,7 @@ def from_psycopg(error: psycopg.Error) -> Exception:
             return WalletUnreachable(message, sent=not _never_sent(error))
         return error
     if _UNREACHABLE.match(sqlstate):
-        return WalletUnreachable(message, sqlstate=sqlstate)
+        return WalletUnreachable(message, sqlstate=sqlstate, sent=sqlstate not in _WAITED)
     cls = _Registry.by_sqlstate.get(sqlstate)
     if cls is None:
         if not sqlstate.startswith("WL"):

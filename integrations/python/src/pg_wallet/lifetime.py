@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from . import telemetry
+from . import choices, telemetry
 from .attribution import Amount, Usage
 from .base import BaseWallet
 from .calls import new_key
-from .errors import HoldExpired, HoldNotOpen, WalletError, WalletUnreachable
+from .errors import UNDELIVERED, HoldExpired, HoldNotOpen, WalletError, WalletUnreachable
 from .results import Charge, Hold
 from .retry import Attempts
 from .statements import Statement
@@ -41,6 +41,9 @@ class RequestOptions:
     beyond: Literal["continue", "stop"] = "continue"
     over: Literal["charge", "cap", "debt"] = "debt"
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        choices.check(self)
 
 
 class Lifetime:
@@ -201,7 +204,8 @@ class Lifetime:
         """Lets the end be tried again where trying helps."""
         if isinstance(error, WalletError):
             self._rejected = True
-            self._undelivered = isinstance(error, WalletUnreachable)
+            self._undelivered = isinstance(error, UNDELIVERED)
+        if isinstance(error, Exception):
             assert self._used is not None
             telemetry.log(
                 logging.ERROR,
@@ -211,7 +215,7 @@ class Lifetime:
                 hold_id=self.hold.hold_id if self.hold else None,
                 usage=self._used[0],
                 amount=self._used[1],
-                sqlstate=error.sqlstate,
+                sqlstate=getattr(error, "sqlstate", None),
                 error=str(error),
             )
         self._claimed = False

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from .. import choices
+
 _PREFIX = "WALLET_LITELLM_"
 
 
@@ -62,9 +64,15 @@ class Settings:
     output_tokens: int = 4096
     timeout: float = 10
 
+    def __post_init__(self) -> None:
+        choices.check(self)
+
     @classmethod
     def from_environment(cls, given: Mapping[str, Any] | None = None) -> Settings:
         """From `WALLET_LITELLM_…`. `given` is `litellm_settings.wallet_params` and comes first."""
+        unknown = set(given or {}) - set(vars(cls()))
+        if unknown:
+            raise ValueError(f"wallet_params has no {', '.join(sorted(unknown))}")
         found: dict[str, Any] = {}
         for name, default in vars(cls()).items():
             value = (given or {}).get(name, os.environ.get(_PREFIX + name.upper()))

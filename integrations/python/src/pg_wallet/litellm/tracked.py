@@ -10,7 +10,7 @@ from typing import Any
 from .. import telemetry
 from ..aio import AsyncWallet
 from ..aio_request import AsyncRequest
-from ..errors import WalletError, WalletUnreachable
+from ..errors import UNDELIVERED, WalletError
 from ..results import Charge
 from ..shield import finish
 from ..wrap.endpoint import Endpoint, Meter, Prepared, UsageOrStream
@@ -127,7 +127,7 @@ class Tracked:
                     self._late = await self.request.charge_late(usage, counted(exact))
                 else:
                     await self.request.settle(usage, metadata=counted(exact))
-            except WalletUnreachable:
+            except UNDELIVERED:
                 # It has been logged. The provider has been paid: the hold must not be released.
                 if self._settle_again(usage, exact):
                     return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .. import choices
 from ..lifetime import RequestOptions
 
 
@@ -34,6 +35,9 @@ class WrapOptions:
     provider: str | None = None
     model: Callable[[str], str] | None = None
     unmetered: Literal["refuse", "pass"] = "refuse"
+
+    def __post_init__(self) -> None:
+        choices.check(self)
 
     def held_tokens(self, text: str) -> int:
         """Tokens of a text, for a hold: rather too many."""
