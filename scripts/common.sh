@@ -116,7 +116,7 @@ python_environment() {
     if ! cmp -s "$2" "$environment/requirements.txt"; then
         rm -rf "$environment"
         "${3:-python3}" -m venv "$environment"
-        "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
+        "$environment/bin/pip" install --quiet --disable-pip-version-check --no-compile --requirement "$2" >&2
         cp "$2" "$environment/"
     fi
     printf '%s\n' "$environment/bin/python"

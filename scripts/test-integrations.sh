@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The packages in integrations/: linters, types, and tests against this checkout's server with the
-# official SDKs, the LiteLLM proxy and mock providers from PyPI. Arguments go to pytest; the word
-# overhead measures what a wrapped call costs.
+# official SDKs, the LiteLLM proxy and mock providers from PyPI. The word short leaves out the tests
+# that take long; overhead measures what a wrapped call costs. Other arguments go to pytest.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -16,6 +16,8 @@ bin=$(dirname "$python")
     --editable "$package" >&2
 
 cd "$package"
+short=
+if [ "${1:-}" = short ]; then short=yes && shift; fi
 if [ "${1:-}" = overhead ]; then
     exec "$WALLET_ROOT/scripts/run" with-server "$python" "$package/tests/overhead.py"
 fi
@@ -24,4 +26,6 @@ if [ "$#" -eq 0 ]; then
     "$bin/ruff" check src tests
     "$bin/mypy"
 fi
-exec "$WALLET_ROOT/scripts/run" with-server env --chdir="$package" "$python" -m pytest "$@"
+# shellcheck disable=SC2016 # the inner shell expands it
+exec "$WALLET_ROOT/scripts/run" with-server sh -c 'cd "$1" && shift && exec "$@"' sh "$package" \
+    "$python" -m pytest ${short:+-m 'not long'} "$@"

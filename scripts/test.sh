@@ -18,7 +18,7 @@ sum() { sed -nE "s/$2/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
 lines() { grep -cE "$2" "$1" || true; }
 
 # stage NAME COMMAND...: runs it, shows and keeps its output, counts its tests
-# in the words of cargo test and of pg_regress, before version 16 and since.
+# in the words of cargo test, of pg_regress, before version 16 and since, and of pytest.
 stage() {
     local name=$1 log=$logs/$1.log begun=$SECONDS status=0 good bad took
     shift
@@ -28,10 +28,13 @@ stage() {
     took=$((SECONDS - begun))
     good=$(($(sum "$log" '^test result: .* ([0-9]+) passed;.*') +
         $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. ok +[0-9]+ ms') +
-        $(lines "$log" '^ok [0-9]+ ')))
+        $(lines "$log" '^ok [0-9]+ ') +
+        $(sum "$log" '^=+[^=]* ([0-9]+) passed.* in [0-9.]+s.*')))
     bad=$(($(sum "$log" '^test result: .* ([0-9]+) failed;.*') +
         $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. FAILED( \(.*\))? +[0-9]+ ms') +
-        $(lines "$log" '^not ok [0-9]+ ')))
+        $(lines "$log" '^not ok [0-9]+ ') +
+        $(sum "$log" '^=+[^=]* ([0-9]+) failed.* in [0-9.]+s.*') +
+        $(sum "$log" '^=+[^=]* ([0-9]+) errors?.* in [0-9.]+s.*')))
     # What failed without saying which test (a build, lint) counts as one.
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     if [ "$status" -ne 0 ] || [ "$bad" -ne 0 ]; then worst=1; fi
@@ -64,6 +67,9 @@ if [ "$(uname)" != Darwin ]; then
     stage package scripts/test-package.sh
     stage sqlsmith scripts/sqlsmith.sh
 fi
+
+# Without what takes long; all of it is in 'make test-integrations'.
+stage integrations scripts/test-integrations.sh short
 
 printf '\n%s\n' "$table"
 echo "$passed passed, $failed failed"

@@ -22,6 +22,8 @@ from recorder import Recorder
 
 from pg_wallet import AsyncWallet, Wallet
 
+# LiteLLM asks the network for a list of prices where it is not told to leave that.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 DATABASE = os.environ.get("WALLET_TEST_DATABASE", "wallet_integrations")
 
 # Per million tokens; the model that costs nothing for input shows what output costs.

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Ledger
+from conftest import DATABASE, Ledger
 from psycopg_pool import ConnectionPool
 
 import pg_wallet
@@ -107,9 +107,8 @@ def test_the_time_of_a_reset_is_read_in_its_zone() -> None:
 
 def test_every_sqlstate_of_the_wallet_has_a_class(ledger: Ledger) -> None:
     codes = [row[0] for row in ledger.db.execute("SELECT sqlstate FROM wallet.error_codes()")]
-    named = [code for code in codes if code.startswith("WL")]
-    assert len(named) >= 15
-    assert set(named) <= set(_Registry.by_sqlstate)
+    assert len(codes) >= 23
+    assert set(codes) <= set(_Registry.by_sqlstate)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +241,47 @@ async def test_the_async_client_makes_the_same_calls(awallet: AsyncWallet, ledge
     async with awallet.pool.connection() as connection, connection.transaction():
         await awallet.charge(amount=2, connection=connection)
     assert len(ledger.charges()) == 3
+
+
+def test_a_role_that_may_charge_can_make_every_call(
+    conninfo: str, name: str, ledger: Ledger
+) -> None:
+    role = f"{DATABASE}_app"
+    ledger.db.execute(f"DROP ROLE IF EXISTS {role}")
+    ledger.db.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        ledger.one("SELECT wallet.grant_access(%s, 'charger', %s)", role, name)
+        with ConnectionPool(f"{conninfo} user={role}", open=True) as pool:
+            wallet = Wallet(pool, name)
+            charge = wallet.charge(USAGE)
+            assert wallet.usage_headers(str(charge.entry_id)) == charge.headers()
+            hold = wallet.hold(USAGE)
+            wallet.extend(hold.hold_id, 900)
+            wallet.settle(hold.hold_id, USAGE)
+            wallet.void(wallet.hold(amount=1).hold_id)
+            assert wallet.price_usage(USAGE).cost == charge.cost
+            assert wallet.check_limits(amount=1)[0].allowed
+            assert wallet.balance().balance == ledger.balance()
+            with pytest.raises(pg_wallet.WalletError) as refused:
+                wallet.bind(wallet="another").charge(amount=1)
+            assert refused.value.sqlstate in ("42501", "WL003")
+    finally:
+        ledger.db.execute(f"DROP OWNED BY {role}")
+        ledger.db.execute(f"DROP ROLE {role}")
+
+
+def test_a_statement_that_waits_too_long_is_as_if_the_server_did_not_answer(
+    conninfo: str, name: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    patient = "options='-c statement_timeout=300 -c lock_timeout=200'"
+    with ConnectionPool(f"{conninfo} {patient}", min_size=1, open=True) as pool:
+        wallet = Wallet(pool, name, spool=tmp_path / "spool")
+        with psycopg.connect(conninfo) as other, wallet.request(amount=1) as r:
+            other.execute("SELECT wallet.charge(%s, amount => 1)", (name,))  # holds its locks
+            assert r.settle(amount=1).spooled
+        assert wallet.flush_spool().left == 0
+    assert sorted(ledger.charges()) == [1, 1]
+    assert ledger.holds() == ["settled"]
 
 
 def test_errors_of_others_stay_as_they_are(wallet: Wallet, pool: ConnectionPool[Any]) -> None:

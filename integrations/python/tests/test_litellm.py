@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,31 +30,16 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def proxy(_mock: Mock, conninfo: str, tmp_path_factory: Any) -> Iterator[str]:
-    """The proxy's URL."""
+@contextmanager
+def proxied(config: Path, log: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A proxy with that configuration; its URL."""
     port = free_port()
-    log = tmp_path_factory.mktemp("proxy") / "log"
-    environment = {
-        **os.environ,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "MOCK_OPENAI": _mock.base_url("openai"),
-        "MOCK_ANTHROPIC": _mock.base_url("anthropic"),
-        "MOCK_NOWHERE": _mock.base_url("openai") + "/nowhere",
-        "WALLET_LITELLM_DATABASE": f"dbname={DATABASE}",
-        "PYTHONPATH": str(PROXY),
-    }
-    command = [
-        str(Path(sys.executable).with_name("litellm")),
-        "--config",
-        str(PROXY / "config.yaml"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    command = [str(Path(sys.executable).with_name("litellm")), "--config", str(config)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=PROXY)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=environment, cwd=config.parent
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):
@@ -67,6 +53,22 @@ def proxy(_mock: Mock, conninfo: str, tmp_path_factory: Any) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def proxy(_mock: Mock, conninfo: str, tmp_path_factory: Any) -> Iterator[str]:
+    """The proxy's URL."""
+    environment = {
+        **os.environ,
+        "MOCK_OPENAI": _mock.base_url("openai"),
+        "MOCK_ANTHROPIC": _mock.base_url("anthropic"),
+        "MOCK_NOWHERE": _mock.base_url("openai") + "/nowhere",
+        "WALLET_LITELLM_DATABASE": f"dbname={DATABASE}",
+        "PYTHONPATH": str(PROXY),
+    }
+    log = tmp_path_factory.mktemp("proxy") / "log"
+    with proxied(PROXY / "config.yaml", log, environment) as url:
+        yield url
 
 
 @pytest.fixture
@@ -266,6 +268,7 @@ def test_a_call_id_that_is_used_twice_is_paid_twice(
     assert ledger.charges() == [price(mock)] * 2
 
 
+@pytest.mark.long
 async def test_many_calls_with_clients_that_leave(
     proxy: str, name: str, ledger: Ledger, mock: Mock
 ) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from conftest import DATABASE, Ledger
 from litellm.proxy._types import ProxyException
+from litellm.types.utils import CallTypes
 from psycopg_pool import AsyncConnectionPool
 
-from pg_wallet import AsyncWallet
-from pg_wallet.litellm import Settings, WalletLogger
+from pg_wallet import AsyncWallet, WalletUnreachable
+from pg_wallet.litellm import Settings, WalletLogger, kinds, tracked
 from pg_wallet.litellm.config import Origin
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 1500, "total_tokens": 2500}
@@ -159,6 +160,81 @@ async def test_a_stream_that_nobody_reads_is_released(
     assert (ledger.holds(), ledger.charges()) == (["voided"], [])
 
 
+@pytest.mark.parametrize("after_void", [False, True])
+async def test_a_settlement_that_is_not_delivered_is_tried_again(
+    logger: WalletLogger,
+    name: str,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    after_void: bool,
+) -> None:
+    monkeypatch.setattr(tracked, "_PAUSES", (0.05, 0.05, 0.05, 0.05))
+    run, left = AsyncWallet._run, [3]
+
+    async def broken(self: AsyncWallet, statement: Any, *arguments: Any) -> Any:
+        if statement.function in ("settle", "charge") and left[0] > 0:
+            left[0] -= 1
+            raise WalletUnreachable("no connection", sent=False)
+        return await run(self, statement, *arguments)
+
+    call = Call(logger, name)
+    await call.pre()
+    monkeypatch.setattr(AsyncWallet, "_run", broken)
+    if after_void:
+        await call.post_failure()
+    await call.success()
+    await call.post_failure()  # comes too late to release
+    for _ in range(100):
+        if ledger.charges():
+            break
+        await asyncio.sleep(0.05)
+    await call.success()
+    assert ledger.charges() == [COST]
+    assert ledger.holds() == ["voided" if after_void else "settled"]
+
+
+async def test_a_settlement_that_is_never_delivered_leaves_its_hold(
+    logger: WalletLogger, name: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracked, "_PAUSES", (0.05,))
+    call = Call(logger, name)
+    await call.pre()
+    run = AsyncWallet._run
+
+    async def broken(self: AsyncWallet, statement: Any, *arguments: Any) -> Any:
+        if statement.function == "settle":
+            raise WalletUnreachable("no connection", sent=False)
+        return await run(self, statement, *arguments)
+
+    monkeypatch.setattr(AsyncWallet, "_run", broken)
+    await call.success()
+    await asyncio.sleep(0.3)
+    # It was not released: the provider has been paid.
+    assert (ledger.holds(), ledger.charges()) == (["open"], [])
+
+
+async def test_hooks_of_streams_in_every_order_book_once(
+    logger: WalletLogger, name: str, ledger: Ledger
+) -> None:
+    """A stream that ends, breaks or is left, and the other hooks before and after it."""
+    hooks = ("stream", "success", "failure", "post_failure")
+    calls = []
+    for end in (None, ValueError("the provider"), asyncio.CancelledError()):
+        for order in itertools.permutations(hooks):
+            call = Call(logger, name, stream=True)
+            calls.append((order, end))
+            await call.pre()
+            for hook in order:
+                await (call.stream(3, end) if hook == "stream" else getattr(call, hook)())
+            await call.success()
+            await call.post_failure()
+    await asyncio.sleep(0.5)
+    assert "open" not in ledger.holds()
+    # LiteLLM has said of each what was used, and each is booked once, whoever came first.
+    assert len(ledger.charges()) == len(calls)
+    assert ledger.held() == 0
+
+
 async def test_refusals_have_the_status_of_their_kind(
     logger: WalletLogger, name: str, ledger: Ledger
 ) -> None:
@@ -224,6 +300,45 @@ async def test_the_provider_of_the_deployment_can_choose_the_price(
     assert ledger.charges() == [Decimal("0.005"), Decimal("0.0025")]
 
 
+# Kinds that start work whose use the answer does not say.
+REFUSED = """
+    rerank search decisions systemone _arealtime _aresponses_websocket create_batch
+    pass_through_endpoint run_thread run_thread_stream create_fine_tuning_job create_video
+    video_generation video_remix video_create_character video_edit video_extension
+    vector_store_file_create vector_store_create vector_store_search ingest query
+    create_interaction create_container create_sandbox run_code code_interpreter_tool
+    llm_passthrough_route generate_content generate_content_stream ocr send_message
+"""
+
+
+def test_every_kind_of_call_of_litellm_is_charged_free_or_refused() -> None:
+    refused = set(REFUSED.split())
+    found = {"acreate_realtime_client_secret", "arealtime_calls", "acreate_run"}
+    found |= {one.value for one in CallTypes}
+    unknown = set()
+    for kind in found:
+        if kinds.endpoint(kind) is None and not kinds.is_free(kind):
+            if not {kind, kind.removeprefix("a")} & refused:
+                unknown.add(kind)
+        else:
+            assert kind not in refused
+    assert unknown == {"acreate_realtime_client_secret", "arealtime_calls", "acreate_run"}
+
+
+async def test_a_kind_that_is_not_metered_is_refused(
+    logger: WalletLogger, name: str, ledger: Ledger
+) -> None:
+    call = Call(logger, name)
+    for kind in ("acreate_batch", "_aresponses_websocket", "a_kind_of_the_future"):
+        with pytest.raises(ProxyException) as refused:
+            await logger.async_pre_call_hook(call.key, None, call.data, kind)
+        assert (str(refused.value.code), refused.value.type) == ("400", "not_metered")
+    await logger.async_pre_call_hook(call.key, None, call.data, "aretrieve_batch")
+    generous = WalletLogger(Settings(unmetered="pass"))
+    await generous.async_pre_call_hook(call.key, None, call.data, "acreate_batch")
+    assert ledger.holds() == []
+
+
 def test_settings_come_from_the_environment_and_the_proxys_config(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -232,6 +347,10 @@ def test_settings_come_from_the_environment_and_the_proxys_config(
     settings = Settings.from_environment({"ttl": 60})
     assert (settings.wallet, settings.grace, settings.ttl) == ("=acme", 3.0, 60.0)
     assert settings.spool is None
+    with pytest.raises(ValueError, match="has no walet"):
+        Settings.from_environment({"walet": "=acme"})
+    with pytest.raises(ValueError, match="unmetered is 'pas'; it can be 'refuse', 'pass'"):
+        Settings(unmetered="pas")  # type: ignore[arg-type]
 
 
 def test_sources_lead_to_keys_requests_headers_and_words() -> None:

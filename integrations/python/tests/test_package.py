@@ -8,6 +8,8 @@ import venv
 import zipfile
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parent.parent
 
 USE = """
@@ -22,6 +24,7 @@ with ConnectionPool(sys.argv[1], open=True) as pool:
 """
 
 
+@pytest.mark.long
 def test_the_wheel_installs_into_a_clean_environment(
     tmp_path: Path, conninfo: str, name: str
 ) -> None:

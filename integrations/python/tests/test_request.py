@@ -57,13 +57,19 @@ def test_an_error_releases_or_settles_what_was_noted(
 
 
 def test_a_real_interrupt_releases(wallet: Wallet, ledger: Ledger) -> None:
+    # A shell without a terminal makes its background jobs ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def interrupt() -> None:
         time.sleep(0.2)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt), wallet.request(ESTIMATE):
-        time.sleep(10)
+    try:
+        with pytest.raises(KeyboardInterrupt), wallet.request(ESTIMATE):
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ledger.holds() == ["voided"]
 
 

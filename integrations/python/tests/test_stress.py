@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 import openai
+import pytest
 from conftest import DATABASE, Ledger, Mock
 from genai_prices import Usage, calc_price
 from psycopg_pool import AsyncConnectionPool
@@ -50,6 +51,7 @@ def booked(ledger: Ledger) -> dict[str, tuple[Decimal, bool]]:
     return found
 
 
+@pytest.mark.long
 async def test_the_ledger_is_the_providers_log(
     apool: AsyncConnectionPool[Any], name: str, ledger: Ledger, mock: Mock
 ) -> None:
@@ -145,6 +147,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 def test_processes_that_are_killed_book_at_most_once_and_leave_no_hold(
     name: str, ledger: Ledger, mock: Mock
 ) -> None:

@@ -6,20 +6,24 @@ from .attribution import Attribution
 from .client import Wallet
 from .errors import (
     AccessDenied,
+    AlreadyExists,
     CardDataRefused,
     DeadlockDetected,
+    ExtensionOutdated,
     FundingNotOpen,
     HoldExpired,
     HoldNotOpen,
     IdempotencyConflict,
     ImmutableLedger,
     InsufficientFunds,
+    InternalError,
     InvalidAmount,
     InvalidArgument,
     InvalidUsage,
     LimitExceeded,
     NotFound,
     NotPermitted,
+    NotSupported,
     PriceNotFound,
     RateNotFound,
     TransactionConflict,
@@ -34,12 +38,13 @@ from .request import Request
 from .results import Balance, Charge, Hold, LimitCheck, Line, Price
 from .retry import Retry
 from .spool import FlushReport, Spool
-from .wrap import WrapOptions, wrap
+from .wrap import NotMetered, WrapOptions, wrap
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AccessDenied",
+    "AlreadyExists",
     "AsyncRequest",
     "AsyncWallet",
     "Attribution",
@@ -47,6 +52,7 @@ __all__ = [
     "CardDataRefused",
     "Charge",
     "DeadlockDetected",
+    "ExtensionOutdated",
     "FlushReport",
     "FundingNotOpen",
     "Hold",
@@ -55,6 +61,7 @@ __all__ = [
     "IdempotencyConflict",
     "ImmutableLedger",
     "InsufficientFunds",
+    "InternalError",
     "InvalidAmount",
     "InvalidArgument",
     "InvalidUsage",
@@ -62,7 +69,9 @@ __all__ = [
     "LimitExceeded",
     "Line",
     "NotFound",
+    "NotMetered",
     "NotPermitted",
+    "NotSupported",
     "Price",
     "PriceNotFound",
     "RateNotFound",

@@ -31,7 +31,7 @@ from .base import BaseWallet, Flush
 from .errors import WalletError, WalletUnreachable
 from .lifetime import RequestOptions
 from .results import Balance, Charge, Hold, LimitCheck, Price
-from .retry import Retry
+from .retry import Attempts, Retry
 from .spool import FlushReport, Spool
 from .statements import Statement
 
@@ -209,7 +209,12 @@ class AsyncWallet(BaseWallet):
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
 
-    async def _run(self, statement: Statement[T], connection: Connection | None) -> T:
+    async def _run(
+        self,
+        statement: Statement[T],
+        connection: Connection | None,
+        attempts: Attempts | None = None,
+    ) -> T:
         with telemetry.span(statement.function, self.wallet) as facts:
             if connection is not None:
                 try:
@@ -219,13 +224,14 @@ class AsyncWallet(BaseWallet):
                     self._refused(statement, mapped)
                     raise mapped from error
             else:
-                rows = await self._run_again(statement)
+                rows = await self._run_again(statement, attempts or self._attempts())
             result = self._read(statement, rows)
             facts.update(telemetry.facts(result))
             return result
 
-    async def _run_again(self, statement: Statement[T]) -> list[tuple[Any, ...]]:
-        attempts = self._attempts()
+    async def _run_again(
+        self, statement: Statement[T], attempts: Attempts
+    ) -> list[tuple[Any, ...]]:
         while True:
             try:
                 # One statement, one round trip: it is a transaction by itself.

@@ -55,8 +55,9 @@ class AsyncRequest(Lifetime):
             self._watcher = asyncio.get_running_loop().create_task(_watch(weakref.ref(self)))
 
     async def _open(self) -> None:
+        attempts = self._wallet._attempts()
         try:
-            self._opened(await self._wallet._run(self._opening(), None))
+            self._opened(await self._wallet._run(self._opening(), None, attempts), attempts)
         except WalletUnreachable:
             if self._wallet.fail == "closed":
                 raise
@@ -75,8 +76,9 @@ class AsyncRequest(Lifetime):
         return await finish(self._settle())
 
     async def _settle(self) -> Charge:
-        if not self._claim():
-            return self._again()
+        return await self._booked() if self._claim() else self._again()
+
+    async def _booked(self) -> Charge:
         self._unwatch()
         try:
             self.charge = await self._wallet._book(self._settling(), None)
@@ -107,23 +109,25 @@ class AsyncRequest(Lifetime):
 
     async def close(self, error: BaseException | None = None) -> None:
         """Settles what was noted, or releases the hold."""
-        if self._must_settle() and not self.closed:
-            await finish(self._settle())
+        if self._must_settle():
+            if self._claim():
+                await finish(self._booked())
+        elif self._left():
+            self._unwatch()
         else:
             await self.void(self._reason(error))
 
-    async def _extend(self) -> bool:
-        """Extends the hold; whether it could be."""
+    async def _extend(self) -> float | None:
+        """Extends the hold; the time of the next extension, if there is one."""
         statement = self._extension()
         if statement is None:
-            return False
+            return None
         try:
             await self._wallet._run(statement, None)
         except WalletError as error:
-            self._not_extended(error)
-            return False
+            return self._not_extended(error)
         self._lasts()
-        return True
+        return self._next_extension()
 
     def _stop(self) -> None:
         """Ends the body of a request that has outlived its hold."""
@@ -155,22 +159,16 @@ async def _watch(reference: weakref.ref[AsyncRequest]) -> None:
 
     It does not hold the request: one that nobody holds any more is not extended.
     """
-    while (request := reference()) is not None:
-        due = request._next_extension()
-        end = request._ends
+    request = reference()
+    due = request._next_extension() if request is not None else None
+    while request is not None:
+        wake = request._ends if due is None else due
         del request
-        await asyncio.sleep(max(0.0, (end if due is None else due) - time.monotonic()))
+        await asyncio.sleep(max(0.0, wake - time.monotonic()))
         request = reference()
         if request is None:
             return
         if due is None:
             request._stop()
             return
-        if not await request._extend():
-            end = request._ends
-            del request
-            await asyncio.sleep(max(0.0, end - time.monotonic()))
-            request = reference()
-            if request is not None:
-                request._stop()
-            return
+        due = await request._extend()

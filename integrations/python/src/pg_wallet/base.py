@@ -13,7 +13,14 @@ import psycopg
 from . import errors, telemetry
 from .attribution import Attribution, Fail
 from .calls import Calls
-from .errors import WalletError, WalletNotFound, WalletUnreachable
+from .clock import Clock
+from .errors import (
+    ExtensionOutdated,
+    TransactionConflict,
+    WalletError,
+    WalletNotFound,
+    WalletUnreachable,
+)
 from .results import SPOOLED, Balance, Charge
 from .retry import Attempts, Retry
 from .spool import FlushReport, Spool, Spooled
@@ -46,6 +53,7 @@ class BaseWallet:
         self.retry = retry or Retry()
         self.timeout = timeout
         self.calls = Calls(wallet, attribution)
+        self.clock = Clock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.wallet!r}, {self.attribution!r})"
@@ -72,6 +80,8 @@ class BaseWallet:
         mapped = errors.from_psycopg(error)
         pause = attempts.pause_after(mapped)
         if pause is None:
+            if isinstance(mapped, WalletError):
+                mapped.clock = self.clock
             self._refused(statement, mapped)
             raise mapped from error
         telemetry.log(
@@ -148,7 +158,7 @@ class Flush:
 
     def failed(self, row: Spooled, error: WalletError) -> None:
         """Keeps what the wallet refuses; ends the pass where the wallet does not answer."""
-        if isinstance(error, WalletUnreachable):
+        if isinstance(error, (WalletUnreachable, TransactionConflict, ExtensionOutdated)):
             raise error
         self.spool.refused(row, f"{error.sqlstate}: {error}")
         self.refused += 1

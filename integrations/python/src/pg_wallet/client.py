@@ -32,7 +32,7 @@ from .errors import WalletError, WalletUnreachable
 from .extend import Extender
 from .request import Request, RequestOptions
 from .results import Balance, Charge, Hold, LimitCheck, Price
-from .retry import Retry
+from .retry import Attempts, Retry
 from .spool import FlushReport, Spool
 from .statements import Statement
 
@@ -211,7 +211,12 @@ class Wallet(BaseWallet):
 
         threading.Thread(target=flush, name="pg-wallet-flush", daemon=True).start()
 
-    def _run(self, statement: Statement[T], connection: Connection | None) -> T:
+    def _run(
+        self,
+        statement: Statement[T],
+        connection: Connection | None,
+        attempts: Attempts | None = None,
+    ) -> T:
         with telemetry.span(statement.function, self.wallet) as facts:
             if connection is not None:
                 try:
@@ -221,13 +226,12 @@ class Wallet(BaseWallet):
                     self._refused(statement, mapped)
                     raise mapped from error
             else:
-                rows = self._run_again(statement)
+                rows = self._run_again(statement, attempts or self._attempts())
             result = self._read(statement, rows)
             facts.update(telemetry.facts(result))
             return result
 
-    def _run_again(self, statement: Statement[T]) -> list[tuple[Any, ...]]:
-        attempts = self._attempts()
+    def _run_again(self, statement: Statement[T], attempts: Attempts) -> list[tuple[Any, ...]]:
         while True:
             try:
                 # One statement, one round trip: it is a transaction by itself.

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
 
+from .clock import Clock
+
 
 class WalletError(Exception):
     """The base of every error of this package.
@@ -35,6 +37,7 @@ class WalletError(Exception):
         self.hint = hint
         self.resets_at = resets_at
         self.limit_id = limit_id
+        self.clock = Clock()
         if sqlstate is not None:
             self.sqlstate = sqlstate
 
@@ -42,7 +45,7 @@ class WalletError(Exception):
         """Whole seconds until `resets_at`, at least one; None without such a time."""
         if self.resets_at is None:
             return None
-        left = (self.resets_at - (now or datetime.now(timezone.utc))) / timedelta(seconds=1)
+        left = (self.resets_at - (now or self.clock.now())) / timedelta(seconds=1)
         return max(1, int(left) + 1)
 
 
@@ -154,6 +157,30 @@ class NotFound(WalletError):
     sqlstate = "42704"
 
 
+class AlreadyExists(WalletError):
+    """An object of that name exists."""
+
+    sqlstate = "23505"
+
+
+class NotSupported(WalletError):
+    """An argument asks for what this version of the extension cannot do."""
+
+    sqlstate = "0A000"
+
+
+class ExtensionOutdated(WalletError):
+    """The database has another version of the extension than the server's library."""
+
+    sqlstate = "55000"
+
+
+class InternalError(WalletError):
+    """A state that must not exist; please report it."""
+
+    sqlstate = "XX000"
+
+
 class TransactionConflict(WalletError):
     """Another transaction came first: run the transaction again with the same key."""
 
@@ -177,6 +204,16 @@ class WalletUnreachable(WalletError):
         self.sent = sent
 
 
+# A settlement that failed so may succeed later: the usage itself was not refused.
+UNDELIVERED = (
+    WalletUnreachable,
+    TransactionConflict,
+    ExtensionOutdated,
+    AccessDenied,
+    InternalError,
+)
+
+
 class HoldExpired(WalletError):
     """The request outlived its hold, and `beyond` is "stop"."""
 
@@ -194,13 +231,18 @@ class _Registry:
     }
 
 
-# A connection that cannot be made, broke or is shut down, and a server that is read-only for now.
-_UNREACHABLE = re.compile(r"^(08...|57P0[1-5]|53300|25006)$")
+# A connection that cannot be made, broke or is shut down; a server without resources, or read-only
+# for now; a statement that waited too long.
+_UNREACHABLE = re.compile(r"^(08...|53...|57...|58...|25006|55P03)$")
+# The server has not done it, and to try at once would wait as long again.
+_WAITED = ("57014", "55P03")
 
 # The end of DETAIL of WL002: a time in the limit's own time zone.
 _RESETS_AT = re.compile(
     r"(?:It resets at|Enough of it is free at) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+)\.$"
 )
+
+_UTC = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")
 
 
 def resets_at(detail: str | None) -> datetime | None:
@@ -209,7 +251,8 @@ def resets_at(detail: str | None) -> datetime | None:
     if found is None:
         return None
     try:
-        zone = ZoneInfo(found[2])
+        # Some images have no time zones; that of most limits must not need them.
+        zone = timezone.utc if found[2] in _UTC else ZoneInfo(found[2])
     except (ZoneInfoNotFoundError, ValueError):
         return None
     # Of an hour that comes twice the later one: nobody is asked to come back too early.
@@ -227,7 +270,7 @@ def from_psycopg(error: psycopg.Error) -> Exception:
             return WalletUnreachable(message, sent=not _never_sent(error))
         return error
     if _UNREACHABLE.match(sqlstate):
-        return WalletUnreachable(message, sqlstate=sqlstate)
+        return WalletUnreachable(message, sqlstate=sqlstate, sent=sqlstate not in _WAITED)
     cls = _Registry.by_sqlstate.get(sqlstate)
     if cls is None:
         if not sqlstate.startswith("WL"):

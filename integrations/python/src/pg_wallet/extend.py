@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING
+
+from . import telemetry
 
 if TYPE_CHECKING:
     from .request import Request
@@ -21,12 +24,18 @@ class Extender:
     """
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._wake = threading.Condition()
         self._queue: list[tuple[float, int, weakref.ref[Request]]] = []
         self._count = itertools.count()
         self._running = False
 
     def add(self, request: Request, due: float) -> None:
+        if self._pid != os.getpid():
+            self._begin()  # the thread, and perhaps the lock, are the parent's
         with self._wake:
             heapq.heappush(self._queue, (due, next(self._count), weakref.ref(request)))
             if not self._running:
@@ -57,7 +66,11 @@ class Extender:
 
     def _work(self) -> None:
         while (request := self._next()) is not None:
-            due = request.extend_now()
+            due = None
+            try:
+                due = request.extend_now()
+            except Exception:  # the thread works for other requests too
+                telemetry.logger.warning("a hold was not extended", exc_info=True)
             if due is not None:
                 self.add(request, due)
             del request  # no reference while the thread waits

@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any, Literal
 
-from . import telemetry
+from . import choices, telemetry
 from .attribution import Amount, Usage
 from .base import BaseWallet
 from .calls import new_key
-from .errors import HoldExpired, HoldNotOpen, WalletError, WalletUnreachable
+from .errors import UNDELIVERED, HoldExpired, HoldNotOpen, WalletError, WalletUnreachable
 from .results import Charge, Hold
+from .retry import Attempts
 from .statements import Statement
 
 
@@ -30,6 +31,8 @@ class RequestOptions:
         `check()` and streams raise HoldExpired, and the body of an `async with` is cancelled.
     over: what becomes of use that costs more than is held, as in `settle`. "debt" books it
         whatever the balance is, because the provider has been paid.
+    resume: goes on with an open hold of the same key, in a job that died and runs again. Without
+        it such a request is refused: another one may be using the hold.
     """
 
     ttl: float = 600
@@ -37,6 +40,10 @@ class RequestOptions:
     longest: float | None = None
     beyond: Literal["continue", "stop"] = "continue"
     over: Literal["charge", "cap", "debt"] = "debt"
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        choices.check(self)
 
 
 class Lifetime:
@@ -52,20 +59,22 @@ class Lifetime:
     ) -> None:
         self.options = options
         self.estimate = estimate
+        self._own_key = not context.get("idempotency_key")
         self.key = context.get("idempotency_key") or new_key()
         self.hold: Hold | None = None
         self.charge: Charge | None = None
         self.offline = False
         self._wallet_name = wallet.wallet
         self._calls = wallet.calls
+        self._clock = wallet.clock
         self._amount = amount
         self._context = {**context, "idempotency_key": self.key}
         self._ttl = self._context.pop("ttl", options.ttl)
         self._used: tuple[Usage | None, Amount | None, Mapping[str, Any] | None] | None = None
         self._lock = threading.Lock()
-        self._claimed = self._voided = self._rejected = False
+        self._claimed = self._voided = self._rejected = self._undelivered = False
         self._began = self._ends = time.monotonic()
-        self._began_at = datetime.now(timezone.utc)
+        self._began_at = wallet.clock.now()
 
     @property
     def closed(self) -> bool:
@@ -99,13 +108,19 @@ class Lifetime:
         options = {**self._context, "ttl": self._ttl}
         return self._calls.hold(self.estimate, self._amount, options)
 
-    def _opened(self, hold: Hold) -> None:
-        if hold.replayed and hold.status != "open":
+    def _opened(self, hold: Hold, attempts: Attempts) -> None:
+        # A connection that broke may have made the hold before it was made again.
+        goes_on = hold.status == "open" and (attempts.broken > 0 or self.options.resume)
+        if hold.replayed and not goes_on:
             self._claimed = True
             raise HoldNotOpen(
                 f'the request with the key "{self.key}" is {hold.status}',
-                hint="Use its stored answer, or begin again with another key.",
+                hint="Wait for it, or go on with RequestOptions(resume=True) if it has died."
+                if hold.status == "open"
+                else "Use its stored answer, or begin again with another key.",
             )
+        if not hold.replayed:
+            self._clock.saw(hold.expires_at - timedelta(seconds=self._seconds()))
         self.hold = hold
         self._lasts()
 
@@ -130,12 +145,17 @@ class Lifetime:
             return None
         return self._calls.extend(self.hold.hold_id, self._ttl, {})
 
-    def _not_extended(self, error: WalletError) -> None:
+    def _not_extended(self, error: WalletError) -> float | None:
+        """When to try again; None where that is of no use."""
         if self.closed:
-            return
+            return None
         telemetry.log(
             logging.WARNING, "hold not extended", name=self._wallet_name, error=str(error)
         )
+        left = self._ends - time.monotonic()
+        if not isinstance(error, WalletUnreachable) or left < 0.1:
+            return None
+        return time.monotonic() + left / 2
 
     # The end.
 
@@ -184,21 +204,31 @@ class Lifetime:
         """Lets the end be tried again where trying helps."""
         if isinstance(error, WalletError):
             self._rejected = True
+            self._undelivered = isinstance(error, UNDELIVERED)
+        if isinstance(error, Exception):
             assert self._used is not None
             telemetry.log(
                 logging.ERROR,
                 "usage not booked",
                 name=self._wallet_name,
                 key=self.key,
+                hold_id=self.hold.hold_id if self.hold else None,
                 usage=self._used[0],
                 amount=self._used[1],
-                sqlstate=error.sqlstate,
+                sqlstate=getattr(error, "sqlstate", None),
                 error=str(error),
             )
         self._claimed = False
 
     def _must_settle(self) -> bool:
         return self._used is not None and not self._rejected
+
+    def _left(self) -> bool:
+        """Whether the hold is left to end by itself, because its use could not be delivered.
+
+        The provider has been paid: a release would give it away.
+        """
+        return self._undelivered and self._used is not None and self._claim()
 
     def _voiding(self, reason: str | None) -> Statement[Hold] | None:
         self._voided = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -37,15 +38,30 @@ class Request(Lifetime):
 
     def open(self) -> None:
         """Holds. `close` must follow."""
+        attempts = self._wallet._attempts()
         try:
-            self._opened(self._wallet._run(self._opening(), None))
+            self._opened(self._wallet._run(self._opening(), None, attempts), attempts)
         except WalletUnreachable:
             if self._wallet.fail == "closed":
                 raise
             self.offline = True
+        except Exception:
+            raise
+        except BaseException as error:
+            # An interrupt: the hold may have been made.
+            self._abandon(type(error).__name__)
+            raise
         due = self._next_extension()
         if due is not None:
             self._wallet.extender.add(self, due)
+
+    def _abandon(self, reason: str) -> None:
+        """Releases a hold of which the answer did not arrive. Its key says which it is."""
+        if self.hold is None and self._own_key:
+            with contextlib.suppress(Exception):
+                self.hold = self._wallet._run(self._opening(), None)
+        if self.hold is not None:
+            self.void(reason)
 
     def settle(
         self,
@@ -60,8 +76,9 @@ class Request(Lifetime):
         return self._settle()
 
     def _settle(self) -> Charge:
-        if not self._claim():
-            return self._again()
+        return self._booked() if self._claim() else self._again()
+
+    def _booked(self) -> Charge:
         try:
             self.charge = self._wallet._book(self._settling(), None)
         except BaseException as error:
@@ -83,9 +100,10 @@ class Request(Lifetime):
 
     def close(self, error: BaseException | None = None) -> None:
         """Settles what was noted, or releases the hold."""
-        if self._must_settle() and not self.closed:
-            self._settle()
-        else:
+        if self._must_settle():
+            if self._claim():
+                self._booked()
+        elif not self._left():
             self.void(self._reason(error))
 
     def extend_now(self) -> float | None:
@@ -96,8 +114,7 @@ class Request(Lifetime):
         try:
             self._wallet._run(statement, None)
         except WalletError as error:
-            self._not_extended(error)
-            return None
+            return self._not_extended(error)
         self._lasts()
         return self._next_extension()
 

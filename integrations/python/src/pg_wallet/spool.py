@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,9 +71,14 @@ class Spool:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._open()
+        if hasattr(os, "register_at_fork"):
+            _spools.add(self)
+
+    def _open(self) -> None:
         self.flushing = threading.Lock()
         self._lock = threading.Lock()
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         self._db = sqlite3.connect(
             self.path, timeout=30, isolation_level=None, check_same_thread=False
         )
@@ -136,6 +142,21 @@ class Spool:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+# Connections of a parent process, which SQLite forbids a child to use, and to close.
+_of_parents: list[sqlite3.Connection] = []
+
+
+def _after_fork() -> None:
+    for spool in list(_spools):
+        _of_parents.append(spool._db)
+        spool._open()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _compared(text: str) -> dict[str, Any]:

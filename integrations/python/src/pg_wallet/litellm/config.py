@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from .. import choices
+
 _PREFIX = "WALLET_LITELLM_"
 
 
@@ -34,6 +36,8 @@ class Settings:
     provider: "deployment" says the deployment's provider, so that prices of one provider alone
         count for it; "none" says none, and prices of any provider count.
     unmapped: what becomes of a request that no wallet is found for: "refuse" or "pass".
+    unmetered: what becomes of kinds of calls that are not charged and cost something, such as
+        batches, videos and realtime sessions: "refuse" or "pass".
     fail, spool: as of `AsyncWallet`.
     ttl, longest: as of `RequestOptions`.
     grace: seconds to wait for LiteLLM's own count of a stream that broke.
@@ -51,6 +55,7 @@ class Settings:
     model: Literal["deployment", "group"] = "deployment"
     provider: Literal["none", "deployment"] = "none"
     unmapped: Literal["refuse", "pass"] = "refuse"
+    unmetered: Literal["refuse", "pass"] = "refuse"
     fail: Literal["closed", "open"] = "closed"
     spool: str | None = None
     ttl: float = 600
@@ -59,9 +64,15 @@ class Settings:
     output_tokens: int = 4096
     timeout: float = 10
 
+    def __post_init__(self) -> None:
+        choices.check(self)
+
     @classmethod
     def from_environment(cls, given: Mapping[str, Any] | None = None) -> Settings:
         """From `WALLET_LITELLM_…`. `given` is `litellm_settings.wallet_params` and comes first."""
+        unknown = set(given or {}) - set(vars(cls()))
+        if unknown:
+            raise ValueError(f"wallet_params has no {', '.join(sorted(unknown))}")
         found: dict[str, Any] = {}
         for name, default in vars(cls()).items():
             value = (given or {}).get(name, os.environ.get(_PREFIX + name.upper()))

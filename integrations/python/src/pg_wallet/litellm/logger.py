@@ -20,36 +20,14 @@ from ..results import plain
 from ..wrap import anthropic, openai, read
 from ..wrap.endpoint import Endpoint, UsageOrStream
 from ..wrap.options import WrapOptions
+from ..wrap.paths import not_metered
+from . import kinds
 from .config import Origin, Settings
 from .refusals import refusal
 from .tracked import Tracked
 
 # Where a request carries the name under which it is tracked: LiteLLM hands these to the hooks.
 _MARK = "pg_wallet_call"
-
-# Kinds of call that are charged, and the endpoint whose requests they have.
-_KINDS = {
-    "completion": "/chat/completions",
-    "acompletion": "/chat/completions",
-    "text_completion": "/chat/completions",
-    "atext_completion": "/chat/completions",
-    "responses": "/responses",
-    "aresponses": "/responses",
-    "embeddings": "/embeddings",
-    "embedding": "/embeddings",
-    "aembedding": "/embeddings",
-    "image_generation": "/images/generations",
-    "aimage_generation": "/images/generations",
-    "image_edit": "/images/edits",
-    "aimage_edit": "/images/edits",
-    "audio_speech": "/audio/speech",
-    "speech": "/audio/speech",
-    "aspeech": "/audio/speech",
-    "audio_transcription": "/audio/transcriptions",
-    "transcription": "/audio/transcriptions",
-    "atranscription": "/audio/transcriptions",
-    "anthropic_messages": "/v1/messages",
-}
 
 
 class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
@@ -105,8 +83,13 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
     ) -> dict[str, Any] | None:
         """Holds the estimate; a refusal reaches the client."""
-        path = _KINDS.get(str(getattr(call_type, "value", call_type)))
-        if path is None or _tracked_by(data) in self._calls:
+        kind = str(getattr(call_type, "value", call_type))
+        path = kinds.endpoint(kind)
+        if _tracked_by(data) in self._calls:
+            return None
+        if path is None:
+            if self.settings.unmetered == "refuse" and not kinds.is_free(kind):
+                raise refusal(not_metered(f'"{kind}"'))
             return None
         base = await self._opened()
         origin = Origin(user_api_key_dict, data)

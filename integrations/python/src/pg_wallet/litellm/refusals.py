@@ -6,6 +6,7 @@ from litellm.proxy._types import ProxyException
 
 from .. import errors
 from ..errors import WalletError
+from ..wrap.paths import NotMetered
 
 _STATUS: list[tuple[type[WalletError], int, str]] = [
     (errors.InsufficientFunds, 402, "insufficient_funds"),
@@ -17,6 +18,7 @@ _STATUS: list[tuple[type[WalletError], int, str]] = [
     (errors.InvalidUsage, 400, "invalid_usage"),
     (errors.InvalidArgument, 400, "invalid_argument"),
     (errors.CardDataRefused, 400, "card_data_refused"),
+    (NotMetered, 400, "not_metered"),
     (errors.HoldNotOpen, 409, "hold_not_open"),
     (errors.IdempotencyConflict, 409, "idempotency_conflict"),
     (errors.WalletUnreachable, 503, "wallet_unreachable"),

@@ -10,11 +10,14 @@ from typing import Any
 from .. import telemetry
 from ..aio import AsyncWallet
 from ..aio_request import AsyncRequest
-from ..errors import WalletError
+from ..errors import UNDELIVERED, WalletError
 from ..results import Charge
 from ..shield import finish
 from ..wrap.endpoint import Endpoint, Meter, Prepared, UsageOrStream
 from ..wrap.metered import counted
+
+# Seconds between attempts to deliver a settlement.
+_PAUSES = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1200)
 
 
 class Tracked:
@@ -43,6 +46,7 @@ class Tracked:
         self._lock = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
         self._due = 0.0
+        self._tries = 0
         self._late: Charge | None = None
 
     @property
@@ -67,7 +71,7 @@ class Tracked:
         """No more chunks come. LiteLLM may still say what it has counted."""
         self.streams = False
         self._broken = error is not None
-        found = self.meter.usage() if self.meter is not None else None
+        found = self._metered()
         if found is not None and found[1]:
             await self.settle(found[0], exact=True)
         elif self._reported is not None:
@@ -92,7 +96,15 @@ class Tracked:
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if not self.streams:
-            await self._close(self.meter.usage() if self.meter is not None else None, None)
+            await self._close(self._metered(), None)
+
+    def _metered(self) -> tuple[UsageOrStream, bool] | None:
+        """What the stream has used as far as its chunks say; None for nothing."""
+        found = self.meter.usage() if self.meter is not None else None
+        if found is None:
+            return None
+        usage, exact = found
+        return (dict(self.estimate), False) if usage is None else (usage, exact)
 
     async def _close(
         self, found: tuple[UsageOrStream, bool] | None, error: BaseException | None
@@ -115,6 +127,11 @@ class Tracked:
                     self._late = await self.request.charge_late(usage, counted(exact))
                 else:
                     await self.request.settle(usage, metadata=counted(exact))
+            except UNDELIVERED:
+                # It has been logged. The provider has been paid: the hold must not be released.
+                if self._settle_again(usage, exact):
+                    return
+                await self.request.close()
             except WalletError as error:
                 # The answer is on its way: nobody can be refused any more.
                 telemetry.log(
@@ -127,9 +144,26 @@ class Tracked:
                 await self.request.void("not booked")
         self._end()
 
+    def _settle_again(self, usage: UsageOrStream, exact: bool) -> bool:
+        """Tries later what could not be delivered, for about an hour; False after that."""
+        if self._tries >= len(_PAUSES):
+            return False
+        pause = _PAUSES[self._tries]
+        self._tries += 1
+
+        async def again() -> None:
+            await asyncio.sleep(pause)
+            await self.settle(usage, exact=exact)
+
+        if self._timer is not None and self._timer is not asyncio.current_task():
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().create_task(again())
+        self._due = 0.0  # no other hook has anything better to do
+        return True
+
     async def failed(self, error: BaseException | None) -> None:
         """The request has failed for good."""
-        if self.streams:
+        if self.streams or self._tries:
             return
         async with self._lock:
             await self.request.void(type(error).__name__ if error else "nothing used")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, cast
@@ -30,6 +32,8 @@ def hook(post: Post, wallet: AsyncWallet, provider: Provider) -> Post:
                 return _stream(call, request, response)
             return await _settled(call, request, response)
         except BaseException as error:
+            if call.was_answered(error):
+                request.use(call.told(), metadata=counted(False))
             await request.close(error)
             raise
 
@@ -54,6 +58,8 @@ async def _hold(wallet: AsyncWallet, call: Call) -> AsyncRequest:
 
 
 async def _settled(call: Call, request: AsyncRequest, response: Any) -> Any:
+    # Whatever becomes of the answer: the provider has given one.
+    request.use(call.told(), metadata=counted(False))
     parsed = response
     if call.raw in ("true", "raw"):
         parsed = response.parse()
@@ -96,8 +102,7 @@ def _stream(call: Call, request: AsyncRequest, response: Any) -> Any:
 
 async def _finish(call: Call, request: AsyncRequest, error: BaseException | None = None) -> None:
     """Settles what the meter has seen, or releases. Does it once."""
-    assert call.prepared.meter is not None
-    found = call.prepared.meter.usage()
+    found = call.ended()
     if found is not None and not request.closed:
         usage, exact = found
         request.use(usage, metadata=counted(exact))
@@ -148,6 +153,7 @@ class AsyncMeteredStream:
     """A stream of the SDK that settles when it ends, breaks, or is left early."""
 
     def __init__(self, stream: Any, call: Call, request: AsyncRequest) -> None:
+        self._loop = asyncio.get_running_loop()
         self._stream = stream
         self._call = call
         self._request = request
@@ -156,7 +162,7 @@ class AsyncMeteredStream:
         self._iterator = _metered(stream, call, request)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self._iterator
+        return self  # whoever reads holds this stream
 
     async def __anext__(self) -> Any:
         return await self._iterator.__anext__()
@@ -175,5 +181,26 @@ class AsyncMeteredStream:
     async def close(self) -> None:
         await finish(_close(self._stream, self._call, self._request))
 
+    def __del__(self) -> None:
+        # Nobody reads it any more. One that somebody has begun to read is closed by the loop too.
+        if not self._request.closed:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(_reap, self._stream, self._call, self._request)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+_reaping: set[asyncio.Task[None]] = set()
+
+
+def _reap(stream: Any, call: Call, request: AsyncRequest) -> None:
+    task = asyncio.get_running_loop().create_task(_close(stream, call, request))
+    _reaping.add(task)
+    task.add_done_callback(_reaped)
+
+
+def _reaped(task: asyncio.Task[None]) -> None:
+    _reaping.discard(task)
+    if not task.cancelled():
+        task.exception()  # it has been logged

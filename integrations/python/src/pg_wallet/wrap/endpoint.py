@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from . import read
 from .options import WrapOptions
 
 Usage = dict[str, Any]
 UsageOrStream = Usage | list[Any]
+# What a stream has used, and whether the provider has said so. Without a usage it has used
+# something that cannot be counted.
+Metered = tuple[UsageOrStream | None, bool]
 
 
 class Meter(Protocol):
@@ -18,8 +23,8 @@ class Meter(Protocol):
     def see(self, event: Any) -> bool:
         """Notes what an event says. False: the consumer did not ask for it and does not see it."""
 
-    def usage(self) -> tuple[UsageOrStream, bool] | None:
-        """What has been used so far, and whether the provider has said so; None for nothing."""
+    def usage(self) -> Metered | None:
+        """What has been used so far; None for nothing."""
 
 
 @dataclass
@@ -37,9 +42,14 @@ class Prepared:
     # Where the request has its maximum of tokens, for `lower`.
     maximum: str | None = None
     service_tier: str | None = None
-    # For responses that say nothing: what the request alone tells.
-    known: Usage | None = None
+    # For answers that say nothing: what the request alone tells, one for each estimate. Without
+    # it the estimate counts.
+    counted: list[Usage] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self, number: int) -> Usage:
+        """What the request tells of its use, in the way of the estimate of that number."""
+        return dict((self.counted or self.estimates)[number])
 
     def lowered(self, tokens: int) -> None:
         assert self.maximum is not None
@@ -73,21 +83,54 @@ class Base:
         return [part for part in parts if part is not None]
 
 
-def size_of(files: Any) -> int:
-    """Bytes of the files of a request, as far as they can be known without reading them."""
+class LastMeter:
+    """The last event says what was used. Without it, what the request tells is counted."""
+
+    def __init__(self) -> None:
+        self.said: Usage | None = None
+        self.began = False
+
+    def see(self, event: Any) -> bool:
+        self.began = True
+        self.said = read.usage_of(event) or self.said
+        return True
+
+    def usage(self) -> Metered | None:
+        if self.said is not None:
+            return self.said, True
+        return (None, False) if self.began else None
+
+
+# A file of 25 MB is the largest that providers take.
+_LARGEST = 25 * 1024 * 1024
+
+
+def contents(files: Any) -> list[Any]:
+    """The contents of the files of a request."""
     if files is None:
-        return 0
-    total = 0
+        return []
     values = files.values() if isinstance(files, Mapping) else [item[-1] for item in files]
-    for value in values:
-        content = value[1] if isinstance(value, tuple) and len(value) > 1 else value
-        if isinstance(content, (bytes, bytearray, str)):
-            total += len(content)
-        elif hasattr(content, "seek") and hasattr(content, "tell"):
-            here = content.tell()
-            total += content.seek(0, 2)
-            content.seek(here)
-    return total
+    # A file is a content, or a tuple of a name, a content and more.
+    return [one[1] if isinstance(one, tuple) and len(one) > 1 else one for one in values]
+
+
+def size_of(content: Any) -> tuple[bytes, int]:
+    """The first bytes of a content and their number, as far as reading it leaves no trace."""
+    if isinstance(content, str):
+        content = content.encode()
+    if isinstance(content, (bytes, bytearray)):
+        return bytes(content[:64]), len(content)
+    if isinstance(content, os.PathLike):
+        with open(content, "rb") as file:
+            return file.read(64), os.fstat(file.fileno()).st_size
+    try:
+        here = content.tell()
+        head = content.read(64)
+        size = content.seek(0, 2) - here
+        content.seek(here)
+    except (AttributeError, OSError):
+        return b"", _LARGEST
+    return head if isinstance(head, bytes) else b"", size
 
 
 def whole(body: Mapping[str, Any], name: str) -> int | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..lifetime import Lifetime
 from ..results import Charge
-from . import anthropic, openai
+from . import anthropic, openai, paths
 from .endpoint import Endpoint, Prepared, UsageOrStream
 from .options import WrapOptions
 
@@ -51,7 +52,7 @@ class Provider:
 
     def __init__(self, client: Any, options: WrapOptions) -> None:
         self.options = options
-        module = next(
+        self.module = next(
             (
                 cls.__module__.split(".")[0]
                 for cls in type(client).__mro__
@@ -59,17 +60,27 @@ class Provider:
             ),
             None,
         )
-        if module is None:
+        if self.module is None:
             raise TypeError(f"{type(client).__name__} is no client of openai or anthropic")
         self.endpoints: Mapping[str, Endpoint]
-        if module == "openai":
+        if self.module == "openai":
             azure = "Azure" in type(client).__name__
             self.endpoints = openai.endpoints(options, "azure" if azure else "openai")
         else:
             self.endpoints = anthropic.endpoints(options, "anthropic")
 
     def endpoint(self, path: str) -> Endpoint | None:
-        return self.endpoints.get(path.split("?")[0])
+        """The endpoint of a POST; None for one that goes through. Others are refused."""
+        found = self.endpoints.get(path.split("?")[0])
+        if found is None:
+            self.check(path)
+        return found
+
+    def check(self, path: str) -> None:
+        """Refuses a POST that costs something which its answer does not say."""
+        assert self.module is not None
+        if self.options.unmetered == "refuse" and not paths.is_free(self.module, path):
+            raise paths.not_metered(f'"{path}"')
 
 
 class Call:
@@ -82,21 +93,25 @@ class Call:
         self.endpoint = endpoint
         self.arguments = arguments
         given = arguments.get("body")
-        body = (
-            {n: v for n, v in given.items() if _is_given(v)} if isinstance(given, Mapping) else {}
-        )
+        options = dict(arguments.get("options") or {})
+        # The SDK sends the members of `extra_body` with the others, which they replace.
+        extra = options.pop("extra_json", None)
+        parts = [part for part in (given, extra) if isinstance(part, Mapping)]
+        merged = {name: value for part in parts for name, value in part.items()}
+        body = {name: value for name, value in merged.items() if _is_given(value)}
         self.streams = bool(arguments.get("stream"))
         self.headers = {
-            str(name).lower(): value
-            for name, value in ((arguments.get("options") or {}).get("headers") or {}).items()
+            str(name).lower(): value for name, value in (options.get("headers") or {}).items()
         }
         self.raw = self.headers.get(_RAW)
         if self.raw == "stream" and not self.streams and path != "/audio/speech":
-            raise NotImplementedError(
-                "with_streaming_response has no usage to settle with: use stream=True"
-            )
+            raise paths.not_metered("with_streaming_response without stream=True")
+        if bool(body.get("stream")) != self.streams:
+            raise paths.not_metered("a stream that only extra_body asks for")
         self.prepared: Prepared = endpoint.prepare(body, arguments.get("files"), self.streams)
-        self.arguments["body"] = self.prepared.body
+        if not self.prepared.model:
+            raise paths.not_metered("a call that names no model")
+        self.arguments.update(body=self.prepared.body, options=options)
         self._next = 0
 
     def context(self) -> dict[str, Any]:
@@ -137,8 +152,27 @@ class Call:
         said = self.endpoint.used(self.prepared, response)
         if said is not None:
             return said, True
-        # The response says nothing: what was estimated from the request.
-        return dict(self.prepared.estimates[self._next - 1]), False
+        return self.told(), False
+
+    def told(self) -> UsageOrStream:
+        """What the request alone tells of its use."""
+        return self.prepared.told(self._next - 1)
+
+    def was_answered(self, error: BaseException) -> bool:
+        """Whether an error is about an answer that the provider has given, and bills."""
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        return (isinstance(status, int) and 200 <= status < 300) or isinstance(
+            error, json.JSONDecodeError
+        )
+
+    def ended(self) -> tuple[UsageOrStream, bool] | None:
+        """What a stream has used when it ends in any way; None for nothing."""
+        assert self.prepared.meter is not None
+        found = self.prepared.meter.usage()
+        if found is None:
+            return None
+        usage, exact = found
+        return (self.told(), False) if usage is None else (usage, exact)
 
 
 def counted(exact: bool) -> dict[str, str] | None:

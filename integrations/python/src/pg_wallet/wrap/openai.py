@@ -1,15 +1,14 @@
-"""Chat, completions, responses, embeddings, images and audio of OpenAI's SDK."""
+"""Chat, completions, responses, embeddings and images of OpenAI's SDK."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import read
-from .endpoint import Base, Endpoint, Prepared, Usage, UsageOrStream, size_of, whole
+from . import paths, read
+from .audio import Speech, Transcriptions
+from .endpoint import Base, Endpoint, LastMeter, Prepared, Usage, UsageOrStream, contents, whole
 from .options import WrapOptions
 
-# Sounds have at least this many bytes to the second (16 kbit/s).
-_BYTES_PER_SECOND = 2000
 # A large image of best quality.
 _IMAGE_TOKENS = 6240
 
@@ -97,9 +96,7 @@ class Responses(Base):
 
     def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
         if body.get("background"):
-            raise ValueError(
-                "responses in the background are not metered: they report no usage yet"
-            )
+            raise paths.not_metered("a response in the background")
         count, media = self.options.held_tokens, self.options.media_tokens
         prompt = self.input_text(body.get("input"), body.get("instructions"), body.get("tools"))
         output = whole(body, "max_output_tokens") or self.options.output_tokens
@@ -165,14 +162,14 @@ class Images(Base):
         }
         prompt = self.options.held_tokens(str(body.get("prompt") or ""))
         tokens = self.estimate(
-            input_tokens=prompt + (self.options.media_tokens if files else 0),
+            input_tokens=prompt + self.options.media_tokens * len(contents(files)),
             output_image_tokens=number * _IMAGE_TOKENS,
         )
         return Prepared(
-            model=self.model(body, "dall-e-2"),
+            model=self.model(body),
             body=body,
             estimates=[self.estimate(images=number, **names), tokens],
-            meter=ImagesMeter() if stream else None,
+            meter=LastMeter() if stream else None,
         )
 
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
@@ -180,68 +177,6 @@ class Images(Base):
         if usage is not None and not read.is_zero(usage["usage"]):
             return usage
         return read.images_of(response, prepared.body)
-
-
-class LastMeter:
-    """The last event says what was used. Nothing can be counted without it."""
-
-    def __init__(self, known: Usage | None = None) -> None:
-        self.said: Usage | None = None
-        self.known = known
-        self.began = False
-
-    def see(self, event: Any) -> bool:
-        self.began = True
-        self.said = read.usage_of(event) or self.said
-        return True
-
-    def usage(self) -> tuple[UsageOrStream, bool] | None:
-        if self.said is not None:
-            return self.said, True
-        return (self.known, False) if self.began and self.known is not None else None
-
-
-class ImagesMeter(LastMeter):
-    """Partial images come before the whole one, whose event has the usage."""
-
-
-class Speech(Base):
-    """/audio/speech: the answer is a sound, and what it costs is in the request."""
-
-    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
-        text = str(body.get("input") or "")
-        by_character = self.estimate(input_characters=max(1, len(text)))
-        # A minute of speech has about 1,200 tokens and 800 characters.
-        by_token = self.estimate(
-            input_tokens=max(1, self.options.held_tokens(text)), output_audio_tokens=2 * len(text)
-        )
-        prepared = Prepared(self.model(body), body, [by_character, by_token])
-        prepared.meter = LastMeter() if stream else None
-        return prepared
-
-    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
-        return None
-
-
-class Transcriptions(Base):
-    """/audio/transcriptions and /audio/translations."""
-
-    def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
-        seconds = max(1, -(-size_of(files) // _BYTES_PER_SECOND))
-        by_second = self.estimate(audio_seconds=seconds)
-        # Ten tokens of sound and at most five of text to the second.
-        by_token = self.estimate(input_audio_tokens=10 * seconds, output_tokens=5 * seconds)
-        prepared = Prepared(self.model(body), body, [by_second, by_token])
-        prepared.meter = LastMeter() if stream else None
-        return prepared
-
-    def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
-        usage = read.usage_of(response)
-        if usage is not None:
-            return usage
-        # Of `verbose_json`: whisper bills by the second.
-        duration = read.get(response, "duration")
-        return None if duration is None else {"audio_seconds": float(duration)}
 
 
 def endpoints(options: WrapOptions, provider: str) -> dict[str, Endpoint]:
@@ -252,6 +187,7 @@ def endpoints(options: WrapOptions, provider: str) -> dict[str, Endpoint]:
         "/chat/completions": chat,
         "/completions": chat,
         "/responses": Responses(options, provider),
+        "/responses/compact": Responses(options, provider),
         "/embeddings": Embeddings(options, provider),
         "/images/generations": images,
         "/images/edits": images,

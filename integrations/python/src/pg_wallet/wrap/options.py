@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
+from .. import choices
 from ..lifetime import RequestOptions
 
 
@@ -21,6 +23,8 @@ class WrapOptions:
     media_tokens: the estimate of an image, a sound or a file of the input.
     provider: the provider whose prices count; None is the client's own.
     model: the name by which the wallet knows a model, from the request's.
+    unmetered: what becomes of calls that cost something which their answers do not say, such as
+        batches, videos and realtime sessions: "refuse" with NotMetered, or "pass" uncharged.
     """
 
     request: RequestOptions = field(default_factory=RequestOptions)
@@ -30,6 +34,10 @@ class WrapOptions:
     media_tokens: int = 1600
     provider: str | None = None
     model: Callable[[str], str] | None = None
+    unmetered: Literal["refuse", "pass"] = "refuse"
+
+    def __post_init__(self) -> None:
+        choices.check(self)
 
     def held_tokens(self, text: str) -> int:
         """Tokens of a text, for a hold: rather too many."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, cast
 
 from ..client import Wallet
 from ..errors import InsufficientFunds, PriceNotFound
+from ..reaper import reaper
 from ..request import Request
 from .metered import Call, Provider, Receipt, attach, counted
 
@@ -30,6 +31,8 @@ def hook(post: Post, wallet: Wallet, provider: Provider) -> Post:
                 return _stream(call, request, response)
             return _settled(call, request, response)
         except BaseException as error:
+            if call.was_answered(error):
+                request.use(call.told(), metadata=counted(False))
             request.close(error)
             raise
 
@@ -54,7 +57,9 @@ def _hold(wallet: Wallet, call: Call) -> Request:
 
 
 def _settled(call: Call, request: Request, response: Any) -> Any:
-    parsed = response.parse() if call.raw == "true" or call.raw == "raw" else response
+    # Whatever becomes of the answer: the provider has given one.
+    request.use(call.told(), metadata=counted(False))
+    parsed = response.parse() if call.raw in ("true", "raw") else response
     usage, exact = call.used(parsed)
     request.settle(usage, metadata=counted(exact))
     receipt = Receipt(request)
@@ -83,8 +88,7 @@ def _stream(call: Call, request: Request, response: Any) -> Any:
 
 def _finish(call: Call, request: Request, error: BaseException | None = None) -> None:
     """Settles what the meter has seen, or releases. Does it once."""
-    assert call.prepared.meter is not None
-    found = call.prepared.meter.usage()
+    found = call.ended()
     if found is not None and not request.closed:
         usage, exact = found
         request.use(usage, metadata=counted(exact))
@@ -103,21 +107,21 @@ def _on_close(response: Any, finish: Callable[[], None]) -> None:
 
 def _metered(stream: Any, call: Call, request: Request) -> Iterator[Any]:
     """The events of a stream. What it refers to does not refer to it: a stream that nobody holds
-    any more is closed at once."""
+    any more is ended by its destructor, at once."""
     meter = call.prepared.meter
     assert meter is not None
-    error: BaseException | None = None
     try:
         for event in stream:
             visible = meter.see(event)
             request.check()
             if visible:
                 yield event
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
+    except GeneratorExit:
+        raise  # the destructor of the stream
+    except BaseException as error:
         _close(stream, call, request, error)
+        raise
+    _close(stream, call, request)
 
 
 def _close(stream: Any, call: Call, request: Request, error: BaseException | None = None) -> None:
@@ -137,6 +141,7 @@ class MeteredStream:
         self.wallet = Receipt(request)
         _on_close(stream.response, lambda: _finish(call, request))
         self._iterator = _metered(stream, call, request)
+        reaper.watch(self)
 
     def __iter__(self) -> Iterator[Any]:
         # A generator that holds this stream for as long as somebody reads.
@@ -163,8 +168,7 @@ class MeteredStream:
     def __del__(self) -> None:
         # Nobody reads it any more, or nobody has begun to.
         if not self._request.closed:
-            with contextlib.suppress(Exception):
-                self.close()
+            reaper.add(functools.partial(_close, self._stream, self._call, self._request))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
