@@ -14,6 +14,12 @@ export class Written {
   constructor(readonly text: string) {}
 }
 
+/** An exact number for a usage object, such as `decimal('12.3456789')`, where a float may not be. */
+export function decimal(text: string): Written {
+  if (!/^-?(0|[1-9]\d*)(\.\d+)?$/.test(text)) throw new TypeError(`"${text}" is no decimal number`);
+  return new Written(text);
+}
+
 /** Writes JSON. A bigint is a number; what JSON cannot hold is refused instead of becoming null. */
 export function write(value: unknown): string {
   const text = written(value);

@@ -111,7 +111,11 @@ export class WalletRequest extends Lifetime {
       // Whoever settles gets to know of an error.
       await this.#settling?.catch(() => undefined);
     } else if (this.mustSettle()) {
-      await this.#settle();
+      await this.#settle().catch(async (failed) => {
+        // What the wallet refuses for good does not keep the money held.
+        if (!this.mustSettle()) await this.void(Lifetime.reason(failed));
+        throw failed;
+      });
     } else {
       await this.void(Lifetime.reason(error));
     }

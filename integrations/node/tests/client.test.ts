@@ -41,7 +41,7 @@ test('amounts keep all their digits and are never floats', async () => {
   assert.equal(tiny.cost, '0.000000000001');
   assert.equal(tiny.balance, '99.999999999999');
   assert.equal((await wallet.charge(3n)).cost, '3.00');
-  const usage = { model: 'whisper-1', audio_seconds: '12.3456789' };
+  const usage = { model: 'whisper-1', audio_seconds: walleting.decimal('12.3456789') };
   assert.equal((await wallet.priceUsage(usage)).lines[0]!.quantity, '12.3456789');
   const many = { model: 'gpt-4o', input_tokens: 9_007_199_254_740_993n };
   assert.equal((await wallet.priceUsage(many)).totalTokens, 9_007_199_254_740_993n);
