@@ -7,7 +7,7 @@ import type { Meter } from './endpoint.js';
 const END_OF_EVENT = /\r\n\r\n|\n\n|\r\r/;
 
 /** Splits a stream of bytes into events, and leaves out those that nobody asked for. */
-export class Events {
+export class Events implements Follower<Uint8Array> {
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   readonly #encoder = new TextEncoder();
   #rest = '';
@@ -15,7 +15,7 @@ export class Events {
   constructor(private readonly meter: Meter) {}
 
   /** The bytes of the events that are complete with this chunk. */
-  push(chunk: Uint8Array): Uint8Array {
+  push(chunk: Uint8Array): Uint8Array[] {
     this.#rest += this.#decoder.decode(chunk, { stream: true });
     let visible = '';
     for (;;) {
@@ -26,14 +26,18 @@ export class Events {
       this.#rest = this.#rest.slice(size);
       if (this.#see(event)) visible += event;
     }
-    return this.#encoder.encode(visible);
+    return this.#encoded(visible);
   }
 
   /** What is left when the stream has ended. */
-  flush(): Uint8Array {
+  flush(): Uint8Array[] {
     const rest = this.#rest + this.#decoder.decode();
     this.#rest = '';
-    return this.#encoder.encode(this.#see(rest) ? rest : '');
+    return this.#encoded(this.#see(rest) ? rest : '');
+  }
+
+  #encoded(text: string): Uint8Array[] {
+    return text === '' ? [] : [this.#encoder.encode(text)];
   }
 
   #see(event: string): boolean {
@@ -83,29 +87,43 @@ const LOST = new FinalizationRegistry<{ ending: Ending; reader: ReadableStreamDe
   },
 );
 
-/** A body that settles when it ends, breaks, or is left early. */
+/** What becomes of the chunks of a stream. */
+export interface Follower<T> {
+  push(chunk: T): T[] | Promise<T[]>;
+  flush(): T[];
+}
+
+/** A body of events that settles when it ends, breaks, or is left early. */
 export function metered(
   source: ReadableStream<Uint8Array>,
   request: WalletRequest,
   meter: Meter,
 ): ReadableStream<Uint8Array> {
+  return followed(source, new Ending(request, meter), new Events(meter));
+}
+
+/** A stream that settles when it ends, breaks, or is left early. */
+export function followed<T>(
+  source: ReadableStream<T>,
+  ending: Ending,
+  follower: Follower<T>,
+): ReadableStream<T> {
   const reader = source.getReader();
-  const ending = new Ending(request, meter);
-  const events = new Events(meter);
+  const { request } = ending;
   request.signal.addEventListener('abort', () => {
     reader.cancel(request.signal.reason).catch(() => undefined);
   });
-  const body = new ReadableStream<Uint8Array>(
+  const stream = new ReadableStream<T>(
     {
       async pull(controller) {
         try {
-          let bytes: Uint8Array = new Uint8Array();
-          while (bytes.length === 0) {
+          for (let sent = 0; sent === 0; ) {
             const { done, value } = await reader.read();
             request.signal.throwIfAborted();
-            bytes = done ? events.flush() : events.push(value);
+            const chunks = done ? follower.flush() : await follower.push(value);
             request.check();
-            if (bytes.length > 0) controller.enqueue(bytes);
+            for (const chunk of chunks) controller.enqueue(chunk);
+            sent = chunks.length;
             if (!done) continue;
             await ending.finish();
             controller.close();
@@ -124,6 +142,6 @@ export function metered(
     },
     { highWaterMark: 0 },
   );
-  LOST.register(body, { ending, reader });
-  return body;
+  LOST.register(stream, { ending, reader });
+  return stream;
 }
