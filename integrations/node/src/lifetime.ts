@@ -32,6 +32,7 @@ export interface RequestOptions {
 /** What a request needs of its wallet. */
 export interface Owner {
   readonly wallet: string;
+  /** @internal */
   readonly calls: Calls;
   readonly fail: Fail;
   readonly logger?: Logger;

@@ -18,7 +18,8 @@ export interface Connection {
 }
 
 /** A client that a pool lends: a client of `pg`. */
-export interface PooledClient extends Connection {
+export interface PooledClient {
+  query(query: { name?: string; text: string; values: unknown[] }): Promise<{ rows: any[] }>;
   release(error?: Error | boolean): void;
   on(event: 'error', listener: (error: Error) => void): unknown;
   off(event: 'error', listener: (error: Error) => void): unknown;

@@ -1,5 +1,6 @@
 /** The wallet: its calls, each a transaction of its own or a part of the caller's. */
 
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Calls } from './calls.js';
 import {
@@ -49,6 +50,11 @@ export interface WalletSettings {
   retry?: Partial<Retry>;
   /** Seconds that a call waits for a connection of the pool; without it the pool's own setting. */
   timeout?: number;
+  /**
+   * Prepares statements on the connections of the pool (true). A pooler between that does not know
+   * prepared statements, such as PgBouncer before 1.21, needs false.
+   */
+  prepare?: boolean;
   logger?: Logger;
 }
 
@@ -75,13 +81,14 @@ export class Wallet implements Runner {
   readonly logger: Logger | undefined;
   readonly #retry: Retry;
   readonly #timeout: number | undefined;
+  readonly #prepare: boolean;
 
   constructor(
     readonly pool: Pool,
     readonly wallet: string,
     options: WalletOptions = {},
   ) {
-    const { fail = 'closed', spool, retry, timeout, logger, ...attribution } = options;
+    const { fail = 'closed', spool, retry, timeout, prepare, logger, ...attribution } = options;
     if (fail !== 'closed' && fail !== 'open') throw new TypeError("fail is 'closed' or 'open'");
     if (fail === 'open' && spool === undefined) throw new TypeError("fail: 'open' needs a spool");
     this.fail = fail;
@@ -89,6 +96,7 @@ export class Wallet implements Runner {
     this.logger = logger;
     this.#retry = { ...RETRY, ...retry };
     this.#timeout = timeout;
+    this.#prepare = prepare ?? true;
     // The key is a secret: nothing that prints a wallet shows it.
     this.attribution = { ...attribution };
     Object.defineProperty(this.attribution, 'key', { value: attribution.key, enumerable: false });
@@ -112,6 +120,7 @@ export class Wallet implements Runner {
       spool: this.spool,
       retry: this.#retry,
       timeout: this.#timeout,
+      prepare: this.#prepare,
       logger: this.logger,
     });
   }
@@ -318,8 +327,10 @@ export class Wallet implements Runner {
       broken = error;
     };
     client.on('error', onError);
+    const { sql: text, parameters: values } = statement;
     try {
-      return (await client.query(statement.sql, statement.parameters)).rows;
+      const name = this.#prepare ? nameOf(text) : undefined;
+      return (await client.query({ name, text, values })).rows;
     } catch (error) {
       if (fromDriver(error) instanceof WalletUnreachable) broken ??= error as Error;
       throw error;
@@ -358,4 +369,16 @@ export class Wallet implements Runner {
   #log(level: Level, event: string, fields: Record<string, unknown>): void {
     log(this.logger, level, event, { wallet: this.wallet, ...fields });
   }
+}
+
+const NAMES = new Map<string, string>();
+
+/** The name under which a connection prepares a statement: the same for the same text. */
+function nameOf(text: string): string {
+  let name = NAMES.get(text);
+  if (name === undefined) {
+    name = `pg_wallet_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
+    NAMES.set(text, name);
+  }
+  return name;
 }
