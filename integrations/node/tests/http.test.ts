@@ -1,6 +1,7 @@
 /** Express and Hono: real servers, and clients that leave. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
