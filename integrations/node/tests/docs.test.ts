@@ -6,11 +6,15 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { mocked } from './mock.js';
 import { create, drop } from './support.js';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-const PAGES = ['README.md', 'docs/ai-sdk.md', 'docs/http.md'];
+const PAGES = [
+  'README.md',
+  ...['ai-sdk', 'drizzle', 'http', 'kysely', 'prisma'].map((page) => `docs/${page}.md`),
+];
 const ACME = "SELECT wallet.create_wallet('acme'); SELECT balance FROM wallet.fund('acme', 10);";
 const mock = mocked();
 
@@ -19,6 +23,24 @@ async function blocks(page: string, language: string): Promise<string[]> {
   const text = await readFile(`${PACKAGE}/${page}`, 'utf8');
   const found = text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'));
   return [...found].map((block) => block[1]!);
+}
+
+/** Prisma's client for a schema. */
+async function generate(folder: string, schema: string): Promise<void> {
+  await writeFile(`${folder}/schema.prisma`, schema);
+  const prisma = `${PACKAGE}/node_modules/.bin/prisma`;
+  // An engine that is given is not downloaded. The client is made without one.
+  const given = { PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true', CHECKPOINT_DISABLE: '1' };
+  const env = { ...process.env, ...given };
+  const argv = ['generate', '--schema', `${folder}/schema.prisma`];
+  await promisify(execFile)(prisma, argv, { cwd: folder, env, timeout: 100_000 });
+}
+
+async function statement(database: string, sql: string): Promise<void> {
+  const client = new pg.Client({ database });
+  await client.connect();
+  await client.query(sql);
+  await client.end();
 }
 
 for (const page of PAGES) {
@@ -30,6 +52,12 @@ for (const page of PAGES) {
     try {
       const program = (await blocks(page, 'ts')).join('\n').replaceAll('/tmp/', `${folder}/`);
       await writeFile(`${folder}/example.ts`, program);
+      const [schema] = await blocks(page, 'prisma');
+      if (schema !== undefined) {
+        // Prisma's own migrations need an engine, which is not in its packages.
+        await generate(folder, schema);
+        await statement(database, 'CREATE TABLE answers (request text PRIMARY KEY, answer text)');
+      }
       const environment = {
         ...process.env,
         PGDATABASE: database,
