@@ -93,13 +93,17 @@ export interface Follower<T> {
   flush(): T[];
 }
 
-/** A body of events that settles when it ends, breaks, or is left early. */
-export function metered(
-  source: ReadableStream<Uint8Array>,
-  request: WalletRequest,
-  meter: Meter,
-): ReadableStream<Uint8Array> {
-  return followed(source, new Ending(request, meter), new Events(meter));
+/** The iterator of an SDK's stream, which ends when the request has ended. */
+export function ended<T>(iterate: () => AsyncIterator<T>, ending: Ending): () => AsyncGenerator<T> {
+  return async function* () {
+    try {
+      yield* { [Symbol.asyncIterator]: iterate };
+    } finally {
+      // SDKs may leave a body without waiting for it. What fails here was the body's error before.
+      await ending.finish(new Error('the stream was left')).catch(() => undefined);
+    }
+    ending.request.signal.throwIfAborted();
+  };
 }
 
 /** A stream that settles when it ends, breaks, or is left early. */

@@ -1,33 +1,41 @@
 /**
- * `client.request` of a client whose calls are charged.
+ * The inside of a client whose calls are charged.
  *
- * The official SDKs are generated alike. Every call of a resource is a call of `client.request`,
- * which returns an APIPromise: `responsePromise` has the response, and `parseResponse` makes of it
- * what the caller gets. Both are replaced here, so that all ways to read an answer are charged.
+ * The official SDKs are generated alike. Every call of a resource goes through
+ * `client.makeRequest`, which answers with the response, and from which all that the caller can get
+ * is made: parsed objects, streams, helpers and raw responses. It is replaced here. Attempts that
+ * the SDK makes again go through it too, and name the attempt before.
  */
 
 import type { WalletRequest } from '../request.js';
 import type { Wallet } from '../wallet.js';
-import { metered } from './body.js';
+import { Ending, Events, ended, followed } from './body.js';
 import { Call, counted, Receipt, type Sent } from './call.js';
 import type { Endpoint } from './endpoint.js';
 import type { Settings } from './options.js';
 
-/** The promise of the SDKs. */
-interface APIPromise {
-  responsePromise: Promise<{ response: Response; options: Sent; [name: string]: unknown }>;
-  parseResponse: (client: unknown, props: { response: Response }) => Promise<unknown>;
-}
-
-type Send = (options: Promise<Sent>, retries?: number | null) => APIPromise;
-
-interface Begun {
+/** What `makeRequest` answers with. */
+interface Props {
+  response: Response;
   options: Sent;
-  call?: Call;
-  request?: WalletRequest;
+  controller: AbortController;
+  startTime: number;
 }
 
-const RECEIPTS = new WeakMap<Response, Receipt>();
+type Parse = (client: unknown, props: Props) => Promise<unknown>;
+
+/** What a client of the SDKs has. Newer ones of openai read bodies within the time limit. */
+export interface Client {
+  timeout: number;
+  makeRequest(
+    options: Sent | Promise<Sent>,
+    retries: number | null,
+    retryOf: string | undefined,
+    ...more: unknown[]
+  ): Promise<Props>;
+  request(...given: unknown[]): { parseResponse?: Parse };
+  parseResponseWithTimeout?: Parse;
+}
 
 /** What is charged, and how. */
 export interface Charging {
@@ -36,52 +44,72 @@ export interface Charging {
   endpoints: Record<string, Endpoint>;
 }
 
-/** `client.request` with a hold before and a settlement after. */
-export function hook(send: Send, charging: Charging) {
-  return (options: Sent | Promise<Sent>, retries?: number | null): APIPromise => {
-    const begun = begin(options, charging);
-    const promise = send(
-      begun.then((one) => one.options),
-      retries,
-    );
-    const { responsePromise, parseResponse } = promise;
-    if (!(responsePromise instanceof Promise) || typeof parseResponse !== 'function') {
-      throw new TypeError('this version of the SDK is not supported');
+/** What belongs to a response; `ending` to a stream. */
+interface Charged {
+  receipt: Receipt;
+  ending: Ending | null;
+}
+
+const CHARGED = new WeakMap<Response, Charged>();
+
+/** Charges the calls of a client. */
+export function hook(client: Client, charging: Charging): void {
+  const { makeRequest, request, parseResponseWithTimeout } = client;
+  if (typeof makeRequest !== 'function' || typeof request !== 'function') {
+    throw new TypeError('this version of the SDK is not supported');
+  }
+  client.makeRequest = async (given, retries, retryOf, ...more) => {
+    const send = async (options: Sent) =>
+      await makeRequest.call(client, options, retries, retryOf, ...more);
+    const options = await given;
+    const endpoint = charging.endpoints[options.path.split('?')[0]!];
+    if (retryOf !== undefined || endpoint === undefined || options.method !== 'post') {
+      return await send(options);
     }
-    promise.responsePromise = received(begun, responsePromise);
-    promise.parseResponse = async (client, props) => {
-      const parsed = await parseResponse.call(promise, client, props);
-      const receipt = RECEIPTS.get(props.response);
-      if (receipt !== undefined) attach(parsed, receipt);
+    const call = new Call(charging.settings, endpoint, options);
+    return await charged(call, await call.hold(charging.wallet), send, client);
+  };
+  // Whoever makes an object of a response gives it the response's receipt.
+  const receipted =
+    (parse: Parse): Parse =>
+    async (one, props) => {
+      const parsed = await parse(one, props);
+      const found = CHARGED.get(props.response);
+      if (found !== undefined) attach(parsed, found);
       return parsed;
     };
+  if (parseResponseWithTimeout !== undefined) {
+    client.parseResponseWithTimeout = receipted(parseResponseWithTimeout.bind(client));
+    return;
+  }
+  client.request = (...arguments_) => {
+    const promise = request.apply(client, arguments_);
+    if (promise.parseResponse)
+      promise.parseResponse = receipted(promise.parseResponse.bind(promise));
     return promise;
   };
 }
 
-async function begin(given: Sent | Promise<Sent>, charging: Charging): Promise<Begun> {
-  const options = await given;
-  const endpoint = charging.endpoints[options.path.split('?')[0]!];
-  if (endpoint === undefined || options.method !== 'post') return { options };
-  const call = new Call(charging.settings, endpoint, options);
-  const request = await call.hold(charging.wallet);
-  return { options: call.options(request), call, request };
-}
-
-/** The response, settled where it is whole, and followed where it is a stream. */
-async function received<P extends { response: Response; options: Sent }>(
-  begun: Promise<Begun>,
-  sent: Promise<P>,
-): Promise<P> {
-  sent.catch(() => undefined);
-  const { call, request } = await begun;
-  if (call === undefined || request === undefined) return await sent;
+/** Makes the call: its response is settled where it is whole, and followed where it is a stream. */
+async function charged(
+  call: Call,
+  request: WalletRequest,
+  send: (options: Sent) => Promise<Props>,
+  client: Client,
+): Promise<Props> {
   try {
-    const props = await sent;
-    const response = await settled(props.response, props.options, call, request);
-    const receipt = new Receipt(request);
-    RECEIPTS.set(response, receipt);
-    attach(response, receipt);
+    const props = await send(call.options(request));
+    const streams = isStream(props);
+    const ending = streams ? new Ending(request, call.prepared.meter) : null;
+    const response = ending
+      ? again(
+          props.response,
+          followed(props.response.body!, ending, new Events(call.prepared.meter)),
+        )
+      : await settled(props, call, request, client);
+    const found = { receipt: new Receipt(request), ending };
+    CHARGED.set(response, found);
+    attach(response, { ...found, ending: null });
     return { ...props, response };
   } catch (error) {
     await request.close(error);
@@ -89,21 +117,23 @@ async function received<P extends { response: Response; options: Sent }>(
   }
 }
 
+function isStream({ response, options }: Props): boolean {
+  const type = response.headers.get('content-type') ?? '';
+  return response.body !== null && (options.stream === true || type.includes('text/event-stream'));
+}
+
 async function settled(
-  response: Response,
-  options: Sent,
+  props: Props,
   call: Call,
   request: WalletRequest,
+  client: Client,
 ): Promise<Response> {
-  const type = response.headers.get('content-type') ?? '';
-  if (response.body !== null && (options.stream || type.includes('text/event-stream'))) {
-    return again(response, metered(response.body, request, call.prepared.meter));
-  }
+  const { response, options } = props;
   if (options.__binaryResponse) {
     await settle(call, request, undefined);
     return response;
   }
-  const text = await response.text();
+  const text = await inTime(response.text(), props, client);
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
@@ -112,6 +142,27 @@ async function settled(
   }
   await settle(call, request, parsed);
   return again(response, text === '' ? null : text);
+}
+
+/** A body, within the time limit of the call where the SDK has one for bodies. */
+async function inTime<T>(body: Promise<T>, props: Props, client: Client): Promise<T> {
+  if (client.parseResponseWithTimeout === undefined) return await body;
+  const limit = Number(props.options.timeout ?? client.timeout);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const stop = () => {
+      props.controller.abort();
+      const { APIConnectionTimeoutError } = client.constructor as any;
+      reject(new APIConnectionTimeoutError());
+    };
+    timer = setTimeout(stop, Math.max(0, props.startTime + limit - Date.now()));
+  });
+  body.catch(() => undefined);
+  try {
+    return await Promise.race([body, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function settle(call: Call, request: WalletRequest, response: unknown): Promise<void> {
@@ -128,13 +179,16 @@ function again(response: Response, body: ReadableStream<Uint8Array> | string | n
 }
 
 /** Sets `response.wallet`. Copies of the response have it; its JSON has not. */
-function attach(response: unknown, receipt: Receipt): void {
-  if (response === null || typeof response !== 'object' || Array.isArray(response)) return;
-  if (!Object.isExtensible(response)) return;
+function attach(response: any, { receipt, ending }: Charged): void {
+  if (response === null || typeof response !== 'object') return;
+  if (Array.isArray(response) || !Object.isExtensible(response)) return;
   Object.defineProperty(response, 'wallet', {
     value: receipt,
     enumerable: !(response instanceof Response),
     configurable: true,
     writable: true,
   });
+  if (ending !== null && typeof response.iterator === 'function') {
+    response.iterator = ended(response.iterator.bind(response), ending);
+  }
 }

@@ -27,7 +27,7 @@ export function wrap<C extends object>(client: C, wallet: Wallet, options: WrapO
   const { apiVersion, deploymentName: deployment } = given;
   const kept = kind === 'azure' ? { apiVersion, deployment } : {};
   const wrapped = given.withOptions(kept);
-  wrapped.request = hook(wrapped.request.bind(wrapped), { wallet, settings, endpoints });
+  hook(wrapped, { wallet, settings, endpoints });
   wrapped.withOptions = (changes: object) =>
     wrap(given.withOptions({ ...kept, ...changes }), wallet, options);
   return wrapped;
