@@ -222,6 +222,7 @@ async function aborted<T>(request: WalletRequest, work: Promise<T>): Promise<T> 
     request.signal.addEventListener('abort', wait, { once: true });
   });
   over.catch(() => undefined);
+  if (request.signal.aborted) wait();
   try {
     return await Promise.race([work, over]);
   } finally {

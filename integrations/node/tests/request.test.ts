@@ -92,6 +92,17 @@ test('a body that ignores the signal is left after a while', async () => {
   assert.deepEqual(await t.ledger.holds(), ['voided']);
 });
 
+test('a body that aborts its own signal and hangs is left too', async () => {
+  const controller = new AbortController();
+  const body = () => {
+    controller.abort(new RangeError('at once'));
+    return new Promise<void>(() => undefined);
+  };
+  const work = t.wallet.request(ESTIMATE, body, { signal: controller.signal, grace: 0.1 });
+  await assert.rejects(work, RangeError);
+  assert.deepEqual(await t.ledger.holds(), ['voided']);
+});
+
 test('a signal that has aborted before makes no hold', async () => {
   const signal = AbortSignal.abort();
   await assert.rejects(

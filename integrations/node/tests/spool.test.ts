@@ -9,15 +9,18 @@ import { tmpdir } from 'node:os';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import OpenAI from 'openai';
 import pg from 'pg';
 import { Calls } from '../src/calls.js';
 import {
   decimal,
   IdempotencyConflict,
+  receipt,
   Spool,
   Wallet,
   type WalletOptions,
   WalletUnreachable,
+  wrap,
 } from '../src/index.js';
 import { eventually, fixture, recorder } from './support.js';
 
@@ -137,6 +140,21 @@ test('open spools and books once later', async () => {
   const who = `SELECT user_id FROM wallet.entries WHERE wallet = $1 AND tags ->> 'app' = 'chat'`;
   assert.equal(await t.ledger.one(who, t.name), 'alice');
   assert.deepEqual(await open.flushSpool(), { booked: 0, refused: 0, left: 0 });
+});
+
+test('a wrapped client goes on without the database', async () => {
+  const open = wallet({ fail: 'open', spool: path() });
+  const usage = { prompt_tokens: 1000, completion_tokens: 1500, total_tokens: 2500 };
+  const answered = async () => Response.json({ object: 'chat.completion', model: 'gpt-4o', usage });
+  const client = wrap(new OpenAI({ apiKey: 'x', fetch: answered }), open, { lower: true });
+  gate.shut();
+  const messages = [{ role: 'user' as const, content: 'Hello' }];
+  const answer = await client.chat.completions.create({ model: 'gpt-4o', messages });
+  const { charge, cost, headers } = receipt(answer)!;
+  assert.deepEqual([charge!.spooled, cost, headers], [true, null, {}]);
+  gate.open = true;
+  await eventually(() => flushed(open));
+  assert.deepEqual(await t.ledger.charges(), [COST]);
 });
 
 test('numbers of a spooled usage keep their digits', async () => {

@@ -160,6 +160,17 @@ function suite({ default: OpenAI, AzureOpenAI, toFile }: typeof openai6, collect
     assert.deepEqual(await t.ledger.holds(), ['settled', 'settled']);
   });
 
+  test('a stream of images that is left is settled as a whole', async () => {
+    const partial =
+      'event: p\ndata: {"type": "image_generation.partial_image", "b64_json": "x"}\n\n';
+    const headers = { 'content-type': 'text/event-stream' };
+    const fetch = async () => new Response(partial, { headers });
+    const client = wrap(plain({ fetch }), t.wallet);
+    const ask = { model: 'dall-e-3', prompt: 'The sea', n: 2, stream: true as const };
+    for await (const _ of await client.images.generate(ask)) break;
+    assert.deepEqual(await t.ledger.charges(), ['0.08']);
+  });
+
   test('what a broken stream delivered is settled', async () => {
     const client = wrap(plain(), t.wallet);
     for (const fault of [{ breakAfter: 4 }, { truncateAfter: 4 }, { corruptAfter: 4 }]) {

@@ -4,7 +4,7 @@ import { InsufficientFunds, PriceNotFound } from '../errors.js';
 import type { RequestContext, WalletRequest } from '../request.js';
 import type { Charge } from '../results.js';
 import type { Wallet } from '../wallet.js';
-import type { Endpoint, Found, Prepared } from './endpoint.js';
+import { type Endpoint, type Found, type Meter, type Prepared, WholeMeter } from './endpoint.js';
 import type { Settings } from './options.js';
 
 /** The options of a request as the SDKs make them. */
@@ -121,6 +121,12 @@ export class Call {
     if (tokens < 1n) return false;
     body[maximum] = Number(tokens);
     return true;
+  }
+
+  /** Follows the stream of the answer. */
+  meter(): Meter {
+    const { meter, wholly, estimates } = this.prepared;
+    return wholly ? new WholeMeter(meter, estimates[this.#next - 1]!) : meter;
   }
 
   /** What to settle with. */

@@ -28,6 +28,8 @@ export interface Prepared {
   body: Record<string, any>;
   estimates: Meters[];
   meter: Meter;
+  /** Whether the provider bills the whole of the request once a stream has begun. */
+  wholly?: boolean;
   /** Where the request has its maximum of tokens, for `lower`. */
   maximum?: string;
   serviceTier?: unknown;
@@ -76,6 +78,27 @@ export class LastMeter implements Meter {
 
   usage(): Found | null {
     return this.#said === null ? null : { usage: this.#said, exact: true };
+  }
+}
+
+/** Takes an estimate for what a stream used that has begun and does not say. */
+export class WholeMeter implements Meter {
+  #began = false;
+
+  constructor(
+    private readonly meter: Meter,
+    private readonly estimate: Meters,
+  ) {}
+
+  see(event: unknown): boolean {
+    this.#began = true;
+    return this.meter.see(event);
+  }
+
+  usage(): Found | null {
+    const found = this.meter.usage();
+    if (found !== null || !this.#began) return found;
+    return { usage: { ...this.estimate }, exact: false };
   }
 }
 

@@ -99,13 +99,10 @@ async function charged(
 ): Promise<Props> {
   try {
     const props = await send(call.options(request));
-    const streams = isStream(props);
-    const ending = streams ? new Ending(request, call.prepared.meter) : null;
+    const meter = call.meter();
+    const ending = isStream(props) ? new Ending(request, meter) : null;
     const response = ending
-      ? again(
-          props.response,
-          followed(props.response.body!, ending, new Events(call.prepared.meter)),
-        )
+      ? again(props.response, followed(props.response.body!, ending, new Events(meter)))
       : await settled(props, call, request, client);
     const found = { receipt: new Receipt(request), ending };
     CHARGED.set(response, found);

@@ -163,6 +163,7 @@ class Images extends Base implements Endpoint {
       estimates: [this.estimate({ images: number, ...names }), this.estimate(byToken)],
       // Partial images come before the whole one, whose event has the usage.
       meter: new LastMeter(usageOf),
+      wholly: true,
     };
   }
 
@@ -189,6 +190,7 @@ class Speech extends Base implements Endpoint {
       body,
       estimates: [this.estimate({ input_characters: characters }), this.estimate(byToken)],
       meter: new LastMeter(usageOf),
+      wholly: true,
     };
   }
 
@@ -209,6 +211,7 @@ class Transcriptions extends Base implements Endpoint {
       body,
       estimates: [this.estimate({ audio_seconds: seconds }), this.estimate(byToken)],
       meter: new LastMeter(usageOf),
+      wholly: true,
     };
   }
 
