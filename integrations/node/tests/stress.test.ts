@@ -7,6 +7,8 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -15,10 +17,11 @@ import Anthropic from '@anthropic-ai/sdk';
 import { calcPrice } from '@pydantic/genai-prices';
 import { generateText, streamText, wrapLanguageModel } from 'ai';
 import OpenAI from 'openai';
+import pg from 'pg';
 import { walletMiddleware } from '../src/ai/index.js';
-import { InsufficientFunds, wrap } from '../src/index.js';
+import { InsufficientFunds, Wallet, WalletUnreachable, wrap } from '../src/index.js';
 import { type Logged, mocked, price } from './mock.js';
-import { eventually, fixture, type Ledger, trimmed } from './support.js';
+import { eventually, fixture, type Ledger, recorder, trimmed } from './support.js';
 
 const SCALE = Number(process.env.WALLET_TEST_SCALE ?? 1);
 const SEED = Number(process.env.WALLET_SEED ?? Math.floor(Math.random() * 1e9));
@@ -162,6 +165,66 @@ test('other clients under load book what the provider bills', async () => {
   assert.deepEqual((await t.ledger.charges()).sort(), expected.sort());
   assert.ok((await t.ledger.holds()).every((status) => status === 'settled'));
   await verified(t.ledger);
+});
+
+test('what the provider bills is booked once while connections break', async () => {
+  const folder = await mkdtemp(`${tmpdir()}/pg-wallet-stress-`);
+  const pool = new pg.Pool({ database: t.database, max: 8 });
+  const logger = recorder();
+  const wallet = new Wallet(pool, t.name, { spool: `${folder}/spool`, logger });
+  const plain = new OpenAI({ baseURL: `${mock.url}/v1`, apiKey: 'x', maxRetries: 0 });
+  const client = wrap(plain, wallet, { request: { ttl: 2, extend: false } });
+  const kill = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.4
+                   AND application_name = 'victim'`;
+  pool.on('connect', (one) => void one.query("SET application_name = 'victim'").catch(() => 0));
+  let running = true;
+  const killer = (async () => {
+    for (; running; await sleep(5)) await t.pool.query(kill);
+  })();
+  const roll = dice(SEED);
+  const count = Math.ceil(300 * SCALE);
+  let unreachable = 0;
+  for (let start = 0; start < count; start += 20) {
+    const calls = Array.from({ length: 20 }, async (_, n) => {
+      const key = `broken-${start + n}`;
+      const headers = { 'Idempotency-Key': key, 'x-test-id': key };
+      const messages = [{ role: 'user' as const, content: `Tell me about sea ${start + n}.` }];
+      const ask = { model: 'gpt-4o', max_tokens: 200, messages };
+      try {
+        if (roll() < 0.5) await client.chat.completions.create(ask, { headers });
+        else {
+          for await (const _ of await client.chat.completions.create(
+            { ...ask, stream: true },
+            { headers },
+          ));
+        }
+      } catch (error) {
+        assert.ok(error instanceof WalletUnreachable, String(error));
+        unreachable += 1;
+      }
+    });
+    await Promise.all(calls);
+  }
+  running = false;
+  await killer;
+  await eventually(async () => (await wallet.flushSpool().catch(() => ({ left: 1 }))).left === 0);
+  const entries = await booked(t.ledger);
+  for (const logged of mock.log) {
+    assert.deepEqual(entries.get(logged.testId), { cost: billed(logged), exact: true });
+  }
+  assert.equal(entries.size, mock.log.length);
+  // Holds whose call never came back, or that could not be released, end by themselves.
+  await eventually(async () => (await t.ledger.held()) === 0);
+  await verified(t.ledger);
+  const events = (name: string) => logger.lines.filter((line) => line.event === name).length;
+  assert.ok(events('retry') > 0);
+  console.log(
+    `${count} calls, ${entries.size} entries, ${unreachable} without a database,`,
+    `${events('retry')} made again, ${events('spooled')} spooled`,
+  );
+  await pool.end();
+  await rm(folder, { recursive: true });
 });
 
 test('money that is held bounds the requests at the provider', async () => {
