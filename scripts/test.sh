@@ -18,7 +18,7 @@ sum() { sed -nE "s/$2/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'; }
 lines() { grep -cE "$2" "$1" || true; }
 
 # stage NAME COMMAND...: runs it, shows and keeps its output, counts its tests
-# in the words of cargo test, of pg_regress, before version 16 and since, and of pytest.
+# in the words of cargo test, of pg_regress, before version 16 and since, of pytest and of Node.js.
 stage() {
     local name=$1 log=$logs/$1.log begun=$SECONDS status=0 good bad took
     shift
@@ -29,12 +29,14 @@ stage() {
     good=$(($(sum "$log" '^test result: .* ([0-9]+) passed;.*') +
         $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. ok +[0-9]+ ms') +
         $(lines "$log" '^ok [0-9]+ ') +
-        $(sum "$log" '^=+[^=]* ([0-9]+) passed.* in [0-9.]+s.*')))
+        $(sum "$log" '^=+[^=]* ([0-9]+) passed.* in [0-9.]+s.*') +
+        $(sum "$log" '^. pass ([0-9]+)$')))
     bad=$(($(sum "$log" '^test result: .* ([0-9]+) failed;.*') +
         $(lines "$log" '^(test | {5})[^ ]+ +\.\.\. FAILED( \(.*\))? +[0-9]+ ms') +
         $(lines "$log" '^not ok [0-9]+ ') +
         $(sum "$log" '^=+[^=]* ([0-9]+) failed.* in [0-9.]+s.*') +
-        $(sum "$log" '^=+[^=]* ([0-9]+) errors?.* in [0-9.]+s.*')))
+        $(sum "$log" '^=+[^=]* ([0-9]+) errors?.* in [0-9.]+s.*') +
+        $(sum "$log" '^. fail ([0-9]+)$')))
     # What failed without saying which test (a build, lint) counts as one.
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     if [ "$status" -ne 0 ] || [ "$bad" -ne 0 ]; then worst=1; fi

@@ -1,0 +1,39 @@
+/** A prepaid wallet in PostgreSQL for AI usage: hold, call, settle. */
+
+export {
+  AccessDenied,
+  CardDataRefused,
+  DeadlockDetected,
+  type ErrorParts,
+  FundingNotOpen,
+  HoldExpired,
+  HoldNotOpen,
+  IdempotencyConflict,
+  ImmutableLedger,
+  InsufficientFunds,
+  InvalidAmount,
+  InvalidArgument,
+  InvalidUsage,
+  LimitExceeded,
+  NotFound,
+  NotPermitted,
+  PriceNotFound,
+  RateNotFound,
+  TransactionConflict,
+  VoucherNotValid,
+  WalletError,
+  WalletNotActive,
+  WalletNotFound,
+  WalletUnreachable,
+} from './errors.js';
+export { decimal } from './exact.js';
+export type { Metadata, RequestOptions } from './lifetime.js';
+export { type RequestContext, WalletRequest } from './request.js';
+export { type Balance, Charge, Hold, type LimitCheck, type Line, Price } from './results.js';
+export type { Retry } from './retry.js';
+export { type FlushReport, Spool, type Spooled } from './spool.js';
+export type * from './types.js';
+export { Wallet, type WalletOptions, type WalletSettings } from './wallet.js';
+export type { Receipt } from './wrap/call.js';
+export { receipt, wrap } from './wrap/index.js';
+export type { WrapOptions } from './wrap/options.js';
