@@ -202,8 +202,9 @@ export class Lifetime {
 
   /** Lets the end be tried again where trying helps. */
   protected settleFailed(error: unknown): void {
+    // Another attempt does not help against what cannot be sent either.
+    this.#rejected ||= error instanceof WalletError || error instanceof TypeError;
     if (error instanceof WalletError) {
-      this.#rejected = true;
       const { what } = this.used!;
       this.log('error', 'usage not booked', {
         key: this.key,

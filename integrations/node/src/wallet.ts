@@ -160,7 +160,7 @@ export class Wallet implements Runner {
 
   /** What the balance and every limit that applies would say. Books nothing. */
   async checkLimits(
-    what: UsageOrAmount,
+    what: UsageOrAmount = '0',
     options: CheckOptions & InTransaction = {},
   ): Promise<readonly LimitCheck[]> {
     return await this.run(this.calls.checkLimits(what, options), options.client);
