@@ -23,7 +23,8 @@ function snake(options: object): Arguments {
 export function about(what: UsageOrAmount | undefined): Arguments {
   if (what === undefined || what === null) return {};
   if (typeof what === 'object') return { usage: what };
-  return { amount: what };
+  if (typeof what === 'string' || typeof what === 'bigint') return { amount: what };
+  throw new TypeError("an amount is a string such as '0.25' or a bigint, never a float");
 }
 
 /** Builds the statements of a wallet. */

@@ -50,9 +50,13 @@ const now = () => performance.now() / 1000;
 
 /** What is known of a request, and the statements that move it on. */
 export class Lifetime {
+  /** How the request holds and settles. */
   readonly options: Required<Omit<RequestOptions, 'longest'>> & { longest?: number };
+  /** The idempotency key of hold and settlement. */
   readonly key: string;
+  /** The hold, once it is made. */
   hold: Hold | null = null;
+  /** What was booked, once it is. */
   charge: Charge | null = null;
   /** Whether the database did not answer to the hold, and the request goes on without one. */
   offline = false;
@@ -202,8 +206,9 @@ export class Lifetime {
 
   /** Lets the end be tried again where trying helps. */
   protected settleFailed(error: unknown): void {
+    // Another attempt does not help against what cannot be sent either.
+    this.#rejected ||= error instanceof WalletError || error instanceof TypeError;
     if (error instanceof WalletError) {
-      this.#rejected = true;
       const { what } = this.used!;
       this.log('error', 'usage not booked', {
         key: this.key,

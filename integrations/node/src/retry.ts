@@ -8,9 +8,13 @@ import { TransactionConflict, WalletUnreachable } from './errors.js';
  * safe.
  */
 export interface Retry {
+  /** How often a call is made at most (10). */
   attempts: number;
+  /** Seconds below which the first pause is (0.01). */
   base: number;
+  /** Seconds below which every pause is (1). */
   cap: number;
+  /** How often a call is made again after a connection that broke (1). */
   reconnects: number;
 }
 

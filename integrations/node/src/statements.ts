@@ -91,15 +91,9 @@ export function isJson(name: string): boolean {
 
 function parameter(name: string, value: unknown): unknown {
   if (isJson(name)) return exact.write(value);
-  if (name === 'amount') return amount(value);
   if (name === 'ttl') return typeof value === 'number' ? `${value} seconds` : value;
-  return value instanceof Date ? value.toISOString() : value;
-}
-
-function amount(value: unknown): string {
-  if (typeof value === 'string') return value;
   if (typeof value === 'bigint') return value.toString();
-  throw new TypeError("an amount is a string such as '0.25' or a bigint, never a float");
+  return value instanceof Date ? value.toISOString() : value;
 }
 
 /** The wallet's money. */

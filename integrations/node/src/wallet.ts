@@ -47,6 +47,7 @@ export interface WalletSettings {
   fail?: Fail;
   /** A local SQLite file for usage that could not be booked. */
   spool?: Spool | string;
+  /** How often, and after which pauses, a call is made again. */
   retry?: Partial<Retry>;
   /** Seconds that a call waits for a connection of the pool; without it the pool's own setting. */
   timeout?: number;
@@ -55,6 +56,7 @@ export interface WalletSettings {
    * prepared statements, such as PgBouncer before 1.21, needs false.
    */
   prepare?: boolean;
+  /** Where lines are written: a logger as of pino, or `console`. */
   logger?: Logger;
 }
 
@@ -75,8 +77,11 @@ const LISTENING = new WeakSet<Pool>();
 export class Wallet implements Runner {
   /** @internal */
   readonly calls: Calls;
+  /** On whose account the wallet is used. */
   readonly attribution: Attribution;
+  /** What happens while the database does not answer. */
   readonly fail: Fail;
+  /** Where usage waits that could not be booked. */
   readonly spool: Spool | undefined;
   readonly logger: Logger | undefined;
   readonly #retry: Retry;
@@ -160,7 +165,7 @@ export class Wallet implements Runner {
 
   /** What the balance and every limit that applies would say. Books nothing. */
   async checkLimits(
-    what: UsageOrAmount,
+    what: UsageOrAmount = '0',
     options: CheckOptions & InTransaction = {},
   ): Promise<readonly LimitCheck[]> {
     return await this.run(this.calls.checkLimits(what, options), options.client);

@@ -87,6 +87,34 @@ test("the wallet's own context is used and can be changed", async () => {
   assert.deepEqual(rows, ['alice research chat', 'bob sales chat']);
 });
 
+test('every option reaches its function', async () => {
+  const common = { actor: 'job', metadata: { n: 1n } };
+  const context = {
+    ...{ userId: 'u', team: 't', service: 's', tags: { a: 'b' }, clientIp: '10.0.0.1' },
+    ...{ device: 'd', model: 'gpt-4o', region: 'eu', serviceTier: 'flex' },
+    ...{ eventAt: new Date('2026-01-02T03:04:05.678Z'), costFrom: 'prices' as const },
+  };
+  const tokens = { input_tokens: 1000 };
+  await t.wallet.charge(tokens, { ...common, ...context, idempotencyKey: 'c' });
+  const { costFrom, ...held } = context;
+  const options = { ...common, ...held, ttl: 60.5, allowPartial: true, idempotencyKey: 'h' };
+  const hold = await t.wallet.hold({ ...tokens, output_tokens: 10 }, options);
+  assert.equal(hold.affordableTokens, 10n);
+  await t.wallet.extend(hold.holdId, 900.5, { ...common, idempotencyKey: 'e' });
+  const ending = { ...common, final: false, over: 'cap' as const, costFrom };
+  await t.wallet.settle(hold.holdId, tokens, { ...ending, eventAt: context.eventAt });
+  await t.wallet.void(hold.holdId, { ...common, reason: 'done', idempotencyKey: 'v' });
+  await t.wallet.checkLimits(undefined, context);
+  const { model, region, serviceTier } = context;
+  const at = '2026-01-02T03:04:05Z';
+  const price = { model, region, serviceTier, at, costFrom, currency: 'USD' };
+  assert.equal((await t.wallet.priceUsage(tokens, price)).cost, '0.0025');
+  const sql = `SELECT concat_ws(' ', user_id, team, service, tags, model, actor, metadata, event_at AT TIME ZONE 'UTC')
+                 FROM wallet.entries WHERE wallet = $1 AND kind = 'charge' ORDER BY seq`;
+  const said = 'u t s {"a": "b"} gpt-4o job {"n": 1} 2026-01-02 03:04:05.678';
+  assert.deepEqual(await t.ledger.column(sql, t.name), [said, said]);
+});
+
 test('limits and the balance say what they would say', async () => {
   await t.ledger.one("SELECT wallet.set_limit($1, 5, 'day')", t.name);
   const [balance, limit] = await t.wallet.checkLimits('6');

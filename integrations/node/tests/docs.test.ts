@@ -58,6 +58,10 @@ for (const page of PAGES) {
         await generate(folder, schema);
         await statement(database, 'CREATE TABLE answers (request text PRIMARY KEY, answer text)');
       }
+      const config = { extends: '../../tsconfig.json', include: ['example.ts'] };
+      await writeFile(`${folder}/tsconfig.json`, JSON.stringify(config));
+      const tsc = promisify(execFile)(`${PACKAGE}/node_modules/.bin/tsc`, ['-p', folder]);
+      await tsc.catch((error) => assert.fail(error.stdout));
       const environment = {
         ...process.env,
         PGDATABASE: database,

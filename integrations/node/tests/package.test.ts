@@ -59,6 +59,11 @@ test('the tarball installs into a clean folder, compiles and runs there', async 
     const env = { ...process.env, PGDATABASE: t.database };
     const { stdout } = await run('node', ['out/use.js', t.name], { cwd: folder, env });
     assert.equal(stdout, 'true 1.00 function\n');
+    // The other entries load without the libraries that they are for.
+    const others = ['ai', 'express', 'hono'].map((name) => `import('pg-wallet/${name}')`);
+    const load = `for (const one of [${others}]) console.log(typeof (await one).walletMiddleware)`;
+    const loaded = await run('node', ['--input-type=module', '-e', load], { cwd: folder });
+    assert.equal(loaded.stdout, 'function\n'.repeat(3));
   } finally {
     await rm(folder, { recursive: true });
   }

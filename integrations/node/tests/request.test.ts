@@ -147,6 +147,23 @@ test('refused usage releases and raises', async () => {
   assert.deepEqual([await t.ledger.charges(), await t.ledger.holds()], [[], ['voided']]);
 });
 
+test('what cannot be sent as a usage releases and raises', async () => {
+  const wrong = { model: 'gpt-4o', input_tokens: Number.NaN };
+  await assert.rejects(
+    t.wallet.request('1', (r) => r.settle(wrong)),
+    TypeError,
+  );
+  await assert.rejects(
+    t.wallet.request('1', (r) => r.use(0.5 as any)),
+    TypeError,
+  );
+  await assert.rejects(
+    t.wallet.request('1', (r) => r.use(wrong)),
+    TypeError,
+  );
+  assert.deepEqual(await t.ledger.holds(), ['voided', 'voided', 'voided']);
+});
+
 test('use beyond the balance is booked as debt', async () => {
   await t.wallet.request('1', (r) => r.settle('150'));
   assert.deepEqual(await t.ledger.charges(), ['150']);

@@ -364,6 +364,7 @@ function suite({ default: OpenAI, AzureOpenAI, toFile }: typeof openai6, collect
     for (const wrong of [{}, { request: () => 0 }, new Map()]) {
       assert.throws(() => wrap(wrong, t.wallet), TypeError);
     }
+    assert.throws(() => wrap(wrap(plain(), t.wallet), t.wallet), /twice/);
   });
 }
 

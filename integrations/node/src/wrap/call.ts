@@ -33,18 +33,22 @@ export class Receipt {
     return this.#request.charge;
   }
 
+  /** What was charged, in `charge.currency`. */
   get cost(): string | null {
     return this.charge?.cost ?? null;
   }
 
+  /** The wallet's balance after the charge. */
   get balance(): string | null {
     return this.charge?.balance ?? null;
   }
 
+  /** The id of the ledger's entry. */
   get entryId(): string | null {
     return this.charge?.entryId ?? null;
   }
 
+  /** The X-Usage headers; empty before the charge. */
   get headers(): Record<string, string> {
     return this.#request.headers();
   }

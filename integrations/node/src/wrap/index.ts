@@ -7,6 +7,8 @@ import { hook } from './hook.js';
 import * as openai from './openai.js';
 import { Settings, type WrapOptions } from './options.js';
 
+const WRAPPED = new WeakSet<object>();
+
 /**
  * A copy of the client, of the same type, that charges the wallet.
  *
@@ -20,6 +22,8 @@ export function wrap<C extends object>(client: C, wallet: Wallet, options: WrapO
   if (kind === null || typeof given.withOptions !== 'function') {
     throw new TypeError('this is no client of openai or @anthropic-ai/sdk');
   }
+  if (WRAPPED.has(given))
+    throw new TypeError('this client is wrapped: its calls would be paid twice');
   const settings = new Settings(options, kind);
   const endpoints =
     kind === 'anthropic' ? anthropic.endpoints(settings) : openai.endpoints(settings);
@@ -30,6 +34,7 @@ export function wrap<C extends object>(client: C, wallet: Wallet, options: WrapO
   hook(wrapped, { wallet, settings, endpoints });
   wrapped.withOptions = (changes: object) =>
     wrap(given.withOptions({ ...kept, ...changes }), wallet, options);
+  WRAPPED.add(wrapped);
   return wrapped;
 }
 
