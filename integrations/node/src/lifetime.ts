@@ -25,6 +25,11 @@ export interface RequestOptions {
    * it whatever the balance is, because the provider has been paid.
    */
   over?: 'charge' | 'cap' | 'debt';
+  /**
+   * What becomes of the held amount if the process dies before it settles: `'release'`, or
+   * `'charge'`, which books it when the hold expires.
+   */
+  onExpiry?: 'release' | 'charge';
   /** How long the body of `wallet.request` may go on after its signal has aborted (5). */
   grace?: number;
 }
@@ -81,6 +86,7 @@ export class Lifetime {
       extend: true,
       beyond: 'continue',
       over: 'debt',
+      onExpiry: context.onExpiry ?? 'release',
       grace: 5,
       ...(Object.fromEntries(given) as RequestOptions),
     };
@@ -122,7 +128,8 @@ export class Lifetime {
   // The hold.
 
   protected opening(): Statement<Hold> {
-    return this.owner.calls.hold(this.estimate, { ...this.context, ttl: this.options.ttl });
+    const { ttl, onExpiry } = this.options;
+    return this.owner.calls.hold(this.estimate, { ...this.context, ttl, onExpiry });
   }
 
   protected opened(hold: Hold): void {
@@ -181,7 +188,7 @@ export class Lifetime {
 
   /** A charge that says what the hold said, or would have said. */
   protected charging(what: UsageOrAmount, metadata: Metadata | undefined): Statement<Charge> {
-    const { allowPartial: _, ttl: __, ...context } = this.context;
+    const { allowPartial: _, ttl: __, onExpiry: ___, ...context } = this.context;
     const options = { eventAt: this.#beganAt, ...context, ...this.ending(metadata) };
     return this.owner.calls.charge(this.completed(what), options);
   }

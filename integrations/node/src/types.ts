@@ -91,6 +91,8 @@ export interface HoldOptions extends Common, Context {
   /** Seconds that the hold lasts. */
   ttl?: number;
   allowPartial?: boolean;
+  /** What becomes of the amount if nobody settles or voids the hold in time (`'release'`). */
+  onExpiry?: 'release' | 'charge';
 }
 
 /** Options of `settle`. */

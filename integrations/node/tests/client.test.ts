@@ -97,7 +97,14 @@ test('every option reaches its function', async () => {
   const tokens = { input_tokens: 1000 };
   await t.wallet.charge(tokens, { ...common, ...context, idempotencyKey: 'c' });
   const { costFrom, ...held } = context;
-  const options = { ...common, ...held, ttl: 60.5, allowPartial: true, idempotencyKey: 'h' };
+  const options = {
+    ...common,
+    ...held,
+    ttl: 60.5,
+    allowPartial: true,
+    idempotencyKey: 'h',
+    onExpiry: 'charge' as const,
+  };
   const hold = await t.wallet.hold({ ...tokens, output_tokens: 10 }, options);
   assert.equal(hold.affordableTokens, 10n);
   await t.wallet.extend(hold.holdId, 900.5, { ...common, idempotencyKey: 'e' });

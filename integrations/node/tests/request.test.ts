@@ -187,6 +187,29 @@ test('the same key runs once', async () => {
   assert.deepEqual(await t.ledger.charges(), ['1']);
 });
 
+test('the hold of a process that died is charged if it asks for that', async () => {
+  const options = { ttl: 0.1, extend: false, onExpiry: 'charge' as const };
+  await t.wallet.request(
+    ESTIMATE,
+    async (r) => {
+      await sleep(150);
+      await t.ledger.one('SELECT count(*) FROM wallet.maintain()');
+      assert.deepEqual(await t.ledger.charges(), ['0.0425']);
+      // It was only slow: the settlement corrects the charge.
+      const charge = await r.settle(USED);
+      assert.equal(charge.cost, '0.00');
+    },
+    options,
+  );
+  const sql = `SELECT concat_ws(' ', kind, amount, reason) FROM wallet.entries
+                WHERE wallet = $1 AND kind IN ('charge', 'refund') ORDER BY seq`;
+  assert.deepEqual(await t.ledger.column(sql, t.name), [
+    'charge -0.0425 expired hold',
+    'refund 0.025 expired hold',
+    'charge 0.00',
+  ]);
+});
+
 test('a long request extends its hold', async () => {
   await t.wallet.request(
     ESTIMATE,

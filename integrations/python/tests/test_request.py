@@ -115,6 +115,20 @@ def test_the_same_key_runs_once(wallet: Wallet, ledger: Ledger) -> None:
     assert ledger.charges() == [1]
 
 
+def test_the_hold_of_a_process_that_died_is_charged(wallet: Wallet, ledger: Ledger) -> None:
+    options = RequestOptions(ttl=0.1, extend=False, on_expiry="charge")
+    with wallet.request(ESTIMATE, options=options) as r:
+        time.sleep(0.15)
+        ledger.one("SELECT count(*) FROM wallet.maintain()")
+        assert ledger.charges() == [Decimal("0.0425")]
+        # It was only slow: the settlement corrects the charge.
+        assert r.settle(USED).cost == 0
+    sql = """SELECT string_agg(concat_ws(' ', kind, amount, reason), ', ' ORDER BY seq)
+               FROM wallet.entries WHERE wallet = %s AND kind IN ('charge', 'refund')"""
+    booked = "charge -0.0425 expired hold, refund 0.025 expired hold, charge 0.00"
+    assert ledger.one(sql, ledger.name) == booked
+
+
 def test_a_long_request_extends_its_hold(wallet: Wallet, ledger: Ledger) -> None:
     options = RequestOptions(ttl=0.6)
     with wallet.request(ESTIMATE, options=options) as r:

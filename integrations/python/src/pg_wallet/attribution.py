@@ -59,6 +59,7 @@ class ChargeOptions(Common, Context, total=False):
 class HoldOptions(Common, Context, total=False):
     ttl: timedelta | float
     allow_partial: bool
+    on_expiry: Literal["release", "charge"]
 
 
 class SettleOptions(Common, total=False):

@@ -31,6 +31,8 @@ class RequestOptions:
         `check()` and streams raise HoldExpired, and the body of an `async with` is cancelled.
     over: what becomes of use that costs more than is held, as in `settle`. "debt" books it
         whatever the balance is, because the provider has been paid.
+    on_expiry: what becomes of the held amount if the process dies before it settles: "release", or
+        "charge", which books it when the hold expires.
     resume: goes on with an open hold of the same key, in a job that died and runs again. Without
         it such a request is refused: another one may be using the hold.
     """
@@ -40,6 +42,7 @@ class RequestOptions:
     longest: float | None = None
     beyond: Literal["continue", "stop"] = "continue"
     over: Literal["charge", "cap", "debt"] = "debt"
+    on_expiry: Literal["release", "charge"] = "release"
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -105,7 +108,7 @@ class Lifetime:
     # The hold.
 
     def _opening(self) -> Statement[Hold]:
-        options = {**self._context, "ttl": self._ttl}
+        options = {"on_expiry": self.options.on_expiry, **self._context, "ttl": self._ttl}
         return self._calls.hold(self.estimate, self._amount, options)
 
     def _opened(self, hold: Hold, attempts: Attempts) -> None:
@@ -179,7 +182,9 @@ class Lifetime:
         self, usage: Usage | None, amount: Amount | None, metadata: Mapping[str, Any] | None
     ) -> Statement[Charge]:
         """A charge that says what the hold said, or would have said."""
-        context = {n: v for n, v in self._context.items() if n != "allow_partial"}
+        context = {
+            n: v for n, v in self._context.items() if n not in ("allow_partial", "on_expiry")
+        }
         context.setdefault("event_at", self._began_at)
         options = {**context, **self._ending(metadata)}
         return self._calls.charge(self._completed(usage), amount, options)
