@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Annotated, Any
@@ -61,6 +62,12 @@ def application(conninfo: str) -> FastAPI:
     @app.get("/answer")
     async def answer(held: Held, response: Response) -> str:
         await settled(held, response, usage={"input_tokens": 1000, "output_tokens": 450})
+        return "Hello"
+
+    @app.get("/slow")
+    async def late(held: Held) -> str:
+        await asyncio.sleep(0.5)
+        await held.settle({"input_tokens": 1000, "output_tokens": 450})
         return "Hello"
 
     @app.get("/stream")
@@ -142,6 +149,16 @@ def test_answers_have_headers_and_refusals_have_a_status(
     assert httpx.get(f"{url}/answer", headers={"x-wallet": "none"}).status_code == 403
     assert httpx.get(f"{url}/outer/broken").status_code == 500  # nobody is charged
     assert ledger.charges() == [Decimal("0.007")]
+
+
+def test_requests_at_once_with_one_key_are_one(url: str, name: str, ledger: Ledger) -> None:
+    """A client that chooses the key gets one answer for the price of one."""
+    headers = {"x-wallet": name, "idempotency-key": "mine"}
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(httpx.get, f"{url}/slow", headers=headers) for _ in range(8)]
+        found = sorted(one.result().status_code for one in asked)
+    assert found == [200] + [409] * 7
+    assert (ledger.charges(), ledger.holds()) == ([Decimal("0.007")], ["settled"])
 
 
 def test_what_used_nothing_or_failed_is_released(url: str, name: str, ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import httpx2
 import openai
 import pytest
 from conftest import DATABASE, Ledger, Mock
@@ -40,6 +42,7 @@ def proxied(config: Path, log: Path, environment: dict[str, str]) -> Iterator[st
         process = subprocess.Popen(
             command, stdout=file, stderr=file, env=environment, cwd=config.parent
         )
+    environment["PROXY_PID"] = str(process.pid)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):
@@ -55,19 +58,22 @@ def proxied(config: Path, log: Path, environment: dict[str, str]) -> Iterator[st
         process.wait(30)
 
 
-@pytest.fixture(scope="session")
-def proxy(_mock: Mock, conninfo: str, tmp_path_factory: Any) -> Iterator[str]:
-    """The proxy's URL."""
-    environment = {
+def environment_of(mock: Mock) -> dict[str, str]:
+    return {
         **os.environ,
-        "MOCK_OPENAI": _mock.base_url("openai"),
-        "MOCK_ANTHROPIC": _mock.base_url("anthropic"),
-        "MOCK_NOWHERE": _mock.base_url("openai") + "/nowhere",
+        "MOCK_OPENAI": mock.base_url("openai"),
+        "MOCK_ANTHROPIC": mock.base_url("anthropic"),
+        "MOCK_NOWHERE": mock.base_url("openai") + "/nowhere",
         "WALLET_LITELLM_DATABASE": f"dbname={DATABASE}",
         "PYTHONPATH": str(PROXY),
     }
+
+
+@pytest.fixture(scope="session")
+def proxy(_mock: Mock, conninfo: str, tmp_path_factory: Any) -> Iterator[str]:
+    """The proxy's URL."""
     log = tmp_path_factory.mktemp("proxy") / "log"
-    with proxied(PROXY / "config.yaml", log, environment) as url:
+    with proxied(PROXY / "config.yaml", log, environment_of(_mock)) as url:
         yield url
 
 
@@ -315,3 +321,28 @@ async def test_many_calls_with_clients_that_leave(
     )
     assert exact <= logged
     assert exact.total() >= complete
+
+
+@pytest.mark.long
+def test_a_proxy_that_is_killed_books_nothing_twice_and_leaves_no_hold(
+    conninfo: str, name: str, ledger: Ledger, mock: Mock, tmp_path: Path
+) -> None:
+    environment = {**environment_of(mock), "WALLET_LITELLM_TTL": "3"}
+    with proxied(PROXY / "config.yaml", tmp_path / "log", environment) as url:
+        with openai.OpenAI(base_url=url, api_key=f"sk-{name}", max_retries=0) as client:
+            client.chat.completions.create(model="smart", messages=MESSAGES)
+            mock.faults.pace(200)
+            try:
+                stream = client.chat.completions.create(
+                    model="smart", messages=MESSAGES, stream=True
+                )
+                next(stream)
+                os.kill(int(environment["PROXY_PID"]), signal.SIGKILL)
+                with pytest.raises((openai.APIError, httpx2.HTTPError)):
+                    list(stream)
+            finally:
+                mock.faults.pace(0)
+    assert ledger.holds() == ["settled", "open"]
+    eventually(lambda: ledger.held() == 0)
+    assert len(ledger.charges()) == 1
+    assert ledger.holds() == ["settled", "expired"]

@@ -312,6 +312,35 @@ def test_an_answer_that_cannot_be_read_is_settled(wallet: Wallet, ledger: Ledger
     assert len(ledger.charges()) == 1
 
 
+def test_an_answer_without_usage_is_counted(wallet: Wallet, ledger: Ledger) -> None:
+    """Some servers that speak the API of OpenAI say nothing of their use."""
+    answers: list[dict[str, Any]] = [
+        {"object": "chat.completion", "choices": [{"message": {"content": "word " * 100}}]},
+        {"object": "response", "output": [{"content": [{"text": "word " * 100}]}]},
+        {"object": "list", "data": [{"embedding": [0.1]}]},
+    ]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json=answers.pop(0))
+
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    plain = openai.OpenAI(api_key="x", base_url="http://x/v1", http_client=http, max_retries=0)
+    client: Any = wrap(plain, wallet)
+    text = "Say something about the sea, please. " * 10
+    messages: Any = [{"role": "user", "content": text}]
+    charges = [
+        client.chat.completions.create(model="gpt-4o", messages=messages).wallet.charge,
+        client.responses.create(model="gpt-4o", input=text).wallet.charge,
+        client.embeddings.create(model="text-embedding-3-small", input=text).wallet.charge,
+    ]
+    for charge in charges:
+        # Four bytes to a token, and not the maximum of the hold.
+        assert 90 <= charge.lines[0].quantity <= 115
+    assert [charge.lines[1].quantity for charge in charges[:2]] == [125, 125]
+    sql = "SELECT count(*) FROM wallet.entries WHERE wallet = %s AND metadata ->> 'usage' <> ''"
+    assert ledger.one(sql, ledger.name) == 3
+
+
 MESSAGES: Any = [{"role": "user", "content": "Say something about the sea, please."}]
 
 

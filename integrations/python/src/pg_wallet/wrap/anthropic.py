@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import read
-from .endpoint import Base, Endpoint, Prepared, Usage, UsageOrStream, whole
+from .endpoint import Base, Endpoint, Prepared, Usage, UsageOrStream, counted, whole
 from .options import WrapOptions
 
 
@@ -14,7 +14,8 @@ class Messages(Base):
 
     def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
         prompt = self.input_text(body.get("system"), body.get("messages"), body.get("tools"))
-        tokens = read.input_tokens(prompt, self.options.held_tokens, self.options.media_tokens)
+        media = self.options.media_tokens
+        tokens = read.input_tokens(prompt, self.options.held_tokens, media)
         output = whole(body, "max_tokens") or self.options.output_tokens
         return Prepared(
             model=self.model(body),
@@ -22,10 +23,19 @@ class Messages(Base):
             estimates=[self.estimate(input_tokens=8 + tokens, output_tokens=output)],
             meter=MessagesMeter(self.options) if stream else None,
             maximum="max_tokens",
+            prompt=8 + read.input_tokens(prompt, self.options.used_tokens, media),
         )
 
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
         return read.usage_of(response)
+
+    def count(self, prepared: Prepared, response: Any) -> Usage | None:
+        parts = read.get(response, "content")
+        if not isinstance(parts, list):
+            return None
+        names = ("text", "thinking")
+        texts = [read.get(part, name) for part in parts for name in names]
+        return counted(prepared, self.options, texts)
 
 
 class MessagesMeter:

@@ -45,6 +45,8 @@ class Prepared:
     # For answers that say nothing: what the request alone tells, one for each estimate. Without
     # it the estimate counts.
     counted: list[Usage] | None = None
+    # Tokens of the prompt, as a broken stream counts them.
+    prompt: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self, number: int) -> Usage:
@@ -64,6 +66,10 @@ class Endpoint(Protocol):
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
         """What a response says was used; None where it says nothing."""
 
+    def count(self, prepared: Prepared, response: Any) -> Usage | None:
+        """What can be counted of a response that says nothing; None where that is no more than
+        the request tells."""
+
 
 class Base:
     """What endpoints share."""
@@ -75,6 +81,9 @@ class Base:
     def model(self, body: Mapping[str, Any], default: str = "") -> str:
         name = str(body.get("model") or default)
         return self.options.model(name) if self.options.model else name
+
+    def count(self, prepared: Prepared, response: Any) -> Usage | None:
+        return None
 
     def estimate(self, **meters: int | str) -> Usage:
         return {"provider": self.provider, **meters}
@@ -131,6 +140,12 @@ def size_of(content: Any) -> tuple[bytes, int]:
     except (AttributeError, OSError):
         return b"", _LARGEST
     return head if isinstance(head, bytes) else b"", size
+
+
+def counted(prepared: Prepared, options: WrapOptions, texts: list[Any]) -> Usage:
+    """The prompt, and an answer of these texts, in tokens that the client counts."""
+    tokens = sum(options.used_tokens(text) for text in texts if isinstance(text, str))
+    return {"input_tokens": prepared.prompt, "output_tokens": max(1, tokens)}
 
 
 def whole(body: Mapping[str, Any], name: str) -> int | None:

@@ -152,7 +152,8 @@ class Call:
         said = self.endpoint.used(self.prepared, response)
         if said is not None:
             return said, True
-        return self.told(), False
+        counted = self.endpoint.count(self.prepared, response)
+        return (self.told() if counted is None else counted), False
 
     def told(self) -> UsageOrStream:
         """What the request alone tells of its use."""

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from . import paths, read
 from .audio import Speech, Transcriptions
-from .endpoint import Base, Endpoint, LastMeter, Prepared, Usage, UsageOrStream, contents, whole
+from .endpoint import (
+    Base,
+    Endpoint,
+    LastMeter,
+    Prepared,
+    Usage,
+    UsageOrStream,
+    contents,
+    counted,
+    whole,
+)
 from .options import WrapOptions
 
 # A large image of best quality.
@@ -43,10 +54,27 @@ class Chat(Base):
             # With several answers each has the maximum.
             maximum=(maximum or names[0]) if choices == 1 and "messages" in body else None,
             service_tier=body.get("service_tier"),
+            prompt=used,
         )
 
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
         return read.usage_of(response)
+
+    def count(self, prepared: Prepared, response: Any) -> Usage | None:
+        choices = read.get(response, "choices")
+        if not choices:
+            return None
+        texts = [text for choice in choices for text in _texts(choice, "message")]
+        return counted(prepared, self.options, texts)
+
+
+def _texts(choice: Any, name: str) -> list[Any]:
+    """The texts of an answer, or of a part of one."""
+    message = read.get(choice, name)
+    names = ("content", "refusal", "reasoning_content")
+    texts = [read.get(message, name) for name in names] + [read.get(choice, "text")]
+    calls = read.get(message, "tool_calls") or []
+    return texts + [read.get(read.get(call, "function"), "arguments") for call in calls]
 
 
 class ChatMeter:
@@ -68,12 +96,7 @@ class ChatMeter:
             self.said = usage
         choices = read.get(event, "choices") or []
         for choice in choices:
-            delta = read.get(choice, "delta")
-            texts = [read.get(delta, "content"), read.get(delta, "refusal")]
-            texts += [read.get(delta, "reasoning_content"), read.get(choice, "text")]
-            for call in read.get(delta, "tool_calls") or []:
-                texts.append(read.get(read.get(call, "function"), "arguments"))
-            self._count(texts)
+            self._count(_texts(choice, "delta"))
         return not (self.hidden and usage is not None and not choices)
 
     def _count(self, texts: list[Any]) -> None:
@@ -111,10 +134,20 @@ class Responses(Base):
             meter=ResponsesMeter(self.options, used, hidden=False) if stream else None,
             maximum="max_output_tokens",
             service_tier=body.get("service_tier"),
+            prompt=used,
         )
 
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
         return read.usage_of(response)
+
+    def count(self, prepared: Prepared, response: Any) -> Usage | None:
+        items = read.get(response, "output")
+        if not items:
+            return None
+        parts = [part for item in items for part in read.get(item, "content") or []]
+        texts = [read.get(part, "text") for part in parts]
+        texts += [read.get(item, "arguments") for item in items]
+        return counted(prepared, self.options, texts)
 
 
 class ResponsesMeter(ChatMeter):
@@ -136,18 +169,25 @@ class Embeddings(Base):
     def prepare(self, body: dict[str, Any], files: Any, stream: bool) -> Prepared:
         given = body.get("input")
         many = given if isinstance(given, list) else [given]
-        tokens = sum(
-            self.options.held_tokens(item)
-            if isinstance(item, str)
-            else len(item)
-            if isinstance(item, list)
-            else 1
-            for item in many
+        held, used = self.options.held_tokens, self.options.used_tokens
+        return Prepared(
+            self.model(body),
+            body,
+            [self.estimate(input_tokens=_tokens_of(many, held))],
+            counted=[self.estimate(input_tokens=_tokens_of(many, used))],
         )
-        return Prepared(self.model(body), body, [self.estimate(input_tokens=max(1, tokens))])
 
     def used(self, prepared: Prepared, response: Any) -> UsageOrStream | None:
         return read.usage_of(response)
+
+
+def _tokens_of(many: list[Any], count: Callable[[str], int]) -> int:
+    """Tokens of texts, of lists of tokens, or of one such list."""
+    sizes = (
+        count(item) if isinstance(item, str) else len(item) if isinstance(item, list) else 1
+        for item in many
+    )
+    return max(1, sum(sizes))
 
 
 class Images(Base):
