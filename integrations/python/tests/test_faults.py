@@ -340,14 +340,32 @@ from pg_wallet import RequestOptions, Wallet
 
 with ConnectionPool(sys.argv[1], min_size=1, open=True) as pool:
     wallet = Wallet(pool, sys.argv[2])
-    with wallet.request(amount=1, options=RequestOptions(ttl=0.5)) as r:
+    options = RequestOptions(ttl=0.5, on_expiry=sys.argv[3])
+    with wallet.request(amount=1, options=options, idempotency_key="dead") as r:
         r.use(amount=1)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_the_hold_of_a_process_that_is_killed_ends_by_itself(name: str, ledger: Ledger) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, f"dbname={DATABASE}", name], timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    eventually(lambda: ledger.held() == 0)
-    assert ledger.charges() == []
+@pytest.mark.parametrize("on_expiry", ["release", "charge"])
+def test_the_hold_of_a_process_that_is_killed_ends_by_itself(
+    wallet: Wallet, ledger: Ledger, on_expiry: str
+) -> None:
+    command = [sys.executable, "-c", KILLED, f"dbname={DATABASE}", ledger.name, on_expiry]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
+    hold_id = ledger.one("SELECT hold_id FROM wallet.holds WHERE wallet = %s", ledger.name)
+    time.sleep(0.6)
+    ledger.db.execute("SELECT wallet.maintain()")
+    assert ledger.held() == 0
+    assert ledger.charges() == ([1] if on_expiry == "charge" else [])
+    # Whoever knows what was used can still settle it.
+    wallet.settle(hold_id, amount="0.25", over="debt")
+    assert ledger.balance() == Decimal("99.75")
+
+
+def test_a_hold_that_is_charged_is_not_made_where_usage_may_be_spooled(
+    pool: ConnectionPool[Any], name: str, tmp_path: Path
+) -> None:
+    wallet = Wallet(pool, name, fail="open", spool=tmp_path / "spool")
+    with pytest.raises(ValueError, match="fail="):
+        wallet.request(amount=1, options=RequestOptions(on_expiry="charge"))

@@ -349,6 +349,8 @@ def test_settings_come_from_the_environment_and_the_proxys_config(
     assert settings.spool is None
     with pytest.raises(ValueError, match="has no walet"):
         Settings.from_environment({"walet": "=acme"})
+    with pytest.raises(ValueError, match="on_expiry"):
+        Settings(fail="open", spool="s", on_expiry="charge")
     with pytest.raises(ValueError, match="unmetered is 'pas'; it can be 'refuse', 'pass'"):
         Settings(unmetered="pas")  # type: ignore[arg-type]
 

@@ -31,8 +31,8 @@ class RequestOptions:
         `check()` and streams raise HoldExpired, and the body of an `async with` is cancelled.
     over: what becomes of use that costs more than is held, as in `settle`. "debt" books it
         whatever the balance is, because the provider has been paid.
-    on_expiry: what becomes of the held amount if the process dies before it settles: "release", or
-        "charge", which books it when the hold expires.
+    on_expiry: what becomes of the hold of a process that died: "release", or "charge" what is held,
+        because the provider may have been paid. A settlement that comes later corrects the charge.
     resume: goes on with an open hold of the same key, in a job that died and runs again. Without
         it such a request is refused: another one may be using the hold.
     """
@@ -73,6 +73,10 @@ class Lifetime:
         self._amount = amount
         self._context = {**context, "idempotency_key": self.key}
         self._ttl = self._context.pop("ttl", options.ttl)
+        self._on_expiry = self._context.pop("on_expiry", options.on_expiry)
+        if self._on_expiry == "charge" and wallet.fail == "open":
+            # A hold whose answer got lost would be charged beside the usage in the spool.
+            raise ValueError('on_expiry="charge" needs a wallet with fail="closed"')
         self._used: tuple[Usage | None, Amount | None, Mapping[str, Any] | None] | None = None
         self._lock = threading.Lock()
         self._claimed = self._voided = self._rejected = self._undelivered = False
@@ -108,7 +112,9 @@ class Lifetime:
     # The hold.
 
     def _opening(self) -> Statement[Hold]:
-        options = {"on_expiry": self.options.on_expiry, **self._context, "ttl": self._ttl}
+        options = {**self._context, "ttl": self._ttl}
+        if self._on_expiry != "release":
+            options["on_expiry"] = self._on_expiry
         return self._calls.hold(self.estimate, self._amount, options)
 
     def _opened(self, hold: Hold, attempts: Attempts) -> None:
@@ -182,9 +188,7 @@ class Lifetime:
         self, usage: Usage | None, amount: Amount | None, metadata: Mapping[str, Any] | None
     ) -> Statement[Charge]:
         """A charge that says what the hold said, or would have said."""
-        context = {
-            n: v for n, v in self._context.items() if n not in ("allow_partial", "on_expiry")
-        }
+        context = {n: v for n, v in self._context.items() if n != "allow_partial"}
         context.setdefault("event_at", self._began_at)
         options = {**context, **self._ending(metadata)}
         return self._calls.charge(self._completed(usage), amount, options)

@@ -39,7 +39,7 @@ class Settings:
     unmetered: what becomes of kinds of calls that are not charged and cost something, such as
         batches, videos and realtime sessions: "refuse" or "pass".
     fail, spool: as of `AsyncWallet`.
-    ttl, longest: as of `RequestOptions`.
+    ttl, longest, on_expiry: as of `RequestOptions`.
     grace: seconds to wait for LiteLLM's own count of a stream that broke.
     output_tokens: the estimate of a request without a maximum.
     """
@@ -60,12 +60,15 @@ class Settings:
     spool: str | None = None
     ttl: float = 600
     longest: float = 3600
+    on_expiry: Literal["release", "charge"] = "release"
     grace: float = 10
     output_tokens: int = 4096
     timeout: float = 10
 
     def __post_init__(self) -> None:
         choices.check(self)
+        if self.on_expiry == "charge" and self.fail == "open":
+            raise ValueError('on_expiry "charge" needs fail "closed"')
 
     @classmethod
     def from_environment(cls, given: Mapping[str, Any] | None = None) -> Settings:

@@ -122,7 +122,9 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
             prepared = endpoint.prepare(dict(data), files, bool(data.get("stream")))
         except ValueError as error:
             raise InvalidUsage(str(error)) from error
-        options = RequestOptions(ttl=settings.ttl, longest=settings.longest)
+        options = RequestOptions(
+            ttl=settings.ttl, longest=settings.longest, on_expiry=settings.on_expiry
+        )
         mark = new_key()
         context: Any = {
             "idempotency_key": f"litellm/{mark}",
