@@ -57,6 +57,24 @@ def test_the_client_given_is_left_alone(
     assert ledger.holds() == ["settled"]
 
 
+def test_resources_that_exist_before_are_charged_too(
+    openai_client: openai.OpenAI,
+    wallet: Wallet,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Older SDKs make them with the client."""
+    eager = openai_client.copy()
+    assert eager.chat.completions
+    raw = eager.chat.completions.with_raw_response
+    monkeypatch.setattr(openai_client, "copy", lambda: eager)
+    client = wrap(openai_client, wallet)
+    assert client.chat is eager.chat
+    client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+    raw.create(model="gpt-4o", messages=MESSAGES)
+    assert ledger.holds() == ["settled"] * 2
+
+
 def test_a_stream_is_settled_with_its_usage_which_nobody_sees_who_did_not_ask(
     openai_client: openai.OpenAI, wallet: Wallet, ledger: Ledger, mock: Mock
 ) -> None:

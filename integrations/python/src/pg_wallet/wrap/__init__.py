@@ -43,6 +43,7 @@ def wrap(client: C, wallet: Wallet | AsyncWallet, options: WrapOptions | None = 
         wrapped.post = sync.hook(wrapped.post, wallet, provider)
 
     wrapped.get_api_list = _checked(wrapped.get_api_list, provider)
+    _bind(wrapped, wrapped)
     if options.unmetered == "refuse":
         cls: Any = type(wrapped)
         wrapped.__class__ = _without_sockets(cls)
@@ -54,6 +55,15 @@ def wrap(client: C, wallet: Wallet | AsyncWallet, options: WrapOptions | None = 
     setattr(wrapped, _MARK, True)
     found: C = wrapped
     return found
+
+
+def _bind(owner: Any, client: Any) -> None:
+    """Resources that exist already, as in older SDKs, have the client's own `post`."""
+    for resource in list(vars(owner).values()):
+        if resource is not client and hasattr(resource, "_post") and hasattr(resource, "_client"):
+            resource._post = client.post
+            resource._get_api_list = client.get_api_list
+            _bind(resource, client)
 
 
 def _checked(get_api_list: Any, provider: Provider) -> Any:
