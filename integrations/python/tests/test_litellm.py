@@ -274,6 +274,53 @@ def test_a_call_id_that_is_used_twice_is_paid_twice(
     assert ledger.charges() == [price(mock)] * 2
 
 
+def test_a_client_cannot_pass_for_the_call_of_another(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    """The mark of a running call, which its entry has as the key, is no ticket."""
+    client.chat.completions.create(model="smart", messages=MESSAGES)
+    sql = "SELECT idempotency_key FROM wallet.entries WHERE wallet = %s AND kind = 'charge' LIMIT 1"
+    mark = str(ledger.one(sql, ledger.name)).removeprefix("litellm/")
+    for body in ({"pg_wallet_call": mark}, {"proxy_server_request": {"pg_wallet_call": mark}}):
+        client.chat.completions.create(model="smart", messages=MESSAGES, extra_body=body)
+        client.chat.completions.create(
+            model="smart", messages=MESSAGES, extra_body={**body, "metadata": body}
+        )
+    assert ledger.holds() == ["settled"] * 5
+    assert len(ledger.charges()) == 5
+
+
+def test_a_client_cannot_choose_its_price_or_leave_the_log(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    """Members of a request that LiteLLM gives a meaning to."""
+    cheap = {"model_info": {"wallet_model": "gpt-4o-mini", "base_model": "gpt-4o-mini"}}
+    tricks: list[dict[str, Any]] = [
+        cheap,
+        {"metadata": cheap, "litellm_metadata": cheap},
+        {"litellm_params": cheap, "base_model": "gpt-4o-mini"},
+        {"input_cost_per_token": 0, "output_cost_per_token": 0},
+        {"no-log": True},
+        {"custom_llm_provider": "none"},
+    ]
+    costs = []
+    for trick in tricks:
+        for stream in (False, True):
+            count = len(mock.recorder.log)
+            try:
+                found: Any = client.chat.completions.create(
+                    model="smart", messages=MESSAGES, stream=stream, extra_body=trick
+                )
+                if stream:
+                    list(found)
+            except openai.APIStatusError:
+                assert len(mock.recorder.log) == count, trick  # refused before it was forwarded
+            else:
+                costs.append(price(mock))
+    eventually(lambda: "open" not in ledger.holds())
+    assert sorted(ledger.charges()) == sorted(costs)
+
+
 @pytest.mark.long
 async def test_many_calls_with_clients_that_leave(
     proxy: str, name: str, ledger: Ledger, mock: Mock

@@ -233,12 +233,12 @@ def test_what_extra_body_says_is_held_and_charged(wallet: Wallet, ledger: Ledger
     answered: Any = wrap(plain, wallet).chat.completions.create(
         model="gpt-4o-mini",
         messages=[{"role": "user", "content": "Hello"}],
-        extra_body={"model": "gpt-4o", "max_tokens": 2000, "top_k": 5},
+        extra_body={"model": "gpt-4o", "max_tokens": 6000.0, "top_k": 5},
     )
     assert answered.wallet.charge.model == "gpt-4o"
     assert ledger.charges() == [answered.wallet.cost]
     held = ledger.one("SELECT amount FROM wallet.holds WHERE wallet = %s", ledger.name)
-    assert held > 2000 * 10 / 1_000_000
+    assert held > 6000 * 10 / 1_000_000
     assert b'"gpt-4o"' in sent[0]
     assert b'"top_k":5' in sent[0].replace(b": ", b":")
 

@@ -83,6 +83,7 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
     ) -> dict[str, Any] | None:
         """Holds the estimate; a refusal reaches the client."""
+        data.pop(_MARK, None)  # a client's own word must not name the call of another one
         kind = str(getattr(call_type, "value", call_type))
         path = kinds.endpoint(kind)
         if _tracked_by(data) in self._calls:

@@ -151,4 +151,8 @@ def counted(prepared: Prepared, options: WrapOptions, texts: list[Any]) -> Usage
 def whole(body: Mapping[str, Any], name: str) -> int | None:
     """A whole number of a request; None where there is none."""
     value = body.get(name)
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)  # some servers take it
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
