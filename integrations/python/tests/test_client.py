@@ -95,6 +95,29 @@ def test_limits_and_the_balance_say_what_they_would_say(wallet: Wallet, ledger: 
     assert 0 < seconds <= 86400
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
+@pytest.mark.parametrize(
+    "period", ["minute", "hour", "day", "month", "rolling 24 hours", "lifetime"]
+)
+def test_the_error_of_a_limit_says_when_it_resets(
+    wallet: Wallet, ledger: Ledger, period: str, zone: str
+) -> None:
+    """The text of DETAIL, and what `check_limits` says in a column."""
+    set_limit = "SELECT wallet.set_limit(%s, 5, %s, time_zone => %s)"
+    ledger.one(set_limit, wallet.wallet, period, zone)
+    wallet.charge(amount=5)
+    with pytest.raises(pg_wallet.LimitExceeded) as refused:
+        wallet.charge(amount=1)
+    (limit,) = (one for one in wallet.check_limits(amount=1) if one.limit_id is not None)
+    if limit.resets_at is None:
+        assert refused.value.resets_at is None
+        assert period == "lifetime"
+    else:
+        assert refused.value.resets_at is not None
+        # The text has no fractions of a second.
+        assert abs(refused.value.resets_at - limit.resets_at) < timedelta(seconds=1)
+
+
 def test_the_time_of_a_reset_is_read_in_its_zone() -> None:
     detail = "… 0.00 remains. It resets at 2026-12-01 00:00:00 Europe/Berlin."
     assert resets_at(detail) == datetime(2026, 11, 30, 23, tzinfo=timezone.utc)
