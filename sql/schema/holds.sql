@@ -44,7 +44,8 @@ CREATE TABLE wallet.reservations (
     )
 -- A settlement writes a new version of its hold, on the same page if there is room.
 ) WITH (fillfactor = 80);
-CREATE INDEX reservations_open ON wallet.reservations (wallet_id, expires_at) WHERE status = 'open';
+-- Holds that are charged when they expire are separate, so that neither kind is read for the other.
+CREATE INDEX reservations_open ON wallet.reservations (wallet_id, charge_on_expiry, expires_at) WHERE status = 'open';
 COMMENT ON TABLE wallet.reservations IS 'Holds: money reserved until the actual usage is known. The view holds shows them.';
 COMMENT ON COLUMN wallet.reservations.hold_id IS 'A hash of the wallet and the idempotency key, so that the primary key allows one hold per key. Without a key, a UUIDv7.';
 COMMENT ON COLUMN wallet.reservations.held IS 'The amount that is still reserved; zero once the hold is closed.';

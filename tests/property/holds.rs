@@ -8,6 +8,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use uuid::Uuid;
 use wallet_tests::{Database, Decimal, Seed, archive, audit, create, dec, fund, scale, state_of};
 
+/// How many expired holds a hold charges.
+const FEW: usize = 16;
+
 const USERS: [&str; 2] = ["ann", "bob"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +44,8 @@ enum Step {
         partial: bool,
         /// Whether it has expired by the next call.
         short: bool,
+        /// Whether it is charged when it expires.
+        charged: bool,
     },
     Settle {
         which: usize,
@@ -54,6 +59,7 @@ enum Step {
     /// For each user, or for the wallet.
     SetLimit(Scope, i64),
     SetLanes(i32),
+    Sweep,
     Archive,
     Replay(usize),
     Regret(Vec<Step>),
@@ -64,8 +70,8 @@ fn single() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (1_i64..6000).prop_map(Step::Fund),
         4 => (0_i64..3000, 0_usize..2).prop_map(|(cents, user)| Step::Charge(cents, user)),
-        6 => (0_i64..3000, 0_usize..2, any::<bool>(), prop::bool::weighted(0.25))
-            .prop_map(|(cents, user, partial, short)| Step::Hold { cents, user, partial, short }),
+        6 => (0_i64..3000, 0_usize..2, any::<bool>(), prop::bool::weighted(0.35), any::<bool>())
+            .prop_map(|(cents, user, partial, short, charged)| Step::Hold { cents, user, partial, short, charged }),
         7 => (0_usize..4, 0_i64..3500, prop::bool::weighted(0.7), over())
             .prop_map(|(which, cents, last, over)| Step::Settle { which, cents, last, over }),
         2 => (0_usize..4).prop_map(Step::Void),
@@ -76,6 +82,7 @@ fn single() -> impl Strategy<Value = Step> {
             .prop_map(|(scope, max)| Step::SetLimit(scope, max)),
         1 => (1_i32..5).prop_map(Step::SetLanes),
         1 => Just(Step::Archive),
+        1 => Just(Step::Sweep),
         3 => (0_usize..8).prop_map(Step::Replay),
     ]
 }
@@ -96,6 +103,10 @@ struct Hold {
     settled: i64,
     /// The amount it reserves in each limit that existed.
     windows: [Option<i64>; 2],
+    /// Whether it is charged when it expires.
+    charged: bool,
+    /// The charge that booked its amount.
+    booked: Option<usize>,
     status: &'static str,
 }
 
@@ -209,6 +220,9 @@ impl Model {
         if !["open", "expired"].contains(&hold.status) {
             return Err("WL008");
         }
+        if let Some(charge) = hold.booked {
+            return self.correct(place, charge, cents, last, over);
+        }
         let cost = match over {
             Over::Cap => cents.min(hold.held),
             _ => cents,
@@ -252,6 +266,60 @@ impl Model {
             one.status = "settled";
         }
         Ok(cost)
+    }
+
+    /// Charges at most `most` holds that have expired and are to be charged.
+    fn book(&mut self, most: usize) {
+        let due = |hold: &Hold| hold.charged && hold.status == "expired" && hold.booked.is_none();
+        let places = (0..self.holds.len()).filter(|place| due(&self.holds[*place]));
+        for place in places.take(most).collect::<Vec<_>>() {
+            let hold = &mut self.holds[place];
+            let (user, cents) = (hold.user, hold.held);
+            hold.held = 0;
+            hold.settled += cents;
+            hold.windows = hold.windows.map(|window| window.map(|_| 0));
+            hold.booked = Some(self.charges.len());
+            self.balance -= cents;
+            self.used[user] += cents;
+            self.charges.push(Charge {
+                id: Uuid::nil(),
+                user,
+                cents,
+                refunded: 0,
+            });
+        }
+    }
+
+    /// Settles a hold that was charged: the charge and the correction together are the cost.
+    fn correct(
+        &mut self,
+        place: usize,
+        charge: usize,
+        cents: i64,
+        last: bool,
+        over: Over,
+    ) -> Result<i64, Refused> {
+        if !last {
+            return Err("WL008");
+        }
+        let paid = self.charges[charge].cents - self.charges[charge].refunded;
+        let user = self.holds[place].user;
+        let more = if over == Over::Cap { 0 } else { cents - paid }.max(0);
+        if more > self.room() && over != Over::Debt {
+            return Err("WL001");
+        }
+        if over == Over::Charge {
+            self.fits(user, more)?;
+        }
+        let unused = (paid - cents).max(0);
+        let taken = more.min(self.room());
+        self.charges[charge].refunded += unused;
+        self.balance += unused - taken;
+        self.debt += more - taken;
+        self.used[user] += more - unused;
+        self.holds[place].settled += more - unused;
+        self.holds[place].status = "settled";
+        Ok(more)
     }
 
     fn refund(&mut self, place: usize, cents: Option<i64>) -> Result<i64, Refused> {
@@ -352,17 +420,27 @@ impl Run<'_> {
                 user,
                 partial,
                 short,
+                charged,
             } => {
-                let expected = model.hold(amount, user, partial);
+                // A hold that is charged when it expires first charges those that have expired.
+                let mut booked = model.clone();
+                if charged {
+                    booked.book(FEW);
+                }
+                let expected = booked.hold(amount, user, partial);
+                if expected.is_ok() {
+                    *model = booked;
+                }
+                let on_expiry = if charged { "charge" } else { "release" };
                 let ttl = if short { "1 microsecond" } else { "1 hour" };
                 let sql = format!(
-                    "SELECT hold_id, amount, replayed FROM wallet.hold('{{w}}', amount => {}, user_id => '{}', allow_partial => {partial}, ttl => '{ttl}', idempotency_key => {{k}})",
+                    "SELECT hold_id, amount, replayed FROM wallet.hold('{{w}}', amount => {}, user_id => '{}', allow_partial => {partial}, ttl => '{ttl}', on_expiry => '{on_expiry}', idempotency_key => {{k}})",
                     cents(amount),
                     USERS[user]
                 );
                 if let Some(id) = self.call(client, model, &sql, expected) {
                     let amount = expected.unwrap_or_default();
-                    let held = if short { 0 } else { amount };
+                    let held = if short && !charged { 0 } else { amount };
                     model.holds.push(Hold {
                         id,
                         user,
@@ -370,9 +448,12 @@ impl Run<'_> {
                         held,
                         settled: 0,
                         windows: model.max.map(|max| max.map(|_| held)),
+                        charged,
+                        booked: None,
                         status: if short { "expired" } else { "open" },
                     });
                 }
+                name_charges(client, model);
             }
             Step::Settle {
                 which,
@@ -468,6 +549,13 @@ impl Run<'_> {
                     .query_one("SELECT wallet.set_lanes($1, $2)", &[&self.wallet, &lanes])
                     .expect("set_lanes");
             }
+            Step::Sweep => {
+                client
+                    .query_one("SELECT wallet.sweep_expired()", &[])
+                    .expect("sweep_expired");
+                model.book(usize::MAX);
+                name_charges(client, model);
+            }
             Step::Archive => {
                 archive(client, self.wallet, None).expect("archive");
             }
@@ -485,6 +573,10 @@ impl Run<'_> {
                     made.sql
                 );
                 assert!(row.get::<_, bool>(2), "{} is not replayed", made.sql);
+                if made.sql.contains("on_expiry => 'charge'") {
+                    model.book(FEW);
+                    name_charges(client, model);
+                }
             }
             Step::Regret(_) => unreachable!("not nested"),
         }
@@ -585,6 +677,20 @@ impl Run<'_> {
             .expect("verify")
             .get(0);
         assert_eq!(broken, 0, "checks of verify() that fail");
+    }
+}
+
+/// Looks up the entries of the charges of expired holds.
+fn name_charges(client: &mut impl GenericClient, model: &mut Model) {
+    for hold in &model.holds {
+        let Some(charge) = hold.booked.map(|place| &mut model.charges[place]) else {
+            continue;
+        };
+        if charge.id.is_nil() {
+            let sql = "SELECT expiry_entry_id FROM wallet.holds WHERE hold_id = $1";
+            let row = client.query_one(sql, &[&hold.id]).expect("the charge");
+            charge.id = row.get::<_, Option<Uuid>>(0).expect("a charged hold");
+        }
     }
 }
 

@@ -85,12 +85,27 @@ impl<'a> Job<'a> {
                 Some(priced)
             }
         };
+        Job::priced(request, rules, attribution, now, priced)
+    }
+
+    /// Builds the job of a request that is priced already. The price of an amount only names the
+    /// provider and the service.
+    pub fn priced(
+        request: &'a Request<'a>,
+        rules: &'a WalletConfig,
+        attribution: Attribution<'a>,
+        now: Timestamp,
+        priced: Option<Priced>,
+    ) -> Result<Job<'a>> {
         let cost = match (&request.asked, &priced) {
             (Asked::Amount(amount), _) => *amount,
             (_, Some(priced)) => priced.cost,
             (_, None) => Amount::ZERO,
         };
-        let lines = priced.as_ref().map(|priced| encode(&priced.lines));
+        let lines = match request.asked {
+            Asked::Amount(_) => None,
+            _ => priced.as_ref().map(|priced| encode(&priced.lines)),
+        };
         let applied = applicable(
             &rules.limits,
             &spending(request, attribution, priced.as_ref(), cost),

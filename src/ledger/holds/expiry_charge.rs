@@ -9,11 +9,10 @@
 
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
-use crate::ledger::charges::job::Job;
 use crate::ledger::charges::request::Request;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::Hold;
-use crate::ledger::holds::{context, expired, settle};
+use crate::ledger::holds::{context, expired, expiry_job, settle};
 use crate::outbox::{self, Event, Field, Name};
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
@@ -31,10 +30,11 @@ statement!(
 
 statement!(
     /// Locks holds. A settlement locks the row of its hold. Locked rows are skipped and left to it.
+    /// A hold that was extended in the meantime is left out.
     LOCK,
-    [TEXTOID, UUIDARRAYOID],
+    [TEXTOID, UUIDARRAYOID, TIMESTAMPTZOID],
     "SELECT r.hold_id FROM wallet.reservations r
-      WHERE r.wallet_id = $1 AND r.hold_id = ANY ($2) AND r.status = 'open'
+      WHERE r.wallet_id = $1 AND r.hold_id = ANY ($2) AND r.status = 'open' AND r.expires_at <= $3
       ORDER BY r.expires_at, r.hold_id FOR NO KEY UPDATE SKIP LOCKED"
 );
 
@@ -57,7 +57,7 @@ pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
         .collect::<Result<_>>()?;
     // The order of locks: the wallet's row, holds, lanes.
     lock_wallet(wallet)?;
-    let locked = LOCK.run(&[Value::Text(wallet), Value::Uuids(&ids)])?;
+    let locked = LOCK.run(&[Value::Text(wallet), Value::Uuids(&ids), now])?;
     for row in 0..locked.len() {
         if let Some(mut hold) = store::lock_hold(wallet, locked.need(row, 0)?)? {
             charge(wallet, &mut hold)?;
@@ -86,7 +86,7 @@ fn charge(wallet: &str, hold: &mut Hold) -> Result<()> {
     let books = LockedBalance::open_for(wallet, Some(hold.id))?;
     let rules = books.rules.clone();
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
-    let job = Job::at(&request, &rules, hold.created_at)?;
+    let job = expiry_job::charge_job(&request, &rules, hold)?;
     let charged = settle::book(&settlement, hold, &job, books)?;
     CHARGED.run(&[
         Value::Text(wallet),

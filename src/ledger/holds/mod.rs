@@ -16,6 +16,7 @@ mod differs;
 pub mod expired;
 pub mod expiry;
 pub mod expiry_charge;
+mod expiry_job;
 pub mod hold;
 pub mod request;
 pub mod row;

@@ -13,9 +13,10 @@ use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::holds::booking::{entry, replayed};
 use crate::ledger::holds::context;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
+use crate::ledger::holds::expiry_job::count_beyond;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::{self, Hold};
-use crate::ledger::holds::settle_in_lane::settle_in_lane;
+use crate::ledger::holds::settle_in_lane::{InLane, settle_in_lane};
 use crate::ledger::movements::Movement;
 use crate::ledger::refund;
 use crate::ledger::wallets::config;
@@ -34,14 +35,21 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if settlement.over == OveragePolicy::Debt {
         // A debt needs the wallet's row lock, which comes before holds and lanes.
         lock_wallet(wallet)?;
-    } else if settlement.is_final
-        && let Some(charged) = settle_in_lane(settlement)?
-    {
-        return Ok(charged);
-    }
-    if row::is_charged_on_expiry(wallet, settlement.hold_id)? {
-        // A refund of the charge needs the wallet's row lock, too.
-        lock_wallet(wallet)?;
+    } else {
+        let in_lane = match settlement.is_final {
+            true => settle_in_lane(settlement)?,
+            false => InLane::Untouched,
+        };
+        match in_lane {
+            InLane::Settled(charged) => return Ok(charged),
+            // The hold is locked. It was open, so it cannot have been charged.
+            InLane::Reopened => {}
+            InLane::Untouched if row::is_charged_on_expiry(wallet, settlement.hold_id)? => {
+                // A refund of the charge needs the wallet's row lock, too.
+                lock_wallet(wallet)?;
+            }
+            InLane::Untouched => {}
+        }
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
@@ -117,9 +125,7 @@ fn correct(
         job.cap(booked);
     }
     job.beyond(booked)?;
-    // The charge was counted as a request.
-    job.applied
-        .retain(|applied| applied.limit.metric != Metric::Requests);
+    count_beyond(wallet, &mut job, &rules, hold)?;
     book(settlement, hold, &job, books)
 }
 
@@ -134,6 +140,7 @@ pub(super) fn book(
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
     let general_part = hold.held.minus(scoped).map_err(range)?;
     books.ask(&job.applied)?;
+    let windows = hold.windows.clone();
     let (released, rest) = release(settlement, &mut books, hold, job)?;
     let (context, at) = (job.context(), hold.created_at);
     let room = cover(settlement, &mut books, job, at)?;
@@ -176,6 +183,10 @@ pub(super) fn book(
             "settled"
         };
         hold.status = status.to_owned();
+    }
+    if settlement.is_expiry {
+        // A later settlement must know what the limits counted.
+        hold.windows = windows;
     }
     store::write_hold(hold, wallet, closed_at, None)?;
     warning::announce(wallet, &warnings)?;

@@ -19,17 +19,29 @@ use crate::pg::clock;
 use crate::storage::rows::{AllowanceId, Lane};
 use crate::storage::store;
 
-/// Books the usage and releases the rest in the lane of the hold, if no alert depends on it. `None`
-/// if all lanes must be locked, if the hold is not open, or if another call has changed it. The
+/// The result of an attempt to settle in one lane.
+// A box would cost every settlement an allocation.
+#[allow(clippy::large_enum_variant)]
+pub enum InLane {
+    /// The settlement is booked.
+    Settled(Charged),
+    /// Nothing was written. The hold is not locked.
+    Untouched,
+    /// The hold was closed and opened again, so its row is locked.
+    Reopened,
+}
+
+/// Books the usage and releases the rest in the lane of the hold, if no alert depends on it. Does
+/// not if all lanes must be locked, if the hold is not open, or if another call has changed it. The
 /// hold is not locked first: it is closed only if it is still as it was read.
-pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
+pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
     let wallet = settlement.wallet;
     let Some(mut hold) = store::read_hold(wallet, settlement.hold_id)? else {
-        return Ok(None);
+        return Ok(InLane::Untouched);
     };
     // An open hold has had no final settlement, so the key cannot belong to one.
     if hold.status != "open" || hold.expires_at <= clock::now() {
-        return Ok(None);
+        return Ok(InLane::Untouched);
     }
     let about = hold.about.clone();
     let rules = config::known(wallet)?;
@@ -44,17 +56,17 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
         || rules.status == Status::Closed
         || !active(rules.lanes).contains(&hold.lane)
     {
-        return Ok(None);
+        return Ok(InLane::Untouched);
     }
     let Ok(mut job) = Job::at(&request, &rules, hold.created_at) else {
-        return Ok(None);
+        return Ok(InLane::Untouched);
     };
     if settlement.over == OveragePolicy::Cap {
         job.cap(hold.held);
     }
     // A limit that has to decide may need all lanes.
     if !window::are_covered(&job.applied, &hold.windows) {
-        return Ok(None);
+        return Ok(InLane::Untouched);
     }
     let before = (hold.held, hold.settled, hold.windows.clone());
     let settled = hold.settled.plus(job.cost).map_err(range)?;
@@ -62,10 +74,10 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
     let emptied = windows.map(|(id, _)| (*id, Amount::ZERO)).collect();
     become_of(&mut hold, "settled", (Amount::ZERO, settled, emptied));
     if !store::close_hold(&mut hold, wallet, clock::now())? {
-        return Ok(None);
+        return Ok(InLane::Untouched);
     }
     let (held, _, windows) = &before;
-    let part = InLane {
+    let part = Part {
         rules: &rules,
         job: &job,
         hold: hold.id,
@@ -73,13 +85,13 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<Option<Charged>> {
         held: *held,
         windows,
     };
-    let charged = part.settle(settlement, &request)?;
-    if charged.is_none() {
-        // The slow path decides, and must find the hold as it was.
-        become_of(&mut hold, "open", before);
-        store::write_hold(&mut hold, wallet, None, None)?;
+    if let Some(charged) = part.settle(settlement, &request)? {
+        return Ok(InLane::Settled(charged));
     }
-    Ok(charged)
+    // The slow path decides, and must find the hold as it was.
+    become_of(&mut hold, "open", before);
+    store::write_hold(&mut hold, wallet, None, None)?;
+    Ok(InLane::Reopened)
 }
 
 /// The held amount, the settled amount, and the amounts in the windows of limits.
@@ -93,7 +105,7 @@ fn become_of(hold: &mut Hold, status: &str, (held, settled, windows): Contents) 
 }
 
 /// A closed hold, with what it reserved in one lane.
-struct InLane<'a> {
+struct Part<'a> {
     rules: &'a WalletConfig,
     job: &'a Job<'a>,
     hold: [u8; 16],
@@ -102,7 +114,7 @@ struct InLane<'a> {
     windows: &'a [(AllowanceId, Amount)],
 }
 
-impl InLane<'_> {
+impl Part<'_> {
     /// Books the usage and releases the rest. `None`, with nothing written, if all lanes must be
     /// locked.
     fn settle(
@@ -110,7 +122,7 @@ impl InLane<'_> {
         settlement: &Settlement<'_>,
         request: &Request<'_>,
     ) -> Result<Option<Charged>> {
-        let InLane {
+        let Part {
             rules, job, held, ..
         } = *self;
         let wallet = settlement.wallet;

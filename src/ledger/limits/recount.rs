@@ -13,7 +13,8 @@ use crate::storage::store;
 
 // Refunds count in the window of the refunded charge. Settlements count in the window of their
 // hold, and count as one request when the hold is finally settled. Of a late price only the amount
-// counts, because the rest was counted when the charge was booked. Ids of entries are ordered by
+// counts, because the rest was counted when the charge was booked. The charge of an expired hold
+// counts what the hold reserved, until a settlement has the usage. Ids of entries are ordered by
 // time.
 statement!(
     USED,
@@ -24,7 +25,9 @@ statement!(
         TEXTOID,
         TEXTOID,
         TEXTOID,
-        INT8OID
+        INT8OID,
+        UUIDOID,
+        UUIDOID
     ],
     "SELECT u.subject, u.slice, sum(u.need)
        FROM (SELECT CASE $4
@@ -36,6 +39,9 @@ statement!(
                     CASE
                         WHEN $6 = 'amount' THEN -l.amount
                         WHEN l.kind <> 'c' OR l.call = 'p' THEN 0
+                        WHEN h.expiry_entry_id = l.entry_id THEN CASE WHEN h.status = 'expired' THEN coalesce(
+                             (SELECT w.amount FROM unnest(h.window_ids, h.window_amounts) w (id, amount)
+                               WHERE w.id BETWEEN $8 AND $9), ($6 = 'requests')::int) ELSE 0 END
                         WHEN $6 = 'requests' AND l.call = 's' AND (h.status <> 'settled' OR EXISTS (
                              SELECT FROM wallet.ledger_all s
                               WHERE s.wallet_id = l.wallet_id AND s.related_id = l.related_id AND s.call = 's'
@@ -134,6 +140,8 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
         Value::OptText(tag),
         Value::Text(limit.metric.as_str()),
         Value::OptInt8(slice),
+        first,
+        last,
     ])?;
     let mut windows: HashMap<String, (Amount, Slices)> = HashMap::new();
     for row in 0..used.len() {

@@ -107,4 +107,45 @@ SELECT status, settled FROM wallet.holds WHERE wallet = 'he-close';
 SELECT entry_id AS tagged FROM wallet.charge('he-grant', amount => 1, tags => '{"job": "8"}', user_id => 'cy') \gset
 SELECT amount FROM wallet.refund('he-grant', :'tagged');
 SELECT kind, amount, user_id, tags FROM wallet.entries WHERE wallet = 'he-grant' AND user_id = 'cy' ORDER BY seq;
+-- The charge counts in limits what the hold reserved: tokens, and meters, too. A settlement that comes
+-- later counts what was used instead.
+SELECT wallet FROM wallet.create_wallet('he-limits', lanes => 4);
+SELECT balance FROM wallet.fund('he-limits', 100);
+SELECT wallet.set_limit('he-limits', 9000, 'day', metric => 'tokens') IS NOT NULL AS set;
+SELECT wallet.set_limit('he-limits', 5, 'day', metric => 'requests') IS NOT NULL AS set;
+SELECT wallet.set_limit('he-limits', 8000, 'rolling 1 hour', scope => 'user', metric => 'input_tokens') IS NOT NULL AS set;
+CREATE VIEW regress.he_limits AS
+SELECT string_agg(concat_ws(' ', s.scope, s.subject, s.metric, trim_scale(s.used), trim_scale(s.held)), ', ' ORDER BY s.scope, s.subject, s.metric, s.period) AS limits
+  FROM wallet.limits_status s WHERE s.wallet = 'he-limits';
+SELECT hold_id AS counted FROM wallet.hold('he-limits', usage => '{"model": "he-model", "input_tokens": 8000}', user_id => 'ann', ttl => '0.1 s', on_expiry => 'charge') \gset
+SELECT * FROM regress.he_limits;
+SELECT pg_sleep(0.2);
+SELECT count(*) > 0 AS maintained FROM wallet.maintain();
+SELECT * FROM regress.he_limits;
+CALL regress.fails($$ SELECT wallet.charge('he-limits', usage => '{"model": "he-model", "input_tokens": 2000}', user_id => 'bob') $$);
+-- A limit that is counted again counts the same, and one request.
+SELECT wallet.set_limit('he-limits', 9000, 'month', metric => 'requests') IS NOT NULL AS set;
+SELECT wallet.set_limit('he-limits', 8000, 'day', scope => 'user', metric => 'input_tokens') IS NOT NULL AS set;
+SELECT wallet.set_limit('he-limits', 9000, 'day', metric => 'tokens', time_zone => 'Asia/Kolkata') IS NOT NULL AS set;
+SELECT wallet.set_limit('he-limits', 9000, 'day', metric => 'tokens', time_zone => 'UTC') IS NOT NULL AS set;
+SELECT * FROM regress.he_limits;
+SELECT cost, total_tokens FROM wallet.settle('he-limits', :'counted', usage => '{"input_tokens": 5000}');
+SELECT * FROM regress.he_limits;
+SELECT wallet.set_limit('he-limits', 9000, 'day', metric => 'tokens', time_zone => 'Asia/Kolkata') IS NOT NULL AS set;
+SELECT * FROM regress.he_limits;
+SELECT * FROM wallet.verify('he-limits') WHERE NOT ok;
+-- A service or provider that only the price names is that of the charge. A grant for it pays.
+SELECT wallet.set_price('he-chat', 'input_tokens', 1, per => 1000, provider => 'he-ai', service => 'chat', effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet FROM wallet.create_wallet('he-scope', lanes => 2);
+SELECT balance FROM wallet.fund('he-scope', 10, scope => '{"services": ["chat"]}');
+SELECT wallet.set_limit('he-scope', 9, 'day', scope => 'service') IS NOT NULL AS set;
+SELECT hold_id AS scoped FROM wallet.hold('he-scope', usage => '{"model": "he-chat", "input_tokens": 8000}', ttl => '0.1 s', on_expiry => 'charge') \gset
+SELECT pg_sleep(0.2);
+SELECT count(*) > 0 AS maintained FROM wallet.maintain();
+SELECT balance, held, available, debt, scoped FROM wallet.balances WHERE wallet = 'he-scope';
+SELECT subject, used, held FROM wallet.limits_status WHERE wallet = 'he-scope';
+SELECT cost, balance FROM wallet.settle('he-scope', :'scoped', usage => '{"input_tokens": 9000}');
+SELECT kind, amount, provider, service, model, contra FROM wallet.entries WHERE wallet = 'he-scope' AND kind = 'charge' ORDER BY seq;
+SELECT * FROM wallet.verify('he-scope') WHERE NOT ok;
+DROP VIEW regress.he_limits;
 DROP VIEW regress.he_state, regress.he_holds;

@@ -65,7 +65,13 @@ statement!(
     "WITH others AS MATERIALIZED (
         (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
            FROM wallet.reservations r
-          WHERE r.wallet_id = $1 AND r.status = 'open' AND (r.expires_at > $2 OR r.charge_on_expiry)
+          WHERE r.wallet_id = $1 AND r.status = 'open' AND NOT r.charge_on_expiry AND r.expires_at > $2
+            AND ($3 IS NULL OR r.hold_id <> $3)
+          ORDER BY r.wallet_id, r.expires_at LIMIT $5)
+        UNION ALL
+        (SELECT r.held, r.window_ids, r.window_amounts, r.scoped_ids, r.scoped_amounts
+           FROM wallet.reservations r
+          WHERE r.wallet_id = $1 AND r.status = 'open' AND r.charge_on_expiry
             AND ($3 IS NULL OR r.hold_id <> $3)
           ORDER BY r.wallet_id, r.expires_at LIMIT $5)
         UNION ALL
