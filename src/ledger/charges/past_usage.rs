@@ -31,7 +31,10 @@ statement!(
             coalesce(l.event_at,
                      CASE WHEN l.call = 's' THEN (SELECT r.created_at FROM wallet.reservations r
                                                    WHERE r.wallet_id = l.wallet_id AND r.hold_id = l.related_id) END,
-                     l.created_at)
+                     l.created_at),
+            (l.call = 's' AND EXISTS (SELECT FROM wallet.reservations r
+                                       WHERE r.wallet_id = l.wallet_id AND r.hold_id = l.related_id
+                                         AND r.expiry_entry_id IS NOT NULL))::integer::smallint
        FROM wallet.ledger_all l
       WHERE l.wallet_id = $1 AND l.kind = 'c' AND l.lines IS NOT NULL AND l.model IS NOT NULL
         AND ($2 IS NULL OR coalesce(l.event_at, l.created_at) >= $2)
@@ -123,6 +126,8 @@ pub enum How {
     As(String),
     /// As a settlement that booked the held amount, which was less than the usage cost.
     Capped,
+    /// As a settlement of which the given amount had been charged when the hold expired.
+    Beyond(Amount),
     /// With the cost that the provider reported.
     Reported,
     /// The charge has no price yet.
@@ -134,7 +139,8 @@ pub enum How {
 impl Charged {
     /// The cost with the prices that `matched` returns for a model. `None` if some of the usage has
     /// no price. A cost that the provider reported does not depend on prices. A capped charge stays
-    /// capped.
+    /// capped. The cost of the settlement of a hold that was charged is below zero if less than the
+    /// charge would have been left.
     pub fn cost_by(
         &self,
         matched: impl Fn(&str) -> Result<Rc<MatchedPrices>>,
@@ -150,14 +156,15 @@ impl Charged {
             },
             _ => priced(&self.model)?,
         };
-        Ok(cost.map(|cost| self.capped(cost)))
+        cost.map(|cost| self.booked(cost)).transpose()
     }
 
-    /// The cost, or the cap of the charge if that is lower.
-    pub fn capped(&self, cost: Amount) -> Amount {
+    /// The part of a cost that the charge would have booked.
+    pub fn booked(&self, cost: Amount) -> Result<Amount> {
         match self.how {
-            How::Capped => cost.min(self.cost),
-            _ => self.most.map_or(cost, |most| cost.min(most)),
+            How::Capped => Ok(cost.min(self.cost)),
+            How::Beyond(charged) => cost.minus(charged).map_err(overflow),
+            _ => Ok(self.most.map_or(cost, |most| cost.min(most))),
         }
     }
 }
@@ -222,6 +229,9 @@ fn charged(columns: &Columns<'_>, late: &Late) -> Result<Charged> {
     let how = match reason {
         _ if columns.letter(2)? == Call::Price as u8 => How::Late,
         _ if reason.is_some_and(|reason| reason.starts_with(REPORTED)) => How::Reported,
+        _ if listed > booked.units() && columns.int2(10)? == 1 => {
+            How::Beyond(Amount::from_units(listed - booked.units()).map_err(overflow)?)
+        }
         _ if listed > booked.units() => How::Capped,
         _ if reason == PricedBy::Unpriced.reason() && more.is_none() => How::Unpriced,
         Some(text) => match text.strip_prefix(PRICED_AS) {

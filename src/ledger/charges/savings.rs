@@ -171,7 +171,7 @@ fn compare_tiers(tiers: &mut [Compared], charge: &mut Charged, rules: &WalletCon
         if has_price_of_tier(&charge.usage, &matched, charge.at)
             && let Some(cost) = past_usage::cost(&charge.usage, model, &matched, conversion)?
         {
-            compared.add(charge.cost, charge.capped(cost))?;
+            compared.add(charge.cost, charge.booked(cost)?)?;
         }
     }
     Ok(())
@@ -189,7 +189,7 @@ fn compare_models(others: &mut [Compared], charge: &Charged, rules: &WalletConfi
         let matched =
             MatchedPrices::of(&rules.price_list, &compared.name, usage.provider.as_deref())?;
         if let Some(cost) = past_usage::cost(&usage, &compared.name, &matched, conversion)? {
-            compared.add(charge.cost, charge.capped(cost))?;
+            compared.add(charge.cost, charge.booked(cost)?)?;
         }
     }
     Ok(())

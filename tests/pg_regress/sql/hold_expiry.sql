@@ -56,6 +56,10 @@ SELECT amount, balance FROM wallet.hold('he', amount => 1, user_id => 'ann', on_
 SELECT * FROM regress.he_holds;
 SELECT cost, balance, total_tokens FROM wallet.settle('he', :'second', usage => '{"input_tokens": 12500}');
 SELECT * FROM regress.he_state;
+-- At twice the price, the settlements would have booked 4 more and 12.5 more.
+SELECT wallet.set_price('he-model', 'input_tokens', 2, per => 1000, effective_from => '2025-01-01Z', price_list => 'he-twice') IS NOT NULL AS set;
+SELECT cost, new_cost, difference FROM wallet.reprice('he', price_list => 'he-twice') ORDER BY entry_id;
+SELECT cost, new_cost, difference FROM wallet.reprice('he') ORDER BY entry_id;
 -- So is one that nobody has booked yet: it still has the money.
 SELECT hold_id AS third FROM wallet.hold('he', amount => 3, ttl => '0.1 s', user_id => 'ann', model => 'he-model', on_expiry => 'charge') \gset
 SELECT cost FROM wallet.settle('he', :'third', amount => 1, final => false);
