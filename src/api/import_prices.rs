@@ -77,8 +77,7 @@ fn import_prices(
             source::import(&import, source, &document, &call.act(), once)
         })
     };
-    let rows: Vec<_> = work().or_raise().into_iter().map(columns).collect();
-    TableIterator::new(rows)
+    TableIterator::new(work().or_raise().into_iter().map(columns))
 }
 
 /// The columns of a row of `import_prices`.

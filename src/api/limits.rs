@@ -262,11 +262,8 @@ fn check_limits(
 > {
     let work = || -> Result<_> {
         let wallet = args::required("wallet", wallet)?;
-        let amount = match (&usage, amount) {
-            (Some(_), _) => None,
-            (None, None) => Some(Number::ZERO),
-            (None, amount) => amount,
-        };
+        // Without usage and amount, the limits are asked for alone.
+        let amount = amount.or(Some(Number::ZERO)).filter(|_| usage.is_none());
         let request = Request::check(ChargeArgs {
             wallet: Some(wallet),
             usage,

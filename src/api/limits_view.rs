@@ -72,10 +72,8 @@ fn limits_now(
                 let end = end.ok().and_then(|window| window.end);
                 let windows = running.remove(&limit.id);
                 for window in windows.unwrap_or_else(|| vec![Running::default()]) {
-                    let resets_at = match is_rolling {
-                        true => window.frees_at,
-                        false => window.end.or(end),
-                    };
+                    let end = window.end.or(end);
+                    let resets_at = if is_rolling { window.frees_at } else { end };
                     rows.push((
                         Uuid::from_bytes(limit.id),
                         limit.scope.as_str().into_owned(),

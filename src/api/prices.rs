@@ -7,6 +7,7 @@ use crate::args;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::begins;
 use crate::idempotency::fingerprint::canonical;
+use crate::ledger::charges::job::no_model;
 use crate::money::{PRICE_DIGITS, QUANTITY_DIGITS};
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb, empty_object};
@@ -19,7 +20,7 @@ use crate::pricing::markup::is_markup_meter;
 use crate::pricing::reported::CostFrom;
 use crate::pricing::set_price::{self, NewPrice};
 use crate::pricing::stored;
-use crate::pricing::usage::{MAX_USAGE_BYTES, Usage, invalid};
+use crate::pricing::usage::{MAX_USAGE_BYTES, Usage};
 use crate::pricing::wallet_pricing::Quote;
 use pgrx::datum::IntoDatum;
 use pgrx::prelude::*;
@@ -175,13 +176,7 @@ fn price_usage(
             args::name("service_tier", service_tier)?,
         )?;
         let at: Timestamp = args::time("at", at)?.unwrap_or_else(clock::now);
-        let model = usage.model.clone().ok_or_else(|| {
-            invalid("usage names no model")
-                .detail(
-                    "Neither the usage object nor the argument model says which model was used.",
-                )
-                .hint("Add \"model\" to the usage object, or pass the argument model.")
-        })?;
+        let model = usage.model.clone().ok_or_else(no_model)?;
         args::required("model", Some(&model))?;
         let reported = match cost_from {
             CostFrom::Prices => None,

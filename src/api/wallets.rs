@@ -133,19 +133,10 @@ fn update_wallet(
     let work = || {
         let wallet = args::required("wallet", wallet)?;
         let amount = |name: &str, value: Option<Number>| {
-            value
-                .map(|number| args::amount(name, Some(&number)))
-                .transpose()
+            let amount = value.map(|number| args::amount(name, Some(&number)));
+            amount.transpose()
         };
-        if let Some(rule) = args::name("unknown_price", unknown_price)?
-            && UnknownPrice::parse(rule).is_none()
-        {
-            return Err(args::unrecognized(
-                "unknown_price",
-                rule,
-                UnknownPrice::FORMS,
-            ));
-        }
+        check_unknown_price(unknown_price)?;
         let word = |rule| {
             let all = UnreadUsage::ALL;
             args::word("unread_usage", Some(rule), all, UnreadUsage::as_str, &[])
@@ -162,7 +153,6 @@ fn update_wallet(
             metadata: args::document("metadata", metadata)?,
             unread_usage: unread_usage.map(word).transpose()?,
         };
-        let _fixed = |amount: Option<Amount>| amount.map(Amount::to_fixed);
         let call = Call::new("update_wallet", wallet)
             .by(actor)?
             .once(idempotency_key)?
@@ -184,6 +174,17 @@ fn update_wallet(
         })
     };
     row(work())
+}
+
+/// 22023 unless the rule for usage without a price has one of its forms.
+fn check_unknown_price(rule: Option<&str>) -> Result<()> {
+    let argument = "unknown_price";
+    match args::name(argument, rule)? {
+        Some(rule) if UnknownPrice::parse(rule).is_none() => {
+            Err(args::unrecognized(argument, rule, UnknownPrice::FORMS))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[allow(clippy::too_many_arguments)]

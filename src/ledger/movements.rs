@@ -90,9 +90,9 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     // With all lanes locked, the entry is booked at its stated time.
     let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
     let (entry_id, balance) = if amount.is_negative() {
-        let books = LockedBalance::open(wallet)?;
+        let locked = LockedBalance::open(wallet)?;
         let entry = entry();
-        (entry.entry_id, take_out(books, &entry)?)
+        (entry.entry_id, take_out(locked, &entry)?)
     } else {
         let entry = entry();
         (entry.entry_id, put_in(&entry)?)
@@ -114,23 +114,23 @@ fn put_in(entry: &Entry<'_>) -> Result<Amount> {
 }
 
 /// Takes money out if it is available.
-fn take_out(mut books: LockedBalance<'_>, entry: &Entry<'_>) -> Result<Amount> {
+fn take_out(mut locked: LockedBalance<'_>, entry: &Entry<'_>) -> Result<Amount> {
     let amount = entry.amount.negated();
-    require_room(&mut books, entry, amount)?;
-    books.make_way(amount)?;
+    require_room(&mut locked, entry, amount)?;
+    locked.make_way(amount)?;
     // Other transactions may have locked some expired holds, which then were not released.
-    require_room(&mut books, entry, amount)?;
-    let balance = books.debit(entry, amount)?;
-    books.close()?;
+    require_room(&mut locked, entry, amount)?;
+    let balance = locked.debit(entry, amount)?;
+    locked.close()?;
     Ok(balance)
 }
 
 /// WL001 unless the amount can be taken out.
-fn require_room(books: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
-    let room = books.room()?;
+fn require_room(locked: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amount) -> Result<()> {
+    let room = locked.room()?;
     if amount > room {
-        let (rules, balance) = (books.rules.clone(), books.balance()?);
-        let beside = Amount::from_units(books.pools.total()?).map_err(range)?;
+        let (rules, balance) = (locked.rules.clone(), locked.balance()?);
+        let for_others = Amount::from_units(locked.pools.total()?).map_err(range)?;
         let currency = &rules.currency;
         let missing = amount.minus(room).map_err(range)?;
         return Err(Error::new(
@@ -139,7 +139,7 @@ fn require_room(books: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amount
         )
         .detail(format!(
             "The call takes {amount} {currency} out; {}.",
-            what_there_is(&rules, balance, room, beside)?,
+            what_there_is(&rules, balance, room, for_others)?,
         ))
         .hint(format!(
             "Take {missing} {currency} less, or fund the wallet first."
@@ -177,7 +177,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
         // Lanes, too, are locked in the order of the wallets' names.
         config::lock_to_change(to)?;
     }
-    let books = LockedBalance::open(from)?;
+    let locked = LockedBalance::open(from)?;
     let contra = format!("transfer:{to}");
     let out = movement.entry(Kind::Transfer, Call::Transfer, amount.negated(), &contra);
     let contra = format!("transfer:{from}");
@@ -192,7 +192,7 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
         related_id: Some(into.entry_id),
         ..out
     };
-    let balance = take_out(books, &out)?;
+    let balance = take_out(locked, &out)?;
     put_in(&into)?;
     Ok(Moved {
         entry_id: out.entry_id,

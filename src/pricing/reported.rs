@@ -50,7 +50,12 @@ pub const REPORTED: &str = "cost reported by provider";
 
 /// Prices a request at the cost that the provider reports. The lines are by our prices. There are
 /// none if the model or one of its meters has no price, or a price has no exchange rate.
-pub fn rate_beside(cost: Decimal, usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Priced> {
+pub fn rate_reported(
+    cost: Decimal,
+    usage: &Usage,
+    model: &str,
+    terms: &Terms<'_>,
+) -> Result<Priced> {
     let terms = Terms {
         currency: Some(terms.currency.unwrap_or(REPORTED_CURRENCY)),
         ..*terms

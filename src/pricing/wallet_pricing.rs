@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::pg::clock::Timestamp;
 use crate::pricing::book::DEFAULT_LIST;
 use crate::pricing::rate::{Priced, Terms};
-use crate::pricing::reported::rate_beside;
+use crate::pricing::reported::rate_reported;
 use crate::pricing::unknown::{UnknownPrice, rate_or};
 use crate::pricing::unread::require_read;
 use crate::pricing::usage::Usage;
@@ -69,7 +69,7 @@ impl Quote<'_> {
         };
         match self.reported {
             None => rate_or(self.usage, self.model, &terms, rule),
-            Some(cost) => rate_beside(cost, self.usage, self.model, &terms),
+            Some(cost) => rate_reported(cost, self.usage, self.model, &terms),
         }
     }
 

@@ -89,7 +89,7 @@ pub struct RuleRows {
     pub lane: Option<Lane>,
     /// Whether inactive lanes next to a single active one have money or holds. A wallet that had
     /// several lanes may have such lanes.
-    pub beside: bool,
+    pub has_other_money: bool,
     /// The wallet's limits.
     pub limits: Vec<LimitRow>,
 }

@@ -67,6 +67,7 @@ mod tests {
             functions: Vec::new(),
             lines: 1,
             has_sql_functions: false,
+            has_statements: false,
             is_unsafe: false,
             says_what_it_is_for: true,
         }

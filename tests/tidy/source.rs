@@ -19,6 +19,8 @@ pub struct Source {
     pub lines: usize,
     /// Whether it declares SQL functions.
     pub has_sql_functions: bool,
+    /// Whether it has SQL of its own.
+    pub has_statements: bool,
     /// Whether it has unsafe code.
     pub is_unsafe: bool,
     /// Whether it begins with a comment that says what it is for.
@@ -137,6 +139,7 @@ fn look(name: String, text: &str, file: &syn::File, names: &BTreeSet<String>) ->
             functions: Vec::new(),
             lines: 0,
             has_sql_functions: text.contains("#[pg_extern"),
+            has_statements: text.contains("statement!("),
             is_unsafe: false,
             says_what_it_is_for: text.starts_with("//!"),
         },

@@ -161,8 +161,8 @@ impl<'a> LockedBalance<'a> {
     }
 
     /// The credit that only other uses may spend.
-    pub fn beside(&mut self, context: UseContext<'_>, at: Timestamp) -> Result<Amount> {
-        self.pools.beside(context, at)
+    pub fn for_other_uses(&mut self, context: UseContext<'_>, at: Timestamp) -> Result<Amount> {
+        self.pools.for_other_uses(context, at)
     }
 
     /// The parts of an amount that grants with a scope pay.

@@ -169,7 +169,7 @@ fn book_at_once(
     };
     let sum = |sum: Amount, job: &Job<'_>| sum.plus(job.cost);
     let cost = jobs.iter().try_fold(Amount::ZERO, sum).map_err(range)?;
-    let payer = match lanes::find(rules.cutting(wallet), cost, false, true)? {
+    let payer = match lanes::find(rules.lane_view(wallet), cost, false, true)? {
         Found::Payer(payer) => payer,
         Found::None => return Ok(Some(Outcome::Refused)),
         Found::Stale => {

@@ -115,11 +115,11 @@ fn book(
         let mut outcome = if rules.needs_recheck() || rules.scoped {
             job.pay_from_all()?
         } else {
-            let cutting = LaneView {
+            let view = LaneView {
                 read: read.as_ref(),
-                ..rules.cutting(request.wallet)
+                ..rules.lane_view(request.wallet)
             };
-            let found = window_queue::find(cutting, job.cost, &job.applied, attempt > 0);
+            let found = window_queue::find(view, job.cost, &job.applied, attempt > 0);
             match found.map_err(Stopped::Broken)? {
                 Found::Payer(payer) => job.pay_from(payer)?,
                 Found::None => job.pay_from_all()?,

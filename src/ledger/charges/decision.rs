@@ -24,9 +24,9 @@ pub fn refusal(job: &Job<'_>) -> Result<Option<Error>> {
     let mut pools = Pools::of(wallet, standing.course.lots.clone());
     let room = room(job, &standing, &mut pools)?;
     if !job.is_covered(room) {
-        let beside = pools.beside(job.context(), now)?;
+        let for_others = pools.for_other_uses(job.context(), now)?;
         return job
-            .insufficient(standing.balance()?, room, beside)
+            .insufficient(standing.balance()?, room, for_others)
             .map(Some);
     }
     expired.refusal(&job.applied)

@@ -20,7 +20,7 @@ use crate::pg::jsonb::Json;
 use crate::pricing::lines::{Line, encode};
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::rate::{Priced, PricedBy};
-use crate::pricing::reported::rate_beside;
+use crate::pricing::reported::rate_reported;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::unread::require_read;
 use crate::pricing::usage::Usage;
@@ -77,7 +77,7 @@ impl<'a> Job<'a> {
                 let terms = rules.terms(request.event_at.unwrap_or(now));
                 let priced = match request.reported {
                     None => rate_or(usage, model, &terms, &rules.unknown_price)?,
-                    Some(cost) => rate_beside(cost, usage, model, &terms)?,
+                    Some(cost) => rate_reported(cost, usage, model, &terms)?,
                 };
                 if rules.rejects_unread {
                     require_read(usage, &priced, model)?;
@@ -261,11 +261,11 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let balance = whole.balance(self.rules.credit_limit)?;
-        Err(self.insufficient(balance, total, pools.beside(context, now)?)?)
+        Err(self.insufficient(balance, total, pools.for_other_uses(context, now)?)?)
     }
 
     /// The error WL001. `beside` is the credit that only other use may spend.
-    pub fn insufficient(&self, balance: Amount, room: Amount, beside: Amount) -> Result<Error> {
+    pub fn insufficient(&self, balance: Amount, room: Amount, for_others: Amount) -> Result<Error> {
         let currency = &self.rules.currency;
         let missing = self.cost.minus(room).map_err(range)?;
         Ok(Error::new(
@@ -275,7 +275,7 @@ impl<'a> Job<'a> {
         .detail(format!(
             "The charge asks for {} {currency}; {}.",
             self.cost,
-            what_there_is(self.rules, balance, room, beside)?,
+            what_there_is(self.rules, balance, room, for_others)?,
         ))
         .hint(format!(
             "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."
@@ -290,21 +290,21 @@ pub fn what_there_is(
     rules: &WalletConfig,
     balance: Amount,
     room: Amount,
-    beside: Amount,
+    for_others: Amount,
 ) -> Result<String> {
     let (currency, credit) = (&rules.currency, rules.credit_limit);
     let held = balance
         .plus(credit)
         .and_then(|all| all.minus(room))
-        .and_then(|rest| rest.minus(beside))
+        .and_then(|rest| rest.minus(for_others))
         .map_err(range)?;
     let mut text =
         format!("{room} {currency} can be spent: balance {balance}, credit limit {credit}");
     if held > Amount::ZERO {
         text.push_str(&format!(", {held} held"));
     }
-    if !beside.is_zero() {
-        text.push_str(&format!(", {beside} for other models or services only"));
+    if !for_others.is_zero() {
+        text.push_str(&format!(", {for_others} for other models or services only"));
     }
     Ok(text)
 }

@@ -16,12 +16,12 @@ use crate::storage::{lock, session};
 
 /// Queues for the windows of the limits, then finds a lane that can pay, as [`lanes::find`] does.
 pub fn find(
-    cutting: LaneView<'_>,
+    view: LaneView<'_>,
     amount: Amount,
     applied: &[Applied<'_>],
     again: bool,
 ) -> Result<Found> {
-    if cutting.lanes > 1 && !session::has_locks() {
+    if view.lanes > 1 && !session::has_locks() {
         // In the order of their ids, the order in which the rows are locked.
         for one in applied {
             // A limit that can be spread has one row per lane.
@@ -32,9 +32,9 @@ pub fn find(
     }
     // A spread limit may need all lanes. Lanes that money was moved out of are already written and
     // cannot be released for that. Waiting for other lanes below them could deadlock.
-    let may_combine = cutting.lanes == 1
+    let may_combine = view.lanes == 1
         || !applied
             .iter()
             .any(|one| !one.need.is_zero() && one.limit.can_spread());
-    lanes::find(cutting, amount, again, may_combine)
+    lanes::find(view, amount, again, may_combine)
 }

@@ -142,7 +142,7 @@ impl<'a> Pools<'a> {
     }
 
     /// The unreserved amount of the lots with a scope that may not pay for a use.
-    pub fn beside(&mut self, context: UseContext<'_>, at: Timestamp) -> Result<Amount> {
+    pub fn for_other_uses(&mut self, context: UseContext<'_>, at: Timestamp) -> Result<Amount> {
         self.all()?;
         let own = burn::total(&self.usable(context, at));
         Amount::from_units((self.total()? - own).max(0)).map_err(range)

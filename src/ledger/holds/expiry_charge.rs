@@ -83,11 +83,11 @@ fn charge(wallet: &str, hold: &mut Hold) -> Result<()> {
         is_expiry: true,
         fingerprint: [0; 16],
     };
-    let books = LockedBalance::open_for(wallet, Some(hold.id))?;
-    let rules = books.rules.clone();
+    let locked = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let rules = locked.rules.clone();
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     let job = expiry_job::charge_job(&request, &rules, hold)?;
-    let charged = settle::book(&settlement, hold, &job, books)?;
+    let charged = settle::book(&settlement, hold, &job, locked)?;
     CHARGED.run(&[
         Value::Text(wallet),
         Value::Uuid(hold.id),

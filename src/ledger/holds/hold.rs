@@ -78,9 +78,9 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     if rules.grants_are_due() || rules.needs_recheck() || rules.scoped || shrinks {
         return Ok(None);
     }
-    let mut cutting = LaneView {
+    let mut view = LaneView {
         read: read.as_ref(),
-        ..rules.cutting(wallet)
+        ..rules.lane_view(wallet)
     };
     let mut tries = 0;
     let (job, Payer { lane, others, .. }, places) = loop {
@@ -88,12 +88,12 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         let Ok(job) = Job::new(request, &rules) else {
             return Ok(None);
         };
-        match set_aside(cutting, &job)? {
+        match set_aside(view, &job)? {
             SetAside::In(payer, places) => break (job, payer, places),
             SetAside::Lost if tries < MAX_TRIES => tries += 1,
             SetAside::Lost | SetAside::All => return Ok(None),
         }
-        cutting.read = None;
+        view.read = None;
     };
     let known = || Ok(replay(new)?.is_some());
     let warnings = match limit_take::take(wallet, &job.applied, Part::Held, &places, known)? {
@@ -140,14 +140,14 @@ enum SetAside {
     All,
 }
 
-fn set_aside(cutting: LaneView<'_>, job: &Job<'_>) -> Result<SetAside> {
-    let wallet = cutting.wallet;
-    let found = window_queue::find(cutting, job.cost, &job.applied, false)?;
+fn set_aside(view: LaneView<'_>, job: &Job<'_>) -> Result<SetAside> {
+    let wallet = view.wallet;
+    let found = window_queue::find(view, job.cost, &job.applied, false)?;
     let Found::Payer(payer) = found else {
         return Ok(SetAside::All);
     };
     let number = payer.lane.lane;
-    let Some(places) = lane_windows::places(wallet, &job.applied, number, cutting.lanes)? else {
+    let Some(places) = lane_windows::places(wallet, &job.applied, number, view.lanes)? else {
         payer.let_go(wallet)?;
         return Ok(SetAside::All);
     };
@@ -182,22 +182,22 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         // A request that is refused even with everything due booked is refused before booking it.
         return Err(refusal);
     }
-    let mut books = LockedBalance::open(wallet)?;
+    let mut locked = LockedBalance::open(wallet)?;
     // Another call with the key may have made the hold while this one waited for the lanes.
     if let Some(held) = replay(new)? {
         // Opening the balance may have released expired holds. That is written.
-        books.close()?;
+        locked.close()?;
         return Ok(held);
     }
-    let rules = books.rules.clone();
+    let rules = locked.rules.clone();
     let mut job = Job::new(request, &rules)?;
     let now = clock::now();
     let amount = loop {
-        let amount = affordable(new, &mut books, &mut job, now)?;
-        books.make_way(amount)?;
-        books.make_way_in(&job.applied)?;
+        let amount = affordable(new, &mut locked, &mut job, now)?;
+        locked.make_way(amount)?;
+        locked.make_way_in(&job.applied)?;
         // Other transactions may be settling some of the holds whose amounts were counted.
-        if affordable(new, &mut books, &mut job, now)? == amount {
+        if affordable(new, &mut locked, &mut job, now)? == amount {
             break amount;
         }
     };
@@ -205,12 +205,12 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),
     };
-    let lane = books.holding_lane()?;
-    let parts = books.hold(lane, amount, job.context(), now)?;
+    let lane = locked.holding_lane()?;
+    let parts = locked.hold(lane, amount, job.context(), now)?;
     let held = Held {
         hold_id: hold_rows::new_id(wallet, request.key),
         amount,
-        balance: books.balance()?,
+        balance: locked.balance()?,
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, amount)?,
@@ -220,7 +220,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         return Err(changed_underneath(wallet));
     }
     warning::announce(wallet, &warnings)?;
-    books.close()?;
+    locked.close()?;
     Ok(held)
 }
 
@@ -228,25 +228,25 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
 /// shrink. Returns WL001 if the balance is not sufficient.
 fn affordable(
     new: &NewHold<'_>,
-    books: &mut LockedBalance<'_>,
+    locked: &mut LockedBalance<'_>,
     job: &mut Job<'_>,
     now: Timestamp,
 ) -> Result<Amount> {
-    let room = books.room_for(job.context(), now, job.cost)?;
+    let room = locked.room_for(job.context(), now, job.cost)?;
     let mut amount = job.cost;
     if new.allow_partial {
         amount = amount.min(room);
         for applied in &job.applied {
             if applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard {
-                amount = amount.min(books.left_in(applied)?);
+                amount = amount.min(locked.left_in(applied)?);
             }
         }
         need(job, amount);
     }
     let nothing = amount.is_zero() && !job.cost.is_zero();
     if room < amount || nothing && room <= Amount::ZERO {
-        let beside = books.beside(job.context(), now)?;
-        return Err(job.insufficient(books.balance()?, room, beside)?);
+        let for_others = locked.for_other_uses(job.context(), now)?;
+        return Err(job.insufficient(locked.balance()?, room, for_others)?);
     }
     if nothing {
         // A limit has nothing left. The full need makes the limit refuse with its own error.

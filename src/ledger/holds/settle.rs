@@ -64,15 +64,15 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if let Some(entry) = hold.expiry_entry {
         return correct(settlement, &request, &mut hold, entry);
     }
-    let mut books = LockedBalance::open_for(wallet, Some(hold.id))?;
-    let rules = books.rules.clone();
+    let mut locked = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let rules = locked.rules.clone();
     rules.require_open(wallet)?;
     let is_late = hold.status == "open" && hold.expires_at <= clock::now();
     if is_late && !hold.charge_on_expiry {
         // An expired hold reserves nothing. The provider was used all the same, so the usage is
         // booked if the money is available.
-        expire(wallet, &mut books.whole, &mut hold)?;
-        books.lapse(hold.expires_at, None)?;
+        expire(wallet, &mut locked.whole, &mut hold)?;
+        locked.lapse(hold.expires_at, None)?;
     }
     let mut job = Job::at(&request, &rules, hold.created_at)?;
     if settlement.over == OveragePolicy::Cap {
@@ -83,7 +83,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
         job.applied
             .retain(|applied| applied.limit.metric != Metric::Requests);
     }
-    book(settlement, &mut hold, &job, books)
+    book(settlement, &mut hold, &job, locked)
 }
 
 /// Settles a hold that was charged when it expired. Books the part of the cost that goes beyond the
@@ -118,15 +118,15 @@ fn correct(
         refund::refund(&movement, charge, Some(unused))?;
         hold.settled = hold.settled.minus(unused).map_err(range)?;
     }
-    let books = LockedBalance::open_for(wallet, Some(hold.id))?;
-    let rules = books.rules.clone();
+    let locked = LockedBalance::open_for(wallet, Some(hold.id))?;
+    let rules = locked.rules.clone();
     let mut job = Job::at(request, &rules, hold.created_at)?;
     if settlement.over == OveragePolicy::Cap {
         job.cap(booked);
     }
     job.beyond(booked)?;
     count_beyond(wallet, &mut job, &rules, hold)?;
-    book(settlement, hold, &job, books)
+    book(settlement, hold, &job, locked)
 }
 
 /// Books the usage of a hold with all lanes locked, and releases the rest.
@@ -134,39 +134,39 @@ pub(super) fn book(
     settlement: &Settlement<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
-    mut books: LockedBalance<'_>,
+    mut locked: LockedBalance<'_>,
 ) -> Result<Charged> {
     let wallet = settlement.wallet;
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
     let general_part = hold.held.minus(scoped).map_err(range)?;
-    books.ask(&job.applied)?;
+    locked.ask(&job.applied)?;
     let windows = hold.windows.clone();
-    let (released, rest) = release(settlement, &mut books, hold, job)?;
+    let (released, rest) = release(settlement, &mut locked, hold, job)?;
     let (context, at) = (job.context(), hold.created_at);
-    let room = cover(settlement, &mut books, job, at)?;
+    let room = cover(settlement, &mut locked, job, at)?;
     let refuse = settlement.over == OveragePolicy::Charge;
     if refuse {
-        books.make_way_in(&window::uncovered(&job.applied, &released))?;
+        locked.make_way_in(&window::uncovered(&job.applied, &released))?;
     }
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
-    let warnings = books.warnings(warnings)?;
+    let warnings = locked.warnings(warnings)?;
     let entry = entry(settlement, job, hold.id);
     let taken = job.cost.min(room);
     let owed = job.cost.minus(taken).map_err(range)?;
     if !owed.is_zero() {
         debts::owe(wallet, entry.entry_id, owed)?;
     }
-    let kept = books.kept_for(at, taken.min(general_part))?;
-    let parts = books.split(context, at, taken.minus(kept).map_err(range)?)?;
-    if books.rules.keeps {
+    let kept = locked.kept_for(at, taken.min(general_part))?;
+    let parts = locked.split(context, at, taken.minus(kept).map_err(range)?)?;
+    if locked.rules.keeps {
         let amounts = [taken, rest, kept];
-        let needs = needs(&mut books, hold, context, general_part, amounts)?;
-        books.lapse(clock::now(), Some((hold.id, needs)))?;
+        let needs = needs(&mut locked, hold, context, general_part, amounts)?;
+        locked.lapse(clock::now(), Some((hold.id, needs)))?;
     }
-    books.spend_kept(at, kept, entry.entry_id)?;
-    let balance = books.debit_with(&entry, taken, &parts)?;
+    locked.spend_kept(at, kept, entry.entry_id)?;
+    let balance = locked.debit_with(&entry, taken, &parts)?;
     if !rest.is_zero() {
-        hold.scoped = books.hold(hold.lane, rest, context, at)?;
+        hold.scoped = locked.hold(hold.lane, rest, context, at)?;
         hold.held = rest;
     }
     job.note(&entry)?;
@@ -190,7 +190,7 @@ pub(super) fn book(
     }
     store::write_hold(hold, wallet, closed_at, None)?;
     warning::announce(wallet, &warnings)?;
-    books.close()?;
+    locked.close()?;
     Ok(job.charged(entry.entry_id, balance))
 }
 
@@ -199,14 +199,14 @@ pub(super) fn book(
 /// settlement is booked, so that the returned balance does not contain it. The rest may be reserved
 /// in other lots than before.
 fn needs(
-    books: &mut LockedBalance<'_>,
+    locked: &mut LockedBalance<'_>,
     hold: &Hold,
     context: UseContext<'_>,
     general_part: Amount,
     [taken, rest, kept]: [Amount; 3],
 ) -> Result<Holding> {
     let all = taken.plus(rest).map_err(range)?;
-    let scoped = books.split_behind(context, hold.created_at, all, kept)?;
+    let scoped = locked.split_behind(context, hold.created_at, all, kept)?;
     let of_scoped = pools::sum_of(&scoped)?.unwrap_or_default();
     let general = all.minus(of_scoped).map_err(range)?.min(general_part);
     let needs = general.plus(of_scoped).map_err(range)?;
@@ -217,21 +217,21 @@ fn needs(
 /// the amount is not sufficient.
 fn cover(
     settlement: &Settlement<'_>,
-    books: &mut LockedBalance<'_>,
+    locked: &mut LockedBalance<'_>,
     job: &Job<'_>,
     at: Timestamp,
 ) -> Result<Amount> {
     let context = job.context();
     loop {
-        let room = books.room_for(context, at, job.cost)?;
+        let room = locked.room_for(context, at, job.cost)?;
         if job.cost > room && settlement.over != OveragePolicy::Debt {
-            let beside = books.beside(context, at)?;
-            return Err(job.insufficient(books.balance()?, room, beside)?);
+            let for_others = locked.for_other_uses(context, at)?;
+            return Err(job.insufficient(locked.balance()?, room, for_others)?);
         }
         let needed = job.cost.min(room);
-        books.make_way(needed)?;
+        locked.make_way(needed)?;
         // Other transactions may be settling some of the holds whose amounts were counted.
-        let room = books.room_for(context, at, job.cost)?;
+        let room = locked.room_for(context, at, job.cost)?;
         if room >= needed {
             return Ok(room);
         }
@@ -243,15 +243,15 @@ fn cover(
 /// separately.
 fn release(
     settlement: &Settlement<'_>,
-    books: &mut LockedBalance<'_>,
+    locked: &mut LockedBalance<'_>,
     hold: &mut Hold,
     job: &Job<'_>,
 ) -> Result<(Vec<Released>, Amount)> {
-    let wallet = books.wallet;
+    let wallet = locked.wallet;
     let held = hold.held;
-    give_back_money(wallet, &mut books.whole, hold)?;
+    give_back_money(wallet, &mut locked.whole, hold)?;
     // Money that returned to grants with a scope may be taken now.
-    books.pools = Pools::read(wallet, &books.rules)?;
+    locked.pools = Pools::read(wallet, &locked.rules)?;
     if settlement.is_final {
         return Ok((release_windows(wallet, hold)?, Amount::ZERO));
     }

@@ -128,7 +128,7 @@ impl Part<'_> {
         let wallet = settlement.wallet;
         let mut tries = 0;
         let (balance, entry, link) = loop {
-            let Some(lane) = lanes::take(rules.cutting(wallet), self.lane)? else {
+            let Some(lane) = lanes::take(rules.lane_view(wallet), self.lane)? else {
                 return Ok(None);
             };
             let freed = Lane {
@@ -145,7 +145,7 @@ impl Part<'_> {
             let entry = entry(settlement, job, self.hold);
             let balance = lane
                 .credited()
-                .plus(lanes::others(rules.cutting(wallet), lane.lane)?)
+                .plus(lanes::others(rules.lane_view(wallet), lane.lane)?)
                 .and_then(|sum| sum.minus(rules.credit_limit))
                 .and_then(|sum| sum.minus(job.cost))
                 .map_err(range)?;

@@ -91,7 +91,7 @@ impl Chains {
     }
 
     /// The number of lanes, including those that only have a head.
-    pub fn lanes_beside(&self, heads: &BTreeMap<i16, Head>) -> i64 {
+    pub fn count_lanes(&self, heads: &BTreeMap<i16, Head>) -> i64 {
         let others = heads.keys().filter(|lane| !self.lanes.contains_key(lane));
         (self.lanes.len() + others.count()) as i64
     }

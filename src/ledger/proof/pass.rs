@@ -425,7 +425,7 @@ impl Pass<'_> {
         let (windows, limits) = self.windows.judge()?;
         Ok(Proof {
             entries: self.entries,
-            lanes: self.chains.lanes_beside(heads),
+            lanes: self.chains.count_lanes(heads),
             booked,
             chain,
             limits,

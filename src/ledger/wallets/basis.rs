@@ -66,7 +66,7 @@ pub struct Basis {
     /// Whether all alert thresholds are armed, so that no threshold waits for money.
     pub armed: bool,
     /// Whether lanes other than a single active one contain money or holds.
-    pub beside: bool,
+    pub has_other_money: bool,
     /// The next time at which a grant expires or is repeated. `None` for a wallet of plain
     /// fundings.
     pub grants_due: Option<Timestamp>,
@@ -116,7 +116,7 @@ impl Basis {
             recheck_requested,
             recheck_done: rows.recheck_done,
             armed: rows.armed,
-            beside: rows.beside,
+            has_other_money: rows.has_other_money,
             grants_due,
             scoped,
             archived,
@@ -136,11 +136,11 @@ impl Basis {
     }
 
     /// The information that the fast path needs.
-    pub fn cutting<'a>(&self, wallet: &'a str) -> LaneView<'a> {
+    pub fn lane_view<'a>(&self, wallet: &'a str) -> LaneView<'a> {
         LaneView {
             wallet,
             lanes: self.lanes,
-            is_single: self.lanes == 1 && !self.beside,
+            is_single: self.lanes == 1 && !self.has_other_money,
             epoch: self.epoch,
             read: None,
         }

@@ -217,11 +217,11 @@ pub const FIELDS: &[(&str, Meaning)] = &[
     ),
     (
         "input_dbu_cost_per_token",
-        Skip("it is in Databricks units; the price in money stands beside it"),
+        Skip("it is in Databricks units; the price in money is next to it"),
     ),
     (
         "output_dbu_cost_per_token",
-        Skip("it is in Databricks units; the price in money stands beside it"),
+        Skip("it is in Databricks units; the price in money is next to it"),
     ),
     (
         "input_cost_per_video_per_second_above_8s_interval",

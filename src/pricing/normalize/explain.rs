@@ -79,7 +79,7 @@ pub fn explain(
                 meter: Some(meter.clone()),
                 quantity: number.to_decimal(),
                 role: Role::Meter,
-                note: note("a meter beside the usage"),
+                note: note("a meter next to the usage"),
             });
         }
     }

@@ -36,7 +36,7 @@ pub fn take_extra(object: &mut Vec<(String, Json)>) -> Result<Vec<(String, Json)
     Ok(meters)
 }
 
-const ABOUT_EXTRA: &str = "The key extra has meters and their quantities, which are charged beside the rest of the usage.";
+const ABOUT_EXTRA: &str = "The key extra has meters and their quantities, which are charged in addition to the rest of the usage.";
 const NAME_METERS: &str = "Name meters as in the flat form: {\"extra\": {\"gpu_seconds\": 5}}.";
 
 /// Whether the JSON contains a number or the name of a meter at any depth.

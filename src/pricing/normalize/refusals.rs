@@ -98,7 +98,7 @@ pub fn contradiction(
 /// A key outside of the provider's usage object has a meter's name. Counting it might count
 /// something twice, and ignoring it might lose it.
 pub fn outside_object(key: &str, mapping: &str) -> Error {
-    invalid(format!("usage has the meter {} beside a provider's usage object", quoted(key)))
+    invalid(format!("usage has the meter {} next to a provider's usage object", quoted(key)))
         .detail(format!(
             "The object is read as {}, which says nothing of {}.",
             quoted(mapping),

@@ -128,7 +128,7 @@ fn read_rules_under(
         recheck_done: lane.recheck_done,
         armed: lane.armed,
         lane: single.then_some(lane),
-        beside: has_other_money,
+        has_other_money,
         limits,
     }))
 }

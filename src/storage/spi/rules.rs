@@ -74,7 +74,7 @@ pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
         epoch: rows.need(0, 7)?,
         recheck_done: rows.need(0, 8)?,
         lane: None,
-        beside: rows.need(0, 28)?,
+        has_other_money: rows.need(0, 28)?,
         armed: rows.need(0, 29)?,
         limits: (0..limits).map(limit).collect::<Result<_>>()?,
     }))
