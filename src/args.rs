@@ -134,7 +134,7 @@ fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Opt
                     "It has {} characters; at most {max} are allowed.",
                     text.chars().count()
                 ))
-                .hint("Use a shorter one; long texts belong into a table of your own."))
+                .hint("Use a shorter value; keep long text in a table of your own."))
         }
         Some(text) => {
             cards::refuse_in_text(argument, argument, text)?;
@@ -162,8 +162,10 @@ pub fn word<T: Copy>(
                 crate::error::quoted(value)
             ),
         )
-        .detail(format!("This version supports: {}.", known.join(", ")))
-        .hint(format!("Give one of these as {argument}.")));
+        .detail(format!(
+            "This version does not know it as a value of {argument}."
+        ))
+        .hint(format!("Valid values are: {}.", known.join(", "))));
     }
     all.iter()
         .copied()

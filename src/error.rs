@@ -45,7 +45,7 @@ codes! {
     WalletNotFound "WL003" "wallet_not_found" "there is no wallet of that name";
     WalletNotActive "WL004" "wallet_not_active" "the wallet is frozen or closed";
     PriceNotFound "WL005" "price_not_found" "a meter of the model has no price at that time";
-    IdempotencyConflict "WL006" "idempotency_conflict" "the idempotency key was used for another request; the message names what differs";
+    IdempotencyConflict "WL006" "idempotency_conflict" "the idempotency key was used for another request; the DETAIL says what differs";
     InvalidUsage "WL007" "invalid_usage" "the usage object cannot be understood, contradicts itself, or has numbers that nothing reads";
     HoldNotOpen "WL008" "hold_not_open" "the hold was settled, voided or has expired";
     NotPermitted "WL009" "not_permitted" "role, model, key, address or device is not allowed to do that";
@@ -129,7 +129,7 @@ impl Error {
     }
 
     /// Adds the table and the constraint that was violated.
-    pub fn rule(mut self, table: &'static str, constraint: impl Into<String>) -> Error {
+    pub fn constraint(mut self, table: &'static str, constraint: impl Into<String>) -> Error {
         self.table = Some(table);
         self.constraint = Some(constraint.into());
         self

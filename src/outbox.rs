@@ -94,7 +94,7 @@ names! {
     HoldExpired "hold_expired" "A hold was neither settled nor voided in time.";
     WalletFrozen "wallet_frozen" "A wallet was frozen.";
     UsageUnread "usage_unread" "A usage object has a number that nothing reads, at a place that is new.";
-    RunOutNear "wallet_run_out_near" "At the rate of late the money lasts fewer days than asked for.";
+    RunOutNear "wallet_run_out_near" "At the recent spending rate, the balance lasts fewer days than the configured threshold.";
 }
 
 /// A value of an event's payload.

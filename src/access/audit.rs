@@ -183,8 +183,8 @@ pub enum Of<'a> {
     Recurring,
     /// The bonus rule of the wallet, or of all wallets in that currency.
     Bonus(Option<&'a str>),
-    /// The wallet's chargeback rule.
-    Chargeback,
+    /// The rule by which the wallet's cost is allocated to teams.
+    CostAllocation,
     /// The wallet's run-out alert.
     RunOut,
     /// The usage mapping with that name.
@@ -226,7 +226,7 @@ impl Of<'_> {
             Of::Topups => TOPUPS.run(&[wallet]),
             Of::Recurring => RECURRING.run(&[wallet]),
             Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
-            Of::Chargeback => CHARGEBACK.run(&[wallet]),
+            Of::CostAllocation => CHARGEBACK.run(&[wallet]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
         }

@@ -195,7 +195,7 @@ pub fn refused(message: impl Into<String>) -> Error {
 /// The error WL009 for a secret that matches no key of the wallet.
 pub fn unknown_key() -> Error {
     refused("key is not a key of the wallet")
-        .detail("The wallet has no key that this could be.")
+        .detail("No key of the wallet matches the given secret.")
         .hint("Leave the key out, or pass one that the wallet has.")
 }
 
@@ -391,7 +391,7 @@ pub fn blocked(user: &str) -> Error {
 /// The error WL009 for a member role that does not allow the call.
 pub fn may_not(role: Role, what: &str) -> Error {
     refused(format!("role {} may not {what}", role.as_str()))
-        .detail("What each role may do stands in the reference of set_member().")
+        .detail("The reference of set_member() lists what each role may do.")
         .hint("An administrator can give another role with set_member().")
 }
 

@@ -15,7 +15,7 @@ use crate::ledger::funding::request::Funding;
 use crate::ledger::grants::due;
 use crate::ledger::grants::terms::Terms;
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::settings::recut_under;
+use crate::ledger::wallets::settings::split_lanes;
 use crate::money::Amount;
 use crate::outbox::{Event, Field, Name, emit_event};
 use crate::pg::clock;
@@ -222,7 +222,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
     let mut locked = LockedBalance::open(wallet)?;
     locked.sweep()?;
     locked.close()?;
-    recut_under(wallet, rules.credit_limit)?;
+    split_lanes(wallet, rules.credit_limit)?;
     call.remember(None)
 }
 
@@ -451,7 +451,7 @@ pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
         let wallet: String = rows.need(row, 0)?;
         due::sweep(&wallet)?;
         let credit = config::read(&wallet)?.credit_limit;
-        recut_under(&wallet, credit)?;
+        split_lanes(&wallet, credit)?;
         requested += IS_OPEN.run(&[Value::Text(&wallet)])?.len() as i64;
     }
     Ok(requested)

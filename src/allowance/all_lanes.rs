@@ -240,7 +240,7 @@ impl<'a> AllLanes<'a> {
     }
 
     /// Makes `settle` evaluate the top-up rule in any case, because the rule may have changed.
-    pub fn look_at_topups(&mut self) {
+    pub fn recheck_topups(&mut self) {
         self.looks = true;
     }
 

@@ -32,9 +32,9 @@ fn past(value: Option<TimestampWithTimeZone>) -> Result<Timestamp> {
             .hint(GIVE));
     }
     if before > clock::now() {
-        return Err(Error::argument("before lies in the future")
-            .detail("What will be booked until then is not there yet.")
-            .hint("Give now() to move all that is there."));
+        return Err(Error::argument("before is in the future")
+            .detail("Entries up to that time do not exist yet.")
+            .hint("Give now() to move all entries."));
     }
     Ok(before)
 }

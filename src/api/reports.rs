@@ -50,7 +50,7 @@ fn set_chargeback_rule(
             .once(idempotency_key)?
             .with("rule", rule)
             .with("shares", shares.and_then(canonical));
-        call.change(Level::Billing, Of::Chargeback, |call| {
+        call.change(Level::Billing, Of::CostAllocation, |call| {
             lock_wallet(wallet)?;
             call.once(|| cost_allocation::set(wallet, rule, shares))
         })

@@ -235,7 +235,7 @@ fn all_of(wallet: &str, count: i64, moved: &Rows) -> Result<()> {
         return Ok(());
     }
     Err(Error::internal(format!(
-        "{} of {count} entries of wallet {wallet:?} can be moved: some stand in its archive already",
+        "{} of {count} entries of wallet {wallet:?} can be moved: some are in its archive already",
         moved.len()
     )))
 }

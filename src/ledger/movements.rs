@@ -144,7 +144,7 @@ fn require_room(locked: &mut LockedBalance<'_>, entry: &Entry<'_>, amount: Amoun
         .hint(format!(
             "Take {missing} {currency} less, or fund the wallet first."
         ))
-        .rule("allowances", "allowance_not_overdrawn"));
+        .constraint("allowances", "allowance_not_overdrawn"));
     }
     Ok(())
 }

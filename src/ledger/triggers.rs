@@ -64,7 +64,7 @@ fn refuse_overdraft<'a>(
     };
     error
         .detail(numbers)
-        .rule("allowances", "allowance_not_overdrawn")
+        .constraint("allowances", "allowance_not_overdrawn")
         .raise()
 }
 
@@ -84,7 +84,7 @@ fn refuse_change<'a>(
                 None => "The statement would remove all entries.".to_owned(),
             })
             .hint("Book a correction: a new entry that takes back what the old one did.")
-            .rule(
+            .constraint(
                 if table == "ledger" {
                     "ledger"
                 } else {
@@ -98,14 +98,14 @@ fn refuse_change<'a>(
                 None => "The statement would remove all that was carried forward.".to_owned(),
             })
             .hint("The chain of the ledger goes on from it: verify() needs it as it is.")
-            .rule("carried_forward", "ledger_is_immutable"),
+            .constraint("carried_forward", "ledger_is_immutable"),
         _ => immutable("the audit trail cannot be changed or deleted")
             .detail(match id("audit_id") {
                 Some(id) => format!("The row is {id}."),
                 None => "The statement would remove the whole trail.".to_owned(),
             })
             .hint("Change the rule itself again: that is written down as well.")
-            .rule("audit_log", "audit_is_immutable"),
+            .constraint("audit_log", "audit_is_immutable"),
     };
     error.raise()
 }

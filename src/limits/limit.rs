@@ -231,7 +231,11 @@ impl Limit {
         let (start, end) = self
             .period
             .window(&self.zone, at.unix_micros())
-            .ok_or_else(|| Error::argument("the time is outside the years that limits know"))?;
+            .ok_or_else(|| {
+                Error::argument("the time is outside the years that limits know")
+                    .detail("Windows of limits exist from the year -9999 to the year 9999.")
+                    .hint("Pass a time within these years.")
+            })?;
         let digest = Sha256::new()
             .chain_update(self.id)
             .chain_update(start.unwrap_or(i64::MIN).to_be_bytes())

@@ -127,9 +127,9 @@ fn take_from<'a>(
 fn changed_meanwhile() -> Error {
     Error::new(
         Code::SerializationFailure,
-        "a limit changed whenever it was checked",
+        "could not serialize access to a limit",
     )
-    .detail("Other transactions take from it and give back to it all the time.")
+    .detail("Other transactions change the limit's window at the same time.")
     .hint("Run the transaction again.")
 }
 

@@ -117,7 +117,7 @@ fn into_all(credit: &Credit<'_>, rules: &WalletConfig, lanes: Vec<Lane>) -> Resu
         .plus(credit.spendable)
         .map_err(range)?;
     book(credit, rules, whole.booking_lane(rules.lanes)?, balance)?;
-    let crossings = whole.settle(before, rules.cut())?;
+    let crossings = whole.settle(before, rules.lane_split())?;
     whole.write()?;
     crossings::emit(credit.entry.wallet, &crossings)?;
     Ok(balance)

@@ -348,7 +348,7 @@ impl<'a> LockedBalance<'a> {
     pub fn close(mut self) -> Result<()> {
         self.lapse(clock::now(), None)?;
         self.make_way(Amount::ZERO)?;
-        let crossings = self.whole.settle(self.before, self.rules.cut())?;
+        let crossings = self.whole.settle(self.before, self.rules.lane_split())?;
         self.whole.write()?;
         crossings::emit(self.wallet, &crossings)
     }

@@ -252,7 +252,7 @@ impl Job<'_> {
         }
         *payer = after;
         pools.spend(&mut whole, &parts, entry.entry_id, rules.epoch)?;
-        let mut cut = rules.cut();
+        let mut cut = rules.lane_split();
         if self.rules.scoped
             && let Some(epoch) = pools.end(&whole)?
         {

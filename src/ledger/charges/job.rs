@@ -280,7 +280,7 @@ impl<'a> Job<'a> {
         .hint(format!(
             "Add {missing} {currency} or more with fund(), or raise the credit_limit with update_wallet()."
         ))
-        .rule("allowances", "allowance_not_overdrawn"))
+        .constraint("allowances", "allowance_not_overdrawn"))
     }
 }
 

@@ -136,5 +136,5 @@ fn same_payment(
     )
     .detail(detail)
     .hint("Check the reference: every payment of a method has its own.")
-    .rule("funding_requests", "funding_reference"))
+    .constraint("funding_requests", "funding_reference"))
 }

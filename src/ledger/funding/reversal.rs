@@ -360,7 +360,7 @@ fn part(wallet: &str, found: &Found, entry_id: [u8; 16], amount: Option<Amount>)
              and {paid_left} are left."
         ))
         .hint("Take back what is left at most; without an amount it is all of it.")
-        .rule("funding_requests", "funding_reversed_once"));
+        .constraint("funding_requests", "funding_reversed_once"));
     }
     let worth = match (amount, &original) {
         (None, _) => {

@@ -114,7 +114,7 @@ pub fn create(new: &NewVoucher<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]
         )
         .detail("Codes are unique in a database, also those that are used up.")
         .hint("Choose another code.")
-        .rule("vouchers", "vouchers_pkey"));
+        .constraint("vouchers", "vouchers_pkey"));
     }
     call.remember(None)?;
     Ok(id)

@@ -282,7 +282,7 @@ impl<'a> LockedLots<'a> {
         let cut = LaneSplit {
             // Every backend must learn the new due time.
             epoch: config::new_epoch(),
-            ..self.rules.cut()
+            ..self.rules.lane_split()
         };
         let crossings = self.whole.settle(self.before, cut)?;
         self.whole.write()?;
@@ -306,7 +306,7 @@ impl<'a> LockedLots<'a> {
     pub fn close_with(mut self, epoch: i64) -> Result<()> {
         let cut = LaneSplit {
             epoch,
-            ..self.rules.cut()
+            ..self.rules.lane_split()
         };
         let crossings = self.whole.settle(self.before, cut)?;
         self.whole.write()?;

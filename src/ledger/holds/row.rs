@@ -56,7 +56,7 @@ pub fn not_open(hold: &Hold) -> Error {
         "expired" if hold.charge_on_expiry => {
             "Its amount is charged; settle() with final => true corrects the charge."
         }
-        "settled" => "What it paid for is booked; book further use with charge().",
+        "settled" => "Its use is booked; book further use with charge().",
         _ => "Nothing is held any more; book the use with charge().",
     };
     Error::new(Code::HoldNotOpen, "hold is not open")

@@ -272,7 +272,11 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
         max: new.max,
         raises: Vec::new(),
         warn_at: new.warn_at.clone(),
-        zone: period::zone(zone).map_err(|_| Error::argument("unrecognized time zone"))?,
+        zone: period::zone(zone).map_err(|_| {
+            Error::argument(format!("unrecognized time zone {}", quoted(zone)))
+                .detail("Time zones are named as in the IANA database.")
+                .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
+        })?,
     })
 }
 

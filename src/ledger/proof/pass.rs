@@ -482,7 +482,9 @@ impl Pass<'_> {
             })
             .or_else(|| {
                 booked.map(|(lane, seq)| {
-                    format!("lane {lane}: entry {seq} was carried forward and stands in the ledger")
+                    format!(
+                        "lane {lane}: entry {seq} was carried forward and is still in the ledger"
+                    )
                 })
             })
     }

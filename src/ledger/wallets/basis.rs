@@ -162,7 +162,7 @@ impl Basis {
     }
 
     /// How a call that has locked all lanes rebalances them.
-    pub fn cut(&self) -> LaneSplit {
+    pub fn lane_split(&self) -> LaneSplit {
         // Backends with cached rules must notice that the recheck was done.
         let epoch = if self.needs_recheck() {
             new_epoch()

@@ -213,7 +213,7 @@ pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDa
         &[],
         &thresholds(&new.low_balance, new.credit_limit),
     )?;
-    recut_under(new.wallet, Amount::ZERO)?;
+    split_lanes(new.wallet, Amount::ZERO)?;
     remember(call)
 }
 
@@ -224,7 +224,7 @@ fn exists(wallet: &str) -> Error {
     )
     .detail("Wallet names are unique in a database.")
     .hint("Choose another name, or change the wallet with update_wallet().")
-    .rule("wallets", "wallets_pkey")
+    .constraint("wallets", "wallets_pkey")
 }
 
 /// The thresholds of a wallet that has not been funded yet.
@@ -242,12 +242,12 @@ fn thresholds(low_balance: &[Amount], credit_limit: Amount) -> Vec<Threshold> {
 
 /// Rebalances the lanes and sets the thresholds according to the wallet's row, with all lanes
 /// locked. `old_credit` is the credit limit of the last rebalance.
-pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
+pub fn split_lanes(wallet: &str, old_credit: Amount) -> Result<()> {
     // Lanes that do not count now are included, because they may have been active before.
     let (rules, lanes) = config::lock_to_change(wallet)?;
     let credit = rules.credit_limit;
     let mut whole = AllLanes::new(wallet, lanes, credit)?;
-    whole.look_at_topups();
+    whole.recheck_topups();
     let added = credit.minus(old_credit).map_err(range)?;
     let before = whole.room()?.plus(added).map_err(range)?;
     if before.is_negative() {
@@ -266,7 +266,7 @@ pub fn recut_under(wallet: &str, old_credit: Amount) -> Result<()> {
         before,
         LaneSplit {
             epoch: config::new_epoch(),
-            ..rules.cut()
+            ..rules.lane_split()
         },
     )?;
     whole.write()?;
@@ -339,7 +339,7 @@ pub fn update(
                 .collect();
             write_thresholds(wallet, &stored, &new)?;
         }
-        recut_under(wallet, before.credit_limit)
+        split_lanes(wallet, before.credit_limit)
     })
 }
 
@@ -354,7 +354,7 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<B
         }
         SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
         FORGET_WAITS.run(&[Value::Text(wallet)])?;
-        recut_under(wallet, rules.credit_limit)
+        split_lanes(wallet, rules.credit_limit)
     })
 }
 
@@ -366,6 +366,6 @@ pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Res
         require_list(list)?;
         SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
         // Charges with the old list find another epoch in their lane.
-        recut_under(wallet, rules.credit_limit)
+        split_lanes(wallet, rules.credit_limit)
     })
 }

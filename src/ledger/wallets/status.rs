@@ -6,7 +6,7 @@ use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::ledger::wallets::config::{self, Basis, Status};
-use crate::ledger::wallets::settings::{BalanceDatum, once, recut_under};
+use crate::ledger::wallets::settings::{BalanceDatum, once, split_lanes};
 use crate::money::Amount;
 use crate::outbox;
 use crate::storage::plan::{Run, Value, statement};
@@ -103,7 +103,7 @@ pub fn change_status(
             Value::Text(status),
             Value::OptText(reason),
         ])?;
-        recut_under(wallet, rules.credit_limit)?;
+        split_lanes(wallet, rules.credit_limit)?;
         if change_status == StatusChange::Freeze && rules.status == Status::Active {
             outbox::announce(wallet, outbox::Name::WalletFrozen)?;
         }

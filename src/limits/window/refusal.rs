@@ -79,7 +79,7 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         Some(_) if !never_fits => "Wait for the reset, or raise the limit with set_limit().",
         _ => "Raise the limit with set_limit().",
     })
-    .rule("limits", crate::storage::rows::uuid_text(limit.id)))
+    .constraint("limits", crate::storage::rows::uuid_text(limit.id)))
 }
 
 /// The owner of a limit, for messages.

@@ -319,7 +319,7 @@ fn vanished(
             meter,
             old: found.get(n, 2),
             new: None,
-            note: "the feed has it no more".to_owned(),
+            note: "no longer in the feed".to_owned(),
         });
     }
     Ok(ended)

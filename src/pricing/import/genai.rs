@@ -240,7 +240,7 @@ fn end_others(
         feed.quotes.push(Quote {
             unit_price: None,
             effective_from: from.map(|at| at.unix_micros()),
-            note: "the prices that follow have it no more".to_owned(),
+            note: "no longer in the prices that follow".to_owned(),
             ..old
         });
     }

@@ -343,7 +343,7 @@ impl<'a> Model<'a> {
                 if let Some(cell) = self.grid.0.remove(&slot) {
                     let field = cell.note.trim_start_matches("from ").to_owned();
                     self.feed
-                        .skip(self.name, &field, format!("{key} stands in its place"));
+                        .skip(self.name, &field, format!("{key} is used instead"));
                 }
             }
         }

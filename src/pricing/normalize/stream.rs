@@ -27,7 +27,7 @@ pub fn events_of(chunks: Vec<Json>) -> Result<(Vec<Event>, Event)> {
             Json::String(text) if text == "[DONE]" => {}
             Json::Null => {}
             _ => {
-                return Err(invalid("usage is an array of something else than objects")
+                return Err(invalid("usage is an array of values that are not objects")
                     .detail("An array stands for the chunks of one stream, each of which is a JSON object.")
                     .hint("Pass the chunks as the provider sent them, or the last one that has a usage."));
             }

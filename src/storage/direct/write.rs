@@ -87,11 +87,7 @@ pub(super) fn replace_in_indexes(
             Ok(true)
         }
         pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted if one_snapshot_for_all() => {
-            Err(Error::new(
-                Code::SerializationFailure,
-                "could not serialize access due to concurrent update",
-            )
-            .hint("Run the transaction again."))
+            Err(changed_meanwhile())
         }
         pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Ok(false),
         other => Err(Error::internal(format!(
@@ -247,5 +243,6 @@ pub(super) fn changed_meanwhile() -> Error {
         Code::SerializationFailure,
         "could not serialize access due to concurrent update",
     )
+    .detail("Another transaction changed a row after the snapshot of this one was taken.")
     .hint("Run the transaction again.")
 }
