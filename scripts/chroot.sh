@@ -2,7 +2,7 @@
 # Debian systems below target/chroots, for what must not touch the machine or needs another version
 # of PostgreSQL.
 #
-#   chroot.sh make NAME SUITE               by debootstrap, from this machine's mirror, unless it exists
+#   chroot.sh make NAME SUITE               by debootstrap, from this machine's mirror, if missing
 #   chroot.sh run [OPTION...] NAME COMMAND  as root in it; mounts and processes end with the command
 #     --scratch         what it writes goes to memory and is gone as well
 #     --bind FROM:TO    the machine's file or directory FROM, only to read, is TO in it
