@@ -57,19 +57,19 @@ test-client: setup ## tests over real connections
 test-property: setup ## random operations against a model, over real connections
 	@scripts/run property
 
-test-simulation: setup ## months of random business under a clock of their own, beside a model
+test-simulation: setup ## months of random business under a clock of their own, compared with a model
 	@scripts/run simulation
 
 test-dump: setup ## dump, restore and compare
 	@scripts/run dump
 
-test-crash: setup ## what stands after the server crashed
+test-crash: setup ## what is kept after the server crashed
 	@scripts/run crash
 
 torture: setup ## the tests with random input and crashes, twenty times as long
 	@scripts/run torture
 
-test-oracle: setup ## prices beside another calculator's, usage beside the SDKs' own types
+test-oracle: setup ## prices compared with another calculator's, usage with the SDKs' own types
 	@scripts/oracle.sh
 
 test-integrations: setup ## the packages in integrations/, with the official SDKs and mock providers

@@ -2,7 +2,7 @@
 # Instructions a call, counted by callgrind in a server in single-user mode:
 # what a change costs is seen on a noisy machine too.
 #
-#   bench-callgrind.sh            print the counts beside the recorded ones
+#   bench-callgrind.sh            print the counts next to the recorded ones
 #   bench-callgrind.sh check      fail when one has grown by more than 5 %
 #   bench-callgrind.sh record     record them
 #   bench-callgrind.sh profile N  and show the functions of that count

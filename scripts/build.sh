@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# build.sh [debug]: builds the extension and installs it into the private PostgreSQL, if it is not up to date there.
+# build.sh [debug]: builds the extension and installs it into the private PostgreSQL, if it is not
+# up to date there.
 #
-# This is the release build. With "debug" any build will do: a debug build is made if no build of these sources is
-# installed. It compiles in about a third of the time.
+# This is the release build. With "debug" any build will do: a debug build is made if no build of
+# these sources is installed. It compiles in about a third of the time.
 #
-# What is built and installed is the same as with cargo pgrx install: the library, and a program, always in debug mode,
-# that writes the installation script. It is done here without cargo-pgrx, because cargo-pgrx takes longer to compile
-# than the extension. The features are always named in the same way, so that cargo never builds anything twice.
+# The result is the same as with cargo pgrx install: the library, and a program, always in debug
+# mode, that writes the installation script. It is done here without cargo-pgrx, because cargo-pgrx
+# takes longer to compile than the extension. The features are always named in the same way, so that
+# cargo never builds anything twice.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -44,13 +46,15 @@ if [ "$(uname)" = Darwin ]; then
 fi
 library=$CARGO_TARGET_DIR/$profile/libwallet.$library_ending
 
-# The functions of the library that describe what belongs into the installation script, one name per line.
+# The functions of the library that describe what belongs in the installation script, one name per
+# line.
 entities() {
     if [ "$(uname)" = Darwin ]; then nm -gU "$library"; else nm -D --defined-only "$library"; fi |
         sed -nE 's/.* _?(__pgrx_internals_.*)/\1/p' | LC_ALL=C sort -u
 }
 
-# The main function of src/bin/pgrx_embed.rs: it writes the installation script to the file that it is given.
+# The main function of src/bin/pgrx_embed.rs: it writes the installation script to the file that it
+# is given.
 script_writer() {
     local name
     echo 'use ::pgrx::pgrx_sql_entity_graph::{ControlFile, PgrxSql, SqlGraphEntity};'
@@ -85,8 +89,8 @@ CARGO_PKG_VERSION=$version "$CARGO_TARGET_DIR/debug/pgrx_embed_wallet" "$script"
 
 library_directory=$("$PG_BIN/pg_config" --pkglibdir)
 extension_directory=$("$PG_BIN/pg_config" --sharedir)/extension
-# A server may still have the old library open: it is removed, not written over. With it scripts of versions that are
-# no longer in sql/.
+# A server may still have the old library open: it is removed, not written over. With it scripts of
+# versions that are no longer in sql/.
 rm -f "$library_directory/wallet.$installed_ending" "$extension_directory"/wallet--*.sql
 cp "$library" "$library_directory/wallet.$installed_ending"
 sed "s/@CARGO_VERSION@/$version/" wallet.control >"$extension_directory/wallet.control"

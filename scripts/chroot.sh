@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Debian systems below target/chroots, for what must not touch the machine or needs another version of PostgreSQL.
+# Debian systems below target/chroots, for what must not touch the machine or needs another version
+# of PostgreSQL.
 #
-#   chroot.sh make NAME SUITE               by debootstrap, from the mirror that apt has here, unless it is there
-#   chroot.sh run [OPTION...] NAME COMMAND  as root in it; mounts and processes are gone when the command ends
+#   chroot.sh make NAME SUITE               by debootstrap, from this machine's mirror, if missing
+#   chroot.sh run [OPTION...] NAME COMMAND  as root in it; mounts and processes end with the command
 #     --scratch         what it writes goes to memory and is gone as well
 #     --bind FROM:TO    the machine's file or directory FROM, only to read, is TO in it
 set -euo pipefail
@@ -11,7 +12,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 chroots=$WALLET_ROOT/target/chroots
 
-# The mirror of Debian that this machine's apt uses. apt knows whose a mirror is once it has the lists.
+# The mirror of Debian that this machine's apt uses. apt knows whose a mirror is once it has the
+# lists.
 mirror() {
     apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1
 }
@@ -40,7 +42,7 @@ make_chroot() {
         tail -n 20 "$chroots/$name.log" >&2
         die "debootstrap failed; its log is $chroots/$name.log"
     }
-    # It is made anew in a minute: nothing needs to be safe against a crash of the machine.
+    # It can be made again in a minute: nothing needs to be safe against a crash of the machine.
     echo force-unsafe-io >"$new/etc/dpkg/dpkg.cfg.d/90unsafe"
     apt-config dump --no-empty Acquire::http::Proxy Acquire::https::Proxy >"$new/etc/apt/apt.conf.d/90proxy"
     rm -rf --one-file-system "${chroots:?}/$name"
@@ -48,7 +50,8 @@ make_chroot() {
     touch "$chroots/$name/.made"
 }
 
-# inside SCRATCH BINDS NAME COMMAND...: the first process of the name spaces, which collects the orphans.
+# inside SCRATCH BINDS NAME COMMAND...: the first process of the name spaces, which collects the
+# orphans.
 inside() {
     local scratch=$1 binds=$2 root=$chroots/$3 over=$chroots/.scratch bind target status=0
     shift 3

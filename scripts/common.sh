@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What every script shares and what works before anything is installed.
+# The part that every script shares and that works before anything is installed.
 # Sourced, never run.
 
-# What is made here must be readable by the server's user whatever umask the
-# caller has; what must be private gets its own mode.
+# Files made here must be readable by the server's user whatever umask the
+# caller has; those that must be private get their own mode.
 umask 022
 
 WALLET_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -16,8 +16,8 @@ if ! command -v cargo >/dev/null && [ -x "$CARGO_BIN/cargo" ]; then
     PATH=$CARGO_BIN:$PATH
 fi
 
-# rust-toolchain.toml names the toolchain. Where rustup does not have it (setup.sh tries to get it), its default one builds
-# the extension too.
+# rust-toolchain.toml names the toolchain. Where rustup does not have it (setup.sh tries to get it),
+# its default one builds the extension too.
 PINNED_RUST_MISSING=''
 # shellcheck disable=SC2034 # used where this is sourced
 if [ -z "${RUSTUP_TOOLCHAIN:-}" ] && command -v rustup >/dev/null && ! rustup which rustc >/dev/null 2>&1; then
@@ -26,8 +26,8 @@ if [ -z "${RUSTUP_TOOLCHAIN:-}" ] && command -v rustup >/dev/null && ! rustup wh
     export RUSTUP_TOOLCHAIN
 fi
 
-# The stages of test.sh that depend on the version of PostgreSQL. The others look at sources alone, count
-# instructions, which are recorded for one version, or test the package.
+# The stages of test.sh that depend on the version of PostgreSQL. The others look at sources alone,
+# count instructions, which are recorded for one version, or test the package.
 # shellcheck disable=SC2034
 VERSION_STAGES=(build unit pg regress isolation isolation-spi client property dump crash servers upgrade docs)
 
@@ -51,7 +51,7 @@ is_supported() {
     esac
 }
 
-# The system's pg_config: $PG_CONFIG if that is set, else the newest supported
+# The system's pg_config: $PG_CONFIG if that is set, otherwise the newest supported
 # version that has server headers. Debian keeps one below each version's own
 # directory; its /usr/bin/pg_config may belong to a version without headers.
 find_pg_config() {
@@ -97,7 +97,8 @@ find_python_with() {
     return 1
 }
 
-# A Python that is at least that version, such as 3.12: the default one, another by its name, or one of pyenv.
+# A Python that is at least that version, such as 3.12: the default one, another by its name, or one
+# of pyenv.
 find_python_of() {
     local python minor=${1#3.}
     for python in python3 python3.{20..10} "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.*/bin/python3; do
@@ -109,8 +110,8 @@ find_python_of() {
     return 1
 }
 
-# python_environment NAME REQUIREMENTS [PYTHON]: a virtual environment with the packages from PyPI that the file lists,
-# made anew when the list changes. Prints its Python.
+# python_environment NAME REQUIREMENTS [PYTHON]: a virtual environment with the packages from PyPI
+# that the file lists, made again when the list changes. Prints its Python.
 python_environment() {
     local environment=$WALLET_ROOT/target/$1
     if ! cmp -s "$2" "$environment/requirements.txt"; then

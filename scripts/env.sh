@@ -3,7 +3,7 @@
 # Sourced, never run.
 # shellcheck disable=SC2034 # most of what is set here is used where it is sourced
 #
-# Everything the scripts make lies below target/, or, where the server's user
+# Everything the scripts make is below target/, or, where the server's user
 # cannot reach the checkout, in a directory of its own below /var/tmp.
 
 # shellcheck source=scripts/common.sh
@@ -27,7 +27,7 @@ fi
 export SERVER_USER
 
 # Runs a command as the server's user, from / because that user may not be
-# able to read where we stand.
+# able to read the current directory.
 as_server() (
     cd /
     if [ "$(id -un)" = "$SERVER_USER" ]; then
@@ -61,8 +61,8 @@ if ! as_server test -r "$SANDBOX" -a -x "$SANDBOX" 2>/dev/null; then
 fi
 export SANDBOX
 
-# The settings of pgrx for the scripts: ~/.pgrx stays as it is. The build scripts of pgrx watch config.toml there, so it
-# is written only when it changes. The variables would override it.
+# The settings of pgrx for the scripts: ~/.pgrx stays as it is. The build scripts of pgrx watch
+# config.toml there, so it is written only when it changes. The variables would override it.
 export PGRX_HOME=$WALLET_ROOT/target/pgrx
 unset PGRX_PG_CONFIG_PATH PGRX_PG_CONFIG_AS_ENV
 
@@ -72,7 +72,7 @@ unset PGRX_PG_CONFIG_PATH PGRX_PG_CONFIG_AS_ENV
 PG_TREE=$SANDBOX/pg${WALLET_PG_TREE:+-$WALLET_PG_TREE}
 PG_TEST_TREE=$SANDBOX/pg-test
 
-# Where a path of the system's PostgreSQL lies in a private installation:
+# Where a path of the system's PostgreSQL is in a private installation:
 # below the prefix that all its directories share. PostgreSQL finds its files
 # relative to the running executable, so a moved tree works as a whole.
 pg_prefix() {
@@ -105,7 +105,7 @@ if [ -n "$SERVER_NAME" ]; then SERVER_PORT=$((MAIN_PORT + 1)); fi
 SOCKET_DIR=$SANDBOX/server/socket
 if [ "${#SOCKET_DIR}" -gt 80 ]; then SOCKET_DIR=/tmp/wallet-$(id -u)-$CHECKOUT_ID; fi
 
-# What a client needs to find the server and the private programs.
+# The environment that a client needs to find the server and the private programs.
 export_client_environment() {
     export PGHOST=$SOCKET_DIR PGPORT=$SERVER_PORT PGUSER=postgres PGDATABASE=postgres
     export PATH=$PG_BIN:$PATH
@@ -113,7 +113,7 @@ export_client_environment() {
 }
 
 # The features of every build that has no tests inside, and of those that do.
-# The same words everywhere: another set would be built anew.
+# The same words everywhere: another set would be built again.
 FEATURES=pg$PG_MAJOR
 TEST_FEATURES="pg$PG_MAJOR pg_test"
 

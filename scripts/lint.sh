@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What can be judged without running anything: formatting, clippy over all
+# The checks that run nothing: formatting, clippy over all
 # targets, the shell scripts, the crates.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
@@ -18,7 +18,8 @@ fi
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --no-default-features --features "$TEST_FEATURES" -- -D warnings
 
-# Licences, registries and advisories of the crates: deny.toml. The list of advisories needs the network.
+# Licences, registries and advisories of the crates: deny.toml. The list of advisories needs the
+# network.
 if command -v cargo-deny >/dev/null; then
     cargo deny --workspace check licenses bans sources
     if cargo deny fetch db >/dev/null 2>&1; then

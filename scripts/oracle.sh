@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prices beside the calculators of LiteLLM and of genai-prices, usage beside genai-prices' extraction of it and the
-# types of the current SDKs, and focus_csv() before the validator of FOCUS (tests/oracle), in environments of their own.
+# Compares prices with the calculators of LiteLLM and of genai-prices, usage with genai-prices'
+# extraction of it and the types of the current SDKs, and checks focus_csv() with the validator of
+# FOCUS (tests/oracle), in environments of their own.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -22,7 +23,7 @@ ask "$python" genai_oracle
 python_of_sdks=3.11 python_of_validator=3.12
 if recent=$(find_python_of "$python_of_sdks"); then
     sdks=$(python_environment sdks "$WALLET_ROOT/tests/oracle/sdk_requirements.txt" "$recent")
-    # What an SDK has added since is to be seen.
+    # The newest SDKs, so that additions to them are noticed.
     "$sdks" -m pip install --quiet --disable-pip-version-check --upgrade --requirement "$WALLET_ROOT/tests/oracle/sdk_requirements.txt"
     ask "$sdks" genai_usage_oracle
     ask "$sdks" sdk_oracle

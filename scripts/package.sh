@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Packages into target/package: for Debian and its kin postgresql-NN-wallet_VERSION_ARCH.deb with the library, the
-# scripts, licence, documents and examples; for PGXN wallet-VERSION.zip with the sources and META.json. The version is Cargo.toml's.
+# Packages into target/package: for Debian and its kin postgresql-NN-wallet_VERSION_ARCH.deb with
+# the library, the scripts, licence, documents and examples; for PGXN wallet-VERSION.zip with the
+# sources and META.json. The version is Cargo.toml's.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -13,7 +14,7 @@ root=$output/root
 rm -rf "$output"
 mkdir -p "$root"
 
-# What stands in the private installation goes where the system's PostgreSQL looks for it.
+# The files of the private installation go where the system's PostgreSQL looks for it.
 library=$("$PG_BIN/pg_config" --pkglibdir)/wallet.so
 extension=$("$PG_BIN/pg_config" --sharedir)/extension
 install -D -m 0644 "$library" "$root$("$SYSTEM_PG_CONFIG" --pkglibdir)/wallet.so"
@@ -55,7 +56,7 @@ gzip -9n <CHANGELOG.md >"$documents/changelog.gz"
     third_party
 } >"$documents/copyright"
 
-# What the library needs of the system, as dpkg's own tool sees it.
+# The libraries of the system that the library needs, as dpkg's own tool sees it.
 shared_libraries() {
     local scratch
     scratch=$(mktemp -d)
@@ -86,7 +87,7 @@ CONTROL
 dpkg-deb --root-owner-group --build "$root" "$output" >/dev/null
 rm -rf "$root"
 
-# PGXN builds from sources; META.json is all that it wants beside them.
+# PGXN builds from sources; META.json is all that it wants in addition to them.
 distribution=wallet-$version
 git archive --prefix="$distribution/" HEAD | tar -x -C "$output"
 rm "$output/$distribution/META.json.in"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# pg-regress.sh PROGRAM DIRECTORY KIND [TEST...]: what the tasks regress and isolation of scripts/run share. They call
-# it with the server's environment. KIND is sql or spec, the ending of the tests' names.
+# pg-regress.sh PROGRAM DIRECTORY KIND [TEST...]: what the tasks regress and isolation of
+# scripts/run share. They call it with the server's environment. KIND is sql or spec, the ending of
+# the tests' names.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

@@ -14,7 +14,8 @@ bindir=$("$SYSTEM_PG_CONFIG" --bindir)
 pkglibdir=$("$SYSTEM_PG_CONFIG" --pkglibdir)
 sharedir=$("$SYSTEM_PG_CONFIG" --sharedir)
 
-# What the copy depends on: version, layout and the build of the server, and what is copied.
+# The copy depends on version, layout and the build of the server, and on the programs that are
+# copied.
 stamp=$("$SYSTEM_PG_CONFIG"; cksum "$bindir/postgres"; echo "$programs")
 
 # copy_tree TREE: the parts of the system's PostgreSQL that a server and its

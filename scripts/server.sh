@@ -2,10 +2,10 @@
 # start | stop | restart | crash | status of this checkout's own server. It listens on
 # a socket of its own and nowhere else; other servers are left alone.
 #
-# With WALLET_SERVER=NAME the same of a second server, which tests have: standby makes
-# it as a copy of the first that follows it, promote lets it go on alone, remove stops it
-# and removes its data. With WALLET_CLOCK=yes such a server's clock stands at the time in the
-# file that clock names, until somebody writes another one there; clock fails where there can be none.
+# With WALLET_SERVER=NAME the same of a second server, which tests have: standby makes it as a copy
+# of the first that follows it, promote lets it go on alone, remove stops it and removes its data.
+# With WALLET_CLOCK=yes such a server's clock shows the time in the file that clock names, until
+# somebody writes another one there; clock fails where there can be none.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -49,7 +49,7 @@ initialize() {
 # PostgreSQL clears up after a server that died, unless its number belongs to
 # another process by now (after a reboot, or because nobody has collected the
 # dead one). Then its lock files go, once none of its processes is left: all of
-# them stand in the data directory.
+# them run in the data directory.
 forget_dead_server() {
     [ -d /proc/self ] && as_server test -f "$PGDATA/postmaster.pid" || return 0
     for _ in {1..20}; do
@@ -82,7 +82,7 @@ log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %e %q%a %u@%d '
 log_lock_waits = on
 CONF
-    # Nothing but the clock's owner moves it, and nothing of such a server outlives its test.
+    # Only the clock's owner moves it, and nothing of such a server outlives its test.
     [ -z "${WALLET_CLOCK:-}" ] || as_server tee -a "$PGDATA/postgresql.conf" >/dev/null <<CONF
 autovacuum = off
 fsync = off
@@ -93,13 +93,14 @@ local replication all trust
 CONF
 }
 
-# The file in which the time stands that a server with a clock of its own has.
+# The file with the time of a server that has a clock of its own.
 clock_file() {
     [ "$(uname)" = Linux ] || return 3
     printf '%s\n' "$SANDBOX/server/clock${SERVER_NAME:+-$SERVER_NAME}"
 }
 
-# Runs a command so that its processes have the time of that file, where the server has a clock of its own.
+# Runs a command so that its processes have the time of that file, where the server has a clock of
+# its own.
 with_clock() {
     if [ -z "${WALLET_CLOCK:-}" ]; then
         as_server "$@"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# setup.sh [build|package]: installs what is missing to build and test the extension, and nothing that is there. With
-# "build" only what compiling the extension and running it in the private server needs; with "package" what the Debian
-# package needs in addition to that. Where it cannot install anything, it says all that is missing and how to get it.
+# setup.sh [build|package]: installs what is missing to build and test the extension, and nothing
+# that is there. With "build" only what compiling the extension and running it in the private server
+# needs; with "package" what the Debian package needs in addition to that. Where it cannot install
+# anything, it says all that is missing and how to get it.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -33,7 +34,7 @@ if [ -n "$PINNED_RUST_MISSING" ] && { [ "$purpose" = test ] || rust_is_missing; 
     fi
 fi
 
-# What is missing, as the packages that Debian has for it, and as words.
+# The missing things, as the packages that Debian has for them, and as words.
 packages=() words=()
 need() {
     packages+=("$1")
@@ -54,7 +55,7 @@ have_libclang() {
 }
 
 # Debian's packages of PostgreSQL: for a server that is installed without
-# headers its headers, else the distribution's default version.
+# headers its headers, otherwise the distribution's default version.
 debian_postgresql() {
     local major
     for major in "${PG_VERSIONS[@]}"; do

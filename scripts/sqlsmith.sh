@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Random statements by sqlsmith against a database with data: as superuser and as each level, which sqlsmith rolls back,
-# and then random calls as an administrator of all wallets, each of which is committed. No crash, no internal error, and verify()
-# finds nothing wrong with any wallet. WALLET_TEST_SCALE=10 for ten times as long.
+# Random statements by sqlsmith against a database with data: as superuser and as each level, which
+# sqlsmith rolls back, and then random calls as an administrator of all wallets, each of which is
+# committed. No crash, no internal error, and verify() finds nothing wrong with any wallet.
+# WALLET_TEST_SCALE=10 for ten times as long.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -24,7 +25,7 @@ clean() {
 }
 sql() { psql -qXAt -v ON_ERROR_STOP=1 -d "$database" -c "$@"; }
 
-# What must not be in the server's log of this run. sqlsmith finds internal errors
+# The lines that must not be in the server's log of this run. sqlsmith finds internal errors
 # of PostgreSQL's own as well; those that were looked at are in known.txt.
 bad_lines() {
     grep -aE "\] XX[0-9]{3} .*@$database (ERROR|FATAL)|panicked at|terminated by signal|PANIC:" "$output/log" |
@@ -43,7 +44,8 @@ for level in reader charger billing admin; do
 done
 status=0
 
-# judge NAME LOGGED ENOUGH WHAT: what the log has since LOGGED, and every wallet; ENOUGH is 1 where the run did its WHAT.
+# judge NAME LOGGED ENOUGH WHAT: what the log has since LOGGED, and every wallet; ENOUGH is 1 where
+# the run did its WHAT.
 judge() {
     local name=$1 logged=$2 enough=$3 what=$4 wrong broken verdict=ok
     as_server tail -c "+$((logged + 1))" "$SERVER_LOG" >"$output/log"
@@ -64,8 +66,8 @@ for role in "${roles[@]}"; do
     judge "$role" "$from" "$((asked >= 5))" "$asked statements of the wallet"
 done
 
-# Random calls, each committed. Nobody but the owner may write the tables themselves, so all that changes does so by
-# the wallet's functions.
+# Random calls, each committed. Only the owner may write the tables themselves, so all that changes
+# does so by the wallet's functions.
 role=${database}_committer
 psql -qX -o /dev/null -d "$database" -f "$WALLET_ROOT/tests/sqlsmith/calls.sql"
 sql "CREATE ROLE $role LOGIN; GRANT USAGE ON SCHEMA calls TO $role; SELECT wallet.grant_access('$role', 'admin')" >/dev/null
@@ -76,7 +78,7 @@ run=0
 begun=$SECONDS
 while [ $((SECONDS - begun)) -lt "$seconds" ]; do
     run=$((run + 1))
-    # Anew each time, so that the next calls have what these have made.
+    # Again each time, so that the next calls have what these have made.
     sql "SELECT setseed((($seed + $run) % 1000) / 1000.0)" -c 'SELECT calls.some(300)' | grep '^SELECT' >"$output/committed-$run.sql"
     PGOPTIONS='-c statement_timeout=10s' psql -qX -U "$role" -d "$database" -o /dev/null \
         -f "$output/committed-$run.sql" >>"$output/$role.out" 2>&1 || true

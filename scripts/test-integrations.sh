@@ -37,7 +37,7 @@ test_node() {
     node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
         die "the integrations' tests need Node.js 20 or newer"
     if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
-        # What the packages need is in them: none of their scripts runs.
+        # The packages contain all they need: none of their scripts runs.
         npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
         cp package-lock.json node_modules/.installed-lock.json
     fi

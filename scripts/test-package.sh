@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The Debian package: what belongs to it is in it, and the tour runs in a clean installation and a clean cluster; apt
-# installs it into a Debian system that has nothing of PostgreSQL, and removes it; and whether PGXN would take META.json.
+# The Debian package: what belongs to it is in it, and the tour runs in a clean installation and a
+# clean cluster; apt installs it into a Debian system that has nothing of PostgreSQL, and removes
+# it; and whether PGXN would take META.json.
 set -euo pipefail
 export WALLET_SERVER=package WALLET_PG_TREE=package
 # shellcheck source=scripts/env.sh
@@ -78,7 +79,7 @@ installs_with_apt() {
 
 report contents has_everything
 report tour runs_the_tour
-# What a machine does not allow is not the package's fault.
+# It is not the package's fault if a machine does not allow something.
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 if [ "$(id -u)" -ne 0 ]; then
     say 'Only root can make a Debian system to install the package into: that is not tested.'

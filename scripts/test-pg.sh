@@ -30,7 +30,7 @@ mkdir -m 0700 "$data"
 [ "$(id -un)" = "$SERVER_USER" ] || chown "$SERVER_USER" "$data"
 
 # pgrx always listens on localhost: on a port of this checkout's own. The port
-# stays the same from run to run unless it is taken, for pgrx is built anew
+# stays the same from run to run unless it is taken, for pgrx is built again
 # when its settings change.
 port=$((20000 + 16#${CHECKOUT_ID:0:4} % 10000))
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# test-versions.sh [SUITE [STAGE...]]: the tests on the PostgreSQL of other Debian suites (trixie: 17, sid: 18), each in
-# a system of its own below target/chroots with its own build and server, as an unprivileged user. It has this machine's
-# Rust, and this checkout's files as they are, committed or not.
+# test-versions.sh [SUITE [STAGE...]]: the tests on the PostgreSQL of other Debian suites (trixie:
+# 17, sid: 18), each in a system of its own below target/chroots with its own build and server, as
+# an unprivileged user. It has this machine's Rust, and this checkout's files as they are, committed
+# or not.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -19,7 +20,7 @@ cargo fetch --quiet --locked
 # in_suite OPTION... COMMAND...: with Rust, and no other way to crates than those that are here.
 in_suite() {
     local registry=$cargo_home/registry there=$home/.cargo/registry
-    # Crates are unpacked there anew: some have files that only their owner can read.
+    # Crates are unpacked there again: some have files that only their owner can read.
     "$WALLET_ROOT/scripts/chroot.sh" run --bind "$rust:/opt/rust" \
         --bind "$registry/cache:$there/cache" --bind "$registry/index:$there/index" \
         --bind "$(command -v cargo-pgrx):/usr/local/bin/cargo-pgrx" "$suite" \
@@ -27,7 +28,8 @@ in_suite() {
         CARGO_HOME=$home/.cargo CARGO_NET_OFFLINE=true CARGO_TERM_COLOR=never CI="${CI:-}" "$@"
 }
 
-# The sources and the examples' dependency, without what was made of them; what was made of them there stays.
+# The sources and the examples' dependency, without what was made of them; what was made of them
+# there stays.
 lay_sources() {
     local place=$WALLET_ROOT/target/chroots/$suite$home/checkout
     mkdir -p "$place"
@@ -42,7 +44,7 @@ status=0
 for suite in "${suites[@]}"; do
     "$WALLET_ROOT/scripts/chroot.sh" make "$suite" "$suite"
     lay_sources
-    # What make setup installs is what this version needs.
+    # make setup installs all that this version needs.
     in_suite bash -euc "
         id wallet >/dev/null 2>&1 || useradd --home-dir $home --shell /bin/bash wallet
         $home/checkout/scripts/setup.sh </dev/null

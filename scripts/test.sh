@@ -37,7 +37,7 @@ stage() {
         $(sum "$log" '^=+[^=]* ([0-9]+) failed.* in [0-9.]+s.*') +
         $(sum "$log" '^=+[^=]* ([0-9]+) errors?.* in [0-9.]+s.*') +
         $(sum "$log" '^. fail ([0-9]+)$')))
-    # What failed without saying which test (a build, lint) counts as one.
+    # A stage that failed without naming a test (a build, lint) counts as one.
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     if [ "$status" -ne 0 ] || [ "$bad" -ne 0 ]; then worst=1; fi
     passed=$((passed + good)) failed=$((failed + bad))
@@ -58,7 +58,8 @@ if [ "$(uname)" != Darwin ]; then stage instructions scripts/bench-callgrind.sh 
 # Every test over real connections that there is.
 while IFS= read -r name; do
     case $name in
-        # A run that is known to agree, so that a change is judged by what it changes; 'make test-simulation' makes others.
+        # A run that is known to agree, so that a change is judged by what it changes; 'make
+        # test-simulation' makes others.
         simulation) stage "$name" env WALLET_SEED="${WALLET_SEED:-1795985937744785728}" scripts/run "$name" ;;
         *) stage "$name" scripts/run "$name" ;;
     esac

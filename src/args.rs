@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_new_name_may_be() {
+    fn a_new_name_has_no_outer_spaces_or_invisible_characters() {
         for name in [
             "acme",
             "Acme GmbH & Co. KG",

@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_pass() {
+    fn identifiers_are_no_card_numbers() {
         for text in [
             "",
             "4111",
@@ -444,14 +444,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_any_case() {
+    fn card_keys_are_found_in_any_case() {
         assert!(is_card_key("CVV") && is_card_key("Pan") && is_card_key("track2"));
         assert!(!is_card_key("pine") && !is_card_key("span") && !is_card_key("company"));
     }
 
     proptest! {
         #[test]
-        fn never_panics(text in any::<String>()) {
+        fn any_text_is_searched_without_a_panic(text in any::<String>()) {
             has_card_number(&text);
         }
 
@@ -471,7 +471,7 @@ mod tests {
         }
 
         #[test]
-        fn a_visa_number_is_found_wherever_it_stands(
+        fn a_visa_number_is_found_wherever_it_is(
             body in 0_u64..10_u64.pow(14), before in "[a-z,.:]{0,9}", after in "[,.:]{0,9}",
         ) {
             let digits = format!("4{body:014}");

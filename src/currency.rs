@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_units() {
+    fn codes_and_units_are_currencies_and_other_names_are_refused() {
         for name in ["USD", "EUR", "JPY", "credits", "ai_credits", "points2", "c"] {
             let currency = Currency::of_argument("currency", name).unwrap();
             assert_eq!(currency.as_str(), name);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_that_can_be_paid() {
+    fn a_currency_has_the_decimals_that_can_be_paid() {
         for (name, digits) in [
             ("USD", 2),
             ("JPY", 0),

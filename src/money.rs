@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_two_decimals_at_least() {
+    fn an_amount_shows_at_least_two_decimals() {
         for (given, shown) in [
             ("5", "5.00"),
             ("0", "0.00"),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_a_numeric_28_12_cannot_hold() {
+    fn amounts_that_a_numeric_28_12_cannot_hold_are_refused() {
         let max = decimal("9999999999999999.999999999999");
         assert!(Amount::from_decimal(max).is_ok());
         let over = Amount::from_decimal(decimal("10000000000000000"));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_once_and_half_to_even() {
+    fn a_line_is_rounded_once_and_half_to_even() {
         let per = Decimal::ONE;
         for (price, expected) in [
             ("0.0000000000005", "0"),
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn prices_by_the_million_and_by_the_hour() {
+    fn prices_are_by_the_million_and_by_the_hour() {
         assert_eq!(
             line_amount(decimal("1450"), decimal("2.50"), decimal("1000000"), None),
             Ok(amount("0.003625"))

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn a_star_matches_any_text() {
         for (pattern, name, fits) in [
             ("gpt-4*", "gpt-4o", true),
             ("gpt-4*", "gpt-3", false),

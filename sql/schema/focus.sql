@@ -171,11 +171,12 @@ BEGIN
                   WHERE a.attrelid = 'wallet.focus'::regclass AND a.attnum > 0 AND NOT a.attisdropped);
     RETURN QUERY
         SELECT (SELECT string_agg(CASE WHEN v.value ~ '[",\r\n]' OR v.value = '' THEN '"' || replace(v.value, '"', '""') || '"' ELSE coalesce(v.value, '') END, ',' ORDER BY v.n)
-                  FROM (SELECT CASE -- A payment's reference is not an invoice, and validators require an id for all rows or for none.
+                  FROM (SELECT CASE -- A payment's reference is not an invoice, and validators
+                                    -- require an id for all rows or for none.
                                     WHEN c.name = 'InvoiceId' THEN NULL
                                     WHEN c.name LIKE '%Period%' THEN replace(c.value, '+00:00', 'Z')
-                                    -- Readers that infer types would infer integers for a column without
-                                    -- a decimal point.
+                                    -- Readers that infer types would infer integers for a
+                                    -- column without a decimal point.
                                     WHEN c.name ~ '(Cost|Quantity|UnitPrice|Amount)$' AND c.value !~ '[.]' THEN c.value || '.0'
                                     ELSE c.value END AS value, c.n
                           FROM json_each_text(row_to_json(f)) WITH ORDINALITY c(name, value, n)) v)

@@ -1,4 +1,4 @@
--- What cached input saved, and what other service tiers or models would have saved.
+-- The savings from cached input, and those that other service tiers or models would have brought.
 
 CREATE FUNCTION wallet.savings(
     wallet text, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, models text[] DEFAULT '{}',

@@ -1,8 +1,8 @@
 -- Usage by an attribute, by the time of use.
 --
 -- This holds for the functions of all reports:
--- - Each calls readable_wallet() first, which raises an error if the caller may not read the wallet.
---   Rows are then read through the views, under row-level security.
+-- - Each calls readable_wallet() first, which raises an error if the caller may not read the
+--   wallet. Rows are then read through the views, under row-level security.
 -- - plan_cache_mode makes the server plan for the given wallet. A generic plan, or one made before
 --   the first roll-up, can take minutes on a large wallet.
 

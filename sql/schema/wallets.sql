@@ -51,7 +51,7 @@ COMMENT ON TABLE wallet.wallets IS 'One row per wallet with its currency and set
 COMMENT ON COLUMN wallet.wallets.wallet_id IS 'The name that the application chose.';
 COMMENT ON COLUMN wallet.wallets.credit_limit IS 'How far the balance may fall below zero.';
 COMMENT ON COLUMN wallet.wallets.debt IS 'The unpaid part of reversed fundings and of settlements that exceeded the balance. It is not part of the balance.';
-COMMENT ON COLUMN wallet.wallets.unread_usage IS 'What happens to usage with numbers that nothing reads. note: it is charged and the paths are recorded; reject: it is refused.';
+COMMENT ON COLUMN wallet.wallets.unread_usage IS 'The treatment of usage with numbers that nothing reads. note: it is charged and the paths are recorded; reject: it is refused.';
 COMMENT ON COLUMN wallet.wallets.recheck_requested IS 'Recheck counter: counts fundings that could not acquire all lanes. The next charge takes the slow path and stores the count in the lanes (recheck_done).';
 COMMENT ON COLUMN wallet.wallets.grants_due IS 'When the next grant expires or is renewed. infinity: never. NULL: the wallet has only plain fundings. The first call after this time books what is due.';
 COMMENT ON COLUMN wallet.wallets.guarded IS 'Whether the wallet has members, keys, or rules on who may spend. A charge reads them only if true.';

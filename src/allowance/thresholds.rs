@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn catches_up_with_a_funding_that_could_not_look() {
+    fn a_charge_catches_up_with_a_funding_that_could_not_look() {
         let mut thresholds = all(&[50]);
         cross(&mut thresholds, amount(0), amount(60));
         cross(&mut thresholds, amount(60), amount(40));
@@ -225,7 +225,7 @@ mod tests {
     proptest! {
         /// A threshold's events alternate: low, recovered, low, …, beginning with low.
         #[test]
-        fn events_alternate(steps in prop::collection::vec(0_i128..100, 1..60)) {
+        fn the_events_of_a_threshold_alternate(steps in prop::collection::vec(0_i128..100, 1..60)) {
             let mut thresholds = all(&[50, 20]);
             let (mut at, mut events) = (amount(0), Vec::new());
             for step in steps {

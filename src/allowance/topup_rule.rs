@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_when_low_or_due_and_not_else() {
+    fn a_topup_is_requested_when_low_or_due_and_not_otherwise() {
         assert_eq!(decided(&state(), 19), Decision::Request(amount(100)));
         let high = decide(&state(), false, amount(50), NOW).unwrap();
         assert_eq!(high, Decision::Nothing);
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_way_is_named_in_this_order() {
+    fn obstacles_are_named_in_this_order() {
         let (past, later) = (Some(Timestamp(1_000)), Some(Timestamp(1_001)));
         let mut state = State {
             open: true,

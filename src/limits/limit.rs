@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_in_for_each_one_of_the_same_metric() {
+    fn a_name_replaces_each_one_of_the_same_metric() {
         let limits = [
             limit(Scope::User, "*", Metric::Amount),
             limit(Scope::User, "ann", Metric::Amount),
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_passed_once_they_are_come_to() {
+    fn levels_are_passed_once_they_are_reached() {
         let limit = limit(Scope::Wallet, "*", Metric::Amount);
         let at = |used| limit.levels_at(Amount::from_units(used).unwrap(), limit.max);
         assert_eq!([at(79), at(80), at(99), at(100), at(120)], [0, 1, 1, 2, 2]);

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_it_is_named_after() {
+    fn a_metric_counts_what_it_is_named_after() {
         let meters = [
             ("input_tokens".to_owned(), Ok(Decimal::from(30))),
             ("images".to_owned(), Ok(Decimal::new(25, 1))),

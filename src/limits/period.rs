@@ -342,7 +342,7 @@ mod tests {
     proptest! {
         /// Each window contains its moment. Windows follow each other without gap or overlap.
         #[test]
-        fn windows_tile_time(
+        fn windows_follow_each_other_without_gap_or_overlap(
             at in 0_i64..4_102_444_800_000_000,
             name in prop::sample::select(vec![
                 "UTC", "Europe/Berlin", "America/New_York", "America/Santiago", "Asia/Kolkata",

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_it_frees() {
+    fn a_window_says_when_it_frees() {
         let mut slices = Slices::new(10);
         slices.add(5, amount(3));
         slices.add(25, amount(4));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_only_what_it_wrote() {
+    fn bytes_of_another_form_are_no_slices() {
         assert_eq!(Slices::read(&[]), None);
         assert_eq!(Slices::read(&[0; 8]), None);
         assert_eq!(Slices::read(&[1; 9]), None);
@@ -146,7 +146,7 @@ mod tests {
         /// The window always counts all usage within the period, and never any usage older than a
         /// period and a slice.
         #[test]
-        fn counts_the_last_period(
+        fn only_the_last_period_is_counted(
             length in 1_i64..50,
             uses in prop::collection::vec((0_i64..30, 0_i128..100), 0..60),
         ) {

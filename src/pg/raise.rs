@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packs_as_postgres_does() {
+    fn a_sqlstate_is_packed_as_postgres_does() {
         // From errcodes.h: ERRCODE_UNIQUE_VIOLATION is MAKE_SQLSTATE('2','3','5','0','5').
         assert_eq!(pack_sqlstate("23505"), 2 | 3 << 6 | 5 << 12 | 5 << 24);
         assert_eq!(pack_sqlstate("00000"), 0);

@@ -130,13 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unpacks_what_postgres_packs() {
+    fn a_sqlstate_that_postgres_packed_is_unpacked() {
         assert_eq!(unpack(2 | 3 << 6 | 5 << 12 | 5 << 24), "23505");
         assert_eq!(unpack(0), "00000");
     }
 
     #[test]
-    fn what_the_work_is_to_blame_for() {
+    fn errors_of_the_work_are_told_from_those_of_the_server() {
         for sqlstate in [
             "WL001", "WL011", "22023", "22P02", "23505", "42501", "42704", "40001", "40P01",
             "P0001",

@@ -189,7 +189,7 @@ mod tests {
     proptest! {
         /// Compares the index with its definition, which compares every row with every other.
         #[test]
-        fn finds_what_the_definition_finds(
+        fn the_search_finds_what_the_definition_finds(
             mut rows in prop::collection::vec(price(), 0..40),
             at in -4_i64..11,
             provider in maybe(&["openai", "azure"]),

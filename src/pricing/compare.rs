@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios() {
+    fn a_ratio_is_rounded_and_absent_if_it_cannot_be_shown() {
         let amount = |units: i128| Amount::from_units(units).unwrap();
         let ratio = |cost: i128, least: i128| {
             super::ratio(amount(cost), amount(least)).map(|ratio| ratio.to_string())

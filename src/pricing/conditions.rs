@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn several_windows_of_a_day() {
+    fn a_day_can_have_several_windows() {
         let both = Json::Array(vec![text("01:00-02:00"), text("22:00-24:00")]);
         let window = read(&[("hours", both)]).unwrap().window.unwrap();
         for (time, inside) in [

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_by_name() {
+    fn a_rule_is_read_by_its_name() {
         let rule = UnknownPrice::parse;
         assert_eq!(rule("reject"), Some(UnknownPrice::Reject));
         assert_eq!(rule("unpriced"), Some(UnknownPrice::Unpriced));

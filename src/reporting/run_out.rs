@@ -156,7 +156,7 @@ mod tests {
     use super::is_near;
 
     #[test]
-    fn near_once_and_again_after_it_recovered() {
+    fn a_run_out_is_near_once_and_again_after_a_recovery() {
         let left = |tenths: i64| Some(Decimal::new(tenths, 1));
         assert_eq!(is_near(left(70), 7, false), None);
         assert_eq!(is_near(left(69), 7, false), Some(true));

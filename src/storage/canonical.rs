@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_like_jsonb() {
+    fn the_canonical_form_is_printed_like_jsonb() {
         let mut out = Canonical::default();
         out.text(Some("a\"\\\n\u{1f}é"));
         out.text(None);

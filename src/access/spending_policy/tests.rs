@@ -70,7 +70,7 @@ fn of_model(model: &str) -> UseContext<'_> {
 }
 
 #[test]
-fn roles_that_spend() {
+fn only_roles_that_spend_are_admitted() {
     for (role, make) in [
         (Role::Owner, (|| member(Role::Owner)) as fn() -> Member),
         (Role::Admin, || member(Role::Admin)),
@@ -184,7 +184,7 @@ fn a_prefix_does_not_get_past_a_blocked_name() {
 }
 
 #[test]
-fn a_rule_of_a_users_own_stands_in_for_that_of_each() {
+fn a_users_own_rule_replaces_that_of_each_user() {
     fn only(model: &str) -> ModelRule {
         ModelRule {
             allowed: vec![model.to_owned()],

@@ -45,7 +45,7 @@ pub fn headers(wallet: &str, entry_id: [u8; 16]) -> Result<Vec<(String, String)>
     if let Some(bytes) = rows.get::<Vec<u8>>(0, 2) {
         let lines = stored::read(&bytes)?;
         let total = match rows.datum(0, 4) {
-            // An entry has no lines if nothing was used or nothing had a price.
+            // An entry has no lines if no meter was used or none had a price.
             Some(usage) if lines.is_empty() => {
                 tokens(&Usage::of_entry(Jsonb(usage).reread("usage")?)?)
             }

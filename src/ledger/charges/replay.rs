@@ -53,7 +53,7 @@ pub fn charged(request: &Request<'_>, rows: &Rows, currency: &str) -> Result<Cha
     };
     let total_tokens = lines.as_ref().map(|lines| {
         match &request.asked {
-            // An entry has no lines if nothing was used or nothing had a price.
+            // An entry has no lines if no meter was used or none had a price.
             Asked::Usage(usage, ..) if lines.is_empty() => tokens(usage),
             _ => crate::pricing::lines::total_tokens(
                 lines

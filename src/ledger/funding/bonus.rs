@@ -296,7 +296,7 @@ mod tests {
         /// However a payment is split into reversals, together they take the whole bonus, and no
         /// reversal takes more than is due.
         #[test]
-        fn parts_add_up(
+        fn partial_reversals_add_up_to_the_bonus(
             parts in prop::collection::vec(1_i128..10_i128.pow(15), 1..20),
             millionths in prop_oneof![1_i64..=1_000_000_000, (1_i64..=1000).prop_map(|percent| percent * 1_000_000)],
         ) {

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order() {
+    fn lots_burn_by_priority_then_expiry_then_kind_then_age() {
         let mut lots = vec![
             lot(1, 10, 100, i64::MAX, true),
             lot(2, 10, 100, i64::MAX, false),

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_names_both_both_must_fit() {
+    fn a_scope_that_names_both_needs_both_to_fit() {
         let both = scope(&["gpt-*"], &["images"]);
         assert!(both.allows(context(Some("gpt-image-1"), Some("images"))));
         assert!(!both.allows(context(Some("gpt-image-1"), Some("chat"))));

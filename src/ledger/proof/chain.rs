@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whole_in_any_order_and_not_with_a_change(
+        fn a_chain_is_whole_in_any_order_and_not_with_a_change(
             length in 1_i64..40,
             order in prop::collection::vec(any::<u32>(), 40),
             at in any::<prop::sample::Index>(),

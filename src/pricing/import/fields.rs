@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_stands_twice() {
+    fn no_field_is_listed_twice() {
         for (index, (name, _)) in FIELDS.iter().enumerate() {
             assert_eq!(base(name).map(|(rank, _)| rank), Some(index), "{name}");
         }

@@ -90,7 +90,7 @@ mod tests {
     use crate::pricing::normalize::samples;
 
     #[test]
-    fn what_a_pattern_can_say() {
+    fn rules_that_a_pattern_can_express_become_patterns() {
         let rule = json!({"or": [
             {"equals": "a"}, {"starts_with": "b-"}, {"or": [{"ends_with": "-c"}, {"contains": "d"}]},
             {"equals": "a"}, {"regex": "^e\\d$"}, {"and": [{"equals": "f"}]}, {"looks_like": "g"},

@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_count() {
+    fn paths_count_elements_and_distinct_values() {
         let json = r#"{"l": [{"t": "s", "q": ["a", "b", "a", null], "c": {"id": "1"}}, 7, {"t": "s", "q": ["b"], "c": {"id": "1"}},
             {"t": "m", "q": [""]}, {"q": null}], "none": [], "empty": ""}"#;
         for (path, expected) in [

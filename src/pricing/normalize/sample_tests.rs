@@ -137,7 +137,7 @@ fn samples_are_read_as_expected() {
 
 /// Every mapping can be read, and says whose objects it is for.
 #[test]
-fn mappings_are_whole() {
+fn every_mapping_can_be_read() {
     for mapping in Mappings::new(builtin().unwrap()).all() {
         mapping.body().unwrap();
         for shape in &mapping.shapes {
@@ -155,7 +155,7 @@ fn mappings_are_whole() {
 
 /// The header must come before the meters, because `header_of` cuts the text there.
 #[test]
-fn headers_come_first() {
+fn the_header_comes_before_the_meters() {
     const HEADER: &[&str] = &[
         "about",
         "providers",

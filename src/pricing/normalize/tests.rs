@@ -63,7 +63,7 @@ fn both(body: &Value, at: &str, expected: &str) -> Usage {
 }
 
 #[test]
-fn openai_chat_completion() {
+fn an_openai_chat_completion_is_read() {
     let body = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1741570283, "model": "gpt-4o-2024-08-06",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi", "refusal": null},
@@ -93,7 +93,7 @@ fn openai_chat_completion() {
 }
 
 #[test]
-fn openai_embeddings() {
+fn openai_embeddings_are_read() {
     let body = json!({"object": "list", "model": "text-embedding-3-small",
         "data": [{"object": "embedding", "index": 0, "embedding": [0.1, -0.2]}],
         "usage": {"prompt_tokens": 8, "total_tokens": 8}});
@@ -101,7 +101,7 @@ fn openai_embeddings() {
 }
 
 #[test]
-fn openai_responses() {
+fn openai_responses_and_their_stream_events_are_read() {
     let body = json!({"id": "resp_1", "object": "response", "status": "completed", "model": "gpt-5", "output": [],
         "service_tier": "priority",
         "usage": {"input_tokens": 36, "input_tokens_details": {"cached_tokens": 30},
@@ -122,7 +122,7 @@ fn openai_responses() {
 }
 
 #[test]
-fn openai_images() {
+fn openai_images_are_read_by_tokens_or_counted() {
     let body = json!({"created": 1713833628, "data": [{"b64_json": "…"}], "size": "1024x1024", "quality": "high",
         "usage": {"total_tokens": 100, "input_tokens": 50, "output_tokens": 50,
             "input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}});
@@ -132,7 +132,7 @@ fn openai_images() {
 }
 
 #[test]
-fn openai_realtime() {
+fn an_openai_realtime_response_is_read() {
     let body = json!({"type": "response.done", "event_id": "event_1", "response": {"object": "realtime.response",
         "id": "resp_1", "status": "completed", "output": [],
         "usage": {"total_tokens": 253, "input_tokens": 132, "output_tokens": 121,
@@ -147,7 +147,7 @@ fn openai_realtime() {
 }
 
 #[test]
-fn openai_transcription() {
+fn an_openai_transcription_is_read_by_tokens_or_seconds() {
     let body = json!({"text": "Hello.", "usage": {"type": "tokens", "input_tokens": 14,
         "input_token_details": {"text_tokens": 2, "audio_tokens": 12}, "output_tokens": 45, "total_tokens": 59}});
     both(&body, "/usage", "input 2, input_audio 12, output 45");
@@ -156,7 +156,7 @@ fn openai_transcription() {
 }
 
 #[test]
-fn anthropic_message() {
+fn an_anthropic_message_and_its_stream_event_are_read() {
     let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
         "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn",
         "usage": {"input_tokens": 2095, "cache_creation_input_tokens": 2051, "cache_read_input_tokens": 503,
@@ -178,7 +178,7 @@ fn anthropic_message() {
 /// cache write, which nearly doubled the cost. They are not part of Anthropic's `input_tokens`;
 /// where a gateway adds them to `prompt_tokens` they are taken out.
 #[test]
-fn litellm_9812_cached_tokens_twice() {
+fn litellm_9812_cached_tokens_are_not_charged_twice() {
     let theirs = json!({"usage": {"input_tokens": 3, "cache_creation_input_tokens": 12304,
         "cache_read_input_tokens": 0, "output_tokens": 550}});
     let expected = "cache_write 12304, input 3, output 550";
@@ -192,7 +192,7 @@ fn litellm_9812_cached_tokens_twice() {
 /// Gemini's thoughts are not part of the candidates. Taking the candidates for all of the output
 /// loses the thoughts, and subtracting the thoughts from them gives too little or less than zero.
 #[test]
-fn gemini_thoughts_not_in_candidates() {
+fn gemini_thoughts_are_not_part_of_the_candidates() {
     let body = json!({"candidates": [{"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}],
         "modelVersion": "gemini-2.5-pro", "responseId": "r",
         "usageMetadata": {"promptTokenCount": 100, "candidatesTokenCount": 20, "thoughtsTokenCount": 300,
@@ -208,14 +208,14 @@ fn gemini_thoughts_not_in_candidates() {
 /// Anthropic's input does not include what was read from the cache: taking the cached tokens out
 /// of it, as one does with OpenAI's, would charge too little.
 #[test]
-fn anthropic_input_excludes_cache() {
+fn the_input_of_anthropic_excludes_the_cache() {
     let body = json!({"type": "message", "model": "claude-sonnet-4-5",
         "usage": {"input_tokens": 50, "cache_read_input_tokens": 100_000, "cache_creation_input_tokens": 0, "output_tokens": 10}});
     both(&body, "/usage", "cache_read 100000, input 50, output 10");
 }
 
 #[test]
-fn gemini_modalities_tools_and_cache() {
+fn gemini_modalities_tools_and_cache_are_separated() {
     let body = json!({"modelVersion": "gemini-2.5-flash", "usageMetadata": {
         "promptTokenCount": 1000, "cachedContentTokenCount": 600, "candidatesTokenCount": 70, "thoughtsTokenCount": 5,
         "toolUsePromptTokenCount": 40, "totalTokenCount": 1115, "trafficType": "ON_DEMAND",
@@ -236,7 +236,7 @@ fn gemini_modalities_tools_and_cache() {
 }
 
 #[test]
-fn openrouter() {
+fn openrouter_reports_its_cost() {
     let body = json!({"id": "gen-1", "provider": "OpenAI", "model": "openai/gpt-4o", "object": "chat.completion",
         "usage": {"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "cost": 0.00095, "is_byok": false,
             "prompt_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 100, "audio_tokens": 0},
@@ -295,7 +295,7 @@ fn a_reported_cost_is_rounded_once_half_to_even() {
 }
 
 #[test]
-fn opentelemetry_in_any_nesting() {
+fn opentelemetry_is_read_in_any_nesting() {
     let expected = "cache_read 200, cache_write 100, input 700, output 50";
     for object in [
         json!({"gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50,
@@ -316,7 +316,7 @@ fn opentelemetry_in_any_nesting() {
 }
 
 #[test]
-fn further_providers() {
+fn usage_of_further_providers_is_read() {
     for (object, expected) in [
         (
             json!({"usage": {"prompt_tokens": 33, "completion_tokens": 7163, "total_tokens": 7196, "citation_tokens": 20016,

@@ -255,7 +255,7 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn values_stand_where_they_are_found() {
+    fn values_are_written_where_they_are_read() {
         let row = row(0b11111, Some(1 << 40));
         let (values, nulls) = taken(&header(5), &row).unwrap();
         assert_eq!(nulls, [false; 5]);

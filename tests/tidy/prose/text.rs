@@ -1,5 +1,7 @@
 //! The prose of a file: paragraphs without code, and lines that are too long.
 
+use super::literals;
+
 /// The most characters of a line of prose.
 pub const WIDTH: usize = 100;
 
@@ -22,8 +24,16 @@ impl Prose {
         } else if path.ends_with(".sql") {
             prose.read_comments(text, &["--"]);
             prose.read_catalog_comments(text);
-        } else {
+        } else if path.ends_with(".rs") {
             prose.read_comments(text, &["//!", "///", "//"]);
+            if path.starts_with("src/") {
+                prose.read_literals(path, text);
+            }
+        } else {
+            prose.read_comments(text, &["#:", "#"]);
+            if path.ends_with("Makefile") {
+                prose.read_help(text);
+            }
         }
         prose
     }
@@ -71,6 +81,8 @@ impl Prose {
                 }
                 _ => is_generated,
             };
+            // Also generated: the functions of each page in the index.
+            let is_index = path == "docs/reference.md" && line.starts_with("- [");
             let is_row = line.starts_with('|');
             let is_item = line.trim_start().split_once(' ').is_some_and(|(mark, _)| {
                 mark == "-"
@@ -88,7 +100,12 @@ impl Prose {
                 }),
                 false => self.add(line.trim_start_matches(['#', '-', ' '])),
             }
-            if !is_row && !is_generated && !line.starts_with("![") && !line.starts_with("Level: ") {
+            if !is_row
+                && !is_generated
+                && !is_index
+                && !line.starts_with("![")
+                && !line.starts_with("Level: ")
+            {
                 self.check_length(index + 1, line);
             }
         }
@@ -102,12 +119,18 @@ impl Prose {
             let comment = marks
                 .iter()
                 .find_map(|mark| line.trim_start().strip_prefix(mark));
+            // The first line of a script, and what shellcheck reads, are code.
+            let comment =
+                comment.filter(|text| !text.starts_with("!/") && !text.starts_with(" shellcheck "));
             let Some(comment) = comment else {
                 self.end();
                 in_code = false;
                 continue;
             };
-            self.check_length(index + 1, line);
+            // The help of a task in scripts/run is one line.
+            if !line.starts_with("#:") {
+                self.check_length(index + 1, line);
+            }
             if comment.trim_start().starts_with("```") {
                 in_code = !in_code;
             }
@@ -118,6 +141,22 @@ impl Prose {
             }
         }
         self.end();
+    }
+
+    /// Reads the string literals of Rust.
+    fn read_literals(&mut self, path: &str, text: &str) {
+        for literal in literals::of(path, text) {
+            self.add(&literal);
+            self.end();
+        }
+    }
+
+    /// Reads the help of the tasks in Makefile.
+    fn read_help(&mut self, text: &str) {
+        for (_, help) in text.lines().filter_map(|line| line.split_once(" ## ")) {
+            self.add(help);
+            self.end();
+        }
     }
 
     /// Reads the texts of COMMENT ON.
@@ -187,9 +226,19 @@ mod tests {
         let rust =
             "//! One\n//! `two`.\n\nfn f() {\n    // Three.\n    let s = \"four\"; // five\n}\n";
         let prose = Prose::of("src/a.rs", rust);
-        assert_eq!(prose.paragraphs, ["One ….", "Three."]);
+        assert_eq!(prose.paragraphs, ["One ….", "Three.", "four"]);
         let sql = "-- One.\nSELECT 'two';\nCOMMENT ON TABLE t IS 'It''s three; four.';\n";
         let prose = Prose::of("sql/a.sql", sql);
         assert_eq!(prose.paragraphs, ["One.", "It’s three; four."]);
+    }
+
+    #[test]
+    fn comments_of_scripts_and_the_help_of_makefile_are_prose() {
+        let script = "#!/bin/sh\n# One\n# two.\n\n#: A | three\necho '# four' # five\n";
+        let prose = Prose::of("scripts/a", script);
+        assert_eq!(prose.paragraphs, ["One two.", "A | three"]);
+        let makefile = "# One.\ntwo: three ## four\n\t@five # six\n";
+        let prose = Prose::of("Makefile", makefile);
+        assert_eq!(prose.paragraphs, ["One.", "four"]);
     }
 }
