@@ -18,17 +18,17 @@ pub struct Attribution<'a> {
 /// The use that is paid for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UseContext<'a> {
-    /// The provider of the model.
+    /// The provider of the model; `None` if neither the usage nor a price names one.
     pub provider: Option<&'a str>,
     /// The model, if the usage is of a model.
     pub model: Option<&'a str>,
     /// The service, if the usage is of a service.
     pub service: Option<&'a str>,
-    /// The region of the request.
+    /// The region of the request; `None` if neither the call nor the usage names one.
     pub region: Option<&'a str>,
     /// The service tier of the request, such as `batch`.
     pub service_tier: Option<&'a str>,
-    /// The tags of the request.
+    /// The tags of the request, a JSON object whose values are texts.
     pub tags: Option<&'a Document>,
 }
 

@@ -68,7 +68,7 @@ codes! {
 /// An error with all fields that PostgreSQL can send to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The SQLSTATE.
+    /// The kind of the error, which gives the SQLSTATE.
     pub code: Code,
     /// The message: one line in lower case, without a final period, with names in double quotes.
     pub message: String,
@@ -116,13 +116,13 @@ impl Error {
             .hint("Please report this; verify the ledger before going on.")
     }
 
-    /// Adds the DETAIL.
+    /// Adds the DETAIL: the numbers behind the message, in full sentences.
     pub fn detail(mut self, detail: impl Into<String>) -> Error {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Adds the HINT.
+    /// Adds the HINT: advice to the caller, in full sentences.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
         self

@@ -81,7 +81,7 @@ impl RuleScope {
 pub struct NewMember<'a> {
     /// The user id of the member.
     pub user: &'a str,
-    /// The member role.
+    /// The role that replaces the current one.
     pub role: Role,
     /// The team; empty for no team, `None` to keep the current one.
     pub team: Option<&'a str>,

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::pattern::matches;
 use crate::pg::clock::Timestamp;
 
-/// The role of a member.
+/// What a member of a wallet may do with its money and its other members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// All rights.
@@ -61,7 +61,7 @@ impl Role {
     }
 }
 
-/// A member of a wallet.
+/// What the policy knows of a user who was added to the wallet.
 #[derive(Debug)]
 pub struct Member {
     /// The member's role.
@@ -74,7 +74,7 @@ pub struct Member {
     pub blocked: bool,
 }
 
-/// An API key.
+/// An API key without its secret, of which only a hash is stored.
 #[derive(Debug)]
 pub struct Key {
     /// UUIDv7 of the key.
@@ -273,6 +273,9 @@ impl SpendingPolicy {
         Ok(key)
     }
 
+    /// Both the wallet's list and the key's must allow the call; an empty list allows everything.
+    /// Where there is a list, a call without an address or device is refused. Otherwise a caller
+    /// could avoid the list by leaving out the argument.
     fn origin(&self, key: Option<&Key>, caller: &Caller<'_>) -> Result<()> {
         let of_key = key.map_or(&[][..], |key| &key.allowed_ips);
         for (networks, whose) in [(&self.networks[..], "wallet"), (of_key, "key")] {

@@ -63,7 +63,7 @@ statement!(
 
 /// An event that a worker has claimed.
 pub struct Claimed {
-    /// Id of the event.
+    /// Id of the row in `wallet.outbox`.
     pub id: [u8; 16],
     /// The wallet that the event is about.
     pub wallet: String,

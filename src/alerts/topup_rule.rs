@@ -140,6 +140,8 @@ fn one_of(key: &str, value: &str, known: &[&str]) -> Error {
     .hint(format!("Valid values are: {}.", known.join(", ")))
 }
 
+/// An unknown key is refused first. A misspelled `max_amount` would otherwise leave the rule
+/// without that bound. Values are compared with each other only after each was checked alone.
 pub fn read(given: Jsonb, json: &Json) -> Result<Rule<'_>> {
     let Some(entries) = json.as_object() else {
         return Err(Error::argument("rule is not a JSON object")

@@ -158,7 +158,7 @@ pub struct Rule<'a> {
     pub amount: Option<Amount>,
     /// The amount to fill up to, as an alternative to `amount`.
     pub target: Option<Amount>,
-    /// The payment method.
+    /// The payment method, as the application names it; `card` if the rule names none.
     pub method: &'a str,
     /// Pause after a successful top-up, in microseconds.
     pub cooldown: i64,
@@ -228,7 +228,7 @@ pub fn set(wallet: &str, rule: Option<&Rule<'_>>, call: IdempotentCall<'_>) -> R
 
 /// The result of a top-up, as a call reports it.
 pub struct End<'a> {
-    /// The wallet.
+    /// Id of the wallet whose rule requested the top-up.
     pub wallet: &'a str,
     /// Id of the top-up.
     pub topup_id: [u8; 16],
@@ -246,9 +246,9 @@ pub struct End<'a> {
 
 /// A top-up as a call returns it.
 pub struct Topup {
-    /// The requested amount.
+    /// The requested amount, in the wallet's currency.
     pub amount: Amount,
-    /// The payment method.
+    /// The payment method that the rule had when it requested the top-up.
     pub method: String,
     /// `requested`, `succeeded` or `failed`.
     pub status: String,
@@ -382,6 +382,8 @@ pub fn complete(end: &End<'_>) -> Result<Topup> {
 }
 
 /// Records that a top-up was not paid. The rule pauses, or stops after too many declines in a row.
+/// A top-up that has failed already is answered as a replay, so a decline counts once. The declines
+/// are counted after the row is marked, so that they include this one.
 pub fn fail(end: &End<'_>) -> Result<Topup> {
     let wallet = end.wallet;
     lock_wallet(wallet)?;

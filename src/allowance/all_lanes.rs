@@ -39,7 +39,7 @@ statement!(
 pub struct LaneSplit {
     /// How far the balance may go below zero.
     pub credit_limit: Amount,
-    /// The number of lanes.
+    /// How many lanes share the balance after the rebalancing, 1 to 256.
     pub lanes: i16,
     /// The version of the rules.
     pub epoch: i64,
@@ -72,7 +72,7 @@ fn counts(lane: &Lane, lanes: i16) -> bool {
         && (active(lanes).contains(&lane.lane) || !lane.room().is_zero() || !lane.held.is_zero())
 }
 
-/// The lanes to lock.
+/// Which lanes of a wallet a call locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneScope {
     /// The lanes that count for the balance.

@@ -21,7 +21,7 @@ thread_local! {
 pub struct LaneView<'a> {
     /// The wallet's name.
     pub wallet: &'a str,
-    /// The number of lanes.
+    /// How many lanes share the balance, 1 to 256. With one, it is lane 0; otherwise 1 and up.
     pub lanes: i16,
     /// True if the wallet has one lane and no other lane contains money or holds.
     pub is_single: bool,

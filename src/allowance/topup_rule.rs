@@ -189,7 +189,7 @@ impl State {
 enum Decision {
     /// No money is needed.
     Nothing,
-    /// Request this amount.
+    /// Request this amount, in the wallet's currency.
     Request(Amount),
     /// Money is needed, but cannot be requested now. Evaluate again at the time, if there is one.
     Refuse(Reason, Option<Timestamp>),
@@ -275,13 +275,13 @@ pub enum Notice {
     Requested {
         /// The id of the top-up.
         topup_id: [u8; 16],
-        /// The requested amount.
+        /// The requested amount, in the wallet's currency.
         amount: Amount,
         /// The wallet's currency.
         currency: String,
-        /// The payment method.
+        /// The payment method of the rule.
         method: String,
-        /// The cause of the request.
+        /// `threshold` if the balance is low, `interval` if the request is made by time.
         cause: &'static str,
         /// The rule's threshold. `None` if the rule has none.
         threshold: Option<Amount>,
@@ -487,6 +487,7 @@ mod tests {
         assert_eq!(due, Decision::Request(amount(100)));
     }
 
+    /// All obstacles are there at first. Each is removed once it was named, so the next must follow.
     #[test]
     fn obstacles_are_named_in_this_order() {
         let (past, later) = (Some(Timestamp(1_000)), Some(Timestamp(1_001)));

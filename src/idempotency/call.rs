@@ -45,7 +45,7 @@ pub struct IdempotentCall<'a> {
     pub call: &'static str,
     /// Idempotency key, if the call has one.
     pub key: Option<&'a str>,
-    /// Fingerprint of the arguments.
+    /// Half a SHA-256 of the arguments, which tells a retry from another request.
     pub fingerprint: [u8; 16],
 }
 
@@ -53,7 +53,7 @@ pub struct IdempotentCall<'a> {
 pub struct Answer(Rows);
 
 impl Answer {
-    /// The stored result.
+    /// The stored result; `None` if the call returns nothing.
     pub fn result(&self) -> Option<Jsonb> {
         self.0.datum(0, 1).map(Jsonb)
     }

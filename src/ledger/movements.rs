@@ -18,11 +18,11 @@ use crate::storage::wallet_row::lock_wallet;
 pub struct Movement<'a> {
     /// The wallet whose balance moves.
     pub wallet: &'a str,
-    /// The reason of the movement.
+    /// The reason that the caller gives; `None` if there is none.
     pub reason: Option<&'a str>,
-    /// The idempotency key.
+    /// The idempotency key; without one, a repeated call moves money again.
     pub key: Option<&'a str>,
-    /// The fingerprint of the call.
+    /// Half a SHA-256 of the arguments, compared if the key is used again.
     pub fingerprint: [u8; 16],
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,
@@ -32,7 +32,7 @@ pub struct Movement<'a> {
 
 /// The result of the calls.
 pub struct Moved {
-    /// The new entry.
+    /// Id of the entry; of the first one if the call is a replay.
     pub entry_id: [u8; 16],
     /// The amount of the entry, negative if money leaves the wallet.
     pub amount: Amount,

@@ -19,9 +19,9 @@ use crate::storage::rows::{AllowanceId, uuid_text};
 pub enum Scope {
     /// All spending of the wallet.
     Wallet,
-    /// The spending of a user.
+    /// Spending that is attributed to a user.
     User,
-    /// The spending of a team.
+    /// Spending that is attributed to a team.
     Team,
     /// Spending on a model.
     Model,
@@ -99,7 +99,7 @@ impl Mode {
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct Limit {
-    /// Id of the limit.
+    /// Id of the limit, also part of the ids of its windows.
     pub id: [u8; 16],
     /// The kind of subject that it applies to.
     pub scope: Scope,
@@ -127,7 +127,7 @@ pub struct Limit {
 /// A limit that applies to a request, with its window.
 #[derive(Clone, Debug)]
 pub struct Applied<'a> {
-    /// The limit.
+    /// The rule that made the window; its subject may be `*`.
     pub limit: &'a Limit,
     /// The subject whose window counts the request.
     pub subject: String,

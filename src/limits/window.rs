@@ -231,7 +231,7 @@ fn take_slice<'a>(
 /// The quantity of a window that a hold has just released.
 #[derive(Clone, Copy, Debug)]
 pub struct Released {
-    /// Id of the window.
+    /// Id of the window in `wallet.allowances`.
     pub window: AllowanceId,
     /// The released quantity.
     pub amount: Amount,

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 /// Why an attempt was rolled back.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The SQLSTATE.
+    /// The SQLSTATE, five characters.
     pub sqlstate: String,
-    /// The message.
+    /// The message alone, without DETAIL and HINT.
     pub message: String,
 }
 

@@ -17,11 +17,11 @@ const RATIO_SCALE: u32 = 6;
 
 /// A model and the cost of the usage, if the model has prices for all of it.
 pub struct Compared {
-    /// The model.
+    /// The model's name, as the caller gave it.
     pub model: String,
     /// The cost; `None` without a price.
     pub cost: Option<Amount>,
-    /// Currency of the cost.
+    /// Currency of the cost; `None` without a price.
     pub currency: Option<Currency>,
 }
 

@@ -12,17 +12,17 @@ use crate::money::{Amount, Rate};
 /// One priced meter of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The meter.
+    /// The meter that is billed, such as `input_tokens`.
     pub meter: String,
-    /// The quantity that is billed.
+    /// The quantity that is billed, in units of the meter.
     pub quantity: Decimal,
-    /// Price of `per` units.
+    /// Price of `per` units, in the currency of the price.
     pub unit_price: Decimal,
     /// The number of units that `unit_price` pays for.
     pub per: Decimal,
     /// The amount of the line, rounded once; below zero for a discount.
     pub amount: Amount,
-    /// Id of the price.
+    /// Id of the row in `wallet.prices`.
     pub price_id: [u8; 16],
     /// The exchange, if the price is in another currency.
     pub exchange: Option<Exchange>,
@@ -42,13 +42,13 @@ pub struct Exchange {
 /// A line as the ledger stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredLine {
-    /// The meter.
+    /// The meter that was billed, such as `input_tokens`.
     pub meter: String,
     /// The quantity that was billed.
     pub quantity: Decimal,
-    /// The amount of the line.
+    /// The amount of the line, in the wallet's currency; below zero for a discount.
     pub amount: Amount,
-    /// Id of the price.
+    /// Id of the row in `wallet.prices`, from which the unit price is read.
     pub price_id: [u8; 16],
     /// The exchange rate by which it was converted.
     pub exchange: Option<StoredExchange>,
@@ -205,7 +205,9 @@ pub fn encode(lines: &[Line]) -> Vec<u8> {
     out
 }
 
-/// The lines of a compact form; `None` if it is damaged.
+/// The lines of a compact form; `None` if it is damaged. Every length and index is checked, so
+/// damaged bytes cannot panic. An exchange is stored with the first line that has it; later lines
+/// refer to the last one stored.
 pub fn decode(mut bytes: &[u8]) -> Option<Vec<StoredLine>> {
     let bytes = &mut bytes;
     if read_bytes(bytes, 1)? != [VERSION] {

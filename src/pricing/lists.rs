@@ -43,7 +43,7 @@ statement!(
 
 /// The arguments of `set_markup`.
 pub struct NewMarkup<'a> {
-    /// The price list.
+    /// Name of the price list that gets the markup.
     pub list: &'a str,
     /// Percentage that is added to prices of the default list.
     pub percent: Option<Decimal>,

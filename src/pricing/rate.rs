@@ -21,7 +21,7 @@ use crate::pricing::usage::{Usage, invalid};
 pub struct Priced {
     /// The sum of the lines.
     pub cost: Amount,
-    /// Currency of the cost.
+    /// Currency of the cost and of the amount of each line.
     pub currency: Currency,
     /// One line per meter.
     pub lines: Vec<Line>,
@@ -85,7 +85,7 @@ fn stand_ins(meter: &str) -> &'static [&'static str] {
 /// The price list, currency and time for pricing a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The price list.
+    /// Name of the price list. Its own prices precede those of the default list.
     pub list: &'a str,
     /// Currency of the cost; `None` for the currency of the prices.
     pub currency: Option<Currency>,

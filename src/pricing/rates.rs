@@ -82,7 +82,7 @@ pub struct Quote {
 pub struct Recording<'a> {
     /// When the rates begin.
     pub effective_from: Timestamp,
-    /// The source of the rates.
+    /// Where the caller got the rates; `None` if the call does not say so.
     pub source: Option<&'a str>,
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,

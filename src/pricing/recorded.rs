@@ -14,9 +14,9 @@ use rust_decimal::Decimal;
 pub struct Recorded {
     /// The currency of the rate's other side.
     pub to: String,
-    /// The rate.
+    /// The value of the rate, as recorded.
     pub rate: Decimal,
-    /// Id of the rate.
+    /// Id of the row that has the rate.
     pub id: [u8; 16],
     /// True if the call added it.
     pub is_new: bool,

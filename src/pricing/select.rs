@@ -20,21 +20,21 @@ use crate::pricing::conditions::Window;
 pub struct Price {
     /// UUIDv7. Of two rows, the one with the greater id was recorded later.
     pub id: [u8; 16],
-    /// The meter.
+    /// The meter that is priced, such as `input_tokens`.
     pub meter: String,
     /// Price of `per` units; `None` if the row ends the price.
     pub unit_price: Option<Decimal>,
     /// The number of units that `unit_price` pays for.
     pub per: Decimal,
-    /// The currency of the price.
+    /// The currency of `unit_price`.
     pub currency: Currency,
     /// The provider, if the row names one.
     pub provider: Option<String>,
     /// The service, if the row names one.
     pub service: Option<String>,
-    /// Region condition.
+    /// Region condition; `None` for any region.
     pub region: Option<String>,
-    /// Service tier condition.
+    /// Service tier condition; `None` for any tier.
     pub service_tier: Option<String>,
     /// The price applies above that many input tokens.
     pub above_input_tokens: Option<i64>,
@@ -52,15 +52,15 @@ pub struct Price {
 
 /// The properties of a request with which conditions are compared.
 pub struct Situation<'a> {
-    /// Provider of the request.
+    /// Provider of the request; `None` if the usage names none.
     pub provider: Option<&'a str>,
-    /// Region of the request.
+    /// Region of the request; `None` if neither the usage nor the call names one.
     pub region: Option<&'a str>,
-    /// Service tier of the request.
+    /// Service tier of the request; `None` for the standard one.
     pub service_tier: Option<&'a str>,
     /// Input tokens of the whole request.
     pub input_tokens: Decimal,
-    /// The usage object.
+    /// The usage object, whose keys conditions name.
     pub object: &'a [(String, Json)],
     /// Time of use.
     pub at: Timestamp,

@@ -56,19 +56,19 @@ statement!(
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 );
 
-/// A price that is added.
+/// A row that `set_price` adds to `wallet.prices`.
 pub struct NewPrice<'a> {
-    /// The price list.
+    /// Name of the price list that gets the price.
     pub list: &'a str,
     /// The model, or a pattern of models.
     pub model: &'a str,
-    /// The meter.
+    /// The meter that is priced, such as `input_tokens`.
     pub meter: &'a str,
     /// Price of `per` units; `None` ends the price.
     pub unit_price: Option<Decimal>,
     /// The number of units that `unit_price` pays for.
     pub per: Decimal,
-    /// Currency of the price.
+    /// Currency of `unit_price`.
     pub currency: Currency,
     /// The provider of the usage; `None` for any.
     pub provider: Option<&'a str>,

@@ -49,14 +49,14 @@ pub struct FoundPrice {
     pub unit_price: Decimal,
     /// The number of units that `unit_price` pays for.
     pub per: Decimal,
-    /// Currency of the price.
+    /// Currency of `unit_price`.
     pub currency: Currency,
 }
 
 /// The exchange rate of a line, from its row.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundRate {
-    /// The exchange.
+    /// The rate with its id and the currency from which it converts.
     pub exchange: Exchange,
     /// The currency into which it converts.
     pub to: Currency,

@@ -16,9 +16,9 @@ pub const MAX_USAGE_BYTES: usize = 1 << 20;
 pub struct Usage {
     /// The model, from the object or from the argument.
     pub model: Option<String>,
-    /// The provider.
+    /// The provider; `None` if the object names none.
     pub provider: Option<String>,
-    /// The region.
+    /// The region, from the object or from the argument; `None` if neither names one.
     pub region: Option<String>,
     /// The service tier; `None` for the standard one.
     pub service_tier: Option<String>,
@@ -51,7 +51,7 @@ pub struct Unread {
     pub path: String,
     /// The place as an SQL/JSON path: `$."usage"."new"."count"`.
     pub jsonpath: String,
-    /// The number.
+    /// The number, as text for people.
     pub value: String,
 }
 

@@ -48,9 +48,9 @@ impl WalletPricing {
 
 /// A usage that is priced and not booked.
 pub struct Quote<'a> {
-    /// The usage.
+    /// The usage to price, read from the usage object.
     pub usage: &'a Usage,
-    /// The model.
+    /// The model whose prices apply.
     pub model: &'a str,
     /// The cost that the provider reports, if it is to be charged.
     pub reported: Option<Decimal>,

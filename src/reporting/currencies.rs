@@ -48,11 +48,11 @@ statement!(
 
 /// A wallet's balance in its own currency and in another.
 pub struct Balance {
-    /// The wallet.
+    /// Id of the wallet.
     pub wallet: String,
     /// The wallet's currency.
     pub own_currency: Currency,
-    /// The balance in that currency.
+    /// The balance in the wallet's own currency.
     pub own_balance: Amount,
     /// The balance in the other currency.
     pub balance: Amount,

@@ -154,13 +154,13 @@ pub enum Source {
     Table(RowAsRead),
 }
 
-/// A new hold.
+/// The values of a row that is added to `wallet.reservations`.
 pub struct NewHold<'a> {
     /// The wallet's id.
     pub wallet: &'a str,
     /// The id, from [`new_id`].
     pub id: [u8; 16],
-    /// The amount to hold.
+    /// The amount to hold, in the wallet's currency.
     pub amount: Amount,
     /// The lane in which the hold is made.
     pub lane: i16,
@@ -189,7 +189,7 @@ pub struct NewHold<'a> {
     pub priced_as: Option<&'a str>,
     /// The time of use, if the caller gave one.
     pub event_at: Option<Timestamp>,
-    /// The estimated usage.
+    /// The estimated usage; `None` if the amount was given.
     pub usage: Option<Jsonb>,
     /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
@@ -228,6 +228,8 @@ pub(in crate::storage) fn burns(ids: Vec<[u8; 16]>, amounts: Vec<Amount>) -> Vec
     parts.map(|(id, amount)| Burn { id, amount }).collect()
 }
 
+/// The numbers are positions in the column list of the statements that read holds. Tags and usage
+/// point into `rows`, which is why the hold keeps them.
 fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
     let text = |column: i32| rows.get::<String>(row, column);
     let windows = rows

@@ -139,9 +139,9 @@ impl WalletRow {
 /// An amount that one lot paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burn {
-    /// The lot.
+    /// Id of the lot.
     pub id: [u8; 16],
-    /// The amount that it paid.
+    /// The amount that it paid, in the wallet's currency.
     pub amount: Amount,
 }
 
@@ -218,7 +218,7 @@ pub struct Entry<'a> {
     pub event_at: Option<Timestamp>,
     /// The wallet's id.
     pub wallet: &'a str,
-    /// The kind of the entry.
+    /// Why the balance changes, such as a charge or a refund.
     pub kind: Kind,
     /// The call to which the idempotency key belongs.
     pub call: Call,
@@ -232,13 +232,13 @@ pub struct Entry<'a> {
     pub related_id: Option<[u8; 16]>,
     /// To whom the use is attributed.
     pub attribution: Attribution<'a>,
-    /// The use.
+    /// The model, service and region that were used; empty for money that was not spent.
     pub context: UseContext<'a>,
     /// The price lines in their compact form.
     pub lines: Option<&'a [u8]>,
-    /// The usage object.
+    /// The usage object; `None` if the amount was given or nothing was used.
     pub usage: Option<Document>,
-    /// The contra account.
+    /// The contra account, such as `funding:card`; `None` for usage.
     pub contra: Option<&'a str>,
     /// The id of the payment at the payment provider.
     pub reference: Option<&'a str>,
@@ -287,7 +287,7 @@ impl<'a> Entry<'a> {
 /// The position of an entry in its lane's chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The lane.
+    /// The lane whose chain has the entry.
     pub lane: i16,
     /// The position in the lane, counted from 1.
     pub seq: i64,
@@ -370,17 +370,17 @@ pub fn uuid_text(bytes: [u8; 16]) -> String {
 /// The columns of `wallet.prices` that pricing needs.
 #[derive(Clone, Debug)]
 pub struct PriceRow {
-    /// Id of the price.
+    /// Id of the price, a UUIDv7.
     pub id: [u8; 16],
     /// The model: a name or a pattern.
     pub model: String,
-    /// The meter.
+    /// The meter that is priced, such as `input_tokens`.
     pub meter: String,
     /// Price of `per` units; `None` if the row ends a price.
     pub unit_price: Option<Decimal>,
     /// The number of units that `unit_price` pays for.
     pub per: Decimal,
-    /// Currency of the price.
+    /// Currency of `unit_price`.
     pub currency: Currency,
     /// Provider condition, if there is one.
     pub provider: Option<String>,
@@ -392,7 +392,7 @@ pub struct PriceRow {
     pub service_tier: Option<String>,
     /// The price applies to requests with more input tokens than this, if it is set.
     pub above_input_tokens: Option<i64>,
-    /// The other conditions.
+    /// The other conditions, a JSON object of usage keys and times of the week.
     pub conditions: Json,
     /// When the price begins.
     pub effective_from: Timestamp,

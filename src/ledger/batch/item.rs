@@ -111,7 +111,8 @@ impl Fields {
 }
 
 impl Item {
-    /// Reads an element of the array. 22023 if it is not an item.
+    /// Reads an element of the array. 22023 if it is not an item. Only a wrong structure is an
+    /// error here. An item with a wrong value is not plain, and is read field by field later.
     pub fn read(batch: &Batch<'_>, index: usize, element: Part) -> Result<Item> {
         let object = match element {
             Part::Container(object) => object,

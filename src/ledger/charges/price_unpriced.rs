@@ -49,19 +49,19 @@ statement!(
 /// An entry that prices an earlier charge.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LatePrice {
-    /// The new entry.
+    /// Id of the new entry, which books the cost.
     pub entry_id: [u8; 16],
     /// The unpriced charge.
     pub related_id: [u8; 16],
     /// The model of the charge.
     pub model: String,
-    /// The cost of the charge.
+    /// The cost of the charge, in the wallet's currency.
     pub cost: Amount,
 }
 
 /// The arguments of `price_unpriced`.
 pub struct Pricing<'a> {
-    /// The wallet of the charges.
+    /// Id of the wallet whose unpriced charges are priced.
     pub wallet: &'a str,
     /// The time of use of the charges.
     pub span: Span,
@@ -114,7 +114,9 @@ fn first_price(usage: &Usage, model: &str, terms: &Terms<'_>) -> Result<Option<P
     Ok(None)
 }
 
-/// Books the cost of the charge in a row, attributed like the charge.
+/// Books the cost of the charge in a row, attributed like the charge. The charge has no idempotency
+/// key: `PENDING` has locked its row, and `PRICED` marks the row in the same transaction, so no
+/// other call prices the charge again.
 fn book(
     pricing: &Pricing<'_>,
     rows: &Rows,

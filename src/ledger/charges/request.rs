@@ -24,21 +24,21 @@ use crate::storage::rows::Call;
 /// The arguments of `charge`, unchecked.
 #[derive(Default)]
 pub struct ChargeArgs<'a> {
-    /// The wallet to charge.
+    /// Id of the wallet that is debited. `None` is refused.
     pub wallet: Option<&'a str>,
-    /// The usage to price.
+    /// The usage object to price; `None` if the amount is given.
     pub usage: Option<Jsonb>,
     /// The amount, instead of usage.
     pub amount: Option<Number>,
     /// The user to whom the charge is attributed.
     pub user_id: Option<&'a str>,
-    /// The team of the user.
+    /// The team that the caller names for the user; `None` if it names none.
     pub team: Option<&'a str>,
     /// The model that was used.
     pub model: Option<&'a str>,
     /// The service that used the model.
     pub service: Option<&'a str>,
-    /// The region of the model.
+    /// The region of the model; `None` if only the usage may name one.
     pub region: Option<&'a str>,
     /// The service tier of the request, such as `batch`.
     pub service_tier: Option<&'a str>,
@@ -48,9 +48,9 @@ pub struct ChargeArgs<'a> {
     pub event_at: Option<Timestamp>,
     /// The secret of an API key: the argument `key`.
     pub secret: Option<&'a str>,
-    /// The address of the client.
+    /// The client's address; `None` fails if the wallet or the key limits addresses.
     pub client_ip: Option<Inet>,
-    /// The device of the client.
+    /// The client's device; `None` fails if the wallet or the key limits devices.
     pub device: Option<&'a str>,
     /// The caller's name for the request.
     pub idempotency_key: Option<&'a str>,
@@ -64,7 +64,7 @@ pub struct ChargeArgs<'a> {
 
 /// The thing to be paid for.
 pub enum Asked {
-    /// An amount.
+    /// An amount that the caller has computed, which needs no price.
     Amount(Amount),
     /// Usage, its object and the canonical form of the object.
     Usage(Rc<Usage>, Jsonb, Rc<str>),
@@ -87,7 +87,7 @@ impl Asked {
 
 /// A checked request.
 pub struct Request<'a> {
-    /// The wallet to charge.
+    /// Id of the wallet that is debited.
     pub wallet: &'a str,
     /// The thing to be paid for.
     pub asked: Asked,
@@ -108,13 +108,13 @@ pub struct Request<'a> {
     pub tags: Option<Document>,
     /// The time of use. `None` if it is the time of booking.
     pub event_at: Option<Timestamp>,
-    /// The idempotency key.
+    /// The idempotency key; without one, a repeated call is a new request.
     pub key: Option<&'a str>,
     /// The secret of an API key.
     pub secret: Option<&'a str>,
-    /// The address of the client.
+    /// The client's address; `None` fails if the wallet or the key limits addresses.
     pub client_ip: Option<IpAddr>,
-    /// The device of the client.
+    /// The client's device; `None` fails if the wallet or the key limits devices.
     pub device: Option<&'a str>,
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,
@@ -134,6 +134,8 @@ struct Named {
 }
 
 impl Named {
+    /// The canonical form is written before the usage is read, because reading consumes the JSON.
+    /// Names from a usage object are checked like the arguments that they replace.
     fn of(args: &ChargeArgs<'_>) -> Result<Named> {
         let model = args::name("model", args.model)?;
         let region = args::name("region", args.region)?;

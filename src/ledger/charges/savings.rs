@@ -17,7 +17,7 @@ const TIERS: [&str; 2] = ["batch", "flex"];
 /// The names of the standard tier. A charge without a tier has the standard tier too.
 const STANDARD: [&str; 2] = ["default", "standard"];
 
-/// The kind of a comparison.
+/// What a group of charges is compared with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Cached input, compared with plain input.
@@ -42,7 +42,7 @@ impl Kind {
 /// A comparison of charges with their cost otherwise. It covers the charges that have a price for
 /// it.
 pub struct Compared {
-    /// The kind of the comparison.
+    /// Which alternative the charges are compared with.
     pub kind: Kind,
     /// The other tier or model. Empty for cached input.
     pub name: String,
@@ -52,7 +52,7 @@ pub struct Compared {
     pub of: i64,
     /// The cost that was paid.
     pub actual: Amount,
-    /// The cost of the alternative.
+    /// The cost that the same usage has with the alternative.
     pub alternative: Amount,
 }
 

@@ -67,7 +67,7 @@ statement!(
 
 /// The bonus on a payment.
 pub(super) struct Bonus {
-    /// The amount of the bonus.
+    /// The amount of the bonus, in the wallet's currency.
     pub amount: Amount,
     /// The bonus in per cent of the payment.
     pub percent: Decimal,
@@ -181,7 +181,7 @@ impl Booked {
 pub(super) struct Going {
     /// The bonus's entry, whose id is also the id of the grant.
     pub bonus: [u8; 16],
-    /// The amount that goes.
+    /// The amount that must go; `own` and `other` are the parts that are found.
     pub amount: Amount,
     /// The part that is still left in the bonus itself.
     own: Amount,

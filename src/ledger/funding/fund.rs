@@ -11,7 +11,9 @@ use crate::ledger::wallets::config;
 use crate::pg::clock;
 use crate::storage::wallet_row::lock_wallet;
 
-/// Credits the wallet or records a pending funding, or replays an earlier call.
+/// Credits the wallet or records a pending funding, or replays an earlier call. The replay precedes
+/// the check of the status: a retry gets its answer even if the wallet was closed since. Grants
+/// that are due are booked before the money, and the rules are then read again.
 pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
     let wallet = funding.wallet;
     lock_wallet(wallet)?;

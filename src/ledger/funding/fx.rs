@@ -15,7 +15,7 @@ use crate::pricing::exchange::{self, exchanged};
 pub struct Original {
     /// The amount that was paid.
     pub amount: Amount,
-    /// The currency of the payment.
+    /// The currency of the payment, never the wallet's own.
     pub currency: String,
     /// The value of one unit of that currency in the wallet's currency.
     pub rate: Rate,

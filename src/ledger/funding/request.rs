@@ -14,11 +14,11 @@ pub(super) const VOUCHER: &str = "voucher";
 
 /// A funding whose arguments have been checked.
 pub struct Funding<'a> {
-    /// The wallet.
+    /// Id of the wallet that is credited.
     pub wallet: &'a str,
     /// The amount, above zero, in the currency of the payment.
     pub amount: Amount,
-    /// The payment method.
+    /// The payment method, the last part of the contra account: `funding:card`.
     pub method: &'a str,
     /// The payment provider's reference.
     pub reference: Option<&'a str>,
@@ -32,7 +32,7 @@ pub struct Funding<'a> {
     pub terms: Terms,
     /// False if the wallet's bounds for fundings do not apply.
     pub bounded: bool,
-    /// Idempotency key.
+    /// Idempotency key; without one, only the reference finds an earlier call.
     pub key: Option<&'a str>,
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,
@@ -44,7 +44,7 @@ pub struct Funding<'a> {
 pub struct Funded {
     /// The entry, or the id that its entry will have.
     pub entry_id: [u8; 16],
-    /// The credited amount.
+    /// The credited amount, in the wallet's currency and without the bonus.
     pub amount: Amount,
     /// The wallet's currency.
     pub currency: String,
@@ -95,11 +95,11 @@ impl Funding<'_> {
 
 /// A call on an existing funding.
 pub struct Change<'a> {
-    /// The wallet.
+    /// Id of the wallet that has the funding.
     pub wallet: &'a str,
-    /// Id of the funding.
+    /// Id that the call of `fund` returned.
     pub entry_id: [u8; 16],
-    /// The reason for the call.
+    /// The reason that the caller gives; `None` if there is none.
     pub reason: Option<&'a str>,
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,

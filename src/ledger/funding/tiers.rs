@@ -57,7 +57,9 @@ pub fn check(json: &Json) -> Result<bool> {
     Ok(!tiers.is_empty())
 }
 
-/// Checks a tier and returns the amount from which it applies.
+/// Checks a tier and returns the amount from which it applies. Unknown keys are refused before
+/// values are read, so that the error for a misspelled `percent` shows the word and not a missing
+/// key.
 fn tier_from(number: usize, tier: &Json) -> Result<Amount> {
     let Some(members) = tier.as_object() else {
         return Err(wrong(

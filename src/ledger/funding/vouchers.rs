@@ -69,7 +69,7 @@ fn hash(code: &str) -> [u8; 32] {
 
 /// The arguments of `create_voucher`.
 pub struct NewVoucher<'a> {
-    /// The code.
+    /// The code in clear, of which only the SHA-256 is stored.
     pub code: &'a str,
     /// The value of one redemption.
     pub amount: Amount,
@@ -122,9 +122,9 @@ pub fn create(new: &NewVoucher<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]
 
 /// The arguments of `redeem`.
 pub struct Redemption<'a> {
-    /// The wallet.
+    /// Id of the wallet that is credited.
     pub wallet: &'a str,
-    /// The code.
+    /// The code in clear, as the customer enters it.
     pub code: &'a str,
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,

@@ -22,7 +22,7 @@ pub struct Rank {
     pub paid: bool,
     /// Time of the grant, in microseconds.
     pub created_at: i64,
-    /// Id of the lot.
+    /// Id of the lot, which decides between lots that are equal otherwise.
     pub id: [u8; 16],
 }
 

@@ -56,7 +56,7 @@ pub struct Kept {
     pub rank: Rank,
     /// When the lot ended.
     pub ended_at: Timestamp,
-    /// The kept amount.
+    /// The part of the lot that older holds still reserve.
     pub amount: Amount,
 }
 
@@ -64,11 +64,11 @@ pub struct Kept {
 pub enum Effect {
     /// Credit has expired.
     Expired {
-        /// Id of the lot.
+        /// Id of the lot that ended.
         id: [u8; 16],
         /// When it expired.
         at: Timestamp,
-        /// The expired amount.
+        /// The expired amount, which is taken from the balance.
         amount: Amount,
         /// Whether the lot has a scope.
         scoped: bool,

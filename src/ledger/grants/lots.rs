@@ -99,11 +99,11 @@ statement!(
       RETURNING scope IS NOT NULL"
 );
 
-/// A new lot.
+/// The values of a row that is added to `wallet.grant_lots`.
 pub struct NewLot<'a> {
     /// The entry that grants it. Its id is the id of the lot.
     pub id: [u8; 16],
-    /// The granted amount.
+    /// The granted amount, which never changes; `remaining` does.
     pub amount: Amount,
     /// The rest of the lot at the beginning.
     pub remaining: Amount,

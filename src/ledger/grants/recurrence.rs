@@ -49,7 +49,7 @@ statement!(
 pub struct Occurrence {
     /// When it was due.
     pub at: Timestamp,
-    /// The granted amount.
+    /// The granted amount, that of the new lot.
     pub amount: Amount,
     /// When the grant ends; `None` if it does not expire.
     pub expires_at: Option<Timestamp>,

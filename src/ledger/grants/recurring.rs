@@ -58,7 +58,7 @@ statement!(
 
 /// The arguments of `set_recurring_grant`.
 pub struct NewRecurring<'a> {
-    /// The wallet.
+    /// Id of the wallet, which has at most one recurring grant.
     pub wallet: &'a str,
     /// The amount of each grant; zero stops the recurring grant.
     pub amount: Amount,
@@ -90,7 +90,9 @@ pub struct Recurring {
     pub replayed: bool,
 }
 
-/// Grants now and then every period, or stops the recurring grant.
+/// Grants now and then every period, or stops the recurring grant. The first answer is looked for
+/// under the lock, so that of two calls with one key the second sees the first. The first
+/// occurrence is granted at once; later ones are counted from it.
 pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring> {
     let wallet = new.wallet;
     lock_wallet(wallet)?;

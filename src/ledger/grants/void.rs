@@ -23,15 +23,15 @@ statement!(
 
 /// The arguments of `void_grant`.
 pub struct Void<'a> {
-    /// The wallet.
+    /// Id of the wallet that has the grant.
     pub wallet: &'a str,
-    /// Id of the grant.
+    /// Id of the grant, which is also the id of its entry.
     pub grant_id: [u8; 16],
-    /// The reason for the call.
+    /// The reason that the caller gives; `None` if there is none.
     pub reason: Option<&'a str>,
-    /// Idempotency key.
+    /// Idempotency key; `None` if the call has none.
     pub key: Option<&'a str>,
-    /// Fingerprint of the call.
+    /// Half a SHA-256 of the arguments, compared if the key is used again.
     pub fingerprint: [u8; 16],
     /// The person or program that makes the call.
     pub actor: Option<&'a str>,

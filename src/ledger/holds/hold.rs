@@ -37,9 +37,9 @@ const FEW: i64 = 16;
 
 /// The result of a call on a hold.
 pub struct Held {
-    /// Id of the hold.
+    /// Id of the row in `wallet.reservations`.
     pub hold_id: [u8; 16],
-    /// The reserved amount.
+    /// The reserved amount; less than requested if the hold may be partial.
     pub amount: Amount,
     /// The wallet's balance.
     pub balance: Amount,
@@ -287,6 +287,8 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
 }
 
 /// Writes the hold; false if its key is taken. Waits for a transaction that is using the same key.
+/// The row lists each window and grant of which the hold reserves a part, because a settlement must
+/// return exactly these. Windows with nothing to reserve are left out.
 fn insert(
     new: &NewHold<'_>,
     held: &Held,

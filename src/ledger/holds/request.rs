@@ -14,7 +14,7 @@ pub struct NewHold<'a> {
     pub allow_partial: bool,
     /// Whether the amount is charged when the hold expires.
     pub on_expiry: OnExpiry,
-    /// Fingerprint of the call.
+    /// Half a SHA-256 of the arguments, compared if the key is used again.
     pub fingerprint: [u8; 16],
 }
 
@@ -88,9 +88,9 @@ impl OveragePolicy {
 
 /// The arguments of `settle`.
 pub struct Settlement<'a> {
-    /// The wallet.
+    /// Id of the wallet that has the hold.
     pub wallet: &'a str,
-    /// Id of the hold.
+    /// Id that the call of `hold` returned.
     pub hold_id: [u8; 16],
     /// The actual usage, like the request of a charge. It inherits missing values from the hold.
     pub request: Request<'a>,
@@ -100,7 +100,7 @@ pub struct Settlement<'a> {
     pub over: OveragePolicy,
     /// True for the charge of a hold that has expired.
     pub is_expiry: bool,
-    /// Fingerprint of the call.
+    /// Half a SHA-256 of the arguments, compared if the key is used again.
     pub fingerprint: [u8; 16],
 }
 

@@ -158,7 +158,7 @@ fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> 
 
 /// The arguments of `set_limit`.
 pub struct NewLimit<'a> {
-    /// The wallet of the limit.
+    /// Id of the wallet whose spending is limited.
     pub wallet: &'a str,
     /// The kind of subject to which the limit applies.
     pub scope: Scope,
@@ -166,7 +166,7 @@ pub struct NewLimit<'a> {
     pub subject: &'a str,
     /// How long a window lasts.
     pub period: Period,
-    /// The name of the period.
+    /// The period as text, part of what identifies the limit.
     pub period_name: String,
     /// The quantity that the limit counts.
     pub metric: Metric,
@@ -311,9 +311,9 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
 
 /// The arguments of `raise_limit`.
 pub struct Raise<'a> {
-    /// The wallet of the limit.
+    /// Id of the wallet that has the limit.
     pub wallet: &'a str,
-    /// The id of the limit.
+    /// Id that the call of `set_limit` returned.
     pub limit_id: [u8; 16],
     /// The amount that is added to the maximum.
     pub by: Amount,
@@ -321,7 +321,9 @@ pub struct Raise<'a> {
     pub until: Option<Timestamp>,
 }
 
-/// Raises a limit for a time or permanently. Returns the new maximum.
+/// Raises a limit for a time or permanently. Returns the new maximum. The answer is stored, because
+/// a replay cannot compute it: other raises may follow. Raises that have ended are dropped from the
+/// row. `reallot` then makes the new maximum known to the windows.
 pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     let wallet = raise.wallet;
     lock_wallet(wallet)?;

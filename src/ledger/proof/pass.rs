@@ -91,7 +91,7 @@ const MOST_REFUNDED: usize = 100_000;
 
 /// The result of the pass.
 pub struct Proof {
-    /// The number of entries.
+    /// The number of entries that the pass has read, of all lanes.
     pub entries: i64,
     /// The number of lanes that have entries or may have some.
     pub lanes: i64,
@@ -388,6 +388,8 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// A query names the wrong entry only if the pass found a chain or refund to be wrong, or had
+    /// too many refunds to keep. The queries read the ledger again.
     fn judge(mut self, heads: &BTreeMap<i16, Head>) -> Result<Proof> {
         let wallet = [Value::Text(self.wallet)];
         let chain = match self.chains.end_at(heads) {

@@ -119,7 +119,9 @@ pub struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    /// Reads the running windows of a wallet.
+    /// Reads the running windows of a wallet. Windows of paused limits are not checked. The
+    /// earliest start decides which entries the pass must count; a window without a beginning needs
+    /// all of them.
     pub fn of(wallet: &'a str) -> Result<Windows<'a>> {
         let mut limits = limits_on_money(wallet)?;
         let places: HashMap<[u8; 16], usize> = limits

@@ -49,7 +49,7 @@ pub struct Basis {
     pub status: Status,
     /// The reason why the wallet is not active. `None` if there is none.
     pub status_reason: Option<String>,
-    /// The number of lanes.
+    /// How many lanes share the balance, 1 to 256.
     pub lanes: i16,
     /// The name of the wallet's price list.
     pub price_list: String,
@@ -83,7 +83,8 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// The rules of a wallet that were read, without the limits.
+    /// The rules of a wallet that were read, without the limits. The row is taken apart in full: a
+    /// new column does not compile until it is used here.
     pub(super) fn of(rows: RuleRows) -> Result<Basis> {
         let WalletRow {
             currency,

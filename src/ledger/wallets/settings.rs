@@ -178,7 +178,7 @@ pub struct NewWallet<'a> {
     pub low_balance: Vec<Amount>,
     /// The time zone of the wallet's periods.
     pub time_zone: &'a str,
-    /// The number of lanes.
+    /// How many lanes share the balance, 1 to 256.
     pub lanes: i16,
     /// The caller's own data.
     pub metadata: Option<Document>,
@@ -298,7 +298,9 @@ pub struct Changes<'a> {
     pub unread_usage: Option<UnreadUsage>,
 }
 
-/// Changes the given settings.
+/// Changes the given settings. A threshold that exists already keeps its state, so that a repeated
+/// call fires no event twice. `recut_under` gets the old credit limit, because the lanes change by
+/// the difference.
 pub fn update(
     wallet: &str,
     changes: &Changes<'_>,

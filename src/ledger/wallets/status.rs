@@ -112,6 +112,7 @@ pub fn change_status(
 }
 
 /// WL004 while the wallet has money, owes some or waits for some. The error names every obstacle.
+/// The caller books expired holds and due grants first; otherwise they would be obstacles too.
 fn require_done(wallet: &str, rules: &Basis) -> Result<()> {
     let rows = IN_THE_WAY.run(&[Value::Text(wallet)])?;
     let mut found = Vec::new();

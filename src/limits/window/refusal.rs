@@ -35,7 +35,9 @@ pub fn refusal<'a>(
     blocking.map(|status| exceeded(wallet, &status)).transpose()
 }
 
-/// The error WL002 for one limit.
+/// The error WL002 for one limit. A request above the maximum never fits, whenever the window
+/// resets, so the hint does not say to wait. PostgreSQL writes the time, in the time zone of the
+/// limit.
 fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
     let applied = &status.applied;
     let limit = applied.limit;

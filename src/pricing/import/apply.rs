@@ -122,7 +122,7 @@ statement!(
 pub struct Row {
     /// The action: `added`, `changed`, `ended`, `unchanged` or `skipped`.
     pub action: &'static str,
-    /// The model.
+    /// The model, as the feed names it.
     pub model: String,
     /// The meter, or the field of the feed that was skipped.
     pub meter: String,
@@ -138,7 +138,7 @@ pub struct Row {
 pub struct Import<'a> {
     /// The source's name.
     pub source: &'a str,
-    /// The price list.
+    /// The price list that gets the prices.
     pub list: &'a str,
     /// Currency of the feed's prices.
     pub currency: Currency,
@@ -229,7 +229,9 @@ fn with_id(mut row: Json) -> Json {
     row
 }
 
-/// The rows of all quotes, and the quotes that must be added.
+/// The rows of all quotes, and the quotes that must be added. One statement compares all quotes and
+/// returns them in their order. An import with wild changes is refused only after all of them are
+/// found, so that the error can list them.
 fn compare(
     import: &Import<'_>,
     from: Timestamp,

@@ -15,7 +15,7 @@ type Slot = (String, Option<String>, Option<i64>);
 /// A price of one unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// The price.
+    /// The price of one unit, before it is multiplied by `per`.
     pub price: Decimal,
     /// The number of units for which the row states its price.
     pub per: u32,

@@ -88,7 +88,9 @@ fn text<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
     }
 }
 
-/// Reads the whole file: an array of providers, or an object that has one.
+/// Reads the whole file: an array of providers, or an object that has one. The ids of all models
+/// are taken before other names are, so that no alias replaces a model's own prices. The aliases of
+/// a model with a fault keep their prices, as the model does.
 pub fn read(document: &Json) -> Result<Feed> {
     let shape = || {
         not_a_feed(
@@ -311,6 +313,8 @@ fn constraint(value: Option<&Json>) -> std::result::Result<Constraint, &'static 
     }
 }
 
+/// A fault in one field does not end the reading, so that one import reports all faults. `null`
+/// means that the model has no such price.
 fn read_set(feed: &mut Feed, provider: &str, id: &str, set: &Json, holds: &Constraint) {
     let Some(fields) = set.as_object() else {
         feed.fault(id, "prices", "it is not an object");

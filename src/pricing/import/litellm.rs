@@ -103,6 +103,9 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// The keys of an entry have no order. The prices are sorted by rank, because the first that is
+    /// not zero applies. The ranges follow, then `spread` adds the prices that the feed leaves out,
+    /// and off-peak hours and `write` come last.
     fn read(mut self) {
         let mut candidates = Vec::new();
         let (mut tiers, mut hours) = (None, None);

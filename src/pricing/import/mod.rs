@@ -28,19 +28,19 @@ use crate::error::{Code, Error, quoted};
 pub struct Quote {
     /// The model, or a pattern.
     pub model: String,
-    /// The meter.
+    /// The meter that is priced, such as `input_tokens`.
     pub meter: String,
-    /// Provider of the model.
+    /// Provider condition; `None` for any provider.
     pub provider: Option<String>,
-    /// Service of the model.
+    /// Service of a charge that names none; `None` if the price gives none.
     pub service: Option<String>,
-    /// Region condition.
+    /// Region condition; `None` for any region.
     pub region: Option<String>,
-    /// Service tier condition.
+    /// Service tier condition; `None` for any tier.
     pub service_tier: Option<String>,
     /// Threshold condition.
     pub above_input_tokens: Option<i64>,
-    /// The other conditions.
+    /// The other conditions: keys of the usage object, and times of the week.
     pub conditions: Map<String, Value>,
     /// Price of `per` units; `None` ends an earlier price.
     pub unit_price: Option<Decimal>,
@@ -55,18 +55,18 @@ pub struct Quote {
 /// A price of a feed that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// The model.
+    /// The model, as the feed names it.
     pub model: String,
     /// The feed's field.
     pub field: String,
-    /// The reason.
+    /// The reason, which the row of the report shows as its note.
     pub reason: String,
 }
 
 /// An error in one price of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The model.
+    /// The model, as the feed names it; its provider if the model has no id.
     pub model: String,
     /// The feed's field.
     pub field: String,
@@ -91,7 +91,7 @@ pub struct Feed {
 const FAULTS_SHOWN: usize = 5;
 
 impl Feed {
-    /// Skips a field.
+    /// Notes a field that is not imported. The import goes on.
     pub fn skip(&mut self, model: &str, field: &str, reason: impl Into<String>) {
         self.skips.push(Skip {
             model: model.to_owned(),

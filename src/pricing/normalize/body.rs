@@ -223,7 +223,8 @@ pub struct Body {
 }
 
 impl Body {
-    /// Reads a body, or says what is wrong with it.
+    /// Reads a body, or says what is wrong with it. All paths are parsed here, so that no path is
+    /// parsed while a usage object is read.
     pub fn compile(raw: raw::Body) -> Result<Body, String> {
         let dotted = raw.dotted;
         if raw.meters.is_empty() {

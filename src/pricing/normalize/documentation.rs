@@ -23,7 +23,8 @@ fn code(texts: &[&str], between: &str) -> String {
     quoted.join(between)
 }
 
-/// Appends the table row of a meter, then the rows of its parts.
+/// Appends the table row of a meter, then the rows of its parts. A part refers to its whole by the
+/// first path of the whole, which is why that row precedes.
 fn node(out: &mut String, node: &Value, part_of: &str) {
     let paths = texts(&node["path"]);
     let mut notes = Vec::new();
@@ -78,6 +79,8 @@ fn alternative_of(name: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// Writes the section of a mapping. The source is its JSON and not the compiled form, because the
+/// compiled form has no texts for people such as `about`.
 fn section(name: &str, mapping: &Value) -> String {
     let mut out = format!("\n### `{name}`\n\n");
     if let Some(about) = mapping["about"].as_str() {

@@ -41,7 +41,7 @@ pub struct Explained {
     pub quantity: Option<Decimal>,
     /// How it was counted.
     pub role: Role,
-    /// A note.
+    /// How the number was treated, for people; `None` if there is nothing to say.
     pub note: Option<String>,
 }
 

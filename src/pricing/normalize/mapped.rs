@@ -10,7 +10,9 @@ use crate::pricing::normalize::refusals;
 use crate::pricing::usage::Usage;
 
 impl Reading<'_> {
-    /// Reads the object, or says why it is refused.
+    /// Reads the object, or says why it is refused. The order matters: the total is compared with
+    /// the sum of all meters, and `unread` comes last, because it reports the numbers that no step
+    /// before it has read.
     pub fn read(&self) -> Result<Usage> {
         let body = self.fit.body;
         let mut meters = Meters::default();

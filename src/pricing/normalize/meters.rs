@@ -133,6 +133,9 @@ impl<'a> Reading<'a> {
         cut
     }
 
+    /// Compares the total of the provider with the sum of the meters. All paths of the total are
+    /// read, although the first that is not zero applies: a path that is skipped would count as
+    /// unread.
     pub(super) fn check_total(&self, meters: &mut Meters<'a>, outside: Decimal) -> Result<()> {
         let Some(total) = &self.fit.body.total else {
             return Ok(());

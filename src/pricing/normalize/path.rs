@@ -72,7 +72,9 @@ fn filter(inside: &str) -> Option<Step> {
 }
 
 impl Path {
-    /// Parses a path. The error is the end of a message for people.
+    /// Parses a path. The error is the end of a message for people. A count such as `[distinct]`
+    /// must be the end of the path, because a number has no members. The brackets of the last key
+    /// decide how a path counts, so `tally` starts empty at each key.
     pub fn parse(text: &str) -> Result<Path, String> {
         if text.len() > MAX_PATH {
             return Err(format!("a path has more than {MAX_PATH} bytes"));

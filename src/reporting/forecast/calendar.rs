@@ -7,11 +7,11 @@ use jiff::{Span, Timestamp, ToSpan};
 /// A length of time as PostgreSQL stores an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
-    /// Months.
+    /// Months, whose length depends on the date.
     pub months: i64,
-    /// Days.
+    /// Days, which may have 23 or 25 hours when the clocks change.
     pub days: i64,
-    /// Microseconds.
+    /// The rest, in microseconds.
     pub micros: i64,
 }
 

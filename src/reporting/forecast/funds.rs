@@ -12,7 +12,7 @@ pub const TICK: i64 = 1_000;
 pub struct Pot {
     /// Its place in burn order, which includes its expiry.
     pub rank: Rank,
-    /// The rest of it.
+    /// The rest, in units of 10⁻¹².
     pub left: i128,
     /// The amount that holds reserve of it, if it has a scope.
     pub kept: i128,
@@ -71,7 +71,7 @@ pub struct Stream {
 /// without end.
 #[derive(Clone, Debug)]
 pub struct Spending {
-    /// The streams.
+    /// The streams, in the order in which `days` counts them.
     pub streams: Vec<Stream>,
     /// Units by day and stream.
     pub days: Vec<Vec<i128>>,

@@ -301,7 +301,9 @@ fn plain(left: i128, now: Timestamp) -> Pot {
     }
 }
 
-/// Adds everything that is due, as a call that books it would.
+/// Adds everything that is due, as a call that books it would. A balance above the sum of the lots
+/// without scope is money in no lot; one below zero is owed. The next occurrence is counted from
+/// the start of the recurring grant, not from the last one.
 fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
     let rules = config::read(wallet)?;
     let standing = asof::standing_at(wallet, &rules, now)?;

@@ -108,7 +108,9 @@ fn spending(known: &Known, outlook: &Outlook, today: usize) -> Spending {
     Spending { streams, days }
 }
 
-/// The forecast of a wallet.
+/// The forecast of a wallet. Fields stay `None` from the first question that has no answer: too
+/// little history, or no end in sight. The range projects more and less spending, and is widened to
+/// include the expected end.
 pub fn forecast(known: &Known, now: Timestamp, ask: &Ask) -> Result<Forecast> {
     let mut forecast = Forecast {
         daily_burn: None,

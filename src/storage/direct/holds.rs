@@ -191,6 +191,8 @@ fn lock_at(table: &Table, place: Tid) -> Result<Option<pg_sys::HeapTuple>> {
     }
 }
 
+/// Tags and usage are not copied: they point into the row's copy, which is kept as the hold's
+/// source. The result must equal that of `hold_rows`, which reads the same row by a statement.
 fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
     use column::*;
     let fields = Fields::of(table, standing.tuple);

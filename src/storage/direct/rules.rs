@@ -78,6 +78,8 @@ pub fn read_rules(
     rules
 }
 
+/// One scan finds the wallet and the copy of its limits in the same row. `wallet.limits` is read
+/// only if that copy is missing or its type has other columns than this version knows.
 fn read_rules_under(
     snapshot: pg_sys::Snapshot,
     wallets: &Table,

@@ -6,7 +6,7 @@ use crate::pg::clock::Timestamp;
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct LimitRow {
-    /// Id of the limit.
+    /// Id of the limit, also part of the ids of its windows.
     pub id: [u8; 16],
     /// Scope of the limit, by name.
     pub scope: String,
@@ -75,7 +75,7 @@ pub struct Taking {
     /// The lane of the window's row: 0, or a lane over which the window is spread. The latter must
     /// stay below its watermark.
     pub lane: i16,
-    /// The amount.
+    /// The amount, in the unit of the metric that the limit counts.
     pub need: Amount,
     /// Hard cap; `None` for limits that only warn.
     pub cap: Option<Amount>,

@@ -236,9 +236,9 @@ pub struct NewWindow<'a> {
     pub cap: Option<Amount>,
     /// The initial counters of the window.
     pub window: &'a Window,
-    /// The limit.
+    /// Id of the limit that made the window.
     pub limit_id: [u8; 16],
-    /// The subject.
+    /// The subject whose spending the window counts, such as a user's id.
     pub subject: &'a str,
     /// The beginning of the window, if it has one.
     pub start: Option<Timestamp>,
