@@ -487,7 +487,8 @@ mod tests {
         assert_eq!(due, Decision::Request(amount(100)));
     }
 
-    /// All obstacles are there at first. Each is removed once it was named, so the next must follow.
+    /// All obstacles are there at first. Each is removed once it was named, so the next must
+    /// follow.
     #[test]
     fn obstacles_are_named_in_this_order() {
         let (past, later) = (Some(Timestamp(1_000)), Some(Timestamp(1_001)));

@@ -236,7 +236,7 @@ pub struct Entry<'a> {
     pub context: UseContext<'a>,
     /// The price lines in their compact form.
     pub lines: Option<&'a [u8]>,
-    /// The usage object; `None` if the amount was given or nothing was used.
+    /// The usage object; `None` if the amount was given, or if there was no use.
     pub usage: Option<Document>,
     /// The contra account, such as `funding:card`; `None` for usage.
     pub contra: Option<&'a str>,
