@@ -105,7 +105,8 @@ for count in "${counts[@]}"; do
     [ "$name" != charge ] || plain=$each
     if [ "$name" = charge_converted ] && [ "$plain" -gt 0 ]; then
         change+=$(awk -v a="$each" -v b="$plain" 'BEGIN { printf ", %+.1f %% of charge", (a / b - 1) * 100 }')
-        if [ $((each * 100)) -gt $((plain * (100 + conversion))) ]; then verdict=FAILED; fi
+        # The same library counted 4.6 to 5.1 % in different clusters: half a percent is noise.
+        if [ $((each * 200)) -gt $((plain * (201 + 2 * conversion))) ]; then verdict=FAILED; fi
     fi
     if [ "$mode" = check ]; then
         if [ "$verdict" = FAILED ]; then worst=1; fi
