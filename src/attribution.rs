@@ -36,9 +36,8 @@ impl UseContext<'_> {
     /// The value of a tag. `None` if there is no such tag.
     pub fn tag(&self, name: &str) -> Option<String> {
         // Every value is a text: `args::tags` refuses others.
-        let tags: HashMap<String, String> = serde_json::from_str(&self.tags?.text).ok()?;
-        tags.into_iter()
-            .find_map(|(key, value)| (key == name).then_some(value))
+        let mut tags: HashMap<String, String> = serde_json::from_str(&self.tags?.text).ok()?;
+        tags.remove(name)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ledger::charges::{unpriced, unread_usage};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Spending, applicable};
-use crate::limits::metric::Measured;
+use crate::limits::metric::{Measured, Metric};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -141,8 +141,13 @@ impl<'a> Job<'a> {
             return;
         }
         self.cost = amount;
+        self.need(amount);
+    }
+
+    /// Sets the quantity that the request takes from limits on amounts.
+    pub fn need(&mut self, amount: Amount) {
         for applied in &mut self.applied {
-            if applied.limit.metric == crate::limits::metric::Metric::Amount {
+            if applied.limit.metric == Metric::Amount {
                 applied.need = amount;
             }
         }
@@ -152,11 +157,7 @@ impl<'a> Job<'a> {
     /// price lines keep the full cost.
     pub fn beyond(&mut self, booked: Amount) -> Result<()> {
         self.cost = self.cost.minus(booked.min(self.cost)).map_err(range)?;
-        for applied in &mut self.applied {
-            if applied.limit.metric == crate::limits::metric::Metric::Amount {
-                applied.need = self.cost;
-            }
-        }
+        self.need(self.cost);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::ledger::holds::row::Hold;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
 use crate::outbox;
-use crate::outbox::{Event, Name};
+use crate::outbox::Name;
 use crate::storage::store;
 
 /// Closes one expired hold.
@@ -20,14 +20,7 @@ pub fn expire(wallet: &str, whole: &mut AllLanes<'_>, hold: &mut Hold) -> Result
     let ended = hold.expires_at;
     store::write_hold(hold, wallet, Some(ended), None)?;
     let payload = expired::payload(hold.id, amount, hold.expires_at);
-    outbox::emit_event(
-        wallet,
-        &Event {
-            name: Name::HoldExpired,
-            threshold: None,
-            payload: &payload,
-        },
-    )
+    outbox::emit_all(wallet, Name::HoldExpired, None, &[payload])
 }
 
 /// Releases everything that a hold still reserves. Returns the windows in which it released

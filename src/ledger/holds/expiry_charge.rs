@@ -13,7 +13,7 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::holds::{context, expired, expiry_job, settle};
-use crate::outbox::{self, Event, Field, Name};
+use crate::outbox::{self, Field, Name};
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::store;
@@ -95,12 +95,5 @@ fn charge(wallet: &str, hold: &mut Hold) -> Result<()> {
     ])?;
     let mut payload = expired::payload(hold.id, amount, hold.expires_at);
     payload.push(("entry_id", Field::Id(charged.entry_id)));
-    outbox::emit_event(
-        wallet,
-        &Event {
-            name: Name::HoldExpired,
-            threshold: None,
-            payload: &payload,
-        },
-    )
+    outbox::emit_all(wallet, Name::HoldExpired, None, &[payload])
 }

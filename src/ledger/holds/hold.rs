@@ -241,7 +241,7 @@ fn affordable(
                 amount = amount.min(locked.left_in(applied)?);
             }
         }
-        need(job, amount);
+        job.need(amount);
     }
     let nothing = amount.is_zero() && !job.cost.is_zero();
     if room < amount || nothing && room <= Amount::ZERO {
@@ -250,18 +250,9 @@ fn affordable(
     }
     if nothing {
         // A limit has nothing left. The full need makes the limit refuse with its own error.
-        need(job, job.cost);
+        job.need(job.cost);
     }
     Ok(amount)
-}
-
-/// Sets the quantity that a request takes from limits on amounts.
-fn need(job: &mut Job<'_>, amount: Amount) {
-    for applied in &mut job.applied {
-        if applied.limit.metric == Metric::Amount {
-            applied.need = amount;
-        }
-    }
 }
 
 /// The first result for this key. Returns WL006 if the key belongs to another request.

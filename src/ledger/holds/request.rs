@@ -52,7 +52,9 @@ impl NewHold<'_> {
         fingerprint.field("request", Some(&uuid_text(request.fingerprint())));
         fingerprint.field("ttl", Some(&ttl.to_string()));
         fingerprint.field("allow_partial", Some(&allow_partial.to_string()));
-        fingerprint.field("on_expiry", Some(on_expiry.as_str()));
+        // Without the default, which would lengthen every hold's hash.
+        let charge = (on_expiry == OnExpiry::Charge).then_some(on_expiry.as_str());
+        fingerprint.field("on_expiry", charge);
         fingerprint.finish()
     }
 }
