@@ -88,13 +88,14 @@ const fn f(level: Level, reach: Reach, name: &'static str, call: &'static str) -
 use Level::{Admin, Billing, Charger, None as Nobody, Reader};
 use Reach::{All, Any, Id, Inside, Rows, Wallet};
 
-/// The whole API. Calls qualify every name and contain only literals, so that a hostile search path
-/// changes nothing in them.
+/// The whole API. Calls qualify every name, so that a hostile search path changes nothing in them.
+/// Days are those of UTC, as the wallets count them: `'today'` would be another day, and on the last
+/// of a month another month, in a session of another time zone.
 #[rustfmt::skip]
 pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "balance_at", "wallet.balance_at({w}, 'now')"),
-    f(Reader, Wallet, "chargeback", "wallet.chargeback({w}, 'today', 'USD')"),
-    f(Reader, Wallet, "chargeback_rows", "wallet.chargeback_rows({w}, 'today')"),
+    f(Reader, Wallet, "chargeback", "wallet.chargeback({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'USD')"),
+    f(Reader, Wallet, "chargeback_rows", "wallet.chargeback_rows({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date)"),
     f(Reader, Wallet, "check_limits", "wallet.check_limits({w}, 'ann', amount => 1)"),
     f(Reader, Wallet, "focus_csv", "wallet.focus_csv(NULL, NULL, {w})"),
     f(Reader, Wallet, "forecast", "wallet.forecast({w})"),
@@ -106,7 +107,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "savings", "wallet.savings({w})"),
     f(Reader, Wallet, "statement", "wallet.statement({w}, currency => 'USD')"),
     f(Reader, Wallet, "statement_lines", "wallet.statement_lines({w}, NULL, NULL, NULL, NULL)"),
-    f(Reader, Wallet, "statement_html", "wallet.statement_html({w}, 'today')"),
+    f(Reader, Wallet, "statement_html", "wallet.statement_html({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date)"),
     f(Reader, Wallet, "usage_by", "wallet.usage_by({w}, 'user', currency => 'USD')"),
     f(Reader, Wallet, "usage_rows", "wallet.usage_rows({w}, 'user', NULL, NULL)"),
     f(Reader, Wallet, "exchange_rates", "wallet.exchange_rates({w}, 'USD', '{now}')"),
