@@ -13,6 +13,9 @@ CREATE TABLE wallet.limits (
     paused       boolean NOT NULL DEFAULT false,
     raised_by    numeric[] NOT NULL DEFAULT '{}',
     raised_until timestamptz[] NOT NULL DEFAULT '{}',
+    anchor_time  time CHECK (anchor_time < '24:00'),
+    rollover_max numeric(28,12) CHECK (rollover_max >= 0 AND rollover_max <> 'NaN'),
+    weights      jsonb,
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, limit_id),
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
@@ -25,3 +28,6 @@ COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which li
 COMMENT ON COLUMN wallet.limits.paused IS 'While true, the limit neither counts usage nor refuses requests.';
 COMMENT ON COLUMN wallet.limits.raised_by IS 'Amounts by which the maximum is raised, each until the time at the same array position of raised_until.';
 COMMENT ON COLUMN wallet.limits.raised_until IS 'When each raise ends.';
+COMMENT ON COLUMN wallet.limits.anchor_time IS 'The time of day at which windows begin, in the time zone of the limit. NULL means midnight.';
+COMMENT ON COLUMN wallet.limits.rollover_max IS 'The most that is carried from a window into the next one. NULL means nothing.';
+COMMENT ON COLUMN wallet.limits.weights IS 'The weight of each meter, if the metric is a weighted sum of meters.';

@@ -14,7 +14,10 @@ CREATE TYPE wallet.known_limit AS (
     warn_at      numeric[],
     paused       boolean,
     raised_by    numeric[],
-    raised_until timestamptz[]
+    raised_until timestamptz[],
+    anchor_time  time,
+    rollover_max numeric(28,12),
+    weights      jsonb
 );
 COMMENT ON TYPE wallet.known_limit IS 'A limit as cached in the wallet''s row. Its columns are those of the table limits.';
 

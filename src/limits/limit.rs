@@ -94,6 +94,11 @@ impl Mode {
             Mode::Soft => "soft",
         }
     }
+
+    /// The mode with that name in SQL; `None` if the name is unknown.
+    pub fn parse(text: &str) -> Option<Mode> {
+        Mode::ALL.iter().copied().find(|mode| mode.as_str() == text)
+    }
 }
 
 /// A row of `wallet.limits`.

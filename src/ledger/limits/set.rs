@@ -13,16 +13,17 @@ use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::{Builder, Json};
+use crate::pg::jsonb::{Builder, Json, Jsonb};
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{LimitRow, uuid_text};
+use crate::storage::rows::{LimitRow, uuid_text, weights_of};
 use crate::storage::wallet_row::lock_wallet;
 
 macro_rules! limit_query {
     ($clause:literal) => {
         concat!(
-            "SELECT limit_id, scope, subject, period, anchor, metric, mode = 'hard', max, time_zone,
-                    warn_at, paused, raised_by, raised_until
+            "SELECT limit_id, scope, subject, period, anchor, metric, mode, max, time_zone,
+                    warn_at, paused, raised_by, raised_until,
+                    (extract(epoch FROM anchor_time) * 1000000)::bigint, rollover_max, weights
                FROM wallet.limits WHERE wallet_id = $1",
             $clause
         )
@@ -142,7 +143,7 @@ statement!(
         SET known_limits = k.known
        FROM (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
                         (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
-                         paused, raised_by, raised_until)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
+                         paused, raised_by, raised_until, anchor_time, rollover_max, weights)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
                FROM (SELECT * FROM wallet.limits WHERE wallet_id = $1 ORDER BY limit_id LIMIT 9) few) k
       WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
 );
@@ -205,13 +206,16 @@ fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
         period: rows.need(row, 3)?,
         anchor: rows.get(row, 4),
         metric: rows.need(row, 5)?,
-        is_hard: rows.need(row, 6)?,
+        mode: rows.need(row, 6)?,
         max: rows.amount(row, 7)?,
         time_zone: rows.need(row, 8)?,
         warn_at: rows.amounts(row, 9)?,
         paused: rows.need(row, 10)?,
         raised_by: rows.amounts(row, 11)?,
         raised_until: rows.times(row, 12),
+        anchor_time: rows.get(row, 13),
+        rollover_max: rows.opt_amount(row, 14)?,
+        weights: weights_of(rows.datum(row, 15).map(Jsonb))?,
     })
 }
 

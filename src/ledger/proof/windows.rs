@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::attribution::StoredUse;
 use crate::error::Result;
 use crate::ledger::wallets::config::limit_of;
-use crate::limits::limit::{Limit, Spending, WALLET_SUBJECT};
+use crate::limits::limit::{Limit, Mode, Spending, WALLET_SUBJECT};
 use crate::limits::metric::Metric;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -17,7 +17,8 @@ use crate::storage::rows::LimitRow;
 statement!(
     LIMITS,
     [TEXTOID],
-    "SELECT limit_id, scope, subject, period, anchor, time_zone, paused
+    "SELECT limit_id, scope, subject, period, anchor, time_zone, paused,
+            (extract(epoch FROM anchor_time) * 1000000)::bigint
        FROM wallet.limits
       WHERE wallet_id = $1 AND metric = 'amount' AND period NOT LIKE 'rolling %'"
 );
@@ -90,11 +91,14 @@ fn limits_on_money(wallet: &str) -> Result<Vec<Watched>> {
             paused: rows.need(row, 6)?,
             // The fields below determine the maximum, not the subject.
             metric: Metric::Amount.as_str().to_owned(),
-            is_hard: false,
+            mode: Mode::Soft.as_str().to_owned(),
             max: Amount::ZERO,
             warn_at: Vec::new(),
             raised_by: Vec::new(),
             raised_until: Vec::new(),
+            anchor_time: rows.get(row, 7),
+            rollover_max: None,
+            weights: Vec::new(),
         })?;
         Ok(Watched {
             limit,

@@ -223,7 +223,7 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
         period,
         period_name,
         metric: Metric::parse(&row.metric),
-        mode: if row.is_hard { Mode::Hard } else { Mode::Soft },
+        mode: Mode::parse(&row.mode).ok_or_else(|| unknown("mode"))?,
         max: row.max,
         raises: row.raised_by.into_iter().zip(row.raised_until).collect(),
         warn_at: row.warn_at,

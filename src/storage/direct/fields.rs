@@ -175,6 +175,12 @@ impl Fields {
         Jsonb(self.at(column).0)
     }
 
+    /// A `jsonb` or NULL, valid as long as the row is.
+    pub(super) fn opt_jsonb(&self, column: i16) -> Option<Jsonb> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then_some(Jsonb(datum))
+    }
+
     /// A `numeric`, or NULL.
     pub(super) fn opt_decimal(&self, column: i16) -> Result<Option<Decimal>> {
         let (datum, is_null) = self.at(column);
@@ -187,6 +193,14 @@ impl Fields {
                 })
             })
             .transpose()
+    }
+
+    /// An amount, or NULL.
+    pub(super) fn opt_amount(&self, column: i16) -> Result<Option<Amount>> {
+        match self.at(column) {
+            (_, true) => Ok(None),
+            _ => self.amount(column).map(Some),
+        }
     }
 
     pub(super) fn decimal(&self, column: i16) -> Result<Decimal> {

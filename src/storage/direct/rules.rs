@@ -8,7 +8,7 @@ use crate::storage::direct::lanes::lane_of;
 use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::tid_cache;
-use crate::storage::rows::{BALANCE, Lane, LimitRow, RuleRows, WalletRow};
+use crate::storage::rows::{BALANCE, Lane, LimitRow, RuleRows, WalletRow, weights_of};
 
 /// Columns of `wallet.wallets`, by position.
 mod wallets {
@@ -45,6 +45,9 @@ mod limit {
     pub const PAUSED: i16 = 11;
     pub const RAISED_BY: i16 = 12;
     pub const RAISED_UNTIL: i16 = 13;
+    pub const ANCHOR_TIME: i16 = 14;
+    pub const ROLLOVER_MAX: i16 = 15;
+    pub const WEIGHTS: i16 = 16;
 }
 
 /// How many columns precede those of `known_limit` in `wallet.limits`: the wallet.
@@ -89,7 +92,7 @@ fn read_rules_under(
 ) -> Result<Answer> {
     let layout = wallets
         .elements
-        .filter(|row| limits && row.len() == usize::from(limit::RAISED_UNTIL.unsigned_abs()));
+        .filter(|row| limits && row.len() == usize::from(limit::WEIGHTS.unsigned_abs()));
     let (mut found, mut known) = (None, None);
     scan(
         wallets,
@@ -217,10 +220,13 @@ fn limit_row(fields: &Fields, before: i16) -> Result<LimitRow> {
         time_zone: fields.needed_text(at(TIME_ZONE))?,
         anchor: fields.opt_int2(at(ANCHOR)),
         metric: fields.needed_text(at(METRIC))?,
-        is_hard: fields.needed_text(at(MODE))? == "hard",
+        mode: fields.needed_text(at(MODE))?,
         warn_at: fields.amounts(at(WARN_AT))?,
         paused: fields.bool(at(PAUSED)),
         raised_by: fields.amounts(at(RAISED_BY))?,
         raised_until: fields.times(at(RAISED_UNTIL)),
+        anchor_time: fields.opt_int8(at(ANCHOR_TIME)),
+        rollover_max: fields.opt_amount(at(ROLLOVER_MAX))?,
+        weights: weights_of(fields.opt_jsonb(at(WEIGHTS)))?,
     })
 }

@@ -1,9 +1,14 @@
 //! The rows of limits and of their windows.
 
+use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
+use crate::pg::jsonb::{Json, Jsonb};
+use crate::pg::jsonb_parts::{Part as JsonPart, members};
 
 /// A row of `wallet.limits`.
+// The last three fields are for windows and metrics that come with the next changes.
+#[allow(dead_code)]
 #[derive(Clone, Debug)]
 pub struct LimitRow {
     /// Id of the limit, also part of the ids of its windows.
@@ -18,8 +23,8 @@ pub struct LimitRow {
     pub anchor: Option<i16>,
     /// Metric, by name.
     pub metric: String,
-    /// True if the limit refuses requests; false if it only warns.
-    pub is_hard: bool,
+    /// Mode, by name.
+    pub mode: String,
     /// Maximum per window, in units of the metric.
     pub max: Amount,
     /// Time zone in which periods begin, by name.
@@ -32,6 +37,30 @@ pub struct LimitRow {
     pub raised_by: Vec<Amount>,
     /// The end of each raise.
     pub raised_until: Vec<Timestamp>,
+    /// Microseconds after midnight at which windows begin; `None` for midnight.
+    pub anchor_time: Option<i64>,
+    /// The most that is carried from a window into the next one; `None` for nothing.
+    pub rollover_max: Option<Amount>,
+    /// The weight of each meter, in the order of their names; empty unless the metric is a weighted
+    /// sum.
+    pub weights: Vec<(String, Amount)>,
+}
+
+/// The weights in the column of that name: an object with one number per meter.
+pub fn weights_of(column: Option<Jsonb>) -> Result<Vec<(String, Amount)>> {
+    let broken = || Error::internal("the weights of a limit cannot be read");
+    let mut weights = Vec::new();
+    if let Some(object) = column {
+        members(object, |meter, part| match part {
+            JsonPart::Scalar(Json::Number(weight)) => {
+                let weight = weight.to_amount().map_err(|_| broken())?;
+                weights.push((meter.to_owned(), weight));
+                Ok(())
+            }
+            _ => Err(broken()),
+        })?;
+    }
+    Ok(weights)
 }
 
 /// A window of a limit.

@@ -1,8 +1,9 @@
 //! The rules of a wallet.
 
 use crate::error::Result;
+use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{LimitRow, RuleRows, WalletRow};
+use crate::storage::rows::{LimitRow, RuleRows, WalletRow, weights_of};
 
 // One statement and therefore one snapshot, because rules and epoch must be consistent.
 statement!(
@@ -11,13 +12,14 @@ statement!(
     "SELECT w.currency, w.credit_limit, w.status, w.status_reason, w.lanes, w.price_list,
             w.recheck_requested, l.epoch, l.recheck_done,
             r.limit_id, r.scope, r.subject, r.period, r.max, r.time_zone,
-            w.unknown_price, r.anchor, r.metric, r.mode = 'hard', r.warn_at, r.paused, r.raised_by,
+            w.unknown_price, r.anchor, r.metric, r.mode, r.warn_at, r.paused, r.raised_by,
             r.raised_until, w.grants_due, w.members_only, w.guarded, w.scoped, w.archived,
             w.lanes = 1 AND EXISTS (
                 SELECT FROM wallet.allowances o
                  WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
                    AND o.lane <> l.lane AND o.allotted <> o.spent),
-            coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject'
+            coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject',
+            (extract(epoch FROM r.anchor_time) * 1000000)::bigint, r.rollover_max, r.weights
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -45,11 +47,14 @@ pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
             time_zone: rows.need(row, 14)?,
             anchor: rows.get(row, 16),
             metric: rows.need(row, 17)?,
-            is_hard: rows.need(row, 18)?,
+            mode: rows.need(row, 18)?,
             warn_at: rows.amounts(row, 19)?,
             paused: rows.need(row, 20)?,
             raised_by: rows.amounts(row, 21)?,
             raised_until: rows.times(row, 22),
+            anchor_time: rows.get(row, 32),
+            rollover_max: rows.opt_amount(row, 33)?,
+            weights: weights_of(rows.datum(row, 34).map(Jsonb))?,
         })
     };
     let limits = if has_limits { rows.len() } else { 0 };
