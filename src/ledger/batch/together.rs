@@ -198,10 +198,11 @@ fn book_at_once(
         }
         return Ok(None);
     }
+    warning::announce(wallet, &warnings)?;
     for (job, (entry, _)) in jobs.iter().zip(&entries) {
         job.note(entry)?;
+        job.announce(&[])?;
     }
-    warning::announce(wallet, &warnings)?;
     let booked = jobs.iter().zip(&entries).map(|(job, (entry, _))| Booked {
         entry_id: entry.entry_id,
         cost: job.cost,

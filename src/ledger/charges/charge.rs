@@ -20,9 +20,9 @@ use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
+use crate::limits::lane_windows;
 use crate::limits::limit::Applied;
 use crate::limits::window::{self, Taken};
-use crate::limits::{lane_windows, warning};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::storage::rows::{BALANCE, Call, Entry, Lane, Link, Part};
@@ -192,7 +192,7 @@ impl Job<'_> {
             Outcome::Taken(warnings) => {
                 if store::append(entry, link, self.rules.archived)? {
                     self.note(entry)?;
-                    warning::announce(wallet, &warnings)?;
+                    self.announce(&warnings)?;
                     return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
                 }
                 &self.applied[..]
@@ -266,7 +266,7 @@ impl Job<'_> {
         }
         job.note(&entry)?;
         crossings::emit(wallet, &crossings)?;
-        warning::announce(wallet, &warnings)?;
+        job.announce(&warnings)?;
         lane_windows::spread(wallet, &job.applied, rules.lanes)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }

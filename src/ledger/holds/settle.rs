@@ -80,8 +80,9 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     if !settlement.is_final {
         // The request is counted once, by the final settlement.
-        job.applied
-            .retain(|applied| applied.limit.metric != Metric::Requests);
+        for list in [&mut job.applied, &mut job.on_open_holds] {
+            list.retain(|applied| applied.limit.metric != Metric::Requests);
+        }
     }
     book(settlement, &mut hold, &job, locked)
 }
@@ -138,6 +139,7 @@ pub(super) fn book(
 ) -> Result<Charged> {
     let wallet = settlement.wallet;
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
+    let hold_amount = hold.held;
     let general_part = hold.held.minus(scoped).map_err(range)?;
     locked.ask(&job.applied)?;
     let windows = hold.windows.clone();
@@ -146,6 +148,7 @@ pub(super) fn book(
     let room = cover(settlement, &mut locked, job, at)?;
     let refuse = settlement.over == OveragePolicy::Charge;
     if refuse {
+        job.require_settlement_fits(hold_amount)?;
         locked.make_way_in(&window::uncovered(&job.applied, &released))?;
     }
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
@@ -259,11 +262,8 @@ fn release(
     let rest = minus(held, job.cost.min(held))?;
     let mut released = Vec::new();
     for (window, amount) in &mut hold.windows {
-        let Some(applied) = job
-            .applied
-            .iter()
-            .find(|applied| applied.window_id == *window)
-        else {
+        let mut applied = job.applied.iter().chain(&job.on_open_holds);
+        let Some(applied) = applied.find(|applied| applied.window_id == *window) else {
             continue;
         };
         let freed = applied.need.min(*amount);
