@@ -104,7 +104,7 @@ fn jobs<'a>(
     for (place, request) in requests.iter().enumerate() {
         let is_new = request.key.is_none_or(|key| seen.insert(key));
         match is_new.then(|| Job::new(request, rules)) {
-            Some(Ok(job)) => jobs.push(job),
+            Some(Ok(job)) if job.require_request_fits().is_ok() => jobs.push(job),
             _ => apart.push(place),
         }
     }

@@ -188,7 +188,7 @@ impl Job<'_> {
     ) -> Result<Attempt> {
         let wallet = self.request.wallet;
         let known = || Ok(by_key(wallet, self.request.key, Call::Charge)?.is_some());
-        let taken = match limit_take::take(wallet, &self.applied, Part::Spent, places, known)? {
+        let taken = match limit_take::take(self, Part::Spent, places, known)? {
             Outcome::Taken(warnings) => {
                 if store::append(entry, link, self.rules.archived)? {
                     self.note(entry)?;
@@ -234,6 +234,7 @@ impl Job<'_> {
         }
         expired.make_way(&mut whole, job.cost, credit)?;
         job.require_cover(&whole, Amount::ZERO, &mut pools)?;
+        job.require_request_fits()?;
         lane_windows::gather(wallet, &job.applied)?;
         expired.make_way_in(&mut whole, &job.applied)?;
         let (room, context) = (whole.room()?, job.context());

@@ -50,25 +50,9 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Builds the job of a charge that is booked now. Checks that the wallet is active, that the
-    /// spending policy admits the caller, and that the limits on a single request allow it.
-    pub fn new(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
-        let job = Job::admitted(request, rules)?;
-        job.require_request_fits()?;
-        Ok(job)
-    }
-
-    /// Like [`Job::new`], for a hold, which limits on open holds count. A hold that may shrink is
-    /// compared with the limits on a single request when its amount is known.
-    pub fn of_hold(
-        request: &'a Request<'a>,
-        rules: &'a WalletConfig,
-        shrinks: bool,
-    ) -> Result<Job<'a>> {
-        let mut job = Job::admitted(request, rules)?;
-        if !shrinks {
-            job.require_request_fits()?;
-        }
+    /// Like [`Job::new`], for a hold, which limits on open holds count.
+    pub fn of_hold(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
+        let mut job = Job::new(request, rules)?;
         if !job.on_open_holds.is_empty() {
             job.applied.append(&mut job.on_open_holds);
             job.applied.sort_by_key(|applied| applied.window_id);
@@ -76,7 +60,9 @@ impl<'a> Job<'a> {
         Ok(job)
     }
 
-    fn admitted(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
+    /// Builds the job of a request that is booked now. Checks that the wallet is active and that
+    /// the spending policy admits the caller.
+    pub fn new(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
         rules.require_active(request.wallet)?;
         let attribution = rules.admit(request)?;
         Job::of(request, rules, attribution, clock::now())
@@ -158,6 +144,11 @@ impl<'a> Job<'a> {
     /// True if `room`, the amount that may be spent, covers the cost.
     pub fn is_covered(&self, room: Amount) -> bool {
         self.cost <= room
+    }
+
+    /// Id of the wallet.
+    pub fn wallet(&self) -> &'a str {
+        self.request.wallet
     }
 
     /// The use that the money pays for.
@@ -272,10 +263,12 @@ impl<'a> Job<'a> {
 
     /// WL002 if a limit on a single request refuses the request.
     pub fn require_request_fits(&self) -> Result<()> {
-        match window::refusal_of_request(self.request.wallet, self.per_request.iter())? {
-            Some(refusal) => Err(refusal),
-            None => Ok(()),
-        }
+        self.request_refusal()?.map_or(Ok(()), Err)
+    }
+
+    /// The error WL002 of a limit on a single request; `None` if none refuses.
+    pub fn request_refusal(&self) -> Result<Option<Error>> {
+        window::refusal_of_request(self.request.wallet, self.per_request.iter())
     }
 
     /// Like [`Job::require_request_fits`], for a settlement. The amount that the hold reserves was
@@ -283,10 +276,7 @@ impl<'a> Job<'a> {
     pub fn require_settlement_fits(&self, held: Amount) -> Result<()> {
         let beyond = |one: &&Applied<'_>| one.limit.metric != Metric::Amount || one.need > held;
         let beyond = self.per_request.iter().filter(beyond);
-        match window::refusal_of_request(self.request.wallet, beyond)? {
-            Some(refusal) => Err(refusal),
-            None => Ok(()),
-        }
+        window::refusal_of_request(self.request.wallet, beyond)?.map_or(Ok(()), Err)
     }
 
     /// Writes the events of a charge or a hold: the levels that it reaches in windows, and the soft

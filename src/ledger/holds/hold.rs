@@ -86,7 +86,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let mut tries = 0;
     let (job, Payer { lane, others, .. }, places) = loop {
         // A refusal is decided again by the slow path, with all lanes locked.
-        let Ok(job) = Job::of_hold(request, &rules, false) else {
+        let Ok(job) = Job::of_hold(request, &rules) else {
             return Ok(None);
         };
         match set_aside(view, &job)? {
@@ -97,7 +97,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         view.read = None;
     };
     let known = || Ok(replay(new)?.is_some());
-    let warnings = match limit_take::take(wallet, &job.applied, Part::Held, &places, known)? {
+    let warnings = match limit_take::take(&job, Part::Held, &places, known)? {
         Outcome::Taken(warnings) => warnings,
         Outcome::Known(taken) => {
             put_back(wallet, lane, &job.applied[..taken], Part::Held, &places)?;
@@ -178,7 +178,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()
-        && let Some(refusal) = decision::refusal(&Job::of_hold(request, &rules, false)?)?
+        && let Some(refusal) = decision::refusal(&Job::of_hold(request, &rules)?)?
     {
         // A request that is refused even with everything due booked is refused before booking it.
         return Err(refusal);
@@ -191,7 +191,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         return Ok(held);
     }
     let rules = locked.rules.clone();
-    let mut job = Job::of_hold(request, &rules, new.allow_partial)?;
+    let mut job = Job::of_hold(request, &rules)?;
     let now = clock::now();
     let amount = loop {
         let amount = affordable(new, &mut locked, &mut job, now)?;
