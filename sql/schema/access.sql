@@ -140,6 +140,8 @@ AS $$
             ('charger', 'FUNCTION', 'settle'),
             ('charger', 'FUNCTION', 'void'),
             ('charger', 'FUNCTION', 'extend_hold'),
+            ('billing', 'FUNCTION', 'approve_hold'),
+            ('billing', 'FUNCTION', 'deny_hold'),
             ('billing', 'FUNCTION', 'refund'),
             ('admin',   'FUNCTION', 'adjust'),
             ('admin',   'FUNCTION', 'transfer'),

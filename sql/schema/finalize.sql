@@ -32,6 +32,8 @@ COMMENT ON FUNCTION wallet.hold IS 'Reserves money and limits until the actual u
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual usage of a hold and releases the rest. Errors: those of charge(), 42704, WL008.';
 COMMENT ON FUNCTION wallet.void IS 'Releases everything that a hold still reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.extend_hold IS 'Extends a hold so that it ends at least ttl from now. It never shortens a hold. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.approve_hold IS 'Approves a hold that waits for approval, so that it can be settled. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.deny_hold IS 'Denies a hold that waits for approval, and releases everything that it reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.refund IS 'Refunds a charge, in whole or in part, and returns the amount to limits whose window is still running. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004.';
 COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
 COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';

@@ -2,6 +2,7 @@
 //! and builds the rows of its result.
 
 pub mod access;
+pub mod approvals;
 pub mod archive;
 pub mod bonuses;
 pub mod charge_batch;

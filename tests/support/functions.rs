@@ -153,6 +153,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Charger, Wallet, "hold", "wallet.hold({w}, amount => 1{a})"),
     f(Charger, Wallet, "settle", "wallet.settle({w}, {hold}, amount => 1{a})"),
     f(Charger, Wallet, "void", "wallet.void({w}, {hold}{a})"),
+    f(Billing, Wallet, "approve_hold", "wallet.approve_hold({w}, {waiting}{a})"),
+    f(Billing, Wallet, "deny_hold", "wallet.deny_hold({w}, {waiting}{a})"),
     f(Billing, Wallet, "complete_topup", "wallet.complete_topup({w}, {topup}, 'paid'{a})"),
     f(Billing, Wallet, "fail_funding", "wallet.fail_funding({w}, {pending}, 'bounced'{a})"),
     f(Billing, Wallet, "fail_topup", "wallet.fail_topup({w}, {topup}, 'declined'{a})"),
@@ -240,6 +242,10 @@ const IDS: &[(&str, &str)] = &[
         "SELECT hold_id::text FROM wallet.holds WHERE wallet = $1 AND status = 'open'",
     ),
     (
+        "waiting",
+        "SELECT hold_id::text FROM wallet.holds WHERE wallet = $1 AND status = 'waiting'",
+    ),
+    (
         "entry",
         "SELECT entry_id::text FROM wallet.entries WHERE wallet = $1 AND kind = 'charge' AND model = 'fn-m'",
     ),
@@ -324,7 +330,9 @@ impl Scene {
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'unpriced');
                  SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1,\"steps\":3}}');
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'reject');
-                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');"
+                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');
+                 SELECT wallet.set_limit('{wallet}', 300, 'request', mode => 'approve');
+                 SELECT wallet.hold('{wallet}', amount => 301, ttl => '1 day');"
             );
         }
         prices +=

@@ -12,7 +12,7 @@ use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
-use crate::limits::limit::Applied;
+use crate::limits::limit::{Applied, Mode};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
 use crate::limits::window::{self, Status as WindowStatus};
@@ -36,7 +36,7 @@ pub struct Checked {
     pub period: Option<String>,
     /// The quantity that is counted.
     pub metric: Metric,
-    /// Whether exceeding the limit refuses a request: `hard` or `soft`.
+    /// The limit's mode: `hard`, `soft` or `approve`. `hard` for the balance.
     pub mode: &'static str,
     /// The maximum per window. `None` for the balance.
     pub max: Option<Amount>,
@@ -50,7 +50,7 @@ pub struct Checked {
     pub resets_at: Option<Timestamp>,
     /// Whether the row allows the request.
     pub allowed: bool,
-    /// The reason for a refusal. `None` if the request is allowed.
+    /// The reason for a refusal, or for a wait. `None` if the request is allowed at once.
     pub reason: Option<&'static str>,
     /// The most that a single request may take of the metric. `None` if no hard limit says so.
     pub max_per_request: Option<Amount>,
@@ -71,6 +71,17 @@ impl Checking {
         match for_hold {
             Some(true) => Checking::Hold,
             _ => Checking::Charge,
+        }
+    }
+
+    /// Whether a limit allows the call, and the reason why it does not, or not yet.
+    fn answer(self, status: &WindowStatus<'_>) -> (bool, Option<&'static str>) {
+        let applied = &status.applied;
+        match self {
+            _ if status.allows() => (true, None),
+            Checking::Charge if applied.limit.period == Period::Open => (true, None),
+            Checking::Hold if applied.asks_approval() => (true, Some("approval_required")),
+            _ => (false, Some("limit_exceeded")),
         }
     }
 }
@@ -116,9 +127,7 @@ pub fn check(request: &Request<'_>, checking: Checking) -> Result<Vec<Checked>> 
     let mut rows = vec![balance(wallet, &standing, remaining, reason)?];
     let per_request = job.per_request.clone();
     for status in statuses(wallet, job, &mut expired, now)? {
-        let refuses = !status.allows()
-            && (checking == Checking::Hold || status.applied.limit.period != Period::Open);
-        rows.push(of_limit(&status, refuses));
+        rows.push(of_limit(&status, checking));
     }
     for row in &mut rows {
         row.max_per_request = max_per_request(&per_request, &row.metric);
@@ -158,7 +167,8 @@ fn statuses<'a>(
         .collect()
 }
 
-fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
+fn of_limit(status: &WindowStatus<'_>, checking: Checking) -> Checked {
+    let (allowed, reason) = checking.answer(status);
     let limit = status.applied.limit;
     Checked {
         limit_id: Some(limit.id),
@@ -172,8 +182,8 @@ fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
         held: status.held,
         remaining: status.remaining(),
         resets_at: status.resets_at,
-        allowed: !refuses,
-        reason: refuses.then_some("limit_exceeded"),
+        allowed,
+        reason,
         max_per_request: None,
     }
 }
@@ -181,7 +191,8 @@ fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
 /// The smallest maximum of the hard limits on a single request in a metric.
 fn max_per_request(per_request: &[Applied<'_>], metric: &Metric) -> Option<Amount> {
     let of_metric = per_request.iter().filter(|one| one.limit.metric == *metric);
-    of_metric.filter_map(Applied::cap).min()
+    let hard = of_metric.filter(|one| one.limit.mode == Mode::Hard);
+    hard.map(|one| one.max).min()
 }
 
 /// True if reading the spending policy shows that the rules have changed.
