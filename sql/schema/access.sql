@@ -31,6 +31,7 @@ AS $$
             ('reader',  'FUNCTION', 'normalize_usage'),
             ('reader',  'FUNCTION', 'explain_usage'),
             ('reader',  'FUNCTION', 'check_limits'),
+            ('reader',  'FUNCTION', 'choose_model'),
             ('reader',  'FUNCTION', 'period_end'),
             ('reader',  'FUNCTION', 'limits_now'),
             ('reader',  'FUNCTION', 'expired_held'),

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod bonuses;
 pub mod charge_batch;
 pub mod charges;
+pub mod choose_model;
 pub mod compare_models;
 pub mod currencies;
 pub mod due;

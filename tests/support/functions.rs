@@ -114,6 +114,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "usage_headers", "wallet.usage_headers({w}, {entry})"),
     f(Reader, Wallet, "verify", "wallet.verify({w}, {digest})"),
     f(Reader, Wallet, "price_usage", r#"wallet.price_usage('{"model":"fn-m","input_tokens":5}', {w})"#),
+    f(Reader, Wallet, "choose_model", r#"wallet.choose_model({w}, '{"input_tokens":5}', '{fn-m,ghost}', 'ann')"#),
     f(Reader, Wallet, "compare_models", r#"wallet.compare_models('{"model":"fn-m","input_tokens":5}', '{fn-m}', {w})"#),
     f(Reader, Rows, "verify_chain", "wallet.verify_chain({w})"),
     f(Reader, Any, "hour_of", "wallet.hour_of('now', 'UTC')"),
