@@ -244,7 +244,11 @@ fn an_ended_bonus_is_neither_gained_nor_owed() {
     let mut seed = Seed::of("an_ended_bonus_is_neither_gained_nor_owed");
     let (database, mut story) = begin(1);
     let mut gone = Decimal::ZERO;
-    for number in 0..scale(40) {
+    for number in 0..1000 {
+        // Few seeds have no bonus to void for long.
+        if number >= scale(40) && !gone.is_zero() {
+            break;
+        }
         story.fund(&mut seed);
         let last = story.payments.len() - 1;
         if seed.below(2) == 0 {

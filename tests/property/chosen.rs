@@ -187,7 +187,7 @@ fn expected(
         let arguments = arguments(model);
         let charge = format!("SELECT cost::text FROM wallet.charge({arguments})");
         let least = format!(
-            "SELECT min(remaining) FILTER (WHERE mode = 'hard' AND metric = 'amount')::text
+            "SELECT min(remaining) FILTER (WHERE mode <> 'soft' AND metric = 'amount' AND period IS DISTINCT FROM 'open')::text
                FROM wallet.check_limits({arguments})"
         );
         (one(transaction, &charge), one(transaction, &least))
