@@ -117,7 +117,7 @@ pub fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
             "requests" => seed.below(3),
             _ => seed.below(4000),
         };
-        let mode = pick(seed, &["hard", "hard", "soft"]);
+        let mode = pick(seed, &["hard", "hard", "soft", "approve"]);
         calls.push(format!(
             "SELECT wallet.set_limit('{name}', {max}, '{period}', scope => '{scope}', subject => '{subject}',
                                      metric => '{metric}', mode => '{mode}')"
@@ -225,25 +225,35 @@ fn request(seed: &mut Seed, secrets: &[String]) -> String {
     arguments.join(", ")
 }
 
-/// The prediction of `check_limits`: the SQLSTATE of a charge or a hold, or `None`.
-fn asked(
-    client: &mut impl GenericClient,
-    name: &str,
-    arguments: &str,
-    for_hold: bool,
-) -> Option<String> {
+/// The outcome of a call.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Refused(String),
+    /// Booked, or held.
+    Done,
+    /// Held, waiting for approval.
+    Waits,
+}
+
+/// The prediction of `check_limits` for a charge or a hold.
+fn asked(client: &mut impl GenericClient, name: &str, arguments: &str, for_hold: bool) -> Outcome {
     let sql = format!(
         "SELECT allowed, reason FROM wallet.check_limits('{name}', {arguments}, for_hold => {for_hold})"
     );
     let rows = match client.query(&sql, &[]) {
         Ok(rows) => rows,
-        Err(error) => return Some(state_of(&error)),
+        Err(error) => return Outcome::Refused(state_of(&error)),
     };
     let refusing = rows.iter().find(|row| {
         // A soft limit allows the request and reports that it is exceeded.
         !row.get::<_, bool>(0)
     });
-    refusing.map(|row| state(row.get(1)).to_owned())
+    let waits = |row: &postgres::Row| row.get::<_, Option<&str>>(1) == Some("approval_required");
+    match refusing {
+        Some(row) => Outcome::Refused(state(row.get(1)).to_owned()),
+        None if rows.iter().any(waits) => Outcome::Waits,
+        None => Outcome::Done,
+    }
 }
 
 #[test]
@@ -252,7 +262,8 @@ fn check_limits_predicts_charges_and_holds() {
     let database = Database::new();
     let mut client = database.connect();
     prices(&mut client);
-    let (mut booked, mut refused) = (0, std::collections::BTreeMap::new());
+    let (mut booked, mut waiting) = (0, 0);
+    let mut refused = std::collections::BTreeMap::new();
     for round in 0..scale(120) {
         let name = format!("w{round}");
         let secrets = wallet(&mut client, &mut seed, &name);
@@ -276,14 +287,17 @@ fn check_limits_predicts_charges_and_holds() {
             };
             let mut inner = transaction.savepoint("done").expect("a savepoint");
             let call = ["charge", "hold"][usize::from(for_hold)];
-            let call = format!("SELECT wallet.{call}('{name}', {arguments})");
-            let happened = inner
-                .execute(&call, &[])
-                .err()
-                .map(|error| state_of(&error));
+            let call = format!(
+                "SELECT to_jsonb(c) ->> 'status' FROM wallet.{call}('{name}', {arguments}) c"
+            );
+            let happened = match inner.query_one(&call, &[]) {
+                Err(error) => Outcome::Refused(state_of(&error)),
+                Ok(row) if row.get::<_, Option<&str>>(0) == Some("waiting") => Outcome::Waits,
+                Ok(_) => Outcome::Done,
+            };
             match &happened {
-                Some(_) => inner.rollback().expect("rolled back"),
-                None => inner.commit().expect("released"),
+                Outcome::Refused(_) => inner.rollback().expect("rolled back"),
+                _ => inner.commit().expect("released"),
             }
             let keep = one_in(&mut seed, 2);
             match keep {
@@ -292,8 +306,9 @@ fn check_limits_predicts_charges_and_holds() {
             }
             assert_eq!(said, happened, "{call}");
             match happened {
-                None => booked += 1,
-                Some(state) => *refused.entry(state).or_insert(0) += 1,
+                Outcome::Done => booked += 1,
+                Outcome::Waits => waiting += 1,
+                Outcome::Refused(state) => *refused.entry(state).or_insert(0) += 1,
             }
         }
         let bad = client
@@ -304,9 +319,9 @@ fn check_limits_predicts_charges_and_holds() {
             .expect("verify");
         assert!(bad.is_empty(), "{name}: {bad:?}");
     }
-    println!("{booked} booked, refused {refused:?}");
+    println!("{booked} booked, {waiting} waiting, refused {refused:?}");
     for state in ["WL001", "WL002", "WL004", "WL005", "WL009"] {
         assert!(refused.contains_key(state), "no case of {state}");
     }
-    assert!(booked > 0);
+    assert!(booked > 0 && waiting > 0);
 }
