@@ -6,8 +6,9 @@ use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charges::request::{ChargeArgs, Request};
+use crate::ledger::limits::check::{self, Checking};
+use crate::ledger::limits::set;
 use crate::ledger::limits::set::{NewLimit, Raise};
-use crate::ledger::limits::{check, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
@@ -239,6 +240,7 @@ fn check_limits(
     service_tier: default!(Option<&str>, "NULL"),
     event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
     cost_from: default!(Option<&str>, "'prices'"),
+    for_hold: default!(Option<bool>, "false"),
 ) -> TableIterator<
     'static,
     (
@@ -255,16 +257,16 @@ fn check_limits(
         name!(resets_at, Option<TimestampWithTimeZone>),
         name!(allowed, bool),
         name!(reason, Option<String>),
+        name!(max_per_request, Option<Measure>),
     ),
 > {
     let work = || -> Result<_> {
         let wallet = args::required("wallet", wallet)?;
-        // Without usage and amount, the limits are asked for alone.
-        let amount = amount.or(Some(Number::ZERO)).filter(|_| usage.is_none());
         let request = Request::check(ChargeArgs {
             wallet: Some(wallet),
+            // Without usage and amount, the limits are asked for alone.
+            amount: amount.or(Some(Number::ZERO)).filter(|_| usage.is_none()),
             usage,
-            amount,
             user_id,
             team,
             model,
@@ -279,7 +281,8 @@ fn check_limits(
             cost_from,
             ..ChargeArgs::default()
         })?;
-        enter(Level::Reader, wallet, |_| check::check(&request))
+        let call = Checking::of(for_hold);
+        enter(Level::Reader, wallet, |_| check::check(&request, call))
     };
     TableIterator::new(or_raise_keeping(key, work).into_iter().map(check_row))
 }
@@ -298,6 +301,7 @@ type CheckRow = (
     Option<TimestampWithTimeZone>,
     bool,
     Option<String>,
+    Option<Measure>,
 );
 
 fn check_row(row: check::Checked) -> CheckRow {
@@ -320,5 +324,6 @@ fn check_row(row: check::Checked) -> CheckRow {
         row.resets_at.and_then(time),
         row.allowed,
         row.reason.map(str::to_owned),
+        row.max_per_request.map(measure),
     )
 }

@@ -61,9 +61,10 @@ fn limits_now(
         let now = args::time("at", at)?.unwrap_or_else(clock::now);
         enter(Level::Reader, wallet, |_| {
             config::require(wallet)?;
-            let mut running = running(wallet, now)?;
+            let limits = set::of_wallet(wallet)?;
+            let mut running = running(wallet, &limits, now)?;
             let mut rows = Vec::new();
-            for row in set::of_wallet(wallet)? {
+            for row in limits {
                 let (paused, zone) = (row.paused, row.time_zone.clone());
                 let limit = limit_of(row)?;
                 let max = limit.max_at(now)?;

@@ -120,7 +120,7 @@ impl Refundable {
                 ..Measured::default()
             },
         };
-        let mut applied = applicable(&rules.limits, &spending, self.counted_at)?;
+        let mut applied = applicable(&rules.limits, &spending, self.counted_at)?.counted;
         applied.retain(|applied| applied.end.is_none_or(|end| end > now));
         window::give_back_charged(wallet, &applied)
     }

@@ -91,9 +91,13 @@ statement!(
 );
 
 impl Limit {
-    /// True for a limit whose windows may be spread: wallet-wide, not rolling and not raised.
+    /// True for a limit whose windows may be spread: wallet-wide, on use, not rolling and not
+    /// raised.
     pub fn can_spread(&self) -> bool {
-        self.scope == Scope::Wallet && self.period.slice().is_none() && self.raises.is_empty()
+        self.scope == Scope::Wallet
+            && self.period.slice().is_none()
+            && self.period.counts_use()
+            && self.raises.is_empty()
     }
 }
 

@@ -299,13 +299,24 @@ impl Applied<'_> {
     }
 }
 
-/// The limits that apply to a request, in the order in which they are locked. A limit that names
-/// the subject replaces the limit on `*` with the same period and metric.
+/// The limits that apply to a request. Each list is in the order in which rows are locked.
+#[derive(Debug, Default)]
+pub struct Applicable<'a> {
+    /// The limits that count use.
+    pub counted: Vec<Applied<'a>>,
+    /// The limits on the quantities of open holds.
+    pub on_open_holds: Vec<Applied<'a>>,
+    /// The limits on a single request.
+    pub per_request: Vec<Applied<'a>>,
+}
+
+/// The limits that apply to a request. A limit that names the subject replaces the limit on `*`
+/// with the same period and metric.
 pub fn applicable<'a>(
     limits: &'a [Limit],
     spending: &Spending<'_>,
     at: Timestamp,
-) -> Result<Vec<Applied<'a>>> {
+) -> Result<Applicable<'a>> {
     let named = |limit: &Limit| {
         limits.iter().any(|other| {
             other.scope == limit.scope
@@ -315,18 +326,23 @@ pub fn applicable<'a>(
                 && other.subject_for(spending).is_some()
         })
     };
-    let mut applied = Vec::new();
+    let mut found = Applicable::default();
     for limit in limits {
         if limit.subject == WALLET_SUBJECT && limit.scope != Scope::Wallet && named(limit) {
             continue;
         }
         if let Some(subject) = limit.subject_for(spending) {
             let need = limit.metric.need(&spending.measured)?;
-            applied.push(limit.window(subject, at, need)?);
+            let list = match limit.period {
+                Period::Open => &mut found.on_open_holds,
+                Period::Request => &mut found.per_request,
+                _ => &mut found.counted,
+            };
+            list.push(limit.window(subject, at, need)?);
         }
     }
-    applied.sort_by_key(|applied| applied.window_id);
-    Ok(applied)
+    found.counted.sort_by_key(|applied| applied.window_id);
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -352,6 +368,7 @@ mod tests {
     fn subjects(limits: &[Limit], spending: &Spending<'_>) -> Vec<String> {
         let mut subjects: Vec<String> = applicable(limits, spending, Timestamp(0))
             .unwrap()
+            .counted
             .into_iter()
             .map(|applied| format!("{}={}", applied.limit.scope.as_str(), applied.subject))
             .collect();
@@ -404,7 +421,11 @@ mod tests {
             ..Spending::default()
         };
         let applied = applicable(&limits, &ann, Timestamp(0)).unwrap();
-        let ids: Vec<_> = applied.iter().map(|applied| applied.limit.id).collect();
+        let ids: Vec<_> = applied
+            .counted
+            .iter()
+            .map(|applied| applied.limit.id)
+            .collect();
         assert!(!ids.contains(&limits[0].id));
         assert!(ids.contains(&limits[1].id) && ids.contains(&limits[2].id));
     }

@@ -26,6 +26,10 @@ pub enum Period {
     Lifetime,
     /// The given number of microseconds before any moment.
     Rolling(i64),
+    /// As long as a hold is open. The limit counts the quantities of open holds, and nothing else.
+    Open,
+    /// A single charge or hold. The limit compares it with the maximum and counts nothing.
+    Request,
 }
 
 /// A window's first moment and the first moment after it, in microseconds since 1970. `None` if the
@@ -66,8 +70,11 @@ pub const SLICES: i64 = 60;
 impl Period {
     /// Names of the periods, except rolling ones, which are `rolling` and a duration.
     pub const NAMES: &'static [&'static str] = &[
-        "minute", "hour", "day", "week", "month", "quarter", "year", "lifetime",
+        "minute", "hour", "day", "week", "month", "quarter", "year", "lifetime", "request", "open",
     ];
+
+    /// The name of the period of limits on open holds.
+    pub const OPEN: &'static str = "open";
 
     /// The period of that name, and the name that is stored. `anchor` is the first day of a week,
     /// or the day of the month on which a month begins.
@@ -91,6 +98,8 @@ impl Period {
             "quarter" => Period::Quarter,
             "year" => Period::Year,
             "lifetime" => Period::Lifetime,
+            Period::OPEN => Period::Open,
+            "request" => Period::Request,
             _ => {
                 let length = text.strip_prefix("rolling ").ok_or(NotAPeriod::Unknown)?;
                 Period::Rolling(micros(length)?)
@@ -111,6 +120,11 @@ impl Period {
         }
     }
 
+    /// True if the limit counts use. The ledger has that use, so it can be counted again.
+    pub fn counts_use(self) -> bool {
+        !matches!(self, Period::Open | Period::Request)
+    }
+
     /// Length of a slice in microseconds; `None` unless the period is rolling.
     pub fn slice(self) -> Option<i64> {
         match self {
@@ -120,13 +134,15 @@ impl Period {
     }
 
     /// The window that contains a moment, in the given time zone. `None` for moments outside the
-    /// years of the calendar. A rolling window has no beginning of its own.
+    /// years of the calendar. A rolling window has no beginning of its own, and no end.
     pub fn window(self, zone: &TimeZone, unix_micros: i64) -> Option<Bounds> {
         let at = Timestamp::from_microsecond(unix_micros)
             .ok()?
             .to_zoned(zone.clone());
         let (first, span) = match self {
-            Period::Lifetime | Period::Rolling(_) => return Some((None, None)),
+            Period::Lifetime | Period::Rolling(_) | Period::Open | Period::Request => {
+                return Some((None, None));
+            }
             Period::Minute => return clock_window(&at, MINUTE),
             Period::Hour => return clock_window(&at, HOUR),
             Period::Day => (at.date(), 1.day()),

@@ -33,6 +33,17 @@ impl<'a> Warning<'a> {
             used,
         })
     }
+
+    /// The warning for a request that takes more than a limit on a single request warns about.
+    pub fn of_request(applied: &'a Applied<'a>) -> Option<Warning<'a>> {
+        let last = applied.limit.warn_at.len() as i64;
+        (applied.need > applied.max).then_some(Warning {
+            applied,
+            before: last,
+            now: last + 1,
+            used: applied.need,
+        })
+    }
 }
 
 impl Warning<'_> {
@@ -60,7 +71,9 @@ pub fn announce(wallet: &str, warnings: &[Warning<'_>]) -> Result<()> {
             used,
         } = warning;
         let limit = applied.limit;
-        store::set_levels(wallet, applied.window_id, *now)?;
+        if limit.period.counts_use() {
+            store::set_levels(wallet, applied.window_id, *now)?;
+        }
         for level in *before..*now {
             let fraction = usize::try_from(level)
                 .ok()

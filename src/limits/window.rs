@@ -9,10 +9,11 @@ use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
 use crate::limits::window::status::{aged, total};
 use crate::money::Amount;
+use crate::pg::numeric::overflow;
 use crate::storage::rows::{AllowanceId, Part, Taking, Window};
 use crate::storage::store::{self, NewWindow};
 
-pub use refusal::refusal;
+pub use refusal::{refusal, refusal_of_request};
 pub use status::{Status, status, status_with};
 
 /// Creates the window's row; false if it exists. A missing row means that nothing was used:
@@ -150,12 +151,20 @@ fn take_fixed<'a>(
     one: &'a Applied<'a>,
     way: TakeMode,
 ) -> Result<Option<Option<Warning<'a>>>> {
-    let used = store::take(wallet, one.window_id, &taking(one, way))?;
-    Ok(used.map(|used| match way.lane {
-        0 => Warning::between(one, used.levels, used.after),
+    let Some(used) = store::take(wallet, one.window_id, &taking(one, way))? else {
+        return Ok(None);
+    };
+    let levels = match (way.lane, one.limit.period.counts_use()) {
+        (0, true) => used.levels,
+        // Held quantities rise and fall. A level warns each time it is reached.
+        (0, false) => {
+            let before = used.after.minus(one.need).map_err(overflow)?;
+            one.limit.levels_at(before, one.max)
+        }
         // A row below its watermark reaches no level.
-        _ => None,
-    }))
+        _ => return Ok(Some(None)),
+    };
+    Ok(Some(Warning::between(one, levels, used.after)))
 }
 
 fn take_rolling<'a>(
@@ -206,7 +215,6 @@ fn take_slice<'a>(
     way: TakeMode,
     length: i64,
 ) -> Result<Option<Option<Warning<'a>>>> {
-    let overflow = crate::pg::numeric::overflow;
     let mut slices = aged(window, length, one.at)?;
     let before = total(&slices)?.plus(window.held).map_err(overflow)?;
     let after = before.plus(one.need).map_err(overflow)?;

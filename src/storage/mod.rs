@@ -13,3 +13,4 @@ pub mod session;
 pub mod spi;
 pub mod store;
 pub mod wallet_row;
+pub mod window_holds;

@@ -24,6 +24,7 @@ mod limits;
 mod member_roles;
 mod named_regressions;
 mod notify;
+mod open_holds;
 mod over_time;
 mod payments;
 mod prices;

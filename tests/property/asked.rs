@@ -1,4 +1,4 @@
-//! `check_limits` and `charge` agree. For random wallets (grants due and expired, expired holds,
+//! `check_limits` agrees with `charge` and `hold`. For random wallets (grants due and expired, expired holds,
 //! members, keys, scoped credit, limits of all kinds, top-up rules) the first says `allowed`
 //! exactly if the second, made at once in the same snapshot, is booked. The first reason that it
 //! gives is the SQLSTATE of the refusal.
@@ -99,7 +99,18 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
             3 => ("model", pick(seed, &["*", "dear"])),
             _ => ("tag:job", "*"),
         };
-        let period = pick(seed, &["hour", "day", "month", "total", "rolling 5 hours"]);
+        let period = pick(
+            seed,
+            &[
+                "hour",
+                "day",
+                "month",
+                "lifetime",
+                "rolling 5 hours",
+                "request",
+                "open",
+            ],
+        );
         let metric = pick(
             seed,
             &[
@@ -153,10 +164,11 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     for _ in 0..seed.below(4) {
         let ttl = pick(seed, &["1 hour", "30 milliseconds", "45 milliseconds"]);
         let _ = client.batch_execute(&format!(
-            "SELECT wallet.hold('{name}', amount => {}, user_id => '{}', model => '{}', ttl => '{ttl}')",
+            "SELECT wallet.hold('{name}', amount => {}, user_id => '{}', model => '{}', ttl => '{ttl}', on_expiry => '{}')",
             1 + seed.below(4),
             pick(seed, &USERS),
-            pick(seed, &MODELS)
+            pick(seed, &MODELS),
+            pick(seed, &["release", "charge"])
         ));
     }
     if one_in(seed, 8) {
@@ -217,9 +229,16 @@ fn request(seed: &mut Seed, secrets: &[String]) -> String {
     arguments.join(", ")
 }
 
-/// The prediction of `check_limits`: the SQLSTATE of a charge, or `None`.
-fn asked(client: &mut impl GenericClient, name: &str, arguments: &str) -> Option<String> {
-    let sql = format!("SELECT allowed, reason FROM wallet.check_limits('{name}', {arguments})");
+/// The prediction of `check_limits`: the SQLSTATE of a charge or a hold, or `None`.
+fn asked(
+    client: &mut impl GenericClient,
+    name: &str,
+    arguments: &str,
+    for_hold: bool,
+) -> Option<String> {
+    let sql = format!(
+        "SELECT allowed, reason FROM wallet.check_limits('{name}', {arguments}, for_hold => {for_hold})"
+    );
     let rows = match client.query(&sql, &[]) {
         Ok(rows) => rows,
         Err(error) => return Some(state_of(&error)),
@@ -232,8 +251,8 @@ fn asked(client: &mut impl GenericClient, name: &str, arguments: &str) -> Option
 }
 
 #[test]
-fn check_limits_predicts_the_charge() {
-    let mut seed = Seed::of("check_limits_predicts_the_charge");
+fn check_limits_predicts_charges_and_holds() {
+    let mut seed = Seed::of("check_limits_predicts_charges_and_holds");
     let database = Database::new();
     let mut client = database.connect();
     prices(&mut client);
@@ -244,7 +263,7 @@ fn check_limits_predicts_the_charge() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         for _ in 0..6 {
             let arguments = request(&mut seed, &secrets);
-            let repeatable = one_in(&mut seed, 2);
+            let (repeatable, for_hold) = (one_in(&mut seed, 2), one_in(&mut seed, 2));
             let mut transaction = client
                 .build_transaction()
                 .isolation_level(match repeatable {
@@ -255,14 +274,15 @@ fn check_limits_predicts_the_charge() {
                 .expect("a transaction");
             let said = {
                 let mut inner = transaction.savepoint("asked").expect("a savepoint");
-                let said = asked(&mut inner, &name, &arguments);
+                let said = asked(&mut inner, &name, &arguments, for_hold);
                 inner.rollback().expect("rolled back");
                 said
             };
             let mut inner = transaction.savepoint("done").expect("a savepoint");
-            let charge = format!("SELECT wallet.charge('{name}', {arguments})");
+            let call = ["charge", "hold"][usize::from(for_hold)];
+            let call = format!("SELECT wallet.{call}('{name}', {arguments})");
             let happened = inner
-                .execute(&charge, &[])
+                .execute(&call, &[])
                 .err()
                 .map(|error| state_of(&error));
             match &happened {
@@ -274,7 +294,7 @@ fn check_limits_predicts_the_charge() {
                 true => transaction.commit().expect("committed"),
                 false => transaction.rollback().expect("rolled back"),
             }
-            assert_eq!(said, happened, "{name}: {arguments}");
+            assert_eq!(said, happened, "{call}");
             match happened {
                 None => booked += 1,
                 Some(state) => *refused.entry(state).or_insert(0) += 1,

@@ -25,12 +25,29 @@ enum Over {
 enum Scope {
     User = 0,
     Wallet = 1,
+    /// The open holds of the wallet.
+    Open = 2,
 }
 
-const SCOPES: [Scope; 2] = [Scope::User, Scope::Wallet];
+/// The limits that count use.
+const COUNTED: [Scope; 2] = [Scope::User, Scope::Wallet];
+
+/// The limits that count holds.
+const ALL: [Scope; 3] = [Scope::User, Scope::Wallet, Scope::Open];
+
+impl Scope {
+    /// The scope and the period in SQL.
+    fn names(self) -> [&'static str; 2] {
+        [
+            ["user", "lifetime"],
+            ["wallet", "lifetime"],
+            ["wallet", "open"],
+        ][self as usize]
+    }
+}
 
 fn scope() -> impl Strategy<Value = Scope> {
-    prop::sample::select(SCOPES.to_vec())
+    prop::sample::select(ALL.to_vec())
 }
 
 /// A step. Amounts are in cents. `which` picks an existing hold.
@@ -58,6 +75,8 @@ enum Step {
     Transfer(i64),
     /// For each user, or for the wallet.
     SetLimit(Scope, i64),
+    /// For a single request.
+    SetMaxPerRequest(i64),
     SetLanes(i32),
     Sweep,
     Archive,
@@ -80,6 +99,7 @@ fn single() -> impl Strategy<Value = Step> {
         1 => (1_i64..2000).prop_map(Step::Transfer),
         1 => (scope(), prop_oneof![2 => 0_i64..12_000, 1 => 100_000_i64..10_000_000])
             .prop_map(|(scope, max)| Step::SetLimit(scope, max)),
+        1 => prop_oneof![2 => 500_i64..3500, 1 => Just(0), 2 => Just(1_000_000)].prop_map(Step::SetMaxPerRequest),
         1 => (1_i32..5).prop_map(Step::SetLanes),
         1 => Just(Step::Archive),
         1 => Just(Step::Sweep),
@@ -102,7 +122,7 @@ struct Hold {
     held: i64,
     settled: i64,
     /// The amount it reserves in each limit that existed.
-    windows: [Option<i64>; 2],
+    windows: [Option<i64>; 3],
     /// Whether it is charged when it expires.
     charged: bool,
     /// The charge that booked its amount.
@@ -130,7 +150,8 @@ struct Model {
     balance: i64,
     debt: i64,
     other: i64,
-    max: [Option<i64>; 2],
+    max: [Option<i64>; 3],
+    max_per_request: Option<i64>,
     used: [i64; 2],
     holds: Vec<Hold>,
     charges: Vec<Charge>,
@@ -152,13 +173,19 @@ impl Model {
         match scope {
             Scope::User => self.used[user],
             Scope::Wallet => self.used.iter().sum(),
+            Scope::Open => 0,
         }
     }
 
     fn held_of(&self, scope: Scope, user: usize) -> i64 {
         self.holds
             .iter()
-            .filter(|hold| matches!(scope, Scope::Wallet) || hold.user == user)
+            .filter(|hold| match scope {
+                Scope::User => hold.user == user,
+                Scope::Wallet => true,
+                // One that has expired does not count, charged or not.
+                Scope::Open => hold.status == "open",
+            })
             .filter_map(|hold| hold.windows[scope as usize])
             .sum()
     }
@@ -168,18 +195,22 @@ impl Model {
         self.max[scope as usize].map(|max| (max - taken).max(0))
     }
 
-    fn least_remaining(&self, user: usize) -> Option<i64> {
-        SCOPES
-            .into_iter()
-            .filter_map(|scope| self.remaining(scope, user))
+    fn least_remaining(&self, scopes: &[Scope], user: usize) -> Option<i64> {
+        scopes
+            .iter()
+            .filter_map(|scope| self.remaining(*scope, user))
             .min()
     }
 
-    fn fits(&self, user: usize, cents: i64) -> Result<(), Refused> {
-        match self.least_remaining(user) {
+    fn fits(&self, scopes: &[Scope], user: usize, cents: i64) -> Result<(), Refused> {
+        match self.least_remaining(scopes, user) {
             Some(left) if cents > 0 && cents > left => Err("WL002"),
             _ => Ok(()),
         }
+    }
+
+    fn is_too_much_at_once(&self, cents: i64) -> bool {
+        self.max_per_request.is_some_and(|max| cents > max)
     }
 
     fn fund(&mut self, cents: i64) -> i64 {
@@ -193,7 +224,10 @@ impl Model {
         if cents > self.room() {
             return Err("WL001");
         }
-        self.fits(user, cents)?;
+        if self.is_too_much_at_once(cents) {
+            return Err("WL002");
+        }
+        self.fits(&COUNTED, user, cents)?;
         self.balance -= cents;
         self.used[user] += cents;
         Ok(cents)
@@ -205,13 +239,18 @@ impl Model {
         let amount = match partial {
             true => cents
                 .min(room)
-                .min(self.least_remaining(user).unwrap_or(cents)),
+                .min(self.least_remaining(&ALL, user).unwrap_or(cents))
+                .min(self.max_per_request.unwrap_or(cents)),
             false => cents,
         };
         if room < amount || amount == 0 && cents > 0 && room <= 0 {
             return Err("WL001");
         }
-        self.fits(user, if amount == 0 { cents } else { amount })?;
+        let wanted = if amount == 0 { cents } else { amount };
+        self.fits(&ALL, user, wanted)?;
+        if self.is_too_much_at_once(wanted) {
+            return Err("WL002");
+        }
         Ok(amount)
     }
 
@@ -247,7 +286,9 @@ impl Model {
         };
         let refused = if cost > room && over != Over::Debt {
             Some("WL001")
-        } else if over == Over::Charge && SCOPES.iter().any(too_much) {
+        } else if over == Over::Charge
+            && (COUNTED.iter().any(too_much) || cost > hold.held && self.is_too_much_at_once(cost))
+        {
             Some("WL002")
         } else {
             None
@@ -266,6 +307,16 @@ impl Model {
             one.status = "settled";
         }
         Ok(cost)
+    }
+
+    /// How many holds that have expired a new hold charges, one that is charged when it expires
+    /// itself or not. A limit on open holds needs them all.
+    fn most_booked(&self, charged: bool) -> usize {
+        match (self.max[Scope::Open as usize], charged) {
+            (Some(_), _) => usize::MAX,
+            (None, true) => FEW,
+            (None, false) => 0,
+        }
     }
 
     /// Charges at most `most` holds that have expired and are to be charged.
@@ -309,7 +360,10 @@ impl Model {
             return Err("WL001");
         }
         if over == Over::Charge {
-            self.fits(user, more)?;
+            self.fits(&COUNTED, user, more)?;
+            if self.is_too_much_at_once(more) {
+                return Err("WL002");
+            }
         }
         let unused = (paid - cents).max(0);
         let taken = more.min(self.room());
@@ -422,11 +476,8 @@ impl Run<'_> {
                 short,
                 charged,
             } => {
-                // A hold that is charged when it expires first charges those that have expired.
                 let mut booked = model.clone();
-                if charged {
-                    booked.book(FEW);
-                }
+                booked.book(booked.most_booked(charged));
                 let expected = booked.hold(amount, user, partial);
                 if expected.is_ok() {
                     *model = booked;
@@ -535,14 +586,23 @@ impl Run<'_> {
                 self.call(client, model, &sql, expected);
             }
             Step::SetLimit(scope, max) => {
-                let name = ["user", "wallet"][scope as usize];
+                let [name, period] = scope.names();
                 client
                     .query_one(
-                        "SELECT wallet.set_limit($1, $2, 'lifetime', scope => $3)",
-                        &[&self.wallet, &cents(max), &name],
+                        "SELECT wallet.set_limit($1, $2, $3, scope => $4)",
+                        &[&self.wallet, &cents(max), &period, &name],
                     )
                     .expect("set_limit");
                 model.max[scope as usize] = Some(max);
+            }
+            Step::SetMaxPerRequest(max) => {
+                client
+                    .query_one(
+                        "SELECT wallet.set_limit($1, $2, 'request')",
+                        &[&self.wallet, &cents(max)],
+                    )
+                    .expect("set_limit");
+                model.max_per_request = Some(max);
             }
             Step::SetLanes(lanes) => {
                 client
@@ -573,8 +633,9 @@ impl Run<'_> {
                     made.sql
                 );
                 assert!(row.get::<_, bool>(2), "{} is not replayed", made.sql);
-                if made.sql.contains("on_expiry => 'charge'") {
-                    model.book(FEW);
+                if made.sql.contains("wallet.hold(") {
+                    let charged = made.sql.contains("on_expiry => 'charge'");
+                    model.book(model.most_booked(charged));
                     name_charges(client, model);
                 }
             }
@@ -619,11 +680,12 @@ impl Run<'_> {
             );
         }
         for (user, name) in USERS.iter().enumerate() {
-            for scope in SCOPES {
+            for scope in ALL {
+                let [of, period] = scope.names();
                 let rows = client
                     .query(
-                        "SELECT used, held, remaining FROM wallet.check_limits($1, user_id => $2) WHERE scope = $3",
-                        &[&self.wallet, name, &["user", "wallet"][scope as usize]],
+                        "SELECT used, held, remaining FROM wallet.check_limits($1, user_id => $2) WHERE scope = $3 AND period = $4",
+                        &[&self.wallet, name, &of, &period],
                     )
                     .expect("check_limits");
                 assert_eq!(rows.len(), usize::from(model.max[scope as usize].is_some()));

@@ -96,7 +96,7 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
                        AND (w.window_start IS NULL OR e.created_at >= w.window_start)
                        AND (w.window_end IS NULL OR e.created_at < w.window_end)) l
               WHERE w.wallet_id = $1 AND w.spent <> l.spent
-                AND r.metric IN ('amount', 'requests') AND r.period NOT LIKE 'rolling %'",
+                AND r.metric IN ('amount', 'requests') AND r.period NOT LIKE 'rolling %' AND r.period <> 'open'",
             &[&wallet],
         )
         .expect("windows");
@@ -104,5 +104,24 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
         let (subject, spent, booked): (String, Decimal, Decimal) =
             (row.get(0), row.get(1), row.get(2));
         panic!("the window of {subject} has {spent}, the ledger {booked}");
+    }
+    let wrong = client
+        .query(
+            "SELECT w.subject, w.held, h.held
+               FROM (SELECT allowance_id, subject, sum(held) AS held
+                       FROM wallet.allowances WHERE wallet_id = $1 AND limit_id IS NOT NULL GROUP BY 1, 2) w
+              CROSS JOIN LATERAL (
+                    SELECT coalesce(sum(p.amount), 0) AS held
+                      FROM wallet.reservations r
+                     CROSS JOIN LATERAL unnest(r.window_ids, r.window_amounts) p (id, amount)
+                     WHERE r.wallet_id = $1 AND r.status = 'open' AND p.id = w.allowance_id) h
+              WHERE w.held <> h.held",
+            &[&wallet],
+        )
+        .expect("windows");
+    if let Some(row) = wrong.first() {
+        let (subject, held, reserved): (String, Decimal, Decimal) =
+            (row.get(0), row.get(1), row.get(2));
+        panic!("the window of {subject} holds {held}, the open holds {reserved}");
     }
 }

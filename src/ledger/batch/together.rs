@@ -104,7 +104,7 @@ fn jobs<'a>(
     for (place, request) in requests.iter().enumerate() {
         let is_new = request.key.is_none_or(|key| seen.insert(key));
         match is_new.then(|| Job::new(request, rules)) {
-            Some(Ok(job)) => jobs.push(job),
+            Some(Ok(job)) if job.require_request_fits().is_ok() => jobs.push(job),
             _ => apart.push(place),
         }
     }
@@ -198,10 +198,11 @@ fn book_at_once(
         }
         return Ok(None);
     }
+    warning::announce(wallet, &warnings)?;
     for (job, (entry, _)) in jobs.iter().zip(&entries) {
         job.note(entry)?;
+        job.announce(&[])?;
     }
-    warning::announce(wallet, &warnings)?;
     let booked = jobs.iter().zip(&entries).map(|(job, (entry, _))| Booked {
         entry_id: entry.entry_id,
         cost: job.cost,

@@ -20,9 +20,9 @@ use crate::ledger::grants::{due, kept};
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
+use crate::limits::lane_windows;
 use crate::limits::limit::Applied;
 use crate::limits::window::{self, Taken};
-use crate::limits::{lane_windows, warning};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::storage::rows::{BALANCE, Call, Entry, Lane, Link, Part};
@@ -188,11 +188,11 @@ impl Job<'_> {
     ) -> Result<Attempt> {
         let wallet = self.request.wallet;
         let known = || Ok(by_key(wallet, self.request.key, Call::Charge)?.is_some());
-        let taken = match limit_take::take(wallet, &self.applied, Part::Spent, places, known)? {
+        let taken = match limit_take::take(self, Part::Spent, places, known)? {
             Outcome::Taken(warnings) => {
                 if store::append(entry, link, self.rules.archived)? {
                     self.note(entry)?;
-                    warning::announce(wallet, &warnings)?;
+                    self.announce(&warnings)?;
                     return Ok(Attempt::Booked(self.charged(entry.entry_id, balance)));
                 }
                 &self.applied[..]
@@ -234,6 +234,7 @@ impl Job<'_> {
         }
         expired.make_way(&mut whole, job.cost, credit)?;
         job.require_cover(&whole, Amount::ZERO, &mut pools)?;
+        job.require_request_fits()?;
         lane_windows::gather(wallet, &job.applied)?;
         expired.make_way_in(&mut whole, &job.applied)?;
         let (room, context) = (whole.room()?, job.context());
@@ -266,7 +267,7 @@ impl Job<'_> {
         }
         job.note(&entry)?;
         crossings::emit(wallet, &crossings)?;
-        warning::announce(wallet, &warnings)?;
+        job.announce(&warnings)?;
         lane_windows::spread(wallet, &job.applied, rules.lanes)?;
         Ok(Attempt::Booked(job.charged(entry.entry_id, balance)))
     }

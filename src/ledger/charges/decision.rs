@@ -29,5 +29,8 @@ pub fn refusal(job: &Job<'_>) -> Result<Option<Error>> {
             .insufficient(standing.balance()?, room, for_others)
             .map(Some);
     }
+    if let Some(refusal) = job.request_refusal()? {
+        return Ok(Some(refusal));
+    }
     expired.refusal(&job.applied)
 }

@@ -94,7 +94,7 @@ fn least_remaining(
     spending: &Spending<'_>,
 ) -> Result<Option<Amount>> {
     let mut remaining: Option<Amount> = None;
-    let applied = applicable(&rules.limits, spending, clock::now())?;
+    let applied = applicable(&rules.limits, spending, clock::now())?.counted;
     let in_money = |applied: &Applied<'_>| {
         applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard
     };

@@ -12,6 +12,8 @@ use crate::ledger::grants::pools::Pools;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::{Measured, Metric};
+use crate::limits::warning::{self, Warning};
+use crate::limits::window;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -37,13 +39,27 @@ pub struct Job<'a> {
     /// The priced usage. `None` if the request gives an amount.
     pub priced: Option<Priced>,
     lines: Option<Vec<u8>>,
-    /// The limits that apply to the request.
+    /// The limits that apply to the request and count it.
     pub applied: Vec<Applied<'a>>,
+    /// The limits that apply to it and count the quantities of open holds.
+    pub on_open_holds: Vec<Applied<'a>>,
+    /// The limits that apply to it as a single request.
+    pub per_request: Vec<Applied<'a>>,
     /// The most that may be booked, whatever the usage costs. `None` if there is no cap.
     pub most: Option<Amount>,
 }
 
 impl<'a> Job<'a> {
+    /// Like [`Job::new`], for a hold, which limits on open holds count.
+    pub fn of_hold(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
+        let mut job = Job::new(request, rules)?;
+        if !job.on_open_holds.is_empty() {
+            job.applied.append(&mut job.on_open_holds);
+            job.applied.sort_by_key(|applied| applied.window_id);
+        }
+        Ok(job)
+    }
+
     /// Builds the job of a request that is booked now. Checks that the wallet is active and that
     /// the spending policy admits the caller.
     pub fn new(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
@@ -106,7 +122,7 @@ impl<'a> Job<'a> {
             Asked::Amount(_) => None,
             _ => priced.as_ref().map(|priced| encode(&priced.lines)),
         };
-        let applied = applicable(
+        let limits = applicable(
             &rules.limits,
             &spending(request, attribution, priced.as_ref(), cost),
             now,
@@ -118,7 +134,9 @@ impl<'a> Job<'a> {
             cost,
             priced,
             lines,
-            applied,
+            applied: limits.counted,
+            on_open_holds: limits.on_open_holds,
+            per_request: limits.per_request,
             most: None,
         })
     }
@@ -126,6 +144,11 @@ impl<'a> Job<'a> {
     /// True if `room`, the amount that may be spent, covers the cost.
     pub fn is_covered(&self, room: Amount) -> bool {
         self.cost <= room
+    }
+
+    /// Id of the wallet.
+    pub fn wallet(&self) -> &'a str {
+        self.request.wallet
     }
 
     /// The use that the money pays for.
@@ -146,7 +169,8 @@ impl<'a> Job<'a> {
 
     /// Sets the quantity that the request takes from limits on amounts.
     pub fn need(&mut self, amount: Amount) {
-        for applied in &mut self.applied {
+        let others = self.on_open_holds.iter_mut().chain(&mut self.per_request);
+        for applied in self.applied.iter_mut().chain(others) {
             if applied.limit.metric == Metric::Amount {
                 applied.need = amount;
             }
@@ -155,15 +179,16 @@ impl<'a> Job<'a> {
 
     /// Makes the limits count the usage, and not the request itself.
     pub fn count_no_request(&mut self) -> Result<()> {
-        self.applied
-            .retain(|applied| applied.limit.metric != Metric::Requests);
         let priced = self.priced.as_ref();
         let spending = spending(self.request, self.attribution, priced, self.cost);
-        for applied in &mut self.applied {
-            if let Metric::Weighted(sum) = &applied.limit.metric
-                && !applied.limit.metric.weight_of_request().is_zero()
-            {
-                applied.need = sum.without_requests().need(&spending.measured)?;
+        for list in [&mut self.applied, &mut self.on_open_holds] {
+            list.retain(|applied| applied.limit.metric != Metric::Requests);
+            for applied in list {
+                if let Metric::Weighted(sum) = &applied.limit.metric
+                    && !applied.limit.metric.weight_of_request().is_zero()
+                {
+                    applied.need = sum.without_requests().need(&spending.measured)?;
+                }
             }
         }
         Ok(())
@@ -251,6 +276,36 @@ impl<'a> Job<'a> {
             Asked::Usage(usage, ..) => unread_usage::note(entry, usage, priced),
             _ => Ok(()),
         }
+    }
+
+    /// WL002 if a limit on a single request refuses the request.
+    pub fn require_request_fits(&self) -> Result<()> {
+        self.request_refusal()?.map_or(Ok(()), Err)
+    }
+
+    /// The error WL002 of a limit on a single request; `None` if none refuses.
+    pub fn request_refusal(&self) -> Result<Option<Error>> {
+        window::refusal_of_request(self.request.wallet, self.per_request.iter())
+    }
+
+    /// Like [`Job::require_request_fits`], for a settlement. The amount that the hold reserves was
+    /// allowed when the hold was made.
+    pub fn require_settlement_fits(&self, held: Amount) -> Result<()> {
+        let beyond = |one: &&Applied<'_>| one.limit.metric != Metric::Amount || one.need > held;
+        let beyond = self.per_request.iter().filter(beyond);
+        window::refusal_of_request(self.request.wallet, beyond)?.map_or(Ok(()), Err)
+    }
+
+    /// Writes the events of a charge or a hold: the levels that it reaches in windows, and the soft
+    /// limits on a single request that it exceeds.
+    pub fn announce(&self, warnings: &[Warning<'_>]) -> Result<()> {
+        let wallet = self.request.wallet;
+        warning::announce(wallet, warnings)?;
+        let exceeded = self.per_request.iter().filter_map(Warning::of_request);
+        for exceeded in exceeded {
+            warning::announce(wallet, &[exceeded])?;
+        }
+        Ok(())
     }
 
     /// Chains the entry to the lane's last one. Returns the lane after the entry, and the link.

@@ -1,8 +1,8 @@
 //! Takes from limits, even if expired holds still occupy them.
 
 use crate::error::Result;
+use crate::ledger::charges::job::Job;
 use crate::ledger::holds::expired::{self, Expired};
-use crate::limits::limit::Applied;
 use crate::limits::warning::Warning;
 use crate::limits::window::{self, Taken};
 use crate::pg::clock;
@@ -16,17 +16,24 @@ pub enum Outcome<'a> {
     Known(usize),
 }
 
-/// Takes the amounts that the request needs from every window. If a window refuses, the expired
+/// Compares the request with the limits on a single request, then takes the amounts that it needs
+/// from every window. If a window refuses, the expired
 /// holds that occupy the windows are released first, as far as needed. If releasing all of them is
 /// not enough, WL002 is raised at once. A call that was made before, as `is_known` reports, is not
 /// refused.
 pub fn take<'a>(
-    wallet: &str,
-    applied: &'a [Applied<'a>],
+    job: &'a Job<'a>,
     part: Part,
     places: &[i16],
     is_known: impl Fn() -> Result<bool>,
 ) -> Result<Outcome<'a>> {
+    let (wallet, applied) = (job.wallet(), &job.applied);
+    if let Some(refusal) = job.request_refusal()? {
+        return match is_known()? {
+            true => Ok(Outcome::Known(0)),
+            false => Err(refusal),
+        };
+    }
     let mut swept = false;
     loop {
         let (taken, error) = match window::take(wallet, applied, part, places)? {

@@ -44,6 +44,22 @@ statement!(
     "UPDATE wallet.reservations SET expiry_entry_id = $3 WHERE wallet_id = $1 AND hold_id = $2"
 );
 
+/// How many expired holds a new hold charges, if no limit needs them all.
+pub const FEW: i64 = 16;
+
+/// Charges all expired holds of a wallet that are to be charged, so that limits on open holds count
+/// them no longer. Returns whether there were any.
+pub fn charge_all_expired(wallet: &str) -> Result<bool> {
+    let mut any = false;
+    loop {
+        let charged = charge_expired(wallet, FEW)?;
+        any |= charged > 0;
+        if charged < FEW {
+            return Ok(any);
+        }
+    }
+}
+
 /// Charges the expired holds of a wallet that are to be charged, at most `most` of them. Returns
 /// their number.
 pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {

@@ -15,15 +15,15 @@ use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::charges::{decision, limit_take, window_queue};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
-use crate::ledger::holds::expiry_charge::charge_expired;
+use crate::ledger::holds::expiry_charge::{FEW, charge_all_expired, charge_expired};
 use crate::ledger::holds::request::{NewHold, OnExpiry};
 use crate::ledger::holds::{MAX_TRIES, differs, row};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
+use crate::limits::lane_windows;
 use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
 use crate::limits::window::{self, Taken};
-use crate::limits::{lane_windows, warning};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -31,9 +31,6 @@ use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
 use crate::storage::rows::{Lane, Part};
 use crate::storage::{hold_rows, store};
-
-/// How many expired holds a new hold charges.
-const FEW: i64 = 16;
 
 /// The result of a call on a hold.
 pub struct Held {
@@ -72,7 +69,11 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let wallet = request.wallet;
     // The tables that are read first are written later. They are opened only once.
     store::begin_writing();
-    let (rules, read) = config::known_with_lane(wallet)?;
+    let (rules, mut read) = config::known_with_lane(wallet)?;
+    if rules.limits_open_holds && charge_all_expired(wallet)? {
+        // The charges have written the lane.
+        read = None;
+    }
     // A hold that may shrink must know what the limits have left.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
     if rules.grants_are_due() || rules.needs_recheck() || rules.scoped || shrinks {
@@ -85,7 +86,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let mut tries = 0;
     let (job, Payer { lane, others, .. }, places) = loop {
         // A refusal is decided again by the slow path, with all lanes locked.
-        let Ok(job) = Job::new(request, &rules) else {
+        let Ok(job) = Job::of_hold(request, &rules) else {
             return Ok(None);
         };
         match set_aside(view, &job)? {
@@ -96,7 +97,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         view.read = None;
     };
     let known = || Ok(replay(new)?.is_some());
-    let warnings = match limit_take::take(wallet, &job.applied, Part::Held, &places, known)? {
+    let warnings = match limit_take::take(&job, Part::Held, &places, known)? {
         Outcome::Taken(warnings) => warnings,
         Outcome::Known(taken) => {
             put_back(wallet, lane, &job.applied[..taken], Part::Held, &places)?;
@@ -123,7 +124,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         put_back(wallet, lane, &job.applied, Part::Held, &places)?;
         return Ok(None);
     }
-    warning::announce(wallet, &warnings)?;
+    job.announce(&warnings)?;
     Ok(Some(held))
 }
 
@@ -177,7 +178,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()
-        && let Some(refusal) = decision::refusal(&Job::new(request, &rules)?)?
+        && let Some(refusal) = decision::refusal(&Job::of_hold(request, &rules)?)?
     {
         // A request that is refused even with everything due booked is refused before booking it.
         return Err(refusal);
@@ -190,7 +191,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         return Ok(held);
     }
     let rules = locked.rules.clone();
-    let mut job = Job::new(request, &rules)?;
+    let mut job = Job::of_hold(request, &rules)?;
     let now = clock::now();
     let amount = loop {
         let amount = affordable(new, &mut locked, &mut job, now)?;
@@ -205,6 +206,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         Taken::All(warnings) => warnings,
         Taken::Refused { error, .. } => return Err(error),
     };
+    job.require_request_fits()?;
     let lane = locked.holding_lane()?;
     let parts = locked.hold(lane, amount, job.context(), now)?;
     let held = Held {
@@ -219,7 +221,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     if !insert(new, &held, lane, &parts, &job, now)? {
         return Err(changed_underneath(wallet));
     }
-    warning::announce(wallet, &warnings)?;
+    job.announce(&warnings)?;
     locked.close()?;
     Ok(held)
 }
@@ -239,6 +241,11 @@ fn affordable(
         for applied in &job.applied {
             if applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard {
                 amount = amount.min(locked.left_in(applied)?);
+            }
+        }
+        for applied in &job.per_request {
+            if applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard {
+                amount = amount.min(applied.max);
             }
         }
         job.need(amount);

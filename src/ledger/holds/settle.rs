@@ -136,6 +136,7 @@ pub(super) fn book(
 ) -> Result<Charged> {
     let wallet = settlement.wallet;
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
+    let hold_amount = hold.held;
     let general_part = hold.held.minus(scoped).map_err(range)?;
     locked.ask(&job.applied)?;
     let windows = hold.windows.clone();
@@ -144,6 +145,7 @@ pub(super) fn book(
     let room = cover(settlement, &mut locked, job, at)?;
     let refuse = settlement.over == OveragePolicy::Charge;
     if refuse {
+        job.require_settlement_fits(hold_amount)?;
         locked.make_way_in(&window::uncovered(&job.applied, &released))?;
     }
     let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
@@ -257,11 +259,8 @@ fn release(
     let rest = minus(held, job.cost.min(held))?;
     let mut released = Vec::new();
     for (window, amount) in &mut hold.windows {
-        let Some(applied) = job
-            .applied
-            .iter()
-            .find(|applied| applied.window_id == *window)
-        else {
+        let mut applied = job.applied.iter().chain(&job.on_open_holds);
+        let Some(applied) = applied.find(|applied| applied.window_id == *window) else {
             continue;
         };
         let freed = applied.need.min(*amount);

@@ -65,7 +65,9 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
         job.cap(hold.held);
     }
     // A limit that has to decide may need all lanes.
-    if !window::are_covered(&job.applied, &hold.windows) {
+    if !window::are_covered(&job.applied, &hold.windows)
+        || job.require_settlement_fits(hold.held).is_err()
+    {
         return Ok(InLane::Untouched);
     }
     let before = (hold.held, hold.settled, hold.windows.clone());

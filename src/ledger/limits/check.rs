@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::allowance::lanes::range;
 use crate::error::{Code, Result};
 use crate::ledger::charges::decision;
 use crate::ledger::charges::job::Job;
@@ -11,11 +12,14 @@ use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
+use crate::limits::limit::Applied;
 use crate::limits::metric::Metric;
-use crate::limits::window;
+use crate::limits::period::Period;
+use crate::limits::window::{self, Status as WindowStatus};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::storage::window_holds;
 
 /// Changes of the rules during one call that are retried.
 const MAX_TRIES: usize = 50;
@@ -48,10 +52,31 @@ pub struct Checked {
     pub allowed: bool,
     /// The reason for a refusal. `None` if the request is allowed.
     pub reason: Option<&'static str>,
+    /// The most that a single request may take of the metric. `None` if no hard limit says so.
+    pub max_per_request: Option<Amount>,
+}
+
+/// The call that is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checking {
+    /// A charge, which limits on open holds do not refuse.
+    Charge,
+    /// A hold.
+    Hold,
+}
+
+impl Checking {
+    /// The call for the argument `for_hold`.
+    pub fn of(for_hold: Option<bool>) -> Checking {
+        match for_hold {
+            Some(true) => Checking::Hold,
+            _ => Checking::Charge,
+        }
+    }
 }
 
 /// Checks the balance, then every limit that applies. Books nothing.
-pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
+pub fn check(request: &Request<'_>, checking: Checking) -> Result<Vec<Checked>> {
     let wallet = request.wallet;
     let mut rules = config::read(wallet)?;
     for _ in 0..MAX_TRIES {
@@ -89,27 +114,14 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         reason = reason.or(Some("insufficient_funds"));
     }
     let mut rows = vec![balance(wallet, &standing, remaining, reason)?];
-    expired.ask_in(&job.applied)?;
-    for applied in job.applied {
-        let freed = expired.of(applied.window_id)?;
-        let status = window::status_with(wallet, applied, freed)?;
-        let limit = status.applied.limit;
-        let allowed = status.allows();
-        rows.push(Checked {
-            limit_id: Some(limit.id),
-            scope: limit.scope.as_str(),
-            subject: status.applied.subject.clone(),
-            period: Some(limit.period_name.clone()),
-            metric: limit.metric.clone(),
-            mode: limit.mode.as_str(),
-            max: Some(status.applied.max),
-            used: Some(status.spent),
-            held: status.held,
-            remaining: status.remaining(),
-            resets_at: status.resets_at,
-            allowed,
-            reason: (!allowed).then_some("limit_exceeded"),
-        });
+    let per_request = job.per_request.clone();
+    for status in statuses(wallet, job, &mut expired, now)? {
+        let refuses = !status.allows()
+            && (checking == Checking::Hold || status.applied.limit.period != Period::Open);
+        rows.push(of_limit(&status, refuses));
+    }
+    for row in &mut rows {
+        row.max_per_request = max_per_request(&per_request, &row.metric);
     }
     rows[1..].sort_by(|a, b| {
         (&a.scope, &a.period, a.metric.as_str(), a.limit_id).cmp(&(
@@ -120,6 +132,56 @@ pub fn check(request: &Request<'_>) -> Result<Vec<Checked>> {
         ))
     });
     Ok(rows)
+}
+
+/// The status of each limit that applies, without the amounts of expired holds.
+fn statuses<'a>(
+    wallet: &str,
+    job: Job<'a>,
+    expired: &mut Expired<'_>,
+    now: Timestamp,
+) -> Result<Vec<WindowStatus<'a>>> {
+    expired.ask_in(&job.applied)?;
+    expired.ask_in(&job.on_open_holds)?;
+    let open = window::ids(&job.on_open_holds);
+    // A hold first charges the expired holds that are to be charged.
+    let uncharged = window_holds::uncharged(wallet, &open, now, false)?;
+    let counted = job.applied.into_iter().chain(job.on_open_holds);
+    counted
+        .chain(job.per_request)
+        .map(|applied| {
+            let id = applied.window_id;
+            let uncharged = uncharged.get(&id).copied().unwrap_or_default();
+            let freed = expired.of(id)?.plus(uncharged).map_err(range)?;
+            window::status_with(wallet, applied, freed)
+        })
+        .collect()
+}
+
+fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
+    let limit = status.applied.limit;
+    Checked {
+        limit_id: Some(limit.id),
+        scope: limit.scope.as_str(),
+        subject: status.applied.subject.clone(),
+        period: Some(limit.period_name.clone()),
+        metric: limit.metric.clone(),
+        mode: limit.mode.as_str(),
+        max: Some(status.applied.max),
+        used: Some(status.spent),
+        held: status.held,
+        remaining: status.remaining(),
+        resets_at: status.resets_at,
+        allowed: !refuses,
+        reason: refuses.then_some("limit_exceeded"),
+        max_per_request: None,
+    }
+}
+
+/// The smallest maximum of the hard limits on a single request in a metric.
+fn max_per_request(per_request: &[Applied<'_>], metric: &Metric) -> Option<Amount> {
+    let of_metric = per_request.iter().filter(|one| one.limit.metric == *metric);
+    of_metric.filter_map(Applied::cap).min()
 }
 
 /// True if reading the spending policy shows that the rules have changed.
@@ -149,5 +211,6 @@ fn balance(
         resets_at: None,
         allowed: reason.is_none(),
         reason,
+        max_per_request: None,
     })
 }

@@ -132,6 +132,10 @@ fn meters_of(metric: &Metric) -> (Vec<String>, Vec<Amount>) {
 /// Makes a limit count the amounts that were already used in its running windows. From here on, a
 /// missing row means that nothing was used in the window.
 pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
+    if !limit.period.counts_use() {
+        // The ledger does not have the quantities of holds.
+        return reallot(wallet, limit, now);
+    }
     let [first, last] = bounds(limit.id).map(Value::Uuid);
     let id = Value::Uuid(limit.id);
     FORGET.run(&[Value::Text(wallet), id, Value::Time(now), first, last])?;

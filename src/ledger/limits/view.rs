@@ -2,12 +2,14 @@
 
 use crate::error::Result;
 use crate::ledger::holds::expired::Expired;
+use crate::limits::period::Period;
 use crate::limits::slices::Slices;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::numeric::overflow;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::AllowanceId;
+use crate::storage::rows::{AllowanceId, LimitRow};
+use crate::storage::window_holds;
 use std::collections::HashMap;
 
 statement!(
@@ -32,9 +34,14 @@ pub struct Running {
     pub frees_at: Option<Timestamp>,
 }
 
-/// The running windows of a wallet, by limit, without the amounts of expired holds. All rows are
-/// read under the snapshot of the running query.
-pub fn running(wallet: &str, now: Timestamp) -> Result<HashMap<[u8; 16], Vec<Running>>> {
+/// The running windows of a wallet, by limit, without the amounts of expired holds. Limits on open
+/// holds do not count expired holds that are still to be charged. All rows are read under the
+/// snapshot of the running query.
+pub fn running(
+    wallet: &str,
+    limits: &[LimitRow],
+    now: Timestamp,
+) -> Result<HashMap<[u8; 16], Vec<Running>>> {
     let rows = WINDOWS.read(&[Value::Text(wallet), Value::Time(now)])?;
     let mut found = Vec::new();
     for row in 0..rows.len() {
@@ -56,12 +63,22 @@ pub fn running(wallet: &str, now: Timestamp) -> Result<HashMap<[u8; 16], Vec<Run
         found.push((rows.need(row, 0)?, window));
     }
     let holding = found.iter().filter(|(_, window)| !window.held.is_zero());
-    let holding: Vec<AllowanceId> = holding.map(|(_, window)| window.id).collect();
+    let holding: Vec<([u8; 16], AllowanceId)> =
+        holding.map(|(limit, window)| (*limit, window.id)).collect();
     if !holding.is_empty() {
         let mut expired = Expired::look_in_query(wallet, now)?;
-        expired.ask(&holding)?;
+        let ids: Vec<AllowanceId> = holding.iter().map(|(_, window)| *window).collect();
+        expired.ask(&ids)?;
+        let on_open_holds = |id: &[u8; 16]| {
+            let mut limits = limits.iter();
+            limits.any(|limit| limit.id == *id && limit.period == Period::OPEN)
+        };
+        let open = holding.iter().filter(|(limit, _)| on_open_holds(limit));
+        let open: Vec<AllowanceId> = open.map(|(_, window)| *window).collect();
+        let uncharged = window_holds::uncharged(wallet, &open, now, true)?;
         for (_, window) in &mut found {
-            let freed = expired.of(window.id)?;
+            let uncharged = uncharged.get(&window.id).copied().unwrap_or_default();
+            let freed = expired.of(window.id)?.plus(uncharged).map_err(overflow)?;
             window.held = window.held.minus(freed).map_err(overflow)?;
         }
     }

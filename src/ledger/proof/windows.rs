@@ -20,7 +20,8 @@ statement!(
     "SELECT limit_id, scope, subject, period, anchor, time_zone, paused,
             (extract(epoch FROM anchor_time) * 1000000)::bigint
        FROM wallet.limits
-      WHERE wallet_id = $1 AND metric = 'amount' AND period NOT LIKE 'rolling %'"
+      WHERE wallet_id = $1 AND metric = 'amount' AND period NOT LIKE 'rolling %'
+        AND period NOT IN ('open', 'request')"
 );
 
 // A window may be spread over several rows.

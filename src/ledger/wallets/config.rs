@@ -41,6 +41,8 @@ pub struct WalletConfig {
     basis: Basis,
     /// The limits, except those that are paused.
     pub limits: Vec<Limit>,
+    /// Whether one of the limits counts the quantities of open holds.
+    pub limits_open_holds: bool,
     /// The spending policy. `None` if the wallet has no rule on who may spend.
     guard: Option<Box<SpendingPolicy>>,
 }
@@ -192,7 +194,7 @@ pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
 fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
     let mut rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
     let lane = rows.lane.take();
-    let limits = std::mem::take(&mut rows.limits)
+    let limits: Vec<Limit> = std::mem::take(&mut rows.limits)
         .into_iter()
         .filter(|row| !row.paused)
         .map(limit_of)
@@ -205,6 +207,7 @@ fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
         .transpose()?;
     let rules = WalletConfig {
         basis,
+        limits_open_holds: limits.iter().any(|limit| limit.period == Period::Open),
         limits,
         guard,
     };

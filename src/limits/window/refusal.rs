@@ -2,10 +2,14 @@
 
 use crate::error::{Code, Error, Result, quoted};
 use crate::limits::limit::{Applied, Scope};
+use crate::limits::period::Period;
 use crate::limits::window::status::{Status, status_with};
 use crate::money::Amount;
+use crate::pg::clock::{self, Timestamp};
+use crate::pg::numeric::overflow;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::AllowanceId;
+use crate::storage::window_holds;
 
 statement!(
     TIME_TEXT,
@@ -35,6 +39,14 @@ pub fn refusal<'a>(
     blocking.map(|status| exceeded(wallet, &status)).transpose()
 }
 
+/// The error WL002 if one of the limits on a single request refuses the request.
+pub fn refusal_of_request<'a>(
+    wallet: &str,
+    per_request: impl Iterator<Item = &'a Applied<'a>>,
+) -> Result<Option<Error>> {
+    refusal(wallet, per_request, |_| Ok(Amount::ZERO))
+}
+
 /// The error WL002 for one limit. A request above the maximum never fits, whenever the window
 /// resets, so the hint does not say to wait. PostgreSQL writes the time, in the time zone of the
 /// limit.
@@ -42,22 +54,31 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
     let applied = &status.applied;
     let limit = applied.limit;
     let (period, metric) = (&limit.period_name, &limit.metric);
-    let kind = match metric.as_str() {
-        "amount" => format!("{period} limit"),
-        metric => format!("{period} limit of {metric}"),
+    let kind = match (limit.period, metric.as_str()) {
+        (Period::Open, "amount") => "limit of open holds".to_owned(),
+        (Period::Open, metric) => format!("limit of {metric} in open holds"),
+        (_, "amount") => format!("{period} limit"),
+        (_, metric) => format!("{period} limit of {metric}"),
     };
     let never_fits = applied.need > applied.max;
-    let resets = match status.resets_at {
+    let resets_at = match limit.period {
+        Period::Open if !never_fits => frees_at(wallet, status)?,
+        _ => status.resets_at,
+    };
+    let resets = match resets_at {
         None if never_fits => "A request of that size never fits.".to_owned(),
+        None if limit.period == Period::Open => "Each hold that ends frees a part.".to_owned(),
         None => "It never resets.".to_owned(),
         Some(at) => {
             let zone = limit.zone.iana_name().unwrap_or("UTC");
             let text: String = TIME_TEXT
                 .run(&[Value::Time(at), Value::Text(zone)])?
                 .need(0, 0)?;
-            match limit.period.slice() {
-                None => format!("It resets at {text} {zone}."),
-                Some(_) => format!("Enough of it is free at {text} {zone}."),
+            match limit.period {
+                Period::Open | Period::Rolling(_) => {
+                    format!("Enough of it is free at {text} {zone}.")
+                }
+                _ => format!("It resets at {text} {zone}."),
             }
         }
     };
@@ -66,22 +87,47 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         Code::LimitExceeded,
         format!("{kind} exceeded for {}", whose(wallet, applied)),
     )
-    .detail(format!(
-        "The request asks for {}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
-        show(applied.need),
-        show(applied.max),
-        show(status.spent),
-        show(status.held),
-        show(status.remaining()),
-    ))
-    .hint(match status.resets_at {
+    .detail(match limit.period {
+        Period::Request => format!(
+            "The request asks for {}; the maximum is {} per request.",
+            show(applied.need),
+            show(applied.max)
+        ),
+        Period::Open => format!(
+            "The request asks for {}; of the maximum {} at a time, {} is held and {} remains. {resets}",
+            show(applied.need),
+            show(applied.max),
+            show(status.held),
+            show(status.remaining()),
+        ),
+        _ => format!(
+            "The request asks for {}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
+            show(applied.need),
+            show(applied.max),
+            show(status.spent),
+            show(status.held),
+            show(status.remaining()),
+        ),
+    })
+    .hint(match resets_at {
         _ if never_fits && applied.max > Amount::ZERO => {
             "Split the request into smaller ones, or raise the limit with set_limit()."
+        }
+        _ if limit.period == Period::Open && applied.max > Amount::ZERO => {
+            "Wait until a hold is settled, voided or expires, or raise the limit with set_limit()."
         }
         Some(_) if !never_fits => "Wait for the reset, or raise the limit with set_limit().",
         _ => "Raise the limit with set_limit().",
     })
     .constraint("limits", crate::storage::rows::uuid_text(limit.id)))
+}
+
+/// When enough holds have expired that the request fits, if none ends before. `None` if that is not
+/// known.
+fn frees_at(wallet: &str, status: &Status<'_>) -> Result<Option<Timestamp>> {
+    let applied = &status.applied;
+    let missing = applied.need.minus(status.remaining()).map_err(overflow)?;
+    window_holds::frees_at(wallet, applied.window_id, missing, clock::now())
 }
 
 /// The owner of a limit, for messages.

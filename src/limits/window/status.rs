@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::limits::limit::{Applied, Mode};
+use crate::limits::period::Period;
 use crate::limits::slices::Slices;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -55,6 +56,15 @@ pub fn status<'a>(wallet: &str, applied: Applied<'a>) -> Result<Status<'a>> {
 
 /// The status of a window if `freed` of its held quantity no longer counts.
 pub fn status_with<'a>(wallet: &str, applied: Applied<'a>, freed: Amount) -> Result<Status<'a>> {
+    if applied.limit.period == Period::Request {
+        // Nothing is counted.
+        return Ok(Status {
+            spent: Amount::ZERO,
+            held: Amount::ZERO,
+            resets_at: None,
+            applied,
+        });
+    }
     let mut window = store::read_window(wallet, applied.window_id)?.unwrap_or_default();
     let overflow = crate::pg::numeric::overflow;
     window.held = window.held.minus(freed).map_err(overflow)?;

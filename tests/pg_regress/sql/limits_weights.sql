@@ -116,6 +116,20 @@ SELECT wallet.set_limit('lw', 100, 'month', scope => 'team', subject => 'red', m
 SELECT cost FROM wallet.charge('lw', '{"model": "lw-model", "input_tokens": 50}', team => 'red');
 SELECT * FROM regress.weighed('lw') WHERE metric = 'lw-steps';
 
+-- On a single request, and on open holds: a part of a settlement frees its usage, not the request.
+SELECT wallet.create_wallet('lw-open') IS NOT NULL AS made, (wallet.fund('lw-open', 100)).balance;
+SELECT wallet.set_metric('lw-both', '{"input_tokens": 2, "requests": 100}');
+SELECT wallet.set_limit('lw-open', 130, 'request', metric => 'lw-both') IS NOT NULL AS each_request,
+       wallet.set_limit('lw-open', 250, 'open', metric => 'lw-both') IS NOT NULL AS open_holds;
+CALL regress.fails($$ SELECT wallet.charge('lw-open', '{"model": "lw-model", "input_tokens": 16}') $$);
+SELECT hold_id AS open FROM wallet.hold('lw-open', usage => '{"model": "lw-model", "input_tokens": 15}') \gset
+CALL regress.fails($$ SELECT wallet.hold('lw-open', usage => '{"model": "lw-model", "input_tokens": 11}') $$);
+SELECT cost FROM wallet.settle('lw-open', :'open', usage => '{"model": "lw-model", "input_tokens": 5}', final => false);
+SELECT * FROM regress.weighed('lw-open');
+SELECT amount FROM wallet.hold('lw-open', usage => '{"model": "lw-model", "input_tokens": 15}');
+SELECT cost FROM wallet.settle('lw-open', :'open', usage => '{"model": "lw-model", "input_tokens": 5}');
+SELECT * FROM regress.weighed('lw-open');
+
 -- The audit trail has the weights before and after.
 SELECT action, subject, actor, before -> 'weights' AS before, after -> 'weights' AS after FROM wallet.audit
  WHERE wallet = '*' AND subject IN ('credits', 'weighted_tokens') ORDER BY at;
