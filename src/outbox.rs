@@ -92,6 +92,9 @@ names! {
     GrantExpiring "grant_expiring" "A grant expires soon.";
     GrantExpired "grant_expired" "A grant expired with something left.";
     HoldExpired "hold_expired" "A hold was neither settled nor voided in time.";
+    ApprovalRequested "approval_requested" "A hold exceeds a limit and waits for approval.";
+    HoldApproved "hold_approved" "A hold that waited was approved.";
+    HoldDenied "hold_denied" "A hold that waited was denied.";
     WalletFrozen "wallet_frozen" "A wallet was frozen.";
     UsageUnread "usage_unread" "A usage object has a number that nothing reads, at a place that is new.";
     RunOutNear "wallet_run_out_near" "At the recent spending rate, the balance lasts fewer days than the configured threshold.";

@@ -32,6 +32,8 @@ COMMENT ON FUNCTION wallet.hold IS 'Reserves money and limits until the actual u
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual usage of a hold and releases the rest. Errors: those of charge(), 42704, WL008.';
 COMMENT ON FUNCTION wallet.void IS 'Releases everything that a hold still reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.extend_hold IS 'Extends a hold so that it ends at least ttl from now. It never shortens a hold. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.approve_hold IS 'Approves a hold that waits for approval, so that it can be settled. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
+COMMENT ON FUNCTION wallet.deny_hold IS 'Denies a hold that waits for approval, and releases everything that it reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.refund IS 'Refunds a charge, in whole or in part, and returns the amount to limits whose window is still running. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004.';
 COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
 COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
@@ -53,6 +55,7 @@ COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the limit with
 COMMENT ON FUNCTION wallet.set_metric IS 'Sets a metric that limits can count: a weighted sum of meters. Returns what that changed. Errors: 22023, 42501, WL006, 22023 if a meter is unknown.';
 COMMENT ON FUNCTION wallet.drop_metric IS 'Drops a metric that set_metric() has set. Limits on it keep their weights. Errors: 22023, 42501, WL006, 42704.';
 COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance and every limit that applies. Books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL015, WL007 if the wallet rejects unread usage.';
+COMMENT ON FUNCTION wallet.choose_model IS 'Checks a usage with each of several models against prices, model rules, limits and balance, and marks the first model that a charge would allow. Books nothing. Errors: 22023, WL007, 42501, WL003, WL015 if the usage reports its cost, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.journal IS 'Exports the ledger of a wallet as a double-entry journal for hledger or beancount, with an assertion of the closing balance. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a paid top-up once. It is safe to call it again, or late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004.';

@@ -35,12 +35,14 @@ CREATE TABLE wallet.reservations (
     event_at            timestamptz,
     charge_on_expiry    boolean NOT NULL DEFAULT false,
     expiry_entry_id     uuid,
+    approval            "char",
     PRIMARY KEY (wallet_id, hold_id),
     -- A single CHECK, because PostgreSQL parses every CHECK again for each statement.
     CONSTRAINT hold_in_order CHECK (
         status IN ('open', 'settled', 'voided', 'expired')
         AND amount >= 0 AND held >= 0 AND settled >= 0
         AND 'NaN' NOT IN (amount, held, settled)
+        AND approval IN ('w', 'c', 'a')
     )
 -- A settlement writes a new version of its hold, on the same page if there is room.
 ) WITH (fillfactor = 80);
@@ -61,6 +63,7 @@ COMMENT ON COLUMN wallet.reservations.priced_as IS 'The argument model, if given
 COMMENT ON COLUMN wallet.reservations.event_at IS 'The time of use, if the caller gave one.';
 COMMENT ON COLUMN wallet.reservations.charge_on_expiry IS 'True if the amount is charged when the hold expires (on_expiry => ''charge''). It stays reserved until the charge is booked.';
 COMMENT ON COLUMN wallet.reservations.expiry_entry_id IS 'The charge that booked the amount after the hold had expired.';
+COMMENT ON COLUMN wallet.reservations.approval IS 'w: waits for approval; c: waits, and is charged when it expires once approved; a: approved. NULL: needs no approval.';
 COMMENT ON COLUMN wallet.reservations.scoped_ids IS 'The grants for some models or services in which part of the amount is held. The lane holds the rest.';
 COMMENT ON COLUMN wallet.reservations.scoped_amounts IS 'The amount held in the grant at the same array position.';
 

@@ -5,7 +5,7 @@ CREATE TABLE wallet.limits (
     subject      text NOT NULL,
     period       text NOT NULL,
     metric       text NOT NULL,
-    mode         text NOT NULL CHECK (mode IN ('hard', 'soft')),
+    mode         text NOT NULL CHECK (mode IN ('hard', 'soft', 'approve')),
     max          numeric(28,12) NOT NULL CHECK (max >= 0 AND max <> 'NaN'),
     time_zone    text NOT NULL,
     anchor       smallint,

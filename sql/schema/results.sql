@@ -87,10 +87,10 @@ CREATE TYPE wallet.hold_result AS (
     affordable_tokens   bigint,
     status              text
 );
-COMMENT ON TYPE wallet.hold_result IS 'The result of hold(), void() and extend_hold().';
+COMMENT ON TYPE wallet.hold_result IS 'The result of hold(), void(), extend_hold(), approve_hold() and deny_hold().';
 COMMENT ON COLUMN wallet.hold_result.amount IS 'The reserved amount; for void(), the released amount.';
 COMMENT ON COLUMN wallet.hold_result.affordable_tokens IS 'How many of the estimate''s output tokens the amount pays for.';
-COMMENT ON COLUMN wallet.hold_result.status IS 'The current status of the hold, also in a replay: open, settled, voided or expired.';
+COMMENT ON COLUMN wallet.hold_result.status IS 'The current status of the hold, also in a replay: waiting, open, settled, voided or expired.';
 
 CREATE TYPE wallet.forecast_result AS (
     daily_burn        numeric,

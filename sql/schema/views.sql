@@ -363,7 +363,7 @@ SELECT r.wallet_id AS wallet,
        r.hold_id,
        round(r.amount, greatest(min_scale(r.amount), 2)) AS amount,
        round(r.settled, greatest(min_scale(r.settled), 2)) AS settled,
-       CASE WHEN e.expired THEN 'expired' ELSE r.status END AS status,
+       CASE WHEN e.expired THEN 'expired' WHEN r.status = 'open' AND r.approval IN ('w', 'c') THEN 'waiting' ELSE r.status END AS status,
        r.user_id,
        r.model,
        r.expires_at,
@@ -379,11 +379,11 @@ SELECT r.wallet_id AS wallet,
        r.provider,
        r.region,
        r.service_tier,
-       CASE WHEN r.charge_on_expiry THEN 'charge' ELSE 'release' END AS on_expiry,
+       CASE WHEN r.charge_on_expiry OR r.approval = 'c' THEN 'charge' ELSE 'release' END AS on_expiry,
        r.expiry_entry_id
   FROM wallet.reservations r
  CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
-COMMENT ON VIEW wallet.holds IS 'Money reserved until the actual usage is known: open, settled, voided or expired.';
+COMMENT ON VIEW wallet.holds IS 'Money reserved until the actual usage is known: waiting for approval, open, settled, voided or expired.';
 COMMENT ON COLUMN wallet.holds.amount IS 'The amount reserved at first.';
 COMMENT ON COLUMN wallet.holds.settled IS 'The booked amount. It exceeds amount if the usage cost more.';
 COMMENT ON COLUMN wallet.holds.held IS 'The amount that is still reserved.';

@@ -69,6 +69,14 @@ statement!(
       WHERE t.wallet_id = $1 AND t.key_id = $2"
 );
 statement!(
+    /// The columns that matter to an approval.
+    HOLD,
+    [TEXTOID, UUIDOID],
+    "SELECT jsonb_build_object(t.hold_id, jsonb_build_object('status', t.status, 'approval', t.approval,
+            'amount', t.amount, 'user_id', t.user_id, 'team', t.team, 'model', t.model, 'reason', t.reason))
+       FROM wallet.reservations t WHERE t.wallet_id = $1 AND t.hold_id = $2"
+);
+statement!(
     ORIGINS,
     [TEXTOID],
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.origin_rules t WHERE t.wallet_id = $1"
@@ -174,6 +182,8 @@ pub enum Of<'a> {
     Limit([u8; 16]),
     /// The member with that user id.
     Member(&'a str),
+    /// The hold with that id.
+    Hold([u8; 16]),
     /// The API key with that id, without its secrets and their hashes.
     Key([u8; 16]),
     /// The wallet's rules on networks and devices.
@@ -224,6 +234,7 @@ impl Of<'_> {
             }
             Of::Limit(id) => LIMIT.run_in_order(&[wallet, Value::Uuid(id)]),
             Of::Member(user) => MEMBER.run(&[wallet, Value::Text(user)]),
+            Of::Hold(id) => HOLD.run(&[wallet, Value::Uuid(id)]),
             Of::Key(id) => KEY.run(&[wallet, Value::Uuid(id)]),
             Of::Origins => ORIGINS.run(&[wallet]),
             Of::ModelRule([scope, subject]) => {

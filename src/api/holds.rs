@@ -7,7 +7,8 @@ use crate::args;
 use crate::error::{Error, Result};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::holds::close;
-use crate::ledger::holds::hold::{self, Held};
+use crate::ledger::holds::held::Held;
+use crate::ledger::holds::hold;
 use crate::ledger::holds::request::{NewHold, OnExpiry, OveragePolicy, Settlement};
 use crate::ledger::holds::settle;
 use crate::pg::clock::Timestamp;
@@ -25,7 +26,7 @@ composite!(
     "wallet.hold_result"
 );
 
-fn hold_row(held: Held) -> HoldRow {
+pub fn hold_row(held: Held) -> HoldRow {
     HoldRow(vec![
         Uuid::from_bytes(held.hold_id).into_datum(),
         held.amount.into_datum(),
@@ -37,7 +38,7 @@ fn hold_row(held: Held) -> HoldRow {
     ])
 }
 
-fn hold_id(value: Option<Uuid>) -> Result<[u8; 16]> {
+pub fn hold_id(value: Option<Uuid>) -> Result<[u8; 16]> {
     args::id("hold_id", value, "Pass the id that hold() returned.")
 }
 

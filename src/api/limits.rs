@@ -261,9 +261,8 @@ fn check_limits(
     ),
 > {
     let work = || -> Result<_> {
-        let wallet = args::required("wallet", wallet)?;
         let request = Request::check(ChargeArgs {
-            wallet: Some(wallet),
+            wallet,
             // Without usage and amount, the limits are asked for alone.
             amount: amount.or(Some(Number::ZERO)).filter(|_| usage.is_none()),
             usage,
@@ -281,10 +280,15 @@ fn check_limits(
             cost_from,
             ..ChargeArgs::default()
         })?;
-        let call = Checking::of(for_hold);
-        enter(Level::Reader, wallet, |_| check::check(&request, call))
+        checked(&request, Checking::of(for_hold))
     };
     TableIterator::new(or_raise_keeping(key, work).into_iter().map(check_row))
+}
+
+fn checked(request: &Request<'_>, call: Checking) -> Result<Vec<check::Checked>> {
+    enter(Level::Reader, request.wallet, |_| {
+        check::check(request, call)
+    })
 }
 
 type CheckRow = (

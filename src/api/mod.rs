@@ -2,10 +2,12 @@
 //! and builds the rows of its result.
 
 pub mod access;
+pub mod approvals;
 pub mod archive;
 pub mod bonuses;
 pub mod charge_batch;
 pub mod charges;
+pub mod choose_model;
 pub mod compare_models;
 pub mod currencies;
 pub mod due;

@@ -137,7 +137,7 @@ fn share(one: &Applied<'_>, used: Amount, levels: i64, lanes: i16) -> Result<Opt
     let left = match (one.limit.next_level(levels, one.max), one.limit.mode) {
         (Some(level), _) => level.units() - used.units(),
         (None, Mode::Soft) => BOUNDLESS,
-        (None, Mode::Hard) => 0,
+        (None, Mode::Hard | Mode::Approve) => 0,
     };
     let share = left / i128::from(lanes);
     if share < one.need.units() * WORTHWHILE {

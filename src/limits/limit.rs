@@ -81,17 +81,20 @@ pub enum Mode {
     Hard,
     /// Only warns.
     Soft,
+    /// Refuses charges that would exceed the maximum. A hold above the maximum waits for approval.
+    Approve,
 }
 
 impl Mode {
     /// All modes.
-    pub const ALL: &'static [Mode] = &[Mode::Hard, Mode::Soft];
+    pub const ALL: &'static [Mode] = &[Mode::Hard, Mode::Soft, Mode::Approve];
 
     /// The mode's name in SQL.
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::Hard => "hard",
             Mode::Soft => "soft",
+            Mode::Approve => "approve",
         }
     }
 
@@ -148,6 +151,9 @@ pub struct Applied<'a> {
     pub max: Amount,
     /// The quantity that the request takes, in the limit's metric.
     pub need: Amount,
+    /// Whether the request may exceed the maximum, because it is a hold that then waits for
+    /// approval.
+    pub may_exceed: bool,
 }
 
 /// The parts of a request that limits depend on.
@@ -261,6 +267,7 @@ impl Limit {
             at,
             max: self.max_at(at)?,
             need,
+            may_exceed: false,
         })
     }
 }
@@ -293,9 +300,14 @@ fn part(max: Amount, fraction: Amount) -> Amount {
 }
 
 impl Applied<'_> {
-    /// The maximum of a hard limit; `None` for a soft limit.
+    /// The maximum of a limit that refuses requests; `None` for a soft limit.
     pub fn cap(&self) -> Option<Amount> {
-        (self.limit.mode == Mode::Hard).then_some(self.max)
+        (self.limit.mode != Mode::Soft).then_some(self.max)
+    }
+
+    /// True if a hold above the maximum waits for approval.
+    pub fn asks_approval(&self) -> bool {
+        self.limit.mode == Mode::Approve
     }
 }
 

@@ -69,7 +69,7 @@ pub fn take<'a>(
         }
         let way = TakeMode {
             part,
-            forced: false,
+            forced: one.may_exceed,
             lane: places.get(taken).copied().unwrap_or(0),
         };
         // A window that fails with 40001 has not been written either.

@@ -124,6 +124,24 @@ impl Usage {
         Ok(usage)
     }
 
+    /// The same quantities, used by another model. The provider that the usage names for its own
+    /// model need not be the one that serves another model.
+    pub fn for_model(&self, model: &str) -> Usage {
+        let mut usage = self.clone();
+        let served = self.model.as_deref().is_none_or(|own| own == model);
+        usage.provider = usage.provider.filter(|_| served);
+        usage.model = Some(model.to_owned());
+        // In the flat form, conditions of prices see the same names.
+        if !usage.is_mapped {
+            usage
+                .object
+                .retain(|(key, _)| key != "model" && (served || key != "provider"));
+            let name = Json::String(model.to_owned());
+            usage.object.push(("model".to_owned(), name));
+        }
+        usage
+    }
+
     /// The model that is priced. In the flat form it is named once. A provider's response names the
     /// version that answered, so an argument may name the model by whose prices it is priced.
     pub fn model_or(&self, argument: Option<&str>) -> Result<Option<String>> {

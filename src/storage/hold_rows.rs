@@ -21,7 +21,7 @@ macro_rules! hold_query {
                     window_ids, window_amounts, key_id, user_id, team, model, service, region,
                     service_tier, tags, balance, affordable_tokens, fingerprint,
                     scoped_ids, scoped_amounts, provider, usage, priced_as, event_at,
-                    charge_on_expiry, expiry_entry_id
+                    charge_on_expiry, expiry_entry_id, approval::text
                FROM wallet.reservations WHERE wallet_id = $1 AND ",
             $clause
         )
@@ -45,15 +45,15 @@ statement!(
         TEXTOID, UUIDOID, NUMERICOID, INT2OID, NUMERICOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
         UUIDARRAYOID, NUMERICARRAYOID, TEXTOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
         TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, JSONBOID, UUIDARRAYOID, NUMERICARRAYOID,
-        TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID
+        TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, CHAROID
     ],
     "INSERT INTO wallet.reservations
         (wallet_id, hold_id, status, amount, held, lane, balance, affordable_tokens, created_at,
          expires_at, window_ids, window_amounts, idempotency_key, fingerprint, key_id, user_id, team,
          model, service, region, service_tier, tags, usage, actor, metadata, scoped_ids, scoped_amounts,
-         provider, priced_as, event_at, charge_on_expiry)
+         provider, priced_as, event_at, charge_on_expiry, approval)
      VALUES ($1, $2, 'open', $3, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
      ON CONFLICT (wallet_id, hold_id) DO NOTHING"
 );
 
@@ -90,6 +90,47 @@ pub struct About {
     pub event_at: Option<Timestamp>,
 }
 
+/// The state of a hold that needs approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// It waits. Its amount is reserved, but the hold cannot be settled.
+    Waits {
+        /// Whether the amount is charged when the hold expires, once it is approved.
+        charge_on_expiry: bool,
+    },
+    /// It was approved.
+    Given,
+}
+
+impl Approval {
+    /// The letter in the column.
+    pub(in crate::storage) fn letter(self) -> u8 {
+        match self {
+            Approval::Waits {
+                charge_on_expiry: false,
+            } => b'w',
+            Approval::Waits {
+                charge_on_expiry: true,
+            } => b'c',
+            Approval::Given => b'a',
+        }
+    }
+
+    /// The state of that letter.
+    pub(in crate::storage) fn of(letter: &[u8]) -> Option<Approval> {
+        match letter {
+            b"w" => Some(Approval::Waits {
+                charge_on_expiry: false,
+            }),
+            b"c" => Some(Approval::Waits {
+                charge_on_expiry: true,
+            }),
+            b"a" => Some(Approval::Given),
+            _ => None,
+        }
+    }
+}
+
 /// A row of `wallet.reservations`, with the attributes that its settlement inherits.
 pub struct Hold {
     /// UUIDv7, or UUIDv8 if the hold has an idempotency key (see [`new_id`]).
@@ -116,6 +157,8 @@ pub struct Hold {
     pub charge_on_expiry: bool,
     /// The charge that booked the amount after the hold had expired.
     pub expiry_entry: Option<[u8; 16]>,
+    /// The state of its approval; `None` if it needs none.
+    pub approval: Option<Approval>,
     /// The attributes of the usage.
     pub about: Rc<About>,
     /// The balance that `hold` returned.
@@ -197,6 +240,8 @@ pub struct NewHold<'a> {
     pub metadata: Option<Jsonb>,
     /// Whether the amount is charged when the hold expires.
     pub charge_on_expiry: bool,
+    /// The state of its approval; `None` if it needs none.
+    pub approval: Option<Approval>,
     /// The grants with a scope in which a part is held.
     pub scoped_ids: Vec<[u8; 16]>,
     /// The amount in each of these grants.
@@ -270,6 +315,7 @@ fn hold_of(rows: &Rc<Rows>, row: usize) -> Result<Hold> {
         fingerprint: rows.get(row, 20),
         charge_on_expiry: rows.need(row, 27)?,
         expiry_entry: rows.get(row, 28),
+        approval: text(29).and_then(|letter| Approval::of(letter.as_bytes())),
         source: Source::Statement {
             _rows: rows.clone(),
         },
@@ -332,6 +378,10 @@ pub fn insert(new: &NewHold<'_>) -> Result<bool> {
         Value::OptText(new.priced_as),
         Value::OptTime(new.event_at),
         Value::Bool(new.charge_on_expiry),
+        match new.approval {
+            Some(approval) => Value::Char(approval.letter()),
+            None => Value::Null,
+        },
     ])?;
     Ok(!rows.is_empty())
 }

@@ -144,6 +144,10 @@ fn a_refused_call_with_a_secret_is_not_logged() {
             format!("SELECT * FROM wallet.check_limits('acme', amount => -1, key => '{key}')"),
             "WL012",
         ),
+        (
+            format!("SELECT * FROM wallet.choose_model('acme', '{usage}', '{{}}', key => '{key}')"),
+            "22023",
+        ),
         (format!("SELECT spend('{key}')"), "WL009"),
         (
             format!(
@@ -250,6 +254,9 @@ fn no_secret_is_in_pg_stat_activity() {
         format!("SELECT wallet.charge('acme', amount => 1, key => '{secret}')"),
         format!("SELECT wallet.hold('acme', amount => 1, key => '{secret}')"),
         format!("SELECT count(*) FROM wallet.check_limits('acme', key => '{secret}')"),
+        format!(
+            "SELECT count(*) FROM wallet.choose_model('acme', '{{\"requests\": 1}}', '{{m}}', key => '{secret}')"
+        ),
         format!(
             "SELECT count(*) FROM wallet.charge_batch('acme', '[{{\"amount\": 1, \"key\": \"{secret}\"}}]')"
         ),

@@ -10,25 +10,30 @@ const USERS: [&str; 3] = ["ann", "bob", "cleo"];
 const MODELS: [&str; 3] = ["cheap", "dear", "unknown"];
 
 /// The SQLSTATE of a reason.
-fn state(reason: &str) -> &'static str {
+pub fn state(reason: &str) -> &'static str {
     match reason {
         "insufficient_funds" => "WL001",
         "limit_exceeded" => "WL002",
         "wallet_not_active" => "WL004",
         "not_permitted" => "WL009",
+        // These four are reasons of choose_model alone.
+        "no_price" => "WL005",
+        "invalid_usage" => "WL007",
+        "invalid_amount" => "WL012",
+        "no_rate" => "WL015",
         other => panic!("{other} is no reason"),
     }
 }
 
-fn pick<'a>(seed: &mut Seed, from: &[&'a str]) -> &'a str {
+pub fn pick<'a>(seed: &mut Seed, from: &[&'a str]) -> &'a str {
     from[seed.below(from.len() as u64) as usize]
 }
 
-fn one_in(seed: &mut Seed, n: u64) -> bool {
+pub fn one_in(seed: &mut Seed, n: u64) -> bool {
     seed.below(n) == 0
 }
 
-fn prices(client: &mut Client) {
+pub fn prices(client: &mut Client) {
     client
         .batch_execute(
             r#"SELECT wallet.set_metric('asked_points', '{"input_tokens": 0.7, "requests": 100}')"#,
@@ -49,7 +54,7 @@ fn prices(client: &mut Client) {
 }
 
 /// Creates a wallet in a random state. Returns the secrets of its keys.
-fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
+pub fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     let mut calls = vec![format!("SELECT wallet.create_wallet('{name}')")];
     let lanes = 1 + seed.below(4);
     if lanes > 1 {
@@ -155,8 +160,7 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     let mut secrets = vec!["wk_none".to_owned()];
     if one_in(seed, 3) {
         let owner = ["NULL", "'ann'"][seed.below(2) as usize];
-        let sql =
-            format!("SELECT secret FROM wallet.create_key('{name}', 'k', user_id => {owner})");
+        let sql = format!("SELECT secret FROM wallet.create_key('{name}', {owner}, 'k')");
         if let Ok(row) = client.query_one(&sql, &[]) {
             secrets.push(row.get(0));
         }
@@ -188,8 +192,8 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     secrets
 }
 
-/// The arguments that both calls accept.
-fn request(seed: &mut Seed, secrets: &[String]) -> String {
+/// The arguments about who asks, and for what.
+pub fn who(seed: &mut Seed, secrets: &[String]) -> Vec<String> {
     let mut arguments = Vec::new();
     if seed.below(3) < 2 {
         arguments.push(format!("user_id => '{}'", pick(seed, &USERS)));
@@ -207,6 +211,12 @@ fn request(seed: &mut Seed, secrets: &[String]) -> String {
         let secret = &secrets[seed.below(secrets.len() as u64) as usize];
         arguments.push(format!("key => '{secret}'"));
     }
+    arguments
+}
+
+/// The arguments that both calls accept.
+fn request(seed: &mut Seed, secrets: &[String]) -> String {
+    let mut arguments = who(seed, secrets);
     let model = pick(seed, &MODELS);
     match seed.below(3) {
         0 => {

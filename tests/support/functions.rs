@@ -114,6 +114,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "usage_headers", "wallet.usage_headers({w}, {entry})"),
     f(Reader, Wallet, "verify", "wallet.verify({w}, {digest})"),
     f(Reader, Wallet, "price_usage", r#"wallet.price_usage('{"model":"fn-m","input_tokens":5}', {w})"#),
+    f(Reader, Wallet, "choose_model", r#"wallet.choose_model({w}, '{"input_tokens":5}', '{fn-m,ghost}', 'ann')"#),
     f(Reader, Wallet, "compare_models", r#"wallet.compare_models('{"model":"fn-m","input_tokens":5}', '{fn-m}', {w})"#),
     f(Reader, Rows, "verify_chain", "wallet.verify_chain({w})"),
     f(Reader, Any, "hour_of", "wallet.hour_of('now', 'UTC')"),
@@ -153,6 +154,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Charger, Wallet, "hold", "wallet.hold({w}, amount => 1{a})"),
     f(Charger, Wallet, "settle", "wallet.settle({w}, {hold}, amount => 1{a})"),
     f(Charger, Wallet, "void", "wallet.void({w}, {hold}{a})"),
+    f(Billing, Wallet, "approve_hold", "wallet.approve_hold({w}, {waiting}{a})"),
+    f(Billing, Wallet, "deny_hold", "wallet.deny_hold({w}, {waiting}{a})"),
     f(Billing, Wallet, "complete_topup", "wallet.complete_topup({w}, {topup}, 'paid'{a})"),
     f(Billing, Wallet, "fail_funding", "wallet.fail_funding({w}, {pending}, 'bounced'{a})"),
     f(Billing, Wallet, "fail_topup", "wallet.fail_topup({w}, {topup}, 'declined'{a})"),
@@ -242,6 +245,10 @@ const IDS: &[(&str, &str)] = &[
         "SELECT hold_id::text FROM wallet.holds WHERE wallet = $1 AND status = 'open'",
     ),
     (
+        "waiting",
+        "SELECT hold_id::text FROM wallet.holds WHERE wallet = $1 AND status = 'waiting'",
+    ),
+    (
         "entry",
         "SELECT entry_id::text FROM wallet.entries WHERE wallet = $1 AND kind = 'charge' AND model = 'fn-m'",
     ),
@@ -327,7 +334,9 @@ impl Scene {
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'unpriced');
                  SELECT wallet.charge('{wallet}', '{{\"model\":\"fn-late\",\"pages\":1,\"steps\":3}}');
                  SELECT wallet.update_wallet('{wallet}', unknown_price => 'reject');
-                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');"
+                 SELECT wallet.hold('{wallet}', amount => 3, ttl => '1 day');
+                 SELECT wallet.set_limit('{wallet}', 300, 'request', mode => 'approve');
+                 SELECT wallet.hold('{wallet}', amount => 301, ttl => '1 day');"
             );
         }
         prices +=

@@ -134,6 +134,12 @@ impl<'a> LockedBalance<'a> {
         Ok(window::status_with(self.wallet, one.clone(), freed)?.remaining())
     }
 
+    /// Whether more is charged and held in a limit's window than its maximum.
+    pub fn is_exceeded(&mut self, one: &Applied<'_>) -> Result<bool> {
+        let freed = self.expired.of(one.window_id)?;
+        Ok(window::status_with(self.wallet, one.clone(), freed)?.is_exceeded())
+    }
+
     /// Finds the amounts of expired holds in the windows of a request, before any window is
     /// written.
     pub fn ask(&mut self, applied: &[Applied<'_>]) -> Result<()> {

@@ -96,7 +96,7 @@ fn least_remaining(
     let mut remaining: Option<Amount> = None;
     let applied = applicable(&rules.limits, spending, clock::now())?.counted;
     let in_money = |applied: &Applied<'_>| {
-        applied.limit.metric == Metric::Amount && applied.limit.mode == Mode::Hard
+        applied.limit.metric == Metric::Amount && applied.limit.mode != Mode::Soft
     };
     let applied: Vec<Applied<'_>> = applied.into_iter().filter(in_money).collect();
     let mut expired = Expired::look(wallet, clock::now())?;

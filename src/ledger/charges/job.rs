@@ -50,12 +50,20 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Like [`Job::new`], for a hold, which limits on open holds count.
-    pub fn of_hold(request: &'a Request<'a>, rules: &'a WalletConfig) -> Result<Job<'a>> {
+    /// Like [`Job::new`], for a hold, which limits on open holds count. With `may_wait`, limits
+    /// above which a hold waits for approval do not refuse it.
+    pub fn of_hold(
+        request: &'a Request<'a>,
+        rules: &'a WalletConfig,
+        may_wait: bool,
+    ) -> Result<Job<'a>> {
         let mut job = Job::new(request, rules)?;
         if !job.on_open_holds.is_empty() {
             job.applied.append(&mut job.on_open_holds);
             job.applied.sort_by_key(|applied| applied.window_id);
+        }
+        for applied in job.applied.iter_mut().chain(&mut job.per_request) {
+            applied.may_exceed = may_wait && applied.asks_approval();
         }
         Ok(job)
     }
@@ -276,6 +284,12 @@ impl<'a> Job<'a> {
             Asked::Usage(usage, ..) => unread_usage::note(entry, usage, priced),
             _ => Ok(()),
         }
+    }
+
+    /// True if a limit applies above which a hold waits for approval.
+    pub fn asks_approval(&self) -> bool {
+        let mut limits = self.applied.iter().chain(&self.per_request);
+        limits.any(Applied::asks_approval)
     }
 
     /// WL002 if a limit on a single request refuses the request.

@@ -243,6 +243,29 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The same request for another model, to ask about. It has no idempotency key, actor or
+    /// metadata.
+    pub fn for_model(&self, model: &'a str) -> Request<'a> {
+        let asked = match &self.asked {
+            Asked::Usage(usage, object, canonical) => {
+                Asked::Usage(Rc::new(usage.for_model(model)), *object, canonical.clone())
+            }
+            other => other.again(),
+        };
+        Request {
+            asked,
+            model: Some(model.to_owned()),
+            priced_as: Some(model),
+            region: self.region.clone(),
+            service_tier: self.service_tier.clone(),
+            tags: self.tags.clone(),
+            key: None,
+            actor: None,
+            metadata: None,
+            ..*self
+        }
+    }
+
     /// The use, as far as the request names it.
     pub fn context(&self) -> UseContext<'_> {
         UseContext {

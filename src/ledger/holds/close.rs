@@ -5,7 +5,7 @@ use crate::idempotency::call::IdempotentCall;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
-use crate::ledger::holds::hold::Held;
+use crate::ledger::holds::held::Held;
 use crate::ledger::holds::row::{self, Hold};
 use crate::money::Amount;
 use crate::pg::clock;
@@ -27,11 +27,22 @@ pub fn void(
     reason: Option<&str>,
     call: IdempotentCall<'_>,
 ) -> Result<Held> {
+    void_if(wallet, id, reason, call, require_open)
+}
+
+/// Releases everything that a hold still reserves, if `may` does not refuse it.
+pub(super) fn void_if(
+    wallet: &str,
+    id: [u8; 16],
+    reason: Option<&str>,
+    call: IdempotentCall<'_>,
+    may: impl FnOnce(&mut Hold) -> Result<()>,
+) -> Result<Held> {
     let mut hold = row::lock(wallet, id)?;
     if let Some(answer) = call.answered()? {
         return answered(&hold, answer.result(), None);
     }
-    require_open(&mut hold)?;
+    may(&mut hold)?;
     let mut locked = LockedBalance::open_for(wallet, Some(hold.id))?;
     let amount = hold.held;
     give_back(wallet, &mut locked.whole, &mut hold)?;
@@ -76,7 +87,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) ->
         expires_at: hold.expires_at,
         replayed: false,
         affordable_tokens: hold.affordable_tokens,
-        status: "open".into(),
+        status: row::status_now(&hold).to_owned().into(),
     };
     call.remember(Some(answer(&held)))?;
     Ok(held)
@@ -85,7 +96,7 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) ->
 /// Returns WL008 unless the hold is open and has not expired, whether or not its expiry is booked.
 fn require_open(hold: &mut Hold) -> Result<()> {
     hold.status = row::status_now(hold).to_owned();
-    if hold.status == "open" {
+    if ["open", row::WAITING].contains(&&*hold.status) {
         Ok(())
     } else {
         Err(row::not_open(hold))
@@ -93,7 +104,7 @@ fn require_open(hold: &mut Hold) -> Result<()> {
 }
 
 /// The answer that is stored with an idempotency key.
-fn answer(held: &Held) -> Jsonb {
+pub(super) fn answer(held: &Held) -> Jsonb {
     let mut json = Builder::default();
     json.begin_object();
     json.amount("amount", held.amount);
@@ -103,7 +114,11 @@ fn answer(held: &Held) -> Jsonb {
 }
 
 /// The answer of the first call, with the tokens that it returned.
-fn answered(hold: &Hold, answer: Option<Jsonb>, affordable_tokens: Option<i64>) -> Result<Held> {
+pub(super) fn answered(
+    hold: &Hold,
+    answer: Option<Jsonb>,
+    affordable_tokens: Option<i64>,
+) -> Result<Held> {
     let lost = || Error::internal("an answer was not kept");
     let json = answer.ok_or_else(lost)?.reread("result")?;
     let value = |name: &str| {

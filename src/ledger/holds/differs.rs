@@ -16,7 +16,7 @@ statement!(
     FIRST_HOLD,
     [TEXTOID, UUIDOID],
     "SELECT hold_id, fingerprint, -amount, balance, model, NULL::bytea, user_id, team, service, region, service_tier,
-            tags, event_at, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint, charge_on_expiry
+            tags, event_at, usage, (extract(epoch FROM expires_at - created_at) * 1000000)::bigint, coalesce(charge_on_expiry OR approval = 'c', charge_on_expiry)
        FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = $2"
 );
 

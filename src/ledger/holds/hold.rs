@@ -16,12 +16,13 @@ use crate::ledger::charges::{decision, limit_take, window_queue};
 use crate::ledger::grants::burn::Burn;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::{FEW, charge_all_expired, charge_expired};
+use crate::ledger::holds::held::Held;
 use crate::ledger::holds::request::{NewHold, OnExpiry};
-use crate::ledger::holds::{MAX_TRIES, differs, row};
+use crate::ledger::holds::{MAX_TRIES, approval, differs, row};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::lane_windows;
-use crate::limits::limit::Mode;
+use crate::limits::limit::{Applied, Mode};
 use crate::limits::metric::Metric;
 use crate::limits::window::{self, Taken};
 use crate::money::Amount;
@@ -29,26 +30,9 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pricing::unknown::rate_or;
 use crate::pricing::usage::Usage;
+use crate::storage::hold_rows::Approval;
 use crate::storage::rows::{Lane, Part};
 use crate::storage::{hold_rows, store};
-
-/// The result of a call on a hold.
-pub struct Held {
-    /// Id of the row in `wallet.reservations`.
-    pub hold_id: [u8; 16],
-    /// The reserved amount; less than requested if the hold may be partial.
-    pub amount: Amount,
-    /// The wallet's balance.
-    pub balance: Amount,
-    /// When the hold stops reserving anything.
-    pub expires_at: Timestamp,
-    /// True if an earlier call produced this result.
-    pub replayed: bool,
-    /// The number of output tokens that the amount pays for; `None` if the estimate names none.
-    pub affordable_tokens: Option<i64>,
-    /// The current status: `open`, `settled`, `voided` or `expired`.
-    pub status: Cow<'static, str>,
-}
 
 /// Reserves money, or replays an earlier call.
 pub fn hold(new: &NewHold<'_>) -> Result<Held> {
@@ -86,7 +70,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     let mut tries = 0;
     let (job, Payer { lane, others, .. }, places) = loop {
         // A refusal is decided again by the slow path, with all lanes locked.
-        let Ok(job) = Job::of_hold(request, &rules) else {
+        let Ok(job) = Job::of_hold(request, &rules, false) else {
             return Ok(None);
         };
         match set_aside(view, &job)? {
@@ -96,7 +80,8 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         }
         view.read = None;
     };
-    let known = || Ok(replay(new)?.is_some());
+    // A hold above a limit that asks for approval is made by the slow path.
+    let known = || Ok(job.asks_approval() || replay(new)?.is_some());
     let warnings = match limit_take::take(&job, Part::Held, &places, known)? {
         Outcome::Taken(warnings) => warnings,
         Outcome::Known(taken) => {
@@ -120,7 +105,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         affordable_tokens: asked_tokens(request).map(|(_, asked)| asked),
         status: Cow::Borrowed("open"),
     };
-    if !insert(new, &held, lane.lane, &[], &job, now)? {
+    if !insert(new, &held, lane.lane, &[], &job, now, None)? {
         put_back(wallet, lane, &job.applied, Part::Held, &places)?;
         return Ok(None);
     }
@@ -178,7 +163,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()
-        && let Some(refusal) = decision::refusal(&Job::of_hold(request, &rules)?)?
+        && let Some(refusal) = decision::refusal(&Job::of_hold(request, &rules, true)?)?
     {
         // A request that is refused even with everything due booked is refused before booking it.
         return Err(refusal);
@@ -191,7 +176,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         return Ok(held);
     }
     let rules = locked.rules.clone();
-    let mut job = Job::of_hold(request, &rules)?;
+    let mut job = Job::of_hold(request, &rules, true)?;
     let now = clock::now();
     let amount = loop {
         let amount = affordable(new, &mut locked, &mut job, now)?;
@@ -207,6 +192,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         Taken::Refused { error, .. } => return Err(error),
     };
     job.require_request_fits()?;
+    let above = above(&mut locked, &job)?;
     let lane = locked.holding_lane()?;
     let parts = locked.hold(lane, amount, job.context(), now)?;
     let held = Held {
@@ -216,12 +202,22 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
         expires_at: Timestamp(now.0.saturating_add(new.ttl)),
         replayed: false,
         affordable_tokens: affordable_tokens(request, &rules, amount)?,
-        status: Cow::Borrowed("open"),
+        status: Cow::Borrowed(if above.is_some() {
+            row::WAITING
+        } else {
+            "open"
+        }),
     };
-    if !insert(new, &held, lane, &parts, &job, now)? {
+    let approval = above.is_some().then_some(Approval::Waits {
+        charge_on_expiry: new.on_expiry == OnExpiry::Charge,
+    });
+    if !insert(new, &held, lane, &parts, &job, now, approval)? {
         return Err(changed_underneath(wallet));
     }
     job.announce(&warnings)?;
+    if let Some(above) = above {
+        approval::request(&held, &job, above)?;
+    }
     locked.close()?;
     Ok(held)
 }
@@ -262,6 +258,18 @@ fn affordable(
     Ok(amount)
 }
 
+/// A limit that the hold exceeds, so that the hold waits for approval. The windows contain the
+/// hold.
+fn above<'a>(locked: &mut LockedBalance<'_>, job: &'a Job<'_>) -> Result<Option<&'a Applied<'a>>> {
+    for applied in job.applied.iter().filter(|one| one.may_exceed) {
+        if !applied.need.is_zero() && locked.is_exceeded(applied)? {
+            return Ok(Some(applied));
+        }
+    }
+    let mut per_request = job.per_request.iter();
+    Ok(per_request.find(|one| one.may_exceed && one.need > one.max))
+}
+
 /// The first result for this key. Returns WL006 if the key belongs to another request.
 fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Some(key) = new.request.key else {
@@ -294,6 +302,7 @@ fn insert(
     scoped: &[Burn],
     job: &Job<'_>,
     now: Timestamp,
+    approval: Option<Approval>,
 ) -> Result<bool> {
     let request = &new.request;
     let taken = job.applied.iter().filter(|applied| !applied.need.is_zero());
@@ -324,7 +333,9 @@ fn insert(
         },
         actor: request.actor,
         metadata: request.metadata.as_ref().map(|metadata| metadata.value),
-        charge_on_expiry: new.on_expiry == OnExpiry::Charge,
+        // A hold that waits has not been used, so it is released when it expires.
+        charge_on_expiry: new.on_expiry == OnExpiry::Charge && approval.is_none(),
+        approval,
         scoped_ids,
         scoped_amounts,
     })

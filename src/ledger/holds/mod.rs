@@ -9,6 +9,7 @@
 //! already locked the lanes. It skips holds that others have locked, because those are being
 //! settled.
 
+pub mod approval;
 mod booking;
 pub mod close;
 mod context;
@@ -17,6 +18,7 @@ pub mod expired;
 pub mod expiry;
 pub mod expiry_charge;
 mod expiry_job;
+pub mod held;
 pub mod hold;
 pub mod request;
 pub mod row;

@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants::due;
 use crate::ledger::wallets::config;
 use crate::pg::clock;
-pub use crate::storage::hold_rows::{About, Hold};
+pub use crate::storage::hold_rows::{About, Approval, Hold};
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::store;
@@ -41,13 +41,30 @@ pub fn is_charged_on_expiry(wallet: &str, id: [u8; 16]) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
+/// The status of an open hold that waits for approval.
+pub const WAITING: &str = "waiting";
+
 /// The current status of a hold, whether or not its expiry is booked.
 pub fn status_now(hold: &Hold) -> &str {
-    if hold.status == "open" && hold.expires_at <= clock::now() {
-        "expired"
-    } else {
-        &hold.status
+    match (&*hold.status, hold.approval) {
+        ("open", _) if hold.expires_at <= clock::now() => "expired",
+        ("open", Some(Approval::Waits { .. })) => WAITING,
+        (status, _) => status,
     }
+}
+
+/// The error WL008 for a hold that was not approved.
+pub fn not_approved(hold: &Hold) -> Error {
+    let (status, hint) = match status_now(hold) {
+        WAITING => (
+            WAITING,
+            "Approve it with approve_hold(), or deny it with deny_hold().",
+        ),
+        status => (status, "Make a new hold, and ask for its approval in time."),
+    };
+    Error::new(Code::HoldNotOpen, "hold is not approved")
+        .detail(format!("Hold {} is {status}.", uuid_text(hold.id)))
+        .hint(hint)
 }
 
 /// The error WL008 for a hold that is not open.

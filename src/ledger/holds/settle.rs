@@ -15,7 +15,7 @@ use crate::ledger::holds::context;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::expiry_job::count_beyond;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
-use crate::ledger::holds::row::{self, Hold};
+use crate::ledger::holds::row::{self, Approval, Hold};
 use crate::ledger::holds::settle_in_lane::{InLane, settle_in_lane};
 use crate::ledger::movements::Movement;
 use crate::ledger::refund;
@@ -56,6 +56,9 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let (request, _kept) = context::complete(&settlement.request, &about, &known.price_list)?;
     if let Some(charged) = replayed(settlement, &request)? {
         return Ok(charged);
+    }
+    if matches!(hold.approval, Some(Approval::Waits { .. })) {
+        return Err(row::not_approved(&hold));
     }
     if hold.status != "open" && hold.status != "expired" {
         return Err(row::not_open(&hold));

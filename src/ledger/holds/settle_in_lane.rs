@@ -8,7 +8,7 @@ use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;
 use crate::ledger::holds::booking::{entry, replayed};
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
-use crate::ledger::holds::row::Hold;
+use crate::ledger::holds::row::{Approval, Hold};
 use crate::ledger::holds::{MAX_TRIES, context, expired};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
@@ -40,7 +40,10 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
         return Ok(InLane::Untouched);
     };
     // An open hold has had no final settlement, so the key cannot belong to one.
-    if hold.status != "open" || hold.expires_at <= clock::now() {
+    if hold.status != "open"
+        || hold.expires_at <= clock::now()
+        || matches!(hold.approval, Some(Approval::Waits { .. }))
+    {
         return Ok(InLane::Untouched);
     }
     let about = hold.about.clone();

@@ -1,18 +1,19 @@
 //! Checks a request against the balance and the limits, with the code that decides on charges.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use crate::allowance::lanes::range;
 use crate::error::{Code, Result};
 use crate::ledger::charges::decision;
 use crate::ledger::charges::job::Job;
-use crate::ledger::charges::request::Request;
+use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
-use crate::limits::limit::Applied;
+use crate::limits::limit::{Applied, Mode};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
 use crate::limits::window::{self, Status as WindowStatus};
@@ -36,7 +37,7 @@ pub struct Checked {
     pub period: Option<String>,
     /// The quantity that is counted.
     pub metric: Metric,
-    /// Whether exceeding the limit refuses a request: `hard` or `soft`.
+    /// The limit's mode: `hard`, `soft` or `approve`. `hard` for the balance.
     pub mode: &'static str,
     /// The maximum per window. `None` for the balance.
     pub max: Option<Amount>,
@@ -50,10 +51,18 @@ pub struct Checked {
     pub resets_at: Option<Timestamp>,
     /// Whether the row allows the request.
     pub allowed: bool,
-    /// The reason for a refusal. `None` if the request is allowed.
+    /// The reason for a refusal, or for a wait. `None` if the request is allowed at once.
     pub reason: Option<&'static str>,
     /// The most that a single request may take of the metric. `None` if no hard limit says so.
     pub max_per_request: Option<Amount>,
+}
+
+/// The answer for one request.
+pub struct Answer {
+    /// The cost. `None` if the request is refused and has no price.
+    pub cost: Option<Amount>,
+    /// The row of the balance, then one per limit that applies.
+    pub rows: Vec<Checked>,
 }
 
 /// The call that is checked.
@@ -73,65 +82,118 @@ impl Checking {
             _ => Checking::Charge,
         }
     }
+
+    /// Whether a limit allows the call, and the reason why it does not, or not yet.
+    fn answer(self, status: &WindowStatus<'_>) -> (bool, Option<&'static str>) {
+        let applied = &status.applied;
+        match self {
+            _ if status.allows() => (true, None),
+            Checking::Charge if applied.limit.period == Period::Open => (true, None),
+            Checking::Hold if applied.asks_approval() => (true, Some("approval_required")),
+            _ => (false, Some("limit_exceeded")),
+        }
+    }
 }
 
 /// Checks the balance, then every limit that applies. Books nothing.
 pub fn check(request: &Request<'_>, checking: Checking) -> Result<Vec<Checked>> {
-    let wallet = request.wallet;
-    let mut rules = config::read(wallet)?;
-    for _ in 0..MAX_TRIES {
-        if !changed_meanwhile(&rules, request) {
-            break;
+    under_current_rules(|| Ground::read(request.wallet)?.check(request, checking))
+        .map(|answer| answer.rows)
+}
+
+/// Repeats `work` while reading the spending policy shows that the rules have changed.
+pub fn under_current_rules<T>(work: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..MAX_TRIES {
+        match work() {
+            Err(error) if error.code == Code::SerializationFailure => {}
+            result => return result,
         }
-        rules = config::read(wallet)?;
     }
-    let now = clock::now();
-    let (mut reason, mut who) = (None, request.attribution);
-    if rules.status != Status::Active {
-        reason = Some("wallet_not_active");
-    } else {
-        match rules.admit(request) {
-            Ok(admitted) => who = admitted,
-            Err(refusal) if refusal.code == Code::NotPermitted => reason = Some("not_permitted"),
+    work()
+}
+
+/// The rules and the money of a wallet, read once for one request or several.
+pub struct Ground<'a> {
+    wallet: &'a str,
+    rules: Rc<WalletConfig>,
+    now: Timestamp,
+    /// Amounts of expired holds do not count, whether or not they are released yet.
+    expired: Expired<'a>,
+    funds: Funds,
+}
+
+impl<'a> Ground<'a> {
+    /// Reads the rules and the money as they are now.
+    pub fn read(wallet: &'a str) -> Result<Ground<'a>> {
+        let rules = config::read(wallet)?;
+        let now = clock::now();
+        let mut expired = Expired::look(wallet, now)?;
+        let funds = asof::standing(wallet, &rules, now, &mut expired)?;
+        Ok(Ground {
+            wallet,
+            rules,
+            now,
+            expired,
+            funds,
+        })
+    }
+
+    /// True if the wallet refuses the usage because of numbers that its mapping does not read.
+    /// They are the same for every model.
+    pub fn refuses_usage(&self, request: &Request<'_>) -> bool {
+        let Asked::Usage(usage, ..) = &request.asked else {
+            return false;
+        };
+        self.rules.rejects_unread && usage.is_mapped && !usage.unread.is_empty()
+    }
+
+    /// Checks a request of this wallet. Fails with 40001 if the rules have changed.
+    pub fn check(&mut self, request: &Request<'_>, checking: Checking) -> Result<Answer> {
+        let (wallet, rules, funds) = (self.wallet, &self.rules, &self.funds);
+        let (mut reason, mut who) = (None, request.attribution);
+        if rules.status != Status::Active {
+            reason = Some("wallet_not_active");
+        } else {
+            match rules.admit(request) {
+                Ok(admitted) => who = admitted,
+                Err(refusal) if refusal.code == Code::NotPermitted => {
+                    reason = Some("not_permitted");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let job = match Job::of(request, rules, who, self.now) {
+            Ok(job) => job,
+            // A charge is refused before it is priced.
+            Err(_) if reason.is_some() => {
+                let rows = vec![balance(wallet, funds, funds.room()?, reason)?];
+                return Ok(Answer { cost: None, rows });
+            }
             Err(error) => return Err(error),
+        };
+        let mut pools = Pools::of(wallet, funds.course.lots.clone());
+        let remaining = decision::room(&job, funds, &mut pools)?;
+        if !job.is_covered(remaining) {
+            reason = reason.or(Some("insufficient_funds"));
         }
-    }
-    // Amounts of expired holds do not count, whether or not they are released yet.
-    let mut expired = Expired::look(wallet, now)?;
-    let standing = asof::standing(wallet, &rules, now, &mut expired)?;
-    let job = match Job::of(request, &rules, who, now) {
-        Ok(job) => job,
-        // A charge is refused before it is priced.
-        Err(_) if reason.is_some() => {
-            let remaining = standing.room()?;
-            return Ok(vec![balance(wallet, &standing, remaining, reason)?]);
+        let cost = Some(job.cost);
+        let mut rows = vec![balance(wallet, funds, remaining, reason)?];
+        let per_request = job.per_request.clone();
+        let statuses = statuses(wallet, job, &mut self.expired, self.now)?;
+        rows.extend(statuses.iter().map(|status| of_limit(status, checking)));
+        for row in &mut rows {
+            row.max_per_request = max_per_request(&per_request, &row.metric);
         }
-        Err(error) => return Err(error),
-    };
-    let mut pools = Pools::of(wallet, standing.course.lots.clone());
-    let remaining = decision::room(&job, &standing, &mut pools)?;
-    if !job.is_covered(remaining) {
-        reason = reason.or(Some("insufficient_funds"));
+        rows[1..].sort_by(|a, b| {
+            (&a.scope, &a.period, a.metric.as_str(), a.limit_id).cmp(&(
+                &b.scope,
+                &b.period,
+                b.metric.as_str(),
+                b.limit_id,
+            ))
+        });
+        Ok(Answer { cost, rows })
     }
-    let mut rows = vec![balance(wallet, &standing, remaining, reason)?];
-    let per_request = job.per_request.clone();
-    for status in statuses(wallet, job, &mut expired, now)? {
-        let refuses = !status.allows()
-            && (checking == Checking::Hold || status.applied.limit.period != Period::Open);
-        rows.push(of_limit(&status, refuses));
-    }
-    for row in &mut rows {
-        row.max_per_request = max_per_request(&per_request, &row.metric);
-    }
-    rows[1..].sort_by(|a, b| {
-        (&a.scope, &a.period, a.metric.as_str(), a.limit_id).cmp(&(
-            &b.scope,
-            &b.period,
-            b.metric.as_str(),
-            b.limit_id,
-        ))
-    });
-    Ok(rows)
 }
 
 /// The status of each limit that applies, without the amounts of expired holds.
@@ -158,7 +220,8 @@ fn statuses<'a>(
         .collect()
 }
 
-fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
+fn of_limit(status: &WindowStatus<'_>, checking: Checking) -> Checked {
+    let (allowed, reason) = checking.answer(status);
     let limit = status.applied.limit;
     Checked {
         limit_id: Some(limit.id),
@@ -172,8 +235,8 @@ fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
         held: status.held,
         remaining: status.remaining(),
         resets_at: status.resets_at,
-        allowed: !refuses,
-        reason: refuses.then_some("limit_exceeded"),
+        allowed,
+        reason,
         max_per_request: None,
     }
 }
@@ -181,19 +244,14 @@ fn of_limit(status: &WindowStatus<'_>, refuses: bool) -> Checked {
 /// The smallest maximum of the hard limits on a single request in a metric.
 fn max_per_request(per_request: &[Applied<'_>], metric: &Metric) -> Option<Amount> {
     let of_metric = per_request.iter().filter(|one| one.limit.metric == *metric);
-    of_metric.filter_map(Applied::cap).min()
-}
-
-/// True if reading the spending policy shows that the rules have changed.
-fn changed_meanwhile(rules: &WalletConfig, request: &Request<'_>) -> bool {
-    rules.status == Status::Active
-        && matches!(rules.admit(request), Err(refusal) if refusal.code == Code::SerializationFailure)
+    let hard = of_metric.filter(|one| one.limit.mode == Mode::Hard);
+    hard.map(|one| one.max).min()
 }
 
 /// The first row: the balance, including the credit limit.
 fn balance(
     wallet: &str,
-    standing: &Funds,
+    funds: &Funds,
     remaining: Amount,
     reason: Option<&'static str>,
 ) -> Result<Checked> {
@@ -206,7 +264,7 @@ fn balance(
         mode: "hard",
         max: None,
         used: None,
-        held: standing.held()?,
+        held: funds.held()?,
         remaining,
         resets_at: None,
         allowed: reason.is_none(),

@@ -1,5 +1,6 @@
-//! Limits and the ledger: setting, recounting, checking and listing limits.
+//! Limits and the ledger: setting, recounting, checking and listing limits; choosing a model.
 pub mod check;
+pub mod choose;
 pub mod metric;
 pub mod recount;
 pub mod set;

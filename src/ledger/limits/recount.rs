@@ -208,7 +208,7 @@ pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
             Value::Text(wallet),
             Value::Uuid(limit.id),
             Value::Time(now),
-            Value::OptAmount((limit.mode == Mode::Hard).then_some(max)),
+            Value::OptAmount((limit.mode != Mode::Soft).then_some(max)),
             Value::Amounts(&levels),
             first,
             last,

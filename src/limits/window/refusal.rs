@@ -47,9 +47,7 @@ pub fn refusal_of_request<'a>(
     refusal(wallet, per_request, |_| Ok(Amount::ZERO))
 }
 
-/// The error WL002 for one limit. A request above the maximum never fits, whenever the window
-/// resets, so the hint does not say to wait. PostgreSQL writes the time, in the time zone of the
-/// limit.
+/// The error WL002 for one limit. PostgreSQL writes the time, in the time zone of the limit.
 fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
     let applied = &status.applied;
     let limit = applied.limit;
@@ -60,66 +58,84 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         (_, "amount") => format!("{period} limit"),
         (_, metric) => format!("{period} limit of {metric}"),
     };
-    let never_fits = applied.need > applied.max;
-    let resets_at = match limit.period {
-        Period::Open if !never_fits => frees_at(wallet, status)?,
+    let fits_at = match limit.period {
+        Period::Open if !never_fits(applied) => frees_at(wallet, status)?,
         _ => status.resets_at,
     };
-    let resets = match resets_at {
-        None if never_fits => "A request of that size never fits.".to_owned(),
-        None if limit.period == Period::Open => "Each hold that ends frees a part.".to_owned(),
-        None => "It never resets.".to_owned(),
-        Some(at) => {
-            let zone = limit.zone.iana_name().unwrap_or("UTC");
-            let text: String = TIME_TEXT
-                .run(&[Value::Time(at), Value::Text(zone)])?
-                .need(0, 0)?;
-            match limit.period {
-                Period::Open | Period::Rolling(_) => {
-                    format!("Enough of it is free at {text} {zone}.")
-                }
-                _ => format!("It resets at {text} {zone}."),
-            }
-        }
-    };
-    let show = |amount| metric.show(amount);
     Ok(Error::new(
         Code::LimitExceeded,
         format!("{kind} exceeded for {}", whose(wallet, applied)),
     )
-    .detail(match limit.period {
-        Period::Request => format!(
-            "The request asks for {}; the maximum is {} per request.",
-            show(applied.need),
-            show(applied.max)
-        ),
+    .detail(detail(status, fits_at)?)
+    .hint(hint(applied, fits_at))
+    .constraint("limits", crate::storage::rows::uuid_text(limit.id)))
+}
+
+/// True for a request above the maximum, which does not fit even if nothing else is used.
+fn never_fits(applied: &Applied<'_>) -> bool {
+    applied.need > applied.max
+}
+
+fn detail(status: &Status<'_>, fits_at: Option<Timestamp>) -> Result<String> {
+    let applied = &status.applied;
+    let limit = applied.limit;
+    let period = &limit.period_name;
+    let show = |amount| limit.metric.show(amount);
+    let (need, max) = (show(applied.need), show(applied.max));
+    let (held, remaining) = (show(status.held), show(status.remaining()));
+    let resets = resets(applied, fits_at)?;
+    Ok(match limit.period {
+        Period::Request => {
+            format!("The request asks for {need}; the maximum is {max} per request.")
+        }
         Period::Open => format!(
-            "The request asks for {}; of the maximum {} at a time, {} is held and {} remains. {resets}",
-            show(applied.need),
-            show(applied.max),
-            show(status.held),
-            show(status.remaining()),
+            "The request asks for {need}; of the maximum {max} at a time, {held} is held and {remaining} remains. {resets}"
         ),
         _ => format!(
-            "The request asks for {}; of the maximum {} per {period}, {} is used, {} is held and {} remains. {resets}",
-            show(applied.need),
-            show(applied.max),
+            "The request asks for {need}; of the maximum {max} per {period}, {} is used, {held} is held and {remaining} remains. {resets}",
             show(status.spent),
-            show(status.held),
-            show(status.remaining()),
         ),
     })
-    .hint(match resets_at {
+}
+
+/// The sentence that says when the request fits.
+fn resets(applied: &Applied<'_>, fits_at: Option<Timestamp>) -> Result<String> {
+    let limit = applied.limit;
+    let Some(at) = fits_at else {
+        return Ok(match limit.period {
+            _ if never_fits(applied) => "A request of that size never fits.",
+            Period::Open => "Each hold that ends frees a part.",
+            _ => "It never resets.",
+        }
+        .to_owned());
+    };
+    let zone = limit.zone.iana_name().unwrap_or("UTC");
+    let text: String = TIME_TEXT
+        .run(&[Value::Time(at), Value::Text(zone)])?
+        .need(0, 0)?;
+    Ok(match limit.period {
+        Period::Open | Period::Rolling(_) => format!("Enough of it is free at {text} {zone}."),
+        _ => format!("It resets at {text} {zone}."),
+    })
+}
+
+/// The hint. A request above the maximum never fits, whenever the window resets, so the hint does
+/// not say to wait.
+fn hint(applied: &Applied<'_>, fits_at: Option<Timestamp>) -> &'static str {
+    let never_fits = never_fits(applied);
+    match fits_at {
+        _ if applied.asks_approval() => {
+            "Make a hold with hold(); above this limit it waits for approve_hold()."
+        }
         _ if never_fits && applied.max > Amount::ZERO => {
             "Split the request into smaller ones, or raise the limit with set_limit()."
         }
-        _ if limit.period == Period::Open && applied.max > Amount::ZERO => {
+        _ if applied.limit.period == Period::Open && applied.max > Amount::ZERO => {
             "Wait until a hold is settled, voided or expires, or raise the limit with set_limit()."
         }
         Some(_) if !never_fits => "Wait for the reset, or raise the limit with set_limit().",
         _ => "Raise the limit with set_limit().",
-    })
-    .constraint("limits", crate::storage::rows::uuid_text(limit.id)))
+    }
 }
 
 /// When enough holds have expired that the request fits, if none ends before. `None` if that is not

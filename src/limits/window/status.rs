@@ -42,10 +42,18 @@ impl Status<'_> {
         need == 0 || level(before) == level(before + need + freed.units())
     }
 
-    /// True if the request fits, or the limit does not refuse requests.
+    /// True if more is charged and held than the maximum.
+    pub fn is_exceeded(&self) -> bool {
+        self.spent.units() + self.held.units() > self.applied.max.units()
+    }
+
+    /// True if the request fits, or the limit does not refuse it.
     pub fn allows(&self) -> bool {
         let need = self.applied.need;
-        self.applied.limit.mode == Mode::Soft || need.is_zero() || self.remaining() >= need
+        self.applied.limit.mode == Mode::Soft
+            || self.applied.may_exceed
+            || need.is_zero()
+            || self.remaining() >= need
     }
 }
 

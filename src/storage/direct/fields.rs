@@ -15,7 +15,7 @@ use crate::storage::direct::table::Table;
 use crate::storage::plan::{amounts_of, rows_of, times_of, uuids_of};
 
 /// The number of columns of the widest hot table.
-const MAX_COLUMNS: usize = 35;
+const MAX_COLUMNS: usize = 36;
 
 /// Holds new values that are not in the row as it was read. The arena has its own memory, because
 /// an allocation by PostgreSQL takes longer than making the value.
@@ -221,6 +221,12 @@ impl Fields {
     pub(super) fn opt_int2(&self, column: i16) -> Option<i16> {
         let (datum, is_null) = self.at(column);
         (!is_null).then(|| datum.value() as i16)
+    }
+
+    /// A `"char"` or NULL.
+    pub(super) fn opt_char(&self, column: i16) -> Option<u8> {
+        let (datum, is_null) = self.at(column);
+        (!is_null).then(|| datum.value() as u8)
     }
 
     pub(super) fn bool(&self, column: i16) -> bool {

@@ -17,7 +17,7 @@ use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{
     RowAsRead, Tid, UNIQUE_YES, changed_meanwhile, place_of, replace_in_indexes, tid_of,
 };
-use crate::storage::hold_rows::{About, Hold, NewHold, Source, burns};
+use crate::storage::hold_rows::{About, Approval, Hold, NewHold, Source, burns};
 use crate::storage::plan::Value;
 use crate::storage::session;
 
@@ -58,6 +58,7 @@ mod column {
     pub const EVENT_AT: i16 = 33;
     pub const CHARGE_ON_EXPIRY: i16 = 34;
     pub const EXPIRY_ENTRY_ID: i16 = 35;
+    pub const APPROVAL: i16 = 36;
 }
 
 /// Writes the hold. Returns false if its key is taken. Waits for a transaction that is using the
@@ -89,6 +90,9 @@ pub fn insert(table: &Table, new: &NewHold<'_>) -> Result<bool> {
     set(WINDOW_AMOUNTS, Value::Amounts(&new.window_amounts));
     set(EVENT_AT, Value::OptTime(new.event_at));
     set(CHARGE_ON_EXPIRY, Value::Bool(new.charge_on_expiry));
+    if let Some(approval) = new.approval {
+        set(APPROVAL, Value::Char(approval.letter()));
+    }
     set(
         TAGS,
         Value::OptJsonb(new.context.tags.map(|tags| tags.value)),
@@ -242,6 +246,9 @@ fn hold_of(table: &Table, standing: RowAsRead) -> Result<Hold> {
         fingerprint: optional(FINGERPRINT),
         charge_on_expiry: fields.bool(CHARGE_ON_EXPIRY),
         expiry_entry: optional(EXPIRY_ENTRY_ID),
+        approval: fields
+            .opt_char(APPROVAL)
+            .and_then(|letter| Approval::of(&[letter])),
         source: Source::Table(standing),
     })
 }

@@ -80,7 +80,7 @@ impl Which {
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,
             Which::Mappings => 5,
-            Which::Reservations => 35,
+            Which::Reservations => 36,
             Which::Thresholds => 4,
             Which::UnreadPaths => 10,
         }

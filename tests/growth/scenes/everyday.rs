@@ -60,6 +60,12 @@ pub const CALLS: &[Call] = &[
         "SELECT * FROM wallet.check_limits('{w}', 'ann', amount => 1)",
     ),
     call(
+        "choose_model",
+        "",
+        CONSTANT,
+        r#"SELECT * FROM wallet.choose_model('{w}', '{"input_tokens":5}', '{none,m}', 'ann')"#,
+    ),
+    call(
         "hold",
         "",
         CONSTANT,

@@ -78,6 +78,7 @@ pub const SCENES: &[Scene] = &[
             call("grant_payments", "", LINEAR, PAYMENTS),
             call("balances", "with all that is due", LINEAR, "SELECT * FROM wallet.balances WHERE wallet = 'w'"),
             call("check_limits", "with all that is due", LINEAR, "SELECT * FROM wallet.check_limits('w', amount => 1)"),
+            call("choose_model", "with all that is due", LINEAR, r#"SELECT * FROM wallet.choose_model('w', '{"input_tokens":5}', '{none,m}')"#),
             call("charge", "that books all that is due", LINEAR, "SELECT * FROM wallet.charge('w', amount => 1)"),
             call("statement", "", LINEAR, "SELECT * FROM wallet.statement('w')"),
             call("balance_at", "", LINEAR, "SELECT wallet.balance_at('w', now())"),

@@ -29,7 +29,7 @@ SELECT cost FROM wallet.settle('lo', :'one', amount => 7, final => false);
 SELECT * FROM regress.lo_limits;
 SELECT cost FROM wallet.settle('lo', :'one', amount => 9);
 SELECT * FROM regress.lo_limits;
-SELECT wallet.void('lo', :'two');
+SELECT status FROM wallet.void('lo', :'two');
 SELECT * FROM regress.lo_limits;
 -- A hold that expires frees it, whether its amount is released or charged, and without a sweep.
 SELECT count(*) AS made FROM wallet.hold('lo', amount => 5, user_id => 'ann', ttl => '0.3 s') UNION ALL
@@ -41,11 +41,11 @@ SELECT * FROM regress.lo_check(20);
 SELECT hold_id AS "all" FROM wallet.hold('lo', amount => 20, user_id => 'ann') \gset
 SELECT * FROM regress.lo_limits;
 SELECT kind, amount, reason FROM wallet.entries WHERE wallet = 'lo' AND reason IS NOT NULL;
-SELECT wallet.void('lo', :'all');
+SELECT status FROM wallet.void('lo', :'all');
 -- A hold may shrink to the money that is left.
 SELECT hold_id AS part, amount FROM wallet.hold('lo', amount => 100, user_id => 'bob', allow_partial => true) \gset
 SELECT :amount AS amount;
-SELECT wallet.void('lo', :'part');
+SELECT status FROM wallet.void('lo', :'part');
 -- A hold that never fits.
 CALL regress.fails($$ SELECT wallet.hold('lo', amount => 20.01) $$);
 -- A raise and a pause.
@@ -63,7 +63,7 @@ SELECT held FROM regress.lo_limits WHERE scope = 'wallet';
 SELECT wallet.set_limit('lo', 10, 'open', mode => 'soft', warn_at => '{0.5}') = :'money' AS changed;
 SELECT hold_id AS a FROM wallet.hold('lo', amount => 4) \gset
 SELECT hold_id AS b FROM wallet.hold('lo', amount => 2) \gset
-SELECT wallet.void('lo', :'b');
+SELECT status FROM wallet.void('lo', :'b');
 SELECT hold_id AS b FROM wallet.hold('lo', amount => 7) \gset
 SELECT event, payload ->> 'used' AS used, threshold FROM wallet.events WHERE wallet = 'lo' AND event LIKE 'limit%' AND payload ->> 'metric' = 'amount' ORDER BY id;
 SELECT count(*) FILTER (WHERE NOT ok) AS broken FROM wallet.verify('lo');
