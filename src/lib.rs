@@ -79,9 +79,14 @@ extension_sql_file!(
     requires = ["prices"]
 );
 extension_sql_file!(
+    "../sql/schema/metrics.sql",
+    name = "metrics",
+    requires = ["limits"]
+);
+extension_sql_file!(
     "../sql/schema/holds.sql",
     name = "holds",
-    requires = ["limits"]
+    requires = ["metrics"]
 );
 extension_sql_file!(
     "../sql/schema/results.sql",

@@ -40,6 +40,8 @@ pub enum NotAnAmount {
 impl Amount {
     /// The amount zero.
     pub const ZERO: Amount = Amount(0);
+    /// The amount one.
+    pub const ONE: Amount = Amount(UNITS_PER_ONE);
 
     /// The amount of that many units of 10⁻¹². The error `OutOfRange` if it does not fit in
     /// `numeric(28,12)`.

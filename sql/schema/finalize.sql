@@ -52,6 +52,8 @@ COMMENT ON FUNCTION wallet.explain_usage IS 'Shows how each number of a usage ob
 COMMENT ON FUNCTION wallet.normalize_usage IS 'Returns the disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a given shape are read. NULL removes the mapping. Errors: 22023, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the limit with the same scope, subject, period and metric, and returns its id. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004.';
+COMMENT ON FUNCTION wallet.set_metric IS 'Sets a metric that limits can count: a weighted sum of meters. Returns what that changed. Errors: 22023, 42501, WL006, 22023 if a meter is unknown.';
+COMMENT ON FUNCTION wallet.drop_metric IS 'Drops a metric that set_metric() has set. Limits on it keep their weights. Errors: 22023, 42501, WL006, 42704.';
 COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance and every limit that applies. Books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL015, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.choose_model IS 'Checks a usage with each of several models against prices, model rules, limits and balance, and marks the first model that a charge would allow. Books nothing. Errors: 22023, WL007, 42501, WL003, WL015 if the usage reports its cost, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.journal IS 'Exports the ledger of a wallet as a double-entry journal for hledger or beancount, with an assertion of the closing balance. Errors: 22023, 42501, WL003.';

@@ -128,6 +128,11 @@ statement!(
     "SELECT jsonb_build_object(md5(to_jsonb(t)::text), to_jsonb(t)) FROM wallet.usage_mappings t WHERE t.name = $1"
 );
 statement!(
+    METRIC,
+    [TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.metric_weights t WHERE t.name = $1"
+);
+statement!(
     PRICE,
     [UUIDOID],
     "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $1"
@@ -199,6 +204,8 @@ pub enum Of<'a> {
     RunOut,
     /// The usage mapping with that name.
     Mapping(&'a str),
+    /// The weights of the metric with that name.
+    Metric(&'a str),
 }
 
 /// The kind of a new row that has an id of its own.
@@ -240,6 +247,7 @@ impl Of<'_> {
             Of::CostAllocation => CHARGEBACK.run(&[wallet]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
+            Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::args;
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::{self, Checking};
+use crate::ledger::limits::set;
 use crate::ledger::limits::set::{NewLimit, Raise};
-use crate::ledger::limits::{metric, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
@@ -86,10 +86,7 @@ fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
         .with("anchor", new.period.anchor().map(|day| day.to_string()))
         .with("paused", new.paused);
     let limit = [&*scope, new.subject, &new.period_name, new.metric.as_str()];
-    call.change(set::LEVEL, Of::LimitOn(limit), |call| {
-        metric::require_known(&new.metric)?;
-        set::set(new, call)
-    })
+    call.change(set::LEVEL, Of::LimitOn(limit), |call| set::set(new, call))
 }
 
 /// Sets a limit, or changes the limit with the same scope, subject, period and metric. Returns its

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod limits_view;
 pub mod markups;
 pub mod members;
+pub mod metrics;
 pub mod movements;
 pub mod prices;
 pub mod proof;

@@ -333,7 +333,7 @@ pub fn applicable<'a>(
         limits.iter().any(|other| {
             other.scope == limit.scope
                 && other.period_name == limit.period_name
-                && other.metric == limit.metric
+                && other.metric.as_str() == limit.metric.as_str()
                 && other.subject != WALLET_SUBJECT
                 && other.subject_for(spending).is_some()
         })

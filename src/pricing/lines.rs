@@ -274,6 +274,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn every_token_meter_has_a_weight() {
+        let view = include_str!("../../sql/schema/metrics.sql");
+        for meter in METERS.iter().filter(|meter| meter.ends_with("_tokens")) {
+            assert!(view.contains(&format!("\"{meter}\": ")), "{meter}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_compact_form_reads_back(

@@ -263,6 +263,8 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("limits_status", Level::Reader, Some("wallet")),
     ("markups", Level::Reader, None),
     ("members", Level::Reader, Some("wallet_id")),
+    ("metric_weights", Level::Reader, None),
+    ("metrics", Level::Reader, None),
     ("model_rules", Level::Reader, Some("wallet_id")),
     ("origin_rules", Level::Reader, Some("wallet_id")),
     ("outbox", Level::Reader, Some("wallet_id")),

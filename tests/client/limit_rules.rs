@@ -36,6 +36,7 @@ const METRICS: &[&str] = &[
     "input_tokens",
     "output_tokens",
     "images",
+    "lim_points",
 ];
 
 /// The arguments of a request, for `charge` and `check_limits`.
@@ -101,6 +102,11 @@ fn setup(client: &mut Client) {
     price(client, "lim-text", "input_tokens", dec("0.001"));
     price(client, "lim-text", "output_tokens", dec("0.002"));
     price(client, "lim-draw", "images", dec("0.5"));
+    client
+        .batch_execute(
+            r#"SELECT wallet.set_metric('lim_points', '{"input_tokens": 0.1, "images": 0.8, "requests": 0.2}')"#,
+        )
+        .unwrap();
 }
 
 /// A request that uses two of the metric in every scope.
@@ -110,6 +116,7 @@ fn two_of(metric: &str) -> Request {
         "output_tokens" => json!({"model": "lim-text", "output_tokens": 2}),
         "images" => json!({"model": "lim-draw", "images": 2}),
         "requests" => json!({"model": "lim-text", "input_tokens": 1}),
+        "lim_points" => json!({"model": "lim-text", "input_tokens": 18}),
         _ => json!({"model": "lim-draw", "images": 4}),
     };
     Request {

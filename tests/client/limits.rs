@@ -132,7 +132,11 @@ fn every_kind_of_limit_holds_under_64_connections() {
         ("model", "m*", "lifetime", "images"),
         ("service", "chat", "year", "requests"),
         ("tag:project", "x", "week", "output_tokens"),
+        ("user", "*", "month", "points"),
+        ("wallet", "*", "lifetime", "points"),
     ];
+    let points = r#"SELECT wallet.set_metric('points', '{"output_tokens": 0.5, "requests": 1}')"#;
+    client.batch_execute(points).expect("a weighted metric");
     for (number, (scope, subject, period, metric)) in kinds.into_iter().enumerate() {
         for lanes in [1, 16] {
             let wallet = format!("w{number}-{lanes}");
@@ -156,6 +160,10 @@ fn every_kind_of_limit_holds_under_64_connections() {
                         }
                         "amount" | "tokens" | "input_tokens" => {
                             usage["input_tokens"] = size.into();
+                            size
+                        }
+                        "points" => {
+                            usage["output_tokens"] = (2 * size - 2).into();
                             size
                         }
                         meter => {

@@ -19,6 +19,7 @@ mod hostile;
 mod idempotency;
 mod lanes;
 mod limit_rules;
+mod limit_weights;
 mod limits;
 mod member_roles;
 mod named_regressions;

@@ -35,6 +35,7 @@ const TABLES: &[&str] = &[
     "prices",
     "markups",
     "usage_mappings",
+    "metric_weights",
     "limits",
     "reservations",
     "refunds",
@@ -57,6 +58,7 @@ fn contents(client: &mut postgres::Client) -> Vec<String> {
     for name in TABLES.iter().chain(&[
         "holds",
         "limits_status",
+        "metrics",
         "grants",
         "grant_payments",
         "balances",
@@ -116,6 +118,10 @@ fn fill(database: &Database) {
                                   tags => '{\"t\": \"[1, null] Ω\\n\"}', metadata => '{}', event_at => now() + interval '1 hour');
              SELECT wallet.set_markup('reseller', 20, 0.001, metadata => '{\"by\": \"sales\"}');
              SELECT wallet.use_price_list('hot', 'reseller');
+             SELECT wallet.set_metric('points', '{\"input_tokens\": 0.5}'),
+                    wallet.set_metric('weighted_tokens', '{\"input_tokens\": 1}', metadata => '{}');
+             SELECT wallet.set_limit('hot', 900000, 'year', metric => 'points'),
+                    wallet.set_limit('hot', 900000, 'year', metric => 'weighted_tokens', mode => 'soft');
              SELECT wallet.update_wallet('hot', unknown_price => 'unpriced');
              SELECT wallet.charge('hot', '{\"model\": \"late\", \"pages\": 1}'),
                     wallet.charge('hot', '{\"model\": \"never\", \"pages\": 1}'),

@@ -34,6 +34,11 @@ pub fn one_in(seed: &mut Seed, n: u64) -> bool {
 }
 
 pub fn prices(client: &mut Client) {
+    client
+        .batch_execute(
+            r#"SELECT wallet.set_metric('asked_points', '{"input_tokens": 0.7, "requests": 100}')"#,
+        )
+        .expect("a weighted metric");
     for (model, price, region, tier) in [
         ("cheap", "1", "NULL", "NULL"),
         ("cheap", "1.1", "'eu'", "NULL"),
@@ -111,7 +116,16 @@ pub fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
                 "open",
             ],
         );
-        let metric = pick(seed, &["amount", "requests", "tokens", "input_tokens"]);
+        let metric = pick(
+            seed,
+            &[
+                "amount",
+                "requests",
+                "tokens",
+                "input_tokens",
+                "asked_points",
+            ],
+        );
         let max = match metric {
             "amount" => seed.below(6),
             "requests" => seed.below(3),

@@ -407,7 +407,7 @@ impl Business {
                 }
             }
             94..=95 => {
-                let metric = self.pick(&["amount", "amount", "requests", "tokens"]);
+                let metric = self.pick(&["amount", "amount", "requests", "tokens", "points"]);
                 let period = self.pick(&["day", "month", "week", "lifetime"]);
                 let times = if ["month", "lifetime"].contains(&period) {
                     20

@@ -86,6 +86,11 @@ impl<'a> Run<'a> {
                 client.batch_execute(&sql).expect("set_price");
             }
         }
+        client
+            .batch_execute(
+                r#"SELECT wallet.set_metric('points', '{"requests": 1000, "tokens": 0.5}')"#,
+            )
+            .expect("set_metric");
         Run {
             clock,
             client,

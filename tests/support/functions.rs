@@ -208,6 +208,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, All, "roll_up", "wallet.roll_up()"),
     f(Admin, All, "set_fx_rate", "wallet.set_fx_rate('EUR', 'USD', 1.1{a})"),
     f(Admin, All, "set_fx_rates", r#"wallet.set_fx_rates('EUR', '{"CHF":0.95}'{a})"#),
+    f(Admin, All, "drop_metric", "wallet.drop_metric('fn-points'{a})"),
+    f(Admin, All, "set_metric", r#"wallet.set_metric('fn-metric', '{"input_tokens":1,"output_tokens":4}'{a})"#),
     f(Admin, All, "set_markup", "wallet.set_markup('fn-list', 20{a})"),
     f(Admin, All, "set_price", "wallet.set_price('fn-n', 'input_tokens', 1{a})"),
     f(Admin, All, "set_usage_mapping", r#"wallet.set_usage_mapping('fn-map', NULL{a})"#),
@@ -309,6 +311,7 @@ impl Scene {
         let mut prices = String::from(
             "SELECT wallet.set_price('fn-m', 'input_tokens', 0.01, effective_from => '2020-01-01Z');
              SELECT wallet.set_markup('fn-list', 10);
+             SELECT wallet.set_metric('fn-points', '{\"input_tokens\": 2}');
              SELECT wallet.create_voucher('fn-voucher', 5, max_redemptions => 1000);",
         );
         for wallet in wallets {

@@ -1,6 +1,7 @@
 -- Data for a database: every kind of row that charges, money and rules create.
 SELECT wallet.set_price('m', 'input_tokens', 0.001, effective_from => '2020-01-01Z');
 SELECT wallet.set_markup('reseller', 20, 0.001);
+SELECT wallet.set_metric('points', '{"input_tokens": 0.5, "images": 1000}');
 SELECT wallet.set_fx_rate('EUR', 'USD', 1.1);
 SELECT wallet.create_voucher('welcome', 5, max_redemptions => 3);
 SELECT wallet.create_wallet('acme', low_balance => '{50,20}'), wallet.create_wallet('hot', lanes => 8), wallet.create_wallet('peer');
@@ -9,7 +10,7 @@ SELECT wallet.fund('acme', 5, promotional => true, expires_at => '2999-01-01Z'),
 SELECT wallet.set_recurring_grant('peer', 3, 'month');
 SELECT wallet.set_bonus('*', '[{"from":1000,"percent":1}]'), wallet.set_bonus('peer', '[{"from":1,"percent":5}]', expires_in => '1 month');
 SELECT wallet.reverse_funding('peer', entry_id, amount => 3) FROM wallet.fund('peer', 9, reference => 'p3');
-SELECT wallet.set_limit('acme', 900, 'lifetime', scope => 'user'), wallet.set_limit('hot', 950, 'lifetime');
+SELECT wallet.set_limit('acme', 900, 'lifetime', scope => 'user'), wallet.set_limit('hot', 950, 'lifetime'), wallet.set_limit('hot', 5000, 'lifetime', metric => 'points');
 SELECT wallet.set_topup_rule('acme', '{"threshold":200,"amount":10}');
 SELECT wallet.set_member('acme', 'ann', 'owner', 'red'), wallet.set_ip_rules('peer', '{10.0.0.0/8}'), wallet.set_model_rules('peer', allowed => '{m}');
 SELECT wallet.charge('acme', amount => 1, user_id => 'ann', idempotency_key => 'k' || n),

@@ -185,6 +185,23 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Makes the limits count the usage, and not the request itself.
+    pub fn count_no_request(&mut self) -> Result<()> {
+        let priced = self.priced.as_ref();
+        let spending = spending(self.request, self.attribution, priced, self.cost);
+        for list in [&mut self.applied, &mut self.on_open_holds] {
+            list.retain(|applied| applied.limit.metric != Metric::Requests);
+            for applied in list {
+                if let Metric::Weighted(sum) = &applied.limit.metric
+                    && !applied.limit.metric.weight_of_request().is_zero()
+                {
+                    applied.need = sum.without_requests().need(&spending.measured)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Books the part of the cost that goes beyond `booked`, an amount that is booked already. The
     /// price lines keep the full cost.
     pub fn beyond(&mut self, booked: Amount) -> Result<()> {

@@ -36,7 +36,7 @@ pub fn charge_job<'a>(
     let mut job = Job::priced(request, rules, attribution, hold.created_at, priced)?;
     for applied in &mut job.applied {
         if applied.limit.metric != Metric::Amount {
-            applied.need = quantity(hold, applied)?;
+            applied.need = quantity(hold, applied);
         }
     }
     Ok(job)
@@ -68,13 +68,12 @@ fn estimate(wallet: &str, rules: &WalletConfig, hold: &Hold) -> Result<Option<Pr
 
 /// The quantity of a hold that a limit counts. A limit that is newer than the hold counts one
 /// request.
-fn quantity(hold: &Hold, applied: &Applied<'_>) -> Result<Amount> {
+fn quantity(hold: &Hold, applied: &Applied<'_>) -> Amount {
     let mut windows = hold.windows.iter();
     let reserved = windows.find(|(id, _)| *id == applied.window_id);
-    match (reserved, &applied.limit.metric) {
-        (Some((_, amount)), _) => Ok(*amount),
-        (None, Metric::Requests) => Amount::from_decimal(Decimal::ONE).map_err(range),
-        (None, _) => Ok(Amount::ZERO),
+    match reserved {
+        Some((_, amount)) => *amount,
+        None => applied.limit.metric.weight_of_request(),
     }
 }
 

@@ -20,7 +20,6 @@ use crate::ledger::holds::settle_in_lane::{InLane, settle_in_lane};
 use crate::ledger::movements::Movement;
 use crate::ledger::refund;
 use crate::ledger::wallets::config;
-use crate::limits::metric::Metric;
 use crate::limits::warning;
 use crate::limits::window::{self, Released};
 use crate::money::Amount;
@@ -83,9 +82,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     }
     if !settlement.is_final {
         // The request is counted once, by the final settlement.
-        for list in [&mut job.applied, &mut job.on_open_holds] {
-            list.retain(|applied| applied.limit.metric != Metric::Requests);
-        }
+        job.count_no_request()?;
     }
     book(settlement, &mut hold, &job, locked)
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::limits::limit::{Limit, Mode, Scope, bounds};
+use crate::limits::metric::Metric;
 use crate::limits::slices::Slices;
 use crate::limits::window;
 use crate::money::Amount;
@@ -15,7 +16,8 @@ use crate::storage::store;
 // hold, and count as one request when the hold is finally settled. Of a late price only the amount
 // counts, because the rest was counted when the charge was booked. The charge of an expired hold
 // counts what the hold reserved, until a settlement has the usage. Ids of entries are ordered by
-// time.
+// time. $10 and $11 are the meters of the metric and their weights, $12 is the weight of a request.
+// An entry is rounded up as `Weighted::need` rounds.
 statement!(
     USED,
     [
@@ -27,7 +29,10 @@ statement!(
         TEXTOID,
         INT8OID,
         UUIDOID,
-        UUIDOID
+        UUIDOID,
+        TEXTARRAYOID,
+        NUMERICARRAYOID,
+        NUMERICOID
     ],
     "SELECT u.subject, u.slice, sum(u.need)
        FROM (SELECT CASE $4
@@ -41,13 +46,12 @@ statement!(
                         WHEN l.kind <> 'c' OR l.call = 'p' THEN 0
                         WHEN h.expiry_entry_id = l.entry_id THEN CASE WHEN h.status = 'expired' THEN coalesce(
                              (SELECT w.amount FROM unnest(h.window_ids, h.window_amounts) w (id, amount)
-                               WHERE w.id BETWEEN $8 AND $9), ($6 = 'requests')::int) ELSE 0 END
-                        WHEN $6 = 'requests' AND l.call = 's' AND (h.status <> 'settled' OR EXISTS (
+                               WHERE w.id BETWEEN $8 AND $9), $12) ELSE 0 END
+                        WHEN $12 = 0 OR l.call = 's' AND (h.status <> 'settled' OR EXISTS (
                              SELECT FROM wallet.ledger_all s
                               WHERE s.wallet_id = l.wallet_id AND s.related_id = l.related_id AND s.call = 's'
-                                AND s.entry_id > l.entry_id)) THEN 0
-                        WHEN $6 = 'requests' THEN coalesce(m.quantity, 1)
-                        ELSE coalesce(m.quantity, 0)
+                                AND s.entry_id > l.entry_id)) THEN ceil(m.usage * 1e12) * 1e-12
+                        ELSE ceil((m.usage + coalesce(m.requests, $12)) * 1e12) * 1e-12
                     END AS need
                FROM wallet.ledger_all l
                JOIN wallet.ledger_all c
@@ -58,11 +62,14 @@ statement!(
                  ON h.wallet_id = c.wallet_id AND h.hold_id = c.related_id AND c.call = 's'
               CROSS JOIN LATERAL (SELECT coalesce(h.created_at, c.created_at) AS at) u
               CROSS JOIN LATERAL (
-                    SELECT sum((line ->> 'quantity')::numeric) AS quantity
-                      FROM jsonb_array_elements(
-                               CASE WHEN $6 <> 'amount' THEN wallet.entry_lines(l.lines) END) line
-                     WHERE CASE $6 WHEN 'tokens' THEN line ->> 'meter' LIKE '%\\_tokens'
-                                   ELSE line ->> 'meter' = $6 END) m
+                    SELECT coalesce(sum(q.counted) FILTER (WHERE q.meter <> 'requests'), 0) AS usage,
+                           sum(q.counted) FILTER (WHERE q.meter = 'requests') AS requests
+                      FROM (SELECT w.meter, (line ->> 'quantity')::numeric * w.weight AS counted
+                              FROM jsonb_array_elements(
+                                       CASE WHEN $6 <> 'amount' THEN wallet.entry_lines(l.lines) END) line
+                              JOIN unnest($10, $11) w (meter, weight)
+                                ON CASE w.meter WHEN 'tokens' THEN line ->> 'meter' LIKE '%\\_tokens'
+                                                ELSE line ->> 'meter' = w.meter END) q) m
               WHERE l.wallet_id = $1 AND l.kind IN ('c', 'r')
                 AND ($2 IS NULL OR l.entry_id >= $2)
                 AND ($3 IS NULL OR u.at >= $3)) u
@@ -113,6 +120,15 @@ fn first_id(start: Timestamp) -> [u8; 16] {
     id
 }
 
+/// The meters that a metric counts, and the weight of each.
+fn meters_of(metric: &Metric) -> (Vec<String>, Vec<Amount>) {
+    match metric {
+        Metric::Amount => (Vec::new(), Vec::new()),
+        Metric::Weighted(sum) => sum.weights.iter().cloned().unzip(),
+        one => (vec![one.as_str().to_owned()], vec![Amount::ONE]),
+    }
+}
+
 /// Makes a limit count the amounts that were already used in its running windows. From here on, a
 /// missing row means that nothing was used in the window.
 pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
@@ -136,6 +152,7 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
         Scope::Tag(name) => ("tag", Some(name.as_str())),
         scope => (&*scope.as_str(), None),
     };
+    let (meters, weights) = meters_of(&limit.metric);
     let used = USED.run(&[
         Value::Text(wallet),
         Value::OptUuid(start.map(first_id)),
@@ -146,6 +163,9 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
         Value::OptInt8(slice),
         first,
         last,
+        Value::OptTexts(Some(&meters)),
+        Value::Amounts(&weights),
+        Value::Amount(limit.metric.weight_of_request()),
     ])?;
     let mut windows: HashMap<String, (Amount, Slices)> = HashMap::new();
     for row in 0..used.len() {

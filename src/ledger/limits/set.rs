@@ -5,6 +5,7 @@
 use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{IdempotentCall, lost};
+use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::config;
@@ -76,12 +77,13 @@ statement!(
         TIMESTAMPTZOID,
         INT2OID,
         NUMERICARRAYOID,
-        BOOLOID
+        BOOLOID,
+        JSONBOID
     ],
     "INSERT INTO wallet.limits
         (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
-         anchor, warn_at, paused)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+         anchor, warn_at, paused, weights)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 );
 
 statement!(
@@ -94,12 +96,13 @@ statement!(
         TEXTOID,
         INT2OID,
         NUMERICARRAYOID,
-        BOOLOID
+        BOOLOID,
+        JSONBOID
     ],
     that_limit_query!(
         "UPDATE wallet.limits
         SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
-            raised_by = '{}', raised_until = '{}'"
+            weights = $9, raised_by = '{}', raised_until = '{}'"
     )
 );
 
@@ -157,7 +160,22 @@ fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> 
     })
 }
 
+/// The weights of a metric as the column has them: NULL unless it is a weighted sum.
+fn weights_column(metric: &Metric) -> Option<Jsonb> {
+    let weights = metric.weights();
+    if weights.is_empty() {
+        return None;
+    }
+    let mut json = Builder::default();
+    json.begin_object();
+    for (meter, weight) in weights {
+        json.decimal(meter, weight.to_decimal());
+    }
+    Some(json.finish_object())
+}
+
 /// The arguments of `set_limit`.
+#[derive(Clone)]
 pub struct NewLimit<'a> {
     /// Id of the wallet whose spending is limited.
     pub wallet: &'a str,
@@ -169,7 +187,7 @@ pub struct NewLimit<'a> {
     pub period: Period,
     /// The period as text, part of what identifies the limit.
     pub period_name: String,
-    /// The quantity that the limit counts.
+    /// The quantity that the limit counts. Weights are looked up by its name.
     pub metric: Metric,
     /// Whether exceeding the limit refuses a request.
     pub mode: Mode,
@@ -193,6 +211,10 @@ pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     if let Some(answer) = call.answered()? {
         return answer.id();
     }
+    let new = &NewLimit {
+        metric: metric::find(new.metric.as_str())?,
+        ..new.clone()
+    };
     let id = change_limits(new.wallet, |now| write(new, now))?;
     call.remember_text("limit_id", &uuid_text(id))?;
     Ok(id)
@@ -251,12 +273,14 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::OptInt2(anchor),
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
+        Value::OptJsonb(weights_column(&new.metric)),
     ])?;
-    // The windows have other bounds, or did not count while paused. They are counted as for a new
-    // limit.
+    // The windows have other bounds, did not count while paused, or counted with other weights.
+    // They are counted as for a new limit.
     let resumed = old.paused && !paused;
     let moved = zone != old.time_zone || anchor.unwrap_or(1) != old.anchor.unwrap_or(1);
-    if !paused && (resumed || moved) {
+    let reweighted = new.metric.weights() != old.weights;
+    if !paused && (resumed || moved || reweighted) {
         count_running(wallet, &limit, now)?;
     }
     reallot(wallet, &limit, now)?;
@@ -306,6 +330,7 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::OptInt2(new.period.anchor().map(i16::from)),
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
+        Value::OptJsonb(weights_column(&new.metric)),
     ])?;
     if !paused {
         count_running(wallet, &limit, now)?;

@@ -225,7 +225,7 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
         subject: row.subject,
         period,
         period_name,
-        metric: Metric::parse(&row.metric),
+        metric: Metric::of_row(&row.metric, row.weights),
         mode: Mode::parse(&row.mode).ok_or_else(|| unknown("mode"))?,
         max: row.max,
         raises: row.raised_by.into_iter().zip(row.raised_until).collect(),

@@ -118,4 +118,43 @@ pub const SCENES: &[Scene] = &[
             "SELECT * FROM wallet.maintain()",
         )],
     },
+    Scene {
+        name: "metrics",
+        setup: &[
+            r#"CALL growth.repeat($q$ SELECT wallet.set_metric('points' || $1, '{"input_tokens": 1, "output_tokens": 4}') $q$, {n})"#,
+        ],
+        size: 500,
+        short: 200,
+        ids: &[],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call(
+                "set_metric",
+                "",
+                CONSTANT,
+                r#"SELECT wallet.set_metric('points7', '{"input_tokens": 1, "output_tokens": 5}')"#,
+            ),
+            call(
+                "drop_metric",
+                "",
+                CONSTANT,
+                "SELECT wallet.drop_metric('points8')",
+            ),
+            call("metrics", "", LINEAR, "SELECT * FROM wallet.metrics"),
+            call(
+                "metrics",
+                "of one name",
+                CONSTANT,
+                "SELECT * FROM wallet.metrics WHERE name = 'points9'",
+            ),
+            call(
+                "set_limit",
+                "of a weighted metric",
+                CONSTANT,
+                "SELECT wallet.set_limit('w', 800000, 'month', metric => 'points9')",
+            ),
+        ],
+    },
 ];

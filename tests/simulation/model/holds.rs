@@ -115,13 +115,13 @@ impl Wallet {
         // First everything is released.
         self.holds[of.hold].general = 0;
         self.holds[of.hold].parts.clear();
-        let (requests, counted) = if of.last { (1, 1) } else { (0, 1) };
+        let requests = if of.last { 1 } else { 0 };
         let room = self.room(&about, before.created);
         if cost > room && of.over != Over::Debt {
             self.holds[of.hold] = before;
             return Err("WL001");
         }
-        let mut applied = self.applied(&about, before.created, cost, counted, tokens.0 + tokens.1);
+        let mut applied = self.applied(&about, before.created, cost, requests, tokens.0 + tokens.1);
         if !of.last {
             applied.retain(|one| self.limits[one.limit].metric != "requests");
         }

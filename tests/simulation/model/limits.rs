@@ -41,6 +41,8 @@ impl Limit {
             "amount" => cost,
             "requests" => i128::from(requests) * ONE,
             "tokens" => i128::from(tokens) * ONE,
+            // The weights of tests/simulation/run.rs.
+            "points" => i128::from(requests) * 1000 * ONE + i128::from(tokens) * ONE / 2,
             other => panic!("no metric {other}"),
         }
     }
