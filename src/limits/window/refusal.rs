@@ -1,7 +1,8 @@
 //! The error WL002: which limit refuses a request, and when the request fits.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::limits::limit::{Applied, Scope};
+use crate::limits::limit::Applied;
+use crate::limits::scope::Scope;
 use crate::limits::window::status::{Status, status_with};
 use crate::money::Amount;
 use crate::storage::plan::{Run, Value, statement};
@@ -87,10 +88,8 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
 /// The owner of a limit, for messages.
 fn whose(wallet: &str, applied: &Applied<'_>) -> String {
     let wallet = quoted(wallet);
-    let subject = quoted(&applied.subject);
     match &applied.limit.scope {
         Scope::Wallet => format!("wallet {wallet}"),
-        Scope::Tag(name) => format!("tag {} {subject} of wallet {wallet}", quoted(name)),
-        scope => format!("{} {subject} of wallet {wallet}", scope.as_str()),
+        scope => format!("{} of wallet {wallet}", scope.describe(&applied.subject)),
     }
 }
