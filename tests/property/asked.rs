@@ -87,8 +87,26 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
         ));
     }
     for _ in 0..seed.below(4) {
-        let (scope, subject) = match seed.below(5) {
+        let (scope, subject) = match seed.below(9) {
             0 => ("wallet", "*"),
+            5 => (
+                "user+model",
+                pick(
+                    seed,
+                    &[
+                        "*",
+                        "[\"ann\", \"*\"]",
+                        "[\"*\", \"dear\"]",
+                        "[\"a*\", \"d*\"]",
+                    ],
+                ),
+            ),
+            6 => ("key+model", "*"),
+            7 => (
+                "model+team+service",
+                pick(seed, &["*", "[\"cheap\", \"*\", \"chat\"]"]),
+            ),
+            8 => ("tag:job+tag:none", "*"),
             1 => ("user", pick(seed, &["*", "ann"])),
             2 => ("team", pick(seed, &["*", "sales"])),
             3 => ("model", pick(seed, &["*", "dear"])),
@@ -130,8 +148,7 @@ fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
     let mut secrets = vec!["wk_none".to_owned()];
     if one_in(seed, 3) {
         let owner = ["NULL", "'ann'"][seed.below(2) as usize];
-        let sql =
-            format!("SELECT secret FROM wallet.create_key('{name}', 'k', user_id => {owner})");
+        let sql = format!("SELECT secret FROM wallet.create_key('{name}', {owner}, 'k')");
         if let Ok(row) = client.query_one(&sql, &[]) {
             secrets.push(row.get(0));
         }

@@ -3,6 +3,7 @@
 mod asked;
 mod at_once;
 mod bonus;
+mod dimensions;
 mod holds;
 mod in_turn;
 mod isolation;
