@@ -134,7 +134,9 @@ impl Limit {
 
     /// True if this limit replaces another one for the requests to which this one applies.
     pub fn replaces(&self, other: &Limit) -> bool {
-        other.scope == self.scope
+        // First what rules out most limits.
+        self.subject.names_more(&other.subject)
+            && other.scope == self.scope
             && other.period_name == self.period_name
             && other.metric == self.metric
             && self.subject.overrides(&self.scope, &other.subject)
@@ -150,8 +152,8 @@ impl Limit {
             let value = |of: &Dimension| spending.value(of);
             limit.subject.applies_to(&limit.scope, value)
         };
-        self.scope != Scope::Wallet
-            && self.subject.has_each()
+        self.subject.has_each()
+            && self.scope != Scope::Wallet
             && limits.any(|other| other.replaces(self) && applies(other))
     }
 

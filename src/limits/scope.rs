@@ -215,6 +215,8 @@ pub struct Subject {
     text: String,
     /// The places of a scope of several dimensions. Empty for other scopes: the text is the place.
     places: Vec<String>,
+    /// The places that are `*`, one bit for each.
+    each: u8,
 }
 
 /// Why a text is no subject of several dimensions.
@@ -229,10 +231,7 @@ pub enum NotASubject {
 impl Subject {
     /// The subject of a limit of one dimension, or of the whole wallet.
     pub fn one(text: impl Into<String>) -> Subject {
-        Subject {
-            text: text.into(),
-            places: Vec::new(),
-        }
+        Subject::of(text.into(), Vec::new())
     }
 
     /// The subject of a scope that [`Scope::parse`] returned with `order`.
@@ -251,10 +250,7 @@ impl Subject {
             .iter()
             .filter_map(|place| given.get(*place).cloned())
             .collect();
-        Ok(Subject {
-            text: array(&places),
-            places,
-        })
+        Ok(Subject::of(array(&places), places))
     }
 
     /// The subject as it is stored with its scope; `None` if it does not fit the scope.
@@ -265,7 +261,20 @@ impl Subject {
             }
             _ => Vec::new(),
         };
-        Some(Subject { text, places })
+        Some(Subject::of(text, places))
+    }
+
+    fn of(text: String, places: Vec<String>) -> Subject {
+        let mut subject = Subject {
+            text,
+            places,
+            each: 0,
+        };
+        let bits = subject.places().iter().enumerate();
+        subject.each = bits.fold(0, |each, (place, named)| {
+            each | u8::from(named == EACH) << place
+        });
+        subject
     }
 
     /// The subject in SQL: the text itself, or a JSON array with a string for each dimension.
@@ -283,7 +292,12 @@ impl Subject {
 
     /// True if a place is `*`.
     pub fn has_each(&self) -> bool {
-        self.places().iter().any(|place| place == EACH)
+        self.each != 0
+    }
+
+    /// True if a place is named here, and `*` in the other subject.
+    pub fn names_more(&self, other: &Subject) -> bool {
+        other.each & !self.each != 0
     }
 
     /// The subject whose window counts a request; `None` if the limit does not apply to it. `value`
@@ -296,7 +310,7 @@ impl Subject {
     ) -> Option<String> {
         let counted = |place: usize, of: &Dimension, named: &str| {
             let value = value(place, of)?;
-            match named == EACH {
+            match self.each >> place & 1 == 1 {
                 true => Some(value.into_owned()),
                 false => of.covers(named, &value).then(|| named.to_owned()),
             }
@@ -330,16 +344,12 @@ impl Subject {
     /// applies. This subject names a place that is `*` in the other one, and every place that the
     /// other one names, with the same text or with one that the other's pattern covers.
     pub fn overrides(&self, scope: &Scope, other: &Subject) -> bool {
-        let places = || self.places().iter().zip(other.places());
-        let names_more = places().any(|(mine, theirs)| mine != EACH && theirs == EACH);
-        names_more
-            && scope
-                .dimensions()
-                .iter()
-                .zip(places())
-                .all(|(of, (mine, theirs))| {
-                    theirs == EACH || mine != EACH && of.covers(theirs, mine)
-                })
+        let places = self.places().iter().zip(other.places());
+        let mut pairs = scope.dimensions().iter().zip(places);
+        self.names_more(other)
+            && pairs.all(|(of, (mine, theirs))| {
+                theirs == EACH || mine != EACH && of.covers(theirs, mine)
+            })
     }
 }
 
