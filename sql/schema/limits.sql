@@ -21,7 +21,8 @@ CREATE TABLE wallet.limits (
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
 );
 COMMENT ON TABLE wallet.limits IS 'Spending limits: scope x period x metric x maximum. The usage is in the table allowances, one row per window.';
-COMMENT ON COLUMN wallet.limits.subject IS 'The subject of the limit; * means each subject separately.';
+COMMENT ON COLUMN wallet.limits.scope IS 'The dimensions of the limit, divided by +, in the order user, team, key, model, service, tags. A + in the name of a tag is written twice.';
+COMMENT ON COLUMN wallet.limits.subject IS 'The subject of the limit; * means each subject separately. For several dimensions, a JSON array with a string for each of them.';
 COMMENT ON COLUMN wallet.limits.time_zone IS 'Time zone in which days and months begin.';
 COMMENT ON COLUMN wallet.limits.anchor IS 'First day of the week (1 Monday to 7 Sunday) or of the month (1 to 28); NULL means the first.';
 COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which limit_near is emitted, in ascending order.';

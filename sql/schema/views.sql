@@ -337,6 +337,7 @@ SELECT w.wallet_id AS wallet,
  -- Most wallets have no limits, and the function is not called for them.
  WHERE w.known_limits IS DISTINCT FROM '{}';
 COMMENT ON VIEW wallet.limits_status IS 'Every limit with its current usage: one row per subject that used it in the running window, or one row if no subject did.';
+COMMENT ON COLUMN wallet.limits_status.subject IS 'The subject that used the limit. For several dimensions, a JSON array with the value of each.';
 COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect.';
 COMMENT ON COLUMN wallet.limits_status.percent IS 'The sum of used and held, in percent of the maximum.';
 COMMENT ON COLUMN wallet.limits_status.resets_at IS 'When the window ends. For a rolling window, when its oldest usage leaves it. NULL if the limit never resets.';

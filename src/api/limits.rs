@@ -3,13 +3,14 @@
 use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{Level, enter};
+use crate::api::limit_subjects;
 use crate::args;
 use crate::error::{Error, Result, quoted};
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::{self, Checking};
 use crate::ledger::limits::set;
 use crate::ledger::limits::set::{NewLimit, Raise};
-use crate::limits::limit::{Mode, Scope, WHOLE};
+use crate::limits::limit::{Mode, WHOLE};
 use crate::limits::metric::Metric;
 use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
@@ -64,18 +65,13 @@ fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
     Ok(levels)
 }
 
-fn scope_of(scope: Option<&str>) -> Result<Scope> {
-    let text = args::required("scope", scope)?;
-    Scope::parse(text).ok_or_else(|| args::unrecognized("scope", text, Scope::NAMES))
-}
-
 fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
     let scope = new.scope.as_str();
     let mut call = call
         .with("max", new.max)
         .with("period", new.period_name.as_str())
         .with("scope", &*scope)
-        .with("subject", new.subject)
+        .with("subject", new.subject.as_str())
         .with("metric", new.metric.as_str())
         .with("mode", new.mode.as_str());
     for level in &new.warn_at {
@@ -85,7 +81,12 @@ fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
         .with("time_zone", new.time_zone)
         .with("anchor", new.period.anchor().map(|day| day.to_string()))
         .with("paused", new.paused);
-    let limit = [&*scope, new.subject, &new.period_name, new.metric.as_str()];
+    let limit = [
+        &*scope,
+        new.subject.as_str(),
+        &new.period_name,
+        new.metric.as_str(),
+    ];
     call.change(set::LEVEL, Of::LimitOn(limit), |call| set::set(new, call))
 }
 
@@ -116,15 +117,10 @@ fn set_limit(
         let text = args::required("period", period)?;
         let (period, period_name) =
             Period::parse(text, anchor).map_err(|why| not_a_period(text, anchor, why))?;
-        let scope = scope_of(scope)?;
+        let (scope, order) = limit_subjects::scope_of(scope)?;
         let mode = args::word("mode", mode, Mode::ALL, Mode::as_str, &[])?;
         let warn_at = warn_levels(warn_at)?;
-        let subject = args::required("subject", subject)?;
-        if scope == Scope::Wallet && subject != "*" {
-            return Err(Error::argument("a limit of scope wallet has no subject")
-                .detail(format!("The subject is {}.", quoted(subject)))
-                .hint("Leave subject out, or choose scope user."));
-        }
+        let subject = limit_subjects::subject_of(&scope, &order, subject)?;
         let metric = Metric::parse(args::required("metric", metric)?);
         let new = NewLimit {
             wallet,

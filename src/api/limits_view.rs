@@ -78,7 +78,7 @@ fn limits_now(
                     rows.push((
                         Uuid::from_bytes(limit.id),
                         limit.scope.as_str().into_owned(),
-                        window.subject.unwrap_or_else(|| limit.subject.clone()),
+                        window.subject.unwrap_or_else(|| limit.subject.to_string()),
                         limit.period_name.clone(),
                         limit.metric.as_str().to_owned(),
                         limit.mode.as_str().to_owned(),

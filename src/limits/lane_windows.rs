@@ -18,7 +18,8 @@
 //!   it. If it is in several rows, they are gathered first.
 
 use crate::error::Result;
-use crate::limits::limit::{Applied, Limit, Mode, Scope, WHOLE, bounds};
+use crate::limits::limit::{Applied, Limit, Mode, WHOLE, bounds};
+use crate::limits::scope::Scope;
 use crate::money::Amount;
 use crate::pg::numeric;
 use crate::storage::plan::{Run, Value, statement};

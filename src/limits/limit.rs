@@ -1,4 +1,4 @@
-//! Limits: their scopes, and which limits apply to a request.
+//! Limits, and which of them apply to a request.
 
 use std::borrow::Cow;
 
@@ -9,70 +9,10 @@ use crate::attribution::{Attribution, UseContext};
 use crate::error::{Error, Result};
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::period::Period;
+use crate::limits::scope::{Dimension, Scope, Subject};
 use crate::money::Amount;
-use crate::pattern::matches;
 use crate::pg::clock::Timestamp;
 use crate::storage::rows::{AllowanceId, uuid_text};
-
-/// The kind of subject to which a limit applies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All spending of the wallet.
-    Wallet,
-    /// Spending that is attributed to a user.
-    User,
-    /// Spending that is attributed to a team.
-    Team,
-    /// Spending on a model.
-    Model,
-    /// Spending on a service.
-    Service,
-    /// Spending with an API key.
-    Key,
-    /// Spending under a tag, with the tag's name.
-    Tag(String),
-}
-
-impl Scope {
-    /// Names of the scopes in SQL. The name of a tag follows `tag:`.
-    pub const NAMES: &'static [&'static str] = &[
-        "wallet", "user", "team", "model", "service", "key", "tag:NAME",
-    ];
-
-    /// The scope's name in SQL.
-    pub fn as_str(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Scope::Wallet => "wallet",
-            Scope::User => "user",
-            Scope::Team => "team",
-            Scope::Model => "model",
-            Scope::Service => "service",
-            Scope::Key => "key",
-            Scope::Tag(name) => return Cow::Owned(format!("tag:{name}")),
-        })
-    }
-
-    /// The scope with that name in SQL; `None` if the name is unknown.
-    pub fn parse(text: &str) -> Option<Scope> {
-        Some(match text {
-            "wallet" => Scope::Wallet,
-            "user" => Scope::User,
-            "team" => Scope::Team,
-            "model" => Scope::Model,
-            "service" => Scope::Service,
-            "key" => Scope::Key,
-            _ => match text.strip_prefix("tag:") {
-                Some(name) if !name.is_empty() => Scope::Tag(name.to_owned()),
-                _ => return None,
-            },
-        })
-    }
-
-    /// True if a subject of this scope may be a pattern.
-    fn takes_patterns(&self) -> bool {
-        !matches!(self, Scope::Wallet | Scope::Key)
-    }
-}
 
 /// Whether a limit refuses requests or only warns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +52,7 @@ pub struct Limit {
     /// The kind of subject that it applies to.
     pub scope: Scope,
     /// The subject; `*` means each subject separately.
-    pub subject: String,
+    pub subject: Subject,
     /// How long each window of the limit lasts.
     pub period: Period,
     /// The period's name in SQL.
@@ -168,22 +108,18 @@ pub struct Spending<'a> {
 }
 
 impl Spending<'_> {
-    /// The request's value in a scope, such as its user in the scope `user`.
-    fn value(&self, scope: &Scope) -> Option<Cow<'_, str>> {
-        match scope {
-            Scope::Wallet => Some(Cow::Borrowed(WALLET_SUBJECT)),
-            Scope::User => self.attribution.user_id.map(Cow::Borrowed),
-            Scope::Team => self.attribution.team.map(Cow::Borrowed),
-            Scope::Model => self.context.model.map(Cow::Borrowed),
-            Scope::Service => self.context.service.map(Cow::Borrowed),
-            Scope::Key => self.attribution.key_id.map(|id| Cow::Owned(uuid_text(id))),
-            Scope::Tag(name) => self.context.tag(name).map(Cow::Owned),
+    /// The request's value of a dimension, such as its user.
+    fn value(&self, dimension: &Dimension) -> Option<Cow<'_, str>> {
+        match dimension {
+            Dimension::User => self.attribution.user_id.map(Cow::Borrowed),
+            Dimension::Team => self.attribution.team.map(Cow::Borrowed),
+            Dimension::Key => self.attribution.key_id.map(|id| Cow::Owned(uuid_text(id))),
+            Dimension::Model => self.context.model.map(Cow::Borrowed),
+            Dimension::Service => self.context.service.map(Cow::Borrowed),
+            Dimension::Tag(name) => self.context.tag(name).map(Cow::Owned),
         }
     }
 }
-
-/// The subject of a limit of the whole wallet.
-pub const WALLET_SUBJECT: &str = "*";
 
 /// The fraction 1, in units.
 pub const WHOLE: i128 = 1_000_000_000_000;
@@ -191,19 +127,40 @@ pub const WHOLE: i128 = 1_000_000_000_000;
 impl Limit {
     /// The subject whose window counts the request; `None` if the limit does not apply to it.
     pub fn subject_for(&self, spending: &Spending<'_>) -> Option<String> {
-        self.subject_of(&spending.value(&self.scope)?)
+        self.subject
+            .counted_for(&self.scope, |_, of| spending.value(of))
     }
 
-    /// The subject whose window counts a request with this value of the scope; `None` if the limit
-    /// does not apply. All values that match a pattern share one window. With `*`, each value has
-    /// its own window.
-    pub fn subject_of(&self, value: &str) -> Option<String> {
-        if self.subject == WALLET_SUBJECT {
-            return Some(value.to_owned());
-        }
-        let applies =
-            self.subject == value || self.scope.takes_patterns() && matches(&self.subject, value);
-        applies.then(|| self.subject.clone())
+    /// The subject whose window counts a request with these values of the scope's dimensions.
+    pub fn subject_of(&self, values: &[String]) -> Option<String> {
+        self.subject.counted_for(&self.scope, |place, _| {
+            values.get(place).map(|value| Cow::Borrowed(value.as_str()))
+        })
+    }
+
+    /// True if this limit replaces another one for the requests to which this one applies.
+    pub fn replaces(&self, other: &Limit) -> bool {
+        // First what rules out most limits.
+        self.subject.names_more(&other.subject)
+            && other.scope == self.scope
+            && other.period_name == self.period_name
+            && other.metric == self.metric
+            && self.subject.overrides(&self.scope, &other.subject)
+    }
+
+    /// True if one of the limits replaces this one for a request.
+    pub fn is_replaced<'l>(
+        &self,
+        mut limits: impl Iterator<Item = &'l Limit>,
+        spending: &Spending<'_>,
+    ) -> bool {
+        let applies = |limit: &Limit| {
+            let value = |of: &Dimension| spending.value(of);
+            limit.subject.applies_to(&limit.scope, value)
+        };
+        self.subject.has_each()
+            && self.scope != Scope::Wallet
+            && limits.any(|other| other.replaces(self) && applies(other))
     }
 
     /// The maximum at a moment, raises included.
@@ -322,25 +279,16 @@ pub struct Applicable<'a> {
     pub per_request: Vec<Applied<'a>>,
 }
 
-/// The limits that apply to a request. A limit that names the subject replaces the limit on `*`
-/// with the same period and metric.
+/// The limits that apply to a request. A limit that names more of the subject replaces one on `*`
+/// with the same scope, period and metric.
 pub fn applicable<'a>(
     limits: &'a [Limit],
     spending: &Spending<'_>,
     at: Timestamp,
 ) -> Result<Applicable<'a>> {
-    let named = |limit: &Limit| {
-        limits.iter().any(|other| {
-            other.scope == limit.scope
-                && other.period_name == limit.period_name
-                && other.metric.as_str() == limit.metric.as_str()
-                && other.subject != WALLET_SUBJECT
-                && other.subject_for(spending).is_some()
-        })
-    };
     let mut found = Applicable::default();
     for limit in limits {
-        if limit.subject == WALLET_SUBJECT && limit.scope != Scope::Wallet && named(limit) {
+        if limit.is_replaced(limits.iter(), spending) {
             continue;
         }
         if let Some(subject) = limit.subject_for(spending) {
@@ -365,7 +313,7 @@ mod tests {
         Limit {
             id: *uuid::Uuid::now_v7().as_bytes(),
             scope,
-            subject: subject.to_owned(),
+            subject: Subject::one(subject),
             period: Period::Day,
             period_name: "day".to_owned(),
             metric,
@@ -392,11 +340,11 @@ mod tests {
     fn each_scope_has_its_subject() {
         let limits = [
             limit(Scope::Wallet, "*", Metric::Amount),
-            limit(Scope::User, "*", Metric::Amount),
-            limit(Scope::Team, "*", Metric::Amount),
-            limit(Scope::Model, "gpt-4*", Metric::Amount),
-            limit(Scope::Service, "chat", Metric::Amount),
-            limit(Scope::Key, "*", Metric::Amount),
+            limit(Scope::One(Dimension::User), "*", Metric::Amount),
+            limit(Scope::One(Dimension::Team), "*", Metric::Amount),
+            limit(Scope::One(Dimension::Model), "gpt-4*", Metric::Amount),
+            limit(Scope::One(Dimension::Service), "chat", Metric::Amount),
+            limit(Scope::One(Dimension::Key), "*", Metric::Amount),
         ];
         let spending = Spending {
             attribution: Attribution {
@@ -421,9 +369,9 @@ mod tests {
     #[test]
     fn a_name_replaces_each_one_of_the_same_metric() {
         let limits = [
-            limit(Scope::User, "*", Metric::Amount),
-            limit(Scope::User, "ann", Metric::Amount),
-            limit(Scope::User, "*", Metric::Requests),
+            limit(Scope::One(Dimension::User), "*", Metric::Amount),
+            limit(Scope::One(Dimension::User), "ann", Metric::Amount),
+            limit(Scope::One(Dimension::User), "*", Metric::Requests),
         ];
         let ann = Spending {
             attribution: Attribution {

@@ -4,6 +4,7 @@ pub mod lane_windows;
 pub mod limit;
 pub mod metric;
 pub mod period;
+pub mod scope;
 pub mod slices;
 pub mod warning;
 pub mod window;

@@ -17,6 +17,11 @@ const SCOPES: &[(&str, &str)] = &[
     ("tag:project", "*"),
     ("tag:project", "moon"),
     ("key", "*"),
+    ("user+model", "*"),
+    ("user+model", "[\"ann\", \"*\"]"),
+    ("model+user", "[\"lim-*\", \"*\"]"),
+    ("team+service+tag:project", "*"),
+    ("team+service+tag:project", "[\"red\", \"chat\", \"m*\"]"),
 ];
 const PERIODS: &[&str] = &[
     "minute",

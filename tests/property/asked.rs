@@ -97,8 +97,26 @@ pub fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
         ));
     }
     for _ in 0..seed.below(4) {
-        let (scope, subject) = match seed.below(5) {
+        let (scope, subject) = match seed.below(9) {
             0 => ("wallet", "*"),
+            5 => (
+                "user+model",
+                pick(
+                    seed,
+                    &[
+                        "*",
+                        "[\"ann\", \"*\"]",
+                        "[\"*\", \"dear\"]",
+                        "[\"a*\", \"d*\"]",
+                    ],
+                ),
+            ),
+            6 => ("key+model", "*"),
+            7 => (
+                "model+team+service",
+                pick(seed, &["*", "[\"cheap\", \"*\", \"chat\"]"]),
+            ),
+            8 => ("tag:job+tag:none", "*"),
             1 => ("user", pick(seed, &["*", "ann"])),
             2 => ("team", pick(seed, &["*", "sales"])),
             3 => ("model", pick(seed, &["*", "dear"])),

@@ -424,7 +424,7 @@ impl Business {
                     of,
                     max,
                     period,
-                    scope: self.pick(&["user", "team", "model", "service", "wallet"]),
+                    scope: self.pick(&["user", "team", "model", "service", "wallet", "user+model"]),
                     metric,
                 }
             }

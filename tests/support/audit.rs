@@ -88,11 +88,14 @@ fn check_windows(client: &mut impl GenericClient, wallet: &str) {
                        AND (b.entry_id = e.entry_id OR b.related_id = e.entry_id AND b.kind = 'refund')
                      WHERE e.wallet = w.wallet_id
                        AND e.kind = 'charge'
-                       AND (r.scope = 'wallet' OR
-                            CASE r.scope WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team
-                                         WHEN 'model' THEN e.model WHEN 'service' THEN e.service
-                                         ELSE e.tags ->> substr(r.scope, 5) END
-                            LIKE replace(replace(w.subject, '_', '\\_'), '*', '%'))
+                       AND (r.scope = 'wallet' OR NOT EXISTS (
+                            SELECT FROM unnest(string_to_array(r.scope, '+'),
+                                               CASE WHEN r.scope LIKE '%+%' THEN ARRAY(SELECT jsonb_array_elements_text(w.subject::jsonb))
+                                                    ELSE ARRAY[w.subject] END) p (dimension, place)
+                             WHERE (CASE p.dimension WHEN 'user' THEN e.user_id WHEN 'team' THEN e.team
+                                                     WHEN 'model' THEN e.model WHEN 'service' THEN e.service
+                                                     ELSE e.tags ->> substr(p.dimension, 5) END
+                                    LIKE replace(replace(p.place, '_', '\\_'), '*', '%')) IS NOT TRUE))
                        AND (w.window_start IS NULL OR e.created_at >= w.window_start)
                        AND (w.window_end IS NULL OR e.created_at < w.window_end)) l
               WHERE w.wallet_id = $1 AND w.spent <> l.spent

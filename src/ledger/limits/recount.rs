@@ -3,14 +3,31 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::limits::limit::{Limit, Mode, Scope, bounds};
+use crate::limits::limit::{Limit, Mode, bounds};
 use crate::limits::metric::Metric;
+use crate::limits::scope::MOST_DIMENSIONS;
 use crate::limits::slices::Slices;
 use crate::limits::window;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::store;
+
+/// The value of the dimension whose kind and tag are the parameters `$of` and `$tag`. NULL if the
+/// charge has none. The empty kind, for a limit of fewer dimensions, has the empty value.
+macro_rules! value_of {
+    ($of:literal, $tag:literal) => {
+        concat!(
+            "CASE ",
+            $of,
+            " WHEN '' THEN '' WHEN 'user' THEN c.user_id WHEN 'team' THEN c.team
+                  WHEN 'model' THEN c.model WHEN 'service' THEN c.service
+                  WHEN 'key' THEN c.key_id::text WHEN 'tag' THEN c.tags ->> ",
+            $tag,
+            " END"
+        )
+    };
+}
 
 // Refunds count in the window of the refunded charge. Settlements count in the window of their
 // hold, and count as one request when the hold is finally settled. Of a late price only the amount
@@ -25,33 +42,36 @@ statement!(
         UUIDOID,
         TIMESTAMPTZOID,
         TEXTOID,
-        TEXTOID,
-        TEXTOID,
         INT8OID,
         UUIDOID,
         UUIDOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
+        TEXTOID,
         TEXTARRAYOID,
         NUMERICARRAYOID,
         NUMERICOID
     ],
-    "SELECT u.subject, u.slice, sum(u.need)
-       FROM (SELECT CASE $4
-                        WHEN 'wallet' THEN '*' WHEN 'user' THEN c.user_id WHEN 'team' THEN c.team
-                        WHEN 'model' THEN c.model WHEN 'service' THEN c.service
-                        WHEN 'key' THEN c.key_id::text ELSE c.tags ->> $5
-                    END AS subject,
-                    floor(extract(epoch FROM u.at) * 1000000 / $7)::bigint AS slice,
+    concat!(
+        "SELECT u.first, u.second, u.third, u.slice, sum(u.need)
+       FROM (SELECT ", value_of!("$8", "$9"), " AS first,
+                    ", value_of!("$10", "$11"), " AS second,
+                    ", value_of!("$12", "$13"), " AS third,
+                    floor(extract(epoch FROM u.at) * 1000000 / $5)::bigint AS slice,
                     CASE
-                        WHEN $6 = 'amount' THEN -l.amount
+                        WHEN $4 = 'amount' THEN -l.amount
                         WHEN l.kind <> 'c' OR l.call = 'p' THEN 0
                         WHEN h.expiry_entry_id = l.entry_id THEN CASE WHEN h.status = 'expired' THEN coalesce(
                              (SELECT w.amount FROM unnest(h.window_ids, h.window_amounts) w (id, amount)
-                               WHERE w.id BETWEEN $8 AND $9), $12) ELSE 0 END
-                        WHEN $12 = 0 OR l.call = 's' AND (h.status <> 'settled' OR EXISTS (
+                               WHERE w.id BETWEEN $6 AND $7), $16) ELSE 0 END
+                        WHEN $16 = 0 OR l.call = 's' AND (h.status <> 'settled' OR EXISTS (
                              SELECT FROM wallet.ledger_all s
                               WHERE s.wallet_id = l.wallet_id AND s.related_id = l.related_id AND s.call = 's'
                                 AND s.entry_id > l.entry_id)) THEN ceil(m.usage * 1e12) * 1e-12
-                        ELSE ceil((m.usage + coalesce(m.requests, $12)) * 1e12) * 1e-12
+                        ELSE ceil((m.usage + coalesce(m.requests, $16)) * 1e12) * 1e-12
                     END AS need
                FROM wallet.ledger_all l
                JOIN wallet.ledger_all c
@@ -66,15 +86,16 @@ statement!(
                            sum(q.counted) FILTER (WHERE q.meter = 'requests') AS requests
                       FROM (SELECT w.meter, (line ->> 'quantity')::numeric * w.weight AS counted
                               FROM jsonb_array_elements(
-                                       CASE WHEN $6 <> 'amount' THEN wallet.entry_lines(l.lines) END) line
-                              JOIN unnest($10, $11) w (meter, weight)
+                                       CASE WHEN $4 <> 'amount' THEN wallet.entry_lines(l.lines) END) line
+                              JOIN unnest($14, $15) w (meter, weight)
                                 ON CASE w.meter WHEN 'tokens' THEN line ->> 'meter' LIKE '%\\_tokens'
                                                 ELSE line ->> 'meter' = w.meter END) q) m
               WHERE l.wallet_id = $1 AND l.kind IN ('c', 'r')
                 AND ($2 IS NULL OR l.entry_id >= $2)
                 AND ($3 IS NULL OR u.at >= $3)) u
-      WHERE u.subject IS NOT NULL AND u.need <> 0
-      GROUP BY u.subject, u.slice"
+      WHERE u.first IS NOT NULL AND u.second IS NOT NULL AND u.third IS NOT NULL AND u.need <> 0
+      GROUP BY u.first, u.second, u.third, u.slice"
+    )
 );
 
 // Running windows are counted again, possibly with other bounds. The amounts that holds reserve are
@@ -148,38 +169,44 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
         )),
         None => limit.window("*".to_owned(), now, Amount::ZERO)?.start,
     };
-    let (scope, tag) = match &limit.scope {
-        Scope::Tag(name) => ("tag", Some(name.as_str())),
-        scope => (&*scope.as_str(), None),
-    };
+    let mut parts = [("", ""); MOST_DIMENSIONS];
+    for (part, dimension) in parts.iter_mut().zip(limit.scope.dimensions()) {
+        *part = dimension.parts();
+    }
+    let [(of1, tag1), (of2, tag2), (of3, tag3)] = parts;
     let (meters, weights) = meters_of(&limit.metric);
     let used = USED.run(&[
         Value::Text(wallet),
         Value::OptUuid(start.map(first_id)),
         Value::OptTime(start),
-        Value::Text(scope),
-        Value::OptText(tag),
         Value::Text(limit.metric.as_str()),
         Value::OptInt8(slice),
         first,
         last,
+        Value::Text(of1),
+        Value::Text(tag1),
+        Value::Text(of2),
+        Value::Text(tag2),
+        Value::Text(of3),
+        Value::Text(tag3),
         Value::OptTexts(Some(&meters)),
         Value::Amounts(&weights),
         Value::Amount(limit.metric.weight_of_request()),
     ])?;
     let mut windows: HashMap<String, (Amount, Slices)> = HashMap::new();
     for row in 0..used.len() {
-        let value: String = used.need(row, 0)?;
-        let Some(subject) = limit.subject_of(&value) else {
+        let values: [String; MOST_DIMENSIONS] =
+            [used.need(row, 0)?, used.need(row, 1)?, used.need(row, 2)?];
+        let Some(subject) = limit.subject_of(&values) else {
             continue;
         };
-        let amount = used.amount(row, 2)?;
+        let amount = used.amount(row, 4)?;
         let (spent, slices) = windows
             .entry(subject)
             .or_insert_with(|| (Amount::ZERO, Slices::new(slice.unwrap_or(1))));
         *spent = spent.plus(amount).map_err(overflow)?;
         if let Some(length) = slice {
-            let number: i64 = used.need(row, 1)?;
+            let number: i64 = used.need(row, 3)?;
             slices.add(number.saturating_mul(length), amount);
         }
     }

@@ -9,9 +9,10 @@ use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::config;
-use crate::limits::limit::{Limit, Mode, Scope, bounds};
+use crate::limits::limit::{Limit, Mode, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
+use crate::limits::scope::{EACH, Scope, Subject};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Builder, Json, Jsonb};
@@ -61,6 +62,13 @@ statement!(
 );
 
 statement!(OF_WALLET, [TEXTOID], limit_query!(" ORDER BY limit_id"));
+
+statement!(
+    /// In the order of `limit_subject`, so that no other index fits.
+    OF_SCOPE,
+    [TEXTOID, TEXTOID],
+    limit_query!(" AND scope = $2 ORDER BY subject, period, metric")
+);
 
 statement!(
     INSERT,
@@ -182,7 +190,7 @@ pub struct NewLimit<'a> {
     /// The kind of subject to which the limit applies.
     pub scope: Scope,
     /// The subject, such as a user's id; `*` for each one separately.
-    pub subject: &'a str,
+    pub subject: Subject,
     /// How long a window lasts.
     pub period: Period,
     /// The period as text, part of what identifies the limit.
@@ -252,7 +260,7 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     let found = FIND.run_in_order(&[
         Value::Text(wallet),
         Value::Text(&new.scope.as_str()),
-        Value::Text(new.subject),
+        Value::Text(new.subject.as_str()),
         Value::Text(&new.period_name),
         Value::Text(new.metric.as_str()),
     ])?;
@@ -292,7 +300,7 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
     Ok(Limit {
         id,
         scope: new.scope.clone(),
-        subject: new.subject.to_owned(),
+        subject: new.subject.clone(),
         period: new.period,
         period_name: new.period_name.clone(),
         metric: new.metric.clone(),
@@ -320,7 +328,7 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Text(wallet),
         Value::Uuid(limit.id),
         Value::Text(&new.scope.as_str()),
-        Value::Text(new.subject),
+        Value::Text(new.subject.as_str()),
         Value::Text(&new.period_name),
         Value::Text(new.metric.as_str()),
         Value::Text(new.mode.as_str()),
@@ -396,18 +404,45 @@ pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     Ok(max)
 }
 
+/// Counts the limits again that a dropped limit replaced, because they now count its requests.
+fn count_replaced(wallet: &str, dropped: &Limit, now: Timestamp) -> Result<()> {
+    let scope = dropped.scope.as_str();
+    let (of, in_scope) = (Value::Text(wallet), Value::Text(&scope));
+    let rows = match dropped.scope {
+        Scope::Wallet => return Ok(()),
+        Scope::One(_) => FIND.run_in_order(&[
+            of,
+            in_scope,
+            Value::Text(EACH),
+            Value::Text(&dropped.period_name),
+            Value::Text(dropped.metric.as_str()),
+        ])?,
+        Scope::Several(_) => OF_SCOPE.run_in_order(&[of, in_scope])?,
+    };
+    for row in 0..rows.len() {
+        let row = row_of(&rows, row)?;
+        let paused = row.paused;
+        let limit = config::limit_of(row)?;
+        if !paused && dropped.replaces(&limit) {
+            count_running(wallet, &limit, now)?;
+        }
+    }
+    Ok(())
+}
+
 /// Drops a limit and its windows.
 pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) -> Result<()> {
     lock_wallet(wallet)?;
     if call.answered()?.is_some() {
         return Ok(());
     }
-    change_limits(wallet, |_| {
+    change_limits(wallet, |now| {
         let row = find(wallet, limit_id)?;
         let (of, id) = (Value::Text(wallet), Value::Uuid(row.id));
         DROP.run_in_order(&[of, id])?;
         let [first, last] = bounds(row.id).map(Value::Uuid);
-        DROP_WINDOWS.run(&[of, id, first, last]).map(drop)
+        DROP_WINDOWS.run(&[of, id, first, last])?;
+        count_replaced(wallet, &config::limit_of(row)?, now)
     })?;
     call.remember(None)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::attribution::StoredUse;
 use crate::error::Result;
 use crate::ledger::wallets::config::limit_of;
-use crate::limits::limit::{Limit, Mode, Spending, WALLET_SUBJECT};
+use crate::limits::limit::{Limit, Mode, Spending};
 use crate::limits::metric::Metric;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -192,15 +192,9 @@ impl<'a> Windows<'a> {
             let Some(places) = watched.windows.get(&subject) else {
                 continue;
             };
-            // A limit that names the subject replaces this one, and may not always have existed.
-            let named = watched.limit.subject == WALLET_SUBJECT
-                && self.limits.iter().any(|other| {
-                    other.limit.subject != WALLET_SUBJECT
-                        && other.limit.scope == watched.limit.scope
-                        && other.limit.period_name == watched.limit.period_name
-                        && other.limit.subject_for(spending).is_some()
-                });
-            if named {
+            // A limit that replaces this one may not always have existed.
+            let others = self.limits.iter().map(|other| &other.limit);
+            if watched.limit.is_replaced(others, spending) {
                 for place in places {
                     self.windows[*place].in_doubt = true;
                 }

@@ -19,9 +19,10 @@ use crate::ledger::charges::request::{Asked, Request};
 pub use crate::ledger::wallets::basis::Basis;
 pub use crate::ledger::wallets::basis::Status;
 use crate::limits::lane_windows;
-use crate::limits::limit::{Limit, Mode, Scope};
+use crate::limits::limit::{Limit, Mode};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
+use crate::limits::scope::{Scope, Subject};
 use crate::pg::{clock, invalidation};
 use crate::storage::rows::{Lane, LimitRow};
 use crate::storage::store;
@@ -219,10 +220,12 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
     let unknown = |what: &str| Error::internal(format!("a limit has an unknown {what}"));
     let (period, period_name) =
         Period::parse(&row.period, row.anchor.map(i32::from)).map_err(|_| unknown("period"))?;
+    let (scope, _) = Scope::parse(&row.scope).map_err(|_| unknown("scope"))?;
+    let subject = Subject::stored(&scope, row.subject).ok_or_else(|| unknown("subject"))?;
     Ok(Limit {
         id: row.id,
-        scope: Scope::parse(&row.scope).ok_or_else(|| unknown("scope"))?,
-        subject: row.subject,
+        scope,
+        subject,
         period,
         period_name,
         metric: Metric::of_row(&row.metric, row.weights),

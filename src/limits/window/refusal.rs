@@ -1,8 +1,9 @@
 //! The error WL002: which limit refuses a request, and when the request fits.
 
 use crate::error::{Code, Error, Result, quoted};
-use crate::limits::limit::{Applied, Scope};
+use crate::limits::limit::Applied;
 use crate::limits::period::Period;
+use crate::limits::scope::Scope;
 use crate::limits::window::status::{Status, status_with};
 use crate::money::Amount;
 use crate::pg::clock::{self, Timestamp};
@@ -149,10 +150,8 @@ fn frees_at(wallet: &str, status: &Status<'_>) -> Result<Option<Timestamp>> {
 /// The owner of a limit, for messages.
 fn whose(wallet: &str, applied: &Applied<'_>) -> String {
     let wallet = quoted(wallet);
-    let subject = quoted(&applied.subject);
     match &applied.limit.scope {
         Scope::Wallet => format!("wallet {wallet}"),
-        Scope::Tag(name) => format!("tag {} {subject} of wallet {wallet}", quoted(name)),
-        scope => format!("{} {subject} of wallet {wallet}", scope.as_str()),
+        scope => format!("{} of wallet {wallet}", scope.describe(&applied.subject)),
     }
 }

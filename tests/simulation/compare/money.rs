@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Look, amount, number, text};
 use crate::act::{About, Place};
 use crate::calendar::text as moment;
-use crate::model::window_of;
+use crate::model::{PAIRS, window_of};
 
 /// A grant: act, amount, expiry, remaining, status, promotional.
 type Shown = (Option<Place>, i128, Option<i64>, i128, String, bool);
@@ -320,6 +320,7 @@ impl<'a> Look<'a> {
                 "user" => vec!["alice", "bob"],
                 "team" => vec!["red", "blue"],
                 "model" => vec!["m1", "m2"],
+                "user+model" => PAIRS.map(|pair| pair.2).to_vec(),
                 _ => vec!["chat", "images"],
             };
             for subject in subjects {

@@ -5,6 +5,14 @@ use crate::act::{About, Use};
 use crate::calendar::{At, window};
 use crate::units::ONE;
 
+/// The users and models of the business, and the subject of each combination.
+pub const PAIRS: [(&str, &str, &str); 4] = [
+    ("alice", "m1", "[\"alice\",\"m1\"]"),
+    ("alice", "m2", "[\"alice\",\"m2\"]"),
+    ("bob", "m1", "[\"bob\",\"m1\"]"),
+    ("bob", "m2", "[\"bob\",\"m2\"]"),
+];
+
 /// A limit for each subject of its scope.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -31,6 +39,11 @@ impl Limit {
             "team" => about.team,
             "model" => about.model,
             "service" => about.service,
+            "user+model" => {
+                let both = (about.user?, about.model?);
+                let pair = PAIRS.iter().find(|pair| (pair.0, pair.1) == both);
+                Some(pair.expect("a user and a model of the business").2)
+            }
             other => panic!("no scope {other}"),
         }
     }

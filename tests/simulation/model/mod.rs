@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::act::{About, Of, Place, Scope, Use};
 use crate::calendar::{At, Length};
 
-pub use limits::{Limit, window_of};
+pub use limits::{Limit, PAIRS, window_of};
 pub use reports::{Dimension, Line, Sums};
 
 /// A line of the ledger.
