@@ -23,7 +23,7 @@ CREATE TABLE wallet.limits (
 COMMENT ON TABLE wallet.limits IS 'Spending limits: scope x period x metric x maximum. The usage is in the table allowances, one row per window.';
 COMMENT ON COLUMN wallet.limits.subject IS 'The subject of the limit; * means each subject separately.';
 COMMENT ON COLUMN wallet.limits.time_zone IS 'Time zone in which days and months begin.';
-COMMENT ON COLUMN wallet.limits.anchor IS 'First day of the week (1 Monday to 7 Sunday) or of the month (1 to 28); NULL means the first.';
+COMMENT ON COLUMN wallet.limits.anchor IS 'First day of the week (1 Monday to 7 Sunday) or of the month (1 to 31; a shorter month begins on its last day); NULL means the first.';
 COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which limit_near is emitted, in ascending order.';
 COMMENT ON COLUMN wallet.limits.paused IS 'While true, the limit neither counts usage nor refuses requests.';
 COMMENT ON COLUMN wallet.limits.raised_by IS 'Amounts by which the maximum is raised, each until the time at the same array position of raised_until.';

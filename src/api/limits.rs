@@ -10,7 +10,7 @@ use crate::ledger::limits::set::{NewLimit, Raise};
 use crate::ledger::limits::{check, metric, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
-use crate::limits::period::{NotAPeriod, Period};
+use crate::limits::period::{self, NotAPeriod, Period};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -41,7 +41,7 @@ fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
             anchor.map_or("NULL".to_owned(), |day| day.to_string()),
             quoted(text)
         ))
-        .detail("A week begins on day 1 (Monday) to 7 (Sunday), a month on day 1 to 28; other periods have no anchor.")
+        .detail("A week begins on day 1 (Monday) to 7 (Sunday), a month on day 1 to 31; other periods have no anchor.")
         .hint("Leave anchor out, or give a day that the period has."),
     }
 }
@@ -61,6 +61,28 @@ fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
     levels.sort();
     levels.dedup();
     Ok(levels)
+}
+
+/// Microseconds after midnight at which windows begin; `None` for midnight.
+fn anchor_time_of(time: Option<Time>, period: Period, name: &str) -> Result<Option<i64>> {
+    let Some(time) = time else {
+        return Ok(None);
+    };
+    let micros = args::micros_of(time);
+    if !period.takes_time() {
+        return Err(Error::argument(format!(
+            "anchor_time does not fit the period {}",
+            quoted(name)
+        ))
+        .detail("Windows of days, weeks, months, quarters and years begin at a time of day.")
+        .hint("Leave anchor_time out, or choose one of these periods."));
+    }
+    if period::time_of_day(micros).is_none() {
+        return Err(Error::argument("anchor_time is not a time of a day")
+            .detail("The last moment of a day is before 24:00.")
+            .hint("Give a time from 00:00 to 23:59:59.999999."));
+    }
+    Ok((micros != 0).then_some(micros))
 }
 
 fn scope_of(scope: Option<&str>) -> Result<Scope> {
@@ -83,7 +105,8 @@ fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
     let call = call
         .with("time_zone", new.time_zone)
         .with("anchor", new.period.anchor().map(|day| day.to_string()))
-        .with("paused", new.paused);
+        .with("paused", new.paused)
+        .with("anchor_time", new.anchor_time);
     let limit = [&*scope, new.subject, &new.period_name, new.metric.as_str()];
     call.change(set::LEVEL, Of::LimitOn(limit), |call| {
         metric::require_known(&new.metric)?;
@@ -111,6 +134,7 @@ fn set_limit(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
     paused: default!(Option<bool>, "NULL"),
+    anchor_time: default!(Option<Time>, "NULL"),
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -132,6 +156,7 @@ fn set_limit(
             wallet,
             scope,
             subject,
+            anchor_time: anchor_time_of(anchor_time, period, &period_name)?,
             period,
             period_name,
             metric,

@@ -11,8 +11,8 @@ use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::raise::OrRaise;
-use pgrx::Uuid;
 use pgrx::prelude::*;
+use pgrx::{Uuid, default};
 
 /// The end of the window that contains a given time: when a limit with that period resets. NULL for
 /// a period that never ends, and for a rolling period.
@@ -23,10 +23,12 @@ fn period_end(
     anchor: Option<i32>,
     time_zone: Option<&str>,
     at: Option<TimestampWithTimeZone>,
+    anchor_time: default!(Option<Time>, "NULL"),
 ) -> Option<TimestampWithTimeZone> {
     let (period, _) = Period::parse(period?, anchor).ok()?;
     let zone = period::zone(time_zone?).ok()?;
-    let (_, end) = period.window(&zone, Timestamp::from(at?).unix_micros())?;
+    let from = anchor_time.and_then(|time| period::time_of_day(args::micros_of(time)));
+    let (_, end) = period.window(&zone, from, Timestamp::from(at?).unix_micros())?;
     TimestampWithTimeZone::try_from(Timestamp::from_unix_micros(end?).0).ok()
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
@@ -127,6 +128,8 @@ pub struct Limit {
     pub warn_at: Vec<Amount>,
     /// The time zone that decides when days and months begin.
     pub zone: TimeZone,
+    /// The time of day at which days and longer windows begin; `None` for midnight.
+    pub from: Option<Time>,
 }
 
 /// A limit that applies to a request, with its window.
@@ -235,7 +238,7 @@ impl Limit {
     pub fn window(&self, subject: String, at: Timestamp, need: Amount) -> Result<Applied<'_>> {
         let (start, end) = self
             .period
-            .window(&self.zone, at.unix_micros())
+            .window(&self.zone, self.from, at.unix_micros())
             .ok_or_else(|| {
                 Error::argument("the time is outside the years that limits know")
                     .detail("Windows of limits exist from the year -9999 to the year 9999.")
@@ -346,6 +349,7 @@ mod tests {
             raises: Vec::new(),
             warn_at: vec![Amount::from_units(WHOLE * 8 / 10).unwrap()],
             zone: TimeZone::UTC,
+            from: None,
         }
     }
 

@@ -76,12 +76,14 @@ statement!(
         TIMESTAMPTZOID,
         INT2OID,
         NUMERICARRAYOID,
-        BOOLOID
+        BOOLOID,
+        INT8OID
     ],
     "INSERT INTO wallet.limits
         (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
-         anchor, warn_at, paused)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+         anchor, warn_at, paused, anchor_time)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+             time '00:00' + $14 * interval '1 microsecond')"
 );
 
 statement!(
@@ -94,12 +96,13 @@ statement!(
         TEXTOID,
         INT2OID,
         NUMERICARRAYOID,
-        BOOLOID
+        BOOLOID,
+        INT8OID
     ],
     that_limit_query!(
         "UPDATE wallet.limits
         SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
-            raised_by = '{}', raised_until = '{}'"
+            anchor_time = time '00:00' + $9 * interval '1 microsecond', raised_by = '{}', raised_until = '{}'"
     )
 );
 
@@ -181,6 +184,8 @@ pub struct NewLimit<'a> {
     pub time_zone: Option<&'a str>,
     /// Whether the limit is paused. `None` leaves it unchanged.
     pub paused: Option<bool>,
+    /// Microseconds after midnight at which windows begin. `None` for midnight.
+    pub anchor_time: Option<i64>,
 }
 
 /// The access level that setting a limit needs.
@@ -251,11 +256,14 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::OptInt2(anchor),
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
+        Value::OptInt8(new.anchor_time),
     ])?;
     // The windows have other bounds, or did not count while paused. They are counted as for a new
     // limit.
     let resumed = old.paused && !paused;
-    let moved = zone != old.time_zone || anchor.unwrap_or(1) != old.anchor.unwrap_or(1);
+    let moved = zone != old.time_zone
+        || anchor.unwrap_or(1) != old.anchor.unwrap_or(1)
+        || new.anchor_time != old.anchor_time;
     if !paused && (resumed || moved) {
         count_running(wallet, &limit, now)?;
     }
@@ -281,6 +289,7 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
                 .detail("Time zones are named as in the IANA database.")
                 .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
         })?,
+        from: new.anchor_time.and_then(period::time_of_day),
     })
 }
 
@@ -306,6 +315,7 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::OptInt2(new.period.anchor().map(i16::from)),
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
+        Value::OptInt8(new.anchor_time),
     ])?;
     if !paused {
         count_running(wallet, &limit, now)?;

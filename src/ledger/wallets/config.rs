@@ -228,5 +228,6 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
         raises: row.raised_by.into_iter().zip(row.raised_until).collect(),
         warn_at: row.warn_at,
         zone: period::zone(&row.time_zone).map_err(|_| unknown("time zone"))?,
+        from: row.anchor_time.and_then(period::time_of_day),
     })
 }
