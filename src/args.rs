@@ -37,7 +37,7 @@ pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     name(argument, value)?.ok_or_else(|| missing(argument).hint(give(argument, "")))
 }
 
-/// The microseconds from midnight to a time of day.
+/// The microseconds from midnight to a time of day. 24:00 was read as midnight.
 pub fn micros_of(time: Time) -> i64 {
     i64::from(time)
 }

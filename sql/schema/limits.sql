@@ -16,6 +16,7 @@ CREATE TABLE wallet.limits (
     anchor_time  time CHECK (anchor_time < '24:00'),
     rollover_max numeric(28,12) CHECK (rollover_max >= 0 AND rollover_max <> 'NaN'),
     weights      jsonb,
+    carry_from   timestamptz CHECK ((carry_from IS NULL) = (rollover_max IS NULL)),
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, limit_id),
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
@@ -30,4 +31,5 @@ COMMENT ON COLUMN wallet.limits.raised_by IS 'Amounts by which the maximum is ra
 COMMENT ON COLUMN wallet.limits.raised_until IS 'When each raise ends.';
 COMMENT ON COLUMN wallet.limits.anchor_time IS 'The time of day at which windows begin, in the time zone of the limit. NULL means midnight.';
 COMMENT ON COLUMN wallet.limits.rollover_max IS 'The most that is carried from a window into the next one. NULL means nothing.';
+COMMENT ON COLUMN wallet.limits.carry_from IS 'The window that contains this time is the first one that carries: the limit got its rollover_max then, or its windows moved. NULL without rollover_max.';
 COMMENT ON COLUMN wallet.limits.weights IS 'The weight of each meter, if the metric is a weighted sum of meters.';

@@ -10,7 +10,7 @@ use crate::ledger::limits::set::{NewLimit, Raise};
 use crate::ledger::limits::{check, metric, set};
 use crate::limits::limit::{Mode, Scope, WHOLE};
 use crate::limits::metric::Metric;
-use crate::limits::period::{self, NotAPeriod, Period};
+use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -19,6 +19,9 @@ use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::sql_types::Measure;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
+
+/// The most windows whose maximum can be carried.
+const MAX_CARRIED: i128 = 1000;
 
 /// The error 22023, which lists the valid periods.
 fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
@@ -77,12 +80,36 @@ fn anchor_time_of(time: Option<Time>, period: Period, name: &str) -> Result<Opti
         .detail("Windows of days, weeks, months, quarters and years begin at a time of day.")
         .hint("Leave anchor_time out, or choose one of these periods."));
     }
-    if period::time_of_day(micros).is_none() {
-        return Err(Error::argument("anchor_time is not a time of a day")
-            .detail("The last moment of a day is before 24:00.")
-            .hint("Give a time from 00:00 to 23:59:59.999999."));
-    }
     Ok((micros != 0).then_some(micros))
+}
+
+/// The most that is carried into the next window; `None` for nothing.
+fn rollover_of(
+    most: Option<&Number>,
+    max: Amount,
+    period: Period,
+    name: &str,
+) -> Result<Option<Amount>> {
+    let Some(most) = most else {
+        return Ok(None);
+    };
+    let most = args::amount("rollover_max", Some(most))?;
+    if !period.carries() {
+        return Err(Error::argument(format!(
+            "rollover_max does not fit the period {}",
+            quoted(name)
+        ))
+        .detail("Only windows from minutes to years follow each other.")
+        .hint("Leave rollover_max out, or choose a period from minute to year."));
+    }
+    if most.units() > max.units().saturating_mul(MAX_CARRIED) {
+        return Err(Error::argument("rollover_max is too large")
+            .detail(format!(
+                "It is {most}, more than {MAX_CARRIED} times the maximum {max}."
+            ))
+            .hint(format!("Give at most {MAX_CARRIED} times max.")));
+    }
+    Ok((!most.is_zero()).then_some(most))
 }
 
 fn scope_of(scope: Option<&str>) -> Result<Scope> {
@@ -106,7 +133,8 @@ fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
         .with("time_zone", new.time_zone)
         .with("anchor", new.period.anchor().map(|day| day.to_string()))
         .with("paused", new.paused)
-        .with("anchor_time", new.anchor_time);
+        .with("anchor_time", new.anchor_time)
+        .with("rollover_max", new.rollover_max);
     let limit = [&*scope, new.subject, &new.period_name, new.metric.as_str()];
     call.change(set::LEVEL, Of::LimitOn(limit), |call| {
         metric::require_known(&new.metric)?;
@@ -135,6 +163,7 @@ fn set_limit(
     metadata: default!(Option<Jsonb>, "NULL"),
     paused: default!(Option<bool>, "NULL"),
     anchor_time: default!(Option<Time>, "NULL"),
+    rollover_max: default!(Option<Number>, "NULL"),
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -157,6 +186,7 @@ fn set_limit(
             scope,
             subject,
             anchor_time: anchor_time_of(anchor_time, period, &period_name)?,
+            rollover_max: rollover_of(rollover_max.as_ref(), max, period, &period_name)?,
             period,
             period_name,
             metric,

@@ -2,14 +2,18 @@
 
 use crate::access::rights::{Level, enter};
 use crate::args;
+use crate::error::Result;
 use crate::ledger::limits::set;
 use crate::ledger::limits::view::{Running, running};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::limit_of;
+use crate::limits::limit::{Limit, Scope, WALLET_SUBJECT};
 use crate::limits::period::{self, Period};
+use crate::limits::window::add_carry_in_query;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
+use crate::pg::numeric::overflow;
 use crate::pg::raise::OrRaise;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -56,6 +60,9 @@ fn limits_now(
         name!(resets_at, Option<TimestampWithTimeZone>),
         name!(paused, bool),
         name!(time_zone, String),
+        name!(carried, Option<Amount>),
+        name!(rollover_max, Option<Amount>),
+        name!(anchor_time, Option<Time>),
     ),
 > {
     let work = || {
@@ -63,37 +70,84 @@ fn limits_now(
         let now = args::time("at", at)?.unwrap_or_else(clock::now);
         enter(Level::Reader, wallet, |_| {
             config::require(wallet)?;
-            let mut running = running(wallet, now)?;
-            let mut rows = Vec::new();
-            for row in set::of_wallet(wallet)? {
-                let (paused, zone) = (row.paused, row.time_zone.clone());
-                let limit = limit_of(row)?;
-                let max = limit.max_at(now)?;
-                let is_rolling = limit.period.slice().is_some();
-                let end = limit.window("*".to_owned(), now, Amount::ZERO);
-                let end = end.ok().and_then(|window| window.end);
-                let windows = running.remove(&limit.id);
-                for window in windows.unwrap_or_else(|| vec![Running::default()]) {
-                    let end = window.end.or(end);
-                    let resets_at = if is_rolling { window.frees_at } else { end };
-                    rows.push((
-                        Uuid::from_bytes(limit.id),
-                        limit.scope.as_str().into_owned(),
-                        window.subject.unwrap_or_else(|| limit.subject.clone()),
-                        limit.period_name.clone(),
-                        limit.metric.as_str().to_owned(),
-                        limit.mode.as_str().to_owned(),
-                        max,
-                        window.used,
-                        window.held,
-                        resets_at.and_then(|at| TimestampWithTimeZone::try_from(at.0).ok()),
-                        paused,
-                        zone.clone(),
-                    ));
-                }
-            }
-            Ok(rows)
+            limits_at(wallet, now)
         })
     };
     TableIterator::new(work().or_raise())
+}
+
+type LimitNow = (
+    Uuid,
+    String,
+    String,
+    String,
+    String,
+    String,
+    Amount,
+    Amount,
+    Amount,
+    Option<TimestampWithTimeZone>,
+    bool,
+    String,
+    Option<Amount>,
+    Option<Amount>,
+    Option<Time>,
+);
+
+fn limits_at(wallet: &str, now: Timestamp) -> Result<Vec<LimitNow>> {
+    let mut running = running(wallet, now)?;
+    let mut rows = Vec::new();
+    for row in set::of_wallet(wallet)? {
+        let (paused, zone) = (row.paused, row.time_zone.clone());
+        let from = row
+            .anchor_time
+            .and_then(|micros| Time::try_from(micros).ok());
+        let limit = limit_of(row)?;
+        let is_rolling = limit.period.slice().is_some();
+        let end = limit.window("*".to_owned(), now, Amount::ZERO);
+        let end = end.ok().and_then(|window| window.end);
+        let windows = running.remove(&limit.id);
+        for window in windows.unwrap_or_else(|| vec![Running::default()]) {
+            let end = window.end.or(end);
+            let resets_at = if is_rolling { window.frees_at } else { end };
+            let carried = carried(wallet, &limit, &window, now)?;
+            let max = limit.max_at(now)?;
+            let max = max.plus(carried.unwrap_or_default()).map_err(overflow)?;
+            rows.push((
+                Uuid::from_bytes(limit.id),
+                limit.scope.as_str().into_owned(),
+                window.subject.unwrap_or_else(|| limit.subject.clone()),
+                limit.period_name.clone(),
+                limit.metric.as_str().to_owned(),
+                limit.mode.as_str().to_owned(),
+                max.max(Amount::ZERO),
+                window.used,
+                window.held,
+                resets_at.and_then(|at| TimestampWithTimeZone::try_from(at.0).ok()),
+                paused,
+                zone.clone(),
+                carried,
+                limit.rollover.map(|rollover| rollover.max),
+                from,
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+/// The amount carried into a window, or into the running window of a limit whose only subject has
+/// not used it yet. `None` if the limit carries nothing, or if each subject has its own window.
+fn carried(
+    wallet: &str,
+    limit: &Limit,
+    window: &Running,
+    now: Timestamp,
+) -> Result<Option<Amount>> {
+    let is_each = limit.scope != Scope::Wallet && limit.subject == WALLET_SUBJECT;
+    if limit.rollover.is_none() || window.carried.is_some() || is_each {
+        return Ok(window.carried.filter(|_| limit.rollover.is_some()));
+    }
+    let mut one = limit.window(limit.subject.clone(), now, Amount::ZERO)?;
+    add_carry_in_query(wallet, &mut one)?;
+    Ok(one.carry.map(|carry| carry.amount))
 }

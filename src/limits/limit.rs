@@ -102,6 +102,26 @@ impl Mode {
     }
 }
 
+/// The rule of a limit that carries the unused part of a window into the next one.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollover {
+    /// The most that is carried.
+    pub max: Amount,
+    /// The window that contains this time is the first one that carries.
+    pub since: Timestamp,
+}
+
+/// The carry of a window: the amount added to its maximum from the windows before.
+#[derive(Clone, Debug, Default)]
+pub struct Carry {
+    /// The amount carried into the window, minus the amount carried on from it.
+    pub amount: Amount,
+    /// True if the window's row has it; it is computed otherwise.
+    pub is_stored: bool,
+    /// The window from which a part of a computed amount comes, and that part.
+    pub source: Option<(AllowanceId, Amount)>,
+}
+
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -130,6 +150,8 @@ pub struct Limit {
     pub zone: TimeZone,
     /// The time of day at which days and longer windows begin; `None` for midnight.
     pub from: Option<Time>,
+    /// The rule by which the limit carries; `None` if it carries nothing.
+    pub rollover: Option<Rollover>,
 }
 
 /// A limit that applies to a request, with its window.
@@ -147,8 +169,10 @@ pub struct Applied<'a> {
     pub end: Option<Timestamp>,
     /// The moment that selected the window.
     pub at: Timestamp,
-    /// The maximum at that moment, raises included.
+    /// The maximum at that moment, with raises and with the carry.
     pub max: Amount,
+    /// The window's carry, if the limit carries anything.
+    pub carry: Option<Box<Carry>>,
     /// The quantity that the request takes, in the limit's metric.
     pub need: Amount,
 }
@@ -263,6 +287,7 @@ impl Limit {
             end: end.map(Timestamp::from_unix_micros),
             at,
             max: self.max_at(at)?,
+            carry: None,
             need,
         })
     }
@@ -296,6 +321,17 @@ fn part(max: Amount, fraction: Amount) -> Amount {
 }
 
 impl Applied<'_> {
+    /// The most that any window can have as its maximum, while the limit stays as it is.
+    pub fn most(&self) -> Result<Amount> {
+        match self.limit.rollover {
+            None => Ok(self.max),
+            Some(rollover) => {
+                let max = self.limit.max_at(self.at)?;
+                max.plus(rollover.max).map_err(crate::pg::numeric::overflow)
+            }
+        }
+    }
+
     /// The maximum of a hard limit; `None` for a soft limit.
     pub fn cap(&self) -> Option<Amount> {
         (self.limit.mode == Mode::Hard).then_some(self.max)
@@ -350,6 +386,7 @@ mod tests {
             warn_at: vec![Amount::from_units(WHOLE * 8 / 10).unwrap()],
             zone: TimeZone::UTC,
             from: None,
+            rollover: None,
         }
     }
 

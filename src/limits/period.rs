@@ -135,7 +135,6 @@ impl Period {
         )
     }
 
-    #[allow(dead_code)]
     /// True if the part of a window's maximum that is left may be carried into the next window.
     pub fn carries(self) -> bool {
         self.takes_time() || matches!(self, Period::Minute | Period::Hour)

@@ -12,6 +12,7 @@ use crate::ledger::grants::pools::Pools;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::{Applied, Spending, applicable};
 use crate::limits::metric::{Measured, Metric};
+use crate::limits::window;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -106,11 +107,12 @@ impl<'a> Job<'a> {
             Asked::Amount(_) => None,
             _ => priced.as_ref().map(|priced| encode(&priced.lines)),
         };
-        let applied = applicable(
+        let mut applied = applicable(
             &rules.limits,
             &spending(request, attribution, priced.as_ref(), cost),
             now,
         )?;
+        window::add_carries(request.wallet, &mut applied)?;
         Ok(Job {
             request,
             rules,

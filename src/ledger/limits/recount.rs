@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::limits::limit::{Limit, Mode, Scope, bounds};
+use crate::limits::limit::{Limit, Mode, Scope, WHOLE, bounds};
 use crate::limits::slices::Slices;
 use crate::limits::window;
 use crate::money::Amount;
@@ -81,7 +81,7 @@ statement!(
            AND (window_end IS NULL OR window_end > $3) AND held = 0
      )
      UPDATE wallet.allowances
-        SET spent = 0, slices = NULL, recheck_done = 0
+        SET spent = 0, slices = NULL, recheck_done = 0, watermark = 0
       WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
         AND (window_end IS NULL OR window_end > $3) AND held > 0"
 );
@@ -95,12 +95,17 @@ statement!(
         NUMERICOID,
         NUMERICARRAYOID,
         UUIDOID,
-        UUIDOID
+        UUIDOID,
+        BOOLOID,
+        BOOLOID
     ],
     "UPDATE wallet.allowances
-        SET allotted = CASE WHEN $4 IS NOT NULL THEN greatest($4, spent + held) END,
-            recheck_done = (SELECT count(*) FROM unnest($5) level
-                         WHERE spent + held > 0 AND spent + held >= level)
+        SET allotted = CASE WHEN $9 THEN greatest($4 + watermark * $8::int, spent + held) END,
+            recheck_done = (SELECT count(*) FROM unnest($5) part
+                         WHERE spent + held > 0
+                           AND spent + held >= ceil((greatest($4 + watermark * $8::int, 0) * part) * 1000000000000)
+                                               / 1000000000000),
+            watermark = watermark * $8::int
       WHERE wallet_id = $1 AND allowance_id >= $6 AND allowance_id <= $7 AND limit_id = $2 AND lane = 0
         AND (window_end IS NULL OR window_end > $3)"
 );
@@ -171,23 +176,24 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
     reallot(wallet, limit, now)
 }
 
-/// Adapts the running windows of a limit to its maximum and its warning levels. Usage up to now
-/// causes no further warnings.
+/// Adapts the running windows of a limit to its maximum and its warning levels. Their carries stay,
+/// unless the limit carries nothing any longer. Usage up to now causes no further warnings.
 pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let max = limit.max_at(now)?;
-    let levels: Vec<Amount> = (0..)
-        .map_while(|passed| limit.next_level(passed, max))
-        .collect();
+    let whole = Amount::from_units(WHOLE).map_err(crate::pg::numeric::overflow)?;
+    let parts: Vec<Amount> = limit.warn_at.iter().copied().chain([whole]).collect();
     let [first, last] = bounds(limit.id).map(Value::Uuid);
     REALLOT
         .run(&[
             Value::Text(wallet),
             Value::Uuid(limit.id),
             Value::Time(now),
-            Value::OptAmount((limit.mode == Mode::Hard).then_some(max)),
-            Value::Amounts(&levels),
+            Value::Amount(max),
+            Value::Amounts(&parts),
             first,
             last,
+            Value::Bool(limit.rollover.is_some()),
+            Value::Bool(limit.mode == Mode::Hard),
         ])
         .map(drop)
 }

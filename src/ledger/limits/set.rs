@@ -8,7 +8,7 @@ use crate::idempotency::call::{IdempotentCall, lost};
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::config;
-use crate::limits::limit::{Limit, Mode, Scope, bounds};
+use crate::limits::limit::{Limit, Mode, Rollover, Scope, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
 use crate::money::Amount;
@@ -23,7 +23,7 @@ macro_rules! limit_query {
         concat!(
             "SELECT limit_id, scope, subject, period, anchor, metric, mode, max, time_zone,
                     warn_at, paused, raised_by, raised_until,
-                    (extract(epoch FROM anchor_time) * 1000000)::bigint, rollover_max, weights
+                    (extract(epoch FROM anchor_time) * 1000000)::bigint, rollover_max, weights, carry_from
                FROM wallet.limits WHERE wallet_id = $1",
             $clause
         )
@@ -77,13 +77,15 @@ statement!(
         INT2OID,
         NUMERICARRAYOID,
         BOOLOID,
-        INT8OID
+        INT8OID,
+        NUMERICOID,
+        TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.limits
         (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
-         anchor, warn_at, paused, anchor_time)
+         anchor, warn_at, paused, anchor_time, rollover_max, carry_from)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-             time '00:00' + $14 * interval '1 microsecond')"
+             time '00:00' + $14 * interval '1 microsecond', $15, $16)"
 );
 
 statement!(
@@ -97,12 +99,15 @@ statement!(
         INT2OID,
         NUMERICARRAYOID,
         BOOLOID,
-        INT8OID
+        INT8OID,
+        NUMERICOID,
+        TIMESTAMPTZOID
     ],
     that_limit_query!(
         "UPDATE wallet.limits
         SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
-            anchor_time = time '00:00' + $9 * interval '1 microsecond', raised_by = '{}', raised_until = '{}'"
+            anchor_time = time '00:00' + $9 * interval '1 microsecond', rollover_max = $10, carry_from = $11,
+            raised_by = '{}', raised_until = '{}'"
     )
 );
 
@@ -146,7 +151,7 @@ statement!(
         SET known_limits = k.known
        FROM (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
                         (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
-                         paused, raised_by, raised_until, anchor_time, rollover_max, weights)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
+                         paused, raised_by, raised_until, anchor_time, rollover_max, weights, carry_from)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
                FROM (SELECT * FROM wallet.limits WHERE wallet_id = $1 ORDER BY limit_id LIMIT 9) few) k
       WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
 );
@@ -186,6 +191,8 @@ pub struct NewLimit<'a> {
     pub paused: Option<bool>,
     /// Microseconds after midnight at which windows begin. `None` for midnight.
     pub anchor_time: Option<i64>,
+    /// The most that is carried from a window into the next one. `None` for nothing.
+    pub rollover_max: Option<Amount>,
 }
 
 /// The access level that setting a limit needs.
@@ -220,6 +227,7 @@ fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
         raised_until: rows.times(row, 12),
         anchor_time: rows.get(row, 13),
         rollover_max: rows.opt_amount(row, 14)?,
+        carry_from: rows.get(row, 16),
         weights: weights_of(rows.datum(row, 15).map(Jsonb))?,
     })
 }
@@ -246,7 +254,17 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     let zone = new.time_zone.unwrap_or(&old.time_zone);
     let paused = new.paused.unwrap_or(old.paused);
     let anchor = new.period.anchor().map(i16::from);
-    let limit = limit(new, old.id, zone)?;
+    // The windows have other bounds, or did not count while paused. They are counted as for a new
+    // limit.
+    let resumed = old.paused && !paused;
+    let moved = zone != old.time_zone
+        || anchor.unwrap_or(1) != old.anchor.unwrap_or(1)
+        || new.anchor_time != old.anchor_time;
+    let carry_from = match old.carry_from {
+        Some(since) if !resumed && !moved => since,
+        _ => now,
+    };
+    let limit = limit(new, old.id, zone, carry_from)?;
     CHANGE.run_in_order(&[
         Value::Text(wallet),
         Value::Uuid(old.id),
@@ -257,13 +275,9 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
         Value::OptInt8(new.anchor_time),
+        Value::OptAmount(new.rollover_max),
+        Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
     ])?;
-    // The windows have other bounds, or did not count while paused. They are counted as for a new
-    // limit.
-    let resumed = old.paused && !paused;
-    let moved = zone != old.time_zone
-        || anchor.unwrap_or(1) != old.anchor.unwrap_or(1)
-        || new.anchor_time != old.anchor_time;
     if !paused && (resumed || moved) {
         count_running(wallet, &limit, now)?;
     }
@@ -271,7 +285,7 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     Ok(old.id)
 }
 
-fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
+fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str, carry_from: Timestamp) -> Result<Limit> {
     crate::ledger::wallets::settings::check_time_zone(zone)?;
     Ok(Limit {
         id,
@@ -290,6 +304,10 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
                 .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
         })?,
         from: new.anchor_time.and_then(period::time_of_day),
+        rollover: new.rollover_max.map(|max| Rollover {
+            max,
+            since: carry_from,
+        }),
     })
 }
 
@@ -299,7 +317,7 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Some(zone) => zone.to_owned(),
         None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
     };
-    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone)?;
+    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone, now)?;
     let paused = new.paused.unwrap_or(false);
     INSERT.run(&[
         Value::Text(wallet),
@@ -316,6 +334,8 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
         Value::OptInt8(new.anchor_time),
+        Value::OptAmount(new.rollover_max),
+        Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
     ])?;
     if !paused {
         count_running(wallet, &limit, now)?;

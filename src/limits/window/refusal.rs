@@ -46,7 +46,7 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         "amount" => format!("{period} limit"),
         metric => format!("{period} limit of {metric}"),
     };
-    let never_fits = applied.need > applied.max;
+    let never_fits = applied.need > applied.most()?;
     let resets = match status.resets_at {
         None if never_fits => "A request of that size never fits.".to_owned(),
         None => "It never resets.".to_owned(),
