@@ -341,7 +341,7 @@ SELECT w.wallet_id AS wallet,
  WHERE w.known_limits IS DISTINCT FROM '{}';
 COMMENT ON VIEW wallet.limits_status IS 'Every limit with its current usage: one row per subject that used it in the running window, or one row if no subject did.';
 COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect and the carried amount.';
-COMMENT ON COLUMN wallet.limits_status.carried IS 'The amount carried into the window from the windows before. NULL if the limit carries nothing, or if no subject has used it yet.';
+COMMENT ON COLUMN wallet.limits_status.carried IS 'The amount carried into the window from the windows before. NULL if the limit carries nothing, is paused, or was not used yet and has a window per subject.';
 COMMENT ON COLUMN wallet.limits_status.rollover_max IS 'The most that is carried from a window into the next one.';
 COMMENT ON COLUMN wallet.limits_status.anchor_time IS 'The time of day at which windows begin. NULL means midnight.';
 COMMENT ON COLUMN wallet.limits_status.percent IS 'The sum of used and held, in percent of the maximum.';

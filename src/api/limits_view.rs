@@ -110,7 +110,10 @@ fn limits_at(wallet: &str, now: Timestamp) -> Result<Vec<LimitNow>> {
         for window in windows.unwrap_or_else(|| vec![Running::default()]) {
             let end = window.end.or(end);
             let resets_at = if is_rolling { window.frees_at } else { end };
-            let carried = carried(wallet, &limit, &window, now)?;
+            let carried = match paused {
+                true => None,
+                false => carried(wallet, &limit, &window, now)?,
+            };
             let max = limit.max_at(now)?;
             let max = max.plus(carried.unwrap_or_default()).map_err(overflow)?;
             rows.push((

@@ -150,7 +150,8 @@ impl<'a> Walk<'a> {
         let (Some(start), Some(end)) = (one.start, one.end) else {
             return Ok(nothing);
         };
-        if self.limit.max.is_zero() {
+        // Windows before the first one that carries are not carried from.
+        if self.limit.max.is_zero() || end <= self.rollover.since {
             return Ok(nothing);
         }
         if self.is_passed(end)? {

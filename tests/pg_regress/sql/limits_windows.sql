@@ -169,6 +169,22 @@ SELECT * FROM regress.carried('carry_change');
 -- The headers have the same remainder.
 SELECT h.name, h.value FROM wallet.entries e, wallet.usage_headers('carry_change', e.entry_id) h WHERE e.wallet = 'carry_change' AND e.amount = -12 AND h.name = 'X-Limit-Remaining';
 
+-- A limit that was paused has no carry when it is resumed.
+SELECT wallet FROM wallet.create_wallet('carry_pause');
+SELECT balance FROM wallet.fund('carry_pause', 1000);
+SELECT wallet.set_limit('carry_pause', 10, 'year', rollover_max => 5) IS NOT NULL AS set;
+CALL regress.pass('carry_pause', 1);
+SELECT cost FROM wallet.charge('carry_pause', amount => 3);
+SELECT max, carried, used FROM wallet.limits_status WHERE wallet = 'carry_pause';
+SELECT wallet.set_limit('carry_pause', 10, 'year', rollover_max => 5, paused => true) IS NOT NULL AS set;
+SELECT max, carried, used FROM wallet.limits_status WHERE wallet = 'carry_pause';
+SELECT wallet.set_limit('carry_pause', 10, 'year', rollover_max => 5, paused => false) IS NOT NULL AS set;
+SELECT max, carried, used FROM wallet.limits_status WHERE wallet = 'carry_pause';
+-- A year before the limit got its rollover_max is counted alone.
+SELECT hold_id AS early FROM wallet.hold('carry_pause', amount => 6, ttl => '1 hour') \gset
+UPDATE wallet.reservations SET created_at = created_at - interval '1 year' WHERE hold_id = :'early';
+SELECT cost FROM wallet.settle('carry_pause', :'early', amount => 10);
+
 -- The last year of a subject stays until no year needs it any longer.
 SELECT wallet.prune_windows() >= 0 AS pruned;
 CALL regress.pass('carry_change', 3);
