@@ -184,11 +184,14 @@ impl Period {
                 date.checked_sub(i64::from(since).days()).ok()
             }
             Period::Month(day) => {
-                let this = day_of_month(date, day)?;
+                let this = day_of_month(date.year(), date.month(), day)?;
                 if this <= date {
                     return Some(this);
                 }
-                day_of_month(date.first_of_month().yesterday().ok()?, day)
+                match date.month() {
+                    1 => day_of_month(date.year() - 1, 12, day),
+                    month => day_of_month(date.year(), month - 1, day),
+                }
             }
             Period::Quarter => Date::new(date.year(), (date.month() - 1) / 3 * 3 + 1, 1).ok(),
             Period::Year => Some(date.first_of_year()),
@@ -200,9 +203,10 @@ impl Period {
     fn next(self, first: Date) -> Option<Date> {
         match self {
             // From the month and not from the day, which is earlier in a shorter month.
-            Period::Month(day) => {
-                day_of_month(first.first_of_month().checked_add(1.month()).ok()?, day)
-            }
+            Period::Month(day) => match first.month() {
+                12 => day_of_month(first.year() + 1, 1, day),
+                month => day_of_month(first.year(), month + 1, day),
+            },
             Period::Week(_) => first.checked_add(7.days()).ok(),
             Period::Quarter => first.checked_add(3.months()).ok(),
             Period::Year => first.checked_add(1.year()).ok(),
@@ -211,9 +215,15 @@ impl Period {
     }
 }
 
-/// A day of the month of `date`; the last one if the month is shorter.
-fn day_of_month(date: Date, day: i8) -> Option<Date> {
-    Date::new(date.year(), date.month(), day.min(date.days_in_month())).ok()
+/// A day of a month; the last one if the month is shorter.
+fn day_of_month(year: i16, month: i8, day: i8) -> Option<Date> {
+    match day {
+        ..=28 => Date::new(year, month, day).ok(),
+        _ => {
+            let last = Date::new(year, month, 1).ok()?.days_in_month();
+            Date::new(year, month, day.min(last)).ok()
+        }
+    }
 }
 
 /// The first moment of a day, which is midnight unless the day has no midnight.
