@@ -1,6 +1,6 @@
 //! Checks arguments of SQL functions: presence, range and format.
 
-use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::datum::{Interval, Time, TimestampWithTimeZone};
 use pgrx::{AnyNumeric, Uuid};
 
 use crate::currency::Currency;
@@ -35,6 +35,11 @@ pub fn missing(argument: &str) -> Error {
 /// A required name.
 pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     name(argument, value)?.ok_or_else(|| missing(argument).hint(give(argument, "")))
+}
+
+/// The microseconds from midnight to a time of day. 24:00 was read as midnight.
+pub fn micros_of(time: Time) -> i64 {
+    i64::from(time)
 }
 
 /// A required id. `hint` says where to find one.

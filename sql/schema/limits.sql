@@ -16,6 +16,7 @@ CREATE TABLE wallet.limits (
     anchor_time  time CHECK (anchor_time < '24:00'),
     rollover_max numeric(28,12) CHECK (rollover_max >= 0 AND rollover_max <> 'NaN'),
     weights      jsonb,
+    carry_from   timestamptz CHECK ((carry_from IS NULL) = (rollover_max IS NULL)),
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, limit_id),
     CONSTRAINT limit_subject UNIQUE (wallet_id, scope, subject, period, metric)
@@ -24,11 +25,12 @@ COMMENT ON TABLE wallet.limits IS 'Spending limits: scope x period x metric x ma
 COMMENT ON COLUMN wallet.limits.scope IS 'The dimensions of the limit, divided by +, in the order user, team, key, model, service, tags. A + in the name of a tag is written twice.';
 COMMENT ON COLUMN wallet.limits.subject IS 'The subject of the limit; * means each subject separately. For several dimensions, a JSON array with a string for each of them.';
 COMMENT ON COLUMN wallet.limits.time_zone IS 'Time zone in which days and months begin.';
-COMMENT ON COLUMN wallet.limits.anchor IS 'First day of the week (1 Monday to 7 Sunday) or of the month (1 to 28); NULL means the first.';
+COMMENT ON COLUMN wallet.limits.anchor IS 'First day of the week (1 Monday to 7 Sunday) or of the month (1 to 31; a shorter month begins on its last day); NULL means the first.';
 COMMENT ON COLUMN wallet.limits.warn_at IS 'Fractions of the maximum at which limit_near is emitted, in ascending order.';
 COMMENT ON COLUMN wallet.limits.paused IS 'While true, the limit neither counts usage nor refuses requests.';
 COMMENT ON COLUMN wallet.limits.raised_by IS 'Amounts by which the maximum is raised, each until the time at the same array position of raised_until.';
 COMMENT ON COLUMN wallet.limits.raised_until IS 'When each raise ends.';
 COMMENT ON COLUMN wallet.limits.anchor_time IS 'The time of day at which windows begin, in the time zone of the limit. NULL means midnight.';
 COMMENT ON COLUMN wallet.limits.rollover_max IS 'The most that is carried from a window into the next one. NULL means nothing.';
+COMMENT ON COLUMN wallet.limits.carry_from IS 'The window that contains this time is the first one that carries: the limit got its rollover_max then, or its windows moved. NULL without rollover_max.';
 COMMENT ON COLUMN wallet.limits.weights IS 'The weight of each meter, if the metric is a weighted sum of meters.';

@@ -151,7 +151,7 @@ AS $$
                    (SELECT 'the limits that charges know are not those of the table'
                       FROM w WHERE w.known_limits <> ARRAY(
                             SELECT (l.limit_id, l.scope, l.subject, l.period, l.metric, l.mode, l.max, l.time_zone, l.anchor, l.warn_at,
-                                    l.paused, l.raised_by, l.raised_until, l.anchor_time, l.rollover_max, l.weights)::wallet.known_limit
+                                    l.paused, l.raised_by, l.raised_until, l.anchor_time, l.rollover_max, l.weights, l.carry_from)::wallet.known_limit
                               FROM wallet.limits l WHERE l.wallet_id = w.wallet_id ORDER BY l.limit_id))),
                format('%s windows recounted', p.windows)
           FROM pass p

@@ -329,7 +329,10 @@ SELECT w.wallet_id AS wallet,
        CASE WHEN l.max > 0 THEN round(100 * (l.used + l.held) / l.max, 1) END AS percent,
        l.resets_at,
        l.paused,
-       l.time_zone
+       l.time_zone,
+       round(l.carried, greatest(min_scale(l.carried), d.decimals)) AS carried,
+       round(l.rollover_max, greatest(min_scale(l.rollover_max), d.decimals)) AS rollover_max,
+       l.anchor_time
   FROM wallet.wallets w
  CROSS JOIN LATERAL wallet.limits_now(w.wallet_id, statement_timestamp()) l
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
@@ -338,7 +341,10 @@ SELECT w.wallet_id AS wallet,
  WHERE w.known_limits IS DISTINCT FROM '{}';
 COMMENT ON VIEW wallet.limits_status IS 'Every limit with its current usage: one row per subject that used it in the running window, or one row if no subject did.';
 COMMENT ON COLUMN wallet.limits_status.subject IS 'The subject that used the limit. For several dimensions, a JSON array with the value of each.';
-COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect.';
+COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect and the carried amount.';
+COMMENT ON COLUMN wallet.limits_status.carried IS 'The amount carried into the window from the windows before. NULL if the limit carries nothing, is paused, or was not used yet and has a window per subject.';
+COMMENT ON COLUMN wallet.limits_status.rollover_max IS 'The most that is carried from a window into the next one.';
+COMMENT ON COLUMN wallet.limits_status.anchor_time IS 'The time of day at which windows begin. NULL means midnight.';
 COMMENT ON COLUMN wallet.limits_status.percent IS 'The sum of used and held, in percent of the maximum.';
 COMMENT ON COLUMN wallet.limits_status.resets_at IS 'When the window ends. For a rolling window, when its oldest usage leaves it. NULL if the limit never resets.';
 

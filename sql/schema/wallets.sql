@@ -17,7 +17,8 @@ CREATE TYPE wallet.known_limit AS (
     raised_until timestamptz[],
     anchor_time  time,
     rollover_max numeric(28,12),
-    weights      jsonb
+    weights      jsonb,
+    carry_from   timestamptz
 );
 COMMENT ON TYPE wallet.known_limit IS 'A limit as cached in the wallet''s row. Its columns are those of the table limits.';
 
@@ -119,7 +120,7 @@ COMMENT ON COLUMN wallet.allowances.waits IS 'Balance rows only: number of charg
 COMMENT ON COLUMN wallet.allowances.armed IS 'Balance rows only: whether every alert threshold was armed at the last full check of all lanes. If so, released money need not arm any.';
 COMMENT ON COLUMN wallet.allowances.seq IS 'Balance rows only: number of the lane''s last entry.';
 COMMENT ON COLUMN wallet.allowances.allotted IS 'The total that may be spent; NULL means unlimited.';
-COMMENT ON COLUMN wallet.allowances.watermark IS 'Balance rows: a charge that would leave less than this in the lane takes the slow path; the lanes'' watermarks add up to the next alert threshold. Rows of a spread limit window: a charge whose usage would reach this value acquires all lanes.';
+COMMENT ON COLUMN wallet.allowances.watermark IS 'Balance rows: a charge that would leave less than this in the lane takes the slow path; the lanes'' watermarks add up to the next alert threshold. Rows of a spread limit window: a charge whose usage would reach this value acquires all lanes. Row of lane 0 of a window of a limit with rollover_max: the amount carried into the window minus the amount carried on.';
 COMMENT ON COLUMN wallet.allowances.booked IS 'Balance rows only: running total of the lane''s entries. The totals of all lanes add up to balance minus debt.';
 COMMENT ON COLUMN wallet.allowances.hash IS 'Balance rows only: hash of the lane''s last entry, which is the head of its chain.';
 

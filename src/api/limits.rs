@@ -22,6 +22,9 @@ use crate::pg::sql_types::Measure;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
 
+/// The most windows whose maximum can be carried.
+const MAX_CARRIED: i128 = 1000;
+
 /// The error 22023, which lists the valid periods.
 fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
     let hint = format!(
@@ -43,7 +46,7 @@ fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
             anchor.map_or("NULL".to_owned(), |day| day.to_string()),
             quoted(text)
         ))
-        .detail("A week begins on day 1 (Monday) to 7 (Sunday), a month on day 1 to 28; other periods have no anchor.")
+        .detail("A week begins on day 1 (Monday) to 7 (Sunday), a month on day 1 to 31; other periods have no anchor.")
         .hint("Leave anchor out, or give a day that the period has."),
     }
 }
@@ -65,6 +68,52 @@ fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
     Ok(levels)
 }
 
+/// Microseconds after midnight at which windows begin; `None` for midnight.
+fn anchor_time_of(time: Option<Time>, period: Period, name: &str) -> Result<Option<i64>> {
+    let Some(time) = time else {
+        return Ok(None);
+    };
+    let micros = args::micros_of(time);
+    if !period.takes_time() {
+        return Err(Error::argument(format!(
+            "anchor_time does not fit the period {}",
+            quoted(name)
+        ))
+        .detail("Windows of days, weeks, months, quarters and years begin at a time of day.")
+        .hint("Leave anchor_time out, or choose one of these periods."));
+    }
+    Ok((micros != 0).then_some(micros))
+}
+
+/// The most that is carried into the next window; `None` for nothing.
+fn rollover_of(
+    most: Option<&Number>,
+    max: Amount,
+    period: Period,
+    name: &str,
+) -> Result<Option<Amount>> {
+    let Some(most) = most else {
+        return Ok(None);
+    };
+    let most = args::amount("rollover_max", Some(most))?;
+    if !period.carries() {
+        return Err(Error::argument(format!(
+            "rollover_max does not fit the period {}",
+            quoted(name)
+        ))
+        .detail("Only windows from minutes to years follow each other.")
+        .hint("Leave rollover_max out, or choose a period from minute to year."));
+    }
+    if most.units() > max.units().saturating_mul(MAX_CARRIED) {
+        return Err(Error::argument("rollover_max is too large")
+            .detail(format!(
+                "It is {most}, more than {MAX_CARRIED} times the maximum {max}."
+            ))
+            .hint(format!("Give at most {MAX_CARRIED} times max.")));
+    }
+    Ok((!most.is_zero()).then_some(most))
+}
+
 fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
     let scope = new.scope.as_str();
     let mut call = call
@@ -80,7 +129,9 @@ fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
     let call = call
         .with("time_zone", new.time_zone)
         .with("anchor", new.period.anchor().map(|day| day.to_string()))
-        .with("paused", new.paused);
+        .with("paused", new.paused)
+        .with("anchor_time", new.anchor_time)
+        .with("rollover_max", new.rollover_max);
     let limit = [
         &*scope,
         new.subject.as_str(),
@@ -110,6 +161,8 @@ fn set_limit(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
     paused: default!(Option<bool>, "NULL"),
+    anchor_time: default!(Option<Time>, "NULL"),
+    rollover_max: default!(Option<Number>, "NULL"),
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
@@ -126,6 +179,8 @@ fn set_limit(
             wallet,
             scope,
             subject,
+            anchor_time: anchor_time_of(anchor_time, period, &period_name)?,
+            rollover_max: rollover_of(rollover_max.as_ref(), max, period, &period_name)?,
             period,
             period_name,
             metric,

@@ -122,6 +122,7 @@ impl Refundable {
         };
         let mut applied = applicable(&rules.limits, &spending, self.counted_at)?.counted;
         applied.retain(|applied| applied.end.is_none_or(|end| end > now));
+        window::add_carries(wallet, &mut applied)?;
         window::give_back_charged(wallet, &applied)
     }
 }

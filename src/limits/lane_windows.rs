@@ -92,18 +92,20 @@ statement!(
 );
 
 impl Limit {
-    /// True for a limit whose windows may be spread: wallet-wide, on use, not rolling and not
-    /// raised.
+    /// True for a limit whose windows may be spread: wallet-wide, on use, not rolling, not raised,
+    /// and carrying nothing into the next window.
     pub fn can_spread(&self) -> bool {
         self.scope == Scope::Wallet
             && self.period.slice().is_none()
             && self.period.counts_use()
             && self.raises.is_empty()
+            && self.rollover.is_none()
     }
 }
 
 /// The lane of the row in which each window counts the request of a charge that has locked `lane`
-/// of the balance. `None` if all lanes must be locked first.
+/// of the balance. `None` if all lanes must be locked first: to gather a window, or to open one
+/// with a carry.
 pub fn places(
     wallet: &str,
     applied: &[Applied<'_>],
@@ -112,6 +114,14 @@ pub fn places(
 ) -> Result<Option<Vec<i16>>> {
     let mut places = vec![0; applied.len()];
     for (place, one) in places.iter_mut().zip(applied) {
+        if let Some(carry) = &one.carry
+            && !one.need.is_zero()
+        {
+            let stored = store::read_counted(wallet, one.window_id, 0)?;
+            if !carry.is_stored || stored.is_none_or(|row| row.watermark != carry.amount) {
+                return Ok(None);
+            }
+        }
         if lane == 0 || one.need.is_zero() || !one.limit.can_spread() {
             continue;
         }

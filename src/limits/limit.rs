@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
@@ -44,6 +45,26 @@ impl Mode {
     }
 }
 
+/// The rule of a limit that carries the unused part of a window into the next one.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollover {
+    /// The most that is carried.
+    pub max: Amount,
+    /// The window that contains this time is the first one that carries.
+    pub since: Timestamp,
+}
+
+/// The carry of a window: the amount added to its maximum from the windows before.
+#[derive(Clone, Debug, Default)]
+pub struct Carry {
+    /// The amount carried into the window, minus the amount carried on from it.
+    pub amount: Amount,
+    /// True if the window's row has it; it is computed otherwise.
+    pub is_stored: bool,
+    /// The window from which a part of a computed amount comes, and that part.
+    pub source: Option<(AllowanceId, Amount)>,
+}
+
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -70,6 +91,10 @@ pub struct Limit {
     pub warn_at: Vec<Amount>,
     /// The time zone that decides when days and months begin.
     pub zone: TimeZone,
+    /// The time of day at which days and longer windows begin; `None` for midnight.
+    pub from: Option<Time>,
+    /// The rule by which the limit carries; `None` if it carries nothing.
+    pub rollover: Option<Rollover>,
 }
 
 /// A limit that applies to a request, with its window.
@@ -87,8 +112,10 @@ pub struct Applied<'a> {
     pub end: Option<Timestamp>,
     /// The moment that selected the window.
     pub at: Timestamp,
-    /// The maximum at that moment, raises included.
+    /// The maximum at that moment, with raises and with the carry.
     pub max: Amount,
+    /// The window's carry, if the limit carries anything.
+    pub carry: Option<Box<Carry>>,
     /// The quantity that the request takes, in the limit's metric.
     pub need: Amount,
     /// Whether the request may exceed the maximum, because it is a hold that then waits for
@@ -144,7 +171,7 @@ impl Limit {
         self.subject.names_more(&other.subject)
             && other.scope == self.scope
             && other.period_name == self.period_name
-            && other.metric == self.metric
+            && other.metric.as_str() == self.metric.as_str()
             && self.subject.overrides(&self.scope, &other.subject)
     }
 
@@ -198,7 +225,7 @@ impl Limit {
     pub fn window(&self, subject: String, at: Timestamp, need: Amount) -> Result<Applied<'_>> {
         let (start, end) = self
             .period
-            .window(&self.zone, at.unix_micros())
+            .window(&self.zone, self.from, at.unix_micros())
             .ok_or_else(|| {
                 Error::argument("the time is outside the years that limits know")
                     .detail("Windows of limits exist from the year -9999 to the year 9999.")
@@ -223,6 +250,7 @@ impl Limit {
             end: end.map(Timestamp::from_unix_micros),
             at,
             max: self.max_at(at)?,
+            carry: None,
             need,
             may_exceed: false,
         })
@@ -257,6 +285,17 @@ fn part(max: Amount, fraction: Amount) -> Amount {
 }
 
 impl Applied<'_> {
+    /// The most that any window can have as its maximum, while the limit stays as it is.
+    pub fn most(&self) -> Result<Amount> {
+        match self.limit.rollover {
+            None => Ok(self.max),
+            Some(rollover) => {
+                let max = self.limit.max_at(self.at)?;
+                max.plus(rollover.max).map_err(crate::pg::numeric::overflow)
+            }
+        }
+    }
+
     /// The maximum of a limit that refuses requests; `None` for a soft limit.
     pub fn cap(&self) -> Option<Amount> {
         (self.limit.mode != Mode::Soft).then_some(self.max)
@@ -322,6 +361,8 @@ mod tests {
             raises: Vec::new(),
             warn_at: vec![Amount::from_units(WHOLE * 8 / 10).unwrap()],
             zone: TimeZone::UTC,
+            from: None,
+            rollover: None,
         }
     }
 

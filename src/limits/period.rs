@@ -1,9 +1,9 @@
 //! The periods of limits and their windows. Pure: windows are computed from the time, never
 //! scheduled.
 
-use jiff::civil::{Date, Weekday};
-use jiff::tz::TimeZone;
-use jiff::{SpanRelativeTo, Timestamp, ToSpan, Zoned};
+use jiff::civil::{Date, Time, Weekday};
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, SpanRelativeTo, Timestamp, ToSpan, Zoned};
 
 /// A period of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,8 @@ pub enum Period {
     Day,
     /// Seven days from midnight on the given weekday, 1 for Monday to 7 for Sunday.
     Week(i8),
-    /// From the given day of a month, 1 to 28, to the same day of the next month.
+    /// From the given day of a month, 1 to 31, to the same day of the next month. A shorter month
+    /// begins on its last day.
     Month(i8),
     /// From the first of January, April, July or October.
     Quarter,
@@ -43,6 +44,13 @@ pub fn zone(name: &str) -> Result<TimeZone, jiff::Error> {
         "UTC" => Ok(TimeZone::UTC),
         name => TimeZone::get(name),
     }
+}
+
+/// The time of day that is a number of microseconds after midnight; `None` if there is none.
+pub fn time_of_day(micros: i64) -> Option<Time> {
+    (0..24 * HOUR)
+        .contains(&micros)
+        .then(|| Time::midnight() + SignedDuration::from_micros(micros))
 }
 
 /// Why a text is not a period.
@@ -88,7 +96,7 @@ impl Period {
         };
         let period = match text {
             "week" => Period::Week(day(7)?),
-            "month" => Period::Month(day(28)?),
+            "month" => Period::Month(day(31)?),
             _ if anchor.is_some() && Period::parse(text, None).is_ok() => {
                 return Err(NotAPeriod::Anchor);
             }
@@ -133,44 +141,109 @@ impl Period {
         }
     }
 
-    /// The window that contains a moment, in the given time zone. `None` for moments outside the
-    /// years of the calendar. A rolling window has no beginning of its own, and no end.
-    pub fn window(self, zone: &TimeZone, unix_micros: i64) -> Option<Bounds> {
+    /// True if a window of the period may begin at a time of day other than midnight.
+    pub fn takes_time(self) -> bool {
+        matches!(
+            self,
+            Period::Day | Period::Week(_) | Period::Month(_) | Period::Quarter | Period::Year
+        )
+    }
+
+    /// True if the part of a window's maximum that is left may be carried into the next window.
+    pub fn carries(self) -> bool {
+        self.takes_time() || matches!(self, Period::Minute | Period::Hour)
+    }
+
+    /// The window that contains a moment, in the given time zone. Days and longer windows begin at
+    /// the time of day `from`. `None` for moments outside the years of the calendar. A rolling
+    /// window has no beginning of its own, and no end.
+    pub fn window(self, zone: &TimeZone, from: Option<Time>, unix_micros: i64) -> Option<Bounds> {
         let at = Timestamp::from_microsecond(unix_micros)
             .ok()?
             .to_zoned(zone.clone());
-        let (first, span) = match self {
+        match self {
             Period::Lifetime | Period::Rolling(_) | Period::Open | Period::Request => {
                 return Some((None, None));
             }
             Period::Minute => return clock_window(&at, MINUTE),
             Period::Hour => return clock_window(&at, HOUR),
-            Period::Day => (at.date(), 1.day()),
+            _ => {}
+        }
+        let beginning = |date: Date| match from {
+            None => midnight(date, zone),
+            Some(time) => moment(date, time, zone),
+        };
+        let mut first = self.first_day(at.date())?;
+        let mut start = beginning(first)?;
+        let mut end = beginning(self.next(first)?)?;
+        if start > unix_micros || unix_micros >= end {
+            // Before the time of day at which windows begin, or where a clock change repeats it.
+            first = self.first_day(at.date().tomorrow().ok()?)?;
+            start = beginning(first)?;
+            while start > unix_micros {
+                first = self.first_day(first.yesterday().ok()?)?;
+                start = beginning(first)?;
+            }
+            end = beginning(self.next(first)?)?;
+        }
+        Some((Some(start), Some(end)))
+    }
+
+    /// The first day of the period that contains a day. `None` for periods that are not made of
+    /// days.
+    fn first_day(self, date: Date) -> Option<Date> {
+        match self {
+            Period::Day => Some(date),
             Period::Week(first) => {
                 let first = Weekday::from_monday_one_offset(first).ok()?;
-                let since = at.weekday().since(first);
-                (
-                    at.date().checked_sub(i64::from(since).days()).ok()?,
-                    7.days(),
-                )
+                let since = date.weekday().since(first);
+                date.checked_sub(i64::from(since).days()).ok()
             }
             Period::Month(day) => {
-                let this = Date::new(at.year(), at.month(), day).ok()?;
-                let first = if this <= at.date() {
-                    this
-                } else {
-                    this.checked_sub(1.month()).ok()?
-                };
-                (first, 1.month())
+                let this = day_of_month(date.year(), date.month(), day)?;
+                if this <= date {
+                    return Some(this);
+                }
+                match date.month() {
+                    1 => day_of_month(date.year() - 1, 12, day),
+                    month => day_of_month(date.year(), month - 1, day),
+                }
             }
-            Period::Quarter => {
-                let month = (at.month() - 1) / 3 * 3 + 1;
-                (Date::new(at.year(), month, 1).ok()?, 3.months())
-            }
-            Period::Year => (Date::new(at.year(), 1, 1).ok()?, 1.year()),
-        };
-        let end = first.checked_add(span).ok()?;
-        Some((Some(midnight(first, zone)?), Some(midnight(end, zone)?)))
+            Period::Quarter => Date::new(date.year(), (date.month() - 1) / 3 * 3 + 1, 1).ok(),
+            Period::Year => Some(date.first_of_year()),
+            Period::Minute
+            | Period::Hour
+            | Period::Lifetime
+            | Period::Rolling(_)
+            | Period::Open
+            | Period::Request => None,
+        }
+    }
+
+    /// The first day of the next period after the one that begins on `first`.
+    fn next(self, first: Date) -> Option<Date> {
+        match self {
+            // From the month and not from the day, which is earlier in a shorter month.
+            Period::Month(day) => match first.month() {
+                12 => day_of_month(first.year() + 1, 1, day),
+                month => day_of_month(first.year(), month + 1, day),
+            },
+            Period::Week(_) => first.checked_add(7.days()).ok(),
+            Period::Quarter => first.checked_add(3.months()).ok(),
+            Period::Year => first.checked_add(1.year()).ok(),
+            _ => first.tomorrow().ok(),
+        }
+    }
+}
+
+/// A day of a month; the last one if the month is shorter.
+fn day_of_month(year: i16, month: i8, day: i8) -> Option<Date> {
+    match day {
+        ..=28 => Date::new(year, month, day).ok(),
+        _ => {
+            let last = Date::new(year, month, 1).ok()?.days_in_month();
+            Date::new(year, month, day.min(last)).ok()
+        }
     }
 }
 
@@ -178,6 +251,22 @@ impl Period {
 fn midnight(date: Date, zone: &TimeZone) -> Option<i64> {
     let start = date.to_zoned(zone.clone()).ok()?.start_of_day().ok()?;
     Some(start.timestamp().as_microsecond())
+}
+
+/// The moment at which the clock shows a time of a day: the first of two if a clock change repeats
+/// the time, and the first moment after the change if it skips the time.
+fn moment(date: Date, time: Time, zone: &TimeZone) -> Option<i64> {
+    let local = date.to_datetime(time);
+    let at = match zone.to_ambiguous_timestamp(local).offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok()?,
+        AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local).ok()?,
+        AmbiguousOffset::Gap { before, .. } => {
+            let behind = before.to_timestamp(local).ok()?;
+            let after = behind.checked_add(SignedDuration::from_micros(1)).ok()?;
+            zone.preceding(after).next()?.timestamp()
+        }
+    };
+    Some(at.as_microsecond())
 }
 
 /// The full minute or hour on the local clock. A clock change of less than that length in the
@@ -189,7 +278,7 @@ fn clock_window(at: &Zoned, length: i64) -> Option<Bounds> {
     let local = now.as_microsecond().checked_add(offset)?;
     let start = local.div_euclid(length) * length - offset;
     let changed = zone
-        .preceding(now.checked_add(jiff::SignedDuration::from_micros(1)).ok()?)
+        .preceding(now.checked_add(SignedDuration::from_micros(1)).ok()?)
         .next()
         .map_or(i64::MIN, |change| change.timestamp().as_microsecond());
     let changes = zone
@@ -252,7 +341,12 @@ mod tests {
     }
 
     fn window(period: Period, name: &str, at: &str) -> (i64, i64) {
-        let (start, end) = period.window(&zone(name), micros(at)).unwrap();
+        window_from(period, name, None, at)
+    }
+
+    fn window_from(period: Period, name: &str, from: Option<&str>, at: &str) -> (i64, i64) {
+        let from = from.map(|time| time.parse().unwrap());
+        let (start, end) = period.window(&zone(name), from, micros(at)).unwrap();
         (start.unwrap(), end.unwrap())
     }
 
@@ -352,7 +446,90 @@ mod tests {
         assert_eq!(name("fortnight"), Err(NotAPeriod::Unknown));
         assert_eq!(Period::parse("day", Some(2)), Err(NotAPeriod::Anchor));
         assert_eq!(Period::parse("week", Some(8)), Err(NotAPeriod::Anchor));
-        assert_eq!(Period::parse("month", Some(29)), Err(NotAPeriod::Anchor));
+        assert_eq!(Period::parse("month", Some(32)), Err(NotAPeriod::Anchor));
+    }
+
+    #[test]
+    fn a_shorter_month_begins_on_its_last_day() {
+        let days = |day, at: &str| {
+            let (start, end) = window(Period::Month(day), "UTC", at);
+            [start, end]
+                .map(|at| Timestamp::from_microsecond(at).unwrap().to_string()[..10].to_owned())
+        };
+        // From the last of February, the month before begins on the 31st again.
+        assert_eq!(
+            days(31, "2027-02-27T12:00:00Z"),
+            ["2027-01-31", "2027-02-28"]
+        );
+        assert_eq!(
+            days(31, "2027-02-28T12:00:00Z"),
+            ["2027-02-28", "2027-03-31"]
+        );
+        assert_eq!(
+            days(31, "2027-03-30T12:00:00Z"),
+            ["2027-02-28", "2027-03-31"]
+        );
+        assert_eq!(
+            days(31, "2027-04-30T00:00:00Z"),
+            ["2027-04-30", "2027-05-31"]
+        );
+        assert_eq!(
+            days(30, "2028-02-29T12:00:00Z"),
+            ["2028-02-29", "2028-03-30"]
+        );
+        assert_eq!(
+            days(29, "2028-02-29T12:00:00Z"),
+            ["2028-02-29", "2028-03-29"]
+        );
+        assert_eq!(
+            days(29, "2027-02-28T12:00:00Z"),
+            ["2027-02-28", "2027-03-29"]
+        );
+        assert_eq!(
+            days(29, "2027-01-01T12:00:00Z"),
+            ["2026-12-29", "2027-01-29"]
+        );
+    }
+
+    #[test]
+    fn windows_begin_at_their_time_of_day() {
+        let of = |period, name, from, at| {
+            let (start, end) = window_from(period, name, Some(from), at);
+            [start, end].map(|at| Timestamp::from_microsecond(at).unwrap().to_string())
+        };
+        let day = |name, from, at| of(Period::Day, name, from, at);
+        assert_eq!(
+            day("UTC", "09:30", "2026-11-24T09:29:59Z"),
+            ["2026-11-23T09:30:00Z", "2026-11-24T09:30:00Z"]
+        );
+        assert_eq!(
+            of(
+                Period::Month(31),
+                "Asia/Tokyo",
+                "09:00",
+                "2027-02-28T00:00:00Z"
+            ),
+            ["2027-02-28T00:00:00Z", "2027-03-31T00:00:00Z"]
+        );
+        // In Berlin, 02:30 is skipped on 2026-03-29 and repeated on 2026-10-25.
+        assert_eq!(
+            day("Europe/Berlin", "02:30", "2026-03-29T12:00:00Z"),
+            ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
+        );
+        assert_eq!(
+            day("Europe/Berlin", "02:30", "2026-10-25T01:10:00Z"),
+            ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
+        );
+        // Apia skipped the whole of 2011-12-30.
+        assert_eq!(
+            day("Pacific/Apia", "10:00", "2011-12-30T12:00:00Z"),
+            ["2011-12-30T10:00:00Z", "2011-12-30T20:00:00Z"]
+        );
+        // In Goose Bay, the clock went from 00:01 back to 23:01 on 2010-11-07.
+        assert_eq!(
+            day("America/Goose_Bay", "00:00", "2010-11-07T03:30:00Z"),
+            ["2010-11-07T03:00:00Z", "2010-11-08T04:00:00Z"]
+        );
     }
 
     proptest! {
@@ -362,20 +539,36 @@ mod tests {
             at in 0_i64..4_102_444_800_000_000,
             name in prop::sample::select(vec![
                 "UTC", "Europe/Berlin", "America/New_York", "America/Santiago", "Asia/Kolkata",
-                "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca",
+                "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca", "America/Goose_Bay",
+                "Asia/Tehran", "Antarctica/Troll",
             ]),
             period in prop::sample::select(vec![
                 Period::Minute, Period::Hour, Period::Day, Period::Week(1), Period::Week(6),
-                Period::Month(1), Period::Month(28), Period::Quarter, Period::Year,
+                Period::Month(1), Period::Month(28), Period::Month(29), Period::Month(30),
+                Period::Month(31), Period::Quarter, Period::Year,
             ]),
+            from in prop::option::of(0_i64..24 * HOUR),
+            near in prop::option::of(-3 * HOUR..3 * HOUR),
         ) {
             let zone = zone(name);
-            let (start, end) = period.window(&zone, at).unwrap();
+            // Often within hours of a clock change or of the end of a February.
+            let at = match near {
+                None => at,
+                Some(near) => zone
+                    .following(Timestamp::from_microsecond(at).unwrap())
+                    .next()
+                    .map_or_else(
+                        || micros("2028-02-29T23:00:00Z"),
+                        |change| change.timestamp().as_microsecond(),
+                    ) + near,
+            };
+            let from = from.map(|from| Time::midnight() + SignedDuration::from_micros(from / MINUTE * MINUTE));
+            let (start, end) = period.window(&zone, from, at).unwrap();
             let (start, end) = (start.unwrap(), end.unwrap());
             prop_assert!(start <= at && at < end);
-            prop_assert_eq!(period.window(&zone, start).unwrap(), (Some(start), Some(end)));
-            prop_assert_eq!(period.window(&zone, end - 1).unwrap(), (Some(start), Some(end)));
-            prop_assert_eq!(period.window(&zone, end).unwrap().0, Some(end));
+            prop_assert_eq!(period.window(&zone, from, start).unwrap(), (Some(start), Some(end)));
+            prop_assert_eq!(period.window(&zone, from, end - 1).unwrap(), (Some(start), Some(end)));
+            prop_assert_eq!(period.window(&zone, from, end).unwrap().0, Some(end));
         }
     }
 }

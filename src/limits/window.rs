@@ -1,5 +1,6 @@
 //! Takes from the windows of limits, and releases amounts in them.
 
+mod carry;
 mod refusal;
 mod status;
 
@@ -13,13 +14,14 @@ use crate::pg::numeric::overflow;
 use crate::storage::rows::{AllowanceId, Part, Taking, Window};
 use crate::storage::store::{self, NewWindow};
 
+pub use carry::{add_carries, add_carry_in_query};
 pub use refusal::{refusal, refusal_of_request};
 pub use status::{Status, status, status_with};
 
 /// Creates the window's row; false if it exists. A missing row means that nothing was used:
 /// `set_limit` creates the rows of the current windows of a new limit.
 pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool> {
-    store::open_window(
+    let opened = store::open_window(
         wallet,
         &NewWindow {
             id: applied.window_id,
@@ -30,7 +32,13 @@ pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool
             start: applied.start,
             end: applied.end,
         },
-    )
+    )?;
+    if let Some(carry) = &applied.carry
+        && opened
+    {
+        carry::store_carry(wallet, applied.window_id, carry)?;
+    }
+    Ok(opened)
 }
 
 /// How often a call retries a window that others create or release at the same time.

@@ -7,6 +7,7 @@ mod accounting;
 mod batch;
 mod caches;
 mod card_data;
+mod carry;
 mod chain;
 mod circles;
 mod claiming;

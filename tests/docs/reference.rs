@@ -72,7 +72,8 @@ const CATALOG: &str = "
 /// Helper functions of the query.
 const HELPERS: &str = "
     CREATE FUNCTION short(type oid) RETURNS text LANGUAGE sql AS $$
-        SELECT replace(replace(format_type(type, NULL), 'timestamp with time zone', 'timestamptz'), 'character varying', 'text') $$;
+        SELECT replace(replace(replace(format_type(type, NULL), 'timestamp with time zone', 'timestamptz'), 'character varying', 'text'),
+                       'time without time zone', 'time') $$;
     CREATE FUNCTION arguments(p pg_proc) RETURNS TABLE (n int, name text, mode text, type text) LANGUAGE sql AS $$
         SELECT a.n::int, a.name, coalesce(a.mode::text, 'i'), short(a.type)
           FROM ROWS FROM (unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])), unnest(p.proargnames),

@@ -150,9 +150,16 @@ pub fn wallet(client: &mut Client, seed: &mut Seed, name: &str) -> Vec<String> {
             _ => seed.below(4000),
         };
         let mode = pick(seed, &["hard", "hard", "soft", "approve"]);
+        let windows = match period {
+            "hour" if one_in(seed, 2) => format!(", rollover_max => {max}"),
+            "day" | "month" if one_in(seed, 2) => {
+                format!(", rollover_max => {max}, anchor_time => '05:30'")
+            }
+            _ => String::new(),
+        };
         calls.push(format!(
             "SELECT wallet.set_limit('{name}', {max}, '{period}', scope => '{scope}', subject => '{subject}',
-                                     metric => '{metric}', mode => '{mode}')"
+                                     metric => '{metric}', mode => '{mode}'{windows})"
         ));
     }
     if one_in(seed, 3) {

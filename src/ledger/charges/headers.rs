@@ -7,7 +7,7 @@ use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config::{self, WalletConfig};
 use crate::limits::limit::{Applied, Mode, Spending, applicable};
 use crate::limits::metric::Metric;
-use crate::limits::window::status_with;
+use crate::limits::window;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::document::Document;
@@ -98,12 +98,13 @@ fn least_remaining(
     let in_money = |applied: &Applied<'_>| {
         applied.limit.metric == Metric::Amount && applied.limit.mode != Mode::Soft
     };
-    let applied: Vec<Applied<'_>> = applied.into_iter().filter(in_money).collect();
+    let mut applied: Vec<Applied<'_>> = applied.into_iter().filter(in_money).collect();
+    window::add_carries(wallet, &mut applied)?;
     let mut expired = Expired::look(wallet, clock::now())?;
     expired.ask_in(&applied)?;
     for applied in applied {
         let freed = expired.of(applied.window_id)?;
-        let left = status_with(wallet, applied, freed)?.remaining();
+        let left = window::status_with(wallet, applied, freed)?.remaining();
         remaining = Some(remaining.map_or(left, |least| least.min(left)));
     }
     Ok(remaining)

@@ -130,11 +130,12 @@ impl<'a> Job<'a> {
             Asked::Amount(_) => None,
             _ => priced.as_ref().map(|priced| encode(&priced.lines)),
         };
-        let limits = applicable(
+        let mut limits = applicable(
             &rules.limits,
             &spending(request, attribution, priced.as_ref(), cost),
             now,
         )?;
+        window::add_carries(request.wallet, &mut limits.counted)?;
         Ok(Job {
             request,
             rules,

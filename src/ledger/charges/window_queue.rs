@@ -30,11 +30,11 @@ pub fn find(
             }
         }
     }
-    // A spread limit may need all lanes. Lanes that money was moved out of are already written and
-    // cannot be released for that. Waiting for other lanes below them could deadlock.
-    let may_combine = view.lanes == 1
-        || !applied
-            .iter()
-            .any(|one| !one.need.is_zero() && one.limit.can_spread());
+    // A spread limit, or one that carries, may need all lanes. Lanes that money was moved out of
+    // are already written and cannot be released for that. Waiting for other lanes below them could
+    // deadlock.
+    let may_need_all =
+        |one: &Applied<'_>| !one.need.is_zero() && (one.limit.can_spread() || one.carry.is_some());
+    let may_combine = view.lanes == 1 || !applied.iter().any(may_need_all);
     lanes::find(view, amount, again, may_combine)
 }

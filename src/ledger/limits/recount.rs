@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::limits::limit::{Limit, Mode, bounds};
+use crate::limits::limit::{Limit, Mode, WHOLE, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::scope::MOST_DIMENSIONS;
 use crate::limits::slices::Slices;
@@ -102,16 +102,18 @@ statement!(
 // kept.
 statement!(
     FORGET,
-    [TEXTOID, UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID],
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, BOOLOID],
     "WITH gone AS (
         DELETE FROM wallet.allowances
          WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
            AND (window_end IS NULL OR window_end > $3) AND held = 0
+           AND NOT ($6 AND watermark <> 0)
      )
      UPDATE wallet.allowances
-        SET spent = 0, slices = NULL, recheck_done = 0
+        SET spent = 0, slices = NULL, recheck_done = 0, watermark = 0
       WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
-        AND (window_end IS NULL OR window_end > $3) AND held > 0"
+        AND (window_end IS NULL OR window_end > $3)
+        AND (held > 0 OR $6 AND watermark <> 0)"
 );
 
 statement!(
@@ -123,12 +125,17 @@ statement!(
         NUMERICOID,
         NUMERICARRAYOID,
         UUIDOID,
-        UUIDOID
+        UUIDOID,
+        BOOLOID,
+        BOOLOID
     ],
     "UPDATE wallet.allowances
-        SET allotted = CASE WHEN $4 IS NOT NULL THEN greatest($4, spent + held) END,
-            recheck_done = (SELECT count(*) FROM unnest($5) level
-                         WHERE spent + held > 0 AND spent + held >= level)
+        SET allotted = CASE WHEN $9 THEN greatest($4 + watermark * $8::int, spent + held) END,
+            recheck_done = (SELECT count(*) FROM unnest($5) part
+                         WHERE spent + held > 0
+                           AND spent + held >= ceil((greatest($4 + watermark * $8::int, 0) * part) * 1000000000000)
+                                               / 1000000000000),
+            watermark = watermark * $8::int
       WHERE wallet_id = $1 AND allowance_id >= $6 AND allowance_id <= $7 AND limit_id = $2 AND lane = 0
         AND (window_end IS NULL OR window_end > $3)"
 );
@@ -152,14 +159,17 @@ fn meters_of(metric: &Metric) -> (Vec<String>, Vec<Amount>) {
 
 /// Makes a limit count the amounts that were already used in its running windows. From here on, a
 /// missing row means that nothing was used in the window.
-pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
+///
+/// The carries of the windows start again, unless they `stay`.
+pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp, stay: bool) -> Result<()> {
     if !limit.period.counts_use() {
         // The ledger does not have the quantities of holds.
         return reallot(wallet, limit, now);
     }
     let [first, last] = bounds(limit.id).map(Value::Uuid);
     let id = Value::Uuid(limit.id);
-    FORGET.run(&[Value::Text(wallet), id, Value::Time(now), first, last])?;
+    let stay = Value::Bool(stay && limit.rollover.is_some());
+    FORGET.run(&[Value::Text(wallet), id, Value::Time(now), first, last, stay])?;
     let overflow = crate::pg::numeric::overflow;
     let slice = limit.period.slice();
     let start = match slice {
@@ -222,23 +232,24 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> 
     reallot(wallet, limit, now)
 }
 
-/// Adapts the running windows of a limit to its maximum and its warning levels. Usage up to now
-/// causes no further warnings.
+/// Adapts the running windows of a limit to its maximum and its warning levels. Their carries stay,
+/// unless the limit carries nothing any longer. Usage up to now causes no further warnings.
 pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
     let max = limit.max_at(now)?;
-    let levels: Vec<Amount> = (0..)
-        .map_while(|passed| limit.next_level(passed, max))
-        .collect();
+    let whole = Amount::from_units(WHOLE).map_err(crate::pg::numeric::overflow)?;
+    let parts: Vec<Amount> = limit.warn_at.iter().copied().chain([whole]).collect();
     let [first, last] = bounds(limit.id).map(Value::Uuid);
     REALLOT
         .run(&[
             Value::Text(wallet),
             Value::Uuid(limit.id),
             Value::Time(now),
-            Value::OptAmount((limit.mode != Mode::Soft).then_some(max)),
-            Value::Amounts(&levels),
+            Value::Amount(max),
+            Value::Amounts(&parts),
             first,
             last,
+            Value::Bool(limit.rollover.is_some()),
+            Value::Bool(limit.mode != Mode::Soft),
         ])
         .map(drop)
 }

@@ -9,7 +9,7 @@ use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::config;
-use crate::limits::limit::{Limit, Mode, bounds};
+use crate::limits::limit::{Limit, Mode, Rollover, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
 use crate::limits::scope::{EACH, Scope, Subject};
@@ -25,7 +25,7 @@ macro_rules! limit_query {
         concat!(
             "SELECT limit_id, scope, subject, period, anchor, metric, mode, max, time_zone,
                     warn_at, paused, raised_by, raised_until,
-                    (extract(epoch FROM anchor_time) * 1000000)::bigint, rollover_max, weights
+                    (extract(epoch FROM anchor_time) * 1000000)::bigint, rollover_max, weights, carry_from
                FROM wallet.limits WHERE wallet_id = $1",
             $clause
         )
@@ -86,12 +86,16 @@ statement!(
         INT2OID,
         NUMERICARRAYOID,
         BOOLOID,
-        JSONBOID
+        JSONBOID,
+        INT8OID,
+        NUMERICOID,
+        TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.limits
         (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
-         anchor, warn_at, paused, weights)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+         anchor, warn_at, paused, weights, anchor_time, rollover_max, carry_from)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+             time '00:00' + $15 * interval '1 microsecond', $16, $17)"
 );
 
 statement!(
@@ -105,12 +109,16 @@ statement!(
         INT2OID,
         NUMERICARRAYOID,
         BOOLOID,
-        JSONBOID
+        JSONBOID,
+        INT8OID,
+        NUMERICOID,
+        TIMESTAMPTZOID
     ],
     that_limit_query!(
         "UPDATE wallet.limits
         SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
-            weights = $9, raised_by = '{}', raised_until = '{}'"
+            weights = $9, anchor_time = time '00:00' + $10 * interval '1 microsecond', rollover_max = $11,
+            carry_from = $12, raised_by = '{}', raised_until = '{}'"
     )
 );
 
@@ -154,7 +162,7 @@ statement!(
         SET known_limits = k.known
        FROM (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
                         (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
-                         paused, raised_by, raised_until, anchor_time, rollover_max, weights)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
+                         paused, raised_by, raised_until, anchor_time, rollover_max, weights, carry_from)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
                FROM (SELECT * FROM wallet.limits WHERE wallet_id = $1 ORDER BY limit_id LIMIT 9) few) k
       WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
 );
@@ -207,6 +215,10 @@ pub struct NewLimit<'a> {
     pub time_zone: Option<&'a str>,
     /// Whether the limit is paused. `None` leaves it unchanged.
     pub paused: Option<bool>,
+    /// Microseconds after midnight at which windows begin. `None` for midnight.
+    pub anchor_time: Option<i64>,
+    /// The most that is carried from a window into the next one. `None` for nothing.
+    pub rollover_max: Option<Amount>,
 }
 
 /// The access level that setting a limit needs.
@@ -245,6 +257,7 @@ fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
         raised_until: rows.times(row, 12),
         anchor_time: rows.get(row, 13),
         rollover_max: rows.opt_amount(row, 14)?,
+        carry_from: rows.get(row, 16),
         weights: weights_of(rows.datum(row, 15).map(Jsonb))?,
     })
 }
@@ -271,7 +284,19 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     let zone = new.time_zone.unwrap_or(&old.time_zone);
     let paused = new.paused.unwrap_or(old.paused);
     let anchor = new.period.anchor().map(i16::from);
-    let limit = limit(new, old.id, zone)?;
+    // The windows have other bounds, did not count while paused, or counted with other weights.
+    // They are counted as for a new limit.
+    let resumed = old.paused && !paused;
+    let moved = zone != old.time_zone
+        || anchor.unwrap_or(1) != old.anchor.unwrap_or(1)
+        || new.anchor_time != old.anchor_time;
+    let reweighted = new.metric.weights() != old.weights;
+    let begins_anew = resumed || moved || reweighted;
+    let carry_from = match old.carry_from {
+        Some(since) if !begins_anew => since,
+        _ => now,
+    };
+    let limit = limit(new, old.id, zone, carry_from)?;
     CHANGE.run_in_order(&[
         Value::Text(wallet),
         Value::Uuid(old.id),
@@ -282,20 +307,18 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
         Value::OptJsonb(weights_column(&new.metric)),
+        Value::OptInt8(new.anchor_time),
+        Value::OptAmount(new.rollover_max),
+        Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
     ])?;
-    // The windows have other bounds, did not count while paused, or counted with other weights.
-    // They are counted as for a new limit.
-    let resumed = old.paused && !paused;
-    let moved = zone != old.time_zone || anchor.unwrap_or(1) != old.anchor.unwrap_or(1);
-    let reweighted = new.metric.weights() != old.weights;
-    if !paused && (resumed || moved || reweighted) {
-        count_running(wallet, &limit, now)?;
+    if !paused && begins_anew {
+        count_running(wallet, &limit, now, false)?;
     }
     reallot(wallet, &limit, now)?;
     Ok(old.id)
 }
 
-fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
+fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str, carry_from: Timestamp) -> Result<Limit> {
     crate::ledger::wallets::settings::check_time_zone(zone)?;
     Ok(Limit {
         id,
@@ -313,6 +336,11 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str) -> Result<Limit> {
                 .detail("Time zones are named as in the IANA database.")
                 .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
         })?,
+        from: new.anchor_time.and_then(period::time_of_day),
+        rollover: new.rollover_max.map(|max| Rollover {
+            max,
+            since: carry_from,
+        }),
     })
 }
 
@@ -322,7 +350,7 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Some(zone) => zone.to_owned(),
         None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
     };
-    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone)?;
+    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone, now)?;
     let paused = new.paused.unwrap_or(false);
     INSERT.run(&[
         Value::Text(wallet),
@@ -339,9 +367,12 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Amounts(&new.warn_at),
         Value::Bool(paused),
         Value::OptJsonb(weights_column(&new.metric)),
+        Value::OptInt8(new.anchor_time),
+        Value::OptAmount(new.rollover_max),
+        Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
     ])?;
     if !paused {
-        count_running(wallet, &limit, now)?;
+        count_running(wallet, &limit, now, false)?;
     }
     Ok(limit.id)
 }
@@ -424,7 +455,7 @@ fn count_replaced(wallet: &str, dropped: &Limit, now: Timestamp) -> Result<()> {
         let paused = row.paused;
         let limit = config::limit_of(row)?;
         if !paused && dropped.replaces(&limit) {
-            count_running(wallet, &limit, now)?;
+            count_running(wallet, &limit, now, true)?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ statement!(
     WINDOWS,
     [TEXTOID, TIMESTAMPTZOID],
     "SELECT a.limit_id, a.allowance_id, a.subject, a.window_end, sum(a.spent), sum(a.held),
-            (array_agg(a.slices ORDER BY a.lane))[1]
+            (array_agg(a.slices ORDER BY a.lane))[1], sum(a.watermark) FILTER (WHERE a.lane = 0)
        FROM wallet.allowances a
       WHERE a.wallet_id = $1 AND a.limit_id IS NOT NULL
         AND (a.window_end IS NULL OR a.window_end > $2) AND (a.window_start IS NULL OR a.window_start <= $2)
@@ -32,6 +32,8 @@ pub struct Running {
     pub used: Amount,
     pub held: Amount,
     pub frees_at: Option<Timestamp>,
+    /// The amount that was carried into the window, if its limit carries; `None` without a row.
+    pub carried: Option<Amount>,
 }
 
 /// The running windows of a wallet, by limit, without the amounts of expired holds. Limits on open
@@ -54,6 +56,7 @@ pub fn running(
             used: rows.amount(row, 4)?,
             held: rows.amount(row, 5)?,
             frees_at: None,
+            carried: rows.opt_amount(row, 7)?,
         };
         if let Some(mut slices) = slices {
             slices.age(now.unix_micros());

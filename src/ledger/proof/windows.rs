@@ -99,6 +99,7 @@ fn limits_on_money(wallet: &str) -> Result<Vec<Watched>> {
             raised_until: Vec::new(),
             anchor_time: rows.get(row, 7),
             rollover_max: None,
+            carry_from: None,
             weights: Vec::new(),
         })?;
         Ok(Watched {

@@ -19,7 +19,7 @@ use crate::ledger::charges::request::{Asked, Request};
 pub use crate::ledger::wallets::basis::Basis;
 pub use crate::ledger::wallets::basis::Status;
 use crate::limits::lane_windows;
-use crate::limits::limit::{Limit, Mode};
+use crate::limits::limit::{Limit, Mode, Rollover};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
 use crate::limits::scope::{Scope, Subject};
@@ -234,5 +234,10 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
         raises: row.raised_by.into_iter().zip(row.raised_until).collect(),
         warn_at: row.warn_at,
         zone: period::zone(&row.time_zone).map_err(|_| unknown("time zone"))?,
+        from: row.anchor_time.and_then(period::time_of_day),
+        rollover: row
+            .rollover_max
+            .zip(row.carry_from)
+            .map(|(max, since)| Rollover { max, since }),
     })
 }

@@ -144,6 +144,8 @@ fn limit(scope: &str, subject: &str) -> Limit {
         raises: Vec::new(),
         warn_at: Vec::new(),
         zone: TimeZone::UTC,
+        from: None,
+        rollover: None,
     }
 }
 

@@ -59,32 +59,29 @@ fn exceeded(wallet: &str, status: &Status<'_>) -> Result<Error> {
         (_, "amount") => format!("{period} limit"),
         (_, metric) => format!("{period} limit of {metric}"),
     };
+    // A request above the most that any window allows does not fit even if nothing else is used.
+    let never_fits = applied.need > applied.most()?;
     let fits_at = match limit.period {
-        Period::Open if !never_fits(applied) => frees_at(wallet, status)?,
+        Period::Open if !never_fits => frees_at(wallet, status)?,
         _ => status.resets_at,
     };
     Ok(Error::new(
         Code::LimitExceeded,
         format!("{kind} exceeded for {}", whose(wallet, applied)),
     )
-    .detail(detail(status, fits_at)?)
-    .hint(hint(applied, fits_at))
+    .detail(detail(status, fits_at, never_fits)?)
+    .hint(hint(applied, fits_at, never_fits))
     .constraint("limits", crate::storage::rows::uuid_text(limit.id)))
 }
 
-/// True for a request above the maximum, which does not fit even if nothing else is used.
-fn never_fits(applied: &Applied<'_>) -> bool {
-    applied.need > applied.max
-}
-
-fn detail(status: &Status<'_>, fits_at: Option<Timestamp>) -> Result<String> {
+fn detail(status: &Status<'_>, fits_at: Option<Timestamp>, never_fits: bool) -> Result<String> {
     let applied = &status.applied;
     let limit = applied.limit;
     let period = &limit.period_name;
     let show = |amount| limit.metric.show(amount);
     let (need, max) = (show(applied.need), show(applied.max));
     let (held, remaining) = (show(status.held), show(status.remaining()));
-    let resets = resets(applied, fits_at)?;
+    let resets = resets(applied, fits_at, never_fits)?;
     Ok(match limit.period {
         Period::Request => {
             format!("The request asks for {need}; the maximum is {max} per request.")
@@ -100,11 +97,11 @@ fn detail(status: &Status<'_>, fits_at: Option<Timestamp>) -> Result<String> {
 }
 
 /// The sentence that says when the request fits.
-fn resets(applied: &Applied<'_>, fits_at: Option<Timestamp>) -> Result<String> {
+fn resets(applied: &Applied<'_>, fits_at: Option<Timestamp>, never_fits: bool) -> Result<String> {
     let limit = applied.limit;
     let Some(at) = fits_at else {
         return Ok(match limit.period {
-            _ if never_fits(applied) => "A request of that size never fits.",
+            _ if never_fits => "A request of that size never fits.",
             Period::Open => "Each hold that ends frees a part.",
             _ => "It never resets.",
         }
@@ -122,8 +119,7 @@ fn resets(applied: &Applied<'_>, fits_at: Option<Timestamp>) -> Result<String> {
 
 /// The hint. A request above the maximum never fits, whenever the window resets, so the hint does
 /// not say to wait.
-fn hint(applied: &Applied<'_>, fits_at: Option<Timestamp>) -> &'static str {
-    let never_fits = never_fits(applied);
+fn hint(applied: &Applied<'_>, fits_at: Option<Timestamp>, never_fits: bool) -> &'static str {
     match fits_at {
         _ if applied.asks_approval() => {
             "Make a hold with hold(); above this limit it waits for approve_hold()."

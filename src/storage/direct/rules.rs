@@ -48,6 +48,7 @@ mod limit {
     pub const ANCHOR_TIME: i16 = 14;
     pub const ROLLOVER_MAX: i16 = 15;
     pub const WEIGHTS: i16 = 16;
+    pub const CARRY_FROM: i16 = 17;
 }
 
 /// How many columns precede those of `known_limit` in `wallet.limits`: the wallet.
@@ -92,7 +93,7 @@ fn read_rules_under(
 ) -> Result<Answer> {
     let layout = wallets
         .elements
-        .filter(|row| limits && row.len() == usize::from(limit::WEIGHTS.unsigned_abs()));
+        .filter(|row| limits && row.len() == usize::from(limit::CARRY_FROM.unsigned_abs()));
     let (mut found, mut known) = (None, None);
     scan(
         wallets,
@@ -227,6 +228,7 @@ fn limit_row(fields: &Fields, before: i16) -> Result<LimitRow> {
         raised_until: fields.times(at(RAISED_UNTIL)),
         anchor_time: fields.opt_int8(at(ANCHOR_TIME)),
         rollover_max: fields.opt_amount(at(ROLLOVER_MAX))?,
+        carry_from: fields.time(at(CARRY_FROM)),
         weights: weights_of(fields.opt_jsonb(at(WEIGHTS)))?,
     })
 }

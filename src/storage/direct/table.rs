@@ -76,7 +76,7 @@ impl Which {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
             Which::Wallets => 25,
-            Which::Limits => 18,
+            Which::Limits => 19,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,
             Which::Mappings => 5,

@@ -7,8 +7,6 @@ use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::jsonb_parts::{Part as JsonPart, members};
 
 /// A row of `wallet.limits`.
-// The last three fields are for windows and metrics that come with the next changes.
-#[allow(dead_code)]
 #[derive(Clone, Debug)]
 pub struct LimitRow {
     /// Id of the limit, also part of the ids of its windows.
@@ -41,6 +39,9 @@ pub struct LimitRow {
     pub anchor_time: Option<i64>,
     /// The most that is carried from a window into the next one; `None` for nothing.
     pub rollover_max: Option<Amount>,
+    /// The window that contains this time is the first one that carries; `None` if nothing is
+    /// carried.
+    pub carry_from: Option<Timestamp>,
     /// The weight of each meter, in the order of their names; empty unless the metric is a weighted
     /// sum.
     pub weights: Vec<(String, Amount)>,
@@ -83,7 +84,8 @@ pub struct Counted {
     pub spent: Amount,
     /// The amount that was charged or is held.
     pub used: Amount,
-    /// The upper bound of `used`, exclusive, while the window is spread over lanes; zero otherwise.
+    /// The upper bound of `used`, exclusive, while the window is spread over lanes. In lane 0, the
+    /// amount that was carried into the window minus the amount carried on; zero otherwise.
     pub watermark: Amount,
     /// The number of the limit's warning levels that have been reported.
     pub levels: i64,

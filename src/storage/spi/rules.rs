@@ -19,7 +19,8 @@ statement!(
                  WHERE o.wallet_id = w.wallet_id AND o.allowance_id = l.allowance_id
                    AND o.lane <> l.lane AND o.allotted <> o.spent),
             coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject',
-            (extract(epoch FROM r.anchor_time) * 1000000)::bigint, r.rollover_max, r.weights
+            (extract(epoch FROM r.anchor_time) * 1000000)::bigint, r.rollover_max, r.weights,
+            r.carry_from
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -54,6 +55,7 @@ pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
             raised_until: rows.times(row, 22),
             anchor_time: rows.get(row, 32),
             rollover_max: rows.opt_amount(row, 33)?,
+            carry_from: rows.get(row, 35),
             weights: weights_of(rows.datum(row, 34).map(Jsonb))?,
         })
     };
