@@ -51,8 +51,10 @@ pub(super) fn request(held: &Held, job: &Job<'_>, above: &Applied<'_>) -> Result
 
 /// Opens a hold that waits for approval. A hold that was approved already is left as it is.
 pub fn approve(wallet: &str, id: [u8; 16], call: IdempotentCall<'_>) -> Result<Held> {
+    // The wallet's row is locked, so no other call with the key is in progress.
+    let earlier = call.answered()?;
     let mut hold = row::lock(wallet, id)?;
-    if let Some(answer) = call.answered()? {
+    if let Some(answer) = earlier {
         return answered(&hold, answer.result(), hold.affordable_tokens);
     }
     let is_new = hold.approval != Some(Approval::Given);
