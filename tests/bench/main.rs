@@ -87,6 +87,18 @@ const WORKLOADS: &[Workload] = &[
         ours: "charge_limits",
     },
     Workload {
+        name: "four limits vs four conditional updates",
+        clients: 1,
+        hand: "hand_limits",
+        ours: "charge_limits",
+    },
+    Workload {
+        name: "the same with 32 clients",
+        clients: 32,
+        hand: "hand_limits",
+        ours: "charge_limits",
+    },
+    Workload {
         name: "hold and settle vs a charge, 1 client",
         clients: 1,
         hand: "charge_no_limits",

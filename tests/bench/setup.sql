@@ -52,6 +52,18 @@ CREATE TABLE hand.limits (
     CHECK (used <= max),
     PRIMARY KEY (wallet_id, user_id, day)
 ) WITH (fillfactor = 50);
+-- Four limits like those of the wallets l: per subject and window, of an amount or of requests.
+CREATE TABLE hand.four_limits (
+    wallet_id    text NOT NULL,
+    scope        text NOT NULL,
+    subject      text NOT NULL,
+    metric       text NOT NULL,
+    window_start timestamptz NOT NULL,
+    used         numeric(28,12) NOT NULL,
+    max          numeric(28,12) NOT NULL,
+    CHECK (used <= max),
+    PRIMARY KEY (wallet_id, scope, subject, metric, window_start)
+) WITH (fillfactor = 50);
 CREATE TABLE hand.entries (
     entry_id          uuid NOT NULL DEFAULT gen_random_uuid(),
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -72,6 +84,15 @@ INSERT INTO hand.balances VALUES ('hot', 10000000);
 INSERT INTO hand.limits
 SELECT b.wallet_id, u.user_id, current_date, 0, 100000
   FROM hand.balances b, (VALUES ('u1'), ('u2'), ('u3'), ('u4')) u (user_id);
+INSERT INTO hand.balances SELECT 'l' || n, 100000 FROM generate_series(1, 2000) n;
+INSERT INTO hand.four_limits
+SELECT 'l' || n, l.scope, l.subject, l.metric, l.window_start, 0, 1000000
+  FROM generate_series(1, 2000) n,
+       (SELECT 'wallet' AS scope, '*' AS subject, 'amount' AS metric, date_trunc('month', now()) AS window_start
+         UNION ALL SELECT 'team', 'red', 'amount', date_trunc('month', now())
+         UNION ALL SELECT 'user', 'u' || u, 'amount', date_trunc('day', now()) FROM generate_series(1, 4) u
+         -- Only one window, so that this side is not measured while it makes new ones.
+         UNION ALL SELECT 'user', 'u' || u, 'requests', date_trunc('day', now()) FROM generate_series(1, 4) u) l;
 INSERT INTO hand.limits
 SELECT 'hot', 'h' || n, current_date, 0, 100000 FROM generate_series(1, 64) n;
 
@@ -91,5 +112,5 @@ SELECT 'w' || n, 'c', -0.007, 100000, gen_random_uuid()::text, 'u' || u, 'openai
   FROM generate_series(1, 10000) n, generate_series(1, 4) u;
 -- Both sides begin with compact tables: the extension's have grown row by row above, the others
 -- were filled at once.
-VACUUM (FULL) wallet.wallets, wallet.allowances, hand.balances, hand.limits;
+VACUUM (FULL) wallet.wallets, wallet.allowances, hand.balances, hand.limits, hand.four_limits;
 VACUUM ANALYZE;
