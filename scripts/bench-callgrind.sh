@@ -55,6 +55,7 @@ counts=(
     'settle|settle_wrapper|hold_and_settle settle'
     'batch_item|charge_batch_over_wallets_wrapper|batch'
     'price_usage|price_usage_wrapper|price_usage'
+    'charge_four_limits|charge_wrapper|charge four 10'
 )
 
 directory=$SANDBOX/callgrind

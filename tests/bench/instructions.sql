@@ -14,3 +14,6 @@ SELECT count(wallet.fund(w.wallet, 100000)) FROM wallet.balances w
 SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')) FROM wallet.balances w WHERE w.wallet NOT LIKE 'plain%'
 SELECT count(wallet.set_limit(w.wallet, 100000, 'month')) FROM wallet.balances w WHERE w.wallet LIKE 'month%'
 SELECT count(wallet.charge('first' || n, amount => 0.007, user_id => 'u1')) FROM generate_series(1, 1000) n
+SELECT count(wallet.create_wallet('four' || n)) FROM generate_series(1, 100) n
+SELECT count(wallet.fund('four' || n, 100000)) FROM generate_series(1, 100) n
+SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')), count(wallet.set_limit(w.wallet, 100000, 'month')), count(wallet.set_limit(w.wallet, 100000, 'month', 'model')), count(wallet.set_limit(w.wallet, 1000000, 'minute', 'user', metric => 'requests')) FROM wallet.balances w WHERE w.wallet LIKE 'four%'
