@@ -19,6 +19,7 @@ mod hold_growth;
 mod hostile;
 mod idempotency;
 mod lanes;
+mod limit_kinds;
 mod limit_rules;
 mod limit_weights;
 mod limits;

@@ -287,10 +287,11 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// True if a limit applies above which a hold waits for approval.
-    pub fn asks_approval(&self) -> bool {
-        let mut limits = self.applied.iter().chain(&self.per_request);
-        limits.any(Applied::asks_approval)
+    /// True if the request may exceed a limit above which a hold waits for approval.
+    pub fn may_need_approval(&self) -> bool {
+        let mut counted = self.applied.iter().filter(|one| one.asks_approval());
+        let mut per_request = self.per_request.iter().filter(|one| one.asks_approval());
+        counted.any(|one| !one.need.is_zero()) || per_request.any(|one| one.need > one.max)
     }
 
     /// WL002 if a limit on a single request refuses the request.

@@ -73,6 +73,11 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         let Ok(job) = Job::of_hold(request, &rules, false) else {
             return Ok(None);
         };
+        if job.may_need_approval() {
+            // The limits say so only once they are taken from. By then a lane is written, and it
+            // would be too late to lock all lanes in their order.
+            return Ok(None);
+        }
         match set_aside(view, &job)? {
             SetAside::In(payer, places) => break (job, payer, places),
             SetAside::Lost if tries < MAX_TRIES => tries += 1,
@@ -80,8 +85,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
         }
         view.read = None;
     };
-    // A hold above a limit that asks for approval is made by the slow path.
-    let known = || Ok(job.asks_approval() || replay(new)?.is_some());
+    let known = || Ok(replay(new)?.is_some());
     let warnings = match limit_take::take(&job, Part::Held, &places, known)? {
         Outcome::Taken(warnings) => warnings,
         Outcome::Known(taken) => {
