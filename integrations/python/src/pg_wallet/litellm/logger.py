@@ -112,6 +112,9 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
         )
         try:
             key = origin.text(settings.idempotency_key)
+            if key is not None:
+                # Clients choose it: each user has keys of its own.
+                key = f"{wallet.attribution.user_id or ''}/{key}"
             await self._hold(wallet, self._endpoints[path], data, key)
         except WalletError as error:
             raise refusal(error) from error
