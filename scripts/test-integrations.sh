@@ -48,7 +48,7 @@ test_node() {
     if [ "$#" -eq 0 ]; then
         npm run --silent check
         set -- tests/*.test.ts
-        if [ -n "$short" ]; then set -- tests/{client,request,wrap-openai,wrap-anthropic}.test.ts; fi
+        if [ -n "$short" ]; then set -- tests/{client,request,approval,parallel,wrap-openai,wrap-anthropic}.test.ts; fi
     fi
     "$WALLET_ROOT/scripts/run" with-server npm --prefix "$package" test --silent -- "$@"
 }

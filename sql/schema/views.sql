@@ -387,7 +387,8 @@ SELECT r.wallet_id AS wallet,
        r.region,
        r.service_tier,
        CASE WHEN r.charge_on_expiry OR r.approval = 'c' THEN 'charge' ELSE 'release' END AS on_expiry,
-       r.expiry_entry_id
+       r.expiry_entry_id,
+       coalesce(r.approval = 'a', false) AS approved
   FROM wallet.reservations r
  CROSS JOIN LATERAL (SELECT r.status = 'open' AND r.expires_at <= statement_timestamp() AS expired) e;
 COMMENT ON VIEW wallet.holds IS 'Money reserved until the actual usage is known: waiting for approval, open, settled, voided or expired.';
@@ -396,3 +397,4 @@ COMMENT ON COLUMN wallet.holds.settled IS 'The booked amount. It exceeds amount 
 COMMENT ON COLUMN wallet.holds.held IS 'The amount that is still reserved.';
 COMMENT ON COLUMN wallet.holds.on_expiry IS 'release or charge: the argument on_expiry of hold().';
 COMMENT ON COLUMN wallet.holds.expiry_entry_id IS 'The charge that booked the amount after the hold had expired.';
+COMMENT ON COLUMN wallet.holds.approved IS 'Whether the hold waited for approval and was approved.';

@@ -1,8 +1,8 @@
 /** The calls of one wallet as statements. Does no I/O. */
 
 import { randomUUID } from 'node:crypto';
-import type { Charge, Hold, LimitCheck, Price } from './results.js';
-import { type Arguments, CONTEXT, call, type Statement } from './statements.js';
+import type { Charge, Hold, HoldState, LimitCheck, ModelChoice, Price } from './results.js';
+import { type Arguments, CONTEXT, call, holdState, type Statement } from './statements.js';
 import type { Attribution, Usage, UsageOrAmount } from './types.js';
 
 /** A key for a call that was given none. */
@@ -69,6 +69,26 @@ export class Calls {
 
   extend(holdId: string, ttl: number, options: object): Statement<Hold> {
     return this.#write('extend_hold', { hold_id: holdId, ttl }, options);
+  }
+
+  approve(holdId: string, options: object): Statement<Hold> {
+    return this.#write('approve_hold', { hold_id: holdId }, options);
+  }
+
+  deny(holdId: string, reason: string | undefined, options: object): Statement<Hold> {
+    return this.#write('deny_hold', { hold_id: holdId, reason }, options);
+  }
+
+  holdState(holdId: string): Statement<HoldState | null> {
+    return holdState(this.wallet, holdId);
+  }
+
+  chooseModel(
+    usage: Usage,
+    models: readonly string[],
+    options: object,
+  ): Statement<readonly ModelChoice[]> {
+    return this.#call('choose_model', { usage, models }, options);
   }
 
   checkLimits(what: UsageOrAmount, options: object): Statement<readonly LimitCheck[]> {

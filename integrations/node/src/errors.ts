@@ -80,6 +80,34 @@ export class NotFound extends WalletError {}
 export class TransactionConflict extends WalletError {}
 /** The transaction met a deadlock: run it again with the same key. */
 export class DeadlockDetected extends TransactionConflict {}
+/** What is known of a hold that waits for approval. */
+export interface WaitingParts extends ErrorParts {
+  holdId: string;
+  amount: string;
+  expiresAt: Date;
+  idempotencyKey: string;
+}
+
+/**
+ * The hold waits for approval: the provider must not be called.
+ *
+ * The hold stays. A request with the same `idempotencyKey` goes on once the hold is approved.
+ */
+export class ApprovalRequired extends WalletError {
+  readonly holdId: string;
+  readonly amount: string;
+  readonly expiresAt: Date;
+  readonly idempotencyKey: string;
+
+  constructor(message: string, parts: WaitingParts) {
+    super(message, parts);
+    this.holdId = parts.holdId;
+    this.amount = parts.amount;
+    this.expiresAt = parts.expiresAt;
+    this.idempotencyKey = parts.idempotencyKey;
+  }
+}
+
 /** The request outlived its hold, and `beyond` is `'stop'`. */
 export class HoldExpired extends WalletError {}
 

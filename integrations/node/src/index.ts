@@ -2,6 +2,7 @@
 
 export {
   AccessDenied,
+  ApprovalRequired,
   CardDataRefused,
   DeadlockDetected,
   type ErrorParts,
@@ -21,6 +22,7 @@ export {
   RateNotFound,
   TransactionConflict,
   VoucherNotValid,
+  type WaitingParts,
   WalletError,
   WalletNotActive,
   WalletNotFound,
@@ -29,7 +31,15 @@ export {
 export { decimal } from './exact.js';
 export type { Metadata, RequestOptions } from './lifetime.js';
 export { type RequestContext, WalletRequest } from './request.js';
-export { type Balance, Charge, Hold, type LimitCheck, type Line, Price } from './results.js';
+export {
+  type Balance,
+  Charge,
+  Hold,
+  type LimitCheck,
+  type Line,
+  type ModelChoice,
+  Price,
+} from './results.js';
 export type { Retry } from './retry.js';
 export { type FlushReport, Spool, type Spooled } from './spool.js';
 export type * from './types.js';

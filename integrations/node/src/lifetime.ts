@@ -1,8 +1,14 @@
 /** The life of a request: a hold, then one settlement or one release. Does no I/O. */
 
 import { about, type Calls, newKey } from './calls.js';
-import { HoldExpired, HoldNotOpen, WalletError, WalletUnreachable } from './errors.js';
-import type { Charge, Hold } from './results.js';
+import {
+  ApprovalRequired,
+  HoldExpired,
+  HoldNotOpen,
+  WalletError,
+  WalletUnreachable,
+} from './errors.js';
+import type { Charge, Hold, HoldState } from './results.js';
 import type { Statement } from './statements.js';
 import { type Level, log } from './telemetry.js';
 import type { Fail, HoldOptions, Logger, UsageOrAmount } from './types.js';
@@ -32,6 +38,15 @@ export interface RequestOptions {
   onExpiry?: 'release' | 'charge';
   /** How long the body of `wallet.request` may go on after its signal has aborted (5). */
   grace?: number;
+  /**
+   * What a request does whose hold waits for approval: `'raise'` ApprovalRequired and leave the
+   * hold, or `'wait'` until it is approved, denied, voided or expired.
+   */
+  approval?: 'raise' | 'wait';
+  /** How long it is between two looks at a hold that is waited for (2). */
+  poll?: number;
+  /** Goes on with an approved hold that another request took, in a job that died (false). */
+  resume?: boolean;
 }
 
 /** What a request needs of its wallet. */
@@ -71,7 +86,9 @@ export class Lifetime {
   #voided = false;
   #rejected = false;
   #ends = now();
-  readonly #began = now();
+  #began = now();
+  #taken: Hold | null = null;
+  #seenAt = now();
   readonly #beganAt = new Date();
 
   constructor(
@@ -88,8 +105,15 @@ export class Lifetime {
       over: 'debt',
       onExpiry: context.onExpiry ?? 'release',
       grace: 5,
+      approval: 'raise',
+      poll: 2,
+      resume: false,
       ...(Object.fromEntries(given) as RequestOptions),
     };
+    const { approval } = this.options;
+    if (approval !== 'raise' && approval !== 'wait') {
+      throw new TypeError("approval is 'raise' or 'wait'");
+    }
     this.key = context.idempotencyKey ?? newKey();
     this.context = { ...context, idempotencyKey: this.key };
   }
@@ -133,14 +157,80 @@ export class Lifetime {
   }
 
   protected opened(hold: Hold): void {
-    if (hold.replayed && hold.status !== 'open') {
-      this.#claimed = true;
-      throw new HoldNotOpen(`the request with the key "${this.key}" is ${hold.status}`, {
-        hint: 'Use its stored answer, or begin again with another key.',
-      });
+    if (this.#taken !== null) {
+      this.#began = now();
+      this.hold = hold.at(this.#taken);
+    } else {
+      if (hold.replayed && hold.status !== 'open') {
+        this.#claimed = true;
+        throw this.refused(hold.status);
+      }
+      this.hold = hold;
     }
-    this.hold = hold;
     this.lasts();
+  }
+
+  private refused(status: string): HoldNotOpen {
+    const hint =
+      status === 'open'
+        ? 'Wait for it, or go on with resume: true if it has died.'
+        : 'Use its stored answer, or begin again with another key.';
+    return new HoldNotOpen(`the request with the key "${this.key}" is ${status}`, { hint });
+  }
+
+  // The approval. A hold that waits is never extended: it ends by itself.
+
+  /** Whether the hold waits for approval, or may have waited before this request. */
+  protected needsLook(hold: Hold): boolean {
+    return hold.status === 'waiting' || (hold.replayed && hold.status === 'open');
+  }
+
+  /** Seconds until the next look; null for an open hold. Raises where there is no use. */
+  protected look(hold: Hold, state: HoldState | null): number | null {
+    this.#seenAt = now();
+    const status = state?.status ?? 'gone';
+    if (status === 'open') return null;
+    if (state === null || status !== 'waiting') throw this.refused(status);
+    if (this.options.approval === 'wait') return this.options.poll;
+    throw new ApprovalRequired(`hold ${hold.holdId} of ${state.amount} waits for approval`, {
+      holdId: hold.holdId,
+      amount: state.amount,
+      expiresAt: state.expiresAt,
+      idempotencyKey: this.key,
+      hint: 'Repeat the request with the same idempotency key once it is approved.',
+    });
+  }
+
+  /** Seconds until the next look after one that failed; raises its error where none follows. */
+  protected unseen(error: unknown): number {
+    const patient = this.options.approval === 'wait' && now() - this.#seenAt <= this.options.ttl;
+    if (!(error instanceof WalletUnreachable) || !patient) throw error;
+    return this.options.poll;
+  }
+
+  /** Gives an approved hold its time again. Of all requests with its key one gets it. */
+  protected taking(hold: Hold): Statement<Hold> {
+    const idempotencyKey = `approved/${hold.holdId}`;
+    return this.owner.calls.extend(hold.holdId, this.options.ttl, { idempotencyKey });
+  }
+
+  protected took(taken: Hold, broken: boolean): void {
+    if (taken.replayed && !broken && !this.options.resume) throw this.refused('open');
+    this.#taken = taken;
+  }
+
+  /**
+   * Whether a request that ends before its hold was approved releases the hold. One that asks for
+   * approval leaves it, so that it can be approved.
+   */
+  protected letsGo(hold: Hold, error: unknown): boolean {
+    const mine = this.#taken !== null || !hold.replayed;
+    if (mine && !(error instanceof ApprovalRequired || error instanceof HoldNotOpen)) {
+      this.hold = hold;
+      return true;
+    }
+    this.#claimed = true;
+    return false;
   }
 
   protected lasts(): void {

@@ -1,15 +1,16 @@
 /** A request: a hold on opening, and a settlement or a release on every way out. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { WalletError, WalletUnreachable } from './errors.js';
 import { Lifetime, type Metadata, type Owner, type RequestOptions } from './lifetime.js';
-import type { Charge } from './results.js';
+import type { Charge, Hold } from './results.js';
 import type { Statement } from './statements.js';
 import type { HoldOptions, UsageOrAmount } from './types.js';
 
 /** A wallet as requests use it. */
 export interface Runner extends Owner {
   /** @internal */
-  run<T>(statement: Statement<T>): Promise<T>;
+  run<T>(statement: Statement<T>, client?: undefined, onBroken?: () => void): Promise<T>;
   /** @internal */
   book(statement: Statement<Charge>): Promise<Charge>;
 }
@@ -32,6 +33,7 @@ export class WalletRequest extends Lifetime {
     estimate: UsageOrAmount,
     options: RequestOptions,
     context: HoldOptions,
+    private readonly given?: AbortSignal | null,
   ) {
     super(runner, estimate, options, context);
     this.#runner = runner;
@@ -52,14 +54,65 @@ export class WalletRequest extends Lifetime {
 
   /** Holds. `close` must follow. */
   async open(): Promise<this> {
+    let hold: Hold | null = null;
     try {
-      this.opened(await this.#runner.run(this.opening()));
+      hold = await this.#runner.run(this.opening());
     } catch (error) {
       if (!(error instanceof WalletUnreachable) || this.#runner.fail === 'closed') throw error;
       this.offline = true;
     }
+    if (hold !== null) await this.#admit(hold);
     if (this.hold !== null) this.#schedule();
     return this;
+  }
+
+  /** Goes on with the hold, or raises where that is not allowed. */
+  async #admit(hold: Hold): Promise<void> {
+    if (this.needsLook(hold)) {
+      try {
+        if (await this.#approved(hold)) await this.#take(hold);
+      } catch (error) {
+        if (this.letsGo(hold, error)) await this.void(Lifetime.reason(error));
+        throw error;
+      }
+    }
+    this.opened(hold);
+  }
+
+  /** Whether the hold was approved; false for an open one that needed no approval. */
+  async #approved(hold: Hold): Promise<boolean> {
+    for (;;) {
+      let pause: number | null;
+      let approved = false;
+      try {
+        const state = await this.#runner.run(this.#runner.calls.holdState(hold.holdId));
+        approved = state?.approved ?? false;
+        pause = this.look(hold, state);
+      } catch (error) {
+        pause = this.unseen(error);
+      }
+      if (pause === null) return approved;
+      await this.#pause(pause);
+    }
+  }
+
+  /** Waits, unless who asked for the request does not any more. */
+  async #pause(seconds: number): Promise<void> {
+    const signals = [this.signal, this.given].filter((one) => one != null);
+    const signal = AbortSignal.any(signals);
+    try {
+      await sleep(seconds * 1000, undefined, { signal });
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
+    }
+  }
+
+  async #take(hold: Hold): Promise<void> {
+    let broken = false;
+    const taken = await this.#runner.run(this.taking(hold), undefined, () => {
+      broken = true;
+    });
+    this.took(taken, broken);
   }
 
   /** Books what was used and releases the rest. A second call returns the first result. */

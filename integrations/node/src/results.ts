@@ -90,6 +90,12 @@ export class Hold extends Result {
     this.status = row.status;
     Object.freeze(this);
   }
+
+  /** @internal The same hold with the end and the status of another answer about it. */
+  at({ expiresAt, status }: Hold): Hold {
+    const copy: { -readonly [K in keyof Hold]: Hold[K] } = Object.create(Hold.prototype);
+    return Object.freeze(Object.assign(copy, this, { expiresAt, status }));
+  }
 }
 
 /** What the balance or one limit would say to a request. */
@@ -107,6 +113,25 @@ export interface LimitCheck {
   readonly resetsAt: Date | null;
   readonly allowed: boolean;
   readonly reason: string | null;
+  readonly maxPerRequest: string | null;
+}
+
+/** What a charge with one of several models would say. At most one of them is `chosen`. */
+export interface ModelChoice {
+  readonly model: string;
+  readonly cost: string | null;
+  readonly allowed: boolean;
+  readonly reason: string | null;
+  readonly remaining: string | null;
+  readonly chosen: boolean;
+}
+
+/** A hold as it is now. `approved` is that it waited for approval and was approved. */
+export interface HoldState {
+  readonly status: string;
+  readonly amount: string;
+  readonly expiresAt: Date;
+  readonly approved: boolean;
 }
 
 /** What a usage would cost. */
@@ -197,8 +222,32 @@ export function limitChecks(rows: Row[]): readonly LimitCheck[] {
       resetsAt: row.resets_at === null ? null : new Date(row.resets_at),
       allowed: row.allowed === 'true',
       reason: row.reason,
+      maxPerRequest: row.max_per_request,
     }),
   );
+}
+
+/** @internal */
+export function modelChoices(rows: Row[]): readonly ModelChoice[] {
+  return rows.map((row) =>
+    Object.freeze({
+      model: row.model,
+      cost: row.cost,
+      allowed: row.allowed === 'true',
+      reason: row.reason,
+      remaining: row.remaining,
+      chosen: row.chosen === 'true',
+    }),
+  );
+}
+
+/** @internal */
+export function holdState(rows: Row[]): HoldState | null {
+  const row = rows[0];
+  if (row === undefined) return null;
+  const { status, amount } = row;
+  const expiresAt = new Date(row.expires_at);
+  return Object.freeze({ status, amount, expiresAt, approved: row.approved === 'true' });
 }
 
 /** @internal */

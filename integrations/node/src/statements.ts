@@ -28,6 +28,8 @@ const TYPES: Record<string, string> = {
   client_ip: 'inet',
   allow_partial: 'boolean',
   final: 'boolean',
+  for_hold: 'boolean',
+  models: 'text[]',
 };
 
 // Every column is read as text: no type parser of the caller's driver can make a float of it, and
@@ -43,15 +45,20 @@ const text = (names: string) =>
 const CHARGE = text('entry_id cost currency balance model total_tokens lines replayed');
 const HOLD = text('hold_id amount balance expires_at replayed affordable_tokens status');
 const LIMITS = text(
-  'limit_id scope subject period metric mode max used held remaining resets_at allowed reason',
+  'limit_id scope subject period metric mode max used held remaining resets_at allowed reason ' +
+    'max_per_request',
 );
+const MODELS = text('model cost allowed reason remaining chosen');
 const FUNCTIONS: Record<string, [string, (rows: any[]) => unknown]> = {
   charge: [CHARGE, results.charge],
   settle: [CHARGE, results.charge],
   hold: [HOLD, results.hold],
   void: [HOLD, results.hold],
   extend_hold: [HOLD, results.hold],
+  approve_hold: [HOLD, results.hold],
+  deny_hold: [HOLD, results.hold],
   check_limits: [LIMITS, results.limitChecks],
+  choose_model: [MODELS, results.modelChoices],
   price_usage: [text('cost currency model total_tokens lines'), results.price],
   usage_headers: [text('name value'), results.headers],
 };
@@ -63,9 +70,12 @@ export const CONTEXT: Record<string, string[]> = {
   charge: [...ATTRIBUTION, 'actor'],
   hold: [...ATTRIBUTION, 'actor'],
   check_limits: ATTRIBUTION,
+  choose_model: ATTRIBUTION,
   settle: ['actor'],
   void: ['actor'],
   extend_hold: ['actor'],
+  approve_hold: ['actor'],
+  deny_hold: ['actor'],
 };
 
 /** A call with those of the arguments that are given, by name. */
@@ -102,4 +112,13 @@ export function balance(wallet: string): Statement<results.Balance | null> {
   const sql = `SELECT ${columns} FROM wallet.balances WHERE wallet = $1`;
   const parameters = [wallet];
   return { function: 'balance', arguments: { wallet }, sql, parameters, read: results.balance };
+}
+
+/** A hold as it is now. */
+export function holdState(wallet: string, holdId: string): Statement<results.HoldState | null> {
+  const columns = text('status amount expires_at approved');
+  const sql = `SELECT ${columns} FROM wallet.holds WHERE wallet = $1 AND hold_id = $2::uuid`;
+  const given = { wallet, hold_id: holdId };
+  const parameters = [wallet, holdId];
+  return { function: 'holds', arguments: given, sql, parameters, read: results.holdState };
 }

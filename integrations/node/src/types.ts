@@ -106,6 +106,13 @@ export interface SettleOptions extends Common {
 /** Options of `checkLimits`. */
 export interface CheckOptions extends Context {
   costFrom?: CostFrom;
+  /** Checks a hold, which limits on open holds may refuse, and not a charge (false). */
+  forHold?: boolean;
+}
+
+/** Options of `chooseModel`. */
+export interface ChooseOptions extends Omit<Context, 'model'> {
+  costFrom?: CostFrom;
 }
 
 /** Options of `priceUsage`. */

@@ -16,6 +16,7 @@ import {
   type Charge,
   type Hold,
   type LimitCheck,
+  type ModelChoice,
   type Price,
   SPOOLED,
 } from './results.js';
@@ -27,6 +28,7 @@ import type {
   Attribution,
   ChargeOptions,
   CheckOptions,
+  ChooseOptions,
   Common,
   Connection,
   Fail,
@@ -163,6 +165,29 @@ export class Wallet implements Runner {
     return await this.run(this.calls.extend(holdId, ttl, options), options.client);
   }
 
+  /** Approves a hold that waits for approval. The database role needs the level billing. */
+  async approveHold(holdId: string, options: Common & InTransaction = {}): Promise<Hold> {
+    return await this.run(this.calls.approve(holdId, options), options.client);
+  }
+
+  /** Denies a hold that waits for approval: it is voided. */
+  async denyHold(
+    holdId: string,
+    options: Common & InTransaction & { reason?: string } = {},
+  ): Promise<Hold> {
+    const { reason, ...rest } = options;
+    return await this.run(this.calls.deny(holdId, reason, rest), options.client);
+  }
+
+  /** The cost of a usage with each model; the first that a charge would allow is `chosen`. */
+  async chooseModel(
+    usage: Usage,
+    models: readonly string[],
+    options: ChooseOptions & InTransaction = {},
+  ): Promise<readonly ModelChoice[]> {
+    return await this.run(this.calls.chooseModel(usage, models, options), options.client);
+  }
+
   /** What the balance and every limit that applies would say. Books nothing. */
   async checkLimits(
     what: UsageOrAmount = '0',
@@ -207,12 +232,14 @@ export class Wallet implements Runner {
 
   /** A request that the caller opens and closes: for middleware, where no function is around it. */
   newRequest(estimate: UsageOrAmount, options: RequestContext = {}): WalletRequest {
-    const { signal: _, ttl, extend, longest, beyond, over, grace, ...context } = options;
+    const { signal, ttl, extend, longest, beyond, over, grace, ...rest } = options;
+    const { approval, poll, resume, ...context } = rest;
     return new WalletRequest(
       this,
       estimate,
-      { ttl, extend, longest, beyond, over, grace },
+      { ttl, extend, longest, beyond, over, grace, approval, poll, resume },
       context,
+      signal,
     );
   }
 
@@ -285,9 +312,11 @@ export class Wallet implements Runner {
   }
 
   /** @internal */
-  async run<T>(statement: Statement<T>, client?: Connection): Promise<T> {
+  async run<T>(statement: Statement<T>, client?: Connection, onBroken?: () => void): Promise<T> {
     return await span(statement.function, this.wallet, async () => {
-      const rows = client ? await this.#once(statement, client) : await this.#again(statement);
+      const rows = client
+        ? await this.#once(statement, client)
+        : await this.#again(statement, onBroken);
       const result = statement.read(rows);
       this.#log('debug', statement.function, { function: statement.function, ...facts(result) });
       return result;
@@ -304,7 +333,7 @@ export class Wallet implements Runner {
     }
   }
 
-  async #again(statement: Statement<unknown>): Promise<any[]> {
+  async #again(statement: Statement<unknown>, onBroken?: () => void): Promise<any[]> {
     const attempts = new Attempts(this.#retry);
     for (;;) {
       try {
@@ -316,6 +345,7 @@ export class Wallet implements Runner {
           this.#refused(statement, mapped);
           throw mapped;
         }
+        if (mapped instanceof WalletUnreachable) onBroken?.();
         const { sqlstate } = mapped as WalletError;
         const { made: attempt } = attempts;
         this.#log('info', 'retry', { function: statement.function, sqlstate, attempt });

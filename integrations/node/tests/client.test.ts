@@ -122,6 +122,42 @@ test('every option reaches its function', async () => {
   assert.deepEqual(await t.ledger.column(sql, t.name), [said, said]);
 });
 
+test('a hold may be refused where a charge is not', async () => {
+  await t.ledger.one("SELECT wallet.set_limit($1, 1, 'open', metric => 'requests')", t.name);
+  await t.ledger.one("SELECT wallet.set_limit($1, 5, 'request')", t.name);
+  const { expiresAt } = await t.wallet.hold('1');
+  assert.ok((await t.wallet.checkLimits('5')).every((check) => check.allowed));
+  const checks = await t.wallet.checkLimits('5', { forHold: true });
+  assert.deepEqual([checks[0]!.allowed, Number(checks[0]!.maxPerRequest)], [true, 5]);
+  const { metric, reason, maxPerRequest } = checks.find((one) => one.period === 'open')!;
+  assert.deepEqual([metric, reason, maxPerRequest], ['requests', 'limit_exceeded', null]);
+  await assert.rejects(t.wallet.hold('1'), (error) => {
+    assert.ok(error instanceof walleting.LimitExceeded);
+    assert.match(error.message, /limit of requests in open holds exceeded/);
+    // Enough is free when the hold ends; DETAIL has whole seconds.
+    assert.ok(Math.abs(error.resetsAt!.getTime() - expiresAt.getTime()) <= 1000);
+    return true;
+  });
+});
+
+test('the first model that may be used is chosen', async () => {
+  const sql = "SELECT wallet.set_limit($1, 0.01, 'day', scope => 'model', subject => 'gpt-4o')";
+  await t.ledger.one(sql, t.name);
+  const usage = { input_tokens: 1000, output_tokens: 4000 };
+  const models = ['unheard', 'gpt-4o', 'gpt-4o-mini'];
+  const found = await t.wallet.chooseModel(usage, models, { userId: 'bob' });
+  assert.deepEqual(
+    found.map(({ model, cost, allowed, reason, chosen }) => [model, cost, allowed, reason, chosen]),
+    [
+      ['unheard', null, false, 'no_price', false],
+      ['gpt-4o', '0.0425', false, 'limit_exceeded', false],
+      ['gpt-4o-mini', '0.00255', true, null, true],
+    ],
+  );
+  assert.equal(found[2]!.remaining, '100.00');
+  assert.equal((await t.wallet.hold(usage, { model: 'gpt-4o-mini' })).amount, '0.00255');
+});
+
 test('limits and the balance say what they would say', async () => {
   await t.ledger.one("SELECT wallet.set_limit($1, 5, 'day')", t.name);
   const [balance, limit] = await t.wallet.checkLimits('6');

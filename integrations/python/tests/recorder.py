@@ -6,6 +6,7 @@ client's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ class Recorder:
         self.state = app.state
         self.log: list[Logged] = []
         self.lock = threading.Lock()
+        # How many requests are in service, and were at most.
         self.now = self.peak = 0
+        # Seconds that each request is in service at least.
+        self.service_time = 0.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -45,8 +49,20 @@ class Recorder:
         body = b""
         with self.lock:
             self.log.append(entry)
+        if self.service_time:
+            # Clients that have left are out of service before this one is in it.
+            for _ in range(3):
+                await asyncio.sleep(0)
+        served = False
+        with self.lock:
             self.now += 1
             self.peak = max(self.peak, self.now)
+
+        def done() -> None:
+            nonlocal served
+            with self.lock:
+                self.now -= 0 if served else 1
+            served = True
 
         async def sending(message: Any) -> None:
             nonlocal body
@@ -61,13 +77,17 @@ class Recorder:
                 if not message.get("more_body"):
                     _read(entry, body)
                     entry.finished = True
+                    done()
             await send(message)
 
         try:
+            if self.service_time:
+                receive = await _served(receive, self.service_time)
             await self.app(scope, receive, sending)
+        except _Gone:
+            pass
         finally:
-            with self.lock:
-                self.now -= 1
+            done()
 
     def of(self, test_id: str) -> list[Logged]:
         return [entry for entry in self.log if entry.test_id == test_id]
@@ -75,6 +95,29 @@ class Recorder:
     def clear(self) -> None:
         self.log.clear()
         self.peak = self.now
+        self.service_time = 0.0
+
+
+class _Gone(Exception):
+    """The client has left."""
+
+
+async def _served(receive: Any, seconds: float) -> Any:
+    """Reads a request and works on it for a while, unless the client leaves. Gives it again."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    try:
+        await asyncio.wait_for(receive(), seconds)
+    except asyncio.TimeoutError:
+        pass
+    else:
+        raise _Gone
+
+    async def again() -> Any:
+        return messages.pop(0) if messages else await receive()
+
+    return again
 
 
 def _read(entry: Logged, line: bytes) -> None:

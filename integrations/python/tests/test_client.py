@@ -95,6 +95,40 @@ def test_limits_and_the_balance_say_what_they_would_say(wallet: Wallet, ledger: 
     assert 0 < seconds <= 86400
 
 
+def test_a_hold_may_be_refused_where_a_charge_is_not(wallet: Wallet, ledger: Ledger) -> None:
+    ledger.one("SELECT wallet.set_limit(%s, 1, 'open', metric => 'requests')", wallet.wallet)
+    ledger.one("SELECT wallet.set_limit(%s, 5, 'request')", wallet.wallet)
+    ends = wallet.hold(amount=1).expires_at
+    assert all(check.allowed for check in wallet.check_limits(amount=5))
+    checks = wallet.check_limits(amount=5, for_hold=True)
+    assert (checks[0].allowed, checks[0].max_per_request) == (True, Decimal(5))
+    (place,) = (one for one in checks if one.period == "open")
+    assert (place.metric, place.reason) == ("requests", "limit_exceeded")
+    assert (place.max, place.remaining) == (Decimal(1), Decimal(0))
+    assert place.max_per_request is None
+    with pytest.raises(pg_wallet.LimitExceeded, match="limit of requests in open holds") as refused:
+        wallet.hold(amount=1)
+    # Enough is free when the hold ends; DETAIL has whole seconds.
+    assert refused.value.resets_at is not None
+    assert abs((refused.value.resets_at - ends).total_seconds()) <= 1
+
+
+def test_the_first_model_that_may_be_used_is_chosen(wallet: Wallet, ledger: Ledger) -> None:
+    sql = "SELECT wallet.set_limit(%s, 0.01, 'day', scope => 'model', subject => 'gpt-4o')"
+    ledger.one(sql, wallet.wallet)
+    usage = {"input_tokens": 1000, "output_tokens": 4000}
+    found = wallet.choose_model(usage, ["unheard", "gpt-4o", "gpt-4o-mini"], user_id="bob")
+    assert [(one.model, one.cost, one.reason, one.chosen) for one in found] == [
+        ("unheard", None, "no_price", False),
+        ("gpt-4o", Decimal("0.0425"), "limit_exceeded", False),
+        ("gpt-4o-mini", Decimal("0.00255"), None, True),
+    ]
+    assert [one.allowed for one in found] == [False, False, True]
+    assert found[2].remaining == 100
+    hold = wallet.hold(usage, model=found[2].model)
+    assert hold.amount == found[2].cost
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
 @pytest.mark.parametrize(
     "period", ["minute", "hour", "day", "month", "rolling 24 hours", "lifetime"]
@@ -257,7 +291,9 @@ async def test_the_async_client_makes_the_same_calls(awallet: AsyncWallet, ledge
     await awallet.void((await awallet.hold(amount=1)).hold_id)
     assert (await awallet.charge(amount=1)).cost == 1
     assert (await awallet.price_usage(USAGE)).cost == Decimal("0.007")
-    assert (await awallet.check_limits(amount=1))[0].allowed
+    assert (await awallet.check_limits(amount=1, for_hold=True))[0].allowed
+    (model,) = await awallet.choose_model(USAGE, ["gpt-4o"])
+    assert (model.cost, model.chosen) == (Decimal("0.007"), True)
     assert (await awallet.balance()).balance == ledger.balance()
     with pytest.raises(pg_wallet.InsufficientFunds):
         await awallet.charge(amount=1000)

@@ -22,6 +22,7 @@ import httpx2
 import openai
 import pytest
 from conftest import DATABASE, Ledger, Mock
+from test_parallel import PLACES, admitted, limit
 
 MESSAGES: Any = [{"role": "user", "content": "Say something about the sea, please."}]
 PROXY = Path(__file__).parent / "proxy"
@@ -36,7 +37,8 @@ def free_port() -> int:
 def proxied(config: Path, log: Path, environment: dict[str, str]) -> Iterator[str]:
     """A proxy with that configuration; its URL."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("litellm")), "--config", str(config)]
+    script = str(Path(sys.executable).with_name("litellm"))
+    command = [sys.executable, script, "--config", str(config)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -393,3 +395,39 @@ def test_a_proxy_that_is_killed_books_nothing_twice_and_leaves_no_hold(
     eventually(lambda: ledger.held() == 0)
     assert len(ledger.charges()) == 1
     assert ledger.holds() == ["settled", "expired"]
+
+
+async def test_a_limit_on_open_holds_bounds_what_the_proxy_sends(
+    proxy: str, name: str, ledger: Ledger, mock: Mock
+) -> None:
+    limit(ledger)
+    mock.recorder.service_time = 0.1
+    async with openai.AsyncOpenAI(base_url=proxy, api_key=f"sk-{name}", max_retries=0) as client:
+        proxied = client.with_options(timeout=60)
+        refused = await asyncio.gather(
+            *(admitted(proxied, f"proxy-{n}", "smart") for n in range(24))
+        )
+    assert sum(refused) > 0
+    assert mock.recorder.peak == PLACES
+    assert len(ledger.charges()) == len(mock.recorder.log) == 24
+    assert ledger.held() == 0
+
+
+def test_a_call_that_waits_for_approval_is_answered_with_403(
+    client: openai.OpenAI, ledger: Ledger, mock: Mock
+) -> None:
+    sql = "SELECT wallet.set_limit(%s, 0.001, 'request', mode => 'approve')"
+    ledger.db.execute(sql, (ledger.name,))
+    ask: Any = {"model": "smart", "messages": MESSAGES, "max_tokens": 200}
+    ask["extra_headers"] = {"X-Wallet-Idempotency-Key": "k"}
+    for _ in range(2):
+        with pytest.raises(openai.PermissionDeniedError, match="waits for approval"):
+            client.chat.completions.create(**ask)
+    assert (mock.recorder.log, ledger.holds()) == ([], ["waiting"])
+    hold_id = ledger.one("SELECT hold_id FROM wallet.holds WHERE wallet = %s", ledger.name)
+    ledger.db.execute("SELECT wallet.approve_hold(%s, %s)", (ledger.name, hold_id))
+    client.chat.completions.create(**ask)
+    with pytest.raises(openai.ConflictError):
+        client.chat.completions.create(**ask)
+    assert (ledger.charges(), ledger.holds()) == ([price(mock)], ["settled"])
+    assert len(mock.recorder.log) == 1

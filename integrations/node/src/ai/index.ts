@@ -56,7 +56,9 @@ export function walletMiddleware(
   const hold = async ({ model, params }: Given) => {
     const settings = new Settings(options, model.provider.split('.')[0]!);
     const endpoint = new Generation(settings, model.modelId);
-    const call = new Call(settings, endpoint, { method: 'post', path: '', body: { ...params } });
+    const signal = params.abortSignal;
+    const sent = { method: 'post', path: '', body: { ...params }, signal };
+    const call = new Call(settings, endpoint, sent);
     const request = await call.hold(wallet);
     const { body } = call.options(request);
     if (request.options.beyond === 'stop') {

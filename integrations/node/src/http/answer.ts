@@ -21,17 +21,18 @@ export interface Charged {
 export type Charge<R> = (request: R) => Charged | null | Promise<Charged | null>;
 
 /** @internal */
-export function requestOf(charged: Charged): WalletRequest {
+export function requestOf(charged: Charged, signal: AbortSignal): WalletRequest {
   const { wallet, estimate, key, options } = charged;
-  return wallet.newRequest(estimate, { ...options, idempotencyKey: key });
+  return wallet.newRequest(estimate, { ...options, idempotencyKey: key, signal });
 }
 
-const STATUS: [typeof errors.WalletError, number][] = [
+const STATUS: [abstract new (...given: any[]) => errors.WalletError, number][] = [
   [errors.InsufficientFunds, 402],
   [errors.LimitExceeded, 429],
   [errors.NotPermitted, 403],
   [errors.WalletNotActive, 403],
   [errors.WalletNotFound, 403],
+  [errors.ApprovalRequired, 403],
   [errors.HoldNotOpen, 409],
   [errors.IdempotencyConflict, 409],
 ];
@@ -46,7 +47,7 @@ export function statusOf(error: errors.WalletError): number {
 export interface Answer {
   status: number;
   headers: Record<string, string>;
-  body: { error: { code: string | null; message: string } };
+  body: { error: { code: string | null; message: string; hold_id?: string } };
 }
 
 /** Status, headers and body of the answer to a request that the wallet refuses. */
@@ -56,5 +57,9 @@ export function answerTo(error: errors.WalletError): Answer {
   const headers: Record<string, string> = seconds === null ? {} : { 'Retry-After': `${seconds}` };
   // What the server says of its own state is not for clients.
   const message = status < 500 ? error.message : 'the wallet cannot be charged';
-  return { status, headers, body: { error: { code: error.sqlstate, message } } };
+  const body =
+    error instanceof errors.ApprovalRequired
+      ? { code: 'approval_required', message, hold_id: error.holdId }
+      : { code: error.sqlstate, message };
+  return { status, headers, body: { error: body } };
 }

@@ -33,7 +33,7 @@ export function walletMiddleware<Q extends IncomingMessage>(charge: Charge<Q>) {
     try {
       const charged = await charge(req);
       if (charged === null) return next();
-      request = requestOf(charged);
+      request = requestOf(charged, leaving(res));
       await request.open();
     } catch (error) {
       if (!refused(error, res)) next(error);
@@ -51,6 +51,15 @@ export function walletErrors() {
     if (!refused(error, res)) next(error);
   };
 }
+
+/** Aborts when the client leaves: nobody waits for the approval of a hold any more. */
+function leaving(res: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  res.once('close', () => controller.abort(gone()));
+  return controller.signal;
+}
+
+const gone = () => new DOMException('the client has left', 'AbortError');
 
 /** Ends the request when its answer is complete, or, when the client has left, its handler. */
 function finishing(res: ServerResponse, request: WalletRequest): void {
@@ -71,9 +80,9 @@ function finishing(res: ServerResponse, request: WalletRequest): void {
   const closed = () => {
     if (res.writableEnded) return finish();
     left = true;
-    const gone = new DOMException('the client has left', 'AbortError');
-    request.abort(gone);
-    setTimeout(finish, request.options.ttl * 1000, gone).unref();
+    const error = gone();
+    request.abort(error);
+    setTimeout(finish, request.options.ttl * 1000, error).unref();
   };
   if (res.closed) closed();
   else res.once('close', closed);

@@ -25,14 +25,14 @@ export function walletMiddleware(charge: Charge<Context>): MiddlewareHandler<Wal
   return async (c, next) => {
     const charged = await charge(c);
     if (charged === null) return await next();
-    const request = requestOf(charged);
+    const { signal } = c.req.raw;
+    const request = requestOf(charged, signal);
     try {
       await request.open();
     } catch (error) {
       return walletErrors(error, c);
     }
     c.set('wallet', request);
-    const { signal } = c.req.raw;
     const left = () => request.abort(signal.reason);
     signal.addEventListener('abort', left, { once: true });
     if (signal.aborted) left();

@@ -88,7 +88,8 @@ export class Call {
   async hold(wallet: Wallet): Promise<WalletRequest> {
     for (;;) {
       const estimate = this.prepared.estimates[this.#next++]!;
-      const options = { ...this.context(), ...this.settings.request };
+      const signal = this.sent.signal ?? undefined;
+      const options = { ...this.context(), ...this.settings.request, signal };
       const request = wallet.newRequest(estimate, options);
       try {
         await request.open();

@@ -7,6 +7,7 @@ from .client import Wallet
 from .errors import (
     AccessDenied,
     AlreadyExists,
+    ApprovalRequired,
     CardDataRefused,
     DeadlockDetected,
     ExtensionOutdated,
@@ -35,7 +36,7 @@ from .errors import (
 )
 from .lifetime import RequestOptions
 from .request import Request
-from .results import Balance, Charge, Hold, LimitCheck, Line, Price
+from .results import Balance, Charge, Hold, LimitCheck, Line, ModelChoice, Price
 from .retry import Retry
 from .spool import FlushReport, Spool
 from .wrap import NotMetered, WrapOptions, wrap
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessDenied",
     "AlreadyExists",
+    "ApprovalRequired",
     "AsyncRequest",
     "AsyncWallet",
     "Attribution",
@@ -68,6 +70,7 @@ __all__ = [
     "LimitCheck",
     "LimitExceeded",
     "Line",
+    "ModelChoice",
     "NotFound",
     "NotMetered",
     "NotPermitted",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -19,6 +19,7 @@ from .attribution import (
     Attribution,
     ChargeOptions,
     CheckOptions,
+    ChooseOptions,
     Common,
     Fail,
     HoldId,
@@ -30,7 +31,7 @@ from .attribution import (
 from .base import BaseWallet, Flush
 from .errors import WalletError, WalletUnreachable
 from .lifetime import RequestOptions
-from .results import Balance, Charge, Hold, LimitCheck, Price
+from .results import Balance, Charge, Hold, LimitCheck, ModelChoice, Price
 from .retry import Attempts, Retry
 from .spool import FlushReport, Spool
 from .statements import Statement
@@ -124,6 +125,27 @@ class AsyncWallet(BaseWallet):
         """Extends a hold to `ttl` (seconds, or a timedelta) from now; never shortens it."""
         return await self._run(self.calls.extend(hold_id, ttl, options), connection)
 
+    async def approve_hold(
+        self,
+        hold_id: HoldId,
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[Common],
+    ) -> Hold:
+        """Approves a hold that waits for approval. The database role needs the level billing."""
+        return await self._run(self.calls.approve(hold_id, options), connection)
+
+    async def deny_hold(
+        self,
+        hold_id: HoldId,
+        reason: str | None = None,
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[Common],
+    ) -> Hold:
+        """Denies a hold that waits for approval: it is voided."""
+        return await self._run(self.calls.deny(hold_id, reason, options), connection)
+
     async def check_limits(
         self,
         usage: Usage | None = None,
@@ -134,6 +156,17 @@ class AsyncWallet(BaseWallet):
     ) -> tuple[LimitCheck, ...]:
         """What the balance and every limit that applies would say. Books nothing."""
         return await self._run(self.calls.check_limits(usage, amount, options), connection)
+
+    async def choose_model(
+        self,
+        usage: Usage,
+        models: Sequence[str],
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[ChooseOptions],
+    ) -> tuple[ModelChoice, ...]:
+        """The cost of a usage with each model; the first that a charge would allow is `chosen`."""
+        return await self._run(self.calls.choose_model(usage, models, options), connection)
 
     async def price_usage(
         self,

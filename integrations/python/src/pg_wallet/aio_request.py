@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .attribution import Amount, Usage
 from .errors import HoldExpired, WalletError, WalletUnreachable
 from .lifetime import Lifetime, RequestOptions
-from .results import Charge
+from .results import Charge, Hold
+from .retry import Attempts
 from .shield import finish
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class AsyncRequest(Lifetime):
         self._watcher: asyncio.Task[None] | None = None
         self._body: asyncio.Task[Any] | None = None
         self._stopped = False
+        self._made: Hold | None = None
 
     async def __aenter__(self) -> AsyncRequest:
         if self.options.beyond == "stop":
@@ -44,24 +46,55 @@ class AsyncRequest(Lifetime):
 
     async def open(self) -> None:
         """Holds. `close` must follow."""
+        attempts = self._wallet._attempts()
         try:
-            await finish(self._open())
-        except asyncio.CancelledError:
+            await finish(self._open(attempts))
+        except asyncio.CancelledError as error:
             # The hold may have been made while the task was cancelled.
-            if self.hold is not None:
+            if self._made is not None and self._lets_go(self._made, attempts, error):
                 await finish(self._void("CancelledError"))
             raise
+        if self._made is not None:
+            await self._admit(self._made, attempts)
         if self.hold is not None and (self.options.extend or self.options.beyond == "stop"):
             self._watcher = asyncio.get_running_loop().create_task(_watch(weakref.ref(self)))
 
-    async def _open(self) -> None:
-        attempts = self._wallet._attempts()
+    async def _open(self, attempts: Attempts) -> None:
         try:
-            self._opened(await self._wallet._run(self._opening(), None, attempts), attempts)
+            self._made = await self._wallet._run(self._opening(), None, attempts)
         except WalletUnreachable:
             if self._wallet.fail == "closed":
                 raise
             self.offline = True
+
+    async def _admit(self, hold: Hold, attempts: Attempts) -> None:
+        """Goes on with the hold, or raises where that is not allowed."""
+        if self._needs_look(hold):
+            try:
+                if await self._approved(hold):
+                    await finish(self._take(hold))
+            except BaseException as error:
+                if self._lets_go(hold, attempts, error):
+                    await finish(self._void(self._reason(error)))
+                raise
+        self._opened(hold, attempts)
+
+    async def _approved(self, hold: Hold) -> bool:
+        """Whether the hold was approved; False for an open one that needed no approval."""
+        while True:
+            try:
+                state = await finish(self._wallet._run(self._looking(hold), None))
+            except WalletUnreachable:
+                pause: float | None = self._unseen()
+            else:
+                pause = self._look(hold, state)
+            if pause is None:
+                return state is not None and state.approved
+            await asyncio.sleep(pause)
+
+    async def _take(self, hold: Hold) -> None:
+        attempts = self._wallet._attempts()
+        self._took(await self._wallet._run(self._taking(hold), None, attempts), attempts)
 
     async def settle(
         self,

@@ -27,6 +27,7 @@ _STATUS: list[tuple[type[WalletError], int]] = [
     (errors.NotPermitted, 403),
     (errors.WalletNotActive, 403),
     (errors.WalletNotFound, 403),
+    (errors.ApprovalRequired, 403),
     (errors.HoldNotOpen, 409),
     (errors.IdempotencyConflict, 409),
     (errors.WalletUnreachable, 503),
@@ -47,7 +48,10 @@ def answer_to(error: WalletError) -> tuple[int, dict[str, str], dict[str, Any]]:
         headers["Retry-After"] = str(seconds)
     # What the server says of its own state is not for clients.
     message = error.message if status < 500 else "the wallet cannot be charged"
-    return status, headers, {"error": {"code": error.sqlstate, "message": message}}
+    body = {"code": error.sqlstate, "message": message}
+    if isinstance(error, errors.ApprovalRequired):
+        body.update(code="approval_required", hold_id=str(error.hold_id))
+    return status, headers, {"error": body}
 
 
 @dataclass(frozen=True)

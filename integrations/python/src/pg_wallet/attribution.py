@@ -71,6 +71,21 @@ class SettleOptions(Common, total=False):
 
 class CheckOptions(Context, total=False):
     cost_from: Literal["prices", "provider"]
+    for_hold: bool
+
+
+class ChooseOptions(TypedDict, total=False):
+    user_id: str
+    team: str
+    key: str
+    service: str
+    tags: Mapping[str, str]
+    client_ip: str
+    device: str
+    region: str
+    service_tier: str
+    event_at: datetime
+    cost_from: Literal["prices", "provider"]
 
 
 class PriceOptions(TypedDict, total=False):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
 from .attribution import Amount, Attribution, HoldId, Usage
-from .results import Charge, Hold, LimitCheck, Price
+from .results import Charge, Hold, LimitCheck, ModelChoice, Price
 from .statements import CONTEXT, Statement, call
 
 Options = Mapping[str, Any]
@@ -53,6 +53,17 @@ class Calls:
 
     def extend(self, hold_id: HoldId, ttl: Any, options: Options) -> Statement[Hold]:
         return self._write("extend_hold", options, hold_id=str(hold_id), ttl=ttl)
+
+    def approve(self, hold_id: HoldId, options: Options) -> Statement[Hold]:
+        return self._write("approve_hold", options, hold_id=str(hold_id))
+
+    def deny(self, hold_id: HoldId, reason: str | None, options: Options) -> Statement[Hold]:
+        return self._write("deny_hold", options, hold_id=str(hold_id), reason=reason)
+
+    def choose_model(
+        self, usage: Usage, models: Sequence[str], options: Options
+    ) -> Statement[tuple[ModelChoice, ...]]:
+        return self._call("choose_model", options, usage=usage, models=list(models))
 
     def check_limits(
         self, usage: Usage | None, amount: Amount | None, options: Options

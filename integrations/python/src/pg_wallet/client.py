@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -19,6 +19,7 @@ from .attribution import (
     Attribution,
     ChargeOptions,
     CheckOptions,
+    ChooseOptions,
     Common,
     Fail,
     HoldId,
@@ -31,7 +32,7 @@ from .base import BaseWallet, Flush
 from .errors import WalletError, WalletUnreachable
 from .extend import Extender
 from .request import Request, RequestOptions
-from .results import Balance, Charge, Hold, LimitCheck, Price
+from .results import Balance, Charge, Hold, LimitCheck, ModelChoice, Price
 from .retry import Attempts, Retry
 from .spool import FlushReport, Spool
 from .statements import Statement
@@ -130,6 +131,27 @@ class Wallet(BaseWallet):
         """Extends a hold to `ttl` (seconds, or a timedelta) from now; never shortens it."""
         return self._run(self.calls.extend(hold_id, ttl, options), connection)
 
+    def approve_hold(
+        self,
+        hold_id: HoldId,
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[Common],
+    ) -> Hold:
+        """Approves a hold that waits for approval. The database role needs the level billing."""
+        return self._run(self.calls.approve(hold_id, options), connection)
+
+    def deny_hold(
+        self,
+        hold_id: HoldId,
+        reason: str | None = None,
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[Common],
+    ) -> Hold:
+        """Denies a hold that waits for approval: it is voided."""
+        return self._run(self.calls.deny(hold_id, reason, options), connection)
+
     def check_limits(
         self,
         usage: Usage | None = None,
@@ -140,6 +162,17 @@ class Wallet(BaseWallet):
     ) -> tuple[LimitCheck, ...]:
         """What the balance and every limit that applies would say. Books nothing."""
         return self._run(self.calls.check_limits(usage, amount, options), connection)
+
+    def choose_model(
+        self,
+        usage: Usage,
+        models: Sequence[str],
+        *,
+        connection: Connection | None = None,
+        **options: Unpack[ChooseOptions],
+    ) -> tuple[ModelChoice, ...]:
+        """The cost of a usage with each model; the first that a charge would allow is `chosen`."""
+        return self._run(self.calls.choose_model(usage, models, options), connection)
 
     def price_usage(
         self,

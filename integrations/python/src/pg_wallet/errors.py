@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import ClassVar
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
@@ -212,6 +214,29 @@ UNDELIVERED = (
     AccessDenied,
     InternalError,
 )
+
+
+class ApprovalRequired(WalletError):
+    """The hold waits for approval: the provider must not be called.
+
+    The hold stays. A request with the same `idempotency_key` goes on once the hold is approved.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hold_id: UUID,
+        amount: Decimal,
+        expires_at: datetime,
+        idempotency_key: str,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.hold_id = hold_id
+        self.amount = amount
+        self.expires_at = expires_at
+        self.idempotency_key = idempotency_key
 
 
 class HoldExpired(WalletError):

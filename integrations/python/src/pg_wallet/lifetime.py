@@ -6,16 +6,23 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
-from . import choices, telemetry
+from . import choices, statements, telemetry
 from .attribution import Amount, Usage
 from .base import BaseWallet
 from .calls import new_key
-from .errors import UNDELIVERED, HoldExpired, HoldNotOpen, WalletError, WalletUnreachable
-from .results import Charge, Hold
+from .errors import (
+    UNDELIVERED,
+    ApprovalRequired,
+    HoldExpired,
+    HoldNotOpen,
+    WalletError,
+    WalletUnreachable,
+)
+from .results import Charge, Hold, HoldState, plain
 from .retry import Attempts
 from .statements import Statement
 
@@ -35,6 +42,9 @@ class RequestOptions:
         because the provider may have been paid. A settlement that comes later corrects the charge.
     resume: goes on with an open hold of the same key, in a job that died and runs again. Without
         it such a request is refused: another one may be using the hold.
+    approval: what a request does whose hold waits for approval: "raise" ApprovalRequired and leave
+        the hold, or "wait" until it is approved, denied, voided or expired.
+    poll: seconds between two looks at a hold that is waited for.
     """
 
     ttl: float = 600
@@ -44,6 +54,8 @@ class RequestOptions:
     over: Literal["charge", "cap", "debt"] = "debt"
     on_expiry: Literal["release", "charge"] = "release"
     resume: bool = False
+    approval: Literal["raise", "wait"] = "raise"
+    poll: float = 2
 
     def __post_init__(self) -> None:
         choices.check(self)
@@ -80,6 +92,8 @@ class Lifetime:
         self._used: tuple[Usage | None, Amount | None, Mapping[str, Any] | None] | None = None
         self._lock = threading.Lock()
         self._claimed = self._voided = self._rejected = self._undelivered = False
+        self._taken: Hold | None = None
+        self._seen_at = time.monotonic()
         self._began = self._ends = time.monotonic()
         self._began_at = wallet.clock.now()
 
@@ -117,21 +131,91 @@ class Lifetime:
             options["on_expiry"] = self._on_expiry
         return self._calls.hold(self.estimate, self._amount, options)
 
-    def _opened(self, hold: Hold, attempts: Attempts) -> None:
+    def _is_mine(self, hold: Hold, attempts: Attempts) -> bool:
+        """Whether this request made the hold, or goes on with it."""
         # A connection that broke may have made the hold before it was made again.
-        goes_on = hold.status == "open" and (attempts.broken > 0 or self.options.resume)
-        if hold.replayed and not goes_on:
+        goes_on = attempts.broken > 0 or (self.options.resume and hold.status == "open")
+        return not hold.replayed or goes_on
+
+    def _opened(self, hold: Hold, attempts: Attempts) -> None:
+        if self._taken is not None:
+            hold = replace(hold, expires_at=self._taken.expires_at, status=self._taken.status)
+            self._began = time.monotonic()
+        elif hold.replayed and not (hold.status == "open" and self._is_mine(hold, attempts)):
             self._claimed = True
-            raise HoldNotOpen(
-                f'the request with the key "{self.key}" is {hold.status}',
-                hint="Wait for it, or go on with RequestOptions(resume=True) if it has died."
-                if hold.status == "open"
-                else "Use its stored answer, or begin again with another key.",
-            )
-        if not hold.replayed:
+            raise self._refused(hold.status)
+        elif not hold.replayed:
             self._clock.saw(hold.expires_at - timedelta(seconds=self._seconds()))
         self.hold = hold
         self._lasts()
+
+    def _refused(self, status: str) -> HoldNotOpen:
+        return HoldNotOpen(
+            f'the request with the key "{self.key}" is {status}',
+            hint="Wait for it, or go on with RequestOptions(resume=True) if it has died."
+            if status == "open"
+            else "Use its stored answer, or begin again with another key.",
+        )
+
+    # The approval. A hold that waits is never extended: it ends by itself.
+
+    def _needs_look(self, hold: Hold) -> bool:
+        """Whether the hold waits for approval, or may have waited before this request."""
+        return hold.status == "waiting" or (hold.replayed and hold.status == "open")
+
+    def _looking(self, hold: Hold) -> Statement[HoldState | None]:
+        return statements.hold_state(self._wallet_name, str(hold.hold_id))
+
+    def _look(self, hold: Hold, state: HoldState | None) -> float | None:
+        """Seconds until the next look; None for an open hold. Raises where there is no use."""
+        self._seen_at = time.monotonic()
+        status = "gone" if state is None else state.status
+        if status == "open":
+            return None
+        if state is None or status != "waiting":
+            raise self._refused(status)
+        if self.options.approval == "raise":
+            raise ApprovalRequired(
+                f"hold {hold.hold_id} of {plain(state.amount)} waits for approval",
+                hold_id=hold.hold_id,
+                amount=state.amount,
+                expires_at=state.expires_at,
+                idempotency_key=self.key,
+                hint="Repeat the request with the same idempotency key once it is approved.",
+            )
+        return self.options.poll
+
+    def _unseen(self) -> float:
+        """Seconds until the next look after one that failed; raises what is being handled."""
+        waits = self.options.approval == "wait"
+        if not waits or time.monotonic() - self._seen_at > self._seconds():
+            raise
+        return self.options.poll
+
+    def _taking(self, hold: Hold) -> Statement[Hold]:
+        """Gives an approved hold its time again. Of all requests with its key one gets it."""
+        key = f"approved/{hold.hold_id}"
+        return self._calls.extend(hold.hold_id, self._ttl, {"idempotency_key": key})
+
+    def _took(self, taken: Hold, attempts: Attempts) -> None:
+        if taken.replayed and attempts.broken == 0 and not self.options.resume:
+            raise self._refused("open")
+        self._taken = taken
+
+    def _lets_go(self, hold: Hold, attempts: Attempts, error: BaseException) -> bool:
+        """Whether a request that ends before its hold was approved releases the hold.
+
+        One that asks for approval leaves it, so that it can be approved.
+        """
+        if self._taken is None and not self._is_mine(hold, attempts):
+            left = True
+        else:
+            left = isinstance(error, (ApprovalRequired, HoldNotOpen))
+        if not left:
+            self.hold = hold
+        else:
+            self._claimed = True
+        return not left
 
     def _lasts(self) -> None:
         self._ends = time.monotonic() + self._seconds()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .attribution import Amount, Usage
 from .errors import WalletError, WalletUnreachable
 from .lifetime import Lifetime, RequestOptions
-from .results import Charge
+from .results import Charge, Hold
+from .retry import Attempts
 
 if TYPE_CHECKING:
     from .client import Wallet
@@ -40,7 +42,7 @@ class Request(Lifetime):
         """Holds. `close` must follow."""
         attempts = self._wallet._attempts()
         try:
-            self._opened(self._wallet._run(self._opening(), None, attempts), attempts)
+            hold = self._wallet._run(self._opening(), None, attempts)
         except WalletUnreachable:
             if self._wallet.fail == "closed":
                 raise
@@ -51,9 +53,37 @@ class Request(Lifetime):
             # An interrupt: the hold may have been made.
             self._abandon(type(error).__name__)
             raise
+        else:
+            self._admit(hold, attempts)
         due = self._next_extension()
         if due is not None:
             self._wallet.extender.add(self, due)
+
+    def _admit(self, hold: Hold, attempts: Attempts) -> None:
+        """Goes on with the hold, or raises where that is not allowed."""
+        if self._needs_look(hold):
+            try:
+                if self._approved(hold):
+                    again = self._wallet._attempts()
+                    self._took(self._wallet._run(self._taking(hold), None, again), again)
+            except BaseException as error:
+                if self._lets_go(hold, attempts, error):
+                    self.void(self._reason(error))
+                raise
+        self._opened(hold, attempts)
+
+    def _approved(self, hold: Hold) -> bool:
+        """Whether the hold was approved; False for an open one that needed no approval."""
+        while True:
+            try:
+                state = self._wallet._run(self._looking(hold), None)
+            except WalletUnreachable:
+                pause: float | None = self._unseen()
+            else:
+                pause = self._look(hold, state)
+            if pause is None:
+                return state is not None and state.approved
+            time.sleep(pause)
 
     def _abandon(self, reason: str) -> None:
         """Releases a hold of which the answer did not arrive. Its key says which it is."""

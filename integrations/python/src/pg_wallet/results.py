@@ -93,6 +93,29 @@ class LimitCheck:
     resets_at: datetime | None
     allowed: bool
     reason: str | None
+    max_per_request: Decimal | None
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What a charge with one of several models would say. At most one of them is `chosen`."""
+
+    model: str
+    cost: Decimal | None
+    allowed: bool
+    reason: str | None
+    remaining: Decimal | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class HoldState:
+    """A hold as it is now. `approved` is that it waited for approval and was approved."""
+
+    status: str
+    amount: Decimal
+    expires_at: datetime
+    approved: bool
 
 
 @dataclass(frozen=True)
@@ -152,6 +175,14 @@ def hold(rows: Sequence[Row]) -> Hold:
 
 def limit_checks(rows: Sequence[Row]) -> tuple[LimitCheck, ...]:
     return tuple(LimitCheck(*row) for row in rows)
+
+
+def model_choices(rows: Sequence[Row]) -> tuple[ModelChoice, ...]:
+    return tuple(ModelChoice(*row) for row in rows)
+
+
+def hold_state(rows: Sequence[Row]) -> HoldState | None:
+    return HoldState(*rows[0]) if rows else None
 
 
 def price(rows: Sequence[Row]) -> Price:

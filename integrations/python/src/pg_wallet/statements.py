@@ -25,21 +25,27 @@ _TYPES = {
     "client_ip": "inet",
     "allow_partial": "boolean",
     "final": "boolean",
+    "for_hold": "boolean",
+    "models": "text[]",
 }
 
 _CHARGE = "entry_id, cost, currency, balance, model, total_tokens, lines::text, replayed"
 _HOLD = "hold_id, amount, balance, expires_at, replayed, affordable_tokens, status"
 _LIMITS = (
     "limit_id, scope, subject, period, metric, mode, max, used, held, remaining, resets_at, "
-    "allowed, reason"
+    "allowed, reason, max_per_request"
 )
+_MODELS = "model, cost, allowed, reason, remaining, chosen"
 _FUNCTIONS: dict[str, tuple[str, Callable[[Sequence[Row]], Any]]] = {
     "charge": (_CHARGE, results.charge),
     "settle": (_CHARGE, results.charge),
     "hold": (_HOLD, results.hold),
     "void": (_HOLD, results.hold),
     "extend_hold": (_HOLD, results.hold),
+    "approve_hold": (_HOLD, results.hold),
+    "deny_hold": (_HOLD, results.hold),
     "check_limits": (_LIMITS, results.limit_checks),
+    "choose_model": (_MODELS, results.model_choices),
     "price_usage": ("cost, currency, model, total_tokens, lines::text", results.price),
     "usage_headers": ("name, value", results.headers),
 }
@@ -50,9 +56,12 @@ CONTEXT: dict[str, tuple[str, ...]] = {
     "charge": (*_ATTRIBUTION, "actor"),
     "hold": (*_ATTRIBUTION, "actor"),
     "check_limits": _ATTRIBUTION,
+    "choose_model": _ATTRIBUTION,
     "settle": ("actor",),
     "void": ("actor",),
     "extend_hold": ("actor",),
+    "approve_hold": ("actor",),
+    "deny_hold": ("actor",),
 }
 
 
@@ -101,3 +110,12 @@ def balance(wallet: str) -> Statement[results.Balance | None]:
         "FROM wallet.balances WHERE wallet = %s"
     )
     return Statement("balance", {"wallet": wallet}, sql, (wallet,), results.balance)
+
+
+def hold_state(wallet: str, hold_id: str) -> Statement[results.HoldState | None]:
+    sql = (
+        "SELECT status, amount, expires_at, approved "
+        "FROM wallet.holds WHERE wallet = %s AND hold_id = %s::uuid"
+    )
+    arguments = {"wallet": wallet, "hold_id": hold_id}
+    return Statement("holds", arguments, sql, (wallet, hold_id), results.hold_state)

@@ -39,7 +39,9 @@ class Settings:
     unmetered: what becomes of kinds of calls that are not charged and cost something, such as
         batches, videos and realtime sessions: "refuse" or "pass".
     fail, spool: as of `AsyncWallet`.
-    ttl, longest, on_expiry: as of `RequestOptions`.
+    ttl, longest, on_expiry, approval, poll: as of `RequestOptions`.
+    idempotency_key: source of the key of hold and settlement. A request whose hold waited for
+        approval goes on with the same key. Without one every request is a new one.
     grace: seconds to wait for LiteLLM's own count of a stream that broke.
     output_tokens: the estimate of a request without a maximum.
     """
@@ -61,6 +63,9 @@ class Settings:
     ttl: float = 600
     longest: float = 3600
     on_expiry: Literal["release", "charge"] = "release"
+    approval: Literal["raise", "wait"] = "raise"
+    poll: float = 2
+    idempotency_key: str = "header.x-wallet-idempotency-key"
     grace: float = 10
     output_tokens: int = 4096
     timeout: float = 10

@@ -111,12 +111,18 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
             tags=origin.tags(settings.tags),
         )
         try:
-            await self._hold(wallet, self._endpoints[path], data)
+            key = origin.text(settings.idempotency_key)
+            if key is not None:
+                # Clients choose it: each user has keys of its own.
+                key = f"{wallet.attribution.user_id or ''}/{key}"
+            await self._hold(wallet, self._endpoints[path], data, key)
         except WalletError as error:
             raise refusal(error) from error
         return None
 
-    async def _hold(self, wallet: AsyncWallet, endpoint: Endpoint, data: dict[str, Any]) -> None:
+    async def _hold(
+        self, wallet: AsyncWallet, endpoint: Endpoint, data: dict[str, Any], key: str | None
+    ) -> None:
         settings = self.settings
         files = {"file": data["file"]} if data.get("file") is not None else None
         try:
@@ -124,11 +130,15 @@ class WalletLogger(CustomLogger):  # type: ignore[misc,unused-ignore]
         except ValueError as error:
             raise InvalidUsage(str(error)) from error
         options = RequestOptions(
-            ttl=settings.ttl, longest=settings.longest, on_expiry=settings.on_expiry
+            ttl=settings.ttl,
+            longest=settings.longest,
+            on_expiry=settings.on_expiry,
+            approval=settings.approval,
+            poll=settings.poll,
         )
         mark = new_key()
         context: Any = {
-            "idempotency_key": f"litellm/{mark}",
+            "idempotency_key": f"litellm/{key or mark}",
             "metadata": {"litellm_call_id": str(data.get("litellm_call_id"))},
         }
         priced = self._asked(data)

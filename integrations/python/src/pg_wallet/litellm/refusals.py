@@ -18,6 +18,7 @@ _STATUS: list[tuple[type[WalletError], int, str]] = [
     (errors.InvalidUsage, 400, "invalid_usage"),
     (errors.InvalidArgument, 400, "invalid_argument"),
     (errors.CardDataRefused, 400, "card_data_refused"),
+    (errors.ApprovalRequired, 403, "approval_required"),
     (NotMetered, 400, "not_metered"),
     (errors.HoldNotOpen, 409, "hold_not_open"),
     (errors.IdempotencyConflict, 409, "idempotency_conflict"),
