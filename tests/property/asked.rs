@@ -303,7 +303,11 @@ fn check_limits_predicts_charges_and_holds() {
     prices(&mut client);
     let (mut booked, mut waiting) = (0, 0);
     let mut refused = std::collections::BTreeMap::new();
-    for round in 0..scale(120) {
+    for round in 0..2000 {
+        // Few seeds have no hold that waits for long.
+        if round >= scale(120) && waiting > 0 {
+            break;
+        }
         let name = format!("w{round}");
         let secrets = wallet(&mut client, &mut seed, &name);
         std::thread::sleep(std::time::Duration::from_millis(50));

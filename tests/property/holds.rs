@@ -213,6 +213,12 @@ impl Model {
         self.max_per_request.is_some_and(|max| cents > max)
     }
 
+    /// The settlements of a hold count as one request, which may take what the hold was made for.
+    fn is_too_much_for(&self, hold: &Hold, cents: i64) -> bool {
+        let all = hold.settled + cents;
+        cents > 0 && all > hold.amount && self.is_too_much_at_once(all)
+    }
+
     fn fund(&mut self, cents: i64) -> i64 {
         let paid = cents.min(self.debt);
         self.debt -= paid;
@@ -287,7 +293,7 @@ impl Model {
         let refused = if cost > room && over != Over::Debt {
             Some("WL001")
         } else if over == Over::Charge
-            && (COUNTED.iter().any(too_much) || cost > hold.held && self.is_too_much_at_once(cost))
+            && (COUNTED.iter().any(too_much) || self.is_too_much_for(&hold, cost))
         {
             Some("WL002")
         } else {
@@ -361,7 +367,7 @@ impl Model {
         }
         if over == Over::Charge {
             self.fits(&COUNTED, user, more)?;
-            if self.is_too_much_at_once(more) {
+            if self.is_too_much_for(&self.holds[place], more) {
                 return Err("WL002");
             }
         }

@@ -145,7 +145,11 @@ impl<'a> Job<'a> {
             lines,
             applied: limits.counted,
             on_open_holds: limits.on_open_holds,
-            per_request: limits.per_request,
+            // A late price belongs to a request that was booked before.
+            per_request: match request.asked {
+                Asked::Late(..) => Vec::new(),
+                _ => limits.per_request,
+            },
             most: None,
         })
     }
@@ -302,14 +306,6 @@ impl<'a> Job<'a> {
     /// The error WL002 of a limit on a single request; `None` if none refuses.
     pub fn request_refusal(&self) -> Result<Option<Error>> {
         window::refusal_of_request(self.request.wallet, self.per_request.iter())
-    }
-
-    /// Like [`Job::require_request_fits`], for a settlement. The amount that the hold reserves was
-    /// allowed when the hold was made.
-    pub fn require_settlement_fits(&self, held: Amount) -> Result<()> {
-        let beyond = |one: &&Applied<'_>| one.limit.metric != Metric::Amount || one.need > held;
-        let beyond = self.per_request.iter().filter(beyond);
-        window::refusal_of_request(self.request.wallet, beyond)?.map_or(Ok(()), Err)
     }
 
     /// Writes the events of a charge or a hold: the levels that it reaches in windows, and the soft

@@ -47,14 +47,18 @@ statement!(
 /// How many expired holds a new hold charges, if no limit needs them all.
 pub const FEW: i64 = 16;
 
+/// How many expired holds are found at once if all are charged.
+const MANY: i64 = 1000;
+
 /// Charges all expired holds of a wallet that are to be charged, so that limits on open holds count
 /// them no longer. Returns whether there were any.
 pub fn charge_all_expired(wallet: &str) -> Result<bool> {
     let mut any = false;
     loop {
-        let charged = charge_expired(wallet, FEW)?;
+        // Those that others have locked are found again, so a portion without others is the last.
+        let charged = charge_expired(wallet, MANY)?;
         any |= charged > 0;
-        if charged < FEW {
+        if charged == 0 {
             return Ok(any);
         }
     }

@@ -25,7 +25,8 @@ pub fn charge_job<'a>(
     rules: &'a WalletConfig,
     hold: &Hold,
 ) -> Result<Job<'a>> {
-    let priced = estimate(request.wallet, rules, hold)?.map(|estimate| Priced {
+    let estimate = estimated(request.wallet, rules, hold, |job| job.priced.clone())?.flatten();
+    let priced = estimate.map(|estimate| Priced {
         lines: Vec::new(),
         total_tokens: 0,
         mark: PricedBy::Own,
@@ -42,8 +43,14 @@ pub fn charge_job<'a>(
     Ok(job)
 }
 
-/// The estimate of a hold, priced again. `None` if there is none, or if it cannot be priced now.
-fn estimate(wallet: &str, rules: &WalletConfig, hold: &Hold) -> Result<Option<Priced>> {
+/// The result of `take` for the job of a hold's estimate, priced again. `None` if there is no
+/// estimate, or if it cannot be priced now.
+pub fn estimated<T>(
+    wallet: &str,
+    rules: &WalletConfig,
+    hold: &Hold,
+    take: impl Fn(&Job<'_>) -> T,
+) -> Result<Option<T>> {
     let Some(object) = hold.about.usage else {
         return Ok(None);
     };
@@ -57,7 +64,7 @@ fn estimate(wallet: &str, rules: &WalletConfig, hold: &Hold) -> Result<Option<Pr
         };
         let (request, _kept) = context::complete(&asked, &hold.about, &rules.price_list)?;
         match Job::at(&request, rules, hold.created_at) {
-            Ok(job) => return Ok(job.priced),
+            Ok(job) => return Ok(Some(take(&job))),
             Err(error) if error.code == Code::SerializationFailure => return Err(error),
             // The amount is charged all the same.
             Err(_) => {}

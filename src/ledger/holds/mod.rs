@@ -20,6 +20,7 @@ pub mod expiry_charge;
 mod expiry_job;
 pub mod held;
 pub mod hold;
+mod one_request;
 pub mod request;
 pub mod row;
 pub mod settle;

@@ -2,7 +2,7 @@
 
 use crate::allowance::lanes::range;
 use crate::attribution::UseContext;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::job::Job;
 use crate::ledger::charges::replay::Charged;
@@ -11,12 +11,12 @@ use crate::ledger::grants::course::Holding;
 use crate::ledger::grants::debts;
 use crate::ledger::grants::pools::{self, Pools};
 use crate::ledger::holds::booking::{entry, replayed};
-use crate::ledger::holds::context;
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::expiry_job::count_beyond;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::{self, Approval, Hold};
 use crate::ledger::holds::settle_in_lane::{InLane, settle_in_lane};
+use crate::ledger::holds::{context, one_request};
 use crate::ledger::movements::Movement;
 use crate::ledger::refund;
 use crate::ledger::wallets::config;
@@ -130,6 +130,16 @@ fn correct(
     book(settlement, hold, &job, locked)
 }
 
+/// An error of a settlement. The use has happened, so it cannot be split or wait for approval.
+fn of_settlement(error: Error) -> Error {
+    match error.code {
+        Code::LimitExceeded => error.hint(
+            "Pass over => 'debt' to book the use all the same, or raise the limit with set_limit().",
+        ),
+        _ => error,
+    }
+}
+
 /// Books the usage of a hold with all lanes locked, and releases the rest.
 pub(super) fn book(
     settlement: &Settlement<'_>,
@@ -139,7 +149,6 @@ pub(super) fn book(
 ) -> Result<Charged> {
     let wallet = settlement.wallet;
     let scoped = pools::sum_of(&hold.scoped)?.unwrap_or_default();
-    let hold_amount = hold.held;
     let general_part = hold.held.minus(scoped).map_err(range)?;
     locked.ask(&job.applied)?;
     let windows = hold.windows.clone();
@@ -148,10 +157,12 @@ pub(super) fn book(
     let room = cover(settlement, &mut locked, job, at)?;
     let refuse = settlement.over == OveragePolicy::Charge;
     if refuse {
-        job.require_settlement_fits(hold_amount)?;
-        locked.make_way_in(&window::uncovered(&job.applied, &released))?;
+        one_request::require_fits(job, &locked.rules, hold).map_err(of_settlement)?;
+        let uncovered = window::uncovered(&job.applied, &released);
+        locked.make_way_in(&uncovered).map_err(of_settlement)?;
     }
-    let warnings = window::settle(wallet, &job.applied, &released, refuse)?;
+    let settled = window::settle(wallet, &job.applied, &released, refuse);
+    let warnings = settled.map_err(of_settlement)?;
     let warnings = locked.warnings(warnings)?;
     let entry = entry(settlement, job, hold.id);
     let taken = job.cost.min(room);

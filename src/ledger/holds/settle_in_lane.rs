@@ -9,7 +9,7 @@ use crate::ledger::charges::request::Request;
 use crate::ledger::holds::booking::{entry, replayed};
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::{Approval, Hold};
-use crate::ledger::holds::{MAX_TRIES, context, expired};
+use crate::ledger::holds::{MAX_TRIES, context, expired, one_request};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
 use crate::limits::warning;
@@ -69,7 +69,7 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
     }
     // A limit that has to decide may need all lanes.
     if !window::are_covered(&job.applied, &hold.windows)
-        || job.require_settlement_fits(hold.held).is_err()
+        || one_request::require_fits(&job, &rules, &hold).is_err()
     {
         return Ok(InLane::Untouched);
     }

@@ -110,7 +110,8 @@ statement!(
            AND NOT ($6 AND watermark <> 0)
      )
      UPDATE wallet.allowances
-        SET spent = 0, slices = NULL, recheck_done = 0, watermark = 0
+        SET spent = 0, slices = NULL, recheck_done = 0,
+            watermark = CASE WHEN $6 THEN watermark ELSE 0 END
       WHERE wallet_id = $1 AND allowance_id >= $4 AND allowance_id <= $5 AND limit_id = $2
         AND (window_end IS NULL OR window_end > $3)
         AND (held > 0 OR $6 AND watermark <> 0)"

@@ -16,6 +16,9 @@
 //!   from, so it cannot be used twice.
 //! - A window is opened after a later one, which has counted it as unused. It allows only what
 //!   cannot have been carried on.
+//! - A hold that was counted as expired is extended, approved or settled by a transaction in
+//!   progress. The rows of such holds are locked when the carry is stored. A locked one fails the
+//!   call with 40001.
 //! - Usage beyond the maximum, by a soft limit or a debt, carries nothing.
 //! - An amount that returns to a window after the next one was opened is not carried.
 
@@ -43,6 +46,21 @@ statement!(
        FROM wallet.reservations r, unnest(r.window_ids, r.window_amounts) w (id, amount)
       WHERE r.wallet_id = $1 AND r.status = 'open' AND NOT r.charge_on_expiry AND r.expires_at <= $2
         AND w.id = $3"
+);
+
+// A row that another transaction has locked is skipped: that transaction may still extend, approve
+// or settle the hold.
+statement!(
+    LOCK_EXPIRED,
+    [TEXTOID, TIMESTAMPTZOID, UUIDOID],
+    "SELECT coalesce(sum(w.amount), 0)
+       FROM (SELECT r.window_ids, r.window_amounts
+               FROM wallet.reservations r
+              WHERE r.wallet_id = $1 AND r.status = 'open' AND NOT r.charge_on_expiry AND r.expires_at <= $2
+                AND r.window_ids @> ARRAY[$3]
+                FOR NO KEY UPDATE SKIP LOCKED) h
+      CROSS JOIN LATERAL unnest(h.window_ids, h.window_amounts) w (id, amount)
+      WHERE w.id = $3"
 );
 
 statement!(
@@ -110,10 +128,25 @@ pub(super) fn store_carry(wallet: &str, window: AllowanceId, carry: &Carry) -> R
     if !carry.amount.is_zero() {
         change(window, carry.amount, Amount::ZERO)?;
     }
+    if let Some((source, _)) = carry.source {
+        require_expired(wallet, source)?;
+    }
     match carry.source {
         Some((source, amount)) => change(source, amount.negated(), amount.negated()),
         None => Ok(()),
     }
+}
+
+/// 40001 if another transaction is using a hold that was counted as expired. Locks the others, so
+/// that they stay expired.
+fn require_expired(wallet: &str, window: AllowanceId) -> Result<()> {
+    let now = Value::Time(clock::now());
+    let values = [Value::Text(wallet), now, Value::Uuid(window)];
+    let counted = EXPIRED.run(&values)?.amount(0, 0)?;
+    if counted.is_zero() || LOCK_EXPIRED.run(&values)?.amount(0, 0)? == counted {
+        return Ok(());
+    }
+    Err(super::changed_meanwhile())
 }
 
 /// The windows of one subject of a limit, of which some have rows.

@@ -71,6 +71,16 @@ SELECT * FROM regress.ap_holds;
 SELECT * FROM regress.ap_limits;
 SELECT * FROM regress.ap_events();
 SELECT action, actor, before ->> 'approval' AS was, after ->> 'approval' AS is, after ->> 'status' AS status FROM wallet.audit WHERE wallet = 'ap' AND action ~ 'hold' ORDER BY at;
+-- Approved tokens can be settled, too.
+SELECT wallet FROM wallet.create_wallet('apt');
+SELECT balance FROM wallet.fund('apt', 1000);
+SELECT wallet.set_price('ap-model', 'output_tokens', 1, per => 1000, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT wallet.set_limit('apt', 100, 'request', metric => 'output_tokens', mode => 'approve') IS NOT NULL AS set;
+SELECT hold_id AS tokens, status FROM wallet.hold('apt', usage => '{"model": "ap-model", "output_tokens": 500}') \gset
+SELECT :'status' AS status;
+SELECT status FROM wallet.approve_hold('apt', :'tokens');
+CALL regress.fails(format($$ SELECT wallet.settle('apt', %L, '{"output_tokens": 501}') $$, :'tokens'));
+SELECT cost FROM wallet.settle('apt', :'tokens', '{"output_tokens": 500}');
 -- A hard limit refuses the hold, whatever could be approved.
 CALL regress.fails($$ SELECT wallet.hold('ap', amount => 412, user_id => 'bob') $$);
 -- Several lanes.

@@ -39,6 +39,29 @@ SELECT cost FROM wallet.settle('lr', :'hold', amount => 4.01, over => 'debt');
 SELECT hold_id AS "hold" FROM wallet.hold('lr', amount => 4) \gset
 SELECT wallet.set_limit('lr', 1, 'request') = :'limit' AS same_limit;
 SELECT cost FROM wallet.settle('lr', :'hold', amount => 4);
+-- The settlements of a hold are one request: their costs count together.
+SELECT wallet.set_limit('lr', 4, 'request') = :'limit' AS same_limit;
+SELECT hold_id AS "hold" FROM wallet.hold('lr', amount => 4) \gset
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 3, final => false);
+CALL regress.fails(format($$ SELECT wallet.settle('lr', %L, amount => 1.01, final => false) $$, :'hold'));
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 1);
+-- Also with the charge of an expired hold, and its correction.
+SELECT hold_id AS "hold" FROM wallet.hold('lr', amount => 3, ttl => '0.1 s', on_expiry => 'charge') \gset
+SELECT pg_sleep(0.15);
+SELECT count(*) > 0 AS maintained FROM wallet.maintain();
+CALL regress.fails(format($$ SELECT wallet.settle('lr', %L, amount => 4.01) $$, :'hold'));
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 4);
+-- A hold was made for so many tokens, whatever the limit is now.
+SELECT hold_id AS "hold" FROM wallet.hold('lr', usage => '{"model": "lr-model", "output_tokens": 2000}') \gset
+SELECT wallet.set_limit('lr', 500, 'request', metric => 'tokens') IS NOT NULL AS lowered;
+CALL regress.fails(format($$ SELECT wallet.settle('lr', %L, '{"output_tokens": 2001}') $$, :'hold'));
+SELECT cost FROM wallet.settle('lr', :'hold', '{"output_tokens": 2000}');
+-- A late price belongs to a request that was booked before.
+SELECT wallet.update_wallet('lr', unknown_price => 'unpriced') IS NOT NULL AS changed;
+SELECT cost FROM wallet.charge('lr', '{"model": "lr-late", "pages": 100}');
+SELECT wallet.set_price('lr-late', 'pages', 1, effective_from => '2025-01-01Z') IS NOT NULL AS set;
+SELECT priced FROM (SELECT count(*) AS priced FROM wallet.price_unpriced('lr')) p;
+SELECT wallet.update_wallet('lr', unknown_price => 'reject') IS NOT NULL AS changed;
 -- A maximum of zero refuses everything that costs, and does not shrink a hold to nothing.
 SELECT wallet.set_limit('lr', 0, 'request') = :'limit' AS same_limit;
 CALL regress.fails($$ SELECT wallet.charge('lr', amount => 0.01) $$);
