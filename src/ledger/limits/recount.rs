@@ -33,8 +33,9 @@ macro_rules! value_of {
 // hold, and count as one request when the hold is finally settled. Of a late price only the amount
 // counts, because the rest was counted when the charge was booked. The charge of an expired hold
 // counts what the hold reserved, until a settlement has the usage. Ids of entries are ordered by
-// time. $10 and $11 are the meters of the metric and their weights, $12 is the weight of a request.
-// An entry is rounded up as `Weighted::need` rounds.
+// time. $14 and $15 are the meters of the metric and their weights, $16 is the weight of a request.
+// An entry is rounded up as `Weighted::need` rounds. Charges of refunds and holds are looked up in the
+// order of their primary keys, so that no statistics make a lookup read all entries.
 statement!(
     USED,
     [
@@ -74,12 +75,18 @@ statement!(
                         ELSE ceil((m.usage + coalesce(m.requests, $16)) * 1e12) * 1e-12
                     END AS need
                FROM wallet.ledger_all l
-               JOIN wallet.ledger_all c
-                 ON c.wallet_id = l.wallet_id
-                AND c.entry_id = CASE l.kind WHEN 'r' THEN l.related_id ELSE l.entry_id END
-                AND c.kind = 'c'
-               LEFT JOIN wallet.reservations h
-                 ON h.wallet_id = c.wallet_id AND h.hold_id = c.related_id AND c.call = 's'
+              CROSS JOIN LATERAL (
+                    SELECT l.user_id, l.team, l.model, l.service, l.key_id, l.tags, l.related_id, l.call, l.created_at
+                     WHERE l.kind = 'c'
+                     UNION ALL
+                    (SELECT r.user_id, r.team, r.model, r.service, r.key_id, r.tags, r.related_id, r.call, r.created_at
+                       FROM wallet.ledger_all r
+                      WHERE l.kind = 'r' AND r.wallet_id = l.wallet_id AND r.entry_id = l.related_id AND r.kind = 'c'
+                      ORDER BY r.wallet_id, r.entry_id LIMIT 1)) c
+               LEFT JOIN LATERAL (
+                    SELECT r.* FROM wallet.reservations r
+                     WHERE c.call = 's' AND r.wallet_id = l.wallet_id AND r.hold_id = c.related_id
+                     ORDER BY r.wallet_id, r.hold_id LIMIT 1) h ON true
               CROSS JOIN LATERAL (SELECT coalesce(h.created_at, c.created_at) AS at) u
               CROSS JOIN LATERAL (
                     SELECT coalesce(sum(q.counted) FILTER (WHERE q.meter <> 'requests'), 0) AS usage,
@@ -186,7 +193,7 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp, stay: bool) ->
     }
     let [(of1, tag1), (of2, tag2), (of3, tag3)] = parts;
     let (meters, weights) = meters_of(&limit.metric);
-    let used = USED.run(&[
+    let used = USED.run_in_order(&[
         Value::Text(wallet),
         Value::OptUuid(start.map(first_id)),
         Value::OptTime(start),

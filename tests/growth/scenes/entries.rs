@@ -299,7 +299,8 @@ pub const SCENES: &[Scene] = &[
             "SELECT entry_id::text FROM wallet.entries WHERE wallet = 'w' AND idempotency_key = 'last'",
         )],
         everyday: Some("w"),
-        linear: &[],
+        // A new limit counts the usage of its window, and looks up the charge of each refund.
+        linear: &["set_limit"],
         pending: &[],
         calls: &[
             call(

@@ -10,6 +10,10 @@ pub const IDS: &[(&str, &str)] = &[
         "SELECT hold_id::text FROM wallet.holds WHERE wallet = '{w}' AND status = 'open' AND amount = 1 ORDER BY created_at DESC LIMIT 1",
     ),
     (
+        "waiting",
+        "SELECT hold_id::text FROM wallet.holds WHERE wallet = 'asks' AND status = 'waiting'",
+    ),
+    (
         "charged",
         "SELECT entry_id::text FROM wallet.entries WHERE wallet = '{w}' AND idempotency_key = 'everyday' AND kind = 'charge'",
     ),
@@ -88,6 +92,18 @@ pub const CALLS: &[Call] = &[
         "",
         CONSTANT,
         "SELECT * FROM wallet.extend_hold('{w}', '{held}', '2 days')",
+    ),
+    call(
+        "approve_hold",
+        "",
+        CONSTANT,
+        "SELECT * FROM wallet.approve_hold('asks', '{waiting}')",
+    ),
+    call(
+        "deny_hold",
+        "",
+        CONSTANT,
+        "SELECT * FROM wallet.deny_hold('asks', '{waiting}')",
     ),
     call(
         "refund",
