@@ -34,8 +34,8 @@ macro_rules! value_of {
 // counts, because the rest was counted when the charge was booked. The charge of an expired hold
 // counts what the hold reserved, until a settlement has the usage. Ids of entries are ordered by
 // time. $14 and $15 are the meters of the metric and their weights, $16 is the weight of a request.
-// An entry is rounded up as `Weighted::need` rounds. Charges of refunds and holds are looked up in the
-// order of their primary keys, so that no statistics make a lookup read all entries.
+// An entry is rounded up as `Weighted::need` rounds. Charges of refunds and holds are looked up in
+// the order of their primary keys, so that no statistics make a lookup read all entries.
 statement!(
     USED,
     [
