@@ -157,9 +157,15 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/transactions.sql",
+    name = "transactions",
+    requires = ["usage"]
+);
+extension_sql_file!(
     "../sql/schema/currencies.sql",
     name = "currencies",
     requires = [
+        "transactions",
         "usage",
         api::currencies::balances_in,
         api::currencies::exchange_rates,

@@ -80,7 +80,7 @@ SELECT l.wallet_id AS wallet,
        l.key_id,
        l.effective_at
   FROM wallet.ledger_all l;
-COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane, seq has no gaps.';
+COMMENT ON VIEW wallet.entries IS 'The ledger. Order by entry_id, which is the order of booking, except that a pending funding keeps the id of its request. Within a lane, seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: positive if money enters the wallet. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The contra account, such as funding:card or usage:openai/gpt-4o.';
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry to which this one refers, such as the refunded charge. For a settlement, the hold_id.';

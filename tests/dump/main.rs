@@ -43,6 +43,7 @@ const TABLES: &[&str] = &[
     "rollup_states",
     "rollup_chunks",
     "usage_rollups",
+    "entry_lists",
     "run_out_alerts",
     "role_grants",
     "members",
