@@ -1,6 +1,6 @@
 //! Checks arguments of SQL functions: presence, range and format.
 
-use pgrx::datum::{Interval, Time, TimestampWithTimeZone};
+use pgrx::datum::{Date, Interval, Time, TimestampWithTimeZone};
 use pgrx::{AnyNumeric, Uuid};
 
 use crate::currency::Currency;
@@ -214,6 +214,20 @@ pub fn kept_time(
                 .hint("Check the time: were milliseconds passed for seconds?"))
         }
         time => Ok(time),
+    }
+}
+
+/// An optional day that is stored: within the range of years that every program can read.
+pub fn day(argument: &str, value: Option<Date>) -> Result<Option<Date>> {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    let days = YEAR_1 / DAY..YEAR_10000 / DAY;
+    match value {
+        Some(day) if !days.contains(&i64::from(i32::from(day))) => {
+            Err(Error::argument(format!("{argument} is out of range"))
+                .detail("It must be a day in the years 1 to 9999.")
+                .hint("Give a day such as 2030-01-31."))
+        }
+        day => Ok(day),
     }
 }
 

@@ -18,7 +18,7 @@ COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets the value of one unit of a curre
 COMMENT ON FUNCTION wallet.create_voucher IS 'Creates a voucher code that wallets can redeem, and returns its id. Only a hash of the code is stored. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with the amount of a voucher. Each wallet can redeem a voucher once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014, WL015.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back the remaining amount of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
-COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again in every period. An amount of zero stops the recurring grant. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amount. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 if the usage has no meter, WL005, WL015, WL007 if the wallet rejects unread usage, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'Returns the name of a wallet if the caller may read it. Reports call it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
@@ -57,7 +57,7 @@ COMMENT ON FUNCTION wallet.drop_metric IS 'Drops a metric that set_metric() has 
 COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance and every limit that applies. Books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL015, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.choose_model IS 'Checks a usage with each of several models against prices, model rules, limits and balance, and marks the first model that a charge would allow. Books nothing. Errors: 22023, WL007, 42501, WL003, WL015 if the usage reports its cost, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.journal IS 'Exports the ledger of a wallet as a double-entry journal for hledger or beancount, with an assertion of the closing balance. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a paid top-up once. It is safe to call it again, or late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004.';
 COMMENT ON FUNCTION wallet.fail_topup IS 'Records that a top-up was not paid. The rule pauses, and stops after max_declines. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.request_due_topups IS 'Evaluates the top-up rules whose time has come, and returns how many requested a top-up. Charges also evaluate them. Errors: 22023, 42501.';

@@ -96,8 +96,9 @@ statement!(
 );
 statement!(
     TOPUPS,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.topup_rules t WHERE t.wallet_id = $1"
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.topup_rules t
+      WHERE t.wallet_id = $1 AND t.name = $2"
 );
 statement!(
     /// The bonus rule of a wallet, which has at most one, or of all wallets in a currency.
@@ -108,9 +109,9 @@ statement!(
 );
 statement!(
     RECURRING,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - '{next_at,granted_until}'::text[]) FROM wallet.recurring_grants t
-      WHERE t.wallet_id = $1"
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t) - '{next_at,turn}'::text[]) FROM wallet.recurring_grants t
+      WHERE t.wallet_id = $1 AND t.name = $2"
 );
 statement!(
     CHARGEBACK,
@@ -192,10 +193,10 @@ pub enum Of<'a> {
     ModelRule([&'a str; 2]),
     /// The access grants of a database role on the wallet.
     Access(&'a str),
-    /// The wallet's top-up rule.
-    Topups,
-    /// The wallet's recurring grant.
-    Recurring,
+    /// The wallet's top-up rule of that name.
+    Topups(&'a str),
+    /// The wallet's recurring grant of that name.
+    Recurring(&'a str),
     /// The bonus rule of the wallet, or of all wallets in that currency.
     Bonus(Option<&'a str>),
     /// The rule by which the wallet's cost is allocated to teams.
@@ -241,8 +242,8 @@ impl Of<'_> {
                 MODEL_RULE.run(&[wallet, Value::Text(scope), Value::Text(subject)])
             }
             Of::Access(role) => ACCESS.run(&[wallet, Value::Text(role)]),
-            Of::Topups => TOPUPS.run(&[wallet]),
-            Of::Recurring => RECURRING.run(&[wallet]),
+            Of::Topups(name) => TOPUPS.run(&[wallet, Value::Text(name)]),
+            Of::Recurring(name) => RECURRING.run(&[wallet, Value::Text(name)]),
             Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
             Of::CostAllocation => CHARGEBACK.run(&[wallet]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
