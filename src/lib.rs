@@ -20,6 +20,7 @@ mod cards;
 mod currency;
 mod error;
 mod idempotency;
+mod items;
 mod ledger;
 mod limits;
 mod money;

@@ -1,6 +1,7 @@
 -- Comments of the functions written in Rust, shown by \df+ in psql. The documentation is checked
 -- against them.
 COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505.';
+COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001.';
 COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; fundings are still accepted. When it returns, no charge is in progress. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges on a frozen wallet again. Errors: 22023, 42501, WL009, WL003, WL004.';
@@ -52,6 +53,7 @@ COMMENT ON FUNCTION wallet.explain_usage IS 'Shows how each number of a usage ob
 COMMENT ON FUNCTION wallet.normalize_usage IS 'Returns the disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a given shape are read. NULL removes the mapping. Errors: 22023, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the limit with the same scope, subject, period and metric, and returns its id. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004.';
+COMMENT ON FUNCTION wallet.set_limits IS 'Sets many limits of a wallet, or changes those with the same scope, subject, period and metric: all of them or none. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_metric IS 'Sets a metric that limits can count: a weighted sum of meters. Returns what that changed. Errors: 22023, 42501, WL006, 22023 if a meter is unknown.';
 COMMENT ON FUNCTION wallet.drop_metric IS 'Drops a metric that set_metric() has set. Limits on it keep their weights. Errors: 22023, 42501, WL006, 42704.';
 COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance and every limit that applies. Books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL015, WL007 if the wallet rejects unread usage.';

@@ -231,13 +231,45 @@ pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     if let Some(answer) = call.answered()? {
         return answer.id();
     }
-    let new = &NewLimit {
-        metric: metric::find(new.metric.as_str())?,
-        ..new.clone()
-    };
-    let id = change_limits(new.wallet, |now| write(new, now))?;
+    let ids = set_each(new.wallet, std::slice::from_ref(new), |_, result| result)?;
+    let id = ids.into_iter().next().ok_or_else(lost)?;
     call.remember_text("limit_id", &uuid_text(id))?;
     Ok(id)
+}
+
+/// Creates or changes limits of a wallet together. `tell` says in an error which of them it is
+/// about. The caller has locked the wallet's row.
+pub fn set_each(
+    wallet: &str,
+    limits: &[NewLimit<'_>],
+    tell: impl Fn(usize, Result<[u8; 16]>) -> Result<[u8; 16]>,
+) -> Result<Vec<[u8; 16]>> {
+    let mut known = Vec::with_capacity(limits.len());
+    for (place, new) in limits.iter().enumerate() {
+        match metric::find(new.metric.as_str()) {
+            Ok(metric) => known.push(NewLimit {
+                metric,
+                ..new.clone()
+            }),
+            Err(error) => return tell(place, Err(error)).map(|_| Vec::new()),
+        }
+    }
+    change_limits(wallet, |now| {
+        let limits = known.iter().enumerate();
+        limits
+            .map(|(place, new)| tell(place, write(new, now)))
+            .collect()
+    })
+}
+
+/// What identifies a limit among those of its wallet: scope, subject, period and metric.
+pub fn name_of(new: &NewLimit<'_>) -> [String; 4] {
+    [
+        new.scope.as_str().into_owned(),
+        new.subject.as_str().to_owned(),
+        new.period_name.clone(),
+        new.metric.as_str().to_owned(),
+    ]
 }
 
 fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {

@@ -56,6 +56,18 @@ pub const SCENES: &[Scene] = &[
                 CONSTANT,
                 "SELECT wallet.set_limit('w', 800000, 'month', scope => 'user', subject => 'u7')",
             ),
+            call(
+                "set_limits",
+                "of 3",
+                CONSTANT,
+                r#"SELECT * FROM wallet.set_limits('w', '[{"max": 8, "period": "month", "scope": "user", "subject": "u7"}, {"max": 8, "period": "month", "scope": "user", "subject": "new"}, {"max": 900000, "period": "year"}]')"#,
+            ),
+            call(
+                "set_limits",
+                "of all",
+                LINEAR,
+                "SELECT * FROM wallet.set_limits('w', (SELECT jsonb_agg(jsonb_build_object('max', 800000, 'period', 'month', 'scope', 'user', 'subject', 'u' || i)) FROM generate_series(1, {n}) i))",
+            ),
         ],
     },
     Scene {
