@@ -334,7 +334,7 @@ pub struct Act<'a> {
     pub metadata: Option<Jsonb>,
 }
 
-/// What a call did to one of many rows.
+/// The effect of a call on one of many rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The row is new.
@@ -359,7 +359,7 @@ impl Outcome {
     }
 }
 
-/// What a call did to each of many rows, by the subjects that the audit trail names.
+/// The effect of a call on each of many rows, by the subjects that the audit trail names.
 pub type Outcomes = HashMap<String, Outcome>;
 
 /// The rows of an image, by subject.

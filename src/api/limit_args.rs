@@ -124,7 +124,7 @@ pub struct LimitArgs<'a> {
     pub subject: Option<&'a str>,
     /// The quantity that the limit counts.
     pub metric: Option<&'a str>,
-    /// What happens if a request exceeds the limit.
+    /// The consequence for a request that exceeds the limit.
     pub mode: Option<&'a str>,
     /// The fractions of the maximum at which an event is written.
     pub warn_at: Option<Vec<Option<Number>>>,

@@ -10,8 +10,9 @@ use crate::idempotency::call::lost;
 use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::{self, Checking};
+use crate::ledger::limits::raise::{self, Raise};
 use crate::ledger::limits::set;
-use crate::ledger::limits::set::{NewLimit, Raise};
+use crate::ledger::limits::set::NewLimit;
 use crate::ledger::wallets::change::change_each;
 use crate::limits::metric::Metric;
 use crate::money::Amount;
@@ -201,7 +202,7 @@ fn raise_limit(
             .with("by", raise.by)
             .with("until", raise.until.map(|until| until.0));
         call.change(set::LEVEL, Of::Limit(raise.limit_id), |call| {
-            set::raise(&raise, call)
+            raise::raise(&raise, call)
         })
     };
     work().or_raise()

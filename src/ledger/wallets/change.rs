@@ -101,9 +101,9 @@ pub fn change_once(call: IdempotentCall<'_>, work: impl FnOnce() -> Result<()>) 
     call.remember(None)
 }
 
-/// What a call for many did to each of its items.
+/// The result of a call for many.
 pub struct Done {
-    /// For each item in its order, its subject in the audit trail, and what happened to it.
+    /// For each item in its order, its subject in the audit trail, and the effect on it.
     pub items: Vec<(String, Outcome)>,
     /// True if an earlier call produced this result.
     pub replayed: bool,
