@@ -117,6 +117,7 @@ impl Story {
         self.run("SELECT wallet.fund('w', $1)", amount)
             .expect("fund");
         self.model.available += amount;
+        self.model.look();
     }
 
     fn set(&mut self, seed: &mut Seed) {
