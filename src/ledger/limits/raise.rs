@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::idempotency::call::{IdempotentCall, lost};
 use crate::ledger::limits::recount::reallot;
-use crate::ledger::limits::set::{change_limits, find, that_limit_query};
+use crate::ledger::limits::set::{change_limits, find};
 use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -12,6 +12,7 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
+    /// Found in the order of the primary key, as in `set`.
     RAISE_MAX,
     [
         TEXTOID,
@@ -20,7 +21,10 @@ statement!(
         NUMERICARRAYOID,
         TIMESTAMPTZARRAYOID
     ],
-    that_limit_query!("UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5")
+    "UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5
+      WHERE ctid = (SELECT l.ctid FROM wallet.limits l
+                     WHERE l.wallet_id = $1 AND l.limit_id >= $2 AND l.limit_id <= $2
+                     ORDER BY l.limit_id)"
 );
 
 /// The arguments of `raise_limit`.

@@ -44,7 +44,6 @@ macro_rules! that_limit_query {
         )
     };
 }
-pub(super) use that_limit_query;
 
 statement!(
     /// In the order of `limit_subject`, so that no other index fits.

@@ -122,7 +122,8 @@ pub fn check_time_zone(zone: &str) -> Result<()> {
         return Err(
             Error::argument(format!("unrecognized time zone {}", quoted(zone)))
                 .detail("Time zones are named as in the IANA database.")
-                .hint("Use a name such as UTC, Europe/Berlin or America/New_York."),
+                .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
+                .about("time_zone"),
         );
     }
     KNOWN_ZONE
