@@ -137,7 +137,9 @@ extension_sql_file!(
         api::keys::set_devices,
         api::keys::rotate_key,
         api::keys::revoke_key,
+        api::keys::create_keys,
         api::members::set_member,
+        api::members::set_members,
         api::members::drop_member,
         api::members::set_model_rules,
     ]
