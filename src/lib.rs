@@ -20,6 +20,7 @@ mod cards;
 mod currency;
 mod error;
 mod idempotency;
+mod items;
 mod ledger;
 mod limits;
 mod money;
@@ -136,7 +137,9 @@ extension_sql_file!(
         api::keys::set_devices,
         api::keys::rotate_key,
         api::keys::revoke_key,
+        api::keys::create_keys,
         api::members::set_member,
+        api::members::set_members,
         api::members::drop_member,
         api::members::set_model_rules,
     ]

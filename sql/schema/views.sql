@@ -359,11 +359,13 @@ SELECT t.wallet_id AS wallet,
        t.created_at,
        t.finished_at,
        t.cause,
-       t.entry_id
+       t.entry_id,
+       t.rule_name
   FROM wallet.topup_requests t;
 COMMENT ON VIEW wallet.topups IS 'Top-ups that rules requested: requested, succeeded or failed.';
 COMMENT ON COLUMN wallet.topups.cause IS 'The cause of the request: threshold or interval.';
 COMMENT ON COLUMN wallet.topups.entry_id IS 'The entry that credited the top-up.';
+COMMENT ON COLUMN wallet.topups.rule_name IS 'The name of the rule that requested it.';
 
 CREATE VIEW wallet.holds WITH (security_invoker = true) AS
 SELECT r.wallet_id AS wallet,
