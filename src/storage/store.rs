@@ -10,16 +10,15 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
-use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread};
+use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread, windows};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
-    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RateRow, RuleRows, Taking,
-    ThresholdRow, Used,
+    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, NewWindow, PriceRow, RateRow, RuleRows,
+    TakenFrom, Taking, ThresholdRow,
 };
 use crate::storage::spi;
 pub use crate::storage::spi::{
-    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window, set_levels,
-    try_lane, write_window,
+    give_back, lock_lane, lock_window, new_lane, read_window, set_levels, try_lane, write_window,
 };
 
 /// `wallet.storage`
@@ -181,15 +180,23 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
 /// The counters of a window's row, as last committed or changed by this transaction.
 pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Option<Counted>> {
     match direct(Which::Allowances, Access::Read) {
-        Some(table) => lanes::read_counted(&table, wallet, window, lane),
+        Some(table) => windows::read_counted(&table, wallet, window, lane),
         None => spi::read_counted(wallet, window, lane),
     }
 }
 
-/// Takes an amount from a window. `None` if the row does not exist or has too little left.
-pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
+/// Adds a window. Returns false if it already exists or another transaction added it first.
+pub fn open_window(wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => lanes::take(&table, wallet, window, taking),
+        Some(table) => windows::open(&table, wallet, new),
+        None => spi::open_window(wallet, new),
+    }
+}
+
+/// Takes an amount from a window.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<TakenFrom> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => windows::take(&table, wallet, window, taking),
         None => spi::take(wallet, window, taking),
     }
 }
@@ -203,7 +210,7 @@ pub fn release_window(
     lane: i16,
 ) -> Result<Option<i16>> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => lanes::release(&table, wallet, window, amount, lane),
+        Some(table) => windows::release(&table, wallet, window, amount, lane),
         None => spi::release_window(wallet, window, amount, lane),
     }
 }

@@ -316,7 +316,7 @@ impl Fields {
     }
 
     /// The bytes of a `text` or `bytea` that is stored inline and uncompressed.
-    fn plain(&self, column: i16) -> Option<&[u8]> {
+    pub(super) fn plain(&self, column: i16) -> Option<&[u8]> {
         let (datum, is_null) = self.at(column);
         if is_null {
             return None;

@@ -1,10 +1,9 @@
-//! Lanes and windows: `wallet.allowances`.
+//! Lanes of balances: rows of `wallet.allowances`.
 
 use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
 use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
@@ -12,7 +11,7 @@ use crate::storage::direct::table::Table;
 use crate::storage::direct::tid_cache;
 use crate::storage::direct::tid_cache::{LaneRoot, Prune};
 use crate::storage::direct::write::{place_of, replace};
-use crate::storage::rows::{AllowanceId, BALANCE, Counted, Lane, Part, Taking, Used};
+use crate::storage::rows::{AllowanceId, BALANCE, Lane};
 
 /// Columns of `wallet.allowances`, by position.
 pub(super) mod allowance {
@@ -28,7 +27,12 @@ pub(super) mod allowance {
     pub const WATERMARK: i16 = 10;
     pub const BOOKED: i16 = 11;
     pub const HASH: i16 = 12;
+    pub const LIMIT: i16 = 13;
+    pub const SUBJECT: i16 = 14;
+    pub const START: i16 = 15;
+    pub const END: i16 = 16;
     pub const ATTENDED: i16 = 17;
+    pub const SLICES: i16 = 18;
     pub const LOOK_AT: i16 = 19;
     pub const WAITS: i16 = 20;
     pub const ARMED: i16 = 21;
@@ -71,7 +75,7 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
 }
 
 /// Calls `work` with the one row that has those keys. `None` if there is no such row.
-fn with_row<T>(
+pub(super) fn with_row<T>(
     table: &Table,
     wallet: &str,
     allowance: AllowanceId,
@@ -82,7 +86,7 @@ fn with_row<T>(
     let digest = tid_cache::digest(wallet, allowance, Some(lane));
     let mut found = None;
     if let Some(root) = tid_cache::recall(digest) {
-        let is_it = tid_cache::at(table, [root].into_iter(), Prune::Yes, |tuple| {
+        let is_it = tid_cache::at_one(table, root, Prune::Yes, |tuple| {
             let mut fields = Fields::of(table, tuple);
             let is_it = fields.int2(LANE) == lane
                 && fields.uuid(ID) == allowance
@@ -214,123 +218,4 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     }
     let row = fields.form(table);
     replace(table, place, row)
-}
-
-/// The counters of a window's row.
-pub fn read_counted(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    lane: i16,
-) -> Result<Option<Counted>> {
-    use allowance::*;
-    with_row(table, wallet, window, lane, |fields, _| {
-        let spent = fields.amount(SPENT)?;
-        Ok(Counted {
-            spent,
-            used: spent
-                .plus(fields.amount(HELD)?)
-                .map_err(crate::pg::numeric::overflow)?,
-            watermark: fields.amount(WATERMARK)?,
-            levels: fields.int8(ATTENDED),
-        })
-    })
-}
-
-/// Takes an amount from a window. `None` if the row does not exist or has too little left.
-pub fn take(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    taking: &Taking,
-) -> Result<Option<Used>> {
-    use allowance::*;
-    let amount = |units| Amount::from_units(units).map_err(crate::pg::numeric::overflow);
-    let side = match taking.part {
-        Part::Spent => SPENT,
-        Part::Held => HELD,
-    };
-    change(table, wallet, window, taking.lane, |fields| {
-        let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
-        let after = amount(spent.units() + held.units() + taking.need.units())?;
-        let refused = match taking.lane {
-            0 => taking.cap.is_some_and(|cap| after > cap),
-            _ => after >= fields.amount(WATERMARK)?,
-        };
-        if refused && !taking.forced {
-            return Ok(None);
-        }
-        let taken = fields.amount(side)?.units() + taking.need.units();
-        fields.set_amount(side, Some(amount(taken)?));
-        let (_, unlimited) = fields.at(ALLOTTED);
-        let cap = match taking.lane {
-            0 => taking.cap,
-            _ if unlimited => None,
-            _ => Some(fields.amount(ALLOTTED)?),
-        };
-        fields.set_amount(ALLOTTED, cap.map(|cap| cap.max(after)));
-        Ok(Some(Used {
-            after,
-            levels: fields.int8(ATTENDED),
-        }))
-    })
-}
-
-/// Applies `work` to the fields of a window's row and returns its answer. Returns `None` and writes
-/// nothing if `work` returns `None` or the row does not exist. Calls `work` again if another
-/// transaction has changed the row in the meantime.
-fn change<T>(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    lane: i16,
-    mut work: impl FnMut(&mut Fields) -> Result<Option<T>>,
-) -> Result<Option<T>> {
-    loop {
-        let found = with_row(table, wallet, window, lane, |fields, tuple| {
-            let Some(answer) = work(fields)? else {
-                return Ok(None);
-            };
-            // Formed while the tuple, into which the unchanged columns point, is pinned.
-            let row = fields.form(table);
-            // SAFETY: the tuple was read from the table.
-            Ok(Some((unsafe { place_of(tuple) }, row, answer)))
-        })?;
-        match found.flatten() {
-            None => return Ok(None),
-            Some((place, row, answer)) if replace(table, place, row)? => return Ok(Some(answer)),
-            Some(_) => {}
-        }
-    }
-}
-
-/// Releases from a window the amount of a hold that was made in a lane: in that lane's row of the
-/// window if it holds as much, otherwise in the row of lane 0. Returns the lane of the row; `None`
-/// if no row holds as much.
-pub fn release(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    amount: Amount,
-    lane: i16,
-) -> Result<Option<i16>> {
-    use allowance::*;
-    let mut rows = vec![lane, 0];
-    rows.dedup();
-    for lane in rows {
-        let released = change(table, wallet, window, lane, |fields| {
-            let held = fields.amount(HELD)?;
-            if held < amount {
-                return Ok(None);
-            }
-            let rest = held.minus(amount);
-            let rest = rest.map_err(crate::pg::numeric::overflow)?;
-            fields.set_amount(HELD, Some(rest));
-            Ok(Some(lane))
-        })?;
-        if released.is_some() {
-            return Ok(released);
-        }
-    }
-    Ok(None)
 }

@@ -2,9 +2,10 @@
 
 use crate::error::Result;
 use crate::money::Amount;
-use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{AllowanceId, Counted, Part, Taking, Used, Window};
+use crate::storage::rows::{
+    AllowanceId, Counted, NewWindow, Part, TakenFrom, Taking, Used, Window,
+};
 
 // A limit without a cap only warns. `allotted` follows the cap, so that the table's CHECK refuses a
 // usage above it.
@@ -110,8 +111,8 @@ statement!(
   RETURNING lane"
 );
 
-/// Takes an amount from a window. `None` if the row does not exist or has too little left.
-pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
+/// Takes an amount from a window.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<TakenFrom> {
     let rows = TAKE.run(&[
         Value::Text(wallet),
         Value::Uuid(window),
@@ -122,9 +123,12 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
         Value::Bool(taking.forced),
     ])?;
     if rows.is_empty() {
-        return Ok(None);
+        return Ok(match read_counted(wallet, window, taking.lane)? {
+            Some(_) => TakenFrom::Refused,
+            None => TakenFrom::Missing,
+        });
     }
-    Ok(Some(Used {
+    Ok(TakenFrom::Done(Used {
         after: rows.amount(0, 0)?,
         levels: rows.need(0, 1)?,
     }))
@@ -226,24 +230,6 @@ pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> 
             Value::Int8(levels),
         ])
         .map(drop)
-}
-
-/// The columns of a new window.
-pub struct NewWindow<'a> {
-    /// The allowance id of the window.
-    pub id: AllowanceId,
-    /// The limit's maximum; `None` if the limit only warns.
-    pub cap: Option<Amount>,
-    /// The initial counters of the window.
-    pub window: &'a Window,
-    /// Id of the limit that made the window.
-    pub limit_id: [u8; 16],
-    /// The subject whose spending the window counts, such as a user's id.
-    pub subject: &'a str,
-    /// The beginning of the window, if it has one.
-    pub start: Option<Timestamp>,
-    /// The end of the window, exclusive, if it has one.
-    pub end: Option<Timestamp>,
 }
 
 /// Adds a window. Returns false if it already exists or another transaction added it first.
