@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use crate::error::{Error, Result};
 use crate::pg::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
+use crate::storage::direct::scan::{entries, int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::tid_cache;
 use crate::storage::direct::tid_cache::{LaneRoot, Prune};
@@ -107,6 +107,26 @@ pub(super) fn with_row<T>(
         Ok(false)
     })?;
     Ok(found)
+}
+
+/// The most rows of a wallet whose places are remembered at once.
+const PLACES: usize = 32;
+
+/// Remembers where the first rows of a wallet are. The windows of a request each need a search in
+/// the index otherwise, while most wallets have all their entries on one page of it.
+pub(super) fn remember_places(table: &Table, wallet: &str) {
+    if !tid_cache::may_be_used() {
+        return;
+    }
+    let keys = [text_key(wallet)];
+    // The columns of the primary key: wallet, id and lane.
+    let each = |[_, id, lane]: &[pg_sys::Datum; 3], root| {
+        // SAFETY: the second column is a uuid that is never NULL: sixteen bytes.
+        let id = unsafe { *id.cast_mut_ptr::<AllowanceId>() };
+        let digest = tid_cache::digest(wallet, id, Some(lane.value() as i16));
+        tid_cache::remember(digest, root);
+    };
+    entries(table, table.indexes[0], &keys, PLACES, each);
 }
 
 /// The lane as it was last committed (or changed by this transaction), without a lock.

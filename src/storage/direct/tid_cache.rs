@@ -78,7 +78,7 @@ pub(super) fn digest(wallet: &str, allowance: AllowanceId, lane: Option<i16>) ->
 }
 
 /// Whether remembered roots may be used in this transaction.
-fn may_be_used() -> bool {
+pub(super) fn may_be_used() -> bool {
     // SAFETY: a plain global that only this backend writes.
     unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_SERIALIZABLE as i32 }
 }
@@ -149,7 +149,7 @@ const ROOM: u16 = (pg_sys::BLCKSZ / 4) as u16;
 /// # Safety
 /// The buffer is pinned. The bounds are read without a lock, as PostgreSQL does it: a wrong answer
 /// does no harm.
-unsafe fn is_crowded(buffer: pg_sys::Buffer) -> bool {
+pub(super) unsafe fn is_crowded(buffer: pg_sys::Buffer) -> bool {
     // SAFETY: the caller's guarantee. Each page has a header.
     let header = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<pg_sys::PageHeaderData>();
     // SAFETY: another backend may write them, so they are read once each.
