@@ -11,7 +11,7 @@ use crate::limits::warning::Warning;
 use crate::limits::window::status::{aged, total};
 use crate::money::Amount;
 use crate::pg::numeric::overflow;
-use crate::storage::rows::{AllowanceId, NewWindow, Part, TakenFrom, Taking, Window};
+use crate::storage::rows::{AllowanceId, Changed, NewWindow, Part, Taking, Window};
 use crate::storage::store;
 
 pub use carry::{add_carries, add_carry_in_query};
@@ -164,9 +164,9 @@ enum Attempt<'a> {
 /// Takes from a window that is not rolling.
 fn take_fixed<'a>(wallet: &str, one: &'a Applied<'a>, way: TakeMode) -> Result<Attempt<'a>> {
     let used = match store::take(wallet, one.window_id, &taking(one, way))? {
-        TakenFrom::Done(used) => used,
-        TakenFrom::Refused => return Ok(Attempt::TooLittle),
-        TakenFrom::Missing => return Ok(Attempt::NoRow),
+        Changed::Done(used) => used,
+        Changed::Unchanged => return Ok(Attempt::TooLittle),
+        Changed::Missing => return Ok(Attempt::NoRow),
     };
     let levels = match (way.lane, one.limit.period.counts_use()) {
         (0, true) => used.levels,
@@ -188,14 +188,14 @@ fn take_rolling<'a>(
     way: TakeMode,
     length: i64,
 ) -> Result<Attempt<'a>> {
-    let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
-        return Ok(Attempt::NoRow);
-    };
-    let Some(warning) = take_slice(&mut window, one, way, length)? else {
-        return Ok(Attempt::TooLittle);
-    };
-    store::write_window(wallet, one.window_id, &window, one.cap())?;
-    Ok(Attempt::Taken(warning))
+    let work = |window: &mut Window| take_slice(window, one, way, length);
+    Ok(
+        match store::change_window(wallet, one.window_id, one.cap(), work)? {
+            Changed::Done(warning) => Attempt::Taken(warning),
+            Changed::Unchanged => Attempt::TooLittle,
+            Changed::Missing => Attempt::NoRow,
+        },
+    )
 }
 
 /// Creates the window with the quantity already taken, which writes one row version instead of two.
@@ -377,12 +377,12 @@ pub fn give_back_charged(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
 }
 
 fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
-    let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
-        return Ok(());
+    let work = |window: &mut Window| {
+        let mut slices = aged(window, length, crate::pg::clock::now())?;
+        slices.take_back(one.at.unix_micros(), one.need);
+        window.spent = total(&slices)?;
+        window.slices = Some(slices.to_bytes());
+        Ok(Some(()))
     };
-    let mut slices = aged(&window, length, crate::pg::clock::now())?;
-    slices.take_back(one.at.unix_micros(), one.need);
-    window.spent = total(&slices)?;
-    window.slices = Some(slices.to_bytes());
-    store::write_window(wallet, one.window_id, &window, one.cap())
+    store::change_window(wallet, one.window_id, one.cap(), work).map(drop)
 }

@@ -13,8 +13,8 @@ use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread, windows};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
-    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, NewWindow, PriceRow, RateRow, RuleRows,
-    TakenFrom, Taking, ThresholdRow,
+    AllowanceId, Call, Changed, Counted, Entry, Lane, Link, Markup, NewWindow, PriceRow, RateRow,
+    RuleRows, Taking, ThresholdRow, Used, Window,
 };
 use crate::storage::spi;
 pub use crate::storage::spi::{
@@ -193,11 +193,25 @@ pub fn open_window(wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
     }
 }
 
-/// Takes an amount from a window.
-pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<TakenFrom> {
+/// Takes an amount from a window. Changes nothing if the row has too little left.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Changed<Used>> {
     match direct(Which::Allowances, Access::Write) {
         Some(table) => windows::take(&table, wallet, window, taking),
         None => spi::take(wallet, window, taking),
+    }
+}
+
+/// Reads a window's row, has `work` change it, and writes it. Writes nothing if `work` returns
+/// `None`. Calls `work` again if another transaction has changed the row in the meantime.
+pub fn change_window<T>(
+    wallet: &str,
+    window: AllowanceId,
+    cap: Option<Amount>,
+    work: impl FnMut(&mut Window) -> Result<Option<T>>,
+) -> Result<Changed<T>> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => windows::change_window(&table, wallet, window, cap, work),
+        None => spi::change_window(wallet, window, cap, work),
     }
 }
 

@@ -279,6 +279,13 @@ impl Fields {
         rows.iter_mut().map(take_apart).collect()
     }
 
+    /// A `bytea`, or NULL.
+    pub(super) fn opt_bytes(&self, column: i16) -> Option<Vec<u8>> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a bytea; the bytes are copied.
+        unsafe { Vec::<u8>::from_datum(datum, is_null) }
+    }
+
     /// A `text`, or NULL.
     pub(super) fn text(&self, column: i16) -> Option<String> {
         let (datum, is_null) = self.at(column);

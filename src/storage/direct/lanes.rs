@@ -1,6 +1,6 @@
 //! Lanes of balances: rows of `wallet.allowances`.
 
-use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
@@ -40,9 +40,7 @@ pub(super) mod allowance {
 
 pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
     use allowance::*;
-    let (datum, is_null) = fields.at(HASH);
-    // SAFETY: the column is a bytea; the bytes are copied.
-    let hash = unsafe { Vec::<u8>::from_datum(datum, is_null) }.unwrap_or_default();
+    let hash = fields.opt_bytes(HASH).unwrap_or_default();
     let hash = if hash.is_empty() {
         None
     } else {

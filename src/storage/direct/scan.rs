@@ -225,7 +225,7 @@ pub(super) fn entries<const COLUMNS: usize>(
     }
 }
 
-/// What a scan returns.
+/// The kind of result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Find {
     /// Rows of the table.

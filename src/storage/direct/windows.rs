@@ -15,9 +15,10 @@ use crate::storage::direct::lanes::{allowance, with_row};
 use crate::storage::direct::patch::Patched;
 use crate::storage::direct::scan::{int2_key, text_key, uuid_key};
 use crate::storage::direct::table::Table;
+use crate::storage::direct::tid_cache::{self, CachedTid};
 use crate::storage::direct::unique_insert;
 use crate::storage::direct::write::{place_of, replace};
-use crate::storage::rows::{AllowanceId, Counted, NewWindow, Part, TakenFrom, Taking, Used};
+use crate::storage::rows::{AllowanceId, Changed, Counted, NewWindow, Part, Taking, Used, Window};
 
 fn amount(units: i128) -> Result<Amount> {
     Amount::from_units(units).map_err(crate::pg::numeric::overflow)
@@ -42,15 +43,15 @@ pub fn read_counted(
     })
 }
 
-/// Takes an amount from a window.
+/// Takes an amount from a window. Changes nothing if the row has too little left.
 pub fn take(
     table: &Table,
     wallet: &str,
     window: AllowanceId,
     taking: &Taking,
-) -> Result<TakenFrom> {
+) -> Result<Changed<Used>> {
     use allowance::*;
-    let taken = change(table, wallet, window, taking.lane, |fields| {
+    change(table, wallet, window, taking.lane, |fields| {
         let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
         let after = amount(spent.units() + held.units() + taking.need.units())?;
         let refused = match taking.lane {
@@ -74,11 +75,6 @@ pub fn take(
         counters.allot(allotted, cap.map(|cap| cap.max(after)));
         let levels = fields.int8(ATTENDED);
         Ok(Some((counters, Used { after, levels })))
-    })?;
-    Ok(match taken {
-        Changed::Done(used) => TakenFrom::Done(used),
-        Changed::Unchanged => TakenFrom::Refused,
-        Changed::Missing => TakenFrom::Missing,
     })
 }
 
@@ -133,7 +129,43 @@ pub fn open(table: &Table, wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
     let row = fields.form(table);
     let keys = || vec![text_key(wallet), uuid_key(new.id), int2_key(0)];
     // SAFETY: the row has the table's columns, and the keys are those of the row.
-    unsafe { unique_insert::append(table, row, &fields, &keys, false) }
+    let is_new = unsafe { unique_insert::append(table, row, &fields, &keys, false) }?;
+    if is_new {
+        // SAFETY: the insertion has set the row's place.
+        let root = CachedTid::of(unsafe { (*row).t_self });
+        tid_cache::remember(tid_cache::digest(wallet, new.id, Some(0)), root);
+    }
+    Ok(is_new)
+}
+
+/// Reads a rolling window's row, has `work` change it, and writes it. Writes nothing if `work`
+/// returns `None`. Calls `work` again if another transaction has changed the row in the meantime.
+pub fn change_window<T>(
+    table: &Table,
+    wallet: &str,
+    window: AllowanceId,
+    cap: Option<Amount>,
+    mut work: impl FnMut(&mut Window) -> Result<Option<T>>,
+) -> Result<Changed<T>> {
+    use allowance::*;
+    in_row(table, wallet, window, 0, |fields, _| {
+        let mut window = Window {
+            spent: fields.amount(SPENT)?,
+            held: fields.amount(HELD)?,
+            levels: fields.int8(ATTENDED),
+            slices: fields.opt_bytes(SLICES),
+        };
+        let Some(answer) = work(&mut window)? else {
+            return Ok(None);
+        };
+        let used = amount(window.spent.units() + window.held.units())?;
+        fields.set_amount(ALLOTTED, cap.map(|cap| cap.max(used)));
+        fields.set_amount(SPENT, Some(window.spent));
+        fields.set_amount(HELD, Some(window.held));
+        fields.set(ATTENDED, window.levels.into_datum());
+        fields.set_bytes(SLICES, window.slices.as_deref());
+        Ok(Some((NewRow::Formed(fields.form(table)), answer)))
+    })
 }
 
 /// The new values of a window's counters.
@@ -161,14 +193,12 @@ impl Counters {
     }
 }
 
-/// The result of a change of a row.
-enum Changed<T> {
-    /// The row is changed.
-    Done(T),
-    /// The row is as it was.
-    Unchanged,
-    /// There is no such row.
-    Missing,
+/// A new version of a row.
+// A box would cost every charge an allocation.
+#[allow(clippy::large_enum_variant)]
+enum NewRow {
+    Patched(Patched),
+    Formed(pg_sys::HeapTuple),
 }
 
 /// Sets the counters of a window's row that `work` returns with its answer. Writes nothing if it
@@ -180,19 +210,39 @@ fn change<T>(
     lane: i16,
     work: impl Fn(&Fields) -> Result<Option<(Counters, T)>>,
 ) -> Result<Changed<T>> {
+    in_row(table, wallet, window, lane, |fields, tuple| {
+        let Some((counters, answer)) = work(fields)? else {
+            return Ok(None);
+        };
+        let row = match patched(fields, tuple, &counters) {
+            Some(row) => NewRow::Patched(row),
+            None => NewRow::Formed(formed(table, fields, &counters)),
+        };
+        Ok(Some((row, answer)))
+    })
+}
+
+/// Replaces a window's row by the version that `work` makes from its fields.
+fn in_row<T>(
+    table: &Table,
+    wallet: &str,
+    window: AllowanceId,
+    lane: i16,
+    mut work: impl FnMut(&mut Fields, pg_sys::HeapTuple) -> Result<Option<(NewRow, T)>>,
+) -> Result<Changed<T>> {
     loop {
         // The tuple, into which the unchanged columns point, is pinned until it is replaced.
         let found = with_row(table, wallet, window, lane, |fields, tuple| {
-            let Some((counters, answer)) = work(fields)? else {
+            let Some((mut row, answer)) = work(fields, tuple)? else {
                 return Ok(Some(Changed::Unchanged));
             };
             // SAFETY: the tuple was read from the table.
             let place = unsafe { place_of(tuple) };
-            let is_replaced = match patched(fields, tuple, &counters) {
-                Some(mut row) => replace(table, place, row.tuple())?,
-                None => replace(table, place, formed(table, fields, &counters))?,
+            let row = match &mut row {
+                NewRow::Patched(row) => row.tuple(),
+                NewRow::Formed(row) => *row,
             };
-            Ok(is_replaced.then_some(Changed::Done(answer)))
+            Ok(replace(table, place, row)?.then_some(Changed::Done(answer)))
         })?;
         match found {
             None => return Ok(Changed::Missing),

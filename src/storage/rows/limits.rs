@@ -127,14 +127,14 @@ pub struct Used {
     pub levels: i64,
 }
 
-/// The result of taking an amount from a window.
+/// The result of a change of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TakenFrom {
-    /// The amount is taken.
-    Done(Used),
-    /// The row has too little left, and is as it was.
-    Refused,
-    /// The window has no row in that lane.
+pub enum Changed<T> {
+    /// The row is changed.
+    Done(T),
+    /// The row is as it was.
+    Unchanged,
+    /// There is no such row.
     Missing,
 }
 

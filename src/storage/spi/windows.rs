@@ -3,9 +3,7 @@
 use crate::error::Result;
 use crate::money::Amount;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{
-    AllowanceId, Counted, NewWindow, Part, TakenFrom, Taking, Used, Window,
-};
+use crate::storage::rows::{AllowanceId, Changed, Counted, NewWindow, Part, Taking, Used, Window};
 
 // A limit without a cap only warns. `allotted` follows the cap, so that the table's CHECK refuses a
 // usage above it.
@@ -111,8 +109,8 @@ statement!(
   RETURNING lane"
 );
 
-/// Takes an amount from a window.
-pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<TakenFrom> {
+/// Takes an amount from a window. Changes nothing if the row has too little left.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Changed<Used>> {
     let rows = TAKE.run(&[
         Value::Text(wallet),
         Value::Uuid(window),
@@ -124,11 +122,11 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<TakenF
     ])?;
     if rows.is_empty() {
         return Ok(match read_counted(wallet, window, taking.lane)? {
-            Some(_) => TakenFrom::Refused,
-            None => TakenFrom::Missing,
+            Some(_) => Changed::Unchanged,
+            None => Changed::Missing,
         });
     }
-    Ok(TakenFrom::Done(Used {
+    Ok(Changed::Done(Used {
         after: rows.amount(0, 0)?,
         levels: rows.need(0, 1)?,
     }))
@@ -219,6 +217,24 @@ pub fn write_window(
             Value::OptBytes(window.slices.as_deref()),
         ])
         .map(drop)
+}
+
+/// Locks a window's row, has `work` change it, and writes it. Writes nothing if `work` returns
+/// `None`.
+pub fn change_window<T>(
+    wallet: &str,
+    id: AllowanceId,
+    cap: Option<Amount>,
+    work: impl FnOnce(&mut Window) -> Result<Option<T>>,
+) -> Result<Changed<T>> {
+    let Some(mut window) = lock_window(wallet, id)? else {
+        return Ok(Changed::Missing);
+    };
+    let Some(answer) = work(&mut window)? else {
+        return Ok(Changed::Unchanged);
+    };
+    write_window(wallet, id, &window, cap)?;
+    Ok(Changed::Done(answer))
 }
 
 /// Stores how many of the limit's warning levels have been reported in a window.

@@ -9,15 +9,17 @@ SELECT n, rpad('user ' || n, n, 'ä') AS user_id FROM unnest(ARRAY[6, 40, 43, 84
 SELECT count(wallet.set_limit('lc-' || way, 500000000000, 'lifetime')),
        count(wallet.set_limit('lc-' || way, 400000000000, 'month', 'user')),
        count(wallet.set_limit('lc-' || way, 100000, 'day', 'user', metric => 'requests')),
-       count(wallet.set_limit('lc-' || way, 100, 'lifetime', mode => 'soft', metric => 'images'))
+       count(wallet.set_limit('lc-' || way, 100, 'lifetime', mode => 'soft', metric => 'images')),
+       count(wallet.set_limit('lc-' || way, 450000000000, 'rolling 1 day')),
+       count(wallet.set_limit('lc-' || way, 300000000000, 'rolling 6 hours', 'user'))
   FROM lc_ways;
 
 -- The rows of one way next to those of the other, and next to the ledger and the holds.
 CREATE FUNCTION regress.differing_counters()
-RETURNS TABLE (metric text, subject text, auto text, spi text, counted text)
+RETURNS TABLE (metric text, period text, subject text, auto text, spi text, counted text)
 LANGUAGE sql AS $$
     WITH windows AS (
-        SELECT a.wallet_id, l.metric, l.scope, a.subject, a.spent, a.held,
+        SELECT a.wallet_id, l.metric, l.scope, l.period, a.subject, a.spent, a.held,
                concat_ws(' ', a.allotted, a.spent, a.held, a.watermark, a.recheck_done,
                          pg_column_size(a.spent), pg_column_size(a.held)) AS stored
           FROM wallet.allowances a JOIN wallet.limits l USING (wallet_id, limit_id)
@@ -36,10 +38,10 @@ LANGUAGE sql AS $$
                  WHERE h.wallet_id = w.wallet_id AND (w.scope = 'wallet' OR h.user_id = w.subject)) AS in_holds
           FROM windows w
     )
-    SELECT coalesce(a.metric, s.metric), left(coalesce(a.subject, s.subject), 20), a.stored, s.stored,
+    SELECT metric, period, left(subject, 20), a.stored, s.stored,
            a.in_ledger || ' ' || a.in_holds
       FROM (SELECT * FROM compared WHERE wallet_id = 'lc-auto') a
-      FULL JOIN (SELECT * FROM compared WHERE wallet_id = 'lc-spi') s USING (metric, scope, subject)
+      FULL JOIN (SELECT * FROM compared WHERE wallet_id = 'lc-spi') s USING (metric, scope, period, subject)
      WHERE a.stored IS DISTINCT FROM s.stored
         OR a.metric = 'amount' AND (a.spent, a.held) IS DISTINCT FROM (a.in_ledger, a.in_holds)
         OR s.metric = 'amount' AND (s.spent, s.held) IS DISTINCT FROM (s.in_ledger, s.in_holds)
@@ -68,7 +70,7 @@ CALL regress.charge_counters(ARRAY[
     0.5, 0.5, 0.000000000001, 0.999999999999, 1, 9997, 1, 0.0001, 0.9999, 90000, 0.00000001,
     0.99999999, 1, 9900000, 123.456, 0.000044, 0.543956, 99999999.999999999999, 0.000000000001,
     1000000000, 8999999999, 7, 0.07, 0.93]);
-SELECT metric, scope, count(*), sum(used) FROM wallet.limits_status WHERE wallet = 'lc-auto' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT metric, scope, period, count(*), sum(used) FROM wallet.limits_status WHERE wallet = 'lc-auto' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 
 -- Many random charges.
 SELECT setseed(0.32);
@@ -101,7 +103,7 @@ BEGIN
 END
 $$;
 CALL regress.hold_counters(ARRAY[0.5, 0.5, 9999, 1, 0.000000000002, 12.34, 100000000, 0.02, 0.98, 7]);
-SELECT scope, sum(held) FROM wallet.limits_status WHERE wallet = 'lc-auto' AND metric = 'amount' GROUP BY 1 ORDER BY 1;
+SELECT scope, period, sum(held) FROM wallet.limits_status WHERE wallet = 'lc-auto' AND metric = 'amount' GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- A refund, and a maximum that is lifted, set again and raised: allotted becomes NULL and returns.
 SELECT sum(r.amount) FROM lc_ways, LATERAL (
@@ -114,11 +116,11 @@ CALL regress.charge_counters(ARRAY[1, 0.25]);
 SELECT count(wallet.set_limit('lc-' || way, 400000000000, 'lifetime')) FROM lc_ways;
 CALL regress.charge_counters(ARRAY[0.75, 1]);
 SELECT count(wallet.raise_limit(wallet_id, limit_id, 7, until => now() + interval '1 day')::text) FROM wallet.limits
- WHERE wallet_id LIKE 'lc-%' AND scope = 'wallet' AND metric = 'amount';
+ WHERE wallet_id LIKE 'lc-%' AND scope = 'wallet' AND period = 'lifetime' AND metric = 'amount';
 CALL regress.charge_counters(ARRAY[0.125, 10]);
-SELECT DISTINCT allotted, spent FROM wallet.allowances WHERE wallet_id LIKE 'lc-%' AND subject = '*' AND allotted IS NOT NULL;
--- A charge that fits exactly, and one that does not.
-SELECT max - used - held AS room FROM wallet.limits_status WHERE wallet = 'lc-auto' AND scope = 'wallet' AND metric = 'amount' \gset
+SELECT DISTINCT allotted, spent FROM wallet.allowances WHERE wallet_id LIKE 'lc-%' AND subject = '*' AND allotted IS NOT NULL ORDER BY 1;
+-- A charge that does not fit by the last digit.
+SELECT max - used - held AS room FROM wallet.limits_status WHERE wallet = 'lc-auto' AND scope = 'wallet' AND period = 'lifetime' AND metric = 'amount' \gset
 SET wallet.storage = auto;
 CALL regress.fails(format($$SELECT wallet.charge('lc-auto', amount => %s + 0.000000000001, user_id => 'last')$$, :'room'));
 SET wallet.storage = spi;
