@@ -14,7 +14,7 @@ use crate::pg::document::Document;
 use crate::pg::jsonb::Json;
 use crate::storage::canonical::Canonical;
 
-pub use limits::{Counted, LimitRow, Part, Taking, Used, Window, weights_of};
+pub use limits::{Changed, Counted, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of};
 
 /// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];

@@ -9,6 +9,7 @@ use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::config;
+use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Rollover, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
@@ -367,6 +368,7 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str, carry_from: Timestamp) ->
             max,
             since: carry_from,
         }),
+        last_window: LastWindow::default(),
     })
 }
 

@@ -19,6 +19,7 @@ use crate::ledger::charges::request::{Asked, Request};
 pub use crate::ledger::wallets::basis::Basis;
 pub use crate::ledger::wallets::basis::Status;
 use crate::limits::lane_windows;
+use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Rollover};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
@@ -247,5 +248,6 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
             .rollover_max
             .zip(row.carry_from)
             .map(|(max, since)| Rollover { max, since }),
+        last_window: LastWindow::default(),
     })
 }
