@@ -5,7 +5,7 @@
 //! record. The row is found by its own key, so the cost of a change does not depend on the number
 //! of the wallet's other rows.
 
-use crate::access::rights::{Level, enter_as};
+use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
@@ -307,7 +307,7 @@ pub fn enter_audited<T>(
 ) -> Result<T> {
     enter_as(level, act.wallet, act.actor, |session| {
         // The lock keeps others from changing the row between the image and the change.
-        let is_there = act.wallet != crate::access::rights::ALL_WALLETS && of != Of::NewWallet;
+        let is_there = act.wallet != ALL_WALLETS && of != Of::NewWallet;
         if is_there {
             lock_wallet(act.wallet)?;
         }

@@ -84,6 +84,12 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.revoke_key('w', '{key}')",
             ),
             call(
+                "key_owner",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.key_owner('{secret}')",
+            ),
+            call(
                 "keys",
                 "by id",
                 CONSTANT,
@@ -130,20 +136,20 @@ pub const SCENES: &[Scene] = &[
             "CALL growth.repeat($q$ SELECT wallet.grant_access('{role}_' || $1, 'reader', 'w') $q$, {n})",
             "SELECT wallet.grant_access('{role}', 'admin', 'w')",
         ],
-        size: 16,
-        short: 5,
+        size: 100,
+        short: 30,
         ids: &[],
         everyday: Some("w"),
         linear: &[],
         pending: &[],
         calls: &[
-            // PostgreSQL stores the privileges of all roles on an object in one array.
             call(
                 "grant_access",
                 "",
-                LINEAR,
+                CONSTANT,
                 "SELECT wallet.grant_access('{role}_1', 'charger', 'w')",
             ),
+            // PostgreSQL goes through all members of a role to revoke a membership.
             call(
                 "revoke_access",
                 "",
