@@ -87,10 +87,12 @@ impl<'a> Tenants<'a> {
     }
 }
 
-/// Functions that only compute: whoever may execute them needs no wallet.
+/// Functions that only compute, or have an answer for no wallet: whoever may execute them needs no
+/// claim.
 const PURE: &[&str] = &[
     "day_begins",
     "day_begun",
+    "digest",
     "entry_tokens",
     "entry_usage",
     "error_codes",

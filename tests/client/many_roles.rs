@@ -1,7 +1,8 @@
 //! More roles than PostgreSQL can store privileges for on one object, each with a grant of its own.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use postgres::Client;
 use wallet_tests::{Database, create, dec, expect, scale};
 
 /// Drops the roles of the test.
@@ -21,6 +22,13 @@ impl Drop for Crowd<'_> {
     }
 }
 
+/// The seconds of processor time that the backend has used.
+fn processor_time(client: &mut Client) -> f64 {
+    let sql = "SELECT (s[1]::float8 + s[2]::float8) / 100
+                 FROM regexp_match(pg_read_file('/proc/self/stat'), '\\) (?:\\S+ ){11}(\\d+) (\\d+)') s";
+    client.query_one(sql, &[]).expect("/proc/self/stat").get(0)
+}
+
 /// The privileges of about 2,440 roles fit into a row of `pg_class`. `WALLET_TEST_SCALE=8` makes
 /// 20,000 roles.
 #[test]
@@ -37,20 +45,38 @@ fn thousands_of_roles_have_grants() {
             "DO $$ BEGIN FOR i IN 1 .. {count} LOOP EXECUTE format('CREATE ROLE {name}_t%s', i); END LOOP; END $$"
         ))
         .expect("roles");
-    // Each grant in a transaction of its own.
+    // Each grant in a transaction of its own, as separate calls make it. A grant takes about 1.5 ms
+    // of processor time; the limit of 6 ms, 10,000 in a minute, is for a machine that is idle.
     let grant = client
         .prepare("SELECT wallet.grant_access($1, 'charger', 'own')")
         .expect("a statement");
-    let begun = Instant::now();
-    for number in 1..=count {
-        client
-            .execute(&grant, &[&format!("{name}_t{number}")])
-            .expect("grant_access");
+    client
+        .batch_execute("SET synchronous_commit = off")
+        .expect("a setting");
+    let mut halves = Vec::new();
+    for half in [1..=count / 2, count / 2 + 1..=count] {
+        let (begun, before) = (Instant::now(), processor_time(&mut client));
+        for number in half {
+            client
+                .execute(&grant, &[&format!("{name}_t{number}")])
+                .expect("grant_access");
+        }
+        let used = processor_time(&mut client) - before;
+        halves.push(used / (f64::from(count) / 2.0));
+        println!(
+            "{} grants in {:?}, {used} s of processor time",
+            count / 2,
+            begun.elapsed()
+        );
     }
-    let each = begun.elapsed() / u32::try_from(count).expect("a number");
-    println!("{count} grants, {each:?} each");
-    // 10,000 in a minute.
-    assert!(each < Duration::from_millis(6), "a grant takes {each:?}");
+    assert!(
+        halves.iter().all(|each| *each < 0.006),
+        "a grant takes {halves:?} seconds"
+    );
+    assert!(
+        halves[1] < halves[0] * 1.5,
+        "the more roles, the slower: {halves:?}"
+    );
     for number in [1, count / 2, count] {
         let charge = |wallet: &str| {
             let mut client = database.connect();
