@@ -88,8 +88,8 @@ statement!(
       WHERE t.wallet_id = $1 AND t.scope = $2 AND t.subject = $3"
 );
 statement!(
-    /// The columns of the view access_grants, with the role looked up by its name. The view would go
-    /// through the grants of all roles on the wallet.
+    /// The columns of the view access_grants, with the role looked up by its name. The view would
+    /// go through the grants of all roles on the wallet.
     ACCESS,
     [TEXTOID, TEXTOID],
     "SELECT jsonb_object_agg(t.db_role || ' ' || t.level, to_jsonb(t))
