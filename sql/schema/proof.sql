@@ -235,6 +235,8 @@ SELECT 'oldest_event_seconds', coalesce(round(extract(epoch FROM statement_times
  UNION ALL
 SELECT 'holds_open', count(*), 'holds that are neither settled nor voided nor expired' FROM wallet.holds h WHERE h.status = 'open'
  UNION ALL
+SELECT 'holds_waiting', count(*), 'holds that wait for approval' FROM wallet.holds h WHERE h.status = 'waiting'
+ UNION ALL
 SELECT 'holds_expired', count(*), 'expired holds whose amounts no call has released or charged yet' FROM wallet.reservations r
  WHERE r.status = 'open' AND r.expires_at <= statement_timestamp()
  UNION ALL

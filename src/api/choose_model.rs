@@ -4,6 +4,7 @@ use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::Result;
 use crate::ledger::charges::request::{ChargeArgs, Request};
+use crate::ledger::limits::check::Checking;
 use crate::ledger::limits::choose::{self, Choice};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -12,8 +13,8 @@ use crate::pg::raise::or_raise_keeping;
 use pgrx::prelude::*;
 use pgrx::{Inet, default};
 
-/// Checks a usage with each of several models. Marks the first one that a charge would allow. Books
-/// nothing.
+/// Checks a usage with each of several models. Marks the first one that a charge or a hold would
+/// allow. Books nothing.
 #[pg_extern(schema = "wallet", stable, parallel_restricted)]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
@@ -32,6 +33,7 @@ fn choose_model(
     service_tier: default!(Option<&str>, "NULL"),
     event_at: default!(Option<TimestampWithTimeZone>, "NULL"),
     cost_from: default!(Option<&str>, "'prices'"),
+    for_hold: default!(Option<bool>, "false"),
 ) -> TableIterator<
     'static,
     (
@@ -66,7 +68,10 @@ fn choose_model(
             cost_from,
             ..ChargeArgs::default()
         })?;
-        enter(Level::Reader, wallet, |_| choose::choose(&request, &models))
+        let checking = Checking::of(for_hold);
+        enter(Level::Reader, wallet, |_| {
+            choose::choose(&request, &models, checking)
+        })
     };
     TableIterator::new(or_raise_keeping(key, work).into_iter().map(choice_row))
 }
@@ -81,11 +86,10 @@ type ChoiceRow = (
 );
 
 fn choice_row(row: Choice) -> ChoiceRow {
-    let allowed = row.reason.is_none();
     (
         row.model,
         row.cost,
-        allowed,
+        row.allowed,
         row.reason,
         row.remaining,
         row.chosen,

@@ -177,6 +177,11 @@ impl Hold {
         self.windows.iter().map(|(_, amount)| *amount).collect()
     }
 
+    /// Whether the hold waits for approval.
+    pub fn waits(&self) -> bool {
+        matches!(self.approval, Some(Approval::Waits { .. }))
+    }
+
     /// The ids of the grants with a scope in which a part is held, and the amounts.
     pub(in crate::storage) fn scoped_parts(&self) -> (Vec<[u8; 16]>, Vec<Amount>) {
         self.scoped

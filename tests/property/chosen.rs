@@ -1,6 +1,7 @@
-//! `choose_model` and `charge` agree. For random wallets, rules, limits, usage objects and
-//! candidates, a candidate is `allowed` exactly if a charge with that model is booked, at the cost
-//! that the row names. The reason is the SQLSTATE of the refusal.
+//! `choose_model` agrees with `charge`, and with `for_hold` it agrees with `hold`. For random
+//! wallets, rules, limits, usage objects and candidates, a candidate is `allowed` exactly if a call
+//! with that model is booked, at the cost that the row names. The reason is the SQLSTATE of the
+//! refusal, or says that the hold waits.
 
 use postgres::{Client, GenericClient, IsolationLevel, Transaction};
 use wallet_tests::{Database, Seed, scale, state_of};
@@ -42,11 +43,12 @@ fn more_rules(client: &mut Client, seed: &mut Seed, name: &str) {
     if one_in(seed, 2) {
         let (scope, period) = (
             pick(seed, &["model", "wallet", "user"]),
-            pick(seed, &["day", "lifetime"]),
+            pick(seed, &["day", "lifetime", "open", "request"]),
         );
         let max = seed.below(8);
+        let mode = pick(seed, &["hard", "hard", "soft", "approve"]);
         calls.push(format!(
-            "set_limit('{{w}}', {max}, '{period}', scope => '{scope}')"
+            "set_limit('{{w}}', {max}, '{period}', scope => '{scope}', mode => '{mode}')"
         ));
     }
     if one_in(seed, 3) {
@@ -129,9 +131,37 @@ impl Usage {
     }
 }
 
-/// The cost of a charge, or the SQLSTATE of its refusal; and the least money that check_limits
-/// says is left.
+/// The cost of a charge or hold and its status, or the SQLSTATE of its refusal; and the least money
+/// that check_limits says is left.
 type Predicted = (Result<String, String>, Result<String, String>);
+
+/// The call that choose_model is asked about.
+#[derive(Clone, Copy)]
+struct Call {
+    is_hold: bool,
+}
+
+impl Call {
+    /// The cost and the status that the call returns.
+    fn sql(self, arguments: &str) -> String {
+        match self.is_hold {
+            true => format!("SELECT amount || ' ' || status FROM wallet.hold({arguments})"),
+            false => format!("SELECT cost || ' open' FROM wallet.charge({arguments})"),
+        }
+    }
+
+    /// The least money that the rows of check_limits leave that can refuse the call.
+    fn least(self, arguments: &str) -> String {
+        let (refusing, for_hold) = match self.is_hold {
+            true => ("mode = 'hard'", ", for_hold => true"),
+            false => ("mode <> 'soft' AND period IS DISTINCT FROM 'open'", ""),
+        };
+        format!(
+            "SELECT min(remaining) FILTER (WHERE metric = 'amount' AND {refusing})::text
+               FROM wallet.check_limits({arguments}{for_hold})"
+        )
+    }
+}
 
 /// A row of choose_model.
 #[derive(Debug, PartialEq)]
@@ -177,31 +207,29 @@ fn one(transaction: &mut Transaction<'_>, sql: &str) -> Result<String, String> {
     })
 }
 
-/// The rows that charges and check_limits predict. Each charge is rolled back.
+/// The rows that calls and check_limits predict. Each call is rolled back.
 fn expected(
     transaction: &mut Transaction<'_>,
     models: &[&str],
+    call: Call,
     arguments: impl Fn(&str) -> String,
 ) -> Vec<Predicted> {
     let each = models.iter().map(|model| {
         let arguments = arguments(model);
-        let charge = format!("SELECT cost::text FROM wallet.charge({arguments})");
-        let least = format!(
-            "SELECT min(remaining) FILTER (WHERE mode <> 'soft' AND metric = 'amount' AND period IS DISTINCT FROM 'open')::text
-               FROM wallet.check_limits({arguments})"
-        );
-        (one(transaction, &charge), one(transaction, &least))
+        let happened = one(transaction, &call.sql(&arguments));
+        (happened, one(transaction, &call.least(&arguments)))
     });
     each.collect()
 }
 
 /// The arguments about who asks. Few have a key that nobody was given.
-fn asking(seed: &mut Seed, name: &str, secrets: &[String]) -> String {
+fn asking(seed: &mut Seed, name: &str, secrets: &[String], call: Call) -> String {
     let mut arguments = who(seed, secrets);
     if !one_in(seed, 5) {
         arguments.retain(|argument| !argument.contains("wk_none"));
     }
-    if one_in(seed, 6) {
+    // A hold has no reported cost yet.
+    if !call.is_hold && one_in(seed, 6) {
         arguments.push("cost_from => 'provider'".to_owned());
     }
     if one_in(seed, 6) {
@@ -229,20 +257,37 @@ fn compare(
     expected: &[Predicted],
     seen: &mut std::collections::BTreeMap<String, usize>,
 ) {
-    let first = choices.iter().position(|choice| choice.allowed);
-    for (place, (choice, (charged, least))) in choices.iter().zip(expected).enumerate() {
-        let said = choice.reason.as_deref().map(state);
+    let is = |status: &str| {
+        let mut calls = expected.iter().map(|(call, _)| call.as_deref());
+        calls.position(|call| call.is_ok_and(|call| call.ends_with(status)))
+    };
+    let first = is(" open").or_else(|| is(" waiting"));
+    for (place, (choice, (happened, least))) in choices.iter().zip(expected).enumerate() {
+        let (cost, refusal) = match happened {
+            Ok(call) => {
+                let (cost, status) = call.split_once(' ').expect("a cost and a status");
+                (
+                    Some(cost),
+                    (status == "waiting").then_some("approval_required"),
+                )
+            }
+            Err(state) => (None, Some(&**state)),
+        };
+        let said = match choice.reason.as_deref() {
+            Some("approval_required") => Some("approval_required"),
+            reason => reason.map(state),
+        };
         assert_eq!(
             choice.allowed,
-            charged.is_ok(),
-            "{asked}: {choice:?}: {charged:?}"
+            happened.is_ok(),
+            "{asked}: {choice:?}: {happened:?}"
         );
-        assert_eq!(said, charged.as_ref().err().map(String::as_str), "{asked}");
+        assert_eq!(said, refusal, "{asked}: {choice:?}: {happened:?}");
         assert_eq!(choice.chosen, first == Some(place), "{asked}: {choices:?}");
-        match (&choice.cost, charged) {
-            (cost, Ok(charged)) => assert_eq!(cost.as_ref(), Some(charged), "{asked}"),
+        match (&choice.cost, cost) {
+            (said, Some(cost)) => assert_eq!(said.as_deref(), Some(cost), "{asked}"),
             (None, _) => assert_eq!(choice.remaining, None, "{asked}"),
-            (Some(_), Err(_)) => {}
+            (Some(_), None) => {}
         }
         if choice.cost.is_some() {
             assert_eq!(choice.remaining, least.clone().ok(), "{asked}: {choice:?}");
@@ -266,8 +311,9 @@ fn no_choice_mends(asked: &str, state: &str, happened: &[Predicted]) {
 }
 
 /// Every outcome must occur. WL007 is raised, the others are in rows.
-const OUTCOMES: [&str; 10] = [
+const OUTCOMES: [&str; 11] = [
     "allowed",
+    "approval_required",
     "insufficient_funds",
     "limit_exceeded",
     "wallet_not_active",
@@ -280,8 +326,8 @@ const OUTCOMES: [&str; 10] = [
 ];
 
 #[test]
-fn choose_model_predicts_the_charge_with_each_model() {
-    let mut seed = Seed::of("choose_model_predicts_the_charge_with_each_model");
+fn choose_model_predicts_the_call_with_each_model() {
+    let mut seed = Seed::of("choose_model_predicts_the_call_with_each_model");
     let database = Database::new();
     let mut client = database.connect();
     prices(&mut client);
@@ -294,9 +340,15 @@ fn choose_model_predicts_the_charge_with_each_model() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         for _ in 0..6 {
             let (usage, models) = (Usage::random(&mut seed), candidates(&mut seed));
-            let who = asking(&mut seed, &name, &secrets);
-            let list = models.join(",");
-            let asked = format!("{who}, {}, models => '{{{list}}}'", usage.asked());
+            let call = Call {
+                is_hold: one_in(&mut seed, 2),
+            };
+            let who = asking(&mut seed, &name, &secrets, call);
+            let (list, for_hold) = (models.join(","), call.is_hold);
+            let asked = format!(
+                "{who}, {}, models => '{{{list}}}', for_hold => {for_hold}",
+                usage.asked()
+            );
             let level = match one_in(&mut seed, 2) {
                 true => IsolationLevel::RepeatableRead,
                 false => IsolationLevel::ReadCommitted,
@@ -307,7 +359,7 @@ fn choose_model_predicts_the_charge_with_each_model() {
                 .start()
                 .expect("a transaction");
             let said = within(&mut transaction, |inner| choose(inner, &asked));
-            let happened = expected(&mut transaction, &models, |model| {
+            let happened = expected(&mut transaction, &models, call, |model| {
                 format!("{who}, {}", usage.charged(model))
             });
             // The next question finds another state of the wallet.

@@ -113,6 +113,8 @@ export interface CheckOptions extends Context {
 /** Options of `chooseModel`. */
 export interface ChooseOptions extends Omit<Context, 'model'> {
   costFrom?: CostFrom;
+  /** Chooses for a hold and not for a charge (false). */
+  forHold?: boolean;
 }
 
 /** Options of `priceUsage`. */

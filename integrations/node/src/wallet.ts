@@ -179,7 +179,7 @@ export class Wallet implements Runner {
     return await this.run(this.calls.deny(holdId, reason, rest), options.client);
   }
 
-  /** The cost of a usage with each model; the first that a charge would allow is `chosen`. */
+  /** The cost of a usage with each model; the first that is allowed is `chosen`. */
   async chooseModel(
     usage: Usage,
     models: readonly string[],

@@ -3,11 +3,9 @@
 use crate::error::{Code, Error, Result};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::charges::job::Job;
-use crate::ledger::grants::asof;
 use crate::ledger::holds::close::{self, answer, answered};
 use crate::ledger::holds::held::Held;
 use crate::ledger::holds::row::{self, Approval, Hold};
-use crate::ledger::wallets::config;
 use crate::limits::limit::Applied;
 use crate::outbox::{self, Event, Field, Name};
 use crate::storage::plan::{Run, Value, statement};
@@ -64,16 +62,7 @@ pub fn approve(wallet: &str, id: [u8; 16], call: IdempotentCall<'_>) -> Result<H
         hold.approval = Some(Approval::Given);
         tell(wallet, &hold, Name::HoldApproved)?;
     }
-    let rules = config::read(wallet)?;
-    let held = Held {
-        hold_id: id,
-        amount: hold.held,
-        balance: asof::balance(wallet, &rules)?,
-        expires_at: hold.expires_at,
-        replayed: !is_new,
-        affordable_tokens: hold.affordable_tokens,
-        status: row::status_now(&hold).to_owned().into(),
-    };
+    let held = close::as_it_is(wallet, &hold, !is_new)?;
     call.remember(Some(answer(&held)))?;
     Ok(held)
 }

@@ -7,6 +7,7 @@ use crate::ledger::grants::asof;
 use crate::ledger::holds::expiry::give_back;
 use crate::ledger::holds::held::Held;
 use crate::ledger::holds::row::{self, Hold};
+use crate::ledger::wallets::config;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -78,19 +79,23 @@ pub fn extend(wallet: &str, id: [u8; 16], ttl: i64, call: IdempotentCall<'_>) ->
         Value::Uuid(id),
         Value::Time(hold.expires_at),
     ])?;
-    let rules = crate::ledger::wallets::config::read(wallet)?;
-    let balance = asof::balance(wallet, &rules)?;
-    let held = Held {
-        hold_id: id,
-        amount: hold.held,
-        balance,
-        expires_at: hold.expires_at,
-        replayed: false,
-        affordable_tokens: hold.affordable_tokens,
-        status: row::status_now(&hold).to_owned().into(),
-    };
+    let held = as_it_is(wallet, &hold, false)?;
     call.remember(Some(answer(&held)))?;
     Ok(held)
+}
+
+/// The result of a call that leaves the amount of a hold as it is.
+pub(super) fn as_it_is(wallet: &str, hold: &Hold, replayed: bool) -> Result<Held> {
+    let rules = config::read(wallet)?;
+    Ok(Held {
+        hold_id: hold.id,
+        amount: hold.held,
+        balance: asof::balance(wallet, &rules)?,
+        expires_at: hold.expires_at,
+        replayed,
+        affordable_tokens: hold.affordable_tokens,
+        status: row::status_now(hold).to_owned().into(),
+    })
 }
 
 /// Returns WL008 unless the hold is open and has not expired, whether or not its expiry is booked.

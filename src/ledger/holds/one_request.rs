@@ -8,22 +8,24 @@ use crate::ledger::holds::row::Hold;
 use crate::ledger::wallets::config::WalletConfig;
 use crate::limits::limit::Applied;
 use crate::limits::metric::Metric;
+use crate::limits::warning::{self, Warning};
 use crate::limits::window;
 use crate::money::Amount;
 use crate::storage::rows::AllowanceId;
 
-/// WL002 if a settlement takes its hold above a limit on a single request. The amount and the
-/// quantities for which the hold was made were allowed then, whatever the limit is now.
+/// The limits on a single request above which a settlement takes its hold, with the quantity of
+/// the whole request. The amount and the quantities for which the hold was made were allowed then,
+/// whatever the limit is now.
 ///
 /// Money counts over all settlements of the hold, other quantities in each of them.
-pub fn require_fits(job: &Job<'_>, rules: &WalletConfig, hold: &Hold) -> Result<()> {
+pub fn exceeded<'a>(job: &Job<'a>, rules: &WalletConfig, hold: &Hold) -> Result<Vec<Applied<'a>>> {
     let mut above = Vec::new();
     let mut made_for: Option<Vec<(AllowanceId, Amount)>> = None;
     for one in job.per_request.iter().filter(|one| !one.need.is_zero()) {
         let mut one = one.clone();
         let allowed = if one.limit.metric == Metric::Amount {
             one.need = one.need.plus(hold.settled).map_err(range)?;
-            hold.amount
+            hold.amount.max(hold.settled)
         } else if one.need > one.max {
             let made_for = match &mut made_for {
                 Some(made_for) => made_for,
@@ -35,11 +37,31 @@ pub fn require_fits(job: &Job<'_>, rules: &WalletConfig, hold: &Hold) -> Result<
         } else {
             one.need
         };
-        if one.need > allowed {
+        if one.need > one.max && one.need > allowed {
             above.push(one);
         }
     }
-    window::refusal_of_request(job.wallet(), above.iter())?.map_or(Ok(()), Err)
+    Ok(above)
+}
+
+/// WL002 if one of the limits that a settlement exceeds refuses it.
+pub fn require_allowed(wallet: &str, exceeded: &[Applied<'_>]) -> Result<()> {
+    window::refusal_of_request(wallet, exceeded.iter())?.map_or(Ok(()), Err)
+}
+
+/// Writes an event for each limit that a settlement exceeds. A limit that the request exceeded
+/// before has its event already.
+pub fn announce(wallet: &str, exceeded: &[Applied<'_>], hold: &Hold) -> Result<()> {
+    let is_first = |one: &&Applied<'_>| {
+        let before = hold.amount.max(hold.settled);
+        one.limit.metric != Metric::Amount || before <= one.max
+    };
+    let warnings: Vec<_> = exceeded
+        .iter()
+        .filter(is_first)
+        .filter_map(Warning::of_request)
+        .collect();
+    warning::announce(wallet, &warnings)
 }
 
 /// The quantities of the hold's estimate in the limits on a single request.

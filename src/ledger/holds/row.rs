@@ -5,15 +5,8 @@ use crate::ledger::grants::due;
 use crate::ledger::wallets::config;
 use crate::pg::clock;
 pub use crate::storage::hold_rows::{About, Approval, Hold};
-use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::store;
-
-statement!(
-    CHARGED_ON_EXPIRY,
-    [TEXTOID, UUIDOID],
-    "SELECT FROM wallet.reservations WHERE wallet_id = $1 AND hold_id = $2 AND charge_on_expiry"
-);
 
 /// Locks the hold. Returns 42704 if the wallet has no hold of that id, and WL003 if there is no
 /// such wallet.
@@ -35,21 +28,15 @@ pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
     .hint("Pass the hold_id that hold() returned; the view holds shows them."))
 }
 
-/// Whether the hold is charged when it expires. False if there is no such hold.
-pub fn is_charged_on_expiry(wallet: &str, id: [u8; 16]) -> Result<bool> {
-    let rows = CHARGED_ON_EXPIRY.run(&[Value::Text(wallet), Value::Uuid(id)])?;
-    Ok(!rows.is_empty())
-}
-
 /// The status of an open hold that waits for approval.
 pub const WAITING: &str = "waiting";
 
 /// The current status of a hold, whether or not its expiry is booked.
 pub fn status_now(hold: &Hold) -> &str {
-    match (&*hold.status, hold.approval) {
-        ("open", _) if hold.expires_at <= clock::now() => "expired",
-        ("open", Some(Approval::Waits { .. })) => WAITING,
-        (status, _) => status,
+    match &*hold.status {
+        "open" if hold.expires_at <= clock::now() => "expired",
+        "open" if hold.waits() => WAITING,
+        status => status,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ledger::holds::booking::{entry, replayed};
 use crate::ledger::holds::expiry::{expire, give_back_money, release_windows};
 use crate::ledger::holds::expiry_job::count_beyond;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
-use crate::ledger::holds::row::{self, Approval, Hold};
+use crate::ledger::holds::row::{self, Hold};
 use crate::ledger::holds::settle_in_lane::{InLane, settle_in_lane};
 use crate::ledger::holds::{context, one_request};
 use crate::ledger::movements::Movement;
@@ -31,24 +31,17 @@ use crate::storage::wallet_row::lock_wallet;
 /// Books the actual usage, or replays an earlier call.
 pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     let wallet = settlement.wallet;
-    if settlement.over == OveragePolicy::Debt {
-        // A debt needs the wallet's row lock, which comes before holds and lanes.
-        lock_wallet(wallet)?;
-    } else {
-        let in_lane = match settlement.is_final {
-            true => settle_in_lane(settlement)?,
-            false => InLane::Untouched,
-        };
-        match in_lane {
-            InLane::Settled(charged) => return Ok(charged),
-            // The hold is locked. It was open, so it cannot have been charged.
-            InLane::Reopened => {}
-            InLane::Untouched if row::is_charged_on_expiry(wallet, settlement.hold_id)? => {
-                // A refund of the charge needs the wallet's row lock, too.
-                lock_wallet(wallet)?;
-            }
-            InLane::Untouched => {}
-        }
+    let in_lane = match settlement.is_final && settlement.over != OveragePolicy::Debt {
+        true => settle_in_lane(settlement)?,
+        false => InLane::Untouched,
+    };
+    match in_lane {
+        InLane::Settled(charged) => return Ok(charged),
+        // The hold is locked. It was open, and no grant was due.
+        InLane::Reopened => {}
+        // Debts, grants that are due and refunds of expired holds need the wallet's row lock, which
+        // comes before holds and lanes.
+        InLane::Untouched => lock_wallet(wallet)?,
     }
     let mut hold = row::lock(wallet, settlement.hold_id)?;
     let about = hold.about.clone();
@@ -57,7 +50,7 @@ pub fn settle(settlement: &Settlement<'_>) -> Result<Charged> {
     if let Some(charged) = replayed(settlement, &request)? {
         return Ok(charged);
     }
-    if matches!(hold.approval, Some(Approval::Waits { .. })) {
+    if hold.waits() {
         return Err(row::not_approved(&hold));
     }
     if hold.status != "open" && hold.status != "expired" {
@@ -156,8 +149,9 @@ pub(super) fn book(
     let (context, at) = (job.context(), hold.created_at);
     let room = cover(settlement, &mut locked, job, at)?;
     let refuse = settlement.over == OveragePolicy::Charge;
+    let above = one_request::exceeded(job, &locked.rules, hold)?;
     if refuse {
-        one_request::require_fits(job, &locked.rules, hold).map_err(of_settlement)?;
+        one_request::require_allowed(wallet, &above).map_err(of_settlement)?;
         let uncovered = window::uncovered(&job.applied, &released);
         locked.make_way_in(&uncovered).map_err(of_settlement)?;
     }
@@ -184,6 +178,7 @@ pub(super) fn book(
         hold.held = rest;
     }
     job.note(&entry)?;
+    one_request::announce(wallet, &above, hold)?;
     hold.settled = hold.settled.plus(job.cost).map_err(range)?;
     let closed_at = match (settlement.is_final, settlement.is_expiry) {
         (false, _) => None,

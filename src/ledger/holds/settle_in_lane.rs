@@ -8,7 +8,7 @@ use crate::ledger::charges::replay::Charged;
 use crate::ledger::charges::request::Request;
 use crate::ledger::holds::booking::{entry, replayed};
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
-use crate::ledger::holds::row::{Approval, Hold};
+use crate::ledger::holds::row::Hold;
 use crate::ledger::holds::{MAX_TRIES, context, expired, one_request};
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
@@ -40,10 +40,7 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
         return Ok(InLane::Untouched);
     };
     // An open hold has had no final settlement, so the key cannot belong to one.
-    if hold.status != "open"
-        || hold.expires_at <= clock::now()
-        || matches!(hold.approval, Some(Approval::Waits { .. }))
-    {
+    if hold.status != "open" || hold.expires_at <= clock::now() || hold.waits() {
         return Ok(InLane::Untouched);
     }
     let about = hold.about.clone();
@@ -69,7 +66,7 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
     }
     // A limit that has to decide may need all lanes.
     if !window::are_covered(&job.applied, &hold.windows)
-        || one_request::require_fits(&job, &rules, &hold).is_err()
+        || !one_request::exceeded(&job, &rules, &hold).is_ok_and(|above| above.is_empty())
     {
         return Ok(InLane::Untouched);
     }

@@ -13,7 +13,7 @@ use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
 use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
-use crate::limits::limit::{Applied, Mode};
+use crate::limits::limit::{Limit, Mode};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
 use crate::limits::window::{self, Status as WindowStatus};
@@ -49,6 +49,8 @@ pub struct Checked {
     pub remaining: Amount,
     /// The end of the window. `None` if it has none.
     pub resets_at: Option<Timestamp>,
+    /// Whether the row can refuse such a request at all.
+    pub can_refuse: bool,
     /// Whether the row allows the request.
     pub allowed: bool,
     /// The reason for a refusal, or for a wait. `None` if the request is allowed at once.
@@ -83,14 +85,22 @@ impl Checking {
         }
     }
 
+    /// Whether a limit can refuse the call.
+    fn can_be_refused_by(self, limit: &Limit) -> bool {
+        match self {
+            Checking::Charge => limit.mode != Mode::Soft && limit.period != Period::Open,
+            Checking::Hold => limit.mode == Mode::Hard,
+        }
+    }
+
     /// Whether a limit allows the call, and the reason why it does not, or not yet.
     fn answer(self, status: &WindowStatus<'_>) -> (bool, Option<&'static str>) {
         let applied = &status.applied;
         match self {
             _ if status.allows() => (true, None),
-            Checking::Charge if applied.limit.period == Period::Open => (true, None),
+            _ if self.can_be_refused_by(applied.limit) => (false, Some("limit_exceeded")),
             Checking::Hold if applied.asks_approval() => (true, Some("approval_required")),
-            _ => (false, Some("limit_exceeded")),
+            _ => (true, None),
         }
     }
 }
@@ -178,11 +188,10 @@ impl<'a> Ground<'a> {
         }
         let cost = Some(job.cost);
         let mut rows = vec![balance(wallet, funds, remaining, reason)?];
-        let per_request = job.per_request.clone();
         let statuses = statuses(wallet, job, &mut self.expired, self.now)?;
         rows.extend(statuses.iter().map(|status| of_limit(status, checking)));
         for row in &mut rows {
-            row.max_per_request = max_per_request(&per_request, &row.metric);
+            row.max_per_request = max_per_request(&statuses, &row.metric);
         }
         rows[1..].sort_by(|a, b| {
             (&a.scope, &a.period, a.metric.as_str(), a.limit_id).cmp(&(
@@ -235,6 +244,7 @@ fn of_limit(status: &WindowStatus<'_>, checking: Checking) -> Checked {
         held: status.held,
         remaining: status.remaining(),
         resets_at: status.resets_at,
+        can_refuse: checking.can_be_refused_by(limit),
         allowed,
         reason,
         max_per_request: None,
@@ -242,8 +252,10 @@ fn of_limit(status: &WindowStatus<'_>, checking: Checking) -> Checked {
 }
 
 /// The smallest maximum of the hard limits on a single request in a metric.
-fn max_per_request(per_request: &[Applied<'_>], metric: &Metric) -> Option<Amount> {
-    let of_metric = per_request.iter().filter(|one| one.limit.metric == *metric);
+fn max_per_request(statuses: &[WindowStatus<'_>], metric: &Metric) -> Option<Amount> {
+    let applied = statuses.iter().map(|status| &status.applied);
+    let per_request = applied.filter(|one| one.limit.period == Period::Request);
+    let of_metric = per_request.filter(|one| one.limit.metric == *metric);
     let hard = of_metric.filter(|one| one.limit.mode == Mode::Hard);
     hard.map(|one| one.max).min()
 }
@@ -267,6 +279,7 @@ fn balance(
         held: funds.held()?,
         remaining,
         resets_at: None,
+        can_refuse: true,
         allowed: reason.is_none(),
         reason,
         max_per_request: None,

@@ -9,9 +9,7 @@ use crate::args;
 use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::charges::request::Request;
 use crate::ledger::limits::check::{Answer, Checked, Checking, Ground, under_current_rules};
-use crate::limits::limit::Mode;
 use crate::limits::metric::Metric;
-use crate::limits::period::Period;
 use crate::money::Amount;
 
 /// The maximum number of candidates of one call.
@@ -23,55 +21,74 @@ pub struct Choice {
     pub model: String,
     /// The cost. `None` if the candidate cannot be priced.
     pub cost: Option<Amount>,
-    /// The reason for a refusal. `None` if the candidate is allowed.
+    /// Whether the candidate is allowed.
+    pub allowed: bool,
+    /// The reason for a refusal, or for a wait. `None` if the candidate is allowed at once.
     pub reason: Option<&'static str>,
     /// The money that is left for the candidate. `None` if the candidate cannot be priced, because
     /// only the price says which limits apply.
     pub remaining: Option<Amount>,
-    /// True for the first candidate that is allowed.
+    /// True for the first candidate that is allowed at once. If there is none, for the first one
+    /// that is allowed after an approval.
     pub chosen: bool,
 }
 
 /// Checks the request with each candidate in turn. Books nothing.
-pub fn choose(request: &Request<'_>, candidates: &[String]) -> Result<Vec<Choice>> {
+pub fn choose(
+    request: &Request<'_>,
+    candidates: &[String],
+    checking: Checking,
+) -> Result<Vec<Choice>> {
     let mut choices = under_current_rules(|| {
         let mut ground = Ground::read(request.wallet)?;
         candidates
             .iter()
-            .map(|model| decide(&mut ground, request, model))
+            .map(|model| decide(&mut ground, request, model, checking))
             .collect::<Result<Vec<_>>>()
     })?;
-    if let Some(first) = choices.iter_mut().find(|choice| choice.reason.is_none()) {
-        first.chosen = true;
+    let at_once = choices.iter().position(|choice| choice.reason.is_none());
+    let chosen = at_once.or_else(|| choices.iter().position(|choice| choice.allowed));
+    if let Some(chosen) = chosen {
+        choices[chosen].chosen = true;
     }
     Ok(choices)
 }
 
-fn decide(ground: &mut Ground<'_>, request: &Request<'_>, model: &str) -> Result<Choice> {
+fn decide(
+    ground: &mut Ground<'_>,
+    request: &Request<'_>,
+    model: &str,
+    checking: Checking,
+) -> Result<Choice> {
     // A usage object may be large: each copy is dropped before the next one is made.
     let request = request.for_model(model);
-    let (cost, reason, remaining) = match ground.check(&request, Checking::Charge) {
+    let mut choice = Choice {
+        model: model.to_owned(),
+        cost: None,
+        allowed: false,
+        reason: None,
+        remaining: None,
+        chosen: false,
+    };
+    match ground.check(&request, checking) {
         Ok(Answer { cost, rows }) => {
             let refusing = rows.iter().find(|row| !row.allowed);
-            let remaining = cost.and_then(|_| least_money(&rows));
-            (cost, refusing.and_then(|row| row.reason), remaining)
+            let waiting = || rows.iter().find(|row| row.reason.is_some());
+            choice.allowed = refusing.is_none();
+            choice.reason = refusing.or_else(waiting).and_then(|row| row.reason);
+            choice.remaining = cost.and_then(|_| least_money(&rows));
+            choice.cost = cost;
         }
-        Err(error) => (None, Some(unpriceable(ground, &request, error)?), None),
-    };
-    Ok(Choice {
-        model: model.to_owned(),
-        cost,
-        reason,
-        remaining,
-        chosen: false,
-    })
+        Err(error) => choice.reason = Some(unpriceable(ground, &request, error)?),
+    }
+    Ok(choice)
 }
 
-/// The least money that the balance and the limits on amounts leave.
+/// The least money that the balance and the limits on amounts leave, as far as they can refuse the
+/// request.
 fn least_money(rows: &[Checked]) -> Option<Amount> {
     rows.iter()
-        .filter(|row| row.mode != Mode::Soft.as_str() && row.metric == Metric::Amount)
-        .filter(|row| row.period.as_deref() != Some(Period::OPEN))
+        .filter(|row| row.metric == Metric::Amount && row.can_refuse)
         .map(|row| row.remaining)
         .min()
 }

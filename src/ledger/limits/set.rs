@@ -314,6 +314,9 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     if !paused && begins_anew {
         count_running(wallet, &limit, now, false)?;
     }
+    if paused && !old.paused {
+        count_replaced(wallet, &limit, now)?;
+    }
     reallot(wallet, &limit, now)?;
     Ok(old.id)
 }
@@ -435,18 +438,19 @@ pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     Ok(max)
 }
 
-/// Counts the limits again that a dropped limit replaced, because they now count its requests.
-fn count_replaced(wallet: &str, dropped: &Limit, now: Timestamp) -> Result<()> {
-    let scope = dropped.scope.as_str();
+/// Counts the limits again that a limit replaced until it was dropped or paused, because they now
+/// count its requests.
+fn count_replaced(wallet: &str, gone: &Limit, now: Timestamp) -> Result<()> {
+    let scope = gone.scope.as_str();
     let (of, in_scope) = (Value::Text(wallet), Value::Text(&scope));
-    let rows = match dropped.scope {
+    let rows = match gone.scope {
         Scope::Wallet => return Ok(()),
         Scope::One(_) => FIND.run_in_order(&[
             of,
             in_scope,
             Value::Text(EACH),
-            Value::Text(&dropped.period_name),
-            Value::Text(dropped.metric.as_str()),
+            Value::Text(&gone.period_name),
+            Value::Text(gone.metric.as_str()),
         ])?,
         Scope::Several(_) => OF_SCOPE.run_in_order(&[of, in_scope])?,
     };
@@ -454,7 +458,7 @@ fn count_replaced(wallet: &str, dropped: &Limit, now: Timestamp) -> Result<()> {
         let row = row_of(&rows, row)?;
         let paused = row.paused;
         let limit = config::limit_of(row)?;
-        if !paused && dropped.replaces(&limit) {
+        if !paused && gone.replaces(&limit) {
             count_running(wallet, &limit, now, true)?;
         }
     }

@@ -128,11 +128,11 @@ pub(super) fn store_carry(wallet: &str, window: AllowanceId, carry: &Carry) -> R
     if !carry.amount.is_zero() {
         change(window, carry.amount, Amount::ZERO)?;
     }
-    if let Some((source, _)) = carry.source {
-        require_expired(wallet, source)?;
-    }
     match carry.source {
-        Some((source, amount)) => change(source, amount.negated(), amount.negated()),
+        Some((source, amount)) => {
+            require_expired(wallet, source)?;
+            change(source, amount.negated(), amount.negated())
+        }
         None => Ok(()),
     }
 }

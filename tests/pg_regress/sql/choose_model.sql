@@ -76,6 +76,16 @@ SELECT status FROM wallet.freeze_wallet('cm', 'audit');
 SELECT * FROM wallet.choose_model('cm', '{"input_tokens":100}', '{cm-none,cm-small}');
 SELECT status FROM wallet.unfreeze_wallet('cm');
 
+-- For a hold, limits on open holds count. A hold above a limit of mode approve is allowed, but one
+-- that need not wait is chosen first.
+SELECT wallet FROM wallet.create_wallet('cm-hold');
+SELECT balance FROM wallet.fund('cm-hold', 100);
+SELECT wallet.set_limit('cm-hold', 0, 'lifetime', scope => 'model', subject => 'cm-large', mode => 'approve') \gset
+SELECT wallet.set_limit('cm-hold', 0, 'open', scope => 'model', subject => 'cm-medium') \gset
+SELECT * FROM wallet.choose_model('cm-hold', '{"input_tokens":100}', '{cm-large,cm-medium,cm-small}', for_hold => true);
+SELECT * FROM wallet.choose_model('cm-hold', '{"input_tokens":100}', '{cm-medium,cm-large}', for_hold => true);
+SELECT * FROM wallet.choose_model('cm-hold', '{"input_tokens":100}', '{cm-large,cm-medium,cm-small}');
+
 -- Errors about the arguments.
 CALL regress.fails($$ SELECT wallet.choose_model('cm', NULL, '{cm-small}') $$);
 CALL regress.fails($$ SELECT wallet.choose_model('cm', '{"input_tokens":1}', NULL) $$);

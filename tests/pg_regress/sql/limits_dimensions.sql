@@ -127,6 +127,21 @@ SELECT * FROM regress.used('dims') WHERE max = 5;
 SELECT cost FROM wallet.charge('dims', amount => 3, user_id => 'albert', model => 'gpt-4.1');
 CALL regress.fails($$ SELECT wallet.charge('dims', amount => 0.01, user_id => 'albert', model => 'gpt-4.1') $$);
 
+-- While a limit is paused, the limit on * that it replaces applies, with all usage of its window.
+SELECT wallet FROM wallet.create_wallet('dims_pause');
+SELECT balance FROM wallet.fund('dims_pause', 100);
+SELECT wallet.set_limit('dims_pause', 5, 'lifetime', scope => 'user') IS NOT NULL
+   AND wallet.set_limit('dims_pause', 10, 'lifetime', scope => 'user', subject => 'alice') IS NOT NULL AS set;
+SELECT cost FROM wallet.charge('dims_pause', amount => 4, user_id => 'alice');
+SELECT wallet.set_limit('dims_pause', 10, 'lifetime', scope => 'user', subject => 'alice', paused => true) IS NOT NULL AS paused;
+SELECT * FROM regress.used('dims_pause');
+CALL regress.fails($$ SELECT wallet.charge('dims_pause', amount => 1.01, user_id => 'alice') $$);
+SELECT cost FROM wallet.charge('dims_pause', amount => 1, user_id => 'alice');
+SELECT wallet.set_limit('dims_pause', 10, 'lifetime', scope => 'user', subject => 'alice', paused => false) IS NOT NULL AS resumed;
+SELECT cost FROM wallet.charge('dims_pause', amount => 5, user_id => 'alice');
+SELECT * FROM regress.used('dims_pause');
+SELECT count(*) FILTER (WHERE NOT ok) AS broken FROM wallet.verify('dims_pause');
+
 -- What is refused.
 CALL regress.fails($$ SELECT wallet.set_limit('dims', 1, 'day', scope => 'user+planet') $$);
 CALL regress.fails($$ SELECT wallet.set_limit('dims', 1, 'day', scope => 'tag:a+b') $$);

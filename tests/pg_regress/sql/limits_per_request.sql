@@ -76,6 +76,16 @@ SELECT cost FROM wallet.charge('lr', amount => 2);
 SELECT cost FROM wallet.charge('lr', amount => 3);
 SELECT amount FROM wallet.hold('lr', amount => 4);
 SELECT count(*) AS booked FROM wallet.charge_batch('lr', '[{"amount": 2}, {"amount": 2.5}]');
+-- The settlements of a hold are one request: the second one exceeds the maximum, the third one did
+-- before. A hold above the maximum had its event when it was made.
+SELECT hold_id AS "hold" FROM wallet.hold('lr', amount => 1) \gset
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 1.5, final => false);
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 0.75, final => false);
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 0.5);
+SELECT hold_id AS "hold" FROM wallet.hold('lr', amount => 1) \gset
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 2.75);
+SELECT hold_id AS "hold" FROM wallet.hold('lr', amount => 5) \gset
+SELECT cost FROM wallet.settle('lr', :'hold', amount => 5.5);
 SELECT event, payload ->> 'period' AS period, payload ->> 'max' AS max, payload ->> 'used' AS used, payload ->> 'resets_at' AS resets_at
   FROM wallet.events WHERE wallet = 'lr' AND event LIKE 'limit%' AND payload ->> 'period' = 'request' ORDER BY id;
 SELECT count(*) FILTER (WHERE NOT ok) AS broken FROM wallet.verify('lr');

@@ -165,7 +165,7 @@ class AsyncWallet(BaseWallet):
         connection: Connection | None = None,
         **options: Unpack[ChooseOptions],
     ) -> tuple[ModelChoice, ...]:
-        """The cost of a usage with each model; the first that a charge would allow is `chosen`."""
+        """The cost of a usage with each model; the first that is allowed is `chosen`."""
         return await self._run(self.calls.choose_model(usage, models, options), connection)
 
     async def price_usage(

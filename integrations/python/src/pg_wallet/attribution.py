@@ -86,6 +86,7 @@ class ChooseOptions(TypedDict, total=False):
     service_tier: str
     event_at: datetime
     cost_from: Literal["prices", "provider"]
+    for_hold: bool
 
 
 class PriceOptions(TypedDict, total=False):

@@ -171,7 +171,7 @@ class Wallet(BaseWallet):
         connection: Connection | None = None,
         **options: Unpack[ChooseOptions],
     ) -> tuple[ModelChoice, ...]:
-        """The cost of a usage with each model; the first that a charge would allow is `chosen`."""
+        """The cost of a usage with each model; the first that is allowed is `chosen`."""
         return self._run(self.calls.choose_model(usage, models, options), connection)
 
     def price_usage(
