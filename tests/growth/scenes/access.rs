@@ -9,6 +9,7 @@ pub const SCENES: &[Scene] = &[
         setup: &[
             "CALL growth.repeat($q$ SELECT wallet.set_member('w', 'm' || $1, team => 't' || $1 % 10, allowed_models => '{m}') $q$, {n})",
             "SELECT wallet.set_member('w', 'ann')",
+            "CALL growth.repeat($q$ SELECT wallet.set_model_rules('w', 'team', 't' || $1, blocked => '{x}') $q$, {n})",
         ],
         size: 250,
         short: 100,
@@ -22,6 +23,36 @@ pub const SCENES: &[Scene] = &[
                 "of a member",
                 CONSTANT,
                 "SELECT * FROM wallet.charge('w', amount => 1, user_id => 'm7', model => 'm')",
+            ),
+            call(
+                "member_list",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.member_list WHERE wallet = 'w'",
+            ),
+            call(
+                "member_list",
+                "by user",
+                CONSTANT,
+                "SELECT * FROM wallet.member_list WHERE wallet = 'w' AND user_id = 'm7'",
+            ),
+            call(
+                "model_rule_list",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.model_rule_list WHERE wallet = 'w'",
+            ),
+            call(
+                "topup_rule_list",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.topup_rule_list WHERE wallet = 'w'",
+            ),
+            call(
+                "recurring_grant_list",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.recurring_grant_list WHERE wallet = 'w'",
             ),
             call(
                 "drop_member",
@@ -167,6 +198,13 @@ pub const SCENES: &[Scene] = &[
                 "as a role",
                 CONSTANT,
                 "SELECT * FROM wallet.charge('w', amount => 1)",
+            )
+            .as_role(),
+            call(
+                "balances",
+                "as a role",
+                CONSTANT,
+                "SELECT * FROM wallet.balances WHERE wallet = 'w'",
             )
             .as_role(),
         ],
