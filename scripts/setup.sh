@@ -105,6 +105,7 @@ look_for_test() {
         need valgrind 'valgrind, which counts the instructions of a charge'
     command -v sqlsmith >/dev/null || [ "$(uname)" = Darwin ] ||
         need sqlsmith 'sqlsmith, which makes up statements'
+    command -v pgbouncer >/dev/null || need pgbouncer 'PgBouncer, through which pooled connections are tested'
     command -v debootstrap >/dev/null || [ "$(uname)" = Darwin ] ||
         need debootstrap 'debootstrap, which makes clean systems to install into'
     command -v hledger >/dev/null || need hledger 'hledger, which checks journals'

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Random statements by sqlsmith against a database with data: as superuser and as each level, which
-# sqlsmith rolls back, and then random calls as an administrator of all wallets, each of which is
-# committed. No crash, no internal error, and verify() finds nothing wrong with any wallet.
+# Random statements by sqlsmith against a database with data: as superuser, as each level and as a
+# role that claims wallets, which sqlsmith rolls back, and then random calls as an administrator of
+# all wallets, each of which is committed. No crash, no internal error, and verify() finds nothing
+# wrong with any wallet.
 # WALLET_TEST_SCALE=10 for ten times as long.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
@@ -19,7 +20,7 @@ roles=(postgres)
 
 clean() {
     dropdb --if-exists --force "$database" 2>/dev/null || true
-    for level in reader charger billing admin committer; do
+    for level in reader auditor charger billing admin claimed committer; do
         psql -qX -c "DROP ROLE IF EXISTS ${database}_$level" 2>/dev/null || true
     done
 }
@@ -37,11 +38,15 @@ mkdir -p "$output"
 clean
 createdb --template template0 --encoding UTF8 "$database"
 psql -qX -o /dev/null -d "$database" -v database="$database" -f "$WALLET_ROOT/tests/sqlsmith/scene.sql"
-for level in reader charger billing admin; do
+for level in reader auditor charger billing admin; do
     role=${database}_$level
     sql "CREATE ROLE $role LOGIN; SELECT wallet.grant_access('$role', '$level', w) FROM unnest(ARRAY['acme', 'hot']) w" >/dev/null
     roles+=("$role")
 done
+# A role whose sessions claim two wallets.
+role=${database}_claimed
+sql "CREATE ROLE $role LOGIN; ALTER ROLE $role SET wallet.claim = '{acme,hot}'; SELECT wallet.grant_access('$role', 'admin', claimed => true)" >/dev/null
+roles+=("$role")
 status=0
 
 # judge NAME LOGGED ENOUGH WHAT: what the log has since LOGGED, and every wallet; ENOUGH is 1 where

@@ -235,11 +235,20 @@ extension_sql_file!(
     name = "proof",
     requires = ["statement_html", api::proof::recount]
 );
+extension_sql_file!(
+    "../sql/schema/admin.sql",
+    name = "admin",
+    requires = ["proof"]
+);
 // After the last table.
 extension_sql_file!(
     "../sql/schema/security.sql",
     name = "security",
-    requires = ["proof", api::access::readable_wallets]
+    requires = [
+        "admin",
+        api::access::readable_wallets,
+        api::access::readable_price_lists,
+    ]
 );
 extension_sql_file!(
     "../sql/schema/dump.sql",
@@ -252,6 +261,9 @@ extension_sql_file!("../sql/schema/finalize.sql", name = "finalize", finalize);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     pg::invalidation::register();
+    pg::role::register();
+    pg::secret_setting::register();
+    access::claims::register();
     storage::store::register();
     outbox::register();
     pg::cards::register();

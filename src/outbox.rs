@@ -2,11 +2,11 @@
 //!
 //! A NOTIFY holds a cluster-wide lock until its transaction has committed. Only this module sends
 //! one, so there is never a NOTIFY without a row in the outbox. With `wallet.notify = off`, only
-//! the rows are written.
+//! the rows are written; with `id`, the NOTIFY has the event's id alone.
 
 use std::cell::RefCell;
 
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use uuid::{ContextV7, Timestamp as IdTime, Uuid};
 
 use crate::error::Result;
@@ -42,15 +42,45 @@ statement!(
        FROM (SELECT e.id FROM unnest($2) WITH ORDINALITY AS e(id, n) ORDER BY e.n) e"
 );
 
+// A NOTIFY that does not say which wallet the event is about.
+statement!(
+    NOTIFY_ID,
+    [UUIDARRAYOID],
+    "SELECT count(pg_notify('wallet_events', format('{\"id\":%s}', to_json(e.id))))
+       FROM (SELECT e.id FROM unnest($1) WITH ORDINALITY AS e(id, n) ORDER BY e.n) e"
+);
+
+/// The content of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+enum Notify {
+    /// Id, event, wallet and threshold.
+    #[name = c"on"]
+    On,
+    /// Nothing.
+    #[name = c"off"]
+    Off,
+    /// The id alone.
+    #[name = c"id"]
+    Id,
+    /// As `on`: a word for a setting that is switched on.
+    #[name = c"true"]
+    #[hidden = true]
+    True,
+    /// As `off`.
+    #[name = c"false"]
+    #[hidden = true]
+    False,
+}
+
 /// `wallet.notify`
-static NOTIFIES: GucSetting<bool> = GucSetting::<bool>::new(true);
+static NOTIFIES: GucSetting<Notify> = GucSetting::<Notify>::new(Notify::On);
 
 /// Defines the setting; called once, when the library is loaded.
 pub fn register() {
-    GucRegistry::define_bool_guc(
+    GucRegistry::define_enum_guc(
         c"wallet.notify",
-        c"Whether events are told to listeners of wallet_events.",
-        c"off keeps the outbox: claim_events() finds the same events.",
+        c"What listeners of wallet_events are told of an event.",
+        c"on: id, event, wallet and threshold. id: the id alone. off: nothing; claim_events() finds the same events.",
         &NOTIFIES,
         GucContext::Userset,
         GucFlags::default(),
@@ -186,10 +216,11 @@ pub fn emit_all<'a>(
     let payloads = Value::OptTexts(Some(&texts));
     let now = Value::Time(clock::now());
     EMIT.run(&[wallet, ids, name, threshold, payloads, now])?;
-    if NOTIFIES.get() {
-        NOTIFY.run(&[wallet, ids, name, threshold])?;
+    match NOTIFIES.get() {
+        Notify::On | Notify::True => NOTIFY.run(&[wallet, ids, name, threshold]).map(drop),
+        Notify::Id => NOTIFY_ID.run(&[ids]).map(drop),
+        Notify::Off | Notify::False => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes an event that has neither threshold nor payload.

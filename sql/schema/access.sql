@@ -4,20 +4,27 @@
 CREATE TABLE wallet.role_grants (
     wallet_id    text NOT NULL,
     role         regrole NOT NULL,
-    level        text NOT NULL CHECK (level IN ('reader', 'charger', 'billing', 'admin')),
+    level        text NOT NULL CHECK (level IN ('reader', 'auditor', 'charger', 'billing', 'worker', 'admin')),
     created_at   timestamptz NOT NULL,
+    proof        text NOT NULL DEFAULT 'none' CHECK (proof IN ('none', 'claim', 'key')),
     PRIMARY KEY (wallet_id, role, level)
 );
+-- A call looks up the grants of its own role, however many roles there are.
+CREATE INDEX role_grants_role ON wallet.role_grants (role, level, proof, wallet_id);
 COMMENT ON TABLE wallet.role_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. The view access_grants shows the roles by name.';
+COMMENT ON COLUMN wallet.role_grants.proof IS 'The proof that a call must have: none, claim (wallet.claim or wallet.key names the wallet), or key (wallet.key has a key of the wallet).';
 
 CREATE VIEW wallet.access_grants WITH (security_invoker = true) AS
-SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at
+SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at,
+       g.proof = 'claim' AS claimed, g.proof = 'key' AS keyed
   FROM wallet.role_grants g
   JOIN pg_roles r ON r.oid = g.role;
 COMMENT ON VIEW wallet.access_grants IS 'Which level each database role has on which wallet. wallet_id * means all wallets. A role that was dropped has no row.';
+COMMENT ON COLUMN wallet.access_grants.claimed IS 'True if the role reaches only the wallets that wallet.claim names, or the wallet of the key in wallet.key.';
+COMMENT ON COLUMN wallet.access_grants.keyed IS 'True if the role reaches only the wallet of the key in wallet.key.';
 
--- The functions and relations that each level may use. A level includes everything that its base
--- level includes.
+-- The functions and relations that each level may use. The base "events" is what both worker and
+-- billing do.
 CREATE FUNCTION wallet.privileges(OUT level text, OUT object_kind text, OUT object text)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -40,6 +47,15 @@ AS $$
             ('reader',  'FUNCTION', 'entry_lines'),
             ('reader',  'FUNCTION', 'entry_usage'),
             ('reader',  'FUNCTION', 'readable_wallets'),
+            ('reader',  'FUNCTION', 'key_owner'),
+            ('reader',  'FUNCTION', 'readable_price_lists'),
+            ('reader',  'TABLE',    'price_lists'),
+            ('reader',  'TABLE',    'markup_list'),
+            ('reader',  'TABLE',    'member_list'),
+            ('reader',  'TABLE',    'model_rule_list'),
+            ('reader',  'TABLE',    'topup_rule_list'),
+            ('reader',  'TABLE',    'recurring_grant_list'),
+            ('admin',   'TABLE',    'voucher_list'),
             ('reader',  'FUNCTION', 'error_codes'),
             ('reader',  'TABLE',    'balances'),
             ('reader',  'TABLE',    'entries'),
@@ -110,7 +126,7 @@ AS $$
             ('reader',  'FUNCTION', 'newest_unrolled'),
             ('reader',  'FUNCTION', 'newest_rolled'),
             ('reader',  'FUNCTION', 'transactions'),
-            ('admin',   'FUNCTION', 'roll_up'),
+            ('worker',  'FUNCTION', 'roll_up'),
             ('reader',  'TABLE',    'lane_waits'),
             ('reader',  'FUNCTION', 'exchange_rates'),
             ('reader',  'FUNCTION', 'exchanged'),
@@ -136,10 +152,10 @@ AS $$
             ('billing', 'FUNCTION', 'set_chargeback_rule'),
             ('reader',  'TABLE',    'run_out_alerts'),
             ('billing', 'FUNCTION', 'set_run_out_alert'),
-            ('admin',   'FUNCTION', 'announce_run_outs'),
-            ('admin',   'FUNCTION', 'prune_windows'),
-            ('admin',   'FUNCTION', 'sweep_expired'),
-            ('admin',   'FUNCTION', 'maintain'),
+            ('worker',  'FUNCTION', 'announce_run_outs'),
+            ('worker',  'FUNCTION', 'prune_windows'),
+            ('worker',  'FUNCTION', 'sweep_expired'),
+            ('worker',  'FUNCTION', 'maintain'),
             ('admin',   'FUNCTION', 'upkeep'),
             ('charger', 'FUNCTION', 'charge'),
             ('charger', 'FUNCTION', 'charge_batch'),
@@ -165,12 +181,12 @@ AS $$
             ('reader',  'TABLE',    'topup_requests'),
             ('reader',  'TABLE',    'topup_rules'),
             ('billing', 'FUNCTION', 'set_topup_rule'),
-            ('billing', 'FUNCTION', 'complete_topup'),
-            ('billing', 'FUNCTION', 'fail_topup'),
-            ('billing', 'FUNCTION', 'request_due_topups'),
-            ('billing', 'FUNCTION', 'claim_events'),
-            ('billing', 'FUNCTION', 'finish_event'),
-            ('billing', 'FUNCTION', 'retry_event'),
+            ('events',  'FUNCTION', 'complete_topup'),
+            ('events',  'FUNCTION', 'fail_topup'),
+            ('events',  'FUNCTION', 'request_due_topups'),
+            ('events',  'FUNCTION', 'claim_events'),
+            ('events',  'FUNCTION', 'finish_event'),
+            ('events',  'FUNCTION', 'retry_event'),
             ('admin',   'FUNCTION', 'create_wallet'),
             ('admin',   'FUNCTION', 'create_wallets'),
             ('admin',   'FUNCTION', 'update_wallet'),
@@ -205,9 +221,10 @@ AS $$
             ('admin',   'FUNCTION', 'write_ip_rules'),
             ('admin',   'FUNCTION', 'set_devices'),
             ('admin',   'TABLE',    'api_keys'),
-            ('admin',   'TABLE',    'keys'),
-            ('admin',   'TABLE',    'audit'),
-            ('admin',   'TABLE',    'audit_log'),
+            ('auditor', 'COLUMNS',  'api_keys'),
+            ('auditor', 'TABLE',    'keys'),
+            ('auditor', 'TABLE',    'audit'),
+            ('auditor', 'TABLE',    'audit_log'),
             ('reader',  'TABLE',    'members'),
             ('reader',  'TABLE',    'origin_rules'),
             ('reader',  'TABLE',    'model_rules'),
@@ -221,47 +238,137 @@ AS $$
            ) AS o (base, kind, object)
       JOIN (VALUES
             ('reader', 'reader'),
+            ('auditor', 'reader'), ('auditor', 'auditor'),
             ('charger', 'reader'), ('charger', 'charger'),
-            ('billing', 'reader'), ('billing', 'billing'),
-            ('admin', 'reader'), ('admin', 'charger'), ('admin', 'billing'), ('admin', 'admin')
+            ('billing', 'reader'), ('billing', 'billing'), ('billing', 'events'),
+            ('worker', 'events'), ('worker', 'worker'),
+            ('admin', 'reader'), ('admin', 'auditor'), ('admin', 'charger'), ('admin', 'billing'), ('admin', 'events'),
+            ('admin', 'worker'), ('admin', 'admin')
            ) AS l (level, base) ON l.base = o.base
 $$;
-COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use.';
+COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use. COLUMNS means a table without the hashes in it.';
 
--- Updates the privileges of a database role to match its grants on any wallet. Row-level security
--- and the functions decide which wallets the role can access.
-CREATE FUNCTION wallet.apply_privileges(db_role text) RETURNS void
+-- The privileges of a level belong to a role of that level, and every role with the level is a
+-- member of it. PostgreSQL stores the privileges of all roles on an object in one row, so
+-- privileges of their own would end at about 2,400 roles. A level's role belongs to one database:
+-- its name has the database's oid, because the last grant of a role in one database must not affect
+-- another.
+CREATE FUNCTION wallet.level_role(level text) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+    SELECT format('wallet_%s_%s', d.oid, level_role.level) FROM pg_database d WHERE d.datname = current_database()
+$$;
+COMMENT ON FUNCTION wallet.level_role IS 'Returns the name of the role that has the privileges of a level in this database.';
+
+-- Row-level security and the functions decide which wallets the role can access.
+CREATE FUNCTION wallet.set_privileges(db_role text, levels text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, wallet, pg_temp
 AS $$
 DECLARE
     privilege record;
-    grantee CONSTANT oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = apply_privileges.db_role);
-    wanted boolean := EXISTS (SELECT FROM wallet.role_grants g WHERE g.role = grantee);
 BEGIN
     EXECUTE format('REVOKE ALL ON SCHEMA wallet FROM %I', db_role);
-    IF wanted THEN
+    IF levels <> '{}' THEN
         EXECUTE format('GRANT USAGE ON SCHEMA wallet TO %I', db_role);
     END IF;
     -- All overloads of a function get the privilege.
     FOR privilege IN
         SELECT p.object_kind, coalesce(f.oid::regprocedure::text, format('wallet.%I', p.object)) AS object,
-               bool_or(EXISTS (SELECT FROM wallet.role_grants g
-                                WHERE g.role = grantee AND g.level = p.level)) AS granted
+               bool_or(p.level = ANY (levels)) AS granted
           FROM wallet.privileges() p
           LEFT JOIN pg_proc f
             ON p.object_kind = 'FUNCTION' AND f.proname = p.object
            AND f.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'wallet')
          GROUP BY 1, 2
+         -- Revoking a table also revokes its columns, so columns come last.
+         ORDER BY 1 DESC
     LOOP
         EXECUTE format(
             CASE WHEN privilege.granted THEN 'GRANT %s ON %s %s TO %I'
                  ELSE 'REVOKE %s ON %s %s FROM %I' END,
-            CASE privilege.object_kind WHEN 'FUNCTION' THEN 'EXECUTE' ELSE 'SELECT' END,
+            CASE privilege.object_kind
+                WHEN 'FUNCTION' THEN 'EXECUTE'
+                WHEN 'TABLE' THEN 'SELECT'
+                -- The columns without hashes of secrets.
+                ELSE (SELECT format('SELECT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
+                        FROM pg_attribute a
+                       WHERE a.attrelid = privilege.object::regclass AND a.attnum > 0 AND NOT a.attisdropped
+                         AND a.attname !~ '_hash$')
+            END,
             -- GRANT ... ON FUNCTION does not accept a procedure; ROUTINE accepts both.
-            CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE privilege.object_kind END,
+            CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE 'TABLE' END,
             privilege.object, db_role);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION wallet.apply_privileges IS 'Updates the privileges of a database role to match its grants. grant_access() and revoke_access() call it.';
+COMMENT ON FUNCTION wallet.set_privileges IS 'Gives a role the privileges of the given levels, and no others.';
+
+CREATE FUNCTION wallet.make_level_role(level text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    name CONSTANT text := wallet.level_role(level);
+    other record;
+BEGIN
+    -- Two first grants of a level would change the same rows of the catalog.
+    PERFORM pg_advisory_xact_lock('pg_authid'::regclass::oid::integer, hashtext(name));
+    IF has_schema_privilege((SELECT r.oid FROM pg_roles r WHERE r.rolname = name), 'wallet', 'USAGE') THEN
+        RETURN;
+    END IF;
+    SELECT r.rolcanlogin OR r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls AS is_other
+      INTO other FROM pg_roles r WHERE r.rolname = name;
+    IF NOT FOUND THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+    ELSIF other.is_other THEN
+        RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('role "%s" exists and is not the role of a level', name),
+            DETAIL = 'Roles with the level become members of it, and it can log in or has attributes of its own.',
+            HINT = 'Rename it with ALTER ROLE.';
+    END IF;
+    PERFORM wallet.set_privileges(name, ARRAY[level]);
+END
+$$;
+COMMENT ON FUNCTION wallet.make_level_role IS 'Creates the role of a level, unless it exists and has its privileges.';
+
+-- Updates the memberships of a database role to match its grants on any wallet. Two kinds of roles
+-- get privileges of their own instead: all, if the owner of the extension may not create roles; and
+-- in PostgreSQL 15 a role with NOINHERIT, because there a single membership cannot override that.
+CREATE FUNCTION wallet.apply_privileges(db_role text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, wallet, pg_temp
+AS $$
+DECLARE
+    member record;
+    step record;
+    is_new CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
+    levels text[];
+BEGIN
+    SELECT r.oid, r.rolinherit INTO STRICT member FROM pg_roles r WHERE r.rolname = db_role;
+    SELECT coalesce(array_agg(DISTINCT g.level), '{}') INTO levels FROM wallet.role_grants g WHERE g.role = member.oid;
+    IF NOT (is_new OR member.rolinherit)
+       OR NOT (SELECT r.rolsuper OR r.rolcreaterole FROM pg_roles r WHERE r.rolname = current_user) THEN
+        PERFORM wallet.set_privileges(db_role, levels);
+        RETURN;
+    END IF;
+    FOR step IN
+        SELECT l.level, wallet.level_role(l.level) AS name, l.level = ANY (levels) AS wanted,
+               EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = member.oid) AS is_there,
+               coalesce(has_schema_privilege(r.oid, 'wallet', 'USAGE'), false) AS is_ready
+          FROM unnest('{reader,auditor,charger,billing,worker,admin}'::text[]) AS l (level)
+          LEFT JOIN pg_roles r ON r.rolname = wallet.level_role(l.level)
+    LOOP
+        IF step.wanted AND NOT step.is_ready THEN
+            PERFORM wallet.make_level_role(step.level);
+        END IF;
+        IF step.wanted AND NOT step.is_there THEN
+            EXECUTE format(CASE WHEN is_new THEN 'GRANT %I TO %I WITH INHERIT TRUE, SET FALSE' ELSE 'GRANT %I TO %I' END,
+                           step.name, db_role);
+        ELSIF step.is_there AND NOT step.wanted THEN
+            EXECUTE format('REVOKE %I FROM %I', step.name, db_role);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION wallet.apply_privileges IS 'Updates the memberships of a database role to match its grants. grant_access() and revoke_access() call it.';

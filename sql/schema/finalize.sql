@@ -28,7 +28,7 @@ COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up entries booked before a given ti
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Requests the event wallet_run_out_near for when the money lasts fewer than the given number of days. NULL cancels the request. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that requested it and are about to run out, for all of them or for a given number of wallets after a given name. Returns the number of wallets. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.sweep_expired IS 'Books expired holds and grants, up to a number of holds and of wallets with grants, and returns the number of wallets. maintain() and upkeep() call it. Errors: 42501.';
-COMMENT ON FUNCTION wallet.prune_windows IS 'Deletes windows of limits that ended more than a month ago, and returns their number. The last window of a limit with rollover_max stays as long as its rest can be carried. maintain() calls it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.prune_windows IS 'Deletes windows of limits that ended more than a month ago, and returns their number. It also deletes the access grants of dropped roles. The last window of a limit with rollover_max stays as long as its rest can be carried. maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.hold IS 'Reserves money and limits until the actual usage is known. Errors: those of charge().';
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual usage of a hold and releases the rest. Errors: those of charge(), 42704, WL008.';
 COMMENT ON FUNCTION wallet.void IS 'Releases everything that a hold still reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
@@ -71,8 +71,10 @@ COMMENT ON FUNCTION wallet.drop_limit IS 'Drops a limit and its counters. Errors
 COMMENT ON FUNCTION wallet.period_end IS 'Returns when a limit with the given period next resets after a given time. Returns NULL for a lifetime limit and for a rolling limit.';
 COMMENT ON FUNCTION wallet.limits_now IS 'Returns the limits of a wallet with their current usage. The view limits_status calls it. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.expired_held IS 'Returns the amount in the lanes of a wallet that expired holds still reserve. The view balances calls it. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.grant_access IS 'Grants a database role a level (reader, charger, billing, admin) on one wallet or on all wallets. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.grant_access IS 'Grants a database role a level (reader, auditor, charger, billing, worker, admin) on one wallet or on all wallets. With claimed or keyed, the role reaches only the wallets that a transaction claims, or that of its key. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
 COMMENT ON FUNCTION wallet.revoke_access IS 'Revokes a database role''s level on one wallet or on all wallets. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.key_owner IS 'Returns the wallet and the user of the valid key with a secret, and no row if there is none. Errors: 22023.';
+COMMENT ON FUNCTION wallet.readable_price_lists IS 'Returns the price lists that the current role may see; * means all. Row-level security calls it once per query.';
 COMMENT ON FUNCTION wallet.error_codes IS 'Lists every SQLSTATE that the extension raises, with its name and meaning.';
 COMMENT ON FUNCTION wallet.readable_wallets IS 'Returns the wallets that the current role may read; * means all. Row-level security calls it once per query.';
 

@@ -20,5 +20,19 @@ BEGIN
     END LOOP;
 END
 $$;
+-- Negotiated prices: a role sees the price lists that its wallets use.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['prices', 'markups'] LOOP
+        EXECUTE format('ALTER TABLE wallet.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE wallet.%I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format(
+            'CREATE POLICY visible_lists ON wallet.%I FOR SELECT
+             USING (price_list = ANY ((SELECT wallet.readable_price_lists())::text[]) OR (SELECT ''*'' = ANY (wallet.readable_price_lists())))', name);
+    END LOOP;
+END
+$$;
 -- Bonuses for all wallets apply to every wallet, so every reader sees them, like prices.
 CREATE POLICY bonus_of_all ON wallet.bonus_rules FOR SELECT USING (wallet_id = '*');

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::access::rights::{Level, enter_as};
+use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::error::Result;
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
@@ -131,11 +131,15 @@ statement!(
       WHERE t.wallet_id = $1 AND t.scope = $2 AND t.subject = $3"
 );
 statement!(
-    /// A grant to a role may end those of an earlier role with the same oid.
+    /// The columns of the view access_grants, with the role looked up by its name. The view would
+    /// go through the grants of all roles on the wallet.
     ACCESS,
     [TEXTOID, TEXTOID],
-    "SELECT jsonb_object_agg(t.db_role || ' ' || t.level, to_jsonb(t)) FROM wallet.access_grants t
-      WHERE t.wallet_id = $1 AND t.db_role = $2"
+    "SELECT jsonb_object_agg(t.db_role || ' ' || t.level, to_jsonb(t))
+       FROM (SELECT g.wallet_id, r.rolname::text AS db_role, g.level, g.created_at,
+                    g.proof = 'claim' AS claimed, g.proof = 'key' AS keyed
+               FROM pg_roles r JOIN wallet.role_grants g ON g.role = r.oid
+              WHERE r.rolname = $2 AND g.wallet_id = $1) t"
 );
 statement!(
     TOPUPS,
@@ -441,7 +445,7 @@ fn between_images<T, R>(
 ) -> Result<R> {
     enter_as(level, act.wallet, act.actor, |session| {
         // The lock keeps others from changing the rows between the image and the change.
-        let is_there = act.wallet != crate::access::rights::ALL_WALLETS && of != Of::NewWallet;
+        let is_there = act.wallet != ALL_WALLETS && of != Of::NewWallet;
         if is_there {
             lock_wallet(act.wallet)?;
         }

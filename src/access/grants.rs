@@ -1,5 +1,6 @@
 //! Access grants of database roles: the rows.
 
+use crate::access::granted::Proof;
 use crate::access::rights::Level;
 use crate::error::{Code, Error, Result, quoted};
 use crate::pg::clock;
@@ -13,24 +14,18 @@ statement!(
 
 statement!(
     GRANT,
-    [TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
-    "INSERT INTO wallet.role_grants (wallet_id, role, level, created_at)
-     SELECT $1, r.oid, $3, $4 FROM pg_roles r WHERE r.rolname = $2 ON CONFLICT DO NOTHING"
+    [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    "INSERT INTO wallet.role_grants AS g (wallet_id, role, level, proof, created_at)
+     SELECT $1, r.oid, $3, $4, $5 FROM pg_roles r WHERE r.rolname = $2
+     ON CONFLICT (wallet_id, role, level) DO UPDATE SET proof = excluded.proof
+      WHERE g.proof <> excluded.proof"
 );
 
 statement!(
-    /// Deletes grants to dropped roles, and to an earlier role with the same oid. A role cannot be
-    /// dropped while it has a privilege on our schema. So a role that has no such privilege now is
-    /// not the one to which the grants were made, or it should have lost all its rights by DROP
-    /// OWNED.
-    FORGET_DROPPED,
+    /// The levels' own roles have all roles with that level as members, whatever their wallets.
+    IS_LEVEL_ROLE,
     [TEXTOID],
-    "DELETE FROM wallet.role_grants g
-      WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role)
-         OR g.role = (SELECT r.oid FROM pg_roles r WHERE r.rolname = $1)
-        AND NOT EXISTS (
-            SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
-             WHERE n.nspname = 'wallet' AND a.grantee = g.role AND a.privilege_type = 'USAGE')"
+    "SELECT $1 ~ '^wallet_[0-9]+_(reader|auditor|charger|billing|worker|admin)$'"
 );
 
 statement!(
@@ -42,6 +37,28 @@ statement!(
 );
 
 statement!(APPLY, [TEXTOID], "SELECT wallet.apply_privileges($1)");
+
+statement!(
+    HAS_DROPPED,
+    [],
+    "SELECT 1 FROM wallet.role_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role) LIMIT 1"
+);
+
+statement!(
+    DROPPED,
+    [],
+    "DELETE FROM wallet.role_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role)"
+);
+
+/// Deletes the grants of dropped roles. Nobody has them, unless PostgreSQL has used up all its oids
+/// and gives one to another role.
+pub fn forget_dropped() -> Result<()> {
+    // A deletion makes every backend read the grants again, even if it finds nothing.
+    if HAS_DROPPED.run(&[])?.is_empty() {
+        return Ok(());
+    }
+    DROPPED.run(&[]).map(drop)
+}
 
 fn require_role(role: &str) -> Result<()> {
     if ROLE_EXISTS.run(&[Value::Text(role)])?.is_empty() {
@@ -55,14 +72,20 @@ fn require_role(role: &str) -> Result<()> {
     Ok(())
 }
 
-/// Grants a level on a wallet, or on all, to a database role.
-pub fn grant(wallet: &str, role: &str, level: Level) -> Result<()> {
+/// Grants a level on a wallet, or on all, to a database role. A grant of the same level on the same
+/// wallet is replaced.
+pub fn grant(wallet: &str, role: &str, level: Level, proof: Proof) -> Result<()> {
     require_role(role)?;
-    FORGET_DROPPED.run(&[Value::Text(role)])?;
+    if IS_LEVEL_ROLE.run(&[Value::Text(role)])?.need(0, 0)? {
+        return Err(Error::argument("db_role cannot be the role of a level")
+            .detail("Every role with that level is a member of it, and would get the grant.")
+            .hint("Grant to the role of a program or a person."));
+    }
     GRANT.run(&[
         Value::Text(wallet),
         Value::Text(role),
         Value::Text(level.as_str()),
+        Value::Text(proof.as_str()),
         Value::Time(clock::now()),
     ])?;
     APPLY.run(&[Value::Text(role)]).map(drop)

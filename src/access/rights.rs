@@ -1,71 +1,18 @@
 //! Checks which database role may call which function on which wallet.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use foldhash::HashMap;
 use pgrx::pg_sys;
 
+use crate::access::claims;
+pub use crate::access::granted::ALL_WALLETS;
+use crate::access::granted::{self, Grant, Proof};
+pub use crate::access::level::{Level, Need};
+use crate::access::proven_key::{self, ProvenKey};
 use crate::access::spending_policy::{Role, blocked, may_not};
 use crate::error::{Code, Error, Result, literal, quoted};
-use crate::pg::invalidation;
-use crate::pg::role::{is_member, role_name};
+use crate::pg::role::role_name;
 use crate::pg::writable::require_writable;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::session::{Session, as_owner};
-
-/// The access that a database role was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Views, reports, pricing and checks.
-    Reader,
-    /// The rights of a reader, and spending.
-    Charger,
-    /// The rights of a reader, and adding and returning money.
-    Billing,
-    /// All rights.
-    Admin,
-}
-
-impl Level {
-    /// All levels.
-    pub const ALL: &'static [Level] =
-        &[Level::Reader, Level::Charger, Level::Billing, Level::Admin];
-
-    /// The level's name in SQL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Reader => "reader",
-            Level::Charger => "charger",
-            Level::Billing => "billing",
-            Level::Admin => "admin",
-        }
-    }
-
-    /// True if this level includes the rights of the other.
-    fn covers(self, needed: Level) -> bool {
-        self == Level::Admin || self == needed || needed == Level::Reader
-    }
-}
-
-/// Means all wallets in an access grant.
-pub const ALL_WALLETS: &str = "*";
-
-/// The maximum number of wallets whose access grants a backend caches. Beyond that, the cache is
-/// cleared.
-const MAX_WALLETS: usize = 4096;
-
-statement!(
-    GRANTS,
-    [TEXTOID],
-    "SELECT role::oid, level FROM wallet.role_grants WHERE wallet_id IN ($1, '*')"
-);
-
-statement!(
-    ANY_GRANTS,
-    [],
-    "SELECT DISTINCT role::oid, level FROM wallet.role_grants"
-);
 
 statement!(
     ROLE,
@@ -73,23 +20,18 @@ statement!(
     "SELECT role, blocked FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
 );
 
-/// The access grants on a wallet: database role and level.
-type Grants = Rc<[(pg_sys::Oid, Level)]>;
-
-thread_local! {
-    /// Access grants by wallet, and the generation in which they were read. Whether the caller is a
-    /// member of a role is checked each time: PostgreSQL caches this itself and forgets it when a
-    /// membership changes.
-    static GRANTED: RefCell<(u64, HashMap<String, Grants>)> = RefCell::default();
-}
-
 /// Runs `work` as the owner after checking that the caller has the level on the wallet. A call with
 /// a higher level than reader is refused in a read-only transaction, even if it would change
 /// nothing.
-pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+pub fn enter<T>(
+    need: impl Into<Need>,
+    wallet: &str,
+    work: impl FnOnce(&Session) -> Result<T>,
+) -> Result<T> {
+    let need = need.into();
     as_owner(|session| {
-        require(session, level, wallet)?;
-        if level != Level::Reader {
+        require(session, need, wallet)?;
+        if need != Need::Level(Level::Reader) {
             require_writable();
         }
         work(session)
@@ -99,13 +41,14 @@ pub fn enter<T>(level: Level, wallet: &str, work: impl FnOnce(&Session) -> Resul
 /// Like `enter`. If the actor is a member of the wallet, the member role must cover the level:
 /// WL009 otherwise.
 pub fn enter_as<T>(
-    level: Level,
+    need: impl Into<Need>,
     wallet: &str,
     actor: Option<&str>,
     work: impl FnOnce(&Session) -> Result<T>,
 ) -> Result<T> {
-    enter(level, wallet, |session| {
-        require_role(level, wallet, actor)?;
+    let need = need.into();
+    enter(need, wallet, |session| {
+        require_role(need.of_member(), wallet, actor)?;
         work(session)
     })
 }
@@ -114,17 +57,23 @@ pub fn enter_as<T>(
 /// level.
 pub fn require_role(level: Level, wallet: &str, actor: Option<&str>) -> Result<()> {
     match role_of(wallet, actor)? {
-        Some(role) if !role_covers(role, level) => Err(may_not(
-            role,
-            match level {
-                Level::Reader => "look",
-                Level::Charger => "spend",
-                Level::Billing => "move money",
-                Level::Admin => "change rules",
-            },
-        )),
-        _ => Ok(()),
+        Some(role) => require_cover(role, level),
+        None => Ok(()),
     }
+}
+
+/// The error WL009 unless the member role covers the level.
+fn require_cover(role: Role, level: Level) -> Result<()> {
+    if role_covers(role, level) {
+        return Ok(());
+    }
+    let what = match level {
+        Level::Reader | Level::Auditor => "look",
+        Level::Charger => "spend",
+        Level::Billing | Level::Worker => "move money",
+        Level::Admin => "change rules",
+    };
+    Err(may_not(role, what))
 }
 
 /// The error WL009 if the actor is a member of the wallet but not an owner.
@@ -157,9 +106,11 @@ fn role_of(wallet: &str, actor: Option<&str>) -> Result<Option<Role>> {
 /// Whether a member role covers a level.
 fn role_covers(role: Role, level: Level) -> bool {
     match level {
-        Level::Reader => true,
+        Level::Reader | Level::Auditor => true,
         Level::Charger => role.spends(),
-        Level::Billing => matches!(role, Role::Owner | Role::Admin | Role::Billing),
+        Level::Billing | Level::Worker => {
+            matches!(role, Role::Owner | Role::Admin | Role::Billing)
+        }
         Level::Admin => matches!(role, Role::Owner | Role::Admin),
     }
 }
@@ -171,117 +122,259 @@ pub fn enter_any<T>(work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
 
 /// Like `enter_any`, for a caller that has `level` on at least one wallet. `work` checks each
 /// wallet itself.
-pub fn enter_some<T>(level: Level, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
-    enter(level, "", work)
+pub fn enter_some<T>(need: impl Into<Need>, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+    enter(need, "", work)
 }
 
-/// The error 42501 unless the caller has the level on the wallet. An empty wallet means any wallet.
-pub fn require(session: &Session, level: Level, wallet: &str) -> Result<()> {
+/// The error 42501 unless the caller may do what the call needs on the wallet. An empty wallet
+/// means any wallet.
+///
+/// A key in `wallet.key` restricts the caller to the key's wallet, and to what the member role of
+/// the key's user covers: WL009 otherwise.
+pub fn require(session: &Session, need: impl Into<Need>, wallet: &str) -> Result<()> {
+    let need = need.into();
     if session.may_do_anything() {
         return Ok(());
     }
-    if allowed(session.caller, level, wallet)? {
-        return Ok(());
+    let key = Key::current()?;
+    if !is_allowed(session.caller, need, wallet, &key)? {
+        return Err(refusal(session.caller, need, wallet, &key)?);
     }
-    let role = role_name(session.caller);
+    match key {
+        Key::Valid(ProvenKey {
+            member: Some((role, is_blocked)),
+            user_id,
+            ..
+        }) => match is_blocked {
+            true => Err(blocked(user_id.as_deref().unwrap_or_default())),
+            false => require_cover(role, need.of_member()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Whether the caller may do what the call needs on the wallet, or on any if the wallet is empty.
+pub fn is_permitted(session: &Session, need: impl Into<Need>, wallet: &str) -> Result<bool> {
+    Ok(session.may_do_anything()
+        || is_allowed(session.caller, need.into(), wallet, &Key::current()?)?)
+}
+
+/// The key in the setting `wallet.key`.
+enum Key {
+    /// The setting is empty.
+    None,
+    /// The setting has a secret that is no valid key.
+    Invalid,
+    Valid(ProvenKey),
+}
+
+impl Key {
+    fn current() -> Result<Key> {
+        if !proven_key::is_given() {
+            return Ok(Key::None);
+        }
+        Ok(proven_key::current()?.map_or(Key::Invalid, Key::Valid))
+    }
+}
+
+/// Whether the caller may do what the call needs on the wallet, or on any if the wallet is empty.
+fn is_allowed(caller: pg_sys::Oid, need: Need, wallet: &str, key: &Key) -> Result<bool> {
+    match key {
+        Key::None => {}
+        Key::Valid(key) if wallet.is_empty() || wallet == key.wallet => {
+            return is_granted(caller, need, &key.wallet, |_| Ok(true));
+        }
+        Key::Valid(_) | Key::Invalid => return Ok(false),
+    }
+    match wallet {
+        "" => {
+            let any = granted::anywhere(caller)?;
+            let meets = |grant: &Grant| need.is_met_by(grant.level);
+            if any.iter().any(|one| meets(one) && one.proof == Proof::None) {
+                return Ok(true);
+            }
+            if !any
+                .iter()
+                .any(|one| meets(one) && one.proof == Proof::Claim)
+            {
+                return Ok(false);
+            }
+            for claim in claims::current()?.iter() {
+                if is_claimed(caller, need, claim)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        wallet => is_granted(caller, need, wallet, |proof| match proof {
+            Proof::None => Ok(true),
+            // A call that concerns all wallets cannot be claimed.
+            Proof::Claim => Ok(wallet != ALL_WALLETS && claims::name(wallet)?),
+            Proof::Key => Ok(false),
+        }),
+    }
+}
+
+/// Whether a grant on the wallet or on all wallets is enough, and its proof is given.
+fn is_granted(
+    caller: pg_sys::Oid,
+    need: Need,
+    wallet: &str,
+    is_proven: impl Fn(Proof) -> Result<bool>,
+) -> Result<bool> {
+    for on in [ALL_WALLETS, wallet] {
+        for grant in granted::on(caller, on)?.iter() {
+            if need.is_met_by(grant.level) && is_proven(grant.proof)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the caller may reach the wallet if it is claimed.
+fn is_claimed(caller: pg_sys::Oid, need: Need, wallet: &str) -> Result<bool> {
+    let is_wallet = wallet != ALL_WALLETS && !wallet.is_empty();
+    Ok(is_wallet && is_granted(caller, need, wallet, |proof| Ok(proof != Proof::Key))?)
+}
+
+/// Whether the role has a grant on the wallet, whatever must be proven.
+pub fn has_grant(session: &Session, level: Level, wallet: &str) -> Result<bool> {
+    Ok(
+        session.may_do_anything()
+            || is_granted(session.caller, level.into(), wallet, |_| Ok(true))?,
+    )
+}
+
+/// The error 42501, which says what the caller lacks: a grant, a claim or a key.
+fn refusal(caller: pg_sys::Oid, need: Need, wallet: &str, key: &Key) -> Result<Error> {
+    let role = role_name(caller);
     let on = match wallet {
         "" => "any wallet".to_owned(),
         ALL_WALLETS => "all wallets".to_owned(),
         wallet => format!("wallet {}", quoted(wallet)),
     };
-    Err(Error::new(
+    let error = Error::new(
         Code::InsufficientPrivilege,
         format!("permission denied for {on}"),
-    )
-    .detail(format!(
-        "Role {} needs the level {} on {on}.",
-        quoted(&role),
-        level.as_str()
-    ))
-    .hint(format!(
-        "An administrator can run: SELECT wallet.grant_access({}, '{}', {});",
-        literal(&role),
-        level.as_str(),
-        literal(if wallet.is_empty() {
-            ALL_WALLETS
-        } else {
-            wallet
-        }),
-    )))
-}
-
-fn allowed(caller: pg_sys::Oid, level: Level, wallet: &str) -> Result<bool> {
-    let grants = granted(wallet)?;
-    Ok(grants
-        .iter()
-        .any(|(role, granted)| granted.covers(level) && is_member(caller, *role)))
-}
-
-/// The access grants on a wallet and on all wallets; those on any wallet if the wallet is empty.
-fn granted(wallet: &str) -> Result<Grants> {
-    let generation = invalidation::generation();
-    let known = GRANTED.with_borrow_mut(|(seen, wallets)| {
-        if *seen != generation || wallets.len() > MAX_WALLETS {
-            *seen = generation;
-            wallets.clear();
-        }
-        wallets.get(wallet).cloned()
-    });
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    let rows = if wallet.is_empty() {
-        ANY_GRANTS.run(&[])?
-    } else {
-        GRANTS.run(&[Value::Text(wallet)])?
+    );
+    let grants = match wallet {
+        "" => granted::anywhere(caller)?.to_vec(),
+        _ => [ALL_WALLETS, wallet]
+            .iter()
+            .map(|on| granted::on(caller, on))
+            .collect::<Result<Vec<_>>>()?
+            .concat(),
     };
-    let mut grants = Vec::new();
-    for row in 0..rows.len() {
-        let (role, level): (pg_sys::Oid, String) = (rows.need(row, 0)?, rows.need(row, 1)?);
-        if let Some(level) = Level::ALL.iter().find(|known| known.as_str() == level) {
-            grants.push((role, *level));
+    let has = |proof| {
+        let mut grants = grants.iter();
+        grants.any(|grant| need.is_met_by(grant.level) && grant.proof == proof)
+    };
+    let is_granted = [Proof::None, Proof::Claim, Proof::Key].into_iter().any(has);
+    let level = need.lowest().as_str();
+    let hint = match key {
+        _ if !is_granted || wallet == ALL_WALLETS => format!(
+            "An administrator can run: SELECT wallet.grant_access({}, '{level}', {});",
+            literal(&role),
+            literal(match wallet {
+                "" => ALL_WALLETS,
+                wallet => wallet,
+            }),
+        ),
+        Key::None if has(Proof::Claim) => format!(
+            "Run this in the same transaction first: SET LOCAL wallet.claim = {};",
+            claims::literal_of(match wallet {
+                "" => "acme",
+                wallet => wallet,
+            })
+        ),
+        _ => SET_KEY.to_owned(),
+    };
+    let role = quoted(&role);
+    let detail = match key {
+        _ if !is_granted => format!("Role {role} needs the level {level} on {on}."),
+        Key::None if wallet == ALL_WALLETS => {
+            format!("Role {role} has the level {level} only for wallets that a transaction names.")
         }
-    }
-    let grants: Grants = grants.into();
-    invalidation::note_caching();
-    GRANTED.with_borrow_mut(|(seen, wallets)| {
-        if *seen == generation && invalidation::generation() == generation {
-            wallets.insert(wallet.to_owned(), grants.clone());
-        }
-    });
-    Ok(grants)
+        Key::None if has(Proof::Claim) => unclaimed(&role)?,
+        key => unproven(&role, &on, key),
+    };
+    Ok(error.detail(detail).hint(hint))
 }
+
+/// The DETAIL for a claim that does not name the wallet.
+fn unclaimed(role: &str) -> Result<String> {
+    let names = match claims::current()?.is_empty() {
+        true => "names none",
+        false => "does not name it",
+    };
+    Ok(format!(
+        "Role {role} reaches only wallets that the setting wallet.claim names, and it {names}."
+    ))
+}
+
+/// The DETAIL for a key that is missing, not valid, or of another wallet.
+fn unproven(role: &str, on: &str, key: &Key) -> String {
+    match key {
+        Key::None => {
+            format!("Role {role} reaches {on} only with a key of it in the setting wallet.key.")
+        }
+        Key::Invalid => {
+            format!("The setting wallet.key has no valid key, so role {role} reaches no wallet.")
+        }
+        Key::Valid(_) => format!(
+            "The setting wallet.key has a key of another wallet, so role {role} does not reach {on}."
+        ),
+    }
+}
+
+/// The HINT to act with a key. The secret is a parameter, so that no log has it.
+const SET_KEY: &str = "Run this in the same transaction first, with the secret of a key as the parameter: SELECT set_config('wallet.key', $1, true);";
 
 /// The wallets that the role may read; `*` means all.
 pub fn readable_by(caller: pg_sys::Oid) -> Result<Vec<String>> {
-    wallets_of(caller, Level::Reader)
+    wallets_of(caller, Level::Reader.into())
 }
 
-/// The wallets on which the role has the level; `*` means all.
-pub fn wallets_of(caller: pg_sys::Oid, level: Level) -> Result<Vec<String>> {
-    statement!(
-        WALLETS,
-        [],
-        "SELECT wallet_id, role::oid, level FROM wallet.role_grants ORDER BY wallet_id"
-    );
-    let rows = WALLETS.run(&[])?;
-    let mut wallets = Vec::new();
-    for row in 0..rows.len() {
-        let (role, granted): (pg_sys::Oid, String) = (rows.need(row, 1)?, rows.need(row, 2)?);
-        let granted = Level::ALL.iter().find(|known| known.as_str() == granted);
-        if granted.is_some_and(|granted| granted.covers(level)) && is_member(caller, role) {
-            wallets.push(rows.need(row, 0)?);
+/// The wallets on which the role may do what the call needs; `*` means all.
+pub fn wallets_of(caller: pg_sys::Oid, need: Need) -> Result<Vec<String>> {
+    match Key::current()? {
+        Key::None => {}
+        Key::Invalid => return Ok(Vec::new()),
+        key @ Key::Valid(_) => {
+            let is_allowed = is_allowed(caller, need, "", &key)?;
+            return Ok(match key {
+                Key::Valid(key) if is_allowed && reaches_as_member(&key, need) => vec![key.wallet],
+                _ => Vec::new(),
+            });
         }
     }
+    let mut wallets = granted::without_proof(caller, need)?.to_vec();
+    if wallets.iter().any(|wallet| wallet == ALL_WALLETS) {
+        return Ok(wallets);
+    }
+    for claim in claims::current()?.iter() {
+        if is_claimed(caller, need, claim)? {
+            wallets.push(claim.clone());
+        }
+    }
+    wallets.sort_unstable();
     wallets.dedup();
     Ok(wallets)
 }
 
-/// The wallets on which the caller of a session has the level; `None` means all.
-pub fn reach(session: &Session, level: Level) -> Result<Option<Vec<String>>> {
+/// Whether the member role of the key's user covers the need. A user who is not a member is
+/// restricted only by the grants of the role.
+fn reaches_as_member(key: &ProvenKey, need: Need) -> bool {
+    key.member
+        .is_none_or(|(role, blocked)| !blocked && role_covers(role, need.of_member()))
+}
+
+/// The wallets on which the caller of a session may do what the call needs; `None` means all.
+pub fn reach(session: &Session, need: impl Into<Need>) -> Result<Option<Vec<String>>> {
     if session.may_do_anything() {
         return Ok(None);
     }
-    let wallets = wallets_of(session.caller, level)?;
+    let wallets = wallets_of(session.caller, need.into())?;
     Ok((!wallets.iter().any(|wallet| wallet == ALL_WALLETS)).then_some(wallets))
 }

@@ -5,7 +5,7 @@
 //! different events: a claim locks the rows of its events until the worker's transaction ends, and
 //! other claims skip locked rows.
 
-use crate::access::rights::{Level, reach};
+use crate::access::rights::{Need, reach};
 use crate::alerts::free::{Free, Key};
 use crate::error::{Code, Error, Result};
 use crate::money::Amount;
@@ -15,9 +15,6 @@ use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::session::Session;
-
-/// The level that a worker needs on a wallet to receive its events.
-pub const LEVEL: Level = Level::Billing;
 
 /// Longest pause that [`retry`] chooses by itself.
 const MAX_PAUSE_SECONDS: i64 = 3600;
@@ -94,7 +91,7 @@ pub fn claim(
 ) -> Result<Vec<Claimed>> {
     let now = clock::now();
     let until = Timestamp(now.0.saturating_add(lease));
-    let reach = reach(session, LEVEL)?;
+    let reach = reach(session, Need::Events)?;
     let max = usize::try_from(max).unwrap_or(0);
     let mut free = Free::begin(now, max, events, reach.as_deref())?;
     let mut claimed = Vec::new();
@@ -137,7 +134,7 @@ fn take(event: &Key, now: Timestamp, until: Timestamp) -> Result<Option<Claimed>
 
 /// Returns whether the event is done, and how often it has been claimed.
 fn find(session: &Session, id: [u8; 16]) -> Result<(bool, i32)> {
-    let reach = reach(session, LEVEL)?;
+    let reach = reach(session, Need::Events)?;
     let rows = FIND.run(&[Value::Uuid(id), Value::OptTexts(reach.as_deref())])?;
     if rows.is_empty() {
         return Err(Error::new(

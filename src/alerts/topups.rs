@@ -3,7 +3,7 @@
 //! Completing and failing a top-up lock the wallet's row, as a funding does, and never wait for a
 //! charge. After both, the next charge evaluates the rule again.
 
-use crate::access::rights::{Level, reach};
+use crate::access::rights::{Need, reach};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::balance::credit::ask_for_attention;
@@ -22,9 +22,6 @@ use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::uuid_text;
 use crate::storage::session::Session;
 use crate::storage::wallet_row::lock_wallet;
-
-/// The access level that calls on top-ups need.
-pub const LEVEL: Level = Level::Billing;
 
 statement!(
     FIND,
@@ -319,7 +316,7 @@ pub fn fail(end: &End<'_>) -> Result<Topup> {
 /// Evaluates the rules whose time has come, for the wallets that the caller may act on. Returns the
 /// number of top-ups requested.
 pub fn request_due(session: &Session, only: Option<&str>) -> Result<i64> {
-    let reach = reach(session, LEVEL)?;
+    let reach = reach(session, Need::Events)?;
     let rows = DUE.run(&[
         Value::OptTexts(reach.as_deref()),
         Value::Time(clock::now()),

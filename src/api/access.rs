@@ -2,12 +2,14 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
+use crate::access::granted::Proof;
 use crate::access::grants;
-use crate::access::rights::{Level, readable_by};
+use crate::access::rights::{ALL_WALLETS, Level, readable_by};
 use crate::args;
 use crate::error::{Code, Error, Result};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
+use crate::pricing::visible_lists;
 use crate::storage::session::as_owner;
 use pgrx::default;
 use pgrx::prelude::*;
@@ -38,9 +40,27 @@ fn checked<'a>(
     Ok((role, level, call))
 }
 
+/// The proof that a role must have, from the arguments `claimed` and `keyed`.
+fn proof(claimed: Option<bool>, keyed: Option<bool>) -> Result<Proof> {
+    let given = |argument: &str, value: Option<bool>| {
+        value.ok_or_else(|| {
+            args::missing(argument).hint("Pass true or false, or leave it out for false.")
+        })
+    };
+    match (given("claimed", claimed)?, given("keyed", keyed)?) {
+        (false, false) => Ok(Proof::None),
+        (true, false) => Ok(Proof::Claim),
+        (false, true) => Ok(Proof::Key),
+        (true, true) => Err(Error::argument("claimed and keyed exclude each other")
+            .detail("A key claims its wallet by itself.")
+            .hint("Pass keyed => true to accept only keys, or claimed => true to accept keys and claims.")),
+    }
+}
+
 /// Grants a database role a level on a wallet, or on all.
 #[pg_extern(schema = "wallet", requires = ["access"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::too_many_arguments)]
 fn grant_access(
     db_role: Option<&str>,
     level: Option<&str>,
@@ -48,13 +68,17 @@ fn grant_access(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    claimed: default!(Option<bool>, "false"),
+    keyed: default!(Option<bool>, "false"),
 ) {
     let work = || {
         let texts = [idempotency_key, actor];
         let (role, level, call) = checked("grant_access", db_role, level, wallet, texts, metadata)?;
+        let proof = proof(claimed, keyed)?;
+        let call = call.with("proof", proof.as_str());
         let wallet = call.wallet;
         call.change(Level::Admin, Of::Access(role), |call| {
-            call.once(|| grants::grant(wallet, role, level))
+            call.once(|| grants::grant(wallet, role, level, proof))
         })
     };
     work().or_raise();
@@ -89,6 +113,15 @@ fn revoke_access(
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn readable_wallets() -> Vec<String> {
     as_owner(|session| readable_by(session.caller)).or_raise()
+}
+
+/// The price lists that the current role may see; `*` means all. Row-level security calls it once
+/// per query.
+#[pg_extern(schema = "wallet", stable, parallel_restricted)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn readable_price_lists() -> Vec<String> {
+    let lists = as_owner(visible_lists::visible).or_raise();
+    lists.unwrap_or_else(|| vec![ALL_WALLETS.to_owned()])
 }
 
 /// Every SQLSTATE that the extension raises.

@@ -1,6 +1,6 @@
 //! SQL functions for workers that process events of the outbox.
 
-use crate::access::rights::{Level, enter_some};
+use crate::access::rights::{Need, enter_some};
 use crate::alerts::events;
 use crate::args;
 use crate::error::{Error, Result};
@@ -78,7 +78,7 @@ fn claim_events(
         };
         let lease = args::duration("lease", lease)?;
         let names = names(events)?;
-        enter_some(Level::Billing, |session| {
+        enter_some(Need::Events, |session| {
             events::claim(session, max, lease, names.as_deref())
         })
     };
@@ -110,7 +110,7 @@ fn claim_events(
 fn finish_event(id: Option<Uuid>) -> bool {
     let work = || {
         let id = event_id(id)?;
-        enter_some(Level::Billing, |session| events::finish(session, id))
+        enter_some(Need::Events, |session| events::finish(session, id))
     };
     work().or_raise()
 }
@@ -135,7 +135,7 @@ fn retry_event(
             cards::refuse_in_text("error", "error", error)?;
         }
         let error: Option<String> = error.map(|text| text.chars().take(args::MAX_TEXT).collect());
-        enter_some(Level::Billing, |session| {
+        enter_some(Need::Events, |session| {
             events::retry(session, id, after, error.as_deref())
         })
     };

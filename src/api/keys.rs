@@ -3,7 +3,8 @@
 use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::keys::{self, KeyArgs, NewKey};
-use crate::access::rights::Level;
+use crate::access::proven_key;
+use crate::access::rights::{Level, has_grant};
 use crate::args;
 use crate::error::Result;
 use crate::idempotency::call::lost;
@@ -12,8 +13,9 @@ use crate::items::{Item, Items};
 use crate::ledger::wallets::change::{change, change_each, change_for_id, change_once};
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
-use crate::pg::raise::OrRaise;
+use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::storage::rows::uuid_text;
+use crate::storage::session::as_owner;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -192,6 +194,49 @@ fn rotate_key(
         })
     };
     rows(work().or_raise())
+}
+
+/// The valid key with a secret; no row if there is none, or if the caller has no grant on its
+/// wallet.
+#[pg_extern(schema = "wallet", stable)]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn key_owner(
+    secret: Option<&str>,
+) -> TableIterator<
+    'static,
+    (
+        name!(wallet, String),
+        name!(key_id, Uuid),
+        name!(user_id, Option<String>),
+        name!(name, Option<String>),
+        name!(expires_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    let work = || {
+        let secret = args::required("secret", secret)?;
+        as_owner(|session| {
+            let found = proven_key::find(secret.as_bytes())?;
+            let is_visible = match &found {
+                Some(key) => has_grant(session, Level::Reader, &key.wallet)?,
+                None => false,
+            };
+            Ok(found.filter(|_| is_visible))
+        })
+    };
+    let row = or_raise_keeping(secret, work).map(|key| {
+        let expires_at = key
+            .expires_at
+            .map(|at| TimestampWithTimeZone::try_from(at.0));
+        (
+            key.wallet,
+            Uuid::from_bytes(key.id),
+            key.user_id,
+            key.name,
+            expires_at.and_then(std::result::Result::ok),
+        )
+    });
+    TableIterator::new(row)
 }
 
 /// Revokes a key permanently.

@@ -2,7 +2,7 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::access::rights::{ALL_WALLETS, Level, Need, enter};
 use crate::args;
 use crate::idempotency::fingerprint::canonical;
 use crate::pg::jsonb::Jsonb;
@@ -62,7 +62,7 @@ fn set_chargeback_rule(
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn prune_windows() -> i64 {
-    let work = || enter(Level::Admin, ALL_WALLETS, |_| upkeep::prune_windows());
+    let work = || enter(Need::Upkeep, ALL_WALLETS, |_| upkeep::prune_windows());
     as_one_call(work).or_raise()
 }
 
@@ -74,7 +74,7 @@ fn prune_windows() -> i64 {
 fn sweep_expired(most: default!(Option<i64>, "NULL")) -> i64 {
     let work = || {
         let most = most.unwrap_or(upkeep::PORTION).max(1);
-        enter(Level::Admin, ALL_WALLETS, |_| upkeep::sweep(most))
+        enter(Need::Upkeep, ALL_WALLETS, |_| upkeep::sweep(most))
     };
     as_one_call(work).or_raise()
 }

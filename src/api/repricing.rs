@@ -9,13 +9,14 @@ use crate::error::Result;
 use crate::ledger::charges::past_usage::Span;
 use crate::ledger::charges::price_unpriced::Pricing;
 use crate::ledger::charges::{price_unpriced, reprice, savings};
-use crate::ledger::wallets::settings;
+use crate::ledger::wallets::{config, settings};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::BalanceRow;
 use crate::pricing::compare;
+use crate::pricing::visible_lists::require_visible;
 use crate::storage::session::as_one_call;
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
@@ -75,7 +76,9 @@ fn reprice(
         let wallet = args::required("wallet", wallet)?;
         let span = span(from, to)?;
         let list = args::name("price_list", price_list)?;
-        enter(Level::Reader, wallet, |_| {
+        enter(Level::Reader, wallet, |session| {
+            config::require(wallet)?;
+            list.map_or(Ok(()), |list| require_visible(session, list))?;
             reprice::reprice(wallet, span, list)
         })
     };

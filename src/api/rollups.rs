@@ -1,6 +1,6 @@
 //! The SQL function that rolls up closed days.
 
-use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::access::rights::{ALL_WALLETS, Need, enter};
 use crate::args;
 use crate::pg::clock;
 use crate::pg::raise::OrRaise;
@@ -21,7 +21,7 @@ fn roll_up(
         // Entries up to a future time do not exist yet.
         let before = args::time("before", before)?.map(|before| before.min(now));
         let most = args::at_most("max_wallets", max_wallets)?;
-        enter(Level::Admin, ALL_WALLETS, |_| {
+        enter(Need::Upkeep, ALL_WALLETS, |_| {
             rollups::roll_due(now, before, most)
         })
     };

@@ -2,7 +2,7 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::{ALL_WALLETS, Level, enter};
+use crate::access::rights::{ALL_WALLETS, Level, Need, enter};
 use crate::args;
 use crate::error::Error;
 use crate::pg::jsonb::Jsonb;
@@ -58,7 +58,7 @@ fn announce_run_outs(
     let work = || {
         let behind = after_wallet.unwrap_or_default();
         let most = args::at_most("max_wallets", max_wallets)?.unwrap_or(i64::MAX);
-        enter(Level::Admin, ALL_WALLETS, |_| {
+        enter(Need::Upkeep, ALL_WALLETS, |_| {
             run_out::announce_all(behind, most)
         })
     };

@@ -2,7 +2,7 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::{Level, enter_as, enter_some};
+use crate::access::rights::{Level, Need, enter_as, enter_some};
 use crate::alerts::topup_rule::read;
 use crate::alerts::topup_rules;
 use crate::alerts::topups::{self, End, Topup};
@@ -128,9 +128,7 @@ fn complete_topup(
     let work = || {
         let texts = [reference, None, idempotency_key, actor];
         let end = end("complete_topup", wallet, topup_id, texts, metadata)?;
-        let topup = enter_as(Level::Billing, end.wallet, actor, |_| {
-            topups::complete(&end)
-        })?;
+        let topup = enter_as(Need::Events, end.wallet, actor, |_| topups::complete(&end))?;
         Ok(row(&end, topup))
     };
     work().or_raise()
@@ -150,7 +148,7 @@ fn fail_topup(
     let work = || {
         let texts = [None, reason, idempotency_key, actor];
         let end = end("fail_topup", wallet, topup_id, texts, metadata)?;
-        let topup = enter_as(Level::Billing, end.wallet, actor, |_| topups::fail(&end))?;
+        let topup = enter_as(Need::Events, end.wallet, actor, |_| topups::fail(&end))?;
         Ok(row(&end, topup))
     };
     work().or_raise()
@@ -163,9 +161,7 @@ fn fail_topup(
 fn request_due_topups(wallet: default!(Option<&str>, "NULL")) -> i64 {
     let work = || {
         let wallet = args::name("wallet", wallet)?;
-        enter_some(Level::Billing, |session| {
-            topups::request_due(session, wallet)
-        })
+        enter_some(Need::Events, |session| topups::request_due(session, wallet))
     };
     as_one_call(work).or_raise()
 }

@@ -14,6 +14,7 @@ pub mod raw;
 pub mod report;
 pub mod role;
 pub mod row;
+pub mod secret_setting;
 pub mod sql_types;
 pub mod subtransaction;
 pub mod varlena;

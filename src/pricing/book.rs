@@ -40,12 +40,17 @@ pub fn require_list(list: &str) -> Result<()> {
     if list == DEFAULT_LIST || !LIST_EXISTS.run(&[Value::Text(list)])?.is_empty() {
         return Ok(());
     }
-    Err(Error::new(
+    Err(no_list(list))
+}
+
+/// The error 42704 for a price list that does not exist, or that the caller may not see.
+pub fn no_list(list: &str) -> Error {
+    Error::new(
         Code::ObjectNotFound,
         format!("price list {} does not exist", quoted(list)),
     )
     .detail("No price and no markup was set for a list of that name.")
-    .hint("Make it first with set_price(), import_prices() or set_markup(), or check the name."))
+    .hint("Make it first with set_price(), import_prices() or set_markup(), or check the name.")
 }
 
 /// The maximum number of cached rows and look-ups. Beyond it, the cache is emptied.

@@ -20,4 +20,5 @@ pub mod stored;
 pub mod unknown;
 pub mod unread;
 pub mod usage;
+pub mod visible_lists;
 pub mod wallet_pricing;

@@ -1,6 +1,7 @@
 //! Keeps the tables small: releases expired holds, ends grants, and removes ended windows of
 //! limits.
 
+use crate::access::grants;
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
@@ -56,8 +57,10 @@ statement!(
 /// The number of holds that one call of a sweep releases.
 pub const PORTION: i64 = 2000;
 
-/// Removes the windows of limits that ended a month ago, and returns their number.
+/// Removes the windows of limits that ended a month ago, and returns their number. Also removes the
+/// access grants of dropped roles.
 pub fn prune_windows() -> Result<i64> {
+    grants::forget_dropped()?;
     PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
 }
 

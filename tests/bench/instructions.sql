@@ -17,3 +17,6 @@ SELECT count(wallet.charge('first' || n, amount => 0.007, user_id => 'u1')) FROM
 SELECT count(wallet.create_wallet('four' || n)) FROM generate_series(1, 100) n
 SELECT count(wallet.fund('four' || n, 100000)) FROM generate_series(1, 100) n
 SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')), count(wallet.set_limit(w.wallet, 100000, 'month')), count(wallet.set_limit(w.wallet, 100000, 'month', 'model')), count(wallet.set_limit(w.wallet, 1000000, 'minute', 'user', metric => 'requests')) FROM wallet.balances w WHERE w.wallet LIKE 'four%'
+CREATE ROLE bench_granted
+CREATE ROLE bench_claimed
+SELECT wallet.grant_access('bench_granted', 'charger'), wallet.grant_access('bench_claimed', 'charger', claimed => true)

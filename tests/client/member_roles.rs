@@ -49,7 +49,7 @@ fn column(function: &Function) -> Option<usize> {
     match (function.reach, function.level) {
         (Reach::All, _) => None,
         (_, Level::Charger) => Some(0),
-        (_, Level::Billing) => Some(1),
+        (_, Level::Billing | Level::Events) => Some(1),
         (_, Level::Admin) => Some(2),
         (reach, level) => panic!("{}: {reach:?} {level:?}", function.name),
     }

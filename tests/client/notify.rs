@@ -1,5 +1,6 @@
 //! Notifications: exactly one per crossing, after commit, none after rollback.
 
+use postgres::fallible_iterator::FallibleIterator;
 use serde_json::Value;
 use wallet_tests::{
     Database, Heard, Listener, balance, charge, create, dec, expect, fund, recorded,
@@ -126,4 +127,44 @@ fn a_wallet_never_above_a_threshold_is_not_reported_low() {
     assert_eq!(listener.heard(), [recovered("20")], "50 had not been low");
     charge(&mut client, "acme", dec("6")).unwrap();
     assert_eq!(listener.heard(), [low("50")]);
+}
+
+/// With `wallet.notify = id`, listeners learn that something happened and nothing else.
+#[test]
+fn a_notification_may_have_the_id_alone() {
+    let database = Database::new();
+    let (mut client, mut listener) = (database.connect(), database.connect());
+    create(&mut client, "acme", 1, &[dec("20")], dec("100"));
+    listener.batch_execute("LISTEN wallet_events").unwrap();
+    let mut payloads = |client: &mut postgres::Client, setting: &str| -> Vec<String> {
+        client
+            .batch_execute(&format!("SET wallet.notify = {setting}"))
+            .unwrap();
+        charge(client, "acme", dec("90")).unwrap();
+        fund(client, "acme", dec("90")).unwrap();
+        listener.batch_execute("SELECT 1").unwrap();
+        let mut notifications = listener.notifications();
+        let mut waiting = notifications.iter();
+        let mut payloads = Vec::new();
+        while let Some(one) = waiting.next().unwrap() {
+            payloads.push(one.payload().to_owned());
+        }
+        payloads
+    };
+    assert_eq!(payloads(&mut client, "on").len(), 2);
+    assert_eq!(payloads(&mut client, "true").len(), 2);
+    assert_eq!(payloads(&mut client, "off"), [""; 0]);
+    assert_eq!(payloads(&mut client, "false"), [""; 0]);
+    let heard = payloads(&mut client, "id");
+    let ids: Vec<String> = client
+        .query(
+            "SELECT format('{\"id\":\"%s\"}', id) FROM wallet.events ORDER BY id DESC LIMIT 2",
+            &[],
+        )
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(heard, ids);
 }

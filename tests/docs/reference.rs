@@ -60,7 +60,9 @@ const CATALOG: &str = "
                         FROM pg_attribute WHERE attrelid = c.oid AND NOT attisdropped)
                 ELSE short(p.prorettype) END,
            coalesce((SELECT CASE WHEN bool_or(v.level = 'reader') THEN 'reader' WHEN bool_or(v.level = 'charger') THEN 'charger'
-                                 WHEN bool_or(v.level = 'billing') THEN 'billing' ELSE 'admin' END
+                                 WHEN bool_or(v.level = 'billing') AND bool_or(v.level = 'worker') THEN 'billing or worker'
+                                 WHEN bool_or(v.level = 'billing') THEN 'billing' WHEN bool_or(v.level = 'worker') THEN 'worker'
+                                 ELSE 'admin' END
                        FROM wallet.privileges() v WHERE v.object_kind = 'FUNCTION' AND v.object = p.proname), '')
       FROM pg_proc p
       JOIN pg_type t ON t.oid = p.prorettype

@@ -97,12 +97,32 @@ impl Default for Database {
     }
 }
 
+/// Drops the roles of levels whose database no longer exists, unless objects of a copy depend on
+/// them, or another test drops them at the same time.
+const DROP_LEVEL_ROLES: &str = r"
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN
+            SELECT r.rolname FROM pg_roles r
+             WHERE r.rolname ~ '^wallet_[0-9]+_[a-z]+$'
+               AND NOT EXISTS (SELECT FROM pg_database d WHERE d.oid::text = split_part(r.rolname, '_', 2))
+        LOOP
+            BEGIN
+                EXECUTE format('DROP ROLE %I', name);
+            EXCEPTION WHEN OTHERS THEN NULL;
+            END;
+        END LOOP;
+    END $$";
+
 impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let mut administrator = Database::administrator();
         // During a failing test a second panic would hide the first one.
-        if let Err(error) = Database::administrator().batch_execute(&drop) {
+        if let Err(error) = administrator.batch_execute(&drop) {
             eprintln!("{} was not dropped: {error}", self.name);
+        }
+        if let Err(error) = administrator.batch_execute(DROP_LEVEL_ROLES) {
+            eprintln!("the roles of its levels were not dropped: {error}");
         }
     }
 }

@@ -13,18 +13,24 @@ use crate::calls::archive;
 pub enum Level {
     None,
     Reader,
+    Auditor,
     Charger,
     Billing,
+    Worker,
     Admin,
+    /// No level of its own: what both worker and billing may do.
+    Events,
 }
 
 impl Level {
     /// All of them.
-    pub const ALL: [Level; 5] = [
+    pub const ALL: [Level; 7] = [
         Level::None,
         Level::Reader,
+        Level::Auditor,
         Level::Charger,
         Level::Billing,
+        Level::Worker,
         Level::Admin,
     ];
 
@@ -33,18 +39,23 @@ impl Level {
         match self {
             Level::None => "none",
             Level::Reader => "reader",
+            Level::Auditor => "auditor",
             Level::Charger => "charger",
             Level::Billing => "billing",
+            Level::Worker => "worker",
             Level::Admin => "admin",
+            Level::Events => "events",
         }
     }
 
-    /// Whether the level includes the other one. Neither of charger and billing includes the other.
+    /// Whether the level includes the other one. Neither of charger and billing includes the other,
+    /// and a worker is not a reader.
     pub fn covers(self, needed: Level) -> bool {
         needed == Level::None
             || self == Level::Admin
             || self == needed
-            || needed == Level::Reader && self != Level::None
+            || needed == Level::Reader && self != Level::None && self != Level::Worker
+            || needed == Level::Events && matches!(self, Level::Worker | Level::Billing)
     }
 }
 
@@ -85,7 +96,7 @@ const fn f(level: Level, reach: Reach, name: &'static str, call: &'static str) -
     }
 }
 
-use Level::{Admin, Billing, Charger, None as Nobody, Reader};
+use Level::{Admin, Billing, Charger, Events, None as Nobody, Reader, Worker};
 use Reach::{All, Any, Id, Inside, Rows, Wallet};
 
 /// The whole API. Calls qualify every name, so that a hostile search path changes nothing in them.
@@ -144,6 +155,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "explain_usage", r#"wallet.explain_usage('{"model":"fn-m","input_tokens":5}')"#),
     f(Reader, Any, "normalize_usage", r#"wallet.normalize_usage('{"model":"fn-m","input_tokens":5}')"#),
     f(Reader, Any, "period_end", "wallet.period_end('day', 1, 'UTC', 'now')"),
+    f(Reader, Any, "key_owner", "wallet.key_owner('wk_unknown')"),
+    f(Reader, Any, "readable_price_lists", "wallet.readable_price_lists()"),
     f(Reader, Any, "readable_wallets", "wallet.readable_wallets()"),
     f(Reader, Wallet, "limits_now", "wallet.limits_now({w}, 'now')"),
     f(Reader, Wallet, "expired_held", "wallet.expired_held({w}, 'now')"),
@@ -159,9 +172,9 @@ pub const FUNCTIONS: &[Function] = &[
     f(Charger, Wallet, "void", "wallet.void({w}, {hold}{a})"),
     f(Billing, Wallet, "approve_hold", "wallet.approve_hold({w}, {waiting}{a})"),
     f(Billing, Wallet, "deny_hold", "wallet.deny_hold({w}, {waiting}{a})"),
-    f(Billing, Wallet, "complete_topup", "wallet.complete_topup({w}, {topup}, 'paid'{a})"),
+    f(Events, Wallet, "complete_topup", "wallet.complete_topup({w}, {topup}, 'paid'{a})"),
     f(Billing, Wallet, "fail_funding", "wallet.fail_funding({w}, {pending}, 'bounced'{a})"),
-    f(Billing, Wallet, "fail_topup", "wallet.fail_topup({w}, {topup}, 'declined'{a})"),
+    f(Events, Wallet, "fail_topup", "wallet.fail_topup({w}, {topup}, 'declined'{a})"),
     f(Billing, Wallet, "fund", "wallet.fund({w}, 1{a})"),
     f(Billing, Wallet, "price_unpriced", "wallet.price_unpriced({w}{a})"),
     f(Billing, Wallet, "redeem_voucher", "wallet.redeem_voucher({w}, 'fn-voucher'{a})"),
@@ -173,10 +186,10 @@ pub const FUNCTIONS: &[Function] = &[
     f(Billing, Wallet, "set_topup_rule", r#"wallet.set_topup_rule({w}, '{"threshold":5,"amount":10}'{a})"#),
     f(Billing, Wallet, "settle_funding", "wallet.settle_funding({w}, {pending}{a})"),
     f(Billing, Wallet, "void_grant", "wallet.void_grant({w}, {grant}{a})"),
-    f(Billing, Id, "finish_event", "wallet.finish_event({event})"),
-    f(Billing, Id, "retry_event", "wallet.retry_event({event})"),
-    f(Billing, Any, "claim_events", "wallet.claim_events()"),
-    f(Billing, Any, "request_due_topups", "wallet.request_due_topups()"),
+    f(Events, Id, "finish_event", "wallet.finish_event({event})"),
+    f(Events, Id, "retry_event", "wallet.retry_event({event})"),
+    f(Events, Any, "claim_events", "wallet.claim_events()"),
+    f(Events, Any, "request_due_topups", "wallet.request_due_topups()"),
     f(Admin, Wallet, "adjust", "wallet.adjust({w}, 1{a})"),
     f(Admin, Wallet, "archive", "wallet.archive({w}, '2026-01-01Z'{a})"),
     f(Admin, Wallet, "close_wallet", "wallet.close_wallet({empty}{a})"),
@@ -205,14 +218,14 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, Wallet, "write_key", "wallet.write_key({w}, 'ann', NULL, NULL, NULL, NULL, NULL, NULL, {actor}, NULL)"),
     f(Admin, Wallet, "grant_access", "wallet.grant_access({other_role}, 'reader', {w}{a})"),
     f(Admin, Wallet, "revoke_access", "wallet.revoke_access({reader_role}, 'reader', {w}{a})"),
-    f(Admin, All, "announce_run_outs", "wallet.announce_run_outs()"),
+    f(Worker, All, "announce_run_outs", "wallet.announce_run_outs()"),
     f(Admin, All, "create_voucher", "wallet.create_voucher('fn-new', 1{a})"),
     f(Admin, All, "create_wallet", "wallet.create_wallet('fn-new'{a})"),
     f(Admin, All, "create_wallets", r#"wallet.create_wallets('[{"wallet":"fn-new2"}]'{a})"#),
     f(Admin, All, "import_prices", r#"wallet.import_prices('litellm', '{"fn-x":{"input_cost_per_token":1e-6,"mode":"chat"}}', 'fn-imported'{a})"#),
-    f(Admin, All, "maintain", "wallet.maintain()"),
-    f(Admin, All, "prune_windows", "wallet.prune_windows()"),
-    f(Admin, All, "roll_up", "wallet.roll_up()"),
+    f(Worker, All, "maintain", "wallet.maintain()"),
+    f(Worker, All, "prune_windows", "wallet.prune_windows()"),
+    f(Worker, All, "roll_up", "wallet.roll_up()"),
     f(Admin, All, "set_fx_rate", "wallet.set_fx_rate('EUR', 'USD', 1.1{a})"),
     f(Admin, All, "set_fx_rates", r#"wallet.set_fx_rates('EUR', '{"CHF":0.95}'{a})"#),
     f(Admin, All, "drop_metric", "wallet.drop_metric('fn-points'{a})"),
@@ -220,9 +233,12 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, All, "set_markup", "wallet.set_markup('fn-list', 20{a})"),
     f(Admin, All, "set_price", "wallet.set_price('fn-n', 'input_tokens', 1{a})"),
     f(Admin, All, "set_usage_mapping", r#"wallet.set_usage_mapping('fn-map', NULL{a})"#),
-    f(Admin, All, "sweep_expired", "wallet.sweep_expired()"),
+    f(Worker, All, "sweep_expired", "wallet.sweep_expired()"),
     f(Nobody, Inside, "announce_change", "wallet.announce_change()"),
     f(Nobody, Inside, "apply_privileges", "wallet.apply_privileges({other_role})"),
+    f(Nobody, Inside, "level_role", "wallet.level_role('reader')"),
+    f(Nobody, Inside, "make_level_role", "wallet.make_level_role('reader')"),
+    f(Nobody, Inside, "set_privileges", "wallet.set_privileges({other_role}, '{}')"),
     f(Nobody, Inside, "privileges", "wallet.privileges()"),
     f(Nobody, Inside, "refuse_change", "wallet.refuse_change()"),
     f(Nobody, Inside, "refuse_loss", "wallet.refuse_loss()"),

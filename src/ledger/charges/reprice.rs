@@ -5,7 +5,7 @@ use crate::ledger::charges::past_usage;
 use crate::ledger::charges::past_usage::{How, Span};
 use crate::ledger::wallets::config;
 use crate::money::Amount;
-use crate::pricing::book::{MatchedPrices, require_list};
+use crate::pricing::book::MatchedPrices;
 
 /// A charge and its cost under the other price list.
 pub struct Repriced {
@@ -23,7 +23,6 @@ pub struct Repriced {
 /// of that time. The prices come from `list`, or from the wallet's own list without one.
 pub fn reprice(wallet: &str, span: Span, list: Option<&str>) -> Result<Vec<Repriced>> {
     let rules = config::read(wallet)?;
-    list.map_or(Ok(()), require_list)?;
     let mut repriced = Vec::new();
     past_usage::charges(wallet, span, |charge| {
         // A late price is part of the cost of the charge that it prices.

@@ -1,11 +1,13 @@
 //! The request of a charge, and its fingerprint.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use pgrx::Inet;
 use rust_decimal::Decimal;
 
+use crate::access::proven_key;
 use crate::access::spending_policy::Caller;
 use crate::args;
 use crate::attribution::{Attribution, UseContext};
@@ -110,8 +112,8 @@ pub struct Request<'a> {
     pub event_at: Option<Timestamp>,
     /// The idempotency key; without one, a repeated call is a new request.
     pub key: Option<&'a str>,
-    /// The secret of an API key.
-    pub secret: Option<&'a str>,
+    /// The secret of an API key, from the argument or from `wallet.key`.
+    pub secret: Option<Cow<'a, str>>,
     /// The client's address; `None` fails if the wallet or the key limits addresses.
     pub client_ip: Option<IpAddr>,
     /// The client's device; `None` fails if the wallet or the key limits devices.
@@ -211,7 +213,7 @@ impl<'a> Request<'a> {
             tags: args::tags(args.tags)?,
             event_at: args::event_at(args.event_at)?,
             key: args::name("idempotency_key", args.idempotency_key)?,
-            secret: args::name("key", args.secret)?,
+            secret: proven_key::spending(args::name("key", args.secret)?)?,
             client_ip: address(args.client_ip)?,
             device: args::name("device", args.device)?,
             actor: args::name("actor", args.actor)?,
@@ -259,6 +261,7 @@ impl<'a> Request<'a> {
             region: self.region.clone(),
             service_tier: self.service_tier.clone(),
             tags: self.tags.clone(),
+            secret: self.secret.clone(),
             key: None,
             actor: None,
             metadata: None,
@@ -286,7 +289,7 @@ impl<'a> Request<'a> {
         Caller {
             attribution: self.attribution,
             context: self.context(),
-            secret: self.secret,
+            secret: self.secret.as_deref(),
             client_ip: self.client_ip,
             device: self.device,
             actor: self.actor,

@@ -66,6 +66,10 @@ pub enum Value<'a> {
     OptJsonb(Option<Jsonb>),
     /// `"char"`
     Char(u8),
+    /// `oid`
+    Oid(pg_sys::Oid),
+    /// `oid[]`
+    Oids(&'a [pg_sys::Oid]),
 }
 
 impl Value<'_> {
@@ -109,6 +113,8 @@ impl Value<'_> {
             Value::Jsonb(jsonb) => jsonb.into_datum(),
             Value::OptJsonb(jsonb) => jsonb.and_then(IntoDatum::into_datum),
             Value::Char(byte) => Some(pg_sys::Datum::from(byte)),
+            Value::Oid(oid) => oid.into_datum(),
+            Value::Oids(oids) => oids.to_vec().into_datum(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub const SCENES: &[Scene] = &[
         setup: &[
             "CALL growth.repeat($q$ SELECT wallet.set_member('w', 'm' || $1, team => 't' || $1 % 10, allowed_models => '{m}') $q$, {n})",
             "SELECT wallet.set_member('w', 'ann')",
+            "CALL growth.repeat($q$ SELECT wallet.set_model_rules('w', 'team', 't' || $1, blocked => '{x}') $q$, {n})",
         ],
         size: 250,
         short: 100,
@@ -34,6 +35,36 @@ pub const SCENES: &[Scene] = &[
                 "of all",
                 LINEAR,
                 "SELECT * FROM wallet.set_members('w', (SELECT jsonb_agg(jsonb_build_object('user_id', 'm' || i, 'team', 't')) FROM generate_series(1, {n}) i))",
+            ),
+            call(
+                "member_list",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.member_list WHERE wallet = 'w'",
+            ),
+            call(
+                "member_list",
+                "by user",
+                CONSTANT,
+                "SELECT * FROM wallet.member_list WHERE wallet = 'w' AND user_id = 'm7'",
+            ),
+            call(
+                "model_rule_list",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.model_rule_list WHERE wallet = 'w'",
+            ),
+            call(
+                "topup_rule_list",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.topup_rule_list WHERE wallet = 'w'",
+            ),
+            call(
+                "recurring_grant_list",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.recurring_grant_list WHERE wallet = 'w'",
             ),
             call(
                 "drop_member",
@@ -108,6 +139,12 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.revoke_key('w', '{key}')",
             ),
             call(
+                "key_owner",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.key_owner('{secret}')",
+            ),
+            call(
                 "keys",
                 "by id",
                 CONSTANT,
@@ -154,20 +191,20 @@ pub const SCENES: &[Scene] = &[
             "CALL growth.repeat($q$ SELECT wallet.grant_access('{role}_' || $1, 'reader', 'w') $q$, {n})",
             "SELECT wallet.grant_access('{role}', 'admin', 'w')",
         ],
-        size: 16,
-        short: 5,
+        size: 100,
+        short: 30,
         ids: &[],
         everyday: Some("w"),
         linear: &[],
         pending: &[],
         calls: &[
-            // PostgreSQL stores the privileges of all roles on an object in one array.
             call(
                 "grant_access",
                 "",
-                LINEAR,
+                CONSTANT,
                 "SELECT wallet.grant_access('{role}_1', 'charger', 'w')",
             ),
+            // PostgreSQL goes through all members of a role to revoke a membership.
             call(
                 "revoke_access",
                 "",
@@ -185,6 +222,13 @@ pub const SCENES: &[Scene] = &[
                 "as a role",
                 CONSTANT,
                 "SELECT * FROM wallet.charge('w', amount => 1)",
+            )
+            .as_role(),
+            call(
+                "balances",
+                "as a role",
+                CONSTANT,
+                "SELECT * FROM wallet.balances WHERE wallet = 'w'",
             )
             .as_role(),
         ],

@@ -8,6 +8,7 @@ pub const SCENES: &[Scene] = &[
         name: "prices",
         setup: &[
             "CALL growth.repeat($q$ SELECT wallet.set_price('x' || $1, 'input_tokens', 1) $q$, {n})",
+            "CALL growth.repeat($q$ SELECT wallet.set_markup('l' || $1, 1) $q$, {n})",
         ],
         size: 500,
         short: 200,
@@ -27,6 +28,30 @@ pub const SCENES: &[Scene] = &[
                 "",
                 CONSTANT,
                 "SELECT wallet.set_markup('list', 10)",
+            ),
+            call(
+                "markup_list",
+                "of a list",
+                CONSTANT,
+                "SELECT * FROM wallet.markup_list WHERE price_list = 'l7'",
+            ),
+            call(
+                "markup_list",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.markup_list",
+            ),
+            call(
+                "price_lists",
+                "of a wallet",
+                CONSTANT,
+                "SELECT * FROM wallet.price_lists WHERE wallet = 'w'",
+            ),
+            call(
+                "price_lists",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.price_lists",
             ),
             call(
                 "compare_models",
@@ -227,6 +252,12 @@ pub const SCENES: &[Scene] = &[
         linear: &[],
         pending: &[],
         calls: &[
+            call(
+                "voucher_list",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.voucher_list",
+            ),
             call(
                 "create_voucher",
                 "",

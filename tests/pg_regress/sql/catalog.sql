@@ -136,7 +136,7 @@ SELECT p.proname AS function, p.provolatile AS volatility, p.proparallel AS para
  WHERE p.pronamespace = 'wallet'::regnamespace
  ORDER BY p.proname, 4;
 -- The functions that each level may call.
-SELECT object_kind AS kind, object, string_agg(level, ', ' ORDER BY array_position('{reader,charger,billing,admin}', level)) AS levels
+SELECT object_kind AS kind, object, string_agg(level, ', ' ORDER BY array_position('{reader,auditor,charger,billing,worker,admin}', level)) AS levels
   FROM wallet.privileges() GROUP BY 1, 2 ORDER BY 1, 2;
 -- Every SQLSTATE, with its name and its meaning.
 SELECT * FROM wallet.error_codes();

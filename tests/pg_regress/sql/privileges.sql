@@ -263,19 +263,52 @@ CALL regress.fails($$ SELECT wallet.revoke_access('regress Odd "name"', 'charger
 SELECT wallet.revoke_access('regress_renamed', 'billing', 'own');
 DROP ROLE regress_renamed, "regress Odd ""name""";
 
--- A role with a right cannot be dropped. After DROP OWNED it can, and no row is left.
-SELECT regress.outcome($$ DROP ROLE regress_hostile $$);
+-- DROP OWNED takes away what a role owns and its privileges, but no membership: the grants remain.
 SET client_min_messages = warning;
 DROP SCHEMA regress_evil CASCADE;
 RESET client_min_messages;
 DROP OWNED BY regress_hostile;
+SET ROLE regress_hostile;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$);
+RESET ROLE;
+-- The rights of a role end when it is dropped. Its rows remain until upkeep deletes them.
 DROP ROLE regress_hostile;
 SELECT count(*) FROM wallet.access_grants WHERE db_role LIKE '%hostile%';
 CALL regress.fails($$ SELECT wallet.revoke_access('regress_hostile', 'charger', 'own') $$);
 SELECT count(*) FROM wallet.role_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role);
-SELECT wallet.grant_access('regress_none', 'reader', 'own');
+SELECT FROM wallet.prune_windows();
 SELECT count(*) FROM wallet.role_grants g WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = g.role);
-SELECT wallet.revoke_access('regress_none', 'reader', 'own');
+-- The role of a level has all roles with that level as members, so it must get no grant itself. A
+-- member of it that has no grant may call the functions, and reaches nothing.
+SELECT wallet.grant_access('regress_none', 'admin', 'own');
+CALL regress.fails(format($$ SELECT wallet.grant_access(%L, 'reader') $$, wallet.level_role('reader')));
+SELECT wallet.revoke_access('regress_none', 'admin', 'own');
+DO $$ BEGIN EXECUTE format('GRANT %I TO regress_none', wallet.level_role('admin')); END $$;
+SET ROLE regress_none;
+SELECT wallet.readable_wallets();
+SELECT count(*) FROM wallet.balances;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.set_price('pv', 'requests', 2) $$),
+       regress.outcome($$ SELECT wallet.claim_events() $$), regress.outcome($$ SELECT wallet.digest() $$);
+RESET ROLE;
+DO $$ BEGIN EXECUTE format('REVOKE %I FROM regress_none', wallet.level_role('admin')); END $$;
+-- A role that exists under the name of a level's role is not used.
+DO $$ BEGIN EXECUTE format('CREATE ROLE %I LOGIN', wallet.level_role('auditor')); END $$;
+SELECT regress.outcome($$ SELECT wallet.grant_access('regress_none', 'auditor', 'own') $$);
+DO $$ BEGIN EXECUTE format('DROP ROLE %I', wallet.level_role('auditor')); END $$;
+SELECT regress.outcome($$ SELECT wallet.grant_access('regress_none', 'auditor', 'own') $$);
+SELECT wallet.revoke_access('regress_none', 'auditor', 'own');
+-- An owner that may not create roles gives each role the privileges itself; so does PostgreSQL 15
+-- for a role with NOINHERIT.
+CREATE ROLE regress_itself NOINHERIT;
+SELECT wallet.grant_access('regress_itself', 'charger', 'own');
+SET ROLE regress_itself;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT wallet.charge('other', amount => 1) $$);
+RESET ROLE;
+SELECT wallet.revoke_access('regress_itself', 'charger', 'own');
+SET ROLE regress_itself;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$);
+RESET ROLE;
+DROP ROLE regress_itself;
 SELECT wallet.revoke_access('regress_' || level, level, 'own') FROM unnest(ARRAY['charger', 'billing', 'admin']) level;
 SELECT wallet.revoke_access('regress_all', 'reader');
 SELECT * FROM wallet.access_grants;
