@@ -401,7 +401,7 @@ pub struct PriceRow {
 /// A row of `wallet.thresholds`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThresholdRow {
-    /// `low`, `depleted` or `topup`.
+    /// `low`, `depleted`, `topup` or `covered`.
     pub kind: String,
     /// The available amount below which the threshold fires.
     pub threshold: Amount,

@@ -125,6 +125,14 @@ fn cached(wallet: &str) -> Option<Rc<WalletConfig>> {
     })
 }
 
+/// Whether this backend caches rules of that epoch.
+pub fn is_cached(wallet: &str, epoch: i64) -> bool {
+    CACHE.with_borrow(|cache| {
+        let rules = cache.wallets.get(wallet);
+        rules.is_some_and(|rules| rules.epoch == epoch)
+    })
+}
+
 /// WL003 unless the wallet exists.
 pub fn require(wallet: &str) -> Result<()> {
     store::read_basis(wallet)?
