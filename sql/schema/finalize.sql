@@ -28,7 +28,7 @@ COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up entries booked before a given ti
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Requests the event wallet_run_out_near for when the money lasts fewer than the given number of days. NULL cancels the request. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.announce_run_outs IS 'Emits wallet_run_out_near for wallets that requested it and are about to run out, for all of them or for a given number of wallets after a given name. Returns the number of wallets. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.sweep_expired IS 'Books expired holds and grants, up to a number of holds and of wallets with grants, and returns the number of wallets. maintain() and upkeep() call it. Errors: 42501.';
-COMMENT ON FUNCTION wallet.prune_windows IS 'Deletes windows of limits that ended more than a month ago, and returns their number. The last window of a limit with rollover_max stays as long as its rest can be carried. maintain() calls it. Errors: 42501.';
+COMMENT ON FUNCTION wallet.prune_windows IS 'Deletes windows of limits that ended more than a month ago, and those of default limits that were dropped or began again, and returns their number. The last window of a limit with rollover_max stays as long as its rest can be carried. maintain() calls it. Errors: 42501.';
 COMMENT ON FUNCTION wallet.hold IS 'Reserves money and limits until the actual usage is known. Errors: those of charge().';
 COMMENT ON FUNCTION wallet.settle IS 'Books the actual usage of a hold and releases the rest. Errors: those of charge(), 42704, WL008.';
 COMMENT ON FUNCTION wallet.void IS 'Releases everything that a hold still reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
