@@ -92,7 +92,7 @@ if grep -E '^(ERROR|FATAL|PANIC)|ERROR: ' "$log" >&2; then die "the wallets coul
 
 # A charge in another currency than its prices costs at most so much more, in per cent; and a charge
 # of a claimed wallet than one by a role that reaches all wallets.
-conversion=5
+conversion=6
 claim=3
 worst=0
 result=''

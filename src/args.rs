@@ -1,6 +1,6 @@
 //! Checks arguments of SQL functions: presence, range and format.
 
-use pgrx::datum::{Interval, Time, TimestampWithTimeZone};
+use pgrx::datum::{Date, Interval, Time, TimestampWithTimeZone};
 use pgrx::{AnyNumeric, Uuid};
 
 use crate::currency::Currency;
@@ -30,6 +30,7 @@ pub fn name<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str
 pub fn missing(argument: &str) -> Error {
     Error::argument(format!("{argument} must not be null"))
         .detail(format!("The argument {argument} is NULL or was not given."))
+        .about(argument)
 }
 
 /// A required name.
@@ -40,6 +41,15 @@ pub fn required<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
 /// The microseconds from midnight to a time of day. 24:00 was read as midnight.
 pub fn micros_of(time: Time) -> i64 {
     i64::from(time)
+}
+
+/// The microseconds from midnight to a time of day such as `06:00`.
+pub fn micros_of_text(text: &str) -> Option<i64> {
+    let time: jiff::civil::Time = text.parse().ok()?;
+    let micros = time
+        .duration_since(jiff::civil::Time::midnight())
+        .as_micros();
+    i64::try_from(micros).ok()
 }
 
 /// A required id. `hint` says where to find one.
@@ -54,6 +64,7 @@ pub fn unrecognized(argument: &str, value: &str, valid: &[&str]) -> Error {
     Error::argument(format!("unrecognized {argument} {}", quoted(value)))
         .detail(format!("It is not a valid value of {argument}."))
         .hint(format!("Valid values are: {}.", valid.join(", ")))
+        .about(argument)
 }
 
 /// The HINT to give an argument. `which` describes the argument and begins with a blank.
@@ -69,6 +80,11 @@ pub fn give(argument: &str, which: &str) -> String {
 /// invisible characters are refused.
 pub fn new_name<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     let name = required(argument, value)?;
+    require_readable(argument, name).map_err(|error| error.about(argument))?;
+    Ok(name)
+}
+
+fn require_readable(argument: &str, name: &str) -> Result<()> {
     let trimmed = name.trim();
     if trimmed.is_empty() {
         return Err(Error::argument(format!("{argument} is blank"))
@@ -97,7 +113,7 @@ pub fn new_name<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
                 .hint("Leave out blanks before and after the name."),
         );
     }
-    Ok(name)
+    Ok(())
 }
 
 /// True for control characters, and for those that Unicode calls default ignorable: joiners,
@@ -121,6 +137,7 @@ pub fn optional_currency(argument: &str, value: Option<&str>) -> Result<Option<C
 /// A currency of ISO 4217, or a unit of the application's own.
 pub fn currency(argument: &str, value: Option<&str>) -> Result<Currency> {
     Currency::of_argument(argument, required(argument, value)?)
+        .map_err(|error| error.about(argument))
 }
 
 /// An optional free text.
@@ -129,6 +146,10 @@ pub fn text<'a>(argument: &str, value: Option<&'a str>) -> Result<Option<&'a str
 }
 
 fn bounded<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Option<&'a str>> {
+    within(argument, value, max).map_err(|error| error.about(argument))
+}
+
+fn within<'a>(argument: &str, value: Option<&'a str>, max: usize) -> Result<Option<&'a str>> {
     match value {
         Some("") => Err(Error::argument(format!("{argument} is empty"))
             .detail(format!("The argument {argument} has no character."))
@@ -170,7 +191,8 @@ pub fn word<T: Copy>(
         .detail(format!(
             "This version does not know it as a value of {argument}."
         ))
-        .hint(format!("Valid values are: {}.", known.join(", "))));
+        .hint(format!("Valid values are: {}.", known.join(", ")))
+        .about(argument));
     }
     all.iter()
         .copied()
@@ -204,16 +226,36 @@ pub fn kept_time(
     argument: &str,
     value: Option<TimestampWithTimeZone>,
 ) -> Result<Option<Timestamp>> {
-    match time(argument, value)? {
+    kept(argument, value.map(Timestamp::from))
+}
+
+/// Like `kept_time`, of a time that was read from JSON.
+pub fn kept(argument: &str, value: Option<Timestamp>) -> Result<Option<Timestamp>> {
+    match finite(argument, value)? {
         Some(at) if !(YEAR_1..YEAR_10000).contains(&at.0) => {
             Err(Error::argument(format!("{argument} is out of range"))
                 .detail(format!(
                     "It is {}; it must lie in the years 1 to 9999.",
                     at.to_json()
                 ))
-                .hint("Check the time: were milliseconds passed for seconds?"))
+                .hint("Check the time: were milliseconds passed for seconds?")
+                .about(argument))
         }
         time => Ok(time),
+    }
+}
+
+/// An optional day that is stored: within the range of years that every program can read.
+pub fn day(argument: &str, value: Option<Date>) -> Result<Option<Date>> {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    let days = YEAR_1 / DAY..YEAR_10000 / DAY;
+    match value {
+        Some(day) if !days.contains(&i64::from(i32::from(day))) => {
+            Err(Error::argument(format!("{argument} is out of range"))
+                .detail("It must be a day in the years 1 to 9999.")
+                .hint("Give a day such as 2030-01-31."))
+        }
+        day => Ok(day),
     }
 }
 
@@ -268,15 +310,19 @@ pub fn amount(argument: &str, value: Option<&Number>) -> Result<Amount> {
         return Err(
             Error::new(Code::InvalidAmount, format!("{argument} must not be null"))
                 .detail(format!("The argument {argument} is NULL or was not given."))
-                .hint(give(argument, " of zero or more")),
+                .hint(give(argument, " of zero or more"))
+                .about(argument),
         );
     };
-    let amount = number.amount(argument)?;
+    let amount = number
+        .amount(argument)
+        .map_err(|error| error.about(argument))?;
     if amount.is_negative() {
         return Err(
             Error::new(Code::InvalidAmount, format!("{argument} is negative"))
                 .detail(format!("It is {amount}."))
-                .hint(give(argument, " of zero or more")),
+                .hint(give(argument, " of zero or more"))
+                .about(argument),
         );
     }
     Ok(amount)
@@ -295,8 +341,14 @@ pub fn positive_amount(argument: &str, value: Option<&Number>) -> Result<Amount>
     Ok(amount)
 }
 
-/// The elements of a `numeric[]` as amounts that are not negative.
-pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amount>> {
+/// The elements of a `numeric[]`.
+pub fn numbers(values: Option<Vec<Option<AnyNumeric>>>) -> Option<Vec<Option<Number>>> {
+    let one = |value: Option<AnyNumeric>| value.and_then(Number::of_any);
+    values.map(|values| values.into_iter().map(one).collect())
+}
+
+/// Amounts that are not negative.
+pub fn amounts(argument: &str, values: &[Option<Number>]) -> Result<Vec<Amount>> {
     values
         .iter()
         .map(|value| {
@@ -306,10 +358,10 @@ pub fn amounts(argument: &str, values: &[Option<AnyNumeric>]) -> Result<Vec<Amou
                     format!("{argument} has a NULL element"),
                 )
                 .detail("Every element must be an amount.")
-                .hint("Leave the element out."));
+                .hint("Leave the element out.")
+                .about(argument));
             }
-            let number = value.clone().and_then(Number::of_any);
-            amount(argument, number.as_ref())
+            amount(argument, value.as_ref())
         })
         .collect()
 }
@@ -357,7 +409,8 @@ fn checked_document(
             ))
             .hint(format!(
                 "Wrap the value into an object, or leave {argument} out."
-            ))),
+            ))
+            .about(argument)),
     }
 }
 

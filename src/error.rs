@@ -76,10 +76,19 @@ pub struct Error {
     pub detail: Option<String>,
     /// The HINT: advice to the caller, in full sentences.
     pub hint: Option<String>,
+    /// The objects that the error is about.
+    pub objects: Box<Objects>,
+}
+
+/// The objects that an error is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objects {
     /// The table whose constraint was violated.
     pub table: Option<&'static str>,
     /// The constraint that was violated.
     pub constraint: Option<String>,
+    /// The argument. A call with many items tells from it where the value is.
+    pub argument: Option<String>,
 }
 
 impl Error {
@@ -90,8 +99,7 @@ impl Error {
             message: message.into(),
             detail: None,
             hint: None,
-            table: None,
-            constraint: None,
+            objects: Box::default(),
         }
     }
 
@@ -128,10 +136,17 @@ impl Error {
         self
     }
 
+    /// Adds the argument that the error is about, unless a more exact one is known.
+    pub fn about(mut self, argument: &str) -> Error {
+        let known = &mut self.objects.argument;
+        known.get_or_insert_with(|| argument.to_owned());
+        self
+    }
+
     /// Adds the table and the constraint that was violated.
     pub fn constraint(mut self, table: &'static str, constraint: impl Into<String>) -> Error {
-        self.table = Some(table);
-        self.constraint = Some(constraint.into());
+        self.objects.table = Some(table);
+        self.objects.constraint = Some(constraint.into());
         self
     }
 }

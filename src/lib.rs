@@ -20,6 +20,7 @@ mod cards;
 mod currency;
 mod error;
 mod idempotency;
+mod items;
 mod ledger;
 mod limits;
 mod money;
@@ -136,7 +137,9 @@ extension_sql_file!(
         api::keys::set_devices,
         api::keys::rotate_key,
         api::keys::revoke_key,
+        api::keys::create_keys,
         api::members::set_member,
+        api::members::set_members,
         api::members::drop_member,
         api::members::set_model_rules,
     ]
@@ -157,9 +160,15 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/transactions.sql",
+    name = "transactions",
+    requires = ["usage"]
+);
+extension_sql_file!(
     "../sql/schema/currencies.sql",
     name = "currencies",
     requires = [
+        "transactions",
         "usage",
         api::currencies::balances_in,
         api::currencies::exchange_rates,

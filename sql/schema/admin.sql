@@ -13,7 +13,7 @@ COMMENT ON VIEW wallet.model_rule_list IS 'Which models a wallet, a team or a us
 COMMENT ON COLUMN wallet.model_rule_list.subject IS 'The team or user; * means each one that has no rule of its own.';
 
 CREATE VIEW wallet.topup_rule_list WITH (security_invoker = true) AS
-SELECT r.wallet_id AS wallet, r.rule, r.method, r.next_at, r.refused, r.created_at
+SELECT r.wallet_id AS wallet, r.name, r.rule, r.method, r.next_at, r.refused, r.created_at
   FROM wallet.topup_rules r;
 COMMENT ON VIEW wallet.topup_rule_list IS 'The top-up rules of wallets.';
 COMMENT ON COLUMN wallet.topup_rule_list.rule IS 'The rule as set_topup_rule() got it.';
@@ -21,7 +21,7 @@ COMMENT ON COLUMN wallet.topup_rule_list.next_at IS 'When the next top-up is due
 COMMENT ON COLUMN wallet.topup_rule_list.refused IS 'Why the last evaluation of the rule requested no money; NULL if it did not refuse.';
 
 CREATE VIEW wallet.recurring_grant_list WITH (security_invoker = true) AS
-SELECT r.wallet_id AS wallet, round(r.amount, greatest(min_scale(r.amount), 2)) AS amount, r.period, r.expires_after,
+SELECT r.wallet_id AS wallet, r.name, round(r.amount, greatest(min_scale(r.amount), 2)) AS amount, r.period, r.expires_after,
        round(r.rollover_max, greatest(min_scale(r.rollover_max), 2)) AS rollover_max, r.scope, r.started_at, r.next_at,
        r.actor, r.metadata
   FROM wallet.recurring_grants r;

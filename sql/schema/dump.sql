@@ -34,6 +34,7 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.chargeback_rules', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.rollup_states', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.rollup_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.usage_rollups', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.entry_lists', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.run_out_alerts', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.members', '');

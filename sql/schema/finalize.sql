@@ -1,6 +1,7 @@
 -- Comments of the functions written in Rust, shown by \df+ in psql. The documentation is checked
 -- against them.
 COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505.';
+COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001.';
 COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; fundings are still accepted. When it returns, no charge is in progress. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges on a frozen wallet again. Errors: 22023, 42501, WL009, WL003, WL004.';
@@ -18,7 +19,7 @@ COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets the value of one unit of a curre
 COMMENT ON FUNCTION wallet.create_voucher IS 'Creates a voucher code that wallets can redeem, and returns its id. Only a hash of the code is stored. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with the amount of a voucher. Each wallet can redeem a voucher once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014, WL015.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back the remaining amount of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
-COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now and again in every period. An amount of zero stops the recurring grant. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amount. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 if the usage has no meter, WL005, WL015, WL007 if the wallet rejects unread usage, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'Returns the name of a wallet if the caller may read it. Reports call it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
@@ -52,12 +53,13 @@ COMMENT ON FUNCTION wallet.explain_usage IS 'Shows how each number of a usage ob
 COMMENT ON FUNCTION wallet.normalize_usage IS 'Returns the disjoint meters of a usage object in any known form. Errors: 22023, WL007, 42501.';
 COMMENT ON FUNCTION wallet.set_usage_mapping IS 'Sets how usage objects of a given shape are read. NULL removes the mapping. Errors: 22023, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_limit IS 'Sets a limit, or changes the limit with the same scope, subject, period and metric, and returns its id. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004.';
+COMMENT ON FUNCTION wallet.set_limits IS 'Sets many limits of a wallet, or changes those with the same scope, subject, period and metric: all of them or none. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_metric IS 'Sets a metric that limits can count: a weighted sum of meters. Returns what that changed. Errors: 22023, 42501, WL006, 22023 if a meter is unknown.';
 COMMENT ON FUNCTION wallet.drop_metric IS 'Drops a metric that set_metric() has set. Limits on it keep their weights. Errors: 22023, 42501, WL006, 42704.';
 COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance and every limit that applies. Books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL015, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.choose_model IS 'Checks a usage with each of several models against prices, model rules, limits and balance, and marks the first model that a charge or a hold would allow. Books nothing. Errors: 22023, WL007, 42501, WL003, WL015 if the usage reports its cost, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.journal IS 'Exports the ledger of a wallet as a double-entry journal for hledger or beancount, with an assertion of the closing balance. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a paid top-up once. It is safe to call it again, or late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004.';
 COMMENT ON FUNCTION wallet.fail_topup IS 'Records that a top-up was not paid. The rule pauses, and stops after max_declines. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.request_due_topups IS 'Evaluates the top-up rules whose time has come, and returns how many requested a top-up. Charges also evaluate them. Errors: 22023, 42501.';

@@ -11,7 +11,7 @@ CREATE TABLE wallet.grant_lots (
     warn_at       timestamptz,
     priority      integer NOT NULL DEFAULT 100,
     promotional   boolean NOT NULL DEFAULT false,
-    recurring     boolean NOT NULL DEFAULT false,
+    recurring     text,
     scope         jsonb,
     status        text NOT NULL DEFAULT 'active'
                   CHECK (status IN ('active', 'depleted', 'expired', 'voided', 'reversed')),
@@ -27,6 +27,7 @@ CREATE INDEX grant_lots_active ON wallet.grant_lots (wallet_id, priority, expire
 COMMENT ON TABLE wallet.grant_lots IS 'Lots of credit, one per funding. The view grants shows the remaining amount of each.';
 COMMENT ON COLUMN wallet.grant_lots.remaining IS 'The remaining amount when spending was last allocated to the wallet''s lots. For a lot with a scope, the current remaining amount.';
 COMMENT ON COLUMN wallet.grant_lots.warn_at IS 'When grant_expiring is due; NULL if it was emitted.';
+COMMENT ON COLUMN wallet.grant_lots.recurring IS 'The name of the recurring grant that made the lot; NULL for any other lot.';
 COMMENT ON COLUMN wallet.grant_lots.scope IS 'The models and services that may use the lot; NULL means all.';
 COMMENT ON COLUMN wallet.grant_lots.held IS 'Lots with a scope only: the amount that open holds reserve.';
 COMMENT ON COLUMN wallet.grant_lots.ended_id IS 'The entry that took back the remaining amount because the lot expired, was voided or was reversed.';
@@ -87,7 +88,8 @@ COMMENT ON TABLE wallet.grant_marks IS 'The total spending of a wallet up to a g
 COMMENT ON COLUMN wallet.grant_marks.at IS 'All entries up to this time were booked when the mark was made.';
 
 CREATE TABLE wallet.recurring_grants (
-    wallet_id       text PRIMARY KEY REFERENCES wallet.wallets,
+    wallet_id       text NOT NULL REFERENCES wallet.wallets,
+    name            text NOT NULL,
     amount          numeric(28,12) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
     period          interval NOT NULL,
     expires_after   interval,
@@ -97,10 +99,12 @@ CREATE TABLE wallet.recurring_grants (
     next_at         timestamptz NOT NULL,
     actor           text,
     metadata        jsonb,
-    scope           jsonb
+    scope           jsonb,
+    PRIMARY KEY (wallet_id, name)
 );
-COMMENT ON TABLE wallet.recurring_grants IS 'Credit that a wallet receives in every period. The first call after next_at grants it; no job is needed.';
-COMMENT ON COLUMN wallet.recurring_grants.turn IS 'The number of periods since started_at.';
+COMMENT ON TABLE wallet.recurring_grants IS 'Credit that a wallet receives in every period, one row per name. The first call after next_at grants it; no job is needed.';
+COMMENT ON COLUMN wallet.recurring_grants.started_at IS 'The time from which periods are counted: when it was set, or the beginning of its first day in the wallet''s time zone.';
+COMMENT ON COLUMN wallet.recurring_grants.turn IS 'The number of periods since started_at; -1 until the first day has come.';
 
 -- The wallet's lots with the remaining amount of each: the stored amount minus later spending.
 CREATE FUNCTION wallet.lots_now(

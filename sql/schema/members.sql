@@ -108,6 +108,8 @@ COMMENT ON FUNCTION wallet.write_key IS 'Does the work of create_key(), with net
 COMMENT ON FUNCTION wallet.write_ip_rules IS 'Does the work of set_ip_rules(), with networks as text.';
 COMMENT ON FUNCTION wallet.set_devices IS 'Sets the devices from which a wallet may be used. NULL or an empty array allows all devices. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_member IS 'Adds a member to a wallet, or changes the given settings of a member. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_members IS 'Adds many members to a wallet, or changes the given settings of them: all of them or none. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.create_keys IS 'Creates many keys and returns their secrets: all of them or none. The secrets are shown only once; a replay returns none. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.drop_member IS 'Removes a member from a wallet. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 42704.';
 COMMENT ON FUNCTION wallet.rotate_key IS 'Gives a key a new secret. The old secret remains valid during the overlap. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 42704.';
 COMMENT ON FUNCTION wallet.revoke_key IS 'Revokes a key permanently. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 42704.';

@@ -64,10 +64,11 @@ CREATE TYPE wallet.recurring_result AS (
     amount     numeric,
     balance    numeric,
     next_at    timestamptz,
-    replayed   boolean
+    replayed   boolean,
+    name       text
 );
 COMMENT ON TYPE wallet.recurring_result IS 'The result of set_recurring_grant().';
-COMMENT ON COLUMN wallet.recurring_result.grant_id IS 'The first grant, which is made at once. NULL if the call stopped the recurring grant.';
+COMMENT ON COLUMN wallet.recurring_result.grant_id IS 'The first grant, which is made at once. NULL if the first day is still to come, or if the call stopped the recurring grant.';
 
 CREATE TYPE wallet.price_result AS (
     cost           numeric,

@@ -55,6 +55,7 @@ CREATE TABLE wallet.usage_rollups (
     provider       text,
     PRIMARY KEY (wallet_id, day, rollup_id)
 );
+CREATE INDEX usage_rollups_user ON wallet.usage_rollups (wallet_id, user_id, day);
 COMMENT ON TABLE wallet.usage_rollups IS 'Usage of the rolled-up entries, by day of use. Rows are added and never changed; entries booked later for the same day get rows of their own.';
 
 CREATE VIEW wallet.rolled_lanes WITH (security_invoker = true) AS

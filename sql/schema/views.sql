@@ -80,7 +80,7 @@ SELECT l.wallet_id AS wallet,
        l.key_id,
        l.effective_at
   FROM wallet.ledger_all l;
-COMMENT ON VIEW wallet.entries IS 'The ledger. Order by created_at; within a lane, seq has no gaps.';
+COMMENT ON VIEW wallet.entries IS 'The ledger. Order by entry_id, which is the order of booking, except that a pending funding keeps the id of its request. Within a lane, seq has no gaps.';
 COMMENT ON COLUMN wallet.entries.amount IS 'Signed: positive if money enters the wallet. The sum over a wallet is balance minus debt.';
 COMMENT ON COLUMN wallet.entries.contra IS 'The contra account, such as funding:card or usage:openai/gpt-4o.';
 COMMENT ON COLUMN wallet.entries.related_id IS 'The entry to which this one refers, such as the refunded charge. For a settlement, the hold_id.';
@@ -359,11 +359,13 @@ SELECT t.wallet_id AS wallet,
        t.created_at,
        t.finished_at,
        t.cause,
-       t.entry_id
+       t.entry_id,
+       t.rule_name
   FROM wallet.topup_requests t;
 COMMENT ON VIEW wallet.topups IS 'Top-ups that rules requested: requested, succeeded or failed.';
 COMMENT ON COLUMN wallet.topups.cause IS 'The cause of the request: threshold or interval.';
 COMMENT ON COLUMN wallet.topups.entry_id IS 'The entry that credited the top-up.';
+COMMENT ON COLUMN wallet.topups.rule_name IS 'The name of the rule that requested it.';
 
 CREATE VIEW wallet.holds WITH (security_invoker = true) AS
 SELECT r.wallet_id AS wallet,

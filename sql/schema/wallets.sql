@@ -127,12 +127,13 @@ COMMENT ON COLUMN wallet.allowances.hash IS 'Balance rows only: hash of the lane
 -- Alert thresholds and their state. Written only under the lock of an active lane.
 CREATE TABLE wallet.thresholds (
     wallet_id   text NOT NULL REFERENCES wallet.wallets,
-    kind        text NOT NULL CHECK (kind IN ('low', 'depleted', 'topup')),
+    kind        text NOT NULL CHECK (kind IN ('low', 'depleted', 'topup', 'covered')),
     threshold   numeric(28,12) NOT NULL CHECK (threshold <> 'NaN'),
     state       text NOT NULL CHECK (state IN ('new', 'armed', 'fired')),
     PRIMARY KEY (wallet_id, kind, threshold)
 );
 COMMENT ON TABLE wallet.thresholds IS 'Alert thresholds of a wallet. new: never reached; armed: available is at or above it; fired: available fell below it and has not recovered.';
+COMMENT ON COLUMN wallet.thresholds.kind IS 'low and depleted: the event; topup: the threshold of a top-up rule; covered: below it, the open top-ups are no longer enough for a rule whose threshold has fired.';
 
 -- First results of calls that write no ledger entry, for replays.
 CREATE TABLE wallet.requests (

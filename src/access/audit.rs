@@ -5,6 +5,8 @@
 //! record. The row is found by its own key, so the cost of a change does not depend on the number
 //! of the wallet's other rows.
 
+use std::collections::HashMap;
+
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::error::Result;
 use crate::pg::clock;
@@ -63,6 +65,47 @@ statement!(
       WHERE t.wallet_id = $1 AND t.user_id = $2"
 );
 statement!(
+    /// Each member is looked up by the primary key, whatever the statistics say.
+    MEMBERS,
+    [TEXTOID, TEXTARRAYOID],
+    "SELECT jsonb_object_agg(t.user_id, to_jsonb(t))
+       FROM unnest($2) u(user_id)
+      CROSS JOIN LATERAL (
+            SELECT m.* FROM wallet.members m
+             WHERE m.wallet_id = $1 AND m.user_id >= u.user_id AND m.user_id <= u.user_id
+             ORDER BY m.user_id LIMIT 1) t"
+);
+statement!(
+    /// Each limit is looked up in the order of the index `limit_subject`.
+    LIMITS_ON,
+    [TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID],
+    "SELECT jsonb_object_agg(t.limit_id, to_jsonb(t))
+       FROM unnest($2, $3, $4, $5) u(scope, subject, period, metric)
+      CROSS JOIN LATERAL (
+            SELECT l.* FROM wallet.limits l
+             WHERE l.wallet_id = $1 AND l.scope = u.scope AND l.subject = u.subject AND l.period = u.period
+               AND l.metric >= u.metric AND l.metric <= u.metric
+             ORDER BY l.metric LIMIT 1) t"
+);
+statement!(
+    /// Each key is looked up by the primary key, whatever the statistics say.
+    KEYS,
+    [TEXTOID, UUIDARRAYOID],
+    "SELECT jsonb_object_agg(t.key_id, to_jsonb(t) - '{secret_hash,previous_hash}'::text[])
+       FROM unnest($2) u(key_id)
+      CROSS JOIN LATERAL (
+            SELECT k.* FROM wallet.api_keys k
+             WHERE k.wallet_id = $1 AND k.key_id >= u.key_id AND k.key_id <= u.key_id
+             ORDER BY k.key_id LIMIT 1) t"
+);
+statement!(
+    /// How the rows of two images differ, by the subjects in the later one.
+    COMPARE,
+    [JSONBOID, JSONBOID],
+    "SELECT a.key, b.key IS NULL, a.value IS DISTINCT FROM b.value
+       FROM jsonb_each($2) a LEFT JOIN jsonb_each(coalesce($1, '{}')) b ON b.key = a.key"
+);
+statement!(
     KEY,
     [TEXTOID, UUIDOID],
     "SELECT jsonb_build_object(t.key_id, to_jsonb(t) - '{secret_hash,previous_hash}'::text[]) FROM wallet.api_keys t
@@ -100,8 +143,9 @@ statement!(
 );
 statement!(
     TOPUPS,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.topup_rules t WHERE t.wallet_id = $1"
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.topup_rules t
+      WHERE t.wallet_id = $1 AND t.name = $2"
 );
 statement!(
     /// The bonus rule of a wallet, which has at most one, or of all wallets in a currency.
@@ -112,9 +156,9 @@ statement!(
 );
 statement!(
     RECURRING,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - '{next_at,granted_until}'::text[]) FROM wallet.recurring_grants t
-      WHERE t.wallet_id = $1"
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t) - '{next_at,turn}'::text[]) FROM wallet.recurring_grants t
+      WHERE t.wallet_id = $1 AND t.name = $2"
 );
 statement!(
     CHARGEBACK,
@@ -184,22 +228,28 @@ pub enum Of<'a> {
     LimitOn([&'a str; 4]),
     /// The limit with that id.
     Limit([u8; 16]),
+    /// The limits with these scopes, subjects, periods and metrics.
+    LimitsOn([&'a [String]; 4]),
     /// The member with that user id.
     Member(&'a str),
+    /// The members with these user ids.
+    Members(&'a [String]),
     /// The hold with that id.
     Hold([u8; 16]),
     /// The API key with that id, without its secrets and their hashes.
     Key([u8; 16]),
+    /// The API keys with these ids, without their secrets and hashes.
+    Keys(&'a [[u8; 16]]),
     /// The wallet's rules on networks and devices.
     Origins,
     /// The model rule with that scope and subject.
     ModelRule([&'a str; 2]),
     /// The access grants of a database role on the wallet.
     Access(&'a str),
-    /// The wallet's top-up rule.
-    Topups,
-    /// The wallet's recurring grant.
-    Recurring,
+    /// The wallet's top-up rule of that name.
+    Topups(&'a str),
+    /// The wallet's recurring grant of that name.
+    Recurring(&'a str),
     /// The bonus rule of the wallet, or of all wallets in that currency.
     Bonus(Option<&'a str>),
     /// The rule by which the wallet's cost is allocated to teams.
@@ -237,16 +287,23 @@ impl Of<'_> {
                 LIMIT_ON.run_in_order(&[wallet, scope, subject, period, metric])
             }
             Of::Limit(id) => LIMIT.run_in_order(&[wallet, Value::Uuid(id)]),
+            Of::LimitsOn(parts) => {
+                let [scopes, subjects, periods, metrics] =
+                    parts.map(|part| Value::OptTexts(Some(part)));
+                LIMITS_ON.run_in_order(&[wallet, scopes, subjects, periods, metrics])
+            }
             Of::Member(user) => MEMBER.run(&[wallet, Value::Text(user)]),
+            Of::Members(users) => MEMBERS.run_in_order(&[wallet, Value::OptTexts(Some(users))]),
             Of::Hold(id) => HOLD.run(&[wallet, Value::Uuid(id)]),
             Of::Key(id) => KEY.run(&[wallet, Value::Uuid(id)]),
+            Of::Keys(ids) => KEYS.run_in_order(&[wallet, Value::Uuids(ids)]),
             Of::Origins => ORIGINS.run(&[wallet]),
             Of::ModelRule([scope, subject]) => {
                 MODEL_RULE.run(&[wallet, Value::Text(scope), Value::Text(subject)])
             }
             Of::Access(role) => ACCESS.run(&[wallet, Value::Text(role)]),
-            Of::Topups => TOPUPS.run(&[wallet]),
-            Of::Recurring => RECURRING.run(&[wallet]),
+            Of::Topups(name) => TOPUPS.run(&[wallet, Value::Text(name)]),
+            Of::Recurring(name) => RECURRING.run(&[wallet, Value::Text(name)]),
             Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
             Of::CostAllocation => CHARGEBACK.run(&[wallet]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
@@ -281,13 +338,59 @@ pub struct Act<'a> {
     pub metadata: Option<Jsonb>,
 }
 
+/// The effect of a call on one of many rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The row is new.
+    Created,
+    /// The row has other values.
+    Changed,
+    /// The row had these values before.
+    Unchanged,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 3] = [Outcome::Created, Outcome::Changed, Outcome::Unchanged];
+
+    /// The name of the outcome in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Created => "created",
+            Outcome::Changed => "changed",
+            Outcome::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// The effect of a call on each of many rows, by the subjects that the audit trail names.
+pub type Outcomes = HashMap<String, Outcome>;
+
+/// The rows of an image, by subject.
+fn object(rows: &Rows) -> Option<Jsonb> {
+    let row = (!rows.is_empty()).then(|| rows.datum(0, 0)).flatten();
+    row.map(Jsonb)
+}
+
+fn outcomes(before: &Rows, after: &Rows) -> Result<Outcomes> {
+    let Some(after) = object(after) else {
+        return Ok(Outcomes::new());
+    };
+    let rows = COMPARE.run(&[Value::OptJsonb(object(before)), Value::Jsonb(after)])?;
+    let outcome = |row| {
+        let outcome = match (rows.need(row, 1)?, rows.need(row, 2)?) {
+            (true, _) => Outcome::Created,
+            (false, true) => Outcome::Changed,
+            (false, false) => Outcome::Unchanged,
+        };
+        Ok((rows.need(row, 0)?, outcome))
+    };
+    (0..rows.len()).map(outcome).collect()
+}
+
 impl Act<'_> {
     /// Records the difference of two images.
     fn write(&self, before: Option<&Rows>, after: &Rows) -> Result<()> {
-        let object = |rows: &Rows| {
-            let row = (!rows.is_empty()).then(|| rows.datum(0, 0)).flatten();
-            row.map(Jsonb)
-        };
         WRITE
             .run(&[
                 Value::Text(self.wallet),
@@ -302,6 +405,13 @@ impl Act<'_> {
     }
 }
 
+impl Act<'_> {
+    /// Records a new row.
+    pub fn record_new(&self, of: Of<'_>) -> Result<()> {
+        self.write(None, &of.picture(self.wallet)?)
+    }
+}
+
 /// Runs `work` as the owner after checking level and member role, and records how it changed a row.
 pub fn enter_audited<T>(
     level: Level,
@@ -309,16 +419,41 @@ pub fn enter_audited<T>(
     of: Of<'_>,
     work: impl FnOnce(&Session) -> Result<T>,
 ) -> Result<T> {
+    between_images(level, act, of, work, |done, _, _| Ok(done))
+}
+
+/// Like `enter_audited`, for a call that changes many rows. `end` gets what happened to each of
+/// them.
+pub fn enter_audited_for_many<T, R>(
+    level: Level,
+    act: &Act<'_>,
+    of: Of<'_>,
+    work: impl FnOnce(&Session) -> Result<T>,
+    end: impl FnOnce(T, &Outcomes) -> Result<R>,
+) -> Result<R> {
+    between_images(level, act, of, work, |done, before, after| {
+        end(done, &outcomes(before, after)?)
+    })
+}
+
+fn between_images<T, R>(
+    level: Level,
+    act: &Act<'_>,
+    of: Of<'_>,
+    work: impl FnOnce(&Session) -> Result<T>,
+    end: impl FnOnce(T, &Rows, &Rows) -> Result<R>,
+) -> Result<R> {
     enter_as(level, act.wallet, act.actor, |session| {
-        // The lock keeps others from changing the row between the image and the change.
+        // The lock keeps others from changing the rows between the image and the change.
         let is_there = act.wallet != ALL_WALLETS && of != Of::NewWallet;
         if is_there {
             lock_wallet(act.wallet)?;
         }
         let before = of.picture(act.wallet)?;
         let done = work(session)?;
-        act.write(Some(&before), &of.picture(act.wallet)?)?;
-        Ok(done)
+        let after = of.picture(act.wallet)?;
+        act.write(Some(&before), &after)?;
+        end(done, &before, &after)
     })
 }
 

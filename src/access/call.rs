@@ -1,6 +1,8 @@
 //! A call that changes something: the parts that all such SQL functions share.
 
-use crate::access::audit::{Act, Making, Of, enter_audited, enter_making};
+use crate::access::audit::{
+    Act, Making, Of, Outcomes, enter_audited, enter_audited_for_many, enter_making,
+};
 use crate::access::rights::{ALL_WALLETS, Level, enter_as};
 use crate::args;
 use crate::currency::Currency;
@@ -109,6 +111,20 @@ impl<'a> Call<'a> {
         work: impl FnOnce(IdempotentCall<'a>) -> Result<T>,
     ) -> Result<T> {
         enter_audited(level, &self.act(), of, |_| work(self.idempotent()))
+    }
+
+    /// Like `change`, for a call that changes many rows. `end` gets what happened to each of them.
+    pub fn change_many<T, R>(
+        &self,
+        level: Level,
+        of: Of<'_>,
+        work: impl FnOnce(IdempotentCall<'a>) -> Result<T>,
+        end: impl FnOnce(IdempotentCall<'a>, T, &Outcomes) -> Result<R>,
+    ) -> Result<R> {
+        let work = |_: &_| work(self.idempotent());
+        enter_audited_for_many(level, &self.act(), of, work, |done, outcomes| {
+            end(self.idempotent(), done, outcomes)
+        })
     }
 
     /// Like `change`, for a call that adds a row with an id of its own and returns the id.

@@ -1,6 +1,7 @@
 //! API keys, and a wallet's rules on networks and devices: the rows.
 
 use crate::access::spending_policy::refused;
+use crate::args;
 use crate::error::{Code, Error, Result, quoted};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -71,6 +72,23 @@ statement!(
      ON CONFLICT (wallet_id) DO UPDATE SET devices = excluded.devices"
 );
 
+/// The arguments of `create_key` about a key.
+#[derive(Default)]
+pub struct KeyArgs<'a> {
+    /// The user for whom it makes requests.
+    pub user_id: Option<&'a str>,
+    /// A name for people.
+    pub name: Option<&'a str>,
+    /// When the key expires.
+    pub expires_at: Option<Timestamp>,
+    /// The models that it may use.
+    pub allowed_models: Option<Vec<Option<String>>>,
+    /// The networks from which it may be used, as text.
+    pub allowed_ips: Option<Vec<Option<String>>>,
+    /// The devices from which it may be used.
+    pub devices: Option<Vec<Option<String>>>,
+}
+
 /// A new API key.
 pub struct NewKey<'a> {
     /// UUIDv7 of the key.
@@ -87,6 +105,21 @@ pub struct NewKey<'a> {
     pub networks: Option<Vec<String>>,
     /// The devices from which it may be used; all if `None`.
     pub devices: Option<Vec<String>>,
+}
+
+impl<'a> NewKey<'a> {
+    /// Checks the arguments, and gives the key an id.
+    pub fn of(args: KeyArgs<'a>) -> Result<NewKey<'a>> {
+        Ok(NewKey {
+            id: uuid::Uuid::now_v7().into_bytes(),
+            user_id: args::name("user_id", args.user_id)?,
+            name: args::name("name", args.name)?,
+            expires_at: args::kept("expires_at", args.expires_at)?,
+            models: args::names("allowed_models", args.allowed_models)?,
+            networks: args::names("allowed_ips", args.allowed_ips)?,
+            devices: args::names("devices", args.devices)?,
+        })
+    }
 }
 
 /// A new secret. Only the caller gets it. The table stores its hash.

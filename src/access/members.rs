@@ -2,6 +2,7 @@
 
 use crate::access::rights::require_owner;
 use crate::access::spending_policy::Role;
+use crate::args;
 use crate::error::{Code, Error, Result, quoted};
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
@@ -77,6 +78,24 @@ impl RuleScope {
     }
 }
 
+/// The arguments of `set_member` about a member.
+#[derive(Default)]
+pub struct MemberArgs<'a> {
+    /// The user id.
+    pub user_id: Option<&'a str>,
+    /// The role.
+    pub role: Option<&'a str>,
+    /// The team.
+    pub team: Option<&'a str>,
+    /// The models that the member may use.
+    pub allowed_models: Option<Vec<Option<String>>>,
+    /// Whether the member is blocked.
+    pub blocked: Option<bool>,
+}
+
+/// The role of a member if the call names none.
+pub const DEFAULT_ROLE: &str = "member";
+
 /// The new values of a member.
 pub struct NewMember<'a> {
     /// The user id of the member.
@@ -89,6 +108,24 @@ pub struct NewMember<'a> {
     pub models: Option<Vec<String>>,
     /// Whether the member is blocked; `None` to keep the current state.
     pub blocked: Option<bool>,
+}
+
+impl<'a> NewMember<'a> {
+    /// Checks the arguments.
+    pub fn of(args: MemberArgs<'a>) -> Result<NewMember<'a>> {
+        let user = args::required("user_id", args.user_id)?;
+        let role = args::word("role", args.role, Role::ALL, |role| role.as_str(), &[])?;
+        if args.team != Some("") {
+            args::name("team", args.team)?;
+        }
+        Ok(NewMember {
+            user,
+            role,
+            team: args.team,
+            models: args::names("allowed_models", args.allowed_models)?,
+            blocked: args.blocked,
+        })
+    }
 }
 
 /// Adds or changes a member. Only owners may add or change an owner.

@@ -3,4 +3,5 @@
 pub mod events;
 mod free;
 pub mod topup_rule;
+pub mod topup_rules;
 pub mod topups;

@@ -1,6 +1,6 @@
 //! Reads a top-up rule from its JSON argument.
 
-use crate::alerts::topups::Rule;
+use crate::alerts::topup_rules::Rule;
 use crate::args;
 use crate::error::{Error, Result, quoted};
 use crate::money::Amount;

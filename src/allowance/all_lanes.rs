@@ -12,7 +12,7 @@ use crate::allowance::thresholds::{
     Crossing, Kind, State, Threshold, all_armed, cross, highest_armed,
 };
 use crate::allowance::topup_rule;
-use crate::allowance::topup_rule::Looked;
+use crate::allowance::topup_rule::{Looked, Low};
 use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::storage::lock::{self, Attempt};
@@ -32,6 +32,13 @@ statement!(
     [TEXTOID, NUMERICARRAYOID],
     "DELETE FROM wallet.thresholds
       WHERE wallet_id = $1 AND kind = 'low' AND threshold <> ALL ($2)"
+);
+
+statement!(
+    DROP_COVERED,
+    [TEXTOID, NUMERICARRAYOID],
+    "DELETE FROM wallet.thresholds
+      WHERE wallet_id = $1 AND kind = 'covered' AND threshold <> ALL ($2)"
 );
 
 /// How the lanes are to be rebalanced.
@@ -177,13 +184,13 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
             let (kind, state) = (row.kind, row.state);
             let state = State::parse(&state)
                 .ok_or_else(|| Error::internal(format!("unknown threshold state {state:?}")))?;
-            let kind = [Kind::Low, Kind::Depleted, Kind::Topup]
+            let kind = [Kind::Low, Kind::Depleted, Kind::Topup, Kind::Covered]
                 .into_iter()
                 .find(|known| known.as_str() == kind)
                 .ok_or_else(|| Error::internal(format!("unknown kind of threshold {kind:?}")))?;
             let at = match kind {
                 Kind::Depleted => credit_limit.negated(),
-                Kind::Low | Kind::Topup => row.threshold,
+                Kind::Low | Kind::Topup | Kind::Covered => row.threshold,
             };
             Ok(Threshold { kind, at, state })
         })
@@ -194,7 +201,7 @@ pub fn read_thresholds(wallet: &str, credit_limit: Amount) -> Result<Vec<Thresho
 pub fn write_thresholds(wallet: &str, stored: &[Threshold], now: &[Threshold]) -> Result<()> {
     for threshold in now.iter().filter(|threshold| !stored.contains(threshold)) {
         let at = match threshold.kind {
-            Kind::Low | Kind::Topup => threshold.at,
+            Kind::Low | Kind::Topup | Kind::Covered => threshold.at,
             Kind::Depleted => Amount::ZERO,
         };
         SET_THRESHOLD.run(&[
@@ -239,15 +246,35 @@ impl<'a> AllLanes<'a> {
         })
     }
 
-    /// Makes `settle` evaluate the top-up rule in any case, because the rule may have changed.
+    /// Makes `settle` evaluate the top-up rules in any case, because one may have changed.
     pub fn recheck_topups(&mut self) {
         self.looks = true;
     }
 
-    /// True if the threshold of a top-up rule is crossed.
-    fn low(&self) -> bool {
-        let mut thresholds = self.thresholds.iter();
-        thresholds.any(|t| t.kind == Kind::Topup && t.state == State::Fired)
+    /// The thresholds of top-up rules that are crossed.
+    fn low(&self) -> Vec<Amount> {
+        let fired = |t: &&Threshold| t.kind == Kind::Topup && t.state == State::Fired;
+        self.thresholds.iter().filter(fired).map(|t| t.at).collect()
+    }
+
+    /// Evaluates the top-up rules, and watches for the moment when those that open top-ups cover
+    /// must be evaluated again. No charge can spend more than the credit limit allows, so no
+    /// threshold below it is needed.
+    fn look(&mut self, before: Vec<Amount>, available: Amount, lowest: Amount) -> Result<Looked> {
+        let after = self.low();
+        let looked = topup_rule::look(self.wallet, &Low { before, after }, available)?;
+        self.thresholds.retain(|t| t.kind != Kind::Covered);
+        for at in looked.covered_at.iter().filter(|at| **at > lowest) {
+            let new = Threshold {
+                kind: Kind::Covered,
+                at: *at,
+                state: State::Armed,
+            };
+            if !self.thresholds.contains(&new) {
+                self.thresholds.push(new);
+            }
+        }
+        Ok(looked)
     }
 
     /// The amount that every charge may spend, including the credit limit.
@@ -337,12 +364,11 @@ impl<'a> AllLanes<'a> {
         let all = after.plus(self.unswept).map_err(range)?;
         let mut crossings = cross(&mut self.thresholds, available(before)?, available(all)?);
         let looked = if self.looks {
-            let low = self.low();
-            topup_rule::look(self.wallet, low, low && !was_low, available(all)?)?
+            self.look(was_low, available(all)?, cut.credit_limit.negated())?
         } else {
             Looked::default()
         };
-        crossings.extend(looked.notice.map(Crossing::Topup));
+        crossings.extend(looked.notices.into_iter().map(Crossing::Topup));
         let watermark = watermark_for(&self.thresholds, cut.credit_limit)?;
         rebalance(&mut self.lanes, cut.lanes, after, watermark).map_err(range)?;
         // Backends that cache whether all thresholds are armed must notice a change. A caller may
@@ -373,6 +399,14 @@ impl<'a> AllLanes<'a> {
             if old != new && !store::write_lane(self.wallet, new)? {
                 return Err(changed_underneath(self.wallet));
             }
+        }
+        let covered = |thresholds: &[Threshold]| -> Vec<Amount> {
+            let covered = thresholds.iter().filter(|t| t.kind == Kind::Covered);
+            covered.map(|t| t.at).collect()
+        };
+        let (old, new) = (covered(&self.stored), covered(&self.thresholds));
+        if old.iter().any(|at| !new.contains(at)) {
+            DROP_COVERED.run(&[Value::Text(self.wallet), Value::Amounts(&new)])?;
         }
         write_thresholds(self.wallet, &self.stored, &self.thresholds)
     }

@@ -22,4 +22,5 @@ pub mod crossings;
 pub mod lane_split;
 pub mod lanes;
 pub mod thresholds;
+mod topup_decision;
 pub mod topup_rule;

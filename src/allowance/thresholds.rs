@@ -12,6 +12,9 @@ pub enum Kind {
     Depleted,
     /// Like `Low`, for a top-up rule. Crossing it is no event of its own.
     Topup,
+    /// Below it, the open top-ups are no longer enough for a rule whose threshold has fired.
+    /// Crossing it is no event of its own.
+    Covered,
 }
 
 impl Kind {
@@ -21,6 +24,7 @@ impl Kind {
             Kind::Low => "low",
             Kind::Depleted => "depleted",
             Kind::Topup => "topup",
+            Kind::Covered => "covered",
         }
     }
 }
@@ -74,7 +78,7 @@ pub enum Crossing {
     Recovered(Amount),
     /// `wallet_depleted`
     Depleted,
-    /// The event of an evaluation of the top-up rule.
+    /// An event of an evaluation of the top-up rules.
     Topup(Notice),
 }
 
@@ -87,7 +91,7 @@ impl Threshold {
     /// The least available amount on the upper side of the threshold, in units.
     pub fn least(&self) -> i128 {
         match self.kind {
-            Kind::Low | Kind::Topup => self.at.units(),
+            Kind::Low | Kind::Topup | Kind::Covered => self.at.units(),
             Kind::Depleted => self.at.units() + 1,
         }
     }
@@ -103,7 +107,7 @@ impl Threshold {
         match self.kind {
             Kind::Low => crossings.push(Crossing::Low(self.at)),
             Kind::Depleted => crossings.push(Crossing::Depleted),
-            Kind::Topup => {}
+            Kind::Topup | Kind::Covered => {}
         }
         self.state = State::Fired;
     }

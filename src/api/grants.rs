@@ -11,8 +11,8 @@ use crate::ledger::grants::void::{self, Void};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
-use crate::pg::row::composite;
-use pgrx::datum::{Interval, IntoDatum};
+use crate::pg::row::{composite, text};
+use pgrx::datum::{Date, Interval, IntoDatum};
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 
@@ -137,7 +137,7 @@ pub fn lifetime(argument: &str, value: Option<Interval>) -> Result<Option<String
     )))
 }
 
-/// Grants an amount now and again every period. Zero ends the recurring grant.
+/// Grants an amount now, or from a day on, and again every period. Zero ends the recurring grant.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -151,12 +151,17 @@ fn set_recurring_grant(
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
     scope: default!(Option<Jsonb>, "NULL"),
+    name: default!(Option<&str>, "'default'"),
+    starts_on: default!(Option<Date>, "NULL"),
 ) -> RecurringRow {
     let work = || {
+        let name = args::new_name("name", name)?;
         let period = self::period(period)?;
         let expires_after = lifetime("expires_after", expires_after)?;
         let new = NewRecurring {
             wallet: args::required("wallet", wallet)?,
+            name,
+            starts_on: args::day("starts_on", starts_on)?,
             amount: args::amount("amount", amount.as_ref())?,
             period: &period,
             expires_after: expires_after.as_deref(),
@@ -175,12 +180,15 @@ fn set_recurring_grant(
             .with("period", period.as_str())
             .with("expires_after", new.expires_after)
             .with("rollover_max", new.rollover_max)
-            .with("scope", scope.map(Jsonb::to_text));
-        call.change(Level::Billing, Of::Recurring, |call| {
+            .with("scope", scope.map(Jsonb::to_text))
+            .with("name", new.name)
+            .with("starts_on", starts_on.map(i32::from));
+        let set = call.change(Level::Billing, Of::Recurring(new.name), |call| {
             recurring::set(&new, call)
-        })
+        })?;
+        Ok((set, name))
     };
-    let set = work().or_raise();
+    let (set, name) = work().or_raise();
     RecurringRow(vec![
         set.grant_id
             .and_then(|id| Uuid::from_bytes(id).into_datum()),
@@ -188,5 +196,6 @@ fn set_recurring_grant(
         set.balance.into_datum(),
         set.next_at.map(|at| pgrx::pg_sys::Datum::from(at.0)),
         set.replayed.into_datum(),
+        text(name),
     ])
 }

@@ -2,14 +2,19 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::keys::{self, NewKey};
+use crate::access::keys::{self, KeyArgs, NewKey};
 use crate::access::proven_key;
 use crate::access::rights::{Level, has_grant};
 use crate::args;
 use crate::error::Result;
-use crate::ledger::wallets::change::{change_for_id, change_once};
+use crate::idempotency::call::lost;
+use crate::idempotency::fingerprint::canonical;
+use crate::items::{Item, Items};
+use crate::ledger::wallets::change::{change, change_each, change_for_id, change_once};
+use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
+use crate::storage::rows::uuid_text;
 use crate::storage::session::as_owner;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
@@ -48,15 +53,14 @@ fn write_key(
 > {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let new = NewKey {
-            id: uuid::Uuid::now_v7().into_bytes(),
-            user_id: args::name("user_id", user_id)?,
-            name: args::name("name", name)?,
-            expires_at: args::kept_time("expires_at", expires_at)?,
-            models: args::names("allowed_models", allowed_models)?,
-            networks: args::names("allowed_ips", allowed_ips)?,
-            devices: args::names("devices", devices)?,
-        };
+        let new = NewKey::of(KeyArgs {
+            user_id,
+            name,
+            expires_at: expires_at.map(Timestamp::from),
+            allowed_models,
+            allowed_ips,
+            devices,
+        })?;
         let call = Call::new("create_key", wallet)
             .by(actor)?
             .noting(metadata)?
@@ -72,6 +76,84 @@ fn write_key(
         })
     };
     rows(work().or_raise())
+}
+
+/// The items of `create_keys`.
+static KEYS: Items = Items {
+    argument: "keys",
+    single: "create_key",
+    keys: &[
+        "user_id",
+        "name",
+        "expires_at",
+        "allowed_models",
+        "allowed_ips",
+        "devices",
+    ],
+};
+
+fn key(item: &Item) -> Result<NewKey<'_>> {
+    item.told(NewKey::of(KeyArgs {
+        user_id: item.text("user_id", None)?,
+        name: item.text("name", None)?,
+        expires_at: item.time("expires_at")?,
+        allowed_models: item.texts("allowed_models")?,
+        allowed_ips: item.networks("allowed_ips")?,
+        devices: item.texts("devices")?,
+    }))
+}
+
+/// Creates many keys and returns their secrets: all of them or none.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn create_keys(
+    wallet: Option<&str>,
+    keys: Option<Jsonb>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(item, i32),
+        name!(key_id, Uuid),
+        name!(secret, Option<String>),
+        name!(replayed, bool),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let items = KEYS.read(keys)?;
+        let new = items.iter().map(key).collect::<Result<Vec<_>>>()?;
+        let ids: Vec<[u8; 16]> = new.iter().map(|new| new.id).collect();
+        let call = Call::new("create_keys", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("keys", keys.and_then(canonical));
+        let mut secrets = Vec::new();
+        let done = change_each(&call, Level::Admin, Of::Keys(&ids), || {
+            secrets = change(wallet, |_| {
+                let new = new.iter().map(|new| keys::create(wallet, new));
+                new.collect::<Result<Vec<String>>>()
+            })?;
+            Ok(ids.iter().map(|id| uuid_text(*id)).collect())
+        })?;
+        let ids = done.items.iter();
+        let ids = ids.map(|(id, _)| uuid::Uuid::parse_str(id).map_err(|_| lost()));
+        Ok((ids.collect::<Result<Vec<_>>>()?, secrets, done.replayed))
+    };
+    let (ids, secrets, replayed) = work().or_raise();
+    let mut secrets = secrets.into_iter();
+    TableIterator::new((1..).zip(ids).map(move |(item, id)| {
+        (
+            item,
+            Uuid::from_bytes(id.into_bytes()),
+            secrets.next(),
+            replayed,
+        )
+    }))
 }
 
 pub fn key_id(value: Option<Uuid>) -> Result<[u8; 16]> {

@@ -3,116 +3,27 @@
 use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{Level, enter};
-use crate::api::limit_subjects;
+use crate::api::limit_args::{self, LIMITS, LimitArgs, limit_of};
 use crate::args;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
+use crate::idempotency::call::lost;
+use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::{self, Checking};
+use crate::ledger::limits::raise::{self, Raise};
 use crate::ledger::limits::set;
-use crate::ledger::limits::set::{NewLimit, Raise};
-use crate::limits::limit::{Mode, WHOLE};
+use crate::ledger::limits::set::NewLimit;
+use crate::ledger::wallets::change::change_each;
 use crate::limits::metric::Metric;
-use crate::limits::period::{NotAPeriod, Period};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::{OrRaise, or_raise_keeping};
 use crate::pg::sql_types::Measure;
+use crate::storage::rows::uuid_text;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, Uuid, default};
-
-/// The most windows whose maximum can be carried.
-const MAX_CARRIED: i128 = 1000;
-
-/// The error 22023, which lists the valid periods.
-fn not_a_period(text: &str, anchor: Option<i32>, why: NotAPeriod) -> Error {
-    let hint = format!(
-        "Valid values are: {}, and rolling ones such as \"rolling 5 hours\".",
-        Period::NAMES.join(", ")
-    );
-    match why {
-        NotAPeriod::Unknown => Error::argument(format!("unrecognized period {}", quoted(text)))
-            .detail("No period has that name.")
-            .hint(hint),
-        NotAPeriod::NotALength => Error::argument(format!("period {} is not a length of time", quoted(text)))
-            .detail("A rolling period has a length that is always the same: months and years have not.")
-            .hint("Give it in seconds, minutes, hours, days or weeks, such as \"rolling 30 days\"."),
-        NotAPeriod::OutOfRange => Error::argument(format!("period {} is out of range", quoted(text)))
-            .detail("A rolling period lasts from one second to ten years.")
-            .hint(hint),
-        NotAPeriod::Anchor => Error::argument(format!(
-            "anchor {} does not fit the period {}",
-            anchor.map_or("NULL".to_owned(), |day| day.to_string()),
-            quoted(text)
-        ))
-        .detail("A week begins on day 1 (Monday) to 7 (Sunday), a month on day 1 to 31; other periods have no anchor.")
-        .hint("Leave anchor out, or give a day that the period has."),
-    }
-}
-
-/// The fractions of the maximum at which a limit warns, ascending and less than one.
-fn warn_levels(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Vec<Amount>> {
-    let mut levels = args::amounts("warn_at", &values.unwrap_or_default())?;
-    if let Some(level) = levels
-        .iter()
-        .find(|level| level.is_zero() || level.units() > WHOLE)
-    {
-        return Err(Error::argument("warn_at is not a fraction of the maximum")
-            .detail(format!("It has the element {level}."))
-            .hint("Give fractions above 0 and up to 1, such as {0.5,0.8}."));
-    }
-    levels.retain(|level| level.units() < WHOLE);
-    levels.sort();
-    levels.dedup();
-    Ok(levels)
-}
-
-/// Microseconds after midnight at which windows begin; `None` for midnight.
-fn anchor_time_of(time: Option<Time>, period: Period, name: &str) -> Result<Option<i64>> {
-    let Some(time) = time else {
-        return Ok(None);
-    };
-    let micros = args::micros_of(time);
-    if !period.takes_time() {
-        return Err(Error::argument(format!(
-            "anchor_time does not fit the period {}",
-            quoted(name)
-        ))
-        .detail("Windows of days, weeks, months, quarters and years begin at a time of day.")
-        .hint("Leave anchor_time out, or choose one of these periods."));
-    }
-    Ok((micros != 0).then_some(micros))
-}
-
-/// The most that is carried into the next window; `None` for nothing.
-fn rollover_of(
-    most: Option<&Number>,
-    max: Amount,
-    period: Period,
-    name: &str,
-) -> Result<Option<Amount>> {
-    let Some(most) = most else {
-        return Ok(None);
-    };
-    let most = args::amount("rollover_max", Some(most))?;
-    if !period.carries() {
-        return Err(Error::argument(format!(
-            "rollover_max does not fit the period {}",
-            quoted(name)
-        ))
-        .detail("Only windows from minutes to years follow each other.")
-        .hint("Leave rollover_max out, or choose a period from minute to year."));
-    }
-    if most.units() > max.units().saturating_mul(MAX_CARRIED) {
-        return Err(Error::argument("rollover_max is too large")
-            .detail(format!(
-                "It is {most}, more than {MAX_CARRIED} times the maximum {max}."
-            ))
-            .hint(format!("Give at most {MAX_CARRIED} times max.")));
-    }
-    Ok((!most.is_zero()).then_some(most))
-}
 
 fn set_once(new: &NewLimit<'_>, call: Call<'_>) -> Result<[u8; 16]> {
     let scope = new.scope.as_str();
@@ -166,30 +77,23 @@ fn set_limit(
 ) -> Uuid {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let max = args::amount("max", max.as_ref())?;
-        let text = args::required("period", period)?;
-        let (period, period_name) =
-            Period::parse(text, anchor).map_err(|why| not_a_period(text, anchor, why))?;
-        let (scope, order) = limit_subjects::scope_of(scope)?;
-        let mode = args::word("mode", mode, Mode::ALL, Mode::as_str, &[])?;
-        let warn_at = warn_levels(warn_at)?;
-        let subject = limit_subjects::subject_of(&scope, &order, subject)?;
-        let metric = Metric::parse(args::required("metric", metric)?);
-        let new = NewLimit {
+        let new = limit_of(
             wallet,
-            scope,
-            subject,
-            anchor_time: anchor_time_of(anchor_time, period, &period_name)?,
-            rollover_max: rollover_of(rollover_max.as_ref(), max, period, &period_name)?,
-            period,
-            period_name,
-            metric,
-            mode,
-            max,
-            warn_at,
-            time_zone: args::name("time_zone", time_zone)?,
-            paused,
-        };
+            LimitArgs {
+                max,
+                period,
+                scope,
+                subject,
+                metric,
+                mode,
+                warn_at: args::numbers(warn_at),
+                time_zone,
+                anchor,
+                paused,
+                anchor_time: anchor_time.map(args::micros_of),
+                rollover_max,
+            },
+        )?;
         let call = Call::new("set_limit", wallet)
             .by(actor)?
             .noting(metadata)?
@@ -197,6 +101,64 @@ fn set_limit(
         set_once(&new, call)
     };
     Uuid::from_bytes(work().or_raise())
+}
+
+/// Sets many limits of a wallet, or changes those with the same scope, subject, period and metric:
+/// all of them or none.
+#[pg_extern(schema = "wallet")]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn set_limits(
+    wallet: Option<&str>,
+    limits: Option<Jsonb>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(item, i32),
+        name!(limit_id, Uuid),
+        name!(outcome, &'static str),
+        name!(replayed, bool),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let items = LIMITS.read(limits)?;
+        let new = items.iter().map(|item| limit_args::limit(wallet, item));
+        let new = new.collect::<Result<Vec<_>>>()?;
+        let names: Vec<[String; 4]> = new.iter().map(set::name_of).collect();
+        LIMITS.require_distinct(None, names.iter().map(|name| (name, name.join(" "))))?;
+        let [scopes, subjects, periods, metrics] =
+            [0, 1, 2, 3].map(|part| names.iter().map(|name| name[part].clone()).collect());
+        let of: [Vec<String>; 4] = [scopes, subjects, periods, metrics];
+        let call = Call::new("set_limits", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("limits", limits.and_then(canonical));
+        let done = change_each(
+            &call,
+            set::LEVEL,
+            Of::LimitsOn(of.each_ref().map(Vec::as_slice)),
+            || {
+                let ids = set::set_each(wallet, &new, |place, result| items[place].told(result))?;
+                Ok(ids.into_iter().map(uuid_text).collect())
+            },
+        )?;
+        let ids = done.items.iter().map(|(id, outcome)| {
+            let id = uuid::Uuid::parse_str(id).map_err(|_| lost())?;
+            Ok((Uuid::from_bytes(id.into_bytes()), outcome.as_str()))
+        });
+        Ok((ids.collect::<Result<Vec<_>>>()?, done.replayed))
+    };
+    let (ids, replayed) = work().or_raise();
+    TableIterator::new(
+        (1..)
+            .zip(ids)
+            .map(move |(item, (id, outcome))| (item, id, outcome, replayed)),
+    )
 }
 
 fn limit_id(value: Option<Uuid>) -> Result<[u8; 16]> {
@@ -240,7 +202,7 @@ fn raise_limit(
             .with("by", raise.by)
             .with("until", raise.until.map(|until| until.0));
         call.change(set::LEVEL, Of::Limit(raise.limit_id), |call| {
-            set::raise(&raise, call)
+            raise::raise(&raise, call)
         })
     };
     work().or_raise()

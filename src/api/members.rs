@@ -2,12 +2,13 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::members::{self, NewMember, RuleScope};
+use crate::access::members::{self, DEFAULT_ROLE, MemberArgs, NewMember, RuleScope};
 use crate::access::rights::Level;
-use crate::access::spending_policy::Role;
 use crate::args;
-use crate::error::{Error, quoted};
-use crate::ledger::wallets::change::change_once;
+use crate::error::{Error, Result, quoted};
+use crate::idempotency::fingerprint::canonical;
+use crate::items::{Item, Items};
+use crate::ledger::wallets::change::{change, change_each, change_once};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use pgrx::default;
@@ -30,32 +31,93 @@ fn set_member(
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let user = args::required("user_id", user_id)?;
-        let role = args::word("role", role, Role::ALL, |role| role.as_str(), &[])?;
-        if team != Some("") {
-            args::name("team", team)?;
-        }
-        let new = NewMember {
-            user,
+        let new = NewMember::of(MemberArgs {
+            user_id,
             role,
             team,
-            models: args::names("allowed_models", allowed_models)?,
+            allowed_models,
             blocked,
-        };
+        })?;
         let call = Call::new("set_member", wallet)
             .by(actor)?
             .noting(metadata)?
             .once(idempotency_key)?
             .with("user_id", user_id)
-            .with("role", role.as_str())
+            .with("role", new.role.as_str())
             .with("team", team)
             .with("allowed_models", new.models.as_deref())
             .with("blocked", blocked);
-        call.change(Level::Admin, Of::Member(user), |call| {
+        call.change(Level::Admin, Of::Member(new.user), |call| {
             change_once(call, || members::set(wallet, &new, actor))
         })
     };
     work().or_raise();
+}
+
+/// The items of `set_members`.
+static MEMBERS: Items = Items {
+    argument: "members",
+    single: "set_member",
+    keys: &["user_id", "role", "team", "allowed_models", "blocked"],
+};
+
+fn member(item: &Item) -> Result<NewMember<'_>> {
+    item.told(NewMember::of(MemberArgs {
+        user_id: item.text("user_id", None)?,
+        role: item.text("role", Some(DEFAULT_ROLE))?,
+        team: item.text("team", None)?,
+        allowed_models: item.texts("allowed_models")?,
+        blocked: item.flag("blocked")?,
+    }))
+}
+
+/// Adds many members to a wallet, or changes the given attributes of them: all of them or none.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+#[allow(clippy::type_complexity)]
+fn set_members(
+    wallet: Option<&str>,
+    members: Option<Jsonb>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+    metadata: default!(Option<Jsonb>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(item, i32),
+        name!(user_id, String),
+        name!(outcome, &'static str),
+        name!(replayed, bool),
+    ),
+> {
+    let work = || {
+        let wallet = args::required("wallet", wallet)?;
+        let items = MEMBERS.read(members)?;
+        let new = items.iter().map(member).collect::<Result<Vec<_>>>()?;
+        let users: Vec<String> = new.iter().map(|new| new.user.to_owned()).collect();
+        MEMBERS.require_distinct(
+            Some("user_id"),
+            users.iter().map(|user| (user, user.clone())),
+        )?;
+        let call = Call::new("set_members", wallet)
+            .by(actor)?
+            .noting(metadata)?
+            .once(idempotency_key)?
+            .with("members", members.and_then(canonical));
+        change_each(&call, Level::Admin, Of::Members(&users), || {
+            change(wallet, |_| {
+                let mut set = items.iter().zip(&new);
+                set.try_for_each(|(item, new)| item.told(members::set(wallet, new, actor)))
+            })?;
+            Ok(users.clone())
+        })
+    };
+    let done = work().or_raise();
+    TableIterator::new(
+        (1..)
+            .zip(done.items)
+            .map(move |(item, (user, outcome))| (item, user, outcome.as_str(), done.replayed)),
+    )
 }
 
 /// Removes a member from a wallet.

@@ -20,6 +20,7 @@ pub mod holds;
 pub mod import_prices;
 pub mod journal;
 pub mod keys;
+pub mod limit_args;
 pub mod limit_subjects;
 pub mod limits;
 pub mod limits_view;

@@ -4,6 +4,7 @@ use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{Level, Need, enter_as, enter_some};
 use crate::alerts::topup_rule::read;
+use crate::alerts::topup_rules;
 use crate::alerts::topups::{self, End, Topup};
 use crate::args;
 use crate::error::Result;
@@ -23,8 +24,8 @@ composite!(
     "wallet.topup_result"
 );
 
-/// Sets when a wallet requests money by itself, and how much. NULL removes the rule. Returns the
-/// rule.
+/// Sets when a wallet requests money by itself, and how much. NULL removes the rule of that name.
+/// Returns the rule.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_topup_rule(
@@ -33,9 +34,11 @@ fn set_topup_rule(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    name: default!(Option<&str>, "'default'"),
 ) -> Option<Jsonb> {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        let name = args::new_name("name", name)?;
         let json = match rule {
             Some(rule) => {
                 args::document("rule", Some(rule))?;
@@ -51,9 +54,10 @@ fn set_topup_rule(
             .by(actor)?
             .noting(metadata)?
             .once(idempotency_key)?
-            .with("rule", rule.and_then(canonical));
-        call.change(Level::Billing, Of::Topups, |call| {
-            topups::set(wallet, checked.as_ref(), call)
+            .with("rule", rule.and_then(canonical))
+            .with("name", name);
+        call.change(Level::Billing, Of::Topups(name), |call| {
+            topup_rules::set(wallet, name, checked.as_ref(), call)
         })
     };
     work().or_raise();
@@ -106,6 +110,7 @@ fn row(end: &End<'_>, topup: Topup) -> TopupRow {
             .and_then(|id| Uuid::from_bytes(id).into_datum()),
         topup.balance.into_datum(),
         topup.replayed.into_datum(),
+        text(&topup.rule_name),
     ])
 }
 

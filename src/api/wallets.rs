@@ -2,10 +2,11 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::Level;
+use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::fingerprint::canonical;
+use crate::items::{Item, Items};
 use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet};
 use crate::ledger::wallets::status::StatusChange;
 use crate::ledger::wallets::{settings, status};
@@ -38,7 +39,8 @@ fn lanes(value: Option<i32>) -> Result<i16> {
             let given = other.map_or("NULL".to_owned(), |lanes| lanes.to_string());
             Err(Error::argument("lanes is out of range")
                 .detail(format!("It is {given}; 1 to {MAX_LANES} are allowed."))
-                .hint("About half as many lanes as connections that spend at once are enough."))
+                .hint("About half as many lanes as connections that spend at once are enough.")
+                .about("lanes"))
         }
     }
 }
@@ -49,7 +51,7 @@ pub fn currency<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     args::required(argument, value)
 }
 
-fn low_balance(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Option<Vec<Amount>>> {
+fn low_balance(values: Option<Vec<Option<Number>>>) -> Result<Option<Vec<Amount>>> {
     let Some(values) = values else {
         return Ok(None);
     };
@@ -60,9 +62,113 @@ fn low_balance(values: Option<Vec<Option<AnyNumeric>>>) -> Result<Option<Vec<Amo
     if amounts.len() > 32 {
         return Err(Error::argument("low_balance has too many thresholds")
             .detail(format!("It has {}; at most 32 are allowed.", amounts.len()))
-            .hint("Alert at a few amounts that somebody acts on."));
+            .hint("Alert at a few amounts that somebody acts on.")
+            .about("low_balance"));
     }
     Ok(Some(amounts))
+}
+
+/// The arguments of `create_wallet` about a wallet.
+struct WalletArgs<'a> {
+    wallet: Option<&'a str>,
+    currency: Option<&'a str>,
+    credit_limit: Option<Number>,
+    low_balance: Option<Vec<Option<Number>>>,
+    time_zone: Option<&'a str>,
+    lanes: Option<i32>,
+    metadata: Option<Jsonb>,
+}
+
+/// Checks the arguments about a new wallet.
+fn wallet_of(args: WalletArgs<'_>) -> Result<NewWallet<'_>> {
+    let wallet = args::new_name("wallet", args.wallet)?;
+    if wallet == ALL_WALLETS {
+        return Err(Error::argument("wallet cannot be named \"*\"")
+            .detail("The star stands for all wallets in grant_access().")
+            .hint("Choose another name.")
+            .about("wallet"));
+    }
+    Ok(NewWallet {
+        wallet,
+        currency: currency("currency", args.currency)?,
+        credit_limit: args::amount("credit_limit", args.credit_limit.as_ref())?,
+        low_balance: low_balance(args.low_balance)?.unwrap_or_default(),
+        time_zone: args::required("time_zone", args.time_zone)?,
+        lanes: lanes(args.lanes)?,
+        metadata: args::document("metadata", args.metadata)?,
+    })
+}
+
+/// The items of `create_wallets`.
+static WALLETS: Items = Items {
+    argument: "wallets",
+    single: "create_wallet",
+    keys: &[
+        "wallet",
+        "currency",
+        "credit_limit",
+        "low_balance",
+        "time_zone",
+        "lanes",
+        "metadata",
+    ],
+};
+
+fn wallet_of_item(item: &Item) -> Result<NewWallet<'_>> {
+    item.told(wallet_of(WalletArgs {
+        wallet: item.text("wallet", None)?,
+        currency: item.text("currency", Some("USD"))?,
+        credit_limit: item.number("credit_limit", Some(0))?,
+        low_balance: item.numbers("low_balance")?,
+        time_zone: item.text("time_zone", Some("UTC"))?,
+        lanes: item.whole("lanes", Some(1))?,
+        metadata: item.json("metadata")?,
+    }))
+}
+
+/// Creates many wallets with empty balances: all of them or none.
+#[pg_extern(schema = "wallet", requires = ["access"])]
+#[search_path(pg_catalog, wallet, pg_temp)]
+fn create_wallets(
+    wallets: Option<Jsonb>,
+    idempotency_key: default!(Option<&str>, "NULL"),
+    actor: default!(Option<&str>, "NULL"),
+) -> TableIterator<
+    'static,
+    (
+        name!(item, i32),
+        name!(wallet, String),
+        name!(replayed, bool),
+    ),
+> {
+    let work = || {
+        let items = WALLETS.read(wallets)?;
+        let new = items
+            .iter()
+            .map(wallet_of_item)
+            .collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = new.iter().map(|new| new.wallet.to_owned()).collect();
+        WALLETS.require_distinct(
+            Some("wallet"),
+            names.iter().map(|name| (name, name.clone())),
+        )?;
+        let call = Call::new("create_wallets", ALL_WALLETS)
+            .by(actor)?
+            .once(idempotency_key)?
+            .with("wallets", wallets.and_then(canonical));
+        let replayed = call.enter(Level::Admin, |idempotent| {
+            settings::create_each(&new, &call.act(), idempotent, |place, result| {
+                items[place].told(result)
+            })
+        })?;
+        Ok((names, replayed))
+    };
+    let (names, replayed) = work().or_raise();
+    TableIterator::new(
+        (1..)
+            .zip(names)
+            .map(move |(item, name)| (item, name, replayed)),
+    )
 }
 
 /// Creates a wallet with an empty balance and returns its row of `balances`.
@@ -81,22 +187,16 @@ fn create_wallet(
     actor: default!(Option<&str>, "NULL"),
 ) -> BalanceRow {
     let work = || {
-        let name = args::new_name("wallet", wallet)?;
-        if name == crate::access::rights::ALL_WALLETS {
-            return Err(Error::argument("wallet cannot be named \"*\"")
-                .detail("The star stands for all wallets in grant_access().")
-                .hint("Choose another name."));
-        }
-        let new = NewWallet {
-            wallet: name,
-            currency: self::currency("currency", currency)?,
-            credit_limit: args::amount("credit_limit", credit_limit.as_ref())?,
-            low_balance: self::low_balance(low_balance)?.unwrap_or_default(),
-            time_zone: args::required("time_zone", time_zone)?,
-            lanes: self::lanes(lanes)?,
-            metadata: args::document("metadata", metadata)?,
-        };
-        let call = Call::new("create_wallet", name)
+        let new = wallet_of(WalletArgs {
+            wallet,
+            currency,
+            credit_limit,
+            low_balance: args::numbers(low_balance),
+            time_zone,
+            lanes,
+            metadata,
+        })?;
+        let call = Call::new("create_wallet", new.wallet)
             .by(actor)?
             .once(idempotency_key)?
             .with("currency", currency)
@@ -143,7 +243,7 @@ fn update_wallet(
         };
         let changes = Changes {
             credit_limit: amount("credit_limit", credit_limit)?,
-            low_balance: self::low_balance(low_balance)?,
+            low_balance: self::low_balance(args::numbers(low_balance))?,
             time_zone: args::name("time_zone", time_zone)?,
             unknown_price,
             members_only,

@@ -108,7 +108,7 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
 /// Adds money as a lot like that of a plain funding.
 fn put_in(entry: &Entry<'_>) -> Result<Amount> {
     let mut locked_lots = LockedLots::open(entry.wallet)?;
-    let balance = locked_lots.grant(entry, entry.amount, &Terms::default(), false, Amount::ZERO)?;
+    let balance = locked_lots.grant(entry, entry.amount, &Terms::default(), None, Amount::ZERO)?;
     locked_lots.close()?;
     Ok(balance)
 }

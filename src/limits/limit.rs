@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
-use sha2::{Digest, Sha256};
 
 use crate::attribution::{Attribution, UseContext};
 use crate::error::{Error, Result};
+use crate::limits::last_window::LastWindow;
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::period::Period;
 use crate::limits::scope::{Dimension, Scope, Subject};
+use crate::limits::window_id;
+pub use crate::limits::window_id::bounds;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::rows::{AllowanceId, uuid_text};
@@ -95,6 +97,8 @@ pub struct Limit {
     pub from: Option<Time>,
     /// The rule by which the limit carries; `None` if it carries nothing.
     pub rollover: Option<Rollover>,
+    /// The window that was asked for last. It belongs to period, zone and time of day.
+    pub last_window: LastWindow,
 }
 
 /// A limit that applies to a request, with its window.
@@ -223,25 +227,16 @@ impl Limit {
 
     /// The limit's window at a moment, for a subject.
     pub fn window(&self, subject: String, at: Timestamp, need: Amount) -> Result<Applied<'_>> {
+        let micros = at.unix_micros();
         let (start, end) = self
-            .period
-            .window(&self.zone, self.from, at.unix_micros())
+            .last_window
+            .at(micros, || self.period.window(&self.zone, self.from, micros))
             .ok_or_else(|| {
                 Error::argument("the time is outside the years that limits know")
                     .detail("Windows of limits exist from the year -9999 to the year 9999.")
                     .hint("Pass a time within these years.")
             })?;
-        let digest = Sha256::new()
-            .chain_update(self.id)
-            .chain_update(start.unwrap_or(i64::MIN).to_be_bytes())
-            .chain_update(&subject)
-            .finalize();
-        let mut window_id: AllowanceId = [0; 16];
-        window_id.copy_from_slice(&digest[..16]);
-        window_id[..MARK].copy_from_slice(mark(&self.id));
-        // Version 8, variant 1: an id built by our own rule. It is never nil.
-        window_id[6] = window_id[6] & 0x0f | 0x80;
-        window_id[8] = window_id[8] & 0x3f | 0x80;
+        let window_id = window_id::of(&self.id, start, &subject);
         Ok(Applied {
             limit: self,
             subject,
@@ -255,25 +250,6 @@ impl Limit {
             may_exceed: false,
         })
     }
-}
-
-/// The number of leading bytes of a window's id that come from the limit's id. The other bytes come
-/// from a digest. They are enough that two windows of a limit never share an id.
-const MARK: usize = 3;
-
-/// The leading bytes of the ids of a limit's windows: the end of the limit's id, which is random.
-fn mark(limit: &[u8; 16]) -> &[u8] {
-    &limit[limit.len() - MARK..]
-}
-
-/// The smallest and the largest possible id of the limit's windows. Few other ids are in between,
-/// so the primary key finds the windows quickly among all windows of a wallet.
-pub fn bounds(limit: [u8; 16]) -> [AllowanceId; 2] {
-    [0x00, 0xff].map(|fill| {
-        let mut id = [fill; 16];
-        id[..MARK].copy_from_slice(mark(&limit));
-        id
-    })
 }
 
 /// A fraction of a maximum, rounded up to a unit.
@@ -363,6 +339,7 @@ mod tests {
             zone: TimeZone::UTC,
             from: None,
             rollover: None,
+            last_window: LastWindow::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Spending limits: their rules, their periods, and the windows in which they count.
 
 pub mod lane_windows;
+pub mod last_window;
 pub mod limit;
 pub mod metric;
 pub mod period;
@@ -8,3 +9,4 @@ pub mod scope;
 pub mod slices;
 pub mod warning;
 pub mod window;
+pub mod window_id;

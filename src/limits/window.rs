@@ -11,8 +11,8 @@ use crate::limits::warning::Warning;
 use crate::limits::window::status::{aged, total};
 use crate::money::Amount;
 use crate::pg::numeric::overflow;
-use crate::storage::rows::{AllowanceId, Part, Taking, Window};
-use crate::storage::store::{self, NewWindow};
+use crate::storage::rows::{AllowanceId, Changed, NewWindow, Part, Taking, Window};
+use crate::storage::store;
 
 pub use carry::{add_carries, add_carry_in_query};
 pub use refusal::{refusal, refusal_of_request};
@@ -105,21 +105,20 @@ fn take_from<'a>(
     way: TakeMode,
 ) -> Result<std::result::Result<Option<Warning<'a>>, Error>> {
     for _ in 0..MAX_TRIES {
-        let taken = match one.limit.period.slice() {
+        let attempt = match one.limit.period.slice() {
             None => take_fixed(wallet, one, way)?,
             Some(length) => take_rolling(wallet, one, way, length)?,
         };
-        if let Some(warning) = taken {
-            return Ok(Ok(warning));
-        }
-        if way.lane > 0 {
+        match attempt {
+            Attempt::Taken(warning) => return Ok(Ok(warning)),
             // The window was gathered after its row was read. The slow path must decide.
-            return Ok(Err(changed_meanwhile()));
-        }
-        if store::read_window(wallet, one.window_id)?.is_none()
-            && let Some(warning) = open_taken(wallet, one, way)?
-        {
-            return Ok(Ok(warning));
+            _ if way.lane > 0 => return Ok(Err(changed_meanwhile())),
+            Attempt::NoRow => {
+                if let Some(warning) = open_taken(wallet, one, way)? {
+                    return Ok(Ok(warning));
+                }
+            }
+            Attempt::TooLittle => {}
         }
         // Windows before this one had enough, so they do not refuse.
         let rest = applied
@@ -152,15 +151,22 @@ fn taking(one: &Applied<'_>, way: TakeMode) -> Taking {
     }
 }
 
-/// Takes from a window that is not rolling, and returns the warning that is due. `None` if the
-/// window has no row or not enough left.
-fn take_fixed<'a>(
-    wallet: &str,
-    one: &'a Applied<'a>,
-    way: TakeMode,
-) -> Result<Option<Option<Warning<'a>>>> {
-    let Some(used) = store::take(wallet, one.window_id, &taking(one, way))? else {
-        return Ok(None);
+/// The outcome of one attempt to take from a window.
+enum Attempt<'a> {
+    /// The quantity is taken. Contains the warning that is due.
+    Taken(Option<Warning<'a>>),
+    /// Not enough is left.
+    TooLittle,
+    /// The window has no row: nothing was used.
+    NoRow,
+}
+
+/// Takes from a window that is not rolling.
+fn take_fixed<'a>(wallet: &str, one: &'a Applied<'a>, way: TakeMode) -> Result<Attempt<'a>> {
+    let used = match store::take(wallet, one.window_id, &taking(one, way))? {
+        Changed::Done(used) => used,
+        Changed::Unchanged => return Ok(Attempt::TooLittle),
+        Changed::Missing => return Ok(Attempt::NoRow),
     };
     let levels = match (way.lane, one.limit.period.counts_use()) {
         (0, true) => used.levels,
@@ -170,9 +176,10 @@ fn take_fixed<'a>(
             one.limit.levels_at(before, one.max)
         }
         // A row below its watermark reaches no level.
-        _ => return Ok(Some(None)),
+        _ => return Ok(Attempt::Taken(None)),
     };
-    Ok(Some(Warning::between(one, levels, used.after)))
+    let warning = Warning::between(one, levels, used.after);
+    Ok(Attempt::Taken(warning))
 }
 
 fn take_rolling<'a>(
@@ -180,15 +187,15 @@ fn take_rolling<'a>(
     one: &'a Applied<'a>,
     way: TakeMode,
     length: i64,
-) -> Result<Option<Option<Warning<'a>>>> {
-    let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
-        return Ok(None);
-    };
-    let warning = take_slice(&mut window, one, way, length)?;
-    if warning.is_some() {
-        store::write_window(wallet, one.window_id, &window, one.cap())?;
-    }
-    Ok(warning)
+) -> Result<Attempt<'a>> {
+    let work = |window: &mut Window| take_slice(window, one, way, length);
+    Ok(
+        match store::change_window(wallet, one.window_id, one.cap(), work)? {
+            Changed::Done(warning) => Attempt::Taken(warning),
+            Changed::Unchanged => Attempt::TooLittle,
+            Changed::Missing => Attempt::NoRow,
+        },
+    )
 }
 
 /// Creates the window with the quantity already taken, which writes one row version instead of two.
@@ -370,12 +377,12 @@ pub fn give_back_charged(wallet: &str, applied: &[Applied<'_>]) -> Result<()> {
 }
 
 fn give_back_slice(wallet: &str, one: &Applied<'_>, length: i64) -> Result<()> {
-    let Some(mut window) = store::lock_window(wallet, one.window_id)? else {
-        return Ok(());
+    let work = |window: &mut Window| {
+        let mut slices = aged(window, length, crate::pg::clock::now())?;
+        slices.take_back(one.at.unix_micros(), one.need);
+        window.spent = total(&slices)?;
+        window.slices = Some(slices.to_bytes());
+        Ok(Some(()))
     };
-    let mut slices = aged(&window, length, crate::pg::clock::now())?;
-    slices.take_back(one.at.unix_micros(), one.need);
-    window.spent = total(&slices)?;
-    window.slices = Some(slices.to_bytes());
-    store::write_window(wallet, one.window_id, &window, one.cap())
+    store::change_window(wallet, one.window_id, one.cap(), work).map(drop)
 }

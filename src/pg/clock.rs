@@ -26,6 +26,14 @@ impl Timestamp {
         Timestamp(micros.saturating_sub(EPOCH_OFFSET))
     }
 
+    /// The timestamp of a text in ISO 8601 with an offset, to the microsecond. `None` for any other
+    /// text.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        let is_whole = at.subsec_nanosecond() % 1_000 == 0;
+        is_whole.then(|| Timestamp::from_unix_micros(at.as_microsecond()))
+    }
+
     /// ISO 8601 in UTC, as in JSON. Years with more than four digits have a sign.
     pub fn to_json(self) -> String {
         if !self.is_finite() {
@@ -90,6 +98,12 @@ pub fn one_snapshot_for_all() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// Identifies the running subtransaction within its transaction.
+pub fn subtransaction() -> u32 {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
 /// Identifies the running transaction among those of this backend. It changes with every
 /// transaction.
 pub fn transaction() -> u32 {
@@ -133,5 +147,17 @@ mod tests {
         ] {
             assert_eq!(Timestamp(micros).to_json(), text);
         }
+    }
+
+    #[test]
+    fn an_instant_has_an_offset() {
+        assert_eq!(Timestamp::parse("2000-01-01T00:00:00Z"), Some(Timestamp(0)));
+        assert_eq!(
+            Timestamp::parse("2000-01-01 01:00:00.000001+01"),
+            Some(Timestamp(1))
+        );
+        assert_eq!(Timestamp::parse("2000-01-01T00:00:00"), None);
+        assert_eq!(Timestamp::parse("2000-01-01T00:00:00.0000001Z"), None);
+        assert_eq!(Timestamp::parse("yesterday"), None);
     }
 }

@@ -19,8 +19,8 @@ impl Error {
             &self.message,
             self.detail.as_deref(),
             self.hint.as_deref(),
-            self.table,
-            self.constraint.as_deref(),
+            self.objects.table,
+            self.objects.constraint.as_deref(),
             secret || self.code == Code::CardDataRefused,
         )
     }

@@ -81,6 +81,12 @@ as_they_are! {
         direction: pg_sys::ScanDirection::Type,
     ) -> pg_sys::ItemPointer;
     fn index_endscan(scan: pg_sys::IndexScanDesc);
+    fn index_deform_tuple(
+        entry: pg_sys::IndexTuple,
+        columns: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
 
     fn ReadBuffer(table: pg_sys::Relation, block: pg_sys::BlockNumber) -> pg_sys::Buffer;
     fn ReleaseAndReadBuffer(

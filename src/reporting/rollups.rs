@@ -1,5 +1,5 @@
-//! Rolls up closed days: use by day, team, user, service, model, region and key, and sums of pieces
-//! of each lane's chain.
+//! Rolls up closed days: use by day, team, user, service, model, region and key, sums of pieces of
+//! each lane's chain, and lists of entries by user, team, model and kind.
 //!
 //! The rolled-up part of each lane's chain is its beginning, and no entry of it is missing. A
 //! lane's entries are numbered without gaps and commit in the order of their numbers, because a
@@ -85,6 +85,12 @@ statement!(
 );
 
 statement!(
+    FORGET_LISTS,
+    [TEXTARRAYOID],
+    "DELETE FROM wallet.entry_lists WHERE wallet_id = ANY ($1)"
+);
+
+statement!(
     START_ANEW,
     [TEXTARRAYOID],
     "UPDATE wallet.rollup_states s SET time_zone = w.time_zone, rolled_to = '-infinity',
@@ -159,6 +165,34 @@ statement!(
           WHERE u.closed AND u.kind IN ('c', 'r')
           GROUP BY u.wallet, 2, u.team, u.user_id, u.service, u.model, u.region, u.key_id, u.provider
           ORDER BY 1, 2
+     ), valued AS (
+         SELECT v.*, ('x' || substr(md5(v.value), 1, 8))::bit(32) AS hash,
+                -- A kind has a list in any case: the days of pending fundings have many other entries.
+                v.attribute <> 'kind' AND v.entries * 16 >= d.entries AS is_common
+           FROM (SELECT j.wallet, i.day, a.attribute, a.value, count(*) AS entries, array_agg(i.time) AS times
+                   FROM judged j
+                  CROSS JOIN LATERAL (SELECT ('x' || replace(substr(j.entry_id::text, 1, 13), '-', ''))::bit(48)::bigint AS at OFFSET 0) m
+                  CROSS JOIN LATERAL (SELECT (m.at / 86400000)::integer AS day, (m.at % 86400000)::integer AS time OFFSET 0) i
+                  CROSS JOIN LATERAL (VALUES ('user', j.user_id), ('team', j.team), ('model', j.model),
+                                             ('kind', CASE WHEN j.kind <> 'c' THEN j.kind::text END)) AS a(attribute, value)
+                  WHERE j.closed AND a.value IS NOT NULL
+                  GROUP BY 1, 2, 3, 4) v
+           JOIN (SELECT j.wallet, (('x' || replace(substr(j.entry_id::text, 1, 13), '-', ''))::bit(48)::bigint / 86400000)::integer AS day,
+                        count(*) AS entries
+                   FROM judged j WHERE j.closed GROUP BY 1, 2) d ON d.wallet = v.wallet AND d.day = v.day
+     ), divided AS (
+         SELECT v.*, CASE WHEN v.is_common THEN -1
+                          -- About a hundred entries in each bucket.
+                          ELSE least(13, ceil(log(2, greatest(1, sum(v.entries) OVER (PARTITION BY v.wallet, v.day, v.attribute, v.is_common) / 128)))::integer)
+                     END AS level
+           FROM valued v
+     ), lists AS (
+         INSERT INTO wallet.entry_lists (wallet_id, attribute, level, bucket, day, rollup_id, hashes, times)
+         SELECT v.wallet, v.attribute, v.level, CASE WHEN v.level > 0 THEN (v.hash >> (32 - v.level))::integer ELSE 0 END AS bucket, v.day,
+                gen_random_uuid(), array_agg(v.hash::integer ORDER BY v.hash, t.time), array_agg(t.time ORDER BY v.hash, t.time) FILTER (WHERE NOT v.is_common)
+           FROM divided v
+          CROSS JOIN LATERAL unnest(CASE WHEN v.is_common THEN '{0}' ELSE v.times END) AS t(time)
+          GROUP BY v.wallet, v.attribute, v.level, 4, v.day
      ), places AS (
          SELECT a.wallet, r.place, r.seq FROM asked a CROSS JOIN LATERAL unnest(a.seqs) WITH ORDINALITY AS r(seq, place)
           UNION ALL
@@ -222,7 +256,7 @@ fn roll(wallets: &[(String, Timestamp)]) -> Result<i64> {
         return Ok(0);
     }
     if !anew.is_empty() {
-        for forget in [&FORGET_DAYS, &FORGET_CHUNKS, &START_ANEW] {
+        for forget in [&FORGET_DAYS, &FORGET_CHUNKS, &FORGET_LISTS, &START_ANEW] {
             forget.run(&[Value::OptTexts(Some(&anew))])?;
         }
     }

@@ -14,7 +14,7 @@ use crate::pg::document::Document;
 use crate::pg::jsonb::Json;
 use crate::storage::canonical::Canonical;
 
-pub use limits::{Counted, LimitRow, Part, Taking, Used, Window, weights_of};
+pub use limits::{Changed, Counted, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of};
 
 /// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -401,7 +401,7 @@ pub struct PriceRow {
 /// A row of `wallet.thresholds`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThresholdRow {
-    /// `low`, `depleted` or `topup`.
+    /// `low`, `depleted`, `topup` or `covered`.
     pub kind: String,
     /// The available amount below which the threshold fires.
     pub threshold: Amount,

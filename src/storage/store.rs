@@ -10,16 +10,15 @@ use crate::error::{Error, Result};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::direct::table::{Access, Table, Which};
-use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread};
+use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, unread, windows};
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
-    AllowanceId, Call, Counted, Entry, Lane, Link, Markup, PriceRow, RateRow, RuleRows, Taking,
-    ThresholdRow, Used,
+    AllowanceId, Call, Changed, Counted, Entry, Lane, Link, Markup, NewWindow, PriceRow, RateRow,
+    RuleRows, Taking, ThresholdRow, Used, Window,
 };
 use crate::storage::spi;
 pub use crate::storage::spi::{
-    NewWindow, give_back, lock_lane, lock_window, new_lane, open_window, read_window, set_levels,
-    try_lane, write_window,
+    give_back, lock_lane, lock_window, new_lane, read_window, set_levels, try_lane, write_window,
 };
 
 /// `wallet.storage`
@@ -181,16 +180,38 @@ pub fn write_lane(wallet: &str, lane: &Lane) -> Result<bool> {
 /// The counters of a window's row, as last committed or changed by this transaction.
 pub fn read_counted(wallet: &str, window: AllowanceId, lane: i16) -> Result<Option<Counted>> {
     match direct(Which::Allowances, Access::Read) {
-        Some(table) => lanes::read_counted(&table, wallet, window, lane),
+        Some(table) => windows::read_counted(&table, wallet, window, lane),
         None => spi::read_counted(wallet, window, lane),
     }
 }
 
-/// Takes an amount from a window. `None` if the row does not exist or has too little left.
-pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
+/// Adds a window. Returns false if it already exists or another transaction added it first.
+pub fn open_window(wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => lanes::take(&table, wallet, window, taking),
+        Some(table) => windows::open(&table, wallet, new),
+        None => spi::open_window(wallet, new),
+    }
+}
+
+/// Takes an amount from a window. Changes nothing if the row has too little left.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Changed<Used>> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => windows::take(&table, wallet, window, taking),
         None => spi::take(wallet, window, taking),
+    }
+}
+
+/// Reads a window's row, has `work` change it, and writes it. Writes nothing if `work` returns
+/// `None`. Calls `work` again if another transaction has changed the row in the meantime.
+pub fn change_window<T>(
+    wallet: &str,
+    window: AllowanceId,
+    cap: Option<Amount>,
+    work: impl FnMut(&mut Window) -> Result<Option<T>>,
+) -> Result<Changed<T>> {
+    match direct(Which::Allowances, Access::Write) {
+        Some(table) => windows::change_window(&table, wallet, window, cap, work),
+        None => spi::change_window(wallet, window, cap, work),
     }
 }
 
@@ -203,7 +224,7 @@ pub fn release_window(
     lane: i16,
 ) -> Result<Option<i16>> {
     match direct(Which::Allowances, Access::Write) {
-        Some(table) => lanes::release(&table, wallet, window, amount, lane),
+        Some(table) => windows::release(&table, wallet, window, amount, lane),
         None => spi::release_window(wallet, window, amount, lane),
     }
 }

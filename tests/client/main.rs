@@ -30,6 +30,7 @@ mod named_regressions;
 mod notify;
 mod open_holds;
 mod over_time;
+mod pages;
 mod payments;
 mod prices;
 mod refusals;

@@ -231,3 +231,66 @@ fn setting_a_price_costs_the_same_after_many_prices() {
     println!("{few} -> {many} pages: wallet.set_price");
     assert!(many <= few * 13 / 10 + 12, "{few} pages have become {many}");
 }
+
+/// Calls of which a transaction makes many. `$n` is a different number each time.
+const IN_ONE_TRANSACTION: &[&str] = &[
+    "wallet.set_member('w', 'user ' || $n)",
+    "wallet.set_limit('w', 10, 'month', scope => 'user', subject => 'user ' || $n)",
+    "wallet.set_model_rules('w', 'user', 'user ' || $n, blocked => '{x}')",
+    "wallet.create_key('w', 'user ' || $n)",
+    "wallet.set_members('w', '[{\"user_id\": \"user $n\", \"team\": \"red\"}]')",
+    "wallet.set_limits('w', '[{\"max\": 9, \"period\": \"month\", \"scope\": \"user\", \"subject\": \"user $n\"}]')",
+    "wallet.create_keys('w', '[{\"user_id\": \"user $n\"}]')",
+];
+
+/// A change costs the same after many others in its transaction, whose dead rows nobody can remove.
+#[test]
+fn a_change_costs_the_same_after_many_in_its_transaction() {
+    let mut failed = Vec::new();
+    for lanes in [1, 4] {
+        for call in IN_ONE_TRANSACTION {
+            let database = Database::new();
+            let mut client = database.connect();
+            create(&mut client, "w", lanes, &[], dec("100"));
+            client.batch_execute("BEGIN").unwrap();
+            let mut number = 0;
+            let mut after = |count: u64| {
+                let mut last = 0;
+                for _ in 0..count {
+                    number += 1;
+                    let call = call.replace("$n", &number.to_string());
+                    last = pages(&mut client, &format!("SELECT {call}"));
+                }
+                last
+            };
+            let (few, many) = (after(30), after(600));
+            println!("{lanes} lanes: {few} -> {many} pages: {call}");
+            if many > few * 13 / 10 + 12 {
+                failed.push(format!("{few} pages have become {many}: {call}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// The best of three, because other programs run at the same time.
+#[test]
+fn ten_thousand_members_take_less_than_two_seconds() {
+    let database = Database::new();
+    let mut client = database.connect();
+    create(&mut client, "w", 1, &[], dec("100"));
+    let times = ["a", "b", "c"].map(|prefix| {
+        let began = std::time::Instant::now();
+        let sql = "SELECT count(*) FROM wallet.set_members('w', (
+                SELECT jsonb_agg(jsonb_build_object('user_id', $1::text || n, 'team', 'team ' || n % 50))
+                  FROM generate_series(1, 10000) n)) WHERE outcome = 'created'";
+        let created: i64 = client.query_one(sql, &[&prefix]).unwrap().get(0);
+        assert_eq!(created, 10_000);
+        began.elapsed()
+    });
+    println!("10,000 members: {times:?}");
+    assert!(
+        times.iter().min() < Some(&std::time::Duration::from_secs(2)),
+        "{times:?}"
+    );
+}

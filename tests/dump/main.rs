@@ -43,6 +43,7 @@ const TABLES: &[&str] = &[
     "rollup_states",
     "rollup_chunks",
     "usage_rollups",
+    "entry_lists",
     "run_out_alerts",
     "role_grants",
     "members",
@@ -109,6 +110,7 @@ fn fill(database: &Database) {
         .batch_execute(
             "SELECT wallet.set_topup_rule('acme', '{\"threshold\":200,\"amount\":10}');
              SELECT wallet.fund('acme', 200), wallet.charge('acme', amount => 200);
+             SELECT wallet.set_topup_rule('acme', '{\"threshold\":100,\"amount\":20}', name => 'covered');
              SELECT wallet.set_topup_rule('hot', '{\"interval\":\"weekly\",\"amount\":10}')",
         )
         .unwrap();
@@ -131,7 +133,8 @@ fn fill(database: &Database) {
              SELECT wallet.freeze_wallet('hot', 'under \"review\"');
              SELECT wallet.create_wallet('gifts', lanes => 2);
              SELECT wallet.fund('gifts', 9, scope => '{\"models\": [\"m\"]}', expires_at => now() + interval '1 day'),
-                    wallet.set_recurring_grant('gifts', 4, scope => '{\"services\": [\"images\"]}');
+                    wallet.set_recurring_grant('gifts', 4, scope => '{\"services\": [\"images\"]}'),
+                    wallet.set_recurring_grant('gifts', 2, 'week', name => 'later', starts_on => current_date + 5);
              SELECT wallet.hold('gifts', amount => 2, model => 'm', ttl => '1 day');
              SELECT wallet.charge('gifts', amount => 3, model => 'm'),
                     wallet.create_voucher('GIFT-9QX', 1, scope => '{\"models\": [\"m\"]}');

@@ -12,3 +12,4 @@ mod model;
 mod sequence;
 mod settled;
 mod threads;
+mod topup_rules;

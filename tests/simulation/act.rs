@@ -151,14 +151,18 @@ pub enum Act {
     },
     Recurring {
         of: Of,
+        name: &'static str,
         amount: i128,
         period: Length,
         lives: Option<Length>,
         rollover: Option<i128>,
         scope: Option<Scope>,
+        /// The first day, in days from today in the wallet's zone.
+        starts: Option<i64>,
     },
     StopRecurring {
         of: Of,
+        name: &'static str,
     },
     SetLimit {
         of: Of,
@@ -256,7 +260,7 @@ impl Act {
             | Act::Transfer { of, .. }
             | Act::VoidGrant { of, .. }
             | Act::Recurring { of, .. }
-            | Act::StopRecurring { of }
+            | Act::StopRecurring { of, .. }
             | Act::SetLimit { of, .. }
             | Act::Rule { of, .. }
             | Act::SetLanes { of, .. }
@@ -422,15 +426,17 @@ impl Act {
                 ("entry_id", format!("void_grant('{w}', {})", named(*grant)?))
             }
             Act::Recurring {
+                name,
                 amount,
                 period,
                 lives,
                 rollover,
                 scope,
+                starts,
                 ..
             } => {
                 let mut call = format!(
-                    "set_recurring_grant('{w}', {}, '{period}'",
+                    "set_recurring_grant('{w}', {}, '{period}', name => '{name}'",
                     decimal(*amount)
                 );
                 if let Some(lives) = lives {
@@ -442,9 +448,19 @@ impl Act {
                 if let Some(scope) = scope {
                     let _ = write!(call, ", scope => '{}'", scope.json());
                 }
+                if let Some(days) = starts {
+                    let _ = write!(
+                        call,
+                        ", starts_on => (SELECT (statement_timestamp() AT TIME ZONE time_zone)::date + {days}
+                           FROM wallet.wallets WHERE wallet_id = '{w}')"
+                    );
+                }
                 ("grant_id", call + ")")
             }
-            Act::StopRecurring { .. } => ("grant_id", format!("set_recurring_grant('{w}', 0)")),
+            Act::StopRecurring { name, .. } => (
+                "grant_id",
+                format!("set_recurring_grant('{w}', 0, name => '{name}')"),
+            ),
             Act::SetLimit {
                 max,
                 period,

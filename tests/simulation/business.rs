@@ -373,9 +373,11 @@ impl Business {
                 Act::VoidGrant { of, grant }
             }
             91..=93 => {
+                let name = self.pick(&["default", "default", "images"]);
                 if !kind.ends || self.chance(20) {
-                    return Some(Act::StopRecurring { of });
+                    return Some(Act::StopRecurring { of, name });
                 }
+                let starts = self.chance(40).then(|| self.between(0, 9));
                 let rollover = if self.chance(50) {
                     Some(self.amount(12 * ONE))
                 } else {
@@ -388,6 +390,8 @@ impl Business {
                 };
                 Act::Recurring {
                     of,
+                    name,
+                    starts,
                     amount: self.amount(10 * ONE),
                     period: self.pick(&[
                         Length::Months(1),

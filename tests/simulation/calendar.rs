@@ -65,6 +65,19 @@ pub fn month(at: At, zone: &str) -> (String, At, At) {
     (first.to_string(), begins(first), begins(next))
 }
 
+/// The beginning of the day that is this many days after that of a moment. PostgreSQL reads a
+/// midnight that does not exist with the offset before the change, and one that occurs twice with
+/// the offset after it.
+pub fn day_begins(at: At, days: i64, zone: &str) -> At {
+    let date = zoned(at, zone).date();
+    let midnight = date.checked_add(days.days()).expect("a day").at(0, 0, 0, 0);
+    let zone = TimeZone::get(zone).expect("a time zone");
+    let found = zone
+        .to_ambiguous_zoned(midnight)
+        .disambiguate(Disambiguation::Later);
+    found.expect("a day").timestamp().as_second()
+}
+
 /// The window of a limit that contains a moment.
 pub fn window(at: At, period: &str, zone: &str) -> (Option<At>, Option<At>) {
     let here = zoned(at, zone);

@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "attribution",
     "storage",
     "args",
+    "items",
     "idempotency",
     "outbox",
     "access",

@@ -8,10 +8,11 @@ SELECT wallet.create_wallet('acme', low_balance => '{50,20}'), wallet.create_wal
 SELECT wallet.fund('acme', 100, reference => 'p1'), wallet.fund('hot', 100), wallet.fund('hot', 7, status => 'pending', reference => 'p2');
 SELECT wallet.fund('acme', 5, promotional => true, expires_at => '2999-01-01Z'), wallet.redeem_voucher('acme', 'welcome');
 SELECT wallet.set_recurring_grant('peer', 3, 'month');
+SELECT wallet.set_recurring_grant('peer', 2, 'week', name => 'later', starts_on => '2990-01-01');
 SELECT wallet.set_bonus('*', '[{"from":1000,"percent":1}]'), wallet.set_bonus('peer', '[{"from":1,"percent":5}]', expires_in => '1 month');
 SELECT wallet.reverse_funding('peer', entry_id, amount => 3) FROM wallet.fund('peer', 9, reference => 'p3');
 SELECT wallet.set_limit('acme', 900, 'lifetime', scope => 'user'), wallet.set_limit('hot', 950, 'lifetime'), wallet.set_limit('hot', 5000, 'lifetime', metric => 'points');
-SELECT wallet.set_topup_rule('acme', '{"threshold":200,"amount":10}');
+SELECT wallet.set_topup_rule('acme', '{"threshold":200,"amount":10}'), wallet.set_topup_rule('acme', '{"threshold":100,"amount":20}', name => 'second');
 SELECT wallet.set_member('acme', 'ann', 'owner', 'red'), wallet.set_ip_rules('peer', '{10.0.0.0/8}'), wallet.set_model_rules('peer', allowed => '{m}');
 SELECT wallet.charge('acme', amount => 1, user_id => 'ann', idempotency_key => 'k' || n),
        wallet.charge('hot', '{"model":"m","input_tokens":10}', tags => '{"t":"x"}', idempotency_key => 'h' || n)

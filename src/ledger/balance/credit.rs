@@ -200,7 +200,7 @@ fn cross_upwards(thresholds: &mut [Threshold], certain: Amount) -> Vec<Crossing>
     let mut reached: Vec<Threshold> = thresholds
         .iter()
         .filter(|t| match t.kind {
-            Kind::Low | Kind::Topup => certain >= t.at,
+            Kind::Low | Kind::Topup | Kind::Covered => certain >= t.at,
             Kind::Depleted => certain > t.at,
         })
         .cloned()

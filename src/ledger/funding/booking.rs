@@ -152,7 +152,7 @@ pub(super) fn book(
     // A plain lot comes last in burn order, unless the wallet has a grant of low priority.
     let balance = if !paid.terms.plain() || rules.scoped || payee.has_later {
         let mut locked_lots = LockedLots::open(wallet)?;
-        let balance = locked_lots.grant(&entry, spendable, paid.terms, false, Amount::ZERO)?;
+        let balance = locked_lots.grant(&entry, spendable, paid.terms, None, Amount::ZERO)?;
         locked_lots.close()?;
         balance
     } else {
@@ -179,7 +179,7 @@ fn as_last_lot(
         amount: entry.amount,
         remaining: spendable,
         terms,
-        recurring: false,
+        recurring: None,
         created_at: entry.created_at,
     };
     lots::add(entry.wallet, &lot)?;
@@ -200,7 +200,7 @@ fn with_bonus(
     let paying = debt.min(bonus.amount);
     let rest = bonus.amount.minus(paying).map_err(range)?;
     let mut locked_lots = LockedLots::open(wallet)?;
-    locked_lots.grant(payment, spendable, paid.terms, false, rest)?;
+    locked_lots.grant(payment, spendable, paid.terms, None, rest)?;
     // The bonus begins when the lanes are locked.
     let entry = Entry {
         related_id: Some(payment.entry_id),
@@ -217,7 +217,7 @@ fn with_bonus(
         debts::pay(wallet, entry.entry_id, paying)?;
     }
     let terms = bonus.terms(wallet, entry.created_at)?;
-    let balance = locked_lots.grant(&entry, rest, &terms, false, Amount::ZERO)?;
+    let balance = locked_lots.grant(&entry, rest, &terms, None, Amount::ZERO)?;
     locked_lots.close()?;
     Ok((balance, entry.entry_id))
 }

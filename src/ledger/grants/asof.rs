@@ -24,7 +24,7 @@ use crate::storage::store;
 pub struct Funds {
     /// The course of time up to the moment. It has no lots if the wallet has plain fundings only.
     pub course: Course,
-    /// The due occurrences of a recurring grant.
+    /// The due occurrences of recurring grants.
     pub due: Due,
     credit_limit: Amount,
 }
@@ -84,7 +84,7 @@ pub fn standing(
     spread(&mut lots, kept::without(general, &kept)?)?;
     let mut due = Due::default();
     let course = if rules.grants_are_due_at(now) || rules.keeps {
-        while due.read_on(wallet, now, MAX_TURNS)? == MAX_TURNS {}
+        while due.read_on(wallet, now, MAX_TURNS)? {}
         let holds = kept::holdings(wallet, Some(now), None)?;
         let mut course = Course::new(lots, kept, general, holds, Timestamp(i64::MIN));
         course.run(now, &due.turns)?;

@@ -16,7 +16,7 @@ use crate::money::Amount;
 use crate::outbox::Name;
 use crate::pg::clock::Timestamp;
 
-/// The most occurrences of a recurring grant that are read at once.
+/// The number of occurrences of recurring grants that are read at once.
 pub(super) const MAX_TURNS: usize = 100;
 
 impl LockedLots<'_> {
@@ -24,17 +24,16 @@ impl LockedLots<'_> {
     pub(super) fn catch_up(&mut self, now: Timestamp, floor: Timestamp) -> Result<()> {
         loop {
             let mut due = Due::default();
-            if self.rules().grants_are_due_at(now) {
-                due.read_on(self.wallet, now, MAX_TURNS)?;
-            }
+            let more =
+                self.rules().grants_are_due_at(now) && due.read_on(self.wallet, now, MAX_TURNS)?;
             let turns = &due.turns;
             // Events after the last occurrence of this batch wait for the next batch.
             let until = match turns.last() {
-                Some(last) if turns.len() == MAX_TURNS => last.at,
+                Some(last) if more => last.at,
                 _ => now,
             };
             self.follow(until, turns, floor)?;
-            if turns.len() < MAX_TURNS {
+            if !more {
                 return self.warn(now);
             }
         }
@@ -118,7 +117,7 @@ impl LockedLots<'_> {
         }
         kept::write(self.wallet, &self.kept, &course.kept)?;
         if !turns.is_empty() {
-            recurrence::taken(self.wallet, turns.len())?;
+            recurrence::taken(self.wallet, turns)?;
         }
         self.lots = course.lots;
         self.kept = course.kept;

@@ -269,12 +269,14 @@ impl Course {
         self.lapse(at)
     }
 
-    /// A recurring grant occurs. The part of older lots that may not roll over ends, the rest is
-    /// extended.
+    /// A recurring grant occurs. The part of its older lots that may not roll over ends, the rest
+    /// is extended.
     fn turn(&mut self, place: usize, turn: &Occurrence) -> Result<()> {
         let at = turn.at.max(self.floor);
         if let Some(most) = turn.rollover_max {
-            let lasts = |one: &Active| one.recurring && one.lot.rank.expires_at >= turn.at.0;
+            let lasts = |one: &Active| {
+                one.recurring.as_ref() == Some(&turn.name) && one.lot.rank.expires_at >= turn.at.0
+            };
             let old = self.lots.iter().filter(|one| lasts(one));
             let mut old: Vec<Lot> = old.map(|one| one.lot.clone()).collect();
             let excess = amount_of((burn::total(&old) - most.units()).max(0))?;

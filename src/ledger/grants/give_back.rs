@@ -67,7 +67,7 @@ impl LockedLots<'_> {
                 amount: plain,
                 remaining: plain,
                 terms: &Terms::default(),
-                recurring: false,
+                recurring: None,
                 created_at: entry.created_at,
             })?;
         }

@@ -39,7 +39,7 @@ statement!(
         SET grants_due = coalesce(
             least((SELECT min(l.expires_at) FROM lots l WHERE NOT l.ended),
                   (SELECT min(l.warn_at) FROM lots l WHERE NOT l.ended),
-                  (SELECT r.next_at FROM wallet.recurring_grants r WHERE r.wallet_id = $1),
+                  (SELECT min(r.next_at) FROM wallet.recurring_grants r WHERE r.wallet_id = $1),
                   (SELECT min(CASE WHEN r.expires_at > $2 THEN r.expires_at WHEN NOT r.charge_on_expiry THEN $2 + interval '1 second' END)
                      FROM wallet.reservations r
                     WHERE r.wallet_id = $1 AND r.status = 'open' AND (SELECT k.keeps FROM keeping k))),
@@ -142,7 +142,7 @@ impl<'a> LockedLots<'a> {
                 amount,
                 remaining: amount,
                 terms: &Terms::default(),
-                recurring: false,
+                recurring: None,
                 created_at: clock::now(),
             })?;
         }
@@ -235,7 +235,7 @@ impl<'a> LockedLots<'a> {
         entry: &Entry<'_>,
         spendable: Amount,
         terms: &Terms,
-        recurring: bool,
+        recurring: Option<&str>,
         also_booked: Amount,
     ) -> Result<Amount> {
         let is_scoped = terms.scope.is_some();

@@ -52,7 +52,7 @@ statement!(
         TIMESTAMPTZOID,
         INT4OID,
         BOOLOID,
-        BOOLOID,
+        TEXTOID,
         JSONBOID,
         TIMESTAMPTZOID
     ],
@@ -109,8 +109,8 @@ pub struct NewLot<'a> {
     pub remaining: Amount,
     /// Its expiry, priority and scope.
     pub terms: &'a Terms,
-    /// True if a recurring grant made it.
-    pub recurring: bool,
+    /// The name of the recurring grant that made it; `None` for any other lot.
+    pub recurring: Option<&'a str>,
     /// When it was granted.
     pub created_at: Timestamp,
 }
@@ -127,7 +127,7 @@ pub fn add(wallet: &str, lot: &NewLot<'_>) -> Result<()> {
         Value::OptTime(terms.expires_at.map(|end| warn_at(lot.created_at, end))),
         Value::Int4(terms.priority),
         Value::Bool(terms.promotional),
-        Value::Bool(lot.recurring),
+        Value::OptText(lot.recurring),
         Value::OptJsonb(terms.scope),
         Value::Time(lot.created_at),
     ])
@@ -149,8 +149,8 @@ pub struct Active {
     pub expires_at: Option<Timestamp>,
     /// When its end is to be announced; `None` once it was announced.
     pub(super) warn_at: Option<Timestamp>,
-    /// True if a recurring grant made it.
-    pub recurring: bool,
+    /// The name of the recurring grant that made it; `None` for any other lot.
+    pub recurring: Option<Rc<str>>,
     /// The models and services that it may pay for; `None` for all.
     pub scope: Option<Rc<Scope>>,
     /// The amount that holds reserve of it. Zero for a lot without a scope.
@@ -174,7 +174,7 @@ impl Active {
             },
             expires_at: terms.expires_at,
             warn_at: terms.expires_at.map(|end| warn_at(new.created_at, end)),
-            recurring: new.recurring,
+            recurring: new.recurring.map(Rc::from),
             scope: terms.scope.map(Scope::stored).transpose()?.map(Rc::new),
             held: Amount::ZERO,
         })
@@ -187,7 +187,7 @@ impl Active {
             lot,
             expires_at,
             warn_at: None,
-            recurring: false,
+            recurring: None,
             scope: None,
             held: Amount::ZERO,
         }
@@ -249,7 +249,7 @@ pub(super) fn active_of(rows: &Rows) -> Result<Vec<Active>> {
                 },
                 expires_at,
                 warn_at: rows.get(row, 6),
-                recurring: rows.need(row, 7)?,
+                recurring: rows.get::<String>(row, 7).map(Rc::from),
                 scope: scope_of(row)?,
                 held: rows.amount(row, 9)?,
             })

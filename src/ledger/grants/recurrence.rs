@@ -1,5 +1,6 @@
-//! The occurrences of a recurring grant: when the next one is due, and its grant.
+//! The occurrences of recurring grants: when the next one is due, and its grant.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::error::Result;
@@ -16,37 +17,46 @@ use crate::storage::rows::{Call, Entry, Kind};
 
 // Computed from the beginning, so that the 31st returns after a short month. Months and days are
 // calendar units of the wallet's time zone, whatever the session's. Hours have a fixed length.
+//
+// Occurrences at the same moment are never separated: all of them come before the ends of lots at
+// that moment.
 statement!(
     DUE,
-    [TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID],
-    "SELECT t.at, r.amount,
-            (t.at AT TIME ZONE w.time_zone + date_trunc('day', r.expires_after)) AT TIME ZONE w.time_zone
-                + (r.expires_after - date_trunc('day', r.expires_after)),
-            r.rollover_max, r.actor, r.scope
-       FROM wallet.recurring_grants r
-       JOIN wallet.wallets w ON w.wallet_id = r.wallet_id
-      CROSS JOIN LATERAL (
-            SELECT CASE WHEN n.n = 1 THEN r.next_at
-                        ELSE (r.started_at AT TIME ZONE w.time_zone + (r.turn + n.n) * r.period)
-                             AT TIME ZONE w.time_zone END AS at
-              FROM generate_series($3 + 1, $3 + $4) AS n(n)) t
-      WHERE r.wallet_id = $1 AND r.next_at <= $2 AND t.at <= $2
-      ORDER BY t.at"
+    [TEXTOID, TIMESTAMPTZOID, TEXTARRAYOID, INT8ARRAYOID, INT8OID],
+    "SELECT d.*
+       FROM (SELECT t.at, r.amount,
+                    (t.at AT TIME ZONE w.time_zone + date_trunc('day', r.expires_after)) AT TIME ZONE w.time_zone
+                        + (r.expires_after - date_trunc('day', r.expires_after)),
+                    r.rollover_max, r.actor, r.scope, r.name
+               FROM wallet.recurring_grants r
+               JOIN wallet.wallets w ON w.wallet_id = r.wallet_id
+               LEFT JOIN unnest($3, $4) AS k(name, read) ON k.name = r.name
+              CROSS JOIN LATERAL (
+                    SELECT CASE WHEN n.n = 1 THEN r.next_at
+                                ELSE (r.started_at AT TIME ZONE w.time_zone + (r.turn + n.n) * r.period)
+                                     AT TIME ZONE w.time_zone END AS at
+                      FROM generate_series(coalesce(k.read, 0) + 1, coalesce(k.read, 0) + $5) AS n(n)) t
+              WHERE r.wallet_id = $1 AND r.next_at <= $2 AND t.at <= $2
+              ORDER BY t.at
+              FETCH FIRST $5 ROWS WITH TIES) d
+      ORDER BY d.at, d.name"
 );
 
 statement!(
     TAKEN,
-    [TEXTOID, INT8OID],
+    [TEXTOID, TEXTARRAYOID, INT8ARRAYOID],
     "UPDATE wallet.recurring_grants r
-        SET turn = r.turn + $2,
-            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + $2 + 1) * r.period)
+        SET turn = r.turn + k.taken,
+            next_at = (r.started_at AT TIME ZONE w.time_zone + (r.turn + k.taken + 1) * r.period)
                       AT TIME ZONE w.time_zone
-       FROM wallet.wallets w
-      WHERE r.wallet_id = $1 AND w.wallet_id = r.wallet_id"
+       FROM wallet.wallets w, unnest($2, $3) AS k(name, taken)
+      WHERE r.wallet_id = $1 AND w.wallet_id = r.wallet_id AND k.name = r.name"
 );
 
 /// One occurrence of a recurring grant.
 pub struct Occurrence {
+    /// The name of the recurring grant.
+    pub name: Rc<str>,
     /// When it was due.
     pub at: Timestamp,
     /// The granted amount, that of the new lot.
@@ -63,27 +73,48 @@ pub struct Occurrence {
     pub stored_scope: Option<Jsonb>,
 }
 
+/// How often each recurring grant occurs in a list.
+pub fn by_name(turns: &[Occurrence]) -> BTreeMap<Rc<str>, i64> {
+    let mut counts = BTreeMap::new();
+    for turn in turns {
+        *counts.entry(turn.name.clone()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// The names and the numbers, as parameters of a statement.
+fn apart(counts: BTreeMap<Rc<str>, i64>) -> (Vec<String>, Vec<i64>) {
+    let counts = counts.into_iter();
+    counts
+        .map(|(name, count)| (name.to_string(), count))
+        .unzip()
+}
+
 /// Occurrences that are due.
 #[derive(Default)]
 pub struct Due {
-    /// The occurrences, the earliest first.
+    /// The occurrences, the earliest first. Those of one moment are in the order of their names.
     pub turns: Vec<Occurrence>,
     /// Keeps the datums of the scopes alive.
     rows: Vec<Rows>,
 }
 
 impl Due {
-    /// Appends at most `most` occurrences that are due by a moment. Returns their number.
-    pub(super) fn read_on(&mut self, wallet: &str, until: Timestamp, most: usize) -> Result<usize> {
+    /// Appends `most` occurrences that are due by a moment, and those of the same moment as the
+    /// last one. Returns true if there may be more.
+    pub(super) fn read_on(&mut self, wallet: &str, until: Timestamp, most: usize) -> Result<bool> {
+        let (names, read) = apart(by_name(&self.turns));
         let rows = DUE.run(&[
             Value::Text(wallet),
             Value::Time(until),
-            Value::Int8(self.turns.len() as i64),
+            Value::OptTexts(Some(&names)),
+            Value::Int8s(&read),
             Value::Int8(most as i64),
         ])?;
         for row in 0..rows.len() {
             let scope = rows.datum(row, 5).map(Jsonb);
             self.turns.push(Occurrence {
+                name: rows.need::<String>(row, 6)?.into(),
                 at: rows.need(row, 0)?,
                 amount: rows.amount(row, 1)?,
                 expires_at: rows.get(row, 2),
@@ -93,16 +124,21 @@ impl Due {
                 stored_scope: scope,
             });
         }
-        let more = rows.len();
+        let more = rows.len() >= most;
         self.rows.push(rows);
         Ok(more)
     }
 }
 
-/// Records that `turns` more occurrences were booked.
-pub(super) fn taken(wallet: &str, turns: usize) -> Result<()> {
+/// Records that more occurrences were booked.
+pub(super) fn taken(wallet: &str, turns: &[Occurrence]) -> Result<()> {
+    let (names, taken) = apart(by_name(turns));
     TAKEN
-        .run(&[Value::Text(wallet), Value::Int8(turns as i64)])
+        .run(&[
+            Value::Text(wallet),
+            Value::OptTexts(Some(&names)),
+            Value::Int8s(&taken),
+        ])
         .map(drop)
 }
 
@@ -134,13 +170,18 @@ impl Occurrence {
     }
 
     /// Its lot, created at the time when the occurrence was due.
-    pub(super) fn lot<'a>(&self, id: [u8; 16], terms: &'a Terms, remaining: Amount) -> NewLot<'a> {
+    pub(super) fn lot<'a>(
+        &'a self,
+        id: [u8; 16],
+        terms: &'a Terms,
+        remaining: Amount,
+    ) -> NewLot<'a> {
         NewLot {
             id,
             amount: self.amount,
             remaining,
             terms,
-            recurring: true,
+            recurring: Some(&self.name),
             created_at: self.at,
         }
     }
@@ -160,7 +201,7 @@ impl Occurrence {
             },
             expires_at: self.expires_at,
             warn_at: self.expires_at.map(|end| lots::warn_at(self.at, end)),
-            recurring: true,
+            recurring: Some(self.name.clone()),
             scope: self.scope.clone().map(Rc::new),
             held: Amount::ZERO,
         }

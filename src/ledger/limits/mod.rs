@@ -2,6 +2,7 @@
 pub mod check;
 pub mod choose;
 pub mod metric;
+pub mod raise;
 pub mod recount;
 pub mod set;
 pub mod view;

@@ -9,13 +9,14 @@ use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::wallets::change::change;
 use crate::ledger::wallets::config;
+use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Rollover, bounds};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
 use crate::limits::scope::{EACH, Scope, Subject};
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
-use crate::pg::jsonb::{Builder, Json, Jsonb};
+use crate::pg::jsonb::{Builder, Jsonb};
 use crate::storage::plan::{Rows, Run, Value, statement};
 use crate::storage::rows::{LimitRow, uuid_text, weights_of};
 use crate::storage::wallet_row::lock_wallet;
@@ -123,18 +124,6 @@ statement!(
 );
 
 statement!(
-    RAISE_MAX,
-    [
-        TEXTOID,
-        UUIDOID,
-        NUMERICOID,
-        NUMERICARRAYOID,
-        TIMESTAMPTZARRAYOID
-    ],
-    that_limit_query!("UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5")
-);
-
-statement!(
     DROP,
     [TEXTOID, UUIDOID],
     that_limit_query!("DELETE FROM wallet.limits")
@@ -168,7 +157,10 @@ statement!(
 );
 
 /// Changes limits of a wallet while no charge is running. The caller has locked the wallet's row.
-fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
+pub(super) fn change_limits<T>(
+    wallet: &str,
+    work: impl FnOnce(Timestamp) -> Result<T>,
+) -> Result<T> {
     change(wallet, |now| {
         let changed = work(now)?;
         NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
@@ -231,13 +223,45 @@ pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     if let Some(answer) = call.answered()? {
         return answer.id();
     }
-    let new = &NewLimit {
-        metric: metric::find(new.metric.as_str())?,
-        ..new.clone()
-    };
-    let id = change_limits(new.wallet, |now| write(new, now))?;
+    let ids = set_each(new.wallet, std::slice::from_ref(new), |_, result| result)?;
+    let id = ids.into_iter().next().ok_or_else(lost)?;
     call.remember_text("limit_id", &uuid_text(id))?;
     Ok(id)
+}
+
+/// Creates or changes limits of a wallet together. `tell` says in an error which of them it is
+/// about. The caller has locked the wallet's row.
+pub fn set_each(
+    wallet: &str,
+    limits: &[NewLimit<'_>],
+    tell: impl Fn(usize, Result<[u8; 16]>) -> Result<[u8; 16]>,
+) -> Result<Vec<[u8; 16]>> {
+    let mut known = Vec::with_capacity(limits.len());
+    for (place, new) in limits.iter().enumerate() {
+        match metric::find(new.metric.as_str()) {
+            Ok(metric) => known.push(NewLimit {
+                metric,
+                ..new.clone()
+            }),
+            Err(error) => return tell(place, Err(error)).map(|_| Vec::new()),
+        }
+    }
+    change_limits(wallet, |now| {
+        let limits = known.iter().enumerate();
+        limits
+            .map(|(place, new)| tell(place, write(new, now)))
+            .collect()
+    })
+}
+
+/// The scope, subject, period and metric of a limit, which no other limit of its wallet has.
+pub fn name_of(new: &NewLimit<'_>) -> [String; 4] {
+    [
+        new.scope.as_str().into_owned(),
+        new.subject.as_str().to_owned(),
+        new.period_name.clone(),
+        new.metric.as_str().to_owned(),
+    ]
 }
 
 fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
@@ -344,6 +368,7 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str, carry_from: Timestamp) ->
             max,
             since: carry_from,
         }),
+        last_window: LastWindow::default(),
     })
 }
 
@@ -378,64 +403,6 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         count_running(wallet, &limit, now, false)?;
     }
     Ok(limit.id)
-}
-
-/// The arguments of `raise_limit`.
-pub struct Raise<'a> {
-    /// Id of the wallet that has the limit.
-    pub wallet: &'a str,
-    /// Id that the call of `set_limit` returned.
-    pub limit_id: [u8; 16],
-    /// The amount that is added to the maximum.
-    pub by: Amount,
-    /// The end of the raise. `None` if it is permanent.
-    pub until: Option<Timestamp>,
-}
-
-/// Raises a limit for a time or permanently. Returns the new maximum. The answer is stored, because
-/// a replay cannot compute it: other raises may follow. Raises that have ended are dropped from the
-/// row. `reallot` then makes the new maximum known to the windows.
-pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
-    let wallet = raise.wallet;
-    lock_wallet(wallet)?;
-    if let Some(answer) = call.answered()? {
-        let json = answer.result().ok_or_else(lost)?.reread("result")?;
-        return match json.as_object() {
-            Some([(_, Json::Number(max))]) => max.to_amount().map_err(|_| lost()),
-            _ => Err(lost()),
-        };
-    }
-    let max = change_limits(wallet, |now| {
-        let mut row = find(wallet, raise.limit_id)?;
-        let overflow = crate::pg::numeric::overflow;
-        let (raised_by, raised_until): (Vec<Amount>, Vec<Timestamp>) = row
-            .raised_by
-            .iter()
-            .copied()
-            .zip(row.raised_until.iter().copied())
-            .filter(|(_, until)| *until > now)
-            .chain(raise.until.map(|until| (raise.by, until)))
-            .unzip();
-        if raise.until.is_none() {
-            row.max = row.max.plus(raise.by).map_err(overflow)?;
-        }
-        RAISE_MAX.run_in_order(&[
-            Value::Text(wallet),
-            Value::Uuid(row.id),
-            Value::Amount(row.max),
-            Value::Amounts(&raised_by),
-            Value::Times(&raised_until),
-        ])?;
-        (row.raised_by, row.raised_until) = (raised_by, raised_until);
-        let limit = config::limit_of(row)?;
-        reallot(wallet, &limit, now)?;
-        limit.max_at(now)
-    })?;
-    let mut json = Builder::default();
-    json.begin_object();
-    json.amount("max", max);
-    call.remember(Some(json.finish_object()))?;
-    Ok(max)
 }
 
 /// Counts the limits again that a limit replaced until it was dropped or paused, because they now
@@ -483,7 +450,7 @@ pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) ->
 }
 
 /// 42704 unless the wallet has the limit.
-fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
+pub(super) fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
     let rows = BY_ID.run_in_order(&[Value::Text(wallet), Value::Uuid(limit_id)])?;
     if rows.is_empty() {
         return Err(Error::new(

@@ -19,6 +19,7 @@ use crate::ledger::charges::request::{Asked, Request};
 pub use crate::ledger::wallets::basis::Basis;
 pub use crate::ledger::wallets::basis::Status;
 use crate::limits::lane_windows;
+use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Rollover};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
@@ -121,6 +122,14 @@ fn cached(wallet: &str) -> Option<Rc<WalletConfig>> {
             };
         }
         cache.wallets.get(wallet).cloned()
+    })
+}
+
+/// Whether this backend caches rules of that epoch.
+pub fn is_cached(wallet: &str, epoch: i64) -> bool {
+    CACHE.with_borrow(|cache| {
+        let rules = cache.wallets.get(wallet);
+        rules.is_some_and(|rules| rules.epoch == epoch)
     })
 }
 
@@ -239,5 +248,6 @@ pub fn limit_of(row: LimitRow) -> Result<Limit> {
             .rollover_max
             .zip(row.carry_from)
             .map(|(max, since)| Rollover { max, since }),
+        last_window: LastWindow::default(),
     })
 }

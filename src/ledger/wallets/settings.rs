@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 use pgrx::pg_sys;
 
+use crate::access::audit::{Act, Of};
 use crate::allowance::all_lanes::{AllLanes, LaneSplit, keep_low_thresholds, write_thresholds};
 use crate::allowance::crossings;
 use crate::allowance::lane_split::active;
@@ -121,7 +122,8 @@ pub fn check_time_zone(zone: &str) -> Result<()> {
         return Err(
             Error::argument(format!("unrecognized time zone {}", quoted(zone)))
                 .detail("Time zones are named as in the IANA database.")
-                .hint("Use a name such as UTC, Europe/Berlin or America/New_York."),
+                .hint("Use a name such as UTC, Europe/Berlin or America/New_York.")
+                .about("time_zone"),
         );
     }
     KNOWN_ZONE
@@ -186,6 +188,55 @@ pub struct NewWallet<'a> {
 
 /// Creates a wallet with an empty balance.
 pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
+    if add(new)? {
+        return remember(call);
+    }
+    match answered(call)? {
+        Some(row) => Ok(row),
+        None => Err(exists(new.wallet)),
+    }
+}
+
+/// Creates many wallets: all of them, in the order of their names, so that two calls never wait for
+/// each other. `tell` says in an error which of them it is about. Returns true if an earlier call
+/// with the same idempotency key has created them.
+pub fn create_each(
+    wallets: &[NewWallet<'_>],
+    act: &Act<'_>,
+    call: IdempotentCall<'_>,
+    tell: impl Fn(usize, Result<()>) -> Result<()>,
+) -> Result<bool> {
+    if call.answered()?.is_some() {
+        return Ok(true);
+    }
+    let mut order: Vec<usize> = (0..wallets.len()).collect();
+    order.sort_by_key(|place| wallets[*place].wallet);
+    for place in order {
+        let new = &wallets[place];
+        let added = add(new).map(|added| {
+            if added {
+                Ok(())
+            } else {
+                Err(exists(new.wallet))
+            }
+        });
+        let Err(error) = added.and_then(|added| added) else {
+            let wallet = new.wallet;
+            Act { wallet, ..*act }.record_new(Of::NewWallet)?;
+            continue;
+        };
+        // A call with the same key may have been faster.
+        if error.code == Code::UniqueViolation && call.answered()?.is_some() {
+            return Ok(true);
+        }
+        tell(place, Err(error))?;
+    }
+    call.remember(None)?;
+    Ok(false)
+}
+
+/// Adds a wallet. Returns false if there is one of that name.
+fn add(new: &NewWallet<'_>) -> Result<bool> {
     check_time_zone(new.time_zone)?;
     let rows = CREATE.run(&[
         Value::Text(new.wallet),
@@ -198,10 +249,7 @@ pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDa
         Value::Time(clock::now()),
     ])?;
     if rows.is_empty() {
-        return match answered(call)? {
-            Some(row) => Ok(row),
-            None => Err(exists(new.wallet)),
-        };
+        return Ok(false);
     }
     let epoch = config::new_epoch();
     store::new_lane(new.wallet, 0, epoch)?;
@@ -214,7 +262,7 @@ pub fn create(new: &NewWallet<'_>, call: IdempotentCall<'_>) -> Result<BalanceDa
         &thresholds(&new.low_balance, new.credit_limit),
     )?;
     split_lanes(new.wallet, Amount::ZERO)?;
-    remember(call)
+    Ok(true)
 }
 
 fn exists(wallet: &str) -> Error {

@@ -14,7 +14,7 @@ use crate::storage::plan::{Run, Value, statement};
 statement!(
     DROP_TOPUP_RULE,
     [TEXTOID],
-    "WITH thresholds AS (DELETE FROM wallet.thresholds WHERE wallet_id = $1 AND kind = 'topup')
+    "WITH thresholds AS (DELETE FROM wallet.thresholds WHERE wallet_id = $1 AND kind IN ('topup', 'covered'))
      DELETE FROM wallet.topup_rules WHERE wallet_id = $1"
 );
 

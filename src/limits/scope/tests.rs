@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attribution::{Attribution, UseContext};
+use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Spending, WHOLE, applicable};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
@@ -146,6 +147,7 @@ fn limit(scope: &str, subject: &str) -> Limit {
         zone: TimeZone::UTC,
         from: None,
         rollover: None,
+        last_window: LastWindow::default(),
     }
 }
 

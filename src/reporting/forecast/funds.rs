@@ -18,8 +18,8 @@ pub struct Pot {
     pub kept: i128,
     /// When it ends; `None` if it does not expire.
     pub ends: Option<i64>,
-    /// True if a recurring grant made it.
-    pub recurring: bool,
+    /// The number of the recurring grant that made it; `None` for any other lot.
+    pub recurring: Option<usize>,
     /// The number of its scope; `None` if every use may spend it.
     pub scope: Option<usize>,
 }
@@ -27,6 +27,8 @@ pub struct Pot {
 /// A recurring grant.
 #[derive(Clone, Debug)]
 pub struct Recurring {
+    /// Its number. Of those that occur at the same moment, the least comes first.
+    pub number: usize,
     /// The amount of each occurrence.
     pub amount: i128,
     /// The time between two occurrences.
@@ -54,8 +56,8 @@ pub struct Funds {
     pub owed: i128,
     /// The amount that holds reserve of lots without a scope.
     pub held: i128,
-    /// The recurring grant, if there is one.
-    pub recurring: Option<Recurring>,
+    /// The recurring grants, in the order of their numbers.
+    pub recurring: Vec<Recurring>,
 }
 
 /// Uses that the same lots may pay for.

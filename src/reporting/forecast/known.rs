@@ -9,6 +9,7 @@ use crate::attribution::UseContext;
 use crate::error::Result;
 use crate::ledger::grants::asof;
 use crate::ledger::grants::burn::{self, Lot, Rank};
+use crate::ledger::grants::recurrence;
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::terms::PLAIN_PRIORITY;
 use crate::ledger::wallets::config;
@@ -21,7 +22,8 @@ use crate::reporting::forecast::funds::{Funds, Pot, Recurring};
 use crate::reporting::forecast::series::MOST_DAYS;
 use crate::storage::plan::{Rows, Run, Value, statement};
 
-// One row per lot, with columns of its wallet; one row for a wallet without lots. Lots have their
+// First one row per recurring grant, in the order in which those of one moment occur, and then one
+// row per lot, with columns of the wallet; one row each for a wallet without them. Lots have their
 // state when they were last settled. Rust adds later spending and due changes. Credit of ended lots
 // that is kept for holds can be used by these holds only.
 statement!(
@@ -56,17 +58,18 @@ statement!(
             extract(day FROM a.expires_after)::bigint,
             (extract(epoch FROM a.expires_after - date_trunc('day', a.expires_after)) * 1000000)::bigint,
             l.grant_id, l.remaining, coalesce(k.amount, 0), l.expires_at, l.priority, l.promotional, l.recurring, l.scope,
-            l.created_at, w.grants_due <= $2
+            l.created_at, w.grants_due <= $2, a.name
        FROM wallet.wallets w
        LEFT JOIN lanes b ON b.wallet_id = w.wallet_id
        LEFT JOIN held h ON h.wallet_id = w.wallet_id
        LEFT JOIN scoped s ON s.wallet_id = w.wallet_id
        LEFT JOIN ended e ON e.wallet_id = w.wallet_id
-       LEFT JOIN wallet.recurring_grants a ON a.wallet_id = w.wallet_id
-       LEFT JOIN wallet.grant_lots l ON l.wallet_id = w.wallet_id AND l.status = 'active'
+      CROSS JOIN (VALUES (1), (2)) AS p(place)
+       LEFT JOIN wallet.recurring_grants a ON a.wallet_id = w.wallet_id AND p.place = 1
+       LEFT JOIN wallet.grant_lots l ON l.wallet_id = w.wallet_id AND l.status = 'active' AND p.place = 2
        LEFT JOIN kept k ON k.wallet_id = l.wallet_id AND k.id = l.grant_id
       WHERE w.wallet_id = ANY ($1)
-      ORDER BY w.wallet_id"
+      ORDER BY w.wallet_id, p.place, a.name"
 );
 
 // Net use by age in days and by provider, model and service. Age 0 is today or later, 57 is
@@ -154,6 +157,8 @@ pub struct Known {
     pub zone: TimeZone,
     /// The wallet's money.
     pub funds: Funds,
+    /// The names of its recurring grants, by number.
+    names: Vec<String>,
     /// The scopes of its grants, by number.
     pub scopes: Vec<Scope>,
     /// The wallet's debt. The next funding pays it, so it is not part of the balance.
@@ -222,11 +227,18 @@ fn length(rows: &Rows, row: usize, column: i32) -> Option<Length> {
     })
 }
 
-fn recurring(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<Recurring>> {
+/// The recurring grant of a row, with the next number.
+fn recurring(
+    scopes: &mut Vec<Scope>,
+    rows: &Rows,
+    row: usize,
+    number: usize,
+) -> Result<Option<Recurring>> {
     let (Some(amount), Some(period)) = (rows.opt_amount(row, 5)?, length(rows, row, 11)) else {
         return Ok(None);
     };
     Ok(Some(Recurring {
+        number,
         amount: amount.units(),
         period,
         life: length(rows, row, 14),
@@ -238,7 +250,12 @@ fn recurring(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<
     }))
 }
 
-fn pot(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<Pot>> {
+/// The number of the recurring grant of that name. A grant of one that was stopped has none.
+fn numbered(names: &[String], name: Option<&str>) -> Option<usize> {
+    names.iter().position(|known| Some(known.as_str()) == name)
+}
+
+fn pot(scopes: &mut Vec<Scope>, names: &[String], rows: &Rows, row: usize) -> Result<Option<Pot>> {
     let Some(id) = rows.get::<[u8; 16]>(row, 17) else {
         return Ok(None);
     };
@@ -254,7 +271,7 @@ fn pot(scopes: &mut Vec<Scope>, rows: &Rows, row: usize) -> Result<Option<Pot>> 
         left: rows.amount(row, 18)?.units(),
         kept: rows.amount(row, 19)?.units(),
         ends,
-        recurring: rows.need(row, 23)?,
+        recurring: numbered(names, rows.get::<String>(row, 23).as_deref()),
         scope: number_of(scopes, rows, row, 24)?,
     }))
 }
@@ -296,14 +313,14 @@ fn plain(left: i128, now: Timestamp) -> Pot {
         left,
         kept: 0,
         ends: None,
-        recurring: false,
+        recurring: None,
         scope: None,
     }
 }
 
 /// Adds everything that is due, as a call that books it would. A balance above the sum of the lots
 /// without scope is money in no lot; one below zero is owed. The next occurrence is counted from
-/// the start of the recurring grant, not from the last one.
+/// the start of a recurring grant, not from the last one.
 fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
     let rules = config::read(wallet)?;
     let standing = asof::standing_at(wallet, &rules, now)?;
@@ -329,7 +346,7 @@ fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
             left: one.lot.remaining.units(),
             kept: one.held.units(),
             ends: one.expires_at.map(Timestamp::unix_micros),
-            recurring: one.recurring,
+            recurring: numbered(&known.names, one.recurring.as_deref()),
             scope: one
                 .scope
                 .clone()
@@ -342,11 +359,14 @@ fn catch_up(wallet: &str, known: &mut Known, now: Timestamp) -> Result<()> {
     known.funds.pots = pots;
     known.funds.owed = (-balance).max(0);
     known.funds.held = course.held - course.kept_units();
-    let taken = standing.due.turns.len() as i64;
-    let calendar = Calendar::at(known.zone.clone(), now.unix_micros());
-    if let (Some(again), Some(calendar)) = (&mut known.funds.recurring, calendar)
-        && taken > 0
-    {
+    let Some(calendar) = Calendar::at(known.zone.clone(), now.unix_micros()) else {
+        return Ok(());
+    };
+    for (name, taken) in recurrence::by_name(&standing.due.turns) {
+        let number = numbered(&known.names, Some(&name));
+        let Some(again) = number.and_then(|number| known.funds.recurring.get_mut(number)) else {
+            continue;
+        };
         again.turn += taken;
         let next = calendar.after(again.started_at, again.period, again.turn + 1);
         again.next_at = next.unwrap_or(i64::MAX);
@@ -362,10 +382,14 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
     while row < rows.len() {
         let wallet: String = rows.need(row, 0)?;
         let (mut scopes, mut pots) = (Vec::new(), Vec::new());
+        let (mut names, mut again) = (Vec::new(), Vec::new());
         let first = row;
-        let recurring = recurring(&mut scopes, &rows, first)?;
         while row < rows.len() && rows.need::<String>(row, 0)? == wallet {
-            pots.extend(pot(&mut scopes, &rows, row)?);
+            if let Some(one) = recurring(&mut scopes, &rows, row, again.len())? {
+                names.push(rows.need(row, 27)?);
+                again.push(one);
+            }
+            pots.extend(pot(&mut scopes, &names, &rows, row)?);
             row += 1;
         }
         let owed = settle(&mut pots, rows.amount(first, 2)?, now);
@@ -377,8 +401,9 @@ fn money(wallets: &[String], now: Timestamp) -> Result<BTreeMap<String, Known>> 
                 pots,
                 owed,
                 held: rows.amount(first, 4)?.units(),
-                recurring,
+                recurring: again,
             },
+            names,
             scopes,
             debt: rows.amount(first, 3)?.units(),
             days: 0,

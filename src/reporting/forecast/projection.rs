@@ -19,7 +19,7 @@ use crate::reporting::forecast::funds::{Day, Funds, Pot, Recurring, Spending, TI
 
 /// The forecast ends after a hundred years.
 pub const MOST_DAYS: usize = 36_500;
-/// The most occurrences of a recurring grant that are computed.
+/// The most occurrences of recurring grants that are computed.
 const MOST_TURNS: u32 = 100_000;
 /// The money has run out if at least this fraction of the use finds none.
 const MATERIAL: f64 = 0.01;
@@ -47,8 +47,9 @@ struct Projection<'a> {
     empty_since: Vec<Option<i64>>,
     /// Future ends of lots. An end is skipped if its lot is used up or was extended.
     ends: BinaryHeap<Reverse<(i64, usize)>>,
+    /// The occurrences so far.
     turns: u32,
-    /// True once no further occurrence is computed.
+    /// True once no further occurrence of a recurring grant is computed.
     is_exhausted: bool,
 }
 
@@ -144,22 +145,26 @@ impl<'a> Projection<'a> {
 
     /// When the next lot ends or the next grant occurs.
     fn next(&mut self) -> Option<i64> {
-        let turn = match self.is_exhausted {
-            true => None,
-            false => self.funds.recurring.as_ref().map(|again| again.next_at),
-        };
-        [self.next_end(), turn].into_iter().flatten().min()
+        [self.next_end(), self.next_turn()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the next grant occurs.
+    fn next_turn(&self) -> Option<i64> {
+        let recurring = self.funds.recurring.iter();
+        recurring.map(|again| again.next_at).min()
     }
 
     /// Applies everything that is due, in the order in which calls book it: an occurrence comes
     /// before an end at the same moment.
     fn catch_up(&mut self, now: i64) {
         while let Some(at) = self.next().filter(|at| *at <= now) {
-            let turn = self.funds.recurring.as_ref();
-            if !self.is_exhausted && turn.is_some_and(|again| again.next_at == at) {
-                self.turn();
-            } else {
-                self.end(at);
+            let mut recurring = self.funds.recurring.iter();
+            match recurring.position(|again| again.next_at == at) {
+                Some(place) => self.turn(place),
+                None => self.end(at),
             }
             // A stream that has money again had none for a while, but spent nothing in that time.
             for stream in 0..self.empty_since.len() {
@@ -202,17 +207,15 @@ impl<'a> Projection<'a> {
         }
     }
 
-    /// The recurring grant occurs. Credit that may not roll over ends. The rest lasts as long as
+    /// A recurring grant occurs. Its credit that may not roll over ends. The rest lasts as long as
     /// the new grant.
-    fn turn(&mut self) {
-        let Some(mut again) = self.funds.recurring.take() else {
-            return;
-        };
+    fn turn(&mut self, place: usize) {
+        let mut again = self.funds.recurring.remove(place);
         let at = again.next_at;
         self.turns += 1;
         let ends = again.life.and_then(|life| self.calendar.plus(at, life));
         if let Some(most) = again.rollover_max {
-            self.roll_over(at, most, ends);
+            self.roll_over(again.number, at, most, ends);
         }
         self.grant(&again, at, ends);
         again.turn += 1;
@@ -221,21 +224,23 @@ impl<'a> Projection<'a> {
             .after(again.started_at, again.period, again.turn + 1)
         {
             // Each occurrence is later than the one before.
-            Some(next) if next > at && self.turns < MOST_TURNS => again.next_at = next,
+            Some(next) if next > at && self.turns < MOST_TURNS => {
+                again.next_at = next;
+                self.funds.recurring.insert(place, again);
+            }
             _ => self.is_exhausted = true,
         }
-        self.funds.recurring = Some(again);
     }
 
     /// Ends the credit of earlier occurrences above `most`, the first in burn order first. The rest
     /// lasts as long as the new grant.
-    fn roll_over(&mut self, at: i64, most: i128, ends: Option<i64>) {
+    fn roll_over(&mut self, number: usize, at: i64, most: i128, ends: Option<i64>) {
         let order = self.order.clone();
         let lasting: Vec<usize> = order
             .into_iter()
-            .filter(|number| {
-                let pot = &self.funds.pots[*number];
-                pot.recurring && pot.left > 0 && pot.rank.expires_at >= at
+            .filter(|lot| {
+                let pot = &self.funds.pots[*lot];
+                pot.recurring == Some(number) && pot.left > 0 && pot.rank.expires_at >= at
             })
             .collect();
         let pots = &self.funds.pots;
@@ -275,7 +280,7 @@ impl<'a> Projection<'a> {
             left: again.amount - makes_up,
             kept: 0,
             ends,
-            recurring: true,
+            recurring: Some(again.number),
             scope: again.scope,
         });
         if let Some(ends) = ends {

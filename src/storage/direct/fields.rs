@@ -279,6 +279,13 @@ impl Fields {
         rows.iter_mut().map(take_apart).collect()
     }
 
+    /// A `bytea`, or NULL.
+    pub(super) fn opt_bytes(&self, column: i16) -> Option<Vec<u8>> {
+        let (datum, is_null) = self.at(column);
+        // SAFETY: the column is a bytea; the bytes are copied.
+        unsafe { Vec::<u8>::from_datum(datum, is_null) }
+    }
+
     /// A `text`, or NULL.
     pub(super) fn text(&self, column: i16) -> Option<String> {
         let (datum, is_null) = self.at(column);
@@ -316,7 +323,7 @@ impl Fields {
     }
 
     /// The bytes of a `text` or `bytea` that is stored inline and uncompressed.
-    fn plain(&self, column: i16) -> Option<&[u8]> {
+    pub(super) fn plain(&self, column: i16) -> Option<&[u8]> {
         let (datum, is_null) = self.at(column);
         if is_null {
             return None;

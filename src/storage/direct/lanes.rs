@@ -1,18 +1,17 @@
-//! Lanes and windows: `wallet.allowances`.
+//! Lanes of balances: rows of `wallet.allowances`.
 
-use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
-use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::scan::{int2_key, scan_now, text_key, uuid_key};
+use crate::storage::direct::scan::{entries, int2_key, scan_now, text_key, uuid_key};
 use crate::storage::direct::table::Table;
 use crate::storage::direct::tid_cache;
 use crate::storage::direct::tid_cache::{LaneRoot, Prune};
 use crate::storage::direct::write::{place_of, replace};
-use crate::storage::rows::{AllowanceId, BALANCE, Counted, Lane, Part, Taking, Used};
+use crate::storage::rows::{AllowanceId, BALANCE, Lane};
 
 /// Columns of `wallet.allowances`, by position.
 pub(super) mod allowance {
@@ -28,7 +27,12 @@ pub(super) mod allowance {
     pub const WATERMARK: i16 = 10;
     pub const BOOKED: i16 = 11;
     pub const HASH: i16 = 12;
+    pub const LIMIT: i16 = 13;
+    pub const SUBJECT: i16 = 14;
+    pub const START: i16 = 15;
+    pub const END: i16 = 16;
     pub const ATTENDED: i16 = 17;
+    pub const SLICES: i16 = 18;
     pub const LOOK_AT: i16 = 19;
     pub const WAITS: i16 = 20;
     pub const ARMED: i16 = 21;
@@ -36,9 +40,7 @@ pub(super) mod allowance {
 
 pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane> {
     use allowance::*;
-    let (datum, is_null) = fields.at(HASH);
-    // SAFETY: the column is a bytea; the bytes are copied.
-    let hash = unsafe { Vec::<u8>::from_datum(datum, is_null) }.unwrap_or_default();
+    let hash = fields.opt_bytes(HASH).unwrap_or_default();
     let hash = if hash.is_empty() {
         None
     } else {
@@ -71,7 +73,7 @@ pub(super) fn lane_of(fields: &Fields, tuple: pg_sys::HeapTuple) -> Result<Lane>
 }
 
 /// Calls `work` with the one row that has those keys. `None` if there is no such row.
-fn with_row<T>(
+pub(super) fn with_row<T>(
     table: &Table,
     wallet: &str,
     allowance: AllowanceId,
@@ -82,7 +84,7 @@ fn with_row<T>(
     let digest = tid_cache::digest(wallet, allowance, Some(lane));
     let mut found = None;
     if let Some(root) = tid_cache::recall(digest) {
-        let is_it = tid_cache::at(table, [root].into_iter(), Prune::Yes, |tuple| {
+        let is_it = tid_cache::at_one(table, root, Prune::Yes, |tuple| {
             let mut fields = Fields::of(table, tuple);
             let is_it = fields.int2(LANE) == lane
                 && fields.uuid(ID) == allowance
@@ -103,6 +105,26 @@ fn with_row<T>(
         Ok(false)
     })?;
     Ok(found)
+}
+
+/// The most rows of a wallet whose places are remembered at once.
+const PLACES: usize = 32;
+
+/// Remembers where the first rows of a wallet are. The windows of a request each need a search in
+/// the index otherwise, while most wallets have all their entries on one page of it.
+pub(super) fn remember_places(table: &Table, wallet: &str) {
+    if !tid_cache::may_be_used() {
+        return;
+    }
+    let keys = [text_key(wallet)];
+    // The columns of the primary key: wallet, id and lane.
+    let each = |[_, id, lane]: &[pg_sys::Datum; 3], root| {
+        // SAFETY: the second column is a uuid that is never NULL: sixteen bytes.
+        let id = unsafe { *id.cast_mut_ptr::<AllowanceId>() };
+        let digest = tid_cache::digest(wallet, id, Some(lane.value() as i16));
+        tid_cache::remember(digest, root);
+    };
+    entries(table, table.indexes[0], &keys, PLACES, each);
 }
 
 /// The lane as it was last committed (or changed by this transaction), without a lock.
@@ -214,123 +236,4 @@ pub fn write_lane(table: &Table, wallet: &str, lane: &Lane) -> Result<bool> {
     }
     let row = fields.form(table);
     replace(table, place, row)
-}
-
-/// The counters of a window's row.
-pub fn read_counted(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    lane: i16,
-) -> Result<Option<Counted>> {
-    use allowance::*;
-    with_row(table, wallet, window, lane, |fields, _| {
-        let spent = fields.amount(SPENT)?;
-        Ok(Counted {
-            spent,
-            used: spent
-                .plus(fields.amount(HELD)?)
-                .map_err(crate::pg::numeric::overflow)?,
-            watermark: fields.amount(WATERMARK)?,
-            levels: fields.int8(ATTENDED),
-        })
-    })
-}
-
-/// Takes an amount from a window. `None` if the row does not exist or has too little left.
-pub fn take(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    taking: &Taking,
-) -> Result<Option<Used>> {
-    use allowance::*;
-    let amount = |units| Amount::from_units(units).map_err(crate::pg::numeric::overflow);
-    let side = match taking.part {
-        Part::Spent => SPENT,
-        Part::Held => HELD,
-    };
-    change(table, wallet, window, taking.lane, |fields| {
-        let (spent, held) = (fields.amount(SPENT)?, fields.amount(HELD)?);
-        let after = amount(spent.units() + held.units() + taking.need.units())?;
-        let refused = match taking.lane {
-            0 => taking.cap.is_some_and(|cap| after > cap),
-            _ => after >= fields.amount(WATERMARK)?,
-        };
-        if refused && !taking.forced {
-            return Ok(None);
-        }
-        let taken = fields.amount(side)?.units() + taking.need.units();
-        fields.set_amount(side, Some(amount(taken)?));
-        let (_, unlimited) = fields.at(ALLOTTED);
-        let cap = match taking.lane {
-            0 => taking.cap,
-            _ if unlimited => None,
-            _ => Some(fields.amount(ALLOTTED)?),
-        };
-        fields.set_amount(ALLOTTED, cap.map(|cap| cap.max(after)));
-        Ok(Some(Used {
-            after,
-            levels: fields.int8(ATTENDED),
-        }))
-    })
-}
-
-/// Applies `work` to the fields of a window's row and returns its answer. Returns `None` and writes
-/// nothing if `work` returns `None` or the row does not exist. Calls `work` again if another
-/// transaction has changed the row in the meantime.
-fn change<T>(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    lane: i16,
-    mut work: impl FnMut(&mut Fields) -> Result<Option<T>>,
-) -> Result<Option<T>> {
-    loop {
-        let found = with_row(table, wallet, window, lane, |fields, tuple| {
-            let Some(answer) = work(fields)? else {
-                return Ok(None);
-            };
-            // Formed while the tuple, into which the unchanged columns point, is pinned.
-            let row = fields.form(table);
-            // SAFETY: the tuple was read from the table.
-            Ok(Some((unsafe { place_of(tuple) }, row, answer)))
-        })?;
-        match found.flatten() {
-            None => return Ok(None),
-            Some((place, row, answer)) if replace(table, place, row)? => return Ok(Some(answer)),
-            Some(_) => {}
-        }
-    }
-}
-
-/// Releases from a window the amount of a hold that was made in a lane: in that lane's row of the
-/// window if it holds as much, otherwise in the row of lane 0. Returns the lane of the row; `None`
-/// if no row holds as much.
-pub fn release(
-    table: &Table,
-    wallet: &str,
-    window: AllowanceId,
-    amount: Amount,
-    lane: i16,
-) -> Result<Option<i16>> {
-    use allowance::*;
-    let mut rows = vec![lane, 0];
-    rows.dedup();
-    for lane in rows {
-        let released = change(table, wallet, window, lane, |fields| {
-            let held = fields.amount(HELD)?;
-            if held < amount {
-                return Ok(None);
-            }
-            let rest = held.minus(amount);
-            let rest = rest.map_err(crate::pg::numeric::overflow)?;
-            fields.set_amount(HELD, Some(rest));
-            Ok(Some(lane))
-        })?;
-        if released.is_some() {
-            return Ok(released);
-        }
-    }
-    Ok(None)
 }

@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 use crate::storage::direct::fields::Fields;
-use crate::storage::direct::lanes::lane_of;
+use crate::storage::direct::lanes::{lane_of, remember_places};
 use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::tid_cache;
@@ -128,6 +128,10 @@ fn read_rules_under(
             None => return Ok(Answer::Elsewhere),
         },
     };
+    if limits.len() > 1 {
+        // The caller usually takes from a window of each limit next.
+        remember_places(allowances, wallet);
+    }
     Ok(Answer::WalletConfig(RuleRows {
         wallet: row,
         epoch: lane.epoch,

@@ -10,7 +10,7 @@ use crate::pg::raw;
 use crate::pg::varlena::length_word;
 use crate::storage::direct::fields::words_of;
 use crate::storage::direct::table::Table;
-use crate::storage::direct::tid_cache::CachedTid;
+use crate::storage::direct::tid_cache::{CachedTid, is_crowded};
 
 /// The value that a column of an index must have, or its bound. Keys are listed in the order of the
 /// index's leading columns. Only the last key may be a bound.
@@ -148,15 +148,7 @@ fn scan_under(
     mut each: impl FnMut(pg_sys::HeapTuple, CachedTid) -> Result<bool>,
 ) -> Result<()> {
     let mut entries = [pg_sys::ScanKeyData::default(); MAX_KEYS];
-    let mut wanted = [Wanted::default(); MAX_KEYS];
-    for (wanted, key) in wanted.iter_mut().zip(keys) {
-        *wanted = Wanted {
-            collation: key.collation,
-            strategy: key.strategy as pg_sys::StrategyNumber,
-            function: pg_sys::Oid::from(key.function),
-            value: key.value.datum(),
-        };
-    }
+    let wanted = wanted(keys);
     let wanted = &wanted[..keys.len().min(MAX_KEYS)];
     // SAFETY: the keys are those of the index's leading columns, with the types' own comparisons,
     // and live longer than the scan. A PostgreSQL error leaves scan, snapshot, pin and lock to the
@@ -170,6 +162,7 @@ fn scan_under(
                 &mut entries,
                 wanted,
                 direction,
+                Find::Rows,
             );
             let found = scan.step();
             (scan, found)
@@ -188,6 +181,71 @@ fn scan_under(
         raw::guarded(|| scan.end());
         result
     }
+}
+
+/// Calls `each` with the values and the root line pointers of the first `most` index entries that
+/// match the keys, also with those of rows that are not visible. Reads no row. By-reference values
+/// are valid during the call.
+pub(super) fn entries<const COLUMNS: usize>(
+    table: &Table,
+    index: pg_sys::Relation,
+    keys: &[Key],
+    most: usize,
+    mut each: impl FnMut(&[pg_sys::Datum; COLUMNS], CachedTid),
+) {
+    let mut slots = [pg_sys::ScanKeyData::default(); MAX_KEYS];
+    let wanted = wanted(keys);
+    let wanted = &wanted[..keys.len().min(MAX_KEYS)];
+    let table = table.relation;
+    // SAFETY: as in `scan_under`. The index has as many columns as the array has elements.
+    unsafe {
+        if usize::try_from((*(*index).rd_att).natts) != Ok(COLUMNS) {
+            return;
+        }
+        let mut scan = raw::guarded(|| {
+            Scan::begin(
+                table,
+                index,
+                None,
+                &mut slots,
+                wanted,
+                FORWARD,
+                Find::Entries,
+            )
+        });
+        let mut values = [pg_sys::Datum::null(); COLUMNS];
+        let mut nulls = [false; COLUMNS];
+        for _ in 0..most {
+            if !raw::guarded(|| scan.next_entry(values.as_mut_ptr(), nulls.as_mut_ptr())) {
+                break;
+            }
+            each(&values, scan.root);
+        }
+        raw::guarded(|| scan.end());
+    }
+}
+
+/// The kind of result of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Find {
+    /// Rows of the table.
+    Rows,
+    /// Entries of the index.
+    Entries,
+}
+
+/// The keys in the form that a scan needs.
+fn wanted(keys: &[Key]) -> [Wanted; MAX_KEYS] {
+    let mut wanted = [Wanted::default(); MAX_KEYS];
+    for (wanted, key) in wanted.iter_mut().zip(keys) {
+        *wanted = Wanted {
+            collation: key.collation,
+            strategy: key.strategy as pg_sys::StrategyNumber,
+            function: pg_sys::Oid::from(key.function),
+            value: key.value.datum(),
+        };
+    }
+    wanted
 }
 
 /// A key in the form that a scan needs.
@@ -244,6 +302,7 @@ impl Scan {
         entries: &mut [pg_sys::ScanKeyData; MAX_KEYS],
         wanted: &[Wanted],
         direction: pg_sys::ScanDirection::Type,
+        find: Find,
     ) -> Scan {
         // SAFETY: the caller's guarantee.
         unsafe {
@@ -267,6 +326,7 @@ impl Scan {
             };
             let count = i32::from(count);
             let scan = begin(table, index, snapshot, count);
+            (*scan).xs_want_itup = find == Find::Entries;
             raw::index_rescan(scan, entries.as_mut_ptr(), count, ptr::null_mut(), 0);
             Scan {
                 table,
@@ -279,6 +339,26 @@ impl Scan {
                 root: CachedTid::NONE,
                 in_chain: false,
             }
+        }
+    }
+
+    /// Advances to the next entry of the index, and takes its values apart. Returns false at the
+    /// end.
+    ///
+    /// # Safety
+    /// The scan was begun for entries, and has not ended. There is an element for each column of
+    /// the index.
+    unsafe fn next_entry(&mut self, values: *mut pg_sys::Datum, nulls: *mut bool) -> bool {
+        // SAFETY: the caller's guarantee. A B-tree returns the entry with its line pointer.
+        unsafe {
+            let tid = raw::index_getnext_tid(self.scan, self.direction);
+            if tid.is_null() || (*self.scan).xs_itup.is_null() {
+                return false;
+            }
+            self.root = CachedTid::of(*tid);
+            let columns = (*self.scan).xs_itupdesc;
+            raw::index_deform_tuple((*self.scan).xs_itup, columns, values, nulls);
+            true
         }
     }
 
@@ -303,7 +383,7 @@ impl Scan {
                     self.tuple.t_self = *tid;
                     let before = self.buffer;
                     self.buffer = raw::ReleaseAndReadBuffer(before, self.table, self.root.block);
-                    if self.buffer != before {
+                    if self.buffer != before && is_crowded(self.buffer) {
                         raw::heap_page_prune_opt(self.table, self.buffer);
                     }
                 }

@@ -373,21 +373,24 @@ unsafe fn triggers_are_ours(relation: pg_sys::Relation, which: Which) -> bool {
         }
         let count = usize::try_from((*description).numtriggers).unwrap_or(0);
         let triggers = std::slice::from_raw_parts((*description).triggers, count);
-        // Entries are only inserted and allowances only updated. Triggers of others on other events
-        // do no harm, such as those of a foreign key that references an entry.
+        // No row is deleted, and entries are only inserted. Triggers of others on other events do
+        // no harm, such as those of a foreign key that references an entry.
         let (insert, update) = (
             pg_sys::TRIGGER_TYPE_INSERT as i16,
             pg_sys::TRIGGER_TYPE_UPDATE as i16,
         );
-        let (event, ours): (i16, &CStr) = match which {
-            Which::Allowances => (update, c"refuse_overdraft_on_update"),
-            Which::Reservations => (insert | update, c""),
-            _ => (insert, c""),
+        let (event, ours): (i16, &[&CStr]) = match which {
+            Which::Allowances => (
+                insert | update,
+                &[c"refuse_overdraft_on_insert", c"refuse_overdraft_on_update"],
+            ),
+            Which::Reservations => (insert | update, &[]),
+            _ => (insert, &[]),
         };
         triggers
             .iter()
             .filter(|trigger| trigger.tgtype & event != 0)
-            .all(|trigger| CStr::from_ptr(trigger.tgname) == ours)
+            .all(|trigger| ours.contains(&CStr::from_ptr(trigger.tgname)))
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn digest(wallet: &str, allowance: AllowanceId, lane: Option<i16>) ->
 }
 
 /// Whether remembered roots may be used in this transaction.
-fn may_be_used() -> bool {
+pub(super) fn may_be_used() -> bool {
     // SAFETY: a plain global that only this backend writes.
     unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_SERIALIZABLE as i32 }
 }
@@ -130,13 +130,36 @@ pub(super) fn remember_balance(digest: u64, mut lanes: Vec<LaneRoot>) {
     });
 }
 
-/// Whether pages that need pruning are pruned, as an index scan does.
+/// Whether pages that need pruning are pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prune {
     /// Yes: a row on the page is about to be changed.
     Yes,
     /// No: the transactions that change the rows prune the page.
     No,
+}
+
+/// The part of a page, in bytes, that is kept free for new row versions.
+const ROOM: u16 = (pg_sys::BLCKSZ / 4) as u16;
+
+/// Whether a page has so little room that it should be pruned. An index scan prunes a page as soon
+/// as its free part is below the one that the table's fillfactor leaves. Rows fill the other half,
+/// so each update would prune, and prune one row version. Here a dozen of them are pruned at once.
+///
+/// # Safety
+/// The buffer is pinned. The bounds are read without a lock, as PostgreSQL does it: a wrong answer
+/// does no harm.
+pub(super) unsafe fn is_crowded(buffer: pg_sys::Buffer) -> bool {
+    // SAFETY: the caller's guarantee. Each page has a header.
+    let header = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<pg_sys::PageHeaderData>();
+    // SAFETY: another backend may write them, so they are read once each.
+    let (lower, upper) = unsafe {
+        (
+            (&raw const (*header).pd_lower).read_volatile(),
+            (&raw const (*header).pd_upper).read_volatile(),
+        )
+    };
+    upper.saturating_sub(lower) < ROOM
 }
 
 /// Calls `each` with the visible version behind each root until `each` returns false. Returns false
@@ -149,12 +172,13 @@ pub(super) fn at(
     mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
     let roots: Vec<CachedTid> = roots.collect();
+    let mut tuples = vec![pg_sys::HeapTupleData::default(); roots.len()];
     let mut snapshot = ptr::null_mut();
     for page in roots.chunk_by(|a, b| a.block == b.block) {
         // SAFETY: the snapshot is used at once, before any other snapshot is taken. The statement's
         // own snapshot, which is active and not newer, keeps the visible versions from being
         // removed.
-        match unsafe { at_page(table, &mut snapshot, page, prune, &mut each) } {
+        match unsafe { at_page(table, &mut snapshot, page, &mut tuples, prune, &mut each) } {
             Ok(true) => {}
             other => return other,
         }
@@ -162,14 +186,29 @@ pub(super) fn at(
     Ok(true)
 }
 
-/// Reads the roots of one page. The first page takes the snapshot.
+/// Like [`at`], for a single root.
+pub(super) fn at_one(
+    table: &Table,
+    root: CachedTid,
+    prune: Prune,
+    mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+) -> Result<bool> {
+    let mut tuples = [pg_sys::HeapTupleData::default()];
+    let mut snapshot = ptr::null_mut();
+    // SAFETY: as in `at`. `each` may change the row: no snapshot is used after that.
+    unsafe { at_page(table, &mut snapshot, &[root], &mut tuples, prune, &mut each) }
+}
+
+/// Reads the roots of one page. The first page takes the snapshot. There are as many tuples as
+/// roots, or more.
 ///
 /// # Safety
-/// All roots are on one page, and `each` takes no snapshot.
+/// All roots are on one page. `each` takes no snapshot, unless there is only one root.
 unsafe fn at_page(
     table: &Table,
     snapshot: &mut pg_sys::Snapshot,
     roots: &[CachedTid],
+    tuples: &mut [pg_sys::HeapTupleData],
     prune: Prune,
     each: &mut impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
 ) -> Result<bool> {
@@ -180,22 +219,20 @@ unsafe fn at_page(
     if !table.has_block(*block) {
         return Ok(false);
     }
-    let mut tuples = vec![pg_sys::HeapTupleData::default(); roots.len()];
     // SAFETY: the page exists. It is pinned until its tuples have been read, so that they do not
     // move, and locked while their visibility is checked. heap_hot_search_buffer accepts any line
-    // pointer. Pruning is done here as an index scan does it. A PostgreSQL error leaves lock and
-    // pin to the abort.
+    // pointer. A PostgreSQL error leaves lock and pin to the abort.
     unsafe {
         let (buffer, all_found) = raw::guarded(|| {
             if snapshot.is_null() {
                 *snapshot = raw::GetTransactionSnapshot();
             }
             let buffer = raw::ReadBuffer(table.relation, *block);
-            if prune == Prune::Yes {
+            if prune == Prune::Yes && is_crowded(buffer) {
                 raw::heap_page_prune_opt(table.relation, buffer);
             }
             raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let all_found = roots.iter().zip(&mut tuples).all(|(root, tuple)| {
+            let all_found = roots.iter().zip(tuples.iter_mut()).all(|(root, tuple)| {
                 let (high, low) = ((root.block >> 16) as u16, (root.block & 0xffff) as u16);
                 let mut tid = tid_of((high, low, root.offset));
                 raw::heap_hot_search_buffer(
@@ -213,7 +250,7 @@ unsafe fn at_page(
         });
         let mut result = Ok(all_found);
         if all_found {
-            for tuple in &mut tuples {
+            for tuple in tuples.iter_mut().take(roots.len()) {
                 result = each(tuple);
                 if !matches!(result, Ok(true)) {
                     break;

@@ -36,6 +36,8 @@ pub enum Value<'a> {
     OptAmount(Option<Amount>),
     /// `numeric[]`
     Amounts(&'a [Amount]),
+    /// `bigint[]`
+    Int8s(&'a [i64]),
     /// `timestamptz[]`
     Times(&'a [Timestamp]),
     /// `uuid[]`
@@ -86,6 +88,7 @@ impl Value<'_> {
             Value::Amount(value) => value.into_datum(),
             Value::OptAmount(value) => value.and_then(IntoDatum::into_datum),
             Value::Amounts(values) => values.to_vec().into_datum(),
+            Value::Int8s(values) => values.to_vec().into_datum(),
             Value::Times(times) => times
                 .iter()
                 .map(|time| TimestampWithTimeZone::try_from(time.0).ok())

@@ -5,6 +5,7 @@ use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Json, Jsonb};
 use crate::pg::jsonb_parts::{Part as JsonPart, members};
+use crate::storage::rows::AllowanceId;
 
 /// A row of `wallet.limits`.
 #[derive(Clone, Debug)]
@@ -124,4 +125,33 @@ pub struct Used {
     pub after: Amount,
     /// The number of the limit's warning levels that had been reported before.
     pub levels: i64,
+}
+
+/// The result of a change of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed<T> {
+    /// The row is changed.
+    Done(T),
+    /// The row is as it was.
+    Unchanged,
+    /// There is no such row.
+    Missing,
+}
+
+/// The columns of a new window.
+pub struct NewWindow<'a> {
+    /// The allowance id of the window.
+    pub id: AllowanceId,
+    /// The limit's maximum; `None` if the limit only warns.
+    pub cap: Option<Amount>,
+    /// The initial counters of the window.
+    pub window: &'a Window,
+    /// Id of the limit that made the window.
+    pub limit_id: [u8; 16],
+    /// The subject whose spending the window counts, such as a user's id.
+    pub subject: &'a str,
+    /// The beginning of the window, if it has one.
+    pub start: Option<Timestamp>,
+    /// The end of the window, exclusive, if it has one.
+    pub end: Option<Timestamp>,
 }

@@ -18,6 +18,6 @@ pub use rules::read_rules;
 pub use thresholds::read_thresholds;
 pub use unread::is_noted;
 pub use windows::{
-    NewWindow, give_back, lock_window, open_window, read_counted, read_window, release_window,
+    change_window, give_back, lock_window, open_window, read_counted, read_window, release_window,
     set_levels, take, write_window,
 };

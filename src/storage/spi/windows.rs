@@ -2,9 +2,8 @@
 
 use crate::error::Result;
 use crate::money::Amount;
-use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{AllowanceId, Counted, Part, Taking, Used, Window};
+use crate::storage::rows::{AllowanceId, Changed, Counted, NewWindow, Part, Taking, Used, Window};
 
 // A limit without a cap only warns. `allotted` follows the cap, so that the table's CHECK refuses a
 // usage above it.
@@ -110,8 +109,8 @@ statement!(
   RETURNING lane"
 );
 
-/// Takes an amount from a window. `None` if the row does not exist or has too little left.
-pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option<Used>> {
+/// Takes an amount from a window. Changes nothing if the row has too little left.
+pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Changed<Used>> {
     let rows = TAKE.run(&[
         Value::Text(wallet),
         Value::Uuid(window),
@@ -122,9 +121,12 @@ pub fn take(wallet: &str, window: AllowanceId, taking: &Taking) -> Result<Option
         Value::Bool(taking.forced),
     ])?;
     if rows.is_empty() {
-        return Ok(None);
+        return Ok(match read_counted(wallet, window, taking.lane)? {
+            Some(_) => Changed::Unchanged,
+            None => Changed::Missing,
+        });
     }
-    Ok(Some(Used {
+    Ok(Changed::Done(Used {
         after: rows.amount(0, 0)?,
         levels: rows.need(0, 1)?,
     }))
@@ -217,6 +219,24 @@ pub fn write_window(
         .map(drop)
 }
 
+/// Locks a window's row, has `work` change it, and writes it. Writes nothing if `work` returns
+/// `None`.
+pub fn change_window<T>(
+    wallet: &str,
+    id: AllowanceId,
+    cap: Option<Amount>,
+    work: impl FnOnce(&mut Window) -> Result<Option<T>>,
+) -> Result<Changed<T>> {
+    let Some(mut window) = lock_window(wallet, id)? else {
+        return Ok(Changed::Missing);
+    };
+    let Some(answer) = work(&mut window)? else {
+        return Ok(Changed::Unchanged);
+    };
+    write_window(wallet, id, &window, cap)?;
+    Ok(Changed::Done(answer))
+}
+
 /// Stores how many of the limit's warning levels have been reported in a window.
 pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> {
     SET_LEVELS
@@ -226,24 +246,6 @@ pub fn set_levels(wallet: &str, window: AllowanceId, levels: i64) -> Result<()> 
             Value::Int8(levels),
         ])
         .map(drop)
-}
-
-/// The columns of a new window.
-pub struct NewWindow<'a> {
-    /// The allowance id of the window.
-    pub id: AllowanceId,
-    /// The limit's maximum; `None` if the limit only warns.
-    pub cap: Option<Amount>,
-    /// The initial counters of the window.
-    pub window: &'a Window,
-    /// Id of the limit that made the window.
-    pub limit_id: [u8; 16],
-    /// The subject whose spending the window counts, such as a user's id.
-    pub subject: &'a str,
-    /// The beginning of the window, if it has one.
-    pub start: Option<Timestamp>,
-    /// The end of the window, exclusive, if it has one.
-    pub end: Option<Timestamp>,
 }
 
 /// Adds a window. Returns false if it already exists or another transaction added it first.

@@ -55,6 +55,18 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.recurring_grant_list WHERE wallet = 'w'",
             ),
             call(
+                "set_members",
+                "of 3",
+                CONSTANT,
+                r#"SELECT * FROM wallet.set_members('w', '[{"user_id": "m7", "team": "t"}, {"user_id": "m8"}, {"user_id": "new"}]')"#,
+            ),
+            call(
+                "set_members",
+                "of all",
+                LINEAR,
+                "SELECT * FROM wallet.set_members('w', (SELECT jsonb_agg(jsonb_build_object('user_id', 'm' || i, 'team', 't')) FROM generate_series(1, {n}) i))",
+            ),
+            call(
                 "drop_member",
                 "",
                 CONSTANT,
@@ -101,6 +113,18 @@ pub const SCENES: &[Scene] = &[
                 "with a key",
                 CONSTANT,
                 "SELECT * FROM wallet.charge('w', amount => 1, key => '{secret}')",
+            ),
+            call(
+                "create_keys",
+                "of 3",
+                CONSTANT,
+                r#"SELECT * FROM wallet.create_keys('w', '[{}, {"user_id": "ann"}, {"user_id": "bob"}]')"#,
+            ),
+            call(
+                "create_keys",
+                "of as many",
+                LINEAR,
+                "SELECT * FROM wallet.create_keys('w', (SELECT jsonb_agg('{\"user_id\": \"ann\"}'::jsonb) FROM generate_series(1, {n})))",
             ),
             call(
                 "rotate_key",

@@ -73,8 +73,8 @@ pub const SCENES: &[Scene] = &[
         name: "topups",
         setup: &[
             RULE,
-            "INSERT INTO wallet.topup_requests (wallet_id, topup_id, amount, method, cause, status, created_at, finished_at)
-             SELECT 'w', growth.id(now() - '1 day'::interval, i), 10, 'card', 'threshold', 'succeeded', now() - '1 day'::interval, now() FROM generate_series(1, {n}) i",
+            "INSERT INTO wallet.topup_requests (wallet_id, topup_id, rule_name, amount, method, cause, status, created_at, finished_at)
+             SELECT 'w', growth.id(now() - '1 day'::interval, i), 'default', 10, 'card', 'threshold', 'succeeded', now() - '1 day'::interval, now() FROM generate_series(1, {n}) i",
             "SELECT wallet.charge('w', amount => 999900)",
         ],
         size: 500,

@@ -188,6 +188,24 @@ pub const SCENES: &[Scene] = &[
         pending: &[],
         calls: &[
             call(
+                "transactions",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.transactions('w')",
+            ),
+            call(
+                "transactions",
+                "of a user",
+                CONSTANT,
+                "SELECT * FROM wallet.transactions('w', user_id => 'u1')",
+            ),
+            call(
+                "usage_daily",
+                "of a user",
+                CONSTANT,
+                "SELECT * FROM wallet.usage_daily WHERE wallet = 'w' AND user_id = 'u1'",
+            ),
+            call(
                 "statement",
                 "",
                 LINEAR,

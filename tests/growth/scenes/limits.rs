@@ -56,7 +56,31 @@ pub const SCENES: &[Scene] = &[
                 CONSTANT,
                 "SELECT wallet.set_limit('w', 800000, 'month', scope => 'user', subject => 'u7')",
             ),
+            call(
+                "set_limits",
+                "of 3",
+                CONSTANT,
+                r#"SELECT * FROM wallet.set_limits('w', '[{"max": 8, "period": "month", "scope": "user", "subject": "u7"}, {"max": 8, "period": "month", "scope": "user", "subject": "new"}, {"max": 900000, "period": "year"}]')"#,
+            ),
         ],
+    },
+    // The rows that the call changes stay behind when it is rolled back, and other calls would read
+    // them.
+    Scene {
+        name: "limits set at once",
+        setup: &[LIMITS],
+        size: 250,
+        short: 100,
+        ids: &[],
+        everyday: None,
+        linear: &[],
+        pending: &[],
+        calls: &[call(
+            "set_limits",
+            "of all",
+            LINEAR,
+            "SELECT * FROM wallet.set_limits('w', (SELECT jsonb_agg(jsonb_build_object('max', 800000, 'period', 'month', 'scope', 'user', 'subject', 'u' || i)) FROM generate_series(1, {n}) i))",
+        )],
     },
     Scene {
         name: "windows",

@@ -21,6 +21,8 @@ pub const SCENES: &[Scene] = &[
         pending: &["grants, of all", "grant_payments, of all"],
         calls: &[
             call("create_wallet", "", CONSTANT, "SELECT * FROM wallet.create_wallet('new')"),
+            call("create_wallets", "of 2", CONSTANT, r#"SELECT * FROM wallet.create_wallets('[{"wallet": "new"}, {"wallet": "newer"}]')"#),
+            call("create_wallets", "of as many", LINEAR, "SELECT * FROM wallet.create_wallets((SELECT jsonb_agg(jsonb_build_object('wallet', 'y' || i)) FROM generate_series(1, {n}) i))"),
             call("close_wallet", "", CONSTANT, "SELECT * FROM wallet.close_wallet('empty')"),
             call("unfreeze_wallet", "", CONSTANT, "SELECT * FROM wallet.unfreeze_wallet('frozen')"),
             call("set_chargeback_rule", "", CONSTANT, "SELECT wallet.set_chargeback_rule('w', 'even')"),

@@ -3,7 +3,7 @@
 use super::holds::Settlement;
 use super::{Answer, Charge, Funding, Limit, Recurring, Terms, Wallet, measure};
 use crate::act::{About, Act, Place, Use};
-use crate::calendar::{At, lives_until};
+use crate::calendar::{At, day_begins, lives_until};
 
 impl Wallet {
     /// Makes a call that concerns only this wallet.
@@ -113,33 +113,43 @@ impl Wallet {
             }
             Act::VoidGrant { grant, .. } => self.void_grant(place, now, *grant),
             Act::Recurring {
+                name,
                 amount,
                 period,
                 lives,
                 rollover,
                 scope,
+                starts,
                 ..
             } => {
+                let started = match starts {
+                    Some(days) => day_begins(now, *days, self.zone),
+                    None => now,
+                };
                 let recurring = Recurring {
+                    name,
                     amount: *amount,
                     period: *period,
                     lives: *lives,
                     rollover: *rollover,
                     scope: *scope,
-                    started: now,
-                    turn: 0,
+                    started,
+                    turn: if started > now { -1 } else { 0 },
                 };
-                let ends = lives.map(|length| lives_until(now, &length, self.zone));
-                let lot = self.grant_turn(&recurring, now, ends);
-                self.lots[lot].place = Some(place);
-                if let Some(entry) = self.entries.last_mut() {
-                    entry.place = Some(place);
+                if started <= now {
+                    // The grant of today ends as if it had been given when the day began.
+                    let ends = lives.map(|length| lives_until(started, &length, self.zone));
+                    let lot = self.grant_turn(&recurring, now, ends);
+                    self.lots[lot].place = Some(place);
+                    if let Some(entry) = self.entries.last_mut() {
+                        entry.place = Some(place);
+                    }
                 }
-                self.recurring = Some(recurring);
+                self.recurring.insert(name, recurring);
                 Ok(Some(self.balance()))
             }
-            Act::StopRecurring { .. } => {
-                self.recurring = None;
+            Act::StopRecurring { name, .. } => {
+                self.recurring.remove(name);
                 Ok(Some(self.balance()))
             }
             Act::SetLimit {

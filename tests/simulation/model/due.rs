@@ -7,12 +7,15 @@ use crate::calendar::{At, later, lives_until};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Hold(usize),
-    Turn,
+    Turn(&'static str),
     Lots,
 }
 
 impl Recurring {
     fn next(&self, zone: &str) -> At {
+        if self.turn < 0 {
+            return self.started;
+        }
         later(self.started, &self.period, self.turn + 1, zone)
     }
 }
@@ -28,7 +31,7 @@ impl Wallet {
         let turn = self
             .recurring
             .iter()
-            .map(|recurring| (recurring.next(self.zone), Cause::Turn));
+            .map(|(name, recurring)| (recurring.next(self.zone), Cause::Turn(name)));
         let lots = self
             .lots
             .iter()
@@ -54,7 +57,7 @@ impl Wallet {
                     hold.windows.clear();
                     self.let_go(at);
                 }
-                Cause::Turn => self.turn(at),
+                Cause::Turn(name) => self.turn(name, at),
                 Cause::Lots => self.end_lots(at),
             }
         }
@@ -102,8 +105,8 @@ impl Wallet {
         }
     }
 
-    fn turn(&mut self, at: At) {
-        let Some(recurring) = &mut self.recurring else {
+    fn turn(&mut self, name: &'static str, at: At) {
+        let Some(recurring) = self.recurring.get_mut(name) else {
             return;
         };
         recurring.turn += 1;
@@ -115,7 +118,7 @@ impl Wallet {
             let covered = self.covered();
             let lasts = |lot: &usize| {
                 let lot = &self.lots[*lot];
-                lot.recurring && !lot.over && lot.live > 0
+                lot.recurring == Some(name) && !lot.over && lot.live > 0
             };
             let mut old: Vec<usize> = (0..self.lots.len()).filter(lasts).collect();
             old.sort_by_key(|lot| self.lots[*lot].rank());
@@ -159,7 +162,7 @@ impl Wallet {
             scope: recurring.scope,
         };
         let lot = self.lot(None, at, recurring.amount, recurring.amount, terms);
-        self.lots[lot].recurring = true;
+        self.lots[lot].recurring = Some(recurring.name);
         lot
     }
 

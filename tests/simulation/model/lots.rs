@@ -151,7 +151,7 @@ impl Wallet {
             ends: terms.ends,
             promotional: terms.promotional,
             scope: terms.scope,
-            recurring: false,
+            recurring: None,
             amount,
             live: there,
             paid: 0,

@@ -53,7 +53,8 @@ pub struct Lot {
     pub ends: Option<At>,
     pub promotional: bool,
     pub scope: Option<Scope>,
-    pub recurring: bool,
+    /// The name of the recurring grant that made it.
+    pub recurring: Option<&'static str>,
     pub amount: i128,
     /// The amount that can be spent. For an expired scoped lot, the amount that holds have in it.
     pub live: i128,
@@ -158,12 +159,14 @@ struct Terms {
 
 #[derive(Clone, Debug)]
 struct Recurring {
+    name: &'static str,
     amount: i128,
     period: Length,
     lives: Option<Length>,
     rollover: Option<i128>,
     scope: Option<Scope>,
     started: At,
+    /// The number of periods since; -1 before the first day.
     turn: i64,
 }
 
@@ -187,7 +190,7 @@ pub struct Wallet {
     pub charges: BTreeMap<Place, Charge>,
     pub fundings: Vec<Funding>,
     pub entries: Vec<Entry>,
-    recurring: Option<Recurring>,
+    recurring: BTreeMap<&'static str, Recurring>,
     pub limits: Vec<Limit>,
     pub rule: &'static str,
 }
@@ -208,7 +211,7 @@ impl Wallet {
             charges: BTreeMap::new(),
             fundings: Vec::new(),
             entries: Vec::new(),
-            recurring: None,
+            recurring: BTreeMap::new(),
             limits: Vec::new(),
             rule: "none",
         }

@@ -28,7 +28,7 @@ fn pot(number: u8, left: i128, ends: Option<i64>, scope: Option<usize>) -> Pot {
         left,
         kept: 0,
         ends,
-        recurring: false,
+        recurring: None,
         scope,
     }
 }
@@ -38,7 +38,7 @@ fn funds(pots: Vec<Pot>) -> Funds {
         pots,
         owed: 0,
         held: 0,
-        recurring: None,
+        recurring: Vec::new(),
     }
 }
 
@@ -121,6 +121,7 @@ fn credit_for_other_use_is_not_spent() {
 #[test]
 fn grants_that_come_again_are_waited_for() {
     let again = |amount, rollover_max, days| Recurring {
+        number: 0,
         amount,
         period: Length {
             months: 0,
@@ -139,7 +140,7 @@ fn grants_that_come_again_are_waited_for() {
         scope: None,
     };
     let with = |recurring, left| Funds {
-        recurring: Some(recurring),
+        recurring: vec![recurring],
         ..funds(vec![pot(1, left, None, None)])
     };
     let now = MONDAY - 2 * DAY;
@@ -200,6 +201,7 @@ fn grants_that_come_again_are_waited_for() {
 fn money_for_ages_is_found_quickly() {
     // Half of each daily grant is left.
     let daily = Recurring {
+        number: 0,
         amount: 2 * ONE,
         period: Length {
             months: 0,
@@ -214,7 +216,7 @@ fn money_for_ages_is_found_quickly() {
         scope: None,
     };
     let again = Funds {
-        recurring: Some(daily),
+        recurring: vec![daily],
         ..funds(Vec::new())
     };
     assert_eq!(lasts(&steady(ONE), again, MONDAY), None);
@@ -245,17 +247,16 @@ fn money_for_ages_is_found_quickly() {
 }
 
 /// Spends hour by hour and unit by unit, for one stream. Lots are given as (rest, end in hours,
-/// allowed), and the recurring grant with its period in hours. Returns the hour in which there was
-/// no money, and the missing amount.
+/// allowed), and the recurring grants with their periods in hours. Returns the hour in which there
+/// was no money, and the missing amount.
 fn by_the_hour(
     mut lots: Vec<Pot>,
-    again: Option<Recurring>,
+    mut again: Vec<Recurring>,
     hourly: &[i128],
     now: i64,
     hours: i64,
 ) -> (Option<i64>, i128) {
     let (mut out, mut missing, mut dry) = (None, 0, None);
-    let mut next = again.as_ref().map(|again| again.next_at);
     for hour in 0..=hours {
         let at = now + hour * HOUR;
         loop {
@@ -264,15 +265,20 @@ fn by_the_hour(
                 .filter_map(|lot| lot.ends)
                 .min()
                 .unwrap_or(i64::MAX);
-            let turn = next.unwrap_or(i64::MAX);
+            let next = again
+                .iter_mut()
+                .min_by_key(|again| (again.next_at, again.number));
+            let turn = next.as_ref().map_or(i64::MAX, |again| again.next_at);
             if end.min(turn) > at {
                 break;
             }
             if turn <= end {
-                let again = again.as_ref().unwrap();
+                let again = next.unwrap();
                 let ends = again.life.map(|life| turn + life.days * DAY + life.micros);
                 if let Some(most) = again.rollover_max {
-                    let lasting = |lot: &Pot| lot.recurring && lot.rank.expires_at >= turn;
+                    let lasting = |lot: &Pot| {
+                        lot.recurring == Some(again.number) && lot.rank.expires_at >= turn
+                    };
                     loop {
                         let sum: i128 = lots
                             .iter()
@@ -292,12 +298,17 @@ fn by_the_hour(
                         }
                     }
                 }
-                let mut lot = pot(200, again.amount, ends, again.scope);
+                let mut lot = pot(
+                    200 + u8::try_from(again.number).unwrap(),
+                    again.amount,
+                    ends,
+                    again.scope,
+                );
                 lot.rank.paid = false;
                 lot.rank.created_at = turn;
-                lot.recurring = true;
+                lot.recurring = Some(again.number);
                 lots.push(lot);
-                next = Some(turn + again.period.days * DAY + again.period.micros);
+                again.next_at = turn + again.period.days * DAY + again.period.micros;
             } else {
                 lots.retain(|lot| lot.ends != Some(end));
             }
@@ -338,7 +349,7 @@ fn lots() -> impl Strategy<Value = Vec<Pot>> {
         99_i32..102,
         any::<bool>(),
         prop::option::of(0_usize..2),
-        any::<bool>(),
+        prop::option::of(0_usize..3),
     );
     prop::collection::vec(lot, 0..7).prop_map(|lots| {
         let lots = lots.into_iter().enumerate();
@@ -370,6 +381,7 @@ fn recurring() -> impl Strategy<Value = Recurring> {
                 micros: hours * HOUR,
             };
             Recurring {
+                number: 0,
                 amount,
                 period: hours(period),
                 life: life.map(hours),
@@ -382,10 +394,20 @@ fn recurring() -> impl Strategy<Value = Recurring> {
         })
 }
 
+/// None to three recurring grants.
+fn several() -> impl Strategy<Value = Vec<Recurring>> {
+    prop::collection::vec(recurring(), 0..4).prop_map(|mut several| {
+        for (number, one) in several.iter_mut().enumerate() {
+            one.number = number;
+        }
+        several
+    })
+}
+
 proptest! {
     #[test]
     fn it_is_what_hour_by_hour_gives(
-        pots in lots(), again in prop::option::of(recurring()), week in prop::collection::vec(0_i128..4, 7), start in 0_i64..24,
+        pots in lots(), again in several(), week in prop::collection::vec(0_i128..4, 7), start in 0_i64..24,
         hours in 1_i64..900,
     ) {
         let now = MONDAY + start * HOUR;
