@@ -283,7 +283,7 @@ RESET ROLE;
 SELECT wallet.revoke_access('regress_pool', 'auditor', 'cl_a');
 SELECT wallet.grant_access('regress_pool', 'worker');
 SET ROLE regress_pool;
-SELECT wallet FROM wallet.claim_events() WHERE wallet IN ('cl_a', 'cl_b') ORDER BY 1;
+SELECT wallet FROM wallet.claim_events(10000) WHERE wallet IN ('cl_a', 'cl_b') ORDER BY 1;
 SELECT count(*) FROM wallet.maintain();
 SELECT regress.outcome($$ SELECT wallet.request_due_topups() $$), regress.outcome($$ SELECT * FROM wallet.events $$),
        regress.outcome($$ SELECT * FROM wallet.balances $$), regress.outcome($$ SELECT wallet.verify('cl_a') $$),
