@@ -346,6 +346,10 @@ DECLARE
     is_new CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
     levels text[];
 BEGIN
+    -- Also where nothing is to be changed, like every call that writes.
+    IF current_setting('transaction_read_only')::boolean THEN
+        RAISE EXCEPTION USING ERRCODE = '25006', MESSAGE = 'cannot execute apply_privileges() in a read-only transaction';
+    END IF;
     SELECT r.oid, r.rolinherit INTO STRICT member FROM pg_roles r WHERE r.rolname = db_role;
     SELECT coalesce(array_agg(DISTINCT g.level), '{}') INTO levels FROM wallet.role_grants g WHERE g.role = member.oid;
     IF NOT (is_new OR member.rolinherit)

@@ -283,7 +283,7 @@ RESET ROLE;
 SELECT wallet.revoke_access('regress_pool', 'auditor', 'cl_a');
 SELECT wallet.grant_access('regress_pool', 'worker');
 SET ROLE regress_pool;
-SELECT wallet FROM wallet.claim_events() WHERE wallet IN ('cl_a', 'cl_b') ORDER BY 1;
+SELECT wallet FROM wallet.claim_events(10000) WHERE wallet IN ('cl_a', 'cl_b') ORDER BY 1;
 SELECT count(*) FROM wallet.maintain();
 SELECT regress.outcome($$ SELECT wallet.request_due_topups() $$), regress.outcome($$ SELECT * FROM wallet.events $$),
        regress.outcome($$ SELECT * FROM wallet.balances $$), regress.outcome($$ SELECT wallet.verify('cl_a') $$),
@@ -336,8 +336,8 @@ SELECT wallet.set_model_rules('cl_a', 'team', 'red', blocked => '{x*}'), wallet.
 SET ROLE regress_pool;
 SELECT wallet, user_id, role, team, allowed_models, blocked FROM wallet.member_list ORDER BY user_id;
 SELECT wallet, scope, subject, allowed, blocked FROM wallet.model_rule_list;
-SELECT wallet, rule, method, next_at, refused FROM wallet.topup_rule_list;
-SELECT wallet, amount, period, expires_after, rollover_max, scope FROM wallet.recurring_grant_list;
+SELECT wallet, name, rule, method, next_at, refused FROM wallet.topup_rule_list;
+SELECT wallet, name, amount, period, expires_after, rollover_max, scope FROM wallet.recurring_grant_list;
 SELECT amount, currency, max_redemptions, redemptions FROM wallet.voucher_list ORDER BY voucher_id DESC LIMIT 1;
 RESET ROLE;
 SELECT wallet.revoke_access('regress_pool', 'admin', 'cl_a');
