@@ -29,10 +29,6 @@ CALL regress.fails($$ SELECT wallet.set_limit('at_nine', 10, 'rolling 5 hours', 
 
 -- rollover_max: what is left of a year is carried into the next one. Here, years pass by making all
 -- windows older.
-CREATE FUNCTION regress.window_id(of_limit uuid, start timestamptz, subject text) RETURNS uuid LANGUAGE sql AS $$
-    SELECT encode(set_byte(set_byte(substr(uuid_send(of_limit), 14) || substr(h, 4, 13), 6, get_byte(h, 6) & 15 | 128), 8, get_byte(h, 8) & 63 | 128), 'hex')::uuid
-      FROM sha256(uuid_send(of_limit) || int8send((extract(epoch FROM start) * 1000000)::bigint) || convert_to(subject, 'UTF8')) h
-$$;
 CREATE PROCEDURE regress.pass(of_wallet text, years int) LANGUAGE plpgsql AS $$
 DECLARE
     w record; past interval := make_interval(years => years); new_id uuid;

@@ -45,6 +45,11 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE;
 END
 $$;
+-- The id of a window of a limit.
+CREATE FUNCTION regress.window_id(of_limit uuid, start timestamptz, subject text) RETURNS uuid LANGUAGE sql AS $$
+    SELECT encode(set_byte(set_byte(substr(uuid_send(of_limit), 14) || substr(h, 4, 13), 6, get_byte(h, 6) & 15 | 128), 8, get_byte(h, 8) & 63 | 128), 'hex')::uuid
+      FROM sha256(uuid_send(of_limit) || int8send((extract(epoch FROM start) * 1000000)::bigint) || convert_to(subject, 'UTF8')) h
+$$;
 -- Rules that apply to a wallet at any time. Any row is a violation.
 CREATE FUNCTION regress.broken(of_wallet text) RETURNS SETOF text LANGUAGE sql STABLE AS $$
     SELECT 'balance is not the sum of the entries'
