@@ -243,6 +243,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("chargeback_rules", Level::Reader, Some("wallet_id")),
     ("counted_entries", Level::Reader, Some("wallet")),
     ("entries", Level::Reader, Some("wallet")),
+    ("entry_lists", Level::Reader, Some("wallet_id")),
     ("events", Level::Reader, Some("wallet")),
     ("focus", Level::Reader, Some("\"BillingAccountId\"")),
     ("funding_requests", Level::Reader, Some("wallet_id")),
