@@ -75,6 +75,7 @@ AS $$
             ('reader',  'TABLE',    'funding_requests'),
             ('reader',  'TABLE',    'outbox'),
             ('reader',  'TABLE',    'limits'),
+            ('reader',  'TABLE',    'default_limits'),
             ('reader',  'TABLE',    'prices'),
             ('reader',  'TABLE',    'markups'),
             ('reader',  'TABLE',    'usage_mappings'),

@@ -34,5 +34,6 @@ BEGIN
     END LOOP;
 END
 $$;
--- Bonuses for all wallets apply to every wallet, so every reader sees them, like prices.
+-- Bonuses and limits for all wallets apply to every wallet, so every reader sees them, like prices.
+CREATE POLICY limit_of_all ON wallet.limits FOR SELECT USING (wallet_id = '*');
 CREATE POLICY bonus_of_all ON wallet.bonus_rules FOR SELECT USING (wallet_id = '*');

@@ -134,6 +134,20 @@ CREATE TRIGGER announce_replicated
     AFTER INSERT OR UPDATE OR DELETE ON wallet.role_grants
     FOR EACH ROW EXECUTE FUNCTION wallet.announce_change();
 ALTER TABLE wallet.role_grants ENABLE REPLICA TRIGGER announce_replicated;
+-- Only default limits are cached apart from their wallet. The limits of a wallet have the epoch of
+-- its lanes.
+CREATE TRIGGER announce_default
+    AFTER INSERT OR UPDATE ON wallet.limits
+    FOR EACH ROW WHEN (NEW.wallet_id = '*')
+    EXECUTE FUNCTION wallet.announce_change();
+CREATE TRIGGER announce_default_gone
+    AFTER DELETE ON wallet.limits
+    FOR EACH ROW WHEN (OLD.wallet_id = '*')
+    EXECUTE FUNCTION wallet.announce_change();
+ALTER TABLE wallet.limits ENABLE ALWAYS TRIGGER announce_default;
+ALTER TABLE wallet.limits ENABLE ALWAYS TRIGGER announce_default_gone;
+COMMENT ON TRIGGER announce_default ON wallet.limits IS 'Makes every backend read the default limits again when the change commits.';
+COMMENT ON TRIGGER announce_default_gone ON wallet.limits IS 'Makes every backend read the default limits again when the change commits.';
 COMMENT ON TRIGGER announce_replicated ON wallet.prices IS 'Like announce_change, for rows that arrive through logical replication.';
 COMMENT ON TRIGGER announce_replicated ON wallet.markups IS 'Like announce_change, for rows that arrive through logical replication.';
 COMMENT ON TRIGGER announce_replicated ON wallet.fx_rates IS 'Like announce_change, for rows that arrive through logical replication.';

@@ -314,6 +314,33 @@ COMMENT ON VIEW wallet.events IS 'Events of wallets, one row per event, written 
 COMMENT ON COLUMN wallet.events.available_at IS 'When claim_events() may give the event to a worker, unless it is done by then.';
 COMMENT ON COLUMN wallet.events.last_error IS 'The error last passed to retry_event().';
 
+CREATE VIEW wallet.default_limits WITH (security_invoker = true) AS
+SELECT l.limit_id,
+       l.scope,
+       l.subject,
+       l.period,
+       l.metric,
+       l.mode,
+       round(m.max, greatest(min_scale(m.max), d.decimals)) AS max,
+       l.warn_at,
+       l.time_zone,
+       l.anchor,
+       l.anchor_time,
+       round(l.rollover_max, greatest(min_scale(l.rollover_max), d.decimals)) AS rollover_max,
+       l.paused,
+       l.counts_since,
+       l.created_at
+  FROM wallet.limits l
+ CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
+ CROSS JOIN LATERAL (
+       SELECT l.max + coalesce(sum(r.by) FILTER (WHERE r.until > statement_timestamp()), 0) AS max
+         FROM unnest(l.raised_by, l.raised_until) r (by, until)) m
+ WHERE l.wallet_id = '*' AND l.dropped_at IS NULL;
+COMMENT ON VIEW wallet.default_limits IS 'The default limits: each applies to every wallet that has no limit of the same scope, subject, period and metric.';
+COMMENT ON COLUMN wallet.default_limits.max IS 'The maximum, including raises that are currently in effect.';
+COMMENT ON COLUMN wallet.default_limits.time_zone IS 'Time zone in which days and months begin. NULL means the time zone of each wallet.';
+COMMENT ON COLUMN wallet.default_limits.counts_since IS 'The limit counts usage from this time on.';
+
 CREATE VIEW wallet.limits_status WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,
        l.limit_id,
@@ -332,14 +359,16 @@ SELECT w.wallet_id AS wallet,
        l.time_zone,
        round(l.carried, greatest(min_scale(l.carried), d.decimals)) AS carried,
        round(l.rollover_max, greatest(min_scale(l.rollover_max), d.decimals)) AS rollover_max,
-       l.anchor_time
+       l.anchor_time,
+       l.is_default
   FROM wallet.wallets w
  CROSS JOIN LATERAL wallet.limits_now(w.wallet_id, statement_timestamp()) l
  CROSS JOIN LATERAL (SELECT CASE l.metric WHEN 'amount' THEN 2 ELSE 0 END AS decimals) d
  CROSS JOIN LATERAL (SELECT greatest(l.max - l.used - l.held, 0) AS remaining) u
  -- Most wallets have no limits, and the function is not called for them.
- WHERE w.known_limits IS DISTINCT FROM '{}';
+ WHERE w.known_limits IS DISTINCT FROM '{}' OR (SELECT EXISTS (SELECT FROM wallet.default_limits));
 COMMENT ON VIEW wallet.limits_status IS 'Every limit with its current usage: one row per subject that used it in the running window, or one row if no subject did.';
+COMMENT ON COLUMN wallet.limits_status.is_default IS 'Whether it is a default limit, which applies because the wallet has no limit of the same scope, subject, period and metric.';
 COMMENT ON COLUMN wallet.limits_status.subject IS 'The subject that used the limit. For several dimensions, a JSON array with the value of each.';
 COMMENT ON COLUMN wallet.limits_status.max IS 'The maximum, including raises that are currently in effect and the carried amount.';
 COMMENT ON COLUMN wallet.limits_status.carried IS 'The amount carried into the window from the windows before. NULL if the limit carries nothing, is paused, or was not used yet and has a window per subject.';

@@ -47,6 +47,7 @@ CREATE TABLE wallet.wallets (
     scoped                 boolean NOT NULL DEFAULT false,
     archived               boolean NOT NULL DEFAULT false,
     keeps                  boolean NOT NULL DEFAULT false,
+    defaults_from          timestamptz NOT NULL,
     -- Without a default, so that a charge reads the table limits for a row that was loaded from
     -- elsewhere.
     known_limits           wallet.known_limit[]
@@ -63,6 +64,7 @@ COMMENT ON COLUMN wallet.wallets.scoped IS 'Whether the wallet has credit for so
 COMMENT ON COLUMN wallet.wallets.archived IS 'Whether the wallet has archived entries. A charge looks for its idempotency key in the archive only if true.';
 COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether open holds keep credit of grants that have ended. A settlement checks for such credit only if true.';
 COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, if there are few, so that a charge reads them with the wallet''s row. NULL: a charge reads the table limits.';
+COMMENT ON COLUMN wallet.wallets.defaults_from IS 'No default limit carries anything into a window of the wallet from a window that ended before this time: when the wallet was created, or when a limit was dropped that had taken the place of a default limit with rollover_max.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'The number of lanes of the balance, which is the number of transactions that can spend at the same time.';
 
 -- The mechanism behind balances and limits: a bounded counter in lanes.

@@ -153,12 +153,6 @@ pub fn require(session: &Session, need: impl Into<Need>, wallet: &str) -> Result
     }
 }
 
-/// Whether the caller may do what the call needs on the wallet, or on any if the wallet is empty.
-pub fn is_permitted(session: &Session, need: impl Into<Need>, wallet: &str) -> Result<bool> {
-    Ok(session.may_do_anything()
-        || is_allowed(session.caller, need.into(), wallet, &Key::current()?)?)
-}
-
 /// The key in the setting `wallet.key`.
 enum Key {
     /// The setting is empty.

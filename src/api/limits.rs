@@ -2,7 +2,7 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::rights::{Level, enter};
+use crate::access::rights::{ALL_WALLETS, Level, enter};
 use crate::api::limit_args::{self, LIMITS, LimitArgs, limit_of};
 use crate::args;
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::idempotency::call::lost;
 use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::{self, Checking};
+use crate::ledger::limits::drop;
 use crate::ledger::limits::raise::{self, Raise};
 use crate::ledger::limits::set;
 use crate::ledger::limits::set::NewLimit;
@@ -125,6 +126,7 @@ fn set_limits(
 > {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        require_one(wallet)?;
         let items = LIMITS.read(limits)?;
         let new = items.iter().map(|item| limit_args::limit(wallet, item));
         let new = new.collect::<Result<Vec<_>>>()?;
@@ -159,6 +161,16 @@ fn set_limits(
             .zip(ids)
             .map(move |(item, (id, outcome))| (item, id, outcome, replayed)),
     )
+}
+
+/// 22023 for the star.
+fn require_one(wallet: &str) -> Result<()> {
+    match wallet {
+        ALL_WALLETS => Err(Error::argument("set_limits() is for a single wallet")
+            .detail("The star stands for all wallets.")
+            .hint("Set each default limit with set_limit().")),
+        _ => Ok(()),
+    }
 }
 
 fn limit_id(value: Option<Uuid>) -> Result<[u8; 16]> {
@@ -227,7 +239,7 @@ fn drop_limit(
             .once(idempotency_key)?
             .with("limit_id", limit_id);
         call.change(set::LEVEL, Of::Limit(limit_id), |call| {
-            set::drop_limit(wallet, limit_id, call)
+            drop::drop_limit(wallet, limit_id, call)
         })
     };
     work().or_raise();

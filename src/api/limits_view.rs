@@ -3,10 +3,8 @@
 use crate::access::rights::{Level, enter};
 use crate::args;
 use crate::error::Result;
-use crate::ledger::limits::set;
-use crate::ledger::limits::view::{Running, running};
+use crate::ledger::limits::view::{Running, Shown, limits_of, running};
 use crate::ledger::wallets::config;
-use crate::ledger::wallets::config::limit_of;
 use crate::limits::limit::Limit;
 use crate::limits::period::{self, Period};
 use crate::limits::scope::Scope;
@@ -64,6 +62,7 @@ fn limits_now(
         name!(carried, Option<Amount>),
         name!(rollover_max, Option<Amount>),
         name!(anchor_time, Option<Time>),
+        name!(is_default, bool),
     ),
 > {
     let work = || {
@@ -93,23 +92,30 @@ type LimitNow = (
     Option<Amount>,
     Option<Amount>,
     Option<Time>,
+    bool,
 );
 
 fn limits_at(wallet: &str, now: Timestamp) -> Result<Vec<LimitNow>> {
-    let limits = set::of_wallet(wallet)?;
+    let limits = limits_of(wallet)?;
     let mut running = running(wallet, &limits, now)?;
     let mut rows = Vec::new();
-    for row in limits {
-        let (paused, zone) = (row.paused, row.time_zone.clone());
-        let from = row
-            .anchor_time
-            .and_then(|micros| Time::try_from(micros).ok());
-        let limit = limit_of(row)?;
+    for shown in limits {
+        let Shown {
+            limit,
+            paused,
+            zone,
+            anchor_time,
+        } = shown;
+        let from = anchor_time.and_then(|micros| Time::try_from(micros).ok());
         let is_rolling = limit.period.slice().is_some();
         let end = limit.window("*".to_owned(), now, Amount::ZERO);
         let end = end.ok().and_then(|window| window.end);
-        let windows = running.remove(&limit.id);
-        for window in windows.unwrap_or_else(|| vec![Running::default()]) {
+        let mut windows = running.remove(&limit.id).unwrap_or_default();
+        windows.retain(|window| limit.begins_by(window.start));
+        if windows.is_empty() {
+            windows.push(Running::default());
+        }
+        for window in windows {
             let end = window.end.or(end);
             let resets_at = if is_rolling { window.frees_at } else { end };
             let carried = match paused {
@@ -134,6 +140,7 @@ fn limits_at(wallet: &str, now: Timestamp) -> Result<Vec<LimitNow>> {
                 carried,
                 limit.rollover.map(|rollover| rollover.max),
                 from,
+                limit.default.is_some(),
             ));
         }
     }

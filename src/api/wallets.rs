@@ -5,8 +5,10 @@ use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
 use crate::args;
 use crate::error::{Error, Result};
+use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::canonical;
 use crate::items::{Item, Items};
+use crate::ledger::limits::default_windows;
 use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet};
 use crate::ledger::wallets::status::StatusChange;
 use crate::ledger::wallets::{settings, status};
@@ -84,7 +86,9 @@ fn wallet_of(args: WalletArgs<'_>) -> Result<NewWallet<'_>> {
     let wallet = args::new_name("wallet", args.wallet)?;
     if wallet == ALL_WALLETS {
         return Err(Error::argument("wallet cannot be named \"*\"")
-            .detail("The star stands for all wallets in grant_access().")
+            .detail(
+                "The star stands for all wallets, for example in grant_access() and set_limit().",
+            )
             .hint("Choose another name.")
             .about("wallet"));
     }
@@ -270,10 +274,18 @@ fn update_wallet(
             )
             .with("unread_usage", unread_usage);
         call.change(Level::Admin, Of::Wallet, |call| {
-            settings::update(wallet, &changes, call)
+            update(wallet, &changes, call)
         })
     };
     row(work())
+}
+
+fn update(wallet: &str, changes: &Changes<'_>, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
+    let update = || settings::update(wallet, changes, call);
+    match changes.time_zone {
+        None => update(),
+        Some(_) => default_windows::following_zone(wallet, update),
+    }
 }
 
 /// 22023 unless the rule for usage without a price has one of its forms.

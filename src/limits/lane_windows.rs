@@ -93,13 +93,14 @@ statement!(
 
 impl Limit {
     /// True for a limit whose windows may be spread: wallet-wide, on use, not rolling, not raised,
-    /// and carrying nothing into the next window.
+    /// carrying nothing into the next window, and no default limit.
     pub fn can_spread(&self) -> bool {
         self.scope == Scope::Wallet
             && self.period.slice().is_none()
             && self.period.counts_use()
             && self.raises.is_empty()
             && self.rollover.is_none()
+            && self.default.is_none()
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::attribution::{Attribution, UseContext};
 use crate::error::{Error, Result};
+use crate::limits::as_default::{AsDefault, levels_reported, levels_stored};
 use crate::limits::last_window::LastWindow;
 use crate::limits::metric::{Measured, Metric};
 use crate::limits::period::Period;
@@ -97,6 +98,8 @@ pub struct Limit {
     pub from: Option<Time>,
     /// The rule by which the limit carries; `None` if it carries nothing.
     pub rollover: Option<Rollover>,
+    /// Set if it is a default limit, which belongs to no wallet.
+    pub default: Option<AsDefault>,
     /// The window that was asked for last. It belongs to period, zone and time of day.
     pub last_window: LastWindow,
 }
@@ -194,6 +197,33 @@ impl Limit {
             && limits.any(|other| other.replaces(self) && applies(other))
     }
 
+    /// True if the limit counts what is used at that time. A default limit begins at some time.
+    fn counts_at(&self, at: Timestamp) -> bool {
+        self.default
+            .is_none_or(|default| default.counts_since <= at)
+    }
+
+    /// False for a window from before a default limit began to count, or began again.
+    pub fn begins_by(&self, start: Option<Timestamp>) -> bool {
+        self.default
+            .is_none_or(|default| start.is_some_and(|start| start >= default.counts_since))
+    }
+
+    /// The number of levels as a window's row stores it.
+    pub fn levels_stored(&self, levels: i64) -> i64 {
+        levels_stored(self.default, levels)
+    }
+
+    /// The number of levels that a window with `used` in it has reported, according to its row.
+    /// Usage before a change of the limit causes no further warnings.
+    pub fn levels_reported(&self, stored: i64, used: Amount, max: Amount) -> i64 {
+        let reported = levels_reported(self.default, stored);
+        reported.unwrap_or_else(|| match used.is_zero() {
+            true => 0,
+            false => self.levels_at(used, max),
+        })
+    }
+
     /// The maximum at a moment, raises included.
     pub fn max_at(&self, at: Timestamp) -> Result<Amount> {
         self.raises
@@ -236,6 +266,10 @@ impl Limit {
                     .detail("Windows of limits exist from the year -9999 to the year 9999.")
                     .hint("Pass a time within these years.")
             })?;
+        let begins = self
+            .default
+            .map(|default| default.counts_since.unix_micros());
+        let start = start.max(begins);
         let window_id = window_id::of(&self.id, start, &subject);
         Ok(Applied {
             limit: self,
@@ -302,8 +336,9 @@ pub fn applicable<'a>(
     at: Timestamp,
 ) -> Result<Applicable<'a>> {
     let mut found = Applicable::default();
-    for limit in limits {
-        if limit.is_replaced(limits.iter(), spending) {
+    let in_force = || limits.iter().filter(|limit| limit.counts_at(at));
+    for limit in in_force() {
+        if limit.is_replaced(in_force(), spending) {
             continue;
         }
         if let Some(subject) = limit.subject_for(spending) {
@@ -339,6 +374,7 @@ mod tests {
             zone: TimeZone::UTC,
             from: None,
             rollover: None,
+            default: None,
             last_window: LastWindow::default(),
         }
     }

@@ -72,7 +72,7 @@ pub fn announce(wallet: &str, warnings: &[Warning<'_>]) -> Result<()> {
         } = warning;
         let limit = applied.limit;
         if limit.period.counts_use() {
-            store::set_levels(wallet, applied.window_id, *now)?;
+            store::set_levels(wallet, applied.window_id, limit.levels_stored(*now))?;
         }
         for level in *before..*now {
             let fraction = usize::try_from(level)

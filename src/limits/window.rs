@@ -26,6 +26,7 @@ pub fn open(wallet: &str, applied: &Applied<'_>, window: &Window) -> Result<bool
         &NewWindow {
             id: applied.window_id,
             cap: applied.cap(),
+            levels: applied.limit.levels_stored(window.levels),
             window,
             limit_id: applied.limit.id,
             subject: &applied.subject,
@@ -169,11 +170,13 @@ fn take_fixed<'a>(wallet: &str, one: &'a Applied<'a>, way: TakeMode) -> Result<A
         Changed::Missing => return Ok(Attempt::NoRow),
     };
     let levels = match (way.lane, one.limit.period.counts_use()) {
-        (0, true) => used.levels,
-        // Held quantities rise and fall. A level warns each time it is reached.
-        (0, false) => {
+        (0, counts_use) => {
             let before = used.after.minus(one.need).map_err(overflow)?;
-            one.limit.levels_at(before, one.max)
+            match counts_use {
+                true => one.limit.levels_reported(used.levels, before, one.max),
+                // Held quantities rise and fall. A level warns each time it is reached.
+                false => one.limit.levels_at(before, one.max),
+            }
         }
         // A row below its watermark reaches no level.
         _ => return Ok(Attempt::Taken(None)),
@@ -214,7 +217,7 @@ fn open_taken<'a>(
                 Part::Spent => window.spent = one.need,
                 Part::Held => window.held = one.need,
             }
-            Some(Warning::between(one, window.levels, one.need))
+            Some(Warning::between(one, 0, one.need))
         }
     };
     match warning {

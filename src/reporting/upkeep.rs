@@ -9,7 +9,8 @@ use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
 
-// The last window of a subject is kept if its limit carries, because the next window needs it,
+// Windows of default limits that were dropped or began again are not used any longer. The last
+// window of a subject is kept if its limit carries, because the next window needs it,
 // unless it is older than the 1000 windows that a limit may carry. Windows differ in length by less
 // than a quarter.
 statement!(
@@ -18,16 +19,20 @@ statement!(
     "WITH last AS MATERIALIZED (
         SELECT a.wallet_id, a.limit_id, a.subject, max(a.window_start) AS window_start
           FROM wallet.limits l
-          JOIN wallet.allowances a ON a.wallet_id = l.wallet_id AND a.limit_id = l.limit_id
-         WHERE l.rollover_max IS NOT NULL
+          JOIN wallet.allowances a ON l.wallet_id IN (a.wallet_id, '*') AND a.limit_id = l.limit_id
+         WHERE l.rollover_max IS NOT NULL AND l.dropped_at IS NULL
          GROUP BY a.wallet_id, a.limit_id, a.subject
      ), gone AS (
         DELETE FROM wallet.allowances a
-         WHERE a.limit_id IS NOT NULL AND a.held = 0 AND a.window_end < $1 - interval '1 month'
-           AND NOT EXISTS (SELECT FROM last
-                            WHERE last.wallet_id = a.wallet_id AND last.limit_id = a.limit_id
-                              AND last.subject = a.subject AND last.window_start = a.window_start
-                              AND a.window_end + 1250 * (a.window_end - a.window_start) > $1)
+         WHERE a.limit_id IS NOT NULL AND a.held = 0
+           AND (a.window_end < $1 - interval '1 month'
+                AND NOT EXISTS (SELECT FROM last
+                                 WHERE last.wallet_id = a.wallet_id AND last.limit_id = a.limit_id
+                                   AND last.subject = a.subject AND last.window_start = a.window_start
+                                   AND a.window_end + 1250 * (a.window_end - a.window_start) > $1)
+                OR EXISTS (SELECT FROM wallet.limits d
+                            WHERE d.wallet_id = '*' AND d.limit_id = a.limit_id
+                              AND (d.dropped_at IS NOT NULL OR a.window_start < d.counts_since)))
      RETURNING 1)
      SELECT count(*) FROM gone"
 );

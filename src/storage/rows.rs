@@ -14,7 +14,9 @@ use crate::pg::document::Document;
 use crate::pg::jsonb::Json;
 use crate::storage::canonical::Canonical;
 
-pub use limits::{Changed, Counted, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of};
+pub use limits::{
+    Changed, Counted, Home, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of,
+};
 
 /// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -90,8 +92,21 @@ pub struct RuleRows {
     /// Whether inactive lanes next to a single active one have money or holds. A wallet that had
     /// several lanes may have such lanes.
     pub has_other_money: bool,
-    /// The wallet's limits.
+    /// The wallet's own limits, if they are wanted.
     pub limits: Vec<LimitRow>,
+    /// The part of the wallet on which default limits depend, if it is wanted.
+    pub home: Option<Home>,
+}
+
+/// The part of a wallet's rules that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The part in the wallet's row and its lanes.
+    Basis,
+    /// Also the wallet's own limits.
+    Limits,
+    /// Also the part of the wallet on which default limits depend.
+    LimitsAndHome,
 }
 
 /// The columns of `wallet.wallets` that charges need.

@@ -14,7 +14,7 @@ use crate::storage::direct::{holds, lanes, ledger, prices, rules, thresholds, un
 use crate::storage::hold_rows::{self, Hold, NewHold, Source};
 use crate::storage::rows::{
     AllowanceId, Call, Changed, Counted, Entry, Lane, Link, Markup, NewWindow, PriceRow, RateRow,
-    RuleRows, Taking, ThresholdRow, Used, Window,
+    RuleRows, Taking, ThresholdRow, Used, Wanted, Window,
 };
 use crate::storage::spi;
 pub use crate::storage::spi::{
@@ -67,28 +67,19 @@ pub fn read_lane(wallet: &str, lane: i16) -> Result<Option<Lane>> {
     }
 }
 
-/// Reads all that a charge must know of a wallet. `None` if there is no wallet with that name.
-pub fn read_rules(wallet: &str) -> Result<Option<RuleRows>> {
-    read_some_rules(wallet, true)
-}
-
-/// Like `read_rules`, without the limits.
-pub fn read_basis(wallet: &str) -> Result<Option<RuleRows>> {
-    read_some_rules(wallet, false)
-}
-
-fn read_some_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
+/// Reads what is wanted of a wallet's rules. `None` if there is no wallet with that name.
+pub fn read_rules(wallet: &str, wanted: Wanted) -> Result<Option<RuleRows>> {
     let tables = [Which::Wallets, Which::Allowances].map(|which| direct(which, Access::Read));
     let answer = match tables {
         [Some(wallets), Some(allowances)] => {
-            rules::read_rules(&wallets, &allowances, wallet, limits)?
+            rules::read_rules(&wallets, &allowances, wallet, wanted)?
         }
         _ => rules::Answer::Elsewhere,
     };
     match answer {
         rules::Answer::WalletConfig(rows) => Ok(Some(rows)),
         rules::Answer::None => Ok(None),
-        rules::Answer::Elsewhere => spi::read_rules(wallet, limits),
+        rules::Answer::Elsewhere => spi::read_rules(wallet, wanted),
     }
 }
 

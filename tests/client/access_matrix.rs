@@ -242,6 +242,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("carried_forward", Level::Reader, Some("wallet_id")),
     ("chargeback_rules", Level::Reader, Some("wallet_id")),
     ("counted_entries", Level::Reader, Some("wallet")),
+    ("default_limits", Level::Reader, None),
     ("entries", Level::Reader, Some("wallet")),
     ("entry_lists", Level::Reader, Some("wallet_id")),
     ("events", Level::Reader, Some("wallet")),
@@ -344,6 +345,7 @@ fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
                     wallet.void_grant(w, grant_id)
                FROM unnest(ARRAY['own', 'shared', 'other']) w, LATERAL (SELECT grant_id FROM wallet.grants g WHERE g.wallet = w AND promotional) g;
              SELECT wallet.set_bonus(w, '[{\"from\": 0, \"percent\": 5}]') FROM unnest(ARRAY['own', 'shared', 'other', '*']) w;
+             SELECT wallet.set_limit('*', 900000, 'year');
              SELECT wallet.set_price('fn-late', 'pages', 0.02);
              SELECT wallet.create_wallet('low', low_balance => '{5}', idempotency_key => 'k');",
         )
@@ -394,7 +396,7 @@ fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
                             || key.is_none() && (sees_lists || !name.starts_with("markup"))
                             || wallet == "unused" && sees_lists
                             // Rules of all wallets apply to the role's wallet, too.
-                            || wallet == "*" && name.starts_with("bonus")
+                            || wallet == "*" && (name.starts_with("bonus") || name == "limits")
                             || wallet
                                 .split('-')
                                 .next()

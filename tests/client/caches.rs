@@ -105,6 +105,69 @@ fn changed_rules_apply_in_a_warm_backend() {
 }
 
 #[test]
+fn a_default_limit_applies_in_a_warm_backend() {
+    let (_database, mut one, mut two) = set_up();
+    let charge = |client: &mut Client, amount: &str| charge(client, "acme", dec(amount));
+    one.batch_execute("SELECT wallet.set_limit('*', 10, 'lifetime')")
+        .unwrap();
+    expect(charge(&mut two, "11"), "WL002");
+    charge(&mut two, "10").unwrap();
+    // Its own change applies at once, and is forgotten when it is rolled back.
+    two.batch_execute("BEGIN; SELECT wallet.set_limit('*', 20, 'lifetime')")
+        .unwrap();
+    charge(&mut two, "5").unwrap();
+    let sql = "SELECT max FROM wallet.check_limits('acme') WHERE scope = 'wallet'";
+    let max: Decimal = one.query_one(sql, &[]).unwrap().get(0);
+    assert_eq!(max, dec("10"), "not committed");
+    two.batch_execute("ROLLBACK").unwrap();
+    expect(charge(&mut two, "5"), "WL002");
+    two.batch_execute("BEGIN; SAVEPOINT s; SELECT wallet.set_limit('*', 20, 'lifetime')")
+        .unwrap();
+    two.batch_execute("SELECT * FROM wallet.check_limits('acme'); ROLLBACK TO s; COMMIT")
+        .unwrap();
+    expect(charge(&mut two, "5"), "WL002");
+    // An old snapshot does not see the end of the limit, and leaves nothing in the cache.
+    two.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        .unwrap();
+    one.batch_execute("SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits")
+        .unwrap();
+    let sql = "SELECT count(*) FROM wallet.check_limits('acme')";
+    assert_eq!(two.query_one(sql, &[]).unwrap().get::<_, i64>(0), 2);
+    two.batch_execute("COMMIT").unwrap();
+    charge(&mut two, "5").unwrap();
+}
+
+/// A session that has set a default limit prepares the transaction. Nobody has the limit before it
+/// is committed, and everybody has it then.
+#[test]
+fn a_prepared_default_limit_applies_once_it_is_committed() {
+    for commit in [true, false] {
+        let (_database, mut one, mut two) = set_up();
+        let name: String = one
+            .query_one("SELECT current_database() || ' default'", &[])
+            .unwrap()
+            .get(0);
+        one.batch_execute(&format!(
+            "BEGIN; SELECT wallet.set_limit('*', 1, 'lifetime');
+             SELECT * FROM wallet.check_limits('acme'); PREPARE TRANSACTION '{name}'"
+        ))
+        .unwrap();
+        for client in [&mut one, &mut two] {
+            charge(client, "acme", dec("5")).unwrap();
+        }
+        let end = if commit { "COMMIT" } else { "ROLLBACK" };
+        two.batch_execute(&format!("{end} PREPARED '{name}'"))
+            .unwrap();
+        for client in [&mut one, &mut two] {
+            match commit {
+                true => drop(expect(charge(client, "acme", dec("5")), "WL002")),
+                false => drop(charge(client, "acme", dec("5")).unwrap()),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_warm_backend_notices_rebuilt_indexes() {
     let (_database, mut one, mut two) = set_up();
     for table in [

@@ -59,6 +59,7 @@ fn contents(client: &mut postgres::Client) -> Vec<String> {
     for name in TABLES.iter().chain(&[
         "holds",
         "limits_status",
+        "default_limits",
         "metrics",
         "grants",
         "grant_payments",
@@ -138,6 +139,8 @@ fn fill(database: &Database) {
              SELECT wallet.hold('gifts', amount => 2, model => 'm', ttl => '1 day');
              SELECT wallet.charge('gifts', amount => 3, model => 'm'),
                     wallet.create_voucher('GIFT-9QX', 1, scope => '{\"models\": [\"m\"]}');
+             SELECT wallet.set_limit('*', 900000, 'month', rollover_max => 5), wallet.set_limit('*', 900000, 'week', time_zone => 'Asia/Tokyo');
+             SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits WHERE period = 'week';
              SELECT wallet.create_wallet('more'), wallet.set_bonus('*', '[{\"from\": 0, \"percent\": 1}]', 'EUR'),
                     wallet.set_bonus('more', '[{\"from\": 5, \"percent\": 12.5}]', expires_in => '1 month', metadata => '{}');
              SELECT wallet.fund('more', 50, reference => 'b1', idempotency_key => 'b1'), wallet.charge('more', amount => 2);

@@ -4,6 +4,7 @@ mod asked;
 mod at_once;
 mod bonus;
 mod chosen;
+mod defaults;
 mod dimensions;
 mod holds;
 mod in_turn;

@@ -1,8 +1,13 @@
 //! Limits and the ledger: setting, recounting, checking and listing limits; choosing a model.
+pub mod change;
 pub mod check;
 pub mod choose;
+pub mod default_windows;
+pub mod drop;
 pub mod metric;
 pub mod raise;
 pub mod recount;
+pub mod replaced;
+pub mod rows;
 pub mod set;
 pub mod view;

@@ -1,18 +1,18 @@
 //! Raises limits.
 
+use crate::access::rights::ALL_WALLETS;
 use crate::error::Result;
 use crate::idempotency::call::{IdempotentCall, lost};
+use crate::ledger::limits::change::{change_limits, lock, that_limit_query};
 use crate::ledger::limits::recount::reallot;
-use crate::ledger::limits::set::{change_limits, find};
-use crate::ledger::wallets::config;
+use crate::ledger::limits::rows::find;
+use crate::limits::stored::limit_of;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Builder, Json};
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::wallet_row::lock_wallet;
 
 statement!(
-    /// Found in the order of the primary key, as in `set`.
     RAISE_MAX,
     [
         TEXTOID,
@@ -21,15 +21,16 @@ statement!(
         NUMERICARRAYOID,
         TIMESTAMPTZARRAYOID
     ],
-    "UPDATE wallet.limits SET max = $3, raised_by = $4, raised_until = $5
-      WHERE ctid = (SELECT l.ctid FROM wallet.limits l
-                     WHERE l.wallet_id = $1 AND l.limit_id >= $2 AND l.limit_id <= $2
-                     ORDER BY l.limit_id)"
+    that_limit_query!(
+        "UPDATE wallet.limits
+        SET max = $3, raised_by = $4, raised_until = $5,
+            revision = revision + (counts_since IS NOT NULL)::int"
+    )
 );
 
 /// The arguments of `raise_limit`.
 pub struct Raise<'a> {
-    /// Id of the wallet that has the limit.
+    /// Id of the wallet that has the limit; `*` for a default limit.
     pub wallet: &'a str,
     /// Id that the call of `set_limit` returned.
     pub limit_id: [u8; 16],
@@ -44,7 +45,7 @@ pub struct Raise<'a> {
 /// row. `reallot` then makes the new maximum known to the windows.
 pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
     let wallet = raise.wallet;
-    lock_wallet(wallet)?;
+    lock(wallet)?;
     if let Some(answer) = call.answered()? {
         let json = answer.result().ok_or_else(lost)?.reread("result")?;
         return match json.as_object() {
@@ -74,7 +75,10 @@ pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
             Value::Times(&raised_until),
         ])?;
         (row.raised_by, row.raised_until) = (raised_by, raised_until);
-        let limit = config::limit_of(row)?;
+        if wallet == ALL_WALLETS {
+            return row.max_at(now);
+        }
+        let limit = limit_of(row)?;
         reallot(wallet, &limit, now)?;
         limit.max_at(now)
     })?;

@@ -135,11 +135,12 @@ statement!(
         UUIDOID,
         UUIDOID,
         BOOLOID,
-        BOOLOID
+        BOOLOID,
+        INT8OID
     ],
     "UPDATE wallet.allowances
         SET allotted = CASE WHEN $9 THEN greatest($4 + watermark * $8::int, spent + held) END,
-            recheck_done = (SELECT count(*) FROM unnest($5) part
+            recheck_done = $10 + (SELECT count(*) FROM unnest($5) part
                          WHERE spent + held > 0
                            AND spent + held >= ceil((greatest($4 + watermark * $8::int, 0) * part) * 1000000000000)
                                                / 1000000000000),
@@ -165,6 +166,16 @@ fn meters_of(metric: &Metric) -> (Vec<String>, Vec<Amount>) {
     }
 }
 
+/// The time from which the running windows of a limit count. `None` for all time.
+fn counts_from(limit: &Limit, now: Timestamp) -> Result<Option<Timestamp>> {
+    let Some(length) = limit.period.slice() else {
+        return Ok(limit.window("*".to_owned(), now, Amount::ZERO)?.start);
+    };
+    let slices = length.saturating_mul(crate::limits::period::SLICES + 1);
+    let start = Some(Timestamp(now.0.saturating_sub(slices)));
+    Ok(start.max(limit.default.map(|default| default.counts_since)))
+}
+
 /// Makes a limit count the amounts that were already used in its running windows. From here on, a
 /// missing row means that nothing was used in the window.
 ///
@@ -180,13 +191,7 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp, stay: bool) ->
     FORGET.run(&[Value::Text(wallet), id, Value::Time(now), first, last, stay])?;
     let overflow = crate::pg::numeric::overflow;
     let slice = limit.period.slice();
-    let start = match slice {
-        Some(length) => Some(Timestamp(
-            now.0
-                .saturating_sub(length.saturating_mul(crate::limits::period::SLICES + 1)),
-        )),
-        None => limit.window("*".to_owned(), now, Amount::ZERO)?.start,
-    };
+    let start = counts_from(limit, now)?;
     let mut parts = [("", ""); MOST_DIMENSIONS];
     for (part, dimension) in parts.iter_mut().zip(limit.scope.dimensions()) {
         *part = dimension.parts();
@@ -258,6 +263,7 @@ pub fn reallot(wallet: &str, limit: &Limit, now: Timestamp) -> Result<()> {
             last,
             Value::Bool(limit.rollover.is_some()),
             Value::Bool(limit.mode != Mode::Soft),
+            Value::Int8(limit.levels_stored(0)),
         ])
         .map(drop)
 }

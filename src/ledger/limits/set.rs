@@ -2,74 +2,25 @@
 //! already used in its running windows. The ledger has these amounts, and all lanes must be locked
 //! meanwhile.
 
-use crate::access::rights::Level;
+use crate::access::rights::{ALL_WALLETS, Level};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::{IdempotentCall, lost};
+use crate::ledger::limits::change::{change_limits, lock, that_limit_query};
 use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
-use crate::ledger::wallets::change::change;
-use crate::ledger::wallets::config;
+use crate::ledger::limits::replaced;
+use crate::ledger::limits::rows::{Key, with_key};
 use crate::limits::last_window::LastWindow;
-use crate::limits::limit::{Limit, Mode, Rollover, bounds};
+use crate::limits::limit::{Limit, Mode, Rollover};
 use crate::limits::metric::Metric;
 use crate::limits::period::{self, Period};
-use crate::limits::scope::{EACH, Scope, Subject};
+use crate::limits::scope::{Scope, Subject};
+use crate::limits::stored::row_of;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Builder, Jsonb};
-use crate::storage::plan::{Rows, Run, Value, statement};
-use crate::storage::rows::{LimitRow, uuid_text, weights_of};
-use crate::storage::wallet_row::lock_wallet;
-
-macro_rules! limit_query {
-    ($clause:literal) => {
-        concat!(
-            "SELECT limit_id, scope, subject, period, anchor, metric, mode, max, time_zone,
-                    warn_at, paused, raised_by, raised_until,
-                    (extract(epoch FROM anchor_time) * 1000000)::bigint, rollover_max, weights, carry_from
-               FROM wallet.limits WHERE wallet_id = $1",
-            $clause
-        )
-    };
-}
-
-/// A change of one limit, found in the order of the primary key. With statistics of wallets that
-/// have one limit each, the planner would rate the other index on the wallet as equally good.
-macro_rules! that_limit_query {
-    ($change:literal) => {
-        concat!(
-            $change,
-            " WHERE ctid = (SELECT l.ctid FROM wallet.limits l
-                             WHERE l.wallet_id = $1 AND l.limit_id >= $2 AND l.limit_id <= $2
-                             ORDER BY l.limit_id)"
-        )
-    };
-}
-
-statement!(
-    /// In the order of `limit_subject`, so that no other index fits.
-    FIND,
-    [TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
-    limit_query!(
-        " AND scope = $2 AND subject = $3 AND period = $4 AND metric >= $5 AND metric <= $5 ORDER BY metric"
-    )
-);
-
-statement!(
-    /// In the order of the primary key.
-    BY_ID,
-    [TEXTOID, UUIDOID],
-    limit_query!(" AND limit_id >= $2 AND limit_id <= $2 ORDER BY limit_id")
-);
-
-statement!(OF_WALLET, [TEXTOID], limit_query!(" ORDER BY limit_id"));
-
-statement!(
-    /// In the order of `limit_subject`, so that no other index fits.
-    OF_SCOPE,
-    [TEXTOID, TEXTOID],
-    limit_query!(" AND scope = $2 ORDER BY subject, period, metric")
-);
+use crate::storage::plan::{Run, Value, statement};
+use crate::storage::rows::{LimitRow, uuid_text};
 
 statement!(
     INSERT,
@@ -90,13 +41,17 @@ statement!(
         JSONBOID,
         INT8OID,
         NUMERICOID,
+        TIMESTAMPTZOID,
         TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.limits
         (wallet_id, limit_id, scope, subject, period, metric, mode, max, time_zone, created_at,
-         anchor, warn_at, paused, weights, anchor_time, rollover_max, carry_from)
+         anchor, warn_at, paused, weights, anchor_time, rollover_max, carry_from,
+         counts_since)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-             time '00:00' + $15 * interval '1 microsecond', $16, $17)"
+             time '00:00' + $15 * interval '1 microsecond', $16, $17, $18)
+     ON CONFLICT DO NOTHING
+  RETURNING limit_id"
 );
 
 statement!(
@@ -113,27 +68,16 @@ statement!(
         JSONBOID,
         INT8OID,
         NUMERICOID,
+        TIMESTAMPTZOID,
         TIMESTAMPTZOID
     ],
     that_limit_query!(
         "UPDATE wallet.limits
         SET mode = $3, max = $4, time_zone = $5, anchor = $6, warn_at = $7, paused = $8,
             weights = $9, anchor_time = time '00:00' + $10 * interval '1 microsecond', rollover_max = $11,
-            carry_from = $12, raised_by = '{}', raised_until = '{}'"
+            carry_from = $12, counts_since = $13, dropped_at = NULL, raised_by = '{}', raised_until = '{}',
+            revision = revision + (counts_since IS NOT NULL AND (max, warn_at, raised_by) IS DISTINCT FROM ($4, $7, '{}'))::int"
     )
-);
-
-statement!(
-    DROP,
-    [TEXTOID, UUIDOID],
-    that_limit_query!("DELETE FROM wallet.limits")
-);
-
-statement!(
-    DROP_WINDOWS,
-    [TEXTOID, UUIDOID, UUIDOID, UUIDOID],
-    "DELETE FROM wallet.allowances
-      WHERE wallet_id = $1 AND allowance_id >= $3 AND allowance_id <= $4 AND limit_id = $2"
 );
 
 statement!(
@@ -141,32 +85,6 @@ statement!(
     [TEXTOID],
     "SELECT time_zone FROM wallet.wallets WHERE wallet_id = $1"
 );
-
-statement!(
-    /// Up to eight limits are stored in the wallet's row, which is rewritten at each change of one.
-    /// To detect more than eight, nine are read, in the order of the primary key.
-    NOTE_KNOWN,
-    [TEXTOID],
-    "UPDATE wallet.wallets w
-        SET known_limits = k.known
-       FROM (SELECT CASE WHEN count(*) <= 8 THEN coalesce(array_agg(
-                        (limit_id, scope, subject, period, metric, mode, max, time_zone, anchor, warn_at,
-                         paused, raised_by, raised_until, anchor_time, rollover_max, weights, carry_from)::wallet.known_limit ORDER BY limit_id), '{}') END AS known
-               FROM (SELECT * FROM wallet.limits WHERE wallet_id = $1 ORDER BY limit_id LIMIT 9) few) k
-      WHERE w.wallet_id = $1 AND num_nonnulls(w.known_limits, k.known) > 0"
-);
-
-/// Changes limits of a wallet while no charge is running. The caller has locked the wallet's row.
-pub(super) fn change_limits<T>(
-    wallet: &str,
-    work: impl FnOnce(Timestamp) -> Result<T>,
-) -> Result<T> {
-    change(wallet, |now| {
-        let changed = work(now)?;
-        NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
-        Ok(changed)
-    })
-}
 
 /// The weights of a metric as the column has them: NULL unless it is a weighted sum.
 fn weights_column(metric: &Metric) -> Option<Jsonb> {
@@ -185,7 +103,7 @@ fn weights_column(metric: &Metric) -> Option<Jsonb> {
 /// The arguments of `set_limit`.
 #[derive(Clone)]
 pub struct NewLimit<'a> {
-    /// Id of the wallet whose spending is limited.
+    /// Id of the wallet whose spending is limited; `*` for a default limit.
     pub wallet: &'a str,
     /// The kind of subject to which the limit applies.
     pub scope: Scope,
@@ -203,7 +121,7 @@ pub struct NewLimit<'a> {
     pub max: Amount,
     /// The fractions of the maximum at which an event is written, ascending.
     pub warn_at: Vec<Amount>,
-    /// The limit's time zone. `None` for the wallet's.
+    /// The limit's time zone. `None` leaves it unchanged, and is at first the wallet's.
     pub time_zone: Option<&'a str>,
     /// Whether the limit is paused. `None` leaves it unchanged.
     pub paused: Option<bool>,
@@ -219,7 +137,7 @@ pub const LEVEL: Level = Level::Admin;
 /// Creates a limit, or changes the one with the same scope, subject, period and metric.
 pub fn set(new: &NewLimit<'_>, call: IdempotentCall<'_>) -> Result<[u8; 16]> {
     // A call with the same key waits here for the first one, and then finds its answer.
-    lock_wallet(new.wallet)?;
+    lock(new.wallet)?;
     if let Some(answer) = call.answered()? {
         return answer.id();
     }
@@ -264,88 +182,108 @@ pub fn name_of(new: &NewLimit<'_>) -> [String; 4] {
     ]
 }
 
-fn row_of(rows: &Rows, row: usize) -> Result<LimitRow> {
-    Ok(LimitRow {
-        id: rows.need(row, 0)?,
-        scope: rows.need(row, 1)?,
-        subject: rows.need(row, 2)?,
-        period: rows.need(row, 3)?,
-        anchor: rows.get(row, 4),
-        metric: rows.need(row, 5)?,
-        mode: rows.need(row, 6)?,
-        max: rows.amount(row, 7)?,
-        time_zone: rows.need(row, 8)?,
-        warn_at: rows.amounts(row, 9)?,
-        paused: rows.need(row, 10)?,
-        raised_by: rows.amounts(row, 11)?,
-        raised_until: rows.times(row, 12),
-        anchor_time: rows.get(row, 13),
-        rollover_max: rows.opt_amount(row, 14)?,
-        carry_from: rows.get(row, 16),
-        weights: weights_of(rows.datum(row, 15).map(Jsonb))?,
-    })
+/// The row that a call changes. None of its values counts if it was dropped.
+struct Old {
+    row: LimitRow,
+    counts_since: Option<Timestamp>,
 }
 
-/// All limits of a wallet, under the snapshot of the running query.
-pub fn of_wallet(wallet: &str) -> Result<Vec<LimitRow>> {
-    let rows = OF_WALLET.read(&[Value::Text(wallet)])?;
-    (0..rows.len()).map(|row| row_of(&rows, row)).collect()
+/// The columns of a limit that depend on the row before and on the time.
+struct Terms {
+    /// The time zone. `None` in a default limit that takes each wallet's.
+    zone: Option<String>,
+    paused: bool,
+    carry_from: Timestamp,
+    counts_since: Option<Timestamp>,
+    /// Whether running windows are counted again.
+    begins_anew: bool,
+}
+
+impl Terms {
+    fn of(new: &NewLimit<'_>, old: Option<&Old>, now: Timestamp) -> Result<Terms> {
+        let is_default = new.wallet == ALL_WALLETS;
+        let named = |zone: &str| (!zone.is_empty()).then(|| zone.to_owned());
+        let zone = match (new.time_zone, old) {
+            (Some(zone), _) => named(zone),
+            (None, Some(old)) => named(&old.row.time_zone),
+            (None, None) if is_default => None,
+            (None, None) => Some(ZONE.run(&[Value::Text(new.wallet)])?.need(0, 0)?),
+        };
+        let paused = new
+            .paused
+            .or(old.map(|old| old.row.paused))
+            .unwrap_or(false);
+        // The windows have other bounds, did not count while paused, or counted with other weights.
+        // They are counted as for a new limit.
+        let begins_anew = old.is_none_or(|Old { row, .. }| {
+            let resumed = row.paused && !paused;
+            let moved = zone.as_deref().unwrap_or_default() != row.time_zone
+                || new.period.anchor().map_or(1, i16::from) != row.anchor.unwrap_or(1)
+                || new.anchor_time != row.anchor_time;
+            let reweighted = new.metric.weights() != row.weights;
+            // The rows of a default limit's windows may have carries of an earlier time.
+            let carries = is_default && new.rollover_max.is_some() && row.rollover_max.is_none();
+            resumed || moved || reweighted || carries
+        });
+        let kept = |since: Option<Timestamp>| since.filter(|_| !begins_anew).unwrap_or(now);
+        Ok(Terms {
+            zone,
+            paused,
+            carry_from: kept(old.and_then(|old| old.row.carry_from)),
+            counts_since: is_default.then(|| kept(old.and_then(|old| old.counts_since))),
+            begins_anew,
+        })
+    }
 }
 
 fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     let wallet = new.wallet;
-    let found = FIND.run_in_order(&[
-        Value::Text(wallet),
-        Value::Text(&new.scope.as_str()),
-        Value::Text(new.subject.as_str()),
-        Value::Text(&new.period_name),
-        Value::Text(new.metric.as_str()),
-    ])?;
-    if found.is_empty() {
-        return insert(new, now);
+    let found = with_key(
+        wallet,
+        &Key {
+            scope: &new.scope.as_str(),
+            subject: new.subject.as_str(),
+            period: &new.period_name,
+            metric: new.metric.as_str(),
+        },
+    )?;
+    let (mut id, mut old) = (None, None);
+    if !found.is_empty() {
+        let row = row_of(&found, 0)?;
+        id = Some(row.id);
+        let counts_since = found.get(0, 17);
+        let is_dropped: bool = found.need(0, 19)?;
+        old = (!is_dropped).then_some(Old { row, counts_since });
     }
-    let old = row_of(&found, 0)?;
-    let zone = new.time_zone.unwrap_or(&old.time_zone);
-    let paused = new.paused.unwrap_or(old.paused);
-    let anchor = new.period.anchor().map(i16::from);
-    // The windows have other bounds, did not count while paused, or counted with other weights.
-    // They are counted as for a new limit.
-    let resumed = old.paused && !paused;
-    let moved = zone != old.time_zone
-        || anchor.unwrap_or(1) != old.anchor.unwrap_or(1)
-        || new.anchor_time != old.anchor_time;
-    let reweighted = new.metric.weights() != old.weights;
-    let begins_anew = resumed || moved || reweighted;
-    let carry_from = match old.carry_from {
-        Some(since) if !begins_anew => since,
-        _ => now,
-    };
-    let limit = limit(new, old.id, zone, carry_from)?;
-    CHANGE.run_in_order(&[
-        Value::Text(wallet),
-        Value::Uuid(old.id),
-        Value::Text(new.mode.as_str()),
-        Value::Amount(new.max),
-        Value::Text(zone),
-        Value::OptInt2(anchor),
-        Value::Amounts(&new.warn_at),
-        Value::Bool(paused),
-        Value::OptJsonb(weights_column(&new.metric)),
-        Value::OptInt8(new.anchor_time),
-        Value::OptAmount(new.rollover_max),
-        Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
-    ])?;
-    if !paused && begins_anew {
+    let terms = Terms::of(new, old.as_ref(), now)?;
+    let made = id.is_none();
+    let limit = limit(
+        new,
+        id.unwrap_or_else(|| uuid::Uuid::now_v7().into_bytes()),
+        &terms,
+    )?;
+    match made {
+        true => insert(new, &limit, &terms, now)?,
+        false => change(new, &limit, &terms)?,
+    }
+    if wallet == ALL_WALLETS {
+        return Ok(limit.id);
+    }
+    if !terms.paused && terms.begins_anew {
         count_running(wallet, &limit, now, false)?;
     }
-    if paused && !old.paused {
-        count_replaced(wallet, &limit, now)?;
+    if let Some(Old { row, .. }) = &old {
+        if terms.paused && !row.paused {
+            replaced::count_paused(wallet, row, now)?;
+        }
+        reallot(wallet, &limit, now)?;
     }
-    reallot(wallet, &limit, now)?;
-    Ok(old.id)
+    Ok(limit.id)
 }
 
-fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str, carry_from: Timestamp) -> Result<Limit> {
+fn limit(new: &NewLimit<'_>, id: [u8; 16], terms: &Terms) -> Result<Limit> {
+    // Without a zone of its own, the limit is only stored.
+    let zone = terms.zone.as_deref().unwrap_or("UTC");
     crate::ledger::wallets::settings::check_time_zone(zone)?;
     Ok(Limit {
         id,
@@ -366,22 +304,16 @@ fn limit(new: &NewLimit<'_>, id: [u8; 16], zone: &str, carry_from: Timestamp) ->
         from: new.anchor_time.and_then(period::time_of_day),
         rollover: new.rollover_max.map(|max| Rollover {
             max,
-            since: carry_from,
+            since: terms.carry_from,
         }),
+        default: None,
         last_window: LastWindow::default(),
     })
 }
 
-fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
-    let wallet = new.wallet;
-    let zone = match new.time_zone {
-        Some(zone) => zone.to_owned(),
-        None => ZONE.run(&[Value::Text(wallet)])?.need(0, 0)?,
-    };
-    let limit = limit(new, uuid::Uuid::now_v7().into_bytes(), &zone, now)?;
-    let paused = new.paused.unwrap_or(false);
-    INSERT.run(&[
-        Value::Text(wallet),
+fn insert(new: &NewLimit<'_>, limit: &Limit, terms: &Terms, now: Timestamp) -> Result<()> {
+    let inserted = INSERT.run(&[
+        Value::Text(new.wallet),
         Value::Uuid(limit.id),
         Value::Text(&new.scope.as_str()),
         Value::Text(new.subject.as_str()),
@@ -389,76 +321,45 @@ fn insert(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
         Value::Text(new.metric.as_str()),
         Value::Text(new.mode.as_str()),
         Value::Amount(new.max),
-        Value::Text(&zone),
+        Value::OptText(terms.zone.as_deref()),
         Value::Time(now),
         Value::OptInt2(new.period.anchor().map(i16::from)),
         Value::Amounts(&new.warn_at),
-        Value::Bool(paused),
+        Value::Bool(terms.paused),
         Value::OptJsonb(weights_column(&new.metric)),
         Value::OptInt8(new.anchor_time),
         Value::OptAmount(new.rollover_max),
         Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
+        Value::OptTime(terms.counts_since),
     ])?;
-    if !paused {
-        count_running(wallet, &limit, now, false)?;
-    }
-    Ok(limit.id)
-}
-
-/// Counts the limits again that a limit replaced until it was dropped or paused, because they now
-/// count its requests.
-fn count_replaced(wallet: &str, gone: &Limit, now: Timestamp) -> Result<()> {
-    let scope = gone.scope.as_str();
-    let (of, in_scope) = (Value::Text(wallet), Value::Text(&scope));
-    let rows = match gone.scope {
-        Scope::Wallet => return Ok(()),
-        Scope::One(_) => FIND.run_in_order(&[
-            of,
-            in_scope,
-            Value::Text(EACH),
-            Value::Text(&gone.period_name),
-            Value::Text(gone.metric.as_str()),
-        ])?,
-        Scope::Several(_) => OF_SCOPE.run_in_order(&[of, in_scope])?,
-    };
-    for row in 0..rows.len() {
-        let row = row_of(&rows, row)?;
-        let paused = row.paused;
-        let limit = config::limit_of(row)?;
-        if !paused && gone.replaces(&limit) {
-            count_running(wallet, &limit, now, true)?;
-        }
+    if inserted.is_empty() {
+        // Calls on a wallet queue on its row. Nothing is there yet to queue on for all wallets.
+        return Err(Error::new(
+            Code::SerializationFailure,
+            "another call set the same default limit at the same moment",
+        )
+        .detail("The other call has committed.")
+        .hint("Run the transaction again: the call then changes that limit."));
     }
     Ok(())
 }
 
-/// Drops a limit and its windows.
-pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) -> Result<()> {
-    lock_wallet(wallet)?;
-    if call.answered()?.is_some() {
-        return Ok(());
-    }
-    change_limits(wallet, |now| {
-        let row = find(wallet, limit_id)?;
-        let (of, id) = (Value::Text(wallet), Value::Uuid(row.id));
-        DROP.run_in_order(&[of, id])?;
-        let [first, last] = bounds(row.id).map(Value::Uuid);
-        DROP_WINDOWS.run(&[of, id, first, last])?;
-        count_replaced(wallet, &config::limit_of(row)?, now)
-    })?;
-    call.remember(None)
-}
-
-/// 42704 unless the wallet has the limit.
-pub(super) fn find(wallet: &str, limit_id: [u8; 16]) -> Result<LimitRow> {
-    let rows = BY_ID.run_in_order(&[Value::Text(wallet), Value::Uuid(limit_id)])?;
-    if rows.is_empty() {
-        return Err(Error::new(
-            Code::ObjectNotFound,
-            format!("wallet {} has no such limit", quoted(wallet)),
-        )
-        .detail(format!("There is no limit {}.", uuid_text(limit_id)))
-        .hint("Pass a limit_id that set_limit() returned; limits_status shows them."));
-    }
-    row_of(&rows, 0)
+fn change(new: &NewLimit<'_>, limit: &Limit, terms: &Terms) -> Result<()> {
+    CHANGE
+        .run_in_order(&[
+            Value::Text(new.wallet),
+            Value::Uuid(limit.id),
+            Value::Text(new.mode.as_str()),
+            Value::Amount(new.max),
+            Value::OptText(terms.zone.as_deref()),
+            Value::OptInt2(new.period.anchor().map(i16::from)),
+            Value::Amounts(&new.warn_at),
+            Value::Bool(terms.paused),
+            Value::OptJsonb(weights_column(&new.metric)),
+            Value::OptInt8(new.anchor_time),
+            Value::OptAmount(new.rollover_max),
+            Value::OptTime(limit.rollover.map(|rollover| rollover.since)),
+            Value::OptTime(terms.counts_since),
+        ])
+        .map(drop)
 }

@@ -2,13 +2,17 @@
 
 use crate::error::Result;
 use crate::ledger::holds::expired::Expired;
+use crate::ledger::limits::rows;
+use crate::ledger::wallets::default_limits;
+use crate::limits::limit::Limit;
 use crate::limits::period::Period;
 use crate::limits::slices::Slices;
+use crate::limits::stored::limit_of;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::numeric::overflow;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{AllowanceId, LimitRow};
+use crate::storage::rows::AllowanceId;
 use crate::storage::window_holds;
 use std::collections::HashMap;
 
@@ -16,18 +20,63 @@ statement!(
     WINDOWS,
     [TEXTOID, TIMESTAMPTZOID],
     "SELECT a.limit_id, a.allowance_id, a.subject, a.window_end, sum(a.spent), sum(a.held),
-            (array_agg(a.slices ORDER BY a.lane))[1], sum(a.watermark) FILTER (WHERE a.lane = 0)
+            (array_agg(a.slices ORDER BY a.lane))[1], sum(a.watermark) FILTER (WHERE a.lane = 0), a.window_start
        FROM wallet.allowances a
       WHERE a.wallet_id = $1 AND a.limit_id IS NOT NULL
         AND (a.window_end IS NULL OR a.window_end > $2) AND (a.window_start IS NULL OR a.window_start <= $2)
-      GROUP BY a.limit_id, a.allowance_id, a.subject, a.window_end"
+      GROUP BY a.limit_id, a.allowance_id, a.subject, a.window_start, a.window_end"
 );
+
+/// A limit of a wallet, or a default limit that applies to it.
+pub struct Shown {
+    pub limit: Limit,
+    pub paused: bool,
+    /// The name of its time zone.
+    pub zone: String,
+    /// Microseconds after midnight at which windows begin; `None` for midnight.
+    pub anchor_time: Option<i64>,
+}
+
+/// The limits that apply to a wallet, and those that are paused, under the snapshot of the running
+/// query.
+pub fn limits_of(wallet: &str) -> Result<Vec<Shown>> {
+    let own = rows::of_wallet(wallet)?;
+    let mut defaults = default_limits::ever_in_query()?;
+    defaults.retain(|one| one.applies_beside(&own));
+    let mut shown = Vec::with_capacity(own.len() + defaults.len());
+    for row in own {
+        shown.push(Shown {
+            paused: row.paused,
+            zone: row.time_zone.clone(),
+            anchor_time: row.anchor_time,
+            limit: limit_of(row)?,
+        });
+    }
+    if defaults.is_empty() {
+        return Ok(shown);
+    }
+    let home = default_limits::home_in_query(wallet)?;
+    for default in defaults {
+        let zone = &default.row.time_zone;
+        shown.push(Shown {
+            paused: default.row.paused,
+            zone: match zone.is_empty() {
+                true => home.time_zone.clone(),
+                false => zone.clone(),
+            },
+            anchor_time: default.row.anchor_time,
+            limit: default.limit(&home)?,
+        });
+    }
+    Ok(shown)
+}
 
 /// A running window of a limit.
 #[derive(Default)]
 pub struct Running {
     pub id: AllowanceId,
     pub subject: Option<String>,
+    pub start: Option<Timestamp>,
     pub end: Option<Timestamp>,
     pub used: Amount,
     pub held: Amount,
@@ -41,7 +90,7 @@ pub struct Running {
 /// snapshot of the running query.
 pub fn running(
     wallet: &str,
-    limits: &[LimitRow],
+    limits: &[Shown],
     now: Timestamp,
 ) -> Result<HashMap<[u8; 16], Vec<Running>>> {
     let rows = WINDOWS.read(&[Value::Text(wallet), Value::Time(now)])?;
@@ -52,6 +101,7 @@ pub fn running(
         let mut window = Running {
             id: rows.need(row, 1)?,
             subject: rows.get(row, 2),
+            start: rows.get(row, 8),
             end: rows.get(row, 3),
             used: rows.amount(row, 4)?,
             held: rows.amount(row, 5)?,
@@ -74,7 +124,7 @@ pub fn running(
         expired.ask(&ids)?;
         let on_open_holds = |id: &[u8; 16]| {
             let mut limits = limits.iter();
-            limits.any(|limit| limit.id == *id && limit.period == Period::OPEN)
+            limits.any(|one| one.limit.id == *id && one.limit.period == Period::Open)
         };
         let open = holding.iter().filter(|(limit, _)| on_open_holds(limit));
         let open: Vec<AllowanceId> = open.map(|(_, window)| *window).collect();

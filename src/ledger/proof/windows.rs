@@ -4,25 +4,17 @@ use std::collections::HashMap;
 
 use crate::attribution::StoredUse;
 use crate::error::Result;
-use crate::ledger::wallets::config::limit_of;
-use crate::limits::limit::{Limit, Mode, Spending};
+use crate::ledger::limits::rows;
+use crate::ledger::wallets::default_limits;
+use crate::limits::limit::{Limit, Spending};
 use crate::limits::metric::Metric;
+use crate::limits::period::Period;
+use crate::limits::stored::limit_of;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::LimitRow;
-
-statement!(
-    LIMITS,
-    [TEXTOID],
-    "SELECT limit_id, scope, subject, period, anchor, time_zone, paused,
-            (extract(epoch FROM anchor_time) * 1000000)::bigint
-       FROM wallet.limits
-      WHERE wallet_id = $1 AND metric = 'amount' AND period NOT LIKE 'rolling %'
-        AND period NOT IN ('open', 'request')"
-);
 
 // A window may be spread over several rows.
 statement!(
@@ -70,6 +62,9 @@ struct Window {
     booked: i128,
     /// Whether the ledger cannot show what the window counted.
     in_doubt: bool,
+    /// Whether the ledger may have more than the window: its default limit was set while charges
+    /// were in progress.
+    may_lack: bool,
 }
 
 impl Window {
@@ -78,37 +73,36 @@ impl Window {
     }
 }
 
-/// The wallet's limits on money, without their windows.
+/// The limits on money that the ledger can be compared with, without their windows. Default limits
+/// that do not apply to the wallet, or not any longer, are paused.
 fn limits_on_money(wallet: &str) -> Result<Vec<Watched>> {
-    let rows = LIMITS.read(&[Value::Text(wallet)])?;
-    let limit = |row: usize| {
-        let limit = limit_of(LimitRow {
-            id: rows.need(row, 0)?,
-            scope: rows.need(row, 1)?,
-            subject: rows.need(row, 2)?,
-            period: rows.need(row, 3)?,
-            anchor: rows.get(row, 4),
-            time_zone: rows.need(row, 5)?,
-            paused: rows.need(row, 6)?,
-            // The fields below determine the maximum, not the subject.
-            metric: Metric::Amount.as_str().to_owned(),
-            mode: Mode::Soft.as_str().to_owned(),
-            max: Amount::ZERO,
-            warn_at: Vec::new(),
-            raised_by: Vec::new(),
-            raised_until: Vec::new(),
-            anchor_time: rows.get(row, 7),
-            rollover_max: None,
-            carry_from: None,
-            weights: Vec::new(),
-        })?;
-        Ok(Watched {
-            limit,
-            paused: rows.need(row, 6)?,
-            windows: HashMap::new(),
-        })
+    let own = rows::of_wallet(wallet)?;
+    let mut limits = Vec::new();
+    let defaults = default_limits::ever_in_query()?;
+    if !defaults.is_empty() {
+        let home = default_limits::home_in_query(wallet)?;
+        for default in &defaults {
+            let paused = default.row.paused || !default.applies_beside(&own);
+            limits.push((default.limit(&home)?, paused));
+        }
+    }
+    for row in own {
+        let paused = row.paused;
+        limits.push((limit_of(row)?, paused));
+    }
+    let is_counted = |limit: &Limit| {
+        let period = limit.period;
+        limit.metric == Metric::Amount
+            && period.slice().is_none()
+            && !matches!(period, Period::Open | Period::Request)
     };
-    (0..rows.len()).map(limit).collect()
+    let watched = |(limit, paused)| Watched {
+        limit,
+        paused,
+        windows: HashMap::new(),
+    };
+    limits.retain(|(limit, _)| is_counted(limit));
+    Ok(limits.into_iter().map(watched).collect())
 }
 
 /// The running windows of a wallet.
@@ -148,17 +142,23 @@ impl<'a> Windows<'a> {
                 };
                 let subject: String = rows.need(row, 1)?;
                 let limit = &watched.limit;
+                let start: Option<Timestamp> = rows.get(row, 2);
+                if !limit.begins_by(start) {
+                    continue;
+                }
+                let begins = limit.default.map(|default| default.counts_since);
                 windows.push(Window {
                     name: format!(
                         "{} limit of {} {subject}",
                         limit.period_name,
                         limit.scope.as_str()
                     ),
-                    start: rows.get(row, 2),
+                    start,
                     end: rows.get(row, 3),
                     spent: rows.amount(row, 4)?.units(),
                     booked: 0,
                     in_doubt: false,
+                    may_lack: begins.is_some() && begins == start,
                 });
                 watched
                     .windows
@@ -324,7 +324,11 @@ impl<'a> Windows<'a> {
         self.count_settled()?;
         self.count_refunded()?;
         let sure = || self.windows.iter().filter(|window| !window.in_doubt);
-        let wrong = sure().find(|window| window.spent != window.booked);
+        let is_wrong = |window: &&Window| match window.may_lack {
+            true => window.spent > window.booked,
+            false => window.spent != window.booked,
+        };
+        let wrong = sure().find(is_wrong);
         let problem = wrong.map(|window| {
             let show = |units| {
                 Amount::from_units(units)

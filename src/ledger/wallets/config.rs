@@ -18,14 +18,14 @@ use crate::error::{Error, Result};
 use crate::ledger::charges::request::{Asked, Request};
 pub use crate::ledger::wallets::basis::Basis;
 pub use crate::ledger::wallets::basis::Status;
+use crate::ledger::wallets::default_limits;
+use crate::limits::defaults::in_force;
 use crate::limits::lane_windows;
-use crate::limits::last_window::LastWindow;
-use crate::limits::limit::{Limit, Mode, Rollover};
-use crate::limits::metric::Metric;
-use crate::limits::period::{self, Period};
-use crate::limits::scope::{Scope, Subject};
+use crate::limits::limit::Limit;
+use crate::limits::period::Period;
+use crate::limits::stored::limit_of;
 use crate::pg::{clock, invalidation};
-use crate::storage::rows::{Lane, LimitRow};
+use crate::storage::rows::{Lane, Wanted};
 use crate::storage::store;
 use foldhash::HashMap;
 
@@ -41,7 +41,7 @@ const MAX_KNOWN: usize = 16 << 20;
 pub struct WalletConfig {
     /// The part in the wallet's row and its lanes.
     basis: Basis,
-    /// The limits, except those that are paused.
+    /// The limits that apply, those of the wallet first. Without those that are paused.
     pub limits: Vec<Limit>,
     /// Whether one of the limits counts the quantities of open holds.
     pub limits_open_holds: bool,
@@ -135,7 +135,7 @@ pub fn is_cached(wallet: &str, epoch: i64) -> bool {
 
 /// WL003 unless the wallet exists.
 pub fn require(wallet: &str) -> Result<()> {
-    store::read_basis(wallet)?
+    store::read_rules(wallet, Wanted::Basis)?
         .map(drop)
         .ok_or_else(|| Error::wallet_not_found(wallet))
 }
@@ -188,7 +188,8 @@ pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
     // During a change, the new rules still have the old epoch. They must not be cached, because
     // after a rollback they would remain in the cache under the valid epoch.
     let (basis, lanes) = lock_all(wallet, LaneScope::Every, || {
-        let rows = store::read_basis(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
+        let rows = store::read_rules(wallet, Wanted::Basis)?
+            .ok_or_else(|| Error::wallet_not_found(wallet))?;
         let basis = Basis::of(rows)?;
         let lanes = basis.lanes;
         Ok((basis, lanes))
@@ -202,13 +203,22 @@ pub fn lock_to_change(wallet: &str) -> Result<(Basis, Vec<Lane>)> {
 
 /// Reads the rules, and the single lane if that costs no extra read. Caches nothing.
 fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
-    let mut rows = store::read_rules(wallet)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
+    let defaults = default_limits::known()?;
+    let wanted = match defaults.is_empty() {
+        true => Wanted::Limits,
+        false => Wanted::LimitsAndHome,
+    };
+    let mut rows =
+        store::read_rules(wallet, wanted)?.ok_or_else(|| Error::wallet_not_found(wallet))?;
     let lane = rows.lane.take();
-    let limits: Vec<Limit> = std::mem::take(&mut rows.limits)
-        .into_iter()
-        .filter(|row| !row.paused)
-        .map(limit_of)
-        .collect::<Result<_>>()?;
+    let own = std::mem::take(&mut rows.limits);
+    let of_all = match &rows.home {
+        Some(home) => in_force(&defaults, &own, home)?,
+        None => Vec::new(),
+    };
+    let own = own.into_iter().filter(|row| !row.paused).map(limit_of);
+    let mut limits = own.collect::<Result<Vec<Limit>>>()?;
+    limits.extend(of_all);
     let basis = Basis::of(rows)?;
     // Read after the epoch: if the policy changed in between, the lane has another epoch.
     let guard = basis
@@ -222,32 +232,4 @@ fn fetch(wallet: &str) -> Result<(WalletConfig, Option<Lane>)> {
         guard,
     };
     Ok((rules, lane))
-}
-
-/// The limit of a row, paused or not.
-pub fn limit_of(row: LimitRow) -> Result<Limit> {
-    let unknown = |what: &str| Error::internal(format!("a limit has an unknown {what}"));
-    let (period, period_name) =
-        Period::parse(&row.period, row.anchor.map(i32::from)).map_err(|_| unknown("period"))?;
-    let (scope, _) = Scope::parse(&row.scope).map_err(|_| unknown("scope"))?;
-    let subject = Subject::stored(&scope, row.subject).ok_or_else(|| unknown("subject"))?;
-    Ok(Limit {
-        id: row.id,
-        scope,
-        subject,
-        period,
-        period_name,
-        metric: Metric::of_row(&row.metric, row.weights),
-        mode: Mode::parse(&row.mode).ok_or_else(|| unknown("mode"))?,
-        max: row.max,
-        raises: row.raised_by.into_iter().zip(row.raised_until).collect(),
-        warn_at: row.warn_at,
-        zone: period::zone(&row.time_zone).map_err(|_| unknown("time zone"))?,
-        from: row.anchor_time.and_then(period::time_of_day),
-        rollover: row
-            .rollover_max
-            .zip(row.carry_from)
-            .map(|(max, since)| Rollover { max, since }),
-        last_window: LastWindow::default(),
-    })
 }

@@ -2,5 +2,6 @@
 pub mod basis;
 pub mod change;
 pub mod config;
+pub mod default_limits;
 pub mod settings;
 pub mod status;

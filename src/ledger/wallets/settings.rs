@@ -40,8 +40,9 @@ statement!(
         TIMESTAMPTZOID
     ],
     "INSERT INTO wallet.wallets
-        (wallet_id, currency, credit_limit, low_balance, time_zone, lanes, metadata, created_at, known_limits)
-     VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, '{}')
+        (wallet_id, currency, credit_limit, low_balance, time_zone, lanes, metadata, created_at, known_limits,
+         defaults_from)
+     VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, '{}', $8)
      ON CONFLICT DO NOTHING"
 );
 

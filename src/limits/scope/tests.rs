@@ -147,6 +147,7 @@ fn limit(scope: &str, subject: &str) -> Limit {
         zone: TimeZone::UTC,
         from: None,
         rollover: None,
+        default: None,
         last_window: LastWindow::default(),
     }
 }

@@ -8,7 +8,9 @@ use crate::storage::direct::lanes::{lane_of, remember_places};
 use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::tid_cache;
-use crate::storage::rows::{BALANCE, Lane, LimitRow, RuleRows, WalletRow, weights_of};
+use crate::storage::rows::{
+    BALANCE, Home, Lane, LimitRow, RuleRows, WalletRow, Wanted, weights_of,
+};
 
 /// Columns of `wallet.wallets`, by position.
 mod wallets {
@@ -16,6 +18,7 @@ mod wallets {
     pub const CREDIT_LIMIT: i16 = 3;
     pub const STATUS: i16 = 6;
     pub const STATUS_REASON: i16 = 7;
+    pub const TIME_ZONE: i16 = 8;
     pub const LANES: i16 = 9;
     pub const PRICE_LIST: i16 = 10;
     pub const UNKNOWN_PRICE: i16 = 11;
@@ -27,7 +30,8 @@ mod wallets {
     pub const SCOPED: i16 = 22;
     pub const ARCHIVED: i16 = 23;
     pub const KEEPS: i16 = 24;
-    pub const KNOWN_LIMITS: i16 = 25;
+    pub const DEFAULTS_FROM: i16 = 25;
+    pub const KNOWN_LIMITS: i16 = 26;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -72,11 +76,11 @@ pub fn read_rules(
     wallets: &Table,
     allowances: &Table,
     wallet: &str,
-    limits: bool,
+    wanted: Wanted,
 ) -> Result<Answer> {
     // SAFETY: registered for as long as the scans run; an error leaves it to the abort.
     let snapshot = unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) };
-    let rules = read_rules_under(snapshot, wallets, allowances, wallet, limits);
+    let rules = read_rules_under(snapshot, wallets, allowances, wallet, wanted);
     // SAFETY: registered above.
     unsafe { pg_sys::UnregisterSnapshot(snapshot) };
     rules
@@ -89,12 +93,13 @@ fn read_rules_under(
     wallets: &Table,
     allowances: &Table,
     wallet: &str,
-    limits: bool,
+    wanted: Wanted,
 ) -> Result<Answer> {
+    let limits = wanted != Wanted::Basis;
     let layout = wallets
         .elements
         .filter(|row| limits && row.len() == usize::from(limit::CARRY_FROM.unsigned_abs()));
-    let (mut found, mut known) = (None, None);
+    let (mut found, mut known, mut home) = (None, None, None);
     scan(
         wallets,
         wallets.indexes[0],
@@ -103,6 +108,9 @@ fn read_rules_under(
         |tuple, _| {
             let fields = Fields::of(wallets, tuple);
             found = Some(wallet_row(&fields)?);
+            if wanted == Wanted::LimitsAndHome {
+                home = Some(home_of(&fields)?);
+            }
             if let Some(rows) = layout.and_then(|layout| fields.rows(wallets::KNOWN_LIMITS, layout))
             {
                 known = Some(
@@ -140,6 +148,7 @@ fn read_rules_under(
         lane: single.then_some(lane),
         has_other_money,
         limits,
+        home,
     }))
 }
 
@@ -198,6 +207,15 @@ fn wallet_row(fields: &Fields) -> Result<WalletRow> {
         scoped: fields.bool(SCOPED),
         archived: fields.bool(ARCHIVED),
         keeps: fields.bool(KEEPS),
+    })
+}
+
+/// Reads the columns on which default limits depend.
+fn home_of(fields: &Fields) -> Result<Home> {
+    let from = fields.time(wallets::DEFAULTS_FROM);
+    Ok(Home {
+        time_zone: fields.needed_text(wallets::TIME_ZONE)?,
+        since: from.ok_or_else(|| Error::internal("a wallet has no defaults_from"))?,
     })
 }
 

@@ -75,8 +75,8 @@ impl Which {
         match self {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 25,
-            Which::Limits => 19,
+            Which::Wallets => 26,
+            Which::Limits => 22,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,
             Which::Mappings => 5,

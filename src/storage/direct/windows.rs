@@ -124,7 +124,7 @@ pub fn open(table: &Table, wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
     fields.set_text(SUBJECT, Some(new.subject));
     fields.set(START, new.start.map(|at| pg_sys::Datum::from(at.0)));
     fields.set(END, new.end.map(|at| pg_sys::Datum::from(at.0)));
-    fields.set(ATTENDED, window.levels.into_datum());
+    fields.set(ATTENDED, new.levels.into_datum());
     fields.set_bytes(SLICES, window.slices.as_deref());
     let row = fields.form(table);
     let keys = || vec![text_key(wallet), uuid_key(new.id), int2_key(0)];

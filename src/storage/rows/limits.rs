@@ -26,7 +26,8 @@ pub struct LimitRow {
     pub mode: String,
     /// Maximum per window, in units of the metric.
     pub max: Amount,
-    /// Time zone in which periods begin, by name.
+    /// Time zone in which periods begin, by name. Empty in a default limit that takes each
+    /// wallet's.
     pub time_zone: String,
     /// Fractions of the maximum at which the limit warns.
     pub warn_at: Vec<Amount>,
@@ -46,6 +47,26 @@ pub struct LimitRow {
     /// The weight of each meter, in the order of their names; empty unless the metric is a weighted
     /// sum.
     pub weights: Vec<(String, Amount)>,
+}
+
+impl LimitRow {
+    /// The maximum at a moment, raises included.
+    pub fn max_at(&self, at: Timestamp) -> Result<Amount> {
+        let raises = self.raised_by.iter().zip(&self.raised_until);
+        raises
+            .filter(|(_, until)| **until > at)
+            .try_fold(self.max, |max, (by, _)| max.plus(*by))
+            .map_err(crate::pg::numeric::overflow)
+    }
+}
+
+/// The part of a wallet on which default limits depend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The wallet's time zone, by name.
+    pub time_zone: String,
+    /// Default limits carry nothing from windows that ended before this time.
+    pub since: Timestamp,
 }
 
 /// The weights in the column of that name: an object with one number per meter.
@@ -144,6 +165,8 @@ pub struct NewWindow<'a> {
     pub id: AllowanceId,
     /// The limit's maximum; `None` if the limit only warns.
     pub cap: Option<Amount>,
+    /// The number of reported levels, as the row stores it.
+    pub levels: i64,
     /// The initial counters of the window.
     pub window: &'a Window,
     /// Id of the limit that made the window.

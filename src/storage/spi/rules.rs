@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{LimitRow, RuleRows, WalletRow, weights_of};
+use crate::storage::rows::{Home, LimitRow, RuleRows, WalletRow, Wanted, weights_of};
 
 // One statement and therefore one snapshot, because rules and epoch must be consistent.
 statement!(
@@ -20,7 +20,7 @@ statement!(
                    AND o.lane <> l.lane AND o.allotted <> o.spent),
             coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject',
             (extract(epoch FROM r.anchor_time) * 1000000)::bigint, r.rollover_max, r.weights,
-            r.carry_from
+            r.carry_from, w.time_zone, w.defaults_from
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -32,8 +32,8 @@ statement!(
 
 /// Reads all that a charge must know of a wallet, with its limits only if requested. `None` if
 /// there is no wallet with that name.
-pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
-    let rows = RULES.run(&[Value::Text(wallet), Value::Bool(limits)])?;
+pub fn read_rules(wallet: &str, wanted: Wanted) -> Result<Option<RuleRows>> {
+    let rows = RULES.run(&[Value::Text(wallet), Value::Bool(wanted != Wanted::Basis)])?;
     if rows.is_empty() {
         return Ok(None);
     }
@@ -84,5 +84,12 @@ pub fn read_rules(wallet: &str, limits: bool) -> Result<Option<RuleRows>> {
         has_other_money: rows.need(0, 28)?,
         armed: rows.need(0, 29)?,
         limits: (0..limits).map(limit).collect::<Result<_>>()?,
+        home: match wanted {
+            Wanted::LimitsAndHome => Some(Home {
+                time_zone: rows.need(0, 36)?,
+                since: rows.need(0, 37)?,
+            }),
+            _ => None,
+        },
     }))
 }

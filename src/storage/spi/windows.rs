@@ -260,7 +260,7 @@ pub fn open_window(wallet: &str, new: &NewWindow<'_>) -> Result<bool> {
         Value::Text(new.subject),
         Value::OptTime(new.start),
         Value::OptTime(new.end),
-        Value::Int8(new.window.levels),
+        Value::Int8(new.levels),
         Value::OptBytes(new.window.slices.as_deref()),
     ])?;
     Ok(!made.is_empty())

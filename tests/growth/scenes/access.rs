@@ -25,6 +25,18 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.charge('w', amount => 1, user_id => 'm7', model => 'm')",
             ),
             call(
+                "set_members",
+                "of 3",
+                CONSTANT,
+                r#"SELECT * FROM wallet.set_members('w', '[{"user_id": "m7", "team": "t"}, {"user_id": "m8"}, {"user_id": "new"}]')"#,
+            ),
+            call(
+                "set_members",
+                "of all",
+                LINEAR,
+                "SELECT * FROM wallet.set_members('w', (SELECT jsonb_agg(jsonb_build_object('user_id', 'm' || i, 'team', 't')) FROM generate_series(1, {n}) i))",
+            ),
+            call(
                 "member_list",
                 "",
                 LINEAR,
@@ -53,18 +65,6 @@ pub const SCENES: &[Scene] = &[
                 "",
                 CONSTANT,
                 "SELECT * FROM wallet.recurring_grant_list WHERE wallet = 'w'",
-            ),
-            call(
-                "set_members",
-                "of 3",
-                CONSTANT,
-                r#"SELECT * FROM wallet.set_members('w', '[{"user_id": "m7", "team": "t"}, {"user_id": "m8"}, {"user_id": "new"}]')"#,
-            ),
-            call(
-                "set_members",
-                "of all",
-                LINEAR,
-                "SELECT * FROM wallet.set_members('w', (SELECT jsonb_agg(jsonb_build_object('user_id', 'm' || i, 'team', 't')) FROM generate_series(1, {n}) i))",
             ),
             call(
                 "drop_member",

@@ -83,6 +83,59 @@ pub const SCENES: &[Scene] = &[
         )],
     },
     Scene {
+        name: "default limits",
+        setup: &[
+            "CALL growth.repeat($q$ SELECT wallet.set_limit('*', 900000, 'month', scope => 'user', subject => 'u' || $1) $q$, {n})",
+        ],
+        size: 100,
+        short: 40,
+        ids: &[(
+            "default",
+            "SELECT limit_id::text FROM wallet.default_limits ORDER BY limit_id LIMIT 1",
+        )],
+        everyday: Some("w"),
+        linear: &[],
+        pending: &[],
+        calls: &[
+            call(
+                "charge",
+                "of a user with one",
+                CONSTANT,
+                "SELECT * FROM wallet.charge('w', amount => 1, user_id => 'u7')",
+            ),
+            call(
+                "default_limits",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.default_limits",
+            ),
+            call(
+                "limits_status",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.limits_status WHERE wallet = 'w'",
+            ),
+            call(
+                "set_limit",
+                "a default that is there",
+                CONSTANT,
+                "SELECT wallet.set_limit('*', 800000, 'month', scope => 'user', subject => 'u7')",
+            ),
+            call(
+                "raise_limit",
+                "a default",
+                CONSTANT,
+                "SELECT wallet.raise_limit('*', '{default}', 1)",
+            ),
+            call(
+                "drop_limit",
+                "a default",
+                CONSTANT,
+                "SELECT * FROM wallet.drop_limit('*', '{default}')",
+            ),
+        ],
+    },
+    Scene {
         name: "windows",
         setup: &[
             "SELECT wallet.set_limit('w', 900000, 'month', scope => 'user')",

@@ -1,0 +1,55 @@
+//! Drops limits.
+
+use crate::access::rights::ALL_WALLETS;
+use crate::error::Result;
+use crate::idempotency::call::IdempotentCall;
+use crate::ledger::limits::change::{change_limits, lock, that_limit_query};
+use crate::ledger::limits::replaced;
+use crate::ledger::limits::rows::find;
+use crate::limits::limit::bounds;
+use crate::storage::plan::{Run, Value, statement};
+
+statement!(
+    DROP,
+    [TEXTOID, UUIDOID],
+    that_limit_query!("DELETE FROM wallet.limits")
+);
+
+statement!(
+    /// Whatever a call of set_limit() leaves as it is gets its default.
+    DROP_DEFAULT,
+    [TEXTOID, UUIDOID, TIMESTAMPTZOID],
+    that_limit_query!(
+        "UPDATE wallet.limits
+        SET dropped_at = $3, paused = false, time_zone = NULL, raised_by = '{}', raised_until = '{}'"
+    )
+);
+
+statement!(
+    DROP_WINDOWS,
+    [TEXTOID, UUIDOID, UUIDOID, UUIDOID],
+    "DELETE FROM wallet.allowances
+      WHERE wallet_id = $1 AND allowance_id >= $3 AND allowance_id <= $4 AND limit_id = $2"
+);
+
+/// Drops a limit and its windows. Those of a default limit stay until `prune_windows`.
+pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) -> Result<()> {
+    lock(wallet)?;
+    if call.answered()?.is_some() {
+        return Ok(());
+    }
+    change_limits(wallet, |now| {
+        let row = find(wallet, limit_id)?;
+        let (of, id) = (Value::Text(wallet), Value::Uuid(row.id));
+        if wallet == ALL_WALLETS {
+            return DROP_DEFAULT
+                .run_in_order(&[of, id, Value::Time(now)])
+                .map(drop);
+        }
+        DROP.run_in_order(&[of, id])?;
+        let [first, last] = bounds(row.id).map(Value::Uuid);
+        DROP_WINDOWS.run(&[of, id, first, last])?;
+        replaced::count_dropped(wallet, &row, now)
+    })?;
+    call.remember(None)
+}
