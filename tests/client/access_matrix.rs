@@ -244,6 +244,7 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("counted_entries", Level::Reader, Some("wallet")),
     ("default_limits", Level::Reader, None),
     ("entries", Level::Reader, Some("wallet")),
+    ("entry_lists", Level::Reader, Some("wallet_id")),
     ("events", Level::Reader, Some("wallet")),
     ("focus", Level::Reader, Some("\"BillingAccountId\"")),
     ("funding_requests", Level::Reader, Some("wallet_id")),
