@@ -1,5 +1,7 @@
 //! The error WL002: which limit refuses a request, and when the request fits.
 
+use std::cmp::Reverse;
+
 use crate::error::{Code, Error, Result, quoted};
 use crate::limits::limit::Applied;
 use crate::limits::period::Period;
@@ -19,25 +21,25 @@ statement!(
 );
 
 /// The error WL002 for the limit that frees last among those that refuse; `None` if none refuses.
-/// `freed` returns the held quantity of a window that no longer counts.
+/// A limit in which the request never fits comes after all others, and of two that free at the same
+/// time the older one is named. `freed` returns the held quantity of a window that no longer counts.
 pub fn refusal<'a>(
     wallet: &str,
     applied: impl Iterator<Item = &'a Applied<'a>>,
     freed: impl Fn(AllowanceId) -> Result<Amount>,
 ) -> Result<Option<Error>> {
-    let mut blocking: Option<Status<'_>> = None;
+    let mut blocking = Vec::new();
     for one in applied {
         let status = status_with(wallet, one.clone(), freed(one.window_id)?)?;
-        let later = |other: &Status<'_>| match (status.resets_at, other.resets_at) {
-            (None, Some(_)) => true,
-            (Some(mine), Some(theirs)) => mine > theirs,
-            _ => false,
-        };
-        if !status.allows() && blocking.as_ref().is_none_or(later) {
-            blocking = Some(status);
+        if !status.allows() {
+            let never_fits = one.need > one.most()?;
+            let resets_at = status.resets_at.unwrap_or(Timestamp(i64::MAX));
+            blocking.push(((never_fits, resets_at, Reverse(one.limit.id)), status));
         }
     }
-    blocking.map(|status| exceeded(wallet, &status)).transpose()
+    let last = blocking.into_iter().max_by_key(|(order, _)| *order);
+    last.map(|(_, status)| exceeded(wallet, &status))
+        .transpose()
 }
 
 /// The error WL002 if one of the limits on a single request refuses the request.
