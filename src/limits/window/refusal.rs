@@ -21,8 +21,9 @@ statement!(
 );
 
 /// The error WL002 for the limit that frees last among those that refuse; `None` if none refuses.
-/// A limit in which the request never fits comes after all others, and of two that free at the same
-/// time the older one is named. `freed` returns the held quantity of a window that no longer counts.
+/// A limit in which the request never fits comes after all others. Of two that free at the same
+/// time, the older one is named. `freed` returns the held quantity of a window that no longer
+/// counts.
 pub fn refusal<'a>(
     wallet: &str,
     applied: impl Iterator<Item = &'a Applied<'a>>,

@@ -299,7 +299,7 @@ RESET ROLE;
 SELECT wallet.revoke_access('regress_pool', 'billing'), wallet.revoke_access('regress_pool', 'worker', 'cl_a');
 SELECT * FROM regress.broken('cl_a') UNION ALL SELECT * FROM regress.broken('cl_b');
 
--- Negotiated prices: a role sees the lists that its wallets use, an administrator all. A list that
+-- Negotiated prices: a role sees the lists that its wallets use, also an administrator of a wallet. A list that
 -- the role does not see answers like one that does not exist.
 SELECT wallet.set_price('cl-m', 'requests', 1, effective_from => '2020-01-01Z') IS NOT NULL AS set;
 SELECT count(wallet.set_price('cl-m', 'requests', n, price_list => 'cl-list-' || n, effective_from => '2020-01-01Z')),

@@ -200,7 +200,7 @@ CALL regress.fails($$ SELECT wallet.set_limit('*', 10, 'week', time_zone => 'Mar
 CALL regress.fails($$ SELECT wallet.set_limit('*', -1, 'week') $$);
 CALL regress.fails($$ SELECT wallet.set_limits('*', '[{"max": 1, "period": "week"}]') $$);
 CALL regress.fails($$ INSERT INTO wallet.limits (wallet_id, limit_id, scope, subject, period, metric, mode, max, created_at)
-                      VALUES ('df_a', gen_random_uuid(), 'wallet', '*', 'year', 'amount', 'hard', 1, now()) $$);
+                      VALUES ('df_a', gen_random_uuid(), 'wallet', '*', 'year', 'amount', 'hard', 1, '2026-01-01Z') $$);
 -- Everybody who may read a wallet sees the defaults; only an administrator of all wallets sets them.
 CREATE ROLE regress_df_reader;
 CREATE ROLE regress_df_admin;
