@@ -124,18 +124,23 @@ BEGIN
              WHERE its_hash::integer = ANY (n.hashes)
         ), counted AS MATERIALIZED (
             SELECT n.*, coalesce(sum(n.entries) OVER (ORDER BY n.day DESC RANGE UNBOUNDED PRECEDING EXCLUDE GROUP), 0) AS newer FROM lists n
-        ), ranges AS (
-            -- All entries of a millisecond, or of a day.
-            SELECT n.day::bigint * 86400000 + t.time AS first_at, n.day::bigint * 86400000 + t.time + 1 AS end_at
+        ), ranges AS MATERIALIZED (
+            -- All entries of a day, or of a millisecond. No two ranges overlap.
+            SELECT n.day::bigint * 86400000 AS first_at, (n.day + 1)::bigint * 86400000 AS end_at
+              FROM counted n WHERE n.newer < wanted AND n.times IS NULL
+             UNION
+            SELECT n.day::bigint * 86400000 + t.time, n.day::bigint * 86400000 + t.time + 1
               FROM counted n CROSS JOIN LATERAL unnest(n.hashes, n.times) AS t(hash, time)
              WHERE n.newer < wanted AND n.times IS NOT NULL AND t.hash = its_hash::integer
-             UNION
-            SELECT n.day::bigint * 86400000, (n.day + 1)::bigint * 86400000
-              FROM counted n WHERE n.newer < wanted AND n.times IS NULL
+               AND NOT EXISTS (SELECT FROM counted c WHERE c.day = n.day AND c.times IS NULL)
         )
         SELECT ARRAY(
-                   SELECT e.entry_id
-                     FROM ranges r
+                   -- The newest range first, so that the search can end when the page is full.
+                   (SELECT e.entry_id
+                     FROM (SELECT r.* FROM ranges r
+                            WHERE newest_rolled.before IS NULL
+                               OR r.first_at <= ('x' || replace(substr(newest_rolled.before::text, 1, 13), '-', ''))::bit(48)::bigint
+                            ORDER BY r.first_at DESC) r
                     CROSS JOIN LATERAL (
                           SELECT l.entry_id FROM wallet.ledger_all l
                            WHERE l.wallet_id = newest_rolled.wallet
@@ -147,6 +152,7 @@ BEGIN
                              AND (newest_rolled.kind IS NULL OR l.kind = newest_rolled.kind::"char")
                              AND (newest_rolled.model IS NULL OR l.model = newest_rolled.model)
                            ORDER BY l.entry_id DESC LIMIT newest_rolled.max) e
+                    LIMIT newest_rolled.max)
                     UNION
                    SELECT f FROM unnest(found) f
                     ORDER BY 1 DESC LIMIT newest_rolled.max) AS ids,

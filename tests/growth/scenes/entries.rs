@@ -197,7 +197,7 @@ pub const SCENES: &[Scene] = &[
                 "transactions",
                 "of a user",
                 CONSTANT,
-                "SELECT * FROM wallet.transactions('w', user_id => 'u1')",
+                "SELECT * FROM wallet.transactions('w', user_id => 'u1', max => 10)",
             ),
             call(
                 "usage_daily",
