@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::access::rights::ALL_WALLETS;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::as_default::AsDefault;
 use crate::limits::defaults::DefaultLimit;
 use crate::limits::stored::{limit_query, row_of};
@@ -70,19 +70,22 @@ pub fn default_of(rows: &Rows, row: usize) -> Result<DefaultLimit> {
     })
 }
 
-fn home_of(rows: &Rows) -> Result<Home> {
+fn home_of(wallet: &str, rows: &Rows) -> Result<Home> {
+    if rows.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
     Ok(Home {
         time_zone: rows.need(0, 0)?,
         since: rows.need(0, 1)?,
     })
 }
 
-/// The part of a wallet on which default limits depend.
+/// The part of a wallet on which default limits depend. WL003 if there is no such wallet.
 pub fn home(wallet: &str) -> Result<Home> {
-    home_of(&HOME.run(&[Value::Text(wallet)])?)
+    home_of(wallet, &HOME.run(&[Value::Text(wallet)])?)
 }
 
 /// Like [`home`], under the snapshot of the running query.
 pub fn home_in_query(wallet: &str) -> Result<Home> {
-    home_of(&HOME.read(&[Value::Text(wallet)])?)
+    home_of(wallet, &HOME.read(&[Value::Text(wallet)])?)
 }
