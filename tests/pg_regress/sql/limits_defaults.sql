@@ -130,6 +130,26 @@ SELECT wallet.set_limit('*', 10, 'day', time_zone => 'UTC') = :'daily' AS same;
 SELECT wallet, time_zone, used, resets_at = wallet.period_end('day', NULL, 'UTC', now()) AS at_midnight FROM wallet.limits_status WHERE wallet IN ('df_b', 'df_tokyo') ORDER BY 1;
 SELECT wallet.drop_limit('*', :'daily');
 
+-- A zone moves only windows that the clock decides on, and weights change nothing that a hold has
+-- reserved. Other limits go on with what they have counted.
+SELECT wallet.set_metric('df_sum', '{"requests": 1}');
+CREATE FUNCTION regress.set_df_zones(zone text) RETURNS TABLE (period text, same boolean) LANGUAGE sql AS $$
+    SELECT l.period, wallet.set_limit('*', 50, l.period, metric => l.metric, time_zone => zone) IS NOT NULL
+      FROM (VALUES ('day', 'amount'), ('lifetime', 'amount'), ('rolling 5 hours', 'amount'), ('request', 'amount'), ('open', 'df_sum')) l (period, metric)
+$$;
+CREATE TABLE regress.df_since (period text, since timestamptz);
+SELECT count(*) FROM regress.set_df_zones('UTC');
+INSERT INTO regress.df_since SELECT period, counts_since FROM wallet.limits WHERE wallet_id = '*' AND dropped_at IS NULL;
+SELECT cost FROM wallet.charge('df_tokyo', amount => 4);
+SELECT hold_id FROM wallet.hold('df_tokyo', amount => 1) \gset
+SELECT wallet.set_metric('df_sum', '{"requests": 2}');
+SELECT count(*) FROM regress.set_df_zones('Asia/Kolkata');
+SELECT period, counts_since = since AS goes_on FROM wallet.limits JOIN regress.df_since USING (period) WHERE wallet_id = '*' AND dropped_at IS NULL ORDER BY 1;
+SELECT period, used, held FROM wallet.limits_status WHERE wallet = 'df_tokyo' ORDER BY 1;
+SELECT cost FROM wallet.settle('df_tokyo', :'hold_id', amount => 1);
+SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits;
+SELECT wallet.drop_metric('df_sum');
+
 -- Windows that begin at another time, and what is carried from one into the next: a wallet carries
 -- from its first window on. Here, years pass by making everything older.
 CREATE PROCEDURE regress.pass_for_all(of_wallet text, years int) LANGUAGE plpgsql AS $$
