@@ -7,6 +7,7 @@ use crate::access::rights::ALL_WALLETS;
 use crate::error::{Error, Result};
 use crate::limits::as_default::AsDefault;
 use crate::limits::defaults::DefaultLimit;
+use crate::limits::limit::Limit;
 use crate::limits::stored::{limit_query, row_of};
 use crate::pg::invalidation;
 use crate::storage::plan::{Rows, Run, Value, statement};
@@ -47,6 +48,16 @@ pub fn known() -> Result<Rc<[DefaultLimit]>> {
         KNOWN.set(Some((generation, limits.clone())));
     }
     Ok(limits)
+}
+
+/// All default limits as they apply to a wallet, also those that were dropped or paused.
+pub fn ever(wallet: &str) -> Result<Vec<Limit>> {
+    let defaults = all(&EVER.run(&[Value::Text(ALL_WALLETS)])?)?;
+    if defaults.is_empty() {
+        return Ok(Vec::new());
+    }
+    let home = home(wallet)?;
+    defaults.iter().map(|one| one.limit(&home)).collect()
 }
 
 /// All default limits, also those that were dropped, under the snapshot of the running query.

@@ -75,7 +75,7 @@ CALL regress.fails($$ SELECT wallet.charge('df_b', amount => 0.01) $$);
 SELECT cost FROM wallet.settle('df_b', :'hold_id', amount => 0.5);
 SELECT * FROM regress.limits_of('df_b');
 SELECT "check", ok, detail FROM wallet.verify('df_b') WHERE "check" = 'limits';
--- A refund gives back only what it counted: the 30 came before.
+-- A refund gives back only what it has surely counted: the 30 came before, the 0.5 soon after.
 SELECT count(*) FROM (SELECT wallet.refund('df_b', entry_id) FROM wallet.entries WHERE wallet = 'df_b' AND amount IN (-30, -0.5)) r;
 SELECT * FROM regress.limits_of('df_b');
 SELECT wallet.drop_limit('*', :'spend');
@@ -112,7 +112,39 @@ SELECT wallet.drop_limit('*', :'bot');
 SELECT cost FROM wallet.charge('df_c', amount => 4, user_id => 'bot');
 CALL regress.fails($$ SELECT wallet.charge('df_c', amount => 2, user_id => 'bot') $$);
 SELECT "check", ok FROM unnest('{df_a,df_c}'::text[]) w, wallet.verify(w) WHERE "check" = 'limits';
+-- A refund returns nothing to the limit on each user that only the dropped limit has counted.
+SELECT r.amount FROM wallet.entries e, LATERAL wallet.refund('df_c', e.entry_id) r WHERE e.wallet = 'df_c' AND e.user_id = 'bot' AND e.amount = -28;
+SELECT * FROM regress.limits_of('df_c');
+CALL regress.fails($$ SELECT wallet.charge('df_c', amount => 2, user_id => 'bot') $$);
+-- Nor what a paused limit may have counted. Another user's charge does return.
+SELECT wallet.set_limit('*', 30, 'lifetime', scope => 'user', subject => 'cat') AS cat \gset
+SELECT cost FROM wallet.charge('df_c', amount => 9, user_id => 'cat');
+SELECT cost FROM wallet.charge('df_c', amount => 5, user_id => 'dog');
+SELECT wallet.set_limit('*', 30, 'lifetime', scope => 'user', subject => 'cat', paused => true) = :'cat' AS same;
+SELECT cost FROM wallet.charge('df_c', amount => 3, user_id => 'cat');
+SELECT e.user_id, r.amount FROM wallet.entries e, LATERAL wallet.refund('df_c', e.entry_id) r WHERE e.wallet = 'df_c' AND (e.user_id, e.amount) IN (('cat', -9), ('dog', -5)) ORDER BY 1;
+SELECT * FROM regress.limits_of('df_c');
+SELECT "check", ok FROM unnest('{df_a,df_c}'::text[]) w, wallet.verify(w) WHERE "check" = 'limits';
+SELECT wallet.drop_limit('*', :'cat');
 SELECT wallet.drop_limit('*', :'each');
+
+-- On its first day, a default limit may not have counted a charge that was in progress. A refund
+-- of such a charge is not returned to its windows. From the second day on, refunds are.
+SELECT wallet FROM wallet.create_wallet('df_back');
+SELECT balance FROM wallet.fund('df_back', 100);
+SELECT wallet.set_limit('*', 20, 'lifetime') AS spend \gset
+SELECT entry_id FROM wallet.charge('df_back', amount => 8) \gset
+SELECT amount FROM wallet.refund('df_back', :'entry_id', 3);
+SELECT * FROM regress.limits_of('df_back');
+SELECT "check", ok, detail FROM wallet.verify('df_back') WHERE "check" = 'limits';
+UPDATE wallet.limits SET counts_since = counts_since - interval '25 hours' WHERE limit_id = :'spend';
+SELECT wallet FROM wallet.create_wallet('df_next');
+SELECT balance FROM wallet.fund('df_next', 100);
+SELECT entry_id FROM wallet.charge('df_next', amount => 8) \gset
+SELECT amount FROM wallet.refund('df_next', :'entry_id', 3);
+SELECT * FROM regress.limits_of('df_next');
+SELECT "check", ok, detail FROM wallet.verify('df_next') WHERE "check" = 'limits';
+SELECT wallet.drop_limit('*', :'spend');
 
 -- Each wallet's own time zone decides, unless the limit has one.
 SELECT wallet FROM wallet.create_wallet('df_tokyo', time_zone => 'Asia/Tokyo');
@@ -240,5 +272,5 @@ SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits;
 SELECT wallet.revoke_access('regress_df_reader', 'reader', 'df_a'), wallet.revoke_access('regress_df_admin', 'admin', 'df_a');
 DROP OWNED BY regress_df_reader, regress_df_admin;
 DROP ROLE regress_df_reader, regress_df_admin;
-SELECT w, "check", detail FROM unnest('{df_a,df_b,df_c,df_new,df_tokyo,df_carry}'::text[]) w, wallet.verify(w) WHERE NOT ok;
+SELECT w, "check", detail FROM unnest('{df_a,df_b,df_c,df_new,df_next,df_tokyo,df_carry}'::text[]) w, wallet.verify(w) WHERE NOT ok;
 SELECT * FROM unnest('{df_a,df_b,df_c,df_new,df_tokyo}'::text[]) w, regress.broken(w);
