@@ -20,7 +20,7 @@ use crate::storage::plan::{Run, Value, statement};
 statement!(
     WINDOWS,
     [TEXTOID],
-    "SELECT limit_id, subject, window_start, window_end, sum(spent)
+    "SELECT limit_id, subject, window_start, window_end, sum(spent), allowance_id
        FROM wallet.allowances
       WHERE wallet_id = $1 AND limit_id IS NOT NULL AND (window_end IS NULL OR window_end > statement_timestamp())
       GROUP BY allowance_id, limit_id, subject, window_start, window_end
@@ -143,7 +143,7 @@ impl<'a> Windows<'a> {
                 let subject: String = rows.need(row, 1)?;
                 let limit = &watched.limit;
                 let start: Option<Timestamp> = rows.get(row, 2);
-                if !limit.begins_by(start) {
+                if !limit.has_window(rows.need(row, 5)?, &subject, start) {
                     continue;
                 }
                 windows.push(Window {
