@@ -37,3 +37,78 @@ impl Limit {
         self.surely_counts_at(Some(at)) && !self.is_replaced(defaults, spending)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribution::Attribution;
+    use crate::limits::as_default::AsDefault;
+    use crate::limits::stored::limit_of;
+    use crate::money::Amount;
+    use crate::storage::rows::LimitRow;
+
+    fn limit(subject: &str, since: Option<i64>) -> Limit {
+        let row = LimitRow {
+            id: *uuid::Uuid::now_v7().as_bytes(),
+            scope: "user".to_owned(),
+            subject: subject.to_owned(),
+            period: "lifetime".to_owned(),
+            anchor: None,
+            metric: "amount".to_owned(),
+            mode: "hard".to_owned(),
+            max: Amount::ONE,
+            time_zone: "UTC".to_owned(),
+            warn_at: Vec::new(),
+            paused: false,
+            raised_by: Vec::new(),
+            raised_until: Vec::new(),
+            anchor_time: None,
+            rollover_max: None,
+            carry_from: None,
+            weights: Vec::new(),
+        };
+        let default = since.map(|since| AsDefault {
+            counts_since: Timestamp(since),
+            revision: 0,
+        });
+        Limit {
+            default,
+            ..limit_of(row).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_default_limit_is_sure_from_its_second_day_on() {
+        let (own, default) = (limit("*", None), limit("*", Some(1_000)));
+        let day = 86_400_000_000;
+        for (at, sure) in [
+            (None, false),
+            (Some(1_000), false),
+            (Some(day + 999), false),
+            (Some(day + 1_000), true),
+        ] {
+            assert_eq!(default.surely_counts_at(at.map(Timestamp)), sure, "{at:?}");
+            assert!(own.surely_counts_at(at.map(Timestamp)));
+        }
+    }
+
+    #[test]
+    fn a_limit_on_each_user_is_not_sure_of_a_user_whom_a_default_limit_names() {
+        let defaults = [limit("ann", Some(0)), limit("*", Some(0))];
+        for (user, sure) in [("ann", false), ("bob", true)] {
+            let spending = Spending {
+                attribution: Attribution {
+                    user_id: Some(user),
+                    ..Attribution::default()
+                },
+                ..Spending::default()
+            };
+            let counted = |limit: &Limit| {
+                limit.has_surely_counted(defaults.iter(), &spending, Timestamp(i64::MAX))
+            };
+            assert_eq!(counted(&limit("*", None)), sure, "{user}");
+            assert_eq!(counted(&defaults[1]), sure, "{user}");
+            assert!(counted(&limit(user, None)), "{user}");
+        }
+    }
+}

@@ -145,6 +145,13 @@ SELECT amount FROM wallet.refund('df_next', :'entry_id', 3);
 SELECT * FROM regress.limits_of('df_next');
 SELECT "check", ok, detail FROM wallet.verify('df_next') WHERE "check" = 'limits';
 SELECT wallet.drop_limit('*', :'spend');
+-- If the change commits after the next window has begun, that window may lack charges, too.
+SELECT cost FROM wallet.charge('df_next', amount => 5);
+SELECT wallet.set_limit('*', 20, 'minute') AS minute \gset
+UPDATE wallet.limits SET counts_since = counts_since - interval '10 minutes' WHERE limit_id = :'minute';
+SELECT cost FROM wallet.charge('df_next', amount => 1);
+SELECT "check", ok FROM wallet.verify('df_next') WHERE "check" = 'limits';
+SELECT wallet.drop_limit('*', :'minute');
 
 -- Each wallet's own time zone decides, unless the limit has one.
 SELECT wallet FROM wallet.create_wallet('df_tokyo', time_zone => 'Asia/Tokyo');
@@ -235,7 +242,7 @@ SELECT cost FROM wallet.settle('df_new', :'hold_id', amount => 1);
 SELECT status FROM wallet.hold('df_new', amount => 3, team => 'red');
 SELECT status FROM wallet.hold('df_a', amount => 3, team => 'red');
 SELECT cost FROM wallet.charge('df_new', amount => 1, model => 'gpt');
-SELECT event, payload ->> 'scope' AS scope, payload ->> 'used' AS used FROM wallet.events WHERE wallet = 'df_new' AND event LIKE 'limit%' ORDER BY id;
+SELECT event, payload ->> 'scope' AS scope, payload ->> 'used' AS used FROM wallet.events WHERE wallet = 'df_new' AND event LIKE 'limit%' ORDER BY scope, event;
 SELECT * FROM regress.limits_of('df_new');
 SELECT max_per_request FROM wallet.check_limits('df_new') WHERE scope = 'balance';
 SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits;
