@@ -389,12 +389,10 @@ fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
                     assert_eq!(wallets, if everywhere { "13" } else { "8" }, "{role}");
                 } else {
                     // The only price list besides the default one is used by no wallet.
-                    let sees_lists = everywhere || granted.covers(Level::Admin);
                     let mut mine = all.clone();
                     mine.retain(|wallet, _| {
                         everywhere
-                            || key.is_none() && (sees_lists || !name.starts_with("markup"))
-                            || wallet == "unused" && sees_lists
+                            || key.is_none() && !name.starts_with("markup")
                             // Rules of all wallets apply to the role's wallet, too.
                             || wallet == "*" && (name.starts_with("bonus") || name == "limits")
                             || wallet
