@@ -147,4 +147,4 @@ CREATE TABLE wallet.requests (
     created_at        timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, call, idempotency_key)
 );
-COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. An empty wallet_id means a call that concerns no wallet.';
+COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. wallet_id * means a call that concerns all wallets or none.';

@@ -3,7 +3,7 @@
 use crate::access::audit::{
     Act, Making, Of, Outcomes, enter_audited, enter_audited_for_many, enter_making,
 };
-use crate::access::rights::{ALL_WALLETS, Level, enter_as};
+use crate::access::rights::{Level, enter_as};
 use crate::args;
 use crate::currency::Currency;
 use crate::error::Result;
@@ -72,12 +72,8 @@ impl<'a> Call<'a> {
 
     /// The call, for the look-up by its idempotency key.
     pub fn idempotent(&self) -> IdempotentCall<'a> {
-        let wallet = match self.wallet {
-            ALL_WALLETS => "",
-            wallet => wallet,
-        };
         IdempotentCall {
-            wallet,
+            wallet: self.wallet,
             call: self.function,
             key: self.key,
             fingerprint: self.fingerprint.clone().finish(),

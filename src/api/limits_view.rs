@@ -111,7 +111,10 @@ fn limits_at(wallet: &str, now: Timestamp) -> Result<Vec<LimitNow>> {
         let end = limit.window("*".to_owned(), now, Amount::ZERO);
         let end = end.ok().and_then(|window| window.end);
         let mut windows = running.remove(&limit.id).unwrap_or_default();
-        windows.retain(|window| limit.begins_by(window.start));
+        windows.retain(|window| {
+            let subject = window.subject.as_deref().unwrap_or_default();
+            limit.has_window(window.id, subject, window.start)
+        });
         if windows.is_empty() {
             windows.push(Running::default());
         }

@@ -39,7 +39,7 @@ statement!(
 /// A call with its idempotency key.
 #[derive(Clone, Copy)]
 pub struct IdempotentCall<'a> {
-    /// The wallet's id; empty for a call that concerns no wallet.
+    /// The wallet's id; `*` for a call that concerns all wallets or none.
     pub wallet: &'a str,
     /// The function's name.
     pub call: &'static str,

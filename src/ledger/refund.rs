@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result, quoted};
 use crate::ledger::grants::due;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::movements::{Moved, Movement};
-use crate::ledger::wallets::config;
+use crate::ledger::wallets::{config, default_limits};
 use crate::limits::limit::{Spending, applicable};
 use crate::limits::metric::Measured;
 use crate::limits::window;
@@ -109,7 +109,8 @@ impl Refundable {
         }
     }
 
-    /// Returns a refunded amount to the limits whose window is still running.
+    /// Returns a refunded amount to the limits whose window is still running and has surely counted
+    /// the charge.
     fn return_to_limits(&self, wallet: &str, amount: Amount, now: Timestamp) -> Result<()> {
         let rules = config::read(wallet)?;
         let spending = Spending {
@@ -122,6 +123,14 @@ impl Refundable {
         };
         let mut applied = applicable(&rules.limits, &spending, self.counted_at)?.counted;
         applied.retain(|applied| applied.end.is_none_or(|end| end > now));
+        if applied
+            .iter()
+            .any(|one| one.limit.default.is_some() || one.limit.subject.has_each())
+        {
+            let defaults = default_limits::ever(wallet)?;
+            let at = self.counted_at;
+            applied.retain(|one| one.limit.has_surely_counted(defaults.iter(), &spending, at));
+        }
         window::add_carries(wallet, &mut applied)?;
         window::give_back_charged(wallet, &applied)
     }

@@ -203,10 +203,13 @@ impl Limit {
             .is_none_or(|default| default.counts_since <= at)
     }
 
-    /// False for a window from before a default limit began to count, or began again.
-    pub fn begins_by(&self, start: Option<Timestamp>) -> bool {
-        self.default
-            .is_none_or(|default| start.is_some_and(|start| start >= default.counts_since))
+    /// True for a window that the limit has now. A row with another id than the limit computes is
+    /// left over from before the windows moved, or from before a default limit began again.
+    pub fn has_window(&self, id: AllowanceId, subject: &str, start: Option<Timestamp>) -> bool {
+        // A window without a beginning contains any moment.
+        let at = start.unwrap_or(Timestamp(0));
+        self.window(subject.to_owned(), at, Amount::ZERO)
+            .is_ok_and(|window| window.window_id == id)
     }
 
     /// The number of levels as a window's row stores it.

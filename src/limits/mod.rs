@@ -10,6 +10,7 @@ pub mod period;
 pub mod scope;
 pub mod slices;
 pub mod stored;
+pub mod surely;
 pub mod warning;
 pub mod window;
 pub mod window_id;

@@ -149,9 +149,14 @@ impl Period {
         )
     }
 
+    /// True if the clock of a time zone decides when a window begins and ends.
+    pub fn has_calendar(self) -> bool {
+        self.takes_time() || matches!(self, Period::Minute | Period::Hour)
+    }
+
     /// True if the part of a window's maximum that is left may be carried into the next window.
     pub fn carries(self) -> bool {
-        self.takes_time() || matches!(self, Period::Minute | Period::Hour)
+        self.has_calendar()
     }
 
     /// The window that contains a moment, in the given time zone. Days and longer windows begin at

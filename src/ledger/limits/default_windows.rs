@@ -82,7 +82,8 @@ pub fn following_zone<T>(wallet: &str, work: impl FnOnce() -> Result<T>) -> Resu
     let follows = |one: &&DefaultLimit| !one.row.paused && one.row.time_zone.is_empty();
     let mut moved = Vec::new();
     for one in defaults.iter().filter(follows) {
-        if with_key(wallet, &Key::of(&one.row))?.is_empty() {
+        let is_moved = one.limit(&before)?.period.has_calendar();
+        if is_moved && with_key(wallet, &Key::of(&one.row))?.is_empty() {
             moved.push(one);
         }
     }

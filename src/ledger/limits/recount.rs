@@ -105,6 +105,22 @@ statement!(
     )
 );
 
+// A window that begins as before the change has its id and its row, but may end at another time.
+statement!(
+    SET_END,
+    [
+        TEXTOID,
+        UUIDOID,
+        TIMESTAMPTZOID,
+        TIMESTAMPTZOID,
+        UUIDOID,
+        UUIDOID
+    ],
+    "UPDATE wallet.allowances SET window_end = $4
+      WHERE wallet_id = $1 AND allowance_id >= $5 AND allowance_id <= $6 AND limit_id = $2
+        AND window_start = $3 AND window_end <> $4"
+);
+
 // Running windows are counted again, possibly with other bounds. The amounts that holds reserve are
 // kept.
 statement!(
@@ -187,6 +203,11 @@ pub fn count_running(wallet: &str, limit: &Limit, now: Timestamp, stay: bool) ->
     }
     let [first, last] = bounds(limit.id).map(Value::Uuid);
     let id = Value::Uuid(limit.id);
+    let window = limit.window("*".to_owned(), now, Amount::ZERO)?;
+    if let (Some(start), Some(end)) = (window.start, window.end) {
+        let of = Value::Text(wallet);
+        SET_END.run(&[of, id, Value::Time(start), Value::Time(end), first, last])?;
+    }
     let stay = Value::Bool(stay && limit.rollover.is_some());
     FORGET.run(&[Value::Text(wallet), id, Value::Time(now), first, last, stay])?;
     let overflow = crate::pg::numeric::overflow;

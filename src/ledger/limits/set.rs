@@ -217,10 +217,15 @@ impl Terms {
         // They are counted as for a new limit.
         let begins_anew = old.is_none_or(|Old { row, .. }| {
             let resumed = row.paused && !paused;
-            let moved = zone.as_deref().unwrap_or_default() != row.time_zone
-                || new.period.anchor().map_or(1, i16::from) != row.anchor.unwrap_or(1)
-                || new.anchor_time != row.anchor_time;
-            let reweighted = new.metric.weights() != row.weights;
+            let period = new.period;
+            let rezoned = zone.as_deref().unwrap_or_default() != row.time_zone;
+            let moved = period.has_calendar() && rezoned
+                || period
+                    .anchor()
+                    .is_some_and(|day| i16::from(day) != row.anchor.unwrap_or(1))
+                || period.takes_time() && new.anchor_time != row.anchor_time;
+            // Holds keep the quantities that they reserve.
+            let reweighted = period.counts_use() && new.metric.weights() != row.weights;
             // The rows of a default limit's windows may have carries of an earlier time.
             let carries = is_default && new.rollover_max.is_some() && row.rollover_max.is_none();
             resumed || moved || reweighted || carries

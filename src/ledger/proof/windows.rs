@@ -20,7 +20,7 @@ use crate::storage::plan::{Run, Value, statement};
 statement!(
     WINDOWS,
     [TEXTOID],
-    "SELECT limit_id, subject, window_start, window_end, sum(spent)
+    "SELECT limit_id, subject, window_start, window_end, sum(spent), allowance_id
        FROM wallet.allowances
       WHERE wallet_id = $1 AND limit_id IS NOT NULL AND (window_end IS NULL OR window_end > statement_timestamp())
       GROUP BY allowance_id, limit_id, subject, window_start, window_end
@@ -62,9 +62,11 @@ struct Window {
     booked: i128,
     /// Whether the ledger cannot show what the window counted.
     in_doubt: bool,
-    /// Whether the ledger may have more than the window: its default limit was set while charges
-    /// were in progress.
+    /// Whether the ledger may have more than the window: it began while charges may have been in
+    /// progress that did not know its default limit.
     may_lack: bool,
+    /// The limit of the window, by its place.
+    limit: usize,
 }
 
 impl Window {
@@ -134,19 +136,16 @@ impl<'a> Windows<'a> {
         if !places.is_empty() {
             let rows = WINDOWS.read(&[Value::Text(wallet)])?;
             for row in 0..rows.len() {
-                let Some(watched) = places
-                    .get(&rows.need::<[u8; 16]>(row, 0)?)
-                    .map(|place| &mut limits[*place])
-                else {
+                let Some(place) = places.get(&rows.need::<[u8; 16]>(row, 0)?).copied() else {
                     continue;
                 };
+                let watched = &mut limits[place];
                 let subject: String = rows.need(row, 1)?;
                 let limit = &watched.limit;
                 let start: Option<Timestamp> = rows.get(row, 2);
-                if !limit.begins_by(start) {
+                if !limit.has_window(rows.need(row, 5)?, &subject, start) {
                     continue;
                 }
-                let begins = limit.default.map(|default| default.counts_since);
                 windows.push(Window {
                     name: format!(
                         "{} limit of {} {subject}",
@@ -158,7 +157,8 @@ impl<'a> Windows<'a> {
                     spent: rows.amount(row, 4)?.units(),
                     booked: 0,
                     in_doubt: false,
-                    may_lack: begins.is_some() && begins == start,
+                    may_lack: !limit.surely_counts_at(start),
+                    limit: place,
                 });
                 watched
                     .windows
@@ -311,7 +311,10 @@ impl<'a> Windows<'a> {
                 if held_at.is_some_and(|at| window.contains(at) != is_in) {
                     window.in_doubt = true;
                 }
-                if is_in {
+                let limit = &self.limits[window.limit].limit;
+                // Others were not returned. A limit that is replaced leaves the window in doubt.
+                let is_returned = limit.surely_counts_at(Some(held_at.unwrap_or(booked_at)));
+                if is_in && is_returned {
                     window.booked = window.booked.saturating_sub(units);
                 }
             }

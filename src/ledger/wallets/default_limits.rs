@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::access::rights::ALL_WALLETS;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::as_default::AsDefault;
 use crate::limits::defaults::DefaultLimit;
+use crate::limits::limit::Limit;
 use crate::limits::stored::{limit_query, row_of};
 use crate::pg::invalidation;
 use crate::storage::plan::{Rows, Run, Value, statement};
@@ -49,6 +50,16 @@ pub fn known() -> Result<Rc<[DefaultLimit]>> {
     Ok(limits)
 }
 
+/// All default limits as they apply to a wallet, also those that were dropped or paused.
+pub fn ever(wallet: &str) -> Result<Vec<Limit>> {
+    let defaults = all(&EVER.run(&[Value::Text(ALL_WALLETS)])?)?;
+    if defaults.is_empty() {
+        return Ok(Vec::new());
+    }
+    let home = home(wallet)?;
+    defaults.iter().map(|one| one.limit(&home)).collect()
+}
+
 /// All default limits, also those that were dropped, under the snapshot of the running query.
 pub fn ever_in_query() -> Result<Vec<DefaultLimit>> {
     all(&EVER.read(&[Value::Text(ALL_WALLETS)])?)
@@ -70,19 +81,22 @@ pub fn default_of(rows: &Rows, row: usize) -> Result<DefaultLimit> {
     })
 }
 
-fn home_of(rows: &Rows) -> Result<Home> {
+fn home_of(wallet: &str, rows: &Rows) -> Result<Home> {
+    if rows.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
     Ok(Home {
         time_zone: rows.need(0, 0)?,
         since: rows.need(0, 1)?,
     })
 }
 
-/// The part of a wallet on which default limits depend.
+/// The part of a wallet on which default limits depend. WL003 if there is no such wallet.
 pub fn home(wallet: &str) -> Result<Home> {
-    home_of(&HOME.run(&[Value::Text(wallet)])?)
+    home_of(wallet, &HOME.run(&[Value::Text(wallet)])?)
 }
 
 /// Like [`home`], under the snapshot of the running query.
 pub fn home_in_query(wallet: &str) -> Result<Home> {
-    home_of(&HOME.read(&[Value::Text(wallet)])?)
+    home_of(wallet, &HOME.read(&[Value::Text(wallet)])?)
 }

@@ -75,7 +75,7 @@ CALL regress.fails($$ SELECT wallet.charge('df_b', amount => 0.01) $$);
 SELECT cost FROM wallet.settle('df_b', :'hold_id', amount => 0.5);
 SELECT * FROM regress.limits_of('df_b');
 SELECT "check", ok, detail FROM wallet.verify('df_b') WHERE "check" = 'limits';
--- A refund gives back only what it counted: the 30 came before.
+-- A refund gives back only what it has surely counted: the 30 came before, the 0.5 soon after.
 SELECT count(*) FROM (SELECT wallet.refund('df_b', entry_id) FROM wallet.entries WHERE wallet = 'df_b' AND amount IN (-30, -0.5)) r;
 SELECT * FROM regress.limits_of('df_b');
 SELECT wallet.drop_limit('*', :'spend');
@@ -112,7 +112,46 @@ SELECT wallet.drop_limit('*', :'bot');
 SELECT cost FROM wallet.charge('df_c', amount => 4, user_id => 'bot');
 CALL regress.fails($$ SELECT wallet.charge('df_c', amount => 2, user_id => 'bot') $$);
 SELECT "check", ok FROM unnest('{df_a,df_c}'::text[]) w, wallet.verify(w) WHERE "check" = 'limits';
+-- A refund returns nothing to the limit on each user that only the dropped limit has counted.
+SELECT r.amount FROM wallet.entries e, LATERAL wallet.refund('df_c', e.entry_id) r WHERE e.wallet = 'df_c' AND e.user_id = 'bot' AND e.amount = -28;
+SELECT * FROM regress.limits_of('df_c');
+CALL regress.fails($$ SELECT wallet.charge('df_c', amount => 2, user_id => 'bot') $$);
+-- Nor what a paused limit may have counted. Another user's charge does return.
+SELECT wallet.set_limit('*', 30, 'lifetime', scope => 'user', subject => 'cat') AS cat \gset
+SELECT cost FROM wallet.charge('df_c', amount => 9, user_id => 'cat');
+SELECT cost FROM wallet.charge('df_c', amount => 5, user_id => 'dog');
+SELECT wallet.set_limit('*', 30, 'lifetime', scope => 'user', subject => 'cat', paused => true) = :'cat' AS same;
+SELECT cost FROM wallet.charge('df_c', amount => 3, user_id => 'cat');
+SELECT e.user_id, r.amount FROM wallet.entries e, LATERAL wallet.refund('df_c', e.entry_id) r WHERE e.wallet = 'df_c' AND (e.user_id, e.amount) IN (('cat', -9), ('dog', -5)) ORDER BY 1;
+SELECT * FROM regress.limits_of('df_c');
+SELECT "check", ok FROM unnest('{df_a,df_c}'::text[]) w, wallet.verify(w) WHERE "check" = 'limits';
+SELECT wallet.drop_limit('*', :'cat');
 SELECT wallet.drop_limit('*', :'each');
+
+-- On its first day, a default limit may not have counted a charge that was in progress. A refund
+-- of such a charge is not returned to its windows. From the second day on, refunds are.
+SELECT wallet FROM wallet.create_wallet('df_back');
+SELECT balance FROM wallet.fund('df_back', 100);
+SELECT wallet.set_limit('*', 20, 'lifetime') AS spend \gset
+SELECT entry_id FROM wallet.charge('df_back', amount => 8) \gset
+SELECT amount FROM wallet.refund('df_back', :'entry_id', 3);
+SELECT * FROM regress.limits_of('df_back');
+SELECT "check", ok, detail FROM wallet.verify('df_back') WHERE "check" = 'limits';
+UPDATE wallet.limits SET counts_since = counts_since - interval '25 hours' WHERE limit_id = :'spend';
+SELECT wallet FROM wallet.create_wallet('df_next');
+SELECT balance FROM wallet.fund('df_next', 100);
+SELECT entry_id FROM wallet.charge('df_next', amount => 8) \gset
+SELECT amount FROM wallet.refund('df_next', :'entry_id', 3);
+SELECT * FROM regress.limits_of('df_next');
+SELECT "check", ok, detail FROM wallet.verify('df_next') WHERE "check" = 'limits';
+SELECT wallet.drop_limit('*', :'spend');
+-- If the change commits after the next window has begun, that window may lack charges, too.
+SELECT cost FROM wallet.charge('df_next', amount => 5);
+SELECT wallet.set_limit('*', 20, 'minute') AS minute \gset
+UPDATE wallet.limits SET counts_since = counts_since - interval '10 minutes' WHERE limit_id = :'minute';
+SELECT cost FROM wallet.charge('df_next', amount => 1);
+SELECT "check", ok FROM wallet.verify('df_next') WHERE "check" = 'limits';
+SELECT wallet.drop_limit('*', :'minute');
 
 -- Each wallet's own time zone decides, unless the limit has one.
 SELECT wallet FROM wallet.create_wallet('df_tokyo', time_zone => 'Asia/Tokyo');
@@ -129,6 +168,26 @@ SELECT time_zone, used > 0 AS counted FROM wallet.limits_status WHERE wallet = '
 SELECT wallet.set_limit('*', 10, 'day', time_zone => 'UTC') = :'daily' AS same;
 SELECT wallet, time_zone, used, resets_at = wallet.period_end('day', NULL, 'UTC', now()) AS at_midnight FROM wallet.limits_status WHERE wallet IN ('df_b', 'df_tokyo') ORDER BY 1;
 SELECT wallet.drop_limit('*', :'daily');
+
+-- A zone moves only windows that the clock decides on, and weights change nothing that a hold has
+-- reserved. Other limits go on with what they have counted.
+SELECT wallet.set_metric('df_sum', '{"requests": 1}');
+CREATE FUNCTION regress.set_df_zones(zone text) RETURNS TABLE (period text, same boolean) LANGUAGE sql AS $$
+    SELECT l.period, wallet.set_limit('*', 50, l.period, metric => l.metric, time_zone => zone) IS NOT NULL
+      FROM (VALUES ('day', 'amount'), ('lifetime', 'amount'), ('rolling 5 hours', 'amount'), ('request', 'amount'), ('open', 'df_sum')) l (period, metric)
+$$;
+CREATE TABLE regress.df_since (period text, since timestamptz);
+SELECT count(*) FROM regress.set_df_zones('UTC');
+INSERT INTO regress.df_since SELECT period, counts_since FROM wallet.limits WHERE wallet_id = '*' AND dropped_at IS NULL;
+SELECT cost FROM wallet.charge('df_tokyo', amount => 4);
+SELECT hold_id FROM wallet.hold('df_tokyo', amount => 1) \gset
+SELECT wallet.set_metric('df_sum', '{"requests": 2}');
+SELECT count(*) FROM regress.set_df_zones('Asia/Kolkata');
+SELECT period, counts_since = since AS goes_on FROM wallet.limits JOIN regress.df_since USING (period) WHERE wallet_id = '*' AND dropped_at IS NULL ORDER BY 1;
+SELECT period, used, held FROM wallet.limits_status WHERE wallet = 'df_tokyo' ORDER BY 1;
+SELECT cost FROM wallet.settle('df_tokyo', :'hold_id', amount => 1);
+SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits;
+SELECT wallet.drop_metric('df_sum');
 
 -- Windows that begin at another time, and what is carried from one into the next: a wallet carries
 -- from its first window on. Here, years pass by making everything older.
@@ -183,7 +242,7 @@ SELECT cost FROM wallet.settle('df_new', :'hold_id', amount => 1);
 SELECT status FROM wallet.hold('df_new', amount => 3, team => 'red');
 SELECT status FROM wallet.hold('df_a', amount => 3, team => 'red');
 SELECT cost FROM wallet.charge('df_new', amount => 1, model => 'gpt');
-SELECT event, payload ->> 'scope' AS scope, payload ->> 'used' AS used FROM wallet.events WHERE wallet = 'df_new' AND event LIKE 'limit%' ORDER BY id;
+SELECT event, payload ->> 'scope' AS scope, payload ->> 'used' AS used FROM wallet.events WHERE wallet = 'df_new' AND event LIKE 'limit%' ORDER BY scope, event;
 SELECT * FROM regress.limits_of('df_new');
 SELECT max_per_request FROM wallet.check_limits('df_new') WHERE scope = 'balance';
 SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits;
@@ -220,5 +279,5 @@ SELECT wallet.drop_limit('*', limit_id) FROM wallet.default_limits;
 SELECT wallet.revoke_access('regress_df_reader', 'reader', 'df_a'), wallet.revoke_access('regress_df_admin', 'admin', 'df_a');
 DROP OWNED BY regress_df_reader, regress_df_admin;
 DROP ROLE regress_df_reader, regress_df_admin;
-SELECT w, "check", detail FROM unnest('{df_a,df_b,df_c,df_new,df_tokyo,df_carry}'::text[]) w, wallet.verify(w) WHERE NOT ok;
+SELECT w, "check", detail FROM unnest('{df_a,df_b,df_c,df_new,df_next,df_tokyo,df_carry}'::text[]) w, wallet.verify(w) WHERE NOT ok;
 SELECT * FROM unnest('{df_a,df_b,df_c,df_new,df_tokyo}'::text[]) w, regress.broken(w);

@@ -27,6 +27,29 @@ CALL regress.fails($$ SELECT wallet.set_limit('at_nine', 10, 'hour', anchor_time
 CALL regress.fails($$ SELECT wallet.set_limit('at_nine', 10, 'lifetime', anchor_time => '00:00') $$);
 CALL regress.fails($$ SELECT wallet.set_limit('at_nine', 10, 'rolling 5 hours', anchor_time => '09:00') $$);
 
+-- An open hold keeps its row in the window before. It is not a window of the limit any longer.
+SELECT wallet FROM wallet.create_wallet('moved');
+SELECT balance FROM wallet.fund('moved', 100);
+SELECT wallet.set_limit('moved', 10, 'year', time_zone => 'UTC') AS yearly \gset
+SELECT cost FROM wallet.charge('moved', amount => 4);
+SELECT hold_id FROM wallet.hold('moved', amount => 2) \gset
+SELECT wallet.set_limit('moved', 10, 'year', time_zone => 'Asia/Tokyo') = :'yearly' AS same;
+SELECT count(*) AS kept FROM wallet.allowances WHERE wallet_id = 'moved' AND limit_id = :'yearly';
+SELECT used, held, resets_at = wallet.period_end('year', NULL, 'Asia/Tokyo', now()) AS at_end FROM wallet.limits_status WHERE wallet = 'moved';
+SELECT "check", ok, detail FROM wallet.verify('moved') WHERE "check" = 'limits';
+SELECT cost FROM wallet.settle('moved', :'hold_id', amount => 2);
+SELECT "check", ok, detail FROM wallet.verify('moved') WHERE "check" = 'limits';
+-- A row that stays because its window begins as before ends when the window ends now, also if the
+-- window had ended before.
+SELECT hold_id FROM wallet.hold('moved', amount => 1) \gset
+SELECT wallet.set_limit('moved', 10, 'year', paused => true) = :'yearly' AS same;
+UPDATE wallet.allowances SET window_end = window_end - interval '1 year' WHERE wallet_id = 'moved' AND limit_id = :'yearly';
+SELECT wallet.set_limit('moved', 10, 'year', paused => false) = :'yearly' AS same;
+SELECT a.spent, a.held, a.window_end = wallet.period_end('year', NULL, 'Asia/Tokyo', now()) AS at_end
+  FROM wallet.allowances a WHERE wallet_id = 'moved' AND limit_id = :'yearly' AND held > 0;
+SELECT used, held, resets_at = wallet.period_end('year', NULL, 'Asia/Tokyo', now()) AS at_end FROM wallet.limits_status WHERE wallet = 'moved';
+SELECT * FROM regress.broken('moved');
+
 -- rollover_max: what is left of a year is carried into the next one. Here, years pass by making all
 -- windows older.
 CREATE PROCEDURE regress.pass(of_wallet text, years int) LANGUAGE plpgsql AS $$

@@ -184,3 +184,17 @@ SELECT status FROM wallet.unfreeze_wallet('w_credits', idempotency_key => 'same'
 SELECT lanes FROM wallet.set_lanes('w_credits', 2, idempotency_key => 'same');
 SELECT balance FROM wallet.fund('w_credits', 3, idempotency_key => 'same');
 SELECT balance FROM wallet.charge('w_credits', amount => 1, idempotency_key => 'same');
+
+-- * means all wallets, and is none.
+CALL regress.fails($$ SELECT wallet.update_wallet('*', time_zone => 'Europe/Berlin') $$);
+CALL regress.fails($$ SELECT wallet.update_wallet('*', credit_limit => 4) $$);
+CALL regress.fails($$ SELECT wallet.set_lanes('*', 2) $$);
+CALL regress.fails($$ SELECT wallet.freeze_wallet('*') $$);
+CALL regress.fails($$ SELECT wallet.unfreeze_wallet('*') $$);
+CALL regress.fails($$ SELECT wallet.close_wallet('*') $$);
+CALL regress.fails($$ SELECT wallet.fund('*', 1) $$);
+CALL regress.fails($$ SELECT wallet.charge('*', amount => 1) $$);
+CALL regress.fails($$ SELECT wallet.hold('*', amount => 1) $$);
+CALL regress.fails($$ SELECT wallet.set_member('*', 'ann') $$);
+CALL regress.fails($$ SELECT wallet.set_model_rules('*', blocked => '{gpt}') $$);
+CALL regress.fails($$ SELECT wallet.create_key('*', 'ci') $$);
