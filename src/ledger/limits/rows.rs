@@ -1,7 +1,7 @@
 //! Finds the limits of a wallet, and the default limits, whose wallet is `*`.
 
 use crate::access::rights::ALL_WALLETS;
-use crate::error::{Code, Error, Result, literal, quoted};
+use crate::error::{Code, Error, Result, quoted};
 use crate::limits::scope::{EACH, Scope};
 use crate::limits::stored::{limit_query, row_of};
 use crate::storage::plan::{Rows, Run, Value, statement};
@@ -120,10 +120,7 @@ fn missing(wallet: &str, limit_id: [u8; 16]) -> Result<Error> {
     Ok(match by_id(ALL_WALLETS, limit_id)? {
         Some(_) => error
             .detail(format!("Limit {id} is a default limit of all wallets."))
-            .hint(format!(
-                "Set a limit of the wallet, which takes its place: set_limit({}, …). To change all wallets, pass '*' as the wallet.",
-                literal(wallet)
-            )),
+            .hint("Set a limit of the wallet with set_limit(): it takes the place of the default limit. To change all wallets, pass '*' as the wallet."),
         None => error
             .detail(format!("There is no limit {id}."))
             .hint("Pass a limit_id that set_limit() returned; limits_status shows them."),
