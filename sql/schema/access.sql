@@ -233,7 +233,7 @@ AS $$
             ('admin',   'FUNCTION', 'set_fx_rates'),
             ('admin',   'FUNCTION', 'set_bonus'),
             ('admin',   'FUNCTION', 'create_voucher'),
-            ('admin',   'TABLE',    'vouchers'),
+            ('admin',   'COLUMNS',  'vouchers'),
             ('admin',   'TABLE',    'role_grants'),
             ('admin',   'TABLE',    'access_grants')
            ) AS o (base, kind, object)
@@ -336,6 +336,7 @@ COMMENT ON FUNCTION wallet.make_level_role IS 'Creates the role of a level, unle
 -- Updates the memberships of a database role to match its grants on any wallet. Two kinds of roles
 -- get privileges of their own instead: all, if the owner of the extension may not create roles; and
 -- in PostgreSQL 15 a role with NOINHERIT, because there a single membership cannot override that.
+-- After a change of kind, privileges and memberships of the other kind are removed.
 CREATE FUNCTION wallet.apply_privileges(db_role text) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, wallet, pg_temp
@@ -344,6 +345,7 @@ DECLARE
     member record;
     step record;
     is_new CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
+    all_levels CONSTANT text[] := '{reader,auditor,charger,billing,worker,admin}';
     levels text[];
 BEGIN
     -- Also where nothing is to be changed, like every call that writes.
@@ -354,14 +356,25 @@ BEGIN
     SELECT coalesce(array_agg(DISTINCT g.level), '{}') INTO levels FROM wallet.role_grants g WHERE g.role = member.oid;
     IF NOT (is_new OR member.rolinherit)
        OR NOT (SELECT r.rolsuper OR r.rolcreaterole FROM pg_roles r WHERE r.rolname = current_user) THEN
+        FOR step IN
+            SELECT r.rolname AS name FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+             WHERE m.member = member.oid
+               AND r.rolname IN (SELECT wallet.level_role(l) FROM unnest(all_levels) l)
+        LOOP
+            EXECUTE format('REVOKE %I FROM %I', step.name, db_role);
+        END LOOP;
         PERFORM wallet.set_privileges(db_role, levels);
         RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM pg_namespace n, aclexplode(n.nspacl) a
+                WHERE n.nspname = 'wallet' AND a.grantee = member.oid AND n.nspowner <> member.oid) THEN
+        PERFORM wallet.set_privileges(db_role, '{}');
     END IF;
     FOR step IN
         SELECT l.level, wallet.level_role(l.level) AS name, l.level = ANY (levels) AS wanted,
                EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = member.oid) AS is_there,
                coalesce(has_schema_privilege(r.oid, 'wallet', 'USAGE'), false) AS is_ready
-          FROM unnest('{reader,auditor,charger,billing,worker,admin}'::text[]) AS l (level)
+          FROM unnest(all_levels) AS l (level)
           LEFT JOIN pg_roles r ON r.rolname = wallet.level_role(l.level)
     LOOP
         IF step.wanted AND NOT step.is_ready THEN

@@ -3,6 +3,9 @@
 //! A role has its own grants and those of the roles that it is a member of and inherits from. Only
 //! these rows are read, so the cost of a call does not depend on the number of other roles. Grants
 //! on all wallets are read first and once, so a role that has them needs no row per wallet.
+//!
+//! They are read with the latest snapshot. Otherwise a transaction under REPEATABLE READ would keep
+//! rights that another one has revoked.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -156,7 +159,7 @@ fn roles_of(caller: pg_sys::Oid) -> Result<Rc<[pg_sys::Oid]>> {
         return Ok(roles);
     }
     let before = version();
-    let rows = ROLES.run(&[Value::Oid(caller)])?;
+    let rows = ROLES.read_latest(&[Value::Oid(caller)])?;
     let mut roles = (0..rows.len())
         .map(|row| rows.need(row, 0))
         .collect::<Result<Vec<pg_sys::Oid>>>()?;
@@ -189,8 +192,8 @@ pub fn on(caller: pg_sys::Oid, wallet: &str) -> Result<Grants> {
     let roles = roles_of(caller)?;
     let before = version();
     let rows = match wallet {
-        "" => ANYWHERE.run(&[Value::Oids(&roles)])?,
-        wallet => ON_WALLET.run(&[Value::Oids(&roles), Value::Text(wallet)])?,
+        "" => ANYWHERE.read_latest(&[Value::Oids(&roles)])?,
+        wallet => ON_WALLET.read_latest(&[Value::Oids(&roles), Value::Text(wallet)])?,
     };
     let grants = read(&rows)?;
     keep(caller, before, |known| {
@@ -213,7 +216,7 @@ pub fn without_proof(caller: pg_sys::Oid, need: Need) -> Result<Rc<[String]>> {
     }
     let roles = roles_of(caller)?;
     let before = version();
-    let rows = WALLETS.run(&[Value::Oids(&roles)])?;
+    let rows = WALLETS.read_latest(&[Value::Oids(&roles)])?;
     let mut wallets: Vec<String> = Vec::new();
     for row in 0..rows.len() {
         let level: String = rows.need(row, 1)?;

@@ -1,5 +1,7 @@
 //! API keys, and a wallet's rules on networks and devices: the rows.
 
+use crate::access::members::is_owner;
+use crate::access::rights::require_owner;
 use crate::access::spending_policy::refused;
 use crate::args;
 use crate::error::{Code, Error, Result, quoted};
@@ -39,7 +41,7 @@ statement!(
 statement!(
     FIND,
     [TEXTOID, UUIDOID],
-    "SELECT revoked_at FROM wallet.api_keys WHERE wallet_id = $1 AND key_id = $2"
+    "SELECT revoked_at, user_id FROM wallet.api_keys WHERE wallet_id = $1 AND key_id = $2"
 );
 
 statement!(
@@ -127,8 +129,19 @@ fn new_secret() -> Result<String> {
     NEW_SECRET.run(&[])?.need(0, 0)
 }
 
+/// Only owners may make a key for an owner: it has the rights of its user.
+fn require_right_to(wallet: &str, user: Option<&str>, actor: Option<&str>) -> Result<()> {
+    match user {
+        Some(user) if is_owner(wallet, user)? => {
+            require_owner(wallet, actor, "make a key for an owner")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Adds a key and returns its secret.
-pub fn create(wallet: &str, new: &NewKey<'_>) -> Result<String> {
+pub fn create(wallet: &str, new: &NewKey<'_>, actor: Option<&str>) -> Result<String> {
+    require_right_to(wallet, new.user_id, actor)?;
     let secret = new_secret()?;
     CREATE.run(&[
         Value::Text(wallet),
@@ -145,9 +158,9 @@ pub fn create(wallet: &str, new: &NewKey<'_>) -> Result<String> {
     Ok(secret)
 }
 
-/// When the key was revoked; `None` if it was not. The error 42704 if the wallet does not have the
-/// key.
-fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
+/// When the key was revoked; `None` if it was not; and its user. The error 42704 if the wallet does
+/// not have the key.
+fn find(wallet: &str, id: [u8; 16]) -> Result<(Option<Timestamp>, Option<String>)> {
     let found = FIND.run(&[Value::Text(wallet), Value::Uuid(id)])?;
     if found.is_empty() {
         return Err(Error::new(
@@ -157,13 +170,15 @@ fn find(wallet: &str, id: [u8; 16]) -> Result<Option<Timestamp>> {
         .detail(format!("There is no key {}.", uuid_text(id)))
         .hint("Pass a key_id that create_key() returned; wallet.keys shows them."));
     }
-    Ok(found.get(0, 0))
+    Ok((found.get(0, 0), found.get(0, 1)))
 }
 
 /// Replaces a key's secret and returns the new one. The old secret stays valid for `overlap`
 /// microseconds.
-pub fn rotate(wallet: &str, id: [u8; 16], overlap: i64) -> Result<String> {
-    if find(wallet, id)?.is_some() {
+pub fn rotate(wallet: &str, id: [u8; 16], overlap: i64, actor: Option<&str>) -> Result<String> {
+    let (revoked_at, user) = find(wallet, id)?;
+    require_right_to(wallet, user.as_deref(), actor)?;
+    if revoked_at.is_some() {
         return Err(refused("key was revoked")
             .detail("A revoked key stays revoked.")
             .hint("Make another one with create_key()."));

@@ -54,8 +54,9 @@ statement!(
     "DELETE FROM wallet.model_rules WHERE wallet_id = $1 AND scope = $2 AND subject = $3"
 );
 
-fn is_owner(wallet: &str, user: &str) -> Result<bool> {
-    let rows = ROLE_OF.run(&[Value::Text(wallet), Value::Text(user)])?;
+/// Whether the user is an owner of the wallet.
+pub fn is_owner(wallet: &str, user: &str) -> Result<bool> {
+    let rows = ROLE_OF.read_latest(&[Value::Text(wallet), Value::Text(user)])?;
     Ok(!rows.is_empty() && rows.need::<String>(0, 0)? == Role::Owner.as_str())
 }
 
@@ -151,7 +152,7 @@ pub fn remove(wallet: &str, user: &str, actor: Option<&str>) -> Result<()> {
         require_owner(wallet, actor, "drop an owner")?;
     }
     let values = [wallet, user].map(Value::Text);
-    if ROLE_OF.run(&values)?.is_empty() {
+    if ROLE_OF.read_latest(&values)?.is_empty() {
         return Err(Error::new(
             Code::ObjectNotFound,
             format!("wallet {} has no such member", quoted(wallet)),

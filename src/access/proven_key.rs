@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use crate::access::spending_policy::{Hash, Role, refused};
+use crate::access::spending_policy::{Hash, Role, other_actor, refused};
 use crate::error::{Error, Result};
 use crate::pg::clock::{self, Timestamp};
 use crate::pg::secret_setting;
@@ -45,13 +45,23 @@ pub struct ProvenKey {
     pub member: Option<(Role, bool)>,
 }
 
+impl ProvenKey {
+    /// The error WL009 unless the actor is the key's user, if the key has one.
+    pub fn require_user(&self, actor: &str) -> Result<()> {
+        match self.user_id.as_deref() {
+            Some(user) if user != actor => Err(other_actor(actor)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The valid key with that secret.
 ///
 /// The hash is looked up, so that the duration says nothing about the secret: see the spending
 /// policy.
 pub fn find(secret: &[u8]) -> Result<Option<ProvenKey>> {
     let hash: Hash = Sha256::digest(secret).into();
-    let rows = KEY.run(&[Value::Bytes(&hash), Value::Time(clock::now())])?;
+    let rows = KEY.read_latest(&[Value::Bytes(&hash), Value::Time(clock::now())])?;
     if rows.is_empty() {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ pub use crate::access::granted::ALL_WALLETS;
 use crate::access::granted::{self, Grant, Proof};
 pub use crate::access::level::{Level, Need};
 use crate::access::proven_key::{self, ProvenKey};
-use crate::access::spending_policy::{Role, blocked, may_not};
+use crate::access::spending_policy::{Role, blocked, may_not, refused};
 use crate::error::{Code, Error, Result, literal, quoted};
 use crate::pg::role::role_name;
 use crate::pg::writable::require_writable;
@@ -18,6 +18,12 @@ statement!(
     ROLE,
     [TEXTOID, TEXTOID],
     "SELECT role, blocked FROM wallet.members WHERE wallet_id = $1 AND user_id = $2"
+);
+
+statement!(
+    HAS_OWNER,
+    [TEXTOID],
+    "SELECT 1 FROM wallet.members WHERE wallet_id = $1 AND role = 'owner' LIMIT 1"
 );
 
 /// Runs `work` as the owner after checking that the caller has the level on the wallet. A call with
@@ -54,8 +60,11 @@ pub fn enter_as<T>(
 }
 
 /// The error WL009 if the actor is a member of the wallet and the member role does not cover the
-/// level.
+/// level, or if the actor is not the user of the key in `wallet.key`.
 pub fn require_role(level: Level, wallet: &str, actor: Option<&str>) -> Result<()> {
+    if let (Some(actor), Some(key)) = (actor, key_of(wallet)?) {
+        key.require_user(actor)?;
+    }
     match role_of(wallet, actor)? {
         Some(role) => require_cover(role, level),
         None => Ok(()),
@@ -76,8 +85,28 @@ fn require_cover(role: Role, level: Level) -> Result<()> {
     Err(may_not(role, what))
 }
 
-/// The error WL009 if the actor is a member of the wallet but not an owner.
+/// The key of the wallet that is in `wallet.key`, if it is valid.
+fn key_of(wallet: &str) -> Result<Option<ProvenKey>> {
+    let key = proven_key::current()?;
+    Ok(key.filter(|key| key.wallet == wallet))
+}
+
+/// The error WL009 if the actor is a member of the wallet but not an owner. The user of a key in
+/// `wallet.key` must be an owner if the wallet has one: nobody else vouches for a key.
 pub fn require_owner(wallet: &str, actor: Option<&str>, what: &str) -> Result<()> {
+    if let Some(key) = key_of(wallet)? {
+        match key.member {
+            Some((_, true)) => return Err(blocked(key.user_id.as_deref().unwrap_or_default())),
+            Some((Role::Owner, false)) => {}
+            Some((role, false)) => return Err(may_not(role, what)),
+            None if HAS_OWNER.read_latest(&[Value::Text(wallet)])?.is_empty() => {}
+            None => {
+                return Err(refused(format!("the key may not {what}"))
+                    .detail("The wallet has an owner, and the key in wallet.key is not one of an owner.")
+                    .hint("Use a key of an owner."));
+            }
+        }
+    }
     match role_of(wallet, actor)? {
         None | Some(Role::Owner) => Ok(()),
         Some(role) => Err(may_not(role, what)),
@@ -90,7 +119,7 @@ fn role_of(wallet: &str, actor: Option<&str>) -> Result<Option<Role>> {
     let Some(actor) = actor else {
         return Ok(None);
     };
-    let rows = ROLE.run(&[Value::Text(wallet), Value::Text(actor)])?;
+    let rows = ROLE.read_latest(&[Value::Text(wallet), Value::Text(actor)])?;
     if rows.is_empty() {
         return Ok(None);
     }
@@ -238,6 +267,31 @@ pub fn has_grant(session: &Session, level: Level, wallet: &str) -> Result<bool> 
         session.may_do_anything()
             || is_granted(session.caller, level.into(), wallet, |_| Ok(true))?,
     )
+}
+
+/// The error 42501 unless the caller has the level admin on the wallet without proof. Otherwise a
+/// role that reaches a wallet only by a claim or a key could free itself of that proof.
+pub fn require_without_proof(session: &Session, wallet: &str) -> Result<()> {
+    let is_free = |proof| Ok(proof == Proof::None);
+    if session.may_do_anything()
+        || is_granted(session.caller, Level::Admin.into(), wallet, is_free)?
+    {
+        return Ok(());
+    }
+    let role = role_name(session.caller);
+    let on = match wallet {
+        ALL_WALLETS => "all wallets".to_owned(),
+        wallet => format!("wallet {}", quoted(wallet)),
+    };
+    Err(Error::new(
+        Code::InsufficientPrivilege,
+        format!("permission denied to change access to {on}"),
+    )
+    .detail(format!(
+        "Role {} has the level admin there only with a claim or a key.",
+        quoted(&role)
+    ))
+    .hint("Change access grants as a role whose grant is neither claimed nor keyed."))
 }
 
 /// The error 42501, which says what the caller lacks: a grant, a claim or a key.

@@ -185,11 +185,20 @@ pub struct Caller<'a> {
     pub device: Option<&'a str>,
     /// The actor: the person or program that makes the call.
     pub actor: Option<&'a str>,
+    /// Whether the secret is that of `wallet.key`, so that the key's user is the actor.
+    pub acts_by_key: bool,
 }
 
 /// The error WL009 for a request that a rule refuses.
 pub fn refused(message: impl Into<String>) -> Error {
     Error::new(Code::NotPermitted, message)
+}
+
+/// The error WL009 for an actor who is not the user of the key in `wallet.key`.
+pub fn other_actor(actor: &str) -> Error {
+    refused("the key in wallet.key belongs to another user")
+        .detail(format!("The call names the actor {}.", quoted(actor)))
+        .hint("Leave actor out, or name the key's user.")
 }
 
 /// The error WL009 for a secret that matches no key of the wallet.
@@ -225,7 +234,12 @@ impl SpendingPolicy {
         };
         self.origin(key, caller)?;
         if let Some(actor) = caller.actor {
-            self.may_act(source, actor)?;
+            match key.and_then(|key| key.user_id.as_deref()) {
+                Some(user) if caller.acts_by_key && user != actor => {
+                    return Err(other_actor(actor));
+                }
+                _ => self.may_act(source, actor)?,
+            }
         }
         let member = self.member(source, user_id, key.is_some())?;
         let team = team(member, user_id, caller.attribution.team)?;

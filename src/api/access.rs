@@ -1,10 +1,10 @@
 //! SQL functions on access grants of database roles.
 
-use crate::access::audit::Of;
+use crate::access::audit::{Of, enter_audited};
 use crate::access::call::Call;
 use crate::access::granted::Proof;
 use crate::access::grants;
-use crate::access::rights::{ALL_WALLETS, Level, readable_by};
+use crate::access::rights::{ALL_WALLETS, Level, readable_by, require_without_proof};
 use crate::args;
 use crate::error::{Code, Error, Result};
 use crate::pg::jsonb::Jsonb;
@@ -77,8 +77,10 @@ fn grant_access(
         let proof = proof(claimed, keyed)?;
         let call = call.with("proof", proof.as_str());
         let wallet = call.wallet;
-        call.change(Level::Admin, Of::Access(role), |call| {
-            call.once(|| grants::grant(wallet, role, level, proof))
+        enter_audited(Level::Admin, &call.act(), Of::Access(role), |session| {
+            require_without_proof(session, wallet)?;
+            let once = call.idempotent();
+            once.once(|| grants::grant(wallet, role, level, proof))
         })
     };
     work().or_raise();
@@ -100,8 +102,10 @@ fn revoke_access(
         let (role, level, call) =
             checked("revoke_access", db_role, level, wallet, texts, metadata)?;
         let wallet = call.wallet;
-        call.change(Level::Admin, Of::Access(role), |call| {
-            call.once(|| grants::revoke(wallet, role, level))
+        enter_audited(Level::Admin, &call.act(), Of::Access(role), |session| {
+            require_without_proof(session, wallet)?;
+            let once = call.idempotent();
+            once.once(|| grants::revoke(wallet, role, level))
         })
     };
     work().or_raise();

@@ -8,6 +8,7 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::pricing::import::apply::{Import, Row};
 use crate::pricing::import::source::{self, Source};
+use crate::pricing::lists::list_name;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 use std::str::FromStr;
@@ -43,7 +44,7 @@ fn import_prices(
 > {
     let work = || {
         let source = args::word("source", source, Source::ALL, Source::as_str, &[])?;
-        let list = args::required("price_list", price_list)?;
+        let list = list_name(price_list)?;
         let currency = args::currency("currency", currency)?;
         let from = args::kept_time("effective_from", effective_from)?;
         let (dry_run, force) = (dry_run.unwrap_or(false), force.unwrap_or(false));

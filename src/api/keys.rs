@@ -72,7 +72,7 @@ fn write_key(
             .with("allowed_ips", new.networks.as_deref())
             .with("devices", new.devices.as_deref());
         call.change(Level::Admin, Of::Key(new.id), |call| {
-            change_for_id(call, new.id, || keys::create(wallet, &new))
+            change_for_id(call, new.id, || keys::create(wallet, &new, actor))
         })
     };
     rows(work().or_raise())
@@ -135,7 +135,7 @@ fn create_keys(
         let mut secrets = Vec::new();
         let done = change_each(&call, Level::Admin, Of::Keys(&ids), || {
             secrets = change(wallet, |_| {
-                let new = new.iter().map(|new| keys::create(wallet, new));
+                let new = new.iter().map(|new| keys::create(wallet, new, actor));
                 new.collect::<Result<Vec<String>>>()
             })?;
             Ok(ids.iter().map(|id| uuid_text(*id)).collect())
@@ -190,7 +190,7 @@ fn rotate_key(
             .with("key_id", id)
             .with("overlap", overlap);
         call.change(Level::Admin, Of::Key(id), |call| {
-            change_for_id(call, id, || keys::rotate(wallet, id, overlap))
+            change_for_id(call, id, || keys::rotate(wallet, id, overlap, actor))
         })
     };
     rows(work().or_raise())

@@ -9,7 +9,7 @@ use crate::money::AMOUNT_SCALE;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
-use crate::pricing::lists::{NewMarkup, percentage, set};
+use crate::pricing::lists::{NewMarkup, list_name, percentage, set};
 use pgrx::prelude::*;
 use pgrx::{Uuid, default};
 use rust_decimal::Decimal;
@@ -30,7 +30,7 @@ fn set_markup(
     currency: default!(Option<&str>, "'USD'"),
 ) -> Uuid {
     let work = || {
-        let list = args::required("price_list", price_list)?;
+        let list = list_name(price_list)?;
         let percent = percent.map(|number| percentage(&number)).transpose()?;
         let fixed = fixed
             .map(|number| args::amount("fixed", Some(&number)))

@@ -16,6 +16,7 @@ use crate::pg::raise::OrRaise;
 use crate::pg::row::{composite, text};
 use crate::pg::{clock, invalidation};
 use crate::pricing::conditions::Conditions;
+use crate::pricing::lists::list_name;
 use crate::pricing::markup::is_markup_meter;
 use crate::pricing::reported::CostFrom;
 use crate::pricing::set_price::{self, NewPrice};
@@ -117,7 +118,7 @@ fn set_price(
             above_input_tokens: checked_threshold(above_input_tokens)?,
             conditions: checked_conditions(conditions)?,
             effective_from: args::effective_from(effective_from)?,
-            list: args::required("price_list", price_list)?,
+            list: list_name(price_list)?,
             currency: args::currency("currency", currency)?,
             provider: args::name("provider", provider)?,
             service: args::name("service", service)?,

@@ -1,6 +1,6 @@
 //! SQL functions on a wallet's price list and on prices of booked usage.
 
-use crate::access::audit::Of;
+use crate::access::audit::{Of, enter_audited};
 use crate::access::call::Call;
 use crate::access::rights::{Level, enter};
 use crate::api::wallets::row;
@@ -16,6 +16,7 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::BalanceRow;
 use crate::pricing::compare;
+use crate::pricing::lists::list_name;
 use crate::pricing::visible_lists::require_visible;
 use crate::storage::session::as_one_call;
 use pgrx::prelude::*;
@@ -34,14 +35,14 @@ fn use_price_list(
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let list = args::required("price_list", price_list)?;
+        let list = list_name(price_list)?;
         let call = Call::new("use_price_list", wallet)
             .by(actor)?
             .noting(metadata)?
             .once(idempotency_key)?
             .with("price_list", price_list);
-        call.change(Level::Admin, Of::Wallet, |call| {
-            settings::use_price_list(wallet, list, call)
+        enter_audited(Level::Admin, &call.act(), Of::Wallet, |session| {
+            settings::use_price_list(session, wallet, list, call.idempotent())
         })
     };
     row(work())

@@ -1,8 +1,8 @@
 //! SQL functions that create, change, freeze and close wallets.
 
-use crate::access::audit::Of;
+use crate::access::audit::{Of, enter_audited};
 use crate::access::call::Call;
-use crate::access::rights::{ALL_WALLETS, Level};
+use crate::access::rights::{ALL_WALLETS, Level, require};
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::call::IdempotentCall;
@@ -208,8 +208,10 @@ fn create_wallet(
             .with("low_balance", Some(list(&new.low_balance)))
             .with("time_zone", time_zone)
             .with("lanes", new.lanes);
-        call.change(Level::Admin, Of::NewWallet, |call| {
-            settings::create(&new, call)
+        enter_audited(Level::Admin, &call.act(), Of::NewWallet, |session| {
+            // A claim of the name is not enough, because the wallet does not exist yet.
+            require(session, Level::Admin, ALL_WALLETS)?;
+            settings::create(&new, call.idempotent())
         })
     };
     row(work())

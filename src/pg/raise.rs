@@ -3,12 +3,13 @@
 use std::cell::Cell;
 
 use crate::error::{Code, Error, Result};
-use crate::pg::report;
+use crate::pg::{report, secret_setting};
 
 impl Error {
     /// Raises this error, which ends the statement.
     pub fn raise(self) -> ! {
-        self.raise_hiding(false)
+        // The statement may be the one that set the key, in a string of several statements.
+        self.raise_hiding(secret_setting::key().is_some())
     }
 
     /// Raises this error. The server's log does not show the statement and its context if they

@@ -1,5 +1,6 @@
 //! `set_markup`: adds to the prices of the default list.
 
+use crate::access::rights::ALL_WALLETS;
 use crate::args;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result};
@@ -40,6 +41,19 @@ statement!(
         (markup_id, price_list, percent, fixed, effective_from, created_at, actor, metadata, currency)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 );
+
+/// The name of a price list, from an argument. The error 22023 for `*`, which means all lists where
+/// rights are checked.
+pub fn list_name(value: Option<&str>) -> Result<&str> {
+    let list = args::required("price_list", value)?;
+    if list == ALL_WALLETS {
+        return Err(Error::argument("price_list cannot be *")
+            .detail("The name * means all price lists.")
+            .hint("Give the list another name.")
+            .about("price_list"));
+    }
+    Ok(list)
+}
 
 /// The arguments of `set_markup`.
 pub struct NewMarkup<'a> {

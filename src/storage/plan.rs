@@ -95,7 +95,7 @@ impl Statement {
         // abort after an error.
         let code = unsafe {
             if snapshot == Snapshot::Latest {
-                pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+                push_latest();
             }
             let (datums, nulls) = (datums.as_mut_ptr(), nulls.as_ptr());
             let code = pg_sys::SPI_execute_plan(plan, datums, nulls, read_only, 0);
@@ -163,6 +163,27 @@ pub(in crate::storage) enum Snapshot {
     /// All that is committed by now, under each isolation level, and this transaction's own
     /// changes.
     Latest,
+}
+
+/// Makes a snapshot of all that is committed by now the active one. It includes what this
+/// transaction's earlier commands did.
+///
+/// # Safety
+///
+/// Within a transaction. The caller pops the snapshot.
+unsafe fn push_latest() {
+    // SAFETY: PushActiveSnapshot copies a snapshot that is not its caller's own. A session runs
+    // within a command, where the counter may be incremented, as SPI does for other statements.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        // The leader of a parallel query, which evaluates row-level security, may not take the
+        // latest snapshot, but may take a new one of the catalog. Each has what is committed.
+        let latest = match pg_sys::IsInParallelMode() {
+            true => pg_sys::GetCatalogSnapshot(pg_sys::InvalidOid),
+            false => pg_sys::GetLatestSnapshot(),
+        };
+        pg_sys::PushActiveSnapshot(latest);
+    }
 }
 
 /// Whether a statement locks rows.

@@ -392,7 +392,10 @@ fn every_view_and_table_shows_only_own_rows_and_refuses_writes() {
                     let mut mine = all.clone();
                     mine.retain(|wallet, _| {
                         everywhere
-                            || key.is_none() && !name.starts_with("markup")
+                            // A voucher concerns all wallets.
+                            || key.is_none()
+                                && !name.starts_with("markup")
+                                && !name.starts_with("voucher")
                             // Rules of all wallets apply to the role's wallet, too.
                             || wallet == "*" && (name.starts_with("bonus") || name == "limits")
                             || wallet

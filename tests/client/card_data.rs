@@ -217,8 +217,16 @@ fn a_refused_call_with_a_secret_is_not_logged() {
         format!("SELECT wallet.charge_batch('acme', '[{{\"amount\": 1, \"key\": \"{secret}\"}}]')");
     expect(client.batch_execute(&batch), "55P03");
     transaction.rollback().unwrap();
+    // A string of several statements that sets the key is the statement of all of them.
+    client.batch_execute("RESET lock_timeout").unwrap();
+    let set = self::secret(&mut client, "wk");
+    let several = format!(
+        "BEGIN; SET LOCAL wallet.key = '{set}'; SELECT wallet.charge('acme', amount => 1000); COMMIT"
+    );
+    expect(client.batch_execute(&several), "WL009");
+    client.batch_execute("ROLLBACK").unwrap();
     let log = log_of(&mut client);
-    for kept in [&key, &code, &secret] {
+    for kept in [&key, &code, &secret, &set] {
         let at = log.find(kept.as_str());
         let line = at.map(|at| log[..at].lines().last().unwrap_or_default().to_owned());
         assert_eq!(line, None, "the log repeats a secret");

@@ -213,7 +213,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, Wallet, "transfer", "wallet.transfer({w}, {peer}, 1{a})"),
     f(Admin, Wallet, "unfreeze_wallet", "wallet.unfreeze_wallet({frozen}{a})"),
     f(Admin, Wallet, "update_wallet", "wallet.update_wallet({w}, credit_limit => 1{a})"),
-    f(Admin, Wallet, "use_price_list", "wallet.use_price_list({w}, 'fn-list'{a})"),
+    f(Admin, Wallet, "use_price_list", "wallet.use_price_list({w}, 'default'{a})"),
     f(Admin, Wallet, "write_ip_rules", "wallet.write_ip_rules({w}, '{10.0.0.0/8}', NULL, {actor}, NULL)"),
     f(Admin, Wallet, "write_key", "wallet.write_key({w}, 'ann', NULL, NULL, NULL, NULL, NULL, NULL, {actor}, NULL)"),
     f(Admin, Wallet, "grant_access", "wallet.grant_access({other_role}, 'reader', {w}{a})"),

@@ -293,6 +293,7 @@ impl<'a> Request<'a> {
             client_ip: self.client_ip,
             device: self.device,
             actor: self.actor,
+            acts_by_key: self.secret.is_some() && proven_key::is_given(),
         }
     }
 

@@ -17,10 +17,10 @@ use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::document::Document;
 use crate::pg::jsonb::Jsonb;
-use crate::pricing::book::require_list;
 use crate::pricing::unread::UnreadUsage;
+use crate::pricing::visible_lists::require_visible;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::session::to_caller;
+use crate::storage::session::{Session, to_caller};
 use crate::storage::wallet_row::lock_wallet;
 use crate::storage::{lock, store};
 
@@ -409,12 +409,19 @@ pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<B
     })
 }
 
-/// Sets the wallet's price list, which takes precedence over the default list.
-pub fn use_price_list(wallet: &str, list: &str, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
+/// Sets the wallet's price list, which takes precedence over the default list. The error 42704
+/// unless the caller may see the list. Otherwise a wallet could be priced by a list that was
+/// negotiated with another customer.
+pub fn use_price_list(
+    session: &Session,
+    wallet: &str,
+    list: &str,
+    call: IdempotentCall<'_>,
+) -> Result<BalanceDatum> {
     once(call, || {
         let (rules, _) = config::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
-        require_list(list)?;
+        require_visible(session, list)?;
         SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
         // Charges with the old list find another epoch in their lane.
         split_lanes(wallet, rules.credit_limit)

@@ -344,4 +344,142 @@ SELECT wallet.revoke_access('regress_pool', 'admin', 'cl_a');
 SELECT count(wallet.use_price_list(w, 'default')) FROM unnest(ARRAY['cl_a', 'cl_b']) w;
 SELECT wallet.set_topup_rule('cl_a', NULL);
 SELECT * FROM regress.broken('cl_a') UNION ALL SELECT * FROM regress.broken('cl_b');
+
+-- A claim or a key does not let an administrator change who has access, or make wallets.
+CREATE ROLE regress_other;
+CREATE FUNCTION regress.changes_access() RETURNS TABLE (call text, outcome text) LANGUAGE sql VOLATILE AS $$
+    SELECT call, regress.outcome('SELECT ' || call) FROM unnest(ARRAY[
+        $c$ wallet.grant_access('regress_pool', 'admin', 'cl_a') $c$, $c$ wallet.grant_access('regress_other', 'reader', 'cl_a') $c$,
+        $c$ wallet.revoke_access('regress_pool', 'admin', 'cl_a') $c$, $c$ wallet.revoke_access('regress_pool', 'admin', 'cl_a', 'k') $c$,
+        $c$ wallet.create_wallet('cl_a_new') $c$, $c$ wallet.set_lanes('cl_a', 1) $c$]) call
+$$;
+CREATE FUNCTION regress.as_all() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT regress.outcome(call) FROM unnest(ARRAY['SELECT voucher_id FROM wallet.vouchers', 'SELECT code_hash FROM wallet.vouchers',
+        'SELECT * FROM wallet.vouchers', 'SELECT * FROM wallet.voucher_list']) call
+$$;
+SELECT wallet.grant_access('regress_pool', 'admin', 'cl_a', claimed => true);
+SET ROLE regress_pool;
+BEGIN;
+SET LOCAL wallet.claim = '{cl_a,cl_a_new}';
+SELECT * FROM regress.changes_access();
+CALL regress.fails($$ SELECT wallet.grant_access('regress_pool', 'admin', 'cl_a') $$);
+CALL regress.fails($$ SELECT wallet.revoke_access('regress_pool', 'admin', 'cl_a') $$);
+SELECT count(*) FROM wallet.voucher_list;
+ROLLBACK;
+RESET ROLE;
+SELECT wallet.revoke_access('regress_pool', 'admin', 'cl_a');
+SELECT wallet.grant_access('regress_pool', 'admin', claimed => true);
+SET ROLE regress_pool;
+BEGIN;
+SET LOCAL wallet.claim = '{cl_a,cl_a_new}';
+SELECT * FROM regress.changes_access();
+CALL regress.fails($$ SELECT wallet.create_wallet('cl_a_new') $$);
+SELECT count(*) FROM wallet.voucher_list;
+ROLLBACK;
+RESET ROLE;
+SELECT wallet.grant_access('regress_pool', 'admin', keyed => true);
+SET ROLE regress_pool;
+BEGIN;
+SELECT regress.as_key('a');
+SELECT * FROM regress.changes_access();
+SELECT count(*) FROM wallet.voucher_list;
+ROLLBACK;
+RESET ROLE;
+-- Without a proof, it may. It sees vouchers only if it may read all wallets, and no hash of a code.
+SELECT wallet.revoke_access('regress_pool', 'admin');
+SELECT wallet.grant_access('regress_pool', 'admin', 'cl_a');
+SET ROLE regress_pool;
+BEGIN;
+SELECT * FROM regress.changes_access();
+ROLLBACK;
+SELECT * FROM regress.as_all();
+SELECT count(*) FROM wallet.voucher_list;
+RESET ROLE;
+SELECT wallet.revoke_access('regress_pool', 'admin', 'cl_a');
+SELECT wallet.grant_access('regress_pool', 'admin');
+SET ROLE regress_pool;
+BEGIN;
+SELECT * FROM regress.as_all();
+SELECT count(*) > 0 AS vouchers FROM wallet.voucher_list;
+ROLLBACK;
+RESET ROLE;
+SELECT wallet.revoke_access('regress_pool', 'admin');
+DROP ROLE regress_other;
+
+-- An administrator of a wallet cannot use a list that was negotiated with another.
+SELECT count(wallet.use_price_list('cl_b', 'cl-list-2'));
+SELECT wallet.grant_access('regress_pool', 'admin', 'cl_a');
+SET ROLE regress_pool;
+CALL regress.fails($$ SELECT wallet.use_price_list('cl_a', 'cl-list-2') $$);
+CALL regress.fails($$ SELECT wallet.use_price_list('cl_a', 'cl-list-none') $$);
+CALL regress.fails($$ SELECT wallet.use_price_list('cl_a', '*') $$);
+SELECT price_list FROM wallet.use_price_list('cl_a', 'default');
+RESET ROLE;
+SELECT wallet.revoke_access('regress_pool', 'admin', 'cl_a');
+SELECT count(wallet.use_price_list('cl_b', 'default'));
+-- No list has the name that means all of them.
+CALL regress.fails($$ SELECT wallet.set_price('cl-m', 'requests', 1, price_list => '*') $$);
+CALL regress.fails($$ SELECT wallet.set_markup('*', 1) $$);
+CALL regress.fails($$ SELECT wallet.import_prices('litellm', '{}', '*') $$);
+CALL regress.fails($$ SELECT wallet.use_price_list('cl_a', '*') $$);
+
+-- With a key, its user acts: the member role decides, and no other actor can be named.
+SELECT wallet.set_member('cl_a', 'ada', 'admin');
+INSERT INTO regress.secrets SELECT 'ada', k.key_id, k.secret FROM wallet.create_key('cl_a', 'ada') k;
+INSERT INTO regress.secrets SELECT 'stranger', k.key_id, k.secret FROM wallet.create_key('cl_a', 'stranger') k;
+CREATE FUNCTION regress.owns() RETURNS TABLE (call text, outcome text) LANGUAGE sql VOLATILE AS $$
+    SELECT call, regress.outcome('SELECT ' || call) FROM unnest(ARRAY[
+        $c$ wallet.set_member('cl_a', 'new', 'owner') $c$, $c$ wallet.set_members('cl_a', '[{"user_id": "new", "role": "owner"}]') $c$,
+        $c$ wallet.set_member('cl_a', 'own', 'owner', team => 'red') $c$, $c$ wallet.create_key('cl_a', 'own') $c$,
+        $c$ wallet.create_keys('cl_a', '[{"user_id": "own"}]') $c$,
+        $c$ wallet.rotate_key('cl_a', (SELECT key_id FROM regress.secrets WHERE name = 'own')) $c$,
+        $c$ wallet.set_member('cl_a', 'new', 'member') $c$, $c$ wallet.create_key('cl_a', 'ann') $c$,
+        $c$ wallet.create_key('cl_a') $c$, $c$ wallet.set_member('cl_a', 'own', 'viewer') $c$]) call
+$$;
+SELECT wallet.grant_access('regress_pool', 'admin', keyed => true);
+SET ROLE regress_pool;
+-- While the wallet has no owner, a key whose user is not a member may appoint the first one. An
+-- admin may not.
+BEGIN;
+SELECT regress.as_key('a');
+SELECT regress.outcome($$ SELECT wallet.set_member('cl_a', 'own', 'owner') $$);
+ROLLBACK;
+BEGIN;
+SELECT regress.as_key('stranger');
+SELECT regress.outcome($$ SELECT wallet.set_member('cl_a', 'own', 'owner') $$);
+ROLLBACK;
+BEGIN;
+SELECT regress.as_key('ada');
+SELECT regress.outcome($$ SELECT wallet.set_member('cl_a', 'own', 'owner') $$);
+ROLLBACK;
+RESET ROLE;
+SELECT wallet.set_member('cl_a', 'own', 'owner');
+INSERT INTO regress.secrets SELECT 'own', k.key_id, k.secret FROM wallet.create_key('cl_a', 'own') k;
+SET ROLE regress_pool;
+BEGIN;
+SELECT regress.as_key('a');
+SELECT * FROM regress.owns();
+CALL regress.fails($$ SELECT wallet.set_member('cl_a', 'new', 'owner') $$);
+CALL regress.fails($$ SELECT wallet.create_key('cl_a', 'own') $$);
+SELECT regress.as_key('stranger');
+SELECT * FROM regress.owns();
+SELECT regress.as_key('ada');
+SELECT * FROM regress.owns();
+CALL regress.fails($$ SELECT wallet.create_key('cl_a', 'own') $$);
+CALL regress.fails($$ SELECT wallet.set_member('cl_a', 'new', 'owner', actor => 'own') $$);
+CALL regress.fails($$ SELECT wallet.set_lanes('cl_a', 1, actor => 'own') $$);
+CALL regress.fails($$ SELECT wallet.charge('cl_a', amount => 1, actor => 'own') $$);
+CALL regress.fails($$ SELECT wallet.fund('cl_a', 1, actor => 'own') $$);
+SELECT regress.outcome($$ SELECT wallet.set_lanes('cl_a', 1, actor => 'ada') $$),
+       regress.outcome($$ SELECT wallet.charge('cl_a', amount => 1, actor => 'ada') $$);
+SELECT regress.as_key('own');
+SELECT * FROM regress.owns();
+ROLLBACK;
+RESET ROLE;
+-- The actor's own role decides in the same way about keys.
+SELECT regress.outcome($$ SELECT wallet.create_key('cl_a', 'own', actor => 'ada') $$),
+       regress.outcome($$ SELECT wallet.create_key('cl_a', 'own', actor => 'own') $$),
+       regress.outcome($$ SELECT wallet.create_key('cl_a', 'ann', actor => 'ada') $$);
+SELECT wallet.revoke_access('regress_pool', 'admin');
+SELECT * FROM regress.broken('cl_a') UNION ALL SELECT * FROM regress.broken('cl_b');
 DROP ROLE regress_pool;

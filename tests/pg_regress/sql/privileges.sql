@@ -308,6 +308,37 @@ SELECT wallet.revoke_access('regress_itself', 'charger', 'own');
 SET ROLE regress_itself;
 SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$);
 RESET ROLE;
+-- A role that changes the kind keeps nothing of the other one.
+CREATE FUNCTION regress.kinds() RETURNS TABLE (memberships bigint, own_privileges bigint, charge text) LANGUAGE sql VOLATILE AS $$
+    SELECT (SELECT count(*) FROM pg_auth_members m WHERE m.member = 'regress_itself'::regrole),
+           (SELECT count(*) FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = 'wallet' AND a.grantee = 'regress_itself'::regrole)
+             + (SELECT count(*) FROM pg_proc p, aclexplode(p.proacl) a WHERE p.pronamespace = 'wallet'::regnamespace AND a.grantee = 'regress_itself'::regrole)
+             + (SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'wallet'::regnamespace AND a.grantee = 'regress_itself'::regrole),
+           regress.outcome($c$ SELECT wallet.charge('own', amount => 1) $c$)
+$$;
+SELECT wallet.set_privileges('regress_itself', '{charger}');
+ALTER ROLE regress_itself INHERIT;
+SELECT wallet.grant_access('regress_itself', 'reader', 'own');
+SELECT memberships, own_privileges FROM regress.kinds();
+SET ROLE regress_itself;
+SELECT regress.outcome($$ SELECT wallet.charge('own', amount => 1) $$), regress.outcome($$ SELECT * FROM wallet.balances $$);
+RESET ROLE;
+DO $$
+DECLARE kinds record;
+BEGIN
+    ALTER ROLE regress_itself NOINHERIT;
+    PERFORM wallet.grant_access('regress_itself', 'charger', 'own');
+    SELECT * INTO kinds FROM regress.kinds();
+    IF (kinds.memberships = 0) <> (current_setting('server_version_num')::integer < 160000)
+       OR (kinds.own_privileges = 0) <> (kinds.memberships > 0) THEN
+        RAISE EXCEPTION 'both kinds: %', kinds;
+    END IF;
+    PERFORM wallet.revoke_access('regress_itself', 'charger', 'own'), wallet.revoke_access('regress_itself', 'reader', 'own');
+    SELECT * INTO kinds FROM regress.kinds();
+    IF kinds.memberships + kinds.own_privileges > 0 THEN RAISE EXCEPTION 'left over: %', kinds; END IF;
+END
+$$;
+DROP FUNCTION regress.kinds();
 DROP ROLE regress_itself;
 SELECT wallet.revoke_access('regress_' || level, level, 'own') FROM unnest(ARRAY['charger', 'billing', 'admin']) level;
 SELECT wallet.revoke_access('regress_all', 'reader');
