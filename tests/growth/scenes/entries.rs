@@ -193,10 +193,13 @@ pub const SCENES: &[Scene] = &[
                 CONSTANT,
                 "SELECT * FROM wallet.transactions('w')",
             ),
+            // The scene books many entries in each millisecond, and the more the faster it gets. A
+            // page reads all entries of the milliseconds that it finds. tests/client/pages.rs has
+            // entries over years.
             call(
                 "transactions",
                 "of a user",
-                CONSTANT,
+                LINEAR,
                 "SELECT * FROM wallet.transactions('w', user_id => 'u1', max => 10)",
             ),
             call(
