@@ -17,7 +17,6 @@ use crate::error::Result;
 use crate::limits::as_default::AsDefault;
 use crate::limits::limit::Limit;
 use crate::limits::stored::limit_of;
-
 use crate::storage::rows::{Home, LimitRow};
 
 /// A default limit as its row has it.
@@ -80,28 +79,6 @@ mod tests {
     use crate::money::Amount;
     use crate::pg::clock::Timestamp;
 
-    fn row(scope: &str, subject: &str, period: &str, metric: &str) -> LimitRow {
-        LimitRow {
-            id: *uuid::Uuid::now_v7().as_bytes(),
-            scope: scope.to_owned(),
-            subject: subject.to_owned(),
-            period: period.to_owned(),
-            anchor: None,
-            metric: metric.to_owned(),
-            mode: "hard".to_owned(),
-            max: Amount::ONE,
-            time_zone: "UTC".to_owned(),
-            warn_at: Vec::new(),
-            paused: false,
-            raised_by: Vec::new(),
-            raised_until: Vec::new(),
-            anchor_time: None,
-            rollover_max: None,
-            carry_from: None,
-            weights: Vec::new(),
-        }
-    }
-
     fn of_all(row: LimitRow) -> DefaultLimit {
         DefaultLimit {
             row,
@@ -122,13 +99,13 @@ mod tests {
 
     #[test]
     fn only_the_same_four_names_take_its_place() {
-        let default = of_all(row("user", "*", "day", "amount"));
+        let default = of_all(LimitRow::plain("user", "*", "day", "amount"));
         for (own, applies) in [
-            (row("user", "*", "day", "amount"), false),
-            (row("team", "*", "day", "amount"), true),
-            (row("user", "ann", "day", "amount"), true),
-            (row("user", "*", "month", "amount"), true),
-            (row("user", "*", "day", "requests"), true),
+            (LimitRow::plain("user", "*", "day", "amount"), false),
+            (LimitRow::plain("team", "*", "day", "amount"), true),
+            (LimitRow::plain("user", "ann", "day", "amount"), true),
+            (LimitRow::plain("user", "*", "month", "amount"), true),
+            (LimitRow::plain("user", "*", "day", "requests"), true),
         ] {
             let paused = LimitRow {
                 paused: true,
@@ -141,7 +118,8 @@ mod tests {
 
     #[test]
     fn paused_and_dropped_defaults_are_not_in_force() {
-        let mut defaults = [0, 1, 2].map(|_| of_all(row("wallet", "*", "day", "amount")));
+        let mut defaults =
+            [0, 1, 2].map(|_| of_all(LimitRow::plain("wallet", "*", "day", "amount")));
         defaults[0].row.paused = true;
         defaults[1].is_dropped = true;
         let limits = in_force(&defaults, &[], &home()).unwrap();
@@ -151,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_wallet_decides_on_the_zone_and_the_first_carry() {
-        let mut default = of_all(row("wallet", "*", "day", "amount"));
+        let mut default = of_all(LimitRow::plain("wallet", "*", "day", "amount"));
         let zone = |default: &DefaultLimit| {
             let zone = default.limit(&home()).unwrap().zone;
             zone.iana_name().map(str::to_owned)
@@ -176,8 +154,8 @@ mod tests {
             },
             ..Spending::default()
         };
-        let own = limit_of(row("user", "*", "day", "amount")).unwrap();
-        let named = of_all(row("user", "ann", "day", "amount"));
+        let own = limit_of(LimitRow::plain("user", "*", "day", "amount")).unwrap();
+        let named = of_all(LimitRow::plain("user", "ann", "day", "amount"));
         let limits = [own, named.limit(&home()).unwrap()];
         let found = applicable(&limits, &ann, Timestamp(2_000)).unwrap().counted;
         assert_eq!(found.len(), 1);
@@ -190,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_window_begins_when_the_limit_does() {
-        let mut default = of_all(row("wallet", "*", "day", "amount"));
+        let mut default = of_all(LimitRow::plain("wallet", "*", "day", "amount"));
         let window = |default: &DefaultLimit, at: i64| {
             let limit = default.limit(&home()).unwrap();
             let one = limit.window("*".to_owned(), Timestamp(at), Amount::ZERO);

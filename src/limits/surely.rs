@@ -44,29 +44,10 @@ mod tests {
     use crate::attribution::Attribution;
     use crate::limits::as_default::AsDefault;
     use crate::limits::stored::limit_of;
-    use crate::money::Amount;
     use crate::storage::rows::LimitRow;
 
     fn limit(subject: &str, since: Option<i64>) -> Limit {
-        let row = LimitRow {
-            id: *uuid::Uuid::now_v7().as_bytes(),
-            scope: "user".to_owned(),
-            subject: subject.to_owned(),
-            period: "lifetime".to_owned(),
-            anchor: None,
-            metric: "amount".to_owned(),
-            mode: "hard".to_owned(),
-            max: Amount::ONE,
-            time_zone: "UTC".to_owned(),
-            warn_at: Vec::new(),
-            paused: false,
-            raised_by: Vec::new(),
-            raised_until: Vec::new(),
-            anchor_time: None,
-            rollover_max: None,
-            carry_from: None,
-            weights: Vec::new(),
-        };
+        let row = LimitRow::plain("user", subject, "lifetime", "amount");
         let default = since.map(|since| AsDefault {
             counts_since: Timestamp(since),
             revision: 0,

@@ -165,21 +165,24 @@ statement!(
           WHERE u.closed AND u.kind IN ('c', 'r')
           GROUP BY u.wallet, 2, u.team, u.user_id, u.service, u.model, u.region, u.key_id, u.provider
           ORDER BY 1, 2
+     ), made AS MATERIALIZED (
+         SELECT j.wallet, j.user_id, j.team, j.model, j.kind,
+                (m.at / 86400000)::integer AS day, (m.at % 86400000)::integer AS time
+           FROM judged j
+          CROSS JOIN LATERAL (SELECT ('x' || replace(substr(j.entry_id::text, 1, 13), '-', ''))::bit(48)::bigint AS at OFFSET 0) m
+          WHERE j.closed
      ), valued AS (
          SELECT v.*, ('x' || substr(md5(v.value), 1, 8))::bit(32) AS hash,
                 -- A kind has a list in any case: the days of pending fundings have many other entries.
                 v.attribute <> 'kind' AND v.entries * 16 >= d.entries AS is_common
-           FROM (SELECT j.wallet, i.day, a.attribute, a.value, count(*) AS entries, array_agg(i.time) AS times
-                   FROM judged j
-                  CROSS JOIN LATERAL (SELECT ('x' || replace(substr(j.entry_id::text, 1, 13), '-', ''))::bit(48)::bigint AS at OFFSET 0) m
-                  CROSS JOIN LATERAL (SELECT (m.at / 86400000)::integer AS day, (m.at % 86400000)::integer AS time OFFSET 0) i
-                  CROSS JOIN LATERAL (VALUES ('user', j.user_id), ('team', j.team), ('model', j.model),
-                                             ('kind', CASE WHEN j.kind <> 'c' THEN j.kind::text END)) AS a(attribute, value)
-                  WHERE j.closed AND a.value IS NOT NULL
+           FROM (SELECT m.wallet, m.day, a.attribute, a.value, count(*) AS entries, array_agg(m.time) AS times
+                   FROM made m
+                  CROSS JOIN LATERAL (VALUES ('user', m.user_id), ('team', m.team), ('model', m.model),
+                                             ('kind', CASE WHEN m.kind <> 'c' THEN m.kind::text END)) AS a(attribute, value)
+                  WHERE a.value IS NOT NULL
                   GROUP BY 1, 2, 3, 4) v
-           JOIN (SELECT j.wallet, (('x' || replace(substr(j.entry_id::text, 1, 13), '-', ''))::bit(48)::bigint / 86400000)::integer AS day,
-                        count(*) AS entries
-                   FROM judged j WHERE j.closed GROUP BY 1, 2) d ON d.wallet = v.wallet AND d.day = v.day
+           JOIN (SELECT m.wallet, m.day, count(*) AS entries FROM made m GROUP BY 1, 2) d
+             ON d.wallet = v.wallet AND d.day = v.day
      ), divided AS (
          SELECT v.*, CASE WHEN v.is_common THEN -1
                           -- About a hundred entries in each bucket.

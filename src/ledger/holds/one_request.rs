@@ -22,11 +22,17 @@ pub fn exceeded<'a>(job: &Job<'a>, rules: &WalletConfig, hold: &Hold) -> Result<
     let mut above = Vec::new();
     let mut made_for: Option<Vec<(AllowanceId, Amount)>> = None;
     for one in job.per_request.iter().filter(|one| !one.need.is_zero()) {
+        let is_money = one.limit.metric == Metric::Amount;
         let mut one = one.clone();
-        let allowed = if one.limit.metric == Metric::Amount {
+        if is_money {
             one.need = one.need.plus(hold.settled).map_err(range)?;
-            hold.amount.max(hold.settled)
-        } else if one.need > one.max {
+        }
+        if one.need <= one.max {
+            continue;
+        }
+        let allowed = if is_money {
+            taken_before(hold)
+        } else {
             let made_for = match &mut made_for {
                 Some(made_for) => made_for,
                 none => none.insert(quantities(job, rules, hold)?),
@@ -34,10 +40,8 @@ pub fn exceeded<'a>(job: &Job<'a>, rules: &WalletConfig, hold: &Hold) -> Result<
             let mut made_for = made_for.iter();
             let found = made_for.find(|(id, _)| *id == one.window_id);
             found.map_or(Amount::ZERO, |(_, quantity)| *quantity)
-        } else {
-            one.need
         };
-        if one.need > one.max && one.need > allowed {
+        if one.need > allowed {
             above.push(one);
         }
     }
@@ -52,16 +56,19 @@ pub fn require_allowed(wallet: &str, exceeded: &[Applied<'_>]) -> Result<()> {
 /// Writes an event for each limit that a settlement exceeds. A limit that the request exceeded
 /// before has its event already.
 pub fn announce(wallet: &str, exceeded: &[Applied<'_>], hold: &Hold) -> Result<()> {
-    let is_first = |one: &&Applied<'_>| {
-        let before = hold.amount.max(hold.settled);
-        one.limit.metric != Metric::Amount || before <= one.max
-    };
+    let before = taken_before(hold);
+    let is_first = |one: &&Applied<'_>| one.limit.metric != Metric::Amount || before <= one.max;
     let warnings: Vec<_> = exceeded
         .iter()
         .filter(is_first)
         .filter_map(Warning::of_request)
         .collect();
     warning::announce(wallet, &warnings)
+}
+
+/// The money for which the request was allowed before this settlement.
+fn taken_before(hold: &Hold) -> Amount {
+    hold.amount.max(hold.settled)
 }
 
 /// The quantities of the hold's estimate in the limits on a single request.

@@ -4,7 +4,7 @@ use crate::access::rights::ALL_WALLETS;
 use crate::error::Result;
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::limits::change::{change_limits, lock, that_limit_query};
-use crate::ledger::limits::replaced;
+use crate::ledger::limits::replaced::{self, Gone};
 use crate::ledger::limits::rows::find;
 use crate::limits::limit::bounds;
 use crate::storage::plan::{Run, Value, statement};
@@ -49,7 +49,7 @@ pub fn drop_limit(wallet: &str, limit_id: [u8; 16], call: IdempotentCall<'_>) ->
         DROP.run_in_order(&[of, id])?;
         let [first, last] = bounds(row.id).map(Value::Uuid);
         DROP_WINDOWS.run(&[of, id, first, last])?;
-        replaced::count_dropped(wallet, &row, now)
+        replaced::count_replaced(wallet, &row, Gone::Dropped, now)
     })?;
     call.remember(None)
 }

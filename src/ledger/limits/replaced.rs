@@ -2,25 +2,20 @@
 //! paused.
 
 use crate::error::Result;
-use crate::ledger::limits::default_windows::{self, Gone};
+use crate::ledger::limits::default_windows;
+pub use crate::ledger::limits::default_windows::Gone;
 use crate::ledger::limits::recount::count_running;
 use crate::ledger::limits::rows::{Key, possibly_replaced};
 use crate::limits::stored::limit_of;
 use crate::pg::clock::Timestamp;
 use crate::storage::rows::LimitRow;
 
-/// Counts the running windows of the limits again that a dropped limit replaced, and those of the
-/// default limit whose place it had taken.
-pub fn count_dropped(wallet: &str, row: &LimitRow, now: Timestamp) -> Result<()> {
+/// Counts the running windows of the limits again that a dropped or paused limit replaced. If it
+/// was dropped, also those of the default limit whose place it had taken. A paused limit keeps that
+/// place.
+pub fn count_replaced(wallet: &str, row: &LimitRow, why: Gone, now: Timestamp) -> Result<()> {
     count_own(wallet, row, now)?;
-    default_windows::count_replaced(wallet, row, Gone::Dropped, now)
-}
-
-/// Counts the running windows of the limits again that a paused limit replaced. It keeps the place
-/// of a default limit.
-pub fn count_paused(wallet: &str, row: &LimitRow, now: Timestamp) -> Result<()> {
-    count_own(wallet, row, now)?;
-    default_windows::count_replaced(wallet, row, Gone::Paused, now)
+    default_windows::count_replaced(wallet, row, why, now)
 }
 
 fn count_own(wallet: &str, gone: &LimitRow, now: Timestamp) -> Result<()> {

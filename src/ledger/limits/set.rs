@@ -8,7 +8,7 @@ use crate::idempotency::call::{IdempotentCall, lost};
 use crate::ledger::limits::change::{change_limits, lock, that_limit_query};
 use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
-use crate::ledger::limits::replaced;
+use crate::ledger::limits::replaced::{self, Gone};
 use crate::ledger::limits::rows::{Key, with_key};
 use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Rollover};
@@ -279,7 +279,7 @@ fn write(new: &NewLimit<'_>, now: Timestamp) -> Result<[u8; 16]> {
     }
     if let Some(Old { row, .. }) = &old {
         if terms.paused && !row.paused {
-            replaced::count_paused(wallet, row, now)?;
+            replaced::count_replaced(wallet, row, Gone::Paused, now)?;
         }
         reallot(wallet, &limit, now)?;
     }

@@ -69,6 +69,32 @@ pub struct Home {
     pub since: Timestamp,
 }
 
+#[cfg(test)]
+impl LimitRow {
+    /// A limit of one unit for unit tests, in UTC and without anything optional.
+    pub fn plain(scope: &str, subject: &str, period: &str, metric: &str) -> LimitRow {
+        LimitRow {
+            id: *uuid::Uuid::now_v7().as_bytes(),
+            scope: scope.to_owned(),
+            subject: subject.to_owned(),
+            period: period.to_owned(),
+            anchor: None,
+            metric: metric.to_owned(),
+            mode: "hard".to_owned(),
+            max: Amount::ONE,
+            time_zone: "UTC".to_owned(),
+            warn_at: Vec::new(),
+            paused: false,
+            raised_by: Vec::new(),
+            raised_until: Vec::new(),
+            anchor_time: None,
+            rollover_max: None,
+            carry_from: None,
+            weights: Vec::new(),
+        }
+    }
+}
+
 /// The weights in the column of that name: an object with one number per meter.
 pub fn weights_of(column: Option<Jsonb>) -> Result<Vec<(String, Amount)>> {
     let broken = || Error::internal("the weights of a limit cannot be read");
