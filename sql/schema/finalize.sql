@@ -7,6 +7,7 @@ COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; fundings
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges on a frozen wallet again. Errors: 22023, 42501, WL009, WL003, WL004.';
 COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet permanently. It must have no balance, no debt and nothing pending. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_lanes IS 'Divides the balance into lanes, so that this many transactions can spend from it at the same time. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_parent IS 'Gives a wallet a parent that pays for its use, or one that only includes it in its reports. NULL takes the parent away. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.archive IS 'Moves a wallet''s entries that were booked before a given time to the archive. Everything that reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL015.';
 COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding. Calling it again does not credit it twice. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004.';

@@ -134,6 +134,7 @@ pub fn set(
     }
     let (rules, _) = config::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
+    rules.require_own_money(wallet)?;
     let threshold = rule.and_then(|rule| rule.threshold);
     match rule {
         None => drop(DROP.run(&[Value::Text(wallet), Value::Text(name)])?),

@@ -69,8 +69,8 @@ fn choose_model(
             ..ChargeArgs::default()
         })?;
         let checking = Checking::of(for_hold);
-        enter(Level::Reader, wallet, |_| {
-            choose::choose(&request, &models, checking)
+        enter(Level::Reader, wallet, |session| {
+            choose::choose(session, &request, &models, checking)
         })
     };
     TableIterator::new(or_raise_keeping(key, work).into_iter().map(choice_row))

@@ -203,6 +203,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, Wallet, "set_bonus", r#"wallet.set_bonus({w}, '[{"from":50,"percent":5}]'{a})"#),
     f(Admin, Wallet, "set_devices", "wallet.set_devices({w}, '{laptop}'{a})"),
     f(Admin, Wallet, "set_ip_rules", "wallet.set_ip_rules({w}, '{10.0.0.0/8}'{a})"),
+    f(Admin, Wallet, "set_parent", "wallet.set_parent({empty}, NULL{a})"),
     f(Admin, Wallet, "set_lanes", "wallet.set_lanes({w}, 2{a})"),
     f(Admin, Wallet, "create_keys", r#"wallet.create_keys({w}, '[{"user_id":"ann","name":"laptop"}]'{a})"#),
     f(Admin, Wallet, "set_limits", r#"wallet.set_limits({w}, '[{"max":5,"period":"month"}]'{a})"#),

@@ -193,6 +193,7 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
     let mut locked_lots = LockedLots::open(wallet)?;
     let now = clock::now();
     locked_lots.rules().require_open(wallet)?;
+    locked_lots.rules().require_own_money(wallet)?;
     let result = if new.amount.is_zero() {
         STOP.run(&[Value::Text(wallet), Value::Text(new.name)])?;
         Recurring {

@@ -3,5 +3,7 @@ pub mod basis;
 pub mod change;
 pub mod config;
 pub mod default_limits;
+pub mod obstacles;
 pub mod settings;
 pub mod status;
+pub mod tree;
