@@ -10,8 +10,8 @@
 //! - **Both are open**: `settle` books in both and releases the rest. `void` and `extend_hold`
 //!   change both.
 //! - **Both are past their expiry, and one or both are released**: `settle` first releases the
-//!   other one, and books in both if the parent has the money. `void` and `extend_hold` are refused,
-//!   because the hold has expired.
+//!   other one, and books in both if the parent has the money. `void` and `extend_hold` are
+//!   refused, because the hold has expired.
 //! - **The child's call began before the expiry, and the parent's part is released** by a call that
 //!   began after it: `settle` does the same, `void` releases the child's row, and `extend_hold` is
 //!   refused.
