@@ -278,7 +278,10 @@ impl Run {
         let hold = &self.model.holds[place];
         let expected = BTreeSet::from_iter(hold.expired.then_some("WL008"));
         let (user, path, held) = (hold.user, hold.path.clone(), hold.held);
-        let sql = format!("SELECT amount FROM wallet.void('n{}', '{}')", hold.node, hold.id);
+        let sql = format!(
+            "SELECT amount FROM wallet.void('n{}', '{}')",
+            hold.node, hold.id
+        );
         let result = self.client.query(&sql, &[]);
         if self.judge(&sql, result, &expected).is_some() {
             self.model.take(&path, user, -held);
@@ -347,7 +350,11 @@ impl Run {
             self.model.nodes[node].parent = Some(parent);
             // A late settlement would be booked in other wallets than the hold was made in.
             let stays = |hold: &Hold| !hold.path.contains(&node);
-            let gone: Vec<Hold> = self.model.holds.extract_if(.., |hold| !stays(hold)).collect();
+            let gone: Vec<Hold> = self
+                .model
+                .holds
+                .extract_if(.., |hold| !stays(hold))
+                .collect();
             assert!(gone.iter().all(|hold| hold.expired));
         }
     }
@@ -357,8 +364,12 @@ impl Run {
         assert_eq!(cents(&mut self.client, available), self.model.available);
         for node in 1..self.model.nodes.len() {
             for sql in [
-                format!("SELECT (balance * 100)::bigint FROM wallet.balances WHERE wallet = 'n{node}'"),
-                format!("SELECT (sum(amount) * 100)::bigint FROM wallet.entries WHERE wallet = 'n{node}'"),
+                format!(
+                    "SELECT (balance * 100)::bigint FROM wallet.balances WHERE wallet = 'n{node}'"
+                ),
+                format!(
+                    "SELECT (sum(amount) * 100)::bigint FROM wallet.entries WHERE wallet = 'n{node}'"
+                ),
             ] {
                 assert_eq!(cents(&mut self.client, &sql), 0, "{sql}");
             }
@@ -374,7 +385,10 @@ impl Run {
                 );
                 let taken = cents(&mut self.client, &sql);
                 assert_eq!(taken, limit.taken, "n{number} {scope} {subject}");
-                assert!(taken <= max, "n{number} {scope} {subject}: {taken} of {max}");
+                assert!(
+                    taken <= max,
+                    "n{number} {scope} {subject}: {taken} of {max}"
+                );
             }
         }
     }
@@ -412,7 +426,11 @@ fn planted(client: &mut Client, seed: &mut Seed) -> Model {
     let lanes = [1, 4][seed.below(2) as usize];
     for number in 0..6 {
         let parent = (number > 0).then(|| seed.below(number as u64) as usize);
-        let lanes = if number == 0 || seed.below(3) == 0 { lanes } else { 1 };
+        let lanes = if number == 0 || seed.below(3) == 0 {
+            lanes
+        } else {
+            1
+        };
         let sql = format!("SELECT wallet.create_wallet('n{number}', lanes => {lanes})");
         client.batch_execute(&sql).expect(&sql);
         if let Some(parent) = parent {
@@ -457,7 +475,9 @@ fn a_tree_of_wallets_is_one_pool() {
         let database = Database::new();
         let mut client = database.connect();
         if turn % 2 == 1 {
-            client.batch_execute("SET wallet.storage = spi").expect("a setting");
+            client
+                .batch_execute("SET wallet.storage = spi")
+                .expect("a setting");
         }
         let model = planted(&mut client, &mut seed);
         let mut run = Run {
