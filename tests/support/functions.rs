@@ -122,6 +122,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "newest_rolled", "wallet.newest_rolled({w}, 'ann', NULL, NULL, NULL, NULL, 5)"),
     f(Reader, Wallet, "newest_unrolled", "wallet.newest_unrolled({w}, 'ann', NULL, NULL, NULL, NULL, 5)"),
     f(Reader, Wallet, "transactions", "wallet.transactions({w}, 'ann')"),
+    f(Reader, Wallet, "descendants", "wallet.descendants({w})"),
+    f(Reader, Wallet, "usage_by_child", "wallet.usage_by_child({w})"),
     f(Reader, Wallet, "usage_by", "wallet.usage_by({w}, 'user', currency => 'USD')"),
     f(Reader, Wallet, "usage_rows", "wallet.usage_rows({w}, 'user', NULL, NULL)"),
     f(Reader, Wallet, "exchange_rates", "wallet.exchange_rates({w}, 'USD', '{now}')"),
