@@ -2,23 +2,23 @@
 -- against them.
 COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505.';
 COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001, WL016.';
+COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL016, WL001.';
 COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; fundings are still accepted. When it returns, no charge is in progress. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges on a frozen wallet again. Errors: 22023, 42501, WL009, WL003, WL004.';
 COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet permanently. It must have no balance, no debt and nothing pending. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.set_lanes IS 'Divides the balance into lanes, so that this many transactions can spend from it at the same time. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_parent IS 'Gives a wallet a parent that pays for its use, or one that only includes it in its reports. NULL takes the parent away. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.archive IS 'Moves a wallet''s entries that were booked before a given time to the archive. Everything that reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
-COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL015, WL016.';
+COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016, WL015.';
 COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding. Calling it again does not credit it twice. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004, WL016.';
 COMMENT ON FUNCTION wallet.fail_funding IS 'Ends a pending funding whose payment failed. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
-COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back all or part of a funding after a late failure, a chargeback or a refund of the payment. Available money leaves the balance; the rest becomes a debt. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL013, WL012, WL016.';
+COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back all or part of a funding after a late failure, a chargeback or a refund of the payment. Available money leaves the balance; the rest becomes a debt. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL013, WL016, WL012.';
 COMMENT ON FUNCTION wallet.convert_amount IS 'Converts an amount to another currency at the rate that a charge at that time would use. Books nothing. Errors: 22023, WL012, 42501, WL015.';
 COMMENT ON FUNCTION wallet.set_fx_rates IS 'Sets the value of one unit of a currency in several other currencies from a date on, and returns one row per rate. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_bonus IS 'Sets the bonus on payments, in tiers by amount, for a wallet or, with *, for all wallets in a currency. An empty array removes it. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 22023 if the currency is not the wallet''s.';
 COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets the value of one unit of a currency in another currency from a date on, and returns the id of the rate. A NULL rate ends the pair''s rate. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.create_voucher IS 'Creates a voucher code that wallets can redeem, and returns its id. Only a hash of the code is stored. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with the amount of a voucher. Each wallet can redeem a voucher once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014, WL015, WL016.';
+COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with the amount of a voucher. Each wallet can redeem a voucher once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016, WL014, WL015.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back the remaining amount of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amount. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 if the usage has no meter, WL005, WL015, WL007 if the wallet rejects unread usage, WL001, WL002.';
@@ -37,8 +37,8 @@ COMMENT ON FUNCTION wallet.extend_hold IS 'Extends a hold so that it ends at lea
 COMMENT ON FUNCTION wallet.approve_hold IS 'Approves a hold that waits for approval, so that it can be settled. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.deny_hold IS 'Denies a hold that waits for approval, and releases everything that it reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.refund IS 'Refunds a charge, in whole or in part, and returns the amount to limits whose window is still running. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004, WL016.';
-COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001, WL016.';
-COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001, WL016.';
+COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016, WL001.';
+COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016, WL001.';
 COMMENT ON FUNCTION wallet.usage_headers IS 'Returns HTTP response headers that describe a charge, one row per header. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.entry_lines IS 'Expands the compact price lines of an entry to JSON.';
 COMMENT ON FUNCTION wallet.entry_usage IS 'Rebuilds the usage object of an entry that did not store it, from the model and the price lines.';

@@ -20,3 +20,5 @@ SELECT count(wallet.set_limit(w.wallet, 100000, 'day', 'user')), count(wallet.se
 CREATE ROLE bench_granted
 CREATE ROLE bench_claimed
 SELECT wallet.grant_access('bench_granted', 'charger'), wallet.grant_access('bench_claimed', 'charger', claimed => true)
+SELECT wallet.create_wallet('payer', lanes => 16), wallet.fund('payer', 100000)
+SELECT count(wallet.create_wallet('child' || n)), count(wallet.set_parent('child' || n, 'payer')) FROM generate_series(1, 10) n

@@ -19,7 +19,7 @@ SELECT count(wallet.fund('w' || n, 100000000)) FROM large.settings, generate_ser
 UPDATE wallet.ledger SET created_at = first - interval '1 minute' FROM large.settings;
 
 -- Twenty charges of each model.
-SELECT wallet.create_wallet('shapes') IS NOT NULL AS made, (wallet.fund('shapes', 1000000)).status;
+SELECT (wallet.create_wallet('shapes')).wallet IS NOT NULL AS made, (wallet.fund('shapes', 1000000)).status;
 SELECT count(wallet.charge('shapes', jsonb_build_object('model', 'model-' || m, 'input_tokens', 100 * n * n, 'cache_read_tokens', 50 * n, 'output_tokens', 20 * n)))
   FROM generate_series(1, 40) m, generate_series(1, 20) n;
 CREATE TABLE large.shapes AS
