@@ -81,3 +81,10 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Returns the wallets that the cur
 REVOKE ALL ON ALL ROUTINES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;
+COMMENT ON FUNCTION wallet.set_destination IS 'Sets where events of a wallet or, with *, of all wallets are delivered to: a webhook, a Slack or Teams channel, or an e-mail address. Returns the signing secret of a new webhook, which is shown only once. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.rotate_destination IS 'Gives a webhook a new signing secret. During the overlap, requests are signed with the old secret too. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.drop_destination IS 'Removes a destination. Its deliveries that still wait are given up. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.claim_deliveries IS 'Claims the deliveries that are due, for the duration of a lease, with the secrets that they need. Deliveries of one wallet to one destination are claimed by one worker at a time, in the order of the events. Errors: 22023, 42501.';
+COMMENT ON FUNCTION wallet.finish_delivery IS 'Marks a delivery as made. Returns false if it was already made. Errors: 22023, 42501, WL003, 42704.';
+COMMENT ON FUNCTION wallet.retry_delivery IS 'Records a failed attempt of a delivery. Returns when the next attempt is due, or NULL if the delivery is made or given up. Errors: 22023, 42501, WL003, 42704.';
+COMMENT ON FUNCTION wallet.resend_delivery IS 'Makes a delivery wait for another attempt, even if it was made or given up. Errors: 22023, 42501, WL009, WL003, 42704.';

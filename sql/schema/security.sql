@@ -34,6 +34,9 @@ BEGIN
     END LOOP;
 END
 $$;
+-- The destinations of all wallets are the operator's own.
+CREATE POLICY own_destination ON wallet.deliveries AS RESTRICTIVE FOR SELECT
+    USING (set_for <> '*' OR (SELECT '*' = ANY (wallet.readable_wallets())));
 -- A voucher can be redeemed by any wallet, so it concerns all wallets.
 ALTER TABLE wallet.vouchers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.vouchers FORCE ROW LEVEL SECURITY;

@@ -10,6 +10,8 @@ pub mod charges;
 pub mod choose_model;
 pub mod compare_models;
 pub mod currencies;
+pub mod deliveries;
+pub mod destinations;
 pub mod due;
 pub mod events;
 pub mod exchange_rates;

@@ -189,6 +189,13 @@ pub const FUNCTIONS: &[Function] = &[
     f(Events, Id, "finish_event", "wallet.finish_event({event})"),
     f(Events, Id, "retry_event", "wallet.retry_event({event})"),
     f(Events, Any, "claim_events", "wallet.claim_events()"),
+    f(Events, Any, "claim_deliveries", "wallet.claim_deliveries()"),
+    f(Events, Wallet, "finish_delivery", "wallet.finish_delivery({w}, {delivery})"),
+    f(Events, Wallet, "retry_delivery", "wallet.retry_delivery({w}, {delivery})"),
+    f(Billing, Wallet, "resend_delivery", "wallet.resend_delivery({w}, {delivery})"),
+    f(Admin, Wallet, "set_destination", "wallet.set_destination({w}, 'email', 'a@example.com'{a})"),
+    f(Admin, Wallet, "rotate_destination", "wallet.rotate_destination({w}, 'default'{a})"),
+    f(Admin, Wallet, "drop_destination", "wallet.drop_destination({w}, 'default'{a})"),
     f(Events, Any, "request_due_topups", "wallet.request_due_topups()"),
     f(Admin, Wallet, "adjust", "wallet.adjust({w}, 1{a})"),
     f(Admin, Wallet, "archive", "wallet.archive({w}, '2026-01-01Z'{a})"),
@@ -304,6 +311,10 @@ const IDS: &[(&str, &str)] = &[
         "SELECT id::text FROM wallet.events WHERE wallet = $1",
     ),
     (
+        "delivery",
+        "SELECT delivery_id::text FROM wallet.deliveries WHERE wallet_id = $1",
+    ),
+    (
         "lines",
         "SELECT lines::text FROM wallet.ledger WHERE wallet_id = $1 AND model = 'fn-m'",
     ),
@@ -348,6 +359,7 @@ impl Scene {
                  SELECT wallet.fund('{wallet}', 7, reference => 'fn-late', status => 'pending');
                  SELECT wallet.fund('{wallet}', 9, promotional => true, expires_at => 'tomorrow');
                  SELECT wallet.set_limit('{wallet}', 900, 'rolling 5 hours');
+                 SELECT wallet.set_destination('{wallet}', 'webhook', 'https://example.com/hook');
                  SELECT wallet.set_topup_rule('{wallet}', '{{\"threshold\":900,\"amount\":10}}');
                  SELECT wallet.set_run_out_alert('{wallet}', 7);
                  SELECT wallet.set_member('{wallet}', 'ann', 'member', 'red');
