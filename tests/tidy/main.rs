@@ -34,6 +34,7 @@ const ORDER: &[&str] = &[
     "allowance",
     "ledger",
     "alerts",
+    "plans",
     "reporting",
     "api",
     "lib",
