@@ -15,6 +15,7 @@ use crate::ledger::limits::raise::{self, Raise};
 use crate::ledger::limits::set;
 use crate::ledger::limits::set::NewLimit;
 use crate::ledger::wallets::change::change_each;
+use crate::ledger::wallets::following;
 use crate::limits::metric::Metric;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -311,8 +312,10 @@ fn check_limits(
 }
 
 fn checked(request: &Request<'_>, call: Checking) -> Result<Vec<check::Checked>> {
-    enter(Level::Reader, request.wallet, |_| {
-        check::check(request, call)
+    following::foreseeing(request.wallet, || {
+        enter(Level::Reader, request.wallet, |_| {
+            check::check(request, call)
+        })
     })
 }
 

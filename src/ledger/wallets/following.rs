@@ -4,10 +4,15 @@
 //! function that takes over is registered when the library is loaded.
 
 use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 
-use crate::error::{Error, Result};
-use crate::ledger::wallets::config;
+use crate::error::{Code, Error, Result};
+use crate::ledger::wallets::config::{self, WalletConfig};
 use crate::pg::clock;
+use crate::pg::subtransaction::attempt;
+use crate::pg::writable::is_writable;
+use crate::storage::session::as_owner;
 use crate::storage::wallet_row::lock_wallet;
 
 /// What is done with the plan of a wallet whose row is locked.
@@ -19,10 +24,52 @@ pub enum Step {
     Restore,
 }
 
+/// The result of a call that reads, as it will be for the next call that writes: if the wallet is
+/// to take over a version of its plan first, that is done in a subtransaction that is rolled back.
+/// Where nothing may be written, the call sees the rules that the wallet has taken over.
+///
+/// `work` enters a session of its own, and reads the rules with [`read_ahead`].
+pub fn foreseeing<T>(wallet: &str, work: impl Fn() -> Result<T>) -> Result<T> {
+    BEHIND.set(false);
+    let seen = work();
+    if !BEHIND.get() || is_applying() || !is_writable() {
+        return seen;
+    }
+    let mut foreseen = None;
+    let attempted = attempt(
+        AssertUnwindSafe(|| {
+            foreseen = Some(as_owner(|_| follow(wallet)).and_then(|()| work()));
+            Ok(())
+        }),
+        |()| false,
+    )?;
+    match (attempted, foreseen) {
+        (_, Some(result)) => result,
+        (Err(failure), None) => Err(Error::new(
+            Code::SerializationFailure,
+            format!("could not take over the plan: {}", failure.message),
+        )
+        .detail("Another call changed the wallet at the same moment.")
+        .hint("Run the transaction again.")),
+        (Ok(()), None) => seen,
+    }
+}
+
+/// The rules of a wallet, for a call that [`foreseeing`] runs.
+pub fn read_ahead(wallet: &str) -> Result<Rc<WalletConfig>> {
+    let rules = config::read(wallet)?;
+    if rules.plan_is_due() {
+        BEHIND.set(true);
+    }
+    Ok(rules)
+}
+
 type Follow = fn(&str, Step) -> Result<()>;
 
 thread_local! {
     static FOLLOW: Cell<Option<Follow>> = const { Cell::new(None) };
+    /// Whether rules were read ahead of a version that is to be taken over.
+    static BEHIND: Cell<bool> = const { Cell::new(false) };
     /// The transaction in which rules of a plan are being set.
     static APPLYING: Cell<Option<u32>> = const { Cell::new(None) };
 }
