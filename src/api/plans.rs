@@ -96,7 +96,7 @@ fn assign_plan(
 #[search_path(pg_catalog, wallet, pg_temp)]
 #[allow(clippy::type_complexity)]
 fn rules_of(
-    of_wallet: Option<&str>,
+    wallet: Option<&str>,
 ) -> TableIterator<
     'static,
     (
@@ -109,7 +109,7 @@ fn rules_of(
     ),
 > {
     let work = || -> Result<_> {
-        let wallet = args::required("of_wallet", of_wallet)?;
+        let wallet = args::required("wallet", wallet)?;
         enter(Level::Reader, wallet, |_| listing::list(wallet))
     };
     let rows = work().or_raise().into_iter();

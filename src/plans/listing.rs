@@ -33,11 +33,19 @@ statement!(
                 'paused', paused))::text
        FROM wallet.limits WHERE wallet_id IN ($1, '*') AND dropped_at IS NULL
      UNION ALL
-     SELECT 'recurring_grant', name, name,
+     SELECT 'recurring_grant', r.name, r.name,
             jsonb_strip_nulls(jsonb_build_object(
-                'amount', trim_scale(amount), 'period', period, 'expires_after', expires_after,
+                'amount', trim_scale(amount), 'period', p.spans[1], 'expires_after', p.spans[2],
                 'rollover_max', trim_scale(rollover_max), 'scope', scope))::text
-       FROM wallet.recurring_grants WHERE wallet_id = $1
+       FROM wallet.recurring_grants r
+      CROSS JOIN LATERAL (
+            -- The text of an interval depends on a setting.
+            SELECT array_agg(concat_ws(' ', nullif(extract(year FROM s.span) * 12 + extract(month FROM s.span), 0) || ' months',
+                                       nullif(extract(day FROM s.span), 0) || ' days',
+                                       nullif(trim_scale(extract(epoch FROM s.span - date_trunc('day', s.span))), 0) || ' seconds')
+                             ORDER BY s.n)
+                   FROM (VALUES (1, r.period), (2, r.expires_after)) s(n, span)) p(spans)
+      WHERE wallet_id = $1
      UNION ALL
      SELECT 'topup_rule', name, name, rule::text FROM wallet.topup_rules WHERE wallet_id = $1
      UNION ALL

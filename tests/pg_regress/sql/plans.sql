@@ -101,7 +101,7 @@ CALL regress.fails($$SELECT wallet.drop_limit('pl-a', limit_id) FROM wallet.limi
 CALL regress.fails($$SELECT * FROM wallet.set_recurring_grant('pl-a', 0, name => 'm')$$);
 SELECT wallet.set_plan('pl-pro', '{"limits": [{"max": 8, "period": "lifetime"}], "recurring_grants": [{"name": "m", "amount": 20}],
                                    "low_balance": [4], "allowed_models": ["gpt*"], "topup_rule": {"threshold": 1, "amount": 5}}');
-SELECT cost FROM wallet.charge('pl-a', amount => 0);
+SELECT cost FROM wallet.charge('pl-a', amount => 0, model => 'gpt-5');
 CALL regress.fails($$SELECT wallet.set_model_rules('pl-a')$$);
 CALL regress.fails($$SELECT wallet.set_topup_rule('pl-a', NULL)$$);
 SELECT wallet.set_model_rules('pl-a', allowed => '{any*}');
