@@ -2,23 +2,15 @@
 
 use std::collections::HashSet;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::limits::set;
 use crate::ledger::wallets::model_rules;
 use crate::ledger::wallets::plan_marks::{Marks, RuleKind};
 use crate::pg::clock;
-use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::plans::definition::{Definition, PlanSettings};
 use crate::plans::versions;
 use crate::storage::plan::{Run, Value, statement};
-
-statement!(
-    PLAN_OF,
-    [TEXTOID, TIMESTAMPTZOID],
-    "SELECT CASE WHEN next_plan_at <= $2 THEN next_plan ELSE plan END
-       FROM wallet.wallets WHERE wallet_id = $1"
-);
 
 statement!(
     /// The rules of a wallet and the default limits: kind, name among the marks, name for people,
@@ -150,8 +142,7 @@ fn rows_of(wallet: &str) -> Result<Vec<Row>> {
 
 /// The rules that apply to a wallet with its next call. WL003 if there is no such wallet.
 pub fn list(wallet: &str) -> Result<Vec<Listed>> {
-    let now = clock::now();
-    let (plan, in_force) = in_force_of(wallet, now)?;
+    let (plan, in_force) = versions::of_wallet(wallet, clock::now())?;
     let version = in_force.as_ref().map(|one| one.version);
     let marks = Marks::of(wallet)?;
     let rows = rows_of(wallet)?;
@@ -210,23 +201,6 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
     }
     listed.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     Ok(listed)
-}
-
-/// The plan of a wallet, and its version in force.
-fn in_force_of(
-    wallet: &str,
-    now: Timestamp,
-) -> Result<(Option<String>, Option<versions::InForce>)> {
-    let rows = PLAN_OF.run(&[Value::Text(wallet), Value::Time(now)])?;
-    if rows.is_empty() {
-        return Err(Error::wallet_not_found(wallet));
-    }
-    let plan: Option<String> = rows.get(0, 0);
-    let in_force = match &plan {
-        Some(plan) => versions::in_force(plan, now)?,
-        None => None,
-    };
-    Ok((plan, in_force))
 }
 
 fn own(kind: RuleKind, row: &Row, source: &'static str) -> Listed {

@@ -28,13 +28,6 @@ use crate::storage::plan::{Run, Value, statement};
 use crate::storage::rows::uuid_text;
 
 statement!(
-    PLAN_OF,
-    [TEXTOID, TIMESTAMPTZOID],
-    "SELECT CASE WHEN next_plan_at <= $2 THEN next_plan ELSE plan END
-       FROM wallet.wallets WHERE wallet_id = $1"
-);
-
-statement!(
     TAKEN_OVER,
     [TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID],
     "UPDATE wallet.wallets
@@ -55,13 +48,7 @@ pub fn register() {
 /// Sets the rules of a wallet's plan. The wallet's row is locked.
 fn follow(wallet: &str, step: Step) -> Result<()> {
     let now = clock::now();
-    let plan: Option<String> = PLAN_OF
-        .run(&[Value::Text(wallet), Value::Time(now)])?
-        .get(0, 0);
-    let in_force = match &plan {
-        Some(plan) => versions::in_force(plan, now)?,
-        None => None,
-    };
+    let (plan, in_force) = versions::of_wallet(wallet, now)?;
     if step == Step::TakeOver {
         // First, so that the calls below find nothing that is due.
         let version = in_force.as_ref().map(|one| one.version);

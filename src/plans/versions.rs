@@ -8,7 +8,7 @@ use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
 use crate::plans::definition::Definition;
-use crate::storage::plan::{Run, Value, statement};
+use crate::storage::plan::{Rows, Run, Value, statement};
 
 statement!(
     ADD,
@@ -33,6 +33,13 @@ statement!(
     DEFINITION,
     [TEXTOID, INT8OID],
     "SELECT definition, actor FROM wallet.plan_versions WHERE plan = $1 AND version = $2"
+);
+
+statement!(
+    OF_WALLET,
+    [TEXTOID, TIMESTAMPTZOID],
+    "SELECT CASE WHEN next_plan_at <= $2 THEN next_plan ELSE plan END
+       FROM wallet.wallets WHERE wallet_id = $1"
 );
 
 /// The arguments of `set_plan`.
@@ -101,11 +108,10 @@ pub struct InForce {
     /// The actor who set it.
     pub actor: Option<String>,
     /// Keeps the datums of the definition alive.
-    _rows: crate::storage::plan::Rows,
+    _rows: Rows,
 }
 
-/// A version of a plan.
-pub fn read(plan: &str, version: i64) -> Result<InForce> {
+fn read(plan: &str, version: i64) -> Result<InForce> {
     let rows = DEFINITION.run(&[Value::Text(plan), Value::Int8(version)])?;
     let broken = || Error::internal(format!("plan {plan:?} has no version {version}"));
     if rows.is_empty() {
@@ -120,9 +126,16 @@ pub fn read(plan: &str, version: i64) -> Result<InForce> {
     })
 }
 
-/// The version of a plan that is in force at a time. `None` before its first one.
-pub fn in_force(plan: &str, at: Timestamp) -> Result<Option<InForce>> {
-    plan_book::in_force(plan, at)?
-        .map(|version| read(plan, version))
-        .transpose()
+/// The plan that a wallet has at a time, and the version in force. WL003 if there is no such wallet.
+pub fn of_wallet(wallet: &str, at: Timestamp) -> Result<(Option<String>, Option<InForce>)> {
+    let rows = OF_WALLET.run(&[Value::Text(wallet), Value::Time(at)])?;
+    if rows.is_empty() {
+        return Err(Error::wallet_not_found(wallet));
+    }
+    let plan: Option<String> = rows.get(0, 0);
+    let version = match &plan {
+        Some(plan) => plan_book::in_force(plan, at)?.map(|version| read(plan, version)),
+        None => None,
+    };
+    Ok((plan, version.transpose()?))
 }

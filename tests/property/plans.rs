@@ -281,12 +281,12 @@ fn result(client: &mut Client, sql: &str) -> Result<Vec<String>, String> {
             .map(|row| row.get::<_, Option<String>>(0).unwrap_or_default())
             .collect()),
         Err(error) => {
+            let state = state_of(&error);
             let message = error.as_db_error().map(|error| error.message().to_owned());
-            Err(format!(
-                "{} {}",
-                state_of(&error),
-                message.unwrap_or_default().replace("\"twin\"", "\"w\"")
-            ))
+            // Of several limits that refuse a request, the one whose window has the smallest id is
+            // named.
+            let message = message.filter(|_| state != "WL002").unwrap_or_default();
+            Err(format!("{state} {}", message.replace("\"twin\"", "\"w\"")))
         }
     }
 }
