@@ -2,8 +2,8 @@
 //!
 //! Charge, price, limits, ledger entry and event commit in one transaction, together with the
 //! application's own rows. From top to bottom, each folder or file using only those below it: `api`
-//! (the SQL functions), `reporting`, `delivery`, `alerts`, `ledger`, `allowance`, `pricing`,
-//! `limits`, `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values,
+//! (the SQL functions), `reporting`, `plans`, `delivery`, `alerts`, `ledger`, `allowance`,
+//! `pricing`, `limits`, `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values,
 //! errors and state of the backend), and pure files such as `money` and `error`.
 //! `tests/tidy/main.rs` checks the order.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
@@ -28,6 +28,7 @@ mod money;
 mod outbox;
 mod pattern;
 mod pg;
+mod plans;
 mod pricing;
 mod reporting;
 mod storage;
@@ -246,12 +247,17 @@ extension_sql_file!(
     name = "admin",
     requires = ["destinations"]
 );
+extension_sql_file!(
+    "../sql/schema/plans.sql",
+    name = "plans",
+    requires = ["admin", api::plans::rules_of]
+);
 // After the last table.
 extension_sql_file!(
     "../sql/schema/security.sql",
     name = "security",
     requires = [
-        "admin",
+        "plans",
         api::access::readable_wallets,
         api::access::readable_price_lists,
     ]
@@ -274,6 +280,7 @@ pub extern "C-unwind" fn _PG_init() {
     outbox::register();
     pg::cards::register();
     storage::event_at::register();
+    plans::take_over::register();
 }
 
 /// Hooks of the `#[pg_test]` framework.

@@ -39,6 +39,8 @@ SELECT pg_catalog.pg_extension_config_dump('wallet.run_out_alerts', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.destinations', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.deliveries', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.audit_log', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.plan_versions', '');
+SELECT pg_catalog.pg_extension_config_dump('wallet.plan_rules', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.members', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.api_keys', '');
 SELECT pg_catalog.pg_extension_config_dump('wallet.origin_rules', '');

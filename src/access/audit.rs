@@ -38,7 +38,7 @@ statement!(
 statement!(
     WALLET,
     [TEXTOID],
-    "SELECT jsonb_build_object(wallet_id, to_jsonb(w) - '{recheck_requested,grants_due,guarded,scoped,archived,keeps,debt,known_limits,defaults_from}'::text[])
+    "SELECT jsonb_build_object(wallet_id, to_jsonb(w) - '{recheck_requested,grants_due,guarded,scoped,archived,keeps,debt,known_limits,defaults_from,plan_version}'::text[])
        FROM wallet.wallets w WHERE wallet_id = $1"
 );
 statement!(

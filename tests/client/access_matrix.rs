@@ -279,6 +279,9 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("model_rules", Level::Reader, Some("wallet_id")),
     ("origin_rules", Level::Reader, Some("wallet_id")),
     ("outbox", Level::Reader, Some("wallet_id")),
+    ("plan_rules", Level::Reader, Some("wallet_id")),
+    ("plan_versions", Level::Reader, None),
+    ("plans", Level::Reader, None),
     (
         "price_lists",
         Level::Reader,

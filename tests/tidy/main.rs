@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "ledger",
     "alerts",
     "delivery",
+    "plans",
     "reporting",
     "api",
     "lib",
