@@ -1,6 +1,8 @@
 //! The rows of the hot tables as Rust types.
 
 mod limits;
+mod plan;
+mod pool;
 
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
@@ -17,9 +19,8 @@ use crate::storage::canonical::Canonical;
 pub use limits::{
     Changed, Counted, Home, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of,
 };
-
-/// The share of a wallet whose parent pays for its use.
-pub const POOL: &str = "pool";
+pub use plan::PlanRow;
+pub use pool::POOL;
 
 /// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -147,6 +148,8 @@ pub struct WalletRow {
     pub keeps: bool,
     /// The parent that pays for the wallet's use; `None` if the wallet has its own money.
     pub pool: Option<String>,
+    /// The plan of the wallet; `None` for a wallet that has none and is assigned none.
+    pub plan: Option<Box<PlanRow>>,
 }
 
 impl WalletRow {
@@ -218,21 +221,6 @@ pub enum Call {
     LendPrice = b'n' as isize,
     /// Lent money that a refund returns to the parent.
     Return = b'u' as isize,
-}
-
-impl Call {
-    /// Whether the entry lends money for a use of a child.
-    pub fn is_lent(self) -> bool {
-        matches!(self, Call::Lend | Call::LendSettled | Call::LendPrice)
-    }
-
-    /// Whether the entry moves money between a child and its parent.
-    pub fn is_pooled(self) -> bool {
-        matches!(
-            self,
-            Call::Draw | Call::Lend | Call::LendSettled | Call::LendPrice | Call::Return
-        )
-    }
 }
 
 macro_rules! letters {

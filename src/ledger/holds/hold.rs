@@ -142,7 +142,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
 fn needs_all(new: &NewHold<'_>, rules: &WalletConfig) -> bool {
     // A hold that may shrink must know what the limits and the parent have left.
     let shrinks = new.allow_partial && (!rules.limits.is_empty() || rules.pool.is_some());
-    rules.grants_are_due() || rules.needs_recheck() || rules.scoped || shrinks
+    rules.is_due() || rules.needs_recheck() || rules.scoped || shrinks
 }
 
 /// The result of an attempt to reserve the amount in one lane.
@@ -191,7 +191,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     if let Some(held) = replay(new)? {
         return Ok(held);
     }
-    if config::read(wallet)?.grants_are_due()
+    if config::read(wallet)?.is_due()
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()

@@ -101,7 +101,7 @@ pub fn settle_in_lane(
 
 /// Whether one lane may be enough to settle the hold.
 fn is_enough(rules: &WalletConfig, hold: &Hold) -> bool {
-    let needs_all = rules.grants_are_due()
+    let needs_all = rules.is_due()
         || rules.needs_recheck()
         // The lane contains the same flag, but it is read only after the hold was closed.
         || !(rules.armed || rules.pool.is_some())

@@ -75,7 +75,7 @@ impl Which {
         match self {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 28,
+            Which::Wallets => 32,
             Which::Limits => 22,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,
