@@ -61,7 +61,7 @@ pub fn require_future(argument: &str, at: Timestamp) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(format!("{argument} is in the past"))
-        .detail("What was charged until now was charged under the rules of that time.")
+        .detail("Earlier charges were made under the rules of their time.")
         .hint("Leave it out for the present time."))
 }
 
