@@ -44,6 +44,7 @@ mod stale;
 mod statement_page;
 mod topups;
 mod transactions;
+mod tree;
 mod unpriced;
 mod valuation;
 mod waiting;

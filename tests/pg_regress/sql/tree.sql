@@ -115,9 +115,12 @@ SELECT count(*) FROM wallet.maintain();
 SELECT cost FROM wallet.settle('tree_user', :'second', amount => 1);
 SELECT wallet, status, settled FROM wallet.holds WHERE hold_id IN (:'first', :'second') ORDER BY 1, 3;
 SELECT * FROM regress.tree();
--- Charged on expiry: the payer's maintenance has the child charge it. A later settlement corrects.
+-- Charged on expiry: by the child's next hold of this kind, or by the maintenance. Until then the
+-- parts stay reserved. A later settlement corrects.
 SELECT hold_id AS hold FROM wallet.hold('tree_user', amount => 5, ttl => '1 microsecond', on_expiry => 'charge', user_id => 'ann') \gset
 SELECT FROM wallet.hold('tree_org', amount => 1, ttl => '1 microsecond', on_expiry => 'charge');
+SELECT wallet, held, settled, status, expiry_entry_id IS NOT NULL AS charged FROM wallet.holds WHERE hold_id = :'hold' ORDER BY 1;
+SELECT count(*) FROM wallet.maintain();
 SELECT wallet, held, settled, status, expiry_entry_id IS NOT NULL AS charged FROM wallet.holds WHERE hold_id = :'hold' ORDER BY 1;
 SELECT * FROM regress.tree();
 SELECT cost FROM wallet.settle('tree_user', :'hold', amount => 3);
