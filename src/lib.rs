@@ -183,9 +183,14 @@ extension_sql_file!(
     requires = ["currencies", api::reports::readable_wallet]
 );
 extension_sql_file!(
+    "../sql/schema/tree.sql",
+    name = "tree",
+    requires = ["usage_by"]
+);
+extension_sql_file!(
     "../sql/schema/chargeback.sql",
     name = "chargeback",
-    requires = ["usage_by"]
+    requires = ["tree"]
 );
 extension_sql_file!(
     "../sql/schema/statement.sql",

@@ -142,7 +142,7 @@ AS $$
         SELECT 4, 'holds',
                CASE WHEN h.held <> m.held THEN format('open holds add up to %s, the lanes hold %s', h.held, m.held) END,
                format('%s held by %s open holds', h.held, h.open)
-          FROM w, money m, LATERAL (SELECT coalesce(sum(r.held), 0) AS held, count(*) AS open
+          FROM w, money m, LATERAL (SELECT coalesce(sum(r.held) FILTER (WHERE r.scoped_ids <> '{ffffffff-ffff-ffff-ffff-ffffffffffff}'), 0) AS held, count(*) AS open
                                       FROM wallet.reservations r WHERE r.wallet_id = w.wallet_id AND r.status = 'open') h
          UNION ALL
         SELECT 5, 'limits',
@@ -186,6 +186,10 @@ AS $$
         SELECT 10, 'digest', p.digest_problem, format('%s lanes as they were at %s', p.digest_kept, verify.digest ->> 'at')
           FROM pass p
          WHERE verify.digest IS NOT NULL
+         UNION ALL
+        SELECT 11, 'tree', p.tree, format('%s entries with a parent or a child', p.pooled)
+          FROM pass p
+         WHERE p.pooled > 0
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;

@@ -15,3 +15,4 @@ mod sequence;
 mod settled;
 mod threads;
 mod topup_rules;
+mod tree;
