@@ -46,6 +46,8 @@ AS $$
             ('reader',  'FUNCTION', 'convert_amount'),
             ('reader',  'FUNCTION', 'entry_lines'),
             ('reader',  'FUNCTION', 'entry_usage'),
+            ('reader',  'FUNCTION', 'person_digest'),
+            ('reader',  'FUNCTION', 'payload_digest'),
             ('reader',  'FUNCTION', 'readable_wallets'),
             ('reader',  'FUNCTION', 'key_owner'),
             ('reader',  'FUNCTION', 'readable_price_lists'),
