@@ -18,6 +18,7 @@ mod args;
 mod attribution;
 mod cards;
 mod currency;
+mod erasure;
 mod error;
 mod idempotency;
 mod items;

@@ -198,6 +198,7 @@ AS $$
             ('admin',   'FUNCTION', 'close_wallet'),
             ('admin',   'FUNCTION', 'set_lanes'),
             ('admin',   'FUNCTION', 'archive'),
+            ('admin',   'FUNCTION', 'erase_user'),
             ('admin',   'FUNCTION', 'set_price'),
             ('admin',   'FUNCTION', 'import_prices'),
             ('admin',   'FUNCTION', 'set_markup'),

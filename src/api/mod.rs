@@ -11,6 +11,7 @@ pub mod choose_model;
 pub mod compare_models;
 pub mod currencies;
 pub mod due;
+pub mod erasure;
 pub mod events;
 pub mod exchange_rates;
 pub mod forecast;

@@ -99,6 +99,13 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// The inside of a string as `jsonb` prints it.
+pub fn escaped(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    push_escaped(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Writes the inside of a string as `jsonb` prints it.
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: &u8| *byte >= 0x20 && *byte != b'"' && *byte != b'\\';

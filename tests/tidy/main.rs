@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "ledger",
     "alerts",
     "reporting",
+    "erasure",
     "api",
     "lib",
 ];
