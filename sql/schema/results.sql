@@ -126,7 +126,7 @@ CREATE TYPE wallet.erasure_result AS (
     replayed    boolean
 );
 COMMENT ON TYPE wallet.erasure_result IS 'The result of erase_user().';
-COMMENT ON COLUMN wallet.erasure_result.pseudonym IS 'What took the place of the identifier; NULL if there was nothing to erase.';
+COMMENT ON COLUMN wallet.erasure_result.pseudonym IS 'The pseudonym that took the place of the identifier; NULL if there was nothing to erase.';
 COMMENT ON COLUMN wallet.erasure_result.places IS 'The number of changed rows by table.';
 COMMENT ON COLUMN wallet.erasure_result.kept IS 'The number of rows by column that still have the identifier, because it is part of a key or a name.';
 COMMENT ON COLUMN wallet.erasure_result.replayed IS 'True if an earlier call with the same idempotency key did the work.';

@@ -33,6 +33,7 @@ fn erase_user(
     let work = || {
         let user = args::required("user_id", user_id)?;
         let wallet = args::required("wallet", wallet)?;
+        erase::check_key(user, idempotency_key)?;
         let one = (wallet != ALL_WALLETS).then_some(wallet);
         // The identifier is no argument of the fingerprint, which would confirm a guess.
         let call = Call::new("erase_user", wallet)

@@ -1,6 +1,6 @@
 //! `erase_user`: replaces a person's identifier by a pseudonym, everywhere.
 //!
-//! What can go wrong, and how it is prevented:
+//! Possible conflicts, and how they are prevented:
 //!
 //! - *A charge of the person is in progress.* It is either erased or booked afterwards, as the use
 //!   of a new person. The wallets in which the person occurs are locked, first the row and then the
@@ -79,7 +79,6 @@ pub struct Erased {
 
 /// Erases the person, or returns the first result of the key.
 pub fn erase(person: &Person<'_>, act: &Act<'_>, call: IdempotentCall<'_>) -> Result<Erased> {
-    refuse_telling_key(person, &call)?;
     let wallets = concerned(person)?;
     for wallet in &wallets {
         lock::wait(wallet, lock::ARCHIVE);
@@ -217,9 +216,9 @@ fn first_answer(answer: Jsonb) -> Result<Erased> {
 }
 
 /// The error 22023 for a key that names the person whom the call erases.
-fn refuse_telling_key(person: &Person<'_>, call: &IdempotentCall<'_>) -> Result<()> {
-    match call.key {
-        Some(key) if key.contains(person.id) => Err(Error::argument(
+pub fn check_key(person: &str, key: Option<&str>) -> Result<()> {
+    match key {
+        Some(key) if key.contains(person) => Err(Error::argument(
             "idempotency_key contains the identifier to erase",
         )
         .detail("The key is stored permanently.")

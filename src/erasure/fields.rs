@@ -81,7 +81,8 @@ macro_rules! erase_in {
     };
 }
 
-/// The same for a table whose rows belong to no wallet. An erasure in one wallet leaves them.
+/// An UPDATE of actor and metadata of a table whose rows belong to no wallet. An erasure in one
+/// wallet leaves them.
 macro_rules! erase_in_all {
     ($table:literal) => {
         erase_in!(@where "$3::text[] IS NULL", $table, text "actor", json "metadata")

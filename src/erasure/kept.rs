@@ -1,4 +1,4 @@
-//! What keeps the identifier: keys and names by which others find something.
+//! Places that keep the identifier: keys and names by which others find something.
 //!
 //! An idempotency key that changed would book a retry a second time, and a payment's reference
 //! would credit it a second time. The name of a wallet or team is the application's, and the chain

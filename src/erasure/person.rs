@@ -24,7 +24,7 @@ const PREFIX: &str = "erased-";
 pub struct Person<'a> {
     /// The identifier.
     pub id: &'a str,
-    /// What takes its place. It is random, so that nobody can derive one from the other.
+    /// The pseudonym. It is random, so that nobody can derive one from the other.
     pub pseudonym: String,
     /// The identifier as it is printed inside of a document.
     printed: String,

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use crate::error::Result;
 
-/// What the running statement may change.
+/// The changes that the running statement may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
     /// Nothing that is immutable.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use wallet_tests::{Database, archive, audit, dec};
 
 /// Has characters that JSON escapes, and some that patterns would take for their own.
-const PERSON: &str = "al\"ice\\o'.*+(x@example.com";
+const PERSON: &str = "al\"ice\\o'.?+(x@example.com";
 
 /// A name that contains no other's name.
 const OTHER: &str = "bob@example.com";
@@ -159,6 +159,26 @@ fn places(client: &mut Client, text: &str) -> BTreeSet<String> {
     found
 }
 
+/// Fails if a table has one of the secrets, which consist of letters, digits and hyphens.
+#[track_caller]
+fn none_of(client: &mut Client, secrets: &[String]) {
+    let tables = texts(
+        client,
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'wallet'::regnamespace AND relkind = 'r'",
+    );
+    for table in tables {
+        let sql = format!(
+            "SELECT s FROM unnest($1::text[]) s WHERE EXISTS (SELECT FROM wallet.{table} t WHERE strpos(t::text, s) > 0)"
+        );
+        let found = client.query(&sql, &[&secrets]).unwrap();
+        assert!(
+            found.is_empty(),
+            "{table} has {}",
+            found[0].get::<_, String>(0)
+        );
+    }
+}
+
 fn texts(client: &mut Client, sql: &str) -> Vec<String> {
     let rows = client.query(sql, &[]).unwrap();
     rows.iter().map(|row| row.get(0)).collect()
@@ -177,10 +197,7 @@ fn verified(client: &mut Client, wallet: &str, digest: &Value) {
         let (check, ok, detail): (String, bool, String) = (row.get(0), row.get(1), row.get(2));
         assert!(ok, "{wallet}: {check}: {detail}");
     }
-    // The audit does not know limits on a pattern.
-    if wallet != "third" {
-        audit(client, wallet);
-    }
+    audit(client, wallet);
 }
 
 fn cost_of(client: &mut Client, user: &str) -> Decimal {
@@ -290,9 +307,7 @@ fn nothing_is_left_of_an_erased_person() {
     assert!(pseudonym.starts_with("erased-") && rows > 40 && !replayed);
     assert_eq!(kept, serde_json::json!({}));
     assert_eq!(places(client, PERSON), BTreeSet::new());
-    for secret in &scene.secrets {
-        assert_eq!(places(client, secret), BTreeSet::new(), "{secret}");
-    }
+    none_of(client, &scene.secrets);
     for wallet in ["acme", "other", "third"] {
         verified(client, wallet, &scene.digest);
     }
