@@ -19,6 +19,7 @@ mod attribution;
 mod cards;
 mod currency;
 mod delivery;
+mod erasure;
 mod error;
 mod idempotency;
 mod items;
@@ -62,9 +63,14 @@ extension_sql_file!(
     requires = ["ledger"]
 );
 extension_sql_file!(
+    "../sql/schema/entry_form.sql",
+    name = "entry_form",
+    requires = ["archive"]
+);
+extension_sql_file!(
     "../sql/schema/grants.sql",
     name = "grants",
-    requires = ["archive"]
+    requires = ["entry_form"]
 );
 extension_sql_file!(
     "../sql/schema/topups.sql",

@@ -172,6 +172,12 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.archive('w', now(), 100)",
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
+            call(
+                "erase_user",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.erase_user('nobody', 'w')",
+            ),
         ],
     },
     Scene {
