@@ -176,9 +176,14 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/usage_groups.sql",
+    name = "usage_groups",
+    requires = ["currencies", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/usage_by.sql",
     name = "usage_by",
-    requires = ["currencies", api::reports::readable_wallet]
+    requires = ["usage_groups", api::reports::readable_wallet]
 );
 extension_sql_file!(
     "../sql/schema/chargeback.sql",

@@ -45,6 +45,7 @@ mod statement_page;
 mod topups;
 mod transactions;
 mod unpriced;
+mod usage_groups;
 mod valuation;
 mod waiting;
 mod workers;

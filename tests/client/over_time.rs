@@ -14,7 +14,7 @@ const ZONES: [&str; 5] = [
     "Australia/Lord_Howe",
     "America/New_York",
 ];
-const HOUR: i64 = 3_600_000_000;
+pub(crate) const HOUR: i64 = 3_600_000_000;
 
 /// An entry as it was booked, in plain numbers. Times are microseconds since 1970.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ fn book(client: &mut Client, seed: &mut Seed, wallet: &str) {
 /// Gives every entry a time in the last four months, in the order of the chain of its lane. Many
 /// entries share a time, and many have the first or last moment of a day or month. Only a test can
 /// do that.
-fn move_in_time(client: &mut Client, seed: &mut Seed, wallet: &str) {
+pub(crate) fn move_in_time(client: &mut Client, seed: &mut Seed, wallet: &str) {
     let rows = client
         .query(
             "SELECT entry_id, (extract(epoch FROM date_trunc('month', now(), time_zone)) * 1000000)::bigint, lane
@@ -179,7 +179,7 @@ fn sum<'a>(entries: impl Iterator<Item = &'a Entry>) -> Decimal {
     entries.map(|entry| entry.amount).sum()
 }
 
-fn time(at: i64) -> String {
+pub(crate) fn time(at: i64) -> String {
     format!("to_timestamp(0) + {at} * interval '1 microsecond'")
 }
 
