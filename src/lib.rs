@@ -165,10 +165,15 @@ extension_sql_file!(
     requires = ["usage"]
 );
 extension_sql_file!(
+    "../sql/schema/changes.sql",
+    name = "changes",
+    requires = ["transactions", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/currencies.sql",
     name = "currencies",
     requires = [
-        "transactions",
+        "changes",
         "usage",
         api::currencies::balances_in,
         api::currencies::exchange_rates,

@@ -133,6 +133,8 @@ AS $$
             ('reader',  'FUNCTION', 'exchanged'),
             ('reader',  'FUNCTION', 'balances_in'),
             ('reader',  'FUNCTION', 'reported_wallets'),
+            ('reader',  'FUNCTION', 'check_cursor'),
+            ('reader',  'FUNCTION', 'changes'),
             ('reader',  'FUNCTION', 'span_in'),
             ('reader',  'FUNCTION', 'check_dimensions'),
             ('reader',  'FUNCTION', 'usage_groups'),

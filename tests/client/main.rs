@@ -9,6 +9,7 @@ mod caches;
 mod card_data;
 mod carry;
 mod chain;
+mod changes;
 mod circles;
 mod claiming;
 mod claims;

@@ -124,6 +124,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "transactions", "wallet.transactions({w}, 'ann')"),
     f(Reader, Wallet, "reported_wallets", "wallet.reported_wallets(ARRAY[{w}])"),
     f(Reader, Any, "span_in", "wallet.span_in('UTC', NULL, NULL, NULL, NULL)"),
+    f(Reader, Any, "check_cursor", "wallet.check_cursor(NULL)"),
+    f(Reader, Wallet, "changes", "wallet.changes(NULL, 5, ARRAY[{w}])"),
     f(Reader, Any, "check_dimensions", "wallet.check_dimensions('{user,day}')"),
     f(Reader, Wallet, "usage_groups", "wallet.usage_groups(ARRAY[{w}], '{user,day}', NULL, NULL, NULL, NULL, NULL)"),
     f(Reader, Wallet, "usage", "wallet.usage(ARRAY[{w}], '{user,day}')"),

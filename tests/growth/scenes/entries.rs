@@ -184,6 +184,12 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.archive('w', now(), 100)",
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
+            call(
+                "changes",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.changes(max => 50)",
+            ),
         ],
     },
     Scene {
