@@ -61,7 +61,7 @@ fn reported_wallets(wallets: Option<Vec<Option<String>>>) -> Option<Vec<String>>
     work().or_raise()
 }
 
-/// Sets how unallocated usage is distributed across the teams of a wallet.
+/// Sets how unallocated usage is distributed across the teams of a wallet, or the values of a tag.
 #[pg_extern(schema = "wallet")]
 #[search_path(pg_catalog, wallet, pg_temp)]
 fn set_chargeback_rule(
@@ -71,9 +71,11 @@ fn set_chargeback_rule(
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
     metadata: default!(Option<Jsonb>, "NULL"),
+    dimension: default!(Option<&str>, "'team'"),
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
+        let dimension = cost_allocation::dimension(dimension)?;
         let rules = ["none", "even", "use", "fixed"];
         let rule = args::word("rule", rule, &rules, |word| word, &[])?;
         check_shares(shares, rule == "fixed")?;
@@ -81,11 +83,12 @@ fn set_chargeback_rule(
             .by(actor)?
             .noting(metadata)?
             .once(idempotency_key)?
+            .with("dimension", dimension)
             .with("rule", rule)
             .with("shares", shares.and_then(canonical));
-        call.change(Level::Billing, Of::CostAllocation, |call| {
+        call.change(Level::Billing, Of::CostAllocation(dimension), |call| {
             lock_wallet(wallet)?;
-            call.once(|| cost_allocation::set(wallet, rule, shares))
+            call.once(|| cost_allocation::set(wallet, dimension, rule, shares))
         })
     };
     work().or_raise();

@@ -106,7 +106,8 @@ use Reach::{All, Any, Id, Inside, Rows, Wallet};
 pub const FUNCTIONS: &[Function] = &[
     f(Reader, Wallet, "balance_at", "wallet.balance_at({w}, 'now')"),
     f(Reader, Wallet, "chargeback", "wallet.chargeback({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'USD')"),
-    f(Reader, Wallet, "chargeback_rows", "wallet.chargeback_rows({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date)"),
+    f(Reader, Wallet, "chargeback_rows", "wallet.chargeback_rows({w}, (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'team')"),
+    f(Reader, Wallet, "chargeback", "wallet.chargeback(ARRAY[{w}], (pg_catalog.now() AT TIME ZONE 'UTC')::pg_catalog.date, 'tag:project')"),
     f(Reader, Wallet, "check_limits", "wallet.check_limits({w}, 'ann', amount => 1)"),
     f(Reader, Wallet, "focus_csv", "wallet.focus_csv(NULL, NULL, {w})"),
     f(Reader, Wallet, "forecast", "wallet.forecast({w})"),
