@@ -173,10 +173,15 @@ extension_sql_file!(
     requires = ["usage"]
 );
 extension_sql_file!(
+    "../sql/schema/changes.sql",
+    name = "changes",
+    requires = ["transactions", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/currencies.sql",
     name = "currencies",
     requires = [
-        "transactions",
+        "changes",
         "usage",
         api::currencies::balances_in,
         api::currencies::exchange_rates,
@@ -184,9 +189,14 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/usage_groups.sql",
+    name = "usage_groups",
+    requires = ["currencies", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/usage_by.sql",
     name = "usage_by",
-    requires = ["currencies", api::reports::readable_wallet]
+    requires = ["usage_groups", api::reports::readable_wallet]
 );
 extension_sql_file!(
     "../sql/schema/tree.sql",

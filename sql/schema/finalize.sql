@@ -28,7 +28,8 @@ COMMENT ON FUNCTION wallet.void_grant IS 'Takes back the remaining amount of a g
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amount. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 if the usage has no meter, WL005, WL015, WL007 if the wallet rejects unread usage, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'Returns the name of a wallet if the caller may read it. Reports call it first. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.reported_wallets IS 'Returns the wallets of a report: those that are named, or all that the caller may read for *. NULL means every wallet. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams, or across the values of a tag: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.entry_tokens IS 'Returns the input or output tokens of an entry, of every kind, from its price lines.';
 COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up entries booked before a given time (default: before today), for all wallets or for a limited number of them, and returns the number of wallets rolled up. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Requests the event wallet_run_out_near for when the money lasts fewer than the given number of days. NULL cancels the request. Errors: 22023, 42501, WL009, WL003, WL006.';
