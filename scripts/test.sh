@@ -65,6 +65,8 @@ while IFS= read -r name; do
     esac
 done < <(rust_tests)
 
+stage walletd scripts/run walletd
+
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then
     stage package scripts/test-package.sh

@@ -34,6 +34,8 @@ enum Command {
     Openapi,
     /// Print the SQL that creates the roles of walletd.
     SetupSql,
+    /// Print all settings with their defaults, as a file.
+    Settings,
     /// Print the version.
     Version,
 }
@@ -53,6 +55,13 @@ pub fn run() -> ExitCode {
             print!("{ROLES}");
             ExitCode::SUCCESS
         }
+        Command::Settings => match config::defaults() {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error.to_string()),
+        },
         Command::Version => {
             println!("walletd {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

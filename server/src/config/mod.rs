@@ -170,5 +170,10 @@ pub fn load(file: Option<&Path>) -> Result<Config, Box<figment::Error>> {
     figment.merge(environment).extract().map_err(Box::new)
 }
 
+/// The defaults as the text of a file.
+pub fn defaults() -> Result<String, toml::ser::Error> {
+    toml::to_string(&Config::default())
+}
+
 #[cfg(test)]
 mod tests;

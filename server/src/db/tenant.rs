@@ -128,7 +128,8 @@ impl Tenants {
 
     /// A key that was revoked after the statement began is refused like one that never was.
     async fn explain(&self, key: &Secret, error: DbError) -> DbError {
-        let is_denied = matches!(&error, DbError::Refused(refusal) if refusal.sqlstate == "42501");
+        let is_denied = matches!(&error, DbError::Refused(refusal)
+            if ["42501", "WL009"].contains(&refusal.sqlstate.as_str()));
         if is_denied {
             let call = Call::read(KEY_IS_VALID, Vec::new());
             if let Ok(None) = self.attempt(key, &call).await {

@@ -33,7 +33,7 @@ pub struct Query {
     /// The beginning: a day in the wallet's time zone, or a time of RFC 3339.
     #[param(example = "2026-03-01")]
     from: Option<String>,
-    /// The end, which is not included. It has the form of `from`.
+    /// The end, which is not included: a day or a time, as `from`.
     #[param(example = "2026-04-01")]
     to: Option<String>,
     /// The currency of the answer. The default is the wallet's.
