@@ -66,6 +66,7 @@ while IFS= read -r name; do
 done < <(rust_tests)
 
 stage walletd scripts/run walletd
+stage walletd-api scripts/run walletd-api short
 
 # Neither is there for macOS.
 if [ "$(uname)" != Darwin ]; then

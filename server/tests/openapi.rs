@@ -73,6 +73,7 @@ fn every_operation_has_its_errors_and_every_reference_exists() {
         }
     }
     let text = document.to_string();
+    assert!(text.contains("$response.body#/hold_id") && !text.contains("operation_id"));
     let references: BTreeSet<&str> = text
         .split("\"$ref\":\"#")
         .skip(1)

@@ -8,6 +8,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, body};
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -68,7 +69,23 @@ fn routes() -> OpenApiRouter<Api> {
 /// The OpenAPI document, as JSON.
 pub fn document() -> Result<String, serde_json::Error> {
     let (_, document) = routes().split_for_parts();
+    let mut document = serde_json::to_value(&document)?;
+    correct_links(&mut document);
     serde_json::to_string_pretty(&document)
+}
+
+/// utoipa 5 writes the `operationId` of a link in snake case.
+fn correct_links(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(correct_links),
+        Value::Object(members) => {
+            if let Some(id) = members.remove("operation_id") {
+                members.insert("operationId".to_owned(), id);
+            }
+            members.values_mut().for_each(correct_links);
+        }
+        _ => {}
+    }
 }
 
 /// The routes. Every request is counted and logged.

@@ -217,7 +217,12 @@ fn word(choice: impl Serialize) -> Option<String> {
     request_body = HoldRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "Identifies the request, so that a retry holds once.", example = "req-1")),
     responses(
-        (status = 201, description = "The hold was made", body = Held),
+        (status = 201, description = "The hold was made", body = Held,
+         links(
+             ("read" = (operation_id = "getHold", parameters(("id" = "$response.body#/hold_id")))),
+             ("settle" = (operation_id = "settleHold", parameters(("id" = "$response.body#/hold_id")))),
+             ("void" = (operation_id = "voidHold", parameters(("id" = "$response.body#/hold_id"))))
+         )),
         (status = 202, description = "The hold waits for approval: do not call the provider yet", body = Held),
         (status = 200, description = "The same request was made before: its result", body = Held),
         ReadProblems, BodyProblems, WriteProblems

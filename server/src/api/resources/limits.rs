@@ -34,6 +34,7 @@ pub struct Filter {
     /// Limits of this subject, such as the name of a user.
     subject: Option<String>,
     /// `next` of the page before.
+    #[param(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:")]
     cursor: Option<String>,
     /// The number of rows of a page.
     #[serde(default)]

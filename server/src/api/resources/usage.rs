@@ -31,10 +31,16 @@ pub struct Query {
     )]
     by: String,
     /// The beginning: a day in the wallet's time zone, or a time of RFC 3339.
-    #[param(example = "2026-03-01")]
+    #[param(
+        example = "2026-03-01",
+        pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+(Z|[+-][0-9]{2}:[0-9]{2}))?$"
+    )]
     from: Option<String>,
     /// The end, which is not included: a day or a time, as `from`.
-    #[param(example = "2026-04-01")]
+    #[param(
+        example = "2026-04-01",
+        pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+(Z|[+-][0-9]{2}:[0-9]{2}))?$"
+    )]
     to: Option<String>,
     /// The currency of the answer. The default is the wallet's.
     #[param(example = "USD")]
