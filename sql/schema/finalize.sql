@@ -12,6 +12,8 @@ COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet permanently. It must
 COMMENT ON FUNCTION wallet.set_lanes IS 'Divides the balance into lanes, so that this many transactions can spend from it at the same time. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.set_parent IS 'Gives a wallet a parent that pays for its use, or one that only includes it in its reports. NULL takes the parent away. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.archive IS 'Moves a wallet''s entries that were booked before a given time to the archive. Everything that reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.erase_user IS 'Replaces the identifier of a user by a random pseudonym in a wallet, or in all of them with *: in entries, holds, members, keys, limits, events, the audit trail and everywhere else. verify() and digests stay valid. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.without_person IS 'Returns a text, or the text of a document, in which a pseudonym takes the place of an identifier. erase_user() calls it.';
 COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016, WL015.';
 COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding. Calling it again does not credit it twice. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004, WL016.';
 COMMENT ON FUNCTION wallet.fail_funding IS 'Ends a pending funding whose payment failed. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
@@ -26,7 +28,8 @@ COMMENT ON FUNCTION wallet.void_grant IS 'Takes back the remaining amount of a g
 COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amount. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 if the usage has no meter, WL005, WL015, WL007 if the wallet rejects unread usage, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'Returns the name of a wallet if the caller may read it. Reports call it first. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.reported_wallets IS 'Returns the wallets of a report: those that are named, or all that the caller may read for *. NULL means every wallet. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.set_chargeback_rule IS 'Sets how unallocated cost is distributed across teams, or across the values of a tag: none, even, use or fixed. Errors: 22023, WL012, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.entry_tokens IS 'Returns the input or output tokens of an entry, of every kind, from its price lines.';
 COMMENT ON FUNCTION wallet.roll_up IS 'Rolls up entries booked before a given time (default: before today), for all wallets or for a limited number of them, and returns the number of wallets rolled up. maintain() calls it. Errors: 22023, 42501.';
 COMMENT ON FUNCTION wallet.set_run_out_alert IS 'Requests the event wallet_run_out_near for when the money lasts fewer than the given number of days. NULL cancels the request. Errors: 22023, 42501, WL009, WL003, WL006.';
@@ -84,7 +87,7 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Returns the wallets that the cur
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.erasure_result, wallet.known_limit FROM PUBLIC;
 COMMENT ON FUNCTION wallet.set_destination IS 'Sets where events of a wallet or, with *, of all wallets are delivered to: a webhook, a Slack or Teams channel, or an e-mail address. Returns the signing secret of a new webhook, which is shown only once. Errors: 22023, 42501, WL009, WL003, WL006.';
 COMMENT ON FUNCTION wallet.rotate_destination IS 'Gives a webhook a new signing secret. During the overlap, requests are signed with the old secret too. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
 COMMENT ON FUNCTION wallet.drop_destination IS 'Removes a destination. Its deliveries that still wait are given up. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';

@@ -157,9 +157,10 @@ CREATE TABLE wallet.requests (
     wallet_id         text NOT NULL,
     call              text NOT NULL,
     idempotency_key   text NOT NULL,
-    fingerprint       uuid NOT NULL,
+    fingerprint       uuid,
     result            jsonb,
     created_at        timestamptz NOT NULL,
     PRIMARY KEY (wallet_id, call, idempotency_key)
 );
+COMMENT ON COLUMN wallet.requests.fingerprint IS 'Half of a SHA-256 of the arguments. NULL once an erasure removed it: a replay is then not compared.';
 COMMENT ON TABLE wallet.requests IS 'Idempotency keys of calls that write no ledger entry. wallet_id * means a call that concerns all wallets or none.';

@@ -3,7 +3,7 @@
 use crate::allowance::lanes::range;
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::conflict;
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::job::what_there_is;
 use crate::ledger::grants::locked_lots::LockedLots;
@@ -49,7 +49,7 @@ impl Movement<'_> {
         let Some(rows) = by_key(self.wallet, self.key, call)? else {
             return Ok(None);
         };
-        if rows.need::<[u8; 16]>(0, 1)? != self.fingerprint {
+        if is_of_other(&rows, self.fingerprint) {
             return Err(conflict(self.key.unwrap_or_default(), "its arguments"));
         }
         Ok(Some(Moved {

@@ -6,6 +6,7 @@ mod bonus;
 mod chosen;
 mod defaults;
 mod dimensions;
+mod erased;
 mod holds;
 mod in_turn;
 mod isolation;

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::idempotency::call::conflict;
-use crate::idempotency::entry_by_key::by_key;
+use crate::idempotency::entry_by_key::{by_key, is_of_other};
 use crate::ledger::charges::job::Job;
 use crate::ledger::charges::replay;
 use crate::ledger::charges::replay::Charged;
@@ -46,7 +46,7 @@ pub fn replayed(settlement: &Settlement<'_>, request: &Request<'_>) -> Result<Op
         return Ok(None);
     };
     let key = request.key.unwrap_or_default();
-    if rows.need::<[u8; 16]>(0, 1)? != settlement.fingerprint {
+    if is_of_other(&rows, settlement.fingerprint) {
         let field = differs::in_settlement(settlement, &rows)?;
         return Err(conflict(key, field));
     }

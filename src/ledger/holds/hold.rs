@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use crate::allowance::lanes::{Found, LaneView, Payer, changed_underneath, range};
 use crate::error::Result;
 use crate::idempotency::call::conflict;
+use crate::idempotency::fingerprint;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::charge::put_back;
 use crate::ledger::charges::job::Job;
@@ -340,7 +341,7 @@ fn replay(new: &NewHold<'_>) -> Result<Option<Held>> {
     let Some(hold) = hold_rows::by_key(new.request.wallet, key)? else {
         return Ok(None);
     };
-    if hold.fingerprint != Some(new.fingerprint) {
+    if fingerprint::differs(hold.fingerprint, new.fingerprint) {
         return Err(conflict(key, differs::in_hold(new, hold.id)?));
     }
     Ok(Some(Held {

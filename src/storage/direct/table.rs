@@ -74,7 +74,7 @@ impl Which {
     pub(super) fn columns(self) -> i32 {
         match self {
             Which::Allowances => 21,
-            Which::Ledger | Which::Archive => 31,
+            Which::Ledger | Which::Archive => 33,
             Which::Wallets => 32,
             Which::Limits => 22,
             Which::Prices => 17,
