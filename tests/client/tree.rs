@@ -48,7 +48,7 @@ fn call(seed: &mut Seed) -> String {
               WHERE wallet = '{wallet}' AND kind = 'charge' AND amount < 0 ORDER BY random() LIMIT 1) e"
         ),
         20 => "SELECT wallet.fund('org', 1)".to_owned(),
-        21 => format!("SELECT wallet.set_limit('{wallet}', 500, 'day')"),
+        21 => format!("SELECT wallet.set_limit('{wallet}', 5000, 'day')"),
         22 => format!(
             "SELECT wallet.set_parent('u{}{}', 't{}')",
             seed.below(3),
