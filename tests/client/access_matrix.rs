@@ -270,6 +270,8 @@ const RELATIONS: &[(&str, Level, Option<&str>)] = &[
     ("member_list", Level::Reader, Some("wallet")),
     ("members", Level::Reader, Some("wallet_id")),
     ("metric_weights", Level::Reader, None),
+    ("retention", Level::Reader, None),
+    ("retention_rules", Level::Reader, None),
     ("metrics", Level::Reader, None),
     ("model_rule_list", Level::Reader, Some("wallet")),
     ("model_rules", Level::Reader, Some("wallet_id")),
