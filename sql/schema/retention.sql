@@ -1,4 +1,4 @@
--- How long rows are kept. Without a row here, they are kept for ever.
+-- How long rows are kept. Without a row here, they are kept permanently.
 CREATE TABLE wallet.retention_rules (
     what         text PRIMARY KEY,
     keep         interval NOT NULL,
@@ -16,5 +16,5 @@ SELECT k.what, r.keep, k.meaning, r.changed_at
                ('payloads', 'usage objects, tags and metadata of archived charges')) AS k(what, meaning)
   LEFT JOIN wallet.retention_rules r ON r.what = k.what;
 COMMENT ON VIEW wallet.retention IS 'How long rows of each kind are kept, as set_retention() has set it.';
-COMMENT ON COLUMN wallet.retention.keep IS 'How long they are kept; NULL: for ever.';
+COMMENT ON COLUMN wallet.retention.keep IS 'How long they are kept; NULL: permanently.';
 COMMENT ON COLUMN wallet.retention.meaning IS 'The rows of the kind.';

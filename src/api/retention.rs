@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 
-/// The time for which rows of a kind are kept, in microseconds. `None` for ever.
+/// The time for which rows of a kind are kept, in microseconds. `None` permanently.
 fn kept(what: &str, keep: Option<Interval>) -> Result<Option<i64>> {
     let Some(keep) = keep else {
         return Ok(None);
@@ -27,7 +27,7 @@ fn kept(what: &str, keep: Option<Interval>) -> Result<Option<i64>> {
                 "{what} are kept for at least {} days.",
                 least / DAY
             ))
-            .hint("Pass a longer time, or NULL to keep them for ever.")
+            .hint("Pass a longer time, or NULL to keep them permanently.")
             .about("keep"));
     }
     Ok(Some(keep))

@@ -1,11 +1,11 @@
 //! Retention: rows that are kept for a limited time.
 //!
-//! Everything is kept for ever by default. A step deletes a limited number of rows, and leaves out
-//! those that others have locked, so nobody waits for it.
+//! Everything is kept permanently by default. A step deletes a limited number of rows, and leaves
+//! out those that others have locked, so nobody waits for it.
 //!
-//! *No retry books twice.* Keys of entries are kept for ever, and so are the answers of calls that
-//! book something later, create something or add to something. Only answers of calls that set a
-//! state are dropped: such a call, repeated after that, sets the state again.
+//! *No retry books twice.* Keys of entries are kept permanently, and so are the answers of calls
+//! that book something later, create something or add to something. Only answers of calls that set
+//! a state are dropped: such a call, repeated after that, sets the state again.
 
 use crate::error::Result;
 use crate::ledger::permit::{self, Permit};
@@ -154,7 +154,7 @@ pub fn least(name: &str) -> i64 {
     kinds.next().map_or(0, |kind| kind.least)
 }
 
-/// Sets how long rows of a kind are kept. `None` keeps them for ever.
+/// Sets how long rows of a kind are kept. `None` keeps them permanently.
 pub fn set(name: &str, keep: Option<i64>) -> Result<()> {
     let Some(keep) = keep else {
         return FORGET.run(&[Value::Text(name)]).map(drop);

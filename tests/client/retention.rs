@@ -233,7 +233,7 @@ fn dropped_payloads_leave_everything_that_is_proven() {
     assert!(retry.get::<_, bool>(1));
 }
 
-/// The answers of calls that book or create something are kept for ever.
+/// The answers of calls that book or create something are kept permanently.
 #[test]
 fn a_late_retry_books_nothing() {
     let database = Database::new();
