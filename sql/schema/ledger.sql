@@ -47,7 +47,7 @@ COMMENT ON COLUMN wallet.ledger.seq IS 'Position in the lane''s chain, starting 
 COMMENT ON COLUMN wallet.ledger.fingerprint IS 'Half of a SHA-256 of the request''s arguments. It distinguishes a replay from a different request.';
 COMMENT ON COLUMN wallet.ledger.related_id IS 'The entry to which this one refers, such as the refunded charge. For a settlement, the hold_id.';
 COMMENT ON COLUMN wallet.ledger.kind IS 'f funding, c charge, r refund, a adjustment, x expiry, t transfer, b chargeback.';
-COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked the entry and used its idempotency key: f fund, c charge, p price_unpriced, b reverse_funding, x the end of a grant, g void_grant or set_recurring_grant, s settle, r refund, a adjust, t transfer.';
+COMMENT ON COLUMN wallet.ledger.call IS 'The call that booked the entry and used its idempotency key: f fund, c charge, p price_unpriced, b reverse_funding, x the end of a grant, g void_grant or set_recurring_grant, s settle, r refund, a adjust, t transfer, d money that a child draws from its parent, l money lent to a child for a charge, m for a settlement, n for a late price, u lent money that a refund returns.';
 COMMENT ON COLUMN wallet.ledger.amount IS 'Signed: positive if money enters the wallet.';
 COMMENT ON COLUMN wallet.ledger.lane_balance IS 'Running total of the lane''s entries, including this one.';
 COMMENT ON COLUMN wallet.ledger.balance IS 'The wallet''s balance that the call returned; NULL if equal to lane_balance.';

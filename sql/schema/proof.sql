@@ -138,7 +138,7 @@ AS $$
         SELECT 4, 'holds',
                CASE WHEN h.held <> m.held THEN format('open holds add up to %s, the lanes hold %s', h.held, m.held) END,
                format('%s held by %s open holds', h.held, h.open)
-          FROM w, money m, LATERAL (SELECT coalesce(sum(r.held), 0) AS held, count(*) AS open
+          FROM w, money m, LATERAL (SELECT coalesce(sum(r.held) FILTER (WHERE r.scoped_ids <> '{ffffffff-ffff-ffff-ffff-ffffffffffff}'), 0) AS held, count(*) AS open
                                       FROM wallet.reservations r WHERE r.wallet_id = w.wallet_id AND r.status = 'open') h
          UNION ALL
         SELECT 5, 'limits',
@@ -179,9 +179,13 @@ AS $$
           FROM w, pass p
          WHERE w.archived OR EXISTS (SELECT FROM carried) OR p.archived > 0
          UNION ALL
-        SELECT 10, 'digest', p.digest_problem, format('%s lanes as they were at %s', p.digest_kept, verify.digest ->> 'at')
+        SELECT 10, 'digest', p.digest_problem, format('%s lanes begin as they were', p.digest_kept)
           FROM pass p
          WHERE verify.digest IS NOT NULL
+         UNION ALL
+        SELECT 11, 'tree', p.tree, format('%s entries with a parent or a child', p.pooled)
+          FROM pass p
+         WHERE p.pooled > 0
     )
     SELECT r."check", r.problem IS NULL, coalesce(r.problem, r.fine) FROM w, results r ORDER BY r.place
 $$;
@@ -193,16 +197,15 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, wallet, pg_temp
 SET jit = off
 AS $$
-    SELECT jsonb_build_object(
-               'at', statement_timestamp(),
-               'wallets', coalesce(jsonb_object_agg(d.wallet_id, d.lanes), '{}'))
+    -- Without the time: digests are equal as text if nothing was booked.
+    SELECT jsonb_build_object('wallets', coalesce(jsonb_object_agg(d.wallet_id, d.lanes), '{}'))
       FROM (SELECT a.wallet_id,
                    jsonb_object_agg(a.lane, jsonb_build_object('seq', a.seq, 'hash', encode(a.hash, 'hex'))) AS lanes
               FROM wallet.allowances a
              WHERE a.allowance_id = '00000000-0000-0000-0000-000000000000'
              GROUP BY a.wallet_id) d
 $$;
-COMMENT ON FUNCTION wallet.digest IS 'Returns the heads of the chains of every wallet that the caller may read. Store them elsewhere: verify(wallet, digest) then finds entries that were cut off or rewritten since.';
+COMMENT ON FUNCTION wallet.digest IS 'Returns the heads of the chains of every wallet that the caller may read. They are the same text until an entry is booked. Store them elsewhere: verify(wallet, digest) then finds entries that were cut off or rewritten since.';
 
 CREATE VIEW wallet.lane_waits WITH (security_invoker = true) AS
 SELECT w.wallet_id AS wallet,

@@ -8,7 +8,8 @@ COMMENT ON TABLE wallet.retention_rules IS 'How long rows of a kind are kept. Th
 
 CREATE VIEW wallet.retention WITH (security_invoker = true) AS
 SELECT k.what, r.keep, k.meaning, r.changed_at
-  FROM (VALUES ('events', 'finished events, from when they were finished'),
+  FROM (VALUES ('deliveries', 'deliveries that arrived or were given up'),
+               ('events', 'finished events without deliveries, from when they were finished'),
                ('audit', 'rows of the audit trail'),
                ('unread_usage', 'places in usage objects that nothing reads, from their first charge'),
                ('answers', 'first answers of calls that set a limit, a member or another state, for their retries'),

@@ -86,7 +86,9 @@ pub fn adjust(movement: &Movement<'_>, amount: Amount) -> Result<Moved> {
     if let Some(moved) = movement.replay(Call::Adjust)? {
         return Ok(moved);
     }
-    config::read(wallet)?.require_open(wallet)?;
+    let rules = config::read(wallet)?;
+    rules.require_open(wallet)?;
+    rules.require_own_money(wallet)?;
     // With all lanes locked, the entry is booked at its stated time.
     let entry = || movement.entry(Kind::Adjustment, Call::Adjust, amount, "adjustment");
     let (entry_id, balance) = if amount.is_negative() {
@@ -162,6 +164,8 @@ pub fn transfer(movement: &Movement<'_>, to: &str, amount: Amount) -> Result<Mov
     let (ours, theirs) = (config::read(from)?, config::read(to)?);
     ours.require_active(from)?;
     theirs.require_open(to)?;
+    ours.require_own_money(from)?;
+    theirs.require_own_money(to)?;
     if ours.currency != theirs.currency {
         return Err(Error::argument("the wallets have different currencies")
             .detail(format!(

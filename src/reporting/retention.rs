@@ -50,10 +50,21 @@ macro_rules! delete_from {
     };
 }
 
+// An event stays as long as one of its deliveries may be sent.
 statement!(
     EVENTS,
     [TIMESTAMPTZOID, INT8OID],
-    delete_from!("outbox", "t.done_at < $1")
+    delete_from!(
+        "outbox",
+        "t.done_at < $1
+         AND NOT EXISTS (SELECT FROM wallet.deliveries d
+                          WHERE d.wallet_id = t.wallet_id AND d.event_id = t.event_id)"
+    )
+);
+statement!(
+    DELIVERIES,
+    [TIMESTAMPTZOID, INT8OID],
+    delete_from!("deliveries", "(t.delivered_at < $1 OR t.dead_at < $1)")
 );
 statement!(
     AUDIT,
@@ -129,7 +140,8 @@ const fn kind(
 }
 
 /// All kinds. A window of a limit lasts up to a year, and so does the period of a top-up rule.
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
+    kind("deliveries", 1, Permit::Nothing, &DELIVERIES),
     kind("events", 1, Permit::Nothing, &EVENTS),
     kind("audit", 1, Permit::OldAudit, &AUDIT),
     kind("unread_usage", 1, Permit::Nothing, &UNREAD),
@@ -139,7 +151,8 @@ const KINDS: [Kind; 6] = [
 ];
 
 /// The names of the kinds.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
+    "deliveries",
     "events",
     "audit",
     "unread_usage",

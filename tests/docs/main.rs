@@ -3,6 +3,8 @@
 mod calls;
 mod chain;
 mod clients;
+mod digests;
+mod loader;
 mod page;
 mod reference;
 

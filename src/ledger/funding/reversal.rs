@@ -134,6 +134,7 @@ pub fn reverse(change: &Change<'_>, amount: Option<Amount>, key: Option<&str>) -
             return Err(not_open(change.entry_id, status, hint));
         }
     }
+    config::read(wallet)?.require_own_money(wallet)?;
     // Expired credit can no longer be taken.
     due::sweep(wallet)?;
     take_back(change, &found, amount, &call)

@@ -75,12 +75,12 @@ impl Which {
         match self {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 33,
-            Which::Wallets => 26,
+            Which::Wallets => 32,
             Which::Limits => 22,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,
             Which::Mappings => 5,
-            Which::Reservations => 36,
+            Which::Reservations => 37,
             Which::Thresholds => 4,
             Which::UnreadPaths => 10,
         }
