@@ -189,11 +189,6 @@ statement!(
     "SELECT jsonb_build_object(t.name, to_jsonb(t)) FROM wallet.metric_weights t WHERE t.name = $1"
 );
 statement!(
-    RETENTION,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.what, to_jsonb(t)) FROM wallet.retention_rules t WHERE t.what = $1"
-);
-statement!(
     PRICE,
     [UUIDOID],
     "SELECT jsonb_build_object(price_id, to_jsonb(t)) FROM wallet.prices t WHERE t.price_id = $1"
@@ -275,8 +270,6 @@ pub enum Of<'a> {
     Mapping(&'a str),
     /// The weights of the metric with that name.
     Metric(&'a str),
-    /// How long rows of that kind are kept.
-    Retention(&'a str),
 }
 
 /// The kind of a new row that has an id of its own.
@@ -327,7 +320,6 @@ impl Of<'_> {
             Of::Destination(name) => DESTINATION.run(&[wallet, Value::Text(name)]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
-            Of::Retention(what) => RETENTION.run(&[Value::Text(what)]),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The SQL functions of retention.
 
-use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, Need, enter};
 use crate::args;
@@ -52,8 +51,8 @@ fn set_retention(
             .once(idempotency_key)?
             .with("what", what)
             .with("keep", keep);
-        call.change(Level::Admin, Of::Retention(what), |once| {
-            once.once(|| retention::set(what, keep))
+        call.enter(Level::Admin, |once| {
+            once.once(|| retention::set(what, keep, &call.act()))
         })
     };
     work().or_raise();
