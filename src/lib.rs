@@ -239,10 +239,16 @@ extension_sql_file!(
     requires = ["report"]
 );
 extension_sql_file!(
+    "../sql/schema/retention.sql",
+    name = "retention",
+    requires = ["focus"]
+);
+extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
     requires = [
-        "focus",
+        "retention",
+        api::retention::drop_old,
         api::reports::prune_windows,
         api::reports::sweep_expired,
         api::rollups::roll_up,

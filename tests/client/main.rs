@@ -37,6 +37,7 @@ mod payments;
 mod prices;
 mod refusals;
 mod report_growth;
+mod retention;
 mod rollups;
 mod rule_growth;
 mod scoped;

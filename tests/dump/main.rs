@@ -37,6 +37,7 @@ const TABLES: &[&str] = &[
     "markups",
     "usage_mappings",
     "metric_weights",
+    "retention_rules",
     "limits",
     "reservations",
     "refunds",
