@@ -81,6 +81,18 @@ pub const SCENES: &[Scene] = &[
                 CONSTANT,
                 "SELECT * FROM wallet.balances_in('USD')",
             ),
+            call(
+                "journal_summary",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.journal_summary('{w}')",
+            ),
+            call(
+                "balances_at",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.balances_at(now() - '1 hour'::interval)",
+            ),
             call("journal", "", LINEAR, "SELECT * FROM wallet.journal('w')"),
             call(
                 "balance_at",
