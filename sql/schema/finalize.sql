@@ -1,25 +1,31 @@
 -- Comments of the functions written in Rust, shown by \df+ in psql. The documentation is checked
 -- against them.
-COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001.';
+COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
+COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
+COMMENT ON FUNCTION wallet.set_plan IS 'Sets the rules of a plan from a time on, and returns the number of the version. Wallets on the plan get them with their next call. Errors: 22023, WL012, 42501, WL006.';
+COMMENT ON FUNCTION wallet.assign_plan IS 'Assigns a plan to a wallet, now or from a later time on. NULL ends the plan. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL004.';
+COMMENT ON FUNCTION wallet.rules_of IS 'The rules that apply to a wallet with its next call, as JSON text. plan_of() reads them. Errors: 22023, 42501, WL003.';
+COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001, WL016.';
 COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; fundings are still accepted. When it returns, no charge is in progress. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges on a frozen wallet again. Errors: 22023, 42501, WL009, WL003, WL004.';
-COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet permanently. It must have no balance, no debt and nothing pending. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.close_wallet IS 'Closes a wallet permanently. It must have no balance, no debt and nothing pending. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.set_lanes IS 'Divides the balance into lanes, so that this many transactions can spend from it at the same time. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_parent IS 'Gives a wallet a parent that pays for its use, or one that only includes it in its reports. NULL takes the parent away. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.archive IS 'Moves a wallet''s entries that were booked before a given time to the archive. Everything that reads entries still finds them. Errors: 22023, 42501, WL009, WL003, WL006.';
-COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL015.';
-COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding. Calling it again does not credit it twice. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004.';
+COMMENT ON FUNCTION wallet.erase_user IS 'Replaces the identifier of a user by a random pseudonym in a wallet, or in all of them with *: in entries, holds, members, keys, limits, events, the audit trail and everywhere else. verify() and digests stay valid. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.without_person IS 'Returns a text, or the text of a document, in which a pseudonym takes the place of an identifier. erase_user() calls it.';
+COMMENT ON FUNCTION wallet.fund IS 'Credits a wallet, or records a payment that is still pending. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL015, WL016.';
+COMMENT ON FUNCTION wallet.settle_funding IS 'Credits a pending funding. Calling it again does not credit it twice. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013, WL004, WL016.';
 COMMENT ON FUNCTION wallet.fail_funding IS 'Ends a pending funding whose payment failed. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
-COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back all or part of a funding after a late failure, a chargeback or a refund of the payment. Available money leaves the balance; the rest becomes a debt. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL013, WL012.';
+COMMENT ON FUNCTION wallet.reverse_funding IS 'Takes back all or part of a funding after a late failure, a chargeback or a refund of the payment. Available money leaves the balance; the rest becomes a debt. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL013, WL012, WL016.';
 COMMENT ON FUNCTION wallet.convert_amount IS 'Converts an amount to another currency at the rate that a charge at that time would use. Books nothing. Errors: 22023, WL012, 42501, WL015.';
 COMMENT ON FUNCTION wallet.set_fx_rates IS 'Sets the value of one unit of a currency in several other currencies from a date on, and returns one row per rate. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.set_bonus IS 'Sets the bonus on payments, in tiers by amount, for a wallet or, with *, for all wallets in a currency. An empty array removes it. Errors: 22023, 42501, WL009, WL003, WL006, WL004, 22023 if the currency is not the wallet''s.';
 COMMENT ON FUNCTION wallet.set_fx_rate IS 'Sets the value of one unit of a currency in another currency from a date on, and returns the id of the rate. A NULL rate ends the pair''s rate. Errors: 22023, WL012, 42501, WL006.';
 COMMENT ON FUNCTION wallet.create_voucher IS 'Creates a voucher code that wallets can redeem, and returns its id. Only a hash of the code is stored. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with the amount of a voucher. Each wallet can redeem a voucher once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014, WL015.';
+COMMENT ON FUNCTION wallet.redeem_voucher IS 'Credits a wallet with the amount of a voucher. Each wallet can redeem a voucher once. Errors: 22023, 42501, WL009, WL003, WL006, WL004, WL014, WL015, WL016.';
 COMMENT ON FUNCTION wallet.void_grant IS 'Takes back the remaining amount of a grant. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
-COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_recurring_grant IS 'Grants an amount now, or from a day on, and again in every period. An amount of zero stops the recurring grant of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.charge IS 'Charges a wallet for usage, or a given amount. Errors in order of precedence: 22023, WL012, WL007, 42501, WL003, WL006, WL004, WL009, WL007 if the usage has no meter, WL005, WL015, WL007 if the wallet rejects unread usage, WL001, WL002.';
 COMMENT ON FUNCTION wallet.readable_wallet IS 'Returns the name of a wallet if the caller may read it. Reports call it first. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.reported_wallets IS 'Returns the wallets of a report: those that are named, or all that the caller may read for *. NULL means every wallet. Errors: 22023, 42501, WL003.';
@@ -36,9 +42,9 @@ COMMENT ON FUNCTION wallet.void IS 'Releases everything that a hold still reserv
 COMMENT ON FUNCTION wallet.extend_hold IS 'Extends a hold so that it ends at least ttl from now. It never shortens a hold. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.approve_hold IS 'Approves a hold that waits for approval, so that it can be settled. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
 COMMENT ON FUNCTION wallet.deny_hold IS 'Denies a hold that waits for approval, and releases everything that it reserves. Errors: 22023, 42501, WL009, WL003, 42704, WL006, WL008.';
-COMMENT ON FUNCTION wallet.refund IS 'Refunds a charge, in whole or in part, and returns the amount to limits whose window is still running. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004.';
-COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
-COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001.';
+COMMENT ON FUNCTION wallet.refund IS 'Refunds a charge, in whole or in part, and returns the amount to limits whose window is still running. Errors: 22023, WL012, 42501, WL009, WL003, WL006, 42704, WL004, WL016.';
+COMMENT ON FUNCTION wallet.adjust IS 'Books a correction of the balance. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001, WL016.';
+COMMENT ON FUNCTION wallet.transfer IS 'Moves money to another wallet in the same currency. Books one entry in each wallet. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL001, WL016.';
 COMMENT ON FUNCTION wallet.usage_headers IS 'Returns HTTP response headers that describe a charge, one row per header. Errors: 22023, 42501, WL003, 42704.';
 COMMENT ON FUNCTION wallet.entry_lines IS 'Expands the compact price lines of an entry to JSON.';
 COMMENT ON FUNCTION wallet.entry_usage IS 'Rebuilds the usage object of an entry that did not store it, from the model and the price lines.';
@@ -60,7 +66,7 @@ COMMENT ON FUNCTION wallet.drop_metric IS 'Drops a metric that set_metric() has 
 COMMENT ON FUNCTION wallet.check_limits IS 'Checks a request against the balance and every limit that applies. Books nothing. Errors: 22023, WL012, WL007, 42501, WL003, WL005, WL015, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.choose_model IS 'Checks a usage with each of several models against prices, model rules, limits and balance, and marks the first model that a charge or a hold would allow. Books nothing. Errors: 22023, WL007, 42501, WL003, WL015 if the usage reports its cost, WL007 if the wallet rejects unread usage.';
 COMMENT ON FUNCTION wallet.journal IS 'Exports the ledger of a wallet as a double-entry journal for hledger or beancount, with an assertion of the closing balance. Errors: 22023, 42501, WL003.';
-COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004.';
+COMMENT ON FUNCTION wallet.set_topup_rule IS 'Sets when a wallet requests a top-up by itself, and the amount. NULL drops the rule of that name. Errors: 22023, WL012, 42501, WL009, WL003, WL006, WL004, WL016.';
 COMMENT ON FUNCTION wallet.complete_topup IS 'Credits a paid top-up once. It is safe to call it again, or late. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL006, WL004.';
 COMMENT ON FUNCTION wallet.fail_topup IS 'Records that a top-up was not paid. The rule pauses, and stops after max_declines. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL013.';
 COMMENT ON FUNCTION wallet.request_due_topups IS 'Evaluates the top-up rules whose time has come, and returns how many requested a top-up. Charges also evaluate them. Errors: 22023, 42501.';
@@ -81,4 +87,11 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Returns the wallets that the cur
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
-REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;
+REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.erasure_result, wallet.known_limit FROM PUBLIC;
+COMMENT ON FUNCTION wallet.set_destination IS 'Sets where events of a wallet or, with *, of all wallets are delivered to: a webhook, a Slack or Teams channel, or an e-mail address. Returns the signing secret of a new webhook, which is shown only once. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.rotate_destination IS 'Gives a webhook a new signing secret. During the overlap, requests are signed with the old secret too. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.drop_destination IS 'Removes a destination. Its deliveries that still wait are given up. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.claim_deliveries IS 'Claims the deliveries that are due, for the duration of a lease, with the secrets that they need. Deliveries of one wallet to one destination are claimed by one worker at a time, in the order of the events. Errors: 22023, 42501.';
+COMMENT ON FUNCTION wallet.finish_delivery IS 'Marks a delivery as made. Returns false if it was already made. Errors: 22023, 42501, WL003, 42704.';
+COMMENT ON FUNCTION wallet.retry_delivery IS 'Records a failed attempt of a delivery. Returns when the next attempt is due, or NULL if the delivery is made or given up. Errors: 22023, 42501, WL003, 42704.';
+COMMENT ON FUNCTION wallet.resend_delivery IS 'Makes a delivery wait for another attempt, even if it was made or given up. Errors: 22023, 42501, WL009, WL003, 42704.';

@@ -15,6 +15,7 @@ mod circles;
 mod claiming;
 mod claims;
 mod drain;
+mod erasure;
 mod feeds;
 mod grants;
 mod hints;

@@ -171,3 +171,9 @@ fn the_guide_runs() {
 fn the_operations_guide_runs() {
     page::check("docs/operations.md", Database::empty());
 }
+
+/// The example of the form that hashes cover has the hash that the page states.
+#[test]
+fn the_example_of_the_ledgers_form_runs() {
+    page::check("docs/ledger.md", Database::empty());
+}

@@ -2,7 +2,7 @@
 
 use crate::access::rights::ALL_WALLETS;
 use crate::error::Result;
-use crate::ledger::wallets::change::change;
+use crate::ledger::wallets::change::change_knowing;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
@@ -49,16 +49,26 @@ pub fn lock(wallet: &str) -> Result<()> {
     }
 }
 
+/// Writes the limits of a wallet into its row, where charges read them. The caller has locked both.
+pub fn note_known(wallet: &str) -> Result<()> {
+    NOTE_KNOWN.run_in_order(&[Value::Text(wallet)]).map(drop)
+}
+
 /// Runs `work`, which changes limits, after [`lock`]. For a wallet, no charge runs meanwhile. A
 /// change of the default limits reaches every wallet with its next call: a trigger makes every
 /// backend read them again.
-pub fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
+///
+/// `work` learns whether the wallet has a plan.
+pub fn change_limits<T>(
+    wallet: &str,
+    work: impl FnOnce(Timestamp, bool) -> Result<T>,
+) -> Result<T> {
     if wallet == ALL_WALLETS {
-        return work(clock::now());
+        return work(clock::now(), false);
     }
-    change(wallet, |now| {
-        let changed = work(now)?;
-        NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
+    change_knowing(wallet, |now, has_plan| {
+        let changed = work(now, has_plan)?;
+        note_known(wallet)?;
         Ok(changed)
     })
 }

@@ -197,6 +197,12 @@ pub const SCENES: &[Scene] = &[
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
             call(
+                "erase_user",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.erase_user('nobody', 'w')",
+            ),
+            call(
                 "changes",
                 "",
                 CONSTANT,
