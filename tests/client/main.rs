@@ -4,6 +4,7 @@
 mod abuse;
 mod access_matrix;
 mod accounting;
+mod balances_at;
 mod batch;
 mod caches;
 mod card_data;
