@@ -177,7 +177,7 @@ pub fn list(wallet: &str) -> Result<Vec<Listed>> {
             });
         }
     }
-    // What neither the wallet nor the plan says.
+    // Rules that come neither from the wallet nor from the plan.
     let said: HashSet<(&str, String)> = listed
         .iter()
         .map(|one| (one.kind, one.name.clone()))

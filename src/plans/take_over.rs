@@ -37,7 +37,7 @@ statement!(
       WHERE wallet_id = $1"
 );
 
-/// What a wallet has without a plan.
+/// The rule of a wallet without a plan.
 const UNKNOWN_PRICE: &str = "reject";
 
 /// Registers the function that sets the rules of a plan, when the library is loaded.
