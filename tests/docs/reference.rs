@@ -14,6 +14,7 @@ use crate::page::{Page, check, recording, turn};
 /// The pages with sections on functions. docs/reference.md is their index.
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
+    "docs/reference/plans.md",
     "docs/reference/fundings.md",
     "docs/reference/grants.md",
     "docs/reference/charges.md",
