@@ -15,6 +15,7 @@ use crate::page::{Page, check, recording, turn};
 const PAGES: &[&str] = &[
     "docs/reference/wallets.md",
     "docs/reference/trees.md",
+    "docs/reference/plans.md",
     "docs/reference/fundings.md",
     "docs/reference/grants.md",
     "docs/reference/charges.md",
