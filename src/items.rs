@@ -22,7 +22,7 @@ use crate::pg::numeric::Number;
 const MAX_ITEMS: usize = 100_000;
 
 /// An argument that contains items.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Items {
     /// The name of the argument.
     pub argument: &'static str,
@@ -30,12 +30,15 @@ pub struct Items {
     pub single: &'static str,
     /// The keys of an item.
     pub keys: &'static [&'static str],
+    /// The path of the array in the argument: empty unless it is a part of a larger document.
+    pub path: &'static str,
 }
 
 /// An item.
 pub struct Item {
     of: &'static Items,
-    place: usize,
+    /// Its place in the array. `None` if the argument is a single object.
+    place: Option<usize>,
     entries: Vec<(String, Json)>,
     object: Jsonb,
 }
@@ -65,10 +68,17 @@ impl Items {
             );
         }
         let parts = parts.into_iter().enumerate();
-        parts.map(|(place, part)| self.item(place, part)).collect()
+        parts
+            .map(|(place, part)| self.item(Some(place), part))
+            .collect()
     }
 
-    fn item(&'static self, place: usize, part: Part) -> Result<Item> {
+    /// The only item of an argument that is an object.
+    pub fn single(&'static self, value: Jsonb) -> Result<Item> {
+        self.item(None, Part::Container(value))
+    }
+
+    fn item(&'static self, place: Option<usize>, part: Part) -> Result<Item> {
         let read = match part {
             Part::Scalar(_) => None,
             Part::Container(object) => match object.read(self.argument, MAX_DOCUMENT_BYTES)? {
@@ -77,18 +87,29 @@ impl Items {
             },
         };
         let Some((entries, object)) = read else {
-            return Err(Error::argument("item is not a JSON object")
-                .detail(self.at(place, None))
-                .hint(format!(
-                    "An item is an object with the arguments of {}().",
-                    self.single
-                )));
+            return Err(
+                Error::argument(format!("{} is not a JSON object", self.thing(place)))
+                    .detail(self.at(place, None))
+                    .hint(match place {
+                        Some(_) => {
+                            format!(
+                                "An item is an object with the arguments of {}().",
+                                self.single
+                            )
+                        }
+                        None => format!("Valid keys are: {}.", self.keys.join(", ")),
+                    }),
+            );
         };
         let unknown = entries.iter().map(|(key, _)| key.as_str());
         match unknown.into_iter().find(|key| !self.keys.contains(key)) {
             Some(key) => Err(Error::argument(format!(
-                "unrecognized key {} of an item",
-                quoted(key)
+                "unrecognized key {} of {}",
+                quoted(key),
+                match place {
+                    Some(_) => "an item",
+                    None => self.argument,
+                }
             ))
             .detail(self.at(place, Some(key)))
             .hint(format!("Valid keys are: {}.", self.keys.join(", ")))),
@@ -101,12 +122,27 @@ impl Items {
         }
     }
 
+    /// The item in a message.
+    fn thing(&self, place: Option<usize>) -> &'static str {
+        match place {
+            Some(_) => "item",
+            None => self.argument,
+        }
+    }
+
     /// A sentence that says where a value is.
-    fn at(&self, place: usize, key: Option<&str>) -> String {
+    fn at(&self, place: Option<usize>, key: Option<&str>) -> String {
+        let Some(place) = place else {
+            return match key {
+                Some(key) => format!("It is at {key} of {}.", self.argument),
+                None => format!("It is the argument {}.", self.argument),
+            };
+        };
         format!(
-            "It is item {} of {}, at [{place}]{}{}.",
+            "It is item {} of {}, at {}[{place}]{}{}.",
             place + 1,
             self.argument,
+            self.path,
             if key.is_some() { "." } else { "" },
             key.unwrap_or_default(),
         )
@@ -130,7 +166,8 @@ impl Items {
                 .detail(format!(
                     "The first one is item {}. {}",
                     first + 1,
-                    self.at(place, key).replacen("It", "The second one", 1)
+                    self.at(Some(place), key)
+                        .replacen("It", "The second one", 1)
                 ))
                 .hint("Give each one once."));
             }
@@ -154,13 +191,29 @@ impl Item {
         })
     }
 
+    /// The error 22023 for an item that lacks what it needs.
+    pub fn missing(&self, key: &str, hint: &str) -> Error {
+        Error::argument(format!("{key} of an item is missing"))
+            .detail(self.of.at(self.place, Some(key)))
+            .hint(hint.to_owned())
+    }
+
     /// The error 22023 for a value of another type than the argument's.
     fn wrong<T>(&self, key: &str, what: &str) -> Result<T> {
-        Err(Error::argument(format!("{key} of an item is not {what}"))
+        let owner = match self.place {
+            Some(_) => "an item",
+            None => self.of.argument,
+        };
+        Err(Error::argument(format!("{key} of {owner} is not {what}"))
             .detail(self.of.at(self.place, Some(key)))
             .hint(format!(
                 "Give {what}, or leave {key} out where that is allowed."
             )))
+    }
+
+    /// The item as it was given.
+    pub fn object(&self) -> Jsonb {
+        self.object
     }
 
     /// Whether the item has the key.
@@ -295,14 +348,23 @@ impl Item {
         }
     }
 
-    /// A JSON value that is passed on unchanged.
+    /// A JSON object that is passed on unchanged.
     pub fn json(&self, key: &str) -> Result<Option<Jsonb>> {
+        self.container(key, "a JSON object")
+    }
+
+    /// A JSON array that is passed on unchanged.
+    pub fn array(&self, key: &str) -> Result<Option<Jsonb>> {
+        self.container(key, "a JSON array")
+    }
+
+    fn container(&self, key: &str, what: &str) -> Result<Option<Jsonb>> {
         let mut found = None;
         members(self.object, |name, part| {
             match part {
                 Part::Container(value) if name == key => found = Some(value),
                 Part::Scalar(Json::Null) => {}
-                Part::Scalar(_) if name == key => return self.wrong(key, "a JSON object"),
+                Part::Scalar(_) if name == key => return self.wrong(key, what),
                 _ => {}
             }
             Ok(())

@@ -2,10 +2,10 @@
 //!
 //! Charge, price, limits, ledger entry and event commit in one transaction, together with the
 //! application's own rows. From top to bottom, each folder or file using only those below it: `api`
-//! (the SQL functions), `reporting`, `alerts`, `ledger`, `allowance`, `pricing`, `limits`,
-//! `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values, errors and
-//! state of the backend), and pure files such as `money` and `error`. `tests/tidy/main.rs` checks
-//! the order.
+//! (the SQL functions), `reporting`, `plans`, `delivery`, `alerts`, `ledger`, `allowance`,
+//! `pricing`, `limits`, `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values,
+//! errors and state of the backend), and pure files such as `money` and `error`.
+//! `tests/tidy/main.rs` checks the order.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 use pgrx::prelude::*;
@@ -18,6 +18,7 @@ mod args;
 mod attribution;
 mod cards;
 mod currency;
+mod delivery;
 mod error;
 mod idempotency;
 mod items;
@@ -27,6 +28,7 @@ mod money;
 mod outbox;
 mod pattern;
 mod pg;
+mod plans;
 mod pricing;
 mod reporting;
 mod storage;
@@ -236,16 +238,26 @@ extension_sql_file!(
     requires = ["statement_html", api::proof::recount]
 );
 extension_sql_file!(
+    "../sql/schema/destinations.sql",
+    name = "destinations",
+    requires = ["proof"]
+);
+extension_sql_file!(
     "../sql/schema/admin.sql",
     name = "admin",
-    requires = ["proof"]
+    requires = ["destinations"]
+);
+extension_sql_file!(
+    "../sql/schema/plans.sql",
+    name = "plans",
+    requires = ["admin", api::plans::rules_of]
 );
 // After the last table.
 extension_sql_file!(
     "../sql/schema/security.sql",
     name = "security",
     requires = [
-        "admin",
+        "plans",
         api::access::readable_wallets,
         api::access::readable_price_lists,
     ]
@@ -268,6 +280,7 @@ pub extern "C-unwind" fn _PG_init() {
     outbox::register();
     pg::cards::register();
     storage::event_at::register();
+    plans::take_over::register();
 }
 
 /// Hooks of the `#[pg_test]` framework.

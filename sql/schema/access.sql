@@ -50,6 +50,11 @@ AS $$
             ('reader',  'FUNCTION', 'key_owner'),
             ('reader',  'FUNCTION', 'readable_price_lists'),
             ('reader',  'TABLE',    'price_lists'),
+            ('reader',  'TABLE',    'plans'),
+            ('reader',  'TABLE',    'plan_versions'),
+            ('reader',  'TABLE',    'plan_rules'),
+            ('reader',  'FUNCTION', 'plan_of'),
+            ('reader',  'FUNCTION', 'rules_of'),
             ('reader',  'TABLE',    'markup_list'),
             ('reader',  'TABLE',    'member_list'),
             ('reader',  'TABLE',    'model_rule_list'),
@@ -188,6 +193,17 @@ AS $$
             ('events',  'FUNCTION', 'claim_events'),
             ('events',  'FUNCTION', 'finish_event'),
             ('events',  'FUNCTION', 'retry_event'),
+            ('reader',  'COLUMNS',  'destinations'),
+            ('reader',  'TABLE',    'destination_list'),
+            ('reader',  'TABLE',    'deliveries'),
+            ('reader',  'TABLE',    'delivery_list'),
+            ('admin',   'FUNCTION', 'set_destination'),
+            ('admin',   'FUNCTION', 'rotate_destination'),
+            ('admin',   'FUNCTION', 'drop_destination'),
+            ('events',  'FUNCTION', 'claim_deliveries'),
+            ('events',  'FUNCTION', 'finish_delivery'),
+            ('events',  'FUNCTION', 'retry_delivery'),
+            ('billing', 'FUNCTION', 'resend_delivery'),
             ('admin',   'FUNCTION', 'create_wallet'),
             ('admin',   'FUNCTION', 'create_wallets'),
             ('admin',   'FUNCTION', 'update_wallet'),
@@ -196,6 +212,8 @@ AS $$
             ('admin',   'FUNCTION', 'close_wallet'),
             ('admin',   'FUNCTION', 'set_lanes'),
             ('admin',   'FUNCTION', 'archive'),
+            ('admin',   'FUNCTION', 'set_plan'),
+            ('admin',   'FUNCTION', 'assign_plan'),
             ('admin',   'FUNCTION', 'set_price'),
             ('admin',   'FUNCTION', 'import_prices'),
             ('admin',   'FUNCTION', 'set_markup'),
@@ -247,7 +265,7 @@ AS $$
             ('admin', 'worker'), ('admin', 'admin')
            ) AS l (level, base) ON l.base = o.base
 $$;
-COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use. COLUMNS means a table without the hashes in it.';
+COMMENT ON FUNCTION wallet.privileges IS 'Lists the functions and relations that each level may use. COLUMNS means a table without the secrets and hashes in it.';
 
 -- The privileges of a level belong to a role of that level, and every role with the level is a
 -- member of it. PostgreSQL stores the privileges of all roles on an object in one row, so
@@ -292,11 +310,11 @@ BEGIN
             CASE privilege.object_kind
                 WHEN 'FUNCTION' THEN 'EXECUTE'
                 WHEN 'TABLE' THEN 'SELECT'
-                -- The columns without hashes of secrets.
+                -- The columns without secrets and their hashes.
                 ELSE (SELECT format('SELECT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
                         FROM pg_attribute a
                        WHERE a.attrelid = privilege.object::regclass AND a.attnum > 0 AND NOT a.attisdropped
-                         AND a.attname !~ '_hash$')
+                         AND a.attname !~ '_(hash|secret)$')
             END,
             -- GRANT ... ON FUNCTION does not accept a procedure; ROUTINE accepts both.
             CASE privilege.object_kind WHEN 'FUNCTION' THEN 'ROUTINE' ELSE 'TABLE' END,

@@ -1,7 +1,10 @@
 -- Comments of the functions written in Rust, shown by \df+ in psql. The documentation is checked
 -- against them.
-COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505.';
-COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505.';
+COMMENT ON FUNCTION wallet.create_wallet IS 'Creates a wallet with an empty balance. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
+COMMENT ON FUNCTION wallet.create_wallets IS 'Creates many wallets with empty balances: all of them or none. Errors: 22023, WL012, 42501, WL006, 23505, 42704.';
+COMMENT ON FUNCTION wallet.set_plan IS 'Sets the rules of a plan from a time on, and returns the number of the version. Wallets on the plan get them with their next call. Errors: 22023, WL012, 42501, WL006.';
+COMMENT ON FUNCTION wallet.assign_plan IS 'Assigns a plan to a wallet, now or from a later time on. NULL ends the plan. Errors: 22023, 42501, WL009, WL003, WL006, 42704, WL004.';
+COMMENT ON FUNCTION wallet.rules_of IS 'The rules that apply to a wallet with its next call, as JSON text. plan_of() reads them. Errors: 22023, 42501, WL003.';
 COMMENT ON FUNCTION wallet.update_wallet IS 'Changes the given settings of a wallet. Waits for charges in progress. Errors: 22023, WL012, 42501, WL009, WL006, WL003, WL004, WL001.';
 COMMENT ON FUNCTION wallet.freeze_wallet IS 'Stops charges on a wallet; fundings are still accepted. When it returns, no charge is in progress. Errors: 22023, 42501, WL009, WL003, WL006, WL004.';
 COMMENT ON FUNCTION wallet.unfreeze_wallet IS 'Allows charges on a frozen wallet again. Errors: 22023, 42501, WL009, WL003, WL004.';
@@ -81,3 +84,10 @@ COMMENT ON FUNCTION wallet.readable_wallets IS 'Returns the wallets that the cur
 REVOKE ALL ON ALL ROUTINES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA wallet FROM PUBLIC;
 REVOKE ALL ON TYPE wallet.charge_result, wallet.fund_result, wallet.reversal_result, wallet.void_result, wallet.recurring_result, wallet.price_result, wallet.hold_result, wallet.forecast_result, wallet.movement_result, wallet.archive_result, wallet.known_limit FROM PUBLIC;
+COMMENT ON FUNCTION wallet.set_destination IS 'Sets where events of a wallet or, with *, of all wallets are delivered to: a webhook, a Slack or Teams channel, or an e-mail address. Returns the signing secret of a new webhook, which is shown only once. Errors: 22023, 42501, WL009, WL003, WL006.';
+COMMENT ON FUNCTION wallet.rotate_destination IS 'Gives a webhook a new signing secret. During the overlap, requests are signed with the old secret too. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.drop_destination IS 'Removes a destination. Its deliveries that still wait are given up. Errors: 22023, 42501, WL009, WL003, WL006, 42704.';
+COMMENT ON FUNCTION wallet.claim_deliveries IS 'Claims the deliveries that are due, for the duration of a lease, with the secrets that they need. Deliveries of one wallet to one destination are claimed by one worker at a time, in the order of the events. Errors: 22023, 42501.';
+COMMENT ON FUNCTION wallet.finish_delivery IS 'Marks a delivery as made. Returns false if it was already made. Errors: 22023, 42501, WL003, 42704.';
+COMMENT ON FUNCTION wallet.retry_delivery IS 'Records a failed attempt of a delivery. Returns when the next attempt is due, or NULL if the delivery is made or given up. Errors: 22023, 42501, WL003, 42704.';
+COMMENT ON FUNCTION wallet.resend_delivery IS 'Makes a delivery wait for another attempt, even if it was made or given up. Errors: 22023, 42501, WL009, WL003, 42704.';

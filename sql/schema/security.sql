@@ -34,6 +34,15 @@ BEGIN
     END LOOP;
 END
 $$;
+-- The destinations of all wallets are the operator's own.
+CREATE POLICY own_destination ON wallet.deliveries AS RESTRICTIVE FOR SELECT
+    USING (set_for <> '*' OR (SELECT '*' = ANY (wallet.readable_wallets())));
+-- A role sees the plans of the wallets that it sees.
+ALTER TABLE wallet.plan_versions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet.plan_versions FORCE ROW LEVEL SECURITY;
+CREATE POLICY used_plans ON wallet.plan_versions FOR SELECT
+    USING (plan IN (SELECT w.plan FROM wallet.wallets w UNION SELECT w.next_plan FROM wallet.wallets w)
+           OR (SELECT '*' = ANY (wallet.readable_wallets())));
 -- A voucher can be redeemed by any wallet, so it concerns all wallets.
 ALTER TABLE wallet.vouchers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet.vouchers FORCE ROW LEVEL SECURITY;

@@ -38,7 +38,7 @@ statement!(
 statement!(
     WALLET,
     [TEXTOID],
-    "SELECT jsonb_build_object(wallet_id, to_jsonb(w) - '{recheck_requested,grants_due,guarded,scoped,archived,keeps,debt,known_limits,defaults_from}'::text[])
+    "SELECT jsonb_build_object(wallet_id, to_jsonb(w) - '{recheck_requested,grants_due,guarded,scoped,archived,keeps,debt,known_limits,defaults_from,plan_version}'::text[])
        FROM wallet.wallets w WHERE wallet_id = $1"
 );
 statement!(
@@ -171,6 +171,14 @@ statement!(
     "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t) - 'near') FROM wallet.run_out_alerts t WHERE t.wallet_id = $1"
 );
 statement!(
+    /// Without the secrets. A new URL on the same server, and a new signing secret, show in
+    /// changed_at.
+    DESTINATION,
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.name, to_jsonb(t) - '{target_secret,signing_secret,previous_secret}'::text[])
+       FROM wallet.destinations t WHERE t.wallet_id = $1 AND t.name = $2"
+);
+statement!(
     MAPPING,
     [TEXTOID],
     "SELECT jsonb_build_object(md5(to_jsonb(t)::text), to_jsonb(t)) FROM wallet.usage_mappings t WHERE t.name = $1"
@@ -256,6 +264,8 @@ pub enum Of<'a> {
     CostAllocation,
     /// The wallet's run-out alert.
     RunOut,
+    /// The wallet's destination of that name, without its secrets.
+    Destination(&'a str),
     /// The usage mapping with that name.
     Mapping(&'a str),
     /// The weights of the metric with that name.
@@ -307,6 +317,7 @@ impl Of<'_> {
             Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
             Of::CostAllocation => CHARGEBACK.run(&[wallet]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
+            Of::Destination(name) => DESTINATION.run(&[wallet, Value::Text(name)]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),
             Of::Metric(name) => METRIC.run(&[Value::Text(name)]),
         }

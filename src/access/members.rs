@@ -163,16 +163,58 @@ pub fn remove(wallet: &str, user: &str, actor: Option<&str>) -> Result<()> {
     DROP.run(&values).map(drop)
 }
 
+/// The arguments of `set_model_rules`.
+pub struct NewModelRule<'a> {
+    /// Whose models they are.
+    pub scope: RuleScope,
+    /// The team or user; `*` for each one without a rule of its own, and for the wallet.
+    pub subject: &'a str,
+    /// The only models that are allowed.
+    pub allowed: Option<Vec<String>>,
+    /// Models that are not allowed.
+    pub blocked: Option<Vec<String>>,
+}
+
+impl<'a> NewModelRule<'a> {
+    /// Checks the arguments about a rule of a wallet.
+    pub fn of(
+        wallet: &str,
+        scope: Option<&str>,
+        subject: Option<&'a str>,
+        allowed: Option<Vec<Option<String>>>,
+        blocked: Option<Vec<Option<String>>>,
+    ) -> Result<NewModelRule<'a>> {
+        let scope = args::word("scope", scope, RuleScope::ALL, RuleScope::as_str, &[])?;
+        let subject = match args::name("subject", subject)? {
+            // A rule with the scope `wallet` has no other subject than the wallet.
+            Some(name) if scope == RuleScope::Wallet && name == wallet => "*",
+            Some(name) if scope == RuleScope::Wallet && name != "*" => {
+                return Err(Error::argument("scope wallet takes no subject")
+                    .detail(format!("The subject is {}.", quoted(name)))
+                    .hint("Leave subject out, or choose scope team or user.")
+                    .about("subject"));
+            }
+            name => name.unwrap_or("*"),
+        };
+        Ok(NewModelRule {
+            scope,
+            subject,
+            allowed: args::names("allowed", allowed)?,
+            blocked: args::names("blocked", blocked)?,
+        })
+    }
+
+    /// True if the rule has no list, which removes it.
+    pub fn is_none(&self) -> bool {
+        self.allowed.is_none() && self.blocked.is_none()
+    }
+}
+
 /// Sets the models that a wallet, a team or a user may use. Without lists, removes the rule.
-pub fn set_model_rule(
-    wallet: &str,
-    scope: RuleScope,
-    subject: &str,
-    allowed: Option<&[String]>,
-    blocked: Option<&[String]>,
-) -> Result<()> {
-    let key = [wallet, scope.as_str(), subject].map(Value::Text);
-    if allowed.is_none() && blocked.is_none() {
+pub fn set_model_rule(wallet: &str, rule: &NewModelRule<'_>) -> Result<()> {
+    let key = [wallet, rule.scope.as_str(), rule.subject].map(Value::Text);
+    let [allowed, blocked] = [&rule.allowed, &rule.blocked].map(Option::as_deref);
+    if rule.is_none() {
         return DROP_RULE.run(&key).map(drop);
     }
     let lists = [allowed, blocked].map(Value::OptTexts);

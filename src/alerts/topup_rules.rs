@@ -6,8 +6,9 @@ use crate::error::{Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
-use crate::ledger::wallets::config;
+use crate::ledger::wallets::plan_marks::{self, RuleKind};
 use crate::ledger::wallets::settings::split_lanes;
+use crate::ledger::wallets::{config, following};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::jsonb::Jsonb;
@@ -58,6 +59,12 @@ statement!(
 );
 
 statement!(
+    NAMES,
+    [TEXTOID],
+    "SELECT name FROM wallet.topup_rules WHERE wallet_id = $1"
+);
+
+statement!(
     OTHERS,
     [TEXTOID, TEXTOID],
     "SELECT count(*) FROM wallet.topup_rules WHERE wallet_id = $1 AND name <> $2"
@@ -72,6 +79,8 @@ statement!(
         AND NOT EXISTS (
             SELECT FROM wallet.topup_rules r WHERE r.wallet_id = $1 AND r.threshold = t.threshold)"
 );
+
+const OVERRIDE: &str = "Override it with a top-up rule of the wallet's own, of the same name.";
 
 /// The most rules of a wallet. All of them are evaluated together.
 const MAX_RULES: i64 = 100;
@@ -109,7 +118,8 @@ fn require_few(wallet: &str, name: &str) -> Result<()> {
     let others: i64 = OTHERS
         .run(&[Value::Text(wallet), Value::Text(name)])?
         .need(0, 0)?;
-    if others < MAX_RULES {
+    // A plan has few, whose number was checked when the plan was set.
+    if others < MAX_RULES || following::is_applying() {
         return Ok(());
     }
     Err(Error::argument(format!(
@@ -118,6 +128,12 @@ fn require_few(wallet: &str, name: &str) -> Result<()> {
     ))
     .detail(format!("A wallet has at most {MAX_RULES}."))
     .hint("Drop one of them by setting it to NULL."))
+}
+
+/// The names of the top-up rules of a wallet.
+pub fn names(wallet: &str) -> Result<Vec<String>> {
+    let rows = NAMES.run(&[Value::Text(wallet)])?;
+    (0..rows.len()).map(|row| rows.need(row, 0)).collect()
 }
 
 /// Sets or drops the wallet's rule of that name. If the wallet is low, the rule requests a top-up
@@ -132,8 +148,15 @@ pub fn set(
     if call.answered()?.is_some() {
         return Ok(());
     }
+    following::follow(wallet)?;
     let (rules, _) = config::lock_to_change(wallet)?;
     rules.require_open(wallet)?;
+    let has_plan = rules.has_plan && !following::is_applying();
+    if has_plan && rule.is_none() {
+        plan_marks::require_own(wallet, RuleKind::TopupRule, name, OVERRIDE)?;
+    } else if has_plan {
+        plan_marks::unmark(wallet, RuleKind::TopupRule, &[name.to_owned()])?;
+    }
     let threshold = rule.and_then(|rule| rule.threshold);
     match rule {
         None => drop(DROP.run(&[Value::Text(wallet), Value::Text(name)])?),
@@ -178,5 +201,6 @@ pub fn set(
     locked.sweep()?;
     locked.close()?;
     split_lanes(wallet, rules.credit_limit)?;
+    following::restore(wallet, has_plan && rule.is_none())?;
     call.remember(None)
 }

@@ -3,13 +3,13 @@
 use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level};
-use crate::api::grants::lifetime;
 use crate::api::wallets::currency;
 use crate::args;
 use crate::error::Error;
 use crate::idempotency::fingerprint::canonical;
 use crate::ledger::funding::bonus_rules::{self, NewBonus};
 use crate::ledger::funding::tiers;
+use crate::ledger::grants::recurring_args::lifetime;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use pgrx::datum::Interval;

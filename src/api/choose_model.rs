@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::Checking;
 use crate::ledger::limits::choose::{self, Choice};
+use crate::ledger::wallets::following;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::Jsonb;
@@ -69,8 +70,10 @@ fn choose_model(
             ..ChargeArgs::default()
         })?;
         let checking = Checking::of(for_hold);
-        enter(Level::Reader, wallet, |_| {
-            choose::choose(&request, &models, checking)
+        following::foreseeing(wallet, || {
+            enter(Level::Reader, wallet, |_| {
+                choose::choose(&request, &models, checking)
+            })
         })
     };
     TableIterator::new(or_raise_keeping(key, work).into_iter().map(choice_row))

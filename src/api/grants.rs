@@ -4,8 +4,8 @@ use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{Level, enter_as};
 use crate::args;
-use crate::error::{Error, Result};
 use crate::ledger::grants::recurring::{self, NewRecurring};
+use crate::ledger::grants::recurring_args;
 use crate::ledger::grants::scope::Scope;
 use crate::ledger::grants::void::{self, Void};
 use crate::pg::jsonb::Jsonb;
@@ -69,74 +69,6 @@ fn void_grant(
     ])
 }
 
-/// The periods of a recurring grant that a HINT lists.
-const PERIODS: [&str; 8] = [
-    "minute",
-    "hour",
-    "day",
-    "week",
-    "month",
-    "quarter",
-    "year",
-    "and a number of them such as 2 weeks",
-];
-
-/// Parses a period such as `month` or `2 weeks`. Returns it as an interval.
-fn period(value: Option<&str>) -> Result<String> {
-    let text = args::required("period", value)?;
-    let (count, unit) = match text.split_once(' ') {
-        Some((count, unit)) => (count.parse::<u16>().unwrap_or(0), unit),
-        None => (1, text),
-    };
-    let unit = match unit.strip_suffix('s').unwrap_or(unit) {
-        "second" => Some((1, "seconds")),
-        "minute" => Some((1, "minutes")),
-        "hour" => Some((1, "hours")),
-        "day" => Some((1, "days")),
-        "week" => Some((1, "weeks")),
-        "month" => Some((1, "months")),
-        "quarter" => Some((3, "months")),
-        "year" => Some((1, "years")),
-        _ => None,
-    };
-    match unit {
-        Some((factor, unit)) if count > 0 => Ok(format!("{} {unit}", u32::from(count) * factor)),
-        _ => Err(args::unrecognized("period", text, &PERIODS)),
-    }
-}
-
-/// Microseconds per day.
-const DAY: i64 = 24 * 3600 * 1_000_000;
-
-/// A hundred years, with 31 days per month, because months differ in length.
-const MAX_LIFE_DAYS: i64 = 100 * 12 * 31;
-
-/// The lifetime of a grant, as an interval; `None` for a grant without an end.
-pub fn lifetime(argument: &str, value: Option<Interval>) -> Result<Option<String>> {
-    let Some(interval) = value else {
-        return Ok(None);
-    };
-    let (months, days, micros) = (interval.months(), interval.days(), interval.micros());
-    if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
-        return Err(Error::argument(format!("{argument} is not above zero"))
-            .detail("A grant must live for some time.")
-            .hint(
-                "Give an interval such as 1 month, or leave it out for grants that do not expire.",
-            ));
-    }
-    let days_in_all = i64::from(months) * 31 + i64::from(days);
-    if days_in_all > MAX_LIFE_DAYS || micros / DAY > MAX_LIFE_DAYS {
-        return Err(Error::argument(format!("{argument} is out of range"))
-            .detail("A grant lives for a hundred years at most.")
-            .hint(
-                "Give an interval such as 1 month, or leave it out for grants that do not expire.",
-            ));
-    }
-    Ok(Some(format!(
-        "{months} months {days} days {micros} microseconds"
-    )))
-}
-
 /// Grants an amount now, or from a day on, and again every period. Zero ends the recurring grant.
 #[pg_extern(schema = "wallet", requires = ["results"])]
 #[search_path(pg_catalog, wallet, pg_temp)]
@@ -156,8 +88,8 @@ fn set_recurring_grant(
 ) -> RecurringRow {
     let work = || {
         let name = args::new_name("name", name)?;
-        let period = self::period(period)?;
-        let expires_after = lifetime("expires_after", expires_after)?;
+        let period = recurring_args::period("period", period)?;
+        let expires_after = recurring_args::lifetime("expires_after", expires_after)?;
         let new = NewRecurring {
             wallet: args::required("wallet", wallet)?,
             name,

@@ -81,6 +81,7 @@ fn write_key(
 /// The items of `create_keys`.
 static KEYS: Items = Items {
     argument: "keys",
+    path: "",
     single: "create_key",
     keys: &[
         "user_id",

@@ -3,7 +3,6 @@
 use crate::access::audit::Of;
 use crate::access::call::Call;
 use crate::access::rights::{ALL_WALLETS, Level, enter};
-use crate::api::limit_args::{self, LIMITS, LimitArgs, limit_of};
 use crate::args;
 use crate::error::{Error, Result};
 use crate::idempotency::call::lost;
@@ -11,10 +10,12 @@ use crate::idempotency::fingerprint::canonical;
 use crate::ledger::charges::request::{ChargeArgs, Request};
 use crate::ledger::limits::check::{self, Checking};
 use crate::ledger::limits::drop;
+use crate::ledger::limits::limit_args::{self, LIMITS, LimitArgs, limit_of};
 use crate::ledger::limits::raise::{self, Raise};
 use crate::ledger::limits::set;
 use crate::ledger::limits::set::NewLimit;
 use crate::ledger::wallets::change::change_each;
+use crate::ledger::wallets::following;
 use crate::limits::metric::Metric;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
@@ -311,8 +312,10 @@ fn check_limits(
 }
 
 fn checked(request: &Request<'_>, call: Checking) -> Result<Vec<check::Checked>> {
-    enter(Level::Reader, request.wallet, |_| {
-        check::check(request, call)
+    following::foreseeing(request.wallet, || {
+        enter(Level::Reader, request.wallet, |_| {
+            check::check(request, call)
+        })
     })
 }
 

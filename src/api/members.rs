@@ -2,13 +2,14 @@
 
 use crate::access::audit::Of;
 use crate::access::call::Call;
-use crate::access::members::{self, DEFAULT_ROLE, MemberArgs, NewMember, RuleScope};
+use crate::access::members::{self, DEFAULT_ROLE, MemberArgs, NewMember, NewModelRule};
 use crate::access::rights::Level;
 use crate::args;
-use crate::error::{Error, Result, quoted};
+use crate::error::Result;
 use crate::idempotency::fingerprint::canonical;
 use crate::items::{Item, Items};
 use crate::ledger::wallets::change::{change, change_each, change_once};
+use crate::ledger::wallets::model_rules;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::raise::OrRaise;
 use pgrx::default;
@@ -57,6 +58,7 @@ fn set_member(
 /// The items of `set_members`.
 static MEMBERS: Items = Items {
     argument: "members",
+    path: "",
     single: "set_member",
     keys: &["user_id", "role", "team", "allowed_models", "blocked"],
 };
@@ -161,37 +163,17 @@ fn set_model_rules(
 ) {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let scope = args::word("scope", scope, RuleScope::ALL, RuleScope::as_str, &[])?;
-        let subject = match args::name("subject", subject)? {
-            // A rule with the scope `wallet` has no other subject than the wallet.
-            Some(name) if scope == RuleScope::Wallet && name == wallet => "*",
-            Some(name) if scope == RuleScope::Wallet && name != "*" => {
-                return Err(Error::argument("scope wallet takes no subject")
-                    .detail(format!("The subject is {}.", quoted(name)))
-                    .hint("Leave subject out, or choose scope team or user."));
-            }
-            name => name.unwrap_or("*"),
-        };
-        let allowed = args::names("allowed", allowed)?;
-        let blocked = args::names("blocked", blocked)?;
+        let rule = NewModelRule::of(wallet, scope, subject, allowed, blocked)?;
         let call = Call::new("set_model_rules", wallet)
             .by(actor)?
             .noting(metadata)?
             .once(idempotency_key)?
-            .with("scope", scope.as_str())
-            .with("subject", subject)
-            .with("allowed", allowed.as_deref())
-            .with("blocked", blocked.as_deref());
-        call.change(
-            Level::Admin,
-            Of::ModelRule([scope.as_str(), subject]),
-            |call| {
-                change_once(call, || {
-                    let (allowed, blocked) = (allowed.as_deref(), blocked.as_deref());
-                    members::set_model_rule(wallet, scope, subject, allowed, blocked)
-                })
-            },
-        )
+            .with("scope", rule.scope.as_str())
+            .with("subject", rule.subject)
+            .with("allowed", rule.allowed.as_deref())
+            .with("blocked", rule.blocked.as_deref());
+        let of = Of::ModelRule([rule.scope.as_str(), rule.subject]);
+        call.change(Level::Admin, of, |call| model_rules::set(&rule, call))
     };
     work().or_raise();
 }

@@ -9,7 +9,8 @@ use crate::idempotency::call::IdempotentCall;
 use crate::idempotency::fingerprint::canonical;
 use crate::items::{Item, Items};
 use crate::ledger::limits::default_windows;
-use crate::ledger::wallets::settings::{BalanceDatum, Changes, MAX_LANES, NewWallet};
+use crate::ledger::wallets::setting_args;
+use crate::ledger::wallets::settings::{BalanceDatum, Changes, NewWallet};
 use crate::ledger::wallets::status::StatusChange;
 use crate::ledger::wallets::{settings, status};
 use crate::money::Amount;
@@ -17,8 +18,6 @@ use crate::pg::jsonb::Jsonb;
 use crate::pg::numeric::Number;
 use crate::pg::raise::OrRaise;
 use crate::pg::row::BalanceRow;
-use crate::pricing::unknown::UnknownPrice;
-use crate::pricing::unread::UnreadUsage;
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, default};
 
@@ -34,40 +33,10 @@ pub fn row(result: Result<BalanceDatum>) -> BalanceRow {
     BalanceRow(result.or_raise().0)
 }
 
-fn lanes(value: Option<i32>) -> Result<i16> {
-    match value {
-        Some(lanes @ 1..=MAX_LANES) => Ok(lanes as i16),
-        other => {
-            let given = other.map_or("NULL".to_owned(), |lanes| lanes.to_string());
-            Err(Error::argument("lanes is out of range")
-                .detail(format!("It is {given}; 1 to {MAX_LANES} are allowed."))
-                .hint("About half as many lanes as connections that spend at once are enough.")
-                .about("lanes"))
-        }
-    }
-}
-
 /// Checks the name of a currency.
 pub fn currency<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     args::currency(argument, value)?;
     args::required(argument, value)
-}
-
-fn low_balance(values: Option<Vec<Option<Number>>>) -> Result<Option<Vec<Amount>>> {
-    let Some(values) = values else {
-        return Ok(None);
-    };
-    let mut amounts = args::amounts("low_balance", &values)?;
-    amounts.sort_unstable();
-    amounts.dedup();
-    amounts.reverse();
-    if amounts.len() > 32 {
-        return Err(Error::argument("low_balance has too many thresholds")
-            .detail(format!("It has {}; at most 32 are allowed.", amounts.len()))
-            .hint("Alert at a few amounts that somebody acts on.")
-            .about("low_balance"));
-    }
-    Ok(Some(amounts))
 }
 
 /// The arguments of `create_wallet` about a wallet.
@@ -79,6 +48,7 @@ struct WalletArgs<'a> {
     time_zone: Option<&'a str>,
     lanes: Option<i32>,
     metadata: Option<Jsonb>,
+    plan: Option<&'a str>,
 }
 
 /// Checks the arguments about a new wallet.
@@ -96,16 +66,18 @@ fn wallet_of(args: WalletArgs<'_>) -> Result<NewWallet<'_>> {
         wallet,
         currency: currency("currency", args.currency)?,
         credit_limit: args::amount("credit_limit", args.credit_limit.as_ref())?,
-        low_balance: low_balance(args.low_balance)?.unwrap_or_default(),
+        low_balance: setting_args::low_balance(args.low_balance)?.unwrap_or_default(),
         time_zone: args::required("time_zone", args.time_zone)?,
-        lanes: lanes(args.lanes)?,
+        lanes: setting_args::lanes(args.lanes)?,
         metadata: args::document("metadata", args.metadata)?,
+        plan: args::name("plan", args.plan)?,
     })
 }
 
 /// The items of `create_wallets`.
 static WALLETS: Items = Items {
     argument: "wallets",
+    path: "",
     single: "create_wallet",
     keys: &[
         "wallet",
@@ -115,6 +87,7 @@ static WALLETS: Items = Items {
         "time_zone",
         "lanes",
         "metadata",
+        "plan",
     ],
 };
 
@@ -127,6 +100,7 @@ fn wallet_of_item(item: &Item) -> Result<NewWallet<'_>> {
         time_zone: item.text("time_zone", Some("UTC"))?,
         lanes: item.whole("lanes", Some(1))?,
         metadata: item.json("metadata")?,
+        plan: item.text("plan", None)?,
     }))
 }
 
@@ -189,6 +163,7 @@ fn create_wallet(
     metadata: default!(Option<Jsonb>, "'{}'"),
     idempotency_key: default!(Option<&str>, "NULL"),
     actor: default!(Option<&str>, "NULL"),
+    plan: default!(Option<&str>, "NULL"),
 ) -> BalanceRow {
     let work = || {
         let new = wallet_of(WalletArgs {
@@ -199,6 +174,7 @@ fn create_wallet(
             time_zone,
             lanes,
             metadata,
+            plan,
         })?;
         let call = Call::new("create_wallet", new.wallet)
             .by(actor)?
@@ -207,7 +183,8 @@ fn create_wallet(
             .with("credit_limit", new.credit_limit)
             .with("low_balance", Some(list(&new.low_balance)))
             .with("time_zone", time_zone)
-            .with("lanes", new.lanes);
+            .with("lanes", new.lanes)
+            .with("plan", new.plan);
         enter_audited(Level::Admin, &call.act(), Of::NewWallet, |session| {
             // A claim of the name is not enough, because the wallet does not exist yet.
             require(session, Level::Admin, ALL_WALLETS)?;
@@ -242,22 +219,17 @@ fn update_wallet(
             let amount = value.map(|number| args::amount(name, Some(&number)));
             amount.transpose()
         };
-        check_unknown_price(unknown_price)?;
-        let word = |rule| {
-            let all = UnreadUsage::ALL;
-            args::word("unread_usage", Some(rule), all, UnreadUsage::as_str, &[])
-        };
         let changes = Changes {
             credit_limit: amount("credit_limit", credit_limit)?,
-            low_balance: self::low_balance(args::numbers(low_balance))?,
+            low_balance: setting_args::low_balance(args::numbers(low_balance))?,
             time_zone: args::name("time_zone", time_zone)?,
-            unknown_price,
+            unknown_price: setting_args::unknown_price(unknown_price)?,
             members_only,
             freeze_on_chargeback,
             funding_min: amount("funding_min", funding_min)?,
             funding_max: amount("funding_max", funding_max)?,
             metadata: args::document("metadata", metadata)?,
-            unread_usage: unread_usage.map(word).transpose()?,
+            unread_usage: setting_args::unread_usage(unread_usage)?,
         };
         let call = Call::new("update_wallet", wallet)
             .by(actor)?
@@ -287,17 +259,6 @@ fn update(wallet: &str, changes: &Changes<'_>, call: IdempotentCall<'_>) -> Resu
     match changes.time_zone {
         None => update(),
         Some(_) => default_windows::following_zone(wallet, update),
-    }
-}
-
-/// 22023 unless the rule for usage without a price has one of its forms.
-fn check_unknown_price(rule: Option<&str>) -> Result<()> {
-    let argument = "unknown_price";
-    match args::name(argument, rule)? {
-        Some(rule) if UnknownPrice::parse(rule).is_none() => {
-            Err(args::unrecognized(argument, rule, UnknownPrice::FORMS))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -400,7 +361,7 @@ fn set_lanes(
 ) -> BalanceRow {
     let work = || {
         let wallet = args::required("wallet", wallet)?;
-        let lanes = self::lanes(lanes)?;
+        let lanes = setting_args::lanes(lanes)?;
         let call = Call::new("set_lanes", wallet)
             .by(actor)?
             .noting(metadata)?

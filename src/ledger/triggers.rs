@@ -99,6 +99,13 @@ fn refuse_change<'a>(
             })
             .hint("The chain of the ledger goes on from it: verify() needs it as it is.")
             .constraint("carried_forward", "ledger_is_immutable"),
+        "plan_versions" => immutable("versions of plans cannot be changed or deleted")
+            .detail(match column::<String>(&row, "plan") {
+                Some(plan) => format!("The plan is {}.", quoted(&plan)),
+                None => "The statement would remove all plans.".to_owned(),
+            })
+            .hint("Set another version of the plan with set_plan().")
+            .constraint("plan_versions", "plan_versions_are_immutable"),
         _ => immutable("the audit trail cannot be changed or deleted")
             .detail(match id("audit_id") {
                 Some(id) => format!("The row is {id}."),

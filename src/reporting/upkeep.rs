@@ -54,9 +54,17 @@ statement!(
 );
 
 statement!(
+    /// Also wallets that are to take over a version of their plan.
     WITH_DUE_GRANTS,
     [TIMESTAMPTZOID, INT8OID],
-    "SELECT wallet_id FROM wallet.wallets WHERE grants_due <= $1 ORDER BY 1 LIMIT $2"
+    "WITH begun AS MATERIALIZED (
+        SELECT DISTINCT ON (p.plan) p.plan, p.version FROM wallet.plan_versions p
+         WHERE p.effective_from <= $1 ORDER BY p.plan, p.effective_from DESC, p.version DESC
+     )
+     SELECT w.wallet_id FROM wallet.wallets w LEFT JOIN begun b ON b.plan = w.plan
+      WHERE w.grants_due <= $1
+         OR w.status <> 'closed' AND (w.next_plan_at <= $1 OR b.version IS DISTINCT FROM w.plan_version)
+      ORDER BY 1 LIMIT $2"
 );
 
 /// The number of holds that one call of a sweep releases.
@@ -69,7 +77,8 @@ pub fn prune_windows() -> Result<i64> {
     PRUNE.run(&[Value::Time(clock::now())])?.need(0, 0)
 }
 
-/// Books expiries of all wallets: at most `most` holds, and the grants of at most `most` wallets.
+/// Books what is due in all wallets: at most `most` expired holds, and the grants and plans of at
+/// most `most` wallets.
 /// Returns the number of wallets. Goes through the wallets once, by name, and locks the row of each
 /// before its lanes, so that two sweeps do not wait for each other.
 pub fn sweep(most: i64) -> Result<i64> {

@@ -10,6 +10,7 @@ mod holds;
 mod in_turn;
 mod isolation;
 mod model;
+mod plans;
 mod sequence;
 mod settled;
 mod threads;

@@ -158,6 +158,8 @@ pub const FUNCTIONS: &[Function] = &[
     f(Reader, Any, "key_owner", "wallet.key_owner('wk_unknown')"),
     f(Reader, Any, "readable_price_lists", "wallet.readable_price_lists()"),
     f(Reader, Any, "readable_wallets", "wallet.readable_wallets()"),
+    f(Reader, Wallet, "plan_of", "wallet.plan_of({w})"),
+    f(Reader, Wallet, "rules_of", "wallet.rules_of({w})"),
     f(Reader, Wallet, "limits_now", "wallet.limits_now({w}, 'now')"),
     f(Reader, Wallet, "expired_held", "wallet.expired_held({w}, 'now')"),
     f(Reader, Any, "day_begun", "wallet.day_begun('2026-03-01Z', 'UTC')"),
@@ -189,6 +191,13 @@ pub const FUNCTIONS: &[Function] = &[
     f(Events, Id, "finish_event", "wallet.finish_event({event})"),
     f(Events, Id, "retry_event", "wallet.retry_event({event})"),
     f(Events, Any, "claim_events", "wallet.claim_events()"),
+    f(Events, Any, "claim_deliveries", "wallet.claim_deliveries()"),
+    f(Events, Wallet, "finish_delivery", "wallet.finish_delivery({w}, {delivery})"),
+    f(Events, Wallet, "retry_delivery", "wallet.retry_delivery({w}, {delivery})"),
+    f(Billing, Wallet, "resend_delivery", "wallet.resend_delivery({w}, {delivery})"),
+    f(Admin, Wallet, "set_destination", "wallet.set_destination({w}, 'email', 'a@example.com'{a})"),
+    f(Admin, Wallet, "rotate_destination", "wallet.rotate_destination({w}, 'default'{a})"),
+    f(Admin, Wallet, "drop_destination", "wallet.drop_destination({w}, 'default'{a})"),
     f(Events, Any, "request_due_topups", "wallet.request_due_topups()"),
     f(Admin, Wallet, "adjust", "wallet.adjust({w}, 1{a})"),
     f(Admin, Wallet, "archive", "wallet.archive({w}, '2026-01-01Z'{a})"),
@@ -212,6 +221,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, Wallet, "set_model_rules", "wallet.set_model_rules({w}, allowed => '{fn-*}'{a})"),
     f(Admin, Wallet, "transfer", "wallet.transfer({w}, {peer}, 1{a})"),
     f(Admin, Wallet, "unfreeze_wallet", "wallet.unfreeze_wallet({frozen}{a})"),
+    f(Admin, Wallet, "assign_plan", "wallet.assign_plan({w}, NULL{a})"),
     f(Admin, Wallet, "update_wallet", "wallet.update_wallet({w}, credit_limit => 1{a})"),
     f(Admin, Wallet, "use_price_list", "wallet.use_price_list({w}, 'default'{a})"),
     f(Admin, Wallet, "write_ip_rules", "wallet.write_ip_rules({w}, '{10.0.0.0/8}', NULL, {actor}, NULL)"),
@@ -231,6 +241,7 @@ pub const FUNCTIONS: &[Function] = &[
     f(Admin, All, "drop_metric", "wallet.drop_metric('fn-points'{a})"),
     f(Admin, All, "set_metric", r#"wallet.set_metric('fn-metric', '{"input_tokens":1,"output_tokens":4}'{a})"#),
     f(Admin, All, "set_markup", "wallet.set_markup('fn-list', 20{a})"),
+    f(Admin, All, "set_plan", "wallet.set_plan('fn-plan', '{}'{a})"),
     f(Admin, All, "set_price", "wallet.set_price('fn-n', 'input_tokens', 1{a})"),
     f(Admin, All, "set_usage_mapping", r#"wallet.set_usage_mapping('fn-map', NULL{a})"#),
     f(Worker, All, "sweep_expired", "wallet.sweep_expired()"),
@@ -304,6 +315,10 @@ const IDS: &[(&str, &str)] = &[
         "SELECT id::text FROM wallet.events WHERE wallet = $1",
     ),
     (
+        "delivery",
+        "SELECT delivery_id::text FROM wallet.deliveries WHERE wallet_id = $1",
+    ),
+    (
         "lines",
         "SELECT lines::text FROM wallet.ledger WHERE wallet_id = $1 AND model = 'fn-m'",
     ),
@@ -348,6 +363,7 @@ impl Scene {
                  SELECT wallet.fund('{wallet}', 7, reference => 'fn-late', status => 'pending');
                  SELECT wallet.fund('{wallet}', 9, promotional => true, expires_at => 'tomorrow');
                  SELECT wallet.set_limit('{wallet}', 900, 'rolling 5 hours');
+                 SELECT wallet.set_destination('{wallet}', 'webhook', 'https://example.com/hook');
                  SELECT wallet.set_topup_rule('{wallet}', '{{\"threshold\":900,\"amount\":10}}');
                  SELECT wallet.set_run_out_alert('{wallet}', 7);
                  SELECT wallet.set_member('{wallet}', 'ann', 'member', 'red');

@@ -34,6 +34,8 @@ const ORDER: &[&str] = &[
     "allowance",
     "ledger",
     "alerts",
+    "delivery",
+    "plans",
     "reporting",
     "api",
     "lib",

@@ -71,7 +71,7 @@ impl<'a> LockedBalance<'a> {
 
     fn open_unswept(wallet: &'a str, hold: Option<[u8; 16]>) -> Result<LockedBalance<'a>> {
         // The rules are read again, because the cached ones may be older than the last grant.
-        if config::read(wallet)?.grants_are_due() {
+        if config::read(wallet)?.is_due() {
             due::sweep(wallet)?;
         }
         let (rules, lanes) = config::read_with_lanes(wallet)?;

@@ -149,7 +149,7 @@ fn book_at_once(
     if rules.scoped {
         return Ok(Some(Outcome::Apart((0..requests.len()).collect())));
     }
-    if rules.grants_are_due() || rules.needs_recheck() {
+    if rules.is_due() || rules.needs_recheck() {
         return Ok(Some(Outcome::Refused));
     }
     let single = rules.lanes == 1;

@@ -80,7 +80,7 @@ fn book(
     mut lane: Option<Lane>,
 ) -> std::result::Result<Option<Charged>, Stopped> {
     for attempt in 0..MAX_TRIES {
-        if rules.grants_are_due() {
+        if rules.is_due() {
             // A request that would be refused after booking everything due is refused before
             // booking it.
             if let Some(rules) = due::lock(request.wallet)? {

@@ -22,7 +22,7 @@ pub fn fund(funding: &Funding<'_>) -> Result<Funded> {
         return Ok(funded);
     }
     rows::require_payable(&rules, wallet)?;
-    if rules.grants_are_due() {
+    if rules.is_due() {
         due::sweep(wallet)?;
         rules = config::read(wallet)?;
     }

@@ -21,7 +21,7 @@ pub fn settle(change: &Change<'_>, call: IdempotentCall<'_>) -> Result<Funded> {
     let result = match found.status.as_str() {
         "pending" => {
             rows::require_payable(&rules, wallet)?;
-            if rules.grants_are_due() {
+            if rules.is_due() {
                 due::sweep(wallet)?;
                 // The sweep has written a new epoch of the rules into the lanes.
                 rules = config::read(wallet)?;

@@ -25,6 +25,7 @@ pub mod lots;
 pub mod pools;
 pub mod recurrence;
 pub mod recurring;
+pub mod recurring_args;
 pub mod scope;
 pub mod terms;
 mod usage_marks;

@@ -5,6 +5,8 @@ use crate::idempotency::call::IdempotentCall;
 use crate::ledger::grants::locked_lots::LockedLots;
 use crate::ledger::grants::recurrence::Occurrence;
 use crate::ledger::grants::scope::Scope;
+use crate::ledger::wallets::following;
+use crate::ledger::wallets::plan_marks::{self, RuleKind};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -85,10 +87,18 @@ statement!(
 );
 
 statement!(
+    NAMES,
+    [TEXTOID],
+    "SELECT name FROM wallet.recurring_grants WHERE wallet_id = $1"
+);
+
+statement!(
     NEXT,
     [TEXTOID, TEXTOID],
     "SELECT next_at FROM wallet.recurring_grants WHERE wallet_id = $1 AND name = $2"
 );
+
+const OVERRIDE: &str = "Override it with a recurring grant of the wallet's own, of the same name.";
 
 /// The arguments of `set_recurring_grant`.
 pub struct NewRecurring<'a> {
@@ -112,6 +122,30 @@ pub struct NewRecurring<'a> {
     pub actor: Option<&'a str>,
     /// The caller's own data.
     pub metadata: Option<Document>,
+}
+
+impl<'a> NewRecurring<'a> {
+    /// Stops the recurring grant of that name.
+    pub fn stop(wallet: &'a str, name: &'a str) -> NewRecurring<'a> {
+        NewRecurring {
+            wallet,
+            name,
+            starts_on: None,
+            amount: Amount::ZERO,
+            period: "1 months",
+            expires_after: None,
+            rollover_max: None,
+            scope: None,
+            actor: None,
+            metadata: None,
+        }
+    }
+}
+
+/// The names of the recurring grants of a wallet.
+pub fn names(wallet: &str) -> Result<Vec<String>> {
+    let rows = NAMES.run(&[Value::Text(wallet)])?;
+    (0..rows.len()).map(|row| rows.need(row, 0)).collect()
 }
 
 /// The result of `set_recurring_grant`.
@@ -169,7 +203,8 @@ impl Start {
                 )
                 .hint("Give a later day as starts_on, or leave it out."));
         }
-        if rows.need::<i64>(0, 5)? >= MAX_GRANTS {
+        // A plan has few, whose number was checked when the plan was set.
+        if rows.need::<i64>(0, 5)? >= MAX_GRANTS && !following::is_applying() {
             return Err(Error::argument(format!(
                 "wallet {} has too many recurring grants",
                 quoted(new.wallet)
@@ -190,10 +225,18 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
     if let Some(answer) = call.answered()? {
         return first_answer(new, answer.result());
     }
+    following::follow(wallet)?;
     let mut locked_lots = LockedLots::open(wallet)?;
     let now = clock::now();
     locked_lots.rules().require_open(wallet)?;
-    let result = if new.amount.is_zero() {
+    let has_plan = locked_lots.rules().has_plan && !following::is_applying();
+    let stops = new.amount.is_zero();
+    if has_plan && stops {
+        plan_marks::require_own(wallet, RuleKind::RecurringGrant, new.name, OVERRIDE)?;
+    } else if has_plan {
+        plan_marks::unmark(wallet, RuleKind::RecurringGrant, &[new.name.to_owned()])?;
+    }
+    let result = if stops {
         STOP.run(&[Value::Text(wallet), Value::Text(new.name)])?;
         Recurring {
             grant_id: None,
@@ -230,6 +273,7 @@ pub fn set(new: &NewRecurring<'_>, call: IdempotentCall<'_>) -> Result<Recurring
         }
     };
     locked_lots.close()?;
+    following::restore(wallet, has_plan && stops)?;
     let mut json = Builder::default();
     json.begin_object();
     json.text("balance", Some(&result.balance.to_fixed()));

@@ -60,7 +60,7 @@ fn hold_in_lane(new: &NewHold<'_>) -> Result<Option<Held>> {
     }
     // A hold that may shrink must know what the limits have left.
     let shrinks = new.allow_partial && !rules.limits.is_empty();
-    if rules.grants_are_due() || rules.needs_recheck() || rules.scoped || shrinks {
+    if rules.is_due() || rules.needs_recheck() || rules.scoped || shrinks {
         return Ok(None);
     }
     let mut view = LaneView {
@@ -163,7 +163,7 @@ fn hold_of_all(new: &NewHold<'_>) -> Result<Held> {
     if let Some(held) = replay(new)? {
         return Ok(held);
     }
-    if config::read(wallet)?.grants_are_due()
+    if config::read(wallet)?.is_due()
         && !new.allow_partial
         && let Some(rules) = due::lock(wallet)?
         && replay(new)?.is_none()

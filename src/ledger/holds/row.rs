@@ -12,7 +12,7 @@ use crate::storage::store;
 /// such wallet.
 pub fn lock(wallet: &str, id: [u8; 16]) -> Result<Hold> {
     // Reads the rules again, because the backend's cache may be older than the last grant.
-    if config::read(wallet)?.grants_are_due() {
+    if config::read(wallet)?.is_due() {
         // The sweep locks the wallet's row, which comes before holds in the lock order.
         due::sweep(wallet)?;
     }

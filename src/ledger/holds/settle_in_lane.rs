@@ -46,7 +46,7 @@ pub fn settle_in_lane(settlement: &Settlement<'_>) -> Result<InLane> {
     let about = hold.about.clone();
     let rules = config::known(wallet)?;
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
-    if rules.grants_are_due()
+    if rules.is_due()
         || rules.needs_recheck()
         // The lane contains the same flag, but it is read only after the hold was closed.
         || !rules.armed

@@ -2,7 +2,7 @@
 
 use crate::access::rights::ALL_WALLETS;
 use crate::error::Result;
-use crate::ledger::wallets::change::change;
+use crate::ledger::wallets::change::change_knowing;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::storage::plan::{Run, Value, statement};
@@ -52,12 +52,17 @@ pub fn lock(wallet: &str) -> Result<()> {
 /// Runs `work`, which changes limits, after [`lock`]. For a wallet, no charge runs meanwhile. A
 /// change of the default limits reaches every wallet with its next call: a trigger makes every
 /// backend read them again.
-pub fn change_limits<T>(wallet: &str, work: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
+///
+/// `work` learns whether the wallet has a plan.
+pub fn change_limits<T>(
+    wallet: &str,
+    work: impl FnOnce(Timestamp, bool) -> Result<T>,
+) -> Result<T> {
     if wallet == ALL_WALLETS {
-        return work(clock::now());
+        return work(clock::now(), false);
     }
-    change(wallet, |now| {
-        let changed = work(now)?;
+    change_knowing(wallet, |now, has_plan| {
+        let changed = work(now, has_plan)?;
         NOTE_KNOWN.run_in_order(&[Value::Text(wallet)])?;
         Ok(changed)
     })

@@ -11,8 +11,8 @@ use crate::ledger::charges::request::{Asked, Request};
 use crate::ledger::grants::asof::{self, Funds};
 use crate::ledger::grants::pools::Pools;
 use crate::ledger::holds::expired::Expired;
-use crate::ledger::wallets::config;
 use crate::ledger::wallets::config::{Status, WalletConfig};
+use crate::ledger::wallets::following;
 use crate::limits::limit::{Limit, Mode};
 use crate::limits::metric::Metric;
 use crate::limits::period::Period;
@@ -135,7 +135,7 @@ pub struct Ground<'a> {
 impl<'a> Ground<'a> {
     /// Reads the rules and the money as they are now.
     pub fn read(wallet: &'a str) -> Result<Ground<'a>> {
-        let rules = config::read(wallet)?;
+        let rules = following::read_ahead(wallet)?;
         let now = clock::now();
         let mut expired = Expired::look(wallet, now)?;
         let funds = asof::standing(wallet, &rules, now, &mut expired)?;

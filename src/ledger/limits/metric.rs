@@ -41,6 +41,18 @@ statement!(
     "DELETE FROM wallet.metric_weights WHERE name = $1 RETURNING name"
 );
 
+statement!(
+    /// A plan that has a limit on the metric, now or in a version that is still to begin.
+    IN_PLAN,
+    [TEXTOID, TIMESTAMPTZOID],
+    "SELECT p.plan FROM wallet.plan_versions p
+      WHERE p.definition @> jsonb_build_object('limits', jsonb_build_array(jsonb_build_object('metric', $1)))
+        AND NOT EXISTS (SELECT FROM wallet.plan_versions n
+                         WHERE n.plan = p.plan AND n.effective_from <= $2
+                           AND (n.effective_from, n.version) > (p.effective_from, p.version))
+      ORDER BY p.plan LIMIT 1"
+);
+
 /// The maximum number of meters in a metric.
 const MOST_METERS: usize = 32;
 /// The maximum size of the weights, in bytes of `jsonb`.
@@ -192,8 +204,18 @@ pub fn set(
     Ok(action)
 }
 
-/// Drops the weights of a metric. Limits keep those that they have. 42704 if none were set.
+/// Drops the weights of a metric. Limits keep those that they have. 42704 if none were set; 22023
+/// if wallets may still take over limits on the metric.
 pub fn drop_metric(name: &str) -> Result<()> {
+    let plans = IN_PLAN.run(&[Value::Text(name), Value::Time(clock::now())])?;
+    if !plans.is_empty() {
+        let plan: String = plans.need(0, 0)?;
+        return Err(
+            Error::argument(format!("metric {} is used by a plan", quoted(name)))
+                .detail(format!("Plan {} has a limit on it.", quoted(&plan)))
+                .hint("Set a version of the plan without the limit first."),
+        );
+    }
     if DROP.run(&[Value::Text(name)])?.is_empty() {
         return Err(Error::new(
             Code::ObjectNotFound,

@@ -4,6 +4,8 @@ pub mod check;
 pub mod choose;
 pub mod default_windows;
 pub mod drop;
+pub mod limit_args;
+pub mod limit_subjects;
 pub mod metric;
 pub mod raise;
 pub mod recount;

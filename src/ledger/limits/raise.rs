@@ -6,11 +6,13 @@ use crate::idempotency::call::{IdempotentCall, lost};
 use crate::ledger::limits::change::{change_limits, lock, that_limit_query};
 use crate::ledger::limits::recount::reallot;
 use crate::ledger::limits::rows::find;
+use crate::ledger::wallets::plan_marks::{self, RuleKind};
 use crate::limits::stored::limit_of;
 use crate::money::Amount;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Builder, Json};
 use crate::storage::plan::{Run, Value, statement};
+use crate::storage::rows::uuid_text;
 
 statement!(
     RAISE_MAX,
@@ -53,7 +55,7 @@ pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
             _ => Err(lost()),
         };
     }
-    let max = change_limits(wallet, |now| {
+    let max = change_limits(wallet, |now, has_plan| {
         let mut row = find(wallet, raise.limit_id)?;
         let overflow = crate::pg::numeric::overflow;
         let (raised_by, raised_until): (Vec<Amount>, Vec<Timestamp>) = row
@@ -65,6 +67,10 @@ pub fn raise(raise: &Raise<'_>, call: IdempotentCall<'_>) -> Result<Amount> {
             .chain(raise.until.map(|until| (raise.by, until)))
             .unzip();
         if raise.until.is_none() {
+            if has_plan {
+                // The maximum is no longer the plan's.
+                plan_marks::unmark(wallet, RuleKind::Limit, &[uuid_text(row.id)])?;
+            }
             row.max = row.max.plus(raise.by).map_err(overflow)?;
         }
         RAISE_MAX.run_in_order(&[

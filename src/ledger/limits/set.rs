@@ -10,6 +10,7 @@ use crate::ledger::limits::metric;
 use crate::ledger::limits::recount::{count_running, reallot};
 use crate::ledger::limits::replaced::{self, Gone};
 use crate::ledger::limits::rows::{Key, with_key};
+use crate::ledger::wallets::plan_marks::{self, RuleKind};
 use crate::limits::last_window::LastWindow;
 use crate::limits::limit::{Limit, Mode, Rollover};
 use crate::limits::metric::Metric;
@@ -164,11 +165,16 @@ pub fn set_each(
             Err(error) => return tell(place, Err(error)).map(|_| Vec::new()),
         }
     }
-    change_limits(wallet, |now| {
+    change_limits(wallet, |now, has_plan| {
         let limits = known.iter().enumerate();
-        limits
+        let ids = limits
             .map(|(place, new)| tell(place, write(new, now)))
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        if has_plan {
+            let names: Vec<String> = ids.iter().map(|id| uuid_text(*id)).collect();
+            plan_marks::unmark(wallet, RuleKind::Limit, &names)?;
+        }
+        Ok(ids)
     })
 }
 

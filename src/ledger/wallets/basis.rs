@@ -9,6 +9,7 @@ use crate::allowance::lane_split::new_epoch;
 use crate::allowance::lanes::LaneView;
 use crate::currency::Currency;
 use crate::error::{Code, Error, Result, quoted};
+use crate::ledger::wallets::plan_book;
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
@@ -70,6 +71,14 @@ pub struct Basis {
     /// The next time at which a grant expires or is repeated. `None` for a wallet of plain
     /// fundings.
     pub grants_due: Option<Timestamp>,
+    /// The time from which a call must first lock all lanes, to book due grants or to take over the
+    /// version of the plan. `None` if there is no such time.
+    due: Option<Timestamp>,
+    /// The time from which the rules of the wallet's plan are others than the wallet's rows say.
+    /// `None` if that is not known to happen.
+    pub plan_due: Option<Timestamp>,
+    /// Whether the wallet has a plan.
+    pub has_plan: bool,
     /// Whether the wallet has scoped grants. Every call then locks all lanes.
     pub scoped: bool,
     /// Whether the wallet has entries in the archive. Keys are then looked up there too.
@@ -102,7 +111,12 @@ impl Basis {
             scoped,
             archived,
             keeps,
+            plan,
         } = rows.wallet;
+        let plan_due = match &plan {
+            Some(plan) if status != "closed" => plan_book::due(plan, clock::now())?,
+            _ => None,
+        };
         Ok(Basis {
             currency: Currency::of_row(&currency)?,
             credit_limit,
@@ -119,6 +133,9 @@ impl Basis {
             armed: rows.armed,
             has_other_money: rows.has_other_money,
             grants_due,
+            due: [grants_due, plan_due].into_iter().flatten().min(),
+            plan_due,
+            has_plan: plan.is_some_and(|plan| plan.name.is_some()),
             scoped,
             archived,
             keeps,
@@ -147,12 +164,17 @@ impl Basis {
         }
     }
 
-    /// True if a grant has expired or is to be repeated, and that is not booked yet.
-    pub fn grants_are_due(&self) -> bool {
-        self.grants_are_due_at(clock::now())
+    /// True if due grants are to be booked, or a version of the plan is to be taken over.
+    pub fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= clock::now())
     }
 
-    /// Like [`Basis::grants_are_due`], at a given time.
+    /// True if the wallet's rows differ from the version of its plan that is in force.
+    pub fn plan_is_due(&self) -> bool {
+        self.plan_due.is_some_and(|due| due <= clock::now())
+    }
+
+    /// True if a grant has expired or is to be repeated, and that is not booked yet.
     pub fn grants_are_due_at(&self, now: Timestamp) -> bool {
         self.grants_due.is_some_and(|due| due <= now)
     }

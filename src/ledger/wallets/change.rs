@@ -8,7 +8,7 @@ use crate::access::call::Call;
 use crate::access::rights::Level;
 use crate::error::Result;
 use crate::idempotency::call::{Answer, IdempotentCall, lost};
-use crate::ledger::wallets::config;
+use crate::ledger::wallets::{config, following};
 use crate::pg::clock;
 use crate::pg::clock::Timestamp;
 use crate::pg::jsonb::{Builder, Json};
@@ -39,9 +39,21 @@ statement!(
 
 /// Changes rules of a wallet while no charge is running. The caller has locked the wallet's row.
 pub fn change<T>(wallet: &str, change: impl FnOnce(Timestamp) -> Result<T>) -> Result<T> {
-    let (rules, _) = config::lock_to_change(wallet)?;
+    change_knowing(wallet, |now, _| change(now))
+}
+
+/// Like [`change`], for work that needs to know whether the wallet has a plan.
+pub fn change_knowing<T>(
+    wallet: &str,
+    change: impl FnOnce(Timestamp, bool) -> Result<T>,
+) -> Result<T> {
+    let (mut rules, _) = config::lock_to_change(wallet)?;
+    if rules.plan_is_due() {
+        following::follow(wallet)?;
+        (rules, _) = config::lock_to_change(wallet)?;
+    }
     rules.require_open(wallet)?;
-    let changed = change(clock::now())?;
+    let changed = change(clock::now(), rules.has_plan)?;
     NOTE_GUARD.run(&[Value::Text(wallet)])?;
     // Charges with the old rules find another epoch in their lane, and read the rules again.
     if !is_moved(wallet, rules.epoch) {

@@ -12,7 +12,7 @@ use crate::allowance::lanes::range;
 use crate::allowance::thresholds::{Kind, State, Threshold};
 use crate::error::{Code, Error, Result, quoted};
 use crate::idempotency::call::IdempotentCall;
-use crate::ledger::wallets::config;
+use crate::ledger::wallets::{config, following, plan_book, plan_marks};
 use crate::money::Amount;
 use crate::pg::clock;
 use crate::pg::document::Document;
@@ -114,6 +114,12 @@ statement!(
     "SELECT timezone($1, $2)"
 );
 
+statement!(
+    SET_PLAN,
+    [TEXTOID, TEXTOID],
+    "UPDATE wallet.wallets SET plan = $2 WHERE wallet_id = $1"
+);
+
 /// A row of `balances`, in the caller's memory.
 pub struct BalanceDatum(pub pg_sys::Datum);
 
@@ -143,6 +149,7 @@ pub(super) fn once(
     if let Some(row) = answered(once)? {
         return Ok(row);
     }
+    following::follow(once.wallet)?;
     work()?;
     remember(once)
 }
@@ -185,6 +192,8 @@ pub struct NewWallet<'a> {
     pub lanes: i16,
     /// The caller's own data.
     pub metadata: Option<Document>,
+    /// The plan; `None` for none.
+    pub plan: Option<&'a str>,
 }
 
 /// Creates a wallet with an empty balance.
@@ -239,6 +248,9 @@ pub fn create_each(
 /// Adds a wallet. Returns false if there is one of that name.
 fn add(new: &NewWallet<'_>) -> Result<bool> {
     check_time_zone(new.time_zone)?;
+    if let Some(plan) = new.plan {
+        plan_book::require(plan)?;
+    }
     let rows = CREATE.run(&[
         Value::Text(new.wallet),
         Value::Text(new.currency),
@@ -263,6 +275,15 @@ fn add(new: &NewWallet<'_>) -> Result<bool> {
         &thresholds(&new.low_balance, new.credit_limit),
     )?;
     split_lanes(new.wallet, Amount::ZERO)?;
+    let own = [
+        (!new.low_balance.is_empty()).then_some("low_balance"),
+        (new.lanes != 1).then_some("lanes"),
+    ];
+    plan_marks::own_settings(new.wallet, &own.into_iter().flatten().collect::<Vec<_>>())?;
+    if let Some(plan) = new.plan {
+        SET_PLAN.run(&[Value::Text(new.wallet), Value::Text(plan)])?;
+        following::begin(new.wallet)?;
+    }
     Ok(true)
 }
 
@@ -359,54 +380,71 @@ pub fn update(
         check_time_zone(zone)?;
     }
     once(call, || {
-        let (before, _) = config::lock_to_change(wallet)?;
-        before.require_open(wallet)?;
-        let low_balance = changes.low_balance.as_deref();
-        let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
-        UPDATE.run(&[
-            Value::Text(wallet),
-            Value::OptAmount(changes.credit_limit),
-            low_balance.map_or(Value::Null, Value::Amounts),
-            Value::OptText(changes.time_zone),
-            Value::OptText(changes.unknown_price),
-            flag(changes.members_only),
-            flag(changes.freeze_on_chargeback),
-            Value::OptAmount(changes.funding_min),
-            Value::OptAmount(changes.funding_max),
-            Value::OptJsonb(changes.metadata.as_ref().map(|document| document.value)),
-            Value::OptText(changes.unread_usage.map(UnreadUsage::as_str)),
-        ])?;
-        if let Some(low_balance) = low_balance {
-            let credit = changes.credit_limit.unwrap_or(before.credit_limit);
-            let stored = crate::allowance::all_lanes::read_thresholds(wallet, credit)?;
-            keep_low_thresholds(wallet, low_balance)?;
-            let new: Vec<Threshold> = thresholds(low_balance, credit)
-                .into_iter()
-                .filter(|new| {
-                    stored
-                        .iter()
-                        .all(|old| (old.kind, old.at) != (new.kind, new.at))
-                })
-                .collect();
-            write_thresholds(wallet, &stored, &new)?;
-        }
-        split_lanes(wallet, before.credit_limit)
+        let own = [
+            changes.low_balance.as_ref().map(|_| "low_balance"),
+            changes.unknown_price.map(|_| "unknown_price"),
+            changes.unread_usage.map(|_| "unread_usage"),
+        ];
+        plan_marks::own_settings(wallet, &own.into_iter().flatten().collect::<Vec<_>>())?;
+        put(wallet, changes)
     })
+}
+
+/// Changes the given settings of a wallet whose row is locked.
+pub fn put(wallet: &str, changes: &Changes<'_>) -> Result<()> {
+    let (before, _) = config::lock_to_change(wallet)?;
+    before.require_open(wallet)?;
+    let low_balance = changes.low_balance.as_deref();
+    let flag = |value: Option<bool>| value.map_or(Value::Null, Value::Bool);
+    UPDATE.run(&[
+        Value::Text(wallet),
+        Value::OptAmount(changes.credit_limit),
+        low_balance.map_or(Value::Null, Value::Amounts),
+        Value::OptText(changes.time_zone),
+        Value::OptText(changes.unknown_price),
+        flag(changes.members_only),
+        flag(changes.freeze_on_chargeback),
+        Value::OptAmount(changes.funding_min),
+        Value::OptAmount(changes.funding_max),
+        Value::OptJsonb(changes.metadata.as_ref().map(|document| document.value)),
+        Value::OptText(changes.unread_usage.map(UnreadUsage::as_str)),
+    ])?;
+    if let Some(low_balance) = low_balance {
+        let credit = changes.credit_limit.unwrap_or(before.credit_limit);
+        let stored = crate::allowance::all_lanes::read_thresholds(wallet, credit)?;
+        keep_low_thresholds(wallet, low_balance)?;
+        let new: Vec<Threshold> = thresholds(low_balance, credit)
+            .into_iter()
+            .filter(|new| {
+                stored
+                    .iter()
+                    .all(|old| (old.kind, old.at) != (new.kind, new.at))
+            })
+            .collect();
+        write_thresholds(wallet, &stored, &new)?;
+    }
+    split_lanes(wallet, before.credit_limit)
 }
 
 /// Divides the balance among the given number of lanes.
 pub fn set_lanes(wallet: &str, lanes: i16, call: IdempotentCall<'_>) -> Result<BalanceDatum> {
     once(call, || {
-        let (rules, present) = config::lock_to_change(wallet)?;
-        rules.require_open(wallet)?;
-        for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
-            lock::wait(wallet, lane);
-            store::new_lane(wallet, lane, rules.epoch)?;
-        }
-        SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
-        FORGET_WAITS.run(&[Value::Text(wallet)])?;
-        split_lanes(wallet, rules.credit_limit)
+        plan_marks::own_settings(wallet, &["lanes"])?;
+        put_lanes(wallet, lanes)
     })
+}
+
+/// Divides the balance of a wallet whose row is locked among the given number of lanes.
+pub fn put_lanes(wallet: &str, lanes: i16) -> Result<()> {
+    let (rules, present) = config::lock_to_change(wallet)?;
+    rules.require_open(wallet)?;
+    for lane in active(lanes).filter(|lane| present.iter().all(|row| row.lane != *lane)) {
+        lock::wait(wallet, lane);
+        store::new_lane(wallet, lane, rules.epoch)?;
+    }
+    SET_LANES.run(&[Value::Text(wallet), Value::Int2(lanes)])?;
+    FORGET_WAITS.run(&[Value::Text(wallet)])?;
+    split_lanes(wallet, rules.credit_limit)
 }
 
 /// Sets the wallet's price list, which takes precedence over the default list. The error 42704
@@ -419,11 +457,17 @@ pub fn use_price_list(
     call: IdempotentCall<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
-        let (rules, _) = config::lock_to_change(wallet)?;
-        rules.require_open(wallet)?;
         require_visible(session, list)?;
-        SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
-        // Charges with the old list find another epoch in their lane.
-        split_lanes(wallet, rules.credit_limit)
+        plan_marks::own_settings(wallet, &["price_list"])?;
+        put_price_list(wallet, list)
     })
+}
+
+/// Sets the price list of a wallet whose row is locked.
+pub fn put_price_list(wallet: &str, list: &str) -> Result<()> {
+    let (rules, _) = config::lock_to_change(wallet)?;
+    rules.require_open(wallet)?;
+    SET_PRICE_LIST.run(&[Value::Text(wallet), Value::Text(list)])?;
+    // Charges with the old list find another epoch in their lane.
+    split_lanes(wallet, rules.credit_limit)
 }

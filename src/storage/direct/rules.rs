@@ -9,7 +9,7 @@ use crate::storage::direct::scan::{int2_key, scan, text_key, uuid_key};
 use crate::storage::direct::table::{Access, Table, Which};
 use crate::storage::direct::tid_cache;
 use crate::storage::rows::{
-    BALANCE, Home, Lane, LimitRow, RuleRows, WalletRow, Wanted, weights_of,
+    BALANCE, Home, Lane, LimitRow, PlanRow, RuleRows, WalletRow, Wanted, weights_of,
 };
 
 /// Columns of `wallet.wallets`, by position.
@@ -32,6 +32,9 @@ mod wallets {
     pub const KEEPS: i16 = 24;
     pub const DEFAULTS_FROM: i16 = 25;
     pub const KNOWN_LIMITS: i16 = 26;
+    pub const PLAN: i16 = 27;
+    pub const PLAN_VERSION: i16 = 28;
+    pub const NEXT_PLAN_AT: i16 = 29;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -207,6 +210,11 @@ fn wallet_row(fields: &Fields) -> Result<WalletRow> {
         scoped: fields.bool(SCOPED),
         archived: fields.bool(ARCHIVED),
         keeps: fields.bool(KEEPS),
+        plan: PlanRow::of(
+            fields.text(PLAN),
+            fields.opt_int8(PLAN_VERSION),
+            fields.time(NEXT_PLAN_AT),
+        ),
     })
 }
 

@@ -75,7 +75,7 @@ impl Which {
         match self {
             Which::Allowances => 21,
             Which::Ledger | Which::Archive => 31,
-            Which::Wallets => 26,
+            Which::Wallets => 30,
             Which::Limits => 22,
             Which::Prices => 17,
             Which::Markups | Which::Rates => 9,

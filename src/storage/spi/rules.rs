@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::pg::jsonb::Jsonb;
 use crate::storage::plan::{Run, Value, statement};
-use crate::storage::rows::{Home, LimitRow, RuleRows, WalletRow, Wanted, weights_of};
+use crate::storage::rows::{Home, LimitRow, PlanRow, RuleRows, WalletRow, Wanted, weights_of};
 
 // One statement and therefore one snapshot, because rules and epoch must be consistent.
 statement!(
@@ -20,7 +20,7 @@ statement!(
                    AND o.lane <> l.lane AND o.allotted <> o.spent),
             coalesce(l.armed, false), w.keeps, w.unread_usage = 'reject',
             (extract(epoch FROM r.anchor_time) * 1000000)::bigint, r.rollover_max, r.weights,
-            r.carry_from, w.time_zone, w.defaults_from
+            r.carry_from, w.time_zone, w.defaults_from, w.plan, w.plan_version, w.next_plan_at
        FROM wallet.wallets w
        JOIN wallet.allowances l
          ON l.wallet_id = w.wallet_id
@@ -77,6 +77,7 @@ pub fn read_rules(wallet: &str, wanted: Wanted) -> Result<Option<RuleRows>> {
             scoped: rows.need(0, 26)?,
             archived: rows.need(0, 27)?,
             keeps: rows.need(0, 30)?,
+            plan: PlanRow::of(rows.get(0, 38), rows.get(0, 39), rows.get(0, 40)),
         },
         epoch: rows.need(0, 7)?,
         recheck_done: rows.need(0, 8)?,

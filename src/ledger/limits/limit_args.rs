@@ -1,9 +1,9 @@
 //! The arguments of `set_limit`, of one limit or of each item of `set_limits`.
 
-use crate::api::limit_subjects;
 use crate::args;
 use crate::error::{Error, Result, quoted};
 use crate::items::{Item, Items};
+use crate::ledger::limits::limit_subjects;
 use crate::ledger::limits::set::NewLimit;
 use crate::limits::limit::{Mode, WHOLE};
 use crate::limits::metric::Metric;
@@ -173,6 +173,7 @@ pub fn limit_of<'a>(wallet: &'a str, args: LimitArgs<'a>) -> Result<NewLimit<'a>
 /// The items of `set_limits`.
 pub static LIMITS: Items = Items {
     argument: "limits",
+    path: "",
     single: "set_limit",
     keys: &[
         "max",
