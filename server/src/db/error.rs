@@ -76,8 +76,8 @@ impl DbError {
             "40001" | "40P01" => DbError::Unavailable(Trouble::Conflict(refusal.sqlstate)),
             // statement_timeout, and lock_timeout where the role has one.
             "57014" | "55P03" => DbError::Unavailable(Trouble::TimedOut),
-            // The server stops or starts, or has no connection left. Or a pooler gave the session to
-            // somebody who dropped its prepared statements.
+            // The server stops or starts, or has no connection left, or a pooler gave the session
+            // to somebody who dropped its prepared statements.
             state if state.starts_with("57P") || ["53300", "26000"].contains(&state) => {
                 DbError::Unavailable(Trouble::Lost(format!("{state}: {}", refusal.message)))
             }
