@@ -19,6 +19,7 @@ mod attribution;
 mod cards;
 mod currency;
 mod delivery;
+mod erasure;
 mod error;
 mod idempotency;
 mod items;
@@ -62,9 +63,14 @@ extension_sql_file!(
     requires = ["ledger"]
 );
 extension_sql_file!(
+    "../sql/schema/entry_form.sql",
+    name = "entry_form",
+    requires = ["archive"]
+);
+extension_sql_file!(
     "../sql/schema/grants.sql",
     name = "grants",
-    requires = ["archive"]
+    requires = ["entry_form"]
 );
 extension_sql_file!(
     "../sql/schema/topups.sql",
@@ -167,10 +173,15 @@ extension_sql_file!(
     requires = ["usage"]
 );
 extension_sql_file!(
+    "../sql/schema/changes.sql",
+    name = "changes",
+    requires = ["transactions", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/currencies.sql",
     name = "currencies",
     requires = [
-        "transactions",
+        "changes",
         "usage",
         api::currencies::balances_in,
         api::currencies::exchange_rates,
@@ -178,14 +189,24 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!(
+    "../sql/schema/usage_groups.sql",
+    name = "usage_groups",
+    requires = ["currencies", api::reports::reported_wallets]
+);
+extension_sql_file!(
     "../sql/schema/usage_by.sql",
     name = "usage_by",
-    requires = ["currencies", api::reports::readable_wallet]
+    requires = ["usage_groups", api::reports::readable_wallet]
+);
+extension_sql_file!(
+    "../sql/schema/tree.sql",
+    name = "tree",
+    requires = ["usage_by"]
 );
 extension_sql_file!(
     "../sql/schema/chargeback.sql",
     name = "chargeback",
-    requires = ["usage_by"]
+    requires = ["tree"]
 );
 extension_sql_file!(
     "../sql/schema/statement.sql",

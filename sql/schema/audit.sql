@@ -27,6 +27,13 @@ CREATE TRIGGER refuse_change
 CREATE TRIGGER refuse_truncate
     BEFORE TRUNCATE ON wallet.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION wallet.refuse_change();
+CREATE TRIGGER refuse_other_change
+    BEFORE UPDATE ON wallet.audit_log
+    FOR EACH ROW WHEN (
+        ROW(OLD.wallet_id, OLD.audit_id, OLD.at, OLD.action, OLD.db_role)
+        IS DISTINCT FROM ROW(NEW.wallet_id, NEW.audit_id, NEW.at, NEW.action, NEW.db_role))
+    EXECUTE FUNCTION wallet.refuse_change('always');
+COMMENT ON TRIGGER refuse_other_change ON wallet.audit_log IS 'WL010: an erasure changes only fields that may name a person.';
 COMMENT ON TRIGGER refuse_change ON wallet.audit_log IS 'WL010: the audit trail is never updated and never deleted.';
 COMMENT ON TRIGGER refuse_truncate ON wallet.audit_log IS 'WL010: the audit trail is never updated and never deleted.';
 

@@ -162,8 +162,8 @@ statement!(
 );
 statement!(
     CHARGEBACK,
-    [TEXTOID],
-    "SELECT jsonb_build_object(t.wallet_id, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1"
+    [TEXTOID, TEXTOID],
+    "SELECT jsonb_build_object(t.dimension, to_jsonb(t)) FROM wallet.chargeback_rules t WHERE t.wallet_id = $1 AND t.dimension = $2"
 );
 statement!(
     RUN_OUT,
@@ -260,8 +260,8 @@ pub enum Of<'a> {
     Recurring(&'a str),
     /// The bonus rule of the wallet, or of all wallets in that currency.
     Bonus(Option<&'a str>),
-    /// The rule by which the wallet's cost is allocated to teams.
-    CostAllocation,
+    /// The rule by which the wallet's cost is allocated to teams, or to the values of a tag.
+    CostAllocation(&'a str),
     /// The wallet's run-out alert.
     RunOut,
     /// The wallet's destination of that name, without its secrets.
@@ -315,7 +315,7 @@ impl Of<'_> {
             Of::Topups(name) => TOPUPS.run(&[wallet, Value::Text(name)]),
             Of::Recurring(name) => RECURRING.run(&[wallet, Value::Text(name)]),
             Of::Bonus(currency) => BONUS.run(&[wallet, Value::OptText(currency)]),
-            Of::CostAllocation => CHARGEBACK.run(&[wallet]),
+            Of::CostAllocation(dimension) => CHARGEBACK.run(&[wallet, Value::Text(dimension)]),
             Of::RunOut => RUN_OUT.run(&[wallet]),
             Of::Destination(name) => DESTINATION.run(&[wallet, Value::Text(name)]),
             Of::Mapping(name) => MAPPING.run(&[Value::Text(name)]),

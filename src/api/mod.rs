@@ -13,6 +13,7 @@ pub mod currencies;
 pub mod deliveries;
 pub mod destinations;
 pub mod due;
+pub mod erasure;
 pub mod events;
 pub mod exchange_rates;
 pub mod forecast;

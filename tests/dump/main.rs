@@ -1,5 +1,6 @@
 //! A dump restores everything and books nothing.
 
+mod erased;
 mod onward;
 mod rights;
 

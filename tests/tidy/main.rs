@@ -37,6 +37,7 @@ const ORDER: &[&str] = &[
     "delivery",
     "plans",
     "reporting",
+    "erasure",
     "api",
     "lib",
 ];

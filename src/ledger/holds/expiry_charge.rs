@@ -7,12 +7,15 @@
 //!
 //! A settlement that comes later books only the difference.
 
+use std::collections::BTreeSet;
+
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::request::Request;
 use crate::ledger::holds::request::{OveragePolicy, Settlement};
 use crate::ledger::holds::row::Hold;
 use crate::ledger::holds::{context, expired, expiry_job, settle};
+use crate::money::Amount;
 use crate::outbox::{self, Field, Name};
 use crate::pg::clock;
 use crate::storage::plan::{Run, Value, statement};
@@ -23,7 +26,7 @@ statement!(
     /// The first expired holds that are to be charged.
     DUE,
     [TEXTOID, TIMESTAMPTZOID, INT8OID],
-    "SELECT r.hold_id FROM wallet.reservations r
+    "SELECT r.hold_id, r.spender FROM wallet.reservations r
       WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2 AND r.charge_on_expiry
       ORDER BY r.wallet_id, r.expires_at LIMIT $3"
 );
@@ -36,12 +39,6 @@ statement!(
     "SELECT r.hold_id FROM wallet.reservations r
       WHERE r.wallet_id = $1 AND r.hold_id = ANY ($2) AND r.status = 'open' AND r.expires_at <= $3
       ORDER BY r.expires_at, r.hold_id FOR NO KEY UPDATE SKIP LOCKED"
-);
-
-statement!(
-    CHARGED,
-    [TEXTOID, UUIDOID, UUIDOID],
-    "UPDATE wallet.reservations SET expiry_entry_id = $3 WHERE wallet_id = $1 AND hold_id = $2"
 );
 
 /// How many expired holds a new hold charges, if no limit needs them all.
@@ -72,9 +69,20 @@ pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
     if due.is_empty() {
         return Ok(0);
     }
+    // A child charges its holds itself, with its locks before those of its parents.
+    let spender = |row| due.get::<String>(row, 1);
+    let spenders: BTreeSet<String> = (0..due.len()).filter_map(spender).collect();
+    let mut charged = 0;
+    for spender in &spenders {
+        charged += charge_expired(spender, most)?;
+    }
     let ids: Vec<[u8; 16]> = (0..due.len())
+        .filter(|row| spender(*row).is_none())
         .map(|row| due.need(row, 0))
         .collect::<Result<_>>()?;
+    if ids.is_empty() {
+        return Ok(charged);
+    }
     // The order of locks: the wallet's row, holds, lanes.
     lock_wallet(wallet)?;
     let locked = LOCK.run(&[Value::Text(wallet), Value::Uuids(&ids), now])?;
@@ -83,7 +91,7 @@ pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
             charge(wallet, &mut hold)?;
         }
     }
-    Ok(locked.len() as i64)
+    Ok(charged + locked.len() as i64)
 }
 
 /// Books the amount of an expired hold that is locked, with the hold's attribution and context.
@@ -107,12 +115,7 @@ fn charge(wallet: &str, hold: &mut Hold) -> Result<()> {
     let rules = locked.rules.clone();
     let (request, _kept) = context::complete(&settlement.request, &about, &rules.price_list)?;
     let job = expiry_job::charge_job(&request, &rules, hold)?;
-    let charged = settle::book(&settlement, hold, &job, locked)?;
-    CHARGED.run(&[
-        Value::Text(wallet),
-        Value::Uuid(hold.id),
-        Value::Uuid(charged.entry_id),
-    ])?;
+    let charged = settle::book(&settlement, hold, &job, locked, Amount::ZERO)?;
     let mut payload = expired::payload(hold.id, amount, hold.expires_at);
     payload.push(("entry_id", Field::Id(charged.entry_id)));
     outbox::emit_all(wallet, Name::HoldExpired, None, &[payload])

@@ -95,6 +95,18 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.usage_by('w', 'user')",
             ),
             call(
+                "usage",
+                "by tag and hour",
+                LINEAR,
+                "SELECT * FROM wallet.usage('{w}', '{tag:a,hour,user}')",
+            ),
+            call(
+                "usage",
+                "of another wallet",
+                CONSTANT,
+                "SELECT * FROM wallet.usage('{peer}', '{user,day}')",
+            ),
+            call(
                 "usage_by",
                 "of another wallet",
                 CONSTANT,
@@ -172,6 +184,18 @@ pub const SCENES: &[Scene] = &[
                 "SELECT * FROM wallet.archive('w', now(), 100)",
             ),
             call("digest", "", CONSTANT, "SELECT wallet.digest()"),
+            call(
+                "erase_user",
+                "",
+                LINEAR,
+                "SELECT * FROM wallet.erase_user('nobody', 'w')",
+            ),
+            call(
+                "changes",
+                "",
+                CONSTANT,
+                "SELECT * FROM wallet.changes(max => 50)",
+            ),
         ],
     },
     Scene {
@@ -225,6 +249,12 @@ pub const SCENES: &[Scene] = &[
                 "",
                 CONSTANT,
                 "SELECT * FROM wallet.usage_by('w', 'user')",
+            ),
+            call(
+                "usage",
+                "of all wallets",
+                CONSTANT,
+                "SELECT * FROM wallet.usage(by => '{user,day}')",
             ),
             call(
                 "chargeback",
