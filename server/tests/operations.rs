@@ -129,3 +129,34 @@ fn connections_that_do_nothing_do_not_keep_others_out() {
         client.get("/v1/wallet").expect(200);
     });
 }
+
+/// The names in a text that look like metrics of ours.
+fn metrics_in(text: &str) -> std::collections::BTreeSet<&str> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let words = text.split(|character| !is_part(character));
+    words
+        .filter(|word| word.starts_with("wallet_") || word.starts_with("walletd_"))
+        .collect()
+}
+
+#[test]
+fn rules_and_board_use_metrics_that_exist() {
+    with_settings(&[("WALLETD_OPS__WALLETS", "true")], |world| {
+        world
+            .acme
+            .post("/v1/charges", r#"{"amount": "1000"}"#)
+            .expect(402);
+        let text = world.ops().get("/metrics").expect(200).text;
+        let known = metrics_in(&text);
+        let board = include_str!("../../monitoring/board.json");
+        serde_json::from_str::<serde_json::Value>(board).unwrap();
+        let rules = include_str!("../../monitoring/rules.yml");
+        for (file, text, least) in [("board.json", board, 15), ("rules.yml", rules, 8)] {
+            let used = metrics_in(text);
+            assert!(used.len() >= least, "{file}: {used:?}");
+            for name in used {
+                assert!(known.contains(name), "{file}: there is no {name}");
+            }
+        }
+    });
+}
