@@ -164,6 +164,11 @@ fn everything_is_kept_by_default_and_steps_are_small() {
         .unwrap()
         .get(0);
     assert_eq!(audited, 2);
+    let keyed =
+        |keep| format!("SELECT wallet.set_retention('events', {keep}, idempotency_key => 'r')");
+    client.batch_execute(&keyed("'30 days'")).unwrap();
+    let error = client.batch_execute(&keyed("'31 days'")).unwrap_err();
+    assert_eq!(state_of(&error), "WL006");
     let error = client
         .batch_execute("SELECT wallet.set_retention('payloads', '1 day')")
         .unwrap_err();
