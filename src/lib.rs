@@ -3,8 +3,8 @@
 //! Charge, price, limits, ledger entry and event commit in one transaction, together with the
 //! application's own rows. From top to bottom, each folder or file using only those below it: `api`
 //! (the SQL functions), `reporting`, `plans`, `delivery`, `alerts`, `ledger`, `allowance`,
-//! `pricing`, `limits`, `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg` (values,
-//! errors and state of the backend), and pure files such as `money` and `error`.
+//! `pricing`, `limits`, `access`, `outbox`, `idempotency`, `args`, `storage` (the tables), `pg`
+//! (values, errors and state of the backend), and pure files such as `money` and `error`.
 //! `tests/tidy/main.rs` checks the order.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
@@ -184,6 +184,7 @@ extension_sql_file!(
         "changes",
         "usage",
         api::currencies::balances_in,
+        api::currencies::balances_at,
         api::currencies::exchange_rates,
         api::currencies::exchanged,
     ]
@@ -209,9 +210,19 @@ extension_sql_file!(
     requires = ["tree"]
 );
 extension_sql_file!(
+    "../sql/schema/journal_summary.sql",
+    name = "journal_summary",
+    requires = ["chargeback"]
+);
+extension_sql_file!(
+    "../sql/schema/balances_at.sql",
+    name = "balances_at",
+    requires = ["journal_summary"]
+);
+extension_sql_file!(
     "../sql/schema/statement.sql",
     name = "statement",
-    requires = ["chargeback"]
+    requires = ["balances_at"]
 );
 extension_sql_file!(
     "../sql/schema/forecast.sql",
@@ -239,10 +250,16 @@ extension_sql_file!(
     requires = ["report"]
 );
 extension_sql_file!(
+    "../sql/schema/retention.sql",
+    name = "retention",
+    requires = ["focus"]
+);
+extension_sql_file!(
     "../sql/schema/upkeep.sql",
     name = "upkeep",
     requires = [
-        "focus",
+        "retention",
+        api::retention::drop_old,
         api::reports::prune_windows,
         api::reports::sweep_expired,
         api::rollups::roll_up,

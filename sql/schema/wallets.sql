@@ -50,13 +50,13 @@ CREATE TABLE wallet.wallets (
     defaults_from          timestamptz NOT NULL,
     parent                 text,
     share                  text,
-    -- Without a default, so that a charge reads the table limits for a row that was loaded from
-    -- elsewhere.
-    known_limits           wallet.known_limit[],
     plan                   text,
     plan_version           bigint,
     next_plan_at           timestamptz,
     next_plan              text,
+    -- The last column. Without a default, so that a charge reads the table limits for a row that
+    -- was loaded from elsewhere.
+    known_limits           wallet.known_limit[],
     CONSTRAINT wallet_with_parent CHECK (
         num_nulls(parent, share) IN (0, 2) AND share IN ('pool', 'own') AND parent <> wallet_id)
 );
@@ -74,12 +74,12 @@ COMMENT ON COLUMN wallet.wallets.archived IS 'Whether the wallet has archived en
 COMMENT ON COLUMN wallet.wallets.keeps IS 'Whether open holds keep credit of grants that have ended. A settlement checks for such credit only if true.';
 COMMENT ON COLUMN wallet.wallets.known_limits IS 'The wallet''s limits, if there are few, so that a charge reads them with the wallet''s row. NULL: a charge reads the table limits.';
 COMMENT ON COLUMN wallet.wallets.defaults_from IS 'No default limit carries anything into a window of the wallet from a window that ended before this time: when the wallet was created, or when a limit was dropped that had taken the place of a default limit with rollover_max.';
+COMMENT ON COLUMN wallet.wallets.parent IS 'The wallet above this one in a tree; NULL if there is none.';
+COMMENT ON COLUMN wallet.wallets.share IS 'pool: the parent pays for the use of this wallet, which has no money of its own; own: it has its own money. NULL without a parent.';
 COMMENT ON COLUMN wallet.wallets.plan IS 'The plan of the wallet; NULL means none.';
 COMMENT ON COLUMN wallet.wallets.plan_version IS 'The version of the plan that the wallet has taken over. If another version is in force, the next call takes that one over.';
 COMMENT ON COLUMN wallet.wallets.next_plan_at IS 'When next_plan takes the place of plan; NULL means that no change is planned.';
 COMMENT ON COLUMN wallet.wallets.next_plan IS 'The plan from next_plan_at on; NULL means none.';
-COMMENT ON COLUMN wallet.wallets.parent IS 'The wallet above this one in a tree; NULL if there is none.';
-COMMENT ON COLUMN wallet.wallets.share IS 'pool: the parent pays for the use of this wallet, which has no money of its own; own: it has its own money. NULL without a parent.';
 COMMENT ON COLUMN wallet.wallets.lanes IS 'The number of lanes of the balance, which is the number of transactions that can spend at the same time.';
 
 -- The mechanism behind balances and limits: a bounded counter in lanes.

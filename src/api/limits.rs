@@ -285,7 +285,7 @@ fn check_limits(
         name!(allowed, bool),
         name!(reason, Option<String>),
         name!(max_per_request, Option<Measure>),
-        name!(of_wallet, String),
+        name!(in_wallet, String),
     ),
 > {
     let work = || -> Result<_> {

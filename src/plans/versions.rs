@@ -61,7 +61,7 @@ pub fn require_future(argument: &str, at: Timestamp) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(format!("{argument} is in the past"))
-        .detail("What was charged until now was charged under the rules of that time.")
+        .detail("Charges up to now keep the rules of their time.")
         .hint("Leave it out for the present time."))
 }
 
@@ -126,7 +126,8 @@ fn read(plan: &str, version: i64) -> Result<InForce> {
     })
 }
 
-/// The plan that a wallet has at a time, and the version in force. WL003 if there is no such wallet.
+/// The plan that a wallet has at a time, and the version in force. WL003 if there is no such
+/// wallet.
 pub fn of_wallet(wallet: &str, at: Timestamp) -> Result<(Option<String>, Option<InForce>)> {
     let rows = OF_WALLET.run(&[Value::Text(wallet), Value::Time(at)])?;
     if rows.is_empty() {

@@ -1,6 +1,8 @@
 //! The rows of the hot tables as Rust types.
 
 mod limits;
+mod plan;
+mod pool;
 
 use rust_decimal::Decimal;
 
@@ -16,9 +18,8 @@ use crate::storage::entry_proof::Proof;
 pub use limits::{
     Changed, Counted, Home, LimitRow, NewWindow, Part, Taking, Used, Window, weights_of,
 };
-
-/// The share of a wallet whose parent pays for its use.
-pub const POOL: &str = "pool";
+pub use plan::PlanRow;
+pub use pool::POOL;
 
 /// Id of an allowance. The balance has the id [`BALANCE`].
 pub type AllowanceId = [u8; 16];
@@ -144,38 +145,10 @@ pub struct WalletRow {
     pub archived: bool,
     /// Whether holds reserve kept credit.
     pub keeps: bool,
-    /// The plan of the wallet; `None` for a wallet that has none and is assigned none.
-    pub plan: Option<Box<PlanRow>>,
     /// The parent that pays for the wallet's use; `None` if the wallet has its own money.
     pub pool: Option<String>,
-}
-
-/// The plan of a wallet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanRow {
-    /// The name of the plan; `None` if the wallet has none yet.
-    pub name: Option<String>,
-    /// The version of the plan that the wallet has taken over; `None` if none.
-    pub version: Option<i64>,
-    /// When the plan that the wallet is assigned begins; `None` if it is assigned no other one.
-    pub next_at: Option<Timestamp>,
-}
-
-impl PlanRow {
-    /// The columns of a wallet. `None` if it has no plan and is assigned none.
-    pub fn of(
-        name: Option<String>,
-        version: Option<i64>,
-        next_at: Option<Timestamp>,
-    ) -> Option<Box<PlanRow>> {
-        (name.is_some() || next_at.is_some()).then(|| {
-            Box::new(PlanRow {
-                name,
-                version,
-                next_at,
-            })
-        })
-    }
+    /// The plan of the wallet; `None` for a wallet that has none and is assigned none.
+    pub plan: Option<Box<PlanRow>>,
 }
 
 impl WalletRow {
@@ -247,21 +220,6 @@ pub enum Call {
     LendPrice = b'n' as isize,
     /// Lent money that a refund returns to the parent.
     Return = b'u' as isize,
-}
-
-impl Call {
-    /// Whether the entry lends money for a use of a child.
-    pub fn is_lent(self) -> bool {
-        matches!(self, Call::Lend | Call::LendSettled | Call::LendPrice)
-    }
-
-    /// Whether the entry moves money between a child and its parent.
-    pub fn is_pooled(self) -> bool {
-        matches!(
-            self,
-            Call::Draw | Call::Lend | Call::LendSettled | Call::LendPrice | Call::Return
-        )
-    }
 }
 
 macro_rules! letters {

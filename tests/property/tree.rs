@@ -420,7 +420,7 @@ impl Run {
 /// A tree with limits at random places.
 fn planted(client: &mut Client, seed: &mut Seed) -> Model {
     let mut model = Model {
-        available: 20_000,
+        available: 12_000,
         ..Model::default()
     };
     let lanes = [1, 4][seed.below(2) as usize];
@@ -462,7 +462,7 @@ fn planted(client: &mut Client, seed: &mut Seed) -> Model {
         });
     }
     client
-        .batch_execute("SELECT wallet.fund('n0', 200, 'card')")
+        .batch_execute("SELECT wallet.fund('n0', 120, 'card')")
         .expect("money");
     model
 }

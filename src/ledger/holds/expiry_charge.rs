@@ -7,8 +7,6 @@
 //!
 //! A settlement that comes later books only the difference.
 
-use std::collections::BTreeSet;
-
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::charges::request::Request;
@@ -23,11 +21,13 @@ use crate::storage::store;
 use crate::storage::wallet_row::lock_wallet;
 
 statement!(
-    /// The first expired holds that are to be charged.
+    /// The first expired holds that are to be charged. Parts of a child's holds are charged by the
+    /// child, whose locks come first.
     DUE,
     [TEXTOID, TIMESTAMPTZOID, INT8OID],
-    "SELECT r.hold_id, r.spender FROM wallet.reservations r
+    "SELECT r.hold_id FROM wallet.reservations r
       WHERE r.wallet_id = $1 AND r.status = 'open' AND r.expires_at <= $2 AND r.charge_on_expiry
+        AND r.spender IS NULL
       ORDER BY r.wallet_id, r.expires_at LIMIT $3"
 );
 
@@ -69,20 +69,9 @@ pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
     if due.is_empty() {
         return Ok(0);
     }
-    // A child charges its holds itself, with its locks before those of its parents.
-    let spender = |row| due.get::<String>(row, 1);
-    let spenders: BTreeSet<String> = (0..due.len()).filter_map(spender).collect();
-    let mut charged = 0;
-    for spender in &spenders {
-        charged += charge_expired(spender, most)?;
-    }
     let ids: Vec<[u8; 16]> = (0..due.len())
-        .filter(|row| spender(*row).is_none())
         .map(|row| due.need(row, 0))
         .collect::<Result<_>>()?;
-    if ids.is_empty() {
-        return Ok(charged);
-    }
     // The order of locks: the wallet's row, holds, lanes.
     lock_wallet(wallet)?;
     let locked = LOCK.run(&[Value::Text(wallet), Value::Uuids(&ids), now])?;
@@ -91,7 +80,7 @@ pub fn charge_expired(wallet: &str, most: i64) -> Result<i64> {
             charge(wallet, &mut hold)?;
         }
     }
-    Ok(charged + locked.len() as i64)
+    Ok(locked.len() as i64)
 }
 
 /// Books the amount of an expired hold that is locked, with the hold's attribution and context.

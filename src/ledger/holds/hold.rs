@@ -38,32 +38,13 @@ use crate::storage::{hold_rows, store};
 
 /// Reserves money, or replays an earlier call.
 pub fn hold(new: &NewHold<'_>) -> Result<Held> {
-    if new.request.passed.is_none() {
-        make_way(new)?;
+    if new.on_expiry == OnExpiry::Charge && new.request.passed.is_none() {
+        // Callers that die leave holds behind. Those that follow book them.
+        charge_expired(new.request.wallet, FEW)?;
     }
     match hold_in_lane(new)? {
         Some(held) => Ok(held),
         None => hold_of_all(new),
-    }
-}
-
-/// Charges expired holds before anything is locked: callers that die leave holds behind, and those
-/// that follow book them. A pooled child does so for each wallet that it draws on.
-fn make_way(new: &NewHold<'_>) -> Result<()> {
-    let mut wallet = Cow::Borrowed(new.request.wallet);
-    let mut is_above = false;
-    loop {
-        let rules = config::known(&wallet)?;
-        if is_above && rules.limits_open_holds {
-            charge_all_expired(&wallet)?;
-        } else if new.on_expiry == OnExpiry::Charge {
-            charge_expired(&wallet, FEW)?;
-        }
-        match &rules.pool {
-            Some(parent) => wallet = Cow::Owned(parent.clone()),
-            None => return Ok(()),
-        }
-        is_above = true;
     }
 }
 

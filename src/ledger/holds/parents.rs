@@ -16,8 +16,8 @@
 //!   began after it: `settle` does the same, `void` releases the child's row, and `extend_hold` is
 //!   refused.
 //!
-//! A hold that is charged when it expires is charged by its child alone. Until then every part
-//! stays reserved. A wallet with such parts has their children charge them (`expiry_charge`).
+//! A hold that is charged when it expires is charged by its child alone: by its next hold of this
+//! kind, or by `maintain`. Until then every part stays reserved.
 
 use crate::error::Result;
 use crate::ledger::balance::locked::LockedBalance;

@@ -113,8 +113,8 @@ impl Basis {
             scoped,
             archived,
             keeps,
-            plan,
             pool,
+            plan,
         } = rows.wallet;
         let plan_due = match &plan {
             Some(plan) if status != "closed" => plan_book::due(plan, clock::now())?,

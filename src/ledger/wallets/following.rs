@@ -1,6 +1,6 @@
 //! The moment at which a wallet takes over the version of its plan that is in force.
 //!
-//! Rules are set by code that stands above this one, and that itself checks for due changes. So the
+//! Rules are set by code that uses this file, and that itself checks for due changes. So the
 //! function that takes over is registered when the library is loaded.
 
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use crate::pg::writable::is_writable;
 use crate::storage::session::as_owner;
 use crate::storage::wallet_row::lock_wallet;
 
-/// What is done with the plan of a wallet whose row is locked.
+/// A change of the rules of a wallet whose row is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The version in force is taken over.
@@ -38,7 +38,7 @@ pub fn foreseeing<T>(wallet: &str, work: impl Fn() -> Result<T>) -> Result<T> {
     let mut foreseen = None;
     let attempted = attempt(
         AssertUnwindSafe(|| {
-            foreseen = Some(as_owner(|_| follow(wallet)).and_then(|()| work()));
+            foreseen = Some(as_owner(|_| follow_upwards(wallet)).and_then(|()| work()));
             Ok(())
         }),
         |()| false,
@@ -106,6 +106,15 @@ pub fn follow(wallet: &str) -> Result<()> {
     match config::read(wallet)?.plan_is_due() {
         true => run(wallet, Step::TakeOver),
         false => Ok(()),
+    }
+}
+
+/// Like [`follow`], for the wallet and those above it that pay for its use.
+fn follow_upwards(wallet: &str) -> Result<()> {
+    follow(wallet)?;
+    match &config::read(wallet)?.pool {
+        Some(parent) => follow_upwards(parent),
+        None => Ok(()),
     }
 }
 

@@ -50,10 +50,13 @@ pub fn change_status(
     call: IdempotentCall<'_>,
 ) -> Result<BalanceDatum> {
     once(call, || {
+        if change_status == StatusChange::Close {
+            // Before the lanes: a change of a tree may wait for those of a parent.
+            tree::lock_trees();
+        }
         let (rules, _) = config::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         if change_status == StatusChange::Close {
-            tree::lock_trees();
             tree::require_childless(wallet)?;
             // Expired grants and holds do not prevent closing.
             charge_expired(wallet, i64::MAX)?;

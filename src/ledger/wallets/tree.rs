@@ -15,6 +15,7 @@ use crate::ledger::balance::locked::LockedBalance;
 use crate::ledger::grants::due;
 use crate::ledger::holds::expiry_charge::charge_expired;
 use crate::ledger::wallets::config::{self, Basis};
+use crate::ledger::wallets::following;
 use crate::ledger::wallets::obstacles::{Obstacles, require_done};
 use crate::ledger::wallets::settings::{BalanceDatum, once, split_lanes};
 use crate::money::Amount;
@@ -130,6 +131,7 @@ pub fn set_parent(
 ) -> Result<BalanceDatum> {
     once(call, || {
         lock_trees();
+        following::follow(wallet)?;
         let (rules, _) = config::lock_to_change(wallet)?;
         rules.require_open(wallet)?;
         if let Some((parent, share)) = new {
@@ -148,7 +150,12 @@ pub fn set_parent(
             Value::OptText(new.map(|(_, share)| share.as_str())),
         ])?;
         invalidation::announce_wallets();
-        split_lanes(wallet, rules.credit_limit)
+        split_lanes(wallet, rules.credit_limit)?;
+        match (&rules.pool, pool) {
+            // The plan's grants and top-up rules return.
+            (Some(_), None) => following::restore(wallet, rules.has_plan),
+            _ => Ok(()),
+        }
     })
 }
 
@@ -244,11 +251,11 @@ fn require_no_money(wallet: &str, rules: &Basis, is_to_be_pooled: bool) -> Resul
         ),
         (_, true, _) => (
             "a recurring grant".to_owned(),
-            "Stop it with set_recurring_grant() and the amount 0.",
+            "Stop it with set_recurring_grant() and the amount 0, or end the plan that sets it with assign_plan().",
         ),
         (_, _, true) => (
             "a top-up rule".to_owned(),
-            "Drop it with set_topup_rule() and the rule NULL.",
+            "Drop it with set_topup_rule() and the rule NULL, or end the plan that sets it with assign_plan().",
         ),
         _ => return Ok(()),
     };

@@ -149,7 +149,7 @@ statement!(
 );
 
 statement!(
-    /// The wallets whose use each of the wallets pays: its own, and that of pooled wallets below it.
+    /// The wallets whose use each of the wallets pays: itself, and the pooled wallets below it.
     PAID,
     [TEXTARRAYOID],
     "WITH RECURSIVE paid (payer, wallet_id) AS (

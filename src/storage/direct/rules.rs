@@ -33,10 +33,11 @@ mod wallets {
     pub const DEFAULTS_FROM: i16 = 25;
     pub const PARENT: i16 = 26;
     pub const SHARE: i16 = 27;
-    pub const KNOWN_LIMITS: i16 = 28;
-    pub const PLAN: i16 = 29;
-    pub const PLAN_VERSION: i16 = 30;
-    pub const NEXT_PLAN_AT: i16 = 31;
+    pub const PLAN: i16 = 28;
+    pub const PLAN_VERSION: i16 = 29;
+    pub const NEXT_PLAN_AT: i16 = 30;
+    // The last column, see `of_elements`.
+    pub const KNOWN_LIMITS: i16 = 32;
 }
 
 /// Columns of `wallet.known_limit`, by position.
@@ -212,15 +213,15 @@ fn wallet_row(fields: &Fields) -> Result<WalletRow> {
         scoped: fields.bool(SCOPED),
         archived: fields.bool(ARCHIVED),
         keeps: fields.bool(KEEPS),
+        pool: match fields.text(SHARE).as_deref() {
+            Some(POOL) => fields.text(PARENT),
+            _ => None,
+        },
         plan: PlanRow::of(
             fields.text(PLAN),
             fields.opt_int8(PLAN_VERSION),
             fields.time(NEXT_PLAN_AT),
         ),
-        pool: match fields.text(SHARE).as_deref() {
-            Some(POOL) => fields.text(PARENT),
-            _ => None,
-        },
     })
 }
 

@@ -64,7 +64,7 @@ CALL regress.fails($$SELECT wallet.charge('tree_user', amount => 29.5)$$);
 CALL regress.fails($$SELECT wallet.charge('tree_user', amount => 20.5, user_id => 'ann')$$);
 CALL regress.fails($$SELECT wallet.charge('tree_user', usage => '{"model": "tree-model", "input_tokens": 600000}', team => 'red')$$);
 CALL regress.fails($$SELECT wallet.charge('tree_team', amount => 300)$$);
-SELECT scope, subject, metric, max, used, held, remaining, allowed, reason, of_wallet
+SELECT scope, subject, metric, max, used, held, remaining, allowed, reason, in_wallet
   FROM wallet.check_limits('tree_user', user_id => 'ann', amount => 20.5);
 SELECT model, cost, allowed, reason, remaining, chosen
   FROM wallet.choose_model('tree_user', '{"input_tokens": 500000}', '{tree-model}', user_id => 'ann');
@@ -73,7 +73,7 @@ SELECT * FROM regress.tree();
 -- Model rules of a wallet above apply.
 SELECT wallet.set_model_rules('tree_team', 'wallet', '*', blocked => '{tree-*}');
 CALL regress.fails($$SELECT wallet.charge('tree_user', usage => '{"model": "tree-model", "input_tokens": 1}')$$);
-SELECT scope, allowed, reason, of_wallet FROM wallet.check_limits('tree_user', usage => '{"model": "tree-model", "input_tokens": 1}');
+SELECT scope, allowed, reason, in_wallet FROM wallet.check_limits('tree_user', usage => '{"model": "tree-model", "input_tokens": 1}');
 SELECT wallet.set_model_rules('tree_team', 'wallet', '*');
 
 -- Holds: each level has a part.
@@ -115,9 +115,12 @@ SELECT count(*) FROM wallet.maintain();
 SELECT cost FROM wallet.settle('tree_user', :'second', amount => 1);
 SELECT wallet, status, settled FROM wallet.holds WHERE hold_id IN (:'first', :'second') ORDER BY 1, 3;
 SELECT * FROM regress.tree();
--- Charged on expiry: the payer's maintenance has the child charge it. A later settlement corrects.
+-- Charged on expiry: by the child's next hold of this kind, or by the maintenance. Until then the
+-- parts stay reserved. A later settlement corrects.
 SELECT hold_id AS hold FROM wallet.hold('tree_user', amount => 5, ttl => '1 microsecond', on_expiry => 'charge', user_id => 'ann') \gset
 SELECT FROM wallet.hold('tree_org', amount => 1, ttl => '1 microsecond', on_expiry => 'charge');
+SELECT wallet, held, settled, status, expiry_entry_id IS NOT NULL AS charged FROM wallet.holds WHERE hold_id = :'hold' ORDER BY 1;
+SELECT count(*) FROM wallet.maintain();
 SELECT wallet, held, settled, status, expiry_entry_id IS NOT NULL AS charged FROM wallet.holds WHERE hold_id = :'hold' ORDER BY 1;
 SELECT * FROM regress.tree();
 SELECT cost FROM wallet.settle('tree_user', :'hold', amount => 3);
@@ -134,6 +137,15 @@ CALL regress.fails(format('SELECT wallet.refund(''tree_org'', %L, 1)', :'charge'
 SELECT wallet, scope, subject, metric, used, held FROM wallet.limits_status WHERE wallet LIKE 'tree\_%' ORDER BY 1, 2;
 SELECT * FROM regress.tree();
 
+-- Capped, and as a debt of the payer.
+SELECT hold_id AS hold FROM wallet.hold('tree_user', amount => 2) \gset
+SELECT cost FROM wallet.settle('tree_user', :'hold', amount => 3, over => 'cap');
+SELECT hold_id AS hold FROM wallet.hold('tree_team', amount => 1) \gset
+SELECT cost FROM wallet.settle('tree_team', :'hold', amount => 83, over => 'debt');
+SELECT wallet, balance, debt FROM wallet.balances WHERE wallet IN ('tree_org', 'tree_team') ORDER BY 1;
+SELECT * FROM regress.tree();
+SELECT FROM wallet.fund('tree_org', 100, 'card');
+
 -- A batch, and a late price.
 SELECT item, cost, sqlstate FROM wallet.charge_batch('tree_user', '[{"amount": 1, "idempotency_key": "b1"}, {"amount": 900}, {"amount": 2}]', on_error => 'skip');
 SELECT FROM wallet.update_wallet('tree_user', unknown_price => 'unpriced');
@@ -146,7 +158,7 @@ SELECT * FROM regress.tree();
 -- Frozen above: nobody below spends.
 SELECT FROM wallet.freeze_wallet('tree_org', 'audit');
 CALL regress.fails($$SELECT wallet.charge('tree_user', amount => 1)$$);
-SELECT scope, allowed, reason, of_wallet FROM wallet.check_limits('tree_user', amount => 1) LIMIT 1;
+SELECT scope, allowed, reason, in_wallet FROM wallet.check_limits('tree_user', amount => 1) LIMIT 1;
 SELECT FROM wallet.unfreeze_wallet('tree_org');
 
 -- Reports.
@@ -156,13 +168,14 @@ SELECT value, requests, cost FROM wallet.usage_by('tree_org', 'user');
 
 -- Who may read the organisation may read what is below it, and nothing else.
 CREATE ROLE regress_tree_reader;
+CREATE ROLE regress_tree_claims;
 SELECT FROM wallet.grant_access('regress_tree_reader', 'reader', 'tree_team');
 SET ROLE regress_tree_reader;
 SELECT wallet FROM wallet.balances ORDER BY 1;
 SELECT child FROM wallet.descendants('tree_user');
 CALL regress.fails($$SELECT wallet.descendants('tree_org')$$);
 -- The payer's numbers are not for everybody.
-SELECT scope, remaining, allowed, of_wallet FROM wallet.check_limits('tree_user', amount => 1) ORDER BY 4, 1;
+SELECT scope, remaining, allowed, in_wallet FROM wallet.check_limits('tree_user', amount => 1) ORDER BY 4, 1;
 RESET ROLE;
 SELECT FROM wallet.grant_access('regress_tree_reader', 'charger', 'tree_user');
 SET ROLE regress_tree_reader;
@@ -172,6 +185,18 @@ RESET ROLE;
 SELECT FROM wallet.drop_limit('tree_user', (SELECT limit_id FROM wallet.limits WHERE wallet_id = 'tree_user'));
 SET ROLE regress_tree_reader;
 CALL regress.fails($$SELECT wallet.charge('tree_user', amount => 5000)$$);
+RESET ROLE;
+
+-- A claim of the parent reads the children, and spends from none.
+SELECT FROM wallet.grant_access('regress_tree_claims', 'charger', claimed => true);
+SET ROLE regress_tree_claims;
+SET wallet.claim = 'tree_team';
+SELECT wallet FROM wallet.balances ORDER BY 1;
+SELECT child, requests > 0 AS used FROM wallet.usage_by_child('tree_team');
+CALL regress.fails($$SELECT wallet.charge('tree_user', amount => 1)$$);
+CALL regress.fails($$SELECT * FROM wallet.descendants('tree_org')$$);
+RESET wallet.claim;
+SELECT count(*) FROM wallet.balances;
 RESET ROLE;
 
 -- Without the parent the wallet has its own money again; earlier charges are refunded to the payer.
@@ -193,4 +218,5 @@ CALL regress.fails($$SELECT wallet.set_parent('tree_l1', 'tree_rich', share => '
 SELECT FROM wallet.fund('tree_l1', 10, 'card');
 SELECT cost, balance FROM wallet.charge('tree_l8', amount => 1);
 SELECT b.wallet, b.balance FROM wallet.balances b WHERE b.wallet IN ('tree_l1', 'tree_l4', 'tree_l8') ORDER BY 1;
-DROP OWNED BY regress_tree_reader;
+DROP OWNED BY regress_tree_reader, regress_tree_claims;
+DROP ROLE regress_tree_reader, regress_tree_claims;
