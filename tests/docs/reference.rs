@@ -455,6 +455,7 @@ macro_rules! examples {
 
 examples! {
     wallets => "docs/reference/wallets.md"
+    plans => "docs/reference/plans.md"
     fundings => "docs/reference/fundings.md"
     grants => "docs/reference/grants.md"
     charges => "docs/reference/charges.md"
